@@ -1,0 +1,106 @@
+"""Run a model on prompts and keep only the named activations, batch by batch."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from icl_interp.models.hook_names import check_names
+from icl_interp.models.transformer import HookedICLTransformer
+from icl_interp.prompts import Prompts
+
+__all__ = ["Batch", "collect", "stream"]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a model said and held while it read one batch of prompts."""
+
+    prompts: Prompts
+    """The prompts of this batch, on the CPU."""
+    predictions: Float[Tensor, "batch point"]
+    """The model's predictions, on the CPU."""
+    activations: Mapping[str, Tensor]
+    """Each named activation [batch pos ...], on the model's device."""
+
+
+def stream(
+    model: HookedICLTransformer, prompts: Prompts, names: Sequence[str], *, batch_size: int = 256
+) -> Iterator[Batch]:
+    """Run a model over prompts in batches and hand out the named activations.
+
+    Memory: one batch at a time, whatever the number of prompts. Hooks come off after each batch, also when the
+    consumer stops early or the model raises. No gradients.
+
+    Args:
+        model: The network.
+        prompts: What it reads.
+        names: Hook names, in TransformerLens' spelling.
+        batch_size: Prompts a forward pass.
+
+    Yields:
+        One `Batch` after the other, in the order of the prompts.
+
+    Raises:
+        ValueError: If a name is unknown (near names are listed) or batch_size is below 1.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size needs at least 1, got {batch_size}.")
+    check_names(names, model.hook_dict)
+    for start in range(0, len(prompts), batch_size):
+        batch = prompts[start : start + batch_size]
+        there = batch.to(model.device)
+        kept: dict[str, Tensor] = {}
+        hooks = [(name, _keeper(kept, name)) for name in names]
+        with torch.no_grad(), model.hooks(fwd_hooks=hooks) if hooks else nullcontext():
+            predictions = model(there.xs, there.ys)
+        yield Batch(prompts=batch, predictions=predictions.cpu(), activations=kept)
+
+
+def collect(
+    model: HookedICLTransformer, prompts: Prompts, names: str | Sequence[str], *, batch_size: int = 256
+) -> dict[str, Tensor]:
+    """Run a model over prompts and return the named activations of all of them.
+
+    Memory: the named activations of all prompts on the CPU, and one batch on the model's device. To reduce while
+    running, use `stream`.
+
+    Args:
+        model: The network.
+        prompts: What it reads.
+        names: Hook names, in TransformerLens' spelling.
+        batch_size: Prompts a forward pass; does not change the result beyond float rounding.
+
+    Returns:
+        Activations by name, [batch pos ...], on the CPU, in the order of the prompts.
+
+    Raises:
+        ValueError: If a name is unknown (near names are listed), none is given, or batch_size is below 1.
+
+    Example:
+        >>> from icl_interp.models.config import ModelConfig
+        >>> from icl_interp.models.transformer import build_model
+        >>> from icl_interp.tasks.linear_regression import LinearRegression
+        >>> model = build_model(ModelConfig(n_dims=2, n_points=5, n_layers=1, n_heads=1, d_model=8), seed=0)
+        >>> prompts = LinearRegression(n_dims=2).sample(10, seed=0)
+        >>> collect(model, prompts, "blocks.0.hook_resid_post", batch_size=4)["blocks.0.hook_resid_post"].shape
+        torch.Size([10, 10, 8])
+    """
+    names = [names] if isinstance(names, str) else list(names)
+    if not names:
+        raise ValueError("collect needs at least one hook name, got none; print(model.hook_dict.keys()).")
+    parts: dict[str, list[Tensor]] = {name: [] for name in names}
+    for batch in stream(model, prompts, names, batch_size=batch_size):
+        for name in names:
+            parts[name].append(batch.activations[name].cpu())
+    return {name: torch.cat(chunks) for name, chunks in parts.items()}
+
+
+def _keeper(kept: dict[str, Tensor], name: str):  # type: ignore[no-untyped-def]  # TransformerLens' hook protocol
+    def keep(tensor: Tensor, hook: object) -> None:  # noqa: ARG001
+        kept[name] = tensor.detach()
+
+    return keep

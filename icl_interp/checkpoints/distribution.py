@@ -1,0 +1,112 @@
+"""What counts as in distribution: the task of a file, the one that is assumed, the one that is given."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from icl_interp.checkpoints.errors import CheckpointError, one_line
+from icl_interp.checkpoints.record import Reading
+from icl_interp.tasks.linear_regression import LinearRegression
+
+__all__ = ["POINTS_UNKNOWN", "TASK_UNKNOWN", "assumed_points", "fit_points", "with_given_task"]
+
+TASK_UNKNOWN = (
+    "The file does not say what the model was trained on: linear regression with standard Gaussian inputs "
+    "and weights and no label noise is taken as in distribution; say otherwise with `--task noise_std=0.5` "
+    "or `task=`."
+)
+POINTS_UNKNOWN = (
+    "The file does not say how many points prompts had in training: {n_points} are assumed (2 n_dims + 1, or "
+    "what the model has positions for if that is less); say otherwise with `--task n_points={n_points}` or "
+    "`task=`."
+)
+
+
+def assumed_points(n_dims: int, n_positions: int) -> int:
+    """Guess how many points prompts had in training.
+
+    Formula: min(2 n_dims + 1, n_positions).
+
+    Args:
+        n_dims: Coordinates of x.
+        n_positions: Points that the model has positions for.
+
+    Returns:
+        A number of points.
+
+    Source:
+        Garg et al. (2022), section 2, where training prompts have 2 n_dims + 1 points.
+
+    Example:
+        >>> assumed_points(20, 101), assumed_points(20, 30)
+        (41, 30)
+    """
+    return min(2 * n_dims + 1, n_positions)
+
+
+def fit_points(task: LinearRegression, n_points: int) -> LinearRegression:
+    """Cap the usual number of points of a task.
+
+    Args:
+        task: Any.
+        n_points: The most points that a prompt may have.
+
+    Returns:
+        The task itself where it fits, else one with that many points.
+
+    Example:
+        >>> fit_points(LinearRegression(5), 8).default_points, fit_points(LinearRegression(5), 11).n_points
+        (8, None)
+    """
+    return task if task.default_points <= n_points else task.model_copy(update={"n_points": n_points})
+
+
+def with_given_task(reading: Reading, given: LinearRegression | Mapping[str, object]) -> Reading:
+    """Put the task that a person named in the place of the file's.
+
+    Args:
+        reading: What the file said.
+        given: A whole task, or the fields in which it differs from the file's (or the assumed) one.
+
+    Returns:
+        The same model in another distribution: a note says so, and assumptions about the task are gone.
+
+    Raises:
+        CheckpointError: If a field is unknown or its value impossible, n_dims differs from the model's, or
+            there are more points than the model has positions for.
+    """
+    n_dims, n_positions = reading.config.n_dims, reading.config.n_points
+    fields = given.model_dump(exclude_unset=True) if isinstance(given, LinearRegression) else dict(given)
+    if fields.get("n_dims", n_dims) != n_dims:
+        raise CheckpointError(
+            f"the task needs n_dims={n_dims}, the width of the model's inputs, got "
+            f"n_dims={fields['n_dims']}; change the task."
+        )
+    task = given if isinstance(given, LinearRegression) else _changed(reading.task, fields)
+    if task.n_points is not None and task.n_points > n_positions:
+        raise CheckpointError(
+            f"the task needs n_points of at most {n_positions}, for which the model has positions, got "
+            f"{task.n_points}; lower n_points."
+        )
+    says_points = fields.get("n_points") is not None
+    if says_points and reading.points_assumption and task.n_points is not None:
+        reading = replace(reading, n_points_trained=task.n_points, points_assumption=None)
+    task = task if says_points else fit_points(task, reading.n_points_trained)
+    note = f"The task was given: {task.describe()}, {task.default_points} points a prompt."
+    if task.default_points > reading.n_points_trained:
+        note = f"{note[:-1]}, of which training had {reading.n_points_trained}."
+    return replace(reading, task=task, notes=(*reading.notes, note), task_assumptions=())
+
+
+def _changed(task: LinearRegression, fields: Mapping[str, object]) -> LinearRegression:
+    unknown = [name for name in fields if name not in LinearRegression.model_fields]
+    if unknown:
+        raise CheckpointError(
+            f"the task needs fields among {', '.join(LinearRegression.model_fields)}, got "
+            f"{', '.join(unknown)}; check the spelling."
+        )
+    try:
+        return LinearRegression(**{**task.model_dump(), **fields})
+    except ValueError as error:
+        raise CheckpointError(
+            f"the task needs possible values, got {dict(fields)} ({one_line(error)}); change them."
+        ) from error

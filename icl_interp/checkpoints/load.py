@@ -1,0 +1,115 @@
+"""Load a checkpoint of any format that is known."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from icl_interp.checkpoints.distribution import with_given_task
+from icl_interp.checkpoints.dtsip import dtsip_weights, read_dtsip
+from icl_interp.checkpoints.errors import CheckpointError, one_line
+from icl_interp.checkpoints.folder import choose_file
+from icl_interp.checkpoints.own import is_own, read_own
+from icl_interp.checkpoints.record import Checkpoint, Reading
+from icl_interp.checkpoints.safe_load import WeightFile, load_weight_file
+from icl_interp.checkpoints.weights import check_names, check_shapes, few
+from icl_interp.tasks.linear_regression import LinearRegression
+
+__all__ = ["load_checkpoint"]
+
+_KNOWN = "icl-interp's own format, and state.pt or model_N.pt of dtsip/in-context-learning"
+
+
+def load_checkpoint(
+    path: str | os.PathLike[str],
+    *,
+    n_heads: int | None = None,
+    task: LinearRegression | Mapping[str, object] | None = None,
+    device: str | torch.device = "cpu",
+) -> Checkpoint:
+    """Load a model, with what is in distribution for it and what had to be assumed.
+
+    Nothing in the file is executed. The file is checked completely before TransformerLens is imported.
+
+    Args:
+        path: A checkpoint file, or a run folder (its current or newest checkpoint is taken).
+        n_heads: Attention heads a block, for foreign weights without a config.
+        task: What is in distribution, if the file does not say so or says something else: a whole task, or
+            only the fields that differ, as in `{"noise_std": 0.5}`.
+        device: Where the model shall be.
+
+    Returns:
+        The model in evaluation mode, its task, and what was understood and assumed.
+
+    Raises:
+        CheckpointError: A ValueError whose text is one sentence: the path is missing, unreadable, damaged or
+            holds code; the format is unknown; names, shapes or values of weights are wrong; the number of
+            heads is unknown; the task does not fit; the device is not there.
+    """
+    _check_device(device)
+    choice = choose_file(Path(path).expanduser())
+    file = load_weight_file(choice.path)
+    reading = _read(file, n_heads)
+    if choice.note is not None:
+        reading = replace(reading, notes=(choice.note, *reading.notes))
+    if task is not None:
+        reading = with_given_task(reading, task)
+    return _build(file, reading, device)
+
+
+def _check_device(device: str | torch.device) -> None:
+    try:
+        torch.empty(0, device=device)
+    except Exception as error:  # torch raises RuntimeError, AssertionError and more
+        raise CheckpointError(
+            f"the model needs a device that this machine has, got {str(device)!r} ({one_line(error)[:100]}); "
+            "pass cpu."
+        ) from error
+
+
+def _read(file: WeightFile, n_heads: int | None) -> Reading:
+    if is_own(file.contents):
+        return read_own(file, n_heads=n_heads)
+    if dtsip_weights(file.contents) is not None:
+        return read_dtsip(file, n_heads=n_heads)
+    if isinstance(file.contents, Mapping):
+        came = f"a dictionary with the keys {few(_leaf_names(file.contents)) or '(none)'}"
+    else:
+        came = f"one {type(file.contents).__name__}"
+    raise CheckpointError(
+        f"a checkpoint needs a format that is known ({_KNOWN}), got {came}: {file.path}; convert it, or pass "
+        "another file."
+    )
+
+
+def _leaf_names(contents: Mapping[object, object], prefix: str = "") -> Iterator[str]:
+    for name, value in contents.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaf_names(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def _build(file: WeightFile, reading: Reading, device: str | torch.device) -> Checkpoint:
+    from icl_interp.models.transformer import HookedICLTransformer  # seconds, spent on a good file only
+
+    model = HookedICLTransformer(reading.config, seed=0)
+    needed = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
+    check_names(file.path, reading.weights, needed, what="weights")
+    check_shapes(file.path, reading.weights, needed, what="weights")
+    model.load_state_dict(dict(reading.weights))
+    points = () if reading.points_assumption is None else (reading.points_assumption,)
+    return Checkpoint(
+        model=model.to(device).eval(),
+        task=reading.task,
+        step=reading.step,
+        n_points_trained=reading.n_points_trained,
+        origin=reading.origin,
+        notes=reading.notes,
+        assumptions=(*reading.task_assumptions, *points),
+        path=file.path,
+        sha256=file.sha256,
+        extra=reading.extra,
+    )

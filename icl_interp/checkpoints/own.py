@@ -1,0 +1,226 @@
+"""Our own format: one dictionary of tensors and plain data, readable with `weights_only=True`.
+
+Keys: "format" ("icl-interp"), "format_version" (1), "model" (fields of ModelConfig), "task" ("family" and the
+fields of the task, or None), "step", "n_points_trained", "weights" (by HookedTransformer's names), "extra"
+(plain provenance).
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from icl_interp.atomic import write_atomically
+from icl_interp.checkpoints.distribution import POINTS_UNKNOWN, TASK_UNKNOWN, assumed_points, fit_points
+from icl_interp.checkpoints.errors import CheckpointError, one_line
+from icl_interp.checkpoints.record import Reading
+from icl_interp.checkpoints.safe_load import WeightFile
+from icl_interp.checkpoints.weights import plain_names, to_float32
+from icl_interp.models.config import ModelConfig
+from icl_interp.tasks.linear_regression import LinearRegression
+
+if TYPE_CHECKING:
+    import icl_interp.models.transformer  # TransformerLens comes with it
+
+__all__ = ["FORMAT", "FORMAT_VERSION", "is_own", "read_own", "save_checkpoint"]
+
+FORMAT = "icl-interp"
+FORMAT_VERSION = 1
+_KEYS = ("format", "format_version", "model", "task", "step", "n_points_trained", "weights", "extra")
+_TASK_FAMILY = "linear_regression"
+_PLAIN = (type(None), bool, int, float, str)
+
+
+def save_checkpoint(
+    path: str | os.PathLike[str],
+    model: "icl_interp.models.transformer.HookedICLTransformer",
+    *,
+    task: LinearRegression | None = None,
+    step: int | None = None,
+    n_points_trained: int | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a model with what counts as in distribution for it, completely or not at all.
+
+    Args:
+        path: Where; the folder must exist, a file there is replaced.
+        model: The model; the device does not matter.
+        task: What it was trained on, if that is to be in the file.
+        step: Training steps taken.
+        n_points_trained: Points that prompts had in training; None means the task's usual number, where there
+            is a task.
+        extra: Provenance: numbers, strings, None, lists and dictionaries of these.
+
+    Returns:
+        The path.
+
+    Raises:
+        CheckpointError: If the task does not fit the model, a count is no int or too small, `extra` holds
+            anything else, or the place cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from icl_interp.checkpoints.load import load_checkpoint
+        >>> from icl_interp.models.transformer import build_model
+        >>> model = build_model(ModelConfig(n_dims=2, n_points=5, n_layers=1, n_heads=2, d_model=8), seed=0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = save_checkpoint(f"{folder}/model.pt", model, task=LinearRegression(2), step=10)
+        ...     checkpoint = load_checkpoint(path)
+        >>> checkpoint.task == LinearRegression(2), checkpoint.step, checkpoint.assumptions
+        (True, 10, ())
+    """
+    config: ModelConfig = model.cfg
+    if task is not None:
+        _check_task(task, config)
+        if n_points_trained is None:
+            n_points_trained = min(task.default_points, config.n_points)
+    _check_count(step, "step", least=0)
+    _check_count(n_points_trained, "n_points_trained", least=1)
+    extra = dict(extra or {})
+    _check_plain(extra, "extra")
+    contents = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "model": config.model_dump(mode="json"),
+        "task": None if task is None else {"family": _TASK_FAMILY, **task.model_dump(mode="json")},
+        "step": step,
+        "n_points_trained": n_points_trained,
+        # Copies: a view would drag its whole storage into the file.
+        "weights": {n: w.detach().cpu().clone() for n, w in plain_names(model.state_dict()).items()},
+        "extra": extra,
+    }
+    try:
+        return write_atomically(path, lambda file: torch.save(contents, file))
+    except OSError as error:
+        raise CheckpointError(str(error)) from error
+
+
+def is_own(contents: object) -> bool:
+    """Tell whether a file is in this format, of whatever version.
+
+    Args:
+        contents: As loaded.
+
+    Returns:
+        True if it says so.
+    """
+    return isinstance(contents, Mapping) and contents.get("format") == FORMAT
+
+
+def read_own(file: WeightFile, *, n_heads: int | None = None) -> Reading:
+    """Read a file of this format.
+
+    Args:
+        file: A file for which `is_own` holds.
+        n_heads: None, or the number in the file.
+
+    Returns:
+        Config, weights, and the task of the file or an assumed one.
+
+    Raises:
+        CheckpointError: If a newer version wrote it, keys are missing or unknown, a config is wrong, n_heads
+            contradicts the file, or weights are not finite numbers.
+    """
+    contents, path = file.contents, file.path
+    _check_keys(path, contents)
+    config = _parse(path, ModelConfig, contents["model"], "model")
+    if n_heads is not None and n_heads != config.n_heads:
+        raise CheckpointError(
+            f"the number of heads needs to be the one in the file, which is {config.n_heads}, got {n_heads}: "
+            f"{path}; leave out --heads (n_heads=)."
+        )
+    weights = to_float32(path, plain_names(contents["weights"]))
+    task, n_points = _task(path, contents["task"]), contents["n_points_trained"]
+    if task is not None:
+        _check_task(task, config)
+    guess = assumed_points(config.n_dims, config.n_points) if task is None else task.default_points
+    trained = min(n_points or guess, config.n_points)
+    return Reading(
+        config=config,
+        weights=weights,
+        task=fit_points(task or LinearRegression(config.n_dims), trained),
+        n_points_trained=trained,
+        origin=f"icl-interp checkpoint, format {contents['format_version']}",
+        step=contents["step"],
+        notes=() if task is None else (f"The file names the task: {task.describe()}.",),
+        task_assumptions=(TASK_UNKNOWN,) if task is None else (),
+        points_assumption=None if n_points else POINTS_UNKNOWN.format(n_points=trained),
+        extra=contents["extra"],
+    )
+
+
+def _check_keys(path: Path, contents: Mapping[str, Any]) -> None:
+    version = contents.get("format_version")
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise CheckpointError(
+            f"this icl-interp reads format_version {FORMAT_VERSION} at most, got {version}: {path}; upgrade "
+            "icl-interp."
+        )
+    kinds: dict[str, Any] = {"format_version": int, "model": Mapping, "weights": Mapping, "extra": Mapping}
+    kinds |= {"task": Mapping | None, "step": int | None, "n_points_trained": int | None}
+    wrong = [k for k, kind in kinds.items() if k not in contents or not isinstance(contents[k], kind)]
+    wrong += [str(key) for key in contents if key not in _KEYS]
+    if not wrong and contents["n_points_trained"] is not None and contents["n_points_trained"] < 1:
+        wrong.append("n_points_trained")
+    if wrong:
+        raise CheckpointError(
+            f"an icl-interp checkpoint needs exactly the keys {', '.join(_KEYS)}, got missing, unknown or "
+            f"misshapen {', '.join(wrong)}: {path}; write it with save_checkpoint."
+        )
+
+
+def _task(path: Path, stored: Mapping[str, Any] | None) -> LinearRegression | None:
+    if stored is None:
+        return None
+    fields = dict(stored)
+    if (family := fields.pop("family", None)) != _TASK_FAMILY:
+        raise CheckpointError(
+            f"the task of a checkpoint needs the family {_TASK_FAMILY}, got {family!r}: {path}; upgrade "
+            "icl-interp."
+        )
+    return _parse(path, LinearRegression, fields, "task")
+
+
+def _parse(path: Path, kind: Any, fields: Mapping[str, Any], what: str) -> Any:
+    try:
+        return kind(**fields)
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(
+            f"the {what} of a checkpoint needs the fields of {kind.__name__}, got {one_line(error)}: {path}; "
+            "write it with save_checkpoint."
+        ) from error
+
+
+def _check_task(task: LinearRegression, config: ModelConfig) -> None:
+    if task.n_dims != config.n_dims or (task.n_points or 0) > config.n_points:
+        raise CheckpointError(
+            f"the task of a checkpoint needs n_dims={config.n_dims} and at most {config.n_points} points, as "
+            f"its model has, got n_dims={task.n_dims} and n_points={task.n_points}; store the task that the "
+            "model was trained on."
+        )
+
+
+def _check_count(value: object, name: str, *, least: int) -> None:
+    # The exact type: numpy's integers pickle as code, which our own reader would refuse.
+    if value is not None and (type(value) is not int or value < least):
+        raise CheckpointError(
+            f"save_checkpoint needs an int of at least {least} or None for {name}, got {value!r}; convert it."
+        )
+
+
+def _check_plain(value: object, where: str) -> None:
+    # Exact types: numpy's float64 is a float, and pickles as code.
+    if type(value) is dict:
+        for key, item in value.items():
+            _check_plain(key, f"{where}'s keys")
+            _check_plain(item, f"{where}[{key!r}]")
+    elif type(value) in (list, tuple):
+        for index, item in enumerate(value):  # type: ignore[arg-type]
+            _check_plain(item, f"{where}[{index}]")
+    elif type(value) not in _PLAIN:
+        raise CheckpointError(
+            f"save_checkpoint needs numbers, strings, None, lists and dictionaries in extra, got "
+            f"{type(value).__name__} at {where}; convert it first."
+        )

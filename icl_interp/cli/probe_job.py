@@ -1,0 +1,186 @@
+"""What icl-probe does once its arguments are read. Everything that can be refused is refused before anything runs."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import typer
+import yaml
+
+from icl_interp.atomic import write_atomically
+from icl_interp.checkpoints.load import load_checkpoint
+from icl_interp.checkpoints.record import Checkpoint
+from icl_interp.cli.progress import progress
+from icl_interp.data import demo_path
+
+__all__ = ["ProbeOptions", "run_probe"]
+
+SMALL = 128
+"""Residual streams up to this width run fastest on one thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeOptions:
+    """The arguments of icl-probe; see its --help."""
+
+    paths: tuple[Path, ...]
+    """Checkpoint; none means the embedded demo."""
+    out: Path
+    """The report."""
+    json: Path | None
+    """All numbers."""
+    task: tuple[str, ...]
+    """A YAML file or key=value pairs."""
+    heads: int | None
+    """Attention heads."""
+    prompts: int | None
+    """A family."""
+    points: int | None
+    """A prompt."""
+    shifts: tuple[str, ...] | None
+    """Patterns."""
+    layers: str | None
+    """Comma-separated blocks."""
+    seed: int
+    """The only source of randomness."""
+    device: str
+    """As torch names it."""
+    threads: int | None
+    """None chooses by size."""
+    plotlyjs: str
+    """embed, cdn or directory."""
+    controls: bool
+    """Whether untrained networks are measured."""
+    quiet: bool
+    """Print nothing but errors."""
+
+
+def run_probe(options: ProbeOptions) -> None:
+    """Load, measure, write.
+
+    Args:
+        options: The arguments.
+
+    Raises:
+        ValueError: If anything is wrong with them or with the file; nothing is written then.
+    """
+    _check(options)
+    path = options.paths[0] if options.paths else demo_path()
+    # A bad file is refused here, before the measures bring in TransformerLens, which takes seconds.
+    checkpoint = load_checkpoint(
+        path, n_heads=options.heads, task=_read_task(options.task), device=options.device
+    )
+
+    from icl_interp.measure.controls import N_UNTRAINED
+    from icl_interp.measure.study import default_prompts, study, study_reads
+    from icl_interp.provenance import provenance
+    from icl_interp.report.assemble import build_page
+    from icl_interp.report.numbers import study_json
+    from icl_interp.report.page import write_report
+    from icl_interp.tasks.shifts import select_shifts
+
+    torch.set_num_threads(options.threads or _threads(checkpoint))
+    n_points = options.points or checkpoint.task.default_points
+    n_controls = N_UNTRAINED if options.controls else 0
+    n_shifts = len(select_shifts(checkpoint.task, options.shifts))
+    n_prompts = options.prompts or default_prompts(
+        checkpoint.model.cfg, checkpoint.task, n_points, n_controls
+    )
+    reads = study_reads(n_prompts, n_shifts, n_controls)
+    if not options.quiet:
+        typer.echo(f"{checkpoint.origin}: {checkpoint.model.cfg.describe()}")
+        for assumption in checkpoint.assumptions:
+            typer.echo(f"assumed: {assumption}")
+    with progress("probing", reads, quiet=options.quiet) as tick:
+        result = study(
+            checkpoint.model,
+            checkpoint.task,
+            n_prompts=n_prompts,
+            n_points=n_points,
+            shifts=options.shifts,
+            layers=_read_layers(options.layers),
+            n_controls=n_controls,
+            seed=options.seed,
+            tick=tick,
+        )
+    circumstances = provenance()
+    page = build_page(result, checkpoint, circumstances)
+    if options.json is not None:
+        text = study_json(result, checkpoint, circumstances)
+        write_atomically(options.json, lambda file: file.write(text.encode()))
+    write_report(page, options.out, plotlyjs=options.plotlyjs)
+    if not options.quiet:
+        for verdict in page.verdicts:
+            typer.echo(f"{verdict.title} {verdict.sentence}")
+        typer.echo(f"report: {options.out}")
+
+
+def _check(options: ProbeOptions) -> None:
+    if len(options.paths) > 1:
+        raise ValueError(
+            f"icl-probe measures one checkpoint at a time, got {len(options.paths)}; run it once for each."
+        )
+    if options.prompts is not None and options.prompts < 8:
+        raise ValueError(
+            f"--prompts needs at least 8, got {options.prompts}; leave it out for a sensible number."
+        )
+    if options.points is not None and options.points < 2:
+        raise ValueError(
+            f"--points needs at least 2, got {options.points}; leave it out for the training length."
+        )
+    if options.plotlyjs not in ("embed", "cdn", "directory"):
+        raise ValueError(f"--plotlyjs needs embed, cdn or directory, got {options.plotlyjs!r}.")
+    for flag, path in (("--out", options.out), ("--json", options.json)):
+        if path is not None:
+            _check_writable(flag, path)
+
+
+def _check_writable(flag: str, path: Path) -> None:
+    # Before minutes of measuring, not after them.
+    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ValueError(f"{flag} needs a file name in a folder that exists and can be written, got {path}.")
+
+
+def _read_task(words: tuple[str, ...]) -> dict[str, Any] | None:
+    """Read --task: one YAML file, or key=value pairs whose values are YAML."""
+    if not words:
+        return None
+    settings: dict[str, Any] = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if equals:
+            settings[key] = _yaml(text, f"--task {word}")
+        elif not Path(word).is_file():
+            raise ValueError(f"--task needs a YAML file or key=value such as noise_std=0.5, got {word!r}.")
+        else:
+            contents = _yaml(Path(word).read_text(), word)
+            if not isinstance(contents, dict):
+                raise ValueError(f"--task {word} needs key: value lines, got {type(contents).__name__}.")
+            settings |= contents
+    return settings
+
+
+def _yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
+
+
+def _read_layers(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(
+            f"--layers needs numbers separated by commas, such as 0,3,-1, got {text!r}."
+        ) from None
+
+
+def _threads(checkpoint: Checkpoint) -> int:
+    # Small networks lose more to synchronisation than they win; beyond this width a second core pays.
+    wide = checkpoint.model.cfg.d_model > SMALL
+    return min(4, os.cpu_count() or 1) if wide else 1

@@ -1,0 +1,21 @@
+"""The demo checkpoint that ships with the package, and the record of how it was trained."""
+
+from pathlib import Path
+
+__all__ = ["demo_path"]
+
+
+def demo_path() -> Path:
+    """Locate the embedded demo checkpoint.
+
+    Beside it lie the resolved recipe (`demo_config.yaml`), the loss of its training steps (`demo_metrics.jsonl`) and
+    what it was trained with (`demo_manifest.json`).
+
+    Returns:
+        A .pt file of the own format.
+
+    Example:
+        >>> demo_path().name
+        'demo.pt'
+    """
+    return Path(__file__).parent / "demo.pt"

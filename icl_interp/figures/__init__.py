@@ -1,0 +1,1 @@
+"""Frozen results in, plotly figures out: the only room that imports plotly."""

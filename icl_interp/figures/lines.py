@@ -1,0 +1,88 @@
+"""Lines with bands: anything that is measured along an ordered axis."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import plotly.graph_objects as go
+
+from icl_interp.figures.theme import TraceStyle, base_layout
+
+__all__ = ["Line", "lines_figure"]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One named line."""
+
+    name: str
+    """For the legend."""
+    x: Sequence[Any]
+    """Numbers, or labels of places in order."""
+    y: Sequence[float]
+    """One value for each x."""
+    style: TraceStyle
+    """Colour, dash and symbol."""
+    low: Sequence[float] | None = None
+    """Lower end of the band, where there is one."""
+    high: Sequence[float] | None = None
+    """Upper end."""
+    width: float = 2.0
+    """In pixels."""
+    markers: bool = False
+    """Whether each point is marked."""
+
+
+def lines_figure(
+    lines: Sequence[Line],
+    *,
+    x: str,
+    y: str,
+    y_type: str = "linear",
+    y_range: tuple[float, float] | None = None,
+    legend: bool = True,
+) -> go.Figure:
+    """Draw lines over one axis.
+
+    Args:
+        lines: In drawing order; the last is on top.
+        x: Title of the x axis, with its unit.
+        y: Title of the y axis, with its unit.
+        y_type: "linear" or "log".
+        y_range: In axis units (not logarithms); None lets plotly choose.
+        legend: Whether to show one.
+
+    Returns:
+        A figure without size, for any page.
+    """
+    figure = go.Figure(layout=base_layout(x=x, y=y, y_type=y_type, hovermode="x unified", legend=legend))
+    for line in lines:
+        xs = list(line.x)
+        if line.low is not None and line.high is not None:
+            figure.add_scatter(
+                x=[*xs, *reversed(xs)],
+                y=[*line.high, *reversed(list(line.low))],
+                fill="toself",
+                fillcolor=line.style.band(),
+                line={"width": 0},
+                hoverinfo="skip",
+                showlegend=False,
+                name=f"{line.name}, band",
+            )
+        figure.add_scatter(
+            x=xs,
+            y=list(line.y),
+            name=line.name,
+            mode="lines+markers" if line.markers else "lines",
+            line=line.style.line(width=line.width),
+            marker=line.style.marker(),
+        )
+    if y_range is not None:
+        figure.update_yaxes(range=_axis_range(y_range, y_type))
+    return figure
+
+
+def _axis_range(limits: tuple[float, float], kind: str) -> list[float]:
+    from math import log10
+
+    return [log10(limit) for limit in limits] if kind == "log" else list(limits)

@@ -1,0 +1,245 @@
+"""How wrong is the model after k examples, in and out of distribution, and which algorithm is as wrong as it?"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from icl_interp.figures.lines import Line, lines_figure
+from icl_interp.figures.theme import role_style
+from icl_interp.measure.families import IN_DISTRIBUTION, Families, Family, draw_families
+from icl_interp.measure.roles import predictor_role
+from icl_interp.measure.statistics import estimate_mean, mean_band
+from icl_interp.predictors.protocol import Predictor
+from icl_interp.tasks.linear_regression import LinearRegression
+from icl_interp.tasks.references import reference_predictors
+from probes.bootstrap import Estimate
+
+__all__ = [
+    "MODEL",
+    "ErrorCurve",
+    "ErrorReport",
+    "FamilyErrors",
+    "error_curves",
+    "first_scored_point",
+    "prompt_errors",
+    "summarise_errors",
+]
+
+MODEL = "model"
+"""The model's name among the predictors."""
+
+Callee = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorCurve:
+    """Mean squared error after k in-context examples, divided by E[y^2] of the family."""
+
+    mean: Float64[Tensor, " point"]
+    """Over prompts; entry k has k examples before it."""
+    low: Float64[Tensor, " point"]
+    """Lower 95 % bootstrap band over prompts."""
+    high: Float64[Tensor, " point"]
+    """Upper band."""
+    late: Estimate
+    """Mean over the points with at least d examples before them: the error of the family."""
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyErrors:
+    """Errors of the model and of every reference on one family."""
+
+    family: Family
+    """The prompts and their unit."""
+    curves: Mapping[str, ErrorCurve]
+    """By name; "model" first."""
+    excess: Estimate
+    """Late error of the model minus that of least squares, prompt by prompt."""
+    distances: Mapping[str, Estimate]
+    """Mean squared difference between the model's and each reference's predictions over all points, in units of
+    E[y^2]: how far the model is from doing what the reference does, whatever the labels."""
+
+    def closest(self) -> str:
+        """Name the reference that predicts most like the model.
+
+        Returns:
+            A name of `distances`.
+        """
+        return min(self.distances, key=lambda name: self.distances[name].value)
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorReport:
+    """Error curves of a model beside the reference algorithms, in distribution and under each shift."""
+
+    families: Mapping[str, FamilyErrors]
+    """By label; in distribution first."""
+    first_point: int
+    """The first point that counts as late."""
+
+    @property
+    def in_distribution(self) -> FamilyErrors:
+        """The unshifted family."""
+        return self.families[IN_DISTRIBUTION]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Lay all curves out in long form.
+
+        Returns:
+            Columns family, predictor, examples, error, low, high; errors in units of E[y^2].
+        """
+        rows = [
+            (label, name, k, *map(float, triple))
+            for label, errors in self.families.items()
+            for name, curve in errors.curves.items()
+            for k, triple in enumerate(zip(curve.mean, curve.low, curve.high, strict=True))
+        ]
+        return pd.DataFrame(rows, columns=["family", "predictor", "examples", "error", "low", "high"])
+
+    def plot(self, label: str = IN_DISTRIBUTION, *, axis: str = "log") -> object:
+        """Draw one family's curves.
+
+        Args:
+            label: Of the family.
+            axis: "log" (errors below 1e-4 are drawn at 1e-4) or "linear".
+
+        Returns:
+            A plotly figure.
+        """
+        lines = [
+            Line(
+                name=name,
+                x=range(len(curve.mean)),
+                y=_floor(curve.mean, axis),
+                low=_floor(curve.low, axis) if name == MODEL else None,
+                high=_floor(curve.high, axis) if name == MODEL else None,
+                style=role_style(predictor_role(name)),
+                width=3 if name == MODEL else 1.8,
+            )
+            for name, curve in self.families[label].curves.items()
+        ]
+        return lines_figure(lines, x="in-context examples", y="squared error / E[y²]", y_type=axis)
+
+    def _repr_html_(self) -> str:
+        return self.plot()._repr_html_()  # type: ignore[attr-defined, no-any-return]  # plotly is untyped
+
+
+def first_scored_point(n_dims: int, n_points: int) -> int:
+    """Say from which point on errors count as late.
+
+    Args:
+        n_dims: d of the task.
+        n_points: Pairs a prompt.
+
+    Returns:
+        d, so that least squares is determined; the last point where prompts are too short for that.
+    """
+    return min(n_dims, n_points - 1)
+
+
+def prompt_errors(predictions: Float[Tensor, "sample point"], family: Family) -> Float64[Tensor, " sample"]:
+    """Give each prompt its error: the mean squared error over late points, divided by E[y^2] of its family.
+
+    Args:
+        predictions: Of the family's labels.
+        family: Whose labels and unit are used.
+
+    Returns:
+        Dimensionless; predicting zero has 1 on average.
+    """
+    first = first_scored_point(family.prompts.n_dims, family.prompts.n_points)
+    return _squared_errors(predictions, family)[:, first:].mean(1)
+
+
+def summarise_errors(
+    predictions: Mapping[str, Float[Tensor, "sample point"]],
+    families: Families,
+    references: Mapping[str, Predictor],
+) -> ErrorReport:
+    """Lay a model's errors beside those of the reference algorithms.
+
+    Args:
+        predictions: The model's, by family label.
+        families: The prompts.
+        references: Predictors by name; the one that starts with "least squares" is what the excess is taken over.
+
+    Returns:
+        Curves with bootstrap bands over prompts.
+    """
+    summaries = {
+        label: _summarise_family(predictions[label], family, references)
+        for label, family in families.by_label.items()
+    }
+    fit = families.fit
+    return ErrorReport(families=summaries, first_point=first_scored_point(fit.n_dims, fit.n_points))
+
+
+def _summarise_family(own: Tensor, family: Family, references: Mapping[str, Predictor]) -> FamilyErrors:
+    said = {MODEL: own}
+    said |= {name: predictor(family.prompts.xs, family.prompts.ys) for name, predictor in references.items()}
+    late = {name: prompt_errors(values, family) for name, values in said.items()}
+    least_squares = next(name for name in references if name.startswith("least squares"))
+    return FamilyErrors(
+        family=family,
+        curves={name: _curve(values, family, late[name]) for name, values in said.items()},
+        excess=estimate_mean(late[MODEL] - late[least_squares]),
+        distances={name: _distance(own, said[name], family) for name in references},
+    )
+
+
+def error_curves(
+    model: Callee,
+    task: LinearRegression,
+    *,
+    shifts: Sequence[str] | None = None,
+    n_prompts: int = 256,
+    n_points: int | None = None,
+    seed: int = 0,
+) -> ErrorReport:
+    """Measure error against the number of in-context examples, for a model and every reference algorithm.
+
+    Args:
+        model: Any callable f(xs, ys): a model, or a predictor.
+        task: What is in distribution.
+        shifts: Patterns as `select_shifts` takes them; None means all that apply.
+        n_prompts: A family.
+        n_points: Pairs a prompt; None takes the task's usual number.
+        seed: The only source of randomness.
+
+    Returns:
+        Curves with bootstrap bands over prompts.
+
+    Example:
+        >>> from icl_interp.predictors import least_squares
+        >>> report = error_curves(least_squares(), LinearRegression(n_dims=3), shifts=["x_scale=3"], n_prompts=64)
+        >>> report.in_distribution.curves["model"].late.value < 1e-6
+        True
+    """
+    families = draw_families(task, shifts=shifts, n_prompts=n_prompts, n_points=n_points, seed=seed)
+    with torch.no_grad():
+        said = {
+            label: model(family.prompts.xs, family.prompts.ys) for label, family in families.by_label.items()
+        }
+    return summarise_errors(said, families, reference_predictors(task))
+
+
+def _squared_errors(predictions: Tensor, family: Family) -> Tensor:
+    return (predictions.double() - family.prompts.ys.double()).square() / family.label_second_moment
+
+
+def _distance(own: Tensor, other: Tensor, family: Family) -> Estimate:
+    squares = (own.double() - other.double()).square().mean(1) / family.label_second_moment
+    return estimate_mean(squares)
+
+
+def _curve(predictions: Tensor, family: Family, late: Tensor) -> ErrorCurve:
+    mean, low, high = mean_band(_squared_errors(predictions, family))
+    return ErrorCurve(mean=mean, low=low, high=high, late=estimate_mean(late))
+
+
+def _floor(values: Tensor, axis: str) -> list[float]:
+    return (values.clamp(min=1e-4) if axis == "log" else values).tolist()

@@ -1,0 +1,340 @@
+"""Does the signature know when a prompt is unfamiliar, and does it know when the model is wrong?"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from icl_interp.figures.dots import DotSeries, dots_figure
+from icl_interp.figures.theme import role_style
+from icl_interp.measure.controls import (
+    N_UNTRAINED,
+    Excess,
+    excess_over_controls,
+    paired_variance,
+    untrained_networks,
+    variance_over,
+)
+from icl_interp.measure.conventions import Conventions
+from icl_interp.measure.errors import prompt_errors
+from icl_interp.measure.families import IN_DISTRIBUTION, Families, draw_families
+from icl_interp.measure.norms import fit_norm_baseline, log_norms
+from icl_interp.measure.sites import ResidualSite, last_block
+from icl_interp.measure.survey import NetworkSurvey, survey_network
+from icl_interp.models.hook_names import Site, hook_name
+from icl_interp.models.layout import Role
+from icl_interp.models.transformer import HookedICLTransformer
+from icl_interp.tasks.linear_regression import LinearRegression
+from probes.correlation import CorrelationReport, score_error_correlation
+from probes.detection import DetectionReport, detection_report
+from probes.spectra import Side
+
+__all__ = ["OodReport", "ShiftDetection", "ood_report", "summarise_ood"]
+
+N_BOOTSTRAP = 1000
+"""Resamples of the detection and correlation intervals."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShiftDetection:
+    """How well one shift is told from in-distribution prompts."""
+
+    signature: DetectionReport
+    """By the score 1 - overlap of the model."""
+    norms: DetectionReport
+    """By the norms of the prompt alone."""
+    untrained: tuple[DetectionReport, ...]
+    """By the score of each untrained network."""
+    excess: Excess
+    """AUROC beyond untrained networks."""
+
+
+@dataclass(frozen=True, slots=True)
+class OodReport:
+    """Detection for each shift, and the score against the error."""
+
+    shifts: Mapping[str, ShiftDetection]
+    """By label."""
+    correlation: CorrelationReport
+    """Of the score 1 - overlap with the log error of the same prompt, over all families."""
+    untrained_correlations: tuple[CorrelationReport, ...]
+    """Of the scores of untrained networks with the same errors of this model (our choice of control)."""
+    scores: Mapping[str, Float64[Tensor, " sample"]]
+    """1 - overlap of each prompt, by family."""
+    errors: Mapping[str, Float64[Tensor, " sample"]]
+    """Error of each prompt in units of its family's E[y^2], by family."""
+    site: ResidualSite
+    """Where."""
+    conventions: Conventions
+    """How."""
+
+    @property
+    def mean_auroc(self) -> float:
+        """Over the shifts."""
+        return _mean([detection.signature.auroc for detection in self.shifts.values()])
+
+    @property
+    def mean_norm_auroc(self) -> float:
+        """Of the norm baseline, over the shifts."""
+        return _mean([detection.norms.auroc for detection in self.shifts.values()])
+
+    def detection_excess(self, n_verdicts: int = 1) -> Excess:
+        """Compare the mean AUROC over shifts with untrained networks.
+
+        Args:
+            n_verdicts: How many claims the report makes.
+
+        Returns:
+            The excess with its interval.
+        """
+        detections = list(self.shifts.values())
+        n_controls = len(detections[0].untrained)
+        controls = [[d.untrained[i] for d in detections] for i in range(n_controls)]
+        return excess_over_controls(
+            self.mean_auroc,
+            [_mean([report.auroc for report in reports]) for reports in controls],
+            sampling_variance=paired_variance(
+                _mean_replicates([d.signature for d in detections]),
+                [_mean_replicates(reports) for reports in controls],
+            ),
+            n_verdicts=n_verdicts,
+            chance=0.5,
+            value_variance=variance_over(_mean_replicates([d.signature for d in detections])),
+        )
+
+    def correlation_excess(self, n_verdicts: int = 1) -> Excess:
+        """Compare the mean Spearman correlation inside families with untrained networks.
+
+        Args:
+            n_verdicts: How many claims the report makes.
+
+        Returns:
+            The excess with its interval.
+        """
+        return excess_over_controls(
+            self.correlation.within_mean.value,
+            [report.within_mean.value for report in self.untrained_correlations],
+            sampling_variance=paired_variance(
+                self.correlation.within_mean_replicates,
+                [report.within_mean_replicates for report in self.untrained_correlations],
+            ),
+            n_verdicts=n_verdicts,
+            chance=0.0,
+            value_variance=variance_over(self.correlation.within_mean_replicates),
+        )
+
+    def to_frame(self) -> pd.DataFrame:
+        """Lay the shifts out, one a row.
+
+        Returns:
+            AUROC with interval, both FPR95, that of norms and untrained networks, and the excess.
+        """
+        return pd.DataFrame([_row(label, detection) for label, detection in self.shifts.items()]).set_index(
+            "shift"
+        )
+
+    def plot(self) -> object:
+        """Draw the AUROC of the signature beside its rivals.
+
+        Returns:
+            A plotly figure.
+        """
+        rows = list(self.shifts)
+        reports = [self.shifts[row].signature for row in rows]
+        series = [
+            DotSeries(
+                "norms alone",
+                rows,
+                [self.shifts[row].norms.auroc for row in rows],
+                role_style("norm baseline"),
+            ),
+            DotSeries(
+                "untrained networks",
+                rows,
+                [self.shifts[row].excess.control for row in rows],
+                role_style("untrained"),
+            ),
+            DotSeries(
+                "signature of this model",
+                rows,
+                [report.auroc for report in reports],
+                role_style("model"),
+                low=[report.auroc_interval.low for report in reports],
+                high=[report.auroc_interval.high for report in reports],
+            ),
+        ]
+        if not reports[0].n_in or not self.untrained_correlations:
+            del series[1]
+        return dots_figure(series, x="AUROC", reference=0.5, x_range=(-0.02, 1.02))
+
+    def _repr_html_(self) -> str:
+        return self.plot()._repr_html_()  # type: ignore[attr-defined, no-any-return]  # plotly is untyped
+
+
+def summarise_ood(
+    survey: NetworkSurvey,
+    controls: Sequence[NetworkSurvey],
+    families: Families,
+    site: ResidualSite,
+    conventions: Conventions,
+    *,
+    seed: int = 0,
+) -> OodReport:
+    """Turn surveys into detection and correlation at one site.
+
+    Args:
+        survey: Of the model.
+        controls: Of untrained networks, on the same families.
+        families: The prompts.
+        site: One that was surveyed.
+        conventions: Of the surveys.
+        seed: Of the bootstraps, which resample alike for model and controls.
+
+    Returns:
+        The report.
+    """
+    scores = _scores(survey, site)
+    control_scores = [_scores(control, site) for control in controls]
+    baseline = fit_norm_baseline(families.fit)
+    norms = {label: baseline.score(family.prompts) for label, family in families.by_label.items()}
+
+    def detect(of: Mapping[str, Tensor], label: str) -> DetectionReport:
+        return detection_report(of[IN_DISTRIBUTION], of[label], seed=seed, n_bootstrap=N_BOOTSTRAP)
+
+    shifts = {}
+    for family in families.shifted:
+        own = detect(scores, family.label)
+        untrained = tuple(detect(control, family.label) for control in control_scores)
+        shifts[family.label] = ShiftDetection(
+            own, detect(norms, family.label), untrained, _excess(own, untrained)
+        )
+    errors = {
+        label: prompt_errors(survey.families[label].predictions, family)
+        for label, family in families.by_label.items()
+    }
+
+    def correlate(of: Mapping[str, Tensor]) -> CorrelationReport:
+        return _correlate(of, errors, families, seed)
+
+    return OodReport(
+        shifts=shifts,
+        correlation=correlate(scores),
+        untrained_correlations=tuple(correlate(control) for control in control_scores),
+        scores=scores,
+        errors=errors,
+        site=site,
+        conventions=conventions,
+    )
+
+
+def ood_report(
+    model: HookedICLTransformer,
+    task: LinearRegression,
+    *,
+    shifts: Sequence[str] | None = None,
+    layer: int = -1,
+    site: Site = "resid_post",
+    tokens: Role = "all",
+    center: bool = False,
+    side: Side = "right",
+    k: int = 2,
+    n_prompts: int = 256,
+    n_points: int | None = None,
+    n_controls: int = N_UNTRAINED,
+    seed: int = 0,
+    on_batch: Callable[[int], None] | None = None,
+) -> OodReport:
+    """Measure whether the spectral signature detects shifts, and whether it tells the error, beyond its controls.
+
+    Args:
+        model: The network.
+        task: What is in distribution.
+        shifts: Patterns as `select_shifts` takes them; None means all that apply.
+        layer: Which block; -1 is the last.
+        site: "resid_post" is before the final norm; "final_norm" after it.
+        tokens: Which positions are rows: "all", "x" or "y".
+        center: Whether each prompt's mean row is subtracted first.
+        side: "right" or "left" singular vectors.
+        k: How many directions.
+        n_prompts: A family, and as many for fitting.
+        n_points: Pairs a prompt; None takes the task's usual number.
+        n_controls: Untrained networks; 0 switches them off.
+        seed: The only source of randomness.
+        on_batch: Called with the number of prompts just read, for progress.
+
+    Returns:
+        One row a shift, with the norm baseline and untrained networks beside it.
+
+    Raises:
+        ValueError: If a shift, layer or site does not exist.
+
+    Example:
+        >>> from icl_interp.models.config import ModelConfig
+        >>> from icl_interp.models.transformer import build_model
+        >>> model = build_model(ModelConfig(n_dims=2, n_points=5, n_layers=1, n_heads=1, d_model=8), seed=0)
+        >>> report = ood_report(model, LinearRegression(n_dims=2), shifts=["x_scale=3"], n_prompts=32)
+        >>> report.shifts["x_scale=3"].norms.auroc > 0.99  # norms alone see a change of scale
+        True
+    """
+    families = draw_families(task, shifts=shifts, n_prompts=n_prompts, n_points=n_points, seed=seed)
+    conventions = Conventions(tokens=tokens, center=center, side=side, k=k)
+    hook = hook_name(site, layer, n_layers=model.cfg.n_layers)
+    where = last_block(model.cfg) if hook == last_block(model.cfg).hook else ResidualSite(hook, hook)
+    surveys = [
+        survey_network(network, families, [where], conventions=conventions, on_batch=on_batch)
+        for network in [model, *untrained_networks(model.cfg, n_controls, seed=seed)]
+    ]
+    return summarise_ood(surveys[0], surveys[1:], families, where, conventions, seed=seed)
+
+
+def _scores(survey: NetworkSurvey, site: ResidualSite) -> dict[str, Tensor]:
+    return {
+        label: record.sites[site.label].scores.ood_score.double() for label, record in survey.families.items()
+    }
+
+
+def _correlate(
+    scores: Mapping[str, Tensor], errors: Mapping[str, Tensor], families: Families, seed: int
+) -> CorrelationReport:
+    labels = list(families.by_label)
+    return score_error_correlation(
+        torch.cat([scores[label] for label in labels]),
+        torch.cat([errors[label] for label in labels]).clamp(min=1e-12).log(),
+        groups=[label for label in labels for _ in range(len(errors[label]))],
+        covariates=torch.cat([log_norms(families.by_label[label].prompts) for label in labels]),
+        seed=seed,
+        n_bootstrap=N_BOOTSTRAP,
+    )
+
+
+def _excess(own: DetectionReport, untrained: Sequence[DetectionReport]) -> Excess:
+    variance = paired_variance(own.auroc_replicates, [report.auroc_replicates for report in untrained])
+    return excess_over_controls(own.auroc, [report.auroc for report in untrained], sampling_variance=variance)
+
+
+def _row(label: str, detection: ShiftDetection) -> dict[str, object]:
+    own, excess = detection.signature, detection.excess
+    return {
+        "shift": label,
+        "auroc": own.auroc,
+        "low": own.auroc_interval.low,
+        "high": own.auroc_interval.high,
+        "fpr95_ood_positive": own.fpr95_ood_positive,
+        "fpr95_id_positive": own.fpr95_id_positive,
+        "auroc_norms": detection.norms.auroc,
+        "auroc_untrained": excess.control,
+        "excess": excess.excess,
+        "excess_low": excess.low,
+        "excess_high": excess.high,
+    }
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _mean_replicates(reports: Sequence[DetectionReport]) -> Tensor:
+    return torch.stack([report.auroc_replicates for report in reports]).mean(0)

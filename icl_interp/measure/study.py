@@ -1,0 +1,266 @@
+"""The main job: one model, all measures, each with its controls, from one set of prompts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from icl_interp.measure.controls import (
+    N_UNTRAINED,
+    Excess,
+    excess_over_controls,
+    paired_variance,
+    untrained_networks,
+    variance_over,
+)
+from icl_interp.measure.conventions import Conventions
+from icl_interp.measure.errors import ErrorReport, prompt_errors, summarise_errors
+from icl_interp.measure.families import IN_DISTRIBUTION, Families, draw_families
+from icl_interp.measure.linear_probes import LinearProbeReport, probe_network, probe_targets, summarise_probes
+from icl_interp.measure.ood import OodReport, summarise_ood
+from icl_interp.measure.sites import ResidualSite, residual_sites
+from icl_interp.measure.statistics import resampled_means
+from icl_interp.measure.survey import NetworkSurvey, survey_network
+from icl_interp.models.config import ModelConfig
+from icl_interp.models.transformer import HookedICLTransformer
+from icl_interp.prompts import derive_seed
+from icl_interp.tasks.linear_regression import LinearRegression
+from icl_interp.tasks.references import reference_predictors
+from icl_interp.tasks.shifts import select_shifts
+
+__all__ = ["Study", "Ticker", "default_prompts", "study", "study_reads"]
+
+MIN_PROMPTS, MAX_PROMPTS = 32, 128
+WORK = 2.0e13
+"""Floating-point operations that the default number of prompts may cost: a few minutes on two cores."""
+
+
+class Ticker:
+    """Counts work for whoever shows progress; does nothing by itself."""
+
+    def __call__(self, done: int, note: str = "") -> None:
+        """Take note of work that was done.
+
+        Args:
+            done: Prompts read.
+            note: What is going on.
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """Everything that a report shows."""
+
+    config: ModelConfig
+    """Of the model."""
+    task: LinearRegression
+    """What counts as in distribution."""
+    families: Families
+    """The prompts."""
+    sites: tuple[ResidualSite, ...]
+    """Along the network."""
+    conventions: Conventions
+    """How activations became directions."""
+    errors: ErrorReport
+    """Error curves of the model and the references."""
+    survey: NetworkSurvey
+    """Spectra and scores of the model."""
+    untrained: tuple[NetworkSurvey, ...]
+    """The same of untrained networks; empty where controls were switched off."""
+    ood: OodReport
+    """Detection and score against error after the last block."""
+    ood_final: OodReport
+    """The same after the final norm, without controls."""
+    probes: LinearProbeReport
+    """Linear read-outs."""
+    seed: int
+    """The only source of randomness."""
+
+    @property
+    def main_site(self) -> ResidualSite:
+        """After the last block, before the final norm."""
+        return self.sites[-2]
+
+    @property
+    def n_verdicts(self) -> int:
+        """Claims that the study makes; their intervals hold together at 95 %."""
+        return 6 + len(self.probes.targets)
+
+    def verdicts(self) -> dict[str, Excess]:
+        """State each claim as an excess over untrained networks.
+
+        Returns:
+            By name: "in-context learning" (1 - error in distribution), "under shift" (mean over shifts of
+            1 - error, not below 0), "spectra" (mean over shifts of |log s1(shift) / s1(in distribution)|), "shared
+            directions" (overlap in distribution minus mean overlap under shift), "score and error" (mean Spearman
+            inside families), "detection" (mean AUROC over shifts), and "probe: T" (best R² over sites) for each
+            target T. Errors are in units of E[y^2]; larger is more everywhere.
+        """
+        named = {
+            "in-context learning": _skill_in,
+            "under shift": _skill_out,
+            "spectra": self._spectral_change,
+            "shared directions": self._contrast,
+        }
+        verdicts = {}
+        for name, quantity in named.items():
+            value, replicates = quantity(self.survey, self.families)
+            controls = [quantity(control, self.families) for control in self.untrained]
+            verdicts[name] = excess_over_controls(
+                value,
+                [control for control, _ in controls],
+                sampling_variance=paired_variance(replicates, [replicate for _, replicate in controls]),
+                n_verdicts=self.n_verdicts,
+                chance=0.0,
+                value_variance=variance_over(replicates),
+            )
+        verdicts["score and error"] = self.ood.correlation_excess(self.n_verdicts)
+        verdicts["detection"] = self.ood.detection_excess(self.n_verdicts)
+        for target in self.probes.targets:
+            verdicts[f"probe: {target}"] = self.probes.excess(target, self.n_verdicts)
+        return verdicts
+
+    def _spectral_change(self, survey: NetworkSurvey, families: Families) -> tuple[float, Tensor]:
+        first = {
+            label: float(record.sites[self.main_site.label].spectrum[0])
+            for label, record in survey.families.items()
+        }
+        own = torch.tensor(first[IN_DISTRIBUTION]).log()
+        changes = torch.tensor([first[family.label] for family in families.shifted]).log() - own
+        return float(changes.abs().mean()), torch.zeros(
+            2
+        )  # spectra are means over all prompts, without replicates
+
+    def _contrast(
+        self, survey: NetworkSurvey, families: Families
+    ) -> tuple[float, Float64[Tensor, " resample"]]:
+        def overlap(label: str) -> Tensor:
+            return survey.families[label].sites[self.main_site.label].scores.overlap.double()
+
+        shifted = torch.stack([overlap(family.label) for family in families.shifted]).mean(0)
+        contrast = overlap(IN_DISTRIBUTION) - shifted  # prompt i shares its random numbers across families
+        return float(contrast.mean()), resampled_means(contrast)
+
+
+def study(
+    model: HookedICLTransformer,
+    task: LinearRegression,
+    *,
+    n_prompts: int | None = None,
+    n_points: int | None = None,
+    shifts: Sequence[str] | None = None,
+    layers: Sequence[int] | None = None,
+    n_controls: int = N_UNTRAINED,
+    seed: int = 0,
+    tick: Ticker | None = None,
+) -> Study:
+    """Measure everything that the report of a model shows.
+
+    Args:
+        model: The network.
+        task: What is in distribution.
+        n_prompts: For each family; None takes `default_prompts`.
+        n_points: Pairs a prompt; None takes the task's usual number.
+        shifts: Patterns as `select_shifts` takes them; None means all that apply.
+        layers: Blocks to look at; None means all.
+        n_controls: Untrained networks; 0 switches them off, and every verdict is then unknown.
+        seed: The only source of randomness.
+        tick: Told about the prompts read, for progress; `study_reads` of them in all.
+
+    Returns:
+        The study.
+
+    Raises:
+        ValueError: If there are fewer than 8 prompts or 2 points, or a shift or layer does not exist.
+    """
+    config = model.cfg
+    n_points = task.default_points if n_points is None else n_points
+    n_prompts = default_prompts(config, task, n_points, n_controls) if n_prompts is None else n_prompts
+    if n_prompts < 8 or n_points < 2:
+        raise ValueError(
+            f"a study needs at least 8 prompts of 2 points, got {n_prompts} prompts of {n_points} points; raise "
+            "--prompts or --points."
+        )
+    tick = tick or Ticker()
+    sites = residual_sites(config, layers)
+    families = draw_families(task, shifts=shifts, n_prompts=n_prompts, n_points=n_points, seed=seed)
+    references = reference_predictors(task)
+    probe_prompts = task.sample(2 * n_prompts, n_points, seed=derive_seed(seed, "evaluation: probes"))
+    targets, left_out = probe_targets(probe_prompts, references)
+    surveys, probes = [], []
+    for i, network in enumerate([model, *untrained_networks(config, n_controls, seed=seed)]):
+        name = "this model" if i == 0 else f"untrained network {i}"
+        surveys.append(survey_network(network, families, sites, on_batch=lambda n, name=name: tick(n, name)))
+        probes.append(probe_network(network, probe_prompts, targets, sites, seed=seed))
+        tick(2 * n_prompts, name)
+    conventions = Conventions()
+    ood = summarise_ood(surveys[0], surveys[1:], families, sites[-2], conventions, seed=seed)
+    ood_final = summarise_ood(surveys[0], (), families, sites[-1], conventions, seed=seed)
+    said = {label: record.predictions for label, record in surveys[0].families.items()}
+    return Study(
+        config=config,
+        task=task,
+        families=families,
+        sites=tuple(sites),
+        conventions=conventions,
+        errors=summarise_errors(said, families, references),
+        survey=surveys[0],
+        untrained=tuple(surveys[1:]),
+        ood=ood,
+        ood_final=ood_final,
+        probes=summarise_probes(probes[0], probes[1:], targets, left_out),
+        seed=seed,
+    )
+
+
+def default_prompts(
+    config: ModelConfig, task: LinearRegression, n_points: int, n_controls: int = N_UNTRAINED
+) -> int:
+    """Choose as many prompts a family as a few minutes allow.
+
+    Formula: WORK / (operations of one forward pass on one prompt * families * networks), cut to [32, 128].
+
+    Args:
+        config: Of the model.
+        task: Decides how many shifts apply.
+        n_points: Pairs a prompt.
+        n_controls: Untrained networks.
+
+    Returns:
+        Prompts a family.
+    """
+    per_token = config.n_layers * (4 * config.d_model**2 + 2 * config.d_model * config.mlp_width)
+    per_prompt = 2 * 2 * n_points * per_token
+    reads = study_reads(1, len(select_shifts(task)), n_controls)
+    return max(MIN_PROMPTS, min(MAX_PROMPTS, int(WORK / (per_prompt * reads))))
+
+
+def study_reads(n_prompts: int, n_shifts: int, n_controls: int) -> int:
+    """Count the prompts that all networks read in a study.
+
+    Args:
+        n_prompts: A family.
+        n_shifts: Shifted families.
+        n_controls: Untrained networks.
+
+    Returns:
+        Prompts: fit, in distribution, shifts, and twice as many for the probes, for each network.
+    """
+    return n_prompts * (n_shifts + 4) * (1 + n_controls)
+
+
+def _skill_in(survey: NetworkSurvey, families: Families) -> tuple[float, Tensor]:
+    errors = _errors(survey, families, IN_DISTRIBUTION)
+    return 1 - float(errors.mean()), 1 - resampled_means(errors)
+
+
+def _skill_out(survey: NetworkSurvey, families: Families) -> tuple[float, Tensor]:
+    errors = [_errors(survey, families, family.label) for family in families.shifted]
+    value = torch.stack([(1 - error.mean()).clamp(min=0) for error in errors]).mean()
+    return float(value), torch.stack([(1 - resampled_means(error)).clamp(min=0) for error in errors]).mean(0)
+
+
+def _errors(survey: NetworkSurvey, families: Families, label: str) -> Tensor:
+    return prompt_errors(survey.families[label].predictions, families.by_label[label])

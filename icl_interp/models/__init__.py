@@ -1,0 +1,1 @@
+"""Models built on TransformerLens hooks, and their configuration."""

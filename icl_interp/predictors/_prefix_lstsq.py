@@ -1,0 +1,204 @@
+"""Minimum-norm least squares at all prefixes from one orthogonalisation of the prompt."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from icl_interp.predictors._posterior import exact_predictions, exclusive_cumsum, prefix_posterior
+
+# How much error the fast path may make, relative to the labels, before the exact fallback steps in.
+ROUNDING_LIMIT = 1e-9
+# A direction dropped as rounding noise moves the prediction by the square of this ratio, noise to signal.
+NOISE_LIMIT = 1e-3
+# Residuals up to this many tolerances are set aside as redundant; above one tolerance the fallback decides.
+DOUBTFUL = 8.0
+
+
+def min_norm_predictions(
+    xs: Float[Tensor, "batch point dim"], ys: Float[Tensor, "batch point"], eps: float
+) -> Float[Tensor, "batch point"]:
+    """Predict every point by the minimum-norm least-squares fit to the points before it.
+
+    Each point is written as a combination b of the independent points before it. The labels of the
+    independent points alone give the prediction b.y; the redundant ones then act like observations of
+    a standard normal deviation from those labels, so that all prefixes follow from one Cholesky factor
+    of I + B B^T (this reduction is ours; it is exact). Prefixes whose rank or accuracy is in doubt are
+    solved by a singular value decomposition each.
+
+    Args:
+        xs: Inputs in float64.
+        ys: Labels in float64.
+        eps: Precision of the dtype the inputs came in. Singular values up to eps * max(n, d) * s_max of
+            the n inputs before a point count as zero.
+
+    Returns:
+        Predictions in float64.
+    """
+    n_independent = min(xs.shape[1:])
+    tolerance = _Tolerance(xs, eps)
+    basis = torch.linalg.qr(xs[:, :n_independent].mT).Q
+    coordinates = xs @ basis
+    diagonal = coordinates[:, :n_independent].diagonal(dim1=1, dim2=2).abs()
+    generic = (diagonal > tolerance.after[:, :n_independent]).all(dim=1)
+    if bool(generic.all()):
+        predictions, sure = _generic(coordinates, ys, tolerance)
+    else:
+        predictions, sure = torch.empty_like(ys), torch.empty_like(ys, dtype=torch.bool)
+        for chosen, solve in ((generic, _generic), (~generic, _any_rank)):
+            source = coordinates if solve is _generic else xs
+            if bool(chosen.any()):
+                predictions[chosen], sure[chosen] = solve(
+                    source[chosen], ys[chosen], tolerance.select(chosen)
+                )
+    if bool(sure.all()):
+        return predictions
+    exact = exact_predictions(
+        xs, ys, ~sure, lambda values, n: pseudo_inverse_filter(values, n, xs.shape[2], eps)
+    )
+    return predictions.index_put((~sure).nonzero(as_tuple=True), exact)
+
+
+def pseudo_inverse_filter(
+    values: Float[Tensor, "pair rank"], n_pairs: Float[Tensor, " pair"] | Tensor, n_dims: int, eps: float
+) -> Float[Tensor, "pair rank"]:
+    """Invert the singular values above the rank tolerance and drop the others.
+
+    Args:
+        values: Singular values, largest first.
+        n_pairs: Rows of each matrix.
+        n_dims: Columns of each matrix.
+        eps: Precision of the dtype the inputs came in.
+
+    Returns:
+        1 / s where s > eps * max(n, d) * s_max, else 0.
+    """
+    kept = values > eps * n_pairs.clamp(min=n_dims)[:, None] * values[:, :1]
+    return torch.where(kept, 1 / torch.where(kept, values, 1.0), 0.0)
+
+
+class _Tolerance:
+    """Bounds on the rank tolerance at every prefix, from norms alone.
+
+    The largest singular value of a prefix lies between its largest row norm (also its Frobenius norm
+    over the root of its rank) and its Frobenius norm.
+    """
+
+    def __init__(self, xs: Float[Tensor, "batch point dim"], eps: float) -> None:
+        n_points, n_dims = xs.shape[1:]
+        squares = xs.square().sum(dim=2)
+        counts = torch.arange(n_points + 1, device=xs.device)
+        scale = eps * counts.clamp(min=n_dims)
+        sums = torch.nn.functional.pad(squares.cumsum(dim=1), (1, 0))
+        least = torch.maximum(
+            torch.nn.functional.pad(squares.cummax(dim=1).values, (1, 0)),
+            sums / counts.clamp(min=1, max=n_dims),
+        ).sqrt()
+        self.frobenius = sums.sqrt()[:, :-1]
+        self.after = (scale * least)[:, 1:]
+        self.least = (scale * least)[:, :-1]
+        self.most = scale[:-1] * self.frobenius
+
+    def select(self, chosen: Bool[Tensor, " batch"]) -> "_Tolerance":
+        other = object.__new__(_Tolerance)
+        for field in ("frobenius", "after", "least", "most"):
+            setattr(other, field, getattr(self, field)[chosen])
+        return other
+
+    def sure(
+        self, inverse_rows: Float[Tensor, "batch point"], dropped: Float[Tensor, "batch point"]
+    ) -> Bool[Tensor, "batch point"]:
+        # Where rank and accuracy are beyond doubt, from squared norms of rows of the inverse factor and of
+        # the residuals dropped.
+        inverse = exclusive_cumsum(inverse_rows).sqrt()  # at least 1 / smallest kept singular value
+        noise = exclusive_cumsum(dropped).sqrt()  # at least the largest dropped singular value
+        unit = torch.finfo(torch.float64).eps
+        return (
+            (inverse * self.most < 1)
+            & (noise <= self.least)
+            & (noise * inverse <= NOISE_LIMIT)
+            & (unit * inverse * self.frobenius <= ROUNDING_LIMIT)
+        )
+
+
+def _generic(
+    coordinates: Float[Tensor, "batch point basis"], ys: Float[Tensor, "batch point"], tolerance: _Tolerance
+) -> tuple[Float[Tensor, "batch point"], Bool[Tensor, "batch point"]]:
+    # For prompts whose first min(n, d) points are independent: all later ones are redundant.
+    n_basis, n_points = coordinates.shape[2], coordinates.shape[1]
+    lower = coordinates[:, :n_basis].tril()
+    weights = torch.linalg.solve_triangular(lower, coordinates.tril(-1), upper=False, left=False)
+    predictions = (weights @ ys[:, :n_basis, None])[..., 0]
+    inverse = torch.linalg.solve_triangular(lower, torch.eye(n_basis).to(lower), upper=False)
+    inverse_rows = torch.nn.functional.pad(inverse.square().sum(dim=2), (0, n_points - n_basis))
+    sure = tolerance.sure(inverse_rows, torch.zeros_like(ys))
+    if n_points > n_basis:
+        later, accurate = _accurate_rows(weights[:, n_basis:])
+        rest = prefix_posterior(later, ys[:, n_basis:] - predictions[:, n_basis:], noise=1.0)
+        predictions = predictions + torch.nn.functional.pad(rest, (n_basis, 0))
+        sure = sure & torch.nn.functional.pad(accurate, (n_basis, 0), value=True)
+    return predictions, sure
+
+
+def _any_rank(
+    xs: Float[Tensor, "batch point dim"], ys: Float[Tensor, "batch point"], tolerance: _Tolerance
+) -> tuple[Float[Tensor, "batch point"], Bool[Tensor, "batch point"]]:
+    # For prompts in which a point may lie in the span of those before it.
+    basis, independent, dropped = _independent_points(xs, tolerance.after)
+    n_basis = basis.shape[1]
+    coordinates = xs @ basis.mT
+    chosen = independent[:, :n_basis]
+    identity = torch.eye(n_basis).to(xs)
+    lower = torch.where(chosen[..., None], coordinates[:, :n_basis].tril(), identity)
+    weights = torch.linalg.solve_triangular(lower, coordinates.tril(-1), upper=False, left=False)
+    predictions = (weights @ torch.where(chosen, ys[:, :n_basis], 0.0)[..., None])[..., 0]
+    inverse = torch.linalg.solve_triangular(lower, identity, upper=False)
+    inverse_rows = torch.where(chosen, inverse.square().sum(dim=2), 0.0)
+    inverse_rows = torch.nn.functional.pad(inverse_rows, (0, xs.shape[1] - n_basis))
+    rows, accurate = _accurate_rows(weights)
+    predictions = predictions + prefix_posterior(rows, ys - predictions, noise=1.0, used=~independent)
+    return predictions, tolerance.sure(inverse_rows, dropped) & accurate
+
+
+def _accurate_rows(
+    weights: Float[Tensor, "batch point basis"],
+) -> tuple[Float[Tensor, "batch point basis"], Bool[Tensor, "batch point"]]:
+    # Rows up to where the factor of I + B B^T would lose accuracy; the others are blanked, lest it fail.
+    growth = 1 + weights.square().sum(dim=2).cumsum(dim=1)
+    accurate = torch.finfo(torch.float64).eps * growth <= ROUNDING_LIMIT
+    return torch.where(accurate[..., None], weights, 0.0), accurate
+
+
+def _independent_points(
+    xs: Float[Tensor, "batch point dim"], tolerance: Float[Tensor, "batch point"]
+) -> tuple[Float[Tensor, "batch basis dim"], Bool[Tensor, "batch point"], Float[Tensor, "batch point"]]:
+    # Gram-Schmidt with one repetition. Gives an orthonormal row for each point that leaves the span of
+    # those before it (a zero row for a redundant one; rows stop where no later point leaves the span),
+    # which points these are, and the squared residual of those that count as redundant.
+    n_points = xs.shape[1]
+    limit = (DOUBTFUL * tolerance).square()
+    basis: list[Tensor] = []
+    independent, dropped = [], []
+    for point in range(n_points):
+        square, residual = _residual(xs[:, point : point + 1], basis)
+        new = square > limit[:, point : point + 1]
+        scale = torch.where(new, square, 1.0).rsqrt()
+        basis.append(torch.where(new, scale, 0.0)[..., None] * residual)
+        independent.append(new)
+        dropped.append(torch.where(new, 0.0, square))
+        if not bool(new.any()) or len(basis) == xs.shape[2]:
+            later, _ = _residual(xs[:, point + 1 :], basis)
+            if bool((later <= limit[:, point + 1 :]).all()):
+                independent.append(torch.zeros_like(later, dtype=torch.bool))
+                dropped.append(later)
+                break
+    return torch.cat(basis, dim=1), torch.cat(independent, dim=1), torch.cat(dropped, dim=1)
+
+
+def _residual(
+    points: Float[Tensor, "batch some dim"], basis: list[Tensor]
+) -> tuple[Float[Tensor, "batch some"], Float[Tensor, "batch some dim"]]:
+    if basis:
+        known = torch.cat(basis, dim=1)
+        for _ in range(2):  # twice is enough for orthogonality to rounding (Giraud et al., 2005)
+            points = points - (points @ known.mT) @ known
+    return points.square().sum(dim=2), points

@@ -1,0 +1,133 @@
+"""Prefix moments and their eigenvalues: what gradient methods do to a prompt, one scalar a direction."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from icl_interp.predictors._posterior import exclusive_cumsum
+
+# Up to so many prefixes are summed one by one, more by a running sum over all points.
+FEW_POINTS = 3
+
+
+def prefix_moments(
+    xs: Float[Tensor, "batch point dim"], ys: Float[Tensor, "batch point"], asked: list[int]
+) -> tuple[Float[Tensor, "batch asked dim dim"], Float[Tensor, "batch asked dim"]]:
+    """Sum x x^T and x y over the pairs before each asked point.
+
+    Args:
+        xs: Inputs in float64.
+        ys: Labels in float64.
+        asked: The points.
+
+    Returns:
+        X^T X and X^T y of each prefix.
+    """
+    if len(asked) <= FEW_POINTS:
+        moments = [(xs[:, :end].mT @ xs[:, :end], (ys[:, None, :end] @ xs[:, :end])[:, 0]) for end in asked]
+        return torch.stack([second for second, _ in moments], 1), torch.stack(
+            [first for _, first in moments], 1
+        )
+    second = exclusive_cumsum(xs[..., None] * xs[..., None, :])
+    first = exclusive_cumsum(xs * ys[..., None])
+    if asked == list(range(xs.shape[1])):
+        return second, first
+    return second[:, asked], first[:, asked]
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """Eigenvalues of a symmetric matrix at each prefix, with a moment and a query seen along its axes."""
+
+    values: Float[Tensor, "batch asked dim"]
+    """Eigenvalues, smallest first; rounding noise is set to 0."""
+    shares: Float[Tensor, "batch asked dim"]
+    """Moment times query along each eigenvector, 0 where the eigenvalue is."""
+
+    @property
+    def largest(self) -> Float[Tensor, "batch asked 1"]:
+        """Largest eigenvalue, 1 where all are 0."""
+        top = self.values[..., -1:]
+        return torch.where(top > 0, top, 1.0)
+
+    def apply(self, progress: Float[Tensor, "batch asked dim"]) -> Float[Tensor, "batch asked"]:
+        """Predict from how far each direction has been learned.
+
+        Args:
+            progress: 0 for untouched, 1 for fitted.
+
+        Returns:
+            The sum of share * progress / eigenvalue.
+        """
+        return (self.shares * progress / torch.where(self.values > 0, self.values, 1.0)).sum(dim=-1)
+
+
+def spectrum(
+    matrix: Float[Tensor, "batch asked dim dim"],
+    moment: Float[Tensor, "batch asked dim"],
+    query: Float[Tensor, "batch asked dim"],
+) -> Spectrum:
+    """Decompose the matrices of all prefixes.
+
+    Args:
+        matrix: Symmetric and positive semi-definite, like X^T X.
+        moment: A vector of their range, like X^T y.
+        query: The inputs to predict at.
+
+    Returns:
+        Eigenvalues above float64's rounding noise, eps * d * largest, and the shares that go with them.
+    """
+    values, directions = torch.linalg.eigh(matrix)
+    noise = torch.finfo(values.dtype).eps * values.shape[-1] * values[..., -1:]
+    kept = values > noise.clamp(min=0)
+    shares = (directions.mT @ moment[..., None])[..., 0] * (directions.mT @ query[..., None])[..., 0]
+    return Spectrum(torch.where(kept, values, 0.0), torch.where(kept, shares, 0.0))
+
+
+def descent_progress(rates: Float[Tensor, "*axes dim"], steps: float | int) -> Float[Tensor, "*axes dim"]:
+    """Say how far gradient descent has come along directions of given rates: 1 - (1 - rate)^steps.
+
+    Args:
+        rates: Step size times eigenvalue, at least 0.
+        steps: Gradient steps.
+
+    Returns:
+        0 for untouched, 1 for fitted, without cancellation for small rates; diverging rates above 2 may
+        overflow to infinity.
+    """
+    small = rates < 0.5
+    slow = -torch.expm1(steps * torch.log1p(-torch.where(small, rates, 0.0)))
+    return torch.where(small, slow, 1 - (1 - torch.where(small, 0.5, rates)).pow(steps))
+
+
+def affine_power(
+    change: Float[Tensor, "batch asked dim dim"], shift: Float[Tensor, "batch asked dim"], steps: int
+) -> Float[Tensor, "batch asked dim"]:
+    """Apply w <- w + change w + shift to w = 0 a number of times, long runs by repeated squaring.
+
+    Args:
+        change: The step's matrix minus the identity.
+        shift: What each step adds.
+        steps: How many times.
+
+    Returns:
+        The last w. A diverging run is held where the next product still fits into float64.
+    """
+    largest = torch.finfo(shift.dtype).max ** 0.25
+    if steps <= 2 * change.shape[-1]:
+        weights = torch.zeros_like(shift)
+        for _ in range(steps):
+            weights = (weights + (change @ weights[..., None])[..., 0] + shift).clamp(-largest, largest)
+        return weights
+    # The map of 2m steps from that of m: A -> A A and b -> A b + b, along the bits of `steps`.
+    step = torch.eye(change.shape[-1]).to(change) + change
+    power, weights = step, shift
+    for bit in f"{steps:b}"[1:]:
+        weights = ((power @ weights[..., None])[..., 0] + weights).clamp(-largest, largest)
+        power = (power @ power).clamp(-largest, largest)
+        if bit == "1":
+            weights = ((step @ weights[..., None])[..., 0] + shift).clamp(-largest, largest)
+            power = (step @ power).clamp(-largest, largest)
+    return weights

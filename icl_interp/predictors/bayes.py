@@ -1,0 +1,215 @@
+"""Bayes-optimal predictors for known priors over the weights."""
+
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from icl_interp.predictors._base import PrefixPredictor
+from icl_interp.predictors._checks import Number, check_dims, check_number, check_parameter
+from icl_interp.predictors.least_squares import ridge_predictions
+from icl_interp.predictors.protocol import Predictor
+
+
+def gaussian_posterior_mean(
+    w_mean: Float[Tensor, " dim"] | Number,
+    w_cov: Float[Tensor, "dim dim"] | Number,
+    noise_std: Number,
+) -> Predictor:
+    """Predict with the posterior mean of the weights under w ~ N(w_mean, w_cov).
+
+    Formula: yhat_k = x_k^T w_mean + x_k^T S (S^T X^T X S + noise_std^2 I)^-1 S^T X^T (y - X w_mean)
+    with w_cov = S S^T. Bayes-optimal for squared error under that prior and label noise of standard
+    deviation ``noise_std``, whatever the inputs' distribution. A singular ``w_cov`` confines the
+    weights to a subspace (their span around ``w_mean``). Without noise the inverse becomes the
+    pseudo-inverse, the limit noise_std -> 0, with the rank tolerance of `least_squares`.
+
+    Args:
+        w_mean: Mean of the weights, a vector or one number for all coordinates.
+        w_cov: Covariance of the weights; a number stands for that multiple of the identity.
+        noise_std: Standard deviation of the label noise, at least 0, in the unit of the labels.
+
+    Returns:
+        A predictor named after the noise. Degree 1 in y only for ``w_mean`` 0.
+
+    Raises:
+        TypeError: If a parameter is neither a number nor a floating-point tensor.
+        ValueError: If shapes do not fit, or ``w_cov`` is not symmetric and positive semi-definite.
+
+    Source:
+        Zhang, Wu and Bartlett (2024), arXiv 2402.14951, Lemma 6.1.
+
+    Example:
+        >>> import torch
+        >>> from icl_interp.predictors import ridge
+        >>> xs, ys = torch.randn(2, 5, 3), torch.randn(2, 5)
+        >>> isotropic = gaussian_posterior_mean(0.0, 4.0, noise_std=0.5)
+        >>> torch.testing.assert_close(isotropic(xs, ys), ridge(0.5**2 / 4.0)(xs, ys))
+    """
+    owner = "gaussian_posterior_mean"
+    check_number(owner, "noise_std", noise_std, least=0.0)
+    if isinstance(w_mean, Tensor):
+        check_parameter(owner, "w_mean", w_mean, 1)
+    else:
+        check_number(owner, "w_mean", w_mean)
+    factor: Tensor | float
+    if isinstance(w_cov, Tensor):
+        check_parameter(owner, "w_cov", w_cov, 2)
+        factor = covariance_factor(owner, "w_cov", w_cov)
+        if isinstance(w_mean, Tensor) and w_mean.shape[0] != w_cov.shape[0]:
+            raise ValueError(
+                f"{owner} needs w_mean and w_cov of one dimension, "
+                f"got {w_mean.shape[0]} and {w_cov.shape[0]}."
+            )
+    else:
+        check_number(owner, "w_cov", w_cov, least=0.0)
+        factor = float(w_cov) ** 0.5
+    return _GaussianPosteriorMean(
+        w_mean if isinstance(w_mean, Tensor) else float(w_mean), factor, float(noise_std)
+    )
+
+
+def discrete_mmse(weights: Float[Tensor, "task dim"], noise_std: Number) -> Predictor:
+    """Predict with the posterior mean over a finite pool of tasks (dMMSE).
+
+    Formula: yhat_k = x_k . sum_m p_m t_m with p = softmax_m(-sum_{j<k} (y_j - t_m.x_j)^2 / (2 noise_std^2)).
+    Bayes-optimal for tasks drawn uniformly from the pool with that label noise. From no pairs it predicts
+    with the mean of the pool. Without noise only the tasks that fit the pairs best keep weight, where
+    misfits within the rounding of the inputs' dtype count as equal. Memory grows with the number of
+    tasks, not with prompts times points times tasks.
+
+    Args:
+        weights: The pool, one task a row.
+        noise_std: Standard deviation of the label noise, at least 0, in the unit of the labels.
+
+    Returns:
+        A predictor named after the size of the pool; neither of degree 1 in y nor scale-free in x.
+
+    Raises:
+        TypeError: If a parameter is of the wrong kind.
+        ValueError: If the pool is empty or not finite, or the noise is negative.
+
+    Source:
+        Raventos et al. (2023), arXiv 2306.15063, eq. 4. The limit without noise is ours.
+
+    Example:
+        >>> import torch
+        >>> pool = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+        >>> xs, ys = torch.tensor([[[1.0, -1.0], [2.0, 4.0]]]), torch.tensor([[-1.0, 0.0]])
+        >>> answer = discrete_mmse(pool, noise_std=0.1)(xs, ys)  # the pool's mean, then the second task
+        >>> torch.testing.assert_close(answer, torch.tensor([[0.0, 4.0]]))
+    """
+    check_parameter("discrete_mmse", "weights", weights, 2)
+    check_number("discrete_mmse", "noise_std", noise_std, least=0.0)
+    return _DiscreteMMSE(weights, float(noise_std))
+
+
+def covariance_factor(
+    owner: str, option: str, covariance: Float[Tensor, "dim other"]
+) -> Float[Tensor, "dim rank"]:
+    """Write a covariance as S S^T with one column for each direction of positive variance.
+
+    Args:
+        owner: Who needs it, for the sentence.
+        option: The option's name.
+        covariance: Symmetric and positive semi-definite.
+
+    Returns:
+        S in float64, without the directions whose variance is rounding noise of the given dtype.
+
+    Raises:
+        ValueError: If the matrix is not square, symmetric and positive semi-definite.
+    """
+    if covariance.shape[0] != covariance.shape[1]:
+        raise ValueError(f"{owner} needs a square matrix as {option}, got shape {list(covariance.shape)}.")
+    matrix = covariance.double()
+    slack = torch.finfo(covariance.dtype).eps * matrix.shape[0] * float(matrix.abs().amax())
+    asymmetry = float((matrix - matrix.mT).abs().amax())
+    if asymmetry > slack:
+        raise ValueError(
+            f"{owner} needs a symmetric matrix as {option}, got entries that differ by {asymmetry:.3g} "
+            f"from their mirror image; average it with its transpose if that is meant."
+        )
+    variances, directions = torch.linalg.eigh((matrix + matrix.mT) / 2)
+    if float(variances[0]) < -slack:
+        raise ValueError(
+            f"{owner} needs a positive semi-definite matrix as {option}, "
+            f"got the eigenvalue {float(variances[0]):.3g}; check its signs."
+        )
+    kept = variances > slack
+    return directions[:, kept] * variances[kept].sqrt()
+
+
+@dataclass(frozen=True, eq=False)
+class _GaussianPosteriorMean(PrefixPredictor):
+    w_mean: Tensor | float = field(repr=False)
+    factor: Tensor | float = field(repr=False)
+    noise_std: float
+
+    @property
+    def name(self) -> str:
+        return f"gaussian_posterior_mean(noise_std={self.noise_std:.4g})"
+
+    def _check(self, xs: Tensor) -> None:
+        if isinstance(self.w_mean, Tensor):
+            check_dims(self.name, "w_mean", self.w_mean.shape[0], xs)
+        if isinstance(self.factor, Tensor):
+            check_dims(self.name, "w_cov", self.factor.shape[0], xs)
+
+    def _predict(
+        self,
+        xs: Float[Tensor, "batch point dim"],
+        ys: Float[Tensor, "batch point"],
+        asked: list[int],
+        eps: float,
+    ) -> Float[Tensor, "batch asked"]:
+        prior = (xs * torch.as_tensor(self.w_mean).to(xs)).sum(dim=2)
+        white = xs @ self.factor.to(xs) if isinstance(self.factor, Tensor) else xs * self.factor
+        if white.shape[2] == 0 or (not isinstance(self.factor, Tensor) and self.factor == 0.0):
+            return prior[:, asked]  # no variance: nothing to learn
+        return (prior + ridge_predictions(white, ys - prior, self.noise_std**2, eps))[:, asked]
+
+
+@dataclass(frozen=True, eq=False)
+class _DiscreteMMSE(PrefixPredictor):
+    weights: Tensor = field(repr=False)
+    noise_std: float
+
+    @property
+    def name(self) -> str:
+        return f"discrete_mmse({self.weights.shape[0]} tasks)"
+
+    def _check(self, xs: Tensor) -> None:
+        check_dims(self.name, "weights", self.weights.shape[1], xs)
+
+    def _floats_per_prompt(self, n_points: int, n_dims: int) -> int:
+        return 32 * self.weights.shape[0] + n_points * n_dims  # small chunks stay in the cache
+
+    def _predict(
+        self,
+        xs: Float[Tensor, "batch point dim"],
+        ys: Float[Tensor, "batch point"],
+        asked: list[int],
+        eps: float,
+    ) -> Float[Tensor, "batch asked"]:
+        pool = self.weights.to(xs)
+        precisions = self._precisions(xs, pool, eps)
+        logits = xs.new_zeros(xs.shape[0], pool.shape[0])
+        answers = {}
+        for point in range(xs.shape[1]):
+            x = xs[:, point]
+            if point in asked:
+                answers[point] = ((logits.softmax(dim=1) @ pool) * x).sum(dim=1)
+            misfits = ys[:, point, None] - x @ pool.mT
+            logits = logits - misfits.square() * (precisions[:, point, None] / 2)
+        return torch.stack([answers[point] for point in asked], dim=1)
+
+    def _precisions(
+        self, xs: Float[Tensor, "batch point dim"], pool: Float[Tensor, "task dim"], eps: float
+    ) -> Float[Tensor, "batch point"]:
+        if self.noise_std > 0:
+            return torch.full_like(xs[..., 0], self.noise_std**-2)
+        # Labels computed in the inputs' dtype err by about eps |x| |t|: that much misfit is no evidence.
+        rounding = 4 * eps * xs.square().sum(dim=2).sqrt() * pool.square().sum(dim=1).max().sqrt()
+        return torch.where(rounding > 0, rounding, torch.inf).square().reciprocal()

@@ -1,0 +1,254 @@
+"""Gradient descent on the pairs before each point, for all points at once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from icl_interp.predictors._base import PrefixPredictor
+from icl_interp.predictors._checks import Number, check_count, check_number
+from icl_interp.predictors._spectral import affine_power, descent_progress, prefix_moments, spectrum
+from icl_interp.predictors.protocol import Predictor
+
+Normalise = Literal["mean", "sum", "fixed"]
+
+# A diverging GD++ grows doubly exponentially; held here, its next step still fits into float64.
+LARGEST_WEIGHT, LARGEST_SHRINK = 1e100, 1e30
+
+
+def gradient_descent(
+    steps: int,
+    step_size: Number | Literal["per_prefix"],
+    *,
+    normalise: Normalise = "mean",
+    fixed_count: int | None = None,
+) -> Predictor:
+    """Descend the squared error of the pairs before each point from w = 0 by a number of steps.
+
+    Formula: w <- w - (step_size / c) X^T (X w - y), ``steps`` times, with c the number of pairs k
+    ("mean"), 1 ("sum") or ``fixed_count`` ("fixed"). No Bayes predictor in general: it approaches least
+    squares, and few steps act like ridge regression. It diverges where step_size / c exceeds
+    2 / s_max(X)^2; what then overflows is held at a large finite number. Long runs go by repeated
+    squaring, in O(log steps).
+
+    Args:
+        steps: How many steps, at least 0.
+        step_size: Learning rate eta above 0, in inverse squared units of the inputs. "per_prefix" takes
+            c / s_max(X)^2 from the pairs before each point, so that no prompt diverges and a common
+            scale of the inputs cancels. `best_constant_step` searches one on a training sample.
+        normalise: What the summed gradient is divided by; the papers differ.
+        fixed_count: The divisor for "fixed", otherwise None.
+
+    Returns:
+        A predictor named after its steps and step size: degree 1 in y.
+
+    Raises:
+        TypeError: If an option is of the wrong kind.
+        ValueError: If an option is out of range, unknown or missing.
+
+    Source:
+        von Oswald et al. (2023), arXiv 2212.07677, section 2 ("mean"); Fu et al. (2024), arXiv
+        2310.17086, section 3 ("sum"); Zhang, Wu and Bartlett (2024), arXiv 2402.14951 ("fixed" at M).
+
+    Example:
+        >>> import torch
+        >>> xs, ys = torch.tensor([[[1.0], [3.0], [2.0]]]), torch.tensor([[2.0, 1.0, 0.0]])
+        >>> one = gradient_descent(1, 0.5)(xs, ys)  # at the last point: 2 * 0.5 / 2 * (1 * 2 + 3 * 1)
+        >>> torch.testing.assert_close(one, torch.tensor([[0.0, 3.0, 2.5]]))
+    """
+    check_count("gradient_descent", "steps", steps)
+    check_step_size("gradient_descent", step_size)
+    check_normalise("gradient_descent", normalise, fixed_count)
+    rate = None if isinstance(step_size, str) else float(step_size)
+    return _GradientDescent(steps, rate, normalise, fixed_count)
+
+
+def gd_plus_plus(
+    steps: int,
+    step_size: Number | Sequence[Number],
+    curvature: Number | Sequence[Number],
+    *,
+    normalise: Normalise = "mean",
+    fixed_count: int | None = None,
+) -> Predictor:
+    """Descend while each step also shrinks the inputs along their own directions of large variance.
+
+    Formula, in each step and with S = X^T X / c of the current inputs: residuals of context and query
+    take a gradient step eta, and every input becomes (I - gamma S) x. Equivalently
+    w <- w + (eta / c) P^2 X^T (y - X w), P <- P - gamma P^2 S P from P = I: an eigenvalue l of S counts
+    as l (1 - gamma l)^2 in the second step. No Bayes predictor.
+
+    Args:
+        steps: How many steps, at least 1.
+        step_size: eta above 0, or one for each step.
+        curvature: gamma at least 0, or one for each step; plain gradient descent at 0. The paper's gamma
+            multiplies the *sum* over N pairs; ours is divided by c as eta is, so it is N times theirs.
+        normalise: What sums over pairs are divided by.
+        fixed_count: The divisor for "fixed", otherwise None.
+
+    Returns:
+        A predictor named after its steps: degree 1 in y.
+
+    Raises:
+        TypeError: If an option is of the wrong kind.
+        ValueError: If an option is out of range, or a list has not one number for each step.
+
+    Source:
+        von Oswald et al. (2023), arXiv 2212.07677, appendix A.10; the common divisor is our choice.
+
+    Example:
+        >>> import torch
+        >>> xs, ys = torch.randn(2, 5, 3), torch.randn(2, 5)
+        >>> plain = gradient_descent(3, 0.1)(xs, ys)
+        >>> torch.testing.assert_close(gd_plus_plus(3, 0.1, 0.0)(xs, ys), plain)
+    """
+    owner = "gd_plus_plus"
+    check_count(owner, "steps", steps, least=1)
+    check_normalise(owner, normalise, fixed_count)
+    rates = _one_for_each_step(owner, "step_size", step_size, steps)
+    gammas = _one_for_each_step(owner, "curvature", curvature, steps)
+    for rate in rates:
+        check_number(owner, "step_size", rate, above=0.0)
+    for gamma in gammas:
+        check_number(owner, "curvature", gamma, least=0.0)
+    return _GDPlusPlus(tuple(map(float, rates)), tuple(map(float, gammas)), normalise, fixed_count)
+
+
+def check_step_size(owner: str, step_size: Number | str) -> None:
+    """Refuse a step size that is neither positive nor "per_prefix".
+
+    Args:
+        owner: Who needs it, for the sentence.
+        step_size: The option as given.
+
+    Raises:
+        TypeError: If it is neither a number nor a word.
+        ValueError: If it is not positive and finite, or another word.
+    """
+    if not isinstance(step_size, str):
+        check_number(owner, "step_size", step_size, above=0.0)
+    elif step_size != "per_prefix":
+        raise ValueError(f'{owner} needs step_size to be a number or "per_prefix", got {step_size!r}.')
+
+
+def check_normalise(owner: str, normalise: str, fixed_count: int | None) -> None:
+    """Refuse an unknown normalisation, or a divisor that does not belong to it.
+
+    Args:
+        owner: Who needs it, for the sentence.
+        normalise: The option as given.
+        fixed_count: The divisor as given.
+
+    Raises:
+        TypeError: If the divisor is no whole number.
+        ValueError: If the option is unknown, or the divisor missing, superfluous or below 1.
+    """
+    if normalise not in get_args(Normalise):
+        raise ValueError(f'{owner} needs normalise to be "mean", "sum" or "fixed", got {normalise!r}.')
+    if normalise == "fixed":
+        if fixed_count is None:
+            raise ValueError(f'{owner} needs fixed_count with normalise="fixed"; pass the context length.')
+        check_count(owner, "fixed_count", fixed_count, least=1)
+    elif fixed_count is not None:
+        raise ValueError(
+            f'{owner} needs no fixed_count with normalise="{normalise}", got {fixed_count}; '
+            'leave it out or pass normalise="fixed".'
+        )
+
+
+def divisors(
+    asked: list[int], normalise: str, fixed_count: int | None, like: Tensor
+) -> Float[Tensor, " asked"]:
+    """Give what a sum over the pairs before each asked point is divided by.
+
+    Args:
+        asked: Number of pairs before each asked point.
+        normalise: "mean", "sum" or "fixed".
+        fixed_count: The divisor for "fixed".
+        like: A tensor of the wanted dtype and device.
+
+    Returns:
+        Positive numbers; 1 where there are no pairs, since nothing is divided there.
+    """
+    if normalise == "mean":
+        return torch.tensor(asked).to(like).clamp(min=1)
+    return torch.full((len(asked),), float(fixed_count or 1)).to(like)
+
+
+def _one_for_each_step(
+    owner: str, option: str, given: Number | Sequence[Number], steps: int
+) -> tuple[Number, ...]:
+    if not isinstance(given, Sequence):
+        return (given,) * steps
+    if len(given) != steps:
+        raise ValueError(f"{owner} needs one {option} for each of its {steps} steps, got {len(given)}.")
+    return tuple(given)
+
+
+@dataclass(frozen=True)
+class _GradientDescent(PrefixPredictor):
+    steps: int
+    step_size: float | None
+    normalise: Normalise
+    fixed_count: int | None
+
+    @property
+    def name(self) -> str:
+        step_size = "per_prefix" if self.step_size is None else f"{self.step_size:.4g}"
+        return f"gradient_descent({self.steps}, {step_size})"
+
+    def _floats_per_prompt(self, n_points: int, n_dims: int) -> int:
+        return 5 * n_points * n_dims * n_dims
+
+    def _predict(
+        self,
+        xs: Float[Tensor, "batch point dim"],
+        ys: Float[Tensor, "batch point"],
+        asked: list[int],
+        eps: float,  # noqa: ARG002
+    ) -> Float[Tensor, "batch asked"]:
+        second, first = prefix_moments(xs, ys, asked)
+        if self.step_size is None:
+            axes = spectrum(second, first, xs[:, asked])
+            return axes.apply(descent_progress(axes.values / axes.largest, self.steps))
+        rates = (self.step_size / divisors(asked, self.normalise, self.fixed_count, xs))[:, None]
+        weights = affine_power(second * -rates[..., None], first * rates, self.steps)
+        return (xs[:, asked] * weights).sum(dim=2)
+
+
+@dataclass(frozen=True)
+class _GDPlusPlus(PrefixPredictor):
+    step_sizes: tuple[float, ...]
+    curvatures: tuple[float, ...]
+    normalise: Normalise
+    fixed_count: int | None
+
+    @property
+    def name(self) -> str:
+        return f"gd_plus_plus({len(self.step_sizes)}, {self.step_sizes[0]:.4g}, {self.curvatures[0]:.4g})"
+
+    def _floats_per_prompt(self, n_points: int, n_dims: int) -> int:
+        return 5 * n_points * n_dims * n_dims
+
+    def _predict(
+        self,
+        xs: Float[Tensor, "batch point dim"],
+        ys: Float[Tensor, "batch point"],
+        asked: list[int],
+        eps: float,  # noqa: ARG002
+    ) -> Float[Tensor, "batch asked"]:
+        counts = divisors(asked, self.normalise, self.fixed_count, xs)[:, None]
+        second, first = prefix_moments(xs, ys, asked)
+        second, first = second / counts[..., None], first / counts
+        shrink = torch.eye(xs.shape[2]).to(xs).expand_as(second)
+        weights = torch.zeros_like(first)
+        for rate, gamma in zip(self.step_sizes, self.curvatures, strict=True):
+            gradient = first - (second @ weights[..., None])[..., 0]
+            change = rate * (shrink @ (shrink @ gradient[..., None]))[..., 0]
+            weights = (weights + change).clamp(-LARGEST_WEIGHT, LARGEST_WEIGHT)
+            shrink = shrink - gamma * (shrink @ second @ shrink) @ shrink
+            shrink = shrink.clamp(-LARGEST_SHRINK, LARGEST_SHRINK)
+        return (xs[:, asked] * weights).sum(dim=2)

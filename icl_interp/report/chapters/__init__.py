@@ -1,0 +1,1 @@
+"""The chapters of a report, one a file: numbers of a study in, a section of the page out."""

@@ -1,0 +1,172 @@
+"""Chapter 1: what the model computes, judged by its errors beside those of known algorithms."""
+
+from icl_interp.measure.errors import MODEL, ErrorReport, FamilyErrors
+from icl_interp.measure.families import IN_DISTRIBUTION
+from icl_interp.measure.study import Study
+from icl_interp.report.model import FigureGrid, FigureView, Section
+from icl_interp.report.sentences import listing, number, trend
+from icl_interp.report.tables import TableView
+
+__all__ = ["errors_chapter"]
+
+SOLVED = 0.1
+"""A family whose late error is below this share of E[y^2] counts as solved (ours)."""
+LIMITS = (1e-4, 10.0)
+"""Range of the error axes; what lies outside is cut off in the drawing, not in the numbers."""
+
+
+def errors_chapter(study: Study) -> Section:
+    """Write the chapter.
+
+    Args:
+        study: All numbers.
+
+    Returns:
+        Error curves in distribution and for each shift, and the table of late errors.
+    """
+    report = study.errors
+    own = report.in_distribution
+    curve = own.curves[MODEL].mean.tolist()
+    sentence = trend(
+        "In distribution the model's error", curve, start="without examples", end=f"after {len(curve) - 1}"
+    )
+    closest = own.closest()
+    late = (
+        f"From {report.first_point} examples on it is {number(own.curves[MODEL].late.value)}. Of the references, "
+        f"{closest} predicts most like it: mean squared difference {number(own.distances[closest].value)}."
+    )
+    main = FigureView(
+        id="error-curve",
+        title="Error against in-context examples, in distribution",
+        figure=_drawn(report, IN_DISTRIBUTION),
+        sentence=f"{sentence} {late}",
+        aria_label=f"Line chart, squared error over in-context examples, model and references. {sentence}",
+        height=420,
+    )
+    cells = tuple(
+        _cell(report, errors) for label, errors in report.families.items() if label != IN_DISTRIBUTION
+    )
+    grid = FigureGrid(
+        id="error-shifts", title="The same under each shift", sentence=shift_sentence(report), figures=cells
+    )
+    lead = (
+        "Squared error of each prediction, divided by E[y²] of its family, so that predicting zero has 1. Bands are "
+        "95 % bootstrap intervals over prompts. References get the same prompts and know the training distribution."
+    )
+    return Section(
+        "errors", "What does it compute?", lead, figures=(main, grid), tables=(late_table(report),)
+    )
+
+
+def shift_sentence(report: ErrorReport) -> str:
+    """Say where the model fails, and whether least squares and Bayes fail there too.
+
+    Args:
+        report: The error curves.
+
+    Returns:
+        One or two sentences.
+    """
+    least_squares, bayes = reference(report, "least squares"), reference(report, "Bayes")
+    shifts = {label: errors for label, errors in report.families.items() if label != IN_DISTRIBUTION}
+    failed = [label for label, errors in shifts.items() if not errors.curves[MODEL].late.value < SOLVED]
+    if not failed:
+        return f"The model's late error stays below {SOLVED:g} under all {len(shifts)} shifts."
+    alone = [label for label in failed if shifts[label].curves[least_squares].late.value < SOLVED]
+    text = (
+        f"Late error is {SOLVED:g} or more under {len(failed)} of {len(shifts)} shifts ({listing(failed)})."
+    )
+    if alone:
+        text += f" Least squares solves {len(alone)} of these"
+        prior = [label for label in alone if not shifts[label].curves[bayes].late.value < SOLVED]
+        if bayes == least_squares:
+            return text + "."
+        text += f"; the Bayes predictor of the training prior fails in {len(prior)} of those as well."
+    return text
+
+
+def reference(report: ErrorReport, part: str) -> str:
+    """Find a reference by a part of its merged name.
+
+    Args:
+        report: The error curves.
+        part: Such as "Bayes".
+
+    Returns:
+        The name in the report.
+    """
+    return next(name for name in report.in_distribution.curves if part in name.split(" = "))
+
+
+def late_table(report: ErrorReport) -> TableView:
+    """Lay out the late errors, one family a row.
+
+    Args:
+        report: The error curves.
+
+    Returns:
+        Model with interval, each reference, and the excess over least squares with its interval.
+    """
+    names = list(report.in_distribution.curves)
+    columns = ("family", "model", "low", "high", *names[1:], "excess", "excess low", "excess high")
+    rows = []
+    for label, errors in report.families.items():
+        model = errors.curves[MODEL].late
+        others = [errors.curves[name].late.value for name in names[1:]]
+        excess = errors.excess
+        rows.append((
+            label,
+            model.value,
+            model.low,
+            model.high,
+            *others,
+            excess.value,
+            excess.low,
+            excess.high,
+        ))
+    return TableView(
+        columns=columns,
+        rows=tuple(rows),
+        caption=f"Late error: mean over points with at least {report.first_point} examples, in units of E[y²]",
+        notes="Excess is the model's error minus that of least squares, prompt by prompt. "
+        + _meanings(report),
+    )
+
+
+def _meanings(report: ErrorReport) -> str:
+    said = [
+        f"{label}: {errors.family.meaning}"
+        for label, errors in report.families.items()
+        if label != IN_DISTRIBUTION
+    ]
+    return "; ".join(said) + "."
+
+
+def _cell(report: ErrorReport, errors: FamilyErrors) -> FigureView:
+    label, curve = errors.family.label, errors.curves[MODEL]
+    values = curve.mean.tolist()
+    sentence = trend("The error", values, start="without examples", end=f"after {len(values) - 1}")
+    return FigureView(
+        id=f"error-{_slug(label)}",
+        title=label,
+        figure=_drawn(report, label),
+        sentence=sentence,
+        aria_label=f"Line chart of errors, {errors.family.meaning}. {sentence}",
+        height=230,
+    )
+
+
+def _drawn(report: ErrorReport, label: str) -> object:
+    figure = report.plot(label)
+    low, high = LIMITS
+    return figure.update_yaxes(range=[_log10(low), _log10(high)], title_text="error / E[y²]")  # type: ignore[attr-defined]
+
+
+def _log10(value: float) -> float:
+    from math import log10
+
+    return log10(value)
+
+
+def _slug(label: str) -> str:
+    return label.replace("=", "-").replace("/", "_over_").replace(" ", "-")

@@ -1,0 +1,161 @@
+"""Chapter 4: does the signature know an unfamiliar prompt, and does it know when the model is wrong?"""
+
+import math
+
+from icl_interp.figures.clouds import Cloud, clouds_figure
+from icl_interp.figures.theme import role_style, shift_style
+from icl_interp.measure.families import IN_DISTRIBUTION
+from icl_interp.measure.ood import OodReport
+from icl_interp.measure.study import Study
+from icl_interp.report.model import FigureView, Section
+from icl_interp.report.sentences import interval, listing, number, verdict_words
+from icl_interp.report.tables import TableView
+from probes.bootstrap import Estimate
+from probes.correlation import CorrelationReport
+
+__all__ = ["ood_chapter"]
+
+MOST_POINTS = 3000
+"""Points in the cloud figure; the correlations use all prompts."""
+
+
+def ood_chapter(study: Study) -> Section:
+    """Write the chapter.
+
+    Args:
+        study: All numbers.
+
+    Returns:
+        AUROC beside its rivals, the score against the error, and both tables.
+    """
+    lead = (
+        "The score of a prompt is 1 - overlap of its leading subspace with the in-distribution reference, which was "
+        "fitted on other prompts; larger is further out. Its rivals: the prompt's norms alone (Mahalanobis distance "
+        "of log ‖X‖ and log ‖y‖), and the same score in untrained networks."
+    )
+    tables = (_detection_table(study), _correlation_table(study))
+    return Section(
+        "ood", "Does it know unfamiliar prompts?", lead, figures=(_auroc(study), _cloud(study)), tables=tables
+    )
+
+
+def _auroc(study: Study) -> FigureView:
+    report = study.ood
+    sentence = verdict_words(
+        report.detection_excess(study.n_verdicts),
+        finding="The signature tells shifted prompts apart, mean AUROC over shifts",
+        absence="that the signature tells shifted prompts apart, mean AUROC over shifts",
+    )
+    better = [label for label, d in report.shifts.items() if d.norms.auroc >= d.signature.auroc]
+    sentence += (
+        f" Norms alone reach {number(report.mean_norm_auroc)} on average and do at least as well under "
+        f"{len(better)} of {len(report.shifts)} shifts."
+    )
+    below = [label for label, d in report.shifts.items() if d.signature.auroc_interval.high < 0.5]
+    if below:
+        sentence += f" Under {listing(below)} shifted prompts score as more familiar than familiar ones."
+    return FigureView(
+        id="auroc",
+        title="Telling shifted prompts from in-distribution ones",
+        figure=report.plot(),
+        sentence=sentence,
+        aria_label=f"Dot plot of AUROC, one row a shift. {sentence}",
+        height=140 + 26 * len(report.shifts),
+    )
+
+
+def _cloud(study: Study) -> FigureView:
+    report = study.ood
+    keep = max(1, MOST_POINTS // len(report.scores))
+    clouds = [
+        Cloud(
+            label,
+            report.scores[label][:keep].tolist(),
+            report.errors[label][:keep].clamp(min=1e-6).tolist(),
+            role_style("model") if label == IN_DISTRIBUTION else shift_style(i - 1),
+        )
+        for i, label in enumerate(report.scores)
+    ]
+    correlation = report.correlation
+    sentence = verdict_words(
+        report.correlation_excess(study.n_verdicts),
+        finding="Inside families, prompts that look further out are predicted worse, mean Spearman correlation",
+        absence="that prompts which look further out are predicted worse, mean Spearman correlation inside families",
+    )
+    sentence += (
+        f" Pooled over families it is {_estimate(correlation.pooled)}, and {_estimate(correlation.partial)} given the "
+        "norms of the prompt."
+    )
+    return FigureView(
+        id="score-error",
+        title="Signature score against the model's error, one point a prompt",
+        figure=clouds_figure(clouds, x="1 - overlap", y="error / E[y²]"),
+        sentence=sentence,
+        aria_label=f"Scatter of error over score. {sentence}",
+        height=480,
+    )
+
+
+def _estimate(estimate: Estimate) -> str:
+    if not math.isfinite(estimate.value):
+        return f"undefined ({estimate.reason})" if estimate.reason else "undefined"
+    return f"{number(estimate.value)} {interval(estimate.low, estimate.high)}"
+
+
+def _detection_table(study: Study) -> TableView:
+    final = study.ood_final
+    rows = []
+    for label, d in study.ood.shifts.items():
+        own, untrained = d.signature, d.excess.control if d.untrained else None
+        rows.append((
+            label, own.auroc, *own.auroc_interval, final.shifts[label].signature.auroc, d.norms.auroc, untrained,
+            d.excess.excess if d.untrained else None, d.excess.low if d.untrained else None,
+            d.excess.high if d.untrained else None, own.fpr95_ood_positive, own.fpr95_id_positive,
+        ))  # fmt: skip
+    return TableView(
+        columns=(
+            "shift", "AUROC", "low", "high", "after final norm", "norms alone", "untrained", "excess", "excess low",
+            "excess high", "FPR95 (OOD positive)", "FPR95 (ID positive)",
+        ),
+        rows=tuple(rows),
+        caption="Out-of-distribution detection",
+        notes="Intervals of AUROC: 95 % bootstrap over prompts. Excess: AUROC minus the mean of untrained networks, with "
+        "a 95 % one-sided interval for this row alone. FPR95 (OOD positive): share of in-distribution prompts flagged "
+        "when 95 % of shifted ones are; FPR95 (ID positive): share of shifted prompts accepted when 95 % of "
+        "in-distribution ones are.",
+    )  # fmt: skip
+
+
+def _correlation_table(study: Study) -> TableView:
+    rows = []
+    before, after = study.ood, study.ood_final
+    labels = [*(("inside " + label, label) for label in before.scores)]
+    for title, label in labels:
+        rows.append((title, *_pair(before, lambda c, label=label: c.within[label]), *_after(after, label)))
+    for title, take in (
+        ("mean of these", lambda c: c.within_mean),
+        ("pooled", lambda c: c.pooled),
+        ("pooled, Pearson", lambda c: c.pooled_pearson),
+        ("over family means", lambda c: c.between),
+        ("pooled, given norms", lambda c: c.partial),
+    ):
+        rows.append((title, *_pair(before, take), take(after.correlation).value))
+    return TableView(
+        columns=("correlation", f"at {before.site.label}", "low", "high", "untrained", "after final norm"),
+        rows=tuple(rows),
+        caption="Signature score against the log error of the same prompt (Spearman unless stated)",
+        notes="Positive: prompts that look further out are predicted worse. Untrained: the scores of untrained networks "
+        "against this model's errors, mean over networks. Correlations over family means exaggerate.",
+    )
+
+
+def _pair(report: OodReport, take: object) -> tuple[float, float, float, float | None]:
+    estimate = take(report.correlation)  # type: ignore[operator]
+    untrained = [take(c).value for c in report.untrained_correlations]  # type: ignore[operator]
+    finite = [value for value in untrained if math.isfinite(value)]
+    return estimate.value, estimate.low, estimate.high, math.fsum(finite) / len(finite) if finite else None
+
+
+def _after(report: OodReport, label: str) -> tuple[float]:
+    correlation: CorrelationReport = report.correlation
+    return (correlation.within[label].value,)

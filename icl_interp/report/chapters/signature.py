@@ -1,0 +1,199 @@
+"""Chapter 3: spectra, and whether in-distribution prompts share their leading directions."""
+
+import math
+
+from icl_interp.figures.lines import Line, lines_figure
+from icl_interp.figures.theme import role_style, shift_style
+from icl_interp.measure.families import IN_DISTRIBUTION
+from icl_interp.measure.study import Study
+from icl_interp.measure.survey import NetworkSurvey, SiteRecord
+from icl_interp.report.model import FigureGrid, FigureView, Section
+from icl_interp.report.sentences import extremes, number, verdict_words
+from icl_interp.report.tables import TableView
+
+__all__ = ["signature_chapter"]
+
+
+def signature_chapter(study: Study) -> Section:
+    """Write the chapter.
+
+    Args:
+        study: All numbers.
+
+    Returns:
+        Spectra in and out of distribution beside an untrained network's, and agreement along the network.
+    """
+    lead = (
+        f"Spectra are those of one prompt's residual stream after the last block, before the final norm "
+        f"(`{study.main_site.hook}`; {study.conventions.describe()}). Untrained networks share leading directions "
+        "too, and react to a change of scale: only the difference from them speaks of learning."
+    )
+    figures = (_spectra(study), _agreement(study))
+    return Section(
+        "signature", "Is there a spectral signature?", lead, figures=figures, tables=(_table(study),)
+    )
+
+
+def _spectra(study: Study) -> FigureGrid:
+    cells = [_spectrum_cell(study, study.survey, "this model", "spectra-model")]
+    if study.untrained:
+        cells.append(_spectrum_cell(study, study.untrained[0], "an untrained network", "spectra-untrained"))
+    excess = study.verdicts()["spectra"]
+    sentence = verdict_words(
+        excess,
+        finding="Shifts change the leading singular value more than in untrained networks, mean |log ratio|",
+        absence="that shifts change the leading singular value, mean |log ratio|",
+    )
+    return FigureGrid("spectra", "Singular values, in and out of distribution", sentence, tuple(cells))
+
+
+def _spectrum_cell(study: Study, survey: NetworkSurvey, name: str, identifier: str) -> FigureView:
+    records = {label: record.sites[study.main_site.label] for label, record in survey.families.items()}
+    own = float(records[IN_DISTRIBUTION].spectrum[0])
+    ratios = {label: float(r.spectrum[0]) / own for label, r in records.items() if label != IN_DISTRIBUTION}
+    least, most = extremes(ratios)
+    sentence = (
+        f"The leading singular value is {number(own)} in distribution; shifts move it by factors from "
+        f"{number(ratios[least])} ({least}) to {number(ratios[most])} ({most})."
+    )
+    lines = [
+        Line(label, range(1, len(r.spectrum) + 1), _positive(r), shift_style(i), width=1.2)
+        for i, (label, r) in enumerate((pair for pair in records.items() if pair[0] != IN_DISTRIBUTION))
+    ]
+    first = records[IN_DISTRIBUTION]
+    lines.append(
+        Line(
+            IN_DISTRIBUTION, range(1, len(first.spectrum) + 1), _positive(first), role_style("model"), width=3
+        )
+    )
+    return FigureView(
+        id=identifier,
+        title=name[0].upper() + name[1:],
+        figure=lines_figure(lines, x="index", y="mean singular value", y_type="log"),
+        sentence=sentence,
+        aria_label=f"Line chart of singular values over their index, {name}. {sentence}",
+        height=400,
+    )
+
+
+def _positive(record: SiteRecord) -> list[float]:
+    # Exact zeros (a subspace) have no place on a log axis; they are drawn at a millionth of the first value.
+    floor = 1e-6 * float(record.spectrum[0])
+    return record.spectrum.clamp(min=floor).tolist()
+
+
+def _agreement(study: Study) -> FigureGrid:
+    measures = (
+        (
+            "overlap",
+            "Overlap of the leading subspaces",
+            lambda r: r.overlap_within,
+            lambda r: r.overlap_with_id,
+        ),
+        *(
+            (
+                f"cosine-{j + 1}",
+                f"|cos| of singular vector {j + 1}",
+                lambda r, j=j: float(r.cosines_within[j]),
+                lambda r, j=j: float(r.cosines_with_id[j]),
+            )
+            for j in range(study.conventions.k)
+        ),
+    )
+    excess = study.verdicts()["shared directions"]
+    sentence = verdict_words(
+        excess,
+        finding="In-distribution prompts share leading directions that shifted ones share less, overlap difference",
+        absence="that in-distribution prompts share leading directions which shifted ones do not, overlap difference",
+    )
+    ratio = float(
+        study.survey.families[IN_DISTRIBUTION].sites[study.main_site.label].scores.swap_ratio.mean()
+    )
+    if ratio > 0.9:
+        sentence += (
+            f" The first two singular values are close (mean s2/s1 {number(ratio)}), so v1 and v2 may swap: "
+            "trust the overlap, not the single cosines."
+        )
+    cells = tuple(_agreement_cell(study, *measure) for measure in measures)
+    return FigureGrid("agreement", "Agreement of leading directions along the network", sentence, cells)
+
+
+def _agreement_cell(study: Study, name: str, title: str, within: object, with_id: object) -> FigureView:
+    sites = [site.label for site in study.sites]
+
+    def shifted(survey: NetworkSurvey, site: str) -> float:
+        values = [with_id(r.sites[site]) for label, r in survey.families.items() if label != IN_DISTRIBUTION]  # type: ignore[operator]
+        return math.fsum(values) / len(values)
+
+    def own(survey: NetworkSurvey, site: str) -> float:
+        return within(survey.families[IN_DISTRIBUTION].sites[site])  # type: ignore[operator, no-any-return]
+
+    model, control = role_style("model"), role_style("untrained")
+    lines = []
+    if study.untrained:
+        n = len(study.untrained)
+        for label, take, dash in (
+            ("untrained: in distribution", own, "solid"),
+            ("untrained: shifted", shifted, "dot"),
+        ):
+            rows = [[take(survey, site) for site in sites] for survey in study.untrained]
+            mean = [math.fsum(column) / n for column in zip(*rows, strict=True)]
+            lines.append(Line(label, sites, mean, _dashed(control, dash), width=1.5))
+    lines.append(
+        Line(
+            "shifted with in distribution",
+            sites,
+            [shifted(study.survey, s) for s in sites],
+            _dashed(model, "dot"),
+        )
+    )
+    values = [own(study.survey, site) for site in sites]
+    lines.append(Line("within in distribution", sites, values, model, width=3))
+    last = study.main_site.label
+    sentence = (
+        f"At {last}: {number(own(study.survey, last))} within in distribution, "
+        f"{number(shifted(study.survey, last))} between shifted and in-distribution prompts."
+    )
+    return FigureView(
+        id=f"agreement-{name}",
+        title=title,
+        figure=lines_figure(lines, x="site", y="mean over pairs", y_range=(0, 1.02)),
+        sentence=sentence,
+        aria_label=f"Line chart along the network: {title}. {sentence}",
+        height=300,
+    )
+
+
+def _dashed(style: object, dash: str) -> object:
+    from dataclasses import replace
+
+    return replace(style, dash=dash)  # type: ignore[type-var]
+
+
+def _table(study: Study) -> TableView:
+    site = study.main_site.label
+    rows = []
+    for label, record in study.survey.families.items():
+        r = record.sites[site]
+        untrained = [survey.families[label].sites[site].overlap_with_id for survey in study.untrained]
+        mean = math.fsum(untrained) / len(untrained) if untrained else None
+        swapped = float(r.scores.swapped.float().mean())
+        cosines = [float(c) for c in r.cosines_with_id]
+        rows.append((
+            label,
+            float(r.spectrum[0]),
+            r.overlap_within,
+            r.overlap_with_id,
+            mean,
+            *cosines,
+            swapped,
+        ))
+    names = [f"|cos| v{j + 1}" for j in range(study.conventions.k)]
+    return TableView(
+        columns=("family", "s1", "overlap within", "overlap with ID", "untrained", *names, "share swapped"),
+        rows=tuple(rows),
+        caption=f"Spectra and agreement at {site}",
+        notes="s1: mean leading singular value. |cos| is with in-distribution prompts, direction by direction; where "
+        "s2/s1 > 0.9 (share swapped) v1 and v2 may merely have changed places. Untrained: overlap with ID, mean over "
+        "untrained networks.",
+    )

@@ -1,0 +1,212 @@
+"""What a report consists of: facts, verdicts and figures, as plain data that knows nothing of the science."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, get_args, runtime_checkable
+
+from icl_interp.report._checks import check_choice, check_id, check_text
+from icl_interp.report.tables import TableView
+
+__all__ = [
+    "Fact",
+    "FigureGrid",
+    "FigureView",
+    "HasJSON",
+    "Page",
+    "Section",
+    "Tone",
+    "Verdict",
+]
+
+Tone = Literal["evidence", "none", "mixed", "unknown"]
+
+
+@runtime_checkable
+class HasJSON(Protocol):
+    """Anything that writes itself as plotly JSON, a plotly figure above all."""
+
+    def to_json(self) -> str:
+        """Write the figure as JSON text with `data` and `layout`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One thing that is known about the model or the run.
+
+    All text of a page is plain text, in which `backticks` set code.
+    """
+
+    label: str
+    """A word or two."""
+    value: str
+    """What is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer to one question, in one sentence.
+
+    Raises:
+        ValueError: If the tone is unknown, or the title or the sentence is empty.
+    """
+
+    title: str
+    """The question, or what was asked about."""
+    sentence: str
+    """The answer."""
+    tone: Tone
+    """"evidence" for it, "none" beyond the control, "mixed", or "unknown"."""
+    detail: str | None = None
+    """The numbers behind the sentence, in smaller type."""
+    anchor: str | None = None
+    """The id of the section, figure or grid that shows it."""
+
+    def __post_init__(self) -> None:
+        check_choice("Verdict", "tone", self.tone, get_args(Tone))
+        check_text(f"Verdict {self.title!r}", title=self.title, sentence=self.sentence)
+
+
+@dataclass(frozen=True, slots=True)
+class FigureView:
+    """One figure with its finding and its data.
+
+    Raises:
+        ValueError: If the id cannot be an anchor, a text is empty, or the height is not in 80 to 2000 pixels.
+        TypeError: If the figure is neither JSON text nor something with `to_json`.
+    """
+
+    id: str
+    """The figure's anchor: letters, digits, `_`, `.` and single hyphens, a letter first."""
+    title: str
+    """What is drawn."""
+    figure: HasJSON | str
+    """A plotly figure, or its JSON."""
+    sentence: str
+    """What is seen: the finding, shown under the title."""
+    aria_label: str
+    """The figure for those who cannot see it: kind of chart, axes, what it tells."""
+    data: TableView | None = None
+    """The numbers behind it; None reads them from the figure's traces."""
+    height: int = 380
+    """In pixels, with one row of legend; the page adds what further rows need."""
+
+    def __post_init__(self) -> None:
+        check_id("FigureView", self.id)
+        check_text(
+            f"FigureView {self.id!r}", title=self.title, sentence=self.sentence, aria_label=self.aria_label
+        )
+        _check_figure(self.id, self.figure)
+        if not 80 <= self.height <= 2000:
+            raise ValueError(
+                f"FigureView {self.id!r} needs a height of 80 to 2000 pixels, got {self.height}."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class FigureGrid:
+    """Small multiples: figures of one kind side by side.
+
+    Raises:
+        ValueError: If the id cannot be an anchor, a text is empty, or there is no figure.
+    """
+
+    id: str
+    """The grid's anchor."""
+    title: str
+    """What the figures have in common."""
+    sentence: str
+    """What is seen across them."""
+    figures: tuple[FigureView, ...]
+    """The cells, in reading order."""
+
+    def __post_init__(self) -> None:
+        check_id("FigureGrid", self.id)
+        check_text(f"FigureGrid {self.id!r}", title=self.title, sentence=self.sentence)
+        if not self.figures:
+            raise ValueError(
+                f"FigureGrid {self.id!r} needs at least one figure, got none; leave the grid out."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A chapter of the report.
+
+    Raises:
+        ValueError: If the id cannot be an anchor or the title is empty.
+    """
+
+    id: str
+    """The section's anchor."""
+    title: str
+    """The heading."""
+    lead: str = ""
+    """One or two sentences on what is asked and how."""
+    figures: tuple[FigureView | FigureGrid, ...] = ()
+    """Figures and grids, in reading order."""
+    tables: tuple[TableView, ...] = ()
+    """Tables, in reading order."""
+    folded: bool = False
+    """Whether the section waits behind its heading until it is opened."""
+    tables_first: bool = False
+    """Whether the tables stand before the figures."""
+
+    def __post_init__(self) -> None:
+        check_id("Section", self.id)
+        check_text(f"Section {self.id!r}", title=self.title)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A whole report.
+
+    Raises:
+        ValueError: If the title is empty, an id occurs twice, or a verdict points to an id that is not there.
+    """
+
+    title: str
+    """The heading, and the window's title."""
+    subtitle: str = ""
+    """One sentence under it."""
+    assumptions: tuple[str, ...] = ()
+    """What was assumed rather than read; when there is any, the report opens with it."""
+    facts: tuple[Fact, ...] = ()
+    """Which model this is."""
+    verdicts: tuple[Verdict, ...] = ()
+    """The answers, before the figures."""
+    sections: tuple[Section, ...] = ()
+    """The figures and tables."""
+    provenance: tuple[Fact, ...] = ()
+    """Versions, seed, command, hashes: the footer."""
+    warnings: tuple[str, ...] = ()
+    """What went less well than it should, beneath the facts."""
+
+    def __post_init__(self) -> None:
+        check_text("Page", title=self.title)
+        ids = list(_ids(self.sections))
+        if repeated := sorted(name for name, count in Counter(ids).items() if count > 1):
+            raise ValueError(
+                f"Page needs each id once, got {', '.join(map(repr, repeated))} more than once; rename them."
+            )
+        if lost := sorted({v.anchor for v in self.verdicts if v.anchor is not None} - set(ids)):
+            raise ValueError(
+                f"Page needs verdicts to point at its own ids ({', '.join(ids)}), got {', '.join(lost)}."
+            )
+
+
+def _ids(sections: Sequence[Section]) -> Iterator[str]:
+    for section in sections:
+        yield section.id
+        for item in section.figures:
+            yield item.id
+            if isinstance(item, FigureGrid):
+                yield from (cell.id for cell in item.figures)
+
+
+def _check_figure(name: str, figure: object) -> None:
+    if not isinstance(figure, str | HasJSON):
+        raise TypeError(
+            f"FigureView {name!r} needs plotly JSON or a figure with to_json(), got {type(figure).__name__}; "
+            "pass the plotly Figure itself."
+        )

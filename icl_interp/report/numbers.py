@@ -1,0 +1,89 @@
+"""Every number of a study as JSON."""
+
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+from torch import Tensor
+
+from icl_interp.checkpoints.record import Checkpoint
+from icl_interp.measure.ood import OodReport
+from icl_interp.measure.study import Study
+from icl_interp.prompts import Prompts
+
+__all__ = ["study_json"]
+
+_LEFT_OUT = {"predictions", "signatures", "weight", "bias", "reference", "direction_references"}
+_FLAT_LIST = re.compile(r"\[[^\[\]{}]*\]")  # numbers that belong together stand on one line
+
+
+def study_json(study: Study, checkpoint: Checkpoint, provenance: Mapping[str, str | int]) -> str:
+    """Write a study as JSON text.
+
+    Two runs with the same seed, versions, machine and number of threads differ in the "provenance" block only. NaN and
+    infinities become null. Left out is what no figure or table shows: prompts, single predictions, bootstrap
+    replicates, the directions themselves, and scores of single prompts outside the two sites of the OOD chapter.
+
+    Args:
+        study: All numbers.
+        checkpoint: What was measured.
+        provenance: What it was measured with.
+
+    Returns:
+        JSON with sorted keys.
+    """
+    contents = {
+        "format": "icl-interp study",
+        "format_version": 1,
+        "checkpoint": {
+            "name": checkpoint.path.name,
+            "sha256": checkpoint.sha256,
+            "origin": checkpoint.origin,
+            "step": checkpoint.step,
+            "n_points_trained": checkpoint.n_points_trained,
+            "notes": checkpoint.notes,
+            "assumptions": checkpoint.assumptions,
+        },
+        "verdicts": {
+            name: {**dataclasses.asdict(excess), "excess": excess.excess, "verdict": excess.verdict}
+            for name, excess in study.verdicts().items()
+        },
+        "study": study,
+        "provenance": dict(provenance),
+    }
+    text = json.dumps(_plain(contents), indent=1, sort_keys=True, allow_nan=False)
+    return _FLAT_LIST.sub(lambda match: " ".join(match.group().split()), text) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case Prompts():
+            return {"n_prompts": len(value), "n_points": value.n_points, "n_dims": value.n_dims}
+        case BaseModel():
+            return value.model_dump(mode="json")
+        case Tensor():
+            return _plain(value.tolist())
+        case float():
+            return value if math.isfinite(value) else None
+        case Mapping():
+            return {str(key): _plain(entry) for key, entry in value.items()}
+        case list() | tuple():
+            return [_plain(entry) for entry in value]
+        case _ if dataclasses.is_dataclass(value):
+            return {
+                field.name: _plain(getattr(value, field.name))
+                for field in dataclasses.fields(value)
+                if _kept(value, field.name)
+            }
+        case _:
+            return value
+
+
+def _kept(record: object, name: str) -> bool:
+    if name == "scores":
+        return isinstance(record, OodReport)
+    return name not in _LEFT_OUT and not name.endswith("replicates")

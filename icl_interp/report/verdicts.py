@@ -1,0 +1,75 @@
+"""The cards at the top of a report: each question, answered in one sentence."""
+
+from icl_interp.measure.controls import Excess
+from icl_interp.measure.study import Study
+from icl_interp.report.chapters.errors import shift_sentence
+from icl_interp.report.model import Tone, Verdict
+from icl_interp.report.sentences import interval, number, verdict_words
+
+__all__ = ["verdict_cards"]
+
+
+def verdict_cards(study: Study) -> tuple[Verdict, ...]:
+    """Answer the report's questions.
+
+    Args:
+        study: All numbers.
+
+    Returns:
+        One card a question; each tone follows from the interval of its excess.
+    """
+    excesses = study.verdicts()
+    own = study.errors.in_distribution
+    closest = own.closest()
+    nearest = (
+        f" Of the reference algorithms, {closest} predicts most like it: mean squared difference "
+        f"{number(own.distances[closest].value)} of E[y²]."
+    )
+    shifts = " " + shift_sentence(study.errors)
+    cards = [
+        _card("Does it learn in context?", excesses["in-context learning"], "It does: share of E[y²] explained",
+              "that it learns in context: share of E[y²] explained", "errors", nearest),
+        _card("Does that survive shifts?", excesses["under shift"], "In part or whole: mean share explained under shift",
+              "that it predicts under shift: mean share explained", "error-shifts", shifts),
+        _probes_card(study, excesses),
+        _card("Do spectra react to shifts?", excesses["spectra"], "More than untrained: mean |log ratio| of s1",
+              "that leading singular values react to shifts: mean |log ratio| of s1", "spectra"),
+        _card("Are leading directions shared?", excesses["shared directions"],
+              "More in distribution than under shift: overlap difference",
+              "that familiar prompts share directions which shifted ones do not: overlap difference", "agreement"),
+        _card("Does the score tell the error?", excesses["score and error"],
+              "Inside families it does: mean Spearman correlation",
+              "that the score tells the error: mean Spearman correlation inside families", "score-error"),
+        _card("Does it detect shifts?", excesses["detection"], "It does: mean AUROC over shifts",
+              "that it detects shifts: mean AUROC over shifts", "auroc",
+              f" Norms alone: {number(study.ood.mean_norm_auroc)}."),
+    ]  # fmt: skip
+    return tuple(cards)
+
+
+def _probes_card(study: Study, excesses: dict[str, Excess]) -> Verdict:
+    by_target = {target: excesses[f"probe: {target}"] for target in study.probes.targets}
+    best = max(by_target, key=lambda target: by_target[target].value)
+    card = _card(
+        "Can known algorithms be read out?",
+        by_target[best],
+        f"Best is {best}: held-out R²",
+        f"that {best} can be read out: held-out R²",
+        "probes",
+    )
+    tones = {excess.verdict for excess in by_target.values()}
+    if "evidence" not in tones or tones == {"evidence"}:
+        return card
+    return Verdict(card.title, card.sentence, "mixed", card.detail, card.anchor)
+
+
+def _card(title: str, excess: Excess, finding: str, absence: str, anchor: str, more: str = "") -> Verdict:
+    tone: Tone = {"evidence": "evidence", "none": "none"}.get(excess.verdict, "unknown")  # type: ignore[assignment]
+    detail = None
+    if excess.controls and tone != "unknown":
+        detail = (
+            f"Excess {number(excess.excess)}, simultaneous 95 % interval {interval(excess.low, excess.high)}."
+        )
+    return Verdict(
+        title, verdict_words(excess, finding=finding, absence=absence) + more, tone, detail, anchor
+    )

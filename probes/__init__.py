@@ -1,0 +1,36 @@
+"""Pure measurements on activations: tensors in, frozen results out.
+
+Nothing here knows a model, a file or a figure, so every file works on tensors from any source. One file
+answers one question:
+
+- `probes.spectra`: which singular values and leading directions does a matrix of activations have?
+- `probes.subspaces`: do two directions or subspaces agree, whatever their signs and order?
+- `probes.pairwise`: do samples agree with each other, over all pairs?
+- `probes.signature`: which directions do the samples of one distribution share, and how far is a new sample
+  from them?
+- `probes.detection`: how well does a score tell two sets of samples apart?
+- `probes.correlation`: does a score predict the error, within and across families of prompts?
+- `probes.bootstrap`: how uncertain is a number, and how far is it above its control?
+- `probes.linear`: what can a ridge regression read out of features, beyond its control?
+
+The files load at first use, so `import probes` costs next to nothing.
+"""
+
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from . import bootstrap, correlation, detection, linear, pairwise, signature, spectra, subspaces
+
+__all__ = ["bootstrap", "correlation", "detection", "linear", "pairwise", "signature", "spectra", "subspaces"]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name not in __all__:
+        raise AttributeError(f"probes has no file {name!r}; it has {', '.join(__all__)}.")
+    return import_module(f"probes.{name}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

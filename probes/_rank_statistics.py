@@ -1,0 +1,65 @@
+"""Rank correlations of many bootstrap resamples at once, from how often each sample was drawn.
+
+A resample is never formed: the midrank of a value in it is the number of smaller draws plus half of one more
+than the number of equal draws, and a moment is a weighted one.
+"""
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from probes.bootstrap import _count_levels, _levels
+
+
+def _resampled_ranks(
+    values: Float64[Tensor, "row sample"], weights: Float64[Tensor, "bootstrap sample"]
+) -> Float64[Tensor, "bootstrap row sample"]:
+    ranks = []
+    for row in values:
+        levels = _levels(row)
+        drawn = _count_levels(weights, levels, int(levels.max()) + 1)
+        midranks = drawn.cumsum(dim=1) - (drawn - 1.0) / 2  # smaller + (equal + 1) / 2
+        ranks.append(midranks[:, levels])
+    return torch.stack(ranks, dim=1)
+
+
+def _covariance(
+    values: Float64[Tensor, "bootstrap row sample"], weights: Float64[Tensor, "bootstrap sample"]
+) -> Float64[Tensor, "bootstrap row row"]:
+    shares = weights / weights.sum(dim=1, keepdim=True)
+    centred = values - (values * shares[:, None]).sum(dim=2, keepdim=True)
+    covariance = (centred * shares[:, None]) @ centred.mT
+    # A standard deviation below 1e-12 of the values is the rounding of a constant: make it an exact zero.
+    noise = 1e-24 * values.square().amax(dim=2)
+    varies = (covariance.diagonal(dim1=1, dim2=2) > noise).double()
+    return covariance * varies[:, :, None] * varies[:, None, :]
+
+
+# Of the first two rows; NaN where one of them does not vary.
+def _pearson(covariance: Float64[Tensor, "bootstrap row row"]) -> Float64[Tensor, " bootstrap"]:
+    variances = covariance[:, 0, 0] * covariance[:, 1, 1]
+    correlation = covariance[:, 0, 1] / variances.clamp_min(0.0).sqrt()
+    return torch.where(variances > 0, correlation.clamp(-1.0, 1.0), torch.nan)
+
+
+# Of the first two rows after a regression on all others: the Schur complement of the covariance.
+def _partial(covariance: Float64[Tensor, "bootstrap row row"]) -> Float64[Tensor, " bootstrap"]:
+    if covariance.shape[1] == 2:
+        return torch.full_like(covariance[:, 0, 0], torch.nan)
+    cross = covariance[:, :2, 2:]
+    rest = covariance[:, :2, :2] - cross @ torch.linalg.pinv(covariance[:, 2:, 2:], hermitian=True) @ cross.mT
+    left = rest.diagonal(dim1=1, dim2=2) / covariance[:, :2, :2].diagonal(dim1=1, dim2=2)
+    # A share of variance below rounding: the covariates explain the score or the error completely.
+    explained = ~(left > 1e-12).all(dim=1)
+    return torch.where(explained, torch.nan, _pearson(rest))
+
+
+def _spearman_over_means(
+    values: Float64[Tensor, "row sample"], weights: Float64[Tensor, "bootstrap sample"], sizes: list[int]
+) -> Float64[Tensor, " bootstrap"]:
+    drawn = zip(torch.split(values, sizes, dim=1), torch.split(weights, sizes, dim=1), strict=True)
+    means = torch.stack([weight @ part.T / part.shape[1] for part, weight in drawn], dim=2)
+    smaller = (means[..., None, :] < means[..., :, None]).double().sum(dim=-1)
+    equal = (means[..., None, :] == means[..., :, None]).double().sum(dim=-1)
+    ranks = smaller + (equal + 1.0) / 2
+    return _pearson(_covariance(ranks, torch.ones_like(ranks[:, 0])))

@@ -1,0 +1,120 @@
+"""Ridge regression for many targets and penalties from one eigendecomposition.
+
+With centred features X = U S V^T and Gram eigenvalues l = s^2 the weights are V (V^T X^T y / (l + a)) for
+each penalty a, and the leave-one-out residual of sample i is its residual divided by 1 - 1/n - sum_j (X
+V)_ij^2 / (l_j + a).
+"""
+
+from typing import NamedTuple
+
+import torch
+from einops import rearrange
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+
+class _Moments(NamedTuple):
+    """Sums from which a centred ridge regression follows; a fold's may be subtracted from the whole's."""
+
+    n: int
+    feature_sum: Float64[Tensor, " feature"]
+    target_sum: Float64[Tensor, " target"]
+    gram: Float64[Tensor, "feature feature"]
+    cross: Float64[Tensor, "feature target"]
+
+
+class _Ridge(NamedTuple):
+    """A fitted regression with one penalty for each target."""
+
+    weight: Float64[Tensor, "feature target"]
+    bias: Float64[Tensor, " target"]
+    target_mean: Float64[Tensor, " target"]
+    penalty: Float64[Tensor, " target"]
+
+
+def _moments(
+    features: Float64[Tensor, "sample feature"], targets: Float64[Tensor, "sample target"]
+) -> _Moments:
+    return _Moments(
+        len(features), features.sum(dim=0), targets.sum(dim=0), features.T @ features, features.T @ targets
+    )
+
+
+def _without(whole: _Moments, part: _Moments) -> _Moments:
+    return _Moments(
+        whole.n - part.n,
+        whole.feature_sum - part.feature_sum,
+        whole.target_sum - part.target_sum,
+        whole.gram - part.gram,
+        whole.cross - part.cross,
+    )
+
+
+def _fit_ridge(
+    features: Float64[Tensor, "sample feature"],
+    targets: Float64[Tensor, "sample target"],
+    moments: _Moments,
+    penalties: Float64[Tensor, " penalty"] | None,
+) -> _Ridge:
+    feature_mean, target_mean = moments.feature_sum / moments.n, moments.target_sum / moments.n
+    gram = moments.gram - moments.n * torch.outer(feature_mean, feature_mean)
+    cross = moments.cross - moments.n * torch.outer(feature_mean, target_mean)
+    eigenvalues, vectors = torch.linalg.eigh(gram)
+    eigenvalues = eigenvalues.clamp_min(0.0)
+    grid = _default_penalties(eigenvalues) if penalties is None else penalties
+    rotated = vectors.T @ cross
+    projected = (features - feature_mean) @ vectors
+    errors = _leave_one_out_errors(projected, targets - target_mean, eigenvalues, rotated, grid)
+    penalty = grid[errors.argmin(dim=0)]
+    weight = vectors @ (rotated / (eigenvalues[:, None] + penalty))
+    return _Ridge(weight, target_mean - feature_mean @ weight, target_mean, penalty)
+
+
+# Sum of squared leave-one-out residuals of each target at each penalty.
+def _leave_one_out_errors(
+    projected: Float64[Tensor, "sample feature"],
+    centred: Float64[Tensor, "sample target"],
+    eigenvalues: Float64[Tensor, " feature"],
+    rotated: Float64[Tensor, "feature target"],
+    penalties: Float64[Tensor, " penalty"],
+) -> Float64[Tensor, "penalty target"]:
+    n = len(projected)
+    shrinkage = 1.0 / (eigenvalues[:, None] + penalties)
+    room = 1.0 - 1.0 / n - projected.square() @ shrinkage
+    room = room.clamp_min(torch.finfo(torch.float64).eps)  # a sample that the fit passes through exactly
+    coefficients = rotated[:, None] * shrinkage[:, :, None]
+    fitted = (projected @ coefficients.flatten(1)).reshape(n, *coefficients.shape[1:])
+    left_out = (centred[:, None] - fitted) / room[:, :, None]
+    return left_out.square().sum(dim=0)
+
+
+# Fourteen decades around the mean eigenvalue, n times the mean squared (centred) feature: from hardly
+# any shrinkage to predicting the mean. Constant features have no scale, and any penalty does.
+def _default_penalties(eigenvalues: Float64[Tensor, " feature"]) -> Float64[Tensor, " penalty"]:
+    mean = eigenvalues.mean()
+    scale = torch.where(mean > 0, mean, torch.ones_like(mean))
+    return scale * torch.logspace(-10, 4, 15, dtype=torch.float64, device=eigenvalues.device)
+
+
+# Each group goes to one fold, at random; fold sizes differ by one group at most.
+def _assign_folds(groups: Int64[Tensor, " sample"], n_folds: int, seed: int) -> Int64[Tensor, " sample"]:
+    n_groups = int(groups.max()) + 1
+    order = torch.randperm(n_groups, generator=torch.Generator().manual_seed(seed))
+    folds = torch.empty_like(order)
+    folds[order] = torch.arange(n_groups) % n_folds
+    return folds.to(groups.device)[groups]
+
+
+# The samples whose targets each sample gets: the next group's on a random circle, position for position,
+# so no group keeps its own. Unequal groups have no such positions; there samples are shuffled one by one.
+def _shuffle(groups: Int64[Tensor, " sample"], seed: int) -> Int64[Tensor, " sample"]:
+    generator = torch.Generator().manual_seed(seed)
+    sizes = torch.bincount(groups)
+    if bool((sizes != sizes[0]).any()):
+        groups = torch.arange(len(groups), device=groups.device)
+        sizes = torch.ones_like(groups)
+    members = rearrange(groups.argsort(stable=True), "(group pos) -> group pos", group=len(sizes))
+    circle = torch.randperm(len(sizes), generator=generator).to(groups.device)
+    source = torch.empty_like(groups)
+    source[members[circle]] = members[circle.roll(-1)]
+    return source

@@ -1,0 +1,151 @@
+"""What a fitted spectral signature is, and what it says about a sample; `probes.signature` fits one."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from probes._checks import _check_activations, _check_count, _check_same_length
+from probes.pairwise import _within_overlap
+from probes.spectra import SWAP_THRESHOLD, LeadingDirections, Side, leading_directions
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SignatureScores:
+    """How far each sample shows a signature; all scores from one decomposition."""
+
+    overlap: Float[Tensor, " sample"]
+    """||V R^T||_F^2 / k in [0, 1], of the sample's subspace with the reference (variant C)."""
+    alignment: Float[Tensor, "sample k"]
+    """|<v_j, r_j>| in [0, 1], direction by direction (variant B)."""
+    swap_ratio: Float[Tensor, " sample"]
+    """s2/s1 of the sample, in [0, 1]."""
+    tied: Bool[Tensor, " sample"]
+    """True where the sample's own subspace is arbitrary, and its scores with it."""
+
+    @property
+    def swapped(self) -> Bool[Tensor, " sample"]:
+        """True where s2/s1 > 0.9: a low alignment may then only mean that v1 and v2 changed places."""
+        return self.swap_ratio > SWAP_THRESHOLD
+
+    @property
+    def ood_score(self) -> Float[Tensor, " sample"]:
+        """1 - overlap, in [0, 1]; larger is further out."""
+        return 1.0 - self.overlap
+
+    def __repr__(self) -> str:
+        means = ", ".join(f"{value:.3f}" for value in self.alignment.mean(dim=0).tolist())
+        mean_overlap = float(self.overlap.mean())
+        return f"SignatureScores(n={len(self.overlap)}, mean overlap={mean_overlap:.3f}, alignment=[{means}])"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SpectralSignature:
+    """The shared directions of one distribution, and the conventions they were measured with."""
+
+    reference: Float[Tensor, "k d_model"]
+    """Variant C: the top k eigenvectors of the mean projector; signs are arbitrary."""
+    direction_references: Float[Tensor, "k d_model"]
+    """Variant B: row j is the top eigenvector of the mean of v_j v_j^T, so rows need not be orthogonal."""
+    eigenvalues: Float[Tensor, " d_model"]
+    """Of the mean projector, largest first, in [0, 1]; the first k average to the mean overlap of the
+    fitted samples."""
+    k: int
+    """How many directions of each sample."""
+    center: bool
+    """Whether each sample's mean row was subtracted first."""
+    side: Side
+    """Which singular vectors; for "left", `d_model` reads as the number of rows."""
+    n_samples: int
+    """How many samples were fitted."""
+
+    @property
+    def pairwise_overlap(self) -> Float[Tensor, ""]:
+        """Mean overlap of two different fitted samples, in [0, 1]; exact, from the mean projector."""
+        _check_count("pairwise_overlap", "a number of fitted samples", self.n_samples, 2)
+        squared_trace = self.eigenvalues.double().square().sum()
+        return _within_overlap(squared_trace, self.n_samples, self.k).to(self.eigenvalues.dtype)
+
+    def score(self, activations: Float[Tensor, "sample row col"]) -> SignatureScores:
+        """Measure all scores of new samples by the signature's own conventions.
+
+        Args:
+            activations: One matrix a sample, of the fitted width; any number of rows, unless side is "left".
+
+        Returns:
+            What `score_directions` returns.
+
+        Raises:
+            TypeError: If the activations are no floating-point tensor.
+            ValueError: If axes, width or entries are not as they should be.
+        """
+        found = leading_directions(activations, self.k, center=self.center, side=self.side)
+        return self.score_directions(found)
+
+    def score_directions(self, found: LeadingDirections) -> SignatureScores:
+        """Measure overlap and alignment of directions that were already found by the signature's conventions.
+
+        Formula: overlap = ||V R^T||_F^2 / k and alignment_j = |<v_j, r_j>|. Both are arbitrary where `tied`,
+        and alignment where `swapped`.
+
+        Args:
+            found: Of samples stacked along one axis, at the signature's k, centring and side.
+
+        Returns:
+            Scores in [0, 1], dimensionless, computed in float64, in the directions' dtype.
+
+        Raises:
+            ValueError: If the directions are not stacked along one axis, or differ in number or dimension.
+        """
+        who, directions = "score_directions", found.directions
+        _check_activations(who, "directions", directions, "sample k dim")
+        _check_same_length(who, ("directions", "in the signature"), directions.shape[1], self.k)
+        dims = self.reference.shape[1]
+        _check_same_length(who, ("dimensions", "in the signature"), directions.shape[2], dims)
+        exact = directions.double()
+        overlap = (exact @ self.reference.double().mT).square().sum(dim=(1, 2)) / self.k
+        alignment = (exact * self.direction_references.double()).sum(dim=2).abs()
+        return SignatureScores(
+            overlap=overlap.clamp_max(1.0).to(directions.dtype),
+            alignment=alignment.clamp_max(1.0).to(directions.dtype),
+            swap_ratio=found.swap_ratio,
+            tied=found.tied,
+        )
+
+    def alignment(self, activations: Float[Tensor, "sample row col"]) -> Float[Tensor, "sample k"]:
+        """Measure how far each direction agrees with its reference (variant B).
+
+        Args:
+            activations: As for `score`, which computes all scores at once.
+
+        Returns:
+            |<v_j, r_j>| in [0, 1].
+        """
+        return self.score(activations).alignment
+
+    def overlap(self, activations: Float[Tensor, "sample row col"]) -> Float[Tensor, " sample"]:
+        """Measure how far each sample's subspace agrees with the reference (variant C).
+
+        Args:
+            activations: As for `score`, which computes all scores at once.
+
+        Returns:
+            ||V R^T||_F^2 / k in [0, 1].
+        """
+        return self.score(activations).overlap
+
+    def ood_score(self, activations: Float[Tensor, "sample row col"]) -> Float[Tensor, " sample"]:
+        """Measure how far out of the fitted distribution each sample lies.
+
+        Args:
+            activations: As for `score`, which computes all scores at once.
+
+        Returns:
+            1 - overlap in [0, 1]; larger is further out.
+        """
+        return self.score(activations).ood_score
+
+    def __repr__(self) -> str:
+        shares = ", ".join(f"{value:.3f}" for value in self.eigenvalues[: self.k].tolist())
+        convention = f"k={self.k}, center={self.center}, side={self.side!r}"
+        return f"SpectralSignature({convention}, n_samples={self.n_samples}, eigenvalues=[{shares}, ...])"

@@ -1,0 +1,198 @@
+"""How uncertain is a number, and how far is it above its control?
+
+The bootstrap draws samples (prompts) with replacement. Which ones depends on the number of samples and the
+seed alone: two score sets on the same prompts, say of a model and of its untrained control, are resampled
+identically under one seed, so that differences of their replicates are paired.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+from probes._checks import _check_axes, _check_confidence, _check_count, _check_floating, _check_same_length
+
+__all__ = ["Estimate", "Interval", "bootstrap_counts", "estimate_difference", "percentile_interval"]
+
+# Counts of this many entries at a time, so that memory does not grow with resamples times samples.
+_CHUNK_ENTRIES = 500_000
+
+
+class Interval(NamedTuple):
+    """A percentile bootstrap interval; NaN where no replicate was defined."""
+
+    low: float
+    """Lower end."""
+    high: float
+    """Upper end."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its bootstrap interval."""
+
+    value: float
+    """The estimate on all samples; NaN where it is undefined."""
+    low: float
+    """Lower end of the interval."""
+    high: float
+    """Upper end of the interval."""
+    reason: str = ""
+    """Why the value is NaN; empty otherwise."""
+
+    def __repr__(self) -> str:
+        if self.reason:
+            return f"Estimate(nan, {self.reason})"
+        return f"Estimate({self.value:.3f}, [{self.low:.3f}, {self.high:.3f}])"
+
+
+def bootstrap_counts(
+    n: int, *, seed: int = 0, n_bootstrap: int = 2000, stream: int = 0
+) -> Int64[Tensor, "bootstrap n"]:
+    """Draw how often each of n samples occurs in each bootstrap resample.
+
+    Formula: row b counts n independent draws from 0..n-1. Meaningless as a measure of uncertainty when n is
+    a handful.
+
+    Args:
+        n: How many samples.
+        seed: Equal n, seed and stream give equal rows, and fewer resamples are the first rows of more.
+        n_bootstrap: How many resamples.
+        stream: A number for each of several sets (or groups) that are resampled independently.
+
+    Returns:
+        Counts that sum to n in each row.
+
+    Raises:
+        ValueError: If n or n_bootstrap is below 1, or seed or stream is negative.
+
+    Source:
+        Efron and Tibshirani (1993), "An Introduction to the Bootstrap", chapter 6.
+
+    Example:
+        >>> counts = bootstrap_counts(4, seed=1, n_bootstrap=3)
+        >>> torch.testing.assert_close(counts.sum(dim=1), torch.tensor([4, 4, 4]))
+        >>> torch.testing.assert_close(bootstrap_counts(4, seed=1, n_bootstrap=2), counts[:2])
+    """
+    _check_count("bootstrap_counts", "a number of samples n", n, 1)
+    _check_count("bootstrap_counts", "an n_bootstrap", n_bootstrap, 1)
+    _check_count("bootstrap_counts", "a seed", seed, 0)
+    _check_count("bootstrap_counts", "a stream", stream, 0)
+    chunks = list(_count_chunks((n,), seed=seed, n_bootstrap=n_bootstrap, first_stream=stream))
+    return torch.cat(chunks)
+
+
+def percentile_interval(replicates: Float[Tensor, " bootstrap"], confidence: float = 0.95) -> Interval:
+    """Read an interval off bootstrap replicates.
+
+    Formula: the (1 - c)/2 and (1 + c)/2 quantiles of the replicates that are defined. Too narrow for a
+    handful of samples, and for statistics that are biased under resampling.
+
+    Args:
+        replicates: The statistic on each resample; NaN where it was undefined.
+        confidence: The share c of replicates inside.
+
+    Returns:
+        Lower and upper end in the statistic's unit; NaN when no replicate is defined.
+
+    Raises:
+        TypeError: If the replicates are no floating-point tensor.
+        ValueError: If there is none, or confidence is not between 0 and 1.
+
+    Source:
+        Efron and Tibshirani (1993), chapter 13.
+
+    Example:
+        >>> interval = percentile_interval(torch.arange(101.0), confidence=0.9)
+        >>> torch.testing.assert_close(tuple(interval), (5.0, 95.0))
+    """
+    _check_floating("percentile_interval", "replicates", replicates)
+    _check_axes("percentile_interval", "replicates", replicates, "bootstrap")
+    _check_confidence("percentile_interval", confidence)
+    defined = replicates.double()[~replicates.isnan()]
+    if len(defined) == 0:
+        return Interval(float("nan"), float("nan"))
+    # numpy, because torch.quantile refuses more than 16 million entries.
+    low, high = np.quantile(defined.cpu().numpy(), [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(low), float(high))
+
+
+def estimate_difference(
+    value: float,
+    control: float,
+    replicates: Float[Tensor, " bootstrap"],
+    control_replicates: Float[Tensor, " bootstrap"],
+    *,
+    confidence: float = 0.95,
+) -> Estimate:
+    """Measure how far a number exceeds its control.
+
+    Formula: value - control, with the percentile interval of the replicates' differences. The interval is a
+    paired one if both came from the same prompts and seed; it is too wide, not wrong, if the two were
+    resampled independently.
+
+    Args:
+        value: The statistic of the model, on all samples.
+        control: The statistic of the control, in the same unit.
+        replicates: The model's bootstrap replicates.
+        control_replicates: The control's, in the same order.
+        confidence: The share of replicates inside the interval.
+
+    Returns:
+        The excess with its interval, in the statistic's unit.
+
+    Raises:
+        TypeError: If replicates are no floating-point tensors.
+        ValueError: If the numbers of replicates differ or are zero, or confidence is not between 0 and 1.
+
+    Source:
+        Efron and Tibshirani (1993), chapter 8 (one resample for both).
+
+    Example:
+        >>> noisy = torch.randn(500, generator=torch.Generator().manual_seed(0))
+        >>> excess = estimate_difference(0.9, 0.6, 0.9 + noisy, 0.6 + noisy)
+        >>> torch.testing.assert_close(excess.low, 0.3, rtol=0, atol=1e-6)  # the shared noise cancels
+    """
+    _check_same_length(
+        "estimate_difference", ("replicates", "control replicates"), len(replicates), len(control_replicates)
+    )
+    interval = percentile_interval(replicates - control_replicates, confidence)
+    difference = value - control
+    reason = "the value or its control is undefined" if np.isnan(difference) else ""
+    return Estimate(difference, interval.low, interval.high, reason)
+
+
+# Counts of several groups side by side, the i-th from stream first_stream + i, a few resamples at a time.
+def _count_chunks(
+    sizes: tuple[int, ...], *, seed: int, n_bootstrap: int, first_stream: int = 0
+) -> Iterator[Int64[Tensor, "bootstrap n"]]:
+    generators = [np.random.default_rng([seed, first_stream + i]) for i in range(len(sizes))]
+    step = max(1, _CHUNK_ENTRIES // sum(sizes))
+    for start in range(0, n_bootstrap, step):
+        rows = min(step, n_bootstrap - start)
+        parts = [_draw(generator, rows, n) for generator, n in zip(generators, sizes, strict=True)]
+        yield torch.from_numpy(np.concatenate(parts, axis=1))
+
+
+def _draw(
+    generator: np.random.Generator, rows: int, n: int
+) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+    draws = generator.integers(n, size=(rows, n)) + n * np.arange(rows)[:, None]
+    return np.bincount(draws.ravel(), minlength=rows * n).reshape(rows, n)
+
+
+# The place of each value among the distinct ones, from 0: all that rank statistics need to know.
+def _levels(values: Float[Tensor, " sample"]) -> Int64[Tensor, " sample"]:
+    return torch.unique(values, return_inverse=True)[1]
+
+
+# Sums counts of equal values: [bootstrap sample] -> [bootstrap level].
+def _count_levels(
+    counts: Float64[Tensor, "bootstrap sample"], levels: Int64[Tensor, " sample"], n_levels: int
+) -> Float64[Tensor, "bootstrap level"]:
+    totals = torch.zeros(len(counts), n_levels, dtype=torch.float64)
+    return totals.index_add_(1, levels, counts)

@@ -1,0 +1,176 @@
+"""How well does a score tell two sets of samples apart?
+
+A score is larger the further out a sample is. FPR at 95 % TPR has two definitions in use, so both are
+reported by name.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+from probes._checks import (
+    _check_axes,
+    _check_confidence,
+    _check_count,
+    _check_floating,
+    _check_no_nan,
+)
+from probes.bootstrap import Interval, _count_chunks, _count_levels, _levels, percentile_interval
+
+__all__ = ["DetectionReport", "detection_report"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class DetectionReport:
+    """How well a score separates in-distribution (ID) from out-of-distribution (OOD) samples."""
+
+    auroc: float
+    """Chance that an OOD sample scores higher than an ID one, ties counted half; 0.5 is no information."""
+    auroc_interval: Interval
+    """Bootstrap interval of `auroc`."""
+    aupr_in: float
+    """Average precision with ID as the positive class; its chance level is n_in / (n_in + n_out)."""
+    aupr_out: float
+    """Average precision with OOD as the positive class; its chance level is n_out / (n_in + n_out)."""
+    detection_error: float
+    """Least (FPR + FNR) / 2 over thresholds, in [0, 0.5]."""
+    fpr95_ood_positive: float
+    """Share of ID samples flagged at the threshold that flags 95 % of the OOD samples."""
+    fpr95_id_positive: float
+    """Share of OOD samples accepted at the threshold that accepts 95 % of the ID samples."""
+    n_in: int
+    """Number of ID samples."""
+    n_out: int
+    """Number of OOD samples."""
+    auroc_replicates: Float64[Tensor, " bootstrap"]
+    """`auroc` on each resample; equal sizes and seed give equal resamples, so two scores pair up."""
+
+    def __repr__(self) -> str:
+        low, high = self.auroc_interval
+        return (
+            f"DetectionReport(auroc={self.auroc:.3f} [{low:.3f}, {high:.3f}], "
+            f"n_in={self.n_in}, n_out={self.n_out})"
+        )
+
+
+def detection_report(
+    scores_in: Float[Tensor, " inside"],
+    scores_out: Float[Tensor, " outside"],
+    *,
+    seed: int = 0,
+    n_bootstrap: int = 2000,
+    confidence: float = 0.95,
+) -> DetectionReport:
+    """Measure how well a score separates two sets of samples.
+
+    Formula: AUROC = P(s_out > s_in) + P(s_out = s_in) / 2; a sample is flagged where its score is at or
+    above a threshold. Intervals resample each set by itself, and say nothing about the spread over model
+    seeds. An AUROC below 0.5 means that the score has the wrong sign for this shift.
+
+    Args:
+        scores_in: Scores of ID samples, larger = further out; infinite ones are fine.
+        scores_out: Scores of OOD samples, by the same detector.
+        seed: Of the bootstrap. The resamples of a set depend on its size and this seed alone.
+        n_bootstrap: How many resamples.
+        confidence: The share of replicates inside the interval.
+
+    Returns:
+        Shares in [0, 1] with both counts, computed in float64.
+
+    Raises:
+        TypeError: If scores are no floating-point tensors.
+        ValueError: If a set is empty or holds NaN, n_bootstrap is below 1, seed is negative, or confidence
+            is not between 0 and 1.
+
+    Source:
+        Hanley and McNeil (1982) for AUROC; Yang et al. (2022), OpenOOD, for `fpr95_ood_positive`; Liang et
+        al. (2018), ODIN, for `fpr95_id_positive` and the detection error.
+
+    Example:
+        >>> report = detection_report(torch.tensor([0.0, 1.0, 2.0]), torch.tensor([2.0, 3.0]))
+        >>> torch.testing.assert_close(report.auroc, 5.5 / 6)
+        >>> torch.testing.assert_close(report.fpr95_ood_positive, 1 / 3)
+    """
+    who = "detection_report"
+    for name, scores in (("scores_in", scores_in), ("scores_out", scores_out)):
+        _check_floating(who, name, scores)
+        _check_axes(who, name, scores, "sample")
+        _check_no_nan(who, name, scores)
+    _check_count(who, "an n_bootstrap", n_bootstrap, 1)
+    _check_count(who, "a seed", seed, 0)
+    _check_confidence(who, confidence)
+    pooled = _levels(torch.cat([scores_in.double(), scores_out.double()]).detach().cpu())
+    inside, outside = pooled[: len(scores_in)], pooled[len(scores_in) :]
+    replicates = _auroc_replicates(inside, outside, seed=seed, n_bootstrap=n_bootstrap)
+    return DetectionReport(
+        auroc=float(_auroc(*_histograms(inside, outside))),
+        auroc_interval=percentile_interval(replicates, confidence),
+        aupr_in=_average_precision(-inside, -outside),
+        aupr_out=_average_precision(outside, inside),
+        detection_error=_detection_error(inside, outside),
+        fpr95_ood_positive=_false_positives_at_95(outside, inside),
+        fpr95_id_positive=_false_positives_at_95(-inside, -outside),
+        n_in=len(inside),
+        n_out=len(outside),
+        auroc_replicates=replicates,
+    )
+
+
+def _auroc_replicates(
+    inside: Int64[Tensor, " inside"], outside: Int64[Tensor, " outside"], *, seed: int, n_bootstrap: int
+) -> Float64[Tensor, " bootstrap"]:
+    n_levels = int(torch.cat([inside, outside]).max()) + 1
+    sets = ((inside, 0), (outside, 1))
+    chunks = [
+        [
+            _count_levels(counts.double(), levels, n_levels)
+            for counts in _count_chunks(
+                (len(levels),), seed=seed, n_bootstrap=n_bootstrap, first_stream=stream
+            )
+        ]
+        for levels, stream in sets
+    ]
+    return _auroc(torch.cat(chunks[0]), torch.cat(chunks[1]))
+
+
+# From histograms over the pooled distinct values: pairs that are ordered rightly, and half of the equal ones.
+def _auroc(
+    inside: Float64[Tensor, "*batch level"], outside: Float64[Tensor, "*batch level"]
+) -> Float64[Tensor, "*batch"]:
+    below = inside.cumsum(dim=-1) - 0.5 * inside
+    return (outside * below).sum(dim=-1) / (inside.sum(dim=-1) * outside.sum(dim=-1))
+
+
+def _histograms(
+    a: Int64[Tensor, " inside"], b: Int64[Tensor, " outside"]
+) -> tuple[Float64[Tensor, " level"], Float64[Tensor, " level"]]:
+    levels = _levels(torch.cat([a, b]).double())
+    size = int(levels.max()) + 1
+    first = torch.bincount(levels[: len(a)], minlength=size)
+    second = torch.bincount(levels[len(a) :], minlength=size)
+    return first.double(), second.double()
+
+
+def _average_precision(positives: Int64[Tensor, " positive"], negatives: Int64[Tensor, " negative"]) -> float:
+    hits, misses = (histogram.flip(0) for histogram in _histograms(positives, negatives))
+    found = hits.cumsum(0)
+    precision = found / (found + misses.cumsum(0))  # every level holds a sample, so never 0/0
+    return float((precision * hits).sum() / len(positives))
+
+
+def _detection_error(inside: Int64[Tensor, " inside"], outside: Int64[Tensor, " outside"]) -> float:
+    flagged_in, flagged_out = (
+        histogram.flip(0).cumsum(0) / histogram.sum() for histogram in _histograms(inside, outside)
+    )
+    errors = (flagged_in + 1.0 - flagged_out) / 2  # the last one flags everything: 0.5
+    return float(errors.min())
+
+
+def _false_positives_at_95(
+    positives: Int64[Tensor, " positive"], negatives: Int64[Tensor, " negative"]
+) -> float:
+    needed = -(-95 * len(positives) // 100)  # the ceiling, in integers: 0.95 * n would round
+    threshold = positives.sort(descending=True).values[needed - 1]
+    return float((negatives >= threshold).double().mean())

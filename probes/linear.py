@@ -1,0 +1,232 @@
+"""Linear probes: what can a ridge regression read out of features, beyond its control?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Float64, Int, Int64
+from torch import Tensor
+
+from probes._checks import (
+    _check_activations,
+    _check_axes,
+    _check_confidence,
+    _check_count,
+    _check_penalties,
+    _check_same_length,
+    _check_varies,
+)
+from probes._ridge import _assign_folds, _fit_ridge, _moments, _Ridge, _shuffle, _without
+from probes.bootstrap import _count_chunks, percentile_interval
+
+__all__ = ["LinearProbe", "fit_linear_probe"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LinearProbe:
+    """A linear read-out with its held-out score and its control."""
+
+    r2: Float[Tensor, " target"]
+    """Held-out R², at most 1; 0 is what the training folds' mean achieves, and below 0 is worse than it."""
+    r2_interval: Float[Tensor, "target 2"]
+    """Bootstrap interval of `r2` over groups of held-out predictions; the fits are not repeated."""
+    r2_shuffled: Float[Tensor, " target"] | None
+    """Held-out R² with targets exchanged between groups; None without controls."""
+    weight: Float[Tensor, "feature target"]
+    """Refitted on all samples; target units per feature unit."""
+    bias: Float[Tensor, " target"]
+    """Refitted on all samples; target units."""
+    penalty: Float[Tensor, " target"]
+    """The refit's a in ||y - X w - b||^2 + a ||w||^2, chosen by leave-one-out; squared feature units."""
+    n_groups: int
+    """How many groups (prompts) the samples came from."""
+
+    @property
+    def selectivity(self) -> Float[Tensor, " target"]:
+        """R² beyond the control's, r2 - r2_shuffled; the claim that a probe supports.
+
+        Raises:
+            ValueError: If the probe was fitted without controls.
+        """
+        if self.r2_shuffled is None:
+            raise ValueError(
+                "selectivity needs the shuffled control, got a probe without; pass controls=True."
+            )
+        return self.r2 - self.r2_shuffled
+
+    def predict(self, features: Float[Tensor, "sample feature"]) -> Float[Tensor, "sample target"]:
+        """Predict targets from features of any samples.
+
+        Formula: X w + b. For samples that were fitted it is no held-out prediction.
+
+        Args:
+            features: In the units of the fit.
+
+        Returns:
+            Predictions in target units; one column even for a single target.
+
+        Raises:
+            TypeError: If the features are no floating-point tensor.
+            ValueError: If their number differs from the fit's, or entries are not finite.
+        """
+        _check_activations("predict", "features", features, "sample feature")
+        _check_same_length("predict", ("features", "weights"), features.shape[1], len(self.weight))
+        return (features.double() @ self.weight.double() + self.bias.double()).to(features.dtype)
+
+    def __repr__(self) -> str:
+        scores = ", ".join(f"{value:.3f}" for value in self.r2.tolist())
+        return f"LinearProbe(r2=[{scores}], n_features={len(self.weight)}, n_groups={self.n_groups})"
+
+
+def fit_linear_probe(
+    features: Float[Tensor, "sample feature"],
+    targets: Float[Tensor, "sample target"] | Float[Tensor, " sample"],
+    *,
+    groups: Int[Tensor, " sample"] | None = None,
+    penalties: Sequence[float] | None = None,
+    n_folds: int = 5,
+    seed: int = 0,
+    controls: bool = True,
+    n_bootstrap: int = 1000,
+    confidence: float = 0.95,
+) -> LinearProbe:
+    """Measure how well targets can be read linearly out of features.
+
+    Formula: R² = 1 - sum_i (y_i - f_i)^2 / sum_i (y_i - m_i)^2, where prediction f_i and mean m_i come from
+    the folds that do not hold sample i's group. Samples of one prompt are not independent: without groups
+    they leak between folds. Within a training fold leave-one-out chooses a penalty for each target.
+    Decodable is not used: R² needs its control, and a causal check.
+
+    Args:
+        features: Activations, any unit; not standardised.
+        targets: What to read out, any unit; one column or several.
+        groups: Which prompt each sample belongs to; without it each sample is its own group.
+        penalties: Candidates for a in ||y - X w - b||^2 + a ||w||^2, in squared feature units; by default 15
+            from 1e-10 to 1e4 times n times the mean squared centred feature.
+        n_folds: How many folds share out the groups.
+        seed: Of folds, shuffle and bootstrap.
+        controls: Also score shuffled targets: each group gets another one's, position for position, so that
+            what merely depends on the position in the prompt stays and is not mistaken for a finding. Groups
+            of unequal sizes have no common positions; there the shuffle is over samples, and such an effect
+            is lost.
+        n_bootstrap: How many resamples of groups.
+        confidence: The share of replicates inside the interval.
+
+    Returns:
+        Scores and the refitted read-out, computed in float64, in the features' dtype.
+
+    Raises:
+        TypeError: If features or targets are no floating-point tensors.
+        ValueError: If shapes do not fit, entries are not finite, a target does not vary, there are fewer
+            groups than folds or than 2 folds, a penalty is not positive, or another number is out of range.
+
+    Source:
+        Hoerl and Kennard (1970) for ridge; Allen (1974) for the leave-one-out formula (PRESS); Hewitt and
+        Liang (2019) for controls and selectivity. The shuffle that keeps positions is our choice.
+
+    Example:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> features = torch.randn(200, 4, generator=generator)
+        >>> probe = fit_linear_probe(features, features[:, 0] - 2 * features[:, 1] + 3)
+        >>> torch.testing.assert_close(probe.weight[:, 0], torch.tensor([1.0, -2.0, 0.0, 0.0]))
+        >>> assert probe.r2 > 0.99 and probe.r2_shuffled < 0.1
+    """
+    columns = _as_columns(features, targets)
+    codes = _group_codes(groups, len(features), features)
+    _check_numbers(codes, n_folds, seed, n_bootstrap, confidence, penalties)
+    exact, wanted = features.double(), columns.double()
+    n_targets = wanted.shape[1]
+    if controls:  # the same decompositions serve the control
+        wanted = torch.cat([wanted, wanted[_shuffle(codes, seed)]], dim=1)
+    grid = None if penalties is None else exact.new_tensor(list(penalties))
+    squares, refit = _cross_validate(exact, wanted, _assign_folds(codes, n_folds, seed), grid)
+    r2 = 1.0 - squares[0].sum(dim=0) / squares[1].sum(dim=0)
+    interval = _interval(squares[..., :n_targets], codes, seed, n_bootstrap, confidence)
+    dtype = features.dtype
+    return LinearProbe(
+        r2=r2[:n_targets].to(dtype),
+        r2_interval=interval.to(features),
+        r2_shuffled=r2[n_targets:].to(dtype) if controls else None,
+        weight=refit.weight[:, :n_targets].to(dtype),
+        bias=refit.bias[:n_targets].to(dtype),
+        penalty=refit.penalty[:n_targets].to(dtype),
+        n_groups=int(codes.max()) + 1,
+    )
+
+
+# Squared held-out errors of the probe [0] and of the training mean [1], and the fit on everything.
+def _cross_validate(
+    features: Float64[Tensor, "sample feature"],
+    targets: Float64[Tensor, "sample target"],
+    folds: Int64[Tensor, " sample"],
+    grid: Float64[Tensor, " penalty"] | None,
+) -> tuple[Float64[Tensor, "2 sample target"], _Ridge]:
+    # Centred first, so that a training fold's moments are the whole's minus the test fold's without a loss.
+    feature_mean, target_mean = features.mean(dim=0), targets.mean(dim=0)
+    features, targets = features - feature_mean, targets - target_mean
+    whole = _moments(features, targets)
+    squares = torch.zeros(2, *targets.shape, dtype=torch.float64, device=targets.device)
+    for fold in range(int(folds.max()) + 1):
+        test = folds == fold
+        train = _without(whole, _moments(features[test], targets[test]))
+        ridge = _fit_ridge(features[~test], targets[~test], train, grid)
+        squares[0, test] = (targets[test] - features[test] @ ridge.weight - ridge.bias).square()
+        squares[1, test] = (targets[test] - ridge.target_mean).square()
+    refit = _fit_ridge(features, targets, whole, grid)
+    bias = refit.bias + target_mean - feature_mean @ refit.weight
+    return squares, refit._replace(bias=bias)
+
+
+def _interval(
+    squares: Float64[Tensor, "2 sample target"],
+    groups: Int64[Tensor, " sample"],
+    seed: int,
+    n_bootstrap: int,
+    confidence: float,
+) -> Float64[Tensor, "target 2"]:
+    n_groups = int(groups.max()) + 1
+    totals = squares.new_zeros(2, n_groups, squares.shape[2]).index_add_(1, groups, squares).cpu()
+    replicates = []
+    for counts in _count_chunks((n_groups,), seed=seed, n_bootstrap=n_bootstrap):
+        errors, spread = counts.double() @ totals
+        replicates.append(torch.where(spread > 0, 1.0 - errors / spread, torch.nan))
+    columns = torch.cat(replicates).T
+    intervals = [percentile_interval(column, confidence) for column in columns]
+    return torch.tensor([list(interval) for interval in intervals], dtype=torch.float64)
+
+
+def _as_columns(features: Tensor, targets: Tensor) -> Tensor:
+    who = "fit_linear_probe"
+    _check_activations(who, "features", features, "sample feature")
+    columns = targets[:, None] if targets.ndim == 1 else targets
+    _check_activations(who, "targets", columns, "sample target")
+    _check_same_length(who, ("features", "targets"), len(features), len(columns))
+    _check_varies(who, "target", columns)
+    return columns
+
+
+# Groups numbered 0, 1, 2 ... without gaps.
+def _group_codes(groups: Tensor | None, n_samples: int, like: Tensor) -> Int64[Tensor, " sample"]:
+    if groups is None:
+        return torch.arange(n_samples, device=like.device)
+    _check_axes("fit_linear_probe", "groups", groups, "sample")
+    _check_same_length("fit_linear_probe", ("features", "groups"), n_samples, len(groups))
+    return torch.unique(groups, return_inverse=True)[1]
+
+
+def _check_numbers(
+    codes: Tensor,
+    n_folds: int,
+    seed: int,
+    n_bootstrap: int,
+    confidence: float,
+    penalties: Sequence[float] | None,
+) -> None:
+    who = "fit_linear_probe"
+    _check_count(who, "an n_folds", n_folds, 2)
+    _check_count(who, "a number of groups", int(codes.max()) + 1, n_folds)
+    _check_count(who, "a seed", seed, 0)
+    _check_count(who, "an n_bootstrap", n_bootstrap, 1)
+    _check_confidence(who, confidence)
+    if penalties is not None:
+        _check_penalties(who, penalties)

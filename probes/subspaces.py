@@ -1,0 +1,207 @@
+"""Sign-free agreement of directions and subspaces, and the mean of many subspaces.
+
+A subspace is given by orthonormal rows [k dim], as `probes.spectra.leading_directions` returns them. Signs,
+order and rotations of these rows do not matter to anything here.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from probes._checks import (
+    _check_activations,
+    _check_k,
+    _check_nonzero,
+    _check_orthonormal,
+    _check_same_length,
+    _check_same_shape,
+)
+from probes.pairwise import mean_pairwise_overlap, mean_projector
+
+__all__ = [
+    "MeanSubspace",
+    "cosine_similarity",
+    "mean_pairwise_overlap",
+    "mean_projector",
+    "mean_subspace",
+    "principal_angles",
+    "subspace_overlap",
+]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class MeanSubspace:
+    """The subspace closest to many subspaces, and how much they share."""
+
+    basis: Float[Tensor, "k dim"]
+    """Orthonormal rows, most shared first; signs are arbitrary."""
+    eigenvalues: Float[Tensor, " dim"]
+    """Of the mean projector, largest first, in [0, 1]: 1 means in every sample's subspace; they sum to the
+    samples' k."""
+    n_samples: int
+    """How many subspaces were averaged."""
+
+    @property
+    def tied(self) -> bool:
+        """True where the basis ends inside a repeated eigenvalue, so that it is arbitrary."""
+        k, dims = self.basis.shape
+        tolerance = dims * torch.finfo(self.eigenvalues.dtype).eps
+        return k < dims and bool(self.eigenvalues[k - 1] - self.eigenvalues[k] <= tolerance)
+
+    def __repr__(self) -> str:
+        shares = ", ".join(f"{value:.3f}" for value in self.eigenvalues[: len(self.basis)].tolist())
+        return f"MeanSubspace(n_samples={self.n_samples}, eigenvalues=[{shares}, ...])"
+
+
+def cosine_similarity(
+    a: Float[Tensor, "*batch dim"], b: Float[Tensor, "*batch dim"]
+) -> Float[Tensor, "*batch"]:
+    """Measure how far two directions agree, whatever their signs.
+
+    Formula: |<a, b>| / (||a|| ||b||). Meaningless for a zero vector, which is refused. Two random
+    directions of d dimensions have about sqrt(2 / (pi d)), not 0.
+
+    Args:
+        a: Directions of any length and unit.
+        b: The directions to compare with, one for each in `a`; nothing is broadcast.
+
+    Returns:
+        Numbers in [0, 1], dimensionless, computed in float64, dtype of `a`.
+
+    Raises:
+        TypeError: If an argument is no floating-point tensor.
+        ValueError: If the shapes differ, an entry is not finite, or a vector is zero.
+
+    Source:
+        Elementary.
+
+    Example:
+        >>> up, diagonal = torch.tensor([0.0, -2.0]), torch.tensor([1.0, 1.0])
+        >>> torch.testing.assert_close(cosine_similarity(up, diagonal), torch.tensor(0.5).sqrt())
+    """
+    for name, value in (("a", a), ("b", b)):
+        _check_activations("cosine_similarity", name, value, "*batch dim")
+    _check_same_shape("cosine_similarity", ("a", "b"), a, b)
+    lengths = [torch.linalg.vector_norm(x.double(), dim=-1, keepdim=True) for x in (a, b)]
+    for name, length in zip(("a", "b"), lengths, strict=True):
+        _check_nonzero("cosine_similarity", name, length)
+    cosine = ((a.double() / lengths[0]) * (b.double() / lengths[1])).sum(dim=-1)
+    return cosine.abs().clamp_max(1.0).to(a.dtype)
+
+
+def principal_angles(
+    a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch l dim"]
+) -> Float[Tensor, "*batch angle"]:
+    """Measure the angles between two subspaces.
+
+    Formula: cos(theta_i) = sigma_i(A B^T); small angles through their sines sigma_i(B - B A^T A), since a
+    cosine near 1 has lost them. The subspaces may differ in dimension.
+
+    Args:
+        a: Orthonormal rows.
+        b: Orthonormal rows.
+
+    Returns:
+        min(k, l) angles in radians in [0, pi/2], smallest first, computed in float64, dtype of `a`.
+
+    Raises:
+        TypeError: If an argument is no floating-point tensor.
+        ValueError: If the leading axes or dimensions differ, or rows are not finite and orthonormal.
+
+    Source:
+        Björck and Golub (1973), "Numerical methods for computing angles between linear subspaces".
+
+    Example:
+        >>> eye = torch.eye(3)
+        >>> angles = principal_angles(eye[:2], eye[1:])
+        >>> torch.testing.assert_close(angles, torch.tensor([0.0, torch.pi / 2]))
+    """
+    _check_bases("principal_angles", a, b)
+    large, small = (a.double(), b.double()) if a.shape[-2] >= b.shape[-2] else (b.double(), a.double())
+    products = small @ large.mT
+    cosines = torch.linalg.svdvals(products)
+    sines = torch.linalg.svdvals(small - products @ large).flip(-1)
+    return torch.atan2(sines[..., : cosines.shape[-1]], cosines).to(a.dtype)
+
+
+def subspace_overlap(
+    a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch k dim"]
+) -> Float[Tensor, "*batch"]:
+    """Measure how much of one subspace lies in another of the same dimension.
+
+    Formula: ||A B^T||_F^2 / k, the mean squared cosine of the principal angles. Random subspaces of d
+    dimensions have k / d, not 0.
+
+    Args:
+        a: Orthonormal rows.
+        b: Orthonormal rows, one subspace for each in `a`; nothing is broadcast.
+
+    Returns:
+        Numbers in [0, 1], dimensionless, computed in float64, dtype of `a`.
+
+    Raises:
+        TypeError: If an argument is no floating-point tensor.
+        ValueError: If the shapes differ, or rows are not finite and orthonormal.
+
+    Source:
+        Variant C of the signature's score; the definition is ours, since the abstract of Hill, Eyre and
+        Creager (2025) states none.
+
+    Example:
+        >>> eye = torch.eye(3)
+        >>> torch.testing.assert_close(subspace_overlap(eye[:2], eye[1:]), torch.tensor(0.5))
+        >>> torch.testing.assert_close(subspace_overlap(eye[:2], -eye[[1, 0]]), torch.tensor(1.0))
+    """
+    _check_same_shape("subspace_overlap", ("a", "b"), a, b)
+    _check_bases("subspace_overlap", a, b)
+    products = a.double() @ b.double().mT
+    return (products.square().sum(dim=(-2, -1)) / a.shape[-2]).clamp_max(1.0).to(a.dtype)
+
+
+def mean_subspace(directions: Float[Tensor, "sample k dim"], k: int | None = None) -> MeanSubspace:
+    """Find the subspace that many subspaces share.
+
+    Formula: the top k eigenvectors of P = (1/n) sum_p V_p^T V_p, which maximise the mean overlap with the
+    samples. Arbitrary where the k-th eigenvalue repeats (`tied`), as for samples without a common
+    direction.
+
+    Args:
+        directions: Orthonormal rows for each sample.
+        k: Dimensions of the mean; as many as each sample has, unless given.
+
+    Returns:
+        The basis and all eigenvalues of P, computed in float64, dtype of the input.
+
+    Raises:
+        TypeError: If the directions are no floating-point tensor.
+        ValueError: If an axis is missing or empty, rows are not finite and orthonormal, or k is not in
+            1..dim.
+
+    Source:
+        Variant C of the signature's score, our choice.
+
+    Example:
+        >>> eye = torch.eye(3)
+        >>> mean = mean_subspace(torch.stack([eye[[0, 1]], eye[[0, 2]], eye[[0, 1]]]), k=1)
+        >>> torch.testing.assert_close(mean.basis.abs(), eye[:1])
+        >>> torch.testing.assert_close(mean.eigenvalues, torch.tensor([1.0, 2 / 3, 1 / 3]))
+    """
+    projector = mean_projector(directions)
+    wanted = directions.shape[-2] if k is None else k
+    _check_k("mean_subspace", wanted, directions.shape[-1], "the dimensions of the space")
+    eigenvalues, vectors = torch.linalg.eigh(projector)
+    return MeanSubspace(
+        basis=vectors.flip(-1)[:, :wanted].mT.contiguous().to(directions.dtype),
+        eigenvalues=eigenvalues.flip(-1).clamp(0.0, 1.0).to(directions.dtype),
+        n_samples=len(directions),
+    )
+
+
+def _check_bases(who: str, a: Tensor, b: Tensor) -> None:
+    for name, value in (("a", a), ("b", b)):
+        _check_activations(who, name, value, "*batch k dim")
+        _check_orthonormal(who, name, value)
+    _check_same_length(who, ("dimensions in a", "in b"), a.shape[-1], b.shape[-1])
+    _check_same_shape(who, ("the leading axes of a", "of b"), a[..., 0, 0], b[..., 0, 0])

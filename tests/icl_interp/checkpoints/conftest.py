@@ -1,0 +1,39 @@
+"""What the tests of checkpoints share: a run folder of dtsip/in-context-learning and a small own model."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from icl_interp.models.config import ModelConfig
+from icl_interp.models.transformer import HookedICLTransformer, build_model
+
+_DTSIP = Path(__file__).parents[2] / "data" / "dtsip_tiny"
+
+
+@pytest.fixture
+def dtsip() -> Path:
+    return _DTSIP
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run folder that a test may change: config.yaml and state.pt."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in ("config.yaml", "state.pt"):
+        shutil.copyfile(_DTSIP / name, folder / name)
+    return folder
+
+
+@pytest.fixture
+def state() -> dict[str, Any]:
+    """The contents of state.pt."""
+    return torch.load(_DTSIP / "state.pt", weights_only=True)
+
+
+@pytest.fixture
+def small_model() -> HookedICLTransformer:
+    return build_model(ModelConfig(n_dims=3, n_points=9, n_layers=2, n_heads=2, d_model=8), seed=0)

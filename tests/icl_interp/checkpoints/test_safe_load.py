@@ -1,0 +1,204 @@
+import io
+import os
+import pickle
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from icl_interp.checkpoints.errors import CheckpointError, one_line
+from icl_interp.checkpoints.safe_load import load_weight_file
+
+
+class Touch:
+    """Unpickling it would make a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (open, (str(self.path), "w"))
+
+
+class Custom:
+    pass
+
+
+def _torch_bytes(contents: object, **options: bool) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(contents, buffer, **options)
+    return buffer.getvalue()
+
+
+def _npz_bytes() -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, a=np.ones(3))
+    return buffer.getvalue()
+
+
+def _torchscript_like_bytes() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in ("constants.pkl", "data.pkl", "version"):
+            archive.writestr(f"model/{name}", b"3\n")
+    return buffer.getvalue()
+
+
+BAD = {
+    "empty": (b"", r"got an empty file: .*bad\.pt; copy or download it again\.$"),
+    "text": (
+        b"hello world\n",
+        r"got a text file that starts with 'hello world': .*; pass the \.pt file itself",
+    ),
+    "umlaut cut in the head": ("ä".encode() * 300 + b"\n", "got a text file"),
+    "git lfs": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+        "got a Git LFS pointer.*git lfs pull",
+    ),
+    "noise": (bytes(range(1, 32)) * 9, "got a file of another kind"),
+    "truncated zip": (
+        _torch_bytes({"a": torch.ones(1000)})[:2000],
+        r"got a truncated zip archive: .*bad\.pt; copy",
+    ),
+    "truncated legacy": (
+        _torch_bytes({"a": torch.ones(9)}, _use_new_zipfile_serialization=False)[:-6],
+        "got a damaged file or one of another program",
+    ),
+    "another archive": (_npz_bytes(), "got a damaged file or one of another program"),
+    "torchscript": (_torchscript_like_bytes(), "got a TorchScript archive"),
+    "plain pickle": (pickle.dumps({"a": 1}), "got a damaged file or one of another program"),
+    "class in zip": (
+        _torch_bytes({"a": Custom()}),
+        r"got a pickle that asks for \S*test_safe_load\.Custom: ",
+    ),
+    "class in pickle": (
+        pickle.dumps({"a": Custom()}),
+        r"got a pickle that asks for \S*test_safe_load\.Custom: ",
+    ),
+    "class in old pickle": (
+        pickle.dumps([Custom()], protocol=2),
+        r"a pickle that asks for \S*\.Custom: ",
+    ),
+    "class in legacy": (
+        _torch_bytes({"a": Custom()}, _use_new_zipfile_serialization=False),
+        r"got a pickle that asks for \S*test_safe_load\.Custom: ",
+    ),
+    "whole module": (
+        _torch_bytes(torch.nn.Linear(2, 2)),
+        r"a pickle that asks for torch\.nn\.modules\.linear\.Linear",
+    ),
+    "numpy number": (
+        _torch_bytes({"a": np.float64(1)}),
+        r"a pickle that asks for numpy\.\S*multiarray\.scalar",
+    ),
+}
+
+
+@pytest.mark.parametrize(("contents", "message"), BAD.values(), ids=BAD.keys())
+def test_bad_file_is_one_sentence(tmp_path: Path, contents: bytes, message: str) -> None:
+    path = tmp_path / "bad.pt"
+    path.write_bytes(contents)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load_weight_file(path)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).endswith(".")
+
+
+@pytest.mark.parametrize(
+    "write", [torch.save, lambda o, p: p.write_bytes(pickle.dumps(o))], ids=["torch", "pickle"]
+)
+def test_code_is_named_and_never_run(tmp_path: Path, write: Callable[[object, Path], object]) -> None:
+    touched, path = tmp_path / "touched", tmp_path / "code.pt"
+    write({"weights": Touch(touched)}, path)
+    with pytest.raises(
+        CheckpointError, match=r"asks for (_?io|builtins)\.open: .*nothing of it was run and no option"
+    ):
+        load_weight_file(path)
+    assert not touched.exists()
+
+
+def test_environment_cannot_allow_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    torch.save({"weights": Touch(tmp_path / "touched")}, tmp_path / "code.pt")
+    with pytest.raises(CheckpointError, match="nothing of it was run"):
+        load_weight_file(tmp_path / "code.pt")
+    assert not (tmp_path / "touched").exists()
+
+
+def test_places_that_are_no_files(tmp_path: Path) -> None:
+    with pytest.raises(
+        CheckpointError, match=r"needs a file that exists, got .*nowhere\.pt; check the path\.$"
+    ):
+        load_weight_file(tmp_path / "nowhere.pt")
+    with pytest.raises(CheckpointError, match="needs to be a file, got the folder"):
+        load_weight_file(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(CheckpointError, match=r"needs a regular file, got .*pipe"):
+        load_weight_file(tmp_path / "pipe")
+    with pytest.raises(CheckpointError, match=r"needs a file that can be read.*name too long"):
+        load_weight_file(tmp_path / ("n" * 300))
+
+
+def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    torch.save({}, tmp_path / "a.pt")
+    monkeypatch.setattr(Path, "open", refuse)  # permission bits do not stop root, which tests may run as
+    with pytest.raises(
+        CheckpointError, match=r"can be read, got .*a\.pt \(Permission denied\); change its permissions"
+    ):
+        load_weight_file(tmp_path / "a.pt")
+
+
+def test_good_file_comes_with_its_checksum(tmp_path: Path) -> None:
+    path = tmp_path / "good.pt"
+    torch.save({"w": torch.arange(3.0), "step": 4}, path)
+    file = load_weight_file(str(path))
+    torch.testing.assert_close(file.contents["w"], torch.arange(3.0), rtol=0, atol=0)
+    digest = subprocess.run(["sha256sum", path], capture_output=True, text=True, check=True).stdout.split()[0]
+    assert (file.path, file.contents["step"], file.sha256) == (path, 4, digest)
+    assert repr(file) == f"WeightFile({path}, sha256 {digest[:12]})"
+
+
+def test_one_line_lists_fields_of_pydantic() -> None:
+    from icl_interp.models.config import ModelConfig
+
+    with pytest.raises(ValueError, match="n_dims") as caught:
+        ModelConfig(n_dims=0, n_points=1, n_layers=1, n_heads=1, d_model=1, act_fn="tanh")
+    text = one_line(caught.value)
+    assert "\n" not in text
+    assert text.startswith("n_dims: ")
+    assert "; act_fn: " in text
+
+
+BAD_FILES_IN_A_FRESH_PROCESS = """
+import pathlib, sys
+import icl_interp.checkpoints.safe_load
+from icl_interp.checkpoints.load import load_checkpoint
+for path in sys.argv[1:]:
+    try:
+        load_checkpoint(path)
+    except ValueError as error:
+        print(type(error).__name__)
+print("transformer_lens" in sys.modules)
+"""
+
+
+def test_bad_files_are_refused_without_transformer_lens(tmp_path: Path, dtsip: Path) -> None:
+    (tmp_path / "text.pt").write_text("hello")
+    torch.save({"conv1.weight": torch.ones(2)}, tmp_path / "other.pt")
+    contents = torch.load(dtsip / "model_4000.pt", weights_only=True)
+    torch.save(contents, tmp_path / "no_heads.pt")
+    contents["_read_out.bias"].fill_(torch.nan)
+    torch.save(contents, tmp_path / "nan.pt")
+    paths = [tmp_path / name for name in ("missing.pt", "text.pt", "other.pt", "no_heads.pt", "nan.pt")]
+    command = [sys.executable, "-c", BAD_FILES_IN_A_FRESH_PROCESS, *paths, tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3])
+    assert done.stdout.split() == ["CheckpointError"] * 6 + ["False"]

@@ -1,0 +1,86 @@
+"""Parts of a page refuse what could not be shown."""
+
+from dataclasses import replace
+from typing import get_args
+
+import pytest
+
+from icl_interp.report import Fact, FigureGrid, FigureView, Page, Section, TableView, Tone, Verdict
+from icl_interp.report._checks import check_choice
+from icl_interp.report.model import _check_figure
+from icl_interp.report.tables import _check_cells
+
+JSON = '{"data": [{"name": "model", "x": [0, 1], "y": [1.0, 0.5]}], "layout": {}}'
+
+
+def figure(name: str = "error") -> FigureView:
+    return FigureView(name, "Error", JSON, "It falls.", "Line chart of the error.")
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (
+            lambda: check_choice("Verdict", "tone", "perhaps", get_args(Tone)),
+            "tone to be one of 'evidence', .* got 'perhaps'",
+        ),
+        (lambda: Verdict("Title", " ", "none"), "Verdict 'Title' needs sentence, got nothing but blanks"),
+        (lambda: TableView((), (), caption="Empty"), "TableView 'Empty' needs at least one column"),
+        (lambda: TableView(("a",), (), caption=""), "needs caption"),
+        (lambda: TableView(("a", "b"), ((1,),), caption="T"), "needs 2 cells a row, got 1 in row 0"),
+        (
+            lambda: TableView(("a",), ((1,),), caption="T", align=("left", "left")),
+            "needs 1 alignments, got 2",
+        ),
+        (lambda: figure("1st"), "needs an id of letters"),
+        (lambda: figure("error--json"), "needs an id of letters"),
+        (lambda: figure("two words"), "needs an id of letters"),
+        (lambda: replace(figure(), sentence=""), "FigureView 'error' needs sentence"),
+        (lambda: replace(figure(), aria_label=""), "FigureView 'error' needs aria_label"),
+        (lambda: replace(figure(), height=20), "height of 80 to 2000 pixels, got 20"),
+        (lambda: FigureGrid("grid", "Grid", "Same.", ()), "needs at least one figure"),
+        (lambda: Section("id", ""), "Section 'id' needs title"),
+        (lambda: Page(""), "Page needs title"),
+        (
+            lambda: Page("T", sections=(Section("error", "Error", figures=(figure(),)),)),
+            "each id once, got 'error' more than once; rename them",
+        ),
+        (
+            lambda: Page(
+                "T", verdicts=(Verdict("V", "S.", "none", anchor="lost"),), sections=(Section("a", "A"),)
+            ),
+            r"its own ids \(a\), got lost",
+        ),
+    ],
+)
+def test_wrong_values_are_refused(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+# The type checks of the tests refuse wrong kinds before a constructor runs, so ours are called by themselves.
+def test_wrong_cells_are_refused():
+    with pytest.raises(
+        TypeError, match="'T' needs text, numbers or None as cells, got object in row 3; convert"
+    ):
+        _check_cells("T", ("a", object()), 3)
+
+
+def test_wrong_figures_are_refused():
+    with pytest.raises(TypeError, match=r"FigureView 'f' needs plotly JSON or a figure with .*, got int"):
+        _check_figure("f", 3)
+
+
+def test_ids_inside_grids_count():
+    cells = FigureGrid("grid", "Grid", "Same.", (figure("a"), figure("a")))
+    with pytest.raises(ValueError, match="'a' more than once"):
+        Page("T", sections=(Section("s", "S", figures=(cells,)),))
+
+
+def test_hook_names_are_ids():
+    assert figure("blocks.0.hook_resid_post").id == "blocks.0.hook_resid_post"
+
+
+def test_parts_are_frozen():
+    with pytest.raises(AttributeError):
+        Fact("a", "b").label = "c"

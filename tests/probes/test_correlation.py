@@ -1,0 +1,230 @@
+"""Score against error: scipy as the oracle, controls for pooling, degenerate groups, paired resamples."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from torch import Tensor
+
+from probes._rank_statistics import _covariance, _pearson
+from probes.bootstrap import bootstrap_counts
+from probes.correlation import score_error_correlation
+
+GROUPS = ["id"] * 30 + ["near"] * 40 + ["far"] * 20 + ["scale"] * 10
+SLICES = {"id": slice(0, 30), "near": slice(30, 70), "far": slice(70, 90), "scale": slice(90, 100)}
+
+
+def draw(slope: float = 1.0, *, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    score, noise = torch.randn(2, 100, generator=generator, dtype=torch.float64)
+    score = score.mul(4).round() / 4  # with ties
+    covariates = torch.randn(100, 2, generator=generator, dtype=torch.float64)
+    return score, slope * score + noise + covariates[:, 0], covariates
+
+
+def test_agrees_with_scipy() -> None:
+    score, error, covariates = draw()
+    report = score_error_correlation(score, error, groups=GROUPS, covariates=covariates)
+    spearman = {g: scipy.stats.spearmanr(score[s], error[s]).statistic for g, s in SLICES.items()}
+    assert list(report.within) == list(SLICES)
+    np.testing.assert_allclose([e.value for e in report.within.values()], list(spearman.values()))
+    np.testing.assert_allclose(report.within_mean.value, np.mean(list(spearman.values())))
+    np.testing.assert_allclose(report.pooled.value, scipy.stats.spearmanr(score, error).statistic)
+    np.testing.assert_allclose(report.pooled_pearson.value, scipy.stats.pearsonr(score, error).statistic)
+    means = [[float(x[s].mean()) for s in SLICES.values()] for x in (score, error)]
+    np.testing.assert_allclose(report.between.value, scipy.stats.spearmanr(*means).statistic)
+
+
+def test_partial_formula() -> None:
+    score, error, covariates = draw()
+    report = score_error_correlation(score, error, groups=GROUPS, covariates=covariates)
+    ranks = [scipy.stats.rankdata(x) for x in (score, error, *covariates.T)]
+    design = np.column_stack([np.ones(100), *ranks[2:]])
+    residuals = [r - design @ np.linalg.lstsq(design, r, rcond=None)[0] for r in ranks[:2]]
+    np.testing.assert_allclose(report.partial.value, np.corrcoef(residuals)[0, 1])
+
+
+def test_replicates_equal_a_slow_loop() -> None:
+    score, error, covariates = draw()
+    report = score_error_correlation(
+        score, error, groups=GROUPS, covariates=covariates, seed=5, n_bootstrap=20
+    )
+    counts = [
+        bootstrap_counts(s.stop - s.start, seed=5, n_bootstrap=20, stream=i)
+        for i, s in enumerate(SLICES.values())
+    ]
+    within, pooled = [], []
+    for b in range(20):
+        parts = [
+            [np.repeat(x[s].numpy(), c[b].numpy()) for x in (score, error)]
+            for s, c in zip(SLICES.values(), counts, strict=True)
+        ]
+        within.append(np.mean([scipy.stats.spearmanr(*part).statistic for part in parts]))
+        pooled.append(scipy.stats.spearmanr(*(np.concatenate(x) for x in zip(*parts, strict=True))).statistic)
+    np.testing.assert_allclose(report.within_mean_replicates.numpy(), within)
+    np.testing.assert_allclose(report.pooled_replicates.numpy(), pooled)
+
+
+def test_interleaved_groups_equal_sorted_ones() -> None:
+    score, error, covariates = draw()
+    shuffled = torch.randperm(100, generator=torch.Generator().manual_seed(1))
+    mixed = score_error_correlation(
+        score[shuffled],
+        error[shuffled],
+        groups=[GROUPS[i] for i in shuffled],
+        covariates=covariates[shuffled],
+    )
+    plain = score_error_correlation(score, error, groups=GROUPS, covariates=covariates)
+    for name in SLICES:
+        np.testing.assert_allclose(mixed.within[name].value, plain.within[name].value)
+    np.testing.assert_allclose(mixed.partial.value, plain.partial.value)
+    np.testing.assert_allclose(mixed.between.value, plain.between.value)
+
+
+def test_positive_and_negative_control() -> None:
+    found = score_error_correlation(*draw(2.0)[:2], groups=GROUPS)
+    assert found.within_mean.low > 0.3
+    nothing = score_error_correlation(*draw(0.0)[:2], groups=GROUPS)
+    assert nothing.within_mean.low < 0 < nothing.within_mean.high
+
+
+def test_pooling_alone_makes_a_correlation_that_the_groups_do_not_have() -> None:
+    score, error, _ = draw(0.0)
+    level = torch.tensor([10.0 * list(SLICES).index(g) for g in GROUPS])
+    report = score_error_correlation(score + level, error + level, groups=GROUPS)
+    assert report.pooled.low > 0.8
+    np.testing.assert_allclose(report.between.value, 1.0)
+    assert report.within_mean.low < 0 < report.within_mean.high
+    # Given the level itself, nothing is left.
+    given = score_error_correlation(
+        score + level, error + level, groups=GROUPS, covariates=level[:, None].double()
+    )
+    assert given.partial.low < 0.1
+
+
+def test_monotone_transforms_change_ranks_nowhere() -> None:
+    score, error, covariates = draw()
+    plain = score_error_correlation(score, error, groups=GROUPS, covariates=covariates)
+    bent = score_error_correlation(score.exp(), error.sinh(), groups=GROUPS, covariates=covariates.exp())
+    # The same prompts, seed and ranks: the same resamples, so the same replicates and intervals.
+    torch.testing.assert_close(bent.within_mean_replicates, plain.within_mean_replicates)
+    for name in ("within_mean", "pooled", "partial"):
+        a, b = getattr(bent, name), getattr(plain, name)
+        np.testing.assert_allclose((a.value, a.low, a.high), (b.value, b.low, b.high))
+
+
+def test_the_sign_of_the_score_is_the_sign_of_the_result() -> None:
+    score, error, _ = draw()
+    plain, turned = (score_error_correlation(s, error, groups=GROUPS) for s in (score, -score))
+    torch.testing.assert_close(turned.within_mean_replicates, -plain.within_mean_replicates)
+    np.testing.assert_allclose(turned.pooled.value, -plain.pooled.value)
+
+
+def test_constant_groups_are_named_and_left_out() -> None:
+    score, error, _ = draw()
+    score[SLICES["near"]] = 0.1
+    error[SLICES["far"]] = 0.3
+    report = score_error_correlation(score, error, groups=GROUPS)
+    assert math.isnan(report.within["near"].value)
+    assert report.within["near"].reason == "constant score in this group"
+    assert report.within["far"].reason == "constant error in this group"
+    kept = [report.within[g].value for g in ("id", "scale")]
+    np.testing.assert_allclose(report.within_mean.value, np.mean(kept))
+    assert math.isfinite(report.within_mean.low)
+
+
+def test_everything_undefined_is_nan_with_a_reason() -> None:
+    flat = torch.full((4,), 0.1)
+    report = score_error_correlation(flat, torch.arange(4.0), groups=["a", "a", "b", "b"])
+    undefined = (report.within_mean, report.pooled, report.pooled_pearson, report.between, report.partial)
+    for estimate in undefined:
+        assert math.isnan(estimate.value)
+        assert estimate.reason
+    assert report.within_mean_replicates.isnan().all()
+
+
+def test_the_rounding_of_a_constant_is_no_variance() -> None:
+    for n in range(3, 40):  # at some sizes the mean of n times 0.1 is off by 1e-17
+        values = torch.arange(2.0 * n, dtype=torch.float64).reshape(1, 2, n)
+        values[0, 0] = 0.1
+        weights = torch.ones(1, n, dtype=torch.float64)
+        assert _pearson(_covariance(values, weights)).isnan().all()
+        values[0, 0, 0] = 0.2
+        assert _pearson(_covariance(values, weights)).isfinite().all()
+
+
+def test_reasons_for_too_few_groups_and_no_covariates() -> None:
+    score, error, _ = draw()
+    report = score_error_correlation(score, error, groups=[1] * 50 + [2] * 50)
+    assert report.between.reason == "needs at least three groups, got 2"
+    assert report.partial.reason == "no covariates were given"
+    assert list(report.within) == [1, 2]
+
+
+def test_a_covariate_that_explains_the_score_leaves_nothing() -> None:
+    score, error, _ = draw()
+    report = score_error_correlation(score, error, groups=GROUPS, covariates=score[:, None])
+    assert math.isnan(report.partial.value)
+    assert report.partial.reason
+
+
+def test_collinear_covariates_count_once() -> None:
+    score, error, covariates = draw()
+    once = score_error_correlation(score, error, groups=GROUPS, covariates=covariates[:, :1])
+    twice = score_error_correlation(score, error, groups=GROUPS, covariates=covariates[:, [0, 0]])
+    np.testing.assert_allclose(twice.partial.value, once.partial.value)
+
+
+def test_one_sample_a_group() -> None:
+    report = score_error_correlation(torch.arange(3.0), torch.arange(3.0), groups=["a", "b", "c"])
+    np.testing.assert_allclose(report.between.value, 1.0)
+    assert report.within["a"].reason == "constant score and error in this group"
+
+
+def test_float32_and_float64_agree() -> None:
+    score, error, _ = draw()
+    single, double = (
+        score_error_correlation(score, error.to(t), groups=GROUPS) for t in (torch.float32, torch.float64)
+    )
+    np.testing.assert_allclose(single.pooled.value, double.pooled.value)
+
+
+def test_confidence_seed_and_repr() -> None:
+    score, error, _ = draw()
+    wide = score_error_correlation(score, error, groups=GROUPS, confidence=0.99, seed=3)
+    narrow = score_error_correlation(score, error, groups=GROUPS, confidence=0.5, seed=3, n_bootstrap=200)
+    assert wide.pooled.low < narrow.pooled.low < narrow.pooled.high < wide.pooled.high
+    torch.testing.assert_close(narrow.pooled_replicates, wide.pooled_replicates[:200])
+    assert repr(wide).startswith("CorrelationReport(within_mean=Estimate(")
+
+
+ONE = torch.arange(3.0)
+ERRORS = {
+    "NaN": (lambda: score_error_correlation(ONE * torch.nan, ONE, groups=list("abc")), "finite score, got 3"),
+    "infinite": (
+        lambda: score_error_correlation(ONE, ONE.log(), groups=list("abc")),
+        "finite log_error, got 1",
+    ),
+    "groups": (
+        lambda: score_error_correlation(ONE, ONE, groups=list("ab")),
+        "as many scores as groups, got 3 and 2",
+    ),
+    "empty": (lambda: score_error_correlation(ONE[:0], ONE[:0], groups=[]), "at least one entry"),
+    "n_bootstrap": (
+        lambda: score_error_correlation(ONE, ONE, groups=list("abc"), n_bootstrap=0),
+        "n_bootstrap of at least 1",
+    ),
+    "seed": (lambda: score_error_correlation(ONE, ONE, groups=list("abc"), seed=-1), "seed of at least 0"),
+    "confidence": (
+        lambda: score_error_correlation(ONE, ONE, groups=list("abc"), confidence=0.0),
+        "0 < confidence < 1",
+    ),
+}
+
+
+@pytest.mark.parametrize(("call", "message"), ERRORS.values(), ids=ERRORS)
+def test_errors(call: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
