@@ -88,7 +88,14 @@ class Prompts:
         return self.xs.shape[2]
 
     def __getitem__(self, which: slice) -> "Prompts":
-        """Take some of the prompts, by a slice over the batch."""
+        """Take some of the prompts.
+
+        Args:
+            which: A slice over the batch.
+
+        Returns:
+            Views of the tensors.
+        """
         ws = None if self.ws is None else self.ws[which]
         return Prompts(xs=self.xs[which], ys=self.ys[which], ws=ws, source=self.source)
 
@@ -105,7 +112,9 @@ class Prompts:
         return Prompts(xs=self.xs.to(device), ys=self.ys.to(device), ws=ws, source=self.source)
 
     def __repr__(self) -> str:
-        return f"Prompts({len(self)} prompts x {self.n_points} points x {self.n_dims} dims, {self.source or 'no source'})"
+        return (
+            f"Prompts({len(self)} prompts x {self.n_points} points x {self.n_dims} dims, {self.source or 'no source'})"
+        )
 
 
 class PromptSource(Protocol):
@@ -121,6 +130,9 @@ class PromptSource(Protocol):
             n_prompts: How many.
             n_points: Pairs a prompt; None takes the task's usual number.
             seed: The only source of randomness.
+
+        Returns:
+            float32 prompts on the CPU.
         """
         ...
 

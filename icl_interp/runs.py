@@ -35,9 +35,7 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             if any(self.path.iterdir()):
-                raise ValueError(
-                    f"a new run needs an empty folder, {self.path} holds files; choose another --out."
-                )
+                raise ValueError(f"a new run needs an empty folder, {self.path} holds files; choose another --out.")
             (self.path / "config.yaml").write_text(config)
             (self.path / "checkpoints").mkdir()
         except OSError as error:

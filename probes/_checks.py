@@ -18,13 +18,9 @@ def _check_floating(who: str, name: str, value: Tensor) -> None:
         TypeError: If `value` is no tensor, or holds integers, booleans or complex numbers.
     """
     if not isinstance(value, Tensor):
-        raise TypeError(
-            f"{who} needs a torch.Tensor as {name}, got {type(value).__name__}; use torch.as_tensor."
-        )
+        raise TypeError(f"{who} needs a torch.Tensor as {name}, got {type(value).__name__}; use torch.as_tensor.")
     if not value.is_floating_point():
-        raise TypeError(
-            f"{who} needs floating-point {name}, got {value.dtype}; convert with .float() or .double()."
-        )
+        raise TypeError(f"{who} needs floating-point {name}, got {value.dtype}; convert with .float() or .double().")
 
 
 def _check_finite(who: str, name: str, value: Tensor) -> None:
@@ -72,8 +68,7 @@ def _check_axes(who: str, name: str, value: Tensor, axes: str) -> None:
     wrong = value.ndim < len(named) if open_ended else value.ndim != len(named)
     if wrong:
         raise ValueError(
-            f"{who} needs {name} with axes [{axes}], got shape {tuple(value.shape)}; "
-            "add, remove or reorder axes."
+            f"{who} needs {name} with axes [{axes}], got shape {tuple(value.shape)}; add, remove or reorder axes."
         )
     lengths = tuple(value.shape)[value.ndim - len(named) :]
     empty = [axis for axis, length in zip(named, lengths, strict=True) if length == 0]
@@ -108,9 +103,7 @@ def _check_option(who: str, name: str, value: object, valid: Collection[str]) ->
         ValueError: If `value` is not one of `valid`.
     """
     if value not in valid:
-        raise ValueError(
-            f"{who} needs {name} to be one of {', '.join(map(repr, valid))}, got {value!r}; pick one."
-        )
+        raise ValueError(f"{who} needs {name} to be one of {', '.join(map(repr, valid))}, got {value!r}; pick one.")
 
 
 def _check_same_shape(who: str, names: tuple[str, str], a: Tensor, b: Tensor) -> None:
@@ -211,6 +204,5 @@ def _check_penalties(who: str, penalties: Sequence[float]) -> None:
     """
     if not len(penalties) or not all(0.0 < penalty < math.inf for penalty in penalties):
         raise ValueError(
-            f"{who} needs positive finite penalties, got {list(penalties)}; "
-            "use a small one such as 1e-8 for none."
+            f"{who} needs positive finite penalties, got {list(penalties)}; use a small one such as 1e-8 for none."
         )

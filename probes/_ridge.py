@@ -32,12 +32,8 @@ class _Ridge(NamedTuple):
     penalty: Float64[Tensor, " target"]
 
 
-def _moments(
-    features: Float64[Tensor, "sample feature"], targets: Float64[Tensor, "sample target"]
-) -> _Moments:
-    return _Moments(
-        len(features), features.sum(dim=0), targets.sum(dim=0), features.T @ features, features.T @ targets
-    )
+def _moments(features: Float64[Tensor, "sample feature"], targets: Float64[Tensor, "sample target"]) -> _Moments:
+    return _Moments(len(features), features.sum(dim=0), targets.sum(dim=0), features.T @ features, features.T @ targets)
 
 
 def _without(whole: _Moments, part: _Moments) -> _Moments:

@@ -178,9 +178,7 @@ def _count_chunks(
         yield torch.from_numpy(np.concatenate(parts, axis=1))
 
 
-def _draw(
-    generator: np.random.Generator, rows: int, n: int
-) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+def _draw(generator: np.random.Generator, rows: int, n: int) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
     draws = generator.integers(n, size=(rows, n)) + n * np.arange(rows)[:, None]
     return np.bincount(draws.ravel(), minlength=rows * n).reshape(rows, n)
 

@@ -132,9 +132,7 @@ def _statistics(
 ) -> Float64[Tensor, "bootstrap statistic"]:
     weights = counts.double()
     within = []
-    for part, weight in zip(
-        torch.split(values[:2], sizes, dim=1), torch.split(weights, sizes, dim=1), strict=True
-    ):
+    for part, weight in zip(torch.split(values[:2], sizes, dim=1), torch.split(weights, sizes, dim=1), strict=True):
         within.append(_pearson(_covariance(_resampled_ranks(part, weight), weight)))
     ranks = _covariance(_resampled_ranks(values, weights), weights)
     raw = _covariance(values[None, :2].expand(len(weights), -1, -1), weights)
@@ -166,9 +164,7 @@ def _reasons_within(values: Float64[Tensor, "row sample"], sizes: list[int]) -> 
     return [f"constant {_constant(part)} in this group" if _constant(part) else "" for part in parts]
 
 
-def _reasons_overall(
-    values: Float64[Tensor, "row sample"], n_groups: int, covariates: Tensor | None
-) -> list[str]:
+def _reasons_overall(values: Float64[Tensor, "row sample"], n_groups: int, covariates: Tensor | None) -> list[str]:
     constant = _constant(values[:2])
     pooled = f"constant {constant}" if constant else ""
     few = "" if n_groups > 2 else f"needs at least three groups, got {n_groups}"

@@ -49,10 +49,7 @@ class DetectionReport:
 
     def __repr__(self) -> str:
         low, high = self.auroc_interval
-        return (
-            f"DetectionReport(auroc={self.auroc:.3f} [{low:.3f}, {high:.3f}], "
-            f"n_in={self.n_in}, n_out={self.n_out})"
-        )
+        return f"DetectionReport(auroc={self.auroc:.3f} [{low:.3f}, {high:.3f}], n_in={self.n_in}, n_out={self.n_out})"
 
 
 def detection_report(
@@ -126,9 +123,7 @@ def _auroc_replicates(
     chunks = [
         [
             _count_levels(counts.double(), levels, n_levels)
-            for counts in _count_chunks(
-                (len(levels),), seed=seed, n_bootstrap=n_bootstrap, first_stream=stream
-            )
+            for counts in _count_chunks((len(levels),), seed=seed, n_bootstrap=n_bootstrap, first_stream=stream)
         ]
         for levels, stream in sets
     ]
@@ -168,9 +163,7 @@ def _detection_error(inside: Int64[Tensor, " inside"], outside: Int64[Tensor, " 
     return float(errors.min())
 
 
-def _false_positives_at_95(
-    positives: Int64[Tensor, " positive"], negatives: Int64[Tensor, " negative"]
-) -> float:
+def _false_positives_at_95(positives: Int64[Tensor, " positive"], negatives: Int64[Tensor, " negative"]) -> float:
     needed = -(-95 * len(positives) // 100)  # the ceiling, in integers: 0.95 * n would round
     threshold = positives.sort(descending=True).values[needed - 1]
     return float((negatives >= threshold).double().mean())

@@ -49,9 +49,7 @@ class LinearProbe:
             ValueError: If the probe was fitted without controls.
         """
         if self.r2_shuffled is None:
-            raise ValueError(
-                "selectivity needs the shuffled control, got a probe without; pass controls=True."
-            )
+            raise ValueError("selectivity needs the shuffled control, got a probe without; pass controls=True.")
         return self.r2 - self.r2_shuffled
 
     def predict(self, features: Float[Tensor, "sample feature"]) -> Float[Tensor, "sample target"]:

@@ -207,9 +207,7 @@ def _swap_ratio(values: Float[Tensor, "*batch rank"], k: int) -> Float[Tensor, "
     return torch.where(first > 0, values[..., 1] / first, torch.zeros_like(first))
 
 
-def _tied(
-    values: Float[Tensor, "*batch rank"], k: int, dims: int, tolerance: float
-) -> Bool[Tensor, "*batch"]:
+def _tied(values: Float[Tensor, "*batch rank"], k: int, dims: int, tolerance: float) -> Bool[Tensor, "*batch"]:
     if k == dims:  # all of the space is never in doubt
         return torch.zeros_like(values[..., 0], dtype=torch.bool)
     following = values[..., k] if k < values.shape[-1] else torch.zeros_like(values[..., 0])

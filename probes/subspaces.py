@@ -55,9 +55,7 @@ class MeanSubspace:
         return f"MeanSubspace(n_samples={self.n_samples}, eigenvalues=[{shares}, ...])"
 
 
-def cosine_similarity(
-    a: Float[Tensor, "*batch dim"], b: Float[Tensor, "*batch dim"]
-) -> Float[Tensor, "*batch"]:
+def cosine_similarity(a: Float[Tensor, "*batch dim"], b: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch"]:
     """Measure how far two directions agree, whatever their signs.
 
     Formula: |<a, b>| / (||a|| ||b||). Meaningless for a zero vector, which is refused. Two random
@@ -126,9 +124,7 @@ def principal_angles(
     return torch.atan2(sines[..., : cosines.shape[-1]], cosines).to(a.dtype)
 
 
-def subspace_overlap(
-    a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch k dim"]
-) -> Float[Tensor, "*batch"]:
+def subspace_overlap(a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch k dim"]) -> Float[Tensor, "*batch"]:
     """Measure how much of one subspace lies in another of the same dimension.
 
     Formula: ||A B^T||_F^2 / k, the mean squared cosine of the principal angles. Random subspaces of d

@@ -92,11 +92,7 @@ def _step(file: WeightFile) -> int | None:
 
 def _check_sizes(path: Path, config: DtsipConfig | None, sizes: Mapping[str, int]) -> None:
     stated = sizes if config is None else config.sizes
-    wrong = [
-        f"{name} is {stated[name]} there and {size} here"
-        for name, size in sizes.items()
-        if stated[name] != size
-    ]
+    wrong = [f"{name} is {stated[name]} there and {size} here" for name, size in sizes.items() if stated[name] != size]
     if wrong:
         raise CheckpointError(
             f"weights need the sizes that the config.yaml beside them states, got {'; '.join(wrong)}: "
@@ -114,11 +110,7 @@ def _heads(path: Path, config: DtsipConfig | None, width: int, n_heads: int | No
     heads = n_heads if stated is None else stated
     possible = [n for n in range(1, width + 1) if width % n == 0]
     if heads not in possible:
-        usual = (
-            f" (Garg et al. use {width // _ROWS_IN_HEAD} for that width)"
-            if width % _ROWS_IN_HEAD == 0
-            else ""
-        )
+        usual = f" (Garg et al. use {width // _ROWS_IN_HEAD} for that width)" if width % _ROWS_IN_HEAD == 0 else ""
         came = "no config.yaml that says so" if heads is None else f"{heads}"
         raise CheckpointError(
             f"weights of width {width} need a number of heads among {', '.join(map(str, possible))}, which "

@@ -178,9 +178,7 @@ def _read_sampling(training: Mapping[str, Any], found: TrainingDistribution) -> 
         )
 
 
-def _read_points(
-    part: Mapping[str, Any], n_positions: int, step: int | None, found: TrainingDistribution
-) -> None:
+def _read_points(part: Mapping[str, Any], n_positions: int, step: int | None, found: TrainingDistribution) -> None:
     if not _is_count(part.get("end")):
         found.points_assumption = POINTS_UNKNOWN.format(n_points=found.n_points)
         return
@@ -221,8 +219,7 @@ def _number(kwargs: Mapping[str, Any], name: str, *, default: float) -> float:
     value = kwargs.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
         raise CheckpointError(
-            f"config.yaml needs a number of at least 0 under training.task_kwargs.{name}, got {value!r}; "
-            "mend it."
+            f"config.yaml needs a number of at least 0 under training.task_kwargs.{name}, got {value!r}; mend it."
         )
     return float(value)
 

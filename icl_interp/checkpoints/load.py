@@ -64,8 +64,7 @@ def _check_device(device: str | torch.device) -> None:
         torch.empty(0, device=device)
     except Exception as error:  # torch raises RuntimeError, AssertionError and more
         raise CheckpointError(
-            f"the model needs a device that this machine has, got {str(device)!r} ({one_line(error)[:100]}); "
-            "pass cpu."
+            f"the model needs a device that this machine has, got {str(device)!r} ({one_line(error)[:100]}); pass cpu."
         ) from error
 
 

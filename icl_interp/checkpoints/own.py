@@ -155,8 +155,7 @@ def _check_keys(path: Path, contents: Mapping[str, Any]) -> None:
     version = contents.get("format_version")
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise CheckpointError(
-            f"this icl-interp reads format_version {FORMAT_VERSION} at most, got {version}: {path}; upgrade "
-            "icl-interp."
+            f"this icl-interp reads format_version {FORMAT_VERSION} at most, got {version}: {path}; upgrade icl-interp."
         )
     kinds: dict[str, Any] = {"format_version": int, "model": Mapping, "weights": Mapping, "extra": Mapping}
     kinds |= {"task": Mapping | None, "step": int | None, "n_points_trained": int | None}
@@ -177,8 +176,7 @@ def _task(path: Path, stored: Mapping[str, Any] | None) -> LinearRegression | No
     fields = dict(stored)
     if (family := fields.pop("family", None)) != _TASK_FAMILY:
         raise CheckpointError(
-            f"the task of a checkpoint needs the family {_TASK_FAMILY}, got {family!r}: {path}; upgrade "
-            "icl-interp."
+            f"the task of a checkpoint needs the family {_TASK_FAMILY}, got {family!r}: {path}; upgrade icl-interp."
         )
     return _parse(path, LinearRegression, fields, "task")
 

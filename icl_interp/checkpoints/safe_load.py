@@ -19,9 +19,7 @@ from icl_interp.checkpoints.errors import CheckpointError, one_line
 __all__ = ["WeightFile", "load_weight_file"]
 
 _ZIP_MAGIC = b"PK\x03\x04"
-_PICKLE_MAGIC = (
-    b"\x80"  # the first opcode of every pickle since protocol 2, with which torch has always written
-)
+_PICKLE_MAGIC = b"\x80"  # the first opcode of every pickle since protocol 2, with which torch has always written
 _HEAD_BYTES = 512
 _STRINGS = ("UNICODE", "STRING")  # as in SHORT_BINUNICODE, BINSTRING, ...
 
@@ -96,9 +94,7 @@ def _check_place(path: Path) -> None:
         raise CheckpointError(f"a checkpoint needs a file that exists, got {path}; check the path.")
     if is_folder:
         raise CheckpointError(f"a weight file needs to be a file, got the folder {path}; name a file in it.")
-    raise CheckpointError(
-        f"a checkpoint needs a regular file, got {path}; copy its contents into a file first."
-    )
+    raise CheckpointError(f"a checkpoint needs a regular file, got {path}; copy its contents into a file first.")
 
 
 def _check_head(path: Path, head: bytes) -> None:
@@ -150,8 +146,7 @@ def _refusal(path: Path, file: BinaryIO, error: Exception) -> CheckpointError:
     is_cut = file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC and not zipfile.is_zipfile(file)
     came = "a truncated zip archive" if is_cut else "a damaged file or one of another program"
     return CheckpointError(
-        f"a checkpoint needs a whole file written by torch.save, got {came}: {path}; copy or download it "
-        "again."
+        f"a checkpoint needs a whole file written by torch.save, got {came}: {path}; copy or download it again."
     )
 
 

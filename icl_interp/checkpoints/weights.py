@@ -64,9 +64,7 @@ def check_names(path: Path, got: Iterable[str], needed: Iterable[str], *, what: 
     got, needed = dict.fromkeys(got), dict.fromkeys(needed)
     missing = [name for name in needed if name not in got]
     unexpected = [name for name in got if name not in needed]
-    parts = [f"missing: {few(missing)}"] * bool(missing) + [f"unexpected: {few(unexpected)}"] * bool(
-        unexpected
-    )
+    parts = [f"missing: {few(missing)}"] * bool(missing) + [f"unexpected: {few(unexpected)}"] * bool(unexpected)
     if parts:
         raise CheckpointError(
             f"{what} need exactly the names of its model, got a file with other names ({'; '.join(parts)}): "

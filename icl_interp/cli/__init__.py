@@ -1,1 +1,1 @@
-""""""
+"""The command lines. Heavy imports happen after arguments are read."""

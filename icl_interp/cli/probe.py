@@ -1,7 +1,7 @@
 """icl-probe: measure a checkpoint and write one interactive report."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -29,37 +29,28 @@ def _probe(
     json: Annotated[Path | None, typer.Option(help="Where all numbers go, as JSON.")] = None,
     task: Annotated[
         list[str] | None,
-        typer.Option(
-            help="What is in distribution: a YAML file, or key=value such as noise_std=0.5; repeatable."
-        ),
+        typer.Option(help="What is in distribution: a YAML file, or key=value such as noise_std=0.5; repeatable."),
     ] = None,
-    heads: Annotated[
-        int | None, typer.Option(min=1, help="Attention heads, where the file does not say.")
-    ] = None,
-    prompts: Annotated[
-        int | None, typer.Option(help="Prompts a family; by default what a few minutes allow.")
-    ] = None,
+    heads: Annotated[int | None, typer.Option(min=1, help="Attention heads, where the file does not say.")] = None,
+    prompts: Annotated[int | None, typer.Option(help="Prompts a family; by default what a few minutes allow.")] = None,
     points: Annotated[int | None, typer.Option(help="Pairs a prompt; by default as in training.")] = None,
     shifts: Annotated[
         str | None,
         typer.Option(help="Names, globs or name=value, separated by commas: 'x_*,w_rotation=1/4'."),
     ] = None,
-    layers: Annotated[
-        str | None, typer.Option(help="Blocks to look at, separated by commas; by default all.")
-    ] = None,
+    layers: Annotated[str | None, typer.Option(help="Blocks to look at, separated by commas; by default all.")] = None,
     seed: Annotated[int, typer.Option(help="The only source of randomness.")] = 0,
     device: Annotated[str, typer.Option(help="Where the networks run, as torch names it.")] = "cpu",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads; by default chosen by the model's size.")
-    ] = None,
-    plotlyjs: Annotated[str, typer.Option(help="embed (one file), cdn or directory.")] = "embed",
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads; by default chosen by the model's size.")] = None,
+    plotlyjs: Annotated[
+        Literal["embed", "cdn", "directory"],
+        typer.Option(help="plotly.js inside the file, from the web or beside it."),
+    ] = "embed",
     no_controls: Annotated[
         bool, typer.Option("--no-controls", help="Skip untrained networks; no verdicts then.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")
-    ] = False,  # noqa: ARG001
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,  # noqa: ARG001
 ) -> None:
     """Measure what a regression transformer does in context, and write one interactive report."""
     with one_line_errors():

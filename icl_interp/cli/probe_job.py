@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import typer
@@ -49,7 +49,7 @@ class ProbeOptions:
     """As torch names it."""
     threads: int | None
     """None chooses by size."""
-    plotlyjs: str
+    plotlyjs: Literal["embed", "cdn", "directory"]
     """embed, cdn or directory."""
     controls: bool
     """Whether untrained networks are measured."""
@@ -69,9 +69,7 @@ def run_probe(options: ProbeOptions) -> None:
     _check(options)
     path = options.paths[0] if options.paths else demo_path()
     # A bad file is refused here, before the measures bring in TransformerLens, which takes seconds.
-    checkpoint = load_checkpoint(
-        path, n_heads=options.heads, task=_read_task(options.task), device=options.device
-    )
+    checkpoint = load_checkpoint(path, n_heads=options.heads, task=_read_task(options.task), device=options.device)
 
     from icl_interp.measure.controls import N_UNTRAINED
     from icl_interp.measure.study import default_prompts, study, study_reads
@@ -85,9 +83,7 @@ def run_probe(options: ProbeOptions) -> None:
     n_points = options.points or checkpoint.task.default_points
     n_controls = N_UNTRAINED if options.controls else 0
     n_shifts = len(select_shifts(checkpoint.task, options.shifts))
-    n_prompts = options.prompts or default_prompts(
-        checkpoint.model.cfg, checkpoint.task, n_points, n_controls
-    )
+    n_prompts = options.prompts or default_prompts(checkpoint.model.cfg, checkpoint.task, n_points, n_controls)
     reads = study_reads(n_prompts, n_shifts, n_controls)
     if not options.quiet:
         typer.echo(f"{checkpoint.origin}: {checkpoint.model.cfg.describe()}")
@@ -123,15 +119,9 @@ def _check(options: ProbeOptions) -> None:
             f"icl-probe measures one checkpoint at a time, got {len(options.paths)}; run it once for each."
         )
     if options.prompts is not None and options.prompts < 8:
-        raise ValueError(
-            f"--prompts needs at least 8, got {options.prompts}; leave it out for a sensible number."
-        )
+        raise ValueError(f"--prompts needs at least 8, got {options.prompts}; leave it out for a sensible number.")
     if options.points is not None and options.points < 2:
-        raise ValueError(
-            f"--points needs at least 2, got {options.points}; leave it out for the training length."
-        )
-    if options.plotlyjs not in ("embed", "cdn", "directory"):
-        raise ValueError(f"--plotlyjs needs embed, cdn or directory, got {options.plotlyjs!r}.")
+        raise ValueError(f"--points needs at least 2, got {options.points}; leave it out for the training length.")
     for flag, path in (("--out", options.out), ("--json", options.json)):
         if path is not None:
             _check_writable(flag, path)
@@ -144,7 +134,7 @@ def _check_writable(flag: str, path: Path) -> None:
 
 
 def _read_task(words: tuple[str, ...]) -> dict[str, Any] | None:
-    """Read --task: one YAML file, or key=value pairs whose values are YAML."""
+    # One YAML file, or key=value pairs whose values are YAML.
     if not words:
         return None
     settings: dict[str, Any] = {}
@@ -175,9 +165,7 @@ def _read_layers(text: str | None) -> list[int] | None:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise ValueError(
-            f"--layers needs numbers separated by commas, such as 0,3,-1, got {text!r}."
-        ) from None
+        raise ValueError(f"--layers needs numbers separated by commas, such as 0,3,-1, got {text!r}.") from None
 
 
 def _threads(checkpoint: Checkpoint) -> int:

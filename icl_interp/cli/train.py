@@ -30,9 +30,7 @@ def _train(
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads; small models run fastest on one.")] = 1,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")
-    ] = False,  # noqa: ARG001
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,  # noqa: ARG001
 ) -> None:
     """Train a model on fresh prompts and keep config, metrics and checkpoints in a run folder."""
     with one_line_errors():

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from icl_interp.figures.theme import TraceStyle, base_layout
+from icl_interp.figures.theme import AxisKind, TraceStyle, base_layout
 
 __all__ = ["Cloud", "clouds_figure"]
 
@@ -24,7 +24,7 @@ class Cloud:
     """Colour and symbol."""
 
 
-def clouds_figure(clouds: Sequence[Cloud], *, x: str, y: str, y_type: str = "log") -> go.Figure:
+def clouds_figure(clouds: Sequence[Cloud], *, x: str, y: str, y_type: AxisKind = "log") -> go.Figure:
     """Draw clouds over two axes.
 
     Args:

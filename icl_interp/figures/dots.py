@@ -52,7 +52,7 @@ def dots_figure(
         if rival.low is not None and rival.high is not None:
             error = {
                 "array": [h - v for h, v in zip(rival.high, rival.values, strict=True)],
-                "arrayminus": [v - l for v, l in zip(rival.values, rival.low, strict=True)],
+                "arrayminus": [v - low for v, low in zip(rival.values, rival.low, strict=True)],
                 "thickness": 1.5,
                 "width": 0,
             }

@@ -1,12 +1,13 @@
 """Lines with bands: anything that is measured along an ordered axis."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import plotly.graph_objects as go
 
-from icl_interp.figures.theme import TraceStyle, base_layout
+from icl_interp.figures.theme import AxisKind, TraceStyle, base_layout
 
 __all__ = ["Line", "lines_figure"]
 
@@ -38,7 +39,7 @@ def lines_figure(
     *,
     x: str,
     y: str,
-    y_type: str = "linear",
+    y_type: AxisKind = "linear",
     y_range: tuple[float, float] | None = None,
     legend: bool = True,
 ) -> go.Figure:
@@ -65,6 +66,7 @@ def lines_figure(
                 fill="toself",
                 fillcolor=line.style.band(),
                 line={"width": 0},
+                mode="lines",
                 hoverinfo="skip",
                 showlegend=False,
                 name=f"{line.name}, band",
@@ -82,7 +84,5 @@ def lines_figure(
     return figure
 
 
-def _axis_range(limits: tuple[float, float], kind: str) -> list[float]:
-    from math import log10
-
-    return [log10(limit) for limit in limits] if kind == "log" else list(limits)
+def _axis_range(limits: tuple[float, float], kind: AxisKind) -> list[float]:
+    return [math.log10(limit) for limit in limits] if kind == "log" else list(limits)

@@ -172,8 +172,6 @@ def translucent(colour: str, opacity: float | int) -> str:
         'rgba(255,0,0,0.5)'
     """
     if not _HEX.fullmatch(colour) or not 0 <= opacity <= 1:
-        raise ValueError(
-            f"translucent needs '#rrggbb' and an opacity in [0, 1], got {colour!r} and {opacity}."
-        )
+        raise ValueError(f"translucent needs '#rrggbb' and an opacity in [0, 1], got {colour!r} and {opacity}.")
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},{opacity:g})"

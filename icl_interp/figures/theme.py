@@ -14,11 +14,15 @@ from icl_interp.figures.palette import (
     translucent,
 )
 
+AxisKind = Literal["linear", "log", "category"]
+"""How an axis is scaled."""
+
 __all__ = [
     "COLOURS",
     "DIVERGING",
     "SEQUENTIAL",
     "SHIFT_COLOURS",
+    "AxisKind",
     "TraceStyle",
     "base_layout",
     "role_style",
@@ -26,9 +30,7 @@ __all__ = [
     "translucent",
 ]
 
-FONT = (
-    "-apple-system, 'Segoe UI', Roboto, 'Noto Sans', Ubuntu, Cantarell, 'Helvetica Neue', Arial, sans-serif"
-)
+FONT = "-apple-system, 'Segoe UI', Roboto, 'Noto Sans', Ubuntu, Cantarell, 'Helvetica Neue', Arial, sans-serif"
 
 
 def base_layout(
@@ -36,8 +38,8 @@ def base_layout(
     *,
     x: str | None = None,
     y: str | None = None,
-    x_type: Literal["linear", "log", "category"] | None = None,
-    y_type: Literal["linear", "log", "category"] | None = None,
+    x_type: AxisKind | None = None,
+    y_type: AxisKind | None = None,
     hovermode: Literal["closest", "x unified", "x"] = "closest",
     legend: bool = True,
 ) -> dict[str, Any]:

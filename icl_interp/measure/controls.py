@@ -20,9 +20,7 @@ N_UNTRAINED = 5
 """Untrained networks a study, unless told otherwise."""
 
 
-def untrained_networks(
-    config: ModelConfig, n: int = N_UNTRAINED, *, seed: int = 0
-) -> list[HookedICLTransformer]:
+def untrained_networks(config: ModelConfig, n: int = N_UNTRAINED, *, seed: int = 0) -> list[HookedICLTransformer]:
     """Build networks of one config and initialisation that never saw data.
 
     Args:
@@ -62,12 +60,12 @@ class Excess:
 
     @property
     def excess(self) -> float:
-        """value - control."""
+        """The model's value beyond its control."""
         return self.value - self.control
 
     @property
     def verdict(self) -> str:
-        """ "evidence" if the excess lies above 0 and the value above chance, "unknown" without intervals, else "none"."""
+        """Evidence if the excess lies above 0 and the value above chance, unknown without intervals, else none."""
         if not math.isfinite(self.low):
             return "unknown"
         return "evidence" if self.low > 0 and self.value_low > self.chance else "none"
@@ -106,7 +104,7 @@ def excess_over_controls(
         'evidence'
         >>> excess_over_controls(0.1, [0.1, 0.12, 0.08, 0.1, 0.1]).verdict
         'none'
-        >>> excess_over_controls(-0.1, [-0.3, -0.31, -0.29, -0.3, -0.3], chance=0).verdict  # above them, and yet no claim
+        >>> excess_over_controls(-0.1, [-0.3, -0.31, -0.29, -0.3, -0.3], chance=0).verdict
         'none'
     """
     confidence = 1 - 0.05 / n_verdicts

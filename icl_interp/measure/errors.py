@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import pandas as pd
 import torch
@@ -100,7 +101,7 @@ class ErrorReport:
         ]
         return pd.DataFrame(rows, columns=["family", "predictor", "examples", "error", "low", "high"])
 
-    def plot(self, label: str = IN_DISTRIBUTION, *, axis: str = "log") -> object:
+    def plot(self, label: str = IN_DISTRIBUTION, *, axis: Literal["log", "linear"] = "log") -> Any:
         """Draw one family's curves.
 
         Args:
@@ -125,7 +126,7 @@ class ErrorReport:
         return lines_figure(lines, x="in-context examples", y="squared error / E[y²]", y_type=axis)
 
     def _repr_html_(self) -> str:
-        return self.plot()._repr_html_()  # type: ignore[attr-defined, no-any-return]  # plotly is untyped
+        return str(self.plot()._repr_html_())
 
 
 def first_scored_point(n_dims: int, n_points: int) -> int:
@@ -171,8 +172,7 @@ def summarise_errors(
         Curves with bootstrap bands over prompts.
     """
     summaries = {
-        label: _summarise_family(predictions[label], family, references)
-        for label, family in families.by_label.items()
+        label: _summarise_family(predictions[label], family, references) for label, family in families.by_label.items()
     }
     fit = families.fit
     return ErrorReport(families=summaries, first_point=first_scored_point(fit.n_dims, fit.n_points))
@@ -221,9 +221,7 @@ def error_curves(
     """
     families = draw_families(task, shifts=shifts, n_prompts=n_prompts, n_points=n_points, seed=seed)
     with torch.no_grad():
-        said = {
-            label: model(family.prompts.xs, family.prompts.ys) for label, family in families.by_label.items()
-        }
+        said = {label: model(family.prompts.xs, family.prompts.ys) for label, family in families.by_label.items()}
     return summarise_errors(said, families, reference_predictors(task))
 
 

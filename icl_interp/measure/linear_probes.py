@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import torch
@@ -12,7 +13,6 @@ from icl_interp.activations import stream
 from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import role_style
 from icl_interp.measure.controls import N_UNTRAINED, Excess, excess_over_controls, untrained_networks
-from icl_interp.measure.roles import predictor_role
 from icl_interp.measure.sites import ResidualSite, residual_sites
 from icl_interp.models.layout import positions_of
 from icl_interp.models.transformer import HookedICLTransformer
@@ -100,11 +100,9 @@ class LinearProbeReport:
                 untrained = self.untrained_r2(target)[:, i]
                 mean = float(untrained.mean()) if len(untrained) else float("nan")
                 rows.append((site, target, float(probe.r2[j]), low, high, shuffled, mean))
-        return pd.DataFrame(
-            rows, columns=["site", "target", "r2", "low", "high", "r2_shuffled", "r2_untrained"]
-        )
+        return pd.DataFrame(rows, columns=["site", "target", "r2", "low", "high", "r2_shuffled", "r2_untrained"])
 
-    def plot(self, target: str | None = None) -> object:
+    def plot(self, target: str | None = None) -> Any:
         """Draw R² along the network with both controls.
 
         Args:
@@ -116,24 +114,21 @@ class LinearProbeReport:
         target = self.targets[0] if target is None else target
         column, sites = self.targets.index(target), list(self.probes)
         intervals = torch.stack([probe.r2_interval[column] for probe in self.probes.values()])
-        shuffled = [
-            probe.r2_shuffled[column] for probe in self.probes.values() if probe.r2_shuffled is not None
-        ]
+        shuffled = [probe.r2_shuffled[column] for probe in self.probes.values() if probe.r2_shuffled is not None]
         lines = []
         if self.untrained:
             rows = self.untrained_r2(target)
             low, high = rows.amin(0).tolist(), rows.amax(0).tolist()
-            lines.append(
-                Line("untrained networks", sites, rows.mean(0).tolist(), role_style("untrained"), low, high)
-            )
+            lines.append(Line("untrained networks", sites, rows.mean(0).tolist(), role_style("untrained"), low, high))
         lines.append(Line("shuffled targets", sites, [float(v) for v in shuffled], role_style("shuffled")))
-        style = role_style(predictor_role(target))
         low, high = intervals[:, 0].tolist(), intervals[:, 1].tolist()
-        lines.append(Line("this model", sites, self.r2(target).tolist(), style, low, high, 3, markers=True))
+        lines.append(
+            Line("this model", sites, self.r2(target).tolist(), role_style("model"), low, high, 3, markers=True)
+        )
         return lines_figure(lines, x="site", y=f"held-out R² of {target}", y_range=(-0.25, 1.05))
 
     def _repr_html_(self) -> str:
-        return self.plot()._repr_html_()  # type: ignore[attr-defined, no-any-return]  # plotly is untyped
+        return str(self.plot()._repr_html_())
 
 
 def probe_targets(
@@ -187,9 +182,7 @@ def probe_network(
         for site in sites:  # only x tokens are kept, half of what passes by
             features[site.label].append(batch.activations[site.hook][:, positions_of("x")][:, 1:].cpu())
     return {
-        label: fit_linear_probe(
-            torch.cat(parts).flatten(0, 1), wanted, groups=groups, seed=seed, n_bootstrap=400
-        )
+        label: fit_linear_probe(torch.cat(parts).flatten(0, 1), wanted, groups=groups, seed=seed, n_bootstrap=400)
         for label, parts in features.items()
     }
 

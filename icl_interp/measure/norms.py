@@ -56,6 +56,4 @@ def fit_norm_baseline(prompts: Prompts) -> NormBaseline:
         The frozen baseline. Where a norm does not vary, the pseudo-inverse leaves it out.
     """
     features = log_norms(prompts)
-    return NormBaseline(
-        mean=features.mean(0), precision=torch.linalg.pinv(torch.cov(features.T), hermitian=True)
-    )
+    return NormBaseline(mean=features.mean(0), precision=torch.linalg.pinv(torch.cov(features.T), hermitian=True))

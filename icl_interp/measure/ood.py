@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import torch
@@ -132,11 +133,9 @@ class OodReport:
         Returns:
             AUROC with interval, both FPR95, that of norms and untrained networks, and the excess.
         """
-        return pd.DataFrame([_row(label, detection) for label, detection in self.shifts.items()]).set_index(
-            "shift"
-        )
+        return pd.DataFrame([_row(label, detection) for label, detection in self.shifts.items()]).set_index("shift")
 
-    def plot(self) -> object:
+    def plot(self) -> Any:
         """Draw the AUROC of the signature beside its rivals.
 
         Returns:
@@ -171,7 +170,7 @@ class OodReport:
         return dots_figure(series, x="AUROC", reference=0.5, x_range=(-0.02, 1.02))
 
     def _repr_html_(self) -> str:
-        return self.plot()._repr_html_()  # type: ignore[attr-defined, no-any-return]  # plotly is untyped
+        return str(self.plot()._repr_html_())
 
 
 def summarise_ood(
@@ -208,12 +207,9 @@ def summarise_ood(
     for family in families.shifted:
         own = detect(scores, family.label)
         untrained = tuple(detect(control, family.label) for control in control_scores)
-        shifts[family.label] = ShiftDetection(
-            own, detect(norms, family.label), untrained, _excess(own, untrained)
-        )
+        shifts[family.label] = ShiftDetection(own, detect(norms, family.label), untrained, _excess(own, untrained))
     errors = {
-        label: prompt_errors(survey.families[label].predictions, family)
-        for label, family in families.by_label.items()
+        label: prompt_errors(survey.families[label].predictions, family) for label, family in families.by_label.items()
     }
 
     def correlate(of: Mapping[str, Tensor]) -> CorrelationReport:
@@ -291,9 +287,7 @@ def ood_report(
 
 
 def _scores(survey: NetworkSurvey, site: ResidualSite) -> dict[str, Tensor]:
-    return {
-        label: record.sites[site.label].scores.ood_score.double() for label, record in survey.families.items()
-    }
+    return {label: record.sites[site.label].scores.ood_score.double() for label, record in survey.families.items()}
 
 
 def _correlate(

@@ -1,7 +1,8 @@
-"""The spectral signature of a model: do in-distribution prompts share their leading directions, beyond untrained ones?"""
+"""The spectral signature of a model: do in-distribution prompts share leading directions, beyond untrained networks?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import torch
@@ -85,7 +86,7 @@ class SignatureResult:
         columns |= {"swap_ratio": scores.swap_ratio, "swapped": scores.swapped}
         return pd.DataFrame({name: column.numpy() for name, column in columns.items()})
 
-    def plot(self) -> object:
+    def plot(self) -> Any:
         """Draw the mean spectrum beside that of untrained networks.
 
         Returns:
@@ -97,19 +98,15 @@ class SignatureResult:
             spectra = self.control.spectra
             low, high = spectra.min(0).values.tolist(), spectra.max(0).values.tolist()
             mean = spectra.mean(0).tolist()
-            lines.insert(
-                0, Line("untrained networks", ranks, mean, role_style("untrained"), low=low, high=high)
-            )
+            lines.insert(0, Line("untrained networks", ranks, mean, role_style("untrained"), low=low, high=high))
         figure = lines_figure(lines, x="index", y="singular value", y_type="log")
         overlap = f"held-out overlap {float(self.scores.overlap.mean()):.2f}"
         if (excess := self.excess) is not None:
             overlap += f", untrained {excess.control:.2f}"
-        return figure.update_layout(
-            title={"text": f"{self.site}: {overlap}<br>{self.conventions.describe()}"}
-        )
+        return figure.update_layout(title={"text": f"{self.site}: {overlap}<br>{self.conventions.describe()}"})
 
     def _repr_html_(self) -> str:
-        return self.plot()._repr_html_()  # type: ignore[attr-defined, no-any-return]  # plotly is untyped
+        return str(self.plot()._repr_html_())
 
     def __repr__(self) -> str:
         return (
@@ -171,24 +168,18 @@ def spectral_signature(
     conventions = Conventions(tokens=tokens, center=center, side=side, k=k)
     if isinstance(model_or_activations, Tensor):
         if prompts is not None:
-            raise ValueError(
-                "spectral_signature takes activations or a model with prompts, got activations and both."
-            )
+            raise ValueError("spectral_signature takes activations or a model with prompts, got activations and both.")
         signature, scores, spectra = _fit_and_score(model_or_activations, conventions)
         return SignatureResult(signature, scores, spectra, None, conventions, "given activations")
     if prompts is None:
-        raise ValueError(
-            "spectral_signature of a model needs prompts, got none; pass task.sample(512, seed=0)."
-        )
+        raise ValueError("spectral_signature of a model needs prompts, got none; pass task.sample(512, seed=0).")
     name = hook_name(site, layer, n_layers=model_or_activations.cfg.n_layers)
 
     def measure(network: HookedICLTransformer) -> tuple[SpectralSignature, SignatureScores, Tensor]:
         return _fit_and_score(collect(network, prompts, name)[name], conventions)
 
     signature, scores, spectra = measure(model_or_activations)
-    control = _control([
-        measure(n) for n in untrained_networks(model_or_activations.cfg, n_controls, seed=seed)
-    ])
+    control = _control([measure(n) for n in untrained_networks(model_or_activations.cfg, n_controls, seed=seed)])
     return SignatureResult(signature, scores, spectra, control, conventions, name)
 
 
@@ -203,15 +194,13 @@ def _control(
     )
 
 
-def _fit_and_score(
-    activations: Tensor, conventions: Conventions
-) -> tuple[SpectralSignature, SignatureScores, Tensor]:
+def _fit_and_score(activations: Tensor, conventions: Conventions) -> tuple[SpectralSignature, SignatureScores, Tensor]:
     if len(activations) < 4:
         raise ValueError(
             f"spectral_signature fits on one half and scores the other, needs 4 prompts, got {len(activations)}."
         )
     half = len(activations) // 2
-    options = {"k": conventions.k, "center": conventions.center, "side": conventions.side}
-    signature = fit_signature(conventions.rows(activations[:half]), **options)
+    rows = conventions.rows(activations[:half])
+    signature = fit_signature(rows, k=conventions.k, center=conventions.center, side=conventions.side)
     found = conventions.directions(activations[half:])
     return signature, signature.score_directions(found), found.singular_values

@@ -52,9 +52,7 @@ def residual_sites(config: ModelConfig, layers: Sequence[int] | None = None) -> 
         ['read-in', 'block 0', 'block 2', 'final norm']
     """
     n_layers = config.n_layers
-    chosen = (
-        range(n_layers) if layers is None else sorted({normalise_layer(x, n_layers) for x in (*layers, -1)})
-    )
+    chosen = range(n_layers) if layers is None else sorted({normalise_layer(x, n_layers) for x in (*layers, -1)})
     blocks = [ResidualSite(f"block {x}", hook_name("resid_post", x, n_layers=n_layers)) for x in chosen]
     read_in = ResidualSite("read-in", hook_name("resid_pre", 0, n_layers=n_layers))
     final = ResidualSite("final norm", hook_name("final_norm", 0, n_layers=n_layers))

@@ -13,8 +13,8 @@ N_RESAMPLES = 1000
 
 
 def resampled_means(
-    values: Float[Tensor, "sample *rest"], *, seed: int = 0
-) -> Float64[Tensor, "resample *rest"]:
+    values: Float[Tensor, " sample"] | Float[Tensor, "sample point"], *, seed: int = 0
+) -> Float64[Tensor, " resample"] | Float64[Tensor, "resample point"]:
     """Average over prompts, for each bootstrap resample of them.
 
     Args:
@@ -25,11 +25,7 @@ def resampled_means(
         float64, in the unit of the values.
     """
     counts = bootstrap_counts(len(values), seed=seed, n_bootstrap=N_RESAMPLES).double()
-    return (
-        (counts @ values.double().flatten(1)).reshape(-1, *values.shape[1:]) / len(values)
-        if values.ndim > 1
-        else counts @ values.double() / len(values)
-    )
+    return torch.tensordot(counts, values.double(), dims=1) / len(values)
 
 
 def estimate_mean(values: Float[Tensor, " sample"], *, seed: int = 0) -> Estimate:

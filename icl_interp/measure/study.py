@@ -1,7 +1,8 @@
 """The main job: one model, all measures, each with its controls, from one set of prompts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float64
@@ -30,23 +31,11 @@ from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.tasks.references import reference_predictors
 from icl_interp.tasks.shifts import select_shifts
 
-__all__ = ["Study", "Ticker", "default_prompts", "study", "study_reads"]
+__all__ = ["Study", "default_prompts", "study", "study_reads"]
 
 MIN_PROMPTS, MAX_PROMPTS = 32, 128
 WORK = 2.0e13
 """Floating-point operations that the default number of prompts may cost: a few minutes on two cores."""
-
-
-class Ticker:
-    """Counts work for whoever shows progress; does nothing by itself."""
-
-    def __call__(self, done: int, note: str = "") -> None:
-        """Take note of work that was done.
-
-        Args:
-            done: Prompts read.
-            note: What is going on.
-        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,18 +113,13 @@ class Study:
 
     def _spectral_change(self, survey: NetworkSurvey, families: Families) -> tuple[float, Tensor]:
         first = {
-            label: float(record.sites[self.main_site.label].spectrum[0])
-            for label, record in survey.families.items()
+            label: float(record.sites[self.main_site.label].spectrum[0]) for label, record in survey.families.items()
         }
         own = torch.tensor(first[IN_DISTRIBUTION]).log()
         changes = torch.tensor([first[family.label] for family in families.shifted]).log() - own
-        return float(changes.abs().mean()), torch.zeros(
-            2
-        )  # spectra are means over all prompts, without replicates
+        return float(changes.abs().mean()), torch.zeros(2)  # spectra are means over all prompts, without replicates
 
-    def _contrast(
-        self, survey: NetworkSurvey, families: Families
-    ) -> tuple[float, Float64[Tensor, " resample"]]:
+    def _contrast(self, survey: NetworkSurvey, families: Families) -> tuple[float, Float64[Tensor, " resample"]]:
         def overlap(label: str) -> Tensor:
             return survey.families[label].sites[self.main_site.label].scores.overlap.double()
 
@@ -154,7 +138,7 @@ def study(
     layers: Sequence[int] | None = None,
     n_controls: int = N_UNTRAINED,
     seed: int = 0,
-    tick: Ticker | None = None,
+    tick: Callable[[int, str], None] | None = None,
 ) -> Study:
     """Measure everything that the report of a model shows.
 
@@ -167,7 +151,7 @@ def study(
         layers: Blocks to look at; None means all.
         n_controls: Untrained networks; 0 switches them off, and every verdict is then unknown.
         seed: The only source of randomness.
-        tick: Told about the prompts read, for progress; `study_reads` of them in all.
+        tick: Told the number of prompts just read and by which network, for progress; `study_reads` in all.
 
     Returns:
         The study.
@@ -183,7 +167,7 @@ def study(
             f"a study needs at least 8 prompts of 2 points, got {n_prompts} prompts of {n_points} points; raise "
             "--prompts or --points."
         )
-    tick = tick or Ticker()
+    report = tick or (lambda _done, _note: None)
     sites = residual_sites(config, layers)
     families = draw_families(task, shifts=shifts, n_prompts=n_prompts, n_points=n_points, seed=seed)
     references = reference_predictors(task)
@@ -192,9 +176,9 @@ def study(
     surveys, probes = [], []
     for i, network in enumerate([model, *untrained_networks(config, n_controls, seed=seed)]):
         name = "this model" if i == 0 else f"untrained network {i}"
-        surveys.append(survey_network(network, families, sites, on_batch=lambda n, name=name: tick(n, name)))
+        surveys.append(survey_network(network, families, sites, on_batch=partial(_relay, report, name)))
         probes.append(probe_network(network, probe_prompts, targets, sites, seed=seed))
-        tick(2 * n_prompts, name)
+        report(2 * n_prompts, name)
     conventions = Conventions()
     ood = summarise_ood(surveys[0], surveys[1:], families, sites[-2], conventions, seed=seed)
     ood_final = summarise_ood(surveys[0], (), families, sites[-1], conventions, seed=seed)
@@ -215,9 +199,7 @@ def study(
     )
 
 
-def default_prompts(
-    config: ModelConfig, task: LinearRegression, n_points: int, n_controls: int = N_UNTRAINED
-) -> int:
+def default_prompts(config: ModelConfig, task: LinearRegression, n_points: int, n_controls: int = N_UNTRAINED) -> int:
     """Choose as many prompts a family as a few minutes allow.
 
     Formula: WORK / (operations of one forward pass on one prompt * families * networks), cut to [32, 128].
@@ -249,6 +231,10 @@ def study_reads(n_prompts: int, n_shifts: int, n_controls: int) -> int:
         Prompts: fit, in distribution, shifts, and twice as many for the probes, for each network.
     """
     return n_prompts * (n_shifts + 4) * (1 + n_controls)
+
+
+def _relay(report: Callable[[int, str], None], name: str, done: int) -> None:
+    report(done, name)
 
 
 def _skill_in(survey: NetworkSurvey, families: Families) -> tuple[float, Tensor]:

@@ -157,8 +157,9 @@ def _fit(
     batch_size: int,
     tick: Callable[[int], None],
 ) -> dict[str, SpectralSignature]:
-    options = {"k": conventions.k, "center": conventions.center, "side": conventions.side}
-    fitters = {site.label: SignatureFitter(**options) for site in sites}
+    fitters = {
+        site.label: SignatureFitter(k=conventions.k, center=conventions.center, side=conventions.side) for site in sites
+    }
     for batch in stream(model, families.fit, [site.hook for site in sites], batch_size=batch_size):
         for site in sites:
             found = conventions.directions(batch.activations[site.hook])

@@ -101,9 +101,7 @@ class Attention(nn.Module):
         q, k, v = self.hook_q(q), self.hook_k(k), self.hook_v(v)
         listened = is_hooked(self.hook_attn_scores, self.hook_pattern)
         z = self.hook_z(self._attend_openly(q, k, v) if listened else self._attend_fused(q, k, v))
-        return F.linear(
-            rearrange(z, "b p h c -> b p (h c)"), rearrange(self.W_O, "h c m -> m (h c)"), self.b_O
-        )
+        return F.linear(rearrange(z, "b p h c -> b p (h c)"), rearrange(self.W_O, "h c m -> m (h c)"), self.b_O)
 
     def _project(self, normed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         # One product for all three: separate parameters keep HookedTransformer's names, fusing keeps the speed.

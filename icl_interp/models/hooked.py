@@ -23,9 +23,7 @@ def is_hooked(*points: HookPoint) -> bool:
     Returns:
         True if a fused path that skips them would be noticed.
     """
-    return any(
-        p._forward_hooks or p._forward_pre_hooks or p._backward_hooks or p._backward_pre_hooks for p in points
-    )
+    return any(p._forward_hooks or p._forward_pre_hooks or p._backward_hooks or p._backward_pre_hooks for p in points)
 
 
 class HookedModel(HookedRootModule):
@@ -73,9 +71,7 @@ class HookedModel(HookedRootModule):
     def _check_filter(self, names: NamesFilter) -> None:
         if callable(names):
             if not any(names(name) for name in self.hook_dict):
-                raise ValueError(
-                    "the names filter accepts no hook point of this model; print(model.hook_dict.keys())."
-                )
+                raise ValueError("the names filter accepts no hook point of this model; print(model.hook_dict.keys()).")
         elif names is not None:
             check_names([names] if isinstance(names, str) else names, self.hook_dict)
 

@@ -1,19 +1,23 @@
 """First weights, by name."""
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from icl_interp.models.components import MLP, Attention, LayerNorm
 from icl_interp.models.config import ModelConfig
+
+if TYPE_CHECKING:
+    from icl_interp.models.transformer import HookedICLTransformer
 
 __all__ = ["initialise"]
 
 _STD = 0.02  # Hugging Face's GPT-2, initializer_range
 
 
-def initialise(model: nn.Module, config: ModelConfig, *, seed: int) -> None:
+def initialise(model: "HookedICLTransformer", config: ModelConfig, *, seed: int) -> None:
     """Fill a model's weights in place, as `config.init` says.
 
     "gpt2": weights and positions from N(0, 0.02^2), projections back into the residual stream (W_O, W_out) from
@@ -21,7 +25,7 @@ def initialise(model: nn.Module, config: ModelConfig, *, seed: int) -> None:
     biases from U(-1/sqrt(fan_in), 1/sqrt(fan_in)), which is what torch.nn.Linear starts from.
 
     Args:
-        model: A HookedICLTransformer of that config.
+        model: Of that config.
         config: Names the initialisation.
         seed: The only source of randomness; the global generator is untouched.
 

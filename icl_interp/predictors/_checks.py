@@ -28,18 +28,14 @@ def check_prompts(name: str, xs: Tensor, ys: Tensor) -> None:
     for label, tensor in (("xs", xs), ("ys", ys)):
         if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
             kind = str(tensor.dtype) if isinstance(tensor, Tensor) else type(tensor).__name__
-            raise TypeError(
-                f"{name} needs floating-point tensors, got {label} of {kind}; call .float() on it."
-            )
+            raise TypeError(f"{name} needs floating-point tensors, got {label} of {kind}; call .float() on it.")
     if xs.ndim != 3 or ys.ndim != 2 or xs.shape[:2] != ys.shape:
         raise ValueError(
             f"{name} needs xs of shape [batch point dim] and ys of shape [batch point], "
             f"got {list(xs.shape)} and {list(ys.shape)}; add the missing axis or match the sizes."
         )
     if 0 in xs.shape:
-        raise ValueError(
-            f"{name} needs at least one prompt, point and dimension, got xs of shape {list(xs.shape)}."
-        )
+        raise ValueError(f"{name} needs at least one prompt, point and dimension, got xs of shape {list(xs.shape)}.")
     if xs.dtype != ys.dtype:
         raise TypeError(
             f"{name} needs xs and ys of one dtype, got {xs.dtype} and {ys.dtype}; "
@@ -72,9 +68,7 @@ def resolve_points(name: str, points: Sequence[int] | None, n_points: int) -> li
     if points is None:
         return list(range(n_points))
     if len(points) == 0:
-        raise ValueError(
-            f"{name} needs at least one point, got an empty list; leave points out to ask for all."
-        )
+        raise ValueError(f"{name} needs at least one point, got an empty list; leave points out to ask for all.")
     for point in points:
         if isinstance(point, bool) or not isinstance(point, int):
             raise TypeError(f"{name} needs whole numbers as points, got {point!r}.")
@@ -160,9 +154,7 @@ def check_parameter(owner: str, option: str, tensor: Tensor, n_axes: int) -> Non
         kind = str(tensor.dtype) if isinstance(tensor, Tensor) else type(tensor).__name__
         raise TypeError(f"{owner} needs {option} as a floating-point tensor, got {kind}.")
     if tensor.ndim != n_axes or tensor.numel() == 0:
-        raise ValueError(
-            f"{owner} needs {option} with {n_axes} non-empty axes, got shape {list(tensor.shape)}."
-        )
+        raise ValueError(f"{owner} needs {option} with {n_axes} non-empty axes, got shape {list(tensor.shape)}.")
     if not bool(torch.isfinite(tensor).all()):
         raise ValueError(f"{owner} needs finite numbers in {option}, got NaN or infinity.")
 

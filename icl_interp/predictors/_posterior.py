@@ -52,12 +52,8 @@ def prefix_posterior(
             precision = learned.mT @ learned + noise * torch.eye(n_dims).to(learned)
             lower = torch.linalg.cholesky_ex(precision).L
             step = torch.cholesky_solve(learned.mT @ rest[..., None], lower)
-            mean = (
-                step[..., 0] if mean is None or factor is None else mean + _rows_times(factor, step[..., 0])
-            )
-            shrink = noise**0.5 * torch.linalg.solve_triangular(
-                lower.mT, torch.eye(n_dims).to(lower), upper=True
-            )
+            mean = step[..., 0] if mean is None or factor is None else mean + _rows_times(factor, step[..., 0])
+            shrink = noise**0.5 * torch.linalg.solve_triangular(lower.mT, torch.eye(n_dims).to(lower), upper=True)
             factor = shrink if factor is None else factor @ shrink
     return torch.cat(predictions, dim=1)
 
@@ -82,9 +78,7 @@ def _one_block(
     if every_point:
         cross = lower
     else:  # a point that is only predicted has no row in the factor
-        cross = torch.linalg.solve_triangular(
-            lower.mT, (features @ learned.mT).tril(-1), upper=True, left=False
-        )
+        cross = torch.linalg.solve_triangular(lower.mT, (features @ learned.mT).tril(-1), upper=True, left=False)
     return (cross.tril(-1) @ whitened)[..., 0]
 
 
@@ -92,9 +86,7 @@ def exact_predictions(
     xs: Float[Tensor, "batch point dim"],
     ys: Float[Tensor, "batch point"],
     where: Bool[Tensor, "batch point"],
-    spectral_filter: Callable[
-        [Float[Tensor, "pair rank"], Float[Tensor, " pair"]], Float[Tensor, "pair rank"]
-    ],
+    spectral_filter: Callable[[Float[Tensor, "pair rank"], Float[Tensor, " pair"]], Float[Tensor, "pair rank"]],
 ) -> Float[Tensor, " pair"]:
     """Predict the marked prefixes by a singular value decomposition each: slow, and right for any rank.
 
@@ -112,9 +104,7 @@ def exact_predictions(
     prompts, ends = where.nonzero(as_tuple=True)
     before = torch.arange(xs.shape[1], device=xs.device)
     answers = [xs.new_zeros(0)]
-    for prompt, end in zip(
-        torch.split(prompts, FALLBACK_CHUNK), torch.split(ends, FALLBACK_CHUNK), strict=True
-    ):
+    for prompt, end in zip(torch.split(prompts, FALLBACK_CHUNK), torch.split(ends, FALLBACK_CHUNK), strict=True):
         n_rows = max(1, int(end.max()))
         inside = before[:n_rows] < end[:, None]
         context = torch.where(inside[..., None], xs[prompt, :n_rows], 0.0)

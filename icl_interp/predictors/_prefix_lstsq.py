@@ -47,14 +47,10 @@ def min_norm_predictions(
         for chosen, solve in ((generic, _generic), (~generic, _any_rank)):
             source = coordinates if solve is _generic else xs
             if bool(chosen.any()):
-                predictions[chosen], sure[chosen] = solve(
-                    source[chosen], ys[chosen], tolerance.select(chosen)
-                )
+                predictions[chosen], sure[chosen] = solve(source[chosen], ys[chosen], tolerance.select(chosen))
     if bool(sure.all()):
         return predictions
-    exact = exact_predictions(
-        xs, ys, ~sure, lambda values, n: pseudo_inverse_filter(values, n, xs.shape[2], eps)
-    )
+    exact = exact_predictions(xs, ys, ~sure, lambda values, n: pseudo_inverse_filter(values, n, xs.shape[2], eps))
     return predictions.index_put((~sure).nonzero(as_tuple=True), exact)
 
 
@@ -105,18 +101,24 @@ class _Tolerance:
         return other
 
     def sure(
-        self, inverse_rows: Float[Tensor, "batch point"], dropped: Float[Tensor, "batch point"]
+        self,
+        inverse_rows: Float[Tensor, "batch point"],
+        dropped: Float[Tensor, "batch point"],
+        independent: Bool[Tensor, "batch point"],
     ) -> Bool[Tensor, "batch point"]:
         # Where rank and accuracy are beyond doubt, from squared norms of rows of the inverse factor and of
         # the residuals dropped.
         inverse = exclusive_cumsum(inverse_rows).sqrt()  # at least 1 / smallest kept singular value
         noise = exclusive_cumsum(dropped).sqrt()  # at least the largest dropped singular value
+        # What was dropped before a new direction appeared may lie along it: that counts to first order.
+        hidden = torch.where(independent, noise, 0.0).cummax(dim=1).values
+        hidden = torch.cat([torch.zeros_like(hidden[:, :1]), hidden[:, :-1]], dim=1)
         unit = torch.finfo(torch.float64).eps
         return (
             (inverse * self.most < 1)
             & (noise <= self.least)
             & (noise * inverse <= NOISE_LIMIT)
-            & (unit * inverse * self.frobenius <= ROUNDING_LIMIT)
+            & ((hidden + unit * self.frobenius) * inverse <= ROUNDING_LIMIT)
         )
 
 
@@ -130,7 +132,8 @@ def _generic(
     predictions = (weights @ ys[:, :n_basis, None])[..., 0]
     inverse = torch.linalg.solve_triangular(lower, torch.eye(n_basis).to(lower), upper=False)
     inverse_rows = torch.nn.functional.pad(inverse.square().sum(dim=2), (0, n_points - n_basis))
-    sure = tolerance.sure(inverse_rows, torch.zeros_like(ys))
+    nothing = torch.zeros_like(ys)
+    sure = tolerance.sure(inverse_rows, nothing, nothing.bool())
     if n_points > n_basis:
         later, accurate = _accurate_rows(weights[:, n_basis:])
         rest = prefix_posterior(later, ys[:, n_basis:] - predictions[:, n_basis:], noise=1.0)
@@ -156,7 +159,7 @@ def _any_rank(
     inverse_rows = torch.nn.functional.pad(inverse_rows, (0, xs.shape[1] - n_basis))
     rows, accurate = _accurate_rows(weights)
     predictions = predictions + prefix_posterior(rows, ys - predictions, noise=1.0, used=~independent)
-    return predictions, tolerance.sure(inverse_rows, dropped) & accurate
+    return predictions, tolerance.sure(inverse_rows, dropped, independent) & accurate
 
 
 def _accurate_rows(

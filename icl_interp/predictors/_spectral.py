@@ -27,9 +27,7 @@ def prefix_moments(
     """
     if len(asked) <= FEW_POINTS:
         moments = [(xs[:, :end].mT @ xs[:, :end], (ys[:, None, :end] @ xs[:, :end])[:, 0]) for end in asked]
-        return torch.stack([second for second, _ in moments], 1), torch.stack(
-            [first for _, first in moments], 1
-        )
+        return torch.stack([second for second, _ in moments], 1), torch.stack([first for _, first in moments], 1)
     second = exclusive_cumsum(xs[..., None] * xs[..., None, :])
     first = exclusive_cumsum(xs * ys[..., None])
     if asked == list(range(xs.shape[1])):

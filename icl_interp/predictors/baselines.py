@@ -101,9 +101,7 @@ def nearest_neighbors(n_neighbors: int = 3, *, weighting: Weighting = "uniform")
     """
     check_count("nearest_neighbors", "n_neighbors", n_neighbors, least=1)
     if weighting not in get_args(Weighting):
-        raise ValueError(
-            f'nearest_neighbors needs weighting to be "uniform" or "inverse_square", got {weighting!r}.'
-        )
+        raise ValueError(f'nearest_neighbors needs weighting to be "uniform" or "inverse_square", got {weighting!r}.')
     return _NearestNeighbors(n_neighbors, weighting)
 
 
@@ -188,9 +186,7 @@ class _NearestNeighbors(PrefixPredictor):
         labels = ys[:, None].expand(-1, len(asked), -1).gather(2, indices)
         return (weights * labels).sum(dim=2) / weights.sum(dim=2).clamp(min=torch.finfo(xs.dtype).tiny)
 
-    def _weights(
-        self, squared: Float[Tensor, "batch asked neighbor"]
-    ) -> Float[Tensor, "batch asked neighbor"]:
+    def _weights(self, squared: Float[Tensor, "batch asked neighbor"]) -> Float[Tensor, "batch asked neighbor"]:
         found = torch.isfinite(squared).to(squared)
         if self.weighting == "uniform":
             return found

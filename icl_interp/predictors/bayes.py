@@ -59,15 +59,12 @@ def gaussian_posterior_mean(
         factor = covariance_factor(owner, "w_cov", w_cov)
         if isinstance(w_mean, Tensor) and w_mean.shape[0] != w_cov.shape[0]:
             raise ValueError(
-                f"{owner} needs w_mean and w_cov of one dimension, "
-                f"got {w_mean.shape[0]} and {w_cov.shape[0]}."
+                f"{owner} needs w_mean and w_cov of one dimension, got {w_mean.shape[0]} and {w_cov.shape[0]}."
             )
     else:
         check_number(owner, "w_cov", w_cov, least=0.0)
         factor = float(w_cov) ** 0.5
-    return _GaussianPosteriorMean(
-        w_mean if isinstance(w_mean, Tensor) else float(w_mean), factor, float(noise_std)
-    )
+    return _GaussianPosteriorMean(w_mean if isinstance(w_mean, Tensor) else float(w_mean), factor, float(noise_std))
 
 
 def discrete_mmse(weights: Float[Tensor, "task dim"], noise_std: Number) -> Predictor:
@@ -105,9 +102,7 @@ def discrete_mmse(weights: Float[Tensor, "task dim"], noise_std: Number) -> Pred
     return _DiscreteMMSE(weights, float(noise_std))
 
 
-def covariance_factor(
-    owner: str, option: str, covariance: Float[Tensor, "dim other"]
-) -> Float[Tensor, "dim rank"]:
+def covariance_factor(owner: str, option: str, covariance: Float[Tensor, "dim other"]) -> Float[Tensor, "dim rank"]:
     """Write a covariance as S S^T with one column for each direction of positive variance.
 
     Args:

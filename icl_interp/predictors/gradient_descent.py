@@ -159,9 +159,7 @@ def check_normalise(owner: str, normalise: str, fixed_count: int | None) -> None
         )
 
 
-def divisors(
-    asked: list[int], normalise: str, fixed_count: int | None, like: Tensor
-) -> Float[Tensor, " asked"]:
+def divisors(asked: list[int], normalise: str, fixed_count: int | None, like: Tensor) -> Float[Tensor, " asked"]:
     """Give what a sum over the pairs before each asked point is divided by.
 
     Args:
@@ -178,9 +176,7 @@ def divisors(
     return torch.full((len(asked),), float(fixed_count or 1)).to(like)
 
 
-def _one_for_each_step(
-    owner: str, option: str, given: Number | Sequence[Number], steps: int
-) -> tuple[Number, ...]:
+def _one_for_each_step(owner: str, option: str, given: Number | Sequence[Number], steps: int) -> tuple[Number, ...]:
     if not isinstance(given, Sequence):
         return (given,) * steps
     if len(given) != steps:

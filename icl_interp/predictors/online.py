@@ -45,9 +45,7 @@ def online_gradient_descent(step_size: Number | Literal["normalised"]) -> Predic
         check_number("online_gradient_descent", "step_size", step_size, above=0.0)
         step_size = float(step_size)
     elif step_size != "normalised":
-        raise ValueError(
-            f'online_gradient_descent needs step_size to be a number or "normalised", got {step_size!r}.'
-        )
+        raise ValueError(f'online_gradient_descent needs step_size to be a number or "normalised", got {step_size!r}.')
     return _OnlineGradientDescent(step_size)
 
 

@@ -57,9 +57,7 @@ def lasso(penalty: Number, *, max_iter: int = 100_000, tol: Number = 1e-8) -> Pr
     return _Lasso(float(penalty), max_iter, float(tol), OrderedDict())
 
 
-def preprocess_then_gradient_descent(
-    steps: int, step_size: Number | Literal["per_prefix"] = "per_prefix"
-) -> Predictor:
+def preprocess_then_gradient_descent(steps: int, step_size: Number | Literal["per_prefix"] = "per_prefix") -> Predictor:
     """Reweight each input coordinate by its correlation with the labels, then descend.
 
     Formula: R = diag(X^T y / k), z = R x, and gradient descent from v = 0 on |Z v - y|^2 / (2 k);

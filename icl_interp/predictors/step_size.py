@@ -40,9 +40,7 @@ class BestStep:
         Returns:
             `gradient_descent` with this step size.
         """
-        return gradient_descent(
-            self.steps, self.step_size, normalise=self.normalise, fixed_count=self.fixed_count
-        )
+        return gradient_descent(self.steps, self.step_size, normalise=self.normalise, fixed_count=self.fixed_count)
 
 
 def best_constant_step(
@@ -99,9 +97,7 @@ def best_constant_step(
     axes = _sample_spectrum(xs.double(), ys.double(), asked, counts)
     tops = axes.values[..., -1]
     if not bool((tops > 0).any()):
-        raise ValueError(
-            f"{owner} needs an asked point with a non-zero input before it; ask for later points."
-        )
+        raise ValueError(f"{owner} needs an asked point with a non-zero input before it; ask for later points.")
     labels = ys.double()[:, asked]
 
     def loss(log_step: float) -> float:
@@ -137,6 +133,4 @@ def _sample_spectrum(
     for chunk_xs, chunk_ys in zip(torch.split(xs, size), torch.split(ys, size), strict=True):
         second, first = prefix_moments(chunk_xs, chunk_ys, asked)
         pieces.append(spectrum(second / counts[:, None, None], first / counts[:, None], chunk_xs[:, asked]))
-    return Spectrum(
-        torch.cat([piece.values for piece in pieces]), torch.cat([piece.shares for piece in pieces])
-    )
+    return Spectrum(torch.cat([piece.values for piece in pieces]), torch.cat([piece.shares for piece in pieces]))

@@ -69,9 +69,7 @@ def _warnings(study: Study, checkpoint: Checkpoint) -> tuple[str, ...]:
             f"Prompts have {asked} points, but in training they had {trained}: later positions were never trained."
         )
     if not study.untrained:
-        warnings.append(
-            "Controls were switched off, so no number here speaks of learning; run without --no-controls."
-        )
+        warnings.append("Controls were switched off, so no number here speaks of learning; run without --no-controls.")
     return tuple(warnings)
 
 

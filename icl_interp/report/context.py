@@ -51,9 +51,7 @@ def page_context(page: Page) -> dict[str, Any]:
     """
     numbers = {"figure": count(1), "table": count(1)}
     sections = [_section(section, numbers) for section in page.sections]
-    targets = {
-        view["id"]: view for section in sections for view in (section, *section["blocks"], *_cells(section))
-    }
+    targets = {view["id"]: view for section in sections for view in (section, *section["blocks"], *_cells(section))}
     contents = [(section.id, section.title) for section in page.sections]
     if page.verdicts:
         contents.insert(0, ("page--verdicts", "In short"))
@@ -84,9 +82,7 @@ def _verdict(verdict: Verdict, targets: Mapping[str, Mapping[str, Any]]) -> dict
 
 
 def _section(section: Section, numbers: Mapping[str, Iterator[int]]) -> dict[str, Any]:
-    blocks = [
-        _grid(i, numbers) if isinstance(i, FigureGrid) else _figure(i, numbers) for i in section.figures
-    ]
+    blocks = [_grid(i, numbers) if isinstance(i, FigureGrid) else _figure(i, numbers) for i in section.figures]
     tables = []
     for table in section.tables:
         number = next(numbers["table"])
@@ -139,13 +135,9 @@ def _parse(view: FigureView) -> dict[str, Any]:
     try:
         figure = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(
-            f"FigureView {view.id!r} needs plotly JSON, got text that is no JSON ({error})."
-        ) from None
+        raise ValueError(f"FigureView {view.id!r} needs plotly JSON, got text that is no JSON ({error}).") from None
     if not isinstance(figure, dict) or not isinstance(figure.get("data"), list):
-        raise ValueError(
-            f"FigureView {view.id!r} needs plotly JSON with a list called 'data', got other JSON."
-        )
+        raise ValueError(f"FigureView {view.id!r} needs plotly JSON with a list called 'data', got other JSON.")
     return {"data": figure["data"], "layout": figure.get("layout") or {}}
 
 

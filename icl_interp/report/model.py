@@ -93,14 +93,10 @@ class FigureView:
 
     def __post_init__(self) -> None:
         check_id("FigureView", self.id)
-        check_text(
-            f"FigureView {self.id!r}", title=self.title, sentence=self.sentence, aria_label=self.aria_label
-        )
+        check_text(f"FigureView {self.id!r}", title=self.title, sentence=self.sentence, aria_label=self.aria_label)
         _check_figure(self.id, self.figure)
         if not 80 <= self.height <= 2000:
-            raise ValueError(
-                f"FigureView {self.id!r} needs a height of 80 to 2000 pixels, got {self.height}."
-            )
+            raise ValueError(f"FigureView {self.id!r} needs a height of 80 to 2000 pixels, got {self.height}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +120,7 @@ class FigureGrid:
         check_id("FigureGrid", self.id)
         check_text(f"FigureGrid {self.id!r}", title=self.title, sentence=self.sentence)
         if not self.figures:
-            raise ValueError(
-                f"FigureGrid {self.id!r} needs at least one figure, got none; leave the grid out."
-            )
+            raise ValueError(f"FigureGrid {self.id!r} needs at least one figure, got none; leave the grid out.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,9 +184,7 @@ class Page:
                 f"Page needs each id once, got {', '.join(map(repr, repeated))} more than once; rename them."
             )
         if lost := sorted({v.anchor for v in self.verdicts if v.anchor is not None} - set(ids)):
-            raise ValueError(
-                f"Page needs verdicts to point at its own ids ({', '.join(ids)}), got {', '.join(lost)}."
-            )
+            raise ValueError(f"Page needs verdicts to point at its own ids ({', '.join(ids)}), got {', '.join(lost)}.")
 
 
 def _ids(sections: Sequence[Section]) -> Iterator[str]:

@@ -42,9 +42,7 @@ class TableView:
     def __post_init__(self) -> None:
         check_text(f"TableView with columns {self.columns}", caption=self.caption)
         if not self.align:
-            object.__setattr__(
-                self, "align", tuple(_guess_align(self.rows, i) for i in range(len(self.columns)))
-            )
+            object.__setattr__(self, "align", tuple(_guess_align(self.rows, i) for i in range(len(self.columns))))
         _check_table(self)
 
 
@@ -95,9 +93,7 @@ def _check_table(table: TableView) -> None:
         raise ValueError(f"TableView {table.caption!r} needs at least one column, got none.")
     for i, row in enumerate(table.rows):
         if len(row) != n_columns:
-            raise ValueError(
-                f"TableView {table.caption!r} needs {n_columns} cells a row, got {len(row)} in row {i}."
-            )
+            raise ValueError(f"TableView {table.caption!r} needs {n_columns} cells a row, got {len(row)} in row {i}.")
         _check_cells(table.caption, row, i)
     if len(table.align) != n_columns:
         raise ValueError(f"TableView {table.caption!r} needs {n_columns} alignments, got {len(table.align)}.")

@@ -29,7 +29,7 @@ def verdict_cards(study: Study) -> tuple[Verdict, ...]:
     cards = [
         _card("Does it learn in context?", excesses["in-context learning"], "It does: share of E[y²] explained",
               "that it learns in context: share of E[y²] explained", "errors", nearest),
-        _card("Does that survive shifts?", excesses["under shift"], "In part or whole: mean share explained under shift",
+        _card("Does that survive shifts?", excesses["under shift"], "In part at least: mean share explained",
               "that it predicts under shift: mean share explained", "error-shifts", shifts),
         _probes_card(study, excesses),
         _card("Do spectra react to shifts?", excesses["spectra"], "More than untrained: mean |log ratio| of s1",
@@ -67,9 +67,5 @@ def _card(title: str, excess: Excess, finding: str, absence: str, anchor: str, m
     tone: Tone = {"evidence": "evidence", "none": "none"}.get(excess.verdict, "unknown")  # type: ignore[assignment]
     detail = None
     if excess.controls and tone != "unknown":
-        detail = (
-            f"Excess {number(excess.excess)}, simultaneous 95 % interval {interval(excess.low, excess.high)}."
-        )
-    return Verdict(
-        title, verdict_words(excess, finding=finding, absence=absence) + more, tone, detail, anchor
-    )
+        detail = f"Excess {number(excess.excess)}, simultaneous 95 % interval {interval(excess.low, excess.high)}."
+    return Verdict(title, verdict_words(excess, finding=finding, absence=absence) + more, tone, detail, anchor)

@@ -52,9 +52,9 @@ class LinearRegression(BaseModel):
     n_dims: int = Field(ge=1)
     noise_std: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
     x_mean: float | Vector = 0.0
-    x_cov: None | float | Vector | Matrix = None
+    x_cov: float | Vector | Matrix | None = None
     w_mean: float | Vector = 0.0
-    w_cov: None | float | Vector | Matrix = None
+    w_cov: float | Vector | Matrix | None = None
     n_points: int | None = Field(default=None, ge=1)
 
     def __init__(self, n_dims: int, **fields: object) -> None:
@@ -156,24 +156,18 @@ class LinearRegression(BaseModel):
         parts = [f"linear regression in {self.n_dims} dimensions"]
         parts.append(_describe_law("inputs", self.input_mean, self.input_cov))
         parts.append(_describe_law("weights", self.weight_mean, self.weight_cov))
-        parts.append(
-            f"label noise of standard deviation {self.noise_std:g}" if self.noise_std else "no label noise"
-        )
+        parts.append(f"label noise of standard deviation {self.noise_std:g}" if self.noise_std else "no label noise")
         return ", ".join(parts)
 
 
 def _describe_law(what: str, mean: Tensor, cov: Tensor) -> str:
-    rank = int(torch.linalg.matrix_rank(cov, hermitian=True))
-    identity = torch.equal(cov, torch.eye(len(cov), dtype=cov.dtype))
-    spread = (
-        "standard Gaussian"
-        if identity
-        else "Gaussian"
-        if rank == len(cov)
-        else f"Gaussian in a {rank}-dimensional subspace"
-    )
-    centre = "" if not mean.any() else f" around a mean of norm {float(mean.norm()):.3g}"
-    return f"{spread} {what}{centre}"
+    rank, n_dims = int(torch.linalg.matrix_rank(cov, hermitian=True)), len(cov)
+    if torch.equal(cov, torch.eye(n_dims, dtype=cov.dtype)):
+        law = "standard Gaussian"
+    else:
+        law = "Gaussian" if rank == n_dims else f"Gaussian in a {rank}-dimensional subspace"
+    centre = f" around a mean of norm {float(mean.norm()):.3g}" if mean.any() else ""
+    return f"{what} {law}{centre}"
 
 
 def _mean_vector(value: float | Sequence[float], n_dims: int, name: str) -> Tensor:
@@ -185,7 +179,7 @@ def _mean_vector(value: float | Sequence[float], n_dims: int, name: str) -> Tens
     return vector
 
 
-def _covariance_matrix(value: None | float | Sequence[float] | Matrix, n_dims: int, name: str) -> Tensor:
+def _covariance_matrix(value: float | Sequence[float] | Matrix | None, n_dims: int, name: str) -> Tensor:
     cov = torch.as_tensor(1.0 if value is None else value, dtype=torch.float64)
     if cov.ndim < 2:
         cov = torch.diag(cov.expand(n_dims) if cov.ndim == 0 or cov.shape == (n_dims,) else cov)
@@ -200,13 +194,9 @@ def _covariance_matrix(value: None | float | Sequence[float] | Matrix, n_dims: i
 def _check_covariance(cov: Tensor, name: str) -> None:
     tolerance = 1e-6 * max(1.0, float(cov.abs().max()))  # config files hold float32 digits
     if not torch.allclose(cov, cov.T, rtol=0, atol=tolerance):
-        raise ValueError(
-            f"{name} needs a symmetric matrix, got one that differs from its transpose; symmetrise it."
-        )
+        raise ValueError(f"{name} needs a symmetric matrix, got one that differs from its transpose; symmetrise it.")
     if float(torch.linalg.eigvalsh(cov).min()) < -tolerance:
-        raise ValueError(
-            f"{name} needs a positive semi-definite matrix, got a negative eigenvalue; check its sign."
-        )
+        raise ValueError(f"{name} needs a positive semi-definite matrix, got a negative eigenvalue; check its sign.")
 
 
 def _symmetric_root(cov: Tensor) -> Tensor:

@@ -29,12 +29,12 @@ class Shift:
     """What is changed: "inputs", "weights" or "labels"."""
     meaning: str
     """One clause for people; {value} stands for the strength."""
-    least_squares_invariant: bool
-    """Whether the normalised error of noiseless least squares after d points stays at 0."""
     apply: Callable[[LinearRegression, float], PromptSource]
     """Turns a task and a strength into a source of prompts."""
     applies_to: Callable[[LinearRegression], bool] = lambda task: True  # noqa: ARG005
     """Whether the shift changes anything for a task."""
+    least_squares_invariant: bool = True
+    """Whether the normalised error of noiseless least squares after d points stays at 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +74,13 @@ def _shift_input_mean(task: LinearRegression, by: float) -> LinearRegression:
 
 
 def _reshape_inputs(task: LinearRegression, scales: Tensor) -> LinearRegression:
-    """Multiply inputs by U diag(scales) U', normalised so that an isotropic x keeps its E|x|^2."""
+    # Multiplies inputs by U diag(scales) U', normalised so that an isotropic x keeps its E|x|^2.
     basis, _ = torch.linalg.qr(
-        torch.randn(
-            task.n_dims, task.n_dims, generator=stream(ROTATION_SEED, "rotation"), dtype=torch.float64
-        )
+        torch.randn(task.n_dims, task.n_dims, generator=stream(ROTATION_SEED, "rotation"), dtype=torch.float64)
     )
     scales = scales * (task.n_dims / scales.square().sum()).sqrt()
     transform = (basis * scales) @ basis.T
-    return _with(
-        task, x_mean=transform @ task.input_mean, x_cov=_symmetric(transform @ task.input_cov @ transform)
-    )
+    return _with(task, x_mean=transform @ task.input_mean, x_cov=_symmetric(transform @ task.input_cov @ transform))
 
 
 def _skew(task: LinearRegression, _: float) -> LinearRegression:
@@ -98,7 +94,7 @@ def _halve(task: LinearRegression, _: float) -> LinearRegression:
 
 
 def _add_label_noise(task: LinearRegression, std: float) -> LinearRegression:
-    """Add noise and rescale by the population's standard deviation, so that E[y^2] stays what it was."""
+    # Rescales by the population's standard deviation, so that E[y^2] stays and no prompt depends on its batch.
     clean = task.label_second_moment()
     factor = (clean / (clean + std**2)) ** 0.5
     noisy = (task.noise_std**2 + std**2) ** 0.5
@@ -106,10 +102,8 @@ def _add_label_noise(task: LinearRegression, std: float) -> LinearRegression:
 
 
 def _rotate_weights(task: LinearRegression, alpha: float) -> LinearRegression:
-    """Turn weights out of their subspace: w' = sqrt(1 - alpha) w + sqrt(alpha) w_out, with E|w_out|^2 = E|w - mean|^2.
-
-    For centred Gaussian weights the law of w' is again Gaussian, so the shift is a change of covariance.
-    """
+    # w' = sqrt(1 - alpha) w + sqrt(alpha) w_out with E|w_out|^2 = E|w|^2 (both about the mean). The law of w' is again
+    # Gaussian, so the shift is a change of covariance.
     cov = task.weight_cov
     values, vectors = torch.linalg.eigh(cov)
     outside = vectors[:, values <= 1e-9 * values.max()]
@@ -134,18 +128,18 @@ _SCALES = (1 / 3, 1 / 2, 2.0, 3.0)
 SHIFTS: dict[str, Shift] = {
     shift.name: shift
     for shift in (
-        Shift("x_scale", _SCALES, "inputs", "inputs multiplied by {value}", True, _scale_inputs),
-        Shift("w_scale", _SCALES, "weights", "weights multiplied by {value}", True, _scale_weights),
-        Shift("x_skewed", (), "inputs", "inputs with scales 1, 1/2, 1/3, ... along rotated axes", True, _skew,
+        Shift("x_scale", _SCALES, "inputs", "inputs multiplied by {value}", _scale_inputs),
+        Shift("w_scale", _SCALES, "weights", "weights multiplied by {value}", _scale_weights),
+        Shift("x_skewed", (), "inputs", "inputs with scales 1, 1/2, 1/3, ... along rotated axes", _skew,
               lambda task: task.n_dims > 1),
-        Shift("x_half_subspace", (), "inputs", "inputs confined to a random half-dimensional subspace", True, _halve,
+        Shift("x_half_subspace", (), "inputs", "inputs confined to a random half-dimensional subspace", _halve,
               lambda task: task.n_dims > 1),
-        Shift("x_mean", (1.0,), "inputs", "inputs moved by {value} in every coordinate", True, _shift_input_mean),
-        Shift("label_noise", (1.0,), "labels", "label noise of standard deviation {value}, labels rescaled", False,
-              _add_label_noise),
-        Shift("random_orthants", (), "inputs", "all inputs of a prompt in one random orthant", True, _into_orthants),
+        Shift("x_mean", (1.0,), "inputs", "inputs moved by {value} in every coordinate", _shift_input_mean),
+        Shift("label_noise", (1.0,), "labels", "label noise of standard deviation {value}, labels rescaled",
+              _add_label_noise, least_squares_invariant=False),
+        Shift("random_orthants", (), "inputs", "all inputs of a prompt in one random orthant", _into_orthants),
         Shift("w_rotation", (1 / 4, 1 / 2, 1.0), "weights",
-              "weights turned out of the training subspace by {value} of their energy", True, _rotate_weights,
+              "weights turned out of the training subspace by {value} of their energy", _rotate_weights,
               _has_weight_subspace),
     )
 }  # fmt: skip
@@ -195,9 +189,7 @@ def select_shifts(task: LinearRegression, patterns: Sequence[str] | None = None)
         ['x_scale=3', 'x_mean=1']
     """
     if patterns is None:
-        return [
-            entry for shift in SHIFTS.values() if shift.applies_to(task) for entry in _all_values(task, shift)
-        ]
+        return [entry for shift in SHIFTS.values() if shift.applies_to(task) for entry in _all_values(task, shift)]
     chosen: dict[str, ShiftedTask] = {}
     for pattern in patterns:
         for entry in _match(task, pattern.strip()):

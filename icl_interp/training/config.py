@@ -109,9 +109,7 @@ def load_config(source: str, settings: Sequence[str] = ()) -> TrainConfig:
     except yaml.YAMLError as error:
         raise ValueError(f"{source} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
-        raise ValueError(
-            f"{source} needs a mapping of settings at its top level, got {type(values).__name__}."
-        )
+        raise ValueError(f"{source} needs a mapping of settings at its top level, got {type(values).__name__}.")
     for setting in settings:
         _overrule(values, setting)
     try:

@@ -1,11 +1,13 @@
 """Chapter 1: what the model computes, judged by its errors beside those of known algorithms."""
 
+import math
+
 from icl_interp.measure.errors import MODEL, ErrorReport, FamilyErrors
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.study import Study
-from icl_interp.report.model import FigureGrid, FigureView, Section
+from icl_interp.report.model import FigureGrid, FigureView, HasJSON, Section
 from icl_interp.report.sentences import listing, number, trend
-from icl_interp.report.tables import TableView
+from icl_interp.report.tables import Cell, TableView
 
 __all__ = ["errors_chapter"]
 
@@ -43,9 +45,7 @@ def errors_chapter(study: Study) -> Section:
         aria_label=f"Line chart, squared error over in-context examples, model and references. {sentence}",
         height=420,
     )
-    cells = tuple(
-        _cell(report, errors) for label, errors in report.families.items() if label != IN_DISTRIBUTION
-    )
+    cells = tuple(_cell(report, errors) for label, errors in report.families.items() if label != IN_DISTRIBUTION)
     grid = FigureGrid(
         id="error-shifts", title="The same under each shift", sentence=shift_sentence(report), figures=cells
     )
@@ -53,9 +53,7 @@ def errors_chapter(study: Study) -> Section:
         "Squared error of each prediction, divided by E[y²] of its family, so that predicting zero has 1. Bands are "
         "95 % bootstrap intervals over prompts. References get the same prompts and know the training distribution."
     )
-    return Section(
-        "errors", "What does it compute?", lead, figures=(main, grid), tables=(late_table(report),)
-    )
+    return Section("errors", "What does it compute?", lead, figures=(main, grid), tables=(late_table(report),))
 
 
 def shift_sentence(report: ErrorReport) -> str:
@@ -73,9 +71,7 @@ def shift_sentence(report: ErrorReport) -> str:
     if not failed:
         return f"The model's late error stays below {SOLVED:g} under all {len(shifts)} shifts."
     alone = [label for label in failed if shifts[label].curves[least_squares].late.value < SOLVED]
-    text = (
-        f"Late error is {SOLVED:g} or more under {len(failed)} of {len(shifts)} shifts ({listing(failed)})."
-    )
+    text = f"Late error is {SOLVED:g} or more under {len(failed)} of {len(shifts)} shifts ({listing(failed)})."
     if alone:
         text += f" Least squares solves {len(alone)} of these"
         prior = [label for label in alone if not shifts[label].curves[bayes].late.value < SOLVED]
@@ -109,7 +105,7 @@ def late_table(report: ErrorReport) -> TableView:
     """
     names = list(report.in_distribution.curves)
     columns = ("family", "model", "low", "high", *names[1:], "excess", "excess low", "excess high")
-    rows = []
+    rows: list[tuple[Cell, ...]] = []
     for label, errors in report.families.items():
         model = errors.curves[MODEL].late
         others = [errors.curves[name].late.value for name in names[1:]]
@@ -128,16 +124,13 @@ def late_table(report: ErrorReport) -> TableView:
         columns=columns,
         rows=tuple(rows),
         caption=f"Late error: mean over points with at least {report.first_point} examples, in units of E[y²]",
-        notes="Excess is the model's error minus that of least squares, prompt by prompt. "
-        + _meanings(report),
+        notes="Excess is the model's error minus that of least squares, prompt by prompt. " + _meanings(report),
     )
 
 
 def _meanings(report: ErrorReport) -> str:
     said = [
-        f"{label}: {errors.family.meaning}"
-        for label, errors in report.families.items()
-        if label != IN_DISTRIBUTION
+        f"{label}: {errors.family.meaning}" for label, errors in report.families.items() if label != IN_DISTRIBUTION
     ]
     return "; ".join(said) + "."
 
@@ -156,16 +149,9 @@ def _cell(report: ErrorReport, errors: FamilyErrors) -> FigureView:
     )
 
 
-def _drawn(report: ErrorReport, label: str) -> object:
+def _drawn(report: ErrorReport, label: str) -> HasJSON:
     figure = report.plot(label)
-    low, high = LIMITS
-    return figure.update_yaxes(range=[_log10(low), _log10(high)], title_text="error / E[y²]")  # type: ignore[attr-defined]
-
-
-def _log10(value: float) -> float:
-    from math import log10
-
-    return log10(value)
+    return figure.update_yaxes(range=[math.log10(limit) for limit in LIMITS], title_text="error / E[y²]")
 
 
 def _slug(label: str) -> str:

@@ -1,6 +1,8 @@
 """Chapter 4: does the signature know an unfamiliar prompt, and does it know when the model is wrong?"""
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 from icl_interp.figures.clouds import Cloud, clouds_figure
 from icl_interp.figures.theme import role_style, shift_style
@@ -119,9 +121,9 @@ def _detection_table(study: Study) -> TableView:
         ),
         rows=tuple(rows),
         caption="Out-of-distribution detection",
-        notes="Intervals of AUROC: 95 % bootstrap over prompts. Excess: AUROC minus the mean of untrained networks, with "
-        "a 95 % one-sided interval for this row alone. FPR95 (OOD positive): share of in-distribution prompts flagged "
-        "when 95 % of shifted ones are; FPR95 (ID positive): share of shifted prompts accepted when 95 % of "
+        notes="Intervals of AUROC: 95 % bootstrap over prompts. Excess: AUROC minus the mean of untrained networks, "
+        "with a 95 % one-sided interval for this row alone. FPR95 (OOD positive): share of in-distribution prompts "
+        "flagged when 95 % of shifted ones are; FPR95 (ID positive): share of shifted prompts accepted when 95 % of "
         "in-distribution ones are.",
     )  # fmt: skip
 
@@ -129,33 +131,33 @@ def _detection_table(study: Study) -> TableView:
 def _correlation_table(study: Study) -> TableView:
     rows = []
     before, after = study.ood, study.ood_final
-    labels = [*(("inside " + label, label) for label in before.scores)]
-    for title, label in labels:
-        rows.append((title, *_pair(before, lambda c, label=label: c.within[label]), *_after(after, label)))
-    for title, take in (
+    for label in before.scores:
+        pair = _pair(before, partial(_within, label))
+        rows.append((f"inside {label}", *pair, after.correlation.within[label].value))
+    overall: tuple[tuple[str, Callable[[CorrelationReport], Estimate]], ...] = (
         ("mean of these", lambda c: c.within_mean),
         ("pooled", lambda c: c.pooled),
         ("pooled, Pearson", lambda c: c.pooled_pearson),
         ("over family means", lambda c: c.between),
         ("pooled, given norms", lambda c: c.partial),
-    ):
+    )
+    for title, take in overall:
         rows.append((title, *_pair(before, take), take(after.correlation).value))
     return TableView(
         columns=("correlation", f"at {before.site.label}", "low", "high", "untrained", "after final norm"),
         rows=tuple(rows),
         caption="Signature score against the log error of the same prompt (Spearman unless stated)",
-        notes="Positive: prompts that look further out are predicted worse. Untrained: the scores of untrained networks "
-        "against this model's errors, mean over networks. Correlations over family means exaggerate.",
+        notes="Positive: prompts that look further out are predicted worse. Untrained: the scores of untrained "
+        "networks against this model's errors, mean over networks. Correlations over family means exaggerate.",
     )
 
 
-def _pair(report: OodReport, take: object) -> tuple[float, float, float, float | None]:
-    estimate = take(report.correlation)  # type: ignore[operator]
-    untrained = [take(c).value for c in report.untrained_correlations]  # type: ignore[operator]
+def _pair(report: OodReport, take: Callable[[CorrelationReport], Estimate]) -> tuple[float, float, float, float | None]:
+    estimate = take(report.correlation)
+    untrained = [take(c).value for c in report.untrained_correlations]
     finite = [value for value in untrained if math.isfinite(value)]
     return estimate.value, estimate.low, estimate.high, math.fsum(finite) / len(finite) if finite else None
 
 
-def _after(report: OodReport, label: str) -> tuple[float]:
-    correlation: CorrelationReport = report.correlation
-    return (correlation.within[label].value,)
+def _within(label: str, report: CorrelationReport) -> Estimate:
+    return report.within[label]

@@ -41,9 +41,7 @@ def probes_chapter(study: Study) -> Section:
         "high R² for one is expected where another is high. Decodable is not used: a probe says where a prediction "
         "could be read, not that the model reads it."
     )
-    grid = FigureGrid(
-        id="probe-targets", title="Held-out R² along the network", sentence=sentence, figures=cells
-    )
+    grid = FigureGrid(id="probe-targets", title="Held-out R² along the network", sentence=sentence, figures=cells)
     return Section("probes", "Where can it be read?", lead, figures=(grid,), tables=(table,), folded=False)
 
 

@@ -1,9 +1,11 @@
 """Chapter 3: spectra, and whether in-distribution prompts share their leading directions."""
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 
 from icl_interp.figures.lines import Line, lines_figure
-from icl_interp.figures.theme import role_style, shift_style
+from icl_interp.figures.theme import TraceStyle, role_style, shift_style
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.study import Study
 from icl_interp.measure.survey import NetworkSurvey, SiteRecord
@@ -29,9 +31,7 @@ def signature_chapter(study: Study) -> Section:
         "too, and react to a change of scale: only the difference from them speaks of learning."
     )
     figures = (_spectra(study), _agreement(study))
-    return Section(
-        "signature", "Is there a spectral signature?", lead, figures=figures, tables=(_table(study),)
-    )
+    return Section("signature", "Is there a spectral signature?", lead, figures=figures, tables=(_table(study),))
 
 
 def _spectra(study: Study) -> FigureGrid:
@@ -58,13 +58,11 @@ def _spectrum_cell(study: Study, survey: NetworkSurvey, name: str, identifier: s
     )
     lines = [
         Line(label, range(1, len(r.spectrum) + 1), _positive(r), shift_style(i), width=1.2)
-        for i, (label, r) in enumerate((pair for pair in records.items() if pair[0] != IN_DISTRIBUTION))
+        for i, (label, r) in enumerate(pair for pair in records.items() if pair[0] != IN_DISTRIBUTION)
     ]
     first = records[IN_DISTRIBUTION]
     lines.append(
-        Line(
-            IN_DISTRIBUTION, range(1, len(first.spectrum) + 1), _positive(first), role_style("model"), width=3
-        )
+        Line(IN_DISTRIBUTION, range(1, len(first.spectrum) + 1), _positive(first), role_style("model"), width=3)
     )
     return FigureView(
         id=identifier,
@@ -106,9 +104,7 @@ def _agreement(study: Study) -> FigureGrid:
         finding="In-distribution prompts share leading directions that shifted ones share less, overlap difference",
         absence="that in-distribution prompts share leading directions which shifted ones do not, overlap difference",
     )
-    ratio = float(
-        study.survey.families[IN_DISTRIBUTION].sites[study.main_site.label].scores.swap_ratio.mean()
-    )
+    ratio = float(study.survey.families[IN_DISTRIBUTION].sites[study.main_site.label].scores.swap_ratio.mean())
     if ratio > 0.9:
         sentence += (
             f" The first two singular values are close (mean s2/s1 {number(ratio)}), so v1 and v2 may swap: "
@@ -118,15 +114,21 @@ def _agreement(study: Study) -> FigureGrid:
     return FigureGrid("agreement", "Agreement of leading directions along the network", sentence, cells)
 
 
-def _agreement_cell(study: Study, name: str, title: str, within: object, with_id: object) -> FigureView:
+def _agreement_cell(
+    study: Study,
+    name: str,
+    title: str,
+    within: Callable[[SiteRecord], float],
+    with_id: Callable[[SiteRecord], float],
+) -> FigureView:
     sites = [site.label for site in study.sites]
 
     def shifted(survey: NetworkSurvey, site: str) -> float:
-        values = [with_id(r.sites[site]) for label, r in survey.families.items() if label != IN_DISTRIBUTION]  # type: ignore[operator]
+        values = [with_id(r.sites[site]) for label, r in survey.families.items() if label != IN_DISTRIBUTION]
         return math.fsum(values) / len(values)
 
     def own(survey: NetworkSurvey, site: str) -> float:
-        return within(survey.families[IN_DISTRIBUTION].sites[site])  # type: ignore[operator, no-any-return]
+        return within(survey.families[IN_DISTRIBUTION].sites[site])
 
     model, control = role_style("model"), role_style("untrained")
     lines = []
@@ -164,10 +166,8 @@ def _agreement_cell(study: Study, name: str, title: str, within: object, with_id
     )
 
 
-def _dashed(style: object, dash: str) -> object:
-    from dataclasses import replace
-
-    return replace(style, dash=dash)  # type: ignore[type-var]
+def _dashed(style: TraceStyle, dash: str) -> TraceStyle:
+    return replace(style, dash=dash)
 
 
 def _table(study: Study) -> TableView:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+# ruff: noqa: ARG001
 # Each takes the inputs X [n, d] and labels y [n] of the pairs before a point, and the point's input x [d].
 
 
@@ -140,7 +141,7 @@ def lasso(penalty):
         # Coordinate descent on |Xw - y|^2 / (2n) + penalty |w|_1, far beyond convergence.
         w, n = np.zeros(len(x)), max(len(y), 1)
         squares = (X**2).sum(axis=0) / n
-        for _ in range(3000):
+        for _ in range(400):
             for j in np.flatnonzero(squares):
                 pull = X[:, j] @ (y - X @ w) / n + squares[j] * w[j]
                 w[j] = np.sign(pull) * max(abs(pull) - penalty, 0) / squares[j]

@@ -1,4 +1,6 @@
-"""Every predictor is one line of a table, and inherits the laws it declares; a law it lacks is seen to fail."""
+"""Every predictor is one line of a table and inherits its laws; a law it lacks is seen to fail."""
+
+# ruff: noqa: ARG005
 
 from collections.abc import Callable
 from dataclasses import dataclass
