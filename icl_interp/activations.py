@@ -89,7 +89,7 @@ def collect(
         >>> collect(model, prompts, "blocks.0.hook_resid_post", batch_size=4)["blocks.0.hook_resid_post"].shape
         torch.Size([10, 10, 8])
     """
-    names = [names] if isinstance(names, str) else list(names)
+    names = [names] if isinstance(names, str) else list(dict.fromkeys(names))
     if not names:
         raise ValueError("collect needs at least one hook name, got none; print(model.hook_dict.keys()).")
     parts: dict[str, list[Tensor]] = {name: [] for name in names}

@@ -2,7 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -72,7 +72,7 @@ class Prompts:
     """Where the prompts came from: task and seed, for people."""
 
     def __post_init__(self) -> None:
-        _check_prompts(self.xs, self.ys)
+        _check_prompts(self.xs, self.ys, self.ws)
 
     def __len__(self) -> int:
         return self.xs.shape[0]
@@ -117,6 +117,7 @@ class Prompts:
         )
 
 
+@runtime_checkable
 class PromptSource(Protocol):
     """Anything that makes prompts: a task, or a task under a shift.
 
@@ -141,9 +142,14 @@ class PromptSource(Protocol):
         ...
 
 
-def _check_prompts(xs: Tensor, ys: Tensor) -> None:
+def _check_prompts(xs: Tensor, ys: Tensor, ws: Tensor | None = None) -> None:
     if xs.ndim != 3 or ys.ndim != 2 or xs.shape[:2] != ys.shape:
         raise ValueError(
             f"Prompts need xs [batch point dim] and ys [batch point], got shapes {tuple(xs.shape)} and "
             f"{tuple(ys.shape)}; put the pairs of one prompt along the second axis of both."
+        )
+    if ws is not None and ws.shape != (xs.shape[0], xs.shape[2]):
+        raise ValueError(
+            f"Prompts need one row of ws for each of {xs.shape[0]} prompts of {xs.shape[2]} dimensions, got shape "
+            f"{tuple(ws.shape)}; leave ws out where the labels have no weights."
         )

@@ -15,7 +15,7 @@ def one_line_errors() -> Iterator[None]:
         Nothing.
 
     Raises:
-        SystemExit: With code 2, on ValueError, TypeError from a config, FloatingPointError or OSError; with code 130
+        SystemExit: With code 2, on ValueError, FloatingPointError or OSError; with code 130
             on Ctrl-C.
     """
     try:

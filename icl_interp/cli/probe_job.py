@@ -122,6 +122,10 @@ def _check(options: ProbeOptions) -> None:
         raise ValueError(f"--prompts needs at least 8, got {options.prompts}; leave it out for a sensible number.")
     if options.points is not None and options.points < 2:
         raise ValueError(f"--points needs at least 2, got {options.points}; leave it out for the training length.")
+    if options.seed < 0:
+        raise ValueError(f"--seed needs a number of at least 0, got {options.seed}.")
+    if options.json is not None and options.json.resolve() == options.out.resolve():
+        raise ValueError(f"--out and --json need two files, got {options.out} for both.")
     for flag, path in (("--out", options.out), ("--json", options.json)):
         if path is not None:
             _check_writable(flag, path)
@@ -148,7 +152,7 @@ def _read_task(words: tuple[str, ...]) -> dict[str, Any] | None:
             contents = _yaml(Path(word).read_text(), word)
             if not isinstance(contents, dict):
                 raise ValueError(f"--task {word} needs key: value lines, got {type(contents).__name__}.")
-            settings |= contents
+            settings |= {str(key): value for key, value in contents.items()}  # YAML's 1: 2 has a number for a key
     return settings
 
 

@@ -28,7 +28,7 @@ class Line:
     """Lower end of the band, where there is one."""
     high: Sequence[float] | None = None
     """Upper end."""
-    width: float = 2.0
+    width: float | int = 2
     """In pixels."""
     markers: bool = False
     """Whether each point is marked."""
@@ -40,7 +40,7 @@ def lines_figure(
     x: str,
     y: str,
     y_type: AxisKind = "linear",
-    y_range: tuple[float, float] | None = None,
+    y_range: tuple[float | int, float | int] | None = None,
     legend: bool = True,
 ) -> go.Figure:
     """Draw lines over one axis.
@@ -84,5 +84,5 @@ def lines_figure(
     return figure
 
 
-def _axis_range(limits: tuple[float, float], kind: AxisKind) -> list[float]:
+def _axis_range(limits: tuple[float | int, float | int], kind: AxisKind) -> list[float]:
     return [math.log10(limit) for limit in limits] if kind == "log" else list(limits)

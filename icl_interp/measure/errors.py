@@ -10,9 +10,8 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from icl_interp.figures.lines import Line, lines_figure
-from icl_interp.figures.theme import role_style
 from icl_interp.measure.families import IN_DISTRIBUTION, Families, Family, draw_families
-from icl_interp.measure.roles import predictor_role
+from icl_interp.measure.roles import predictor_style
 from icl_interp.measure.statistics import estimate_mean, mean_band
 from icl_interp.predictors.protocol import Predictor
 from icl_interp.tasks.linear_regression import LinearRegression
@@ -70,7 +69,15 @@ class FamilyErrors:
         Returns:
             A name of `distances`.
         """
-        return min(self.distances, key=lambda name: self.distances[name].value)
+        return self.nearest()[0]
+
+    def nearest(self) -> list[str]:
+        """Order the references by how alike they predict.
+
+        Returns:
+            Names of `distances`, the most alike first.
+        """
+        return sorted(self.distances, key=lambda name: self.distances[name].value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +125,7 @@ class ErrorReport:
                 y=_floor(curve.mean, axis),
                 low=_floor(curve.low, axis) if name == MODEL else None,
                 high=_floor(curve.high, axis) if name == MODEL else None,
-                style=role_style(predictor_role(name)),
+                style=predictor_style(name),
                 width=3 if name == MODEL else 1.8,
             )
             for name, curve in self.families[label].curves.items()

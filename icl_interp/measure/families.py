@@ -72,7 +72,8 @@ def draw_families(
         The families, in distribution first.
 
     Raises:
-        ValueError: If a pattern names nothing that applies, or a count is below 1.
+        ValueError: If a pattern names nothing that applies, a count is below 1, or all labels of a family are zero,
+            so that its errors have no unit.
     """
     score_seed = derive_seed(seed, "evaluation: score")
     own = Family(
@@ -91,5 +92,11 @@ def draw_families(
             prompts=entry.source.sample(n_prompts, n_points, seed=score_seed),
             label_second_moment=entry.source.label_second_moment(),
         )
+    for family in families.values():
+        if not family.label_second_moment > 0:
+            raise ValueError(
+                f"errors are given in units of E[y²] and need labels that are not all zero, got E[y²] = "
+                f"{family.label_second_moment:g} for {family.label!r}; change the task or leave the shift out."
+            )
     fit = task.sample(n_prompts, n_points, seed=derive_seed(seed, "evaluation: fit"))
     return Families(fit=fit, by_label=families)

@@ -174,7 +174,12 @@ def probe_network(
 
     Returns:
         Probes by site label; whole prompts are held out.
+
+    Raises:
+        ValueError: If there is no target.
     """
+    if not targets:
+        raise ValueError("linear probes need a reference whose predictions vary, got none; change the task.")
     wanted = torch.stack([target.flatten() for target in targets.values()], dim=1)
     groups = torch.arange(len(prompts)).repeat_interleave(prompts.n_points - 1)
     features: dict[str, list[Tensor]] = {site.label: [] for site in sites}

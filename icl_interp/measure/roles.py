@@ -1,22 +1,29 @@
 """Which drawing style belongs to which predictor."""
 
-__all__ = ["predictor_role"]
+from dataclasses import replace
+
+from icl_interp.figures.theme import TraceStyle, role_style
+
+__all__ = ["predictor_style"]
 
 
-def predictor_role(name: str) -> str:
-    """Give the role of a predictor in figures.
+def predictor_style(name: str) -> TraceStyle:
+    """Give the style of a predictor in figures.
 
     Args:
-        name: As `reference_predictors` names it, "model" or "untrained".
+        name: As `reference_predictors` names it, or "model".
 
     Returns:
-        A key of `icl_interp.figures.theme.COLOURS`.
+        The style of its first name; gradient descent with more than one step has a dash of its own.
 
     Example:
-        >>> predictor_role("least squares = ridge"), predictor_role("10-step GD")
-        ('least squares', 'gradient descent')
+        >>> predictor_style("least squares = ridge") == role_style("least squares")
+        True
+        >>> predictor_style("1-step GD") == predictor_style("10-step GD")
+        False
     """
     first = name.split(" = ")[0]
-    if first.endswith("GD"):
-        return "gradient descent"
-    return {"Bayes": "bayes"}.get(first, first)
+    if first.endswith("-step GD"):
+        style = role_style("gradient descent")
+        return style if first == "1-step GD" else replace(style, dash="longdashdot", symbol="triangle-down")
+    return role_style({"Bayes": "bayes"}.get(first, first))

@@ -34,7 +34,7 @@ from icl_interp.tasks.shifts import select_shifts
 __all__ = ["Study", "default_prompts", "study", "study_reads"]
 
 MIN_PROMPTS, MAX_PROMPTS = 32, 128
-WORK = 2.0e13
+WORK = 5.0e12
 """Floating-point operations that the default number of prompts may cost: a few minutes on two cores."""
 
 

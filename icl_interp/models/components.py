@@ -1,6 +1,8 @@
 """The parts of a block, with HookedTransformer's hook and weight names, fused wherever nobody listens."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -14,8 +16,8 @@ from icl_interp.models.hooked import is_hooked
 
 __all__ = ["MLP", "Attention", "Block", "FinalNorm", "LayerNorm"]
 
-_ACTIVATIONS = {
-    "gelu_new": lambda x: F.gelu(x, approximate="tanh"),
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu_new": partial(F.gelu, approximate="tanh"),  # no lambda: models can be pickled
     "gelu": F.gelu,
     "relu": F.relu,
 }

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from icl_interp.predictors._checks import check_prompts, resolve_points
 
-# 4 million float64 numbers (32 MB) of work space for one chunk of prompts.
-CHUNK_FLOATS = 2**22
+# 2 million float64 numbers (16 MB) of work space for one chunk of prompts: larger ones leave the cache.
+CHUNK_FLOATS = 2**21
 
 
 class PrefixPredictor(ABC):

@@ -42,7 +42,7 @@ def check_prompts(name: str, xs: Tensor, ys: Tensor) -> None:
             "the dtype sets the rank tolerance, so convert one of them."
         )
     for label, tensor in (("xs", xs), ("ys", ys)):
-        largest = float(tensor.detach().abs().amax())
+        largest = max(-float(tensor.detach().amin()), float(tensor.detach().amax()))
         if not largest <= LARGEST_INPUT:  # written so that NaN is refused as well
             raise ValueError(
                 f"{name} needs finite numbers up to {LARGEST_INPUT:g} in {label}, got {largest:g}; "

@@ -1,13 +1,15 @@
 """Minimum-norm least squares at all prefixes from one orthogonalisation of the prompt."""
 
+from dataclasses import dataclass, replace
+
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from icl_interp.predictors._posterior import exact_predictions, exclusive_cumsum, prefix_posterior
 
 # How much error the fast path may make, relative to the labels, before the exact fallback steps in.
-ROUNDING_LIMIT = 1e-9
+ROUNDING_LIMIT = 1e-8
 # A direction dropped as rounding noise moves the prediction by the square of this ratio, noise to signal.
 NOISE_LIMIT = 1e-3
 # Residuals up to this many tolerances are set aside as redundant; above one tolerance the fallback decides.
@@ -35,7 +37,7 @@ def min_norm_predictions(
         Predictions in float64.
     """
     n_independent = min(xs.shape[1:])
-    tolerance = _Tolerance(xs, eps)
+    tolerance = _Tolerance.of(xs, eps)
     basis = torch.linalg.qr(xs[:, :n_independent].mT).Q
     coordinates = xs @ basis
     diagonal = coordinates[:, :n_independent].diagonal(dim1=1, dim2=2).abs()
@@ -55,7 +57,7 @@ def min_norm_predictions(
 
 
 def pseudo_inverse_filter(
-    values: Float[Tensor, "pair rank"], n_pairs: Float[Tensor, " pair"] | Tensor, n_dims: int, eps: float
+    values: Float[Tensor, "pair rank"], n_pairs: Int[Tensor, " pair"], n_dims: int, eps: float
 ) -> Float[Tensor, "pair rank"]:
     """Invert the singular values above the rank tolerance and drop the others.
 
@@ -72,6 +74,7 @@ def pseudo_inverse_filter(
     return torch.where(kept, 1 / torch.where(kept, values, 1.0), 0.0)
 
 
+@dataclass(frozen=True, eq=False)
 class _Tolerance:
     """Bounds on the rank tolerance at every prefix, from norms alone.
 
@@ -79,26 +82,34 @@ class _Tolerance:
     over the root of its rank) and its Frobenius norm.
     """
 
-    def __init__(self, xs: Float[Tensor, "batch point dim"], eps: float) -> None:
+    frobenius: Float[Tensor, "batch point"]
+    """Frobenius norm of the inputs before each point."""
+    least: Float[Tensor, "batch point"]
+    """Smallest that the tolerance before each point can be."""
+    most: Float[Tensor, "batch point"]
+    """Largest that it can be."""
+    after: Float[Tensor, "batch point"]
+    """Smallest that it can be with the point itself."""
+
+    @classmethod
+    def of(cls, xs: Float[Tensor, "batch point dim"], eps: float) -> "_Tolerance":
         n_points, n_dims = xs.shape[1:]
-        squares = xs.square().sum(dim=2)
+        squares = torch.nn.functional.pad(xs.square().sum(dim=2), (1, 0))
         counts = torch.arange(n_points + 1, device=xs.device)
+        sums = squares.cumsum(dim=1)
+        largest = torch.maximum(squares.cummax(dim=1).values, sums / counts.clamp(min=1, max=n_dims)).sqrt()
         scale = eps * counts.clamp(min=n_dims)
-        sums = torch.nn.functional.pad(squares.cumsum(dim=1), (1, 0))
-        least = torch.maximum(
-            torch.nn.functional.pad(squares.cummax(dim=1).values, (1, 0)),
-            sums / counts.clamp(min=1, max=n_dims),
-        ).sqrt()
-        self.frobenius = sums.sqrt()[:, :-1]
-        self.after = (scale * least)[:, 1:]
-        self.least = (scale * least)[:, :-1]
-        self.most = scale[:-1] * self.frobenius
+        frobenius, least = sums.sqrt(), scale * largest
+        return cls(frobenius[:, :-1], least[:, :-1], (scale * frobenius)[:, :-1], least[:, 1:])
 
     def select(self, chosen: Bool[Tensor, " batch"]) -> "_Tolerance":
-        other = object.__new__(_Tolerance)
-        for field in ("frobenius", "after", "least", "most"):
-            setattr(other, field, getattr(self, field)[chosen])
-        return other
+        return replace(
+            self,
+            frobenius=self.frobenius[chosen],
+            least=self.least[chosen],
+            most=self.most[chosen],
+            after=self.after[chosen],
+        )
 
     def sure(
         self,
@@ -127,8 +138,9 @@ def _generic(
 ) -> tuple[Float[Tensor, "batch point"], Bool[Tensor, "batch point"]]:
     # For prompts whose first min(n, d) points are independent: all later ones are redundant.
     n_basis, n_points = coordinates.shape[2], coordinates.shape[1]
-    lower = coordinates[:, :n_basis].tril()
-    weights = torch.linalg.solve_triangular(lower, coordinates.tril(-1), upper=False, left=False)
+    lower = coordinates[:, :n_basis]  # triangular up to rounding; the solver reads no more of it
+    before = torch.cat([lower.tril(-1), coordinates[:, n_basis:]], dim=1)
+    weights = torch.linalg.solve_triangular(lower, before, upper=False, left=False)
     predictions = (weights @ ys[:, :n_basis, None])[..., 0]
     inverse = torch.linalg.solve_triangular(lower, torch.eye(n_basis).to(lower), upper=False)
     inverse_rows = torch.nn.functional.pad(inverse.square().sum(dim=2), (0, n_points - n_basis))

@@ -179,7 +179,7 @@ class _DiscreteMMSE(PrefixPredictor):
         check_dims(self.name, "weights", self.weights.shape[1], xs)
 
     def _floats_per_prompt(self, n_points: int, n_dims: int) -> int:
-        return 32 * self.weights.shape[0] + n_points * n_dims  # small chunks stay in the cache
+        return 16 * self.weights.shape[0] + n_points * n_dims  # small chunks stay in the cache
 
     def _predict(
         self,
@@ -188,23 +188,26 @@ class _DiscreteMMSE(PrefixPredictor):
         asked: list[int],
         eps: float,
     ) -> Float[Tensor, "batch asked"]:
-        pool = self.weights.to(xs)
-        precisions = self._precisions(xs, pool, eps)
-        logits = xs.new_zeros(xs.shape[0], pool.shape[0])
+        pool = self.weights.to(xs).mT.contiguous()
+        scale = self.noise_std**-2 if self.noise_std > 0 else 1.0
+        # Logits reach 1e5 and need float64; the weights, once at most 1, need no more than the inputs have.
+        narrow = torch.float32 if eps >= torch.finfo(torch.float32).eps else torch.float64
+        logits = xs.new_zeros(xs.shape[0], pool.shape[1])
         answers = {}
         for point in range(xs.shape[1]):
-            x = xs[:, point]
+            fits = xs[:, point] @ pool
             if point in asked:
-                answers[point] = ((logits.softmax(dim=1) @ pool) * x).sum(dim=1)
-            misfits = ys[:, point, None] - x @ pool.mT
-            logits = logits - misfits.square() * (precisions[:, point, None] / 2)
+                # exp(-80) is far below rounding; beyond it float32 would compute with slow denormals.
+                weights = (logits - logits.amax(dim=1, keepdim=True)).to(narrow).clamp_(min=-80).exp_()
+                answers[point] = ((weights * fits.to(narrow)).sum(dim=1) / weights.sum(dim=1)).to(xs)
+            misfits = ys[:, point, None] - fits
+            if self.noise_std == 0:
+                misfits = misfits * _evidence(xs[:, point], pool, eps)
+            logits = torch.addcmul(logits, misfits, misfits, value=-scale / 2)
         return torch.stack([answers[point] for point in asked], dim=1)
 
-    def _precisions(
-        self, xs: Float[Tensor, "batch point dim"], pool: Float[Tensor, "task dim"], eps: float
-    ) -> Float[Tensor, "batch point"]:
-        if self.noise_std > 0:
-            return torch.full_like(xs[..., 0], self.noise_std**-2)
-        # Labels computed in the inputs' dtype err by about eps |x| |t|: that much misfit is no evidence.
-        rounding = 4 * eps * xs.square().sum(dim=2).sqrt() * pool.square().sum(dim=1).max().sqrt()
-        return torch.where(rounding > 0, rounding, torch.inf).square().reciprocal()
+
+def _evidence(x: Float[Tensor, "batch dim"], pool: Float[Tensor, "dim task"], eps: float) -> Float[Tensor, "batch 1"]:
+    # Labels computed in the inputs' dtype err by about eps |x| |t|: that much misfit is no evidence.
+    rounding = 4 * eps * x.square().sum(dim=1, keepdim=True).sqrt() * pool.square().sum(dim=0).max().sqrt()
+    return torch.where(rounding > 0, 1 / torch.where(rounding > 0, rounding, 1.0), 0.0)

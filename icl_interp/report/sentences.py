@@ -29,7 +29,8 @@ def number(value: float) -> str:
     if value != 0 and (abs(value) >= 1e4 or abs(value) < 1e-4):
         mantissa, exponent = f"{value:.1e}".split("e")
         return f"{mantissa}e{int(exponent)}"
-    return f"{value:.3g}"
+    text = f"{value:.3g}"
+    return f"{float(text):.0f}" if "e+" in text else text  # 1230, where .3g writes 1.23e+03
 
 
 def interval(low: float, high: float) -> str:
@@ -89,10 +90,14 @@ def verdict_words(excess: Excess, *, finding: str, absence: str) -> str:
         return f"{finding} ({numbers})."
     if excess.verdict == "none" and excess.low > 0:
         return f"No evidence {absence}: more than in untrained networks, but not above chance ({numbers})."
+    if excess.verdict == "none" and excess.high < 0:
+        return f"No evidence beyond an untrained network {absence}; it is less than there ({numbers})."
     if excess.verdict == "none":
         return f"No evidence beyond an untrained network {absence} ({numbers})."
     if not excess.controls:
         return f"No verdict {absence}: the controls were switched off ({number(excess.value)} here)."
+    if len(excess.controls) == 1:
+        return f"No verdict {absence}: one untrained network shows no spread ({numbers})."
     return f"No verdict {absence}: the numbers are not finite ({numbers})."
 
 

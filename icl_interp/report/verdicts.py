@@ -2,7 +2,7 @@
 
 from icl_interp.measure.controls import Excess
 from icl_interp.measure.study import Study
-from icl_interp.report.chapters.errors import shift_sentence
+from icl_interp.report.chapters.errors import likeness, shift_sentence
 from icl_interp.report.model import Tone, Verdict
 from icl_interp.report.sentences import interval, number, verdict_words
 
@@ -19,12 +19,7 @@ def verdict_cards(study: Study) -> tuple[Verdict, ...]:
         One card a question; each tone follows from the interval of its excess.
     """
     excesses = study.verdicts()
-    own = study.errors.in_distribution
-    closest = own.closest()
-    nearest = (
-        f" Of the reference algorithms, {closest} predicts most like it: mean squared difference "
-        f"{number(own.distances[closest].value)} of E[y²]."
-    )
+    nearest = " " + likeness(study.errors.in_distribution)
     shifts = " " + shift_sentence(study.errors)
     cards = [
         _card("Does it learn in context?", excesses["in-context learning"], "It does: share of E[y²] explained",

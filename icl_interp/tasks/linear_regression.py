@@ -67,10 +67,17 @@ class LinearRegression(BaseModel):
 
     @model_validator(mode="after")
     def _check_shapes(self) -> "LinearRegression":
-        for name in ("x_mean", "w_mean"):
-            _mean_vector(getattr(self, name), self.n_dims, name)
-        for name in ("x_cov", "w_cov"):
-            _check_covariance(_covariance_matrix(getattr(self, name), self.n_dims, name), name)
+        problems = []
+        for name in ("x_mean", "x_cov", "w_mean", "w_cov"):
+            try:
+                if name.endswith("_mean"):
+                    _mean_vector(getattr(self, name), self.n_dims, name)
+                else:
+                    _check_covariance(_covariance_matrix(getattr(self, name), self.n_dims, name), name)
+            except ValueError as error:
+                problems.append(str(error))
+        if problems:
+            raise ValueError(" ".join(problems))
         return self
 
     @property
@@ -81,7 +88,7 @@ class LinearRegression(BaseModel):
     @property
     def input_cov(self) -> Float[Tensor, "dim dim"]:
         """Covariance of x, float64."""
-        return _covariance_matrix(self.x_cov, self.n_dims, "x_cov")
+        return _without_rounding(_covariance_matrix(self.x_cov, self.n_dims, "x_cov"))
 
     @property
     def weight_mean(self) -> Float[Tensor, " dim"]:
@@ -91,12 +98,12 @@ class LinearRegression(BaseModel):
     @property
     def weight_cov(self) -> Float[Tensor, "dim dim"]:
         """Covariance of w, float64."""
-        return _covariance_matrix(self.w_cov, self.n_dims, "w_cov")
+        return _without_rounding(_covariance_matrix(self.w_cov, self.n_dims, "w_cov"))
 
     @property
     def weight_rank(self) -> int:
         """Dimension of the subspace that the weights vary in."""
-        return int(torch.linalg.matrix_rank(self.weight_cov, hermitian=True))
+        return _rank(self.weight_cov)
 
     @property
     def default_points(self) -> int:
@@ -161,7 +168,7 @@ class LinearRegression(BaseModel):
 
 
 def _describe_law(what: str, mean: Tensor, cov: Tensor) -> str:
-    rank, n_dims = int(torch.linalg.matrix_rank(cov, hermitian=True)), len(cov)
+    rank, n_dims = _rank(cov), len(cov)
     if torch.equal(cov, torch.eye(n_dims, dtype=cov.dtype)):
         law = "standard Gaussian"
     else:
@@ -192,11 +199,26 @@ def _covariance_matrix(value: float | Sequence[float] | Matrix | None, n_dims: i
 
 
 def _check_covariance(cov: Tensor, name: str) -> None:
-    tolerance = 1e-6 * max(1.0, float(cov.abs().max()))  # config files hold float32 digits
+    tolerance = 1e-6 * float(cov.abs().max())  # config files hold float32 digits
     if not torch.allclose(cov, cov.T, rtol=0, atol=tolerance):
         raise ValueError(f"{name} needs a symmetric matrix, got one that differs from its transpose; symmetrise it.")
     if float(torch.linalg.eigvalsh(cov).min()) < -tolerance:
         raise ValueError(f"{name} needs a positive semi-definite matrix, got a negative eigenvalue; check its sign.")
+
+
+def _without_rounding(cov: Tensor) -> Tensor:
+    # Eigenvalues that are rounding of float32 digits become 0: a subspace stays one, and no variance is negative.
+    if torch.equal(cov, torch.diag(cov.diagonal())):
+        return cov.clamp(min=0)
+    cov = (cov + cov.T) / 2
+    values, vectors = torch.linalg.eigh(cov)
+    kept = values > len(values) * torch.finfo(torch.float32).eps * values[-1]
+    return cov if kept.all() else (vectors[:, kept] * values[kept]) @ vectors[:, kept].T
+
+
+def _rank(cov: Tensor) -> int:
+    values = torch.linalg.eigvalsh(cov)
+    return int((values > 1e-12 * values[-1]).sum())  # above what float64 leaves of a zero eigenvalue
 
 
 def _symmetric_root(cov: Tensor) -> Tensor:

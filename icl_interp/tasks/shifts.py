@@ -1,6 +1,7 @@
 """The out-of-distribution suite: a shift is one registry line that turns a task into a source of shifted prompts."""
 
 import fnmatch
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -219,6 +220,10 @@ def _build(task: LinearRegression, shift: Shift, value: float | None) -> Shifted
     if (value is None) == bool(shift.values):
         need = "a strength" if shift.values else "no strength"
         raise ValueError(f"the shift {shift.name} takes {need}, got {value}; see SHIFTS[{shift.name!r}].")
+    if value is not None and not math.isfinite(value):
+        raise ValueError(f"the shift {shift.name} takes a finite strength, got {value}; see SHIFTS[{shift.name!r}].")
+    if shift.name == "label_noise" and (value or 0) < 0:
+        raise ValueError(f"label_noise takes a standard deviation of at least 0, got {value}.")
     if shift.name == "w_rotation" and not 0 <= (value or 0) <= 1:
         raise ValueError(f"w_rotation takes a share of energy from 0 to 1, got {value}.")
     if not shift.applies_to(task):

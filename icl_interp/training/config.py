@@ -54,15 +54,18 @@ class TrainConfig(BaseModel):
 
     @model_validator(mode="after")
     def _check_fit(self) -> "TrainConfig":
+        problems = []
         if self.model.n_dims != self.task.n_dims:
-            raise ValueError(
+            problems.append(
                 f"model and task need the same n_dims, got {self.model.n_dims} and {self.task.n_dims}; change one."
             )
         if self.task.default_points > self.model.n_points:
-            raise ValueError(
+            problems.append(
                 f"prompts of {self.task.default_points} points do not fit a model with positions for "
                 f"{self.model.n_points}; raise model.n_points or lower task.n_points."
             )
+        if problems:
+            raise ValueError(" ".join(problems))
         return self
 
     def to_yaml(self) -> str:
@@ -122,10 +125,13 @@ def _overrule(values: dict[str, Any], setting: str) -> None:
     path, equals, text = setting.partition("=")
     *folders, key = path.split(".")
     for folder in folders:
-        values = values.setdefault(folder, {})
+        values = values.setdefault(folder, {}) if isinstance(values, dict) else values
     if not equals or not key or not isinstance(values, dict):
         raise ValueError(f"--set needs key=value such as steps=100 or model.n_layers=2, got {setting!r}.")
-    values[key] = yaml.safe_load(text)
+    try:
+        values[key] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"--set needs a YAML value, got {setting!r}: {' '.join(str(error).split())}") from error
 
 
 def describe_problems(error: Exception) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from icl_interp.models.transformer import HookedICLTransformer
+from icl_interp.models.transformer import HookedICLTransformer, build_model
 from icl_interp.provenance import provenance
 from icl_interp.runs import RunFolder
 from icl_interp.training.config import TrainConfig
@@ -64,6 +64,8 @@ def train(
     started = time.monotonic()
     history: list[StepRecord] = []
     checkpoint: Path | None = None
+    if folder is not None and config.checkpoint_every:
+        folder.save(build_model(config.model, seed=config.seed), config.task, 0)
     for record, model in steps_of(config):
         step, last = record.step, record.step == config.steps
         if step <= EVERY_STEP_UNTIL or step % config.log_every == 0 or last:

@@ -6,8 +6,9 @@ from icl_interp.measure.errors import MODEL, ErrorReport, FamilyErrors
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.study import Study
 from icl_interp.report.model import FigureGrid, FigureView, HasJSON, Section
-from icl_interp.report.sentences import listing, number, trend
+from icl_interp.report.sentences import interval, listing, number, trend
 from icl_interp.report.tables import Cell, TableView
+from probes.bootstrap import Estimate
 
 __all__ = ["errors_chapter"]
 
@@ -32,11 +33,7 @@ def errors_chapter(study: Study) -> Section:
     sentence = trend(
         "In distribution the model's error", curve, start="without examples", end=f"after {len(curve) - 1}"
     )
-    closest = own.closest()
-    late = (
-        f"From {report.first_point} examples on it is {number(own.curves[MODEL].late.value)}. Of the references, "
-        f"{closest} predicts most like it: mean squared difference {number(own.distances[closest].value)}."
-    )
+    late = f"From {report.first_point} examples on it is {number(own.curves[MODEL].late.value)}. {likeness(own)}"
     main = FigureView(
         id="error-curve",
         title="Error against in-context examples, in distribution",
@@ -79,6 +76,26 @@ def shift_sentence(report: ErrorReport) -> str:
             return text + "."
         text += f"; the Bayes predictor of the training prior fails in {len(prior)} of those as well."
     return text
+
+
+def likeness(errors: FamilyErrors) -> str:
+    """Say which reference predicts most like the model, and which comes next.
+
+    Args:
+        errors: Of one family.
+
+    Returns:
+        One sentence.
+    """
+    said = [(name, errors.distances[name]) for name in errors.nearest()[:2]]
+    (first, nearest), *others = said
+    text = f"{first} predicts most like it: mean squared difference {_distance(nearest)} of E[y²]"
+    text += "".join(f"; next is {name} with {_distance(estimate)}" for name, estimate in others)
+    return text[0].upper() + text[1:] + "."
+
+
+def _distance(estimate: Estimate) -> str:
+    return f"{number(estimate.value)} {interval(estimate.low, estimate.high)}"
 
 
 def reference(report: ErrorReport, part: str) -> str:
@@ -155,4 +172,5 @@ def _drawn(report: ErrorReport, label: str) -> HasJSON:
 
 
 def _slug(label: str) -> str:
-    return label.replace("=", "-").replace("/", "_over_").replace(" ", "-")
+    # An anchor takes single hyphens and no "+": x_mean=-1, x_scale=1.5e+06.
+    return label.replace("=-", "-minus-").replace("=", "-").replace("/", "_over_").replace("+", "").replace(" ", "-")

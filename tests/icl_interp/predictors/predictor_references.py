@@ -127,9 +127,7 @@ def conjugate_gradient(steps):
         krylov = [X.T @ y]
         for _ in range(steps - 1):
             krylov.append(X.T @ (X @ krylov[-1]))
-        left, values, _ = np.linalg.svd(
-            np.array([v / (np.linalg.norm(v) or 1) for v in krylov]).T, full_matrices=False
-        )
+        left, values, _ = np.linalg.svd(np.array([v / (np.linalg.norm(v) or 1) for v in krylov]).T, full_matrices=False)
         basis = left[:, values > 1e-7]
         return x @ basis @ np.linalg.lstsq(X @ basis, y, rcond=None)[0] if basis.size and len(y) else 0.0
 

@@ -40,8 +40,16 @@ def test_repeated_squaring_takes_the_same_steps(steps):
     torch.testing.assert_close(gradient_descent(steps, 0.1)(xs, ys), expected, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("build", [lambda: gradient_descent(10**6, 5.0), lambda: gradient_descent(7, 1e9),
-                                   lambda: gd_plus_plus(40, 5.0, 5.0), lambda: online_gradient_descent(1e30)])  # fmt: skip
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: gradient_descent(10**6, 5.0),
+        lambda: gradient_descent(7, 1e9),
+        lambda: gd_plus_plus(40, 5.0, 5.0),
+        lambda: online_gradient_descent(1e30),
+    ],
+    ids=["long", "large step", "gd++", "online"],
+)
 def test_divergence_saturates_and_stays_finite(build):
     xs, ys = prompts(3)
     answer = build()(xs.float(), ys.float())
@@ -117,8 +125,8 @@ def test_gd_plus_plus_beats_gradient_descent_at_its_best():
     plain = best_constant_step(xs, ys, 4, points=[-1])
     losses = [
         float((gd_plus_plus(4, eta, gamma)(xs, ys, points=[-1])[:, 0] - ys[:, -1]).square().mean())
-        for eta in (0.4, 0.6, 0.8)
-        for gamma in (0.1, 0.2, 0.3)
+        for eta in (1.0, 1.3, 1.6)
+        for gamma in (0.1, 0.15, 0.2)
     ]
     assert min(losses) < 0.5 * plain.loss
 
@@ -153,15 +161,8 @@ def test_conjugate_gradients_end_at_least_squares_and_stay():
 
 def test_zero_steps_predict_zero():
     xs, ys = prompts(3)
-    for predictor in (
-        gradient_descent(0, 0.1),
-        gradient_descent(0, "per_prefix"),
-        newton(0),
-        conjugate_gradient(0),
-    ):
-        start = predictor(xs, ys)[:, 0]
-        torch.testing.assert_close(start, torch.zeros_like(start))
     torch.testing.assert_close(gradient_descent(0, 0.1)(xs, ys), 0 * ys)
+    torch.testing.assert_close(gradient_descent(0, "per_prefix")(xs, ys), 0 * ys)
     torch.testing.assert_close(conjugate_gradient(0)(xs, ys), 0 * ys)
 
 

@@ -1,5 +1,6 @@
 """Every refusal of the predictors, on plain tensors: what needs what, what came, what to do."""
 
+import inspect
 import math
 
 import pytest
@@ -9,6 +10,9 @@ import icl_interp.predictors as icl
 from icl_interp.predictors import _checks
 
 XS, YS = torch.zeros(2, 3, 4), torch.zeros(2, 3)
+
+# The import hook of the tests refuses a wrong kind or shape before our own check runs; users have no hook.
+plain = inspect.unwrap
 
 
 @pytest.mark.parametrize(
@@ -36,7 +40,7 @@ XS, YS = torch.zeros(2, 3, 4), torch.zeros(2, 3)
 )
 def test_prompts_that_will_not_do(xs, ys, error, message):
     with pytest.raises(error, match=message):
-        _checks.check_prompts("ridge", xs, ys)
+        plain(_checks.check_prompts)("ridge", xs, ys)
 
 
 def test_good_prompts_pass():
@@ -55,7 +59,7 @@ def test_good_prompts_pass():
 )
 def test_points_that_will_not_do(points, error, message):
     with pytest.raises(error, match=message):
-        _checks.resolve_points("zero", points, 3)
+        plain(_checks.resolve_points)("zero", points, 3)
 
 
 def test_points_are_resolved_in_order():
@@ -83,9 +87,9 @@ REFUSED = [
     (lambda: icl.gradient_descent(True, 0.1), TypeError, "needs a whole number as steps, got True"),
     (lambda: icl.gradient_descent(1, True), TypeError, "needs a number as step_size, got True"),
     (lambda: icl.gradient_descent(1, 0), ValueError, "needs step_size to be above 0, got 0"),
-    (lambda: _gd_words("auto"), ValueError, "a number or \"per_prefix\", got 'auto'"),
+    (lambda: plain(icl.gradient_descent)(1, "auto"), ValueError, "a number or \"per_prefix\", got 'auto'"),
     (
-        lambda: _normalise("median", None),
+        lambda: plain(icl.gradient_descent)(1, 0.1, normalise="median"),
         ValueError,
         'normalise to be "mean", "sum" or "fixed", got \'median\'',
     ),
@@ -101,7 +105,7 @@ REFUSED = [
     (lambda: icl.gd_plus_plus(1, -0.1, 0.1), ValueError, "needs step_size to be above 0"),
     (lambda: icl.gd_plus_plus(1, 0.1, -0.1), ValueError, "needs curvature to be at least 0"),
     (
-        lambda: icl.gd_learned_init(ONES, torch.ones(4, 3)),
+        lambda: plain(icl.gd_learned_init)(ONES, torch.ones(4, 3)),
         ValueError,
         r"square preconditioner.*got \[4, 3\] for 4",
     ),
@@ -111,12 +115,12 @@ REFUSED = [
         "4 dimensions as its init has, got 2",
     ),
     (
-        lambda: icl.gd_learned_init(ONES, EYE.long() + 0),
+        lambda: plain(_checks.check_parameter)("gd", "preconditioner", EYE.long(), 2),
         TypeError,
         "preconditioner as a floating-point tensor",
     ),
     (
-        lambda: icl.optimal_learned_init(EYE, torch.eye(3), ONES, 0.0, 5),
+        lambda: plain(icl.optimal_learned_init)(EYE, torch.eye(3), ONES, 0.0, 5),
         ValueError,
         "needs w_cov of the dimension",
     ),
@@ -127,17 +131,17 @@ REFUSED = [
     ),
     (lambda: icl.optimal_learned_init(EYE, EYE, ONES, 0.0, 0), ValueError, "needs n_pairs to be at least 1"),
     (lambda: icl.online_gradient_descent(0.0), ValueError, "needs step_size to be above 0"),
-    (lambda: _online_words("auto"), ValueError, "a number or \"normalised\", got 'auto'"),
+    (lambda: plain(icl.online_gradient_descent)("auto"), ValueError, "a number or \"normalised\", got 'auto'"),
     (lambda: icl.newton(-1), ValueError, "newton needs steps to be at least 0"),
     (lambda: icl.newton(3, scaling=2), ValueError, "got 2: the residual of the largest direction then stays"),
     (lambda: icl.newton(3, scaling=2.0), ValueError, "never converges; pass 1.99 or less"),
     (lambda: icl.newton(3, scaling=0), ValueError, "needs scaling to be above 0 and below 2, got 0"),
     (lambda: icl.newton(3, scaling=2.5), ValueError, "needs scaling to be above 0 and below 2, got 2.5"),
-    (lambda: _newton_words("nuclear"), ValueError, "a number or \"frobenius\", got 'nuclear'"),
+    (lambda: plain(icl.newton)(3, scaling="nuclear"), ValueError, "a number or \"frobenius\", got 'nuclear'"),
     (lambda: icl.conjugate_gradient(-1), ValueError, "conjugate_gradient needs steps to be at least 0"),
     (lambda: icl.nearest_neighbors(0), ValueError, "needs n_neighbors to be at least 1, got 0"),
     (
-        lambda: _neighbor_words("cosine"),
+        lambda: plain(icl.nearest_neighbors)(3, weighting="cosine"),
         ValueError,
         'weighting to be "uniform" or "inverse_square", got \'cosine\'',
     ),
@@ -148,7 +152,7 @@ REFUSED = [
     (lambda: icl.preprocess_then_gradient_descent(1, -1.0), ValueError, "needs step_size to be above 0"),
     (lambda: icl.gaussian_posterior_mean(0.0, -1.0, 0.1), ValueError, "needs w_cov to be at least 0"),
     (lambda: icl.gaussian_posterior_mean(0.0, 1.0, -0.1), ValueError, "needs noise_std to be at least 0"),
-    (lambda: icl.gaussian_posterior_mean(0.0, torch.ones(2, 3), 0.1), ValueError, r"square matrix.*\[2, 3\]"),
+    (lambda: plain(icl.gaussian_posterior_mean)(0.0, torch.ones(2, 3), 0.1), ValueError, r"square matrix.*\[2, 3\]"),
     (
         lambda: icl.gaussian_posterior_mean(0.0, EYE.cumsum(0), 0.1),
         ValueError,
@@ -156,7 +160,7 @@ REFUSED = [
     ),
     (lambda: icl.gaussian_posterior_mean(0.0, -EYE, 0.1), ValueError, "semi-definite.*the eigenvalue -1"),
     (
-        lambda: icl.gaussian_posterior_mean(torch.ones(3), EYE, 0.1),
+        lambda: plain(icl.gaussian_posterior_mean)(torch.ones(3), EYE, 0.1),
         ValueError,
         "of one dimension, got 3 and 4",
     ),
@@ -191,47 +195,19 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("build", "error", "message"), REFUSED, ids=[message[:40] for *_, message in REFUSED]
-)
+@pytest.mark.parametrize(("build", "error", "message"), REFUSED, ids=[message[:40] for *_, message in REFUSED])
 def test_options_that_will_not_do(build, error, message):
     with pytest.raises(error, match=message):
         build()
 
 
-# The import hook refuses a word outside a Literal before our own check runs, so the checks are met directly
-# or on the undecorated function.
-def _gd_words(word):
-    from icl_interp.predictors.gradient_descent import check_step_size
-
-    check_step_size("gradient_descent", word)
-
-
-def _normalise(word, count):
-    from icl_interp.predictors.gradient_descent import check_normalise
-
-    check_normalise("gradient_descent", word, count)
-
-
-def _online_words(word):
-    icl.online_gradient_descent.__wrapped__(word)
-
-
-def _newton_words(word):
-    icl.newton.__wrapped__(3, scaling=word)
-
-
-def _neighbor_words(word):
-    icl.nearest_neighbors.__wrapped__(3, weighting=word)
-
-
 def test_a_parameter_must_be_a_tensor_of_floats():
     with pytest.raises(TypeError, match="ridge needs mean as a floating-point tensor, got list"):
-        _checks.check_parameter("ridge", "mean", [1.0], 1)
+        plain(_checks.check_parameter)("ridge", "mean", [1.0], 1)
 
 
-def test_numbers_are_checked_in_every_direction():
+def test_numbers_must_be_numbers():
     with pytest.raises(TypeError, match="newton needs a number as scaling, got None"):
-        _checks.check_number("newton", "scaling", None)
-    with pytest.raises(TypeError, match="newton needs a whole number as steps, got 1.5"):
-        _checks.check_count("newton", "steps", 1.5)
+        plain(_checks.check_number)("newton", "scaling", None)
+    with pytest.raises(TypeError, match=r"newton needs a whole number as steps, got 1\.5"):
+        plain(_checks.check_count)("newton", "steps", 1.5)

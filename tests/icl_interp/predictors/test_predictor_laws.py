@@ -70,13 +70,9 @@ CASES = [
         slow.gaussian_posterior(np.zeros(DIMS), ROOT, 0.0),
         "dso",
     ),
-    Case(
-        "gaussian fixed", lambda: icl.gaussian_posterior_mean(2.0, 0.0, 0.3), lambda X, y, x: 2 * x.sum(), "o"
-    ),
+    Case("gaussian fixed", lambda: icl.gaussian_posterior_mean(2.0, 0.0, 0.3), lambda X, y, x: 2 * x.sum(), "o"),
     Case("dmmse", lambda: icl.discrete_mmse(tensor(POOL), 0.5), slow.discrete_mmse(POOL, 0.5), "o"),
-    Case(
-        "dmmse one task", lambda: icl.discrete_mmse(tensor(POOL[:1]), 0.5), lambda X, y, x: x @ POOL[0], "o"
-    ),
+    Case("dmmse one task", lambda: icl.discrete_mmse(tensor(POOL[:1]), 0.5), lambda X, y, x: x @ POOL[0], "o"),
     Case("gd", lambda: icl.gradient_descent(5, 0.1), slow.gradient_descent(5, 0.1), "do"),
     Case("gd long", lambda: icl.gradient_descent(77, 0.05), slow.gradient_descent(77, 0.05), "do"),
     Case(
@@ -265,9 +261,7 @@ def test_answers_only_the_points_asked_for(case):
     predictor, (xs, ys) = case.build(), random_prompts(n_dims=case.dims)
     everything = predictor(xs, ys)
     torch.testing.assert_close(predictor(xs, ys, points=[-1]), everything[:, -1:], rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(
-        predictor(xs, ys, points=(4, -9, 1)), everything[:, [4, 0, 1]], rtol=1e-9, atol=1e-9
-    )
+    torch.testing.assert_close(predictor(xs, ys, points=(4, -9, 1)), everything[:, [4, 0, 1]], rtol=1e-9, atol=1e-9)
 
 
 @cases()

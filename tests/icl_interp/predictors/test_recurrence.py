@@ -15,9 +15,7 @@ def sequences(a, b, start, n_points):
 
 
 # contracting, expanding, alternating, a walk, standing still at its fixed point, standing still at 0
-XS, YS = sequences(
-    [0.5, 1.05, -0.9, 1.0, 0.5, 0.5], [1.0, 0.3, 0.2, 2.0, 1.0, 0.0], [5.0, 1.0, 1.0, 0.0, 2.0, 0.0], 30
-)
+XS, YS = sequences([0.5, 1.05, -0.9, 1.0, 0.5, 0.5], [1.0, 0.3, 0.2, 2.0, 1.0, 0.0], [5.0, 1.0, 1.0, 0.0, 2.0, 0.0], 30)
 
 
 @pytest.mark.parametrize("build", [affine_recurrence, running_least_squares])

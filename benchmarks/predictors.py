@@ -1,0 +1,179 @@
+"""Predictors for all prefixes at once against what a user would write instead: one call for each prefix.
+
+Run `python benchmarks/predictors.py`; it prints one table and writes nothing unless `--json FILE` is given.
+Ratios come from one run on one thread and from processor time, the best of a few repetitions of both sides
+in turn, so that other work on the machine counts little.
+"""
+
+import argparse
+import json
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from icl_interp.predictors import discrete_mmse, least_squares, ridge
+
+PENALTY, NOISE_STD = 0.25, 0.5
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison; times in milliseconds, errors relative to 1 + |truth|."""
+
+    name: str
+    ours_ms: float
+    loop_ms: float
+    ratio: float
+    wanted_ratio: float
+    our_error: float
+    loop_error: float
+
+
+def _least_squares_loop(xs: Tensor, ys: Tensor) -> Tensor:
+    # Fit each prefix of all prompts by one batched lstsq call in the inputs' dtype.
+    answers = [torch.zeros_like(ys[:, 0])]
+    for k in range(1, ys.shape[1]):
+        weights = torch.linalg.lstsq(xs[:, :k], ys[:, :k, None]).solution
+        answers.append((xs[:, k] * weights[..., 0]).sum(dim=1))
+    return torch.stack(answers, dim=1)
+
+
+def _least_squares_truth(xs: Tensor, ys: Tensor) -> Tensor:
+    # Fit each prefix in float64 with the rank tolerance of the inputs' dtype.
+    answers = [torch.zeros(len(ys), dtype=torch.float64)]
+    for k in range(1, ys.shape[1]):
+        cutoff = torch.finfo(xs.dtype).eps * max(k, xs.shape[2])
+        system, labels = xs[:, :k].double(), ys[:, :k, None].double()
+        weights = torch.linalg.lstsq(system, labels, rcond=cutoff, driver="gelsd").solution
+        answers.append((xs[:, k].double() * weights[..., 0]).sum(dim=1))
+    return torch.stack(answers, dim=1)
+
+
+def _ridge_loop(xs: Tensor, ys: Tensor) -> Tensor:
+    # Solve the normal equations of each prefix of all prompts in one batched call.
+    answers = [torch.zeros_like(ys[:, 0])]
+    identity = PENALTY * torch.eye(xs.shape[2], dtype=xs.dtype)
+    for k in range(1, ys.shape[1]):
+        system = xs[:, :k].mT @ xs[:, :k] + identity
+        weights = torch.linalg.solve(system, xs[:, :k].mT @ ys[:, :k, None])
+        answers.append((xs[:, k] * weights[..., 0]).sum(dim=1))
+    return torch.stack(answers, dim=1)
+
+
+def _discrete_mmse_loop(pool: Tensor, xs: Tensor, ys: Tensor) -> Tensor:
+    # Sum the log-likelihoods of the pairs before each point anew, for all prompts and tasks at once.
+    answers = []
+    for k in range(ys.shape[1]):
+        misfits = ys[:, :k, None] - xs[:, :k] @ pool.mT
+        logits = -misfits.square().sum(dim=1) / (2 * NOISE_STD**2)
+        answers.append(((logits.softmax(dim=1) @ pool) * xs[:, k]).sum(dim=1))
+    return torch.stack(answers, dim=1)
+
+
+def _compare(
+    name: str,
+    ours: Callable[[], Tensor],
+    loop: Callable[[], Tensor],
+    truth: Callable[[], Tensor],
+    wanted_ratio: float,
+    repeats: int,
+) -> Row:
+    # Time both sides in turn and measure their errors.
+    best = {ours: float("inf"), loop: float("inf")}
+    answers = {}
+    for _ in range(repeats):
+        for side in best:
+            start = time.process_time()
+            answers[side] = side()
+            best[side] = min(best[side], time.process_time() - start)
+    expected = truth()
+    errors = [float(((answers[side] - expected).abs() / (1 + expected.abs())).max()) for side in (ours, loop)]
+    return Row(name, 1e3 * best[ours], 1e3 * best[loop], best[loop] / best[ours], wanted_ratio, *errors)
+
+
+def _rows(n_prompts: int, n_tasks: int, repeats: int) -> list[Row]:
+    # Run all comparisons.
+    generator = torch.Generator().manual_seed(0)
+    xs = torch.randn(n_prompts, 41, 20, generator=generator)
+    basis = torch.linalg.qr(torch.randn(n_prompts, 20, 20, generator=generator)).Q
+    half = xs[..., :10] @ basis[:, :10]
+    weights = torch.randn(n_prompts, 20, 1, generator=generator)
+    noise = NOISE_STD * torch.randn(n_prompts, 41, generator=generator)
+    found = []
+    for name, inputs, labels, wanted in (
+        ("least squares, no noise", xs, (xs @ weights)[..., 0], 4),
+        ("least squares, noise", xs, (xs @ weights)[..., 0] + noise, 4),
+        ("least squares, half subspace, noise", half, (half @ weights)[..., 0] + noise, 0),
+    ):
+
+        def call(
+            function: Callable[[Tensor, Tensor], Tensor], x: Tensor = inputs, y: Tensor = labels
+        ) -> Callable[[], Tensor]:
+            return lambda: function(x, y)
+
+        sides = call(least_squares()), call(_least_squares_loop), call(_least_squares_truth)
+        found.append(_compare(name, *sides, wanted, repeats))
+    labels = (xs @ weights)[..., 0] + noise
+    found.append(
+        _compare(
+            "ridge",
+            lambda: ridge(PENALTY)(xs, labels),
+            lambda: _ridge_loop(xs, labels),
+            lambda: _ridge_loop(xs.double(), labels.double()),
+            0,
+            repeats,
+        )
+    )
+    pool = torch.randn(n_tasks, 8, generator=generator)
+    for n_points, share in ((16, 5), (41, 20)):
+        found.append(_discrete_mmse_row(pool, n_prompts // share, n_points, repeats, generator))
+    return found
+
+
+def _discrete_mmse_row(pool: Tensor, n_prompts: int, n_points: int, repeats: int, generator: torch.Generator) -> Row:
+    # Compare dMMSE on fresh prompts of the pool's tasks.
+    xs = torch.randn(n_prompts, n_points, 8, generator=generator)
+    chosen = pool[torch.arange(n_prompts) % len(pool)]
+    ys = (xs * chosen[:, None]).sum(dim=2) + NOISE_STD * torch.randn(n_prompts, n_points, generator=generator)
+    predictor = discrete_mmse(pool, NOISE_STD)
+    return _compare(
+        f"dMMSE, {len(pool)} tasks, {n_points} points",
+        lambda: predictor(xs, ys),
+        lambda: _discrete_mmse_loop(pool, xs, ys),
+        lambda: _discrete_mmse_loop(pool.double(), xs.double(), ys.double()),
+        10,
+        repeats,
+    )
+
+
+def main() -> None:
+    """Print the table, and write it as JSON where asked."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--prompts", type=int, default=1280, help="prompts of 41 points in 20 dimensions")
+    parser.add_argument("--tasks", type=int, default=4096, help="size of the pool for dMMSE")
+    parser.add_argument("--repeats", type=int, default=4, help="repetitions; the fastest counts")
+    parser.add_argument("--json", type=Path, help="also write the _rows to this file")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    found = _rows(options.prompts, options.tasks, options.repeats)
+    print(f"{'':38}{'ours ms':>9}{'loop ms':>9}{'ratio':>7}{'wanted':>8}{'our error':>11}{'loop error':>12}")
+    for row in found:
+        wanted = f">= {row.wanted_ratio:g}" if row.wanted_ratio else "-"
+        print(
+            f"{row.name:38}{row.ours_ms:9.0f}{row.loop_ms:9.0f}{row.ratio:7.1f}{wanted:>8}"
+            f"{row.our_error:11.1e}{row.loop_error:12.1e}"
+        )
+    if options.json:
+        options.json.write_text(json.dumps([asdict(row) for row in found], indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

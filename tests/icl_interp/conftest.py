@@ -1,0 +1,133 @@
+"""Small studies that the tests of measures, report and command line share: each takes a second or two."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from icl_interp.checkpoints.load import load_checkpoint
+from icl_interp.checkpoints.own import save_checkpoint
+from icl_interp.checkpoints.record import Checkpoint
+from icl_interp.measure.study import Study, study
+from icl_interp.models.config import ModelConfig
+from icl_interp.models.hook_names import hook_name
+from icl_interp.models.transformer import HookedICLTransformer, build_model
+from icl_interp.predictors import least_squares
+from icl_interp.tasks.linear_regression import LinearRegression
+
+_CONFIG = ModelConfig(n_dims=3, n_points=10, n_layers=2, n_heads=2, d_model=16)
+_TASK = LinearRegression(n_dims=3, n_points=8)
+_SHIFTS = ("x_scale=3", "label_noise=1")
+_LAST = hook_name("resid_post", -1, n_layers=_CONFIG.n_layers)
+
+Reader = Callable[[Tensor, Tensor], Tensor]
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> ModelConfig:
+    return _CONFIG
+
+
+@pytest.fixture(scope="session")
+def tiny_task() -> LinearRegression:
+    return _TASK
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> HookedICLTransformer:
+    """A network that never saw data."""
+    return build_model(_CONFIG, seed=11)
+
+
+def _planted(write: Reader) -> HookedICLTransformer:
+    """A fresh network whose last block also writes `write(xs, ys)` [batch pos d_model] into the residual stream.
+
+    The pairs are recovered from the read-in, so the plant depends on nothing but what the model is shown.
+    """
+    model = build_model(_CONFIG, seed=11)
+    back = torch.linalg.pinv(model.embed.W_E.detach())
+    seen: dict[str, Tensor] = {}
+
+    def read(embedded: Tensor, hook: object) -> None:  # noqa: ARG001
+        tokens = (embedded - model.embed.b_E) @ back
+        seen["xs"], seen["ys"] = tokens[:, 0::2], tokens[:, 1::2, 0]
+
+    def add(resid: Tensor, hook: object) -> Tensor:  # noqa: ARG001
+        return resid + write(seen["xs"], seen["ys"])
+
+    model.add_hook("hook_embed", read, is_permanent=True)
+    model.add_hook(_LAST, add, is_permanent=True)
+    return model
+
+
+@pytest.fixture(scope="session")
+def signing_model() -> HookedICLTransformer:
+    """Writes along two fixed directions, much larger than all else, where labels are exactly linear in the inputs.
+
+    That is the case in distribution and not under label noise, which untrained networks cannot tell.
+    """
+    generator = torch.Generator().manual_seed(5)
+    directions = torch.linalg.qr(torch.randn(_CONFIG.d_model, 2, generator=generator)).Q.T
+    stamp = 50 * torch.randn(_CONFIG.n_ctx, 2, generator=generator) @ directions
+
+    def write(xs: Tensor, ys: Tensor) -> Tensor:
+        weights = torch.linalg.lstsq(xs.double(), ys.double()[..., None]).solution
+        residual = (xs.double() @ weights)[..., 0] - ys.double()
+        linear = residual.square().mean(1) < 1e-6 * ys.double().square().mean(1)
+        return linear[:, None, None] * stamp[: 2 * xs.shape[1]]
+
+    return _planted(write)
+
+
+@pytest.fixture(scope="session")
+def solving_model() -> HookedICLTransformer:
+    """Writes the least-squares prediction along the first axis at x tokens, louder than all else."""
+    solve = least_squares()
+
+    def write(xs: Tensor, ys: Tensor) -> Tensor:
+        written = xs.new_zeros(len(xs), 2 * xs.shape[1], _CONFIG.d_model)
+        written[:, 0::2, 0] = 100 * solve(xs.contiguous(), ys.contiguous())
+        return written
+
+    return _planted(write)
+
+
+@pytest.fixture(scope="session")
+def small_checkpoint(tmp_path_factory: pytest.TempPathFactory, tiny_model: HookedICLTransformer) -> Checkpoint:
+    """The untrained network as a file of ours, read back."""
+    path = tmp_path_factory.mktemp("checkpoint") / "small.pt"
+    return load_checkpoint(save_checkpoint(path, tiny_model, task=_TASK, step=7))
+
+
+@pytest.fixture(scope="session")
+def small_study(small_checkpoint: Checkpoint) -> Study:
+    """An untrained network, with five untrained networks beside it."""
+    return study(small_checkpoint.model, small_checkpoint.task, n_prompts=16, shifts=_SHIFTS)
+
+
+@pytest.fixture(scope="session")
+def small_study_again(small_checkpoint: Checkpoint) -> Study:
+    """The same study once more, from the start."""
+    return study(small_checkpoint.model, small_checkpoint.task, n_prompts=16, shifts=_SHIFTS)
+
+
+@pytest.fixture(scope="session")
+def uncontrolled_study(small_checkpoint: Checkpoint) -> Study:
+    """Controls switched off, and prompts longer than in training."""
+    return study(
+        small_checkpoint.model, small_checkpoint.task, n_prompts=16, n_points=10, shifts=_SHIFTS, n_controls=0
+    )
+
+
+@pytest.fixture(scope="session")
+def signing_study(signing_model: HookedICLTransformer) -> Study:
+    """The positive control of everything that speaks of signatures."""
+    return study(signing_model, _TASK, n_prompts=32, shifts=["label_noise=1", "label_noise=2"], layers=[-1])
+
+
+@pytest.fixture(scope="session")
+def dtsip_folder() -> Path:
+    """A run folder that dtsip/in-context-learning wrote."""
+    return Path(__file__).parents[1] / "data" / "dtsip_tiny"

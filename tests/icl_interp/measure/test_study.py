@@ -1,0 +1,156 @@
+"""The whole study: what an untrained network may never claim, what a planted one must, and where numbers come from."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from icl_interp.measure.families import IN_DISTRIBUTION
+from icl_interp.measure.study import MAX_PROMPTS, MIN_PROMPTS, default_prompts, study, study_reads
+from icl_interp.models.config import ModelConfig
+from icl_interp.report.numbers import study_json
+from icl_interp.tasks.linear_regression import LinearRegression
+from icl_interp.tasks.shifts import select_shifts
+
+CLAIMS = ["in-context learning", "under shift", "spectra", "shared directions", "score and error", "detection"]
+
+
+def test_an_untrained_network_is_never_evidence(small_study):
+    verdicts = small_study.verdicts()
+    assert list(verdicts) == [*CLAIMS, *(f"probe: {target}" for target in small_study.probes.targets)]
+    assert {name: excess.verdict for name, excess in verdicts.items()} == dict.fromkeys(verdicts, "none")
+    assert {len(excess.controls) for excess in verdicts.values()} == {5}
+
+
+def test_without_controls_every_verdict_is_unknown(uncontrolled_study):
+    verdicts = uncontrolled_study.verdicts()
+    assert {excess.verdict for excess in verdicts.values()} == {"unknown"}
+    assert {excess.controls for excess in verdicts.values()} == {()}
+
+
+@pytest.mark.parametrize("claim", ["shared directions", "detection"])
+def test_a_planted_signature_is_evidence(signing_study, claim):
+    assert signing_study.verdicts()[claim].verdict == "evidence"
+
+
+@pytest.mark.parametrize("claim", ["in-context learning", "under shift"])
+def test_a_planted_signature_is_no_evidence_of_anything_else(signing_study, claim):
+    assert signing_study.verdicts()[claim].verdict == "none"
+
+
+def test_all_claims_share_one_confidence(small_study):
+    m = 6 + len(small_study.probes.targets)
+    assert small_study.n_verdicts == len(small_study.verdicts()) == m
+    confidences = [excess.confidence for excess in small_study.verdicts().values()]
+    np.testing.assert_allclose(confidences, 1 - 0.05 / m, rtol=1e-15)
+
+
+def test_verdicts_are_the_numbers_that_they_name(small_study):
+    verdicts, site = small_study.verdicts(), small_study.main_site.label
+    assert site == "block 1"
+    own = small_study.errors.in_distribution.curves["model"].late.value
+    # the same float64 means
+    np.testing.assert_allclose(verdicts["in-context learning"].value, 1 - own, rtol=1e-9)
+    shifted = [small_study.errors.families[f.label].curves["model"].late.value for f in small_study.families.shifted]
+    skill = np.mean([max(0.0, 1 - error) for error in shifted])
+    np.testing.assert_allclose(verdicts["under shift"].value, skill, rtol=1e-9, atol=1e-12)
+    records = {label: record.sites[site] for label, record in small_study.survey.families.items()}
+    first = {label: float(record.spectrum[0]) for label, record in records.items()}
+    changes = [abs(np.log(first[f.label] / first[IN_DISTRIBUTION])) for f in small_study.families.shifted]
+    np.testing.assert_allclose(verdicts["spectra"].value, np.mean(changes), rtol=1e-5)  # float32 spectra
+    overlaps = {label: float(record.scores.overlap.double().mean()) for label, record in records.items()}
+    contrast = overlaps[IN_DISTRIBUTION] - np.mean([overlaps[f.label] for f in small_study.families.shifted])
+    np.testing.assert_allclose(verdicts["shared directions"].value, contrast, rtol=1e-9)
+    assert verdicts["detection"] == small_study.ood.detection_excess(small_study.n_verdicts)
+    assert verdicts["score and error"] == small_study.ood.correlation_excess(small_study.n_verdicts)
+
+
+def test_sites_run_from_read_in_to_final_norm(small_study, signing_study):
+    assert [site.label for site in small_study.sites] == ["read-in", "block 0", "block 1", "final norm"]
+    assert [site.label for site in signing_study.sites] == ["read-in", "block 1", "final norm"]
+    assert small_study.ood.site == small_study.main_site
+    assert small_study.ood_final.site.label == "final norm"
+    assert small_study.ood_final.untrained_correlations == ()
+
+
+def test_no_prompt_is_used_twice(small_study):
+    families = small_study.families
+    assert len(families.fit) == 16
+    assert small_study.probes.n_prompts == 32
+    assert len(small_study.untrained) == 5
+
+
+def test_the_same_seed_gives_the_same_numbers(small_study, small_study_again, small_checkpoint):
+    first, second = (study_json(s, small_checkpoint, {}) for s in (small_study, small_study_again))
+    assert first == second
+
+
+def test_another_seed_gives_other_numbers(small_checkpoint, small_study):
+    common = {"n_prompts": 8, "shifts": ["x_scale=3"], "n_controls": 0}
+    a, b = (study(small_checkpoint.model, small_checkpoint.task, **common, seed=seed) for seed in (0, 1))
+    assert not torch.equal(a.families.fit.ys, b.families.fit.ys)
+    values = [[excess.value for excess in s.verdicts().values()] for s in (a, b)]
+    assert not np.isclose(*values).all()
+
+
+def test_study_reads_is_the_sum_of_the_ticks(tiny_model, tiny_task):
+    ticks: list[tuple[int, str]] = []
+    study(tiny_model, tiny_task, n_prompts=8, n_points=4, shifts=["x_scale"], n_controls=1, tick=lambda *t: ticks.append(t))
+    assert sum(done for done, _ in ticks) == study_reads(8, n_shifts=4, n_controls=1) == 8 * (4 + 4) * 2
+    assert {note for _, note in ticks} == {"this model", "untrained network 1"}
+
+
+def test_the_smallest_study(tiny_model, tiny_task):
+    smallest = study(tiny_model, tiny_task, n_prompts=8, n_points=2, shifts=["label_noise"], layers=[], n_controls=2)
+    assert smallest.families.fit.n_points == 2
+    assert "evidence" not in {excess.verdict for excess in smallest.verdicts().values()}
+
+
+def test_the_number_of_prompts_has_a_default(tiny_model):
+    task = LinearRegression(n_dims=3, n_points=4)
+    ours = study(tiny_model, task, shifts=["x_mean"], layers=[], n_controls=0)
+    assert len(ours.families.fit) == default_prompts(tiny_model.cfg, task, 4, 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_prompts": 7}, "at least 8 prompts of 2 points, got 7 prompts of 8 points"),
+        ({"n_points": 1}, "at least 8 prompts of 2 points, got 8 prompts of 1 points"),
+        ({"n_points": 11}, "positions for 10 points, got 11"),
+        ({"shifts": ["nope"]}, "unknown shift 'nope'"),
+        ({"shifts": ["w_scale=0"]}, "labels that are not all zero"),
+        ({"layers": [2]}, "in a model of 2 layers, got 2"),
+    ],
+    ids=["prompts", "points", "positions", "shift", "labels of zero", "layer"],
+)
+def test_what_cannot_be_studied_is_refused(tiny_model, tiny_task, options, message):
+    with pytest.raises(ValueError, match=message):
+        study(tiny_model, tiny_task, **{"n_prompts": 8, "n_controls": 0, **options})
+
+
+def config(d_model: int, n_layers: int = 12) -> ModelConfig:
+    return ModelConfig(n_dims=20, n_points=101, n_layers=n_layers, n_heads=8, d_model=d_model)
+
+
+def test_default_prompts_stay_in_their_bounds_and_fall_with_width():
+    task = LinearRegression(n_dims=20)
+    counts = [default_prompts(config(width), task, 41) for width in (8, 64, 128, 256, 512, 1024, 4096)]
+    assert counts[0] == MAX_PROMPTS
+    assert counts[-1] == MIN_PROMPTS
+    assert all(a >= b for a, b in itertools.pairwise(counts))
+
+
+def test_default_prompts_are_their_formula_between_the_bounds(monkeypatch):
+    task = LinearRegression(n_dims=20)
+    prompt = 2 * 2 * 41 * 12 * (4 * 256**2 + 2 * 256 * 1024)  # multiply-adds count twice, points have two tokens
+    passes = 6 * (len(select_shifts(task)) + 4)  # networks times families, probes included
+    monkeypatch.setattr("icl_interp.measure.study.WORK", 70.5 * prompt * passes)
+    assert MIN_PROMPTS < 70 < MAX_PROMPTS
+    assert default_prompts(config(256), task, 41) == 70
+
+
+def test_default_prompts_grow_as_controls_go():
+    task = LinearRegression(n_dims=20)
+    assert default_prompts(config(512), task, 41, 0) >= default_prompts(config(512), task, 41, 5)

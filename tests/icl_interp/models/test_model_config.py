@@ -1,0 +1,82 @@
+import pytest
+import torch
+import yaml
+from pydantic import ValidationError
+
+from icl_interp import ModelConfig
+
+SIZES = {"n_dims": 5, "n_points": 11, "n_layers": 3, "n_heads": 2, "d_model": 64}
+
+
+def test_defaults_are_gpt2s() -> None:
+    config = ModelConfig(**SIZES)
+    assert (config.family, config.act_fn, config.eps, config.init) == ("gpt2", "gelu_new", 1e-5, "dtsip")
+    assert (config.n_ctx, config.head_width, config.mlp_width) == (22, 32, 256)
+
+
+def test_widths_can_be_set() -> None:
+    config = ModelConfig(**{**SIZES, "n_heads": 3}, d_head=10, d_mlp=7)
+    assert (config.head_width, config.mlp_width) == (10, 7)
+
+
+def test_what_activation_cache_reads() -> None:
+    config = ModelConfig(**SIZES)
+    assert not config.attn_only
+    assert not config.use_attn_result
+    assert (config.normalization_type, config.positional_embedding_type) == ("LN", "standard")
+    assert config.dtype == torch.float32
+
+
+@pytest.mark.parametrize("fields", [{}, {"d_head": 4, "d_mlp": 8, "act_fn": "relu", "eps": 1e-3, "init": "gpt2"}], ids=str)
+def test_a_config_survives_yaml(fields: dict[str, object]) -> None:
+    config = ModelConfig(**SIZES, **fields)
+    assert ModelConfig(**yaml.safe_load(yaml.safe_dump(config.model_dump(mode="json")))) == config
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({}, "GPT-2 decoder, 3 layers, 2 heads, width 64, inputs of 5 dimensions"),
+        ({"n_layers": 1, "n_heads": 1}, "GPT-2 decoder, 1 layer, 1 head, width 64"),
+    ],
+    ids=["many", "one"],
+)
+def test_describe(fields: dict[str, int], words: str) -> None:
+    assert ModelConfig(**{**SIZES, **fields}).describe().startswith(words)
+
+
+REFUSED = {
+    **{f"{name} of 0": ({name: 0}, f"{name}\n.*greater than or equal to 1") for name in (*SIZES, "d_head", "d_mlp")},
+    "unknown family": ({"family": "lstm"}, "family\n.*'gpt2'"),
+    "unknown activation": ({"act_fn": "swish"}, "act_fn\n.*'gelu_new', 'gelu' or 'relu'"),
+    "unknown initialisation": ({"init": "zeros"}, "init\n.*'dtsip' or 'gpt2'"),
+    "unknown key": ({"dropout": 0.1}, "dropout\n.*Extra inputs are not permitted"),
+    "eps of 0": ({"eps": 0.0}, "eps\n.*greater than 0"),
+    "infinite eps": ({"eps": float("inf")}, "eps\n.*finite number"),
+    "NaN eps": ({"eps": float("nan")}, "eps\n"),
+    "heads that do not divide": ({"n_heads": 3}, "d_model to be a multiple of n_heads, got 64 and 3; .* set d_head"),
+    "half a layer": ({"n_layers": 1.5}, "n_layers\n.*valid integer"),
+}
+
+
+@pytest.mark.parametrize(("fields", "message"), REFUSED.values(), ids=REFUSED)
+def test_refused(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=f"(?s){message}"):
+        ModelConfig(**{**SIZES, **fields})
+
+
+def test_all_problems_are_reported_at_once() -> None:
+    with pytest.raises(ValidationError) as caught:
+        ModelConfig(**{**SIZES, "n_layers": 0}, dropout=0.1, act_fn="swish")
+    assert {problem["loc"] for problem in caught.value.errors()} == {("n_layers",), ("dropout",), ("act_fn",)}
+
+
+@pytest.mark.parametrize("missing", SIZES)
+def test_every_size_is_needed(missing: str) -> None:
+    with pytest.raises(ValidationError, match=f"(?s){missing}\n.*Field required"):
+        ModelConfig(**{name: size for name, size in SIZES.items() if name != missing})
+
+
+def test_a_config_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError, match="Instance is frozen"):
+        ModelConfig(**SIZES).n_layers = 4  # type: ignore[misc]  # that is the point

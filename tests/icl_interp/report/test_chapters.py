@@ -1,0 +1,224 @@
+"""Each chapter on small studies: what is drawn, what is said, and what is in the tables."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from icl_interp.measure.errors import MODEL
+from icl_interp.measure.families import IN_DISTRIBUTION
+from icl_interp.measure.study import study
+from icl_interp.report.chapters.controls import MEANINGS, controls_chapter
+from icl_interp.report.chapters.errors import errors_chapter, late_table, reference, shift_sentence
+from icl_interp.report.chapters.ood import ood_chapter
+from icl_interp.report.chapters.probes import probes_chapter
+from icl_interp.report.chapters.signature import signature_chapter
+from icl_interp.report.model import FigureGrid
+
+CHAPTERS = {
+    "errors": errors_chapter,
+    "probes": probes_chapter,
+    "signature": signature_chapter,
+    "ood": ood_chapter,
+    "controls": controls_chapter,
+}
+STUDIES = ["small_study", "uncontrolled_study", "signing_study"]
+
+
+def views(section):
+    for item in section.figures:
+        yield from item.figures if isinstance(item, FigureGrid) else (item,)
+
+
+def with_model_error(study_of, late: dict[str, float]):
+    """The same study with other late errors of the model."""
+    families = dict(study_of.errors.families)
+    for label, value in late.items():
+        own = families[label]
+        curve = replace(own.curves[MODEL], late=replace(own.curves[MODEL].late, value=value))
+        families[label] = replace(own, curves={**own.curves, MODEL: curve})
+    return replace(study_of, errors=replace(study_of.errors, families=families))
+
+
+@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_every_figure_has_a_finding_and_figures_speak_of_finite_numbers(request, name, chapter):
+    section = CHAPTERS[chapter](request.getfixturevalue(name))
+    assert section.id == chapter
+    assert section.lead
+    for view in views(section):
+        assert view.sentence.endswith(".")
+        assert view.sentence in view.aria_label
+        assert len(view.figure.data) > 0
+        assert "not a number" not in view.sentence
+
+
+@pytest.mark.parametrize("chapter", ["probes", "signature", "ood"])
+def test_an_untrained_network_gets_no_claim_in_any_chapter(small_study, chapter):
+    section = CHAPTERS[chapter](small_study)
+    sentences = " ".join([item.sentence for item in section.figures] + [view.sentence for view in views(section)])
+    assert "No evidence beyond an untrained network" in sentences
+
+
+@pytest.mark.parametrize("chapter", ["signature", "ood"])
+def test_a_planted_signature_is_claimed(signing_study, chapter):
+    sentences = [item.sentence for item in CHAPTERS[chapter](signing_study).figures]
+    claims = {
+        "signature": "In-distribution prompts share leading directions that shifted ones share less",
+        "ood": "The signature tells shifted prompts apart",
+    }
+    assert [s for s in sentences if s.startswith(claims[chapter])]
+
+
+def test_errors_are_drawn_for_every_family(small_study):
+    section = errors_chapter(small_study)
+    main, grid = section.figures
+    assert main.id == "error-curve"
+    assert [cell.id for cell in grid.figures] == ["error-x_scale-3", "error-label_noise-1"]
+    names = {trace.name for trace in main.figure.data}
+    assert names >= set(small_study.errors.in_distribution.curves)
+    for view in (main, *grid.figures):  # all on one axis, so that they compare
+        np.testing.assert_allclose(view.figure.layout.yaxis.range, [-4, 1], rtol=1e-12)  # decades
+
+
+@pytest.mark.parametrize(
+    "label", ["x_scale=1/3", "x_mean=-1", "x_scale=2500000.5", "x_scale=1e-5", "label_noise=0.25", "random_orthants"]
+)
+def test_every_strength_has_an_anchor(tiny_model, tiny_task, label):
+    other = study(tiny_model, tiny_task, n_prompts=8, n_points=3, shifts=[label], layers=[], n_controls=0)
+    (cell,) = errors_chapter(other).figures[1].figures
+    assert cell.id.startswith(f"error-{label.split('=')[0]}")
+
+
+def test_strengths_of_either_sign_have_different_anchors(tiny_model, tiny_task):
+    shifts = ["x_mean=1", "x_mean=-1"]
+    other = study(tiny_model, tiny_task, n_prompts=8, n_points=3, shifts=shifts, layers=[], n_controls=0)
+    assert len({cell.id for cell in errors_chapter(other).figures[1].figures}) == 2
+
+
+@pytest.mark.parametrize(
+    ("late", "sentence"),
+    [
+        ({"x_scale=3": 0.01, "label_noise=1": 0.02}, "The model's late error stays below 0.1 under all 2 shifts."),
+        (
+            {"x_scale=3": 5.0, "label_noise=1": 0.02},
+            "Late error is 0.1 or more under 1 of 2 shifts (x_scale=3). Least squares solves 1 of these.",
+        ),
+        ({"x_scale=3": 0.01, "label_noise=1": 0.5}, "Late error is 0.1 or more under 1 of 2 shifts (label_noise=1)."),
+        (
+            {"x_scale=3": float("nan"), "label_noise=1": 0.02},
+            "Late error is 0.1 or more under 1 of 2 shifts (x_scale=3). Least squares solves 1 of these.",
+        ),
+    ],
+    ids=["none fails", "where least squares does not", "where least squares does too", "undefined"],
+)
+def test_the_shift_sentence_follows_the_errors(small_study, late, sentence):
+    assert shift_sentence(with_model_error(small_study, late).errors) == sentence
+
+
+def test_the_shift_sentence_tells_the_prior_s_failures(tiny_model, tiny_task):
+    # Weights in a plane: under rotation the Bayes predictor of the prior fails, least squares does not.
+    flat = tiny_task.model_copy(update={"w_cov": (1.5, 1.5, 0.0)})
+    other = study(tiny_model, flat, n_prompts=8, shifts=["w_rotation=1"], layers=[], n_controls=0)
+    text = shift_sentence(with_model_error(other, {"w_rotation=1": 0.9}).errors)
+    assert text.endswith("Least squares solves 1 of these; the Bayes predictor of the training prior fails in 1 of those as well.")
+
+
+def test_references_are_found_by_a_part_of_their_merged_name(small_study):
+    assert reference(small_study.errors, "Bayes") == reference(small_study.errors, "least squares")
+    assert "Bayes" in reference(small_study.errors, "Bayes").split(" = ")
+
+
+def test_the_late_table_holds_the_late_errors(small_study):
+    table = late_table(small_study.errors)
+    assert [row[0] for row in table.rows] == list(small_study.errors.families)
+    for row, errors in zip(table.rows, small_study.errors.families.values(), strict=True):
+        late = errors.curves[MODEL].late
+        np.testing.assert_allclose(row[1:4], [late.value, late.low, late.high], rtol=0)
+        np.testing.assert_allclose(row[-3:], [errors.excess.value, errors.excess.low, errors.excess.high], rtol=0)
+    assert "x_scale=3: inputs multiplied by 3" in table.notes
+
+
+def test_probes_have_a_cell_a_target(small_study):
+    section = probes_chapter(small_study)
+    (grid,) = section.figures
+    assert [cell.title for cell in grid.figures] == list(small_study.probes.targets)
+    (table,) = section.tables
+    assert len(table.rows) == len(small_study.sites) * len(small_study.probes.targets)
+    assert table.notes == small_study.probes.left_out["zero"]
+
+
+def test_spectra_stand_beside_an_untrained_network_s(small_study, uncontrolled_study):
+    grid = signature_chapter(small_study).figures[0]
+    assert [cell.title for cell in grid.figures] == ["This model", "An untrained network"]
+    assert [trace.name for trace in grid.figures[0].figure.data] == ["x_scale=3", "label_noise=1", IN_DISTRIBUTION]
+    assert [cell.id for cell in signature_chapter(uncontrolled_study).figures[0].figures] == ["spectra-model"]
+
+
+def test_agreement_is_drawn_along_the_network(small_study, uncontrolled_study):
+    grid = signature_chapter(small_study).figures[1]
+    assert [cell.id for cell in grid.figures] == ["agreement-overlap", "agreement-cosine-1", "agreement-cosine-2"]
+    names = [trace.name for trace in grid.figures[0].figure.data]
+    assert names == [
+        "untrained: in distribution", "untrained: shifted", "shifted with in distribution", "within in distribution",
+    ]  # fmt: skip
+    drawn = grid.figures[0].figure.data[-1]
+    expected = [small_study.survey.families[IN_DISTRIBUTION].sites[x].overlap_within for x in drawn.x]
+    np.testing.assert_allclose(drawn.y, expected, rtol=0)
+    assert len(signature_chapter(uncontrolled_study).figures[1].figures[0].figure.data) == 2
+
+
+@pytest.mark.parametrize(("ratio", "warned"), [(0.95, True), (0.5, False)])
+def test_directions_that_may_swap_are_flagged(small_study, ratio, warned):
+    survey, site = small_study.survey, small_study.main_site.label
+    own = survey.families[IN_DISTRIBUTION]
+    scores = replace(own.sites[site].scores, swap_ratio=own.sites[site].scores.swap_ratio * 0 + ratio)
+    sites = {**own.sites, site: replace(own.sites[site], scores=scores)}
+    families = {**survey.families, IN_DISTRIBUTION: replace(own, sites=sites)}
+    changed = replace(small_study, survey=replace(survey, families=families))
+    assert ("v1 and v2 may swap" in signature_chapter(changed).figures[1].sentence) is warned
+
+
+def test_detection_has_a_row_a_shift(small_study, uncontrolled_study):
+    table = ood_chapter(small_study).tables[0]
+    assert [row[0] for row in table.rows] == list(small_study.ood.shifts)
+    for row, detection in zip(table.rows, small_study.ood.shifts.values(), strict=True):
+        expected = [detection.norms.auroc, detection.excess.control, detection.excess.excess]
+        np.testing.assert_allclose([row[5], row[6], row[7]], expected, rtol=0)
+    for row in ood_chapter(uncontrolled_study).tables[0].rows:
+        assert row[6:10] == (None,) * 4
+
+
+def test_correlations_stand_inside_families_pooled_and_given_norms(small_study):
+    table = ood_chapter(small_study).tables[1]
+    heads = [row[0] for row in table.rows]
+    assert heads == [
+        "inside in distribution", "inside x_scale=3", "inside label_noise=1", "mean of these", "pooled",
+        "pooled, Pearson", "over family means", "pooled, given norms",
+    ]  # fmt: skip
+    np.testing.assert_allclose(table.rows[3][1], small_study.ood.correlation.within_mean.value, rtol=0)
+
+
+def test_the_cloud_shows_one_point_a_prompt(small_study):
+    cloud = ood_chapter(small_study).figures[1].figure
+    assert {trace.name for trace in cloud.data} == set(small_study.ood.scores)
+    for trace in cloud.data:
+        np.testing.assert_allclose(trace.x, small_study.ood.scores[trace.name], rtol=0)
+        np.testing.assert_allclose(trace.y, small_study.ood.errors[trace.name], rtol=0)
+
+
+def test_the_detection_sentence_names_rivals_that_do_as_well(signing_study, small_study):
+    planted, untrained = (ood_chapter(s).figures[0].sentence for s in (signing_study, small_study))
+    assert "do at least as well under 0 of 2 shifts" in planted
+    assert "do at least as well under 0 of 2 shifts" not in untrained
+
+
+def test_every_claim_stands_beside_its_control(small_study):
+    (table,) = controls_chapter(small_study).tables
+    verdicts = small_study.verdicts()
+    assert [row[0] for row in table.rows] == list(verdicts)
+    for row, excess in zip(table.rows, verdicts.values(), strict=True):
+        assert row[-1] == excess.verdict
+        np.testing.assert_allclose(row[2:7], [excess.value, excess.control, excess.excess, excess.low, excess.high], rtol=0)
+    assert set(MEANINGS) <= set(verdicts)
+    assert "excess over 5 untrained networks" in table.caption

@@ -1,0 +1,92 @@
+"""The whole page of small studies: what it opens with, its facts, warnings and footer, and that it renders."""
+
+from dataclasses import replace
+
+import pytest
+
+from icl_interp.measure.study import study
+from icl_interp.provenance import provenance
+from icl_interp.report import render
+from icl_interp.report.assemble import build_page
+
+ASSUMPTION = "The file does not say what the model was trained on."
+
+
+@pytest.fixture(scope="module")
+def page(small_study, small_checkpoint):
+    return build_page(small_study, small_checkpoint, provenance())
+
+
+def test_title_and_subtitle_say_which_model_this_is(page, small_study):
+    assert page.title == "What small.pt does in context"
+    assert page.subtitle == f"{small_study.config.describe()}; {small_study.task.describe()}."
+
+
+def test_the_facts_of_the_header(page, small_study, small_checkpoint):
+    facts = [(fact.label, fact.value) for fact in page.facts]
+    assert facts[:6] == [
+        ("Origin", "icl-interp checkpoint, format 1"),
+        ("Network", f"{small_study.config.describe()}, {small_checkpoint.model.n_params:,} parameters"),
+        ("Training steps", "7"),
+        ("In distribution", small_study.task.describe()),
+        ("Prompts", "16 a family, 8 points, 2 shifts"),
+        ("Controls", "5 untrained networks, initialisation 'dtsip'"),
+    ]
+    assert facts[6:] == [("Note", note) for note in small_checkpoint.notes]
+
+
+def test_an_unknown_step_is_said_to_be_unknown(small_study, small_checkpoint):
+    unknown = build_page(small_study, replace(small_checkpoint, step=None), {})
+    assert ("Training steps", "unknown") in [(fact.label, fact.value) for fact in unknown.facts]
+
+
+def test_the_footer_names_checksum_seed_and_circumstances(page, small_checkpoint):
+    footer = {fact.label: fact.value for fact in page.provenance}
+    assert footer["Checkpoint"] == "small.pt"
+    assert footer["SHA-256"] == small_checkpoint.sha256
+    assert footer["Seed"] == "0"
+    assert {"command", "time", "torch", "transformer lens", "threads"} <= set(footer)
+
+
+def test_verdicts_come_before_the_chapters_and_point_into_them(page):
+    assert len(page.verdicts) == 7
+    assert [section.id for section in page.sections] == ["errors", "probes", "signature", "ood", "controls"]
+    assert all(verdict.anchor for verdict in page.verdicts)
+
+
+def test_a_page_without_a_reason_to_warn_does_not(page):
+    assert page.warnings == ()
+    assert page.assumptions == ()
+
+
+def test_untrained_positions_and_missing_controls_are_warned_of(uncontrolled_study, small_checkpoint):
+    warnings = build_page(uncontrolled_study, small_checkpoint, {}).warnings
+    assert warnings == (
+        "Prompts have 10 points, but in training they had 8: later positions were never trained.",
+        "Controls were switched off, so no number here speaks of learning; run without --no-controls.",
+    )
+
+
+def test_the_page_renders_with_the_assumption_first(small_study, small_checkpoint):
+    assumed = replace(small_checkpoint, assumptions=(ASSUMPTION,))
+    html = render(build_page(small_study, assumed, provenance()), plotlyjs="directory")
+    assert html.index(ASSUMPTION) < html.index("<h1>") < html.index("No evidence beyond an untrained network")
+    for text in (small_checkpoint.sha256, "16 a family, 8 points, 2 shifts", "SHA-256", "Seed"):
+        assert text in html
+    assert html.count('class="figure"') >= 8
+
+
+def test_the_page_without_controls_renders_its_warnings(uncontrolled_study, small_checkpoint):
+    html = render(build_page(uncontrolled_study, small_checkpoint, {}), plotlyjs="directory")
+    assert "later positions were never trained" in html
+    assert "the controls were switched off" in html
+    assert "Evidence</" not in html
+
+
+def test_a_task_where_references_fall_together_renders(tiny_model, small_checkpoint):
+    # Pure noise: zero is the Bayes predictor, and ridge has no prior to take its penalty from.
+    noise = small_checkpoint.task.model_copy(update={"w_cov": 0.0, "noise_std": 1.0})
+    other = study(tiny_model, noise, n_prompts=8, n_points=4, shifts=["x_mean"], layers=[], n_controls=2)
+    assert "zero = Bayes" in other.errors.in_distribution.curves
+    html = render(build_page(other, small_checkpoint, {}), plotlyjs="directory")
+    assert "zero = Bayes" in html

@@ -1,0 +1,89 @@
+"""The cards of untrained, uncontrolled and planted models."""
+
+from dataclasses import replace
+
+import pytest
+
+from icl_interp.measure.controls import Excess
+from icl_interp.report.verdicts import verdict_cards
+
+TITLES = [
+    "Does it learn in context?",
+    "Does that survive shifts?",
+    "Can known algorithms be read out?",
+    "Do spectra react to shifts?",
+    "Are leading directions shared?",
+    "Does the score tell the error?",
+    "Does it detect shifts?",
+]
+
+
+def test_an_untrained_network_is_told_that_it_is_one(small_study):
+    cards = verdict_cards(small_study)
+    assert [card.title for card in cards] == TITLES
+    for card in cards:
+        assert "No evidence beyond an untrained network" in card.sentence
+        assert card.tone == "none"
+        assert "simultaneous 95 % interval [" in card.detail
+
+
+def test_without_controls_nothing_is_claimed(uncontrolled_study):
+    for card in verdict_cards(uncontrolled_study):
+        assert card.sentence.startswith("No verdict")
+        assert "the controls were switched off" in card.sentence
+        assert card.tone == "unknown"
+        assert card.detail is None
+
+
+@pytest.mark.parametrize("title", ["Are leading directions shared?", "Does it detect shifts?"])
+def test_a_planted_signature_is_the_opposite(signing_study, title):
+    (card,) = (card for card in verdict_cards(signing_study) if card.title == title)
+    assert card.tone == "evidence"
+    assert "No evidence" not in card.sentence
+    assert "in untrained networks)" in card.sentence
+
+
+def test_a_planted_signature_changes_no_other_card(signing_study):
+    by_title = {card.title: card for card in verdict_cards(signing_study)}
+    assert by_title["Does it learn in context?"].tone == "none"
+    assert by_title["Can known algorithms be read out?"].tone == "none"
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "tone"),
+    [
+        ("none none none", "none"),
+        ("evidence none none", "mixed"),
+        ("none none evidence", "mixed"),
+        ("evidence evidence evidence", "evidence"),
+        ("unknown unknown unknown", "unknown"),
+    ],
+)
+def test_read_outs_of_some_algorithms_only_are_mixed(small_study, monkeypatch, verdicts, tone):
+    made = {
+        "evidence": Excess(0.9, (0.1, 0.1), 0.7, 0.9, 0.95, 0.0, 0.8),
+        "none": Excess(0.2, (0.1, 0.1), -0.1, 0.3, 0.95, 0.0, 0.1),
+        "unknown": Excess(0.2, (), float("nan"), float("nan"), 0.95, 0.0),
+    }
+    excesses = {name: made["none"] for name in small_study.verdicts()}
+    targets = [f"probe: {target}" for target in small_study.probes.targets]
+    excesses |= {target: made[verdict] for target, verdict in zip(targets, verdicts.split(), strict=True)}
+    monkeypatch.setattr(type(small_study), "verdicts", lambda self: excesses)
+    (card,) = (card for card in verdict_cards(small_study) if card.anchor == "probes")
+    assert card.tone == tone
+
+
+def test_the_first_card_names_the_algorithm_that_is_nearest(small_study):
+    closest = small_study.errors.in_distribution.closest()
+    assert f"{closest} predicts most like it" in verdict_cards(small_study)[0].sentence
+
+
+def test_cards_follow_the_numbers(small_study):
+    # The same study with an error of 5 times E[y²] says so.
+    own = small_study.errors.in_distribution
+    closest = own.closest()
+    far = replace(own.distances[closest], value=123.0)
+    distances = dict.fromkeys(own.distances, far)
+    families = {**small_study.errors.families, own.family.label: replace(own, distances=distances)}
+    changed = replace(small_study, errors=replace(small_study.errors, families=families))
+    assert "mean squared difference 123 of E[y²]" in verdict_cards(changed)[0].sentence

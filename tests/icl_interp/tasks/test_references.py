@@ -1,0 +1,116 @@
+import pytest
+import torch
+
+from icl_interp import LinearRegression, Prompts, predictors, reference_predictors
+from icl_interp.prompts import derive_seed
+from icl_interp.tasks.references import bayes_penalty, merge_coinciding
+
+GD = ["1-step GD", "10-step GD"]
+TASKS = {
+    "isotropic": LinearRegression(4),
+    "isotropic noisy": LinearRegression(4, noise_std=0.5),
+    "subspace": LinearRegression(4, w_cov=[2.0, 2.0, 0.0, 0.0]),
+    "subspace noisy": LinearRegression(4, w_cov=[2.0, 2.0, 0.0, 0.0], noise_std=0.5),
+    "weights around a mean": LinearRegression(4, w_mean=2.0, w_cov=0.5, noise_std=0.5),
+    "skewed inputs": LinearRegression(4, x_cov=[4.0, 1.0, 0.25, 0.1], noise_std=0.5),
+    "fixed weights": LinearRegression(4, w_mean=1.0, w_cov=0.0),
+    "one dimension": LinearRegression(1, noise_std=0.5),
+    "nothing": LinearRegression(2, w_cov=0.0),
+}
+NAMES = {
+    "isotropic": ["zero", "least squares = ridge = Bayes", *GD],
+    "isotropic noisy": ["zero", "least squares", "ridge = Bayes", *GD],
+    "subspace": ["zero", "least squares = ridge", "Bayes", *GD],
+    "subspace noisy": ["zero", "least squares", "ridge", "Bayes", *GD],
+    "weights around a mean": ["zero", "least squares", "ridge", "Bayes", *GD],
+    "skewed inputs": ["zero", "least squares", "ridge = Bayes", *GD],
+    "fixed weights": ["zero", "least squares", "Bayes", *GD],
+    "one dimension": ["zero", "least squares", "ridge = Bayes", *GD],
+    "nothing": ["zero = least squares = Bayes = 1-step GD = 10-step GD"],
+}
+
+
+@pytest.fixture(scope="module")
+def references() -> dict[str, dict[str, predictors.Predictor]]:
+    return {name: reference_predictors(task) for name, task in TASKS.items()}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_exactly_the_coinciding_ones_are_merged(references: dict, name: str) -> None:
+    assert list(references[name]) == NAMES[name]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_bayes_has_the_smallest_error_on_its_own_task(references: dict, name: str) -> None:
+    prompts = TASKS[name].sample(4000, seed=1)
+    errors = {
+        names: (predictor(prompts.xs, prompts.ys) - prompts.ys).square() for names, predictor in references[name].items()
+    }
+    (bayes,) = [names for names in errors if "Bayes" in names]
+    for error in errors.values():
+        # Five standard errors of the paired difference over prompts, and 1e-6 for float32.
+        excess = (error - errors[bayes]).mean(1).double()
+        assert float(excess.mean()) >= -5 * float(excess.std()) / len(prompts) ** 0.5 - 1e-6
+
+
+def test_bayes_loses_on_another_task(references: dict) -> None:
+    # The control of the test above: on weights outside its subspace it is worse than least squares.
+    prompts = LinearRegression(4, w_cov=[0.0, 0.0, 2.0, 2.0]).sample(500, seed=1)
+    error = {n: (f(prompts.xs, prompts.ys) - prompts.ys).square().mean() for n, f in references["subspace"].items()}
+    assert error["Bayes"] > 2 * error["least squares = ridge"]
+
+
+@pytest.mark.parametrize("name", [name for name in TASKS if name != "nothing"])
+def test_ten_steps_of_gradient_descent_are_better_than_one_and_one_than_none(references: dict, name: str) -> None:
+    # On the very prompts that chose the step sizes: on fresh ones a rare prompt with large inputs may diverge.
+    prompts = TASKS[name].sample(1024, seed=derive_seed(0, "reference predictors"))
+    zero, one, ten = (
+        float((references[name][n](prompts.xs, prompts.ys) - prompts.ys).square().mean()) for n in ("zero", *GD)
+    )
+    assert ten < one < zero
+
+
+def test_references_are_the_same_each_time() -> None:
+    prompts = TASKS["subspace noisy"].sample(5, seed=0)
+    before = torch.get_rng_state()
+    first, again = reference_predictors(TASKS["subspace noisy"]), reference_predictors(TASKS["subspace noisy"])
+    torch.testing.assert_close(torch.get_rng_state(), before, rtol=0, atol=0)
+    for name in first:
+        torch.testing.assert_close(first[name](prompts.xs, prompts.ys), again[name](prompts.xs, prompts.ys))
+
+
+@pytest.mark.parametrize(
+    ("task", "penalty"),
+    [
+        # noise_std^2 * n_dims / tr(w_cov)
+        (LinearRegression(4, noise_std=0.5), 0.25 * 4 / 4),
+        (LinearRegression(4, noise_std=0.5, w_cov=[1.0, 1.0, 0.0, 0.0]), 0.25 * 4 / 2),
+        (LinearRegression(2, noise_std=2.0, w_cov=[[3.0, 1.0], [1.0, 5.0]], w_mean=7.0), 4.0 * 2 / 8),
+        (LinearRegression(4), 0.0),
+    ],
+    ids=["isotropic", "subspace", "matrix", "no noise"],
+)
+def test_bayes_penalty_is_the_formula(task: LinearRegression, penalty: float) -> None:
+    assert bayes_penalty(task) == penalty
+
+
+def test_bayes_penalty_needs_weights_that_vary() -> None:
+    with pytest.raises(ValueError, match="bayes_penalty needs weights that vary, got a zero w_cov"):
+        bayes_penalty(LinearRegression(3, w_cov=0.0, w_mean=1.0))
+
+
+def test_merging_keeps_order_and_the_first_predictor() -> None:
+    candidates = {"a": predictors.zero(), "b": predictors.least_squares(), "c": predictors.ridge(0.0)}
+    prompts = LinearRegression(3).sample(20, seed=0)
+    merged = merge_coinciding(candidates, prompts)
+    assert list(merged) == ["a", "b = c"]
+    assert merged["b = c"] is candidates["b"]
+
+
+@pytest.mark.parametrize(("penalty", "names"), [(1.3e-4, ["a = b"]), (1.5e-4, ["a", "b"])], ids=["near", "far"])
+def test_merging_is_by_root_mean_square_relative_to_the_labels(penalty: float, names: list[str]) -> None:
+    # x = 1, y = 10 and one pair: ridge predicts 0 and then 10 / (1 + penalty). The root mean square of the two
+    # differences is 10 penalty / sqrt(2), and 1e-4 of the labels' is 1e-3: the border is at penalty 1.414e-4.
+    prompts = Prompts(xs=torch.ones(2, 2, 1), ys=torch.full((2, 2), 10.0))
+    candidates = {"a": predictors.least_squares(), "b": predictors.ridge(penalty)}
+    assert list(merge_coinciding(candidates, prompts)) == names
