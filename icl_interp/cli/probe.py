@@ -13,10 +13,11 @@ __all__ = ["main"]
 _app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
-def _version(value: bool) -> None:  # noqa: FBT001  # typer's callback
+def _version(value: bool) -> bool:  # noqa: FBT001  # typer's callback
     if value:
         typer.echo(f"icl-interp {__version__}")
         raise typer.Exit
+    return value
 
 
 @_app.command()

@@ -85,4 +85,4 @@ def lines_figure(
 
 
 def _axis_range(limits: tuple[float | int, float | int], kind: AxisKind) -> list[float]:
-    return [math.log10(limit) for limit in limits] if kind == "log" else list(limits)
+    return [math.log10(limit) for limit in limits] if kind == "log" else [float(limit) for limit in limits]

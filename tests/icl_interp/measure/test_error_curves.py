@@ -68,7 +68,9 @@ def test_predicting_zero_has_error_one():
 @pytest.mark.parametrize("name", REFERENCES)
 def test_each_reference_is_recognised_as_itself(noisy_reports, name):
     errors = noisy_reports[name].in_distribution
-    assert errors.closest() == name
+    assert errors.closest() == errors.nearest()[0] == name
+    distances = [errors.distances[reference].value for reference in errors.nearest()]
+    assert distances == sorted(distances)
     np.testing.assert_allclose(errors.distances[name].value, 0, atol=0)  # the same numbers
 
 

@@ -8,12 +8,12 @@ SMALL = ModelConfig(n_dims=3, n_points=7, n_layers=3, n_heads=2, d_model=8)
 
 
 def large_weights(config: ModelConfig = SMALL, *, seed: int = 0) -> HookedICLTransformer:
-    """Fill every parameter, biases and LayerNorms too, with N(0, 0.3^2): initial weights would hide mistakes."""
+    """Fill every parameter with N(0, 0.5^2), LayerNorm scales around 1: initial weights would hide mistakes."""
     model = build_model(config, seed=seed)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for weight in model.parameters():
-            weight.normal_(0.0, 0.3, generator=generator)
+        for name, weight in model.named_parameters():
+            weight.normal_(1.0 if name.endswith(".w") else 0.0, 0.5, generator=generator)
     return model
 
 

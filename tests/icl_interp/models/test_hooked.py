@@ -18,6 +18,10 @@ def double(tensor, hook):  # noqa: ARG001  # TransformerLens' hook protocol, as 
     return 2 * tensor
 
 
+def reweight(tensor, hook):  # noqa: ARG001  # unlike a doubling, no LayerNorm undoes it
+    return tensor * torch.linspace(0.5, 1.5, tensor.numel()).reshape(tensor.shape)
+
+
 def nothing(tensor, hook):  # noqa: ARG001
     return None
 
@@ -110,8 +114,8 @@ def test_every_hook_point_is_live(model: HookedICLTransformer, name: str) -> Non
     before = model(*pairs())
     # Listening changes nothing; what a hook returns is what the model goes on with, also on the fused paths.
     torch.testing.assert_close(model.run_with_hooks(*pairs(), fwd_hooks=[(name, nothing)]), before, **CLOSE)
-    after = model.run_with_hooks(*pairs(), fwd_hooks=[(name, double)])
-    assert float((after - before).abs().max()) > 1e-2
+    after = model.run_with_hooks(*pairs(), fwd_hooks=[(name, reweight)])
+    assert float((after - before).abs().max()) > 1e-3
     torch.testing.assert_close(model(*pairs()), before, rtol=0, atol=0)
 
 
@@ -130,6 +134,7 @@ def test_patching_the_final_norm_decides_the_prediction(model: HookedICLTransfor
     torch.testing.assert_close(ones, (model.unembed.W_U.sum() + model.unembed.b_U).expand(5, 7), **CLOSE)
 
 
+@torch.no_grad()
 def test_add_hook_stays_until_reset(model: HookedICLTransformer) -> None:
     before = model(*pairs())
     model.add_hook("hook_embed", double)

@@ -29,7 +29,7 @@ def test_a_prediction_reads_only_its_input_and_the_pairs_before(model, k: int) -
     after = model(xs, ys)
     torch.testing.assert_close(after[:, : k + 1], before[:, : k + 1], **CLOSE)
     # The control: everything later does change.
-    assert bool(((after - before)[:, k + 1 :].abs() > 1e-3).all())
+    assert bool(((after - before)[:, k + 1 :].abs() > 1e-4).all())
 
 
 @torch.no_grad()
@@ -37,7 +37,7 @@ def test_a_prediction_does_read_its_input(model) -> None:
     xs, ys = pairs()
     moved = xs.clone()
     moved[:, -1] += 1
-    assert bool(((model(moved, ys) - model(xs, ys))[:, -1].abs() > 1e-3).all())
+    assert float((model(moved, ys) - model(xs, ys))[:, -1].abs().min()) > 1e-3
 
 
 @torch.no_grad()

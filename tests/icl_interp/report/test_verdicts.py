@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from icl_interp.measure.controls import Excess
+from icl_interp.report.chapters.errors import likeness
 from icl_interp.report.verdicts import verdict_cards
 
 TITLES = [
@@ -74,8 +75,9 @@ def test_read_outs_of_some_algorithms_only_are_mixed(small_study, monkeypatch, v
 
 
 def test_the_first_card_names_the_algorithm_that_is_nearest(small_study):
-    closest = small_study.errors.in_distribution.closest()
-    assert f"{closest} predicts most like it" in verdict_cards(small_study)[0].sentence
+    own = small_study.errors.in_distribution
+    assert likeness(own) in verdict_cards(small_study)[0].sentence
+    assert own.closest().lower() in likeness(own).lower()
 
 
 def test_cards_follow_the_numbers(small_study):
@@ -86,4 +88,4 @@ def test_cards_follow_the_numbers(small_study):
     distances = dict.fromkeys(own.distances, far)
     families = {**small_study.errors.families, own.family.label: replace(own, distances=distances)}
     changed = replace(small_study, errors=replace(small_study.errors, families=families))
-    assert "mean squared difference 123 of E[y²]" in verdict_cards(changed)[0].sentence
+    assert "mean squared difference 123 " in verdict_cards(changed)[0].sentence

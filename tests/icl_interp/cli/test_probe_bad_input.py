@@ -1,0 +1,159 @@
+"""Bad input to icl-probe: exit code 2, one sentence, nothing written, nothing of a file run."""
+
+import os
+import pickle
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from icl_interp.checkpoints.own import save_checkpoint
+from icl_interp.cli.probe import _app
+from icl_interp.tasks.linear_regression import LinearRegression
+
+
+class Code:
+    """Unpickling this makes a file."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.marker),)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def small(tmp_path, tiny_model) -> Path:
+    """A good checkpoint, so that what is refused is the option."""
+    return save_checkpoint(tmp_path / "small.pt", tiny_model, task=LinearRegression(n_dims=3, n_points=8))
+
+
+def weights_with_nan(folder: Path, dtsip: Path) -> Path:
+    shutil.copyfile(dtsip / "config.yaml", folder / "config.yaml")
+    state = torch.load(dtsip / "state.pt", weights_only=True)
+    next(iter(state["model_state_dict"].values())).view(-1)[0] = float("nan")
+    torch.save(state, folder / "state.pt")
+    return folder
+
+
+def half_a_file(folder: Path, dtsip: Path) -> Path:
+    whole = (dtsip / "state.pt").read_bytes()
+    (folder / "cut.pt").write_bytes(whole[: len(whole) // 2])
+    return folder / "cut.pt"
+
+
+def text_file(folder: Path, _: Path) -> Path:
+    (folder / "notes.pt").write_text("weights are in another file\n")
+    return folder / "notes.pt"
+
+
+def other_architecture(folder: Path, _: Path) -> Path:
+    torch.save({"conv1.weight": torch.zeros(3, 3), "fc.bias": torch.zeros(3)}, folder / "resnet.pt")
+    return folder / "resnet.pt"
+
+
+def without_heads(folder: Path, dtsip: Path) -> Path:
+    shutil.copyfile(dtsip / "state.pt", folder / "state.pt")
+    return folder / "state.pt"
+
+
+def empty_file(folder: Path, _: Path) -> Path:
+    (folder / "empty.pt").touch()
+    return folder / "empty.pt"
+
+
+FILES = {
+    "missing file": (lambda folder, _: folder / "nowhere.pt", "needs a file that exists, got .*nowhere.pt"),
+    "folder without checkpoints": (lambda folder, _: folder, "got a folder without one"),
+    "text file": (text_file, "got a text file that starts with 'weights are in another file'"),
+    "empty file": (empty_file, "got an empty file"),
+    "truncated zip": (half_a_file, "got a truncated zip archive"),
+    "other architecture": (other_architecture, "with the keys conv1.weight, fc.bias"),
+    "NaN weights": (weights_with_nan, "finite|NaN"),
+    "heads unknown": (without_heads, r"pass --heads N"),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), FILES.values(), ids=FILES)
+def test_bad_files(refuses, tmp_path, dtsip_folder, make, message):
+    path = make(tmp_path, dtsip_folder)
+    assert re.search(message, refuses(_app, path, "--out", tmp_path / "r.html", "--json", tmp_path / "r.json"))
+
+
+@pytest.mark.parametrize("form", ["pickle", "torch"])
+def test_code_in_a_file_is_named_and_not_run(refuses, tmp_path, form):
+    marker, path = tmp_path / "ran", tmp_path / "evil.pt"
+    {"pickle": lambda: path.write_bytes(pickle.dumps(Code(marker))), "torch": lambda: torch.save(Code(marker), path)}[form]()
+    assert "mkdir" in refuses(_app, path, "--out", tmp_path / "r.html")
+    assert not marker.exists()
+
+
+def test_that_code_would_have_run(tmp_path):
+    pickle.loads(pickle.dumps(Code(tmp_path / "ran")))
+    assert (tmp_path / "ran").is_dir()
+
+
+OPTIONS = {
+    "no prompts": (["--prompts", "0"], "--prompts needs at least 8, got 0"),
+    "few prompts": (["--prompts", "7"], "--prompts needs at least 8, got 7"),
+    "one point": (["--points", "1"], "--points needs at least 2, got 1"),
+    "too many points": (["--points", "11"], "positions for 10 points, got 11"),
+    "negative seed": (["--seed", "-1"], "--seed needs a number of at least 0, got -1"),
+    "out in no folder": (["--out", "nowhere/r.html"], "--out needs a file name in a folder that exists"),
+    "out is a folder": (["--out", "."], "--out needs a file name"),
+    "json in no folder": (["--json", "nowhere/r.json"], "--json needs a file name in a folder that exists"),
+    "out and json alike": (["--out", "r.html", "--json", "./r.html"], "--out and --json need two files"),
+    "two paths": (["another.pt"], "one checkpoint at a time, got 2"),
+    "task is no pair": (["--task", "noise"], "--task needs a YAML file or key=value"),
+    "task with an unknown key": (["--task", "nose_std=1"], "fields among n_dims, .*got nose_std"),
+    "task with an impossible value": (["--task", "noise_std=-1"], "noise_std"),
+    "task that is no YAML": (["--task", "noise_std=[}"], "is not YAML"),
+    "task of another width": (["--task", "n_dims=4"], "needs n_dims=3"),
+    "task without labels": (["--task", "w_cov=0"], "labels that are not all zero"),
+    "layers in words": (["--layers", "first"], "--layers needs numbers separated by commas, such as 0,3,-1, got 'first'"),
+    "no such layer": (["--layers", "0,2"], "in a model of 2 layers, got 2"),
+    "unknown shift": (["--shifts", "x_scales"], "unknown shift 'x_scales'; there are: x_scale"),
+    "shift without a strength": (["--shifts", "x_scale=big"], "needs a number such as 3 or 1/3, got 'big'"),
+    "shift to nothing": (["--shifts", "x_scale=0"], "labels that are not all zero, got .* for 'x_scale=0'"),
+    "unknown device": (["--device", "abacus"], "needs a device that this machine has, got 'abacus'"),
+    "heads contradict": (["--heads", "3"], "which is 2, got 3"),
+}
+
+
+@pytest.mark.parametrize(("options", "message"), OPTIONS.values(), ids=OPTIONS)
+def test_bad_options(refuses, small, options, message):
+    common = ["--prompts", "8", "--shifts", "x_mean", "--no-controls", "--quiet"]
+    assert re.search(message, refuses(_app, small, *common, *options))
+
+
+def test_a_folder_that_may_not_be_written(refuses, small, monkeypatch):
+    # root may write everywhere, so the answer of the system is replaced
+    monkeypatch.setattr("icl_interp.cli.probe_job.os.access", lambda path, mode: False)
+    assert "--out needs a file name in a folder that exists and can be written" in refuses(_app, small)
+
+
+TASK_FILES = {
+    "a list": ("- 1\n", "needs key: value lines, got list"),
+    "no YAML": ("a: [\n", "is not YAML"),
+    "numbers as keys": ("1: 2\n", "got 1; check the spelling"),
+    "an unknown key": ("nose_std: 1\n", "got nose_std"),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), TASK_FILES.values(), ids=TASK_FILES)
+def test_bad_task_files(refuses, small, tmp_path, text, message):
+    (tmp_path / "task.yaml").write_text(text)
+    assert message in refuses(_app, small, "--task", tmp_path / "task.yaml", "--quiet")
+
+
+def test_bad_input_leaves_an_older_report_alone(refuses, small, tmp_path):
+    (tmp_path / "r.html").write_text("the older report")
+    refuses(_app, small, "--out", tmp_path / "r.html", "--prompts", "1")
+    assert (tmp_path / "r.html").read_text() == "the older report"
