@@ -24,7 +24,7 @@ def _version(value: bool) -> bool:  # noqa: FBT001  # typer's callback
 def _probe(
     paths: Annotated[
         list[Path] | None,
-        typer.Argument(help="A checkpoint file or run folder; nothing means the embedded demo."),
+        typer.Argument(help="A checkpoint file or run folder; nothing means the embedded demo.", readable=False),
     ] = None,
     out: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("icl-report.html"),
     json: Annotated[Path | None, typer.Option(help="Where all numbers go, as JSON.")] = None,

@@ -104,7 +104,7 @@ def excess_over_controls(
         'evidence'
         >>> excess_over_controls(0.1, [0.1, 0.12, 0.08, 0.1, 0.1]).verdict
         'none'
-        >>> excess_over_controls(-0.1, [-0.3, -0.31, -0.29, -0.3, -0.3], chance=0).verdict
+        >>> excess_over_controls(-0.1, [-0.3, -0.31, -0.29, -0.3, -0.3], chance=0.0).verdict
         'none'
     """
     confidence = 1 - 0.05 / n_verdicts

@@ -26,6 +26,7 @@ def interleave(
         dtsip/in-context-learning, the code of Garg et al. (2022).
 
     Example:
+        >>> import torch
         >>> xs, ys = torch.tensor([[[1.0, 2.0]]]), torch.tensor([[3.0]])
         >>> torch.testing.assert_close(interleave(xs, ys), torch.tensor([[[1.0, 2.0], [3.0, 0.0]]]))
     """

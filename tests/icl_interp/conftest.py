@@ -17,6 +17,9 @@ from icl_interp.models.transformer import HookedICLTransformer, build_model
 from icl_interp.predictors import least_squares
 from icl_interp.tasks.linear_regression import LinearRegression
 
+# --doctest-modules would import this file a second time, after a conftest.py of a folder that sorts before it.
+collect_ignore = ["conftest.py"]
+
 _CONFIG = ModelConfig(n_dims=3, n_points=10, n_layers=2, n_heads=2, d_model=16)
 _TASK = LinearRegression(n_dims=3, n_points=8)
 _SHIFTS = ("x_scale=3", "label_noise=1")
@@ -116,9 +119,7 @@ def small_study_again(small_checkpoint: Checkpoint) -> Study:
 @pytest.fixture(scope="session")
 def uncontrolled_study(small_checkpoint: Checkpoint) -> Study:
     """Controls switched off, and prompts longer than in training."""
-    return study(
-        small_checkpoint.model, small_checkpoint.task, n_prompts=16, n_points=10, shifts=_SHIFTS, n_controls=0
-    )
+    return study(small_checkpoint.model, small_checkpoint.task, n_prompts=16, n_points=10, shifts=_SHIFTS, n_controls=0)
 
 
 @pytest.fixture(scope="session")

@@ -114,7 +114,9 @@ def test_only_one_batch_is_alive(model: HookedICLTransformer, prompts: Prompts) 
     assert max(alive_in_forward) <= 1
 
 
-@pytest.mark.parametrize("names", ["blocks.0.hook_resid_pst", ["hook_embed", "blocks.0.hook_resid_pst"]], ids=type)
+@pytest.mark.parametrize(
+    "names", ["blocks.0.hook_resid_pst", ["hook_embed", "blocks.0.hook_resid_pst"]], ids=["name", "list"]
+)
 def test_unknown_names_list_near_ones(model: HookedICLTransformer, prompts: Prompts, names: str | list[str]) -> None:
     with pytest.raises(ValueError, match=r"no hook point 'blocks.0.hook_resid_pst'; near names: .*hook_resid_post"):
         collect(model, prompts, names)

@@ -1,4 +1,4 @@
-"""What the tests of the command lines share: run a command in this process, and check that it refused in one sentence."""
+"""What the tests of the command lines share: run a command in this process that has to be refused in one sentence."""
 
 from collections.abc import Callable
 from pathlib import Path

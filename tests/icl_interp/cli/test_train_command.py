@@ -82,6 +82,8 @@ BAD = {
     "model and task differ": (["demo"], ["model.n_dims=2"], "the same n_dims, got 2 and 6"),
     "no value": (["demo"], ["steps"], "--set needs key=value"),
     "no key": (["demo"], ["=3"], "--set needs key=value"),
+    "a key inside a number": (["demo"], ["steps.x.y=1"], "--set needs key=value"),
+    "no YAML": (["demo"], ["steps=["], "--set needs a YAML value"),
 }
 
 
@@ -115,6 +117,8 @@ def test_a_file_is_no_run_folder(refuses, tmp_path):
 
 
 def test_a_loss_that_diverges_is_one_sentence(tmp_path):
-    result = CliRunner().invoke(_app, arguments("--set", "lr=1e30", "--set", "grad_clip=null", "--quiet", "--out", tmp_path / "run"))
+    result = CliRunner().invoke(
+        _app, arguments("--set", "lr=1e30", "--set", "grad_clip=null", "--quiet", "--out", tmp_path / "run")
+    )
     assert result.exit_code == 2
     assert re.fullmatch(r"error: the loss was (nan|inf) at step \d+; lower lr .*\n", result.stderr)

@@ -22,7 +22,9 @@ def test_points_are_translucent_so_that_density_shows():
     assert trace.marker.color == shift_style(0).colour
 
 
-@pytest.mark.parametrize(("options", "kind"), [({}, "log"), ({"y_type": "log"}, "log"), ({"y_type": "linear"}, "linear")])
+@pytest.mark.parametrize(
+    ("options", "kind"), [({}, "log"), ({"y_type": "log"}, "log"), ({"y_type": "linear"}, "linear")]
+)
 def test_the_error_axis(options, kind):
     assert clouds_figure([], x="score", y="error", **options).layout.yaxis.type == kind
 

@@ -46,7 +46,9 @@ def test_a_reference_is_a_vertical_line(reference):
 
 def test_a_range_is_kept_and_otherwise_left_to_plotly():
     series = [DotSeries("model", ROWS, [0.5, 0.6], STYLE)]
-    np.testing.assert_array_equal(dots_figure(series, x="AUROC", x_range=(-0.02, 1.02)).layout.xaxis.range, [-0.02, 1.02])
+    np.testing.assert_array_equal(
+        dots_figure(series, x="AUROC", x_range=(-0.02, 1.02)).layout.xaxis.range, [-0.02, 1.02]
+    )
     assert dots_figure(series, x="AUROC").layout.xaxis.range is None
 
 

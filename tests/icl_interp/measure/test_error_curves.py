@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from icl_interp.figures.theme import COLOURS
 from icl_interp.measure.errors import MODEL, error_curves, first_scored_point, prompt_errors
 from icl_interp.measure.families import IN_DISTRIBUTION, Family, draw_families
 from icl_interp.measure.roles import predictor_style
 from icl_interp.measure.statistics import mean_band
-from icl_interp.figures.theme import COLOURS
 from icl_interp.predictors import least_squares, zero
 from icl_interp.prompts import Prompts
 from icl_interp.tasks.linear_regression import LinearRegression

@@ -10,6 +10,7 @@ from icl_interp.predictors import least_squares, zero
 from icl_interp.tasks.linear_regression import LinearRegression
 
 SITES = ["read-in", "block 0", "block 1", "final norm"]
+FEWEST = ["read-in", "block 1", "final norm"]
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +72,9 @@ def test_targets_are_the_predictions_with_examples_before_them():
 
 @pytest.mark.parametrize(
     ("layers", "sites"),
-    [(None, SITES), ([0], SITES), ([-1], ["read-in", "block 1", "final norm"]), ([], ["read-in", "block 1", "final norm"])],
+    [(None, SITES), ([0], SITES), ([-1], FEWEST), ([], FEWEST)],
     ids=["all", "first", "last", "none"],
-)  # fmt: skip
+)
 def test_layers_choose_sites(tiny_model, tiny_task, layers, sites):
     report = linear_probes(tiny_model, tiny_task, layers=layers, n_prompts=5, n_points=3, n_controls=0)
     assert list(report.probes) == sites
@@ -105,13 +106,21 @@ def test_plot_names_its_target(planted, solved):
     assert solved in figure.layout.yaxis.title.text
     assert planted.targets[0] in planted.plot().layout.yaxis.title.text
     names = [trace.name for trace in figure.data]
-    assert names == ["untrained networks, band", "untrained networks", "shuffled targets", "this model, band", "this model"]
+    assert names == [
+        "untrained networks, band",
+        "untrained networks",
+        "shuffled targets",
+        "this model, band",
+        "this model",
+    ]
     assert list(figure.data[-1].x) == SITES
     assert "plotly" in planted._repr_html_()
 
 
 def test_the_seed_decides_everything(tiny_model, tiny_task):
-    a, b, other = (linear_probes(tiny_model, tiny_task, n_prompts=8, n_controls=1, seed=s).to_frame() for s in (1, 1, 2))
+    a, b, other = (
+        linear_probes(tiny_model, tiny_task, n_prompts=8, n_controls=1, seed=s).to_frame() for s in (1, 1, 2)
+    )
     assert a.equals(b)
     assert not a.equals(other)
 

@@ -174,10 +174,14 @@ def test_reprs_are_short_and_say_where(untrained):
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
-        (lambda model, prompts: (noise(), prompts), {}, "activations or a model with prompts, got activations and both"),
-        (lambda model, prompts: (model,), {}, "needs prompts, got none"),
+        (
+            lambda _, prompts: (noise(), prompts),
+            {},
+            "activations or a model with prompts, got activations and both",
+        ),
+        (lambda model, _: (model,), {}, "needs prompts, got none"),
         (lambda model, prompts: (model, prompts[:3]), {}, "needs 4 prompts, got 3"),
-        (lambda model, prompts: (noise(3),), {}, "needs 4 prompts, got 3"),
+        (lambda *_: (noise(3),), {}, "needs 4 prompts, got 3"),
         (lambda model, prompts: (model, prompts), {"layer": 2}, "in a model of 2 layers, got 2"),
         (lambda model, prompts: (model, prompts), {"k": 17}, "k"),
         (lambda model, prompts: (model, prompts), {"k": 0}, "k"),

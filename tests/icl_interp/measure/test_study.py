@@ -74,7 +74,7 @@ def test_sites_run_from_read_in_to_final_norm(small_study, signing_study):
     assert small_study.ood_final.untrained_correlations == ()
 
 
-def test_no_prompt_is_used_twice(small_study):
+def test_probes_get_twice_as_many_prompts(small_study):
     families = small_study.families
     assert len(families.fit) == 16
     assert small_study.probes.n_prompts == 32
@@ -86,7 +86,7 @@ def test_the_same_seed_gives_the_same_numbers(small_study, small_study_again, sm
     assert first == second
 
 
-def test_another_seed_gives_other_numbers(small_checkpoint, small_study):
+def test_another_seed_gives_other_numbers(small_checkpoint):
     common = {"n_prompts": 8, "shifts": ["x_scale=3"], "n_controls": 0}
     a, b = (study(small_checkpoint.model, small_checkpoint.task, **common, seed=seed) for seed in (0, 1))
     assert not torch.equal(a.families.fit.ys, b.families.fit.ys)
@@ -96,7 +96,15 @@ def test_another_seed_gives_other_numbers(small_checkpoint, small_study):
 
 def test_study_reads_is_the_sum_of_the_ticks(tiny_model, tiny_task):
     ticks: list[tuple[int, str]] = []
-    study(tiny_model, tiny_task, n_prompts=8, n_points=4, shifts=["x_scale"], n_controls=1, tick=lambda *t: ticks.append(t))
+    study(
+        tiny_model,
+        tiny_task,
+        n_prompts=8,
+        n_points=4,
+        shifts=["x_scale"],
+        n_controls=1,
+        tick=lambda *t: ticks.append(t),
+    )
     assert sum(done for done, _ in ticks) == study_reads(8, n_shifts=4, n_controls=1) == 8 * (4 + 4) * 2
     assert {note for _, note in ticks} == {"this model", "untrained network 1"}
 

@@ -5,7 +5,7 @@ import torch
 from model_cases import SMALL, large_weights
 
 from icl_interp import ModelConfig
-from icl_interp.models.components import Attention, FinalNorm, LayerNorm, MLP
+from icl_interp.models.components import MLP, Attention, FinalNorm, LayerNorm
 
 # Activations of order 1 in float32, summed in another order.
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}

@@ -91,9 +91,9 @@ def test_check_names_names_near_ones_or_some() -> None:
     known = list(STANDARD)
     check_names([], known)
     check_names(known, known)
-    with pytest.raises(ValueError, match="no hook point 'blocks.0.hook_resid'; near names: .*blocks.0.hook_resid_pre"):
+    with pytest.raises(ValueError, match=r"no hook point 'blocks.0.hook_resid'; near names: .*blocks.0.hook_resid_pre"):
         check_names(["hook_embed", "blocks.0.hook_resid"], known)
-    with pytest.raises(ValueError, match="no hook point 'zzz'; near names: hook_embed, hook_pos_embed, blocks.0"):
+    with pytest.raises(ValueError, match=r"no hook point 'zzz'; near names: hook_embed, hook_pos_embed, blocks.0"):
         check_names(["zzz"], iter(known))
 
 

@@ -71,11 +71,13 @@ def test_dtsips_read_in_and_read_out_are_torchs_linear(part: str, fan_in: int) -
     biases = torch.cat([pool(build_model(config, seed=seed), f"b_{part}") for seed in range(20)])
     for values in (weights, biases):
         assert float(values.abs().max()) <= bound
-        # The deviation of U(-bound, bound) is bound / sqrt(3), its standard error below bound / sqrt(7 n); five of them.
+        # The deviation of U(-bound, bound) is bound / sqrt(3), its standard error below bound / sqrt(7 n); five of it.
         std = values.square().mean().sqrt()
         torch.testing.assert_close(std, torch.tensor(bound / 3**0.5), rtol=0, atol=5 * bound / (7 * len(values)) ** 0.5)
     # What torch.nn.Linear starts from, seen in as many draws.
-    linear = torch.nn.Linear(fan_in, len(weights) // fan_in)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        linear = torch.nn.Linear(fan_in, len(weights) // fan_in)
     assert float(linear.weight.detach().abs().max()) == pytest.approx(float(weights.abs().max()), rel=0.02)
 
 

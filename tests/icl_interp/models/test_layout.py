@@ -8,12 +8,10 @@ YS = torch.tensor([[3.0, 6.0], [9.0, 12.0]])
 
 
 def test_each_label_follows_its_input_in_coordinate_0() -> None:
-    expected = torch.tensor(
-        [
-            [[1.0, 2.0], [3.0, 0.0], [4.0, 5.0], [6.0, 0.0]],
-            [[7.0, 8.0], [9.0, 0.0], [10.0, 11.0], [12.0, 0.0]],
-        ]
-    )
+    expected = torch.tensor([
+        [[1.0, 2.0], [3.0, 0.0], [4.0, 5.0], [6.0, 0.0]],
+        [[7.0, 8.0], [9.0, 0.0], [10.0, 11.0], [12.0, 0.0]],
+    ])
     torch.testing.assert_close(interleave(XS, YS), expected, rtol=0, atol=0)
 
 

@@ -27,7 +27,11 @@ def test_what_activation_cache_reads() -> None:
     assert config.dtype == torch.float32
 
 
-@pytest.mark.parametrize("fields", [{}, {"d_head": 4, "d_mlp": 8, "act_fn": "relu", "eps": 1e-3, "init": "gpt2"}], ids=str)
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"d_head": 4, "d_mlp": 8, "act_fn": "relu", "eps": 1e-3, "init": "gpt2"}],
+    ids=["defaults", "all others"],
+)
 def test_a_config_survives_yaml(fields: dict[str, object]) -> None:
     config = ModelConfig(**SIZES, **fields)
     assert ModelConfig(**yaml.safe_load(yaml.safe_dump(config.model_dump(mode="json")))) == config

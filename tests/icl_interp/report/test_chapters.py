@@ -121,7 +121,9 @@ def test_the_shift_sentence_tells_the_prior_s_failures(tiny_model, tiny_task):
     flat = tiny_task.model_copy(update={"w_cov": (1.5, 1.5, 0.0)})
     other = study(tiny_model, flat, n_prompts=8, shifts=["w_rotation=1"], layers=[], n_controls=0)
     text = shift_sentence(with_model_error(other, {"w_rotation=1": 0.9}).errors)
-    assert text.endswith("Least squares solves 1 of these; the Bayes predictor of the training prior fails in 1 of those as well.")
+    assert text.endswith(
+        "Least squares solves 1 of these; the Bayes predictor of the training prior fails in 1 of those as well."
+    )
 
 
 def test_likeness_names_the_two_nearest_references_and_their_distances(small_study):
@@ -231,6 +233,8 @@ def test_every_claim_stands_beside_its_control(small_study):
     assert [row[0] for row in table.rows] == list(verdicts)
     for row, excess in zip(table.rows, verdicts.values(), strict=True):
         assert row[-1] == excess.verdict
-        np.testing.assert_allclose(row[2:7], [excess.value, excess.control, excess.excess, excess.low, excess.high], rtol=0)
+        np.testing.assert_allclose(
+            row[2:7], [excess.value, excess.control, excess.excess, excess.low, excess.high], rtol=0
+        )
     assert set(MEANINGS) <= set(verdicts)
     assert "excess over 5 untrained networks" in table.caption

@@ -37,7 +37,8 @@ def test_numbers(value, text):
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "text"), [(0.1, 0.3, "[0.1, 0.3]"), (-1.0, 1234.0, "[-1, 1230]"), (NAN, INF, "[not a number, infinite]")]
+    ("low", "high", "text"),
+    [(0.1, 0.3, "[0.1, 0.3]"), (-1.0, 1234.0, "[-1, 1230]"), (NAN, INF, "[not a number, infinite]")],
 )
 def test_intervals(low, high, text):
     assert interval(low, high) == text

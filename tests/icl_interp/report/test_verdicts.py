@@ -69,7 +69,7 @@ def test_read_outs_of_some_algorithms_only_are_mixed(small_study, monkeypatch, v
     excesses = {name: made["none"] for name in small_study.verdicts()}
     targets = [f"probe: {target}" for target in small_study.probes.targets]
     excesses |= {target: made[verdict] for target, verdict in zip(targets, verdicts.split(), strict=True)}
-    monkeypatch.setattr(type(small_study), "verdicts", lambda self: excesses)
+    monkeypatch.setattr(type(small_study), "verdicts", lambda _: excesses)
     (card,) = (card for card in verdict_cards(small_study) if card.anchor == "probes")
     assert card.tone == tone
 

@@ -176,5 +176,5 @@ def test_describe_says_what_is_special(task: LinearRegression, words: str) -> No
 
 @pytest.mark.parametrize("counts", [(0, None), (-1, 3), (2, 0)], ids=str)
 def test_sample_refuses_to_draw_nothing(counts: tuple[int, int | None]) -> None:
-    with pytest.raises(ValueError, match="sample needs at least one prompt and one point, got .*; ask for more"):
+    with pytest.raises(ValueError, match=r"sample needs at least one prompt and one point, got .*; ask for more"):
         BASE.sample(*counts, seed=0)

@@ -44,7 +44,8 @@ def test_exactly_the_coinciding_ones_are_merged(references: dict, name: str) -> 
 def test_bayes_has_the_smallest_error_on_its_own_task(references: dict, name: str) -> None:
     prompts = TASKS[name].sample(4000, seed=1)
     errors = {
-        names: (predictor(prompts.xs, prompts.ys) - prompts.ys).square() for names, predictor in references[name].items()
+        names: (predictor(prompts.xs, prompts.ys) - prompts.ys).square()
+        for names, predictor in references[name].items()
     }
     (bayes,) = [names for names in errors if "Bayes" in names]
     for error in errors.values():

@@ -11,7 +11,11 @@ BASES = {
     "isotropic": LinearRegression(5),
     "subspace": LinearRegression(5, w_cov=[2.5, 2.5, 0.0, 0.0, 0.0]),
     "general": LinearRegression(
-        3, x_mean=[0.5, 0.0, -0.5], x_cov=[1.0, 2.0, 0.5], w_mean=0.3, w_cov=[[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0] * 3]
+        3,
+        x_mean=[0.5, 0.0, -0.5],
+        x_cov=[1.0, 2.0, 0.5],
+        w_mean=0.3,
+        w_cov=[[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0] * 3],
     ),
 }
 CASES = [(base, entry) for base, task in BASES.items() for entry in select_shifts(task)]
@@ -57,7 +61,9 @@ def test_sample_is_a_pure_function(base: str, entry: ShiftedTask) -> None:
 def test_label_second_moment_is_what_samples_have(base: str, entry: ShiftedTask) -> None:  # noqa: ARG001
     squares = entry.source.sample(N, 1, seed=1).ys.double().square()
     # Five standard errors of the mean.
-    assert entry.source.label_second_moment() == pytest.approx(float(squares.mean()), abs=5 * float(squares.std()) / N**0.5)
+    assert entry.source.label_second_moment() == pytest.approx(
+        float(squares.mean()), abs=5 * float(squares.std()) / N**0.5
+    )
 
 
 INVARIANT = [(b, e) for b, e in CASES if e.shift.least_squares_invariant]
