@@ -14,8 +14,8 @@ __all__ = ["PromptSource", "Prompts", "derive_seed", "stream"]
 def derive_seed(seed: int, name: str) -> int:
     """Derive the seed of one purpose from a seed that a person typed.
 
-    Formula: the first 8 bytes of sha256("name:seed"), halved, so that purposes never share numbers and no derived
-    seed meets one that is typed by hand.
+    Formula: the first 8 bytes of sha256("name:seed"), halved. Purposes get unrelated seeds, none of them as small as
+    those that are typed by hand. (torch's CPU generator reads the low 32 bits, so among very many seeds two may agree.)
 
     Args:
         seed: Any integer.

@@ -61,7 +61,7 @@ def load_checkpoint(
 
 def _check_device(device: str | torch.device) -> None:
     try:
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()  # "meta" makes tensors, but none that hold anything
     except Exception as error:  # torch raises RuntimeError, AssertionError and more
         raise CheckpointError(
             f"the model needs a device that this machine has, got {str(device)!r} ({one_line(error)[:100]}); pass cpu."

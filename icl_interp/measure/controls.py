@@ -82,11 +82,12 @@ def excess_over_controls(
 ) -> Excess:
     """Compare a model with untrained networks.
 
-    Formula: excess = value - mean(controls), with the interval excess +- t * sqrt(v + s^2 (1 + 1/n)): s^2 is the
+    Formula: excess = value - mean(controls), with the interval excess +- sqrt(t^2 s^2 (1 + 1/n) + z^2 v): s^2 is the
     variance over the n untrained networks, so that the model is asked to lie outside of what one more untrained
-    network would show; v is the sampling variance of the excess over prompts; t is Student's quantile with n - 1
-    degrees of freedom at 1 - 0.05 / n_verdicts, so that all one-sided claims of a report hold together at 95 %
-    (Bonferroni). The interval is ours; it is meaningless with fewer than two controls, and then it is NaN.
+    network would show; v is the sampling variance of the excess over prompts; t and z are the quantiles of Student's
+    distribution with n - 1 degrees of freedom and of the normal one at 1 - 0.05 / n_verdicts, so that all one-sided
+    claims of a report hold together at 95 % (Bonferroni). The interval is ours; it is meaningless with fewer than two
+    controls, and then it is NaN.
 
     Args:
         value: Of the model; larger must mean more.
@@ -111,10 +112,11 @@ def excess_over_controls(
     held = tuple(float(control) for control in controls)
     if len(held) < 2 or not np.isfinite([value, sampling_variance, *held]).all():
         return Excess(value, held, math.nan, math.nan, confidence, chance)
-    spread = float(np.var(held, ddof=1)) * (1 + 1 / len(held)) + sampling_variance
-    half = float(scipy.stats.t.ppf(confidence, df=len(held) - 1)) * math.sqrt(spread)
+    spread = float(np.var(held, ddof=1)) * (1 + 1 / len(held))
+    t, z = float(scipy.stats.t.ppf(confidence, df=len(held) - 1)), float(scipy.stats.norm.ppf(confidence))
+    half = math.sqrt(t**2 * spread + z**2 * sampling_variance)
     excess = value - math.fsum(held) / len(held)
-    value_low = value - float(scipy.stats.norm.ppf(confidence)) * math.sqrt(value_variance)
+    value_low = value - z * math.sqrt(value_variance)
     return Excess(value, held, excess - half, excess + half, confidence, chance, value_low)
 
 

@@ -48,12 +48,9 @@ def test_partial_formula() -> None:
 
 def test_replicates_equal_a_slow_loop() -> None:
     score, error, covariates = draw()
-    report = score_error_correlation(
-        score, error, groups=GROUPS, covariates=covariates, seed=5, n_bootstrap=20
-    )
+    report = score_error_correlation(score, error, groups=GROUPS, covariates=covariates, seed=5, n_bootstrap=20)
     counts = [
-        bootstrap_counts(s.stop - s.start, seed=5, n_bootstrap=20, stream=i)
-        for i, s in enumerate(SLICES.values())
+        bootstrap_counts(s.stop - s.start, seed=5, n_bootstrap=20, stream=i) for i, s in enumerate(SLICES.values())
     ]
     within, pooled = [], []
     for b in range(20):
@@ -98,9 +95,7 @@ def test_pooling_alone_makes_a_correlation_that_the_groups_do_not_have() -> None
     np.testing.assert_allclose(report.between.value, 1.0)
     assert report.within_mean.low < 0 < report.within_mean.high
     # Given the level itself, nothing is left.
-    given = score_error_correlation(
-        score + level, error + level, groups=GROUPS, covariates=level[:, None].double()
-    )
+    given = score_error_correlation(score + level, error + level, groups=GROUPS, covariates=level[:, None].double())
     assert given.partial.low < 0.1
 
 

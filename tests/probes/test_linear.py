@@ -80,9 +80,7 @@ def test_default_penalties_are_relative_to_the_mean_squared_feature() -> None:
 def test_positive_control_recovers_the_read_out() -> None:
     x, y = draw(noise=0.0)
     probe = fit_linear_probe(x, y)
-    np.testing.assert_allclose(
-        probe.r2.numpy(), 1.0, atol=1e-9
-    )  # the smallest penalty still shrinks a little
+    np.testing.assert_allclose(probe.r2.numpy(), 1.0, atol=1e-9)  # the smallest penalty still shrinks a little
     np.testing.assert_allclose(probe.bias.numpy(), 3.0, atol=1e-6)
     assert (probe.selectivity > 0.9).all()
 
@@ -221,9 +219,7 @@ def test_as_few_groups_as_folds() -> None:
 
 
 def test_repr_is_short() -> None:
-    assert repr(fit_linear_probe(*draw(noise=0.0))) == (
-        "LinearProbe(r2=[1.000, 1.000], n_features=6, n_groups=120)"
-    )
+    assert repr(fit_linear_probe(*draw(noise=0.0))) == ("LinearProbe(r2=[1.000, 1.000], n_features=6, n_groups=120)")
 
 
 def with_constant_target() -> object:

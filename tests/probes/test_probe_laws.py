@@ -12,9 +12,7 @@ from probes import detection, linear, pairwise, signature, spectra, subspaces
 
 
 class Probe(NamedTuple):
-    measure: Callable[
-        [Tensor, Tensor], Tensor
-    ]  # of two sets of matrices; a probe of one set ignores the second
+    measure: Callable[[Tensor, Tensor], Tensor]  # of two sets of matrices; a probe of one set ignores the second
     power: int  # doubling the activations multiplies the result by 2 ** power
     low: float
     high: float
@@ -34,16 +32,10 @@ PROBES = {
     "singular values": Probe(lambda a, _: spectra.singular_values(a), 1, 0, INF, True),
     "leading values": Probe(lambda a, _: spectra.leading_directions(a).singular_values, 1, 0, INF, True),
     "swap ratio": Probe(lambda a, _: spectra.leading_directions(a).swap_ratio, 0, 0, 1, True),
-    "centred swap ratio": Probe(
-        lambda a, _: spectra.leading_directions(a, center=True).swap_ratio, 0, 0, 1, True
-    ),
+    "centred swap ratio": Probe(lambda a, _: spectra.leading_directions(a, center=True).swap_ratio, 0, 0, 1, True),
     "effective rank": Probe(lambda a, _: spectra.effective_rank(spectra.singular_values(a)), 0, 1, 6, True),
-    "participation ratio": Probe(
-        lambda a, _: spectra.participation_ratio(spectra.singular_values(a)), 0, 1, 6, True
-    ),
-    "cosine": Probe(
-        lambda a, b: subspaces.cosine_similarity(leading(a)[:, 0], leading(b)[:, 0]), 0, 0, 1, True
-    ),
+    "participation ratio": Probe(lambda a, _: spectra.participation_ratio(spectra.singular_values(a)), 0, 1, 6, True),
+    "cosine": Probe(lambda a, b: subspaces.cosine_similarity(leading(a)[:, 0], leading(b)[:, 0]), 0, 0, 1, True),
     "angles": Probe(lambda a, b: subspaces.principal_angles(leading(a), leading(b)), 0, 0, math.pi / 2, True),
     "overlap": Probe(lambda a, b: subspaces.subspace_overlap(leading(a), leading(b)), 0, 0, 1, True),
     "left overlap": Probe(
@@ -55,13 +47,9 @@ PROBES = {
     ),
     "mean subspace": Probe(lambda a, _: subspaces.mean_subspace(leading(a)).eigenvalues, 0, 0, 1, False),
     "overlap within": Probe(lambda a, _: pairwise.mean_pairwise_overlap(leading(a)), 0, 0, 1, False),
-    "overlap between": Probe(
-        lambda a, b: pairwise.mean_pairwise_overlap(leading(a), leading(b)), 0, 0, 1, False
-    ),
+    "overlap between": Probe(lambda a, b: pairwise.mean_pairwise_overlap(leading(a), leading(b)), 0, 0, 1, False),
     "alignment within": Probe(lambda a, _: pairwise.pairwise_alignment(leading(a)), 0, 0, 1, False),
-    "alignment between": Probe(
-        lambda a, b: pairwise.pairwise_alignment(leading(a), leading(b)), 0, 0, 1, False
-    ),
+    "alignment between": Probe(lambda a, b: pairwise.pairwise_alignment(leading(a), leading(b)), 0, 0, 1, False),
     "signature spectrum": Probe(lambda a, _: fitted(a).eigenvalues, 0, 0, 1, False),
     "signature overlap": Probe(lambda a, b: fitted(a).overlap(b), 0, 0, 1, True),
     "signature alignment": Probe(lambda a, b: fitted(a).alignment(b), 0, 0, 1, True),
@@ -105,9 +93,7 @@ def test_rotating_the_residual_stream_changes_nothing(
 
 
 @each_probe
-def test_permuting_positions_alike_in_every_sample_changes_nothing(
-    probe: Probe, generator: torch.Generator
-) -> None:
+def test_permuting_positions_alike_in_every_sample_changes_nothing(probe: Probe, generator: torch.Generator) -> None:
     a, b = two_sets(generator, torch.float64)
     order = torch.randperm(9, generator=generator)
     assert_equal_up_to_rounding(probe.measure(a[:, order], b[:, order]), probe.measure(a, b))
@@ -119,9 +105,7 @@ def test_permuting_positions_alike_in_every_sample_changes_nothing(
 def test_scaling_law(probe: Probe, dtype: torch.dtype, factor: float, generator: torch.Generator) -> None:
     a, b = two_sets(generator, dtype)
     expected = probe.measure(a, b) * factor**probe.power
-    assert_equal_up_to_rounding(
-        probe.measure(a * factor, b * factor), expected, scale=10 * factor**probe.power
-    )
+    assert_equal_up_to_rounding(probe.measure(a * factor, b * factor), expected, scale=10 * factor**probe.power)
 
 
 @each_dtype

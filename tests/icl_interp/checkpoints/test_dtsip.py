@@ -33,9 +33,7 @@ def _predict(model: HookedICLTransformer, expected: Any) -> torch.Tensor:
 def test_state_reproduces_the_original_activations(dtsip: Path) -> None:
     expected = np.load(dtsip / "expected.npz")
     model = load_checkpoint(dtsip / "state.pt").model
-    predictions, cache = model.run_with_cache(
-        torch.from_numpy(expected["xs"]), torch.from_numpy(expected["ys"])
-    )
+    predictions, cache = model.run_with_cache(torch.from_numpy(expected["xs"]), torch.from_numpy(expected["ys"]))
     assert_as_expected(predictions, expected["predictions"])
     for layer in range(3):
         assert_as_expected(cache[f"blocks.{layer}.hook_resid_pre"], expected[f"block_input_{layer}"])
@@ -73,13 +71,9 @@ def test_a_perturbed_weight_is_noticed(dtsip: Path, name: str) -> None:
 def test_wrong_number_of_heads_is_noticed(dtsip: Path, tmp_path: Path) -> None:
     expected = np.load(dtsip / "expected.npz")
     shutil.copyfile(dtsip / "state.pt", tmp_path / "state.pt")
-    assert_as_expected(
-        _predict(load_checkpoint(tmp_path, n_heads=2).model, expected), expected["predictions"]
-    )
+    assert_as_expected(_predict(load_checkpoint(tmp_path, n_heads=2).model, expected), expected["predictions"])
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
-        assert_as_expected(
-            _predict(load_checkpoint(tmp_path, n_heads=4).model, expected), expected["predictions"]
-        )
+        assert_as_expected(_predict(load_checkpoint(tmp_path, n_heads=4).model, expected), expected["predictions"])
 
 
 def test_run_folder_tells_everything(run: Path) -> None:
@@ -140,9 +134,7 @@ def _as_compiled(w: Weights) -> Weights:
 
 
 @pytest.mark.parametrize("change", [_with_legacy_buffers, _with_full_token_table, _as_compiled])
-def test_harmless_differences(
-    run: Path, dtsip: Path, state: Any, change: Callable[[Weights], Weights]
-) -> None:
+def test_harmless_differences(run: Path, dtsip: Path, state: Any, change: Callable[[Weights], Weights]) -> None:
     torch.save({**state, "model_state_dict": change(state["model_state_dict"])}, run / "state.pt")
     expected = np.load(dtsip / "expected.npz")
     assert_as_expected(_predict(load_checkpoint(run).model, expected), expected["predictions"])
@@ -198,9 +190,7 @@ WRONG_WEIGHTS: dict[str, tuple[Callable[[Weights], Weights], str]] = {
 
 
 @pytest.mark.parametrize(("change", "message"), WRONG_WEIGHTS.values(), ids=WRONG_WEIGHTS.keys())
-def test_wrong_weights_are_named(
-    run: Path, state: Any, change: Callable[[Weights], Weights], message: str
-) -> None:
+def test_wrong_weights_are_named(run: Path, state: Any, change: Callable[[Weights], Weights], message: str) -> None:
     torch.save({**state, "model_state_dict": change(state["model_state_dict"])}, run / "state.pt")
     with pytest.raises(CheckpointError, match=message) as caught:
         load_checkpoint(run)

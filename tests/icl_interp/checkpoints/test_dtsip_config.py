@@ -79,9 +79,7 @@ KNOWN_TASKS: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
 
 
 @pytest.mark.parametrize(("changes", "fields", "assumed"), KNOWN_TASKS.values(), ids=KNOWN_TASKS.keys())
-def test_task_of_the_config(
-    run: Path, changes: dict[str, Any], fields: dict[str, Any], assumed: list[str]
-) -> None:
+def test_task_of_the_config(run: Path, changes: dict[str, Any], fields: dict[str, Any], assumed: list[str]) -> None:
     _edit_config(run, _training(**changes))
     checkpoint = load_checkpoint(run)
     expected = LinearRegression(5, n_points=11, **fields)

@@ -47,9 +47,7 @@ def test_errors_are_value_errors(tmp_path: Path) -> None:
 
 
 def test_device_that_is_not_there(dtsip: Path) -> None:
-    with pytest.raises(
-        CheckpointError, match=r"needs a device that this machine has, got 'nonsense' .*; pass cpu\.$"
-    ):
+    with pytest.raises(CheckpointError, match=r"needs a device that this machine has, got 'nonsense' .*; pass cpu\.$"):
         load_checkpoint(dtsip, device="nonsense")
 
 
@@ -85,9 +83,7 @@ def test_folder_of_bare_weights_takes_the_newest(tmp_path: Path, dtsip: Path) ->
 
 def test_folder_without_checkpoints(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("")
-    message = (
-        r"state\.pt, model_N\.pt or checkpoints/step_N\.pt\), got a folder without one: .*; name the weight"
-    )
+    message = r"state\.pt, model_N\.pt or checkpoints/step_N\.pt\), got a folder without one: .*; name the weight"
     with pytest.raises(CheckpointError, match=message):
         load_checkpoint(tmp_path)
 
@@ -122,9 +118,7 @@ def test_given_task_ends_its_assumption_but_not_that_of_the_points(run: Path) ->
     assert (with_points.n_points_trained, with_points.task.n_points) == (8, 8)
 
 
-def test_given_task_is_cut_to_the_points_of_training(
-    tmp_path: Path, small_model: HookedICLTransformer
-) -> None:
+def test_given_task_is_cut_to_the_points_of_training(tmp_path: Path, small_model: HookedICLTransformer) -> None:
     path = save_checkpoint(tmp_path / "a.pt", small_model, task=LinearRegression(3), n_points_trained=5)
     assert load_checkpoint(path, task=LinearRegression(3, noise_std=1)).task.default_points == 5
     longer = load_checkpoint(path, task={"n_points": 9})

@@ -156,9 +156,7 @@ READ_ERRORS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("changes", "message"), READ_ERRORS.values(), ids=READ_ERRORS.keys())
-def test_read_refuses(
-    tmp_path: Path, small_model: HookedICLTransformer, changes: dict[str, Any], message: str
-) -> None:
+def test_read_refuses(tmp_path: Path, small_model: HookedICLTransformer, changes: dict[str, Any], message: str) -> None:
     path = save_checkpoint(tmp_path / "a.pt", small_model, task=LinearRegression(3))
     _rewrite(path, **changes)
     with pytest.raises(CheckpointError, match=message) as caught:
@@ -166,9 +164,7 @@ def test_read_refuses(
     assert "\n" not in str(caught.value)
 
 
-def test_read_refuses_wrong_shapes_heads_and_values(
-    tmp_path: Path, small_model: HookedICLTransformer
-) -> None:
+def test_read_refuses_wrong_shapes_heads_and_values(tmp_path: Path, small_model: HookedICLTransformer) -> None:
     path = save_checkpoint(tmp_path / "a.pt", small_model)
     assert load_checkpoint(path, n_heads=2).model.cfg.n_heads == 2
     with pytest.raises(CheckpointError, match=r"the one in the file, which is 2, got 4: .*leave out --heads"):
@@ -185,15 +181,11 @@ def test_read_refuses_wrong_shapes_heads_and_values(
 @pytest.mark.parametrize(
     "weight", [torch.ones(8, dtype=torch.long), torch.ones(8).to_sparse(), torch.ones(8, device="meta"), 3.0]
 )
-def test_read_refuses_strange_tensors(
-    tmp_path: Path, small_model: HookedICLTransformer, weight: object
-) -> None:
+def test_read_refuses_strange_tensors(tmp_path: Path, small_model: HookedICLTransformer, weight: object) -> None:
     path = save_checkpoint(tmp_path / "a.pt", small_model)
     weights = torch.load(path, weights_only=True)["weights"]
     _rewrite(path, weights={**weights, "embed.b_E": weight})
-    with pytest.raises(
-        CheckpointError, match=r"dense floating-point tensors, got something else under embed\.b_E"
-    ):
+    with pytest.raises(CheckpointError, match=r"dense floating-point tensors, got something else under embed\.b_E"):
         load_checkpoint(path)
 
 

@@ -110,15 +110,11 @@ def test_bad_file_is_one_sentence(tmp_path: Path, contents: bytes, message: str)
     assert str(caught.value).endswith(".")
 
 
-@pytest.mark.parametrize(
-    "write", [torch.save, lambda o, p: p.write_bytes(pickle.dumps(o))], ids=["torch", "pickle"]
-)
+@pytest.mark.parametrize("write", [torch.save, lambda o, p: p.write_bytes(pickle.dumps(o))], ids=["torch", "pickle"])
 def test_code_is_named_and_never_run(tmp_path: Path, write: Callable[[object, Path], object]) -> None:
     touched, path = tmp_path / "touched", tmp_path / "code.pt"
     write({"weights": Touch(touched)}, path)
-    with pytest.raises(
-        CheckpointError, match=r"asks for (_?io|builtins)\.open: .*nothing of it was run and no option"
-    ):
+    with pytest.raises(CheckpointError, match=r"asks for (_?io|builtins)\.open: .*nothing of it was run and no option"):
         load_weight_file(path)
     assert not touched.exists()
 
@@ -132,9 +128,7 @@ def test_environment_cannot_allow_code(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_places_that_are_no_files(tmp_path: Path) -> None:
-    with pytest.raises(
-        CheckpointError, match=r"needs a file that exists, got .*nowhere\.pt; check the path\.$"
-    ):
+    with pytest.raises(CheckpointError, match=r"needs a file that exists, got .*nowhere\.pt; check the path\.$"):
         load_weight_file(tmp_path / "nowhere.pt")
     with pytest.raises(CheckpointError, match="needs to be a file, got the folder"):
         load_weight_file(tmp_path)

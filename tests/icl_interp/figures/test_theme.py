@@ -59,9 +59,7 @@ def test_no_two_roles_look_alike():
 
 
 def test_plotly_takes_every_style():
-    figure = go.Figure(
-        layout=base_layout("Title", x="x", y="y", x_type="log", y_type="category", legend=False)
-    )
+    figure = go.Figure(layout=base_layout("Title", x="x", y="y", x_type="log", y_type="category", legend=False))
     for style in [*map(role_style, COLOURS), *map(shift_style, range(24))]:
         figure.add_scatter(x=[1], y=["a"], line=style.line(), marker=style.marker(), fillcolor=style.band())
     assert figure.layout.title.text == "Title"

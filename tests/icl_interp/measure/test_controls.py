@@ -25,8 +25,8 @@ LOW = [0.1, 0.12, 0.08, 0.1, 0.1]
 def test_the_interval_is_the_formula(n_verdicts, controls, variance):
     found = excess_over_controls(0.9, controls, sampling_variance=variance, n_verdicts=n_verdicts)
     n = len(controls)
-    quantile = scipy.stats.t.ppf(1 - 0.05 / n_verdicts, df=n - 1)
-    half = quantile * np.sqrt(variance + np.var(controls, ddof=1) * (1 + 1 / n))
+    t, z = scipy.stats.t.ppf(1 - 0.05 / n_verdicts, df=n - 1), scipy.stats.norm.ppf(1 - 0.05 / n_verdicts)
+    half = np.sqrt(t**2 * np.var(controls, ddof=1) * (1 + 1 / n) + z**2 * variance)
     excess = 0.9 - np.mean(controls)
     # the same float64 arithmetic in another order
     np.testing.assert_allclose([found.low, found.high], [excess - half, excess + half], rtol=1e-12)

@@ -67,23 +67,17 @@ class Document(HTMLParser):
 def line_figure(n_points: int = 20, n_traces: int = 2) -> go.Figure:
     figure = go.Figure(layout=base_layout(x="examples", y="error"))
     for _ in range(n_traces):
-        figure.add_scatter(
-            x=np.arange(n_points), y=np.ones(n_points), name="model", line=role_style("model").line()
-        )
+        figure.add_scatter(x=np.arange(n_points), y=np.ones(n_points), name="model", line=role_style("model").line())
     return figure
 
 
 def view(name: str, **changes: object) -> FigureView:
-    return replace(
-        FigureView(name, f"Title {name}", line_figure(), f"Finding {name}.", f"Chart {name}."), **changes
-    )
+    return replace(FigureView(name, f"Title {name}", line_figure(), f"Finding {name}.", f"Chart {name}."), **changes)
 
 
 def full_page(text: str = "text") -> Page:
     table = TableView((text, "score"), ((text, 0.123456789), (None, float("nan"))), caption=text, notes=text)
-    grid = FigureGrid(
-        "grid", text, text, (view("cell-1"), view("cell-2", title=text, sentence=text, aria_label=text))
-    )
+    grid = FigureGrid("grid", text, text, (view("cell-1"), view("cell-2", title=text, sentence=text, aria_label=text)))
     sections = (
         Section("first", text, lead=text, figures=(view("alone", data=table), grid), tables=(table,)),
         Section("second", text, figures=(view("folded"),), tables=(table,), folded=True, tables_first=True),
@@ -109,19 +103,12 @@ def test_plotlyjs_is_embedded_once(html):
 
 
 def test_an_embedded_page_asks_nobody_for_anything(document):
-    links = [
-        a[name]
-        for _, a in document.elements
-        for name in ("src", "href", "data", "action", "poster")
-        if name in a
-    ]
+    links = [a[name] for _, a in document.elements for name in ("src", "href", "data", "action", "poster") if name in a]
     assert all(link.startswith("#") or link == "data:," for link in links)
     style = render(full_page(), plotlyjs="directory").split("<style>")[1].split("</style>")[0]
     assert "url(" not in style
     assert "@import" not in style
-    (policy,) = (
-        a["content"] for a in document.all("meta") if a.get("http-equiv") == "Content-Security-Policy"
-    )
+    (policy,) = (a["content"] for a in document.all("meta") if a.get("http-equiv") == "Content-Security-Policy")
     assert policy.startswith("default-src 'none'")
 
 
@@ -129,9 +116,7 @@ def test_ids_are_unique_and_links_arrive(document):
     ids = [a["id"] for _, a in document.elements if "id" in a]
     assert len(ids) == len(set(ids))
     wanted = [a["href"][1:] for a in document.all("a")]
-    wanted += [
-        a[name] for _, a in document.elements for name in ("aria-labelledby", "data-source") if name in a
-    ]
+    wanted += [a[name] for _, a in document.elements for name in ("aria-labelledby", "data-source") if name in a]
     assert set(wanted) <= set(ids)
     assert {"first", "second", "grid", "alone", "page--provenance"} <= set(wanted)
 
@@ -191,13 +176,9 @@ def test_hostile_text_stays_text():
 def test_hostile_traces_stay_data():
     figure = go.Figure(go.Scatter(x=[HOSTILE], y=[1.0], name=HOSTILE, line={"color": "red"}))
     grid = FigureGrid("grid", "T", "S.", (view("a", figure=figure),))
-    document = Document(
-        render(Page("T", sections=(Section("s", "S", figures=(grid,)),)), plotlyjs="directory")
-    )
+    document = Document(render(Page("T", sections=(Section("s", "S", figures=(grid,)),)), plotlyjs="directory"))
     assert not document.all("b")
-    assert (
-        json.loads(next(s for s in document.scripts if s.startswith('{"data"')))["data"][0]["name"] == HOSTILE
-    )
+    assert json.loads(next(s for s in document.scripts if s.startswith('{"data"')))["data"][0]["name"] == HOSTILE
 
 
 def test_missing_numbers_are_named_and_exact_ones_kept(document):
@@ -210,9 +191,7 @@ def test_missing_numbers_are_named_and_exact_ones_kept(document):
 def test_long_tables_keep_their_tail_for_the_file():
     rows = tuple((i, float(i) if i != 250 else None) for i in range(300))
     long = TableView(("i", "value"), rows, caption="Long")
-    document = Document(
-        render(Page("T", sections=(Section("s", "S", tables=(long,)),)), plotlyjs="directory")
-    )
+    document = Document(render(Page("T", sections=(Section("s", "S", tables=(long,)),)), plotlyjs="directory"))
     assert len(document.all("tr")) == 1 + 200
     tail = json.loads(next(s for s in document.scripts if s.startswith("[[")))
     assert tail == [list(row) for row in rows[200:]]
@@ -223,8 +202,7 @@ def test_table_order_and_folds():
     table = TableView(("a",), ((1,),), caption="The table")
     section = Section("s", "S", figures=(view("f"),), tables=(table,))
     first, last = (
-        render(Page("T", sections=(s,)), plotlyjs="directory")
-        for s in (replace(section, tables_first=True), section)
+        render(Page("T", sections=(s,)), plotlyjs="directory") for s in (replace(section, tables_first=True), section)
     )
     assert first.index("The table") < first.index('id="f"')
     assert last.index("The table") > last.index('id="f"')
@@ -239,9 +217,7 @@ def test_plotlyjs_from_its_server():
 
 
 def test_an_unknown_place_is_refused():
-    with pytest.raises(
-        ValueError, match="render needs plotlyjs to be one of 'embed', 'cdn', 'directory', got 'web'"
-    ):
+    with pytest.raises(ValueError, match="render needs plotlyjs to be one of 'embed', 'cdn', 'directory', got 'web'"):
         check_choice("render", "plotlyjs", "web", ("embed", "cdn", "directory"))
 
 

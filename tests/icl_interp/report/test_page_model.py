@@ -46,9 +46,7 @@ def figure(name: str = "error") -> FigureView:
             "each id once, got 'error' more than once; rename them",
         ),
         (
-            lambda: Page(
-                "T", verdicts=(Verdict("V", "S.", "none", anchor="lost"),), sections=(Section("a", "A"),)
-            ),
+            lambda: Page("T", verdicts=(Verdict("V", "S.", "none", anchor="lost"),), sections=(Section("a", "A"),)),
             r"its own ids \(a\), got lost",
         ),
     ],
@@ -60,9 +58,7 @@ def test_wrong_values_are_refused(build, message):
 
 # The type checks of the tests refuse wrong kinds before a constructor runs, so ours are called by themselves.
 def test_wrong_cells_are_refused():
-    with pytest.raises(
-        TypeError, match="'T' needs text, numbers or None as cells, got object in row 3; convert"
-    ):
+    with pytest.raises(TypeError, match="'T' needs text, numbers or None as cells, got object in row 3; convert"):
         _check_cells("T", ("a", object()), 3)
 
 

@@ -39,9 +39,7 @@ def test_numbers_go_right_and_words_left():
     assert table.align == ("left", "right", "right")
 
 
-@pytest.mark.parametrize(
-    "xs", [[0, 1, 2], np.arange(3.0), np.arange(3, dtype=np.float32)], ids=["list", "f8", "f4"]
-)
+@pytest.mark.parametrize("xs", [[0, 1, 2], np.arange(3.0), np.arange(3, dtype=np.float32)], ids=["list", "f8", "f4"])
 def test_traces_become_rows(xs):
     figure = go.Figure([go.Scatter(x=xs, y=xs, name="model"), go.Scatter(x=xs, y=xs, hoverinfo="skip")])
     table = table_of_traces(_parsed(figure), caption="T")

@@ -29,9 +29,7 @@ def test_plotlyjs_beside_the_page(tmp_path):
 def test_forty_figures_fit_the_budget(tmp_path):
     lines = [view(f"line-{i}", n_points=41, n_traces=6) for i in range(39)]
     cloud = view("cloud", n_points=2000, n_traces=1)
-    path = write_report(
-        Page("T", sections=(Section("s", "S", figures=(*lines, cloud)),)), tmp_path / "report.html"
-    )
+    path = write_report(Page("T", sections=(Section("s", "S", figures=(*lines, cloud)),)), tmp_path / "report.html")
     assert path.stat().st_size < 10e6
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
 
