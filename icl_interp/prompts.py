@@ -1,7 +1,8 @@
 """The record that tasks make and models read: prompts of (x, y) pairs, and the seeds behind them."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -70,9 +71,14 @@ class Prompts:
     """The weights behind the labels, where the task is linear."""
     source: str = ""
     """Where the prompts came from: task and seed, for people."""
+    query_xs: Float[Tensor, "batch point dim"] | None = None
+    """Where entry k is asked instead, after the pairs before k; None where it is asked at xs[:, k]."""
+    query_ys: Float[Tensor, "batch point"] | None = None
+    """The labels of `query_xs`, noise included."""
 
     def __post_init__(self) -> None:
         _check_prompts(self.xs, self.ys, self.ws)
+        _check_queries(self.xs, self.ys, self.query_xs, self.query_ys)
 
     def __len__(self) -> int:
         return self.xs.shape[0]
@@ -96,8 +102,7 @@ class Prompts:
         Returns:
             Views of the tensors.
         """
-        ws = None if self.ws is None else self.ws[which]
-        return Prompts(xs=self.xs[which], ys=self.ys[which], ws=ws, source=self.source)
+        return self._each(lambda tensor: tensor[which])
 
     def to(self, device: str | torch.device) -> "Prompts":
         """Copy the tensors to a device.
@@ -108,13 +113,46 @@ class Prompts:
         Returns:
             The same prompts over there.
         """
-        ws = None if self.ws is None else self.ws.to(device)
-        return Prompts(xs=self.xs.to(device), ys=self.ys.to(device), ws=ws, source=self.source)
+        return self._each(lambda tensor: tensor.to(device))
+
+    @property
+    def targets(self) -> Float[Tensor, "batch point"]:
+        """The labels that are asked for: those of the queries where there are queries."""
+        return self.ys if self.query_ys is None else self.query_ys
+
+    def first_points(self, n_points: int) -> "Prompts":
+        """Keep the beginning of each prompt.
+
+        Args:
+            n_points: Pairs to keep, at least 1; all where there are fewer.
+
+        Returns:
+            Views of the tensors.
+
+        Raises:
+            ValueError: If n_points is below 1.
+        """
+        if n_points < 1:
+            raise ValueError(f"first_points needs at least one point, got {n_points}.")
+        return replace(replace(self, ws=None)._each(lambda tensor: tensor[:, :n_points]), ws=self.ws)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Prompts":
+        def maybe(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else change(tensor)
+
+        return Prompts(
+            xs=change(self.xs),
+            ys=change(self.ys),
+            ws=maybe(self.ws),
+            source=self.source,
+            query_xs=maybe(self.query_xs),
+            query_ys=maybe(self.query_ys),
+        )
 
     def __repr__(self) -> str:
-        return (
-            f"Prompts({len(self)} prompts x {self.n_points} points x {self.n_dims} dims, {self.source or 'no source'})"
-        )
+        asked = "" if self.query_xs is None else ", with queries"
+        size = f"{len(self)} prompts x {self.n_points} points x {self.n_dims} dims{asked}"
+        return f"Prompts({size}, {self.source or 'no source'})"
 
 
 @runtime_checkable
@@ -152,4 +190,15 @@ def _check_prompts(xs: Tensor, ys: Tensor, ws: Tensor | None = None) -> None:
         raise ValueError(
             f"Prompts need one row of ws for each of {xs.shape[0]} prompts of {xs.shape[2]} dimensions, got shape "
             f"{tuple(ws.shape)}; leave ws out where the labels have no weights."
+        )
+
+
+def _check_queries(xs: Tensor, ys: Tensor, query_xs: Tensor | None, query_ys: Tensor | None) -> None:
+    if query_xs is None and query_ys is None:
+        return
+    if query_xs is None or query_ys is None or query_xs.shape != xs.shape or query_ys.shape != ys.shape:
+        came = [None if tensor is None else tuple(tensor.shape) for tensor in (query_xs, query_ys)]
+        raise ValueError(
+            f"Prompts need query_xs and query_ys together, shaped as xs {tuple(xs.shape)} and ys {tuple(ys.shape)}, "
+            f"got {came[0]} and {came[1]}; give one query a point, or leave both out."
         )

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from icl_interp.checkpoints.errors import CheckpointError, one_line
 from icl_interp.checkpoints.record import Reading
-from icl_interp.tasks.linear_regression import LinearRegression
+from icl_interp.tasks.base import Task
+from icl_interp.tasks.registry import changed_task, task_class, task_fields
 
 __all__ = ["POINTS_UNKNOWN", "TASK_UNKNOWN", "assumed_points", "fit_points", "with_given_task"]
 
@@ -43,7 +44,7 @@ def assumed_points(n_dims: int, n_positions: int) -> int:
     return min(2 * n_dims + 1, n_positions)
 
 
-def fit_points(task: LinearRegression, n_points: int) -> LinearRegression:
+def fit_points(task: Task, n_points: int) -> Task:
     """Cap the usual number of points of a task.
 
     Args:
@@ -54,18 +55,20 @@ def fit_points(task: LinearRegression, n_points: int) -> LinearRegression:
         The task itself where it fits, else one with that many points.
 
     Example:
+        >>> from icl_interp.tasks.linear_regression import LinearRegression
         >>> fit_points(LinearRegression(5), 8).default_points, fit_points(LinearRegression(5), 11).n_points
         (8, None)
     """
     return task if task.default_points <= n_points else task.model_copy(update={"n_points": n_points})
 
 
-def with_given_task(reading: Reading, given: LinearRegression | Mapping[str, object]) -> Reading:
+def with_given_task(reading: Reading, given: Task | Mapping[str, object]) -> Reading:
     """Put the task that a person named in the place of the file's.
 
     Args:
         reading: What the file said.
-        given: A whole task, or the fields in which it differs from the file's (or the assumed) one.
+        given: A whole task, or the fields in which it differs from the file's (or the assumed) one; another `family`
+            starts afresh and keeps the number of dimensions.
 
     Returns:
         The same model in another distribution: a note says so, and assumptions about the task are gone.
@@ -75,13 +78,13 @@ def with_given_task(reading: Reading, given: LinearRegression | Mapping[str, obj
             there are more points than the model has positions for.
     """
     n_dims, n_positions = reading.config.n_dims, reading.config.n_points
-    fields = given.model_dump(exclude_unset=True) if isinstance(given, LinearRegression) else dict(given)
+    fields = given.model_dump(exclude_unset=True) if isinstance(given, Task) else dict(given)
     if fields.get("n_dims", n_dims) != n_dims:
         raise CheckpointError(
             f"the task needs n_dims={n_dims}, the width of the model's inputs, got "
             f"n_dims={fields['n_dims']}; change the task."
         )
-    task = given if isinstance(given, LinearRegression) else _changed(reading.task, fields)
+    task = given if isinstance(given, Task) else _changed(reading.task, fields)
     if task.n_points is not None and task.n_points > n_positions:
         raise CheckpointError(
             f"the task needs n_points of at most {n_positions}, for which the model has positions, got "
@@ -97,15 +100,18 @@ def with_given_task(reading: Reading, given: LinearRegression | Mapping[str, obj
     return replace(reading, task=task, notes=(*reading.notes, note), task_assumptions=())
 
 
-def _changed(task: LinearRegression, fields: Mapping[str, object]) -> LinearRegression:
-    unknown = [name for name in fields if name not in LinearRegression.model_fields]
+def _changed(task: Task, fields: Mapping[str, object]) -> Task:
+    try:
+        kind = type(task) if fields.get("family", task.family) == task.family else task_class(fields["family"])
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
+    unknown = [name for name in fields if name not in (*task_fields(kind), "family")]
     if unknown:
         raise CheckpointError(
-            f"the task needs fields among {', '.join(LinearRegression.model_fields)}, got "
-            f"{', '.join(unknown)}; check the spelling."
+            f"the task needs fields among {', '.join(task_fields(kind))}, got {', '.join(unknown)}; check the spelling."
         )
     try:
-        return LinearRegression(**{**task.model_dump(), **fields})
+        return changed_task(task, fields)
     except ValueError as error:
         raise CheckpointError(
             f"the task needs possible values, got {dict(fields)} ({one_line(error)}); change them."

@@ -15,7 +15,7 @@ from icl_interp.checkpoints.own import is_own, read_own
 from icl_interp.checkpoints.record import Checkpoint, Reading
 from icl_interp.checkpoints.safe_load import WeightFile, load_weight_file
 from icl_interp.checkpoints.weights import check_names, check_shapes, few
-from icl_interp.tasks.linear_regression import LinearRegression
+from icl_interp.tasks.base import Task
 
 __all__ = ["load_checkpoint"]
 
@@ -26,7 +26,7 @@ def load_checkpoint(
     path: str | os.PathLike[str],
     *,
     n_heads: int | None = None,
-    task: LinearRegression | Mapping[str, object] | None = None,
+    task: Task | Mapping[str, object] | None = None,
     device: str | torch.device = "cpu",
 ) -> Checkpoint:
     """Load a model, with what is in distribution for it and what had to be assumed.

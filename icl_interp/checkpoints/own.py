@@ -19,7 +19,9 @@ from icl_interp.checkpoints.record import Reading
 from icl_interp.checkpoints.safe_load import WeightFile
 from icl_interp.checkpoints.weights import plain_names, to_float32
 from icl_interp.models.config import ModelConfig
+from icl_interp.tasks.base import Task
 from icl_interp.tasks.linear_regression import LinearRegression
+from icl_interp.tasks.registry import FAMILIES, task_to_config
 
 if TYPE_CHECKING:
     import icl_interp.models.transformer  # TransformerLens comes with it
@@ -29,7 +31,6 @@ __all__ = ["FORMAT", "FORMAT_VERSION", "is_own", "read_own", "save_checkpoint"]
 FORMAT = "icl-interp"
 FORMAT_VERSION = 1
 _KEYS = ("format", "format_version", "model", "task", "step", "n_points_trained", "weights", "extra")
-_TASK_FAMILY = "linear_regression"
 _PLAIN = (type(None), bool, int, float, str)
 
 
@@ -37,7 +38,7 @@ def save_checkpoint(
     path: str | os.PathLike[str],
     model: "icl_interp.models.transformer.HookedICLTransformer",
     *,
-    task: LinearRegression | None = None,
+    task: Task | None = None,
     step: int | None = None,
     n_points_trained: int | None = None,
     extra: Mapping[str, Any] | None = None,
@@ -84,7 +85,7 @@ def save_checkpoint(
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "model": config.model_dump(mode="json"),
-        "task": None if task is None else {"family": _TASK_FAMILY, **task.model_dump(mode="json")},
+        "task": None if task is None else task_to_config(task),
         "step": step,
         "n_points_trained": n_points_trained,
         # Copies: a view would drag its whole storage into the file.
@@ -170,15 +171,18 @@ def _check_keys(path: Path, contents: Mapping[str, Any]) -> None:
         )
 
 
-def _task(path: Path, stored: Mapping[str, Any] | None) -> LinearRegression | None:
+def _task(path: Path, stored: Mapping[str, Any] | None) -> Task | None:
     if stored is None:
         return None
     fields = dict(stored)
-    if (family := fields.pop("family", None)) != _TASK_FAMILY:
+    family = fields.pop("family", None)
+    if family not in FAMILIES:
         raise CheckpointError(
-            f"the task of a checkpoint needs the family {_TASK_FAMILY}, got {family!r}: {path}; upgrade icl-interp."
+            f"the task of a checkpoint needs a family among {', '.join(FAMILIES)}, got {family!r}: {path}; upgrade "
+            "icl-interp."
         )
-    return _parse(path, LinearRegression, fields, "task")
+    task: Task = _parse(path, FAMILIES[family], fields, "task")
+    return task
 
 
 def _parse(path: Path, kind: Any, fields: Mapping[str, Any], what: str) -> Any:
@@ -191,7 +195,7 @@ def _parse(path: Path, kind: Any, fields: Mapping[str, Any], what: str) -> Any:
         ) from error
 
 
-def _check_task(task: LinearRegression, config: ModelConfig) -> None:
+def _check_task(task: Task, config: ModelConfig) -> None:
     if task.n_dims != config.n_dims or (task.n_points or 0) > config.n_points:
         raise CheckpointError(
             f"the task of a checkpoint needs n_dims={config.n_dims} and at most {config.n_points} points, as "

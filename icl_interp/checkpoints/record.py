@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from icl_interp.models.config import ModelConfig
-from icl_interp.tasks.linear_regression import LinearRegression
+from icl_interp.tasks.base import Task
 
 if TYPE_CHECKING:
     import icl_interp.models.transformer  # TransformerLens comes with it, and only a good file is worth that
@@ -22,7 +22,7 @@ class Checkpoint:
 
     model: "icl_interp.models.transformer.HookedICLTransformer"
     """The model, in evaluation mode."""
-    task: LinearRegression
+    task: Task
     """What counts as in distribution."""
     step: int | None
     """Training steps taken, where known."""
@@ -55,7 +55,7 @@ class Reading:
     """Shape of the model."""
     weights: Mapping[str, Tensor]
     """float32 weights under the model's own names."""
-    task: LinearRegression
+    task: Task
     """The task of the file, or the one that was assumed."""
     n_points_trained: int
     """As in `Checkpoint`."""

@@ -14,7 +14,7 @@ from icl_interp.measure.families import IN_DISTRIBUTION, Families, Family, draw_
 from icl_interp.measure.roles import predictor_style
 from icl_interp.measure.statistics import estimate_mean, mean_band
 from icl_interp.predictors.protocol import Predictor
-from icl_interp.tasks.linear_regression import LinearRegression
+from icl_interp.tasks.base import Task
 from icl_interp.tasks.references import reference_predictors
 from probes.bootstrap import Estimate
 
@@ -200,7 +200,7 @@ def _summarise_family(own: Tensor, family: Family, references: Mapping[str, Pred
 
 def error_curves(
     model: Callee,
-    task: LinearRegression,
+    task: Task,
     *,
     shifts: Sequence[str] | None = None,
     n_prompts: int = 256,
@@ -222,6 +222,7 @@ def error_curves(
 
     Example:
         >>> from icl_interp.predictors import least_squares
+        >>> from icl_interp.tasks.linear_regression import LinearRegression
         >>> report = error_curves(least_squares(), LinearRegression(n_dims=3), shifts=["x_scale=3"], n_prompts=64)
         >>> report.in_distribution.curves["model"].late.value < 1e-6
         True

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from icl_interp.prompts import Prompts, derive_seed
-from icl_interp.tasks.linear_regression import LinearRegression
+from icl_interp.tasks.base import Task
 from icl_interp.tasks.shifts import select_shifts
 
 __all__ = ["IN_DISTRIBUTION", "Families", "Family", "draw_families"]
@@ -50,7 +50,7 @@ class Families:
 
 
 def draw_families(
-    task: LinearRegression,
+    task: Task,
     *,
     shifts: Sequence[str] | None = None,
     n_prompts: int,

@@ -18,7 +18,7 @@ from icl_interp.models.layout import positions_of
 from icl_interp.models.transformer import HookedICLTransformer
 from icl_interp.predictors.protocol import Predictor
 from icl_interp.prompts import Prompts, derive_seed
-from icl_interp.tasks.linear_regression import LinearRegression
+from icl_interp.tasks.base import Task
 from icl_interp.tasks.references import reference_predictors
 from probes.linear import LinearProbe, fit_linear_probe
 
@@ -215,7 +215,7 @@ def summarise_probes(
 
 def linear_probes(
     model: HookedICLTransformer,
-    task: LinearRegression,
+    task: Task,
     *,
     layers: Sequence[int] | None = None,
     n_prompts: int = 256,
@@ -244,6 +244,7 @@ def linear_probes(
         >>> from icl_interp.models.config import ModelConfig
         >>> from icl_interp.models.transformer import build_model
         >>> model = build_model(ModelConfig(n_dims=2, n_points=5, n_layers=1, n_heads=1, d_model=8), seed=0)
+        >>> from icl_interp.tasks.linear_regression import LinearRegression
         >>> report = linear_probes(model, LinearRegression(n_dims=2), n_prompts=64, n_controls=0)
         >>> list(report.probes)
         ['read-in', 'block 0', 'final norm']

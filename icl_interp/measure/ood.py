@@ -28,7 +28,7 @@ from icl_interp.measure.survey import NetworkSurvey, survey_network
 from icl_interp.models.hook_names import Site, hook_name
 from icl_interp.models.layout import Role
 from icl_interp.models.transformer import HookedICLTransformer
-from icl_interp.tasks.linear_regression import LinearRegression
+from icl_interp.tasks.base import Task
 from probes.correlation import CorrelationReport, score_error_correlation
 from probes.detection import DetectionReport, detection_report
 from probes.spectra import Side
@@ -228,7 +228,7 @@ def summarise_ood(
 
 def ood_report(
     model: HookedICLTransformer,
-    task: LinearRegression,
+    task: Task,
     *,
     shifts: Sequence[str] | None = None,
     layer: int = -1,
@@ -271,6 +271,7 @@ def ood_report(
         >>> from icl_interp.models.config import ModelConfig
         >>> from icl_interp.models.transformer import build_model
         >>> model = build_model(ModelConfig(n_dims=2, n_points=5, n_layers=1, n_heads=1, d_model=8), seed=0)
+        >>> from icl_interp.tasks.linear_regression import LinearRegression
         >>> report = ood_report(model, LinearRegression(n_dims=2), shifts=["x_scale=3"], n_prompts=32)
         >>> report.shifts["x_scale=3"].norms.auroc > 0.99  # norms alone see a change of scale
         True

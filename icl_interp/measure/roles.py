@@ -6,6 +6,21 @@ from icl_interp.figures.theme import TraceStyle, role_style
 
 __all__ = ["predictor_style"]
 
+_OTHERS = (
+    "Lasso",
+    "10-step Newton",
+    "oracle",
+    "copy last",
+    "extrapolation",
+    "averaging",
+    "context mean",
+    "3 nearest neighbours",
+    "reweighted 10-step GD",
+)
+"""References of single families, in the order of their styles."""
+_BASES = ("norm baseline", "shuffled", "untrained")
+_DASHES = ("solid", "dash", "dashdot")
+
 
 def predictor_style(name: str) -> TraceStyle:
     """Give the style of a predictor in figures.
@@ -16,6 +31,9 @@ def predictor_style(name: str) -> TraceStyle:
     Returns:
         The style of its first name; gradient descent with more than one step has a dash of its own.
 
+    Raises:
+        ValueError: If no reference has that name.
+
     Example:
         >>> predictor_style("least squares = ridge") == role_style("least squares")
         True
@@ -23,6 +41,9 @@ def predictor_style(name: str) -> TraceStyle:
         False
     """
     first = name.split(" = ")[0]
+    if first in _OTHERS:
+        place = _OTHERS.index(first)
+        return replace(role_style(_BASES[place % len(_BASES)]), dash=_DASHES[place // len(_BASES)])
     if first.endswith("-step GD"):
         style = role_style("gradient descent")
         return style if first == "1-step GD" else replace(style, dash="longdashdot", symbol="triangle-down")

@@ -27,7 +27,7 @@ from icl_interp.measure.survey import NetworkSurvey, survey_network
 from icl_interp.models.config import ModelConfig
 from icl_interp.models.transformer import HookedICLTransformer
 from icl_interp.prompts import derive_seed
-from icl_interp.tasks.linear_regression import LinearRegression
+from icl_interp.tasks.base import Task
 from icl_interp.tasks.references import reference_predictors
 from icl_interp.tasks.shifts import select_shifts
 
@@ -44,7 +44,7 @@ class Study:
 
     config: ModelConfig
     """Of the model."""
-    task: LinearRegression
+    task: Task
     """What counts as in distribution."""
     families: Families
     """The prompts."""
@@ -130,7 +130,7 @@ class Study:
 
 def study(
     model: HookedICLTransformer,
-    task: LinearRegression,
+    task: Task,
     *,
     n_prompts: int | None = None,
     n_points: int | None = None,
@@ -199,7 +199,7 @@ def study(
     )
 
 
-def default_prompts(config: ModelConfig, task: LinearRegression, n_points: int, n_controls: int = N_UNTRAINED) -> int:
+def default_prompts(config: ModelConfig, task: Task, n_points: int, n_controls: int = N_UNTRAINED) -> int:
     """Choose as many prompts a family as a few minutes allow.
 
     Formula: WORK / (operations of one forward pass on one prompt * families * networks), cut to [32, 128].

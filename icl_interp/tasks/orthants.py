@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from icl_interp.prompts import Prompts, stream
-from icl_interp.tasks.linear_regression import LinearRegression
+from icl_interp.tasks.base import FunctionTask
+from icl_interp.tasks.linear import LinearTask
+from icl_interp.tasks.shifted_sources import estimate_label_second_moment
 
 __all__ = ["RandomOrthants"]
 
@@ -14,17 +16,18 @@ __all__ = ["RandomOrthants"]
 class RandomOrthants:
     """A task whose inputs have, prompt by prompt, the signs of one random orthant.
 
-    Formula: x_k = s * |x_k|, with s uniform on {-1, 1}^dim, one s a prompt; labels are the same weights' labels of
-    the new inputs, with the same noise. Garg et al. leave the query free; here it shares the orthant, so that one
-    pass of the model answers all points (our choice).
+    Formula: x_k = s * |x_k|, with s uniform on {-1, 1}^dim, one s a prompt; labels are those that the same
+    functions give the new inputs, with the same noise. Garg et al. leave the query free, which is the shift
+    `random_quadrants`; here it shares the orthant, so that one pass of the model answers all points (our choice).
 
     Example:
+        >>> from icl_interp.tasks.linear_regression import LinearRegression
         >>> prompts = RandomOrthants(LinearRegression(n_dims=3)).sample(4, seed=0)
         >>> bool((prompts.xs.sign() == prompts.xs[:, :1].sign()).all())
         True
     """
 
-    task: LinearRegression
+    task: FunctionTask
     """Whose inputs are folded."""
 
     def sample(self, n_prompts: int, n_points: int | None = None, *, seed: int) -> Prompts:
@@ -40,20 +43,20 @@ class RandomOrthants:
         """
         base = self.task.sample(n_prompts, n_points, seed=seed)
         coins = torch.randint(0, 2, (n_prompts, 1, base.n_dims), generator=stream(seed, "orthants"))
-        xs = base.xs.abs() * (2 * coins - 1)
-        ys = base.ys + torch.einsum("bpd,bd->bp", xs - base.xs, base.ws)
-        return replace(base, xs=xs, ys=ys, source=f"{base.source}, random orthants")
+        folded = self.task.prompts_at(base.xs.abs() * (2 * coins - 1), seed=seed)
+        return replace(folded, source=f"{base.source}, random orthants")
 
     def label_second_moment(self) -> float:
         """Give E[y^2], the mean squared error of predicting zero.
 
         Formula: tr(E[x x'] E[w w']) + noise_std^2, where E[x x'] keeps the diagonal of the task's own second moment
-        and loses the rest, since the signs are independent and fair.
+        and loses the rest, since the signs are independent and fair. Functions that are not linear get an estimate.
 
         Returns:
             In squared units of y.
         """
         task = self.task
-        second_x = task.input_cov.diagonal() + task.input_mean.square()
-        second_w = task.weight_cov.diagonal() + task.weight_mean.square()
-        return float((second_x * second_w).sum() + task.noise_std**2)
+        if not isinstance(task, LinearTask):
+            return estimate_label_second_moment(self)
+        second = task.input_second_moment.diagonal() * task.weight_second_moment.diagonal()
+        return float(second.sum() + task.noise_std**2)

@@ -1,32 +1,68 @@
 """Which reference algorithms matter for a task, with hyperparameters that are derived and not guessed."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from icl_interp.predictors import (
+    affine_recurrence,
+    averaging,
     best_constant_step,
+    context_mean,
+    copy_last,
+    discrete_mmse,
     gaussian_posterior_mean,
     gradient_descent,
+    lasso,
     least_squares,
+    linear_extrapolation,
+    nearest_neighbors,
+    newton,
+    preprocess_then_gradient_descent,
     ridge,
+    running_least_squares,
     zero,
 )
 from icl_interp.predictors.protocol import Predictor
 from icl_interp.prompts import Prompts, derive_seed
+from icl_interp.tasks.base import Task
+from icl_interp.tasks.ill_conditioned import IllConditionedRegression
+from icl_interp.tasks.linear import GaussianWeights, LinearTask
 from icl_interp.tasks.linear_regression import LinearRegression
+from icl_interp.tasks.quadratic import QuadraticRegression
+from icl_interp.tasks.recurrence import AffineRecurrence
+from icl_interp.tasks.sine import SineRegression
+from icl_interp.tasks.sparse import SparseLinearRegression
+from icl_interp.tasks.task_pool import TaskPool
 
-__all__ = ["GD_STEPS", "bayes_penalty", "merge_coinciding", "reference_predictors"]
+__all__ = ["GD_STEPS", "bayes_penalty", "lasso_penalty", "merge_coinciding", "reference_predictors"]
 
 GD_STEPS = (1, 10)
 """Steps of the gradient-descent references (ours)."""
+NEWTON_STEPS = 10
+"""Iterations of Newton's method where inputs are ill-conditioned (ours; Fu et al. see some 20 in 12 layers)."""
+LASSO_PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+"""Where the Lasso's penalty is sought: Garg et al.'s list."""
 SAME = 1e-4
 """Two predictors coincide on a task if they differ by less than this share of the labels' root mean square."""
+DRAWN = 1024
+"""Prompts on which step sizes are chosen and predictors are compared."""
+COMPARED_POOL_ROWS = 2**22
+"""Prompts times tasks on which a pool's predictors are compared, a second or two."""
+COMPARED_LASSO = 8
+"""Prompts for the Lasso, which fits one prefix after the other."""
+
+Candidates = dict[str, Predictor]
 
 
-def bayes_penalty(task: LinearRegression) -> float:
+def bayes_penalty(task: LinearTask) -> float:
     """Give the ridge penalty that the task's noise and weights call for.
 
     Formula: noise_std^2 * n_dims / tr(w_cov). Ridge with it is Bayes-optimal for w ~ N(0, c I); for other weights
-    it is the penalty of the isotropic prior of equal energy.
+    it is the penalty of the isotropic prior of equal energy. A pool counts as what it was drawn from, N(0, I).
 
     Args:
         task: With weights that vary.
@@ -38,23 +74,57 @@ def bayes_penalty(task: LinearRegression) -> float:
         ValueError: If the weights do not vary.
 
     Source:
-        Hoerl and Kennard (1970); Akyurek et al. (2023), section 4.
+        Hoerl and Kennard (1970); Akyurek et al. (2023), section 4; for pools Raventos et al. (2023), eq. 3.
     """
-    energy = float(task.weight_cov.trace())
+    if isinstance(task, TaskPool):
+        return task.noise_std**2
+    cov = task.weight_cov if isinstance(task, LinearRegression) else task.weight_second_moment
+    energy = float(cov.trace())
     if energy == 0:
         raise ValueError("bayes_penalty needs weights that vary, got a zero w_cov.")
     return task.noise_std**2 * task.n_dims / energy
 
 
-def reference_predictors(task: LinearRegression) -> dict[str, Predictor]:
+def lasso_penalty(prompts: Prompts) -> float:
+    """Choose the Lasso's penalty on a sample.
+
+    Formula: the one of `LASSO_PENALTIES` with the least mean squared error at the points d/2 and d of the prompts,
+    where sparsity helps and least squares does not yet know the weights.
+
+    Args:
+        prompts: Of the task, a few.
+
+    Returns:
+        alpha of `icl_interp.predictors.lasso`.
+    """
+    points = sorted({min(k, prompts.n_points - 1) for k in (max(1, prompts.n_dims // 2), prompts.n_dims)})
+    wanted = prompts.ys[:, points]
+
+    def loss(penalty: float) -> float:
+        return float((lasso(penalty)(prompts.xs, prompts.ys, points=points) - wanted).square().mean())
+
+    return min(LASSO_PENALTIES, key=loss)
+
+
+def reference_predictors(task: Task) -> Candidates:
     """List the algorithms that a model of this task could have learned.
 
-    Zero; minimum-norm least squares; ridge with `bayes_penalty`; the Bayes posterior mean under the task's own prior;
-    gradient descent from zero with `GD_STEPS` steps, each with the constant step that is best over all prefixes of
-    1024 of the task's own prompts; from two steps on at most 1.5 over the largest eigenvalue of X'X among them, so that
-    it does not diverge on the next prompt that is a little larger. It descends the sum over pairs and not their mean:
-    under the mean, a step that is good for long contexts diverges on short ones (both our choices). Predictors that
-    coincide on the task are one entry, "a = b".
+    Every list starts with zero and has a least squares. What else, by family:
+
+    - linear tasks: ridge with `bayes_penalty`, and gradient descent from zero with `GD_STEPS` steps, each with the
+      constant step that is best over all prefixes of 1024 of the task's own prompts; from two steps on at most 1.5 over
+      the largest eigenvalue of X'X among them, so that it does not diverge on the next prompt that is a little larger.
+      It descends the sum over pairs and not their mean: under the mean, a step that is good for long contexts diverges
+      on short ones (both our choices). "Bayes" is the posterior mean under the task's own prior where that is known:
+      Gaussian weights, whatever the inputs, and pools, where it is dMMSE. Bayes-optimal, each on its own task.
+    - sparse weights: the Lasso with `lasso_penalty`, and gradient descent on reweighted inputs. Bayes is left out.
+    - ill-conditioned inputs: Newton's method as well.
+    - recurrences: least squares with an intercept on consecutive values, the solution from two pairs ("oracle":
+      Bayes-optimal without noise, from two pairs on), the last value, and the last step repeated.
+    - quadratic functions: Bayes is the posterior mean on squared inputs. Nearest neighbours for it and the others.
+    - sines, networks, trees: averages and nearest neighbours; Bayes is not known to us.
+
+    Predictors that coincide on the task are one entry, "a = b".
 
     Args:
         task: What is in distribution.
@@ -65,18 +135,115 @@ def reference_predictors(task: LinearRegression) -> dict[str, Predictor]:
     Example:
         >>> list(reference_predictors(LinearRegression(n_dims=3)))[:2]
         ['zero', 'least squares = ridge = Bayes']
+        >>> list(reference_predictors(TaskPool(3, 8, noise_std=0.5)))[:4]
+        ['zero', 'least squares', 'ridge', 'Bayes = dMMSE']
     """
-    prompts = task.sample(1024, seed=derive_seed(0, "reference predictors"))
-    candidates: dict[str, Predictor] = {"zero": zero(), "least squares": least_squares()}
-    if task.weight_rank:
+    prompts = task.sample(DRAWN, seed=derive_seed(0, "reference predictors"))
+    candidates: Candidates = {"zero": zero()}
+    candidates |= next(list_them(task, prompts) for kind, list_them in _LISTS if isinstance(task, kind))
+    return merge_coinciding(candidates, prompts[: _compared(task)])
+
+
+def _linear(task: LinearTask, prompts: Prompts) -> Candidates:
+    candidates: Candidates = {"least squares": least_squares()}
+    if isinstance(task, TaskPool):
         candidates["ridge"] = ridge(bayes_penalty(task))
-    candidates["Bayes"] = gaussian_posterior_mean(task.weight_mean, task.weight_cov, task.noise_std)
-    stable = 1.5 / float(torch.linalg.matrix_norm(prompts.xs.double(), ord=2).max()) ** 2
+        candidates["Bayes = dMMSE"] = discrete_mmse(task.weights, task.noise_std)
+    elif isinstance(task, LinearRegression):
+        if task.weight_rank:
+            candidates["ridge"] = ridge(bayes_penalty(task))
+        candidates["Bayes"] = gaussian_posterior_mean(task.weight_mean, task.weight_cov, task.noise_std)
+    else:
+        candidates["ridge"] = ridge(bayes_penalty(task))
+        if isinstance(task, GaussianWeights):
+            candidates["Bayes"] = gaussian_posterior_mean(0.0, 1.0, task.noise_std)
+    # Zero inputs have no largest eigenvalue, and any step will do.
+    stable = 1.5 / max(float(torch.linalg.matrix_norm(prompts.xs.double(), ord=2).max()) ** 2, 1e-300)
     for steps in GD_STEPS:
         step = best_constant_step(prompts.xs, prompts.ys, steps, normalise="sum").step_size
         step = min(step, stable) if steps > 1 else step  # one step cannot diverge
         candidates[f"{steps}-step GD"] = gradient_descent(steps, step, normalise="sum")
-    return merge_coinciding(candidates, prompts)
+    return candidates
+
+
+def _sparse(task: SparseLinearRegression, prompts: Prompts) -> Candidates:
+    steps = GD_STEPS[-1]
+    return {
+        **_linear(task, prompts),
+        "Lasso": lasso(lasso_penalty(prompts[: 4 * COMPARED_LASSO])),
+        f"reweighted {steps}-step GD": preprocess_then_gradient_descent(steps),
+    }
+
+
+def _ill_conditioned(task: IllConditionedRegression, prompts: Prompts) -> Candidates:
+    return {**_linear(task, prompts), f"{NEWTON_STEPS}-step Newton": newton(NEWTON_STEPS)}
+
+
+def _recurrence(_task: AffineRecurrence, _prompts: Prompts) -> Candidates:
+    return {
+        "least squares": running_least_squares(),
+        "oracle": affine_recurrence(),
+        "copy last": copy_last(),
+        "extrapolation": linear_extrapolation(),
+    }
+
+
+def _quadratic(task: QuadraticRegression, _prompts: Prompts) -> Candidates:
+    bayes = _OnSquares(gaussian_posterior_mean(0.0, 1.0, task.noise_std))
+    return {"least squares": least_squares(), "Bayes": bayes, "3 nearest neighbours": nearest_neighbors(3)}
+
+
+def _wave(_task: SineRegression, _prompts: Prompts) -> Candidates:
+    return {
+        "least squares": running_least_squares(),
+        "context mean": context_mean(),
+        "3 nearest neighbours": nearest_neighbors(3),
+    }
+
+
+def _other(_task: Task, _prompts: Prompts) -> Candidates:
+    return {
+        "least squares": least_squares(),
+        "averaging": averaging(),
+        "context mean": context_mean(),
+        "3 nearest neighbours": nearest_neighbors(3),
+    }
+
+
+_LISTS: tuple[tuple[type[Task], Callable[..., Candidates]], ...] = (
+    (SparseLinearRegression, _sparse),
+    (IllConditionedRegression, _ill_conditioned),
+    (LinearTask, _linear),
+    (AffineRecurrence, _recurrence),
+    (QuadraticRegression, _quadratic),
+    (SineRegression, _wave),
+    (Task, _other),
+)
+
+
+def _compared(task: Task) -> int:
+    if isinstance(task, SparseLinearRegression):
+        return COMPARED_LASSO
+    return max(4, min(DRAWN, COMPARED_POOL_ROWS // task.n_tasks)) if isinstance(task, TaskPool) else DRAWN
+
+
+@dataclass(frozen=True)
+class _OnSquares:
+    # A predictor that reads x^2 / sqrt(3) for x.
+    inner: Predictor
+
+    @property
+    def name(self) -> str:
+        return f"{self.inner.name} on squares"
+
+    def __call__(
+        self,
+        xs: Float[Tensor, "batch point dim"],
+        ys: Float[Tensor, "batch point"],
+        *,
+        points: Sequence[int] | None = None,
+    ) -> Float[Tensor, "batch asked"]:
+        return self.inner(xs.square() / 3**0.5, ys, points=points)
 
 
 def merge_coinciding(candidates: dict[str, Predictor], prompts: Prompts) -> dict[str, Predictor]:

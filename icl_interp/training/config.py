@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from icl_interp.models.config import ModelConfig
-from icl_interp.tasks.linear_regression import LinearRegression
+from icl_interp.tasks.registry import AnyTask
 
 __all__ = ["TrainConfig", "load_config", "preset_names"]
 
@@ -19,7 +19,8 @@ class TrainConfig(BaseModel):
 
     Args:
         model: Shape and initialisation.
-        task: What prompts are drawn from; fresh ones at every step.
+        task: What prompts are drawn from; fresh ones at every step. In a file `family` names its kind; without one
+            it is linear regression.
         steps: Optimiser steps.
         batch_size: Prompts a step.
         lr: Peak learning rate of Adam (betas 0.9 and 0.999, no weight decay).
@@ -41,7 +42,7 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: ModelConfig
-    task: LinearRegression
+    task: AnyTask
     steps: int = Field(ge=1)
     batch_size: int = Field(default=64, ge=1)
     lr: float = Field(default=1e-3, gt=0, allow_inf_nan=False)

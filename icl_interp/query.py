@@ -1,0 +1,51 @@
+"""Ask a model or a predictor: once for plain prompts, once a point where each point has a query of its own."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from icl_interp.prompts import Prompts
+
+__all__ = ["Callee", "predict"]
+
+Callee = Callable[..., Tensor]
+"""Called f(xs, ys), and f(xs, ys, points=[-1]) where there are queries."""
+
+
+def predict(
+    f: Callee, prompts: Prompts, *, on_prompts: Callable[[int], None] | None = None
+) -> Float[Tensor, "batch point"]:
+    """Let f predict `prompts.targets`.
+
+    Formula: f(xs, ys) for plain prompts. With queries, entry k is f's last answer to the k pairs before k and then
+    query_xs[:, k], whose label is put as 0: one call for each k.
+
+    Args:
+        f: A model, or a predictor.
+        prompts: Plain, or with queries.
+        on_prompts: Called with the number of prompts after each call of f, for progress.
+
+    Returns:
+        One prediction for each entry of `prompts.targets`.
+
+    Example:
+        >>> from icl_interp.predictors import copy_last
+        >>> xs, ys = torch.tensor([[[5.0], [6.0]]]), torch.tensor([[7.0, 8.0]])
+        >>> asked = Prompts(xs=xs, ys=ys, query_xs=xs + 10, query_ys=ys + 10)
+        >>> predict(copy_last(), asked)  # without pairs, this predictor repeats its input
+        tensor([[15., 7.]])
+    """
+    tick = on_prompts or (lambda _: None)
+    if prompts.query_xs is None:
+        answer = f(prompts.xs, prompts.ys)
+        tick(len(prompts))
+        return answer
+    answers = []
+    for point in range(prompts.n_points):
+        xs = torch.cat([prompts.xs[:, :point], prompts.query_xs[:, point : point + 1]], dim=1)
+        ys = torch.cat([prompts.ys[:, :point], torch.zeros_like(prompts.ys[:, :1])], dim=1)
+        answers.append(f(xs, ys, points=[-1])[:, 0])
+        tick(len(prompts))
+    return torch.stack(answers, dim=1)

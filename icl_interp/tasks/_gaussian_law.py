@@ -1,0 +1,65 @@
+"""Means and covariances as configs write them: read, checked, and turned into samples."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "Matrix",
+    "Vector",
+    "check_covariance",
+    "covariance_matrix",
+    "mean_vector",
+    "symmetric_root",
+    "without_rounding",
+]
+
+Vector = tuple[float, ...]
+Matrix = tuple[tuple[float, ...], ...]
+
+
+def mean_vector(value: float | Sequence[float], n_dims: int, name: str) -> Tensor:
+    vector = torch.as_tensor(value, dtype=torch.float64)
+    if vector.ndim == 0:
+        vector = vector.expand(n_dims)
+    if vector.shape != (n_dims,) or not vector.isfinite().all():
+        raise ValueError(f"{name} needs one number or {n_dims} finite numbers, got {value!r}.")
+    return vector
+
+
+def covariance_matrix(value: float | Sequence[float] | Matrix | None, n_dims: int, name: str) -> Tensor:
+    cov = torch.as_tensor(1.0 if value is None else value, dtype=torch.float64)
+    if cov.ndim < 2:
+        cov = torch.diag(cov.expand(n_dims) if cov.ndim == 0 or cov.shape == (n_dims,) else cov)
+    if cov.shape != (n_dims, n_dims) or not cov.isfinite().all():
+        raise ValueError(
+            f"{name} needs None, one number, {n_dims} numbers (a diagonal) or a {n_dims} x {n_dims} matrix, all "
+            f"finite, got shape {tuple(torch.as_tensor(value).shape)}."
+        )
+    return cov
+
+
+def check_covariance(cov: Tensor, name: str) -> None:
+    tolerance = 1e-6 * float(cov.abs().max())  # config files hold float32 digits
+    if not torch.allclose(cov, cov.T, rtol=0, atol=tolerance):
+        raise ValueError(f"{name} needs a symmetric matrix, got one that differs from its transpose; symmetrise it.")
+    if float(torch.linalg.eigvalsh(cov).min()) < -tolerance:
+        raise ValueError(f"{name} needs a positive semi-definite matrix, got a negative eigenvalue; check its sign.")
+
+
+def without_rounding(cov: Tensor) -> Tensor:
+    # Eigenvalues that are rounding of float32 digits become 0: a subspace stays one, and no variance is negative.
+    if torch.equal(cov, torch.diag(cov.diagonal())):
+        return cov.clamp(min=0)
+    cov = (cov + cov.T) / 2
+    values, vectors = torch.linalg.eigh(cov)
+    kept = values > len(values) * torch.finfo(torch.float32).eps * values[-1]
+    return cov if kept.all() else (vectors[:, kept] * values[kept]) @ vectors[:, kept].T
+
+
+def symmetric_root(cov: Tensor) -> Tensor:
+    if torch.equal(cov, torch.diag(cov.diagonal())):
+        return torch.diag(cov.diagonal().sqrt())  # exact, so that a zero direction stays exactly zero
+    values, vectors = torch.linalg.eigh(cov)
+    return (vectors * values.clamp(min=0).sqrt()) @ vectors.T

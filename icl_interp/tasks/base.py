@@ -1,0 +1,212 @@
+"""What every task is: a frozen config that draws prompts, and says what it draws."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from icl_interp.prompts import Prompts, stream
+
+__all__ = ["FunctionTask", "GaussianInputs", "Labels", "Task", "check_counts"]
+
+
+class Task(BaseModel, ABC):
+    """A distribution of prompts, and its own config: frozen, with no keys but its fields, to and from YAML.
+
+    `family` names the class in files; `icl_interp.tasks.registry` turns it back into one.
+
+    Args:
+        n_dims: Coordinates of x.
+        n_points: Pairs a prompt when `sample` is not told; None takes the family's usual number.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    family: str
+    n_dims: int = Field(ge=1)
+    n_points: int | None = Field(default=None, ge=1)
+
+    def __init__(self, n_dims: int, **fields: Any) -> None:
+        super().__init__(**{"n_dims": n_dims, **fields})
+
+    @property
+    def default_points(self) -> int:
+        """Pairs a prompt when `sample` is not told: 2 n_dims + 1 where the family does not say otherwise."""
+        return self.n_points if self.n_points is not None else 2 * self.n_dims + 1
+
+    @abstractmethod
+    def sample(self, n_prompts: int, n_points: int | None = None, *, seed: int) -> Prompts:
+        """Draw prompts as a pure function of the arguments.
+
+        Args:
+            n_prompts: How many, at least 1.
+            n_points: Pairs a prompt, at least 1; None takes `default_points`.
+            seed: The only source of randomness.
+
+        Returns:
+            float32 prompts on the CPU.
+
+        Raises:
+            ValueError: If a count is below 1.
+        """
+
+    @abstractmethod
+    def label_second_moment(self) -> float:
+        """Give E[y^2], the mean squared error of predicting zero.
+
+        Returns:
+            In squared units of y.
+        """
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Say in one clause what is drawn.
+
+        Returns:
+            A clause without full stop, for headers and notes.
+        """
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labels:
+    """What random functions say, one function a prompt, before noise."""
+
+    ys: Float[Tensor, "batch point"]
+    """Noiseless labels."""
+    ws: Float[Tensor, "batch dim"] | None = None
+    """The weights behind them, where the functions are linear."""
+
+
+class FunctionTask(Task):
+    """A task whose labels are a function of their own input: one random function a prompt, plus noise.
+
+    Inputs, functions and noise come from separate streams of the seed, so that two tasks that differ in one of the
+    three share the other two, prompt by prompt; and so that the functions of a seed can be asked at other inputs, as
+    shifts do.
+
+    Args:
+        n_dims: Coordinates of x.
+        noise_std: Standard deviation of the label noise, in units of y.
+        n_points: As in `Task`.
+    """
+
+    noise_std: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
+
+    continuous_inputs: ClassVar[bool] = True
+    """Whether inputs almost surely never repeat and their span grows with every point."""
+
+    @abstractmethod
+    def draw_inputs(self, n_prompts: int, n_points: int, *, seed: int) -> Float[Tensor, "batch point dim"]:
+        """Draw the inputs of a seed.
+
+        Args:
+            n_prompts: How many prompts.
+            n_points: Inputs a prompt.
+            seed: The only source of randomness.
+
+        Returns:
+            float32, from the stream "inputs".
+        """
+
+    @abstractmethod
+    def draw_labels(self, xs: Float[Tensor, "batch point dim"], *, seed: int) -> Labels:
+        """Ask the functions of a seed at some inputs.
+
+        Args:
+            xs: Any inputs, the task's own or others.
+            seed: Decides the functions, one a prompt, whatever the number of points.
+
+        Returns:
+            Labels without noise.
+        """
+
+    @property
+    def input_mean(self) -> Float[Tensor, " dim"]:
+        """Mean of x, float64."""
+        return torch.zeros(self.n_dims, dtype=torch.float64)
+
+    @property
+    def input_rank(self) -> int:
+        """Dimension of the span of many inputs of a prompt."""
+        return self.n_dims
+
+    def sample(self, n_prompts: int, n_points: int | None = None, *, seed: int) -> Prompts:
+        """Draw prompts as a pure function of the arguments.
+
+        Args:
+            n_prompts: How many, at least 1.
+            n_points: Pairs a prompt, at least 1; None takes `default_points`.
+            seed: The only source of randomness.
+
+        Returns:
+            float32 prompts on the CPU, with their weights where the functions are linear.
+
+        Raises:
+            ValueError: If a count is below 1.
+        """
+        n_points = self.default_points if n_points is None else n_points
+        check_counts(n_prompts, n_points)
+        return self.prompts_at(self.draw_inputs(n_prompts, n_points, seed=seed), seed=seed)
+
+    def prompts_at(self, xs: Float[Tensor, "batch point dim"], *, seed: int) -> Prompts:
+        """Label given inputs with the functions and the noise of a seed.
+
+        Args:
+            xs: Any inputs; those of the seed give `sample`.
+            seed: Decides functions and noise.
+
+        Returns:
+            Prompts with these inputs.
+        """
+        labels = self.draw_labels(xs, seed=seed)
+        ys = labels.ys
+        if self.noise_std > 0:
+            ys = ys + self.noise_std * torch.randn(ys.shape, generator=stream(seed, "noise"))
+        return Prompts(xs=xs, ys=ys, ws=labels.ws, source=f"{type(self).__name__}, seed {seed}")
+
+    def _describe_noise(self) -> str:
+        return f"label noise of standard deviation {self.noise_std:g}" if self.noise_std else "no label noise"
+
+
+class GaussianInputs(FunctionTask):
+    """A task with x ~ N(0, I).
+
+    Args:
+        n_dims: As in `FunctionTask`.
+        noise_std: As in `FunctionTask`.
+        n_points: As in `FunctionTask`.
+    """
+
+    def draw_inputs(self, n_prompts: int, n_points: int, *, seed: int) -> Float[Tensor, "batch point dim"]:
+        """Draw the inputs of a seed.
+
+        Args:
+            n_prompts: How many prompts.
+            n_points: Inputs a prompt.
+            seed: The only source of randomness.
+
+        Returns:
+            Standard normal numbers.
+        """
+        return torch.randn(n_prompts, n_points, self.n_dims, generator=stream(seed, "inputs"))
+
+
+def check_counts(n_prompts: int, n_points: int) -> None:
+    """Refuse to draw nothing.
+
+    Args:
+        n_prompts: Prompts asked for.
+        n_points: Pairs asked for.
+
+    Raises:
+        ValueError: If either is below 1.
+    """
+    if n_prompts < 1 or n_points < 1:
+        raise ValueError(
+            f"sample needs at least one prompt and one point, got {n_prompts} prompts of {n_points} points; "
+            "ask for more."
+        )

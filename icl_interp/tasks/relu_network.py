@@ -1,0 +1,78 @@
+"""Random networks with one hidden layer, as an evaluation task."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+
+from icl_interp.prompts import stream
+from icl_interp.tasks.base import GaussianInputs, Labels
+
+__all__ = ["ReluNetworkRegression"]
+
+
+class ReluNetworkRegression(GaussianInputs):
+    """Labels by a random network with one hidden layer.
+
+    Formula: y_k = sqrt(2 / h) sum_j a_j max(0, u_j.x_k) + noise_std * e_k with u_j ~ N(0, I), a_j ~ N(0, 1); without
+    noise E[y^2] = d.
+
+    Args:
+        n_dims: Coordinates of x.
+        n_hidden: h. 100 as in dtsip's last version (4 before).
+        noise_std: Standard deviation of the label noise, in units of y.
+        n_points: Pairs a prompt when `sample` is not told; None means 5 * n_dims + 1, as Garg et al. train.
+
+    Source:
+        Garg et al. (2022), section 6; dtsip/in-context-learning, `Relu2nnRegression`.
+
+    Example:
+        >>> ReluNetworkRegression(n_dims=20).sample(2, seed=0).n_points
+        101
+    """
+
+    family: Literal["relu_network_regression"] = "relu_network_regression"
+    n_hidden: int = Field(default=100, ge=1)
+
+    @property
+    def default_points(self) -> int:
+        """Pairs a prompt when `sample` is not told."""
+        return self.n_points if self.n_points is not None else 5 * self.n_dims + 1
+
+    def draw_labels(self, xs: Float[Tensor, "batch point dim"], *, seed: int) -> Labels:
+        """Ask the functions of a seed at some inputs.
+
+        Args:
+            xs: Any inputs.
+            seed: Decides the functions.
+
+        Returns:
+            Labels without noise.
+        """
+        first = torch.randn(len(xs), self.n_dims, self.n_hidden, generator=stream(seed, "weights"))
+        second = torch.randn(len(xs), self.n_hidden, generator=stream(seed, "output weights"))
+        hidden = torch.einsum("bpd,bdh->bph", xs, first).relu()
+        return Labels(torch.einsum("bph,bh->bp", hidden, second) * (2 / self.n_hidden) ** 0.5)
+
+    def label_second_moment(self) -> float:
+        """Give E[y^2], the mean squared error of predicting zero.
+
+        Formula: d + noise_std^2, since E[max(0, u.x)^2] = d / 2.
+
+        Returns:
+            In squared units of y.
+        """
+        return self.n_dims + self.noise_std**2
+
+    def describe(self) -> str:
+        """Say in one clause what is drawn.
+
+        Returns:
+            A clause without full stop, for headers and notes.
+        """
+        return (
+            f"regression on relu networks with {self.n_hidden} hidden units in {self.n_dims} dimensions, inputs "
+            f"standard Gaussian, {self._describe_noise()}"
+        )

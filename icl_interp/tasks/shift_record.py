@@ -1,0 +1,93 @@
+"""What a shift is: one registry line, and the same line at one strength on one task."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from icl_interp.prompts import PromptSource
+from icl_interp.tasks.base import Task
+
+__all__ = ["Shift", "ShiftedTask", "fraction"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """One way to move prompts out of distribution."""
+
+    name: str
+    """As typed in `--shifts`."""
+    values: tuple[float, ...]
+    """The strengths that the name alone stands for; empty for a shift without a parameter."""
+    changes: str
+    """What is changed: "inputs", "weights", "labels", "queries" or "length"."""
+    meaning: str
+    """One clause for people; {value} stands for the strength."""
+    apply: Callable[[Any, float], PromptSource]
+    """Turns a task and a strength into a source of prompts."""
+    applies_to: Callable[[Task], bool]
+    """Whether the shift is defined for a task, and changes anything."""
+    needs: str = "labels that are functions of inputs"
+    """What `applies_to` asks for, in words."""
+    least_squares_invariant: bool = True
+    """Whether, on a noiseless linear task, the normalised error of least squares after d points stays at 0."""
+    core: bool = True
+    """Whether it runs by default."""
+    core_values: tuple[float, ...] | None = None
+    """The strengths that run by default; None means all."""
+    takes: str = "a finite strength"
+    """What strengths are, in words."""
+    least: float = -math.inf
+    """Smallest strength."""
+    most: float = math.inf
+    """Largest strength."""
+    errors_only: bool = False
+    """Whether its prompts have another shape than the task's (queries of their own, more points), so that errors are
+    measured on them and activations are not."""
+    lengthens: bool = False
+    """Whether its prompts have more points, at positions that training may never have shown the model."""
+
+    @property
+    def default_values(self) -> tuple[float, ...]:
+        """The strengths that run by default."""
+        return self.values if self.core_values is None else self.core_values
+
+
+@dataclass(frozen=True, slots=True)
+class ShiftedTask:
+    """A shift at one strength, applied to a task."""
+
+    label: str
+    """Name and strength, such as "x_scale=3"."""
+    shift: Shift
+    """The registry line."""
+    value: float | None
+    """The strength, or None for a shift without one."""
+    source: PromptSource
+    """Where shifted prompts come from."""
+
+    @property
+    def meaning(self) -> str:
+        """One clause for people."""
+        return self.shift.meaning.format(value=fraction(self.value))
+
+
+def fraction(value: float | None) -> str:
+    """Write a strength as people type it.
+
+    Args:
+        value: Any number; None for none.
+
+    Returns:
+        "3", "1/3", "0.45", or nothing.
+
+    Example:
+        >>> fraction(1 / 3), fraction(2.0), fraction(0.45)
+        ('1/3', '2', '0.45')
+    """
+    if value is None:
+        return ""
+    for denominator in (1, 2, 3, 4):
+        if abs(value * denominator - round(value * denominator)) < 1e-9:
+            return str(round(value * denominator)) + (f"/{denominator}" if denominator > 1 else "")
+    return f"{value:g}"

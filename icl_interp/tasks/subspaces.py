@@ -1,0 +1,67 @@
+"""Random subspaces: the same rotation for a training subspace, its complement, and the shifts that use one."""
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from icl_interp.prompts import stream
+
+__all__ = ["random_basis", "subspace_covariance"]
+
+
+def random_basis(n_dims: int, *, seed: int) -> Float64[Tensor, "dim rank"]:
+    """Draw an orthonormal basis.
+
+    Formula: Q of the QR decomposition of a Gaussian matrix.
+
+    Args:
+        n_dims: Of the space.
+        seed: The only source of randomness.
+
+    Returns:
+        Columns are the basis, float64.
+    """
+    gaussian = torch.randn(n_dims, n_dims, generator=stream(seed, "rotation"), dtype=torch.float64)
+    return torch.linalg.qr(gaussian).Q
+
+
+def subspace_covariance(
+    n_dims: int, rank: int, *, seed: int = 0, complement: bool = False
+) -> Float64[Tensor, "dim other"]:
+    """Write the covariance of a Gaussian in a random subspace, with the energy of a standard one.
+
+    Formula: (d / r) Q Q' with Q the first r columns of `random_basis`, or (d / (d - r)) P P' with the other columns:
+    samples are those of N(0, I) in the subspace, times sqrt(d / r), so that E|x|^2 = d. For `x_cov` or `w_cov` of
+    `LinearRegression`; a subspace and its complement share their seed.
+
+    Args:
+        n_dims: d.
+        rank: r, the dimension of the subspace, from 1 to d.
+        seed: Of the rotation.
+        complement: Whether to take the other d - r dimensions.
+
+    Returns:
+        Symmetric, of rank r or d - r.
+
+    Raises:
+        ValueError: If the rank is out of range, or the complement is empty.
+
+    Source:
+        Garg et al. (2022), section 5, whose half-subspace inputs are normalised so.
+
+    Example:
+        >>> train, test = (subspace_covariance(6, 2, complement=c) for c in (False, True))
+        >>> torch.testing.assert_close(train @ test, torch.zeros(6, 6).double())
+        >>> float(train.trace().round()), float(test.trace().round())
+        (6.0, 6.0)
+    """
+    kept = n_dims - rank if complement else rank
+    if not (1 <= rank <= n_dims and kept >= 1):
+        raise ValueError(
+            f"subspace_covariance needs a rank from 1 to {n_dims - 1 if complement else n_dims}, got {rank}; "
+            "change rank or n_dims."
+        )
+    basis = random_basis(n_dims, seed=seed)
+    basis = basis[:, rank:] if complement else basis[:, :rank]
+    cov = basis @ basis.T * (n_dims / kept)
+    return (cov + cov.T) / 2

@@ -1,0 +1,127 @@
+"""Finite task diversity: weights drawn from a fixed pool of M tasks, and pools that are nested."""
+
+from functools import lru_cache
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+
+from icl_interp.prompts import stream
+from icl_interp.tasks.linear import LinearTask
+
+__all__ = ["TaskPool"]
+
+LARGEST_POOL = 2**20
+"""The most tasks that Raventos et al. and the experiments after them use."""
+BLOCK = 1024
+"""Rows of the root pool that are drawn at once; part of what a pool_seed means, so it never changes."""
+
+
+class TaskPool(LinearTask):
+    """Linear regression whose weights are one of M tasks, each as likely: w ~ uniform on {t_1, ..., t_M}.
+
+    Formula: y_k = w.x_k + noise_std * e_k with x_k ~ N(0, I), and t_1, t_2, ... ~ N(0, I) the rows of one endless root
+    list that `pool_seed` decides. Pools are nested: the first M rows are the same for every larger pool, and t_1 is
+    the root task that all share. (One `torch.randn(M, d)` a pool would not do: its first rows depend on M. The list is
+    drawn in blocks of 1024 rows, each from its own stream.) M = infinity is `LinearRegression`.
+
+    Args:
+        n_dims: Coordinates of x.
+        n_tasks: M, up to 2^20.
+        noise_std: Standard deviation of the label noise, in units of y.
+        pool_seed: Decides the root list, apart from the seeds of prompts.
+        n_points: As in `Task`.
+
+    Source:
+        Raventos et al. (2023), arXiv 2306.15063, section 2; nested pools with a shared root task: arXiv 2501.17745,
+        section 3.1 (n_dims 8, 16 pairs, noise variance 0.125).
+
+    Example:
+        >>> small, large = TaskPool(4, 3), TaskPool(4, 2000)
+        >>> torch.testing.assert_close(large.weights[:3], small.weights, rtol=0, atol=0)
+        >>> w = small.sample(1, seed=0).ws
+        >>> bool((small.weights == w).all(1).any())
+        True
+    """
+
+    family: Literal["task_pool"] = "task_pool"
+    n_tasks: int = Field(ge=1, le=LARGEST_POOL)
+    pool_seed: int = 0
+
+    def __init__(self, n_dims: int, n_tasks: int, **fields: Any) -> None:
+        super().__init__(**{"n_dims": n_dims, "n_tasks": n_tasks, **fields})
+
+    @property
+    def weights(self) -> Float[Tensor, "task dim"]:
+        """The pool, float32; a copy, the root task first."""
+        return _pool(self.n_dims, self.n_tasks, self.pool_seed).clone()
+
+    @property
+    def root(self) -> Float[Tensor, " dim"]:
+        """The root task t_1, shared by every pool of this dimension and seed."""
+        return _pool(self.n_dims, 1, self.pool_seed)[0].clone()
+
+    @property
+    def input_second_moment(self) -> Float[Tensor, "dim dim"]:
+        """E[x x'] = I, float64."""
+        return torch.eye(self.n_dims, dtype=torch.float64)
+
+    @property
+    def weight_second_moment(self) -> Float[Tensor, "dim dim"]:
+        """(1/M) sum_m t_m t_m', float64."""
+        pool = _pool(self.n_dims, self.n_tasks, self.pool_seed).double()
+        return pool.T @ pool / self.n_tasks
+
+    @property
+    def weight_mean(self) -> Float[Tensor, " dim"]:
+        """(1/M) sum_m t_m, float64."""
+        return _pool(self.n_dims, self.n_tasks, self.pool_seed).double().mean(0)
+
+    def draw_inputs(self, n_prompts: int, n_points: int, *, seed: int) -> Float[Tensor, "batch point dim"]:
+        """Draw the inputs of a seed.
+
+        Args:
+            n_prompts: How many prompts.
+            n_points: Inputs a prompt.
+            seed: The only source of randomness.
+
+        Returns:
+            Standard normal numbers, those of `LinearRegression` with the same seed.
+        """
+        return torch.randn(n_prompts, n_points, self.n_dims, generator=stream(seed, "inputs"))
+
+    def draw_weights(self, n_prompts: int, *, seed: int) -> Float[Tensor, "batch dim"]:
+        """Draw tasks of the pool, with replacement.
+
+        Args:
+            n_prompts: One row each.
+            seed: The only source of randomness; the stream is "tasks".
+
+        Returns:
+            Rows of `weights`.
+        """
+        which = torch.randint(self.n_tasks, (n_prompts,), generator=stream(seed, "tasks"))
+        return _pool(self.n_dims, self.n_tasks, self.pool_seed)[which]
+
+    def describe(self) -> str:
+        """Say in one clause what is drawn.
+
+        Returns:
+            A clause without full stop, for headers and notes.
+        """
+        tasks = "one task" if self.n_tasks == 1 else f"a pool of {self.n_tasks} tasks"
+        return (
+            f"linear regression in {self.n_dims} dimensions, inputs standard Gaussian, weights from {tasks} "
+            f"(pool seed {self.pool_seed}), {self._describe_noise()}"
+        )
+
+
+@lru_cache(maxsize=8)  # training asks at every step; 2^20 tasks of 20 dimensions take 84 MB
+def _pool(n_dims: int, n_tasks: int, pool_seed: int) -> Tensor:
+    blocks = [
+        torch.randn(BLOCK, n_dims, generator=stream(pool_seed, f"task pool, block {block}"))
+        for block in range(-(-n_tasks // BLOCK))
+    ]
+    return torch.cat(blocks)[:n_tasks].clone()
