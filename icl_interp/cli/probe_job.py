@@ -72,19 +72,19 @@ def run_probe(options: ProbeOptions) -> None:
     checkpoint = load_checkpoint(path, n_heads=options.heads, task=_read_task(options.task), device=options.device)
 
     from icl_interp.measure.controls import N_UNTRAINED
-    from icl_interp.measure.study import default_prompts, study, study_reads
+    from icl_interp.measure.study import default_prompts, shift_reads, study, study_reads
     from icl_interp.provenance import provenance
     from icl_interp.report.assemble import build_page
     from icl_interp.report.numbers import study_json
     from icl_interp.report.page import write_report
-    from icl_interp.tasks.shifts import select_shifts
 
     torch.set_num_threads(options.threads or _threads(checkpoint))
     n_points = options.points or checkpoint.task.default_points
     n_controls = N_UNTRAINED if options.controls else 0
-    n_shifts = len(select_shifts(checkpoint.task, options.shifts))
-    n_prompts = options.prompts or default_prompts(checkpoint.model.cfg, checkpoint.task, n_points, n_controls)
-    reads = study_reads(n_prompts, n_shifts, n_controls)
+    config, task = checkpoint.model.cfg, checkpoint.task
+    n_shifts, extra = shift_reads(task, options.shifts, n_points=n_points, max_points=config.n_points)
+    n_prompts = options.prompts or default_prompts(config, task, n_points, n_controls, shifts=options.shifts)
+    reads = study_reads(n_prompts, n_shifts, n_controls, extra=extra)
     if not options.quiet:
         typer.echo(f"{checkpoint.origin}: {checkpoint.model.cfg.describe()}")
         for assumption in checkpoint.assumptions:

@@ -1,6 +1,6 @@
 """How wrong is the model after k examples, in and out of distribution, and which algorithm is as wrong as it?"""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from icl_interp.measure.families import IN_DISTRIBUTION, Families, Family, draw_
 from icl_interp.measure.roles import predictor_style
 from icl_interp.measure.statistics import estimate_mean, mean_band
 from icl_interp.predictors.protocol import Predictor
+from icl_interp.query import Callee, predict
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.references import reference_predictors
 from probes.bootstrap import Estimate
@@ -31,8 +32,6 @@ __all__ = [
 
 MODEL = "model"
 """The model's name among the predictors."""
-
-Callee = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +152,7 @@ def prompt_errors(predictions: Float[Tensor, "sample point"], family: Family) ->
     """Give each prompt its error: the mean squared error over late points, divided by E[y^2] of its family.
 
     Args:
-        predictions: Of the family's labels.
+        predictions: Of the family's labels; those of its queries where it has queries.
         family: Whose labels and unit are used.
 
     Returns:
@@ -171,7 +170,7 @@ def summarise_errors(
     """Lay a model's errors beside those of the reference algorithms.
 
     Args:
-        predictions: The model's, by family label.
+        predictions: The model's, by family label, of each family's targets.
         families: The prompts.
         references: Predictors by name; the one that starts with "least squares" is what the excess is taken over.
 
@@ -179,7 +178,8 @@ def summarise_errors(
         Curves with bootstrap bands over prompts.
     """
     summaries = {
-        label: _summarise_family(predictions[label], family, references) for label, family in families.by_label.items()
+        label: _summarise_family(predictions[label], family, references)
+        for label, family in families.all_families.items()
     }
     fit = families.fit
     return ErrorReport(families=summaries, first_point=first_scored_point(fit.n_dims, fit.n_points))
@@ -187,7 +187,7 @@ def summarise_errors(
 
 def _summarise_family(own: Tensor, family: Family, references: Mapping[str, Predictor]) -> FamilyErrors:
     said = {MODEL: own}
-    said |= {name: predictor(family.prompts.xs, family.prompts.ys) for name, predictor in references.items()}
+    said |= {name: predict(predictor, family.prompts) for name, predictor in references.items()}
     late = {name: prompt_errors(values, family) for name, values in said.items()}
     least_squares = next(name for name in references if name.startswith("least squares"))
     return FamilyErrors(
@@ -210,9 +210,10 @@ def error_curves(
     """Measure error against the number of in-context examples, for a model and every reference algorithm.
 
     Args:
-        model: Any callable f(xs, ys): a model, or a predictor.
+        model: Any callable f(xs, ys): a model, or a predictor. Shifts of the query call f(xs, ys, points=[-1]).
         task: What is in distribution.
-        shifts: Patterns as `select_shifts` takes them; None means all that apply.
+        shifts: Patterns as `select_shifts` takes them; None means the core suite. Longer prompts are cut where the
+            model (one with a `cfg`) has no more positions.
         n_prompts: A family.
         n_points: Pairs a prompt; None takes the task's usual number.
         seed: The only source of randomness.
@@ -227,14 +228,17 @@ def error_curves(
         >>> report.in_distribution.curves["model"].late.value < 1e-6
         True
     """
-    families = draw_families(task, shifts=shifts, n_prompts=n_prompts, n_points=n_points, seed=seed)
+    max_points = getattr(getattr(model, "cfg", None), "n_points", None)
+    families = draw_families(
+        task, shifts=shifts, n_prompts=n_prompts, n_points=n_points, max_points=max_points, seed=seed
+    )
     with torch.no_grad():
-        said = {label: model(family.prompts.xs, family.prompts.ys) for label, family in families.by_label.items()}
+        said = {label: predict(model, family.prompts) for label, family in families.all_families.items()}
     return summarise_errors(said, families, reference_predictors(task))
 
 
 def _squared_errors(predictions: Tensor, family: Family) -> Tensor:
-    return (predictions.double() - family.prompts.ys.double()).square() / family.label_second_moment
+    return (predictions.double() - family.prompts.targets.double()).square() / family.label_second_moment
 
 
 def _distance(own: Tensor, other: Tensor, family: Family) -> Estimate:

@@ -1,7 +1,7 @@
 """The prompts of a study: one family in distribution, one for each shift."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from icl_interp.prompts import Prompts, derive_seed
 from icl_interp.tasks.base import Task
@@ -22,7 +22,7 @@ class Family:
     meaning: str
     """One clause for people."""
     changes: str
-    """"nothing", "inputs", "weights" or "labels"."""
+    """"nothing", "inputs", "weights", "labels", "queries" or "length"."""
     prompts: Prompts
     """What was drawn."""
     label_second_moment: float
@@ -37,6 +37,9 @@ class Families:
     """In distribution; only for fitting signatures and probes, never scored."""
     by_label: Mapping[str, Family]
     """The scored families; the first is in distribution, and prompt i shares its random numbers across all."""
+    errors_only: Mapping[str, Family] = field(default_factory=dict)
+    """Families whose prompts have queries of their own, or more points. Errors are measured on them; spectra,
+    signatures and detection are not, since their activations would compare unlike with unlike."""
 
     @property
     def in_distribution(self) -> Family:
@@ -45,8 +48,13 @@ class Families:
 
     @property
     def shifted(self) -> list[Family]:
-        """All others."""
+        """All others that are read in full."""
         return [family for label, family in self.by_label.items() if label != IN_DISTRIBUTION]
+
+    @property
+    def all_families(self) -> dict[str, Family]:
+        """Those with errors: `by_label`, then `errors_only`."""
+        return {**self.by_label, **self.errors_only}
 
 
 def draw_families(
@@ -55,6 +63,7 @@ def draw_families(
     shifts: Sequence[str] | None = None,
     n_prompts: int,
     n_points: int | None = None,
+    max_points: int | None = None,
     seed: int = 0,
 ) -> Families:
     """Draw the prompts of a study.
@@ -63,9 +72,10 @@ def draw_families(
 
     Args:
         task: What is in distribution.
-        shifts: Patterns as `select_shifts` takes them; None means all that apply.
+        shifts: Patterns as `select_shifts` takes them; None means the core suite.
         n_prompts: For each family, and for fitting.
         n_points: Pairs a prompt; None takes the task's usual number.
+        max_points: Points that the model has positions for: longer prompts are cut there. None means no limit.
         seed: The only source of randomness.
 
     Returns:
@@ -84,19 +94,23 @@ def draw_families(
         label_second_moment=task.label_second_moment(),
     )
     families = {own.label: own}
-    for entry in select_shifts(task, shifts):
-        families[entry.label] = Family(
+    errors_only: dict[str, Family] = {}
+    for entry in select_shifts(task, shifts, n_points=n_points, max_points=max_points):
+        prompts = entry.source.sample(n_prompts, n_points, seed=score_seed)
+        if max_points is not None and prompts.n_points > max_points:
+            prompts = prompts.first_points(max_points)
+        (errors_only if entry.shift.errors_only else families)[entry.label] = Family(
             label=entry.label,
             meaning=entry.meaning,
             changes=entry.shift.changes,
-            prompts=entry.source.sample(n_prompts, n_points, seed=score_seed),
+            prompts=prompts,
             label_second_moment=entry.source.label_second_moment(),
         )
-    for family in families.values():
+    for family in (*families.values(), *errors_only.values()):
         if not family.label_second_moment > 0:
             raise ValueError(
                 f"errors are given in units of E[y²] and need labels that are not all zero, got E[y²] = "
                 f"{family.label_second_moment:g} for {family.label!r}; change the task or leave the shift out."
             )
     fit = task.sample(n_prompts, n_points, seed=derive_seed(seed, "evaluation: fit"))
-    return Families(fit=fit, by_label=families)
+    return Families(fit=fit, by_label=families, errors_only=errors_only)

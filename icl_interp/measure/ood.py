@@ -248,7 +248,7 @@ def ood_report(
     Args:
         model: The network.
         task: What is in distribution.
-        shifts: Patterns as `select_shifts` takes them; None means all that apply.
+        shifts: Patterns as `select_shifts` takes them; None means the core suite.
         layer: Which block; -1 is the last.
         site: "resid_post" is before the final norm; "final_norm" after it.
         tokens: Which positions are rows: "all", "x" or "y".

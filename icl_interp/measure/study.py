@@ -27,13 +27,16 @@ from icl_interp.measure.survey import NetworkSurvey, survey_network
 from icl_interp.models.config import ModelConfig
 from icl_interp.models.transformer import HookedICLTransformer
 from icl_interp.prompts import derive_seed
+from icl_interp.query import predict
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.references import reference_predictors
 from icl_interp.tasks.shifts import select_shifts
 
-__all__ = ["Study", "default_prompts", "study", "study_reads"]
+__all__ = ["Study", "default_prompts", "shift_reads", "study", "study_reads"]
 
 MIN_PROMPTS, MAX_PROMPTS = 32, 128
+BATCH = 64
+"""Prompts a forward pass."""
 WORK = 5.0e12
 """Floating-point operations that the default number of prompts may cost: a few minutes on two cores."""
 
@@ -147,7 +150,7 @@ def study(
         task: What is in distribution.
         n_prompts: For each family; None takes `default_prompts`.
         n_points: Pairs a prompt; None takes the task's usual number.
-        shifts: Patterns as `select_shifts` takes them; None means all that apply.
+        shifts: Patterns as `select_shifts` takes them; None means the core suite.
         layers: Blocks to look at; None means all.
         n_controls: Untrained networks; 0 switches them off, and every verdict is then unknown.
         seed: The only source of randomness.
@@ -161,7 +164,8 @@ def study(
     """
     config = model.cfg
     n_points = task.default_points if n_points is None else n_points
-    n_prompts = default_prompts(config, task, n_points, n_controls) if n_prompts is None else n_prompts
+    if n_prompts is None:
+        n_prompts = default_prompts(config, task, n_points, n_controls, shifts=shifts)
     if n_prompts < 8 or n_points < 2:
         raise ValueError(
             f"a study needs at least 8 prompts of 2 points, got {n_prompts} prompts of {n_points} points; raise "
@@ -169,7 +173,14 @@ def study(
         )
     report = tick or (lambda _done, _note: None)
     sites = residual_sites(config, layers)
-    families = draw_families(task, shifts=shifts, n_prompts=n_prompts, n_points=n_points, seed=seed)
+    families = draw_families(
+        task, shifts=shifts, n_prompts=n_prompts, n_points=n_points, max_points=config.n_points, seed=seed
+    )
+    if not families.shifted:
+        raise ValueError(
+            "a study compares prompts in distribution with shifted ones, got no shift whose activations are read; add "
+            "one, such as x_scale=3, to --shifts."
+        )
     references = reference_predictors(task)
     probe_prompts = task.sample(2 * n_prompts, n_points, seed=derive_seed(seed, "evaluation: probes"))
     targets, left_out = probe_targets(probe_prompts, references)
@@ -183,6 +194,7 @@ def study(
     ood = summarise_ood(surveys[0], surveys[1:], families, sites[-2], conventions, seed=seed)
     ood_final = summarise_ood(surveys[0], (), families, sites[-1], conventions, seed=seed)
     said = {label: record.predictions for label, record in surveys[0].families.items()}
+    said |= _errors_only(model, families, partial(_relay, report, "this model"))
     return Study(
         config=config,
         task=task,
@@ -199,38 +211,85 @@ def study(
     )
 
 
-def default_prompts(config: ModelConfig, task: Task, n_points: int, n_controls: int = N_UNTRAINED) -> int:
+def default_prompts(
+    config: ModelConfig,
+    task: Task,
+    n_points: int,
+    n_controls: int = N_UNTRAINED,
+    *,
+    shifts: Sequence[str] | None = None,
+) -> int:
     """Choose as many prompts a family as a few minutes allow.
 
-    Formula: WORK / (operations of one forward pass on one prompt * families * networks), cut to [32, 128].
+    Formula: WORK / (operations of one forward pass on one prompt * prompts that are read for one prompt a family),
+    cut to [32, 128].
 
     Args:
         config: Of the model.
         task: Decides how many shifts apply.
         n_points: Pairs a prompt.
         n_controls: Untrained networks.
+        shifts: Patterns as `select_shifts` takes them; None means the core suite.
 
     Returns:
         Prompts a family.
     """
     per_token = config.n_layers * (4 * config.d_model**2 + 2 * config.d_model * config.mlp_width)
     per_prompt = 2 * 2 * n_points * per_token
-    reads = study_reads(1, len(select_shifts(task)), n_controls)
+    n_shifts, extra = shift_reads(task, shifts, n_points=n_points, max_points=config.n_points)
+    reads = study_reads(1, n_shifts, n_controls, extra=extra)
     return max(MIN_PROMPTS, min(MAX_PROMPTS, int(WORK / (per_prompt * reads))))
 
 
-def study_reads(n_prompts: int, n_shifts: int, n_controls: int) -> int:
+def shift_reads(
+    task: Task, shifts: Sequence[str] | None, *, n_points: int | None = None, max_points: int | None = None
+) -> tuple[int, int]:
+    """Count what the shifts of a study cost.
+
+    Args:
+        task: What is in distribution.
+        shifts: Patterns as `select_shifts` takes them; None means the core suite.
+        n_points: Pairs a prompt; None takes the task's usual number.
+        max_points: Points that the model has positions for; None where there is no such limit.
+
+    Returns:
+        The number of families that all networks read, and how often the model alone reads a prompt of the others:
+        once for each of their points where they have queries, else once.
+    """
+    n_points = task.default_points if n_points is None else n_points
+    entries = select_shifts(task, shifts, n_points=n_points, max_points=max_points)
+    extra = 0
+    for entry in (entry for entry in entries if entry.shift.errors_only):
+        extra += 1 if entry.shift.lengthens else entry.source.sample(1, n_points, seed=0).n_points
+    return sum(not entry.shift.errors_only for entry in entries), extra
+
+
+def study_reads(n_prompts: int, n_shifts: int, n_controls: int, *, extra: int = 0) -> int:
     """Count the prompts that all networks read in a study.
 
     Args:
         n_prompts: A family.
-        n_shifts: Shifted families.
+        n_shifts: Shifted families that all networks read.
         n_controls: Untrained networks.
+        extra: Readings of the model alone, as `shift_reads` counts them.
 
     Returns:
-        Prompts: fit, in distribution, shifts, and twice as many for the probes, for each network.
+        Prompts: fit, in distribution, shifts, and twice as many for the probes, for each network; and the extra ones.
     """
-    return n_prompts * (n_shifts + 4) * (1 + n_controls)
+    return n_prompts * ((n_shifts + 4) * (1 + n_controls) + extra)
+
+
+def _errors_only(
+    model: HookedICLTransformer, families: Families, on_prompts: Callable[[int], None]
+) -> dict[str, Tensor]:
+    with torch.no_grad():
+        return {
+            label: torch.cat([
+                predict(model, family.prompts[start : start + BATCH], on_prompts=on_prompts).cpu()
+                for start in range(0, len(family.prompts), BATCH)
+            ])
+            for label, family in families.errors_only.items()
+        }
 
 
 def _relay(report: Callable[[int, str], None], name: str, done: int) -> None:

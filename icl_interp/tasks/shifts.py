@@ -35,6 +35,7 @@ def shifted(task: Task, name: str, value: float | None = None) -> PromptSource:
 
     Example:
         >>> from icl_interp.tasks.linear_regression import LinearRegression
+        >>> import torch
         >>> task = LinearRegression(n_dims=3)
         >>> a, b = task.sample(2, seed=0), shifted(task, "x_scale", 3.0).sample(2, seed=0)
         >>> torch.testing.assert_close(b.xs, 3 * a.xs)

@@ -62,7 +62,8 @@ def shift_sentence(report: ErrorReport) -> str:
     Returns:
         One or two sentences.
     """
-    least_squares, bayes = reference(report, "least squares"), reference(report, "Bayes")
+    least_squares = reference(report, "least squares") or ""
+    bayes = reference(report, "Bayes")
     shifts = {label: errors for label, errors in report.families.items() if label != IN_DISTRIBUTION}
     failed = [label for label, errors in shifts.items() if not errors.curves[MODEL].late.value < SOLVED]
     if not failed:
@@ -71,9 +72,9 @@ def shift_sentence(report: ErrorReport) -> str:
     text = f"Late error is {SOLVED:g} or more under {len(failed)} of {len(shifts)} shifts ({listing(failed)})."
     if alone:
         text += f" Least squares solves {len(alone)} of these"
-        prior = [label for label in alone if not shifts[label].curves[bayes].late.value < SOLVED]
-        if bayes == least_squares:
+        if bayes is None or bayes == least_squares:
             return text + "."
+        prior = [label for label in alone if not shifts[label].curves[bayes].late.value < SOLVED]
         text += f"; the Bayes predictor of the training prior fails in {len(prior)} of those as well."
     return text
 
@@ -98,7 +99,7 @@ def _distance(estimate: Estimate) -> str:
     return f"{number(estimate.value)} {interval(estimate.low, estimate.high)}"
 
 
-def reference(report: ErrorReport, part: str) -> str:
+def reference(report: ErrorReport, part: str) -> str | None:
     """Find a reference by a part of its merged name.
 
     Args:
@@ -106,9 +107,9 @@ def reference(report: ErrorReport, part: str) -> str:
         part: Such as "Bayes".
 
     Returns:
-        The name in the report.
+        The name in the report; None where the task has no such reference.
     """
-    return next(name for name in report.in_distribution.curves if part in name.split(" = "))
+    return next((name for name in report.in_distribution.curves if part in name.split(" = ")), None)
 
 
 def late_table(report: ErrorReport) -> TableView:
