@@ -28,9 +28,21 @@ if TYPE_CHECKING:
     from icl_interp.models.config import ModelConfig
     from icl_interp.models.transformer import HookedICLTransformer, build_model
     from icl_interp.prompts import Prompts
+    from icl_interp.tasks.categorical import CategoricalRegression
+    from icl_interp.tasks.decision_tree import DecisionTreeRegression
+    from icl_interp.tasks.ill_conditioned import IllConditionedRegression
     from icl_interp.tasks.linear_regression import LinearRegression
+    from icl_interp.tasks.quadratic import QuadraticRegression
+    from icl_interp.tasks.recurrence import AffineRecurrence
     from icl_interp.tasks.references import reference_predictors
+    from icl_interp.tasks.registry import task_from_config, task_to_config
+    from icl_interp.tasks.relu_network import ReluNetworkRegression
     from icl_interp.tasks.shifts import SHIFTS, shifted
+    from icl_interp.tasks.sine import SineRegression
+    from icl_interp.tasks.sparse import SparseLinearRegression
+    from icl_interp.tasks.subspaces import subspace_covariance
+    from icl_interp.tasks.task_pool import TaskPool
+    from icl_interp.tasks.uniform import UniformRegression
     from icl_interp.training.config import TrainConfig
     from icl_interp.training.run import train
 
@@ -47,6 +59,19 @@ _HOMES = {
     "train": "training.run",
     "Prompts": "prompts",
     "LinearRegression": "tasks.linear_regression",
+    "TaskPool": "tasks.task_pool",
+    "SparseLinearRegression": "tasks.sparse",
+    "CategoricalRegression": "tasks.categorical",
+    "AffineRecurrence": "tasks.recurrence",
+    "UniformRegression": "tasks.uniform",
+    "IllConditionedRegression": "tasks.ill_conditioned",
+    "SineRegression": "tasks.sine",
+    "ReluNetworkRegression": "tasks.relu_network",
+    "DecisionTreeRegression": "tasks.decision_tree",
+    "QuadraticRegression": "tasks.quadratic",
+    "subspace_covariance": "tasks.subspaces",
+    "task_from_config": "tasks.registry",
+    "task_to_config": "tasks.registry",
     "SHIFTS": "tasks.shifts",
     "shifted": "tasks.shifts",
     "predictors": "",
@@ -62,12 +87,22 @@ _HOMES = {
 
 __all__ = [
     "SHIFTS",
+    "AffineRecurrence",
+    "CategoricalRegression",
     "Checkpoint",
+    "DecisionTreeRegression",
     "HookedICLTransformer",
+    "IllConditionedRegression",
     "LinearRegression",
     "ModelConfig",
     "Prompts",
+    "QuadraticRegression",
+    "ReluNetworkRegression",
+    "SineRegression",
+    "SparseLinearRegression",
+    "TaskPool",
     "TrainConfig",
+    "UniformRegression",
     "__version__",
     "build_model",
     "collect",
@@ -83,6 +118,9 @@ __all__ = [
     "spectral_signature",
     "stream",
     "study",
+    "subspace_covariance",
+    "task_from_config",
+    "task_to_config",
     "train",
 ]
 

@@ -37,9 +37,7 @@ def _probe(
     points: Annotated[int | None, typer.Option(help="Pairs a prompt; by default as in training.")] = None,
     shifts: Annotated[
         str | None,
-        typer.Option(
-            help="Names, globs or name=value, separated by commas: 'x_*,w_rotation=1/4'; or 'all'."
-        ),
+        typer.Option(help="Names, globs or name=value, separated by commas: 'x_*,w_rotation=1/4'; or 'all'."),
     ] = None,
     layers: Annotated[str | None, typer.Option(help="Blocks to look at, separated by commas; by default all.")] = None,
     seed: Annotated[int, typer.Option(help="The only source of randomness.")] = 0,

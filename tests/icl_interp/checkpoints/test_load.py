@@ -137,7 +137,7 @@ WRONG_TASKS: dict[str, tuple[Any, str]] = {
         "n_points of at most 11, for which the model has positions, got 12; lower n_points",
     ),
     "points of a task": (LinearRegression(5, n_points=12), "n_points of at most 11"),
-    "field": ({"noise": 1}, "needs fields among n_dims, noise_std, .*, got noise; check the spelling"),
+    "field": ({"noise": 1}, "needs fields among n_dims, .*noise_std, .*, got noise; check the spelling"),
     "value": (
         {"noise_std": -1},
         r"needs possible values, got \{'noise_std': -1\} \(noise_std: .*\); change them",

@@ -105,7 +105,7 @@ def test_study_reads_is_the_sum_of_the_ticks(tiny_model, tiny_task):
         n_controls=1,
         tick=lambda *t: ticks.append(t),
     )
-    assert sum(done for done, _ in ticks) == study_reads(8, n_shifts=4, n_controls=1) == 8 * (4 + 4) * 2
+    assert sum(done for done, _ in ticks) == study_reads(8, n_shifts=6, n_controls=1) == 8 * (6 + 4) * 2
     assert {note for _, note in ticks} == {"this model", "untrained network 1"}
 
 
