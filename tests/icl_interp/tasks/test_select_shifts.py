@@ -1,7 +1,15 @@
 import pytest
 
-from icl_interp import SHIFTS, LinearRegression, shifted
-from icl_interp.tasks.shifts import select_shifts
+from icl_interp import (
+    SHIFTS,
+    AffineRecurrence,
+    CategoricalRegression,
+    LinearRegression,
+    QuadraticRegression,
+    shifted,
+)
+from icl_interp.tasks.base import Task
+from icl_interp.tasks.shifts import ALIASES, DTSIP_EVALUATIONS, select_shifts
 
 ISOTROPIC = LinearRegression(4)
 SUBSPACE = LinearRegression(4, w_cov=[2.0, 2.0, 0.0, 0.0])
@@ -15,10 +23,33 @@ ALWAYS = [
     "label_noise=1",
     "random_orthants",
 ]
+ALL_SCALES = ["=1/4", "=1/3", "=1/2", "=2", "=3", "=4"]
+SHARES = ["=1/4", "=1/3", "=1/2", "=2/3", "=3/4"]
+X_SCALES, W_SCALES = ([f"{name}{s}" for s in ALL_SCALES] for name in ("x_scale", "w_scale"))
+EVERYTHING = [
+    *X_SCALES,
+    *W_SCALES,
+    "x_skewed",
+    "x_half_subspace",
+    "x_mean=1",
+    "label_noise=1",
+    "random_orthants",
+    *[f"w_rotation{s}" for s in [*SHARES, "=1"]],
+    "w_mean=1",
+    "x_heavy_tails=3",
+    "noise_heavy_tails=1",
+    *[f"x_mixed{s}" for s in SHARES],
+    *[f"w_mixed{s}" for s in SHARES],
+    "random_quadrants",
+    "orthogonal_train_test",
+    "overlapping_train_test",
+    "longer_prompts=3/2",
+    "longer_prompts=2",
+]
 TURNS = ["w_rotation=1/4", "w_rotation=1/2", "w_rotation=1"]
 
 
-def labels(task: LinearRegression, patterns: list[str] | None = None) -> list[str]:
+def labels(task: Task, patterns: list[str] | None = None) -> list[str]:
     return [entry.label for entry in select_shifts(task, patterns)]
 
 
@@ -29,19 +60,29 @@ def test_the_whole_suite() -> None:
 
 
 PATTERNS = [
-    (["x_scale"], ALWAYS[:4]),
+    (["x_scale"], X_SCALES),
     (["x_scale=3"], ["x_scale=3"]),
     (["x_scale=1/3"], ["x_scale=1/3"]),
     (["x_scale=0.5"], ["x_scale=1/2"]),
     (["x_scale=0.3"], ["x_scale=0.3"]),
     (["w_rotation=3/4"], ["w_rotation=3/4"]),
     (["x_mean=-1"], ["x_mean=-1"]),
-    (["x_s*"], [*ALWAYS[:4], "x_skewed"]),
-    (["?_scale"], ALWAYS[:8]),
-    (["*"], ALWAYS + TURNS),
+    (["x_s*"], [*X_SCALES, "x_skewed"]),
+    (["?_scale"], [*X_SCALES, *W_SCALES]),
+    (["*"], EVERYTHING),
+        (["all"], EVERYTHING),
+        (["half_subspace", "skewed"], ["x_skewed", "x_half_subspace"]),
+        (["scale-x"], X_SCALES),
+        (["scale-x=0.333", "scale-y=2"], ["x_scale=0.333", "w_scale=2"]),
+        (["noisyLR"], ["label_noise=1"]),
+        (["noisyLR=2"], ["label_noise=2"]),
+        (["w_complement"], ["w_rotation=1"]),
+        (["standard"], []),
+        (["x_heavy_tails=5"], ["x_heavy_tails=5"]),
+        (["longer_prompts=5/4"], ["longer_prompts=5/4"]),
     (["random_orthants", "x_scale=2"], ["x_scale=2", "random_orthants"]),
     (["x_scale=3", "x_scale=1/3", "x_scale=2"], ["x_scale=1/3", "x_scale=2", "x_scale=3"]),
-    (["x_scale=2", "x_scale", "x_scale=2.0", "x_scale=4/2"], ALWAYS[:4]),
+    (["x_scale=2", "x_scale", "x_scale=2.0", "x_scale=4/2"], X_SCALES),
     ([" x_skewed "], ["x_skewed"]),
     ([], []),
 ]
@@ -53,7 +94,7 @@ def test_patterns(patterns: list[str], expected: list[str]) -> None:
 
 
 def test_a_glob_leaves_out_what_does_not_apply() -> None:
-    assert labels(ISOTROPIC, ["w_*"]) == ALWAYS[4:8]
+    assert labels(ISOTROPIC, ["w_*"]) == [*W_SCALES, "w_mean=1"]
 
 
 def test_an_entry_knows_its_strength_and_says_what_it_does() -> None:
@@ -88,7 +129,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("task", "pattern", "message"), REFUSED, ids=[row[1] for row in REFUSED])
-def test_patterns_that_are_refused(task: LinearRegression, pattern: str, message: str) -> None:
+def test_patterns_that_are_refused(task: Task, pattern: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         select_shifts(task, [pattern])
 
@@ -107,3 +148,38 @@ def test_shifted_needs_its_strength_and_takes_no_other() -> None:
         shifted(ISOTROPIC, "random_orthants", 1.0)
     with pytest.raises(ValueError, match="unknown shift 'X_scale'"):
         shifted(ISOTROPIC, "X_scale", 1.0)
+
+
+def test_the_core_suite_is_named_in_the_registry() -> None:
+    core = {name for name, shift in SHIFTS.items() if shift.core}
+    assert {label.partition("=")[0] for label in ALWAYS + TURNS} == core - {"w_fresh"}
+    assert all(set(shift.default_values) <= set(shift.values) for shift in SHIFTS.values())
+
+
+def test_all_15_evaluations_of_dtsip_are_there() -> None:
+    assert len(set(DTSIP_EVALUATIONS)) == 15
+    named = [label for name in DTSIP_EVALUATIONS for label in labels(ISOTROPIC, [name])]
+    assert len(named) == len(set(named)) == 14  # "standard" is in distribution, which is always there
+    assert shifted(ISOTROPIC, "standard") is ISOTROPIC
+    assert all(target in SHIFTS for target, _ in ALIASES.values())
+
+
+def test_other_names_say_the_same() -> None:
+    assert shifted(ISOTROPIC, "noisyLR") == shifted(ISOTROPIC, "label_noise", 1.0)
+    assert shifted(ISOTROPIC, "scale-x", 2.0) == shifted(ISOTROPIC, "x_scale", 2.0)
+    assert shifted(SUBSPACE, "w_complement") == shifted(SUBSPACE, "w_rotation", 1.0)
+
+
+def test_longer_prompts_need_room_in_the_position_table() -> None:
+    assert [e.label for e in select_shifts(ISOTROPIC, ["longer_prompts"], max_points=10)] == [
+        "longer_prompts=3/2",
+        "longer_prompts=2",
+    ]
+    assert [e.label for e in select_shifts(ISOTROPIC, ["all"], max_points=9)] == [
+        label for label in labels(ISOTROPIC, ["all"]) if not label.startswith("longer")
+    ]
+    assert [e.label for e in select_shifts(ISOTROPIC, ["longer_prompts=2"], n_points=5, max_points=9)] == [
+        "longer_prompts=2"
+    ]
+    with pytest.raises(ValueError, match="longer_prompts needs a model with positions for more than 9 points, got 9"):
+        select_shifts(ISOTROPIC, ["longer_prompts"], max_points=9)
