@@ -149,7 +149,10 @@ READ_ERRORS: dict[str, tuple[dict[str, Any], str]] = {
         {"task": {"family": "linear_regression", "n_dims": 3, "noise_std": -1}},
         "the task of a checkpoint needs the fields of LinearRegression, got noise_std: ",
     ),
-    "task family": ({"task": {"family": "sparse"}}, "needs a family among linear_regression, .*task_pool, .*, got 'sparse'"),
+    "task family": (
+        {"task": {"family": "sparse"}},
+        "needs a family among .*task_pool, .*, got 'sparse'",
+    ),
     "task of another width": ({"task": {"family": "linear_regression", "n_dims": 4}}, "needs n_dims=3"),
     "names": ({"weights": {"a": torch.ones(1)}}, r"\(missing: .* and \d+ more; unexpected: a\)"),
 }

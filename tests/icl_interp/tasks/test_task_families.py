@@ -142,7 +142,10 @@ def test_sines_have_amplitude_and_phase() -> None:
 
 @pytest.mark.parametrize(
     ("fields", "message"),
-    [({"amplitude_low": 1.0}, "amplitude_low needs at most amplitude_high, got 1 and 0.5"), ({"n_dims": 2}, "n_dims\n")],
+    [
+        ({"amplitude_low": 1.0}, "amplitude_low needs at most amplitude_high, got 1 and 0.5"),
+        ({"n_dims": 2}, "n_dims\n"),
+    ],
     ids=str,
 )
 def test_sines_that_are_refused(fields: dict[str, float], message: str) -> None:

@@ -53,7 +53,10 @@ def test_tasks_are_drawn_evenly_from_the_pool() -> None:
 
 
 def test_a_pool_shares_inputs_and_noise_with_unlimited_tasks() -> None:
-    pool, unlimited = TaskPool(3, 4, noise_std=0.5).sample(5, seed=0), LinearRegression(3, noise_std=0.5).sample(5, seed=0)
+    pool, unlimited = (
+        TaskPool(3, 4, noise_std=0.5).sample(5, seed=0),
+        LinearRegression(3, noise_std=0.5).sample(5, seed=0),
+    )
     torch.testing.assert_close(pool.xs, unlimited.xs, rtol=0, atol=0)
     noises = [p.ys - (p.xs * p.ws[:, None]).sum(-1) for p in (pool, unlimited)]
     # Differences of float32 labels of order 10.
@@ -111,7 +114,9 @@ def test_one_task_over_64_pools() -> None:
         pytest.param(32768, 2.27, 2.79, 3.7, 512, id="32768", marks=pytest.mark.slow),
     ],
 )
-def test_numbers_of_large_pools(n_tasks: int, inside: float, ridge_inside: float, outside: float, n_prompts: int) -> None:
+def test_numbers_of_large_pools(
+    n_tasks: int, inside: float, ridge_inside: float, outside: float, n_prompts: int
+) -> None:
     unlimited = LinearRegression(D, noise_std=NOISE)
     losses = []
     for pool_seed in (0, 1, 2):
@@ -128,7 +133,9 @@ def test_numbers_of_large_pools(n_tasks: int, inside: float, ridge_inside: float
 def test_bayes_orthogonality_on_the_pool() -> None:
     pool = TaskPool(D, 16, noise_std=NOISE)
     prompts = pool.sample(8000, 16, seed=0)
-    best, other = (f(prompts.xs, prompts.ys) for f in (predictors.discrete_mmse(pool.weights, NOISE), predictors.ridge(NOISE**2)))
+    best, other = (
+        f(prompts.xs, prompts.ys) for f in (predictors.discrete_mmse(pool.weights, NOISE), predictors.ridge(NOISE**2))
+    )
     gap = ((other - prompts.ys).square() - (best - prompts.ys).square()).mean()
     # 8000 prompts: 1 % standard error.
     torch.testing.assert_close(gap, (other - best).square().mean(), rtol=0.03, atol=0)

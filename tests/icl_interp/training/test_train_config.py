@@ -73,7 +73,10 @@ WRONG_SETTINGS = {
     "no step": ("steps=0", "demo: steps: .*greater than or equal to 1"),
     "unknown key": ("learning_rate=1", "demo: learning_rate: Extra inputs are not permitted"),
     "unknown key of the model": ("model.dropout=1", "demo: model.dropout: Extra inputs are not permitted"),
-    "unknown key of the task": ("task.noise=1", "demo: task: .*LinearRegression needs fields among n_dims, .*, got noise"),
+    "unknown key of the task": (
+        "task.noise=1",
+        "demo: task: .*LinearRegression needs fields among n_dims, .*, got noise",
+    ),
     "empty batch": ("batch_size=0", "demo: batch_size: "),
     "lr of 0": ("lr=0", "demo: lr: .*greater than 0"),
     "infinite lr": ("lr=.inf", "demo: lr: .*finite"),
