@@ -86,6 +86,6 @@ def test_no_points_are_refused() -> None:
     ids=["no labels", "no inputs", "too few labels", "too few inputs"],
 )
 def test_queries_need_their_labels_and_one_a_point(queries: dict[str, Tensor]) -> None:
-    with pytest.raises(ValueError, match="Prompts need query_xs and query_ys together, shaped as xs .* and ys"):
+    with pytest.raises(ValueError, match=r"Prompts need query_xs and query_ys together, shaped as xs .* and ys"):
         # Under the type hook Prompts itself raises before its check.
         _check_queries(torch.zeros(4, 5, 3), torch.zeros(4, 5), queries.get("query_xs"), queries.get("query_ys"))

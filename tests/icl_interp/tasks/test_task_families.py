@@ -103,7 +103,7 @@ def test_the_second_moment_of_one_step() -> None:
 
 @pytest.mark.parametrize("slope_bound", [0.0, 1.2])
 def test_slopes_are_bounded(slope_bound: float) -> None:
-    with pytest.raises(ValueError, match="slope_bound\n.*(greater|less) than"):
+    with pytest.raises(ValueError, match=r"slope_bound\n.*(greater|less) than"):
         AffineRecurrence(slope_bound=slope_bound)
 
 

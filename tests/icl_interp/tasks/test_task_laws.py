@@ -90,7 +90,7 @@ def test_describe_is_one_clause(task: Task) -> None:
 @every_task
 @pytest.mark.parametrize("counts", [(0, None), (2, 0)], ids=str)
 def test_sample_refuses_to_draw_nothing(task: Task, counts: tuple[int, int | None]) -> None:
-    with pytest.raises(ValueError, match="sample needs at least one prompt and one point, got .*; ask for more"):
+    with pytest.raises(ValueError, match=r"sample needs at least one prompt and one point, got .*; ask for more"):
         task.sample(*counts, seed=0)
 
 
