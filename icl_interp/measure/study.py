@@ -1,5 +1,6 @@
 """The main job: one model, all measures, each with its controls, from one set of prompts."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -31,9 +32,11 @@ from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.tasks.references import reference_predictors
 from icl_interp.tasks.shifts import select_shifts
 
-__all__ = ["Study", "default_prompts", "study", "study_reads"]
+__all__ = ["Study", "default_prompts", "probe_count", "study", "study_reads"]
 
-MIN_PROMPTS, MAX_PROMPTS = 32, 128
+MIN_PROMPTS, MAX_PROMPTS = 24, 128
+MAX_PROBE_PROMPTS = 256
+"""Prompts that probes are fitted on at most: their features are held in memory, those of other prompts are not."""
 WORK = 5.0e12
 """Floating-point operations that the default number of prompts may cost: a few minutes on two cores."""
 
@@ -81,20 +84,21 @@ class Study:
         """State each claim as an excess over untrained networks.
 
         Returns:
-            By name: "in-context learning" (1 - error in distribution), "under shift" (mean over shifts of
-            1 - error, not below 0), "spectra" (mean over shifts of |log s1(shift) / s1(in distribution)|), "shared
-            directions" (overlap in distribution minus mean overlap under shift), "score and error" (mean Spearman
-            inside families), "detection" (mean AUROC over shifts), and "probe: T" (best R² over sites) for each
-            target T. Errors are in units of E[y^2]; larger is more everywhere.
+            By name: "in-context learning" (1 - late error / late error of the best guess that reads no label, in
+            distribution), "under shift" (mean over shifts of 1 - late error / late error of zero, not below 0),
+            "spectra" (mean over shifts of |log s1(shift) / s1(in distribution)|), "shared directions" (overlap in
+            distribution minus mean overlap under shift), "score and error" (mean Spearman inside families),
+            "detection" (mean AUROC over shifts), and "probe: T" (best R² over sites) for each target T. Larger is
+            more everywhere.
         """
         named = {
-            "in-context learning": _skill_in,
-            "under shift": _skill_out,
-            "spectra": self._spectral_change,
-            "shared directions": self._contrast,
+            "in-context learning": (self._skill_in, 0.0),
+            "under shift": (_skill_out, 0.0),
+            "spectra": (self._spectral_change, -math.inf),  # a mean of |log| is positive by construction
+            "shared directions": (self._contrast, 0.0),
         }
         verdicts = {}
-        for name, quantity in named.items():
+        for name, (quantity, chance) in named.items():
             value, replicates = quantity(self.survey, self.families)
             controls = [quantity(control, self.families) for control in self.untrained]
             verdicts[name] = excess_over_controls(
@@ -102,7 +106,7 @@ class Study:
                 [control for control, _ in controls],
                 sampling_variance=paired_variance(replicates, [replicate for _, replicate in controls]),
                 n_verdicts=self.n_verdicts,
-                chance=0.0,
+                chance=chance,
                 value_variance=variance_over(replicates),
             )
         verdicts["score and error"] = self.ood.correlation_excess(self.n_verdicts)
@@ -111,13 +115,20 @@ class Study:
             verdicts[f"probe: {target}"] = self.probes.excess(target, self.n_verdicts)
         return verdicts
 
+    def _skill_in(self, survey: NetworkSurvey, families: Families) -> tuple[float, Tensor]:
+        prompts = families.in_distribution.prompts
+        guess = torch.einsum("bpd,d->bp", prompts.xs.double(), self.task.weight_mean)
+        return _skill(survey, families, IN_DISTRIBUTION, guess)
+
     def _spectral_change(self, survey: NetworkSurvey, families: Families) -> tuple[float, Tensor]:
-        first = {
-            label: float(record.sites[self.main_site.label].spectrum[0]) for label, record in survey.families.items()
-        }
-        own = torch.tensor(first[IN_DISTRIBUTION]).log()
-        changes = torch.tensor([first[family.label] for family in families.shifted]).log() - own
-        return float(changes.abs().mean()), torch.zeros(2)  # spectra are means over all prompts, without replicates
+        def log_leading(label: str) -> tuple[Tensor, Tensor]:
+            values = survey.families[label].sites[self.main_site.label].leading_value.double()
+            return values.mean().log(), resampled_means(values).log()
+
+        own, own_replicates = log_leading(IN_DISTRIBUTION)
+        shifted = [log_leading(family.label) for family in families.shifted]
+        value = torch.stack([(mean - own).abs() for mean, _ in shifted]).mean()
+        return float(value), torch.stack([(means - own_replicates).abs() for _, means in shifted]).mean(0)
 
     def _contrast(self, survey: NetworkSurvey, families: Families) -> tuple[float, Float64[Tensor, " resample"]]:
         def overlap(label: str) -> Tensor:
@@ -161,7 +172,8 @@ def study(
     """
     config = model.cfg
     n_points = task.default_points if n_points is None else n_points
-    n_prompts = default_prompts(config, task, n_points, n_controls) if n_prompts is None else n_prompts
+    n_shifts = len(select_shifts(task, shifts))
+    n_prompts = default_prompts(config, n_shifts, n_points, n_controls) if n_prompts is None else n_prompts
     if n_prompts < 8 or n_points < 2:
         raise ValueError(
             f"a study needs at least 8 prompts of 2 points, got {n_prompts} prompts of {n_points} points; raise "
@@ -171,14 +183,14 @@ def study(
     sites = residual_sites(config, layers)
     families = draw_families(task, shifts=shifts, n_prompts=n_prompts, n_points=n_points, seed=seed)
     references = reference_predictors(task)
-    probe_prompts = task.sample(2 * n_prompts, n_points, seed=derive_seed(seed, "evaluation: probes"))
+    probe_prompts = task.sample(probe_count(n_prompts), n_points, seed=derive_seed(seed, "evaluation: probes"))
     targets, left_out = probe_targets(probe_prompts, references)
     surveys, probes = [], []
     for i, network in enumerate([model, *untrained_networks(config, n_controls, seed=seed)]):
         name = "this model" if i == 0 else f"untrained network {i}"
         surveys.append(survey_network(network, families, sites, on_batch=partial(_relay, report, name)))
         probes.append(probe_network(network, probe_prompts, targets, sites, seed=seed))
-        report(2 * n_prompts, name)
+        report(len(probe_prompts), name)
     conventions = Conventions()
     ood = summarise_ood(surveys[0], surveys[1:], families, sites[-2], conventions, seed=seed)
     ood_final = summarise_ood(surveys[0], (), families, sites[-1], conventions, seed=seed)
@@ -199,14 +211,14 @@ def study(
     )
 
 
-def default_prompts(config: ModelConfig, task: LinearRegression, n_points: int, n_controls: int = N_UNTRAINED) -> int:
+def default_prompts(config: ModelConfig, n_shifts: int, n_points: int, n_controls: int = N_UNTRAINED) -> int:
     """Choose as many prompts a family as a few minutes allow.
 
-    Formula: WORK / (operations of one forward pass on one prompt * families * networks), cut to [32, 128].
+    Formula: WORK / (operations of one forward pass on one prompt * families * networks), cut to [24, 128].
 
     Args:
         config: Of the model.
-        task: Decides how many shifts apply.
+        n_shifts: Shifted families.
         n_points: Pairs a prompt.
         n_controls: Untrained networks.
 
@@ -215,8 +227,20 @@ def default_prompts(config: ModelConfig, task: LinearRegression, n_points: int, 
     """
     per_token = config.n_layers * (4 * config.d_model**2 + 2 * config.d_model * config.mlp_width)
     per_prompt = 2 * 2 * n_points * per_token
-    reads = study_reads(1, len(select_shifts(task)), n_controls)
+    reads = study_reads(1, n_shifts, n_controls)
     return max(MIN_PROMPTS, min(MAX_PROMPTS, int(WORK / (per_prompt * reads))))
+
+
+def probe_count(n_prompts: int) -> int:
+    """Say how many prompts the linear probes are fitted on.
+
+    Args:
+        n_prompts: A family.
+
+    Returns:
+        Twice as many, at most 256.
+    """
+    return min(2 * n_prompts, MAX_PROBE_PROMPTS)
 
 
 def study_reads(n_prompts: int, n_shifts: int, n_controls: int) -> int:
@@ -228,25 +252,25 @@ def study_reads(n_prompts: int, n_shifts: int, n_controls: int) -> int:
         n_controls: Untrained networks.
 
     Returns:
-        Prompts: fit, in distribution, shifts, and twice as many for the probes, for each network.
+        Prompts: fit, in distribution, shifts, and those of the probes, for each network.
     """
-    return n_prompts * (n_shifts + 4) * (1 + n_controls)
+    return (n_prompts * (n_shifts + 2) + probe_count(n_prompts)) * (1 + n_controls)
 
 
 def _relay(report: Callable[[int, str], None], name: str, done: int) -> None:
     report(done, name)
 
 
-def _skill_in(survey: NetworkSurvey, families: Families) -> tuple[float, Tensor]:
-    errors = _errors(survey, families, IN_DISTRIBUTION)
-    return 1 - float(errors.mean()), 1 - resampled_means(errors)
-
-
 def _skill_out(survey: NetworkSurvey, families: Families) -> tuple[float, Tensor]:
-    errors = [_errors(survey, families, family.label) for family in families.shifted]
-    value = torch.stack([(1 - error.mean()).clamp(min=0) for error in errors]).mean()
-    return float(value), torch.stack([(1 - resampled_means(error)).clamp(min=0) for error in errors]).mean(0)
+    skills = [
+        _skill(survey, families, family.label, torch.zeros_like(family.prompts.ys)) for family in families.shifted
+    ]
+    value = torch.tensor([value for value, _ in skills]).clamp(min=0).mean()
+    return float(value), torch.stack([replicates.clamp(min=0) for _, replicates in skills]).mean(0)
 
 
-def _errors(survey: NetworkSurvey, families: Families, label: str) -> Tensor:
-    return prompt_errors(survey.families[label].predictions, families.by_label[label])
+def _skill(survey: NetworkSurvey, families: Families, label: str, guess: Tensor) -> tuple[float, Tensor]:
+    # A ratio on the same prompts: how large their labels happen to be cancels.
+    family = families.by_label[label]
+    own, base = prompt_errors(survey.families[label].predictions, family), prompt_errors(guess, family)
+    return 1 - float(own.mean() / base.mean()), 1 - resampled_means(own) / resampled_means(base)

@@ -11,7 +11,7 @@ from icl_interp.predictors import (
     zero,
 )
 from icl_interp.predictors.protocol import Predictor
-from icl_interp.prompts import Prompts, derive_seed
+from icl_interp.prompts import Prompts, derive_seed, stream
 from icl_interp.tasks.linear_regression import LinearRegression
 
 __all__ = ["GD_STEPS", "bayes_penalty", "merge_coinciding", "reference_predictors"]
@@ -80,7 +80,7 @@ def reference_predictors(task: LinearRegression) -> dict[str, Predictor]:
 
 
 def merge_coinciding(candidates: dict[str, Predictor], prompts: Prompts) -> dict[str, Predictor]:
-    """Make one entry of predictors that say the same.
+    """Make one entry of predictors that say the same, on the prompts and on the prompts with noisy labels.
 
     Args:
         candidates: By name.
@@ -91,8 +91,11 @@ def merge_coinciding(candidates: dict[str, Predictor], prompts: Prompts) -> dict
     """
     tolerance = SAME * float(prompts.ys.square().mean().sqrt())
     groups: list[tuple[list[str], Predictor, torch.Tensor]] = []
+    # Noisy labels as well: what agrees only where labels fit exactly is not the same algorithm.
+    noise = torch.randn(prompts.ys.shape, generator=stream(0, "merge"), dtype=prompts.ys.dtype)
+    xs, ys = prompts.xs.repeat(2, 1, 1), torch.cat([prompts.ys, prompts.ys + noise * prompts.ys.std()])
     for name, predictor in candidates.items():
-        said = predictor(prompts.xs, prompts.ys)
+        said = predictor(xs, ys)
         for names, _, known in groups:
             if float((said - known).square().mean().sqrt()) <= tolerance:
                 names.append(name)

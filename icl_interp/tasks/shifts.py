@@ -1,7 +1,6 @@
 """The out-of-distribution suite: a shift is one registry line that turns a task into a source of shifted prompts."""
 
 import fnmatch
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,8 @@ from icl_interp.tasks.orthants import RandomOrthants
 
 __all__ = ["SHIFTS", "Shift", "ShiftedTask", "select_shifts", "shifted"]
 
+MOST = 1e6
+"""Largest strength; beyond it squares leave the range of float32."""
 ROTATION_SEED = 0
 """Seed of the one random rotation behind `x_skewed` and `x_half_subspace` (ours; Garg et al. leave it unseeded)."""
 
@@ -220,8 +221,10 @@ def _build(task: LinearRegression, shift: Shift, value: float | None) -> Shifted
     if (value is None) == bool(shift.values):
         need = "a strength" if shift.values else "no strength"
         raise ValueError(f"the shift {shift.name} takes {need}, got {value}; see SHIFTS[{shift.name!r}].")
-    if value is not None and not math.isfinite(value):
-        raise ValueError(f"the shift {shift.name} takes a finite strength, got {value}; see SHIFTS[{shift.name!r}].")
+    if value is not None and not abs(value) <= MOST:
+        raise ValueError(
+            f"the shift {shift.name} takes a strength of at most {MOST:g}, got {value}; see SHIFTS[{shift.name!r}]."
+        )
     if shift.name == "label_noise" and (value or 0) < 0:
         raise ValueError(f"label_noise takes a standard deviation of at least 0, got {value}.")
     if shift.name == "w_rotation" and not 0 <= (value or 0) <= 1:
