@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from icl_interp.atomic import write_atomically
 from icl_interp.checkpoints.own import save_checkpoint
 from icl_interp.models.transformer import HookedICLTransformer
 from icl_interp.tasks.base import Task
@@ -36,11 +37,12 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             if any(self.path.iterdir()):
                 raise ValueError(f"a new run needs an empty folder, {self.path} holds files; choose another --out.")
-            (self.path / "config.yaml").write_text(config)
+            write_atomically(self.path / "config.yaml", lambda file: file.write(config.encode()))
             (self.path / "checkpoints").mkdir()
         except OSError as error:
+            reason = error.strerror or getattr(error.__cause__, "strerror", None) or error
             raise ValueError(
-                f"a run needs a folder that can be written, got {self.path} ({error.strerror}); choose another --out."
+                f"a run needs a folder that can be written, got {self.path} ({reason}); choose another --out."
             ) from error
 
     @property
@@ -82,9 +84,10 @@ class RunFolder:
         return save_checkpoint(self.checkpoint_path(step), model, task=task, step=step)
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
-        """Write what the run was made with.
+        """Write what the run was made with, completely or not at all.
 
         Args:
             manifest: Plain values by name.
         """
-        (self.path / "manifest.json").write_text(json.dumps(dict(manifest), indent=2) + "\n")
+        text = json.dumps(dict(manifest), indent=2) + "\n"
+        write_atomically(self.path / "manifest.json", lambda file: file.write(text.encode()))

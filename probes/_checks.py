@@ -23,6 +23,19 @@ def _check_floating(who: str, name: str, value: Tensor) -> None:
         raise TypeError(f"{who} needs floating-point {name}, got {value.dtype}; convert with .float() or .double().")
 
 
+def _check_ids(who: str, name: str, ids: Tensor, n: int) -> None:
+    """Refuse what is not one integer a sample.
+
+    Raises:
+        TypeError: If `ids` holds no integers.
+        ValueError: If it has another number of axes or of entries.
+    """
+    _check_axes(who, name, ids, "sample")
+    _check_same_length(who, ("samples", name), n, len(ids))
+    if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
+        raise TypeError(f"{who} needs integers as {name}, got {ids.dtype}; number the {name} from 0.")
+
+
 def _check_finite(who: str, name: str, value: Tensor) -> None:
     """Refuse NaN and infinity.
 
@@ -157,6 +170,33 @@ def _check_orthonormal(who: str, name: str, directions: Tensor) -> None:
             f"{who} needs orthonormal rows in {name}, got {rows} rows of {dims} dimensions whose Gram matrix "
             f"is off the identity by {worst:.1e}; take them from leading_directions or torch.linalg.qr."
         )
+
+
+def _check_trace(who: str, name: str, projector: Tensor, k: int) -> None:
+    """Refuse what is no mean of projectors onto k directions each, such as a sum of them.
+
+    Raises:
+        ValueError: If the matrix is not square, or its trace is not `k`.
+    """
+    _check_same_length(who, (f"rows of {name}", "columns"), *projector.shape)
+    trace = float(projector.double().trace())
+    # As in _check_orthonormal, for each of the k directions.
+    if not abs(trace - k) <= k * math.sqrt(torch.finfo(torch.float32).eps):
+        raise ValueError(
+            f"{who} needs a mean projector with trace k={k} as {name}, got trace {trace:.6g}; "
+            "divide the sum over samples by their number."
+        )
+
+
+def _check_share(who: str, name: str, share: float) -> None:
+    """Refuse what is no share of a whole, up to float32 rounding.
+
+    Raises:
+        ValueError: If `share` is not in [0, 1].
+    """
+    slack = math.sqrt(torch.finfo(torch.float32).eps)
+    if not -slack <= share <= 1.0 + slack:
+        raise ValueError(f"{who} needs {name} in [0, 1], got {share:.6g}; divide a sum by the number of its terms.")
 
 
 def _check_count(who: str, name: str, value: int, least: int) -> None:

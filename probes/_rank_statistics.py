@@ -54,12 +54,14 @@ def _partial(covariance: Float64[Tensor, "bootstrap row row"]) -> Float64[Tensor
     return torch.where(explained, torch.nan, _pearson(rest))
 
 
+# NaN where a resample drew nothing of a group.
 def _spearman_over_means(
     values: Float64[Tensor, "row sample"], weights: Float64[Tensor, "bootstrap sample"], sizes: list[int]
 ) -> Float64[Tensor, " bootstrap"]:
     drawn = zip(torch.split(values, sizes, dim=1), torch.split(weights, sizes, dim=1), strict=True)
-    means = torch.stack([weight @ part.T / part.shape[1] for part, weight in drawn], dim=2)
+    means = torch.stack([weight @ part.T / weight.sum(dim=1, keepdim=True) for part, weight in drawn], dim=2)
     smaller = (means[..., None, :] < means[..., :, None]).double().sum(dim=-1)
     equal = (means[..., None, :] == means[..., :, None]).double().sum(dim=-1)
     ranks = smaller + (equal + 1.0) / 2
-    return _pearson(_covariance(ranks, torch.ones_like(ranks[:, 0])))
+    spearman = _pearson(_covariance(ranks, torch.ones_like(ranks[:, 0])))
+    return torch.where(means.isnan().any(dim=2).any(dim=1), torch.nan, spearman)

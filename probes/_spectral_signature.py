@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from probes._checks import _check_activations, _check_count, _check_same_length
-from probes.pairwise import _within_overlap
+from probes.pairwise import _mean_overlap
 from probes.spectra import SWAP_THRESHOLD, LeadingDirections, Side, leading_directions
 
 
@@ -63,8 +63,8 @@ class SpectralSignature:
     def pairwise_overlap(self) -> Float[Tensor, ""]:
         """Mean overlap of two different fitted samples, in [0, 1]; exact, from the mean projector."""
         _check_count("pairwise_overlap", "a number of fitted samples", self.n_samples, 2)
-        squared_trace = self.eigenvalues.double().square().sum()
-        return _within_overlap(squared_trace, self.n_samples, self.k).to(self.eigenvalues.dtype)
+        share = self.eigenvalues.double().square().sum() / self.k
+        return _mean_overlap(share, self.n_samples, 1.0).to(self.eigenvalues.dtype)
 
     def score(self, activations: Float[Tensor, "sample row col"]) -> SignatureScores:
         """Measure all scores of new samples by the signature's own conventions.

@@ -2,7 +2,8 @@
 
 The bootstrap draws samples (prompts) with replacement. Which ones depends on the number of samples and the
 seed alone: two score sets on the same prompts, say of a model and of its untrained control, are resampled
-identically under one seed, so that differences of their replicates are paired.
+identically under one seed, so that differences of their replicates are paired. Sets whose i-th samples were
+built from the same random numbers are no independent sets: they take the same stream, or one id a sample.
 """
 
 from collections.abc import Iterator
@@ -62,7 +63,8 @@ def bootstrap_counts(
         n: How many samples.
         seed: Equal n, seed and stream give equal rows, and fewer resamples are the first rows of more.
         n_bootstrap: How many resamples.
-        stream: A number for each of several sets (or groups) that are resampled independently.
+        stream: A number for each of several sets (or groups) that are resampled independently; sets whose
+            i-th samples share their random numbers take the same one.
 
     Returns:
         Counts that sum to n in each row.
@@ -166,12 +168,13 @@ def estimate_difference(
     return Estimate(difference, interval.low, interval.high, reason)
 
 
-# Counts of several groups side by side, the i-th from stream first_stream + i, a few resamples at a time.
+# Counts of several groups side by side, the i-th from stream first_stream + i, a few resamples at a time; `width` is
+# the number of entries a row that the caller makes of them, if it is another than the number of counts.
 def _count_chunks(
-    sizes: tuple[int, ...], *, seed: int, n_bootstrap: int, first_stream: int = 0
+    sizes: tuple[int, ...], *, seed: int, n_bootstrap: int, first_stream: int = 0, width: int | None = None
 ) -> Iterator[Int64[Tensor, "bootstrap n"]]:
     generators = [np.random.default_rng([seed, first_stream + i]) for i in range(len(sizes))]
-    step = max(1, _CHUNK_ENTRIES // sum(sizes))
+    step = max(1, _CHUNK_ENTRIES // (width or sum(sizes)))
     for start in range(0, n_bootstrap, step):
         rows = min(step, n_bootstrap - start)
         parts = [_draw(generator, rows, n) for generator, n in zip(generators, sizes, strict=True)]

@@ -5,14 +5,14 @@ family stands beside the pooled one, the one of the family means, and a partial 
 input norms.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float, Float64, Int, Int64
 from torch import Tensor
 
-from probes._checks import _check_activations, _check_confidence, _check_count, _check_same_length
+from probes._checks import _check_activations, _check_confidence, _check_count, _check_ids, _check_same_length
 from probes._rank_statistics import (
     _covariance,
     _partial,
@@ -42,7 +42,7 @@ class CorrelationReport:
     partial: Estimate
     """Spearman over all samples given the covariates."""
     within_mean_replicates: Float64[Tensor, " bootstrap"]
-    """`within_mean` on each resample; another score on the same samples and seed pairs up with it."""
+    """`within_mean` on each resample; another score on the same samples, clusters and seed pairs up with it."""
     pooled_replicates: Float64[Tensor, " bootstrap"]
     """`pooled` on each resample, paired likewise."""
 
@@ -57,6 +57,7 @@ def score_error_correlation(
     *,
     groups: Sequence[str | int],
     covariates: Float[Tensor, "sample covariate"] | None = None,
+    clusters: Int[Tensor, " sample"] | Sequence[int] | None = None,
     seed: int = 0,
     n_bootstrap: int = 1000,
     confidence: float = 0.95,
@@ -68,13 +69,21 @@ def score_error_correlation(
     or error is constant, between fewer than three groups, and given covariates that are absent or explain
     everything.
 
+    Intervals take samples to be independent unless `clusters` says which of them are not. Where all groups
+    were built from the same random numbers, every group strays in the same direction: independent resamples
+    then make the intervals of within_mean and pooled too narrow. Meaningless for a handful of clusters.
+
     Args:
         score: One number a sample, larger = further out.
         log_error: Logarithm of the sample's error.
         groups: Which family (shift) each sample belongs to.
         covariates: What a trivial rival knows, such as log norms of the inputs.
-        seed: Of the bootstrap, which is stratified by group: the resamples of the i-th group depend on i,
-            its size and this seed alone.
+        clusters: Which random numbers each sample was built from, as a number, usually 0..n-1 in every group.
+            Samples with equal numbers are resampled together, in whatever group: the j-th smallest of m
+            numbers occurs as often as `bootstrap_counts(m, seed=seed)[:, j]` says, for all statistics alike.
+            A group of which a resample holds nothing is undefined there. None: all samples are independent.
+        seed: Of the bootstrap. Without clusters it is stratified: the resamples of the i-th group depend on
+            i, its size and this seed alone; with clusters they depend on m and this seed alone.
         n_bootstrap: How many resamples.
         confidence: The share of replicates inside each interval.
 
@@ -82,13 +91,14 @@ def score_error_correlation(
         Correlations with intervals, computed in float64.
 
     Raises:
-        TypeError: If score, log_error or covariates are no floating-point tensors.
+        TypeError: If score, log_error or covariates are no floating-point tensors, or clusters no integers.
         ValueError: If lengths differ, a tensor is empty or not finite, n_bootstrap is below 1, seed is
             negative, or confidence is not between 0 and 1.
 
     Source:
         Hill, Eyre and Creager (2025), arXiv 2507.09440, claim a high correlation with low loss; the kind of
-        correlation and its units are not stated in what we could read, so several are given.
+        correlation and its units are not stated in what we could read, so several are given. Davison and
+        Hinkley (1997), "Bootstrap Methods and their Application", section 3.8, for resampling whole clusters.
 
     Example:
         >>> score = torch.tensor([0.0, 1.0, 2.0, 10.0, 11.0, 12.0])
@@ -98,11 +108,12 @@ def score_error_correlation(
         >>> assert report.pooled.value > 0.5  # the two families alone make it so
     """
     n = _check_arguments(score, log_error, groups, covariates, n_bootstrap, seed, confidence)
+    ids = _cluster_ids(clusters, n)
     names, order, sizes = _sorted_by_group(groups)
     columns = [score, log_error, *(covariates.T if covariates is not None else [])]
     values = torch.stack([column.detach().double().cpu() for column in columns])[:, order]
     once = _statistics(values, sizes, torch.ones(1, n, dtype=torch.int64))[0]
-    chunks = _count_chunks(tuple(sizes), seed=seed, n_bootstrap=n_bootstrap)
+    chunks = _resamples(sizes, None if ids is None else ids[order], seed=seed, n_bootstrap=n_bootstrap)
     replicates = torch.cat([_statistics(values, sizes, counts) for counts in chunks])
     reasons = _reasons_within(values, sizes) + _reasons_overall(values, len(names), covariates)
     estimates = [
@@ -138,6 +149,27 @@ def _statistics(
     raw = _covariance(values[None, :2].expand(len(weights), -1, -1), weights)
     between = _spearman_over_means(values[:2], weights, sizes)
     return torch.stack([*within, _pearson(ranks), _pearson(raw), between, _partial(ranks)], dim=1)
+
+
+# Places of the samples' clusters among the distinct ones, from 0.
+def _cluster_ids(clusters: Tensor | Sequence[int] | None, n: int) -> Int64[Tensor, " sample"] | None:
+    if clusters is None:
+        return None
+    ids = clusters.detach().cpu() if isinstance(clusters, Tensor) else torch.tensor(list(clusters))
+    _check_ids("score_error_correlation", "clusters", ids, n)
+    return torch.unique(ids, return_inverse=True)[1]
+
+
+# How often each sample occurs in each resample: by group, or by cluster if there are any.
+def _resamples(
+    sizes: list[int], ids: Int64[Tensor, " sample"] | None, *, seed: int, n_bootstrap: int
+) -> Iterator[Int64[Tensor, "bootstrap sample"]]:
+    if ids is None:
+        yield from _count_chunks(tuple(sizes), seed=seed, n_bootstrap=n_bootstrap)
+        return
+    n_ids = int(ids.max()) + 1
+    for counts in _count_chunks((n_ids,), seed=seed, n_bootstrap=n_bootstrap, width=len(ids)):
+        yield counts[:, ids]
 
 
 def _estimate(value: Tensor, replicates: Tensor, reason: str, confidence: float) -> Estimate:

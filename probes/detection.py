@@ -16,6 +16,7 @@ from probes._checks import (
     _check_count,
     _check_floating,
     _check_no_nan,
+    _check_same_length,
 )
 from probes.bootstrap import Interval, _count_chunks, _count_levels, _levels, percentile_interval
 
@@ -45,7 +46,7 @@ class DetectionReport:
     n_out: int
     """Number of OOD samples."""
     auroc_replicates: Float64[Tensor, " bootstrap"]
-    """`auroc` on each resample; equal sizes and seed give equal resamples, so two scores pair up."""
+    """`auroc` on each resample; equal sizes, seed and `paired` give equal resamples, so two scores pair up."""
 
     def __repr__(self) -> str:
         low, high = self.auroc_interval
@@ -56,6 +57,7 @@ def detection_report(
     scores_in: Float[Tensor, " inside"],
     scores_out: Float[Tensor, " outside"],
     *,
+    paired: bool = False,
     seed: int = 0,
     n_bootstrap: int = 2000,
     confidence: float = 0.95,
@@ -63,13 +65,20 @@ def detection_report(
     """Measure how well a score separates two sets of samples.
 
     Formula: AUROC = P(s_out > s_in) + P(s_out = s_in) / 2; a sample is flagged where its score is at or
-    above a threshold. Intervals resample each set by itself, and say nothing about the spread over model
-    seeds. An AUROC below 0.5 means that the score has the wrong sign for this shift.
+    above a threshold. Intervals say nothing about the spread over model seeds. An AUROC below 0.5 means that
+    the score has the wrong sign for this shift.
+
+    Independent sets are resampled each by itself. Where the i-th OOD sample is the i-th ID one after a shift,
+    that is wrong (too wide, if the shift keeps the order of the scores); pass paired=True. All numbers but the
+    interval and the replicates stay the same: pairs (i, i) are part of the AUROC and move it by at most 1 / n.
 
     Args:
         scores_in: Scores of ID samples, larger = further out; infinite ones are fine.
         scores_out: Scores of OOD samples, by the same detector.
-        seed: Of the bootstrap. The resamples of a set depend on its size and this seed alone.
+        paired: Whether the i-th ID and the i-th OOD sample share their random numbers. Both sets are then
+            resampled alike, by `bootstrap_counts(n, seed=seed)`: so are all reports of n pairs under one seed,
+            and the mean of the replicates of several shifts is a replicate of their mean.
+        seed: Of the bootstrap. The resamples of a set depend on its size, its side and this seed alone.
         n_bootstrap: How many resamples.
         confidence: The share of replicates inside the interval.
 
@@ -78,8 +87,8 @@ def detection_report(
 
     Raises:
         TypeError: If scores are no floating-point tensors.
-        ValueError: If a set is empty or holds NaN, n_bootstrap is below 1, seed is negative, or confidence
-            is not between 0 and 1.
+        ValueError: If a set is empty or holds NaN, paired sets differ in size, n_bootstrap is below 1, seed
+            is negative, or confidence is not between 0 and 1.
 
     Source:
         Hanley and McNeil (1982) for AUROC; Yang et al. (2022), OpenOOD, for `fpr95_ood_positive`; Liang et
@@ -89,18 +98,23 @@ def detection_report(
         >>> report = detection_report(torch.tensor([0.0, 1.0, 2.0]), torch.tensor([2.0, 3.0]))
         >>> torch.testing.assert_close(report.auroc, 5.5 / 6)
         >>> torch.testing.assert_close(report.fpr95_ood_positive, 1 / 3)
+        >>> scores = torch.randn(100, generator=torch.Generator().manual_seed(0))
+        >>> alone, paired = (detection_report(scores, scores, paired=p).auroc_replicates for p in (False, True))
+        >>> assert paired.std() < 1e-6 < alone.std()  # a set against itself: 0.5 in every resample
     """
     who = "detection_report"
     for name, scores in (("scores_in", scores_in), ("scores_out", scores_out)):
         _check_floating(who, name, scores)
         _check_axes(who, name, scores, "sample")
         _check_no_nan(who, name, scores)
+    if paired:
+        _check_same_length(who, ("paired scores_in", "scores_out"), len(scores_in), len(scores_out))
     _check_count(who, "an n_bootstrap", n_bootstrap, 1)
     _check_count(who, "a seed", seed, 0)
     _check_confidence(who, confidence)
     pooled = _levels(torch.cat([scores_in.double(), scores_out.double()]).detach().cpu())
     inside, outside = pooled[: len(scores_in)], pooled[len(scores_in) :]
-    replicates = _auroc_replicates(inside, outside, seed=seed, n_bootstrap=n_bootstrap)
+    replicates = _auroc_replicates(inside, outside, paired=paired, seed=seed, n_bootstrap=n_bootstrap)
     return DetectionReport(
         auroc=float(_auroc(*_histograms(inside, outside))),
         auroc_interval=percentile_interval(replicates, confidence),
@@ -116,10 +130,10 @@ def detection_report(
 
 
 def _auroc_replicates(
-    inside: Int64[Tensor, " inside"], outside: Int64[Tensor, " outside"], *, seed: int, n_bootstrap: int
+    inside: Int64[Tensor, " inside"], outside: Int64[Tensor, " outside"], *, paired: bool, seed: int, n_bootstrap: int
 ) -> Float64[Tensor, " bootstrap"]:
     n_levels = int(torch.cat([inside, outside]).max()) + 1
-    sets = ((inside, 0), (outside, 1))
+    sets = ((inside, 0), (outside, 0 if paired else 1))
     chunks = [
         [
             _count_levels(counts.double(), levels, n_levels)

@@ -5,9 +5,17 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from probes._checks import _check_activations, _check_count, _check_orthonormal, _check_same_length
+from probes._checks import (
+    _check_activations,
+    _check_count,
+    _check_orthonormal,
+    _check_same_length,
+    _check_same_shape,
+    _check_share,
+    _check_trace,
+)
 
-__all__ = ["mean_pairwise_overlap", "mean_projector", "pairwise_alignment"]
+__all__ = ["mean_pairwise_overlap", "mean_projector", "overlap_between", "overlap_within", "pairwise_alignment"]
 
 
 def mean_projector(directions: Float[Tensor, "sample k dim"]) -> Float[Tensor, "dim dim"]:
@@ -40,25 +48,30 @@ def mean_projector(directions: Float[Tensor, "sample k dim"]) -> Float[Tensor, "
 
 
 def mean_pairwise_overlap(
-    directions: Float[Tensor, "sample k dim"], others: Float[Tensor, "other k dim"] | None = None
+    directions: Float[Tensor, "sample k dim"],
+    others: Float[Tensor, "other k dim"] | None = None,
+    *,
+    paired: bool = False,
 ) -> Float[Tensor, ""]:
     """Measure how much two sets of subspaces, or the members of one set, overlap on average.
 
-    Formula: tr(P_a P_b) / k between two sets; (n^2 tr(P^2) - n k) / (n (n-1) k) within one, where no
-    subspace is compared with itself. Exact, though no pair is ever formed. Random subspaces of d dimensions
-    have k / d.
+    Formula: mean over pairs p, q of ||V_p V_q^T||_F^2 / k, where no subspace within one set is compared with
+    itself. Exact, though no pair is ever formed: see `overlap_within` and `overlap_between`. Random subspaces
+    of d dimensions have k / d.
 
     Args:
         directions: Orthonormal rows for each sample.
         others: The other set; without it, the pairs within `directions`.
+        paired: Whether sample i of both sets was built from the same random numbers. The pairs (i, i), which
+            agree for that reason, are then left out, as a sample with itself is within one set.
 
     Returns:
         A number in [0, 1], dimensionless, computed in float64, dtype of the input.
 
     Raises:
         TypeError: If an argument is no floating-point tensor.
-        ValueError: If rows are not finite and orthonormal, the sets differ in k or dimension, or one set
-            has fewer than two samples.
+        ValueError: If rows are not finite and orthonormal, the sets differ in k or dimension, one set or
+            paired ones have fewer than two samples, or paired sets are not two of one length.
 
     Source:
         Our choice: the exact mean of variant C over all pairs.
@@ -67,19 +80,120 @@ def mean_pairwise_overlap(
         >>> eye = torch.eye(3)
         >>> pair = torch.stack([eye[[0, 1]], eye[[0, 2]]])
         >>> torch.testing.assert_close(mean_pairwise_overlap(pair), torch.tensor(0.5))
+        >>> torch.testing.assert_close(mean_pairwise_overlap(pair, pair), torch.tensor(0.75))
+        >>> torch.testing.assert_close(mean_pairwise_overlap(pair, pair, paired=True), torch.tensor(0.5))
     """
+    who = "mean_pairwise_overlap"
     projector = mean_projector(directions)
+    _check_paired(who, directions, others, paired=paired)
     k, n = directions.shape[1], len(directions)
     if others is None:
-        _check_count("mean_pairwise_overlap", "a number of samples", n, 2)
-        return _within_overlap(projector.square().sum(), n, k).to(directions.dtype)
+        _check_count(who, "a number of samples", n, 2)
+        return _mean_overlap(projector.square().sum() / k, n, 1.0).to(directions.dtype)
     other_projector = mean_projector(others)
-    _check_same_space("mean_pairwise_overlap", directions, others)
-    return ((projector * other_projector).sum() / k).clamp(0.0, 1.0).to(directions.dtype)
+    _check_same_space(who, directions, others)
+    share = (projector * other_projector).sum() / k
+    if not paired:
+        return share.clamp(0.0, 1.0).to(directions.dtype)
+    same_index = torch.einsum("pid,pjd->pij", directions.double(), others.double()).square().sum() / (n * k)
+    return _mean_overlap(share, n, same_index).to(directions.dtype)
+
+
+def overlap_within(projector: Float[Tensor, "dim dim"], *, n_samples: int, k: int) -> Float[Tensor, ""]:
+    """Measure how much the members of a set of subspaces overlap, given no more than their mean projector.
+
+    Formula: (n^2 tr(P^2) - n k) / (n (n-1) k): of the n^2 ordered pairs in tr(P^2), the n pairs of a subspace
+    with itself count k each and are left out.
+
+    Args:
+        projector: P = (1/n) sum_p V_p^T V_p, as `mean_projector` returns it, or a sum over batches divided
+            by n.
+        n_samples: How many samples P is the mean of.
+        k: How many directions a sample has.
+
+    Returns:
+        A number in [0, 1], dimensionless, computed in float64, dtype of the input.
+
+    Raises:
+        TypeError: If the projector is no floating-point tensor.
+        ValueError: If it is not finite and square with trace k, or there are fewer than two samples.
+
+    Source:
+        Our choice: equals `mean_pairwise_overlap` of the samples.
+
+    Example:
+        >>> half_and_half = torch.eye(2) / 2  # one sample along each axis: the only pair does not overlap
+        >>> torch.testing.assert_close(overlap_within(half_and_half, n_samples=2, k=1), torch.tensor(0.0))
+    """
+    _check_mean_projector("overlap_within", "projector", projector, k)
+    _check_count("overlap_within", "a number of samples", n_samples, 2)
+    return _mean_overlap(projector.double().square().sum() / k, n_samples, 1.0).to(projector.dtype)
+
+
+def overlap_between(
+    projector: Float[Tensor, "dim dim"],
+    other: Float[Tensor, "dim dim"],
+    *,
+    k: int,
+    n_samples: int | None = None,
+    same_index_overlap: float | None = None,
+) -> Float[Tensor, ""]:
+    """Measure how much two sets of subspaces overlap, given no more than their mean projectors.
+
+    Formula: tr(P_a P_b) / k over all pairs; (n tr(P_a P_b) / k - o) / (n - 1) without the pairs (i, i), where
+    o = (1/n) sum_i ||V_i W_i^T||_F^2 / k is their own mean overlap.
+
+    Args:
+        projector: P_a = (1/n) sum_p V_p^T V_p, as `mean_projector` returns it, or a sum over batches divided
+            by n.
+        other: P_b of the other set, with rows W_p.
+        k: How many directions a sample has, in both sets.
+        n_samples: n, the same in both sets; only to leave out the pairs (i, i), which is right where sample i
+            of both sets was built from the same random numbers.
+        same_index_overlap: o, the mean of `subspace_overlap` of the pairs (i, i); goes with n_samples.
+
+    Returns:
+        A number in [0, 1], dimensionless, computed in float64, dtype of the first projector.
+
+    Raises:
+        TypeError: If a projector is no floating-point tensor.
+        ValueError: If a projector is not finite and square with trace k, the two differ in dimension, one of
+            n_samples and same_index_overlap comes alone, there are fewer than two samples, or
+            same_index_overlap is not in [0, 1].
+
+    Source:
+        Our choice: equals `mean_pairwise_overlap` of the two sets, and with the last two arguments that of
+        paired sets.
+
+    Example:
+        >>> first, second = torch.eye(2).diag_embed()
+        >>> torch.testing.assert_close(overlap_between(first, second, k=1), torch.tensor(0.0))
+        >>> half_and_half = torch.eye(2) / 2  # a set against itself, as `overlap_within` sees it
+        >>> overlap = overlap_between(half_and_half, half_and_half, k=1, n_samples=2, same_index_overlap=1.0)
+        >>> torch.testing.assert_close(overlap, torch.tensor(0.0))
+    """
+    who = "overlap_between"
+    for name, value in (("projector", projector), ("other", other)):
+        _check_mean_projector(who, name, value, k)
+    _check_same_shape(who, ("projector", "other"), projector, other)
+    share = (projector.double() * other.double()).sum() / k
+    if n_samples is None and same_index_overlap is None:
+        return share.clamp(0.0, 1.0).to(projector.dtype)
+    if n_samples is None or same_index_overlap is None:
+        raise ValueError(
+            f"{who} needs n_samples and same_index_overlap together, got {n_samples} and {same_index_overlap}; "
+            "give both to leave out the pairs (i, i), or neither."
+        )
+    _check_count(who, "a number of samples", n_samples, 2)
+    _check_share(who, "same_index_overlap", same_index_overlap)
+    return _mean_overlap(share, n_samples, same_index_overlap).to(projector.dtype)
 
 
 def pairwise_alignment(
-    directions: Float[Tensor, "sample k dim"], others: Float[Tensor, "other k dim"] | None = None
+    directions: Float[Tensor, "sample k dim"],
+    others: Float[Tensor, "other k dim"] | None = None,
+    *,
+    paired: bool = False,
 ) -> Float[Tensor, " k"]:
     """Measure how far the j-th directions of different samples agree (variant A).
 
@@ -91,14 +205,16 @@ def pairwise_alignment(
         directions: Orthonormal rows for each sample.
         others: The other set; without it, the pairs within `directions`. Memory grows with the number of
             pairs.
+        paired: Whether sample i of both sets was built from the same random numbers; the pairs (i, i) are
+            then left out.
 
     Returns:
         Numbers in [0, 1], dimensionless, computed in float64, dtype of the input.
 
     Raises:
         TypeError: If an argument is no floating-point tensor.
-        ValueError: If rows are not finite and orthonormal, the sets differ in k or dimension, or a lone set
-            has fewer than two samples.
+        ValueError: If rows are not finite and orthonormal, the sets differ in k or dimension, a lone set or
+            paired ones have fewer than two samples, or paired sets are not two of one length.
 
     Source:
         Variant A of the signature's score, our choice.
@@ -114,17 +230,35 @@ def pairwise_alignment(
         _check_activations(who, name, value, "sample k dim")
         _check_orthonormal(who, name, value)
     _check_same_space(who, directions, pool)
+    _check_paired(who, directions, others, paired=paired)
     cosines = torch.einsum("pjd,qjd->jpq", directions.double(), pool.double()).abs().clamp_max(1.0)
-    if others is not None:
+    if others is not None and not paired:
         return cosines.mean(dim=(1, 2)).to(directions.dtype)
     _check_count(who, "a number of samples", n, 2)
     own = cosines.diagonal(dim1=1, dim2=2).sum(dim=1)
     return ((cosines.sum(dim=(1, 2)) - own) / (n * (n - 1))).to(directions.dtype)
 
 
-# tr(P^2) counts all n^2 ordered pairs; each of the n pairs of a subspace with itself adds k.
-def _within_overlap(squared_trace: Float[Tensor, ""], n: int, k: int) -> Float[Tensor, ""]:
-    return ((n * n * squared_trace - n * k) / (n * (n - 1) * k)).clamp(0.0, 1.0)
+# `share` = tr(P_a P_b) / k is the mean over all n^2 ordered pairs; the n pairs (i, i) with their own mean leave it.
+def _mean_overlap(share: Float[Tensor, ""], n: int, same_index: Float[Tensor, ""] | float) -> Float[Tensor, ""]:
+    return ((n * share - same_index) / (n - 1)).clamp(0.0, 1.0)
+
+
+def _check_mean_projector(who: str, name: str, projector: Tensor, k: int) -> None:
+    _check_activations(who, name, projector, "dim dim")
+    _check_count(who, "a k", k, 1)
+    _check_trace(who, name, projector, k)
+
+
+def _check_paired(who: str, directions: Tensor, others: Tensor | None, *, paired: bool) -> None:
+    if paired and others is None:
+        raise ValueError(
+            f"{who} needs a second set when paired=True, got one set; leave paired out, since within one set no "
+            "sample is compared with itself anyway."
+        )
+    if paired and others is not None:
+        _check_same_length(who, ("samples in one of the paired sets", "in the other"), len(directions), len(others))
+        _check_count(who, "a number of paired samples", len(directions), 2)
 
 
 def _check_same_space(who: str, directions: Tensor, others: Tensor) -> None:

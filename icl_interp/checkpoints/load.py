@@ -46,7 +46,7 @@ def load_checkpoint(
     Raises:
         CheckpointError: A ValueError whose text is one sentence: the path is missing, unreadable, damaged or
             holds code; the format is unknown; names, shapes or values of weights are wrong; the number of
-            heads is unknown; the task does not fit; the device is not there.
+            heads is unknown; the task does not fit; the device is not there or has no float64.
     """
     _check_device(device)
     choice = choose_file(Path(path).expanduser())
@@ -65,6 +65,12 @@ def _check_device(device: str | torch.device) -> None:
     except Exception as error:  # torch raises RuntimeError, AssertionError and more
         raise CheckpointError(
             f"the model needs a device that this machine has, got {str(device)!r} ({one_line(error)[:100]}); pass cpu."
+        ) from error
+    try:
+        torch.zeros(1, device=device, dtype=torch.float64).item()
+    except Exception as error:  # TypeError on "mps"
+        raise CheckpointError(
+            f"the measures need a device with float64, got {str(device)!r} ({one_line(error)[:100]}); pass cpu."
         ) from error
 
 

@@ -15,6 +15,7 @@ import torch
 from icl_interp.atomic import write_atomically
 from icl_interp.checkpoints.distribution import POINTS_UNKNOWN, TASK_UNKNOWN, assumed_points, fit_points
 from icl_interp.checkpoints.errors import CheckpointError, one_line
+from icl_interp.checkpoints.own_layout import check_own_layout
 from icl_interp.checkpoints.record import Reading
 from icl_interp.checkpoints.safe_load import WeightFile
 from icl_interp.checkpoints.weights import plain_names, to_float32
@@ -122,7 +123,8 @@ def read_own(file: WeightFile, *, n_heads: int | None = None) -> Reading:
 
     Raises:
         CheckpointError: If a newer version wrote it, keys are missing or unknown, a config is wrong, n_heads
-            contradicts the file, or weights are not finite numbers.
+            contradicts the file, weights are not finite numbers, or their names or shapes are not those that the
+            config asks for.
     """
     contents, path = file.contents, file.path
     _check_keys(path, contents)
@@ -133,7 +135,8 @@ def read_own(file: WeightFile, *, n_heads: int | None = None) -> Reading:
             f"{path}; leave out --heads (n_heads=)."
         )
     weights = to_float32(path, plain_names(contents["weights"]))
-    task, n_points = _task(path, contents["task"]), contents["n_points_trained"]
+    check_own_layout(path, weights, config)  # from here on the config's sizes are those of tensors in the file
+    task, n_points = _task(path, contents["task"], config), contents["n_points_trained"]
     if task is not None:
         _check_task(task, config)
     guess = assumed_points(config.n_dims, config.n_points) if task is None else task.default_points
@@ -171,7 +174,7 @@ def _check_keys(path: Path, contents: Mapping[str, Any]) -> None:
         )
 
 
-def _task(path: Path, stored: Mapping[str, Any] | None) -> Task | None:
+def _task(path: Path, stored: Mapping[str, Any] | None, config: ModelConfig) -> Task | None:
     if stored is None:
         return None
     fields = dict(stored)
@@ -180,6 +183,12 @@ def _task(path: Path, stored: Mapping[str, Any] | None) -> Task | None:
         raise CheckpointError(
             f"the task of a checkpoint needs a family among {', '.join(FAMILIES)}, got {family!r}: {path}; upgrade "
             "icl-interp."
+        )
+    # Before the task is made, whose covariances have n_dims x n_dims entries.
+    if (n_dims := fields.get("n_dims", config.n_dims)) != config.n_dims:
+        raise CheckpointError(
+            f"the task of a checkpoint needs n_dims={config.n_dims}, as its model has, got n_dims={n_dims!r}: {path}; "
+            "write it with save_checkpoint."
         )
     task: Task = _parse(path, FAMILIES[family], fields, "task")
     return task

@@ -134,4 +134,6 @@ def _is_dense_float(weight: object) -> bool:
         and weight.is_floating_point()
         and weight.layout is torch.strided
         and weight.device.type == "cpu"  # a "meta" tensor has a shape and no numbers
+        # A few bytes with strides of 0 may claim any shape, and a copy would then fill the memory.
+        and weight.numel() * weight.element_size() <= weight.untyped_storage().nbytes()
     )

@@ -54,7 +54,7 @@ def _probe(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,  # noqa: ARG001
 ) -> None:
     """Measure what a regression transformer does in context, and write one interactive report."""
-    with one_line_errors():
+    with one_line_errors(to_save_memory="lower --prompts or --points, or pass --device cpu"):
         from icl_interp.cli.probe_job import ProbeOptions, run_probe
 
         options = ProbeOptions(

@@ -72,21 +72,24 @@ def run_probe(options: ProbeOptions) -> None:
     checkpoint = load_checkpoint(path, n_heads=options.heads, task=_read_task(options.task), device=options.device)
 
     from icl_interp.measure.controls import N_UNTRAINED
-    from icl_interp.measure.study import default_prompts, shift_reads, study, study_reads
+    from icl_interp.measure.cost import default_prompts, shift_reads, study_reads
+    from icl_interp.measure.sites import residual_sites
+    from icl_interp.measure.study import study
     from icl_interp.provenance import provenance
     from icl_interp.report.assemble import build_page
     from icl_interp.report.numbers import study_json
     from icl_interp.report.page import write_report
 
     torch.set_num_threads(options.threads or _threads(checkpoint))
-    n_points = options.points or checkpoint.task.default_points
+    config, layers = checkpoint.model.cfg, _read_layers(options.layers)
+    residual_sites(config, layers)  # a layer that does not exist is refused before anything is said or run
+    n_points = _points(options.points, checkpoint)
     n_controls = N_UNTRAINED if options.controls else 0
-    config, task = checkpoint.model.cfg, checkpoint.task
-    n_shifts, extra = shift_reads(task, options.shifts, n_points=n_points, max_points=config.n_points)
-    n_prompts = options.prompts or default_prompts(config, task, n_points, n_controls, shifts=options.shifts)
+    n_shifts, extra = shift_reads(checkpoint.task, options.shifts, n_points=n_points, max_points=config.n_points)
+    n_prompts = options.prompts or default_prompts(config, n_shifts, n_points, n_controls, extra=extra)
     reads = study_reads(n_prompts, n_shifts, n_controls, extra=extra)
     if not options.quiet:
-        typer.echo(f"{checkpoint.origin}: {checkpoint.model.cfg.describe()}")
+        typer.echo(f"{checkpoint.origin}: {config.describe()}")
         for assumption in checkpoint.assumptions:
             typer.echo(f"assumed: {assumption}")
     with progress("probing", reads, quiet=options.quiet) as tick:
@@ -96,7 +99,7 @@ def run_probe(options: ProbeOptions) -> None:
             n_prompts=n_prompts,
             n_points=n_points,
             shifts=options.shifts,
-            layers=_read_layers(options.layers),
+            layers=layers,
             n_controls=n_controls,
             seed=options.seed,
             tick=tick,
@@ -122,8 +125,9 @@ def _check(options: ProbeOptions) -> None:
         raise ValueError(f"--prompts needs at least 8, got {options.prompts}; leave it out for a sensible number.")
     if options.points is not None and options.points < 2:
         raise ValueError(f"--points needs at least 2, got {options.points}; leave it out for the training length.")
-    if options.seed < 0:
-        raise ValueError(f"--seed needs a number of at least 0, got {options.seed}.")
+    if not 0 <= options.seed < 2**63:  # as in TrainConfig
+        raise ValueError(f"--seed needs a number of at least 0 and below 2**63, got {options.seed}.")
+    _read_layers(options.layers)
     if options.json is not None and options.json.resolve() == options.out.resolve():
         raise ValueError(f"--out and --json need two files, got {options.out} for both.")
     for flag, path in (("--out", options.out), ("--json", options.json)):
@@ -170,6 +174,13 @@ def _read_layers(text: str | None) -> list[int] | None:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise ValueError(f"--layers needs numbers separated by commas, such as 0,3,-1, got {text!r}.") from None
+
+
+def _points(asked: int | None, checkpoint: Checkpoint) -> int:
+    most = checkpoint.model.cfg.n_points
+    if asked is not None and asked > most:
+        raise ValueError(f"--points is too large for this model, which has positions for {most} points, got {asked}.")
+    return asked or checkpoint.task.default_points
 
 
 def _threads(checkpoint: Checkpoint) -> int:

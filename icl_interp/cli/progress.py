@@ -10,6 +10,8 @@ __all__ = ["Tick", "progress"]
 
 PLAIN_SECONDS = 10.0
 """Seconds between two plain lines."""
+SURE = 0.05
+"""Share of the work that must be done before its speed is taken as a forecast: the first units pay for the start."""
 
 
 class Tick(Protocol):
@@ -77,6 +79,6 @@ class _PlainLines:
         if now - self.last < PLAIN_SECONDS:
             return
         self.last = now
-        remaining = (now - self.started) / self.done * (self.total - self.done)
-        share = 100 * self.done / self.total
-        print(f"{self.what}: {share:.0f} %, about {remaining:.0f} s left {note}".rstrip(), file=sys.stderr)  # noqa: T201
+        share = self.done / self.total
+        estimate = f", about {(now - self.started) * (1 - share) / share:.0f} s left" if share >= SURE else ""
+        print(f"{self.what}: {100 * share:.0f} %{estimate} {note}".rstrip(), file=sys.stderr)  # noqa: T201

@@ -34,7 +34,7 @@ def _train(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,  # noqa: ARG001
 ) -> None:
     """Train a model on fresh prompts and keep config, metrics and checkpoints in a run folder."""
-    with one_line_errors():
+    with one_line_errors(to_save_memory="lower batch_size or the sizes of the model"):
         import torch
 
         from icl_interp.training.config import load_config

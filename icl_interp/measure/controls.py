@@ -34,7 +34,7 @@ def untrained_networks(config: ModelConfig, n: int = N_UNTRAINED, *, seed: int =
     return [build_model(config, seed=derive_seed(seed, f"untrained network {i}")) for i in range(n)]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Excess:
     """One number of a model beside the same number of untrained networks."""
 
@@ -70,6 +70,12 @@ class Excess:
             return "unknown"
         return "evidence" if self.low > 0 and self.value_low > self.chance else "none"
 
+    def __repr__(self) -> str:
+        return (
+            f"Excess({self.verdict}: {self.value:.3g} here, {self.control:.3g} untrained, "
+            f"excess {self.excess:.3g} [{self.low:.3g}, {self.high:.3g}])"
+        )
+
 
 def excess_over_controls(
     value: float,
@@ -87,7 +93,7 @@ def excess_over_controls(
     network would show; v is the sampling variance of the excess over prompts; t and z are the quantiles of Student's
     distribution with n - 1 degrees of freedom and of the normal one at 1 - 0.05 / n_verdicts, so that all one-sided
     claims of a report hold together at 95 % (Bonferroni). The interval is ours; it is meaningless with fewer than two
-    controls, and then it is NaN.
+    controls, and then it is NaN. Which prompts the signature was fitted on is held fixed and in no interval.
 
     Args:
         value: Of the model; larger must mean more.

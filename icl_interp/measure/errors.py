@@ -14,6 +14,7 @@ from icl_interp.measure.families import IN_DISTRIBUTION, Families, Family, draw_
 from icl_interp.measure.roles import predictor_style
 from icl_interp.measure.statistics import estimate_mean, mean_band
 from icl_interp.predictors.protocol import Predictor
+from icl_interp.prompts import Prompts
 from icl_interp.query import Callee, predict
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.references import reference_predictors
@@ -30,8 +31,13 @@ __all__ = [
     "summarise_errors",
 ]
 
+TOLERATED = 0.05
+"""A shortfall of this share of E[y^2] is not called a failure (ours)."""
 MODEL = "model"
 """The model's name among the predictors."""
+
+BATCH = 256
+"""Prompts a call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +64,23 @@ class FamilyErrors:
     """By name; "model" first."""
     excess: Estimate
     """Late error of the model minus that of least squares, prompt by prompt."""
+    shortfalls: Mapping[str, Estimate]
+    """Late error of the model and of each reference minus that of the best reference here, prompt by prompt: what
+    could have been known and was not. Noise that nobody can predict cancels."""
     distances: Mapping[str, Estimate]
     """Mean squared difference between the model's and each reference's predictions over all points, in units of
     E[y^2]: how far the model is from doing what the reference does, whatever the labels."""
+
+    def fails(self, name: str) -> bool:
+        """Tell whether a predictor fails on this family.
+
+        Args:
+            name: "model", or a reference.
+
+        Returns:
+            True if the whole interval of its shortfall lies above `TOLERATED`, or if the shortfall is undefined.
+        """
+        return not self.shortfalls[name].low <= TOLERATED  # NaN fails as well
 
     def closest(self) -> str:
         """Name the reference that predicts most like the model.
@@ -112,7 +132,7 @@ class ErrorReport:
 
         Args:
             label: Of the family.
-            axis: "log" (errors below 1e-4 are drawn at 1e-4) or "linear".
+            axis: "log" (what lies below 1e-4 is drawn at 1e-4; `to_frame` has it as it is) or "linear".
 
         Returns:
             A plotly figure.
@@ -190,10 +210,12 @@ def _summarise_family(own: Tensor, family: Family, references: Mapping[str, Pred
     said |= {name: predict(predictor, family.prompts) for name, predictor in references.items()}
     late = {name: prompt_errors(values, family) for name, values in said.items()}
     least_squares = next(name for name in references if name.startswith("least squares"))
+    best = min(references, key=lambda name: float(late[name].mean()))
     return FamilyErrors(
         family=family,
         curves={name: _curve(values, family, late[name]) for name, values in said.items()},
         excess=estimate_mean(late[MODEL] - late[least_squares]),
+        shortfalls={name: estimate_mean(errors - late[best]) for name, errors in late.items()},
         distances={name: _distance(own, said[name], family) for name in references},
     )
 
@@ -233,8 +255,14 @@ def error_curves(
         task, shifts=shifts, n_prompts=n_prompts, n_points=n_points, max_points=max_points, seed=seed
     )
     with torch.no_grad():
-        said = {label: predict(model, family.prompts) for label, family in families.all_families.items()}
+        said = {label: _predict(model, family.prompts) for label, family in families.all_families.items()}
     return summarise_errors(said, families, reference_predictors(task))
+
+
+def _predict(model: Callee, prompts: Prompts) -> Tensor:
+    there = prompts.to(getattr(model, "device", "cpu"))
+    parts = [there[start : start + BATCH] for start in range(0, len(there), BATCH)]
+    return torch.cat([predict(model, part).cpu() for part in parts])
 
 
 def _squared_errors(predictions: Tensor, family: Family) -> Tensor:

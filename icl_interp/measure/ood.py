@@ -50,7 +50,7 @@ class ShiftDetection:
     untrained: tuple[DetectionReport, ...]
     """By the score of each untrained network."""
     excess: Excess
-    """AUROC beyond untrained networks."""
+    """AUROC beyond untrained networks; the bounds of all shifts of a report hold together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,9 +165,18 @@ class OodReport:
                 high=[report.auroc_interval.high for report in reports],
             ),
         ]
-        if not reports[0].n_in or not self.untrained_correlations:
+        if not self.untrained_correlations:
             del series[1]
-        return dots_figure(series, x="AUROC", reference=0.5, x_range=(-0.02, 1.02))
+        figure = dots_figure(series, x="AUROC", reference=0.5, x_range=(-0.02, 1.02))
+        return figure.update_layout(title={"text": self.describe()})
+
+    def describe(self) -> str:
+        """Name site and conventions, for figures.
+
+        Returns:
+            One clause.
+        """
+        return f"{self.site.hook}, {self.conventions.describe()}"
 
     def _repr_html_(self) -> str:
         return str(self.plot()._repr_html_())
@@ -201,13 +210,15 @@ def summarise_ood(
     norms = {label: baseline.score(family.prompts) for label, family in families.by_label.items()}
 
     def detect(of: Mapping[str, Tensor], label: str) -> DetectionReport:
-        return detection_report(of[IN_DISTRIBUTION], of[label], seed=seed, n_bootstrap=N_BOOTSTRAP)
+        # Prompt i shares its random numbers across families, so it is drawn in all of them or in none.
+        return detection_report(of[IN_DISTRIBUTION], of[label], seed=seed, n_bootstrap=N_BOOTSTRAP, paired=True)
 
     shifts = {}
     for family in families.shifted:
         own = detect(scores, family.label)
         untrained = tuple(detect(control, family.label) for control in control_scores)
-        shifts[family.label] = ShiftDetection(own, detect(norms, family.label), untrained, _excess(own, untrained))
+        excess = _excess(own, untrained, len(families.shifted))
+        shifts[family.label] = ShiftDetection(own, detect(norms, family.label), untrained, excess)
     errors = {
         label: prompt_errors(survey.families[label].predictions, family) for label, family in families.by_label.items()
     }
@@ -299,15 +310,23 @@ def _correlate(
         torch.cat([scores[label] for label in labels]),
         torch.cat([errors[label] for label in labels]).clamp(min=1e-12).log(),
         groups=[label for label in labels for _ in range(len(errors[label]))],
+        clusters=[i for label in labels for i in range(len(errors[label]))],
         covariates=torch.cat([log_norms(families.by_label[label].prompts) for label in labels]),
         seed=seed,
         n_bootstrap=N_BOOTSTRAP,
     )
 
 
-def _excess(own: DetectionReport, untrained: Sequence[DetectionReport]) -> Excess:
+def _excess(own: DetectionReport, untrained: Sequence[DetectionReport], n_rows: int) -> Excess:
     variance = paired_variance(own.auroc_replicates, [report.auroc_replicates for report in untrained])
-    return excess_over_controls(own.auroc, [report.auroc for report in untrained], sampling_variance=variance)
+    return excess_over_controls(
+        own.auroc,
+        [report.auroc for report in untrained],
+        sampling_variance=variance,
+        n_verdicts=n_rows,
+        chance=0.5,
+        value_variance=variance_over(own.auroc_replicates),
+    )
 
 
 def _row(label: str, detection: ShiftDetection) -> dict[str, object]:

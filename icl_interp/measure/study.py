@@ -1,11 +1,12 @@
 """The main job: one model, all measures, each with its controls, from one set of prompts."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from icl_interp.measure.controls import (
@@ -17,6 +18,7 @@ from icl_interp.measure.controls import (
     variance_over,
 )
 from icl_interp.measure.conventions import Conventions
+from icl_interp.measure.cost import default_prompts, probe_count, shift_reads
 from icl_interp.measure.errors import ErrorReport, prompt_errors, summarise_errors
 from icl_interp.measure.families import IN_DISTRIBUTION, Families, draw_families
 from icl_interp.measure.linear_probes import LinearProbeReport, probe_network, probe_targets, summarise_probes
@@ -26,19 +28,16 @@ from icl_interp.measure.statistics import resampled_means
 from icl_interp.measure.survey import NetworkSurvey, survey_network
 from icl_interp.models.config import ModelConfig
 from icl_interp.models.transformer import HookedICLTransformer
-from icl_interp.prompts import derive_seed
+from icl_interp.predictors.protocol import Predictor
+from icl_interp.prompts import Prompts, derive_seed
 from icl_interp.query import predict
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.references import reference_predictors
-from icl_interp.tasks.shifts import select_shifts
 
-__all__ = ["Study", "default_prompts", "shift_reads", "study", "study_reads"]
+__all__ = ["Study", "study"]
 
-MIN_PROMPTS, MAX_PROMPTS = 32, 128
 BATCH = 64
 """Prompts a forward pass."""
-WORK = 5.0e12
-"""Floating-point operations that the default number of prompts may cost: a few minutes on two cores."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +66,8 @@ class Study:
     """The same after the final norm, without controls."""
     probes: LinearProbeReport
     """Linear read-outs."""
+    context_free: Float[Tensor, "sample point"]
+    """Best guess of each in-distribution label that reads no label: the Bayes reference's answer to a lone input."""
     seed: int
     """The only source of randomness."""
 
@@ -84,20 +85,21 @@ class Study:
         """State each claim as an excess over untrained networks.
 
         Returns:
-            By name: "in-context learning" (1 - error in distribution), "under shift" (mean over shifts of
-            1 - error, not below 0), "spectra" (mean over shifts of |log s1(shift) / s1(in distribution)|), "shared
-            directions" (overlap in distribution minus mean overlap under shift), "score and error" (mean Spearman
-            inside families), "detection" (mean AUROC over shifts), and "probe: T" (best R² over sites) for each
-            target T. Errors are in units of E[y^2]; larger is more everywhere.
+            By name: "in-context learning" (1 - late error / late error of the best guess that reads no label, in
+            distribution), "under shift" (mean over shifts of 1 - late error / late error of zero, not below 0),
+            "spectra" (mean over shifts of |log s1(shift) / s1(in distribution)|), "shared directions" (overlap in
+            distribution minus mean overlap under shift), "score and error" (mean Spearman inside families),
+            "detection" (mean AUROC over shifts), and "probe: T" (best R² over sites) for each target T. Larger is
+            more everywhere.
         """
         named = {
-            "in-context learning": _skill_in,
-            "under shift": _skill_out,
-            "spectra": self._spectral_change,
-            "shared directions": self._contrast,
+            "in-context learning": (self._skill_in, 0.0),
+            "under shift": (_skill_out, 0.0),
+            "spectra": (self._spectral_change, -math.inf),  # a mean of |log| is positive by construction
+            "shared directions": (self._contrast, 0.0),
         }
         verdicts = {}
-        for name, quantity in named.items():
+        for name, (quantity, chance) in named.items():
             value, replicates = quantity(self.survey, self.families)
             controls = [quantity(control, self.families) for control in self.untrained]
             verdicts[name] = excess_over_controls(
@@ -105,7 +107,7 @@ class Study:
                 [control for control, _ in controls],
                 sampling_variance=paired_variance(replicates, [replicate for _, replicate in controls]),
                 n_verdicts=self.n_verdicts,
-                chance=0.0,
+                chance=chance,
                 value_variance=variance_over(replicates),
             )
         verdicts["score and error"] = self.ood.correlation_excess(self.n_verdicts)
@@ -114,13 +116,18 @@ class Study:
             verdicts[f"probe: {target}"] = self.probes.excess(target, self.n_verdicts)
         return verdicts
 
+    def _skill_in(self, survey: NetworkSurvey, families: Families) -> tuple[float, Tensor]:
+        return _skill(survey, families, IN_DISTRIBUTION, self.context_free)
+
     def _spectral_change(self, survey: NetworkSurvey, families: Families) -> tuple[float, Tensor]:
-        first = {
-            label: float(record.sites[self.main_site.label].spectrum[0]) for label, record in survey.families.items()
-        }
-        own = torch.tensor(first[IN_DISTRIBUTION]).log()
-        changes = torch.tensor([first[family.label] for family in families.shifted]).log() - own
-        return float(changes.abs().mean()), torch.zeros(2)  # spectra are means over all prompts, without replicates
+        def log_leading(label: str) -> tuple[Tensor, Tensor]:
+            values = survey.families[label].sites[self.main_site.label].leading_value.double()
+            return values.mean().log(), resampled_means(values).log()
+
+        own, own_replicates = log_leading(IN_DISTRIBUTION)
+        shifted = [log_leading(family.label) for family in families.shifted]
+        value = torch.stack([(mean - own).abs() for mean, _ in shifted]).mean()
+        return float(value), torch.stack([(means - own_replicates).abs() for _, means in shifted]).mean(0)
 
     def _contrast(self, survey: NetworkSurvey, families: Families) -> tuple[float, Float64[Tensor, " resample"]]:
         def overlap(label: str) -> Tensor:
@@ -165,7 +172,8 @@ def study(
     config = model.cfg
     n_points = task.default_points if n_points is None else n_points
     if n_prompts is None:
-        n_prompts = default_prompts(config, task, n_points, n_controls, shifts=shifts)
+        n_shifts, extra = shift_reads(task, shifts, n_points=n_points, max_points=config.n_points)
+        n_prompts = default_prompts(config, n_shifts, n_points, n_controls, extra=extra)
     if n_prompts < 8 or n_points < 2:
         raise ValueError(
             f"a study needs at least 8 prompts of 2 points, got {n_prompts} prompts of {n_points} points; raise "
@@ -182,14 +190,14 @@ def study(
             "one, such as x_scale=3, to --shifts."
         )
     references = reference_predictors(task)
-    probe_prompts = task.sample(2 * n_prompts, n_points, seed=derive_seed(seed, "evaluation: probes"))
+    probe_prompts = task.sample(probe_count(n_prompts), n_points, seed=derive_seed(seed, "evaluation: probes"))
     targets, left_out = probe_targets(probe_prompts, references)
     surveys, probes = [], []
     for i, network in enumerate([model, *untrained_networks(config, n_controls, seed=seed)]):
         name = "this model" if i == 0 else f"untrained network {i}"
         surveys.append(survey_network(network, families, sites, on_batch=partial(_relay, report, name)))
         probes.append(probe_network(network, probe_prompts, targets, sites, seed=seed))
-        report(2 * n_prompts, name)
+        report(len(probe_prompts), name)
     conventions = Conventions()
     ood = summarise_ood(surveys[0], surveys[1:], families, sites[-2], conventions, seed=seed)
     ood_final = summarise_ood(surveys[0], (), families, sites[-1], conventions, seed=seed)
@@ -207,76 +215,18 @@ def study(
         ood=ood,
         ood_final=ood_final,
         probes=summarise_probes(probes[0], probes[1:], targets, left_out),
+        context_free=_context_free(references, families.in_distribution.prompts),
         seed=seed,
     )
 
 
-def default_prompts(
-    config: ModelConfig,
-    task: Task,
-    n_points: int,
-    n_controls: int = N_UNTRAINED,
-    *,
-    shifts: Sequence[str] | None = None,
-) -> int:
-    """Choose as many prompts a family as a few minutes allow.
-
-    Formula: WORK / (operations of one forward pass on one prompt * prompts that are read for one prompt a family),
-    cut to [32, 128].
-
-    Args:
-        config: Of the model.
-        task: Decides how many shifts apply.
-        n_points: Pairs a prompt.
-        n_controls: Untrained networks.
-        shifts: Patterns as `select_shifts` takes them; None means the core suite.
-
-    Returns:
-        Prompts a family.
-    """
-    per_token = config.n_layers * (4 * config.d_model**2 + 2 * config.d_model * config.mlp_width)
-    per_prompt = 2 * 2 * n_points * per_token
-    n_shifts, extra = shift_reads(task, shifts, n_points=n_points, max_points=config.n_points)
-    reads = study_reads(1, n_shifts, n_controls, extra=extra)
-    return max(MIN_PROMPTS, min(MAX_PROMPTS, int(WORK / (per_prompt * reads))))
-
-
-def shift_reads(
-    task: Task, shifts: Sequence[str] | None, *, n_points: int | None = None, max_points: int | None = None
-) -> tuple[int, int]:
-    """Count what the shifts of a study cost.
-
-    Args:
-        task: What is in distribution.
-        shifts: Patterns as `select_shifts` takes them; None means the core suite.
-        n_points: Pairs a prompt; None takes the task's usual number.
-        max_points: Points that the model has positions for; None where there is no such limit.
-
-    Returns:
-        The number of families that all networks read, and how often the model alone reads a prompt of the others:
-        once for each of their points where they have queries, else once.
-    """
-    n_points = task.default_points if n_points is None else n_points
-    entries = select_shifts(task, shifts, n_points=n_points, max_points=max_points)
-    extra = 0
-    for entry in (entry for entry in entries if entry.shift.errors_only):
-        extra += 1 if entry.shift.lengthens else entry.source.sample(1, n_points, seed=0).n_points
-    return sum(not entry.shift.errors_only for entry in entries), extra
-
-
-def study_reads(n_prompts: int, n_shifts: int, n_controls: int, *, extra: int = 0) -> int:
-    """Count the prompts that all networks read in a study.
-
-    Args:
-        n_prompts: A family.
-        n_shifts: Shifted families that all networks read.
-        n_controls: Untrained networks.
-        extra: Readings of the model alone, as `shift_reads` counts them.
-
-    Returns:
-        Prompts: fit, in distribution, shifts, and twice as many for the probes, for each network; and the extra ones.
-    """
-    return n_prompts * ((n_shifts + 4) * (1 + n_controls) + extra)
+def _context_free(references: Mapping[str, Predictor], prompts: Prompts) -> Tensor:
+    # Zero where no Bayes reference is known: the tasks' labels have mean zero then.
+    bayes = next((f for name, f in references.items() if "Bayes" in name.split(" = ")), None)
+    if bayes is None:
+        return torch.zeros_like(prompts.ys)
+    alone = prompts.xs.flatten(0, 1)[:, None]
+    return bayes(alone, torch.zeros_like(alone[..., 0])).reshape(prompts.ys.shape)
 
 
 def _errors_only(
@@ -296,16 +246,16 @@ def _relay(report: Callable[[int, str], None], name: str, done: int) -> None:
     report(done, name)
 
 
-def _skill_in(survey: NetworkSurvey, families: Families) -> tuple[float, Tensor]:
-    errors = _errors(survey, families, IN_DISTRIBUTION)
-    return 1 - float(errors.mean()), 1 - resampled_means(errors)
-
-
 def _skill_out(survey: NetworkSurvey, families: Families) -> tuple[float, Tensor]:
-    errors = [_errors(survey, families, family.label) for family in families.shifted]
-    value = torch.stack([(1 - error.mean()).clamp(min=0) for error in errors]).mean()
-    return float(value), torch.stack([(1 - resampled_means(error)).clamp(min=0) for error in errors]).mean(0)
+    skills = [
+        _skill(survey, families, family.label, torch.zeros_like(family.prompts.ys)) for family in families.shifted
+    ]
+    value = torch.tensor([value for value, _ in skills]).clamp(min=0).mean()
+    return float(value), torch.stack([replicates.clamp(min=0) for _, replicates in skills]).mean(0)
 
 
-def _errors(survey: NetworkSurvey, families: Families, label: str) -> Tensor:
-    return prompt_errors(survey.families[label].predictions, families.by_label[label])
+def _skill(survey: NetworkSurvey, families: Families, label: str, guess: Tensor) -> tuple[float, Tensor]:
+    # A ratio on the same prompts: how large their labels happen to be cancels.
+    family = families.by_label[label]
+    own, base = prompt_errors(survey.families[label].predictions, family), prompt_errors(guess, family)
+    return 1 - float(own.mean() / base.mean()), 1 - resampled_means(own) / resampled_means(base)

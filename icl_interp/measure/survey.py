@@ -12,7 +12,7 @@ from icl_interp.measure.conventions import Conventions
 from icl_interp.measure.families import Families, Family
 from icl_interp.measure.sites import ResidualSite
 from icl_interp.models.transformer import HookedICLTransformer
-from probes.pairwise import pairwise_alignment
+from probes.pairwise import overlap_between, overlap_within, pairwise_alignment
 from probes.signature import SignatureFitter, SignatureScores, SpectralSignature
 from probes.spectra import LeadingDirections
 
@@ -32,14 +32,17 @@ class SiteRecord:
     """Mean singular values over prompts, largest first, in activation units."""
     spectrum_std: Float[Tensor, " rank"]
     """Their standard deviation over prompts."""
+    leading_value: Float[Tensor, " sample"]
+    """s1 of each prompt."""
     overlap_within: float
     """Mean overlap of the leading subspaces of two different prompts of the family, in [0, 1]."""
     overlap_with_id: float
-    """Mean overlap of a prompt of the family with an in-distribution one; the former, for that family itself."""
+    """Mean overlap of a prompt of the family with a fit prompt. Scored prompts share their random numbers across
+    families, fit prompts share none, so no pair is alike for that reason."""
     cosines_within: Float[Tensor, " k"]
     """Mean |cos| of matched directions of two different prompts, on a fixed subsample."""
     cosines_with_id: Float[Tensor, " k"]
-    """The same with in-distribution prompts."""
+    """The same with fit prompts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,49 +65,59 @@ class NetworkSurvey:
     """By family label."""
 
 
-class _SiteSums:
-    """Running sums over the prompts of one family at one site; memory does not grow with the prompts."""
+class _DirectionSums:
+    """Running sums over directions at one site; memory does not grow with the prompts."""
 
     def __init__(self) -> None:
-        self.scores: list[SignatureScores] = []
-        self.spectra: list[Tensor] = []
-        self.squares: list[Tensor] = []
-        self.moment: list[Tensor] = []
+        self.moment: Tensor | float = 0.0
         self.samples: list[Tensor] = []
         self.n_prompts = 0
 
-    def add(self, found: LeadingDirections, scores: SignatureScores) -> None:
+    def add(self, found: LeadingDirections) -> None:
         flat = found.directions.flatten(0, 1).double()
+        self.moment = self.moment + flat.T @ flat
+        self.samples.append(found.directions[: max(0, PAIR_SAMPLE - self.n_prompts)])
+        self.n_prompts += len(found.directions)
+
+    def projector(self) -> Tensor:
+        return torch.as_tensor(self.moment) / self.n_prompts
+
+    def sample(self) -> Tensor:
+        return torch.cat(self.samples)
+
+
+class _SiteSums(_DirectionSums):
+    """What one family adds: spectra and scores."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scores: list[SignatureScores] = []
+        self.leading: list[Tensor] = []
+        self.spectrum: Tensor | float = 0.0
+        self.squares: Tensor | float = 0.0
+
+    def add_scored(self, found: LeadingDirections, scores: SignatureScores) -> None:
+        self.add(found)
         values = found.singular_values.double()
         self.scores.append(scores)
-        _accumulate(self.moment, flat.T @ flat)
-        _accumulate(self.spectra, values.sum(0))
-        _accumulate(self.squares, values.square().sum(0))
-        self.samples.append(found.directions[: max(0, PAIR_SAMPLE - self.n_prompts)])
-        self.n_prompts += len(values)
+        self.leading.append(values[:, 0])
+        self.spectrum = self.spectrum + values.sum(0)
+        self.squares = self.squares + values.square().sum(0)
 
-    def record(self, reference: "_SiteSums", k: int) -> SiteRecord:
-        mean = self.spectra[0] / self.n_prompts
-        variance = (self.squares[0] / self.n_prompts - mean.square()).clamp(min=0)
-        own, other = self.moment[0] / self.n_prompts, reference.moment[0] / reference.n_prompts
-        sample = torch.cat(self.samples)
-        same = self is reference
-        within = self._overlap_within(own, k)
-        cosines = pairwise_alignment(sample)
+    def record(self, reference: _DirectionSums, k: int) -> SiteRecord:
+        mean = torch.as_tensor(self.spectrum) / self.n_prompts
+        variance = (torch.as_tensor(self.squares) / self.n_prompts - mean.square()).clamp(min=0)
+        own, other = self.projector(), reference.projector()
         return SiteRecord(
             scores=_join(self.scores),
-            spectrum=mean.float(),
-            spectrum_std=variance.sqrt().float(),
-            overlap_within=within,
-            overlap_with_id=within if same else float((own * other).sum() / k),
-            cosines_within=cosines,
-            cosines_with_id=cosines if same else pairwise_alignment(sample, torch.cat(reference.samples)),
+            spectrum=mean.float().cpu(),
+            spectrum_std=variance.sqrt().float().cpu(),
+            leading_value=torch.cat(self.leading).cpu(),
+            overlap_within=float(overlap_within(own, n_samples=self.n_prompts, k=k)),
+            overlap_with_id=float(overlap_between(own, other, k=k)),
+            cosines_within=pairwise_alignment(self.sample()).cpu(),
+            cosines_with_id=pairwise_alignment(self.sample(), reference.sample()).cpu(),
         )
-
-    def _overlap_within(self, projector: Tensor, k: int) -> float:
-        # tr(P^2) counts each prompt with itself, which contributes k; probes.pairwise states the formula.
-        n = self.n_prompts
-        return float((n * n * projector.square().sum() - n * k) / (n * (n - 1) * k))
 
 
 def survey_network(
@@ -136,12 +149,10 @@ def survey_network(
         raise ValueError(f"a survey compares prompts and needs at least 2 a family, got {len(families.fit)}.")
     conventions = conventions or Conventions()
     tick = on_batch or (lambda _: None)
-    signatures = _fit(model, families, sites, conventions, batch_size, tick)
+    signatures, reference = _fit(model, families, sites, conventions, batch_size, tick)
     records: dict[str, FamilyRecord] = {}
-    reference: dict[str, _SiteSums] = {}
     for label, family in families.by_label.items():
         predictions, sums = _read(model, family, sites, signatures, conventions, batch_size, tick)
-        reference = reference or sums  # the first family is in distribution
         records[label] = FamilyRecord(
             predictions=predictions,
             sites={name: sums[name].record(reference[name], conventions.k) for name in sums},
@@ -156,16 +167,18 @@ def _fit(
     conventions: Conventions,
     batch_size: int,
     tick: Callable[[int], None],
-) -> dict[str, SpectralSignature]:
+) -> tuple[dict[str, SpectralSignature], dict[str, _DirectionSums]]:
     fitters = {
         site.label: SignatureFitter(k=conventions.k, center=conventions.center, side=conventions.side) for site in sites
     }
+    sums = {site.label: _DirectionSums() for site in sites}
     for batch in stream(model, families.fit, [site.hook for site in sites], batch_size=batch_size):
         for site in sites:
             found = conventions.directions(batch.activations[site.hook])
             fitters[site.label].update_directions(found.directions)
+            sums[site.label].add(found)
         tick(len(batch.prompts))
-    return {label: fitter.fit() for label, fitter in fitters.items()}
+    return {label: fitter.fit() for label, fitter in fitters.items()}, sums
 
 
 def _read(
@@ -183,13 +196,9 @@ def _read(
         predictions.append(batch.predictions)
         for site in sites:
             found = conventions.directions(batch.activations[site.hook])
-            sums[site.label].add(found, signatures[site.label].score_directions(found))
+            sums[site.label].add_scored(found, signatures[site.label].score_directions(found))
         tick(len(batch.prompts))
     return torch.cat(predictions), sums
-
-
-def _accumulate(held: list[Tensor], term: Tensor) -> None:
-    held[:] = [held[0] + term] if held else [term]
 
 
 def _join(parts: Sequence[SignatureScores]) -> SignatureScores:

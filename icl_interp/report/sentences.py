@@ -95,7 +95,7 @@ def verdict_words(excess: Excess, *, finding: str, absence: str) -> str:
     if excess.verdict == "none":
         return f"No evidence beyond an untrained network {absence} ({numbers})."
     if not excess.controls:
-        return f"No verdict {absence}: the controls were switched off ({number(excess.value)} here)."
+        return f"No verdict {absence} ({number(excess.value)} here): the controls were switched off."
     if len(excess.controls) == 1:
         return f"No verdict {absence}: one untrained network shows no spread ({numbers})."
     return f"No verdict {absence}: the numbers are not finite ({numbers})."

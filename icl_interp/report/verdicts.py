@@ -4,7 +4,7 @@ from icl_interp.measure.controls import Excess
 from icl_interp.measure.study import Study
 from icl_interp.report.chapters.errors import likeness, shift_sentence
 from icl_interp.report.model import Tone, Verdict
-from icl_interp.report.sentences import interval, number, verdict_words
+from icl_interp.report.sentences import interval, listing, number, verdict_words
 
 __all__ = ["verdict_cards"]
 
@@ -22,10 +22,10 @@ def verdict_cards(study: Study) -> tuple[Verdict, ...]:
     nearest = " " + likeness(study.errors.in_distribution)
     shifts = " " + shift_sentence(study.errors)
     cards = [
-        _card("Does it learn in context?", excesses["in-context learning"], "It does: share of E[y²] explained",
-              "that it learns in context: share of E[y²] explained", "errors", nearest),
-        _card("Does that survive shifts?", excesses["under shift"], "In part at least: mean share explained",
-              "that it predicts under shift: mean share explained", "error-shifts", shifts),
+        _card("Does it learn in context?", excesses["in-context learning"], "It does: share of error removed",
+              "that it learns in context: share of error removed", "errors", nearest),
+        _card("Does that survive shifts?", excesses["under shift"], "In part at least: mean share of error removed",
+              "that it predicts under shift: mean share of error removed", "error-shifts", shifts),
         _probes_card(study, excesses),
         _card("Do spectra react to shifts?", excesses["spectra"], "More than untrained: mean |log ratio| of s1",
               "that leading singular values react to shifts: mean |log ratio| of s1", "spectra"),
@@ -37,7 +37,7 @@ def verdict_cards(study: Study) -> tuple[Verdict, ...]:
               "that the score tells the error: mean Spearman correlation inside families", "score-error"),
         _card("Does it detect shifts?", excesses["detection"], "It does: mean AUROC over shifts",
               "that it detects shifts: mean AUROC over shifts", "auroc",
-              f" Norms alone: {number(study.ood.mean_norm_auroc)}."),
+              _rivals(study)),
     ]  # fmt: skip
     return tuple(cards)
 
@@ -52,15 +52,25 @@ def _probes_card(study: Study, excesses: dict[str, Excess]) -> Verdict:
         f"that {best} can be read out: held-out R²",
         "probes",
     )
-    tones = {excess.verdict for excess in by_target.values()}
-    if "evidence" not in tones or tones == {"evidence"}:
+    without = [target for target, excess in by_target.items() if excess.verdict != "evidence"]
+    if not without or len(without) == len(by_target):
         return card
-    return Verdict(card.title, card.sentence, "mixed", card.detail, card.anchor)
+    sentence = f"{card.sentence} No evidence for {listing(without)}."
+    return Verdict(card.title, sentence, "mixed", card.detail, card.anchor)
 
 
 def _card(title: str, excess: Excess, finding: str, absence: str, anchor: str, more: str = "") -> Verdict:
     tone: Tone = {"evidence": "evidence", "none": "none"}.get(excess.verdict, "unknown")  # type: ignore[assignment]
     detail = None
     if excess.controls and tone != "unknown":
-        detail = f"Excess {number(excess.excess)}, simultaneous 95 % interval {interval(excess.low, excess.high)}."
+        detail = (
+            f"Excess {number(excess.excess)}, bounds {interval(excess.low, excess.high)} (one-sided, together 95 %)."
+        )
     return Verdict(title, verdict_words(excess, finding=finding, absence=absence) + more, tone, detail, anchor)
+
+
+def _rivals(study: Study) -> str:
+    shifts = study.ood.shifts
+    better = sum(d.norms.auroc >= d.signature.auroc for d in shifts.values())
+    reach = f" Norms alone reach {number(study.ood.mean_norm_auroc)} and do as well or better"
+    return f"{reach} under {better} of {len(shifts)}."

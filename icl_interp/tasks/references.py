@@ -27,7 +27,7 @@ from icl_interp.predictors import (
     zero,
 )
 from icl_interp.predictors.protocol import Predictor
-from icl_interp.prompts import Prompts, derive_seed
+from icl_interp.prompts import Prompts, derive_seed, stream
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.ill_conditioned import IllConditionedRegression
 from icl_interp.tasks.linear import GaussianWeights, LinearTask
@@ -250,7 +250,7 @@ class _OnSquares:
 
 
 def merge_coinciding(candidates: dict[str, Predictor], prompts: Prompts) -> dict[str, Predictor]:
-    """Make one entry of predictors that say the same.
+    """Make one entry of predictors that say the same, on the prompts and on the prompts with noisy labels.
 
     Args:
         candidates: By name.
@@ -261,8 +261,11 @@ def merge_coinciding(candidates: dict[str, Predictor], prompts: Prompts) -> dict
     """
     tolerance = SAME * float(prompts.ys.square().mean().sqrt())
     groups: list[tuple[list[str], Predictor, torch.Tensor]] = []
+    # Noisy labels as well: what agrees only where labels fit exactly is not the same algorithm.
+    noise = torch.randn(prompts.ys.shape, generator=stream(0, "merge"), dtype=prompts.ys.dtype)
+    xs, ys = prompts.xs.repeat(2, 1, 1), torch.cat([prompts.ys, prompts.ys + noise * prompts.ys.std()])
     for name, predictor in candidates.items():
-        said = predictor(prompts.xs, prompts.ys)
+        said = predictor(xs, ys)
         for names, _, known in groups:
             if float((said - known).square().mean().sqrt()) <= tolerance:
                 names.append(name)

@@ -1,7 +1,6 @@
 """Name shifts of a task: by registry name, by dtsip's names, by globs, and at single strengths."""
 
 import fnmatch
-import math
 from collections.abc import Sequence
 
 from icl_interp.prompts import PromptSource
@@ -15,6 +14,8 @@ EVERYTHING = ("all", "*")
 """Patterns that name every shift that applies."""
 STANDARD = "standard"
 """dtsip's name for no shift at all."""
+MOST = 1e6
+"""Largest strength; beyond it squares leave the range of float32."""
 
 
 def shifted(task: Task, name: str, value: float | None = None) -> PromptSource:
@@ -117,8 +118,10 @@ def _build(task: Task, shift: Shift, value: float | None) -> ShiftedTask:
     if (value is None) == bool(shift.values):
         need = "a strength" if shift.values else "no strength"
         raise ValueError(f"the shift {shift.name} takes {need}, got {value}; see SHIFTS[{shift.name!r}].")
-    if value is not None and not math.isfinite(value):
-        raise ValueError(f"the shift {shift.name} takes a finite strength, got {value}; see SHIFTS[{shift.name!r}].")
+    if value is not None and not abs(value) <= MOST:
+        raise ValueError(
+            f"the shift {shift.name} takes a strength of at most {MOST:g}, got {value}; see SHIFTS[{shift.name!r}]."
+        )
     whole = "whole number" not in shift.takes or value == round(value or 0.0)
     if value is not None and not (shift.least <= value <= shift.most and whole):
         raise ValueError(f"{shift.name} takes {shift.takes}, got {value}.")

@@ -29,7 +29,7 @@ class TrainConfig(BaseModel):
         grad_clip: Largest gradient norm; None leaves gradients alone.
         checkpoint_every: Steps between checkpoints; None keeps the last one only. Step 0 is kept as well where set.
         log_every: Steps between lines of metrics.
-        seed: Seeds the first weights and, by separate streams, every batch.
+        seed: Seeds the first weights and, by separate streams, every batch; from 0 to 2**63 - 1.
 
     Raises:
         ValueError: If a value is out of range, a key is unknown, or model and task do not fit each other.
@@ -51,7 +51,7 @@ class TrainConfig(BaseModel):
     grad_clip: float | None = Field(default=None, gt=0)
     checkpoint_every: int | None = Field(default=None, ge=1)
     log_every: int = Field(default=10, ge=1)
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**63)
 
     @model_validator(mode="after")
     def _check_fit(self) -> "TrainConfig":

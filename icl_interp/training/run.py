@@ -1,7 +1,8 @@
 """Train one model from one config, with or without a run folder."""
 
+import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def train(
 
     Raises:
         ValueError: If the folder cannot be used.
-        FloatingPointError: If the loss is no longer finite.
+        FloatingPointError: If the loss is no longer finite; the message names the folder that is left.
 
     Example:
         >>> from icl_interp.training.config import load_config
@@ -61,12 +62,13 @@ def train(
         [1, 2]
     """
     folder = None if out is None else RunFolder(out, config=config.to_yaml())
+    circumstances = {} if folder is None else provenance()  # now: the checkout may change while the run goes on
     started = time.monotonic()
     history: list[StepRecord] = []
     checkpoint: Path | None = None
     if folder is not None and config.checkpoint_every:
         folder.save(build_model(config.model, seed=config.seed), config.task, 0)
-    for record, model in steps_of(config):
+    for record, model in _steps_into(folder, config):
         step, last = record.step, record.step == config.steps
         if step <= EVERY_STEP_UNTIL or step % config.log_every == 0 or last:
             history.append(record)
@@ -76,10 +78,31 @@ def train(
             checkpoint = folder.save(model, config.task, step)
         if on_step is not None:
             on_step(record)
-    if folder is not None:
-        folder.write_manifest({
-            **provenance(),
-            "seed": config.seed,
-            "seconds": round(time.monotonic() - started, 1),
-        })
+    if folder is not None and checkpoint is not None:
+        made = _made_with(config, model, checkpoint)
+        folder.write_manifest({**circumstances, **made, "seconds": round(time.monotonic() - started, 1)})
     return TrainResult(model=model, history=tuple(history), checkpoint=checkpoint)
+
+
+def _steps_into(folder: RunFolder | None, config: TrainConfig) -> Iterator[tuple[StepRecord, HookedICLTransformer]]:
+    try:
+        yield from steps_of(config)
+    except FloatingPointError as error:
+        if folder is None:
+            raise
+        raise FloatingPointError(
+            f"{str(error).rstrip('.')}; {folder.path} keeps what was logged, so remove it or choose another --out for "
+            "the next run."
+        ) from error
+
+
+def _made_with(config: TrainConfig, model: HookedICLTransformer, checkpoint: Path) -> dict[str, str | int]:
+    weight = next(model.parameters())
+    return {
+        "seed": config.seed,  # of first weights and batches alike; see TrainConfig
+        "config_sha256": hashlib.sha256(config.to_yaml().encode()).hexdigest(),  # of config.yaml
+        "device": str(weight.device),
+        "dtype": str(weight.dtype).removeprefix("torch."),
+        "checkpoint": checkpoint.name,
+        "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+    }

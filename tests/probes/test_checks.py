@@ -59,6 +59,28 @@ VALUE_ERRORS = {
         lambda: _checks._check_varies("f", "target", torch.tensor([[1.0, 2.0], [3.0, 2.0]])),
         "every target to vary, got target 1 constant at 2; leave it out",
     ),
+    "ids of another shape": (
+        lambda: _checks._check_ids("f", "clusters", torch.ones(3, 1, dtype=torch.int64), 3),
+        r"f needs clusters with axes \[sample\], got shape \(3, 1\)",
+    ),
+    "fewer ids": (
+        lambda: _checks._check_ids("f", "clusters", torch.ones(2, dtype=torch.int64), 3),
+        "f needs as many samples as clusters, got 3 and 2; align",
+    ),
+    "not square": (
+        lambda: _checks._check_trace("f", "P", torch.ones(2, 3), 1),
+        "f needs as many rows of P as columns, got 2 and 3",
+    ),
+    "sum of projectors": (
+        lambda: _checks._check_trace("f", "P", 4 * EYE, 3),
+        "f needs a mean projector with trace k=3 as P, got trace 12; divide the sum over samples by their number",
+    ),
+    "share": (
+        lambda: _checks._check_share("f", "o", 1.5),
+        r"f needs o in \[0, 1\], got 1.5; divide a sum by the number of its terms",
+    ),
+    "negative share": (lambda: _checks._check_share("f", "o", -0.5), r"o in \[0, 1\], got -0.5"),
+    "NaN share": (lambda: _checks._check_share("f", "o", float("nan")), r"o in \[0, 1\], got nan"),
     "penalties": (
         lambda: _checks._check_penalties("f", [1.0, -1.0]),
         r"positive finite penalties, got \[1.0, -1",
@@ -87,6 +109,12 @@ def test_type_errors(value: object, message: str) -> None:
         _checks._check_floating.__wrapped__("f", "xs", value)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64, torch.bool], ids=str)
+def test_ids_are_integers(dtype: torch.dtype) -> None:
+    with pytest.raises(TypeError, match=f"f needs integers as clusters, got {dtype}; number the clusters from 0"):
+        _checks._check_ids("f", "clusters", torch.ones(3, dtype=dtype), 3)
+
+
 def test_a_constant_up_to_rounding_is_constant() -> None:
     tenth = torch.tensor([0.1 + 0.2, 0.3], dtype=torch.float64)[:, None]  # differ in the last digit
     with pytest.raises(ValueError, match="constant"):
@@ -99,3 +127,6 @@ def test_right_input_passes() -> None:
     _checks._check_orthonormal("f", "a", EYE[:2].half())
     _checks._check_orthonormal("f", "a", torch.ones(0, 2, 3))
     _checks._check_k("f", 3, 3, "the rank")
+    _checks._check_ids("f", "clusters", torch.tensor([7, -1, 7], dtype=torch.int32), 3)
+    _checks._check_trace("f", "P", EYE * (1 + 1e-6), 3)
+    _checks._check_share("f", "o", 1 + 1e-6)

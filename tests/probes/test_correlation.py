@@ -1,4 +1,4 @@
-"""Score against error: scipy as the oracle, controls for pooling, degenerate groups, paired resamples."""
+"""Score against error: scipy as the oracle, controls for pooling, degenerate groups, paired and clustered resamples."""
 
 import math
 
@@ -8,7 +8,8 @@ import scipy.stats
 import torch
 from torch import Tensor
 
-from probes._rank_statistics import _covariance, _pearson
+from probes import bootstrap
+from probes._rank_statistics import _covariance, _pearson, _spearman_over_means
 from probes.bootstrap import bootstrap_counts
 from probes.correlation import score_error_correlation
 
@@ -195,8 +196,153 @@ def test_confidence_seed_and_repr() -> None:
     assert repr(wide).startswith("CorrelationReport(within_mean=Estimate(")
 
 
+def repeated(values: Tensor, groups: list[str], clusters: list[int], counts: Tensor) -> dict[str, np.ndarray]:
+    drawn = {group: [] for group in groups}
+    for value, group, cluster in zip(values.tolist(), groups, clusters, strict=True):
+        drawn[group] += [value] * int(counts[cluster])
+    return {group: np.array(column) for group, column in drawn.items()}
+
+
+def test_clustered_replicates_equal_a_slow_loop() -> None:
+    score, error, covariates = draw()
+    # The second group has 30 ids in 40 samples, so that some recur within it; the last two lack some.
+    clusters = [i % 30 for s in SLICES.values() for i in range(s.stop - s.start)]
+    report = score_error_correlation(
+        score, error, groups=GROUPS, covariates=covariates, clusters=clusters, seed=5, n_bootstrap=20
+    )
+    within, pooled, pearson, between, partial = [], [], [], [], []
+    for counts in bootstrap_counts(30, seed=5, n_bootstrap=20):
+        columns = [repeated(x, GROUPS, clusters, counts) for x in (score, error, *covariates.T)]
+        parts = [[column[g] for column in columns[:2]] for g in SLICES]
+        whole = [np.concatenate(list(column.values())) for column in columns]
+        ranks = [scipy.stats.rankdata(x) for x in whole]
+        design = np.column_stack([np.ones(len(ranks[0])), *ranks[2:]])
+        residuals = [r - design @ np.linalg.lstsq(design, r, rcond=None)[0] for r in ranks[:2]]
+        within.append([scipy.stats.spearmanr(*part).statistic for part in parts])
+        pooled.append(scipy.stats.spearmanr(*whole[:2]).statistic)
+        pearson.append(scipy.stats.pearsonr(*whole[:2]).statistic)
+        between.append(scipy.stats.spearmanr(*([x.mean() for x in xs] for xs in zip(*parts, strict=True))).statistic)
+        partial.append(np.corrcoef(residuals)[0, 1])
+    np.testing.assert_allclose(report.within_mean_replicates.numpy(), np.mean(within, axis=1))
+    np.testing.assert_allclose(report.pooled_replicates.numpy(), pooled)
+    expected = {"pooled_pearson": pearson, "between": between, "partial": partial}
+    for name, replicates in (*expected.items(), *zip(SLICES, np.transpose(within), strict=True)):
+        found = report.within[name] if name in SLICES else getattr(report, name)
+        np.testing.assert_allclose((found.low, found.high), np.quantile(replicates, [0.025, 0.975]), err_msg=name)
+
+
+def shared_noise(seed: int) -> tuple[Tensor, Tensor]:
+    # Prompt i of each of four shifts is the same draw of score and error, up to a little noise of its own.
+    generator = torch.Generator().manual_seed(seed)
+    u, v = torch.randn(2, 40, generator=generator)
+    own = 0.3 * torch.randn(2, 4, 40, generator=generator)
+    return (u + own[0]).flatten(), (0.5 * u + v + own[1]).flatten()
+
+
+SHIFTS, IDS = [shift for shift in range(4) for _ in range(40)], list(range(40)) * 4
+
+
+def test_clusters_give_the_spread_over_seeds_where_groups_share_their_noise() -> None:
+    once = [score_error_correlation(*shared_noise(s), groups=SHIFTS, n_bootstrap=1) for s in range(200)]
+    spread = np.std([(report.within_mean.value, report.pooled.value) for report in once], axis=0)
+
+    def bootstrap_spread(clusters: list[int] | None) -> np.ndarray:
+        reports = [
+            score_error_correlation(*shared_noise(s), groups=SHIFTS, clusters=clusters, n_bootstrap=200)
+            for s in range(20)
+        ]
+        return np.mean([(float(r.within_mean_replicates.std()), float(r.pooled_replicates.std())) for r in reports], 0)
+
+    # The spread over 200 seeds is known to 5 %, the mean of 20 bootstrap ones to about 3 %: three of both.
+    np.testing.assert_allclose(bootstrap_spread(IDS) / spread, 1.0, atol=0.17)
+    # Four groups taken for independent: at worst half of the spread.
+    assert (bootstrap_spread(None) < 0.7 * spread).all()
+
+
+def test_clusters_leave_the_values_alone() -> None:
+    score, error, covariates = draw()
+    plain, clustered = (
+        score_error_correlation(score, error, groups=GROUPS, covariates=covariates, clusters=c)
+        for c in (None, list(range(100)))
+    )
+    values = [
+        [e.value for e in (*r.within.values(), r.within_mean, r.pooled, r.pooled_pearson, r.between, r.partial)]
+        for r in (plain, clustered)
+    ]
+    np.testing.assert_allclose(values[1], values[0], rtol=0, atol=0)
+
+
+def test_one_group_of_clusters_is_the_plain_bootstrap() -> None:
+    score, error, _ = draw()
+    plain, clustered = (score_error_correlation(score, error, groups=[0] * 100, clusters=c) for c in (None, range(100)))
+    torch.testing.assert_close(clustered.pooled_replicates, plain.pooled_replicates)
+    assert clustered.within[0] == plain.within[0]
+
+
+def test_clustered_resamples_depend_on_the_number_of_clusters_and_the_seed_alone() -> None:
+    score, error = shared_noise(0)
+    plain = score_error_correlation(score, error, groups=SHIFTS, clusters=IDS, seed=3)
+    renamed = torch.tensor(IDS) * 7 - 20
+    shuffled = torch.randperm(160, generator=torch.Generator().manual_seed(1))
+    again = score_error_correlation(
+        score[shuffled].exp(),
+        error[shuffled],
+        groups=[SHIFTS[i] for i in shuffled],
+        clusters=renamed[shuffled],
+        seed=3,
+    )
+    torch.testing.assert_close(again.within_mean_replicates, plain.within_mean_replicates)
+    torch.testing.assert_close(again.pooled_replicates, plain.pooled_replicates)
+    # A group more changes nothing for those there were.
+    fewer = score_error_correlation(score[:80], error[:80], groups=SHIFTS[:80], clusters=IDS[:80], seed=3)
+    assert [fewer.within[shift] for shift in (0, 1)] == [plain.within[shift] for shift in (0, 1)]
+    other = score_error_correlation(score, error, groups=SHIFTS, clusters=IDS, seed=4)
+    assert (other.pooled_replicates != plain.pooled_replicates).any()
+
+
+def test_chunks_do_not_change_clustered_replicates(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once = score_error_correlation(*shared_noise(0), groups=SHIFTS, clusters=IDS, n_bootstrap=50)
+    monkeypatch.setattr(bootstrap, "_CHUNK_ENTRIES", 1000)  # six resamples of 160 samples
+    chunked = score_error_correlation(*shared_noise(0), groups=SHIFTS, clusters=IDS, n_bootstrap=50)
+    torch.testing.assert_close(chunked.pooled_replicates, at_once.pooled_replicates)
+
+
+def test_a_group_that_a_resample_misses_is_undefined_there() -> None:
+    score, error, _ = draw()
+    groups = ["a"] * 40 + ["b"] * 40 + ["rare"] * 20
+    clusters = [*range(40), *range(40), *[0, 1] * 10]  # 13 % of the resamples draw neither 0 nor 1
+    report = score_error_correlation(score, error, groups=groups, clusters=clusters)
+    missed = (bootstrap_counts(40, n_bootstrap=1000)[:, :2] == 0).all(dim=1)
+    assert 50 < missed.sum() < 250
+    assert report.within_mean_replicates.isfinite().all()  # the mean of the other two
+    assert math.isfinite(report.within["rare"].low)
+    assert math.isfinite(report.between.low)
+    weights = bootstrap_counts(40, n_bootstrap=1000).double()[:, clusters]
+    means = _spearman_over_means(torch.stack([score, error]), weights, [40, 40, 20])
+    torch.testing.assert_close(means.isnan(), missed)
+
+
+def test_one_cluster_has_no_spread() -> None:
+    score, error, _ = draw()
+    pooled = score_error_correlation(score, error, groups=GROUPS, clusters=[5] * 100).pooled
+    np.testing.assert_allclose((pooled.low, pooled.high), pooled.value)
+
+
+def test_clusters_are_integers() -> None:
+    with pytest.raises(TypeError, match=r"needs integers as clusters, got torch.bool; number the clusters from 0"):
+        score_error_correlation(ONE, ONE, groups=list("abc"), clusters=[True, False, True])
+
+
 ONE = torch.arange(3.0)
 ERRORS = {
+    "clusters": (
+        lambda: score_error_correlation(ONE, ONE, groups=list("abc"), clusters=[0, 1]),
+        "score_error_correlation needs as many samples as clusters, got 3 and 2; align",
+    ),
+    "no clusters": (
+        lambda: score_error_correlation(ONE, ONE, groups=list("abc"), clusters=[]),
+        "at least one entry along sample of clusters",
+    ),
     "NaN": (lambda: score_error_correlation(ONE * torch.nan, ONE, groups=list("abc")), "finite score, got 3"),
     "infinite": (
         lambda: score_error_correlation(ONE, ONE.log(), groups=list("abc")),

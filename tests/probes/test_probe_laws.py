@@ -48,6 +48,12 @@ PROBES = {
     "mean subspace": Probe(lambda a, _: subspaces.mean_subspace(leading(a)).eigenvalues, 0, 0, 1, False),
     "overlap within": Probe(lambda a, _: pairwise.mean_pairwise_overlap(leading(a)), 0, 0, 1, False),
     "overlap between": Probe(lambda a, b: pairwise.mean_pairwise_overlap(leading(a), leading(b)), 0, 0, 1, False),
+    "overlap paired": Probe(
+        lambda a, b: pairwise.mean_pairwise_overlap(leading(a), leading(b), paired=True), 0, 0, 1, False
+    ),
+    "alignment paired": Probe(
+        lambda a, b: pairwise.pairwise_alignment(leading(a), leading(b), paired=True), 0, 0, 1, False
+    ),
     "alignment within": Probe(lambda a, _: pairwise.pairwise_alignment(leading(a)), 0, 0, 1, False),
     "alignment between": Probe(lambda a, b: pairwise.pairwise_alignment(leading(a), leading(b)), 0, 0, 1, False),
     "signature spectrum": Probe(lambda a, _: fitted(a).eigenvalues, 0, 0, 1, False),

@@ -1,15 +1,13 @@
-"""The spectral signature and the alignment of all pairs: planted signals, controls, streaming, edges."""
-
-import math
+"""The spectral signature: planted signals, controls, streaming, edges."""
 
 import pytest
 import torch
 from torch import Tensor
 
-from probes.pairwise import pairwise_alignment
+from probes.pairwise import mean_pairwise_overlap
 from probes.signature import SignatureFitter, SpectralSignature, fit_signature
 from probes.spectra import leading_directions
-from probes.subspaces import mean_pairwise_overlap, mean_subspace, subspace_overlap
+from probes.subspaces import mean_subspace, subspace_overlap
 
 
 def noise(n: int = 40, rows: int = 9, dims: int = 6, seed: int = 0) -> Tensor:
@@ -160,23 +158,6 @@ def test_fewer_rows_than_dimensions() -> None:
     assert signature.reference.dtype == torch.float32
 
 
-def test_pairwise_alignment_equals_a_loop() -> None:
-    a, b = (leading_directions(noise(n, seed=n)).directions for n in (6, 4))
-    within = [(a[p] * a[q]).sum(dim=1).abs() for p in range(6) for q in range(6) if p != q]
-    between = [(x * y).sum(dim=1).abs() for x in a for y in b]
-    torch.testing.assert_close(pairwise_alignment(a), torch.stack(within).mean(dim=0))
-    torch.testing.assert_close(pairwise_alignment(a, b), torch.stack(between).mean(dim=0))
-
-
-def test_pairwise_alignment_controls() -> None:
-    shared = leading_directions(planted()).directions
-    assert pairwise_alignment(shared).min() > 0.95
-    unrelated = leading_directions(noise(300, dims=64, rows=70), k=1).directions
-    chance = torch.tensor([math.sqrt(2 / (math.pi * 64))]).double()
-    # 300 directions, 45,000 dependent pairs; 5 % of the chance level is several standard errors.
-    torch.testing.assert_close(pairwise_alignment(unrelated), chance, rtol=0.05, atol=0)
-
-
 def test_reprs_are_short() -> None:
     signature = fit_signature(planted())
     assert repr(signature).startswith("SpectralSignature(k=2, center=False, side='right', n_samples=40")
@@ -214,7 +195,6 @@ ERRORS = {
         "orthonormal rows in directions",
     ),
     "one sample has no pairs": (lambda: fit_signature(noise(1)).pairwise_overlap, "at least 2, got 1"),
-    "no pairs": (lambda: pairwise_alignment(torch.eye(3)[None, :2]), "at least 2, got 1"),
     "not stacked": (
         lambda: fit_signature(noise()).score_directions(leading_directions(noise()[0])),
         r"axes \[sample k dim\]",

@@ -11,8 +11,6 @@ from torch import Tensor
 from probes.spectra import leading_directions
 from probes.subspaces import (
     cosine_similarity,
-    mean_pairwise_overlap,
-    mean_projector,
     mean_subspace,
     principal_angles,
     subspace_overlap,
@@ -71,11 +69,6 @@ def test_random_subspaces_overlap_by_k_over_dims() -> None:
     torch.testing.assert_close(subspace_overlap(a, b).mean(), torch.tensor(0.25).double(), rtol=0, atol=0.01)
 
 
-def test_mean_projector_formula() -> None:
-    directions = bases(3, 2, 5)
-    torch.testing.assert_close(mean_projector(directions), sum(v.T @ v for v in directions) / 3)
-
-
 def test_mean_subspace_finds_a_planted_one() -> None:
     noise = 0.05 * torch.randn(50, 2, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     planted = leading_directions(EYE[:2] * torch.tensor([[2.0], [1.0]]).double() + noise).directions
@@ -118,14 +111,6 @@ def test_mean_subspace_flags_ties() -> None:
     assert "n_samples=2" in repr(mean_subspace(EYE[:2, None]))
 
 
-def test_mean_pairwise_overlap_equals_a_loop() -> None:
-    a, b = bases(6, 2, 5), bases(4, 2, 5, seed=1)
-    within = [subspace_overlap(a[p], a[q]) for p in range(6) for q in range(6) if p != q]
-    between = [subspace_overlap(x, y) for x in a for y in b]
-    torch.testing.assert_close(mean_pairwise_overlap(a), torch.stack(within).mean())
-    torch.testing.assert_close(mean_pairwise_overlap(a, b), torch.stack(between).mean())
-
-
 ERRORS = {
     "zero direction": (
         lambda: cosine_similarity(torch.zeros(3), torch.ones(3)),
@@ -136,8 +121,6 @@ ERRORS = {
     "mean of lengths": (lambda: mean_subspace(2 * EYE[None, :2]), "mean_projector needs orthonormal"),
     "mean k": (lambda: mean_subspace(EYE[None, :2], k=6), "needs 1 <= k <= 5 .*got k=6"),
     "no samples": (lambda: mean_subspace(torch.ones(0, 2, 5)), "at least one entry along sample"),
-    "one sample": (lambda: mean_pairwise_overlap(EYE[None, :2]), "number of samples of at least 2, got 1"),
-    "NaN": (lambda: mean_projector(torch.full((1, 1, 2), torch.nan)), "finite directions, got 2"),
 }
 
 

@@ -11,7 +11,7 @@ from icl_interp.measure.ood import OodReport
 from icl_interp.measure.study import Study
 from icl_interp.report.model import FigureView, Section
 from icl_interp.report.sentences import interval, listing, number, verdict_words
-from icl_interp.report.tables import TableView
+from icl_interp.report.tables import Cell, TableView
 from probes.bootstrap import Estimate
 from probes.correlation import CorrelationReport
 
@@ -33,7 +33,8 @@ def ood_chapter(study: Study) -> Section:
     lead = (
         "The score of a prompt is 1 - overlap of its leading subspace with the in-distribution reference, which was "
         "fitted on other prompts; larger is further out. Its rivals: the prompt's norms alone (Mahalanobis distance "
-        "of log ‖X‖ and log ‖y‖), and the same score in untrained networks."
+        f"of log ‖X‖ and log ‖y‖), and the same score in untrained networks. At `{study.ood.site.hook}`; "
+        f"{study.conventions.describe()}."
     )
     tables = (_detection_table(study), _correlation_table(study))
     return Section(
@@ -53,12 +54,19 @@ def _auroc(study: Study) -> FigureView:
         f" Norms alone reach {number(report.mean_norm_auroc)} on average and do at least as well under "
         f"{len(better)} of {len(report.shifts)} shifts."
     )
+    beyond = [label for label, d in report.shifts.items() if d.excess.verdict == "evidence"]
+    if beyond:
+        unseen = [label for label in beyond if label not in better]
+        sentence += (
+            f" Single shifts that it tells apart beyond untrained networks: {listing(beyond)}; of these, norms do "
+            f"worse under {listing(unseen)}."
+        )
     below = [label for label, d in report.shifts.items() if d.signature.auroc_interval.high < 0.5]
     if below:
         sentence += f" Under {listing(below)} shifted prompts score as more familiar than familiar ones."
     return FigureView(
         id="auroc",
-        title="Telling shifted prompts from in-distribution ones",
+        title=f"Telling shifted prompts from in-distribution ones, at {report.site.label}",
         figure=report.plot(),
         sentence=sentence,
         aria_label=f"Dot plot of AUROC, one row a shift. {sentence}",
@@ -90,12 +98,23 @@ def _cloud(study: Study) -> FigureView:
     )
     return FigureView(
         id="score-error",
-        title="Signature score against the model's error, one point a prompt",
+        title=f"Signature score at {report.site.label} against the model's error, one point a prompt",
         figure=clouds_figure(clouds, x="1 - overlap", y="error / E[y²]"),
         sentence=sentence,
         aria_label=f"Scatter of error over score. {sentence}",
+        data=_cloud_table(report),
         height=480,
     )
+
+
+def _cloud_table(report: OodReport) -> TableView:
+    rows: list[tuple[Cell, ...]] = [
+        (label, float(score), float(error))
+        for label, scores in report.scores.items()
+        for score, error in zip(scores, report.errors[label], strict=True)
+    ]
+    caption = "Score and error of each prompt"
+    return TableView(columns=("family", "1 - overlap", "error / E[y²]"), rows=tuple(rows), caption=caption)
 
 
 def _estimate(estimate: Estimate) -> str:
@@ -122,9 +141,9 @@ def _detection_table(study: Study) -> TableView:
         rows=tuple(rows),
         caption="Out-of-distribution detection",
         notes="Intervals of AUROC: 95 % bootstrap over prompts. Excess: AUROC minus the mean of untrained networks, "
-        "with a 95 % one-sided interval for this row alone. FPR95 (OOD positive): share of in-distribution prompts "
-        "flagged when 95 % of shifted ones are; FPR95 (ID positive): share of shifted prompts accepted when 95 % of "
-        "in-distribution ones are.",
+        "with bounds that hold for all rows together at 95 %, each end by itself. FPR95 (OOD positive): share of "
+        "in-distribution prompts flagged when 95 % of shifted ones are; FPR95 (ID positive): share of shifted prompts "
+        "accepted when 95 % of in-distribution ones are.",
     )  # fmt: skip
 
 

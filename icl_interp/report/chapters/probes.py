@@ -3,7 +3,7 @@
 from icl_interp.measure.controls import Excess
 from icl_interp.measure.study import Study
 from icl_interp.report.model import FigureGrid, FigureView, Section
-from icl_interp.report.sentences import number, verdict_words
+from icl_interp.report.sentences import verdict_words
 from icl_interp.report.tables import TableView
 
 __all__ = ["probes_chapter"]
@@ -23,9 +23,10 @@ def probes_chapter(study: Study) -> Section:
     best = max(report.targets, key=lambda target: excesses[target].value)
     sites = list(report.probes)
     where = sites[int(report.r2(best).argmax())]
-    sentence = (
-        f"The best read-out is {best} at {where}, held-out R² {number(excesses[best].value)}; untrained networks reach "
-        f"{number(excesses[best].control)}."
+    sentence = verdict_words(
+        excesses[best],
+        finding=f"The best read-out is {best} at {where}: held-out R²",
+        absence=f"that any reference can be read out, best {best}: held-out R²",
     )
     cells = tuple(_cell(study, i, target, excesses[target]) for i, target in enumerate(report.targets))
     frame = report.to_frame()

@@ -1,8 +1,9 @@
 """Chapter 3: spectra, and whether in-distribution prompts share their leading directions."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import TraceStyle, role_style, shift_style
@@ -11,7 +12,7 @@ from icl_interp.measure.study import Study
 from icl_interp.measure.survey import NetworkSurvey, SiteRecord
 from icl_interp.report.model import FigureGrid, FigureView, Section
 from icl_interp.report.sentences import extremes, number, verdict_words
-from icl_interp.report.tables import TableView
+from icl_interp.report.tables import Cell, TableView
 
 __all__ = ["signature_chapter"]
 
@@ -44,13 +45,18 @@ def _spectra(study: Study) -> FigureGrid:
         finding="Shifts change the leading singular value more than in untrained networks, mean |log ratio|",
         absence="that shifts change the leading singular value, mean |log ratio|",
     )
+    sentence += f" At {study.ood.describe()}."
     return FigureGrid("spectra", "Singular values, in and out of distribution", sentence, tuple(cells))
 
 
 def _spectrum_cell(study: Study, survey: NetworkSurvey, name: str, identifier: str) -> FigureView:
     records = {label: record.sites[study.main_site.label] for label, record in survey.families.items()}
     own = float(records[IN_DISTRIBUTION].spectrum[0])
-    ratios = {label: float(r.spectrum[0]) / own for label, r in records.items() if label != IN_DISTRIBUTION}
+    ratios = {
+        label: float(r.spectrum[0]) / own if own else math.nan
+        for label, r in records.items()
+        if label != IN_DISTRIBUTION
+    }
     least, most = extremes(ratios)
     sentence = (
         f"The leading singular value is {number(own)} in distribution; shifts move it by factors from "
@@ -70,34 +76,33 @@ def _spectrum_cell(study: Study, survey: NetworkSurvey, name: str, identifier: s
         figure=lines_figure(lines, x="index", y="mean singular value", y_type="log"),
         sentence=sentence,
         aria_label=f"Line chart of singular values over their index, {name}. {sentence}",
+        data=_spectrum_table(records, name),
         height=400,
     )
 
 
+def _spectrum_table(records: Mapping[str, SiteRecord], name: str) -> TableView:
+    rows: list[tuple[Cell, ...]] = [
+        (label, index, float(mean), float(std))
+        for label, record in records.items()
+        for index, (mean, std) in enumerate(zip(record.spectrum, record.spectrum_std, strict=True), start=1)
+    ]
+    columns = ("family", "index", "mean singular value", "standard deviation")
+    return TableView(columns=columns, rows=tuple(rows), caption=f"Spectra, {name}")
+
+
 def _positive(record: SiteRecord) -> list[float]:
     # Exact zeros (a subspace) have no place on a log axis; they are drawn at a millionth of the first value.
-    floor = 1e-6 * float(record.spectrum[0])
+    floor = max(1e-6 * float(record.spectrum[0]), 1e-30)
     return record.spectrum.clamp(min=floor).tolist()
 
 
 def _agreement(study: Study) -> FigureGrid:
-    measures = (
-        (
-            "overlap",
-            "Overlap of the leading subspaces",
-            lambda r: r.overlap_within,
-            lambda r: r.overlap_with_id,
-        ),
-        *(
-            (
-                f"cosine-{j + 1}",
-                f"|cos| of singular vector {j + 1}",
-                lambda r, j=j: float(r.cosines_within[j]),
-                lambda r, j=j: float(r.cosines_with_id[j]),
-            )
-            for j in range(study.conventions.k)
-        ),
-    )
+    measures: list[tuple[str, str, Callable[[SiteRecord], float]]] = [
+        ("overlap", "Overlap of the leading subspaces", lambda r: r.overlap_with_id)
+    ]
+    for j in range(study.conventions.k):
+        measures.append((f"cosine-{j + 1}", f"|cos| of singular vector {j + 1}", partial(_cosine, j)))
     excess = study.verdicts()["shared directions"]
     sentence = verdict_words(
         excess,
@@ -110,25 +115,20 @@ def _agreement(study: Study) -> FigureGrid:
             f" The first two singular values are close (mean s2/s1 {number(ratio)}), so v1 and v2 may swap: "
             "trust the overlap, not the single cosines."
         )
+    sentence += f" {study.conventions.describe().capitalize()}."
     cells = tuple(_agreement_cell(study, *measure) for measure in measures)
     return FigureGrid("agreement", "Agreement of leading directions along the network", sentence, cells)
 
 
-def _agreement_cell(
-    study: Study,
-    name: str,
-    title: str,
-    within: Callable[[SiteRecord], float],
-    with_id: Callable[[SiteRecord], float],
-) -> FigureView:
+def _agreement_cell(study: Study, name: str, title: str, quantity: Callable[[SiteRecord], float]) -> FigureView:
     sites = [site.label for site in study.sites]
 
     def shifted(survey: NetworkSurvey, site: str) -> float:
-        values = [with_id(r.sites[site]) for label, r in survey.families.items() if label != IN_DISTRIBUTION]
+        values = [quantity(r.sites[site]) for label, r in survey.families.items() if label != IN_DISTRIBUTION]
         return math.fsum(values) / len(values)
 
     def own(survey: NetworkSurvey, site: str) -> float:
-        return within(survey.families[IN_DISTRIBUTION].sites[site])
+        return quantity(survey.families[IN_DISTRIBUTION].sites[site])
 
     model, control = role_style("model"), role_style("untrained")
     lines = []
@@ -143,27 +143,31 @@ def _agreement_cell(
             lines.append(Line(label, sites, mean, _dashed(control, dash), width=1.5))
     lines.append(
         Line(
-            "shifted with in distribution",
+            "shifted",
             sites,
             [shifted(study.survey, s) for s in sites],
             _dashed(model, "dot"),
         )
     )
     values = [own(study.survey, site) for site in sites]
-    lines.append(Line("within in distribution", sites, values, model, width=3))
+    lines.append(Line("in distribution", sites, values, model, width=3))
     last = study.main_site.label
     sentence = (
-        f"At {last}: {number(own(study.survey, last))} within in distribution, "
-        f"{number(shifted(study.survey, last))} between shifted and in-distribution prompts."
+        f"At {last}: {number(own(study.survey, last))} in distribution, "
+        f"{number(shifted(study.survey, last))} under shift, each with other in-distribution prompts."
     )
     return FigureView(
         id=f"agreement-{name}",
         title=title,
-        figure=lines_figure(lines, x="site", y="mean over pairs", y_range=(0, 1.02)),
+        figure=lines_figure(lines, x="site", y="mean over pairs with fit prompts", y_range=(0, 1.02)),
         sentence=sentence,
         aria_label=f"Line chart along the network: {title}. {sentence}",
         height=300,
     )
+
+
+def _cosine(j: int, record: SiteRecord) -> float:
+    return float(record.cosines_with_id[j])
 
 
 def _dashed(style: TraceStyle, dash: str) -> TraceStyle:

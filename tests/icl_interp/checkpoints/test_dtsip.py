@@ -158,6 +158,10 @@ WRONG_WEIGHTS: dict[str, tuple[Callable[[Weights], Weights], str]] = {
         _with("_backbone.h.0.attn.rotary", torch.ones(1)),
         r"\(unexpected: _backbone\.h\.0\.attn\.rotary\)",
     ),
+    "a block far out": (
+        _with("_backbone.h.9999999999.ln_1.weight", torch.ones(64)),
+        r"\(missing: _backbone\.h\.3\..* more; unexpected: _backbone\.h\.9999999999\.ln_1\.weight\)",
+    ),
     "no anchor": (_without("_backbone.wpe.weight"), r"got a file without _backbone\.wpe\.weight: "),
     "vector for a matrix": (
         _with("_read_in.weight", torch.ones(64)),

@@ -51,6 +51,21 @@ def test_device_that_is_not_there(dtsip: Path) -> None:
         load_checkpoint(dtsip, device="nonsense")
 
 
+def test_device_without_float64(dtsip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    zeros = torch.zeros
+
+    def as_on_mps(*sizes: int, dtype: torch.dtype | None = None, **options: Any) -> torch.Tensor:
+        if dtype == torch.float64:
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+        return zeros(*sizes, dtype=dtype, **options)
+
+    monkeypatch.setattr(torch, "zeros", as_on_mps)
+    with pytest.raises(
+        CheckpointError, match=r"a device with float64, got 'cpu' \(Cannot convert a MPS .*; pass cpu\.$"
+    ):
+        load_checkpoint(dtsip)
+
+
 def test_path_and_checksum(dtsip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(dtsip.parent))
     checkpoint = load_checkpoint("~/dtsip_tiny/model_4000.pt")

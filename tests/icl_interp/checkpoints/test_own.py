@@ -8,7 +8,9 @@ import torch
 from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.checkpoints.own import save_checkpoint
-from icl_interp.models.transformer import HookedICLTransformer
+from icl_interp.checkpoints.own_layout import parameter_shapes
+from icl_interp.models.config import ModelConfig
+from icl_interp.models.transformer import HookedICLTransformer, build_model
 from icl_interp.tasks.linear_regression import LinearRegression
 
 
@@ -154,7 +156,15 @@ READ_ERRORS: dict[str, tuple[dict[str, Any], str]] = {
         "needs a family among .*task_pool, .*, got 'sparse'",
     ),
     "task of another width": ({"task": {"family": "linear_regression", "n_dims": 4}}, "needs n_dims=3"),
-    "names": ({"weights": {"a": torch.ones(1)}}, r"\(missing: .* and \d+ more; unexpected: a\)"),
+    "no blocks": ({"weights": {"a": torch.ones(1)}}, r"a block for each of the n_layers=2 .* states, got 0: "),
+    "names": (
+        {"weights": {"a": torch.ones(1), "blocks.0.b": torch.ones(1), "blocks.1.c": torch.ones(1)}},
+        r"\(missing: embed\.W_E, .* and \d+ more; unexpected: a, blocks\.0\.b, blocks\.1\.c\)",
+    ),
+    "task of an enormous width": (
+        {"task": {"family": "linear_regression", "n_dims": 10**9}},
+        "the task of a checkpoint needs n_dims=3, as its model has, got n_dims=1000000000: ",
+    ),
 }
 
 
@@ -165,6 +175,50 @@ def test_read_refuses(tmp_path: Path, small_model: HookedICLTransformer, changes
     with pytest.raises(CheckpointError, match=message) as caught:
         load_checkpoint(path)
     assert "\n" not in str(caught.value)
+
+
+ENORMOUS: dict[str, tuple[dict[str, int], str]] = {
+    "n_layers": ({"n_layers": 10**9}, "a block for each of the n_layers=1000000000 that the file states, got 2: "),
+    "n_dims": ({"n_dims": 10**9}, r"embed\.W_E is \[3, 8\] instead of \[1000000000, 8\]"),
+    "n_points": ({"n_points": 10**12}, r"pos_embed\.W_pos is \[18, 8\] instead of \[2000000000000, 8\]"),
+    "d_model": ({"d_model": 10**9}, r"embed\.W_E is \[3, 8\] instead of \[3, 1000000000\]"),
+    "d_head": ({"d_head": 10**9}, r"attn\.W_Q is \[2, 8, 4\] instead of \[2, 8, 1000000000\]"),
+    "d_mlp": ({"d_mlp": 10**30}, r"mlp\.W_in is \[8, 32\] instead of \[8, 10{30}\]"),
+    "n_heads": ({"n_heads": 10**9, "d_head": 4}, r"attn\.W_Q is \[2, 8, 4\] instead of \[1000000000, 8, 4\]"),
+}
+
+
+@pytest.mark.parametrize("with_task", [True, False], ids=["task", "no task"])
+@pytest.mark.parametrize(("changes", "message"), ENORMOUS.values(), ids=ENORMOUS.keys())
+def test_sizes_of_a_config_are_not_believed(
+    tmp_path: Path, small_model: HookedICLTransformer, changes: dict[str, int], message: str, with_task: bool
+) -> None:
+    # Believing any of them would hang, or ask for terabytes: that the test ends is the test.
+    path = save_checkpoint(tmp_path / "a.pt", small_model, task=LinearRegression(3) if with_task else None)
+    _rewrite(path, model={**torch.load(path, weights_only=True)["model"], **changes})
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(path)
+
+
+def test_a_tensor_that_claims_more_than_it_stores_is_refused(tmp_path: Path, small_model: HookedICLTransformer) -> None:
+    path = save_checkpoint(tmp_path / "a.pt", small_model)
+    contents = torch.load(path, weights_only=True)
+    _rewrite(path, weights={**contents["weights"], "embed.W_E": torch.ones(1, 1).expand(10**7, 10**7)})
+    with pytest.raises(CheckpointError, match=r"dense floating-point tensors, got something else under embed\.W_E"):
+        load_checkpoint(path)
+
+
+CONFIGS = [
+    ModelConfig(n_dims=3, n_points=9, n_layers=2, n_heads=2, d_model=8),
+    ModelConfig(n_dims=1, n_points=1, n_layers=1, n_heads=1, d_model=2),
+    ModelConfig(n_dims=2, n_points=4, n_layers=3, n_heads=3, d_model=8, d_head=5, d_mlp=7),
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=ModelConfig.describe)
+def test_shapes_known_beforehand_are_those_of_the_built_model(config: ModelConfig) -> None:
+    built = {name: tuple(weight.shape) for name, weight in build_model(config, seed=0).state_dict().items()}
+    assert parameter_shapes(config) == built
 
 
 def test_read_refuses_wrong_shapes_heads_and_values(tmp_path: Path, small_model: HookedICLTransformer) -> None:

@@ -1,3 +1,4 @@
+import errno
 import io
 import os
 import pickle
@@ -14,6 +15,7 @@ import torch
 
 from icl_interp.checkpoints.errors import CheckpointError, one_line
 from icl_interp.checkpoints.safe_load import load_weight_file
+from icl_interp.data import demo_path
 
 
 class Touch:
@@ -151,6 +153,25 @@ def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         load_weight_file(tmp_path / "a.pt")
 
 
+@pytest.mark.parametrize("n_bytes", [100, 1000, 20_000, 100_000, 400_000, 800_000])
+def test_a_file_cut_anywhere_is_a_truncated_archive(tmp_path: Path, n_bytes: int) -> None:
+    # At 20,000 bytes torch finds what looks like the archive's end, and seeks before the start of the file.
+    path = tmp_path / "cut.pt"
+    path.write_bytes(demo_path().read_bytes()[:n_bytes])
+    with pytest.raises(CheckpointError, match=r"got a truncated zip archive: .*cut\.pt; copy or download it again\.$"):
+        load_weight_file(path)
+
+
+def test_a_disk_that_fails_is_no_truncation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    torch.save({}, tmp_path / "a.pt")
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(CheckpointError, match=r"can be read, got .*a\.pt \(Input/output error\)"):
+        load_weight_file(tmp_path / "a.pt")
+
+
 def test_good_file_comes_with_its_checksum(tmp_path: Path) -> None:
     path = tmp_path / "good.pt"
     torch.save({"w": torch.arange(3.0), "step": 4}, path)
@@ -192,7 +213,10 @@ def test_bad_files_are_refused_without_transformer_lens(tmp_path: Path, dtsip: P
     torch.save(contents, tmp_path / "no_heads.pt")
     contents["_read_out.bias"].fill_(torch.nan)
     torch.save(contents, tmp_path / "nan.pt")
-    paths = [tmp_path / name for name in ("missing.pt", "text.pt", "other.pt", "no_heads.pt", "nan.pt")]
+    own = torch.load(demo_path(), weights_only=True)
+    torch.save({**own, "model": {**own["model"], "n_layers": 10**9}}, tmp_path / "deep.pt")
+    names = ("missing.pt", "text.pt", "other.pt", "no_heads.pt", "nan.pt", "deep.pt")
+    paths = [tmp_path / name for name in names]
     command = [sys.executable, "-c", BAD_FILES_IN_A_FRESH_PROCESS, *paths, tmp_path]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3])
-    assert done.stdout.split() == ["CheckpointError"] * 6 + ["False"]
+    assert done.stdout.split() == ["CheckpointError"] * 7 + ["False"]

@@ -107,7 +107,8 @@ OPTIONS = {
     "few prompts": (["--prompts", "7"], "--prompts needs at least 8, got 7"),
     "one point": (["--points", "1"], "--points needs at least 2, got 1"),
     "too many points": (["--points", "11"], "positions for 10 points, got 11"),
-    "negative seed": (["--seed", "-1"], "--seed needs a number of at least 0, got -1"),
+    "negative seed": (["--seed", "-1"], r"--seed needs a number of at least 0 and below 2\*\*63, got -1\."),
+    "seed of 23 digits": (["--seed", str(10**22)], r"--seed needs .* below 2\*\*63, got 10000000000000000000000\."),
     "out in no folder": (["--out", "nowhere/r.html"], "--out needs a file name in a folder that exists"),
     "out is a folder": (["--out", "."], "--out needs a file name"),
     "json in no folder": (["--json", "nowhere/r.json"], "--json needs a file name in a folder that exists"),
@@ -136,6 +137,34 @@ OPTIONS = {
 def test_bad_options(refuses, small, options, message):
     common = ["--prompts", "8", "--shifts", "x_mean", "--no-controls", "--quiet"]
     assert re.search(message, refuses(_app, small, *common, *options))
+
+
+LATE = {
+    "no such layer": (["--layers", "9"], "in a model of 2 layers, got 9"),
+    "unknown shift": (["--shifts", "x_scales"], "unknown shift 'x_scales'"),
+    "too many points": (["--points", "11"], "positions for 10 points, got 11"),
+}
+
+
+@pytest.mark.parametrize(("options", "message"), LATE.values(), ids=LATE)
+def test_what_only_the_model_can_refuse_is_refused_before_anything_is_said_or_run(
+    refuses, small, monkeypatch, options, message
+):
+    monkeypatch.setattr("icl_interp.measure.study.study", lambda *_, **__: pytest.fail("it ran"))
+    assert message in refuses(_app, small, *options)  # not quiet: the fixture finds standard output empty
+
+
+def test_layers_in_words_are_refused_before_the_file_is_read(refuses, tmp_path):
+    assert "--layers needs numbers" in refuses(_app, tmp_path / "nowhere.pt", "--layers", "first")
+
+
+def test_short_memory_is_refused_with_advice(refuses, small, monkeypatch):
+    def run_short(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr("icl_interp.measure.study.study", run_short)
+    text = refuses(_app, small, "--quiet")
+    assert text.endswith("(CUDA out of memory); lower --prompts or --points, or pass --device cpu.")
 
 
 def test_a_folder_that_may_not_be_written(refuses, small, monkeypatch):

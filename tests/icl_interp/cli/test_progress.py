@@ -5,6 +5,7 @@ import re
 import sys
 
 import pytest
+import torch
 
 from icl_interp.cli.errors import one_line_errors
 from icl_interp.cli.progress import progress
@@ -43,6 +44,17 @@ def test_long_work_gives_plain_lines_with_an_estimate(capsys, monkeypatch):
     assert err.splitlines() == ["probing: 25 %, about 60 s left this model", "probing: 100 %, about 0 s left"]
 
 
+def test_there_is_no_estimate_before_a_twentieth_is_done(capsys, monkeypatch):
+    clock = iter([0.0, 20.0, 40.0, 60.0])
+    monkeypatch.setattr("icl_interp.cli.progress.time.monotonic", lambda: next(clock))
+    with progress("probing", 1000) as tick:
+        tick(3, "this model")  # the first units pay for the start
+        tick(46)
+        tick(1)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["probing: 0 % this model", "probing: 5 %", "probing: 5 %, about 1140 s left"]
+
+
 def test_a_terminal_gets_a_bar(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
@@ -70,6 +82,33 @@ def test_bad_input_is_one_line_and_exit_code_2(capsys, error, line):
     err = capsys.readouterr().err
     assert err.startswith(line)
     assert re.fullmatch(r"[^\n]+\n", err)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate\n 20 GiB. " + "More. " * 99),
+            "CUDA out of memory",
+        ),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate"), "DefaultCPUAllocator: "),
+        (MemoryError(), "MemoryError"),
+    ],
+    ids=["device", "cpu", "python"],
+)
+def test_short_memory_is_one_line_with_advice(capsys, error, reason):
+    with pytest.raises(SystemExit) as stop, one_line_errors(to_save_memory="lower --prompts"):
+        raise error
+    err = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert re.fullmatch(rf"error: this needs more memory than there is \({reason}[^\n]*\); lower --prompts\.\n", err)
+    assert len(err) < 300
+
+
+def test_memory_that_torch_cannot_find_on_the_cpu_is_told_by_its_text(capsys):
+    with pytest.raises(SystemExit), one_line_errors():
+        torch.empty(2**55)
+    assert "more memory than there is" in capsys.readouterr().err
 
 
 def test_ctrl_c_is_no_error(capsys):

@@ -78,6 +78,8 @@ BAD = {
     "unknown preset": (["nope"], [], "no config file or preset 'nope'; presets: demo"),
     "unknown key": (["demo"], ["stepz=3"], "stepz: Extra inputs are not permitted"),
     "impossible value": (["demo"], ["steps=0"], "steps: Input should be greater than or equal to 1"),
+    "negative seed": (["demo"], ["seed=-1"], "seed: Input should be greater than or equal to 0"),
+    "seed of 23 digits": (["demo"], [f"seed={10**22}"], "seed: Input should be less than 9223372036854775808"),
     "two problems": (["demo"], ["steps=0", "lr=-1"], "steps: .*; lr: "),
     "model and task differ": (["demo"], ["model.n_dims=2"], "the same n_dims, got 2 and 6"),
     "no value": (["demo"], ["steps"], "--set needs key=value"),
@@ -122,3 +124,4 @@ def test_a_loss_that_diverges_is_one_sentence(tmp_path):
     )
     assert result.exit_code == 2
     assert re.fullmatch(r"error: the loss was (nan|inf) at step \d+; lower lr .*\n", result.stderr)
+    assert f"{tmp_path / 'run'} keeps what was logged, so remove it or choose another --out" in result.stderr

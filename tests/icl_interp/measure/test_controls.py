@@ -100,6 +100,13 @@ def test_an_excess_of_equal_controls_is_exact():
     assert found.verdict == "evidence"
 
 
+def test_repr_is_a_line_with_the_verdict():
+    assert repr(Excess(1.0, (0.5, 0.5), 0.25, 0.75, 0.95)) == (
+        "Excess(evidence: 1 here, 0.5 untrained, excess 0.5 [0.25, 0.75])"
+    )
+    assert repr(excess_over_controls(0.9, [])) == "Excess(unknown: 0.9 here, nan untrained, excess nan [nan, nan])"
+
+
 def test_variance_over_leaves_out_what_is_not_finite():
     replicates = torch.tensor([1.0, float("nan"), 3.0, float("inf"), 5.0])
     np.testing.assert_allclose(variance_over(replicates), np.var([1, 3, 5], ddof=1), rtol=1e-6)  # float32

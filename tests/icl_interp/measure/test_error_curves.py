@@ -3,12 +3,21 @@
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from icl_interp.figures.theme import COLOURS
-from icl_interp.measure.errors import MODEL, error_curves, first_scored_point, prompt_errors
-from icl_interp.measure.families import IN_DISTRIBUTION, Family, draw_families
+from icl_interp.measure.errors import (
+    BATCH,
+    MODEL,
+    TOLERATED,
+    error_curves,
+    first_scored_point,
+    prompt_errors,
+    summarise_errors,
+)
+from icl_interp.measure.families import IN_DISTRIBUTION, Families, Family, draw_families
 from icl_interp.measure.roles import predictor_style
-from icl_interp.measure.statistics import mean_band
+from icl_interp.measure.statistics import estimate_mean, mean_band
 from icl_interp.predictors import least_squares, zero
 from icl_interp.prompts import Prompts
 from icl_interp.tasks.linear_regression import LinearRegression
@@ -93,6 +102,93 @@ def test_curves_distances_and_excess_are_their_formulas(noisy_reports, label):
     late = {name: prompt_errors(f.float(), family) for name, f in said.items()}
     excess = (late["Bayes"] - late["least squares"]).mean()
     np.testing.assert_allclose(errors.excess.value, excess, rtol=1e-6)  # predictions pass through float32
+
+
+@pytest.mark.parametrize("label", [IN_DISTRIBUTION, "x_scale=3"])
+@pytest.mark.parametrize("name", REFERENCES)
+def test_shortfalls_are_over_the_best_reference_prompt_by_prompt(noisy_reports, name, label):
+    errors = noisy_reports[name].families[label]
+    family = errors.family
+    late = {n: prompt_errors(f(family.prompts.xs, family.prompts.ys), family) for n, f in REFERENCES.items()}
+    best = min(late, key=lambda n: float(late[n].mean()))
+    assert set(errors.shortfalls) == {MODEL, *REFERENCES}
+    for other, found in errors.shortfalls.items():
+        assert found == estimate_mean(late[name if other == MODEL else other] - late[best])
+    np.testing.assert_equal([errors.shortfalls[best].low, errors.shortfalls[best].high], [0.0, 0.0])
+    assert not errors.fails(best)
+    assert errors.fails(MODEL) is errors.fails(name)
+
+
+def by_hand(errors: list[float]) -> Families:
+    """d = 1 and two points with labels 0: only the second is late, and a prediction is the root of its error."""
+    n = len(errors)
+    prompts = Prompts(xs=torch.ones(n, 2, 1), ys=torch.zeros(n, 2))
+    family = Family(IN_DISTRIBUTION, "by hand", "nothing", prompts, label_second_moment=1.0)
+    return Families(fit=prompts, by_label={IN_DISTRIBUTION: family})
+
+
+def constant(errors: list[float]) -> Tensor:
+    return torch.tensor([[9.0, error**0.5] for error in errors])
+
+
+@pytest.mark.parametrize(
+    ("model", "least_squares_errors", "value", "fails"),
+    [
+        ([0.0, 0.0], [0.0, 0.0], 0.0, False),
+        ([0.04, 0.04], [0.0, 0.0], 0.04, False),
+        ([0.06, 0.06], [0.0, 0.0], 0.06, True),
+        ([1.0, 1.0], [0.98, 0.98], 0.02, False),  # large errors, but nobody knows better
+        ([1.0, 4.0], [0.9, 3.9], 0.1, True),  # prompts differ more than predictors do
+        ([0.0, 1.0], [0.0, 0.0], 0.5, False),  # on average, but not for sure
+        ([0.0, 0.0], [1.0, 1.0], -1.0, False),
+        ([float("nan")] * 2, [0.0, 0.0], float("nan"), True),
+    ],
+    ids=["equal", "tolerated", "beyond", "noise", "paired", "uncertain", "better than all", "undefined"],
+)
+def test_who_falls_short_by_hand(model, least_squares_errors, value, fails):
+    assert TOLERATED == 0.05
+    references = {
+        "zero": lambda xs, ys: constant([16.0] * len(xs)),  # noqa: ARG005
+        "least squares": lambda xs, ys: constant(least_squares_errors),  # noqa: ARG005
+    }
+    report = summarise_errors({IN_DISTRIBUTION: constant(model)}, by_hand(model), references)
+    errors = report.in_distribution
+    # float32 roots, squared
+    np.testing.assert_allclose(errors.shortfalls[MODEL].value, value, rtol=1e-5, atol=1e-7)
+    zero_shortfall = 16 - np.mean(least_squares_errors)
+    np.testing.assert_allclose(errors.shortfalls["zero"].value, zero_shortfall, rtol=1e-6)
+    assert errors.fails(MODEL) is fails
+    assert errors.fails("zero")
+    assert not errors.fails("least squares")
+
+
+def test_prompts_are_read_in_batches():
+    sizes: list[int] = []
+
+    def count(xs: Tensor, ys: Tensor) -> Tensor:
+        sizes.append(len(xs))
+        return least_squares()(xs, ys)
+
+    n = BATCH + 3
+    report = error_curves(count, TASK, shifts=["x_scale=3"], n_prompts=n)
+    assert sizes == [BATCH, 3] * 2
+    whole = error_curves(lambda xs, ys: ys.new_zeros(ys.shape) + xs[..., 0], TASK, shifts=["x_scale=3"], n_prompts=n)
+    for label, family in draw_families(TASK, shifts=["x_scale=3"], n_prompts=n).by_label.items():
+        errors = prompt_errors(family.prompts.xs[..., 0], family)  # each prediction at its own prompt
+        np.testing.assert_allclose(whole.families[label].curves[MODEL].late.value, errors.mean(), rtol=1e-12)
+        assert not report.families[label].fails(MODEL)
+
+
+def test_prompts_go_to_the_model_s_device():
+    class Elsewhere:
+        device = torch.device("meta")
+
+        def __call__(self, xs: Tensor, ys: Tensor) -> Tensor:
+            assert xs.device == ys.device == self.device
+            return torch.zeros(ys.shape)
+
+    errors = error_curves(Elsewhere(), TASK, shifts=["x_scale=3"], n_prompts=4).in_distribution
+    assert errors.closest() == "zero"
 
 
 def test_bayes_beats_least_squares_on_noisy_labels(noisy_reports):

@@ -13,6 +13,7 @@ from icl_interp.measure.sites import residual_sites
 from icl_interp.measure.survey import PAIR_SAMPLE, survey_network
 from icl_interp.models.config import ModelConfig
 from icl_interp.models.transformer import build_model
+from icl_interp.prompts import Prompts
 from icl_interp.tasks.linear_regression import LinearRegression
 
 CONFIG = ModelConfig(n_dims=2, n_points=5, n_layers=2, n_heads=2, d_model=8)
@@ -31,9 +32,13 @@ def survey():
     return survey_network(MODEL, FAMILIES, SITES, batch_size=4)
 
 
-def activations(label: str, site: str) -> Tensor:
+def read(prompts: Prompts, site: str) -> Tensor:
     hook = next(entry.hook for entry in SITES if entry.label == site)
-    return collect(MODEL, FAMILIES.by_label[label].prompts, hook)[hook]
+    return collect(MODEL, prompts, hook)[hook]
+
+
+def activations(label: str, site: str) -> Tensor:
+    return read(FAMILIES.by_label[label].prompts, site)
 
 
 def decompose(matrices: Tensor, k: int = 2) -> tuple[list[Tensor], Tensor]:
@@ -54,6 +59,7 @@ def test_spectrum_and_its_spread(survey, label, site):
     torch.testing.assert_close(record.spectrum.double(), values.mean(0), **CLOSE)
     # E[s^2] - E[s]^2 loses half of the digits where s hardly varies
     torch.testing.assert_close(record.spectrum_std.double(), values.std(0, correction=0), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(record.leading_value.double(), values[:, 0], **CLOSE)
 
 
 @pytest.mark.parametrize("label", LABELS)
@@ -68,23 +74,31 @@ def test_agreement_over_explicit_pairs(survey, label, site):
     torch.testing.assert_close(record.cosines_within.double(), cosines, **CLOSE)
 
 
-@pytest.mark.parametrize("label", LABELS[1:])
+@pytest.mark.parametrize("label", LABELS)
 @pytest.mark.parametrize("site", SITE_LABELS)
-def test_agreement_with_in_distribution_over_explicit_pairs(survey, label, site):
+def test_agreement_with_fit_prompts_over_explicit_pairs(survey, label, site):
     record = survey.families[label].sites[site]
     mine, _ = decompose(activations(label, site))
-    own, _ = decompose(activations(IN_DISTRIBUTION, site))
-    pairs = list(itertools.product(mine, own))
+    fit, _ = decompose(read(FAMILIES.fit, site))
+    pairs = list(itertools.product(mine, fit))
+    assert len(pairs) == 9 * 9
     torch.testing.assert_close(record.overlap_with_id, sum(overlap(a, b) for a, b in pairs) / len(pairs), **CLOSE)
     cosines = torch.stack([(a * b).sum(1).abs() for a, b in pairs]).mean(0)
     torch.testing.assert_close(record.cosines_with_id.double(), cosines, **CLOSE)
 
 
-@pytest.mark.parametrize("site", SITE_LABELS)
-def test_in_distribution_agrees_with_itself(survey, site):
-    record = survey.families[IN_DISTRIBUTION].sites[site]
-    torch.testing.assert_close(record.overlap_with_id, record.overlap_within, rtol=0, atol=0)
-    torch.testing.assert_close(record.cosines_with_id, record.cosines_within, rtol=0, atol=0)
+@pytest.mark.parametrize("site", SITE_LABELS[1:])
+def test_shared_random_numbers_are_in_no_agreement(site):
+    # Prompts as before under another name: no more alike to the reference than in distribution, to the last digit,
+    # though prompt i is prompt i.
+    same = draw_families(LinearRegression(n_dims=2), shifts=["x_scale=1"], n_prompts=9, seed=1)
+    record, own = (survey_network(MODEL, same, SITES).families[name].sites[site] for name in same.by_label)
+    torch.testing.assert_close(record.overlap_with_id, own.overlap_with_id, rtol=0, atol=0)
+    torch.testing.assert_close(record.cosines_with_id, own.cosines_with_id, rtol=0, atol=0)
+    # The control: pairs within in distribution that include prompt i with itself would be more alike.
+    mine, _ = decompose(read(same.in_distribution.prompts, site))
+    with_itself = sum(overlap(a, b) for a, b in itertools.product(mine, mine)) / 81
+    assert with_itself > max(own.overlap_within, own.overlap_with_id) + 1e-3
 
 
 @pytest.mark.parametrize("label", LABELS)

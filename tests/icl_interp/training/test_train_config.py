@@ -33,6 +33,7 @@ def test_a_config_survives_yaml(tmp_path: Path) -> None:
 SETTINGS = [
     (["steps=7"], lambda c: c.steps, 7),
     (["lr=1e-4"], lambda c: c.lr, 1e-4),
+    ([f"seed={2**63 - 1}"], lambda c: c.seed, 2**63 - 1),
     (["grad_clip=null"], lambda c: c.grad_clip, None),
     (["grad_clip="], lambda c: c.grad_clip, None),
     (["schedule=constant"], lambda c: c.schedule, "constant"),
@@ -86,6 +87,9 @@ WRONG_SETTINGS = {
     "checkpoint_every of 0": ("checkpoint_every=0", "demo: checkpoint_every: "),
     "log_every of 0": ("log_every=0", "demo: log_every: "),
     "seed in words": ("seed=zero", "demo: seed: .*valid integer"),
+    "negative seed": ("seed=-1", "demo: seed: .*greater than or equal to 0"),
+    "seed of 23 digits": (f"seed={10**22}", "demo: seed: .*less than 9223372036854775808"),
+    "seed of 2**63": (f"seed={2**63}", "demo: seed: .*less than 9223372036854775808"),
     "other dimensions": ("model.n_dims=5", "model and task need the same n_dims, got 5 and 6; change one"),
     "long prompts": ("task.n_points=14", "prompts of 14 points do not fit a model with positions for 13; raise"),
     "heads": ("model.n_heads=3", "demo: model: .*d_model to be a multiple of n_heads, got 64 and 3"),

@@ -1,3 +1,4 @@
+import hashlib
 import json
 from pathlib import Path
 
@@ -26,8 +27,25 @@ def assert_same_weights(actual: nn.Module, expected: nn.Module) -> None:
         torch.testing.assert_close(actual.get_parameter(name), weight, rtol=0, atol=0)
 
 
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def steps_on_disk(folder: Path) -> list[int | None]:
     return [load_checkpoint(path).step for path in sorted((folder / "checkpoints").iterdir())]
+
+
+def test_the_largest_seed_trains() -> None:
+    assert train(TINY.model_copy(update={"seed": 2**63 - 1})).history[-1].step == 7
+
+
+def test_the_manifest_has_the_commit_of_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr("icl_interp.training.run.provenance", lambda: calls.append("asked") or {"git_commit": "abc"})
+    train(TINY, out=tmp_path, on_step=lambda record: calls.append(f"step {record.step}"))
+    assert calls[:2] == ["asked", "step 1"]
+    assert calls.count("asked") == 1
+    assert json.loads((tmp_path / "manifest.json").read_text())["git_commit"] == "abc"
 
 
 def test_the_same_config_gives_the_same_weights() -> None:
@@ -59,7 +77,10 @@ def test_the_run_folder_tells_the_whole_story(tmp_path: Path) -> None:
     assert lines == [{"step": r.step, "loss": r.loss, "lr": r.lr} for r in result.history]
     manifest = json.loads((folder / "manifest.json").read_text())
     assert {"command", "time", "threads", "torch", "icl_interp", "seed", "seconds"} <= set(manifest)
-    assert manifest["seed"] == 0
+    assert (manifest["seed"], manifest["device"], manifest["dtype"]) == (0, "cpu", "float32")
+    assert manifest["config_sha256"] == sha256(folder / "config.yaml")
+    assert manifest["checkpoint"] == "step_00000007.pt"
+    assert manifest["checkpoint_sha256"] == sha256(folder / "checkpoints" / "step_00000007.pt")
     assert result.checkpoint == folder / "checkpoints" / "step_00000007.pt"
     loaded = load_checkpoint(folder)
     assert (loaded.step, loaded.task, loaded.model.cfg, loaded.assumptions) == (7, TINY.task, MODEL, ())
@@ -91,8 +112,12 @@ def test_a_folder_that_is_in_use_is_refused_before_the_first_step(tmp_path: Path
 
 def test_a_run_that_diverges_keeps_its_metrics_and_no_broken_weights(tmp_path: Path) -> None:
     config = TINY.model_copy(update={"task": LinearRegression(2, x_mean=1e30)})
-    with pytest.raises(FloatingPointError, match=r"the loss was (nan|inf) at step 1; lower lr"):
+    message = r"the loss was (nan|inf) at step 1; lower lr .* grad_clip; .* remove it or choose another --out"
+    with pytest.raises(FloatingPointError, match=message) as caught:
         train(config, out=tmp_path)
+    assert f"; {tmp_path} keeps what was logged" in str(caught.value)
+    with pytest.raises(FloatingPointError, match=r"at step 1; lower lr [^;]*grad_clip\.$"):  # without a folder
+        train(config)
     assert load_config(str(tmp_path / "config.yaml")) == config
     assert list((tmp_path / "checkpoints").iterdir()) == []
 
