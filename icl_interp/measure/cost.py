@@ -12,7 +12,7 @@ __all__ = ["default_prompts", "probe_count", "shift_reads", "study_reads"]
 MIN_PROMPTS, MAX_PROMPTS = 24, 128
 MAX_PROBE_PROMPTS = 256
 """Prompts that probes are fitted on at most: their features are held in memory, those of other prompts are not."""
-WORK = 5.0e12
+WORK = 8.0e12
 """Floating-point operations that the default number of prompts may cost: a few minutes on two cores."""
 
 
