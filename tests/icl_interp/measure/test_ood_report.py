@@ -7,12 +7,15 @@ import pytest
 import torch
 
 from icl_interp.measure.controls import excess_over_controls, paired_variance, variance_over
+from icl_interp.measure.conventions import Conventions
 from icl_interp.measure.errors import prompt_errors
 from icl_interp.measure.families import IN_DISTRIBUTION, draw_families
+from icl_interp.measure.norms import log_norms
 from icl_interp.measure.ood import N_BOOTSTRAP, ood_report
 from icl_interp.measure.signature import spectral_signature
 from icl_interp.models.hook_names import hook_name
 from icl_interp.tasks.linear_regression import LinearRegression
+from probes.correlation import score_error_correlation
 from probes.detection import detection_report
 
 SHIFTS = ["x_scale=3", "label_noise=1"]
@@ -58,6 +61,9 @@ def test_a_shift_that_changes_nothing_is_at_chance(signing_model, tiny_task, lab
     # the same prompts twice: every pair is balanced by its mirror image
     np.testing.assert_allclose(report.shifts[label].signature.auroc, 0.5, rtol=1e-12)
     np.testing.assert_allclose(report.shifts[label].norms.auroc, 0.5, rtol=1e-12)
+    # and so it stays in every resample, which takes prompt i from both or from neither
+    np.testing.assert_allclose(report.shifts[label].signature.auroc_replicates, 0.5, rtol=1e-12)
+    np.testing.assert_allclose(report.shifts[label].norms.auroc_replicates, 0.5, rtol=1e-12)
 
 
 def test_norms_alone_see_a_change_of_scale(untrained):
@@ -79,8 +85,12 @@ def test_scores_are_one_minus_overlap_and_errors_are_the_model_s(tiny_model, tin
 
 def test_each_shift_s_excess_is_over_its_own_controls(untrained):
     for label, detection in untrained.shifts.items():
-        expected = detection_report(untrained.scores[IN_DISTRIBUTION], untrained.scores[label], n_bootstrap=N_BOOTSTRAP)
+        # Prompt i is prompt i of every family, before and after the shift.
+        expected = detection_report(
+            untrained.scores[IN_DISTRIBUTION], untrained.scores[label], paired=True, n_bootstrap=N_BOOTSTRAP
+        )
         np.testing.assert_allclose(detection.signature.auroc, expected.auroc, rtol=1e-12)  # the same function
+        torch.testing.assert_close(detection.signature.auroc_replicates, expected.auroc_replicates, rtol=0, atol=0)
         assert detection.excess.controls == tuple(report.auroc for report in detection.untrained)
         np.testing.assert_allclose(detection.excess.value, detection.signature.auroc, rtol=0)
         replicates = [report.auroc_replicates for report in detection.untrained]
@@ -88,8 +98,12 @@ def test_each_shift_s_excess_is_over_its_own_controls(untrained):
             detection.signature.auroc,
             [report.auroc for report in detection.untrained],
             sampling_variance=paired_variance(detection.signature.auroc_replicates, replicates),
+            n_verdicts=2,
+            chance=0.5,
+            value_variance=variance_over(detection.signature.auroc_replicates),
         )
         assert detection.excess == literal
+        np.testing.assert_allclose(detection.excess.confidence, 1 - 0.05 / 2, rtol=1e-15)
 
 
 def test_the_mean_excess_is_that_of_mean_aurocs(untrained):
@@ -117,6 +131,21 @@ def test_the_correlation_excess_is_over_untrained_scores_with_the_same_errors(un
     expected = [report.within_mean.value for report in untrained.untrained_correlations]
     np.testing.assert_allclose(excess.controls, expected, rtol=0)
     np.testing.assert_equal(excess.chance, 0.0)
+
+
+def test_the_correlation_resamples_prompts_and_not_rows(untrained, tiny_task):
+    families = draw_families(tiny_task, shifts=SHIFTS, n_prompts=32)
+    labels = [label for label in families.by_label for _ in range(32)]
+    expected = score_error_correlation(
+        torch.cat(list(untrained.scores.values())),
+        torch.cat(list(untrained.errors.values())).clamp(min=1e-12).log(),
+        groups=labels,
+        clusters=[*range(32)] * 3,
+        covariates=torch.cat([log_norms(family.prompts) for family in families.by_label.values()]),
+        n_bootstrap=N_BOOTSTRAP,
+    )
+    assert untrained.correlation.within_mean == expected.within_mean
+    assert untrained.correlation.pooled == expected.pooled
 
 
 def test_the_mean_auroc_is_over_the_shifts(untrained):
@@ -163,7 +192,14 @@ def test_plot_sets_the_rivals_side_by_side(untrained):
     assert list(own.y) == SHIFTS
     np.testing.assert_allclose(own.x, [d.signature.auroc for d in untrained.shifts.values()], rtol=0)
     np.testing.assert_allclose(control.x, [d.excess.control for d in untrained.shifts.values()], rtol=0)
+    assert untrained.plot().layout.title.text == untrained.describe()
     assert "plotly" in untrained._repr_html_()
+
+
+def test_a_report_says_where_and_how_it_looked(tiny_model, tiny_task):
+    report = ood_report(tiny_model, tiny_task, shifts=["x_mean"], n_prompts=4, n_controls=0, layer=0, tokens="x", k=1)
+    hook = hook_name("resid_post", 0, n_layers=2)
+    assert report.describe() == f"{hook}, {Conventions(tokens='x', k=1).describe()}"
 
 
 def test_to_frame_has_a_row_a_shift(untrained):

@@ -4,14 +4,20 @@ import itertools
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
+from torch import Tensor
 
 from icl_interp.measure.families import IN_DISTRIBUTION
-from icl_interp.measure.study import MAX_PROMPTS, MIN_PROMPTS, default_prompts, study, study_reads
+from icl_interp.measure.statistics import N_RESAMPLES
+from icl_interp.measure.study import MAX_PROMPTS, MIN_PROMPTS, default_prompts, probe_count, study, study_reads
 from icl_interp.models.config import ModelConfig
+from icl_interp.models.transformer import HookedICLTransformer
+from icl_interp.predictors import least_squares
 from icl_interp.report.numbers import study_json
 from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.tasks.shifts import select_shifts
+from probes.bootstrap import bootstrap_counts
 
 CLAIMS = ["in-context learning", "under shift", "spectra", "shared directions", "score and error", "detection"]
 
@@ -49,12 +55,17 @@ def test_all_claims_share_one_confidence(small_study):
 def test_verdicts_are_the_numbers_that_they_name(small_study):
     verdicts, site = small_study.verdicts(), small_study.main_site.label
     assert site == "block 1"
-    own = small_study.errors.in_distribution.curves["model"].late.value
-    # the same float64 means
-    np.testing.assert_allclose(verdicts["in-context learning"].value, 1 - own, rtol=1e-9)
-    shifted = [small_study.errors.families[f.label].curves["model"].late.value for f in small_study.families.shifted]
-    skill = np.mean([max(0.0, 1 - error) for error in shifted])
-    np.testing.assert_allclose(verdicts["under shift"].value, skill, rtol=1e-9, atol=1e-12)
+    late = {label: e.curves["model"].late.value for label, e in small_study.errors.families.items()}
+    # Of zero, which is the best guess without labels for weights around 0: d = 3, so points 3 and later are late.
+    base = {
+        label: float(family.prompts.ys[:, 3:].double().square().mean()) / family.label_second_moment
+        for label, family in small_study.families.by_label.items()
+    }
+    # the same float64 means in another order
+    skill = 1 - late[IN_DISTRIBUTION] / base[IN_DISTRIBUTION]
+    np.testing.assert_allclose(verdicts["in-context learning"].value, skill, rtol=1e-9)
+    skill = np.mean([max(0.0, 1 - late[f.label] / base[f.label]) for f in small_study.families.shifted])
+    np.testing.assert_allclose(verdicts["under shift"].value, skill, rtol=1e-6, atol=1e-7)  # a mean in float32
     records = {label: record.sites[site] for label, record in small_study.survey.families.items()}
     first = {label: float(record.spectrum[0]) for label, record in records.items()}
     changes = [abs(np.log(first[f.label] / first[IN_DISTRIBUTION])) for f in small_study.families.shifted]
@@ -64,6 +75,71 @@ def test_verdicts_are_the_numbers_that_they_name(small_study):
     np.testing.assert_allclose(verdicts["shared directions"].value, contrast, rtol=1e-9)
     assert verdicts["detection"] == small_study.ood.detection_excess(small_study.n_verdicts)
     assert verdicts["score and error"] == small_study.ood.correlation_excess(small_study.n_verdicts)
+
+
+def spectral_replicates(study_of) -> list[float]:
+    """One resample of the prompts at a time, alike in every family."""
+    site = study_of.main_site.label
+    first = {label: r.sites[site].leading_value.double() for label, r in study_of.survey.families.items()}
+    shifts = [label for label in first if label != IN_DISTRIBUTION]
+    n = len(first[IN_DISTRIBUTION])
+    replicates = []
+    for counts in bootstrap_counts(n, seed=0, n_bootstrap=N_RESAMPLES).double():
+        means = {label: float((counts * values).sum() / n) for label, values in first.items()}
+        replicates.append(np.mean([abs(np.log(means[label] / means[IN_DISTRIBUTION])) for label in shifts]))
+    return replicates
+
+
+def test_the_change_of_spectra_has_replicates_and_no_level_of_chance(small_study):
+    excess, replicates = small_study.verdicts()["spectra"], spectral_replicates(small_study)
+    spread = np.std(replicates, ddof=1)
+    assert spread > 1e-3
+    z = scipy.stats.norm.ppf(1 - 0.05 / small_study.n_verdicts)
+    np.testing.assert_allclose(excess.value - excess.value_low, z * spread, rtol=1e-6)  # sums in another order
+    assert excess.chance == -np.inf
+    # Chance decides nothing: the verdict is that of the excess.
+    assert (excess.verdict == "evidence") is (excess.low > 0)
+
+
+class Answering(HookedICLTransformer):
+    """An untrained network whose answers are replaced."""
+
+    def __init__(self, config: ModelConfig, answer) -> None:
+        super().__init__(config, seed=11)
+        self.answer = answer
+
+    def forward(self, xs: Tensor, ys: Tensor, **options: object) -> Tensor:
+        super().forward(xs, ys, **options)  # for the hooks
+        return self.answer(xs, ys)
+
+
+GUESSES = {
+    "the mean weights, no label read": (lambda xs, ys: 2 * xs.sum(-1), 0.0, "none"),  # noqa: ARG005
+    "zero": (lambda xs, ys: 0 * ys, None, "none"),  # noqa: ARG005
+    "least squares": (least_squares(), 1.0, "evidence"),
+}
+
+
+@pytest.mark.parametrize(("answer", "value", "verdict"), GUESSES.values(), ids=GUESSES)
+def test_knowing_the_mean_weights_is_no_learning_in_context(tiny_config, answer, value, verdict):
+    task = LinearRegression(n_dims=3, n_points=8, w_mean=2.0)
+    model = Answering(tiny_config, answer).eval()
+    found = study(model, task, n_prompts=16, shifts=["x_scale=3"], layers=[])
+    excess = found.verdicts()["in-context learning"]
+    errors = found.errors.in_distribution
+    prompts = found.families.in_distribution.prompts
+    ours, guessed = (
+        (said.double() - prompts.ys.double())[:, 3:].square().mean()
+        for said in (answer(prompts.xs, prompts.ys), 2 * prompts.xs.double().sum(-1))
+    )
+    np.testing.assert_allclose(excess.value, 1 - ours / guessed, rtol=1e-6, atol=1e-9)  # float32 answers
+    if value is None:
+        assert excess.value < -3  # E[y^2] = 15, of which 12 are known beforehand
+    else:
+        np.testing.assert_allclose(excess.value, value, atol=1e-6)  # float32 answers
+    assert excess.verdict == verdict
+    # What an error in units of E[y^2] would have called learning.
+    assert (errors.curves["model"].late.value < 0.5) is (value is not None)
 
 
 def test_sites_run_from_read_in_to_final_norm(small_study, signing_study):
@@ -118,7 +194,8 @@ def test_the_smallest_study(tiny_model, tiny_task):
 def test_the_number_of_prompts_has_a_default(tiny_model):
     task = LinearRegression(n_dims=3, n_points=4)
     ours = study(tiny_model, task, shifts=["x_mean"], layers=[], n_controls=0)
-    assert len(ours.families.fit) == default_prompts(tiny_model.cfg, task, 4, 0)
+    assert len(ours.families.fit) == default_prompts(tiny_model.cfg, 1, 4, 0)
+    assert ours.probes.n_prompts == probe_count(len(ours.families.fit))
 
 
 @pytest.mark.parametrize(
@@ -143,22 +220,27 @@ def config(d_model: int, n_layers: int = 12) -> ModelConfig:
 
 
 def test_default_prompts_stay_in_their_bounds_and_fall_with_width():
-    task = LinearRegression(n_dims=20)
-    counts = [default_prompts(config(width), task, 41) for width in (8, 64, 128, 256, 512, 1024, 4096)]
+    counts = [default_prompts(config(width), 20, 41) for width in (8, 64, 128, 256, 512, 1024, 4096)]
     assert counts[0] == MAX_PROMPTS
     assert counts[-1] == MIN_PROMPTS
     assert all(a >= b for a, b in itertools.pairwise(counts))
 
 
 def test_default_prompts_are_their_formula_between_the_bounds(monkeypatch):
-    task = LinearRegression(n_dims=20)
+    n_shifts = len(select_shifts(LinearRegression(n_dims=20)))
     prompt = 2 * 2 * 41 * 12 * (4 * 256**2 + 2 * 256 * 1024)  # multiply-adds count twice, points have two tokens
-    passes = 6 * (len(select_shifts(task)) + 4)  # networks times families, probes included
+    passes = 6 * (n_shifts + 4)  # networks times families, probes included
     monkeypatch.setattr("icl_interp.measure.study.WORK", 70.5 * prompt * passes)
     assert MIN_PROMPTS < 70 < MAX_PROMPTS
-    assert default_prompts(config(256), task, 41) == 70
+    assert default_prompts(config(256), n_shifts, 41) == 70
 
 
 def test_default_prompts_grow_as_controls_go():
-    task = LinearRegression(n_dims=20)
-    assert default_prompts(config(512), task, 41, 0) >= default_prompts(config(512), task, 41, 5)
+    assert default_prompts(config(512), 20, 41, 0) > default_prompts(config(512), 20, 41, 5)
+    assert default_prompts(config(512), 1, 41) > default_prompts(config(512), 20, 41)
+
+
+@pytest.mark.parametrize(("n_prompts", "count"), [(8, 16), (127, 254), (128, 256), (129, 256), (1000, 256)])
+def test_probes_get_twice_as_many_prompts_up_to_what_fits(n_prompts, count):
+    assert probe_count(n_prompts) == count
+    assert study_reads(n_prompts, n_shifts=4, n_controls=1) == (n_prompts * 6 + count) * 2

@@ -95,10 +95,10 @@ def test_shared_random_numbers_are_in_no_agreement(site):
     record, own = (survey_network(MODEL, same, SITES).families[name].sites[site] for name in same.by_label)
     torch.testing.assert_close(record.overlap_with_id, own.overlap_with_id, rtol=0, atol=0)
     torch.testing.assert_close(record.cosines_with_id, own.cosines_with_id, rtol=0, atol=0)
-    # The control: pairs within in distribution that include prompt i with itself would be more alike.
+    # The control: over all pairs with the scored prompts, prompt i meets itself, and that shows.
     mine, _ = decompose(read(same.in_distribution.prompts, site))
     with_itself = sum(overlap(a, b) for a, b in itertools.product(mine, mine)) / 81
-    assert with_itself > max(own.overlap_within, own.overlap_with_id) + 1e-3
+    assert with_itself > own.overlap_within + 1e-3
 
 
 @pytest.mark.parametrize("label", LABELS)

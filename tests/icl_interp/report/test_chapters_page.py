@@ -1,13 +1,20 @@
 """The whole page of small studies: what it opens with, its facts, warnings and footer, and that it renders."""
 
+import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
 
+from icl_interp.checkpoints.load import load_checkpoint
+from icl_interp.checkpoints.own import save_checkpoint
 from icl_interp.measure.study import study
+from icl_interp.models.transformer import build_model
 from icl_interp.provenance import provenance
 from icl_interp.report import render
 from icl_interp.report.assemble import build_page
+from icl_interp.report.numbers import study_json
 
 ASSUMPTION = "The file does not say what the model was trained on."
 
@@ -81,6 +88,24 @@ def test_the_page_without_controls_renders_its_warnings(uncontrolled_study, smal
     assert "later positions were never trained" in html
     assert "the controls were switched off" in html
     assert "Evidence</" not in html
+
+
+def test_a_network_of_zeros_has_a_page_all_the_same(tiny_config, tiny_task, tmp_path):
+    # Every activation and prediction is 0: no direction, no log ratio, nothing to read out. No warning either.
+    model = build_model(tiny_config, seed=0)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.zero_()
+    checkpoint = load_checkpoint(save_checkpoint(tmp_path / "zeros.pt", model, task=tiny_task, step=0))
+    zeros = study(checkpoint.model, tiny_task, n_prompts=8, shifts=["x_scale=3", "label_noise=1"], n_controls=2)
+    assert "evidence" not in {excess.verdict for excess in zeros.verdicts().values()}
+    assert zeros.errors.in_distribution.closest() == "zero"
+    np.testing.assert_allclose(zeros.verdicts()["in-context learning"].value, 0, atol=1e-12)
+    html = render(build_page(zeros, checkpoint, provenance()), plotlyjs="directory")
+    assert html.count('class="figure"') >= 8
+    assert "Evidence</" not in html
+    assert "the numbers are not finite" in html
+    json.loads(study_json(zeros, checkpoint, {}))
 
 
 def test_a_task_where_references_fall_together_renders(tiny_model, small_checkpoint):

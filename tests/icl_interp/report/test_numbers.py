@@ -59,8 +59,10 @@ def test_verdicts(numbers, small_study):
         written = numbers["verdicts"][name]
         assert written["verdict"] == excess.verdict
         fields = ("value", "low", "high", "excess", "confidence", "chance", "value_low")
-        # JSON keeps every digit of a float64
-        np.testing.assert_allclose([written[f] for f in fields], [getattr(excess, f) for f in fields], rtol=1e-15)
+        # JSON keeps every digit of a float64, and has no infinities
+        expected = {f: getattr(excess, f) for f in fields}
+        assert {f: written[f] for f in fields} == {f: v if math.isfinite(v) else None for f, v in expected.items()}
+        assert (written["chance"] is None) is (name == "spectra")
         np.testing.assert_allclose(written["controls"], excess.controls, rtol=1e-15)
 
 
@@ -71,6 +73,9 @@ def test_errors(numbers, small_study):
         for name, curve in errors.curves.items():
             np.testing.assert_allclose(written["curves"][name]["mean"], curve.mean, rtol=1e-15)
         np.testing.assert_allclose(written["excess"]["value"], errors.excess.value, rtol=1e-15)
+        assert {name: e["low"] for name, e in written["shortfalls"].items()} == {
+            name: e.low for name, e in errors.shortfalls.items()
+        }
         assert written["family"]["prompts"] == {"n_prompts": 16, "n_points": 8, "n_dims": 3}
 
 
@@ -94,7 +99,9 @@ def test_spectra(numbers, small_study):
         for site, ours in record.sites.items():
             written = numbers["study"]["survey"]["families"][label]["sites"][site]
             np.testing.assert_allclose(written["spectrum"], ours.spectrum, rtol=1e-15)
+            np.testing.assert_allclose(written["leading_value"], ours.leading_value, rtol=1e-15)
             np.testing.assert_allclose(written["overlap_within"], ours.overlap_within, rtol=1e-15)
+            np.testing.assert_allclose(written["overlap_with_id"], ours.overlap_with_id, rtol=1e-15)
     assert len(numbers["study"]["untrained"]) == 5
 
 

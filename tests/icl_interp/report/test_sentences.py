@@ -120,7 +120,7 @@ EXCESSES = {
     ),
     "controls off": (
         excess_over_controls(0.9, []),
-        "No verdict that it does: the controls were switched off (0.9 here).",
+        "No verdict that it does (0.9 here): the controls were switched off.",
     ),
     "one control": (
         excess_over_controls(0.9, [0.1]),

@@ -1,11 +1,13 @@
 """The cards of untrained, uncontrolled and planted models."""
 
+import re
 from dataclasses import replace
 
 import pytest
 
 from icl_interp.measure.controls import Excess
 from icl_interp.report.chapters.errors import likeness
+from icl_interp.report.sentences import number
 from icl_interp.report.verdicts import verdict_cards
 
 TITLES = [
@@ -25,7 +27,7 @@ def test_an_untrained_network_is_told_that_it_is_one(small_study):
     for card in cards:
         assert "No evidence beyond an untrained network" in card.sentence
         assert card.tone == "none"
-        assert "simultaneous 95 % interval [" in card.detail
+        assert re.fullmatch(r"Excess \S+, bounds \[\S+, \S+\] \(one-sided, together 95 %\)\.", card.detail)
 
 
 def test_without_controls_nothing_is_claimed(uncontrolled_study):
@@ -51,16 +53,17 @@ def test_a_planted_signature_changes_no_other_card(signing_study):
 
 
 @pytest.mark.parametrize(
-    ("verdicts", "tone"),
+    ("verdicts", "tone", "without"),
     [
-        ("none none none", "none"),
-        ("evidence none none", "mixed"),
-        ("none none evidence", "mixed"),
-        ("evidence evidence evidence", "evidence"),
-        ("unknown unknown unknown", "unknown"),
+        ("none none none", "none", []),
+        ("evidence none none", "mixed", [1, 2]),
+        ("none none evidence", "mixed", [0, 1]),
+        ("evidence none evidence", "mixed", [1]),
+        ("evidence evidence evidence", "evidence", []),
+        ("unknown unknown unknown", "unknown", []),
     ],
 )
-def test_read_outs_of_some_algorithms_only_are_mixed(small_study, monkeypatch, verdicts, tone):
+def test_read_outs_of_some_algorithms_only_are_mixed(small_study, monkeypatch, verdicts, tone, without):
     made = {
         "evidence": Excess(0.9, (0.1, 0.1), 0.7, 0.9, 0.95, 0.0, 0.8),
         "none": Excess(0.2, (0.1, 0.1), -0.1, 0.3, 0.95, 0.0, 0.1),
@@ -72,6 +75,18 @@ def test_read_outs_of_some_algorithms_only_are_mixed(small_study, monkeypatch, v
     monkeypatch.setattr(type(small_study), "verdicts", lambda _: excesses)
     (card,) = (card for card in verdict_cards(small_study) if card.anchor == "probes")
     assert card.tone == tone
+    missing = " and ".join(list(small_study.probes.targets)[i] for i in without)
+    assert card.sentence.endswith(f" No evidence for {missing}.") is bool(without)
+    assert ("No evidence for" in card.sentence) is bool(without)
+
+
+def test_the_detection_card_names_its_rival(signing_study, small_study):
+    planted, untrained = verdict_cards(signing_study)[-1], verdict_cards(small_study)[-1]
+    assert planted.sentence.endswith(" and do as well or better under 0 of 2.")
+    better = sum(d.norms.auroc >= d.signature.auroc for d in small_study.ood.shifts.values())
+    assert better > 0
+    reach = number(small_study.ood.mean_norm_auroc)
+    assert untrained.sentence.endswith(f" Norms alone reach {reach} and do as well or better under {better} of 2.")
 
 
 def test_the_first_card_names_the_algorithm_that_is_nearest(small_study):

@@ -108,6 +108,41 @@ def test_merging_keeps_order_and_the_first_predictor() -> None:
     assert merged["b = c"] is candidates["b"]
 
 
+def test_what_agrees_only_where_labels_fit_exactly_is_not_merged() -> None:
+    # x = 1 and one label a prompt: one label and the mean of all are the same until labels have noise.
+    prompts = Prompts(xs=torch.ones(4, 3, 1), ys=torch.tensor([[1.0], [2.0], [-1.0], [4.0]]).expand(4, 3).contiguous())
+    candidates = {"a": predictors.least_squares(), "b": predictors.nearest_neighbors(1), "c": predictors.context_mean()}
+    said = [f(prompts.xs, prompts.ys) for f in candidates.values()]
+    for other in said[1:]:
+        torch.testing.assert_close(other, said[0], rtol=1e-6, atol=1e-6)  # rounding of float32
+    assert list(merge_coinciding(candidates, prompts)) == ["a = c", "b"]
+
+
+def descents(task: LinearRegression) -> tuple[float, float, float]:
+    """The best steps for one and ten steps, and 1.5 over the largest eigenvalue of X'X in the sample."""
+    prompts = task.sample(1024, seed=derive_seed(0, "reference predictors"))
+    best = [predictors.best_constant_step(prompts.xs, prompts.ys, n, normalise="sum").step_size for n in (1, 10)]
+    largest = max(float(torch.linalg.eigvalsh(xs.T @ xs)[-1]) for xs in prompts.xs.double())
+    return (*best, 1.5 / largest)
+
+
+@pytest.mark.parametrize("name", ["isotropic", "isotropic noisy", "skewed inputs", "one dimension"])
+def test_ten_steps_are_held_where_they_cannot_diverge_and_one_step_is_not(references: dict, name: str) -> None:
+    one, ten, stable = descents(TASKS[name])
+    prompts = TASKS[name].sample(20, seed=1)
+    for predictor, steps, size in ((GD[0], 1, one), (GD[1], 10, min(ten, stable))):
+        expected = predictors.gradient_descent(steps, size, normalise="sum")(prompts.xs, prompts.ys)
+        # the step to float64 rounding, predictions in float32
+        torch.testing.assert_close(references[name][predictor](prompts.xs, prompts.ys), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_some_task_reaches_the_hold() -> None:
+    # The control of the test above.
+    held = {name for name in ("isotropic", "isotropic noisy", "skewed inputs", "one dimension")
+            if descents(TASKS[name])[1] > descents(TASKS[name])[2]}  # fmt: skip
+    assert held
+
+
 @pytest.mark.parametrize(("penalty", "names"), [(1.3e-4, ["a = b"]), (1.5e-4, ["a", "b"])], ids=["near", "far"])
 def test_merging_is_by_root_mean_square_relative_to_the_labels(penalty: float, names: list[str]) -> None:
     # x = 1, y = 10 and one pair: ridge predicts 0 and then 10 / (1 + penalty). The root mean square of the two

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from icl_interp import (
@@ -131,11 +133,21 @@ def test_patterns_that_are_refused(task: Task, pattern: str, message: str) -> No
         select_shifts(task, [pattern])
 
 
-@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e+200", "-1e+200", "1000000.5"])
 @pytest.mark.parametrize("name", [name for name, shift in SHIFTS.items() if shift.values])
-def test_strengths_that_are_no_number_are_refused(name: str, value: str) -> None:
-    with pytest.raises(ValueError, match=rf"the shift {name} takes a strength of at most 1e\+06, got {value}"):
+def test_strengths_that_are_no_number_or_beyond_float32_are_refused(name: str, value: str) -> None:
+    with pytest.raises(
+        ValueError, match=rf"the shift {name} takes a strength of at most 1e\+06, got {re.escape(value)}"
+    ):
         select_shifts(SUBSPACE, [f"{name}={value}"])
+
+
+@pytest.mark.parametrize("value", [1e6, -1e6])
+@pytest.mark.parametrize("name", ["x_scale", "w_scale", "x_mean"])
+def test_the_largest_strengths_give_finite_squares(name: str, value: float) -> None:
+    prompts = shifted(ISOTROPIC, name, value).sample(5, seed=0)
+    assert bool(prompts.xs.square().isfinite().all())
+    assert bool(prompts.ys.square().isfinite().all())
 
 
 def test_shifted_needs_its_strength_and_takes_no_other() -> None:
