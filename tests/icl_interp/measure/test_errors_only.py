@@ -5,7 +5,8 @@ import torch
 
 from icl_interp.measure.errors import MODEL, error_curves
 from icl_interp.measure.families import IN_DISTRIBUTION, draw_families
-from icl_interp.measure.study import default_prompts, shift_reads, study, study_reads
+from icl_interp.measure.cost import default_prompts, shift_reads, study_reads
+from icl_interp.measure.study import study
 from icl_interp.predictors import least_squares
 from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.tasks.task_pool import TaskPool
@@ -71,7 +72,9 @@ def test_a_study_needs_a_shift_that_is_read_in_full(tiny_model, tiny_task):
 
 def test_the_default_number_of_prompts_falls_with_the_shifts(tiny_config):
     large = tiny_config.model_copy(update={"n_layers": 4, "d_model": 256, "n_heads": 8})
-    core, everything = (default_prompts(large, LinearRegression(20), 41, shifts=s) for s in (None, ["all"]))
+    task = LinearRegression(20)
+    reads = [shift_reads(task, shifts, n_points=41, max_points=41) for shifts in (None, ["all"])]
+    core, everything = (default_prompts(large, n_shifts, 41, extra=extra) for n_shifts, extra in reads)
     assert everything < core
 
 
