@@ -17,7 +17,16 @@ from icl_interp.prompts import Prompts
 
 __all__ = ["study_json"]
 
-_LEFT_OUT = {"predictions", "context_free", "signatures", "weight", "bias", "reference", "direction_references"}
+_LEFT_OUT = {
+    "predictions",
+    "context_free",
+    "leading_value",
+    "signatures",
+    "weight",
+    "bias",
+    "reference",
+    "direction_references",
+}
 _FLAT_LIST = re.compile(r"\[[^\[\]{}]*\]")  # numbers that belong together stand on one line
 
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from icl_interp.measure.cost import default_prompts, shift_reads, study_reads
 from icl_interp.measure.errors import MODEL, error_curves
 from icl_interp.measure.families import IN_DISTRIBUTION, draw_families
-from icl_interp.measure.cost import default_prompts, shift_reads, study_reads
 from icl_interp.measure.study import study
 from icl_interp.predictors import least_squares
 from icl_interp.tasks.linear_regression import LinearRegression

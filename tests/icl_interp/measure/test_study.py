@@ -8,9 +8,9 @@ import scipy.stats
 import torch
 from torch import Tensor
 
+from icl_interp.measure.cost import MAX_PROMPTS, MIN_PROMPTS, default_prompts, probe_count, study_reads
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.statistics import N_RESAMPLES
-from icl_interp.measure.cost import MAX_PROMPTS, MIN_PROMPTS, default_prompts, probe_count, study_reads
 from icl_interp.measure.study import study
 from icl_interp.models.config import ModelConfig
 from icl_interp.models.transformer import HookedICLTransformer
