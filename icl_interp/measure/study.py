@@ -22,7 +22,8 @@ from icl_interp.measure.cost import default_prompts, probe_count, shift_reads
 from icl_interp.measure.errors import ErrorReport, prompt_errors, summarise_errors
 from icl_interp.measure.families import IN_DISTRIBUTION, Families, draw_families
 from icl_interp.measure.linear_probes import LinearProbeReport, probe_network, probe_targets, summarise_probes
-from icl_interp.measure.ood import OodReport, summarise_ood
+from icl_interp.measure.ood import summarise_ood
+from icl_interp.measure.ood_result import OodReport
 from icl_interp.measure.sites import ResidualSite, residual_sites
 from icl_interp.measure.statistics import resampled_means
 from icl_interp.measure.survey import NetworkSurvey, survey_network

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from icl_interp.checkpoints.record import Checkpoint
-from icl_interp.measure.ood import OodReport
+from icl_interp.measure.ood_result import OodReport
 from icl_interp.measure.study import Study
 from icl_interp.prompts import Prompts
 
