@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from icl_interp.models.config import ModelConfig
     from icl_interp.models.transformer import HookedICLTransformer, build_model
     from icl_interp.prompts import Prompts
+    from icl_interp.query import predict
     from icl_interp.tasks.categorical import CategoricalRegression
     from icl_interp.tasks.decision_tree import DecisionTreeRegression
     from icl_interp.tasks.ill_conditioned import IllConditionedRegression
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from icl_interp.tasks.references import reference_predictors
     from icl_interp.tasks.registry import task_from_config, task_to_config
     from icl_interp.tasks.relu_network import ReluNetworkRegression
-    from icl_interp.tasks.shifts import SHIFTS, shifted
+    from icl_interp.tasks.shifts import SHIFTS, select_shifts, shifted
     from icl_interp.tasks.sine import SineRegression
     from icl_interp.tasks.sparse import SparseLinearRegression
     from icl_interp.tasks.subspaces import subspace_covariance
@@ -74,6 +75,8 @@ _HOMES = {
     "task_to_config": "tasks.registry",
     "SHIFTS": "tasks.shifts",
     "shifted": "tasks.shifts",
+    "select_shifts": "tasks.shifts",
+    "predict": "query",
     "predictors": "",
     "reference_predictors": "tasks.references",
     "collect": "activations",
@@ -111,9 +114,11 @@ __all__ = [
     "linear_probes",
     "load_checkpoint",
     "ood_report",
+    "predict",
     "predictors",
     "reference_predictors",
     "save_checkpoint",
+    "select_shifts",
     "shifted",
     "spectral_signature",
     "stream",

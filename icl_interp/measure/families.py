@@ -86,6 +86,8 @@ def draw_families(
             so that its errors have no unit.
     """
     score_seed = derive_seed(seed, "evaluation: score")
+    if n_points is not None:
+        task = task.model_copy(update={"n_points": n_points})  # labels of recurrences grow with the length
     own = Family(
         label=IN_DISTRIBUTION,
         meaning="prompts as the model was trained on",
@@ -99,15 +101,16 @@ def draw_families(
         prompts = entry.source.sample(n_prompts, n_points, seed=score_seed)
         if max_points is not None and prompts.n_points > max_points:
             prompts = prompts.first_points(max_points)
+        length = f" ({prompts.n_points} points)" if entry.shift.lengthens else ""
         (errors_only if entry.shift.errors_only else families)[entry.label] = Family(
             label=entry.label,
-            meaning=entry.meaning,
+            meaning=entry.meaning + length,
             changes=entry.shift.changes,
             prompts=prompts,
             label_second_moment=entry.source.label_second_moment(),
         )
     for family in (*families.values(), *errors_only.values()):
-        if not family.label_second_moment > 0:
+        if not family.label_second_moment > 1e-9 * own.label_second_moment:
             raise ValueError(
                 f"errors are given in units of E[y²] and need labels that are not all zero, got E[y²] = "
                 f"{family.label_second_moment:g} for {family.label!r}; change the task or leave the shift out."

@@ -16,10 +16,12 @@ _OTHERS = (
     "context mean",
     "3 nearest neighbours",
     "reweighted 10-step GD",
+    "GD-beta",
+    "GD-0",
 )
 """References of single families, in the order of their styles."""
 _BASES = ("norm baseline", "shuffled", "untrained")
-_DASHES = ("solid", "dash", "dashdot")
+_DASHES = ("solid", "dash", "dashdot", "longdash")
 
 
 def predictor_style(name: str) -> TraceStyle:

@@ -20,7 +20,6 @@ __all__ = ["study_json"]
 _LEFT_OUT = {
     "predictions",
     "context_free",
-    "leading_value",
     "signatures",
     "weight",
     "bias",

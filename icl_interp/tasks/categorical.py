@@ -73,7 +73,7 @@ class CategoricalRegression(GaussianWeights):
         """v_1, ..., v_K, one a row, float64."""
         basis = torch.eye(self.n_dims, dtype=torch.float64)
         if self.basis_seed is not None:
-            basis = random_basis(self.n_dims, seed=self.basis_seed).T
+            basis = random_basis(self.n_dims, seed=self.basis_seed, purpose="features").T
         return basis[: len(self.shares)]
 
     @property

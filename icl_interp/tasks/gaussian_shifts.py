@@ -69,7 +69,7 @@ def reshaping(scales: Tensor) -> Tensor:
     Returns:
         Symmetric, float64.
     """
-    basis = random_basis(len(scales), seed=ROTATION_SEED)
+    basis = random_basis(len(scales), seed=ROTATION_SEED, purpose="shift")
     scales = scales * (len(scales) / scales.square().sum()).sqrt()
     return (basis * scales) @ basis.T
 

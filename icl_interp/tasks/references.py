@@ -21,6 +21,7 @@ from icl_interp.predictors import (
     linear_extrapolation,
     nearest_neighbors,
     newton,
+    optimal_learned_init,
     preprocess_then_gradient_descent,
     ridge,
     running_least_squares,
@@ -64,27 +65,26 @@ Candidates = dict[str, Predictor]
 def bayes_penalty(task: LinearTask) -> float:
     """Give the ridge penalty that the task's noise and weights call for.
 
-    Formula: noise_std^2 * n_dims / tr(w_cov). Ridge with it is Bayes-optimal for w ~ N(0, c I); for other weights
+    Formula: noise_std^2 * n_dims / E|w|^2. Ridge with it is Bayes-optimal for w ~ N(0, c I); for other weights
     it is the penalty of the isotropic prior of equal energy. A pool counts as what it was drawn from, N(0, I).
 
     Args:
-        task: With weights that vary.
+        task: With weights that are not all zero.
 
     Returns:
         Lambda in (X'X + lambda I)^-1 X'y, in squared units of x.
 
     Raises:
-        ValueError: If the weights do not vary.
+        ValueError: If all weights are zero.
 
     Source:
         Hoerl and Kennard (1970); Akyurek et al. (2023), section 4; for pools Raventos et al. (2023), eq. 3.
     """
     if isinstance(task, TaskPool):
         return task.noise_std**2
-    cov = task.weight_cov if isinstance(task, LinearRegression) else task.weight_second_moment
-    energy = float(cov.trace())
+    energy = float(task.weight_second_moment.trace())
     if energy == 0:
-        raise ValueError("bayes_penalty needs weights that vary, got a zero w_cov.")
+        raise ValueError("bayes_penalty needs weights that are not all zero, got a zero w_mean and w_cov.")
     return task.noise_std**2 * task.n_dims / energy
 
 
@@ -120,6 +120,8 @@ def reference_predictors(task: Task) -> Candidates:
       It descends the sum over pairs and not their mean: under the mean, a step that is good for long contexts diverges
       on short ones (both our choices). "Bayes" is the posterior mean under the task's own prior where that is known:
       Gaussian weights, whatever the inputs, and pools, where it is dMMSE. Bayes-optimal, each on its own task.
+    - weights around a mean, inputs around zero: one gradient step from the best initial value with the best
+      preconditioner (GD-beta), and from zero (GD-0), Zhang et al. (2024), Theorem 5.2, for the usual prompt length.
     - sparse weights: the Lasso with `lasso_penalty`, and gradient descent on reweighted inputs. Bayes is left out.
     - ill-conditioned inputs: Newton's method as well.
     - recurrences: least squares with an intercept on consecutive values, the solution from two pairs ("oracle":
@@ -153,9 +155,11 @@ def _linear(task: LinearTask, prompts: Prompts) -> Candidates:
         candidates["ridge"] = ridge(bayes_penalty(task))
         candidates["Bayes = dMMSE"] = discrete_mmse(task.weights, task.noise_std)
     elif isinstance(task, LinearRegression):
-        if task.weight_rank:
+        if task.weight_second_moment.any():
             candidates["ridge"] = ridge(bayes_penalty(task))
         candidates["Bayes"] = gaussian_posterior_mean(task.weight_mean, task.weight_cov, task.noise_std)
+        if task.weight_mean.any() and not task.input_mean.any():
+            candidates |= _one_learned_step(task)
     else:
         candidates["ridge"] = ridge(bayes_penalty(task))
         if isinstance(task, GaussianWeights):
@@ -167,6 +171,16 @@ def _linear(task: LinearTask, prompts: Prompts) -> Candidates:
         step = min(step, stable) if steps > 1 else step  # one step cannot diverge
         candidates[f"{steps}-step GD"] = gradient_descent(steps, step, normalise="sum")
     return candidates
+
+
+def _one_learned_step(task: LinearRegression) -> Candidates:
+    # The optima are those for the task's usual length; on shorter prefixes they are no optima.
+    n_pairs = max(1, task.default_points - 1)
+    cov, mean = task.weight_cov, task.weight_mean
+    learned = optimal_learned_init(task.input_cov, cov, mean, task.noise_std, n_pairs)
+    second = cov + torch.outer(mean, mean)
+    frozen = optimal_learned_init(task.input_cov, second, torch.zeros_like(mean), task.noise_std, n_pairs)
+    return {"GD-beta": learned.predictor(), "GD-0": frozen.predictor()}
 
 
 def _sparse(task: SparseLinearRegression, prompts: Prompts) -> Candidates:

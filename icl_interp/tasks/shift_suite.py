@@ -205,7 +205,7 @@ SHIFTS: dict[str, Shift] = {
               lambda task, _: QueryShift(task, "overlapping queries", repeated_queries), _is_function, core=False,
               errors_only=True),
         Shift("longer_prompts", (3 / 2, 2.0), "length",
-              "{value} times as many points as in training: later positions were never seen by the model",
+              "{value} times as many points as usual",
               LongerPrompts, lambda _: True, core=False, errors_only=True, lengthens=True, takes="a factor above 1",
               least=1.0 + 1e-9),
     )

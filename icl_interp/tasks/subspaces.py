@@ -1,4 +1,4 @@
-"""Random subspaces: the same rotation for a training subspace, its complement, and the shifts that use one."""
+"""Random subspaces: one rotation for a training subspace and its complement, others for shifts and features."""
 
 import torch
 from jaxtyping import Float64
@@ -9,7 +9,7 @@ from icl_interp.prompts import stream
 __all__ = ["random_basis", "subspace_covariance"]
 
 
-def random_basis(n_dims: int, *, seed: int) -> Float64[Tensor, "dim rank"]:
+def random_basis(n_dims: int, *, seed: int, purpose: str = "subspace") -> Float64[Tensor, "dim rank"]:
     """Draw an orthonormal basis.
 
     Formula: Q of the QR decomposition of a Gaussian matrix.
@@ -17,11 +17,12 @@ def random_basis(n_dims: int, *, seed: int) -> Float64[Tensor, "dim rank"]:
     Args:
         n_dims: Of the space.
         seed: The only source of randomness.
+        purpose: What it is for: bases of two purposes have nothing in common, whatever their seeds.
 
     Returns:
         Columns are the basis, float64.
     """
-    gaussian = torch.randn(n_dims, n_dims, generator=stream(seed, "rotation"), dtype=torch.float64)
+    gaussian = torch.randn(n_dims, n_dims, generator=stream(seed, f"rotation: {purpose}"), dtype=torch.float64)
     return torch.linalg.qr(gaussian).Q
 
 

@@ -144,7 +144,8 @@ def late_table(report: ErrorReport) -> TableView:
     return TableView(
         columns=columns,
         rows=tuple(rows),
-        caption=f"Late error: mean over points with at least {report.first_point} examples, in units of E[y²]",
+        caption=f"Late error: mean over points with at least {report.first_point} examples (the last point where a "
+        "family has none), in units of E[y²]",
         notes="Excess is the model's error minus that of least squares, prompt by prompt. " + _meanings(report),
     )
 

@@ -22,9 +22,9 @@ NAMES = {
     "isotropic noisy": ["zero", "least squares", "ridge = Bayes", *GD],
     "subspace": ["zero", "least squares = ridge", "Bayes", *GD],
     "subspace noisy": ["zero", "least squares", "ridge", "Bayes", *GD],
-    "weights around a mean": ["zero", "least squares", "ridge", "Bayes", *GD],
+    "weights around a mean": ["zero", "least squares", "ridge", "Bayes", "GD-beta", "GD-0", *GD],
     "skewed inputs": ["zero", "least squares", "ridge = Bayes", *GD],
-    "fixed weights": ["zero", "least squares", "Bayes", *GD],
+    "fixed weights": ["zero", "least squares = ridge", "Bayes = GD-beta", "GD-0", *GD],
     "one dimension": ["zero", "least squares", "ridge = Bayes", *GD],
     "nothing": ["zero = least squares = Bayes = 1-step GD = 10-step GD"],
 }
@@ -83,10 +83,10 @@ def test_references_are_the_same_each_time() -> None:
 @pytest.mark.parametrize(
     ("task", "penalty"),
     [
-        # noise_std^2 * n_dims / tr(w_cov)
+        # noise_std^2 * n_dims / E|w|^2
         (LinearRegression(4, noise_std=0.5), 0.25 * 4 / 4),
         (LinearRegression(4, noise_std=0.5, w_cov=[1.0, 1.0, 0.0, 0.0]), 0.25 * 4 / 2),
-        (LinearRegression(2, noise_std=2.0, w_cov=[[3.0, 1.0], [1.0, 5.0]], w_mean=7.0), 4.0 * 2 / 8),
+        (LinearRegression(2, noise_std=2.0, w_cov=[[3.0, 1.0], [1.0, 5.0]], w_mean=7.0), 4.0 * 2 / (8 + 2 * 49)),
         (LinearRegression(4), 0.0),
     ],
     ids=["isotropic", "subspace", "matrix", "no noise"],
@@ -95,9 +95,9 @@ def test_bayes_penalty_is_the_formula(task: LinearRegression, penalty: float) ->
     assert bayes_penalty(task) == penalty
 
 
-def test_bayes_penalty_needs_weights_that_vary() -> None:
-    with pytest.raises(ValueError, match="bayes_penalty needs weights that vary, got a zero w_cov"):
-        bayes_penalty(LinearRegression(3, w_cov=0.0, w_mean=1.0))
+def test_bayes_penalty_needs_weights_that_are_not_all_zero() -> None:
+    with pytest.raises(ValueError, match="needs weights that are not all zero, got a zero w_mean and w_cov"):
+        bayes_penalty(LinearRegression(3, w_cov=0.0))
 
 
 def test_merging_keeps_order_and_the_first_predictor() -> None:
