@@ -110,7 +110,7 @@ def draw_families(
             label_second_moment=entry.source.label_second_moment(),
         )
     for family in (*families.values(), *errors_only.values()):
-        if not family.label_second_moment > 1e-9 * own.label_second_moment:
+        if not family.label_second_moment > 1e-14 * own.label_second_moment:
             raise ValueError(
                 f"errors are given in units of E[y²] and need labels that are not all zero, got E[y²] = "
                 f"{family.label_second_moment:g} for {family.label!r}; change the task or leave the shift out."
