@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from icl_interp.measure.ood import ood_report
     from icl_interp.measure.signature import spectral_signature
     from icl_interp.measure.study import study
+    from icl_interp.models.build import build_model
     from icl_interp.models.config import ModelConfig
-    from icl_interp.models.transformer import HookedICLTransformer, build_model
+    from icl_interp.models.transformer import HookedICLTransformer
     from icl_interp.prompts import Prompts
     from icl_interp.query import predict
     from icl_interp.tasks.categorical import CategoricalRegression
@@ -55,7 +56,7 @@ _HOMES = {
     "demo_path": "data",
     "ModelConfig": "models.config",
     "HookedICLTransformer": "models.transformer",
-    "build_model": "models.transformer",
+    "build_model": "models.build",
     "TrainConfig": "training.config",
     "train": "training.run",
     "Prompts": "prompts",

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from icl_interp.models.hook_names import check_names
-from icl_interp.models.transformer import HookedICLTransformer
+from icl_interp.models.hooked import HookedModel
 from icl_interp.prompts import Prompts
 
 __all__ = ["Batch", "collect", "stream"]
@@ -27,9 +27,7 @@ class Batch:
     """Each named activation [batch pos ...], on the model's device."""
 
 
-def stream(
-    model: HookedICLTransformer, prompts: Prompts, names: Sequence[str], *, batch_size: int = 256
-) -> Iterator[Batch]:
+def stream(model: HookedModel, prompts: Prompts, names: Sequence[str], *, batch_size: int = 256) -> Iterator[Batch]:
     """Run a model over prompts in batches and hand out the named activations.
 
     Memory: one batch at a time, whatever the number of prompts. Hooks come off after each batch, also when the
@@ -61,7 +59,7 @@ def stream(
 
 
 def collect(
-    model: HookedICLTransformer, prompts: Prompts, names: str | Sequence[str], *, batch_size: int = 256
+    model: HookedModel, prompts: Prompts, names: str | Sequence[str], *, batch_size: int = 256
 ) -> dict[str, Tensor]:
     """Run a model over prompts and return the named activations of all of them.
 
@@ -82,7 +80,7 @@ def collect(
 
     Example:
         >>> from icl_interp.models.config import ModelConfig
-        >>> from icl_interp.models.transformer import build_model
+        >>> from icl_interp.models.build import build_model
         >>> from icl_interp.tasks.linear_regression import LinearRegression
         >>> model = build_model(ModelConfig(n_dims=2, n_points=5, n_layers=1, n_heads=1, d_model=8), seed=0)
         >>> prompts = LinearRegression(n_dims=2).sample(10, seed=0)

@@ -7,7 +7,7 @@ from typing import Any
 
 from icl_interp.atomic import write_atomically
 from icl_interp.checkpoints.own import save_checkpoint
-from icl_interp.models.transformer import HookedICLTransformer
+from icl_interp.models.hooked import HookedModel
 from icl_interp.tasks.base import Task
 
 __all__ = ["RunFolder"]
@@ -70,7 +70,7 @@ class RunFolder:
         with self.metrics_path.open("a") as file:
             file.write(json.dumps(dict(record)) + "\n")
 
-    def save(self, model: HookedICLTransformer, task: Task, step: int) -> Path:
+    def save(self, model: HookedModel, task: Task, step: int) -> Path:
         """Write a checkpoint, completely or not at all.
 
         Args:

@@ -108,7 +108,7 @@ def convert(weights: Mapping[str, Tensor], *, n_layers: int, n_heads: int) -> di
         n_heads: Heads a block.
 
     Returns:
-        Weights under the names of `HookedICLTransformer`.
+        Weights under the names of the model.
     """
     ours = {
         "embed.W_E": weights["_read_in.weight"].T,

@@ -98,9 +98,9 @@ def _leaf_names(contents: Mapping[object, object], prefix: str = "") -> Iterator
 
 
 def _build(file: WeightFile, reading: Reading, device: str | torch.device) -> Checkpoint:
-    from icl_interp.models.transformer import HookedICLTransformer  # seconds, spent on a good file only
+    from icl_interp.models.build import build_model  # seconds, spent on a good file only
 
-    model = HookedICLTransformer(reading.config, seed=0)
+    model = build_model(reading.config, seed=0)
     needed = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
     check_names(file.path, reading.weights, needed, what="weights")
     check_shapes(file.path, reading.weights, needed, what="weights")

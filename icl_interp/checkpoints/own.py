@@ -25,7 +25,7 @@ from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.tasks.registry import FAMILIES, task_to_config
 
 if TYPE_CHECKING:
-    import icl_interp.models.transformer  # TransformerLens comes with it
+    import icl_interp.models.hooked  # TransformerLens comes with it
 
 __all__ = ["FORMAT", "FORMAT_VERSION", "is_own", "read_own", "save_checkpoint"]
 
@@ -37,7 +37,7 @@ _PLAIN = (type(None), bool, int, float, str)
 
 def save_checkpoint(
     path: str | os.PathLike[str],
-    model: "icl_interp.models.transformer.HookedICLTransformer",
+    model: "icl_interp.models.hooked.HookedModel",
     *,
     task: Task | None = None,
     step: int | None = None,
@@ -65,7 +65,7 @@ def save_checkpoint(
     Example:
         >>> import tempfile
         >>> from icl_interp.checkpoints.load import load_checkpoint
-        >>> from icl_interp.models.transformer import build_model
+        >>> from icl_interp.models.build import build_model
         >>> model = build_model(ModelConfig(n_dims=2, n_points=5, n_layers=1, n_heads=2, d_model=8), seed=0)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = save_checkpoint(f"{folder}/model.pt", model, task=LinearRegression(2), step=10)

@@ -11,7 +11,7 @@ from icl_interp.models.config import ModelConfig
 from icl_interp.tasks.base import Task
 
 if TYPE_CHECKING:
-    import icl_interp.models.transformer  # TransformerLens comes with it, and only a good file is worth that
+    import icl_interp.models.hooked  # TransformerLens comes with it, and only a good file is worth that
 
 __all__ = ["Checkpoint", "Reading"]
 
@@ -20,7 +20,7 @@ __all__ = ["Checkpoint", "Reading"]
 class Checkpoint:
     """A model from a file, with what the file said and what it left open."""
 
-    model: "icl_interp.models.transformer.HookedICLTransformer"
+    model: "icl_interp.models.hooked.HookedModel"
     """The model, in evaluation mode."""
     task: Task
     """What counts as in distribution."""

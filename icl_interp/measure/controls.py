@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from icl_interp.models.build import build_model
 from icl_interp.models.config import ModelConfig
-from icl_interp.models.transformer import HookedICLTransformer, build_model
+from icl_interp.models.hooked import HookedModel
 from icl_interp.prompts import derive_seed
 
 __all__ = ["Excess", "excess_over_controls", "paired_variance", "untrained_networks", "variance_over"]
@@ -20,7 +21,7 @@ N_UNTRAINED = 5
 """Untrained networks a study, unless told otherwise."""
 
 
-def untrained_networks(config: ModelConfig, n: int = N_UNTRAINED, *, seed: int = 0) -> list[HookedICLTransformer]:
+def untrained_networks(config: ModelConfig, n: int = N_UNTRAINED, *, seed: int = 0) -> list[HookedModel]:
     """Build networks of one config and initialisation that never saw data.
 
     Args:

@@ -14,8 +14,8 @@ from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import role_style
 from icl_interp.measure.controls import N_UNTRAINED, Excess, excess_over_controls, untrained_networks
 from icl_interp.measure.sites import ResidualSite, residual_sites
+from icl_interp.models.hooked import HookedModel
 from icl_interp.models.layout import positions_of
-from icl_interp.models.transformer import HookedICLTransformer
 from icl_interp.predictors.protocol import Predictor
 from icl_interp.prompts import Prompts, derive_seed
 from icl_interp.tasks.base import Task
@@ -154,7 +154,7 @@ def probe_targets(
 
 
 def probe_network(
-    model: HookedICLTransformer,
+    model: HookedModel,
     prompts: Prompts,
     targets: Mapping[str, Float[Tensor, "sample point"]],
     sites: Sequence[ResidualSite],
@@ -214,7 +214,7 @@ def summarise_probes(
 
 
 def linear_probes(
-    model: HookedICLTransformer,
+    model: HookedModel,
     task: Task,
     *,
     layers: Sequence[int] | None = None,
@@ -242,7 +242,7 @@ def linear_probes(
 
     Example:
         >>> from icl_interp.models.config import ModelConfig
-        >>> from icl_interp.models.transformer import build_model
+        >>> from icl_interp.models.build import build_model
         >>> model = build_model(ModelConfig(n_dims=2, n_points=5, n_layers=1, n_heads=1, d_model=8), seed=0)
         >>> from icl_interp.tasks.linear_regression import LinearRegression
         >>> report = linear_probes(model, LinearRegression(n_dims=2), n_prompts=64, n_controls=0)

@@ -21,8 +21,8 @@ from icl_interp.measure.ood_result import OodReport, ShiftDetection
 from icl_interp.measure.sites import ResidualSite, last_block
 from icl_interp.measure.survey import NetworkSurvey, survey_network
 from icl_interp.models.hook_names import Site, hook_name
+from icl_interp.models.hooked import HookedModel
 from icl_interp.models.layout import Role
-from icl_interp.models.transformer import HookedICLTransformer
 from icl_interp.tasks.base import Task
 from probes.correlation import CorrelationReport, score_error_correlation
 from probes.detection import DetectionReport, detection_report
@@ -90,7 +90,7 @@ def summarise_ood(
 
 
 def ood_report(
-    model: HookedICLTransformer,
+    model: HookedModel,
     task: Task,
     *,
     shifts: Sequence[str] | None = None,
@@ -132,7 +132,7 @@ def ood_report(
 
     Example:
         >>> from icl_interp.models.config import ModelConfig
-        >>> from icl_interp.models.transformer import build_model
+        >>> from icl_interp.models.build import build_model
         >>> model = build_model(ModelConfig(n_dims=2, n_points=5, n_layers=1, n_heads=1, d_model=8), seed=0)
         >>> from icl_interp.tasks.linear_regression import LinearRegression
         >>> report = ood_report(model, LinearRegression(n_dims=2), shifts=["x_scale=3"], n_prompts=32)

@@ -22,8 +22,8 @@ from icl_interp.measure.controls import (
 from icl_interp.measure.conventions import Conventions
 from icl_interp.measure.statistics import resampled_means
 from icl_interp.models.hook_names import Site, hook_name
+from icl_interp.models.hooked import HookedModel
 from icl_interp.models.layout import Role
-from icl_interp.models.transformer import HookedICLTransformer
 from icl_interp.prompts import Prompts
 from probes.signature import SignatureScores, SpectralSignature, fit_signature
 from probes.spectra import Side
@@ -116,7 +116,7 @@ class SignatureResult:
 
 
 def spectral_signature(
-    model_or_activations: HookedICLTransformer | Float[Tensor, "sample pos d_model"],
+    model_or_activations: HookedModel | Float[Tensor, "sample pos d_model"],
     prompts: Prompts | None = None,
     *,
     layer: int = -1,
@@ -158,7 +158,7 @@ def spectral_signature(
 
     Example:
         >>> from icl_interp.models.config import ModelConfig
-        >>> from icl_interp.models.transformer import build_model
+        >>> from icl_interp.models.build import build_model
         >>> from icl_interp.tasks.linear_regression import LinearRegression
         >>> model = build_model(ModelConfig(n_dims=2, n_points=5, n_layers=1, n_heads=1, d_model=8), seed=0)
         >>> result = spectral_signature(model, LinearRegression(n_dims=2).sample(64, seed=0))
@@ -175,7 +175,7 @@ def spectral_signature(
         raise ValueError("spectral_signature of a model needs prompts, got none; pass task.sample(512, seed=0).")
     name = hook_name(site, layer, n_layers=model_or_activations.cfg.n_layers)
 
-    def measure(network: HookedICLTransformer) -> tuple[SpectralSignature, SignatureScores, Tensor]:
+    def measure(network: HookedModel) -> tuple[SpectralSignature, SignatureScores, Tensor]:
         return _fit_and_score(collect(network, prompts, name)[name], conventions)
 
     signature, scores, spectra = measure(model_or_activations)

@@ -28,7 +28,7 @@ from icl_interp.measure.sites import ResidualSite, residual_sites
 from icl_interp.measure.statistics import resampled_means
 from icl_interp.measure.survey import NetworkSurvey, survey_network
 from icl_interp.models.config import ModelConfig
-from icl_interp.models.transformer import HookedICLTransformer
+from icl_interp.models.hooked import HookedModel
 from icl_interp.predictors.protocol import Predictor
 from icl_interp.prompts import Prompts, derive_seed
 from icl_interp.query import predict
@@ -140,7 +140,7 @@ class Study:
 
 
 def study(
-    model: HookedICLTransformer,
+    model: HookedModel,
     task: Task,
     *,
     n_prompts: int | None = None,
@@ -230,9 +230,7 @@ def _context_free(references: Mapping[str, Predictor], prompts: Prompts) -> Tens
     return bayes(alone, torch.zeros_like(alone[..., 0])).reshape(prompts.ys.shape)
 
 
-def _errors_only(
-    model: HookedICLTransformer, families: Families, on_prompts: Callable[[int], None]
-) -> dict[str, Tensor]:
+def _errors_only(model: HookedModel, families: Families, on_prompts: Callable[[int], None]) -> dict[str, Tensor]:
     with torch.no_grad():
         return {
             label: torch.cat([

@@ -11,7 +11,7 @@ from icl_interp.activations import stream
 from icl_interp.measure.conventions import Conventions
 from icl_interp.measure.families import Families, Family
 from icl_interp.measure.sites import ResidualSite
-from icl_interp.models.transformer import HookedICLTransformer
+from icl_interp.models.hooked import HookedModel
 from probes.pairwise import overlap_between, overlap_within, pairwise_alignment
 from probes.signature import SignatureFitter, SignatureScores, SpectralSignature
 from probes.spectra import LeadingDirections
@@ -121,7 +121,7 @@ class _SiteSums(_DirectionSums):
 
 
 def survey_network(
-    model: HookedICLTransformer,
+    model: HookedModel,
     families: Families,
     sites: Sequence[ResidualSite],
     *,
@@ -161,7 +161,7 @@ def survey_network(
 
 
 def _fit(
-    model: HookedICLTransformer,
+    model: HookedModel,
     families: Families,
     sites: Sequence[ResidualSite],
     conventions: Conventions,
@@ -182,7 +182,7 @@ def _fit(
 
 
 def _read(
-    model: HookedICLTransformer,
+    model: HookedModel,
     family: Family,
     sites: Sequence[ResidualSite],
     signatures: Mapping[str, SpectralSignature],

@@ -1,75 +1,234 @@
 """The configuration of a model: everything that its shape and its first weights depend on."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["ModelConfig"]
+from icl_interp.models.families import LINEAR_FAMILIES, Family, fill_family, refused_options
+
+__all__ = ["ModelConfig", "Tokens"]
+
+Tokens = Literal["interleaved", "separate", "joint", "sequence"]
 
 
 class ModelConfig(BaseModel):
     """Shape and initialisation of a model, with the field names of TransformerLens' configs where it has them.
 
+    An option that a family does not have keeps the one value that describes the family, and any other is refused.
+    The defaults of "gpt2" are those of Garg et al.
+
     Args:
-        family: "gpt2": a GPT-2 decoder over interleaved tokens x1, y1, x2, y2, ...
-        n_dims: Coordinates of each input x; also the width of a token, since y enters in coordinate 0.
-        n_points: Longest prompt, in (x, y) pairs, that the position table has rows for.
-        n_layers: Number of blocks.
-        n_heads: Attention heads a block.
-        d_model: Width of the residual stream.
-        d_head: Width of a head; None means d_model / n_heads.
+        family: "gpt2": a decoder of softmax attention and MLPs. "lsa": linear self-attention on joint tokens. "ltb":
+            the linear transformer block, LSA followed by a linear MLP. "softmax_layer": one softmax attention layer
+            with merged query-key weights.
+        n_dims: Coordinates of each input x.
+        n_points: Longest prompt in (x, y) pairs, the query among them: M context pairs are n_points = M + 1.
+        n_layers: Number of blocks; 1 in the linear families where it is not said.
+        n_heads: Attention heads a block; likewise.
+        d_model: Width of the residual stream. Needed for "gpt2"; elsewhere the stream is the token matrix and the
+            width n_dims + 1.
+        d_head: Width of queries and keys; None means d_model / n_heads for "gpt2" and d_model elsewhere (Zhang et
+            al.'s d_k = d + 1).
+        d_v: Width of values of "lsa" and "ltb"; None means d_model (Zhang et al.'s d_v = d + 1).
         d_mlp: Hidden width of the MLP; None means 4 * d_model.
-        act_fn: "gelu_new" (GPT-2's tanh form), "gelu" (exact) or "relu".
+        tokens: "interleaved": x1, y1, x2, y2, ... of width n_dims with y in coordinate 0 (dtsip). "separate": the same
+            order, width n_dims + 1, (0, x) and (y, 0) (timaeus). "joint": one token [x; y] a pair, and the query with
+            y = 0 last. "sequence": one value a token, for recurrences; n_dims is 1 and only xs is read.
+        attention: "causal", or "full" over joint tokens; over any other tokens full attention would read labels.
+        mask_query: Whether the query of joint tokens is kept out of keys and values.
+        read_out: "free": a learned linear map. "pinned": the label's coordinate of the residual stream, with the
+            read-in pinned to the first coordinates as well and no final norm: nothing but attention and MLPs can then
+            bring x into the prediction. How to pin was our choice.
+        d_out: Channels of the free read-out; the first is the prediction, the others are dead weights (timaeus).
+        attn_only: Whether blocks lack an MLP.
+        normalization_type: "LN", "LNPre" (without scale and shift) or None.
+        final_norm: Whether the read-out reads a normalised stream; by default where there are norms and the read-out
+            is free.
+        positional_embedding_type: "standard" (a learned table) or "none".
+        n_positions: Rows of the table; None means as many as n_points points take.
+        act_fn: "gelu_new" (GPT-2's tanh form), "gelu" (exact) or "relu"; "identity" in the linear families.
         eps: Added to the variance in LayerNorm.
-        init: "dtsip": GPT-2's initialisation inside, torch's Linear initialisation for read-in and read-out, as
-            dtsip/in-context-learning builds it; "gpt2": GPT-2's initialisation throughout.
+        attn_out_proj: Whether attention has an output projection; without one, heads are laid side by side.
+        doubled_residual: Whether each block's input is added twice, x -> 2x + attention + MLP, as
+            timaeus-research/icl does.
+        bias_read_in: Whether the read-in has a bias; likewise for the four below.
+        bias_qkv: Of queries, keys and values.
+        bias_attn_out: Of the output projection.
+        bias_mlp: Of both MLP maps.
+        bias_read_out: Of the free read-out.
+        share_layers: Whether all layers of "lsa" or "ltb" are one set of weights.
+        normalise: Linear attention divides by the number of context pairs ("mean"), by 1 ("sum"), or by
+            `normalise_by` ("fixed").
+        normalise_by: The divisor of "fixed".
+        attn_skip: Whether linear attention adds to its input; False is the ablation of Zhang et al.'s skip.
+        output_sign: What the label coordinate of the query is multiplied by: 1 (Zhang et al.) or -1 (von Oswald et al.,
+            whose layers subtract the prediction from the labels). "lsa" only.
+        init: "gpt2" family: "dtsip" (GPT-2's inside, torch's Linear for read-in and read-out), "gpt2",
+            "transformer_lens", "torch" (Linear and Embedding defaults) or "zhang" (Zhang et al.'s GPT-2). "lsa" and
+            "ltb": "normal" (N(0, init_std^2)) or "von_oswald". "softmax_layer": "zeros" (Huang et al.) or "normal".
+        init_std: Standard deviation of "normal"; None means 0.2, which reproduces Zhang et al.'s Figure 1.
 
     Raises:
-        ValueError: If a size is below 1, d_model is not a multiple of n_heads while d_head is None, or a name is
-            unknown.
+        ValueError: If a size is below 1, a name is unknown, or options contradict each other; all contradictions are
+            named at once.
 
     Source:
-        Garg et al. (2022), appendix A; the defaults are those of Hugging Face's GPT-2 as that work uses it.
+        Garg et al. (2022), appendix A; Zhang et al. (2024), sections 3 and 6; von Oswald et al. (2023); Huang et al.
+        (2024); timaeus-research/icl.
 
     Example:
         >>> config = ModelConfig(n_dims=5, n_points=11, n_layers=3, n_heads=2, d_model=64)
         >>> config.n_ctx, config.head_width, config.mlp_width
         (22, 32, 256)
+        >>> ModelConfig(family="ltb", n_dims=5, n_points=6).d_model
+        6
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    family: Literal["gpt2"] = "gpt2"
+    family: Family = "gpt2"
     n_dims: int = Field(ge=1)
     n_points: int = Field(ge=1)
-    n_layers: int = Field(ge=1)
-    n_heads: int = Field(ge=1)
-    d_model: int = Field(ge=1)
+    # 0 never passes; the linear families fill these three in.
+    n_layers: int = Field(default=0, ge=1)
+    n_heads: int = Field(default=0, ge=1)
+    d_model: int = Field(default=0, ge=1)
     d_head: int | None = Field(default=None, ge=1)
+    d_v: int | None = Field(default=None, ge=1)
     d_mlp: int | None = Field(default=None, ge=1)
-    act_fn: Literal["gelu_new", "gelu", "relu"] = "gelu_new"
+    tokens: Tokens = "interleaved"
+    attention: Literal["causal", "full"] = "causal"
+    mask_query: bool = False
+    read_out: Literal["free", "pinned"] = "free"
+    d_out: int = Field(default=1, ge=1)
+    attn_only: bool = False
+    normalization_type: Literal["LN", "LNPre"] | None = "LN"
+    final_norm: bool = True
+    positional_embedding_type: Literal["standard", "none"] = "standard"
+    n_positions: int | None = Field(default=None, ge=1)
+    act_fn: Literal["gelu_new", "gelu", "relu", "identity"] = "gelu_new"
     eps: float = Field(default=1e-5, gt=0, allow_inf_nan=False)
-    init: Literal["dtsip", "gpt2"] = "dtsip"
+    attn_out_proj: bool = True
+    doubled_residual: bool = False
+    bias_read_in: bool = True
+    bias_qkv: bool = True
+    bias_attn_out: bool = True
+    bias_mlp: bool = True
+    bias_read_out: bool = True
+    share_layers: bool = False
+    normalise: Literal["mean", "sum", "fixed"] = "mean"
+    normalise_by: int | None = Field(default=None, ge=1)
+    attn_skip: bool = True
+    output_sign: Literal[1, -1] = 1
+    init: Literal["dtsip", "gpt2", "transformer_lens", "torch", "zhang", "normal", "von_oswald", "zeros"] = "dtsip"
+    init_std: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, fields: Any) -> Any:
+        return fill_family(fields) if isinstance(fields, dict) else fields
 
     @model_validator(mode="after")
-    def _check_heads(self) -> "ModelConfig":
-        if self.d_head is None and self.d_model % self.n_heads:
+    def _check_options(self) -> "ModelConfig":
+        missing = [name for name in ("n_layers", "n_heads", "d_model") if not getattr(self, name)]
+        if missing:
+            raise ValueError(f"ModelConfig of family {self.family!r} needs {', '.join(missing)}; say how large.")
+        wrong = [*refused_options(self.family, dict(self)), *self._contradictions()]
+        if wrong:
             raise ValueError(
-                f"ModelConfig needs d_model to be a multiple of n_heads, got {self.d_model} and {self.n_heads}; "
-                "change one of them or set d_head."
+                f"ModelConfig needs options that go together, got: {'; '.join(wrong)}; change one of each."
             )
         return self
 
+    def _contradictions(self) -> list[str]:
+        joint, linear = self.tokens == "joint", self.family in LINEAR_FAMILIES
+        free, rows = self.read_out == "free", self.n_positions
+        found = {
+            f"d_model={self.d_model} and n_heads={self.n_heads} (d_model needs to be a multiple of n_heads, or d_head "
+            "be set)": not linear and self.d_head is None and self.d_model % self.n_heads != 0,
+            f"d_model={self.d_model} in a linear family over n_dims={self.n_dims} (its width is n_dims + 1)": (
+                linear and self.d_model != self.n_dims + 1
+            ),
+            f"attention='full' over tokens={self.tokens!r} (it would read labels; take 'joint')": (
+                self.attention == "full" and not joint
+            ),
+            f"mask_query=True over tokens={self.tokens!r} (only joint tokens have a query)": (
+                self.mask_query and not joint
+            ),
+            f"tokens='sequence' and n_dims={self.n_dims} (a token is one value)": (
+                self.tokens == "sequence" and self.n_dims != 1
+            ),
+            "read_out='pinned' and final_norm=True (a norm would mix x into the label)": not free and self.final_norm,
+            f"read_out='pinned' and d_out={self.d_out} (there is one label)": not free and self.d_out != 1,
+            f"read_out='pinned' and d_model={self.d_model} (tokens of width {self.d_token} need room)": (
+                not free and self.d_model < self.d_token
+            ),
+            "final_norm=True and normalization_type=None": self.final_norm and self.normalization_type is None,
+            "n_positions with positional_embedding_type='none'": (
+                rows is not None and self.positional_embedding_type == "none"
+            ),
+            f"n_positions={rows} for {self.n_points} points (they take {self._positions_taken})": (
+                rows is not None and rows < self._positions_taken
+            ),
+            f"attn_out_proj=False with {self.n_heads} heads of width {self.head_width} (together they need to be "
+            f"d_model={self.d_model} wide)": (
+                not self.attn_out_proj and self.n_heads * self.head_width != self.d_model
+            ),
+            "attn_out_proj=False and bias_attn_out=True": (
+                not linear and not self.attn_out_proj and self.bias_attn_out
+            ),
+            "read_out='pinned' and a bias of read-in or read-out (both are fixed maps)": (
+                not free and (self.bias_read_in or self.bias_read_out)
+            ),
+            "act_fn='identity' in family 'gpt2'": not linear and self.act_fn == "identity",
+            "normalise='fixed' without normalise_by": self.normalise == "fixed" and self.normalise_by is None,
+            f"normalise_by={self.normalise_by} with normalise={self.normalise!r}": (
+                self.normalise != "fixed" and self.normalise_by is not None
+            ),
+            f"init_std with init={self.init!r}": self.init_std is not None and self.init != "normal",
+        }
+        return [clause for clause, true in found.items() if true]
+
+    @property
+    def _positions_taken(self) -> int:
+        return self.n_points * (2 if self.tokens in ("interleaved", "separate") else 1)
+
+    @property
+    def query_only(self) -> bool:
+        """Whether a pass answers the last point alone, so that each asked point costs a sequence of its own."""
+        return self.tokens == "joint"
+
+    @property
+    def max_points(self) -> int | None:
+        """Longest prompt that the position table has rows for; None without a table."""
+        if self.positional_embedding_type == "none":
+            return None
+        return self.n_ctx // (2 if self.tokens in ("interleaved", "separate") else 1)
+
+    @property
+    def d_token(self) -> int:
+        """Width of a raw token."""
+        return {"interleaved": self.n_dims, "sequence": 1}.get(self.tokens, self.n_dims + 1)
+
     @property
     def n_ctx(self) -> int:
-        """Rows of the position table: two positions a point."""
-        return 2 * self.n_points
+        """Positions that the longest prompt takes, or the rows of the position table if it has more."""
+        return self.n_positions if self.n_positions is not None else self._positions_taken
 
     @property
     def head_width(self) -> int:
-        """Width of a head, resolved."""
-        return self.d_head if self.d_head is not None else self.d_model // self.n_heads
+        """Width of queries and keys, resolved."""
+        if self.d_head is not None:
+            return self.d_head
+        return self.d_model if self.family in LINEAR_FAMILIES else max(self.d_model // self.n_heads, 1)
+
+    @property
+    def value_width(self) -> int:
+        """Width of values, resolved."""
+        if self.family in LINEAR_FAMILIES:
+            return self.d_v if self.d_v is not None else self.d_model
+        return self.head_width
 
     @property
     def mlp_width(self) -> int:
@@ -82,26 +241,17 @@ class ModelConfig(BaseModel):
         Returns:
             A clause without full stop.
         """
+        kind = {
+            "gpt2": "attention-only GPT-2 decoder" if self.attn_only else "GPT-2 decoder",
+            "lsa": "linear self-attention",
+            "ltb": "linear transformer block",
+            "softmax_layer": "one merged softmax attention layer",
+        }[self.family]
         layers = "1 layer" if self.n_layers == 1 else f"{self.n_layers} layers"
         heads = "1 head" if self.n_heads == 1 else f"{self.n_heads} heads"
-        return f"GPT-2 decoder, {layers}, {heads}, width {self.d_model}, inputs of {self.n_dims} dimensions"
+        return f"{kind}, {layers}, {heads}, width {self.d_model}, inputs of {self.n_dims} dimensions"
 
     # What ActivationCache reads from a TransformerLens config.
-    @property
-    def attn_only(self) -> bool:
-        """Whether the blocks lack an MLP: never in this family."""
-        return False
-
-    @property
-    def normalization_type(self) -> str:
-        """LayerNorm with learned scale and shift."""
-        return "LN"
-
-    @property
-    def positional_embedding_type(self) -> str:
-        """Learned absolute positions."""
-        return "standard"
-
     @property
     def use_attn_result(self) -> bool:
         """Whether each head's result is materialised: never, since it can be had from z and W_O."""

@@ -1,12 +1,16 @@
 """What every model of ours shares: TransformerLens' hooks, with names checked and caches that are ActivationCaches."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
+import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from transformer_lens import ActivationCache, HookedRootModule
 from transformer_lens.hook_points import HookPoint
 
+from icl_interp.models.answers import check_inputs, check_points
+from icl_interp.models.config import ModelConfig
 from icl_interp.models.hook_names import check_names
 
 __all__ = ["HookedModel", "is_hooked"]
@@ -27,7 +31,77 @@ def is_hooked(*points: HookPoint) -> bool:
 
 
 class HookedModel(HookedRootModule):
-    """A HookedRootModule that refuses unknown hook names and caches into an `ActivationCache`."""
+    """A HookedRootModule that answers points, refuses unknown hook names and caches into an `ActivationCache`.
+
+    A family implements `_predict_all` (one pass answers every point) or, where a pass answers only its query,
+    `_predict_last`.
+
+    Args:
+        config: Shape and initialisation.
+    """
+
+    hook_meanings: ClassVar[Mapping[str, tuple[str, str]]] = {}
+    """What each hook holds, by the end of its name: (axes, meaning)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.cfg = config
+
+    def forward(
+        self,
+        xs: Float[Tensor, "batch point dim"],
+        ys: Float[Tensor, "batch point"],
+        *,
+        points: Sequence[int] | None = None,
+    ) -> Float[Tensor, "batch asked"]:
+        """Predict labels, each from its input and the pairs before it.
+
+        A causal model answers all points in one pass. A query-only model (joint tokens, linear families) runs one
+        sequence for each asked point; while anything is hooked it takes exactly one point, so that each activation
+        keeps one position a token.
+
+        Args:
+            xs: Inputs.
+            ys: Labels; entry k is never read by prediction k.
+            points: Which entries to return, counting from the end if negative; None means all, or the last alone in
+                a query-only model that is hooked.
+
+        Returns:
+            Predictions of ys, in the same units, one column for each entry of `points`.
+
+        Raises:
+            ValueError: If the inputs have the wrong width, or more points than the position table has rows for, or
+                an entry of `points` does not exist, or a hooked query-only model is asked for several.
+        """
+        check_inputs(self.cfg, xs, ys)
+        asked = None if points is None else check_points(points, xs.shape[1])
+        if not self.cfg.query_only:
+            predictions = self._predict_all(xs, ys)
+            return predictions if asked is None else predictions[:, asked]
+        if self.is_listened_to:
+            asked = [xs.shape[1] - 1] if asked is None else asked
+            if len(asked) != 1:
+                raise ValueError(
+                    f"a hooked model that answers only its query needs exactly one point, got {len(asked)}; pass "
+                    "points=[-1], or one point after the other."
+                )
+        return self._predict_points(xs, ys, list(range(xs.shape[1])) if asked is None else asked)
+
+    def _predict_all(self, xs: Tensor, ys: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _predict_last(self, xs: Tensor, ys: Tensor) -> Tensor:
+        """Answer the last point, [batch]; its label is there and must not be read."""
+        raise NotImplementedError
+
+    def _predict_points(self, xs: Tensor, ys: Tensor, points: list[int]) -> Tensor:
+        columns = [self._predict_last(xs[:, : k % xs.shape[1] + 1], ys[:, : k % xs.shape[1] + 1]) for k in points]
+        return torch.stack(columns, dim=1) if columns else xs.new_zeros(xs.shape[0], 0)
+
+    @property
+    def is_listened_to(self) -> bool:
+        """Whether any hook point has a hook."""
+        return is_hooked(*self.hook_dict.values())
 
     def run_with_cache(
         self, *args: Any, names_filter: NamesFilter = None, remove_batch_dim: bool = False, **kwargs: Any

@@ -1,7 +1,5 @@
 """The softmax family: a GPT-2 decoder over interleaved (x, y) tokens, hook for hook a HookedTransformer."""
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -14,7 +12,7 @@ from icl_interp.models.hooked import HookedModel
 from icl_interp.models.initialise import initialise
 from icl_interp.models.layout import interleave
 
-__all__ = ["HookedICLTransformer", "build_model"]
+__all__ = ["HookedICLTransformer"]
 
 
 class Embed(nn.Module):
@@ -100,8 +98,7 @@ class HookedICLTransformer(HookedModel):
     """
 
     def __init__(self, config: ModelConfig, *, seed: int = 0) -> None:
-        super().__init__()
-        self.cfg = config
+        super().__init__(config)
         self.embed = Embed(config)
         self.hook_embed = HookPoint()  # [batch pos d_model]
         self.pos_embed = PosEmbed(config)
@@ -112,30 +109,8 @@ class HookedICLTransformer(HookedModel):
         initialise(self, config, seed=seed)
         self.setup()
 
-    def forward(
-        self,
-        xs: Float[Tensor, "batch point dim"],
-        ys: Float[Tensor, "batch point"],
-        *,
-        points: Sequence[int] | None = None,
-    ) -> Float[Tensor, "batch asked"]:
-        """Predict each label from its input and the pairs before it.
-
-        Args:
-            xs: Inputs.
-            ys: Labels; entry k is never read by prediction k.
-            points: Which entries to return, counting from the end if negative; None means all.
-
-        Returns:
-            Predictions of ys, in the same units, one column for each entry of `points`.
-
-        Raises:
-            ValueError: If the inputs have the wrong width, or more points than the position table has rows for, or
-                an entry of `points` does not exist.
-        """
-        _check_inputs(self.cfg, xs, ys)
-        predictions = self.forward_tokens(interleave(xs, ys))[:, 0::2, 0]
-        return predictions if points is None else predictions[:, _check_points(points, xs.shape[1])]
+    def _predict_all(self, xs: Tensor, ys: Tensor) -> Tensor:
+        return self.forward_tokens(interleave(xs, ys))[:, 0::2, 0]
 
     def forward_tokens(self, tokens: Float[Tensor, "batch pos d_token"]) -> Float[Tensor, "batch pos d_out"]:
         """Run on raw read-in inputs, for models whose pair layout is unknown.
@@ -160,51 +135,9 @@ class HookedICLTransformer(HookedModel):
         return f"HookedICLTransformer({self.cfg.describe()}, {self.n_params:,} parameters)"
 
 
-def build_model(config: ModelConfig, *, seed: int) -> HookedICLTransformer:
-    """Build a model with fresh weights.
-
-    Args:
-        config: Shape and initialisation.
-        seed: Seed of the first weights; the global generator is untouched.
-
-    Returns:
-        A model in evaluation mode (these models have no dropout).
-
-    Example:
-        >>> config = ModelConfig(n_dims=2, n_points=5, n_layers=1, n_heads=2, d_model=8)
-        >>> a, b = build_model(config, seed=1), build_model(config, seed=1)
-        >>> torch.testing.assert_close(a.pos_embed.W_pos, b.pos_embed.W_pos, rtol=0, atol=0)
-    """
-    return HookedICLTransformer(config, seed=seed).eval()
-
-
-def _check_inputs(config: ModelConfig, xs: Tensor, ys: Tensor) -> None:
-    if xs.ndim != 3 or ys.ndim != 2 or xs.shape[:2] != ys.shape:
-        raise ValueError(
-            f"the model needs xs [batch point dim] and ys [batch point], got shapes {tuple(xs.shape)} and "
-            f"{tuple(ys.shape)}; pass prompts.xs and prompts.ys."
-        )
-    if xs.shape[2] != config.n_dims:
-        raise ValueError(
-            f"this model reads inputs of {config.n_dims} dimensions, got {xs.shape[2]}; sample from a task with "
-            f"n_dims={config.n_dims}."
-        )
-    if xs.shape[1] > config.n_points:
-        raise ValueError(
-            f"this model has positions for {config.n_points} points, got {xs.shape[1]}; pass fewer points."
-        )
-
-
 def _check_tokens(config: ModelConfig, tokens: Tensor) -> None:
     if tokens.ndim != 3 or tokens.shape[2] != config.n_dims or tokens.shape[1] > config.n_ctx:
         raise ValueError(
             f"forward_tokens needs [batch pos {config.n_dims}] with at most {config.n_ctx} positions, got shape "
             f"{tuple(tokens.shape)}."
         )
-
-
-def _check_points(points: Sequence[int], n_points: int) -> list[int]:
-    wrong = [p for p in points if not -n_points <= p < n_points]
-    if wrong:
-        raise ValueError(f"points needs entries from {-n_points} to {n_points - 1}, got {wrong[0]}.")
-    return list(points)

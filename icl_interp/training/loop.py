@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from icl_interp.models.transformer import HookedICLTransformer, build_model
+from icl_interp.models.build import build_model
+from icl_interp.models.hooked import HookedModel
 from icl_interp.prompts import derive_seed
 from icl_interp.training.config import TrainConfig
 
@@ -60,7 +61,7 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     return config.lr * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def steps_of(config: TrainConfig) -> Iterator[tuple[StepRecord, HookedICLTransformer]]:
+def steps_of(config: TrainConfig) -> Iterator[tuple[StepRecord, HookedModel]]:
     """Train a fresh model, one optimiser step an iteration.
 
     Args:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from icl_interp.models.transformer import HookedICLTransformer, build_model
+from icl_interp.models.build import build_model
+from icl_interp.models.hooked import HookedModel
 from icl_interp.provenance import provenance
 from icl_interp.runs import RunFolder
 from icl_interp.training.config import TrainConfig
@@ -22,7 +23,7 @@ EVERY_STEP_UNTIL = 50
 class TrainResult:
     """A trained model and what its training saw."""
 
-    model: HookedICLTransformer
+    model: HookedModel
     """With its final weights."""
     history: tuple[StepRecord, ...]
     """The logged steps: all of the first 50, then every `log_every`-th, and the last."""
@@ -84,7 +85,7 @@ def train(
     return TrainResult(model=model, history=tuple(history), checkpoint=checkpoint)
 
 
-def _steps_into(folder: RunFolder | None, config: TrainConfig) -> Iterator[tuple[StepRecord, HookedICLTransformer]]:
+def _steps_into(folder: RunFolder | None, config: TrainConfig) -> Iterator[tuple[StepRecord, HookedModel]]:
     try:
         yield from steps_of(config)
     except FloatingPointError as error:
@@ -96,7 +97,7 @@ def _steps_into(folder: RunFolder | None, config: TrainConfig) -> Iterator[tuple
         ) from error
 
 
-def _made_with(config: TrainConfig, model: HookedICLTransformer, checkpoint: Path) -> dict[str, str | int]:
+def _made_with(config: TrainConfig, model: HookedModel, checkpoint: Path) -> dict[str, str | int]:
     weight = next(model.parameters())
     return {
         "seed": config.seed,  # of first weights and batches alike; see TrainConfig

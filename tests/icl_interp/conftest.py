@@ -11,9 +11,10 @@ from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.checkpoints.own import save_checkpoint
 from icl_interp.checkpoints.record import Checkpoint
 from icl_interp.measure.study import Study, study
+from icl_interp.models.build import build_model
 from icl_interp.models.config import ModelConfig
 from icl_interp.models.hook_names import hook_name
-from icl_interp.models.transformer import HookedICLTransformer, build_model
+from icl_interp.models.hooked import HookedModel
 from icl_interp.predictors import least_squares
 from icl_interp.tasks.linear_regression import LinearRegression
 
@@ -39,12 +40,12 @@ def tiny_task() -> LinearRegression:
 
 
 @pytest.fixture(scope="session")
-def tiny_model() -> HookedICLTransformer:
+def tiny_model() -> HookedModel:
     """A network that never saw data."""
     return build_model(_CONFIG, seed=11)
 
 
-def _planted(write: Reader) -> HookedICLTransformer:
+def _planted(write: Reader) -> HookedModel:
     """A fresh network whose last block also writes `write(xs, ys)` [batch pos d_model] into the residual stream.
 
     The pairs are recovered from the read-in, so the plant depends on nothing but what the model is shown.
@@ -66,7 +67,7 @@ def _planted(write: Reader) -> HookedICLTransformer:
 
 
 @pytest.fixture(scope="session")
-def signing_model() -> HookedICLTransformer:
+def signing_model() -> HookedModel:
     """Writes along two fixed directions, much larger than all else, where labels are exactly linear in the inputs.
 
     That is the case in distribution and not under label noise, which untrained networks cannot tell.
@@ -85,7 +86,7 @@ def signing_model() -> HookedICLTransformer:
 
 
 @pytest.fixture(scope="session")
-def solving_model() -> HookedICLTransformer:
+def solving_model() -> HookedModel:
     """Writes the least-squares prediction along the first axis at x tokens, louder than all else."""
     solve = least_squares()
 
@@ -98,7 +99,7 @@ def solving_model() -> HookedICLTransformer:
 
 
 @pytest.fixture(scope="session")
-def small_checkpoint(tmp_path_factory: pytest.TempPathFactory, tiny_model: HookedICLTransformer) -> Checkpoint:
+def small_checkpoint(tmp_path_factory: pytest.TempPathFactory, tiny_model: HookedModel) -> Checkpoint:
     """The untrained network as a file of ours, read back."""
     path = tmp_path_factory.mktemp("checkpoint") / "small.pt"
     return load_checkpoint(save_checkpoint(path, tiny_model, task=_TASK, step=7))
@@ -123,7 +124,7 @@ def uncontrolled_study(small_checkpoint: Checkpoint) -> Study:
 
 
 @pytest.fixture(scope="session")
-def signing_study(signing_model: HookedICLTransformer) -> Study:
+def signing_study(signing_model: HookedModel) -> Study:
     """The positive control of everything that speaks of signatures."""
     return study(signing_model, _TASK, n_prompts=32, shifts=["label_noise=1", "label_noise=2"], layers=[-1])
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 
+from icl_interp.models.build import build_model
 from icl_interp.models.config import ModelConfig
-from icl_interp.models.transformer import HookedICLTransformer, build_model
+from icl_interp.models.hooked import HookedModel
 
 _DTSIP = Path(__file__).parents[2] / "data" / "dtsip_tiny"
 
@@ -35,5 +36,5 @@ def state() -> dict[str, Any]:
 
 
 @pytest.fixture
-def small_model() -> HookedICLTransformer:
+def small_model() -> HookedModel:
     return build_model(ModelConfig(n_dims=3, n_points=9, n_layers=2, n_heads=2, d_model=8), seed=0)

@@ -8,9 +8,10 @@ import torch
 from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.checkpoints.own import save_checkpoint
-from icl_interp.checkpoints.own_layout import parameter_shapes
+from icl_interp.models.build import build_model
 from icl_interp.models.config import ModelConfig
-from icl_interp.models.transformer import HookedICLTransformer, build_model
+from icl_interp.models.hooked import HookedModel
+from icl_interp.models.shapes import parameter_shapes
 from icl_interp.tasks.linear_regression import LinearRegression
 
 
@@ -18,7 +19,7 @@ def _rewrite(path: Path, **changes: Any) -> None:
     torch.save({**torch.load(path, weights_only=True), **changes}, path)
 
 
-def test_round_trip_is_bit_identical(tmp_path: Path, small_model: HookedICLTransformer) -> None:
+def test_round_trip_is_bit_identical(tmp_path: Path, small_model: HookedModel) -> None:
     task = LinearRegression(3, noise_std=0.1, x_mean=[0.1, 0.2, 0.3], w_cov=[[2, 1, 0], [1, 2, 0], [0, 0, 0]])
     extra = {"seed": 3, "losses": [1.0, 0.1], "versions": {"torch": "2"}, "note": None}
     path = save_checkpoint(tmp_path / "a.pt", small_model, task=task, step=7, n_points_trained=5, extra=extra)
@@ -40,12 +41,12 @@ def test_round_trip_is_bit_identical(tmp_path: Path, small_model: HookedICLTrans
     assert repr(loaded).startswith("Checkpoint(a.pt, icl-interp checkpoint, format 1, step 7, GPT-2 decoder")
 
 
-def test_task_that_fits_comes_back_equal(tmp_path: Path, small_model: HookedICLTransformer) -> None:
+def test_task_that_fits_comes_back_equal(tmp_path: Path, small_model: HookedModel) -> None:
     loaded = load_checkpoint(save_checkpoint(tmp_path / "a.pt", small_model, task=LinearRegression(3)))
     assert (loaded.task, loaded.n_points_trained, loaded.step) == (LinearRegression(3), 7, None)
 
 
-def test_without_a_task_it_is_assumed(tmp_path: Path, small_model: HookedICLTransformer) -> None:
+def test_without_a_task_it_is_assumed(tmp_path: Path, small_model: HookedModel) -> None:
     loaded = load_checkpoint(save_checkpoint(tmp_path / "a.pt", small_model))
     assert (loaded.task, loaded.n_points_trained) == (LinearRegression(3), 7)
     assert len(loaded.assumptions) == 2
@@ -53,7 +54,7 @@ def test_without_a_task_it_is_assumed(tmp_path: Path, small_model: HookedICLTran
     assert "7 are assumed" in loaded.assumptions[1]
 
 
-def test_file_is_plain_data(tmp_path: Path, small_model: HookedICLTransformer) -> None:
+def test_file_is_plain_data(tmp_path: Path, small_model: HookedModel) -> None:
     path = save_checkpoint(tmp_path / "a.pt", small_model, task=LinearRegression(3))
     contents = torch.load(path, weights_only=True)
     assert contents["format"] == "icl-interp"
@@ -64,13 +65,13 @@ def test_file_is_plain_data(tmp_path: Path, small_model: HookedICLTransformer) -
     assert [p.name for p in tmp_path.iterdir()] == ["a.pt"]
 
 
-def test_views_do_not_drag_their_storage_along(tmp_path: Path, small_model: HookedICLTransformer) -> None:
+def test_views_do_not_drag_their_storage_along(tmp_path: Path, small_model: HookedModel) -> None:
     plain = save_checkpoint(tmp_path / "a.pt", small_model).stat().st_size
     small_model.embed.W_E.data = torch.zeros(1000, 1000)[:3, :8]
     assert save_checkpoint(tmp_path / "a.pt", small_model).stat().st_size == pytest.approx(plain, rel=0.1)
 
 
-def test_compiled_model_is_saved_under_plain_names(tmp_path: Path, small_model: HookedICLTransformer) -> None:
+def test_compiled_model_is_saved_under_plain_names(tmp_path: Path, small_model: HookedModel) -> None:
     class Wrapped(torch.nn.Module):  # what torch.compile returns, without the wait
         def __init__(self) -> None:
             super().__init__()
@@ -83,7 +84,7 @@ def test_compiled_model_is_saved_under_plain_names(tmp_path: Path, small_model: 
 
 
 def test_failed_save_leaves_the_old_file(
-    tmp_path: Path, small_model: HookedICLTransformer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, small_model: HookedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = save_checkpoint(tmp_path / "a.pt", small_model, step=1)
     before = path.read_bytes()
@@ -99,7 +100,7 @@ def test_failed_save_leaves_the_old_file(
     assert [p.name for p in tmp_path.iterdir()] == ["a.pt"]
 
 
-def test_place_that_cannot_be_written(tmp_path: Path, small_model: HookedICLTransformer) -> None:
+def test_place_that_cannot_be_written(tmp_path: Path, small_model: HookedModel) -> None:
     message = r"needs a folder that exists and can be written, got .*a\.pt \(No such file or directory\)"
     with pytest.raises(CheckpointError, match=message):
         save_checkpoint(tmp_path / "missing" / "a.pt", small_model)
@@ -124,9 +125,7 @@ SAVE_ERRORS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("arguments", "message"), SAVE_ERRORS.values(), ids=SAVE_ERRORS.keys())
-def test_save_refuses(
-    tmp_path: Path, small_model: HookedICLTransformer, arguments: dict[str, Any], message: str
-) -> None:
+def test_save_refuses(tmp_path: Path, small_model: HookedModel, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(CheckpointError, match=message):
         save_checkpoint(tmp_path / "a.pt", small_model, **arguments)
     assert list(tmp_path.iterdir()) == []
@@ -169,7 +168,7 @@ READ_ERRORS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("changes", "message"), READ_ERRORS.values(), ids=READ_ERRORS.keys())
-def test_read_refuses(tmp_path: Path, small_model: HookedICLTransformer, changes: dict[str, Any], message: str) -> None:
+def test_read_refuses(tmp_path: Path, small_model: HookedModel, changes: dict[str, Any], message: str) -> None:
     path = save_checkpoint(tmp_path / "a.pt", small_model, task=LinearRegression(3))
     _rewrite(path, **changes)
     with pytest.raises(CheckpointError, match=message) as caught:
@@ -191,7 +190,7 @@ ENORMOUS: dict[str, tuple[dict[str, int], str]] = {
 @pytest.mark.parametrize("with_task", [True, False], ids=["task", "no task"])
 @pytest.mark.parametrize(("changes", "message"), ENORMOUS.values(), ids=ENORMOUS.keys())
 def test_sizes_of_a_config_are_not_believed(
-    tmp_path: Path, small_model: HookedICLTransformer, changes: dict[str, int], message: str, with_task: bool
+    tmp_path: Path, small_model: HookedModel, changes: dict[str, int], message: str, with_task: bool
 ) -> None:
     # Believing any of them would hang, or ask for terabytes: that the test ends is the test.
     path = save_checkpoint(tmp_path / "a.pt", small_model, task=LinearRegression(3) if with_task else None)
@@ -200,7 +199,7 @@ def test_sizes_of_a_config_are_not_believed(
         load_checkpoint(path)
 
 
-def test_a_tensor_that_claims_more_than_it_stores_is_refused(tmp_path: Path, small_model: HookedICLTransformer) -> None:
+def test_a_tensor_that_claims_more_than_it_stores_is_refused(tmp_path: Path, small_model: HookedModel) -> None:
     path = save_checkpoint(tmp_path / "a.pt", small_model)
     contents = torch.load(path, weights_only=True)
     _rewrite(path, weights={**contents["weights"], "embed.W_E": torch.ones(1, 1).expand(10**7, 10**7)})
@@ -221,7 +220,7 @@ def test_shapes_known_beforehand_are_those_of_the_built_model(config: ModelConfi
     assert parameter_shapes(config) == built
 
 
-def test_read_refuses_wrong_shapes_heads_and_values(tmp_path: Path, small_model: HookedICLTransformer) -> None:
+def test_read_refuses_wrong_shapes_heads_and_values(tmp_path: Path, small_model: HookedModel) -> None:
     path = save_checkpoint(tmp_path / "a.pt", small_model)
     assert load_checkpoint(path, n_heads=2).model.cfg.n_heads == 2
     with pytest.raises(CheckpointError, match=r"the one in the file, which is 2, got 4: .*leave out --heads"):
@@ -238,7 +237,7 @@ def test_read_refuses_wrong_shapes_heads_and_values(tmp_path: Path, small_model:
 @pytest.mark.parametrize(
     "weight", [torch.ones(8, dtype=torch.long), torch.ones(8).to_sparse(), torch.ones(8, device="meta"), 3.0]
 )
-def test_read_refuses_strange_tensors(tmp_path: Path, small_model: HookedICLTransformer, weight: object) -> None:
+def test_read_refuses_strange_tensors(tmp_path: Path, small_model: HookedModel, weight: object) -> None:
     path = save_checkpoint(tmp_path / "a.pt", small_model)
     weights = torch.load(path, weights_only=True)["weights"]
     _rewrite(path, weights={**weights, "embed.b_E": weight})
@@ -246,7 +245,7 @@ def test_read_refuses_strange_tensors(tmp_path: Path, small_model: HookedICLTran
         load_checkpoint(path)
 
 
-def test_other_precisions_become_float32(tmp_path: Path, small_model: HookedICLTransformer) -> None:
+def test_other_precisions_become_float32(tmp_path: Path, small_model: HookedModel) -> None:
     path = save_checkpoint(tmp_path / "a.pt", small_model.double())
     loaded = load_checkpoint(path)
     assert loaded.model.embed.W_E.dtype == torch.float32

@@ -3,8 +3,8 @@
 import pytest
 
 from icl_interp.measure.sites import last_block, residual_sites
+from icl_interp.models.build import build_model
 from icl_interp.models.config import ModelConfig
-from icl_interp.models.transformer import build_model
 
 CONFIG = ModelConfig(n_dims=2, n_points=3, n_layers=3, n_heads=1, d_model=4)
 

@@ -11,8 +11,8 @@ from icl_interp.measure.conventions import Conventions
 from icl_interp.measure.families import IN_DISTRIBUTION, draw_families
 from icl_interp.measure.sites import residual_sites
 from icl_interp.measure.survey import PAIR_SAMPLE, survey_network
+from icl_interp.models.build import build_model
 from icl_interp.models.config import ModelConfig
-from icl_interp.models.transformer import build_model
 from icl_interp.prompts import Prompts
 from icl_interp.tasks.linear_regression import LinearRegression
 

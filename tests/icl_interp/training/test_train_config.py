@@ -92,7 +92,7 @@ WRONG_SETTINGS = {
     "seed of 2**63": (f"seed={2**63}", "demo: seed: .*less than 9223372036854775808"),
     "other dimensions": ("model.n_dims=5", "model and task need the same n_dims, got 5 and 6; change one"),
     "long prompts": ("task.n_points=14", "prompts of 14 points do not fit a model with positions for 13; raise"),
-    "heads": ("model.n_heads=3", "demo: model: .*d_model to be a multiple of n_heads, got 64 and 3"),
+    "heads": ("model.n_heads=3", "demo: model: .*d_model=64 and n_heads=3 .d_model needs to be a multiple"),
     "covariance": ("task.w_cov=[1, 2]", "demo: task: .*w_cov needs None"),
     "task without n_dims": ("task={}", "demo: .*n_dims"),
     "model without sizes": ("model={}", "demo: model.n_dims: Field required; model.n_points: Field required"),
