@@ -39,7 +39,7 @@ def _iterate(wide: Float[Tensor, "batch row col"], k: int) -> _Proposal:
     # k triplets and k + 1 values of each matrix; rows <= columns.
     size = max(1, _CHUNK_ENTRIES // (wide.shape[1] * wide.shape[2]))
     start = torch.randn(k + _EXTRA, wide.shape[1], generator=torch.Generator().manual_seed(0)).to(wide.device)
-    parts = [_iterate_chunk(chunk, start, k) for chunk in wide.split(size)]
+    parts = [_iterate_chunk(chunk, start, k) for chunk in torch.split(wide, size)]
     return _Proposal(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
 
 

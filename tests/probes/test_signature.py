@@ -181,7 +181,7 @@ def mix_widths() -> None:
 ERRORS = {
     "k": (lambda: fit_signature(noise(), k=0), "k of at least 1, got 0"),
     "k too large": (lambda: fit_signature(noise(), k=7), "1 <= k <= 6"),
-    "NaN": (lambda: fit_signature(noise() * torch.nan), "finite matrix"),
+    "NaN": (lambda: fit_signature(noise() * torch.nan), "finite activations"),
     "no samples": (lambda: fit_signature(noise(0)), "at least one entry along sample"),
     "other width": (lambda: score_of_width(5), "as many dimensions as in the signature, got 5 and 6"),
     "nothing fitted": (fit_nothing, "number of samples of at least 1, got 0"),
