@@ -1,7 +1,7 @@
 """Pure measurements on activations: tensors in, frozen results out.
 
-Nothing here knows a model, a file or a figure, so every file works on tensors from any source. One file
-answers one question:
+Nothing here knows a model or a figure, and no file but a saved signature, so everything works on tensors from
+any source. One file answers one question:
 
 - `probes.spectra`: which singular values and leading directions does a matrix of activations have?
 - `probes.subspaces`: do two directions or subspaces agree, whatever their signs and order?

@@ -8,7 +8,7 @@ from torch import Tensor
 from probes._checks import _check_activations, _check_count, _check_same_length
 
 
-def _batches(who: str, name: str, given: Tensor | Iterable[Tensor], axes: str) -> Iterator[Tensor]:
+def _batches(who: str, name: str, given: object, axes: str) -> Iterator[Tensor]:
     """Yield checked batches; a tensor is one batch.
 
     Args:

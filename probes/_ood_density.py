@@ -13,6 +13,8 @@ from probes._batches import _Reservoir, _reservoir_of
 from probes._checks import _check_activations, _check_count
 from probes.covariance import Covariance, fit_covariance
 
+_COMPONENTS = 8
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Density:
@@ -57,7 +59,7 @@ class Density:
 def fit_kde(
     features: Float[Tensor, "sample dim"] | Iterable[Tensor],
     *,
-    n_components: int = 8,
+    n_components: int | None = None,
     bandwidth: float | Literal["scott", "silverman"] = "scott",
     capacity: int = 5000,
     seed: int = 0,
@@ -69,7 +71,7 @@ def fit_kde(
 
     Args:
         features: Any unit; one tensor, or batches of it, which give the same result.
-        n_components: Leading principal components to look at; no more than the features' rank.
+        n_components: Leading principal components to look at; the first 8, or all that vary, unless given.
         bandwidth: h in units of a component's standard deviation, or a rule's name.
         capacity: How many samples are kept at most; beyond it a uniform random sample of them.
         seed: Of that random sample.
@@ -98,7 +100,7 @@ def fit_kde(
 def fit_gmm(
     features: Float[Tensor, "sample dim"] | Iterable[Tensor],
     *,
-    n_components: int = 8,
+    n_components: int | None = None,
     n_mixtures: int = 3,
     capacity: int = 5000,
     seed: int = 0,
@@ -109,7 +111,7 @@ def fit_gmm(
 
     Args:
         features: Any unit; one tensor, or batches of it, which give the same result.
-        n_components: Leading principal components to look at; no more than the features' rank.
+        n_components: Leading principal components to look at; the first 8, or all that vary, unless given.
         n_mixtures: Gaussians in the mixture; no more than samples.
         capacity: How many samples are kept at most; beyond it a uniform random sample of them.
         seed: Of that random sample and of the mixture's start.
@@ -140,7 +142,7 @@ def fit_gmm(
 
 
 def _density(
-    who: str, kind: Literal["kde", "gmm"], reservoir: _Reservoir, n_components: int, estimator: Any
+    who: str, kind: Literal["kde", "gmm"], reservoir: _Reservoir, n_components: int | None, estimator: Any
 ) -> Density:
     """Whiten the kept samples and fit the estimator to them.
 
@@ -150,19 +152,20 @@ def _density(
     Raises:
         ValueError: If fewer components vary than are wanted.
     """
-    _check_count(who, "n_components", n_components, 1)
     samples = reservoir.sample()
     covariance = fit_covariance(samples, shrinkage=1e-12)  # leaves the leading components alone
     values = covariance.eigenvalues
     # The share above moves a zero eigenvalue up to 1e-12 of the mean one.
     rank = int((values > 1e-10 * values[0]).sum())
-    if rank < n_components:
+    wanted = min(_COMPONENTS, rank) if n_components is None else n_components
+    _check_count(who, "n_components", wanted, 1)
+    if rank < wanted:
         raise ValueError(
             f"{who} needs n_components of at most {rank}, the directions in which the {len(samples)} kept samples "
-            f"vary, got {n_components}; lower it or collect more."
+            f"vary, got {wanted}; lower it or collect more."
         )
-    estimator.fit(_whitened(covariance, samples, n_components))
-    return Density(kind, covariance, n_components, estimator, len(samples), reservoir.n_seen)
+    estimator.fit(_whitened(covariance, samples, wanted))
+    return Density(kind, covariance, wanted, estimator, len(samples), reservoir.n_seen)
 
 
 def _whitened(covariance: Covariance, features: Tensor, n_components: int) -> Any:

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from probes._batches import _batches
-from probes._checks import _check_activations, _check_ids
+from probes._checks import _check_activations, _check_ids, _check_same_length
 from probes.covariance import Covariance, MomentAccumulator, _shrunk, fit_covariance
 
 
@@ -62,7 +62,10 @@ class RelativeMahalanobis:
         Raises:
             ValueError: If the width differs or entries are not finite.
         """
-        _check_activations("RelativeMahalanobis.score", "features", features, "sample dim")
+        who = "RelativeMahalanobis.score"
+        _check_activations(who, "features", features, "sample dim")
+        dims = self.group_means.shape[1]
+        _check_same_length(who, ("dimensions", "in the fitted features"), features.shape[1], dims)
         exact = features.double()
         shift = self.within.mean - self.group_means
         nearest = torch.stack([self.within.squared_distance(exact + moved) for moved in shift]).amin(dim=0)
@@ -88,8 +91,9 @@ def fit_mahalanobis(
 
     Raises:
         TypeError: If the features are no floating-point tensors.
-        ValueError: If axes, entries or the share are wrong, nothing varies, or there are too few samples to go
-            without shrinkage.
+        ValueError: If axes, entries or the share are wrong, nothing varies, there are too few samples to go
+            without shrinkage, or the covariance is singular all the same (constant features; two samples, of
+            which Ledoit and Wolf shrink nothing).
 
     Source:
         Lee et al. (2018), "A simple unified framework for detecting out-of-distribution samples", with one group;
@@ -100,7 +104,9 @@ def fit_mahalanobis(
         >>> detector = fit_mahalanobis(inside)
         >>> assert detector.score(inside + 3).min() > detector.score(inside).median()
     """
-    return Mahalanobis(fit_covariance(features, shrinkage=shrinkage))
+    covariance = fit_covariance(features, shrinkage=shrinkage)
+    covariance._check_invertible("fit_mahalanobis")
+    return Mahalanobis(covariance)
 
 
 def fit_relative_mahalanobis(
@@ -155,6 +161,7 @@ def fit_relative_mahalanobis(
         n_samples=total.n_samples,
         shrinkage=shrinkage,
     )
+    within._check_invertible(who)
     return RelativeMahalanobis(
         group_means=torch.stack([part.mean() for part in parts]),
         within=within,

@@ -12,8 +12,9 @@ from probes._batches import _reservoir_of
 from probes._checks import _check_activations, _check_count, _check_nonzero, _check_same_length
 
 _CHUNK = 1024
-# Scored lengths whose median is off the fitted one by this factor are a change of scale.
+# Scored lengths whose median is off the fitted one by this factor are a change of scale; a few samples are not.
 _SCALE_SHIFT = 1.5
+_ENOUGH_TO_TELL = 20
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -49,8 +50,8 @@ class NearestNeighbors:
                 divided out.
 
         Warns:
-            UserWarning: If lengths are divided out and the features' scale has changed, since the score is blind
-                to it.
+            UserWarning: If lengths are divided out and the median length of 20 or more samples is off the fitted
+                one by a factor of 1.5, since the score is blind to scale.
         """
         who = "NearestNeighbors.score"
         _check_activations(who, "features", features, "sample dim")
@@ -67,7 +68,7 @@ class NearestNeighbors:
 
     def _warn_if_rescaled(self, exact: Tensor) -> None:
         ratio = _median_length(exact) / self.median_length
-        if not 1 / _SCALE_SHIFT <= ratio <= _SCALE_SHIFT:
+        if len(exact) >= _ENOUGH_TO_TELL and not 1 / _SCALE_SHIFT <= ratio <= _SCALE_SHIFT:
             warnings.warn(
                 f"normalised nearest neighbours are blind to scale, and the median length of these features is "
                 f"{ratio:.2g} times that of the fitted ones; report normalize=False beside them.",

@@ -66,14 +66,22 @@ class Covariance:
     def _whitened(self, who: str, features: Tensor) -> Tensor:
         _check_activations(who, "features", features, "sample dim")
         _check_same_length(who, ("dimensions", "in the fitted features"), features.shape[1], len(self.mean))
+        self._check_invertible(who)
+        return (features.double() - self.mean) @ self.eigenvectors.mT / self.eigenvalues.sqrt()
+
+    def _check_invertible(self, who: str) -> None:
+        """Refuse a covariance whose inverse would be rounding noise.
+
+        Raises:
+            ValueError: If an eigenvalue is zero up to rounding.
+        """
         floor = len(self.mean) * torch.finfo(torch.float64).eps * self.eigenvalues[0]
         singular = int((self.eigenvalues <= floor).sum())
         if singular:
             raise ValueError(
                 f"{who} needs a covariance of full rank, got {singular} of {len(self.mean)} directions without "
-                "variance; fit with shrinkage=True or drop constant or repeated features."
+                "variance; pass a shrinkage such as 0.1, drop constant or repeated features, or collect more."
             )
-        return (features.double() - self.mean) @ self.eigenvectors.mT / self.eigenvalues.sqrt()
 
     def __repr__(self) -> str:
         return f"Covariance(dim={len(self.mean)}, n_samples={self.n_samples}, shrinkage={self.shrinkage:.3g})"
