@@ -151,26 +151,29 @@ def prompt_statistics(
 
 
 def fit_prompt_statistics(
-    xs: Float[Tensor, "sample point dim"], ys: Float[Tensor, "sample point"], *, shrinkage: bool | float = True
+    xs: Float[Tensor, "sample point dim"] | Iterable[Tensor],
+    ys: Float[Tensor, "sample point"] | Iterable[Tensor],
+    *,
+    shrinkage: bool | float = True,
 ) -> PromptStatisticsBaseline:
     """Fit a Gaussian to the raw second moments of in-distribution prompts.
 
     Formula: the squared Mahalanobis distance of (X^T X, X^T y) / n. If this sees a shift, hidden states need not.
 
     Args:
-        xs: Inputs.
-        ys: Labels.
+        xs: Inputs; one tensor, or batches of it, which give the same result.
+        ys: Labels, in batches where the inputs are.
         shrinkage: As in `fit_mahalanobis`.
 
     Returns:
         A detector with `.score(xs, ys)`; larger is further out.
 
     Raises:
-        TypeError: If an argument is no floating-point tensor.
-        ValueError: If shapes differ, or as `fit_mahalanobis`.
+        TypeError: If an argument holds no floating-point tensors.
+        ValueError: If shapes or numbers of batches differ, or as `fit_mahalanobis`.
 
     Source:
-        Our choice. For prompts in batches use `fit_mahalanobis` on `prompt_statistics` of each.
+        Our choice.
 
     Example:
         >>> xs = torch.randn(100, 9, 3, generator=torch.Generator().manual_seed(0))
@@ -178,7 +181,9 @@ def fit_prompt_statistics(
         >>> inside, outside = detector.score(xs, xs.sum(dim=2)), detector.score(3 * xs, 3 * xs.sum(dim=2))
         >>> assert outside.median() > 5 * inside.median()
     """
-    return PromptStatisticsBaseline(fit_mahalanobis(prompt_statistics(xs, ys), shrinkage=shrinkage))
+    batches = zip([xs] if isinstance(xs, Tensor) else xs, [ys] if isinstance(ys, Tensor) else ys, strict=True)
+    statistics = (prompt_statistics(x, y) for x, y in batches)
+    return PromptStatisticsBaseline(fit_mahalanobis(statistics, shrinkage=shrinkage))
 
 
 def _log_norms(who: str, inputs: Tensor) -> Tensor:

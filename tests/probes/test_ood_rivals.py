@@ -183,6 +183,16 @@ def test_prompt_statistics_formula() -> None:
     )
 
 
+def test_prompt_statistics_in_batches() -> None:
+    (xs, ys), new = prompts(), prompts(7, seed=1)
+    expected = fit_prompt_statistics(xs, ys).score(*new)
+    for size in (1, 9):
+        streamed = fit_prompt_statistics(iter(xs.split(size)), iter(ys.split(size)))
+        torch.testing.assert_close(streamed.score(*new), expected, rtol=1e-10, atol=1e-10)
+    with pytest.raises(ValueError, match="shorter"):
+        fit_prompt_statistics(iter(xs.split(9)), [ys[:9]])
+
+
 def test_prediction_scores_literally() -> None:
     a, b, c = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(prediction_gap(a, b), (a - b).abs().sum(dim=1) / 4)
