@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("subjects", nargs="*", default=list(SUBJECTS), help=f"any of {', '.join(SUBJECTS)}; else all")
     parser.add_argument("--prompts", type=int, default=512, help="matrices of 82 x 256 for the ratios")
     parser.add_argument("--many", type=int, default=100_000, help="prompts of the large signature")
-    parser.add_argument("--repeats", type=int, default=4, help="repetitions; the fastest counts")
+    parser.add_argument("--repeats", type=int, default=6, help="repetitions; the fastest counts")
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     options = parser.parse_args()
     unknown = sorted(set(options.subjects) - set(SUBJECTS))
