@@ -1,13 +1,16 @@
 """Pure measurements on activations: tensors in, frozen results out.
 
-Nothing here knows a model, a file or a figure, so every file works on tensors from any source. One file
-answers one question:
+Nothing here knows a model or a figure, and no file but a saved signature, so everything works on tensors from
+any source. One file answers one question:
 
 - `probes.spectra`: which singular values and leading directions does a matrix of activations have?
 - `probes.subspaces`: do two directions or subspaces agree, whatever their signs and order?
 - `probes.pairwise`: do samples agree with each other, over all pairs?
 - `probes.signature`: which directions do the samples of one distribution share, and how far is a new sample
   from them?
+- `probes.similarity`: how alike are two representations of the same samples?
+- `probes.covariance`: where do features lie and how do they spread?
+- `probes.ood`: how far out of a fitted distribution is a sample?
 - `probes.detection`: how well does a score tell two sets of samples apart?
 - `probes.correlation`: does a score predict the error, within and across families of prompts?
 - `probes.bootstrap`: how uncertain is a number, and how far is it above its control?
@@ -21,9 +24,33 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import bootstrap, correlation, detection, linear, pairwise, signature, spectra, subspaces
+    from . import (
+        bootstrap,
+        correlation,
+        covariance,
+        detection,
+        linear,
+        ood,
+        pairwise,
+        signature,
+        similarity,
+        spectra,
+        subspaces,
+    )
 
-__all__ = ["bootstrap", "correlation", "detection", "linear", "pairwise", "signature", "spectra", "subspaces"]
+__all__ = [
+    "bootstrap",
+    "correlation",
+    "covariance",
+    "detection",
+    "linear",
+    "ood",
+    "pairwise",
+    "signature",
+    "similarity",
+    "spectra",
+    "subspaces",
+]
 
 
 def __getattr__(name: str) -> ModuleType:

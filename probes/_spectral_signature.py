@@ -1,42 +1,17 @@
 """What a fitted spectral signature is, and what it says about a sample; `probes.signature` fits one."""
 
+import os
 from dataclasses import dataclass
 
-from jaxtyping import Bool, Float
+import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from probes._checks import _check_activations, _check_count, _check_same_length
-from probes.pairwise import _mean_overlap
-from probes.spectra import SWAP_THRESHOLD, LeadingDirections, Side, leading_directions
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class SignatureScores:
-    """How far each sample shows a signature; all scores from one decomposition."""
-
-    overlap: Float[Tensor, " sample"]
-    """||V R^T||_F^2 / k in [0, 1], of the sample's subspace with the reference (variant C)."""
-    alignment: Float[Tensor, "sample k"]
-    """|<v_j, r_j>| in [0, 1], direction by direction (variant B)."""
-    swap_ratio: Float[Tensor, " sample"]
-    """s2/s1 of the sample, in [0, 1]."""
-    tied: Bool[Tensor, " sample"]
-    """True where the sample's own subspace is arbitrary, and its scores with it."""
-
-    @property
-    def swapped(self) -> Bool[Tensor, " sample"]:
-        """True where s2/s1 > 0.9: a low alignment may then only mean that v1 and v2 changed places."""
-        return self.swap_ratio > SWAP_THRESHOLD
-
-    @property
-    def ood_score(self) -> Float[Tensor, " sample"]:
-        """1 - overlap, in [0, 1]; larger is further out."""
-        return 1.0 - self.overlap
-
-    def __repr__(self) -> str:
-        means = ", ".join(f"{value:.3f}" for value in self.alignment.mean(dim=0).tolist())
-        mean_overlap = float(self.overlap.mean())
-        return f"SignatureScores(n={len(self.overlap)}, mean overlap={mean_overlap:.3f}, alignment=[{means}])"
+from probes._signature_file import read_signature_fields, write_signature_fields
+from probes._signature_scores import SignatureScores
+from probes.pairwise import _mean_overlap, pairwise_alignment
+from probes.spectra import LeadingDirections, Side, leading_directions
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -58,6 +33,8 @@ class SpectralSignature:
     """Which singular vectors; for "left", `d_model` reads as the number of rows."""
     n_samples: int
     """How many samples were fitted."""
+    kept: Float[Tensor, "kept k d_model"]
+    """Directions of a few fitted samples, for comparisons pair by pair (variant A)."""
 
     @property
     def pairwise_overlap(self) -> Float[Tensor, ""]:
@@ -66,8 +43,13 @@ class SpectralSignature:
         share = self.eigenvalues.double().square().sum() / self.k
         return _mean_overlap(share, self.n_samples, 1.0).to(self.eigenvalues.dtype)
 
+    @property
+    def pairwise_cosines(self) -> Float[Tensor, " k"]:
+        """Variant A: mean |<v_j(p), v_j(q)>| over pairs of different kept samples, in [0, 1]."""
+        return pairwise_alignment(self.kept)
+
     def score(self, activations: Float[Tensor, "sample row col"]) -> SignatureScores:
-        """Measure all scores of new samples by the signature's own conventions.
+        """Measure overlap and alignment of new samples by the signature's own conventions.
 
         Args:
             activations: One matrix a sample, of the fitted width; any number of rows, unless side is "left".
@@ -79,8 +61,7 @@ class SpectralSignature:
             TypeError: If the activations are no floating-point tensor.
             ValueError: If axes, width or entries are not as they should be.
         """
-        found = leading_directions(activations, self.k, center=self.center, side=self.side)
-        return self.score_directions(found)
+        return self.score_directions(self._directions(activations))
 
     def score_directions(self, found: LeadingDirections) -> SignatureScores:
         """Measure overlap and alignment of directions that were already found by the signature's conventions.
@@ -97,11 +78,8 @@ class SpectralSignature:
         Raises:
             ValueError: If the directions are not stacked along one axis, or differ in number or dimension.
         """
-        who, directions = "score_directions", found.directions
-        _check_activations(who, "directions", directions, "sample k dim")
-        _check_same_length(who, ("directions", "in the signature"), directions.shape[1], self.k)
-        dims = self.reference.shape[1]
-        _check_same_length(who, ("dimensions", "in the signature"), directions.shape[2], dims)
+        directions = found.directions
+        self._check_fits("score_directions", directions)
         exact = directions.double()
         overlap = (exact @ self.reference.double().mT).square().sum(dim=(1, 2)) / self.k
         alignment = (exact * self.direction_references.double()).sum(dim=2).abs()
@@ -111,6 +89,22 @@ class SpectralSignature:
             swap_ratio=found.swap_ratio,
             tied=found.tied,
         )
+
+    def pairwise(self, activations: Float[Tensor, "sample row col"]) -> Float[Tensor, "sample k"]:
+        """Measure how far each direction agrees with that of each kept sample (variant A).
+
+        Formula: mean over kept q of |<v_j(p), v_j(q)>|. A kept sample meets itself, so score others.
+
+        Args:
+            activations: As for `score`.
+
+        Returns:
+            Numbers in [0, 1], dimensionless, computed in float64, in the input's dtype.
+        """
+        directions = self._directions(activations).directions
+        self._check_fits("pairwise", directions)
+        cosines = torch.einsum("pjd,qjd->pjq", directions.double(), self.kept.double()).abs()
+        return cosines.mean(dim=2).clamp_max(1.0).to(directions.dtype)
 
     def alignment(self, activations: Float[Tensor, "sample row col"]) -> Float[Tensor, "sample k"]:
         """Measure how far each direction agrees with its reference (variant B).
@@ -144,6 +138,42 @@ class SpectralSignature:
             1 - overlap in [0, 1]; larger is further out.
         """
         return self.score(activations).ood_score
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the signature into one file of plain tensors and plain data, completely or not at all.
+
+        Args:
+            path: Where; its folder must exist, and what stands under the name is replaced.
+
+        Raises:
+            OSError: If the folder is missing or not writable.
+        """
+        write_signature_fields(path, dict(vars(self)))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "SpectralSignature":
+        """Read a signature that `save` wrote; nothing but tensors and plain data is ever unpacked.
+
+        Args:
+            path: The file.
+
+        Returns:
+            The signature, on the CPU.
+
+        Raises:
+            OSError: If the file is missing.
+            ValueError: If the file is no signature, or of a version that this library does not know.
+        """
+        return cls(**read_signature_fields(path))
+
+    def _directions(self, activations: Tensor) -> LeadingDirections:
+        return leading_directions(activations, self.k, center=self.center, side=self.side, spectrum="leading")
+
+    def _check_fits(self, who: str, directions: Tensor) -> None:
+        _check_activations(who, "directions", directions, "sample k dim")
+        _check_same_length(who, ("directions", "in the signature"), directions.shape[1], self.k)
+        dims = self.reference.shape[1]
+        _check_same_length(who, ("dimensions", "in the signature"), directions.shape[2], dims)
 
     def __repr__(self) -> str:
         shares = ", ".join(f"{value:.3f}" for value in self.eigenvalues[: self.k].tolist())

@@ -5,10 +5,13 @@ the top two singular vectors of their residual streams, and others do not. Only 
 to us, so every convention is an option and is stored in the result.
 """
 
+from collections.abc import Iterable, Mapping
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from probes._batches import _batches
 from probes._checks import (
     _check_activations,
     _check_count,
@@ -16,17 +19,30 @@ from probes._checks import (
     _check_orthonormal,
     _check_same_length,
 )
-from probes._spectral_signature import SignatureScores, SpectralSignature
+from probes._emergence import SignatureEmergence, emergence_of
+from probes._signature_scores import SignatureScores
+from probes._spectral_signature import SpectralSignature
 from probes.pairwise import pairwise_alignment
 from probes.spectra import Side, leading_directions
 
-__all__ = ["SignatureFitter", "SignatureScores", "SpectralSignature", "fit_signature", "pairwise_alignment"]
+__all__ = [
+    "SignatureEmergence",
+    "SignatureFitter",
+    "SignatureScores",
+    "SpectralSignature",
+    "fit_signature",
+    "pairwise_alignment",
+    "signature_emergence",
+]
+
+_KEPT = 64
 
 
 class SignatureFitter:
     """Fit a signature from batches, in memory that does not grow with the samples.
 
-    Sums v_j v_j^T over samples in float64, so that neither batch size nor order matters.
+    Sums v_j v_j^T over samples in float64, so that neither batch size nor order matters. The directions of the
+    first 64 samples are kept for variant A.
 
     Example:
         >>> batches = torch.randn(3, 8, 5, 4, generator=torch.Generator().manual_seed(0))
@@ -45,11 +61,12 @@ class SignatureFitter:
         self.side = side
         self.n_samples = 0
         self._moments: Tensor | None = None
+        self._kept: list[Tensor] = []
         self._dtype = torch.float32
 
     def update(self, activations: Float[Tensor, "sample row col"]) -> None:
         """Add samples; refuses what `leading_directions` refuses, and another width than before."""
-        found = leading_directions(activations, self.k, center=self.center, side=self.side)
+        found = leading_directions(activations, self.k, center=self.center, side=self.side, spectrum="leading")
         self.update_directions(found.directions)
 
     def update_directions(self, directions: Float[Tensor, "sample k dim"]) -> None:
@@ -73,6 +90,8 @@ class SignatureFitter:
         _check_same_length(who, ("dimensions", "in earlier batches"), dims, self._moments.shape[-1])
         by_rank = directions.double().transpose(0, 1)
         self._moments += by_rank.mT @ by_rank
+        if self.n_samples < _KEPT:
+            self._kept.append(directions[: _KEPT - self.n_samples].clone())
         self.n_samples += len(directions)
 
     def fit(self) -> SpectralSignature:
@@ -96,11 +115,16 @@ class SignatureFitter:
             center=self.center,
             side=self.side,
             n_samples=self.n_samples,
+            kept=torch.cat(self._kept),
         )
 
 
 def fit_signature(
-    activations: Float[Tensor, "sample row col"], *, k: int = 2, center: bool = False, side: Side = "right"
+    activations: Float[Tensor, "sample row col"] | Iterable[Tensor],
+    *,
+    k: int = 2,
+    center: bool = False,
+    side: Side = "right",
 ) -> SpectralSignature:
     """Find the leading directions that samples share.
 
@@ -109,8 +133,8 @@ def fit_signature(
     nothing; untrained networks share a lot, so only the excess over them says something about learning.
 
     Args:
-        activations: One matrix a sample, rows = positions; any unit. For side "left" a row must mean the same
-            position in every sample.
+        activations: One matrix a sample, rows = positions; any unit; one tensor, or batches of it, which give the
+            same result. For side "left" a row must mean the same position in every sample.
         k: How many directions.
         center: Subtract each sample's mean row first.
         side: "right" for directions in d_model, "left" in the rows' space.
@@ -119,11 +143,11 @@ def fit_signature(
         The signature with its conventions, computed in float64, in the input's dtype.
 
     Raises:
-        TypeError: If the activations are no floating-point tensor.
+        TypeError: If the activations are no floating-point tensors.
         ValueError: If an axis is missing or empty, entries are not finite, or k or the side is impossible.
 
     Source:
-        Hill, Eyre and Creager (2025), arXiv 2507.09440, for the top two directions; variants B and C, the
+        Hill, Eyre and Creager (2025), arXiv 2507.09440, for the top two directions; variants A, B and C, the
         side and the centring are our choices.
 
     Example:
@@ -134,5 +158,55 @@ def fit_signature(
         >>> assert signature.ood_score(noise).mean() > signature.ood_score(planted).mean() + 0.5
     """
     fitter = SignatureFitter(k=k, center=center, side=side)
-    fitter.update(activations)
+    for batch in _batches("fit_signature", "activations", activations, "sample row col"):
+        fitter.update(batch)
     return fitter.fit()
+
+
+def signature_emergence(
+    checkpoints: Mapping[int, Tensor | Iterable[Tensor]] | Iterable[tuple[int, Tensor | Iterable[Tensor]]],
+    *,
+    k: int = 2,
+    center: bool = False,
+    side: Side = "right",
+) -> SignatureEmergence:
+    """Follow the signature over training checkpoints, on the same prompts at each.
+
+    Formula: at each checkpoint t, ||R_t R_T^T||_F^2 / k and |<r_j(t), r_j(T)>| against the last checkpoint T, the
+    same against t - 1, and the mean overlap of two different samples. Bases of differently initialised networks
+    have nothing in common, so all checkpoints must be of one run. A signature that is there before training, or
+    an overlap near k / d_model, is no evidence of learning.
+
+    Args:
+        checkpoints: Step -> activations [sample row col] (or batches of them), as a mapping or as an iterator of
+            pairs, which is read once; steps rise.
+        k: How many directions.
+        center: Subtract each sample's mean row first.
+        side: "right" for directions in d_model, "left" in the rows' space.
+
+    Returns:
+        Agreement over checkpoints, in the first checkpoint's dtype.
+
+    Raises:
+        TypeError: If activations are no floating-point tensors.
+        ValueError: If there is no checkpoint, steps do not rise, widths differ, or as `fit_signature`.
+
+    Source:
+        Our choice: the abstract of Hill, Eyre and Creager (2025) looks at trained networks only.
+
+    Example:
+        >>> noise = torch.randn(64, 12, 8, generator=torch.Generator().manual_seed(0))
+        >>> growing = {step: noise + strength * torch.eye(8)[0] for step, strength in [(0, 0.0), (10, 1.0), (20, 5.0)]}
+        >>> found = signature_emergence(growing, k=1)
+        >>> assert found.within[0] < 0.3 < 0.9 < found.within[2]
+        >>> torch.testing.assert_close(found.overlap_with_final[2], torch.tensor(1.0))
+    """
+    pairs = checkpoints.items() if isinstance(checkpoints, Mapping) else checkpoints
+    fitted: dict[int, SpectralSignature] = {}
+    for step, activations in pairs:
+        if fitted and step <= max(fitted):
+            raise ValueError(
+                f"signature_emergence needs steps that rise, got {step} after {max(fitted)}; sort the checkpoints."
+            )
+        fitted[step] = fit_signature(activations, k=k, center=center, side=side)
+    return emergence_of(fitted)

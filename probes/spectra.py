@@ -12,20 +12,28 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from probes._checks import _check_activations, _check_k, _check_option
-from probes._decompositions import _right_by_gram, _right_by_svd, _values_by_gram
+from probes._decompositions import _right_by_gram, _right_by_iteration, _right_by_svd, _values_by_gram
+from probes._spectrum_shape import SpectralGap, effective_rank, participation_ratio, spectral_gap, stable_rank
 
 __all__ = [
     "SWAP_THRESHOLD",
     "LeadingDirections",
     "Side",
+    "SpectralGap",
+    "Spectrum",
     "effective_rank",
     "leading_directions",
     "participation_ratio",
     "singular_values",
+    "spectral_gap",
+    "stable_rank",
 ]
 
 Side = Literal["right", "left"]
 """Which singular vectors: "right" live in the columns' space (d_model), "left" in the rows' (positions)."""
+
+Spectrum = Literal["full", "leading"]
+"""How many singular values come with the directions: all, or the first k + 1, which is several times faster."""
 
 SWAP_THRESHOLD = 0.9
 """Above this s2/s1 the first two directions may merely have changed places."""
@@ -38,7 +46,8 @@ class LeadingDirections:
     directions: Float[Tensor, "*batch k dim"]
     """Orthonormal rows, by falling singular value; signs are arbitrary."""
     singular_values: Float[Tensor, "*batch rank"]
-    """The whole spectrum, largest first, in activation units."""
+    """Largest first, in activation units: the whole spectrum, or its first k + 1 values if only those were asked
+    for."""
     swap_ratio: Float[Tensor, "*batch"]
     """s2/s1 in [0, 1]; 0 where k or the rank is 1, or the matrix is zero."""
     tied: Bool[Tensor, "*batch"]
@@ -81,14 +90,18 @@ def singular_values(matrix: Float[Tensor, "*batch row col"]) -> Float[Tensor, "*
         >>> torch.testing.assert_close(singular_values(stretched), torch.tensor([3.0, 1.0]))
     """
     _check_activations("singular_values", "matrix", matrix, "*batch row col")
-    exact = matrix.double()
     if matrix.dtype == torch.float64:
-        return torch.linalg.svdvals(exact)
-    return _values_by_gram(exact).to(matrix.dtype)
+        return torch.linalg.svdvals(matrix)
+    return _values_by_gram(matrix).to(matrix.dtype)
 
 
 def leading_directions(
-    matrix: Float[Tensor, "*batch row col"], k: int = 2, *, side: Side = "right", center: bool = False
+    matrix: Float[Tensor, "*batch row col"],
+    k: int = 2,
+    *,
+    side: Side = "right",
+    center: bool = False,
+    spectrum: Spectrum = "full",
 ) -> LeadingDirections:
     """Find the k directions that carry most of each matrix.
 
@@ -101,18 +114,22 @@ def leading_directions(
         k: How many directions.
         side: "right" for directions in the columns' space, "left" in the rows' space.
         center: Subtract the mean row of each matrix first.
+        spectrum: "full", or "leading" where the first k + 1 values are enough. Then a block power iteration
+            finds the directions, keeps those whose angle to the exact ones is proven to be below 1e-5, and
+            leaves the rest (flat spectra, ties) to the full decomposition; float64 input always takes that.
 
     Returns:
-        Orthonormal directions with the whole spectrum and flags, computed in float64, in the input's dtype.
+        Orthonormal directions with singular values and flags, computed in float64, in the input's dtype.
 
     Raises:
         TypeError: If the matrix is no floating-point tensor.
         ValueError: If it has fewer than two axes, an empty one, or entries that are not finite; if k is not
-            between 1 and min(row, col); if the side is unknown.
+            between 1 and min(row, col); if the side or the spectrum is unknown.
 
     Source:
         Hill, Eyre and Creager (2025), arXiv 2507.09440, look at the top two singular vectors, hence k=2.
-        Side and centring are our choice: the abstract does not state them.
+        Side and centring are our choice: the abstract does not state them. The iteration: Halko, Martinsson
+        and Tropp (2011), "Finding structure with randomness", section 4.5; its bound: Davis and Kahan (1970).
 
     Example:
         >>> matrix = torch.tensor([[0.0, 5.0, 0.0], [2.0, 0.0, 0.0]])
@@ -123,81 +140,30 @@ def leading_directions(
     """
     _check_activations("leading_directions", "matrix", matrix, "*batch row col")
     _check_option("leading_directions", "side", side, ("right", "left"))
+    _check_option("leading_directions", "spectrum", spectrum, ("full", "leading"))
     _check_k("leading_directions", k, min(matrix.shape[-2:]), "the shorter side of the matrix")
-    exact = matrix.double()
-    if center:
-        exact = exact - exact.mean(dim=-2, keepdim=True)
-    oriented = exact if side == "right" else exact.mT
-    decompose = _right_by_svd if matrix.dtype == torch.float64 else _right_by_gram
-    directions, values = decompose(oriented, k)
+    oriented = _orient(matrix, side, center=center)
+    if matrix.dtype == torch.float64:
+        directions, values = _right_by_svd(oriented, k)
+    else:
+        decompose = _right_by_gram if spectrum == "full" else _right_by_iteration
+        directions, values = decompose(oriented, k)
+    values = values if spectrum == "full" else values[..., : k + 1]
     tolerance = max(matrix.shape[-2:]) * torch.finfo(matrix.dtype).eps
     return LeadingDirections(
         directions=directions.to(matrix.dtype),
         singular_values=values.to(matrix.dtype),
         swap_ratio=_swap_ratio(values, k).to(matrix.dtype),
-        tied=_tied(values, k, oriented.shape[-1], tolerance),
+        tied=_tied(values, k, directions.shape[-1], tolerance),
     )
 
 
-def effective_rank(singular_values: Float[Tensor, "*batch rank"]) -> Float[Tensor, "*batch"]:
-    """Measure how many directions carry the spectrum's mass.
-
-    Formula: exp(-sum_i p_i log p_i) with p_i = s_i / sum_j s_j. Meaningless for an all-zero spectrum, which
-    is refused.
-
-    Args:
-        singular_values: Non-negative, any order, in activation units.
-
-    Returns:
-        A number of directions in [1, rank], dimensionless, computed in float64, dtype of the input.
-
-    Raises:
-        TypeError: If the spectrum is no floating-point tensor.
-        ValueError: If every singular value is zero, or one is negative or not finite.
-
-    Source:
-        Roy and Vetterli (2007), "The effective rank: a measure of effective dimensionality", EUSIPCO.
-
-    Example:
-        >>> flat, single = torch.ones(4), torch.tensor([5.0, 0.0, 0.0, 0.0])
-        >>> torch.testing.assert_close(effective_rank(flat), torch.tensor(4.0))
-        >>> torch.testing.assert_close(effective_rank(single), torch.tensor(1.0))
-    """
-    _check_spectrum("effective_rank", singular_values)
-    shares = singular_values.double()
-    shares = shares / shares.sum(dim=-1, keepdim=True)
-    return torch.special.entr(shares).sum(dim=-1).exp().to(singular_values.dtype)
-
-
-def participation_ratio(singular_values: Float[Tensor, "*batch rank"]) -> Float[Tensor, "*batch"]:
-    """Measure how many directions carry the spectrum's energy.
-
-    Formula: (sum_i s_i^2)^2 / sum_i s_i^4. It weighs large values more than `effective_rank` does.
-    Meaningless for an all-zero spectrum, which is refused.
-
-    Args:
-        singular_values: Non-negative, any order, in activation units; of a centred matrix if variance is
-            meant.
-
-    Returns:
-        A number of directions in [1, rank], dimensionless, computed in float64, dtype of the input.
-
-    Raises:
-        TypeError: If the spectrum is no floating-point tensor.
-        ValueError: If every singular value is zero, or one is negative or not finite.
-
-    Source:
-        Gao et al. (2017), "A theory of multineuronal dimensionality, dynamics and measurement", bioRxiv
-        214262.
-
-    Example:
-        >>> torch.testing.assert_close(participation_ratio(torch.ones(4)), torch.tensor(4.0))
-        >>> assert participation_ratio(torch.tensor([2.0, 1.0])) < effective_rank(torch.tensor([2.0, 1.0]))
-    """
-    _check_spectrum("participation_ratio", singular_values)
-    relative = singular_values.double()
-    energies = (relative / relative.amax(dim=-1, keepdim=True)).square()  # no overflow in the fourth power
-    return (energies.sum(dim=-1).square() / energies.square().sum(dim=-1)).to(singular_values.dtype)
+# Only what changes is copied: a plain float32 matrix stays float32 until a decomposition asks for more.
+def _orient(matrix: Float[Tensor, "*batch row col"], side: Side, *, center: bool) -> Float[Tensor, "*batch r c"]:
+    if center:
+        matrix = matrix.double()
+        matrix = matrix - matrix.mean(dim=-2, keepdim=True)
+    return matrix if side == "right" else matrix.mT
 
 
 def _swap_ratio(values: Float[Tensor, "*batch rank"], k: int) -> Float[Tensor, "*batch"]:
@@ -212,22 +178,3 @@ def _tied(values: Float[Tensor, "*batch rank"], k: int, dims: int, tolerance: fl
         return torch.zeros_like(values[..., 0], dtype=torch.bool)
     following = values[..., k] if k < values.shape[-1] else torch.zeros_like(values[..., 0])
     return values[..., k - 1] - following <= tolerance * values[..., 0]
-
-
-def _check_spectrum(who: str, values: Tensor) -> None:
-    """Refuse what cannot be a spectrum, or has no mass.
-
-    Raises:
-        ValueError: If a value is negative or all values of a spectrum are zero.
-    """
-    _check_activations(who, "singular values", values, "*batch rank")
-    if bool((values < 0).any()):
-        raise ValueError(
-            f"{who} needs non-negative singular values, got a least one of {float(values.min()):.3g}; "
-            "take them from singular_values."
-        )
-    if bool((values == 0).all(dim=-1).any()):
-        raise ValueError(
-            f"{who} needs at least one non-zero singular value, got {values.shape[-1]} zeros; "
-            "check that the activations vary."
-        )

@@ -4,55 +4,36 @@ A subspace is given by orthonormal rows [k dim], as `probes.spectra.leading_dire
 order and rotations of these rows do not matter to anything here.
 """
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from probes._checks import (
     _check_activations,
-    _check_k,
     _check_nonzero,
     _check_orthonormal,
     _check_same_length,
     _check_same_shape,
 )
+from probes._mean_subspace import MeanSubspace, SetAlignment, mean_subspace, set_alignment
+from probes._pairwise_matrices import pairwise_cosines, pairwise_overlaps
 from probes.pairwise import mean_pairwise_overlap, mean_projector
 
 __all__ = [
     "MeanSubspace",
+    "SetAlignment",
+    "chordal_distance",
     "cosine_similarity",
+    "geodesic_distance",
     "mean_pairwise_overlap",
     "mean_projector",
     "mean_subspace",
+    "pairwise_cosines",
+    "pairwise_overlaps",
     "principal_angles",
+    "set_alignment",
     "subspace_overlap",
 ]
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class MeanSubspace:
-    """The subspace closest to many subspaces, and how much they share."""
-
-    basis: Float[Tensor, "k dim"]
-    """Orthonormal rows, most shared first; signs are arbitrary."""
-    eigenvalues: Float[Tensor, " dim"]
-    """Of the mean projector, largest first, in [0, 1]: 1 means in every sample's subspace; they sum to the
-    samples' k."""
-    n_samples: int
-    """How many subspaces were averaged."""
-
-    @property
-    def tied(self) -> bool:
-        """True where the basis ends inside a repeated eigenvalue, so that it is arbitrary."""
-        k, dims = self.basis.shape
-        tolerance = dims * torch.finfo(self.eigenvalues.dtype).eps
-        return k < dims and bool(self.eigenvalues[k - 1] - self.eigenvalues[k] <= tolerance)
-
-    def __repr__(self) -> str:
-        shares = ", ".join(f"{value:.3f}" for value in self.eigenvalues[: len(self.basis)].tolist())
-        return f"MeanSubspace(n_samples={self.n_samples}, eigenvalues=[{shares}, ...])"
 
 
 def cosine_similarity(a: Float[Tensor, "*batch dim"], b: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch"]:
@@ -156,43 +137,63 @@ def subspace_overlap(a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch 
     return (products.square().sum(dim=(-2, -1)) / a.shape[-2]).clamp_max(1.0).to(a.dtype)
 
 
-def mean_subspace(directions: Float[Tensor, "sample k dim"], k: int | None = None) -> MeanSubspace:
-    """Find the subspace that many subspaces share.
+def chordal_distance(a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch k dim"]) -> Float[Tensor, "*batch"]:
+    """Measure how far two subspaces of one dimension are apart, by the sines of their angles.
 
-    Formula: the top k eigenvectors of P = (1/n) sum_p V_p^T V_p, which maximise the mean overlap with the
-    samples. Arbitrary where the k-th eigenvalue repeats (`tied`), as for samples without a common
-    direction.
+    Formula: sqrt(sum_i sin^2 theta_i) = ||A^T A - B^T B||_F / sqrt(2). A metric; random subspaces of d dimensions
+    are about sqrt(k (1 - k / d)) apart.
 
     Args:
-        directions: Orthonormal rows for each sample.
-        k: Dimensions of the mean; as many as each sample has, unless given.
+        a: Orthonormal rows.
+        b: Orthonormal rows, one subspace for each in `a`; nothing is broadcast.
 
     Returns:
-        The basis and all eigenvalues of P, computed in float64, dtype of the input.
+        Numbers in [0, sqrt(k)], dimensionless, computed in float64, dtype of `a`.
 
     Raises:
-        TypeError: If the directions are no floating-point tensor.
-        ValueError: If an axis is missing or empty, rows are not finite and orthonormal, or k is not in
-            1..dim.
+        TypeError: If an argument is no floating-point tensor.
+        ValueError: If the shapes differ, or rows are not finite and orthonormal.
 
     Source:
-        Variant C of the signature's score, our choice.
+        Conway, Hardin and Sloane (1996), "Packing lines, planes, etc.: packings in Grassmannian spaces".
 
     Example:
         >>> eye = torch.eye(3)
-        >>> mean = mean_subspace(torch.stack([eye[[0, 1]], eye[[0, 2]], eye[[0, 1]]]), k=1)
-        >>> torch.testing.assert_close(mean.basis.abs(), eye[:1])
-        >>> torch.testing.assert_close(mean.eigenvalues, torch.tensor([1.0, 2 / 3, 1 / 3]))
+        >>> torch.testing.assert_close(chordal_distance(eye[:2], eye[1:]), torch.tensor(1.0))
     """
-    projector = mean_projector(directions)
-    wanted = directions.shape[-2] if k is None else k
-    _check_k("mean_subspace", wanted, directions.shape[-1], "the dimensions of the space")
-    eigenvalues, vectors = torch.linalg.eigh(projector)
-    return MeanSubspace(
-        basis=vectors.flip(-1)[:, :wanted].mT.contiguous().to(directions.dtype),
-        eigenvalues=eigenvalues.flip(-1).clamp(0.0, 1.0).to(directions.dtype),
-        n_samples=len(directions),
-    )
+    _check_same_shape("chordal_distance", ("a", "b"), a, b)
+    sines = principal_angles(a.double(), b.double()).sin()
+    return torch.linalg.vector_norm(sines, dim=-1).to(a.dtype)
+
+
+def geodesic_distance(a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch k dim"]) -> Float[Tensor, "*batch"]:
+    """Measure how far one subspace has to turn to become another of the same dimension.
+
+    Formula: sqrt(sum_i theta_i^2), the length of the shortest path on the Grassmann manifold. A metric, and never
+    below the chordal distance.
+
+    Args:
+        a: Orthonormal rows.
+        b: Orthonormal rows, one subspace for each in `a`; nothing is broadcast.
+
+    Returns:
+        Numbers in [0, sqrt(k) pi / 2] in radians, computed in float64, dtype of `a`.
+
+    Raises:
+        TypeError: If an argument is no floating-point tensor.
+        ValueError: If the shapes differ, or rows are not finite and orthonormal.
+
+    Source:
+        Edelman, Arias and Smith (1998), "The geometry of algorithms with orthogonality constraints", section 4.3.
+
+    Example:
+        >>> eye = torch.eye(3)
+        >>> torch.testing.assert_close(geodesic_distance(eye[:2], eye[1:]), torch.tensor(torch.pi / 2))
+        >>> assert geodesic_distance(eye[:2], eye[1:]) > chordal_distance(eye[:2], eye[1:])
+    """
+    _check_same_shape("geodesic_distance", ("a", "b"), a, b)
+    angles = principal_angles(a.double(), b.double())
+    return torch.linalg.vector_norm(angles, dim=-1).to(a.dtype)
 
 
 def _check_bases(who: str, a: Tensor, b: Tensor) -> None:

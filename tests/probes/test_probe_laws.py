@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from probes import detection, linear, pairwise, signature, spectra, subspaces
+from probes import detection, linear, pairwise, signature, similarity, spectra, subspaces
 
 
 class Probe(NamedTuple):
@@ -35,6 +35,25 @@ PROBES = {
     "centred swap ratio": Probe(lambda a, _: spectra.leading_directions(a, center=True).swap_ratio, 0, 0, 1, True),
     "effective rank": Probe(lambda a, _: spectra.effective_rank(spectra.singular_values(a)), 0, 1, 6, True),
     "participation ratio": Probe(lambda a, _: spectra.participation_ratio(spectra.singular_values(a)), 0, 1, 6, True),
+    "stable rank": Probe(lambda a, _: spectra.stable_rank(spectra.singular_values(a)), 0, 1, 6, True),
+    "spectral gap": Probe(lambda a, _: spectra.spectral_gap(spectra.singular_values(a)).gap, 0, 0, 1, True),
+    "three leading values": Probe(
+        lambda a, _: spectra.leading_directions(a, spectrum="leading").singular_values, 1, 0, INF, True
+    ),
+    "chordal distance": Probe(
+        lambda a, b: subspaces.chordal_distance(leading(a), leading(b)), 0, 0, math.sqrt(2), True
+    ),
+    "geodesic distance": Probe(
+        lambda a, b: subspaces.geodesic_distance(leading(a), leading(b)), 0, 0, math.pi / math.sqrt(2), True
+    ),
+    "overlap with the mean": Probe(lambda a, _: subspaces.set_alignment(leading(a)).overlap, 0, 0, 1, True),
+    "CKA": Probe(lambda a, b: similarity.linear_cka(a.flatten(0, 1), b.flatten(0, 1)), 0, 0, 1, False),
+    "debiased CKA": Probe(
+        lambda a, b: similarity.linear_cka(a.flatten(0, 1), b.flatten(0, 1), debiased=True), 0, -1, 1, False
+    ),
+    "Procrustes": Probe(
+        lambda a, b: similarity.procrustes_distance(a.flatten(0, 1), b.flatten(0, 1)), 0, 0, math.sqrt(2), False
+    ),
     "cosine": Probe(lambda a, b: subspaces.cosine_similarity(leading(a)[:, 0], leading(b)[:, 0]), 0, 0, 1, True),
     "angles": Probe(lambda a, b: subspaces.principal_angles(leading(a), leading(b)), 0, 0, math.pi / 2, True),
     "overlap": Probe(lambda a, b: subspaces.subspace_overlap(leading(a), leading(b)), 0, 0, 1, True),
@@ -59,6 +78,7 @@ PROBES = {
     "signature spectrum": Probe(lambda a, _: fitted(a).eigenvalues, 0, 0, 1, False),
     "signature overlap": Probe(lambda a, b: fitted(a).overlap(b), 0, 0, 1, True),
     "signature alignment": Probe(lambda a, b: fitted(a).alignment(b), 0, 0, 1, True),
+    "signature pairwise": Probe(lambda a, b: fitted(a).pairwise(b), 0, 0, 1, True),
     "signature OOD score": Probe(lambda a, b: fitted(a, k=1).ood_score(b), 0, 0, 1, True),
     "centred signature": Probe(lambda a, b: fitted(a, center=True).overlap(b), 0, 0, 1, True),
     "left signature": Probe(lambda a, b: fitted(a, side="left").overlap(b), 0, 0, 1, True),

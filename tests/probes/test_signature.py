@@ -36,6 +36,15 @@ def test_positive_control_finds_planted_directions() -> None:
     assert signature.alignment(planted(seed=1)).min() > 0.95
 
 
+def test_negative_control_shuffled_directions_are_not_found() -> None:
+    # The planted energies again, but each sample has them in columns of its own.
+    generator = torch.Generator().manual_seed(3)
+    shuffled = torch.stack([sample[:, torch.randperm(6, generator=generator)] for sample in planted(400)])
+    assert fit_signature(planted(400)).pairwise_overlap > 0.95
+    # Pairs of random columns share k / d = 1/3 on average; standard error below 0.02.
+    assert abs(fit_signature(shuffled).pairwise_overlap - 1 / 3) < 0.05
+
+
 def test_other_directions_are_out_of_distribution() -> None:
     signature = fit_signature(planted())
     assert signature.ood_score(planted(axes=(2, 3))).min() > 0.9
@@ -181,7 +190,7 @@ def mix_widths() -> None:
 ERRORS = {
     "k": (lambda: fit_signature(noise(), k=0), "k of at least 1, got 0"),
     "k too large": (lambda: fit_signature(noise(), k=7), "1 <= k <= 6"),
-    "NaN": (lambda: fit_signature(noise() * torch.nan), "finite matrix"),
+    "NaN": (lambda: fit_signature(noise() * torch.nan), "finite activations"),
     "no samples": (lambda: fit_signature(noise(0)), "at least one entry along sample"),
     "other width": (lambda: score_of_width(5), "as many dimensions as in the signature, got 5 and 6"),
     "nothing fitted": (fit_nothing, "number of samples of at least 1, got 0"),

@@ -1,0 +1,86 @@
+"""A spectral signature on disk: one file of plain tensors and plain data.
+
+The only file access in this package, so that a fitted signature can be scored elsewhere.
+"""
+
+import os
+import pickle
+import uuid
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_FORMAT = "spectral-signature"
+_VERSION = 1
+_FIELDS: dict[str, type] = {
+    "reference": Tensor,
+    "direction_references": Tensor,
+    "eigenvalues": Tensor,
+    "k": int,
+    "center": bool,
+    "side": str,
+    "n_samples": int,
+    "kept": Tensor,
+}
+
+
+def write_signature_fields(path: str | os.PathLike[str], fields: dict[str, Any]) -> None:
+    """Write into a temporary file of the same folder, force it to the disk, then move it into place.
+
+    Args:
+        path: Where the file shall be.
+        fields: A signature's fields.
+    """
+    path = Path(path)
+    plain = {name: value.cpu() if isinstance(value, Tensor) else value for name, value in fields.items()}
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            torch.save({"format": _FORMAT, "version": _VERSION, **plain}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_signature_fields(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read what `write_signature_fields` wrote.
+
+    Args:
+        path: The file.
+
+    Returns:
+        A signature's fields, on the CPU.
+
+    Raises:
+        ValueError: If the file holds anything else.
+    """
+    path = Path(path)
+    try:
+        content = torch.load(path, weights_only=True, map_location="cpu")
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            f"SpectralSignature.load needs a file that SpectralSignature.save wrote, got {path} ({reason}); "
+            "nothing but tensors and plain data is ever unpacked."
+        ) from error
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise ValueError(
+            f"SpectralSignature.load needs a file that SpectralSignature.save wrote, got {path}, which holds something "
+            "else; is it a checkpoint?"
+        )
+    if content.get("version") != _VERSION:
+        raise ValueError(
+            f"SpectralSignature.load needs version {_VERSION} of the format, got {content.get('version')!r} in {path}; "
+            "update the library, or fit again."
+        )
+    wrong = [name for name, kind in _FIELDS.items() if not isinstance(content.get(name), kind)]
+    if wrong:
+        raise ValueError(
+            f"SpectralSignature.load needs all fields of a signature, got {path} without a usable {', '.join(wrong)}; "
+            "fit again."
+        )
+    return {name: content[name] for name in _FIELDS}
