@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -64,7 +65,7 @@ def _part(data: Batch, start: int, end: int) -> Batch:
     return map_batch(lambda tensor: tensor[start:end], data)
 
 
-def _one(who: str, value: Tensor) -> float:
+def _one(who: str, value: Any) -> float:
     if not isinstance(value, Tensor):
         raise TypeError(f"{who} needs loss(params, batch) to return a tensor, got {type(value).__name__}.")
     if value.ndim:

@@ -9,6 +9,7 @@ from torch import Tensor
 from probes._init_loss import InitLoss
 from probes._sgld import ChainTraces, SgldSettings
 from probes.llc_health import HealthFlag, LlcEvidence, find_flag, health_flags
+from probes.mixing import effective_sample_size
 
 # A chain's own estimate beyond this many times its parameters has left every basin: a coefficient is at most half.
 _RUNAWAY = 10
@@ -22,7 +23,7 @@ class LearningCoefficient:
     """nbeta (mean loss over draws of the healthy chains - loss at w*), burn-in excluded; NaN without such chains."""
     standard_error: float
     """Over healthy chains: their standard deviation / sqrt(their number), without the error of `init_loss`; NaN for
-    fewer than two. Too small for shared batches, whose noise the chains have in common."""
+    fewer than two. Too small for shared batches, see `shared_error`."""
     chain_estimates: Float64[Tensor, " chain"]
     """The estimate of each chain alone, diverged ones included."""
     diverged: Bool[Tensor, " chain"]
@@ -35,6 +36,9 @@ class LearningCoefficient:
     """|w - w*| at the draws, in parameter units."""
     acceptance: Float64[Tensor, " chain"]
     """Mean probability, chain by chain, that a Metropolis step on the same batch would accept."""
+    shared_error: float
+    """Error that the chains have in common because they share batches: nbeta times the standard error, over draws, of
+    their mean trace; 0 where each has its own batches or all use the whole data set."""
     init_loss: float
     """The loss at w*."""
     init_loss_error: float
@@ -61,8 +65,8 @@ class LearningCoefficient:
 
     @property
     def total_error(self) -> float:
-        """Standard error over chains and of the loss at w*, in quadrature."""
-        return math.hypot(self.standard_error, self.nbeta * self.init_loss_error)
+        """Standard error over chains, of what they share, and of the loss at w*, in quadrature."""
+        return math.hypot(self.standard_error, self.shared_error, self.nbeta * self.init_loss_error)
 
     def flag(self, name: str) -> HealthFlag:
         """Look up a flag.
@@ -85,7 +89,13 @@ class LearningCoefficient:
 
 
 def assemble(
-    traces: ChainTraces, settings: SgldSettings, n_free: int, initial: InitLoss, top_eigenvalue: float
+    traces: ChainTraces,
+    settings: SgldSettings,
+    n_free: int,
+    initial: InitLoss,
+    top_eigenvalue: float,
+    *,
+    shared_noise: bool,
 ) -> LearningCoefficient:
     """Turn traces into a result.
 
@@ -95,6 +105,7 @@ def assemble(
         n_free: Parameters that may move.
         initial: The loss at w*.
         top_eigenvalue: Of the (preconditioned) Hessian.
+        shared_noise: Whether the chains see the same minibatches.
 
     Returns:
         The estimate over healthy chains, with flags.
@@ -108,6 +119,7 @@ def assemble(
     distances = traces.distances[:, draws]
     n_healthy = int(healthy.sum())
     estimate = float(own[healthy].mean()) if n_healthy else math.nan
+    # G is at most 1 / rmsprop_eps, so this bounds what the localisation adds to the stiffness.
     scale = 1.0 if traces.preconditioner is None else 1.0 / settings.rmsprop_eps
     evidence = LlcEvidence(
         estimate=estimate,
@@ -123,6 +135,7 @@ def assemble(
     return LearningCoefficient(
         estimate=estimate,
         standard_error=float(own[healthy].std()) / math.sqrt(n_healthy) if n_healthy > 1 else math.nan,
+        shared_error=settings.nbeta * _mean_error(losses[healthy]) if shared_noise else 0.0,
         chain_estimates=own,
         diverged=diverged,
         loss_trace=losses,
@@ -139,3 +152,10 @@ def assemble(
         localization=settings.localization,
         flags=health_flags(evidence),
     )
+
+
+def _mean_error(losses: Tensor) -> float:
+    if losses.shape[0] == 0 or losses.shape[1] < 4:
+        return math.nan
+    trace = losses.mean(dim=0, keepdim=True)
+    return math.sqrt(float(trace.var()) / effective_sample_size(trace))

@@ -139,35 +139,55 @@ def plain_attention() -> AbstractContextManager[None]:
     return sdpa_kernel(SDPBackend.MATH)
 
 
-def values_and_gradients(
-    loss: Loss, row: ParameterRow, offsets: Tensor, batch: Batch, *, common: bool
-) -> tuple[Tensor, Tensor]:
-    """Evaluate the loss and its gradient for each chain.
+class ChainLoss:
+    """The loss of several chains at once, and its gradient.
 
     Args:
-        loss: As in `run_chains`.
+        loss: One number for (parameters by name, batch).
         row: The parameters at w*.
-        offsets: [chain entry], w - w*.
-        batch: With a chain axis unless `common`.
-        common: Whether all chains see this batch.
-
-    Returns:
-        [chain] and [chain entry]; a chain that is not finite leaves the others alone.
+        common: Whether a batch has no chain axis.
     """
-    points = (row.center + offsets).requires_grad_()
-    values = _values(loss, row, points, batch, common=common)
-    (gradients,) = torch.autograd.grad(values.sum(), points)
-    return values.detach(), row.held(gradients)
+
+    def __init__(self, loss: Loss, row: ParameterRow, *, common: bool) -> None:
+        self.loss, self.row, self.common = loss, row, common
+        self.mapped = vmap(self._one, in_dims=(0, None if common else 0), randomness="different")
+
+    def values(self, points: Tensor, batch: Batch) -> Tensor:
+        """Evaluate the loss of each chain.
+
+        Args:
+            points: [chain entry].
+            batch: For all chains.
+
+        Returns:
+            [chain]; one chain alone goes without vmap.
+        """
+        if len(points) > 1:
+            return self.mapped(self.row.named(points), batch)
+        own = batch if self.common else map_batch(_only, batch)
+        return self._one(self.row.named(points[0]), own).reshape(1)
+
+    def gradients(self, offsets: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Evaluate the loss and its gradient for each chain.
+
+        Args:
+            offsets: [chain entry], w - w*.
+            batch: For all chains.
+
+        Returns:
+            [chain] and [chain entry]; a chain that is not finite leaves the others alone.
+        """
+        points = (self.row.center + offsets).requires_grad_()
+        values = self.values(points, batch)
+        (gradients,) = torch.autograd.grad(values.sum(), points)
+        return values.detach(), self.row.held(gradients)
+
+    def _one(self, named: dict[str, Tensor], own: Batch) -> Tensor:
+        return self.loss({**self.row.frozen, **named}, own)
 
 
-def _values(loss: Loss, row: ParameterRow, points: Tensor, batch: Batch, *, common: bool) -> Tensor:
-    def one(named: dict[str, Tensor], own: Batch) -> Tensor:
-        return loss({**row.frozen, **named}, own)
-
-    if len(points) == 1:
-        own = batch if common else map_batch(lambda tensor: tensor[0], batch)
-        return one(row.named(points[0]), own).reshape(1)
-    return vmap(one, in_dims=(0, None if common else 0), randomness="different")(row.named(points), batch)
+def _only(tensor: Tensor) -> Tensor:
+    return tensor[0]
 
 
 class _Walk:
@@ -182,10 +202,13 @@ class _Walk:
         evaluation: Batches | None,
         chains: range,
     ) -> None:
-        self.loss, self.row, self.batches, self.settings = loss, row, batches, settings
+        self.row, self.batches, self.settings = row, batches, settings
+        self.objective = ChainLoss(loss, row, common=batches.common)
+        self.judge = None if evaluation is None else ChainLoss(loss, row, common=evaluation.common)
         self.evaluation, self.chains = evaluation, chains
         self.offsets = row.center.new_zeros(len(chains), row.center.numel())
         self.squares = torch.zeros_like(self.offsets) if settings.sampling_method == "rmsprop_sgld" else None
+        self.checks = settings.mala_steps
         self.scale: Tensor | None = None  # G of the current step
         self.acceptance: list[Tensor] = []
         self.evaluated: list[Tensor] = []
@@ -194,8 +217,10 @@ class _Walk:
         losses, distances = [], []
         for step, (batch, noise) in enumerate(self._inputs()):
             distances.append(torch.linalg.vector_norm(self.offsets, dim=1))
-            if self.evaluation is not None and self._is_draw(step):
-                self.evaluated.append(self._evaluate(self.evaluation, step))
+            if self.evaluation is not None and self.judge is not None and self._is_draw(step):
+                (judged,) = self.evaluation.block(step, 1, self.chains)
+                with torch.no_grad():
+                    self.evaluated.append(self.judge.values(self.row.center + self.offsets, judged))
             losses.append(self._step(step, batch, noise))
         return ChainTraces(
             losses=torch.stack(losses, dim=1).double(),
@@ -226,8 +251,8 @@ class _Walk:
     def _step(self, step: int, batch: Batch, noise: Tensor) -> Tensor:
         settings = self.settings
         half = settings.lr / 2
-        values, gradients = self._gradients(batch)
-        checked = step in settings.mala_steps
+        values, gradients = self.objective.gradients(self.offsets, batch)
+        checked = step in self.checks
         before = self.offsets.clone() if checked else self.offsets
         if self.squares is None:
             self.offsets.mul_(1 - half * settings.localization).add_(gradients, alpha=-half * settings.nbeta).add_(
@@ -242,13 +267,10 @@ class _Walk:
             self.acceptance.append(self._accepts(before, values, noise, batch))
         return values
 
-    def _gradients(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        return values_and_gradients(self.loss, self.row, self.offsets, batch, common=self.batches.common)
-
     def _accepts(self, before: Tensor, values: Tensor, noise: Tensor, batch: Batch) -> Tensor:
         # Metropolis and Hastings on the same batch, with G as it was at this step.
         nbeta, gamma, lr = self.settings.nbeta, self.settings.localization, self.settings.lr
-        after, (new_values, new_gradients) = self.offsets.double(), self._gradients(batch)
+        after, (new_values, new_gradients) = self.offsets.double(), self.objective.gradients(self.offsets, batch)
         before = before.double()
         energy = nbeta * (new_values.double() - values.double())
         energy = energy + gamma / 2 * (after.square().sum(1) - before.square().sum(1))
@@ -261,12 +283,6 @@ class _Walk:
     def _is_draw(self, step: int) -> bool:
         since = step - self.settings.num_burnin_steps
         return since >= 0 and since % self.settings.num_steps_bw_draws == 0
-
-    def _evaluate(self, evaluation: Batches, step: int) -> Tensor:
-        (batch,) = evaluation.block(step, 1, self.chains)
-        with torch.no_grad():
-            points = self.row.center + self.offsets
-            return _values(self.loss, self.row, points, batch, common=evaluation.common)
 
 
 def _take(batches: Iterator[Batch], n: int) -> Iterator[Batch]:

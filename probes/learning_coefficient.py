@@ -139,7 +139,8 @@ def estimate_learning_coefficient(
     top = top_eigenvalue_at_init
     if top is None:
         top = _stiffness(loss, row, source(Purpose.HESSIAN, shared=True), traces, seed)
-    return assemble(traces, settings, row.n_free, initial, top)
+    noisy = shared_batches and batch_size is not None
+    return assemble(traces, settings, row.n_free, initial, top, shared_noise=noisy)
 
 
 def _stiffness(loss: Loss, row: ParameterRow, batches: Batches, traces: ChainTraces, seed: int) -> float:
