@@ -35,9 +35,9 @@ class RandomWalkNull:
 
     explained: Float64[Tensor, " component"]
     """Share of the total variance along each component; what the runs must exceed to be more than walks."""
-    scores: Mapping[str, Float64[Tensor, "kept component"]]
+    scores: Mapping[str, Float64[Tensor, "_kept component"]]
     """Coordinates of the walks; a component's sign is that of its largest entry, made positive."""
-    kept: Mapping[str, Int64[Tensor, " kept"]]
+    kept: Mapping[str, Int64[Tensor, " _kept"]]
     """Which checkpoints were kept."""
 
     def __repr__(self) -> str:

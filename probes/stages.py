@@ -17,7 +17,7 @@ __all__ = ["Stage", "StageBoundaries", "find_stages"]
 # The share of the steepest slope below which a curve counts as flat when no limit is given.
 _FLAT_SHARE = 0.1
 # The share of the curve's range below which a change makes no stage when no limit is given.
-_SMALL_SHARE = 0.02
+_SMALL_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def find_stages(
         errors: Standard errors of the values; None fits one noise level for all.
         max_slope: In value units per unit of log(step + 1); None means a tenth of the steepest slope (ours). The
             paper's code uses 8 for its learning coefficients.
-        min_change: In value units; None means a fiftieth of the smoothed curve's range (ours), 0 merges nothing, as in
+        min_change: In value units; None means a twentieth of the smoothed curve's range (ours), 0 merges nothing, as in
             the paper's code.
         n_grid: Points of the even grid.
         n_restarts: Restarts of the fit of the kernel.
@@ -122,7 +122,7 @@ def find_stages(
     _check_curve(who, steps, values, errors)
     _check_count(who, "n_grid", n_grid, 5)
     if min_change is not None and not min_change >= 0:
-        raise ValueError(f"{who} needs a min_change from 0, got {min_change}; pass None for a fiftieth of the range.")
+        raise ValueError(f"{who} needs a min_change from 0, got {min_change}; pass None for a twentieth of the range.")
     if max_slope is not None and not max_slope > 0:
         raise ValueError(f"{who} needs a positive max_slope, got {max_slope}; pass None for a tenth of the steepest.")
     u = steps.detach().double().cpu().log1p().numpy()
@@ -131,7 +131,7 @@ def find_stages(
     noise = None if errors is None else errors.detach().double().cpu().numpy()
     curve, std, length_scale, noise_std = _smooth(u, y, noise, grid, n_restarts, seed)
     # On an even grid numpy's inner differences are the mean of the two one-sided ones.
-    slope = np.gradient(curve, grid)
+    slope = np.gradient(curve, (grid[-1] - grid[0]) / (n_grid - 1))
     limit = _FLAT_SHARE * float(np.abs(slope).max()) if max_slope is None else max_slope
     least = _SMALL_SHARE * float(np.ptp(curve)) if min_change is None else min_change
     inner = _merge(_flat_minima(slope, limit), curve, slope, least)

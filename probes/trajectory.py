@@ -28,9 +28,9 @@ class JointTrajectoryPCA:
     """Orthonormal directions, the one with most variance first."""
     mean: Float64[Tensor, " output"]
     """Weighted mean over all rows of all runs; subtracted before every projection."""
-    scores: Mapping[str, Float64[Tensor, "checkpoint component"]]
+    scores: Mapping[str, Float64[Tensor, "_checkpoint component"]]
     """Coordinates of each run's checkpoints in the order they came, in output units, not smoothed."""
-    smoothed: Mapping[str, Float64[Tensor, "checkpoint component"]] | None
+    smoothed: Mapping[str, Float64[Tensor, "_checkpoint component"]] | None
     """`scores` after a Gaussian filter along each run; None unless asked for."""
     landmarks: Mapping[str, Float64[Tensor, " component"]]
     """Coordinates of the reference predictors."""
@@ -63,11 +63,11 @@ class JointTrajectoryPCA:
 
 
 def joint_trajectory_pca(
-    runs: Mapping[str, Float[Tensor, "checkpoint output"] | Callable[[], Iterator[Tensor]]],
+    runs: Mapping[str, Float[Tensor, "_checkpoint output"] | Callable[[], Iterator[Tensor]]],
     *,
     n_components: int = 2,
     landmarks: Mapping[str, Float[Tensor, " output"]] | None = None,
-    weights: Mapping[str, Float[Tensor, " checkpoint"]] | None = None,
+    weights: Mapping[str, Float[Tensor, " _checkpoint"]] | None = None,
     positive: str | None = None,
     smoothing: float | None = None,
 ) -> JointTrajectoryPCA:

@@ -95,11 +95,11 @@ CROSSINGS = {
 
 @pytest.mark.parametrize(("loss", "center"), CROSSINGS.values(), ids=CROSSINGS)
 def test_normal_crossings_agree_with_quadrature(loss: Callable[..., Any], center: tuple[float, ...]) -> None:
-    expected = gibbs(loss, center, 20.0, 2.0)
+    expected = gibbs(loss, center, 5.0, 2.0)
     result = run(
         lambda params, batch: loss(*params["w"].unbind(0)) + 0 * batch.sum(),
         {"w": torch.tensor(center)},
-        nbeta=20.0,
+        nbeta=5.0,
         lr=5e-3,
         localization=2.0,
         num_chains=512,
@@ -107,8 +107,8 @@ def test_normal_crossings_agree_with_quadrature(loss: Callable[..., Any], center
         num_burnin_steps=700,
     )
     assert not bool(result.diverged.any())
-    # The step adds 1 to 2 % here; 4 standard errors are about 10 %.
-    np.testing.assert_allclose(result.estimate, expected, atol=4 * result.standard_error + 0.02 * expected)
+    # The step adds 2 to 3 % here, most far out on a branch; 4 standard errors are about 10 %.
+    np.testing.assert_allclose(result.estimate, expected, atol=4 * result.standard_error + 0.03 * expected)
     assert result.standard_error < 0.03 * expected
 
 
