@@ -15,6 +15,15 @@ any source. One file answers one question:
 - `probes.correlation`: does a score predict the error, within and across families of prompts?
 - `probes.bootstrap`: how uncertain is a number, and how far is it above its control?
 - `probes.linear`: what can a ridge regression read out of features, beyond its control?
+- `probes.learning_coefficient`: how complex is a solution, by Langevin dynamics?
+- `probes.llc_health`: may that estimate be believed?
+- `probes.llc_calibration`: which step size and localisation should it take?
+- `probes.llc_exact`: what must it find where the answer is known?
+- `probes.mixing`: have the chains mixed?
+- `probes.hessian`: how stiff is the loss?
+- `probes.trajectory`: which way do many training runs move in function space?
+- `probes.random_walk`: what would random walks show there?
+- `probes.stages`: where do the stages of a run end?
 
 The files load at first use, so `import probes` costs next to nothing.
 """
@@ -29,13 +38,22 @@ if TYPE_CHECKING:
         correlation,
         covariance,
         detection,
+        hessian,
+        learning_coefficient,
         linear,
+        llc_calibration,
+        llc_exact,
+        llc_health,
+        mixing,
         ood,
         pairwise,
+        random_walk,
         signature,
         similarity,
         spectra,
+        stages,
         subspaces,
+        trajectory,
     )
 
 __all__ = [
@@ -43,13 +61,22 @@ __all__ = [
     "correlation",
     "covariance",
     "detection",
+    "hessian",
+    "learning_coefficient",
     "linear",
+    "llc_calibration",
+    "llc_exact",
+    "llc_health",
+    "mixing",
     "ood",
     "pairwise",
+    "random_walk",
     "signature",
     "similarity",
     "spectra",
+    "stages",
     "subspaces",
+    "trajectory",
 ]
 
 
