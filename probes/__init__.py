@@ -9,9 +9,26 @@ answers one question:
 - `probes.signature`: which directions do the samples of one distribution share, and how far is a new sample
   from them?
 - `probes.detection`: how well does a score tell two sets of samples apart?
+- `probes.risk_coverage`: how fast does the error fall as suspicious prompts are refused?
 - `probes.correlation`: does a score predict the error, within and across families of prompts?
 - `probes.bootstrap`: how uncertain is a number, and how far is it above its control?
+- `probes.curves`: how does a quantity average over prompts, entry by entry?
+- `probes.permutation`, `probes.multiple_tests`: could chance have done this, given how many tries it got?
 - `probes.linear`: what can a ridge regression read out of features, beyond its control?
+- `probes.probe_grid`: where can it, over layers and positions?
+- `probes.selectivity`, `probes.partial`: does it beat control tasks, rival features and collinear targets?
+- `probes.streamed_probe`: the same where features do not fit into memory.
+- `probes.targets`: what could a network have computed from the pairs before each entry?
+- `probes.position_probe`: at which positions does a layer hold a quantity?
+- `probes.readouts`: what would each layer answer?
+- `probes.agreement`: do two predictors agree in predictions, errors and weights?
+- `probes.induced_weights`: which linear map does a predictor carry out, if any?
+- `probes.sensitivity`: do two predictors react alike to their query and to labels?
+- `probes.effective_descent`: which step size or preconditioner is a predictor nearest to?
+- `probes.step_matching`: after how many steps of an algorithm is it nearest to each layer?
+- `probes.algorithm_agreement`: all of this for two callables at once.
+- `probes.attention`, `probes.attention_report`: where do heads look?
+- `probes.head_importance`: which heads matter, judged by masked losses?
 
 The files load at first use, so `import probes` costs next to nothing.
 """
@@ -21,9 +38,67 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import bootstrap, correlation, detection, linear, pairwise, signature, spectra, subspaces
+    from . import (
+        agreement,
+        algorithm_agreement,
+        attention,
+        attention_report,
+        bootstrap,
+        correlation,
+        curves,
+        detection,
+        effective_descent,
+        head_importance,
+        induced_weights,
+        linear,
+        multiple_tests,
+        pairwise,
+        partial,
+        permutation,
+        position_probe,
+        probe_grid,
+        readouts,
+        risk_coverage,
+        selectivity,
+        sensitivity,
+        signature,
+        spectra,
+        step_matching,
+        streamed_probe,
+        subspaces,
+        targets,
+    )
 
-__all__ = ["bootstrap", "correlation", "detection", "linear", "pairwise", "signature", "spectra", "subspaces"]
+__all__ = [
+    "agreement",
+    "algorithm_agreement",
+    "attention",
+    "attention_report",
+    "bootstrap",
+    "correlation",
+    "curves",
+    "detection",
+    "effective_descent",
+    "head_importance",
+    "induced_weights",
+    "linear",
+    "multiple_tests",
+    "pairwise",
+    "partial",
+    "permutation",
+    "position_probe",
+    "probe_grid",
+    "readouts",
+    "risk_coverage",
+    "selectivity",
+    "sensitivity",
+    "signature",
+    "spectra",
+    "step_matching",
+    "streamed_probe",
+    "subspaces",
+    "targets",
+]
 
 
 def __getattr__(name: str) -> ModuleType:
