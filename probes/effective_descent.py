@@ -1,6 +1,6 @@
 """Which step size, or which preconditioner, would make one gradient step react to its labels as this predictor does?
 
-One step from w = 0 predicts (1/k) sum_i y_i x_i^T G x_k with G = eta I, so d f_k / d y_i = x_i^T G x_k / k.
+One step from w = 0 predicts x_k^T G (1/k) sum_i x_i y_i with G = eta I, so d f_k / d y_i = x_k^T G x_i / k.
 """
 
 from dataclasses import dataclass
@@ -130,7 +130,7 @@ def effective_preconditioner(
 ) -> EffectivePreconditioner:
     """Measure the preconditioner of the gradient step that is nearest to a predictor.
 
-    Formula: G = argmin E sum_i (d f_k / d y_i - x_i^T G x_k / c)^2 over all d x d matrices. Prompts of even and
+    Formula: G = argmin E sum_i (d f_k / d y_i - x_k^T G x_i / c)^2 over all d x d matrices. Prompts of even and
     of odd index are fitted apart, each scored on the other; the matrix returned is fitted on all.
 
     Args:
@@ -155,7 +155,7 @@ def effective_preconditioner(
         >>> def step(xs, ys, *, points=None):
         ...     matrix = torch.tensor([[2.0, 0.0], [1.0, 1.0]])
         ...     return torch.stack(
-        ...         [(ys[:, :k, None] * xs[:, :k]).mean(1).matmul(matrix).mul(xs[:, k]).sum(1) for k in points], 1)
+        ...         [(ys[:, :k, None] * xs[:, :k]).mean(1).matmul(matrix.T).mul(xs[:, k]).sum(1) for k in points], 1)
         >>> found = effective_preconditioner(step, torch.randn(20, 5, 2), torch.randn(20, 5))
         >>> torch.testing.assert_close(found.matrix, torch.tensor([[2.0, 0.0], [1.0, 1.0]]))
     """
@@ -171,7 +171,7 @@ def effective_preconditioner(
     residuals = torch.empty_like(slopes)
     for train, test in ((even, ~even), (~even, even)):
         matrix = _solve(pairs[train], query[train], slopes[train])
-        residuals[test] = slopes[test] - torch.einsum("bpi,ij,bj->bp", pairs[test], matrix, query[test])
+        residuals[test] = slopes[test] - torch.einsum("bj,ji,bpi->bp", query[test], matrix, pairs[test])
     matrix = _solve(pairs, query, slopes)
     return EffectivePreconditioner(matrix.to(xs.dtype), _share(residuals, slopes), normalise, k)
 
@@ -187,7 +187,7 @@ def _slopes_and_alignment(
     return k, slopes, alignment / (k if normalise == "mean" else 1)
 
 
-# The normal equations of vec(G): sum_b (X_b^T X_b) kron (x_b x_b^T), without a row for each pair.
+# The normal equations of vec(G^T): sum_b (X_b^T X_b) kron (x_b x_b^T), without a row for each pair.
 def _solve(
     pairs: Float64[Tensor, "batch pair dim"],
     query: Float64[Tensor, "batch dim"],
@@ -198,7 +198,7 @@ def _solve(
     system = (second.flatten(1).T @ outer.flatten(1)).reshape(n_dims, n_dims, n_dims, n_dims)
     system = system.permute(0, 2, 1, 3).reshape(n_dims**2, n_dims**2)  # [i k j l] -> [(i j) (k l)]
     right = torch.einsum("bpi,bp,bj->ij", pairs, slopes, query).flatten()
-    return (torch.linalg.pinv(system, hermitian=True) @ right).reshape(n_dims, n_dims)
+    return (torch.linalg.pinv(system, hermitian=True) @ right).reshape(n_dims, n_dims).T
 
 
 def _linearity(f: Callee, xs: Tensor, ys: Tensor, slopes: Float64[Tensor, "batch pair"], k: int) -> float:
