@@ -73,18 +73,35 @@ def _context_point(who: str, point: int, n_points: int) -> int:
     return k
 
 
-def _gradient(who: str, total: Tensor, leaf: Tensor) -> Tensor:
-    """Differentiate a sum of answers; zero where it does not depend on the leaf.
+def _gradient(who: str, f: Callee, xs: Tensor, ys: Tensor, k: int, *, of_labels: bool) -> tuple[Tensor, Tensor]:
+    """Ask for entry k and differentiate it with respect to its query, or to the labels before it.
 
     Returns:
-        The gradient, shaped like the leaf.
+        The answers [batch] and their gradients [batch dim], or [batch pair] of labels. A predictor that is constant,
+        as nearest neighbours are in their query, has a gradient of zero.
 
     Raises:
-        ValueError: If the answers carry no gradient at all.
+        ValueError: If the answers carry no gradient although they depend on what they are differentiated by.
     """
-    if not total.requires_grad:
+    xs, ys = xs.detach(), ys.detach()
+    with torch.enable_grad():
+        # Prompts do not influence each other, so the gradient of their sum holds the gradient of each.
+        leaf = (ys[:, :k] if of_labels else xs[:, k]).clone().requires_grad_()
+        answers = _ask(who, f, *_replace(xs, ys, k, leaf, of_labels=of_labels), [k])[:, 0]
+        if answers.requires_grad:
+            (gradient,) = torch.autograd.grad(answers.sum(), leaf, allow_unused=True)
+            return answers.detach(), torch.zeros_like(leaf) if gradient is None else gradient
+    with torch.no_grad():
+        nudge = torch.finfo(leaf.dtype).eps ** 0.5 * leaf.abs().amax()
+        nudged = _ask(who, f, *_replace(xs, ys, k, leaf + nudge, of_labels=of_labels), [k])[:, 0]
+    if not torch.equal(nudged, answers):
         raise ValueError(
             f"{who} needs answers that carry a gradient, got detached ones; take torch.no_grad and .detach out of f."
         )
-    (gradient,) = torch.autograd.grad(total, leaf, retain_graph=True, allow_unused=True)
-    return torch.zeros_like(leaf) if gradient is None else gradient
+    return answers.detach(), torch.zeros_like(leaf)
+
+
+def _replace(xs: Tensor, ys: Tensor, k: int, leaf: Tensor, *, of_labels: bool) -> tuple[Tensor, Tensor]:
+    if of_labels:
+        return xs, torch.cat([leaf, ys[:, k:]], dim=1)
+    return torch.cat([xs[:, :k], leaf[:, None], xs[:, k + 1 :]], dim=1), ys

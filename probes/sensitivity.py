@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes._callees import Callee, _ask, _check_prompts, _context_point, _gradient, _resolve_points
+from probes._callees import Callee, _check_prompts, _context_point, _gradient, _resolve_points
 from probes.agreement import _unit_rows
 from probes.bootstrap import Estimate
 from probes.curves import estimate_mean
@@ -60,7 +60,8 @@ def query_gradients(
     Raises:
         TypeError: If xs or ys is no floating-point tensor.
         ValueError: If shapes do not fit, something is empty or not finite, a point does not exist, f answers
-            another shape, or its answers carry no gradient.
+            another shape, or its answers carry no
+            gradient although they change.
 
     Source:
         von Oswald et al. (2023), arXiv 2212.07677, section 3 ("model sensitivity").
@@ -95,7 +96,8 @@ def label_gradients(
     Raises:
         TypeError: If xs or ys is no floating-point tensor.
         ValueError: If shapes do not fit, something is empty or not finite, the point does not exist or is the
-            first, f answers another shape, or its answers carry no gradient.
+            first, f answers another shape, or its answers depend on what they are differentiated by
+            without carrying a gradient.
 
     Source:
         The derivative is ours; von Oswald et al. (2023), arXiv 2212.07677, give the step whose it is.
@@ -108,10 +110,7 @@ def label_gradients(
     """
     _check_prompts("label_gradients", xs, ys)
     k = _context_point("label_gradients", point, xs.shape[1])
-    with torch.enable_grad():
-        labels = ys.detach().clone().requires_grad_(True)  # noqa: FBT003  (torch's own positional flag)
-        answer = _ask("label_gradients", f, xs.detach(), labels, [k])
-        return _gradient("label_gradients", answer.sum(), labels)[:, :k].detach()
+    return _gradient("label_gradients", f, xs, ys, k, of_labels=True)[1]
 
 
 def sensitivity_cosine(
@@ -212,9 +211,5 @@ def sensitivity_agreement(
 def _answers_and_gradients(
     who: str, f: Callee, xs: Tensor, ys: Tensor, asked: Sequence[int]
 ) -> tuple[Float[Tensor, "batch asked"], Float[Tensor, "batch asked dim"]]:
-    with torch.enable_grad():
-        inputs = xs.detach().clone().requires_grad_(True)  # noqa: FBT003  (torch's own positional flag)
-        answers = _ask(who, f, inputs, ys.detach(), asked)
-        # Prompts do not influence each other, so the gradient of their sum holds the gradient of each.
-        slopes = [_gradient(who, answers[:, i].sum(), inputs)[:, k] for i, k in enumerate(asked)]
-    return answers.detach(), torch.stack(slopes, dim=1).detach()
+    answers, slopes = zip(*[_gradient(who, f, xs, ys, k, of_labels=False) for k in asked], strict=True)
+    return torch.stack(answers, dim=1), torch.stack(slopes, dim=1)
