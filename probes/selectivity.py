@@ -81,7 +81,7 @@ def fit_controlled_probe(
     features: Float[Tensor, "sample feature"],
     targets: Float[Tensor, "sample target"],
     *,
-    control_features: Mapping[str, Float[Tensor, "sample _"]],
+    control_features: Mapping[str, Float[Tensor, "_sample _feature"]],
     control_targets: Float[Tensor, "sample target"] | None = None,
     groups: Int[Tensor, " sample"] | None = None,
     penalties: Sequence[float] | None = None,

@@ -18,7 +18,8 @@ from probes._ridge import _default_penalties, _Moments, _moments, _with, _withou
 
 __all__ = ["StreamedProbe", "fit_streamed_probe"]
 
-Batch = tuple[Float[Tensor, "sample feature"], Float[Tensor, "sample target"], Int[Tensor, " sample"]]
+# Features, targets and prompts. The underscores keep sizes free: batches differ in theirs.
+Batch = tuple[Float[Tensor, "_sample _feature"], Float[Tensor, "_sample _target"], Int[Tensor, " _sample"]]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
