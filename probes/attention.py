@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
-from probes._checks import _check_activations, _check_axes
+from probes._checks import _check_activations, _check_axes, _check_same_length
 
 __all__ = [
     "attention_mass",
@@ -45,9 +45,8 @@ def role_masks(x_tokens: Bool[Tensor, " pos"], y_tokens: Bool[Tensor, " pos"]) -
         >>> assert masks["previous"].tolist() == [[False, False], [True, False]]
     """
     _check_axes("role_masks", "x_tokens", x_tokens, "pos")
+    _check_same_length("role_masks", ("x_tokens", "y_tokens"), len(x_tokens), len(y_tokens))
     n_pos = len(x_tokens)
-    if len(y_tokens) != n_pos:
-        raise ValueError(f"role_masks needs masks of one length, got {n_pos} and {len(y_tokens)}; align the two.")
     place = torch.arange(n_pos, device=x_tokens.device)
     lag = place[:, None] - place
     return {
