@@ -1,6 +1,6 @@
 """Do two predictors agree: in their predictions, their errors and their weights?
 
-Everything here takes tensors: `probes.induced_weights` makes weights of a callable, `probes.sensitivity`
+All but `sensitivity_cosine` take tensors: `probes.induced_weights` makes weights of a callable, `probes.sensitivity`
 compares gradients and `probes.algorithm_agreement` asks all of it of two callables. Cosines are blind to
 scale: an algorithm with the wrong step size has a similarity of 1, and only SPD and ILWD expose it.
 """
@@ -8,15 +8,16 @@ scale: an algorithm with the wrong step size has a similarity of 1, and only SPD
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float
 from torch import Tensor
 
-from probes._checks import _check_activations, _check_same_length, _check_same_shape
+from probes._checks import _check_same_length
+from probes._cosines import _check_two, _error_cosines, _weight_cosines
 from probes.bootstrap import Estimate
 from probes.curves import Curve, curve_over_prompts, estimate_mean
+from probes.sensitivity import sensitivity_cosine
 
-__all__ = ["ilwd", "mspd", "similarity_of_errors", "similarity_of_weights", "spd"]
+__all__ = ["ilwd", "mspd", "sensitivity_cosine", "similarity_of_errors", "similarity_of_weights", "spd"]
 
 
 def spd(
@@ -226,47 +227,6 @@ def _squares(who: str, a: Tensor, b: Tensor, divide_by: float) -> Tensor:
     _check_two(who, a, b, "batch point")
     _check_unit(who, divide_by)
     return ((a.double() - b.double()).square() / divide_by).to(a.dtype)
-
-
-# Of every first predictor with every second one.
-def _error_cosines(
-    who: str,
-    a: Float[Tensor, "first batch point"],
-    b: Float[Tensor, "second batch point"],
-    ys: Float[Tensor, "batch point"],
-) -> Float64[Tensor, "first second batch"]:
-    _check_two(who, a[0], ys, "batch point")
-    _check_two(who, b[0], ys, "batch point")
-    labels = ys.double()
-    # A residual that is the rounding of predictions and labels has no direction.
-    scale = torch.stack([labels.abs().amax(dim=1), a.abs().amax(dim=(0, 2)), b.abs().amax(dim=(0, 2))]).amax(dim=0)
-    floor = 8 * torch.finfo(ys.dtype).eps * scale.double() * ys.shape[1] ** 0.5
-    errors_a, errors_b = (_unit_rows(values.double() - labels, floor) for values in (a, b))
-    return torch.einsum("ibp,jbp->ijb", errors_a, errors_b).clamp(-1.0, 1.0)
-
-
-# Of every first predictor with every second one, averaged over the entries in which both have a direction.
-def _weight_cosines(
-    who: str, a: Float[Tensor, "first batch point dim"], b: Float[Tensor, "second batch point dim"]
-) -> Float64[Tensor, "first second batch"]:
-    _check_two(who, a[0], b[0], "batch point dim")
-    zero = torch.zeros((), dtype=torch.float64, device=a.device)
-    units_a, units_b = (_unit_rows(values.double(), zero) for values in (a, b))
-    rows = [torch.einsum("bpd,jbpd->jbp", one, units_b).clamp(-1.0, 1.0).nanmean(dim=2) for one in units_a]
-    return torch.stack(rows)
-
-
-# NaN where a row is not longer than the floor.
-def _unit_rows(rows: Float64[Tensor, "*batch dim"], floor: Tensor) -> Float64[Tensor, "*batch dim"]:
-    length = rows.norm(dim=-1, keepdim=True)
-    return torch.where(length > floor[..., None], rows / length, torch.nan)
-
-
-def _check_two(who: str, a: Tensor, b: Tensor, axes: str) -> None:
-    """Refuse two tensors that do not describe the same prompts."""
-    _check_activations(who, "a", a, axes)
-    _check_activations(who, "b", b, axes)
-    _check_same_shape(who, ("a", "b"), a, b)
 
 
 def _check_unit(who: str, divide_by: float) -> None:

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from probes._checks import _check_activations, _check_option, _check_same_length
-from probes.agreement import _check_two, _error_cosines, _weight_cosines
+from probes._cosines import _check_two, _error_cosines, _weight_cosines
 from probes.bootstrap import _count_chunks
 from probes.curves import _check_bootstrap
 
@@ -186,10 +186,10 @@ def _best(
     slack = 8 * torch.finfo(like.dtype).eps * means.abs().amax(dim=1, keepdim=True)
     return StepMatches(
         values=(sign * means).to(like),
-        best=best,
-        best_interval=torch.stack([sorted_places[tail], sorted_places[-1 - tail]], dim=1),
+        best=best.to(like.device),
+        best_interval=torch.stack([sorted_places[tail], sorted_places[-1 - tail]], dim=1).to(like.device),
         support=(places == best).double().mean(dim=0).to(like),
-        tied=(means >= top - slack).sum(dim=1) > 1,
+        tied=((means >= top - slack).sum(dim=1) > 1).to(like.device),
         steps=names,
         measure=measure,
     )
