@@ -113,6 +113,20 @@ def test_errors_that_are_rounding_have_no_direction() -> None:
     np.testing.assert_allclose(value, 1.0)
 
 
+def test_the_floor_of_errors_follows_the_precision() -> None:
+    ys = 1e3 + YS.float()
+    nearly = ys * (1 + torch.finfo(torch.float32).eps)  # off by one unit in the last place
+    assert math.isnan(similarity_of_errors(nearly, ys + 1, ys).value)
+    assert not math.isnan(similarity_of_errors(ys * (1 + 1e-4), ys + 1, ys).value)
+
+
+def test_the_preconditioner_is_scored_on_other_prompts() -> None:
+    # Each prompt weighs its labels at random: nine entries of a matrix fit some of it, and none of it elsewhere.
+    weights = torch.randn(10, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    random = by_point(lambda _, ys, query: (ys[:, :2] * weights[:, : ys.shape[1]]).sum(dim=1) + 0 * query.sum(dim=1))
+    assert effective_preconditioner(random, XS, YS, point=2).r2 < 0
+
+
 def test_zero_weights_are_left_out_of_cosines() -> None:
     weights = torch.randn(4, 3, 2, generator=torch.Generator().manual_seed(0))
     weights[:, 0] = 0.0

@@ -7,7 +7,7 @@ from sklearn.linear_model import Ridge
 from torch import Tensor
 
 from probes.linear import fit_linear_probe
-from probes.probe_grid import fit_probe_grid
+from probes.probe_grid import _choose, fit_probe_grid
 from probes.streamed_probe import _fold_of, fit_streamed_probe
 
 
@@ -49,6 +49,14 @@ class TestGrid:
         noise = torch.randn(20, 60, 1, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
         blind = fit_probe_grid(noise, Y[:, 1:2, :1], n_bootstrap=20)
         assert float(blind.best_r2[0, 0]) < 0.2
+
+    def test_the_layer_is_scored_where_it_was_not_chosen(self) -> None:
+        order = torch.randperm(10, generator=torch.Generator().manual_seed(3))
+        squares = torch.ones(2, 1, 2, 10, 1).double()  # errors and spread of two layers: both R² are 0
+        squares[1, 0, 0, order[:5]] = 0.1  # the second layer is good on the first half alone
+        layer, score = _choose(squares, 3)
+        assert int(layer) == 1
+        np.testing.assert_allclose(float(score), 0.0, atol=1e-12)
 
     def test_options(self) -> None:
         found = fit_probe_grid(X, Y, penalties=[2.0], n_folds=3, seed=4, controls=False, n_bootstrap=30, confidence=0.5)
@@ -99,15 +107,20 @@ class TestStream:
         np.testing.assert_allclose(found.bias, refit.intercept_, rtol=1e-8)
 
     def test_the_penalty_is_that_of_generalised_cross_validation(self) -> None:
-        grid = [0.01, 1.0, 30.0, 1000.0]
-        found = fit_streamed_probe(batches(240), penalties=grid)
-        x = FEATURES - FEATURES.mean(dim=0)
+        # Few samples and many targets, so that every term of the formula decides some of them.
+        grid = [0.1, 1.0, 3.0, 10.0, 30.0, 100.0]
+        features = FEATURES[:24]
+        noise = torch.randn(24, 60, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+        targets = features[:, :1] + noise * torch.linspace(0.1, 4.0, 60)
+        found = fit_streamed_probe([(features, targets, PROMPTS[:24])], penalties=grid)
+        x = features - features.mean(dim=0)
         scores = []
         for penalty in grid:
-            hat = x @ torch.linalg.solve(x.T @ x + penalty * torch.eye(10).double(), x.T) + 1 / 240
-            residuals = TARGETS - hat @ TARGETS
-            scores.append(residuals.square().sum(dim=0) / (240 - hat.trace()) ** 2)
+            hat = x @ torch.linalg.solve(x.T @ x + penalty * torch.eye(10).double(), x.T) + 1 / 24
+            residuals = targets - hat @ targets
+            scores.append(residuals.square().sum(dim=0) / (24 - hat.trace()) ** 2)
         best = torch.stack(scores).argmin(dim=0)
+        assert len(best.unique()) > 3
         torch.testing.assert_close(found.penalty, torch.tensor(grid).double()[best])
 
     def test_prompts_stay_together_and_folds_fill(self) -> None:
