@@ -12,9 +12,26 @@ any source. One file answers one question:
 - `probes.covariance`: where do features lie and how do they spread?
 - `probes.ood`: how far out of a fitted distribution is a sample?
 - `probes.detection`: how well does a score tell two sets of samples apart?
+- `probes.risk_coverage`: how fast does the error fall as suspicious prompts are refused?
 - `probes.correlation`: does a score predict the error, within and across families of prompts?
 - `probes.bootstrap`: how uncertain is a number, and how far is it above its control?
+- `probes.curves`: how does a quantity average over prompts, entry by entry?
+- `probes.permutation`, `probes.multiple_tests`: could chance have done this, given how many tries it got?
 - `probes.linear`: what can a ridge regression read out of features, beyond its control?
+- `probes.probe_grid`: where can it, over layers and positions?
+- `probes.selectivity`, `probes.partial`: does it beat control tasks, rival features and collinear targets?
+- `probes.streamed_probe`: the same where features do not fit into memory.
+- `probes.targets`: what could a network have computed from the pairs before each entry?
+- `probes.position_probe`: at which positions does a layer hold a quantity?
+- `probes.readouts`: what would each layer answer?
+- `probes.agreement`: do two predictors agree in predictions, errors and weights?
+- `probes.induced_weights`: which linear map does a predictor carry out, if any?
+- `probes.sensitivity`: do two predictors react alike to their query and to labels?
+- `probes.effective_descent`: which step size or preconditioner is a predictor nearest to?
+- `probes.step_matching`: after how many steps of an algorithm is it nearest to each layer?
+- `probes.algorithm_agreement`: all of this for two callables at once.
+- `probes.attention`, `probes.attention_report`: where do heads look?
+- `probes.head_importance`: which heads matter, judged by masked losses?
 - `probes.learning_coefficient`: how complex is a solution, by Langevin dynamics?
 - `probes.llc_health`: may that estimate be believed?
 - `probes.llc_calibration`: which step size and localisation should it take?
@@ -34,48 +51,88 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from . import (
+        agreement,
+        algorithm_agreement,
+        attention,
+        attention_report,
         bootstrap,
         correlation,
         covariance,
+        curves,
         detection,
+        effective_descent,
+        head_importance,
         hessian,
+        induced_weights,
         learning_coefficient,
         linear,
         llc_calibration,
         llc_exact,
         llc_health,
         mixing,
+        multiple_tests,
         ood,
         pairwise,
+        partial,
+        permutation,
+        position_probe,
+        probe_grid,
         random_walk,
+        readouts,
+        risk_coverage,
+        selectivity,
+        sensitivity,
         signature,
         similarity,
         spectra,
         stages,
+        step_matching,
+        streamed_probe,
         subspaces,
+        targets,
         trajectory,
     )
 
 __all__ = [
+    "agreement",
+    "algorithm_agreement",
+    "attention",
+    "attention_report",
     "bootstrap",
     "correlation",
     "covariance",
+    "curves",
     "detection",
+    "effective_descent",
+    "head_importance",
     "hessian",
+    "induced_weights",
     "learning_coefficient",
     "linear",
     "llc_calibration",
     "llc_exact",
     "llc_health",
     "mixing",
+    "multiple_tests",
     "ood",
     "pairwise",
+    "partial",
+    "permutation",
+    "position_probe",
+    "probe_grid",
     "random_walk",
+    "readouts",
+    "risk_coverage",
+    "selectivity",
+    "sensitivity",
     "signature",
     "similarity",
     "spectra",
     "stages",
+    "step_matching",
+    "streamed_probe",
     "subspaces",
+    "targets",
     "trajectory",
 ]
 

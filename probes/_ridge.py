@@ -46,6 +46,16 @@ def _without(whole: _Moments, part: _Moments) -> _Moments:
     )
 
 
+def _with(whole: _Moments, part: _Moments) -> _Moments:
+    return _Moments(
+        whole.n + part.n,
+        whole.feature_sum + part.feature_sum,
+        whole.target_sum + part.target_sum,
+        whole.gram + part.gram,
+        whole.cross + part.cross,
+    )
+
+
 def _fit_ridge(
     features: Float64[Tensor, "sample feature"],
     targets: Float64[Tensor, "sample target"],

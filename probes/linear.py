@@ -16,8 +16,9 @@ from probes._checks import (
     _check_same_length,
     _check_varies,
 )
-from probes._ridge import _assign_folds, _fit_ridge, _moments, _Ridge, _shuffle, _without
-from probes.bootstrap import _count_chunks, percentile_interval
+from probes._cross_validation import _cross_validate, _r2_replicates
+from probes._ridge import _assign_folds, _shuffle
+from probes.bootstrap import percentile_interval
 
 __all__ = ["LinearProbe", "fit_linear_probe"]
 
@@ -40,6 +41,10 @@ class LinearProbe:
     """The refit's a in ||y - X w - b||^2 + a ||w||^2, chosen by leave-one-out; squared feature units."""
     n_groups: int
     """How many groups (prompts) the samples came from."""
+    r2_replicates: Float64[Tensor, "bootstrap target"]
+    """`r2` on each resample of groups; another probe of the same groups and seed pairs up with it."""
+    r2_shuffled_replicates: Float64[Tensor, "bootstrap target"] | None
+    """`r2_shuffled` on the same resamples; None without controls."""
 
     @property
     def selectivity(self) -> Float[Tensor, " target"]:
@@ -139,7 +144,9 @@ def fit_linear_probe(
     grid = None if penalties is None else exact.new_tensor(list(penalties))
     squares, refit = _cross_validate(exact, wanted, _assign_folds(codes, n_folds, seed), grid)
     r2 = 1.0 - squares[0].sum(dim=0) / squares[1].sum(dim=0)
-    interval = _interval(squares[..., :n_targets], codes, seed, n_bootstrap, confidence)
+    replicates = _r2_replicates(squares, codes, seed=seed, n_bootstrap=n_bootstrap)
+    intervals = [percentile_interval(column, confidence) for column in replicates[:, :n_targets].T]
+    interval = torch.tensor([list(ends) for ends in intervals])
     dtype = features.dtype
     return LinearProbe(
         r2=r2[:n_targets].to(dtype),
@@ -149,48 +156,9 @@ def fit_linear_probe(
         bias=refit.bias[:n_targets].to(dtype),
         penalty=refit.penalty[:n_targets].to(dtype),
         n_groups=int(codes.max()) + 1,
+        r2_replicates=replicates[:, :n_targets],
+        r2_shuffled_replicates=replicates[:, n_targets:] if controls else None,
     )
-
-
-# Squared held-out errors of the probe [0] and of the training mean [1], and the fit on everything.
-def _cross_validate(
-    features: Float64[Tensor, "sample feature"],
-    targets: Float64[Tensor, "sample target"],
-    folds: Int64[Tensor, " sample"],
-    grid: Float64[Tensor, " penalty"] | None,
-) -> tuple[Float64[Tensor, "2 sample target"], _Ridge]:
-    # Centred first, so that a training fold's moments are the whole's minus the test fold's without a loss.
-    feature_mean, target_mean = features.mean(dim=0), targets.mean(dim=0)
-    features, targets = features - feature_mean, targets - target_mean
-    whole = _moments(features, targets)
-    squares = torch.zeros(2, *targets.shape, dtype=torch.float64, device=targets.device)
-    for fold in range(int(folds.max()) + 1):
-        test = folds == fold
-        train = _without(whole, _moments(features[test], targets[test]))
-        ridge = _fit_ridge(features[~test], targets[~test], train, grid)
-        squares[0, test] = (targets[test] - features[test] @ ridge.weight - ridge.bias).square()
-        squares[1, test] = (targets[test] - ridge.target_mean).square()
-    refit = _fit_ridge(features, targets, whole, grid)
-    bias = refit.bias + target_mean - feature_mean @ refit.weight
-    return squares, refit._replace(bias=bias)
-
-
-def _interval(
-    squares: Float64[Tensor, "2 sample target"],
-    groups: Int64[Tensor, " sample"],
-    seed: int,
-    n_bootstrap: int,
-    confidence: float,
-) -> Float64[Tensor, "target 2"]:
-    n_groups = int(groups.max()) + 1
-    totals = squares.new_zeros(2, n_groups, squares.shape[2]).index_add_(1, groups, squares).cpu()
-    replicates = []
-    for counts in _count_chunks((n_groups,), seed=seed, n_bootstrap=n_bootstrap):
-        errors, spread = counts.double() @ totals
-        replicates.append(torch.where(spread > 0, 1.0 - errors / spread, torch.nan))
-    columns = torch.cat(replicates).T
-    intervals = [percentile_interval(column, confidence) for column in columns]
-    return torch.tensor([list(interval) for interval in intervals], dtype=torch.float64)
 
 
 def _as_columns(features: Tensor, targets: Tensor) -> Tensor:

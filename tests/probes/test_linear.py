@@ -163,6 +163,18 @@ def test_single_target_equals_its_column() -> None:
     torch.testing.assert_close(one.predict(x), both.predict(x)[:, 1:])
 
 
+def test_replicates_pair_up_and_give_the_interval() -> None:
+    x, y = draw(noise=3.0)
+    probe = fit_linear_probe(x, y, n_bootstrap=200)
+    ends = np.quantile(probe.r2_replicates.numpy(), [0.025, 0.975], axis=0).T
+    np.testing.assert_allclose(probe.r2_interval.numpy(), ends)
+    # The same groups and seed are resampled alike: a probe of the same features in other units has equal replicates.
+    torch.testing.assert_close(fit_linear_probe(2 * x, y, n_bootstrap=200).r2_replicates, probe.r2_replicates)
+    assert probe.r2_shuffled_replicates is not None
+    assert probe.r2_shuffled_replicates.mean() < 0.1 < probe.r2_replicates.mean()
+    assert fit_linear_probe(x, y, controls=False).r2_shuffled_replicates is None
+
+
 def test_without_controls() -> None:
     x, y = draw()
     plain, bare = fit_linear_probe(x, y), fit_linear_probe(x, y, controls=False)

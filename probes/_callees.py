@@ -1,0 +1,107 @@
+"""How the agreement probes ask a model or a predictor, and what they refuse.
+
+A callee is called f(xs, ys, points=[...]) and answers [batch asked]: entry k predicts ys[:, k] from xs[:, k]
+and the k pairs before it.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from probes._checks import _check_activations, _check_count, _check_same_length
+
+Callee = Callable[..., Tensor]
+
+
+def _ask(who: str, f: Callee, xs: Tensor, ys: Tensor, points: Sequence[int]) -> Tensor:
+    """Ask for some entries and check the answer's shape.
+
+    Returns:
+        Predictions [batch asked].
+
+    Raises:
+        ValueError: If the answer is no [batch asked].
+    """
+    answer = f(xs, ys, points=list(points))
+    expected = (len(xs), len(points))
+    if tuple(answer.shape) != expected:
+        raise ValueError(
+            f"{who} needs f(xs, ys, points={list(points)}) to answer [batch asked] = {expected}, "
+            f"got {tuple(answer.shape)}; answer the asked entries only."
+        )
+    return answer
+
+
+def _check_prompts(who: str, xs: Tensor, ys: Tensor) -> None:
+    """Refuse what are no prompts."""
+    _check_activations(who, "xs", xs, "batch point dim")
+    _check_activations(who, "ys", ys, "batch point")
+    _check_same_length(who, ("prompts of xs", "of ys"), len(xs), len(ys))
+    _check_same_length(who, ("points of xs", "of ys"), xs.shape[1], ys.shape[1])
+
+
+def _resolve_points(who: str, points: Sequence[int] | None, n_points: int) -> list[int]:
+    """Turn entries that count from the end into indices.
+
+    Returns:
+        Indices from 0, in the order asked.
+
+    Raises:
+        ValueError: If an entry does not exist, or none is asked for.
+    """
+    asked = list(range(n_points)) if points is None else list(points)
+    _check_count(who, "a number of points", len(asked), 1)
+    wrong = [point for point in asked if not -n_points <= point < n_points]
+    if wrong:
+        raise ValueError(f"{who} needs points in [-{n_points}, {n_points}), got {wrong}; ask for entries that exist.")
+    return [point % n_points for point in asked]
+
+
+def _context_point(who: str, point: int, n_points: int) -> int:
+    """Resolve one entry that has a pair before it.
+
+    Returns:
+        Its index, at least 1.
+
+    Raises:
+        ValueError: If it is the first entry, which has none.
+    """
+    (k,) = _resolve_points(who, [point], n_points)
+    if k == 0:
+        raise ValueError(f"{who} needs an entry with a pair before it, got entry 0; ask for a later one.")
+    return k
+
+
+def _gradient(who: str, f: Callee, xs: Tensor, ys: Tensor, k: int, *, of_labels: bool) -> tuple[Tensor, Tensor]:
+    """Ask for entry k and differentiate it with respect to its query, or to the labels before it.
+
+    Returns:
+        The answers [batch] and their gradients [batch dim], or [batch pair] of labels. A predictor that is constant,
+        as nearest neighbours are in their query, has a gradient of zero.
+
+    Raises:
+        ValueError: If the answers carry no gradient although they depend on what they are differentiated by.
+    """
+    xs, ys = xs.detach(), ys.detach()
+    with torch.enable_grad():
+        # Prompts do not influence each other, so the gradient of their sum holds the gradient of each.
+        leaf = (ys[:, :k] if of_labels else xs[:, k]).clone().requires_grad_()
+        answers = _ask(who, f, *_replace(xs, ys, k, leaf, of_labels=of_labels), [k])[:, 0]
+        if answers.requires_grad:
+            (gradient,) = torch.autograd.grad(answers.sum(), leaf, allow_unused=True)
+            return answers.detach(), torch.zeros_like(leaf) if gradient is None else gradient
+    with torch.no_grad():
+        nudge = torch.finfo(leaf.dtype).eps ** 0.5 * leaf.abs().amax()
+        nudged = _ask(who, f, *_replace(xs, ys, k, leaf + nudge, of_labels=of_labels), [k])[:, 0]
+    if not torch.equal(nudged, answers):
+        raise ValueError(
+            f"{who} needs answers that carry a gradient, got detached ones; take torch.no_grad and .detach out of f."
+        )
+    return answers.detach(), torch.zeros_like(leaf)
+
+
+def _replace(xs: Tensor, ys: Tensor, k: int, leaf: Tensor, *, of_labels: bool) -> tuple[Tensor, Tensor]:
+    if of_labels:
+        return xs, torch.cat([leaf, ys[:, k:]], dim=1)
+    return torch.cat([xs[:, :k], leaf[:, None], xs[:, k + 1 :]], dim=1), ys

@@ -1,0 +1,196 @@
+"""Where does each query look: how broadly, at which tokens, and alike in all prompts?
+
+Patterns are [batch head query key], rows that sum to 1. Roles of tokens are masks that the caller gives; patterns
+of linear attention, which are no distributions, are refused.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Bool, Float, Float64
+from torch import Tensor
+
+from probes._checks import _check_activations, _check_axes, _check_same_length
+
+__all__ = [
+    "attention_mass",
+    "normalised_entropy",
+    "pattern_variability",
+    "role_masks",
+]
+
+
+def role_masks(x_tokens: Bool[Tensor, " pos"], y_tokens: Bool[Tensor, " pos"]) -> dict[str, Bool[Tensor, "query key"]]:
+    """Name the tokens that a query may look at.
+
+    Formula: "self" key = query; "previous" key = query - 1; "x" and "y" the keys with that role, the query itself
+    among them. Roles overlap, so their masses need not sum to 1.
+
+    Args:
+        x_tokens: Which positions hold inputs.
+        y_tokens: Which positions hold labels.
+
+    Returns:
+        Masks by role.
+
+    Raises:
+        ValueError: If the masks differ in length or are empty.
+
+    Source:
+        Our choice of roles; copying by the previous token follows von Oswald et al. (2023), arXiv 2212.07677.
+
+    Example:
+        >>> masks = role_masks(torch.tensor([True, False]), torch.tensor([False, True]))
+        >>> assert masks["x"].tolist() == [[True, False], [True, False]]
+        >>> assert masks["previous"].tolist() == [[False, False], [True, False]]
+    """
+    _check_axes("role_masks", "x_tokens", x_tokens, "pos")
+    _check_same_length("role_masks", ("x_tokens", "y_tokens"), len(x_tokens), len(y_tokens))
+    n_pos = len(x_tokens)
+    place = torch.arange(n_pos, device=x_tokens.device)
+    lag = place[:, None] - place
+    return {
+        "self": lag == 0,
+        "previous": lag == 1,
+        "x": x_tokens.expand(n_pos, n_pos),
+        "y": y_tokens.expand(n_pos, n_pos),
+    }
+
+
+def normalised_entropy(
+    pattern: Float[Tensor, "batch head query key"], *, causal: bool = True
+) -> Float[Tensor, "batch head query"]:
+    """Measure how broadly each query looks.
+
+    Formula: -sum_j a_j log a_j / log k over its k visible keys. Undefined (NaN) for a query that sees one key.
+
+    Args:
+        pattern: Attention after the softmax.
+        causal: Whether query i sees the keys up to i only; otherwise it sees all.
+
+    Returns:
+        In [0, 1], 1 for uniform attention, dimensionless; computed in float64, dtype of the pattern.
+
+    Raises:
+        TypeError: If the pattern is no floating-point tensor.
+        ValueError: If it has other axes, rows that are no distributions, or weight on invisible keys.
+
+    Source:
+        Shannon (1948); divided by its largest value, our choice.
+
+    Example:
+        >>> pattern = torch.tensor([[1.0, 0.0], [0.5, 0.5]])[None, None]
+        >>> torch.testing.assert_close(normalised_entropy(pattern)[0, 0, 1], torch.tensor(1.0))
+    """
+    visible = _check_pattern("normalised_entropy", pattern, causal=causal)
+    return _entropy(pattern.double(), visible).to(pattern.dtype)
+
+
+def attention_mass(
+    pattern: Float[Tensor, "batch head query key"], roles: Mapping[str, Bool[Tensor, "query key"]]
+) -> dict[str, Float[Tensor, "batch head query"]]:
+    """Measure how much attention each query pays to the keys of a role.
+
+    Formula: sum of a_ij over the keys j that the role's mask allows for query i.
+
+    Args:
+        pattern: Attention after the softmax.
+        roles: Masks by name, as from `role_masks`.
+
+    Returns:
+        Shares in [0, 1] by name, computed in float64, dtype of the pattern.
+
+    Raises:
+        TypeError: If the pattern is no floating-point tensor.
+        ValueError: If it has other axes or rows that are no distributions, or a mask another shape.
+
+    Source:
+        Our choice; the usual summary of attention patterns.
+
+    Example:
+        >>> pattern = torch.tensor([[1.0, 0.0], [0.25, 0.75]])[None, None]
+        >>> mass = attention_mass(pattern, {"self": torch.eye(2).bool()})
+        >>> torch.testing.assert_close(mass["self"], torch.tensor([[[1.0, 0.75]]]))
+    """
+    _check_pattern("attention_mass", pattern, causal=False)
+    _check_roles("attention_mass", pattern, roles)
+    exact = pattern.double()
+    return {name: (exact * mask).sum(dim=3).to(pattern.dtype) for name, mask in roles.items()}
+
+
+def pattern_variability(pattern: Float[Tensor, "batch head query key"]) -> Float[Tensor, "batch head query"]:
+    """Measure how far each prompt's pattern is from the mean pattern.
+
+    Formula: (1/2) sum_j |a_ij - mean_b a_bij|, the total variation distance. 0 for a head that looks at fixed
+    positions whatever the prompt says; one prompt tells nothing.
+
+    Args:
+        pattern: Attention after the softmax.
+
+    Returns:
+        In [0, 1), dimensionless; computed in float64, dtype of the pattern.
+
+    Raises:
+        TypeError: If the pattern is no floating-point tensor.
+        ValueError: If it has other axes or rows that are no distributions.
+
+    Source:
+        Our choice of distance.
+
+    Example:
+        >>> pattern = torch.tensor([[[[1.0, 0.0]]], [[[0.0, 1.0]]]])
+        >>> torch.testing.assert_close(pattern_variability(pattern), torch.full((2, 1, 1), 0.5))
+    """
+    _check_pattern("pattern_variability", pattern, causal=False)
+    exact = pattern.double()
+    return ((exact - exact.mean(dim=0)).abs().sum(dim=3) / 2).to(pattern.dtype)
+
+
+def _entropy(
+    pattern: Float64[Tensor, "batch head query key"], visible: Bool[Tensor, "query key"]
+) -> Float64[Tensor, "batch head query"]:
+    limit = visible.sum(dim=1).double().log()
+    entropy = torch.special.entr(pattern).sum(dim=3) / limit
+    return torch.where(limit > 0, entropy.clamp(0.0, 1.0), torch.nan)
+
+
+def _check_pattern(who: str, pattern: Tensor, *, causal: bool) -> Bool[Tensor, "query key"]:
+    """Refuse what is no attention pattern.
+
+    Returns:
+        Which keys each query sees.
+
+    Raises:
+        ValueError: If rows are no distributions, or there is weight on invisible keys.
+    """
+    _check_activations(who, "pattern", pattern, "batch head query key")
+    # A softmax in float16 sums to 1 up to a few of its units in the last place.
+    slack = 16 * torch.finfo(pattern.dtype).eps
+    worst = float((pattern.double().sum(dim=3) - 1.0).abs().max())
+    if float(pattern.min()) < 0 or worst > slack:
+        raise ValueError(
+            f"{who} needs rows that are distributions, got a least weight of {float(pattern.min()):.3g} and sums off 1 "
+            f"by {worst:.1e}; linear attention has no such pattern, and scores need their softmax."
+        )
+    n_queries, n_keys = pattern.shape[2:]
+    visible = torch.ones(n_queries, n_keys, dtype=torch.bool, device=pattern.device)
+    if causal:
+        visible = visible.tril(diagonal=n_keys - n_queries)
+        hidden = float(pattern.amax(dim=(0, 1))[~visible].sum())
+        if hidden > 0:
+            raise ValueError(f"{who} needs no weight on later keys, got some ({hidden:.3g}); pass causal=False.")
+    return visible
+
+
+def _check_roles(who: str, pattern: Tensor, roles: Mapping[str, Tensor]) -> None:
+    """Refuse masks that do not fit the pattern.
+
+    Raises:
+        ValueError: If a mask has another shape.
+    """
+    for name, mask in roles.items():
+        if mask.shape != pattern.shape[2:]:
+            raise ValueError(
+                f"{who} needs masks [query key] = {tuple(pattern.shape[2:])}, got {tuple(mask.shape)} for role "
+                f"{name!r}; use role_masks."
+            )

@@ -1,0 +1,193 @@
+"""At which positions does a layer hold a quantity, when a probe may choose where to look?
+
+One attention vector over positions for each coordinate of the target, the same in all prompts, then a linear or
+a two-layer read-out of what it collects. Trained, so its control is trained beside it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from probes._checks import _check_activations, _check_count, _check_option, _check_same_length, _check_varies
+from probes._cross_validation import _r2_replicates
+from probes._position_training import Head, _forward, _train
+from probes.bootstrap import percentile_interval
+from probes.curves import _check_bootstrap
+
+__all__ = ["Head", "PositionProbe", "fit_position_probe"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PositionProbe:
+    """A read-out that chooses positions, with its held-out score and its control."""
+
+    r2: Float[Tensor, " target"]
+    """R² on test prompts, at most 1; 0 is what the training prompts' mean achieves."""
+    r2_interval: Float[Tensor, "target 2"]
+    """Bootstrap interval of `r2` over test prompts; the training is not repeated."""
+    r2_shuffled: Float[Tensor, " target"] | None
+    """R² of the same probe trained and tested on the targets of other prompts; None without controls."""
+    error: Float[Tensor, " target"]
+    """Mean squared error on test prompts, squared target units."""
+    attention: Float[Tensor, "target pos"]
+    """Where each coordinate is read; each row sums to 1."""
+    parameters: Mapping[str, Tensor]
+    """What `predict` needs; features and targets standardised as in training."""
+    head: Head
+    """The read-out after pooling."""
+    n_prompts: tuple[int, int, int]
+    """Prompts for training, validation and test."""
+
+    @property
+    def selectivity(self) -> Float[Tensor, " target"]:
+        """R² beyond the control's, r2 - r2_shuffled.
+
+        Raises:
+            ValueError: If the probe was trained without controls.
+        """
+        if self.r2_shuffled is None:
+            raise ValueError("selectivity needs the shuffled control, got a probe without; pass controls=True.")
+        return self.r2 - self.r2_shuffled
+
+    def predict(self, hidden: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch target"]:
+        """Predict targets from activations of any prompts.
+
+        Formula: FF(sum_t alpha_t h_t), standardised as in training.
+
+        Args:
+            hidden: In the units of the fit, with as many positions.
+
+        Returns:
+            Predictions in target units.
+
+        Raises:
+            TypeError: If hidden is no floating-point tensor.
+            ValueError: If positions or features differ in number from the fit's, or entries are not finite.
+        """
+        _check_activations("predict", "hidden", hidden, "batch pos d_model")
+        _check_same_length("predict", ("positions", "positions fitted"), hidden.shape[1], self.attention.shape[1])
+        mean = self.parameters["feature_mean"]
+        _check_same_length("predict", ("features", "features fitted"), hidden.shape[2], len(mean))
+        with torch.no_grad():
+            return _forward(self.parameters, hidden)
+
+    def __repr__(self) -> str:
+        scores = ", ".join(f"{value:.3f}" for value in self.r2.tolist())
+        return f"PositionProbe(r2=[{scores}], head={self.head!r}, n_prompts={self.n_prompts})"
+
+
+def fit_position_probe(
+    hidden: Float[Tensor, "batch pos d_model"],
+    targets: Float[Tensor, "batch target"],
+    *,
+    head: Head = "linear",
+    d_hidden: int = 512,
+    steps: int = 1000,
+    lr: float = 1e-3,
+    batch_size: int = 64,
+    controls: bool = True,
+    seed: int = 0,
+    n_bootstrap: int = 1000,
+    confidence: float = 0.95,
+) -> PositionProbe:
+    """Train a probe that learns at which positions to read a quantity of the whole prompt.
+
+    Formula: v_j = FF_j(sum_t softmax(s_j)_t h_t), one score vector s_j a target coordinate, whatever the prompt;
+    least mean squared error by Adam. The "mlp" collects W_v h_t with a shared W_v and reads it by one hidden GELU
+    layer a coordinate; it computes much by itself, so its gain over the embedding layer is the finding. Fit one
+    probe for each layer, target and number of pairs. Decodable is not used.
+
+    Args:
+        hidden: Activations of one layer at all positions of prompts with equally many pairs.
+        targets: One row a prompt, such as X^T y or least-squares weights.
+        head: The read-out; "linear" needs no W_v of its own, since a product of linear maps is one.
+        d_hidden: Width of W_v and of the hidden layer of "mlp"; 512 in the paper.
+        steps: Of Adam; the parameters with the least validation error are kept.
+        lr: Learning rate; 1e-3 in the paper, chosen there on validation prompts.
+        batch_size: Prompts a step; 64 in the paper.
+        controls: Also train on targets of other prompts.
+        seed: Of split, initialisation, minibatches, shuffle and bootstrap.
+        n_bootstrap: How many resamples of test prompts.
+        confidence: The share of replicates inside the interval.
+
+    Returns:
+        Scores on the fifth of the prompts that neither training nor validation saw, in the dtype of hidden.
+
+    Raises:
+        TypeError: If hidden or targets is no floating-point tensor.
+        ValueError: If shapes do not fit, entries are not finite, a target does not vary, there are fewer than 10
+            prompts, an option is unknown, or a number is out of range.
+
+    Source:
+        Akyürek et al. (2023), arXiv 2211.15661, section 5 and appendix E; the released code has a simpler probe.
+        Scores for each coordinate, standardising, and keeping the best validation step are our reading or choice.
+
+    Example:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> hidden = torch.randn(300, 4, 3, generator=generator)
+        >>> probe = fit_position_probe(hidden, hidden[:, 2, :1], lr=0.03, steps=300)
+        >>> assert probe.attention[0].argmax() == 2
+        >>> assert probe.r2 > 0.9 and probe.r2_shuffled < 0.2
+    """
+    _check_position_probe(hidden, targets, head, d_hidden, steps, lr, batch_size, seed)
+    _check_bootstrap("fit_position_probe", seed, n_bootstrap, confidence)
+    n_prompts = len(hidden)
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(n_prompts, generator=generator).to(hidden.device)
+    cuts = (n_prompts - 2 * (n_prompts // 5), n_prompts // 5, n_prompts // 5)
+    splits = torch.split(order, list(cuts))
+    data, wanted = hidden.detach(), targets.detach().to(hidden.dtype)
+
+    def trained(columns: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        parameters = _train(data, columns, splits, head, d_hidden, steps, lr, batch_size, seed)
+        with torch.no_grad():
+            said = _forward(parameters, data[splits[2]]).double()
+        truth, mean = columns[splits[2]].double(), columns[splits[0]].double().mean(dim=0)
+        return parameters, torch.stack([(truth - said).square(), (truth - mean).square()])
+
+    parameters, squares = trained(wanted)
+    shuffled = None
+    if controls:  # a circle of prompts, so that none keeps its own target
+        circle = torch.randperm(n_prompts, generator=generator).to(hidden.device)
+        exchanged = torch.empty_like(wanted)
+        exchanged[circle] = wanted[circle.roll(1)]
+        shuffled = _score(trained(exchanged)[1]).to(hidden.dtype)
+    codes = torch.arange(cuts[2], device=hidden.device)
+    replicates = _r2_replicates(squares, codes, seed=seed, n_bootstrap=n_bootstrap)
+    ends = torch.tensor([list(percentile_interval(column, confidence)) for column in replicates.T])
+    return PositionProbe(
+        r2=_score(squares).to(hidden.dtype),
+        r2_interval=ends.to(hidden),
+        r2_shuffled=shuffled,
+        error=squares[0].mean(dim=0).to(hidden.dtype),
+        attention=parameters["scores"].softmax(dim=1),
+        parameters=parameters,
+        head=head,
+        n_prompts=cuts,
+    )
+
+
+def _score(squares: Float[Tensor, "2 batch target"]) -> Float[Tensor, " target"]:
+    errors, spread = squares.sum(dim=1)
+    return 1.0 - errors / spread
+
+
+def _check_position_probe(
+    hidden: Tensor, targets: Tensor, head: str, d_hidden: int, steps: int, lr: float, batch_size: int, seed: int
+) -> None:
+    who = "fit_position_probe"
+    _check_activations(who, "hidden", hidden, "batch pos d_model")
+    _check_activations(who, "targets", targets, "batch target")
+    _check_same_length(who, ("prompts of hidden", "of targets"), len(hidden), len(targets))
+    _check_option(who, "head", head, get_args(Head))
+    _check_count(who, "a number of prompts", len(hidden), 10)
+    for name, count in (("d_hidden", d_hidden), ("steps", steps), ("batch_size", batch_size)):
+        _check_count(who, name, count, 1)
+    _check_count(who, "a seed", seed, 0)
+    if not lr > 0:
+        raise ValueError(f"{who} needs a positive lr, got {lr}; 1e-3 is the default.")
+    _check_varies(who, "target", targets)

@@ -1,0 +1,109 @@
+"""If the most suspicious prompts are refused first, how fast does the error of the others fall?"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+from probes._checks import _check_activations, _check_same_length
+from probes.bootstrap import Estimate, _count_chunks, _count_levels, _levels, percentile_interval
+from probes.curves import _check_bootstrap
+
+__all__ = ["RiskCoverage", "risk_coverage"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class RiskCoverage:
+    """The mean error of the prompts that a score accepts, by how many it accepts."""
+
+    risk: Float[Tensor, " sample"]
+    """Mean error of the 1, 2, ... n most familiar samples; the last is the mean of all."""
+    aurc: Estimate
+    """Mean of `risk` over all coverages; smaller is better, in error units."""
+    oracle: float
+    """What a score equal to the error would reach."""
+    random: float
+    """What a score without information reaches: the mean error."""
+    gain: Estimate
+    """(random - aurc) / (random - oracle): 1 at best, 0 without information, negative for a wrong sign."""
+
+    def __repr__(self) -> str:
+        return f"RiskCoverage(aurc={self.aurc}, gain={self.gain}, n_samples={len(self.risk)})"
+
+
+def risk_coverage(
+    score: Float[Tensor, " sample"],
+    error: Float[Tensor, " sample"],
+    *,
+    seed: int = 0,
+    n_bootstrap: int = 1000,
+    confidence: float = 0.95,
+) -> RiskCoverage:
+    """Measure the area under the risk-coverage curve (AURC).
+
+    Formula: AURC = (1/n) sum_j (1/j) sum_{i <= j} e_(i), with samples in order of rising score. Equal scores
+    count as their mean over all orders of the tie. `gain` is undefined where all errors are equal.
+
+    Args:
+        score: One number a sample, larger = further out.
+        error: The sample's error, any unit; usually a squared error, not its logarithm.
+        seed: Of the bootstrap.
+        n_bootstrap: How many resamples.
+        confidence: The share of replicates inside each interval.
+
+    Returns:
+        The curve in the error's dtype; areas computed in float64.
+
+    Raises:
+        TypeError: If score or error is no floating-point tensor.
+        ValueError: If lengths differ, a tensor is empty or not finite, or a number is out of range.
+
+    Source:
+        Geifman, Uziel and El-Yaniv (2019), "Bias-Reduced Uncertainty Estimation for Deep Neural
+        Classifiers", for AURC and its excess over the oracle. Mean over ties and `gain` are our choices.
+
+    Example:
+        >>> error = torch.tensor([3.0, 1.0, 2.0])
+        >>> perfect = risk_coverage(error, error)
+        >>> torch.testing.assert_close(perfect.aurc.value, (1 + 1.5 + 2) / 3)
+        >>> torch.testing.assert_close(perfect.gain.value, 1.0)
+    """
+    _check_activations("risk_coverage", "score", score, "sample")
+    _check_activations("risk_coverage", "error", error, "sample")
+    _check_same_length("risk_coverage", ("scores", "errors"), len(score), len(error))
+    _check_bootstrap("risk_coverage", seed, n_bootstrap, confidence)
+    levels = _levels(score.detach().double().cpu())
+    exact = error.detach().double().cpu()
+    best = _levels(exact)
+    once = torch.ones(1, len(exact), dtype=torch.int64)
+    risk = _risks(levels, exact, once)[0]
+    aurc, oracle, mean = float(risk.mean()), float(_risks(best, exact, once).mean()), float(exact.mean())
+    replicates, gains = [], []
+    for counts in _count_chunks((len(exact),), seed=seed, n_bootstrap=n_bootstrap):
+        found, least = _risks(levels, exact, counts), _risks(best, exact, counts).mean(dim=1)
+        replicates.append(found.mean(dim=1))
+        gains.append((found[:, -1] - replicates[-1]) / (found[:, -1] - least))
+    varies = bool((exact != exact[0]).any())
+    gain = (mean - aurc) / (mean - oracle) if varies else float("nan")
+    reason = "" if varies else "all errors are equal"
+    return RiskCoverage(
+        risk=risk.to(error),
+        aurc=Estimate(aurc, *percentile_interval(torch.cat(replicates), confidence)),
+        oracle=oracle,
+        random=mean,
+        gain=Estimate(gain, *percentile_interval(torch.cat(gains), confidence), reason),
+    )
+
+
+# Mean error of the first 1, 2, ... n samples of each resample; equal levels share their mean error.
+def _risks(
+    levels: Int64[Tensor, " sample"], errors: Float64[Tensor, " sample"], counts: Int64[Tensor, "bootstrap sample"]
+) -> Float64[Tensor, "bootstrap sample"]:
+    n_levels = int(levels.max()) + 1
+    drawn = _count_levels(counts.double(), levels, n_levels)
+    means = _count_levels(counts * errors, levels, n_levels) / drawn  # levels that nobody drew are not repeated below
+    n, rows = len(errors), len(counts)
+    source = torch.repeat_interleave(torch.arange(rows * n_levels), drawn.flatten().long())
+    sums = means.flatten()[source].reshape(rows, n).cumsum(dim=1)
+    return sums / torch.arange(1, n + 1)
