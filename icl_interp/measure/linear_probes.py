@@ -250,7 +250,7 @@ def linear_probes(
         ['read-in', 'block 0', 'final norm']
     """
     prompts = task.sample(n_prompts, n_points, seed=derive_seed(seed, "evaluation: probes"))
-    targets, left_out = probe_targets(prompts, reference_predictors(task))
+    targets, left_out = probe_targets(prompts, reference_predictors(task, n_points=n_points))
     sites = residual_sites(model.cfg, layers)
     networks = [model, *untrained_networks(model.cfg, n_controls, seed=seed)]
     fitted = [probe_network(network, prompts, targets, sites, seed=seed) for network in networks]

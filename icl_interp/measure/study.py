@@ -80,7 +80,7 @@ class Study:
     @property
     def n_verdicts(self) -> int:
         """Claims that the study makes; their intervals hold together at 95 %."""
-        return 6 + len(self.probes.targets)
+        return (6 if self.families.shifted else 2) + len(self.probes.targets)
 
     def verdicts(self) -> dict[str, Excess]:
         """State each claim as an excess over untrained networks.
@@ -91,14 +91,15 @@ class Study:
             "spectra" (mean over shifts of |log s1(shift) / s1(in distribution)|), "shared directions" (overlap in
             distribution minus mean overlap under shift), "score and error" (mean Spearman inside families),
             "detection" (mean AUROC over shifts), and "probe: T" (best R² over sites) for each target T. Larger is
-            more everywhere.
+            more everywhere. Without a shift whose activations are read there are no claims over shifts.
         """
-        named = {
-            "in-context learning": (self._skill_in, 0.0),
-            "under shift": (_skill_out, 0.0),
-            "spectra": (self._spectral_change, -math.inf),  # a mean of |log| is positive by construction
-            "shared directions": (self._contrast, 0.0),
-        }
+        named = {"in-context learning": (self._skill_in, 0.0)}
+        if self.families.shifted:
+            named |= {
+                "under shift": (_skill_out, 0.0),
+                "spectra": (self._spectral_change, -math.inf),  # a mean of |log| is positive by construction
+                "shared directions": (self._contrast, 0.0),
+            }
         verdicts = {}
         for name, (quantity, chance) in named.items():
             value, replicates = quantity(self.survey, self.families)
@@ -112,7 +113,8 @@ class Study:
                 value_variance=variance_over(replicates),
             )
         verdicts["score and error"] = self.ood.correlation_excess(self.n_verdicts)
-        verdicts["detection"] = self.ood.detection_excess(self.n_verdicts)
+        if self.families.shifted:
+            verdicts["detection"] = self.ood.detection_excess(self.n_verdicts)
         for target in self.probes.targets:
             verdicts[f"probe: {target}"] = self.probes.excess(target, self.n_verdicts)
         return verdicts
@@ -148,6 +150,7 @@ def study(
     shifts: Sequence[str] | None = None,
     layers: Sequence[int] | None = None,
     n_controls: int = N_UNTRAINED,
+    n_points_trained: int | None = None,
     seed: int = 0,
     tick: Callable[[int, str], None] | None = None,
 ) -> Study:
@@ -161,6 +164,8 @@ def study(
         shifts: Patterns as `select_shifts` takes them; None means the core suite.
         layers: Blocks to look at; None means all.
         n_controls: Untrained networks; 0 switches them off, and every verdict is then unknown.
+        n_points_trained: Points that prompts had in training; later ones are marked as never seen there. None takes
+            the task's usual number.
         seed: The only source of randomness.
         tick: Told the number of prompts just read and by which network, for progress; `study_reads` in all.
 
@@ -183,14 +188,20 @@ def study(
     report = tick or (lambda _done, _note: None)
     sites = residual_sites(config, layers)
     families = draw_families(
-        task, shifts=shifts, n_prompts=n_prompts, n_points=n_points, max_points=config.n_points, seed=seed
+        task,
+        shifts=shifts,
+        n_prompts=n_prompts,
+        n_points=n_points,
+        max_points=config.n_points,
+        n_points_trained=n_points_trained,
+        seed=seed,
     )
-    if not families.shifted:
+    if len(families.all_families) == 1:
         raise ValueError(
-            "a study compares prompts in distribution with shifted ones, got no shift whose activations are read; add "
-            "one, such as x_scale=3, to --shifts."
+            "a study compares prompts in distribution with shifted ones, got no shift; add one, such as x_scale=3, to "
+            "--shifts."
         )
-    references = reference_predictors(task)
+    references = reference_predictors(task, n_points=n_points)
     probe_prompts = task.sample(probe_count(n_prompts), n_points, seed=derive_seed(seed, "evaluation: probes"))
     targets, left_out = probe_targets(probe_prompts, references)
     surveys, probes = [], []

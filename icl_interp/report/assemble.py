@@ -58,7 +58,7 @@ def _facts(study: Study, checkpoint: Checkpoint) -> tuple[Fact, ...]:
         ),
         Fact("Controls", f"{len(study.untrained)} untrained networks, initialisation {study.config.init!r}"),
     ]
-    return (*facts, *(Fact("Note", note) for note in checkpoint.notes))
+    return (*facts, *(Fact("Note", note) for note in (*checkpoint.notes, *families.notes)))
 
 
 def _warnings(study: Study, checkpoint: Checkpoint) -> tuple[str, ...]:

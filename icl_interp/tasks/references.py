@@ -9,7 +9,6 @@ from icl_interp.predictors.protocol import Predictor
 from icl_interp.prompts import Prompts, derive_seed, stream
 from icl_interp.tasks._reference_lists import GD_STEPS, Candidates, candidates_for
 from icl_interp.tasks.base import Task
-from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.tasks.penalties import bayes_penalty, lasso_penalty
 from icl_interp.tasks.sparse import SparseLinearRegression
 from icl_interp.tasks.task_pool import TaskPool
@@ -64,6 +63,7 @@ def reference_predictors(task: Task, *, n_points: int | None = None) -> Candidat
         Predictors by name, called `f(xs, ys, points=None)`.
 
     Example:
+        >>> from icl_interp.tasks.linear_regression import LinearRegression
         >>> list(reference_predictors(LinearRegression(n_dims=3)))[:2]
         ['zero', 'least squares = ridge = Bayes']
         >>> list(reference_predictors(TaskPool(3, 8, noise_std=0.5)))[:4]
