@@ -40,7 +40,7 @@ def min_norm_predictions(
     coordinates = xs @ torch.linalg.qr(xs[:, : min(xs.shape[1:])].mT).Q
     ranks = _leading_ranks(coordinates, tolerance)
     predictions, sure = torch.empty_like(ys), torch.empty_like(ys, dtype=torch.bool)
-    for rank in ranks.unique().tolist():
+    for rank in sorted(set(ranks.tolist())):
         if bool((ranks == rank).all()):
             predictions, sure = _solve(xs, coordinates, ys, tolerance, rank)
         else:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -130,16 +131,17 @@ def _refine(loss: Callable[[float, float], float], start: tuple[float, float], u
     from scipy.optimize import minimize  # 0.3 s to import, and needed by nothing else here
 
     step_size, curvature = start
+    options: Any = {
+        "initial_simplex": [[0.0, curvature / unit], [-0.2, curvature / unit], [0.0, curvature / unit + 0.1]],
+        "xatol": 1e-4,
+        "fatol": 1e-9 * max(loss(*start), 1e-300),
+        "maxfev": 150,
+    }
     found = minimize(
         lambda pair: loss(step_size * math.exp(pair[0]), abs(pair[1]) * unit),
         x0=[0.0, curvature / unit],
         method="Nelder-Mead",
-        options={
-            "initial_simplex": [[0.0, curvature / unit], [-0.2, curvature / unit], [0.0, curvature / unit + 0.1]],
-            "xatol": 1e-4,
-            "fatol": 1e-9 * max(loss(*start), 1e-300),
-            "maxfev": 150,
-        },
+        options=options,
     )
     if not found.fun < loss(*start):
         return start

@@ -1,7 +1,7 @@
 """The cards at the top of a report: each question, answered in one sentence."""
 
 from icl_interp.measure.controls import Excess
-from icl_interp.measure.study import Study
+from icl_interp.measure.study_result import Study
 from icl_interp.report.chapters.errors import likeness, shift_sentence
 from icl_interp.report.chapters.signature import NO_SHIFT
 from icl_interp.report.model import Tone, Verdict

@@ -4,7 +4,7 @@ import math
 
 from icl_interp.measure.error_report import MODEL, TOLERATED, UNSEEN, ErrorReport, FamilyErrors
 from icl_interp.measure.families import IN_DISTRIBUTION
-from icl_interp.measure.study import Study
+from icl_interp.measure.study_result import Study
 from icl_interp.report.model import FigureGrid, FigureView, HasJSON, Section
 from icl_interp.report.sentences import interval, listing, number, trend
 from icl_interp.report.tables import Cell, TableView

@@ -8,7 +8,7 @@ from functools import partial
 from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import TraceStyle, role_style, shift_style
 from icl_interp.measure.families import IN_DISTRIBUTION
-from icl_interp.measure.study import Study
+from icl_interp.measure.study_result import Study
 from icl_interp.measure.survey import NetworkSurvey, SiteRecord
 from icl_interp.report.model import FigureGrid, FigureView, Section
 from icl_interp.report.sentences import extremes, number, verdict_words

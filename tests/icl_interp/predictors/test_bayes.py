@@ -177,6 +177,7 @@ def test_the_known_prior_beats_ridge_and_least_squares():
         (5, 5, 1.0, 2.7273, 0.4545, 4.837),
         (5, 5, 0.0, 2.7273, 0.4545, 2.7273),
         (20, 40, 10.0, 6.8852, 0.6557, 114.35),
+        (20, 40, 0.0, 6.8852, 0.6557, 6.8852),
     ],
 )
 def test_the_optimal_start_has_the_published_risk(n_dims, n_pairs, entry, risk, step, gd0):
