@@ -137,7 +137,8 @@ def _refine(loss: Callable[[float, float], float], start: tuple[float, float], u
         "fatol": 1e-9 * max(loss(*start), 1e-300),
         "maxfev": 150,
     }
-    found = minimize(
+    search: Any = minimize  # the stubs' overloads are narrower than the function
+    found = search(
         lambda pair: loss(step_size * math.exp(pair[0]), abs(pair[1]) * unit),
         x0=[0.0, curvature / unit],
         method="Nelder-Mead",
