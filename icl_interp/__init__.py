@@ -28,21 +28,23 @@ if TYPE_CHECKING:
     from icl_interp.models.build import build_model
     from icl_interp.models.config import ModelConfig
     from icl_interp.models.transformer import HookedICLTransformer
-    from icl_interp.prompts import Prompts
+    from icl_interp.prompts import Prompts, PromptSource
     from icl_interp.query import predict
+    from icl_interp.tasks.base import Task
     from icl_interp.tasks.categorical import CategoricalRegression
     from icl_interp.tasks.decision_tree import DecisionTreeRegression
     from icl_interp.tasks.ill_conditioned import IllConditionedRegression
     from icl_interp.tasks.linear_regression import LinearRegression
+    from icl_interp.tasks.penalties import bayes_penalty, lasso_penalty
     from icl_interp.tasks.quadratic import QuadraticRegression
     from icl_interp.tasks.recurrence import AffineRecurrence
     from icl_interp.tasks.references import reference_predictors
     from icl_interp.tasks.registry import task_from_config, task_to_config
     from icl_interp.tasks.relu_network import ReluNetworkRegression
-    from icl_interp.tasks.shifts import SHIFTS, select_shifts, shifted
+    from icl_interp.tasks.shifts import DTSIP_EVALUATIONS, SHIFTS, select_shifts, shifted
     from icl_interp.tasks.sine import SineRegression
     from icl_interp.tasks.sparse import SparseLinearRegression
-    from icl_interp.tasks.subspaces import subspace_covariance
+    from icl_interp.tasks.subspaces import Subspace, subspace_covariance
     from icl_interp.tasks.task_pool import TaskPool
     from icl_interp.tasks.uniform import UniformRegression
     from icl_interp.training.config import TrainConfig
@@ -60,6 +62,8 @@ _HOMES = {
     "TrainConfig": "training.config",
     "train": "training.run",
     "Prompts": "prompts",
+    "PromptSource": "prompts",
+    "Task": "tasks.base",
     "LinearRegression": "tasks.linear_regression",
     "TaskPool": "tasks.task_pool",
     "SparseLinearRegression": "tasks.sparse",
@@ -71,15 +75,19 @@ _HOMES = {
     "ReluNetworkRegression": "tasks.relu_network",
     "DecisionTreeRegression": "tasks.decision_tree",
     "QuadraticRegression": "tasks.quadratic",
+    "Subspace": "tasks.subspaces",
     "subspace_covariance": "tasks.subspaces",
     "task_from_config": "tasks.registry",
     "task_to_config": "tasks.registry",
     "SHIFTS": "tasks.shifts",
+    "DTSIP_EVALUATIONS": "tasks.shifts",
     "shifted": "tasks.shifts",
     "select_shifts": "tasks.shifts",
     "predict": "query",
     "predictors": "",
     "reference_predictors": "tasks.references",
+    "bayes_penalty": "tasks.penalties",
+    "lasso_penalty": "tasks.penalties",
     "collect": "activations",
     "stream": "activations",
     "error_curves": "measure.errors",
@@ -90,6 +98,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "DTSIP_EVALUATIONS",
     "SHIFTS",
     "AffineRecurrence",
     "CategoricalRegression",
@@ -99,19 +108,24 @@ __all__ = [
     "IllConditionedRegression",
     "LinearRegression",
     "ModelConfig",
+    "PromptSource",
     "Prompts",
     "QuadraticRegression",
     "ReluNetworkRegression",
     "SineRegression",
     "SparseLinearRegression",
+    "Subspace",
+    "Task",
     "TaskPool",
     "TrainConfig",
     "UniformRegression",
     "__version__",
+    "bayes_penalty",
     "build_model",
     "collect",
     "demo_path",
     "error_curves",
+    "lasso_penalty",
     "linear_probes",
     "load_checkpoint",
     "ood_report",

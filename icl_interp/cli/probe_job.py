@@ -101,6 +101,7 @@ def run_probe(options: ProbeOptions) -> None:
             shifts=options.shifts,
             layers=layers,
             n_controls=n_controls,
+            n_points_trained=checkpoint.n_points_trained,
             seed=options.seed,
             tick=tick,
         )
@@ -111,6 +112,8 @@ def run_probe(options: ProbeOptions) -> None:
         write_atomically(options.json, lambda file: file.write(text.encode()))
     write_report(page, options.out, plotlyjs=options.plotlyjs)
     if not options.quiet:
+        for note in result.families.notes:
+            typer.echo(f"note: {note}")
         for verdict in page.verdicts:
             typer.echo(f"{verdict.title} {verdict.sentence}")
         typer.echo(f"report: {options.out}")

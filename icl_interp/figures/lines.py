@@ -7,9 +7,10 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from icl_interp.figures.palette import GREY, translucent
 from icl_interp.figures.theme import AxisKind, TraceStyle, base_layout
 
-__all__ = ["Line", "lines_figure"]
+__all__ = ["Line", "Stretch", "lines_figure"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,18 @@ class Line:
     """Whether each point is marked."""
 
 
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A part of the x axis, from a value to the right end, that is set apart from the rest."""
+
+    start: float
+    """Where it begins, in units of x."""
+    end: float
+    """The largest x that is drawn."""
+    label: str
+    """What is different there; written into the figure."""
+
+
 def lines_figure(
     lines: Sequence[Line],
     *,
@@ -42,6 +55,7 @@ def lines_figure(
     y_type: AxisKind = "linear",
     y_range: tuple[float | int, float | int] | None = None,
     legend: bool = True,
+    stretch: Stretch | None = None,
 ) -> go.Figure:
     """Draw lines over one axis.
 
@@ -52,6 +66,7 @@ def lines_figure(
         y_type: "linear" or "log".
         y_range: In axis units (not logarithms); None lets plotly choose.
         legend: Whether to show one.
+        stretch: Shaded behind the lines, with a dashed border and its label.
 
     Returns:
         A figure without size, for any page.
@@ -79,9 +94,20 @@ def lines_figure(
             line=line.style.line(width=line.width),
             marker=line.style.marker(),
         )
+    if stretch is not None:
+        _shade(figure, stretch)
     if y_range is not None:
         figure.update_yaxes(range=_axis_range(y_range, y_type))
     return figure
+
+
+def _shade(figure: go.Figure, stretch: Stretch) -> None:
+    figure.add_vrect(x0=stretch.start, x1=stretch.end, fillcolor=translucent(GREY, 0.18), line_width=0, layer="below")
+    figure.add_vline(x=stretch.start, line={"color": GREY, "dash": "dash", "width": 1})
+    figure.add_annotation(
+        x=stretch.start, y=1, xref="x", yref="paper", xanchor="left", yanchor="top", showarrow=False,
+        text=stretch.label, font={"size": 11},
+    )  # fmt: skip
 
 
 def _axis_range(limits: tuple[float | int, float | int], kind: AxisKind) -> list[float]:

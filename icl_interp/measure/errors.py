@@ -1,17 +1,13 @@
 """How wrong is the model after k examples, in and out of distribution, and which algorithm is as wrong as it?"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
 
-import pandas as pd
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from icl_interp.figures.lines import Line, lines_figure
-from icl_interp.measure.families import IN_DISTRIBUTION, Families, Family, draw_families
-from icl_interp.measure.roles import predictor_style
+from icl_interp.measure.error_report import MODEL, ErrorCurve, ErrorReport, FamilyErrors
+from icl_interp.measure.families import Families, Family, draw_families
 from icl_interp.measure.statistics import estimate_mean, mean_band
 from icl_interp.predictors.protocol import Predictor
 from icl_interp.prompts import Prompts
@@ -20,139 +16,10 @@ from icl_interp.tasks.base import Task
 from icl_interp.tasks.references import reference_predictors
 from probes.bootstrap import Estimate
 
-__all__ = [
-    "MODEL",
-    "ErrorCurve",
-    "ErrorReport",
-    "FamilyErrors",
-    "error_curves",
-    "first_scored_point",
-    "prompt_errors",
-    "summarise_errors",
-]
-
-TOLERATED = 0.05
-"""A shortfall of this share of E[y^2] is not called a failure (ours)."""
-MODEL = "model"
-"""The model's name among the predictors."""
+__all__ = ["error_curves", "first_scored_point", "prompt_errors", "summarise_errors"]
 
 BATCH = 256
 """Prompts a call."""
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorCurve:
-    """Mean squared error after k in-context examples, divided by E[y^2] of the family."""
-
-    mean: Float64[Tensor, " point"]
-    """Over prompts; entry k has k examples before it."""
-    low: Float64[Tensor, " point"]
-    """Lower 95 % bootstrap band over prompts."""
-    high: Float64[Tensor, " point"]
-    """Upper band."""
-    late: Estimate
-    """Mean over the points with at least d examples before them: the error of the family."""
-
-
-@dataclass(frozen=True, slots=True)
-class FamilyErrors:
-    """Errors of the model and of every reference on one family."""
-
-    family: Family
-    """The prompts and their unit."""
-    curves: Mapping[str, ErrorCurve]
-    """By name; "model" first."""
-    excess: Estimate
-    """Late error of the model minus that of least squares, prompt by prompt."""
-    shortfalls: Mapping[str, Estimate]
-    """Late error of the model and of each reference minus that of the best reference here, prompt by prompt: what
-    could have been known and was not. Noise that nobody can predict cancels."""
-    distances: Mapping[str, Estimate]
-    """Mean squared difference between the model's and each reference's predictions over all points, in units of
-    E[y^2]: how far the model is from doing what the reference does, whatever the labels."""
-
-    def fails(self, name: str) -> bool:
-        """Tell whether a predictor fails on this family.
-
-        Args:
-            name: "model", or a reference.
-
-        Returns:
-            True if the whole interval of its shortfall lies above `TOLERATED`, or if the shortfall is undefined.
-        """
-        return not self.shortfalls[name].low <= TOLERATED  # NaN fails as well
-
-    def closest(self) -> str:
-        """Name the reference that predicts most like the model.
-
-        Returns:
-            A name of `distances`.
-        """
-        return self.nearest()[0]
-
-    def nearest(self) -> list[str]:
-        """Order the references by how alike they predict.
-
-        Returns:
-            Names of `distances`, the most alike first.
-        """
-        return sorted(self.distances, key=lambda name: self.distances[name].value)
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorReport:
-    """Error curves of a model beside the reference algorithms, in distribution and under each shift."""
-
-    families: Mapping[str, FamilyErrors]
-    """By label; in distribution first."""
-    first_point: int
-    """The first point that counts as late."""
-
-    @property
-    def in_distribution(self) -> FamilyErrors:
-        """The unshifted family."""
-        return self.families[IN_DISTRIBUTION]
-
-    def to_frame(self) -> pd.DataFrame:
-        """Lay all curves out in long form.
-
-        Returns:
-            Columns family, predictor, examples, error, low, high; errors in units of E[y^2].
-        """
-        rows = [
-            (label, name, k, *map(float, triple))
-            for label, errors in self.families.items()
-            for name, curve in errors.curves.items()
-            for k, triple in enumerate(zip(curve.mean, curve.low, curve.high, strict=True))
-        ]
-        return pd.DataFrame(rows, columns=["family", "predictor", "examples", "error", "low", "high"])
-
-    def plot(self, label: str = IN_DISTRIBUTION, *, axis: Literal["log", "linear"] = "log") -> Any:
-        """Draw one family's curves.
-
-        Args:
-            label: Of the family.
-            axis: "log" (what lies below 1e-4 is drawn at 1e-4; `to_frame` has it as it is) or "linear".
-
-        Returns:
-            A plotly figure.
-        """
-        lines = [
-            Line(
-                name=name,
-                x=range(len(curve.mean)),
-                y=_floor(curve.mean, axis),
-                low=_floor(curve.low, axis) if name == MODEL else None,
-                high=_floor(curve.high, axis) if name == MODEL else None,
-                style=predictor_style(name),
-                width=3 if name == MODEL else 1.8,
-            )
-            for name, curve in self.families[label].curves.items()
-        ]
-        return lines_figure(lines, x="in-context examples", y="squared error / E[y²]", y_type=axis)
-
-    def _repr_html_(self) -> str:
-        return str(self.plot()._repr_html_())
 
 
 def first_scored_point(n_dims: int, n_points: int) -> int:
@@ -202,7 +69,7 @@ def summarise_errors(
         for label, family in families.all_families.items()
     }
     fit = families.fit
-    return ErrorReport(families=summaries, first_point=first_scored_point(fit.n_dims, fit.n_points))
+    return ErrorReport(summaries, first_scored_point(fit.n_dims, fit.n_points), families.notes)
 
 
 def _summarise_family(own: Tensor, family: Family, references: Mapping[str, Predictor]) -> FamilyErrors:
@@ -217,6 +84,7 @@ def _summarise_family(own: Tensor, family: Family, references: Mapping[str, Pred
         excess=estimate_mean(late[MODEL] - late[least_squares]),
         shortfalls={name: estimate_mean(errors - late[best]) for name, errors in late.items()},
         distances={name: _distance(own, said[name], family) for name in references},
+        first_point=first_scored_point(family.prompts.n_dims, family.prompts.n_points),
     )
 
 
@@ -227,6 +95,7 @@ def error_curves(
     shifts: Sequence[str] | None = None,
     n_prompts: int = 256,
     n_points: int | None = None,
+    n_points_trained: int | None = None,
     seed: int = 0,
 ) -> ErrorReport:
     """Measure error against the number of in-context examples, for a model and every reference algorithm.
@@ -235,9 +104,11 @@ def error_curves(
         model: Any callable f(xs, ys): a model, or a predictor. Shifts of the query call f(xs, ys, points=[-1]).
         task: What is in distribution.
         shifts: Patterns as `select_shifts` takes them; None means the core suite. Longer prompts are cut where the
-            model (one with a `cfg`) has no more positions.
+            model (one with a `cfg`) has no more positions; the report's notes say so.
         n_prompts: A family.
         n_points: Pairs a prompt; None takes the task's usual number.
+        n_points_trained: Points that prompts had in training (`Checkpoint.n_points_trained`); later ones are marked as
+            never seen there. None takes the task's usual number.
         seed: The only source of randomness.
 
     Returns:
@@ -252,11 +123,17 @@ def error_curves(
     """
     max_points = getattr(getattr(model, "cfg", None), "n_points", None)
     families = draw_families(
-        task, shifts=shifts, n_prompts=n_prompts, n_points=n_points, max_points=max_points, seed=seed
+        task,
+        shifts=shifts,
+        n_prompts=n_prompts,
+        n_points=n_points,
+        max_points=max_points,
+        n_points_trained=n_points_trained,
+        seed=seed,
     )
     with torch.no_grad():
         said = {label: _predict(model, family.prompts) for label, family in families.all_families.items()}
-    return summarise_errors(said, families, reference_predictors(task))
+    return summarise_errors(said, families, reference_predictors(task, n_points=n_points))
 
 
 def _predict(model: Callee, prompts: Prompts) -> Tensor:
@@ -275,9 +152,8 @@ def _distance(own: Tensor, other: Tensor, family: Family) -> Estimate:
 
 
 def _curve(predictions: Tensor, family: Family, late: Tensor) -> ErrorCurve:
-    mean, low, high = mean_band(_squared_errors(predictions, family))
-    return ErrorCurve(mean=mean, low=low, high=high, late=estimate_mean(late))
-
-
-def _floor(values: Tensor, axis: str) -> list[float]:
-    return (values.clamp(min=1e-4) if axis == "log" else values).tolist()
+    squares = _squared_errors(predictions, family)
+    mean, low, high = mean_band(squares)
+    first = family.first_unseen_point
+    unseen = None if first is None else estimate_mean(squares[:, first:].mean(1))
+    return ErrorCurve(mean=mean, low=low, high=high, late=estimate_mean(late), unseen=unseen)

@@ -1,11 +1,13 @@
 """The prompts of a study: one family in distribution, one for each shift."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from icl_interp.prompts import Prompts, derive_seed
 from icl_interp.tasks.base import Task
-from icl_interp.tasks.shifts import select_shifts
+from icl_interp.tasks.shift_record import ShiftedTask
+from icl_interp.tasks.shifted_sources import LongerPrompts
+from icl_interp.tasks.shifts import left_out_for_length, select_shifts
 
 __all__ = ["IN_DISTRIBUTION", "Families", "Family", "draw_families"]
 
@@ -27,6 +29,20 @@ class Family:
     """What was drawn."""
     label_second_moment: float
     """E[y^2] of the family, the unit that errors are given in."""
+    first_unseen_point: int | None = None
+    """The first point at which training never asked the model (it counts the examples before it); None where training
+    had all points of these prompts."""
+
+    def seen(self, point: int) -> bool:
+        """Tell whether training asked the model at a point.
+
+        Args:
+            point: An index, from 0.
+
+        Returns:
+            Whether prompts were as long in training.
+        """
+        return self.first_unseen_point is None or point < self.first_unseen_point
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +56,8 @@ class Families:
     errors_only: Mapping[str, Family] = field(default_factory=dict)
     """Families whose prompts have queries of their own, or more points. Errors are measured on them; spectra,
     signatures and detection are not, since their activations would compare unlike with unlike."""
+    notes: tuple[str, ...] = ()
+    """What was left out or cut, and why, a sentence each."""
 
     @property
     def in_distribution(self) -> Family:
@@ -64,6 +82,7 @@ def draw_families(
     n_prompts: int,
     n_points: int | None = None,
     max_points: int | None = None,
+    n_points_trained: int | None = None,
     seed: int = 0,
 ) -> Families:
     """Draw the prompts of a study.
@@ -76,6 +95,8 @@ def draw_families(
         n_prompts: For each family, and for fitting.
         n_points: Pairs a prompt; None takes the task's usual number.
         max_points: Points that the model has positions for: longer prompts are cut there. None means no limit.
+        n_points_trained: Points that prompts had in training; later ones are marked as never seen there. None takes
+            the task's usual number.
         seed: The only source of randomness.
 
     Returns:
@@ -86,6 +107,7 @@ def draw_families(
             so that its errors have no unit.
     """
     score_seed = derive_seed(seed, "evaluation: score")
+    trained = task.default_points if n_points_trained is None else n_points_trained
     if n_points is not None:
         task = task.model_copy(update={"n_points": n_points})  # labels of recurrences grow with the length
     own = Family(
@@ -95,25 +117,47 @@ def draw_families(
         prompts=task.sample(n_prompts, n_points, seed=score_seed),
         label_second_moment=task.label_second_moment(),
     )
-    families = {own.label: own}
-    errors_only: dict[str, Family] = {}
-    for entry in select_shifts(task, shifts, n_points=n_points, max_points=max_points):
-        prompts = entry.source.sample(n_prompts, n_points, seed=score_seed)
-        if max_points is not None and prompts.n_points > max_points:
-            prompts = prompts.first_points(max_points)
-        length = f" ({prompts.n_points} points)" if entry.shift.lengthens else ""
-        (errors_only if entry.shift.errors_only else families)[entry.label] = Family(
-            label=entry.label,
-            meaning=entry.meaning + length,
-            changes=entry.shift.changes,
-            prompts=prompts,
-            label_second_moment=entry.source.label_second_moment(),
-        )
-    for family in (*families.values(), *errors_only.values()):
-        if not family.label_second_moment > 1e-14 * own.label_second_moment:
+    drawn = [own]
+    entries = select_shifts(task, shifts, n_points=n_points, max_points=max_points)
+    drawn += [_family(entry, n_prompts, n_points, max_points, score_seed) for entry in entries]
+    _check_units(drawn)
+    drawn = [_marked(family, trained) for family in drawn]
+    apart = {entry.label for entry in entries if entry.shift.errors_only}
+    return Families(
+        fit=task.sample(n_prompts, n_points, seed=derive_seed(seed, "evaluation: fit")),
+        by_label={family.label: family for family in drawn if family.label not in apart},
+        errors_only={family.label: family for family in drawn if family.label in apart},
+        notes=(*left_out_for_length(task, shifts, max_points=max_points), *_cuts(entries, max_points)),
+    )
+
+
+def _family(entry: ShiftedTask, n_prompts: int, n_points: int | None, max_points: int | None, seed: int) -> Family:
+    source = entry.source
+    if isinstance(source, LongerPrompts):  # cut by the source, so that E[y^2] is that of the points that stay
+        source = replace(source, most_points=max_points)
+    prompts = source.sample(n_prompts, n_points, seed=seed)
+    length = f" ({prompts.n_points} points)" if entry.shift.lengthens else ""
+    return Family(entry.label, entry.meaning + length, entry.changes, prompts, source.label_second_moment())
+
+
+def _marked(family: Family, n_points_trained: int) -> Family:
+    unseen = n_points_trained if family.prompts.n_points > n_points_trained else None
+    return replace(family, first_unseen_point=unseen)
+
+
+def _cuts(entries: Sequence[ShiftedTask], max_points: int | None) -> list[str]:
+    asked = {entry.label: entry.source.count() for entry in entries if isinstance(entry.source, LongerPrompts)}
+    return [
+        f"{label} is cut to {max_points} of its {count} points, for which the model has positions."
+        for label, count in asked.items()
+        if max_points is not None and count > max_points
+    ]
+
+
+def _check_units(families: Sequence[Family]) -> None:
+    for family in families:
+        if not family.label_second_moment > 1e-14 * families[0].label_second_moment:
             raise ValueError(
                 f"errors are given in units of E[y²] and need labels that are not all zero, got E[y²] = "
                 f"{family.label_second_moment:g} for {family.label!r}; change the task or leave the shift out."
             )
-    fit = task.sample(n_prompts, n_points, seed=derive_seed(seed, "evaluation: fit"))
-    return Families(fit=fit, by_label=families, errors_only=errors_only)

@@ -1,5 +1,6 @@
 """What an out-of-distribution measurement found: detection for each shift, and the score against the error."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,7 +56,7 @@ class OodReport:
 
     @property
     def mean_auroc(self) -> float:
-        """Over the shifts."""
+        """Over the shifts; NaN without any."""
         return _mean([detection.signature.auroc for detection in self.shifts.values()])
 
     @property
@@ -71,7 +72,14 @@ class OodReport:
 
         Returns:
             The excess with its interval.
+
+        Raises:
+            ValueError: If there is no shift.
         """
+        if not self.shifts:
+            raise ValueError(
+                "detection_excess needs a shift whose activations were read, got none; add one such as x_scale=3."
+            )
         detections = list(self.shifts.values())
         n_controls = len(detections[0].untrained)
         controls = [[d.untrained[i] for d in detections] for i in range(n_controls)]
@@ -181,7 +189,7 @@ def _row(label: str, detection: ShiftDetection) -> dict[str, object]:
 
 
 def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+    return sum(values) / len(values) if values else math.nan
 
 
 def _mean_replicates(reports: Sequence[DetectionReport]) -> Tensor:

@@ -18,10 +18,13 @@ _OTHERS = (
     "reweighted 10-step GD",
     "GD-beta",
     "GD-0",
+    "5-step GD++",
+    "10-step CG",
+    "online GD",
 )
 """References of single families, in the order of their styles."""
 _BASES = ("norm baseline", "shuffled", "untrained")
-_DASHES = ("solid", "dash", "dashdot", "longdash")
+_DASHES = ("solid", "dash", "dashdot", "longdash", "longdashdot")
 
 
 def predictor_style(name: str) -> TraceStyle:

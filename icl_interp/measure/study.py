@@ -1,33 +1,21 @@
 """The main job: one model, all measures, each with its controls, from one set of prompts."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import torch
-from jaxtyping import Float, Float64
 from torch import Tensor
 
-from icl_interp.measure.controls import (
-    N_UNTRAINED,
-    Excess,
-    excess_over_controls,
-    paired_variance,
-    untrained_networks,
-    variance_over,
-)
+from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
 from icl_interp.measure.conventions import Conventions
 from icl_interp.measure.cost import default_prompts, probe_count, shift_reads
-from icl_interp.measure.errors import ErrorReport, prompt_errors, summarise_errors
-from icl_interp.measure.families import IN_DISTRIBUTION, Families, draw_families
-from icl_interp.measure.linear_probes import LinearProbeReport, probe_network, probe_targets, summarise_probes
+from icl_interp.measure.errors import summarise_errors
+from icl_interp.measure.families import Families, draw_families
+from icl_interp.measure.linear_probes import probe_network, probe_targets, summarise_probes
 from icl_interp.measure.ood import summarise_ood
-from icl_interp.measure.ood_result import OodReport
-from icl_interp.measure.sites import ResidualSite, residual_sites
-from icl_interp.measure.statistics import resampled_means
-from icl_interp.measure.survey import NetworkSurvey, survey_network
-from icl_interp.models.config import ModelConfig
+from icl_interp.measure.sites import residual_sites
+from icl_interp.measure.study_result import Study
+from icl_interp.measure.survey import survey_network
 from icl_interp.models.hooked import HookedModel
 from icl_interp.predictors.protocol import Predictor
 from icl_interp.prompts import Prompts, derive_seed
@@ -35,108 +23,10 @@ from icl_interp.query import predict
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.references import reference_predictors
 
-__all__ = ["Study", "study"]
+__all__ = ["study"]
 
 BATCH = 64
 """Prompts a forward pass."""
-
-
-@dataclass(frozen=True, eq=False)
-class Study:
-    """Everything that a report shows."""
-
-    config: ModelConfig
-    """Of the model."""
-    task: Task
-    """What counts as in distribution."""
-    families: Families
-    """The prompts."""
-    sites: tuple[ResidualSite, ...]
-    """Along the network."""
-    conventions: Conventions
-    """How activations became directions."""
-    errors: ErrorReport
-    """Error curves of the model and the references."""
-    survey: NetworkSurvey
-    """Spectra and scores of the model."""
-    untrained: tuple[NetworkSurvey, ...]
-    """The same of untrained networks; empty where controls were switched off."""
-    ood: OodReport
-    """Detection and score against error after the last block."""
-    ood_final: OodReport
-    """The same after the final norm, without controls."""
-    probes: LinearProbeReport
-    """Linear read-outs."""
-    context_free: Float[Tensor, "sample point"]
-    """Best guess of each in-distribution label that reads no label: the Bayes reference's answer to a lone input."""
-    seed: int
-    """The only source of randomness."""
-
-    @property
-    def main_site(self) -> ResidualSite:
-        """After the last block, before the final norm."""
-        return self.sites[-2]
-
-    @property
-    def n_verdicts(self) -> int:
-        """Claims that the study makes; their intervals hold together at 95 %."""
-        return 6 + len(self.probes.targets)
-
-    def verdicts(self) -> dict[str, Excess]:
-        """State each claim as an excess over untrained networks.
-
-        Returns:
-            By name: "in-context learning" (1 - late error / late error of the best guess that reads no label, in
-            distribution), "under shift" (mean over shifts of 1 - late error / late error of zero, not below 0),
-            "spectra" (mean over shifts of |log s1(shift) / s1(in distribution)|), "shared directions" (overlap in
-            distribution minus mean overlap under shift), "score and error" (mean Spearman inside families),
-            "detection" (mean AUROC over shifts), and "probe: T" (best R² over sites) for each target T. Larger is
-            more everywhere.
-        """
-        named = {
-            "in-context learning": (self._skill_in, 0.0),
-            "under shift": (_skill_out, 0.0),
-            "spectra": (self._spectral_change, -math.inf),  # a mean of |log| is positive by construction
-            "shared directions": (self._contrast, 0.0),
-        }
-        verdicts = {}
-        for name, (quantity, chance) in named.items():
-            value, replicates = quantity(self.survey, self.families)
-            controls = [quantity(control, self.families) for control in self.untrained]
-            verdicts[name] = excess_over_controls(
-                value,
-                [control for control, _ in controls],
-                sampling_variance=paired_variance(replicates, [replicate for _, replicate in controls]),
-                n_verdicts=self.n_verdicts,
-                chance=chance,
-                value_variance=variance_over(replicates),
-            )
-        verdicts["score and error"] = self.ood.correlation_excess(self.n_verdicts)
-        verdicts["detection"] = self.ood.detection_excess(self.n_verdicts)
-        for target in self.probes.targets:
-            verdicts[f"probe: {target}"] = self.probes.excess(target, self.n_verdicts)
-        return verdicts
-
-    def _skill_in(self, survey: NetworkSurvey, families: Families) -> tuple[float, Tensor]:
-        return _skill(survey, families, IN_DISTRIBUTION, self.context_free)
-
-    def _spectral_change(self, survey: NetworkSurvey, families: Families) -> tuple[float, Tensor]:
-        def log_leading(label: str) -> tuple[Tensor, Tensor]:
-            values = survey.families[label].sites[self.main_site.label].leading_value.double()
-            return values.mean().log(), resampled_means(values).log()
-
-        own, own_replicates = log_leading(IN_DISTRIBUTION)
-        shifted = [log_leading(family.label) for family in families.shifted]
-        value = torch.stack([(mean - own).abs() for mean, _ in shifted]).mean()
-        return float(value), torch.stack([(means - own_replicates).abs() for _, means in shifted]).mean(0)
-
-    def _contrast(self, survey: NetworkSurvey, families: Families) -> tuple[float, Float64[Tensor, " resample"]]:
-        def overlap(label: str) -> Tensor:
-            return survey.families[label].sites[self.main_site.label].scores.overlap.double()
-
-        shifted = torch.stack([overlap(family.label) for family in families.shifted]).mean(0)
-        contrast = overlap(IN_DISTRIBUTION) - shifted  # prompt i shares its random numbers across families
-        return float(contrast.mean()), resampled_means(contrast)
 
 
 def study(
@@ -148,6 +38,7 @@ def study(
     shifts: Sequence[str] | None = None,
     layers: Sequence[int] | None = None,
     n_controls: int = N_UNTRAINED,
+    n_points_trained: int | None = None,
     seed: int = 0,
     tick: Callable[[int, str], None] | None = None,
 ) -> Study:
@@ -161,6 +52,8 @@ def study(
         shifts: Patterns as `select_shifts` takes them; None means the core suite.
         layers: Blocks to look at; None means all.
         n_controls: Untrained networks; 0 switches them off, and every verdict is then unknown.
+        n_points_trained: Points that prompts had in training; later ones are marked as never seen there. None takes
+            the task's usual number.
         seed: The only source of randomness.
         tick: Told the number of prompts just read and by which network, for progress; `study_reads` in all.
 
@@ -183,14 +76,20 @@ def study(
     report = tick or (lambda _done, _note: None)
     sites = residual_sites(config, layers)
     families = draw_families(
-        task, shifts=shifts, n_prompts=n_prompts, n_points=n_points, max_points=config.n_points, seed=seed
+        task,
+        shifts=shifts,
+        n_prompts=n_prompts,
+        n_points=n_points,
+        max_points=config.n_points,
+        n_points_trained=n_points_trained,
+        seed=seed,
     )
-    if not families.shifted:
+    if len(families.all_families) == 1:
         raise ValueError(
-            "a study compares prompts in distribution with shifted ones, got no shift whose activations are read; add "
-            "one, such as x_scale=3, to --shifts."
+            "a study compares prompts in distribution with shifted ones, got no shift; add one, such as x_scale=3, to "
+            "--shifts."
         )
-    references = reference_predictors(task)
+    references = reference_predictors(task, n_points=n_points)
     probe_prompts = task.sample(probe_count(n_prompts), n_points, seed=derive_seed(seed, "evaluation: probes"))
     targets, left_out = probe_targets(probe_prompts, references)
     surveys, probes = [], []
@@ -243,18 +142,3 @@ def _errors_only(model: HookedModel, families: Families, on_prompts: Callable[[i
 
 def _relay(report: Callable[[int, str], None], name: str, done: int) -> None:
     report(done, name)
-
-
-def _skill_out(survey: NetworkSurvey, families: Families) -> tuple[float, Tensor]:
-    skills = [
-        _skill(survey, families, family.label, torch.zeros_like(family.prompts.ys)) for family in families.shifted
-    ]
-    value = torch.tensor([value for value, _ in skills]).clamp(min=0).mean()
-    return float(value), torch.stack([replicates.clamp(min=0) for _, replicates in skills]).mean(0)
-
-
-def _skill(survey: NetworkSurvey, families: Families, label: str, guess: Tensor) -> tuple[float, Tensor]:
-    # A ratio on the same prompts: how large their labels happen to be cancels.
-    family = families.by_label[label]
-    own, base = prompt_errors(survey.families[label].predictions, family), prompt_errors(guess, family)
-    return 1 - float(own.mean() / base.mean()), 1 - resampled_means(own) / resampled_means(base)

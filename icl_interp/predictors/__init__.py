@@ -5,6 +5,7 @@ All are called ``f(xs, ys)`` or ``f(xs, ys, points=[-1])``, like a model; see `P
 
 from icl_interp.predictors.baselines import averaging, context_mean, nearest_neighbors, zero
 from icl_interp.predictors.bayes import discrete_mmse, gaussian_posterior_mean
+from icl_interp.predictors.curvature import BestGDPlusPlus, best_gd_plus_plus
 from icl_interp.predictors.gradient_descent import gd_plus_plus, gradient_descent
 from icl_interp.predictors.learned_init import LearnedInitOptimum, gd_learned_init, optimal_learned_init
 from icl_interp.predictors.least_squares import least_squares, ridge
@@ -21,12 +22,14 @@ from icl_interp.predictors.sparse import lasso, preprocess_then_gradient_descent
 from icl_interp.predictors.step_size import BestStep, best_constant_step
 
 __all__ = [
+    "BestGDPlusPlus",
     "BestStep",
     "LearnedInitOptimum",
     "Predictor",
     "affine_recurrence",
     "averaging",
     "best_constant_step",
+    "best_gd_plus_plus",
     "conjugate_gradient",
     "context_mean",
     "copy_last",

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-# Prefixes handled in one decomposition by the fallback: bounds its memory.
-FALLBACK_CHUNK = 1024
+# Prefixes handled in one decomposition by the fallback: bounds its memory, and what is padded to one length.
+FALLBACK_CHUNK = 256
 
 
 def prefix_posterior(
@@ -103,16 +103,17 @@ def exact_predictions(
     """
     prompts, ends = where.nonzero(as_tuple=True)
     before = torch.arange(xs.shape[1], device=xs.device)
-    answers = [xs.new_zeros(0)]
-    for prompt, end in zip(torch.split(prompts, FALLBACK_CHUNK), torch.split(ends, FALLBACK_CHUNK), strict=True):
+    answers = torch.empty(len(ends)).to(xs)
+    for pairs in torch.split(ends.argsort(), FALLBACK_CHUNK):  # alike in length
+        prompt, end = prompts[pairs], ends[pairs]
         n_rows = max(1, int(end.max()))
         inside = before[:n_rows] < end[:, None]
         context = torch.where(inside[..., None], xs[prompt, :n_rows], 0.0)
         labels = torch.where(inside, ys[prompt, :n_rows], 0.0)
         left, values, right = torch.linalg.svd(context, full_matrices=False)
         weights = spectral_filter(values, end) * (left.mT @ labels[..., None])[..., 0]
-        answers.append(((right @ xs[prompt, end][..., None])[..., 0] * weights).sum(dim=1))
-    return torch.cat(answers)
+        answers = answers.index_put((pairs,), ((right @ xs[prompt, end][..., None])[..., 0] * weights).sum(dim=1))
+    return answers
 
 
 def exclusive_cumsum(values: Float[Tensor, "batch point *rest"]) -> Float[Tensor, "batch point *rest"]:

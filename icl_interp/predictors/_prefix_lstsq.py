@@ -36,20 +36,17 @@ def min_norm_predictions(
     Returns:
         Predictions in float64.
     """
-    n_independent = min(xs.shape[1:])
     tolerance = _Tolerance.of(xs, eps)
-    basis = torch.linalg.qr(xs[:, :n_independent].mT).Q
-    coordinates = xs @ basis
-    diagonal = coordinates[:, :n_independent].diagonal(dim1=1, dim2=2).abs()
-    generic = (diagonal > tolerance.after[:, :n_independent]).all(dim=1)
-    if bool(generic.all()):
-        predictions, sure = _generic(coordinates, ys, tolerance)
-    else:
-        predictions, sure = torch.empty_like(ys), torch.empty_like(ys, dtype=torch.bool)
-        for chosen, solve in ((generic, _generic), (~generic, _any_rank)):
-            source = coordinates if solve is _generic else xs
-            if bool(chosen.any()):
-                predictions[chosen], sure[chosen] = solve(source[chosen], ys[chosen], tolerance.select(chosen))
+    coordinates = xs @ torch.linalg.qr(xs[:, : min(xs.shape[1:])].mT).Q
+    ranks = _leading_ranks(coordinates, tolerance)
+    predictions, sure = torch.empty_like(ys), torch.empty_like(ys, dtype=torch.bool)
+    for rank in sorted(set(ranks.tolist())):
+        if bool((ranks == rank).all()):
+            predictions, sure = _solve(xs, coordinates, ys, tolerance, rank)
+        else:
+            chosen = ranks == rank
+            part = _solve(xs[chosen], coordinates[chosen], ys[chosen], tolerance.select(chosen), rank)
+            predictions[chosen], sure[chosen] = part
     if bool(sure.all()):
         return predictions
     exact = exact_predictions(xs, ys, ~sure, lambda values, n: pseudo_inverse_filter(values, n, xs.shape[2], eps))
@@ -133,10 +130,41 @@ class _Tolerance:
         )
 
 
-def _generic(
-    coordinates: Float[Tensor, "batch point basis"], ys: Float[Tensor, "batch point"], tolerance: _Tolerance
+def _leading_ranks(coordinates: Float[Tensor, "batch point basis"], tolerance: _Tolerance) -> Int[Tensor, " batch"]:
+    # r where the first r points are independent and all later ones lie in their span, as generic inputs do,
+    # of full rank or in a subspace; -1 for any other pattern. The basis that the coordinates belong to spans
+    # the first r points by its first r columns, so that no later point has a say in it.
+    n_basis = coordinates.shape[2]
+    new = coordinates[:, :n_basis].diagonal(dim1=1, dim2=2).abs() > tolerance.after[:, :n_basis]
+    ranks = new.long().cumprod(dim=1).sum(dim=1)
+    outside = coordinates.square().flip(2).cumsum(dim=2).flip(2)  # entry r: what r columns leave of a point
+    left = outside.gather(2, ranks.clamp(max=n_basis - 1)[:, None, None].expand(-1, outside.shape[1], 1))[..., 0]
+    later = torch.arange(coordinates.shape[1], device=coordinates.device) >= ranks[:, None]
+    redundant = (left <= (DOUBTFUL * tolerance.after).square()) | ~later
+    return torch.where((ranks == n_basis) | ((ranks > 0) & redundant.all(dim=1)), ranks, -1)
+
+
+def _solve(
+    xs: Float[Tensor, "batch point dim"],
+    coordinates: Float[Tensor, "batch point basis"],
+    ys: Float[Tensor, "batch point"],
+    tolerance: _Tolerance,
+    rank: int,
 ) -> tuple[Float[Tensor, "batch point"], Bool[Tensor, "batch point"]]:
-    # For prompts whose first min(n, d) points are independent: all later ones are redundant.
+    if rank < 0:
+        return _any_rank(xs, ys, tolerance)
+    dropped = coordinates[..., rank:].square().sum(dim=2)
+    dropped[:, :rank] = 0.0
+    return _leading(coordinates[..., :rank], ys, tolerance, dropped)
+
+
+def _leading(
+    coordinates: Float[Tensor, "batch point basis"],
+    ys: Float[Tensor, "batch point"],
+    tolerance: _Tolerance,
+    dropped: Float[Tensor, "batch point"],
+) -> tuple[Float[Tensor, "batch point"], Bool[Tensor, "batch point"]]:
+    # For prompts whose first points are independent and span all later ones, which are redundant.
     n_basis, n_points = coordinates.shape[2], coordinates.shape[1]
     lower = coordinates[:, :n_basis]  # triangular up to rounding; the solver reads no more of it
     before = torch.cat([lower.tril(-1), coordinates[:, n_basis:]], dim=1)
@@ -144,8 +172,7 @@ def _generic(
     predictions = (weights @ ys[:, :n_basis, None])[..., 0]
     inverse = torch.linalg.solve_triangular(lower, torch.eye(n_basis).to(lower), upper=False)
     inverse_rows = torch.nn.functional.pad(inverse.square().sum(dim=2), (0, n_points - n_basis))
-    nothing = torch.zeros_like(ys)
-    sure = tolerance.sure(inverse_rows, nothing, nothing.bool())
+    sure = tolerance.sure(inverse_rows, dropped, torch.zeros_like(ys, dtype=torch.bool))
     if n_points > n_basis:
         later, accurate = _accurate_rows(weights[:, n_basis:])
         rest = prefix_posterior(later, ys[:, n_basis:] - predictions[:, n_basis:], noise=1.0)

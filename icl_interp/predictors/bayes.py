@@ -1,5 +1,6 @@
 """Bayes-optimal predictors for known priors over the weights."""
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -10,6 +11,9 @@ from icl_interp.predictors._base import PrefixPredictor
 from icl_interp.predictors._checks import Number, check_dims, check_number, check_parameter
 from icl_interp.predictors.least_squares import ridge_predictions
 from icl_interp.predictors.protocol import Predictor
+
+# Misfits in units of the noise are held below this precision, so that the sum of their squares stays finite.
+LARGEST_PRECISION = 1e40
 
 
 def gaussian_posterior_mean(
@@ -179,7 +183,7 @@ class _DiscreteMMSE(PrefixPredictor):
         check_dims(self.name, "weights", self.weights.shape[1], xs)
 
     def _floats_per_prompt(self, n_points: int, n_dims: int) -> int:
-        return 16 * self.weights.shape[0] + n_points * n_dims  # small chunks stay in the cache
+        return 8 * self.weights.shape[0] + n_points * n_dims  # small chunks stay in the cache
 
     def _predict(
         self,
@@ -188,26 +192,42 @@ class _DiscreteMMSE(PrefixPredictor):
         asked: list[int],
         eps: float,
     ) -> Float[Tensor, "batch asked"]:
-        pool = self.weights.to(xs).mT.contiguous()
-        scale = self.noise_std**-2 if self.noise_std > 0 else 1.0
+        pool = self.weights.to(xs)
+        scale = xs.new_full((len(xs), xs.shape[1], 1), self._bits())
+        if self.noise_std == 0:
+            scale = _evidence(xs, pool, eps)
+        # One product [x, -y] [t, 1]^T gives scaled misfits whose sum of squares is minus the logit in bits.
+        rows = torch.cat([xs, -ys[..., None]], dim=2) * scale
+        tasks = torch.nn.functional.pad(pool, (0, 1), value=1.0)
+        columns = tasks.mT.contiguous()
         # Logits reach 1e5 and need float64; the weights, once at most 1, need no more than the inputs have.
         narrow = torch.float32 if eps >= torch.finfo(torch.float32).eps else torch.float64
-        logits = xs.new_zeros(xs.shape[0], pool.shape[1])
-        answers = {}
+        summed = columns.to(narrow)
+        logits = xs.new_zeros(len(xs), len(pool))
+        # Buffers save most of the time, but gradients cannot flow through them.
+        wide = None if rows.requires_grad else torch.empty_like(logits)
+        slim = None if rows.requires_grad else torch.empty_like(logits, dtype=narrow)
+        sums = {}
         for point in range(xs.shape[1]):
-            fits = xs[:, point] @ pool
             if point in asked:
-                # exp(-80) is far below rounding; beyond it float32 would compute with slow denormals.
-                weights = (logits - logits.amax(dim=1, keepdim=True)).to(narrow).clamp_(min=-80).exp_()
-                answers[point] = ((weights * fits.to(narrow)).sum(dim=1) / weights.sum(dim=1)).to(xs)
-            misfits = ys[:, point, None] - fits
-            if self.noise_std == 0:
-                misfits = misfits * _evidence(xs[:, point], pool, eps)
-            logits = torch.addcmul(logits, misfits, misfits, value=-scale / 2)
-        return torch.stack([answers[point] for point in asked], dim=1)
+                centred = torch.sub(logits, logits.amax(dim=1, keepdim=True), out=wide)
+                weights = centred.to(narrow) if slim is None else slim.copy_(centred)
+                # 2^-120 is far below rounding; beyond it float32 would compute with slow denormals.
+                sums[point] = summed @ weights.clamp_(min=-120).exp2_().mT  # of w t, and of w
+            if point + 1 < xs.shape[1]:
+                misfits = torch.mm(rows[:, point], columns, out=wide)
+                logits = torch.addcmul(logits, misfits, misfits, value=-1, out=None if wide is None else logits)
+        found = torch.stack([sums[point] for point in asked], dim=2).to(xs)
+        return torch.einsum("dba,bad->ba", found[:-1], xs[:, asked]) / found[-1]
+
+    def _bits(self) -> float:
+        # Square root of the bits of evidence in a squared misfit; held where its square still fits into float64.
+        return min(math.sqrt(0.5 / math.log(2)) / self.noise_std, LARGEST_PRECISION) if self.noise_std > 0 else 1.0
 
 
-def _evidence(x: Float[Tensor, "batch dim"], pool: Float[Tensor, "dim task"], eps: float) -> Float[Tensor, "batch 1"]:
+def _evidence(
+    xs: Float[Tensor, "batch point dim"], pool: Float[Tensor, "task dim"], eps: float
+) -> Float[Tensor, "batch point 1"]:
     # Labels computed in the inputs' dtype err by about eps |x| |t|: that much misfit is no evidence.
-    rounding = 4 * eps * x.square().sum(dim=1, keepdim=True).sqrt() * pool.square().sum(dim=0).max().sqrt()
+    rounding = 4 * eps * xs.square().sum(dim=2, keepdim=True).sqrt() * pool.square().sum(dim=1).max().sqrt()
     return torch.where(rounding > 0, 1 / torch.where(rounding > 0, rounding, 1.0), 0.0)

@@ -89,16 +89,10 @@ def best_constant_step(
         >>> assert abs(best.step_size - 0.25) < 1e-6  # eta * 2 * 2 = 1 recovers w = 1
     """
     owner = "best_constant_step"
-    check_prompts(owner, xs, ys)
-    check_count(owner, "steps", steps, least=1)
-    check_normalise(owner, normalise, fixed_count)
-    asked = resolve_points(owner, points, xs.shape[1])
+    asked = checked_sample(owner, xs, ys, steps, normalise, fixed_count, points)
     counts = divisors(asked, normalise, fixed_count, xs.double())
-    axes = _sample_spectrum(xs.double(), ys.double(), asked, counts)
+    axes, labels = sample_spectrum(owner, xs.double(), ys.double(), asked, counts), ys.double()[:, asked]
     tops = axes.values[..., -1]
-    if not bool((tops > 0).any()):
-        raise ValueError(f"{owner} needs an asked point with a non-zero input before it; ask for later points.")
-    labels = ys.double()[:, asked]
 
     def loss(log_step: float) -> float:
         progress = descent_progress(axes.values * math.exp(log_step), steps)
@@ -122,15 +116,67 @@ def _minimise(loss: Callable[[float], float], least: float, most: float) -> floa
     return float(found.x) if found.fun < losses[cell] else float(grid[cell])
 
 
-def _sample_spectrum(
+def checked_sample(
+    owner: str,
+    xs: Tensor,
+    ys: Tensor,
+    steps: int,
+    normalise: str,
+    fixed_count: int | None,
+    points: Sequence[int] | None,
+) -> list[int]:
+    """Refuse a sample or options that no search can use.
+
+    Args:
+        owner: Who needs them, for the sentence.
+        xs: Inputs of the sample.
+        ys: Labels of the sample.
+        steps: Gradient steps.
+        normalise: What the summed gradient is divided by.
+        fixed_count: The divisor for "fixed".
+        points: Which points count.
+
+    Returns:
+        The points as indices.
+
+    Raises:
+        TypeError: If anything is of the wrong kind.
+        ValueError: If anything is out of range.
+    """
+    check_prompts(owner, xs, ys)
+    check_count(owner, "steps", steps, least=1)
+    check_normalise(owner, normalise, fixed_count)
+    return resolve_points(owner, points, xs.shape[1])
+
+
+def sample_spectrum(
+    owner: str,
     xs: Float[Tensor, "batch point dim"],
     ys: Float[Tensor, "batch point"],
     asked: list[int],
     counts: Float[Tensor, " asked"],
 ) -> Spectrum:
+    """Decompose X^T X / c of all asked prefixes, a bounded number at a time.
+
+    Args:
+        owner: Who needs it, for the sentence.
+        xs: Inputs in float64.
+        ys: Labels in float64.
+        asked: The points.
+        counts: c, one for each of them.
+
+    Returns:
+        Eigenvalues and shares.
+
+    Raises:
+        ValueError: If no asked point has a non-zero input before it.
+    """
     size = max(1, CHUNK_MATRICES // len(asked))
     pieces = []
     for chunk_xs, chunk_ys in zip(torch.split(xs, size), torch.split(ys, size), strict=True):
         second, first = prefix_moments(chunk_xs, chunk_ys, asked)
         pieces.append(spectrum(second / counts[:, None, None], first / counts[:, None], chunk_xs[:, asked]))
-    return Spectrum(torch.cat([piece.values for piece in pieces]), torch.cat([piece.shares for piece in pieces]))
+    found = Spectrum(torch.cat([piece.values for piece in pieces]), torch.cat([piece.shares for piece in pieces]))
+    if not bool((found.values > 0).any()):
+        raise ValueError(f"{owner} needs an asked point with a non-zero input before it; ask for later points.")
+    return found

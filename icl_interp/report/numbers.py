@@ -12,7 +12,7 @@ from torch import Tensor
 
 from icl_interp.checkpoints.record import Checkpoint
 from icl_interp.measure.ood_result import OodReport
-from icl_interp.measure.study import Study
+from icl_interp.measure.study_result import Study
 from icl_interp.prompts import Prompts
 
 __all__ = ["study_json"]

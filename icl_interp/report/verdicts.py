@@ -1,8 +1,9 @@
 """The cards at the top of a report: each question, answered in one sentence."""
 
 from icl_interp.measure.controls import Excess
-from icl_interp.measure.study import Study
+from icl_interp.measure.study_result import Study
 from icl_interp.report.chapters.errors import likeness, shift_sentence
+from icl_interp.report.chapters.signature import NO_SHIFT
 from icl_interp.report.model import Tone, Verdict
 from icl_interp.report.sentences import interval, listing, number, verdict_words
 
@@ -21,9 +22,19 @@ def verdict_cards(study: Study) -> tuple[Verdict, ...]:
     excesses = study.verdicts()
     nearest = " " + likeness(study.errors.in_distribution)
     shifts = " " + shift_sentence(study.errors)
+    learning = _card("Does it learn in context?", excesses["in-context learning"], "It does: share of error removed",
+                     "that it learns in context: share of error removed", "errors", nearest,
+    )  # fmt: skip
+    error = _card("Does the score tell the error?", excesses["score and error"],
+                  "Inside families it does: mean Spearman correlation",
+                  "that the score tells the error: mean Spearman correlation inside families", "score-error",
+    )  # fmt: skip
+    if not study.families.shifted:
+        survives = Verdict("Does that survive shifts?", shifts.strip(), "unknown", None, "error-shifts")
+        unknown = Verdict("Does it detect shifts?", NO_SHIFT, "unknown", None, "ood")
+        return (learning, survives, _probes_card(study, excesses), error, unknown)
     cards = [
-        _card("Does it learn in context?", excesses["in-context learning"], "It does: share of error removed",
-              "that it learns in context: share of error removed", "errors", nearest),
+        learning,
         _card("Does that survive shifts?", excesses["under shift"], "In part at least: mean share of error removed",
               "that it predicts under shift: mean share of error removed", "error-shifts", shifts),
         _probes_card(study, excesses),
@@ -32,9 +43,7 @@ def verdict_cards(study: Study) -> tuple[Verdict, ...]:
         _card("Are leading directions shared?", excesses["shared directions"],
               "More in distribution than under shift: overlap difference",
               "that familiar prompts share directions which shifted ones do not: overlap difference", "agreement"),
-        _card("Does the score tell the error?", excesses["score and error"],
-              "Inside families it does: mean Spearman correlation",
-              "that the score tells the error: mean Spearman correlation inside families", "score-error"),
+        error,
         _card("Does it detect shifts?", excesses["detection"], "It does: mean AUROC over shifts",
               "that it detects shifts: mean AUROC over shifts", "auroc",
               _rivals(study)),

@@ -1,9 +1,11 @@
 """Means and covariances as configs write them: read, checked, and turned into samples."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
+
+from icl_interp.tasks.subspaces import Subspace
 
 __all__ = [
     "Matrix",
@@ -11,6 +13,7 @@ __all__ = [
     "check_covariance",
     "covariance_matrix",
     "mean_vector",
+    "plain_law",
     "symmetric_root",
     "without_rounding",
 ]
@@ -28,7 +31,38 @@ def mean_vector(value: float | Sequence[float], n_dims: int, name: str) -> Tenso
     return vector
 
 
-def covariance_matrix(value: float | Sequence[float] | Matrix | None, n_dims: int, name: str) -> Tensor:
+def plain_law(value: object, name: str) -> object:
+    # What pydantic shall see: numbers and nested lists as they are, mappings as subspaces. One sentence for the rest.
+    if isinstance(value, Tensor):
+        return value.tolist()
+    if isinstance(value, Mapping) and name.endswith("_cov"):
+        unknown = [str(key) for key in value if key not in Subspace.model_fields]
+        if unknown or not isinstance(value.get("rank"), int):
+            raise ValueError(
+                f"{name} needs a subspace as {{rank: r, seed: s, complement: true}}, got {dict(value)!r}; rank is a "
+                "whole number, seed and complement may be left out."
+            )
+        return Subspace(**value)
+    if not (value is None or isinstance(value, Subspace) or _are_numbers(value)):
+        allowed = "one number or a list of numbers"
+        if name.endswith("_cov"):
+            allowed += ", a matrix as a list of lists, or a subspace such as {rank: 10}"
+        raise ValueError(f"{name} needs {allowed}, got {value!r}.")
+    return value
+
+
+def _are_numbers(value: object) -> bool:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return all(_are_numbers(entry) for entry in value)
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def covariance_matrix(value: float | Sequence[float] | Matrix | Subspace | None, n_dims: int, name: str) -> Tensor:
+    if isinstance(value, Subspace):
+        try:
+            return value.covariance(n_dims)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
     cov = torch.as_tensor(1.0 if value is None else value, dtype=torch.float64)
     if cov.ndim < 2:
         cov = torch.diag(cov.expand(n_dims) if cov.ndim == 0 or cov.shape == (n_dims,) else cov)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from icl_interp.prompts import Prompts, stream
 
-__all__ = ["FunctionTask", "GaussianInputs", "Labels", "Task", "check_counts"]
+__all__ = ["FunctionTask", "GaussianInputs", "Labels", "Task", "check_counts", "one_dimension"]
 
 
 class Task(BaseModel, ABC):
@@ -210,3 +210,23 @@ def check_counts(n_prompts: int, n_points: int) -> None:
             f"sample needs at least one prompt and one point, got {n_prompts} prompts of {n_points} points; "
             "ask for more."
         )
+
+
+def one_dimension(n_dims: object) -> object:
+    """Refuse more than one dimension, for families of numbers.
+
+    Args:
+        n_dims: As it was typed.
+
+    Returns:
+        The same.
+
+    Raises:
+        ValueError: If it is anything but 1.
+    """
+    if isinstance(n_dims, bool) or n_dims != 1:
+        raise ValueError(
+            f"n_dims needs to be 1, since inputs of this family are numbers, got {n_dims!r}; give a model of n_dims=1, "
+            "or another family."
+        )
+    return n_dims

@@ -58,20 +58,24 @@ def transform_weights(task: LinearRegression, factor: float, offset: float = 0.0
     return _with(task, w_mean=task.weight_mean * factor + offset, w_cov=task.weight_cov * factor**2)
 
 
-def reshaping(scales: Tensor) -> Tensor:
-    """Write the matrix that gives inputs other scales along random axes.
+def reshaping(scales: Tensor, second_moment: Tensor | None = None) -> Tensor:
+    """Write the matrix that gives inputs other scales along random axes, their energy E|x|^2 kept.
 
-    Formula: U diag(s) U', with s rescaled so that sum s^2 = d: an isotropic x keeps its E|x|^2.
+    Formula: A = c U diag(s) U' with c such that tr(A E[x x'] A) = tr(E[x x']); for isotropic inputs c^2 sum s^2 = d,
+    as in dtsip's code. Inputs that all lie where s is 0 would have no energy left: c is 1 then.
 
     Args:
         scales: s, one for each dimension.
+        second_moment: E[x x']; None for isotropic inputs.
 
     Returns:
         Symmetric, float64.
     """
     basis = random_basis(len(scales), seed=ROTATION_SEED, purpose="shift")
-    scales = scales * (len(scales) / scales.square().sum()).sqrt()
-    return (basis * scales) @ basis.T
+    matrix = (basis * scales) @ basis.T
+    before = torch.eye(len(scales)).to(matrix) if second_moment is None else second_moment
+    after = (matrix @ before @ matrix).trace()
+    return matrix * (before.trace() / after).sqrt() if after > 0 else matrix
 
 
 def add_label_noise(task: LinearRegression, std: float) -> LinearRegression:

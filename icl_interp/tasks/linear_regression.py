@@ -14,10 +14,12 @@ from icl_interp.tasks._gaussian_law import (
     check_covariance,
     covariance_matrix,
     mean_vector,
+    plain_law,
     symmetric_root,
     without_rounding,
 )
 from icl_interp.tasks.linear import LinearTask, numerical_rank
+from icl_interp.tasks.subspaces import Subspace
 
 __all__ = ["LinearRegression"]
 
@@ -32,13 +34,14 @@ class LinearRegression(LinearTask):
         n_dims: Coordinates of x.
         noise_std: Standard deviation of the label noise, in units of y.
         x_mean: One number for all coordinates, or one for each.
-        x_cov: None for the identity, one number (a multiple of it), a diagonal, or a full symmetric matrix.
+        x_cov: None for the identity, one number (a multiple of it), a diagonal, a full symmetric matrix, or
+            a random subspace by name: {"rank": r, "seed": s, "complement": False}.
         w_mean: As `x_mean`, for the weights: the signal that all tasks share.
         w_cov: As `x_cov`, for the weights.
         n_points: Pairs a prompt when `sample` is not told; None means 2 * n_dims + 1, so that the last label is
             predicted from 2 * n_dims pairs.
 
-    `icl_interp.tasks.subspaces.subspace_covariance` writes the covariance of a random subspace or of its complement.
+    A subspace and its complement share rank and seed; `icl_interp.subspace_covariance` writes their matrices out.
 
     Raises:
         ValueError: If a mean or covariance does not fit n_dims, a covariance is not symmetric and positive
@@ -58,17 +61,17 @@ class LinearRegression(LinearTask):
 
     family: Literal["linear_regression"] = "linear_regression"
     x_mean: float | Vector = 0.0
-    x_cov: float | Vector | Matrix | None = None
+    x_cov: float | Vector | Matrix | Subspace | None = None
     w_mean: float | Vector = 0.0
-    w_cov: float | Vector | Matrix | None = None
+    w_cov: float | Vector | Matrix | Subspace | None = None
 
     def __init__(self, n_dims: int, **fields: Any) -> None:
         super().__init__(**{"n_dims": n_dims, **fields})
 
     @field_validator("x_mean", "x_cov", "w_mean", "w_cov", mode="before")
     @classmethod
-    def _plain(cls, value: object) -> object:
-        return value.tolist() if isinstance(value, Tensor) else value
+    def _plain(cls, value: object, info: Any) -> object:  # pydantic's ValidationInfo cannot be checked at run time
+        return plain_law(value, info.field_name or "")
 
     @model_validator(mode="after")
     def _check_shapes(self) -> "LinearRegression":

@@ -1,13 +1,13 @@
 """Affine recurrences: sequences of numbers in which each value follows from the one before."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from torch import Tensor
 
 from icl_interp.prompts import Prompts, stream
-from icl_interp.tasks.base import Task, check_counts
+from icl_interp.tasks.base import Task, check_counts, one_dimension
 
 __all__ = ["AffineRecurrence"]
 
@@ -37,7 +37,7 @@ class AffineRecurrence(Task):
     """
 
     family: Literal["affine_recurrence"] = "affine_recurrence"
-    n_dims: int = Field(default=1, ge=1, le=1)
+    n_dims: Annotated[int, BeforeValidator(one_dimension)] = 1
     slope_bound: float = Field(default=0.95, gt=0.0, le=1.1)
     offset_std: float = Field(default=1.0, ge=0.0, allow_inf_nan=False)
     start_std: float = Field(default=1.0, ge=0.0, allow_inf_nan=False)

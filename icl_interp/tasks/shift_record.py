@@ -46,6 +46,8 @@ class Shift:
     measured on them and activations are not."""
     lengthens: bool = False
     """Whether its prompts have more points, at positions that training may never have shown the model."""
+    without_weights: tuple[str, str] | None = None
+    """`changes` and `meaning` on tasks whose labels have no weights, where these differ."""
 
     @property
     def default_values(self) -> tuple[float, ...]:
@@ -65,11 +67,24 @@ class ShiftedTask:
     """The strength, or None for a shift without one."""
     source: PromptSource
     """Where shifted prompts come from."""
+    has_weights: bool = True
+    """Whether the labels of the task are products with weights."""
+
+    @property
+    def changes(self) -> str:
+        """What is changed: "inputs", "weights", "labels", "queries" or "length"."""
+        return self._words[0]
 
     @property
     def meaning(self) -> str:
         """One clause for people."""
-        return self.shift.meaning.format(value=fraction(self.value))
+        return self._words[1].format(value=fraction(self.value))
+
+    @property
+    def _words(self) -> tuple[str, str]:
+        if self.shift.without_weights is not None and not self.has_weights:
+            return self.shift.without_weights
+        return self.shift.changes, self.shift.meaning
 
 
 def fraction(value: float | None) -> str:

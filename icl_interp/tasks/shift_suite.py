@@ -11,6 +11,7 @@ from icl_interp.tasks.base import FunctionTask, Task
 from icl_interp.tasks.linear import LinearTask
 from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.tasks.orthants import RandomOrthants
+from icl_interp.tasks.quadratic import QuadraticRegression
 from icl_interp.tasks.query_sources import QueryShift, fold_context, orthogonal_queries, repeated_queries
 from icl_interp.tasks.recurrence import AffineRecurrence
 from icl_interp.tasks.shift_record import Shift
@@ -76,13 +77,17 @@ def _scale_weights(task: FunctionTask, factor: float) -> PromptSource:
 
 def _skew(task: FunctionTask, _: float) -> PromptSource:
     scales = 1 / torch.arange(1, task.n_dims + 1, dtype=torch.float64)
-    return _move(task, "skewed inputs", gaussian.reshaping(scales))
+    return _move(task, "skewed inputs", gaussian.reshaping(scales, _second_moment(task)))
 
 
 def _halve(task: FunctionTask, _: float) -> PromptSource:
     keep = torch.zeros(task.n_dims, dtype=torch.float64)
     keep[: max(1, task.n_dims // 2)] = 1
-    return _move(task, "inputs in a half-dimensional subspace", gaussian.reshaping(keep))
+    return _move(task, "inputs in a half-dimensional subspace", gaussian.reshaping(keep, _second_moment(task)))
+
+
+def _second_moment(task: FunctionTask) -> Tensor | None:
+    return task.input_second_moment if isinstance(task, LinearTask) else None  # the others' inputs are isotropic
 
 
 def _move_weights(task: LinearTask, by: float) -> PromptSource:
@@ -159,7 +164,8 @@ SHIFTS: dict[str, Shift] = {
         Shift("x_scale", _SCALES, "inputs", "inputs multiplied by {value}", _scale_inputs,
               lambda task: _is_function(task) or isinstance(task, AffineRecurrence), core_values=_CORE_SCALES),
         Shift("w_scale", _SCALES, "weights", "weights multiplied by {value}", _scale_weights, _is_function,
-              core_values=_CORE_SCALES),
+              core_values=_CORE_SCALES,
+              without_weights=("labels", "labels multiplied by {value}, before noise")),
         Shift("x_skewed", (), "inputs", "inputs with scales 1, 1/2, 1/3, ... along rotated axes", _skew, _has_dims,
               _DIMS),
         Shift("x_half_subspace", (), "inputs", "inputs confined to a random half-dimensional subspace", _halve,
@@ -182,7 +188,9 @@ SHIFTS: dict[str, Shift] = {
               lambda task, _: gaussian.complement_inputs(task), gaussian.has_input_subspace,
               "inputs confined to a subspace", core=False),
         Shift("x_heavy_tails", (3.0,), "inputs", "inputs with the tails of Student's t, {value} degrees of freedom",
-              _heavy_inputs, _is_function, core=False, takes="a whole number of at least 3", least=3.0),
+              _heavy_inputs, lambda task: _is_function(task) and not isinstance(task, QuadraticRegression),
+              "labels that grow no faster than inputs: E[x^4], and with it E[y^2] of quadratic functions, is infinite "
+              "below 5 degrees of freedom", core=False, takes="a whole number of at least 3", least=3.0),
         Shift("noise_heavy_tails", (1.0,), "labels",
               "label noise of standard deviation {value} with the tails of Student's t, labels rescaled",
               lambda task, std: NoisyLabels(task, std, heavy_tailed=True), _is_function,

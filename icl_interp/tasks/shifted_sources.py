@@ -176,6 +176,8 @@ class LongerPrompts:
     """Whose prompts."""
     factor: float
     """How many times as many, above 1."""
+    most_points: int | None = None
+    """Points that a model has positions for; prompts are cut there."""
 
     def count(self, n_points: int | None = None) -> int:
         """Give the number of points.
@@ -184,19 +186,23 @@ class LongerPrompts:
             n_points: What prompts have otherwise; None means the task's usual number.
 
         Returns:
-            At least one more.
+            At least one more, before they are cut.
         """
         usual = self.task.default_points if n_points is None else n_points
         return max(usual + 1, round(self.factor * usual))
 
     def sample(self, n_prompts: int, n_points: int | None = None, *, seed: int) -> Prompts:
         """See `PromptSource`; `n_points` is the usual number, and more are drawn."""  # noqa: DOC201
-        prompts = self.task.sample(n_prompts, self.count(n_points), seed=seed)
+        prompts = self.task.sample(n_prompts, self._kept(n_points), seed=seed)
         return replace(prompts, source=f"{prompts.source}, longer prompts")
 
     def label_second_moment(self) -> float:
-        """Give E[y^2] of the longer prompts."""  # noqa: DOC201
-        return self.task.model_copy(update={"n_points": self.count()}).label_second_moment()
+        """Give E[y^2] of the longer prompts of a task of its usual length, as they are cut."""  # noqa: DOC201
+        return self.task.model_copy(update={"n_points": self._kept()}).label_second_moment()
+
+    def _kept(self, n_points: int | None = None) -> int:
+        count = self.count(n_points)
+        return count if self.most_points is None else min(count, self.most_points)
 
 
 def student_scales(shape: tuple[int, ...], degrees: int, seed: int) -> Tensor:

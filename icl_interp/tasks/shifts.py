@@ -5,10 +5,20 @@ from collections.abc import Sequence
 
 from icl_interp.prompts import PromptSource
 from icl_interp.tasks.base import Task
+from icl_interp.tasks.linear import LinearTask
 from icl_interp.tasks.shift_record import Shift, ShiftedTask, fraction
 from icl_interp.tasks.shift_suite import ALIASES, DTSIP_EVALUATIONS, SHIFTS
 
-__all__ = ["ALIASES", "DTSIP_EVALUATIONS", "SHIFTS", "Shift", "ShiftedTask", "select_shifts", "shifted"]
+__all__ = [
+    "ALIASES",
+    "DTSIP_EVALUATIONS",
+    "SHIFTS",
+    "Shift",
+    "ShiftedTask",
+    "left_out_for_length",
+    "select_shifts",
+    "shifted",
+]
 
 EVERYTHING = ("all", "*")
 """Patterns that name every shift that applies."""
@@ -78,20 +88,22 @@ def select_shifts(
         >>> [s.label for s in select_shifts(LinearRegression(n_dims=2), ["x_scale=3", "x_me*"])]
         ['x_scale=3', 'x_mean=1']
     """
-    room = max_points is None or max_points > (task.default_points if n_points is None else n_points)
-    possible = [shift for shift in SHIFTS.values() if shift.applies_to(task) and (room or not shift.lengthens)]
+    possible = [shift for shift in SHIFTS.values() if shift.applies_to(task)]
+    if not _has_room(task, n_points, max_points):
+        possible = [shift for shift in possible if not shift.lengthens]
     if patterns is None:
         core = [shift for shift in possible if shift.core]
         return [_build(task, shift, value) for shift in core for value in shift.default_values or (None,)]
     chosen: dict[str, ShiftedTask] = {}
     for pattern in (text.strip() for text in patterns):
-        shifts, value = _named(pattern)
-        fitting = [shift for shift in shifts if shift in possible]
-        if shifts and not fitting:
-            if shifts[0].applies_to(task):
-                _refuse_length(shifts[0], task, n_points, max_points)
-            _refuse_task(shifts[0])
-        for shift in fitting:
+        named = _named(pattern)
+        fitting = [(shift, value) for shift, value in named if shift in possible]
+        if named and not fitting:
+            first = named[0][0]
+            if first.applies_to(task):
+                _refuse_length(first, task, n_points, max_points)
+            _refuse_task(first)
+        for shift, value in fitting:
             for strength in (shift.values or (None,)) if value is None else (value,):
                 entry = _build(task, shift, strength)
                 chosen.setdefault(entry.label, entry)
@@ -99,19 +111,58 @@ def select_shifts(
     return sorted(chosen.values(), key=lambda entry: (order[entry.shift.name], entry.value or 0.0))
 
 
-def _named(pattern: str) -> tuple[list[Shift], float | None]:
-    # Which shifts a pattern names, and at which strength; None for all of them.
+def left_out_for_length(
+    task: Task,
+    patterns: Sequence[str] | None = None,
+    *,
+    n_points: int | None = None,
+    max_points: int | None = None,
+) -> tuple[str, ...]:
+    """Say which shifts patterns name that `select_shifts` leaves out because the model has no positions for them.
+
+    Args:
+        task: What is in distribution.
+        patterns: As `select_shifts` takes them.
+        n_points: As `select_shifts` takes it.
+        max_points: As `select_shifts` takes it.
+
+    Returns:
+        A sentence for each.
+
+    Example:
+        >>> from icl_interp.tasks.linear_regression import LinearRegression
+        >>> left_out_for_length(LinearRegression(n_dims=2), ["all"], max_points=5)
+        ('longer_prompts is left out: the model has positions for 5 points only, and prompts take them all.',)
+    """
+    if patterns is None or _has_room(task, n_points, max_points):
+        return ()
+    named = [shift for pattern in patterns for shift, _ in _named(pattern.strip())]
+    names = dict.fromkeys(shift.name for shift in named if shift.lengthens and shift.applies_to(task))
+    return tuple(
+        f"{name} is left out: the model has positions for {max_points} points only, and prompts take them all."
+        for name in names
+    )
+
+
+def _has_room(task: Task, n_points: int | None, max_points: int | None) -> bool:
+    return max_points is None or max_points > (task.default_points if n_points is None else n_points)
+
+
+def _named(pattern: str) -> list[tuple[Shift, float | None]]:
+    # Which shifts a pattern names, each at which strength; None for all of them.
     if pattern in EVERYTHING:
-        return list(SHIFTS.values()), None
+        return [(shift, None) for shift in SHIFTS.values()]
     if pattern == STANDARD:
-        return [], None
+        return []
     name, equals, text = pattern.partition("=")
-    name, usual = ALIASES.get(name, (name, None))
     if equals:
-        shift = _known(name)
-        return [shift], _parse_strength(name, text)
-    shifts = [shift for shift in SHIFTS.values() if fnmatch.fnmatchcase(shift.name, name)]
-    return shifts or [_known(name)], usual
+        shift = _known(ALIASES.get(name, (name, None))[0])
+        return [(shift, _parse_strength(shift.name, text))]
+    named: list[tuple[Shift, float | None]] = [
+        (shift, None) for shift in SHIFTS.values() if fnmatch.fnmatchcase(shift.name, name)
+    ]
+    named += [(SHIFTS[kind], value) for alias, (kind, value) in ALIASES.items() if fnmatch.fnmatchcase(alias, name)]
+    return named or [(_known(name), None)]
 
 
 def _build(task: Task, shift: Shift, value: float | None) -> ShiftedTask:
@@ -128,7 +179,8 @@ def _build(task: Task, shift: Shift, value: float | None) -> ShiftedTask:
     if not shift.applies_to(task):
         _refuse_task(shift)
     label = shift.name if value is None else f"{shift.name}={fraction(value)}"
-    return ShiftedTask(label=label, shift=shift, value=value, source=shift.apply(task, value or 0.0))
+    source = shift.apply(task, value or 0.0)
+    return ShiftedTask(label, shift, value, source, has_weights=isinstance(task, LinearTask))
 
 
 def _refuse_task(shift: Shift) -> None:

@@ -1,14 +1,14 @@
 """Sine waves of random amplitude and phase."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor
 
 from icl_interp.prompts import stream
-from icl_interp.tasks.base import FunctionTask, Labels
+from icl_interp.tasks.base import FunctionTask, Labels, one_dimension
 
 __all__ = ["SineRegression"]
 
@@ -39,7 +39,7 @@ class SineRegression(FunctionTask):
     """
 
     family: Literal["sine_regression"] = "sine_regression"
-    n_dims: int = Field(default=1, ge=1, le=1)
+    n_dims: Annotated[int, BeforeValidator(one_dimension)] = 1
     amplitude_low: float = Field(default=0.1, ge=0.0, allow_inf_nan=False)
     amplitude_high: float = Field(default=0.5, gt=0.0, allow_inf_nan=False)
 

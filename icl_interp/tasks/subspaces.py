@@ -2,11 +2,48 @@
 
 import torch
 from jaxtyping import Float64
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from icl_interp.prompts import stream
 
-__all__ = ["random_basis", "subspace_covariance"]
+__all__ = ["Subspace", "random_basis", "subspace_covariance"]
+
+
+class Subspace(BaseModel):
+    """A random subspace or its complement, by name: what configs write in the place of a covariance matrix.
+
+    In YAML or on the command line `{rank: 10, seed: 0, complement: true}`; see `subspace_covariance`.
+
+    Args:
+        rank: Dimension of the subspace (not of its complement).
+        seed: Of the rotation.
+        complement: Whether the other dimensions are meant.
+
+    Example:
+        >>> Subspace(rank=2).covariance(6).equal(subspace_covariance(6, 2))
+        True
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rank: int = Field(ge=1)
+    seed: int = 0
+    complement: bool = False
+
+    def covariance(self, n_dims: int) -> Float64[Tensor, "dim other"]:
+        """Write the matrix out.
+
+        Args:
+            n_dims: Of the space.
+
+        Returns:
+            As `subspace_covariance`.
+
+        Raises:
+            ValueError: If the rank does not fit.
+        """
+        return subspace_covariance(n_dims, self.rank, seed=self.seed, complement=self.complement)
 
 
 def random_basis(n_dims: int, *, seed: int, purpose: str = "subspace") -> Float64[Tensor, "dim rank"]:

@@ -1,6 +1,6 @@
 """Finite task diversity: weights drawn from a fixed pool of M tasks, and pools that are nested."""
 
-from functools import lru_cache
+from collections import OrderedDict
 from typing import Any, Literal
 
 import torch
@@ -17,6 +17,9 @@ LARGEST_POOL = 2**20
 """The most tasks that Raventos et al. and the experiments after them use."""
 BLOCK = 1024
 """Rows of the root pool that are drawn at once; part of what a pool_seed means, so it never changes."""
+REMEMBERED_FLOATS = 2**24
+"""Numbers of root lists that are kept (64 MB), but always those of the last pool: 2^20 tasks of 20 dimensions take
+84 MB."""
 
 
 class TaskPool(LinearTask):
@@ -118,10 +121,20 @@ class TaskPool(LinearTask):
         )
 
 
-@lru_cache(maxsize=8)  # training asks at every step; 2^20 tasks of 20 dimensions take 84 MB
+_ROOTS: OrderedDict[tuple[int, int], Tensor] = OrderedDict()
+# The beginnings of root lists by dimension and pool seed, the last used last: training asks at every step.
+
+
 def _pool(n_dims: int, n_tasks: int, pool_seed: int) -> Tensor:
-    blocks = [
-        torch.randn(BLOCK, n_dims, generator=stream(pool_seed, f"task pool, block {block}"))
-        for block in range(-(-n_tasks // BLOCK))
-    ]
-    return torch.cat(blocks)[:n_tasks].clone()
+    # A view of the root list, which all pools of one dimension and seed share.
+    root = _ROOTS.pop((n_dims, pool_seed), torch.empty(0, n_dims))
+    if len(root) < n_tasks:
+        blocks = [
+            torch.randn(BLOCK, n_dims, generator=stream(pool_seed, f"task pool, block {block}"))
+            for block in range(len(root) // BLOCK, -(-n_tasks // BLOCK))
+        ]
+        root = torch.cat([root, *blocks])
+    _ROOTS[n_dims, pool_seed] = root
+    while len(_ROOTS) > 1 and sum(kept.numel() for kept in _ROOTS.values()) > REMEMBERED_FLOATS:
+        _ROOTS.popitem(last=False)
+    return root[:n_tasks]

@@ -10,7 +10,8 @@ from torch import Tensor
 from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.checkpoints.own import save_checkpoint
 from icl_interp.checkpoints.record import Checkpoint
-from icl_interp.measure.study import Study, study
+from icl_interp.measure.study import study
+from icl_interp.measure.study_result import Study
 from icl_interp.models.build import build_model
 from icl_interp.models.config import ModelConfig
 from icl_interp.models.hook_names import hook_name

@@ -2,7 +2,7 @@
 
 import math
 
-from icl_interp.measure.study import Study
+from icl_interp.measure.study_result import Study
 from icl_interp.report.model import Section
 from icl_interp.report.tables import TableView
 

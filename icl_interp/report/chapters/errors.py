@@ -2,9 +2,9 @@
 
 import math
 
-from icl_interp.measure.errors import MODEL, TOLERATED, ErrorReport, FamilyErrors
+from icl_interp.measure.error_report import MODEL, TOLERATED, UNSEEN, ErrorReport, FamilyErrors
 from icl_interp.measure.families import IN_DISTRIBUTION
-from icl_interp.measure.study import Study
+from icl_interp.measure.study_result import Study
 from icl_interp.report.model import FigureGrid, FigureView, HasJSON, Section
 from icl_interp.report.sentences import interval, listing, number, trend
 from icl_interp.report.tables import Cell, TableView
@@ -32,6 +32,8 @@ def errors_chapter(study: Study) -> Section:
         "In distribution the model's error", curve, start="without examples", end=f"after {len(curve) - 1}"
     )
     late = f"From {report.first_point} examples on it is {number(own.curves[MODEL].late.value)}. {likeness(own)}"
+    if own.curves[MODEL].unseen is not None:
+        late += f" Points from {own.first_unseen_point} examples on were {UNSEEN}."
     main = FigureView(
         id="error-curve",
         title="Error against in-context examples, in distribution",
@@ -51,6 +53,8 @@ def errors_chapter(study: Study) -> Section:
         "errors below 1e-4 are drawn there. To fall short is to have a late error whose excess over the best reference "
         f"of the family is more than {TOLERATED:g}, with its whole interval."
     )
+    if any(errors.first_unseen_point is not None for errors in report.families.values()):
+        lead += f" Points beyond the length of training prompts, {UNSEEN}, are shaded."
     return Section("errors", "What does it compute?", lead, figures=(main, grid), tables=(late_table(report),))
 
 
@@ -125,14 +129,20 @@ def late_table(report: ErrorReport) -> TableView:
         Model with interval, each reference, and the excess over least squares with its interval.
     """
     names = list(report.in_distribution.curves)
-    columns = ("family", "model", "low", "high", *names[1:], "excess", "excess low", "excess high")
+    columns = (
+        "family", "late from", "first unseen point", "model", "low", "high", *names[1:], "excess", "excess low",
+        "excess high", "model, unseen points",
+    )  # fmt: skip
     rows: list[tuple[Cell, ...]] = []
     for label, errors in report.families.items():
         model = errors.curves[MODEL].late
         others = [errors.curves[name].late.value for name in names[1:]]
         excess = errors.excess
+        unseen = errors.curves[MODEL].unseen
         rows.append((
             label,
+            errors.first_point,
+            errors.first_unseen_point,
             model.value,
             model.low,
             model.high,
@@ -140,23 +150,31 @@ def late_table(report: ErrorReport) -> TableView:
             excess.value,
             excess.low,
             excess.high,
+            None if unseen is None else unseen.value,
         ))
     return TableView(
         columns=columns,
         rows=tuple(rows),
-        caption=f"Late error: mean over points with at least {report.first_point} examples (the last point where a "
-        "family has none), in units of E[y²]",
-        notes="Excess is the model's error minus that of least squares, prompt by prompt. " + _meanings(report),
+        caption="Late error: mean over the points with at least as many examples before them as “late from” says, in "
+        "units of E[y²]",
+        notes=" ".join((
+            "Late from: the number of dimensions, or the last point of families without so many.",
+            f"First unseen point: the number of examples from which on prompts were {UNSEEN}; n/a where training had",
+            "prompts as long. Excess is the model's error minus that of least squares, prompt by prompt.",
+            _meanings(report),
+            *report.notes,
+        )),
     )
 
 
 def _curve_table(report: ErrorReport, label: str) -> TableView:
+    family = report.families[label].family
     rows: list[tuple[Cell, ...]] = [
-        (name, k, float(mean), float(low), float(high))
+        (name, k, float(mean), float(low), float(high), "yes" if family.seen(k) else "no")
         for name, curve in report.families[label].curves.items()
         for k, (mean, low, high) in enumerate(zip(curve.mean, curve.low, curve.high, strict=True))
     ]
-    columns = ("predictor", "examples", "error", "low", "high")
+    columns = ("predictor", "examples", "error", "low", "high", "seen_in_training")
     return TableView(columns=columns, rows=tuple(rows), caption=f"Error curves, {label}")
 
 
@@ -171,6 +189,10 @@ def _cell(report: ErrorReport, errors: FamilyErrors) -> FigureView:
     label, curve = errors.family.label, errors.curves[MODEL]
     values = curve.mean.tolist()
     sentence = trend("The error", values, start="without examples", end=f"after {len(values) - 1}")
+    if curve.unseen is not None:
+        sentence += (
+            f" From {errors.first_unseen_point} examples on, {UNSEEN}, it is {number(curve.unseen.value)} on average."
+        )
     return FigureView(
         id=f"error-{_slug(label)}",
         title=label,

@@ -8,7 +8,8 @@ from icl_interp.figures.clouds import Cloud, clouds_figure
 from icl_interp.figures.theme import role_style, shift_style
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.ood_result import OodReport
-from icl_interp.measure.study import Study
+from icl_interp.measure.study_result import Study
+from icl_interp.report.chapters.signature import NO_SHIFT
 from icl_interp.report.model import FigureView, Section
 from icl_interp.report.sentences import interval, listing, number, verdict_words
 from icl_interp.report.tables import Cell, TableView
@@ -36,10 +37,13 @@ def ood_chapter(study: Study) -> Section:
         f"of log ‖X‖ and log ‖y‖), and the same score in untrained networks. At `{study.ood.site.hook}`; "
         f"{study.conventions.describe()}."
     )
+    title = "Does it know unfamiliar prompts?"
+    if not study.families.shifted:
+        return Section(
+            "ood", title, f"{lead} {NO_SHIFT}", figures=(_cloud(study),), tables=(_correlation_table(study),)
+        )
     tables = (_detection_table(study), _correlation_table(study))
-    return Section(
-        "ood", "Does it know unfamiliar prompts?", lead, figures=(_auroc(study), _cloud(study)), tables=tables
-    )
+    return Section("ood", title, lead, figures=(_auroc(study), _cloud(study)), tables=tables)
 
 
 def _auroc(study: Study) -> FigureView:

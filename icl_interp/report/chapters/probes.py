@@ -1,7 +1,7 @@
 """Chapter 2: where the predictions of known algorithms can be read off the residual stream."""
 
 from icl_interp.measure.controls import Excess
-from icl_interp.measure.study import Study
+from icl_interp.measure.study_result import Study
 from icl_interp.report.model import FigureGrid, FigureView, Section
 from icl_interp.report.sentences import verdict_words
 from icl_interp.report.tables import TableView

@@ -8,13 +8,19 @@ from functools import partial
 from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import TraceStyle, role_style, shift_style
 from icl_interp.measure.families import IN_DISTRIBUTION
-from icl_interp.measure.study import Study
+from icl_interp.measure.study_result import Study
 from icl_interp.measure.survey import NetworkSurvey, SiteRecord
 from icl_interp.report.model import FigureGrid, FigureView, Section
 from icl_interp.report.sentences import extremes, number, verdict_words
 from icl_interp.report.tables import Cell, TableView
 
-__all__ = ["signature_chapter"]
+__all__ = ["NO_SHIFT", "signature_chapter"]
+
+NO_SHIFT = (
+    "Nothing to compare with: under none of the shifts that were asked for are activations read, since their prompts "
+    "have queries of their own or more points; add one such as x_scale=3 to --shifts."
+)
+"""Said where a claim over shifts would stand."""
 
 
 def signature_chapter(study: Study) -> Section:
@@ -39,12 +45,13 @@ def _spectra(study: Study) -> FigureGrid:
     cells = [_spectrum_cell(study, study.survey, "this model", "spectra-model")]
     if study.untrained:
         cells.append(_spectrum_cell(study, study.untrained[0], "an untrained network", "spectra-untrained"))
-    excess = study.verdicts()["spectra"]
-    sentence = verdict_words(
-        excess,
-        finding="Shifts change the leading singular value more than in untrained networks, mean |log ratio|",
-        absence="that shifts change the leading singular value, mean |log ratio|",
-    )
+    sentence = NO_SHIFT
+    if study.families.shifted:
+        sentence = verdict_words(
+            study.verdicts()["spectra"],
+            finding="Shifts change the leading singular value more than in untrained networks, mean |log ratio|",
+            absence="that shifts change the leading singular value, mean |log ratio|",
+        )
     sentence += f" At {study.ood.describe()}."
     return FigureGrid("spectra", "Singular values, in and out of distribution", sentence, tuple(cells))
 
@@ -57,11 +64,13 @@ def _spectrum_cell(study: Study, survey: NetworkSurvey, name: str, identifier: s
         for label, r in records.items()
         if label != IN_DISTRIBUTION
     }
-    least, most = extremes(ratios)
-    sentence = (
-        f"The leading singular value is {number(own)} in distribution; shifts move it by factors from "
-        f"{number(ratios[least])} ({least}) to {number(ratios[most])} ({most})."
-    )
+    sentence = f"The leading singular value is {number(own)} in distribution."
+    if ratios:
+        least, most = extremes(ratios)
+        sentence = (
+            f"{sentence[:-1]}; shifts move it by factors from {number(ratios[least])} ({least}) to "
+            f"{number(ratios[most])} ({most})."
+        )
     lines = [
         Line(label, range(1, len(r.spectrum) + 1), _positive(r), shift_style(i), width=1.2)
         for i, (label, r) in enumerate(pair for pair in records.items() if pair[0] != IN_DISTRIBUTION)
@@ -103,12 +112,14 @@ def _agreement(study: Study) -> FigureGrid:
     ]
     for j in range(study.conventions.k):
         measures.append((f"cosine-{j + 1}", f"|cos| of singular vector {j + 1}", partial(_cosine, j)))
-    excess = study.verdicts()["shared directions"]
-    sentence = verdict_words(
-        excess,
-        finding="In-distribution prompts share leading directions that shifted ones share less, overlap difference",
-        absence="that in-distribution prompts share leading directions which shifted ones do not, overlap difference",
-    )
+    sentence = NO_SHIFT
+    if study.families.shifted:
+        sentence = verdict_words(
+            study.verdicts()["shared directions"],
+            finding="In-distribution prompts share leading directions that shifted ones share less, overlap difference",
+            absence="that in-distribution prompts share leading directions which shifted ones do not, overlap "
+            "difference",
+        )
     ratio = float(study.survey.families[IN_DISTRIBUTION].sites[study.main_site.label].scores.swap_ratio.mean())
     if ratio > 0.9:
         sentence += (
@@ -137,24 +148,18 @@ def _agreement_cell(study: Study, name: str, title: str, quantity: Callable[[Sit
         for label, take, dash in (
             ("untrained: in distribution", own, "solid"),
             ("untrained: shifted", shifted, "dot"),
-        ):
+        )[: 2 if study.families.shifted else 1]:
             rows = [[take(survey, site) for site in sites] for survey in study.untrained]
             mean = [math.fsum(column) / n for column in zip(*rows, strict=True)]
             lines.append(Line(label, sites, mean, _dashed(control, dash), width=1.5))
-    lines.append(
-        Line(
-            "shifted",
-            sites,
-            [shifted(study.survey, s) for s in sites],
-            _dashed(model, "dot"),
-        )
-    )
+    if study.families.shifted:
+        lines.append(Line("shifted", sites, [shifted(study.survey, s) for s in sites], _dashed(model, "dot")))
     values = [own(study.survey, site) for site in sites]
     lines.append(Line("in distribution", sites, values, model, width=3))
     last = study.main_site.label
+    under = f", {number(shifted(study.survey, last))} under shift" if study.families.shifted else ""
     sentence = (
-        f"At {last}: {number(own(study.survey, last))} in distribution, "
-        f"{number(shifted(study.survey, last))} under shift, each with other in-distribution prompts."
+        f"At {last}: {number(own(study.survey, last))} in distribution{under}, each with other in-distribution prompts."
     )
     return FigureView(
         id=f"agreement-{name}",

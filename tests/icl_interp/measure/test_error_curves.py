@@ -9,15 +9,8 @@ import torch
 from torch import Tensor
 
 from icl_interp.figures.theme import COLOURS
-from icl_interp.measure.errors import (
-    BATCH,
-    MODEL,
-    TOLERATED,
-    error_curves,
-    first_scored_point,
-    prompt_errors,
-    summarise_errors,
-)
+from icl_interp.measure.error_report import MODEL, TOLERATED
+from icl_interp.measure.errors import BATCH, error_curves, first_scored_point, prompt_errors, summarise_errors
 from icl_interp.measure.families import IN_DISTRIBUTION, Families, Family, draw_families
 from icl_interp.measure.roles import predictor_style
 from icl_interp.measure.statistics import estimate_mean, mean_band
@@ -41,7 +34,8 @@ def noisy_reports():
 
 
 def test_no_reference_merges_on_the_noisy_task():
-    assert list(REFERENCES) == ["zero", "least squares", "ridge", "Bayes", "1-step GD", "10-step GD"]
+    alone = ["zero", "least squares", "ridge", "Bayes", "1-step GD", "10-step GD"]
+    assert list(REFERENCES) == [*alone, "averaging", "3 nearest neighbours"]
 
 
 @pytest.mark.parametrize(("n_dims", "n_points", "first"), [(3, 8, 3), (3, 4, 3), (3, 3, 2), (3, 1, 0)])
@@ -210,7 +204,7 @@ def test_bayes_beats_least_squares_on_noisy_labels(noisy_reports):
 def test_to_frame_has_a_row_a_family_predictor_and_point(noisy_reports):
     report = noisy_reports["ridge"]
     frame = report.to_frame()
-    assert list(frame.columns) == ["family", "predictor", "examples", "error", "low", "high"]
+    assert list(frame.columns) == ["family", "predictor", "examples", "error", "low", "high", "seen_in_training"]
     assert len(frame) == 2 * (1 + len(REFERENCES)) * NOISY.default_points
     assert frame["predictor"].iloc[0] == MODEL
     row = frame.query("family == 'x_scale=3' and predictor == 'zero' and examples == 4").iloc[0]

@@ -1,14 +1,23 @@
 """Families with queries or more points: errors are measured on them, activations are not."""
 
+import json
+import math
+
+import numpy as np
 import pytest
 import torch
 
 from icl_interp.measure.cost import default_prompts, shift_reads, study_reads
-from icl_interp.measure.errors import MODEL, error_curves
+from icl_interp.measure.error_report import MODEL, UNSEEN
+from icl_interp.measure.errors import error_curves
 from icl_interp.measure.families import IN_DISTRIBUTION, draw_families
 from icl_interp.measure.study import study
 from icl_interp.predictors import least_squares
+from icl_interp.report.assemble import build_page
+from icl_interp.report.chapters.signature import NO_SHIFT
+from icl_interp.report.numbers import study_json
 from icl_interp.tasks.linear_regression import LinearRegression
+from icl_interp.tasks.recurrence import AffineRecurrence
 from icl_interp.tasks.task_pool import TaskPool
 
 TASK = LinearRegression(n_dims=3)
@@ -27,6 +36,64 @@ def test_they_stand_apart():
 def test_longer_prompts_are_cut_to_the_positions_of_the_model():
     families = draw_families(TASK, shifts=["longer_prompts=2"], n_prompts=4, max_points=9)
     assert families.errors_only["longer_prompts=2"].prompts.n_points == 9
+    assert families.notes == ("longer_prompts=2 is cut to 9 of its 14 points, for which the model has positions.",)
+    assert draw_families(TASK, shifts=["longer_prompts=2"], n_prompts=4, max_points=14).notes == ()
+
+
+def test_cut_prompts_of_recurrences_have_the_unit_of_the_points_that_stay():
+    # Labels of a recurrence grow with the length, so E[y^2] of 6 of 8 points is not that of 8.
+    task = AffineRecurrence(slope_bound=1.1, n_points=4)
+    (family,) = draw_families(task, shifts=["longer_prompts=2"], n_prompts=4, max_points=6).errors_only.values()
+    assert family.prompts.n_points == 6
+    wanted = [task.model_copy(update={"n_points": n}).label_second_moment() for n in (6, 8)]
+    assert family.label_second_moment == wanted[0] != wanted[1]
+
+
+@pytest.mark.parametrize("patterns", [["all"], ["x_scale=3", "*"]], ids=" ".join)
+def test_what_has_no_room_is_left_out_and_said(patterns):
+    families = draw_families(TASK, shifts=patterns, n_prompts=4, max_points=7)
+    assert not [label for label in families.all_families if label.startswith("longer")]
+    assert families.notes == (
+        "longer_prompts is left out: the model has positions for 7 points only, and prompts take them all.",
+    )
+
+
+def test_points_beyond_training_are_marked():
+    report = error_curves(least_squares(), TASK, shifts=["x_scale=3", "longer_prompts=2"], n_prompts=4)
+    assert report.in_distribution.first_unseen_point is None
+    longer = report.families["longer_prompts=2"]
+    assert longer.first_unseen_point == 7
+    assert [longer.family.seen(k) for k in (0, 6, 7, 13)] == [True, True, False, False]
+    curve = longer.curves["zero"]
+    np.testing.assert_allclose(curve.unseen.value, float(curve.mean[7:].mean()), rtol=1e-12)
+    assert report.in_distribution.curves["zero"].unseen is None
+    frame = report.to_frame()
+    unseen = frame[~frame["seen_in_training"]]
+    assert set(unseen["family"]) == {"longer_prompts=2"}
+    assert set(unseen["examples"]) == set(range(7, 14))
+
+
+def test_points_beyond_training_are_shaded_and_labelled():
+    report = error_curves(least_squares(), TASK, shifts=["longer_prompts=2"], n_prompts=4)
+    assert not report.plot().layout.shapes
+    figure = report.plot("longer_prompts=2")
+    (area,) = (shape for shape in figure.layout.shapes if shape.type == "rect")
+    assert (area.x0, area.x1) == (6.5, 13.5)
+    (border,) = (shape for shape in figure.layout.shapes if shape.type == "line")
+    assert (border.x0, border.line.dash) == (6.5, "dash")
+    assert [note.text for note in figure.layout.annotations] == [UNSEEN]
+
+
+@pytest.mark.parametrize(("trained", "first"), [(5, 5), (7, None), (20, None)])
+def test_training_may_have_been_shorter_than_the_prompts(trained, first):
+    report = error_curves(least_squares(), TASK, shifts=["x_scale=3"], n_prompts=4, n_points_trained=trained)
+    assert {errors.first_unseen_point for errors in report.families.values()} == {first}
+
+
+def test_each_family_has_its_own_first_late_point():
+    report = error_curves(least_squares(), TASK, shifts=["orthogonal_train_test"], n_prompts=4)
+    points = {label: errors.first_point for label, errors in report.families.items()}
+    assert points == {IN_DISTRIBUTION: 3, "orthogonal_train_test": 2}  # which ends at d points
 
 
 def test_least_squares_on_queries():
@@ -65,9 +132,57 @@ def test_a_study_reads_them_for_errors_alone_and_counts_them(tiny_model, tiny_ta
     assert list(result.errors.families)[2:] == shifts[1:]
 
 
-def test_a_study_needs_a_shift_that_is_read_in_full(tiny_model, tiny_task):
-    with pytest.raises(ValueError, match="got no shift whose activations are read; add one, such as x_scale=3"):
-        study(tiny_model, tiny_task, n_prompts=8, shifts=["overlapping_train_test"], n_controls=0)
+@pytest.fixture(scope="module")
+def errors_alone(small_checkpoint):
+    return study(
+        small_checkpoint.model,
+        small_checkpoint.task,
+        n_prompts=8,
+        shifts=["overlapping_train_test", "longer_prompts=2"],
+        n_controls=2,
+        n_points_trained=small_checkpoint.n_points_trained,
+    )
+
+
+def test_a_study_of_such_families_alone_makes_no_claims_over_shifts(errors_alone):
+    claims = ["in-context learning", "score and error"]
+    assert list(errors_alone.verdicts())[:2] == claims
+    assert errors_alone.n_verdicts == len(errors_alone.verdicts()) == 2 + len(errors_alone.probes.targets)
+    assert errors_alone.ood.shifts == {}
+    assert math.isnan(errors_alone.ood.mean_auroc)
+    with pytest.raises(ValueError, match="detection_excess needs a shift whose activations were read, got none; add"):
+        errors_alone.ood.detection_excess()
+
+
+def test_the_report_of_such_a_study_says_why_it_has_no_detection(errors_alone, small_checkpoint):
+    page = build_page(errors_alone, small_checkpoint, {})
+    sections = {section.id: section for section in page.sections}
+    assert NO_SHIFT in sections["ood"].lead
+    assert [figure.id for figure in sections["ood"].figures] == ["score-error"]
+    assert [NO_SHIFT in figure.sentence for figure in sections["signature"].figures] == [True, True]
+    tones = {card.title: card.tone for card in page.verdicts}
+    assert tones["Does it detect shifts?"] == tones["Does that survive shifts?"] == "unknown"
+    (late,) = sections["errors"].tables
+    assert late.columns[:3] == ("family", "late from", "first unseen point")
+    assert [row[:3] for row in late.rows] == [
+        (IN_DISTRIBUTION, 3, None),
+        ("overlapping_train_test", 3, None),
+        ("longer_prompts=2", 3, 8),
+    ]
+    note = "longer_prompts=2 is cut to 10 of its 16 points, for which the model has positions."
+    assert note in late.notes
+    assert note in [fact.value for fact in page.facts]
+    assert UNSEEN in sections["errors"].lead
+    (grid,) = (figure for figure in sections["errors"].figures if figure.id == "error-shifts")
+    assert [UNSEEN in cell.sentence for cell in grid.figures] == [False, True]
+    record = json.loads(study_json(errors_alone, small_checkpoint, {}))["study"]
+    assert record["errors"]["families"]["longer_prompts=2"]["family"]["first_unseen_point"] == 8
+    assert record["families"]["notes"] == [note]
+
+
+def test_a_study_needs_a_shift(tiny_model, tiny_task):
+    with pytest.raises(ValueError, match="got no shift; add one, such as x_scale=3, to --shifts"):
+        study(tiny_model, tiny_task, n_prompts=8, shifts=["standard"], n_controls=0)
 
 
 def test_the_default_number_of_prompts_falls_with_the_shifts(tiny_config):

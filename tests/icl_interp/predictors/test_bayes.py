@@ -177,6 +177,7 @@ def test_the_known_prior_beats_ridge_and_least_squares():
         (5, 5, 1.0, 2.7273, 0.4545, 4.837),
         (5, 5, 0.0, 2.7273, 0.4545, 2.7273),
         (20, 40, 10.0, 6.8852, 0.6557, 114.35),
+        (20, 40, 0.0, 6.8852, 0.6557, 6.8852),
     ],
 )
 def test_the_optimal_start_has_the_published_risk(n_dims, n_pairs, entry, risk, step, gd0):
@@ -222,3 +223,25 @@ def test_nothing_to_learn_gives_no_step():
     optimum = optimal_learned_init(eye, 0 * eye, torch.ones(3), 0, 5)
     torch.testing.assert_close(optimum.preconditioner, 0 * eye)
     assert optimum.risk == 0.0
+
+
+def test_gradients_flow_through_a_pool():
+    # The sensitivity of a prediction to its query: finite differences of the same function.
+    generator = torch.Generator().manual_seed(0)
+    pool, xs = (torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in ((5, 3), (2, 4, 3)))
+    ys = (xs * pool[0]).sum(dim=2)
+    predictor = discrete_mmse(pool, 0.7)
+    inputs = xs.clone().requires_grad_()
+    (found,) = torch.autograd.grad(predictor(inputs, ys, points=[-1]).sum(), inputs)
+    for point in (1, 3):
+        up, down = xs.clone(), xs.clone()
+        up[:, point, 0] += 1e-6
+        down[:, point, 0] -= 1e-6
+        expected = (predictor(up, ys, points=[-1]) - predictor(down, ys, points=[-1]))[:, 0] / 2e-6
+        torch.testing.assert_close(found[:, point, 0], expected, rtol=1e-6, atol=1e-6)  # of the differences
+
+
+def test_noise_too_small_for_float64_counts_as_very_small():
+    pool = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    xs, ys = torch.tensor([[[1.0, -1.0], [2.0, 4.0]]]), torch.tensor([[-1.0, 0.0]])
+    torch.testing.assert_close(discrete_mmse(pool, 1e-300)(xs, ys), torch.tensor([[0.0, 4.0]]))

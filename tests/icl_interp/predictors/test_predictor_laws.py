@@ -307,7 +307,8 @@ def test_is_a_predictor_with_a_name_and_a_short_repr(case):
 
 
 def test_every_constructor_is_in_the_table():
-    results = {"BestStep", "LearnedInitOptimum", "Predictor", "best_constant_step", "optimal_learned_init"}
+    results = {"BestGDPlusPlus", "BestStep", "LearnedInitOptimum", "Predictor"}
+    results |= {"best_constant_step", "best_gd_plus_plus", "optimal_learned_init"}
     built = {type(case.build()) for case in CASES}
     constructors = [getattr(icl, name) for name in icl.__all__ if name not in results]
     assert len(built) == len(constructors)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from icl_interp.measure.errors import MODEL
+from icl_interp.measure.error_report import MODEL
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.study import study
 from icl_interp.report.chapters.controls import MEANINGS, controls_chapter
@@ -182,8 +182,8 @@ def test_the_late_table_holds_the_late_errors(small_study):
     assert [row[0] for row in table.rows] == list(small_study.errors.families)
     for row, errors in zip(table.rows, small_study.errors.families.values(), strict=True):
         late = errors.curves[MODEL].late
-        np.testing.assert_allclose(row[1:4], [late.value, late.low, late.high], rtol=0)
-        np.testing.assert_allclose(row[-3:], [errors.excess.value, errors.excess.low, errors.excess.high], rtol=0)
+        np.testing.assert_allclose(row[3:6], [late.value, late.low, late.high], rtol=0)
+        np.testing.assert_allclose(row[-4:-1], [errors.excess.value, errors.excess.low, errors.excess.high], rtol=0)
     assert "x_scale=3: inputs multiplied by 3" in table.notes
 
 
@@ -192,6 +192,7 @@ def test_the_tables_of_error_figures_hold_the_numbers_before_they_were_drawn(sma
     frame = small_study.errors.to_frame()
     for label, view in zip(small_study.errors.families, (main, *grid.figures), strict=True):
         expected = frame[frame["family"] == label].drop(columns="family")
+        expected["seen_in_training"] = expected["seen_in_training"].map({True: "yes", False: "no"})
         assert view.data.columns == tuple(expected.columns)
         assert list(view.data.rows) == list(expected.itertuples(index=False, name=None))
     # Least squares is exact in distribution, up to float32: drawn at 1e-4, written as it is.

@@ -7,7 +7,7 @@ import pytest
 
 from icl_interp.measure.controls import Excess
 from icl_interp.report.chapters.errors import likeness
-from icl_interp.report.sentences import number
+from icl_interp.report.sentences import listing, number
 from icl_interp.report.verdicts import verdict_cards
 
 TITLES = [
@@ -55,12 +55,12 @@ def test_a_planted_signature_changes_no_other_card(signing_study):
 @pytest.mark.parametrize(
     ("verdicts", "tone", "without"),
     [
-        ("none none none", "none", []),
-        ("evidence none none", "mixed", [1, 2]),
-        ("none none evidence", "mixed", [0, 1]),
-        ("evidence none evidence", "mixed", [1]),
-        ("evidence evidence evidence", "evidence", []),
-        ("unknown unknown unknown", "unknown", []),
+        ("none none none none none", "none", []),
+        ("evidence none none none none", "mixed", [1, 2, 3, 4]),
+        ("none none evidence evidence evidence", "mixed", [0, 1]),
+        ("evidence none evidence evidence evidence", "mixed", [1]),
+        ("evidence evidence evidence evidence evidence", "evidence", []),
+        ("unknown unknown unknown unknown unknown", "unknown", []),
     ],
 )
 def test_read_outs_of_some_algorithms_only_are_mixed(small_study, monkeypatch, verdicts, tone, without):
@@ -75,7 +75,7 @@ def test_read_outs_of_some_algorithms_only_are_mixed(small_study, monkeypatch, v
     monkeypatch.setattr(type(small_study), "verdicts", lambda _: excesses)
     (card,) = (card for card in verdict_cards(small_study) if card.anchor == "probes")
     assert card.tone == tone
-    missing = " and ".join(list(small_study.probes.targets)[i] for i in without)
+    missing = listing([small_study.probes.targets[i] for i in without])
     assert card.sentence.endswith(f" No evidence for {missing}.") is bool(without)
     assert ("No evidence for" in card.sentence) is bool(without)
 

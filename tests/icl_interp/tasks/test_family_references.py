@@ -1,5 +1,9 @@
 """The reference predictors of every family: there, distinct, and none better than Bayes on its own task."""
 
+import sys
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from task_cases import FAMILY_CASES
@@ -10,12 +14,14 @@ from icl_interp import (
     QuadraticRegression,
     SparseLinearRegression,
     TaskPool,
+    UniformRegression,
     predictors,
     reference_predictors,
 )
 from icl_interp.measure.roles import predictor_style
 from icl_interp.predictors.protocol import Predictor
-from icl_interp.tasks.references import LASSO_PENALTIES, bayes_penalty, lasso_penalty
+from icl_interp.prompts import derive_seed
+from icl_interp.tasks.penalties import LASSO_GRID, bayes_penalty, lasso_losses, lasso_penalty
 
 ELSEWHERE = {name: task for name, task in FAMILY_CASES.items() if not isinstance(task, LinearRegression)}
 EXTRA = {
@@ -23,8 +29,8 @@ EXTRA = {
     "sparse": ["ridge", "Lasso", "reweighted 10-step GD"],
     "balanced features": ["ridge = Bayes", "10-step GD"],
     "recurrence": ["oracle", "copy last", "extrapolation"],
-    "uniform": ["least squares = ridge = Bayes"],
-    "ill-conditioned": ["least squares = ridge = Bayes", "10-step Newton"],
+    "uniform": ["least squares = ridge = Bayes", "averaging", "3 nearest neighbours", "5-step GD++"],
+    "ill-conditioned": ["10-step Newton", "5-step GD++", "online GD"],
     "sine": ["context mean", "3 nearest neighbours"],
     "network": ["averaging", "3 nearest neighbours"],
     "tree": ["averaging", "3 nearest neighbours"],
@@ -101,14 +107,84 @@ def test_the_lasso_uses_sparsity() -> None:
     assert error["Lasso"] < 0.5 * error["ridge"]
 
 
-def test_the_lassos_penalty_is_the_best_of_its_list_on_the_sample() -> None:
-    prompts = SparseLinearRegression(n_dims=4, n_nonzero=1, noise_std=0.3).sample(8, seed=0)
-    chosen = lasso_penalty(prompts)
-    losses = {}
-    for penalty in LASSO_PENALTIES:
-        said = predictors.lasso(penalty, tol=1e-4)(prompts.xs, prompts.ys)[:, [2, 4]]
-        losses[penalty] = float((said - prompts.ys[:, [2, 4]]).square().mean())
-    assert chosen == min(losses, key=losses.get)
+def test_the_losses_of_the_lassos_penalties_are_those_of_the_predictor() -> None:
+    prompts = SparseLinearRegression(n_dims=4, n_nonzero=1, noise_std=0.3).sample(10, seed=0)
+    losses = lasso_losses(prompts)
+    unit = float(prompts.xs.square().mean().sqrt() * prompts.ys.square().mean().sqrt())
+    np.testing.assert_allclose(list(losses), [unit * share for share in LASSO_GRID], rtol=1e-6)  # float32 means
+    for penalty in list(losses)[:6]:
+        said = predictors.lasso(penalty)(prompts.xs, prompts.ys)[:, [2, 4]]
+        expected = float((said - prompts.ys[:, [2, 4]]).double().square().mean())
+        np.testing.assert_allclose(losses[penalty], expected, rtol=2e-2)  # their duality gaps are 1e-4 and 1e-8
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        SparseLinearRegression(n_dims=20),
+        SparseLinearRegression(n_dims=20, noise_std=0.5),
+    ],
+    ids=lambda task: f"{task.n_dims}, noise {task.noise_std}",
+)
+def test_the_lassos_penalty_is_inside_the_grid_and_nearly_the_best(task: SparseLinearRegression) -> None:
+    prompts = task.sample(128, seed=5)
+    losses, chosen = lasso_losses(prompts), lasso_penalty(prompts)
+    assert max(losses) > chosen > min(losses)
+    assert losses[chosen] <= 1.01 * min(losses.values())
+    assert all(loss > 1.01 * min(losses.values()) for penalty, loss in losses.items() if penalty > chosen)
+    # The unit of the grid follows the labels and the inputs.
+    scaled = lasso_losses(replace(prompts[:4], xs=3 * prompts.xs[:4], ys=2 * prompts.ys[:4], ws=None))
+    np.testing.assert_allclose(list(scaled), 6 * np.array(list(lasso_losses(prompts[:4]))), rtol=1e-6)  # float32
+
+
+def test_labels_of_zero_leave_the_lasso_without_a_unit() -> None:
+    prompts = SparseLinearRegression(n_dims=4).sample(4, seed=0)
+    with pytest.raises(ValueError, match="lasso_losses needs inputs and labels that are not all zero, got zeros"):
+        lasso_losses(replace(prompts, ys=0 * prompts.ys))
+
+
+def test_the_lassos_penalty_needs_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
+    with pytest.raises(ImportError, match="lasso_losses needs scikit-learn; run `pip install scikit-learn`"):
+        lasso_losses(SparseLinearRegression(n_dims=4).sample(4, seed=0))
+
+
+def test_references_are_built_once_for_each_task_and_length() -> None:
+    task = SparseLinearRegression(n_dims=6, n_nonzero=1, noise_std=0.1)
+    first, again = reference_predictors(task), reference_predictors(task.model_copy())
+    assert first["Lasso"] is again["Lasso"]  # and with it the fits that it remembers
+    assert reference_predictors(task, n_points=task.default_points)["Lasso"] is first["Lasso"]
+    assert reference_predictors(task, n_points=5)["1-step GD"] != first["1-step GD"]
+    first.clear()
+    assert "Lasso" in reference_predictors(task)  # what is handed out is a copy
+
+
+def test_pools_too_large_to_keep_are_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = TaskPool(2, 40, n_points=3)
+    assert reference_predictors(pool)["Bayes = dMMSE"] is reference_predictors(pool)["Bayes = dMMSE"]
+    monkeypatch.setattr("icl_interp.tasks.references.REMEMBERED_POOL", 39)
+    assert reference_predictors(pool)["Bayes = dMMSE"] is not reference_predictors(pool)["Bayes = dMMSE"]
+
+
+@pytest.mark.parametrize("n_points", [1, 4, 11, 30])
+def test_step_sizes_are_those_of_the_number_of_points(n_points: int) -> None:
+    task = UniformRegression(n_dims=3)
+    prompts = task.sample(256, max(2, n_points), seed=derive_seed(0, "reference predictors"))
+    step = predictors.best_constant_step(prompts.xs, prompts.ys, 1, normalise="sum").step_size
+    found = reference_predictors(task, n_points=n_points)["1-step GD"]
+    assert found == predictors.gradient_descent(1, step, normalise="sum")
+
+
+def test_gd_plus_plus_of_uniform_inputs_is_derived_and_better_than_as_many_plain_steps() -> None:
+    task = UniformRegression(n_dims=10)
+    sample = task.sample(256, seed=derive_seed(0, "reference predictors"))
+    best = predictors.best_gd_plus_plus(sample.xs, sample.ys, 5, normalise="sum", bounded=True)
+    found = reference_predictors(task)["5-step GD++"]
+    assert found == best.predictor()
+    plain = predictors.best_constant_step(sample.xs, sample.ys, 5, normalise="sum").predictor()
+    prompts = task.sample(2000, seed=1)
+    errors = [float((f(prompts.xs, prompts.ys) - prompts.ys)[:, -1].square().mean()) for f in (found, plain)]
+    assert errors[0] < errors[1]
 
 
 @pytest.mark.parametrize(

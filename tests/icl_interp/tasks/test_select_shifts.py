@@ -1,14 +1,18 @@
 import re
+from functools import partial
 
 import pytest
 
 from icl_interp import (
     SHIFTS,
     LinearRegression,
+    QuadraticRegression,
+    ReluNetworkRegression,
+    SineRegression,
     shifted,
 )
 from icl_interp.tasks.base import Task
-from icl_interp.tasks.shifts import ALIASES, DTSIP_EVALUATIONS, select_shifts
+from icl_interp.tasks.shifts import ALIASES, DTSIP_EVALUATIONS, left_out_for_length, select_shifts
 
 ISOTROPIC = LinearRegression(4)
 SUBSPACE = LinearRegression(4, w_cov=[2.0, 2.0, 0.0, 0.0])
@@ -77,6 +81,9 @@ PATTERNS = [
     (["noisyLR=2"], ["label_noise=2"]),
     (["w_complement"], ["w_rotation=1"]),
     (["standard"], []),
+    (["scale-*"], [*X_SCALES, *W_SCALES]),
+    (["half_*", "noisy*"], ["x_half_subspace", "label_noise=1"]),
+    (["w_comp*"], ["w_rotation=1"]),
     (["x_heavy_tails=5"], ["x_heavy_tails=5"]),
     (["longer_prompts=5/4"], ["longer_prompts=5/4"]),
     (["random_orthants", "x_scale=2"], ["x_scale=2", "random_orthants"]),
@@ -177,6 +184,37 @@ def test_other_names_say_the_same() -> None:
     assert shifted(ISOTROPIC, "noisyLR") == shifted(ISOTROPIC, "label_noise", 1.0)
     assert shifted(ISOTROPIC, "scale-x", 2.0) == shifted(ISOTROPIC, "x_scale", 2.0)
     assert shifted(SUBSPACE, "w_complement") == shifted(SUBSPACE, "w_rotation", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        (LinearRegression(2), ("weights", "weights multiplied by 3")),
+        (SineRegression(), ("labels", "labels multiplied by 3, before noise")),
+        (ReluNetworkRegression(n_dims=2), ("labels", "labels multiplied by 3, before noise")),
+    ],
+    ids=["linear", "sine", "network"],
+)
+def test_scaling_weights_says_what_it_does_where_there_are_none(task: Task, words: tuple[str, str]) -> None:
+    (entry,) = select_shifts(task, ["w_scale=3"])
+    assert (entry.changes, entry.meaning) == words
+
+
+def test_heavy_tails_are_not_for_quadratic_functions_whose_labels_would_have_no_variance() -> None:
+    assert "x_heavy_tails=3" not in labels(QuadraticRegression(n_dims=2), ["x_*"])
+    assert "x_heavy_tails=3" in labels(ReluNetworkRegression(n_dims=2), ["x_*"])
+    with pytest.raises(ValueError, match="x_heavy_tails needs a task with labels that grow no faster than inputs"):
+        select_shifts(QuadraticRegression(n_dims=2), ["x_heavy_tails"])
+
+
+def test_what_is_left_out_for_want_of_positions_is_named() -> None:
+    left_out = partial(left_out_for_length, ISOTROPIC, max_points=9)
+    (sentence,) = left_out(["all", "long*"])
+    assert (
+        sentence == "longer_prompts is left out: the model has positions for 9 points only, and prompts take them all."
+    )
+    assert left_out(["x_*"]) == left_out(None) == left_out(["all"], n_points=8) == ()
+    assert left_out_for_length(ISOTROPIC, ["all"], max_points=None) == ()
 
 
 def test_longer_prompts_need_room_in_the_position_table() -> None:

@@ -161,6 +161,16 @@ def test_reshaped_inputs_keep_their_energy(name: str, n_dims: int) -> None:
     assert float(task.input_cov.trace()) == pytest.approx(n_dims, rel=1e-9)
 
 
+@pytest.mark.parametrize("name", ["x_skewed", "x_half_subspace"])
+@pytest.mark.parametrize("base", ["general", "inputs in a plane", "sparse", "uniform"])
+def test_reshaped_inputs_keep_the_energy_of_inputs_that_are_not_isotropic(name: str, base: str) -> None:
+    task, moved = BASES[base], shifted(BASES[base], name)
+    energy = float(task.input_second_moment.trace())
+    xs = moved.sample(N, 1, seed=0).xs.double().square().sum(2)
+    # Five standard errors of the mean.
+    assert float(xs.mean()) == pytest.approx(energy, abs=5 * float(xs.std()) / N**0.5)
+
+
 @pytest.mark.parametrize(("n_dims", "rank"), [(2, 1), (3, 1), (5, 2), (20, 10)])
 def test_half_subspace_has_half_the_dimensions_all_alike(n_dims: int, rank: int) -> None:
     values = torch.linalg.eigvalsh(shifted(LinearRegression(n_dims), "x_half_subspace").input_cov)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from icl_interp import LinearRegression, TaskPool, predictors, reference_predictors
+from icl_interp.tasks import task_pool
 from icl_interp.tasks.task_pool import BLOCK
 
 D, NOISE = 8, 0.125**0.5
@@ -139,3 +140,17 @@ def test_bayes_orthogonality_on_the_pool() -> None:
     gap = ((other - prompts.ys).square() - (best - prompts.ys).square()).mean()
     # 8000 prompts: 1 % standard error.
     torch.testing.assert_close(gap, (other - best).square().mean(), rtol=0.03, atol=0)
+
+
+def test_pools_of_one_seed_share_their_memory_and_large_ones_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task_pool, "_ROOTS", type(task_pool._ROOTS)())
+    monkeypatch.setattr(task_pool, "REMEMBERED_FLOATS", 3 * 2048)
+    small, large = task_pool._pool(3, 5, 0), task_pool._pool(3, 2000, 0)
+    torch.testing.assert_close(large[:5], small, rtol=0, atol=0)
+    assert task_pool._pool(3, 7, 0).untyped_storage().data_ptr() == large.untyped_storage().data_ptr()
+    assert list(task_pool._ROOTS) == [(3, 0)]
+    task_pool._pool(3, 2000, 1)  # over the limit together: the older one goes, the last one stays
+    assert list(task_pool._ROOTS) == [(3, 1)]
+    task_pool._pool(3, 5000, 2)  # alone over the limit, and still there
+    assert list(task_pool._ROOTS) == [(3, 2)]
+    torch.testing.assert_close(task_pool._pool(3, 2000, 0), large, rtol=0, atol=0)  # drawn again, the same

@@ -1,0 +1,54 @@
+"""The benchmark of the predictors runs at tiny sizes, and says by its exit code when something wanted is missed."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+FILE = Path(__file__).parents[2] / "benchmarks" / "predictors.py"
+
+
+@pytest.fixture(scope="module")
+def benchmark() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("benchmark_predictors", FILE)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_it_runs_at_tiny_sizes(tmp_path: Path) -> None:
+    sizes = ["--prompts", "20", "--tasks", "8", "--memory-tasks", "64", "--repeats", "1"]
+    written = tmp_path / "rows.json"
+    done = subprocess.run(
+        [sys.executable, str(FILE), *sizes, "--json", str(written)], capture_output=True, text=True, timeout=120
+    )
+    record = json.loads(written.read_text())
+    rows = {row["name"]: row for row in record["rows"]}
+    assert set(rows) == {
+        "least squares, no noise",
+        "least squares, noise",
+        "least squares, half subspace, noise",
+        "least squares, half subspace, noise, right loop",
+        "ridge",
+        *(f"dMMSE, 8 tasks, {n} points, {dtype} loop" for n in (16, 41) for dtype in ("float32", "float64")),
+    }
+    assert all(name in done.stdout for name in rows)
+    # Sizes are too small for ratios, but never for errors: float32 answers to float64 arithmetic.
+    assert max(row["our_error"] for row in rows.values()) < 2e-6
+    assert 2**24 < record["dmmse_peak_bytes"] < 2**31
+    missed = [name for name, row in rows.items() if row["ratio"] < row["wanted_ratio"]]
+    assert done.returncode == (1 if missed else 0)
+    assert all(f"missed: {name}" in done.stderr for name in missed)
+
+
+def test_a_missed_ratio_and_too_much_memory_are_failures(benchmark: ModuleType) -> None:
+    good = benchmark.Row("good", 1.0, 10.0, 10.0, 10.0, 0.0, 0.0)
+    slow = benchmark.Row("slow", 1.0, 9.9, 9.9, 10.0, 0.0, 0.0)
+    assert benchmark.failures([good], 2**31) == []
+    assert benchmark.failures([good, slow], 0) == ["slow: 9.9 times as fast, wanted 10"]
+    assert benchmark.failures([good], 3 * 2**30) == ["dMMSE takes 3.0 GiB, wanted at most 2"]
