@@ -6,7 +6,8 @@ from torch import Tensor
 
 from icl_interp import HookedICLTransformer, ModelConfig, build_model
 
-CONFIG = ModelConfig(n_dims=16, n_points=40, n_layers=8, n_heads=4, d_model=64)
+SIZES = {"n_dims": 16, "n_points": 40, "n_layers": 8, "n_heads": 4, "d_model": 64}
+CONFIG = ModelConfig(**SIZES)
 RESIDUAL = 0.02 / math.sqrt(2 * 8)
 STDS = {
     "attn.W_Q": 0.02,
@@ -97,3 +98,55 @@ def test_building_leaves_the_global_generator_alone() -> None:
     before = torch.get_rng_state()
     HookedICLTransformer(CONFIG)
     torch.testing.assert_close(torch.get_rng_state(), before, rtol=0, atol=0)
+
+
+def initialised(init: str, **fields: object) -> HookedICLTransformer:
+    return build_model(ModelConfig(**{**SIZES, **fields, "init": init}), seed=0)
+
+
+@pytest.mark.parametrize("ending", ["W_Q", "W_V", "W_O", "W_in", "W_out", "W_E", "W_pos", "W_U"])
+def test_transformer_lens_draws_all_weights_alike(ending: str) -> None:
+    # 0.8 / sqrt(64), which is what HookedTransformerConfig resolves its initializer_range to.
+    assert_normal(pool(initialised("transformer_lens"), ending), 0.1)
+
+
+@pytest.mark.parametrize("ending", ["b_Q", "b_O", "b_in", "b_out", "b_E", "b_U"])
+def test_transformer_lens_starts_biases_at_zero(ending: str) -> None:
+    values = pool(initialised("transformer_lens"), ending)
+    torch.testing.assert_close(values, torch.zeros_like(values), rtol=0, atol=0)
+
+
+FAN_IN = {
+    "W_Q": 64, "b_K": 64, "W_O": 4 * 10, "b_O": 4 * 10, "W_in": 64, "b_in": 64, "W_out": 48, "b_out": 48, "W_E": 17,
+    "b_E": 17, "W_pos": 80, "W_U": 64,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("ending", "fan_in"), FAN_IN.items(), ids=FAN_IN)
+def test_torch_draws_uniformly_by_fan_in(ending: str, fan_in: int) -> None:
+    values = pool(initialised("torch", d_head=10, d_mlp=48, tokens="separate"), ending)
+    bound = 1 / math.sqrt(fan_in)
+    assert float(values.abs().max()) <= bound
+    # As for dtsip's ends above.
+    std = values.square().mean().sqrt()
+    torch.testing.assert_close(std, torch.tensor(bound / 3**0.5), rtol=0, atol=5 * bound / (7 * len(values)) ** 0.5)
+
+
+@pytest.mark.parametrize(("attn_only", "n_residual"), [(False, 16), (True, 8)], ids=["with MLP", "without"])
+def test_zhangs_values_and_mlps_are_scaled_by_residual_connections(attn_only: bool, n_residual: int) -> None:
+    model = initialised("zhang", attn_only=attn_only)
+    scaled = ["attn.W_V"] if attn_only else ["attn.W_V", "mlp.W_out"]
+    for ending in scaled:
+        assert_normal(pool(model, ending), 0.02 / math.sqrt(n_residual))
+    for ending in ("attn.W_Q", "attn.W_K", "pos_embed.W_pos"):
+        assert_normal(pool(model, ending), 0.02)
+    assert_normal(pool(model, "attn.W_O"), RESIDUAL)
+
+
+@pytest.mark.parametrize("init", ["dtsip", "gpt2", "transformer_lens", "torch", "zhang"])
+def test_what_is_fixed_stays(init: str) -> None:
+    model = initialised(init, tokens="joint", read_out="pinned", attn_out_proj=False, bias_qkv=False, d_model=68)
+    torch.testing.assert_close(model.embed.W_E, torch.eye(17, 68), rtol=0, atol=0)
+    torch.testing.assert_close(model.W_O[0].flatten(0, 1), torch.eye(68), rtol=0, atol=0)
+    torch.testing.assert_close(model.b_Q, torch.zeros(8, 4, 17), rtol=0, atol=0)
+    torch.testing.assert_close(model.blocks[0].ln1.w.detach(), torch.ones(68), rtol=0, atol=0)
