@@ -64,7 +64,7 @@ def to_hooked_transformer(model: HookedModel) -> "HookedTransformer":
         converted = HookedTransformer(cfg, move_to_device=False)
     buffers = {name: value for name, value in converted.state_dict().items() if name.endswith((".mask", ".IGNORE"))}
     converted.load_state_dict({**buffers, **weights})
-    return converted.to(model.device).eval()
+    return converted.to(model.device, print_details=False).eval()
 
 
 def to_bridge(model: HookedModel) -> "TransformerBridge":

@@ -1,9 +1,8 @@
 """What a softmax model looks like to TransformerLens: fields of its config, and a complete set of weights."""
 
+from operator import attrgetter
 from typing import Any
 
-import torch
-from einops import rearrange
 from torch import Tensor
 
 from icl_interp.models.config import ModelConfig
@@ -12,8 +11,9 @@ from icl_interp.models.shapes import parameter_shapes
 
 __all__ = ["check_convertible", "lens_fields", "lens_weights"]
 
-# What HookedTransformer always has; where a model of ours lacks it, zeros (the identity for W_O) change nothing.
+# What HookedTransformer always has. Models of ours keep zeros, or the identity, under the names that they lack.
 _COMPLETE = {
+    "read_out": "free",
     "positional_embedding_type": "standard",
     "attn_out_proj": True,
     "bias_qkv": True,
@@ -40,7 +40,6 @@ def check_convertible(config: ModelConfig, *, who: str) -> None:
         found = {
             "doubled_residual=True (their blocks add their input once)": config.doubled_residual,
             "mask_query=True (their attention masks nothing but the future)": config.mask_query,
-            "read_out='pinned' (their unembedding is a free map)": config.read_out == "pinned",
             "final_norm=False where blocks have norms (theirs norm the stream before the unembedding as well)": (
                 norms and not config.final_norm
             ),
@@ -85,8 +84,8 @@ def lens_fields(config: ModelConfig) -> dict[str, Any]:
 def lens_weights(model: HookedModel) -> dict[str, Tensor]:
     """Complete a model's weights to those that a HookedTransformer always has.
 
-    Absent biases and positions become zeros, an absent output projection the identity. The bias of the read-in has no
-    place in a token table and is left out.
+    Absent biases and positions become zeros, an absent output projection the identity, pinned ends the maps that they
+    are. The bias of the read-in has no place in a token table and is left out.
 
     Args:
         model: A convertible model.
@@ -94,17 +93,9 @@ def lens_weights(model: HookedModel) -> dict[str, Tensor]:
     Returns:
         Copies by HookedTransformer's names, on the model's device.
     """
-    config, weights = model.cfg, model.state_dict()
+    config, positions = model.cfg, "pos_embed.W_pos"
     complete = config.model_copy(update={**_COMPLETE, "n_positions": config.n_ctx})
     shapes = {name: shape for name, shape in parameter_shapes(complete).items() if name != "embed.b_E"}
-    return {
-        name: weights[name].detach().clone() if name in weights else _neutral(name, shape, like=weights["embed.W_E"])
-        for name, shape in shapes.items()
-    }
-
-
-def _neutral(name: str, shape: tuple[int, ...], *, like: Tensor) -> Tensor:
-    if name.endswith("W_O"):
-        side_by_side = torch.eye(shape[2], dtype=like.dtype, device=like.device)
-        return rearrange(side_by_side, "(h c) m -> h c m", h=shape[0])
-    return like.new_zeros(shape)
+    with_positions = config.positional_embedding_type == "standard"
+    found = {n: attrgetter(n)(model).detach().clone() for n in shapes if with_positions or n != positions}
+    return {positions: found["embed.W_E"].new_zeros(shapes[positions])} | found

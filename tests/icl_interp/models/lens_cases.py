@@ -50,6 +50,7 @@ CONFIGS: dict[str, ModelConfig] = {
     "joint tokens": small(tokens="joint"),
     "joint tokens, full attention": small(tokens="joint", attention="full"),
     "sequence": small(tokens="sequence", n_dims=1),
+    "pinned ends, no norm": small(tokens="separate", read_out="pinned", normalization_type=None),
 }
 
 _ANSWERS = {"interleaved": slice(0, None, 2), "separate": slice(0, None, 2), "sequence": slice(None), "joint": [-1]}
@@ -75,8 +76,11 @@ def assert_same_activations(ours: dict[str, torch.Tensor], theirs: dict[str, tor
     assert {name for name in compared if name not in theirs} == (set() if ON_4 else MISSING_ON_3)
     for name in compared:
         if name in theirs:
-            # float32 on streams of size 10: sums in another order differ by a few 1e-6.
-            torch.testing.assert_close(theirs[name], ours[name], rtol=1e-4, atol=3e-5, msg=lambda m, n=name: f"{n}: {m}")
+            # float32 sums in another order, relative to the largest number: without norms streams grow to thousands,
+            # and softmax turns the last digits of large scores into 1e-5 of a pattern.
+            largest = ours[name][ours[name].isfinite()].abs().max().item()
+            close = {"rtol": 0, "atol": 5e-5 * max(1, largest)}
+            torch.testing.assert_close(theirs[name], ours[name], **close, msg=lambda m, n=name: f"{n}: {m}")
 
 
 Converter = Callable[[HookedModel], Any]

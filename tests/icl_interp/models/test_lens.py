@@ -96,7 +96,7 @@ def test_bias_of_a_bridges_head_is_filled_and_its_scores_are_patterns() -> None:
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "doubled residual": ({"doubled_residual": True}, r"got doubled_residual=True \(their blocks add their input once\)"),
     "masked query": ({"tokens": "joint", "mask_query": True}, r"got mask_query=True \(their attention masks"),
-    "pinned": ({"read_out": "pinned"}, r"got read_out='pinned' \(their unembedding is a free map\)"),
+    "pinned with norms": ({"tokens": "separate", "read_out": "pinned"}, "got final_norm=False where blocks have norms"),
     "norms but no final one": ({"final_norm": False}, r"got final_norm=False where blocks have norms"),
     "two reasons": (
         {"doubled_residual": True, "final_norm": False},

@@ -31,7 +31,8 @@ def test_there_and_back(config: ModelConfig) -> None:
 
 
 def test_what_is_absent_stays_absent() -> None:
-    model = large_weights(small(bias_read_in=False, bias_qkv=False, bias_attn_out=False, bias_mlp=False))
+    options = {"bias_qkv": False, "bias_attn_out": False, "bias_mlp": False, "d_head": 4, "d_mlp": 32}
+    model = large_weights(small(bias_read_in=False, **options))
     kept = {name: weight for name, weight in lens_weights(model).items() if ".attn.b_" not in name}
     kept = {name: weight for name, weight in kept.items() if ".mlp.b_" not in name}
     again = from_hooked_transformer(kept, lens_fields(model.cfg))
@@ -84,7 +85,7 @@ def test_real_hooked_transformer_comes_in(folded: bool) -> None:
     tokens = torch.randn(5, 8, 3, generator=torch.Generator().manual_seed(0))
     before = model.forward_tokens(tokens)
     if folded:  # moves scales of norms into the weights behind them
-        real.process_weights_(fold_ln=True, center_writing_weights=False, center_unembed=False, fold_value_biases=False)
+        real.process_weights_(fold_ln=True, center_writing_weights=False, center_unembed=False)
     again = from_hooked_transformer(real.state_dict(), real.cfg, read_in=_read_in(model))
     assert again.cfg.normalization_type == ("LNPre" if folded else "LN")
     torch.testing.assert_close(again.forward_tokens(tokens), before, rtol=1e-4, atol=3e-5)  # float32, other sums
