@@ -29,7 +29,7 @@ def choose_file(path: Path) -> Choice:
     """Take a file as it is, and out of a run folder its current or newest checkpoint.
 
     dtsip/in-context-learning keeps the current one in state.pt; otherwise the highest number in model_N.pt,
-    checkpoints/step_N.pt or step_N.pt wins. Each may end in .safetensors as well.
+    checkpoints/step_N.pt or step_N.pt wins. What is numbered may end in .safetensors as well.
 
     Args:
         path: A file or a folder.

@@ -87,10 +87,10 @@ def to_bridge(model: HookedModel) -> "TransformerBridge":
         >>> from icl_interp.models.config import ModelConfig
         >>> model = build_model(ModelConfig(n_dims=2, n_points=5, n_layers=1, n_heads=2, d_model=8), seed=0)
         >>> xs, ys = torch.ones(3, 5, 2), torch.ones(3, 5)
-        >>> bridge = to_bridge(model)  # doctest: +SKIP
-        >>> with feeding(bridge, model, xs, ys) as tokens:  # doctest: +SKIP
+        >>> bridge = to_bridge(model)
+        >>> with feeding(bridge, model, xs, ys) as tokens:
         ...     logits, cache = bridge.run_with_cache(tokens)
-        >>> torch.testing.assert_close(logits[:, 0::2, 0], model(xs, ys))  # doctest: +SKIP
+        >>> torch.testing.assert_close(logits[:, 0::2, 0], model(xs, ys))
     """
     check_convertible(model.cfg, who="to_bridge")
     if _major() < 4:

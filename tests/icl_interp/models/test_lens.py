@@ -3,7 +3,17 @@ from typing import Any
 
 import pytest
 import torch
-from lens_cases import CONFIGS, CONVERTERS, ON_4, Converter, assert_same_activations, caches, only_on_3, only_on_4, small
+from lens_cases import (
+    CONFIGS,
+    CONVERTERS,
+    ON_4,
+    Converter,
+    assert_same_activations,
+    caches,
+    only_on_3,
+    only_on_4,
+    small,
+)
 from model_cases import large_weights, pairs
 
 from icl_interp import ModelConfig, build_model
@@ -94,7 +104,10 @@ def test_bias_of_a_bridges_head_is_filled_and_its_scores_are_patterns() -> None:
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "doubled residual": ({"doubled_residual": True}, r"got doubled_residual=True \(their blocks add their input once\)"),
+    "doubled residual": (
+        {"doubled_residual": True},
+        r"got doubled_residual=True \(their blocks add their input once\)",
+    ),
     "masked query": ({"tokens": "joint", "mask_query": True}, r"got mask_query=True \(their attention masks"),
     "pinned with norms": ({"tokens": "separate", "read_out": "pinned"}, "got final_norm=False where blocks have norms"),
     "norms but no final one": ({"final_norm": False}, r"got final_norm=False where blocks have norms"),

@@ -73,7 +73,9 @@ def test_defaults_of_the_cfg_are_transformer_lens() -> None:
 
 
 def test_an_odd_table_keeps_its_rows() -> None:
-    again = from_hooked_transformer(lens_weights(large_weights(small(n_positions=11))), lens_fields(small(n_positions=11)))
+    again = from_hooked_transformer(
+        lens_weights(large_weights(small(n_positions=11))), lens_fields(small(n_positions=11))
+    )
     assert (again.cfg.n_points, again.cfg.n_ctx) == (5, 11)
 
 
@@ -97,7 +99,16 @@ def test_hooked_transformer_over_integers_comes_in() -> None:
     from transformer_lens import HookedTransformer, HookedTransformerConfig
 
     cfg = HookedTransformerConfig(
-        d_model=8, d_head=4, n_layers=2, n_ctx=6, n_heads=2, d_vocab=5, d_vocab_out=3, act_fn="relu", seed=0, device="cpu"
+        d_model=8,
+        d_head=4,
+        n_layers=2,
+        n_ctx=6,
+        n_heads=2,
+        d_vocab=5,
+        d_vocab_out=3,
+        act_fn="relu",
+        seed=0,
+        device="cpu",
     )
     real = HookedTransformer(cfg)
     again = from_hooked_transformer(real.state_dict(), real.cfg, layout="interleaved")
@@ -164,7 +175,11 @@ REFUSED_WEIGHTS: dict[str, tuple[Any, dict[str, Any], str]] = {
     "missing": (_without("blocks.1.attn.W_Q"), {}, r"the weights that the cfg asks for, got no blocks\.1\.attn\.W_Q; "),
     "half folded": (_without("ln_final.w"), {}, r"got no ln_final\.w"),
     "no table": (_without("embed.W_E"), {}, r"the matrices embed\.W_E and unembed\.W_U, got none for embed\.W_E"),
-    "unexpected": (lambda w: {**w, "blocks.0.attn.rotary_sin": torch.ones(1)}, {}, r"unexpected blocks\.0\.attn\.rotary"),
+    "unexpected": (
+        lambda w: {**w, "blocks.0.attn.rotary_sin": torch.ones(1)},
+        {},
+        r"unexpected blocks\.0\.attn\.rotary",
+    ),
     "shape": (lambda w: {**w, "unembed.b_U": torch.ones(2)}, {}, r"got unembed\.b_U \[2\] instead of \[1\]"),
     "one row": (lambda w: {**w, "embed.W_E": torch.ones(1, 8)}, {}, "a token table of one row and no read_in; pass"),
     "read-in of a vector": (dict, {"read_in": (torch.ones(8), None)}, r"a read_in weight \[d_model d_token\], got"),
