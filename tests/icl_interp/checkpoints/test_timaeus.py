@@ -74,7 +74,7 @@ def test_heads_are_asked_for() -> None:
     ) as error:
         load_checkpoint(_DATA / "checkpoint.pt")
     assert str(error.value).endswith("pass --heads N (n_heads=N) (Hoogland et al. use 4 for width 64).")
-    with pytest.raises(CheckpointError, match="a number of heads among .*, got 3: "):
+    with pytest.raises(CheckpointError, match=r"a number of heads among .*, got 3: "):
         load_checkpoint(_DATA / "checkpoint.pt", n_heads=3)
 
 

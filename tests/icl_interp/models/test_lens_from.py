@@ -200,5 +200,5 @@ def test_weights_that_do_not_fit_are_refused(change: Any, options: dict[str, Any
 
 
 def test_cfg_of_another_kind_is_refused() -> None:
-    with pytest.raises(TypeError, match="a HookedTransformerConfig or a mapping .* got list; pass model.cfg"):
+    with pytest.raises(TypeError, match=r"a HookedTransformerConfig or a mapping .* got list; pass model\.cfg"):
         from_hooked_transformer({}, [])
