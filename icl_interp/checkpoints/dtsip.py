@@ -16,7 +16,7 @@ from icl_interp.models.config import ModelConfig
 
 __all__ = ["dtsip_weights", "read_dtsip"]
 
-_STEP_IN_NAME = re.compile(r"model_(\d+)\.pt")
+_STEP_IN_NAME = re.compile(r"model_(\d+)\.(?:pt|safetensors)")
 _ROWS_IN_HEAD = 32  # widths 64, 128 and 256 have 2, 4 and 8 heads in Garg et al. (2022)
 
 

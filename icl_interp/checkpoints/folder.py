@@ -8,7 +8,8 @@ from icl_interp.checkpoints.errors import CheckpointError
 
 __all__ = ["Choice", "choose_file"]
 
-_NUMBERED = ("model_*.pt", "checkpoints/step_*.pt", "step_*.pt")
+_NUMBERED = ("model_*", "checkpoints/step_*", "step_*")
+_NAME = re.compile(r"(?:model|step)_(\d+)\.(?:pt|safetensors)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ def choose_file(path: Path) -> Choice:
     """Take a file as it is, and out of a run folder its current or newest checkpoint.
 
     dtsip/in-context-learning keeps the current one in state.pt; otherwise the highest number in model_N.pt,
-    checkpoints/step_N.pt or step_N.pt wins.
+    checkpoints/step_N.pt or step_N.pt wins. What is numbered may end in .safetensors as well.
 
     Args:
         path: A file or a folder.
@@ -61,5 +62,5 @@ def choose_file(path: Path) -> Choice:
 
 
 def _number(file: Path) -> int | None:
-    match = re.fullmatch(r"(?:model|step)_(\d+)\.pt", file.name)
+    match = _NAME.fullmatch(file.name)
     return int(match.group(1)) if match else None

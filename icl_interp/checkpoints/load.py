@@ -11,15 +11,20 @@ from icl_interp.checkpoints.distribution import with_given_task
 from icl_interp.checkpoints.dtsip import dtsip_weights, read_dtsip
 from icl_interp.checkpoints.errors import CheckpointError, one_line
 from icl_interp.checkpoints.folder import choose_file
+from icl_interp.checkpoints.hooked_transformer import is_hooked_transformer, read_hooked_transformer
 from icl_interp.checkpoints.own import is_own, read_own
 from icl_interp.checkpoints.record import Checkpoint, Reading
 from icl_interp.checkpoints.safe_load import WeightFile, load_weight_file
+from icl_interp.checkpoints.timaeus import read_timaeus, timaeus_weights
 from icl_interp.checkpoints.weights import check_names, check_shapes, few
 from icl_interp.tasks.base import Task
 
 __all__ = ["load_checkpoint"]
 
-_KNOWN = "icl-interp's own format, and state.pt or model_N.pt of dtsip/in-context-learning"
+_KNOWN = (
+    "icl-interp's own format, state.pt or model_N.pt of dtsip/in-context-learning, checkpoints of "
+    "timaeus-research/icl, and a HookedTransformer's state dict with its cfg"
+)
 
 
 def load_checkpoint(
@@ -79,6 +84,10 @@ def _read(file: WeightFile, n_heads: int | None) -> Reading:
         return read_own(file, n_heads=n_heads)
     if dtsip_weights(file.contents) is not None:
         return read_dtsip(file, n_heads=n_heads)
+    if timaeus_weights(file.contents) is not None:
+        return read_timaeus(file, n_heads=n_heads)
+    if is_hooked_transformer(file.contents):
+        return read_hooked_transformer(file, n_heads=n_heads)
     if isinstance(file.contents, Mapping):
         came = f"a dictionary with the keys {few(_leaf_names(file.contents)) or '(none)'}"
     else:
@@ -113,7 +122,7 @@ def _build(file: WeightFile, reading: Reading, device: str | torch.device) -> Ch
         n_points_trained=reading.n_points_trained,
         origin=reading.origin,
         notes=reading.notes,
-        assumptions=(*reading.task_assumptions, *points),
+        assumptions=(*reading.task_assumptions, *points, *reading.other_assumptions),
         path=file.path,
         sha256=file.sha256,
         extra=reading.extra,

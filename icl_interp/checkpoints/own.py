@@ -1,14 +1,14 @@
-"""Our own format: one dictionary of tensors and plain data, readable with `weights_only=True`.
+"""Our own format: one dictionary of tensors and plain data, readable with `weights_only=True`, or .safetensors.
 
 Keys: "format" ("icl-interp"), "format_version" (1), "model" (fields of ModelConfig), "task" ("family" and the
 fields of the task, or None), "step", "n_points_trained", "weights" (by HookedTransformer's names), "extra"
-(plain provenance).
+(plain provenance). In .safetensors all but the weights is JSON in the header.
 """
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import torch
 
@@ -18,6 +18,7 @@ from icl_interp.checkpoints.errors import CheckpointError, one_line
 from icl_interp.checkpoints.own_layout import check_own_layout
 from icl_interp.checkpoints.record import Reading
 from icl_interp.checkpoints.safe_load import WeightFile
+from icl_interp.checkpoints.safetensors_file import to_safetensors
 from icl_interp.checkpoints.weights import plain_names, to_float32
 from icl_interp.models.config import ModelConfig
 from icl_interp.tasks.base import Task
@@ -47,7 +48,8 @@ def save_checkpoint(
     """Write a model with what counts as in distribution for it, completely or not at all.
 
     Args:
-        path: Where; the folder must exist, a file there is replaced.
+        path: Where; the folder must exist, a file there is replaced. A name that ends in .safetensors chooses that
+            format, in which tuples of `extra` become lists and keys strings.
         model: The model; the device does not matter.
         task: What it was trained on, if that is to be in the file.
         step: Training steps taken.
@@ -94,9 +96,16 @@ def save_checkpoint(
         "extra": extra,
     }
     try:
-        return write_atomically(path, lambda file: torch.save(contents, file))
+        return write_atomically(path, lambda file: _write(contents, file, Path(path).suffix))
     except OSError as error:
         raise CheckpointError(str(error)) from error
+
+
+def _write(contents: dict[str, Any], file: BinaryIO, suffix: str) -> None:
+    if suffix == ".safetensors":
+        file.write(to_safetensors(contents))
+    else:
+        torch.save(contents, file)
 
 
 def is_own(contents: object) -> bool:

@@ -67,6 +67,8 @@ class Reading:
     """As in `Checkpoint`."""
     task_assumptions: tuple[str, ...] = ()
     """What was assumed of the task; void once a task is given."""
+    other_assumptions: tuple[str, ...] = ()
+    """What was assumed besides the distribution; a task does not change it."""
     points_assumption: str | None = None
     """What was assumed of `n_points_trained`; void once a task with its own `n_points` is given."""
     extra: Mapping[str, Any] = field(default_factory=dict)

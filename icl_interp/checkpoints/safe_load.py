@@ -1,4 +1,4 @@
-"""Read a .pt file without running anything that is in it, and say in one sentence why it cannot be read."""
+"""Read a .pt or .safetensors file without running anything in it, and say in one sentence why it cannot be read."""
 
 import errno
 import hashlib
@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import torch
 
 from icl_interp.checkpoints.errors import CheckpointError, one_line
+from icl_interp.checkpoints.safetensors_file import from_safetensors, looks_like_safetensors
 
 __all__ = ["WeightFile", "load_weight_file"]
 
@@ -41,7 +42,7 @@ class WeightFile:
 
 
 def load_weight_file(path: str | os.PathLike[str]) -> WeightFile:
-    """Read a file that torch.save wrote.
+    """Read a file that torch.save or the safetensors library wrote; its first bytes tell which.
 
     Only tensors and plain data are read (`weights_only=True`); a file that needs more is refused, and no
     option changes that. The checksum and the contents come from the same open file.
@@ -68,11 +69,12 @@ def load_weight_file(path: str | os.PathLike[str]) -> WeightFile:
     _check_place(path)
     try:
         with path.open("rb") as file:
-            _check_head(path, file.read(_HEAD_BYTES))
+            head = file.read(_HEAD_BYTES)
+            _check_head(path, head)
             file.seek(0)
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             file.seek(0)
-            contents = _read(path, file)
+            contents = _read_safetensors(path, file) if looks_like_safetensors(head) else _read(path, file)
     except OSError as error:
         raise CheckpointError(
             f"a checkpoint needs a file that can be read, got {path} ({error.strerror or one_line(error)}); "
@@ -99,7 +101,7 @@ def _check_place(path: Path) -> None:
 
 
 def _check_head(path: Path, head: bytes) -> None:
-    if head.startswith((_ZIP_MAGIC, _PICKLE_MAGIC)):
+    if head.startswith((_ZIP_MAGIC, _PICKLE_MAGIC)) or looks_like_safetensors(head):
         return
     advice = "pass the .pt file itself"
     if not head:
@@ -133,6 +135,18 @@ def _read(path: Path, file: BinaryIO) -> Any:
         raise _refusal(path, file, error) from error
     except Exception as error:  # torch raises KeyError, EOFError, RuntimeError and more on damaged files
         raise _refusal(path, file, error) from error
+
+
+def _read_safetensors(path: Path, file: BinaryIO) -> Any:
+    try:
+        return from_safetensors(file.read())
+    except OSError:
+        raise
+    except Exception as error:  # SafetensorError, and what broken JSON raises
+        raise CheckpointError(
+            f"a checkpoint needs a whole .safetensors file, got a damaged one ({one_line(error)[:100]}): {path}; "
+            "copy or download it again."
+        ) from error
 
 
 def _refusal(path: Path, file: BinaryIO, error: Exception) -> CheckpointError:

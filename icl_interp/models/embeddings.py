@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from transformer_lens.hook_points import HookPoint
 
 from icl_interp.models.config import ModelConfig
 from icl_interp.models.weights import add_weight
@@ -77,6 +78,8 @@ class Unembed(nn.Module):
         label = None if free else F.one_hot(torch.tensor([config.label_coordinate]), config.d_model).T.float()
         add_weight(self, "W_U", (config.d_model, config.d_out), learned=free, value=label)
         add_weight(self, "b_U", (config.d_out,), learned=self.biased)
+        self.hook_in = HookPoint()
+        self.hook_out = HookPoint()
 
     def forward(self, normed: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_out"]:
         """Read predictions out of the residual stream.
@@ -87,4 +90,4 @@ class Unembed(nn.Module):
         Returns:
             d_out channels a position, the prediction first.
         """
-        return F.linear(normed, self.W_U.T, self.b_U if self.biased else None)
+        return self.hook_out(F.linear(self.hook_in(normed), self.W_U.T, self.b_U if self.biased else None))

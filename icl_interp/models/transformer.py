@@ -64,6 +64,8 @@ class HookedICLTransformer(WeightAccessors, HookedModel):
         "mlp.hook_pre": ("batch pos d_mlp", "neurons before the nonlinearity"),
         "mlp.hook_post": ("batch pos d_mlp", "neurons after the nonlinearity"),
         "ln_final.hook_out": (_STREAM, "what the read-out reads"),
+        "unembed.hook_in": (_STREAM, "the same"),
+        "unembed.hook_out": ("batch pos d_out", "read-out, the prediction in channel 0"),
     }
 
     def __init__(self, config: ModelConfig, *, seed: int = 0) -> None:

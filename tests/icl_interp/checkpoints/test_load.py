@@ -18,8 +18,8 @@ from icl_interp.tasks.linear_regression import LinearRegression
 UNKNOWN: dict[str, tuple[object, str]] = {
     "vision network": (
         {"conv1.weight": torch.ones(1), "bn1.bias": torch.ones(1)},
-        r"format that is known \(icl-interp's own format, and state\.pt or model_N\.pt of "
-        r"dtsip/in-context-learning\), "
+        r"format that is known \(icl-interp's own format, state\.pt or model_N\.pt of "
+        r"dtsip/in-context-learning, checkpoints of timaeus-research/icl, .*with its cfg\), "
         r"got a dictionary with the keys conv1\.weight, bn1\.bias: .*other\.pt; convert it",
     ),
     "nested": (

@@ -38,10 +38,9 @@ STANDARD = {
 def test_names_and_shapes_are_hooked_transformers_and_one_more() -> None:
     model = large_weights()
     _, cache = model.run_with_cache(*pairs())
-    assert len(STANDARD) == 55
-    assert {name: tuple(tensor.shape) for name, tensor in cache.items()} == {**STANDARD, "ln_final.hook_out": STREAM}
-    # In the order in which the model passes them.
-    assert list(cache.keys()) == [*STANDARD, "ln_final.hook_out"]
+    expected = {**STANDARD, "ln_final.hook_out": STREAM, "unembed.hook_in": STREAM, "unembed.hook_out": (5, 14, 1)}
+    assert {name: tuple(tensor.shape) for name, tensor in cache.items()} == expected
+    assert list(cache.keys()) == list(expected)  # in the order in which the model passes them
     assert all(point.name == name for name, point in model.hook_dict.items())
 
 

@@ -1,0 +1,102 @@
+"""Read the weights of a TransformerLens HookedTransformer, kept with its config.
+
+Keys: "cfg" (the fields of HookedTransformerConfig, plain values), "state_dict", and where numbers were fed in as
+embeddings "read_in.weight" [d_model d_token] and "read_in.bias" [d_model], and "layout", how pairs became tokens.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from icl_interp.checkpoints.distribution import POINTS_UNKNOWN, TASK_UNKNOWN, assumed_points
+from icl_interp.checkpoints.errors import CheckpointError, one_line
+from icl_interp.checkpoints.record import Reading
+from icl_interp.checkpoints.safe_load import WeightFile
+from icl_interp.checkpoints.weights import plain_names, to_float32
+from icl_interp.models.config import Tokens
+from icl_interp.models.lens_from import from_lens_weights
+from icl_interp.tasks.linear_regression import LinearRegression
+
+__all__ = ["is_hooked_transformer", "read_hooked_transformer"]
+
+_NAME = re.compile(r"(embed\.W_E|unembed\.W_U|blocks\.\d+\.attn\.W_[QKVO])")
+_READ_IN = ("read_in.weight", "read_in.bias")
+_LAYOUT_UNKNOWN = (
+    "The file does not say how pairs become tokens: x1, y1, x2, y2, ... with y in the first coordinate is assumed; "
+    "where that is wrong, only model.forward_tokens(tokens) is right."
+)
+
+
+def is_hooked_transformer(contents: object) -> bool:
+    """Tell whether a file holds weights under HookedTransformer's names, with or without a config.
+
+    Args:
+        contents: As loaded.
+
+    Returns:
+        True if it does.
+    """
+    if not isinstance(contents, Mapping):
+        return False
+    inner = contents.get("state_dict", contents)
+    return isinstance(inner, Mapping) and any(_NAME.fullmatch(name) for name in plain_names(inner))
+
+
+def read_hooked_transformer(file: WeightFile, *, n_heads: int | None = None) -> Reading:
+    """Read such a file.
+
+    Args:
+        file: A file for which `is_hooked_transformer` holds.
+        n_heads: None, or the number in the file.
+
+    Returns:
+        Config and weights; the task is assumed.
+
+    Raises:
+        CheckpointError: If there is no config, it asks for what our models cannot express, n_heads contradicts it, or
+            weights are not finite numbers or not those that it asks for.
+    """
+    contents, path = file.contents, file.path
+    cfg, layout = contents.get("cfg"), contents.get("layout")
+    if "state_dict" not in contents or not isinstance(cfg, Mapping):
+        raise CheckpointError(
+            f"weights of a HookedTransformer need its config beside them, which shapes do not tell, got none: {path}; "
+            'save {"cfg": its fields as plain values, "state_dict": model.state_dict()}.'
+        )
+    if layout is not None and layout not in get_args(Tokens):
+        raise CheckpointError(
+            f"the layout of a HookedTransformer needs to be one of {', '.join(get_args(Tokens))}, got {layout!r}: "
+            f"{path}; write it anew."
+        )
+    weights = to_float32(path, _weights(contents))
+    read_in = None
+    if _READ_IN[0] in weights:
+        read_in = weights.pop(_READ_IN[0]), weights.pop(_READ_IN[1], None)
+    try:
+        config, converted = from_lens_weights(weights, cfg, read_in=read_in, layout=layout)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise CheckpointError(f"{one_line(error)}: {path}.") from error
+    if n_heads is not None and n_heads != config.n_heads:
+        raise CheckpointError(
+            f"the number of heads needs to be the one in the file, which is {config.n_heads}, got {n_heads}: "
+            f"{path}; leave out --heads (n_heads=)."
+        )
+    entry = "with its token table as the read-in of one-hot tokens" if read_in is None else "with its read-in"
+    n_points = assumed_points(config.n_dims, config.n_points)
+    return Reading(
+        config=config,
+        weights=converted,
+        task=LinearRegression(config.n_dims, n_points=n_points),
+        n_points_trained=n_points,
+        origin="HookedTransformer of TransformerLens",
+        notes=(f"{path.name} was read as a HookedTransformer, {entry}, in the layout {config.tokens!r}.",),
+        task_assumptions=(TASK_UNKNOWN,),
+        other_assumptions=(_LAYOUT_UNKNOWN,) if layout is None else (),
+        points_assumption=POINTS_UNKNOWN.format(n_points=n_points),
+    )
+
+
+def _weights(contents: Mapping[str, Any]) -> dict[str, Any]:
+    named = plain_names(contents["state_dict"])
+    kept = {name: weight for name, weight in named.items() if not name.endswith((".attn.mask", ".attn.IGNORE"))}
+    return kept | {name: contents[name] for name in _READ_IN if contents.get(name) is not None}
