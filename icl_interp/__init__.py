@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from icl_interp.measure.study import study
     from icl_interp.models.build import build_model
     from icl_interp.models.config import ModelConfig
+    from icl_interp.models.linear_attention import HookedLinearAttention
+    from icl_interp.models.linear_block import HookedLinearTransformerBlock
+    from icl_interp.models.softmax_layer import HookedSoftmaxLayer
     from icl_interp.models.transformer import HookedICLTransformer
     from icl_interp.prompts import Prompts
     from icl_interp.query import predict
@@ -56,6 +59,9 @@ _HOMES = {
     "demo_path": "data",
     "ModelConfig": "models.config",
     "HookedICLTransformer": "models.transformer",
+    "HookedLinearAttention": "models.linear_attention",
+    "HookedLinearTransformerBlock": "models.linear_block",
+    "HookedSoftmaxLayer": "models.softmax_layer",
     "build_model": "models.build",
     "TrainConfig": "training.config",
     "train": "training.run",
@@ -96,6 +102,9 @@ __all__ = [
     "Checkpoint",
     "DecisionTreeRegression",
     "HookedICLTransformer",
+    "HookedLinearAttention",
+    "HookedLinearTransformerBlock",
+    "HookedSoftmaxLayer",
     "IllConditionedRegression",
     "LinearRegression",
     "ModelConfig",

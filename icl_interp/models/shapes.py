@@ -1,6 +1,8 @@
 """The names and shapes that a config asks of its weights, known without building the model."""
 
 from icl_interp.models.config import ModelConfig
+from icl_interp.models.families import LINEAR_FAMILIES
+from icl_interp.models.linear_shapes import linear_parameter_shapes
 
 __all__ = ["parameter_shapes"]
 
@@ -19,6 +21,8 @@ def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         >>> shapes["pos_embed.W_pos"], shapes["blocks.0.attn.W_Q"]
         ((10, 8), (2, 8, 4))
     """
+    if config.family in LINEAR_FAMILIES:
+        return linear_parameter_shapes(config)
     width, heads, d_head, d_mlp = config.d_model, config.n_heads, config.head_width, config.mlp_width
     block: dict[str, tuple[int, ...]] = {
         **{f"attn.W_{letter}": (heads, width, d_head) for letter in "QKV"},
