@@ -96,11 +96,7 @@ def gd_learned_init_weights(
         Zhang, Wu and Bartlett (2024), arXiv 2402.14951, Lemma 5.1.
     """
     owner, d = "gd_learned_init_weights", config.n_dims
-    if init.shape != (d,) or preconditioner.shape != (d, d):
-        raise ValueError(
-            f"{owner} needs init [{d}] and preconditioner [{d}, {d}], got {list(init.shape)} and "
-            f"{list(preconditioner.shape)}."
-        )
+    check_start(owner, d, init, preconditioner)
     needed = {
         "family='ltb'": config.family == "ltb",
         "n_layers=1": config.n_layers == 1,
@@ -118,6 +114,25 @@ def gd_learned_init_weights(
     weights["blocks.0.mlp.W_in"][d, 0] = 1.0
     weights["blocks.0.mlp.W_out"][0, d] = 1.0
     return weights
+
+
+def check_start(owner: str, n_dims: int, init: Tensor, preconditioner: Tensor) -> None:
+    """Refuse parameters of GD-beta that are not of the inputs' dimension.
+
+    Args:
+        owner: Who needs them, for the sentence.
+        n_dims: Of the inputs.
+        init: beta.
+        preconditioner: Gamma.
+
+    Raises:
+        ValueError: If a shape differs.
+    """
+    if init.shape != (n_dims,) or preconditioner.shape != (n_dims, n_dims):
+        raise ValueError(
+            f"{owner} needs init [{n_dims}] and preconditioner [{n_dims}, {n_dims}], got {list(init.shape)} and "
+            f"{list(preconditioner.shape)}."
+        )
 
 
 def _descent(owner: str, config: ModelConfig, steps: Sequence[float], curvatures: Sequence[float]) -> dict[str, Tensor]:
@@ -139,7 +154,7 @@ def _descent(owner: str, config: ModelConfig, steps: Sequence[float], curvatures
         w_o[label, d] = steps[layer]
         if curvatures[layer]:
             w_v[:d, :d] = torch.eye(d)
-            w_o[:d, :d] = -curvatures[layer] * torch.eye(d)
+            w_o[:d, :d] = -curvatures[layer] * torch.eye(d, dtype=w_o.dtype)
     return weights
 
 

@@ -55,7 +55,7 @@ def feature_scores(model: HookedSoftmaxLayer, features: Float[Tensor, "feature d
         >>> feature_scores(model, torch.eye(3)).own.tolist()  # before training
         [0.0, 0.0, 0.0]
     """
-    _check_features("feature_scores", features, model.cfg.n_dims)
+    check_features("feature_scores", features, model.cfg.n_dims)
     weight = model.attention.W_KQ.detach()
     features = features.to(weight)
     scores = (features @ weight @ features.mT).mT  # rows: queries
@@ -91,7 +91,7 @@ def attention_to_features(
         >>> attention_to_features(model, v[[0, 0, 0, 1, 1]][None], v)
         tensor([[0.7500, 0.2500]])
     """
-    _check_features("attention_to_features", features, model.cfg.n_dims)
+    check_features("attention_to_features", features, model.cfg.n_dims)
     with torch.no_grad():
         name = "blocks.0.attn.hook_pattern"
         _, cache = model.run_with_cache(xs, xs.new_zeros(xs.shape[:2]), points=[-1], names_filter=name)
@@ -100,6 +100,16 @@ def attention_to_features(
         return (pattern[:, None] @ same.to(pattern))[:, 0]
 
 
-def _check_features(owner: str, features: Tensor, n_dims: int) -> None:
+def check_features(owner: str, features: Tensor, n_dims: int) -> None:
+    """Refuse features of another width than the inputs.
+
+    Args:
+        owner: Who needs them, for the sentence.
+        features: As given.
+        n_dims: Of the inputs.
+
+    Raises:
+        ValueError: If the shape is wrong.
+    """
     if features.ndim != 2 or features.shape[1] != n_dims:
         raise ValueError(f"{owner} needs features [feature {n_dims}], got shape {list(features.shape)}.")
