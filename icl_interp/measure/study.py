@@ -24,7 +24,7 @@ from icl_interp.measure.families import IN_DISTRIBUTION, Families, draw_families
 from icl_interp.measure.linear_probes import LinearProbeReport, probe_network, probe_targets, summarise_probes
 from icl_interp.measure.ood import summarise_ood
 from icl_interp.measure.ood_result import OodReport
-from icl_interp.measure.sites import ResidualSite, residual_sites
+from icl_interp.measure.sites import ResidualSite, last_block, residual_sites
 from icl_interp.measure.statistics import resampled_means
 from icl_interp.measure.survey import NetworkSurvey, survey_network
 from icl_interp.models.config import ModelConfig
@@ -63,8 +63,8 @@ class Study:
     """The same of untrained networks; empty where controls were switched off."""
     ood: OodReport
     """Detection and score against error after the last block."""
-    ood_final: OodReport
-    """The same after the final norm, without controls."""
+    ood_final: OodReport | None
+    """The same after the final norm, without controls; None in a network without one."""
     probes: LinearProbeReport
     """Linear read-outs."""
     context_free: Float[Tensor, "sample point"]
@@ -75,7 +75,7 @@ class Study:
     @property
     def main_site(self) -> ResidualSite:
         """After the last block, before the final norm."""
-        return self.sites[-2]
+        return last_block(self.config)
 
     @property
     def n_verdicts(self) -> int:
@@ -173,7 +173,7 @@ def study(
     config = model.cfg
     n_points = task.default_points if n_points is None else n_points
     if n_prompts is None:
-        n_shifts, extra = shift_reads(task, shifts, n_points=n_points, max_points=config.n_points)
+        n_shifts, extra = shift_reads(task, shifts, n_points=n_points, max_points=config.max_points)
         n_prompts = default_prompts(config, n_shifts, n_points, n_controls, extra=extra)
     if n_prompts < 8 or n_points < 2:
         raise ValueError(
@@ -183,7 +183,7 @@ def study(
     report = tick or (lambda _done, _note: None)
     sites = residual_sites(config, layers)
     families = draw_families(
-        task, shifts=shifts, n_prompts=n_prompts, n_points=n_points, max_points=config.n_points, seed=seed
+        task, shifts=shifts, n_prompts=n_prompts, n_points=n_points, max_points=config.max_points, seed=seed
     )
     if not families.shifted:
         raise ValueError(
@@ -199,9 +199,11 @@ def study(
         surveys.append(survey_network(network, families, sites, on_batch=partial(_relay, report, name)))
         probes.append(probe_network(network, probe_prompts, targets, sites, seed=seed))
         report(len(probe_prompts), name)
-    conventions = Conventions()
-    ood = summarise_ood(surveys[0], surveys[1:], families, sites[-2], conventions, seed=seed)
-    ood_final = summarise_ood(surveys[0], (), families, sites[-1], conventions, seed=seed)
+    conventions = Conventions(layout=config.tokens)
+    ood = summarise_ood(surveys[0], surveys[1:], families, last_block(config), conventions, seed=seed)
+    ood_final = None
+    if config.final_norm:
+        ood_final = summarise_ood(surveys[0], (), families, sites[-1], conventions, seed=seed)
     said = {label: record.predictions for label, record in surveys[0].families.items()}
     said |= _errors_only(model, families, partial(_relay, report, "this model"))
     return Study(

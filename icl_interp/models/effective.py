@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from icl_interp.models.linear_moments import BlockMaps
+from icl_interp.models.linear_moments import read_of, value_read_of
 from icl_interp.models.linear_network import HookedLinearNetwork
 
 __all__ = ["EffectiveParameters", "effective_parameters"]
@@ -82,11 +82,10 @@ def effective_parameters(model: HookedLinearNetwork) -> EffectiveParameters:
             "effective_parameters needs a model of one layer and one head, whose answer is one product v G V x, got "
             f"{config.n_layers} layers and {config.n_heads} heads; read the weights block by block instead."
         )
-    maps = BlockMaps(model.layers[0])
-    sign = config.output_sign
-    value_read = sign * maps.value_read[0]
-    meet = maps.keys[0].mT[:, :d]  # W_K W_Q^T, keys first
-    gamma = sign * maps.read[:d] if config.attn_skip else 0 * maps.read[:d]
+    (block,) = model.layers
+    value_read = config.output_sign * value_read_of(block)[0]
+    meet = block.attn.query_key[0].mT[:, :d]  # W_K W_Q^T, keys first
+    gamma = config.output_sign * int(config.attn_skip) * read_of(block)[:d]
     return EffectiveParameters(gamma, value_read[:d], value_read[d], meet[:d], meet[d])
 
 

@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
@@ -12,7 +11,7 @@ from icl_interp.models.config import ModelConfig
 from icl_interp.models.hooked import is_hooked
 from icl_interp.models.linear_shapes import block_shapes
 
-__all__ = ["HOOK_MEANINGS", "LinearAttention", "LinearBlock", "LinearMLP", "context_divisor", "joint_tokens"]
+__all__ = ["HOOK_MEANINGS", "LinearAttention", "LinearBlock", "LinearMLP", "context_divisor"]
 
 HOOK_MEANINGS = {
     "hook_embed": ("batch pos d_model", "the token matrix: one [x; y] a pair, the query [x; 0] last"),
@@ -31,29 +30,6 @@ HOOK_MEANINGS = {
     "hook_resid_post": ("batch pos d_model", "tokens after the block; the last one's label entry is the answer"),
 }
 """By the end of a hook's name: its axes, and what it holds."""
-
-
-def joint_tokens(
-    xs: Float[Tensor, "batch point dim"], ys: Float[Tensor, "batch point"]
-) -> Float[Tensor, "batch pos d_model"]:
-    """Lay pairs out as one token [x; y] each; the last is the query, whose label is not read but put as 0.
-
-    Args:
-        xs: Inputs.
-        ys: Labels.
-
-    Returns:
-        Tokens, one position a point.
-
-    Source:
-        Zhang, Wu and Bartlett (2024), arXiv 2402.14951, section 3.
-
-    Example:
-        >>> joint_tokens(torch.tensor([[[1.0], [2.0]]]), torch.tensor([[3.0, 4.0]]))
-        tensor([[[1., 3.], [2., 0.]]])
-    """
-    labels = torch.cat([ys[:, :-1], torch.zeros_like(ys[:, -1:])], dim=1)
-    return torch.cat([xs, labels[..., None]], dim=2)
 
 
 def context_divisor(config: ModelConfig, n_pairs: int) -> int:
@@ -88,9 +64,10 @@ class _Borrower(nn.Module):
 
 
 class LinearAttention(_Borrower):
-    """Attention without softmax, by way of keys^T values unless scores or pattern are hooked.
+    """Attention without softmax, in as few products as its hooks leave.
 
-    The last token, the query, is kept out of keys and values.
+    The last token, the query, is kept out of keys and values. The positions x positions pattern is there only while
+    scores or pattern are hooked; while nothing inside is, all tokens are multiplied by one matrix.
     """
 
     def __init__(self, config: ModelConfig, *, lender: "LinearAttention | None" = None) -> None:
@@ -103,6 +80,29 @@ class LinearAttention(_Borrower):
         self.hook_pattern = HookPoint()  # [batch head query_pos key_pos]
         self.hook_z = HookPoint()  # [batch pos head d_v]
 
+    @property
+    def query_key(self) -> Float[Tensor, "head d_model d_model"]:
+        """A_h = W_Q W_K^T."""
+        return self.W_Q @ self.W_K.mT
+
+    @property
+    def value_out(self) -> Float[Tensor, "head d_model d_model"]:
+        """B_h = W_V W_O."""
+        return self.W_V @ self.W_O
+
+    def update(self, moments: Float[Tensor, "*batch d_model d_model"]) -> Float[Tensor, "*batch d_model d_model"]:
+        """Give the matrix that attention multiplies every token by.
+
+        Args:
+            moments: G = sum_i e_i e_i^T / c over the context.
+
+        Returns:
+            sum_h A_h G B_h, for tokens as rows.
+        """
+        # One head is the rule; a sum over heads in place keeps the memory at one matrix a prompt.
+        (first, *others) = [a @ moments @ b for a, b in zip(self.query_key, self.value_out, strict=True)]
+        return sum(others, start=first)
+
     def forward(self, tokens: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
         """Let every token attend to the context.
 
@@ -112,26 +112,26 @@ class LinearAttention(_Borrower):
         Returns:
             What attention writes.
         """
-        q, k, v = (
-            hook(einsum(tokens, weight, "b p m, h m c -> b p h c"))
-            for hook, weight in ((self.hook_q, self.W_Q), (self.hook_k, self.W_K), (self.hook_v, self.W_V))
-        )
         openly = is_hooked(self.hook_attn_scores, self.hook_pattern)
+        if not openly and not is_hooked(self.hook_q, self.hook_k, self.hook_v, self.hook_z):
+            context = tokens[:, :-1]
+            return tokens @ self.update(context.mT @ context / context_divisor(self.config, context.shape[1]))
+        q = self.hook_q(torch.einsum("bpm,hmc->bphc", tokens, self.W_Q))
+        k = self.hook_k(torch.einsum("bpm,hmc->bphc", tokens, self.W_K))
+        v = self.hook_v(torch.einsum("bpm,hmc->bphc", tokens, self.W_V))
         z = self.hook_z(self._attend_openly(q, k, v) if openly else self._attend_by_moments(q, k, v))
-        return einsum(z, self.W_O, "b p h c, h c m -> b p m")
+        return torch.einsum("bphc,hcm->bpm", z, self.W_O)
 
     def _attend_by_moments(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        # Linear in the number of tokens: the positions x positions pattern is never there.
-        q, k, v = (rearrange(t, "b p h c -> b h p c") for t in (q, k[:, :-1], v[:, :-1]))
-        moments = k.mT @ v / context_divisor(self.config, k.shape[2])
-        return rearrange(q @ moments, "b h p c -> b p h c")
+        moments = torch.einsum("bphc,bphe->bhce", k[:, :-1], v[:, :-1])
+        return torch.einsum("bphc,bhce->bphe", q, moments / context_divisor(self.config, k.shape[1] - 1))
 
     def _attend_openly(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        scores = einsum(q, k, "b i h c, b j h c -> b h i j")
+        scores = torch.einsum("bihc,bjhc->bhij", q, k)
         unmasked = torch.arange(k.shape[1], device=k.device) < k.shape[1] - 1
         scores = self.hook_attn_scores(torch.where(unmasked, scores, 0.0))
         pattern = self.hook_pattern(scores / context_divisor(self.config, k.shape[1] - 1))
-        return einsum(pattern, v, "b h i j, b j h c -> b i h c")
+        return torch.einsum("bhij,bjhc->bihc", pattern, v)
 
 
 class LinearMLP(_Borrower):

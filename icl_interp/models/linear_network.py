@@ -9,7 +9,8 @@ from transformer_lens.hook_points import HookPoint
 
 from icl_interp.models.config import ModelConfig
 from icl_interp.models.hooked import HookedModel
-from icl_interp.models.linear_components import HOOK_MEANINGS, LinearBlock, joint_tokens
+from icl_interp.models.layout import join
+from icl_interp.models.linear_components import HOOK_MEANINGS, LinearBlock
 from icl_interp.models.linear_initialise import initialise_linear
 from icl_interp.models.linear_moments import answer_points
 
@@ -58,7 +59,7 @@ class HookedLinearNetwork(HookedModel):
         return self.cfg.output_sign * answer_points(self.layers, self.cfg, xs, ys, points)
 
     def _predict_last(self, xs: Tensor, ys: Tensor) -> Tensor:
-        return self.cfg.output_sign * self.forward_tokens(joint_tokens(xs, ys))[:, -1, -1]
+        return self.cfg.output_sign * self.forward_tokens(join(xs, ys))[:, -1, -1]
 
     def forward_tokens(self, tokens: Float[Tensor, "batch pos d_token"]) -> Float[Tensor, "batch pos d_model"]:
         """Run all blocks on a token matrix, with every token updated.

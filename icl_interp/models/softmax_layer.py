@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
 from icl_interp.models.config import ModelConfig
-from icl_interp.models.hooked import HookedModel
-from icl_interp.models.linear_components import joint_tokens
+from icl_interp.models.hooked import HookedModel, is_hooked
+from icl_interp.models.layout import join
 from icl_interp.models.linear_initialise import initialise_linear
 
 __all__ = ["HookedSoftmaxLayer"]
@@ -35,7 +35,11 @@ class MergedAttention(nn.Module):
             0 in the inputs' entries, the average in the label's.
         """
         xs, n_pairs = tokens[..., :-1], tokens.shape[1] - 1
-        scores = torch.einsum("bjd,de,bie->bij", xs, self.W_KQ, xs)[:, None]
+        asked = xs @ self.W_KQ.mT  # row i: x_key . row = x_key^T Q x_i
+        if n_pairs and not is_hooked(self.hook_attn_scores, self.hook_pattern):
+            written = (asked @ xs[:, :-1].mT).softmax(-1) @ tokens[:, :-1, -1:]
+            return torch.cat([torch.zeros_like(xs), written], dim=2)
+        scores = (asked @ xs.mT)[:, None]
         masked = torch.arange(n_pairs + 1, device=tokens.device) == n_pairs
         scores = self.hook_attn_scores(scores.masked_fill(masked, -torch.inf))
         # Without pairs there is nothing to attend to: a softmax over nothing would be NaN.
@@ -117,7 +121,7 @@ class HookedSoftmaxLayer(HookedModel):
         return cast(MergedAttention, self.blocks[0].attn)
 
     def _predict_last(self, xs: Tensor, ys: Tensor) -> Tensor:
-        return self.blocks[0](self.hook_embed(joint_tokens(xs, ys)))[:, -1, -1]
+        return self.blocks[0](self.hook_embed(join(xs, ys)))[:, -1, -1]
 
     def _predict_points(self, xs: Tensor, ys: Tensor, points: list[int]) -> Tensor:
         weight = self.attention.W_KQ
@@ -125,7 +129,7 @@ class HookedSoftmaxLayer(HookedModel):
         if self.is_listened_to:
             return super()._predict_points(xs, ys, points)
         asked = [k % xs.shape[1] for k in points]
-        scores = torch.einsum("bid,de,bke->bki", xs, weight, xs[:, asked])
+        scores = xs[:, asked] @ weight.mT @ xs.mT
         before = torch.arange(xs.shape[1], device=xs.device) < torch.tensor(asked, device=xs.device)[:, None]
         # Rows without pairs are left finite, so that neither answer nor gradient is NaN, and then set to 0.
         empty = ~before.any(1, keepdim=True)

@@ -11,7 +11,8 @@ from transformer_lens import ActivationCache
 from icl_interp import HookedLinearAttention, HookedLinearTransformerBlock, HookedSoftmaxLayer, ModelConfig, build_model
 from icl_interp.models import linear_moments
 from icl_interp.models.hooked import HookedModel
-from icl_interp.models.linear_components import context_divisor, joint_tokens
+from icl_interp.models.layout import join
+from icl_interp.models.linear_components import context_divisor
 from icl_interp.models.shapes import parameter_shapes
 
 LINEAR = [case for case in CASES if case != "softmax"]
@@ -56,7 +57,12 @@ def test_both_paths_are_the_definition(case: str) -> None:
 @torch.no_grad()
 def test_all_points_at_once_are_one_sequence_a_point(case: str, dtype: torch.dtype) -> None:
     model, (xs, ys) = linear_model(case, dtype), prompts(n_points=9, dtype=dtype)
-    for names in ("hook_embed", None):  # keys^T values, and the open pattern
+    ways = {
+        "one matrix": "hook_embed",
+        "keys^T values": lambda name: not name.endswith(("scores", "pattern")),
+        "open": None,
+    }
+    for names in ways.values():
         each = [model.run_with_cache(xs, ys, points=[k], names_filter=names)[0] for k in range(9)]
         torch.testing.assert_close(model(xs, ys), torch.cat(each, dim=1), **TOLERANCES[dtype])
 
@@ -144,7 +150,7 @@ def test_every_intermediate_is_cached_under_hooked_transformers_names() -> None:
         name: next(shape for end, shape in SHAPES.items() if name.endswith(end)) for name in names
     }
     close = TOLERANCES[torch.float32]
-    torch.testing.assert_close(cache["hook_embed"], joint_tokens(xs, ys), rtol=0, atol=0)
+    torch.testing.assert_close(cache["hook_embed"], join(xs, ys), rtol=0, atol=0)
     torch.testing.assert_close(cache["resid_pre", 1], cache["resid_post", 0], rtol=0, atol=0)
     torch.testing.assert_close(cache["resid_mid", 1], cache["resid_pre", 1] + cache["attn_out", 1], **close)
     torch.testing.assert_close(cache["mlp_out", 1], cache["resid_post", 1], rtol=0, atol=0)  # no residual
@@ -231,7 +237,7 @@ def test_a_hooked_model_takes_one_point() -> None:
 @torch.no_grad()
 def test_forward_tokens_runs_raw_tokens() -> None:
     model, (xs, ys) = linear_model("lsa, sum, sign -1"), prompts()
-    tokens = joint_tokens(xs, ys)
+    tokens = join(xs, ys)
     torch.testing.assert_close(-model.forward_tokens(tokens)[:, -1, -1], model(xs, ys)[:, -1], **SHARP)
     for wrong in (tokens[..., :-1], tokens[0], tokens[:, :0]):
         # A wrong rank is refused by the test run's type check first; users meet the sentence.
