@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from icl_interp.models.attention import plain_attention
     from icl_interp.models.build import build_model
     from icl_interp.models.config import ModelConfig
+    from icl_interp.models.linear_attention import HookedLinearAttention
+    from icl_interp.models.linear_block import HookedLinearTransformerBlock
     from icl_interp.models.presets import MODEL_PRESETS, model_preset
+    from icl_interp.models.softmax_layer import HookedSoftmaxLayer
     from icl_interp.models.transformer import HookedICLTransformer
     from icl_interp.prompts import Prompts, PromptSource
     from icl_interp.query import predict
@@ -60,6 +63,9 @@ _HOMES = {
     "demo_path": "data",
     "ModelConfig": "models.config",
     "HookedICLTransformer": "models.transformer",
+    "HookedLinearAttention": "models.linear_attention",
+    "HookedLinearTransformerBlock": "models.linear_block",
+    "HookedSoftmaxLayer": "models.softmax_layer",
     "build_model": "models.build",
     "MODEL_PRESETS": "models.presets",
     "model_preset": "models.presets",
@@ -111,6 +117,9 @@ __all__ = [
     "Checkpoint",
     "DecisionTreeRegression",
     "HookedICLTransformer",
+    "HookedLinearAttention",
+    "HookedLinearTransformerBlock",
+    "HookedSoftmaxLayer",
     "IllConditionedRegression",
     "LinearRegression",
     "ModelConfig",

@@ -24,11 +24,17 @@ class Batch:
     predictions: Float[Tensor, "batch point"]
     """The model's predictions, on the CPU."""
     activations: Mapping[str, Tensor]
-    """Each named activation [batch pos ...], on the model's device."""
+    """Each named activation [batch pos ...], on the model's device; of one point's sequence in a query-only model."""
 
 
-def stream(model: HookedModel, prompts: Prompts, names: Sequence[str], *, batch_size: int = 256) -> Iterator[Batch]:
+def stream(
+    model: HookedModel, prompts: Prompts, names: Sequence[str], *, batch_size: int = 256, point: int = -1
+) -> Iterator[Batch]:
     """Run a model over prompts in batches and hand out the named activations.
+
+    A causal model answers all points in the pass whose activations are kept. A query-only model (joint tokens, linear
+    families) reads one sequence for each point: activations are those of one of them, and the predictions of all
+    points come from passes of their own, without these hooks.
 
     Memory: one batch at a time, whatever the number of prompts. Hooks come off after each batch, also when the
     consumer stops early or the model raises. No gradients.
@@ -38,28 +44,28 @@ def stream(model: HookedModel, prompts: Prompts, names: Sequence[str], *, batch_
         prompts: What it reads.
         names: Hook names, in TransformerLens' spelling.
         batch_size: Prompts a forward pass.
+        point: Whose sequence a query-only model is looked at in, counting from the end if negative.
 
     Yields:
         One `Batch` after the other, in the order of the prompts.
 
     Raises:
-        ValueError: If a name is unknown (near names are listed) or batch_size is below 1.
+        ValueError: If a name is unknown (near names are listed), batch_size is below 1, or a point other than the
+            last is asked of a model that answers all points in one pass.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size needs at least 1, got {batch_size}.")
-    check_names(names, model.hook_dict)
+    _check(model, names, batch_size, point)
     for start in range(0, len(prompts), batch_size):
         batch = prompts[start : start + batch_size]
         there = batch.to(model.device)
-        kept: dict[str, Tensor] = {}
-        hooks = [(name, _keeper(kept, name)) for name in names]
-        with torch.no_grad(), model.hooks(fwd_hooks=hooks) if hooks else nullcontext():
-            predictions = model(there.xs, there.ys)
+        with torch.no_grad():
+            predictions, kept = _run(model, there, names, point)
+            if model.cfg.query_only:
+                predictions = _all_points(model, there)
         yield Batch(prompts=batch, predictions=predictions.cpu(), activations=kept)
 
 
 def collect(
-    model: HookedModel, prompts: Prompts, names: str | Sequence[str], *, batch_size: int = 256
+    model: HookedModel, prompts: Prompts, names: str | Sequence[str], *, batch_size: int = 256, point: int = -1
 ) -> dict[str, Tensor]:
     """Run a model over prompts and return the named activations of all of them.
 
@@ -71,12 +77,14 @@ def collect(
         prompts: What it reads.
         names: Hook names, in TransformerLens' spelling.
         batch_size: Prompts a forward pass; does not change the result beyond float rounding.
+        point: Whose sequence a query-only model is looked at in, counting from the end if negative.
 
     Returns:
         Activations by name, [batch pos ...], on the CPU, in the order of the prompts.
 
     Raises:
-        ValueError: If a name is unknown (near names are listed), none is given, or batch_size is below 1.
+        ValueError: If a name is unknown (near names are listed), none is given, batch_size is below 1, or a point other
+            than the last is asked of a model that answers all points in one pass.
 
     Example:
         >>> from icl_interp.models.config import ModelConfig
@@ -90,11 +98,41 @@ def collect(
     names = [names] if isinstance(names, str) else list(dict.fromkeys(names))
     if not names:
         raise ValueError("collect needs at least one hook name, got none; print(model.hook_dict.keys()).")
+    _check(model, names, batch_size, point)
     parts: dict[str, list[Tensor]] = {name: [] for name in names}
-    for batch in stream(model, prompts, names, batch_size=batch_size):
+    for start in range(0, len(prompts), batch_size):
+        with torch.no_grad():
+            _, kept = _run(model, prompts[start : start + batch_size].to(model.device), names, point)
         for name in names:
-            parts[name].append(batch.activations[name].cpu())
+            parts[name].append(kept[name].cpu())
     return {name: torch.cat(chunks) for name, chunks in parts.items()}
+
+
+def _check(model: HookedModel, names: Sequence[str], batch_size: int, point: int) -> None:
+    if batch_size < 1:
+        raise ValueError(f"batch_size needs at least 1, got {batch_size}.")
+    if point != -1 and not model.cfg.query_only:
+        raise ValueError(
+            f"point needs a model that answers one point a pass, got point={point} for one that answers all; leave it "
+            "out and select positions."
+        )
+    check_names(names, model.hook_dict)
+
+
+def _run(model: HookedModel, there: Prompts, names: Sequence[str], point: int) -> tuple[Tensor, dict[str, Tensor]]:
+    kept: dict[str, Tensor] = {}
+    hooks = [(name, _keeper(kept, name)) for name in names]
+    asked = {"points": [point]} if model.cfg.query_only else {}
+    with model.hooks(fwd_hooks=hooks) if hooks else nullcontext():
+        return model(there.xs, there.ys, **asked), kept
+
+
+def _all_points(model: HookedModel, there: Prompts) -> Tensor:
+    # A query-only model that somebody else hooked, an ablation say, takes one point after the other.
+    if not model.is_listened_to:
+        return model(there.xs, there.ys)
+    columns = [model(there.xs, there.ys, points=[k]) for k in range(there.n_points)]
+    return torch.cat(columns, dim=1)
 
 
 def _keeper(kept: dict[str, Tensor], name: str):  # type: ignore[no-untyped-def]  # TransformerLens' hook protocol

@@ -77,7 +77,7 @@ def with_given_task(reading: Reading, given: Task | Mapping[str, object]) -> Rea
         CheckpointError: If a field is unknown or its value impossible, n_dims differs from the model's, or
             there are more points than the model has positions for.
     """
-    n_dims, n_positions = reading.config.n_dims, reading.config.n_points
+    n_dims, n_positions = reading.config.n_dims, reading.config.max_points
     fields = given.model_dump(exclude_unset=True) if isinstance(given, Task) else dict(given)
     if fields.get("n_dims", n_dims) != n_dims:
         raise CheckpointError(
@@ -85,7 +85,7 @@ def with_given_task(reading: Reading, given: Task | Mapping[str, object]) -> Rea
             f"n_dims={fields['n_dims']}; change the task."
         )
     task = given if isinstance(given, Task) else _changed(reading.task, fields)
-    if task.n_points is not None and task.n_points > n_positions:
+    if n_positions is not None and (task.n_points or 0) > n_positions:
         raise CheckpointError(
             f"the task needs n_points of at most {n_positions}, for which the model has positions, got "
             f"{task.n_points}; lower n_points."

@@ -29,9 +29,10 @@ def check_own_layout(path: Path, weights: Mapping[str, Tensor], config: ModelCon
     """
     # First the one size that costs time: a config may speak of 10**9 layers.
     n_blocks = len({match.group(1) for name in weights if (match := _BLOCK.match(name))})
-    if n_blocks != config.n_layers:
+    if n_blocks != (1 if config.share_layers else config.n_layers):
+        asked = "one block, shared by" if config.share_layers else "a block for each of"
         raise CheckpointError(
-            f"weights need a block for each of the n_layers={config.n_layers} that the file states, got {n_blocks}: "
+            f"weights need {asked} the n_layers={config.n_layers} that the file states, got {n_blocks}: "
             f"{path}; check which program wrote it."
         )
     shapes = parameter_shapes(config)

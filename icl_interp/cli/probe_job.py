@@ -72,7 +72,9 @@ def run_probe(options: ProbeOptions) -> None:
     checkpoint = load_checkpoint(path, n_heads=options.heads, task=_read_task(options.task), device=options.device)
 
     from icl_interp.measure.controls import N_UNTRAINED
+    from icl_interp.measure.conventions import Conventions
     from icl_interp.measure.cost import default_prompts, shift_reads, study_reads
+    from icl_interp.measure.limits import limits_of
     from icl_interp.measure.sites import residual_sites
     from icl_interp.measure.study import study
     from icl_interp.provenance import provenance
@@ -85,13 +87,15 @@ def run_probe(options: ProbeOptions) -> None:
     residual_sites(config, layers)  # a layer that does not exist is refused before anything is said or run
     n_points = _points(options.points, checkpoint)
     n_controls = N_UNTRAINED if options.controls else 0
-    n_shifts, extra = shift_reads(checkpoint.task, options.shifts, n_points=n_points, max_points=config.n_points)
+    n_shifts, extra = shift_reads(checkpoint.task, options.shifts, n_points=n_points, max_points=config.max_points)
     n_prompts = options.prompts or default_prompts(config, n_shifts, n_points, n_controls, extra=extra)
     reads = study_reads(n_prompts, n_shifts, n_controls, extra=extra)
     if not options.quiet:
         typer.echo(f"{checkpoint.origin}: {config.describe()}")
         for assumption in checkpoint.assumptions:
             typer.echo(f"assumed: {assumption}")
+        for limit in limits_of(config, Conventions(layout=config.tokens)):
+            typer.echo(f"note: {limit}")
     with progress("probing", reads, quiet=options.quiet) as tick:
         result = study(
             checkpoint.model,
@@ -180,8 +184,8 @@ def _read_layers(text: str | None) -> list[int] | None:
 
 
 def _points(asked: int | None, checkpoint: Checkpoint) -> int:
-    most = checkpoint.model.cfg.n_points
-    if asked is not None and asked > most:
+    most = checkpoint.model.cfg.max_points
+    if asked is not None and most is not None and asked > most:
         raise ValueError(f"--points is too large for this model, which has positions for {most} points, got {asked}.")
     return asked or checkpoint.task.default_points
 

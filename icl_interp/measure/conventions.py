@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
+from icl_interp.models.config import Tokens
 from icl_interp.models.layout import Role, positions_of
 from probes.spectra import LeadingDirections, Side, leading_directions
 
@@ -20,13 +21,18 @@ class Conventions:
     """
 
     tokens: Role = "all"
-    """Which positions are rows: "all", "x" or "y"."""
+    """Which positions are rows: "all", or one of the layout's roles."""
     center: bool = False
     """Whether each prompt's mean row is subtracted first."""
     side: Side = "right"
     """Singular vectors in d_model ("right") or over positions ("left")."""
     k: int = 2
     """How many directions."""
+    layout: Tokens = "interleaved"
+    """How the model lays pairs out, which decides where the roles are."""
+
+    def __post_init__(self) -> None:
+        positions_of(self.tokens, tokens=self.layout)  # a role that the layout lacks is refused before anything runs
 
     def rows(self, activations: Float[Tensor, "sample pos d_model"]) -> Float[Tensor, "sample row d_model"]:
         """Select the positions that count.
@@ -37,7 +43,7 @@ class Conventions:
         Returns:
             A view of them.
         """
-        return activations[:, positions_of(self.tokens)]
+        return activations[:, positions_of(self.tokens, tokens=self.layout)]
 
     def directions(self, activations: Float[Tensor, "sample pos d_model"]) -> LeadingDirections:
         """Find the leading directions of each prompt.
@@ -57,5 +63,4 @@ class Conventions:
             One line.
         """
         centred = "centred" if self.center else "uncentred"
-        tokens = {"all": "all tokens", "x": "x tokens", "y": "y tokens"}[self.tokens]
-        return f"{tokens}, {centred}, {self.side} singular vectors, k = {self.k}"
+        return f"{self.tokens} tokens, {centred}, {self.side} singular vectors, k = {self.k}"

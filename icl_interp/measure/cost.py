@@ -21,7 +21,7 @@ def default_prompts(
 ) -> int:
     """Choose as many prompts a family as a few minutes allow.
 
-    Formula: WORK / (operations of one forward pass on one prompt * prompts that are read for one prompt a family),
+    Formula: WORK / (operations for all points of one prompt * prompts that are read for one prompt a family),
     cut to [24, 128].
 
     Args:
@@ -35,7 +35,8 @@ def default_prompts(
         Prompts a family.
     """
     per_token = config.n_layers * (4 * config.d_model**2 + 2 * config.d_model * config.mlp_width)
-    per_prompt = 2 * 2 * n_points * per_token
+    passes = n_points if config.query_only else 1
+    per_prompt = 2 * 2 * n_points * per_token * passes
     reads = study_reads(1, n_shifts, n_controls, extra=extra)
     return max(MIN_PROMPTS, min(MAX_PROMPTS, int(WORK / (per_prompt * reads))))
 

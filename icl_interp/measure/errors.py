@@ -121,7 +121,7 @@ def error_curves(
         >>> report.in_distribution.curves["model"].late.value < 1e-6
         True
     """
-    max_points = getattr(getattr(model, "cfg", None), "n_points", None)
+    max_points = getattr(getattr(model, "cfg", None), "max_points", None)
     families = draw_families(
         task,
         shifts=shifts,

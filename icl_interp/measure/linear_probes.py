@@ -6,12 +6,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from icl_interp.activations import stream
 from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
+from icl_interp.measure.features import answering_features
 from icl_interp.measure.probe_report import LinearProbeReport
 from icl_interp.measure.sites import ResidualSite, residual_sites
 from icl_interp.models.hooked import HookedModel
-from icl_interp.models.layout import positions_of
 from icl_interp.predictors.protocol import Predictor
 from icl_interp.prompts import Prompts, derive_seed
 from icl_interp.tasks.base import Task
@@ -52,7 +51,7 @@ def probe_network(
     batch_size: int = 64,
     seed: int = 0,
 ) -> dict[str, LinearProbe]:
-    """Fit one probe a site: from the residual stream at x tokens to all targets at once.
+    """Fit one probe a site: from the residual stream at x tokens, or at the query, to all targets at once.
 
     Args:
         model: The network.
@@ -72,13 +71,10 @@ def probe_network(
         raise ValueError("linear probes need a reference whose predictions vary, got none; change the task.")
     wanted = torch.stack([target.flatten() for target in targets.values()], dim=1)
     groups = torch.arange(len(prompts)).repeat_interleave(prompts.n_points - 1)
-    features: dict[str, list[Tensor]] = {site.label: [] for site in sites}
-    for batch in stream(model, prompts, [site.hook for site in sites], batch_size=batch_size):
-        for site in sites:  # only x tokens are kept, half of what passes by
-            features[site.label].append(batch.activations[site.hook][:, positions_of("x")][:, 1:].cpu())
+    features = answering_features(model, prompts, sites, batch_size=batch_size)
     return {
-        label: fit_linear_probe(torch.cat(parts).flatten(0, 1), wanted, groups=groups, seed=seed, n_bootstrap=400)
-        for label, parts in features.items()
+        label: fit_linear_probe(found.flatten(0, 1), wanted, groups=groups, seed=seed, n_bootstrap=400)
+        for label, found in features.items()
     }
 
 

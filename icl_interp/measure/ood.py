@@ -114,7 +114,7 @@ def ood_report(
         shifts: Patterns as `select_shifts` takes them; None means the core suite.
         layer: Which block; -1 is the last.
         site: "resid_post" is before the final norm; "final_norm" after it.
-        tokens: Which positions are rows: "all", "x" or "y".
+        tokens: Which positions are rows: "all", "x" or "y", or in joint tokens "context".
         center: Whether each prompt's mean row is subtracted first.
         side: "right" or "left" singular vectors.
         k: How many directions.
@@ -128,7 +128,7 @@ def ood_report(
         One row a shift, with the norm baseline and untrained networks beside it.
 
     Raises:
-        ValueError: If a shift, layer or site does not exist.
+        ValueError: If a shift, layer, site or token role does not exist.
 
     Example:
         >>> from icl_interp.models.config import ModelConfig
@@ -139,8 +139,8 @@ def ood_report(
         >>> report.shifts["x_scale=3"].norms.auroc > 0.99  # norms alone see a change of scale
         True
     """
+    conventions = Conventions(tokens=tokens, center=center, side=side, k=k, layout=model.cfg.tokens)
     families = draw_families(task, shifts=shifts, n_prompts=n_prompts, n_points=n_points, seed=seed)
-    conventions = Conventions(tokens=tokens, center=center, side=side, k=k)
     hook = hook_name(site, layer, n_layers=model.cfg.n_layers)
     where = last_block(model.cfg) if hook == last_block(model.cfg).hook else ResidualSite(hook, hook)
     surveys = [

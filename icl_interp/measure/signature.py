@@ -139,7 +139,8 @@ def spectral_signature(
         prompts: In distribution, at least 4; with activations leave it out.
         layer: Which block; -1 is the last.
         site: "resid_post" is before the final norm; "final_norm" after it.
-        tokens: Which positions are rows: "all", "x" or "y" (with activations, positions must alternate x, y).
+        tokens: Which positions are rows: "all", "x" or "y", or in joint tokens "context" (with activations, positions
+            must alternate x, y). A query-only model is read in the last point's sequence.
         center: Whether each prompt's mean row is subtracted first.
         side: "right" (directions in d_model) or "left" (over positions).
         k: How many directions.
@@ -150,7 +151,8 @@ def spectral_signature(
         Signature, held-out scores and spectra, and the control.
 
     Raises:
-        ValueError: If there are fewer than 4 prompts, the site does not exist, or prompts are missing.
+        ValueError: If there are fewer than 4 prompts, the site or token role does not exist, k is above the number of
+            rows or the width, or prompts are missing.
 
     Source:
         Hill, Eyre and Creager (2025), arXiv 2507.09440. Site, tokens, centring, side and the overlap itself are our
@@ -165,7 +167,8 @@ def spectral_signature(
         >>> result.excess.verdict  # an untrained model shows nothing beyond an untrained model
         'none'
     """
-    conventions = Conventions(tokens=tokens, center=center, side=side, k=k)
+    layout = "interleaved" if isinstance(model_or_activations, Tensor) else model_or_activations.cfg.tokens
+    conventions = Conventions(tokens=tokens, center=center, side=side, k=k, layout=layout)
     if isinstance(model_or_activations, Tensor):
         if prompts is not None:
             raise ValueError("spectral_signature takes activations or a model with prompts, got activations and both.")

@@ -33,12 +33,12 @@ def last_block(config: ModelConfig) -> ResidualSite:
 
 
 def residual_sites(config: ModelConfig, layers: Sequence[int] | None = None) -> list[ResidualSite]:
-    """List the residual stream along the network: read-in, after each block, after the final norm.
+    """List the residual stream along the network: read-in, after each block, after the final norm if there is one.
 
     Args:
         config: Of the model.
         layers: Blocks to look at, counting from 0, or from the end if negative; None means all. Read-in, last block
-            and final norm are always there.
+            and final norm are always there, where the network has a final norm.
 
     Returns:
         Sites in the order of the computation.
@@ -56,4 +56,4 @@ def residual_sites(config: ModelConfig, layers: Sequence[int] | None = None) -> 
     blocks = [ResidualSite(f"block {x}", hook_name("resid_post", x, n_layers=n_layers)) for x in chosen]
     read_in = ResidualSite("read-in", hook_name("resid_pre", 0, n_layers=n_layers))
     final = ResidualSite("final norm", hook_name("final_norm", 0, n_layers=n_layers))
-    return [read_in, *blocks, final]
+    return [read_in, *blocks, *([final] if config.final_norm else [])]

@@ -13,7 +13,7 @@ from icl_interp.measure.errors import summarise_errors
 from icl_interp.measure.families import Families, draw_families
 from icl_interp.measure.linear_probes import probe_network, probe_targets, summarise_probes
 from icl_interp.measure.ood import summarise_ood
-from icl_interp.measure.sites import residual_sites
+from icl_interp.measure.sites import last_block, residual_sites
 from icl_interp.measure.study_result import Study
 from icl_interp.measure.survey import survey_network
 from icl_interp.models.hooked import HookedModel
@@ -66,7 +66,7 @@ def study(
     config = model.cfg
     n_points = task.default_points if n_points is None else n_points
     if n_prompts is None:
-        n_shifts, extra = shift_reads(task, shifts, n_points=n_points, max_points=config.n_points)
+        n_shifts, extra = shift_reads(task, shifts, n_points=n_points, max_points=config.max_points)
         n_prompts = default_prompts(config, n_shifts, n_points, n_controls, extra=extra)
     if n_prompts < 8 or n_points < 2:
         raise ValueError(
@@ -80,7 +80,7 @@ def study(
         shifts=shifts,
         n_prompts=n_prompts,
         n_points=n_points,
-        max_points=config.n_points,
+        max_points=config.max_points,
         n_points_trained=n_points_trained,
         seed=seed,
     )
@@ -98,9 +98,11 @@ def study(
         surveys.append(survey_network(network, families, sites, on_batch=partial(_relay, report, name)))
         probes.append(probe_network(network, probe_prompts, targets, sites, seed=seed))
         report(len(probe_prompts), name)
-    conventions = Conventions()
-    ood = summarise_ood(surveys[0], surveys[1:], families, sites[-2], conventions, seed=seed)
-    ood_final = summarise_ood(surveys[0], (), families, sites[-1], conventions, seed=seed)
+    conventions = Conventions(layout=config.tokens)
+    ood = summarise_ood(surveys[0], surveys[1:], families, last_block(config), conventions, seed=seed)
+    ood_final = None
+    if config.final_norm:
+        ood_final = summarise_ood(surveys[0], (), families, sites[-1], conventions, seed=seed)
     said = {label: record.predictions for label, record in surveys[0].families.items()}
     said |= _errors_only(model, families, partial(_relay, report, "this model"))
     return Study(

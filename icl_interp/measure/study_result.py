@@ -14,7 +14,7 @@ from icl_interp.measure.errors import prompt_errors
 from icl_interp.measure.families import IN_DISTRIBUTION, Families
 from icl_interp.measure.ood_result import OodReport
 from icl_interp.measure.probe_report import LinearProbeReport
-from icl_interp.measure.sites import ResidualSite
+from icl_interp.measure.sites import ResidualSite, last_block
 from icl_interp.measure.statistics import resampled_means
 from icl_interp.measure.survey import NetworkSurvey
 from icl_interp.models.config import ModelConfig
@@ -45,8 +45,8 @@ class Study:
     """The same of untrained networks; empty where controls were switched off."""
     ood: OodReport
     """Detection and score against error after the last block."""
-    ood_final: OodReport
-    """The same after the final norm, without controls."""
+    ood_final: OodReport | None
+    """The same after the final norm, without controls; None in a network without one."""
     probes: LinearProbeReport
     """Linear read-outs."""
     context_free: Float[Tensor, "sample point"]
@@ -57,7 +57,7 @@ class Study:
     @property
     def main_site(self) -> ResidualSite:
         """After the last block, before the final norm."""
-        return self.sites[-2]
+        return last_block(self.config)
 
     @property
     def n_verdicts(self) -> int:

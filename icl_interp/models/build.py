@@ -10,7 +10,12 @@ if TYPE_CHECKING:
 
 __all__ = ["build_model"]
 
-_CLASSES = {"gpt2": ("transformer", "HookedICLTransformer")}
+_CLASSES = {
+    "gpt2": ("transformer", "HookedICLTransformer"),
+    "lsa": ("linear_attention", "HookedLinearAttention"),
+    "ltb": ("linear_block", "HookedLinearTransformerBlock"),
+    "softmax_layer": ("softmax_layer", "HookedSoftmaxLayer"),
+}
 
 
 def build_model(config: ModelConfig, *, seed: int) -> "HookedModel":

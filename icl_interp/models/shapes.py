@@ -1,6 +1,8 @@
 """The names and shapes that a config asks of its weights, known without building the model."""
 
 from icl_interp.models.config import ModelConfig
+from icl_interp.models.families import LINEAR_FAMILIES
+from icl_interp.models.linear_shapes import linear_parameter_shapes
 
 __all__ = ["parameter_shapes"]
 
@@ -19,6 +21,8 @@ def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         >>> shapes["pos_embed.W_pos"], shapes["blocks.0.attn.W_Q"]
         ((10, 8), (2, 8, 4))
     """
+    if config.family in LINEAR_FAMILIES:
+        return linear_parameter_shapes(config)
     width, affine = config.d_model, config.normalization_type == "LN"
     free, block = config.read_out == "free", _block_shapes(config)
     shapes: dict[str, tuple[int, ...] | None] = {

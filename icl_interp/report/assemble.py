@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from icl_interp.checkpoints.record import Checkpoint
+from icl_interp.measure.limits import limits_of
 from icl_interp.measure.study_result import Study
 from icl_interp.report.chapters.controls import controls_chapter
 from icl_interp.report.chapters.errors import errors_chapter
@@ -58,7 +59,8 @@ def _facts(study: Study, checkpoint: Checkpoint) -> tuple[Fact, ...]:
         ),
         Fact("Controls", f"{len(study.untrained)} untrained networks, initialisation {study.config.init!r}"),
     ]
-    return (*facts, *(Fact("Note", note) for note in (*checkpoint.notes, *families.notes)))
+    notes = (*checkpoint.notes, *families.notes, *limits_of(study.config, study.conventions))
+    return (*facts, *(Fact("Note", note) for note in notes))
 
 
 def _warnings(study: Study, checkpoint: Checkpoint) -> tuple[str, ...]:

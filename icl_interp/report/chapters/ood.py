@@ -133,7 +133,8 @@ def _detection_table(study: Study) -> TableView:
     for label, d in study.ood.shifts.items():
         own, untrained = d.signature, d.excess.control if d.untrained else None
         rows.append((
-            label, own.auroc, *own.auroc_interval, final.shifts[label].signature.auroc, d.norms.auroc, untrained,
+            label, own.auroc, *own.auroc_interval, None if final is None else final.shifts[label].signature.auroc,
+            d.norms.auroc, untrained,
             d.excess.excess if d.untrained else None, d.excess.low if d.untrained else None,
             d.excess.high if d.untrained else None, own.fpr95_ood_positive, own.fpr95_id_positive,
         ))  # fmt: skip
@@ -156,7 +157,7 @@ def _correlation_table(study: Study) -> TableView:
     before, after = study.ood, study.ood_final
     for label in before.scores:
         pair = _pair(before, partial(_within, label))
-        rows.append((f"inside {label}", *pair, after.correlation.within[label].value))
+        rows.append((f"inside {label}", *pair, None if after is None else after.correlation.within[label].value))
     overall: tuple[tuple[str, Callable[[CorrelationReport], Estimate]], ...] = (
         ("mean of these", lambda c: c.within_mean),
         ("pooled", lambda c: c.pooled),
@@ -165,7 +166,7 @@ def _correlation_table(study: Study) -> TableView:
         ("pooled, given norms", lambda c: c.partial),
     )
     for title, take in overall:
-        rows.append((title, *_pair(before, take), take(after.correlation).value))
+        rows.append((title, *_pair(before, take), None if after is None else take(after.correlation).value))
     return TableView(
         columns=("correlation", f"at {before.site.label}", "low", "high", "untrained", "after final norm"),
         rows=tuple(rows),

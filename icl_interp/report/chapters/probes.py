@@ -22,10 +22,10 @@ def probes_chapter(study: Study) -> Section:
     excesses = {target: report.excess(target, study.n_verdicts) for target in report.targets}
     best = max(report.targets, key=lambda target: excesses[target].value)
     sites = list(report.probes)
-    where = sites[int(report.r2(best).argmax())]
+    best_site = sites[int(report.r2(best).argmax())]
     sentence = verdict_words(
         excesses[best],
-        finding=f"The best read-out is {best} at {where}: held-out R²",
+        finding=f"The best read-out is {best} at {best_site}: held-out R²",
         absence=f"that any reference can be read out, best {best}: held-out R²",
     )
     cells = tuple(_cell(study, i, target, excesses[target]) for i, target in enumerate(report.targets))
@@ -36,8 +36,9 @@ def probes_chapter(study: Study) -> Section:
         caption="Held-out R² of linear probes, by site and target",
         notes="; ".join(report.left_out.values()) or None,
     )
+    where = "the query token" if study.config.query_only else "x tokens"
     lead = (
-        f"One ridge probe a site reads the residual stream at x tokens, at all points with at least one example before "
+        f"One ridge probe a site reads the residual stream at {where}, at all points with at least one example before "
         f"them; whole prompts are held out ({report.n_prompts} prompts, 5 folds). Targets are nearly collinear, so a "
         "high R² for one is expected where another is high. Decodable is not used: a probe says where a prediction "
         "could be read, not that the model reads it."

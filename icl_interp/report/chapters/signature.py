@@ -32,8 +32,9 @@ def signature_chapter(study: Study) -> Section:
     Returns:
         Spectra in and out of distribution beside an untrained network's, and agreement along the network.
     """
+    where = "after the last block, before the final norm" if study.config.final_norm else "after the last block"
     lead = (
-        f"Spectra are those of one prompt's residual stream after the last block, before the final norm "
+        f"Spectra are those of one prompt's residual stream {where} "
         f"(`{study.main_site.hook}`; {study.conventions.describe()}). Untrained networks share leading directions "
         "too, and react to a change of scale: only the difference from them speaks of learning."
     )

@@ -1,0 +1,87 @@
+"""What linear self-attention and the linear transformer block share: the passes over tokens, and the shortcut."""
+
+from collections.abc import Mapping
+from typing import ClassVar, cast
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformer_lens.hook_points import HookPoint
+
+from icl_interp.models.config import ModelConfig
+from icl_interp.models.hooked import HookedModel
+from icl_interp.models.layout import join
+from icl_interp.models.linear_components import HOOK_MEANINGS, LinearBlock
+from icl_interp.models.linear_initialise import initialise_linear
+from icl_interp.models.linear_moments import answer_points
+
+__all__ = ["HookedLinearNetwork"]
+
+
+class HookedLinearNetwork(HookedModel):
+    """Blocks of linear attention over joint tokens, whose residual stream is the token matrix itself.
+
+    Args:
+        config: Shape and initialisation.
+        seed: Seed of the first weights.
+
+    Raises:
+        ValueError: If the config is of another family.
+    """
+
+    hook_meanings: ClassVar[Mapping[str, tuple[str, str]]] = HOOK_MEANINGS
+    family: ClassVar[str] = ""
+    """Of the configs that this class is built from."""
+
+    def __init__(self, config: ModelConfig, *, seed: int = 0) -> None:
+        super().__init__(config)
+        if config.family != self.family:
+            raise ValueError(
+                f"{type(self).__name__} needs a config of family {self.family!r}, got {config.family!r}; "
+                "build_model(config, seed=0) chooses the class."
+            )
+        self.hook_embed = HookPoint()  # [batch pos d_model]
+        first = LinearBlock(config)
+        lender = first if config.share_layers else None
+        self.blocks = nn.ModuleList([first, *(LinearBlock(config, lender=lender) for _ in range(config.n_layers - 1))])
+        initialise_linear(self, config, seed=seed)
+        self.setup()
+
+    @property
+    def layers(self) -> list[LinearBlock]:
+        """The blocks, in order."""
+        return [cast(LinearBlock, block) for block in self.blocks]
+
+    def _predict_points(self, xs: Tensor, ys: Tensor, points: list[int]) -> Tensor:
+        weight = self.layers[0].attn.W_Q
+        xs, ys = xs.to(weight), ys.to(weight)
+        if self.is_listened_to or not points:
+            return super()._predict_points(xs, ys, points)
+        return self.cfg.output_sign * answer_points(self.layers, self.cfg, xs, ys, points)
+
+    def _predict_last(self, xs: Tensor, ys: Tensor) -> Tensor:
+        return self.cfg.output_sign * self.forward_tokens(join(xs, ys))[:, -1, -1]
+
+    def forward_tokens(self, tokens: Float[Tensor, "batch pos d_token"]) -> Float[Tensor, "batch pos d_model"]:
+        """Run all blocks on a token matrix, with every token updated.
+
+        Args:
+            tokens: Rows [x; y], the query last; its label entry is read as it is, and normally 0.
+
+        Returns:
+            The tokens after the last block; the label entry of the last one, times the output sign, is the answer.
+
+        Raises:
+            ValueError: If the width is not n_dims + 1.
+        """
+        if tokens.ndim != 3 or tokens.shape[2] != self.cfg.d_model or tokens.shape[1] < 1:
+            raise ValueError(
+                f"forward_tokens needs [batch pos {self.cfg.d_model}] with the query last, got shape "
+                f"{tuple(tokens.shape)}."
+            )
+        tokens = self.hook_embed(tokens.to(self.layers[0].attn.W_Q))
+        for block in self.layers:
+            tokens = block(tokens)
+        return tokens
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.cfg.describe()}, {self.n_params:,} parameters)"
