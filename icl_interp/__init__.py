@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from icl_interp._version import __version__
 
 if TYPE_CHECKING:
-    from icl_interp import predictors
+    from icl_interp import interventions, predictors
     from icl_interp.activations import collect, stream
     from icl_interp.checkpoints.load import load_checkpoint
     from icl_interp.checkpoints.own import save_checkpoint
@@ -79,6 +79,7 @@ _HOMES = {
     "select_shifts": "tasks.shifts",
     "predict": "query",
     "predictors": "",
+    "interventions": "",
     "reference_predictors": "tasks.references",
     "collect": "activations",
     "stream": "activations",
@@ -112,6 +113,7 @@ __all__ = [
     "collect",
     "demo_path",
     "error_curves",
+    "interventions",
     "linear_probes",
     "load_checkpoint",
     "ood_report",
