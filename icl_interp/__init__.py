@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from icl_interp.measure.ood import ood_report
     from icl_interp.measure.signature import spectral_signature
     from icl_interp.measure.study import study
+    from icl_interp.models.attention import plain_attention
     from icl_interp.models.build import build_model
     from icl_interp.models.config import ModelConfig
+    from icl_interp.models.presets import MODEL_PRESETS, model_preset
     from icl_interp.models.transformer import HookedICLTransformer
     from icl_interp.prompts import Prompts
     from icl_interp.query import predict
@@ -57,6 +59,9 @@ _HOMES = {
     "ModelConfig": "models.config",
     "HookedICLTransformer": "models.transformer",
     "build_model": "models.build",
+    "MODEL_PRESETS": "models.presets",
+    "model_preset": "models.presets",
+    "plain_attention": "models.attention",
     "TrainConfig": "training.config",
     "train": "training.run",
     "Prompts": "prompts",
@@ -91,6 +96,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "MODEL_PRESETS",
     "SHIFTS",
     "AffineRecurrence",
     "CategoricalRegression",
@@ -116,7 +122,9 @@ __all__ = [
     "interventions",
     "linear_probes",
     "load_checkpoint",
+    "model_preset",
     "ood_report",
+    "plain_attention",
     "predict",
     "predictors",
     "reference_predictors",

@@ -65,8 +65,9 @@ class ModelConfig(BaseModel):
         output_sign: What the label coordinate of the query is multiplied by: 1 (Zhang et al.) or -1 (von Oswald et al.,
             whose layers subtract the prediction from the labels). "lsa" only.
         init: "gpt2" family: "dtsip" (GPT-2's inside, torch's Linear for read-in and read-out), "gpt2",
-            "transformer_lens", "torch" (Linear and Embedding defaults) or "zhang" (Zhang et al.'s GPT-2). "lsa" and
-            "ltb": "normal" (N(0, init_std^2)) or "von_oswald". "softmax_layer": "zeros" (Huang et al.) or "normal".
+            "transformer_lens", "torch" (torch's Linear throughout, as timaeus) or "zhang" (Zhang et al.'s GPT-2); see
+            `initialise`. "lsa" and "ltb": "normal" (N(0, init_std^2)) or "von_oswald". "softmax_layer": "zeros" (Huang
+            et al.) or "normal".
         init_std: Standard deviation of "normal"; None means 0.2, which reproduces Zhang et al.'s Figure 1.
 
     Raises:
@@ -159,6 +160,8 @@ class ModelConfig(BaseModel):
             f"tokens='sequence' and n_dims={self.n_dims} (a token is one value)": (
                 self.tokens == "sequence" and self.n_dims != 1
             ),
+            f"read_out='pinned' over tokens={self.tokens!r} (x is in the label's coordinate as well; take 'separate' "
+            "or 'joint')": not free and self.tokens in ("interleaved", "sequence"),
             "read_out='pinned' and final_norm=True (a norm would mix x into the label)": not free and self.final_norm,
             f"read_out='pinned' and d_out={self.d_out} (there is one label)": not free and self.d_out != 1,
             f"read_out='pinned' and d_model={self.d_model} (tokens of width {self.d_token} need room)": (
@@ -182,6 +185,7 @@ class ModelConfig(BaseModel):
                 not free and (self.bias_read_in or self.bias_read_out)
             ),
             "act_fn='identity' in family 'gpt2'": not linear and self.act_fn == "identity",
+            f"d_mlp={self.d_mlp} with attn_only=True": self.attn_only and self.d_mlp is not None,
             "normalise='fixed' without normalise_by": self.normalise == "fixed" and self.normalise_by is None,
             f"normalise_by={self.normalise_by} with normalise={self.normalise!r}": (
                 self.normalise != "fixed" and self.normalise_by is not None
@@ -210,6 +214,11 @@ class ModelConfig(BaseModel):
     def d_token(self) -> int:
         """Width of a raw token."""
         return {"interleaved": self.n_dims, "sequence": 1}.get(self.tokens, self.n_dims + 1)
+
+    @property
+    def label_coordinate(self) -> int:
+        """The coordinate of a token that holds its label."""
+        return self.n_dims if self.tokens == "joint" else 0
 
     @property
     def n_ctx(self) -> int:
@@ -251,7 +260,12 @@ class ModelConfig(BaseModel):
         heads = "1 head" if self.n_heads == 1 else f"{self.n_heads} heads"
         return f"{kind}, {layers}, {heads}, width {self.d_model}, inputs of {self.n_dims} dimensions"
 
-    # What ActivationCache reads from a TransformerLens config.
+    # What ActivationCache and patching read from a TransformerLens config.
+    @property
+    def device(self) -> None:
+        """None: a config is on no device, and torch takes its default one."""
+        return
+
     @property
     def use_attn_result(self) -> bool:
         """Whether each head's result is materialised: never, since it can be had from z and W_O."""

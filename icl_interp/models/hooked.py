@@ -10,7 +10,9 @@ from transformer_lens import ActivationCache, HookedRootModule
 from transformer_lens.hook_points import HookPoint
 
 from icl_interp.models.answers import check_inputs, check_points
+from icl_interp.models.cache import ICLActivationCache
 from icl_interp.models.config import ModelConfig
+from icl_interp.models.describe import HookMap, hook_map
 from icl_interp.models.hook_names import check_names
 
 __all__ = ["HookedModel", "is_hooked"]
@@ -27,7 +29,13 @@ def is_hooked(*points: HookPoint) -> bool:
     Returns:
         True if a fused path that skips them would be noticed.
     """
-    return any(p._forward_hooks or p._forward_pre_hooks or p._backward_hooks or p._backward_pre_hooks for p in points)
+    for p in points:
+        # TransformerLens' own lists first: torch.compile guards them, and ignores torch's dictionaries.
+        if p.fwd_hooks or p.bwd_hooks:
+            return True
+        if p._forward_hooks or p._forward_pre_hooks or p._backward_hooks or p._backward_pre_hooks:
+            return True
+    return False
 
 
 class HookedModel(HookedRootModule):
@@ -73,6 +81,7 @@ class HookedModel(HookedRootModule):
             ValueError: If the inputs have the wrong width, or more points than the position table has rows for, or
                 an entry of `points` does not exist, or a hooked query-only model is asked for several.
         """
+        self._guard_hooks()
         check_inputs(self.cfg, xs, ys)
         asked = None if points is None else check_points(points, xs.shape[1])
         if not self.cfg.query_only:
@@ -119,12 +128,51 @@ class HookedModel(HookedRootModule):
 
         Raises:
             ValueError: If a name is unknown, or the predicate accepts none.
+            TypeError: If there is one tensor instead of xs and ys.
         """
         self._check_filter(names_filter)
+        _check_pair(args, kwargs)
         output, cache = super().run_with_cache(
             *args, names_filter=names_filter, remove_batch_dim=remove_batch_dim, **kwargs
         )
-        return output, ActivationCache(cache, self, has_batch_dim=not remove_batch_dim)
+        return output, ICLActivationCache(cache, self, has_batch_dim=not remove_batch_dim)
+
+    def run_with_hooks(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Run the model with hooks that come off at the end.
+
+        Args:
+            args: As `forward` takes them.
+            kwargs: As `forward` and TransformerLens' `run_with_hooks` take them: `fwd_hooks`, a list of pairs of a
+                name, or a predicate on names, and a function of (tensor, hook), ....
+
+        Returns:
+            The model's output.
+
+        Raises:
+            ValueError: If a name is unknown, or a predicate accepts none.
+            TypeError: If there is one tensor instead of xs and ys, as in TransformerLens' patching functions.
+        """
+        _check_pair(args, kwargs)
+        return super().run_with_hooks(*args, **kwargs)
+
+    def describe(self) -> HookMap:
+        """List what can be listened to: name, shape and meaning of every hook point.
+
+        Returns:
+            The hook map; print it.
+
+        Raises:
+            ValueError: If a hook point of this family has no meaning.
+        """
+        cfg = self.cfg
+        sizes = {"d_model": cfg.d_model, "head": cfg.n_heads, "d_head": cfg.head_width, "d_mlp": cfg.mlp_width}
+        return hook_map(cfg.describe(), self.hook_dict, self.hook_meanings, {**sizes, "d_v": cfg.value_width})
+
+    def _guard_hooks(self) -> None:
+        # torch.compile skips guards on hooks: a graph compiled before a hook was added would never call it. Reading
+        # the lists while it traces makes it guard them, so that the graph is dropped. Costs nothing when it runs.
+        if torch.compiler.is_compiling():
+            is_hooked(*self.hook_dict.values())
 
     def add_hook(self, name: str | Callable[[str], bool], *args: Any, **kwargs: Any) -> None:
         """Add a hook that stays until `reset_hooks`, as in TransformerLens.
@@ -158,3 +206,11 @@ class HookedModel(HookedRootModule):
     def n_params(self) -> int:
         """Number of parameters."""
         return sum(p.numel() for p in nn.Module.parameters(self))
+
+
+def _check_pair(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    if len(args) + sum(name in kwargs for name in ("xs", "ys")) == 1:
+        raise TypeError(
+            "this model reads (xs, ys), got one of the two; TransformerLens' patching functions pass one token tensor "
+            "only, so patch with icl_interp.interventions.patch(model, clean, corrupted, name, axes)."
+        )

@@ -1,81 +1,27 @@
-"""The softmax family: a GPT-2 decoder over interleaved (x, y) tokens, hook for hook a HookedTransformer."""
+"""The softmax family: a GPT-2 decoder over tokens made of (x, y) pairs, hook for hook a HookedTransformer."""
 
-import torch
-import torch.nn.functional as F
+from collections.abc import Mapping
+from typing import ClassVar
+
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
-from icl_interp.models.components import Block, FinalNorm
+from icl_interp.models.accessors import WeightAccessors
+from icl_interp.models.components import Block
 from icl_interp.models.config import ModelConfig
+from icl_interp.models.embeddings import Embed, PosEmbed, Unembed
 from icl_interp.models.hooked import HookedModel
 from icl_interp.models.initialise import initialise
-from icl_interp.models.layout import interleave
+from icl_interp.models.layout import answering_positions, lay_out
+from icl_interp.models.norms import final_norm
 
 __all__ = ["HookedICLTransformer"]
 
-
-class Embed(nn.Module):
-    """The linear read-in of float tokens, in the place of a token embedding."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.W_E = nn.Parameter(torch.empty(config.n_dims, config.d_model))
-        self.b_E = nn.Parameter(torch.zeros(config.d_model))
-
-    def forward(self, tokens: Float[Tensor, "batch pos d_token"]) -> Float[Tensor, "batch pos d_model"]:
-        """Read tokens into the residual stream.
-
-        Args:
-            tokens: Raw read-in inputs.
-
-        Returns:
-            One residual vector a position.
-        """
-        return F.linear(tokens, self.W_E.T, self.b_E)
+_STREAM, _HEADS, _SCORES = "batch pos d_model", "batch pos head d_head", "batch head pos pos"
 
 
-class PosEmbed(nn.Module):
-    """Learned absolute positions."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.W_pos = nn.Parameter(torch.empty(config.n_ctx, config.d_model))
-
-    def forward(self, tokens: Float[Tensor, "batch pos d_token"]) -> Float[Tensor, "batch pos d_model"]:
-        """Look up the positions of a batch.
-
-        Args:
-            tokens: Only their number is read.
-
-        Returns:
-            The table's first rows, the same for each prompt.
-        """
-        batch, pos, _ = tokens.shape
-        return self.W_pos[:pos].expand(batch, -1, -1)
-
-
-class Unembed(nn.Module):
-    """The linear read-out, in the place of an unembedding."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.W_U = nn.Parameter(torch.empty(config.d_model, 1))
-        self.b_U = nn.Parameter(torch.zeros(1))
-
-    def forward(self, normed: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_out"]:
-        """Read predictions out of the normalised residual stream.
-
-        Args:
-            normed: Output of the final norm.
-
-        Returns:
-            One channel a position.
-        """
-        return F.linear(normed, self.W_U.T, self.b_U)
-
-
-class HookedICLTransformer(HookedModel):
+class HookedICLTransformer(WeightAccessors, HookedModel):
     """A GPT-2 decoder that learns regression in its context, with HookedTransformer's hook and weight names.
 
     TransformerLens 4.0 removed the class HookedTransformer; what it keeps for one's own modules is HookedRootModule
@@ -83,13 +29,15 @@ class HookedICLTransformer(HookedModel):
     (xs, ys): `embed.W_E` is the linear read-in, `unembed.W_U` the linear read-out.
 
     Attention runs fused unless `hook_attn_scores` or `hook_pattern` is hooked, so a hooked forward pass costs what a
-    plain one costs.
+    plain one costs. Under `torch.vmap`, see `plain_attention`. Weights that the config leaves out stand as fixed
+    tensors under their names, zeros or the identity, which are neither parameters nor saved.
 
     Args:
         config: Shape and initialisation.
         seed: Seed of the first weights.
 
     Example:
+        >>> import torch
         >>> config = ModelConfig(n_dims=2, n_points=5, n_layers=1, n_heads=2, d_model=8)
         >>> model = HookedICLTransformer(config, seed=0)
         >>> predictions, cache = model.run_with_cache(torch.zeros(3, 5, 2), torch.zeros(3, 5))
@@ -97,20 +45,46 @@ class HookedICLTransformer(HookedModel):
         (torch.Size([3, 5]), torch.Size([3, 10, 8]))
     """
 
+    hook_meanings: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "hook_embed": (_STREAM, "read-in of each token"),
+        "hook_pos_embed": (_STREAM, "position table's rows"),
+        "hook_resid_pre": (_STREAM, "residual stream before the block"),
+        "hook_resid_mid": (_STREAM, "residual stream after attention, before the MLP"),
+        "hook_resid_post": (_STREAM, "residual stream after the block"),
+        "hook_attn_out": (_STREAM, "what attention adds"),
+        "hook_mlp_out": (_STREAM, "what the MLP adds"),
+        "hook_scale": ("batch pos 1", "standard deviation that the norm divides by"),
+        "hook_normalized": (_STREAM, "normalised stream, before the norm's scale and shift"),
+        "attn.hook_q": (_HEADS, "queries"),
+        "attn.hook_k": (_HEADS, "keys"),
+        "attn.hook_v": (_HEADS, "values"),
+        "attn.hook_attn_scores": (_SCORES, "query-key products over sqrt(d_head); -inf where hidden"),
+        "attn.hook_pattern": (_SCORES, "attention of each position (row) to each (column)"),
+        "attn.hook_z": (_HEADS, "values averaged by the pattern"),
+        "mlp.hook_pre": ("batch pos d_mlp", "neurons before the nonlinearity"),
+        "mlp.hook_post": ("batch pos d_mlp", "neurons after the nonlinearity"),
+        "ln_final.hook_out": (_STREAM, "what the read-out reads"),
+    }
+
     def __init__(self, config: ModelConfig, *, seed: int = 0) -> None:
         super().__init__(config)
         self.embed = Embed(config)
-        self.hook_embed = HookPoint()  # [batch pos d_model]
-        self.pos_embed = PosEmbed(config)
-        self.hook_pos_embed = HookPoint()  # [batch pos d_model]
+        self.hook_embed = HookPoint()
+        if config.positional_embedding_type == "standard":
+            self.pos_embed = PosEmbed(config)
+            self.hook_pos_embed = HookPoint()
         self.blocks = nn.ModuleList([Block(config) for _ in range(config.n_layers)])
-        self.ln_final = FinalNorm(config)
+        self.ln_final = final_norm(config)
         self.unembed = Unembed(config)
         initialise(self, config, seed=seed)
         self.setup()
 
     def _predict_all(self, xs: Tensor, ys: Tensor) -> Tensor:
-        return self.forward_tokens(interleave(xs, ys))[:, 0::2, 0]
+        outputs = self.forward_tokens(lay_out(self.cfg.tokens, xs, ys))
+        return outputs[:, answering_positions(self.cfg.tokens), 0]
+
+    def _predict_last(self, xs: Tensor, ys: Tensor) -> Tensor:
+        return self._predict_all(xs, ys)[:, -1]
 
     def forward_tokens(self, tokens: Float[Tensor, "batch pos d_token"]) -> Float[Tensor, "batch pos d_out"]:
         """Run on raw read-in inputs, for models whose pair layout is unknown.
@@ -124,9 +98,12 @@ class HookedICLTransformer(HookedModel):
         Raises:
             ValueError: If there are more positions than the table has rows for, or the width is wrong.
         """
+        self._guard_hooks()
         _check_tokens(self.cfg, tokens)
         tokens = tokens.to(self.embed.W_E)
-        resid = self.hook_embed(self.embed(tokens)) + self.hook_pos_embed(self.pos_embed(tokens))
+        resid = self.hook_embed(self.embed(tokens))
+        if self.cfg.positional_embedding_type == "standard":
+            resid = resid + self.hook_pos_embed(self.pos_embed(tokens))
         for block in self.blocks:
             resid = block(resid)
         return self.unembed(self.ln_final(resid))
@@ -136,8 +113,7 @@ class HookedICLTransformer(HookedModel):
 
 
 def _check_tokens(config: ModelConfig, tokens: Tensor) -> None:
-    if tokens.ndim != 3 or tokens.shape[2] != config.n_dims or tokens.shape[1] > config.n_ctx:
-        raise ValueError(
-            f"forward_tokens needs [batch pos {config.n_dims}] with at most {config.n_ctx} positions, got shape "
-            f"{tuple(tokens.shape)}."
-        )
+    most = config.n_ctx if config.positional_embedding_type == "standard" else None
+    if tokens.ndim != 3 or tokens.shape[2] != config.d_token or (most is not None and tokens.shape[1] > most):
+        limit = "" if most is None else f" with at most {most} positions"
+        raise ValueError(f"forward_tokens needs [batch pos {config.d_token}]{limit}, got shape {tuple(tokens.shape)}.")

@@ -5,7 +5,9 @@ import torch
 from model_cases import SMALL, large_weights
 
 from icl_interp import ModelConfig
-from icl_interp.models.components import MLP, Attention, FinalNorm, LayerNorm
+from icl_interp.models.attention import Attention
+from icl_interp.models.components import MLP
+from icl_interp.models.norms import FinalNorm, LayerNorm
 
 # Activations of order 1 in float32, summed in another order.
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
