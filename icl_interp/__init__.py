@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from icl_interp.checkpoints.record import Checkpoint
     from icl_interp.data import demo_path
     from icl_interp.measure.errors import error_curves
+    from icl_interp.measure.intervention_effects import intervention_effect
     from icl_interp.measure.linear_probes import linear_probes
     from icl_interp.measure.ood import ood_report
     from icl_interp.measure.signature import spectral_signature
     from icl_interp.measure.study import study
+    from icl_interp.measure.subspace_use import signature_use, subspace_use
     from icl_interp.models.attention import plain_attention
     from icl_interp.models.build import build_model
     from icl_interp.models.config import ModelConfig
@@ -93,6 +95,9 @@ _HOMES = {
     "ood_report": "measure.ood",
     "linear_probes": "measure.linear_probes",
     "study": "measure.study",
+    "intervention_effect": "measure.intervention_effects",
+    "subspace_use": "measure.subspace_use",
+    "signature_use": "measure.subspace_use",
 }
 
 __all__ = [
@@ -119,6 +124,7 @@ __all__ = [
     "collect",
     "demo_path",
     "error_curves",
+    "intervention_effect",
     "interventions",
     "linear_probes",
     "load_checkpoint",
@@ -131,10 +137,12 @@ __all__ = [
     "save_checkpoint",
     "select_shifts",
     "shifted",
+    "signature_use",
     "spectral_signature",
     "stream",
     "study",
     "subspace_covariance",
+    "subspace_use",
     "task_from_config",
     "task_to_config",
     "train",

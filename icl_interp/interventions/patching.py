@@ -16,7 +16,6 @@ from icl_interp.interventions.record import (
     Edit,
     Intervention,
     Positions,
-    answered_points,
     chosen_positions,
     predict_under,
 )
@@ -25,7 +24,7 @@ from icl_interp.models.hooked import HookedModel
 from icl_interp.prompts import Prompts
 from probes.bootstrap import bootstrap_counts, percentile_interval
 
-__all__ = ["PatchAxis", "PatchResult", "patch"]
+__all__ = ["PatchAxis", "PatchResult", "check_axes", "patch"]
 
 PatchAxis = Literal["layer", "pos", "head"]
 _ORDER: tuple[PatchAxis, ...] = ("layer", "pos", "head")
@@ -125,7 +124,7 @@ def patch(
     labels = {"layer": layers, "pos": tuple(walked), "head": tuple(range(width[2]))}
     kept = tuple(axis for axis in _ORDER if axis in axes)
 
-    clean_said, lost = _distances(model, clean, corrupted, batch_size)
+    clean_said, lost = _baseline(model, clean, corrupted, batch_size)
     errors = []
     for place in itertools.product(*(labels[axis] for axis in kept)):
         at = dict(zip(kept, place, strict=True))
@@ -146,10 +145,8 @@ def patch(
     )
 
 
-def _distances(model: HookedModel, clean: Prompts, corrupted: Prompts, batch_size: int) -> tuple[Tensor, Tensor]:
-    asked = answered_points(model.cfg, clean.n_points)
+def _baseline(model: HookedModel, clean: Prompts, corrupted: Prompts, batch_size: int) -> tuple[Tensor, Tensor]:
     said = [predict_under(model, prompts, batch_size=batch_size).double() for prompts in (clean, corrupted)]
-    assert said[0].shape[1] == len(asked)
     return said[0], (said[1] - said[0]).square().mean(1)
 
 
@@ -200,6 +197,22 @@ def _check(model: HookedModel, clean: Prompts, corrupted: Prompts, name: str, ax
             f"patch needs clean and corrupted prompts of one shape, got {tuple(clean.xs.shape)} and "
             f"{tuple(corrupted.xs.shape)}; corrupt a copy of the clean ones."
         )
+    check_axes(axes, name)
+    layers = tuple(range(model.cfg.n_layers)) if "layer" in axes else (0,)
+    check_names([name.format(layer=layer) for layer in layers], model.hook_dict)
+    return layers
+
+
+def check_axes(axes: Sequence[str], name: str) -> None:
+    """Refuse axes that do not fit a hook name.
+
+    Args:
+        axes: As `patch` takes them.
+        name: Likewise.
+
+    Raises:
+        ValueError: If an axis is unknown, or the name has no such axis.
+    """
     unknown = [axis for axis in axes if axis not in _ORDER]
     if unknown:
         raise ValueError(f"patch needs axes out of {', '.join(_ORDER)}, got {unknown[0]!r}.")
@@ -209,6 +222,3 @@ def _check(model: HookedModel, clean: Prompts, corrupted: Prompts, name: str, ax
         )
     if "head" in axes and not name.endswith(_HEAD_AXIS):
         raise ValueError(f"patch along heads needs a hook with heads ({', '.join(_HEAD_AXIS)}), got {name!r}.")
-    layers = tuple(range(model.cfg.n_layers)) if "layer" in axes else (0,)
-    check_names([name.format(layer=layer) for layer in layers], model.hook_dict)
-    return layers
