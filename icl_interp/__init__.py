@@ -14,17 +14,19 @@ from typing import TYPE_CHECKING, Any
 from icl_interp._version import __version__
 
 if TYPE_CHECKING:
-    from icl_interp import predictors
+    from icl_interp import interventions, predictors
     from icl_interp.activations import collect, stream
     from icl_interp.checkpoints.load import load_checkpoint
     from icl_interp.checkpoints.own import save_checkpoint
     from icl_interp.checkpoints.record import Checkpoint
     from icl_interp.data import demo_path
     from icl_interp.measure.errors import error_curves
+    from icl_interp.measure.intervention_effects import intervention_effect
     from icl_interp.measure.linear_probes import linear_probes
     from icl_interp.measure.ood import ood_report
     from icl_interp.measure.signature import spectral_signature
     from icl_interp.measure.study import study
+    from icl_interp.measure.subspace_use import signature_use, subspace_use
     from icl_interp.models.attention import plain_attention
     from icl_interp.models.build import build_model
     from icl_interp.models.config import ModelConfig
@@ -96,6 +98,7 @@ _HOMES = {
     "select_shifts": "tasks.shifts",
     "predict": "query",
     "predictors": "",
+    "interventions": "",
     "reference_predictors": "tasks.references",
     "bayes_penalty": "tasks.penalties",
     "lasso_penalty": "tasks.penalties",
@@ -106,6 +109,9 @@ _HOMES = {
     "ood_report": "measure.ood",
     "linear_probes": "measure.linear_probes",
     "study": "measure.study",
+    "intervention_effect": "measure.intervention_effects",
+    "subspace_use": "measure.subspace_use",
+    "signature_use": "measure.subspace_use",
 }
 
 __all__ = [
@@ -141,6 +147,8 @@ __all__ = [
     "demo_path",
     "error_curves",
     "lasso_penalty",
+    "intervention_effect",
+    "interventions",
     "linear_probes",
     "load_checkpoint",
     "model_preset",
@@ -152,10 +160,12 @@ __all__ = [
     "save_checkpoint",
     "select_shifts",
     "shifted",
+    "signature_use",
     "spectral_signature",
     "stream",
     "study",
     "subspace_covariance",
+    "subspace_use",
     "task_from_config",
     "task_to_config",
     "train",

@@ -1,0 +1,160 @@
+"""What an intervention is, and how a model is run under one."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from icl_interp.models.config import ModelConfig
+from icl_interp.models.hook_names import check_names
+from icl_interp.models.hooked import HookedModel
+from icl_interp.models.layout import Role, positions_of
+from icl_interp.prompts import Prompts
+from icl_interp.query import predict
+
+__all__ = ["Edit", "Intervention", "Positions", "answered_points", "chosen_positions", "predict_under"]
+
+Positions = Role | Sequence[int]
+"""A role of the model's layout, or positions, counting from the end if negative."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Edit:
+    """One change at one hook."""
+
+    name: str
+    """Hook name, as TransformerLens spells it."""
+    change: Callable[[Tensor, list[int]], Tensor]
+    """From what was at the chosen positions [batch pos ...], and which these are, to what shall be there; sees all
+    prompts of the batch."""
+    positions: Positions = "all"
+    """Which positions it changes; the others stay as they are."""
+
+    def hook(self, config: ModelConfig) -> Callable[..., Tensor]:
+        """Turn the edit into a hook function.
+
+        Args:
+            config: Of the model, whose layout gives roles their positions.
+
+        Returns:
+            A function of TransformerLens' hook protocol; it copies before it writes.
+        """
+
+        def apply(activation: Tensor, hook: object) -> Tensor:  # noqa: ARG001
+            chosen = chosen_positions(self.positions, activation.shape[1], config)
+            edited = activation.clone()
+            edited[:, chosen] = self.change(activation[:, chosen], chosen)
+            return edited
+
+        return apply
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Intervention:
+    """Changes that hold together while `on` is open; `&` joins two."""
+
+    edits: tuple[Edit, ...]
+    """What is changed where; those of one hook act in this order."""
+    description: str
+    """What is done, in one clause."""
+
+    @contextmanager
+    def on(self, model: HookedModel) -> Iterator[HookedModel]:
+        """Keep the changes in place for the length of a `with` block.
+
+        Args:
+            model: Any family.
+
+        Yields:
+            The same model; its hooks come off at the end, also after an exception.
+
+        Raises:
+            ValueError: If the model lacks a hook; near names are listed.
+        """
+        check_names([edit.name for edit in self.edits], model.hook_dict)
+        hooks = [(edit.name, edit.hook(model.cfg)) for edit in self.edits]
+        with model.hooks(fwd_hooks=hooks):
+            yield model
+
+    def __and__(self, other: "Intervention") -> "Intervention":
+        return Intervention((*self.edits, *other.edits), f"{self.description}; {other.description}")
+
+    def __repr__(self) -> str:
+        return f"Intervention({self.description})"
+
+
+def answered_points(config: ModelConfig, n_points: int) -> list[int]:
+    """Say which points a model answers while it is hooked.
+
+    Args:
+        config: Of the model.
+        n_points: Pairs a prompt.
+
+    Returns:
+        All points; the last alone for a model that answers only its query.
+    """
+    return [n_points - 1] if config.query_only else list(range(n_points))
+
+
+def predict_under(
+    model: HookedModel, prompts: Prompts, intervention: Intervention | None = None, *, batch_size: int = 256
+) -> Float[Tensor, "sample asked"]:
+    """Let a model predict while an intervention holds.
+
+    Args:
+        model: Any family.
+        prompts: What it reads. A swap exchanges between the prompts of one batch, so there the batch size matters.
+        intervention: None leaves the model alone.
+        batch_size: Prompts a forward pass.
+
+    Returns:
+        Predictions on the CPU, one column for each of `answered_points`, with and without an intervention.
+
+    Raises:
+        ValueError: If the model lacks a hook, or prompts with queries meet a model that answers only its query.
+    """
+    there = prompts.to(model.device)
+    asked = answered_points(model.cfg, prompts.n_points)
+    points = asked if model.cfg.query_only else None
+
+    def answer(part: Prompts) -> Tensor:
+        if points is None:
+            return predict(model, part)
+        if part.query_xs is not None:
+            raise ValueError(
+                "a model that answers only its query needs plain prompts here, got prompts with queries of their own; "
+                "put the query into the last point."
+            )
+        return model(part.xs, part.ys, points=points)
+
+    with torch.no_grad(), (intervention or Intervention((), "nothing")).on(model):
+        parts = [answer(there[start : start + batch_size]).cpu() for start in range(0, len(there), batch_size)]
+    return torch.cat(parts)
+
+
+def chosen_positions(positions: Positions, n_positions: int, config: ModelConfig) -> list[int]:
+    """Resolve roles and negative numbers.
+
+    Args:
+        positions: A role of the layout, or numbers.
+        n_positions: Length of the sequence.
+        config: Of the model.
+
+    Returns:
+        Positions from 0, in the order given.
+
+    Raises:
+        ValueError: If the layout lacks the role, or the sequence a position.
+    """
+    if isinstance(positions, str):
+        return list(range(n_positions))[positions_of(positions, tokens=config.tokens)]
+    wrong = [p for p in positions if not -n_positions <= p < n_positions]
+    if wrong:
+        raise ValueError(
+            f"an intervention needs positions from {-n_positions} to {n_positions - 1} in a sequence of {n_positions}, "
+            f"got {wrong[0]}."
+        )
+    return [p % n_positions for p in positions]

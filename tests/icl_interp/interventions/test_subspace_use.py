@@ -1,0 +1,68 @@
+import dataclasses
+
+import pytest
+import torch
+
+from icl_interp.interventions import ablate_mlps, project_out
+from icl_interp.measure.conventions import Conventions
+from icl_interp.measure.intervention_effects import intervention_effect
+from icl_interp.measure.subspace_use import signature_use, subspace_use
+from icl_interp.models.hooked import HookedModel
+from icl_interp.tasks.linear_regression import LinearRegression
+
+PRE = "blocks.1.hook_resid_pre"
+TASK = LinearRegression(n_dims=3, n_points=8)
+READ, LOUD = torch.eye(8)[:, 4:5], torch.eye(8)[:, 5:6]
+
+
+def test_a_planted_necessary_direction_is_found(planted_model: HookedModel) -> None:
+    use = subspace_use(planted_model, TASK, READ, PRE, n_prompts=64)
+    assert use.verdict == "evidence"
+    assert use.effect.before.value < 1e-6  # least squares without noise
+    assert use.effect.after.value == pytest.approx(1.0, abs=0.3)  # zero is predicted: E[y^2] over 64 prompts
+    assert use.p_value == pytest.approx(1 / 21)
+    away = use.effect.distance_changes
+    name = next(name for name in away if name.startswith("least squares"))
+    assert away[name].low > 0.3
+
+
+def test_a_planted_unused_direction_is_not(planted_model: HookedModel) -> None:
+    use = subspace_use(planted_model, TASK, LOUD, PRE, n_prompts=64)
+    assert use.verdict == "none"
+    assert use.effect.change.value == pytest.approx(0.0, abs=1e-6)
+    assert use.energy > 0.5  # loud, and yet of no use
+    assert "none" in repr(use)
+    assert len(use.to_frame()) == 21
+
+
+def test_without_random_subspaces_nothing_is_said(planted_model: HookedModel) -> None:
+    assert subspace_use(planted_model, TASK, READ, PRE, n_prompts=16, n_random=0).verdict == "unknown"
+
+
+def test_an_untrained_network_that_is_harmed_as_much_takes_the_evidence_away(planted_model: HookedModel) -> None:
+    use = subspace_use(planted_model, TASK, READ, PRE, n_prompts=32)
+    assert dataclasses.replace(use, untrained=(use.effect,)).verdict == "none"
+
+
+def test_the_signature_is_fitted_and_asked_about(planted_model: HookedModel) -> None:
+    conventions = Conventions(tokens="all", center=False, side="right", k=1)
+    use = signature_use(planted_model, TASK, PRE, conventions=conventions, n_prompts=32, n_random=5, n_controls=2)
+    # The loudest direction is the one that nobody reads.
+    assert (use.verdict, use.rank, len(use.random), len(use.untrained)) == ("none", 1, 5, 2)
+    assert use.effect.change.value == pytest.approx(0.0, abs=1e-3)  # the estimate of the loud axis leans a little
+
+
+def test_directions_over_positions_are_refused(planted_model: HookedModel) -> None:
+    conventions = Conventions(tokens="all", center=False, side="left", k=1)
+    with pytest.raises(ValueError, match="got side 'left'"):
+        signature_use(planted_model, TASK, PRE, conventions=conventions, n_prompts=8)
+
+
+def test_an_effect_is_the_difference_of_its_ends(planted_model: HookedModel) -> None:
+    effect = intervention_effect(planted_model, TASK, project_out(0.0 * READ + READ, PRE), n_prompts=32)
+    assert effect.change.value == pytest.approx(effect.after.value - effect.before.value)
+    assert effect.changes.mean() == pytest.approx(effect.change.value)
+    assert effect.to_frame()["quantity"][0] == "error"
+    assert "error" in repr(effect)
+    harmless = intervention_effect(planted_model, TASK, ablate_mlps([0, 1]), n_prompts=16)
+    assert harmless.change.value == 0.0
