@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from icl_interp.tasks.task_pool import TaskPool
     from icl_interp.tasks.uniform import UniformRegression
     from icl_interp.training.config import TrainConfig
+    from icl_interp.training.ensemble import train_many
     from icl_interp.training.run import train
 
 # Grouped by question: what is there, what made it, what could it compute, what does it do.
@@ -58,6 +59,7 @@ _HOMES = {
     "build_model": "models.transformer",
     "TrainConfig": "training.config",
     "train": "training.run",
+    "train_many": "training.ensemble",
     "Prompts": "prompts",
     "LinearRegression": "tasks.linear_regression",
     "TaskPool": "tasks.task_pool",
@@ -127,6 +129,7 @@ __all__ = [
     "task_from_config",
     "task_to_config",
     "train",
+    "train_many",
 ]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from icl_interp.models.transformer import build_model
@@ -16,7 +17,7 @@ from icl_interp.training.optimizers import make_optimizer, set_learning_rate
 from icl_interp.training.schedules import learning_rate
 from icl_interp.training.train_config import TrainConfig
 
-__all__ = ["StepRecord", "Trainer", "prompt_loss"]
+__all__ = ["StepRecord", "Trainer", "check_loss", "prompt_loss"]
 
 DIVERGED = 1e6
 """A loss of so many E[y^2] counts as diverged (ours): fresh models have about 1, steep ones thousands."""
@@ -34,25 +35,50 @@ class StepRecord:
     """Learning rate of the step."""
 
 
-def prompt_loss(model: Any, prompts: Prompts, config: TrainConfig) -> Tensor:
+def prompt_loss(
+    model: Any, xs: Float[Tensor, "batch point dim"], ys: Float[Tensor, "batch point"], config: TrainConfig
+) -> Float[Tensor, ""]:
     """Give the mean squared error that a run minimises.
 
     Formula: mean over prompts and points of (f_k - y_k)^2, over all points or the last one, in float32 or better.
 
     Args:
         model: Called f(xs, ys), and f(xs, ys, points=[-1]) for the last point only.
-        prompts: A batch.
+        xs: Inputs of a batch.
+        ys: Its labels.
         config: Says which points count.
 
     Returns:
         A scalar in squared units of y.
     """
     if config.loss_points == "last":
-        predictions, targets = model(prompts.xs, prompts.ys, points=[-1]), prompts.ys[:, -1:]
+        predictions, targets = model(xs, ys, points=[-1]), ys[:, -1:]
     else:
-        predictions, targets = model(prompts.xs, prompts.ys), prompts.ys
+        predictions, targets = model(xs, ys), ys
     targets = targets.to(torch.float64 if config.precision == "float64" else torch.float32)
     return (predictions.to(targets.dtype) - targets).square().mean()
+
+
+def check_loss(config: TrainConfig, step: int, loss: float, *, unit: float, of: str = "") -> None:
+    """Refuse to go on from a loss that is lost.
+
+    Args:
+        config: Its learning rate is named in the advice.
+        step: Counting from 1.
+        loss: Of that step, in squared units of y.
+        unit: E[y^2] of the task.
+        of: Whose loss it is, where there are several.
+
+    Raises:
+        FloatingPointError: If it is not finite, or beyond `DIVERGED`.
+    """
+    advice = f"lower lr (now {config.lr:g}), lengthen warmup or set grad_clip."
+    if not math.isfinite(loss):
+        raise FloatingPointError(f"the loss{of} was {loss} at step {step}; {advice}")
+    if loss > DIVERGED * unit > 0:
+        raise FloatingPointError(
+            f"the loss{of} diverged to {loss:.3g} at step {step}, more than {DIVERGED:.0e} E[y^2]; {advice}"
+        )
 
 
 class Trainer:
@@ -96,7 +122,7 @@ class Trainer:
         set_learning_rate(self.optimizer, lr)
         self.optimizer.zero_grad(set_to_none=True)
         loss = sum(self._backward(part) for part in self._parts(step)) / self.config.accumulate
-        self._check(step, loss)
+        check_loss(self.config, step, loss, unit=self._unit)
         if self.config.grad_clip is not None:
             torch.nn.utils.clip_grad_norm_(self._parameters, self.config.grad_clip)
         self.optimizer.step()
@@ -113,7 +139,7 @@ class Trainer:
 
     def _backward(self, prompts: Prompts) -> float:
         with self._autocast():
-            loss = prompt_loss(self._called, prompts, self.config)
+            loss = prompt_loss(self._called, prompts.xs, prompts.ys, self.config)
         torch.autograd.backward(loss / (self._scale * self.config.accumulate))
         return loss.item()
 
@@ -121,15 +147,6 @@ class Trainer:
         if self.config.precision != "bfloat16":
             return nullcontext()
         return torch.autocast(self._device.type, dtype=torch.bfloat16)
-
-    def _check(self, step: int, loss: float) -> None:
-        advice = f"lower lr (now {self.config.lr:g}), lengthen warmup or set grad_clip."
-        if not math.isfinite(loss):
-            raise FloatingPointError(f"the loss was {loss} at step {step}; {advice}")
-        if loss > DIVERGED * self._unit > 0:
-            raise FloatingPointError(
-                f"the loss diverged to {loss:.3g} at step {step}, more than {DIVERGED:.0e} E[y^2]; {advice}"
-            )
 
     def state(self) -> dict[str, Any]:
         """Take everything that later steps depend on; batches need the step alone.

@@ -63,9 +63,14 @@ class RunLog:
             if "errors" in line:
                 per_point = tuple(line["loss_per_point"])
                 self.evaluations.append(EvaluationRecord(line["step"], per_point, line["errors"], line["distances"]))
-        if not self.folder.read_manifest():
+        manifest = self.folder.read_manifest()
+        if not manifest:
             # Now: the checkout may change while the run goes on.
-            self.folder.write_manifest({**provenance(), **_made_with(self.trainer), "finished": False})
+            manifest = {**provenance(), **_made_with(self.trainer), "finished": False, "resumed_after_steps": []}
+            self.folder.write_manifest(manifest)
+        elif not manifest["finished"]:
+            manifest["resumed_after_steps"].append(self.trainer.step)
+            self.folder.write_manifest(manifest)
         if self.trainer.step == 0 and 0 in self._kept:
             self._keep(0)
 

@@ -107,7 +107,8 @@ def test_optimisers_are_those_of_torch(name: str) -> None:
     for step in (1, 2, 3):
         trainer.advance()
         optimizer.zero_grad()
-        prompt_loss(model, draw_batch(config, step), config).backward()
+        prompts = draw_batch(config, step)
+        prompt_loss(model, prompts.xs, prompts.ys, config).backward()
         optimizer.step()
     # Fused and plain kernels add in another order; float64.
     assert_same_weights(trainer.model, model, rtol=1e-9, atol=1e-12)
@@ -125,7 +126,7 @@ def test_the_query_alone_counts_where_that_is_asked_for() -> None:
     config = with_(loss_points="last")
     prompts, model = draw_batch(config, 1), build_model(MODEL, seed=0)
     expected = (model(prompts.xs, prompts.ys) - prompts.ys)[:, -1].square().mean()
-    torch.testing.assert_close(prompt_loss(model, prompts, config), expected)
+    torch.testing.assert_close(prompt_loss(model, prompts.xs, prompts.ys, config), expected)
     assert Trainer(config).advance().loss == pytest.approx(expected.item(), rel=1e-6)
 
 

@@ -57,6 +57,7 @@ def test_steps_after_the_newest_state_are_taken_again(tmp_path: Path) -> None:
     seen: list[StepRecord] = []
     train(TINY, out=tmp_path / "crashed", resume=True, on_step=seen.append)
     assert seen[0].step == 6
+    assert json.loads((tmp_path / "crashed/manifest.json").read_text())["resumed_after_steps"] == [5]
     assert_same_runs(tmp_path / "crashed", tmp_path / "straight")
 
 
