@@ -1,7 +1,6 @@
 """Many small models of one shape in one process, batched over models instead of one after the other."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -72,9 +71,11 @@ class _Ensemble:
         self._models = [build_model(config.model, seed=config.seed).to(dtype) for config in configs]
         self._weights, self._buffers = stack_module_state(self._models)
         self._called = build_model(first.model, seed=0).to(dtype)
+        _attend_openly(self._called)
+        self._losses = vmap(self._loss)
         # The optimiser's steps are linear in the learning rate: it takes the largest, and each model its share.
-        self._largest = max(config.lr for config in configs)
-        shares = torch.tensor([config.lr / self._largest for config in configs], dtype=dtype)
+        largest = max(config.lr for config in configs)
+        shares = torch.tensor([config.lr / largest for config in configs], dtype=dtype)
         self._shares = None if bool((shares == 1).all()) else shares
         self._optimizer = make_optimizer(first, self._weights.values())
         self._units = [config.task.label_second_moment() for config in configs]
@@ -84,8 +85,7 @@ class _Ensemble:
         first = self._configs[0]
         batches = [draw_batch(config, step) for config in self._configs]
         xs, ys = torch.stack([batch.xs for batch in batches]), torch.stack([batch.ys for batch in batches])
-        with _plain_attention(self._called):
-            losses = vmap(self._loss)(self._weights, self._buffers, xs, ys)
+        losses = self._losses(self._weights, self._buffers, xs, ys)
         values = losses.tolist()
         for number, (config, loss) in enumerate(zip(self._configs, values, strict=True)):
             check_loss(config, step, loss, unit=self._units[number], of=f" of model {number}")
@@ -93,11 +93,9 @@ class _Ensemble:
         torch.autograd.backward((losses / self._scales).sum())
         if first.grad_clip is not None:
             _clip_each(list(self._weights.values()), first.grad_clip)
-        self._step(learning_rate(first.model_copy(update={"lr": self._largest}), step))
-        return [
-            StepRecord(step, loss, learning_rate(config, step))
-            for config, loss in zip(self._configs, values, strict=True)
-        ]
+        rates = [learning_rate(config, step) for config in self._configs]
+        self._step(max(rates))
+        return [StepRecord(step, loss, lr) for loss, lr in zip(values, rates, strict=True)]
 
     def _loss(self, weights: dict[str, Tensor], buffers: dict[str, Tensor], xs: Tensor, ys: Tensor) -> Tensor:
         def model(xs: Tensor, ys: Tensor, **points: Any) -> Tensor:
@@ -122,12 +120,11 @@ class _Ensemble:
         return self._models
 
 
-@contextmanager
-def _plain_attention(model: Any) -> Iterator[None]:
+def _attend_openly(model: Any) -> None:
     # vmap has no rule for the fused attention; a pattern that somebody listens to is computed in the open.
-    patterns = [name for name in model.hook_dict if name.endswith("hook_pattern")]
-    with model.hooks(fwd_hooks=[(name, _listen) for name in patterns]):
-        yield
+    for name in model.hook_dict:
+        if name.endswith("hook_pattern"):
+            model.add_hook(name, _listen)
 
 
 def _listen(pattern: Tensor, hook: Any) -> None:

@@ -101,9 +101,7 @@ def _client(scheduler: str) -> AbstractContextManager[Any]:
     try:
         from distributed import Client
     except ImportError as error:
-        raise ValueError(
-            "--scheduler needs dask, which is not installed; pip install 'icl-interp[cluster]'."
-        ) from error
+        raise ValueError("--scheduler needs dask, which is not there; pip install 'icl-interp[cluster]'.") from error
     try:
         client: AbstractContextManager[Any] = Client(scheduler, timeout=_CONNECT_SECONDS)
     except (OSError, ValueError) as error:

@@ -16,7 +16,10 @@ def with_(**changes: object) -> TrainConfig:
 
 @torch.no_grad()
 def worst(actual: nn.Module, expected: nn.Module, *, without: str = "nothing") -> float:
-    """The largest difference of weights, relative to the norm of their tensor."""
+    """The largest difference of weights, relative to the norm of their tensor.
+
+    Softmax does not feel a bias of the keys, b_K: its gradient is rounding alone, which Adam blows up to a step.
+    """
     return max(
         float((actual.get_parameter(name) - weight).norm() / weight.norm().clamp(min=1e-3))
         for name, weight in expected.named_parameters()
@@ -47,7 +50,7 @@ def test_together_is_apart_in_float64(settings: dict[str, object], changes: list
     configs = [with_(precision="float64", model=TWO_LAYERS, **settings, **change) for change in changes]
     for config, result in zip(configs, train_many(configs), strict=True):
         alone = train(config)
-        assert worst(result.model, alone.model) < 1e-9
+        assert worst(result.model, alone.model, without="b_K") < 1e-9
         assert [record.loss for record in result.history] == pytest.approx([r.loss for r in alone.history], rel=1e-9)
         assert [record.lr for record in result.history] == pytest.approx([r.lr for r in alone.history])
 
@@ -58,7 +61,6 @@ def test_a_hundred_steps_in_float32() -> None:
     for config, result in zip(configs, results, strict=True):
         alone = train(config)
         assert [r.loss for r in result.history] == pytest.approx([r.loss for r in alone.history], rel=1e-4)
-        # Softmax does not feel a bias of the keys: its gradient is rounding alone, which Adam blows up to lr.
         assert worst(result.model, alone.model, without="b_K") < 1e-4
     assert worst(results[0].model, results[1].model) > 0.1  # the control: other seeds are other models
 
