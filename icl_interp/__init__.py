@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from icl_interp.tasks.task_pool import TaskPool
     from icl_interp.tasks.uniform import UniformRegression
     from icl_interp.training.config import TrainConfig
+    from icl_interp.training.ensemble import train_many
     from icl_interp.training.run import train
 
 # Grouped by question: what is there, what made it, what could it compute, what does it do.
@@ -74,6 +75,7 @@ _HOMES = {
     "plain_attention": "models.attention",
     "TrainConfig": "training.config",
     "train": "training.run",
+    "train_many": "training.ensemble",
     "Prompts": "prompts",
     "PromptSource": "prompts",
     "Task": "tasks.base",
@@ -146,9 +148,9 @@ __all__ = [
     "collect",
     "demo_path",
     "error_curves",
-    "lasso_penalty",
     "intervention_effect",
     "interventions",
+    "lasso_penalty",
     "linear_probes",
     "load_checkpoint",
     "model_preset",
@@ -169,6 +171,7 @@ __all__ = [
     "task_from_config",
     "task_to_config",
     "train",
+    "train_many",
 ]
 
 

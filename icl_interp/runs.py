@@ -1,54 +1,126 @@
-"""The run folder: config, manifest, metrics and checkpoints of one training run."""
+"""The run folder: config, manifest, metrics, checkpoints and the state to resume from, of one training run."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from icl_interp.atomic import write_atomically
+from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.own import save_checkpoint
-from icl_interp.models.hooked import HookedModel
 from icl_interp.tasks.base import Task
 
 __all__ = ["RunFolder"]
+
+LOCK = ".lock"
+"""Held, by means of the operating system, while a process writes the run; the file may stay."""
+_TEMPORARY = ".*.tmp"
 
 
 class RunFolder:
     """A folder that tells the story of one run: config.yaml, manifest.json, metrics.jsonl, checkpoints/step_N.pt.
 
+    One process at a time: the folder is locked until `close`, until a `with` block ends, or the process does.
+
     Args:
         path: Made if it is missing; refused if it already holds a run, so that nothing is overwritten.
+        config: What config.yaml shall say.
+        resume: Whether a run with that config may be there already, which is then gone on with.
 
     Raises:
-        ValueError: If the folder holds files already or cannot be written.
+        ValueError: If the folder holds other files, or another run, or cannot be written, or another process writes it.
 
     Example:
         >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     run = RunFolder(Path(folder) / "run", config="steps: 1")
+        >>> with tempfile.TemporaryDirectory() as folder, RunFolder(Path(folder) / "run", config="steps: 1") as run:
         ...     run.log({"step": 1, "loss": 2.0})
         ...     print(run.metrics_path.read_text(), end="")
         {"step": 1, "loss": 2.0}
     """
 
-    def __init__(self, path: str | Path, *, config: str) -> None:
+    def __init__(self, path: str | Path, *, config: str, resume: bool = False) -> None:
         self.path = Path(path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            if any(self.path.iterdir()):
-                raise ValueError(f"a new run needs an empty folder, {self.path} holds files; choose another --out.")
-            write_atomically(self.path / "config.yaml", lambda file: file.write(config.encode()))
-            (self.path / "checkpoints").mkdir()
+            if not resume:
+                self._refuse_files()
+            self._lock = FileLock(self.path / LOCK)
+            self._acquire()
+            try:
+                self._open(config, resume=resume)
+            except BaseException:
+                self.close()
+                raise
         except OSError as error:
             reason = error.strerror or getattr(error.__cause__, "strerror", None) or error
             raise ValueError(
                 f"a run needs a folder that can be written, got {self.path} ({reason}); choose another --out."
             ) from error
 
+    def _acquire(self) -> None:
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise ValueError(
+                f"a run has one writer, and another process writes {self.path}; wait for it or choose another --out."
+            ) from None
+
+    def _open(self, config: str, *, resume: bool) -> None:
+        if not resume:
+            self._refuse_files()  # again: another process may have been faster
+        self._remove_leftovers()
+        stored = self.path / "config.yaml"
+        if not stored.exists():
+            self._refuse_files()
+            write_atomically(stored, lambda file: file.write(config.encode()))
+        (self.path / "checkpoints").mkdir(exist_ok=True)
+
+    def _refuse_files(self) -> None:
+        if any(entry.name != LOCK for entry in self.path.iterdir()):
+            raise ValueError(
+                f"a new run needs an empty folder, {self.path} holds files; choose another --out, or --resume if it "
+                "is a run."
+            )
+
+    def _remove_leftovers(self) -> None:
+        # What a process that was killed while it wrote has left; nobody else writes here.
+        if (self.path / "config.yaml").exists() or not any(
+            not entry.name.startswith(".") for entry in self.path.iterdir()
+        ):
+            for folder in (self.path, self.path / "checkpoints"):
+                for leftover in folder.glob(_TEMPORARY):
+                    leftover.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Let other processes write."""
+        self._lock.release(force=True)
+
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
     @property
     def metrics_path(self) -> Path:
         """One JSON object a line."""
         return self.path / "metrics.jsonl"
+
+    @property
+    def manifest_path(self) -> Path:
+        """What the run was made with."""
+        return self.path / "manifest.json"
+
+    @property
+    def resume_path(self) -> Path:
+        """The newest state that training can go on from."""
+        return self.path / "resume.pt"
 
     def checkpoint_path(self, step: int) -> Path:
         """Name the checkpoint of a step.
@@ -61,27 +133,70 @@ class RunFolder:
         """
         return self.path / "checkpoints" / f"step_{step:08d}.pt"
 
-    def log(self, record: Mapping[str, float | int]) -> None:
+    def log(self, record: Mapping[str, Any]) -> None:
         """Append one line of metrics.
 
         Args:
-            record: Plain numbers by name.
+            record: Plain data by name.
         """
         with self.metrics_path.open("a") as file:
             file.write(json.dumps(dict(record)) + "\n")
 
-    def save(self, model: HookedModel, task: Task, step: int) -> Path:
+    def sync_metrics(self) -> None:
+        """Force the metrics to the disk, so that no state is newer than they are."""
+        if self.metrics_path.exists():
+            with self.metrics_path.open("rb+") as file:
+                os.fsync(file.fileno())
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """Read all complete lines of metrics.
+
+        Returns:
+            In the order they were written; a last line that a killed process left unfinished is not among them.
+        """
+        if not self.metrics_path.exists():
+            return []
+        lines = self.metrics_path.read_text().split("\n")[:-1]
+        return [json.loads(line) for line in lines]
+
+    def forget_metrics_after(self, step: int) -> list[dict[str, Any]]:
+        """Drop lines of steps that will be taken again.
+
+        Args:
+            step: The last step that stays.
+
+        Returns:
+            The lines that stay.
+        """
+        kept = [record for record in self.read_metrics() if record["step"] <= step]
+        text = "".join(json.dumps(record) + "\n" for record in kept)
+        if self.metrics_path.exists():
+            write_atomically(self.metrics_path, lambda file: file.write(text.encode()))
+        return kept
+
+    def save(self, model: Any, task: Task, step: int, *, n_points_trained: int | None = None) -> Path:
         """Write a checkpoint, completely or not at all.
 
         Args:
             model: With its weights after `step` steps.
             task: What it trains on.
             step: Optimiser steps taken.
+            n_points_trained: As `save_checkpoint` takes it.
 
         Returns:
             Where it is.
+
+        Raises:
+            OSError: If the disk is full.
+            CheckpointError: If the model cannot be written for another reason.
         """
-        return save_checkpoint(self.checkpoint_path(step), model, task=task, step=step)
+        path = self.checkpoint_path(step)
+        try:
+            return save_checkpoint(path, model, task=task, step=step, n_points_trained=n_points_trained)
+        except CheckpointError as error:
+            if isinstance(error.__cause__, OSError):
+                raise error.__cause__ from None
+            raise
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Write what the run was made with, completely or not at all.
@@ -90,4 +205,15 @@ class RunFolder:
             manifest: Plain values by name.
         """
         text = json.dumps(dict(manifest), indent=2) + "\n"
-        write_atomically(self.path / "manifest.json", lambda file: file.write(text.encode()))
+        write_atomically(self.manifest_path, lambda file: file.write(text.encode()))
+
+    def read_manifest(self) -> dict[str, Any]:
+        """Read what the run was made with.
+
+        Returns:
+            Plain values by name; empty where nothing was written yet.
+        """
+        if not self.manifest_path.exists():
+            return {}
+        manifest: dict[str, Any] = json.loads(self.manifest_path.read_text())
+        return manifest

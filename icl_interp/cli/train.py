@@ -1,4 +1,4 @@
-"""icl-train: train a model from a YAML file or a preset."""
+"""icl-train: train a model from a YAML file or a preset; many of them; watch one."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +7,6 @@ import typer
 
 from icl_interp._version import __version__
 from icl_interp.cli.errors import one_line_errors
-from icl_interp.cli.progress import progress
 
 __all__ = ["main"]
 
@@ -23,29 +22,46 @@ def _version(value: bool) -> bool:  # noqa: FBT001  # typer's callback
 
 @_app.command()
 def _train(
-    config: Annotated[str, typer.Argument(help="A YAML file, or the name of a preset such as 'demo'.")],
-    out: Annotated[Path, typer.Option(help="An empty or missing folder for the run.")] = Path("run"),
+    config: Annotated[
+        str | None,
+        typer.Argument(help="A YAML file, or the name of a preset such as 'demo'; --resume may leave it out."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The folder for the run, or for the runs of a sweep.")] = Path("run"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, if there is one.")] = False,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="key=value, such as steps=100 or model.n_layers=2; repeatable."),
     ] = None,
+    watch: Annotated[Path | None, typer.Option(help="Show a running run in a page that refreshes itself.")] = None,
+    sweep: Annotated[Path | None, typer.Option(help="A YAML file of lists: train every combination.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes of a sweep, one thread each.")] = 1,
+    scheduler: Annotated[str | None, typer.Option(help="A Dask scheduler for a sweep, tcp://host:port.")] = None,
+    log_to: Annotated[
+        list[str] | None, typer.Option(help="wandb or tensorboard, besides metrics.jsonl; repeatable.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where to train, as torch names it.")] = "cpu",
     threads: Annotated[int, typer.Option(min=1, help="Threads; small models run fastest on one.")] = 1,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,  # noqa: ARG001
 ) -> None:
     """Train a model on fresh prompts and keep config, metrics and checkpoints in a run folder."""
     with one_line_errors(to_save_memory="lower batch_size or the sizes of the model"):
-        import torch
+        if watch is not None:
+            from icl_interp.cli.train_watch import watch_run
 
-        from icl_interp.training.config import load_config
-        from icl_interp.training.run import train
+            watch_run(watch, quiet=quiet)
+            return
+        if sweep is not None:
+            from icl_interp.cli.train_sweep import sweep_runs
 
-        torch.set_num_threads(threads)
-        resolved = load_config(config, settings or [])
-        with progress("training", resolved.steps, quiet=quiet) as tick:
-            result = train(resolved, out=out, on_step=lambda record: tick(1, f"loss {record.loss:.3f}"))
-    if not quiet:
-        typer.echo(f"{result.checkpoint}: loss {result.history[-1].loss:.4g} after {resolved.steps} steps")
+            sweep_runs(config, sweep, out, settings=settings or [], workers=workers, scheduler=scheduler, quiet=quiet)
+            return
+        from icl_interp.cli.train_job import train_one
+
+        train_one(
+            config, out, settings=settings or [], resume=resume, log_to=log_to or [], device=device, threads=threads,
+            quiet=quiet,
+        )  # fmt: skip
 
 
 def main() -> None:

@@ -1,81 +1,16 @@
-"""The configuration of a training run, as it stands in a YAML file."""
+"""Configs of training runs in YAML files, and the presets that ship with the package."""
 
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 
-from icl_interp.models.config import ModelConfig
-from icl_interp.tasks.registry import AnyTask
+from icl_interp.training.train_config import TrainConfig
 
-__all__ = ["TrainConfig", "load_config", "preset_names"]
-
-
-class TrainConfig(BaseModel):
-    """Everything that a run's weights depend on.
-
-    Args:
-        model: Shape and initialisation.
-        task: What prompts are drawn from; fresh ones at every step. In a file `family` names its kind; without one
-            it is linear regression.
-        steps: Optimiser steps.
-        batch_size: Prompts a step.
-        lr: Peak learning rate of Adam (betas 0.9 and 0.999, no weight decay).
-        schedule: "constant", or "cosine" (down to 0 at the last step).
-        warmup: Steps over which the learning rate rises linearly from 0 to its peak.
-        grad_clip: Largest gradient norm; None leaves gradients alone.
-        checkpoint_every: Steps between checkpoints; None keeps the last one only. Step 0 is kept as well where set.
-        log_every: Steps between lines of metrics.
-        seed: Seeds the first weights and, by separate streams, every batch; from 0 to 2**63 - 1.
-
-    Raises:
-        ValueError: If a value is out of range, a key is unknown, or model and task do not fit each other.
-
-    Example:
-        >>> load_config("demo").model.d_model
-        64
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    model: ModelConfig
-    task: AnyTask
-    steps: int = Field(ge=1)
-    batch_size: int = Field(default=64, ge=1)
-    lr: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
-    schedule: Literal["constant", "cosine"] = "constant"
-    warmup: int = Field(default=0, ge=0)
-    grad_clip: float | None = Field(default=None, gt=0)
-    checkpoint_every: int | None = Field(default=None, ge=1)
-    log_every: int = Field(default=10, ge=1)
-    seed: int = Field(default=0, ge=0, lt=2**63)
-
-    @model_validator(mode="after")
-    def _check_fit(self) -> "TrainConfig":
-        problems = []
-        if self.model.n_dims != self.task.n_dims:
-            problems.append(
-                f"model and task need the same n_dims, got {self.model.n_dims} and {self.task.n_dims}; change one."
-            )
-        if self.task.default_points > self.model.n_points:
-            problems.append(
-                f"prompts of {self.task.default_points} points do not fit a model with positions for "
-                f"{self.model.n_points}; raise model.n_points or lower task.n_points."
-            )
-        if problems:
-            raise ValueError(" ".join(problems))
-        return self
-
-    def to_yaml(self) -> str:
-        """Write the resolved config, defaults included.
-
-        Returns:
-            YAML that `load_config` reads back to an equal config.
-        """
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+__all__ = ["TrainConfig", "describe_problems", "load_config", "preset_names"]
 
 
 def preset_names() -> list[str]:
@@ -101,6 +36,10 @@ def load_config(source: str, settings: Sequence[str] = ()) -> TrainConfig:
     Raises:
         ValueError: If there is no such file or preset, it is no YAML mapping, or values are wrong (all of them are
             listed).
+
+    Example:
+        >>> load_config("demo", ["steps=7"]).steps
+        7
     """
     if source in preset_names():
         text = (resources.files("icl_interp.training") / "presets" / f"{source}.yaml").read_text()

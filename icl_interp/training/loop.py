@@ -1,17 +1,26 @@
 """The training loop: plain PyTorch, every batch a pure function of (seed, step)."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from icl_interp.models.build import build_model
-from icl_interp.models.hooked import HookedModel
-from icl_interp.prompts import derive_seed
-from icl_interp.training.config import TrainConfig
+from icl_interp.prompts import Prompts
+from icl_interp.training.batches import draw_batch
+from icl_interp.training.optimizers import make_optimizer, set_learning_rate
+from icl_interp.training.schedules import learning_rate
+from icl_interp.training.train_config import TrainConfig
 
-__all__ = ["StepRecord", "batch_seed", "steps_of"]
+__all__ = ["StepRecord", "Trainer", "check_loss", "prompt_loss"]
+
+DIVERGED = 1e6
+"""A loss of so many E[y^2] counts as diverged (ours): fresh models have about 1, steep ones thousands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,74 +30,138 @@ class StepRecord:
     step: int
     """Counting from 1."""
     loss: float
-    """Mean squared error over the batch and all points, before the step, in squared units of y."""
+    """Mean squared error over the batch and the points of the loss, before the step, in squared units of y."""
     lr: float
     """Learning rate of the step."""
 
 
-def batch_seed(seed: int, step: int) -> int:
-    """Give the seed of one training batch.
+def prompt_loss(
+    model: Any, xs: Float[Tensor, "batch point dim"], ys: Float[Tensor, "batch point"], config: TrainConfig
+) -> Float[Tensor, ""]:
+    """Give the mean squared error that a run minimises.
+
+    Formula: mean over prompts and points of (f_k - y_k)^2, over all points or the last one, in float32 or better.
 
     Args:
-        seed: The run's seed.
-        step: Counting from 1.
+        model: Called f(xs, ys), and f(xs, ys, points=[-1]) for the last point only.
+        xs: Inputs of a batch.
+        ys: Its labels.
+        config: Says which points count.
 
     Returns:
-        A derived seed: no two steps share one, and none meets a seed that is typed by hand for evaluation.
-
-    Example:
-        >>> batch_seed(0, 1) != batch_seed(0, 2)
-        True
+        A scalar in squared units of y.
     """
-    return derive_seed(seed, f"train step {step}")
+    if config.loss_points == "last":
+        predictions, targets = model(xs, ys, points=[-1]), ys[:, -1:]
+    else:
+        predictions, targets = model(xs, ys), ys
+    targets = targets.to(torch.float64 if config.precision == "float64" else torch.float32)
+    return (predictions.to(targets.dtype) - targets).square().mean()
 
 
-def learning_rate(config: TrainConfig, step: int) -> float:
-    """Give the learning rate of a step.
+def check_loss(config: TrainConfig, step: int, loss: float, *, unit: float, of: str = "") -> None:
+    """Refuse to go on from a loss that is lost.
 
     Args:
-        config: Peak, warm-up and schedule.
+        config: Its learning rate is named in the advice.
         step: Counting from 1.
+        loss: Of that step, in squared units of y.
+        unit: E[y^2] of the task.
+        of: Whose loss it is, where there are several.
 
-    Returns:
-        In the optimiser's units.
+    Raises:
+        FloatingPointError: If it is not finite, or beyond `DIVERGED`.
     """
-    if step <= config.warmup:
-        return config.lr * step / config.warmup
-    if config.schedule == "constant":
-        return config.lr
-    progress = (step - config.warmup) / max(1, config.steps - config.warmup)
-    return config.lr * 0.5 * (1 + math.cos(math.pi * progress))
+    advice = f"lower lr (now {config.lr:g}), lengthen warmup or set grad_clip."
+    if not math.isfinite(loss):
+        raise FloatingPointError(f"the loss{of} was {loss} at step {step}; {advice}")
+    if loss > DIVERGED * unit > 0:
+        raise FloatingPointError(
+            f"the loss{of} diverged to {loss:.3g} at step {step}, more than {DIVERGED:.0e} E[y^2]; {advice}"
+        )
 
 
-def steps_of(config: TrainConfig) -> Iterator[tuple[StepRecord, HookedModel]]:
-    """Train a fresh model, one optimiser step an iteration.
+class Trainer:
+    """A model with its optimiser, moved forward one step at a time.
 
     Args:
         config: The run.
+        device: Where model and optimiser live, as torch names it.
 
-    Yields:
-        What the step saw, and the model after it (always the same object).
-
-    Raises:
-        FloatingPointError: If the loss is no longer finite; the message names the step and what to change.
+    Example:
+        >>> from icl_interp.training.config import load_config
+        >>> trainer = Trainer(load_config("demo", ["batch_size=4", "model.n_layers=1"]))
+        >>> trainer.advance().step, trainer.step
+        (1, 1)
     """
-    model = build_model(config.model, seed=config.seed)
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.lr)
-    for step in range(1, config.steps + 1):
-        prompts = config.task.sample(config.batch_size, seed=batch_seed(config.seed, step))
-        lr = learning_rate(config, step)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        loss = (model(prompts.xs, prompts.ys) - prompts.ys).square().mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if config.grad_clip is not None:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise FloatingPointError(
-                f"the loss was {value} at step {step}; lower lr (now {config.lr:g}), lengthen warmup or set grad_clip."
-            )
-        optimizer.step()
-        yield StepRecord(step=step, loss=value, lr=lr), model
+
+    def __init__(self, config: TrainConfig, *, device: str = "cpu") -> None:
+        self.config = config
+        dtype = torch.float64 if config.precision == "float64" else torch.float32
+        self.model = build_model(config.model, seed=config.seed).to(device=device, dtype=dtype)
+        self.optimizer = make_optimizer(config, self.model.parameters())
+        self.step = 0
+        self._parameters = list(self.model.parameters())
+        self._called = torch.compile(self.model) if config.compile else self.model
+        self._unit = config.task.label_second_moment()
+        self._scale = self._unit if config.scale_loss else 1.0
+        self._device = torch.device(device)
+
+    def advance(self) -> StepRecord:
+        """Take one optimiser step.
+
+        Returns:
+            What it saw.
+
+        Raises:
+            FloatingPointError: If the loss is no longer finite or beyond `DIVERGED`; weights and step stay as they
+                were before. The message names the step and what to change.
+        """
+        step = self.step + 1
+        lr = learning_rate(self.config, step)
+        set_learning_rate(self.optimizer, lr)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = sum(self._backward(part) for part in self._parts(step)) / self.config.accumulate
+        check_loss(self.config, step, loss, unit=self._unit)
+        if self.config.grad_clip is not None:
+            torch.nn.utils.clip_grad_norm_(self._parameters, self.config.grad_clip)
+        self.optimizer.step()
+        self.step = step
+        return StepRecord(step=step, loss=loss, lr=lr)
+
+    def _parts(self, step: int) -> Iterator[Prompts]:
+        prompts = draw_batch(self.config, step)
+        if self._device.type != "cpu":
+            prompts = prompts.to(self._device)
+        size = len(prompts) // self.config.accumulate
+        for start in range(0, len(prompts), size):
+            yield prompts if size == len(prompts) else prompts[start : start + size]
+
+    def _backward(self, prompts: Prompts) -> float:
+        with self._autocast():
+            loss = prompt_loss(self._called, prompts.xs, prompts.ys, self.config)
+        torch.autograd.backward(loss / (self._scale * self.config.accumulate))
+        return loss.item()
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.config.precision != "bfloat16":
+            return nullcontext()
+        return torch.autocast(self._device.type, dtype=torch.bfloat16)
+
+    def state(self) -> dict[str, Any]:
+        """Take everything that later steps depend on; batches need the step alone.
+
+        Returns:
+            step, weights and optimiser state: plain data and tensors (no copies).
+        """
+        return {"step": self.step, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state.
+
+        Args:
+            state: From `state` of a run with the same config.
+        """
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = int(state["step"])

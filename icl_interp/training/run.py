@@ -1,32 +1,36 @@
 """Train one model from one config, with or without a run folder."""
 
-import hashlib
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from icl_interp.models.build import build_model
-from icl_interp.models.hooked import HookedModel
-from icl_interp.provenance import provenance
 from icl_interp.runs import RunFolder
-from icl_interp.training.config import TrainConfig
-from icl_interp.training.loop import StepRecord, steps_of
+from icl_interp.training.evaluation import EvaluationRecord, Evaluator
+from icl_interp.training.loop import StepRecord, Trainer
+from icl_interp.training.resume import check_same_config
+from icl_interp.training.run_log import EVERY_STEP_UNTIL, RunLog, is_logged
+from icl_interp.training.sinks import open_sinks
+from icl_interp.training.stopping import RunStoppedError, stop_requests
+from icl_interp.training.train_config import TrainConfig
 
-__all__ = ["TrainResult", "train"]
+__all__ = ["EVERY_STEP_UNTIL", "TrainResult", "train"]
 
-EVERY_STEP_UNTIL = 50
-"""Steps whose losses are all kept, so that a recipe can be checked against its record."""
+RESUME_SECONDS = 60.0
+"""Wall time between two states to resume from (ours): what a run that is killed loses at most."""
 
 
 @dataclass(frozen=True, eq=False)
 class TrainResult:
     """A trained model and what its training saw."""
 
-    model: HookedModel
+    model: Any
     """With its final weights."""
     history: tuple[StepRecord, ...]
     """The logged steps: all of the first 50, then every `log_every`-th, and the last."""
+    evaluations: tuple[EvaluationRecord, ...]
+    """The model against the reference predictors, every `eval_every` steps; only where a run folder was asked for."""
     checkpoint: Path | None
     """The last checkpoint, where a run folder was asked for."""
 
@@ -39,22 +43,38 @@ def train(
     config: TrainConfig,
     *,
     out: str | Path | None = None,
+    resume: bool = False,
+    device: str = "cpu",
+    log_to: Sequence[str] = (),
+    resume_seconds: float | int = RESUME_SECONDS,
     on_step: Callable[[StepRecord], None] | None = None,
+    evaluator: Evaluator | None = None,
 ) -> TrainResult:
     """Train a model on fresh prompts at every step.
+
+    With a run folder nothing is lost: Ctrl-C and SIGTERM finish the step and write the state first, and after a crash
+    the run goes on from the newest state, to the same weights bit for bit.
 
     Args:
         config: Everything that the weights depend on; the same config gives the same weights on the same machine,
             versions and number of threads.
-        out: An empty or missing folder for config, manifest, metrics and checkpoints; None keeps nothing.
+        out: A folder for config, manifest, metrics and checkpoints; None keeps nothing.
+        resume: Whether `out` may hold this run already, which is then gone on with; a finished one is read back.
+            Without it `out` has to be empty or missing.
+        device: Where to train, as torch names it.
+        log_to: "wandb" and "tensorboard", besides metrics.jsonl.
+        resume_seconds: Wall time between two states to resume from; they come with each checkpoint as well.
         on_step: Called after each step, for progress.
+        evaluator: Shared with somebody who shows the loss of the Bayes predictor; None makes one.
 
     Returns:
         The model with its history.
 
     Raises:
-        ValueError: If the folder cannot be used.
-        FloatingPointError: If the loss is no longer finite; the message names the folder that is left.
+        ValueError: If the folder cannot be used, a logger is unknown, or resume is asked for without a folder.
+        FloatingPointError: If the loss is no longer finite or diverges; the message names the last good checkpoint.
+        OSError: If the disk is full; the run can be resumed.
+        RunStoppedError: If Ctrl-C or SIGTERM came, a KeyboardInterrupt that says how to go on.
 
     Example:
         >>> from icl_interp.training.config import load_config
@@ -62,48 +82,55 @@ def train(
         >>> [record.step for record in train(tiny).history]
         [1, 2]
     """
-    folder = None if out is None else RunFolder(out, config=config.to_yaml())
-    circumstances = {} if folder is None else provenance()  # now: the checkout may change while the run goes on
-    started = time.monotonic()
-    history: list[StepRecord] = []
-    checkpoint: Path | None = None
-    if folder is not None and config.checkpoint_every:
-        folder.save(build_model(config.model, seed=config.seed), config.task, 0)
-    for record, model in _steps_into(folder, config):
-        step, last = record.step, record.step == config.steps
-        if step <= EVERY_STEP_UNTIL or step % config.log_every == 0 or last:
+    tick = on_step or _nothing
+    trainer = Trainer(config, device=device)
+    if out is None:
+        if resume or log_to:
+            raise ValueError("resume and log_to need a run folder, got none; name it with out=.")
+        return _without_folder(trainer, tick)
+    with ExitStack() as stack:
+        folder = stack.enter_context(RunFolder(out, config=config.to_yaml(), resume=resume))
+        check_same_config(folder, config)
+        log = RunLog(folder, trainer, evaluator or Evaluator(config), resume_seconds=resume_seconds)
+        log.start()
+        if trainer.step < config.steps:
+            for sink in open_sinks(log_to, config, folder.path):
+                stack.callback(sink.close)
+                log.sinks.append(sink)
+            _go_on(trainer, log, tick)
+        return TrainResult(trainer.model, tuple(log.history), tuple(log.evaluations), log.finish())
+
+
+def _nothing(record: StepRecord) -> None:
+    pass
+
+
+def _without_folder(trainer: Trainer, tick: Callable[[StepRecord], None]) -> TrainResult:
+    history = []
+    while trainer.step < trainer.config.steps:
+        record = trainer.advance()
+        if is_logged(trainer.config, record.step):
             history.append(record)
-            if folder is not None:
-                folder.log({"step": step, "loss": record.loss, "lr": record.lr})
-        if folder is not None and (last or (config.checkpoint_every and step % config.checkpoint_every == 0)):
-            checkpoint = folder.save(model, config.task, step)
-        if on_step is not None:
-            on_step(record)
-    if folder is not None and checkpoint is not None:
-        made = _made_with(config, model, checkpoint)
-        folder.write_manifest({**circumstances, **made, "seconds": round(time.monotonic() - started, 1)})
-    return TrainResult(model=model, history=tuple(history), checkpoint=checkpoint)
+        tick(record)
+    return TrainResult(trainer.model, tuple(history), (), None)
 
 
-def _steps_into(folder: RunFolder | None, config: TrainConfig) -> Iterator[tuple[StepRecord, HookedModel]]:
-    try:
-        yield from steps_of(config)
-    except FloatingPointError as error:
-        if folder is None:
-            raise
-        raise FloatingPointError(
-            f"{str(error).rstrip('.')}; {folder.path} keeps what was logged, so remove it or choose another --out for "
-            "the next run."
-        ) from error
-
-
-def _made_with(config: TrainConfig, model: HookedModel, checkpoint: Path) -> dict[str, str | int]:
-    weight = next(model.parameters())
-    return {
-        "seed": config.seed,  # of first weights and batches alike; see TrainConfig
-        "config_sha256": hashlib.sha256(config.to_yaml().encode()).hexdigest(),  # of config.yaml
-        "device": str(weight.device),
-        "dtype": str(weight.dtype).removeprefix("torch."),
-        "checkpoint": checkpoint.name,
-        "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
-    }
+def _go_on(trainer: Trainer, log: RunLog, tick: Callable[[StepRecord], None]) -> None:
+    path = log.folder.path
+    with stop_requests() as stop:
+        while trainer.step < trainer.config.steps:
+            try:
+                record = trainer.advance()
+            except FloatingPointError as error:
+                raise FloatingPointError(f"{str(error).rstrip('.')}; {log.advice()}") from error
+            try:
+                log.record(record)
+                tick(record)
+                if stop() is not None:
+                    log.save_state()
+            except OSError as error:
+                raise OSError(
+                    f"{str(error).rstrip('.')}; after that go on with icl-train --resume --out {path}."
+                ) from error
+            if (number := stop()) is not None and trainer.step < trainer.config.steps:
+                raise RunStoppedError(trainer.step, str(path), number)

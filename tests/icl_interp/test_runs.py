@@ -23,7 +23,7 @@ def files(folder: Path) -> list[str]:
 @pytest.mark.parametrize("where", ["run", "deep/inside/run"])
 def test_a_new_run_has_its_config_and_room_for_checkpoints(tmp_path: Path, where: str) -> None:
     run = RunFolder(tmp_path / where, config="steps: 1\n")
-    assert files(run.path) == ["checkpoints", "config.yaml"]
+    assert files(run.path) == [".lock", "checkpoints", "config.yaml"]
     assert (tmp_path / where / "config.yaml").read_text() == "steps: 1\n"
 
 
@@ -92,7 +92,52 @@ def test_config_and_manifest_are_there_completely_or_not_at_all(
         write()
     assert "None" not in str(caught.value)
     assert files(tmp_path / "other") == before
-    assert not (tmp_path / "run").exists() or files(tmp_path / "run") == []
+    assert not (tmp_path / "run").exists() or files(tmp_path / "run") == [".lock"]
+
+
+def test_two_writers_are_refused(tmp_path: Path) -> None:
+    with RunFolder(tmp_path, config="steps: 1") as run:
+        with pytest.raises(ValueError, match=r"a run has one writer, and another process writes .*; wait for it or"):
+            RunFolder(tmp_path, config="steps: 1", resume=True)
+        run.log({"step": 1})
+    with RunFolder(tmp_path, config="steps: 1", resume=True) as again:
+        assert again.read_metrics() == [{"step": 1}]
+
+
+def test_a_run_is_found_again_without_what_a_killed_process_left(tmp_path: Path) -> None:
+    with RunFolder(tmp_path, config="steps: 1") as run:
+        for step in (1, 2, 3):
+            run.log({"step": step})
+    for leftover in (".config.yaml.12345678.tmp", "checkpoints/.step_00000001.pt.12345678.tmp"):
+        (tmp_path / leftover).write_text("half")
+    with run.metrics_path.open("a") as file:
+        file.write('{"step": 4, "lo')
+    with RunFolder(tmp_path, config="ignored, the run has its own", resume=True) as again:
+        assert [line["step"] for line in again.read_metrics()] == [1, 2, 3]
+        assert [line["step"] for line in again.forget_metrics_after(2)] == [1, 2]
+        assert again.metrics_path.read_text() == '{"step": 1}\n{"step": 2}\n'
+        assert (tmp_path / "config.yaml").read_text() == "steps: 1"
+    assert not list(tmp_path.rglob(".*.tmp"))
+
+
+def test_a_process_that_was_killed_before_its_config_can_start_again(tmp_path: Path) -> None:
+    (tmp_path / ".lock").touch()
+    (tmp_path / ".config.yaml.12345678.tmp").write_text("st")
+    with RunFolder(tmp_path, config="steps: 1", resume=True):
+        assert files(tmp_path) == [".lock", "checkpoints", "config.yaml"]
+
+
+def test_a_folder_of_something_else_is_no_run_to_resume(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"a new run needs an empty folder, .* holds files"):
+        RunFolder(tmp_path, config="steps: 1", resume=True)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_what_is_not_there_yet_reads_as_empty(tmp_path: Path) -> None:
+    with RunFolder(tmp_path, config="") as run:
+        run.sync_metrics()
+        assert (run.read_metrics(), run.forget_metrics_after(0), run.read_manifest()) == ([], [], {})
 
 
 def test_the_manifest_is_json(tmp_path: Path) -> None:

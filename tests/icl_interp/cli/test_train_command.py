@@ -32,7 +32,7 @@ def run(tmp_path_factory):
 def test_a_run_leaves_config_manifest_metrics_and_checkpoint(run):
     folder, result = run
     assert sorted(path.name for path in folder.iterdir()) == [
-        "checkpoints", "config.yaml", "manifest.json", "metrics.jsonl",
+        ".lock", "checkpoints", "config.yaml", "manifest.json", "metrics.jsonl", "resume.pt",
     ]  # fmt: skip
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert (config["steps"], config["model"]["d_model"], config["schedule"]) == (4, 8, "cosine")

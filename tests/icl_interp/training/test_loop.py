@@ -2,10 +2,12 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from icl_interp import LinearRegression, ModelConfig, Prompts, TrainConfig, build_model
-from icl_interp.prompts import derive_seed
-from icl_interp.training.loop import batch_seed, learning_rate, steps_of
+from icl_interp.training.batches import batch_seed, draw_batch
+from icl_interp.training.loop import StepRecord, Trainer, prompt_loss
+from icl_interp.training.schedules import learning_rate
 
 MODEL = ModelConfig(n_dims=2, n_points=5, n_layers=1, n_heads=1, d_model=8)
 TINY = TrainConfig(model=MODEL, task=LinearRegression(2), steps=3, batch_size=4, lr=0.01)
@@ -15,58 +17,22 @@ def with_(**changes: object) -> TrainConfig:
     return TINY.model_copy(update=changes)
 
 
-@pytest.mark.parametrize(
-    ("config", "rates"),
-    [
-        (with_(lr=1.0), {1: 1.0, 3: 1.0}),
-        (with_(lr=1.0, warmup=4, steps=12), {1: 0.25, 2: 0.5, 4: 1.0, 5: 1.0, 12: 1.0}),
-        (with_(lr=2.0, schedule="cosine", steps=4), {1: 1 + 0.5**0.5, 2: 1.0, 3: 1 - 0.5**0.5, 4: 0.0}),
-        (
-            with_(lr=1.0, schedule="cosine", warmup=4, steps=12),
-            {1: 0.25, 4: 1.0, 6: 0.5 + 0.5**1.5, 8: 0.5, 12: 0.0},
-        ),
-        (with_(lr=1.0, schedule="cosine", warmup=10, steps=5), {1: 0.1, 5: 0.5}),
-        (with_(lr=1.0, schedule="cosine", steps=1), {1: 0.0}),
-    ],
-    ids=["constant", "warm-up", "cosine", "warm-up and cosine", "warm-up longer than the run", "one step"],
-)
-def test_learning_rate(config: TrainConfig, rates: dict[int, float]) -> None:
-    for step, rate in rates.items():
-        # Rounding of cosines in float64.
-        assert learning_rate(config, step) == pytest.approx(rate, rel=1e-12, abs=1e-15)
+def run(trainer: Trainer, steps: int) -> list[StepRecord]:
+    return [trainer.advance() for _ in range(steps)]
 
 
-def test_batch_seeds_are_distinct_and_far_from_typed_ones() -> None:
-    seeds = {batch_seed(seed, step) for seed in (0, 1, 11) for step in range(1, 2001)}
-    assert len(seeds) == 6000
-    # 6000 uniform draws from [0, 2**63) fall below 2**40 with probability 7e-4; the seeds are fixed.
-    assert min(seeds) > 2**40
-
-
-def test_no_two_batches_of_the_demo_are_alike() -> None:
-    # Of a seed torch's CPU generator reads the lower 32 bits only: look at what it reads.
-    inputs = {derive_seed(batch_seed(0, step), "inputs") % 2**32 for step in range(1, 10_001)}
-    assert len(inputs) == 10_000
-
-
-def test_every_step_draws_the_batch_of_its_seed(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[tuple[int, int]] = []
-    sample = LinearRegression.sample
-
-    def spy(task: LinearRegression, n_prompts: int, *, seed: int) -> Prompts:
-        drawn.append((n_prompts, seed))
-        return sample(task, n_prompts, seed=seed)
-
-    monkeypatch.setattr(LinearRegression, "sample", spy)
-    list(steps_of(with_(seed=5)))
-    assert drawn == [(4, batch_seed(5, step)) for step in (1, 2, 3)]
+def assert_same_weights(actual: nn.Module, expected: nn.Module, **tolerance: float) -> None:
+    for name, weight in expected.named_parameters():
+        torch.testing.assert_close(actual.get_parameter(name), weight, **(tolerance or {"rtol": 0, "atol": 0}))
 
 
 def test_steps_are_adam_on_the_mean_squared_error_of_all_points() -> None:
     config = with_(schedule="cosine", warmup=1)
     model = build_model(MODEL, seed=0)
     optimizer = torch.optim.Adam(model.parameters(), lr=1.0, betas=(0.9, 0.999), weight_decay=0.0)
-    for step, (record, trained) in enumerate(steps_of(config), start=1):
+    trainer = Trainer(config)
+    for step in (1, 2, 3):
+        record = trainer.advance()
         prompts = config.task.sample(4, seed=batch_seed(0, step))
         loss = torch.stack([
             (model(prompts.xs, prompts.ys) - prompts.ys)[:, k].square().mean() for k in range(5)
@@ -78,15 +44,15 @@ def test_steps_are_adam_on_the_mean_squared_error_of_all_points() -> None:
         assert record.step == step
         assert record.lr == learning_rate(config, step)
         assert record.loss == pytest.approx(loss.item(), rel=1e-6)  # float32, averaged in another order
-        for name, weight in model.named_parameters():
-            # Adam divides by the gradient's size, so rounding of float32 gradients near 0 is amplified.
-            torch.testing.assert_close(trained.get_parameter(name), weight, rtol=1e-3, atol=1e-4)
+        # Adam divides by the gradient's size, so rounding of float32 gradients near 0 is amplified.
+        assert_same_weights(trainer.model, model, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(("grad_clip", "clipped"), [(None, False), (1e-3, True), (1e6, False)])
 def test_gradients_are_clipped_to_the_norm(grad_clip: float | None, clipped: bool) -> None:
-    _, model = next(steps_of(with_(grad_clip=grad_clip)))
-    norm = math.sqrt(sum(float(weight.grad.square().sum()) for weight in model.parameters()))
+    trainer = Trainer(with_(grad_clip=grad_clip))
+    trainer.advance()
+    norm = math.sqrt(sum(float(weight.grad.square().sum()) for weight in trainer.model.parameters()))
     assert (norm <= 1.001e-3) == clipped  # a thousandth above, for float32
     assert norm > 0.9e-3
 
@@ -94,20 +60,127 @@ def test_gradients_are_clipped_to_the_norm(grad_clip: float | None, clipped: boo
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
     sample = LinearRegression.sample
 
-    def sometimes_nan(task: LinearRegression, n_prompts: int, *, seed: int) -> Prompts:
-        prompts = sample(task, n_prompts, seed=seed)
+    def sometimes_nan(task: LinearRegression, n_prompts: int, n_points: int, *, seed: int) -> Prompts:
+        prompts = sample(task, n_prompts, n_points, seed=seed)
         return Prompts(xs=prompts.xs, ys=prompts.ys / (seed != batch_seed(0, 3)))
 
     monkeypatch.setattr(LinearRegression, "sample", sometimes_nan)
-    records = []
+    trainer = Trainer(TINY)
+    run(trainer, 2)
+    before = [weight.clone() for weight in trainer.model.parameters()]
     with pytest.raises(FloatingPointError, match=r"the loss was (nan|inf) at step 3; lower lr \(now 0.01\), lengthen"):
-        records.extend(record for record, _ in steps_of(TINY))
-    overflow = LinearRegression(2, x_mean=1e30)
-    with pytest.raises(FloatingPointError, match=r"the loss was (nan|inf) at step 1"):
-        next(steps_of(with_(task=overflow)))
+        trainer.advance()
+    assert trainer.step == 2
+    for weight, old in zip(trainer.model.parameters(), before, strict=True):
+        torch.testing.assert_close(weight, old, rtol=0, atol=0)
+
+
+def shouting(size: float) -> Trainer:
+    trainer = Trainer(TINY)
+    with torch.no_grad():
+        trainer.model.unembed.b_U.fill_(size)  # a loss of size^2, where E[y^2] is 2
+    return trainer
+
+
+def test_a_loss_that_diverges_stops_the_run() -> None:
+    with pytest.raises(FloatingPointError, match=r"the loss diverged to 1e\+14 at step 1, more than 1e\+06 E\[y\^2\]"):
+        shouting(1e7).advance()
+    assert shouting(1e2).advance().step == 1  # a large loss alone is no divergence
+
+
+OPTIMIZERS = {
+    "adam": (torch.optim.Adam, {"betas": (0.8, 0.9), "adam_eps": 1e-3, "weight_decay": 0.1},
+             {"betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.1}),
+    "adamw": (torch.optim.AdamW, {"weight_decay": 0.5}, {"weight_decay": 0.5}),
+    "sgd": (torch.optim.SGD, {"momentum": 0.9, "weight_decay": 0.1}, {"momentum": 0.9, "weight_decay": 0.1}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimisers_are_those_of_torch(name: str) -> None:
+    kind, ours, theirs = OPTIMIZERS[name]
+    config = with_(optimizer=name, precision="float64", **ours)
+    trainer = Trainer(config)
+    assert trainer.optimizer.defaults["fused"] is True
+    model = build_model(MODEL, seed=0).double()
+    optimizer = kind(model.parameters(), lr=0.01, foreach=False, **theirs)
+    for step in (1, 2, 3):
+        trainer.advance()
+        optimizer.zero_grad()
+        prompts = draw_batch(config, step)
+        prompt_loss(model, prompts.xs, prompts.ys, config).backward()
+        optimizer.step()
+    # Fused and plain kernels add in another order; float64.
+    assert_same_weights(trainer.model, model, rtol=1e-9, atol=1e-12)
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch() -> None:
+    whole, parts = Trainer(with_(precision="float64")), Trainer(with_(precision="float64", accumulate=2))
+    for one, other in zip(run(whole, 3), run(parts, 3), strict=True):
+        assert other.loss == pytest.approx(one.loss, rel=1e-12)
+    # Adam amplifies rounding of float64 gradients that are nearly 0.
+    assert_same_weights(parts.model, whole.model, rtol=1e-6, atol=1e-9)
+
+
+def test_the_query_alone_counts_where_that_is_asked_for() -> None:
+    config = with_(loss_points="last")
+    prompts, model = draw_batch(config, 1), build_model(MODEL, seed=0)
+    expected = (model(prompts.xs, prompts.ys) - prompts.ys)[:, -1].square().mean()
+    torch.testing.assert_close(prompt_loss(model, prompts.xs, prompts.ys, config), expected)
+    assert Trainer(config).advance().loss == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_a_scaled_loss_is_the_same_for_labels_of_any_size() -> None:
+    gradients, losses = [], []
+    for w_cov in (1.0, 1e4):
+        trainer = Trainer(with_(task=LinearRegression(2, w_cov=w_cov), scale_loss=True, precision="float64"))
+        with torch.no_grad():
+            trainer.model.unembed.W_U.zero_()  # predictions do not depend on the scale of the labels
+            trainer.model.unembed.b_U.zero_()
+        losses.append(trainer.advance().loss)
+        gradients.append(trainer.model.unembed.b_U.grad.item())
+    assert losses[1] == pytest.approx(1e4 * losses[0])  # what is logged keeps the units of y
+    assert gradients[1] == pytest.approx(gradients[0] / 100)  # d(y^2 / s^2) / d(prediction) ~ 1 / s
+
+
+def test_bfloat16_keeps_float32_weights_and_comes_near() -> None:
+    half, full = Trainer(with_(precision="bfloat16")), Trainer(TINY)
+    assert half.advance().loss == pytest.approx(full.advance().loss, rel=2e-2)  # 8 bits of mantissa
+    assert {weight.dtype for weight in half.model.parameters()} == {torch.float32}
+    grads = [trainer.model.blocks[0].mlp.W_in.grad for trainer in (half, full)]
+    assert not torch.equal(*grads)  # products really were rounded
+
+
+def test_compile_goes_through_torch_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[nn.Module] = []
+    monkeypatch.setattr(torch, "compile", lambda model: compiled.append(model) or model)
+    trainer = Trainer(with_(compile=True))
+    trainer.advance()
+    assert compiled == [trainer.model]
+    Trainer(TINY)
+    assert len(compiled) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # torch.compile's own
+def test_a_compiled_model_learns_the_same() -> None:
+    compiled, plain = Trainer(with_(compile=True)), Trainer(TINY)
+    for one, other in zip(run(compiled, 3), run(plain, 3), strict=True):
+        assert one.loss == pytest.approx(other.loss, rel=1e-4)  # fused kernels round differently
+    assert set(compiled.state()["model"]) == set(plain.state()["model"])
+
+
+def test_a_state_goes_on_bit_for_bit() -> None:
+    straight, first, second = Trainer(TINY), Trainer(TINY), Trainer(TINY)
+    records = run(straight, 3)
+    run(first, 2)
+    second.load_state(first.state())
+    assert second.step == 2
+    assert second.advance() == records[-1]
+    assert_same_weights(second.model, straight.model)
 
 
 def test_training_leaves_the_global_generator_alone() -> None:
     before = torch.get_rng_state()
-    list(steps_of(TINY))
+    run(Trainer(TINY), 3)
     torch.testing.assert_close(torch.get_rng_state(), before, rtol=0, atol=0)

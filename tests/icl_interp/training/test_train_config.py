@@ -5,13 +5,25 @@ from pydantic import ValidationError
 
 from icl_interp import LinearRegression, ModelConfig, TrainConfig
 from icl_interp.training.config import describe_problems, load_config, preset_names
+from icl_interp.training.schedules import CheckpointSteps
 
 MODEL = ModelConfig(n_dims=2, n_points=5, n_layers=1, n_heads=1, d_model=8)
 TINY = TrainConfig(model=MODEL, task=LinearRegression(2, w_cov=[[1.0, 0.5], [0.5, 1.0]]), steps=3)
 
 
 def test_presets() -> None:
-    assert preset_names() == ["demo"]
+    assert preset_names() == ["demo", "dtsip-small", "dtsip-standard", "dtsip-tiny"]
+
+
+@pytest.mark.parametrize(("name", "sizes"), [("tiny", (3, 2, 64)), ("small", (6, 4, 128)), ("standard", (12, 8, 256))])
+def test_the_presets_of_garg_et_al(name: str, sizes: tuple[int, int, int]) -> None:
+    config = load_config(f"dtsip-{name}")
+    assert (config.model.n_layers, config.model.n_heads, config.model.d_model) == sizes
+    assert (config.lr, config.batch_size, config.steps, config.model.n_points) == (1e-4, 64, 500_000, 101)
+    # From their config: five dimensions and 11 points, one and two more every 2000 steps, until 20 and 41.
+    reached = [(config.n_dims_at(step), config.n_points_at(step)) for step in (1, 2001, 30_000, 30_001, 500_000)]
+    assert reached == [(5, 11), (6, 13), (19, 39), (20, 41), (20, 41)]
+    assert config.checkpoint_steps == (0, 100_000, 200_000, 300_000, 400_000, 500_000)
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -81,10 +93,20 @@ WRONG_SETTINGS = {
     "empty batch": ("batch_size=0", "demo: batch_size: "),
     "lr of 0": ("lr=0", "demo: lr: .*greater than 0"),
     "infinite lr": ("lr=.inf", "demo: lr: .*finite"),
-    "unknown schedule": ("schedule=linear", "demo: schedule: .*'constant' or 'cosine'"),
+    "unknown schedule": ("schedule=linear", "demo: schedule: .*'constant', 'cosine', 'triangle'"),
     "negative warmup": ("warmup=-1", "demo: warmup: "),
     "grad_clip of 0": ("grad_clip=0", "demo: grad_clip: "),
-    "checkpoint_every of 0": ("checkpoint_every=0", "demo: checkpoint_every: "),
+    "checkpoint_every of 0": ("checkpoint_every=0", "demo: checkpoints.every: .*greater than or equal to 1"),
+    "unknown schedule of checkpoints": ("checkpoints.evry=2", "demo: checkpoints.evry: Extra inputs"),
+    "unknown key of the curriculum": ("curriculum.dim=2", "demo: curriculum.dim: Extra inputs"),
+    "parts that do not divide": ("accumulate=3", "accumulate needs to divide batch_size, got 3 and 64; change one"),
+    "momentum of Adam": ("momentum=0.9", "momentum needs optimizer sgd, got 0.9 with adam; Adam's is betas"),
+    "beta of 1": ("betas=[0.9, 1.0]", r"betas need two numbers from 0 to below 1, got \(0.9, 1.0\)"),
+    "unknown optimiser": ("optimizer=lion", "demo: optimizer: .*'adam', 'adamw' or 'sgd'"),
+    "unknown precision": ("precision=float16", "demo: precision: .*'float32', 'bfloat16' or 'float64'"),
+    "unknown points": ("loss_points=first", "demo: loss_points: .*'all' or 'last'"),
+    "one prompt in evaluations": ("eval_prompts=1", "demo: eval_prompts: "),
+    "eval_every of 0": ("eval_every=0", "demo: eval_every: "),
     "log_every of 0": ("log_every=0", "demo: log_every: "),
     "seed in words": ("seed=zero", "demo: seed: .*valid integer"),
     "negative seed": ("seed=-1", "demo: seed: .*greater than or equal to 0"),
@@ -105,6 +127,37 @@ def test_wrong_values_are_refused_in_one_line(setting: str, message: str) -> Non
     with pytest.raises(ValueError, match=message) as caught:
         load_config("demo", [setting])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(3, 0), (9, 9), (9, 1)])
+@pytest.mark.parametrize("schedule", ["triangle", "one_cycle"])
+def test_a_peak_needs_room_on_both_sides(schedule: str, steps: int, warmup: int) -> None:
+    with pytest.raises(ValueError, match=f"{schedule} needs its peak after step 1 and before the last step, got step"):
+        TrainConfig(model=MODEL, task=LinearRegression(2), steps=steps, warmup=warmup, schedule=schedule)
+
+
+def test_older_files_say_checkpoint_every() -> None:
+    assert load_config("demo", ["checkpoint_every=5"]).checkpoints == CheckpointSteps(every=5)
+    assert load_config("demo", ["checkpoint_every=null"]).checkpoints is None
+    with pytest.raises(ValueError, match="say checkpoints or checkpoint_every, not both"):
+        load_config("demo", ["checkpoint_every=5", "checkpoints={log: 5}"])
+
+
+EVERYTHING = [
+    "accumulate=2", "optimizer=adamw", "betas=[0.5, 0.25]", "adam_eps=0.1", "weight_decay=0.2", "schedule=one_cycle",
+    "loss_points=last", "scale_loss=true", "precision=bfloat16", "compile=true", "eval_every=3", "eval_prompts=7",
+    "eval_shifts=[x_scale=2]", "checkpoints={every: 2, linear: 3, log: 4, horizon: 5}",
+    "curriculum={dims: {start: 2, end: 3, interval: 4}, points: {start: 2, end: 6, inc: 2, interval: 9}}",
+]  # fmt: skip
+
+
+def test_every_option_survives_yaml(tmp_path: Path) -> None:
+    config = load_config("demo", EVERYTHING)
+    (tmp_path / "config.yaml").write_text(config.to_yaml())
+    assert load_config(str(tmp_path / "config.yaml")) == config
+    plain = load_config("demo").model_dump()
+    changed = {name for name, value in config.model_dump().items() if value != plain[name]}
+    assert changed == {setting.partition("=")[0] for setting in EVERYTHING}
 
 
 def test_all_problems_are_listed_at_once() -> None:

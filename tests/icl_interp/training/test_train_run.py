@@ -17,6 +17,7 @@ from icl_interp import (
 )
 from icl_interp.training.config import load_config
 from icl_interp.training.loop import StepRecord
+from icl_interp.training.schedules import CheckpointSteps
 
 MODEL = ModelConfig(n_dims=2, n_points=5, n_layers=1, n_heads=1, d_model=8)
 TINY = TrainConfig(model=MODEL, task=LinearRegression(2), steps=7, batch_size=4, lr=0.01)
@@ -41,7 +42,9 @@ def test_the_largest_seed_trains() -> None:
 
 def test_the_manifest_has_the_commit_of_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
-    monkeypatch.setattr("icl_interp.training.run.provenance", lambda: calls.append("asked") or {"git_commit": "abc"})
+    monkeypatch.setattr(
+        "icl_interp.training.run_log.provenance", lambda: calls.append("asked") or {"git_commit": "abc"}
+    )
     train(TINY, out=tmp_path, on_step=lambda record: calls.append(f"step {record.step}"))
     assert calls[:2] == ["asked", "step 1"]
     assert calls.count("asked") == 1
@@ -70,7 +73,7 @@ def test_the_run_folder_tells_the_whole_story(tmp_path: Path) -> None:
     result = train(TINY, out=tmp_path / "run")
     folder = tmp_path / "run"
     assert sorted(path.name for path in folder.iterdir()) == [
-        "checkpoints", "config.yaml", "manifest.json", "metrics.jsonl",
+        ".lock", "checkpoints", "config.yaml", "manifest.json", "metrics.jsonl", "resume.pt",
     ]  # fmt: skip
     assert load_config(str(folder / "config.yaml")) == TINY
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -91,12 +94,12 @@ def test_the_run_folder_tells_the_whole_story(tmp_path: Path) -> None:
     ("every", "steps"), [(None, [7]), (3, [0, 3, 6, 7]), (7, [0, 7]), (100, [0, 7])], ids=["None", "3", "7", "100"]
 )
 def test_checkpoints_are_kept_as_asked(tmp_path: Path, every: int | None, steps: list[int]) -> None:
-    train(TINY.model_copy(update={"checkpoint_every": every}), out=tmp_path)
+    train(TINY.model_copy(update={"checkpoints": CheckpointSteps(every=every)}), out=tmp_path)
     assert steps_on_disk(tmp_path) == steps
 
 
 def test_the_checkpoint_of_step_0_is_the_fresh_model(tmp_path: Path) -> None:
-    train(TINY.model_copy(update={"checkpoint_every": 7}), out=tmp_path)
+    train(TINY.model_copy(update={"checkpoints": CheckpointSteps(log=2, every=7)}), out=tmp_path)
     assert_same_weights(load_checkpoint(tmp_path / "checkpoints/step_00000000.pt").model, build_model(MODEL, seed=0))
 
 
@@ -112,7 +115,10 @@ def test_a_folder_that_is_in_use_is_refused_before_the_first_step(tmp_path: Path
 
 def test_a_run_that_diverges_keeps_its_metrics_and_no_broken_weights(tmp_path: Path) -> None:
     config = TINY.model_copy(update={"task": LinearRegression(2, x_mean=1e30)})
-    message = r"the loss was (nan|inf) at step 1; lower lr .* grad_clip; .* remove it or choose another --out"
+    message = (
+        r"the loss was (nan|inf) at step 1; lower lr .* grad_clip; there is no checkpoint before it; .* remove it or "
+        "choose another --out"
+    )
     with pytest.raises(FloatingPointError, match=message) as caught:
         train(config, out=tmp_path)
     assert f"; {tmp_path} keeps what was logged" in str(caught.value)

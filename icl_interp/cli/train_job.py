@@ -1,0 +1,128 @@
+"""One training run of the command line: its config, its progress, its last words."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+import typer
+
+from icl_interp.cli.progress import progress
+from icl_interp.training.config import load_config
+from icl_interp.training.evaluation import Evaluator
+from icl_interp.training.loop import StepRecord
+from icl_interp.training.run import train
+from icl_interp.training.stopping import RunStoppedError
+from icl_interp.training.train_config import TrainConfig
+
+__all__ = ["LiveNote", "config_of", "train_one"]
+
+_RATE_SECONDS = 2.0
+"""Wall time over which steps a second are counted."""
+
+
+def train_one(
+    config: str | None,
+    out: Path,
+    *,
+    settings: Sequence[str],
+    resume: bool,
+    log_to: Sequence[str],
+    device: str,
+    threads: int,
+    quiet: bool,
+) -> None:
+    """Train, show how far it is, and say where the checkpoint is.
+
+    Args:
+        config: A file or preset; None, to go on with the run in `out`.
+        out: The run's folder.
+        settings: Of --set.
+        resume: Whether `out` may hold the run already.
+        log_to: Further loggers.
+        device: Where to train.
+        threads: Of torch.
+        quiet: Say nothing.
+
+    Raises:
+        ValueError: If there is nothing to go on with, or as `train`.
+        SystemExit: With code 130 after Ctrl-C and 143 after SIGTERM, when the state is written.
+    """
+    torch.set_num_threads(threads)
+    resolved = config_of(config, out, settings, resume=resume)
+    evaluator = Evaluator(resolved)
+    try:
+        with progress("training", resolved.steps, quiet=quiet) as tick:
+            note = LiveNote(resolved, evaluator, tick)
+            result = train(
+                resolved, out=out, resume=resume, device=device, log_to=log_to, on_step=note, evaluator=evaluator
+            )
+    except RunStoppedError as stop:
+        typer.echo(str(stop), err=True)
+        raise SystemExit(128 + stop.number) from None
+    if not quiet:
+        typer.echo(f"{result.checkpoint}: loss {result.history[-1].loss:.4g} after {resolved.steps} steps")
+
+
+def config_of(config: str | None, out: Path, settings: Sequence[str], *, resume: bool) -> TrainConfig:
+    """Read the config that a command line names.
+
+    Args:
+        config: A file or preset, or None.
+        out: The run's folder, whose config counts where none is named.
+        settings: Of --set.
+        resume: Whether that is allowed.
+
+    Returns:
+        Every value checked.
+
+    Raises:
+        ValueError: If none is named and there is no run to go on with.
+    """
+    if config is not None:
+        return load_config(config, settings)
+    stored = out / "config.yaml"
+    if not resume or not stored.is_file():
+        raise ValueError(
+            f"icl-train needs a config file or a preset, got none, and no run to --resume in {out}; name one."
+        )
+    return load_config(str(stored), settings)
+
+
+class LiveNote:
+    """Loss, excess over the Bayes predictor and speed, beside the progress.
+
+    Args:
+        config: Of the run.
+        evaluator: Knows the Bayes predictor's loss, once the first evaluation has asked for it.
+        tick: Progress, counted in steps.
+    """
+
+    def __init__(self, config: TrainConfig, evaluator: Evaluator, tick: Callable[..., None]) -> None:
+        self._config, self._evaluator, self._tick = config, evaluator, tick
+        self._started: tuple[float, int] | None = None
+        self._shown = 0
+        self._rate = ""
+
+    def __call__(self, record: StepRecord) -> None:
+        """Show a step.
+
+        Args:
+            record: What it saw.
+        """
+        now = time.monotonic()
+        if self._started is None:
+            self._started, self._shown = (now, record.step), record.step - 1
+            self._tick(self._shown)  # what was done before this session
+        since, first = self._started
+        if now - since >= _RATE_SECONDS:
+            self._rate, self._started = f", {(record.step - first) / (now - since):.3g} steps/s", (now, record.step)
+        self._tick(record.step - self._shown, f"loss {record.loss:.3f}{self._excess(record)}{self._rate}")
+        self._shown = record.step
+
+    def _excess(self, record: StepRecord) -> str:
+        # The references take seconds: only where an evaluation has asked them anyway.
+        if self._config.eval_every is None or record.step < self._config.eval_every:
+            return ""
+        best = self._evaluator.best_loss(record.step)
+        return "" if best is None else f", {record.loss - best:+.3f} over Bayes"

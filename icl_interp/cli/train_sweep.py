@@ -1,0 +1,51 @@
+"""icl-train --sweep: every combination of a grid, with a table at the end."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+
+from icl_interp.cli.progress import progress
+from icl_interp.training.sweep import expand_grid, load_grid, sweep
+
+__all__ = ["sweep_runs"]
+
+
+def sweep_runs(
+    config: str | None,
+    grid: Path,
+    out: Path,
+    *,
+    settings: Sequence[str],
+    workers: int,
+    scheduler: str | None,
+    quiet: bool,
+) -> None:
+    """Train all combinations, show how many are done, and list those that failed.
+
+    Args:
+        config: A file or preset.
+        grid: The file with lists of values.
+        out: The sweep's folder.
+        settings: Of --set, for all runs.
+        workers: Processes on this machine.
+        scheduler: A Dask scheduler instead.
+        quiet: Say nothing but which runs failed.
+
+    Raises:
+        ValueError: If there is no config, or as `expand_grid` and `sweep`.
+        SystemExit: With code 1 if a run failed.
+    """
+    if config is None:
+        raise ValueError("--sweep needs a config file or a preset, whose settings it varies; name one.")
+    runs = expand_grid(config, load_grid(grid), out, settings)
+    with progress("sweep", len(runs), quiet=quiet) as tick:
+        result = sweep(
+            runs, out, workers=workers, scheduler=scheduler, on_run=lambda run, status: tick(1, f"{run}: {status}")
+        )
+    for row in result.failed.to_dict("records"):
+        typer.echo(f"failed: {row['run']}: {row['error']}", err=True)
+    if not quiet:
+        typer.echo(f"{result.path}: {len(runs) - len(result.failed)} of {len(runs)} runs finished")
+    if len(result.failed):
+        raise SystemExit(1)

@@ -1,0 +1,153 @@
+"""Where a model stands between the reference predictors, in and out of distribution, while it is being trained."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from icl_interp.measure.families import IN_DISTRIBUTION, Families, Family, draw_families
+from icl_interp.predictors.protocol import Predictor
+from icl_interp.query import predict
+from icl_interp.tasks.references import reference_predictors
+from icl_interp.tasks.shifts import SHIFTS
+from icl_interp.training.batches import evaluation_seed
+from icl_interp.training.train_config import TrainConfig
+
+__all__ = ["EvaluationRecord", "Evaluator"]
+
+_BEST = ("Bayes", "oracle")
+"""The best that can be known, by its name among the references."""
+_PREFERRED = ("w_fresh", "x_scale=3")
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationRecord:
+    """A model against the reference predictors, on prompts that training never draws."""
+
+    step: int
+    """Optimiser steps taken."""
+    loss_per_point: tuple[float, ...]
+    """Mean squared error in distribution after k examples, in squared units of y."""
+    errors: dict[str, float]
+    """Mean squared error over all points by family, in units of the family's E[y^2]."""
+    distances: dict[str, dict[str, float]]
+    """Mean squared difference from each reference's predictions, by family and reference, in units of E[y^2]."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Lay the record out for a line of metrics.
+
+        Returns:
+            Plain data by name.
+        """
+        return {"loss_per_point": list(self.loss_per_point), "errors": self.errors, "distances": self.distances}
+
+
+class Evaluator:
+    """Fixed prompts and what the references say to them, drawn when they are first needed.
+
+    Args:
+        config: Task, seed and sizes.
+
+    Example:
+        >>> from icl_interp.training.config import load_config
+        >>> config = load_config("demo", ["steps=10", "eval_prompts=8", "task={n_dims: 6}"])
+        >>> evaluator = Evaluator(config)
+        >>> record = evaluator(next(iter(evaluator.references.values())), step=0)  # predicts zero
+        >>> record.distances["in distribution"]["zero"]
+        0.0
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
+
+    @cached_property
+    def families(self) -> Families:
+        """The prompts, in distribution first."""
+        config = self.config
+        return draw_families(
+            config.task,
+            shifts=_shifts(config),
+            n_prompts=config.eval_prompts,
+            max_points=config.model.n_points,
+            seed=evaluation_seed(config),
+        )
+
+    @cached_property
+    def references(self) -> dict[str, Predictor]:
+        """Reference predictors of the task by name."""
+        return reference_predictors(self.config.task)
+
+    @cached_property
+    def _said(self) -> dict[str, dict[str, Tensor]]:
+        return {
+            label: {name: predict(predictor, family.prompts) for name, predictor in self.references.items()}
+            for label, family in self.families.all_families.items()
+        }
+
+    @cached_property
+    def _best_per_point(self) -> Tensor | None:
+        said = self._said[IN_DISTRIBUTION]
+        name = next((name for name in said if any(best in name for best in _BEST)), None)
+        if name is None:
+            return None
+        return _squares(said[name], self.families.in_distribution.prompts.targets).mean(0)
+
+    def best_loss(self, step: int) -> float | None:
+        """Give the loss of the Bayes predictor on prompts like those of a step.
+
+        Args:
+            step: Counting from 1; the curriculum decides the number of points.
+
+        Returns:
+            In squared units of y, estimated on the evaluation prompts; None where no Bayes predictor is known, or
+            while a curriculum holds coordinates back.
+        """
+        config = self.config
+        if self._best_per_point is None or config.n_dims_at(step) != config.task.n_dims:
+            return None
+        curve = self._best_per_point[: config.n_points_at(step)]
+        return float(curve[-1] if config.loss_points == "last" else curve.mean())
+
+    @torch.no_grad()
+    def __call__(self, model: Any, *, step: int) -> EvaluationRecord:
+        """Ask a model.
+
+        Args:
+            model: Called as `icl_interp.query.predict` calls it.
+            step: Steps it has taken, for the record.
+
+        Returns:
+            Errors and distances.
+        """
+        families = self.families.all_families
+        own = {label: _ask(model, family) for label, family in families.items()}
+        errors = {
+            label: float(_squares(own[label], family.prompts.targets).mean()) / family.label_second_moment
+            for label, family in families.items()
+        }
+        distances = {
+            label: {
+                name: float(_squares(own[label], said).mean()) / family.label_second_moment
+                for name, said in self._said[label].items()
+            }
+            for label, family in families.items()
+        }
+        per_point = _squares(own[IN_DISTRIBUTION], self.families.in_distribution.prompts.targets).mean(0)
+        return EvaluationRecord(step, tuple(per_point.tolist()), errors, distances)
+
+
+def _shifts(config: TrainConfig) -> list[str]:
+    if config.eval_shifts is not None:
+        return list(config.eval_shifts)
+    applying = [shift for shift in _PREFERRED if SHIFTS[shift.partition("=")[0]].applies_to(config.task)]
+    return applying[:1]
+
+
+def _ask(model: Any, family: Family) -> Tensor:
+    return predict(model, family.prompts.to(getattr(model, "device", "cpu"))).cpu()
+
+
+def _squares(said: Tensor, wanted: Tensor) -> Tensor:
+    return (said.double() - wanted.double()).square()

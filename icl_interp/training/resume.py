@@ -1,0 +1,98 @@
+"""The file that a run goes on from, written completely or not at all."""
+
+import hashlib
+import pickle
+from typing import Any
+
+import torch
+
+from icl_interp.atomic import write_atomically
+from icl_interp.runs import RunFolder
+from icl_interp.training.config import load_config
+from icl_interp.training.loop import Trainer
+from icl_interp.training.train_config import TrainConfig
+
+__all__ = ["check_same_config", "config_hash", "load_resume", "save_resume"]
+
+FORMAT = "icl-interp resume"
+
+
+def config_hash(config: TrainConfig) -> str:
+    """Name a config by its content.
+
+    Args:
+        config: Any.
+
+    Returns:
+        sha256 of config.yaml, in hexadecimal.
+    """
+    return hashlib.sha256(config.to_yaml().encode()).hexdigest()
+
+
+def check_same_config(folder: RunFolder, config: TrainConfig) -> None:
+    """Refuse to go on with another run's folder.
+
+    Args:
+        folder: Of the run.
+        config: What shall be gone on with.
+
+    Raises:
+        ValueError: If config.yaml says anything else; the sentence names the settings that differ.
+    """
+    stored = load_config(str(folder.path / "config.yaml"))
+    if stored == config:
+        return
+    ours, theirs = config.model_dump(mode="json"), stored.model_dump(mode="json")
+    differing = ", ".join(f"{name} ({theirs[name]} there)" for name in ours if ours[name] != theirs[name])
+    raise ValueError(
+        f"a run goes on with its own config, {folder.path} has another {differing}; choose another --out, or leave "
+        "out CONFIG and --set."
+    )
+
+
+def save_resume(folder: RunFolder, trainer: Trainer, *, seconds: float) -> None:
+    """Write the state of a run, after its metrics are safe.
+
+    Args:
+        folder: Of the run.
+        trainer: Its state is taken.
+        seconds: Wall time so far.
+
+    Raises:
+        OSError: If the disk is full; the state before stays as it is.
+    """
+    folder.sync_metrics()
+    contents = {
+        "format": FORMAT,
+        "config_sha256": config_hash(trainer.config),
+        "seconds": float(seconds),
+        **trainer.state(),
+    }
+    write_atomically(folder.resume_path, lambda file: torch.save(contents, file))
+
+
+def load_resume(folder: RunFolder, trainer: Trainer) -> float:
+    """Set a fresh trainer to the state of a run, if there is one.
+
+    Args:
+        folder: Of the run.
+        trainer: With the same config; changed in place.
+
+    Returns:
+        Wall time up to that state, in seconds; 0 where the run never came to write one.
+
+    Raises:
+        ValueError: If the file is damaged, or belongs to another config.
+    """
+    if not folder.resume_path.exists():
+        return 0.0
+    try:
+        contents: dict[str, Any] = torch.load(folder.resume_path, weights_only=True, map_location="cpu")
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{folder.resume_path} cannot be read; remove it to start the run afresh.") from error
+    if contents.get("format") != FORMAT or contents.get("config_sha256") != config_hash(trainer.config):
+        raise ValueError(
+            f"{folder.resume_path} does not belong to the config beside it; remove it to start the run afresh."
+        )
+    trainer.load_state(contents)
+    return float(contents["seconds"])

@@ -1,0 +1,167 @@
+"""What a run leaves in its folder on the way: metrics, evaluations, checkpoints, the state to resume from."""
+
+import hashlib
+import time
+from pathlib import Path
+from typing import Any
+
+from icl_interp.provenance import provenance
+from icl_interp.runs import RunFolder
+from icl_interp.training.batches import evaluation_seed
+from icl_interp.training.evaluation import EvaluationRecord, Evaluator
+from icl_interp.training.loop import StepRecord, Trainer
+from icl_interp.training.resume import config_hash, load_resume, save_resume
+from icl_interp.training.sinks import Sink
+from icl_interp.training.train_config import TrainConfig
+
+__all__ = ["EVERY_STEP_UNTIL", "RunLog", "is_logged"]
+
+EVERY_STEP_UNTIL = 50
+"""Steps whose losses are all kept, so that a recipe can be checked against its record."""
+
+
+def is_logged(config: TrainConfig, step: int) -> bool:
+    """Tell whether a step has a line of metrics.
+
+    Args:
+        config: Says how often.
+        step: Counting from 1.
+
+    Returns:
+        True for the first 50, every `log_every`-th, those with an evaluation, and the last.
+    """
+    evaluated = config.eval_every is not None and step % config.eval_every == 0
+    return step <= EVERY_STEP_UNTIL or step % config.log_every == 0 or evaluated or step == config.steps
+
+
+class RunLog:
+    """The scribe of one run.
+
+    Args:
+        folder: Locked by this process.
+        trainer: Whose steps are written down.
+        evaluator: Asked every `eval_every` steps.
+        resume_seconds: Wall time between two states.
+    """
+
+    def __init__(
+        self, folder: RunFolder, trainer: Trainer, evaluator: Evaluator, *, resume_seconds: float | int
+    ) -> None:
+        self.folder, self.trainer, self.evaluator = folder, trainer, evaluator
+        self.history: list[StepRecord] = []
+        self.evaluations: list[EvaluationRecord] = []
+        self.sinks: list[Sink] = []
+        self._resume_seconds = resume_seconds
+        self._kept = frozenset(trainer.config.checkpoint_steps)
+
+    def start(self) -> None:
+        """Take up the run where its folder says it is, and write the manifest of a new one."""
+        self._before = load_resume(self.folder, self.trainer)
+        self._started = self._saved = time.monotonic()
+        for line in self.folder.forget_metrics_after(self.trainer.step):
+            self.history.append(StepRecord(line["step"], line["loss"], line["lr"]))
+            if "errors" in line:
+                per_point = tuple(line["loss_per_point"])
+                self.evaluations.append(EvaluationRecord(line["step"], per_point, line["errors"], line["distances"]))
+        manifest = self.folder.read_manifest()
+        if not manifest:
+            # Now: the checkout may change while the run goes on.
+            manifest = {**provenance(), **_made_with(self.trainer), "finished": False, "resumed_after_steps": []}
+            self.folder.write_manifest(manifest)
+        elif not manifest["finished"]:
+            manifest["resumed_after_steps"].append(self.trainer.step)
+            self.folder.write_manifest(manifest)
+        if self.trainer.step == 0 and 0 in self._kept:
+            self._keep(0)
+
+    def record(self, record: StepRecord) -> None:
+        """Write down a step.
+
+        Args:
+            record: What it saw.
+
+        Raises:
+            OSError: If the disk is full.
+        """
+        config, step = self.trainer.config, record.step
+        if is_logged(config, step):
+            line: dict[str, Any] = {"step": step, "loss": record.loss, "lr": record.lr}
+            if config.eval_every is not None and step % config.eval_every == 0:
+                evaluation = self.evaluator(self.trainer.model, step=step)
+                line |= evaluation.to_dict()
+                self.evaluations.append(evaluation)
+            self.history.append(record)
+            self.folder.log(line)
+            for sink in self.sinks:
+                sink.log(line)
+        if step in self._kept:
+            self._keep(step)
+            self.save_state()
+        elif time.monotonic() - self._saved >= self._resume_seconds:
+            self.save_state()
+
+    def _keep(self, step: int) -> None:
+        config = self.trainer.config
+        n_points = max(config.n_points_at(1), config.n_points_at(max(1, step)))
+        self.folder.save(self.trainer.model, config.task, step, n_points_trained=n_points)
+
+    def save_state(self) -> None:
+        """Write the state to resume from.
+
+        Raises:
+            OSError: If the disk is full.
+        """
+        save_resume(self.folder, self.trainer, seconds=self._seconds())
+        self._saved = time.monotonic()
+
+    def _seconds(self) -> float:
+        return self._before + time.monotonic() - self._started
+
+    def last_checkpoint(self) -> Path | None:
+        """Find the newest checkpoint.
+
+        Returns:
+            None where there is none yet.
+        """
+        return max((self.folder.path / "checkpoints").glob("step_*.pt"), default=None)
+
+    def advice(self) -> str:
+        """Say what a run that diverged leaves.
+
+        Returns:
+            A clause and a full stop.
+        """
+        last = self.last_checkpoint()
+        good = "there is no checkpoint before it" if last is None else f"the last good checkpoint is {last}"
+        return (
+            f"{good}; {self.folder.path} keeps what was logged, so remove it or choose another --out for the next run."
+        )
+
+    def finish(self) -> Path:
+        """Complete the manifest of a finished run; one that was finished before stays as it is.
+
+        Returns:
+            The last checkpoint.
+        """
+        checkpoint = self.folder.checkpoint_path(self.trainer.config.steps)
+        manifest = self.folder.read_manifest()
+        if not manifest["finished"]:
+            manifest |= {
+                "finished": True,
+                "checkpoint": checkpoint.name,
+                "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+                "seconds": round(self._seconds(), 1),
+            }
+            self.folder.write_manifest(manifest)
+        return checkpoint
+
+
+def _made_with(trainer: Trainer) -> dict[str, Any]:
+    weight, config = next(trainer.model.parameters()), trainer.config
+    return {
+        "seed": config.seed,  # of first weights and batches alike; see TrainConfig
+        "evaluation_seed": None if config.eval_every is None else evaluation_seed(config),
+        "config_sha256": config_hash(config),  # of config.yaml
+        "device": str(weight.device),
+        "dtype": str(weight.dtype).removeprefix("torch."),
+    }

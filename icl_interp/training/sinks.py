@@ -1,0 +1,83 @@
+"""Where metrics go besides metrics.jsonl: wandb and tensorboard, imported only when somebody asks for them."""
+
+import importlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from icl_interp.training.train_config import TrainConfig
+
+__all__ = ["SINKS", "Sink", "open_sinks"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sink:
+    """A logger that is open."""
+
+    log: Callable[[Mapping[str, Any]], None]
+    """Takes the record of a logged step."""
+    close: Callable[[], None]
+    """Ends the logger's own run; a resumed training run opens another one."""
+
+
+def open_sinks(names: Sequence[str], config: TrainConfig, path: Path) -> list[Sink]:
+    """Open the loggers that were asked for.
+
+    Args:
+        names: Among `SINKS`.
+        config: Told to the logger.
+        path: The run's folder, where the logger's files go.
+
+    Returns:
+        One each.
+
+    Raises:
+        ValueError: If a name is unknown, or its package is not installed.
+    """
+    unknown = [name for name in names if name not in SINKS]
+    if unknown:
+        raise ValueError(f"metrics can go to {', '.join(SINKS)}, got {unknown[0]!r}; metrics.jsonl is always written.")
+    return [SINKS[name](config, path) for name in names]
+
+
+def _import(module: str, package: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ValueError(f"logging to {package} needs a package that is not there; pip install {package}.") from error
+
+
+def _wandb(config: TrainConfig, path: Path) -> Sink:
+    wandb = _import("wandb", "wandb")
+    mode = os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
+    run = wandb.init(dir=str(path), mode=mode, config=config.model_dump(mode="json"), name=path.name, reinit=True)
+    return Sink(lambda record: run.log(_flat(record), step=int(record["step"])), run.finish)
+
+
+def _tensorboard(config: TrainConfig, path: Path) -> Sink:
+    writer = _import("torch.utils.tensorboard", "tensorboard").SummaryWriter(str(path / "tensorboard"))
+    writer.add_text("config", config.to_yaml())
+
+    def write(record: Mapping[str, Any]) -> None:
+        for name, value in _flat(record).items():
+            writer.add_scalar(name, value, int(record["step"]))
+
+    return Sink(write, writer.close)
+
+
+SINKS: dict[str, Callable[[TrainConfig, Path], Sink]] = {"wandb": _wandb, "tensorboard": _tensorboard}
+"""Loggers by name."""
+
+
+def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    # Numbers by path; lists (the loss per point) by index.
+    flat: dict[str, float] = {}
+    for name, value in record.items():
+        items = dict(enumerate(value)) if isinstance(value, list) else value
+        if isinstance(items, Mapping):
+            flat |= _flat({str(key): item for key, item in items.items()}, f"{prefix}{name}/")
+        elif f"{prefix}{name}" != "step":
+            flat[f"{prefix}{name}"] = items
+    return flat

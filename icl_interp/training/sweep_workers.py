@@ -1,0 +1,111 @@
+"""Where the runs of a sweep are trained: joblib's processes on this machine, or the workers of a Dask scheduler."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import joblib
+import torch
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+from icl_interp.training.run import train
+from icl_interp.training.train_config import TrainConfig
+
+__all__ = ["run_all", "train_one_run"]
+
+ATTEMPTS = 3
+"""How often runs whose worker died are given to others."""
+RESUME_SECONDS = 30.0
+"""Wall time between two states of a run in a sweep (ours)."""
+_CONNECT_SECONDS = 20
+
+Job = tuple[TrainConfig, Path]
+
+
+def train_one_run(index: int, config: TrainConfig, folder: str) -> tuple[int, dict[str, Any]]:
+    """Train one run to its end, whatever there is of it already; what a worker executes.
+
+    Args:
+        index: Given back, so that results may come in any order.
+        config: The run.
+        folder: Its place.
+
+    Returns:
+        The index, and the columns of its row: status, step, loss, seconds, error.
+    """
+    torch.set_num_threads(1)
+    try:
+        result = train(config, out=folder, resume=True, resume_seconds=RESUME_SECONDS)
+    except Exception as error:
+        # Any reason: one run that fails must not stop the others, and the table tells which did.
+        return index, _row("failed", error=f"{type(error).__name__}: {' '.join(str(error).split())}")
+    last, manifest = result.history[-1], json.loads((Path(folder) / "manifest.json").read_text())
+    return index, _row("finished", step=last.step, loss=last.loss, seconds=manifest["seconds"])
+
+
+def _row(
+    status: str, *, step: int | None = None, loss: float | None = None, seconds: float | None = None, error: str = ""
+) -> dict[str, Any]:
+    return {"status": status, "step": step, "loss": loss, "seconds": seconds, "error": error}
+
+
+def run_all(
+    jobs: Sequence[Job], *, workers: int = 1, scheduler: str | None = None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Train all runs.
+
+    Args:
+        jobs: Config and folder of each.
+        workers: Processes on this machine, where no scheduler is named.
+        scheduler: Address of a Dask scheduler.
+
+    Yields:
+        Index and row of each run, as they end.
+
+    Raises:
+        ValueError: If dask is asked for and not installed, or the scheduler does not answer.
+    """
+    open_jobs = dict(enumerate(jobs))
+    for _ in range(ATTEMPTS):
+        try:
+            with _backend(workers, scheduler):
+                parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")
+                tasks = (
+                    joblib.delayed(train_one_run)(index, config, str(folder))
+                    for index, (config, folder) in list(open_jobs.items())
+                )
+                for index, row in parallel(tasks):
+                    del open_jobs[index]
+                    yield index, row
+        except TerminatedWorkerError:  # of loky, which then gives up all; Dask hands lost runs on by itself
+            continue
+        if not open_jobs:
+            return
+    for index in list(open_jobs):
+        yield index, _row("failed", error=f"its worker died {ATTEMPTS} times, perhaps for want of memory")
+
+
+@contextmanager
+def _backend(workers: int, scheduler: str | None) -> Iterator[None]:
+    if scheduler is None:
+        with joblib.parallel_config(backend="loky", n_jobs=workers, inner_max_num_threads=1):
+            yield
+        return
+    with _client(scheduler) as client, joblib.parallel_config(backend="dask", n_jobs=-1, client=client):
+        yield
+
+
+def _client(scheduler: str) -> AbstractContextManager[Any]:
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ValueError("--scheduler needs dask, which is not there; pip install 'icl-interp[cluster]'.") from error
+    try:
+        client: AbstractContextManager[Any] = Client(scheduler, timeout=_CONNECT_SECONDS)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"--scheduler needs a Dask scheduler that answers, got {scheduler!r} ({error}); start one first."
+        ) from error
+    return client

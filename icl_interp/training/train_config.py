@@ -1,0 +1,202 @@
+"""Everything that a run's weights depend on."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from icl_interp.models.config import ModelConfig
+from icl_interp.tasks.base import FunctionTask
+from icl_interp.tasks.registry import AnyTask
+from icl_interp.training.schedules import CheckpointSteps, Curriculum
+
+__all__ = ["TrainConfig"]
+
+_PEAKED = ("triangle", "one_cycle")
+
+
+class TrainConfig(BaseModel):
+    """Everything that a run's weights depend on, and what is written down on the way.
+
+    Args:
+        model: Shape and initialisation.
+        task: What prompts are drawn from; fresh ones at every step. In a file `family` names its kind; without one
+            it is linear regression.
+        steps: Optimiser steps.
+        batch_size: Prompts a step.
+        accumulate: Parts that a batch is cut into, whose gradients are added up: less memory, the same step.
+        lr: Peak learning rate.
+        optimizer: "adam", "adamw" (decoupled weight decay) or "sgd"; fused where torch has it.
+        betas: Adam's decay rates.
+        adam_eps: What Adam adds to the denominator.
+        weight_decay: Of all weights; decoupled for "adamw" only.
+        momentum: Of "sgd".
+        schedule: "constant", "cosine" (down to 0 at the last step), "triangle" or "one_cycle"; see `learning_rate`.
+        warmup: Steps over which the learning rate rises to its peak; for triangle and one-cycle 0 means half the run.
+        grad_clip: Largest gradient norm; None leaves gradients alone.
+        loss_points: "all": the mean over all points; "last": the last point only, the query.
+        scale_loss: Whether the loss is divided by the task's E[y^2], so that learning rate and clipping mean the same
+            for labels of any size. What is logged stays in squared units of y.
+        curriculum: Easy prompts first; None shows the task as it is from the start.
+        precision: "float32"; "bfloat16" runs products in bfloat16 (autocast) and keeps float32 weights; "float64".
+        compile: Whether the model goes through torch.compile, which needs a C++ compiler and takes a minute.
+        checkpoints: Which steps are kept; None keeps the last one only.
+        log_every: Steps between lines of metrics.
+        eval_every: Steps between evaluations against the reference predictors; None never evaluates.
+        eval_prompts: Prompts a family in evaluations.
+        eval_shifts: Shifts in evaluations, as `select_shifts` takes them; None means fresh weights for a task pool and
+            inputs three times as large elsewhere.
+        seed: Seeds the first weights and, by separate streams, every batch; from 0 to 2**63 - 1.
+
+    Older files say `checkpoint_every: n`, which is read as `checkpoints: {every: n}`.
+
+    Raises:
+        ValueError: If a value is out of range, a key is unknown, or values do not fit each other.
+
+    Example:
+        >>> from icl_interp.tasks.linear_regression import LinearRegression
+        >>> model = ModelConfig(n_dims=2, n_points=5, n_layers=1, n_heads=1, d_model=8)
+        >>> TrainConfig(model=model, task=LinearRegression(2), steps=10, schedule="triangle").peak_step
+        5
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: ModelConfig
+    task: AnyTask
+    steps: int = Field(ge=1)
+    batch_size: int = Field(default=64, ge=1)
+    accumulate: int = Field(default=1, ge=1)
+    lr: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    betas: tuple[float, float] = (0.9, 0.999)
+    adam_eps: float = Field(default=1e-8, gt=0, allow_inf_nan=False)
+    weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    momentum: float = Field(default=0.0, ge=0, lt=1)
+    schedule: Literal["constant", "cosine", "triangle", "one_cycle"] = "constant"
+    warmup: int = Field(default=0, ge=0)
+    grad_clip: float | None = Field(default=None, gt=0)
+    loss_points: Literal["all", "last"] = "all"
+    scale_loss: bool = False
+    curriculum: Curriculum | None = None
+    precision: Literal["float32", "bfloat16", "float64"] = "float32"
+    compile: bool = False
+    checkpoints: CheckpointSteps | None = None
+    log_every: int = Field(default=10, ge=1)
+    eval_every: int | None = Field(default=1000, ge=1)
+    eval_prompts: int = Field(default=256, ge=2)
+    eval_shifts: tuple[str, ...] | None = None
+    seed: int = Field(default=0, ge=0, lt=2**63)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_older(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or "checkpoint_every" not in values:
+            return values
+        values = dict(values)
+        every = values.pop("checkpoint_every")
+        if every is not None:
+            if values.get("checkpoints") is not None:
+                raise ValueError("say checkpoints or checkpoint_every, not both; checkpoints: {every: n} is today's.")
+            values["checkpoints"] = {"every": every}
+        return values
+
+    @model_validator(mode="after")
+    def _check_fit(self) -> "TrainConfig":
+        problems = [*self._misfits(), *self._wrong_optimizer(), *self._wrong_curriculum()]
+        if self.batch_size % self.accumulate:
+            problems.append(
+                f"accumulate needs to divide batch_size, got {self.accumulate} and {self.batch_size}; change one."
+            )
+        if problems:
+            raise ValueError(" ".join(problems))
+        return self
+
+    def _misfits(self) -> list[str]:
+        problems = []
+        if self.model.n_dims != self.task.n_dims:
+            problems.append(
+                f"model and task need the same n_dims, got {self.model.n_dims} and {self.task.n_dims}; change one."
+            )
+        if self.task.default_points > self.model.n_points:
+            problems.append(
+                f"prompts of {self.task.default_points} points do not fit a model with positions for "
+                f"{self.model.n_points}; raise model.n_points or lower task.n_points."
+            )
+        return problems
+
+    def _wrong_optimizer(self) -> list[str]:
+        problems = []
+        if self.momentum and self.optimizer != "sgd":
+            problems.append(
+                f"momentum needs optimizer sgd, got {self.momentum:g} with {self.optimizer}; Adam's is betas."
+            )
+        if not all(0 <= beta < 1 for beta in self.betas):
+            problems.append(
+                f"betas need two numbers from 0 to below 1, got {self.betas}; Adam's own are 0.9 and 0.999."
+            )
+        if self.schedule in _PEAKED and not 2 <= self.peak_step < self.steps:
+            problems.append(
+                f"the schedule {self.schedule} needs its peak after step 1 and before the last step, got step "
+                f"{self.peak_step} of {self.steps}; change warmup or steps."
+            )
+        return problems
+
+    def _wrong_curriculum(self) -> list[str]:
+        problems = []
+        dims = None if self.curriculum is None else self.curriculum.dims
+        points = None if self.curriculum is None else self.curriculum.points
+        if dims is not None and dims.end > self.task.n_dims:
+            problems.append(f"curriculum.dims needs an end of at most n_dims={self.task.n_dims}, got {dims.end}.")
+        if dims is not None and not isinstance(self.task, FunctionTask):
+            problems.append(
+                f"curriculum.dims needs a task whose labels are a function of x, got {self.task.family}; leave it out."
+            )
+        if points is not None and points.end > self.model.n_points:
+            problems.append(
+                f"curriculum.points needs an end of at most model.n_points={self.model.n_points}, got {points.end}."
+            )
+        return problems
+
+    @property
+    def peak_step(self) -> int:
+        """The step at which the learning rate reaches its peak; 0 without a warm-up."""
+        return self.steps // 2 if self.schedule in _PEAKED and not self.warmup else self.warmup
+
+    @property
+    def checkpoint_steps(self) -> tuple[int, ...]:
+        """The steps that are kept, in ascending order; the last step is always among them."""
+        return (self.steps,) if self.checkpoints is None else self.checkpoints.steps(self.steps)
+
+    def n_points_at(self, step: int) -> int:
+        """Say how many points the prompts of a step have.
+
+        Args:
+            step: Counting from 1.
+
+        Returns:
+            Pairs a prompt.
+        """
+        ramp = None if self.curriculum is None else self.curriculum.points
+        return self.task.default_points if ramp is None else ramp.at(step)
+
+    def n_dims_at(self, step: int) -> int:
+        """Say how many coordinates of x a step uses.
+
+        Args:
+            step: Counting from 1.
+
+        Returns:
+            Coordinates that are not zero.
+        """
+        ramp = None if self.curriculum is None else self.curriculum.dims
+        return self.task.n_dims if ramp is None else ramp.at(step)
+
+    def to_yaml(self) -> str:
+        """Write the resolved config, defaults included.
+
+        Returns:
+            YAML that `load_config` reads back to an equal config.
+        """
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)

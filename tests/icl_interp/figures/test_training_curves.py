@@ -1,0 +1,23 @@
+import pytest
+
+from icl_interp.figures.training_curves import distance_figure, loss_figure
+
+METRICS = [
+    {"step": 1, "loss": 4.0, "lr": 0.1},
+    {"step": 10, "loss": 0.0, "lr": 0.1, "distances": {"in distribution": {"zero": 0.5, "Bayes": 0.25}}},
+    {"step": 20, "loss": 1.0, "lr": 0.1, "distances": {"in distribution": {"zero": 0.75, "Bayes": 0.125}}},
+]
+
+
+def test_the_loss_is_drawn_over_all_lines() -> None:
+    (trace,) = loss_figure(METRICS).data
+    assert list(trace.x) == [1, 10, 20]
+    assert list(trace.y) == pytest.approx([4.0, 1e-6, 1.0])  # a logarithmic axis has no zero
+
+
+def test_each_reference_has_a_line_over_the_evaluations() -> None:
+    zero, bayes = distance_figure(METRICS, "in distribution").data
+    assert (zero.name, list(zero.x), list(zero.y)) == ("zero", [10, 20], [0.5, 0.75])
+    assert (bayes.name, list(bayes.y)) == ("Bayes", [0.25, 0.125])
+    assert zero.line.color != bayes.line.color
+    assert len(distance_figure(METRICS, "x_scale=3").data) == 0

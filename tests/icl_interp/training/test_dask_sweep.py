@@ -1,0 +1,109 @@
+"""A sweep on a real Dask scheduler with two workers, of which one is killed in the middle."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from training_cases import TINY, assert_same_runs
+
+from icl_interp import train
+from icl_interp.training.schedules import CheckpointSteps
+from icl_interp.training.sweep import SweepRun, expand_grid, load_grid
+
+pytest.importorskip("distributed", reason="the cluster extra is not installed")
+
+CONFIG = TINY.model_copy(update={"steps": 800, "checkpoints": CheckpointSteps(every=50), "eval_every": None})
+GRID = {"seed": list(range(4))}
+PATIENCE = 240.0
+"""Seconds: each process imports torch and TransformerLens first."""
+
+
+def _dask(*arguments: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "dask", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+def _wait_for(what: str, ready: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + PATIENCE
+    while not ready():
+        assert time.monotonic() < give_up, f"waited in vain for {what}"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
+    """The address of a scheduler on TCP, and its two workers."""
+    file = tmp_path / "scheduler.json"
+    options = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--no-show", "--scheduler-file", str(file)]
+    processes = [_dask("scheduler", *options)]
+    try:
+        _wait_for("the scheduler", lambda: file.exists() and file.read_text().endswith("}"))
+        address = json.loads(file.read_text())["address"]
+        local = ["--no-nanny", "--nthreads", "1", "--no-dashboard", "--local-directory", str(tmp_path)]
+        workers = [_dask("worker", address, *local, "--name", f"worker{n}") for n in range(2)]
+        processes += workers
+        yield address, workers
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def _manifest(run: SweepRun) -> dict[str, object]:
+    path = run.folder / "manifest.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _finished(runs: list[SweepRun]) -> list[SweepRun]:
+    return [run for run in runs if _manifest(run).get("finished")]
+
+
+def _under_way(runs: list[SweepRun]) -> list[SweepRun]:
+    return [run for run in runs if (run.folder / "resume.pt").exists() and not _manifest(run).get("finished")]
+
+
+def _times(runs: list[SweepRun]) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for run in runs for path in run.folder.rglob("*.pt")}
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_costs_nothing(
+    cluster: tuple[str, list[subprocess.Popen[bytes]]], tmp_path: Path
+) -> None:
+    address, workers = cluster
+    assert address.startswith("tcp://")
+    (tmp_path / "config.yaml").write_text(CONFIG.to_yaml())
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(GRID))
+    out, config = tmp_path / "out", str(tmp_path / "config.yaml")
+    runs = expand_grid(config, load_grid(tmp_path / "grid.yaml"), out)
+    arguments = [config, "--sweep", str(tmp_path / "grid.yaml"), "--scheduler", address, "--out", str(out)]
+    command = "import sys; from icl_interp.cli.train import main; sys.argv[0] = 'icl-train'; main()"
+    sweeping = subprocess.Popen([sys.executable, "-c", command, *arguments], stdout=subprocess.PIPE)
+    try:
+        _wait_for("two runs under way, one finished", lambda: len(_under_way(runs)) == 2 and bool(_finished(runs)))
+        workers[0].kill()
+        workers[0].wait()
+        done, interrupted = _finished(runs), _under_way(runs)
+        before = _times(done)
+        said, _ = sweeping.communicate(timeout=PATIENCE)
+    finally:
+        sweeping.kill()
+    assert sweeping.returncode == 0
+    assert said.decode().endswith("4 of 4 runs finished\n")
+    assert list(pd.read_csv(out / "sweep.csv")["status"]) == ["finished"] * 4
+    assert _times(done) == before  # no finished run was trained again
+    resumed = {run.config.seed: _manifest(run)["resumed_after_steps"] for run in runs}
+    (steps,) = [steps for steps in resumed.values() if steps]  # one worker, one interrupted run
+    (step,) = steps
+    assert step > 0
+    assert step % 50 == 0  # from its last checkpoint
+    (run,) = [run for run in interrupted if resumed[run.config.seed]]
+    train(run.config, out=tmp_path / "undisturbed")
+    assert_same_runs(run.folder, tmp_path / "undisturbed")

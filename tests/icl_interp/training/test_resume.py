@@ -1,0 +1,168 @@
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from training_cases import TINY, assert_same_runs
+
+from icl_interp import TrainConfig, train
+from icl_interp.runs import RunFolder
+from icl_interp.training.loop import StepRecord
+from icl_interp.training.stopping import RunStoppedError, stop_requests
+
+
+class Crash(Exception):
+    """What a bug in somebody's callback looks like."""
+
+
+def crash_at(step: int):
+    def on_step(record: StepRecord) -> None:
+        if record.step == step:
+            raise Crash
+
+    return on_step
+
+
+VARIANTS = {
+    "at the first step": (1, {}),
+    "at a checkpoint": (5, {}),
+    "momentum": (8, {"optimizer": "sgd", "momentum": 0.9}),
+    "clipped, accumulated, float64": (8, {"grad_clip": 0.1, "accumulate": 2, "precision": "float64"}),
+    "evaluated": (7, {"eval_every": 4, "eval_prompts": 8, "eval_shifts": ()}),
+}
+
+
+@pytest.mark.parametrize(("step", "changes"), VARIANTS.values(), ids=VARIANTS)
+def test_a_run_that_crashed_goes_on_bit_for_bit(tmp_path: Path, step: int, changes: dict[str, object]) -> None:
+    config = TINY.model_copy(update=changes)
+    straight = train(config, out=tmp_path / "straight")
+    with pytest.raises(Crash):
+        train(config, out=tmp_path / "crashed", resume_seconds=0, on_step=crash_at(step))
+    seen: list[StepRecord] = []
+    resumed = train(config, out=tmp_path / "crashed", resume=True, on_step=seen.append)
+    assert [record.step for record in seen] == list(range(step + 1, 13))
+    assert resumed.history == straight.history
+    assert resumed.evaluations == straight.evaluations
+    assert_same_runs(tmp_path / "crashed", tmp_path / "straight")
+
+
+def test_steps_after_the_newest_state_are_taken_again(tmp_path: Path) -> None:
+    train(TINY, out=tmp_path / "straight")
+    with pytest.raises(Crash):  # the state is that of the checkpoint at step 5
+        train(TINY, out=tmp_path / "crashed", on_step=crash_at(8))
+    lines = (tmp_path / "crashed/metrics.jsonl").read_text().splitlines()
+    assert len(lines) == 8
+    seen: list[StepRecord] = []
+    train(TINY, out=tmp_path / "crashed", resume=True, on_step=seen.append)
+    assert seen[0].step == 6
+    assert json.loads((tmp_path / "crashed/manifest.json").read_text())["resumed_after_steps"] == [5]
+    assert_same_runs(tmp_path / "crashed", tmp_path / "straight")
+
+
+def test_resume_starts_a_run_that_is_not_there_and_reads_back_one_that_is_finished(tmp_path: Path) -> None:
+    first = train(TINY, out=tmp_path / "run", resume=True)
+    manifest = (tmp_path / "run/manifest.json").read_text()
+    seen: list[StepRecord] = []
+    again = train(TINY, out=tmp_path / "run", resume=True, on_step=seen.append)
+    assert (seen, again.history, again.checkpoint) == ([], first.history, first.checkpoint)
+    for name, weight in first.model.named_parameters():
+        torch.testing.assert_close(again.model.get_parameter(name), weight, rtol=0, atol=0)
+    assert (tmp_path / "run/manifest.json").read_text() == manifest
+    assert json.loads(manifest)["finished"] is True
+
+
+def test_a_run_goes_on_with_its_own_config_only(tmp_path: Path) -> None:
+    train(TINY, out=tmp_path)
+    other = TrainConfig(**{**TINY.model_dump(), "lr": 0.5, "steps": 13})
+    with pytest.raises(ValueError, match=r"has another steps \(12 there\), lr \(0.01 there\); choose another --out"):
+        train(other, out=tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a state", None])
+def test_a_damaged_state_is_refused_in_one_sentence(tmp_path: Path, content: bytes | None) -> None:
+    train(TINY, out=tmp_path)
+    state = tmp_path / "resume.pt"
+    state.write_bytes(state.read_bytes()[:100] if content is None else content)
+    with pytest.raises(ValueError, match=r"resume.pt cannot be read; remove it to start the run afresh"):
+        train(TINY, out=tmp_path, resume=True)
+
+
+def test_a_state_of_another_config_is_refused(tmp_path: Path) -> None:
+    train(TINY, out=tmp_path / "a")
+    train(TINY.model_copy(update={"seed": 1}), out=tmp_path / "b")
+    os.replace(tmp_path / "b/resume.pt", tmp_path / "a/resume.pt")
+    with pytest.raises(ValueError, match=r"resume.pt does not belong to the config beside it"):
+        train(TINY, out=tmp_path / "a", resume=True)
+
+
+@pytest.mark.parametrize("setting", [{"resume": True}, {"log_to": ["wandb"]}], ids=str)
+def test_some_things_need_a_folder(setting: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="resume and log_to need a run folder, got none; name it with out="):
+        train(TINY, **setting)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_a_signal_finishes_the_step_and_leaves_a_run_that_resumes(tmp_path: Path, number: signal.Signals) -> None:
+    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    train(TINY, out=tmp_path / "straight")
+
+    def interrupt(record: StepRecord) -> None:
+        if record.step == 7:
+            signal.raise_signal(number)
+
+    with pytest.raises(
+        RunStoppedError, match=r"stopped after step 7; go on with icl-train --resume --out .*run"
+    ) as stop:
+        train(TINY, out=tmp_path / "run", on_step=interrupt)
+    assert (stop.value.step, stop.value.number) == (7, number)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
+    seen: list[StepRecord] = []
+    train(TINY, out=tmp_path / "run", resume=True, on_step=seen.append)
+    assert seen[0].step == 8
+    assert_same_runs(tmp_path / "run", tmp_path / "straight")
+
+
+def test_a_second_ctrl_c_does_not_wait() -> None:
+    with stop_requests() as stop:
+        assert stop() is None
+        signal.raise_signal(signal.SIGINT)
+        assert stop() == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("what", ["resume.pt", "step_00000005.pt", "metrics"])
+def test_a_full_disk_leaves_a_run_that_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    train(TINY, out=tmp_path / "straight")
+
+    replace, log = os.replace, RunFolder.log
+
+    def full(folder: RunFolder, record: dict[str, object]) -> None:
+        if what == "metrics" and record["step"] == 4:
+            raise OSError(28, "No space left on device")
+        log(folder, record)
+
+    def refuse(source: Path, target: Path) -> None:
+        if target.name == what:
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("icl_interp.atomic.os.replace", refuse)
+        patch.setattr(RunFolder, "log", full)
+        message = r"No space left on device.*; after that go on with icl-train --resume --out .*run"
+        with pytest.raises(OSError, match=message):
+            train(TINY, out=tmp_path / "run")
+    assert not list((tmp_path / "run").rglob(".*.tmp"))
+    train(TINY, out=tmp_path / "run", resume=True)
+    assert_same_runs(tmp_path / "run", tmp_path / "straight")
+
+
+def test_a_run_that_diverges_names_its_last_good_checkpoint(tmp_path: Path) -> None:
+    config = TINY.model_copy(update={"lr": 1e18, "optimizer": "sgd"})
+    with pytest.raises(FloatingPointError, match=r"at step \d+.*; the last good checkpoint is .*step_00000000.pt; "):
+        train(config, out=tmp_path)
+    contents = torch.load(tmp_path / "checkpoints/step_00000000.pt", weights_only=True)
+    assert all(weight.isfinite().all() for weight in contents["weights"].values())

@@ -1,0 +1,142 @@
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+from training_cases import TINY, assert_same_runs
+
+from icl_interp import train
+from icl_interp.training import sweep_workers
+from icl_interp.training.sweep import SweepRun, expand_grid, load_grid, sweep
+
+GRID = {"seed": [0, 1], "task.noise_std": [0.0, 0.5]}
+
+
+@pytest.fixture
+def config_file(tmp_path: Path) -> str:
+    (tmp_path / "config.yaml").write_text(TINY.to_yaml())
+    return str(tmp_path / "config.yaml")
+
+
+def test_a_grid_is_the_product_of_its_values(config_file: str, tmp_path: Path) -> None:
+    runs = expand_grid(config_file, GRID, tmp_path / "out", ["steps=7"])
+    assert [(run.config.seed, run.config.task.noise_std) for run in runs] == [(0, 0.0), (0, 0.5), (1, 0.0), (1, 0.5)]
+    assert {run.config.steps for run in runs} == {7}
+    assert [run.values for run in runs[:2]] == [
+        {"seed": 0, "task.noise_std": 0.0}, {"seed": 0, "task.noise_std": 0.5},
+    ]  # fmt: skip
+    assert repr(runs[1]) == "SweepRun(seed=0, task.noise_std=0.5)"
+    again = expand_grid(config_file, GRID, tmp_path / "out", ["steps=7"])
+    assert [run.folder for run in again] == [run.folder for run in runs]
+    assert {run.folder for run in expand_grid(config_file, GRID, tmp_path / "out")}.isdisjoint(
+        run.folder for run in runs
+    )
+
+
+def test_values_may_be_lists_and_mappings(config_file: str, tmp_path: Path) -> None:
+    values = [None, {"log": 3}, {"every": 2}]
+    runs = expand_grid(config_file, {"checkpoints": values, "betas": [[0.5, 0.9]]}, tmp_path)
+    assert [run.config.checkpoint_steps for run in runs] == [(12,), (1, 3, 12), (0, 2, 4, 6, 8, 10, 12)]
+    assert runs[0].config.betas == (0.5, 0.9)
+
+
+def test_combinations_that_are_equal_are_refused(config_file: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="a sweep needs combinations that differ, got some twice"):
+        expand_grid(config_file, {"lr": [0.1, 0.1]}, tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "- seed", "seed: 3", "seed: []", "seed: [", None], ids=repr)
+def test_grids_that_are_none(tmp_path: Path, text: str | None) -> None:
+    path = tmp_path / "grid.yaml"
+    (path if text is not None else tmp_path / "other").write_text(text or "")
+    with pytest.raises(ValueError, match=r"grid.yaml"):
+        load_grid(path)
+    path.write_text("seed: [0, 1]\nlr: [0.1]\n")
+    assert load_grid(path) == {"seed": [0, 1], "lr": [0.1]}
+
+
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that cost no start: joblib's sequential backend under the same calls."""
+    parallel_config = sweep_workers.joblib.parallel_config
+    monkeypatch.setattr(sweep_workers.joblib, "parallel_config", lambda **_: parallel_config(backend="sequential"))
+
+
+def test_a_sweep_trains_each_run_and_tells_which_failed(
+    config_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_this_process(monkeypatch)
+    runs = expand_grid(config_file, {"lr": [0.01, 1e18], "seed": [0, 1]}, tmp_path / "out", ["optimizer=sgd"])
+    ended: list[tuple[str, str]] = []
+    result = sweep(runs, tmp_path / "out", on_run=lambda run, status: ended.append((repr(run), status)))
+    assert len(ended) == 4
+    assert list(result.table["status"]) == ["finished", "finished", "failed", "failed"]
+    assert list(result.failed["lr"]) == [1e18, 1e18]
+    assert "FloatingPointError: the loss" in result.failed["error"].iloc[0]
+    assert repr(result).startswith("SweepResult(4 runs, 2 failed, ")
+    stored = pd.read_csv(result.path)
+    assert list(stored.columns) == ["lr", "seed", "run", "status", "step", "loss", "seconds", "error"]
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out/sweep.parquet"), result.table)
+    train(runs[0].config, out=tmp_path / "alone")
+    assert_same_runs(runs[0].folder, tmp_path / "alone")
+    assert stored["loss"][0] == pytest.approx(train(runs[0].config).history[-1].loss)
+
+
+def test_a_sweep_trains_nothing_twice(config_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_this_process(monkeypatch)
+    runs = expand_grid(config_file, {"seed": [0, 1]}, tmp_path / "out")
+    first = sweep(runs, tmp_path / "out")
+    before = {path: path.stat().st_mtime_ns for run in runs for path in run.folder.rglob("*.pt")}
+    more = expand_grid(config_file, {"seed": [0, 1, 2]}, tmp_path / "out")
+    second = sweep(more, tmp_path / "out")
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    pd.testing.assert_frame_equal(second.table[:2], first.table)
+
+
+def test_without_pyarrow_there_is_the_csv(config_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_this_process(monkeypatch)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", _no_pyarrow)
+    result = sweep(expand_grid(config_file, {"seed": [3]}, tmp_path / "out"), tmp_path / "out")
+    assert result.path.exists()
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.*")) == ["sweep.csv"]
+
+
+def _no_pyarrow(*_: object, **__: object) -> None:
+    raise ImportError("Missing optional dependency 'pyarrow'.")
+
+
+def test_runs_whose_worker_died_are_given_to_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    in_this_process(monkeypatch)
+    taken: list[int] = []
+
+    def dies_twice_at_1(index: int, *_: object) -> tuple[int, dict[str, object]]:
+        taken.append(index)
+        if index == 1 and taken.count(1) <= 2:
+            raise TerminatedWorkerError("killed")
+        return index, {"status": "finished"}
+
+    monkeypatch.setattr(sweep_workers, "train_one_run", dies_twice_at_1)
+    jobs = [(TINY, tmp_path)] * 3
+    assert dict(sweep_workers.run_all(jobs)) == {index: {"status": "finished"} for index in range(3)}
+    assert taken == [0, 1, 1, 1, 2]
+    taken.clear()
+    monkeypatch.setattr(sweep_workers, "ATTEMPTS", 1)
+    rows = dict(sweep_workers.run_all(jobs))
+    assert (rows[0]["status"], rows[1]["status"]) == ("finished", "failed")
+    assert "its worker died 1 times" in rows[1]["error"]
+
+
+def test_dask_is_optional(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ValueError, match=r"--scheduler needs dask, which is not there; pip install"):
+        list(sweep_workers.run_all([(TINY, tmp_path)], scheduler="tcp://127.0.0.1:1"))
+
+
+@pytest.mark.slow  # two processes import torch and TransformerLens
+def test_processes_of_this_machine(config_file: str, tmp_path: Path) -> None:
+    runs: list[SweepRun] = expand_grid(config_file, {"seed": [0, 1]}, tmp_path / "out")
+    result = sweep(runs, tmp_path / "out", workers=2)
+    assert list(result.table["status"]) == ["finished", "finished"]
+    train(runs[1].config, out=tmp_path / "alone")
+    assert_same_runs(runs[1].folder, tmp_path / "alone")
