@@ -99,9 +99,12 @@ class LinearAttention(_Borrower):
         Returns:
             sum_h A_h G B_h, for tokens as rows.
         """
-        # One head is the rule; a sum over heads in place keeps the memory at one matrix a prompt.
-        (first, *others) = [a @ moments @ b for a, b in zip(self.query_key, self.value_out, strict=True)]
-        return sum(others, start=first)
+        # Head after head, so that the memory stays at one matrix a prompt.
+        query_key, value_out = self.query_key, self.value_out
+        written = query_key[0] @ moments @ value_out[0]
+        for head in range(1, len(query_key)):
+            written = written + query_key[head] @ moments @ value_out[head]
+        return written
 
     def forward(self, tokens: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
         """Let every token attend to the context.
@@ -151,6 +154,8 @@ class LinearMLP(_Borrower):
         Returns:
             The tokens after the block: there is no residual around this MLP.
         """
+        if not is_hooked(self.hook_pre, self.hook_post):
+            return tokens @ (self.W_in @ self.W_out)
         return self.hook_post(self.hook_pre(tokens @ self.W_in)) @ self.W_out
 
 

@@ -97,7 +97,7 @@ def _transition(block: LinearBlock, moments: Tensor) -> Tensor:
     moved = block.attn.update(moments)
     if block.skip:
         moved = moved + torch.eye(moments.shape[-1], dtype=moments.dtype, device=moments.device)
-    return moved @ block.mlp.W_in @ block.mlp.W_out if hasattr(block, "mlp") else moved
+    return moved @ (block.mlp.W_in @ block.mlp.W_out) if hasattr(block, "mlp") else moved
 
 
 def _second_moments(context: Tensor, points: list[int]) -> Tensor:

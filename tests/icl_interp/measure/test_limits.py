@@ -85,7 +85,7 @@ def test_roles_of_alternating_tokens_are_refused_on_joint_ones(tokens: str) -> N
 
 def test_more_directions_than_the_width_are_refused_and_context_tokens_are_a_role() -> None:
     model, prompts = build_model(LSA, seed=0), TASK.sample(8, seed=0)
-    with pytest.raises(ValueError, match="leading_directions needs k"):
+    with pytest.raises(ValueError, match=r"needs 1 <= k <= 4 .*got k=5"):
         spectral_signature(model, prompts, k=5, n_controls=0)
     result = spectral_signature(model, prompts, tokens="context", n_controls=0)
     assert result.conventions.describe() == "context tokens, uncentred, right singular vectors, k = 2"
