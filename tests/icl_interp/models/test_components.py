@@ -6,7 +6,7 @@ from model_cases import SMALL, large_weights
 
 from icl_interp import ModelConfig
 from icl_interp.models.attention import Attention
-from icl_interp.models.components import MLP
+from icl_interp.models.components import MLP, gelu_tanh
 from icl_interp.models.norms import FinalNorm, LayerNorm
 
 # Activations of order 1 in float32, summed in another order.
@@ -120,3 +120,26 @@ def test_mlp_applies_the_named_activation(act_fn: str, at_one: float) -> None:
     mlp.b_out.copy_(torch.tensor([0.5, 0.0]))
     out = mlp(torch.tensor([[[1.0, 7.0]]]))
     torch.testing.assert_close(out, torch.tensor([[[0.5, 2 * at_one]]]), rtol=1e-6, atol=0)  # one float32 activation
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+def test_both_forms_of_gelu_are_torchs(dtype: torch.dtype) -> None:
+    # Up to where squares overflow in float32.
+    pre = torch.cat([torch.linspace(-8, 8, 999), torch.tensor([-1e20, -1e3, 0.0, 1e3, 1e20])]).to(dtype)
+    expected = torch.nn.functional.gelu(pre, approximate="tanh")
+    with torch.no_grad():
+        without_gradient = gelu_tanh(pre)
+    # Rounding of float32; where both tails vanish, one form may be 0 and the other 1e-7.
+    torch.testing.assert_close(without_gradient, expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(gelu_tanh(pre), expected, rtol=0, atol=0)
+
+
+def test_gelu_leaves_its_input_alone_and_has_torchs_gradient() -> None:
+    pre = stream().requires_grad_()
+    before = pre.detach().clone()
+    gelu_tanh(pre).sum().backward()
+    with torch.no_grad():
+        gelu_tanh(pre)
+    torch.testing.assert_close(pre.detach(), before, rtol=0, atol=0)
+    (expected,) = torch.autograd.grad(torch.nn.functional.gelu(pre, approximate="tanh").sum(), pre)
+    torch.testing.assert_close(pre.grad, expected, rtol=0, atol=0)
