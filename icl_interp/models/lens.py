@@ -161,7 +161,7 @@ def from_hooked_transformer(
         layout: How pairs become tokens. None means "interleaved", and that only `forward_tokens` is known to be right.
 
     Returns:
-        A model in evaluation mode that computes the same.
+        A float32 model in evaluation mode that computes the same.
 
     Raises:
         ValueError: If the config asks for something that our models cannot express, which is named; a size is missing
