@@ -1,8 +1,8 @@
 """Training against the loop that people would write, one thread, ratios from one run.
 
 Run `python benchmarks/training.py`; it prints one table, writes nothing unless `--json FILE` is given, and exits with 1
-if a wanted ratio is missed. `--sizes tiny --parts published --repeats 3` makes it shorter. Both sides of a ratio take turns
-and the best processor time of each counts, so that other work on the machine counts little.
+if a wanted ratio is missed. `--sizes tiny --parts published --repeats 3` makes it shorter. Both sides of a ratio take
+turns and the best processor time of each counts, so that other work on the machine counts little.
 
 The loop of comparison is written after dtsip/in-context-learning as published: a GPT-2 of Hugging Face between two
 linear maps, torch's Adam with its defaults, prompts drawn on the fly, the loss read at every step.
