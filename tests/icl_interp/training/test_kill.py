@@ -12,7 +12,7 @@ from training_cases import TINY, assert_same_runs
 from icl_interp import train
 from icl_interp.training.schedules import CheckpointSteps
 
-CONFIG = TINY.model_copy(update={"steps": 300, "log_every": 1, "checkpoints": CheckpointSteps(every=20, log=30)})
+CONFIG = TINY.model_copy(update={"steps": 120, "log_every": 1, "checkpoints": CheckpointSteps(every=20, log=9)})
 PATIENCE = 60.0
 """Seconds until a process that should be training is given up."""
 
@@ -47,7 +47,7 @@ def check_kills(tmp_path: Path, seed: int, *, kills: int) -> None:
         "forkserver"
     )  # a server that has imported everything, so that starts are cheap
     context.set_forkserver_preload(["icl_interp.training.run", "icl_interp.training.config"])
-    targets = sorted(chance.randrange(0, 290) for _ in range(kills))
+    targets = sorted(chance.randrange(0, 110) for _ in range(kills))
     codes = [
         _kill_after(context.Process(target=_train, args=(folder,)), folder, lines, chance.uniform(0, 0.005))
         for lines in targets
