@@ -53,6 +53,7 @@ def spd(
         Akyürek et al. (2023), arXiv 2211.15661, section 4.1.
 
     Example:
+        >>> import torch
         >>> curve = spd(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 5.0]]))
         >>> torch.testing.assert_close(curve.values, torch.tensor([0.0, 9.0]))
     """
@@ -98,6 +99,7 @@ def mspd(
         Akyürek et al. (2023), arXiv 2211.15661, section 4.
 
     Example:
+        >>> import torch
         >>> a, b = torch.tensor([[9.0, 2.0, 7.0]]), torch.tensor([[0.0, 5.0, 0.0]])
         >>> torch.testing.assert_close(mspd(a, b, n_dims=2).value, 9.0)  # one pair: entry 1 alone
     """
@@ -146,6 +148,7 @@ def ilwd(
         Akyürek et al. (2023), arXiv 2211.15661, section 4.1.
 
     Example:
+        >>> import torch
         >>> curve = ilwd(torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[0.0, 2.0]]]))
         >>> torch.testing.assert_close(curve.values, torch.tensor([5.0]))
     """
@@ -184,6 +187,7 @@ def similarity_of_errors(
         Fu et al. (2024), arXiv 2310.17086, section 3.3; entry 0 is included, as in their code.
 
     Example:
+        >>> import torch
         >>> ys = torch.zeros(1, 2)
         >>> similarity = similarity_of_errors(torch.tensor([[1.0, 0.0]]), torch.tensor([[3.0, 3.0]]), ys)
         >>> torch.testing.assert_close(similarity.value, 0.5**0.5)
@@ -216,6 +220,7 @@ def similarity_of_weights(
         Fu et al. (2024), arXiv 2310.17086, section 3.3.
 
     Example:
+        >>> import torch
         >>> weights = torch.tensor([[[0.0, 0.0], [1.0, 2.0]]])
         >>> torch.testing.assert_close(similarity_of_weights(weights, 3 * weights).value, 1.0)
     """

@@ -28,13 +28,13 @@ def test_what_is_printed() -> None:
     assert title == "GPT-2 decoder, 2 layers, 2 heads, width 8, inputs of 3 dimensions, l = 0 ... 1"
     assert head.split() == ["hook", "shape", "meaning"]
     # The blocks are written once.
-    assert len(lines) == len(set(lines)) == 2 + 17 + 3
+    assert len(lines) == len(set(lines)) == 2 + 17 + 5
     (q,) = [line for line in lines if "hook_q" in line]
     assert q.split() == ["blocks.{l}.attn.hook_q", "batch", "pos", "head=2", "d_head=5", "queries"]
 
 
 def test_its_repr_is_short() -> None:
-    assert repr(large_weights(OPTIONS["attention only"]).describe()).endswith("inputs of 3 dimensions, 27 hook points)")
+    assert repr(large_weights(OPTIONS["attention only"]).describe()).endswith("inputs of 3 dimensions, 29 hook points)")
 
 
 def test_a_model_without_blocks() -> None:
