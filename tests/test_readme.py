@@ -16,7 +16,7 @@ def test_there_are_blocks_to_run():
     assert len(BLOCKS) == 2
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=["notebook cell", "probes alone"])
+@pytest.mark.parametrize("block", BLOCKS, ids=["notebook cell", "probes alone", "model families"])
 def test_block_runs(block, tmp_path):
     done = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
