@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from icl_interp.checkpoints.own import save_checkpoint
     from icl_interp.checkpoints.record import Checkpoint
     from icl_interp.data import demo_path
+    from icl_interp.measure.detector_report import detector_report
     from icl_interp.measure.errors import error_curves
     from icl_interp.measure.intervention_effects import intervention_effect
     from icl_interp.measure.linear_probes import linear_probes
     from icl_interp.measure.ood import ood_report
     from icl_interp.measure.signature import spectral_signature
+    from icl_interp.measure.similarity import layer_similarity
     from icl_interp.measure.study import study
     from icl_interp.measure.subspace_use import signature_use, subspace_use
     from icl_interp.models.attention import plain_attention
@@ -108,6 +110,8 @@ _HOMES = {
     "stream": "activations",
     "error_curves": "measure.errors",
     "spectral_signature": "measure.signature",
+    "detector_report": "measure.detector_report",
+    "layer_similarity": "measure.similarity",
     "ood_report": "measure.ood",
     "linear_probes": "measure.linear_probes",
     "study": "measure.study",
@@ -147,10 +151,12 @@ __all__ = [
     "build_model",
     "collect",
     "demo_path",
+    "detector_report",
     "error_curves",
     "intervention_effect",
     "interventions",
     "lasso_penalty",
+    "layer_similarity",
     "linear_probes",
     "load_checkpoint",
     "model_preset",

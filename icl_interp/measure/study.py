@@ -6,22 +6,29 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from icl_interp.activations import Batch
 from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
 from icl_interp.measure.conventions import Conventions
 from icl_interp.measure.cost import default_prompts, probe_count, shift_reads
+from icl_interp.measure.detector_report import start_watch, summarise_detectors
+from icl_interp.measure.detector_result import DetectorReport
+from icl_interp.measure.detectors import DetectorWatch
 from icl_interp.measure.errors import summarise_errors
 from icl_interp.measure.families import Families, draw_families
 from icl_interp.measure.linear_probes import probe_network, probe_targets, summarise_probes
 from icl_interp.measure.ood import summarise_ood
+from icl_interp.measure.similarity import LayerWatch, summarise_similarity
 from icl_interp.measure.sites import last_block, residual_sites
 from icl_interp.measure.study_result import Study
-from icl_interp.measure.survey import survey_network
+from icl_interp.measure.survey import NetworkSurvey, Watch, survey_network
+from icl_interp.models.config import ModelConfig
 from icl_interp.models.hooked import HookedModel
 from icl_interp.predictors.protocol import Predictor
 from icl_interp.prompts import Prompts, derive_seed
 from icl_interp.query import predict
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.references import reference_predictors
+from probes.spectra import LeadingDirections
 
 __all__ = ["study"]
 
@@ -92,13 +99,23 @@ def study(
     references = reference_predictors(task, n_points=n_points)
     probe_prompts = task.sample(probe_count(n_prompts), n_points, seed=derive_seed(seed, "evaluation: probes"))
     targets, left_out = probe_targets(probe_prompts, references)
-    surveys, probes = [], []
+    conventions = Conventions(layout=config.tokens)
+    surveys, probes, watches, layer_watches = [], [], [], []
     for i, network in enumerate([model, *untrained_networks(config, n_controls, seed=seed)]):
         name = "this model" if i == 0 else f"untrained network {i}"
-        surveys.append(survey_network(network, families, sites, on_batch=partial(_relay, report, name)))
+        watches.append(start_watch(network, last_block(config), conventions, seed=seed))
+        layer_watches.append(LayerWatch(sites, conventions))
+        surveys.append(
+            survey_network(
+                network,
+                families,
+                sites,
+                on_batch=partial(_relay, report, name),
+                watch=partial(_watched, (watches[-1], layer_watches[-1])),
+            )
+        )
         probes.append(probe_network(network, probe_prompts, targets, sites, seed=seed))
         report(len(probe_prompts), name)
-    conventions = Conventions(layout=config.tokens)
     ood = summarise_ood(surveys[0], surveys[1:], families, last_block(config), conventions, seed=seed)
     ood_final = None
     if config.final_norm:
@@ -119,7 +136,28 @@ def study(
         probes=summarise_probes(probes[0], probes[1:], targets, left_out),
         context_free=_context_free(references, families.in_distribution.prompts),
         seed=seed,
+        detectors=_detectors(surveys, watches, families, references, conventions, config, seed),
+        similarity=summarise_similarity([watch.vectors() for watch in layer_watches], pooling="last"),
     )
+
+
+def _watched(watches: Sequence[Watch], label: str, batch: Batch, found: Mapping[str, LeadingDirections]) -> None:
+    for watch in watches:
+        watch(label, batch, found)
+
+
+def _detectors(
+    surveys: Sequence[NetworkSurvey],
+    watches: Sequence[DetectorWatch],
+    families: Families,
+    references: Mapping[str, Predictor],
+    conventions: Conventions,
+    config: ModelConfig,
+    seed: int,
+) -> DetectorReport | None:
+    if not families.shifted:
+        return None
+    return summarise_detectors(surveys, watches, families, references, last_block(config), conventions, seed=seed)
 
 
 def _context_free(references: Mapping[str, Predictor], prompts: Prompts) -> Tensor:

@@ -9,11 +9,13 @@ from torch import Tensor
 
 from icl_interp.measure.controls import Excess, excess_over_controls, paired_variance, variance_over
 from icl_interp.measure.conventions import Conventions
+from icl_interp.measure.detector_result import DetectorReport
 from icl_interp.measure.error_report import ErrorReport
 from icl_interp.measure.errors import prompt_errors
 from icl_interp.measure.families import IN_DISTRIBUTION, Families
 from icl_interp.measure.ood_result import OodReport
 from icl_interp.measure.probe_report import LinearProbeReport
+from icl_interp.measure.similarity import LayerSimilarity
 from icl_interp.measure.sites import ResidualSite, last_block
 from icl_interp.measure.statistics import resampled_means
 from icl_interp.measure.survey import NetworkSurvey
@@ -53,6 +55,10 @@ class Study:
     """Best guess of each in-distribution label that reads no label: the Bayes reference's answer to a lone input."""
     seed: int
     """The only source of randomness."""
+    detectors: DetectorReport | None
+    """Every detector beside its baselines, after the last block; None without a shift to tell apart."""
+    similarity: LayerSimilarity
+    """Of the residual stream with itself, along the network."""
 
     @property
     def main_site(self) -> ResidualSite:

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from icl_interp.activations import stream
+from icl_interp.activations import Batch, stream
 from icl_interp.measure.conventions import Conventions
 from icl_interp.measure.families import Families, Family
 from icl_interp.measure.sites import ResidualSite
@@ -16,7 +16,12 @@ from probes.pairwise import overlap_between, overlap_within, pairwise_alignment
 from probes.signature import SignatureFitter, SignatureScores, SpectralSignature
 from probes.spectra import LeadingDirections
 
-__all__ = ["FamilyRecord", "NetworkSurvey", "SiteRecord", "survey_network"]
+__all__ = ["FIT", "FamilyRecord", "NetworkSurvey", "SiteRecord", "Watch", "survey_network"]
+
+FIT = "fit prompts"
+"""What a watch is told while the fit prompts are read."""
+Watch = Callable[[str, Batch, Mapping[str, LeadingDirections]], None]
+"""Shown each batch with its family's label, or `FIT`, and the directions by site label."""
 
 PAIR_SAMPLE = 64
 """Prompts whose directions are kept for pairwise |cos|; the mean overlap comes exactly from the mean projectors."""
@@ -128,6 +133,7 @@ def survey_network(
     conventions: Conventions | None = None,
     batch_size: int = 64,
     on_batch: Callable[[int], None] | None = None,
+    watch: Watch | None = None,
 ) -> NetworkSurvey:
     """Fit a network's signatures on the fit prompts, then read every family once.
 
@@ -138,6 +144,7 @@ def survey_network(
         conventions: How activations become directions; None takes the defaults.
         batch_size: Prompts a forward pass.
         on_batch: Called with the number of prompts that were just read, for progress.
+        watch: Shown all that is read in passing, so that other measures need no passes of their own.
 
     Returns:
         Predictions of each prompt, scores for each prompt and site, and mean spectra.
@@ -149,10 +156,11 @@ def survey_network(
         raise ValueError(f"a survey compares prompts and needs at least 2 a family, got {len(families.fit)}.")
     conventions = conventions or Conventions()
     tick = on_batch or (lambda _: None)
-    signatures, reference = _fit(model, families, sites, conventions, batch_size, tick)
+    look = watch or (lambda _label, _batch, _found: None)
+    signatures, reference = _fit(model, families, sites, conventions, batch_size, tick, look)
     records: dict[str, FamilyRecord] = {}
     for label, family in families.by_label.items():
-        predictions, sums = _read(model, family, sites, signatures, conventions, batch_size, tick)
+        predictions, sums = _read(model, family, sites, signatures, conventions, batch_size, tick, look)
         records[label] = FamilyRecord(
             predictions=predictions,
             sites={name: sums[name].record(reference[name], conventions.k) for name in sums},
@@ -167,16 +175,18 @@ def _fit(
     conventions: Conventions,
     batch_size: int,
     tick: Callable[[int], None],
+    look: Watch,
 ) -> tuple[dict[str, SpectralSignature], dict[str, _DirectionSums]]:
     fitters = {
         site.label: SignatureFitter(k=conventions.k, center=conventions.center, side=conventions.side) for site in sites
     }
     sums = {site.label: _DirectionSums() for site in sites}
     for batch in stream(model, families.fit, [site.hook for site in sites], batch_size=batch_size):
-        for site in sites:
-            found = conventions.directions(batch.activations[site.hook])
-            fitters[site.label].update_directions(found.directions)
-            sums[site.label].add(found)
+        found = {site.label: conventions.directions(batch.activations[site.hook]) for site in sites}
+        for label, directions in found.items():
+            fitters[label].update_directions(directions.directions)
+            sums[label].add(directions)
+        look(FIT, batch, found)
         tick(len(batch.prompts))
     return {label: fitter.fit() for label, fitter in fitters.items()}, sums
 
@@ -189,14 +199,16 @@ def _read(
     conventions: Conventions,
     batch_size: int,
     tick: Callable[[int], None],
+    look: Watch,
 ) -> tuple[Tensor, dict[str, _SiteSums]]:
     sums = {site.label: _SiteSums() for site in sites}
     predictions = []
     for batch in stream(model, family.prompts, [site.hook for site in sites], batch_size=batch_size):
         predictions.append(batch.predictions)
-        for site in sites:
-            found = conventions.directions(batch.activations[site.hook])
-            sums[site.label].add_scored(found, signatures[site.label].score_directions(found))
+        found = {site.label: conventions.directions(batch.activations[site.hook]) for site in sites}
+        for label, directions in found.items():
+            sums[label].add_scored(directions, signatures[label].score_directions(directions))
+        look(family.label, batch, found)
         tick(len(batch.prompts))
     return torch.cat(predictions), sums
 

@@ -10,6 +10,7 @@ from icl_interp.figures.theme import TraceStyle, role_style, shift_style
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.study_result import Study
 from icl_interp.measure.survey import NetworkSurvey, SiteRecord
+from icl_interp.report.chapters.variants import variants_grid, variants_table
 from icl_interp.report.model import FigureGrid, FigureView, Section
 from icl_interp.report.sentences import extremes, number, verdict_words
 from icl_interp.report.tables import Cell, TableView
@@ -38,8 +39,11 @@ def signature_chapter(study: Study) -> Section:
         f"(`{study.main_site.hook}`; {study.conventions.describe()}). Untrained networks share leading directions "
         "too, and react to a change of scale: only the difference from them speaks of learning."
     )
-    figures = (_spectra(study), _agreement(study))
-    return Section("signature", "Is there a spectral signature?", lead, figures=figures, tables=(_table(study),))
+    figures: tuple[FigureGrid, ...] = (_spectra(study), _agreement(study))
+    if study.families.shifted:
+        figures = (*figures, variants_grid(study))
+    tables = (_table(study), variants_table(study))
+    return Section("signature", "Is there a spectral signature?", lead, figures=figures, tables=tables)
 
 
 def _spectra(study: Study) -> FigureGrid:

@@ -1,0 +1,235 @@
+"""Detectors of unfamiliar prompts beside the dumb baselines: the map in sight, and what folds away."""
+
+import math
+
+from icl_interp.figures.matrices import MatrixBlock, matrix_figure
+from icl_interp.measure.detector_result import ALPHA, DetectorReport, DetectorResult
+from icl_interp.report.model import FigureView, Section
+from icl_interp.report.sentences import listing, number
+from icl_interp.report.tables import Cell, TableView
+
+__all__ = ["detector_map", "detector_sentence", "detector_table", "detectors_chapter"]
+
+
+def detector_map(report: DetectorReport) -> FigureView:
+    """Draw every detector over every shift.
+
+    Args:
+        report: All detectors.
+
+    Returns:
+        The map of AUROC, with its numbers.
+    """
+    sentence = detector_sentence(report)
+    return FigureView(
+        id="detectors",
+        title="AUROC of every score, by shift",
+        figure=report.plot(),
+        sentence=sentence,
+        aria_label=f"Colour map of AUROC, detectors over shifts. {sentence}",
+        data=detector_table(report),
+        height=230 + 25 * len(report.detectors),
+    )
+
+
+def detector_sentence(report: DetectorReport) -> str:
+    """Say what hidden states see, and whether raw inputs see it as well.
+
+    Args:
+        report: All detectors.
+
+    Returns:
+        Three or four sentences.
+    """
+    hidden, raw, said = (report.seen_by(what) for what in ("hidden states", "raw inputs", "predictions"))
+    shared = [label for label in hidden if label in raw]
+    alone = [label for label in hidden if label not in raw]
+    text = (
+        f"Some score of hidden states is above chance under {len(hidden)} of {len(report.shifts)} shifts (adjusted p "
+        f"below {ALPHA:g} over {report.n_tests} tests)."
+    )
+    if shared:
+        text += (
+            f" Under {len(shared)} of these raw inputs see the shift as well, so that it shows in hidden states says "
+            "nothing of the network."
+        )
+    if hidden:
+        text += f" Seen in hidden states alone: {listing(alone)}."
+    if beyond := [label for label in said if label not in raw]:
+        text += f" The model's distance from a reference, without hidden states, also sees {listing(beyond)}."
+    return f"{text} {_beyond_untrained(report)}"
+
+
+def _beyond_untrained(report: DetectorReport) -> str:
+    found = report.reading("hidden states")
+    judged = {name: d.excess for name, d in found.items() if d.excess is not None}
+    if not judged or not any(excess.controls for excess in judged.values()):
+        return "The controls were switched off, so nothing here speaks of learning."
+    better = [name for name, excess in judged.items() if excess.verdict == "evidence"]
+    if not better:
+        return (
+            f"No evidence beyond an untrained network: none of {len(judged)} scores of hidden states has a larger mean "
+            "AUROC than the same score in untrained networks."
+        )
+    return (
+        f"Beyond untrained networks, in mean AUROC: {len(better)} of {len(judged)} scores of hidden states "
+        f"({listing(better)})."
+    )
+
+
+def detector_table(report: DetectorReport) -> TableView:
+    """Lay AUROC out, detectors over shifts.
+
+    Args:
+        report: All detectors.
+
+    Returns:
+        One row a detector, with its mean, its untrained control and the excess.
+    """
+    rows: list[tuple[Cell, ...]] = []
+    for name, found in report.detectors.items():
+        excess = found.excess if found.excess is not None and found.excess.controls else None
+        bounds = (
+            (None, None, None, None) if excess is None else (excess.control, excess.excess, excess.low, excess.high)
+        )
+        shifts = tuple(detection.auroc for detection in found.shifts.values())
+        rows.append((name, found.reads, found.mean.value, found.mean.low, found.mean.high, *bounds, *shifts))
+    return TableView(
+        columns=(
+            "score", "reads", "mean AUROC", "low", "high", "untrained", "excess", "excess low", "excess high",
+            *report.shifts,
+        ),
+        rows=tuple(rows),
+        caption="AUROC of every score: mean over shifts, beside untrained networks, and under each shift",
+        notes=f"At {report.describe()}; fitted on in-distribution prompts that are not scored. Below 0.5 shifted "
+        "prompts look more familiar than familiar ones. Bounds of the excess hold for all rows together at 95 %, each "
+        "end by itself. Raw inputs read no network and have no untrained control.",
+    )  # fmt: skip
+
+
+def detectors_chapter(report: DetectorReport) -> Section:
+    """Write what folds away: the untrained map, every measure of every test, risk, and what does not apply.
+
+    Args:
+        report: All detectors.
+
+    Returns:
+        A folded part.
+    """
+    figures: tuple[FigureView, ...] = ()
+    if report.n_networks:
+        figures = (_untrained_map(report), _excess_map(report))
+    tables = (_measures_table(report), _risk_table(report), left_out_table(report))
+    lead = (
+        f"At `{report.site.hook}`, {report.conventions.tokens} tokens; most detectors read one vector a prompt, the "
+        f"{'last position' if report.pooling == 'last' else 'mean over positions'}. Signatures and Gram ranges read "
+        "all positions."
+    )
+    if report.blind_to_scale:
+        lead += (
+            f" Normalised neighbours are blind to scale, and vectors change their length under "
+            f"{listing(report.blind_to_scale)}: see the raw ones there."
+        )
+    return Section("detector-details", "Every detector in detail", lead, figures=figures, tables=tables, folded=True)
+
+
+def _untrained_map(report: DetectorReport) -> FigureView:
+    rows = {name: list(found.untrained.values()) for name, found in report.detectors.items() if found.untrained}
+    means = [value for row in rows.values() for value in row if math.isfinite(value)]
+    mean = math.fsum(means) / len(means) if means else math.nan
+    sentence = f"The same scores in {report.n_networks} untrained networks reach {number(mean)} on average."
+    return FigureView(
+        id="detectors-untrained",
+        title="The same scores in untrained networks",
+        figure=report.plot(of="untrained"),
+        sentence=sentence,
+        aria_label=f"Colour map of AUROC in untrained networks. {sentence}",
+        data=_matrix_table(rows, report.shifts, "AUROC in untrained networks, mean over them"),
+        height=230 + 25 * len(rows),
+    )
+
+
+def _excess_map(report: DetectorReport) -> FigureView:
+    rows = {
+        name: [found.shifts[label].auroc - found.untrained[label] for label in report.shifts]
+        for name, found in report.detectors.items()
+        if found.untrained
+    }
+    flat = [(value, name, label) for name, row in rows.items() for value, label in zip(row, report.shifts, strict=True)]
+    largest = max((entry for entry in flat if math.isfinite(entry[0])), default=(math.nan, "none", "none"))
+    sentence = (
+        f"The largest gain over untrained networks is {number(largest[0])} ({largest[1]}, {largest[2]}); single cells "
+        "have no intervals here, the means in the table do."
+    )
+    return FigureView(
+        id="detectors-excess",
+        title="This model minus untrained networks",
+        figure=matrix_figure(
+            [MatrixBlock("excess", rows)], report.shifts, value="difference", value_range=(-0.5, 0.5), middle=0.0
+        ),
+        sentence=sentence,
+        aria_label=f"Colour map of differences in AUROC. {sentence}",
+        data=_matrix_table(rows, report.shifts, "AUROC of this model minus the mean of untrained networks"),
+        height=230 + 25 * len(rows),
+    )
+
+
+def _matrix_table(rows: dict[str, list[float]], columns: list[str], caption: str) -> TableView:
+    return TableView(("score", *columns), tuple((name, *row) for name, row in rows.items()), caption=caption)
+
+
+def _measures_table(report: DetectorReport) -> TableView:
+    frame = report.to_frame().reset_index()
+    columns = (
+        "score", "shift", "reads", "AUROC", "low", "high", "p (Holm)", "untrained", "AUPR (ID)", "AUPR (OOD)", "ID",
+        "OOD", "FPR95 (OOD positive)", "FPR95 (ID positive)", "detection error",
+    )  # fmt: skip
+    return TableView(
+        columns=columns,
+        rows=tuple(tuple(_plain(cell) for cell in row) for row in frame.itertuples(index=False, name=None)),
+        caption="Every score under every shift",
+        notes="AUPR with in-distribution (ID) or shifted (OOD) prompts as the positive class, whose chance level is "
+        "their share; ID and OOD count the prompts. FPR95 (OOD positive): share of in-distribution prompts flagged "
+        "when 95 % of shifted ones are; FPR95 (ID positive): share of shifted prompts accepted when 95 % of "
+        "in-distribution ones are. Detection error: least mean of both error rates. p: permutation inside pairs of a "
+        f"prompt and its shifted self, one-sided, Holm over {report.n_tests} tests.",
+    )
+
+
+def _risk_table(report: DetectorReport) -> TableView:
+    rows = tuple(_risk_row(name, found) for name, found in report.detectors.items())
+    return TableView(
+        columns=(
+            "score", "Spearman", "p (Holm)", "untrained", "AURC", "low", "high", "gain", "gain low", "gain high",
+        ),
+        rows=rows,
+        caption="Does the score tell the loss? Against the excess loss over least squares",
+        notes="Spearman: mean inside families; p by permutation of whole prompts, Holm over the scores. Untrained: "
+        "scores of untrained networks against this model's loss. AURC: mean excess loss of the prompts that a score "
+        "accepts first, over all shares accepted, all families pooled. Gain: 1 for a perfect order, 0 for a random "
+        "one.",
+    )  # fmt: skip
+
+
+def _risk_row(name: str, found: DetectorResult) -> tuple[Cell, ...]:
+    untrained = found.untrained_correlation
+    return (
+        name, found.correlation, found.correlation_p, None if math.isnan(untrained) else untrained,
+        found.aurc.value, found.aurc.low, found.aurc.high, found.gain.value, found.gain.low, found.gain.high,
+    )  # fmt: skip
+
+
+def left_out_table(report: DetectorReport) -> TableView:
+    """List detectors that say nothing here.
+
+    Args:
+        report: All detectors.
+
+    Returns:
+        One row a detector, with the reason.
+    """
+    return TableView(("detector", "why not"), tuple(report.left_out.items()), caption="Detectors that do not apply")
+
+
+def _plain(cell: object) -> Cell:
+    return cell if isinstance(cell, str | int) else float(cell)  # type: ignore[arg-type]  # floats of numpy

@@ -1,0 +1,204 @@
+"""Section 4: what is that evidence worth? Every claim with its control, what was assumed, what was not measured."""
+
+import math
+
+from icl_interp.figures.dots import DotSeries, dots_figure
+from icl_interp.figures.theme import role_style
+from icl_interp.measure.claims import holm_p_values
+from icl_interp.measure.controls import Excess
+from icl_interp.measure.limits import limits_of
+from icl_interp.measure.study_result import Study
+from icl_interp.report.chapters.controls import MEANINGS
+from icl_interp.report.model import FigureView, Section
+from icl_interp.report.sentences import listing, number
+from icl_interp.report.tables import Cell, TableView
+
+__all__ = ["all_claims", "worth_chapter"]
+
+ALPHA = 0.05
+"""Error probability of all claims together."""
+_DETECTOR = "detector: "
+
+
+def worth_chapter(study: Study) -> Section:
+    """Write the section.
+
+    Args:
+        study: All numbers.
+
+    Returns:
+        Claims as excesses in sight; the controls' numbers, the assumptions and what was not measured folded.
+    """
+    claims = all_claims(study)
+    lead = (
+        "Untrained networks have the model's own configuration and initialisation, other seeds, and read the same "
+        "prompts. What they show as well is no sign of learning. No evidence does not mean no effect."
+    )
+    parts = (_controls(study, claims), _assumptions(study), _unmeasured(study))
+    return Section(
+        "worth",
+        "What is that evidence worth?",
+        lead,
+        figures=(_forest(claims),),
+        tables=(_table(study, claims),),
+        parts=parts,
+    )
+
+
+def all_claims(study: Study) -> dict[str, Excess]:
+    """Gather every claim of a report.
+
+    Args:
+        study: All numbers.
+
+    Returns:
+        The study's own claims, then the mean AUROC of each detector that reads the network.
+    """
+    claims = study.verdicts()
+    if study.detectors is not None:
+        for name, found in study.detectors.detectors.items():
+            if found.excess is not None:
+                claims[f"{_DETECTOR}{name}"] = found.excess
+    return claims
+
+
+def _meaning(name: str) -> str:
+    if name.startswith(_DETECTOR):
+        return "AUROC, mean over shifts"
+    return MEANINGS.get(name, "held-out R², best site")
+
+
+def _forest(claims: dict[str, Excess]) -> FigureView:
+    drawn = {name: excess for name, excess in claims.items() if math.isfinite(excess.low)}
+    evidence = [name for name, excess in claims.items() if excess.verdict == "evidence"]
+    sentence = f"Of {len(claims)} claims {len(evidence)} hold beyond untrained networks: {listing(evidence, most=8)}."
+    if not drawn:
+        sentence = "No claim has an interval: the controls were switched off, or the numbers are not finite."
+    style = role_style("model")
+    rows = list(drawn) or list(claims)
+    values = [claims[name].excess if name in drawn else math.nan for name in rows]
+    series = DotSeries(
+        "excess over untrained networks",
+        rows,
+        values,
+        style,
+        low=[claims[name].low for name in rows],
+        high=[claims[name].high for name in rows],
+    )
+    figure = dots_figure([series], x="excess over untrained networks", reference=0.0, x_range=_range(drawn))
+    return FigureView(
+        id="claims",
+        title="Every claim as an excess over untrained networks",
+        figure=figure.update_layout(showlegend=False),
+        sentence=sentence,
+        aria_label=f"Dot plot with intervals, one row a claim. {sentence}",
+        height=min(2000, 110 + 22 * len(rows)),
+    )
+
+
+def _range(drawn: dict[str, Excess]) -> tuple[float, float] | None:
+    # Wide intervals are cut off rather than allowed to squeeze all others; the table has them in full.
+    if not drawn:
+        return None
+    low, high = (sorted(values) for values in zip(*((e.low, e.high) for e in drawn.values()), strict=True))
+    middle = [e.excess for e in drawn.values()]
+    least, most = max(low[len(low) // 4], min(middle) - 1), min(high[3 * len(high) // 4], max(middle) + 1)
+    return min(least, *middle, -0.05) - 0.05, max(most, *middle, 0.05) + 0.05
+
+
+def _table(study: Study, claims: dict[str, Excess]) -> TableView:
+    adjusted = holm_p_values(claims)
+    rows: list[tuple[Cell, ...]] = []
+    for name, excess in claims.items():
+        chance = excess.chance if math.isfinite(excess.chance) else None
+        value_low = excess.value_low if chance is not None else None
+        numbers = (excess.value, excess.control, excess.excess, excess.low, excess.high, adjusted[name])
+        rows.append((name, _meaning(name), *numbers, value_low, chance, excess.verdict))
+    return TableView(
+        columns=(
+            "claim", "number", "this model", "untrained", "excess", "low", "high", "p (Holm)", "value low", "chance",
+            "evidence",
+        ),
+        rows=tuple(rows),
+        caption=f"Each claim beside {len(study.untrained)} untrained networks",
+        notes="The bounds of the excess cover the spread over untrained networks and the bootstrap over prompts; each "
+        f"end is one-sided. The {study.n_verdicts} claims of the report hold together at 95 % (Bonferroni), and so do "
+        "those of the detectors among themselves. Evidence means that the lower bound of the excess lies above zero, "
+        "and that of the value (value low) above chance. p belongs to the same two intervals and is adjusted over all "
+        "rows by Holm's method.",
+        align=(
+            "left", "left", "right", "right", "right", "right", "right", "right", "right", "right", "left",
+        ),
+    )  # fmt: skip
+
+
+def _controls(study: Study, claims: dict[str, Excess]) -> Section:
+    most = max((len(excess.controls) for excess in claims.values()), default=0)
+    rows: list[tuple[Cell, ...]] = [
+        (name, excess.value, *excess.controls, *[None] * (most - len(excess.controls)))
+        for name, excess in claims.items()
+    ]
+    table = TableView(
+        columns=("claim", "this model", *(f"untrained {i + 1}" for i in range(most))),
+        rows=tuple(rows),
+        caption="Each claim's number in each untrained network",
+    )
+    tables = [table]
+    if study.detectors is not None:
+        raw = study.detectors.reading("raw inputs")
+        seen = [
+            (name, found.mean.value, found.mean.low, found.mean.high, sum(map(found.above_chance, found.shifts)))
+            for name, found in raw.items()
+        ]
+        tables.append(
+            TableView(
+                columns=("raw inputs", "mean AUROC", "low", "high", "shifts seen"),
+                rows=tuple(seen),
+                caption="What norms and second moments of the prompt see without any network",
+                notes=f"Of {len(study.detectors.shifts)} shifts, at adjusted p below 0.05.",
+            )
+        )
+    lead = f"Shuffled targets are beside each linear probe; {number(study.n_verdicts)} claims share one error rate."
+    return Section("controls", "The controls' numbers", lead, tables=tuple(tables), folded=True)
+
+
+def _assumptions(study: Study) -> Section:
+    said: list[tuple[Cell, ...]] = [
+        ("in distribution", study.task.describe(), "every word about shifts and familiarity"),
+        ("spectral conventions", study.conventions.describe(), "signatures; the paper's own were not available to us"),
+        (
+            "untrained networks",
+            f"{len(study.untrained)}, initialisation {study.config.init!r}",
+            "every excess: one more such network is what a claim has to lie outside of",
+        ),
+        ("prompts", f"{len(study.families.fit)} a family, seed {study.seed}", "every interval over prompts"),
+        (
+            "pairs across families",
+            "prompt i shares its random numbers in all families",
+            "bootstraps and permutations keep such pairs whole",
+        ),
+        ("fitted references", "held fixed", "the fit prompts' own sampling error is in no interval"),
+        ("one checkpoint", "one training run", "no number here speaks of the spread over training seeds"),
+    ]
+    table = TableView(("assumed", "as", "matters for"), tuple(said), caption="What was assumed")
+    return Section("assumptions", "What was assumed", tables=(table,), folded=True)
+
+
+def _unmeasured(study: Study) -> Section:
+    rows: list[tuple[Cell, ...]] = []
+    if study.detectors is None:
+        rows.append(("detection of shifts", "no shift whose activations are read was asked for"))
+    else:
+        rows += [(name, reason) for name, reason in study.detectors.left_out.items()]
+    for label in study.families.errors_only:
+        rows.append((f"hidden states under {label}", "its prompts have queries of their own or more points"))
+    rows += [(f"probe of {target}", reason) for target, reason in study.probes.left_out.items()]
+    rows += [("limits of this network", limit) for limit in limits_of(study.config, study.conventions)]
+    if not study.untrained:
+        rows.append(("every excess", "the controls were switched off"))
+    rows += [
+        ("development over training", "it needs the checkpoints of a run, and this report has one"),
+        ("local learning coefficient", "it needs the training loss and minutes of sampling"),
+    ]
+    table = TableView(("not measured", "because"), tuple(rows), caption="What was not measured, and why")
+    return Section("unmeasured", "What was not measured, and why", tables=(table,), folded=True)
