@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from icl_interp.checkpoints.record import Checkpoint
 from icl_interp.measure.limits import limits_of
 from icl_interp.measure.study_result import Study
-from icl_interp.report.chapters.controls import controls_chapter
 from icl_interp.report.chapters.errors import errors_chapter
-from icl_interp.report.chapters.ood import ood_chapter
+from icl_interp.report.chapters.familiar import familiar_chapter
 from icl_interp.report.chapters.probes import probes_chapter
-from icl_interp.report.chapters.signature import signature_chapter
+from icl_interp.report.chapters.worth import worth_chapter
 from icl_interp.report.model import Fact, Page
 from icl_interp.report.verdicts import verdict_cards
 
@@ -36,9 +35,8 @@ def build_page(study: Study, checkpoint: Checkpoint, provenance: Mapping[str, st
         sections=(
             errors_chapter(study),
             probes_chapter(study),
-            signature_chapter(study),
-            ood_chapter(study),
-            controls_chapter(study),
+            familiar_chapter(study),
+            worth_chapter(study),
         ),
         provenance=_footer(study, checkpoint, provenance),
         warnings=_warnings(study, checkpoint),

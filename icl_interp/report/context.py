@@ -51,7 +51,7 @@ def page_context(page: Page) -> dict[str, Any]:
     """
     numbers = {"figure": count(1), "table": count(1)}
     sections = [_section(section, numbers) for section in page.sections]
-    targets = {view["id"]: view for section in sections for view in (section, *section["blocks"], *_cells(section))}
+    targets = {view["id"]: view for section in sections for view in _views(section)}
     contents = [(section.id, section.title) for section in page.sections]
     if page.verdicts:
         contents.insert(0, ("page--verdicts", "In short"))
@@ -61,9 +61,13 @@ def page_context(page: Page) -> dict[str, Any]:
     return {"page": page, "contents": contents, "sections": sections, "verdicts": verdicts}
 
 
-def _cells(section: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _views(section: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield section
     for item in section["blocks"]:
+        yield item
         yield from item.get("cells", ())
+    for part in section["parts"]:
+        yield from _views(part)
 
 
 def _verdict(verdict: Verdict, targets: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -95,7 +99,17 @@ def _section(section: Section, numbers: Mapping[str, Iterator[int]]) -> dict[str
         "tables_first": section.tables_first,
         "blocks": blocks,
         "tables": tables,
+        "inside": _inside(section),
+        "parts": [_section(part, numbers) for part in section.parts],  # numbered after what stands above them
     }
+
+
+def _inside(section: Section) -> str:
+    counts = [
+        (section.n_plots, "plot"),
+        (len(section.tables) + sum(len(part.tables) for part in section.parts), "table"),
+    ]
+    return ", ".join(f"{n} {what}{'' if n == 1 else 's'}" for n, what in counts if n)
 
 
 def _grid(grid: FigureGrid, numbers: Mapping[str, Iterator[int]]) -> dict[str, Any]:

@@ -125,10 +125,10 @@ class FigureGrid:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A chapter of the report.
+    """A chapter of the report, or a part of one.
 
     Raises:
-        ValueError: If the id cannot be an anchor or the title is empty.
+        ValueError: If the id cannot be an anchor, the title is empty, or parts have parts of their own.
     """
 
     id: str
@@ -145,10 +145,29 @@ class Section:
     """Whether the section waits behind its heading until it is opened."""
     tables_first: bool = False
     """Whether the tables stand before the figures."""
+    parts: "tuple[Section, ...]" = ()
+    """What follows under headings of its own, usually folded; parts have no further parts."""
 
     def __post_init__(self) -> None:
         check_id("Section", self.id)
         check_text(f"Section {self.id!r}", title=self.title)
+        if deeper := [part.id for part in self.parts if part.parts]:
+            raise ValueError(
+                f"Section {self.id!r} needs parts without parts of their own, got some in {', '.join(deeper)}; "
+                "chapters are two levels deep."
+            )
+
+    @property
+    def n_plots(self) -> int:
+        """Plots of the section, each cell of a grid counted, its parts included."""
+        return sum(map(_plots, self.figures)) + sum(part.n_plots for part in self.parts)
+
+    @property
+    def n_plots_in_sight(self) -> int:
+        """Those that stand there before anything is unfolded."""
+        if self.folded:
+            return 0
+        return sum(map(_plots, self.figures)) + sum(part.n_plots_in_sight for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +205,11 @@ class Page:
         if lost := sorted({v.anchor for v in self.verdicts if v.anchor is not None} - set(ids)):
             raise ValueError(f"Page needs verdicts to point at its own ids ({', '.join(ids)}), got {', '.join(lost)}.")
 
+    @property
+    def n_plots_in_sight(self) -> int:
+        """Plots that stand there before anything is unfolded, each cell of a grid counted."""
+        return sum(section.n_plots_in_sight for section in self.sections)
+
 
 def _ids(sections: Sequence[Section]) -> Iterator[str]:
     for section in sections:
@@ -194,6 +218,11 @@ def _ids(sections: Sequence[Section]) -> Iterator[str]:
             yield item.id
             if isinstance(item, FigureGrid):
                 yield from (cell.id for cell in item.figures)
+        yield from _ids(section.parts)
+
+
+def _plots(item: FigureView | FigureGrid) -> int:
+    return len(item.figures) if isinstance(item, FigureGrid) else 1
 
 
 def _check_figure(name: str, figure: object) -> None:

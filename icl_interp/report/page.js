@@ -112,6 +112,15 @@
     plots.forEach((plot) => observer.observe(plot));
   }
 
+  function redrawWhenUnfolded() {
+    // A figure that was drawn, folded away and unfolded again may have missed a change of the window's width.
+    document.addEventListener("toggle", (event) => {
+      if (!event.target.matches("details.fold") || !event.target.open) return;
+      for (const plot of event.target.querySelectorAll(".plot"))
+        if (painted.has(plot) && plot.clientWidth) Plotly.Plots.resize(plot);
+    }, true); // toggle does not bubble
+  }
+
   // Theme and printing ----------------------------------------------------------------------------------------------
 
   function setTheme(theme) {
@@ -170,10 +179,16 @@
     addEventListener("scroll", mark, { passive: true });
     mark();
     const unfold = () => {
-      for (let node = document.getElementById(location.hash.slice(1)); node; node = node.parentElement) {
-        const inner = node.matches(".chapter") ? node.querySelector(":scope > details.fold") : null;
-        if (inner) inner.open = true;
+      const target = document.getElementById(location.hash.slice(1));
+      if (!target) return;
+      let closed = 0;
+      for (let node = target; node; node = node.parentElement) {
+        const fold = node.matches("details") ? node : node.querySelector(":scope > details.fold");
+        if (!fold || fold.open || !(fold === node || node.matches(".folded"))) continue;
+        fold.open = true;
+        closed += 1;
       }
+      if (closed) target.scrollIntoView(); // it had no place before
     };
     addEventListener("hashchange", unfold);
     unfold();
@@ -209,4 +224,5 @@
   startContents();
   startPrinting(plots);
   drawWhenNear(plots);
+  redrawWhenUnfolded();
 })();

@@ -82,6 +82,12 @@ def full_page(text: str = "text") -> Page:
         Section("first", text, lead=text, figures=(view("alone", data=table), grid), tables=(table,)),
         Section("second", text, figures=(view("folded"),), tables=(table,), folded=True, tables_first=True),
     )
+    inner = replace(grid, id="inner", figures=(view("inner-1"), view("inner-2")))
+    parts = (
+        Section("part-open", text, figures=(view("in-part"),)),
+        Section("part-folded", text, lead=text, figures=(inner,), tables=(table,), folded=True),
+    )
+    sections += (Section("third", text, parts=parts),)
     tones = ("evidence", "none", "mixed", "unknown")
     verdicts = tuple(Verdict(text, text, tone, detail=text, anchor="grid") for tone in tones)
     facts = (Fact(text, text),)
@@ -128,6 +134,22 @@ def test_headings_never_skip_a_level(document):
     assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
 
 
+def test_folded_parts_say_what_is_inside(html, document):
+    folds = re.findall(r'<section class="([^"]*)" id="([^"]*)"[^>]*>\n<details class="fold">', html)
+    assert folds == [("chapter folded", "second"), ("part folded", "part-folded")]
+    assert re.findall(r'<span class="inside">([^<]*)</span>', html) == ["1 plot, 1 table", "2 plots, 1 table"]
+    assert [a["class"] for a in document.all("section") if a.get("id", "").startswith("part-")] == [
+        "part",
+        "part folded",
+    ]
+
+
+def test_figures_of_parts_are_numbered_after_those_above_them(html):
+    numbers = re.findall(r'href="#([\w-]+)">Figure (\d+)<', html)
+    assert [name for name, _ in numbers] == ["alone", "grid", "folded", "in-part", "inner"]
+    assert [int(number) for _, number in numbers] == [1, 2, 3, 4, 5]
+
+
 def test_landmarks_language_and_skip_link(document):
     assert document.all("html", lang="en")
     assert len(document.all("main")) == len(document.all("footer")) == len(document.all("nav")) == 1
@@ -149,7 +171,7 @@ def test_every_figure_speaks_to_everyone(document, html, name):
 
 def test_figures_arrive_as_they_were(document):
     specs = [json.loads(s) for s in document.scripts if s.startswith('{"data"')]
-    assert len(specs) == 4
+    assert len(specs) == 7
     assert specs[0] == {key: json.loads(line_figure().to_json())[key] for key in ("data", "layout")}
 
 

@@ -46,6 +46,14 @@ def figure(name: str = "error") -> FigureView:
             "each id once, got 'error' more than once; rename them",
         ),
         (
+            lambda: Section("a", "A", parts=(Section("b", "B", parts=(Section("c", "C"),)),)),
+            "Section 'a' needs parts without parts of their own, got some in b",
+        ),
+        (
+            lambda: Page("T", sections=(Section("a", "A", parts=(Section("a", "B"),)),)),
+            "each id once, got 'a' more than once",
+        ),
+        (
             lambda: Page("T", verdicts=(Verdict("V", "S.", "none", anchor="lost"),), sections=(Section("a", "A"),)),
             r"its own ids \(a\), got lost",
         ),
@@ -80,3 +88,23 @@ def test_hook_names_are_ids():
 def test_parts_are_frozen():
     with pytest.raises(AttributeError):
         Fact("a", "b").label = "c"
+
+
+def test_plots_in_sight_are_those_outside_of_folds():
+    grid = FigureGrid("grid", "Grid", "Same.", (figure("a"), figure("b")))
+    open_part = Section("open", "Open", figures=(figure("c"),))
+    folded = Section("folded", "Folded", figures=(grid,), folded=True)
+    section = Section("s", "S", figures=(figure("d"),), parts=(open_part, folded))
+    assert (section.n_plots, section.n_plots_in_sight) == (4, 2)
+    assert (
+        Page("T", sections=(section, replace(section, id="t", folded=True, figures=(), parts=()))).n_plots_in_sight == 2
+    )
+    assert replace(section, folded=True).n_plots_in_sight == 0
+
+
+def test_verdicts_may_point_into_parts():
+    part = Section("part", "Part", figures=(figure("deep"),), folded=True)
+    page = Page(
+        "T", sections=(Section("s", "S", parts=(part,)),), verdicts=(Verdict("V", "S.", "none", anchor="deep"),)
+    )
+    assert page.verdicts[0].anchor == "deep"
