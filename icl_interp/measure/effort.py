@@ -31,7 +31,7 @@ class Effort:
     use: int
     """For the signature's subspace."""
     reads: tuple[int, int, int, int]
-    """Sequences read for each of the four, in this order, by all networks."""
+    """About how many sequences all networks read for each of the four, in this order; for progress."""
 
 
 def weighed_points(n_dims: int, n_points: int) -> tuple[int, ...]:
@@ -86,7 +86,7 @@ def effort_of(config: ModelConfig, n_prompts: int, n_points: int, n_controls: in
         queries + 3 * passes,
         (1 + n_controls) * (1 + heads) + 1 + (1 + N_ORDERS) * min(heads + 1, N_KEPT),
         1 + n_controls,
-        3 + 2 * n_random + 3 * n_controls,
+        4 + 2 * n_random + 3 * n_controls,
     )
     per_token = config.n_layers * (4 * config.d_model**2 + 2 * config.d_model * config.mlp_width)
     sequence = 4 * n_points * per_token
