@@ -10,7 +10,7 @@ __all__ = ["Effort", "effort_of", "fresh_queries", "weighed_points"]
 
 SHARE = WORK / 32
 """Floating-point operations that each of these measures may cost."""
-LEAST, MOST = 8, 48
+LEAST, MOST = 8, 32
 """Prompts a measure."""
 N_KEPT = 9
 """Points of a pruning curve at most, the two ends among them."""
@@ -67,7 +67,7 @@ def fresh_queries(n_dims: int) -> int:
 def effort_of(config: ModelConfig, n_prompts: int, n_points: int, n_controls: int, n_random: int) -> Effort:
     """Share the effort out.
 
-    Formula: for each measure SHARE / (operations a sequence * sequences a prompt), cut to [8, 48] and to n_prompts.
+    Formula: for each measure SHARE / (operations a sequence * sequences a prompt), cut to [8, 32] and to n_prompts.
 
     Args:
         config: Of the model.

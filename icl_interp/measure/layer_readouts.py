@@ -102,8 +102,9 @@ def summarise_readouts(
     )
     return LayerReadoutReport(
         sites=tuple(sites),
-        errors_by_prompt=errors[0],
-        untrained_by_prompt=torch.stack(errors[1:]) if untrained else errors[0].new_empty(0, *errors[0].shape),
+        errors=tuple(estimate_mean(row) for row in errors[0]),
+        untrained_errors=torch.stack(errors)[1:].mean(2),
+        errors_by_prompt=torch.stack(errors),
         distances={
             name: tuple(estimate_mean(row) for row in shares(readouts.predictions, aim)) for name, aim in aims.items()
         },

@@ -118,6 +118,7 @@ def probe_features(
     prompts: Prompts,
     targets: Mapping[str, ProbeTarget],
     *,
+    controls: bool = True,
     seed: int = 0,
 ) -> dict[str, LinearProbe]:
     """Fit one probe a site to all targets and to their control task at once.
@@ -129,11 +130,12 @@ def probe_features(
         features: From `answering_features`, by site.
         prompts: What was read, at least 5.
         targets: From `probe_targets` on the same prompts.
+        controls: Whether shuffled targets and the control task are fitted as well; untrained networks need neither.
         seed: Of folds, shuffles and the control task.
 
     Returns:
-        Probes by site label, the columns of the targets first, then as many of the control task; whole prompts are
-        held out.
+        Probes by site label, the columns of the targets first, then with controls as many of the control task; whole
+        prompts are held out.
 
     Raises:
         ValueError: If there is no target.
@@ -142,9 +144,9 @@ def probe_features(
         raise ValueError("linear probes need a reference whose predictions vary, got none; change the task.")
     wanted = torch.cat([columns_of(target) for target in targets.values()], dim=1)
     groups = torch.arange(len(prompts)).repeat_interleave(prompts.n_points - 1)
-    both = torch.cat([wanted, _control_task(prompts, wanted, seed)], dim=1)
+    both = torch.cat([wanted, _control_task(prompts, wanted, seed)], dim=1) if controls else wanted
     return {
-        label: fit_linear_probe(found.flatten(0, 1), both, groups=groups, seed=seed, n_bootstrap=400)
+        label: fit_linear_probe(found.flatten(0, 1), both, groups=groups, controls=controls, seed=seed, n_bootstrap=400)
         for label, found in features.items()
     }
 
@@ -215,7 +217,7 @@ def partial_scores(
     groups = torch.arange(len(next(iter(targets.values())))).repeat_interleave(next(iter(features.values())).shape[1])
     found = {}
     for column, name in enumerate(predictions):  # predictions come first, one column each
-        site = max(probes, key=lambda label: float(probes[label].r2[column]))  # noqa: B023, used at once
+        site = max(probes, key=lambda label: float(probes[label].r2[column]))
         given = torch.cat([other for rival, other in predictions.items() if rival != name], dim=1)
         score = partial_r2(
             features[site].flatten(0, 1), predictions[name], given, groups=groups, seed=seed, n_bootstrap=400
@@ -268,7 +270,7 @@ def linear_probes(
     features = answering_features(model, prompts, sites)
     own = probe_features(features, prompts, targets, seed=seed)
     controls = [
-        probe_network(network, prompts, targets, sites, seed=seed)
+        probe_features(answering_features(network, prompts, sites), prompts, targets, controls=False, seed=seed)
         for network in untrained_networks(model.cfg, n_controls, seed=seed)
     ]
     partial = partial_scores(features, own, targets, references, seed=seed)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-import torch
 from jaxtyping import Float64
 from torch import Tensor
 
@@ -15,7 +14,7 @@ from icl_interp.figures.theme import role_style
 from icl_interp.measure.controls import Excess, excess_over_controls, paired_variance, variance_over
 from icl_interp.measure.roles import predictor_style
 from icl_interp.measure.statistics import resampled_means
-from probes.bootstrap import Estimate, percentile_interval
+from probes.bootstrap import Estimate
 from probes.step_matching import StepMatches
 
 __all__ = ["LayerReadoutReport"]
@@ -27,10 +26,12 @@ class LayerReadoutReport:
 
     sites: tuple[str, ...]
     """Along the network; the first is the read-in, the embedding layer."""
-    errors_by_prompt: Float64[Tensor, "site sample"]
-    """Mean squared error over points with an example before them."""
-    untrained_by_prompt: Float64[Tensor, "network site sample"]
+    errors: tuple[Estimate, ...]
+    """Mean squared error of each site over points with an example before them, with intervals over prompts."""
+    untrained_errors: Float64[Tensor, "network site"]
     """The same of untrained networks; none where controls were switched off."""
+    errors_by_prompt: Float64[Tensor, "network site sample"]
+    """Of each prompt: the model first, then untrained networks."""
     distances: Mapping[str, tuple[Estimate, ...]]
     """By reference: mean squared difference of its predictions and each site's, in units of E[y^2]."""
     steps: Mapping[str, StepMatches]
@@ -44,11 +45,6 @@ class LayerReadoutReport:
     limits: tuple[str, ...]
     """What this network or task cannot show, in sentences."""
 
-    @property
-    def errors(self) -> tuple[Estimate, ...]:
-        """Error of each site, with intervals over prompts."""
-        return tuple(_estimate(row) for row in self.errors_by_prompt)
-
     def excess(self, n_verdicts: int = 1) -> Excess:
         """Compare what the blocks add to the embedding layer with what those of untrained networks add.
 
@@ -61,8 +57,7 @@ class LayerReadoutReport:
             The excess with its interval, paired over prompts.
         """
         last = max(i for i, site in enumerate(self.sites) if site.startswith("block"))
-        value, replicates = _removed(self.errors_by_prompt, last)
-        controls = [_removed(errors, last) for errors in self.untrained_by_prompt]
+        (value, replicates), *controls = [_removed(errors, last) for errors in self.errors_by_prompt]
         return excess_over_controls(
             value,
             [control for control, _ in controls],
@@ -80,7 +75,7 @@ class LayerReadoutReport:
             of steps of each algorithm.
         """
         found = self.errors
-        untrained = self.untrained_by_prompt.mean((0, 2)).tolist() if len(self.untrained_by_prompt) else None
+        untrained = self.untrained_errors.mean(0).tolist() if len(self.untrained_errors) else None
         columns: dict[str, Any] = {
             "site": list(self.sites),
             "error": [estimate.value for estimate in found],
@@ -101,8 +96,8 @@ class LayerReadoutReport:
         sites, lines = list(self.sites), []
         for name, row in self.distances.items():
             lines.append(Line(f"distance to {name}", sites, [e.value for e in row], predictor_style(name), width=1))
-        if len(self.untrained_by_prompt):
-            means = self.untrained_by_prompt.mean(2)
+        if len(self.untrained_errors):
+            means = self.untrained_errors
             low, high = means.amin(0).tolist(), means.amax(0).tolist()
             style = role_style("untrained")
             lines.append(Line("error, untrained networks", sites, means.mean(0).tolist(), style, low, high))
@@ -145,11 +140,6 @@ class LayerReadoutReport:
     def __repr__(self) -> str:
         errors = ", ".join(f"{estimate.value:.3g}" for estimate in self.errors)
         return f"LayerReadoutReport(errors=[{errors}], method={self.method!r}, n_prompts={self.n_prompts})"
-
-
-def _estimate(values: Float64[Tensor, " sample"]) -> Estimate:
-    low, high = percentile_interval(resampled_means(values))
-    return Estimate(float(values.mean()), low, high)
 
 
 def _removed(errors: Float64[Tensor, "site sample"], last: int) -> tuple[float, Tensor]:

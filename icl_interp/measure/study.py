@@ -104,7 +104,7 @@ def study(
         name = "this model" if i == 0 else f"untrained network {i}"
         surveys.append(survey_network(network, families, sites, on_batch=partial(_relay, report, name)))
         features = answering_features(network, probe_prompts, sites)
-        probes.append(probe_features(features, probe_prompts, targets, seed=seed))
+        probes.append(probe_features(features, probe_prompts, targets, controls=i == 0, seed=seed))
         readouts.append(read_out_layers(features, probe_prompts, seed=seed))
         if i == 0:
             partials = partial_scores(features, probes[0], targets, references, seed=seed)
