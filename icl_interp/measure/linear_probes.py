@@ -123,8 +123,8 @@ def probe_features(
 ) -> dict[str, LinearProbe]:
     """Fit one probe a site to all targets and to their control task at once.
 
-    The control task has for each orthant (around the mean) of the query's first coordinates a target drawn at random, so that a probe
-    can find it only by storing a table of what the query alone shows.
+    The control task has for each orthant (around the mean) of the query's first coordinates a target drawn at random,
+    so that a probe can find it only by storing a table of what the query alone shows.
 
     Args:
         features: From `answering_features`, by site.

@@ -30,7 +30,7 @@ class LayerReadoutReport:
     """Mean squared error of each site over points with an example before them, with intervals over prompts."""
     untrained_errors: Float64[Tensor, "network site"]
     """The same of untrained networks; none where controls were switched off."""
-    errors_by_prompt: Float64[Tensor, "network site sample"]
+    errors_by_prompt: Float64[Tensor, "any_network site sample"]
     """Of each prompt: the model first, then untrained networks."""
     distances: Mapping[str, tuple[Estimate, ...]]
     """By reference: mean squared difference of its predictions and each site's, in units of E[y^2]."""
