@@ -20,9 +20,13 @@ if TYPE_CHECKING:
     from icl_interp.checkpoints.own import save_checkpoint
     from icl_interp.checkpoints.record import Checkpoint
     from icl_interp.data import demo_path
+    from icl_interp.measure.algorithm_agreement import algorithm_agreement
+    from icl_interp.measure.attention import attention_summary
     from icl_interp.measure.detector_report import detector_report
     from icl_interp.measure.errors import error_curves
+    from icl_interp.measure.heads import head_importance
     from icl_interp.measure.intervention_effects import intervention_effect
+    from icl_interp.measure.layer_readouts import layer_readouts
     from icl_interp.measure.linear_probes import linear_probes
     from icl_interp.measure.ood import ood_report
     from icl_interp.measure.signature import spectral_signature
@@ -114,6 +118,10 @@ _HOMES = {
     "layer_similarity": "measure.similarity",
     "ood_report": "measure.ood",
     "linear_probes": "measure.linear_probes",
+    "layer_readouts": "measure.layer_readouts",
+    "algorithm_agreement": "measure.algorithm_agreement",
+    "head_importance": "measure.heads",
+    "attention_summary": "measure.attention",
     "study": "measure.study",
     "intervention_effect": "measure.intervention_effects",
     "subspace_use": "measure.subspace_use",
@@ -147,15 +155,19 @@ __all__ = [
     "TrainConfig",
     "UniformRegression",
     "__version__",
+    "algorithm_agreement",
+    "attention_summary",
     "bayes_penalty",
     "build_model",
     "collect",
     "demo_path",
     "detector_report",
     "error_curves",
+    "head_importance",
     "intervention_effect",
     "interventions",
     "lasso_penalty",
+    "layer_readouts",
     "layer_similarity",
     "linear_probes",
     "load_checkpoint",

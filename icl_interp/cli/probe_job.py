@@ -74,9 +74,11 @@ def run_probe(options: ProbeOptions) -> None:
     from icl_interp.measure.controls import N_UNTRAINED
     from icl_interp.measure.conventions import Conventions
     from icl_interp.measure.cost import default_prompts, shift_reads, study_reads
+    from icl_interp.measure.effort import effort_of
     from icl_interp.measure.limits import limits_of
     from icl_interp.measure.sites import residual_sites
     from icl_interp.measure.study import study
+    from icl_interp.measure.subspace_use import N_RANDOM
     from icl_interp.provenance import provenance
     from icl_interp.report.assemble import build_page
     from icl_interp.report.numbers import study_json
@@ -90,6 +92,7 @@ def run_probe(options: ProbeOptions) -> None:
     n_shifts, extra = shift_reads(checkpoint.task, options.shifts, n_points=n_points, max_points=config.max_points)
     n_prompts = options.prompts or default_prompts(config, n_shifts, n_points, n_controls, extra=extra)
     reads = study_reads(n_prompts, n_shifts, n_controls, extra=extra)
+    reads += sum(effort_of(config, n_prompts, n_points, n_controls, N_RANDOM).reads)
     if not options.quiet:
         typer.echo(f"{checkpoint.origin}: {config.describe()}")
         for assumption in checkpoint.assumptions:

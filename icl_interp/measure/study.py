@@ -13,13 +13,19 @@ from icl_interp.measure.cost import default_prompts, probe_count, shift_reads
 from icl_interp.measure.detector_report import start_watch, summarise_detectors
 from icl_interp.measure.detector_result import DetectorReport
 from icl_interp.measure.detectors import DetectorWatch
+from icl_interp.measure.effort import effort_of
 from icl_interp.measure.errors import summarise_errors
-from icl_interp.measure.families import Families, draw_families
-from icl_interp.measure.linear_probes import probe_network, probe_targets, summarise_probes
+from icl_interp.measure.families import IN_DISTRIBUTION, Families, draw_families
+from icl_interp.measure.features import answering_features
+from icl_interp.measure.layer_readouts import read_out_layers, summarise_readouts
+from icl_interp.measure.likeness import likeness_to_references
+from icl_interp.measure.linear_probes import partial_scores, probe_features, probe_targets, summarise_probes
+from icl_interp.measure.mechanism import examine_mechanism
 from icl_interp.measure.ood import summarise_ood
 from icl_interp.measure.similarity import LayerWatch, summarise_similarity
 from icl_interp.measure.sites import last_block, residual_sites
 from icl_interp.measure.study_result import Study
+from icl_interp.measure.subspace_use import N_RANDOM
 from icl_interp.measure.survey import NetworkSurvey, Watch, survey_network
 from icl_interp.models.config import ModelConfig
 from icl_interp.models.hooked import HookedModel
@@ -62,7 +68,8 @@ def study(
         n_points_trained: Points that prompts had in training; later ones are marked as never seen there. None takes
             the task's usual number.
         seed: The only source of randomness.
-        tick: Told the number of prompts just read and by which network, for progress; `study_reads` in all.
+        tick: Told the number of prompts just read and by which network, for progress; `study_reads` and `Effort.reads`
+            in all.
 
     Returns:
         The study.
@@ -98,9 +105,9 @@ def study(
         )
     references = reference_predictors(task, n_points=n_points)
     probe_prompts = task.sample(probe_count(n_prompts), n_points, seed=derive_seed(seed, "evaluation: probes"))
-    targets, left_out = probe_targets(probe_prompts, references)
+    targets, left_out = probe_targets(probe_prompts, references, task)
     conventions = Conventions(layout=config.tokens)
-    surveys, probes, watches, layer_watches = [], [], [], []
+    surveys, probes, readouts, partials, watches, layer_watches = [], [], [], {}, [], []
     for i, network in enumerate([model, *untrained_networks(config, n_controls, seed=seed)]):
         name = "this model" if i == 0 else f"untrained network {i}"
         watches.append(start_watch(network, last_block(config), conventions, seed=seed))
@@ -114,12 +121,47 @@ def study(
                 watch=partial(_watched, (watches[-1], layer_watches[-1])),
             )
         )
-        probes.append(probe_network(network, probe_prompts, targets, sites, seed=seed))
+        features = answering_features(network, probe_prompts, sites)
+        probes.append(probe_features(features, probe_prompts, targets, controls=i == 0, seed=seed))
+        readouts.append(read_out_layers(features, probe_prompts, seed=seed))
+        if i == 0:
+            partials = partial_scores(features, probes[0], targets, references, seed=seed)
         report(len(probe_prompts), name)
     ood = summarise_ood(surveys[0], surveys[1:], families, last_block(config), conventions, seed=seed)
     ood_final = None
     if config.final_norm:
         ood_final = summarise_ood(surveys[0], (), families, sites[-1], conventions, seed=seed)
+    mechanism = examine_mechanism(
+        model,
+        task,
+        families,
+        conventions,
+        references=references,
+        likeness=likeness_to_references(
+            [survey.families[IN_DISTRIBUTION].predictions for survey in surveys],
+            references,
+            families.in_distribution.prompts,
+        ),
+        readouts=summarise_readouts(
+            readouts[0],
+            readouts[1:],
+            [site.label for site in sites],
+            probe_prompts,
+            task,
+            config,
+            references=references,
+            seed=seed,
+        ),
+        effort=effort_of(config, n_prompts, n_points, n_controls, N_RANDOM),
+        n_controls=n_controls,
+        silent=not any(
+            record.sites[last_block(config).label].leading_value.any()
+            for survey in surveys
+            for record in [survey.families[IN_DISTRIBUTION]]
+        ),
+        seed=seed,
+        tick=report,
+    )
     said = {label: record.predictions for label, record in surveys[0].families.items()}
     said |= _errors_only(model, families, partial(_relay, report, "this model"))
     return Study(
@@ -133,7 +175,8 @@ def study(
         untrained=tuple(surveys[1:]),
         ood=ood,
         ood_final=ood_final,
-        probes=summarise_probes(probes[0], probes[1:], targets, left_out),
+        probes=summarise_probes(probes[0], probes[1:], targets, left_out, partials),
+        mechanism=mechanism,
         context_free=_context_free(references, families.in_distribution.prompts),
         seed=seed,
         detectors=_detectors(surveys, watches, families, references, conventions, config, seed),

@@ -13,6 +13,7 @@ from icl_interp.measure.detector_result import DetectorReport
 from icl_interp.measure.error_report import ErrorReport
 from icl_interp.measure.errors import prompt_errors
 from icl_interp.measure.families import IN_DISTRIBUTION, Families
+from icl_interp.measure.mechanism import Mechanism
 from icl_interp.measure.ood_result import OodReport
 from icl_interp.measure.probe_report import LinearProbeReport
 from icl_interp.measure.similarity import LayerSimilarity
@@ -50,7 +51,9 @@ class Study:
     ood_final: OodReport | None
     """The same after the final norm, without controls; None in a network without one."""
     probes: LinearProbeReport
-    """Linear read-outs."""
+    """Linear read-outs of what known algorithms compute."""
+    mechanism: Mechanism
+    """Which algorithm the model acts like, and which layers, heads and directions it needs."""
     context_free: Float[Tensor, "sample point"]
     """Best guess of each in-distribution label that reads no label: the Bayes reference's answer to a lone input."""
     seed: int
@@ -68,7 +71,7 @@ class Study:
     @property
     def n_verdicts(self) -> int:
         """Claims that the study makes; their intervals hold together at 95 %."""
-        return (6 if self.families.shifted else 2) + len(self.probes.targets)
+        return (8 if self.families.shifted else 4) + len(self.probes.targets)
 
     def verdicts(self) -> dict[str, Excess]:
         """State each claim as an excess over untrained networks.
@@ -78,8 +81,10 @@ class Study:
             distribution), "under shift" (mean over shifts of 1 - late error / late error of zero, not below 0),
             "spectra" (mean over shifts of |log s1(shift) / s1(in distribution)|), "shared directions" (overlap in
             distribution minus mean overlap under shift), "score and error" (mean Spearman inside families),
-            "detection" (mean AUROC over shifts), and "probe: T" (best R² over sites) for each target T. Larger is
-            more everywhere. Without a shift whose activations are read there are no claims over shifts.
+            "detection" (mean AUROC over shifts), "algorithm" (share of the nearest reference's predictions),
+            "layers" (share of the read-in's error that a read-out of the last block removes), and "probe: T" (best R²
+            over sites) for each target T. Larger is more everywhere. Without a shift whose activations are read there
+            are no claims over shifts.
         """
         named = {"in-context learning": (self._skill_in, 0.0)}
         if self.families.shifted:
@@ -103,6 +108,8 @@ class Study:
         verdicts["score and error"] = self.ood.correlation_excess(self.n_verdicts)
         if self.families.shifted:
             verdicts["detection"] = self.ood.detection_excess(self.n_verdicts)
+        verdicts["algorithm"] = self.mechanism.likeness.excess(self.n_verdicts)
+        verdicts["layers"] = self.mechanism.readouts.excess(self.n_verdicts)
         for target in self.probes.targets:
             verdicts[f"probe: {target}"] = self.probes.excess(target, self.n_verdicts)
         return verdicts

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from icl_interp.checkpoints.record import Checkpoint
 from icl_interp.measure.limits import limits_of
 from icl_interp.measure.study_result import Study
-from icl_interp.report.chapters.errors import errors_chapter
+from icl_interp.report.chapters.doing import doing_chapter
 from icl_interp.report.chapters.familiar import familiar_chapter
-from icl_interp.report.chapters.probes import probes_chapter
+from icl_interp.report.chapters.where import where_chapter
 from icl_interp.report.chapters.worth import worth_chapter
 from icl_interp.report.model import Fact, Page
 from icl_interp.report.verdicts import verdict_cards
@@ -33,8 +33,8 @@ def build_page(study: Study, checkpoint: Checkpoint, provenance: Mapping[str, st
         facts=_facts(study, checkpoint),
         verdicts=verdict_cards(study),
         sections=(
-            errors_chapter(study),
-            probes_chapter(study),
+            doing_chapter(study),
+            where_chapter(study),
             familiar_chapter(study),
             worth_chapter(study),
         ),

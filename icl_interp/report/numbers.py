@@ -20,6 +20,8 @@ __all__ = ["study_json"]
 _LEFT_OUT = {
     "predictions",
     "context_free",
+    "errors_by_prompt",
+    "changes",
     "signatures",
     "weight",
     "bias",

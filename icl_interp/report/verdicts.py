@@ -2,8 +2,11 @@
 
 from icl_interp.measure.controls import Excess
 from icl_interp.measure.study_result import Study
+from icl_interp.report.chapters.agreement import agreement_sentence
 from icl_interp.report.chapters.errors import likeness, shift_sentence
+from icl_interp.report.chapters.layers import readout_sentence
 from icl_interp.report.chapters.signature import NO_SHIFT
+from icl_interp.report.chapters.use import use_sentence
 from icl_interp.report.model import Tone, Verdict
 from icl_interp.report.sentences import interval, listing, number, verdict_words
 
@@ -32,12 +35,12 @@ def verdict_cards(study: Study) -> tuple[Verdict, ...]:
     if not study.families.shifted:
         survives = Verdict("Does that survive shifts?", shifts.strip(), "unknown", None, "error-shifts")
         unknown = Verdict("Does it detect shifts?", NO_SHIFT, "unknown", None, "ood")
-        return (learning, survives, _probes_card(study, excesses), error, unknown)
+        return (learning, survives, *_mechanism_cards(study, excesses), error, unknown)
     cards = [
         learning,
         _card("Does that survive shifts?", excesses["under shift"], "In part at least: mean share of error removed",
               "that it predicts under shift: mean share of error removed", "error-shifts", shifts),
-        _probes_card(study, excesses),
+        *_mechanism_cards(study, excesses),
         _card("Do spectra react to shifts?", excesses["spectra"], "More than untrained: mean |log ratio| of s1",
               "that leading singular values react to shifts: mean |log ratio| of s1", "spectra"),
         _card("Are leading directions shared?", excesses["shared directions"],
@@ -49,6 +52,25 @@ def verdict_cards(study: Study) -> tuple[Verdict, ...]:
               _rivals(study)),
     ]  # fmt: skip
     return tuple(cards)
+
+
+def _mechanism_cards(study: Study, excesses: dict[str, Excess]) -> tuple[Verdict, ...]:
+    return (
+        _told("Does it act like a known algorithm?", excesses["algorithm"], agreement_sentence(study), "algorithm"),
+        _told("Does the answer arise along its layers?", excesses["layers"], readout_sentence(study), "layers"),
+        _probes_card(study, excesses),
+        _use_card(study),
+    )
+
+
+def _use_card(study: Study) -> Verdict:
+    title, use = "Is its signature used?", study.mechanism.use
+    if use is None:
+        return Verdict(title, study.mechanism.absent["use"], "unknown", None, "use")
+    told: Tone = "evidence" if use.verdict == "evidence" else "none"
+    tone: Tone = told if use.untrained else "unknown"
+    detail = f"p = {use.p_value:.2g} by {len(use.random)} random subspaces, for itself, not among the joint claims."
+    return Verdict(title, use_sentence(use), tone, detail if use.untrained else None, "use")
 
 
 def _probes_card(study: Study, excesses: dict[str, Excess]) -> Verdict:
@@ -66,6 +88,11 @@ def _probes_card(study: Study, excesses: dict[str, Excess]) -> Verdict:
         return card
     sentence = f"{card.sentence} No evidence for {listing(without)}."
     return Verdict(card.title, sentence, "mixed", card.detail, card.anchor)
+
+
+def _told(title: str, excess: Excess, sentence: str, anchor: str) -> Verdict:
+    made = _card(title, excess, "", "", anchor)
+    return Verdict(title, sentence, made.tone, made.detail, anchor)
 
 
 def _card(title: str, excess: Excess, finding: str, absence: str, anchor: str, more: str = "") -> Verdict:

@@ -15,6 +15,8 @@ MEANINGS = {
     "shared directions": "overlap in distribution minus mean overlap under shift",
     "score and error": "Spearman of score and log error, mean inside families",
     "detection": "AUROC of the signature, mean over shifts",
+    "algorithm": "share of the nearest reference's predictions, 1 - E(f - g)² / E g²",
+    "layers": "share of the read-in's error that a read-out of the last block removes",
 }
 """What each verdict's number is."""
 

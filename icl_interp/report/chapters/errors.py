@@ -1,4 +1,4 @@
-"""Chapter 1: what the model computes, judged by its errors beside those of known algorithms."""
+"""Section 1, errors: what the model computes, judged by its errors beside those of known algorithms."""
 
 import math
 
@@ -10,7 +10,7 @@ from icl_interp.report.sentences import interval, listing, number, trend
 from icl_interp.report.tables import Cell, TableView
 from probes.bootstrap import Estimate
 
-__all__ = ["errors_chapter"]
+__all__ = ["errors_chapter", "shifts_part"]
 
 LIMITS = (1e-4, 10.0)
 """Range of the error axes; what lies outside is drawn at its edge or cut off, the tables have it as it is."""
@@ -23,7 +23,7 @@ def errors_chapter(study: Study) -> Section:
         study: All numbers.
 
     Returns:
-        Error curves in distribution and for each shift, and the table of late errors.
+        Error curves in distribution and the table of late errors; the curves under shifts are `shifts_part`.
     """
     report = study.errors
     own = report.in_distribution
@@ -43,10 +43,6 @@ def errors_chapter(study: Study) -> Section:
         data=_curve_table(report, IN_DISTRIBUTION),
         height=420,
     )
-    cells = tuple(_cell(report, errors) for label, errors in report.families.items() if label != IN_DISTRIBUTION)
-    grid = FigureGrid(
-        id="error-shifts", title="The same under each shift", sentence=shift_sentence(report), figures=cells
-    )
     lead = (
         "Squared error of each prediction, divided by E[y²] of its family, so that predicting zero has 1. Bands are "
         "95 % bootstrap intervals over prompts. References get the same prompts and know the training distribution; "
@@ -55,7 +51,23 @@ def errors_chapter(study: Study) -> Section:
     )
     if any(errors.first_unseen_point is not None for errors in report.families.values()):
         lead += f" Points beyond the length of training prompts, {UNSEEN}, are shaded."
-    return Section("errors", "What does it compute?", lead, figures=(main, grid), tables=(late_table(report),))
+    return Section("errors", "What does it compute?", lead, figures=(main,), tables=(late_table(report),))
+
+
+def shifts_part(study: Study) -> Section:
+    """Write the folded part on shifts.
+
+    Args:
+        study: All numbers.
+
+    Returns:
+        One small figure of error curves a shift.
+    """
+    report = study.errors
+    cells = tuple(_cell(report, errors) for label, errors in report.families.items() if label != IN_DISTRIBUTION)
+    sentence = shift_sentence(report)
+    grid = FigureGrid(id="error-shifts", title="Error under each shift", sentence=sentence, figures=cells)
+    return Section("part-shifts", "The same under each shift", sentence, figures=(grid,), folded=True)
 
 
 def shift_sentence(report: ErrorReport) -> str:

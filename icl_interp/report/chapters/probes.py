@@ -1,12 +1,12 @@
-"""Chapter 2: where the predictions of known algorithms can be read off the residual stream."""
+"""Section 2, probes: where what known algorithms compute can be read off the residual stream."""
 
 from icl_interp.measure.controls import Excess
 from icl_interp.measure.study_result import Study
 from icl_interp.report.model import FigureGrid, FigureView, Section
-from icl_interp.report.sentences import verdict_words
+from icl_interp.report.sentences import listing, number, verdict_words
 from icl_interp.report.tables import TableView
 
-__all__ = ["probes_chapter"]
+__all__ = ["probe_targets_part", "probes_chapter"]
 
 
 def probes_chapter(study: Study) -> Section:
@@ -16,40 +16,103 @@ def probes_chapter(study: Study) -> Section:
         study: All numbers.
 
     Returns:
-        One small figure a target, and the table.
+        A heat map of all targets, and the table of their best sites; the rest is in `probe_targets_part`.
     """
     report = study.probes
     excesses = {target: report.excess(target, study.n_verdicts) for target in report.targets}
     best = max(report.targets, key=lambda target: excesses[target].value)
-    sites = list(report.probes)
-    best_site = sites[int(report.r2(best).argmax())]
+    best_site = report.best_site(best)
     sentence = verdict_words(
         excesses[best],
         finding=f"The best read-out is {best} at {best_site}: held-out R²",
-        absence=f"that any reference can be read out, best {best}: held-out R²",
-    )
-    cells = tuple(_cell(study, i, target, excesses[target]) for i, target in enumerate(report.targets))
-    frame = report.to_frame()
-    table = TableView(
-        columns=("site", "target", "R²", "low", "high", "shuffled targets", "untrained networks"),
-        rows=tuple(tuple(row) for row in frame.itertuples(index=False, name=None)),
-        caption="Held-out R² of linear probes, by site and target",
-        notes="; ".join(report.left_out.values()) or None,
+        absence=f"that any target can be read out, best {best}: held-out R²",
     )
     where = "the query token" if study.config.query_only else "x tokens"
     lead = (
         f"One ridge probe a site reads the residual stream at {where}, at all points with at least one example before "
-        f"them; whole prompts are held out ({report.n_prompts} prompts, 5 folds). Targets are nearly collinear, so a "
-        "high R² for one is expected where another is high. Decodable is not used: a probe says where a prediction "
-        "could be read, not that the model reads it."
+        f"them; whole prompts are held out ({report.n_prompts} prompts, 5 folds). Targets are predictions of the "
+        "references, their differences, and what they rest on; of vectors, the mean R² over coordinates. Predictions "
+        "are nearly collinear, so a high R² for one is expected where another is high; partial R² is what is left "
+        "beyond all others. Decodable is not used: a probe says where a prediction could be read, not that the model "
+        "reads it."
+    )
+    overview = FigureView(
+        id="probe-map",
+        title="Held-out R² beyond untrained networks, all targets" if report.untrained else "Held-out R², all targets",
+        figure=report.plot_all(),
+        sentence=f"{sentence} {_beyond(study)}",
+        aria_label=f"Heat map of R squared by target and site. {sentence}",
+        data=_by_site(study),
+        height=120 + 34 * len(report.targets),
+    )
+    return Section("probes", "Where can it be read?", lead, figures=(overview,), tables=(_summary(study),))
+
+
+def probe_targets_part(study: Study) -> Section:
+    """Write the folded part with each target's curve.
+
+    Args:
+        study: All numbers.
+
+    Returns:
+        One small figure a target, and the table of all sites.
+    """
+    report = study.probes
+    excesses = {target: report.excess(target, study.n_verdicts) for target in report.targets}
+    cells = tuple(_cell(study, i, target, excesses[target]) for i, target in enumerate(report.targets))
+    found = [target for target, excess in excesses.items() if excess.verdict == "evidence"]
+    sentence = (
+        f"{len(found)} of {len(excesses)} targets can be read out better than in untrained networks ({listing(found)})."
     )
     grid = FigureGrid(id="probe-targets", title="Held-out R² along the network", sentence=sentence, figures=cells)
-    return Section("probes", "Where can it be read?", lead, figures=(grid,), tables=(table,), folded=False)
+    title = "Each read-out along the network"
+    return Section("part-probes", title, sentence, figures=(grid,), tables=(_by_site(study),), folded=True)
+
+
+def _by_site(study: Study) -> TableView:
+    return TableView(
+        columns=("site", "target", "R²", "low", "high", "shuffled targets", "untrained networks"),
+        rows=tuple(tuple(row) for row in study.probes.to_frame().itertuples(index=False, name=None)),
+        caption="Held-out R² of linear probes, by site and target",
+        notes="; ".join(study.probes.left_out.values()) or None,
+    )
+
+
+def _beyond(study: Study) -> str:
+    report = study.probes
+    alone = [name for name, found in report.partial.items() if found.low > 0]
+    if not report.partial:
+        return "There are no two references whose partial R² could be compared."
+    best = max(report.partial, key=lambda name: _or_less(report.partial[name].value))
+    if not alone:
+        return "No evidence of any reference beyond what all others say: no partial R² has its interval above 0."
+    return (
+        f"Beyond what all other references say, {listing(alone)} can be read ({best} best: partial R² "
+        f"{number(report.partial[best].value)})."
+    )
+
+
+def _or_less(value: float) -> float:
+    return value if value == value else float("-inf")
+
+
+def _summary(study: Study) -> TableView:
+    frame = study.probes.summary()
+    columns = ("target", "best site", "R²", "low", "high", "selectivity", "low", "high", "over", "partial R²", "low",
+               "high")  # fmt: skip
+    return TableView(
+        columns=columns,
+        rows=tuple(tuple(row) for row in frame.itertuples(index=False, name=None)),
+        caption="Each target at its best site, beyond its controls and beyond collinear targets",
+        notes="Selectivity: R² beyond the control that comes nearest, of shuffled targets, a control task (a random "
+        "target for each orthant of the query), the embedding layer and untrained networks. Partial R²: share of what "
+        "all other references' predictions leave over, n/a for differences and vectors. Intervals are paired over "
+        "prompts, each for itself.",
+    )
 
 
 def _cell(study: Study, index: int, target: str, excess: Excess) -> FigureView:
-    sites = list(study.probes.probes)
-    where = sites[int(study.probes.r2(target).argmax())]
+    where = study.probes.best_site(target)
     sentence = verdict_words(
         excess,
         finding=f"Readable, best at {where}: R²",

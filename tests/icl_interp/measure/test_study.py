@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from icl_interp.measure.cost import MAX_PROMPTS, MIN_PROMPTS, default_prompts, probe_count, study_reads
+from icl_interp.measure.effort import effort_of
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.statistics import N_RESAMPLES
 from icl_interp.measure.study import study
@@ -20,7 +21,10 @@ from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.tasks.shifts import select_shifts
 from probes.bootstrap import bootstrap_counts
 
-CLAIMS = ["in-context learning", "under shift", "spectra", "shared directions", "score and error", "detection"]
+CLAIMS = [
+    "in-context learning", "under shift", "spectra", "shared directions", "score and error", "detection", "algorithm",
+    "layers",
+]  # fmt: skip
 
 
 def test_an_untrained_network_is_never_evidence(small_study):
@@ -47,7 +51,7 @@ def test_a_planted_signature_is_no_evidence_of_anything_else(signing_study, clai
 
 
 def test_all_claims_share_one_confidence(small_study):
-    m = 6 + len(small_study.probes.targets)
+    m = 8 + len(small_study.probes.targets)
     assert small_study.n_verdicts == len(small_study.verdicts()) == m
     confidences = [excess.confidence for excess in small_study.verdicts().values()]
     np.testing.assert_allclose(confidences, 1 - 0.05 / m, rtol=1e-15)
@@ -182,8 +186,11 @@ def test_study_reads_is_the_sum_of_the_ticks(tiny_model, tiny_task):
         n_controls=1,
         tick=lambda *t: ticks.append(t),
     )
-    assert sum(done for done, _ in ticks) == study_reads(8, n_shifts=6, n_controls=1) == 8 * (6 + 4) * 2
-    assert {note for _, note in ticks} == {"this model", "untrained network 1"}
+    effort = sum(effort_of(tiny_model.cfg, 8, 4, 1, 20).reads)
+    assert study_reads(8, n_shifts=6, n_controls=1) == 8 * (6 + 4) * 2
+    assert sum(done for done, _ in ticks) == effort + 8 * (6 + 4) * 2
+    measures = {"agreement", "heads", "attention", "use of the signature"}
+    assert {note for _, note in ticks} == {"this model", "untrained network 1"} | measures
 
 
 def test_the_smallest_study(tiny_model, tiny_task):

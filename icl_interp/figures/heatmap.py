@@ -1,0 +1,86 @@
+"""Heat maps: one number for each row and column, such as layers by steps or heads."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import plotly.graph_objects as go
+
+from icl_interp.figures.theme import DIVERGING, SEQUENTIAL, base_layout
+
+__all__ = ["heatmap_figure"]
+
+Scale = Literal["sequential", "diverging"]
+
+
+def heatmap_figure(
+    values: Sequence[Sequence[float]],
+    *,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    x: str,
+    y: str,
+    unit: str,
+    marked: Sequence[tuple[int, int]] = (),
+    limits: tuple[float, float] | None = None,
+    scale: Scale = "sequential",
+    text: bool = False,
+) -> go.Figure:
+    """Draw a table of numbers as colours, the first row on top.
+
+    Args:
+        values: One row of numbers a row; NaN leaves a gap.
+        rows: Labels.
+        columns: Labels.
+        x: Title of the columns.
+        y: Title of the rows.
+        unit: Title of the colour bar.
+        marked: Cells (row, column) that get a frame.
+        limits: Of the colours; None takes the range of the values, or a symmetric one for "diverging".
+        scale: "sequential", or "diverging" around 0.
+        text: Whether each cell shows its number.
+
+    Returns:
+        A figure without size.
+
+    Raises:
+        ValueError: If the values do not fit the labels.
+
+    Example:
+        >>> heatmap_figure([[0.0, 1.0]], rows=["a"], columns=["b", "c"], x="to", y="from", unit="share").data[0].type
+        'heatmap'
+    """
+    if len(values) != len(rows) or any(len(row) != len(columns) for row in values):
+        raise ValueError(
+            f"heatmap_figure needs {len(rows)} rows of {len(columns)} values, got {len(values)} rows of "
+            f"{sorted({len(row) for row in values})}."
+        )
+    low, high = _limits(values, scale) if limits is None else limits
+    figure = go.Figure(layout=base_layout(x=x, y=y, legend=False))
+    figure.add_heatmap(
+        z=[[value if math.isfinite(value) else None for value in row] for row in values],
+        x=list(columns),
+        y=list(rows),
+        zmin=low,
+        zmax=high,
+        colorscale=[list(stop) for stop in DIVERGING] if scale == "diverging" else SEQUENTIAL,
+        colorbar={"title": {"text": unit}},
+        hovertemplate=f"%{{y}}, %{{x}}: %{{z:.3g}} {unit}<extra></extra>",
+        xgap=1,
+        ygap=1,
+        texttemplate="%{z:.2f}" if text else None,
+    )
+    for row, column in marked:
+        box = {"x0": column - 0.5, "x1": column + 0.5, "y0": row - 0.5, "y1": row + 0.5}
+        figure.add_shape(type="rect", **box, line={"color": "#d55e00", "width": 2.5})
+    figure.update_yaxes(autorange="reversed", type="category", showgrid=False)
+    figure.update_xaxes(type="category", showgrid=False)
+    return figure
+
+
+def _limits(values: Sequence[Sequence[float]], scale: Scale) -> tuple[float, float]:
+    finite = [value for row in values for value in row if math.isfinite(value)] or [0.0]
+    if scale == "diverging":
+        most = max(abs(value) for value in finite)
+        return -most, most
+    return min(finite), max(finite)

@@ -1,0 +1,213 @@
+"""Where do the heads of a model look?"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from icl_interp.activations import collect
+from icl_interp.figures.heatmap import heatmap_figure
+from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
+from icl_interp.models.config import ModelConfig
+from icl_interp.models.hooked import HookedModel
+from icl_interp.models.layout import answering_positions, positions_of
+from icl_interp.prompts import Prompts, derive_seed
+from icl_interp.tasks.base import Task
+from probes.attention import role_masks
+from probes.attention_report import AttentionReport, attention_report
+
+__all__ = ["AttentionSummary", "attention_summary", "has_patterns"]
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class AttentionSummary:
+    """What each head looks at from the tokens that ask, means over prompts and queries."""
+
+    layers: tuple[AttentionReport, ...]
+    """One a block."""
+    untrained: Mapping[str, Float[Tensor, "network layer head"]]
+    """The same numbers of untrained networks, by `quantities`; no rows where controls were switched off."""
+    n_prompts: int
+    """Prompts."""
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """What is measured of each head: entropy, the mass on each role of token, and variability."""
+        return ("entropy", *self.layers[0].mass, "variability")
+
+    def table(self, quantity: str) -> Float[Tensor, "layer head"]:
+        """Take one number of each head.
+
+        Args:
+            quantity: One of `quantities`.
+
+        Returns:
+            In [0, 1].
+        """
+        return _table(self.layers, quantity)
+
+    def chance(self, quantity: str) -> float:
+        """Say what attention that is uniform over visible keys would have.
+
+        Args:
+            quantity: One of `quantities`.
+
+        Returns:
+            1 for the entropy, 0 for the variability, the share of visible keys for a role.
+        """
+        return {"entropy": 1.0, "variability": 0.0, **self.layers[0].chance}[quantity]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Lay heads out in long form.
+
+        Returns:
+            Columns layer, head, quantity, value, untrained (the mean), chance.
+        """
+        rows = []
+        for quantity in self.quantities:
+            table, others = self.table(quantity), self.untrained[quantity]
+            for layer, head in torch.ones_like(table).nonzero().tolist():
+                untrained = float(others[:, layer, head].mean()) if len(others) else float("nan")
+                rows.append((layer, head, quantity, float(table[layer, head]), untrained, self.chance(quantity)))
+        return pd.DataFrame(rows, columns=["layer", "head", "quantity", "value", "untrained", "chance"])
+
+    def plot(self) -> Any:
+        """Draw all quantities of all heads.
+
+        Returns:
+            A plotly figure.
+        """
+        tables = {quantity: self.table(quantity).flatten().tolist() for quantity in self.quantities}
+        n_heads = len(self.layers[0].variability)
+        names = [f"{layer}.{head}" for layer in range(len(self.layers)) for head in range(n_heads)]
+        return heatmap_figure(
+            list(tables.values()),
+            rows=list(tables),
+            columns=names,
+            x="layer.head",
+            y="quantity",
+            unit="share",
+            limits=(0.0, 1.0),
+            text=len(names) <= 16,
+        )
+
+    def _repr_html_(self) -> str:
+        return str(self.plot()._repr_html_())
+
+    def __repr__(self) -> str:
+        entropy = self.table("entropy")
+        return f"AttentionSummary(entropy={float(entropy.min()):.2f} to {float(entropy.max()):.2f}, {self.n_prompts=})"
+
+
+def has_patterns(config: ModelConfig) -> bool:
+    """Say whether attention is a distribution over tokens of the sequence.
+
+    Args:
+        config: Of the model.
+
+    Returns:
+        True for decoders; linear attention has no distribution, and the merged softmax layer none over its query.
+    """
+    return config.family == "gpt2"
+
+
+def attention_summary(
+    model: HookedModel,
+    task: Task,
+    *,
+    n_prompts: int = 128,
+    n_points: int | None = None,
+    n_controls: int = N_UNTRAINED,
+    seed: int = 0,
+) -> AttentionSummary:
+    """Summarise what each head looks at from the tokens that ask for a prediction.
+
+    Formula: entropy over log of the number of visible keys; mass on the query itself, on the token before, on x and on
+    y tokens; total variation distance of a prompt's pattern from the mean pattern. A head that looks somewhere need
+    not carry anything from there; see `head_importance`.
+
+    Args:
+        model: A decoder with softmax attention.
+        task: What prompts are drawn from.
+        n_prompts: At least 2; patterns of all are held in memory.
+        n_points: Pairs a prompt; None takes the task's usual number.
+        n_controls: Untrained networks; 0 switches them off.
+        seed: The only source of randomness.
+
+    Returns:
+        One entry a head, beside uniform attention and untrained networks.
+
+    Raises:
+        ValueError: If attention is linear or merged, or n_prompts is below 2.
+
+    Source:
+        Our choice of summaries.
+
+    Example:
+        >>> from icl_interp.models.build import build_model
+        >>> from icl_interp.models.config import ModelConfig
+        >>> from icl_interp.tasks.linear_regression import LinearRegression
+        >>> model = build_model(ModelConfig(n_dims=2, n_points=5, n_layers=1, n_heads=2, d_model=8), seed=0)
+        >>> attention_summary(model, LinearRegression(n_dims=2), n_prompts=8, n_controls=0).quantities
+        ('entropy', 'self', 'previous', 'x', 'y', 'variability')
+    """
+    config = model.cfg
+    if not has_patterns(config):
+        raise ValueError(
+            f"attention_summary needs softmax attention over the tokens, got family {config.family!r}, whose weights "
+            "are no distribution over them; look at its hook_pattern, or at head_importance."
+        )
+    if n_prompts < 2:
+        raise ValueError(f"attention_summary needs at least 2 prompts, got {n_prompts}; raise n_prompts.")
+    prompts = task.sample(n_prompts, n_points, seed=derive_seed(seed, "evaluation: attention"))
+    layers = _reports(model, prompts, seed)
+    controls = [_reports(network, prompts, seed) for network in untrained_networks(config, n_controls, seed=seed)]
+    quantities = ("entropy", *layers[0].mass, "variability")
+    none = torch.empty(0, len(layers), config.n_heads)
+    return AttentionSummary(
+        layers=layers,
+        untrained={
+            quantity: torch.stack([_table(found, quantity) for found in controls]) if controls else none
+            for quantity in quantities
+        },
+        n_prompts=n_prompts,
+    )
+
+
+def _reports(model: HookedModel, prompts: Prompts, seed: int) -> tuple[AttentionReport, ...]:
+    found = []
+    for layer in range(model.cfg.n_layers):  # one layer's patterns in memory at a time
+        name = f"blocks.{layer}.attn.hook_pattern"
+        pattern = collect(model, prompts, name)[name].cpu()
+        roles, asking = _roles(model.cfg, pattern.shape[-1])
+        causal = model.cfg.attention == "causal"
+        found.append(attention_report(pattern, roles, queries=asking, causal=causal, seed=seed, n_bootstrap=400))
+    return tuple(found)
+
+
+def _roles(config: ModelConfig, n_pos: int) -> tuple[dict[str, Bool[Tensor, "query key"]], Bool[Tensor, " pos"]]:
+    def mask(chosen: slice) -> Bool[Tensor, " pos"]:
+        kept = torch.zeros(n_pos, dtype=torch.bool)
+        kept[chosen] = True
+        return kept
+
+    tokens = config.tokens
+    asking = mask(answering_positions(tokens))
+    if tokens in ("interleaved", "separate"):
+        return role_masks(mask(positions_of("x", tokens=tokens)), mask(positions_of("y", tokens=tokens))), asking
+    masks = role_masks(asking, ~asking)
+    roles = {"self": masks["self"], "previous": masks["previous"]}
+    return roles | ({"context": masks["y"]} if tokens == "joint" else {}), asking
+
+
+def _table(layers: tuple[AttentionReport, ...], quantity: str) -> Float[Tensor, "layer head"]:
+    def row(report: AttentionReport) -> Tensor:
+        if quantity == "variability":
+            return report.variability
+        return report.entropy.values if quantity == "entropy" else report.mass[quantity].values
+
+    return torch.stack([row(report) for report in layers])

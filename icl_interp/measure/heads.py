@@ -1,0 +1,236 @@
+"""Which heads does a model need?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from icl_interp.figures.heatmap import heatmap_figure
+from icl_interp.figures.lines import Line, lines_figure
+from icl_interp.figures.theme import role_style
+from icl_interp.interventions import Intervention, ablate_heads, predict_under
+from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
+from icl_interp.measure.effort import N_KEPT, N_ORDERS
+from icl_interp.measure.intervention_effects import late_answers
+from icl_interp.models.hooked import HookedModel
+from icl_interp.prompts import Prompts, derive_seed
+from icl_interp.tasks.base import Task
+from probes import head_importance as by_loss
+from probes.head_importance import HeadImportance, PruningCurve, pruning_curve, pruning_masks
+
+__all__ = ["HeadReport", "head_importance", "heads_can_be_masked"]
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class HeadReport:
+    """What the late error does when heads are masked, in units of E[y^2]."""
+
+    importance: HeadImportance
+    """Increases of the error, one head masked at a time, and shares of the layer."""
+    untrained: Float[Tensor, "network layer head"]
+    """The increases in untrained networks; none where controls were switched off."""
+    pruning: PruningCurve
+    """Error with the most important heads kept, on prompts of its own."""
+    random_pruning: tuple[PruningCurve, ...]
+    """The same for heads kept in a random order."""
+    n_prompts: int
+    """Prompts for the importance, and as many again for the pruning."""
+
+    @property
+    def top(self) -> tuple[int, int]:
+        """Layer and head whose masking raises the error most."""
+        place = int(self.importance.increase.argmax())
+        return divmod(place, self.importance.increase.shape[1])
+
+    @property
+    def untrained_most(self) -> float:
+        """The largest increase in any untrained network; NaN without any."""
+        return float(self.untrained.max()) if len(self.untrained) else float("nan")
+
+    def needed(self) -> list[str]:
+        """Name the heads that matter more than any head of an untrained network.
+
+        Returns:
+            "layer.head", most important first: those whose increase has its whole interval above `untrained_most`,
+            or above 0 without controls.
+        """
+        bar = max(0.0, self.untrained_most) if len(self.untrained) else 0.0
+        places = (self.importance.increase_low > bar).nonzero().tolist()
+        places.sort(key=lambda place: -float(self.importance.increase[place[0], place[1]]))
+        return [f"{layer}.{head}" for layer, head in places]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Lay heads out, one a row.
+
+        Returns:
+            Columns layer, head, increase, low, high, share of the layer, increase_untrained (the mean).
+        """
+        found, rows = self.importance, []
+        for layer, head in torch.ones_like(found.increase).nonzero().tolist():
+            cells = (found.increase, found.increase_low, found.increase_high, found.importance)
+            untrained = float(self.untrained[:, layer, head].mean()) if len(self.untrained) else float("nan")
+            rows.append((layer, head, *(float(cell[layer, head]) for cell in cells), untrained))
+        return pd.DataFrame(rows, columns=["layer", "head", "increase", "low", "high", "share", "increase_untrained"])
+
+    def plot(self) -> Any:
+        """Draw the increase of the error for each head.
+
+        Returns:
+            A plotly figure; heads of `needed` are framed.
+        """
+        n_layers, n_heads = self.importance.increase.shape
+        return heatmap_figure(
+            self.importance.increase.tolist(),
+            rows=[f"block {layer}" for layer in range(n_layers)],
+            columns=[str(head) for head in range(n_heads)],
+            x="head",
+            y="layer",
+            unit="rise of error / E[y²]",
+            marked=[(int(name.split(".")[0]), int(name.split(".")[1])) for name in self.needed()],
+            text=n_layers * n_heads <= 64,
+        )
+
+    def plot_pruning(self) -> Any:
+        """Draw the error by the number of heads that are kept.
+
+        Returns:
+            A plotly figure.
+        """
+        kept = list(self.pruning.n_kept)
+        lines = []
+        if self.random_pruning:
+            rows = torch.stack([curve.losses.values for curve in self.random_pruning])
+            low, high = rows.amin(0).tolist(), rows.amax(0).tolist()
+            lines.append(Line("random order", kept, rows.mean(0).tolist(), role_style("shuffled"), low, high))
+        own = self.pruning.losses
+        low, high = own.low.tolist(), own.high.tolist()
+        style = role_style("model")
+        lines.append(Line("most important first", kept, own.values.tolist(), style, low, high, 3, markers=True))
+        return lines_figure(lines, x="heads kept", y="late error / E[y²]", y_type="log")
+
+    def _repr_html_(self) -> str:
+        return str(self.plot()._repr_html_())
+
+    def __repr__(self) -> str:
+        layer, head = self.top
+        rise = float(self.importance.increase[layer, head])
+        return f"HeadReport(top={layer}.{head}, increase={rise:.3g}, needed={len(self.needed())} heads)"
+
+
+def heads_can_be_masked(model: HookedModel) -> bool:
+    """Say whether a model has heads with a hook of their own.
+
+    Args:
+        model: Any family.
+
+    Returns:
+        False for the merged softmax layer.
+    """
+    return "blocks.0.attn.hook_z" in model.hook_dict
+
+
+def head_importance(
+    model: HookedModel,
+    task: Task,
+    *,
+    n_prompts: int = 128,
+    n_points: int | None = None,
+    n_orders: int = N_ORDERS,
+    n_controls: int = N_UNTRAINED,
+    seed: int = 0,
+) -> HeadReport:
+    """Mask heads one at a time, then keep only the most important ones.
+
+    Formula: importance_lh = max(0, R_lh - R) / sum_h max(0, R_lh - R), with R the late error and R_lh that with the
+    head's output masked (z_h = 0), in units of E[y^2]. A masked head takes the network off its distribution, so the
+    increase bounds from above what the head is for; heads that stand in for each other look unimportant. The order of
+    pruning is by increase over all layers, and is tried on other prompts, beside random orders.
+
+    Args:
+        model: Any family with heads.
+        task: What prompts are drawn from.
+        n_prompts: For the importance, and as many again for the pruning.
+        n_points: Pairs a prompt; None takes the task's usual number.
+        n_orders: Random orders of pruning.
+        n_controls: Untrained networks; 0 switches them off.
+        seed: The only source of randomness.
+
+    Returns:
+        Increases, shares and pruning curves.
+
+    Raises:
+        ValueError: If the model has no heads with a hook of their own, or n_prompts is below 2.
+
+    Source:
+        Chen, Zhao and Zou (2024), arXiv 2408.04532, figure 1(c, d).
+
+    Example:
+        >>> from icl_interp.models.build import build_model
+        >>> from icl_interp.models.config import ModelConfig
+        >>> from icl_interp.tasks.linear_regression import LinearRegression
+        >>> model = build_model(ModelConfig(n_dims=2, n_points=5, n_layers=1, n_heads=2, d_model=8), seed=0)
+        >>> report = head_importance(model, LinearRegression(n_dims=2), n_prompts=16, n_controls=0)
+        >>> report.importance.increase.shape, report.pruning.n_kept
+        (torch.Size([1, 2]), (0, 1, 2))
+    """
+    if not heads_can_be_masked(model):
+        raise ValueError("head_importance needs heads with a hook of their own (hook_z), got a merged layer without.")
+    if n_prompts < 2:
+        raise ValueError(f"head_importance needs at least 2 prompts, got {n_prompts}; raise n_prompts.")
+    prompts = task.sample(2 * n_prompts, n_points, seed=derive_seed(seed, "evaluation: heads"))
+    first, second = prompts[:n_prompts], prompts[n_prompts:]
+    unit = task.label_second_moment()
+    found = by_loss.head_importance(*_masked(model, first, unit), seed=seed)
+    controls = []
+    for network in untrained_networks(model.cfg, n_controls, seed=seed):
+        masked, losses = _masked(network, first, unit)
+        controls.append((masked - losses).mean(2))
+    orders = [found.increase, *_random_orders(found.increase, n_orders, seed)]
+    whole = _losses(model, second, None, unit)
+    curves = [_pruned(model, second, order, whole, unit, seed) for order in orders]
+    return HeadReport(
+        importance=found,
+        untrained=torch.stack(controls) if controls else found.increase.new_empty(0, *found.increase.shape),
+        pruning=curves[0],
+        random_pruning=tuple(curves[1:]),
+        n_prompts=n_prompts,
+    )
+
+
+def _masked(
+    model: HookedModel, prompts: Prompts, unit: float
+) -> tuple[Float[Tensor, "layer head batch"], Float[Tensor, " batch"]]:
+    layers, heads = range(model.cfg.n_layers), range(model.cfg.n_heads)
+    rows = [torch.stack([_losses(model, prompts, [(layer, h)], unit) for h in heads]) for layer in layers]
+    return torch.stack(rows), _losses(model, prompts, None, unit)
+
+
+def _losses(
+    model: HookedModel, prompts: Prompts, heads: Sequence[tuple[int, int]] | None, unit: float
+) -> Float[Tensor, " batch"]:
+    intervention: Intervention | None = ablate_heads(heads) if heads else None
+    late = late_answers(model, prompts)
+    said = predict_under(model, prompts, intervention).double()[:, -len(late) :]
+    return (said - prompts.ys.double()[:, late]).square().mean(1) / unit
+
+
+def _pruned(
+    model: HookedModel, prompts: Prompts, order: Float[Tensor, "layer head"], whole: Tensor, unit: float, seed: int
+) -> PruningCurve:
+    masks = pruning_masks(order)
+    kept = sorted({round(i * (len(masks) - 1) / (N_KEPT - 1)) for i in range(N_KEPT)})
+    losses = [_losses(model, prompts, _gone(masks[count]), unit) for count in kept]
+    return pruning_curve(torch.stack(losses), whole, n_kept=tuple(kept), seed=seed)
+
+
+def _gone(mask: Bool[Tensor, "layer head"]) -> list[tuple[int, int]]:
+    return [(layer, head) for layer, head in (~mask).nonzero().tolist()]
+
+
+def _random_orders(like: Float[Tensor, "layer head"], n: int, seed: int) -> list[Float[Tensor, "layer head"]]:
+    generator = torch.Generator().manual_seed(derive_seed(seed, "pruning orders"))
+    return [torch.rand(like.shape, generator=generator, dtype=like.dtype) for _ in range(n)]

@@ -1,0 +1,195 @@
+"""What would each layer answer, and after how many steps of a known algorithm would that be?"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
+from icl_interp.measure.features import answering_features
+from icl_interp.measure.readout_report import LayerReadoutReport
+from icl_interp.measure.sites import residual_sites
+from icl_interp.measure.statistics import estimate_mean
+from icl_interp.models.config import ModelConfig
+from icl_interp.models.hooked import HookedModel
+from icl_interp.predictors import gradient_descent, newton
+from icl_interp.predictors.protocol import Predictor
+from icl_interp.prompts import Prompts, derive_seed
+from icl_interp.tasks.base import Task
+from icl_interp.tasks.linear import LinearTask
+from icl_interp.tasks.references import reference_predictors
+from probes.readouts import LayerReadouts, Method, fit_layer_readouts
+from probes.step_matching import StepMatches, match_steps
+
+__all__ = ["LayerReadoutReport", "layer_readouts", "read_out_layers", "summarise_readouts"]
+
+GD_STEPS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256)
+"""Steps of gradient descent that are compared, each with the largest stable step size of its prefix."""
+NEWTON_STEPS = tuple(range(11))
+"""Iterations of Newton's method that are compared."""
+MATCHED = 64
+"""Prompts on which steps are compared."""
+
+
+def read_out_layers(
+    features: Mapping[str, Float[Tensor, "sample point d_model"]],
+    prompts: Prompts,
+    *,
+    method: Method = "ridge",
+    seed: int = 0,
+) -> LayerReadouts:
+    """Tune one read-out a site to the labels.
+
+    Args:
+        features: From `answering_features` on the same prompts: without the first point.
+        prompts: At least 5.
+        method: "ridge", or "sgd" as Fu et al.
+        seed: Of folds and minibatches.
+
+    Returns:
+        Held-out predictions, one layer a site.
+    """
+    return fit_layer_readouts(
+        torch.stack(list(features.values())), prompts.ys[:, 1:].contiguous(), method=method, seed=seed, n_bootstrap=1
+    )
+
+
+def summarise_readouts(
+    readouts: LayerReadouts,
+    untrained: Sequence[LayerReadouts],
+    sites: Sequence[str],
+    prompts: Prompts,
+    task: Task,
+    config: ModelConfig,
+    *,
+    references: Mapping[str, Predictor],
+    seed: int = 0,
+) -> LayerReadoutReport:
+    """Put the read-outs of a model beside those of untrained networks, references and steps of algorithms.
+
+    Args:
+        readouts: Of the model.
+        untrained: Of each untrained network, on the same prompts.
+        sites: Labels of the layers.
+        prompts: What was read.
+        task: Whose E[y^2] is the unit.
+        config: Of the model, for what it cannot show.
+        references: Predictors by name.
+        seed: Of the bootstrap.
+
+    Returns:
+        The report.
+    """
+    unit, ys = task.label_second_moment(), prompts.ys[:, 1:].double()
+
+    def shares(said: Tensor, aim: Tensor) -> Tensor:
+        return (said.double() - aim.double()).square().mean(-1) / unit
+
+    errors = [shares(found.predictions, ys) for found in (readouts, *untrained)]
+    aims = {name: predictor(prompts.xs, prompts.ys)[:, 1:] for name, predictor in references.items()}
+    linear = isinstance(task, LinearTask)
+    limits = (
+        (
+            config.n_layers == 1,
+            "A curve over layers makes no sense in a network of one layer: there is the read-in and the block.",
+        ),
+        (
+            not linear,
+            "Gradient descent and Newton's method are compared on linear tasks only: here they solve another problem.",
+        ),
+    )
+    return LayerReadoutReport(
+        sites=tuple(sites),
+        errors=tuple(estimate_mean(row) for row in errors[0]),
+        untrained_errors=torch.stack(errors)[1:].mean(2),
+        errors_by_prompt=torch.stack(errors),
+        distances={
+            name: tuple(estimate_mean(row) for row in shares(readouts.predictions, aim)) for name, aim in aims.items()
+        },
+        steps=_match(readouts.predictions[:, :MATCHED], prompts[:MATCHED], seed) if linear else {},
+        n_prompts=len(prompts),
+        n_matched=min(len(prompts), MATCHED),
+        method=readouts.method,
+        limits=tuple(sentence for applies, sentence in limits if applies),
+    )
+
+
+def layer_readouts(
+    model: HookedModel,
+    task: Task,
+    *,
+    method: Method = "ridge",
+    layers: Sequence[int] | None = None,
+    references: Mapping[str, Predictor] | None = None,
+    n_prompts: int = 256,
+    n_points: int | None = None,
+    n_controls: int = N_UNTRAINED,
+    seed: int = 0,
+) -> LayerReadoutReport:
+    """Tune a linear read-out of the labels to each layer, and ask which algorithm its answers are nearest to.
+
+    Formula: one read-out a site for all points with an example before them, held out by prompt; the error of each in
+    units of E[y^2]; its distance to each reference; argmax over steps of SimE to gradient descent and to Newton's
+    method. Controls are the read-in, which has seen no other token, and untrained networks. What a read-out finds need
+    not be what the network uses. The final norm is a site of its own.
+
+    Args:
+        model: Any family; of a query-only model, the query token at each point.
+        task: What prompts are drawn from.
+        method: "ridge" in closed form, or "sgd" as Fu et al.
+        layers: Blocks to look at; None means all.
+        references: Predictors by name; None takes the task's.
+        n_prompts: At least 5.
+        n_points: Pairs a prompt, at least 2; None takes the task's usual number.
+        n_controls: Untrained networks; 0 switches them off.
+        seed: The only source of randomness.
+
+    Returns:
+        Errors, distances and best-matching steps along the network.
+
+    Raises:
+        ValueError: If there are too few prompts or points, or a layer or method does not exist.
+
+    Source:
+        Fu et al. (2024), arXiv 2310.17086, sections 3.3 and 4.1. The step size of gradient descent is 1 over the
+        largest eigenvalue of each prefix, so that no prompt diverges (ours; they take a constant).
+
+    Example:
+        >>> from icl_interp.models.build import build_model
+        >>> from icl_interp.models.config import ModelConfig
+        >>> from icl_interp.tasks.linear_regression import LinearRegression
+        >>> model = build_model(ModelConfig(n_dims=2, n_points=5, n_layers=2, n_heads=1, d_model=8), seed=0)
+        >>> report = layer_readouts(model, LinearRegression(n_dims=2), n_prompts=32, n_controls=0)
+        >>> report.sites
+        ('read-in', 'block 0', 'block 1', 'final norm')
+    """
+    n_points = task.default_points if n_points is None else n_points
+    if n_points < 2:
+        raise ValueError(f"layer_readouts needs prompts of at least 2 points, got {n_points}; raise n_points.")
+    prompts = task.sample(n_prompts, n_points, seed=derive_seed(seed, "evaluation: probes"))
+    known = reference_predictors(task, n_points=n_points) if references is None else references
+    sites = residual_sites(model.cfg, layers)
+    options: dict[str, Any] = {"method": method, "seed": seed}
+    networks = [model, *untrained_networks(model.cfg, n_controls, seed=seed)]
+    found = [read_out_layers(answering_features(network, prompts, sites), prompts, **options) for network in networks]
+    labels = [site.label for site in sites]
+    return summarise_readouts(found[0], found[1:], labels, prompts, task, model.cfg, references=known, seed=seed)
+
+
+def _match(layers: Float[Tensor, "site sample point"], prompts: Prompts, seed: int) -> dict[str, StepMatches]:
+    ys = prompts.ys[:, 1:].contiguous()
+    algorithms = {
+        "gradient descent": (GD_STEPS, [gradient_descent(steps, "per_prefix") for steps in GD_STEPS]),
+        "Newton": (NEWTON_STEPS, [newton(steps) for steps in NEWTON_STEPS]),
+    }
+    found = {}
+    for name, (steps, predictors) in algorithms.items():
+        said = torch.stack([predictor(prompts.xs, prompts.ys)[:, 1:] for predictor in predictors])
+        # Errors that vanish in all prompts, as with one dimension, have no direction that a cosine could compare.
+        least = float((said - ys).double().abs().amax((1, 2)).min())
+        by_errors = least > 1e-4 * float(ys.double().square().mean().sqrt())
+        measure: Any = "errors" if by_errors else "spd"
+        found[name] = match_steps(layers, said, ys, steps=steps, measure=measure, seed=seed)
+    return found

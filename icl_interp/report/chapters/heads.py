@@ -1,0 +1,172 @@
+"""Section 2, the heads: which are needed, and where they look."""
+
+import math
+
+from icl_interp.measure.heads import HeadReport
+from icl_interp.measure.study_result import Study
+from icl_interp.report.model import FigureView, Section
+from icl_interp.report.sentences import interval, listing, number
+from icl_interp.report.tables import TableView
+
+__all__ = ["attention_part", "heads_part", "heads_sentence", "pruning_part", "pruning_sentence"]
+
+
+def heads_part(study: Study) -> Section:
+    """Write the part on masked heads.
+
+    Args:
+        study: All numbers.
+
+    Returns:
+        A heat map; without heads, the reason.
+    """
+    report, title = study.mechanism.heads, "Which heads does it need?"
+    if report is None:
+        return Section("heads", title, study.mechanism.absent["heads"])
+    sentence = heads_sentence(report)
+    frame = report.to_frame()
+    view = FigureView(
+        id="head-importance",
+        title="Rise of the late error when one head is masked",
+        figure=report.plot(),
+        sentence=sentence,
+        aria_label=f"Heat map of layers by heads, rise of the error when the head is masked. {sentence}",
+        data=TableView(
+            ("layer", "head", "rise", "low", "high", "share of its layer", "rise, untrained"),
+            tuple(tuple(row) for row in frame.itertuples(index=False, name=None)),
+            caption="Rise of the late error / E[y²] by head",
+        ),
+        height=120 + 40 * study.config.n_layers,
+    )
+    lead = (
+        f"One head's output is set to zero at a time ({report.n_prompts} prompts, late error in units of E[y²]). That "
+        "takes the network off its distribution, so the rise bounds from above what a head is for, and heads that "
+        "stand in for each other look unimportant. Framed are heads whose whole interval exceeds every head of every "
+        "untrained network."
+    )
+    return Section("heads", title, lead, figures=(view,))
+
+
+def pruning_part(study: Study) -> Section | None:
+    """Write the folded part on pruning.
+
+    Args:
+        study: All numbers.
+
+    Returns:
+        The curve; None without heads, or with a single one.
+    """
+    report = study.mechanism.heads
+    if report is None or report.pruning.n_kept[-1] < 2:
+        return None
+    sentence = pruning_sentence(report)
+    view = FigureView(
+        id="pruning",
+        title="Late error by the number of heads kept",
+        figure=report.plot_pruning(),
+        sentence=sentence,
+        aria_label=f"Line chart, late error over the number of heads kept. {sentence}",
+        height=300,
+    )
+    lead = (
+        f"Heads stay in the order of their importance over all layers, all others are masked, on {report.n_prompts} "
+        f"other prompts; beside it {len(report.random_pruning)} random orders."
+    )
+    return Section("part-pruning", "How many heads does it need?", lead, figures=(view,), folded=True)
+
+
+def attention_part(study: Study) -> Section:
+    """Write the folded part on attention.
+
+    Args:
+        study: All numbers.
+
+    Returns:
+        A heat map; without distributions, the reason.
+    """
+    summary, title = study.mechanism.attention, "Where do heads look?"
+    if summary is None:
+        return Section("part-attention", title, study.mechanism.absent["attention"], folded=True)
+    entropy = summary.table("entropy")
+    varying = summary.table("variability")
+    untrained = summary.untrained["entropy"]
+    beside = f" ({number(float(untrained.mean()))} on average in untrained networks)" if len(untrained) else ""
+    place = divmod(int(varying.argmax()), varying.shape[1])
+    sentence = (
+        f"Entropy is from {number(float(entropy.min()))} to {number(float(entropy.max()))} of that of uniform "
+        f"attention{beside}. The pattern of head {place[0]}.{place[1]} depends most on the prompt: mean distance "
+        f"{number(float(varying.max()))} from its mean pattern."
+    )
+    frame = summary.to_frame()
+    view = FigureView(
+        id="attention",
+        title="Entropy, mass by role of token, and variability of each head",
+        figure=summary.plot(),
+        sentence=sentence,
+        aria_label=f"Heat map of heads by quantities of their attention. {sentence}",
+        data=TableView(
+            ("layer", "head", "quantity", "value", "untrained", "uniform attention"),
+            tuple(tuple(row) for row in frame.itertuples(index=False, name=None)),
+            caption="Attention by head",
+        ),
+        height=320,
+    )
+    lead = (
+        f"Means over {summary.n_prompts} prompts and the tokens that ask for a prediction. Roles overlap: the query is "
+        "itself an x token. A head that looks somewhere need not carry anything from there."
+    )
+    return Section("part-attention", title, lead, figures=(view,), folded=True)
+
+
+def heads_sentence(report: HeadReport) -> str:
+    """Say which heads matter, beside untrained networks.
+
+    Args:
+        report: Of the heads.
+
+    Returns:
+        One or two sentences.
+    """
+    layer, head = report.top
+    found = report.importance
+    rise, low, high = (float(x[layer, head]) for x in (found.increase, found.increase_low, found.increase_high))
+    said = f"head {layer}.{head} most, by {number(rise)} {interval(low, high)} of E[y²]"
+    without = math.isnan(report.untrained_most)
+    beside = "" if without else f"; in untrained networks no head does so by more than {number(report.untrained_most)}"
+    needed = report.needed()
+    if not needed:
+        return f"No evidence beyond an untrained network that any head is needed: masking raises the error for {said}" \
+            f"{beside}." if not without else f"No verdict on heads: masking raises the error for {said}, and the " \
+            "controls were switched off."  # fmt: skip
+    text = f"Masking raises the error for {said}{beside}."
+    n_heads = found.increase.numel()
+    return f"{text} {len(needed)} of {n_heads} heads are needed in this sense ({listing(needed)})." + (
+        " The controls were switched off, so this is beyond zero only." if without else ""
+    )
+
+
+def pruning_sentence(report: HeadReport) -> str:
+    """Say how many heads suffice, and whether the order matters.
+
+    Args:
+        report: Of the heads.
+
+    Returns:
+        One or two sentences.
+    """
+    curve = report.pruning
+    total = curve.n_kept[-1]
+    if curve.n_needed is None:
+        text = f"Not even all {total} heads keep the error within 5 % of the whole network's."
+    else:
+        text = f"With {curve.n_needed} of {total} heads the error stays within 5 % of the whole network's."
+    middle = len(curve.n_kept) // 2
+    own = float(curve.losses.values[middle])
+    others = [float(other.losses.values[middle]) for other in report.random_pruning]
+    if not others:
+        return text
+    better = sum(own < other for other in others)
+    return (
+        f"{text} With {curve.n_kept[middle]} heads it is {number(own)}, less than under {better} of {len(others)} "
+        f"random orders (the best has {number(min(others))})."
+    )

@@ -1,0 +1,161 @@
+"""Section 2, the layers: what each would answer, and after how many steps of a known algorithm that would be."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+from icl_interp.measure.readout_report import LayerReadoutReport
+from icl_interp.measure.study_result import Study
+from icl_interp.report.model import FigureView, Section
+from icl_interp.report.sentences import number, verdict_words
+from icl_interp.report.tables import TableView
+from probes.step_matching import StepMatches
+
+__all__ = ["layers_part", "readout_sentence", "steps_part", "steps_sentence"]
+
+SHOWN_REFERENCES = 3
+"""References whose distance is drawn, the nearest to the last site; the table has all."""
+
+
+def layers_part(study: Study) -> Section:
+    """Write the part on errors along the network.
+
+    Args:
+        study: All numbers.
+
+    Returns:
+        Errors of linear read-outs, and the table.
+    """
+    report = study.mechanism.readouts
+    sentence = readout_sentence(study)
+    view = FigureView(
+        id="layer-errors",
+        title="What a linear read-out of each layer would answer",
+        figure=_nearest_only(report).plot(),
+        sentence=sentence,
+        aria_label=f"Line chart, error of linear read-outs along the network. {sentence}",
+        data=_table(report),
+        height=380,
+    )
+    where = "the query token" if study.config.query_only else "x tokens"
+    lead = (
+        f"One {report.method} read-out a site is tuned to the labels at {where} and scored on held-out prompts "
+        f"({report.n_prompts}, 5 folds, points with at least one example before them), in units of E[y²]. The read-in "
+        "is the embedding layer, which has seen no other token. What a read-out finds need not be what the network "
+        "uses."
+    )
+    lead += "".join(f" {limit}" for limit in report.limits)
+    return Section("layers", "In which layer does the answer arise?", lead, figures=(view,))
+
+
+def steps_part(study: Study, algorithm: str, *, folded: bool) -> Section | None:
+    """Write the part on steps of an algorithm.
+
+    Args:
+        study: All numbers.
+        algorithm: "Newton" or "gradient descent".
+        folded: Whether it waits behind its heading.
+
+    Returns:
+        The heat map; None on tasks that the algorithm does not solve.
+    """
+    report = study.mechanism.readouts
+    if algorithm not in report.steps:
+        return None
+    match = report.steps[algorithm]
+    sentence = steps_sentence(report, algorithm)
+    slug = algorithm.replace(" ", "-").lower()
+    rows = tuple(
+        (site, step, float(match.values[i, j]))
+        for i, site in enumerate(report.sites)
+        for j, step in enumerate(match.steps)
+    )
+    unit = "similarity of errors (SimE)" if match.measure == "errors" else "mean squared difference"
+    view = FigureView(
+        id=f"steps-{slug}",
+        title=f"Layers against steps of {_name(algorithm)}",
+        figure=report.plot_steps(algorithm),
+        sentence=sentence,
+        aria_label=f"Heat map of sites by steps of {_name(algorithm)}, {unit}. {sentence}",
+        data=TableView(("site", "steps", unit), rows, caption=f"{unit[0].upper()}{unit[1:]} by site and steps"),
+        height=140 + 34 * len(report.sites),
+    )
+    lead = (
+        f"Answers of each layer's read-out beside those after a number of steps of {_name(algorithm)}, on "
+        f"{report.n_matched} prompts; framed is the number of steps that is nearest by {unit}."
+    )
+    return Section(f"part-{slug}", f"How many steps of {_name(algorithm)}?", lead, figures=(view,), folded=folded)
+
+
+def readout_sentence(study: Study) -> str:
+    """Say what the blocks add to what the read-in knows, and where most of it is added.
+
+    Args:
+        study: All numbers.
+
+    Returns:
+        One or two sentences.
+    """
+    report = study.mechanism.readouts
+    excess = report.excess(study.n_verdicts)
+    text = verdict_words(
+        excess,
+        finding="The blocks work towards the answer: share of the read-in's error that a read-out of the last one "
+        "removes",
+        absence="that the blocks work towards the answer: share of the read-in's error that a read-out of the last one "
+        "removes",
+    )
+    errors = [estimate.value for estimate in report.errors]
+    if excess.verdict != "evidence" or len(report.sites) < 3:
+        return text
+    drops = [before - after for before, after in pairwise(errors)]
+    place = max(range(len(drops)), key=drops.__getitem__)
+    return (
+        f"{text} The largest fall is from {report.sites[place]} to {report.sites[place + 1]}: "
+        f"{number(errors[place])} to {number(errors[place + 1])}."
+    )
+
+
+def steps_sentence(report: LayerReadoutReport, algorithm: str) -> str:
+    """Say which numbers of steps the layers are nearest to, and how firmly.
+
+    Args:
+        report: Of the layers.
+        algorithm: A key of `report.steps`.
+
+    Returns:
+        One or two sentences.
+    """
+    match = report.steps[algorithm]
+    blocks = [i for i, site in enumerate(report.sites) if site.startswith("block")]
+    best = [match.best_steps[i] for i in blocks]
+    said = ", ".join(f"{report.sites[i]}: {_steps(match, i)}" for i in blocks[:6])
+    said += f", … {report.sites[blocks[-1]]}: {_steps(match, blocks[-1])}" if len(blocks) > 6 else ""
+    if len(best) == 1:
+        return f"Nearest number of steps of {_name(algorithm)}, with the range that resamples choose: {said}."
+    rising = all(b >= a for a, b in pairwise(best)) and best[-1] > best[0]
+    verb = "rises with depth" if rising else "does not rise steadily with depth"
+    return f"The nearest number of steps of {_name(algorithm)} {verb} ({said}; ranges are those that resamples choose)."
+
+
+def _steps(match: StepMatches, row: int) -> str:
+    low, high = (match.steps[place] for place in match.best_interval[row].tolist())
+    best = match.best_steps[row]
+    beyond = " or more" if best == match.steps[-1] else ""
+    return f"{best}{beyond} [{low}, {high}]" + (" (tied)" if bool(match.tied[row]) else "")
+
+
+def _name(algorithm: str) -> str:
+    return "Newton's method" if algorithm == "Newton" else algorithm
+
+
+def _nearest_only(report: LayerReadoutReport) -> LayerReadoutReport:
+    order = sorted(report.distances, key=lambda name: report.distances[name][-1].value)[:SHOWN_REFERENCES]
+    return replace(report, distances={name: report.distances[name] for name in order})
+
+
+def _table(report: LayerReadoutReport) -> TableView:
+    frame = report.to_frame()
+    rows = tuple(tuple(row) for row in frame.itertuples(index=False, name=None))
+    names = {"error_untrained": "error, untrained"}
+    columns = tuple(names.get(str(name), str(name)) for name in frame.columns)
+    return TableView(columns, rows, caption="Errors of read-outs, distances to references, nearest numbers of steps")

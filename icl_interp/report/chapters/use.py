@@ -1,0 +1,101 @@
+"""Section 2, interventions: is the signature used, or only there?"""
+
+from icl_interp.figures.dots import DotSeries, dots_figure
+from icl_interp.figures.theme import role_style
+from icl_interp.measure.study_result import Study
+from icl_interp.measure.subspace_use import SubspaceUse
+from icl_interp.report.model import FigureView, HasJSON, Section
+from icl_interp.report.sentences import interval, number
+from icl_interp.report.tables import TableView
+
+__all__ = ["use_part", "use_sentence"]
+
+OWN, RANDOM, UNTRAINED = "signature removed", "random subspaces", "untrained networks"
+
+
+def use_part(study: Study) -> Section:
+    """Write the part.
+
+    Args:
+        study: All numbers.
+
+    Returns:
+        Dots with intervals; where there is no signature, the reason.
+    """
+    use, title = study.mechanism.use, "Is its signature used, or only there?"
+    if use is None:
+        return Section("use", title, study.mechanism.absent["use"])
+    sentence = use_sentence(use)
+    frame = use.to_frame()
+    view = FigureView(
+        id="signature-use",
+        title="Change of the late error when directions are removed",
+        figure=_figure(use),
+        sentence=sentence,
+        aria_label=f"Dots with intervals, change of the error under interventions. {sentence}",
+        data=TableView(
+            ("removed", "error before", "error after", "change", "low", "high"),
+            tuple(tuple(row) for row in frame.itertuples(index=False, name=None)),
+            caption="Late error / E[y²] before and after",
+        ),
+        height=250,
+    )
+    changes = use.effect.to_frame()
+    table = TableView(
+        ("quantity", "change", "low", "high"),
+        tuple(tuple(row) for row in changes.itertuples(index=False, name=None)),
+        caption="What removing the signature does to the error and to the distance from each reference, / E[y²]",
+    )
+    lead = (
+        f"The {use.rank} directions of the signature after the last block are projected out at every position, on "
+        f"{len(use.effect.changes)} prompts; beside it as much is taken away along {len(use.random)} random subspaces "
+        f"of rank {use.rank}, and each untrained network loses its own signature. After the last block only what the "
+        "read-out reads can matter."
+    )
+    return Section("use", title, lead, figures=(view,), tables=(table,))
+
+
+def use_sentence(use: SubspaceUse) -> str:
+    """Say whether the model uses the subspace.
+
+    Args:
+        use: The effect beside its controls.
+
+    Returns:
+        One sentence.
+    """
+    change = use.effect.change
+    random = sorted(effect.change.value for effect in use.random)
+    worse = sum(value >= change.value for value in random)
+    numbers = (
+        f"removing it changes the late error by {number(change.value)} {interval(change.low, change.high)} of E[y²], "
+        f"as much or more do {worse} of {len(random)} random subspaces (median {number(random[len(random) // 2])})"
+    )
+    if not use.untrained:
+        return f"No verdict that the signature is used: {numbers}, and the controls were switched off."
+    most = max(effect.change.value for effect in use.untrained)
+    numbers += f" and at most {number(most)} is seen in untrained networks"
+    if use.verdict == "evidence":
+        return f"It is used: {numbers}."
+    return f"No evidence beyond random directions and untrained networks that the signature is used: {numbers}."
+
+
+def _figure(use: SubspaceUse) -> HasJSON:
+    series = []
+    for name, effects, style in (
+        (UNTRAINED, use.untrained, role_style("untrained")),
+        (RANDOM, use.random, role_style("shuffled")),
+        (OWN, (use.effect,), role_style("model")),
+    ):
+        series.append(
+            DotSeries(
+                name,
+                [name] * len(effects),
+                [effect.change.value for effect in effects],
+                style,
+                [effect.change.low for effect in effects],
+                [effect.change.high for effect in effects],
+            )
+        )
+    figure: HasJSON = dots_figure(series, x="change of late error / E[y²]", reference=0.0)
+    return figure
