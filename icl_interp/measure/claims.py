@@ -85,7 +85,7 @@ def _tail(distance: float, spread: float, sampling: float, n: int) -> float:
             float(scipy.stats.t.isf(math.exp(log_p), df=n - 1)),
             float(scipy.stats.norm.isf(math.exp(log_p))),
         )
-        return math.sqrt(t**2 * spread + z**2 * sampling) - abs(distance)
+        return math.hypot(t * math.sqrt(spread), z * math.sqrt(sampling)) - abs(distance)  # t may be 1e260
 
     least = -600.0  # exp of it is the smallest p that is told from 0
     if gap(least) < 0:

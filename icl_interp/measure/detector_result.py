@@ -114,6 +114,19 @@ class DetectorReport:
         found = self.reading(what).values()
         return [label for label in self.shifts if any(detector.above_chance(label) for detector in found)]
 
+    def beats_raw(self, what: Reads, label: str) -> bool:
+        """Tell whether detectors of one kind see a shift better than raw inputs do.
+
+        Args:
+            what: One of `Reads`.
+            label: Of the shift.
+
+        Returns:
+            Whether one of them has an AUROC whose interval lies above those of all raw inputs.
+        """
+        own = max(found.shifts[label].auroc_interval.low for found in self.reading(what).values())
+        return own > max(found.shifts[label].auroc_interval.high for found in self.reading("raw inputs").values())
+
     def to_frame(self) -> pd.DataFrame:
         """Lay everything out, one detector and shift a row.
 

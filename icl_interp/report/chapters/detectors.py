@@ -55,8 +55,8 @@ def detector_sentence(report: DetectorReport) -> str:
         )
     if hidden:
         text += f" Seen in hidden states alone: {listing(alone)}."
-    if beyond := [label for label in said if label not in raw]:
-        text += f" The model's distance from a reference, without hidden states, also sees {listing(beyond)}."
+    if beyond := [label for label in said if label not in raw or report.beats_raw("predictions", label)]:
+        text += f" The model's distance from a reference sees more than raw inputs under {listing(beyond)}."
     return f"{text} {_beyond_untrained(report)}"
 
 

@@ -10,7 +10,7 @@ from icl_interp.measure.limits import limits_of
 from icl_interp.measure.study_result import Study
 from icl_interp.report.chapters.controls import MEANINGS
 from icl_interp.report.model import FigureView, Section
-from icl_interp.report.sentences import listing, number
+from icl_interp.report.sentences import listing
 from icl_interp.report.tables import Cell, TableView
 
 __all__ = ["all_claims", "worth_chapter"]
@@ -158,7 +158,7 @@ def _controls(study: Study, claims: dict[str, Excess]) -> Section:
                 notes=f"Of {len(study.detectors.shifts)} shifts, at adjusted p below 0.05.",
             )
         )
-    lead = f"Shuffled targets are beside each linear probe; {number(study.n_verdicts)} claims share one error rate."
+    lead = f"Shuffled targets are beside each linear probe; {study.n_verdicts} claims share one error rate."
     return Section("controls", "The controls' numbers", lead, tables=tuple(tables), folded=True)
 
 

@@ -40,6 +40,12 @@ def test_the_p_value_does_not_depend_on_the_number_of_verdicts():
     np.testing.assert_allclose(found, found[0], rtol=1e-6)
 
 
+def test_two_controls_have_the_widest_tails():
+    excess = excess_over_controls(0.3, [0.1, 0.12])
+    t = excess.excess / math.sqrt(np.var([0.1, 0.12], ddof=1) * 1.5)
+    np.testing.assert_allclose(claim_p_value(excess), scipy.stats.t.sf(t, df=1), rtol=1e-6)
+
+
 def test_both_halves_of_a_claim_count():
     # Far beyond its controls, and below chance.
     excess = excess_over_controls(0.3, [-0.5, -0.51, -0.49], chance=0.5, value_variance=0.01)

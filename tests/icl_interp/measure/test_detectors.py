@@ -44,6 +44,7 @@ def test_every_detector_and_every_baseline_has_a_row(untrained):
 def test_a_planted_signature_is_seen_in_hidden_states_alone(planted):
     assert planted.seen_by("hidden states") == ["label_noise=1"]
     assert planted.seen_by("raw inputs") == []
+    assert planted.beats_raw("hidden states", "label_noise=1")
     for name in ("signature A (pairs)", "signature B (directions)", "signature C (overlap)"):
         assert planted.detectors[name].shifts["label_noise=1"].auroc > 0.99
         assert planted.detectors[name].excess.verdict == "evidence"
@@ -56,6 +57,7 @@ def test_an_untrained_network_shows_nothing_beyond_untrained_ones(untrained):
 
 def test_raw_inputs_see_a_change_of_scale_without_any_network(untrained):
     assert "x_scale=3" in untrained.seen_by("raw inputs")
+    assert not untrained.beats_raw("hidden states", "x_scale=3")
     assert all(untrained.detectors[name].excess is None for name in RAW)
     assert untrained.detectors["‖X‖"].shifts["x_scale=3"].auroc == 1.0
 
