@@ -13,7 +13,10 @@ from icl_interp.report.verdicts import verdict_cards
 TITLES = [
     "Does it learn in context?",
     "Does that survive shifts?",
+    "Does it act like a known algorithm?",
+    "Does the answer arise along its layers?",
     "Can known algorithms be read out?",
+    "Is its signature used?",
     "Do spectra react to shifts?",
     "Are leading directions shared?",
     "Does the score tell the error?",
