@@ -8,8 +8,8 @@ import pytest
 from icl_interp.measure.error_report import MODEL
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.study import study
-from icl_interp.report.chapters.controls import MEANINGS, controls_chapter
 from icl_interp.report.chapters.agreement import agreement_part
+from icl_interp.report.chapters.controls import MEANINGS, controls_chapter
 from icl_interp.report.chapters.errors import (
     errors_chapter,
     late_table,
@@ -20,10 +20,10 @@ from icl_interp.report.chapters.errors import (
 )
 from icl_interp.report.chapters.heads import attention_part, heads_part, pruning_part
 from icl_interp.report.chapters.layers import layers_part
-from icl_interp.report.chapters.use import use_part
 from icl_interp.report.chapters.ood import ood_chapter
 from icl_interp.report.chapters.probes import probe_targets_part, probes_chapter
 from icl_interp.report.chapters.signature import signature_chapter
+from icl_interp.report.chapters.use import use_part
 from icl_interp.report.model import FigureGrid
 from probes.bootstrap import Estimate
 
@@ -206,7 +206,7 @@ def test_the_late_table_holds_the_late_errors(small_study):
 
 
 def test_the_tables_of_error_figures_hold_the_numbers_before_they_were_drawn(small_study):
-    main, grid = errors_chapter(small_study).figures
+    (main,), (grid,) = errors_chapter(small_study).figures, shifts_part(small_study).figures
     frame = small_study.errors.to_frame()
     for label, view in zip(small_study.errors.families, (main, *grid.figures), strict=True):
         expected = frame[frame["family"] == label].drop(columns="family")
@@ -246,12 +246,20 @@ def test_the_table_of_the_cloud_holds_every_prompt(small_study):
 
 
 def test_probes_have_a_cell_a_target(small_study):
-    section = probes_chapter(small_study)
+    section = probe_targets_part(small_study)
     (grid,) = section.figures
     assert [cell.title for cell in grid.figures] == list(small_study.probes.targets)
     (table,) = section.tables
     assert len(table.rows) == len(small_study.sites) * len(small_study.probes.targets)
     assert table.notes == small_study.probes.left_out["zero"]
+
+
+def test_probes_have_a_row_a_target_in_one_heat_map_and_one_table(small_study):
+    section = probes_chapter(small_study)
+    (view,), (table,) = section.figures, section.tables
+    assert list(view.figure.data[0].y) == list(small_study.probes.targets)
+    assert [row[0] for row in table.rows] == list(small_study.probes.targets)
+    assert {"moment vector", "least-squares weights"} <= set(small_study.probes.targets)
 
 
 def test_spectra_stand_beside_an_untrained_network_s(small_study, uncontrolled_study):

@@ -58,12 +58,12 @@ def test_a_planted_signature_changes_no_other_card(signing_study):
 @pytest.mark.parametrize(
     ("verdicts", "tone", "without"),
     [
-        ("none none none none none", "none", []),
-        ("evidence none none none none", "mixed", [1, 2, 3, 4]),
-        ("none none evidence evidence evidence", "mixed", [0, 1]),
-        ("evidence none evidence evidence evidence", "mixed", [1]),
-        ("evidence evidence evidence evidence evidence", "evidence", []),
-        ("unknown unknown unknown unknown unknown", "unknown", []),
+        ("none none none none none none none", "none", []),
+        ("evidence none none none none none none", "mixed", [1, 2, 3, 4, 5, 6]),
+        ("none none evidence evidence evidence evidence evidence", "mixed", [0, 1]),
+        ("evidence none evidence evidence evidence evidence evidence", "mixed", [1]),
+        ("evidence evidence evidence evidence evidence evidence evidence", "evidence", []),
+        ("unknown unknown unknown unknown unknown unknown unknown", "unknown", []),
     ],
 )
 def test_read_outs_of_some_algorithms_only_are_mixed(small_study, monkeypatch, verdicts, tone, without):
