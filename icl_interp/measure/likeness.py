@@ -64,8 +64,8 @@ def likeness_to_references(
     said = {name: predictor(prompts.xs, prompts.ys)[:, 1:].double() for name, predictor in references.items()}
     said = {name: values for name, values in said.items() if float(values.abs().max()) > 0}
     if not said:
-        nan = float("nan")
-        return Likeness(("none",) * len(predictions), (nan,) * len(predictions), torch.full((len(predictions), 2), nan))
+        n, nan = len(predictions), float("nan")
+        return Likeness(("none",) * n, (nan,) * n, torch.full((n, 2), nan, dtype=torch.float64))
     best = [_best(own[:, 1:].double(), said) for own in predictions]
     return Likeness(
         tuple(name for name, _, _ in best),

@@ -1,8 +1,7 @@
 """Which algorithm a model acts like and where it does its work: the measures that go beyond its activations."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from jaxtyping import Float
 from torch import Tensor
@@ -97,7 +96,7 @@ def examine_mechanism(
     use = None
     if not why["use"]:
         prompts = given[: effort.use]
-        recalled = {name: partial(_recall, f(prompts.xs, prompts.ys)) for name, f in references.items()}
+        recalled = {name: _Recalled(name, f(prompts.xs, prompts.ys)) for name, f in references.items()}
         use = signature_use(
             model,
             task,
@@ -105,7 +104,7 @@ def examine_mechanism(
             conventions=conventions,
             fit_prompts=families.fit[: effort.use],
             prompts=prompts,
-            references=recalled,  # type: ignore[arg-type]  # a predictor's name is not asked for
+            references=recalled,
             n_controls=n_controls,
             seed=seed,
         )
@@ -122,8 +121,20 @@ def _without_signature(conventions: Conventions, width: int, *, silent: bool) ->
     return "The stream after the last block is zero, so there is no signature to remove." if silent else None
 
 
-# All interventions are measured on the same prompts, so a reference answers them once.
-def _recall(
-    said: Float[Tensor, "sample point"], _xs: Tensor, _ys: Tensor, *, points: list[int] | None = None
-) -> Float[Tensor, "sample asked"]:
-    return said if points is None else said[:, points]
+@dataclass(frozen=True, slots=True, eq=False)
+class _Recalled:
+    """What a predictor said to prompts; all interventions are measured on the same ones."""
+
+    name: str
+    """Of the predictor."""
+    said: Float[Tensor, "sample point"]
+    """Its answers."""
+
+    def __call__(
+        self,
+        xs: Float[Tensor, "batch point dim"],  # noqa: ARG002
+        ys: Float[Tensor, "batch point"],  # noqa: ARG002
+        *,
+        points: Sequence[int] | None = None,
+    ) -> Float[Tensor, "batch asked"]:
+        return self.said if points is None else self.said[:, list(points)]

@@ -141,7 +141,10 @@ def _steps(match: StepMatches, row: int) -> str:
     low, high = (match.steps[place] for place in match.best_interval[row].tolist())
     best = match.best_steps[row]
     beyond = " or more" if best == match.steps[-1] else ""
-    return f"{best}{beyond} [{low}, {high}]" + (" (tied)" if bool(match.tied[row]) else "")
+    how = (
+        f"{'SimE' if match.measure == 'errors' else 'mean square'} {number(float(match.values[row, match.best[row]]))}"
+    )
+    return f"{best}{beyond} [{low}, {high}] at {how}" + (" (tied)" if bool(match.tied[row]) else "")
 
 
 def _name(algorithm: str) -> str:

@@ -77,7 +77,7 @@ def use_sentence(use: SubspaceUse) -> str:
     numbers += f" and at most {number(most)} is seen in untrained networks"
     if use.verdict == "evidence":
         return f"It is used: {numbers}."
-    return f"No evidence beyond random directions and untrained networks that the signature is used: {numbers}."
+    return f"No evidence beyond an untrained network and random directions that the signature is used: {numbers}."
 
 
 def _figure(use: SubspaceUse) -> HasJSON:

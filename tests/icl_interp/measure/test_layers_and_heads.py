@@ -43,6 +43,7 @@ def test_the_excess_is_its_formula(planted):
     np.testing.assert_allclose(planted.excess().controls, 1 - errors[1:, 2] / errors[1:, 0], rtol=1e-12)
 
 
+@pytest.mark.slow  # six fits of 500 steps
 def test_read_outs_by_descent_find_it_too(solving_model, tiny_task):
     report = layer_readouts(solving_model, tiny_task, method="sgd", n_prompts=32, n_controls=0, layers=[-1])
     assert report.method == "sgd"
@@ -88,13 +89,11 @@ def test_layer_readouts_need_two_points(tiny_model, tiny_task):
 
 @pytest.fixture(scope="module")
 def one_head():
-    """The second head of the first block is far louder than the others, and the answer is bad whenever it is gone."""
+    """The second head of the first block is far louder than the others."""
     model = build_model(ModelConfig(n_dims=3, n_points=8, n_layers=2, n_heads=2, d_model=16), seed=3)
     task = LinearRegression(n_dims=3, n_points=8)
     with torch.no_grad():
         model.blocks[0].attn.W_V[1] *= 300
-        model.unembed.W_U *= 1e-3  # answers near zero, so that what remains of the error is the labels' own
-    model.unembed.W_U.data *= 1e3
     return model, task
 
 

@@ -8,17 +8,36 @@ import pytest
 from icl_interp.measure.error_report import MODEL
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.study import study
+from icl_interp.report.chapters.agreement import agreement_part
 from icl_interp.report.chapters.controls import MEANINGS, controls_chapter
-from icl_interp.report.chapters.errors import errors_chapter, late_table, likeness, reference, shift_sentence
+from icl_interp.report.chapters.errors import (
+    errors_chapter,
+    late_table,
+    likeness,
+    reference,
+    shift_sentence,
+    shifts_part,
+)
+from icl_interp.report.chapters.heads import attention_part, heads_part, pruning_part
+from icl_interp.report.chapters.layers import layers_part
 from icl_interp.report.chapters.ood import ood_chapter
-from icl_interp.report.chapters.probes import probes_chapter
+from icl_interp.report.chapters.probes import probe_targets_part, probes_chapter
 from icl_interp.report.chapters.signature import signature_chapter
+from icl_interp.report.chapters.use import use_part
 from icl_interp.report.model import FigureGrid
 from probes.bootstrap import Estimate
 
 CHAPTERS = {
     "errors": errors_chapter,
+    "part-shifts": shifts_part,
+    "algorithm": agreement_part,
+    "layers": layers_part,
+    "heads": heads_part,
+    "use": use_part,
+    "part-pruning": pruning_part,
+    "part-attention": attention_part,
     "probes": probes_chapter,
+    "part-probes": probe_targets_part,
     "signature": signature_chapter,
     "ood": ood_chapter,
     "controls": controls_chapter,
@@ -56,7 +75,7 @@ def test_every_figure_has_a_finding_and_figures_speak_of_finite_numbers(request,
         assert "not a number" not in view.sentence
 
 
-@pytest.mark.parametrize("chapter", ["probes", "signature", "ood"])
+@pytest.mark.parametrize("chapter", ["algorithm", "layers", "probes", "signature", "ood"])
 def test_an_untrained_network_gets_no_claim_in_any_chapter(small_study, chapter):
     section = CHAPTERS[chapter](small_study)
     sentences = " ".join([item.sentence for item in section.figures] + [view.sentence for view in views(section)])
@@ -74,8 +93,7 @@ def test_a_planted_signature_is_claimed(signing_study, chapter):
 
 
 def test_errors_are_drawn_for_every_family(small_study):
-    section = errors_chapter(small_study)
-    main, grid = section.figures
+    (main,), (grid,) = errors_chapter(small_study).figures, shifts_part(small_study).figures
     assert main.id == "error-curve"
     assert [cell.id for cell in grid.figures] == ["error-x_scale-3", "error-label_noise-1"]
     names = {trace.name for trace in main.figure.data}
@@ -98,14 +116,14 @@ def test_errors_are_drawn_for_every_family(small_study):
 )
 def test_every_strength_has_an_anchor(tiny_model, tiny_task, label):
     other = study(tiny_model, tiny_task, n_prompts=8, n_points=3, shifts=[label], layers=[], n_controls=0)
-    (cell,) = errors_chapter(other).figures[1].figures
+    (cell,) = shifts_part(other).figures[0].figures
     assert cell.id.startswith(f"error-{label.split('=')[0]}")
 
 
 def test_strengths_of_either_sign_have_different_anchors(tiny_model, tiny_task):
     shifts = ["x_mean=1", "x_mean=-1"]
     other = study(tiny_model, tiny_task, n_prompts=8, n_points=3, shifts=shifts, layers=[], n_controls=0)
-    assert len({cell.id for cell in errors_chapter(other).figures[1].figures}) == 2
+    assert len({cell.id for cell in shifts_part(other).figures[0].figures}) == 2
 
 
 FALLS_SHORT = {
@@ -188,7 +206,7 @@ def test_the_late_table_holds_the_late_errors(small_study):
 
 
 def test_the_tables_of_error_figures_hold_the_numbers_before_they_were_drawn(small_study):
-    main, grid = errors_chapter(small_study).figures
+    (main,), (grid,) = errors_chapter(small_study).figures, shifts_part(small_study).figures
     frame = small_study.errors.to_frame()
     for label, view in zip(small_study.errors.families, (main, *grid.figures), strict=True):
         expected = frame[frame["family"] == label].drop(columns="family")
@@ -228,12 +246,20 @@ def test_the_table_of_the_cloud_holds_every_prompt(small_study):
 
 
 def test_probes_have_a_cell_a_target(small_study):
-    section = probes_chapter(small_study)
+    section = probe_targets_part(small_study)
     (grid,) = section.figures
     assert [cell.title for cell in grid.figures] == list(small_study.probes.targets)
     (table,) = section.tables
     assert len(table.rows) == len(small_study.sites) * len(small_study.probes.targets)
     assert table.notes == small_study.probes.left_out["zero"]
+
+
+def test_probes_have_a_row_a_target_in_one_heat_map_and_one_table(small_study):
+    section = probes_chapter(small_study)
+    (view,), (table,) = section.figures, section.tables
+    assert list(view.figure.data[0].y) == list(small_study.probes.targets)
+    assert [row[0] for row in table.rows] == list(small_study.probes.targets)
+    assert {"moment vector", "least-squares weights"} <= set(small_study.probes.targets)
 
 
 def test_spectra_stand_beside_an_untrained_network_s(small_study, uncontrolled_study):

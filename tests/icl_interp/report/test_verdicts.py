@@ -13,7 +13,10 @@ from icl_interp.report.verdicts import verdict_cards
 TITLES = [
     "Does it learn in context?",
     "Does that survive shifts?",
+    "Does it act like a known algorithm?",
+    "Does the answer arise along its layers?",
     "Can known algorithms be read out?",
+    "Is its signature used?",
     "Do spectra react to shifts?",
     "Are leading directions shared?",
     "Does the score tell the error?",
@@ -27,7 +30,9 @@ def test_an_untrained_network_is_told_that_it_is_one(small_study):
     for card in cards:
         assert "No evidence beyond an untrained network" in card.sentence
         assert card.tone == "none"
-        assert re.fullmatch(r"Excess \S+, bounds \[\S+, \S+\] \(one-sided, together 95 %\)\.", card.detail)
+        joint = r"Excess \S+, bounds \[\S+, \S+\] \(one-sided, together 95 %\)\."
+        alone = r"p = \S+ by 20 random subspaces, for itself, not among the joint claims\."
+        assert re.fullmatch(f"{joint}|{alone}", card.detail)
 
 
 def test_without_controls_nothing_is_claimed(uncontrolled_study):
@@ -55,12 +60,12 @@ def test_a_planted_signature_changes_no_other_card(signing_study):
 @pytest.mark.parametrize(
     ("verdicts", "tone", "without"),
     [
-        ("none none none none none", "none", []),
-        ("evidence none none none none", "mixed", [1, 2, 3, 4]),
-        ("none none evidence evidence evidence", "mixed", [0, 1]),
-        ("evidence none evidence evidence evidence", "mixed", [1]),
-        ("evidence evidence evidence evidence evidence", "evidence", []),
-        ("unknown unknown unknown unknown unknown", "unknown", []),
+        ("none none none none none none none", "none", []),
+        ("evidence none none none none none none", "mixed", [1, 2, 3, 4, 5, 6]),
+        ("none none evidence evidence evidence evidence evidence", "mixed", [0, 1]),
+        ("evidence none evidence evidence evidence evidence evidence", "mixed", [1]),
+        ("evidence evidence evidence evidence evidence evidence evidence", "evidence", []),
+        ("unknown unknown unknown unknown unknown unknown unknown", "unknown", []),
     ],
 )
 def test_read_outs_of_some_algorithms_only_are_mixed(small_study, monkeypatch, verdicts, tone, without):
