@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 import torch
 from torch import Tensor, nn
@@ -93,6 +93,70 @@ class _Ends(nn.Module):
     def embedded(self, xs: Tensor, ys: Tensor) -> Tensor:
         stream = self.read_in(interleave(xs, ys))
         return stream + self.positions[: stream.shape[1]] if len(self.positions) else stream
+
+
+class _Products(nn.Module):
+    # The maps of all blocks and nothing between them.
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width, heads = config.d_model, config.n_heads * config.head_width
+        sizes = [(width, 3 * heads), (heads, width), (width, config.mlp_width), (config.mlp_width, width)]
+        maps = [nn.ModuleList([nn.Linear(*size, bias=False) for size in sizes]) for _ in range(config.n_layers)]
+        self.maps, self.heads = nn.ModuleList(maps), heads
+        self.read_in, self.read_out = nn.Linear(config.d_token, width), nn.Linear(width, 1)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        stream = self.read_in(tokens)
+        for qkv, out, first, second in self.maps:  # type: ignore[misc]
+            stream = second(first(out(qkv(stream)[..., : self.heads])))
+        return self.read_out(stream)
+
+
+def products(config: ModelConfig) -> dict[str, Side]:
+    """The matrix products that every side shares, those inside attention aside: nobody can be faster.
+
+    Args:
+        config: Of the network.
+
+    Returns:
+        Sides by name.
+    """
+
+    def answer(model: nn.Module, xs: Tensor, ys: Tensor) -> Tensor:
+        return model(interleave(xs, ys))[:, ::2, 0]
+
+    return {"products alone": Side(_Products(config), answer, None, None)}
+
+
+def nnsight(config: ModelConfig) -> dict[str, Side]:
+    """Trace Hugging Face's GPT2Model by nnsight, where that is installed, and save each block's output.
+
+    Args:
+        config: Of the network.
+
+    Returns:
+        Sides by name; none without nnsight.
+    """
+    try:
+        installed = version("nnsight")
+    except PackageNotFoundError:
+        return {}
+    from nnsight import NNsight
+
+    (rival,) = hugging_face(config).values()
+    traced = NNsight(rival.module)
+
+    def keep(model: nn.Module, xs: Tensor, ys: Tensor) -> Tensor:
+        with traced.trace(model.embedded(xs, ys)):
+            kept = [block.output.save() for block in traced.body.h]
+            last = traced.output.save()
+        del kept
+        return last
+
+    rival.module.forward = lambda stream: rival.module.read_out(  # type: ignore[method-assign]
+        rival.module.body(inputs_embeds=stream).last_hidden_state  # type: ignore[operator]
+    )[:, ::2, 0]
+    return {f"nnsight {installed}": Side(rival.module, rival.answer, keep, None)}
 
 
 def hugging_face(config: ModelConfig) -> dict[str, Side]:

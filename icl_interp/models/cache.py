@@ -31,7 +31,9 @@ class ICLActivationCache(_Readable):
     `accumulated_resid`, `decompose_resid`, `stack_head_results`, `stack_neuron_results`, `apply_ln_to_stack` and
     `get_full_resid_decomposition` work. Under the doubled residual, where a block adds its input twice, whatever was
     written in layer l counts 2^(L - 1 - l) times in the stream before layer L, and embeddings 2^L times: the components
-    carry these weights, so that they still sum to the stream. Methods that need a token vocabulary refuse.
+    carry these weights, so that they still sum to the stream. Where blocks replace their input instead of adding to
+    it (a linear MLP, attention without its skip), components do not sum, and all but `accumulated_resid` and
+    `apply_ln_to_stack` refuse. Methods that need a token vocabulary refuse as well.
     """
 
     def decompose_resid(self, layer: int | None = None, *args: Any, **kwargs: Any) -> Any:
@@ -44,8 +46,11 @@ class ICLActivationCache(_Readable):
 
         Returns:
             Components [component batch pos d_model], with labels if asked.
+
+        Raises:
+            ValueError: If blocks replace their input instead of adding to it.
         """
-        return self._before(layer).decompose_resid(layer, *args, **kwargs)
+        return self._before(layer, "decompose_resid").decompose_resid(layer, *args, **kwargs)
 
     def stack_head_results(self, layer: int = -1, *args: Any, **kwargs: Any) -> Any:
         """Stack what each head wrote before a block; arguments as in TransformerLens.
@@ -57,8 +62,11 @@ class ICLActivationCache(_Readable):
 
         Returns:
             Heads [component batch pos d_model], without the output bias, with labels if asked.
+
+        Raises:
+            ValueError: If blocks replace their input instead of adding to it.
         """
-        return self._before(layer).stack_head_results(layer, *args, **kwargs)
+        return self._before(layer, "stack_head_results").stack_head_results(layer, *args, **kwargs)
 
     def stack_neuron_results(self, layer: int, *args: Any, **kwargs: Any) -> Any:
         """Stack what each neuron wrote before a block; arguments as in TransformerLens.
@@ -70,8 +78,11 @@ class ICLActivationCache(_Readable):
 
         Returns:
             Neurons [component batch pos d_model], without the output bias, with labels if asked.
+
+        Raises:
+            ValueError: If blocks replace their input instead of adding to it.
         """
-        return self._before(layer).stack_neuron_results(layer, *args, **kwargs)
+        return self._before(layer, "stack_neuron_results").stack_neuron_results(layer, *args, **kwargs)
 
     def get_full_resid_decomposition(self, layer: int | None = None, *args: Any, **kwargs: Any) -> Any:
         """Split the residual stream into heads, neurons, embeddings and biases; arguments as in TransformerLens.
@@ -83,8 +94,12 @@ class ICLActivationCache(_Readable):
 
         Returns:
             Components [component batch pos d_model], with labels if asked.
+
+        Raises:
+            ValueError: If blocks replace their input instead of adding to it.
         """
-        return self._before(layer).get_full_resid_decomposition(layer, *args, **kwargs)
+        view = self._before(layer, "get_full_resid_decomposition")
+        return view.get_full_resid_decomposition(layer, *args, **kwargs)
 
     def logit_attrs(self, *_: Any, **__: Any) -> Any:
         """Refuse: this needs a vocabulary.
@@ -102,10 +117,16 @@ class ICLActivationCache(_Readable):
         """
         raise TypeError(_no_vocabulary("logit_lens"))
 
-    def _before(self, layer: int | None) -> ActivationCache:
+    def _before(self, layer: int | None, method: str) -> ActivationCache:
         # A copy whose entries are weighted as the stream before a block carries them, and whose model has all that
         # TransformerLens looks for.
         cfg = self.model.cfg
+        if cfg.family != "gpt2" and not (cfg.attn_only and cfg.attn_skip):
+            raise ValueError(
+                f"{method} needs blocks that add to a residual stream, got family {cfg.family!r} with "
+                f"attn_only={cfg.attn_only} and attn_skip={cfg.attn_skip}, whose blocks replace it; read "
+                "accumulated_resid, or cache['attn_out', layer] by itself."
+            )
         end = cfg.n_layers if layer is None or layer == -1 else layer
         entries = dict(self.cache_dict)
         if cfg.doubled_residual:
@@ -136,4 +157,5 @@ def _view(model: Any, methods: Mapping[str, Any], **changes: Any) -> SimpleNames
         cfg = SimpleNamespace(**dict(cfg), device=model.device, use_attn_result=False)
         cfg.d_head, cfg.d_mlp = model.cfg.head_width, model.cfg.mlp_width
     shown = SimpleNamespace(**{**vars(cfg), **changes})
-    return SimpleNamespace(cfg=shown, blocks=model.blocks, ln_final=model.ln_final, device=model.device, **methods)
+    last = getattr(model, "ln_final", None)  # linear families have none
+    return SimpleNamespace(cfg=shown, blocks=model.blocks, ln_final=last, device=model.device, **methods)

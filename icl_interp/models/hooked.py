@@ -19,6 +19,11 @@ __all__ = ["HookedModel", "is_hooked"]
 
 NamesFilter = None | str | list[str] | Callable[[str], bool]
 
+_ONE_OF_TWO = (
+    "this model reads (xs, ys), got one of the two; TransformerLens' patching functions pass one token tensor "
+    "only, so patch with icl_interp.interventions.patch(model, clean, corrupted, name, axes)."
+)
+
 
 def is_hooked(*points: HookPoint) -> bool:
     """Tell whether anything listens at one of these hook points, forward or backward.
@@ -58,7 +63,7 @@ class HookedModel(HookedRootModule):
     def forward(
         self,
         xs: Float[Tensor, "batch point dim"],
-        ys: Float[Tensor, "batch point"],
+        ys: Float[Tensor, "batch point"] | None = None,
         *,
         points: Sequence[int] | None = None,
     ) -> Float[Tensor, "batch asked"]:
@@ -70,7 +75,7 @@ class HookedModel(HookedRootModule):
 
         Args:
             xs: Inputs.
-            ys: Labels; entry k is never read by prediction k.
+            ys: Labels, needed; entry k is never read by prediction k.
             points: Which entries to return, counting from the end if negative; None means all, or the last alone in
                 a query-only model that is hooked.
 
@@ -80,7 +85,10 @@ class HookedModel(HookedRootModule):
         Raises:
             ValueError: If the inputs have the wrong width, or more points than the position table has rows for, or
                 an entry of `points` does not exist, or a hooked query-only model is asked for several.
+            TypeError: If there is one tensor instead of xs and ys.
         """
+        if ys is None:
+            raise TypeError(_ONE_OF_TWO)
         self._guard_hooks()
         check_inputs(self.cfg, xs, ys)
         asked = None if points is None else check_points(points, xs.shape[1])
@@ -210,7 +218,4 @@ class HookedModel(HookedRootModule):
 
 def _check_pair(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
     if len(args) + sum(name in kwargs for name in ("xs", "ys")) == 1:
-        raise TypeError(
-            "this model reads (xs, ys), got one of the two; TransformerLens' patching functions pass one token tensor "
-            "only, so patch with icl_interp.interventions.patch(model, clean, corrupted, name, axes)."
-        )
+        raise TypeError(_ONE_OF_TWO)

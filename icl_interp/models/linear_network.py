@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from typing import ClassVar, cast
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
+from icl_interp.models.accessors import WeightAccessors
 from icl_interp.models.config import ModelConfig
 from icl_interp.models.hooked import HookedModel
 from icl_interp.models.layout import join
@@ -17,8 +19,11 @@ from icl_interp.models.linear_moments import answer_points
 __all__ = ["HookedLinearNetwork"]
 
 
-class HookedLinearNetwork(HookedModel):
+class HookedLinearNetwork(WeightAccessors, HookedModel):
     """Blocks of linear attention over joint tokens, whose residual stream is the token matrix itself.
+
+    Of the stacked weights (`W_Q`, ..., `QK`, `OV`), biases are zeros, `W_E` is the identity, and `W_U` reads the label
+    entry with the output sign, as those of a pinned softmax model.
 
     Args:
         config: Shape and initialisation.
@@ -50,6 +55,33 @@ class HookedLinearNetwork(HookedModel):
     def layers(self) -> list[LinearBlock]:
         """The blocks, in order."""
         return [cast(LinearBlock, block) for block in self.blocks]
+
+    def _stack(self, part: str, name: str) -> Tensor:
+        if not name.startswith("b_") or (self.cfg.attn_only and part == "mlp"):
+            return super()._stack(part, name)
+        heads, width = self.cfg.n_heads, self.cfg.d_model
+        shapes = {
+            "b_Q": (heads, self.cfg.head_width),
+            "b_K": (heads, self.cfg.head_width),
+            "b_V": (heads, self.cfg.value_width),
+            "b_in": (self.cfg.mlp_width,),
+        }
+        return self.W_Q.new_zeros(self.cfg.n_layers, *shapes.get(name, (width,)))
+
+    @property
+    def W_E(self) -> Float[Tensor, "d_token d_model"]:
+        """The identity: tokens are the residual stream."""
+        return torch.eye(self.cfg.d_model).to(self.layers[0].attn.W_Q)
+
+    @property
+    def W_U(self) -> Float[Tensor, "d_model d_out"]:
+        """What reads the answer: the output sign in the label's entry."""
+        return self.cfg.output_sign * self.W_E[:, -1:]
+
+    @property
+    def b_U(self) -> Float[Tensor, " d_out"]:
+        """Zero."""
+        return self.W_Q.new_zeros(1)
 
     def _predict_points(self, xs: Tensor, ys: Tensor, points: list[int]) -> Tensor:
         weight = self.layers[0].attn.W_Q

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
+from icl_interp.models.accessors import WeightAccessors
 from icl_interp.models.config import ModelConfig
 from icl_interp.models.hooked import HookedModel, is_hooked
 from icl_interp.models.layout import join
@@ -69,7 +70,7 @@ class SoftmaxLayerBlock(nn.Module):
         return self.hook_resid_post(self.hook_attn_out(self.attn(self.hook_resid_pre(tokens))))
 
 
-class HookedSoftmaxLayer(HookedModel):
+class HookedSoftmaxLayer(WeightAccessors, HookedModel):
     """One softmax attention layer over joint tokens [x; y], with HookedTransformer's hook names.
 
     Formula: yhat = sum_i a_i y_i with a = softmax_i(x_i^T Q x_query) over the context pairs, where Q is
@@ -114,6 +115,22 @@ class HookedSoftmaxLayer(HookedModel):
         self.blocks = nn.ModuleList([SoftmaxLayerBlock(config)])
         initialise_linear(self, config, seed=seed)
         self.setup()
+
+    def _stack(self, part: str, name: str) -> Tensor:
+        raise ValueError(
+            f"{name} needs separate weights for queries, keys and values, got a merged {part} layer whose only weight "
+            "is model.attention.W_KQ."
+        )
+
+    def _refused_end(self, name: str) -> Tensor:
+        raise ValueError(
+            f"{name} needs a read-in and a read-out, got a merged attention layer on raw tokens, whose only weight is "
+            "model.attention.W_KQ."
+        )
+
+    W_E = property(lambda self: self._refused_end("W_E"), doc="Refused: tokens are read as they are.")
+    W_U = property(lambda self: self._refused_end("W_U"), doc="Refused: the answer is an entry of the tokens.")
+    b_U = property(lambda self: self._refused_end("b_U"), doc="Refused, as `W_U`.")
 
     @property
     def attention(self) -> MergedAttention:

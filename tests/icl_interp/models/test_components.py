@@ -5,6 +5,7 @@ import torch
 from model_cases import SMALL, large_weights
 
 from icl_interp import ModelConfig
+from icl_interp.models import components
 from icl_interp.models.attention import Attention
 from icl_interp.models.components import MLP, gelu_tanh
 from icl_interp.models.norms import FinalNorm, LayerNorm
@@ -143,3 +144,25 @@ def test_gelu_leaves_its_input_alone_and_has_torchs_gradient() -> None:
     torch.testing.assert_close(pre.detach(), before, rtol=0, atol=0)
     (expected,) = torch.autograd.grad(torch.nn.functional.gelu(pre, approximate="tanh").sum(), pre)
     torch.testing.assert_close(pre.grad, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("act_fn", ["gelu_new", "relu"])
+@torch.no_grad()
+def test_an_mlp_by_blocks_of_prompts_is_the_mlp_at_once(monkeypatch: pytest.MonkeyPatch, act_fn: str) -> None:
+    mlp = MLP(SMALL.model_copy(update={"act_fn": act_fn}))
+    for weight in mlp.parameters():
+        weight.normal_(generator=torch.Generator().manual_seed(weight.numel()))
+    normed = torch.randn(5, 3, SMALL.d_model, generator=torch.Generator().manual_seed(0))
+    rows: list[int] = []
+    activation = mlp.activation
+    mlp.activation = lambda pre: (rows.append(len(pre)), activation(pre))[1]
+    at_once = mlp(normed)
+    monkeypatch.setattr(components, "_CACHED_NEURONS", 2 * 3 * SMALL.mlp_width)
+    by_blocks = mlp(normed)
+    mlp.hook_post.add_hook(lambda tensor, hook: None)  # noqa: ARG005  # who listens hears the whole batch
+    listened = mlp(normed)
+    assert rows == [5, 2, 2, 1, 5]
+    # Sums of 32 products of order 1 in float32, and two forms of the nonlinearity.
+    torch.testing.assert_close(by_blocks, at_once, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(listened, at_once, rtol=1e-5, atol=1e-4)
+    assert mlp(normed[:0]).shape == normed[:0].shape
