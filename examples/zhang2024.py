@@ -56,7 +56,7 @@ def config(family: str) -> icl.TrainConfig:
 for family in ("lsa", "ltb"):
     model = icl.train(config(family)).model.double()
     found = model.effective_parameters()
-    print(f"{family.upper()} after {STEPS} steps: risk {float(linear_risk(found, b_star, M)):.3f}")
+    print(f"{family.upper()} after {STEPS} steps: risk {linear_risk(found, b_star, M).item():.3f}")
 
 # %% [markdown]
 # ## What is in the weights?
@@ -75,4 +75,4 @@ print(f"Gamma* = {best.preconditioner[0, 0]:.3f} times the identity")
 # %%
 for distance in (0.0, 2.0, 4.0):
     moved = b_star + distance * eye[0]
-    print(f"b* moved by {distance:g}: risk {float(linear_risk(found, moved, M)):.2f}")
+    print(f"b* moved by {distance:g}: risk {linear_risk(found, moved, M).item():.2f}")

@@ -93,7 +93,7 @@ def test_help_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert "Usage: icl-reproduce" in done.stdout
-    assert done.stdout.splitlines()[-1] == " ."
+    assert done.stdout.splitlines()[-1] == "."
 
 
 def test_version():
