@@ -28,6 +28,10 @@ def _reproduce(
         Path | None, typer.Option(help="Folder for runs, report and summary; NAME-PRESET by default.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that train, one thread each.")] = 1,
+    device: Annotated[str, typer.Option(help="Where larger models are trained, as torch names it.")] = "cpu",
+    seeds: Annotated[
+        list[int] | None, typer.Option("--seed", min=0, help="Other seeds than the preset's; repeatable.")
+    ] = None,
     first_steps: Annotated[
         int | None, typer.Option(min=1, help="Only so many steps of each kind of run, and what all would cost.")
     ] = None,
@@ -40,11 +44,13 @@ def _reproduce(
     """
     with one_line_errors(to_save_memory="take a smaller preset or fewer workers"):
         from icl_interp.cli.reproduce_job import estimate, reproduce
+        from icl_interp.experiments.outcome import Means
 
+        means = Means(workers, device, tuple(seeds) if seeds else None)
         if first_steps is not None:
-            estimate(name, preset, first_steps, quiet=quiet)
+            estimate(name, preset, first_steps, means=means, quiet=quiet)
             return
-        reproduce(name, preset, out or Path(f"{name}-{preset}"), workers=workers, quiet=quiet)
+        reproduce(name, preset, out or Path(f"{name}-{preset}"), means=means, quiet=quiet)
 
 
 def main() -> None:

@@ -57,13 +57,18 @@ def kinds_of(plan: Mapping[Key, TrainConfig]) -> list[list[TrainConfig]]:
 
 
 def first_steps(
-    plan: Mapping[Key, TrainConfig], n_steps: int, *, on_kind: Callable[[Cost], None] | None = None
+    plan: Mapping[Key, TrainConfig],
+    n_steps: int,
+    *,
+    device: str = "cpu",
+    on_kind: Callable[[Cost], None] | None = None,
 ) -> list[Cost]:
     """Train the first run of each kind for some steps, keep nothing, and say what all of it would take.
 
     Args:
         plan: Configs by any key.
         n_steps: Steps of each kind, at least 1; no more than a run has.
+        device: Where they are trained, as torch names it.
         on_kind: Called with each cost as it is known.
 
     Returns:
@@ -78,7 +83,7 @@ def first_steps(
     costs = []
     for configs in kinds_of(plan):
         config, losses = configs[0], []
-        trainer = Trainer(config)
+        trainer = Trainer(config, device=device)
         start = time.perf_counter()
         for _ in range(min(n_steps, config.steps)):
             losses.append(trainer.advance().loss)

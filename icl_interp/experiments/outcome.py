@@ -10,9 +10,21 @@ from icl_interp.experiments.claims import Claim
 if TYPE_CHECKING:
     from icl_interp.training.train_config import TrainConfig
 
-__all__ = ["Experiment", "Outcome", "Panel", "Paper"]
+__all__ = ["Experiment", "Means", "Outcome", "Panel", "Paper"]
 
 Tick = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What an experiment may use, whatever its size."""
+
+    workers: int = 1
+    """Processes that train, one thread each."""
+    device: str = "cpu"
+    """Where models are trained that are too large to be trained together; they are measured on the CPU."""
+    seeds: tuple[int, ...] | None = None
+    """Other seeds than the preset's; fewer than three are not judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +90,11 @@ class Experiment:
 
     paper: Paper
     """Which paper."""
-    plan: Callable[[str], Mapping[Any, "TrainConfig"]]
+    plan: Callable[[str, Means], Mapping[Any, "TrainConfig"]]
     """What a preset trains."""
-    run: Callable[[str, Path, int, Tick], Outcome]
-    """Trains what is not trained yet in a folder, with so many processes, and measures; calls back with a number of
-    finished units, of which there are as many as trained configs and then `n_measurements`."""
+    run: Callable[[str, Path, Means, Tick], Outcome]
+    """Trains what is not trained yet in a folder, and measures; calls back with a number of finished units, of which
+    there are as many as planned configs and then `n_measurements`."""
     n_measurements: Callable[[str], int] = lambda preset: 0  # noqa: ARG005
     """Units after training."""
 

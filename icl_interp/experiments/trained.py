@@ -46,6 +46,7 @@ def train_all(
     folder: str | Path,
     *,
     workers: int = 1,
+    device: str = "cpu",
     on_done: Callable[[int], None] | None = None,
 ) -> dict[Key, HookedModel]:
     """Train what is not trained yet, one thread a process, and load all of it.
@@ -57,6 +58,7 @@ def train_all(
         plan: Configs by any key.
         folder: Where run folders are kept.
         workers: Processes on this machine; 1 trains in this one.
+        device: Where single models are trained, as torch names it; groups stay on the CPU.
         on_done: Called with a number of finished configs, for progress.
 
     Returns:
@@ -80,7 +82,7 @@ def train_all(
     open_configs = [config for path, config in unique.items() if not _is_finished(path, config)]
     tick(len(unique) - len(open_configs))
     jobs = _jobs(open_configs)
-    calls = (joblib.delayed(_train_job)(job, str(folder)) for job in jobs)
+    calls = (joblib.delayed(_train_job)(job, str(folder), device) for job in jobs)
     for done in joblib.Parallel(n_jobs=workers, return_as="generator_unordered")(calls):
         tick(done)
     return {key: _load(run_path(folder, config), config.steps) for key, config in plan.items()}
@@ -129,10 +131,10 @@ def _jobs(configs: Sequence[TrainConfig]) -> list[Job]:
     return jobs
 
 
-def _train_job(job: Job, folder: str) -> int:
+def _train_job(job: Job, folder: str, device: str) -> int:
     torch.set_num_threads(1)
     if len(job) == 1:
-        train(job[0], out=run_path(folder, job[0]), resume=True, resume_seconds=_RESUME_SECONDS)
+        train(job[0], out=run_path(folder, job[0]), resume=True, device=device, resume_seconds=_RESUME_SECONDS)
         return 1
     for config, result in zip(job, train_many(job), strict=True):
         _keep(config, result, run_path(folder, config))

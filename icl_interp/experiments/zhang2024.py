@@ -6,9 +6,10 @@ b*.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from icl_interp.experiments.outcome import Experiment, Outcome, Paper
+from icl_interp.experiments.outcome import Experiment, Means, Outcome, Paper
 from icl_interp.experiments.trained import train_all
 from icl_interp.experiments.zhang2024_claims import claims
 from icl_interp.experiments.zhang2024_figures import panels
@@ -35,17 +36,22 @@ UNKNOWNS = (
 )
 
 
-def _plan(preset: str) -> dict[Run, TrainConfig]:
-    return plan(SIZES[preset])
+def _sizes(preset: str, means: Means) -> Sizes:
+    return SIZES[preset] if means.seeds is None else replace(SIZES[preset], seeds=means.seeds)
+
+
+def _plan(preset: str, means: Means) -> dict[Run, TrainConfig]:
+    return plan(_sizes(preset, means))
 
 
 def _n_measurements(preset: str) -> int:
-    return count_laws(_plan(preset))
+    return count_laws(plan(SIZES[preset]))
 
 
-def _run(preset: str, folder: Path, workers: int, on_done: Callable[[int], None]) -> Outcome:
-    sizes, configs = SIZES[preset], _plan(preset)
-    models = train_all(configs, folder, workers=workers, on_done=on_done)
+def _run(preset: str, folder: Path, means: Means, on_done: Callable[[int], None]) -> Outcome:
+    sizes = _sizes(preset, means)
+    configs = plan(sizes)
+    models = train_all(configs, folder, workers=means.workers, device=means.device, on_done=on_done)
     found = measure(configs, models, folder, sizes, on_done)
     return Outcome(
         paper=PAPER,

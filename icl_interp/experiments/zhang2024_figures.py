@@ -63,13 +63,13 @@ def _figure_1(found: Measures) -> Panel:
         best = optimum(kind, FIGURE_NORM, N_PAIRS)
         ends = [steps[0], steps[-1]]
         dots = TraceStyle(style.colour, "dot", style.symbol)
-        lines.append(Line(f"least risk of {kind.upper()}, {best:.4g}", ends, [best, best], dots, width=1))
+        lines.append(Line(f"least risk of {kind.upper()}, {best:.4g}", ends, [best, best], dots))
         rows += [(kind.upper(), *row) for row in zip(steps, means, low, high, strict=True)]
     last = {line.name: line.y[-1] for line in lines[::2]}
     figure = lines_figure(lines, x="training step", y=_RISK).update_xaxes(type="log", dtick=1)
     return Panel(
         "figure-1",
-        "Figure 1: risk along training",
+        "Risk of LSA and LTB along training (Figure 1 of the paper)",
         f"After training the risk of LTB is {last['LTB']:.4g}, that of LSA {last['LSA']:.4g}; dotted lines are the "
         f"least that each can have. Exact population risk of the checkpoints, mean and range over "
         f"{len(found.weights)} seeds; d = M = 5, b* = (1, ..., 1).",
@@ -87,7 +87,7 @@ def _sweep(key: str, title: str, x: str, points: Sequence[tuple[float, float, in
         at = [place for place, _, _ in points]
         dots = TraceStyle(style.colour, "dot", style.symbol)
         lines.append(_trained(kind.upper(), at, found, style))
-        lines.append(Line(f"least risk of {kind.upper()}", at, best, dots, width=1))
+        lines.append(Line(f"least risk of {kind.upper()}", at, best, dots))
         rows += [(kind.upper(), a, f.value, f.low, f.high, b) for a, f, b in zip(at, found, best, strict=True)]
     ratios = {line.name: line.y[-1] for line in lines}
     return Panel(
@@ -179,7 +179,7 @@ def _table_1(values: Values, sizes: Sizes, found: Measures) -> Panel:
     with_mlp, without = (row[5] for row in rows[len(kinds) : len(kinds) + 2])
     return Panel(
         "table-1",
-        "Table 1: GPT-2 with and without MLPs",
+        "GPT-2 with and without MLPs (Table 1 of the paper)",
         f"Around b* = (10, ..., 10), with a free read-out, GPT-2 has an error of {with_mlp:.2g} E[y²] with MLPs and "
         f"{without:.2g} without. d = {of.n_dims}, M = {of.n_pairs}, {of.n_layers} layers, width {of.d_model}.",
         dots_figure(series, x="squared error / E[y²]").update_xaxes(type="log"),

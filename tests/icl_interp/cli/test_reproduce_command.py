@@ -35,7 +35,7 @@ def test_smoke_writes_a_report_and_a_summary(smoke):
 
 def test_the_report_tells_every_claim_and_stands_alone(smoke):
     html = (smoke[1] / "report.html").read_text()
-    for text in ("Figure 1: risk along training", "Table 1: GPT-2", "Too few seeds", "What the paper leaves open"):
+    for text in ("(Figure 1 of the paper)", "(Table 1 of the paper)", "Too few seeds", "What the paper leaves open"):
         assert text in html
     assert html.count('class="figure"') == 6
     assert 'src="http' not in html
@@ -53,7 +53,7 @@ def test_the_same_command_goes_on_and_finds_the_same(smoke):
 
 def test_first_steps_say_what_a_preset_costs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    result = run("zhang2024", "--preset", "smoke", "--first-steps", "1")
+    result = run("zhang2024", "--preset", "smoke", "--first-steps", "1", "--seed", "3", "--device", "cpu")
     assert result.exit_code == 0, result.output
     assert "GPT-2 decoder, 1 layer" in result.stdout
     assert result.stdout.splitlines()[-1].startswith("about ")
@@ -67,6 +67,7 @@ def test_first_steps_say_what_a_preset_costs(tmp_path, monkeypatch):
         (["zhang2042"], "error: icl-reproduce needs one of zhang2024"),
         (["zhang2024", "--preset", "huge"], "error: --preset needs one of smoke, laptop, paper, got 'huge'."),
         (["zhang2042", "--first-steps", "1"], "error: icl-reproduce needs one of zhang2024"),
+        (["zhang2024", "--device", "nowhere"], "error: --device needs one that this machine has, got 'nowhere'"),
     ],
 )
 def test_bad_input_is_one_line_and_code_2(arguments, message, tmp_path):

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from icl_interp.experiments.outcome import Means
 from icl_interp.experiments.registry import EXPERIMENTS, PRESETS, experiment
 from icl_interp.experiments.zhang2024_measures import weight_errors
 from icl_interp.experiments.zhang2024_setting import SIZES, Run, plan, task_of
@@ -51,7 +52,7 @@ def test_the_ablated_block_has_no_skip():
 def test_every_preset_has_a_plan(preset):
     for name in EXPERIMENTS:
         chosen = experiment(name)
-        assert chosen.plan(preset)
+        assert chosen.plan(preset, Means())
         assert chosen.n_measurements(preset) > 0
         assert name in repr(chosen)
 
@@ -62,6 +63,12 @@ def test_what_is_judged_has_three_seeds_and_a_million_tasks(preset):
     assert len(sizes.seeds) >= 3
     assert sizes.eval_tasks >= 1_000_000
     assert {0.0, 10.0} <= set(sizes.norms)
+
+
+def test_other_seeds_replace_the_presets():
+    chosen = experiment("zhang2024").plan("laptop", Means(seeds=(7,)))
+    assert {run.seed for run in chosen} == {7}
+    assert 3 * len(chosen) == len(plan(SIZES["laptop"]))
 
 
 def test_weight_errors_vanish_at_the_optimum_and_name_what_is_off():
