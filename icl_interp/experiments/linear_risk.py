@@ -108,7 +108,8 @@ def optimal_lsa_risk(w_mean: Float[Tensor, " dim"], n_pairs: int) -> float:
 
     gain, gain_along = _gd_0(len(mean), norm, n_pairs)
     starts = [(share * norm, gain, gain_along - gain, tilt) for share, tilt in _STARTS]
-    results = [optimize.minimize(risk_and_slope, np.array(s), jac=True, method="BFGS", tol=1e-10) for s in starts]
+    with torch.enable_grad():
+        results = [optimize.minimize(risk_and_slope, np.array(s), jac=True, method="BFGS", tol=1e-10) for s in starts]
     return float(min(result.fun for result in results))
 
 

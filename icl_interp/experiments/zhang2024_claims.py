@@ -1,18 +1,17 @@
 """What Zhang et al. (2024) claim, and what numbers would agree."""
 
-import functools
 import math
 
 import numpy as np
 import torch
 
 from icl_interp.experiments.claims import Check, Claim
-from icl_interp.experiments.linear_risk import lsa_gap_bound, optimal_lsa_risk, shifted_risk
+from icl_interp.experiments.linear_risk import lsa_gap_bound, shifted_risk
 from icl_interp.experiments.zhang2024_measures import DISTANCES, Measures
+from icl_interp.experiments.zhang2024_reader import Reader, named, optimum
 from icl_interp.experiments.zhang2024_setting import FIGURE_NORM, N_DIMS, N_PAIRS, NOISE_STD, Sizes
-from icl_interp.predictors.learned_init import optimal_learned_init
 
-__all__ = ["claims", "named", "optimum"]
+__all__ = ["claims"]
 
 NEAR = 0.02
 """A trained model counts as at its optimum if its risk is within this share of it (ours)."""
@@ -30,31 +29,6 @@ _NO_GAP = 1e-6
 _THEORY = "the exact optimum; the tolerance is ours"
 
 
-@functools.cache
-def optimum(kind: str, norm: float, n_pairs: int, *, n_dims: int = N_DIMS, noise_std: float = 0.0) -> float:
-    """Give the least risk of a kind of linear model.
-
-    Args:
-        kind: "ltb", or anything else for attention alone.
-        norm: |b*|.
-        n_pairs: M.
-        n_dims: d.
-        noise_std: Of the labels; 0 for attention alone.
-
-    Returns:
-        In squared units of y.
-
-    Example:
-        >>> round(optimum("ltb", 5**0.5, 5), 4), round(optimum("lsa", 5**0.5, 5), 4)
-        (2.7273, 4.5566)
-    """
-    mean = torch.full((n_dims,), norm / math.sqrt(n_dims), dtype=torch.float64)
-    if kind != "ltb":
-        return optimal_lsa_risk(mean, n_pairs)
-    eye = torch.eye(n_dims, dtype=torch.float64)
-    return optimal_learned_init(eye, eye, mean, noise_std, n_pairs).risk
-
-
 def claims(found: Measures, sizes: Sizes) -> tuple[Claim, ...]:
     """Judge all claims of the paper.
 
@@ -65,7 +39,7 @@ def claims(found: Measures, sizes: Sizes) -> tuple[Claim, ...]:
     Returns:
         In the paper's order.
     """
-    read = _Reader(found, sizes.seeds)
+    read = Reader(found, sizes.seeds)
     return (
         _figure_1(read),
         _gap(read, sizes),
@@ -80,34 +54,22 @@ def claims(found: Measures, sizes: Sizes) -> tuple[Claim, ...]:
     )
 
 
-class _Reader:
-    def __init__(self, found: Measures, seeds: tuple[int, ...]) -> None:
-        self.found, self.seeds = found, seeds
-
-    def values(self, part: str, kind: str, norm: float, n_pairs: int) -> tuple[float, ...]:
-        by_name = {tuple(run): risk.value for run, risk in self.found.risks.items()}
-        return tuple(by_name[part, kind, norm, n_pairs, seed] for seed in self.seeds)
-
-    def normalised(self, kind: str, norm: float, n_pairs: int) -> tuple[float, ...]:
-        (unit,) = {v for run, v in self.found.second_moments.items() if run.kind == kind and run.norm == norm}
-        return tuple(value / unit for value in self.values("table 1", kind, norm, n_pairs))
-
-    def at_optimum(self, kind: str, points: list[tuple[str, float, int]], what: str) -> list[Check]:
-        # Risk over the least risk, so that one tolerance serves all.
-        checks = []
-        for part, norm, n_pairs in points:
-            best = optimum(kind, norm, n_pairs)
-            values = tuple(value / best for value in self.values(part, kind, norm, n_pairs))
-            label = f"{kind.upper()} risk / its optimum {best:.4g}, {what} = {_at(what, norm, n_pairs)}"
-            checks.append(Check(label, values, 1 - NEAR, 1 + NEAR, _THEORY))
-        return checks
+def _at_optimum(read: Reader, kind: str, points: list[tuple[str, float, int]], what: str) -> list[Check]:
+    # Risk over the least risk, so that one tolerance serves all.
+    checks = []
+    for part, norm, n_pairs in points:
+        best = optimum(kind, norm, n_pairs)
+        values = tuple(value / best for value in read.values(part, kind, norm, n_pairs))
+        label = f"{kind.upper()} risk / its optimum {best:.4g}, {what} = {_at(what, norm, n_pairs)}"
+        checks.append(Check(label, values, 1 - NEAR, 1 + NEAR, _THEORY))
+    return checks
 
 
 def _at(what: str, norm: float, n_pairs: int) -> str:
     return str(n_pairs) if what == "M" else f"{norm:.3g}"
 
 
-def _figure_1(read: _Reader) -> Claim:
+def _figure_1(read: Reader) -> Claim:
     checks = []
     for kind in ("ltb", "lsa"):
         best = optimum(kind, FIGURE_NORM, N_PAIRS)
@@ -123,7 +85,7 @@ def _figure_1(read: _Reader) -> Claim:
     )
 
 
-def _gap(read: _Reader, sizes: Sizes) -> Claim:
+def _gap(read: Reader, sizes: Sizes) -> Claim:
     points = [("figure 1", FIGURE_NORM, N_PAIRS)]
     points += [("norms", norm, N_PAIRS) for norm in sizes.norms if norm > 0]
     points += [("lengths", FIGURE_NORM, length) for length in sizes.lengths]
@@ -157,29 +119,29 @@ def _optimality(found: Measures) -> Claim:
     )
 
 
-def _norms(read: _Reader, sizes: Sizes) -> Claim:
+def _norms(read: Reader, sizes: Sizes) -> Claim:
     points = [("norms", norm, N_PAIRS) for norm in sizes.norms]
     return Claim(
         "norms",
         "The block's risk does not depend on |b*|; that of attention alone grows with it.",
         "Theorems 4.1 and 5.2",
         "Risk over the exact optimum at each |b*|; the optimum of LTB is the same for all.",
-        tuple(read.at_optimum("ltb", points, "|b*|") + read.at_optimum("lsa", points, "|b*|")),
+        tuple(_at_optimum(read, "ltb", points, "|b*|") + _at_optimum(read, "lsa", points, "|b*|")),
     )
 
 
-def _lengths(read: _Reader, sizes: Sizes) -> Claim:
+def _lengths(read: Reader, sizes: Sizes) -> Claim:
     points = [("lengths", FIGURE_NORM, length) for length in sizes.lengths]
     return Claim(
         "lengths",
         "The gap closes as 1 / M: attention alone is consistent, and irreducibly worse at every M.",
         "Theorem 4.1 and the remarks on it",
         "Exponent of the gap along M, and risk over the exact optimum at each M.",
-        (_order(read, sizes), *read.at_optimum("ltb", points, "M"), *read.at_optimum("lsa", points, "M")),
+        (_order(read, sizes), *_at_optimum(read, "ltb", points, "M"), *_at_optimum(read, "lsa", points, "M")),
     )
 
 
-def _order(read: _Reader, sizes: Sizes) -> Check:
+def _order(read: Reader, sizes: Sizes) -> Check:
     points = [("lengths", length) for length in sizes.lengths] + [("figure 1", N_PAIRS)]
     logs = np.log([length for _, length in points])
     risks = {k: np.array([read.values(part, k, FIGURE_NORM, m) for part, m in points]) for k in ("lsa", "ltb")}
@@ -192,7 +154,7 @@ def _order(read: _Reader, sizes: Sizes) -> Check:
     return Check(label, tuple(float(v) for v in slopes), exact - ORDER_NEAR, exact + ORDER_NEAR, reason)
 
 
-def _near_bayes(read: _Reader) -> Claim:
+def _near_bayes(read: Reader) -> Claim:
     values = read.values("noise", "ltb", FIGURE_NORM, N_PAIRS)
     best, noise = optimum("ltb", FIGURE_NORM, N_PAIRS, noise_std=NOISE_STD), NOISE_STD**2
     bayes = read.found.bayes.value - noise
@@ -210,7 +172,7 @@ def _near_bayes(read: _Reader) -> Claim:
     )
 
 
-def _parts(read: _Reader) -> Claim:
+def _parts(read: Reader) -> Claim:
     best = optimum("lsa", FIGURE_NORM, N_PAIRS)
     without = {
         "without the skip": read.values("ablation", "ltb no skip", FIGURE_NORM, N_PAIRS),
@@ -243,7 +205,7 @@ def _moved_mean(found: Measures) -> Claim:
     )
 
 
-def _table_1(read: _Reader, sizes: Sizes) -> Claim:
+def _table_1(read: Reader, sizes: Sizes) -> Claim:
     of, checks = sizes.transformer, []
     zero, large = 0.0, 10.0 * math.sqrt(of.n_dims)
     for end in ("", " pinned"):
@@ -266,7 +228,7 @@ def _table_1(read: _Reader, sizes: Sizes) -> Claim:
     )
 
 
-def _table_1_numbers(read: _Reader, sizes: Sizes) -> Claim:
+def _table_1_numbers(read: Reader, sizes: Sizes) -> Claim:
     of, checks = sizes.transformer, []
     for norm in (0.0, 10.0 * math.sqrt(of.n_dims)):
         for kind in ("gpt2", "gpt2 no MLP", "gpt2 pinned", "gpt2 no MLP pinned", "ltb", "lsa"):
@@ -280,17 +242,3 @@ def _table_1_numbers(read: _Reader, sizes: Sizes) -> Claim:
         "Mean squared error. The paper's cells were not available to us, and sizes differ: nothing to compare with.",
         tuple(checks),
     )
-
-
-def named(kind: str) -> str:
-    """Write out a kind of model.
-
-    Args:
-        kind: As in `Run`.
-
-    Returns:
-        Such as "GPT-2 without MLP, free read-out".
-    """
-    names = {"ltb": "LTB", "lsa": "LSA"}
-    end = ", pinned read-out" if "pinned" in kind else ", free read-out"
-    return names.get(kind) or f"GPT-2{' without MLP' if 'no MLP' in kind else ''}{end}"

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from icl_interp.experiments.claims import Check, Interval
 from icl_interp.experiments.linear_risk import shifted_risk
 from icl_interp.experiments.outcome import Panel
-from icl_interp.experiments.zhang2024_claims import named, optimum
 from icl_interp.experiments.zhang2024_measures import DISTANCES, Measures
+from icl_interp.experiments.zhang2024_reader import named, optimum
 from icl_interp.experiments.zhang2024_setting import FIGURE_NORM, N_DIMS, N_PAIRS, NOISE_STD, Sizes
 from icl_interp.figures.dots import DotSeries, dots_figure
 from icl_interp.figures.lines import Line, lines_figure

@@ -86,6 +86,13 @@ def test_the_gap_keeps_its_bound_and_the_block_wins(norm, n_pairs):
     assert gap > lsa_gap_bound(mean, n_pairs) > 0
 
 
+def test_the_search_needs_no_gradients_from_outside():
+    with torch.no_grad():
+        found = optimal_lsa_risk(torch.ones(5), 5)
+        assert not torch.is_grad_enabled()
+    assert round(found, 4) == 4.5566
+
+
 def test_the_bound_of_the_table():
     torch.testing.assert_close(lsa_gap_bound(torch.full((20,), 10.0), 40), 2 / 123 * 2000)
 

@@ -6,7 +6,8 @@ import pytest
 from zhang_cases import THREE, ideal_measures, with_risks
 
 from icl_interp.experiments.monte_carlo import Risk
-from icl_interp.experiments.zhang2024_claims import claims, optimum
+from icl_interp.experiments.zhang2024_claims import claims
+from icl_interp.experiments.zhang2024_reader import optimum
 
 
 @pytest.fixture(scope="module")

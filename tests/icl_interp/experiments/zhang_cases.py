@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from icl_interp.experiments.linear_risk import shifted_risk
 from icl_interp.experiments.monte_carlo import Risk
-from icl_interp.experiments.zhang2024_claims import optimum
 from icl_interp.experiments.zhang2024_measures import DISTANCES, Measures
+from icl_interp.experiments.zhang2024_reader import optimum
 from icl_interp.experiments.zhang2024_setting import N_DIMS, N_PAIRS, NOISE_STD, SIZES, Run, Sizes, plan
 
 THREE: Sizes = replace(SIZES["smoke"], seeds=(0, 1, 2), lengths=(2, 10))
