@@ -88,9 +88,9 @@ SIZES: Mapping[str, Sizes] = MappingProxyType({
         transformer=Transformer(5, 10, 1, 2, 16, 10, 16, 1e-3, "cosine", 20, 500),
     ),
     "laptop": Sizes(
-        seeds=(0, 1, 2), steps=20_000, sweep_steps=3000, norms=(0.0, 5.0, 10.0), lengths=(2, 10, 20),
+        seeds=(0, 1, 2), steps=20_000, sweep_steps=20_000, norms=(0.0, 5.0, 10.0), lengths=(2, 10, 20),
         eval_tasks=1_000_000,
-        transformer=Transformer(5, 10, 2, 2, 32, 800, 64, 2e-3, "cosine", 3000, 20_000),
+        transformer=Transformer(5, 10, 2, 2, 32, 2000, 64, 2e-3, "cosine", 20_000, 20_000),
     ),
     "paper": Sizes(
         seeds=(0, 1, 2), steps=20_000, sweep_steps=20_000, norms=(0.0, 0.5, 1.0, 2.0, 4.0, 5.0, 10.0),
