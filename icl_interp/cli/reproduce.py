@@ -1,0 +1,58 @@
+"""icl-reproduce: a paper's experiment end to end, its claims judged one by one."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from icl_interp._version import __version__
+from icl_interp.cli.errors import one_line_errors
+
+__all__ = ["main"]
+
+_app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+def _version(value: bool) -> bool:  # noqa: FBT001  # typer's callback
+    if value:
+        typer.echo(f"icl-interp {__version__}")
+        raise typer.Exit
+    return value
+
+
+@_app.command()
+def _reproduce(
+    name: Annotated[str, typer.Argument(help="The paper, such as 'zhang2024'.")],
+    preset: Annotated[str, typer.Option(help="smoke, laptop or paper: how large.")] = "smoke",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for runs, report and summary; NAME-PRESET by default.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that train, one thread each.")] = 1,
+    device: Annotated[str, typer.Option(help="Where larger models are trained, as torch names it.")] = "cpu",
+    seeds: Annotated[
+        list[int] | None, typer.Option("--seed", min=0, help="Other seeds than the preset's; repeatable.")
+    ] = None,
+    first_steps: Annotated[
+        int | None, typer.Option(min=1, help="Only so many steps of each kind of run, and what all would cost.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,  # noqa: ARG001
+) -> None:
+    """Train what a paper trains, measure, and write a report of its claims with what we found.
+
+    What is finished in --out is not trained again: the same command goes on after a stop.
+    """
+    with one_line_errors(to_save_memory="take a smaller preset or fewer workers"):
+        from icl_interp.cli.reproduce_job import estimate, reproduce
+        from icl_interp.experiments.outcome import Means
+
+        means = Means(workers, device, tuple(seeds) if seeds else None)
+        if first_steps is not None:
+            estimate(name, preset, first_steps, means=means, quiet=quiet)
+            return
+        reproduce(name, preset, out or Path(f"{name}-{preset}"), means=means, quiet=quiet)
+
+
+def main() -> None:
+    """Run the command line."""
+    _app()

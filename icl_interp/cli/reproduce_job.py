@@ -1,0 +1,97 @@
+"""One experiment of the command line: its progress, its report and its summary."""
+
+import time
+from pathlib import Path
+
+import torch
+import typer
+
+from icl_interp.cli.progress import progress
+from icl_interp.experiments.cost import Cost, first_steps
+from icl_interp.experiments.outcome import Experiment, Means
+from icl_interp.experiments.registry import PRESETS, experiment
+from icl_interp.experiments.summary import write_summary
+from icl_interp.provenance import provenance
+
+__all__ = ["estimate", "reproduce"]
+
+
+def reproduce(name: str, preset: str, out: Path, *, means: Means, quiet: bool) -> None:
+    """Run an experiment; write report.html and NAME.json.
+
+    Args:
+        name: Of the paper.
+        preset: Of its size.
+        out: The folder, made if it is missing.
+        means: Processes, device, seeds.
+        quiet: Say nothing.
+
+    Raises:
+        ValueError: If name or preset is unknown, or the folder cannot be used.
+    """
+    chosen = _chosen(name, preset, means)
+    torch.set_num_threads(1)
+    _make(out)
+    started = time.monotonic()
+    total = len(chosen.plan(preset, means)) + chosen.n_measurements(preset)
+    with progress(name, total, quiet=quiet) as tick:
+        outcome = chosen.run(preset, out, means, lambda done: tick(done))
+    made_with = {
+        **provenance(),
+        "workers": means.workers,
+        "device": means.device,
+        "seconds_of_this_command": round(time.monotonic() - started, 1),
+    }
+    made_with["command"] = f"icl-reproduce {name} --preset {preset}"  # without the folder, which is the machine's
+    summary = write_summary(outcome, out / f"{name}.json", made_with)
+    from icl_interp.report import write_report
+    from icl_interp.report.chapters.claims import claims_page
+
+    report = write_report(claims_page(outcome, made_with), out / "report.html")
+    if not quiet:
+        for claim in outcome.claims:
+            typer.echo(f"{claim.verdict}: {claim.statement}")
+        typer.echo(f"{report}, {summary}")
+
+
+def estimate(name: str, preset: str, n_steps: int, *, means: Means, quiet: bool) -> None:
+    """Take the first steps of every kind of run and say what the preset would cost; nothing is kept.
+
+    Args:
+        name: Of the paper.
+        preset: Of its size.
+        n_steps: Steps of each kind.
+        means: Device and seeds.
+        quiet: Say nothing.
+
+    Raises:
+        ValueError: If name or preset is unknown.
+    """
+    plan = _chosen(name, preset, means).plan(preset, means)
+    torch.set_num_threads(1)
+
+    def say(cost: Cost) -> None:
+        if not quiet:
+            typer.echo(repr(cost))
+
+    costs = first_steps(plan, n_steps, device=means.device, on_kind=say)
+    if not quiet:
+        typer.echo(f"about {sum(cost.hours for cost in costs):.3g} hours of one process on this machine")
+
+
+def _chosen(name: str, preset: str, means: Means) -> Experiment:
+    chosen = experiment(name)
+    if preset not in PRESETS:
+        raise ValueError(f"--preset needs one of {', '.join(PRESETS)}, got {preset!r}.")
+    try:
+        torch.zeros(1, device=means.device)
+    except Exception as error:  # torch raises RuntimeError, AssertionError and more
+        raise ValueError(f"--device needs one that this machine has, got {means.device!r}; take cpu.") from error
+    return chosen
+
+
+def _make(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"--out needs a folder that can be written, got {out} ({error.strerror}).") from error

@@ -1,0 +1,95 @@
+"""What a preset would cost: the first steps of each kind of run, timed."""
+
+import time
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from icl_interp.training.ensemble import MAY_DIFFER
+from icl_interp.training.loop import Trainer
+from icl_interp.training.train_config import TrainConfig
+
+__all__ = ["Cost", "first_steps", "kinds_of"]
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """One kind of run: equal but for seed, learning rate and task."""
+
+    what: str
+    """Which network, and how long its prompts are."""
+    n_runs: int
+    """How many of them the preset trains."""
+    steps: int
+    """Optimiser steps of each."""
+    seconds_per_step: float
+    """Wall time, over the steps that were taken."""
+    loss: float
+    """At the last step that was taken, in squared units of y."""
+
+    @property
+    def hours(self) -> float:
+        """Of all runs, one after the other."""
+        return self.n_runs * self.steps * self.seconds_per_step / 3600
+
+    def __repr__(self) -> str:
+        return (
+            f"{self.what}: {self.n_runs} runs of {self.steps:,} steps, {self.seconds_per_step:.3g} s a step, "
+            f"{self.hours:.3g} h"
+        )
+
+
+def kinds_of(plan: Mapping[Key, TrainConfig]) -> list[list[TrainConfig]]:
+    """Group configs that cost the same.
+
+    Args:
+        plan: Configs by any key.
+
+    Returns:
+        Groups that differ in seed, learning rate and task only, in the plan's order.
+    """
+    groups: dict[str, list[TrainConfig]] = {}
+    for config in plan.values():
+        groups.setdefault(config.model_dump_json(exclude=set(MAY_DIFFER)), []).append(config)
+    return list(groups.values())
+
+
+def first_steps(
+    plan: Mapping[Key, TrainConfig],
+    n_steps: int,
+    *,
+    device: str = "cpu",
+    on_kind: Callable[[Cost], None] | None = None,
+) -> list[Cost]:
+    """Train the first run of each kind for some steps, keep nothing, and say what all of it would take.
+
+    Args:
+        plan: Configs by any key.
+        n_steps: Steps of each kind, at least 1; no more than a run has.
+        device: Where they are trained, as torch names it.
+        on_kind: Called with each cost as it is known.
+
+    Returns:
+        One a kind.
+
+    Raises:
+        ValueError: If there is no step to take.
+        FloatingPointError: If a run diverges.
+    """
+    if n_steps < 1:
+        raise ValueError(f"--first-steps needs at least one step, got {n_steps}.")
+    costs = []
+    for configs in kinds_of(plan):
+        config, losses = configs[0], []
+        trainer = Trainer(config, device=device)
+        start = time.perf_counter()
+        for _ in range(min(n_steps, config.steps)):
+            losses.append(trainer.advance().loss)
+        seconds = (time.perf_counter() - start) / len(losses)
+        what = f"{config.model.describe()}, {config.task.default_points} points"
+        costs.append(Cost(what, len(configs), config.steps, seconds, losses[-1]))
+        if on_kind is not None:
+            on_kind(costs[-1])
+    return costs

@@ -1,0 +1,167 @@
+"""The exact risk of one linear block over isotropic tasks without noise, and the least that attention alone reaches."""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy import optimize
+from torch import Tensor
+
+from icl_interp.models.effective import EffectiveParameters
+
+__all__ = ["linear_risk", "lsa_gap_bound", "optimal_lsa_risk", "shifted_risk"]
+
+_STARTS = ((0.0, 0.0), (-0.5, 0.05), (0.5, -0.05))
+"""Of the search: shares of |b*| in v21 and sizes of v12. Nine starts around them find the same (ours)."""
+
+
+def linear_risk(parameters: EffectiveParameters, w_mean: Float[Tensor, " dim"], n_pairs: int) -> Float[Tensor, ""]:
+    """Give the expected squared error of one linear block at the query.
+
+    Formula: for x ~ N(0, I), w ~ N(b*, I), y = <w, x> and M pairs, with u = v_minus1, b = v21 + u b*,
+    A = V11 + b* v12^T and c = b* - gamma the error is
+    (M+1)/M |A^T b|^2 + |b|^2 |A|^2 / M + (M+2)/M u^2 (2d + d^2) |v12|^2 + 2 (M+1)/M u (d+1) b^T A v12
+    + u^2 |A|^2 (M+1+d)/M + 4/M u b^T A v12 + (M+1+d)/M |b|^2 |v12|^2
+    - 2 (b^T A c + u d <v12, c> + u tr A + <v12, b>) + |c|^2 + d.
+
+    Args:
+        parameters: Of a model that divides by the number of pairs.
+        w_mean: b*, the mean of the tasks that it is asked, whatever it was trained on.
+        n_pairs: Context length M, at least 1.
+
+    Returns:
+        In squared units of y, attached to the parameters for autograd.
+
+    Raises:
+        ValueError: If the dimensions differ or there is no pair.
+
+    Source:
+        Zhang, Wu and Bartlett (2024), arXiv 2402.14951, appendix, for gamma = 0; gamma only moves the target.
+
+    Example:
+        >>> zero, eye = torch.zeros(5), torch.eye(5)
+        >>> best = EffectiveParameters(torch.ones(5), -torch.ones(5), torch.tensor(1.0), 5 / 11 * eye, zero)
+        >>> torch.testing.assert_close(linear_risk(best, torch.ones(5), 5), torch.tensor(30 / 11))
+    """
+    d = len(w_mean)
+    if parameters.gamma.shape != w_mean.shape or n_pairs < 1:
+        raise ValueError(
+            f"linear_risk needs w_mean of the model's {len(parameters.gamma)} dimensions and at least one pair, got "
+            f"{d} dimensions and {n_pairs} pairs."
+        )
+    u, v12, m = parameters.v_minus1, parameters.v12, float(n_pairs)
+    b = parameters.v21 + u * w_mean
+    a = parameters.V11 + torch.outer(w_mean, v12)
+    c = w_mean - parameters.gamma
+    bb, aa, vv, bav = b @ b, a.square().sum(), v12 @ v12, b @ a @ v12
+    square = (
+        (m + 1) / m * (a.mT @ b).square().sum()
+        + bb * aa / m
+        + (m + 2) / m * u**2 * (2 * d + d**2) * vv
+        + 2 * (m + 1) / m * u * (d + 1) * bav
+        + u**2 * aa * (m + 1 + d) / m
+        + 4 / m * u * bav
+        + (m + 1 + d) / m * bb * vv
+    )
+    cross = b @ a @ c + u * d * (v12 @ c) + u * a.trace() + v12 @ b
+    return square - 2 * cross + c @ c + d
+
+
+def optimal_lsa_risk(w_mean: Float[Tensor, " dim"], n_pairs: int) -> float:
+    """Give the least expected error of linear self-attention without MLP, by minimising `linear_risk`.
+
+    Formula: the minimum over v21 = alpha e, V11 = p I + q e e^T, v12 = omega e and v_minus1 = 1, with e along b*; for
+    d = 5 it equals the minimum over all weights. BFGS from the best step of GD-0 and from starts around it.
+
+    Args:
+        w_mean: b*; only its norm matters.
+        n_pairs: Context length M, at least 1.
+
+    Returns:
+        In squared units of y; H = Psi = I and no noise.
+
+    Raises:
+        ValueError: If there is no pair.
+
+    Source:
+        Zhang, Wu and Bartlett (2024), arXiv 2402.14951, Theorem 4.1 bounds it; the number is ours.
+
+    Example:
+        >>> round(optimal_lsa_risk(torch.ones(5), 5), 4)
+        4.5566
+    """
+    if n_pairs < 1:
+        raise ValueError(f"optimal_lsa_risk needs at least one pair, got {n_pairs}.")
+    start = w_mean.detach().double()
+    norm = float(start.norm())
+    along = torch.zeros_like(start)
+    along[0] = 1.0
+    mean = norm * along
+
+    def risk_and_slope(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        point = torch.tensor(theta, dtype=torch.float64, requires_grad=True)
+        alpha, p, q, omega = point
+        inner = p * torch.eye(len(mean), dtype=torch.float64) + q * torch.outer(along, along)
+        one = torch.ones((), dtype=torch.float64)
+        found = linear_risk(EffectiveParameters(0 * mean, alpha * along, one, inner, omega * along), mean, n_pairs)
+        (slope,) = torch.autograd.grad(found, point)
+        return found.item(), slope.numpy()
+
+    gain, gain_along = _gd_0(len(mean), norm, n_pairs)
+    starts = [(share * norm, gain, gain_along - gain, tilt) for share, tilt in _STARTS]
+    with torch.enable_grad():
+        results = [optimize.minimize(risk_and_slope, np.array(s), jac=True, method="BFGS", tol=1e-10) for s in starts]
+    return float(min(result.fun for result in results))
+
+
+def _gd_0(n_dims: int, norm: float, n_pairs: int) -> tuple[float, float]:
+    # The best preconditioner from start 0 has B (M + 1) / M + tr(B) / M below B = I + b* b*^T.
+    trace = n_dims + norm**2
+    gain, gain_along = (n_pairs * b / ((n_pairs + 1) * b + trace) for b in (1.0, 1.0 + norm**2))
+    return gain, gain_along
+
+
+def lsa_gap_bound(w_mean: Float[Tensor, " dim"], n_pairs: int) -> float:
+    """Give by how much linear self-attention at its best is worse than a linear block at its best, at least.
+
+    Formula: 2 / (3 (M+1)) |b*|^2 for H = I. (The theorem's other bound is not implied by its proof and is not used.)
+
+    Args:
+        w_mean: b*.
+        n_pairs: Context length M.
+
+    Returns:
+        In squared units of y.
+
+    Source:
+        Zhang, Wu and Bartlett (2024), arXiv 2402.14951, Theorem 4.1.
+
+    Example:
+        >>> round(lsa_gap_bound(torch.ones(5), 5), 3)
+        0.556
+    """
+    return 2 / (3 * (n_pairs + 1)) * float(w_mean.double().square().sum())
+
+
+def shifted_risk(n_dims: int, n_pairs: int, distance: float) -> float:
+    """Give the error of the best linear block where the mean of the tasks has moved since training.
+
+    Formula: (d + |delta|^2) (1 - 2 g + g^2 (M+1+d) / M) with g = M / (M+1+d), the best preconditioner; H = Psi = I,
+    no noise.
+
+    Args:
+        n_dims: d.
+        n_pairs: M.
+        distance: |delta|, how far b* has moved.
+
+    Returns:
+        In squared units of y.
+
+    Source:
+        Zhang, Wu and Bartlett (2024), arXiv 2402.14951; the consequence for a moved mean is derived by us.
+
+    Example:
+        >>> round(11 * shifted_risk(5, 5, 0.0), 9)
+        30.0
+    """
+    g = n_pairs / (n_pairs + 1 + n_dims)
+    return (n_dims + distance**2) * (1 - 2 * g + g**2 * (n_pairs + 1 + n_dims) / n_pairs)

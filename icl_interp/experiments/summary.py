@@ -1,0 +1,107 @@
+"""The summary of an experiment as JSON: claims with their numbers, and what it was made with."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from icl_interp.atomic import write_atomically
+from icl_interp.experiments.claims import Check, Claim
+from icl_interp.experiments.outcome import Outcome, Paper
+
+__all__ = ["Summary", "read_summary", "write_summary"]
+
+FORMAT = "icl-interp claims 1"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Summary:
+    """What a summary file says; verdicts are computed from its numbers again."""
+
+    paper: Paper
+    """Which paper."""
+    preset: str
+    """At which size."""
+    seeds: tuple[int, ...]
+    """Of the models."""
+    claims: tuple[Claim, ...]
+    """With their values."""
+    provenance: Mapping[str, str | int | float]
+    """What it was made with."""
+
+    def __repr__(self) -> str:
+        return f"Summary({self.paper.name}, {self.preset}, {len(self.claims)} claims)"
+
+
+def write_summary(outcome: Outcome, path: str | Path, provenance: Mapping[str, str | int | float]) -> Path:
+    """Write a summary, completely or not at all.
+
+    Args:
+        outcome: Of an experiment.
+        path: The JSON file.
+        provenance: Plain values by name.
+
+    Returns:
+        The path.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    contents = {
+        "format": FORMAT,
+        "paper": asdict(outcome.paper),
+        "preset": outcome.preset,
+        "seeds": list(outcome.seeds),
+        "setting": list(outcome.setting),
+        "unknowns": list(outcome.unknowns),
+        "claims": [_claim(claim) for claim in outcome.claims],
+        "provenance": dict(provenance),
+    }
+    text = json.dumps(contents, indent=2, ensure_ascii=False) + "\n"
+    return write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def _claim(claim: Claim) -> dict[str, Any]:
+    checks = [
+        {**asdict(check), "mean": check.interval.value, "interval": [check.interval.low, check.interval.high],
+         "verdict": check.verdict}
+        for check in claim.checks
+    ]  # fmt: skip
+    said = {"key": claim.key, "statement": claim.statement, "source": claim.source, "measure": claim.measure}
+    return {**said, "verdict": claim.verdict, "checks": checks}
+
+
+def read_summary(path: str | Path) -> Summary:
+    """Read a summary and judge its numbers again.
+
+    Args:
+        path: The JSON file.
+
+    Returns:
+        With verdicts that are functions of the numbers in the file.
+
+    Raises:
+        ValueError: If the file is missing or no summary, or a verdict in it is not what its numbers say.
+    """
+    try:
+        contents = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise ValueError(f"a summary needs a JSON file, got {path} ({' '.join(str(error).split())}).") from error
+    if not isinstance(contents, dict) or contents.get("format") != FORMAT:
+        raise ValueError(f"a summary needs the format {FORMAT!r}, got another file: {path}; write it by icl-reproduce.")
+    claims = tuple(_read_claim(claim) for claim in contents["claims"])
+    for claim, stored in zip(claims, contents["claims"], strict=True):
+        if claim.verdict != stored["verdict"]:
+            raise ValueError(
+                f"a summary needs verdicts that follow from its numbers, got {stored['verdict']!r} for {claim.key}, "
+                f"whose numbers say {claim.verdict!r}; write {path} again by icl-reproduce."
+            )
+    return Summary(
+        Paper(**contents["paper"]), contents["preset"], tuple(contents["seeds"]), claims, contents["provenance"]
+    )
+
+
+def _read_claim(stored: Mapping[str, Any]) -> Claim:
+    checks = tuple(Check(c["label"], tuple(c["values"]), c["low"], c["high"], c["reason"]) for c in stored["checks"])
+    return Claim(stored["key"], stored["statement"], stored["source"], stored["measure"], checks)

@@ -1,0 +1,150 @@
+"""All models of an experiment, trained once: whatever is finished in the folder is read back."""
+
+import json
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import joblib
+import torch
+
+from icl_interp.checkpoints.load import load_checkpoint
+from icl_interp.models.families import LINEAR_FAMILIES
+from icl_interp.models.hooked import HookedModel
+from icl_interp.runs import RunFolder
+from icl_interp.training.ensemble import MAY_DIFFER, train_many
+from icl_interp.training.resume import config_hash
+from icl_interp.training.run import TrainResult, train
+from icl_interp.training.sweep import HASH_LENGTH
+from icl_interp.training.train_config import TrainConfig
+
+__all__ = ["checkpoints_of", "run_path", "train_all"]
+
+Key = TypeVar("Key", bound=Hashable)
+Job = list[TrainConfig]
+
+LARGEST_GROUP = 24
+"""Linear models that are trained together: what a stop in the middle of a group loses, a minute or two (ours)."""
+_RESUME_SECONDS = 30.0
+
+
+def run_path(folder: str | Path, config: TrainConfig) -> Path:
+    """Name the run folder of a config.
+
+    Args:
+        folder: Of the experiment.
+        config: Its hash is the name.
+
+    Returns:
+        `folder/runs/HASH`, whether it exists or not.
+    """
+    return Path(folder) / "runs" / config_hash(config)[:HASH_LENGTH]
+
+
+def train_all(
+    plan: Mapping[Key, TrainConfig],
+    folder: str | Path,
+    *,
+    workers: int = 1,
+    device: str = "cpu",
+    on_done: Callable[[int], None] | None = None,
+) -> dict[Key, HookedModel]:
+    """Train what is not trained yet, one thread a process, and load all of it.
+
+    Linear models of one shape that keep no checkpoints on the way are trained together, the others one by one and
+    from their newest state. Equal configs are trained once.
+
+    Args:
+        plan: Configs by any key.
+        folder: Where run folders are kept.
+        workers: Processes on this machine; 1 trains in this one.
+        device: Where single models are trained, as torch names it; groups stay on the CPU.
+        on_done: Called with a number of finished configs, for progress.
+
+    Returns:
+        A model with its final weights for each key.
+
+    Raises:
+        ValueError: If the folder cannot be used.
+        FloatingPointError: If a run diverges.
+
+    Example:
+        >>> import tempfile
+        >>> from icl_interp.training.config import load_config
+        >>> tiny = load_config("demo", ["steps=2", "batch_size=4", "model.n_layers=1", "eval_every=null"])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     models = train_all({"first": tiny, "again": tiny}, folder)
+        >>> sorted(models)
+        ['again', 'first']
+    """
+    tick = on_done or _nothing
+    unique = {run_path(folder, config): config for config in plan.values()}
+    open_configs = [config for path, config in unique.items() if not _is_finished(path, config)]
+    tick(len(unique) - len(open_configs))
+    jobs = _jobs(open_configs)
+    calls = (joblib.delayed(_train_job)(job, str(folder), device) for job in jobs)
+    for done in joblib.Parallel(n_jobs=workers, return_as="generator_unordered")(calls):
+        tick(done)
+    return {key: _load(run_path(folder, config), config.steps) for key, config in plan.items()}
+
+
+def checkpoints_of(folder: str | Path, config: TrainConfig) -> dict[int, HookedModel]:
+    """Load all checkpoints that a finished run kept.
+
+    Args:
+        folder: Of the experiment.
+        config: Of the run.
+
+    Returns:
+        Models by step, in ascending order.
+    """
+    path = run_path(folder, config)
+    return {step: _load(path, step) for step in config.checkpoint_steps}
+
+
+def _nothing(done: int) -> None:
+    pass
+
+
+def _is_finished(path: Path, config: TrainConfig) -> bool:
+    manifest = path / "manifest.json"
+    if not manifest.is_file() or not (path / "checkpoints" / f"step_{config.steps:08d}.pt").is_file():
+        return False
+    return bool(json.loads(manifest.read_text())["finished"])
+
+
+def _load(path: Path, step: int) -> HookedModel:
+    return load_checkpoint(path / "checkpoints" / f"step_{step:08d}.pt").model
+
+
+def _jobs(configs: Sequence[TrainConfig]) -> list[Job]:
+    groups: dict[str, Job] = {}
+    jobs: list[Job] = []
+    for config in configs:
+        if config.model.family not in LINEAR_FAMILIES or config.checkpoints is not None:
+            jobs.append([config])
+        else:
+            alike = config.model_dump_json(exclude=set(MAY_DIFFER)) + str(config.task.default_points)
+            groups.setdefault(alike, []).append(config)
+    for group in groups.values():
+        jobs += [group[start : start + LARGEST_GROUP] for start in range(0, len(group), LARGEST_GROUP)]
+    return jobs
+
+
+def _train_job(job: Job, folder: str, device: str) -> int:
+    torch.set_num_threads(1)
+    if len(job) == 1:
+        train(job[0], out=run_path(folder, job[0]), resume=True, device=device, resume_seconds=_RESUME_SECONDS)
+        return 1
+    for config, result in zip(job, train_many(job), strict=True):
+        _keep(config, result, run_path(folder, config))
+    return len(job)
+
+
+def _keep(config: TrainConfig, result: TrainResult, path: Path) -> None:
+    # The folder that `train` would have left, without what only one run by itself has.
+    with RunFolder(path, config=config.to_yaml(), resume=True) as run:
+        for record in result.history:
+            run.log({"step": record.step, "loss": record.loss, "lr": record.lr})
+        run.save(result.model, config.task, config.steps, n_points_trained=config.n_points_at(config.steps))
+        run.write_manifest({"finished": True, "config_sha256": config_hash(config), "trained_together": True})

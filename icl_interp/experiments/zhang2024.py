@@ -1,0 +1,80 @@
+"""Zhang, Wu and Bartlett (2024), In-Context Learning of a Linear Transformer Block: setting, runs, claims.
+
+Tasks are y = <w, x> with x ~ N(0, I) and w ~ N(b*, I): all tasks share the signal b*. Linear self-attention (LSA) can
+do one gradient step from 0; a linear transformer block (LTB: attention, skip and a linear MLP) can learn to start from
+b*.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from icl_interp.experiments.outcome import Experiment, Means, Outcome, Paper
+from icl_interp.experiments.trained import train_all
+from icl_interp.experiments.zhang2024_claims import claims
+from icl_interp.experiments.zhang2024_figures import panels
+from icl_interp.experiments.zhang2024_measures import count_laws, measure
+from icl_interp.experiments.zhang2024_setting import SIZES, Run, Sizes, plan
+from icl_interp.training.train_config import TrainConfig
+
+__all__ = ["EXPERIMENT", "PAPER"]
+
+PAPER = Paper(
+    name="zhang2024",
+    title="In-Context Learning of a Linear Transformer Block",
+    citation="Zhang, Wu, Bartlett (2024), arXiv 2402.14951",
+)
+UNKNOWNS = (
+    "The paper states neither optimiser, learning rate, steps, initialisation nor test size of Figure 1. We train all "
+    "weight matrices from N(0, 0.2²) by Adam at 1e-3 with a cosine to 0, 128 fresh tasks a step, gradients clipped at "
+    "norm 10.",
+    "The numeric cells of Table 1, its width, and whether GPT-2 kept its causal mask and positions: we take both, and "
+    "the width of Garg et al.'s small model at the paper's size.",
+    "Whether GPT-2's read-out was free: with a free one the residual stream alone can carry <b*, x> to the output, so "
+    "both a free read-out and one that is pinned to the label's coordinate are run.",
+    "The second bound of Theorem 4.1 is not implied by its proof as we read it; only 2 |b*|² / (3 (M + 1)) is tested.",
+)
+
+
+def _sizes(preset: str, means: Means) -> Sizes:
+    return SIZES[preset] if means.seeds is None else replace(SIZES[preset], seeds=means.seeds)
+
+
+def _plan(preset: str, means: Means) -> dict[Run, TrainConfig]:
+    return plan(_sizes(preset, means))
+
+
+def _n_measurements(preset: str) -> int:
+    return count_laws(plan(SIZES[preset]))
+
+
+def _run(preset: str, folder: Path, means: Means, on_done: Callable[[int], None]) -> Outcome:
+    sizes = _sizes(preset, means)
+    configs = plan(sizes)
+    models = train_all(configs, folder, workers=means.workers, device=means.device, on_done=on_done)
+    found = measure(configs, models, folder, sizes, on_done)
+    return Outcome(
+        paper=PAPER,
+        preset=preset,
+        seeds=sizes.seeds,
+        setting=_setting(sizes),
+        unknowns=UNKNOWNS,
+        claims=claims(found, sizes),
+        panels=panels(found, sizes),
+    )
+
+
+def _setting(sizes: Sizes) -> tuple[str, ...]:
+    of = sizes.transformer
+    return (
+        "Tasks: y = <w, x>, x ~ N(0, I), w ~ N(b*, I), M pairs and a query; d = M = 5 and b* = (1, ..., 1) unless said "
+        "otherwise; no noise but in the noisy setting.",
+        f"Linear models: {len(sizes.seeds)} seeds; Figure 1 for {sizes.steps:,} steps, all others for "
+        f"{sizes.sweep_steps:,}; tested on {sizes.eval_tasks:,} fresh tasks.",
+        f"GPT-2: {of.n_layers} layers, {of.n_heads} heads, width {of.d_model}; d = {of.n_dims}, M = {of.n_pairs}; "
+        f"{of.steps:,} steps of {of.batch_size} tasks, Adam at {of.lr:g} ({of.schedule}); tested on {of.eval_tasks:,}.",
+    )
+
+
+EXPERIMENT = Experiment(paper=PAPER, plan=_plan, run=_run, n_measurements=_n_measurements)
+"""What `icl-reproduce zhang2024` runs."""

@@ -1,0 +1,205 @@
+"""The settings of Zhang et al. (2024) and ours: what is trained, at which size."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal, NamedTuple
+
+from icl_interp.models.config import ModelConfig
+from icl_interp.tasks.linear_regression import LinearRegression
+from icl_interp.training.schedules import CheckpointSteps
+from icl_interp.training.train_config import TrainConfig
+
+__all__ = ["SIZES", "Run", "Sizes", "Transformer", "plan", "task_of"]
+
+Kind = Literal["lsa", "ltb", "ltb no skip", "gpt2", "gpt2 no MLP", "gpt2 pinned", "gpt2 no MLP pinned"]
+_BOTH: tuple[Kind, Kind] = ("lsa", "ltb")
+_ALONE: tuple[tuple[str, Kind], ...] = (("noise", "ltb"), ("ablation", "ltb no skip"))
+N_DIMS, N_PAIRS = 5, 5
+"""d and M of Figure 1; b* = (1, ..., 1), H = Psi = I, no noise."""
+
+
+class Run(NamedTuple):
+    """One trained model of the experiment."""
+
+    part: str
+    """"figure 1", "norms", "lengths", "noise", "ablation" or "table 1"."""
+    kind: Kind
+    """Which model."""
+    norm: float
+    """|b*|; all its entries are equal."""
+    n_pairs: int
+    """M."""
+    seed: int
+    """Of weights and batches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transformer:
+    """The GPT-2 of Table 1 at some size, and its recipe."""
+
+    n_dims: int
+    """d."""
+    n_pairs: int
+    """M."""
+    n_layers: int
+    """Blocks."""
+    n_heads: int
+    """Heads a block."""
+    d_model: int
+    """Width."""
+    steps: int
+    """Optimiser steps."""
+    batch_size: int
+    """Fresh tasks a step."""
+    lr: float
+    """Adam's (peak) learning rate."""
+    schedule: Literal["constant", "cosine"]
+    """Of the learning rate."""
+    linear_steps: int
+    """Steps of the linear analogue on the same tasks."""
+    eval_tasks: int
+    """Tasks that it is tested on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What a preset spends."""
+
+    seeds: tuple[int, ...]
+    """One model of each kind for each."""
+    steps: int
+    """Of Figure 1."""
+    sweep_steps: int
+    """Of every other linear model."""
+    norms: tuple[float, ...]
+    """|b*| besides Figure 1's."""
+    lengths: tuple[int, ...]
+    """M besides Figure 1's."""
+    eval_tasks: int
+    """Tasks that linear models are tested on: a million or more, since the error of LSA has heavy tails."""
+    transformer: Transformer
+    """Of Table 1."""
+
+
+SIZES: Mapping[str, Sizes] = MappingProxyType({
+    "smoke": Sizes(
+        seeds=(0,), steps=40, sweep_steps=20, norms=(0.0, 10.0), lengths=(10,), eval_tasks=20_000,
+        transformer=Transformer(5, 10, 1, 2, 16, 10, 16, 1e-3, "cosine", 20, 500),
+    ),
+    "laptop": Sizes(
+        seeds=(0, 1, 2), steps=20_000, sweep_steps=20_000, norms=(0.0, 5.0, 10.0), lengths=(2, 10, 20),
+        eval_tasks=1_000_000,
+        transformer=Transformer(5, 10, 2, 2, 32, 2000, 64, 2e-3, "cosine", 20_000, 20_000),
+    ),
+    "paper": Sizes(
+        seeds=(0, 1, 2), steps=20_000, sweep_steps=20_000, norms=(0.0, 0.5, 1.0, 2.0, 4.0, 5.0, 10.0),
+        lengths=(2, 10, 20, 40), eval_tasks=2_000_000,
+        transformer=Transformer(20, 40, 6, 4, 128, 200_000, 256, 1e-4, "constant", 20_000, 100_000),
+    ),
+})  # fmt: skip
+"""Presets: "smoke" for tests, "laptop" for two cores, "paper" with the paper's sizes where it states them."""
+
+FIGURE_NORM = N_DIMS**0.5
+"""|b*| of Figure 1."""
+TABLE_ENTRIES = (0.0, 10.0)
+"""Entries of b* in Table 1."""
+NOISE_STD = N_DIMS**0.5
+"""Of the noisy setting (ours): sigma^2 = tr(H Psi), a signal-to-noise ratio of 1."""
+
+
+def task_of(run: Run, n_dims: int = N_DIMS) -> LinearRegression:
+    """Give the tasks of a run.
+
+    Args:
+        run: Its norm, length and part count.
+        n_dims: d.
+
+    Returns:
+        H = Psi = I, b* with equal entries, M pairs and a query.
+    """
+    noise = NOISE_STD if run.part == "noise" else 0.0
+    return LinearRegression(n_dims, w_mean=run.norm / n_dims**0.5, noise_std=noise, n_points=run.n_pairs + 1)
+
+
+def plan(sizes: Sizes) -> dict[Run, TrainConfig]:
+    """List everything that a preset trains.
+
+    Args:
+        sizes: Of the preset.
+
+    Returns:
+        Configs by run.
+    """
+    configs: dict[Run, TrainConfig] = {}
+    for seed in sizes.seeds:
+        for kind in _BOTH:
+            run = Run("figure 1", kind, FIGURE_NORM, N_PAIRS, seed)
+            configs[run] = _linear(run, sizes.steps, along=True)
+            others = [Run("norms", kind, norm, N_PAIRS, seed) for norm in sizes.norms]
+            others += [Run("lengths", kind, FIGURE_NORM, length, seed) for length in sizes.lengths]
+            configs |= {other: _linear(other, sizes.sweep_steps) for other in others}
+        for part, kind in _ALONE:
+            run = Run(part, kind, FIGURE_NORM, N_PAIRS, seed)
+            configs[run] = _linear(run, sizes.sweep_steps)
+        configs |= _table_1(sizes.transformer, seed)
+    return configs
+
+
+def _table_1(sizes: Transformer, seed: int) -> dict[Run, TrainConfig]:
+    configs: dict[Run, TrainConfig] = {}
+    for entry in TABLE_ENTRIES:
+        norm = entry * sizes.n_dims**0.5
+        for linear in ("lsa", "ltb"):
+            run = Run("table 1", linear, norm, sizes.n_pairs, seed)
+            configs[run] = _linear(run, sizes.linear_steps, n_dims=sizes.n_dims)
+        for kind in ("gpt2", "gpt2 no MLP", "gpt2 pinned", "gpt2 no MLP pinned"):
+            run = Run("table 1", kind, norm, sizes.n_pairs, seed)
+            configs[run] = _gpt2(run, sizes)
+    return configs
+
+
+def _linear(run: Run, steps: int, *, n_dims: int = N_DIMS, along: bool = False) -> TrainConfig:
+    # The paper states neither optimiser nor steps. Losses of large b* are scaled so that clipping means the same.
+    family: Literal["lsa", "ltb"] = "lsa" if run.kind == "lsa" else "ltb"
+    return TrainConfig(
+        model=ModelConfig(family=family, n_dims=n_dims, n_points=run.n_pairs + 1, attn_skip=run.kind != "ltb no skip"),
+        task=task_of(run, n_dims),
+        steps=steps,
+        batch_size=128,
+        lr=1e-3,
+        schedule="cosine",
+        grad_clip=10.0,
+        loss_points="last",
+        scale_loss=run.part != "figure 1",
+        checkpoints=CheckpointSteps(linear=21, log=21) if along else None,
+        log_every=max(1, steps // 100),
+        eval_every=None,
+        seed=run.seed,
+    )
+
+
+def _gpt2(run: Run, sizes: Transformer) -> TrainConfig:
+    return TrainConfig(
+        model=ModelConfig(
+            n_dims=sizes.n_dims,
+            n_points=sizes.n_pairs + 1,
+            n_layers=sizes.n_layers,
+            n_heads=sizes.n_heads,
+            d_model=sizes.d_model,
+            tokens="joint",
+            init="zhang",
+            attn_only="no MLP" in run.kind,
+            read_out="pinned" if "pinned" in run.kind else "free",
+        ),
+        task=task_of(run, sizes.n_dims),
+        steps=sizes.steps,
+        batch_size=sizes.batch_size,
+        lr=sizes.lr,
+        schedule=sizes.schedule,
+        loss_points="last",
+        scale_loss=True,
+        log_every=max(1, sizes.steps // 100),
+        eval_every=None,
+        seed=run.seed,
+    )

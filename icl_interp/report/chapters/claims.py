@@ -1,0 +1,137 @@
+"""The page of a reproduced paper: every claim with what was found, then the figures."""
+
+import math
+from collections.abc import Mapping
+
+from icl_interp.experiments.claims import Check, Claim
+from icl_interp.experiments.claims import Verdict as ClaimVerdict
+from icl_interp.experiments.outcome import Outcome, Panel
+from icl_interp.report.model import Fact, FigureView, Page, Section, Tone, Verdict
+from icl_interp.report.sentences import interval, number
+from icl_interp.report.tables import TableView
+
+__all__ = ["claims_page"]
+
+_TONES: Mapping[ClaimVerdict, Tone] = {
+    "reproduced": "evidence",
+    "partly": "mixed",
+    "not reproduced": "none",
+    "unknown in the paper": "unknown",
+    "not judged": "unknown",
+}
+_SHOWN = 6
+"""Checks whose numbers stand on a claim's card; the tables have all."""
+
+
+def claims_page(outcome: Outcome, provenance: Mapping[str, str | int | float]) -> Page:
+    """Lay an experiment out as a report.
+
+    Args:
+        outcome: Claims and figures.
+        provenance: What it was made with, for the footer.
+
+    Returns:
+        The page.
+    """
+    return Page(
+        title=f"{outcome.paper.title}: what we found",
+        subtitle=f"{outcome.paper.citation}, reproduced at the size “{outcome.preset}”. {_count(outcome)}",
+        facts=(
+            *(Fact("Setting", sentence) for sentence in outcome.setting),
+            Fact("Seeds", ", ".join(str(seed) for seed in outcome.seeds)),
+            Fact("Verdicts", RULE),
+        ),
+        warnings=_warnings(outcome),
+        verdicts=tuple(_card(claim) for claim in outcome.claims),
+        sections=(
+            Section("figures", "The figures", figures=tuple(_figure(panel) for panel in outcome.panels)),
+            Section("claims", "Every number", RULE, tables=tuple(_table(claim) for claim in outcome.claims)),
+            Section("unknowns", "What the paper leaves open", tables=(_unknowns(outcome),)),
+        ),
+        provenance=tuple(Fact(name.replace("_", " "), str(value)) for name, value in provenance.items()),
+    )
+
+
+RULE = (
+    "A check is reproduced if the 95 % interval of its mean over seeds (Student's t) lies inside the expected range, "
+    "not reproduced if it lies outside, partly if it crosses an end; a claim is what all of its checks are, or partly. "
+    "Fewer than three seeds are not judged."
+)
+
+
+def _count(outcome: Outcome) -> str:
+    verdicts = [claim.verdict for claim in outcome.claims]
+    found = [f"{verdicts.count(verdict)} {verdict}" for verdict in _TONES if verdict in verdicts]
+    return f"Of {len(verdicts)} claims: {', '.join(found)}."
+
+
+def _warnings(outcome: Outcome) -> tuple[str, ...]:
+    if "not judged" not in [claim.verdict for claim in outcome.claims]:
+        return ()
+    return ("Too few seeds: nothing here is judged. The numbers show only that everything runs.",)
+
+
+def _card(claim: Claim) -> Verdict:
+    shown = "; ".join(_words(check) for check in claim.checks[:_SHOWN])
+    rest = len(claim.checks) - _SHOWN
+    more = f"; and {rest} more below" if rest > 0 else ""
+    return Verdict(
+        title=f"{claim.verdict[0].upper()}{claim.verdict[1:]}: {claim.source}",
+        sentence=claim.statement,
+        tone=_TONES[claim.verdict],
+        detail=f"{claim.measure} {shown}{more}.",
+        anchor="claims",
+    )
+
+
+def _words(check: Check) -> str:
+    found = check.interval
+    expected = "" if check.low is None and check.high is None else f" (expected {check.expected()})"
+    return f"{check.label}: {number(found.value)} {interval(found.low, found.high)}{expected}"
+
+
+def _table(claim: Claim) -> TableView:
+    rows = tuple(
+        (
+            check.label,
+            check.interval.value,
+            check.interval.low,
+            check.interval.high,
+            check.low,
+            check.high,
+            check.verdict,
+            check.reason,
+        )
+        for check in claim.checks
+    )
+    return TableView(
+        columns=("check", "mean over seeds", "low", "high", "expected from", "to", "verdict", "expectation"),
+        rows=rows,
+        caption=f"{claim.source}: {claim.verdict}",
+        notes=f"{claim.statement} {claim.measure} {claim.n_seeds} seeds.",
+        align=("left", "right", "right", "right", "right", "right", "left", "left"),
+    )
+
+
+def _figure(panel: Panel) -> FigureView:
+    return FigureView(
+        id=panel.id,
+        title=panel.title,
+        figure=panel.figure,
+        sentence=panel.sentence,
+        aria_label=f"{panel.title}. {panel.sentence}",
+        data=TableView(columns=panel.columns, rows=tuple(_finite(row) for row in panel.rows), caption=panel.title),
+        height=420,
+    )
+
+
+def _finite(row: tuple[str | float | int | None, ...]) -> tuple[str | float | int | None, ...]:
+    return tuple(None if isinstance(cell, float) and not math.isfinite(cell) else cell for cell in row)
+
+
+def _unknowns(outcome: Outcome) -> TableView:
+    return TableView(
+        columns=("what is not said, and what we took",),
+        rows=tuple((sentence,) for sentence in outcome.unknowns),
+        caption="Not stated in the paper",
+    )

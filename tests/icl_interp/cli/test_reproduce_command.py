@@ -1,0 +1,101 @@
+"""icl-reproduce: the smoke preset end to end, going on after a stop, one-line errors, a light --help."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+import icl_interp
+from icl_interp.cli.reproduce import _app
+from icl_interp.experiments.summary import read_summary
+
+
+def run(*arguments):
+    return CliRunner().invoke(_app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("smoke")
+    return run("zhang2024", "--preset", "smoke", "--out", folder), folder
+
+
+def test_smoke_writes_a_report_and_a_summary(smoke):
+    result, folder = smoke
+    assert result.exit_code == 0, result.output
+    assert {path.name for path in folder.iterdir()} == {"report.html", "runs", "zhang2024.json"}
+    summary = read_summary(folder / "zhang2024.json")
+    assert {claim.verdict for claim in summary.claims} == {"not judged", "unknown in the paper"}
+    assert str(folder) not in (folder / "zhang2024.json").read_text()
+    assert summary.provenance["command"] == "icl-reproduce zhang2024 --preset smoke"
+    assert all(claim.statement in result.stdout for claim in summary.claims)
+
+
+def test_the_report_tells_every_claim_and_stands_alone(smoke):
+    html = (smoke[1] / "report.html").read_text()
+    for text in ("(Figure 1 of the paper)", "(Table 1 of the paper)", "Too few seeds", "What the paper leaves open"):
+        assert text in html
+    assert html.count('class="figure"') == 6
+    assert 'src="http' not in html
+
+
+def test_the_same_command_goes_on_and_finds_the_same(smoke):
+    _, folder = smoke
+    before = json.loads((folder / "zhang2024.json").read_text())["claims"]
+    checkpoints = {path: path.stat().st_mtime_ns for path in folder.rglob("*.pt")}
+    again = run("zhang2024", "--preset", "smoke", "--out", folder, "--quiet")
+    assert (again.exit_code, again.stdout) == (0, "")
+    assert json.loads((folder / "zhang2024.json").read_text())["claims"] == before
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.pt")} == checkpoints
+
+
+def test_first_steps_say_what_a_preset_costs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run("zhang2024", "--preset", "smoke", "--first-steps", "1", "--seed", "3", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert "GPT-2 decoder, 1 layer" in result.stdout
+    assert result.stdout.splitlines()[-1].startswith("about ")
+    assert list(tmp_path.iterdir()) == []
+    assert run("zhang2024", "--first-steps", "1", "--quiet").stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["zhang2042"], "error: icl-reproduce needs one of zhang2024"),
+        (["zhang2024", "--preset", "huge"], "error: --preset needs one of smoke, laptop, paper, got 'huge'."),
+        (["zhang2042", "--first-steps", "1"], "error: icl-reproduce needs one of zhang2024"),
+        (["zhang2024", "--device", "nowhere"], "error: --device needs one that this machine has, got 'nowhere'"),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(arguments, message, tmp_path):
+    out = [] if "--first-steps" in arguments else ["--out", tmp_path / "o"]
+    result = run(*arguments, *out)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(message)
+    assert result.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    result = run("zhang2024", "--out", tmp_path / "file" / "o")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: --out needs a folder that can be written, got")
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys\nfrom icl_interp.cli.reproduce import main\nsys.argv = ['icl-reproduce', '--help']\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print(*sorted({'torch', 'transformer_lens', 'plotly', 'scipy', 'joblib', 'jinja2'} & set(sys.modules)), '.')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert "Usage: icl-reproduce" in done.stdout
+    assert done.stdout.splitlines()[-1] == "."
+
+
+def test_version():
+    assert run("--version").stdout == f"icl-interp {icl_interp.__version__}\n"

@@ -1,0 +1,46 @@
+"""First steps of each kind of run: what they cost, and that the paper's sizes start."""
+
+import pytest
+
+from icl_interp.experiments.cost import Cost, first_steps, kinds_of
+from icl_interp.experiments.zhang2024_setting import SIZES, plan
+
+
+def test_hours_are_runs_times_steps():
+    cost = Cost("a network", n_runs=3, steps=1200, seconds_per_step=0.5, loss=1.0)
+    assert cost.hours == 0.5
+    assert repr(cost) == "a network: 3 runs of 1,200 steps, 0.5 s a step, 0.5 h"
+
+
+def test_kinds_share_all_but_seed_and_task():
+    configs = plan(SIZES["laptop"])
+    kinds = kinds_of(configs)
+    assert sum(len(kind) for kind in kinds) == len(configs)
+    for kind in kinds:
+        assert len({(c.model, c.steps, c.batch_size) for c in kind}) == 1
+
+
+def test_each_kind_takes_its_steps():
+    said = []
+    configs = dict(list(plan(SIZES["smoke"]).items())[:3])
+    costs = first_steps(configs, 3, on_kind=said.append)
+    assert said == costs
+    assert [cost.n_runs for cost in costs] == [1, 2]
+    assert all(cost.seconds_per_step > 0 < cost.loss for cost in costs)
+
+
+def test_no_step_is_refused():
+    with pytest.raises(ValueError, match="needs at least one step, got 0"):
+        first_steps({}, 0)
+
+
+def test_the_papers_gpt2_starts():
+    sizes = [(run, c) for run, c in plan(SIZES["paper"]).items() if run.kind == "gpt2" and run.seed == 0]
+    (cost,) = first_steps(dict(sizes), 1)
+    assert (cost.n_runs, cost.steps) == (2, 200_000)
+
+
+@pytest.mark.slow
+def test_the_papers_sizes_run_for_a_hundred_steps():
+    losses = [cost.loss for cost in first_steps(plan(SIZES["paper"]), 100)]
+    assert len(losses) == len(kinds_of(plan(SIZES["paper"])))

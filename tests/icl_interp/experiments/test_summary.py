@@ -1,0 +1,73 @@
+"""Summaries: written and read, judged again, refused where a verdict does not follow from its numbers."""
+
+import json
+
+import pytest
+
+from icl_interp.experiments.claims import Check, Claim
+from icl_interp.experiments.claims_table import BEGIN, END, claims_block, claims_table, summaries_in
+from icl_interp.experiments.outcome import Outcome, Paper
+from icl_interp.experiments.summary import read_summary, write_summary
+
+CLAIMS = (
+    Claim("one", "A | B holds.", "Figure 1", "m", (Check("risk", (1.0, 1.1, 0.9), 0.5, 1.5, "why"),)),
+    Claim("two", "C holds.", "Table 1", "m", (Check("risk", (1.0, 1.0, 1.0), 2.0), Check("cell", (1.0, 2.0, 3.0)))),
+    Claim("three", "D has a size.", "Table 1", "m", (Check("cell", (1.0, 2.0, 3.0)),)),
+)
+OUTCOME = Outcome(
+    Paper("who2024", "A title", "Who (2024), arXiv 1"), "laptop", (0, 1, 2), ("Set.",), ("Open.",), CLAIMS
+)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return write_summary(OUTCOME, tmp_path / "who2024.json", {"torch": "2"})
+
+
+def test_what_is_written_is_read(path):
+    summary = read_summary(path)
+    assert summary.claims == CLAIMS
+    assert (summary.paper, summary.preset, summary.seeds) == (OUTCOME.paper, "laptop", (0, 1, 2))
+    assert summary.provenance == {"torch": "2"}
+
+
+def test_the_file_says_what_a_reader_needs(path):
+    (first, *_) = json.loads(path.read_text())["claims"]
+    (check,) = first["checks"]
+    assert first["verdict"] == check["verdict"] == "reproduced"
+    assert check["values"] == [1.0, 1.1, 0.9]
+    low, high = check["interval"]
+    assert low < check["mean"] < high
+
+
+def test_a_verdict_that_does_not_follow_is_refused(path):
+    path.write_text(path.read_text().replace('"verdict": "not reproduced"', '"verdict": "reproduced"'))
+    with pytest.raises(ValueError, match="got 'reproduced' for two, whose numbers say 'not reproduced'"):
+        read_summary(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{", "needs a JSON file"), ("[]", "needs the format"), ('{"format": "x"}', "needs the format")],
+)
+def test_other_files_are_refused(tmp_path, text, message):
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_summary(tmp_path / "x.json")
+    with pytest.raises(ValueError, match="needs a JSON file, got"):
+        read_summary(tmp_path / "nowhere.json")
+
+
+def test_the_table_has_a_row_a_claim(path):
+    assert claims_table(summaries_in(path.parent)).splitlines() == [
+        "| Claim | Source | Verdict |",
+        "|---|---|---|",
+        "| A \\| B holds. | Who (2024): Figure 1 | reproduced (1 of 1 checks, 3 seeds) |",
+        "| C holds. | Who (2024): Table 1 | not reproduced (0 of 1 checks, 3 seeds) |",
+        "| D has a size. | Who (2024): Table 1 | unknown in the paper |",
+    ]
+
+
+def test_the_block_stands_between_its_markers(path):
+    block = claims_block(summaries_in(path.parent))
+    assert block == f"{BEGIN}\n{claims_table([read_summary(path)])}\n{END}"
