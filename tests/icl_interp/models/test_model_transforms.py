@@ -123,13 +123,13 @@ def run_compile_checks(*names: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_compiled_models_are_whole_graphs_whose_hooks_fire() -> None:
-    done = run_compile_checks("hooks", "stale", "gradient")
+    done = run_compile_checks("hooks", "stale")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["hooks", "stale", "gradient"]
+    assert done.stdout.split() == ["hooks", "stale"]
 
 
 @pytest.mark.slow
 def test_compiled_models_of_every_option_and_by_every_way_in() -> None:
-    done = run_compile_checks("raw_tokens", "cache", "every_option")
+    done = run_compile_checks("gradient", "raw_tokens", "cache", "every_option")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["raw_tokens", "cache", "every_option"]
+    assert done.stdout.split() == ["gradient", "raw_tokens", "cache", "every_option"]
