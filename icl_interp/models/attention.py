@@ -50,19 +50,24 @@ class Attention(nn.Module):
         self.hook_pattern = HookPoint()
         self.hook_z = HookPoint()
 
-    def forward(self, normed: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
-        """Attend to this and earlier positions, or to all where attention is full.
+    def forward(
+        self, normed: Float[Tensor, "batch pos d_model"], *, keep: slice | None = None
+    ) -> Float[Tensor, "batch kept d_model"]:
+        """Attend to the positions that each position may see.
 
         Args:
             normed: The block's normalised input.
+            keep: Positions whose answer is wanted; None means all. Every position is attended to all the same.
 
         Returns:
-            What attention adds to the residual stream.
+            What attention adds to the residual stream, at the positions that are kept.
         """
         q, k, v = self._project(normed)
         q, k, v = self.hook_q(q), self.hook_k(k), self.hook_v(v)
         fused = self.fused and not is_hooked(self.hook_attn_scores, self.hook_pattern)
         z = self.hook_z(self._attend_fused(q, k, v) if fused else self._attend_openly(q, k, v)).flatten(2)
+        if keep is not None:
+            z = z[:, keep]
         if not self.projects:
             return z
         return F.linear(z, self.W_O.flatten(0, 1).T, self.b_O if self.bias_out else None)

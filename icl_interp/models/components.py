@@ -120,17 +120,23 @@ class Block(nn.Module):
             self.hook_mlp_out = HookPoint()
         self.hook_resid_post = HookPoint()
 
-    def forward(self, resid: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
+    def forward(
+        self, resid: Float[Tensor, "batch pos d_model"], *, keep: slice | None = None
+    ) -> Float[Tensor, "batch kept d_model"]:
         """Add attention, then the MLP, to the residual stream.
 
         Args:
             resid: The residual stream before the block.
+            keep: Positions whose stream is wanted afterwards; None means all. The others are still attended to.
 
         Returns:
-            The residual stream after it.
+            The residual stream after it, at the positions that are kept.
         """
         resid = self.hook_resid_pre(resid)
-        after = resid + self.hook_attn_out(self.attn(self.ln1(resid)))
+        added = self.hook_attn_out(self.attn(self.ln1(resid), keep=keep))
+        if keep is not None:
+            resid = resid[:, keep]
+        after = resid + added
         if not self.attn_only:
             after = self.hook_resid_mid(after)
             after = after + self.hook_mlp_out(self.mlp(self.ln2(after)))

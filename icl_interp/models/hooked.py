@@ -34,13 +34,14 @@ def is_hooked(*points: HookPoint) -> bool:
     Returns:
         True if a fused path that skips them would be noticed.
     """
-    for p in points:
-        # TransformerLens' own lists first: torch.compile guards them, and ignores torch's dictionaries.
-        if p.fwd_hooks or p.bwd_hooks:
-            return True
-        if p._forward_hooks or p._forward_pre_hooks or p._backward_hooks or p._backward_pre_hooks:
-            return True
-    return False
+    # TransformerLens' own lists first: torch.compile guards them, and ignores torch's dictionaries.
+    return any(p.fwd_hooks or p.bwd_hooks or _has_torch_hooks(p) for p in points)
+
+
+def _has_torch_hooks(module: nn.Module) -> bool:
+    return bool(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    )
 
 
 class HookedModel(HookedRootModule):
@@ -117,8 +118,11 @@ class HookedModel(HookedRootModule):
 
     @property
     def is_listened_to(self) -> bool:
-        """Whether any hook point has a hook."""
-        return is_hooked(*self.hook_dict.values())
+        """Whether any hook point has a hook, or any part of the model one of torch's own."""
+        if is_hooked(*self.hook_dict.values()):
+            return True
+        # While torch.compile traces, only what it can guard counts.
+        return not torch.compiler.is_compiling() and any(_has_torch_hooks(m) for m in self.modules() if m is not self)
 
     def run_with_cache(
         self, *args: Any, names_filter: NamesFilter = None, remove_batch_dim: bool = False, **kwargs: Any
@@ -202,6 +206,8 @@ class HookedModel(HookedRootModule):
         if callable(names):
             if not any(names(name) for name in self.hook_dict):
                 raise ValueError("the names filter accepts no hook point of this model; print(model.hook_dict.keys()).")
+        elif names is not None and not names:
+            raise ValueError("the names filter needs at least one hook name, got none; leave it out for all of them.")
         elif names is not None:
             check_names([names] if isinstance(names, str) else names, self.hook_dict)
 

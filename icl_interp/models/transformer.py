@@ -82,8 +82,13 @@ class HookedICLTransformer(WeightAccessors, HookedModel):
         self.setup()
 
     def _predict_all(self, xs: Tensor, ys: Tensor) -> Tensor:
-        outputs = self.forward_tokens(lay_out(self.cfg.tokens, xs, ys))
-        return outputs[:, answering_positions(self.cfg.tokens), 0]
+        tokens, answering = lay_out(self.cfg.tokens, xs, ys), answering_positions(self.cfg.tokens)
+        if self.is_listened_to:
+            return self.forward_tokens(tokens)[:, answering, 0]
+        # Nobody looks: the last label, which no answer reads, is left out, and the last block answers only where asked.
+        if self.cfg.attention == "causal" and self.cfg.tokens in ("interleaved", "separate"):
+            tokens = tokens[:, :-1]
+        return self._run(tokens, keep=answering)[..., 0]
 
     def _predict_last(self, xs: Tensor, ys: Tensor) -> Tensor:
         return self._predict_all(xs, ys)[:, -1]
@@ -101,14 +106,18 @@ class HookedICLTransformer(WeightAccessors, HookedModel):
             ValueError: If there are more positions than the table has rows for, or the width is wrong.
         """
         self._guard_hooks()
+        return self._run(tokens)
+
+    def _run(self, tokens: Tensor, *, keep: slice | None = None) -> Tensor:
         _check_tokens(self.cfg, tokens)
         tokens = tokens.to(self.embed.W_E)
         resid = self.hook_embed(self.embed(tokens))
         if self.cfg.positional_embedding_type == "standard":
             resid = resid + self.hook_pos_embed(self.pos_embed(tokens))
-        for block in self.blocks:
+        *earlier, last = self.blocks
+        for block in earlier:
             resid = block(resid)
-        return self.unembed(self.ln_final(resid))
+        return self.unembed(self.ln_final(last(resid, keep=keep)))
 
     def __repr__(self) -> str:
         return f"HookedICLTransformer({self.cfg.describe()}, {self.n_params:,} parameters)"
