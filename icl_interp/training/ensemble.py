@@ -103,8 +103,8 @@ class _Ensemble:
         return [StepRecord(step, loss, rates[config.lr]) for config, loss in zip(self._configs, values, strict=True)]
 
     def _weights(self) -> dict[str, Tensor]:
-        parts = self._rows.split([shape.numel() for shape in self._shapes.values()], dim=1)
-        return {name: part.unflatten(1, shape) for part, (name, shape) in zip(parts, self._shapes.items(), strict=True)}
+        parts = torch.split_with_sizes(self._rows, [shape.numel() for shape in self._shapes.values()], dim=1)
+        return {name: part.view(-1, *shape) for part, (name, shape) in zip(parts, self._shapes.items(), strict=True)}
 
     def _by_formula(self, weights: dict[str, Tensor], xs: Tensor, ys: Tensor) -> Tensor:
         return answers_by_formula(weights, self._configs[0].model, xs, ys, last=self._last)

@@ -1,6 +1,7 @@
 """Prompts and answers of many small models at once: one tensor with a leading axis of models, no loop over them."""
 
 from collections.abc import Mapping, Sequence
+from typing import TypeGuard
 
 import torch
 from jaxtyping import Float
@@ -9,7 +10,7 @@ from torch import Tensor
 from icl_interp.models.config import ModelConfig
 from icl_interp.models.linear_components import context_divisor
 from icl_interp.prompts import stream
-from icl_interp.tasks.base import FunctionTask
+from icl_interp.tasks.base import FunctionTask, Task
 from icl_interp.tasks.linear import LinearTask
 from icl_interp.training.batches import batch_seed, draw_batch
 from icl_interp.training.train_config import TrainConfig
@@ -34,28 +35,29 @@ def draw_batches(
     Returns:
         xs and ys, model by model what `draw_batch` gives.
     """
-    if not all(_is_plainly_linear(config) for config in configs):
+    tasks = [task for task in (config.task for config in configs) if _is_plainly_linear(task)]
+    if len(tasks) < len(configs):
         batches = [draw_batch(config, step) for config in configs]
         return torch.stack([batch.xs for batch in batches]), torch.stack([batch.ys for batch in batches])
     n_prompts, seeds = configs[0].batch_size, [batch_seed(config.seed, step) for config in configs]
     drawn, weights = [], []
-    for config, seed in zip(configs, seeds, strict=True):
-        xs = config.task.draw_inputs(n_prompts, config.n_points_at(step), seed=seed)
-        if (n_dims := config.n_dims_at(step)) < config.task.n_dims:
-            xs[:, :, n_dims:] = 0
-        drawn.append(xs)
-        weights.append(config.task.draw_weights(n_prompts, seed=seed))
+    for config, task, seed in zip(configs, tasks, seeds, strict=True):
+        inputs = task.draw_inputs(n_prompts, config.n_points_at(step), seed=seed)
+        if (n_dims := config.n_dims_at(step)) < task.n_dims:
+            inputs[:, :, n_dims:] = 0
+        drawn.append(inputs)
+        weights.append(task.draw_weights(n_prompts, seed=seed))
     xs = torch.stack(drawn)
     ys = (xs @ torch.stack(weights)[..., None])[..., 0]
-    for number, (config, seed) in enumerate(zip(configs, seeds, strict=True)):
-        if config.task.noise_std > 0:
-            ys[number] += config.task.noise_std * torch.randn(ys.shape[1:], generator=stream(seed, "noise"))
+    for number, (task, seed) in enumerate(zip(tasks, seeds, strict=True)):
+        if task.noise_std > 0:
+            ys[number] += task.noise_std * torch.randn(ys.shape[1:], generator=stream(seed, "noise"))
     return xs, ys
 
 
-def _is_plainly_linear(config: TrainConfig) -> bool:
+def _is_plainly_linear(task: Task) -> TypeGuard[LinearTask]:
     # Whether the task labels as LinearTask does, so that doing it here for all of them gives the same.
-    kind = type(config.task)
+    kind = type(task)
     return (
         issubclass(kind, LinearTask)
         and kind.draw_labels is LinearTask.draw_labels
@@ -112,7 +114,7 @@ def answers_by_formula(
     n_points = xs.shape[2]
     divisors = [context_divisor(config, k) for k in ([n_points - 1] if last else range(n_points))]
     rows = query.flatten(1, 2)[:, None] @ query_key  # [model head batch*asked d_model]
-    meeting = rows.unflatten(2, query.shape[1:3]).movedim(1, 3)
+    meeting = torch.unflatten(rows, 2, query.shape[1:3]).movedim(1, 3)
     answers = (meeting * sums).sum((3, 4)) / torch.tensor(divisors, dtype=xs.dtype)
     if config.attn_skip:
         answers = answers + (query.flatten(1, 2) @ read[..., None]).view(answers.shape)
@@ -133,8 +135,8 @@ def _sums_before(context: Tensor, value_read: Tensor, *, last: bool) -> Tensor:
     if last:
         moments = context.mT @ context  # [model batch d_model d_model]; no gradient goes through it
         sums = moments.flatten(1, 2) @ value_read.mT
-        return sums.unflatten(1, moments.shape[1:3]).mT[:, :, None]
-    meant = (context.flatten(1, 2) @ value_read.mT).unflatten(1, context.shape[1:3])
+        return torch.unflatten(sums, 1, moments.shape[1:3]).mT[:, :, None]
+    meant = torch.unflatten(context.flatten(1, 2) @ value_read.mT, 1, context.shape[1:3])
     terms = (meant[..., None] * context[:, :, :, None]).cumsum(2)
     nothing = terms.new_zeros(*terms.shape[:2], 1, *terms.shape[3:])
     return torch.cat([nothing, terms], dim=2)
