@@ -18,9 +18,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
+import joblib
 import torch
+from model_rivals import Side, transformer_lens
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2Model
 
@@ -34,7 +37,7 @@ SIZES = {"tiny": (5, 11, 3, 2, 64), "small": (20, 41, 6, 4, 128), "standard": (2
 WANTED = {"tiny": 1.45, "small": 1.15, "standard": 1.15}
 WANTED_MANY, WANTED_PEAK, LARGEST_DATA_SHARE = 4.0, 0.65, 0.05
 MEMBERS = 16
-PARTS = ("published", "peak", "many", "options")
+PARTS = ("published", "lens", "peak", "linear", "many", "options")
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,23 @@ def _against_published(name: str, repeats: int) -> list[Row]:
     ]
 
 
+def _against_transformer_lens(name: str, repeats: int) -> list[Row]:
+    # Compare with TransformerLens' class under the plain loop around it: Adam, the loss read at every step.
+    config = _our_config(SIZES[name])
+    trainer, calls = Trainer(config), {"tiny": 20, "small": 3, "standard": 1}[name]
+    rows = []
+    for rival, side in transformer_lens(config.model, lambda _: False).items():
+        prompts = iter(range(1, 10**6))
+
+        def step(side: Side = side, prompts: Iterator[int] = prompts) -> float:
+            batch = draw_batch(config, next(prompts))
+            return side.train(batch.xs, batch.ys).item()
+
+        ours, theirs = _best_of([trainer.advance, step], calls=calls, repeats=repeats)
+        rows.append(_row(f"steps/s, {name}, {rival}", 1 / ours, 1 / theirs, theirs / ours, 1.0))
+    return rows
+
+
 def _flops(sizes: tuple[int, ...], positions: int) -> float:
     # Count multiplications and additions of a step in matrix products, backward at twice forward.
     n_dims, _, n_layers, _, d_model = sizes
@@ -151,7 +171,7 @@ def _against_peak(name: str, repeats: int) -> Row:
     trainer = Trainer(_our_config(sizes))
     (ours,) = _best_of([trainer.advance], calls=10 if name == "tiny" else 1, repeats=repeats)
     reached, peak = _flops(sizes, 2 * sizes[1]) / ours, _matmul_peak(sizes, 2 * sizes[1], repeats)
-    wanted = WANTED_PEAK if name == "standard" else 0.0
+    wanted = WANTED_PEAK if name != "tiny" else 0.0
     return _row(f"GFLOP/s of matmul peak, {name}", reached / 1e9, peak / 1e9, reached / peak, wanted)
 
 
@@ -169,22 +189,70 @@ def _growth(repeats: int) -> list[Row]:
     return rows
 
 
-def _many_at_once(sizes: tuple[int, ...], batch_size: int, repeats: int, wanted: float) -> Row:
+def _members(model: ModelConfig, batch_size: int, steps: int, **changes: object) -> list[TrainConfig]:
+    # Make the configs of an ensemble: one shape, sixteen seeds.
+    task = LinearRegression(model.n_dims, w_mean=1.0, n_points=model.n_points)
+    common = {"model": model, "task": task, "steps": steps, "batch_size": batch_size, **changes}
+    return [TrainConfig(**common, seed=seed) for seed in range(MEMBERS)]
+
+
+def _many_at_once(name: str, configs: list[TrainConfig], repeats: int, wanted: float = 0.0) -> Row:
     # Compare one batched ensemble with its members one after the other.
-    steps = 30
-    configs = [_our_config(sizes, steps=steps, batch_size=batch_size, seed=seed) for seed in range(MEMBERS)]
 
     def apart() -> None:
         for config in configs:
             trainer = Trainer(config)
-            for _ in range(steps):
+            for _ in range(config.steps):
                 trainer.advance()
 
     together, alone = _best_of([lambda: train_many(configs), apart], calls=1, repeats=repeats)
-    _, _, n_layers, n_heads, d_model = sizes
-    shape = f"{n_layers} layers, {n_heads} heads, width {d_model}, batch {batch_size}"
-    made = MEMBERS * steps
-    return _row(f"train_many of {MEMBERS}, {shape}", made / together, made / alone, alone / together, wanted)
+    made = sum(config.steps for config in configs)
+    return _row(f"train_many of {MEMBERS}, {name}", made / together, made / alone, alone / together, wanted)
+
+
+def _many_linear(repeats: int) -> Iterator[Row]:
+    # The families that are small enough for calls to cost more than products do, at the recipe's batch.
+    for family in ("lsa", "ltb"):
+        model = ModelConfig(family=family, n_dims=5, n_points=6)
+        yield _many_at_once(f"{family}, d=5, batch 128", _members(model, 128, 30), repeats, WANTED_MANY)
+
+
+def _many_transformers(repeats: int) -> Iterator[Row]:
+    # Batching over models beside two processes, whose gain is wall time alone and at most the number of free cores.
+    for width, batch_size in ((8, 16), (16, 64), (64, 64)):
+        model = ModelConfig(n_dims=5, n_points=11, n_layers=2, n_heads=2, d_model=width)
+        configs = _members(model, batch_size, 20)
+        shape = f"2 layers, width {width}, batch {batch_size}"
+        batched = _many_at_once(f"{shape}", configs, repeats)
+        yield batched
+        with joblib.Parallel(n_jobs=2, backend="loky") as parallel:
+            run = [joblib.delayed(_steps_alone)(config) for config in configs]
+            parallel(run[:2])  # both processes import everything first
+            two = min(_wall(partial(parallel, run)) for _ in range(repeats))
+            one = min(_wall(partial(_all, configs)) for _ in range(repeats))
+        made = sum(config.steps for config in configs)
+        yield _row(f"two processes, {shape}", made / two, made / one, one / two)
+        faster = "batching" if batched.ratio > one / two else "two processes"
+        yield _row(f"  faster there: {faster}", batched.ratio, one / two, max(batched.ratio, one / two))
+
+
+def _steps_alone(config: TrainConfig) -> None:
+    torch.set_num_threads(1)
+    trainer = Trainer(config)
+    for _ in range(config.steps):
+        trainer.advance()
+
+
+def _all(configs: list[TrainConfig]) -> None:
+    for config in configs:
+        _steps_alone(config)
+
+
+def _wall(call: Callable[[], object]) -> float:
+    # Processes have processor times of their own: here the clock on the wall counts.
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
 
 
 def _options(repeats: int) -> list[Row]:
@@ -209,10 +277,13 @@ def _rows(parts: list[str], names: list[str], repeats: int) -> Iterator[Row]:
         for name in names:
             yield _against_peak(name, repeats)
         yield from _growth(repeats)
+    if "lens" in parts:
+        for name in names:
+            yield from _against_transformer_lens(name, repeats)
+    if "linear" in parts:
+        yield from _many_linear(repeats)
     if "many" in parts:
-        yield _many_at_once((5, 6, 1, 1, 8), 16, repeats, WANTED_MANY)
-        for width in (16, 64):
-            yield _many_at_once((5, 11, 2, 2, width), 64, repeats, 0.0)
+        yield from _many_transformers(repeats)
     if "options" in parts:
         yield from _options(repeats)
 
@@ -225,7 +296,7 @@ def main() -> int:
     """
     parser = argparse.ArgumentParser(description="Training against the loop that people would write.")
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS[:3], help="options takes minutes to compile")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS[:5], help="options takes minutes to compile")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()

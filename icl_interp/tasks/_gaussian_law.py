@@ -1,6 +1,7 @@
 """Means and covariances as configs write them: read, checked, and turned into samples."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ __all__ = [
     "Vector",
     "check_covariance",
     "covariance_matrix",
+    "draw_gaussian",
     "mean_vector",
     "plain_law",
     "symmetric_root",
@@ -97,3 +99,27 @@ def symmetric_root(cov: Tensor) -> Tensor:
         return torch.diag(cov.diagonal().sqrt())  # exact, so that a zero direction stays exactly zero
     values, vectors = torch.linalg.eigh(cov)
     return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+
+
+def draw_gaussian(
+    z: Tensor, mean: float | Vector, cov: float | Vector | Matrix | Subspace | None, n_dims: int
+) -> Tensor:
+    # Standard normal numbers, last axis n_dims, become those of a law; in place where that is enough.
+    root, centre = _float_law(mean, cov, n_dims)
+    if root is not None:
+        z = z @ root if root.ndim == 2 else z.mul_(root)
+    return z if centre is None else z.add_(centre)
+
+
+@lru_cache(maxsize=256)
+def _float_law(
+    mean: float | Vector, cov: float | Vector | Matrix | Subspace | None, n_dims: int
+) -> tuple[Tensor | None, Tensor | None]:
+    # Root and mean in float32, which training asks for at every step: a diagonal root as a vector (its products have
+    # the same bits, the other terms being zeros), None where it is the identity or the mean is zero.
+    root = symmetric_root(without_rounding(covariance_matrix(cov, n_dims, "cov"))).float()
+    centre = mean_vector(mean, n_dims, "mean").float()
+    scales: Tensor | None = root
+    if torch.equal(root, torch.diag(root.diagonal())):
+        scales = None if bool((root.diagonal() == 1).all()) else root.diagonal().clone()
+    return scales, centre.clone() if centre.any() else None

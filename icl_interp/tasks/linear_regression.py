@@ -13,9 +13,9 @@ from icl_interp.tasks._gaussian_law import (
     Vector,
     check_covariance,
     covariance_matrix,
+    draw_gaussian,
     mean_vector,
     plain_law,
-    symmetric_root,
     without_rounding,
 )
 from icl_interp.tasks.linear import LinearTask, numerical_rank
@@ -135,7 +135,7 @@ class LinearRegression(LinearTask):
             float32.
         """
         z = torch.randn(n_prompts, n_points, self.n_dims, generator=stream(seed, "inputs"))
-        return z @ symmetric_root(self.input_cov).float() + self.input_mean.float()
+        return draw_gaussian(z, self.x_mean, self.x_cov, self.n_dims)
 
     def draw_weights(self, n_prompts: int, *, seed: int) -> Float[Tensor, "batch dim"]:
         """Draw the weights of a seed.
@@ -148,7 +148,7 @@ class LinearRegression(LinearTask):
             float32.
         """
         v = torch.randn(n_prompts, self.n_dims, generator=stream(seed, "weights"))
-        return v @ symmetric_root(self.weight_cov).float() + self.weight_mean.float()
+        return draw_gaussian(v, self.w_mean, self.w_cov, self.n_dims)
 
     def describe(self) -> str:
         """Say in one clause what is drawn.

@@ -5,21 +5,24 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, stack_module_state, vmap
+from torch.func import functional_call, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from icl_interp.models.build import build_model
-from icl_interp.training.batches import draw_batch
-from icl_interp.training.loop import StepRecord, check_loss, prompt_loss
+from icl_interp.training.loop import StepRecord, check_loss
 from icl_interp.training.optimizers import make_optimizer, set_learning_rate
 from icl_interp.training.run import TrainResult
 from icl_interp.training.run_log import is_logged
 from icl_interp.training.schedules import learning_rate
+from icl_interp.training.stacked import answers_by_formula, draw_batches, has_formula
 from icl_interp.training.train_config import TrainConfig
 
 __all__ = ["MAY_DIFFER", "train_many"]
 
 MAY_DIFFER = ("seed", "lr", "task")
 """What the configs of an ensemble may differ in."""
+
+_Answer = Callable[[dict[str, Tensor], Tensor, Tensor], Tensor]
 
 
 def train_many(
@@ -67,77 +70,74 @@ def train_many(
 class _Ensemble:
     def __init__(self, configs: Sequence[TrainConfig]) -> None:
         self._configs, first = configs, configs[0]
-        dtype = torch.float64 if first.precision == "float64" else torch.float32
-        self._models = [build_model(config.model, seed=config.seed).to(dtype) for config in configs]
-        self._weights, self._buffers = stack_module_state(self._models)
-        self._called = build_model(first.model, seed=0).to(dtype)
-        _attend_openly(self._called)
-        self._losses = vmap(self._loss)
+        self._dtype = torch.float64 if first.precision == "float64" else torch.float32
+        self._models = [build_model(config.model, seed=config.seed).to(self._dtype) for config in configs]
+        # One row a model: one tensor to clip and to update, whatever the number of weights.
+        self._rows = torch.stack([_flat(model) for model in self._models]).requires_grad_()
+        self._shapes = {name: weight.shape for name, weight in self._models[0].named_parameters()}
+        self._last = first.loss_points == "last"
+        self._answer = self._by_formula if has_formula(first.model) else self._by_vmap()
         # The optimiser's steps are linear in the learning rate: it takes the largest, and each model its share.
         largest = max(config.lr for config in configs)
-        shares = torch.tensor([config.lr / largest for config in configs], dtype=dtype)
+        shares = torch.tensor([[config.lr / largest] for config in configs], dtype=self._dtype)
         self._shares = None if bool((shares == 1).all()) else shares
-        self._optimizer = make_optimizer(first, self._weights.values())
+        self._optimizer = make_optimizer(first, [self._rows])
         self._units = [config.task.label_second_moment() for config in configs]
-        self._scales = torch.tensor(self._units if first.scale_loss else [1.0] * len(configs), dtype=dtype)
+        self._scales = torch.tensor(self._units if first.scale_loss else [1.0] * len(configs), dtype=self._dtype)
 
     def advance(self, step: int) -> list[StepRecord]:
-        first = self._configs[0]
-        batches = [draw_batch(config, step) for config in self._configs]
-        xs, ys = torch.stack([batch.xs for batch in batches]), torch.stack([batch.ys for batch in batches])
-        losses = self._losses(self._weights, self._buffers, xs, ys)
+        xs, ys = (tensor.to(self._dtype) for tensor in draw_batches(self._configs, step))
+        answers = self._answer(self._weights(), xs, ys)
+        losses = (answers - (ys[:, :, -1:] if self._last else ys)).square().mean((1, 2))
         values = losses.tolist()
         for number, (config, loss) in enumerate(zip(self._configs, values, strict=True)):
             check_loss(config, step, loss, unit=self._units[number], of=f" of model {number}")
         self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward((losses / self._scales).sum())
-        if first.grad_clip is not None:
-            _clip_each(list(self._weights.values()), first.grad_clip)
-        rates = [learning_rate(config, step) for config in self._configs]
-        self._step(max(rates))
-        return [StepRecord(step, loss, lr) for loss, lr in zip(values, rates, strict=True)]
+        if (largest := self._configs[0].grad_clip) is not None and self._rows.grad is not None:
+            # torch.nn.utils.clip_grad_norm_, one norm a model.
+            norms = self._rows.grad.norm(dim=1, keepdim=True)
+            self._rows.grad.mul_((largest / (norms + 1e-6)).clamp_(max=1.0))
+        rates = {config.lr: learning_rate(config, step) for config in self._configs}
+        self._step(max(rates.values()))
+        return [StepRecord(step, loss, rates[config.lr]) for config, loss in zip(self._configs, values, strict=True)]
 
-    def _loss(self, weights: dict[str, Tensor], buffers: dict[str, Tensor], xs: Tensor, ys: Tensor) -> Tensor:
-        def model(xs: Tensor, ys: Tensor, **points: Any) -> Tensor:
-            return functional_call(self._called, (weights, buffers), (xs, ys), points)
+    def _weights(self) -> dict[str, Tensor]:
+        parts = torch.split_with_sizes(self._rows, [shape.numel() for shape in self._shapes.values()], dim=1)
+        return {name: part.view(-1, *shape) for part, (name, shape) in zip(parts, self._shapes.items(), strict=True)}
 
-        return prompt_loss(model, xs, ys, self._configs[0])
+    def _by_formula(self, weights: dict[str, Tensor], xs: Tensor, ys: Tensor) -> Tensor:
+        return answers_by_formula(weights, self._configs[0].model, xs, ys, last=self._last)
+
+    def _by_vmap(self) -> _Answer:
+        called = build_model(self._configs[0].model, seed=0).to(self._dtype)
+        asked = {"points": [-1]} if self._last else {}
+        batched = vmap(lambda weights, xs, ys: functional_call(called, weights, (xs, ys), asked))
+
+        def answer(weights: dict[str, Tensor], xs: Tensor, ys: Tensor) -> Tensor:
+            with sdpa_kernel(SDPBackend.MATH):  # vmap has no rule for the fused attention
+                return batched(weights, xs, ys)
+
+        return answer
 
     def _step(self, lr: float) -> None:
         set_learning_rate(self._optimizer, lr)
-        before = None if self._shares is None else [weight.detach().clone() for weight in self._weights.values()]
+        before = None if self._shares is None else self._rows.detach().clone()
         self._optimizer.step()
         if before is not None and self._shares is not None:
             with torch.no_grad():
-                for weight, old in zip(self._weights.values(), before, strict=True):
-                    weight.copy_(torch.lerp(old, weight, self._shares.view(-1, *[1] * (old.ndim - 1))))
+                self._rows.copy_(torch.lerp(before, self._rows, self._shares))
 
     def models(self) -> list[Any]:
-        for number, model in enumerate(self._models):
-            model.load_state_dict({
-                name: stacked[number].detach() for name, stacked in {**self._weights, **self._buffers}.items()
-            })
+        with torch.no_grad():
+            for number, model in enumerate(self._models):
+                for name, stacked in self._weights().items():
+                    model.get_parameter(name).copy_(stacked[number])
         return self._models
 
 
-def _attend_openly(model: Any) -> None:
-    # vmap has no rule for the fused attention; a pattern that somebody listens to is computed in the open.
-    for name in model.hook_dict:
-        if name.endswith("hook_pattern"):
-            model.add_hook(name, _listen)
-
-
-def _listen(pattern: Tensor, hook: Any) -> None:
-    pass
-
-
-def _clip_each(weights: list[Tensor], largest: float) -> None:
-    # torch.nn.utils.clip_grad_norm_, one norm a model.
-    squares = [weight.grad.square().flatten(1).sum(1) for weight in weights if weight.grad is not None]
-    factors = (largest / (torch.stack(squares).sum(0).sqrt() + 1e-6)).clamp(max=1.0)
-    for weight in weights:
-        if weight.grad is not None:
-            weight.grad.mul_(factors.view(-1, *[1] * (weight.ndim - 1)))
+def _flat(model: Any) -> Tensor:
+    return torch.cat([weight.detach().flatten() for weight in model.parameters()])
 
 
 def _check_alike(configs: Sequence[TrainConfig]) -> None:

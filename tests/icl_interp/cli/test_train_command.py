@@ -75,7 +75,7 @@ def test_a_config_may_be_a_file(run, tmp_path):
 
 
 BAD = {
-    "unknown preset": (["nope"], [], "no config file or preset 'nope'; presets: demo"),
+    "unknown preset": (["nope"], [], "no config file or preset 'nope'; presets: carroll"),
     "unknown key": (["demo"], ["stepz=3"], "stepz: Extra inputs are not permitted"),
     "impossible value": (["demo"], ["steps=0"], "steps: Input should be greater than or equal to 1"),
     "negative seed": (["demo"], ["seed=-1"], "seed: Input should be greater than or equal to 0"),

@@ -4,6 +4,8 @@ from task_cases import PLANE, TASKS
 from torch import Tensor
 
 from icl_interp import LinearRegression, Prompts
+from icl_interp.prompts import stream
+from icl_interp.tasks._gaussian_law import symmetric_root
 
 every_task = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 N = 20_000
@@ -38,6 +40,23 @@ def test_sample_is_a_pure_function(task: LinearRegression) -> None:
     for name in ("xs", "ys", "ws"):
         assert_same(getattr(again, name), getattr(first, name))
     assert_same(torch.get_rng_state(), before)
+
+
+@every_task
+def test_samples_are_literally_those_of_the_formula(task: LinearRegression) -> None:
+    xs = torch.randn(6, 4, task.n_dims, generator=stream(3, "inputs"))
+    xs = xs @ symmetric_root(task.input_cov).float() + task.input_mean.float()
+    ws = torch.randn(6, task.n_dims, generator=stream(3, "weights"))
+    ws = ws @ symmetric_root(task.weight_cov).float() + task.weight_mean.float()
+    for _ in range(2):  # the law is worked out once and remembered
+        prompts = task.sample(6, 4, seed=3)
+        assert_same(prompts.xs, xs)
+        assert_same(prompts.ws, ws)
+        clean = torch.einsum("bpd,bd->bp", xs, ws)
+        noise = task.noise_std * torch.randn(6, 4, generator=stream(3, "noise"))
+        assert_same(prompts.ys, clean + noise)
+        prompts.xs.zero_()  # what a caller does with a sample must not reach the next one
+        prompts.ws.zero_()
 
 
 @every_task

@@ -18,7 +18,7 @@ from icl_interp.training.sweep import SweepRun, expand_grid, load_grid
 
 pytest.importorskip("distributed", reason="the cluster extra is not installed")
 
-CONFIG = TINY.model_copy(update={"steps": 800, "checkpoints": CheckpointSteps(every=50), "eval_every": None})
+CONFIG = TINY.model_copy(update={"steps": 300, "checkpoints": CheckpointSteps(every=50), "eval_every": None})
 GRID = {"seed": list(range(4))}
 PATIENCE = 240.0
 """Seconds: each process imports torch and TransformerLens first."""

@@ -4,8 +4,11 @@ from torch import nn
 from training_cases import MODEL, TINY
 
 from icl_interp import LinearRegression, ModelConfig, TaskPool, TrainConfig, train, train_many
+from icl_interp.tasks.quadratic import QuadraticRegression
+from icl_interp.training.batches import draw_batch
 from icl_interp.training.loop import StepRecord
 from icl_interp.training.schedules import Curriculum, Ramp
+from icl_interp.training.stacked import draw_batches, has_formula
 
 TWO_LAYERS = ModelConfig(n_dims=2, n_points=5, n_layers=2, n_heads=2, d_model=8)
 
@@ -55,8 +58,66 @@ def test_together_is_apart_in_float64(settings: dict[str, object], changes: list
         assert [record.lr for record in result.history] == pytest.approx([r.lr for r in alone.history])
 
 
-def test_a_hundred_steps_in_float32() -> None:
-    configs = [with_(steps=100, lr=1e-3, seed=seed, batch_size=32) for seed in range(2)]
+LINEAR = {
+    "lsa": {"family": "lsa"},
+    "ltb": {"family": "ltb"},
+    "ltb of two heads": {"family": "ltb", "n_heads": 2, "normalise": "sum"},
+    "lsa that subtracts": {"family": "lsa", "output_sign": -1, "normalise": "fixed", "normalise_by": 4},
+    "ltb without skip": {"family": "ltb", "attn_skip": False},
+    "two layers": {"family": "lsa", "n_layers": 2, "init": "von_oswald"},
+    "shared layers": {"family": "ltb", "n_layers": 2, "share_layers": True},
+    "softmax layer": {"family": "softmax_layer"},
+    "gpt2 on joint tokens": {"n_layers": 1, "n_heads": 2, "d_model": 4, "tokens": "joint", "bias_qkv": False},
+}
+LINEAR_SETTINGS = {
+    "the query, clipped": {"loss_points": "last", "grad_clip": 0.1},
+    "all points": {"loss_points": "all", "schedule": "cosine"},
+    "a single point": {"loss_points": "last", "task": LinearRegression(2, w_mean=1.0, n_points=1)},
+}
+
+
+@pytest.mark.parametrize("fields", LINEAR.values(), ids=LINEAR)
+@pytest.mark.parametrize("settings", LINEAR_SETTINGS.values(), ids=LINEAR_SETTINGS)
+def test_linear_families_together_are_apart_in_float64(settings: dict[str, object], fields: dict[str, object]) -> None:
+    model, task = ModelConfig(n_dims=2, n_points=5, **fields), LinearRegression(2, w_mean=1.0, noise_std=0.1)
+    configs = [with_(**{"precision": "float64", "model": model, "task": task, "seed": s, **settings}) for s in range(2)]
+    for config, result in zip(configs, train_many(configs), strict=True):
+        alone = train(config)
+        assert worst(result.model, alone.model) < 1e-9
+        assert [record.loss for record in result.history] == pytest.approx([r.loss for r in alone.history], rel=1e-9)
+
+
+def test_one_layer_has_a_formula_and_two_have_none() -> None:
+    found = {name: has_formula(ModelConfig(n_dims=2, n_points=5, **fields)) for name, fields in LINEAR.items()}
+    assert [name for name, known in found.items() if not known] == [
+        "two layers", "shared layers", "softmax layer", "gpt2 on joint tokens",
+    ]  # fmt: skip
+    assert not has_formula(MODEL)
+
+
+TASKS_OF_AN_ENSEMBLE = {
+    "linear": [{"seed": 1}, {"task": LinearRegression(2, noise_std=0.5, w_cov=[2.0, 0.5], x_mean=1.0)}],
+    "pools": [{"task": TaskPool(2, n_tasks)} for n_tasks in (1, 5)],
+    "curriculum": [{"curriculum": Curriculum(dims=Ramp(start=1, end=2, interval=9)), "seed": s} for s in range(2)],
+    "not linear": [{"task": QuadraticRegression(2), "seed": seed} for seed in range(2)],
+    "linear and not": [{}, {"task": QuadraticRegression(2)}],
+}
+
+
+@pytest.mark.parametrize("changes", TASKS_OF_AN_ENSEMBLE.values(), ids=TASKS_OF_AN_ENSEMBLE)
+def test_batches_of_an_ensemble_are_those_of_its_members(changes: list[dict[str, object]]) -> None:
+    configs = [with_(**change) for change in changes]
+    xs, ys = draw_batches(configs, 7)
+    for number, config in enumerate(configs):
+        alone = draw_batch(config, 7)
+        torch.testing.assert_close(xs[number], alone.xs, rtol=0, atol=0)
+        # The products may be summed in another order.
+        torch.testing.assert_close(ys[number], alone.ys, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("model", [MODEL, ModelConfig(family="ltb", n_dims=2, n_points=5)], ids=["gpt2", "ltb"])
+def test_a_hundred_steps_in_float32(model: ModelConfig) -> None:
+    configs = [with_(steps=100, lr=1e-3, seed=seed, batch_size=32, model=model) for seed in range(2)]
     results = train_many(configs)
     for config, result in zip(configs, results, strict=True):
         alone = train(config)

@@ -1,11 +1,26 @@
-"""Every preset starts, and learns something in its first hundred steps."""
+"""Every preset is the published model on the published task, starts, and learns something in a hundred steps."""
+
+from importlib import resources
 
 import pytest
 import torch
 
+from icl_interp import model_preset
 from icl_interp.training.batches import draw_batch
 from icl_interp.training.config import load_config, preset_names
 from icl_interp.training.loop import Trainer, prompt_loss
+
+MODELS = {
+    "carroll": "carroll2025",
+    "raventos-base": "raventos2023",
+    "raventos-small": "raventos2023_small",
+    "timaeus": "hoogland2024",
+    "timaeus-laptop": "hoogland2024",
+    "zhang-gpt2": "zhang2024",
+    "zhang-gpt2-attn-only": "zhang2024_attn_only",
+}
+QUICK = ["huang", "timaeus-laptop", "von-oswald", "zhang-gpt2-attn-only-laptop", "zhang-lsa", "zhang-ltb"]
+FULL_SIZE = ["carroll", "dtsip-small", "dtsip-standard", "dtsip-tiny", "raventos-base", "raventos-small", "timaeus"]
 
 
 def loss_of(trainer: Trainer) -> float:
@@ -16,17 +31,70 @@ def loss_of(trainer: Trainer) -> float:
         return prompt_loss(trainer.model, prompts.xs, prompts.ys, config).item()
 
 
+def check_it_learns(name: str) -> None:
+    trainer = Trainer(load_config(name))
+    before = loss_of(trainer)
+    for _ in range(100):
+        trainer.advance()
+    assert loss_of(trainer) < before
+
+
 @pytest.mark.parametrize("name", preset_names())
 def test_a_preset_starts(name: str) -> None:
     trainer = Trainer(load_config(name, ["batch_size=2"]))
     assert trainer.advance().step == 1
 
 
+@pytest.mark.parametrize("name", QUICK)
+def test_a_quick_preset_learns_in_a_hundred_steps(name: str) -> None:
+    check_it_learns(name)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", preset_names())
+@pytest.mark.parametrize("name", [name for name in preset_names() if name not in QUICK])
 def test_a_preset_learns_in_a_hundred_steps(name: str) -> None:
-    trainer = Trainer(load_config(name))
-    before = loss_of(trainer)
-    for _ in range(100):
-        trainer.advance()
-    assert loss_of(trainer) < before
+    check_it_learns(name)
+
+
+@pytest.mark.parametrize(("name", "model"), MODELS.items())
+def test_models_are_those_of_the_papers(name: str, model: str) -> None:
+    assert load_config(name).model == model_preset(model)
+
+
+def test_what_costs_a_night_has_a_laptop_size() -> None:
+    large = [*FULL_SIZE, "zhang-gpt2", "zhang-gpt2-attn-only"]
+    assert {f"{name}-laptop" for name in large} == {name for name in preset_names() if name.endswith("-laptop")}
+
+
+@pytest.mark.parametrize(("name", "count"), [("carroll", 2203), ("timaeus", 190)])
+def test_checkpoints_are_those_of_the_papers(name: str, count: int) -> None:
+    assert len(load_config(name).checkpoint_steps) == count
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_source_and_cost_are_stated(name: str) -> None:
+    text = (resources.files("icl_interp.training") / "presets" / f"{name}.yaml").read_text()
+    head = text[: text.index("\nmodel:")]
+    assert all(line.startswith("# ") for line in head.splitlines())
+    assert any(
+        word in head for word in ("et al.", "Zhang, Wu and Bartlett", "Huang, Cheng and Liang", "demo checkpoint")
+    )
+    assert any(word in head for word in ("Expected cost: ", "Training took "))
+
+
+@pytest.mark.parametrize("name", ["zhang-gpt2", "zhang-gpt2-attn-only-laptop"])
+def test_the_other_cells_of_the_table_are_settings(name: str) -> None:
+    config = load_config(name, ["task.w_mean=0", "model.read_out=pinned"])
+    assert not config.task.weight_mean.any()
+    assert (config.model.read_out, config.model.final_norm) == ("pinned", False)
+    assert load_config(name).task.weight_mean.tolist() == [10.0] * config.task.n_dims
+
+
+@pytest.mark.parametrize("name", ["zhang-lsa", "zhang-ltb"])
+def test_the_recipe_of_linear_families_is_their_default(name: str) -> None:
+    spelled = load_config(name)
+    model, task = spelled.model, spelled.task
+    assert type(spelled)(model=model, task=task) == spelled
+    assert type(spelled)(model=model.model_dump(), task=task, steps=7, loss_points="all").steps == 7
+    demo = load_config("demo")
+    assert type(spelled)(model=demo.model, task=demo.task, steps=7).batch_size == 64
