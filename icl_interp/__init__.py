@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from icl_interp.checkpoints.own import save_checkpoint
     from icl_interp.checkpoints.record import Checkpoint
     from icl_interp.data import demo_path
+    from icl_interp.measure.development import Development, DevelopmentSettings, LlcSettings, development
     from icl_interp.measure.errors import error_curves
     from icl_interp.measure.intervention_effects import intervention_effect
     from icl_interp.measure.linear_probes import linear_probes
@@ -114,6 +115,10 @@ _HOMES = {
     "intervention_effect": "measure.intervention_effects",
     "subspace_use": "measure.subspace_use",
     "signature_use": "measure.subspace_use",
+    "development": "measure.development",
+    "Development": "measure.development",
+    "DevelopmentSettings": "measure.development",
+    "LlcSettings": "measure.development",
 }
 
 __all__ = [
@@ -124,12 +129,15 @@ __all__ = [
     "CategoricalRegression",
     "Checkpoint",
     "DecisionTreeRegression",
+    "Development",
+    "DevelopmentSettings",
     "HookedICLTransformer",
     "HookedLinearAttention",
     "HookedLinearTransformerBlock",
     "HookedSoftmaxLayer",
     "IllConditionedRegression",
     "LinearRegression",
+    "LlcSettings",
     "ModelConfig",
     "PromptSource",
     "Prompts",
@@ -147,6 +155,7 @@ __all__ = [
     "build_model",
     "collect",
     "demo_path",
+    "development",
     "error_curves",
     "intervention_effect",
     "interventions",
