@@ -24,17 +24,17 @@ class LlcSettings:
     """How many checkpoints, spread evenly over log(step + 1) with first and last among them, or their steps."""
     nbeta: float = 66.7
     """Hoogland et al.'s; multiplies the training loss."""
-    lr: float = 1e-5
-    """Step size epsilon. Theirs is 3e-4, too large for the sharp minima of short runs; see `llc_health`."""
+    lr: float = 3e-4
+    """Step size epsilon, theirs; at a tenth of it short chains were still climbing."""
     localization: float = 6.67
     """Theirs."""
-    num_chains: int = 4
+    num_chains: int = 3
     """Theirs is 10."""
-    num_draws: int = 200
+    num_draws: int = 100
     """Theirs is 4000."""
     num_burnin_steps: int = 100
     """Theirs is 1000."""
-    batch_size: int = 256
+    batch_size: int = 128
     """Theirs is 1024; fresh prompts at every step, each chain its own."""
 
     def __post_init__(self) -> None:
@@ -55,7 +55,7 @@ class LlcSettings:
 
         Example:
             >>> LlcSettings(nbeta=10.0, lr=1e-4).describe()
-            'SGLD, nbeta 10, lr 0.0001, localization 6.67, 4 chains of 100 + 200 steps, batches of 256'
+            'SGLD, nbeta 10, lr 0.0001, localization 6.67, 3 chains of 100 + 100 steps, batches of 128'
         """
         return (
             f"SGLD, nbeta {self.nbeta:g}, lr {self.lr:g}, localization {self.localization:g}, {self.num_chains} chains "
