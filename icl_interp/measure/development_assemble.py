@@ -1,6 +1,7 @@
 """From records on the disk to curves, trajectory and stages."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -22,6 +23,11 @@ __all__ = ["assemble"]
 
 _LEAST_ROWS = 4
 """Checkpoints in all for a plane through them."""
+_MOST_HELD = 2**27
+"""Entries of function vectors, half a gigabyte, that are held in memory; more are read from the records in passes."""
+_BLOCK = 64
+
+Rows = Tensor | Callable[[], Iterator[Tensor]]
 
 
 def assemble(
@@ -44,28 +50,39 @@ def assemble(
         The analysis.
     """
     runs: list[RunDevelopment] = []
-    outputs: dict[str, Tensor] = {}
+    outputs: dict[str, Rows] = {}
+    held_entries = 0
+    widths: set[int] = set()
     landmarks: dict[str, Tensor] = {}
     roles: dict[str, str] = {}
     for run, name in zip(planned, run_names(planned), strict=True):
         own = [job for job in jobs if job.folder == run.store.folder]
         held = material(run.checkpoint.task, shared, settings, run.checkpoint.model.cfg.max_points)
-        measured = [_read(run, job) for job in own if job.llc is None]
+        paths = [job for job in own if job.llc is None]
+        measured = [_read(run, job) for job in paths]
         records = [run.store.read_plain(job.target) for job in own if job.llc is not None]
         runs.append(_run(name, run, held, measured, [LlcRecord(**record) for record in records if record is not None]))
-        outputs[name] = torch.stack([found.outputs for found in measured])
+        widths |= {len(found.outputs) for found in measured}
+        held_entries += sum(len(found.outputs) for found in measured)
+        lazy = held_entries > _MOST_HELD
+        outputs[name] = partial(_blocks, run, paths) if lazy else torch.stack([found.outputs for found in measured])
         for key, row, role in _landmarks(run.checkpoint.task, held):
             landmarks.setdefault(key, row)
             roles[key] = role
     steps = {run.name: run.steps for run in runs}
     return Development(
         runs=tuple(runs),
-        trajectory=_trajectory(outputs, steps, landmarks),
+        trajectory=None if len(widths) > 1 or 0 in widths else _trajectory(outputs, steps, landmarks),
         landmark_roles=roles,
         trajectory_task="none in common" if shared is None else shared.describe(),
         settings=settings,
         llc_settings=llc if any(run.llc for run in runs) else None,
     )
+
+
+def _blocks(run: PlannedRun, jobs: Sequence[CheckpointJob]) -> Iterator[Tensor]:
+    for start in range(0, len(jobs), _BLOCK):
+        yield torch.stack([_read(run, job).outputs for job in jobs[start : start + _BLOCK]])
 
 
 def _read(run: PlannedRun, job: CheckpointJob) -> Measured:
@@ -130,10 +147,9 @@ def _landmarks(task: Task, held: Material) -> list[tuple[str, Tensor, str]]:
 
 
 def _trajectory(
-    outputs: dict[str, Tensor], steps: dict[str, tuple[int, ...]], landmarks: dict[str, Tensor]
+    outputs: dict[str, Rows], steps: dict[str, tuple[int, ...]], landmarks: dict[str, Tensor]
 ) -> JointTrajectoryPCA | None:
-    widths = {rows.shape[1] for rows in outputs.values()}
-    if sum(map(len, outputs.values())) < _LEAST_ROWS or len(widths) > 1 or 0 in widths:
+    if sum(map(len, steps.values())) < _LEAST_ROWS:
         return None
     weights = {name: log_step_weights(torch.tensor(each, dtype=torch.float64)) for name, each in steps.items()}
     positive = "ridge" if "ridge" in landmarks else None

@@ -121,7 +121,7 @@ class Development:
         """
         return pd.DataFrame([row for run in self.runs for row in _rows(run)])
 
-    def plot(self, panel: Panel = "loss") -> Any:
+    def plot(self, panel: str = "loss") -> Any:
         """Draw one view.
 
         Args:

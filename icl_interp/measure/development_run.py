@@ -81,7 +81,7 @@ class RunDevelopment:
         return torch.tensor([record.loss(family) for record in self.records], dtype=torch.float64)
 
     def distances(
-        self, reference: str, *, family: str = IN_DISTRIBUTION, unit: DistanceUnit = "squared"
+        self, reference: str, *, family: str = IN_DISTRIBUTION, unit: str = "squared"
     ) -> Float64[Tensor, " checkpoint"]:
         """Give the distance from a reference predictor, checkpoint by checkpoint.
 
@@ -90,7 +90,7 @@ class RunDevelopment:
         Args:
             reference: A key of `reference_losses`' entries.
             family: As in `losses`.
-            unit: See `DistanceUnit`.
+            unit: A `DistanceUnit`.
 
         Returns:
             One number a checkpoint.

@@ -1,6 +1,5 @@
 """A run's development against single measures, its cache, and an analysis that was interrupted."""
 
-import json
 import shutil
 
 import numpy as np
@@ -127,7 +126,7 @@ def test_a_second_analysis_measures_nothing(run, found, counted):
 def test_an_interrupted_analysis_goes_on_and_gives_the_same_file(run, found, tmp_path, counted):
     copy = shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("development"))
 
-    def stop(done, what):
+    def stop(_done, what):
         if what == "step 2":
             raise KeyboardInterrupt
 
@@ -139,7 +138,7 @@ def test_an_interrupted_analysis_goes_on_and_gives_the_same_file(run, found, tmp
     assert counted == [0, 2, 4, 6]
     names = [(run / "development" / "development.json"), (copy / "development" / "development.json")]
     assert names[0].read_bytes() == names[1].read_bytes()
-    assert json.loads(names[0].read_text()) == found.to_plain()
+    assert names[0].read_text() == found.to_json()
 
 
 def test_a_damaged_record_and_other_settings_are_measured_again(run, tmp_path, counted):
@@ -168,17 +167,17 @@ def test_progress_counts_every_record(run):
 @pytest.mark.parametrize(
     ("call", "match"),
     [
-        (lambda run: development([]), "at least one run, got none"),
+        (lambda _: development([]), "at least one run, got none"),
         (lambda run: development([run, run]), "every run once"),
         (
             lambda run: development(run, settings=FEW, llc=icl.LlcSettings(checkpoints=(3,))),
             r"got \[3\]; there are 0, 2",
         ),
         (lambda run: development(run, settings=FEW, llc=None, workers=0), "at least one worker, got 0"),
-        (lambda run: icl.LlcSettings(checkpoints=-1), "number of checkpoints from 0"),
-        (lambda run: icl.LlcSettings(num_chains=0), "at least one chain"),
-        (lambda run: icl.DevelopmentSettings(n_prompts=1), "n_prompts of at least 2, got 1"),
-        (lambda run: icl.DevelopmentSettings(n_points=1), "at least 2 points, got 1"),
+        (lambda _: icl.LlcSettings(checkpoints=-1), "number of checkpoints from 0"),
+        (lambda _: icl.LlcSettings(num_chains=0), "at least one chain"),
+        (lambda _: icl.DevelopmentSettings(n_prompts=1), "n_prompts of at least 2, got 1"),
+        (lambda _: icl.DevelopmentSettings(n_points=1), "at least 2 points, got 1"),
     ],
     ids=["no run", "twice", "lost step", "no worker", "llc", "chains", "prompts", "points"],
 )
@@ -189,13 +188,13 @@ def test_what_cannot_be_done_is_refused(run, call, match):
 
 def test_unknown_names_list_the_valid_ones(found):
     only = found.runs[0]
-    with pytest.raises(ValueError, match="run out of|there are the runs run, got 'x'"):
+    with pytest.raises(ValueError, match="there are the runs run, got 'x'"):
         found.run("x")
     with pytest.raises(ValueError, match="family out of in distribution, w_fresh, got 'x'"):
         only.losses("x")
-    with pytest.raises(ValueError, match="reference out of zero, .*, got 'x'"):
+    with pytest.raises(ValueError, match=r"reference out of zero, .*, got 'x'"):
         only.distances("x")
     with pytest.raises(ValueError, match="unit out of squared, per_dim, per_label, got 'x'"):
         only.distances("ridge", unit="x")
-    with pytest.raises(ValueError, match="plot needs one of loss, .*, got 'x'"):
+    with pytest.raises(ValueError, match=r"plot needs one of loss, .*, got 'x'"):
         found.plot("x")
