@@ -40,9 +40,9 @@ class Landmark:
 
     name: str
     """Written beside it."""
-    x: float
+    x: float | int
     """Place."""
-    y: float
+    y: float | int
     """Place."""
     symbol: str = "diamond"
     """A plotly marker symbol."""

@@ -20,9 +20,9 @@ class StepMark:
 
     name: str
     """For the legend, such as "t_crit"."""
-    step: float
+    step: float | int
     """Optimiser steps."""
-    y: float
+    y: float | int
     """Height of the curve there."""
     colour: str
     """`#rrggbb`, that of the curve."""

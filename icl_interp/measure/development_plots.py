@@ -77,8 +77,7 @@ def _loss(found: "Development") -> Any:
         dashed = TraceStyle(style.colour, "dot", style.symbol)
         name = "" if len(found.runs) == 1 else f"{run.name}: "
         lines.append(_line(f"{name}in distribution", run, run.losses(), style))
-        if run.ood_family is not None:
-            lines.append(_line(f"{name}{run.ood_family}", run, run.losses(run.ood_family), dashed))
+        lines.append(_line(f"{name}{run.ood_family}", run, run.losses(run.ood_family), dashed))
         if run.t_crit is not None and run.fresh_family is not None:
             at = run.steps.index(run.t_crit)
             marks.append(StepMark("t_crit", run.t_crit, float(run.losses(run.fresh_family)[at]), style.colour))

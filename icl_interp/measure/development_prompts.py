@@ -43,7 +43,7 @@ class Material:
         settings = self.settings
         return draw_families(
             self.task,
-            shifts=[label] if (label := ood_label(self.task)) else ["label_noise"],
+            shifts=[ood_label(self.task)],
             n_prompts=settings.n_prompts,
             n_points=settings.n_points,
             max_points=self.max_points,
@@ -112,24 +112,20 @@ def material(task: Task, shared_task: Task | None, settings: DevelopmentSettings
     return Material(task, shared_task, settings, max_points)
 
 
-def ood_label(task: Task) -> str | None:
+def ood_label(task: Task) -> str:
     """Name the family that counts as out of distribution.
 
     Args:
         task: In distribution.
 
     Returns:
-        Fresh Gaussian weights for a task pool (q_inf), inputs three times as large elsewhere (ours); None where neither
-        applies.
+        Fresh weights where the shift w_fresh applies, for a task pool q_inf; else inputs three times as large (ours).
 
     Example:
         >>> ood_label(TaskPool(4, 8)), ood_label(LinearRegression(4))
         ('w_fresh', 'x_scale=3')
     """
-    for label in (_FRESH, _LARGER):
-        if SHIFTS[label.partition("=")[0]].applies_to(task):
-            return label
-    return None
+    return _FRESH if SHIFTS[_FRESH].applies_to(task) else _LARGER
 
 
 def fresh_weights_family(task: Task) -> str | None:

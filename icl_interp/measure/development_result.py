@@ -191,7 +191,7 @@ def _rows(run: RunDevelopment) -> list[dict[str, Any]]:
             "run": run.name,
             "step": record.step,
             "loss": record.loss(IN_DISTRIBUTION),
-            "loss_ood": None if run.ood_family is None else record.loss(run.ood_family),
+            "loss_ood": record.loss(run.ood_family),
             "icl_score": float(scores[i]),
             **{f"distance: {name}": value for name, value in record.distances[IN_DISTRIBUTION].items()},
             "overlap_within": float(run.emergence.within[i]),

@@ -47,8 +47,8 @@ class RunDevelopment:
     """The spectral signature after the last block, over the checkpoints."""
     untrained_overlaps: tuple[float, ...]
     """The overlap within prompts of each untrained network, the control of `emergence.within`."""
-    ood_family: str | None
-    """What counts as out of distribution; None where nothing applies."""
+    ood_family: str
+    """What counts as out of distribution."""
     fresh_family: str | None
     """The family that follows standard normal weights; None where none does."""
     label_second_moments: Mapping[str, float]

@@ -22,11 +22,11 @@ class LlcSettings:
 
     checkpoints: int | tuple[int, ...] = 5
     """How many checkpoints, spread evenly over log(step + 1) with first and last among them, or their steps."""
-    nbeta: float = 66.7
+    nbeta: float | int = 66.7
     """Hoogland et al.'s; multiplies the training loss."""
-    lr: float = 3e-4
+    lr: float | int = 3e-4
     """Step size epsilon, theirs; at a tenth of it short chains were still climbing."""
-    localization: float = 6.67
+    localization: float | int = 6.67
     """Theirs."""
     num_chains: int = 3
     """Theirs is 10."""

@@ -81,8 +81,6 @@ def _loss(found: Development) -> str:
     run = found.runs[0]
     first, last = float(run.losses()[0]), float(run.losses()[-1])
     text = f"In distribution the loss goes from {number(first)} to {number(last)}"
-    if run.ood_family is None:
-        return f"{text}."
     curve = run.losses(run.ood_family)
     low = int(curve.argmin())
     text += f"; under {run.ood_family} it is lowest, {number(float(curve[low]))}, at step {run.steps[low]}"

