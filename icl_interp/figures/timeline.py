@@ -33,7 +33,7 @@ def timeline_figure(
     *,
     y: str,
     y_type: AxisKind = "linear",
-    boundaries: Sequence[float] = (),
+    boundaries: Sequence[float | int] = (),
     marks: Sequence[StepMark] = (),
     legend: bool = True,
 ) -> go.Figure:

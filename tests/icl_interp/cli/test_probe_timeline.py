@@ -48,7 +48,7 @@ def test_several_runs_get_the_task_diversity_view(folder, tmp_path):
 
 def test_without_a_timeline_one_checkpoint_is_probed(folder, tmp_path):
     options = (*FAST, "--no-timeline", "--out", tmp_path / "r.html", "--json", tmp_path / "r.json")
-    probe(folder / "b", *options)
+    probe(folder / "a", *options)
     assert "development" not in json.loads((tmp_path / "r.json").read_text())
     refused = CliRunner().invoke(_app, [str(folder / "a"), str(folder / "b"), "--no-timeline"])
     assert (refused.exit_code, refused.stdout) == (2, "")
