@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from icl_interp.measure.algorithm_agreement import algorithm_agreement
     from icl_interp.measure.attention import attention_summary
     from icl_interp.measure.detector_report import detector_report
+    from icl_interp.measure.development import Development, DevelopmentSettings, LlcSettings, development
     from icl_interp.measure.errors import error_curves
     from icl_interp.measure.heads import head_importance
     from icl_interp.measure.intervention_effects import intervention_effect
@@ -126,6 +127,10 @@ _HOMES = {
     "intervention_effect": "measure.intervention_effects",
     "subspace_use": "measure.subspace_use",
     "signature_use": "measure.subspace_use",
+    "development": "measure.development",
+    "Development": "measure.development",
+    "DevelopmentSettings": "measure.development",
+    "LlcSettings": "measure.development",
 }
 
 __all__ = [
@@ -136,12 +141,15 @@ __all__ = [
     "CategoricalRegression",
     "Checkpoint",
     "DecisionTreeRegression",
+    "Development",
+    "DevelopmentSettings",
     "HookedICLTransformer",
     "HookedLinearAttention",
     "HookedLinearTransformerBlock",
     "HookedSoftmaxLayer",
     "IllConditionedRegression",
     "LinearRegression",
+    "LlcSettings",
     "ModelConfig",
     "PromptSource",
     "Prompts",
@@ -162,6 +170,7 @@ __all__ = [
     "collect",
     "demo_path",
     "detector_report",
+    "development",
     "error_curves",
     "head_importance",
     "intervention_effect",

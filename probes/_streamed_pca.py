@@ -139,20 +139,25 @@ def streamed_pca(rows: RunRows, n_components: int) -> StreamedPCA:
 
 
 def _moments(rows: RunRows) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    mean, starts = torch.zeros(0), []
-    steps: dict[str, list[Tensor]] = {name: [] for name in rows.names}
-    last = torch.zeros(0)
+    # All that stays is laid out before the first block: a small tensor that is kept while blocks come and go takes its
+    # place in the middle of a block's memory, which the next block then cannot use, and the process grows by all of it.
+    steps = {name: torch.zeros(max(n - 1, 0), dtype=torch.float64) for name, n in rows.lengths.items()}
+    starts = torch.zeros(len(rows.names), rows.n_outputs, dtype=torch.float64)
+    mean, last, run = torch.zeros_like(starts[0]), torch.zeros_like(starts[:1]), -1
     for name, place, block in rows.blocks():
+        if mean.device != block.device:
+            mean, last, starts = mean.to(block.device), last.to(block.device), starts.to(block.device)
+            steps = {key: row.to(block.device) for key, row in steps.items()}
         rows.weights[name] = rows.weights[name].to(block.device)
-        part = rows.weights[name][place] @ block
-        mean = mean + part if len(mean) else part
+        mean += rows.weights[name][place] @ block
         if place.start == 0:
-            starts.append(block[0].clone())  # a view would keep its block alive
-            last = block[:1].clone()
-        joined = torch.cat([last, block]) if place.start else block
-        steps[name].append(joined.diff(dim=0).square().sum(dim=1))
-        last = block[-1:].clone()
-    return mean, torch.stack(starts), {name: torch.cat(parts) for name, parts in steps.items()}
+            run += 1
+            starts[run] = block[0]
+        else:
+            steps[name][place.start - 1] = (block[0] - last[0]).square().sum()
+        steps[name][place.start : place.stop - 1] = block.diff(dim=0).square().sum(dim=1)
+        last.copy_(block[-1:])
+    return mean, starts, steps
 
 
 def _total_variance(rows: RunRows, mean: Tensor) -> float:

@@ -30,6 +30,7 @@ __all__ = [
     "SignatureFitter",
     "SignatureScores",
     "SpectralSignature",
+    "emergence_of",
     "fit_signature",
     "pairwise_alignment",
     "signature_emergence",

@@ -79,9 +79,11 @@ def joint_trajectory_pca(
     equal variance may turn into one another.
 
     Args:
-        runs: Function vectors of each run's checkpoints in time order: a tensor (a memory-mapped one is read block by
-            block), or a function that returns a fresh iterator of blocks of rows, for stacks larger than memory. Such
-            a function is called a few dozen times. Arithmetic is float64, whatever comes.
+        runs: Function vectors of each run's checkpoints in time order: a tensor, or a function that returns a
+            fresh iterator of blocks of rows, for stacks larger than memory. Such a function is called a few dozen
+            times. A memory-mapped tensor is read block by block as well, but the pages that were read count as
+            resident until the system wants them back; a function that reads each block from the file does not have
+            that. Arithmetic is float64, whatever comes.
         n_components: How many components.
         landmarks: Function vectors of reference predictors on the same prompts; projected, not fitted.
         weights: One for each checkpoint of each run, not negative; None weighs all alike, which on the usual union of

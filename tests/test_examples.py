@@ -12,7 +12,7 @@ EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_example_runs(path, tmp_path):
-    environment = {**os.environ, "ICL_EXAMPLE_PROMPTS": "24", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "ICL_EXAMPLE_PROMPTS": "24", "ICL_EXAMPLE_STEPS": "20", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, str(path)], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
     )

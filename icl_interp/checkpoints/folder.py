@@ -6,7 +6,7 @@ from pathlib import Path
 
 from icl_interp.checkpoints.errors import CheckpointError
 
-__all__ = ["Choice", "choose_file"]
+__all__ = ["Choice", "choose_file", "numbered_files"]
 
 _NUMBERED = ("model_*", "checkpoints/step_*", "step_*")
 _NAME = re.compile(r"(?:model|step)_(\d+)\.(?:pt|safetensors)")
@@ -45,12 +45,10 @@ def choose_file(path: Path) -> Choice:
             return Choice(path=path, note=None)
         if (path / "state.pt").exists():
             return Choice(path=path / "state.pt", note=None)
-        for pattern in _NUMBERED:
-            numbered = {n: file for file in path.glob(pattern) if (n := _number(file)) is not None}
-            if numbered:
-                newest = numbered[max(numbered)]
-                note = f"Of {len(numbered)} checkpoints in the folder the newest was taken, {newest.name}."
-                return Choice(path=newest, note=note)
+        if numbered := numbered_files(path):
+            newest = numbered[max(numbered)]
+            note = f"Of {len(numbered)} checkpoints in the folder the newest was taken, {newest.name}."
+            return Choice(path=newest, note=note)
     except OSError as error:
         raise CheckpointError(
             f"a run folder needs to be readable, got {path} ({error.strerror}); change its permissions."
@@ -59,6 +57,22 @@ def choose_file(path: Path) -> Choice:
         f"a run folder needs a checkpoint (state.pt, model_N.pt or checkpoints/step_N.pt), got a folder "
         f"without one: {path}; name the weight file itself."
     )
+
+
+def numbered_files(path: Path) -> dict[int, Path]:
+    """List the checkpoints of a run folder that are numbered by their step.
+
+    Args:
+        path: A folder.
+
+    Returns:
+        Files by step: model_N, else checkpoints/step_N, else step_N; empty where there is none.
+    """
+    for pattern in _NUMBERED:
+        numbered = {n: file for file in path.glob(pattern) if (n := _number(file)) is not None}
+        if numbered:
+            return numbered
+    return {}
 
 
 def _number(file: Path) -> int | None:

@@ -24,7 +24,11 @@ def _version(value: bool) -> bool:  # noqa: FBT001  # typer's callback
 def _probe(
     paths: Annotated[
         list[Path] | None,
-        typer.Argument(help="A checkpoint file or run folder; nothing means the embedded demo.", readable=False),
+        typer.Argument(
+            help="Checkpoint files or run folders; the newest of the first is probed, and where there are several "
+            "checkpoints a timeline compares them all. Nothing means the embedded demo.",
+            readable=False,
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("icl-report.html"),
     json: Annotated[Path | None, typer.Option(help="Where all numbers go, as JSON.")] = None,
@@ -50,6 +54,12 @@ def _probe(
     no_controls: Annotated[
         bool, typer.Option("--no-controls", help="Skip untrained networks; no verdicts then.")
     ] = False,
+    no_timeline: Annotated[bool, typer.Option("--no-timeline", help="Probe one checkpoint only.")] = False,
+    llc: Annotated[
+        int | None,
+        typer.Option(min=0, help="Checkpoints of a run with a learning coefficient; by default 5 for small networks."),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes for the timeline, one thread each.")] = 1,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,  # noqa: ARG001
 ) -> None:
@@ -72,6 +82,9 @@ def _probe(
             threads=threads,
             plotlyjs=plotlyjs,
             controls=not no_controls,
+            timeline=not no_timeline,
+            llc=llc,
+            workers=workers,
             quiet=quiet,
         )
         run_probe(options)

@@ -12,10 +12,11 @@ import yaml
 from icl_interp.atomic import write_atomically
 from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.checkpoints.record import Checkpoint
+from icl_interp.cli.probe_paths import probed_path
 from icl_interp.cli.progress import progress
 from icl_interp.data import demo_path
 
-__all__ = ["ProbeOptions", "run_probe"]
+__all__ = ["ProbeOptions", "read_task", "run_probe"]
 
 SMALL = 128
 """Residual streams up to this width run fastest on one thread."""
@@ -53,6 +54,12 @@ class ProbeOptions:
     """embed, cdn or directory."""
     controls: bool
     """Whether untrained networks are measured."""
+    timeline: bool
+    """Whether several checkpoints are compared."""
+    llc: int | None
+    """Checkpoints of a run with a learning coefficient; None chooses by size."""
+    workers: int
+    """Processes for the timeline."""
     quiet: bool
     """Print nothing but errors."""
 
@@ -67,10 +74,11 @@ def run_probe(options: ProbeOptions) -> None:
         ValueError: If anything is wrong with them or with the file; nothing is written then.
     """
     _check(options)
-    path = options.paths[0] if options.paths else demo_path()
+    path = probed_path(options.paths) if options.paths else demo_path()
     # A bad file is refused here, before the measures bring in TransformerLens, which takes seconds.
-    checkpoint = load_checkpoint(path, n_heads=options.heads, task=_read_task(options.task), device=options.device)
+    checkpoint = load_checkpoint(path, n_heads=options.heads, task=read_task(options.task), device=options.device)
 
+    from icl_interp.cli.probe_timeline import follow, with_numbers, with_timeline
     from icl_interp.measure.controls import N_UNTRAINED
     from icl_interp.measure.conventions import Conventions
     from icl_interp.measure.cost import default_prompts, shift_reads, study_reads
@@ -112,10 +120,13 @@ def run_probe(options: ProbeOptions) -> None:
             seed=options.seed,
             tick=tick,
         )
+    timeline = follow(options, checkpoint)
     circumstances = provenance()
     page = build_page(result, checkpoint, circumstances)
+    text = study_json(result, checkpoint, circumstances)
+    if timeline is not None:
+        page, text = with_timeline(page, timeline), with_numbers(text, timeline)
     if options.json is not None:
-        text = study_json(result, checkpoint, circumstances)
         write_atomically(options.json, lambda file: file.write(text.encode()))
     write_report(page, options.out, plotlyjs=options.plotlyjs)
     if not options.quiet:
@@ -127,9 +138,9 @@ def run_probe(options: ProbeOptions) -> None:
 
 
 def _check(options: ProbeOptions) -> None:
-    if len(options.paths) > 1:
+    if len(options.paths) > 1 and not options.timeline:
         raise ValueError(
-            f"icl-probe measures one checkpoint at a time, got {len(options.paths)}; run it once for each."
+            f"--no-timeline probes one checkpoint, got {len(options.paths)} paths; leave it out, or name one."
         )
     if options.prompts is not None and options.prompts < 8:
         raise ValueError(f"--prompts needs at least 8, got {options.prompts}; leave it out for a sensible number.")
@@ -151,8 +162,18 @@ def _check_writable(flag: str, path: Path) -> None:
         raise ValueError(f"{flag} needs a file name in a folder that exists and can be written, got {path}.")
 
 
-def _read_task(words: tuple[str, ...]) -> dict[str, Any] | None:
-    # One YAML file, or key=value pairs whose values are YAML.
+def read_task(words: tuple[str, ...]) -> dict[str, Any] | None:
+    """Read what is in distribution.
+
+    Args:
+        words: One YAML file, or key=value pairs whose values are YAML.
+
+    Returns:
+        Settings by name; None where nothing was said.
+
+    Raises:
+        ValueError: If a word is neither.
+    """
     if not words:
         return None
     settings: dict[str, Any] = {}

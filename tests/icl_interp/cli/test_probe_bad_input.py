@@ -113,7 +113,7 @@ OPTIONS = {
     "out is a folder": (["--out", "."], "--out needs a file name"),
     "json in no folder": (["--json", "nowhere/r.json"], "--json needs a file name in a folder that exists"),
     "out and json alike": (["--out", "r.html", "--json", "./r.html"], "--out and --json need two files"),
-    "two paths": (["another.pt"], "one checkpoint at a time, got 2"),
+    "two paths": (["another.pt", "--no-timeline"], "--no-timeline probes one checkpoint, got 2 paths"),
     "task is no pair": (["--task", "noise"], "--task needs a YAML file or key=value"),
     "task with an unknown key": (["--task", "nose_std=1"], "fields among n_dims, .*got nose_std"),
     "task with an impossible value": (["--task", "noise_std=-1"], "noise_std"),

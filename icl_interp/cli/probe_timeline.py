@@ -1,0 +1,91 @@
+"""The timeline of icl-probe: all checkpoints of all paths, one chapter more."""
+
+import json
+import os
+import tempfile
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from icl_interp.checkpoints.record import Checkpoint
+from icl_interp.cli.progress import progress
+from icl_interp.measure.development import count_records, development
+from icl_interp.measure.development_files import find_runs
+from icl_interp.measure.development_result import Development
+from icl_interp.measure.development_settings import DevelopmentSettings, LlcSettings
+from icl_interp.report.chapters.timeline import timeline_chapter
+from icl_interp.report.model import Page
+
+if TYPE_CHECKING:
+    from icl_interp.cli.probe_job import ProbeOptions
+
+__all__ = ["follow", "with_numbers", "with_timeline"]
+
+_SMALL = 100_000
+"""Parameters up to which learning coefficients are estimated unasked: some twenty seconds each."""
+_FEW = 5
+
+
+def follow(options: "ProbeOptions", checkpoint: Checkpoint) -> Development | None:
+    """Measure all checkpoints that the paths name.
+
+    Args:
+        options: Of the command line.
+        checkpoint: The one that is probed by itself.
+
+    Returns:
+        The analysis; None where there is but one checkpoint, or none was asked for.
+
+    Raises:
+        ValueError: As `development`.
+    """
+    if not options.paths or not options.timeline:
+        return None
+    from icl_interp.cli.probe_job import read_task
+
+    runs = find_runs(options.paths)
+    if sum(len(run.files) for run in runs) < 2:
+        return None
+    few = options.llc
+    if few is None:
+        few = _FEW if checkpoint.model.n_params <= _SMALL else 0
+    llc = LlcSettings(checkpoints=few) if few else None
+    chosen = {"n_prompts": options.prompts} if options.prompts else {}
+    settings = DevelopmentSettings(
+        n_points=options.points, seed=options.seed, **chosen, **({} if options.controls else {"n_controls": 0})
+    )
+    writable = all(os.access(run.folder, os.W_OK) for run in runs)
+    place: AbstractContextManager[str | None] = nullcontext(None) if writable else tempfile.TemporaryDirectory()
+    total = count_records(options.paths, llc)
+    with place as cache, progress("timeline", total, quiet=options.quiet) as tick:
+        return development(
+            options.paths, settings=settings, llc=llc, task=read_task(options.task), n_heads=options.heads,
+            cache=cache, workers=options.workers, device=options.device, on_checkpoint=tick,
+        )  # fmt: skip
+
+
+def with_timeline(page: Page, timeline: Development) -> Page:
+    """Add the chapter.
+
+    Args:
+        page: On a single checkpoint.
+        timeline: Of all.
+
+    Returns:
+        A page with one more section.
+    """
+    return replace(page, sections=(*page.sections, timeline_chapter(timeline)))
+
+
+def with_numbers(text: str, timeline: Development) -> str:
+    """Add the timeline's numbers to those of a study.
+
+    Args:
+        text: JSON of the study.
+        timeline: Of all checkpoints.
+
+    Returns:
+        JSON with the key "development".
+    """
+    contents = json.loads(text) | {"development": timeline.to_plain()}
+    return json.dumps(contents, indent=1, sort_keys=True, allow_nan=False) + "\n"

@@ -1,0 +1,143 @@
+"""Paths in a plane, along which a slider moves: joint trajectories, loss against complexity, distance to two ends."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+from icl_interp.figures.palette import GREY, TraceStyle
+from icl_interp.figures.theme import AxisKind, base_layout
+
+__all__ = ["Landmark", "PlanePath", "paths_figure"]
+
+_MOST_STOPS = 40
+"""Places of the slider; more checkpoints are thinned."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanePath:
+    """One run's way through a plane."""
+
+    name: str
+    """For the legend."""
+    steps: Sequence[int]
+    """Of its points, rising."""
+    x: Sequence[float]
+    """One a point."""
+    y: Sequence[float]
+    """One a point."""
+    style: TraceStyle
+    """Colour, dash and symbol."""
+    ring: int | None = None
+    """Index of a point that is pointed out, t_crit."""
+    y_error: Sequence[float] | None = None
+    """Standard errors of y."""
+
+
+@dataclass(frozen=True, slots=True)
+class Landmark:
+    """A fixed point of the plane."""
+
+    name: str
+    """Written beside it."""
+    x: float | int
+    """Place."""
+    y: float | int
+    """Place."""
+    symbol: str = "diamond"
+    """A plotly marker symbol."""
+
+
+def paths_figure(
+    paths: Sequence[PlanePath],
+    *,
+    x: str,
+    y: str,
+    landmarks: Sequence[Landmark] = (),
+    slider: bool = False,
+    equal_scale: bool = False,
+    diagonal: bool = False,
+    x_type: AxisKind = "linear",
+) -> go.Figure:
+    """Draw paths.
+
+    Each ends in a star; a ring marks t_crit.
+
+    Args:
+        paths: One a run.
+        x: Title of the x axis.
+        y: Title of the y axis.
+        landmarks: Fixed points with their names.
+        slider: Whether a slider over steps moves one filled point along each path.
+        equal_scale: Whether a unit is as long on both axes.
+        diagonal: Whether to draw the line of equal coordinates.
+        x_type: Scale of the x axis.
+
+    Returns:
+        A figure without size, for any page.
+    """
+    figure = go.Figure(layout=base_layout(x=x, y=y, x_type=None if x_type == "linear" else x_type))
+    for path in paths:
+        _draw_path(figure, path)
+    if landmarks:
+        figure.add_scatter(
+            x=[mark.x for mark in landmarks], y=[mark.y for mark in landmarks], mode="markers+text",
+            text=[mark.name for mark in landmarks], textposition="top center", name="reference predictors",
+            marker={"symbol": [mark.symbol for mark in landmarks], "size": 11, "color": GREY},
+            textfont={"color": GREY, "size": 11},
+        )  # fmt: skip
+    if diagonal:
+        most = max((max([*path.x, *path.y]) for path in paths), default=1.0)
+        figure.add_scatter(
+            x=[0, most], y=[0, most], mode="lines", name="equally far", line={"color": GREY, "dash": "dot", "width": 1}
+        )
+    if equal_scale:
+        figure.update_yaxes(scaleanchor="x", scaleratio=1)
+    if slider:
+        _add_slider(figure, paths)
+    return figure
+
+
+def _draw_path(figure: go.Figure, path: PlanePath) -> None:
+    error = None if path.y_error is None else {"array": list(path.y_error), "width": 0, "thickness": 1}
+    figure.add_scatter(
+        x=list(path.x), y=list(path.y), name=path.name, mode="lines+markers", legendgroup=path.name, error_y=error,
+        line=path.style.line(width=1.5), marker=path.style.marker(size=4),
+        customdata=list(path.steps), hovertemplate="step %{customdata}: %{x:.3~g}, %{y:.3~g}",
+    )  # fmt: skip
+    ends = [(len(path.x) - 1, "star", 12)] + ([] if path.ring is None else [(path.ring, "circle-open", 13)])
+    for index, symbol, size in ends:
+        figure.add_scatter(
+            x=[path.x[index]], y=[path.y[index]], mode="markers", showlegend=False, legendgroup=path.name,
+            name=f"{path.name}, {'end' if symbol == 'star' else 't_crit'}",
+            marker={"symbol": symbol, "size": size, "color": path.style.colour, "line": {"width": 2}},
+            hovertemplate=f"step {path.steps[index]}",
+        )  # fmt: skip
+
+
+def _add_slider(figure: go.Figure, paths: Sequence[PlanePath]) -> None:
+    steps = sorted({step for path in paths for step in path.steps})
+    stops = steps[:: -(-len(steps) // _MOST_STOPS)]
+    stops = stops if stops[-1] == steps[-1] else [*stops, steps[-1]]
+    first = len(figure.data)
+    for path in paths:
+        figure.add_scatter(
+            x=[path.x[-1]], y=[path.y[-1]], mode="markers", showlegend=False, legendgroup=path.name,
+            name=f"{path.name}, at the slider's step",
+            marker={"symbol": "circle", "size": 12, "color": path.style.colour, "line": {"width": 1, "color": GREY}},
+        )  # fmt: skip
+    moving = list(range(first, first + len(paths)))
+    places = []
+    for stop in stops:
+        at = [max((i for i, step in enumerate(path.steps) if step <= stop), default=0) for path in paths]
+        xs, ys = (
+            [[p.x[i]] for p, i in zip(paths, at, strict=True)],
+            [[p.y[i]] for p, i in zip(paths, at, strict=True)],
+        )
+        places.append({"label": str(stop), "method": "restyle", "args": [{"x": xs, "y": ys}, moving]})
+    figure.update_layout(
+        sliders=[{
+            "active": len(places) - 1, "steps": places, "currentvalue": {"prefix": "step "}, "pad": {"t": 40},
+            "font": {"color": GREY, "size": 10}, "bordercolor": GREY, "bgcolor": "rgba(134,139,148,0.25)",
+        }]
+    )  # fmt: skip

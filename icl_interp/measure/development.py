@@ -1,0 +1,169 @@
+"""How does structure develop? Every checkpoint of a run, measured alike, cached, and put in order."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from icl_interp.checkpoints.load import load_checkpoint
+from icl_interp.checkpoints.record import Checkpoint
+from icl_interp.measure.development_assemble import assemble
+from icl_interp.measure.development_cache import FOLDER, RecordStore
+from icl_interp.measure.development_files import RunFiles, find_runs
+from icl_interp.measure.development_llc import llc_steps
+from icl_interp.measure.development_plan import PlannedRun
+from icl_interp.measure.development_prompts import pca_task
+from icl_interp.measure.development_result import Development
+from icl_interp.measure.development_settings import DevelopmentSettings, LlcSettings, settings_key
+from icl_interp.measure.development_workers import CheckpointJob, run_jobs
+from icl_interp.tasks.base import Task
+
+__all__ = ["Development", "DevelopmentSettings", "LlcSettings", "development"]
+
+SUMMARY = "development.json"
+"""The last analysis of a run folder, next to the records it was made of."""
+
+
+def development(
+    run: str | Path | Sequence[str | Path],
+    *,
+    settings: DevelopmentSettings | None = None,
+    llc: LlcSettings | None = LlcSettings(),  # noqa: B008  # frozen
+    task: Task | dict[str, Any] | None = None,
+    n_heads: int | None = None,
+    cache: str | Path | None = None,
+    workers: int = 1,
+    scheduler: str | None = None,
+    device: str = "cpu",
+    on_checkpoint: Callable[[int, str], None] | None = None,
+) -> Development:
+    """Follow one or several runs over their checkpoints.
+
+    For each checkpoint: losses in and out of distribution, distance from every reference predictor, how much examples
+    help, spectral signature, linear probes, attention, and what has collapsed in the weights; for a few of them the
+    local learning coefficient. Over all of them: where stages meet, t_crit, and the joint principal components of what
+    the networks say to the same prompts. Untrained networks stand beside the signature.
+
+    Each checkpoint's record is written at once, under the checksum of the weights and of the settings; so an analysis
+    that was interrupted goes on where it stopped and ends with the same file, and new checkpoints of a run that is
+    still trained are the only ones measured next time.
+
+    Args:
+        run: A run folder, or several; checkpoint files are taken as well, see `find_runs`.
+        settings: Numbers of prompts and the seed; None takes the defaults.
+        llc: How and where learning coefficients are estimated; None leaves them out. By default five checkpoints and
+            short chains: a first look and not a measurement, which the flags of each estimate tell.
+        task: What is in distribution, if the files do not say so or say something else; for all runs.
+        n_heads: Attention heads, where files do not say.
+        cache: Where records are kept; None: "development" inside each run folder.
+        workers: Processes on this machine, one thread each.
+        scheduler: A Dask scheduler instead, "tcp://host:port", whose workers see the same paths.
+        device: Where the networks run, as torch names it.
+        on_checkpoint: Told (1, what) whenever a record is there, for progress; see `count_records`.
+
+    Returns:
+        Curves, trajectory and stages; `plot`, `to_frame` and `to_json` show them.
+
+    Raises:
+        ValueError: If a path is no run or its folder cannot be written, or as `find_runs`, `llc_steps`, `run_jobs`.
+
+    Source:
+        Hoogland et al. (2024), "The developmental landscape of in-context learning"; Carroll et al. (2025), "Dynamics
+        of transient structure in in-context linear regression transformers".
+
+    Example:
+        >>> import tempfile
+        >>> from icl_interp.training.config import load_config
+        >>> from icl_interp.training.run import train
+        >>> tiny = load_config("demo", ["steps=4", "batch_size=4", "model.n_layers=1", "checkpoints={every: 1}"])
+        >>> few = DevelopmentSettings(n_prompts=8, n_pca_prompts=4, n_probe_prompts=8, n_controls=2)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     result = train(tiny, out=f"{folder}/run")
+        ...     found = development(f"{folder}/run", settings=few, llc=None)
+        >>> found.runs[0].steps, found.trajectory is None
+        ((0, 1, 2, 3, 4), False)
+    """
+    settings = settings or DevelopmentSettings()
+    tick = on_checkpoint or (lambda _done, _what: None)
+    planned = _plan(find_runs([run] if isinstance(run, str | Path) else list(run)), task, n_heads, cache, device)
+    shared = pca_task([each.checkpoint.task for each in planned])
+    jobs = [job for each in planned for job in _jobs(each, shared, settings, llc, n_heads, device)]
+    due = [job for job in jobs if not job.known()]
+    tick(len(jobs) - len(due), "found on disk")
+    for index in run_jobs(due, workers=workers, scheduler=scheduler):
+        tick(1, f"step {due[index].step}")
+    found = assemble(planned, jobs, shared, settings, llc)
+    for each in planned:
+        each.store.write_plain(each.store.folder / SUMMARY, found.to_plain())
+    return found
+
+
+def count_records(
+    run: str | Path | Sequence[str | Path],
+    llc: LlcSettings | None = LlcSettings(),  # noqa: B008  # frozen
+) -> int:
+    """Count the records of an analysis, for progress.
+
+    Args:
+        run: As in `development`.
+        llc: As in `development`.
+
+    Returns:
+        How often `on_checkpoint` counts one.
+    """
+    runs = find_runs([run] if isinstance(run, str | Path) else list(run))
+    return sum(len(each.files) + len(_llc_steps(each, llc)) for each in runs)
+
+
+def _llc_steps(files: RunFiles, llc: LlcSettings | None) -> tuple[int, ...]:
+    return () if llc is None else llc_steps(list(files.files), llc)
+
+
+def _plan(
+    runs: Sequence[RunFiles],
+    task: Task | dict[str, Any] | None,
+    n_heads: int | None,
+    cache: str | Path | None,
+    device: str,
+) -> list[PlannedRun]:
+    planned = []
+    for number, files in enumerate(runs):
+        newest = load_checkpoint(files.newest, n_heads=n_heads, task=task, device=device)
+        folder = files.folder / FOLDER if cache is None else Path(cache) / str(number)
+        planned.append(PlannedRun(files, newest, RecordStore(folder)))
+    return planned
+
+
+def _jobs(
+    run: PlannedRun,
+    shared: Task | None,
+    settings: DevelopmentSettings,
+    llc: LlcSettings | None,
+    n_heads: int | None,
+    device: str,
+) -> list[CheckpointJob]:
+    own, jobs = run.checkpoint.task, []
+    chosen, last = _llc_steps(run.files, llc), run.files.last_point_only
+    task, shown = own.model_dump(mode="json"), None if shared is None else shared.model_dump(mode="json")
+    key = settings_key(settings, task, shown)
+    llc_key = "" if llc is None else settings_key(_sampler(llc), settings.seed, settings.n_points, last, task)
+    for step, path in run.files.files.items():
+        sha256 = _checksum(run.checkpoint, path)
+        job = CheckpointJob(
+            path, step, own, shared, settings, sha256, run.store.folder, run.store.measured_path(sha256, key),
+            last_point_only=last, n_heads=n_heads, device=device,
+        )  # fmt: skip
+        jobs.append(job)
+        if step in chosen:
+            jobs.append(replace(job, target=run.store.plain_path("llc", sha256, llc_key), llc=llc))
+    return jobs
+
+
+def _sampler(llc: LlcSettings) -> dict[str, Any]:
+    # Which checkpoints are chosen changes no estimate.
+    return {field.name: getattr(llc, field.name) for field in fields(llc) if field.name != "checkpoints"}
+
+
+def _checksum(newest: Checkpoint, path: Path) -> str:
+    return newest.sha256 if newest.path == path else hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,156 @@
+"""From records on the disk to curves, trajectory and stages."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from icl_interp.measure.development_measures import Measured, control_overlaps
+from icl_interp.measure.development_plan import PlannedRun, run_names
+from icl_interp.measure.development_prompts import Material, fresh_weights_family, material, ood_label
+from icl_interp.measure.development_record import LlcRecord
+from icl_interp.measure.development_result import Development
+from icl_interp.measure.development_run import RunDevelopment, stages_of
+from icl_interp.measure.development_settings import DevelopmentSettings, LlcSettings, settings_key
+from icl_interp.measure.development_workers import CheckpointJob
+from icl_interp.tasks.base import Task
+from icl_interp.tasks.task_pool import TaskPool
+from probes.signature import emergence_of
+from probes.trajectory import JointTrajectoryPCA, joint_trajectory_pca, log_step_weights
+
+__all__ = ["assemble"]
+
+_LEAST_ROWS = 4
+"""Checkpoints in all for a plane through them."""
+_MOST_HELD = 2**27
+"""Entries of function vectors, half a gigabyte, that are held in memory; more are read from the records in passes."""
+_BLOCK = 64
+
+Rows = Tensor | Callable[[], Iterator[Tensor]]
+
+
+def assemble(
+    planned: list[PlannedRun],
+    jobs: Sequence[CheckpointJob],
+    shared: Task | None,
+    settings: DevelopmentSettings,
+    llc: LlcSettings | None,
+) -> Development:
+    """Put the records of all runs together.
+
+    Args:
+        planned: The runs.
+        jobs: Of all their records, which are on the disk.
+        shared: Of the joint trajectory's prompts.
+        settings: What was measured.
+        llc: How learning coefficients were estimated.
+
+    Returns:
+        The analysis.
+    """
+    runs: list[RunDevelopment] = []
+    outputs: dict[str, Rows] = {}
+    held_entries = 0
+    widths: set[int] = set()
+    landmarks: dict[str, Tensor] = {}
+    roles: dict[str, str] = {}
+    for run, name in zip(planned, run_names(planned), strict=True):
+        own = [job for job in jobs if job.folder == run.store.folder]
+        held = material(run.checkpoint.task, shared, settings, run.checkpoint.model.cfg.max_points)
+        paths = [job for job in own if job.llc is None]
+        measured = [_read(run, job) for job in paths]
+        records = [run.store.read_plain(job.target) for job in own if job.llc is not None]
+        runs.append(_run(name, run, held, measured, [LlcRecord(**record) for record in records if record is not None]))
+        widths |= {len(found.outputs) for found in measured}
+        held_entries += sum(len(found.outputs) for found in measured)
+        lazy = held_entries > _MOST_HELD
+        outputs[name] = partial(_blocks, run, paths) if lazy else torch.stack([found.outputs for found in measured])
+        for key, row, role in _landmarks(run.checkpoint.task, held):
+            landmarks.setdefault(key, row)
+            roles[key] = role
+    steps = {run.name: run.steps for run in runs}
+    return Development(
+        runs=tuple(runs),
+        trajectory=None if len(widths) > 1 or 0 in widths else _trajectory(outputs, steps, landmarks),
+        landmark_roles=roles,
+        trajectory_task="none in common" if shared is None else shared.describe(),
+        settings=settings,
+        llc_settings=llc if any(run.llc for run in runs) else None,
+    )
+
+
+def _blocks(run: PlannedRun, jobs: Sequence[CheckpointJob]) -> Iterator[Tensor]:
+    for start in range(0, len(jobs), _BLOCK):
+        yield torch.stack([_read(run, job).outputs for job in jobs[start : start + _BLOCK]])
+
+
+def _read(run: PlannedRun, job: CheckpointJob) -> Measured:
+    found = run.store.read_measured(job.target)
+    if found is None:
+        raise OSError(f"a record was written and cannot be read back, {job.target}; is the disk full?")
+    return found
+
+
+def _run(name: str, run: PlannedRun, held: Material, measured: list[Measured], llc: list[LlcRecord]) -> RunDevelopment:
+    task, config = run.checkpoint.task, run.checkpoint.model.cfg
+    records = tuple(found.record for found in measured)
+    stages, stages_from = stages_of(records, tuple(llc))
+    return RunDevelopment(
+        name=name,
+        task=task,
+        config=config,
+        seed=run.files.seed,
+        records=records,
+        llc=tuple(llc),
+        emergence=emergence_of({found.record.step: found.signature for found in measured}),
+        untrained_overlaps=_controls(run, held),
+        ood_family=ood_label(task),
+        fresh_family=fresh_weights_family(task),
+        label_second_moments={label: f.label_second_moment for label, f in held.families.by_label.items()},
+        reference_losses={
+            label: {
+                reference: float((said.double() - held.families.by_label[label].prompts.targets).square().mean())
+                for reference, said in by_name.items()
+            }
+            for label, by_name in held.said.items()
+        },
+        stages=stages,
+        stages_from=stages_from,
+    )
+
+
+def _controls(run: PlannedRun, held: Material) -> tuple[float, ...]:
+    config, settings = run.checkpoint.model.cfg, held.settings
+    key = settings_key(settings, run.checkpoint.task.model_dump(mode="json"), config.model_dump(mode="json"))
+    path = run.store.plain_path("controls", key, key)
+    kept = run.store.read_plain(path)
+    if kept is None:
+        n, seed = settings.n_controls, settings.seed
+        kept = {"overlaps": list(control_overlaps(config, held.probe_prompts, n, seed=seed))}
+        run.store.write_plain(path, kept)
+    return tuple(kept["overlaps"])
+
+
+def _landmarks(task: Task, held: Material) -> list[tuple[str, Tensor, str]]:
+    # A pool's own posterior mean is a point of its own; the others are the same for all runs.
+    found = []
+    for name, row in held.landmarks().items():
+        parts = name.split(" = ")
+        if isinstance(task, TaskPool) and "dMMSE" in parts:
+            found.append((f"dMMSE, M = {task.n_tasks}", row, "dMMSE"))
+        elif "ridge" in parts:
+            found.append(("ridge", row, "ridge"))
+        elif "zero" in parts or "least squares" in parts:
+            found.append((parts[0], row, parts[0]))
+    return found
+
+
+def _trajectory(
+    outputs: dict[str, Rows], steps: dict[str, tuple[int, ...]], landmarks: dict[str, Tensor]
+) -> JointTrajectoryPCA | None:
+    if sum(map(len, steps.values())) < _LEAST_ROWS:
+        return None
+    weights = {name: log_step_weights(torch.tensor(each, dtype=torch.float64)) for name, each in steps.items()}
+    positive = "ridge" if "ridge" in landmarks else None
+    return joint_trajectory_pca(outputs, landmarks=landmarks, weights=weights, positive=positive)

@@ -1,0 +1,98 @@
+"""The local learning coefficient of a checkpoint, on fresh prompts of the task it trained on."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from torch.func import functional_call
+
+from icl_interp.checkpoints.record import Checkpoint
+from icl_interp.measure.development_record import LlcRecord
+from icl_interp.measure.development_settings import LlcSettings
+from icl_interp.prompts import derive_seed
+from probes.learning_coefficient import estimate_learning_coefficient
+
+__all__ = ["checkpoint_llc", "llc_steps"]
+
+
+def llc_steps(steps: Sequence[int], settings: LlcSettings) -> tuple[int, ...]:
+    """Choose the checkpoints whose learning coefficient is estimated.
+
+    Args:
+        steps: Of the run, rising.
+        settings: How many, or which.
+
+    Returns:
+        Steps of the run, rising.
+
+    Raises:
+        ValueError: If a step is asked for that the run has not kept.
+
+    Example:
+        >>> llc_steps([0, 1, 3, 7, 15, 31], LlcSettings(checkpoints=3))
+        (0, 7, 31)
+    """
+    if not isinstance(settings.checkpoints, int):
+        if lost := sorted(set(settings.checkpoints) - set(steps)):
+            raise ValueError(
+                f"learning coefficients need steps that the run has kept, got {lost}; there are "
+                f"{', '.join(map(str, steps))}."
+            )
+        return tuple(sorted(set(settings.checkpoints)))
+    if settings.checkpoints == 0:
+        return ()
+    if settings.checkpoints == 1:
+        return (steps[-1],)
+    places = np.log1p(np.array(steps, dtype=float))
+    wanted = np.linspace(places[0], places[-1], settings.checkpoints)
+    return tuple(sorted({steps[int(np.abs(places - place).argmin())] for place in wanted}))
+
+
+def checkpoint_llc(
+    checkpoint: Checkpoint, settings: LlcSettings, *, step: int, n_points: int, last_point_only: bool, seed: int
+) -> LlcRecord:
+    """Estimate a learning coefficient.
+
+    The loss is the training loss, the mean squared error over points (or at the last one) against the noisy labels;
+    values compare with log-likelihood coefficients only after nbeta is rescaled.
+
+    Args:
+        checkpoint: w*, and the task that batches are drawn from.
+        settings: Of the sampler.
+        step: Optimiser steps taken.
+        n_points: Pairs a prompt.
+        last_point_only: Whether training asked for the last point alone.
+        seed: Of noise and batches, the same for every checkpoint.
+
+    Returns:
+        The estimate with what speaks against it.
+    """
+    model, task = checkpoint.model, checkpoint.task
+    asked: dict[str, Any] = {"points": [-1]} if last_point_only else {}
+    kept = slice(-1, None) if last_point_only else slice(None)
+
+    def loss(params: dict[str, Tensor], batch: tuple[Tensor, Tensor]) -> Tensor:
+        said = functional_call(model, params, batch, asked)
+        return (said - batch[1][:, kept]).square().mean()
+
+    def fresh(n_samples: int, *, seed: int) -> tuple[Tensor, Tensor]:
+        prompts = task.sample(n_samples, n_points, seed=seed).to(model.device)
+        return prompts.xs, prompts.ys
+
+    found = estimate_learning_coefficient(
+        loss, {name: value.detach() for name, value in model.named_parameters()}, fresh,
+        nbeta=settings.nbeta, lr=settings.lr, localization=settings.localization, num_chains=settings.num_chains,
+        num_draws=settings.num_draws, num_burnin_steps=settings.num_burnin_steps, batch_size=settings.batch_size,
+        seed=derive_seed(seed, "development: learning coefficient") % 2**32,
+    )  # fmt: skip
+    return LlcRecord(
+        step=step,
+        sha256=checkpoint.sha256,
+        estimate=found.estimate if math.isfinite(found.estimate) else None,
+        standard_error=found.total_error if math.isfinite(found.total_error) else None,
+        loss=found.init_loss,
+        top_eigenvalue=found.top_eigenvalue,
+        flags={flag.name: flag.message for flag in found.flags if flag.raised},
+    )

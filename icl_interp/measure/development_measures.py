@@ -1,0 +1,129 @@
+"""All that is measured at one checkpoint."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from icl_interp.activations import collect
+from icl_interp.checkpoints.record import Checkpoint
+from icl_interp.measure.controls import untrained_networks
+from icl_interp.measure.conventions import Conventions
+from icl_interp.measure.development_prompts import Material, answers
+from icl_interp.measure.development_record import ByHead, CheckpointRecord
+from icl_interp.measure.development_weights import weight_metrics
+from icl_interp.measure.families import IN_DISTRIBUTION
+from icl_interp.measure.linear_probes import probe_network
+from icl_interp.measure.sites import last_block, residual_sites
+from icl_interp.models.config import ModelConfig
+from icl_interp.models.hooked import HookedModel
+from icl_interp.models.layout import answering_positions
+from icl_interp.prompts import Prompts
+from probes.attention import normalised_entropy, pattern_variability
+from probes.signature import SpectralSignature, fit_signature
+
+__all__ = ["Measured", "control_overlaps", "measure_checkpoint", "signature_of"]
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """One checkpoint: its numbers, and what only means something beside other checkpoints."""
+
+    record: CheckpointRecord
+    """The numbers."""
+    outputs: Tensor
+    """[output] float32: predictions on the shared prompts, prompt by prompt; empty where runs share none."""
+    signature: SpectralSignature
+    """After the last block."""
+
+
+def measure_checkpoint(checkpoint: Checkpoint, material: Material, *, step: int) -> Measured:
+    """Measure one checkpoint.
+
+    Args:
+        checkpoint: Its model answers the material's prompts.
+        material: The same for all checkpoints of a run.
+        step: Optimiser steps taken.
+
+    Returns:
+        Numbers, function vector and signature.
+    """
+    model = checkpoint.model
+    said = {label: answers(model, family.prompts) for label, family in material.families.by_label.items()}
+    entropy, variability = _attention(model, material.probe_prompts)
+    targets, sites = material.targets, residual_sites(model.cfg)
+    probes = probe_network(model, material.probe_prompts, targets, sites, seed=material.settings.seed)
+    record = CheckpointRecord(
+        step=step,
+        sha256=checkpoint.sha256,
+        losses={
+            label: tuple((said[label] - family.prompts.targets).square().mean(0).tolist())
+            for label, family in material.families.by_label.items()
+        },
+        distances={
+            label: {name: float((said[label] - other).square().mean()) for name, other in by_name.items()}
+            for label, by_name in material.said.items()
+        },
+        mean_square=float(said[IN_DISTRIBUTION].square().mean()),
+        probe_r2={site: dict(zip(targets, p.r2.tolist(), strict=True)) for site, p in probes.items()},
+        attention_entropy=entropy,
+        attention_variability=variability,
+        weights=weight_metrics(model),
+    )
+    shared = material.shared_prompts
+    outputs = torch.zeros(0) if shared is None else answers(model, shared).float().flatten()
+    return Measured(record, outputs, signature_of(model, material.probe_prompts))
+
+
+def signature_of(model: HookedModel, prompts: Prompts) -> SpectralSignature:
+    """Fit the signature after the last block, by the conventions that `spectral_signature` has by default.
+
+    Args:
+        model: A network.
+        prompts: In distribution.
+
+    Returns:
+        The signature.
+    """
+    site = last_block(model.cfg).hook
+    conventions = Conventions(layout=model.cfg.tokens)
+    rows = conventions.rows(collect(model, prompts, site)[site])
+    return fit_signature(rows, k=conventions.k, center=conventions.center, side=conventions.side)
+
+
+def control_overlaps(config: ModelConfig, prompts: Prompts, n: int, *, seed: int) -> tuple[float, ...]:
+    """Measure the overlap within untrained networks, the control of the signature.
+
+    Args:
+        config: Of the run's model.
+        prompts: As for its checkpoints.
+        n: How many networks.
+        seed: Of their weights.
+
+    Returns:
+        Mean overlap of two different prompts, one for each network.
+    """
+    networks = untrained_networks(config, n, seed=seed)
+    return tuple(float(signature_of(network, prompts).pairwise_overlap) for network in networks)
+
+
+def _attention(model: HookedModel, prompts: Prompts) -> tuple[ByHead, ByHead]:
+    names = [f"blocks.{layer}.attn.hook_pattern" for layer in range(model.cfg.n_layers)]
+    if not set(names) <= set(model.hook_dict):
+        return (), ()
+    patterns = collect(model, prompts, names)
+    causal, asking = model.cfg.attention == "causal", answering_positions(model.cfg.tokens)
+    if any(not _sums_to_one(pattern) for pattern in patterns.values()):
+        return (), ()  # linear attention is no distribution
+    entropy, variability = [], []
+    for name in names:
+        pattern = patterns[name]
+        broad = normalised_entropy(pattern, causal=causal)[:, :, asking]
+        entropy.append(tuple(broad.double().nanmean(dim=(0, 2)).tolist()))
+        variability.append(tuple(pattern_variability(pattern)[:, :, asking].double().mean(dim=(0, 2)).tolist()))
+    return tuple(entropy), tuple(variability)
+
+
+def _sums_to_one(pattern: Tensor) -> bool:
+    sums = pattern.sum(dim=-1)
+    return bool((pattern >= 0).all()) and bool(torch.isclose(sums, torch.ones_like(sums), atol=1e-4).all())

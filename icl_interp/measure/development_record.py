@@ -1,0 +1,109 @@
+"""What was measured at one checkpoint: plain numbers, written as JSON and read back."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["CheckpointRecord", "LlcRecord"]
+
+ByHead = tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class CheckpointRecord:
+    """One checkpoint, on prompts that are the same for all checkpoints of its run."""
+
+    step: int
+    """Optimiser steps taken."""
+    sha256: str
+    """Of the weight file."""
+    losses: Mapping[str, tuple[float, ...]]
+    """Mean squared error after k examples, by family, in squared units of y."""
+    distances: Mapping[str, Mapping[str, float]]
+    """Mean squared difference from each reference's predictions over all points, by family and reference, in squared
+    units of y."""
+    mean_square: float
+    """Mean squared prediction in distribution, squared units of y: near 0 while the model predicts zero."""
+    probe_r2: Mapping[str, Mapping[str, float]]
+    """Held-out R² of a linear probe, by site and reference."""
+    attention_entropy: ByHead
+    """Entropy over its largest value, in [0, 1], by layer and head, mean over the tokens that answer; empty where a
+    family has no attention that sums to one."""
+    attention_variability: ByHead
+    """Total variation distance of a prompt's pattern from the mean pattern, likewise."""
+    weights: Mapping[str, float]
+    """Norms, collapse of normalisation layers and embeddings, by name; see `weight_metrics`."""
+
+    def loss(self, family: str) -> float:
+        """Give the mean loss over all points.
+
+        Args:
+            family: A key of `losses`.
+
+        Returns:
+            In squared units of y.
+        """
+        curve = self.losses[family]
+        return sum(curve) / len(curve)
+
+    def __repr__(self) -> str:
+        losses = ", ".join(f"{family} {self.loss(family):.3g}" for family in self.losses)
+        return f"CheckpointRecord(step {self.step}, loss {losses})"
+
+    def to_plain(self) -> dict[str, Any]:
+        """Lay the record out.
+
+        Returns:
+            Plain data by name.
+        """
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_plain(plain: Mapping[str, Any]) -> "CheckpointRecord":
+        """Read a record.
+
+        Args:
+            plain: From `to_plain`, perhaps by way of JSON.
+
+        Returns:
+            An equal record.
+        """
+        heads = {name: tuple(tuple(row) for row in plain[name]) for name in _BY_HEAD}
+        losses = {family: tuple(curve) for family, curve in plain["losses"].items()}
+        return CheckpointRecord(**{**plain, **heads, "losses": losses})
+
+
+_BY_HEAD = ("attention_entropy", "attention_variability")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class LlcRecord:
+    """The local learning coefficient of one checkpoint."""
+
+    step: int
+    """Optimiser steps taken."""
+    sha256: str
+    """Of the weight file."""
+    estimate: float | None
+    """Dimensionless; None where every chain diverged."""
+    standard_error: float | None
+    """Over chains, of what they share, and of the loss at the checkpoint, in quadrature."""
+    loss: float
+    """Training loss at the checkpoint, on the sampler's prompts."""
+    top_eigenvalue: float
+    """Of the Hessian of the training loss."""
+    flags: Mapping[str, str]
+    """What speaks against the estimate, by name of the flag: one sentence each; empty where nothing does."""
+
+    def __repr__(self) -> str:
+        found = "diverged" if self.estimate is None else f"{self.estimate:.3g} +- {self.standard_error or 0:.2g}"
+        return f"LlcRecord(step {self.step}, {found}, flags: {', '.join(self.flags) or 'none'})"
+
+    def to_plain(self) -> dict[str, Any]:
+        """Lay the record out.
+
+        Returns:
+            Plain data by name.
+        """
+        return dataclasses.asdict(self)

@@ -1,0 +1,110 @@
+"""What an analysis of development measures, and how closely: every choice that its numbers depend on."""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["DevelopmentSettings", "LlcSettings", "settings_key"]
+
+_VERSION = 1
+"""Raised when the same settings come to mean other numbers, so that older records are not read."""
+
+
+@dataclass(frozen=True, slots=True)
+class LlcSettings:
+    """How learning coefficients are estimated; names as in devinterp, values ours where the papers do not say.
+
+    Raises:
+        ValueError: If a number is out of range; the sampler refuses the rest.
+    """
+
+    checkpoints: int | tuple[int, ...] = 5
+    """How many checkpoints, spread evenly over log(step + 1) with first and last among them, or their steps."""
+    nbeta: float | int = 66.7
+    """Hoogland et al.'s; multiplies the training loss."""
+    lr: float | int = 3e-4
+    """Step size epsilon, theirs; at a tenth of it short chains were still climbing."""
+    localization: float | int = 6.67
+    """Theirs."""
+    num_chains: int = 3
+    """Theirs is 10."""
+    num_draws: int = 100
+    """Theirs is 4000."""
+    num_burnin_steps: int = 100
+    """Theirs is 1000."""
+    batch_size: int = 128
+    """Theirs is 1024; fresh prompts at every step, each chain its own."""
+
+    def __post_init__(self) -> None:
+        wanted = (self.checkpoints,) if isinstance(self.checkpoints, int) else self.checkpoints
+        if not wanted or min(wanted) < 0:
+            raise ValueError(
+                f"LlcSettings needs a number of checkpoints from 0, or their steps, got {self.checkpoints!r}; 0 "
+                "switches learning coefficients off."
+            )
+        if min(self.num_chains, self.num_draws, self.batch_size) < 1 or self.num_burnin_steps < 0:
+            raise ValueError("LlcSettings needs at least one chain, draw and sample, and no negative burn-in.")
+
+    def describe(self) -> str:
+        """State the settings, for figures.
+
+        Returns:
+            One line.
+
+        Example:
+            >>> LlcSettings(nbeta=10.0, lr=1e-4).describe()
+            'SGLD, nbeta 10, lr 0.0001, localization 6.67, 3 chains of 100 + 100 steps, batches of 128'
+        """
+        return (
+            f"SGLD, nbeta {self.nbeta:g}, lr {self.lr:g}, localization {self.localization:g}, {self.num_chains} chains "
+            f"of {self.num_burnin_steps} + {self.num_draws} steps, batches of {self.batch_size}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DevelopmentSettings:
+    """What is measured at every checkpoint.
+
+    Raises:
+        ValueError: If a count is too small.
+    """
+
+    n_prompts: int = 512
+    """Prompts a family for losses and distances."""
+    n_points: int | None = None
+    """Pairs a prompt; None takes the task's usual number."""
+    n_pca_prompts: int = 64
+    """Prompts whose predictions are a checkpoint's function vector."""
+    n_probe_prompts: int = 64
+    """Prompts that signatures, probes and attention are measured on."""
+    n_controls: int = 3
+    """Untrained networks beside the signature; 0 switches them off."""
+    seed: int = 0
+    """The only source of randomness."""
+
+    def __post_init__(self) -> None:
+        least = {"n_prompts": 2, "n_pca_prompts": 1, "n_probe_prompts": 8, "n_controls": 0, "seed": 0}
+        for name, smallest in least.items():
+            if getattr(self, name) < smallest:
+                raise ValueError(f"development needs {name} of at least {smallest}, got {getattr(self, name)}.")
+        if self.n_points is not None and self.n_points < 2:
+            raise ValueError(f"development needs prompts of at least 2 points, got {self.n_points}.")
+
+
+def settings_key(*parts: Any) -> str:
+    """Name settings by their content.
+
+    Args:
+        *parts: Records, or plain data.
+
+    Returns:
+        16 hexadecimal digits: the start of the SHA-256 of their JSON.
+
+    Example:
+        >>> settings_key(LlcSettings()) == settings_key(LlcSettings(nbeta=66.7)) != settings_key(LlcSettings(lr=1.0))
+        True
+    """
+    plain = [dataclasses.asdict(part) if dataclasses.is_dataclass(part) else part for part in parts]  # type: ignore[arg-type]
+    return hashlib.sha256(json.dumps([_VERSION, *plain], sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,135 @@
+"""Checkpoints measured one by one, here, in processes of this machine, or by the workers of a Dask scheduler."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import joblib
+import torch
+
+from icl_interp.checkpoints.load import load_checkpoint
+from icl_interp.checkpoints.record import Checkpoint
+from icl_interp.measure.development_cache import RecordStore
+from icl_interp.measure.development_llc import checkpoint_llc
+from icl_interp.measure.development_measures import measure_checkpoint
+from icl_interp.measure.development_prompts import material
+from icl_interp.measure.development_settings import DevelopmentSettings, LlcSettings
+from icl_interp.tasks.base import Task
+
+__all__ = ["CheckpointJob", "run_jobs"]
+
+_CONNECT_SECONDS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointJob:
+    """One checkpoint to measure, in plain data that any process can read."""
+
+    path: Path
+    """The weight file."""
+    step: int
+    """Optimiser steps taken."""
+    task: Task
+    """In distribution."""
+    shared_task: Task | None
+    """Of the joint trajectory."""
+    settings: DevelopmentSettings
+    """What is measured."""
+    sha256: str
+    """Of the weight file."""
+    folder: Path
+    """Of the records."""
+    target: Path
+    """The file to write."""
+    llc: LlcSettings | None = None
+    """Where not None, the learning coefficient is estimated and nothing else."""
+    last_point_only: bool = False
+    """Whether the training loss is that of the last point."""
+    n_heads: int | None = None
+    """Attention heads, where the file does not say."""
+    device: str = "cpu"
+    """Where the network runs."""
+
+    def known(self) -> bool:
+        """Tell whether there is a record that can be read.
+
+        Returns:
+            False where it is missing or damaged.
+        """
+        store = RecordStore(self.folder)
+        found = store.read_measured(self.target) if self.llc is None else store.read_plain(self.target)
+        return found is not None
+
+    def run(self) -> None:
+        """Measure, and keep what was found."""
+        checkpoint = load_checkpoint(self.path, n_heads=self.n_heads, task=self.task, device=self.device)
+        store = RecordStore(self.folder)
+        if self.llc is None:
+            held = material(self.task, self.shared_task, self.settings, checkpoint.model.cfg.max_points)
+            store.write_measured(self.target, measure_checkpoint(checkpoint, held, step=self.step))
+        else:
+            store.write_plain(self.target, self._coefficient(checkpoint, self.llc))
+
+    def _coefficient(self, checkpoint: Checkpoint, llc: LlcSettings) -> dict[str, Any]:
+        n_points = self.settings.n_points or self.task.default_points
+        found = checkpoint_llc(
+            checkpoint, llc, step=self.step, n_points=n_points, last_point_only=self.last_point_only,
+            seed=self.settings.seed,
+        )  # fmt: skip
+        return found.to_plain()
+
+
+def run_jobs(jobs: Sequence[CheckpointJob], *, workers: int = 1, scheduler: str | None = None) -> Iterator[int]:
+    """Measure all checkpoints.
+
+    Args:
+        jobs: In any order.
+        workers: Processes on this machine, one thread each; 1 measures here, with the threads that torch has.
+        scheduler: Address of a Dask scheduler, whose workers see the files under the same paths.
+
+    Yields:
+        The index of each job that is done, as they end.
+
+    Raises:
+        ValueError: If workers is below 1, or dask is asked for and not installed, or the scheduler does not answer.
+    """
+    if workers < 1:
+        raise ValueError(f"development needs at least one worker, got {workers}.")
+    if workers == 1 and scheduler is None:
+        for index, job in enumerate(jobs):
+            job.run()
+            yield index
+        return
+    with _backend(workers, scheduler):
+        parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")
+        yield from parallel(joblib.delayed(_run_alone)(index, job) for index, job in enumerate(jobs))
+
+
+def _run_alone(index: int, job: CheckpointJob) -> int:
+    torch.set_num_threads(1)
+    job.run()
+    return index
+
+
+@contextmanager
+def _backend(workers: int, scheduler: str | None) -> Iterator[None]:
+    if scheduler is None:
+        with joblib.parallel_config(backend="loky", n_jobs=workers, inner_max_num_threads=1):
+            yield
+        return
+    with _client(scheduler) as client, joblib.parallel_config(backend="dask", n_jobs=-1, client=client):
+        yield
+
+
+def _client(scheduler: str) -> AbstractContextManager[Any]:
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ValueError("a scheduler needs dask, which is not there; pip install 'icl-interp[cluster]'.") from error
+    try:
+        client: AbstractContextManager[Any] = Client(scheduler, timeout=_CONNECT_SECONDS)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"a Dask scheduler needs to answer, got {scheduler!r} ({error}); start one first.") from error
+    return client
