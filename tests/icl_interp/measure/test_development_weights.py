@@ -24,7 +24,9 @@ def test_collapse_is_seen_where_it_is_planted_and_not_elsewhere():
     assert 1.5 < found["position rank"] <= 6
     np.testing.assert_allclose(found["read-out width"], 1, rtol=1e-6)  # one channel is left
     row = model.unembed.W_U[:, 0].detach().double().numpy()
-    np.testing.assert_allclose(found["effective bias"], 0.5 * row.sum() + float(model.unembed.b_U[0].detach()), rtol=1e-6)
+    np.testing.assert_allclose(
+        found["effective bias"], 0.5 * row.sum() + float(model.unembed.b_U[0].detach()), rtol=1e-6
+    )
     flat = np.concatenate([p.detach().double().numpy().ravel() for p in model.parameters()])
     np.testing.assert_allclose(found["weight norm"], np.linalg.norm(flat), rtol=1e-12)
 
