@@ -113,9 +113,10 @@ class Answering(HookedICLTransformer):
         super().__init__(config, seed=11)
         self.answer = answer
 
-    def forward(self, xs: Tensor, ys: Tensor, **options: object) -> Tensor:
-        super().forward(xs, ys, **options)  # for the hooks
-        return self.answer(xs, ys)
+    def forward(self, xs: Tensor, ys: Tensor, *, points: list[int] | None = None) -> Tensor:
+        super().forward(xs, ys)  # for the hooks
+        answers = self.answer(xs, ys)
+        return answers if points is None else answers[:, points]
 
 
 GUESSES = {
