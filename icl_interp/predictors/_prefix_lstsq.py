@@ -118,9 +118,9 @@ class _Tolerance:
         # the residuals dropped.
         inverse = exclusive_cumsum(inverse_rows).sqrt()  # at least 1 / smallest kept singular value
         noise = exclusive_cumsum(dropped).sqrt()  # at least the largest dropped singular value
-        # What was dropped before a new direction appeared may lie along it: that counts to first order.
+        # What was dropped before a new direction appeared may lie along it: that counts to first order, for the
+        # point that brings the direction as well, since the fit tilts towards it.
         hidden = torch.where(independent, noise, 0.0).cummax(dim=1).values
-        hidden = torch.cat([torch.zeros_like(hidden[:, :1]), hidden[:, :-1]], dim=1)
         unit = torch.finfo(torch.float64).eps
         return (
             (inverse * self.most < 1)

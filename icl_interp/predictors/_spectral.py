@@ -41,8 +41,10 @@ class Spectrum:
 
     values: Float[Tensor, "batch asked dim"]
     """Eigenvalues, smallest first; rounding noise is set to 0."""
-    shares: Float[Tensor, "batch asked dim"]
-    """Moment times query along each eigenvector, 0 where the eigenvalue is."""
+    moments: Float[Tensor, "batch asked dim"]
+    """The moment along each eigenvector, 0 where the eigenvalue is."""
+    queries: Float[Tensor, "batch asked dim"]
+    """The query along each eigenvector, 0 where the eigenvalue is."""
 
     @property
     def largest(self) -> Float[Tensor, "batch asked 1"]:
@@ -57,31 +59,41 @@ class Spectrum:
             progress: 0 for untouched, 1 for fitted.
 
         Returns:
-            The sum of share * progress / eigenvalue.
+            The sum of moment * query * progress / eigenvalue.
         """
-        return (self.shares * progress / torch.where(self.values > 0, self.values, 1.0)).sum(dim=-1)
+        return (self.moments * self.queries * progress / torch.where(self.values > 0, self.values, 1.0)).sum(dim=-1)
 
 
 def spectrum(
     matrix: Float[Tensor, "batch asked dim dim"],
     moment: Float[Tensor, "batch asked dim"],
     query: Float[Tensor, "batch asked dim"],
+    *,
+    asked: list[int],
+    eps: float,
 ) -> Spectrum:
     """Decompose the matrices of all prefixes.
+
+    An eigenvalue of X^T X is the square of a singular value of X, so that the rank tolerance of `least_squares`
+    is squared: (eps * max(k, d))^2 * largest. Where that is finer than the arithmetic, its noise is cut instead.
 
     Args:
         matrix: Symmetric and positive semi-definite, like X^T X.
         moment: A vector of their range, like X^T y.
         query: The inputs to predict at.
+        asked: The number k of pairs behind each matrix.
+        eps: Precision of the dtype the inputs came in.
 
     Returns:
-        Eigenvalues above float64's rounding noise, eps * d * largest, and the shares that go with them.
+        Eigenvalues above the tolerance and above float64's rounding noise, eps * d * largest; and what goes with them.
     """
     values, directions = torch.linalg.eigh(matrix)
-    noise = torch.finfo(values.dtype).eps * values.shape[-1] * values[..., -1:]
-    kept = values > noise.clamp(min=0)
-    shares = (directions.mT @ moment[..., None])[..., 0] * (directions.mT @ query[..., None])[..., 0]
-    return Spectrum(torch.where(kept, values, 0.0), torch.where(kept, shares, 0.0))
+    n_dims = values.shape[-1]
+    rounding = torch.finfo(values.dtype).eps * n_dims
+    share = torch.tensor([max(rounding, (eps * max(k, n_dims)) ** 2) for k in asked]).to(values)
+    kept = values > (share[:, None] * values[..., -1:]).clamp(min=0)
+    moments, queries = ((directions.mT @ vector[..., None])[..., 0] for vector in (moment, query))
+    return Spectrum(*(torch.where(kept, part, 0.0) for part in (values, moments, queries)))
 
 
 def descent_progress(rates: Float[Tensor, "*axes dim"], steps: float | int) -> Float[Tensor, "*axes dim"]:

@@ -92,7 +92,7 @@ def discrete_mmse(weights: Float[Tensor, "task dim"], noise_std: Number) -> Pred
         ValueError: If the pool is empty or not finite, or the noise is negative.
 
     Source:
-        Raventos et al. (2023), arXiv 2306.15063, eq. 4. The limit without noise is ours.
+        Raventos et al. (2023), arXiv 2306.15063; arXiv 2501.17745, eq. 4. The limit without noise is ours.
 
     Example:
         >>> import torch
@@ -183,7 +183,7 @@ class _DiscreteMMSE(PrefixPredictor):
         check_dims(self.name, "weights", self.weights.shape[1], xs)
 
     def _floats_per_prompt(self, n_points: int, n_dims: int) -> int:
-        return 8 * self.weights.shape[0] + n_points * n_dims  # small chunks stay in the cache
+        return 4 * self.weights.shape[0] + n_points * n_dims  # small chunks stay in the cache
 
     def _predict(
         self,
@@ -205,8 +205,9 @@ class _DiscreteMMSE(PrefixPredictor):
         summed = columns.to(narrow)
         logits = xs.new_zeros(len(xs), len(pool))
         # Buffers save most of the time, but gradients cannot flow through them.
-        wide = None if rows.requires_grad else torch.empty_like(logits)
-        slim = None if rows.requires_grad else torch.empty_like(logits, dtype=narrow)
+        graded = rows.requires_grad or pool.requires_grad
+        wide = None if graded else torch.empty_like(logits)
+        slim = None if graded else torch.empty_like(logits, dtype=narrow)
         sums = {}
         for point in range(xs.shape[1]):
             if point in asked:

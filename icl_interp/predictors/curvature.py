@@ -101,7 +101,7 @@ def best_gd_plus_plus(
     check_count(owner, "steps", steps, least=2)
     asked = checked_sample(owner, xs, ys, steps, normalise, fixed_count, points)
     counts = divisors(asked, normalise, fixed_count, xs.double())
-    axes, labels = sample_spectrum(owner, xs.double(), ys.double(), asked, counts), ys.double()[:, asked]
+    axes, labels = sample_spectrum(owner, xs, ys, asked, counts), ys.double()[:, asked]
     top = float(axes.values.amax())
     most = (LARGEST_STEP / top, LARGEST_CURVATURE / top) if bounded else (math.inf, math.inf)
 

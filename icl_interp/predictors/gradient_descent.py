@@ -204,11 +204,11 @@ class _GradientDescent(PrefixPredictor):
         xs: Float[Tensor, "batch point dim"],
         ys: Float[Tensor, "batch point"],
         asked: list[int],
-        eps: float,  # noqa: ARG002
+        eps: float,
     ) -> Float[Tensor, "batch asked"]:
         second, first = prefix_moments(xs, ys, asked)
         if self.step_size is None:
-            axes = spectrum(second, first, xs[:, asked])
+            axes = spectrum(second, first, xs[:, asked], asked=asked, eps=eps)
             return axes.apply(descent_progress(axes.values / axes.largest, self.steps))
         rates = (self.step_size / divisors(asked, self.normalise, self.fixed_count, xs))[:, None]
         weights = affine_power(second * -rates[..., None], first * rates, self.steps)

@@ -64,7 +64,7 @@ def ridge(penalty: Number, mean: Float[Tensor, " dim"] | Number | None = None) -
         ValueError: If the penalty is negative or not finite, or the mean is no finite vector.
 
     Source:
-        Raventos et al. (2023), arXiv 2306.15063, eq. 3; the centred form is Zhang, Wu and Bartlett
+        Raventos et al. (2023), arXiv 2306.15063; arXiv 2501.17745, eq. 5; the centred form is Zhang, Wu and Bartlett
         (2024), arXiv 2402.14951, Lemma 6.1.
 
     Example:

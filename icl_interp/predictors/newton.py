@@ -23,8 +23,9 @@ def newton(steps: int, *, scaling: Number | Literal["frobenius"] = 1.0) -> Predi
     yhat_k = x_k^T M X^T y. An eigenvalue l of S is inverted up to the factor
     1 - (1 - alpha l^2)^(2^steps), which is how it is computed: the iteration itself would double its
     rounding errors outside the inputs' span in each step. Tends to minimum-norm least squares, and is
-    Bayes-optimal where that is. Directions of variance below eps * d * (the largest), in float64, are
-    left out.
+    Bayes-optimal where that is. Directions that `least_squares` would count as rounding of the inputs,
+    eigenvalues l up to (eps * max(k, d))^2 times the largest with eps of the dtype the inputs came in
+    (at least 2e-16 * d times it, the rounding of S), are left out.
 
     Args:
         steps: Iterations, at least 0; n of them learn a direction as far as 2^n gradient steps of
@@ -71,8 +72,10 @@ def conjugate_gradient(steps: int) -> Predictor:
     Formula: w = argmin |X w - y|^2 over span{S^i X^T y : i < steps} with S = X^T X, by ``steps``
     iterations of conjugate gradients on the normal equations from w = 0. Equals minimum-norm least
     squares, and is Bayes-optimal where that is, once ``steps`` reaches the number of different nonzero
-    eigenvalues of S (up to rounding, which an ill-conditioned prefix, k near d, amplifies). A prefix
-    whose residual has vanished stays where it is.
+    eigenvalues of S (up to rounding, which an ill-conditioned prefix, k near d, amplifies). Directions
+    that `least_squares` would count as rounding of the inputs are left out, as in `newton`: float32 inputs
+    drawn in a subspace leave it by rounding, and a further step would fit noisy labels with weights of
+    1e7 there. A prefix whose residual has vanished stays where it is.
 
     Args:
         steps: Iterations, at least 0.
@@ -117,9 +120,9 @@ class _Newton(PrefixPredictor):
         xs: Float[Tensor, "batch point dim"],
         ys: Float[Tensor, "batch point"],
         asked: list[int],
-        eps: float,  # noqa: ARG002
+        eps: float,
     ) -> Float[Tensor, "batch asked"]:
-        axes = spectrum(*prefix_moments(xs, ys, asked), xs[:, asked])
+        axes = spectrum(*prefix_moments(xs, ys, asked), xs[:, asked], asked=asked, eps=eps)
         rates = (axes.values / axes.largest).square()  # alpha l^2 for c = 1
         if isinstance(self.scaling, str):
             norm = rates.square().sum(dim=2, keepdim=True).sqrt()
@@ -145,16 +148,18 @@ class _ConjugateGradient(PrefixPredictor):
         xs: Float[Tensor, "batch point dim"],
         ys: Float[Tensor, "batch point"],
         asked: list[int],
-        eps: float,  # noqa: ARG002
+        eps: float,
     ) -> Float[Tensor, "batch asked"]:
-        second, residual = prefix_moments(xs, ys, asked)
+        # In the eigenbasis of S a product with it is one of numbers, and what is no signal has been left out.
+        axes = spectrum(*prefix_moments(xs, ys, asked), xs[:, asked], asked=asked, eps=eps)
+        residual = axes.moments
         weights = torch.zeros_like(residual)
         direction = residual
         square = residual.square().sum(dim=2, keepdim=True)
         # Below this the residual is rounding: a further step would divide noise by noise.
         vanished = square * (10 * xs.shape[2] * torch.finfo(xs.dtype).eps) ** 2
         for _ in range(self.steps):
-            image = (second @ direction[..., None])[..., 0]
+            image = axes.values * direction
             curvature = (direction * image).sum(dim=2, keepdim=True)
             going = (square > vanished) & (curvature > 0)
             length = torch.where(going, square, 0.0) / torch.where(going, curvature, 1.0)
@@ -162,4 +167,4 @@ class _ConjugateGradient(PrefixPredictor):
             residual = residual - length * image
             last, square = square, residual.square().sum(dim=2, keepdim=True)
             direction = residual + square / torch.where(last > 0, last, 1.0) * direction
-        return (xs[:, asked] * weights).sum(dim=2)
+        return (axes.queries * weights).sum(dim=2)

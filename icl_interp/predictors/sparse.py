@@ -156,7 +156,7 @@ class _PreprocessThenDescend(PrefixPredictor):
         xs: Float[Tensor, "batch point dim"],
         ys: Float[Tensor, "batch point"],
         asked: list[int],
-        eps: float,  # noqa: ARG002
+        eps: float,
     ) -> Float[Tensor, "batch asked"]:
         counts = divisors(asked, "mean", None, xs)[:, None]
         second, correlations = (
@@ -166,6 +166,6 @@ class _PreprocessThenDescend(PrefixPredictor):
         second = correlations[..., None] * second * correlations[..., None, :]
         first, query = correlations.square(), correlations * xs[:, asked]
         if self.step_size is None:
-            axes = spectrum(second, first, query)
+            axes = spectrum(second, first, query, asked=asked, eps=eps)
             return axes.apply(descent_progress(axes.values / axes.largest, self.steps))
         return (query * affine_power(-self.step_size * second, self.step_size * first, self.steps)).sum(dim=2)

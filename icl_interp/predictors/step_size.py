@@ -91,7 +91,7 @@ def best_constant_step(
     owner = "best_constant_step"
     asked = checked_sample(owner, xs, ys, steps, normalise, fixed_count, points)
     counts = divisors(asked, normalise, fixed_count, xs.double())
-    axes, labels = sample_spectrum(owner, xs.double(), ys.double(), asked, counts), ys.double()[:, asked]
+    axes, labels = sample_spectrum(owner, xs, ys, asked, counts), ys.double()[:, asked]
     tops = axes.values[..., -1]
 
     def loss(log_step: float) -> float:
@@ -160,23 +160,26 @@ def sample_spectrum(
 
     Args:
         owner: Who needs it, for the sentence.
-        xs: Inputs in float64.
-        ys: Labels in float64.
+        xs: Inputs in the dtype they came in, whose precision is the rank tolerance.
+        ys: Labels.
         asked: The points.
         counts: c, one for each of them.
 
     Returns:
-        Eigenvalues and shares.
+        Eigenvalues, with the labels and queries along their axes, in float64.
 
     Raises:
         ValueError: If no asked point has a non-zero input before it.
     """
     size = max(1, CHUNK_MATRICES // len(asked))
+    eps = torch.finfo(xs.dtype).eps
     pieces = []
-    for chunk_xs, chunk_ys in zip(torch.split(xs, size), torch.split(ys, size), strict=True):
+    for chunk_xs, chunk_ys in zip(torch.split(xs.double(), size), torch.split(ys.double(), size), strict=True):
         second, first = prefix_moments(chunk_xs, chunk_ys, asked)
-        pieces.append(spectrum(second / counts[:, None, None], first / counts[:, None], chunk_xs[:, asked]))
-    found = Spectrum(torch.cat([piece.values for piece in pieces]), torch.cat([piece.shares for piece in pieces]))
+        second, first = second / counts[:, None, None], first / counts[:, None]
+        pieces.append(spectrum(second, first, chunk_xs[:, asked], asked=asked, eps=eps))
+    parts = zip(*((piece.values, piece.moments, piece.queries) for piece in pieces), strict=True)
+    found = Spectrum(*(torch.cat(part) for part in parts))
     if not bool((found.values > 0).any()):
         raise ValueError(f"{owner} needs an asked point with a non-zero input before it; ask for later points.")
     return found

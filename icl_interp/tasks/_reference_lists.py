@@ -86,11 +86,10 @@ def _linear(task: LinearTask, prompts: Prompts) -> Candidates:
         candidates["ridge"] = ridge(bayes_penalty(task))
         if isinstance(task, GaussianWeights):
             candidates["Bayes"] = gaussian_posterior_mean(0.0, 1.0, task.noise_std)
-    # Zero inputs have no largest eigenvalue, and any step will do.
-    stable = 1.5 / max(float(torch.linalg.matrix_norm(prompts.xs.double(), ord=2).max()) ** 2, 1e-300)
-    for steps in GD_STEPS:
+    top = float(torch.linalg.matrix_norm(prompts.xs.double(), ord=2).max()) ** 2
+    for steps in GD_STEPS if top > 0 else ():  # at inputs that are all zero no step is best
         step = best_constant_step(prompts.xs, prompts.ys, steps, normalise="sum").step_size
-        step = min(step, stable) if steps > 1 else step  # one step cannot diverge
+        step = min(step, 1.5 / top) if steps > 1 else step  # one step cannot diverge
         candidates[f"{steps}-step GD"] = gradient_descent(steps, step, normalise="sum")
     return {**candidates, "averaging": averaging(), "3 nearest neighbours": nearest_neighbors(3)}
 

@@ -130,6 +130,25 @@ class FunctionTask(Task):
         return torch.zeros(self.n_dims, dtype=torch.float64)
 
     @property
+    def input_second_moment(self) -> Float[Tensor, "dim dim"] | None:
+        """E[x x'], float64; None where it is not known."""
+        return None
+
+    def label_second_moment_at(
+        self,
+        input_second_moment: Float[Tensor, "dim dim"],  # noqa: ARG002
+    ) -> float | None:
+        """Give E[y^2] where the functions are asked at other inputs.
+
+        Args:
+            input_second_moment: E[x x'] of these inputs, whatever else their law is.
+
+        Returns:
+            In squared units of y; None where it depends on more than this moment.
+        """
+        return None
+
+    @property
     def input_rank(self) -> int:
         """Dimension of the span of many inputs of a prompt."""
         return self.n_dims
@@ -180,6 +199,11 @@ class GaussianInputs(FunctionTask):
         noise_std: As in `FunctionTask`.
         n_points: As in `FunctionTask`.
     """
+
+    @property
+    def input_second_moment(self) -> Float[Tensor, "dim dim"]:
+        """E[x x'] = I, float64."""
+        return torch.eye(self.n_dims, dtype=torch.float64)
 
     def draw_inputs(self, n_prompts: int, n_points: int, *, seed: int) -> Float[Tensor, "batch point dim"]:
         """Draw the inputs of a seed.

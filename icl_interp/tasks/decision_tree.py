@@ -72,6 +72,22 @@ class DecisionTreeRegression(GaussianInputs):
         """
         return 1 + self.noise_std**2
 
+    def label_second_moment_at(
+        self,
+        input_second_moment: Float[Tensor, "dim dim"],  # noqa: ARG002
+    ) -> float:
+        """Give E[y^2] where the functions are asked at other inputs.
+
+        Formula: 1 + noise_std^2, whichever leaves are reached.
+
+        Args:
+            input_second_moment: E[x x'] of these inputs.
+
+        Returns:
+            In squared units of y.
+        """
+        return self.label_second_moment()
+
     def describe(self) -> str:
         """Say in one clause what is drawn.
 

@@ -50,6 +50,19 @@ class LinearTask(FunctionTask):
         """E[w], float64."""
         return torch.zeros(self.n_dims, dtype=torch.float64)
 
+    def label_second_moment_at(self, input_second_moment: Float[Tensor, "dim dim"]) -> float:
+        """Give E[y^2] where the functions are asked at other inputs.
+
+        Formula: tr(E[x x'] E[w w']) + noise_std^2.
+
+        Args:
+            input_second_moment: E[x x'] of these inputs.
+
+        Returns:
+            In squared units of y.
+        """
+        return float((input_second_moment * self.weight_second_moment).sum() + self.noise_std**2)
+
     @property
     def input_rank(self) -> int:
         """Dimension of the span of many inputs of a prompt."""

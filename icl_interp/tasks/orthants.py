@@ -6,7 +6,6 @@ import torch
 
 from icl_interp.prompts import Prompts, stream
 from icl_interp.tasks.base import FunctionTask
-from icl_interp.tasks.linear import LinearTask
 from icl_interp.tasks.shifted_sources import estimate_label_second_moment
 
 __all__ = ["RandomOrthants"]
@@ -49,14 +48,13 @@ class RandomOrthants:
     def label_second_moment(self) -> float:
         """Give E[y^2], the mean squared error of predicting zero.
 
-        Formula: tr(E[x x'] E[w w']) + noise_std^2, where E[x x'] keeps the diagonal of the task's own second moment
-        and loses the rest, since the signs are independent and fair. Functions that are not linear get an estimate.
+        Formula: that of inputs whose E[x x'] keeps the diagonal of the task's own and loses the rest, since the
+        signs are independent and fair. An estimate for quadratic functions, where E[x x'] does not decide it.
 
         Returns:
             In squared units of y.
         """
         task = self.task
-        if not isinstance(task, LinearTask):
-            return estimate_label_second_moment(self)
-        second = task.input_second_moment.diagonal() * task.weight_second_moment.diagonal()
-        return float(second.sum() + task.noise_std**2)
+        second = task.input_second_moment
+        known = None if second is None else task.label_second_moment_at(torch.diag(second.diagonal()))
+        return estimate_label_second_moment(self) if known is None else known

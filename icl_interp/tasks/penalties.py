@@ -39,7 +39,7 @@ def bayes_penalty(task: LinearTask) -> float:
         ValueError: If all weights are zero.
 
     Source:
-        Hoerl and Kennard (1970); Akyurek et al. (2023), section 4; for pools Raventos et al. (2023), eq. 3.
+        Hoerl and Kennard (1970); Akyurek et al. (2022), arXiv 2211.15661, section 4; for pools arXiv 2501.17745, eq. 5.
     """
     if isinstance(task, TaskPool):
         return task.noise_std**2

@@ -55,10 +55,10 @@ class QueryShift:
         """Give E[y^2] of the queries' labels.
 
         Returns:
-            The task's own where queries have the inputs' second moment, or their E|x|^2 and weights are isotropic;
-            else an estimate.
+            The task's own where queries have the inputs' second moment, or their E|x|^2 and that decides it; else an
+            estimate (of weights that are not isotropic, and of quadratic functions).
         """
-        if self.keeps_energy or (isinstance(self.task, LinearTask) and _isotropic(self.task.weight_second_moment)):
+        if self.keeps_energy or _energy_decides(self.task):
             return self.task.label_second_moment()
         return estimate_label_second_moment(self)
 
@@ -116,6 +116,14 @@ def repeated_queries(xs: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     coins = torch.rand(xs.shape[:2], generator=stream(seed, "repeated"))
     which = torch.minimum((coins * places).long(), (places - 1).clamp(min=0))
     return xs, xs.gather(1, which[..., None].expand_as(xs))
+
+
+def _energy_decides(task: FunctionTask) -> bool:
+    # Whether E[y^2] depends on E|x|^2 alone, or not even on that.
+    if isinstance(task, LinearTask):
+        return _isotropic(task.weight_second_moment)
+    second = task.input_second_moment
+    return second is not None and task.label_second_moment_at(second) is not None
 
 
 def _isotropic(matrix: Tensor) -> bool:

@@ -66,6 +66,22 @@ class ReluNetworkRegression(GaussianInputs):
         """
         return self.n_dims + self.noise_std**2
 
+    def label_second_moment_at(
+        self,
+        input_second_moment: Float[Tensor, "dim dim"],
+    ) -> float:
+        """Give E[y^2] where the functions are asked at other inputs.
+
+        Formula: tr(E[x x']) + noise_std^2.
+
+        Args:
+            input_second_moment: E[x x'] of these inputs.
+
+        Returns:
+            In squared units of y.
+        """
+        return float(input_second_moment.trace()) + self.noise_std**2
+
     def describe(self) -> str:
         """Say in one clause what is drawn.
 

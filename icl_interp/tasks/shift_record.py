@@ -8,7 +8,7 @@ from typing import Any
 from icl_interp.prompts import PromptSource
 from icl_interp.tasks.base import Task
 
-__all__ = ["Shift", "ShiftedTask", "fraction"]
+__all__ = ["Shift", "ShiftedTask", "fraction", "parse_strength"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,3 +106,36 @@ def fraction(value: float | None) -> str:
         if abs(value * denominator - round(value * denominator)) < 1e-9:
             return str(round(value * denominator)) + (f"/{denominator}" if denominator > 1 else "")
     return f"{value:g}"
+
+
+def parse_strength(name: str, text: str) -> float:
+    """Read a strength as people type it.
+
+    Args:
+        name: Of the shift, for the sentence.
+        text: A number or a fraction; thirds cut or rounded to three digits or more are thirds, since dtsip types 0.333.
+
+    Returns:
+        The number.
+
+    Raises:
+        ValueError: If it is none.
+
+    Example:
+        >>> fraction(parse_strength("x_scale", "0.333")), parse_strength("x_scale", "0.33")
+        ('1/3', 0.33)
+    """
+    try:
+        numerator, slash, denominator = text.partition("/")
+        return float(numerator) / float(denominator) if slash else _third(numerator, float(numerator))
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f"the strength of {name} needs a number such as 3 or 1/3, got {text!r}.") from None
+
+
+def _third(text: str, value: float) -> float:
+    digits = len(text.strip().partition(".")[2])
+    for third in (1 / 3, 2 / 3):
+        cut = math.floor(third * 10**digits) / 10**digits
+        if digits >= 3 and value in (cut, round(third, digits)):
+            return third
+    return value

@@ -53,11 +53,11 @@ def _move(task: FunctionTask, name: str, transform: Tensor | float, offset: floa
     if isinstance(task, LinearRegression):
         return gaussian.transform_inputs(task, transform, offset)
     matrix = transform if isinstance(transform, Tensor) else torch.eye(task.n_dims, dtype=torch.float64) * transform
-    second = None
-    if isinstance(task, LinearTask):
+    second = task.input_second_moment
+    if second is not None:
         mean = matrix @ task.input_mean
         cross = torch.outer(mean, torch.full_like(mean, offset))
-        second = matrix @ task.input_second_moment @ matrix + cross + cross.T + offset**2
+        second = matrix @ second @ matrix + cross + cross.T + offset**2
     return MovedInputs(task, name, lambda xs, _: xs @ matrix.float() + offset, second)
 
 
@@ -106,8 +106,7 @@ def _heavy_inputs(task: FunctionTask, degrees: float) -> PromptSource:
     def stretch(xs: Tensor, seed: int) -> Tensor:
         return mean + (xs - mean) * student_scales(tuple(xs.shape[:2]), int(degrees), seed)[..., None]
 
-    second = task.input_second_moment if isinstance(task, LinearTask) else None
-    return MovedInputs(task, "heavy-tailed inputs", stretch, second)
+    return MovedInputs(task, "heavy-tailed inputs", stretch, task.input_second_moment)
 
 
 def _mix_inputs(task: FunctionTask, share: float) -> PromptSource:
@@ -115,10 +114,9 @@ def _mix_inputs(task: FunctionTask, share: float) -> PromptSource:
         mixed = torch.rand(xs.shape[:2], generator=stream(seed, "mix")) < share
         return xs * (1 + (MIX_SCALE - 1) * mixed)[..., None]
 
-    second = None
-    if isinstance(task, LinearTask):
-        second = task.input_second_moment * (1 - share + share * MIX_SCALE**2)
-    return MovedInputs(task, "mixed inputs", mix, second)
+    second = task.input_second_moment
+    mixed_second = None if second is None else second * (1 - share + share * MIX_SCALE**2)
+    return MovedInputs(task, "mixed inputs", mix, mixed_second)
 
 
 def _mix_weights(task: LinearTask, share: float) -> PromptSource:
@@ -156,16 +154,18 @@ _SHARES = (1 / 4, 1 / 3, 1 / 2, 2 / 3, 3 / 4, 1.0)
 _DIMS = "more than one dimension"
 _SHARE: dict[str, Any] = {"takes": "a share of energy from 0 to 1", "least": 0.0, "most": 1.0}
 _MIX: dict[str, Any] = {"takes": "a share of examples from 0 to 1", "least": 0.0, "most": 1.0}
+_FACTOR: dict[str, Any] = {"takes": "a factor of at least 0", "least": 0.0}
 _STD: dict[str, Any] = {"takes": "a standard deviation of at least 0", "least": 0.0}
 
 SHIFTS: dict[str, Shift] = {
     shift.name: shift
     for shift in (
         Shift("x_scale", _SCALES, "inputs", "inputs multiplied by {value}", _scale_inputs,
-              lambda task: _is_function(task) or isinstance(task, AffineRecurrence), core_values=_CORE_SCALES),
+              lambda task: _is_function(task) or isinstance(task, AffineRecurrence), core_values=_CORE_SCALES,
+              **_FACTOR),
         Shift("w_scale", _SCALES, "weights", "weights multiplied by {value}", _scale_weights, _is_function,
               core_values=_CORE_SCALES,
-              without_weights=("labels", "labels multiplied by {value}, before noise")),
+              without_weights=("labels", "labels multiplied by {value}, before noise"), **_FACTOR),
         Shift("x_skewed", (), "inputs", "inputs with scales 1, 1/2, 1/3, ... along rotated axes", _skew, _has_dims,
               _DIMS),
         Shift("x_half_subspace", (), "inputs", "inputs confined to a random half-dimensional subspace", _halve,
@@ -214,8 +214,8 @@ SHIFTS: dict[str, Shift] = {
               errors_only=True),
         Shift("longer_prompts", (3 / 2, 2.0), "length",
               "{value} times as many points as usual",
-              LongerPrompts, lambda _: True, core=False, errors_only=True, lengthens=True, takes="a factor above 1",
-              least=1.0 + 1e-9),
+              LongerPrompts, lambda _: True, core=False, errors_only=True, lengthens=True,
+              takes="a factor above 1, at most 64", least=1.0 + 1e-9, most=64.0),
     )
 }  # fmt: skip
 """Every shift by its name."""
@@ -228,7 +228,8 @@ ALIASES: dict[str, tuple[str, float | None]] = {
     "noisyLR": ("label_noise", 1.0),
     "w_complement": ("w_rotation", 1.0),
 }
-"""Other names: dtsip's where they say the same as ours, and the end of the rotation; with the strength they stand for.
+"""Other names: dtsip's where they say the same as ours, and the end of the rotation; with the strength they stand for,
+which only noisyLR leaves open.
 dtsip scales labels by scaling weights, so `scale-y` is `w_scale`."""
 
 DTSIP_EVALUATIONS = (

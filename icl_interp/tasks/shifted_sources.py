@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,9 +33,10 @@ def estimate_label_second_moment(source: PromptSource) -> float:
         source: Of prompts.
 
     Returns:
-        Mean over 4096 prompts of fixed seeds, about 2 % off for light tails.
+        Mean over 32768 prompts of fixed seeds: for quadratic functions at Gaussian inputs within about 1 %, with heavy
+        tails further off.
     """
-    seeds = [derive_seed(i, "label second moment") for i in range(8)]
+    seeds = [derive_seed(i, "label second moment") for i in range(64)]
     return float(torch.stack([source.sample(512, seed=s).targets.double().square().mean() for s in seeds]).mean())
 
 
@@ -58,10 +60,9 @@ class MovedInputs:
         return replace(moved, source=f"{base.source}, {self.name}")
 
     def label_second_moment(self) -> float:
-        """Give E[y^2]: tr(E[x x'] E[w w']) + noise_std^2 on linear tasks, else an estimate."""  # noqa: DOC201
-        if isinstance(self.task, LinearTask) and self.second_moment is not None:
-            return float((self.second_moment * self.task.weight_second_moment).sum() + self.task.noise_std**2)
-        return estimate_label_second_moment(self)
+        """Give E[y^2]: exactly where E[x x'] decides it (see `label_second_moment_at`), else an estimate."""  # noqa: DOC201
+        known = None if self.second_moment is None else self.task.label_second_moment_at(self.second_moment)
+        return estimate_label_second_moment(self) if known is None else known
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,11 +213,11 @@ def student_scales(shape: tuple[int, ...], degrees: int, seed: int) -> Tensor:
 
     Args:
         shape: Of the result.
-        degrees: v, at least 3.
+        degrees: v, at least 3; the cost does not grow with it.
         seed: The only source of randomness; the stream is "tails".
 
     Returns:
         Positive numbers, float32.
     """
-    chi2 = torch.randn(*shape, degrees, generator=stream(seed, "tails")).square().sum(-1)
-    return ((degrees - 2) / chi2).sqrt()
+    chi2 = np.random.default_rng(derive_seed(seed, "tails")).chisquare(degrees, shape)  # torch has no seeded one
+    return torch.from_numpy(np.sqrt((degrees - 2) / chi2)).float()

@@ -1,12 +1,13 @@
 """Name shifts of a task: by registry name, by dtsip's names, by globs, and at single strengths."""
 
 import fnmatch
+import math
 from collections.abc import Sequence
 
 from icl_interp.prompts import PromptSource
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.linear import LinearTask
-from icl_interp.tasks.shift_record import Shift, ShiftedTask, fraction
+from icl_interp.tasks.shift_record import Shift, ShiftedTask, fraction, parse_strength
 from icl_interp.tasks.shift_suite import ALIASES, DTSIP_EVALUATIONS, SHIFTS
 
 __all__ = [
@@ -24,6 +25,8 @@ EVERYTHING = ("all", "*")
 """Patterns that name every shift that applies."""
 STANDARD = "standard"
 """dtsip's name for no shift at all."""
+OPEN_ALIASES = ("noisyLR",)
+"""Other names whose own strength may be replaced."""
 MOST = 1e6
 """Largest strength; beyond it squares leave the range of float32."""
 
@@ -33,14 +36,17 @@ def shifted(task: Task, name: str, value: float | None = None) -> PromptSource:
 
     Args:
         task: What is in distribution.
-        name: A key of `SHIFTS` or `ALIASES`, or "standard" for the task itself.
-        value: The strength; only for shifts that have one. Fractions count energy, factors multiply.
+        name: A key of `SHIFTS` or `ALIASES`, with its strength or without ("x_scale=3"), or "standard" for the task
+            itself.
+        value: The strength, where the name has none; only for shifts that have one. Fractions count energy, factors
+            multiply.
 
     Returns:
         A source with `sample` and `label_second_moment`. Under the same seed its prompts share their random numbers
         with the task's own.
 
     Raises:
+        TypeError: If the strength is no number.
         ValueError: If the name is unknown, the shift does not apply to this task, or a strength is missing,
             superfluous or out of range.
 
@@ -51,10 +57,15 @@ def shifted(task: Task, name: str, value: float | None = None) -> PromptSource:
         >>> a, b = task.sample(2, seed=0), shifted(task, "x_scale", 3.0).sample(2, seed=0)
         >>> torch.testing.assert_close(b.xs, 3 * a.xs)
     """
-    if name == STANDARD and value is None:
+    _check_strength(name, value)
+    typed, equals, text = name.partition("=")
+    if equals and value is not None:
+        raise ValueError(f"the shift {name} has its strength already, got {value} as well; leave one of them out.")
+    if typed == STANDARD:
+        _refuse_strength_of_standard(text if equals else value)
         return task
-    name, usual = ALIASES.get(name, (name, None))
-    return _build(task, _known(name), usual if value is None else value).source
+    shift, strength = _at(typed, parse_strength(typed, text) if equals else value)
+    return _build(task, shift, strength, typed).source
 
 
 def select_shifts(
@@ -93,9 +104,10 @@ def select_shifts(
         possible = [shift for shift in possible if not shift.lengthens]
     if patterns is None:
         core = [shift for shift in possible if shift.core]
-        return [_build(task, shift, value) for shift in core for value in shift.default_values or (None,)]
+        return [_build(task, shift, value, shift.name) for shift in core for value in shift.default_values or (None,)]
     chosen: dict[str, ShiftedTask] = {}
     for pattern in (text.strip() for text in patterns):
+        typed = pattern.partition("=")[0]
         named = _named(pattern)
         fitting = [(shift, value) for shift, value in named if shift in possible]
         if named and not fitting:
@@ -105,7 +117,7 @@ def select_shifts(
             _refuse_task(first)
         for shift, value in fitting:
             for strength in (shift.values or (None,)) if value is None else (value,):
-                entry = _build(task, shift, strength)
+                entry = _build(task, shift, strength, typed)
                 chosen.setdefault(entry.label, entry)
     order = {name: rank for rank, name in enumerate(SHIFTS)}
     return sorted(chosen.values(), key=lambda entry: (order[entry.shift.name], entry.value or 0.0))
@@ -155,9 +167,12 @@ def _named(pattern: str) -> list[tuple[Shift, float | None]]:
     if pattern == STANDARD:
         return []
     name, equals, text = pattern.partition("=")
+    if equals and name == STANDARD:
+        _refuse_strength_of_standard(text)
+    if equals and name not in SHIFTS and any(sign in name for sign in "*?["):
+        raise ValueError(f"the glob {name!r} takes no strength, got {text!r}; name one shift, as in x_scale=3.")
     if equals:
-        shift = _known(ALIASES.get(name, (name, None))[0])
-        return [(shift, _parse_strength(shift.name, text))]
+        return [_at(name, parse_strength(name, text))]
     named: list[tuple[Shift, float | None]] = [
         (shift, None) for shift in SHIFTS.values() if fnmatch.fnmatchcase(shift.name, name)
     ]
@@ -165,17 +180,42 @@ def _named(pattern: str) -> list[tuple[Shift, float | None]]:
     return named or [(_known(name), None)]
 
 
-def _build(task: Task, shift: Shift, value: float | None) -> ShiftedTask:
+def _at(typed: str, value: float | None) -> tuple[Shift, float | None]:
+    # The shift that a name stands for, at the strength given or at the name's own.
+    name, usual = ALIASES.get(typed, (typed, None))
+    if usual is None:
+        return _known(name), value
+    if value not in (None, usual) and typed not in OPEN_ALIASES:
+        raise ValueError(
+            f"{typed} is {name}={fraction(usual)} and takes no other strength, got {value}; type {name}=...."
+        )
+    return _known(name), usual if value is None else value
+
+
+def _check_strength(name: str, value: object) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        raise TypeError(
+            f"the shift {name} needs a number as strength, got {value!r}; pass 3.0, or the name 'x_scale=3'."
+        )
+
+
+def _refuse_strength_of_standard(value: object) -> None:
+    if value is not None:
+        raise ValueError(f"{STANDARD} is the task itself and takes no strength, got {value!r}; leave it out.")
+
+
+def _build(task: Task, shift: Shift, value: float | None, typed: str) -> ShiftedTask:
+    name = f"{typed} ({shift.name})" if typed in ALIASES else shift.name
     if (value is None) == bool(shift.values):
         need = "a strength" if shift.values else "no strength"
-        raise ValueError(f"the shift {shift.name} takes {need}, got {value}; see SHIFTS[{shift.name!r}].")
+        raise ValueError(f"the shift {name} takes {need}, got {value}; see SHIFTS[{shift.name!r}].")
+    if value is not None and math.isnan(value):
+        raise ValueError(f"the shift {name} takes a number as strength, got nan; see SHIFTS[{shift.name!r}].")
     if value is not None and not abs(value) <= MOST:
-        raise ValueError(
-            f"the shift {shift.name} takes a strength of at most {MOST:g}, got {value}; see SHIFTS[{shift.name!r}]."
-        )
+        raise ValueError(f"the shift {name} takes a strength of at most {MOST:g}, got {value}.")
     whole = "whole number" not in shift.takes or value == round(value or 0.0)
     if value is not None and not (shift.least <= value <= shift.most and whole):
-        raise ValueError(f"{shift.name} takes {shift.takes}, got {value}.")
+        raise ValueError(f"{name} takes {shift.takes}, got {value}.")
     if not shift.applies_to(task):
         _refuse_task(shift)
     label = shift.name if value is None else f"{shift.name}={fraction(value)}"
@@ -199,11 +239,3 @@ def _known(name: str) -> Shift:
     if name not in SHIFTS:
         raise ValueError(f"unknown shift {name!r}; there are: {', '.join(SHIFTS)}; and {', '.join(ALIASES)}.")
     return SHIFTS[name]
-
-
-def _parse_strength(name: str, text: str) -> float:
-    try:
-        numerator, slash, denominator = text.partition("/")
-        return float(numerator) / float(denominator) if slash else float(numerator)
-    except (ValueError, ZeroDivisionError):
-        raise ValueError(f"the strength of {name} needs a number such as 3 or 1/3, got {text!r}.") from None

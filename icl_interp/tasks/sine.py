@@ -59,6 +59,11 @@ class SineRegression(FunctionTask):
         """Pairs a prompt when `sample` is not told."""
         return self.n_points if self.n_points is not None else 11
 
+    @property
+    def input_second_moment(self) -> Float[Tensor, "dim dim"]:
+        """E[x^2] = 25 / 3, float64."""
+        return torch.tensor([[25 / 3]], dtype=torch.float64)
+
     def draw_inputs(self, n_prompts: int, n_points: int, *, seed: int) -> Float[Tensor, "batch point dim"]:
         """Draw the inputs of a seed.
 
@@ -96,6 +101,22 @@ class SineRegression(FunctionTask):
         """
         a, b = self.amplitude_low, self.amplitude_high
         return (a * a + a * b + b * b) / 6 + self.noise_std**2
+
+    def label_second_moment_at(
+        self,
+        input_second_moment: Float[Tensor, "dim dim"],  # noqa: ARG002
+    ) -> float:
+        """Give E[y^2] where the functions are asked at other inputs.
+
+        Formula: that of the task's own inputs, since phases cover half a period evenly.
+
+        Args:
+            input_second_moment: E[x x'] of these inputs.
+
+        Returns:
+            In squared units of y.
+        """
+        return self.label_second_moment()
 
     def describe(self) -> str:
         """Say in one clause what is drawn.

@@ -245,3 +245,10 @@ def test_noise_too_small_for_float64_counts_as_very_small():
     pool = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     xs, ys = torch.tensor([[[1.0, -1.0], [2.0, 4.0]]]), torch.tensor([[-1.0, 0.0]])
     torch.testing.assert_close(discrete_mmse(pool, 1e-300)(xs, ys), torch.tensor([[0.0, 4.0]]))
+
+
+def test_gradients_reach_the_pool():
+    generator = torch.Generator().manual_seed(0)
+    pool = torch.randn(5, 3, generator=generator, dtype=torch.float64, requires_grad=True)
+    xs, ys = torch.randn(2, 4, 3, generator=generator).double(), torch.randn(2, 4, generator=generator).double()
+    assert torch.autograd.gradcheck(lambda tasks: discrete_mmse(tasks, 0.5)(xs, ys), (pool,))

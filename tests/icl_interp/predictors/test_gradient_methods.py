@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from icl_interp import LinearRegression, shifted
 from icl_interp.predictors import (
     best_constant_step,
     conjugate_gradient,
@@ -171,3 +172,14 @@ def test_normalised_online_steps_fit_the_last_pair():
     repeated = torch.cat([xs, xs[:, -1:]], dim=1)
     answer = online_gradient_descent("normalised")(repeated, torch.cat([ys, 0 * ys[:, :1]], dim=1))
     torch.testing.assert_close(answer[:, -1], ys[:, -1])
+
+
+@pytest.mark.parametrize("build", [lambda: conjugate_gradient(20), lambda: newton(100)], ids=["cg", "newton"])
+def test_what_tends_to_least_squares_does_so_where_float32_inputs_leave_their_subspace(build):
+    prompts = shifted(LinearRegression(20, noise_std=0.5), "x_half_subspace").sample(64, seed=0)
+    xs = prompts.xs.clone()
+    xs[:, -1] = torch.randn(64, 20, generator=torch.Generator().manual_seed(0))  # off the subspace
+    answer = build()(xs, prompts.ys, points=[-1])
+    torch.testing.assert_close(answer, least_squares()(xs, prompts.ys, points=[-1]), rtol=1e-4, atol=1e-4)
+    # The same numbers declared to be float64 are fitted to their last digit.
+    assert float(build()(xs.double(), prompts.ys.double(), points=[-1]).abs().max()) > 1e4

@@ -30,6 +30,9 @@ INPUTS = {
     "skewed": lambda xs: xs * torch.logspace(0, -2, 20),
     "categories": lambda xs: torch.nn.functional.one_hot(xs.argmax(dim=2), 20).float(),
     "repeated": lambda xs: xs[:, torch.arange(41) // 3],
+    "one input off the subspace": lambda xs: torch.where(torch.arange(41)[:, None] == 14, xs, subspace(xs)),
+    "rows of all sizes": lambda xs: xs * 10 ** (12 * torch.rand(41, 1, generator=torch.Generator().manual_seed(7)) - 6),
+    "subspace rows of all sizes": lambda xs: INPUTS["rows of all sizes"](subspace(xs)),
     "huge late inputs": lambda xs: torch.cat([subspace(xs)[:, :30], 1e6 * xs[:, 30:]], dim=1),
     "tiny late inputs": lambda xs: torch.cat([subspace(xs)[:, :30], 1e-3 * xs[:, 30:]], dim=1),
 }

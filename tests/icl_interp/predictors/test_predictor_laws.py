@@ -93,6 +93,8 @@ CASES = [
         slow.gradient_descent_per_prefix(5),
         "dso",
     ),
+    # 10^9 steps of a direction with a thousandth of the largest variance leave nothing.
+    Case("gd per prefix long", lambda: icl.gradient_descent(10**9, "per_prefix"), slow.min_norm, "dso"),
     Case("gd++", lambda: icl.gd_plus_plus(3, 0.1, 0.05), slow.gd_plus_plus([0.1] * 3, [0.05] * 3), "do"),
     Case(
         "gd++ per step",
@@ -117,8 +119,10 @@ CASES = [
     Case("newton", lambda: icl.newton(3), slow.newton(3), "dso"),
     Case("newton scaled", lambda: icl.newton(3, scaling=1.9), slow.newton(3, 1.9), "dso"),
     Case("newton frobenius", lambda: icl.newton(3, scaling="frobenius"), slow.newton(3, "frobenius"), "dso"),
+    Case("newton long", lambda: icl.newton(100), slow.min_norm, "dso"),
     # Krylov spaces of ill-conditioned prefixes: two float64 routes agree to 1e-6 only.
     Case("cg", lambda: icl.conjugate_gradient(3), slow.conjugate_gradient(3), "dso", tolerance=1e-6),
+    Case("cg long", lambda: icl.conjugate_gradient(12), slow.min_norm, "dso", tolerance=1e-6),
     # scikit-learn stops at a duality gap of 1e-8 |y|^2, which leaves 1e-4 in the weights.
     Case("lasso", lambda: icl.lasso(0.2), slow.lasso(0.2), "o", tolerance=1e-3),
     Case(
@@ -187,6 +191,25 @@ def test_equals_the_slow_loop_over_prefixes(case, kind):
     xs, ys = PROMPTS[kind](*random_prompts(n_dims=case.dims))
     expected = loop(case.reference, xs, ys)
     torch.testing.assert_close(case.build()(xs, ys), expected, rtol=case.tolerance, atol=case.tolerance)
+
+
+@cases()
+def test_rounding_of_inputs_in_a_rotated_subspace_is_not_fitted(case):
+    # Float32 inputs leave their plane by 1e-7, labels are noisy, and the last query is far off the plane: a float64
+    # tolerance would answer it with weights of 1e7.
+    generator = torch.Generator().manual_seed(5)
+    turn = torch.linalg.qr(torch.randn(4, case.dims, case.dims, generator=generator)).Q
+    for rank in (max(1, case.dims // 2), 1):
+        xs = torch.randn(4, POINTS, rank, generator=generator) @ turn[:, :rank]
+        # One digit of float32 more or less, as products of larger matrices leave it.
+        xs = xs * (1 + torch.finfo(xs.dtype).eps * (torch.randint(0, 3, xs.shape, generator=generator) - 1))
+        ys = xs.sum(dim=2) + torch.randn(4, POINTS, generator=generator)
+        xs[:, -1] = torch.randn(4, case.dims, generator=generator)
+        answer = case.build()(xs, ys)
+        expected = loop(slow.on_the_signal(case.reference, torch.finfo(xs.dtype).eps), xs, ys).float()
+        # Float32 answers; whether 1e-7 of the inputs is cut or kept moves those that need not cut by a few 1e-7.
+        tolerance = max(case.tolerance, 3e-6)
+        torch.testing.assert_close(answer, expected, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.filterwarnings("ignore:Objective did not converge")  # scikit-learn, of the changed points

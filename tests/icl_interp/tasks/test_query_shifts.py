@@ -6,10 +6,12 @@ from task_cases import FAMILY_CASES
 
 from icl_interp import (
     AffineRecurrence,
+    DecisionTreeRegression,
     IllConditionedRegression,
     LinearRegression,
     QuadraticRegression,
     ReluNetworkRegression,
+    SineRegression,
     TaskPool,
     predictors,
     shifted,
@@ -196,3 +198,57 @@ def test_prompts_keep_their_axes_when_their_inputs_move() -> None:
     base, moved = task.sample(4, seed=0), shifted(task, "x_scale", 2.0).sample(4, seed=0)
     torch.testing.assert_close(moved.xs, 2 * base.xs)
     torch.testing.assert_close(moved.ys, 2 * base.ys)
+
+
+def test_tails_of_a_million_degrees_cost_no_more_memory_and_are_gaussian() -> None:
+    task = LinearRegression(3)
+    moved, own = (source.sample(500, seed=0).xs for source in (shifted(task, "x_heavy_tails=1000000"), task))
+    # chi^2_v / v is 1 up to sqrt(2 / v) = 0.0014; five of them, halved by the root.
+    torch.testing.assert_close(moved, own, rtol=0.004, atol=1e-6)
+
+
+def test_queries_have_noise_of_their_own() -> None:
+    task = LinearRegression(4, noise_std=0.5)
+    prompts = shifted(task, "random_quadrants").sample(4000, seed=0)
+    asked, paired = (
+        ys - (xs * prompts.ws[:, None]).sum(2)
+        for xs, ys in ((prompts.query_xs, prompts.query_ys), (prompts.xs, prompts.ys))
+    )
+    # 36,000 numbers: five standard errors of a standard deviation, and of a correlation.
+    assert float(asked.std()) == pytest.approx(0.5, abs=0.01)
+    correlation = torch.corrcoef(torch.stack([asked.flatten(), paired.flatten()]))[0, 1]
+    assert float(correlation) == pytest.approx(0, abs=0.027)
+    # One stream, all of it used: no two points share their noise.
+    assert len(asked[0].unique()) == task.default_points
+
+
+NETWORK, TREE, SINE = ReluNetworkRegression(n_dims=5, noise_std=0.5), DecisionTreeRegression(n_dims=3), SineRegression()
+EXACT = [
+    (NETWORK, "x_scale=3", 45.25),
+    (NETWORK, "x_mean=2", 25.25),
+    (NETWORK, "x_skewed", 5.25),
+    (NETWORK, "x_mixed=1/2", 25.25),
+    (NETWORK, "x_heavy_tails", 5.25),
+    (NETWORK, "random_orthants", 5.25),
+    (NETWORK, "orthogonal_train_test", 5.25),
+    (TREE, "x_scale=3", 1.0),
+    (TREE, "x_mean=-1", 1.0),
+    (TREE, "x_half_subspace", 1.0),
+    (SINE, "x_scale=2", SINE.label_second_moment()),
+    (SINE, "x_mean=1", SINE.label_second_moment()),
+]
+
+
+@pytest.mark.parametrize(("task", "name", "energy"), EXACT, ids=[f"{t.family}-{n}" for t, n, _ in EXACT])
+def test_energy_is_exact_where_the_inputs_decide_it(task: Task, name: str, energy: float) -> None:
+    (entry,) = select_shifts(task, [name])
+    assert entry.source.label_second_moment() == pytest.approx(energy, rel=1e-12)  # rounding of float64
+    squares = entry.source.sample(N, seed=1).targets.double().square().mean(1)
+    # Five standard errors of the mean.
+    assert float(squares.mean()) == pytest.approx(energy, abs=5 * float(squares.std()) / N**0.5)
+
+
+def test_energy_of_moved_quadratic_functions_is_estimated_within_a_few_percent() -> None:
+    # E[(x + 1)^4] = 1 + 6 + 3 = 10, and y sums d of them over 3; the stated accuracy is about 1 %.
+    energy = shifted(QuadraticRegression(n_dims=3), "x_mean", 1.0).label_second_moment()
+    assert energy == pytest.approx(10.0, rel=0.03)

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from task_cases import FAMILY_CASES
 
 from icl_interp import LinearRegression, Prompts, predictors, reference_predictors
 from icl_interp.prompts import derive_seed
@@ -151,3 +152,23 @@ def test_merging_is_by_root_mean_square_relative_to_the_labels(penalty: float, n
     prompts = Prompts(xs=torch.ones(2, 2, 1), ys=torch.full((2, 2), 10.0))
     candidates = {"a": predictors.least_squares(), "b": predictors.ridge(penalty)}
     assert list(merge_coinciding(candidates, prompts)) == names
+
+
+@pytest.mark.filterwarnings("ignore:Objective did not converge")  # scikit-learn says so for the Lasso
+@pytest.mark.parametrize(
+    "task",
+    [*FAMILY_CASES.values(), LinearRegression(3, x_cov=0.0), LinearRegression(3, x_cov=0.0, w_mean=1.0)],
+    ids=str,
+)
+def test_every_legal_task_has_references_that_answer(task):
+    prompts = task.sample(3, seed=5)
+    named = reference_predictors(task)
+    assert "zero" in next(iter(named))
+    assert any("least squares" in name for name in named)
+    for predictor in named.values():
+        assert bool(predictor(prompts.xs, prompts.ys, points=[-1]).isfinite().all())
+
+
+def test_no_points_are_refused():
+    with pytest.raises(ValueError, match="reference_predictors needs n_points to be at least 1, got 0; leave it out"):
+        reference_predictors(LinearRegression(3), n_points=0)

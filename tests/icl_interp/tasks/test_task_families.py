@@ -183,3 +183,24 @@ def test_quadratics_are_linear_in_squares() -> None:
     ws = LinearRegression(3).sample(5, seed=0).ws
     torch.testing.assert_close(prompts.ys, (prompts.xs.square() * ws[:, None]).sum(-1) / 3**0.5)
     assert prompts.ws is None
+
+
+def test_noise_of_a_recurrence_enters_every_step_anew() -> None:
+    quiet, loud = (AffineRecurrence(noise_std=std, n_points=4).sample(500, seed=0) for std in (0.0, 2.0))
+    start, first, second = quiet.xs[:, 0, 0], quiet.ys[:, 0], quiet.ys[:, 1]
+    slopes = (second - first) / (first - start)
+    offsets = first - slopes * start
+    noise = loud.ys - slopes[:, None] * loud.xs[..., 0] - offsets[:, None]
+    steps = noise[(first - start).abs() > 0.05]  # slopes are known to 1e-5 there
+    # Five standard errors of a standard deviation and of a correlation, 450 prompts.
+    torch.testing.assert_close(steps.std(dim=0), torch.full((4,), 2.0), rtol=0.17, atol=0)
+    torch.testing.assert_close(torch.corrcoef(steps.T), torch.eye(4), rtol=0, atol=0.24)
+
+
+def test_energy_of_a_recurrence_of_nothing_but_noise() -> None:
+    # s_1 = e_0 and s_2 = a e_0 + e_1 with E[a^2] = 1/3: 9 and 12.
+    task = AffineRecurrence(slope_bound=1.0, offset_std=0.0, start_std=0.0, noise_std=3.0, n_points=2)
+    assert task.label_second_moment() == pytest.approx(10.5, rel=1e-12)
+    squares = task.sample(20_000, seed=0).ys.square().mean(0)
+    # Five standard errors: squares of normal numbers deviate by about 1.5 times their mean.
+    torch.testing.assert_close(squares, torch.tensor([9.0, 12.0]), rtol=0.055, atol=0)
