@@ -5,7 +5,7 @@ from dataclasses import replace
 from icl_interp.measure.study_result import Study
 from icl_interp.report.chapters.detectors import detector_map, detectors_chapter
 from icl_interp.report.chapters.ood import ood_chapter
-from icl_interp.report.chapters.signature import NO_SHIFT, signature_chapter
+from icl_interp.report.chapters.signature import signature_chapter
 from icl_interp.report.chapters.similarity import similarity_chapter
 from icl_interp.report.model import Section
 
@@ -29,7 +29,7 @@ def familiar_chapter(study: Study) -> Section:
     ]
     title = "Is this prompt familiar?"
     if study.detectors is None:
-        return Section("familiar", title, f"{own.lead} {NO_SHIFT}", figures=own.figures, parts=tuple(folded))
+        return Section("familiar", title, own.lead, figures=own.figures, parts=tuple(folded))
     lead = (
         "Scores of how far out a prompt is, fitted on in-distribution prompts that are not scored; larger is further "
         "out. They stand beside what needs no network at all: norms and second moments of the raw prompt. Where those "

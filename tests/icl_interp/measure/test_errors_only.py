@@ -160,8 +160,8 @@ def test_a_study_of_such_families_alone_makes_no_claims_over_shifts(errors_alone
 def test_the_report_of_such_a_study_says_why_it_has_no_detection(errors_alone, small_checkpoint):
     page = build_page(errors_alone, small_checkpoint, {})
     sections = {part.id: part for section in page.sections for part in (section, *section.parts)}
-    assert NO_SHIFT in sections["familiar"].lead or NO_SHIFT in sections["familiar-score"].lead
-    assert [figure.id for figure in sections["ood"].figures] == ["score-error"]
+    assert sections["familiar"].lead.count(NO_SHIFT) == 1
+    assert [figure.id for figure in sections["familiar"].figures] == ["score-error"]
     assert [NO_SHIFT in figure.sentence for figure in sections["signature"].figures] == [True, True]
     tones = {card.title: card.tone for card in page.verdicts}
     assert tones["Does it detect shifts?"] == tones["Does that survive shifts?"] == "unknown"
@@ -176,7 +176,7 @@ def test_the_report_of_such_a_study_says_why_it_has_no_detection(errors_alone, s
     assert note in late.notes
     assert note in [fact.value for fact in page.facts]
     assert UNSEEN in sections["errors"].lead
-    (grid,) = (figure for figure in sections["errors"].figures if figure.id == "error-shifts")
+    (grid,) = (figure for part in sections.values() for figure in part.figures if figure.id == "error-shifts")
     assert [UNSEEN in cell.sentence for cell in grid.figures] == [False, True]
     record = json.loads(study_json(errors_alone, small_checkpoint, {}))["study"]
     assert record["errors"]["families"]["longer_prompts=2"]["family"]["first_unseen_point"] == 8
