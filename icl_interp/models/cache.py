@@ -80,9 +80,11 @@ class ICLActivationCache(_Readable):
             Neurons [component batch pos d_model], without the output bias, with labels if asked.
 
         Raises:
-            ValueError: If blocks replace their input instead of adding to it.
+            ValueError: If there are no MLPs, or blocks replace their input instead of adding to it.
         """
-        return self._before(layer, "stack_neuron_results").stack_neuron_results(layer, *args, **kwargs)
+        view = self._before(layer, "stack_neuron_results")
+        self._need("stack_neuron_results", "mlp.hook_post", "MLPs")
+        return view.stack_neuron_results(layer, *args, **kwargs)
 
     def get_full_resid_decomposition(self, layer: int | None = None, *args: Any, **kwargs: Any) -> Any:
         """Split the residual stream into heads, neurons, embeddings and biases; arguments as in TransformerLens.
@@ -107,7 +109,7 @@ class ICLActivationCache(_Readable):
         Raises:
             TypeError: Always.
         """
-        raise TypeError(_no_vocabulary("logit_attrs"))
+        raise TypeError(self._no_vocabulary("logit_attrs"))
 
     def logit_lens(self, *_: Any, **__: Any) -> Any:
         """Refuse: this needs a vocabulary.
@@ -115,7 +117,50 @@ class ICLActivationCache(_Readable):
         Raises:
             TypeError: Always.
         """
-        raise TypeError(_no_vocabulary("logit_lens"))
+        raise TypeError(self._no_vocabulary("logit_lens"))
+
+    def compute_head_results(self) -> None:
+        """Add what each head wrote to the cache, as `blocks.{layer}.attn.hook_result`, as in TransformerLens.
+
+        Raises:
+            ValueError: If the model's attention has no heads to tell apart.
+        """
+        self._need("compute_head_results", "attn.hook_z", "attention heads with an output")
+        super().compute_head_results()
+
+    def get_neuron_results(self, layer: int, *args: Any, **kwargs: Any) -> Tensor:
+        """Give what each neuron of a layer wrote; arguments as in TransformerLens.
+
+        Args:
+            layer: Which block.
+            args: As TransformerLens takes them.
+            kwargs: Likewise.
+
+        Returns:
+            [batch pos d_mlp d_model].
+
+        Raises:
+            ValueError: If the model has no MLPs, or their neurons were not cached.
+        """
+        self._need("get_neuron_results", "mlp.hook_post", "MLPs")
+        return super().get_neuron_results(layer, *args, **kwargs)
+
+    def _need(self, method: str, hook: str, part: str) -> None:
+        if not any(name.endswith(hook) for name in self.cache_dict):
+            raise ValueError(
+                f"{method} needs a model with {part} and their {hook} in the cache, got family "
+                f"{self.model.cfg.family!r} with attn_only={self.model.cfg.attn_only} and {len(self.cache_dict)} "
+                "activations; cache everything, of a model that has them."
+            )
+
+    def _no_vocabulary(self, method: str) -> str:
+        advice = (
+            "the label's entry, stack[..., -1] times output_sign, is the answer of the query"
+            if self.model.cfg.family != "gpt2"
+            else "take cache.apply_ln_to_stack(stack) @ model.W_U instead (times ln_final.w first, where the norm has "
+            "a scale)"
+        )
+        return f"{method} needs a token vocabulary, and this model reads and predicts numbers; {advice}."
 
     def _before(self, layer: int | None, method: str) -> ActivationCache:
         # A copy whose entries are weighted as the stream before a block carries them, and whose model has all that
@@ -134,13 +179,6 @@ class ICLActivationCache(_Readable):
         return _Readable(
             entries, _view(self.model, {"accumulated_bias": self.model.accumulated_bias}), self.has_batch_dim
         )
-
-
-def _no_vocabulary(method: str) -> str:
-    return (
-        f"{method} needs a token vocabulary, and this model reads and predicts numbers; take "
-        "cache.apply_ln_to_stack(stack) @ model.W_U instead (times ln_final.w first, where the norm has a scale)."
-    )
 
 
 def _carried(name: str, end: int) -> float:

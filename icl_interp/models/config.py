@@ -258,7 +258,8 @@ class ModelConfig(BaseModel):
         }[self.family]
         layers = "1 layer" if self.n_layers == 1 else f"{self.n_layers} layers"
         heads = "1 head" if self.n_heads == 1 else f"{self.n_heads} heads"
-        return f"{kind}, {layers}, {heads}, width {self.d_model}, inputs of {self.n_dims} dimensions"
+        dims = "1 dimension" if self.n_dims == 1 else f"{self.n_dims} dimensions"
+        return f"{kind}, {layers}, {heads}, width {self.d_model}, inputs of {dims}"
 
     # What ActivationCache and patching read from a TransformerLens config.
     @property

@@ -133,16 +133,19 @@ class HookedModel(HookedRootModule):
             args: As `forward` takes them.
             names_filter: None (everything), one name, a list of names, or a predicate on names.
             remove_batch_dim: Drop a batch axis of size 1 from the cached activations.
-            kwargs: As `forward` and TransformerLens' `run_with_cache` take them.
+            kwargs: As `forward` and TransformerLens' `run_with_cache` take them, but for `incl_bwd` and
+                `stop_at_layer`.
 
         Returns:
             The model's output and its cache.
 
         Raises:
             ValueError: If a name is unknown, or the predicate accepts none.
-            TypeError: If there is one tensor instead of xs and ys.
+            TypeError: If there is one tensor instead of xs and ys, or an option that needs a scalar output or token
+                inputs.
         """
         self._check_filter(names_filter)
+        _check_options(kwargs)
         _check_pair(args, kwargs)
         output, cache = super().run_with_cache(
             *args, names_filter=names_filter, remove_batch_dim=remove_batch_dim, **kwargs
@@ -220,6 +223,16 @@ class HookedModel(HookedRootModule):
     def n_params(self) -> int:
         """Number of parameters."""
         return sum(p.numel() for p in nn.Module.parameters(self))
+
+
+def _check_options(kwargs: Mapping[str, Any]) -> None:
+    if kwargs.get("incl_bwd"):
+        raise TypeError(
+            "incl_bwd needs a model with a scalar output, and this one gives a prediction a point; add hooks with "
+            "dir='bwd' and call backward() on a loss of the predictions."
+        )
+    if kwargs.get("stop_at_layer") is not None:
+        raise TypeError("stop_at_layer is not an option of this model; cache hook_resid_pre of that block instead.")
 
 
 def _check_pair(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
