@@ -13,7 +13,8 @@ from icl_interp.measure.development_prompts import Material, answers
 from icl_interp.measure.development_record import ByHead, CheckpointRecord
 from icl_interp.measure.development_weights import weight_metrics
 from icl_interp.measure.families import IN_DISTRIBUTION
-from icl_interp.measure.linear_probes import probe_network
+from icl_interp.measure.features import answering_features
+from icl_interp.measure.linear_probes import probe_features
 from icl_interp.measure.sites import last_block, residual_sites
 from icl_interp.models.config import ModelConfig
 from icl_interp.models.hooked import HookedModel
@@ -52,7 +53,8 @@ def measure_checkpoint(checkpoint: Checkpoint, material: Material, *, step: int)
     said = {label: answers(model, family.prompts) for label, family in material.families.by_label.items()}
     entropy, variability = _attention(model, material.probe_prompts)
     targets, sites = material.targets, residual_sites(model.cfg)
-    probes = probe_network(model, material.probe_prompts, targets, sites, seed=material.settings.seed)
+    features = answering_features(model, material.probe_prompts, sites)
+    probes = probe_features(features, material.probe_prompts, targets, controls=False, seed=material.settings.seed)
     record = CheckpointRecord(
         step=step,
         sha256=checkpoint.sha256,

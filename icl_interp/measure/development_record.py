@@ -96,6 +96,11 @@ class LlcRecord:
     flags: Mapping[str, str]
     """What speaks against the estimate, by name of the flag: one sentence each; empty where nothing does."""
 
+    @property
+    def trusted(self) -> float | None:
+        """The estimate, unless it diverged or is negative, which no learning coefficient can be."""
+        return None if self.estimate is None or "negative" in self.flags else self.estimate
+
     def __repr__(self) -> str:
         found = "diverged" if self.estimate is None else f"{self.estimate:.3g} +- {self.standard_error or 0:.2g}"
         return f"LlcRecord(step {self.step}, {found}, flags: {', '.join(self.flags) or 'none'})"

@@ -178,7 +178,7 @@ class Development:
 
 def _end(run: RunDevelopment) -> float | None:
     last = run.llc[-1] if run.llc else None
-    return None if last is None or last.step != run.steps[-1] else last.estimate
+    return None if last is None or last.step != run.steps[-1] else last.trusted
 
 
 def _rows(run: RunDevelopment) -> list[dict[str, Any]]:

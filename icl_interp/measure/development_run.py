@@ -146,17 +146,16 @@ class RunDevelopment:
         """Where the free energies n l + lambda log n of the simple and of the last solution cross.
 
         Simple is the checkpoint with a learning coefficient that is nearest to t_crit in log(step + 1). None with
-        fewer than two coefficients, without one at the end, or where t_crit is nearest to the end.
+        fewer than two coefficients that are not negative, without one at the end, or where t_crit is nearest to the
+        end.
         """
-        known = [record for record in self.llc if record.estimate is not None]
+        known = [record for record in self.llc if record.trusted is not None]
         if self.t_crit is None or len(known) < 2 or known[-1].step != self.steps[-1]:
             return None
         simple = min(known, key=lambda record: abs(math.log1p(record.step) - math.log1p(self.t_crit or 0)))
         if simple is known[-1]:
             return None
-        return free_energy_crossover(
-            simple.loss - known[-1].loss, (known[-1].estimate or 0.0) - (simple.estimate or 0.0)
-        )
+        return free_energy_crossover(simple.loss - known[-1].loss, (known[-1].trusted or 0.0) - (simple.trusted or 0.0))
 
     def _check_family(self, family: str) -> None:
         if family not in self.records[0].losses:

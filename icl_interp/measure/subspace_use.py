@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import pandas as pd
 import torch
@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from icl_interp.activations import collect
-from icl_interp.interventions import exchange_for_random, project_out
+from icl_interp.interventions import exchange_for_random, mean_activations, project_out
 from icl_interp.interventions.record import Positions
 from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
 from icl_interp.measure.conventions import Conventions
@@ -34,9 +34,13 @@ class SubspaceUse:
     """What taking a subspace away does, beside taking as much away along random ones."""
 
     effect: InterventionEffect
-    """Of projecting the subspace out."""
+    """Of taking away what the subspace tells of a prompt: its component becomes the mean, or 0 by `ablation`."""
+    to_zero: InterventionEffect
+    """Of projecting the subspace out to 0, its constant part included: where norms follow, this also changes the scale
+    of everything else."""
     random: tuple[InterventionEffect, ...]
-    """Of taking the same length along random subspaces of equal rank, at every position of every prompt."""
+    """Of subtracting a vector of the same length along random subspaces of equal rank, at every position of every
+    prompt."""
     untrained: tuple[InterventionEffect, ...]
     """Of projecting each untrained network's own subspace out of it; empty where controls were switched off."""
     hook: str
@@ -45,6 +49,10 @@ class SubspaceUse:
     """Directions taken away."""
     energy: float
     """Share of the activation's mean square that lies in the subspace."""
+    varying: float
+    """Share of the subspace's own mean square that differs between prompts; the rest is constant at each position."""
+    ablation: Literal["mean", "zero"]
+    """What `effect`, `random` and `untrained` set the component to."""
 
     @property
     def p_value(self) -> float:
@@ -95,14 +103,18 @@ def subspace_use(
     prompts: Prompts | None = None,
     references: Mapping[str, Predictor] | None = None,
     n_prompts: int = 256,
+    ablation: Literal["mean", "zero"] = "mean",
     n_random: int = N_RANDOM,
     seed: int = 0,
 ) -> SubspaceUse:
     """Measure whether a model needs a subspace.
 
-    The subspace is projected out (to zero) and the change of the error compared with that of taking exactly as much
-    away along random subspaces. Decodable is not used: only such a change speaks of use. For the last block's output,
-    whatever the read-out reads is needed trivially; earlier sites say more.
+    The component along the subspace is set to its mean over prompts at each position, so that what it tells of a
+    prompt is gone, and the change of the error compared with that of subtracting an equally long vector along random
+    subspaces. Decodable is not used: only such a change speaks of use. Setting the component to 0 stands beside it and
+    is no measure of use where norms follow: a large constant part that nobody reads is then missing from the scale that
+    all else is divided by. For the last block's output, whatever the read-out reads is needed trivially; earlier sites
+    say more.
 
     Args:
         model: Any family.
@@ -113,6 +125,7 @@ def subspace_use(
         prompts: What to measure on; None draws from the task.
         references: Predictors by name; None takes the task's.
         n_prompts: How many are drawn.
+        ablation: What the verdict rests on: "mean" (ours) or "zero".
         n_random: Random subspaces; fewer than 19 can never give evidence.
         seed: Of prompts, bootstrap and random subspaces.
 
@@ -128,20 +141,38 @@ def subspace_use(
     def effect(what: Any) -> InterventionEffect:
         return intervention_effect(model, task, what, prompts=given, references=known, seed=seed)
 
-    held = collect(model, given, hook)[hook].double()
+    mean = _mean(model, given, hook, "mean")
+    baseline = _mean(model, given, hook, ablation)
+    held = collect(model, given, hook)[hook].double() @ subspace.double()
+    total = collect(model, given, hook)[hook].double().square().sum()
+    constant = torch.as_tensor(mean).double() @ subspace.double()
+    taken = effect(project_out(subspace, hook, positions=positions, mean=baseline))
     return SubspaceUse(
-        effect=effect(project_out(subspace, hook, positions=positions)),
+        effect=taken,
+        to_zero=taken if ablation == "zero" else effect(project_out(subspace, hook, positions=positions)),
         random=tuple(
             effect(
-                exchange_for_random(subspace, hook, seed=derive_seed(seed, f"random subspace {i}"), positions=positions)
+                exchange_for_random(
+                    subspace,
+                    hook,
+                    seed=derive_seed(seed, f"random subspace {i}"),
+                    positions=positions,
+                    mean=baseline,
+                )
             )
             for i in range(n_random)
         ),
         untrained=(),
         hook=hook,
         rank=subspace.shape[1],
-        energy=float((held @ subspace.double().to(held.device)).square().sum() / held.square().sum()),
+        energy=float(held.square().sum() / total),
+        varying=float((held - constant).square().sum() / held.square().sum()),
+        ablation=ablation,
     )
+
+
+def _mean(model: HookedModel, prompts: Prompts, hook: str, ablation: str) -> Tensor | None:
+    return mean_activations(model, prompts, [hook])[hook] if ablation == "mean" else None
 
 
 def signature_use(
@@ -154,6 +185,7 @@ def signature_use(
     prompts: Prompts | None = None,
     references: Mapping[str, Predictor] | None = None,
     n_prompts: int = 256,
+    ablation: Literal["mean", "zero"] = "mean",
     n_random: int = N_RANDOM,
     n_controls: int = N_UNTRAINED,
     seed: int = 0,
@@ -161,7 +193,7 @@ def signature_use(
     """Measure whether a model uses the directions of its spectral signature.
 
     The signature is fitted on prompts of its own, then `subspace_use` is asked of it. Each untrained network has its
-    own signature fitted and projected out.
+    own signature fitted and taken away.
 
     Args:
         model: Any family.
@@ -172,6 +204,7 @@ def signature_use(
         prompts: For the effect; None draws from the task.
         references: Predictors by name; None takes the task's.
         n_prompts: How many are drawn of each.
+        ablation: As in `subspace_use`.
         n_random: Random subspaces.
         n_controls: Untrained networks; 0 switches them off.
         seed: The only source of randomness.
@@ -197,15 +230,21 @@ def signature_use(
         return fit_signature(rows, k=chosen.k, center=chosen.center).reference.T.contiguous()
 
     use = subspace_use(
-        model, task, directions(model), hook, prompts=given, references=known, n_random=n_random, seed=seed
+        model,
+        task,
+        directions(model),
+        hook,
+        prompts=given,
+        references=known,
+        ablation=ablation,
+        n_random=n_random,
+        seed=seed,
     )
-    untrained = tuple(
-        intervention_effect(
-            network, task, project_out(directions(network), hook), prompts=given, references=known, seed=seed
-        )
-        for network in untrained_networks(model.cfg, n_controls, seed=seed)
-    )
-    return SubspaceUse(use.effect, use.random, untrained, use.hook, use.rank, use.energy)
+    untrained = []
+    for network in untrained_networks(model.cfg, n_controls, seed=seed):
+        taken = project_out(directions(network), hook, mean=_mean(network, given, hook, ablation))
+        untrained.append(intervention_effect(network, task, taken, prompts=given, references=known, seed=seed))
+    return replace(use, untrained=tuple(untrained))
 
 
 def _median(values: list[float]) -> float:

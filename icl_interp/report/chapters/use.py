@@ -10,7 +10,7 @@ from icl_interp.report.tables import TableView
 
 __all__ = ["use_part", "use_sentence"]
 
-OWN, RANDOM, UNTRAINED = "signature removed", "random subspaces", "untrained networks"
+OWN, RANDOM, UNTRAINED = "signature at its mean", "random subspaces", "untrained networks"
 
 
 def use_part(study: Study) -> Section:
@@ -29,7 +29,7 @@ def use_part(study: Study) -> Section:
     frame = use.to_frame()
     view = FigureView(
         id="signature-use",
-        title="Change of the late error when directions are removed",
+        title="Change of the late error when directions tell nothing any more",
         figure=_figure(use),
         sentence=sentence,
         aria_label=f"Dots with intervals, change of the error under interventions. {sentence}",
@@ -44,13 +44,13 @@ def use_part(study: Study) -> Section:
     table = TableView(
         ("quantity", "change", "low", "high"),
         tuple(tuple(row) for row in changes.itertuples(index=False, name=None)),
-        caption="What removing the signature does to the error and to the distance from each reference, / E[y²]",
+        caption="What the signature at its mean does to the error and to the distance from each reference, / E[y²]",
     )
     lead = (
-        f"The {use.rank} directions of the signature after the last block are projected out at every position, on "
-        f"{len(use.effect.changes)} prompts; beside it as much is taken away along {len(use.random)} random subspaces "
-        f"of rank {use.rank}, and each untrained network loses its own signature. After the last block only what the "
-        "read-out reads can matter."
+        f"At every position after the last block the {use.rank} directions of the signature are set to their mean over "
+        f"{len(use.effect.changes)} prompts, so that they tell nothing of a prompt any more; beside it a vector of the "
+        f"same length is subtracted along {len(use.random)} random subspaces of rank {use.rank}, and each untrained "
+        "network loses its own signature. After the last block only what the read-out reads can matter."
     )
     return Section("use", title, lead, figures=(view,), tables=(table,))
 
@@ -65,19 +65,28 @@ def use_sentence(use: SubspaceUse) -> str:
         One sentence.
     """
     change = use.effect.change
+    if not use.random:
+        return "No verdict that the signature is used: no random subspaces were tried."
     random = sorted(effect.change.value for effect in use.random)
     worse = sum(value >= change.value for value in random)
     numbers = (
-        f"removing it changes the late error by {number(change.value)} {interval(change.low, change.high)} of E[y²], "
+        f"without what it tells of a prompt the late error changes by {number(change.value)} "
+        f"{interval(change.low, change.high)} of E[y²], "
         f"as much or more do {worse} of {len(random)} random subspaces (median {number(random[len(random) // 2])})"
     )
     if not use.untrained:
         return f"No verdict that the signature is used: {numbers}, and the controls were switched off."
     most = max(effect.change.value for effect in use.untrained)
     numbers += f" and at most {number(most)} is seen in untrained networks"
+    zero = use.to_zero.change
+    aside = (
+        f" Set to zero, its constant part too ({number(1 - use.varying)} of its energy), it changes the error by "
+        f"{number(zero.value)} {interval(zero.low, zero.high)}; that also moves the scale which a norm divides by, and "
+        "speaks of no use."
+    )
     if use.verdict == "evidence":
-        return f"It is used: {numbers}."
-    return f"No evidence beyond an untrained network and random directions that the signature is used: {numbers}."
+        return f"It is used: {numbers}.{aside}"
+    return f"No evidence beyond an untrained network and random directions that it is used: {numbers}.{aside}"
 
 
 def _figure(use: SubspaceUse) -> HasJSON:

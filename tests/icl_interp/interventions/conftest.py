@@ -47,3 +47,38 @@ def planted_model(bare_model: HookedModel) -> HookedModel:
 
     bare_model.add_hook("blocks.0.hook_resid_pre", write, is_permanent=True)
     return bare_model
+
+
+@pytest.fixture
+def normed_model() -> HookedModel:
+    """The same with a final norm: coordinate 4 is read out, and coordinate 5 is loud, constant and read by nobody.
+
+    The norm divides by the loud coordinate, and the read-out multiplies by what it divides by.
+    """
+    config = ModelConfig(
+        n_dims=3,
+        n_points=8,
+        n_layers=2,
+        n_heads=2,
+        d_model=8,
+        normalization_type="LNPre",
+        positional_embedding_type="none",
+    )
+    model = build_model(config, seed=0)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.zero_()
+        model.embed.W_E[:, :3] = torch.eye(3)
+        model.unembed.W_U[4], model.unembed.W_U[7] = 1.0, -1.0  # 7 is empty: the norm's centring cancels
+        model.unembed.W_U *= 100 * (1 / 8 - 1 / 64) ** 0.5  # the spread of (0, ..., 100, ..., 0)
+    solve = least_squares()
+
+    def write(resid: Tensor, hook: object) -> Tensor:  # noqa: ARG001
+        xs, ys = resid[:, 0::2, :3].contiguous(), resid[:, 1::2, 0].contiguous()
+        written = torch.zeros_like(resid)
+        written[:, 0::2, 4] = solve(xs, ys)
+        written[:, :, 5] = 100.0
+        return written
+
+    model.add_hook("blocks.1.hook_resid_pre", write, is_permanent=True)
+    return model

@@ -10,7 +10,7 @@ from icl_interp.measure.subspace_use import signature_use, subspace_use
 from icl_interp.models.hooked import HookedModel
 from icl_interp.tasks.linear_regression import LinearRegression
 
-PRE = "blocks.1.hook_resid_pre"
+PRE, POST = "blocks.1.hook_resid_pre", "blocks.1.hook_resid_post"
 TASK = LinearRegression(n_dims=3, n_points=8)
 READ, LOUD = torch.eye(8)[:, 4:5], torch.eye(8)[:, 5:6]
 
@@ -33,6 +33,27 @@ def test_a_planted_unused_direction_is_not(planted_model: HookedModel) -> None:
     assert use.energy > 0.5  # loud, and yet of no use
     assert "none" in repr(use)
     assert len(use.to_frame()) == 21
+
+
+def test_a_loud_constant_under_a_norm_is_not_used(normed_model: HookedModel) -> None:
+    use = subspace_use(normed_model, TASK, LOUD, POST, n_prompts=64)
+    assert use.effect.before.value < 0.01  # the scale of the norm moves a little with the prediction
+    assert use.effect.change.value == pytest.approx(0.0, abs=1e-5)
+    assert use.verdict == "none"
+    assert use.varying == pytest.approx(0.0, abs=1e-6)
+    # Set to zero it wrecks the scale, which is no use of it.
+    assert use.to_zero.change.value > 10
+    wrecked = subspace_use(normed_model, TASK, LOUD, POST, n_prompts=64, ablation="zero")
+    assert wrecked.effect.change.value == use.to_zero.change.value
+    assert (wrecked.ablation, use.ablation) == ("zero", "mean")
+
+
+def test_what_is_read_under_a_norm_is_used(normed_model: HookedModel) -> None:
+    read = (torch.eye(8)[:, 4:5] - torch.eye(8)[:, 7:8]) / 2**0.5  # the read-out's direction
+    use = subspace_use(normed_model, TASK, read, POST, n_prompts=64)
+    assert use.verdict == "evidence"
+    assert use.effect.change.value > 0.5
+    assert use.varying > 0.9
 
 
 def test_without_random_subspaces_nothing_is_said(planted_model: HookedModel) -> None:
