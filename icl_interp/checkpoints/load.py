@@ -7,9 +7,10 @@ from pathlib import Path
 
 import torch
 
+from icl_interp.checkpoints.device import check_device
 from icl_interp.checkpoints.distribution import with_given_task
 from icl_interp.checkpoints.dtsip import dtsip_weights, read_dtsip
-from icl_interp.checkpoints.errors import CheckpointError, one_line
+from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.folder import choose_file
 from icl_interp.checkpoints.hooked_transformer import is_hooked_transformer, read_hooked_transformer
 from icl_interp.checkpoints.own import is_own, read_own
@@ -53,7 +54,7 @@ def load_checkpoint(
             holds code; the format is unknown; names, shapes or values of weights are wrong; the number of
             heads is unknown; the task does not fit; the device is not there or has no float64.
     """
-    _check_device(device)
+    check_device(device)
     choice = choose_file(Path(path).expanduser())
     file = load_weight_file(choice.path)
     reading = _read(file, n_heads)
@@ -62,21 +63,6 @@ def load_checkpoint(
     if task is not None:
         reading = with_given_task(reading, task)
     return _build(file, reading, device)
-
-
-def _check_device(device: str | torch.device) -> None:
-    try:
-        torch.zeros(1, device=device).item()  # "meta" makes tensors, but none that hold anything
-    except Exception as error:  # torch raises RuntimeError, AssertionError and more
-        raise CheckpointError(
-            f"the model needs a device that this machine has, got {str(device)!r} ({one_line(error)[:100]}); pass cpu."
-        ) from error
-    try:
-        torch.zeros(1, device=device, dtype=torch.float64).item()
-    except Exception as error:  # TypeError on "mps"
-        raise CheckpointError(
-            f"the measures need a device with float64, got {str(device)!r} ({one_line(error)[:100]}); pass cpu."
-        ) from error
 
 
 def _read(file: WeightFile, n_heads: int | None) -> Reading:

@@ -52,6 +52,7 @@ def _train(
             watch_run(watch, quiet=quiet)
             return
         if sweep is not None:
+            _refuse_with_sweep(resume=resume, log_to=log_to, device=device, threads=threads)
             from icl_interp.cli.train_sweep import sweep_runs
 
             sweep_runs(config, sweep, out, settings=settings or [], workers=workers, scheduler=scheduler, quiet=quiet)
@@ -62,6 +63,15 @@ def _train(
             config, out, settings=settings or [], resume=resume, log_to=log_to or [], device=device, threads=threads,
             quiet=quiet,
         )  # fmt: skip
+
+
+def _refuse_with_sweep(*, resume: bool, log_to: list[str] | None, device: str, threads: int) -> None:
+    given = {"--resume": resume, "--log-to": log_to, "--device": device != "cpu", "--threads": threads != 1}
+    if wrong := [name for name, there in given.items() if there]:
+        raise ValueError(
+            "--sweep trains on the CPU, one thread a run, and goes on by itself when it is started again, so it takes "
+            f"no {', '.join(wrong)}; leave it out."
+        )
 
 
 def main() -> None:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from icl_interp.checkpoints.device import check_device
 from icl_interp.runs import RunFolder
 from icl_interp.training.evaluation import EvaluationRecord, Evaluator
 from icl_interp.training.loop import StepRecord, Trainer
 from icl_interp.training.resume import check_same_config
 from icl_interp.training.run_log import EVERY_STEP_UNTIL, RunLog, is_logged
-from icl_interp.training.sinks import open_sinks
+from icl_interp.training.sinks import check_sinks, open_sinks
 from icl_interp.training.stopping import RunStoppedError, stop_requests
 from icl_interp.training.train_config import TrainConfig
 
@@ -83,6 +84,8 @@ def train(
         [1, 2]
     """
     tick = on_step or _nothing
+    check_device(device)
+    check_sinks(log_to)
     trainer = Trainer(config, device=device)
     if out is None:
         if resume or log_to:

@@ -9,7 +9,7 @@ from typing import Any
 
 from icl_interp.training.train_config import TrainConfig
 
-__all__ = ["SINKS", "Sink", "open_sinks"]
+__all__ = ["SINKS", "Sink", "check_sinks", "open_sinks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +36,27 @@ def open_sinks(names: Sequence[str], config: TrainConfig, path: Path) -> list[Si
     Raises:
         ValueError: If a name is unknown, or its package is not installed.
     """
+    check_sinks(names)
+    return [SINKS[name](config, path) for name in names]
+
+
+def check_sinks(names: Sequence[str]) -> None:
+    """Refuse loggers that are not there, before a run folder is made.
+
+    Args:
+        names: Among `SINKS`.
+
+    Raises:
+        ValueError: If a name is unknown, or its package is not installed.
+    """
     unknown = [name for name in names if name not in SINKS]
     if unknown:
         raise ValueError(f"metrics can go to {', '.join(SINKS)}, got {unknown[0]!r}; metrics.jsonl is always written.")
-    return [SINKS[name](config, path) for name in names]
+    for name in names:
+        _import(*_PACKAGES[name])
+
+
+_PACKAGES = {"wandb": ("wandb", "wandb"), "tensorboard": ("torch.utils.tensorboard", "tensorboard")}
 
 
 def _import(module: str, package: str) -> Any:
@@ -50,14 +67,14 @@ def _import(module: str, package: str) -> Any:
 
 
 def _wandb(config: TrainConfig, path: Path) -> Sink:
-    wandb = _import("wandb", "wandb")
+    wandb = _import(*_PACKAGES["wandb"])
     mode = os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
     run = wandb.init(dir=str(path), mode=mode, config=config.model_dump(mode="json"), name=path.name, reinit=True)
     return Sink(lambda record: run.log(_flat(record), step=int(record["step"])), run.finish)
 
 
 def _tensorboard(config: TrainConfig, path: Path) -> Sink:
-    writer = _import("torch.utils.tensorboard", "tensorboard").SummaryWriter(str(path / "tensorboard"))
+    writer = _import(*_PACKAGES["tensorboard"]).SummaryWriter(str(path / "tensorboard"))
     writer.add_text("config", config.to_yaml())
 
     def write(record: Mapping[str, Any]) -> None:

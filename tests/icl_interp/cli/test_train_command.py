@@ -125,3 +125,18 @@ def test_a_loss_that_diverges_is_one_sentence(tmp_path):
     assert result.exit_code == 2
     assert re.fullmatch(r"error: the loss was (nan|inf) at step \d+; lower lr .*\n", result.stderr)
     assert f"{tmp_path / 'run'} keeps what was logged, so remove it or choose another --out" in result.stderr
+
+
+def test_a_device_that_is_not_there(refuses, tmp_path):
+    message = "the model needs a device that this machine has, got 'nonsense'"
+    assert message in refuses(_app, *arguments("--device", "nonsense", "--out", tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("option", [["--resume"], ["--log-to", "wandb"], ["--device", "cuda"], ["--threads", "2"]])
+def test_what_a_sweep_does_not_take(refuses, tmp_path, option):
+    grid = tmp_path / "grid.yaml"
+    grid.write_text("seed: [0, 1]\n")
+    said = refuses(_app, *arguments("--sweep", grid, *option, "--out", tmp_path / "runs"))
+    assert f"so it takes no {option[0]}" in said
+    assert not (tmp_path / "runs").exists()

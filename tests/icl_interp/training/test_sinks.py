@@ -76,6 +76,7 @@ def test_a_logger_that_is_not_there(
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ValueError, match=message):
         train(CONFIG, out=tmp_path / "run", log_to=[name])
+    assert not (tmp_path / "run").exists()  # nothing is in the way of the corrected command
 
 
 def test_nobody_imports_a_logger_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
