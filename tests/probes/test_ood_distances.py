@@ -187,6 +187,14 @@ ERRORS = {
     "equal Grams": (lambda: fit_gram(torch.ones(4, 3, 3)), "activations that vary, got 4 equal samples"),
     "no powers": (lambda: fit_gram(torch.ones(4, 3, 3), powers=()), "number of powers of at least 1"),
     "power": (lambda: fit_gram(torch.ones(4, 3, 3), powers=(0, 1)), "powers of at least 1, got 0"),
+    "rows of a Gram": (
+        lambda: fit_gram(torch.randn(4, 8, 3)).score(torch.ones(2, 5, 3)),
+        "GramRange.score needs as many rows as in the fitted activations, got 5 and 8",
+    ),
+    "rows of batches": (
+        lambda: fit_gram(iter([torch.randn(4, 8, 3), torch.randn(4, 5, 3)])),
+        "fit_gram needs as many rows as in earlier batches, got 5 and 8",
+    ),
 }
 
 
