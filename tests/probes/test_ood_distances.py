@@ -159,6 +159,14 @@ ERRORS = {
         lambda: RELATIVE.__wrapped__(features(), torch.arange(3)),
         "as many samples as groups, got 40 and 3",
     ),
+    "too few batches of groups": (
+        lambda: RELATIVE(iter(features().split(20)), torch.arange(20) % 2),
+        "needs as many batches of groups as of features, got no more groups after batch 1; cut both alike",
+    ),
+    "too few batches of features": (
+        lambda: RELATIVE(features(), iter((torch.arange(80) % 2).split(40))),
+        "fit_relative_mahalanobis needs as many batches .*got no more features after batch 1",
+    ),
     "no shrinkage": (
         lambda: fit_mahalanobis(features(5, 5), shrinkage=False),
         "more samples than dimensions when shrinkage is off, got 5 samples of 5",
