@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# The script probes.py beside this one is called like the package, so this folder must not be searched.
+# The script probes.py beside this one is called like a package, so this folder must not be searched.
 sys.path.remove(str(Path(__file__).resolve().parent))
 
 import torch
