@@ -13,19 +13,24 @@ networks feel.
 import argparse
 import json
 import os
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# The script probes.py beside this one is called like a package, so this folder must not be searched.
+sys.path.remove(str(Path(__file__).resolve().parent))
 
 import torch
 from torch import Tensor, nn
 
 from icl_interp import ModelConfig, build_model
-from icl_interp.models.hooked import HookedModel
+
+if TYPE_CHECKING:  # it takes seconds, which --help need not
+    from icl_interp.models.hooked import HookedModel
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class Row:
 class Plain(nn.Module):
     """A linear network or a merged softmax layer without hook points, on the weights of one of ours."""
 
-    def __init__(self, model: HookedModel) -> None:
+    def __init__(self, model: "HookedModel") -> None:
         super().__init__()
         self.weights = nn.ParameterDict({k.replace(".", "_"): v.clone() for k, v in model.named_parameters()})
         self.config = model.cfg
@@ -95,7 +100,7 @@ def _compare(
     return Row(name, 1e3 * best[ours], 1e3 * best[other], best[ours] / best[other], wanted_ratio, difference)
 
 
-def _keep(model: HookedModel, kept: list[Tensor]) -> None:
+def _keep(model: "HookedModel", kept: list[Tensor]) -> None:
     for name in model.hook_dict:
         if name.endswith("hook_resid_post"):
             model.add_hook(name, lambda tensor, hook: kept.append(tensor))  # noqa: ARG005

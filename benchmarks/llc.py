@@ -15,14 +15,16 @@ import math
 import os
 import sys
 import tempfile
-import warnings
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# The script probes.py beside this one is called like a package, so this folder must not be searched.
+sys.path.remove(str(Path(__file__).resolve().parent))
 
 import torch
 from torch import Tensor, nn

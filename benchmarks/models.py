@@ -12,13 +12,15 @@ import argparse
 import json
 import os
 import sys
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# The script probes.py beside this one is called like a package, so this folder must not be searched.
+sys.path.remove(str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent / "rivals"))
 
 import torch
 from model_rivals import Side, hugging_face, nnsight, ours, products, transformer_lens

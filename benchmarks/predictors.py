@@ -21,13 +21,15 @@ import os
 import resource
 import subprocess
 import sys
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# The script probes.py beside this one is called like a package, so this folder must not be searched.
+if __name__ == "__main__":
+    sys.path.remove(str(Path(__file__).resolve().parent))
 
 import torch
 from torch import Tensor

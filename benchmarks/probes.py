@@ -22,10 +22,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "probes_rows"))
 
 import torch
 from memory_rows import memory_rows
+from ridge_rows import ridge_rows
 from row import Row, Sizes
 from spectra_rows import spectra_rows
 
-SUBJECTS = {"spectra": spectra_rows, "memory": memory_rows}
+SUBJECTS = {"spectra": spectra_rows, "memory": memory_rows, "ridge": ridge_rows}
 
 
 def _print_table(rows: list[Row]) -> None:
@@ -47,14 +48,19 @@ def main() -> None:
     parser.add_argument("subjects", nargs="*", default=list(SUBJECTS), help=f"any of {', '.join(SUBJECTS)}; else all")
     parser.add_argument("--prompts", type=int, default=512, help="matrices of 82 x 256 for the ratios")
     parser.add_argument("--many", type=int, default=100_000, help="prompts of the large signature")
-    parser.add_argument("--repeats", type=int, default=6, help="repetitions; the fastest counts")
+    parser.add_argument("--layers", type=int, default=13, help="layers of 256 features for the ridge probes")
+    parser.add_argument("--ridge-prompts", type=int, default=64, help="prompts of 16 points for the ridge probes")
+    parser.add_argument("--repeats", type=int, default=6, help="repetitions (not for ridge); the fastest counts")
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     options = parser.parse_args()
     unknown = sorted(set(options.subjects) - set(SUBJECTS))
     if unknown:
         parser.error(f"unknown subjects {', '.join(unknown)}; known are {', '.join(SUBJECTS)}")
     torch.set_num_threads(1)
-    sizes = Sizes(prompts=options.prompts, many=options.many, repeats=options.repeats)
+    sizes = Sizes(
+        prompts=options.prompts, many=options.many, repeats=options.repeats, layers=options.layers,
+        ridge_prompts=options.ridge_prompts,
+    )  # fmt: skip
     rows = [row for subject in options.subjects for row in SUBJECTS[subject](sizes)]
     _print_table(rows)
     if options.json:

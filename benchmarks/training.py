@@ -12,22 +12,23 @@ import argparse
 import json
 import os
 import sys
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# The script probes.py beside this one is called like a package, so this folder must not be searched.
+sys.path.remove(str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent / "rivals"))
+
 import joblib
 import torch
 from model_rivals import Side, transformer_lens
 from torch import Tensor, nn
-from transformers import GPT2Config, GPT2Model
 
-from icl_interp import LinearRegression, ModelConfig, TrainConfig, train_many
+from icl_interp import LinearRegression, ModelConfig, TrainConfig
 from icl_interp.training.batches import draw_batch
 from icl_interp.training.loop import Trainer
 
@@ -62,6 +63,8 @@ class _PublishedModel(nn.Module):
 
     def __init__(self, n_dims: int, n_points: int, n_layers: int, n_heads: int, d_model: int) -> None:
         super().__init__()
+        from transformers import GPT2Config, GPT2Model  # seconds, which --help need not take
+
         self.backbone = GPT2Model(
             GPT2Config(
                 n_positions=2 * n_points, n_embd=d_model, n_layer=n_layers, n_head=n_heads, resid_pdrop=0.0,
@@ -198,6 +201,7 @@ def _members(model: ModelConfig, batch_size: int, steps: int, **changes: object)
 
 def _many_at_once(name: str, configs: list[TrainConfig], repeats: int, wanted: float = 0.0) -> Row:
     # Compare one batched ensemble with its members one after the other.
+    from icl_interp import train_many  # seconds, which --help need not take
 
     def apart() -> None:
         for config in configs:

@@ -23,6 +23,8 @@ class GramRange:
     """Largest value."""
     powers: tuple[int, ...]
     """Powers p of the Gram matrices."""
+    n_rows: int
+    """Rows of the activations; the sums of a Gram matrix grow with them."""
     n_dims: int
     """Columns of the activations."""
     n_samples: int
@@ -40,10 +42,11 @@ class GramRange:
             Numbers >= 0, dimensionless, computed in float64, dtype of the input; larger is further out.
 
         Raises:
-            ValueError: If the width differs or entries are not finite.
+            ValueError: If the width or the number of rows differs, or entries are not finite.
         """
         who = "GramRange.score"
         _check_activations(who, "activations", activations, "sample row col")
+        _check_same_length(who, ("rows", "in the fitted activations"), activations.shape[1], self.n_rows)
         _check_same_length(who, ("columns", "in the fitted activations"), activations.shape[2], self.n_dims)
         width = self.high - self.low
         # An entry that never varied is judged by the mean range of its power.
@@ -55,7 +58,9 @@ class GramRange:
         return torch.cat(parts).to(activations.dtype)
 
     def __repr__(self) -> str:
-        return f"GramRange(n_dims={self.n_dims}, powers={self.powers}, n_samples={self.n_samples})"
+        return (
+            f"GramRange(n_rows={self.n_rows}, n_dims={self.n_dims}, powers={self.powers}, n_samples={self.n_samples})"
+        )
 
 
 def fit_gram(
@@ -76,8 +81,8 @@ def fit_gram(
 
     Raises:
         TypeError: If the activations are no floating-point tensors.
-        ValueError: If axes or entries are wrong, there are fewer than two samples, nothing varies, or a power is
-            below 1.
+        ValueError: If axes or entries are wrong, batches differ in their rows, there are fewer than two samples,
+            nothing varies, or a power is below 1.
 
     Source:
         Sastry and Oore (2020), "Detecting out-of-distribution examples with Gram matrices", ICML. There an excess
@@ -95,8 +100,10 @@ def fit_gram(
     _check_count(who, "powers", min(wanted), 1)
     low: Tensor | None = None
     high: Tensor | None = None
-    n_samples = dims = 0
+    n_samples = n_rows = dims = 0
     for batch in _batches(who, "activations", activations, "sample row col"):
+        n_rows = n_rows or batch.shape[1]
+        _check_same_length(who, ("rows", "in earlier batches"), batch.shape[1], n_rows)
         n_samples, dims = n_samples + len(batch), batch.shape[2]
         for entries in _entries(batch, wanted):
             least, most = entries.amin(dim=0), entries.amax(dim=0)
@@ -105,7 +112,7 @@ def fit_gram(
     _check_count(who, "a number of samples", n_samples, 2)
     if low is None or high is None or not bool(((high - low).amax(dim=1) > 0).all()):
         raise ValueError(f"{who} needs activations that vary, got {n_samples} equal samples; collect more.")
-    return GramRange(low=low, high=high, powers=wanted, n_dims=dims, n_samples=n_samples)
+    return GramRange(low=low, high=high, powers=wanted, n_rows=n_rows, n_dims=dims, n_samples=n_samples)
 
 
 # [sample power entry], in chunks of bounded size.

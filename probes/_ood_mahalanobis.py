@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import torch
 from jaxtyping import Float, Int
@@ -131,8 +132,8 @@ def fit_relative_mahalanobis(
 
     Raises:
         TypeError: If the features are no floating-point tensors, or the groups no integers.
-        ValueError: If there are fewer than two groups, groups and features differ in length, or as
-            `fit_mahalanobis`.
+        ValueError: If there are fewer than two groups, groups and features differ in length or in their number of
+            batches, or as `fit_mahalanobis`.
 
     Source:
         Ren et al. (2021), "A simple fix to Mahalanobis distance for improving near-OOD detection",
@@ -181,7 +182,14 @@ def _grouped_moments(
 ) -> tuple[MomentAccumulator, list[MomentAccumulator]]:
     total, parts = MomentAccumulator(), dict[int, MomentAccumulator]()
     ids = [groups] if isinstance(groups, Tensor) else groups
-    for batch, members in zip(_batches(who, "features", features, "sample dim"), ids, strict=True):
+    pairs = zip_longest(_batches(who, "features", features, "sample dim"), ids)
+    for n_before, (batch, members) in enumerate(pairs):
+        if batch is None or members is None:
+            ended = "features" if batch is None else "groups"
+            raise ValueError(
+                f"{who} needs as many batches of groups as of features, got no more {ended} after batch {n_before}; "
+                "cut both alike, or pass two tensors."
+            )
         _check_ids(who, "groups", members, len(batch))
         total.update(batch)
         for name in members.unique().tolist():

@@ -14,6 +14,10 @@ class Sizes:
     prompts: int
     many: int
     repeats: int
+    layers: int
+    """Layers that ridge probes are fitted to."""
+    ridge_prompts: int
+    """Prompts in each of them."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +26,11 @@ class Row:
 
     name: str
     ours: float
-    """Milliseconds a matrix, or MiB for memory."""
+    """Milliseconds a matrix or a layer, or MiB for memory."""
     rival: float
     wanted_ratio: float
     error: float | None = None
-    """Ours against the truth, in the unit of the row's name."""
+    """Ours against the truth (for ridge probes, the rival), in the unit of the row's name."""
     allowed_error: float | None = None
 
     @property

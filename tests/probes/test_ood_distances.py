@@ -159,6 +159,14 @@ ERRORS = {
         lambda: RELATIVE.__wrapped__(features(), torch.arange(3)),
         "as many samples as groups, got 40 and 3",
     ),
+    "too few batches of groups": (
+        lambda: RELATIVE(iter(features().split(20)), torch.arange(20) % 2),
+        "needs as many batches of groups as of features, got no more groups after batch 1; cut both alike",
+    ),
+    "too few batches of features": (
+        lambda: RELATIVE(features(), iter((torch.arange(80) % 2).split(40))),
+        "fit_relative_mahalanobis needs as many batches .*got no more features after batch 1",
+    ),
     "no shrinkage": (
         lambda: fit_mahalanobis(features(5, 5), shrinkage=False),
         "more samples than dimensions when shrinkage is off, got 5 samples of 5",
@@ -187,6 +195,14 @@ ERRORS = {
     "equal Grams": (lambda: fit_gram(torch.ones(4, 3, 3)), "activations that vary, got 4 equal samples"),
     "no powers": (lambda: fit_gram(torch.ones(4, 3, 3), powers=()), "number of powers of at least 1"),
     "power": (lambda: fit_gram(torch.ones(4, 3, 3), powers=(0, 1)), "powers of at least 1, got 0"),
+    "rows of a Gram": (
+        lambda: fit_gram(torch.randn(4, 8, 3)).score(torch.ones(2, 5, 3)),
+        "GramRange.score needs as many rows as in the fitted activations, got 5 and 8",
+    ),
+    "rows of batches": (
+        lambda: fit_gram(iter([torch.randn(4, 8, 3), torch.randn(4, 5, 3)])),
+        "fit_gram needs as many rows as in earlier batches, got 5 and 8",
+    ),
 }
 
 
