@@ -1,7 +1,8 @@
 """Which heads matter, judged by the losses of a network in which each was masked in turn?
 
 Masking is the caller's work; here are losses of the same prompts with and without. A masked head takes the network
-off its distribution, so a large increase is an upper bound on what the head is for.
+off its distribution, so part of an increase may come from that alone. It belongs to the way of masking: with the mean
+output in place of zero it may be larger or smaller.
 """
 
 from dataclasses import dataclass

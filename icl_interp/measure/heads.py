@@ -146,9 +146,10 @@ def head_importance(
     """Mask heads one at a time, then keep only the most important ones.
 
     Formula: importance_lh = max(0, R_lh - R) / sum_h max(0, R_lh - R), with R the late error and R_lh that with the
-    head's output masked (z_h = 0), in units of E[y^2]. A masked head takes the network off its distribution, so the
-    increase bounds from above what the head is for; heads that stand in for each other look unimportant. The order of
-    pruning is by increase over all layers, and is tried on other prompts, beside random orders.
+    head's output masked (z_h = 0), in units of E[y^2]. A masked head takes the network off its distribution, so part
+    of the increase may come from that alone; replacing the output by its mean is another baseline, which may cost more
+    or less. Heads that stand in for each other look unimportant. The order of pruning is by increase over all layers,
+    and is tried on other prompts, beside random orders.
 
     Args:
         model: Any family with heads.

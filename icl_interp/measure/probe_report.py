@@ -1,5 +1,6 @@
 """What linear probes found: held-out R² by site and target, beside all controls."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -140,7 +141,10 @@ class LinearProbeReport:
         return slice(start, start + widths[place])
 
     def excess(self, target: str, n_verdicts: int = 1) -> Excess:
-        """Compare the best site of the model with the best site of each untrained network.
+        """Compare the best site of the model with the best site of each untrained network, and with its controls.
+
+        R² has to lie above 0 and above the control that comes nearest, as `selectivity` takes it; chance is whichever
+        of the two is fewer standard errors away.
 
         Args:
             target: One of `targets`.
@@ -149,17 +153,27 @@ class LinearProbeReport:
         Returns:
             The excess with its interval; its sampling variance is that of the held-out R² over prompts.
         """
-        r2 = self.r2(target)
-        low, high = self.interval(target, self.best_site(target))
-        variance = ((high - low) / 3.92) ** 2  # a 95 % interval is 3.92 standard errors wide
+        value = float(self.r2(target).max())
+        variance = _variance(*self.interval(target, self.best_site(target)))
+        chance, beyond = self._chance(target, value, variance)
         return excess_over_controls(
-            float(r2.max()),
+            value,
             self.untrained_r2(target).amax(1).tolist() if self.untrained else [],
             sampling_variance=variance,
             n_verdicts=n_verdicts,
-            chance=0.0,
-            value_variance=variance,
+            chance=chance,
+            value_variance=beyond,
         )
+
+    def _chance(self, target: str, value: float, variance: float) -> tuple[float, float]:
+        # The larger of two one-sided p-values decides, as in every claim; squares because signs agree with sizes.
+        _, selective = self.selectivity(target)
+        paired = _variance(selective.low, selective.high)
+        control = value - selective.value
+        if not math.isfinite(paired) or control <= 0:
+            return 0.0, variance
+        nearer = selective.value <= 0 or selective.value**2 * variance < value**2 * paired
+        return (control, paired) if nearer else (0.0, variance)
 
     def to_frame(self) -> pd.DataFrame:
         """Lay sites and targets out in long form.
@@ -246,6 +260,10 @@ class LinearProbeReport:
 
     def _repr_html_(self) -> str:
         return str(self.plot()._repr_html_())
+
+
+def _variance(low: float, high: float) -> float:
+    return ((high - low) / 3.92) ** 2  # a 95 % interval is 3.92 standard errors wide
 
 
 def _along(probes: Mapping[str, LinearProbe], columns: slice) -> Float[Tensor, " site"]:

@@ -5,6 +5,7 @@ from icl_interp.measure.study_result import Study
 from icl_interp.report.chapters.agreement import agreement_sentence
 from icl_interp.report.chapters.errors import likeness, shift_sentence
 from icl_interp.report.chapters.layers import readout_sentence
+from icl_interp.report.chapters.probes import readout_words
 from icl_interp.report.chapters.signature import NO_SHIFT
 from icl_interp.report.chapters.use import use_sentence
 from icl_interp.report.model import Tone, Verdict
@@ -76,13 +77,9 @@ def _use_card(study: Study) -> Verdict:
 def _probes_card(study: Study, excesses: dict[str, Excess]) -> Verdict:
     by_target = {target: excesses[f"probe: {target}"] for target in study.probes.targets}
     best = max(by_target, key=lambda target: by_target[target].value)
-    card = _card(
-        "Can known algorithms be read out?",
-        by_target[best],
-        f"Best is {best}: held-out R²",
-        f"that {best} can be read out: held-out R²",
-        "probes",
-    )
+    finding, absence = f"Best is {best}: held-out R²", f"that {best} can be read out: held-out R²"
+    said = readout_words(study, best, by_target[best], finding=finding, absence=absence)
+    card = _told("Can known algorithms be read out?", by_target[best], said, "probes")
     without = [target for target, excess in by_target.items() if excess.verdict != "evidence"]
     if not without or len(without) == len(by_target):
         return card

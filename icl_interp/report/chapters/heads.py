@@ -40,8 +40,9 @@ def heads_part(study: Study) -> Section:
     )
     lead = (
         f"One head's output is set to zero at a time ({report.n_prompts} prompts, late error in units of E[y²]). That "
-        "takes the network off its distribution, so the rise bounds from above what a head is for, and heads that "
-        "stand in for each other look unimportant. Framed are heads whose whole interval exceeds every head of every "
+        "takes the network off its distribution, so part of the rise may come from that alone; another baseline, such "
+        "as a head's mean output, may cost more or less. Heads that stand in for each "
+        "other look unimportant. Framed are heads whose whole interval exceeds every head of every "
         "untrained network."
     )
     return Section("heads", title, lead, figures=(view,))

@@ -6,7 +6,16 @@ from icl_interp.report.model import FigureGrid, FigureView, Section
 from icl_interp.report.sentences import listing, number, verdict_words
 from icl_interp.report.tables import TableView
 
-__all__ = ["probe_targets_part", "probes_chapter"]
+__all__ = ["probe_targets_part", "probes_chapter", "readout_words"]
+
+
+CONTROLS = {
+    "shuffled targets": "targets shuffled between prompts",
+    "control task": "its control task",
+    "the embedding layer": "at the embedding layer",
+    "an untrained network": "the best of the untrained networks at the same site",
+}
+"""What a read-out can fail to beat, in words."""
 
 
 def probes_chapter(study: Study) -> Section:
@@ -22,7 +31,9 @@ def probes_chapter(study: Study) -> Section:
     excesses = {target: report.excess(target, study.n_verdicts) for target in report.targets}
     best = max(report.targets, key=lambda target: excesses[target].value)
     best_site = report.best_site(best)
-    sentence = verdict_words(
+    sentence = readout_words(
+        study,
+        best,
         excesses[best],
         finding=f"The best read-out is {best} at {best_site}: held-out R²",
         absence=f"that any target can be read out, best {best}: held-out R²",
@@ -62,11 +73,34 @@ def probe_targets_part(study: Study) -> Section:
     cells = tuple(_cell(study, i, target, excesses[target]) for i, target in enumerate(report.targets))
     found = [target for target, excess in excesses.items() if excess.verdict == "evidence"]
     sentence = (
-        f"{len(found)} of {len(excesses)} targets can be read out better than in untrained networks ({listing(found)})."
+        f"{len(found)} of {len(excesses)} targets can be read out better than in untrained networks and than their "
+        f"nearest control ({listing(found)})."
     )
     grid = FigureGrid(id="probe-targets", title="Held-out R² along the network", sentence=sentence, figures=cells)
     title = "Each read-out along the network"
     return Section("part-probes", title, sentence, figures=(grid,), tables=(_by_site(study),), folded=True)
+
+
+def readout_words(study: Study, target: str, excess: Excess, *, finding: str, absence: str) -> str:
+    """Say what a read-out's excess allows to say, and where it fails by its own control, which one.
+
+    Args:
+        study: All numbers.
+        target: What is read.
+        excess: Of the target.
+        finding: The claim, if it holds.
+        absence: What there would be no evidence of.
+
+    Returns:
+        One sentence.
+    """
+    if excess.verdict != "none" or excess.low <= 0 or excess.chance <= 0:
+        return verdict_words(excess, finding=finding, absence=absence)
+    control, beyond = study.probes.selectivity(target)
+    return (
+        f"No evidence {absence} {number(excess.value)}, more than in untrained networks ({number(excess.control)}), "
+        f"but no better than {CONTROLS[control]} ({number(excess.value - beyond.value)})."
+    )
 
 
 def _by_site(study: Study) -> TableView:
@@ -113,10 +147,12 @@ def _summary(study: Study) -> TableView:
 
 def _cell(study: Study, index: int, target: str, excess: Excess) -> FigureView:
     where = study.probes.best_site(target)
-    sentence = verdict_words(
+    sentence = readout_words(
+        study,
+        target,
         excess,
         finding=f"Readable, best at {where}: R²",
-        absence=f"that {target} can be read",
+        absence=f"that {target} can be read: R²",
     )
     return FigureView(
         id=f"probe-{index}",

@@ -6,18 +6,46 @@ from icl_interp.figures.dots import DotSeries, dots_figure
 from icl_interp.figures.theme import role_style
 from icl_interp.measure.claims import holm_p_values
 from icl_interp.measure.controls import Excess
+from icl_interp.measure.detectors import OVERLAP
 from icl_interp.measure.limits import limits_of
 from icl_interp.measure.study_result import Study
-from icl_interp.report.chapters.controls import MEANINGS
 from icl_interp.report.model import FigureView, Section
 from icl_interp.report.sentences import listing
 from icl_interp.report.tables import Cell, TableView
 
-__all__ = ["all_claims", "worth_chapter"]
+__all__ = ["MEANINGS", "all_claims", "worth_chapter"]
 
 ALPHA = 0.05
 """Error probability of all claims together."""
 _DETECTOR = "detector: "
+MEANINGS = {
+    "in-context learning": "1 - late error / that of the best guess that reads no label, in distribution",
+    "under shift": "1 - late error / that of zero, not below 0, mean over shifts",
+    "spectra": "|log ratio| of leading singular values, shifted to in distribution, mean over shifts",
+    "shared directions": "overlap in distribution minus mean overlap under shift",
+    "score and error": "Spearman of score and log error, mean inside families",
+    "detection": "AUROC of the signature, mean over shifts",
+    "algorithm": "share of the nearest reference's predictions, 1 - E(f - g)² / E g²",
+    "layers": "share of the read-in's error that a read-out of the last block removes",
+}
+"""What each claim's number is."""
+MLPS, HEAD_MEANS = "ablation of MLPs", "heads replaced by their mean output"
+ELSEWHERE = {
+    "probes that learn at which positions to read": "probes.position_probe.fit_position_probe",
+    "read-outs trained by gradient descent": 'icl.layer_readouts(method="sgd")',
+    MLPS: "icl.interventions.ablate_mlps with icl.intervention_effect",
+    HEAD_MEANS: "icl.interventions.ablate_heads(means=…) with icl.intervention_effect",
+    "patching of activations between prompts": "icl.interventions.patch",
+    "directions swapped between prompts, or steered along": "icl.interventions.swap or icl.interventions.steer with "
+    "icl.intervention_effect",
+    "step size and preconditioner that the network acts with": "probes.effective_descent.effective_step or "
+    "probes.effective_descent.effective_preconditioner",
+    "use of the signature before the last block": "icl.signature_use(hook=…)",
+    "probes of true weights": "probes.linear.fit_linear_probe on Prompts.ws",
+    "probes of residuals, shared signal and largest stable step": "probes.linear.fit_linear_probe on what "
+    "probes.targets.residuals, probes.targets.shared_signal or probes.targets.largest_stable_step give",
+}
+"""What a report leaves out, and the call that does it."""
 
 
 def worth_chapter(study: Study) -> Section:
@@ -52,12 +80,13 @@ def all_claims(study: Study) -> dict[str, Excess]:
         study: All numbers.
 
     Returns:
-        The study's own claims, then the mean AUROC of each detector that reads the network.
+        The study's own claims, then the mean AUROC of each detector that reads the network, but for signature C: that
+        number is the claim "detection".
     """
     claims = study.verdicts()
     if study.detectors is not None:
         for name, found in study.detectors.detectors.items():
-            if found.excess is not None:
+            if found.excess is not None and name != OVERLAP:
                 claims[f"{_DETECTOR}{name}"] = found.excess
     return claims
 
@@ -124,7 +153,8 @@ def _table(study: Study, claims: dict[str, Excess]) -> TableView:
         notes="The bounds of the excess cover the spread over untrained networks and the bootstrap over prompts; each "
         f"end is one-sided. The {study.n_verdicts} claims of the report hold together at 95 % (Bonferroni), and so do "
         "those of the detectors among themselves. Evidence means that the lower bound of the excess lies above zero, "
-        "and that of the value (value low) above chance. p belongs to the same two intervals and is adjusted over all "
+        "and that of the value (value low) above chance; chance of a read-out is the R² of its nearest control where "
+        "that decides. p belongs to the same two intervals and is adjusted over all "
         "rows by Holm's method.",
         align=(
             "left", "left", "right", "right", "right", "right", "right", "right", "right", "right", "left",
@@ -200,5 +230,14 @@ def _unmeasured(study: Study) -> Section:
         ("development over training", "it needs the checkpoints of a run, and this report has one"),
         ("local learning coefficient", "it needs the training loss and minutes of sampling"),
     ]
+    rows += _elsewhere(study)
     table = TableView(("not measured", "because"), tuple(rows), caption="What was not measured, and why")
     return Section("unmeasured", "What was not measured, and why", tables=(table,), folded=True)
+
+
+def _elsewhere(study: Study) -> list[tuple[Cell, ...]]:
+    return [
+        (what, f"not part of a report; the call is {call}")
+        for what, call in ELSEWHERE.items()
+        if not (study.config.attn_only and what == MLPS) and not (study.mechanism.heads is None and what == HEAD_MEANS)
+    ]

@@ -1,13 +1,17 @@
 """Linear probes: a model that holds the least-squares prediction, one that holds nothing, and both controls."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from icl_interp.measure.linear_probes import linear_probes, probe_network, probe_targets
+from icl_interp.measure.claims import claim_p_value
+from icl_interp.measure.linear_probes import LinearProbeReport, linear_probes, probe_network, probe_targets
 from icl_interp.measure.sites import residual_sites
 from icl_interp.predictors import least_squares, zero
 from icl_interp.tasks.linear_regression import LinearRegression
+from probes.bootstrap import Estimate
 
 SITES = ["read-in", "block 0", "block 1", "final norm"]
 FEWEST = ["read-in", "block 1", "final norm"]
@@ -48,10 +52,20 @@ def test_the_excess_compares_best_sites(planted, solved):
     excess = planted.excess(solved)
     np.testing.assert_allclose(excess.value, float(planted.r2(solved).max()), rtol=0)
     np.testing.assert_allclose(excess.controls, planted.untrained_r2(solved).amax(1), rtol=0)
+
+
+def test_chance_is_the_nearest_control_or_zero(planted, solved, monkeypatch):
+    excess, (_, selective) = planted.excess(solved), planted.selectivity(solved)
+    # Both one-sided at 95 %: 1.645 standard errors, each a 3.92th of the two-sided 95 % interval.
+    np.testing.assert_allclose(excess.chance, excess.value - selective.value, rtol=1e-12)
+    error = (selective.high - selective.low) / 3.92
+    np.testing.assert_allclose(excess.value_low, excess.value - 1.6448536 * error, rtol=1e-6)
+    below_zero = Estimate(excess.value + 0.05, excess.value, excess.value + 0.1)
+    monkeypatch.setattr(LinearProbeReport, "selectivity", lambda *_: ("shuffled targets", below_zero))
+    excess = planted.excess(solved)
     np.testing.assert_equal(excess.chance, 0.0)
     best = list(planted.probes.values())[int(planted.r2(solved).argmax())]
     low, high = best.r2_interval[planted.targets.index(solved)].double().tolist()
-    # value_low is one-sided at 95 %: 1.645 standard errors, each a 3.92th of the two-sided 95 % interval
     np.testing.assert_allclose(excess.value_low, excess.value - 1.6448536 * (high - low) / 3.92, rtol=1e-6)
 
 
@@ -146,3 +160,48 @@ def test_the_batch_size_does_not_matter(tiny_model, tiny_task):
 def test_what_cannot_be_probed_is_refused(tiny_model, task, options, message):
     with pytest.raises(ValueError, match=message):
         linear_probes(tiny_model, task, **{"n_prompts": 8, "n_controls": 0, **options})
+
+
+# Selectivity (low, high) over the nearest control of a read-out with R² near 1: whether it is still a finding.
+SELECTIVE = {
+    "far beyond": ((0.7, 0.9), "evidence"),
+    "just beyond": ((0.02, 0.04), "evidence"),
+    "touching": ((-0.001, 0.03), "none"),
+    "none at all": ((-0.03, 0.01), "none"),
+    "undefined": ((float("nan"), float("nan")), "evidence"),
+}
+
+
+@pytest.mark.parametrize(("ends", "verdict"), SELECTIVE.values(), ids=SELECTIVE)
+def test_a_read_out_has_to_beat_its_own_controls(planted, solved, monkeypatch, ends, verdict):
+    selective = Estimate(sum(ends) / 2, *ends)
+    monkeypatch.setattr(LinearProbeReport, "selectivity", lambda *_: ("control task", selective))
+    excess = planted.excess(solved, n_verdicts=17)
+    assert excess.low > 0  # untrained networks are beaten in any case
+    assert excess.verdict == verdict
+    assert (claim_p_value(excess) <= 1 - excess.confidence) is (verdict == "evidence")
+
+
+def test_a_lookup_of_the_query_is_no_read_out(planted, solved):
+    """Exchange a target with its control task: what a table of the query holds is not called readable."""
+    exchanged = {
+        site: replace(
+            probe,
+            r2_replicates=torch.stack([probe.r2_replicates[:, i] for i in order(planted, solved)], dim=1),
+            r2=probe.r2[order(planted, solved)],
+        )
+        for site, probe in planted.probes.items()
+    }
+    swapped = replace(planted, probes=exchanged)
+    assert swapped.selectivity(solved)[1].low < 0
+    assert swapped.excess(solved, n_verdicts=17).verdict == "none"
+    assert planted.selectivity(solved)[1].low > 0
+    assert planted.excess(solved, n_verdicts=17).verdict == "evidence"
+
+
+def order(report, target) -> list[int]:
+    """Columns with those of one target and its control task exchanged."""
+    total, own = sum(report.widths), sum(report.widths[: report.targets.index(target)])
+    columns = list(range(2 * total))
+    columns[own], columns[own + total] = own + total, own
+    return columns

@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from icl_interp.measure.controls import Excess
 from icl_interp.measure.error_report import MODEL
 from icl_interp.measure.families import IN_DISTRIBUTION
+from icl_interp.measure.probe_report import LinearProbeReport
 from icl_interp.measure.study import study
 from icl_interp.report.chapters.agreement import agreement_part
-from icl_interp.report.chapters.controls import MEANINGS, controls_chapter
 from icl_interp.report.chapters.errors import (
     errors_chapter,
     late_table,
@@ -21,10 +22,11 @@ from icl_interp.report.chapters.errors import (
 from icl_interp.report.chapters.heads import attention_part, heads_part, pruning_part
 from icl_interp.report.chapters.layers import layers_part
 from icl_interp.report.chapters.ood import ood_chapter
-from icl_interp.report.chapters.probes import probe_targets_part, probes_chapter
+from icl_interp.report.chapters.probes import CONTROLS, probe_targets_part, probes_chapter
 from icl_interp.report.chapters.signature import signature_chapter
 from icl_interp.report.chapters.use import use_part
 from icl_interp.report.model import FigureGrid
+from icl_interp.report.verdicts import verdict_cards
 from probes.bootstrap import Estimate
 
 CHAPTERS = {
@@ -40,7 +42,6 @@ CHAPTERS = {
     "part-probes": probe_targets_part,
     "signature": signature_chapter,
     "ood": ood_chapter,
-    "controls": controls_chapter,
 }
 STUDIES = ["small_study", "uncontrolled_study", "signing_study"]
 
@@ -262,6 +263,33 @@ def test_probes_have_a_row_a_target_in_one_heat_map_and_one_table(small_study):
     assert {"moment vector", "least-squares weights"} <= set(small_study.probes.targets)
 
 
+@pytest.mark.parametrize(
+    ("selective", "said", "n_found"),
+    [
+        (Estimate(0.3, 0.2, 0.4), "Readable, best at", True),
+        (Estimate(-0.01, -0.03, 0.01), "can be read: R² 0.9, more than in untrained networks (0.1), but no better than "
+         "its control task (0.91).", False),
+    ],
+    ids=["selective", "a lookup"],
+)  # fmt: skip
+def test_what_its_control_task_reads_as_well_is_not_called_readable(small_study, monkeypatch, selective, said, n_found):
+    chance = 0.9 - selective.value
+    excess = Excess(0.9, (0.1, 0.1), 0.7, 0.9, 0.95, chance, chance + selective.low)
+    monkeypatch.setattr(LinearProbeReport, "excess", lambda *_: excess)
+    monkeypatch.setattr(LinearProbeReport, "selectivity", lambda *_: ("control task", selective))
+    section = probe_targets_part(small_study)
+    assert all(said in cell.sentence for cell in section.figures[0].figures)
+    n_targets = len(small_study.probes.targets)
+    assert section.lead.startswith(f"{n_targets if n_found else 0} of {n_targets} targets can be read out")
+    (card,) = (card for card in verdict_cards(small_study) if card.anchor == "probes")
+    assert (card.tone, "its control task" in card.sentence) == (("evidence", False) if n_found else ("none", True))
+
+
+def test_every_control_of_a_read_out_has_words(small_study, uncontrolled_study):
+    names = {s.probes.selectivity(target)[0] for s in (small_study, uncontrolled_study) for target in s.probes.targets}
+    assert names <= set(CONTROLS)
+
+
 def test_spectra_stand_beside_an_untrained_network_s(small_study, uncontrolled_study):
     grid = signature_chapter(small_study).figures[0]
     assert [cell.title for cell in grid.figures] == ["This model", "An untrained network"]
@@ -332,19 +360,3 @@ def test_the_detection_sentence_names_rivals_that_do_as_well(signing_study, smal
     planted, untrained = (ood_chapter(s).figures[0].sentence for s in (signing_study, small_study))
     assert "do at least as well under 0 of 2 shifts" in planted
     assert "do at least as well under 0 of 2 shifts" not in untrained
-
-
-def test_every_claim_stands_beside_its_control(small_study):
-    (table,) = controls_chapter(small_study).tables
-    verdicts = small_study.verdicts()
-    assert [row[0] for row in table.rows] == list(verdicts)
-    for row, excess in zip(table.rows, verdicts.values(), strict=True):
-        assert row[-1] == excess.verdict
-        np.testing.assert_allclose(
-            row[2:7], [excess.value, excess.control, excess.excess, excess.low, excess.high], rtol=0
-        )
-        bounds = (None, None) if row[0] == "spectra" else (excess.value_low, excess.chance)
-        assert row[7:9] == bounds
-    assert table.columns[7:9] == ("value low", "chance")
-    assert set(MEANINGS) <= set(verdicts)
-    assert "excess over 5 untrained networks" in table.caption

@@ -1,13 +1,20 @@
 """Sections three and four: what is in sight, what is folded, and sentences that follow the numbers."""
 
+import importlib
+import inspect
+import re
 from dataclasses import replace
+from functools import reduce
 
+import numpy as np
 import pytest
 
+import icl_interp
+from icl_interp.measure.detectors import OVERLAP
 from icl_interp.report.assemble import build_page
 from icl_interp.report.chapters.detectors import detector_sentence, detector_table, detectors_chapter
 from icl_interp.report.chapters.familiar import familiar_chapter
-from icl_interp.report.chapters.worth import all_claims, worth_chapter
+from icl_interp.report.chapters.worth import ELSEWHERE, HEAD_MEANS, MEANINGS, MLPS, all_claims, worth_chapter
 
 
 def with_p_values(report, lows):
@@ -32,8 +39,50 @@ def test_every_claim_is_in_one_table(small_study):
     (table,) = section.tables
     assert [row[0] for row in table.rows] == list(all_claims(small_study))
     assert {row[-1] for row in table.rows} == {"none"}  # an untrained network
+    for row, excess in zip(table.rows, all_claims(small_study).values(), strict=True):
+        numbers = [excess.value, excess.control, excess.excess, excess.low, excess.high]
+        np.testing.assert_allclose(row[2:7], numbers, rtol=0)
+        assert row[8:10] == ((None, None) if row[0] == "spectra" else (excess.value_low, excess.chance))
+    assert set(MEANINGS) <= set(all_claims(small_study))
     assert [part.id for part in section.parts] == ["controls", "assumptions", "unmeasured"]
     assert section.figures[0].sentence.startswith(f"Of {len(table.rows)} claims 0 hold beyond untrained networks")
+
+
+def test_the_signature_s_detection_is_one_claim(small_study):
+    claims = all_claims(small_study)
+    same = small_study.detectors.detectors[OVERLAP].excess
+    np.testing.assert_allclose(claims["detection"].value, same.value, rtol=1e-9)  # the same float64 means
+    others = {f"detector: {name}" for name, found in small_study.detectors.detectors.items() if found.excess}
+    assert set(claims) == set(small_study.verdicts()) | others - {f"detector: {OVERLAP}"}
+    assert f"detector: {OVERLAP}" in others
+
+
+def unmeasured(study_of) -> dict[str, str]:
+    return dict(worth_chapter(study_of).parts[-1].tables[0].rows)
+
+
+def test_what_a_report_leaves_out_names_a_call_that_exists(small_study):
+    said = " ".join(unmeasured(small_study)[what] for what in ELSEWHERE)
+    calls = re.findall(r"(?:icl|probes|Prompts)(?:\.\w+)+", said)
+    assert len(calls) >= len(ELSEWHERE)
+    for call in calls:
+        home, *names = call.split(".")
+        first = "icl_interp" if home in ("icl", "Prompts") else f"probes.{names.pop(0)}"
+        names = ["Prompts", *names] if home == "Prompts" else names
+        assert reduce(getattr, names, importlib.import_module(first)) is not None
+    assert "method" in inspect.signature(icl_interp.layer_readouts).parameters
+    assert "means" in inspect.signature(icl_interp.interventions.ablate_heads).parameters
+    assert "hook" in inspect.signature(icl_interp.signature_use).parameters
+
+
+def test_what_a_network_has_not_is_not_left_out(small_study):
+    assert {MLPS, HEAD_MEANS} <= set(unmeasured(small_study))
+    bare = replace(
+        small_study,
+        config=small_study.config.model_copy(update={"attn_only": True}),
+        mechanism=replace(small_study.mechanism, heads=None),
+    )
+    assert not {MLPS, HEAD_MEANS} & set(unmeasured(bare))
 
 
 def test_the_page_keeps_to_its_budget_of_figures(small_study, small_checkpoint):
