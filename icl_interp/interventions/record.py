@@ -75,7 +75,10 @@ class Intervention:
             ValueError: If the model lacks a hook; near names are listed.
         """
         check_names([edit.name for edit in self.edits], model.hook_dict)
+        hooks: list[tuple[str, Callable[..., Tensor | None]]]
         hooks = [(edit.name, edit.hook(model.cfg)) for edit in self.edits]
+        # Somebody always listens, so that with and without edits the model takes one and the same path.
+        hooks.append((next(iter(model.hook_dict)), _listen))
         with model.hooks(fwd_hooks=hooks):
             yield model
 
@@ -84,6 +87,10 @@ class Intervention:
 
     def __repr__(self) -> str:
         return f"Intervention({self.description})"
+
+
+def _listen(activation: Tensor, hook: object) -> None:  # noqa: ARG001
+    return None
 
 
 def answered_points(config: ModelConfig, n_points: int) -> list[int]:

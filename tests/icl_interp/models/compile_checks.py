@@ -51,6 +51,8 @@ def stale() -> None:
     torch.compiler.reset()
     plain = large_weights(ONE_LAYER)
     plain._guard_hooks = lambda: None  # type: ignore[method-assign]
+    # Asking whether anybody listens reads the hooks too.
+    plain.__class__ = type("Deaf", (type(plain),), {"is_listened_to": False})
     model = in_place(plain)
     before = model(*pairs())
     plain.hook_dict["blocks.0.hook_mlp_out"].add_hook(double)

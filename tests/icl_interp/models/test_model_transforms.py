@@ -34,7 +34,9 @@ def test_vmap_over_models_is_a_loop_over_models(config: ModelConfig) -> None:
     with plain_attention(models[0]):
         answers = torch.vmap(answer)(weights, fixed)
         gradients = torch.vmap(grad(loss))(weights, fixed)
-    torch.testing.assert_close(answers, torch.stack([model(xs, ys) for model in models]), **CLOSE)
+    # Another order of float32 sums, against the largest answer: without norms, large terms cancel.
+    one_by_one = torch.stack([model(xs, ys) for model in models])
+    torch.testing.assert_close(answers, one_by_one, rtol=0, atol=1e-4 * float(one_by_one.detach().abs().max()))
     for i, model in enumerate(models):
         (model(xs, ys) - ys).square().mean().backward()
         # Backward passes in float32, against the largest gradient.
