@@ -4,8 +4,9 @@ Run `python benchmarks/models.py` in an environment with transformer-lens 3.9 (H
 TransformerBridge); it prints a table for each size and number of threads, writes nothing unless `--json FILE` is given,
 and exits with 1 if a wanted ratio is missed. Times are the best of a few repetitions of all sides in turn: processor
 time on one thread, so that other work on the machine counts little, wall time on two. "products alone" are the blocks'
-linear maps with nothing between them, which all sides share: its time over a side's is the lowest ratio to that side
-that there can be, and stands in the column "lowest". nnsight is asked where it is installed.
+linear maps at every position with nothing between them; its time over a side's stands in the column "lowest": what a
+network that leaves no position out can reach at best. Ours, when nobody listens, leaves out the last label, and in the
+last block all positions that answer nothing. nnsight is asked where it is installed.
 """
 
 import argparse
@@ -53,7 +54,7 @@ class Row:
     ratio: float
     """Our time over this side's."""
     lowest: float
-    """The time of the linear maps alone over this side's: no ratio can be below."""
+    """The time of the linear maps alone over this side's, at every position."""
     wanted: float | None
     """The ratio may not exceed this."""
 

@@ -75,9 +75,13 @@ def ours(config: ModelConfig, names: Callable[[str], bool]) -> dict[str, Side]:
     def cache(model: nn.Module, xs: Tensor, ys: Tensor) -> Tensor:
         return model.run_with_cache(xs, ys)[0]  # type: ignore[operator]
 
+    def at_every_position(model: nn.Module, xs: Tensor, ys: Tensor) -> Tensor:
+        # What is kept has all positions, so the network without hook points must not leave any out.
+        return model.forward_tokens(interleave(xs, ys))[:, ::2, 0]  # type: ignore[operator]
+
     return {
         "ours": Side(build_model(config, seed=0), answer, keep, cache),
-        "ours without hook points": Side(_without_hook_points(config), answer, None, None),
+        "ours without hook points": Side(_without_hook_points(config), answer, at_every_position, None),
     }
 
 
@@ -113,7 +117,7 @@ class _Products(nn.Module):
 
 
 def products(config: ModelConfig) -> dict[str, Side]:
-    """The matrix products that every side shares, those inside attention aside: nobody can be faster.
+    """The matrix products that every side shares, those inside attention aside, at every position of every block.
 
     Args:
         config: Of the network.
@@ -147,15 +151,18 @@ def nnsight(config: ModelConfig) -> dict[str, Side]:
     traced = NNsight(rival.module)
 
     def keep(model: nn.Module, xs: Tensor, ys: Tensor) -> Tensor:
+        kept: list[Tensor] = []
         with traced.trace(model.embedded(xs, ys)):
-            kept = [block.output.save() for block in traced.body.h]
-            last = traced.output.save()
-        del kept
-        return last
+            for block in traced.body.h:
+                kept.append(block.output.save())  # nnsight runs these lines itself
+            last = traced.read_out.output.save()
+        if len(kept) != config.n_layers:
+            raise RuntimeError(f"nnsight needs to keep {config.n_layers} blocks, got {len(kept)}.")
+        return last[:, ::2, 0]
 
     rival.module.forward = lambda stream: rival.module.read_out(  # type: ignore[method-assign]
         rival.module.body(inputs_embeds=stream).last_hidden_state  # type: ignore[operator]
-    )[:, ::2, 0]
+    )
     return {f"nnsight {installed}": Side(rival.module, rival.answer, keep, None)}
 
 

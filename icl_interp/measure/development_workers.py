@@ -1,7 +1,6 @@
 """Checkpoints measured one by one, here, in processes of this machine, or by the workers of a Dask scheduler."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,10 @@ from icl_interp.measure.development_llc import checkpoint_llc
 from icl_interp.measure.development_measures import measure_checkpoint
 from icl_interp.measure.development_prompts import material
 from icl_interp.measure.development_settings import DevelopmentSettings, LlcSettings
+from icl_interp.parallel import workers_or_scheduler
 from icl_interp.tasks.base import Task
 
 __all__ = ["CheckpointJob", "run_jobs"]
-
-_CONNECT_SECONDS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +100,7 @@ def run_jobs(jobs: Sequence[CheckpointJob], *, workers: int = 1, scheduler: str 
             job.run()
             yield index
         return
-    with _backend(workers, scheduler):
+    with workers_or_scheduler(workers, scheduler):
         parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")
         yield from parallel(joblib.delayed(_run_alone)(index, job) for index, job in enumerate(jobs))
 
@@ -111,25 +109,3 @@ def _run_alone(index: int, job: CheckpointJob) -> int:
     torch.set_num_threads(1)
     job.run()
     return index
-
-
-@contextmanager
-def _backend(workers: int, scheduler: str | None) -> Iterator[None]:
-    if scheduler is None:
-        with joblib.parallel_config(backend="loky", n_jobs=workers, inner_max_num_threads=1):
-            yield
-        return
-    with _client(scheduler) as client, joblib.parallel_config(backend="dask", n_jobs=-1, client=client):
-        yield
-
-
-def _client(scheduler: str) -> AbstractContextManager[Any]:
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise ValueError("a scheduler needs dask, which is not there; pip install 'icl-interp[cluster]'.") from error
-    try:
-        client: AbstractContextManager[Any] = Client(scheduler, timeout=_CONNECT_SECONDS)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"a Dask scheduler needs to answer, got {scheduler!r} ({error}); start one first.") from error
-    return client

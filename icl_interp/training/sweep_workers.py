@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import joblib
 import torch
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+from icl_interp.parallel import workers_or_scheduler
 from icl_interp.training.run import train
 from icl_interp.training.train_config import TrainConfig
 
@@ -19,7 +19,6 @@ ATTEMPTS = 3
 """How often runs whose worker died are given to others."""
 RESUME_SECONDS = 30.0
 """Wall time between two states of a run in a sweep (ours)."""
-_CONNECT_SECONDS = 20
 
 Job = tuple[TrainConfig, Path]
 
@@ -70,7 +69,7 @@ def run_all(
     open_jobs = dict(enumerate(jobs))
     for _ in range(ATTEMPTS):
         try:
-            with _backend(workers, scheduler):
+            with workers_or_scheduler(workers, scheduler):
                 parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")
                 tasks = (
                     joblib.delayed(train_one_run)(index, config, str(folder))
@@ -85,27 +84,3 @@ def run_all(
             return
     for index in list(open_jobs):
         yield index, _row("failed", error=f"its worker died {ATTEMPTS} times, perhaps for want of memory")
-
-
-@contextmanager
-def _backend(workers: int, scheduler: str | None) -> Iterator[None]:
-    if scheduler is None:
-        with joblib.parallel_config(backend="loky", n_jobs=workers, inner_max_num_threads=1):
-            yield
-        return
-    with _client(scheduler) as client, joblib.parallel_config(backend="dask", n_jobs=-1, client=client):
-        yield
-
-
-def _client(scheduler: str) -> AbstractContextManager[Any]:
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise ValueError("--scheduler needs dask, which is not there; pip install 'icl-interp[cluster]'.") from error
-    try:
-        client: AbstractContextManager[Any] = Client(scheduler, timeout=_CONNECT_SECONDS)
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"--scheduler needs a Dask scheduler that answers, got {scheduler!r} ({error}); start one first."
-        ) from error
-    return client

@@ -127,12 +127,6 @@ def test_runs_whose_worker_died_are_given_to_others(monkeypatch: pytest.MonkeyPa
     assert "its worker died 1 times" in rows[1]["error"]
 
 
-def test_dask_is_optional(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(ValueError, match=r"--scheduler needs dask, which is not there; pip install"):
-        list(sweep_workers.run_all([(TINY, tmp_path)], scheduler="tcp://127.0.0.1:1"))
-
-
 @pytest.mark.slow  # two processes import torch and TransformerLens
 def test_processes_of_this_machine(config_file: str, tmp_path: Path) -> None:
     runs: list[SweepRun] = expand_grid(config_file, {"seed": [0, 1]}, tmp_path / "out")
