@@ -4,6 +4,8 @@ import sys
 from collections.abc import Callable
 
 import torch
+from linear_cases import linear_model
+from linear_cases import prompts as linear_prompts
 from model_cases import OPTIONS, SMALL, large_weights, pairs, prompts_for
 from torch import nn
 
@@ -83,6 +85,21 @@ def cache() -> None:
     assert set(found.keys()) == set(plain.hook_dict)
 
 
+@torch.no_grad()
+def families() -> None:
+    """Linear families are whole graphs too, and a hook that is added later fires."""
+    for case in ("lsa, 3 layers, 2 heads", "ltb", "softmax"):
+        torch.compiler.reset()
+        plain = linear_model(case)
+        model = wrapped(plain)
+        xs, ys = linear_prompts()
+        torch.testing.assert_close(model(xs, ys), plain(xs, ys))
+        before = model(xs, ys, points=[-1])
+        plain.add_hook("blocks.0.hook_attn_out", double)
+        torch.testing.assert_close(model(xs, ys, points=[-1]), plain(xs, ys, points=[-1]))
+        assert float((model(xs, ys, points=[-1]) - before).abs().max()) > 1e-3
+
+
 def _gradient_is_the_same(name: str, backend: str) -> None:
     torch.compiler.reset()
     model = large_weights(OPTIONS[name])
@@ -110,7 +127,7 @@ def every_option() -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     checks: dict[str, Callable[[], None]] = {
-        check.__name__: check for check in (hooks, stale, raw_tokens, cache, gradient, every_option)
+        check.__name__: check for check in (hooks, stale, families, raw_tokens, cache, gradient, every_option)
     }
     for asked in sys.argv[1:]:
         checks[asked]()

@@ -217,6 +217,22 @@ def test_an_ensemble_runs_under_vmap(case: str) -> None:
     torch.testing.assert_close(together, torch.stack([model(xs, ys) for model in models]), **SHARP)
 
 
+@pytest.mark.parametrize("case", ["lsa", "ltb", "softmax"])
+@torch.no_grad()
+def test_bfloat16_autocast_on_both_paths(case: str) -> None:
+    model = linear_model(case, torch.float32)
+    xs, ys = prompts(dtype=torch.float32)
+    exact = model(xs, ys, points=[-1])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        quiet = model(xs, ys, points=[-1])
+        hooked, _ = model.run_with_cache(xs, ys)
+    # 8 bits of mantissa in each of a handful of products.
+    for answer in (quiet, hooked):
+        torch.testing.assert_close(answer.float(), exact, rtol=0, atol=0.05 * float(exact.abs().max()))
+    # And it is bfloat16 that ran, not float32 all along.
+    assert float((hooked.float() - exact).abs().max()) > 1e-5
+
+
 def test_classes_are_chosen_by_family_and_refuse_others() -> None:
     classes = {"lsa": HookedLinearAttention, "ltb": HookedLinearTransformerBlock, "softmax": HookedSoftmaxLayer}
     for case, kind in classes.items():
