@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import typer
+
 from icl_interp.checkpoints.record import Checkpoint
 from icl_interp.cli.progress import progress
 from icl_interp.measure.development import count_records, development
@@ -45,6 +47,11 @@ def follow(options: "ProbeOptions", checkpoint: Checkpoint) -> Development | Non
 
     runs = find_runs(options.paths)
     if sum(len(run.files) for run in runs) < 2:
+        if not options.quiet and options.paths[0].is_dir():
+            typer.echo(
+                "note: this run kept one checkpoint, so there is no timeline; icl-train --set checkpoints.log=20 keeps "
+                "what one needs."
+            )
         return None
     few = options.llc
     if few is None:

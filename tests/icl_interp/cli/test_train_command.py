@@ -52,9 +52,10 @@ def test_the_checkpoint_knows_its_task(run):
 
 
 def test_what_was_trained_can_be_probed(run, tmp_path):
-    options = ["--prompts", "8", "--shifts", "w_rotation=1", "--no-controls", "--quiet", "--plotlyjs", "cdn"]
+    options = ["--prompts", "8", "--shifts", "w_rotation=1", "--no-controls", "--plotlyjs", "cdn"]
     result = CliRunner().invoke(probe_app, [str(run[0]), *options, "--out", str(tmp_path / "r.html")])
     assert result.exit_code == 0, result.stderr
+    assert "note: this run kept one checkpoint, so there is no timeline" in result.stdout
     assert "step_00000004.pt" in (tmp_path / "r.html").read_text()
 
 
