@@ -10,17 +10,17 @@ from icl_interp.measure.controls import (
     Excess,
     excess_over_controls,
     paired_variance,
-    untrained_networks,
     variance_over,
 )
 from icl_interp.measure.conventions import Conventions
 from icl_interp.measure.errors import prompt_errors
-from icl_interp.measure.families import IN_DISTRIBUTION, Families, draw_families
+from icl_interp.measure.families import IN_DISTRIBUTION, Families
 from icl_interp.measure.norms import fit_norm_baseline, log_norms
 from icl_interp.measure.ood_result import OodReport, ShiftDetection
-from icl_interp.measure.sites import ResidualSite, last_block
-from icl_interp.measure.survey import NetworkSurvey, survey_network
-from icl_interp.models.hook_names import Site, hook_name
+from icl_interp.measure.site_survey import survey_site
+from icl_interp.measure.sites import ResidualSite
+from icl_interp.measure.survey import NetworkSurvey
+from icl_interp.models.hook_names import Site
 from icl_interp.models.hooked import HookedModel
 from icl_interp.models.layout import Role
 from icl_interp.tasks.base import Task
@@ -140,14 +140,20 @@ def ood_report(
         True
     """
     conventions = Conventions(tokens=tokens, center=center, side=side, k=k, layout=model.cfg.tokens)
-    families = draw_families(task, shifts=shifts, n_prompts=n_prompts, n_points=n_points, seed=seed)
-    hook = hook_name(site, layer, n_layers=model.cfg.n_layers)
-    where = last_block(model.cfg) if hook == last_block(model.cfg).hook else ResidualSite(hook, hook)
-    surveys = [
-        survey_network(network, families, [where], conventions=conventions, on_batch=on_batch)
-        for network in [model, *untrained_networks(model.cfg, n_controls, seed=seed)]
-    ]
-    return summarise_ood(surveys[0], surveys[1:], families, where, conventions, seed=seed)
+    found = survey_site(
+        model,
+        task,
+        conventions,
+        shifts=shifts,
+        layer=layer,
+        site=site,
+        n_prompts=n_prompts,
+        n_points=n_points,
+        n_controls=n_controls,
+        seed=seed,
+        on_batch=on_batch,
+    )
+    return summarise_ood(found.networks[0], found.networks[1:], found.families, found.site, conventions, seed=seed)
 
 
 def _scores(survey: NetworkSurvey, site: ResidualSite) -> dict[str, Tensor]:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from icl_interp.models.config import ModelConfig
-from icl_interp.models.hook_names import hook_name, normalise_layer
+from icl_interp.models.hook_names import Site, hook_name, normalise_layer
 
-__all__ = ["ResidualSite", "last_block", "residual_sites"]
+__all__ = ["ResidualSite", "chosen_site", "last_block", "residual_sites"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,30 @@ def last_block(config: ModelConfig) -> ResidualSite:
     """
     layer = config.n_layers - 1
     return ResidualSite(f"block {layer}", hook_name("resid_post", layer, n_layers=config.n_layers))
+
+
+def chosen_site(config: ModelConfig, site: Site, layer: int) -> ResidualSite:
+    """Name one place that a user chose.
+
+    Args:
+        config: Of the model.
+        site: As `hook_name` takes it.
+        layer: Which block, counting from 0, or from the end if negative.
+
+    Returns:
+        The site; after the last block it has the label that `last_block` gives, else the hook's name.
+
+    Raises:
+        ValueError: If the site or layer does not exist.
+
+    Example:
+        >>> config = ModelConfig(n_dims=2, n_points=5, n_layers=3, n_heads=1, d_model=8)
+        >>> [chosen_site(config, "resid_post", layer).label for layer in (0, -1)]
+        ['blocks.0.hook_resid_post', 'block 2']
+    """
+    hook = hook_name(site, layer, n_layers=config.n_layers)
+    last = last_block(config)
+    return last if hook == last.hook else ResidualSite(hook, hook)
 
 
 def residual_sites(config: ModelConfig, layers: Sequence[int] | None = None) -> list[ResidualSite]:

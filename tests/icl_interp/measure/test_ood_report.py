@@ -245,9 +245,17 @@ def test_the_fit_prompts_are_those_of_a_signature(tiny_model, tiny_task):
         (LinearRegression(n_dims=3, n_points=8), {"layer": 5}, "in a model of 2 layers, got 5"),
         (LinearRegression(n_dims=3, n_points=8), {"n_prompts": 1}, "at least 2 a family"),
         (LinearRegression(n_dims=3, n_points=11), {}, "positions for 10 points, got 11"),
+        (LinearRegression(n_dims=3, n_points=10), {"shifts": ["longer_prompts"]}, "for more than 10 points, got 10"),
         (LinearRegression(n_dims=2), {}, "reads inputs of 3 dimensions, got 2"),
     ],
-    ids=["unknown shift", "no such layer", "one prompt", "too many points", "another width"],
+    ids=[
+        "unknown shift",
+        "no such layer",
+        "one prompt",
+        "too many points",
+        "no room for longer prompts",
+        "another width",
+    ],
 )
 def test_what_cannot_be_measured_is_refused(tiny_model, task, options, message):
     with pytest.raises(ValueError, match=message):
