@@ -35,12 +35,16 @@ def _reproduce(
     first_steps: Annotated[
         int | None, typer.Option(min=1, help="Only so many steps of each kind of run, and what all would cost.")
     ] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="A summary, such as examples/results/NAME.json: does this run agree with it?")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,  # noqa: ARG001
 ) -> None:
     """Train what a paper trains, measure, and write a report of its claims with what we found.
 
-    What is finished in --out is not trained again: the same command goes on after a stop.
+    What is finished in --out is not trained again: the same command goes on after a stop. With --against and another
+    answer than the summary's the exit code is 1.
     """
     with one_line_errors(to_save_memory="take a smaller preset or fewer workers"):
         from icl_interp.cli.reproduce_job import estimate, reproduce
@@ -50,7 +54,7 @@ def _reproduce(
         if first_steps is not None:
             estimate(name, preset, first_steps, means=means, quiet=quiet)
             return
-        reproduce(name, preset, out or Path(f"{name}-{preset}"), means=means, quiet=quiet)
+        reproduce(name, preset, out or Path(f"{name}-{preset}"), means=means, against=against, quiet=quiet)
 
 
 def main() -> None:

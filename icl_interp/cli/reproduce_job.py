@@ -7,16 +7,20 @@ import torch
 import typer
 
 from icl_interp.cli.progress import progress
+from icl_interp.experiments.comparison import differences
 from icl_interp.experiments.cost import Cost, first_steps
-from icl_interp.experiments.outcome import Experiment, Means
+from icl_interp.experiments.outcome import Experiment, Means, Outcome
 from icl_interp.experiments.registry import PRESETS, experiment
-from icl_interp.experiments.summary import write_summary
+from icl_interp.experiments.summary import Summary, read_summary, write_summary
+from icl_interp.experiments.trained import training_seconds
 from icl_interp.provenance import provenance
 
 __all__ = ["estimate", "reproduce"]
 
 
-def reproduce(name: str, preset: str, out: Path, *, means: Means, quiet: bool) -> None:
+def reproduce(
+    name: str, preset: str, out: Path, *, means: Means, against: Path | None = None, quiet: bool = False
+) -> None:
     """Run an experiment; write report.html and NAME.json.
 
     Args:
@@ -24,16 +28,20 @@ def reproduce(name: str, preset: str, out: Path, *, means: Means, quiet: bool) -
         preset: Of its size.
         out: The folder, made if it is missing.
         means: Processes, device, seeds.
-        quiet: Say nothing.
+        against: A summary that this run is compared with, check by check.
+        quiet: Say nothing but where this run differs from that summary.
 
     Raises:
-        ValueError: If name or preset is unknown, or the folder cannot be used.
+        SystemExit: With code 1 where a check differs from the summary.
+        ValueError: If name or preset is unknown, the folder cannot be used, or the summary is another's.
     """
     chosen = _chosen(name, preset, means)
+    committed = None if against is None else _committed(against, name, preset)
     torch.set_num_threads(1)
     _make(out)
     started = time.monotonic()
-    total = len(chosen.plan(preset, means)) + chosen.n_measurements(preset)
+    plan = chosen.plan(preset, means)
+    total = len(plan) + chosen.n_measurements(preset)
     with progress(name, total, quiet=quiet) as tick:
         outcome = chosen.run(preset, out, means, lambda done: tick(done))
     made_with = {
@@ -42,7 +50,10 @@ def reproduce(name: str, preset: str, out: Path, *, means: Means, quiet: bool) -
         "device": means.device,
         "seconds_of_this_command": round(time.monotonic() - started, 1),
     }
-    made_with["command"] = f"icl-reproduce {name} --preset {preset}"  # without the folder, which is the machine's
+    if (took := training_seconds(out, plan.values())) is not None:
+        made_with["seconds_of_training"] = took
+    chosen_seeds = "".join(f" --seed {seed}" for seed in means.seeds or ())
+    made_with["command"] = f"icl-reproduce {name} --preset {preset}{chosen_seeds}"  # the folder is the machine's
     summary = write_summary(outcome, out / f"{name}.json", made_with)
     from icl_interp.report import write_report
     from icl_interp.report.chapters.claims import claims_page
@@ -52,6 +63,8 @@ def reproduce(name: str, preset: str, out: Path, *, means: Means, quiet: bool) -
         for claim in outcome.claims:
             typer.echo(f"{claim.verdict}: {claim.statement}")
         typer.echo(f"{report}, {summary}")
+    if committed is not None and not _agrees(outcome, committed, against, quiet=quiet):
+        raise SystemExit(1)
 
 
 def estimate(name: str, preset: str, n_steps: int, *, means: Means, quiet: bool) -> None:
@@ -88,6 +101,26 @@ def _chosen(name: str, preset: str, means: Means) -> Experiment:
     except Exception as error:  # torch raises RuntimeError, AssertionError and more
         raise ValueError(f"--device needs one that this machine has, got {means.device!r}; take cpu.") from error
     return chosen
+
+
+def _committed(path: Path, name: str, preset: str) -> Summary:
+    # Before hours are spent; `differences` would say it afterwards.
+    summary = read_summary(path)
+    if (summary.paper.name, summary.preset) != (name, preset):
+        raise ValueError(
+            f"--against needs a summary of {name} at size {preset}, got one of {summary.paper.name} at size "
+            f"{summary.preset}: {path}."
+        )
+    return summary
+
+
+def _agrees(outcome: Outcome, committed: Summary, path: Path | None, *, quiet: bool) -> bool:
+    differing = differences(outcome, committed)
+    for difference in differing:
+        typer.echo(f"differs: {difference}")
+    if not differing and not quiet:
+        typer.echo(f"every check says what {path} says")
+    return not differing
 
 
 def _make(out: Path) -> None:

@@ -1,7 +1,8 @@
 """All models of an experiment, trained once: whatever is finished in the folder is read back."""
 
 import json
-from collections.abc import Callable, Hashable, Mapping, Sequence
+import time
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,7 +19,7 @@ from icl_interp.training.run import TrainResult, train
 from icl_interp.training.sweep import HASH_LENGTH
 from icl_interp.training.train_config import TrainConfig
 
-__all__ = ["checkpoints_of", "run_path", "train_all"]
+__all__ = ["checkpoints_of", "run_path", "train_all", "training_seconds"]
 
 Key = TypeVar("Key", bound=Hashable)
 Job = list[TrainConfig]
@@ -102,6 +103,22 @@ def checkpoints_of(folder: str | Path, config: TrainConfig) -> dict[int, HookedM
     return {step: _load(path, step) for step in config.checkpoint_steps}
 
 
+def training_seconds(folder: str | Path, configs: Iterable[TrainConfig]) -> float | None:
+    """Add up what finished runs took, stops and other work on the machine included.
+
+    Args:
+        folder: Of the experiment.
+        configs: Of the runs.
+
+    Returns:
+        Wall time of all, one after the other; a run that was trained with others counts its share. None where a run's
+        manifest does not say.
+    """
+    paths = {run_path(folder, config) for config in configs}
+    took = [json.loads((path / "manifest.json").read_text()).get("seconds") for path in paths]
+    return None if None in took else round(sum(took), 1)
+
+
 def _nothing(done: int) -> None:
     pass
 
@@ -136,15 +153,23 @@ def _train_job(job: Job, folder: str, device: str) -> int:
     if len(job) == 1:
         train(job[0], out=run_path(folder, job[0]), resume=True, device=device, resume_seconds=_RESUME_SECONDS)
         return 1
-    for config, result in zip(job, train_many(job), strict=True):
-        _keep(config, result, run_path(folder, config))
+    started = time.monotonic()
+    results = train_many(job)
+    seconds = (time.monotonic() - started) / len(job)
+    for config, result in zip(job, results, strict=True):
+        _keep(config, result, run_path(folder, config), seconds)
     return len(job)
 
 
-def _keep(config: TrainConfig, result: TrainResult, path: Path) -> None:
+def _keep(config: TrainConfig, result: TrainResult, path: Path, seconds: float) -> None:
     # The folder that `train` would have left, without what only one run by itself has.
     with RunFolder(path, config=config.to_yaml(), resume=True) as run:
         for record in result.history:
             run.log({"step": record.step, "loss": record.loss, "lr": record.lr})
         run.save(result.model, config.task, config.steps, n_points_trained=config.n_points_at(config.steps))
-        run.write_manifest({"finished": True, "config_sha256": config_hash(config), "trained_together": True})
+        run.write_manifest({
+            "finished": True,
+            "config_sha256": config_hash(config),
+            "trained_together": True,
+            "seconds": round(seconds, 1),
+        })

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 import icl_interp
 from icl_interp.cli.reproduce import _app
+from icl_interp.experiments.claims import Check, Claim
 from icl_interp.experiments.summary import read_summary
 
 
@@ -49,6 +50,39 @@ def test_the_same_command_goes_on_and_finds_the_same(smoke):
     assert (again.exit_code, again.stdout) == (0, "")
     assert json.loads((folder / "zhang2024.json").read_text())["claims"] == before
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.pt")} == checkpoints
+
+
+def test_against_says_whether_a_run_agrees(smoke, tmp_path):
+    _, folder = smoke
+    own = folder / "zhang2024.json"
+    result = run("zhang2024", "--out", folder, "--against", own)
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, f"every check says what {own} says")
+    # A summary of three seeds that all met an expectation which this run misses.
+    turned = json.loads(own.read_text())
+    check = turned["claims"][0]["checks"][0]
+    check |= {"values": [-1.0] * 3, "low": None, "high": 0.0}
+    for claim in turned["claims"]:
+        for each in claim["checks"]:
+            each["values"] = (each["values"] * 3)[:3]
+        claim["verdict"] = _verdict(claim)
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(turned))
+    result = run("zhang2024", "--out", folder, "--against", other, "--quiet")
+    assert result.exit_code == 1
+    assert result.stdout.startswith(f"differs: {turned['claims'][0]['key']}: {check['label']} is ")
+    assert result.stdout.count("\n") == 1
+
+
+def _verdict(stored):
+    checks = [Check(c["label"], tuple(c["values"]), c["low"], c["high"], c["reason"]) for c in stored["checks"]]
+    return Claim(stored["key"], stored["statement"], stored["source"], stored["measure"], tuple(checks)).verdict
+
+
+def test_against_another_size_is_refused_before_anything_runs(smoke, tmp_path):
+    result = run("zhang2024", "--preset", "laptop", "--out", tmp_path / "o", "--against", smoke[1] / "zhang2024.json")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: --against needs a summary of zhang2024 at size laptop, got one of zhang20")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_first_steps_say_what_a_preset_costs(tmp_path, monkeypatch):

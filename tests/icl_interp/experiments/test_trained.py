@@ -1,12 +1,13 @@
 """Models of an experiment: trained once, together where that is possible, read back afterwards."""
 
+import json
 import time
 
 import pytest
 import torch
 
 from icl_interp.experiments import trained
-from icl_interp.experiments.trained import checkpoints_of, run_path, train_all
+from icl_interp.experiments.trained import checkpoints_of, run_path, train_all, training_seconds
 from icl_interp.models.config import ModelConfig
 from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.training.run import train
@@ -104,3 +105,16 @@ def test_two_processes_train_the_same(folder, tmp_path):
     here, there = train_all(plan, folder), train_all(plan, tmp_path, workers=2)
     for key in plan:
         torch.testing.assert_close(here[key].state_dict(), there[key].state_dict(), rtol=1e-4, atol=1e-6)  # as above
+
+
+def test_what_training_took_is_added_up_once_a_run(folder):
+    took = training_seconds(folder, PLAN.values())
+    manifests = [json.loads(path.read_text()) for path in folder.glob("runs/*/manifest.json")]
+    assert len(manifests) == 5
+    # Each manifest is rounded to a tenth of a second.
+    assert took == pytest.approx(sum(manifest["seconds"] for manifest in manifests), abs=0.06)
+    path = run_path(folder, PLAN["a"]) / "manifest.json"
+    before = path.read_text()
+    path.write_text(json.dumps({key: value for key, value in json.loads(before).items() if key != "seconds"}))
+    assert training_seconds(folder, PLAN.values()) is None
+    path.write_text(before)

@@ -1,0 +1,75 @@
+"""A run of fewer seeds beside a committed summary: does it say the same?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from icl_interp.experiments.claims import Check, Claim, Interval, judge
+from icl_interp.experiments.outcome import Outcome
+from icl_interp.experiments.summary import Summary
+
+__all__ = ["Difference", "differences"]
+
+_OPPOSITE = {"reproduced": "not reproduced", "not reproduced": "reproduced"}
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A number that lies on the other side of what is expected than the summary's interval."""
+
+    claim: str
+    """Key of the claim."""
+    check: str
+    """Label of the check."""
+    value: float
+    """Mean over the seeds of this run."""
+    committed: str
+    """Verdict of the check in the summary."""
+
+    def __str__(self) -> str:
+        return f"{self.claim}: {self.check} is {self.value:.4g}, and the summary says {self.committed}."
+
+
+def differences(outcome: Outcome, summary: Summary) -> list[Difference]:
+    """Find the checks that a run of a few seeds answers differently from a summary of more.
+
+    One seed has no interval, so its mean alone is compared: it differs where the summary's whole interval agrees with
+    what is expected and the mean does not, or the other way round. A check that the summary calls "partly" straddles
+    the expectation, so either side agrees with it (ours).
+
+    Args:
+        outcome: Of this run, of any number of seeds.
+        summary: Of the same paper and preset.
+
+    Returns:
+        In the order of the claims; empty where everything agrees.
+
+    Raises:
+        ValueError: If paper or preset differ, or the claims have other checks: then one of the two is of another
+            version.
+    """
+    if (outcome.paper.name, outcome.preset) != (summary.paper.name, summary.preset):
+        raise ValueError(
+            f"--against needs a summary of {outcome.paper.name} at size {outcome.preset}, got one of "
+            f"{summary.paper.name} at size {summary.preset}."
+        )
+    if _labels(outcome.claims) != _labels(summary.claims):
+        raise ValueError(
+            "--against needs a summary with the same claims and checks, got one of another version; write it again "
+            "by icl-reproduce."
+        )
+    return [
+        Difference(claim.key, check.label, check.interval.value, committed.verdict)
+        for claim, theirs in zip(outcome.claims, summary.claims, strict=True)
+        for check, committed in zip(claim.checks, theirs.checks, strict=True)
+        if _turns_round(check, committed)
+    ]
+
+
+def _labels(claims: Sequence[Claim]) -> list[tuple[str, list[str]]]:
+    return [(claim.key, [check.label for check in claim.checks]) for claim in claims]
+
+
+def _turns_round(check: Check, committed: Check) -> bool:
+    mean = check.interval.value
+    alone = judge(Interval(mean, mean, mean), committed.low, committed.high)
+    return alone == _OPPOSITE.get(committed.verdict)
