@@ -1,9 +1,8 @@
 """A run of fewer seeds beside a committed summary: does it say the same?"""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from icl_interp.experiments.claims import Check, Claim, Interval, judge
+from icl_interp.experiments.claims import Check, Interval, judge
 from icl_interp.experiments.outcome import Outcome
 from icl_interp.experiments.summary import Summary
 
@@ -34,7 +33,7 @@ def differences(outcome: Outcome, summary: Summary) -> list[Difference]:
 
     One seed has no interval, so its mean alone is compared: it differs where the summary's whole interval agrees with
     what is expected and the mean does not, or the other way round. A check that the summary calls "partly" straddles
-    the expectation, so either side agrees with it (ours).
+    the expectation, so either side agrees with it (ours). Checks that need several seeds are left out with one.
 
     Args:
         outcome: Of this run, of any number of seeds.
@@ -44,29 +43,26 @@ def differences(outcome: Outcome, summary: Summary) -> list[Difference]:
         In the order of the claims; empty where everything agrees.
 
     Raises:
-        ValueError: If paper or preset differ, or the claims have other checks: then one of the two is of another
-            version.
+        ValueError: If paper or preset differ, or this run has checks that the summary lacks: then one of the two is of
+            another version.
     """
     if (outcome.paper.name, outcome.preset) != (summary.paper.name, summary.preset):
         raise ValueError(
             f"--against needs a summary of {outcome.paper.name} at size {outcome.preset}, got one of "
             f"{summary.paper.name} at size {summary.preset}."
         )
-    if _labels(outcome.claims) != _labels(summary.claims):
+    committed = {(claim.key, check.label): check for claim in summary.claims for check in claim.checks}
+    own = {(claim.key, check.label): check for claim in outcome.claims for check in claim.checks}
+    if not own.keys() <= committed.keys():
         raise ValueError(
-            "--against needs a summary with the same claims and checks, got one of another version; write it again "
-            "by icl-reproduce."
+            "--against needs a summary that has all claims and checks of this run, got one of another version; write "
+            "it again by icl-reproduce."
         )
     return [
-        Difference(claim.key, check.label, check.interval.value, committed.verdict)
-        for claim, theirs in zip(outcome.claims, summary.claims, strict=True)
-        for check, committed in zip(claim.checks, theirs.checks, strict=True)
-        if _turns_round(check, committed)
+        Difference(key, label, check.interval.value, committed[key, label].verdict)
+        for (key, label), check in own.items()
+        if _turns_round(check, committed[key, label])
     ]
-
-
-def _labels(claims: Sequence[Claim]) -> list[tuple[str, list[str]]]:
-    return [(claim.key, [check.label for check in claim.checks]) for claim in claims]
 
 
 def _turns_round(check: Check, committed: Check) -> bool:
