@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Small networks run fastest on one thread; two busy threads on a shared machine were 20 times slower.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow test-tl3 check format demo-checkpoint clean
+.PHONY: demo test test-slow test-tl3 check format claims demo-checkpoint clean
 
 demo: $(VENV)/installed
 	$(BIN)/icl-probe --out icl-report.html
@@ -37,6 +37,10 @@ check: $(VENV)/installed-dev
 format: $(VENV)/installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# The README's table of claims, from the summaries that `icl-reproduce NAME --preset laptop` left in examples/results.
+claims: $(VENV)/installed
+	$(BIN)/python -m icl_interp.experiments.claims_table README.md examples/results
 
 # Trains the embedded demo checkpoint again and records recipe, losses and manifest beside it.
 demo-checkpoint: $(VENV)/installed

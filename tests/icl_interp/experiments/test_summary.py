@@ -5,7 +5,7 @@ import json
 import pytest
 
 from icl_interp.experiments.claims import Check, Claim
-from icl_interp.experiments.claims_table import BEGIN, END, claims_block, claims_table, summaries_in
+from icl_interp.experiments.claims_table import BEGIN, END, claims_block, claims_table, rewrite_table, summaries_in
 from icl_interp.experiments.outcome import Outcome, Paper
 from icl_interp.experiments.summary import read_summary, write_summary
 
@@ -71,3 +71,19 @@ def test_the_table_has_a_row_a_claim(path):
 def test_the_block_stands_between_its_markers(path):
     block = claims_block(summaries_in(path.parent))
     assert block == f"{BEGIN}\n{claims_table([read_summary(path)])}\n{END}"
+
+
+def test_a_page_gets_its_table(path, tmp_path):
+    page = tmp_path / "README.md"
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    rewrite_table(page, path.parent)
+    assert page.read_text() == f"before\n{claims_block(summaries_in(path.parent))}\nafter\n"
+    page.write_text("no markers")
+    with pytest.raises(ValueError, match=f"needs a page with the lines {BEGIN} and"):
+        rewrite_table(page, path.parent)
+    assert page.read_text() == "no markers"
+
+
+def test_a_folder_without_summaries_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="needs summaries that icl-reproduce wrote, got none in"):
+        summaries_in(tmp_path)
