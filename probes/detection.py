@@ -103,12 +103,7 @@ def detection_report(
         >>> assert paired.std() < 1e-6 < alone.std()  # a set against itself: 0.5 in every resample
     """
     who = "detection_report"
-    for name, scores in (("scores_in", scores_in), ("scores_out", scores_out)):
-        _check_floating(who, name, scores)
-        _check_axes(who, name, scores, "sample")
-        _check_no_nan(who, name, scores)
-    if paired:
-        _check_same_length(who, ("paired scores_in", "scores_out"), len(scores_in), len(scores_out))
+    _check_score_sets(who, scores_in, scores_out, paired=paired)
     _check_count(who, "an n_bootstrap", n_bootstrap, 1)
     _check_count(who, "a seed", seed, 0)
     _check_confidence(who, confidence)
@@ -181,3 +176,12 @@ def _false_positives_at_95(positives: Int64[Tensor, " positive"], negatives: Int
     needed = -(-95 * len(positives) // 100)  # the ceiling, in integers: 0.95 * n would round
     threshold = positives.sort(descending=True).values[needed - 1]
     return float((negatives >= threshold).double().mean())
+
+
+def _check_score_sets(who: str, scores_in: Tensor, scores_out: Tensor, *, paired: bool) -> None:
+    for name, scores in (("scores_in", scores_in), ("scores_out", scores_out)):
+        _check_floating(who, name, scores)
+        _check_axes(who, name, scores, "sample")
+        _check_no_nan(who, name, scores)
+    if paired:
+        _check_same_length(who, ("paired scores_in", "scores_out"), len(scores_in), len(scores_out))

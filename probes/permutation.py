@@ -18,6 +18,7 @@ from probes._checks import (
     _check_same_length,
 )
 from probes.bootstrap import _levels
+from probes.detection import _check_score_sets
 
 __all__ = [
     "Alternative",
@@ -183,12 +184,7 @@ def permutation_test_auroc(
         >>> assert test.statistic == 1.0 and test.p_value < 0.01
     """
     who = "permutation_test_auroc"
-    for name, scores in (("scores_in", scores_in), ("scores_out", scores_out)):
-        _check_floating(who, name, scores)
-        _check_axes(who, name, scores, "sample")
-        _check_no_nan(who, name, scores)
-    if paired:
-        _check_same_length(who, ("paired scores_in", "scores_out"), len(scores_in), len(scores_out))
+    _check_score_sets(who, scores_in, scores_out, paired=paired)
     _check_count(who, "an n_permutations", n_permutations, 1)
     _check_count(who, "a seed", seed, 0)
     n_in, n_out = len(scores_in), len(scores_out)

@@ -11,7 +11,7 @@ from icl_interp.checkpoints.dtsip_weights import check_layout, convert, drop_unu
 from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.record import Reading
 from icl_interp.checkpoints.safe_load import WeightFile
-from icl_interp.checkpoints.weights import few, plain_names, to_float32
+from icl_interp.checkpoints.weights import check_heads, few, state_dict_in, to_float32
 from icl_interp.models.config import ModelConfig
 
 __all__ = ["dtsip_weights", "read_dtsip"]
@@ -29,11 +29,7 @@ def dtsip_weights(contents: object) -> dict[str, Any] | None:
     Returns:
         Weights by name, or None where the file is another program's.
     """
-    if not isinstance(contents, Mapping):
-        return None
-    inner = contents.get("model_state_dict", contents)
-    weights = plain_names(inner) if isinstance(inner, Mapping) else {}
-    return weights if is_dtsip(weights) else None
+    return state_dict_in(contents, "model_state_dict", is_dtsip)
 
 
 def read_dtsip(file: WeightFile, *, n_heads: int | None = None) -> Reading:
@@ -108,15 +104,8 @@ def _heads(path: Path, config: DtsipConfig | None, width: int, n_heads: int | No
             f"{stated}, got {n_heads}: {path}; leave out --heads (n_heads=)."
         )
     heads = n_heads if stated is None else stated
-    possible = [n for n in range(1, width + 1) if width % n == 0]
-    if heads not in possible:
-        usual = f" (Garg et al. use {width // _ROWS_IN_HEAD} for that width)" if width % _ROWS_IN_HEAD == 0 else ""
-        came = "no config.yaml that says so" if heads is None else f"{heads}"
-        raise CheckpointError(
-            f"weights of width {width} need a number of heads among {', '.join(map(str, possible))}, which "
-            f"shapes do not tell, got {came}: {path}; pass --heads N (n_heads=N){usual}."
-        )
-    return heads
+    usual = f" (Garg et al. use {width // _ROWS_IN_HEAD} for that width)" if width % _ROWS_IN_HEAD == 0 else ""
+    return check_heads(path, width, heads, absent="no config.yaml that says so", hint=usual)
 
 
 def _notes(file: WeightFile, config: DtsipConfig | None, heads: int, unused: list[str]) -> list[str]:

@@ -1,23 +1,21 @@
 """Read checkpoints of timaeus-research/icl: {model, optimizer, scheduler}, or the model's state dict alone."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from icl_interp.checkpoints.distribution import TASK_UNKNOWN
-from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.record import Reading
 from icl_interp.checkpoints.safe_load import WeightFile
 from icl_interp.checkpoints.timaeus_weights import check_layout, convert, drop_unused, is_timaeus, sizes_of
-from icl_interp.checkpoints.weights import plain_names, to_float32
+from icl_interp.checkpoints.weights import check_heads, state_dict_in, to_float32
 from icl_interp.models.config import ModelConfig
 from icl_interp.tasks.linear_regression import LinearRegression
 
 __all__ = ["read_timaeus", "timaeus_weights"]
 
-_PAPER = "Hoogland et al. use 4 for width 64"
+_PAPER = " (Hoogland et al. use 4 for width 64)"
 
 
 def timaeus_weights(contents: object) -> dict[str, Any] | None:
@@ -29,11 +27,7 @@ def timaeus_weights(contents: object) -> dict[str, Any] | None:
     Returns:
         Weights by name, or None where the file is another program's.
     """
-    if not isinstance(contents, Mapping):
-        return None
-    inner = contents.get("model", contents)
-    weights = plain_names(inner) if isinstance(inner, Mapping) else {}
-    return weights if is_timaeus(weights) else None
+    return state_dict_in(contents, "model", is_timaeus)
 
 
 def read_timaeus(file: WeightFile, *, n_heads: int | None = None) -> Reading:
@@ -57,7 +51,7 @@ def read_timaeus(file: WeightFile, *, n_heads: int | None = None) -> Reading:
     weights = to_float32(file.path, drop_unused(timaeus_weights(file.contents) or {}))
     sizes = sizes_of(file.path, weights)
     check_layout(file.path, weights, sizes)
-    heads = _heads(file.path, sizes.d_model, n_heads)
+    heads = check_heads(file.path, sizes.d_model, n_heads, absent="no number", hint=_PAPER)
     config = ModelConfig(
         n_dims=sizes.d_token - 1,
         n_points=sizes.n_positions // 2,
@@ -100,14 +94,3 @@ def _step(contents: Mapping[str, Any]) -> int | None:
     if isinstance(step, Tensor) and step.numel() == 1 and step.device.type == "cpu":
         step = step.item()
     return int(step) if isinstance(step, int | float) and step >= 0 else None
-
-
-def _heads(path: Path, width: int, n_heads: int | None) -> int:
-    possible = [n for n in range(1, width + 1) if width % n == 0]
-    if n_heads not in possible:
-        came = "no number" if n_heads is None else f"{n_heads}"
-        raise CheckpointError(
-            f"weights of width {width} need a number of heads among {', '.join(map(str, possible))}, which shapes do "
-            f"not tell, got {came}: {path}; pass --heads N (n_heads=N) ({_PAPER})."
-        )
-    return n_heads

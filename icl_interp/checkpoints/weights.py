@@ -1,6 +1,6 @@
 """Checks that every reader makes on its weights."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from icl_interp.checkpoints.errors import CheckpointError
 
-__all__ = ["check_names", "check_shapes", "few", "plain_names", "to_float32"]
+__all__ = ["check_heads", "check_names", "check_shapes", "few", "plain_names", "state_dict_in", "to_float32"]
 
 _COMPILED = "_orig_mod."
 _SHOWN = 5
@@ -47,6 +47,54 @@ def plain_names(weights: Mapping[Any, Any]) -> dict[str, Any]:
         {'embed.W_E': 1}
     """
     return {str(name).replace(_COMPILED, ""): value for name, value in weights.items()}
+
+
+def state_dict_in(contents: object, key: str, is_own: Callable[[Mapping[str, Any]], bool]) -> dict[str, Any] | None:
+    """Find a program's weights in what a file held: a training state, or a bare state dict.
+
+    Args:
+        contents: As loaded.
+        key: Where the program's training states keep the weights.
+        is_own: Tells whether names look like the program's.
+
+    Returns:
+        Weights by name, or None where the file is another program's.
+
+    Example:
+        >>> state_dict_in({"model": {"_orig_mod.w": 1}, "step": 3}, "model", lambda weights: "w" in weights)
+        {'w': 1}
+    """
+    if not isinstance(contents, Mapping):
+        return None
+    inner = contents.get(key, contents)
+    weights = plain_names(inner) if isinstance(inner, Mapping) else {}
+    return weights if is_own(weights) else None
+
+
+def check_heads(path: Path, width: int, n_heads: int | None, *, absent: str, hint: str) -> int:
+    """Refuse a number of heads that the width of a model does not allow.
+
+    Args:
+        path: The file, for the sentence.
+        width: Of the residual stream.
+        n_heads: What was given or stated; None where nothing was.
+        absent: What to call None in the sentence.
+        hint: The usual number, for the sentence; may be empty.
+
+    Returns:
+        The number.
+
+    Raises:
+        CheckpointError: If it is None or does not divide the width; all numbers that do are named.
+    """
+    possible = [n for n in range(1, width + 1) if width % n == 0]
+    if n_heads not in possible:
+        came = absent if n_heads is None else f"{n_heads}"
+        raise CheckpointError(
+            f"weights of width {width} need a number of heads among {', '.join(map(str, possible))}, which shapes do "
+            f"not tell, got {came}: {path}; pass --heads N (n_heads=N){hint}."
+        )
+    return n_heads
 
 
 def check_names(path: Path, got: Iterable[str], needed: Iterable[str], *, what: str) -> None:

@@ -5,19 +5,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from icl_interp._version import __version__
+from icl_interp.cli.app import Version, new_app
 from icl_interp.cli.errors import one_line_errors
 
 __all__ = ["main"]
 
-_app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-
-
-def _version(value: bool) -> bool:  # noqa: FBT001  # typer's callback
-    if value:
-        typer.echo(f"icl-interp {__version__}")
-        raise typer.Exit
-    return value
+_app = new_app()
 
 
 @_app.command()
@@ -61,7 +54,7 @@ def _probe(
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes for the timeline, one thread each.")] = 1,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,  # noqa: ARG001
+    version: Version = False,  # noqa: ARG001
 ) -> None:
     """Measure what a regression transformer does in context, and write one interactive report."""
     with one_line_errors(to_save_memory="lower --prompts or --points, or pass --device cpu"):

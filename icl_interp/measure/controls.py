@@ -15,7 +15,14 @@ from icl_interp.models.config import ModelConfig
 from icl_interp.models.hooked import HookedModel
 from icl_interp.prompts import derive_seed
 
-__all__ = ["Excess", "excess_over_controls", "paired_variance", "untrained_networks", "variance_over"]
+__all__ = [
+    "Excess",
+    "excess_of_replicates",
+    "excess_over_controls",
+    "paired_variance",
+    "untrained_networks",
+    "variance_over",
+]
 
 N_UNTRAINED = 5
 """Untrained networks a study, unless told otherwise."""
@@ -125,6 +132,43 @@ def excess_over_controls(
     excess = value - math.fsum(held) / len(held)
     value_low = value - z * math.sqrt(value_variance)
     return Excess(value, held, excess - half, excess + half, confidence, chance, value_low)
+
+
+def excess_of_replicates(
+    own: tuple[float, Float[Tensor, " resample"]],
+    controls: Sequence[tuple[float, Float[Tensor, " resample"]]],
+    *,
+    n_verdicts: int = 1,
+    chance: float = -math.inf,
+) -> Excess:
+    """Compare a model with untrained networks on the same prompts, by `excess_over_controls`.
+
+    Args:
+        own: Of the model: the value, larger being more, and the value on bootstrap resamples of the prompts.
+        controls: Of each untrained network, on the same resamples.
+        n_verdicts: How many claims the report makes.
+        chance: What the value itself must exceed for the claim to hold.
+
+    Returns:
+        The excess, with both variances over prompts in its intervals.
+
+    Example:
+        >>> around = torch.tensor([-0.01, 0.0, 0.01])  # resamples differ by that much
+        >>> controls = [(value, value + around) for value in (0.1, 0.12, 0.08)]
+        >>> excess_of_replicates((0.9, 0.9 + around), controls, chance=0.5).verdict
+        'evidence'
+        >>> excess_of_replicates((0.9, 0.9 + around), controls, chance=0.95).verdict
+        'none'
+    """
+    value, replicates = own
+    return excess_over_controls(
+        value,
+        [control for control, _ in controls],
+        sampling_variance=paired_variance(replicates, [theirs for _, theirs in controls]),
+        n_verdicts=n_verdicts,
+        chance=chance,
+        value_variance=variance_over(replicates),
+    )
 
 
 def variance_over(replicates: Float[Tensor, " resample"]) -> float:

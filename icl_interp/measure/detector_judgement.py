@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from icl_interp.measure.controls import Excess, excess_over_controls, paired_variance, variance_over
+from icl_interp.measure.controls import Excess, excess_of_replicates
 from icl_interp.measure.detector_result import DetectorResult
 from icl_interp.measure.detector_scores import DetectorScores, Scores
 from icl_interp.measure.detector_tests import mean_auroc_replicates, mean_rank_correlation
@@ -91,11 +91,4 @@ def _excess(found: DetectorScores, mean: float, replicates: Tensor, n_claims: in
     controls = [
         mean_auroc_replicates(scores, IN_DISTRIBUTION, seed=seed, n_bootstrap=N_BOOTSTRAP) for scores in found.controls
     ]
-    return excess_over_controls(
-        mean,
-        [value for value, _ in controls],
-        sampling_variance=paired_variance(replicates, [theirs for _, theirs in controls]),
-        n_verdicts=n_claims,
-        chance=0.5,
-        value_variance=variance_over(replicates),
-    )
+    return excess_of_replicates((mean, replicates), controls, n_verdicts=n_claims, chance=0.5)

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from icl_interp.measure.controls import Excess, excess_over_controls, paired_variance, variance_over
+from icl_interp.measure.controls import Excess, excess_of_replicates
 from icl_interp.measure.statistics import resampled_means
 from icl_interp.predictors.protocol import Predictor
 from icl_interp.prompts import Prompts
@@ -35,14 +35,8 @@ class Likeness:
         Returns:
             The excess with its interval.
         """
-        return excess_over_controls(
-            self.values[0],
-            self.values[1:],
-            sampling_variance=paired_variance(self.replicates[0], list(self.replicates[1:])),
-            n_verdicts=n_verdicts,
-            chance=0.0,
-            value_variance=variance_over(self.replicates[0]),
-        )
+        own, *controls = zip(self.values, self.replicates, strict=True)
+        return excess_of_replicates(own, controls, n_verdicts=n_verdicts, chance=0.0)
 
 
 def likeness_to_references(

@@ -5,13 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from icl_interp.measure.controls import (
-    N_UNTRAINED,
-    Excess,
-    excess_over_controls,
-    paired_variance,
-    variance_over,
-)
+from icl_interp.measure.controls import N_UNTRAINED, excess_of_replicates
 from icl_interp.measure.conventions import Conventions
 from icl_interp.measure.errors import prompt_errors
 from icl_interp.measure.families import IN_DISTRIBUTION, Families
@@ -69,7 +63,12 @@ def summarise_ood(
     for family in families.shifted:
         own = detect(scores, family.label)
         untrained = tuple(detect(control, family.label) for control in control_scores)
-        excess = _excess(own, untrained, len(families.shifted))
+        excess = excess_of_replicates(
+            (own.auroc, own.auroc_replicates),
+            [(report.auroc, report.auroc_replicates) for report in untrained],
+            n_verdicts=len(families.shifted),
+            chance=0.5,
+        )
         shifts[family.label] = ShiftDetection(own, detect(norms, family.label), untrained, excess)
     errors = {
         label: prompt_errors(survey.families[label].predictions, family) for label, family in families.by_label.items()
@@ -172,16 +171,4 @@ def _correlate(
         covariates=torch.cat([log_norms(families.by_label[label].prompts) for label in labels]),
         seed=seed,
         n_bootstrap=N_BOOTSTRAP,
-    )
-
-
-def _excess(own: DetectionReport, untrained: Sequence[DetectionReport], n_rows: int) -> Excess:
-    variance = paired_variance(own.auroc_replicates, [report.auroc_replicates for report in untrained])
-    return excess_over_controls(
-        own.auroc,
-        [report.auroc for report in untrained],
-        sampling_variance=variance,
-        n_verdicts=n_rows,
-        chance=0.5,
-        value_variance=variance_over(own.auroc_replicates),
     )

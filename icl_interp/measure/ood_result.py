@@ -12,7 +12,7 @@ from torch import Tensor
 
 from icl_interp.figures.dots import DotSeries, dots_figure
 from icl_interp.figures.theme import role_style
-from icl_interp.measure.controls import Excess, excess_over_controls, paired_variance, variance_over
+from icl_interp.measure.controls import Excess, excess_of_replicates
 from icl_interp.measure.conventions import Conventions
 from icl_interp.measure.sites import ResidualSite
 from probes.correlation import CorrelationReport
@@ -83,16 +83,11 @@ class OodReport:
         detections = list(self.shifts.values())
         n_controls = len(detections[0].untrained)
         controls = [[d.untrained[i] for d in detections] for i in range(n_controls)]
-        return excess_over_controls(
-            self.mean_auroc,
-            [_mean([report.auroc for report in reports]) for reports in controls],
-            sampling_variance=paired_variance(
-                _mean_replicates([d.signature for d in detections]),
-                [_mean_replicates(reports) for reports in controls],
-            ),
+        return excess_of_replicates(
+            (self.mean_auroc, _mean_replicates([d.signature for d in detections])),
+            [(_mean([report.auroc for report in reports]), _mean_replicates(reports)) for reports in controls],
             n_verdicts=n_verdicts,
             chance=0.5,
-            value_variance=variance_over(_mean_replicates([d.signature for d in detections])),
         )
 
     def correlation_excess(self, n_verdicts: int = 1) -> Excess:
@@ -104,17 +99,11 @@ class OodReport:
         Returns:
             The excess with its interval.
         """
-        return excess_over_controls(
-            self.correlation.within_mean.value,
-            [report.within_mean.value for report in self.untrained_correlations],
-            sampling_variance=paired_variance(
-                self.correlation.within_mean_replicates,
-                [report.within_mean_replicates for report in self.untrained_correlations],
-            ),
-            n_verdicts=n_verdicts,
-            chance=0.0,
-            value_variance=variance_over(self.correlation.within_mean_replicates),
-        )
+        own, *controls = [
+            (report.within_mean.value, report.within_mean_replicates)
+            for report in (self.correlation, *self.untrained_correlations)
+        ]
+        return excess_of_replicates(own, controls, n_verdicts=n_verdicts, chance=0.0)
 
     def to_frame(self) -> pd.DataFrame:
         """Lay the shifts out, one a row.

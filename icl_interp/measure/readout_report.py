@@ -11,7 +11,7 @@ from torch import Tensor
 from icl_interp.figures.heatmap import heatmap_figure
 from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import role_style
-from icl_interp.measure.controls import Excess, excess_over_controls, paired_variance, variance_over
+from icl_interp.measure.controls import Excess, excess_of_replicates
 from icl_interp.measure.roles import predictor_style
 from icl_interp.measure.statistics import resampled_means
 from probes.bootstrap import Estimate
@@ -57,15 +57,8 @@ class LayerReadoutReport:
             The excess with its interval, paired over prompts.
         """
         last = max(i for i, site in enumerate(self.sites) if site.startswith("block"))
-        (value, replicates), *controls = [_removed(errors, last) for errors in self.errors_by_prompt]
-        return excess_over_controls(
-            value,
-            [control for control, _ in controls],
-            sampling_variance=paired_variance(replicates, [replicate for _, replicate in controls]),
-            n_verdicts=n_verdicts,
-            chance=0.0,
-            value_variance=variance_over(replicates),
-        )
+        own, *controls = [_removed(errors, last) for errors in self.errors_by_prompt]
+        return excess_of_replicates(own, controls, n_verdicts=n_verdicts, chance=0.0)
 
     def to_frame(self) -> pd.DataFrame:
         """Lay sites out, one a row.

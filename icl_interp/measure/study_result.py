@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from icl_interp.measure.controls import Excess, excess_over_controls, paired_variance, variance_over
+from icl_interp.measure.controls import Excess, excess_of_replicates
 from icl_interp.measure.conventions import Conventions
 from icl_interp.measure.detector_result import DetectorReport
 from icl_interp.measure.error_report import ErrorReport
@@ -95,15 +95,11 @@ class Study:
             }
         verdicts = {}
         for name, (quantity, chance) in named.items():
-            value, replicates = quantity(self.survey, self.families)
-            controls = [quantity(control, self.families) for control in self.untrained]
-            verdicts[name] = excess_over_controls(
-                value,
-                [control for control, _ in controls],
-                sampling_variance=paired_variance(replicates, [replicate for _, replicate in controls]),
+            verdicts[name] = excess_of_replicates(
+                quantity(self.survey, self.families),
+                [quantity(control, self.families) for control in self.untrained],
                 n_verdicts=self.n_verdicts,
                 chance=chance,
-                value_variance=variance_over(replicates),
             )
         verdicts["score and error"] = self.ood.correlation_excess(self.n_verdicts)
         if self.families.shifted:

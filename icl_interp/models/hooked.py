@@ -1,5 +1,6 @@
 """What every model of ours shares: TransformerLens' hooks, with names checked and caches that are ActivationCaches."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -44,11 +45,10 @@ def _has_torch_hooks(module: nn.Module) -> bool:
     )
 
 
-class HookedModel(HookedRootModule):
+class HookedModel(HookedRootModule, ABC):
     """A HookedRootModule that answers points, refuses unknown hook names and caches into an `ActivationCache`.
 
-    A family implements `_predict_all` (one pass answers every point) or, where a pass answers only its query,
-    `_predict_last`.
+    A family implements `_pass`, what one pass over the tokens answers.
 
     Args:
         config: Shape and initialisation.
@@ -94,7 +94,7 @@ class HookedModel(HookedRootModule):
         check_inputs(self.cfg, xs, ys)
         asked = None if points is None else check_points(points, xs.shape[1])
         if not self.cfg.query_only:
-            predictions = self._predict_all(xs, ys)
+            predictions = self._pass(xs, ys)
             return predictions if asked is None else predictions[:, asked]
         if self.is_listened_to:
             asked = [xs.shape[1] - 1] if asked is None else asked
@@ -105,16 +105,16 @@ class HookedModel(HookedRootModule):
                 )
         return self._predict_points(xs, ys, list(range(xs.shape[1])) if asked is None else asked)
 
-    def _predict_all(self, xs: Tensor, ys: Tensor) -> Tensor:
-        raise NotImplementedError
+    @abstractmethod
+    def _pass(self, xs: Tensor, ys: Tensor) -> Tensor:
+        """Answer every point, [batch point], or in a query-only family the last, [batch 1].
 
-    def _predict_last(self, xs: Tensor, ys: Tensor) -> Tensor:
-        """Answer the last point, [batch]; its label is there and must not be read."""
-        raise NotImplementedError
+        The label of an answered point is there and must not be read.
+        """
 
     def _predict_points(self, xs: Tensor, ys: Tensor, points: list[int]) -> Tensor:
-        columns = [self._predict_last(xs[:, : k % xs.shape[1] + 1], ys[:, : k % xs.shape[1] + 1]) for k in points]
-        return torch.stack(columns, dim=1) if columns else xs.new_zeros(xs.shape[0], 0)
+        columns = [self._pass(xs[:, : k % xs.shape[1] + 1], ys[:, : k % xs.shape[1] + 1]) for k in points]
+        return torch.cat(columns, dim=1) if columns else xs.new_zeros(xs.shape[0], 0)
 
     @property
     def is_listened_to(self) -> bool:

@@ -70,11 +70,7 @@ def separate(
         >>> xs, ys = torch.tensor([[[1.0, 2.0]]]), torch.tensor([[3.0]])
         >>> torch.testing.assert_close(separate(xs, ys), torch.tensor([[[0.0, 1.0, 2.0], [3.0, 0.0, 0.0]]]))
     """
-    batch, point, dim = xs.shape
-    tokens = xs.new_zeros(batch, point, 2, dim + 1)
-    tokens[:, :, 0, 1:] = xs
-    tokens[:, :, 1, 0] = ys
-    return tokens.flatten(1, 2)
+    return interleave(torch.nn.functional.pad(xs, (1, 0)), ys)
 
 
 def join(

@@ -90,8 +90,8 @@ class HookedLinearNetwork(WeightAccessors, HookedModel):
             return super()._predict_points(xs, ys, points)
         return self.cfg.output_sign * answer_points(self.layers, self.cfg, xs, ys, points)
 
-    def _predict_last(self, xs: Tensor, ys: Tensor) -> Tensor:
-        return self.cfg.output_sign * self.forward_tokens(join(xs, ys))[:, -1, -1]
+    def _pass(self, xs: Tensor, ys: Tensor) -> Tensor:
+        return self.cfg.output_sign * self.forward_tokens(join(xs, ys))[:, -1:, -1]
 
     def forward_tokens(self, tokens: Float[Tensor, "batch pos d_token"]) -> Float[Tensor, "batch pos d_model"]:
         """Run all blocks on a token matrix, with every token updated.

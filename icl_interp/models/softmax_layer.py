@@ -137,8 +137,8 @@ class HookedSoftmaxLayer(WeightAccessors, HookedModel):
         """The layer's only part."""
         return cast(MergedAttention, self.blocks[0].attn)
 
-    def _predict_last(self, xs: Tensor, ys: Tensor) -> Tensor:
-        return self.blocks[0](self.hook_embed(join(xs, ys)))[:, -1, -1]
+    def _pass(self, xs: Tensor, ys: Tensor) -> Tensor:
+        return self.blocks[0](self.hook_embed(join(xs, ys)))[:, -1:, -1]
 
     def _predict_points(self, xs: Tensor, ys: Tensor, points: list[int]) -> Tensor:
         weight = self.attention.W_KQ

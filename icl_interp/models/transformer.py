@@ -81,7 +81,7 @@ class HookedICLTransformer(WeightAccessors, HookedModel):
         initialise(self, config, seed=seed)
         self.setup()
 
-    def _predict_all(self, xs: Tensor, ys: Tensor) -> Tensor:
+    def _pass(self, xs: Tensor, ys: Tensor) -> Tensor:
         tokens, answering = lay_out(self.cfg.tokens, xs, ys), answering_positions(self.cfg.tokens)
         if self.is_listened_to:
             return self.forward_tokens(tokens)[:, answering, 0]
@@ -89,9 +89,6 @@ class HookedICLTransformer(WeightAccessors, HookedModel):
         if self.cfg.attention == "causal" and self.cfg.tokens in ("interleaved", "separate"):
             tokens = tokens[:, :-1]
         return self._run(tokens, keep=answering)[..., 0]
-
-    def _predict_last(self, xs: Tensor, ys: Tensor) -> Tensor:
-        return self._predict_all(xs, ys)[:, -1]
 
     def forward_tokens(self, tokens: Float[Tensor, "batch pos d_token"]) -> Float[Tensor, "batch pos d_out"]:
         """Run on raw read-in inputs, for models whose pair layout is unknown.
