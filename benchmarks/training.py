@@ -48,7 +48,8 @@ def _rows(parts: list[str], names: list[str], repeats: int) -> Iterator[Row]:
     if "many" in parts:
         yield from transformer_rows(repeats)
     if "options" in parts:
-        yield from option_rows(repeats)
+        for name in names:
+            yield from option_rows(name, repeats)
 
 
 def main() -> int:

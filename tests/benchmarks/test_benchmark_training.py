@@ -11,6 +11,7 @@ import pytest
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 
+@pytest.mark.slow  # half a minute
 def test_it_runs_at_its_smallest(tmp_path: Path) -> None:
     written = tmp_path / "rows.json"
     smallest = ["--sizes", "tiny", "--parts", "published", "--repeats", "1", "--json", str(written)]
