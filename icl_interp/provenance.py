@@ -1,6 +1,7 @@
 """What a result was made with: versions, machine, command. Kept apart from the numbers, which do not depend on it."""
 
 import importlib.metadata
+import os
 import platform
 import shlex
 import subprocess
@@ -13,14 +14,16 @@ import torch
 __all__ = ["provenance"]
 
 _PACKAGES = ("icl-interp", "torch", "transformer-lens", "numpy", "scipy", "plotly")
+_FILE = Path(__file__).resolve()
+_LEADING_ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX")
 _GIT_SECONDS = 5.0  # enough for a cold checkout on a network disk; no result waits longer for its footnote
 
 
 def provenance() -> dict[str, str | int]:
     """Record the circumstances of this process.
 
-    Where the current folder belongs to a git checkout, that checkout's commit is there, and whether tracked files
-    differ from it; elsewhere these two are left out.
+    Where this package runs from a git checkout of its own, that checkout's commit is there, and whether tracked files
+    differ from it; elsewhere these two are left out. Where the process was started does not matter.
 
     Returns:
         Plain values by name: command, versions, machine, threads, time and git's. No path of the machine beyond what
@@ -48,6 +51,9 @@ def provenance() -> dict[str, str | int]:
 
 
 def _git_state() -> dict[str, str | int]:
+    # A package that was installed into somebody's project lies in a checkout too, but git does not know its files.
+    if _git("ls-files", "--error-unmatch", _FILE.name) is None:
+        return {}
     commit = _git("rev-parse", "HEAD")
     # Untracked files do not count: the report of one run would make the next run's checkout dirty.
     changes = None if commit is None else _git("status", "--porcelain", "--untracked-files=no")
@@ -58,11 +64,14 @@ def _git_state() -> dict[str, str | int]:
 
 def _git(*arguments: str) -> str | None:
     # No lock is taken, and the helper program that a checkout's own config may name is not started.
-    command = ("git", "--no-optional-locks", "-c", "core.fsmonitor=false", *arguments)
+    command = ("git", "-C", str(_FILE.parent), "--no-optional-locks", "-c", "core.fsmonitor=false", *arguments)
+    # Somebody's hook sets variables that would lead to their checkout.
+    environment = {name: value for name, value in os.environ.items() if name not in _LEADING_ELSEWHERE}
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=_GIT_SECONDS, check=True
-        )
+            command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=_GIT_SECONDS, check=True,
+            env=environment,
+        )  # fmt: skip
     except (OSError, ValueError, subprocess.SubprocessError):  # no git, no checkout, no commit, too slow
         return None
     return done.stdout.strip()

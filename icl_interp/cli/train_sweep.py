@@ -6,7 +6,7 @@ from pathlib import Path
 import typer
 
 from icl_interp.cli.progress import progress
-from icl_interp.training.sweep import expand_grid, load_grid, sweep
+from icl_interp.training.sweep import SweepStoppedError, expand_grid, load_grid, sweep
 
 __all__ = ["sweep_runs"]
 
@@ -34,15 +34,19 @@ def sweep_runs(
 
     Raises:
         ValueError: If there is no config, or as `expand_grid` and `sweep`.
-        SystemExit: With code 1 if a run failed.
+        SystemExit: With code 1 if a run failed, and 130 after Ctrl-C, when the table is written.
     """
     if config is None:
         raise ValueError("--sweep needs a config file or a preset, whose settings it varies; name one.")
     runs = expand_grid(config, load_grid(grid), out, settings)
-    with progress("sweep", len(runs), quiet=quiet) as tick:
-        result = sweep(
-            runs, out, workers=workers, scheduler=scheduler, on_run=lambda run, status: tick(1, f"{run}: {status}")
-        )
+    try:
+        with progress("sweep", len(runs), quiet=quiet) as tick:
+            result = sweep(
+                runs, out, workers=workers, scheduler=scheduler, on_run=lambda run, status: tick(1, f"{run}: {status}")
+            )
+    except SweepStoppedError as stop:
+        typer.echo(str(stop), err=True)
+        raise SystemExit(130) from None
     for row in result.failed.to_dict("records"):
         typer.echo(f"failed: {row['run']}: {row['error']}", err=True)
     if not quiet:

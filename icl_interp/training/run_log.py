@@ -19,6 +19,9 @@ __all__ = ["EVERY_STEP_UNTIL", "RunLog", "is_logged"]
 EVERY_STEP_UNTIL = 50
 """Steps whose losses are all kept, so that a recipe can be checked against its record."""
 
+_NO_CHECKOUT = {"git_commit": None, "git_dirty": None}
+"""What a manifest says of git where the package does not run from a checkout of its own."""
+
 
 def is_logged(config: TrainConfig, step: int) -> bool:
     """Tell whether a step has a line of metrics.
@@ -66,7 +69,8 @@ class RunLog:
         manifest = self.folder.read_manifest()
         if not manifest:
             # Now: the checkout may change while the run goes on.
-            manifest = {**provenance(), **_made_with(self.trainer), "finished": False, "resumed_after_steps": []}
+            circumstances = {**_NO_CHECKOUT, **provenance()}
+            manifest = {**circumstances, **_made_with(self.trainer), "finished": False, "resumed_after_steps": []}
             self.folder.write_manifest(manifest)
         elif not manifest["finished"]:
             manifest["resumed_after_steps"].append(self.trainer.step)

@@ -1,6 +1,5 @@
 """The product of values as independent runs, which resume by the hash of their config."""
 
-import contextlib
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,13 +9,21 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from icl_interp.atomic import write_atomically
 from icl_interp.training.config import load_config
 from icl_interp.training.resume import config_hash
+from icl_interp.training.sweep_table import (
+    BEGUN,
+    FAILED,
+    FINISHED,
+    NOT_BEGUN,
+    row_on_disk,
+    summary_table,
+    write_table,
+)
 from icl_interp.training.sweep_workers import run_all
 from icl_interp.training.train_config import TrainConfig
 
-__all__ = ["SweepResult", "SweepRun", "expand_grid", "load_grid", "sweep"]
+__all__ = ["SweepResult", "SweepRun", "SweepStoppedError", "expand_grid", "load_grid", "sweep"]
 
 HASH_LENGTH = 12
 """Hexadecimal digits of a config's hash that name its folder: 48 bits for at most thousands of runs."""
@@ -42,17 +49,37 @@ class SweepResult:
     """How all runs of a sweep ended."""
 
     table: pd.DataFrame
-    """A row a run: values of the grid, folder, status ("finished" or "failed"), last loss, seconds, error."""
+    """A row a run: values of the grid, folder, status, last loss, seconds, error. The status is "finished" or "failed";
+    in a sweep that was stopped also "begun" or "not begun"."""
     path: Path
     """The table as CSV; as parquet beside it where pyarrow is installed."""
 
     @property
     def failed(self) -> pd.DataFrame:
         """The rows of runs that failed."""
-        return self.table[self.table["status"] != "finished"]
+        return self.table[self.table["status"] == FAILED]
 
     def __repr__(self) -> str:
         return f"SweepResult({len(self.table)} runs, {len(self.failed)} failed, {self.path})"
+
+
+class SweepStoppedError(KeyboardInterrupt):
+    """A sweep was asked to stop; what its runs have written stays, and they can be gone on with.
+
+    Args:
+        result: How far all runs are.
+        at_scheduler: Whether they were trained by the workers of a Dask scheduler, which nobody stopped.
+    """
+
+    def __init__(self, result: SweepResult, *, at_scheduler: bool = False) -> None:
+        counts = result.table["status"].value_counts()
+        others = [f"{counts[status]} {status}" for status in (FAILED, BEGUN, NOT_BEGUN) if status in counts]
+        there = " (the scheduler's workers finish what they have begun)" if at_scheduler else ""
+        done = f"{counts.get(FINISHED, 0)} of {len(result.table)} runs finished"
+        super().__init__(
+            f"stopped: {', '.join([done, *others])}{there}; {result.path} says which, and the same command goes on."
+        )
+        self.result = result
 
 
 def load_grid(path: str | Path) -> dict[str, list[Any]]:
@@ -133,26 +160,25 @@ def sweep(
 
     Raises:
         ValueError: If a scheduler is named and dask is not installed, or it does not answer.
+        SweepStoppedError: After Ctrl-C, when the table of what there is is written: a KeyboardInterrupt that says
+            what is finished, what is not, and how to go on.
     """
     Path(out).mkdir(parents=True, exist_ok=True)
     rows: dict[int, dict[str, Any]] = {}
-    for index, row in run_all([(run.config, run.folder) for run in runs], workers=workers, scheduler=scheduler):
-        rows[index] = row
-        if on_run is not None:
-            on_run(runs[index], row["status"])
-    table = pd.DataFrame([
-        {**{k: _cell(v) for k, v in run.values.items()}, "run": run.folder.name, **rows[index]}
+    try:
+        for index, row in run_all([(run.config, run.folder) for run in runs], workers=workers, scheduler=scheduler):
+            rows[index] = row
+            if on_run is not None:
+                on_run(runs[index], row["status"])
+    except KeyboardInterrupt:
+        result = _summary(runs, rows, Path(out))
+        raise SweepStoppedError(result, at_scheduler=scheduler is not None) from None
+    return _summary(runs, rows, Path(out))
+
+
+def _summary(runs: Sequence[SweepRun], rows: Mapping[int, dict[str, Any]], out: Path) -> SweepResult:
+    table = summary_table(
+        (run.values, run.folder, rows[index] if index in rows else row_on_disk(run.folder))
         for index, run in enumerate(runs)
-    ])
-    return SweepResult(table=table, path=_write(table, Path(out)))
-
-
-def _cell(value: Any) -> Any:
-    return value if isinstance(value, int | float | str | None) else str(value)
-
-
-def _write(table: pd.DataFrame, out: Path) -> Path:
-    text = table.to_csv(index=False)
-    with contextlib.suppress(ImportError):  # of pyarrow; the CSV holds the same
-        write_atomically(out / "sweep.parquet", lambda file: table.to_parquet(file, index=False))
-    return write_atomically(out / "sweep.csv", lambda file: file.write(text.encode()))
+    )
+    return SweepResult(table=table, path=write_table(table, out))

@@ -11,6 +11,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from icl_interp.parallel import workers_or_scheduler
 from icl_interp.training.run import train
+from icl_interp.training.sweep_table import FAILED, FINISHED, run_row
 from icl_interp.training.train_config import TrainConfig
 
 __all__ = ["run_all", "train_one_run"]
@@ -39,15 +40,9 @@ def train_one_run(index: int, config: TrainConfig, folder: str) -> tuple[int, di
         result = train(config, out=folder, resume=True, resume_seconds=RESUME_SECONDS)
     except Exception as error:
         # Any reason: one run that fails must not stop the others, and the table tells which did.
-        return index, _row("failed", error=f"{type(error).__name__}: {' '.join(str(error).split())}")
+        return index, run_row(FAILED, error=f"{type(error).__name__}: {' '.join(str(error).split())}")
     last, manifest = result.history[-1], json.loads((Path(folder) / "manifest.json").read_text())
-    return index, _row("finished", step=last.step, loss=last.loss, seconds=manifest["seconds"])
-
-
-def _row(
-    status: str, *, step: int | None = None, loss: float | None = None, seconds: float | None = None, error: str = ""
-) -> dict[str, Any]:
-    return {"status": status, "step": step, "loss": loss, "seconds": seconds, "error": error}
+    return index, run_row(FINISHED, step=last.step, loss=last.loss, seconds=manifest["seconds"])
 
 
 def run_all(
@@ -83,4 +78,4 @@ def run_all(
         if not open_jobs:
             return
     for index in list(open_jobs):
-        yield index, _row("failed", error=f"its worker died {ATTEMPTS} times, perhaps for want of memory")
+        yield index, run_row(FAILED, error=f"its worker died {ATTEMPTS} times, perhaps for want of memory")

@@ -1,5 +1,4 @@
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -8,12 +7,6 @@ import torch
 from icl_interp import LinearRegression, ModelConfig, build_model, load_checkpoint
 from icl_interp.provenance import provenance
 from icl_interp.runs import RunFolder
-
-
-@pytest.fixture(autouse=True)
-def no_checkout_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):  # a git hook that runs these tests sets them
-        monkeypatch.delenv(name, raising=False)
 
 
 def files(folder: Path) -> list[str]:
@@ -144,84 +137,3 @@ def test_the_manifest_is_json(tmp_path: Path) -> None:
     run = RunFolder(tmp_path, config="")
     run.write_manifest({**provenance(), "seed": 3})
     assert json.loads((tmp_path / "manifest.json").read_text())["seed"] == 3
-
-
-def test_provenance_says_what_a_result_was_made_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    monkeypatch.setattr("sys.argv", ["/home/me/bin/icl-train", "my run.yaml", "--set", "lr=1"])
-    record = provenance()
-    assert set(record) == {
-        "command", "time", "python", "platform", "threads",
-        "icl_interp", "torch", "transformer_lens", "numpy", "scipy", "plotly",
-    }  # fmt: skip
-    assert record["command"] == "icl-train 'my run.yaml' --set lr=1"
-    assert record["threads"] == torch.get_num_threads()
-    assert record["torch"] == torch.__version__
-    assert "not installed" not in record.values()
-    assert not any("/home/me" in str(value) for value in record.values())
-
-
-def test_provenance_survives_a_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("icl_interp.provenance._PACKAGES", ("no-such-package",))
-    assert provenance()["no_such_package"] == "not installed"
-
-
-@pytest.fixture
-def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A git checkout with one commit, the current folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    (tmp_path / "notes.txt").write_text("one\n")
-    identity = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
-    for arguments in (("init", "-q"), ("add", "."), (*identity, "commit", "-q", "-m", "one")):
-        subprocess.run(["git", *arguments], check=True, capture_output=True)
-    return tmp_path
-
-
-def test_provenance_names_the_commit_and_whether_it_was_changed(checkout: Path) -> None:
-    head = subprocess.run(["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
-    assert len(head) == 40
-    (checkout / "icl-report.html").write_text("untracked files are no change")
-    clean = provenance()
-    assert (clean["git_commit"], clean["git_dirty"]) == (head, False)
-    (checkout / "notes.txt").write_text("two\n")
-    dirty = provenance()
-    assert (dirty["git_commit"], dirty["git_dirty"]) == (head, True)
-    assert not any(str(checkout) in str(value) for value in dirty.values())
-
-
-def test_provenance_does_without_a_commit(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (checkout / "empty").mkdir()
-    monkeypatch.chdir(checkout / "empty")
-    subprocess.run(["git", "init", "-q"], check=True, capture_output=True)
-    assert "git_commit" not in provenance()
-
-
-def _no_git(*_: object, **__: object) -> None:
-    raise FileNotFoundError(2, "No such file or directory", "git")
-
-
-def _slow_git(command: object, *, timeout: float, **_: object) -> None:
-    assert timeout <= 10
-    raise subprocess.TimeoutExpired(str(command), timeout)
-
-
-@pytest.mark.usefixtures("checkout")
-@pytest.mark.parametrize("run", [_no_git, _slow_git])
-def test_provenance_does_without_git(monkeypatch: pytest.MonkeyPatch, run: object) -> None:
-    assert "git_commit" in provenance()
-    monkeypatch.setattr("icl_interp.provenance.subprocess.run", run)
-    assert not {"git_commit", "git_dirty"} & set(provenance())
-
-
-def test_asking_git_runs_no_program_of_the_checkout(checkout: Path) -> None:
-    script = checkout / "helper.sh"
-    script.write_text(f"#!/bin/sh\ntouch {checkout / 'ran'}\n")
-    script.chmod(0o755)
-    subprocess.run(["git", "config", "core.fsmonitor", str(script)], check=True)
-    subprocess.run(["git", "status"], check=True, capture_output=True)
-    assert (checkout / "ran").exists()  # git's own habit
-    (checkout / "ran").unlink()
-    assert "git_commit" in provenance()
-    assert not (checkout / "ran").exists()

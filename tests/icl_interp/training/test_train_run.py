@@ -51,6 +51,13 @@ def test_the_manifest_has_the_commit_of_the_start(tmp_path: Path, monkeypatch: p
     assert json.loads((tmp_path / "manifest.json").read_text())["git_commit"] == "abc"
 
 
+def test_a_manifest_without_a_checkout_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("icl_interp.training.run_log.provenance", lambda: {"torch": "2"})
+    train(TINY, out=tmp_path)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert (manifest["git_commit"], manifest["git_dirty"], manifest["torch"]) == (None, None, "2")
+
+
 def test_the_same_config_gives_the_same_weights() -> None:
     first, again = train(TINY), train(TINY)
     assert first.history == again.history

@@ -1,0 +1,89 @@
+"""The summary of a sweep: a row a run, on the disk as CSV and parquet, whether the sweep came to its end or not."""
+
+import contextlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from icl_interp.atomic import write_atomically
+
+__all__ = ["BEGUN", "FAILED", "FINISHED", "NOT_BEGUN", "row_on_disk", "run_row", "summary_table", "write_table"]
+
+FINISHED, FAILED, BEGUN, NOT_BEGUN = "finished", "failed", "begun", "not begun"
+"""What a run of a sweep can be; the last two where the sweep was stopped."""
+
+
+def run_row(
+    status: str, *, step: int | None = None, loss: float | None = None, seconds: float | None = None, error: str = ""
+) -> dict[str, Any]:
+    """Make the columns that tell how a run ended.
+
+    Args:
+        status: One of the four.
+        step: Optimiser steps taken.
+        loss: The last one, in squared units of y.
+        seconds: Wall time of training.
+        error: Why it failed.
+
+    Returns:
+        Values by column.
+    """
+    return {"status": status, "step": step, "loss": loss, "seconds": seconds, "error": error}
+
+
+def row_on_disk(folder: Path) -> dict[str, Any]:
+    """Tell from its folder how far a run is that nobody reported on.
+
+    Args:
+        folder: Of the run, perhaps missing, perhaps still being written.
+
+    Returns:
+        Values by column; status "finished", "begun" or "not begun".
+    """
+    manifest_path, metrics = folder / "manifest.json", folder / "metrics.jsonl"
+    manifest = json.loads(manifest_path.read_text()) if manifest_path.exists() else None
+    if manifest is None:
+        return run_row(NOT_BEGUN)
+    # The last line may be in the making.
+    lines = metrics.read_text().split("\n")[:-1] if metrics.exists() else []
+    last = json.loads(lines[-1]) if lines else {"step": 0, "loss": None}
+    status = FINISHED if manifest["finished"] else BEGUN
+    return run_row(status, step=last["step"], loss=last["loss"], seconds=manifest.get("seconds"))
+
+
+def summary_table(rows: Iterable[tuple[Mapping[str, Any], Path, Mapping[str, Any]]]) -> pd.DataFrame:
+    """Lay runs out as a table.
+
+    Args:
+        rows: Of each run its values on the grid, its folder, and how it ended.
+
+    Returns:
+        One row a run, in their order.
+    """
+    return pd.DataFrame([
+        {**{name: _cell(value) for name, value in values.items()}, "run": folder.name, **row}
+        for values, folder, row in rows
+    ])
+
+
+def _cell(value: Any) -> Any:
+    return value if isinstance(value, int | float | str | None) else str(value)
+
+
+def write_table(table: pd.DataFrame, out: Path) -> Path:
+    """Write the table, completely or not at all.
+
+    Args:
+        table: From `summary_table`.
+        out: The sweep's folder.
+
+    Returns:
+        The CSV; parquet stands beside it where pyarrow is installed.
+    """
+    text = table.to_csv(index=False)
+    with contextlib.suppress(ImportError):  # of pyarrow; the CSV holds the same
+        write_atomically(out / "sweep.parquet", lambda file: table.to_parquet(file, index=False))
+    return write_atomically(out / "sweep.csv", lambda file: file.write(text.encode()))

@@ -1,0 +1,144 @@
+"""Ctrl-C in a sweep: one sentence, the table of what there is, exit code 130, and the same command goes on."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from training_cases import TINY, assert_same_runs
+from typer.testing import CliRunner
+
+from icl_interp import train
+from icl_interp.cli.train import _app
+from icl_interp.training import sweep_workers
+from icl_interp.training.schedules import CheckpointSteps
+from icl_interp.training.sweep import SweepRun, SweepStoppedError, expand_grid, load_grid, sweep
+
+GRID = {"seed": [0, 1], "lr": [0.01, 1e18, 0.003]}
+"""The second learning rate makes a run fail."""
+COLUMNS = ["seed", "lr", "run", "status", "step", "loss", "seconds", "error"]
+PATIENCE = 240.0
+"""Seconds: a process imports torch and TransformerLens first."""
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[str, str]:
+    """A config and a grid."""
+    (tmp_path / "config.yaml").write_text(TINY.model_copy(update={"optimizer": "sgd"}).to_yaml())
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(GRID, sort_keys=False))
+    return str(tmp_path / "config.yaml"), str(tmp_path / "grid.yaml")
+
+
+def stops_at(run: int, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Ctrl-C come in the middle of one run."""
+    train_whole = sweep_workers.train
+
+    def interrupted(config: object, **options: object) -> object:
+        numbers.append(len(numbers))
+
+        def on_step(record: object) -> None:
+            if numbers[-1] == run and record.step == steps:
+                signal.raise_signal(signal.SIGINT)
+
+        return train_whole(config, **options, on_step=on_step)
+
+    numbers: list[int] = []
+    monkeypatch.setattr(sweep_workers, "train", interrupted)
+
+
+def test_the_table_tells_how_far_each_run_is(
+    files: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = expand_grid(files[0], load_grid(files[1]), tmp_path / "out")
+    with monkeypatch.context() as patch:
+        stops_at(2, 7, patch)
+        with pytest.raises(SweepStoppedError) as stop:
+            sweep(runs, tmp_path / "out")
+    assert str(stop.value) == (
+        f"stopped: 1 of 6 runs finished, 1 failed, 1 begun, 3 not begun; {tmp_path / 'out' / 'sweep.csv'} says which, "
+        "and the same command goes on."
+    )
+    table = pd.read_csv(tmp_path / "out" / "sweep.csv")
+    assert list(table.columns) == COLUMNS
+    assert list(table["status"]) == ["finished", "failed", "begun", *["not begun"] * 3]
+    assert list(table["step"].fillna(0)) == [12, 0, 7, 0, 0, 0]
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out" / "sweep.parquet"), stop.value.result.table)
+    assert len(stop.value.result.failed) == 1
+    # Stopped again before it comes to anything, it still knows what was finished.
+    monkeypatch.setattr(sweep_workers, "train_one_run", lambda *_: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(SweepStoppedError, match=r"stopped: 1 of 6 runs finished, 2 begun, 3 not begun; "):
+        sweep(runs, tmp_path / "out")
+
+
+def test_at_a_scheduler_what_was_begun_goes_on_there(
+    files: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("icl_interp.training.sweep.run_all", stopped)
+    runs = expand_grid(files[0], load_grid(files[1]), tmp_path / "out")
+    with pytest.raises(
+        SweepStoppedError, match=r"6 not begun \(the scheduler's workers finish what they have begun\);"
+    ):
+        sweep(runs, tmp_path / "out", scheduler="tcp://127.0.0.1:1")
+
+
+def test_the_command_says_it_in_one_sentence_and_goes_on(
+    files: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = [files[0], "--sweep", files[1], "--out", str(tmp_path / "out")]
+    with monkeypatch.context() as patch:
+        stops_at(0, 7, patch)
+        stopped = CliRunner().invoke(_app, arguments)
+    assert stopped.exit_code == 130
+    assert re.fullmatch(r"stopped: 0 of 6 runs finished, 1 begun, 5 not begun; .*goes on\.\n", stopped.stderr)
+    assert stopped.stdout == ""
+    again = CliRunner().invoke(_app, arguments)
+    assert again.exit_code == 1  # of those that fail
+    assert again.stdout.endswith("4 of 6 runs finished\n")
+    runs: list[SweepRun] = expand_grid(files[0], load_grid(files[1]), tmp_path / "out")
+    train(runs[0].config, out=tmp_path / "undisturbed")
+    assert_same_runs(runs[0].folder, tmp_path / "undisturbed")
+
+
+LONG = TINY.model_copy(update={"steps": 400, "checkpoints": CheckpointSteps(every=100), "eval_every": None})
+
+
+@pytest.mark.parametrize(
+    "workers", ["1", pytest.param("2", marks=pytest.mark.slow)], ids=["this process", "two processes"]
+)
+def test_ctrl_c_reaches_a_real_sweep(tmp_path: Path, workers: str) -> None:
+    (tmp_path / "config.yaml").write_text(LONG.to_yaml())
+    (tmp_path / "grid.yaml").write_text("seed: [0, 1, 2, 3]\n")
+    out, command = tmp_path / "out", "import sys; from icl_interp.cli.train import main; sys.argv[0] = 'x'; main()"
+    options = ["--sweep", str(tmp_path / "grid.yaml"), "--workers", workers, "--out", str(out)]
+    child = subprocess.Popen(
+        [sys.executable, "-c", command, str(tmp_path / "config.yaml"), *options],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    try:
+        give_up = time.monotonic() + PATIENCE
+        while not list(out.glob("*/resume.pt")):
+            assert child.poll() is None, child.communicate()
+            assert time.monotonic() < give_up
+            time.sleep(0.01)
+        os.killpg(child.pid, signal.SIGINT)  # as a terminal does: to all processes of the command
+        said, complained = child.communicate(timeout=PATIENCE)
+    finally:
+        child.kill()
+    assert child.returncode == 130
+    sentence = complained.splitlines()[-1]
+    assert re.fullmatch(r"stopped: \d of 4 runs finished(, \d begun)?(, \d not begun)?; .* goes on\.", sentence)
+    assert "Traceback" not in complained
+    assert said == ""
+    table = pd.read_csv(out / "sweep.csv")
+    assert len(table) == 4
+    assert set(table["status"]) <= {"finished", "begun", "not begun"}
+    assert list(table["status"]) != ["finished"] * 4
