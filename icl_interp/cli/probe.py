@@ -60,6 +60,7 @@ def _probe(
         typer.Option(min=0, help="Checkpoints of a run with a learning coefficient; by default 5 for small networks."),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes for the timeline, one thread each.")] = 1,
+    scheduler: Annotated[str | None, typer.Option(help="A Dask scheduler for the timeline, tcp://host:port.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,  # noqa: ARG001
 ) -> None:
@@ -85,6 +86,7 @@ def _probe(
             timeline=not no_timeline,
             llc=llc,
             workers=workers,
+            scheduler=scheduler,
             quiet=quiet,
         )
         run_probe(options)

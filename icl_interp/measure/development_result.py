@@ -61,6 +61,18 @@ class Development:
         raise ValueError(f"there are the runs {', '.join(run.name for run in self.runs)}, got {name!r}.")
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What is left out, a sentence each: checkpoints that could not be read."""
+        several = len(self.runs) > 1
+        return tuple(
+            f"{run.name}: step {step} could not be read: {reason}."
+            if several
+            else f"Step {step} could not be read: {reason}."
+            for run in self.runs
+            for step, reason in run.unreadable.items()
+        )
+
+    @property
     def diversity_threshold(self) -> int | None:
         """The largest M whose last checkpoint lies nearer to dMMSE than to ridge in distribution.
 

@@ -65,7 +65,7 @@ def _lead(found: Development) -> str:
         text += "." if runs[0].stages_from != "loss" else f", since {LEAST_LLC} learning coefficients would be a curve."
     if found.llc_settings is not None:
         text += f" Learning coefficients: {found.llc_settings.describe()}."
-    return text
+    return " ".join((text, *found.notes))
 
 
 def _loss(found: Development) -> str:
