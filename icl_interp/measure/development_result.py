@@ -21,7 +21,9 @@ from probes.trajectory import JointTrajectoryPCA
 
 __all__ = ["Development", "Panel"]
 
-Panel = Literal["loss", "distance", "signature", "trajectory", "complexity", "diversity"]
+Panel = Literal[
+    "loss", "distance", "icl", "signature", "trajectory", "complexity", "diversity", "probes", "attention", "weights"
+]
 """What can be drawn."""
 
 
@@ -137,7 +139,8 @@ class Development:
         """Draw one view.
 
         Args:
-            panel: "loss", "distance", "signature", "trajectory", "complexity" or "diversity".
+            panel: "loss", "distance", "icl" (score of in-context learning), "signature", "trajectory", "complexity",
+                "diversity", "probes", "attention" or "weights".
 
         Returns:
             A plotly figure.
