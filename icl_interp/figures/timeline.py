@@ -81,7 +81,7 @@ def timeline_figure(
 
 
 def _span(values: Sequence[float]) -> float:
-    known = [value for value in values if value is not None and value > 0]
+    known = [value for value in values if value > 0]
     return math.log10(max(known) / min(known)) if known else 0.0
 
 

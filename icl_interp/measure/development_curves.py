@@ -70,8 +70,8 @@ def curve(name: str, run: RunDevelopment, values: Iterable[float] | Tensor, styl
     Returns:
         The line.
     """
-    shown = [float(value) if math.isfinite(float(value)) else None for value in values]
-    return Line(name, run.steps, shown, style, markers=True)  # type: ignore[arg-type]  # plotly's gap
+    shown = [float(value) if math.isfinite(float(value)) else math.nan for value in values]
+    return Line(name, run.steps, shown, style, markers=True)
 
 
 def log_curve(name: str, run: RunDevelopment, values: Iterable[float] | Tensor, style: TraceStyle) -> Line:
