@@ -143,13 +143,13 @@ def test_task_diversity_is_told_by_the_ends(found):
 
     pool, gaussian = found.runs
     runs = (ending(pool, 0.1, 0.5, 4), ending(pool, 0.2, 0.3, 16), ending(pool, 0.5, 0.1, 64), gaussian)
-    text = views(dataclasses.replace(found, runs=runs))["diversity"].sentence
+    text = views(dataclasses.replace(found, runs=runs, trajectory=None))["diversity"].sentence
     assert "M = 4 and M = 16 end nearer to dMMSE, M = 64 ends nearer to ridge." in text
     assert "the largest M whose runs all end nearer to dMMSE: M = 16." in text
     risen = number(pool.transience)
     assert f"after t_crit: {risen} for M = 4 (t_crit {pool.t_crit}" in text
     far = tuple(ending(pool, 0.5, 0.1, m) for m in (4, 16))
-    text = views(dataclasses.replace(found, runs=far))["diversity"].sentence
+    text = views(dataclasses.replace(found, runs=far, trajectory=None))["diversity"].sentence
     assert "M = 4 and M = 16 end nearer to ridge." in text
     assert "nearer to dMMSE: there is none." in text
     assert "threshold" not in views(one(found))["diversity"].sentence
