@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from icl_interp.measure.intervention_effects import intervention_effect
     from icl_interp.measure.layer_readouts import layer_readouts
     from icl_interp.measure.linear_probes import linear_probes
+    from icl_interp.measure.llc_calibration import calibrate_llc
     from icl_interp.measure.ood import ood_report
     from icl_interp.measure.signature import spectral_signature
     from icl_interp.measure.similarity import layer_similarity
@@ -131,6 +132,7 @@ _HOMES = {
     "Development": "measure.development",
     "DevelopmentSettings": "measure.development",
     "LlcSettings": "measure.development",
+    "calibrate_llc": "measure.llc_calibration",
 }
 
 __all__ = [
@@ -167,6 +169,7 @@ __all__ = [
     "attention_summary",
     "bayes_penalty",
     "build_model",
+    "calibrate_llc",
     "collect",
     "demo_path",
     "detector_report",

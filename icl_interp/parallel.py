@@ -1,12 +1,14 @@
 """Where jobs run: processes of this machine, or the workers of a Dask scheduler; all of it joblib's."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import joblib
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-__all__ = ["workers_or_scheduler"]
+__all__ = ["worker_died", "workers_or_scheduler"]
 
 _CONNECT_SECONDS = 20
 
@@ -31,6 +33,25 @@ def workers_or_scheduler(workers: int, scheduler: str | None) -> Iterator[None]:
         return
     with _client(scheduler) as client, joblib.parallel_config(backend="dask", n_jobs=-1, client=client):
         yield
+
+
+def worker_died(error: BaseException) -> bool:
+    """Tell a process that was killed from a job that failed.
+
+    Args:
+        error: What joblib raised.
+
+    Returns:
+        True for loky's TerminatedWorkerError, after which all its processes are given up, and for Dask's KilledWorker,
+        which comes when one job has lost several workers; Dask hands on by itself what a single worker leaves behind.
+
+    Example:
+        >>> worker_died(TerminatedWorkerError()), worker_died(ValueError())
+        (True, False)
+    """
+    distributed = sys.modules.get("distributed")  # where it is not loaded, nothing of it was raised
+    killed = () if distributed is None else (distributed.scheduler.KilledWorker,)
+    return isinstance(error, (TerminatedWorkerError, *killed))
 
 
 def _client(scheduler: str) -> AbstractContextManager[Any]:

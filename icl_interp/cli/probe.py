@@ -53,6 +53,7 @@ def _probe(
         typer.Option(min=0, help="Checkpoints of a run with a learning coefficient; by default 5 for small networks."),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes for the timeline, one thread each.")] = 1,
+    scheduler: Annotated[str | None, typer.Option(help="A Dask scheduler for the timeline, tcp://host:port.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
     version: Version = False,  # noqa: ARG001
 ) -> None:
@@ -78,6 +79,7 @@ def _probe(
             timeline=not no_timeline,
             llc=llc,
             workers=workers,
+            scheduler=scheduler,
             quiet=quiet,
         )
         run_probe(options)

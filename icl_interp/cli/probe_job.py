@@ -10,9 +10,8 @@ import typer
 import yaml
 
 from icl_interp.atomic import write_atomically
-from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.checkpoints.record import Checkpoint
-from icl_interp.cli.probe_paths import probed_path
+from icl_interp.cli.probe_paths import load_probed, probed_path
 from icl_interp.cli.progress import progress
 from icl_interp.data import demo_path
 
@@ -60,6 +59,8 @@ class ProbeOptions:
     """Checkpoints of a run with a learning coefficient; None chooses by size."""
     workers: int
     """Processes for the timeline."""
+    scheduler: str | None
+    """A Dask scheduler for the timeline."""
     quiet: bool
     """Print nothing but errors."""
 
@@ -76,7 +77,7 @@ def run_probe(options: ProbeOptions) -> None:
     _check(options)
     path = probed_path(options.paths) if options.paths else demo_path()
     # A bad file is refused here, before the measures bring in TransformerLens, which takes seconds.
-    checkpoint = load_checkpoint(path, n_heads=options.heads, task=read_task(options.task), device=options.device)
+    checkpoint = load_probed(path, n_heads=options.heads, task=read_task(options.task), device=options.device)
 
     from icl_interp.cli.probe_timeline import follow, with_numbers, with_timeline
     from icl_interp.measure.controls import N_UNTRAINED
@@ -130,7 +131,7 @@ def run_probe(options: ProbeOptions) -> None:
         write_atomically(options.json, lambda file: file.write(text.encode()))
     write_report(page, options.out, plotlyjs=options.plotlyjs)
     if not options.quiet:
-        for note in result.families.notes:
+        for note in (*result.families.notes, *(() if timeline is None else timeline.notes)):
             typer.echo(f"note: {note}")
         for verdict in page.verdicts:
             typer.echo(f"{verdict.title} {verdict.sentence}")

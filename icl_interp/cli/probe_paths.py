@@ -2,8 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-__all__ = ["probed_path"]
+from icl_interp.checkpoints.errors import CheckpointError
+from icl_interp.checkpoints.folder import choose_file, numbered_files
+from icl_interp.checkpoints.load import load_checkpoint
+from icl_interp.checkpoints.record import Checkpoint
+
+__all__ = ["load_probed", "probed_path"]
 
 
 def probed_path(paths: Sequence[Path]) -> Path:
@@ -21,6 +27,30 @@ def probed_path(paths: Sequence[Path]) -> Path:
         return first
     same = [path for path in paths if path.parent == first.parent and not path.is_dir()]
     return max(same, key=_number)
+
+
+def load_probed(path: Path, **how: Any) -> Checkpoint:
+    """Load what is probed; of a run folder whose newest checkpoint is damaged, the newest that can be read.
+
+    Args:
+        path: From `probed_path`.
+        **how: As for `load_checkpoint`.
+
+    Returns:
+        The checkpoint; its assumptions say which newer ones were passed over.
+
+    Raises:
+        CheckpointError: As `load_checkpoint`, about the newest.
+    """
+    try:
+        return load_checkpoint(path, **how)
+    except CheckpointError:
+        numbered = numbered_files(path) if path.is_dir() else {}
+        if len(numbered) < 2 or choose_file(path).path not in numbered.values():
+            raise
+        from icl_interp.measure.development_files import load_newest
+
+        return load_newest(numbered, **how)[0]
 
 
 def _number(path: Path) -> int:

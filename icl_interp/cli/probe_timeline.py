@@ -40,6 +40,7 @@ def follow(options: "ProbeOptions", checkpoint: Checkpoint) -> Development | Non
 
     Raises:
         ValueError: As `development`.
+        ChildProcessError: As `development`.
     """
     if not options.paths or not options.timeline:
         return None
@@ -67,7 +68,8 @@ def follow(options: "ProbeOptions", checkpoint: Checkpoint) -> Development | Non
     with place as cache, progress("timeline", total, quiet=options.quiet) as tick:
         return development(
             options.paths, settings=settings, llc=llc, task=read_task(options.task), n_heads=options.heads,
-            cache=cache, workers=options.workers, device=options.device, on_checkpoint=tick,
+            cache=cache, workers=options.workers, scheduler=options.scheduler, device=options.device,
+            on_checkpoint=tick,
         )  # fmt: skip
 
 
@@ -79,9 +81,10 @@ def with_timeline(page: Page, timeline: Development) -> Page:
         timeline: Of all.
 
     Returns:
-        A page with one more section.
+        A page with one more section, and with a warning for each checkpoint that could not be read.
     """
-    return replace(page, sections=(*page.sections, timeline_chapter(timeline)))
+    sections = (*page.sections, timeline_chapter(timeline))
+    return replace(page, sections=sections, warnings=(*page.warnings, *timeline.notes))
 
 
 def with_numbers(text: str, timeline: Development) -> str:

@@ -82,7 +82,8 @@ def paths_figure(
     if landmarks:
         figure.add_scatter(
             x=[mark.x for mark in landmarks], y=[mark.y for mark in landmarks], mode="markers+text",
-            text=[mark.name for mark in landmarks], textposition="top center", name="reference predictors",
+            text=[mark.name for mark in landmarks], textposition=_inwards(paths, landmarks),
+            name="reference predictors",
             marker={"symbol": [mark.symbol for mark in landmarks], "size": 11, "color": GREY},
             textfont={"color": GREY, "size": 11},
         )  # fmt: skip
@@ -98,6 +99,13 @@ def paths_figure(
     return figure
 
 
+def _inwards(paths: Sequence[PlanePath], landmarks: Sequence[Landmark]) -> list[str]:
+    # Names reach towards the middle, so that the edge of a narrow page does not cut them.
+    xs = [float(x) for path in paths for x in path.x] + [float(mark.x) for mark in landmarks]
+    middle = (min(xs) + max(xs)) / 2
+    return ["top left" if mark.x > middle else "top right" for mark in landmarks]
+
+
 def _draw_path(figure: go.Figure, path: PlanePath) -> None:
     error = None if path.y_error is None else {"array": list(path.y_error), "width": 0, "thickness": 1}
     figure.add_scatter(
@@ -105,12 +113,13 @@ def _draw_path(figure: go.Figure, path: PlanePath) -> None:
         line=path.style.line(width=1.5), marker=path.style.marker(size=4),
         customdata=list(path.steps), hovertemplate="step %{customdata}: %{x:.3~g}, %{y:.3~g}",
     )  # fmt: skip
-    ends = [(len(path.x) - 1, "star", 12)] + ([] if path.ring is None else [(path.ring, "circle-open", 13)])
+    ends = [(len(path.x) - 1, "star", 15)] + ([] if path.ring is None else [(path.ring, "circle-open", 13)])
     for index, symbol, size in ends:
+        edge = {"width": 1, "color": GREY} if symbol == "star" else {"width": 2}
         figure.add_scatter(
             x=[path.x[index]], y=[path.y[index]], mode="markers", showlegend=False, legendgroup=path.name,
             name=f"{path.name}, {'end' if symbol == 'star' else 't_crit'}",
-            marker={"symbol": symbol, "size": size, "color": path.style.colour, "line": {"width": 2}},
+            marker={"symbol": symbol, "size": size, "color": path.style.colour, "line": edge},
             hovertemplate=f"step {path.steps[index]}",
         )  # fmt: skip
 
@@ -124,7 +133,7 @@ def _add_slider(figure: go.Figure, paths: Sequence[PlanePath]) -> None:
         figure.add_scatter(
             x=[path.x[-1]], y=[path.y[-1]], mode="markers", showlegend=False, legendgroup=path.name,
             name=f"{path.name}, at the slider's step",
-            marker={"symbol": "circle", "size": 12, "color": path.style.colour, "line": {"width": 1, "color": GREY}},
+            marker={"symbol": "circle", "size": 9, "color": path.style.colour, "line": {"width": 1, "color": GREY}},
         )  # fmt: skip
     moving = list(range(first, first + len(paths)))
     places = []

@@ -6,11 +6,10 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.checkpoints.record import Checkpoint
 from icl_interp.measure.development_assemble import assemble
 from icl_interp.measure.development_cache import FOLDER, RecordStore
-from icl_interp.measure.development_files import RunFiles, find_runs
+from icl_interp.measure.development_files import RunFiles, find_runs, load_newest
 from icl_interp.measure.development_llc import llc_steps
 from icl_interp.measure.development_plan import PlannedRun
 from icl_interp.measure.development_prompts import pca_task
@@ -23,6 +22,10 @@ __all__ = ["Development", "DevelopmentSettings", "LlcSettings", "development"]
 
 SUMMARY = "development.json"
 """The last analysis of a run folder, next to the records it was made of."""
+
+
+_UNREADABLE = "unreadable"
+"""Instead of a checksum; nothing is ever kept under it, since the job says what is wrong."""
 
 
 def development(
@@ -47,7 +50,8 @@ def development(
 
     Each checkpoint's record is written at once, under the checksum of the weights and of the settings; so an analysis
     that was interrupted goes on where it stopped and ends with the same file, and new checkpoints of a run that is
-    still trained are the only ones measured next time.
+    still trained are the only ones measured next time. A checkpoint that cannot be read is left out and named in
+    `RunDevelopment.unreadable`; a worker that dies costs no record, see `run_jobs`.
 
     Args:
         run: A run folder, or several; checkpoint files are taken as well, see `find_runs`.
@@ -66,7 +70,9 @@ def development(
         Curves, trajectory and stages; `plot`, `to_frame` and `to_json` show them.
 
     Raises:
-        ValueError: If a path is no run or its folder cannot be written, or as `find_runs`, `llc_steps`, `run_jobs`.
+        ValueError: If a path is no run or its folder cannot be written, no checkpoint of a run can be read, or as
+            `find_runs`, `llc_steps`, `run_jobs`.
+        ChildProcessError: If workers died again and again.
 
     Source:
         Hoogland et al. (2024), "The developmental landscape of in-context learning"; Carroll et al. (2025), "Dynamics
@@ -88,12 +94,15 @@ def development(
     tick = on_checkpoint or (lambda _done, _what: None)
     planned = _plan(find_runs([run] if isinstance(run, str | Path) else list(run)), task, n_heads, cache, device)
     shared = pca_task([each.checkpoint.task for each in planned])
-    jobs = [job for each in planned for job in _jobs(each, shared, settings, llc, n_heads, device)]
-    due = [job for job in jobs if not job.known()]
-    tick(len(jobs) - len(due), "found on disk")
-    for index in run_jobs(due, workers=workers, scheduler=scheduler):
+    jobs = [_jobs(each, shared, settings, llc, n_heads, device) for each in planned]
+    due = [job for own in jobs for job in own if not job.known()]
+    tick(sum(map(len, jobs)) - len(due), "found on disk")
+    unreadable: dict[Path, str] = {}
+    for index, reason in run_jobs(due, workers=workers, scheduler=scheduler):
         tick(1, f"step {due[index].step}")
-    found = assemble(planned, jobs, shared, settings, llc)
+        if reason is not None:
+            unreadable[due[index].path] = reason
+    found = assemble(planned, jobs, unreadable, shared, settings, llc)
     for each in planned:
         each.store.write_plain(each.store.folder / SUMMARY, found.to_plain())
     return found
@@ -129,9 +138,11 @@ def _plan(
 ) -> list[PlannedRun]:
     planned = []
     for number, files in enumerate(runs):
-        newest = load_checkpoint(files.newest, n_heads=n_heads, task=task, device=device)
+        newest, lost = load_newest(files.files, n_heads=n_heads, task=task, device=device)
+        readable = {step: path for step, path in files.files.items() if step not in lost}
         folder = files.folder / FOLDER if cache is None else Path(cache) / str(number)
-        planned.append(PlannedRun(files, newest, RecordStore(folder)))
+        # Workers may have another working directory.
+        planned.append(PlannedRun(replace(files, files=readable), newest, RecordStore(folder.absolute()), lost))
     return planned
 
 
@@ -151,8 +162,8 @@ def _jobs(
     for step, path in run.files.files.items():
         sha256 = _checksum(run.checkpoint, path)
         job = CheckpointJob(
-            path, step, own, shared, settings, sha256, run.store.folder, run.store.measured_path(sha256, key),
-            last_point_only=last, n_heads=n_heads, device=device,
+            path.absolute(), step, own, shared, settings, sha256, run.store.folder,
+            run.store.measured_path(sha256, key), last_point_only=last, n_heads=n_heads, device=device,
         )  # fmt: skip
         jobs.append(job)
         if step in chosen:
@@ -166,4 +177,9 @@ def _sampler(llc: LlcSettings) -> dict[str, Any]:
 
 
 def _checksum(newest: Checkpoint, path: Path) -> str:
-    return newest.sha256 if newest.path == path else hashlib.sha256(path.read_bytes()).hexdigest()
+    if newest.path == path:
+        return newest.sha256
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return _UNREADABLE

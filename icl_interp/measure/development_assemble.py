@@ -1,7 +1,8 @@
 """From records on the disk to curves, trajectory and stages."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -32,7 +33,8 @@ Rows = Tensor | Callable[[], Iterator[Tensor]]
 
 def assemble(
     planned: list[PlannedRun],
-    jobs: Sequence[CheckpointJob],
+    jobs: Sequence[Sequence[CheckpointJob]],
+    unreadable: Mapping[Path, str],
     shared: Task | None,
     settings: DevelopmentSettings,
     llc: LlcSettings | None,
@@ -41,7 +43,8 @@ def assemble(
 
     Args:
         planned: The runs.
-        jobs: Of all their records, which are on the disk.
+        jobs: Of each run, whose records are on the disk.
+        unreadable: Files without a record, and why.
         shared: Of the joint trajectory's prompts.
         settings: What was measured.
         llc: How learning coefficients were estimated.
@@ -55,13 +58,15 @@ def assemble(
     widths: set[int] = set()
     landmarks: dict[str, Tensor] = {}
     roles: dict[str, str] = {}
-    for run, name in zip(planned, run_names(planned), strict=True):
-        own = [job for job in jobs if job.folder == run.store.folder]
+    for run, name, every in zip(planned, run_names(planned), jobs, strict=True):
+        own = [job for job in every if job.path not in unreadable]
+        lost = {job.step: unreadable[job.path] for job in every if job.path in unreadable} | dict(run.unreadable)
         held = material(run.checkpoint.task, shared, settings, run.checkpoint.model.cfg.max_points)
         paths = [job for job in own if job.llc is None]
         measured = [_read(run, job) for job in paths]
         records = [run.store.read_plain(job.target) for job in own if job.llc is not None]
-        runs.append(_run(name, run, held, measured, [LlcRecord(**record) for record in records if record is not None]))
+        llc_records = tuple(LlcRecord(**record) for record in records if record is not None)
+        runs.append(_run(name, run, held, measured, llc_records, dict(sorted(lost.items()))))
         widths |= {len(found.outputs) for found in measured}
         held_entries += sum(len(found.outputs) for found in measured)
         lazy = held_entries > _MOST_HELD
@@ -92,17 +97,24 @@ def _read(run: PlannedRun, job: CheckpointJob) -> Measured:
     return found
 
 
-def _run(name: str, run: PlannedRun, held: Material, measured: list[Measured], llc: list[LlcRecord]) -> RunDevelopment:
+def _run(
+    name: str,
+    run: PlannedRun,
+    held: Material,
+    measured: list[Measured],
+    llc: tuple[LlcRecord, ...],
+    unreadable: Mapping[int, str],
+) -> RunDevelopment:
     task, config = run.checkpoint.task, run.checkpoint.model.cfg
     records = tuple(found.record for found in measured)
-    stages, stages_from = stages_of(records, tuple(llc))
+    stages, stages_from = stages_of(records, llc)
     return RunDevelopment(
         name=name,
         task=task,
         config=config,
         seed=run.files.seed,
         records=records,
-        llc=tuple(llc),
+        llc=llc,
         emergence=emergence_of({found.record.step: found.signature for found in measured}),
         untrained_overlaps=_controls(run, held),
         ood_family=ood_label(task),
@@ -117,6 +129,7 @@ def _run(name: str, run: PlannedRun, held: Material, measured: list[Measured], l
         },
         stages=stages,
         stages_from=stages_from,
+        unreadable=unreadable,
     )
 
 

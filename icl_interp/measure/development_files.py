@@ -1,14 +1,18 @@
 """Which checkpoints a run has, and what the run is called."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from icl_interp.checkpoints.errors import CheckpointError, one_line
 from icl_interp.checkpoints.folder import choose_file, numbered_files
+from icl_interp.checkpoints.load import load_checkpoint
+from icl_interp.checkpoints.record import Checkpoint
 
-__all__ = ["RunFiles", "find_runs"]
+__all__ = ["RunFiles", "find_runs", "load_newest", "reason_without_place"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +51,15 @@ def find_runs(paths: Sequence[str | Path]) -> list[RunFiles]:
         In the order in which they were named first.
 
     Raises:
-        ValueError: If there is no path, one is named twice, or a folder holds no checkpoint.
+        ValueError: If there is no path, one is named twice or is not there, or a folder holds no checkpoint.
     """
     found = [Path(path).expanduser() for path in paths]
     if not found:
         raise ValueError("development needs at least one run, got none; name a run folder.")
     if len({path.resolve() for path in found}) < len(found):
         raise ValueError("development needs every run once, got one twice; take it out.")
+    if lost := [str(path) for path in found if not path.exists()]:
+        raise ValueError(f"development needs paths that are there, got {', '.join(lost)}; check the spelling.")
     groups: dict[tuple[Path, str], dict[int, Path]] = {}
     for path in found:
         if path.is_dir():
@@ -63,6 +69,54 @@ def find_runs(paths: Sequence[str | Path]) -> list[RunFiles]:
         key = (path.parent, "" if step is not None else path.name)
         groups.setdefault(key, {})[step or 0] = path
     return [_run(folder, files) for (folder, _), files in groups.items()]
+
+
+def load_newest(files: Mapping[int, Path], **how: Any) -> tuple[Checkpoint, dict[int, str]]:
+    """Load the newest checkpoint that can be read.
+
+    Args:
+        files: Weight files by step, at least one.
+        **how: As for `load_checkpoint`.
+
+    Returns:
+        The checkpoint, which says what was assumed where newer ones were passed over; and why each of those cannot be
+        read, by step.
+
+    Raises:
+        CheckpointError: If none can be read: what is wrong with the newest.
+    """
+    unreadable: dict[int, str] = {}
+    errors: list[CheckpointError] = []
+    for step in sorted(files, reverse=True):
+        try:
+            checkpoint = load_checkpoint(files[step], **how)
+        except CheckpointError as error:
+            errors.append(error)
+            unreadable[step] = reason_without_place(error, files[step])
+            continue
+        passed = tuple(
+            f"Step {lost} could not be read ({reason}); step {step} is the newest that can."
+            for lost, reason in unreadable.items()
+        )
+        return replace(checkpoint, assumptions=(*passed, *checkpoint.assumptions)), unreadable
+    raise errors[0]
+
+
+def reason_without_place(error: CheckpointError, path: Path) -> str:
+    """Say why a file cannot be read in words that are the same wherever the file lies.
+
+    Args:
+        error: Of `load_checkpoint`.
+        path: The file.
+
+    Returns:
+        A clause without full stop, with the name of the file.
+
+    Example:
+        >>> reason_without_place(CheckpointError("got a/b/step_4.pt."), Path("a/b/step_4.pt"))
+        'got step_4.pt'
+    """
+    return one_line(error).replace(str(path), path.name)
 
 
 def _step(path: Path) -> int | None:

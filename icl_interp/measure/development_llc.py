@@ -1,7 +1,7 @@
 """The local learning coefficient of a checkpoint, on fresh prompts of the task it trained on."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from icl_interp.measure.development_settings import LlcSettings
 from icl_interp.prompts import derive_seed
 from probes.learning_coefficient import estimate_learning_coefficient
 
-__all__ = ["checkpoint_llc", "llc_steps"]
+__all__ = ["checkpoint_llc", "llc_steps", "training_loss"]
 
 
 def llc_steps(steps: Sequence[int], settings: LlcSettings) -> tuple[int, ...]:
@@ -50,6 +50,34 @@ def llc_steps(steps: Sequence[int], settings: LlcSettings) -> tuple[int, ...]:
     return tuple(sorted({steps[int(np.abs(places - place).argmin())] for place in wanted}))
 
 
+def training_loss(
+    checkpoint: Checkpoint, *, n_points: int, last_point_only: bool
+) -> tuple[Callable[..., Tensor], dict[str, Tensor], Callable[..., tuple[Tensor, Tensor]]]:
+    """Give the loss that a checkpoint was trained on, in the form that samplers take.
+
+    Args:
+        checkpoint: A model and its task.
+        n_points: Pairs a prompt.
+        last_point_only: Whether training asked for the last point alone.
+
+    Returns:
+        The mean squared error of weights on a batch, the checkpoint's weights, and the stream of fresh prompts.
+    """
+    model, task = checkpoint.model, checkpoint.task
+    asked: dict[str, Any] = {"points": [-1]} if last_point_only else {}
+    kept = slice(-1, None) if last_point_only else slice(None)
+
+    def loss(params: dict[str, Tensor], batch: tuple[Tensor, Tensor]) -> Tensor:
+        said = functional_call(model, params, batch, asked)
+        return (said - batch[1][:, kept]).square().mean()
+
+    def fresh(n_samples: int, *, seed: int) -> tuple[Tensor, Tensor]:
+        prompts = task.sample(n_samples, n_points, seed=seed).to(model.device)
+        return prompts.xs, prompts.ys
+
+    return loss, {name: value.detach() for name, value in model.named_parameters()}, fresh
+
+
 def checkpoint_llc(
     checkpoint: Checkpoint, settings: LlcSettings, *, step: int, n_points: int, last_point_only: bool, seed: int
 ) -> LlcRecord:
@@ -69,20 +97,9 @@ def checkpoint_llc(
     Returns:
         The estimate with what speaks against it.
     """
-    model, task = checkpoint.model, checkpoint.task
-    asked: dict[str, Any] = {"points": [-1]} if last_point_only else {}
-    kept = slice(-1, None) if last_point_only else slice(None)
-
-    def loss(params: dict[str, Tensor], batch: tuple[Tensor, Tensor]) -> Tensor:
-        said = functional_call(model, params, batch, asked)
-        return (said - batch[1][:, kept]).square().mean()
-
-    def fresh(n_samples: int, *, seed: int) -> tuple[Tensor, Tensor]:
-        prompts = task.sample(n_samples, n_points, seed=seed).to(model.device)
-        return prompts.xs, prompts.ys
-
+    loss, params, fresh = training_loss(checkpoint, n_points=n_points, last_point_only=last_point_only)
     found = estimate_learning_coefficient(
-        loss, {name: value.detach() for name, value in model.named_parameters()}, fresh,
+        loss, params, fresh,
         nbeta=settings.nbeta, lr=settings.lr, localization=settings.localization, num_chains=settings.num_chains,
         num_draws=settings.num_draws, num_burnin_steps=settings.num_burnin_steps, batch_size=settings.batch_size,
         seed=derive_seed(seed, "development: learning coefficient") % 2**32,

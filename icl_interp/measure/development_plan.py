@@ -1,5 +1,6 @@
 """One run of an analysis before anything is measured."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from icl_interp.checkpoints.record import Checkpoint
@@ -17,11 +18,13 @@ class PlannedRun:
     """A run, its newest checkpoint, and where its records go."""
 
     files: RunFiles
-    """All its checkpoints."""
+    """Its checkpoints up to the newest that can be read."""
     checkpoint: Checkpoint
-    """The newest, which says what is in distribution."""
+    """The newest that can be read, which says what is in distribution."""
     store: RecordStore
     """Of its records."""
+    unreadable: Mapping[int, str]
+    """Why each newer checkpoint cannot be read, by step."""
 
 
 def run_names(runs: list[PlannedRun]) -> list[str]:

@@ -7,30 +7,17 @@ from icl_interp.figures.lines import Line
 from icl_interp.figures.paths import Landmark, PlanePath, paths_figure
 from icl_interp.figures.theme import TraceStyle, role_style, shift_style
 from icl_interp.figures.timeline import StepMark, timeline_figure
+from icl_interp.measure.development_curves import boundaries, log_curve, prefix, run_style
+from icl_interp.measure.development_inside import draw_attention, draw_icl_score, draw_probes, draw_weights
 from icl_interp.measure.development_run import RunDevelopment
 from icl_interp.measure.families import IN_DISTRIBUTION
 
 if TYPE_CHECKING:
     from icl_interp.measure.development_result import Development
 
-__all__ = ["draw", "needs", "run_style"]
+__all__ = ["draw", "needs"]
 
-_LOWEST = 1e-6
-"""What lies below is drawn here: a logarithmic axis has no zero."""
 _SYMBOLS: Mapping[str, str] = {"ridge": "square", "dMMSE": "diamond"}
-
-
-def run_style(number: int, n_runs: int) -> TraceStyle:
-    """Give the style of a run.
-
-    Args:
-        number: Its place.
-        n_runs: How many there are.
-
-    Returns:
-        The model's own style for a single run, one of the series otherwise.
-    """
-    return role_style("model") if n_runs == 1 else shift_style(number)
 
 
 def draw(found: "Development", panel: str) -> Any:
@@ -65,6 +52,8 @@ def needs(found: "Development", panel: str) -> str | None:
         return "needs four checkpoints in all and prompts that all runs share; measure more, or fewer tasks."
     if panel == "complexity" and not any(_known(run) for run in found.runs):
         return "needs learning coefficients; pass llc=LlcSettings()."
+    if panel == "attention" and not any(run.records[0].attention_entropy for run in found.runs):
+        return "needs attention that sums to one, which these networks do not have."
     if panel == "diversity" and not any(None not in found.endpoints(run) for run in found.runs):
         return "needs a run on a task pool, whose references are dMMSE and ridge."
     return None
@@ -74,14 +63,14 @@ def _loss(found: "Development") -> Any:
     lines, marks = [], []
     for number, run in enumerate(found.runs):
         style = run_style(number, len(found.runs))
-        dashed = TraceStyle(style.colour, "dot", style.symbol)
-        name = "" if len(found.runs) == 1 else f"{run.name}: "
-        lines.append(_line(f"{name}in distribution", run, run.losses(), style))
-        lines.append(_line(f"{name}{run.ood_family}", run, run.losses(run.ood_family), dashed))
+        plain, dashed = (TraceStyle(style.colour, dash, style.symbol) for dash in ("solid", "dot"))
+        name = prefix(found, run)
+        lines.append(log_curve(f"{name}in distribution", run, run.losses(), plain))
+        lines.append(log_curve(f"{name}{run.ood_family}", run, run.losses(run.ood_family), dashed))
         if run.t_crit is not None and run.fresh_family is not None:
             at = run.steps.index(run.t_crit)
             marks.append(StepMark("t_crit", run.t_crit, float(run.losses(run.fresh_family)[at]), style.colour))
-    return timeline_figure(lines, y="squared error", y_type="log", boundaries=_boundaries(found), marks=marks)
+    return timeline_figure(lines, y="squared error", y_type="log", boundaries=boundaries(found), marks=marks)
 
 
 def _distance(found: "Development") -> Any:
@@ -90,25 +79,29 @@ def _distance(found: "Development") -> Any:
     for number, run in enumerate(found.runs):
         names = list(run.records[0].distances[IN_DISTRIBUTION])
         if len(found.runs) == 1:
-            lines += [_line(n, run, run.distances(n, unit="per_label"), shift_style(i)) for i, n in enumerate(names)]
+            lines += [
+                log_curve(n, run, run.distances(n, unit="per_label"), shift_style(i)) for i, n in enumerate(names)
+            ]
             continue
         for label, curve, dash in zip(
             ("dMMSE", "ridge"), found.endpoints(run, unit="per_label"), ("solid", "dot"), strict=True
         ):
             if curve is not None:
                 style = shift_style(number)
-                lines.append(_line(f"{run.name}: {label}", run, curve, TraceStyle(style.colour, dash, style.symbol)))
-    return timeline_figure(lines, y="squared distance / E[y²]", y_type="log", boundaries=_boundaries(found))
+                lines.append(
+                    log_curve(f"{run.name}: {label}", run, curve, TraceStyle(style.colour, dash, style.symbol))
+                )
+    return timeline_figure(lines, y="squared distance / E[y²]", y_type="log", boundaries=boundaries(found))
 
 
 def _signature(found: "Development") -> Any:
     lines = []
     for number, run in enumerate(found.runs):
         style, emergence = run_style(number, len(found.runs)), run.emergence
-        name = "" if len(found.runs) == 1 else f"{run.name}: "
-        lines.append(_line(f"{name}overlap within prompts", run, emergence.within, style))
-        faint = TraceStyle(style.colour, "dot", style.symbol)
-        lines.append(_line(f"{name}overlap with the last checkpoint", run, emergence.overlap_with_final, faint))
+        plain, faint = (TraceStyle(style.colour, dash, style.symbol) for dash in ("solid", "dot"))
+        name = prefix(found, run)
+        lines.append(log_curve(f"{name}overlap within prompts", run, emergence.within, plain))
+        lines.append(log_curve(f"{name}overlap with the last checkpoint", run, emergence.overlap_with_final, faint))
     first, overlaps = found.runs[0], found.runs[0].untrained_overlaps
     if overlaps:
         steps, n = [first.steps[0], first.steps[-1]], len(overlaps)
@@ -116,7 +109,7 @@ def _signature(found: "Development") -> Any:
             "untrained networks, within prompts", steps, [sum(overlaps) / n] * 2, role_style("untrained"),
             low=[min(overlaps)] * 2, high=[max(overlaps)] * 2,
         ))  # fmt: skip
-    return timeline_figure(lines, y="overlap of leading subspaces", boundaries=_boundaries(found))
+    return timeline_figure(lines, y="overlap of leading subspaces", boundaries=boundaries(found))
 
 
 def _trajectory(found: "Development") -> Any:
@@ -163,20 +156,15 @@ def _known(run: RunDevelopment) -> list[tuple[int, float, float, float]]:
     return [(r.step, r.loss, r.estimate, r.standard_error or 0.0) for r in run.llc if r.estimate is not None]
 
 
-def _boundaries(found: "Development") -> list[float]:
-    stages = found.runs[0].stages if len(found.runs) == 1 else None
-    return [] if stages is None else stages.boundaries.tolist()
-
-
-def _line(name: str, run: RunDevelopment, values: Any, style: TraceStyle) -> Line:
-    return Line(name, run.steps, [max(float(value), _LOWEST) for value in values], style, markers=True)
-
-
 _PANELS: Mapping[str, Callable[["Development"], Any]] = {
     "loss": _loss,
     "distance": _distance,
+    "icl": draw_icl_score,
     "signature": _signature,
     "trajectory": _trajectory,
     "complexity": _complexity,
     "diversity": _diversity,
+    "probes": draw_probes,
+    "attention": draw_attention,
+    "weights": draw_weights,
 }

@@ -21,7 +21,9 @@ from probes.trajectory import JointTrajectoryPCA
 
 __all__ = ["Development", "Panel"]
 
-Panel = Literal["loss", "distance", "signature", "trajectory", "complexity", "diversity"]
+Panel = Literal[
+    "loss", "distance", "icl", "signature", "trajectory", "complexity", "diversity", "probes", "attention", "weights"
+]
 """What can be drawn."""
 
 
@@ -59,6 +61,18 @@ class Development:
             if run.name == name:
                 return run
         raise ValueError(f"there are the runs {', '.join(run.name for run in self.runs)}, got {name!r}.")
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is left out, a sentence each: checkpoints that could not be read."""
+        several = len(self.runs) > 1
+        return tuple(
+            f"{run.name}: step {step} could not be read: {reason}."
+            if several
+            else f"Step {step} could not be read: {reason}."
+            for run in self.runs
+            for step, reason in run.unreadable.items()
+        )
 
     @property
     def diversity_threshold(self) -> int | None:
@@ -125,7 +139,8 @@ class Development:
         """Draw one view.
 
         Args:
-            panel: "loss", "distance", "signature", "trajectory", "complexity" or "diversity".
+            panel: "loss", "distance", "icl" (score of in-context learning), "signature", "trajectory", "complexity",
+                "diversity", "probes", "attention" or "weights".
 
         Returns:
             A plotly figure.

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -59,6 +59,8 @@ class RunDevelopment:
     """Where a smoothed curve is flat; None with fewer than four checkpoints."""
     stages_from: str
     """"learning coefficient" or "loss"."""
+    unreadable: Mapping[int, str] = field(default_factory=dict)
+    """Checkpoints that are left out, since their files could not be read: why, by rising step."""
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -204,6 +206,7 @@ class RunDevelopment:
             "t_crit": self.t_crit,
             "transience": self.transience,
             "stages": stages,
+            "unreadable": {str(step): reason for step, reason in self.unreadable.items()},
         }
 
 

@@ -1,6 +1,6 @@
 """Checkpoints measured one by one, here, in processes of this machine, or by the workers of a Dask scheduler."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,17 +8,23 @@ from typing import Any
 import joblib
 import torch
 
+from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.checkpoints.record import Checkpoint
 from icl_interp.measure.development_cache import RecordStore
+from icl_interp.measure.development_files import reason_without_place
 from icl_interp.measure.development_llc import checkpoint_llc
 from icl_interp.measure.development_measures import measure_checkpoint
 from icl_interp.measure.development_prompts import material
 from icl_interp.measure.development_settings import DevelopmentSettings, LlcSettings
-from icl_interp.parallel import workers_or_scheduler
+from icl_interp.parallel import worker_died, workers_or_scheduler
 from icl_interp.tasks.base import Task
 
-__all__ = ["CheckpointJob", "run_jobs"]
+__all__ = ["ATTEMPTS", "CheckpointJob", "run_jobs"]
+
+ATTEMPTS = 3
+"""How often checkpoints whose worker died are given to others, as in a sweep."""
+_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +66,23 @@ class CheckpointJob:
         found = store.read_measured(self.target) if self.llc is None else store.read_plain(self.target)
         return found is not None
 
-    def run(self) -> None:
-        """Measure, and keep what was found."""
-        checkpoint = load_checkpoint(self.path, n_heads=self.n_heads, task=self.task, device=self.device)
+    def run(self) -> str | None:
+        """Measure, and keep what was found.
+
+        Returns:
+            Why the file cannot be read, where it cannot; then nothing is kept.
+        """
+        try:
+            checkpoint = load_checkpoint(self.path, n_heads=self.n_heads, task=self.task, device=self.device)
+        except CheckpointError as error:
+            return reason_without_place(error, self.path)
         store = RecordStore(self.folder)
         if self.llc is None:
             held = material(self.task, self.shared_task, self.settings, checkpoint.model.cfg.max_points)
             store.write_measured(self.target, measure_checkpoint(checkpoint, held, step=self.step))
         else:
             store.write_plain(self.target, self._coefficient(checkpoint, self.llc))
+        return None
 
     def _coefficient(self, checkpoint: Checkpoint, llc: LlcSettings) -> dict[str, Any]:
         n_points = self.settings.n_points or self.task.default_points
@@ -79,8 +93,12 @@ class CheckpointJob:
         return found.to_plain()
 
 
-def run_jobs(jobs: Sequence[CheckpointJob], *, workers: int = 1, scheduler: str | None = None) -> Iterator[int]:
+def run_jobs(
+    jobs: Sequence[CheckpointJob], *, workers: int = 1, scheduler: str | None = None
+) -> Iterator[tuple[int, str | None]]:
     """Measure all checkpoints.
+
+    What is on the disk stays there when a worker dies, and the rest is tried again, up to `ATTEMPTS` times in all.
 
     Args:
         jobs: In any order.
@@ -88,24 +106,51 @@ def run_jobs(jobs: Sequence[CheckpointJob], *, workers: int = 1, scheduler: str 
         scheduler: Address of a Dask scheduler, whose workers see the files under the same paths.
 
     Yields:
-        The index of each job that is done, as they end.
+        The index of each job that is done, as they end, and why its file cannot be read, or None.
 
     Raises:
         ValueError: If workers is below 1, or dask is asked for and not installed, or the scheduler does not answer.
+        ChildProcessError: If jobs have lost their workers at every attempt.
     """
     if workers < 1:
         raise ValueError(f"development needs at least one worker, got {workers}.")
     if workers == 1 and scheduler is None:
         for index, job in enumerate(jobs):
-            job.run()
-            yield index
+            yield index, job.run()
         return
+    left = dict(enumerate(jobs))
+    for _ in range(ATTEMPTS):
+        try:
+            for index, reason in _spread(left, workers, scheduler):
+                del left[index]
+                yield index, reason
+        except Exception as error:
+            if not worker_died(error):
+                raise
+        for index in [index for index, job in left.items() if job.known()]:  # done, but not told any more
+            del left[index]
+            yield index, None
+        if not left:
+            return
+    raise ChildProcessError(_lost(list(left.values())))
+
+
+def _spread(jobs: Mapping[int, CheckpointJob], workers: int, scheduler: str | None) -> Iterator[tuple[int, str | None]]:
     with workers_or_scheduler(workers, scheduler):
         parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")
-        yield from parallel(joblib.delayed(_run_alone)(index, job) for index, job in enumerate(jobs))
+        yield from parallel([joblib.delayed(_run_alone)(index, job) for index, job in jobs.items()])
 
 
-def _run_alone(index: int, job: CheckpointJob) -> int:
+def _run_alone(index: int, job: CheckpointJob) -> tuple[int, str | None]:
     torch.set_num_threads(1)
-    job.run()
-    return index
+    # Dask asks again for what a lost worker had finished and not handed over.
+    return index, None if job.known() else job.run()
+
+
+def _lost(jobs: Sequence[CheckpointJob]) -> str:
+    steps = ", ".join(str(job.step) for job in jobs[:_NAMED]) + (", ..." if len(jobs) > _NAMED else "")
+    return (
+        f"development needs workers that live, but they died {ATTEMPTS} times, perhaps for want of memory, and "
+        f"{len(jobs)} of its records are missing (step {steps}); what was measured is kept: start it again with fewer "
+        "workers."
+    )

@@ -58,7 +58,7 @@ def llc_table(found: Development) -> TableView:
             r.estimate,
             r.standard_error,
             r.top_eigenvalue,
-            "; ".join(r.flags.values()) or "none",
+            ", ".join(name.replace("_", " ") for name in r.flags) or "none",
         )
         for run in found.runs
         for r in run.llc
@@ -68,7 +68,8 @@ def llc_table(found: Development) -> TableView:
         columns=("run", "step", "loss", "learning coefficient", "error", "top eigenvalue", "warnings"),
         rows=tuple(rows),
         caption="Local learning coefficients",
-        notes=f"{settings}. Of the loss as it is, so values compare with one another and not with log-likelihood ones.",
+        notes=f"{settings}. Of the loss as it is, so values compare with one another and not with log-likelihood ones. "
+        "The JSON says what stands behind each warning, and what to do.",
         align=("left", "right", "right", "right", "right", "right", "left"),
     )
 

@@ -83,3 +83,16 @@ def test_rings_stars_landmarks_and_the_diagonal_are_drawn():
     assert by_name["equally far"]["x"] == by_name["equally far"]["y"]
     assert drawn["layout"]["yaxis"]["scaleanchor"] == "x"
     assert drawn["layout"]["xaxis"]["type"] == "log"
+
+
+def test_a_logarithmic_axis_of_less_than_two_decades_has_labels_inside_them():
+    wide = Line("loss", [0, 9, 99], [100.0, 1.0, 0.5], role_style("model"))
+    for line, ticks in ((LINE, "D2"), (wide, 1)):
+        assert plain(timeline_figure([line], y="loss", y_type="log"))["layout"]["yaxis"]["dtick"] == ticks
+    assert "dtick" not in plain(timeline_figure([LINE], y="loss"))["layout"]["yaxis"]
+
+
+def test_names_of_landmarks_reach_towards_the_middle():
+    landmarks = [Landmark("left", -5.0, 0.0), Landmark("right", 9.0, 0.0)]
+    trace = plain(paths_figure([path()], x="a", y="b", landmarks=landmarks))["data"][-1]
+    assert trace["textposition"] == ["top right", "top left"]

@@ -170,6 +170,7 @@ def test_progress_counts_every_record(run):
     [
         (lambda _: development([]), "at least one run, got none"),
         (lambda run: development([run, run]), "every run once"),
+        (lambda run: development([run, run / "nowhere.pt"]), r"paths that are there, got .*nowhere.pt; check"),
         (
             lambda run: development(run, settings=FEW, llc=icl.LlcSettings(checkpoints=(3,))),
             r"got \[3\]; there are 0, 2",
@@ -180,7 +181,7 @@ def test_progress_counts_every_record(run):
         (lambda _: icl.DevelopmentSettings(n_prompts=1), "n_prompts of at least 2, got 1"),
         (lambda _: icl.DevelopmentSettings(n_points=1), "at least 2 points, got 1"),
     ],
-    ids=["no run", "twice", "lost step", "no worker", "llc", "chains", "prompts", "points"],
+    ids=["no run", "twice", "nowhere", "lost step", "no worker", "llc", "chains", "prompts", "points"],
 )
 def test_what_cannot_be_done_is_refused(run, call, match):
     with pytest.raises(ValueError, match=match):
@@ -199,3 +200,43 @@ def test_unknown_names_list_the_valid_ones(found):
         only.distances("ridge", unit="x")
     with pytest.raises(ValueError, match=r"plot needs one of loss, .*, got 'x'"):
         found.plot("x")
+
+
+def test_a_damaged_checkpoint_is_left_out_and_named(run, found, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("development"))
+    file = copy / "checkpoints" / "step_00000002.pt"
+    file.write_bytes(file.read_bytes()[:500])
+    others = development(copy, settings=FEW, llc=SHORT)
+    (left,) = others.runs
+    assert left.steps == (0, 4, 6)
+    assert list(left.unreadable) == [2]
+    assert left.records == tuple(record for record in found.runs[0].records if record.step != 2)
+    (note,) = others.notes
+    assert note.startswith("Step 2 could not be read: ")
+    assert note.endswith(".")
+    assert "step_00000002.pt" in note
+    assert str(tmp_path) not in others.to_json()
+    assert others.to_plain()["runs"][0]["unreadable"] == {"2": left.unreadable[2]}
+    assert development(copy, settings=FEW, llc=SHORT).to_json() == others.to_json()
+    assert found.notes == ()
+
+
+def test_where_the_newest_is_damaged_the_newest_that_can_be_read_ends_the_run(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("development"))
+    for step in (4, 6):
+        (copy / "checkpoints" / f"step_{step:08d}.pt").write_bytes(b"")
+    (left,) = development(copy, settings=FEW, llc=SHORT).runs
+    assert (left.steps, list(left.unreadable)) == ((0, 2), [4, 6])
+    assert [record.step for record in left.llc] == [0, 2]  # chosen among those that can be read
+    for step in (0, 2):
+        (copy / "checkpoints" / f"step_{step:08d}.pt").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"got an empty file.*step_00000006"):
+        development(copy, settings=FEW, llc=None)
+
+
+def test_runs_whose_files_share_a_folder_stay_apart(run, tmp_path):
+    shutil.copyfile(run / "checkpoints" / "step_00000002.pt", tmp_path / "one.pt")
+    shutil.copyfile(run / "checkpoints" / "step_00000006.pt", tmp_path / "two.pt")
+    both = development([tmp_path / "one.pt", tmp_path / "two.pt"], settings=FEW, llc=None)
+    assert [len(each.records) for each in both.runs] == [1, 1]
+    assert both.runs[0].records[0].sha256 != both.runs[1].records[0].sha256

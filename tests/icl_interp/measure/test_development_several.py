@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from icl_interp.measure.development_files import find_runs
 from icl_interp.measure.development_llc import llc_steps
 from icl_interp.measure.development_prompts import fresh_weights_family, ood_label, pca_task
 from icl_interp.measure.development_record import LlcRecord
+from icl_interp.measure.development_result import Panel
 from icl_interp.measure.development_run import LEAST_LLC, stages_of
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.tasks.quadratic import QuadraticRegression
@@ -142,7 +144,7 @@ def test_stages_come_from_the_coefficients_where_they_are_a_curve(found):
     assert stages_of(losses[:3], ()) == (None, "loss")
 
 
-@pytest.mark.parametrize("panel", ["loss", "distance", "signature", "trajectory", "complexity", "diversity"])
+@pytest.mark.parametrize("panel", get_args(Panel))
 def test_every_panel_is_drawn_for_one_run_and_for_several(found, panel):
     for shown in (found, dataclasses.replace(found, runs=found.runs[:1])):
         figure = json.loads(shown.plot(panel).to_json())
@@ -153,6 +155,12 @@ def test_a_panel_says_what_it_lacks(found):
     bare = dataclasses.replace(found, runs=tuple(dataclasses.replace(run, llc=()) for run in found.runs[3:]))
     with pytest.raises(ValueError, match="'complexity' needs learning coefficients"):
         bare.plot("complexity")
+    linear = tuple(
+        dataclasses.replace(run, records=tuple(dataclasses.replace(r, attention_entropy=()) for r in run.records))
+        for run in found.runs
+    )
+    with pytest.raises(ValueError, match="'attention' needs attention that sums to one"):
+        dataclasses.replace(found, runs=linear).plot("attention")
     with pytest.raises(ValueError, match="'diversity' needs a run on a task pool"):
         bare.plot("diversity")
     with pytest.raises(ValueError, match="'trajectory' needs four checkpoints"):
@@ -173,3 +181,26 @@ def test_files_of_a_folder_are_one_run_and_other_files_runs_of_their_own(runs, t
 )
 def test_coefficients_are_spread_over_the_logarithm_of_the_step(wanted, steps):
     assert llc_steps([0, 1, 3, 10, 30, 100], icl.LlcSettings(checkpoints=wanted)) == steps
+
+
+def test_the_inside_panels_show_each_run_s_own_numbers(found):
+    only = found.runs[1]
+    alone = dataclasses.replace(found, runs=(only,))
+    (score,) = alone.plot("icl").data
+    np.testing.assert_allclose(score.y, only.icl_scores())
+    best = {line.name: line.y for line in alone.plot("probes").data}
+    np.testing.assert_allclose(best["block 0"], [max(r.probe_r2["block 0"].values()) for r in only.records])
+    heads = {line.name: line.y for line in alone.plot("attention").data}
+    assert list(heads) == ["head 0.0", "head 0.1"]
+    np.testing.assert_allclose(heads["head 0.1"], [r.attention_entropy[0][1] for r in only.records])
+    weights = {line.name: line.y for line in alone.plot("weights").data}
+    norms = [r.weights["weight norm"] for r in only.records]
+    np.testing.assert_allclose(weights["weight norm"], np.divide(norms, norms[0]))
+    assert "effective bias" not in weights  # of either sign
+    assert any(line.name.startswith("M = 3, seed 0: head") for line in found.plot("attention").data)
+
+
+def test_with_several_runs_solid_is_in_distribution_and_dotted_out_of_it(found):
+    dashes = {line.name: line.line.dash for line in found.plot("loss").data if line.mode == "lines+markers"}
+    assert {dash for name, dash in dashes.items() if name.endswith(": in distribution")} == {"solid"}
+    assert {dash for name, dash in dashes.items() if not name.endswith(": in distribution")} == {"dot"}

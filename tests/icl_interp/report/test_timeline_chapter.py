@@ -7,9 +7,14 @@ from development_runs import FEW, SHORT, make_run
 
 from icl_interp.measure.development import development
 from icl_interp.measure.development_record import LlcRecord
+from icl_interp.measure.development_run import LEAST_LLC
+from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.report.chapters.timeline import timeline_chapter
+from icl_interp.report.chapters.timeline_sentences import lead_text, stages_sentence
 from icl_interp.report.model import Page
 from icl_interp.report.page import render
+from icl_interp.report.sentences import number
+from probes.stages import Stage
 
 
 @pytest.fixture(scope="module")
@@ -23,12 +28,12 @@ def views(found):
 
 
 def test_it_holds_every_view_whose_numbers_are_there(found):
-    everything = ["loss", "distance", "signature", "trajectory", "complexity", "diversity"]
+    everything = ["loss", "distance", "icl", "signature", "trajectory", "complexity", "diversity"]
     assert list(views(found)) == everything
     bare = dataclasses.replace(
         found, runs=tuple(dataclasses.replace(run, llc=()) for run in found.runs[1:]), trajectory=None
     )
-    assert list(views(bare)) == everything[:3]
+    assert list(views(bare)) == everything[:4]
 
 
 def test_the_page_renders_with_buttons_and_sliders(found):
@@ -52,14 +57,106 @@ def test_the_loss_sentence_of_one_run_names_the_lowest_step(found):
 def test_warnings_of_estimates_reach_the_reader(found):
     flagged = LlcRecord(6, "0", 3.0, 0.5, 1.0, 1.0, {"rhat": "split R-hat is 2"})
     sound = dataclasses.replace(flagged, flags={})
-    for record, words in ((flagged, "1 of 1 estimates carry a warning."), (sound, "in order of training.")):
+    for record, words in ((flagged, "1 of 1 estimate carries a warning."), (sound, "in order of training.")):
         one = dataclasses.replace(found, runs=(dataclasses.replace(found.runs[0], llc=(record,)),))
         assert views(one)["complexity"].sentence.endswith(words)
         table = timeline_chapter(one).tables[1]
-        assert table.rows[0][-1] == ("; ".join(record.flags.values()) or "none")
+        assert table.rows[0][-1] == (", ".join(record.flags) or "none")
 
 
 def test_tables_have_a_row_a_run_and_a_row_a_checkpoint(found):
-    runs, _, checkpoints = timeline_chapter(found).tables
+    chapter = timeline_chapter(found)
+    (runs, _), (checkpoints,) = chapter.tables, chapter.parts[0].tables
     assert [row[0] for row in runs.rows] == [run.name for run in found.runs]
     assert len(checkpoints.rows) == 8
+
+
+def one(found):
+    return dataclasses.replace(found, runs=found.runs[:1])
+
+
+def test_the_inside_of_the_network_is_folded(found):
+    (part,) = timeline_chapter(one(found)).parts
+    assert part.folded
+    assert [view.id for view in part.figures] == ["timeline-probes", "timeline-attention", "timeline-weights"]
+    (several,) = timeline_chapter(found).parts
+    assert [[cell.title for cell in grid.figures] for grid in several.figures] == [["M = 2", "M = ∞"]] * 3
+
+
+def test_sentences_on_the_inside_are_read_from_the_numbers(found):
+    only = found.runs[0]
+    first, *_, last = only.records
+    first = dataclasses.replace(
+        first, attention_entropy=((1.0, 0.9),), weights={"weight norm": 2.0, "a scale norm": 4.0}
+    )
+    last = dataclasses.replace(
+        last,
+        attention_entropy=((0.75, 0.8),),
+        probe_r2={"read-in": {"ridge": 0.1, "zero": 0.2}, "block 0": {"ridge": 0.5, "zero": 0.3}},
+        weights={"weight norm": 3.0, "a scale norm": 1.0, "a dead scales": 0.25},
+    )
+    first = dataclasses.replace(first, probe_r2=last.probe_r2)
+    alone = dataclasses.replace(one(found), trajectory=None)
+    shown = dataclasses.replace(alone, runs=(dataclasses.replace(only, records=(first, last)),))
+    probes, attention, weights = (view.sentence for view in timeline_chapter(shown).parts[0].figures)
+    assert probes.endswith("At the end it is highest at “block 0”: 0.5 for ridge.")
+    assert attention.endswith("Head 0.0 changes most from start to end, from 1 to 0.75.")
+    assert weights.endswith(
+        "“a scale norm”, at 0.25 times its first value; of the scales of a, 25% are below 0.1 in size."
+    )
+    bare = dataclasses.replace(first, attention_entropy=())
+    without = dataclasses.replace(alone, runs=(dataclasses.replace(only, records=(bare, bare)),))
+    assert [view.id for view in timeline_chapter(without).parts[0].figures] == ["timeline-probes", "timeline-weights"]
+
+
+def test_the_score_of_in_context_learning_is_told_for_each_run(found):
+    score = found.runs[0].icl_scores()
+    words = f"from {number(float(score[0]))} to {number(float(score[-1]))}"
+    assert views(one(found))["icl"].sentence.endswith(f"it goes {words}.")
+    assert f"it goes for M = 2 {words} and for M = ∞ from" in views(found)["icl"].sentence
+
+
+def test_stages_are_told_by_number_and_source(found):
+    only = found.runs[0]
+    assert "Every second of" not in lead_text(found)  # several runs are not shaded
+    text = stages_sentence(only)
+    assert text.endswith(f"where at least {LEAST_LLC} checkpoints have one; here 2 have.")
+    assert stages_sentence(dataclasses.replace(only, llc=only.llc[:1])).endswith("here 1 has.")
+    assert stages_sentence(dataclasses.replace(only, llc=())).endswith("here none have.")
+    curve = dataclasses.replace(only, stages_from="learning coefficient")
+    parts = dataclasses.replace(only.stages, stages=(Stage(0.0, 2.0, 1.0), Stage(2.0, 6.0, -1.0)))
+    assert stages_sentence(dataclasses.replace(curve, stages=parts)) == (
+        "Every second of 2 stages is shaded; stages meet where the smoothed learning coefficient rests before it moves "
+        "on."
+    )
+    single = dataclasses.replace(only.stages, stages=(Stage(0.0, 6.0, 1.0),))
+    assert stages_sentence(dataclasses.replace(curve, stages=single)).startswith("No stages are told apart: ")
+
+
+def test_task_diversity_is_told_by_the_ends(found):
+    def ending(run, dmmse, ridge, n_tasks):
+        names = run.records[-1].distances[IN_DISTRIBUTION]
+        changed = {n: dmmse if "dMMSE" in n else ridge if "ridge" in n else v for n, v in names.items()}
+        last = dataclasses.replace(run.records[-1], distances={IN_DISTRIBUTION: changed})
+        task = run.task.model_copy(update={"n_tasks": n_tasks})
+        return dataclasses.replace(run, name=f"M = {n_tasks}", task=task, records=(*run.records[:-1], last))
+
+    pool, gaussian = found.runs
+    runs = (ending(pool, 0.1, 0.5, 4), ending(pool, 0.2, 0.3, 16), ending(pool, 0.5, 0.1, 64), gaussian)
+    text = views(dataclasses.replace(found, runs=runs, trajectory=None))["diversity"].sentence
+    assert "M = 4 and M = 16 end nearer to dMMSE, M = 64 ends nearer to ridge." in text
+    assert "the largest M whose runs all end nearer to dMMSE: M = 16." in text
+    risen = number(pool.transience)
+    assert f"after t_crit: {risen} for M = 4 (t_crit {pool.t_crit}" in text
+    far = tuple(ending(pool, 0.5, 0.1, m) for m in (4, 16))
+    text = views(dataclasses.replace(found, runs=far, trajectory=None))["diversity"].sentence
+    assert "M = 4 and M = 16 end nearer to ridge." in text
+    assert "nearer to dMMSE: there is none." in text
+    assert "threshold" not in views(one(found))["diversity"].sentence
+
+
+def test_what_could_not_be_read_is_in_the_lead(found):
+    lost = dataclasses.replace(found.runs[0], unreadable={400: "got half a file"})
+    assert lead_text(dataclasses.replace(found, runs=(lost,))).endswith("Step 400 could not be read: got half a file.")
+    both = dataclasses.replace(found, runs=(lost, found.runs[1]))
+    assert both.notes == ("M = 2: step 400 could not be read: got half a file.",)

@@ -1,0 +1,36 @@
+"""The memory of the joint trajectory PCA: rows are streamed from files, and the peak does not grow with them."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "trajectory.py"
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=600)
+
+
+def grown(done: subprocess.CompletedProcess[str]) -> float:
+    peak, before = re.search(r"peak ([\d.]+) GB \(([\d.]+) GB before", done.stdout).groups()
+    return float(peak) - float(before)
+
+
+@pytest.mark.slow  # a few dozen passes over 400 MB
+def test_the_peak_does_not_grow_with_the_stack(tmp_path):
+    sizes = ("--runs", 5, "--outputs", 2048)
+    small = run(*sizes, "--checkpoints", 440, "--files", tmp_path)
+    large = run(*sizes, "--checkpoints", 4 * 2203, "--files", tmp_path)
+    assert (small.returncode, large.returncode) == (0, 0), small.stderr + large.stderr
+    assert "0.36 GB of rows" in large.stdout
+    assert grown(large) < grown(small) + 0.1  # 0.34 GB more rows; allocators keep some tens of MB
+
+
+def test_a_peak_above_the_limit_and_a_lost_plane_fail():
+    sizes = ("--runs", 2, "--checkpoints", 40, "--outputs", 64)
+    assert run(*sizes).returncode == 0
+    assert run(*sizes, "--limit", 0.01).returncode == 1
