@@ -33,9 +33,9 @@ def train_many(
     Equal to separate training but for the order of floating-point sums: 1e-4 relative after 100 steps in float32,
     1e-9 in float64. It pays for models so small that calls cost more than products do: sixteen transformers of two
     layers made 2.7 to 2.8 times the steps per processor second at width 8 (16 prompts a step), 1.3 to 1.5 times at
-    width 16 and 0.8 times at width 64 (64 prompts), against one after the other. Separate processes (`sweep`) gain at
-    most the number of free cores and lose nothing with width, so they are the faster way from width 64 on; where both
-    cores were busy, two of them gained nothing (0.8 to 1.0 times, wall time). Ratios of two runs on one shared machine
+    width 16 and 0.8 times at width 64 (64 prompts), against one after the other. From there on separate processes
+    (`sweep`) are the way: they can gain as much as there are free cores, and where both of two cores were busy they
+    neither gained nor lost much (0.8 to 1.0 times, wall time). Ratios of two runs on one shared machine
     of two cores, one thread, by `python benchmarks/training.py --parts many --repeats 1`.
 
     Args:

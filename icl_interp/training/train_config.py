@@ -46,7 +46,7 @@ class TrainConfig(BaseModel):
             for labels of any size. What is logged stays in squared units of y.
         curriculum: Easy prompts first; None shows the task as it is from the start.
         precision: "float32"; "bfloat16" runs products in bfloat16 (autocast) and keeps float32 weights; "float64".
-            bfloat16 is for GPUs and for processors that multiply in it: on one that does not (AVX2 only, one thread)
+            It pays only where the hardware multiplies in bfloat16: on a CPU that does not (AVX2 only, one thread)
             the tiny size made 0.13 times the steps a second of float32.
         compile: Whether the model goes through torch.compile, which needs a C++ compiler and a minute or more before
             the first step. On the same processor the tiny size then made 1.10 times the steps a second. Both ratios
