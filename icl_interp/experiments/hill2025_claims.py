@@ -102,10 +102,11 @@ def _beyond_bayes(found: Measured) -> float:
 def _at_sites(
     read: Reader, label: str, value: Callable[[Measured, str], float], *, low: float | None, reason: str
 ) -> list[Check]:
-    # One check a training law and default site.
+    # One check a training law and default site; all laws at one site first.
     checks = []
-    for kind in KINDS:
-        for site in default_sites(read.first(kind)):
+    for place in range(2):
+        for kind in KINDS:
+            site = default_sites(read.first(kind))[place]
             values = read.each(kind, lambda found, site=site: value(found, site))  # type: ignore[misc]
             checks.append(Check(f"{NAMES[kind]}, {site}: {label}", values, low, None, reason))
     return checks
@@ -113,41 +114,42 @@ def _at_sites(
 
 def _shared_directions(read: Reader) -> Claim:
     beyond = _at_sites(
-        read, "overlap in distribution - under shift, beyond untrained networks",
+        read, "contrast beyond untrained networks",
         lambda found, site: found.reading(site).beyond("contrast"), low=0.0,
         reason="any excess over the larger of 0 and the untrained mean; the control is ours",
     )  # fmt: skip
     plain = _at_sites(
-        read, "overlap in distribution - under shift",
+        read, "contrast",
         lambda found, site: found.reading(site).contrast[0], low=0.0, reason="any excess; threshold ours",
     )  # fmt: skip
     return Claim(
         "shared-directions",
         "Prompts in distribution share the top two singular vectors of their residual streams; shifted ones do not.",
         "Abstract",
-        f"{_HOW}; mean over all shifts.",
+        f"{_HOW}. Contrast: mean overlap in distribution minus that under shift, mean over all shifts.",
         (*beyond, *plain),
     )
 
 
 def _score_and_loss(read: Reader) -> Claim:
     high = _at_sites(
-        read, "Spearman of 1 - score and log error inside families",
+        read, "Spearman inside families",
         lambda found, site: found.reading(site).within[0], low=HIGHLY, reason="threshold ours",
     )  # fmt: skip
     beyond = _at_sites(
-        read, "that Spearman beyond untrained networks",
+        read, "the same beyond untrained networks",
         lambda found, site: found.reading(site).beyond("within"), low=0.0,
         reason="any excess over the larger of 0 and the untrained mean; the control is ours",
     )  # fmt: skip
     pooled = _at_sites(
-        read, "pooled over families", lambda found, site: found.reading(site).pooled[0], low=None, reason=""
+        read, "Spearman pooled over families", lambda found, site: found.reading(site).pooled[0], low=None, reason=""
     )
     return Claim(
         "score-and-loss",
         "A measure of how far the signature is present is highly correlated with low loss.",
         "Abstract",
-        f"{_HOW}. Positive means: the less the signature, the larger the error. The paper's formula, kind of "
+        f"{_HOW}. Spearman of 1 - score and log error: positive means that the less the signature, the larger the "
+        "error. The paper's formula, kind of "
         "correlation and units are unknown.",
         (*high, *beyond, *pooled),
     )
@@ -186,12 +188,12 @@ def _contrast(found: Measured) -> float:
 
 def _detection(read: Reader) -> Claim:
     untrained = _at_sites(
-        read, "AUROC of the signature beyond untrained networks",
+        read, "AUROC beyond untrained networks",
         lambda found, site: found.reading(site).beyond("auroc", 0.5), low=0.0,
         reason="any excess over the larger of 0.5 and the untrained mean; the control is ours",
     )  # fmt: skip
     norms = _at_sites(
-        read, "AUROC of the signature beyond norms alone",
+        read, "AUROC beyond norms alone",
         lambda found, site: found.reading(site).auroc[0] - found.detectors[NORMS].auroc, low=0.0,
         reason="any excess; the control is ours",
     )  # fmt: skip

@@ -75,12 +75,16 @@ def _curves(read: Reader, kind: Kind) -> Panel:
         f"errors-{kind}",
         f"Error against in-context examples: {NAMES[kind]}",
         f"After {len(lines[0].y) - 1} examples the model's error is {last[drawn[0][0]]:.2g} E[y²] in distribution and "
-        f"{last[drawn[2][0]]:.2g} under {shift}, where least squares has {last[drawn[3][0]]:.2g} and the Bayes "
-        f"predictor of its training law {last[drawn[5][0]]:.2g}; {_FLOOR:g} stands for all that is less.",
+        f"{last[drawn[2][0]]:.2g} under {shift}, where least squares has {_said(last[drawn[3][0]])} and the Bayes "
+        f"predictor of its training law {_said(last[drawn[5][0]])}. Mean over prompts and seeds.",
         lines_figure(lines, x="in-context examples", y="squared error / E[y²]", y_type="log"),
         ("curve", "examples", "squared error / E[y²]"),
         tuple(rows),
     )
+
+
+def _said(error: float) -> str:
+    return "almost none" if error <= _FLOOR else f"{error:.2g}"
 
 
 def _mean_curve(read: Reader, kind: Kind, family: str, predictor: str) -> list[float]:

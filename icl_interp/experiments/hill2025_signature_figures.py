@@ -82,7 +82,7 @@ def layers_panel(read: Reader) -> Panel:
         for number, site in enumerate(sites):
             by_index = [_gap(read, kind, number, name, trained=t).value for name in ("v1", "v2") for t in (True, False)]
             rows.append((NAMES[kind], site, values[number], low[number], high[number], means[number], *by_index))
-    last = [f"{line.y[-2]:.2f} ({line.name})" for line in lines]
+    last = [f"{row[2]:.2f} ({row[0]}; untrained {row[5]:.2f})" for row in rows if row[1] == sites[-2]]
     return Panel(
         "layers",
         "Do prompts in distribution share the top two directions, and shifted ones not?",

@@ -152,8 +152,8 @@ def correlate(scores: Scores, errors: Scores) -> tuple[float, float, dict[str, f
         >>> correlate(score, {"a": -torch.arange(5.0), "b": 9 - torch.arange(5.0)})[0]
         -1.0
     """
-    table = np.stack([values.numpy() for values in scores.values()])
-    wrong = np.stack([errors[label].numpy() for label in scores])
+    table = np.stack([values.double().numpy() for values in scores.values()])
+    wrong = np.stack([errors[label].double().numpy() for label in scores])
     within = _rank_correlations(table, wrong)
     defined = within[np.isfinite(within)]
     pooled = float(_rank_correlations(table.reshape(1, -1), wrong.reshape(1, -1))[0])
