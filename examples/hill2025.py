@@ -4,7 +4,7 @@
 # Hill, Eyre and Creager (2025): transformers that learn regression in context fail on shifted prompts where least
 # squares would not, and a "spectral signature" of their residual streams is said to show it. Here a small model is
 # trained on weights in a subspace and then asked about weights that leave it, in about two minutes. Set
-# ICL_EXAMPLE_PROMPTS to a small number for a quick pass; `icl-reproduce hill2025` does the whole paper.
+# ICL_EXAMPLE_PROMPTS and ICL_EXAMPLE_STEPS to small numbers for a quick pass; `icl-reproduce hill2025` does the whole paper.
 
 # %%
 import os
@@ -15,7 +15,7 @@ from icl_interp.measure.errors import error_curves
 from icl_interp.measure.ood import ood_report
 
 N_PROMPTS = int(os.environ.get("ICL_EXAMPLE_PROMPTS", "128"))
-STEPS = min(1500, 12 * N_PROMPTS)
+STEPS = int(os.environ.get("ICL_EXAMPLE_STEPS", "1500"))
 SHIFTS = ["w_rotation=1/4", "w_rotation=1/2", "w_rotation=1", "x_scale=3"]
 
 task = task_of("weights", 4)

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 __all__ = ["EXPERIMENTS", "PRESETS", "experiment"]
 
 EXPERIMENTS: Mapping[str, str] = MappingProxyType({
-    "hill2025": "icl_interp.experiments.hill2025",
     "zhang2024": "icl_interp.experiments.zhang2024",
+    "hill2025": "icl_interp.experiments.hill2025",
 })
 """Name to the module whose EXPERIMENT it is: one line a paper."""
 
