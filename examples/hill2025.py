@@ -4,7 +4,8 @@
 # Hill, Eyre and Creager (2025): transformers that learn regression in context fail on shifted prompts where least
 # squares would not, and a "spectral signature" of their residual streams is said to show it. Here a small model is
 # trained on weights in a subspace and then asked about weights that leave it, in about two minutes. Set
-# ICL_EXAMPLE_PROMPTS and ICL_EXAMPLE_STEPS to small numbers for a quick pass; `icl-reproduce hill2025` does the whole paper.
+# ICL_EXAMPLE_PROMPTS and ICL_EXAMPLE_STEPS to small numbers for a quick pass; `icl-reproduce hill2025` does the whole
+# paper.
 
 # %%
 import os
