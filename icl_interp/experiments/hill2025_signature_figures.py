@@ -126,7 +126,7 @@ def scatter_panel(read: Reader, shift: str) -> Panel:
     return Panel(
         "score-error",
         "Signature score against error, one point a prompt: weights in a subspace",
-        f"Spearman of 1 - score and error is {reading.pooled[0]:.2f} pooled over all shifts, but "
+        f"Spearman of 1 - score and error is {reading.pooled[0]:.2f} pooled over all shifts and "
         f"{reading.within[0]:.2f} inside families. Seed {read.seeds[0]}, after the last block.",
         clouds_figure(clouds, x="signature score (overlap)", y="squared error / E[y²]"),
         ("family", "score", "squared error / E[y²]"),
