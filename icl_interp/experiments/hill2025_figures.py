@@ -115,6 +115,7 @@ def _failures(read: Reader) -> Panel:
         figure,
         ("training law", "shift", "model", *_COMPARED, "share of models that fail"),
         tuple(rows),
+        height=230 + 25 * (len(_COMPARED) + 2) * len(KINDS),
     )
 
 

@@ -190,9 +190,7 @@ def detectors_panel(read: Reader) -> Panel:
         cells = {f"{name}{end}": [_auroc(read, kind, name, field) for kind in KINDS] for name in names}
         blocks.append(MatrixBlock(group, cells))
         rows += [(name, *values) for name, values in cells.items()]
-    figure = matrix_figure(
-        blocks, [NAMES[kind] for kind in KINDS], value="AUROC", value_range=(0.0, 1.0), middle=0.5
-    ).update_layout(height=760)
+    figure = matrix_figure(blocks, [NAMES[kind] for kind in KINDS], value="AUROC", value_range=(0.0, 1.0), middle=0.5)
     ours, norms = ([_auroc(read, kind, name, "auroc") for kind in KINDS] for name in ("signature C (overlap)", NORMS))
     return Panel(
         "detectors",
@@ -202,6 +200,7 @@ def detectors_panel(read: Reader) -> Panel:
         figure,
         ("detector", *(NAMES[kind] for kind in KINDS)),
         tuple(rows),
+        height=230 + 25 * len(rows),
     )
 
 
