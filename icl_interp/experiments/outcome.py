@@ -55,6 +55,8 @@ class Panel:
     """Of its numbers."""
     rows: tuple[tuple[str | float | int | None, ...], ...]
     """Its numbers."""
+    height: int = 420
+    """Of the figure on the page, in pixels."""
 
     def __repr__(self) -> str:
         return f"Panel({self.id}, {len(self.rows)} rows)"

@@ -121,7 +121,7 @@ def _figure(panel: Panel) -> FigureView:
         sentence=panel.sentence,
         aria_label=f"{panel.title}. {panel.sentence}",
         data=TableView(columns=panel.columns, rows=tuple(_finite(row) for row in panel.rows), caption=panel.title),
-        height=420,
+        height=panel.height,
     )
 
 

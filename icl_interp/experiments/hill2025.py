@@ -1,0 +1,85 @@
+"""Hill, Eyre and Creager (2025), Transformers Don't In-Context Learn Least Squares Regression: setting, runs, claims.
+
+Models are trained on linear regression with isotropic prompts, with weights or inputs in a subspace, or with inputs
+on a bounded cube. Do they fail where least squares does not, and does a spectral signature of their residual streams
+tell familiar prompts, and the error?
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from icl_interp.experiments.hill2025_claims import claims
+from icl_interp.experiments.hill2025_figures import panels
+from icl_interp.experiments.hill2025_measures import measure
+from icl_interp.experiments.hill2025_setting import SIZES, Run, Sizes, plan
+from icl_interp.experiments.outcome import Experiment, Means, Outcome, Paper
+from icl_interp.experiments.trained import train_all
+from icl_interp.training.train_config import TrainConfig
+
+__all__ = ["EXPERIMENT", "PAPER"]
+
+PAPER = Paper(
+    name="hill2025",
+    title="Transformers Don't In-Context Learn Least Squares Regression",
+    citation="Hill, Eyre, Creager (2025), arXiv 2507.09440",
+)
+UNKNOWNS = (
+    "Only the abstract was available to us: the metric's formula, its correlation and units, the training laws, the "
+    "shifts and every headline number are unknown. All thresholds are ours.",
+    "Training laws: isotropic, weights or inputs in the first half of the coordinates, and for “scale-restricted” data "
+    "inputs uniform on a cube with unit variance. The third is our reading of one word.",
+    "Which matrix has the singular vectors, at which layer and tokens, centred or not, left or right, before or after "
+    "the final norm: the table of conventions has them all. Default: one prompt's positions, all tokens, uncentred, "
+    "right vectors, after the last block.",
+    "How long to train. At the laptop's size a first model with inputs on a cube still had a loss of 3.4 after 6,000 "
+    "steps, where saying zero has 4; this law was then given 10,000 steps, and no other was changed.",
+    "Whether the paper compares with untrained networks or with norms: we do, since untrained networks share leading "
+    "directions too.",
+    "What “43 %” and “10 %” of a summary of the paper mean; no reading is taken as a target.",
+)
+
+
+def _sizes(preset: str, means: Means) -> Sizes:
+    return SIZES[preset] if means.seeds is None else replace(SIZES[preset], seeds=means.seeds)
+
+
+def _plan(preset: str, means: Means) -> dict[Run, TrainConfig]:
+    return plan(_sizes(preset, means))
+
+
+def _n_measurements(preset: str) -> int:
+    return len(plan(SIZES[preset]))
+
+
+def _run(preset: str, folder: Path, means: Means, on_done: Callable[[int], None]) -> Outcome:
+    sizes = _sizes(preset, means)
+    configs = plan(sizes)
+    models = train_all(configs, folder, workers=means.workers, device=means.device, on_done=on_done)
+    found = measure(configs, models, folder, sizes, on_done)
+    return Outcome(
+        paper=PAPER,
+        preset=preset,
+        seeds=sizes.seeds,
+        setting=_setting(sizes, next(iter(configs.values()))),
+        unknowns=UNKNOWNS,
+        claims=claims(found, sizes.seeds),
+        panels=panels(found, sizes.seeds),
+    )
+
+
+def _setting(sizes: Sizes, config: TrainConfig) -> tuple[str, ...]:
+    network = config.model
+    return (
+        f"Tasks: y = <w, x> without noise in {sizes.n_dims} dimensions, {2 * sizes.n_dims + 1} points a prompt, "
+        "E|x|² = E|w|² = d; four training laws.",
+        f"Models: GPT-2 decoders of {network.n_layers} layers, {network.n_heads} heads, width {network.d_model}; "
+        f"{config.steps:,} steps of {config.batch_size} fresh prompts ({sizes.cube_steps:,} for inputs on a cube), "
+        f"Adam at {config.lr:g} ({config.schedule}); {len(sizes.seeds)} seeds of each law.",
+        f"Measured on {sizes.n_prompts} prompts a family, drawn anew for each seed, beside {sizes.n_controls} "
+        "untrained networks for each model.",
+    )
+
+
+EXPERIMENT = Experiment(paper=PAPER, plan=_plan, run=_run, n_measurements=_n_measurements)
+"""What `icl-reproduce hill2025` runs."""
