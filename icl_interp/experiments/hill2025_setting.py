@@ -51,8 +51,8 @@ class Sizes:
     """Width."""
     steps: int
     """Optimiser steps."""
-    cube_steps: int
-    """Those of models whose inputs lie on a cube, which learn later."""
+    full_steps: int
+    """Those of models whose prompts fill all dimensions, which learn later: isotropic, or inputs on a cube."""
     n_prompts: int
     """Of each family, and for fitting."""
     n_controls: int
@@ -65,14 +65,14 @@ class Sizes:
 
 SIZES: Mapping[str, Sizes] = MappingProxyType({
     "smoke": Sizes(
-        (0,), n_dims=2, n_layers=1, n_heads=1, d_model=8, steps=5, cube_steps=5, n_prompts=12, n_controls=2, quick=True,
+        (0,), n_dims=2, n_layers=1, n_heads=1, d_model=8, steps=5, full_steps=5, n_prompts=12, n_controls=2, quick=True,
     ),
     "laptop": Sizes(
-        (0, 1, 2), n_dims=4, n_layers=3, n_heads=4, d_model=64, steps=6000, cube_steps=10_000,
+        (0, 1, 2), n_dims=4, n_layers=3, n_heads=4, d_model=64, steps=6000, full_steps=10_000,
         n_prompts=128, n_controls=3,
     ),
     "paper": Sizes(
-        (0, 1, 2), n_dims=20, n_layers=12, n_heads=8, d_model=256, steps=500_000, cube_steps=500_000,
+        (0, 1, 2), n_dims=20, n_layers=12, n_heads=8, d_model=256, steps=500_000, full_steps=500_000,
         n_prompts=256, n_controls=5, as_garg=True,
     ),
 })  # fmt: skip
@@ -148,7 +148,7 @@ def _config(sizes: Sizes, kind: Kind, seed: int) -> TrainConfig:
     task = task_of(kind, sizes.n_dims)
     if sizes.as_garg:
         return TrainConfig(**{**dict(load_config("dtsip-standard")), "task": task, "seed": seed})
-    steps = sizes.cube_steps if kind == "scale" else sizes.steps
+    steps = sizes.full_steps if kind in ("isotropic", "scale") else sizes.steps
     return TrainConfig(
         model=ModelConfig(
             n_dims=sizes.n_dims,
