@@ -10,7 +10,10 @@ if TYPE_CHECKING:
 
 __all__ = ["EXPERIMENTS", "PRESETS", "experiment"]
 
-EXPERIMENTS: Mapping[str, str] = MappingProxyType({"zhang2024": "icl_interp.experiments.zhang2024"})
+EXPERIMENTS: Mapping[str, str] = MappingProxyType({
+    "zhang2024": "icl_interp.experiments.zhang2024",
+    "carroll2025": "icl_interp.experiments.carroll2025",
+})
 """Name to the module whose EXPERIMENT it is: one line a paper."""
 
 PRESETS = ("smoke", "laptop", "paper")
