@@ -151,7 +151,7 @@ def _threshold(read: Reader) -> Claim:
         "The largest M whose last network is nearer to dMMSE than to ridge on q_M; 0 where none is. A definition of "
         "ours: Raventós et al. compare two batch sizes.",
         (
-            Check("threshold", read.thresholds(), least, most, "bracketed by the M that are run"),
+            Check("threshold", read.thresholds(), float(least), float(most), "between the M that are run"),
             Check(
                 f"rank correlation of distance to dMMSE / to ridge with M = {_list(read.sizes.pools)}",
                 read.along_pools(_end_ratio), ORDERED, None, "grows; least correlation ours",

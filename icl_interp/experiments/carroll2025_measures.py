@@ -119,7 +119,7 @@ def measure(
     for seed in sizes.seeds:
         runs = [run for run in configs if run.seed == seed]
         seen = development(
-            [run_path(folder, configs[run]) for run in runs], settings=sizes.measured, llc=sizes.llc,
+            [run_path(folder, configs[run]) for run in runs], settings=sizes.measured, llc=sizes.llc, stages=False,
             workers=workers, device=device, on_checkpoint=lambda done, _: tick(done),
         )  # fmt: skip
         planes[seed] = _plane(seen)

@@ -104,7 +104,7 @@ def crossover(run: Trained, infinite_llc: float) -> Crossover | None:
     return free_energy_crossover(run.own_of.ridge - run.own_of.dmmse, run.llc - infinite_llc)
 
 
-def rank_correlation(xs: Sequence[float], ys: Sequence[float]) -> float:
+def rank_correlation(xs: Sequence[float | int], ys: Sequence[float]) -> float:
     """Correlate ranks.
 
     Args:

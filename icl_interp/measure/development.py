@@ -32,6 +32,7 @@ def development(
     llc: LlcSettings | None = LlcSettings(),  # noqa: B008  # frozen
     task: Task | dict[str, Any] | None = None,
     n_heads: int | None = None,
+    stages: bool = True,
     cache: str | Path | None = None,
     workers: int = 1,
     scheduler: str | None = None,
@@ -56,6 +57,7 @@ def development(
             short chains: a first look and not a measurement, which the flags of each estimate tell.
         task: What is in distribution, if the files do not say so or say something else; for all runs.
         n_heads: Attention heads, where files do not say.
+        stages: Whether stages are sought; the fit takes the cube of the number of checkpoints.
         cache: Where records are kept; None: "development" inside each run folder.
         workers: Processes on this machine, one thread each.
         scheduler: A Dask scheduler instead, "tcp://host:port", whose workers see the same paths.
@@ -93,7 +95,7 @@ def development(
     tick(len(jobs) - len(due), "found on disk")
     for index in run_jobs(due, workers=workers, scheduler=scheduler):
         tick(1, f"step {due[index].step}")
-    found = assemble(planned, jobs, shared, settings, llc)
+    found = assemble(planned, jobs, shared, settings, llc, stages=stages)
     for each in planned:
         each.store.write_plain(each.store.folder / SUMMARY, found.to_plain())
     return found

@@ -36,6 +36,8 @@ def assemble(
     shared: Task | None,
     settings: DevelopmentSettings,
     llc: LlcSettings | None,
+    *,
+    stages: bool = True,
 ) -> Development:
     """Put the records of all runs together.
 
@@ -45,6 +47,7 @@ def assemble(
         shared: Of the joint trajectory's prompts.
         settings: What was measured.
         llc: How learning coefficients were estimated.
+        stages: Whether stages are sought.
 
     Returns:
         The analysis.
@@ -61,7 +64,8 @@ def assemble(
         paths = [job for job in own if job.llc is None]
         measured = [_read(run, job) for job in paths]
         records = [run.store.read_plain(job.target) for job in own if job.llc is not None]
-        runs.append(_run(name, run, held, measured, [LlcRecord(**record) for record in records if record is not None]))
+        llcs = tuple(LlcRecord(**record) for record in records if record is not None)
+        runs.append(_run(name, run, held, measured, llcs, stages=stages))
         widths |= {len(found.outputs) for found in measured}
         held_entries += sum(len(found.outputs) for found in measured)
         lazy = held_entries > _MOST_HELD
@@ -92,17 +96,19 @@ def _read(run: PlannedRun, job: CheckpointJob) -> Measured:
     return found
 
 
-def _run(name: str, run: PlannedRun, held: Material, measured: list[Measured], llc: list[LlcRecord]) -> RunDevelopment:
+def _run(
+    name: str, run: PlannedRun, held: Material, measured: list[Measured], llc: tuple[LlcRecord, ...], *, stages: bool
+) -> RunDevelopment:
     task, config = run.checkpoint.task, run.checkpoint.model.cfg
     records = tuple(found.record for found in measured)
-    stages, stages_from = stages_of(records, tuple(llc))
+    boundaries, stages_from = stages_of(records, llc) if stages else (None, "loss")
     return RunDevelopment(
         name=name,
         task=task,
         config=config,
         seed=run.files.seed,
         records=records,
-        llc=tuple(llc),
+        llc=llc,
         emergence=emergence_of({found.record.step: found.signature for found in measured}),
         untrained_overlaps=_controls(run, held),
         ood_family=ood_label(task),
@@ -115,7 +121,7 @@ def _run(name: str, run: PlannedRun, held: Material, measured: list[Measured], l
             }
             for label, by_name in held.said.items()
         },
-        stages=stages,
+        stages=boundaries,
         stages_from=stages_from,
     )
 
