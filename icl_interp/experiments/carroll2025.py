@@ -33,7 +33,8 @@ UNKNOWNS = (
     "600 steps still drifted; on a network of M = 16 the estimate at 5e-4 and at 1e-3 agreed within 6 %, and 2e-3 "
     "was unstable. A stronger pull lowers every estimate (45 instead of 149 there): only the order of estimates is "
     "compared.",
-    "All M of the sweep: half octaves up to 512 are known in part, and we take octaves above.",
+    "All M of the sweep: half octaves up to 512 are known in part, and we take octaves above. Which M are few, which "
+    "intermediate and which many at the laptop's size, in 4 dimensions instead of 8, is our choice.",
     "Whether distances are divided by the number of dimensions, the number of test prompts, and the smoothing of "
     "curves: we do not divide, take 2,048 prompts, and do not smooth.",
     "Weights of checkpoints in the joint principal components: ours count equal stretches of log(step + 1) alike, "
@@ -77,6 +78,8 @@ def _setting(sizes: Sizes) -> tuple[str, ...]:
         f"Tasks: y = <t, x> + noise of variance 1/8, x ~ N(0, I) in {recipe.model.n_dims} dimensions, "
         f"{recipe.task.default_points} pairs; t one of M = {pools} tasks, or from N(0, I). Pools are nested and the "
         "same for all seeds, so intervals tell of training, not of the tasks.",
+        "dMMSE is the best predictor where the M tasks are known, ridge where tasks follow N(0, I); q_M are prompts "
+        "of a network's own M tasks (in distribution), q_inf prompts of fresh tasks.",
         f"Networks: {recipe.model.describe()}; {recipe.steps:,} steps of {recipe.batch_size} prompts, Adam at "
         f"{recipe.lr:g}; {len(recipe.checkpoint_steps):,} checkpoints.",
         f"Measured on {sizes.measured.n_prompts:,} prompts, the same for all checkpoints; joint principal components "

@@ -62,7 +62,7 @@ def kept_indices(run: Trained) -> list[int]:
 
 
 def _style(read: Reader, n_tasks: int | None) -> TraceStyle:
-    return role_style("model") if n_tasks is None else shift_style(read.sizes.pools.index(n_tasks))
+    return shift_style((*read.sizes.pools, INFINITE).index(n_tasks))
 
 
 def _ood(read: Reader) -> Panel:
@@ -148,9 +148,10 @@ def _distances(read: Reader) -> Panel:
     return Panel(
         "distances",
         "Where networks are at t_crit and at the end (Figure 1 of the paper, bottom left)",
-        "Above the dotted line a network answers more like dMMSE, below it more like ridge. The largest M that ends "
-        f"above it is {', '.join(f'{end:g}' for end in ends)} (seed by seed). Mean squared differences on q_M; "
-        "circles: t_crit, stars: end.",
+        "Above the dotted line a network answers more like dMMSE, which knows its M tasks by heart, below it more "
+        "like ridge, which serves any task. The largest M that ends above it is "
+        f"{', '.join(f'{end:g}' for end in ends)} (seed by seed). Mean squared differences on q_M; circles: t_crit, "
+        "stars: end.",
         figure,
         ("M", "seed", "when", "step", "distance to dMMSE", "distance to ridge"),
         tuple(rows),
