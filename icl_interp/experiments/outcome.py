@@ -22,7 +22,7 @@ class Means:
     workers: int = 1
     """Processes that train, one thread each."""
     device: str = "cpu"
-    """Where models are trained that are too large to be trained together; they are measured on the CPU."""
+    """Where models are trained that are too large to be trained together; most measures are taken on the CPU."""
     seeds: tuple[int, ...] | None = None
     """Other seeds than the preset's; fewer than three are not judged."""
 

@@ -13,6 +13,7 @@ __all__ = ["EXPERIMENTS", "PRESETS", "experiment"]
 EXPERIMENTS: Mapping[str, str] = MappingProxyType({
     "zhang2024": "icl_interp.experiments.zhang2024",
     "hill2025": "icl_interp.experiments.hill2025",
+    "carroll2025": "icl_interp.experiments.carroll2025",
 })
 """Name to the module whose EXPERIMENT it is: one line a paper."""
 

@@ -35,6 +35,7 @@ def development(
     llc: LlcSettings | None = LlcSettings(),  # noqa: B008  # frozen
     task: Task | dict[str, Any] | None = None,
     n_heads: int | None = None,
+    stages: bool = True,
     cache: str | Path | None = None,
     workers: int = 1,
     scheduler: str | None = None,
@@ -60,6 +61,7 @@ def development(
             short chains: a first look and not a measurement, which the flags of each estimate tell.
         task: What is in distribution, if the files do not say so or say something else; for all runs.
         n_heads: Attention heads, where files do not say.
+        stages: Whether stages are sought; the fit takes the cube of the number of checkpoints.
         cache: Where records are kept; None: "development" inside each run folder.
         workers: Processes on this machine, one thread each.
         scheduler: A Dask scheduler instead, "tcp://host:port", whose workers see the same paths.
@@ -102,7 +104,7 @@ def development(
         tick(1, f"step {due[index].step}")
         if reason is not None:
             unreadable[due[index].path] = reason
-    found = assemble(planned, jobs, unreadable, shared, settings, llc)
+    found = assemble(planned, jobs, unreadable, shared, settings, llc, stages=stages)
     for each in planned:
         each.store.write_plain(each.store.folder / SUMMARY, found.to_plain())
     return found

@@ -38,6 +38,8 @@ def assemble(
     shared: Task | None,
     settings: DevelopmentSettings,
     llc: LlcSettings | None,
+    *,
+    stages: bool = True,
 ) -> Development:
     """Put the records of all runs together.
 
@@ -48,6 +50,7 @@ def assemble(
         shared: Of the joint trajectory's prompts.
         settings: What was measured.
         llc: How learning coefficients were estimated.
+        stages: Whether stages are sought.
 
     Returns:
         The analysis.
@@ -66,7 +69,7 @@ def assemble(
         measured = [_read(run, job) for job in paths]
         records = [run.store.read_plain(job.target) for job in own if job.llc is not None]
         llc_records = tuple(LlcRecord(**record) for record in records if record is not None)
-        runs.append(_run(name, run, held, measured, llc_records, dict(sorted(lost.items()))))
+        runs.append(_run(name, run, held, measured, llc_records, dict(sorted(lost.items())), stages=stages))
         widths |= {len(found.outputs) for found in measured}
         held_entries += sum(len(found.outputs) for found in measured)
         lazy = held_entries > _MOST_HELD
@@ -104,10 +107,12 @@ def _run(
     measured: list[Measured],
     llc: tuple[LlcRecord, ...],
     unreadable: Mapping[int, str],
+    *,
+    stages: bool,
 ) -> RunDevelopment:
     task, config = run.checkpoint.task, run.checkpoint.model.cfg
     records = tuple(found.record for found in measured)
-    stages, stages_from = stages_of(records, llc)
+    boundaries, stages_from = stages_of(records, llc) if stages else (None, "loss")
     return RunDevelopment(
         name=name,
         task=task,
@@ -127,7 +132,7 @@ def _run(
             }
             for label, by_name in held.said.items()
         },
-        stages=stages,
+        stages=boundaries,
         stages_from=stages_from,
         unreadable=unreadable,
     )

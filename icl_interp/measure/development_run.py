@@ -56,7 +56,7 @@ class RunDevelopment:
     reference_losses: Mapping[str, Mapping[str, float]]
     """Mean squared error of each reference predictor, by family, in squared units of y."""
     stages: StageBoundaries | None
-    """Where a smoothed curve is flat; None with fewer than four checkpoints."""
+    """Where a smoothed curve is flat; None with fewer than four checkpoints, or where none were sought."""
     stages_from: str
     """"learning coefficient" or "loss"."""
     unreadable: Mapping[int, str] = field(default_factory=dict)

@@ -54,6 +54,13 @@ def test_each_checkpoint_is_measured_as_it_would_be_alone(run, found):
     assert record.sha256 == checkpoint.sha256
 
 
+def test_stages_can_be_left_out(run, found):
+    without = development(run, settings=FEW, llc=SHORT, stages=False).runs[0]
+    assert found.runs[0].stages is not None
+    assert without.stages is None
+    assert without.records == found.runs[0].records
+
+
 def test_function_vectors_are_predictions_on_root_task_prompts(run, found):
     checkpoint = icl.load_checkpoint(run)
     held = Material(checkpoint.task, pca_task([checkpoint.task]), FEW, 4)

@@ -1,0 +1,84 @@
+# %% [markdown]
+# # Loss against complexity: when should a network leave ridge?
+#
+# Carroll, Hoogland, Farrugia-Roberts and Murfet (2025): trained on M tasks, a network can answer like ridge, which
+# serves every task, or like dMMSE, which knows the M tasks by heart. dMMSE has the lower loss on them. Bayesian model
+# selection weighs that against complexity, measured by the local learning coefficient: free energy is about
+# n * loss + coefficient * log n. This takes a few minutes; set ICL_EXAMPLE_STEPS to a small number for a quick pass.
+# `development.py` shows the sweep over training, and `icl-reproduce carroll2025` does the whole paper.
+
+# %%
+import os
+import tempfile
+from pathlib import Path
+
+import icl_interp as icl
+from probes.llc_exact import free_energy_crossover
+
+STEPS = int(os.environ.get("ICL_EXAMPLE_STEPS", "3000"))
+PROMPTS = int(os.environ.get("ICL_EXAMPLE_PROMPTS", "2048"))
+NOISE = 0.125**0.5
+FRESH = icl.LinearRegression(4, noise_std=NOISE, n_points=8)
+
+
+def pool(size: int) -> icl.TaskPool:
+    return icl.TaskPool(4, size, noise_std=NOISE, n_points=8)
+
+
+# %% [markdown]
+# ## The loss gap shrinks
+#
+# Both predictors on prompts of the pool's own tasks; nothing is trained. The larger the pool, the less dMMSE knows that
+# ridge does not.
+
+# %%
+gaps = {}
+for size in (1, 4, 16, 64, 256):
+    prompts = pool(size).sample(PROMPTS, seed=0)
+    losses = {
+        name: float((predictor(prompts.xs, prompts.ys) - prompts.ys).square().mean())
+        for name, predictor in icl.reference_predictors(pool(size)).items()
+        if {"ridge", "dMMSE"} & set(name.split(" = "))
+    }
+    ridge, dmmse = (next(loss for name, loss in losses.items() if known in name) for known in ("ridge", "dMMSE"))
+    gaps[size] = ridge - dmmse
+    print(f"in distribution, M = {size}: ridge {ridge:.3f}, dMMSE {dmmse:.3f}, gap {gaps[size]:.3f}")
+
+# %% [markdown]
+# ## Complexity of trained networks
+#
+# One network learns a pool of 4 tasks, another fresh tasks, which makes it ridge. Chains of Langevin dynamics around
+# each tell how fast its loss rises nearby. They are short here, and small steps of training leave networks unfinished:
+# the flags say what speaks against an estimate.
+
+# %%
+MODEL = icl.ModelConfig(
+    n_dims=4, n_points=8, n_layers=2, n_heads=4, d_model=32, d_mlp=32, tokens="separate", act_fn="relu"
+)
+FEW = icl.DevelopmentSettings(n_prompts=PROMPTS, n_pca_prompts=8, n_probe_prompts=8, n_controls=0)
+CHAINS = min(100, STEPS)
+SAMPLER = icl.LlcSettings(1, lr=5e-4, localization=66.7, num_draws=2 * CHAINS, num_burnin_steps=CHAINS)
+
+ends = {}
+with tempfile.TemporaryDirectory() as folder:
+    for name, task in {"M = 4": pool(4), "fresh tasks": FRESH}.items():
+        config = icl.TrainConfig(
+            model=MODEL, task=task, steps=STEPS, batch_size=64, lr=3e-3, warmup=STEPS // 10, eval_every=None
+        )
+        icl.train(config, out=Path(folder) / name)
+        found = icl.development(Path(folder) / name, settings=FEW, llc=SAMPLER, stages=False)
+        ends[name] = found.runs[0].llc[-1]
+        print(f"{name}: {ends[name]}")
+
+# %% [markdown]
+# ## Which one is preferred?
+#
+# With a lower loss and a lower coefficient dMMSE is preferred from the start, as the paper has it for few tasks. If its
+# coefficient were higher, ridge would come first, and the longer the smaller the gap. n counts samples, and is only an
+# analogue of training time.
+
+# %%
+difference = (ends["M = 4"].estimate or 0.0) - (ends["fresh tasks"].estimate or 0.0)
+print(f"M = 4, measured coefficients, {difference:+.1f}: {free_energy_crossover(gaps[4], difference)}")
+for size in (16, 64, 256):
+    print(f"M = {size}, if dMMSE's were higher by 20: {free_energy_crossover(gaps[size], 20.0)}")
