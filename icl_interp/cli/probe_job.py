@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import typer
@@ -14,6 +14,10 @@ from icl_interp.checkpoints.record import Checkpoint
 from icl_interp.cli.probe_paths import load_probed, probed_path
 from icl_interp.cli.progress import progress
 from icl_interp.data import demo_path
+
+if TYPE_CHECKING:
+    from icl_interp.measure.development import Development
+    from icl_interp.measure.study_result import Study
 
 __all__ = ["ProbeOptions", "read_task", "run_probe"]
 
@@ -79,21 +83,21 @@ def run_probe(options: ProbeOptions) -> None:
     # A bad file is refused here, before the measures bring in TransformerLens, which takes seconds.
     checkpoint = load_probed(path, n_heads=options.heads, task=read_task(options.task), device=options.device)
 
-    from icl_interp.cli.probe_timeline import follow, with_numbers, with_timeline
+    from icl_interp.cli.probe_timeline import follow
+
+    torch.set_num_threads(options.threads or _threads(checkpoint))
+    found = _measure(options, checkpoint)
+    _write(options, checkpoint, found, follow(options, checkpoint))
+
+
+def _measure(options: ProbeOptions, checkpoint: Checkpoint) -> "Study":
     from icl_interp.measure.controls import N_UNTRAINED
-    from icl_interp.measure.conventions import Conventions
     from icl_interp.measure.cost import default_prompts, shift_reads, study_reads
     from icl_interp.measure.effort import effort_of
-    from icl_interp.measure.limits import limits_of
     from icl_interp.measure.sites import residual_sites
     from icl_interp.measure.study import study
     from icl_interp.measure.subspace_use import N_RANDOM
-    from icl_interp.provenance import provenance
-    from icl_interp.report.assemble import build_page
-    from icl_interp.report.numbers import study_json
-    from icl_interp.report.page import write_report
 
-    torch.set_num_threads(options.threads or _threads(checkpoint))
     config, layers = checkpoint.model.cfg, _read_layers(options.layers)
     residual_sites(config, layers)  # a layer that does not exist is refused before anything is said or run
     n_points = _points(options.points, checkpoint)
@@ -103,13 +107,9 @@ def run_probe(options: ProbeOptions) -> None:
     reads = study_reads(n_prompts, n_shifts, n_controls, extra=extra)
     reads += sum(effort_of(config, n_prompts, n_points, n_controls, N_RANDOM).reads)
     if not options.quiet:
-        typer.echo(f"{checkpoint.origin}: {config.describe()}")
-        for assumption in checkpoint.assumptions:
-            typer.echo(f"assumed: {assumption}")
-        for limit in limits_of(config, Conventions(layout=config.tokens)):
-            typer.echo(f"note: {limit}")
+        _say_what_is_probed(checkpoint)
     with progress("probing", reads, quiet=options.quiet) as tick:
-        result = study(
+        return study(
             checkpoint.model,
             checkpoint.task,
             n_prompts=n_prompts,
@@ -121,17 +121,37 @@ def run_probe(options: ProbeOptions) -> None:
             seed=options.seed,
             tick=tick,
         )
-    timeline = follow(options, checkpoint)
+
+
+def _say_what_is_probed(checkpoint: Checkpoint) -> None:
+    from icl_interp.measure.conventions import Conventions
+    from icl_interp.measure.limits import limits_of
+
+    config = checkpoint.model.cfg
+    typer.echo(f"{checkpoint.origin}: {config.describe()}")
+    for assumption in checkpoint.assumptions:
+        typer.echo(f"assumed: {assumption}")
+    for limit in limits_of(config, Conventions(layout=config.tokens)):
+        typer.echo(f"note: {limit}")
+
+
+def _write(options: ProbeOptions, checkpoint: Checkpoint, found: "Study", timeline: "Development | None") -> None:
+    from icl_interp.cli.probe_timeline import with_numbers, with_timeline
+    from icl_interp.provenance import provenance
+    from icl_interp.report.assemble import build_page
+    from icl_interp.report.numbers import study_json
+    from icl_interp.report.page import write_report
+
     circumstances = provenance()
-    page = build_page(result, checkpoint, circumstances)
-    text = study_json(result, checkpoint, circumstances)
+    page = build_page(found, checkpoint, circumstances)
+    text = study_json(found, checkpoint, circumstances)
     if timeline is not None:
         page, text = with_timeline(page, timeline), with_numbers(text, timeline)
     if options.json is not None:
         write_atomically(options.json, lambda file: file.write(text.encode()))
     write_report(page, options.out, plotlyjs=options.plotlyjs)
     if not options.quiet:
-        for note in (*result.families.notes, *(() if timeline is None else timeline.notes)):
+        for note in (*found.families.notes, *(() if timeline is None else timeline.notes)):
             typer.echo(f"note: {note}")
         for verdict in page.verdicts:
             typer.echo(f"{verdict.title} {verdict.sentence}")
