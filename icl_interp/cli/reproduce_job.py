@@ -1,12 +1,14 @@
 """One experiment of the command line: its progress, its report and its summary."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 import typer
 
 from icl_interp.cli.progress import progress
+from icl_interp.experiments.claims import LEAST_SEEDS
 from icl_interp.experiments.comparison import differences
 from icl_interp.experiments.cost import Cost, first_steps
 from icl_interp.experiments.outcome import Experiment, Means, Outcome
@@ -41,7 +43,7 @@ def reproduce(
     _make(out)
     started = time.monotonic()
     plan = chosen.plan(preset, means)
-    total = len(plan) + chosen.n_measurements(preset)
+    total = len(plan) + chosen.n_measurements(preset, means)
     with progress(name, total, quiet=quiet) as tick:
         outcome = chosen.run(preset, out, means, lambda done: tick(done))
     made_with = {
@@ -89,13 +91,16 @@ def estimate(name: str, preset: str, n_steps: int, *, means: Means, quiet: bool)
 
     costs = first_steps(plan, n_steps, device=means.device, on_kind=say)
     if not quiet:
-        typer.echo(f"about {sum(cost.hours for cost in costs):.3g} hours of one process on this machine")
+        typer.echo(
+            f"about {sum(cost.hours for cost in costs):.3g} hours of one process on this machine, for training alone"
+        )
 
 
 def _chosen(name: str, preset: str, means: Means) -> Experiment:
     chosen = experiment(name)
     if preset not in PRESETS:
         raise ValueError(f"--preset needs one of {', '.join(PRESETS)}, got {preset!r}.")
+    _check_seeds(preset, means.seeds or ())
     try:
         torch.zeros(1, device=means.device)
     except Exception as error:  # torch raises RuntimeError, AssertionError and more
@@ -121,6 +126,16 @@ def _agrees(outcome: Outcome, committed: Summary, path: Path | None, *, quiet: b
     if not differing and not quiet:
         typer.echo(f"every check says what {path} says")
     return not differing
+
+
+def _check_seeds(preset: str, seeds: Sequence[int]) -> None:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"--seed needs different seeds, got {', '.join(map(str, seeds))}.")
+    if preset == "smoke" and len(seeds) >= LEAST_SEEDS:
+        raise ValueError(
+            f"--preset smoke takes fewer than {LEAST_SEEDS} seeds, since its numbers are not to be judged, got "
+            f"{len(seeds)}; take laptop."
+        )
 
 
 def _make(out: Path) -> None:

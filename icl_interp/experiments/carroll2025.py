@@ -31,8 +31,11 @@ UNKNOWNS = (
     "The sampler's settings and error bars (appendix F was not available to us). We take nbeta = 66.7 of Hoogland et "
     "al. (2024) and, at the laptop's size, steps of 5e-4 and a localization of 66.7: with theirs, 6.67, chains of "
     "600 steps still drifted; on a network of M = 16 the estimate at 5e-4 and at 1e-3 agreed within 6 %, and 2e-3 "
-    "was unstable. A stronger pull lowers every estimate (45 instead of 149 there): only the order of estimates is "
-    "compared.",
+    "was unstable. A stronger pull lowers every estimate (45 instead of 149 there): the "
+    "order of estimates is compared, and the crossover is no more than its sign and order.",
+    "The unit of the losses in the trade-off. Ours are mean squared errors; as log-likelihoods of a prompt they would "
+    "be K / (2 sigma²) times larger (32 times at the laptop's size), and a crossing would need a gap in complexity "
+    "that many times larger.",
     "All M of the sweep: half octaves up to 512 are known in part, and we take octaves above. Which M are few, which "
     "intermediate and which many at the laptop's size, in 4 dimensions instead of 8, is our choice.",
     "Whether distances are divided by the number of dimensions, the number of test prompts, and the smoothing of "
@@ -52,7 +55,7 @@ def _plan(preset: str, means: Means) -> dict[Run, TrainConfig]:
     return plan(_sizes(preset, means))
 
 
-def _n_measurements(preset: str) -> int:
+def _n_measurements(preset: str, _: Means) -> int:
     return count_records(plan(SIZES[preset]))
 
 

@@ -17,7 +17,7 @@ STAYS = 0.05
 ORDERED = 0.8
 """Least rank correlation along M that counts as "grows with M" (ours)."""
 MATCHES = 1.1
-"""A network matches a predictor whose loss is at least this many times smaller than its own (ours)."""
+"""A network matches a predictor if its loss is at most so many times the predictor's (ours)."""
 NEARER = "nearer is below 1; the paper's networks come much nearer"
 
 
@@ -116,7 +116,8 @@ def _stays(read: Reader) -> Claim:
         "stays-at-ridge",
         "With many tasks a network goes to ridge and stays there.",
         "Section 4.3; Figure 1",
-        f"M = {m} and M = infinity: loss on q_inf along training; distances on q_M at the end.",
+        f"M = {m} and M = infinity: loss on q_inf along {read.sizes.recipe.steps:,} steps; distances on q_M at the "
+        "end. What has not turned by then may still turn.",
         (
             Check(f"M = {m}: rise minus noise", _beyond_noise(read, m), None, 0.0, "not beyond noise"),
             Check(f"M = {m}, end: distance to dMMSE / to ridge", read.each(m, _end_ratio), 1.0, None, "nearer ridge"),
@@ -148,10 +149,13 @@ def _threshold(read: Reader) -> Claim:
         "threshold",
         "There is a task-diversity threshold: below it networks end at dMMSE, above it at ridge.",
         "Section 3.1 (after Raventós et al. 2023); Section 4.3",
-        "The largest M whose last network is nearer to dMMSE than to ridge on q_M; 0 where none is. A definition of "
+        "The largest M whose last network is nearer to dMMSE than to ridge on q_M; 1 where none is. A definition of "
         "ours: Raventós et al. compare two batch sizes.",
         (
-            Check("threshold", read.thresholds(), float(least), float(most), "between the M that are run"),
+            Check(
+                "log2 of the threshold", tuple(math.log2(max(1.0, m)) for m in read.thresholds()), math.log2(least),
+                math.log2(most), "between the M that are run",
+            ),
             Check(
                 f"rank correlation of distance to dMMSE / to ridge with M = {_list(read.sizes.pools)}",
                 read.along_pools(_end_ratio), ORDERED, None, "grows; least correlation ours",

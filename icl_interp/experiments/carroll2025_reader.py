@@ -14,6 +14,9 @@ __all__ = ["Reader", "crossover", "dip_share", "largest_rise", "rank_correlation
 
 Values = tuple[float, ...]
 
+NEVER_LEFT = 9.0
+"""log10 of a crossover that never comes (ours): beyond any number of samples that is drawn."""
+
 
 def t_crit_index(run: Trained) -> int:
     """Find t_crit.
@@ -230,8 +233,13 @@ class Reader:
             seed: One of `sampled_seeds`.
 
         Returns:
-            log10 of the number of samples at the crossover, for each finite M; 0 where dMMSE is always preferred.
+            log10 of the number of samples at the crossover, for each finite M; 0 where dMMSE is always preferred, and
+            `NEVER_LEFT` where ridge is, which then has no larger loss.
         """
         infinite = self.llc(INFINITE, seed) or 0.0
         found = [crossover(self.run(m, seed), infinite) for m in self.sizes.pools]
-        return [0.0 if one is None or math.isnan(one.n) else math.log10(one.n) for one in found]
+        gaps = [self.run(m, seed).own_of for m in self.sizes.pools]
+        return [
+            NEVER_LEFT if gap.ridge <= gap.dmmse else 0.0 if one is None or math.isnan(one.n) else math.log10(one.n)
+            for one, gap in zip(found, gaps, strict=True)
+        ]

@@ -53,7 +53,10 @@ def trajectories(read: Reader) -> Claim:
                 f"M = {m}: octaves between the turn in PC2 and t_crit", read.each(m, _octaves), None, SAME_TIME,
                 "the same time; tolerance ours",
             ),
-            Check("variance in two components", tuple(sum(plane.explained) for plane in planes)),
+            Check(
+                "variance in two components (the paper's networks: 0.275)",
+                tuple(sum(plane.explained) for plane in planes),
+            ),
         ),
     )  # fmt: skip
 
@@ -160,13 +163,16 @@ def crossovers(read: Reader) -> Claim:
             Check("rank correlation of n at the crossover with M", order, ORDERED, None, "later as M grows; ours"),
             Check(f"M = {large}: log10 of n at the crossover", at[large]),
             *checks,
+            Check(
+                f"flagged learning coefficients out of {len(pools) + 1}", tuple(float(_flagged(read, s)) for s in seeds)
+            ),
         ]
     return Claim(
         "crossover",
         "Loss against complexity explains transience: for few tasks dMMSE is preferred at any n, for more tasks ridge "
         "is preferred first, and the longer the larger M.",
         "Equations 7 and 8; Figures 2 and 3",
-        "log n / n = (ridge's loss - dMMSE's) / (LLC of M - LLC of infinity), both losses on q_M; n is only an "
-        "analogue of training time.",
+        "log n / n = (ridge's loss - dMMSE's) / (LLC of M - LLC of infinity), both losses mean squared errors on q_M; "
+        "n is only an analogue of training time.",
         tuple(checks),
     )

@@ -142,7 +142,7 @@ class Claim:
 
     @property
     def verdict(self) -> Verdict:
-        """Reproduced if all checks with an expectation are, not reproduced if none is, partly otherwise."""
+        """The verdict of all checks with an expectation where they agree, partly otherwise."""
         said = {check.verdict for check in self.checks} - {"unknown in the paper"}
         if not said:
             return "unknown in the paper"

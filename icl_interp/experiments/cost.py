@@ -63,7 +63,9 @@ def first_steps(
     device: str = "cpu",
     on_kind: Callable[[Cost], None] | None = None,
 ) -> list[Cost]:
-    """Train the first run of each kind for some steps, keep nothing, and say what all of it would take.
+    """Train the first run of each kind for some steps, keep nothing, and say what training all of it would take.
+
+    Prompts have their full length from the first step on; measuring comes on top.
 
     Args:
         plan: Configs by any key.
@@ -83,7 +85,8 @@ def first_steps(
     costs = []
     for configs in kinds_of(plan):
         config, losses = configs[0], []
-        trainer = Trainer(config, device=device)
+        # Easy prompts come first in a curriculum, and would make the rest look cheap.
+        trainer = Trainer(config.model_copy(update={"curriculum": None}), device=device)
         start = time.perf_counter()
         for _ in range(min(n_steps, config.steps)):
             losses.append(trainer.advance().loss)

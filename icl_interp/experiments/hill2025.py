@@ -36,6 +36,8 @@ UNKNOWNS = (
     "with inputs on a cube still had a loss of 3.4, where saying zero has 4, and a first isotropic one an error of "
     "0.10 E[y²] after d examples, twice what we let count as learned. These two laws were then given 10,000 steps, "
     "before any other model was measured.",
+    "Not in the table of conventions: agreement of pairs of prompts without a reference, and matrices whose rows are "
+    "prompts at one token.",
     "Whether the paper compares with untrained networks or with norms: we do, since untrained networks share leading "
     "directions too.",
     "What “43 %” and “10 %” of a summary of the paper mean; no reading is taken as a target.",
@@ -50,8 +52,8 @@ def _plan(preset: str, means: Means) -> dict[Run, TrainConfig]:
     return plan(_sizes(preset, means))
 
 
-def _n_measurements(preset: str) -> int:
-    return len(plan(SIZES[preset]))
+def _n_measurements(preset: str, means: Means) -> int:
+    return len(_plan(preset, means))
 
 
 def _run(preset: str, folder: Path, means: Means, on_done: Callable[[int], None]) -> Outcome:

@@ -13,7 +13,7 @@ from icl_interp.atomic import write_atomically
 from icl_interp.experiments.hill2025_families import common_errors, families_found
 from icl_interp.experiments.hill2025_record import DetectorFound, LayerFound, Measured
 from icl_interp.experiments.hill2025_setting import Kind, Run, Sizes, shifts_of, task_of
-from icl_interp.experiments.hill2025_watch import ConventionWatch, read_conventions
+from icl_interp.experiments.hill2025_watch import ConventionWatch, correlate, read_conventions
 from icl_interp.measure.controls import untrained_networks
 from icl_interp.measure.conventions import Conventions
 from icl_interp.measure.detector_report import start_watch
@@ -33,7 +33,7 @@ from probes.spectra import LeadingDirections
 
 __all__ = ["NORMS", "measure", "measure_model"]
 
-FORMAT = "hill2025 measured 1"
+FORMAT = "hill2025 measured 2"
 NORMS = "norms alone"
 """The control that reads nothing but the norms of a prompt's inputs and labels."""
 
@@ -59,7 +59,7 @@ def measure(
     """
     found = {}
     for run, config in configs.items():
-        path = folder / "measured" / f"{_key(config, sizes)}.json"
+        path = folder / "measured" / f"{_key(run, config, sizes)}.json"
         if not path.is_file():
             path.parent.mkdir(exist_ok=True)
             text = measure_model(models[run], run.kind, sizes, seed=run.seed).model_dump_json()
@@ -69,9 +69,10 @@ def measure(
     return found
 
 
-def _key(config: TrainConfig, sizes: Sizes) -> str:
+def _key(run: Run, config: TrainConfig, sizes: Sizes) -> str:
     family = config.task.family, config.task.model_dump_json()
-    asked = [FORMAT, config_hash(config), *family, sizes.n_prompts, sizes.n_controls]
+    shifts = shifts_of(run.kind, quick=sizes.quick)
+    asked = [FORMAT, config_hash(config), *family, *shifts, sizes.n_prompts, sizes.n_controls]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:12]
 
 
@@ -97,14 +98,19 @@ def measure_model(model: HookedModel, kind: Kind, sizes: Sizes, *, seed: int) ->
     surveys = [_survey(reader, families, how) for reader in readers]
     said = {label: record.predictions for label, record in surveys[0].families.items()}
     scored = score_prompts(surveys, [reader.detectors for reader in readers], families, references, site)
+    errors = {label: prompt_errors(values, families.by_label[label]) for label, values in said.items()}
+    norms = _norm_scores(families)
+    norms_within, norms_pooled, _ = correlate(norms, errors)
     return Measured(
         families=families_found(surveys, families, summarise_errors(said, families, references), site),
-        readings=read_conventions(
-            [reader.conventions for reader in readers],
-            {label: prompt_errors(values, families.by_label[label]) for label, values in said.items()},
-        ),
+        readings=read_conventions([reader.conventions for reader in readers], errors),
         layers=tuple(_layer(surveys, where) for where in readers[0].sites),
-        detectors={**{found.name: _detector(found) for found in scored}, NORMS: _norms(families)},
+        detectors={
+            **{found.name: _detector(found) for found in scored},
+            NORMS: DetectorFound(reads="raw inputs", auroc=_auroc(norms), untrained=math.nan),
+        },
+        norms_within=norms_within,
+        norms_pooled=norms_pooled,
         common=common_errors(model, sizes, seed=seed),
     )
 
@@ -148,10 +154,9 @@ def _detector(found: DetectorScores) -> DetectorFound:
     return DetectorFound(reads=found.reads, auroc=_auroc(found.scores), untrained=untrained)
 
 
-def _norms(families: Families) -> DetectorFound:
+def _norm_scores(families: Families) -> dict[str, Tensor]:
     baseline = fit_norm_baseline(families.fit)
-    scores: dict[str, Tensor] = {label: baseline.score(family.prompts) for label, family in families.by_label.items()}
-    return DetectorFound(reads="raw inputs", auroc=_auroc(scores), untrained=math.nan)
+    return {label: baseline.score(family.prompts) for label, family in families.by_label.items()}
 
 
 def _auroc(scores: Scores) -> float:

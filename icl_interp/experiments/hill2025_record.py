@@ -125,6 +125,10 @@ class Measured(_Record):
     """Along the network."""
     detectors: dict[str, DetectorFound]
     """By name."""
+    norms_within: float
+    """Spearman of a prompt's unusual norms with the model's log error, mean inside families: what needs no network."""
+    norms_pooled: float
+    """The same over all prompts at once."""
     common: dict[str, float]
     """Late error on isotropic prompts and their shifts, the same for all training laws of a seed."""
 

@@ -97,7 +97,7 @@ class Experiment:
     run: Callable[[str, Path, Means, Tick], Outcome]
     """Trains what is not trained yet in a folder, and measures; calls back with a number of finished units, of which
     there are as many as planned configs and then `n_measurements`."""
-    n_measurements: Callable[[str], int] = lambda preset: 0  # noqa: ARG005
+    n_measurements: Callable[[str, Means], int] = lambda preset, means: 0  # noqa: ARG005
     """Units after training."""
 
     def __repr__(self) -> str:

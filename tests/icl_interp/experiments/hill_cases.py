@@ -27,6 +27,8 @@ def ideal(kind, seed):
             "signature C (overlap)": DetectorFound(reads="hidden states", auroc=0.95, untrained=0.6),
             NORMS: DetectorFound(reads="raw inputs", auroc=0.8, untrained=float("nan")),
         },
+        norms_within=0.2,
+        norms_pooled=0.3,
         common={IN_DISTRIBUTION: 0.01 + 0.2 * KINDS.index(kind) + off, "x_scale=3": 0.5},
     )
 

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 from icl_interp.cli.reproduce import _app
 from icl_interp.experiments.carroll2025_measures import measure
 from icl_interp.experiments.carroll2025_setting import INFINITE, SIZES, Run, plan
+from icl_interp.experiments.outcome import Means
 from icl_interp.experiments.registry import experiment
 from icl_interp.experiments.summary import read_summary
 from icl_interp.measure import development_workers
@@ -46,7 +47,7 @@ def test_smoke_writes_a_report_and_a_summary(smoke):
 
 
 def test_progress_adds_up(again):
-    assert sum(again[1]) == experiment("carroll2025").n_measurements("smoke") == 3 * (4 + 1)
+    assert sum(again[1]) == experiment("carroll2025").n_measurements("smoke", Means()) == 3 * (4 + 1)
 
 
 def test_numbers_are_those_of_the_run_folders(found, smoke):

@@ -63,7 +63,7 @@ def test_each_class_of_m_is_run():
 def test_other_seeds_replace_the_presets_and_units_stay_the_same():
     chosen = experiment("carroll2025")
     assert {run.seed for run in chosen.plan("laptop", Means(seeds=(7,)))} == {7}
-    assert chosen.n_measurements("laptop") == 5 * (38 + 1)
+    assert chosen.n_measurements("laptop", Means()) == 5 * (38 + 1)
 
 
 def test_the_papers_network_starts():

@@ -23,7 +23,7 @@ def test_theory_reproduces_every_claim(ideal):
     found = verdicts(ideal)
     assert found.pop("table-1-cells") == "unknown in the paper"
     assert set(found.values()) == {"reproduced"}
-    assert len(found) == 9
+    assert len(found) == 10
 
 
 SPOILT = {
@@ -35,6 +35,9 @@ SPOILT = {
     "skip-and-mlp": lambda m: with_risks(with_risks(m, 0.6, part="ablation"), 0.6, part="figure 1", kind="lsa"),
     "moved-mean": lambda m: replace(m, moved={key: Risk(2.7, 0.0) for key in m.moved}),
     "weights": lambda m: replace(m, weights={run: dict.fromkeys(errors, 0.5) for run, errors in m.weights.items()}),
+    "linear-analogue": lambda m: with_risks(
+        with_risks(m, 0.1, part="table 1", kind="lsa"), 1.1, part="table 1", kind="ltb"
+    ),
     "gpt2": lambda m: with_risks(with_risks(m, 100.0, part="table 1", norm=0.0), 0.01, kind="gpt2 no MLP"),
 }
 
@@ -44,7 +47,9 @@ def test_a_claim_fails_on_spoilt_numbers(ideal, key):
     assert verdicts(SPOILT[key](ideal))[key] in ("not reproduced", "partly")
 
 
-@pytest.mark.parametrize("key", ["optima", "norms", "near-bayes", "skip-and-mlp", "moved-mean", "weights"])
+@pytest.mark.parametrize(
+    "key", ["optima", "norms", "near-bayes", "skip-and-mlp", "moved-mean", "weights", "linear-analogue"]
+)
 def test_a_claim_whose_checks_all_fail_is_not_reproduced(ideal, key):
     assert verdicts(SPOILT[key](ideal))[key] == "not reproduced"
 

@@ -53,7 +53,7 @@ def test_every_preset_has_a_plan(preset):
     for name in EXPERIMENTS:
         chosen = experiment(name)
         assert chosen.plan(preset, Means())
-        assert chosen.n_measurements(preset) > 0
+        assert chosen.n_measurements(preset, Means()) > 0
         assert name in repr(chosen)
 
 

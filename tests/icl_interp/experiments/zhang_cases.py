@@ -12,8 +12,6 @@ from icl_interp.experiments.zhang2024_setting import N_DIMS, N_PAIRS, NOISE_STD,
 THREE: Sizes = replace(SIZES["smoke"], seeds=(0, 1, 2), lengths=(2, 10))
 """Small, with seeds enough for verdicts."""
 CONDITIONS = ("|gamma - b*|", "|-v21 / v_-1 - b*|", "|v_-1 v12|", "|v_-1 V11 - Gamma*|")
-NEVER_MIND = 3.0
-"""Errors of models that only the table of cells shows."""
 
 
 def ideal_measures(sizes: Sizes = THREE) -> Measures:
@@ -33,10 +31,9 @@ def ideal_measures(sizes: Sizes = THREE) -> Measures:
 def _ideal(run: Run) -> float:
     if "gpt2" in run.kind:
         return 0.1 if run.norm == 0 or "no MLP" not in run.kind else 5.0
-    if run.part == "table 1":
-        return NEVER_MIND
-    kind = "ltb" if run.kind == "ltb" else "lsa"
-    return optimum(kind, run.norm, run.n_pairs, noise_std=NOISE_STD if run.part == "noise" else 0.0)
+    kind, noise_std = "ltb" if run.kind == "ltb" else "lsa", NOISE_STD if run.part == "noise" else 0.0
+    n_dims = THREE.transformer.n_dims if run.part == "table 1" else N_DIMS
+    return optimum(kind, run.norm, run.n_pairs, n_dims=n_dims, noise_std=noise_std)
 
 
 def _second_moment(run: Run, sizes: Sizes) -> float:
