@@ -104,7 +104,7 @@ def test_first_steps_say_what_a_preset_costs(tmp_path, monkeypatch):
         (["zhang2024", "--seed", "1", "--seed", "1"], "error: --seed needs different seeds, got 1, 1."),
         (
             ["zhang2024", "--seed", "0", "--seed", "1", "--seed", "2"],
-            "error: --preset smoke takes fewer than 3 seeds, since its numbers are not to be judged, got 3; take laptop.",
+            "error: --preset smoke takes fewer than 3 seeds, since its numbers are not to be judged, got 3;",
         ),
         (["zhang2024", "--device", "nowhere"], "error: --device needs one that this machine has, got 'nowhere'"),
     ],

@@ -22,9 +22,9 @@ def outcome():
 def test_a_card_a_claim_with_its_numbers(outcome):
     page = claims_page(outcome, {"torch": "2"})
     assert [card.title.partition(":")[0] for card in page.verdicts] == ["Reproduced"] * 10 + ["Unknown in the paper"]
-    assert [card.tone for card in page.verdicts] == ["evidence"] * 9 + ["unknown"]
+    assert [card.tone for card in page.verdicts] == ["evidence"] * 10 + ["unknown"]
     assert "LTB risk: 2.73 [2.73, 2.73] (expected from 2.673 to 2.782)" in page.verdicts[0].detail
-    assert "Of 10 claims: 9 reproduced, 1 unknown in the paper." in page.subtitle
+    assert "Of 11 claims: 10 reproduced, 1 unknown in the paper." in page.subtitle
     assert page.warnings == ()
 
 

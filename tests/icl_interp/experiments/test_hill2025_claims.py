@@ -45,7 +45,7 @@ SPOILT = {
     "ood-failure": lambda found: with_families(found, never_fails),
     "not-only-bayes": lambda found: with_families(found, bayes_fails_too),
     "shared-directions": lambda found: with_readings(found, contrast=(-0.1, 0.2, 0.2)),
-    "score-and-loss": lambda found: with_readings(found, within=(0.1, 0.3, 0.2)),
+    "score-and-loss": lambda found: with_readings(found, within=(0.1, 0.3, 0.2), pooled=(0.1, 0.3, 0.2)),
     "training-data": lambda found: with_all(found, same_everywhere),
     "detection": lambda found: with_readings(found, auroc=(0.5, 0.6, 0.6)),
     "singular-values": lambda found: with_families(found, shrinks),
@@ -65,6 +65,15 @@ def test_a_claim_fails_on_spoilt_numbers_alone(ideal, key):
     failed = {other for other, verdict in found.items() if verdict == "not reproduced"}
     # A model that never fails cannot fail where Bayes does not, either.
     assert failed == {key} | ({"not-only-bayes"} if key == "ood-failure" else set())
+
+
+def test_a_correlation_that_norms_have_as_well_is_no_evidence(ideal):
+    norms = with_all(ideal, lambda _, measured: measured.model_copy(update={"norms_within": 0.95}))
+    assert verdicts(norms)["score-and-loss"] == "partly"
+    (claim,) = [claim for claim in claims(norms, SEEDS) if claim.key == "score-and-loss"]
+    failed = [check.label for check in claim.checks if check.verdict == "not reproduced"]
+    assert len(failed) == 8
+    assert all("beyond that of norms alone" in label for label in failed)
 
 
 def test_one_spoilt_law_makes_a_claim_partly(ideal):

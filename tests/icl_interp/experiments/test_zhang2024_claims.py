@@ -36,7 +36,7 @@ SPOILT = {
     "moved-mean": lambda m: replace(m, moved={key: Risk(2.7, 0.0) for key in m.moved}),
     "weights": lambda m: replace(m, weights={run: dict.fromkeys(errors, 0.5) for run, errors in m.weights.items()}),
     "linear-analogue": lambda m: with_risks(
-        with_risks(m, 0.1, part="table 1", kind="lsa"), 1.1, part="table 1", kind="ltb"
+        with_risks(m, 0.01, part="table 1", kind="lsa"), 1.1, part="table 1", kind="ltb"
     ),
     "gpt2": lambda m: with_risks(with_risks(m, 100.0, part="table 1", norm=0.0), 0.01, kind="gpt2 no MLP"),
 }
