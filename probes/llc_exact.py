@@ -82,7 +82,8 @@ def free_energy_crossover(loss_gap: float, llc_gap: float) -> Crossover:
         llc_gap: By how much its learning coefficient is higher.
 
     Returns:
-        The crossover, or why there is none.
+        The crossover, or why there is none. Where both gaps are negative the two have changed places, and n is where
+        selection moves from the second solution to the first.
 
     Source:
         Carroll et al. (2025), "Dynamics of transient structure in in-context linear regression transformers", eq 8.
@@ -92,6 +93,9 @@ def free_energy_crossover(loss_gap: float, llc_gap: float) -> Crossover:
         >>> abs(math.log(n) / n - 0.001) < 1e-9
         True
     """
+    if loss_gap < 0 and llc_gap < 0:
+        # The two have changed places: the second is the simple one, and what is asked is the same.
+        return free_energy_crossover(-loss_gap, -llc_gap)
     if loss_gap <= 0:
         return Crossover(math.nan, "the complex solution is not more accurate, so it is never preferred")
     if llc_gap <= 0:

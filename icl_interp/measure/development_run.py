@@ -215,16 +215,16 @@ def stages_of(records: tuple[CheckpointRecord, ...], llc: tuple[LlcRecord, ...])
 
     Args:
         records: All checkpoints.
-        llc: Those with learning coefficients; at least `LEAST_LLC` finite ones are a curve.
+        llc: Those with learning coefficients; at least `LEAST_LLC` that can be trusted are a curve.
 
     Returns:
         Boundaries from the learning coefficients where they are a curve, else from the loss in distribution, with the
         word for which; None where there are fewer than four checkpoints.
     """
-    known = [record for record in llc if record.estimate is not None]
+    known = [record for record in llc if record.trusted is not None]
     if len(known) >= LEAST_LLC:
         errors = [record.standard_error or 0.0 for record in known]
-        steps, values = [r.step for r in known], [r.estimate or 0.0 for r in known]
+        steps, values = [r.step for r in known], [r.trusted or 0.0 for r in known]
         noise = torch.tensor(errors, dtype=torch.float64) if min(errors) > 0 else None
         return find_stages(_row(steps), _row(values), errors=noise), "learning coefficient"
     if len(records) < _LEAST_LOSS:

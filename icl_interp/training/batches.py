@@ -6,7 +6,9 @@ from icl_interp.training.train_config import TrainConfig
 
 __all__ = ["batch_seed", "draw_batch", "evaluation_seed"]
 
-STREAMS = ("inputs", "weights", "tasks", "noise")
+STREAMS = (
+    "inputs", "weights", "tasks", "noise", "support", "axes", "output weights", "leaves", "offsets", "orthants",
+)  # fmt: skip
 """The streams that tasks open under the seed of a batch."""
 _READ = 2**32
 """torch's CPU generator reads the low 32 bits of a seed: seeds meet if these agree."""

@@ -156,7 +156,9 @@ def _check_alike(configs: Sequence[TrainConfig]) -> None:
             f"train_many needs configs that differ in {', '.join(MAY_DIFFER)} only, got different "
             f"{', '.join(differing)}; train these apart."
         )
-    if len({config.task.default_points for config in configs}) > 1 and first.curriculum is None:
+    if len({config.task.default_points for config in configs}) > 1 and (
+        first.curriculum is None or first.curriculum.points is None
+    ):
         raise ValueError("train_many needs tasks of equally many points; set task.n_points.")
     if first.compile or first.accumulate > 1 or first.precision == "bfloat16":
         raise ValueError("train_many does without compile, accumulate and bfloat16; leave them out or train apart.")

@@ -129,11 +129,12 @@ def _go_on(trainer: Trainer, log: RunLog, tick: Callable[[StepRecord], None]) ->
             try:
                 log.record(record)
                 tick(record)
-                if stop() is not None:
+                number = stop()  # asked once: a signal that comes later is for the next step
+                if number is not None:
                     log.save_state()
             except OSError as error:
                 raise OSError(
                     f"{str(error).rstrip('.')}; after that go on with icl-train --resume --out {path}."
                 ) from error
-            if (number := stop()) is not None and trainer.step < trainer.config.steps:
+            if number is not None and trainer.step < trainer.config.steps:
                 raise RunStoppedError(trainer.step, str(path), number)

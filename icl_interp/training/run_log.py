@@ -135,11 +135,17 @@ class RunLog:
         Returns:
             A clause and a full stop.
         """
-        last = self.last_checkpoint()
+        last = self._last_before_this_step()
         good = "there is no checkpoint before it" if last is None else f"the last good checkpoint is {last}"
         return (
             f"{good}; {self.folder.path} keeps what was logged, so remove it or choose another --out for the next run."
         )
+
+    def _last_before_this_step(self) -> Path | None:
+        # A checkpoint of this very step holds the weights that have just failed.
+        newest = self.folder.checkpoint_path(self.trainer.step)
+        paths = (self.folder.path / "checkpoints").glob("step_*.pt")
+        return max((path for path in paths if path.name < newest.name), default=None)
 
     def finish(self) -> Path:
         """Complete the manifest of a finished run; one that was finished before stays as it is.

@@ -7,9 +7,8 @@ from typing import Any
 
 import joblib
 import torch
-from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from icl_interp.parallel import workers_or_scheduler
+from icl_interp.parallel import worker_died, workers_or_scheduler
 from icl_interp.training.run import train
 from icl_interp.training.sweep_table import FAILED, FINISHED, run_row
 from icl_interp.training.train_config import TrainConfig
@@ -73,7 +72,9 @@ def run_all(
                 for index, row in parallel(tasks):
                     del open_jobs[index]
                     yield index, row
-        except TerminatedWorkerError:  # of loky, which then gives up all; Dask hands lost runs on by itself
+        except Exception as error:
+            if not worker_died(error):
+                raise
             continue
         if not open_jobs:
             return

@@ -43,6 +43,10 @@ def test_crossover_solves_its_equation() -> None:
     assert repr(found).startswith("Crossover(n=")
 
 
+def test_solutions_that_changed_places_cross_where_they_did() -> None:
+    assert free_energy_crossover(-0.02, -5.0) == free_energy_crossover(0.02, 5.0)
+
+
 @pytest.mark.parametrize(
     ("gaps", "reason"),
     [((-0.1, 1.0), "never preferred"), ((0.1, -1.0), "always preferred"), ((1.0, 1.0), "at any n")],

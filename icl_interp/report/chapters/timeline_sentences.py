@@ -141,7 +141,11 @@ def _complexity(found: Development) -> str:
             crossings[run.name] = own
     alike: dict[str, list[str]] = {}
     for name, crossing in crossings.items():
-        words = f"do not cross: {crossing.reason}" if crossing.reason else f"cross at n = {number(crossing.n)}"
+        words = (
+            f"do not cross: {crossing.reason}"
+            if crossing.reason
+            else f"cross at n = {number(crossing.n)}, an analogue of training time"
+        )
         alike.setdefault(words, []).append(name)
     for words, names in alike.items():
         whose = "" if len(found.runs) == 1 else f"{listing(names, most=_MOST)}: "

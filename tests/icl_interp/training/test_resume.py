@@ -10,6 +10,7 @@ from training_cases import TINY, assert_same_runs
 from icl_interp import TrainConfig, train
 from icl_interp.runs import RunFolder
 from icl_interp.training.loop import StepRecord
+from icl_interp.training.schedules import CheckpointSteps
 from icl_interp.training.stopping import RunStoppedError, stop_requests
 
 
@@ -166,3 +167,14 @@ def test_a_run_that_diverges_names_its_last_good_checkpoint(tmp_path: Path) -> N
         train(config, out=tmp_path)
     contents = torch.load(tmp_path / "checkpoints/step_00000000.pt", weights_only=True)
     assert all(weight.isfinite().all() for weight in contents["weights"].values())
+
+
+def test_the_weights_that_failed_are_not_the_last_good_checkpoint(tmp_path: Path) -> None:
+    # Step 1 throws the weights far away, and step 2 sees it: the checkpoint of step 1 is finite and useless.
+    config = TINY.model_copy(update={"lr": 1e6, "optimizer": "sgd", "checkpoints": CheckpointSteps(every=1)})
+    with pytest.raises(FloatingPointError, match=r"the last good checkpoint is .*step_\d+.pt; ") as caught:
+        train(config, out=tmp_path)
+    good = str(caught.value).partition("the last good checkpoint is ")[2].partition(".pt")[0]
+    kept = sorted((tmp_path / "checkpoints").glob("step_*.pt"))
+    assert len(kept) >= 2
+    assert kept[-2] == Path(f"{good}.pt")
