@@ -15,6 +15,7 @@ VERDICTS: tuple[Verdict, ...] = ("reproduced", "partly", "not reproduced", "unkn
 LEAST_SEEDS = 3
 """Models that a verdict needs, each from its own seed."""
 _LEVEL = 0.95
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ def judge(found: Interval, low: float | None, high: float | None) -> Verdict:
     """Compare an interval with an expected range.
 
     Formula: reproduced if [found.low, found.high] lies inside [low, high], not reproduced if the two are disjoint,
-    partly otherwise.
+    partly otherwise; ends that differ by no more than the rounding of a mean are equal.
 
     Args:
         found: Over seeds.
@@ -110,7 +111,8 @@ def judge(found: Interval, low: float | None, high: float | None) -> Verdict:
         >>> judge(Interval(2.0, 1.9, 2.1), 1.5, 2.5), judge(Interval(2.0, 1.9, 2.1), 2.0, None)
         ('reproduced', 'partly')
     """
-    least, most = (-math.inf if low is None else low), (math.inf if high is None else high)
+    size = max(abs(end) for end in (found.low, found.high, low or 0.0, high or 0.0)) * _ROUNDING
+    least, most = (-math.inf if low is None else low - size), (math.inf if high is None else high + size)
     if least <= found.low and found.high <= most:
         return "reproduced"
     return "not reproduced" if found.high < least or most < found.low else "partly"

@@ -9,6 +9,14 @@ from scipy import stats
 from icl_interp.experiments.claims import VERDICTS, Check, Claim, Interval, judge
 
 
+def test_rounding_decides_nothing():
+    # The mean of three times -0.8 is -0.8000000000000002 or so, and the interval has that width.
+    check = Check("rank correlation", (-0.8, -0.8, -0.8), None, -0.8)
+    assert check.interval.high != check.interval.low
+    assert check.verdict == "reproduced"
+    assert Check("rank correlation", (-0.8, -0.8, -0.8), None, -0.8001).verdict == "not reproduced"
+
+
 def claim(*checks: Check) -> Claim:
     return Claim("key", "What is said.", "Figure 1", "What is measured.", checks)
 
