@@ -144,13 +144,15 @@ class Claim:
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict of all checks with an expectation where they agree, partly otherwise."""
+        """Reproduced if all checks that expect something are; not if some are not and none is; partly otherwise."""
         said = {check.verdict for check in self.checks} - {"unknown in the paper"}
         if not said:
             return "unknown in the paper"
         if "not judged" in said:
             return "not judged"
-        return said.pop() if len(said) == 1 else "partly"
+        if "reproduced" in said:
+            return "reproduced" if len(said) == 1 else "partly"
+        return "not reproduced" if "not reproduced" in said else "partly"
 
     @property
     def n_seeds(self) -> int:

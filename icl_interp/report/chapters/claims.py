@@ -54,7 +54,8 @@ def claims_page(outcome: Outcome, provenance: Mapping[str, str | int | float]) -
 
 RULE = (
     "A check is reproduced if the 95 % interval of its mean over seeds (Student's t) lies inside the expected range, "
-    "not reproduced if it lies outside, partly if it crosses an end; a claim is what all of its checks are, or partly. "
+    "not reproduced if it lies outside, partly if it crosses an end; a claim is reproduced if all of "
+    "its checks are, not reproduced if some are not and none is, partly otherwise. "
     "Fewer than three seeds are not judged."
 )
 

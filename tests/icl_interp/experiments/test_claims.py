@@ -17,6 +17,20 @@ def test_rounding_decides_nothing():
     assert Check("rank correlation", (-0.8, -0.8, -0.8), None, -0.8001).verdict == "not reproduced"
 
 
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [
+        (((1.0,) * 3, (1.1,) * 3), "reproduced"),
+        (((1.0,) * 3, (5.0,) * 3), "partly"),
+        (((5.0,) * 3, (6.0,) * 3), "not reproduced"),
+        (((5.0,) * 3, (1.0, 1.9, 2.8)), "not reproduced"),  # one contradicts, one cannot be told, none agrees
+        (((1.0, 1.9, 2.8), (1.0, 1.9, 2.8)), "partly"),
+    ],
+)
+def test_a_claim_needs_a_number_that_agrees(values, verdict):
+    assert claim(*(Check(f"risk {i}", found, None, 2.0) for i, found in enumerate(values))).verdict == verdict
+
+
 def claim(*checks: Check) -> Claim:
     return Claim("key", "What is said.", "Figure 1", "What is measured.", checks)
 
