@@ -78,9 +78,9 @@ class Study:
 
         Returns:
             By name: "in-context learning" (1 - late error / late error of the best guess that reads no label, in
-            distribution), "under shift" (mean over shifts of 1 - late error / late error of zero, not below 0),
-            "spectra" (mean over shifts of |log s1(shift) / s1(in distribution)|), "shared directions" (overlap in
-            distribution minus mean overlap under shift), "score and error" (mean Spearman inside families),
+            distribution, not below 0), "under shift" (mean over shifts of 1 - late error / late error of zero, not
+            below 0), "spectra" (mean over shifts of |log s1(shift) / s1(in distribution)|), "shared directions"
+            (overlap in distribution minus mean overlap under shift), "score and error" (mean Spearman inside families),
             "detection" (mean AUROC over shifts), "algorithm" (share of the nearest reference's predictions),
             "layers" (share of the read-in's error that a read-out of the last block removes), and "probe: T" (best R²
             over sites) for each target T. Larger is more everywhere. Without a shift whose activations are read there
@@ -111,7 +111,9 @@ class Study:
         return verdicts
 
     def _skill_in(self, survey: NetworkSurvey, families: Families) -> tuple[float, Tensor]:
-        return _skill(survey, families, IN_DISTRIBUTION, self.context_free)
+        # As under shift: how much worse than no reading at all an untrained network is says nothing of learning.
+        value, replicates = _skill(survey, families, IN_DISTRIBUTION, self.context_free)
+        return max(0.0, value), replicates.clamp(min=0)
 
     def _spectral_change(self, survey: NetworkSurvey, families: Families) -> tuple[float, Tensor]:
         def log_leading(label: str) -> tuple[Tensor, Tensor]:
