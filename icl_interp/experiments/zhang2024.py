@@ -30,8 +30,8 @@ UNKNOWNS = (
     "norm 10.",
     "The numeric cells of Table 1, its width, and whether GPT-2 kept its causal mask and positions: we take both, and "
     "the width of Garg et al.'s small model at the paper's size.",
-    "How long to train GPT-2. At the laptop's size it gets 10,000 steps: in a first run 2,000 were too few to learn the "
-    "tasks around b* = 0, where errors were 0.13 to 0.62 E[y²], and then b* = (10, ..., 10) says little.",
+    "How long to train GPT-2. At the laptop's size it gets 10,000 steps: in a first run 2,000 were too few to learn "
+    "the tasks around b* = 0, where errors were 0.13 to 0.62 E[y²], and then b* = (10, ..., 10) says little.",
     "Whether GPT-2's read-out was free: with a free one the residual stream alone can carry <b*, x> to the output, so "
     "both a free read-out and one that is pinned to the label's coordinate are run.",
     "The second bound of Theorem 4.1 is not implied by its proof as we read it; only 2 |b*|² / (3 (M + 1)) is tested.",
