@@ -138,6 +138,9 @@ def test_stages_come_from_the_coefficients_where_they_are_a_curve(found):
     by_llc, source = stages_of(losses, twice)
     assert source == "learning coefficient"
     assert by_llc.boundaries.log1p().round().tolist() == [5]  # the plateau between the two rises
+    # Early checkpoints are no minima: a negative estimate is no coefficient and draws no boundary.
+    never = dataclasses.replace(coefficient(0, -500.0), flags={"negative": "below zero"})
+    assert stages_of(losses, (never, *twice[1:]))[0].boundaries.log1p().round().tolist() == [5]
     by_loss, source = stages_of(losses, twice[: LEAST_LLC - 1])
     assert source == "loss"
     assert by_loss.stages[0].change > 0

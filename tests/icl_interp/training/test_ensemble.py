@@ -138,11 +138,16 @@ def test_results_are_models_of_their_own() -> None:
     assert not any(point.fwd_hooks for result in results for point in result.model.hook_dict.values())
 
 
+EASY_DIMS = Curriculum(dims=Ramp(start=1, end=2, inc=1, interval=2))
 REFUSED = {
     "none": ([], "train_many needs at least one config, got none"),
     "shapes": ([{}, {"model": TWO_LAYERS}], "differ in seed, lr, task only, got different model; train these apart"),
     "two things": ([{}, {"steps": 5, "batch_size": 2}], "got different batch_size, steps; train these apart"),
     "points": ([{}, {"task": LinearRegression(2, n_points=4)}], "needs tasks of equally many points"),
+    "points, whatever the dims": (
+        [{"curriculum": EASY_DIMS}, {"curriculum": EASY_DIMS, "task": LinearRegression(2, n_points=4)}],
+        "needs tasks of equally many points",
+    ),
     "compile": ([{"compile": True}], "does without compile, accumulate and bfloat16"),
     "accumulate": ([{"accumulate": 2}], "does without compile, accumulate and bfloat16"),
     "bfloat16": ([{"precision": "bfloat16"}], "does without compile, accumulate and bfloat16"),

@@ -1,4 +1,5 @@
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -106,14 +107,26 @@ def _no_pyarrow(*_: object, **__: object) -> None:
     raise ImportError("Missing optional dependency 'pyarrow'.")
 
 
-def test_runs_whose_worker_died_are_given_to_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def killed_by_loky() -> BaseException:
+    return TerminatedWorkerError("killed")
+
+
+def killed_by_dask() -> BaseException:
+    scheduler = pytest.importorskip("distributed.scheduler", reason="the cluster extra is not installed")
+    return scheduler.KilledWorker("job", None, 3)
+
+
+@pytest.mark.parametrize("death", [killed_by_loky, killed_by_dask])
+def test_runs_whose_worker_died_are_given_to_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, death: Callable[[], BaseException]
+) -> None:
     in_this_process(monkeypatch)
     taken: list[int] = []
 
     def dies_twice_at_1(index: int, *_: object) -> tuple[int, dict[str, object]]:
         taken.append(index)
         if index == 1 and taken.count(1) <= 2:
-            raise TerminatedWorkerError("killed")
+            raise death()
         return index, {"status": "finished"}
 
     monkeypatch.setattr(sweep_workers, "train_one_run", dies_twice_at_1)
