@@ -73,7 +73,6 @@ def _times(runs: list[SweepRun]) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for run in runs for path in run.folder.rglob("*.pt")}
 
 
-@pytest.mark.slow
 def test_a_worker_that_is_killed_costs_nothing(
     cluster: tuple[str, list[subprocess.Popen[bytes]]], tmp_path: Path
 ) -> None:
