@@ -11,7 +11,7 @@
 import os
 
 import icl_interp as icl
-from icl_interp.experiments.hill2025_setting import task_of
+from icl_interp.experiments.hill2025.setting import task_of
 from icl_interp.measure.errors import error_curves
 from icl_interp.measure.ood import ood_report
 

@@ -101,8 +101,22 @@ class SpectralSignature:
         Returns:
             Numbers in [0, 1], dimensionless, computed in float64, in the input's dtype.
         """
-        directions = self._directions(activations).directions
-        self._check_fits("pairwise", directions)
+        return self.pairwise_directions(self._directions(activations))
+
+    def pairwise_directions(self, found: LeadingDirections) -> Float[Tensor, "sample k"]:
+        """Measure variant A on directions that were already found by the signature's conventions.
+
+        Args:
+            found: As for `score_directions`.
+
+        Returns:
+            As `pairwise`.
+
+        Raises:
+            ValueError: If the directions are not stacked along one axis, or differ in number or dimension.
+        """
+        directions = found.directions
+        self._check_fits("pairwise_directions", directions)
         cosines = torch.einsum("pjd,qjd->pjq", directions.double(), self.kept.double()).abs()
         return cosines.mean(dim=2).clamp_max(1.0).to(directions.dtype)
 

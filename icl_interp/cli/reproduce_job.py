@@ -11,7 +11,8 @@ from icl_interp.cli.progress import progress
 from icl_interp.experiments.claims import LEAST_SEEDS
 from icl_interp.experiments.comparison import differences
 from icl_interp.experiments.cost import Cost, first_steps
-from icl_interp.experiments.outcome import Experiment, Means, Outcome
+from icl_interp.experiments.experiment import Experiment
+from icl_interp.experiments.outcome import Means, Outcome
 from icl_interp.experiments.registry import PRESETS, experiment
 from icl_interp.experiments.summary import Summary, read_summary, write_summary
 from icl_interp.experiments.trained import training_seconds
@@ -42,9 +43,7 @@ def reproduce(
     torch.set_num_threads(1)
     _make(out)
     started = time.monotonic()
-    plan = chosen.plan(preset, means)
-    total = len(plan) + chosen.n_measurements(preset, means)
-    with progress(name, total, quiet=quiet) as tick:
+    with progress(name, chosen.n_units(preset, means), quiet=quiet) as tick:
         outcome = chosen.run(preset, out, means, lambda done: tick(done))
     made_with = {
         **provenance(),
@@ -52,7 +51,7 @@ def reproduce(
         "device": means.device,
         "seconds_of_this_command": round(time.monotonic() - started, 1),
     }
-    if (took := training_seconds(out, plan.values())) is not None:
+    if (took := training_seconds(out, chosen.configs(preset, means).values())) is not None:
         made_with["seconds_of_training"] = took
     chosen_seeds = "".join(f" --seed {seed}" for seed in means.seeds or ())
     made_with["command"] = f"icl-reproduce {name} --preset {preset}{chosen_seeds}"  # the folder is the machine's
@@ -82,7 +81,7 @@ def estimate(name: str, preset: str, n_steps: int, *, means: Means, quiet: bool)
     Raises:
         ValueError: If name or preset is unknown.
     """
-    plan = _chosen(name, preset, means).plan(preset, means)
+    plan = _chosen(name, preset, means).configs(preset, means)
     torch.set_num_threads(1)
 
     def say(cost: Cost) -> None:

@@ -1,18 +1,11 @@
-"""What every experiment is asked for and what it gives back: the same for each paper."""
+"""What every experiment may use and what it gives back: the same for each paper."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from icl_interp.experiments.claims import Claim
 
-if TYPE_CHECKING:
-    from icl_interp.training.train_config import TrainConfig
-
-__all__ = ["Experiment", "Means", "Outcome", "Panel", "Paper"]
-
-Tick = Callable[[int], None]
+__all__ = ["Means", "Outcome", "Panel", "Paper"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,21 +77,3 @@ class Outcome:
     def __repr__(self) -> str:
         verdicts = ", ".join(f"{claim.key}: {claim.verdict}" for claim in self.claims)
         return f"Outcome({self.paper.name}, {self.preset}, {len(self.seeds)} seeds, {verdicts})"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Experiment:
-    """A paper's experiment: one of these in each of the paper's files, under the name EXPERIMENT."""
-
-    paper: Paper
-    """Which paper."""
-    plan: Callable[[str, Means], Mapping[Any, "TrainConfig"]]
-    """What a preset trains."""
-    run: Callable[[str, Path, Means, Tick], Outcome]
-    """Trains what is not trained yet in a folder, and measures; calls back with a number of finished units, of which
-    there are as many as planned configs and then `n_measurements`."""
-    n_measurements: Callable[[str, Means], int] = lambda preset, means: 0  # noqa: ARG005
-    """Units after training."""
-
-    def __repr__(self) -> str:
-        return f"Experiment({self.paper.name})"

@@ -6,14 +6,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from icl_interp.experiments.outcome import Experiment
+    from icl_interp.experiments.experiment import Experiment
 
 __all__ = ["EXPERIMENTS", "PRESETS", "experiment"]
 
 EXPERIMENTS: Mapping[str, str] = MappingProxyType({
-    "zhang2024": "icl_interp.experiments.zhang2024",
-    "hill2025": "icl_interp.experiments.hill2025",
-    "carroll2025": "icl_interp.experiments.carroll2025",
+    "zhang2024": "icl_interp.experiments.zhang2024.paper",
+    "hill2025": "icl_interp.experiments.hill2025.paper",
+    "carroll2025": "icl_interp.experiments.carroll2025.paper",
 })
 """Name to the module whose EXPERIMENT it is: one line a paper."""
 

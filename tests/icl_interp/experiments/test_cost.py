@@ -3,7 +3,7 @@
 import pytest
 
 from icl_interp.experiments.cost import Cost, first_steps, kinds_of
-from icl_interp.experiments.zhang2024_setting import SIZES, plan
+from icl_interp.experiments.zhang2024.setting import SIZES, plan
 
 
 def test_hours_are_runs_times_steps():

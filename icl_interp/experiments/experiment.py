@@ -1,0 +1,124 @@
+"""The frame of a paper's experiment: plan, train, measure, judge, draw."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from icl_interp.experiments.claims import Claim
+from icl_interp.experiments.outcome import Means, Outcome, Panel, Paper
+from icl_interp.experiments.trained import train_all
+from icl_interp.models.hooked import HookedModel
+from icl_interp.training.train_config import TrainConfig
+
+__all__ = ["Experiment", "TrainedRuns"]
+
+Tick = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainedRuns:
+    """What there is to be measured."""
+
+    configs: Mapping[Any, TrainConfig]
+    """Of all runs."""
+    models: Mapping[Any, HookedModel]
+    """The same runs, with their final weights."""
+    folder: Path
+    """Of the experiment; checkpoints and measurements are kept there."""
+    means: Means
+    """Processes and device."""
+    on_done: Tick
+    """Called with a number of finished measurements."""
+
+    def __repr__(self) -> str:
+        return f"TrainedRuns({len(self.models)} models)"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Experiment:
+    """A paper's experiment: one of these in each paper's paper.py, under the name EXPERIMENT.
+
+    Sizes are the paper's own dataclass with a field `seeds`; numbers, whatever its claims and figures are made from.
+    """
+
+    paper: Paper
+    """Which paper."""
+    unknowns: tuple[str, ...]
+    """What it does not say and what we took, a sentence each."""
+    sizes: Mapping[str, Any]
+    """What each preset spends."""
+    plan: Callable[[Any], Mapping[Any, TrainConfig]]
+    """Sizes to what is trained."""
+    setting: Callable[[Any], tuple[str, ...]]
+    """Sizes to what is run, a sentence each."""
+    measure: Callable[[TrainedRuns, Any], Any]
+    """Runs and sizes to numbers."""
+    n_measurements: Callable[[Mapping[Any, TrainConfig]], int]
+    """How many `measure` reports as done."""
+    claims: Callable[[Any, Any], tuple[Claim, ...]]
+    """Numbers and sizes to claims."""
+    panels: Callable[[Any, Any], tuple[Panel, ...]]
+    """Numbers and sizes to figures."""
+
+    def __repr__(self) -> str:
+        return f"Experiment({self.paper.name})"
+
+    def configs(self, preset: str, means: Means) -> Mapping[Any, TrainConfig]:
+        """List what a preset trains.
+
+        Args:
+            preset: Of its size.
+            means: Other seeds than the preset's.
+
+        Returns:
+            Configs by run.
+        """
+        return self.plan(self._sizes(preset, means))
+
+    def n_units(self, preset: str, means: Means) -> int:
+        """Count the units of work that `run` reports as done.
+
+        Args:
+            preset: Of its size.
+            means: Other seeds than the preset's.
+
+        Returns:
+            Configs and measurements.
+        """
+        configs = self.configs(preset, means)
+        return len(configs) + self.n_measurements(configs)
+
+    def run(self, preset: str, folder: Path, means: Means, on_done: Tick) -> Outcome:
+        """Train what a folder does not hold yet, measure, and judge.
+
+        Args:
+            preset: Of its size.
+            folder: Where runs and measurements are kept.
+            means: Processes, device, seeds.
+            on_done: Called with a number of finished units.
+
+        Returns:
+            Claims and figures.
+
+        Raises:
+            ValueError: If the folder cannot be used.
+            FloatingPointError: If a run diverges.
+        """
+        sizes = self._sizes(preset, means)
+        configs = self.plan(sizes)
+        models = train_all(configs, folder, workers=means.workers, device=means.device, on_done=on_done)
+        found = self.measure(TrainedRuns(configs, models, folder, means, on_done), sizes)
+        return Outcome(
+            paper=self.paper,
+            preset=preset,
+            seeds=sizes.seeds,
+            setting=self.setting(sizes),
+            unknowns=self.unknowns,
+            claims=self.claims(found, sizes),
+            panels=self.panels(found, sizes),
+        )
+
+    def _sizes(self, preset: str, means: Means) -> Any:
+        sizes = self.sizes[preset]
+        return sizes if means.seeds is None else replace(sizes, seeds=means.seeds)

@@ -1,0 +1,71 @@
+"""Hill, Eyre and Creager (2025), Transformers Don't In-Context Learn Least Squares Regression: setting, runs, claims.
+
+Models are trained on linear regression with isotropic prompts, with weights or inputs in a subspace, or with inputs
+on a bounded cube. Do they fail where least squares does not, and does a spectral signature of their residual streams
+tell familiar prompts, and the error?
+"""
+
+from icl_interp.experiments.experiment import Experiment, TrainedRuns
+from icl_interp.experiments.hill2025.claims import claims
+from icl_interp.experiments.hill2025.figures import panels
+from icl_interp.experiments.hill2025.measures import measure
+from icl_interp.experiments.hill2025.record import Measured
+from icl_interp.experiments.hill2025.setting import SIZES, Run, Sizes, plan
+from icl_interp.experiments.outcome import Paper
+
+__all__ = ["EXPERIMENT", "PAPER"]
+
+PAPER = Paper(
+    name="hill2025",
+    title="Transformers Don't In-Context Learn Least Squares Regression",
+    citation="Hill, Eyre, Creager (2025), arXiv 2507.09440",
+)
+UNKNOWNS = (
+    "Only the abstract was available to us: the metric's formula, its correlation and units, the training laws, the "
+    "shifts and every headline number are unknown. All thresholds are ours.",
+    "Training laws: isotropic, weights or inputs in the first half of the coordinates, and for “scale-restricted” data "
+    "inputs uniform on a cube with unit variance. The third is our reading of one word.",
+    "Which matrix has the singular vectors, one prompt's positions or many prompts at one token; at which layer and "
+    "tokens, centred or not, left or right, before or after the final norm; and whether prompts are compared with what "
+    "they share or pair by pair: the table of conventions has them all. Default: one prompt's positions, all tokens, "
+    "uncentred, right vectors, after the last block, against what prompts in distribution share.",
+    "How long to train. At the laptop's size 6,000 steps were too few where prompts fill all dimensions: a first model "
+    "with inputs on a cube still had a loss of 3.4, where saying zero has 4, and a first isotropic one an error of "
+    "0.10 E[y²] after d examples, twice what we let count as learned. These two laws were then given 10,000 steps, "
+    "before any other model was measured.",
+    "Whether the paper compares with untrained networks or with norms: we do, since untrained networks share leading "
+    "directions too.",
+    "What “43 %” and “10 %” of a summary of the paper mean; no reading is taken as a target.",
+)
+
+
+def _measure(runs: TrainedRuns, sizes: Sizes) -> dict[Run, Measured]:
+    return measure(runs.configs, runs.models, runs.folder, sizes, runs.on_done)
+
+
+def _setting(sizes: Sizes) -> tuple[str, ...]:
+    config = next(iter(plan(sizes).values()))
+    network = config.model
+    return (
+        f"Tasks: y = <w, x> without noise in {sizes.n_dims} dimensions, {2 * sizes.n_dims + 1} points a prompt, "
+        "E|x|² = E|w|² = d; four training laws.",
+        f"Models: GPT-2 decoders of {network.n_layers} layers, {network.n_heads} heads, width {network.d_model}; "
+        f"{sizes.steps:,} steps of {config.batch_size} fresh prompts ({sizes.full_steps:,} where prompts fill all "
+        f"dimensions), Adam at {config.lr:g} ({config.schedule}); {len(sizes.seeds)} seeds of each law.",
+        f"Measured on {sizes.n_prompts} prompts a family, drawn anew for each seed, beside {sizes.n_controls} "
+        "untrained networks for each model.",
+    )
+
+
+EXPERIMENT = Experiment(
+    paper=PAPER,
+    unknowns=UNKNOWNS,
+    sizes=SIZES,
+    plan=plan,
+    setting=_setting,
+    measure=_measure,
+    n_measurements=len,
+    claims=lambda found, sizes: claims(found, sizes.seeds),
+    panels=lambda found, sizes: panels(found, sizes.seeds),
+)
+"""What `icl-reproduce hill2025` runs."""

@@ -1,0 +1,141 @@
+"""The numbers of Hill et al.'s models by training law, one a seed."""
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from icl_interp.experiments.claims import Check, Interval
+from icl_interp.experiments.hill2025.record import FamilyFound, Measured
+from icl_interp.experiments.hill2025.setting import KINDS, Kind, Run
+from icl_interp.measure.error_report import MODEL
+from icl_interp.measure.families import IN_DISTRIBUTION
+
+__all__ = ["Reader", "default_sites", "failure_rate", "over_seeds", "shifts_in"]
+
+_LEAST = 1e-4
+
+
+def over_seeds(values: tuple[float, ...]) -> Interval | None:
+    """Average over seeds.
+
+    Args:
+        values: One a seed.
+
+    Returns:
+        Mean with Student's 95 % interval; None where a value is undefined.
+
+    Example:
+        >>> over_seeds((1.0, math.nan)) is None, over_seeds((1.0, 3.0)).value
+        (True, 2.0)
+    """
+    return Check("mean", values).interval if all(math.isfinite(value) for value in values) else None
+
+
+def shifts_in(found: Measured) -> dict[str, FamilyFound]:
+    """Leave out the family in distribution.
+
+    Args:
+        found: Of one model.
+
+    Returns:
+        By label.
+    """
+    return {label: family for label, family in found.families.items() if label != IN_DISTRIBUTION}
+
+
+def failure_rate(found: Measured, where_works: str) -> float:
+    """Say on how many of the shifts that a reference can handle the model fails.
+
+    Args:
+        found: Of one model.
+        where_works: A reference.
+
+    Returns:
+        A share in [0, 1]; 0 where the reference handles none.
+    """
+    handled = [family for family in shifts_in(found).values() if not family.fails[where_works]]
+    return sum(family.fails[MODEL] for family in handled) / max(1, len(handled))
+
+
+def default_sites(found: Measured) -> tuple[str, str]:
+    """Name the two default sites.
+
+    Args:
+        found: Of one model.
+
+    Returns:
+        After the last block, before and after the final norm.
+    """
+    return found.layers[-2].site, found.layers[-1].site
+
+
+class Reader:
+    """Looks numbers up, one a seed.
+
+    Args:
+        found: All numbers.
+        seeds: In the order of the answers.
+    """
+
+    def __init__(self, found: Mapping[Run, Measured], seeds: tuple[int, ...]) -> None:
+        self.found, self.seeds = found, seeds
+
+    def first(self, kind: Kind = "isotropic") -> Measured:
+        """Give the model of the first seed.
+
+        Args:
+            kind: Its training law.
+
+        Returns:
+            Its numbers.
+        """
+        return self.found[Run(kind, self.seeds[0])]
+
+    def each(self, kind: Kind, value: Callable[[Measured], float]) -> tuple[float, ...]:
+        """Read one number of every model of a law.
+
+        Args:
+            kind: The training law.
+            value: What to read.
+
+        Returns:
+            One a seed.
+        """
+        return tuple(float(value(self.found[Run(kind, seed)])) for seed in self.seeds)
+
+    def mean(self, kind: Kind, value: Callable[[Measured], float]) -> float:
+        """Average one number over the models of a law.
+
+        Args:
+            kind: The training law.
+            value: What to read.
+
+        Returns:
+            The mean over seeds.
+        """
+        return sum(self.each(kind, value)) / len(self.seeds)
+
+    def recognised(self) -> tuple[float, ...]:
+        """Say how often a model's training law is told from its errors on prompts that are the same for all laws.
+
+        Formula: log errors by family, floored at 1e-4; the law whose mean pattern over the other seeds is nearest.
+
+        Returns:
+            For each seed, the share of its models whose law is right; chance is one over the number of laws.
+
+        Raises:
+            ValueError: If there is one seed only.
+        """
+        if len(self.seeds) < 2:
+            raise ValueError("Reader.recognised needs models of two seeds or more, got one; run more seeds.")
+        return tuple(float(np.mean([self._nearest(kind, s) == kind for kind in KINDS])) for s in self.seeds)
+
+    def _nearest(self, kind: Kind, seed: int) -> str:
+        own = self._pattern(kind, seed)
+        others = [s for s in self.seeds if s != seed]
+        centres = {law: np.mean([self._pattern(law, s) for s in others], axis=0) for law in KINDS}
+        return min(centres, key=lambda law: float(np.linalg.norm(own - centres[law])))
+
+    def _pattern(self, kind: Kind, seed: int) -> "np.ndarray[tuple[int, ...], np.dtype[np.float64]]":
+        return np.log(np.maximum(list(self.found[Run(kind, seed)].common.values()), _LEAST))

@@ -1,0 +1,170 @@
+"""The settings of Hill et al. (2025) as we read them: four training laws, shifts that leave each, what is trained."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal, NamedTuple, get_args
+
+from icl_interp.models.config import ModelConfig
+from icl_interp.tasks.base import Task
+from icl_interp.tasks.linear_regression import LinearRegression
+from icl_interp.tasks.uniform import UniformRegression
+from icl_interp.training.config import load_config
+from icl_interp.training.train_config import TrainConfig
+
+__all__ = ["KINDS", "NAMES", "SIZES", "Kind", "Run", "Sizes", "plan", "shifts_of", "task_of"]
+
+Kind = Literal["isotropic", "weights", "inputs", "scale"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+"""The training laws."""
+NAMES: Mapping[str, str] = MappingProxyType({
+    "isotropic": "isotropic training",
+    "weights": "weights in a subspace",
+    "inputs": "inputs in a subspace",
+    "scale": "inputs on a bounded cube",
+})
+"""The training laws for people."""
+
+
+class Run(NamedTuple):
+    """One trained model of the experiment."""
+
+    kind: Kind
+    """Its training law."""
+    seed: int
+    """Of weights, batches, untrained networks and evaluation prompts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What a preset spends."""
+
+    seeds: tuple[int, ...]
+    """One model of each kind for each."""
+    n_dims: int
+    """d; prompts have 2 d + 1 points."""
+    n_layers: int
+    """Blocks."""
+    n_heads: int
+    """Heads a block."""
+    d_model: int
+    """Width."""
+    steps: int
+    """Optimiser steps."""
+    full_steps: int
+    """Those of models whose prompts fill all dimensions, which learn later: isotropic, or inputs on a cube."""
+    n_prompts: int
+    """Of each family, and for fitting."""
+    n_controls: int
+    """Untrained networks for each model."""
+    quick: bool = False
+    """Whether only a few shifts are tested."""
+    as_garg: bool = False
+    """Whether network, recipe and curriculum are those of the preset dtsip-standard, whatever else stands here."""
+
+
+SIZES: Mapping[str, Sizes] = MappingProxyType({
+    "smoke": Sizes(
+        (0,), n_dims=2, n_layers=1, n_heads=1, d_model=8, steps=5, full_steps=5, n_prompts=12, n_controls=2, quick=True,
+    ),
+    "laptop": Sizes(
+        (0, 1, 2), n_dims=4, n_layers=3, n_heads=4, d_model=64, steps=6000, full_steps=10_000,
+        n_prompts=128, n_controls=5,
+    ),
+    "paper": Sizes(
+        (0, 1, 2), n_dims=20, n_layers=12, n_heads=8, d_model=256, steps=500_000, full_steps=500_000,
+        n_prompts=256, n_controls=5, as_garg=True,
+    ),
+})  # fmt: skip
+"""Presets: "smoke" for tests, "laptop" for two cores, "paper" at the size that the paper is said to have."""
+
+_EVERYWHERE = (
+    "x_scale", "w_scale", "x_skewed", "x_half_subspace", "x_mean", "label_noise", "random_orthants", "x_mixed=1/4",
+    "x_mixed=1/3", "x_mixed=3/4",
+)  # fmt: skip
+_QUICK = ("x_scale=1/3", "x_scale=3", "x_skewed", "x_mixed=1/3")
+_QUICK_OUT_OF = ("w_rotation=1/3", "w_rotation=1/2")
+_OUT_OF: Mapping[str, tuple[str, ...]] = MappingProxyType({
+    "weights": ("w_rotation", "w_mixed=1/4", "w_mixed=1/3", "w_mixed=3/4"),
+    "inputs": ("x_complement",),
+})
+
+
+def shifts_of(kind: Kind, *, quick: bool = False) -> tuple[str, ...]:
+    """List the shifts that models of one law are tested on.
+
+    Args:
+        kind: The training law.
+        quick: A few instead of all.
+
+    Returns:
+        Patterns as `draw_families` takes them: the same for all, then what leaves the law's own support.
+
+    Example:
+        >>> sorted(set(shifts_of("inputs")) - set(shifts_of("isotropic")))
+        ['x_complement']
+    """
+    if quick and kind == "weights":
+        return (*_QUICK, *_QUICK_OUT_OF)
+    return (*(_QUICK if quick else _EVERYWHERE), *_OUT_OF.get(kind, ()))
+
+
+def task_of(kind: Kind, n_dims: int) -> Task:
+    """Give the tasks of one training law, without noise; E|x|^2 = E|w|^2 = d in all of them.
+
+    Args:
+        kind: The training law.
+        n_dims: d.
+
+    Returns:
+        Isotropic Gaussian inputs and weights; weights or inputs in the first d / 2 coordinates; or inputs uniform on
+        a cube.
+    """
+    n_points, rank = 2 * n_dims + 1, n_dims // 2
+    half = [n_dims / rank] * rank + [0.0] * (n_dims - rank)
+    if kind == "scale":
+        return UniformRegression(n_dims=n_dims, half_width=3**0.5, n_points=n_points)
+    return LinearRegression(
+        n_dims,
+        x_cov=half if kind == "inputs" else None,
+        w_cov=half if kind == "weights" else None,
+        n_points=n_points,
+    )
+
+
+def plan(sizes: Sizes) -> dict[Run, TrainConfig]:
+    """List everything that a preset trains.
+
+    Args:
+        sizes: Of the preset.
+
+    Returns:
+        Configs by run.
+    """
+    return {Run(kind, seed): _config(sizes, kind, seed) for seed in sizes.seeds for kind in KINDS}
+
+
+def _config(sizes: Sizes, kind: Kind, seed: int) -> TrainConfig:
+    task = task_of(kind, sizes.n_dims)
+    if sizes.as_garg:
+        return TrainConfig(**{**dict(load_config("dtsip-standard")), "task": task, "seed": seed})
+    steps = sizes.full_steps if kind in ("isotropic", "scale") else sizes.steps
+    return TrainConfig(
+        model=ModelConfig(
+            n_dims=sizes.n_dims,
+            n_points=2 * sizes.n_dims + 1,
+            n_layers=sizes.n_layers,
+            n_heads=sizes.n_heads,
+            d_model=sizes.d_model,
+        ),
+        task=task,
+        steps=steps,
+        batch_size=64,
+        lr=2e-3,
+        schedule="cosine",
+        warmup=steps // 20,
+        grad_clip=1.0,
+        log_every=max(1, steps // 100),
+        eval_every=None,
+        seed=seed,
+    )

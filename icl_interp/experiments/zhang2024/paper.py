@@ -1,0 +1,63 @@
+"""Zhang, Wu and Bartlett (2024), In-Context Learning of a Linear Transformer Block: setting, runs, claims.
+
+Tasks are y = <w, x> with x ~ N(0, I) and w ~ N(b*, I): all tasks share the signal b*. Linear self-attention (LSA) can
+do one gradient step from 0; a linear transformer block (LTB: attention, skip and a linear MLP) can learn to start from
+b*.
+"""
+
+from icl_interp.experiments.experiment import Experiment, TrainedRuns
+from icl_interp.experiments.outcome import Paper
+from icl_interp.experiments.zhang2024.claims import claims
+from icl_interp.experiments.zhang2024.figures import panels
+from icl_interp.experiments.zhang2024.measures import Measures, count_laws, measure
+from icl_interp.experiments.zhang2024.setting import SIZES, Sizes, plan
+
+__all__ = ["EXPERIMENT", "PAPER"]
+
+PAPER = Paper(
+    name="zhang2024",
+    title="In-Context Learning of a Linear Transformer Block",
+    citation="Zhang, Wu, Bartlett (2024), arXiv 2402.14951",
+)
+UNKNOWNS = (
+    "The paper states neither optimiser, learning rate, steps, initialisation nor test size of Figure 1. We train all "
+    "weight matrices from N(0, 0.2²) by Adam at 1e-3 with a cosine to 0, 128 fresh tasks a step, gradients clipped at "
+    "norm 10.",
+    "The numeric cells of Table 1, its width, and whether GPT-2 kept its causal mask and positions: we take both, and "
+    "the width of Garg et al.'s small model at the paper's size.",
+    "How long to train GPT-2. At the laptop's size it gets 10,000 steps: in a first run 2,000 were too few to learn "
+    "the tasks around b* = 0, where errors were 0.13 to 0.62 E[y²], and then b* = (10, ..., 10) says little.",
+    "Whether GPT-2's read-out was free: with a free one the residual stream alone can carry <b*, x> to the output, so "
+    "both a free read-out and one that is pinned to the label's coordinate are run.",
+    "The second bound of Theorem 4.1 is not implied by its proof as we read it; only 2 |b*|² / (3 (M + 1)) is tested.",
+)
+
+
+def _measure(runs: TrainedRuns, sizes: Sizes) -> Measures:
+    return measure(runs.configs, runs.models, runs.folder, sizes, runs.on_done)
+
+
+def _setting(sizes: Sizes) -> tuple[str, ...]:
+    of = sizes.transformer
+    return (
+        "Tasks: y = <w, x>, x ~ N(0, I), w ~ N(b*, I), M pairs and a query; d = M = 5 and b* = (1, ..., 1) unless said "
+        "otherwise; no noise but in the noisy setting.",
+        f"Linear models: {len(sizes.seeds)} seeds; Figure 1 for {sizes.steps:,} steps, all others for "
+        f"{sizes.sweep_steps:,}; tested on {sizes.eval_tasks:,} fresh tasks.",
+        f"GPT-2: {of.n_layers} layers, {of.n_heads} heads, width {of.d_model}; d = {of.n_dims}, M = {of.n_pairs}; "
+        f"{of.steps:,} steps of {of.batch_size} tasks, Adam at {of.lr:g} ({of.schedule}); tested on {of.eval_tasks:,}.",
+    )
+
+
+EXPERIMENT = Experiment(
+    paper=PAPER,
+    unknowns=UNKNOWNS,
+    sizes=SIZES,
+    plan=plan,
+    setting=_setting,
+    measure=_measure,
+    n_measurements=count_laws,
+    claims=claims,
+    panels=panels,
+)
+"""What `icl-reproduce zhang2024` runs."""

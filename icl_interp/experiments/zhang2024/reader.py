@@ -1,0 +1,93 @@
+"""The measured risks by what was run, and the least risk beside them."""
+
+import functools
+import math
+
+import torch
+
+from icl_interp.experiments.linear_risk import optimal_lsa_risk
+from icl_interp.experiments.zhang2024.measures import Measures
+from icl_interp.experiments.zhang2024.setting import N_DIMS
+from icl_interp.predictors.learned_init import optimal_learned_init
+
+__all__ = ["Reader", "named", "optimum"]
+
+
+class Reader:
+    """Looks risks up, one a seed.
+
+    Args:
+        found: All numbers.
+        seeds: In the order of the answers.
+    """
+
+    def __init__(self, found: Measures, seeds: tuple[int, ...]) -> None:
+        self.found, self.seeds = found, seeds
+
+    def values(self, part: str, kind: str, norm: float, n_pairs: int) -> tuple[float, ...]:
+        """Give the risks of one kind of model.
+
+        Args:
+            part: As in `Run`, and likewise the others.
+            kind: Which model.
+            norm: |b*|.
+            n_pairs: M.
+
+        Returns:
+            In squared units of y.
+        """
+        by_name = {tuple(run): risk.value for run, risk in self.found.risks.items()}
+        return tuple(by_name[part, kind, norm, n_pairs, seed] for seed in self.seeds)
+
+    def normalised(self, kind: str, norm: float, n_pairs: int) -> tuple[float, ...]:
+        """Give the risks of one kind of model of Table 1, by the scale of its labels.
+
+        Args:
+            kind: Which model.
+            norm: |b*|.
+            n_pairs: M.
+
+        Returns:
+            In units of E[y^2].
+        """
+        (unit,) = {v for run, v in self.found.second_moments.items() if run.kind == kind and run.norm == norm}
+        return tuple(value / unit for value in self.values("table 1", kind, norm, n_pairs))
+
+
+@functools.cache
+def optimum(kind: str, norm: float, n_pairs: int, *, n_dims: int = N_DIMS, noise_std: float = 0.0) -> float:
+    """Give the least risk of a kind of linear model.
+
+    Args:
+        kind: "ltb", or anything else for attention alone.
+        norm: |b*|.
+        n_pairs: M.
+        n_dims: d.
+        noise_std: Of the labels; 0 for attention alone.
+
+    Returns:
+        In squared units of y.
+
+    Example:
+        >>> round(optimum("ltb", 5**0.5, 5), 4), round(optimum("lsa", 5**0.5, 5), 4)
+        (2.7273, 4.5566)
+    """
+    mean = torch.full((n_dims,), norm / math.sqrt(n_dims), dtype=torch.float64)
+    if kind != "ltb":
+        return optimal_lsa_risk(mean, n_pairs)
+    eye = torch.eye(n_dims, dtype=torch.float64)
+    return optimal_learned_init(eye, eye, mean, noise_std, n_pairs).risk
+
+
+def named(kind: str) -> str:
+    """Write out a kind of model.
+
+    Args:
+        kind: As in `Run`.
+
+    Returns:
+        Such as "GPT-2 without MLP, free read-out".
+    """
+    names = {"ltb": "LTB", "lsa": "LSA"}
+    end = ", pinned read-out" if "pinned" in kind else ", free read-out"
+    return names.get(kind) or f"GPT-2{' without MLP' if 'no MLP' in kind else ''}{end}"

@@ -1,0 +1,116 @@
+"""What is read off planted curves, and how figures thin and draw them."""
+
+import itertools
+import math
+from dataclasses import replace
+
+import pytest
+from carroll_cases import INFINITE, THREE, ideal_measures, ideal_run, spoil
+
+from icl_interp.experiments.carroll2025.figures import kept_indices, panels
+from icl_interp.experiments.carroll2025.reader import (
+    Reader,
+    crossover,
+    dip_share,
+    largest_rise,
+    rank_correlation,
+    rise,
+    t_crit_index,
+    turn_index,
+)
+
+
+@pytest.fixture(scope="module")
+def read():
+    return Reader(ideal_measures(), THREE)
+
+
+def test_transience_is_the_rise_from_t_crit_to_the_end():
+    run = ideal_run(16)
+    assert (t_crit_index(run), run.steps[t_crit_index(run)]) == (3, 300)
+    assert rise(run) == pytest.approx(3.3 - 1.8)
+    assert rise(ideal_run(64)) == 0.0
+
+
+def test_noise_is_the_largest_rise_at_any_time():
+    run = replace(ideal_run(INFINITE), ood=(4.0, 3.0, 3.4, 2.0, 2.1, 1.5, 1.6))
+    assert largest_rise(run) == pytest.approx(0.4)
+    assert rise(run) == pytest.approx(0.1)
+    assert largest_rise(replace(run, ood=(3.0, 2.0, 1.0))) == 0.0
+
+
+def test_the_dip_is_a_share_of_the_way_between_the_solutions():
+    run = ideal_run(16)
+    assert dip_share(run) == pytest.approx((3.4 - 1.8) / (3.4 - 1.6))
+    assert dip_share(replace(run, ood=(3.4, 3.6))) == pytest.approx(0.0)
+    assert dip_share(replace(run, ood=(3.4, 1.6))) == pytest.approx(1.0)
+
+
+def test_the_turn_is_the_largest_second_component():
+    assert turn_index(replace(ideal_run(4), place=((9.0, 0.0), (0.0, 2.0), (5.0, 1.0)))) == 1
+
+
+def test_order_is_spearmans_and_none_where_all_are_equal():
+    assert rank_correlation([1, 2, 3, 4], [1.0, 2.0, 4.0, 3.0]) == pytest.approx(0.8)
+    assert rank_correlation([1, 2, 3], [5.0, 5.0, 5.0]) == 0.0
+
+
+def test_the_threshold_is_the_largest_m_that_ends_nearer_to_dmmse(read):
+    assert read.thresholds() == (32.0, 32.0, 32.0)
+    away = spoil(read.found, 32, lambda _: {"to_dmmse": (2.0,) * 7})
+    assert Reader(away, THREE).thresholds() == (16.0, 16.0, 16.0)
+
+
+def test_crossovers_solve_the_equation(read):
+    n = crossover(ideal_run(16), 40.0).n
+    assert math.log(n) / n == pytest.approx(0.45 / 10.0)
+    assert crossover(ideal_run(8), 40.0).reason.startswith("the accurate solution is not more complex")
+    assert crossover(replace(ideal_run(8), llc=None), 40.0) is None
+    logs = read.log_crossovers(0)
+    assert logs[:2] == [0.0, 0.0]
+    assert logs[2] == pytest.approx(math.log10(n))
+    assert logs == sorted(logs)
+
+
+def test_seeds_without_all_coefficients_are_left_out(read):
+    runs = {run: replace(one, llc=None) if run == (INFINITE, 2) else one for run, one in read.found.runs.items()}
+    few = Reader(replace(read.found, runs=runs), THREE)
+    assert few.sampled_seeds() == (0, 1)
+    assert few.llc_gaps(16, 4) == (30.0, 30.0)
+
+
+def test_long_curves_are_thinned_and_keep_their_ends_and_t_crit():
+    steps = tuple(range(0, 20_000, 10))
+    curve = tuple(1.0 + (i - 1234) ** 2 * 1e-6 for i in range(len(steps)))
+    run = replace(ideal_run(16), steps=steps, ood=curve)
+    kept = kept_indices(run)
+    assert len(kept) <= 61
+    assert {0, 1234, len(steps) - 1} <= set(kept)
+    assert kept == sorted(set(kept))
+    gaps = [math.log((steps[b] + 1) / (steps[a] + 1)) for a, b in itertools.pairwise(kept[20:])]
+    assert max(gaps) < 2.5 * 10 / 58  # the whole way is log 20,000, about 10, in 58 stretches
+    assert kept_indices(ideal_run(16)) == list(range(7))
+
+
+def test_the_figures_say_what_they_show(read):
+    found = {panel.id: panel for panel in panels(read.found, THREE)}
+    assert list(found) == ["ood-loss", "trajectories", "distances", "losses", "complexity", "crossover"]
+    assert "in 3 of 3 seeds this is more than any rise" in found["ood-loss"].sentence
+    assert "The largest M that ends above it is 32, 32, 32" in found["distances"].sentence
+    assert "above that of M = ∞ for M = 16, 32, 64 (" in found["complexity"].sentence
+    assert "preferred first for M = 16, 32, 64;" in found["crossover"].sentence
+    assert len(found["distances"].rows) == 2 * 5 * 3
+    assert all(len(row) == len(panel.columns) for panel in found.values() for row in panel.rows)
+
+
+def test_each_m_stands_in_the_legend_once(read):
+    distances = next(panel for panel in panels(read.found, THREE) if panel.id == "distances").figure
+    shown = [trace.name for trace in distances.data if trace.showlegend]
+    assert shown == ["M = 4", "M = 8", "M = 16", "M = 32", "M = 64", "equally far"]
+
+
+def test_the_figures_without_learning_coefficients_are_drawn(read):
+    bare = spoil(read.found, INFINITE, lambda _: {"llc": None})
+    found = {panel.id: panel for panel in panels(bare, THREE)}
+    assert "for M = none" in found["complexity"].sentence
+    assert found["crossover"].rows == ()

@@ -1,0 +1,144 @@
+"""The claims of Hill et al.: all hold for ideal numbers, each fails where its numbers are spoilt; table and figures."""
+
+import math
+
+import pytest
+from hill_cases import SEEDS, ideal_measures, with_all, with_families, with_readings
+
+from icl_interp.experiments.hill2025.claims import FRACTIONS, claims
+from icl_interp.experiments.hill2025.figures import panels
+from icl_interp.experiments.hill2025.paper import PAPER, UNKNOWNS
+from icl_interp.experiments.hill2025.reader import Reader, failure_rate
+from icl_interp.experiments.hill2025.setting import KINDS, Run
+from icl_interp.experiments.hill2025.table import COLUMNS, convention_rows, count_holding
+from icl_interp.experiments.outcome import Outcome
+from icl_interp.report import render
+from icl_interp.report.chapters.claims import claims_page
+
+
+@pytest.fixture(scope="module")
+def ideal():
+    return ideal_measures()
+
+
+def verdicts(found, seeds=SEEDS):
+    return {claim.key: claim.verdict for claim in claims(found, seeds)}
+
+
+def never_fails(_, family):
+    return {"fails": {**family.fails, "model": False}, "late": {**family.late, "model": 0.5}}
+
+
+def bayes_fails_too(_, family):
+    return {"fails": {**family.fails, "Bayes": True}}
+
+
+def shrinks(_label, _family):
+    return {"growth": (-1.0, 0.0, 0.0)}
+
+
+def same_everywhere(run, measured):
+    return measured.model_copy(update={"common": {"in distribution": 0.1 + 0.01 * ((run.seed * 7) % 3), "x": 0.5}})
+
+
+SPOILT = {
+    "ood-failure": lambda found: with_families(found, never_fails),
+    "not-only-bayes": lambda found: with_families(found, bayes_fails_too),
+    "shared-directions": lambda found: with_readings(found, contrast=(-0.1, 0.2, 0.2)),
+    "score-and-loss": lambda found: with_readings(found, within=(0.1, 0.3, 0.2), pooled=(0.1, 0.3, 0.2)),
+    "training-data": lambda found: with_all(found, same_everywhere),
+    "detection": lambda found: with_readings(found, auroc=(0.5, 0.6, 0.6)),
+    "singular-values": lambda found: with_families(found, shrinks),
+}
+
+
+def test_ideal_numbers_reproduce_every_claim(ideal):
+    found = verdicts(ideal)
+    assert found.pop("fractions") == "unknown in the paper"
+    assert set(found) == set(SPOILT)
+    assert set(found.values()) == {"reproduced"}
+
+
+@pytest.mark.parametrize("key", SPOILT)
+def test_a_claim_fails_on_spoilt_numbers_alone(ideal, key):
+    found = verdicts(SPOILT[key](ideal))
+    failed = {other for other, verdict in found.items() if verdict == "not reproduced"}
+    # A model that never fails cannot fail where Bayes does not, either.
+    assert failed == {key} | ({"not-only-bayes"} if key == "ood-failure" else set())
+
+
+def test_a_correlation_that_norms_have_as_well_is_no_evidence(ideal):
+    norms = with_all(ideal, lambda _, measured: measured.model_copy(update={"norms_within": 0.95}))
+    assert verdicts(norms)["score-and-loss"] == "partly"
+    (claim,) = [claim for claim in claims(norms, SEEDS) if claim.key == "score-and-loss"]
+    failed = [check.label for check in claim.checks if check.verdict == "not reproduced"]
+    assert len(failed) == 8
+    assert all("beyond that of norms alone" in label for label in failed)
+
+
+def test_one_spoilt_law_makes_a_claim_partly(ideal):
+    spoilt = {**ideal, **{Run("scale", seed): SPOILT["detection"](ideal)[Run("scale", seed)] for seed in SEEDS}}
+    assert verdicts(spoilt)["detection"] == "partly"
+
+
+def test_a_contrast_that_untrained_networks_show_as_well_is_no_evidence(ideal):
+    found = with_readings(ideal, contrast=(0.5, 0.6, 0.6))
+    assert verdicts(found)["shared-directions"] == "partly"
+    assert count_holding(Reader(found, SEEDS))["contrast beyond untrained"][0] == 0
+
+
+def test_one_seed_is_not_judged():
+    assert set(verdicts(ideal_measures((0,)), (0,)).values()) == {"not judged", "unknown in the paper"}
+
+
+def test_failures_count_only_where_the_reference_works(ideal):
+    measured = ideal[Run("weights", 0)]
+    assert failure_rate(measured, "least squares") == 1.0
+    spoilt = with_families({Run("weights", 0): measured}, bayes_fails_too)[Run("weights", 0)]
+    assert failure_rate(spoilt, "Bayes") == 0.0
+    assert failure_rate(spoilt, "least squares") == 1.0
+
+
+def test_laws_are_recognised_where_patterns_differ_and_not_elsewhere(ideal):
+    assert Reader(ideal, SEEDS).recognised() == (1.0, 1.0, 1.0)
+    assert max(Reader(with_all(ideal, same_everywhere), SEEDS).recognised()) <= 0.25
+    with pytest.raises(ValueError, match=r"needs models of two seeds or more, got one"):
+        Reader(ideal, (0,)).recognised()
+
+
+def test_the_table_has_every_convention_and_marks_what_holds(ideal):
+    rows = convention_rows(Reader(ideal, SEEDS))
+    assert len(rows) == len(ideal[Run("isotropic", 0)].readings)
+    assert {len(row) for row in rows} == {len(COLUMNS)}
+    assert all(cell.endswith("✓") for row in rows for cell in row[5:] if cell != "undefined")
+    undefined = {(row[1], place % 4) for row in rows for place, cell in enumerate(row[5:]) if cell == "undefined"}
+    assert undefined == {("last x, prompts as rows", place) for place in (1, 2, 3)}
+    assert rows[0][:5] == ("read-in", "all", "uncentred", "right", "overlap")
+
+
+def test_the_table_marks_nothing_that_fails_or_is_undefined(ideal):
+    single = dict.fromkeys(("Spearman inside", "Spearman pooled", "AUROC"), (24, 24))
+    assert count_holding(Reader(ideal, SEEDS)) == {"contrast beyond untrained": (36, 36), **single}
+    low = count_holding(Reader(with_readings(ideal, within=(0.5, 0.0, 0.0)), SEEDS))
+    assert (low["Spearman inside"], low["Spearman pooled"]) == ((0, 36), (24, 24))
+    spoilt = Reader(with_readings(ideal, within=(math.nan, 0.0, 0.0)), SEEDS)
+    assert count_holding(spoilt)["Spearman inside"] == (0, 0)
+    assert convention_rows(spoilt)[0][6] == "undefined"
+
+
+def test_fractions_say_what_a_third_and_a_quarter_may_mean(ideal):
+    (claim,) = [claim for claim in claims(ideal, SEEDS) if claim.key == "fractions"]
+    said = " ".join(check.label for check in claim.checks)
+    assert all(label in said for label in FRACTIONS)
+    assert {check.low for check in claim.checks} | {check.high for check in claim.checks} == {None}
+
+
+def test_the_page_renders_with_every_panel(ideal):
+    drawn = panels(ideal, SEEDS)
+    outcome = Outcome(PAPER, "laptop", SEEDS, ("As set.",), UNKNOWNS, claims(ideal, SEEDS), drawn)
+    html = render(claims_page(outcome, {"torch": "2"}), plotlyjs="directory")
+    assert html.count('class="figure"') == len(drawn) == 4 + 1 + 2 + 5
+    assert "Of 8 claims: 7 reproduced, 1 unknown in the paper." in html
+    failures = next(panel for panel in drawn if panel.id == "failures")
+    assert "fail on 100% (isotropic training)" in failures.sentence
+    assert len({row[0] for row in failures.rows}) == len(KINDS)

@@ -1,0 +1,63 @@
+"""The page of a reproduced paper: cards with verdicts and numbers, all tables, warnings where nothing is judged."""
+
+from dataclasses import replace
+
+import pytest
+from zhang_cases import THREE, ideal_measures
+
+from icl_interp.experiments.outcome import Outcome
+from icl_interp.experiments.zhang2024.claims import claims
+from icl_interp.experiments.zhang2024.figures import panels
+from icl_interp.experiments.zhang2024.paper import PAPER, UNKNOWNS
+from icl_interp.report import render
+from icl_interp.report.chapters.claims import claims_page
+
+
+@pytest.fixture(scope="module")
+def outcome():
+    found = ideal_measures()
+    return Outcome(PAPER, "laptop", THREE.seeds, ("As set.",), UNKNOWNS, claims(found, THREE), panels(found, THREE))
+
+
+def test_a_card_a_claim_with_its_numbers(outcome):
+    page = claims_page(outcome, {"torch": "2"})
+    assert [card.title.partition(":")[0] for card in page.verdicts] == ["Reproduced"] * 10 + ["Unknown in the paper"]
+    assert [card.tone for card in page.verdicts] == ["evidence"] * 10 + ["unknown"]
+    assert "LTB risk: 2.73 [2.73, 2.73] (expected from 2.673 to 2.782)" in page.verdicts[0].detail
+    assert "Of 11 claims: 10 reproduced, 1 unknown in the paper." in page.subtitle
+    assert page.warnings == ()
+
+
+def test_long_claims_say_how_many_numbers_are_left(outcome):
+    long = next(card for card in claims_page(outcome, {}).verdicts if card.title.endswith("Table 1") and card.detail)
+    many = next(claim for claim in outcome.claims if len(claim.checks) > 6)
+    card = next(card for card in claims_page(outcome, {}).verdicts if card.sentence == many.statement)
+    assert long is not None
+    assert f"and {len(many.checks) - 6} more below" in card.detail
+
+
+def test_every_number_is_in_a_table(outcome):
+    tables = {section.id: section.tables for section in claims_page(outcome, {}).sections}
+    assert sum(len(table.rows) for table in tables["claims"]) == sum(len(claim.checks) for claim in outcome.claims)
+    assert len(tables["unknowns"][0].rows) == len(UNKNOWNS)
+
+
+def test_too_few_seeds_are_warned_of(outcome):
+    sizes = replace(THREE, seeds=(0,))
+    few = replace(outcome, claims=claims(ideal_measures(sizes), sizes))
+    (warning,) = claims_page(few, {}).warnings
+    assert warning.startswith("Too few seeds")
+
+
+def test_the_figures_show_theory_beside_what_was_trained(outcome):
+    first = outcome.panels[0]
+    names = [trace.name for trace in first.figure.data if trace.showlegend is not False]
+    assert names == ["LSA", "least risk of LSA, 4.557", "LTB", "least risk of LTB, 2.727"]
+    assert "the risk of LTB is 2.727, that of LSA 4.557" in first.sentence
+    assert [panel.id for panel in outcome.panels] == ["figure-1", "norms", "lengths", "parts", "moved", "table-1"]
+
+
+def test_the_page_renders(outcome):
+    html = render(claims_page(outcome, {"git commit": "abc"}), plotlyjs="directory")
+    assert html.count('class="figure"') == 6
+    assert "Reproduced: Figure 1; Theorems 4.1 and 5.2" in html
