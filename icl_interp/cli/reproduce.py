@@ -26,7 +26,8 @@ def _reproduce(
         list[int] | None, typer.Option("--seed", min=0, help="Other seeds than the preset's; repeatable.")
     ] = None,
     first_steps: Annotated[
-        int | None, typer.Option(min=1, help="Only so many steps of each kind of run, and what all would cost.")
+        int | None,
+        typer.Option(min=1, help="Only so many steps of each kind of run, and what all would cost; --out keeps it."),
     ] = None,
     against: Annotated[
         Path | None, typer.Option(help="A summary, such as examples/results/NAME.json: does this run agree with it?")
@@ -45,7 +46,7 @@ def _reproduce(
 
         means = Means(workers, device, tuple(seeds) if seeds else None)
         if first_steps is not None:
-            estimate(name, preset, first_steps, means=means, quiet=quiet)
+            estimate(name, preset, first_steps, out=out, means=means, quiet=quiet)
             return
         reproduce(name, preset, out or Path(f"{name}-{preset}"), means=means, against=against, quiet=quiet)
 

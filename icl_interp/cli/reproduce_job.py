@@ -10,7 +10,7 @@ import typer
 from icl_interp.cli.progress import progress
 from icl_interp.experiments.claims import LEAST_SEEDS
 from icl_interp.experiments.comparison import differences
-from icl_interp.experiments.cost import Cost, first_steps
+from icl_interp.experiments.cost import Cost, PresetCost, first_steps, write_cost
 from icl_interp.experiments.experiment import Experiment
 from icl_interp.experiments.outcome import Means, Outcome
 from icl_interp.experiments.registry import PRESETS, experiment
@@ -68,31 +68,40 @@ def reproduce(
         raise SystemExit(1)
 
 
-def estimate(name: str, preset: str, n_steps: int, *, means: Means, quiet: bool) -> None:
-    """Take the first steps of every kind of run and say what the preset would cost; nothing is kept.
+def estimate(name: str, preset: str, n_steps: int, *, out: Path | None, means: Means, quiet: bool) -> None:
+    """Take the first steps of every kind of run and say what the preset would cost; no model is kept.
 
     Args:
         name: Of the paper.
         preset: Of its size.
         n_steps: Steps of each kind.
+        out: Where to write NAME-cost.json; None writes nothing.
         means: Device and seeds.
         quiet: Say nothing.
 
     Raises:
-        ValueError: If name or preset is unknown.
+        ValueError: If name or preset is unknown, or the folder cannot be used.
     """
     plan = _chosen(name, preset, means).configs(preset, means)
     torch.set_num_threads(1)
+    if out is not None:
+        _make(out)
 
     def say(cost: Cost) -> None:
         if not quiet:
             typer.echo(repr(cost))
 
     costs = first_steps(plan, n_steps, device=means.device, on_kind=say)
+    found = PresetCost(name, preset, n_steps, tuple(costs))
     if not quiet:
-        typer.echo(
-            f"about {sum(cost.hours for cost in costs):.3g} hours of one process on this machine, for training alone"
+        typer.echo(f"about {found.hours:.3g} hours of one process on this machine, for training alone")
+    if out is not None:
+        command = f"icl-reproduce {name} --preset {preset} --first-steps {n_steps}"
+        path = write_cost(
+            found, out / f"{name}-cost.json", {**provenance(), "device": means.device, "command": command}
         )
+        if not quiet:
+            typer.echo(str(path))
 
 
 def _chosen(name: str, preset: str, means: Means) -> Experiment:

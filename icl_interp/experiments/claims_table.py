@@ -1,6 +1,7 @@
 """The README's table of claims, made from the summaries that the laptop preset left.
 
-`python -m icl_interp.experiments.claims_table README.md examples/results` writes it.
+`python -m icl_interp.experiments.claims_table README.md examples/results` writes it; what the papers' own sizes would
+cost is read from the folder `cost` in there.
 """
 
 import re
@@ -10,9 +11,10 @@ from pathlib import Path
 
 from icl_interp.atomic import write_atomically
 from icl_interp.experiments.claims import Claim
+from icl_interp.experiments.cost import PresetCost, read_cost
 from icl_interp.experiments.summary import Summary, read_summary
 
-__all__ = ["BEGIN", "END", "claims_block", "claims_table", "rewrite_table", "summaries_in"]
+__all__ = ["BEGIN", "END", "claims_block", "claims_table", "cost_sentence", "rewrite_table", "summaries_in"]
 
 BEGIN, END = "<!-- claims:begin -->", "<!-- claims:end -->"
 """What the table stands between; both on lines of their own."""
@@ -60,16 +62,50 @@ def claims_table(summaries: Sequence[Summary]) -> str:
     return "\n".join(rows)
 
 
-def claims_block(summaries: Sequence[Summary]) -> str:
+def cost_sentence(costs: Sequence[PresetCost]) -> str:
+    """Say what presets would cost.
+
+    Args:
+        costs: One a paper, timed over equally many steps.
+
+    Returns:
+        A sentence; days for long ones.
+
+    Example:
+        >>> from icl_interp.experiments.cost import Cost
+        >>> network = Cost("GPT-2", n_runs=24, steps=36000, seconds_per_step=1.0, loss=1.0)
+        >>> cost_sentence([PresetCost("who2024", "paper", 100, (network,))])
+        'Training at the size "paper" would take about 10 days (who2024) of one core, by its first 100 steps.'
+    """
+    said = ", ".join(f"{_days(cost.hours)} ({cost.paper})" for cost in costs)
+    return (
+        f'Training at the size "{costs[0].preset}" would take about {said} of one core, by its first '
+        f"{costs[0].n_steps} steps."
+    )
+
+
+def _days(hours: float) -> str:
+    return f"{hours / 24:,.0f} days" if hours > 48 else f"{hours:.0f} hours"
+
+
+def claims_block(folder: str | Path) -> str:
     """Give what the README holds.
 
     Args:
-        summaries: One a paper.
+        folder: Of the summaries, with a folder `cost`.
 
     Returns:
-        Marker, table, marker.
+        Marker, table, what the papers' sizes would cost, marker.
+
+    Raises:
+        ValueError: If there is no summary, no cost, or a file is neither.
     """
-    return f"{BEGIN}\n{claims_table(summaries)}\n{END}"
+    costs = [read_cost(path) for path in sorted((Path(folder) / "cost").glob("*.json"))]
+    if not costs:
+        raise ValueError(
+            f"the table of claims needs costs that icl-reproduce --first-steps --out wrote, got none in {folder}/cost."
+        )
+    return f"{BEGIN}\n{claims_table(summaries_in(folder))}\n\n{cost_sentence(costs)}\n{END}"
 
 
 def rewrite_table(page: str | Path, folder: str | Path) -> None:
@@ -83,7 +119,7 @@ def rewrite_table(page: str | Path, folder: str | Path) -> None:
         ValueError: If the page does not have both markers.
     """
     text = Path(page).read_text(encoding="utf-8")
-    block = claims_block(summaries_in(folder))
+    block = claims_block(folder)
     written, found = re.subn(f"{BEGIN}.*{END}", lambda _: block, text, flags=re.DOTALL)
     if not found:
         raise ValueError(f"the table of claims needs a page with the lines {BEGIN} and {END}, got {page}; add them.")

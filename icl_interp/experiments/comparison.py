@@ -28,7 +28,7 @@ class Difference:
         return f"{self.claim}: {self.check} is {self.value:.4g}, and the summary says {self.committed}."
 
 
-def differences(outcome: Outcome, summary: Summary) -> list[Difference]:
+def differences(outcome: Outcome | Summary, summary: Summary) -> list[Difference]:
     """Find the checks that a run of a few seeds answers differently from a summary of more.
 
     One seed has no interval, so its mean alone is compared: it differs where the summary's whole interval agrees with
@@ -36,7 +36,7 @@ def differences(outcome: Outcome, summary: Summary) -> list[Difference]:
     the expectation, so either side agrees with it (ours). Checks that need several seeds are left out with one.
 
     Args:
-        outcome: Of this run, of any number of seeds.
+        outcome: Of this run, or its summary; of any number of seeds.
         summary: Of the same paper and preset.
 
     Returns:

@@ -1,15 +1,20 @@
 """What a preset would cost: the first steps of each kind of run, timed."""
 
+import json
 import time
-from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TypeVar
 
+from icl_interp.atomic import write_atomically
 from icl_interp.training.ensemble import MAY_DIFFER
 from icl_interp.training.loop import Trainer
 from icl_interp.training.train_config import TrainConfig
 
-__all__ = ["Cost", "first_steps", "kinds_of"]
+__all__ = ["Cost", "PresetCost", "first_steps", "kinds_of", "read_cost", "write_cost"]
+
+FORMAT = "icl-interp cost 1"
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -39,6 +44,28 @@ class Cost:
             f"{self.what}: {self.n_runs} runs of {self.steps:,} steps, {self.seconds_per_step:.3g} s a step, "
             f"{self.hours:.3g} h"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class PresetCost:
+    """What all runs of one preset would take."""
+
+    paper: str
+    """Its name, as icl-reproduce takes it."""
+    preset: str
+    """At which size."""
+    n_steps: int
+    """How many steps of each kind were timed."""
+    costs: tuple[Cost, ...]
+    """One a kind."""
+
+    @property
+    def hours(self) -> float:
+        """Of all runs, one after the other, for training alone."""
+        return sum(cost.hours for cost in self.costs)
+
+    def __repr__(self) -> str:
+        return f"PresetCost({self.paper}, {self.preset}, {self.hours:.3g} h)"
 
 
 def kinds_of(plan: Mapping[Key, TrainConfig]) -> list[list[TrainConfig]]:
@@ -96,3 +123,51 @@ def first_steps(
         if on_kind is not None:
             on_kind(costs[-1])
     return costs
+
+
+def write_cost(found: PresetCost, path: str | Path, provenance: Mapping[str, str | int | float]) -> Path:
+    """Write what a preset would cost, completely or not at all.
+
+    Args:
+        found: Of one preset.
+        path: The JSON file.
+        provenance: Plain values by name.
+
+    Returns:
+        The path.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    contents = {"format": FORMAT, **asdict(found), "hours": found.hours, "provenance": dict(provenance)}
+    text = json.dumps(contents, indent=2, ensure_ascii=False) + "\n"
+    return write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def read_cost(path: str | Path) -> PresetCost:
+    """Read what a preset would cost.
+
+    Args:
+        path: The JSON file.
+
+    Returns:
+        Its numbers; hours are computed again.
+
+    Raises:
+        ValueError: If the file is missing, or another.
+    """
+    try:
+        contents = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise ValueError(f"a cost needs a JSON file, got {path} ({' '.join(str(error).split())}).") from error
+    if not isinstance(contents, dict) or contents.get("format") != FORMAT:
+        raise ValueError(
+            f"a cost needs the format {FORMAT!r}, got another file: {path}; write it by icl-reproduce --first-steps."
+        )
+    costs: Sequence[Mapping[str, object]] = contents["costs"]
+    return PresetCost(
+        contents["paper"],
+        contents["preset"],
+        contents["n_steps"],
+        tuple(Cost(**cost) for cost in costs),  # type: ignore[arg-type]
+    )

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 import icl_interp
 from icl_interp.cli.reproduce import _app
 from icl_interp.experiments.claims import Check, Claim
+from icl_interp.experiments.cost import read_cost
 from icl_interp.experiments.summary import read_summary
 
 
@@ -92,7 +93,17 @@ def test_first_steps_say_what_a_preset_costs(tmp_path, monkeypatch):
     assert "GPT-2 decoder, 1 layer" in result.stdout
     assert result.stdout.splitlines()[-1].startswith("about ")
     assert list(tmp_path.iterdir()) == []
-    assert run("zhang2024", "--first-steps", "1", "--quiet").stdout == ""
+
+
+def test_first_steps_are_kept_where_a_folder_is_named(tmp_path):
+    result = run("zhang2024", "--first-steps", "1", "--out", tmp_path / "o", "--quiet")
+    assert (result.exit_code, result.stdout) == (0, "")
+    (path,) = (tmp_path / "o").iterdir()
+    cost = read_cost(path)
+    assert (path.name, cost.preset, cost.n_steps) == ("zhang2024-cost.json", "smoke", 1)
+    assert cost.hours > 0
+    provenance = json.loads(path.read_text())["provenance"]
+    assert provenance["command"] == "icl-reproduce zhang2024 --preset smoke --first-steps 1"
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,12 @@
 """First steps of each kind of run: what they cost, and that the paper's sizes start."""
 
+import json
+
 import pytest
 
-from icl_interp.experiments.cost import Cost, first_steps, kinds_of
+from icl_interp.experiments.cost import Cost, PresetCost, first_steps, kinds_of, read_cost, write_cost
+from icl_interp.experiments.outcome import Means
+from icl_interp.experiments.registry import EXPERIMENTS, experiment
 from icl_interp.experiments.zhang2024.setting import SIZES, plan
 
 
@@ -40,7 +44,28 @@ def test_the_papers_gpt2_starts():
     assert (cost.n_runs, cost.steps) == (2, 200_000)
 
 
+def test_costs_survive_the_file(tmp_path):
+    found = PresetCost("who2024", "paper", 100, (Cost("a", 3, 1200, 0.5, 1.0), Cost("b", 1, 3600, 1.0, 2.0)))
+    path = write_cost(found, tmp_path / "who2024-cost.json", {"torch": "2"})
+    assert (found.hours, json.loads(path.read_text())["hours"]) == (1.5, 1.5)
+    assert read_cost(path) == found
+    assert repr(found) == "PresetCost(who2024, paper, 1.5 h)"
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "not JSON"])
+def test_what_is_no_cost_is_refused(tmp_path, text):
+    path = tmp_path / "c.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match="a cost needs "):
+        read_cost(path)
+    with pytest.raises(ValueError, match=r"a cost needs a JSON file, got .*missing"):
+        read_cost(tmp_path / "missing.json")
+
+
 @pytest.mark.slow
-def test_the_papers_sizes_run_for_a_hundred_steps():
-    losses = [cost.loss for cost in first_steps(plan(SIZES["paper"]), 100)]
-    assert len(losses) == len(kinds_of(plan(SIZES["paper"])))
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_the_papers_sizes_run_for_a_hundred_steps(name):
+    chosen = experiment(name).configs("paper", Means())
+    costs = first_steps(chosen, 100)
+    assert len(costs) == len(kinds_of(chosen))
+    assert all(cost.loss < float("inf") for cost in costs)

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from icl_interp.experiments.claims_table import BEGIN, END, claims_block, summaries_in
-from icl_interp.experiments.registry import EXPERIMENTS
+from icl_interp.experiments.claims_table import BEGIN, END, claims_block
+from icl_interp.experiments.comparison import differences
+from icl_interp.experiments.cost import kinds_of, read_cost
+from icl_interp.experiments.outcome import Means
+from icl_interp.experiments.registry import EXPERIMENTS, experiment
 from icl_interp.experiments.summary import read_summary
 
 ROOT = Path(__file__).parents[3]
@@ -16,7 +19,7 @@ RESULTS = ROOT / "examples" / "results"
 def test_the_readme_holds_the_table():
     found = re.search(f"{BEGIN}.*{END}", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
     assert found is not None
-    assert found.group() == claims_block(summaries_in(RESULTS))
+    assert found.group() == claims_block(RESULTS)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -27,3 +30,22 @@ def test_each_paper_was_run_at_laptop_size_with_three_seeds(name):
     assert "not judged" not in {claim.verdict for claim in summary.claims}
     assert {"torch", "command", "git_commit"} <= set(summary.provenance)
     assert not any("/" in str(value) for value in summary.provenance.values())
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_another_seed_says_the_same(name):
+    fourth, summary = read_summary(RESULTS / "fourth_seed" / f"{name}.json"), read_summary(RESULTS / f"{name}.json")
+    assert len(fourth.seeds) == 1
+    assert not set(fourth.seeds) & set(summary.seeds)
+    assert differences(fourth, summary) == []
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_the_papers_sizes_were_timed_as_they_are_planned(name):
+    cost = read_cost(RESULTS / "cost" / f"{name}.json")
+    assert (cost.paper, cost.preset, cost.n_steps) == (name, "paper", 100)
+    kinds = kinds_of(experiment(name).configs("paper", Means()))
+    assert [(c.n_runs, c.steps) for c in cost.costs] == [(len(kind), kind[0].steps) for kind in kinds]
+    assert [c.what for c in cost.costs] == [
+        f"{kind[0].model.describe()}, {kind[0].task.default_points} points" for kind in kinds
+    ]

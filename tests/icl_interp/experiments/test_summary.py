@@ -6,6 +6,7 @@ import pytest
 
 from icl_interp.experiments.claims import Check, Claim
 from icl_interp.experiments.claims_table import BEGIN, END, claims_block, claims_table, rewrite_table, summaries_in
+from icl_interp.experiments.cost import Cost, PresetCost, write_cost
 from icl_interp.experiments.outcome import Outcome, Paper
 from icl_interp.experiments.summary import read_summary, write_summary
 
@@ -68,16 +69,28 @@ def test_the_table_has_a_row_a_claim(path):
     ]
 
 
-def test_the_block_stands_between_its_markers(path):
-    block = claims_block(summaries_in(path.parent))
-    assert block == f"{BEGIN}\n{claims_table([read_summary(path)])}\n{END}"
+@pytest.fixture
+def cost(path):
+    (path.parent / "cost").mkdir()
+    found = PresetCost("who2024", "paper", 100, (Cost("a network", 2, 1800, 10.0, 1.0),))
+    return write_cost(found, path.parent / "cost" / "who2024.json", {})
 
 
+def test_the_block_stands_between_its_markers(path, cost):
+    said = 'Training at the size "paper" would take about 10 hours (who2024) of one core, by its first 100 steps.'
+    block = claims_block(path.parent)
+    assert block == f"{BEGIN}\n{claims_table([read_summary(path)])}\n\n{said}\n{END}"
+    cost.unlink()
+    with pytest.raises(ValueError, match=r"needs costs that icl-reproduce --first-steps --out wrote, got none in"):
+        claims_block(path.parent)
+
+
+@pytest.mark.usefixtures("cost")
 def test_a_page_gets_its_table(path, tmp_path):
     page = tmp_path / "README.md"
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     rewrite_table(page, path.parent)
-    assert page.read_text() == f"before\n{claims_block(summaries_in(path.parent))}\nafter\n"
+    assert page.read_text() == f"before\n{claims_block(path.parent)}\nafter\n"
     page.write_text("no markers")
     with pytest.raises(ValueError, match=f"needs a page with the lines {BEGIN} and"):
         rewrite_table(page, path.parent)

@@ -92,7 +92,8 @@ def test_correlations_inside_families_are_not_those_between():
 
 def test_a_constant_score_has_no_correlation():
     within, pooled, each = correlate(
-        {"a": torch.zeros(5), "b": torch.arange(5.0)}, {"a": torch.tensor([3.0, 1.0, 4.0, 0.0, 2.0]), "b": torch.arange(5.0)}
+        {"a": torch.zeros(5), "b": torch.arange(5.0)},
+        {"a": torch.tensor([3.0, 1.0, 4.0, 0.0, 2.0]), "b": torch.arange(5.0)},
     )
     assert within == pytest.approx(1.0)
     assert each["a"] != each["a"]
