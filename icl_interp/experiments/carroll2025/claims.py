@@ -1,9 +1,9 @@
-"""What Carroll et al. (2025) claim about behaviour, and what numbers would agree; the rest is in carroll2025_theory."""
+"""What Carroll et al. (2025) claim about behaviour, and what numbers would agree; the rest is in theory.py."""
 
 import math
 
 from icl_interp.experiments.carroll2025.measures import Measures, Trained
-from icl_interp.experiments.carroll2025.reader import Reader, dip_share, rise, t_crit_index
+from icl_interp.experiments.carroll2025.reader import ORDERED, Reader, dip_share, rise, t_crit_index
 from icl_interp.experiments.carroll2025.setting import INFINITE, Sizes
 from icl_interp.experiments.carroll2025.theory import complexity, crossovers, loss_gap, trajectories
 from icl_interp.experiments.claims import Check, Claim
@@ -14,8 +14,6 @@ HALF_WAY = 0.5
 """Share of the way from dMMSE's loss on q_inf to ridge's that tells "by way of ridge" from "straight" (ours)."""
 STAYS = 0.05
 """A rise of less than this share of what was learned counts as none for M = infinity (ours)."""
-ORDERED = 0.8
-"""Least rank correlation along M that counts as "grows with M" (ours)."""
 MATCHES = 1.1
 """A network matches a predictor if its loss is at most so many times the predictor's (ours)."""
 NEARER = "nearer is below 1; the paper's networks come much nearer"

@@ -1,4 +1,4 @@
-"""The figures of Carroll et al. (2025) that follow training; those over M are in carroll2025_sweeps."""
+"""The figures of Carroll et al. (2025) that follow training; those over M are in sweeps.py."""
 
 from collections.abc import Sequence
 

@@ -10,10 +10,22 @@ from icl_interp.experiments.carroll2025.measures import Measures, Trained
 from icl_interp.experiments.carroll2025.setting import INFINITE, Run, Sizes
 from probes.llc_exact import Crossover, free_energy_crossover
 
-__all__ = ["Reader", "crossover", "dip_share", "largest_rise", "rank_correlation", "rise", "t_crit_index", "turn_index"]
+__all__ = [
+    "ORDERED",
+    "Reader",
+    "crossover",
+    "dip_share",
+    "largest_rise",
+    "rank_correlation",
+    "rise",
+    "t_crit_index",
+    "turn_index",
+]
 
 Values = tuple[float, ...]
 
+ORDERED = 0.8
+"""Least rank correlation along M that counts as an order (ours)."""
 NEVER_LEFT = 9.0
 """log10 of a crossover that never comes (ours): beyond any number of samples that is drawn."""
 

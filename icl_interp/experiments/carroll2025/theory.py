@@ -3,14 +3,12 @@
 import math
 
 from icl_interp.experiments.carroll2025.measures import Plane, Trained
-from icl_interp.experiments.carroll2025.reader import Reader, rank_correlation, t_crit_index, turn_index
+from icl_interp.experiments.carroll2025.reader import ORDERED, Reader, rank_correlation, t_crit_index, turn_index
 from icl_interp.experiments.carroll2025.setting import INFINITE
 from icl_interp.experiments.claims import Check, Claim
 
 __all__ = ["complexity", "crossovers", "loss_gap", "trajectories"]
 
-ORDERED = 0.8
-"""Least rank correlation that counts as an order along M (ours)."""
 CORRELATED = 0.5
 """Least size of a rank correlation over checkpoints that counts as one (ours)."""
 SAME_TIME = 1.0

@@ -63,10 +63,13 @@ def optimum(kind: str, norm: float, n_pairs: int, *, n_dims: int = N_DIMS, noise
         norm: |b*|.
         n_pairs: M.
         n_dims: d.
-        noise_std: Of the labels; 0 for attention alone.
+        noise_std: Of the labels.
 
     Returns:
         In squared units of y.
+
+    Raises:
+        ValueError: If there is noise for attention alone, whose optimum is known without only.
 
     Example:
         >>> round(optimum("ltb", 5**0.5, 5), 4), round(optimum("lsa", 5**0.5, 5), 4)
@@ -74,6 +77,8 @@ def optimum(kind: str, norm: float, n_pairs: int, *, n_dims: int = N_DIMS, noise
     """
     mean = torch.full((n_dims,), norm / math.sqrt(n_dims), dtype=torch.float64)
     if kind != "ltb":
+        if noise_std:
+            raise ValueError(f"optimum of attention alone needs labels without noise, got noise_std={noise_std:g}.")
         return optimal_lsa_risk(mean, n_pairs)
     eye = torch.eye(n_dims, dtype=torch.float64)
     return optimal_learned_init(eye, eye, mean, noise_std, n_pairs).risk

@@ -45,7 +45,7 @@ def claims_page(outcome: Outcome, provenance: Mapping[str, str | int | float]) -
         verdicts=tuple(_card(claim) for claim in outcome.claims),
         sections=(
             Section("figures", "The figures", figures=tuple(_figure(panel) for panel in outcome.panels)),
-            Section("claims", "Every number", RULE, tables=tuple(_table(claim) for claim in outcome.claims)),
+            Section("claims", "Every number", RULE, parts=tuple(_part(claim) for claim in outcome.claims)),
             Section("unknowns", "What the paper leaves open", tables=(_unknowns(outcome),)),
         ),
         provenance=tuple(Fact(name.replace("_", " "), str(value)) for name, value in provenance.items()),
@@ -56,7 +56,8 @@ RULE = (
     "A check is reproduced if the 95 % interval of its mean over seeds (Student's t) lies inside the expected range, "
     "not reproduced if it lies outside, partly if it crosses an end; a claim is reproduced if all of "
     "its checks are, not reproduced if some are not and none is, partly otherwise. "
-    "Fewer than three seeds are not judged."
+    "Fewer than three seeds are not judged. For shares, counts and rank correlations, which have bounds, such "
+    "intervals are rough."
 )
 
 
@@ -81,8 +82,16 @@ def _card(claim: Claim) -> Verdict:
         sentence=claim.statement,
         tone=_TONES[claim.verdict],
         detail=f"{claim.measure} {shown}{more}.",
-        anchor="claims",
+        anchor=_anchor(claim),
     )
+
+
+def _anchor(claim: Claim) -> str:
+    return f"claim-{claim.key}"
+
+
+def _part(claim: Claim) -> Section:
+    return Section(_anchor(claim), f"{claim.source}: {claim.verdict}", tables=(_table(claim),))
 
 
 def _words(check: Check) -> str:
@@ -108,8 +117,8 @@ def _table(claim: Claim) -> TableView:
     return TableView(
         columns=("check", "mean over seeds", "low", "high", "expected from", "to", "verdict", "expectation"),
         rows=rows,
-        caption=f"{claim.source}: {claim.verdict}",
-        notes=f"{claim.statement} {claim.measure} {claim.n_seeds} seeds.",
+        caption=claim.statement,
+        notes=f"{claim.measure} {claim.n_seeds} seeds.",
         align=("left", "right", "right", "right", "right", "right", "left", "left"),
     )
 

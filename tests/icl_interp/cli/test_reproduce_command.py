@@ -53,6 +53,14 @@ def test_the_same_command_goes_on_and_finds_the_same(smoke):
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.pt")} == checkpoints
 
 
+def test_two_workers_find_the_same(smoke, tmp_path):
+    result = run("zhang2024", "--out", tmp_path / "o", "--workers", "2", "--quiet")
+    assert result.exit_code == 0, result.output
+    one, two = (json.loads((folder / "zhang2024.json").read_text()) for folder in (smoke[1], tmp_path / "o"))
+    assert two["claims"] == one["claims"]
+    assert (two["provenance"]["workers"], one["provenance"]["workers"]) == (2, 1)
+
+
 def test_against_says_whether_a_run_agrees(smoke, tmp_path):
     _, folder = smoke
     own = folder / "zhang2024.json"

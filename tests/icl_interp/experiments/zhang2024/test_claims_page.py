@@ -37,9 +37,17 @@ def test_long_claims_say_how_many_numbers_are_left(outcome):
 
 
 def test_every_number_is_in_a_table(outcome):
-    tables = {section.id: section.tables for section in claims_page(outcome, {}).sections}
-    assert sum(len(table.rows) for table in tables["claims"]) == sum(len(claim.checks) for claim in outcome.claims)
-    assert len(tables["unknowns"][0].rows) == len(UNKNOWNS)
+    sections = {section.id: section for section in claims_page(outcome, {}).sections}
+    tables = [part.tables[0] for part in sections["claims"].parts]
+    assert [len(table.rows) for table in tables] == [len(claim.checks) for claim in outcome.claims]
+    assert len(sections["unknowns"].tables[0].rows) == len(UNKNOWNS)
+
+
+def test_each_card_leads_to_its_own_numbers(outcome):
+    page = claims_page(outcome, {})
+    parts = {part.id: part for section in page.sections for part in section.parts}
+    captions = [parts[card.anchor].tables[0].caption for card in page.verdicts]
+    assert captions == [claim.statement for claim in outcome.claims]
 
 
 def test_too_few_seeds_are_warned_of(outcome):

@@ -69,3 +69,5 @@ def test_the_oracles_of_the_notes():
     assert round(optimum("ltb", 0.0, 40, n_dims=20), 4) == 6.8852
     assert round(optimum("lsa", 10 * 20**0.5, 40, n_dims=20), 2) == 114.15
     assert optimum("ltb", 1.0, 5) == pytest.approx(optimum("ltb", 9.0, 5), rel=1e-12)  # exactly flat in |b*|
+    with pytest.raises(ValueError, match=r"needs labels without noise, got noise_std=0\.5"):
+        optimum("lsa", 1.0, 5, noise_std=0.5)
