@@ -94,7 +94,7 @@ def estimate(name: str, preset: str, n_steps: int, *, out: Path | None, means: M
     costs = first_steps(plan, n_steps, device=means.device, on_kind=say)
     found = PresetCost(name, preset, n_steps, tuple(costs))
     if not quiet:
-        typer.echo(f"about {found.hours:.3g} hours of one process on this machine, for training alone")
+        typer.echo(f"about {found.hours:.3g} hours of one process, for training alone")
     if out is not None:
         command = f"icl-reproduce {name} --preset {preset} --first-steps {n_steps}"
         path = write_cost(

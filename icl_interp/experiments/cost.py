@@ -30,7 +30,7 @@ class Cost:
     steps: int
     """Optimiser steps of each."""
     seconds_per_step: float
-    """Wall time, over the steps that were taken."""
+    """Processor time on the CPU, where other work on the machine must not count; wall time on other devices."""
     loss: float
     """At the last step that was taken, in squared units of y."""
 
@@ -110,14 +110,15 @@ def first_steps(
     if n_steps < 1:
         raise ValueError(f"--first-steps needs at least one step, got {n_steps}.")
     costs = []
+    clock = time.process_time if device == "cpu" else time.perf_counter
     for configs in kinds_of(plan):
         config, losses = configs[0], []
         # Easy prompts come first in a curriculum, and would make the rest look cheap.
         trainer = Trainer(config.model_copy(update={"curriculum": None}), device=device)
-        start = time.perf_counter()
+        start = clock()
         for _ in range(min(n_steps, config.steps)):
             losses.append(trainer.advance().loss)
-        seconds = (time.perf_counter() - start) / len(losses)
+        seconds = (clock() - start) / len(losses)
         what = f"{config.model.describe()}, {config.task.default_points} points"
         costs.append(Cost(what, len(configs), config.steps, seconds, losses[-1]))
         if on_kind is not None:
