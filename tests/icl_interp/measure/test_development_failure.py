@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from development_runs import FEW, SHORT, STEPS, make_run
+from development_runs import FEW, SHORT, STEPS, enlarge, make_run, overflow
 
 import icl_interp as icl
 from icl_interp.measure import development_workers
@@ -30,20 +30,6 @@ def found(run):
 @pytest.fixture
 def copy(run, found, tmp_path):  # noqa: ARG001  # its records are copied as well
     return shutil.copytree(run, tmp_path / "run")
-
-
-def enlarge(run, step, pattern, factor):
-    """Weights stay finite, so that the file can be read."""
-    file = run / "checkpoints" / f"step_{step:08d}.pt"
-    checkpoint = icl.load_checkpoint(file)
-    with torch.no_grad():
-        for name, value in checkpoint.model.named_parameters():
-            value.mul_(factor if pattern in name else 1.0)
-    icl.save_checkpoint(file, checkpoint.model, task=checkpoint.task, step=step)
-
-
-def overflow(run, step):
-    enlarge(run, step, "embed.W_E", 1e38)  # beyond float32 within the first block
 
 
 def test_a_diverged_checkpoint_is_left_out_and_the_others_are_as_they_were(copy, found):
