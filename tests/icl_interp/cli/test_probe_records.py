@@ -67,6 +67,11 @@ def test_every_setting_of_the_sampler_can_be_typed(run, timelines):
     assert "records" not in said  # they are where they always are
 
 
+def test_help_names_every_setting_of_the_sampler():
+    said = CliRunner().invoke(_app, ["--help"]).stdout
+    assert [key for key in SAMPLER if key not in said] == []
+
+
 def test_of_two_settings_with_one_key_the_last_counts():
     assert read_sampler(("lr=1", "nbeta=3", "lr=2e-3")) == LlcSettings(1, nbeta=3.0, lr=2e-3)
     assert read_sampler((), checkpoints=4) == LlcSettings(4)
