@@ -3,7 +3,9 @@
 Run `python benchmarks/trajectory.py`; it streams random walks of 25 runs x 2,203 checkpoints x 8,192 outputs (1.8 GB in
 float32), whose rows are made on the fly, through `joint_trajectory_pca`, prints the process's peak, and exits with 1
 where that is 2 GB or more, or where the two planted directions are not found. `--files FOLDER` writes the rows to files
-first and reads them block by block. Smaller sizes finish sooner: every pass makes or reads all rows again.
+first and reads them block by block. `--repeats N` does it N times in one process: the time is the best, and the peak is
+that of all, so memory that is not given back shows. Smaller sizes finish sooner: every pass makes or reads all rows
+again.
 """
 
 import argparse
@@ -23,6 +25,8 @@ import torch
 from torch import Tensor
 
 from probes.trajectory import joint_trajectory_pca
+
+Rows = Tensor | Callable[[], Iterator[Tensor]]
 
 LIMIT_GB = 2.0
 BLOCK = 64
@@ -68,10 +72,12 @@ def main() -> None:
     parser.add_argument("--outputs", type=int, default=8192)
     parser.add_argument("--files", type=Path, help="a folder for the rows, instead of making them on the fly")
     parser.add_argument("--limit", type=float, default=LIMIT_GB, help="in GB of 10^9 bytes")
-    parser.add_argument("--repeats", type=int, default=1, help="unused: a peak is a peak")
+    parser.add_argument("--repeats", type=int, default=1, help="how often; the best time and the largest peak count")
     options = parser.parse_args()
+    if options.repeats < 1:
+        parser.error(f"--repeats needs at least 1, got {options.repeats}")
     torch.set_num_threads(1)
-    runs: dict[str, Tensor | Callable[[], Iterator[Tensor]]] = {}
+    runs: dict[str, Rows] = {}
     for run in range(options.runs):
         if options.files is None:
             runs[f"run {run}"] = partial(_blocks, run, options.checkpoints, options.outputs)
@@ -79,18 +85,24 @@ def main() -> None:
             file = _write(options.files, run, options.checkpoints, options.outputs)
             runs[f"run {run}"] = partial(_from_file, file, options.outputs)
     before = _peak_gb()
-    start = time.perf_counter()
-    found = joint_trajectory_pca(runs)
-    seconds = time.perf_counter() - start
+    measured = [_measure(runs, options.outputs) for _ in range(options.repeats)]
+    seconds, overlap = min(each[0] for each in measured), min(each[1] for each in measured)
     peak = _peak_gb()
-    # Two planes agree where the product of their bases has two singular values of 1.
-    overlap = torch.linalg.svdvals(found.components @ _directions(options.outputs).double().T).min()
     stack = options.runs * options.checkpoints * options.outputs * 4 / 1e9
     print(
         f"{options.runs} runs x {options.checkpoints} checkpoints x {options.outputs} outputs: {stack:.2f} GB of rows, "
-        f"peak {peak:.2f} GB ({before:.2f} GB before), {seconds:.0f} s, planted plane found to {float(overlap):.4f}"
+        f"peak {peak:.2f} GB ({before:.2f} GB before), {seconds:.1f} s (best of {options.repeats}), planted plane "
+        f"found to {overlap:.4f}"
     )
-    sys.exit(peak >= options.limit or float(overlap) < 0.999)
+    sys.exit(peak >= options.limit or overlap < 0.999)
+
+
+def _measure(runs: dict[str, Rows], n_outputs: int) -> tuple[float, float]:
+    start = time.perf_counter()
+    found = joint_trajectory_pca(runs)
+    seconds = time.perf_counter() - start
+    # Two planes agree where the product of their bases has two singular values of 1.
+    return seconds, float(torch.linalg.svdvals(found.components @ _directions(n_outputs).double().T).min())
 
 
 def _peak_gb() -> float:

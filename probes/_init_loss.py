@@ -12,6 +12,10 @@ from probes._sgld_batches import Batch, Batches, map_batch
 from probes._sgld_parameters import ParameterRow
 
 
+class NonFiniteLossError(ValueError):
+    """The loss at w* is NaN or infinite, so there is nothing to start from."""
+
+
 @dataclass(frozen=True)
 class InitLoss:
     """The loss at w*."""
@@ -42,7 +46,8 @@ def init_loss(who: str, loss: Loss, row: ParameterRow, batches: Batches, n_batch
 
     Raises:
         TypeError: If the loss returns no tensor.
-        ValueError: If it returns more than one number, or NaN or infinity.
+        ValueError: If it returns more than one number.
+        NonFiniteLossError: If it returns NaN or infinity.
     """
     named = {**row.frozen, **row.named(row.center)}
     size, total = batches.batch_size, batches.n_samples
@@ -74,5 +79,5 @@ def _one(who: str, value: Any) -> float:
         )
     number = float(value)
     if not math.isfinite(number):
-        raise ValueError(f"{who} needs a finite loss at w*, got {number}; check the parameters and the data.")
+        raise NonFiniteLossError(f"{who} needs a finite loss at w*, got {number}; check the parameters and the data.")
     return number

@@ -19,14 +19,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes._checks import _check_count, _check_option
-from probes._init_loss import init_loss
+from probes._init_loss import NonFiniteLossError, init_loss
 from probes._llc_result import LearningCoefficient, assemble
 from probes._sgld import ChainTraces, Loss, SamplingMethod, SgldSettings, run_chains
 from probes._sgld_batches import Batches, Purpose, open_batches
 from probes._sgld_parameters import ParameterRow, parameter_row
 from probes.hessian import top_eigenvalue
 
-__all__ = ["LearningCoefficient", "estimate_learning_coefficient"]
+__all__ = ["LearningCoefficient", "NonFiniteLossError", "estimate_learning_coefficient"]
 
 # The Hessian is taken on one batch of this many times the chains' samples.
 _HESSIAN_BATCHES = 4
@@ -103,7 +103,8 @@ def estimate_learning_coefficient(
     Raises:
         TypeError: If parameters, masks, data or the loss are of the wrong kind.
         ValueError: If a setting is out of range, a pattern matches nothing, data do not align, or the loss at w* is not
-            one finite number.
+            one number.
+        NonFiniteLossError: A ValueError as well, if that number is NaN or infinite.
 
     Source:
         Lau et al. (2024), "The local learning coefficient"; settings named as in devinterp. Weight and data

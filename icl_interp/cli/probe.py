@@ -52,14 +52,31 @@ def _probe(
         int | None,
         typer.Option(min=0, help="Checkpoints of a run with a learning coefficient; by default 5 for small networks."),
     ] = None,
+    llc_set: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="key=value for the sampler of --llc: nbeta, lr, localization, num_chains, num_draws, "
+            "num_burnin_steps or batch_size; repeatable."
+        ),
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes for the timeline, one thread each.")] = 1,
-    scheduler: Annotated[str | None, typer.Option(help="A Dask scheduler for the timeline, tcp://host:port.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="A Dask scheduler for the timeline instead, tcp://host:port.")
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder for the timeline's records, so that a stopped one goes on; by default the run's own, or the "
+            "user's cache where that cannot be written."
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
     version: Version = False,  # noqa: ARG001
 ) -> None:
     """Measure what a regression transformer does in context, and write one interactive report."""
     with one_line_errors(to_save_memory="lower --prompts or --points, or pass --device cpu"):
-        from icl_interp.cli.probe_job import ProbeOptions, run_probe
+        from icl_interp.cli.probe_job import run_probe
+        from icl_interp.cli.probe_options import ProbeOptions
 
         options = ProbeOptions(
             paths=tuple(paths or ()),
@@ -78,8 +95,10 @@ def _probe(
             controls=not no_controls,
             timeline=not no_timeline,
             llc=llc,
+            llc_set=tuple(llc_set or ()),
             workers=workers,
             scheduler=scheduler,
+            cache=cache,
             quiet=quiet,
         )
         run_probe(options)

@@ -1,16 +1,14 @@
 """What icl-probe does once its arguments are read. Everything that can be refused is refused before anything runs."""
 
 import os
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import torch
 import typer
-import yaml
 
 from icl_interp.atomic import write_atomically
 from icl_interp.checkpoints.record import Checkpoint
+from icl_interp.cli.probe_options import ProbeOptions, check_options, read_layers, read_task
 from icl_interp.cli.probe_paths import load_probed, probed_path
 from icl_interp.cli.progress import progress
 from icl_interp.data import demo_path
@@ -19,54 +17,10 @@ if TYPE_CHECKING:
     from icl_interp.measure.development import Development
     from icl_interp.measure.study_result import Study
 
-__all__ = ["ProbeOptions", "read_task", "run_probe"]
+__all__ = ["run_probe"]
 
 SMALL = 128
 """Residual streams up to this width run fastest on one thread."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProbeOptions:
-    """The arguments of icl-probe; see its --help."""
-
-    paths: tuple[Path, ...]
-    """Checkpoint; none means the embedded demo."""
-    out: Path
-    """The report."""
-    json: Path | None
-    """All numbers."""
-    task: tuple[str, ...]
-    """A YAML file or key=value pairs."""
-    heads: int | None
-    """Attention heads."""
-    prompts: int | None
-    """A family."""
-    points: int | None
-    """A prompt."""
-    shifts: tuple[str, ...] | None
-    """Patterns."""
-    layers: str | None
-    """Comma-separated blocks."""
-    seed: int
-    """The only source of randomness."""
-    device: str
-    """As torch names it."""
-    threads: int | None
-    """None chooses by size."""
-    plotlyjs: Literal["embed", "cdn", "directory"]
-    """embed, cdn or directory."""
-    controls: bool
-    """Whether untrained networks are measured."""
-    timeline: bool
-    """Whether several checkpoints are compared."""
-    llc: int | None
-    """Checkpoints of a run with a learning coefficient; None chooses by size."""
-    workers: int
-    """Processes for the timeline."""
-    scheduler: str | None
-    """A Dask scheduler for the timeline."""
-    quiet: bool
-    """Print nothing but errors."""
 
 
 def run_probe(options: ProbeOptions) -> None:
@@ -78,7 +32,7 @@ def run_probe(options: ProbeOptions) -> None:
     Raises:
         ValueError: If anything is wrong with them or with the file; nothing is written then.
     """
-    _check(options)
+    check_options(options)
     path = probed_path(options.paths) if options.paths else demo_path()
     # A bad file is refused here, before the measures bring in TransformerLens, which takes seconds.
     checkpoint = load_probed(path, n_heads=options.heads, task=read_task(options.task), device=options.device)
@@ -98,7 +52,7 @@ def _measure(options: ProbeOptions, checkpoint: Checkpoint) -> "Study":
     from icl_interp.measure.study import study
     from icl_interp.measure.subspace_use import N_RANDOM
 
-    config, layers = checkpoint.model.cfg, _read_layers(options.layers)
+    config, layers = checkpoint.model.cfg, read_layers(options.layers)
     residual_sites(config, layers)  # a layer that does not exist is refused before anything is said or run
     n_points = _points(options.points, checkpoint)
     n_controls = N_UNTRAINED if options.controls else 0
@@ -156,76 +110,6 @@ def _write(options: ProbeOptions, checkpoint: Checkpoint, found: "Study", timeli
         for verdict in page.verdicts:
             typer.echo(f"{verdict.title} {verdict.sentence}")
         typer.echo(f"report: {options.out}")
-
-
-def _check(options: ProbeOptions) -> None:
-    if len(options.paths) > 1 and not options.timeline:
-        raise ValueError(
-            f"--no-timeline probes one checkpoint, got {len(options.paths)} paths; leave it out, or name one."
-        )
-    if options.prompts is not None and options.prompts < 8:
-        raise ValueError(f"--prompts needs at least 8, got {options.prompts}; leave it out for a sensible number.")
-    if options.points is not None and options.points < 2:
-        raise ValueError(f"--points needs at least 2, got {options.points}; leave it out for the training length.")
-    if not 0 <= options.seed < 2**63:  # as in TrainConfig
-        raise ValueError(f"--seed needs a number of at least 0 and below 2**63, got {options.seed}.")
-    _read_layers(options.layers)
-    if options.json is not None and options.json.resolve() == options.out.resolve():
-        raise ValueError(f"--out and --json need two files, got {options.out} for both.")
-    for flag, path in (("--out", options.out), ("--json", options.json)):
-        if path is not None:
-            _check_writable(flag, path)
-
-
-def _check_writable(flag: str, path: Path) -> None:
-    # Before minutes of measuring, not after them.
-    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise ValueError(f"{flag} needs a file name in a folder that exists and can be written, got {path}.")
-
-
-def read_task(words: tuple[str, ...]) -> dict[str, Any] | None:
-    """Read what is in distribution.
-
-    Args:
-        words: One YAML file, or key=value pairs whose values are YAML.
-
-    Returns:
-        Settings by name; None where nothing was said.
-
-    Raises:
-        ValueError: If a word is neither.
-    """
-    if not words:
-        return None
-    settings: dict[str, Any] = {}
-    for word in words:
-        key, equals, text = word.partition("=")
-        if equals:
-            settings[key] = _yaml(text, f"--task {word}")
-        elif not Path(word).is_file():
-            raise ValueError(f"--task needs a YAML file or key=value such as noise_std=0.5, got {word!r}.")
-        else:
-            contents = _yaml(Path(word).read_text(), word)
-            if not isinstance(contents, dict):
-                raise ValueError(f"--task {word} needs key: value lines, got {type(contents).__name__}.")
-            settings |= {str(key): value for key, value in contents.items()}  # YAML's 1: 2 has a number for a key
-    return settings
-
-
-def _yaml(text: str, where: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
-
-
-def _read_layers(text: str | None) -> list[int] | None:
-    if text is None:
-        return None
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise ValueError(f"--layers needs numbers separated by commas, such as 0,3,-1, got {text!r}.") from None
 
 
 def _points(asked: int | None, checkpoint: Checkpoint) -> int:

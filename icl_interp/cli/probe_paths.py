@@ -8,8 +8,13 @@ from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.folder import choose_file, numbered_files
 from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.checkpoints.record import Checkpoint
+from icl_interp.measure.development_failure import MeasurementError, demand_finite
+from icl_interp.measure.development_files import load_newest
 
 __all__ = ["load_probed", "probed_path"]
+
+_TRIED = 64
+"""Prompts that a run's newest checkpoint must answer with numbers."""
 
 
 def probed_path(paths: Sequence[Path]) -> Path:
@@ -30,7 +35,7 @@ def probed_path(paths: Sequence[Path]) -> Path:
 
 
 def load_probed(path: Path, **how: Any) -> Checkpoint:
-    """Load what is probed; of a run folder whose newest checkpoint is damaged, the newest that can be read.
+    """Load what is probed; of a run folder the newest checkpoint that can be read and whose answers are finite.
 
     Args:
         path: From `probed_path`.
@@ -40,17 +45,24 @@ def load_probed(path: Path, **how: Any) -> Checkpoint:
         The checkpoint; its assumptions say which newer ones were passed over.
 
     Raises:
-        CheckpointError: As `load_checkpoint`, about the newest.
+        ValueError: What is wrong with the newest, where there is no older one to turn to.
     """
-    try:
+    numbered = numbered_files(path) if path.is_dir() else {}
+    if len(numbered) < 2 or choose_file(path).path not in numbered.values():
         return load_checkpoint(path, **how)
-    except CheckpointError:
-        numbered = numbered_files(path) if path.is_dir() else {}
-        if len(numbered) < 2 or choose_file(path).path not in numbered.values():
-            raise
-        from icl_interp.measure.development_files import load_newest
+    try:
+        checkpoint = load_checkpoint(path, **how)
+        _try_out(checkpoint)
+    except (CheckpointError, MeasurementError):
+        return load_newest(numbered, try_out=_try_out, **how)[0]
+    return checkpoint
 
-        return load_newest(numbered, **how)[0]
+
+def _try_out(checkpoint: Checkpoint) -> None:
+    # This brings in TransformerLens, which takes seconds; a bad file was refused before it.
+    from icl_interp.measure.development_prompts import answers
+
+    demand_finite("answers", answers(checkpoint.model, checkpoint.task.sample(_TRIED, seed=0)))
 
 
 def _number(path: Path) -> int:

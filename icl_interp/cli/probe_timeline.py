@@ -1,15 +1,13 @@
 """The timeline of icl-probe: all checkpoints of all paths, one chapter more."""
 
 import json
-import os
-import tempfile
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import typer
 
 from icl_interp.checkpoints.record import Checkpoint
+from icl_interp.cli.probe_cache import records_folder
+from icl_interp.cli.probe_options import ProbeOptions, read_sampler, read_task
 from icl_interp.cli.progress import progress
 from icl_interp.measure.development import count_records, development
 from icl_interp.measure.development_files import find_runs
@@ -18,9 +16,6 @@ from icl_interp.measure.development_settings import DevelopmentSettings, LlcSett
 from icl_interp.report.chapters.timeline import timeline_chapter
 from icl_interp.report.model import Page
 
-if TYPE_CHECKING:
-    from icl_interp.cli.probe_job import ProbeOptions
-
 __all__ = ["follow", "with_numbers", "with_timeline"]
 
 _SMALL = 100_000
@@ -28,7 +23,7 @@ _SMALL = 100_000
 _FEW = 5
 
 
-def follow(options: "ProbeOptions", checkpoint: Checkpoint) -> Development | None:
+def follow(options: ProbeOptions, checkpoint: Checkpoint) -> Development | None:
     """Measure all checkpoints that the paths name.
 
     Args:
@@ -44,33 +39,43 @@ def follow(options: "ProbeOptions", checkpoint: Checkpoint) -> Development | Non
     """
     if not options.paths or not options.timeline:
         return None
-    from icl_interp.cli.probe_job import read_task
-
     runs = find_runs(options.paths)
     if sum(len(run.files) for run in runs) < 2:
-        if not options.quiet and options.paths[0].is_dir():
-            typer.echo(
-                "note: this run kept one checkpoint, so there is no timeline; icl-train --set checkpoints.log=20 keeps "
-                "what one needs."
-            )
+        if not options.quiet:
+            _say_why_not(options)
         return None
-    few = options.llc
-    if few is None:
-        few = _FEW if checkpoint.model.n_params <= _SMALL else 0
-    llc = LlcSettings(checkpoints=few) if few else None
+    llc = _coefficients(options, checkpoint)
     chosen = {"n_prompts": options.prompts} if options.prompts else {}
     settings = DevelopmentSettings(
         n_points=options.points, seed=options.seed, **chosen, **({} if options.controls else {"n_controls": 0})
     )
-    writable = all(os.access(run.folder, os.W_OK) for run in runs)
-    place: AbstractContextManager[str | None] = nullcontext(None) if writable else tempfile.TemporaryDirectory()
     total = count_records(options.paths, llc)
-    with place as cache, progress("timeline", total, quiet=options.quiet) as tick:
-        return development(
-            options.paths, settings=settings, llc=llc, task=read_task(options.task), n_heads=options.heads,
-            cache=cache, workers=options.workers, scheduler=options.scheduler, device=options.device,
-            on_checkpoint=tick,
-        )  # fmt: skip
+    with records_folder(options.cache, runs) as (cache, said):
+        if said and not options.quiet:
+            typer.echo(f"note: {said}.")
+        with progress("timeline", total, quiet=options.quiet) as tick:
+            return development(
+                options.paths, settings=settings, llc=llc, task=read_task(options.task), n_heads=options.heads,
+                cache=cache, workers=options.workers, scheduler=options.scheduler, device=options.device,
+                on_checkpoint=tick,
+            )  # fmt: skip
+
+
+def _coefficients(options: ProbeOptions, checkpoint: Checkpoint) -> LlcSettings | None:
+    few = options.llc
+    if few is None:
+        few = _FEW if checkpoint.model.n_params <= _SMALL else 0
+    return read_sampler(options.llc_set, checkpoints=few) if few else None
+
+
+def _say_why_not(options: ProbeOptions) -> None:
+    if options.paths[0].is_dir():
+        typer.echo(
+            "note: this run kept one checkpoint, so there is no timeline; icl-train --set checkpoints.log=20 keeps "
+            "what one needs."
+        )
+    if names := ", ".join(options.of_timeline()):
+        typer.echo(f"note: one checkpoint has no timeline, so nothing was done with {names}.")
 
 
 def with_timeline(page: Page, timeline: Development) -> Page:
@@ -81,7 +86,7 @@ def with_timeline(page: Page, timeline: Development) -> Page:
         timeline: Of all.
 
     Returns:
-        A page with one more section, and with a warning for each checkpoint that could not be read.
+        A page with one more section, and with a warning for each checkpoint that is left out.
     """
     sections = (*page.sections, timeline_chapter(timeline))
     return replace(page, sections=sections, warnings=(*page.warnings, *timeline.notes))

@@ -9,6 +9,7 @@ from typing import Any
 from icl_interp.checkpoints.record import Checkpoint
 from icl_interp.measure.development_assemble import assemble
 from icl_interp.measure.development_cache import FOLDER, RecordStore
+from icl_interp.measure.development_failure import LeftOut
 from icl_interp.measure.development_files import RunFiles, find_runs, load_newest
 from icl_interp.measure.development_llc import llc_steps
 from icl_interp.measure.development_plan import PlannedRun
@@ -51,8 +52,9 @@ def development(
 
     Each checkpoint's record is written at once, under the checksum of the weights and of the settings; so an analysis
     that was interrupted goes on where it stopped and ends with the same file, and new checkpoints of a run that is
-    still trained are the only ones measured next time. A checkpoint that cannot be read is left out and named in
-    `RunDevelopment.unreadable`; a worker that dies costs no record, see `run_jobs`.
+    still trained are the only ones measured next time. A checkpoint that cannot be read, or measured since its numbers
+    are not finite, is left out and named in `RunDevelopment.unreadable` or `.unmeasured`; a worker that dies costs no
+    record, see `run_jobs`.
 
     Args:
         run: A run folder, or several; checkpoint files are taken as well, see `find_runs`.
@@ -62,7 +64,8 @@ def development(
         task: What is in distribution, if the files do not say so or say something else; for all runs.
         n_heads: Attention heads, where files do not say.
         stages: Whether stages are sought; the fit takes the cube of the number of checkpoints.
-        cache: Where records are kept; None: "development" inside each run folder.
+        cache: Where records are kept, in one folder for each run, named after its path; None: "development" inside each
+            run folder.
         workers: Processes on this machine, one thread each.
         scheduler: A Dask scheduler instead, "tcp://host:port", whose workers see the same paths.
         device: Where the networks run, as torch names it.
@@ -72,8 +75,9 @@ def development(
         Curves, trajectory and stages; `plot`, `to_frame` and `to_json` show them.
 
     Raises:
-        ValueError: If a path is no run or its folder cannot be written, no checkpoint of a run can be read, or as
-            `find_runs`, `llc_steps`, `run_jobs`.
+        ValueError: If a path is no run, no checkpoint of a run can be read or measured, or as `find_runs`, `llc_steps`,
+            `run_jobs`.
+        OSError: If records cannot be written.
         ChildProcessError: If workers died again and again.
 
     Source:
@@ -99,12 +103,12 @@ def development(
     jobs = [_jobs(each, shared, settings, llc, n_heads, device) for each in planned]
     due = [job for own in jobs for job in own if not job.known()]
     tick(sum(map(len, jobs)) - len(due), "found on disk")
-    unreadable: dict[Path, str] = {}
-    for index, reason in run_jobs(due, workers=workers, scheduler=scheduler):
+    lost: dict[CheckpointJob, LeftOut] = {}
+    for index, left_out in run_jobs(due, workers=workers, scheduler=scheduler):
         tick(1, f"step {due[index].step}")
-        if reason is not None:
-            unreadable[due[index].path] = reason
-    found = assemble(planned, jobs, unreadable, shared, settings, llc, stages=stages)
+        if left_out is not None:
+            lost[due[index]] = left_out
+    found = assemble(planned, jobs, lost, shared, settings, llc, stages=stages)
     for each in planned:
         each.store.write_plain(each.store.folder / SUMMARY, found.to_plain())
     return found
@@ -139,13 +143,19 @@ def _plan(
     device: str,
 ) -> list[PlannedRun]:
     planned = []
-    for number, files in enumerate(runs):
+    for files in runs:
         newest, lost = load_newest(files.files, n_heads=n_heads, task=task, device=device)
         readable = {step: path for step, path in files.files.items() if step not in lost}
-        folder = files.folder / FOLDER if cache is None else Path(cache) / str(number)
+        folder = files.folder / FOLDER if cache is None else Path(cache) / _name_by_path(files.folder)
         # Workers may have another working directory.
         planned.append(PlannedRun(replace(files, files=readable), newest, RecordStore(folder.absolute()), lost))
     return planned
+
+
+def _name_by_path(folder: Path) -> str:
+    # The same wherever the command is typed, and whichever other runs are named.
+    place = folder.resolve()
+    return f"{place.name or 'run'}-{hashlib.sha256(str(place).encode()).hexdigest()[:8]}"
 
 
 def _jobs(
@@ -159,8 +169,10 @@ def _jobs(
     own, jobs = run.checkpoint.task, []
     chosen, last = _llc_steps(run.files, llc), run.files.last_point_only
     task, shown = own.model_dump(mode="json"), None if shared is None else shared.model_dump(mode="json")
-    key = settings_key(settings, task, shown)
-    llc_key = "" if llc is None else settings_key(_sampler(llc), settings.seed, settings.n_points, last, task)
+    # What the file does not say of itself; left out where nothing was given, as in older keys.
+    given = [] if n_heads is None else [{"n_heads": n_heads}]
+    key = settings_key(settings, task, shown, *given)
+    llc_key = "" if llc is None else settings_key(_sampler(llc), settings.seed, settings.n_points, last, task, *given)
     for step, path in run.files.files.items():
         sha256 = _checksum(run.checkpoint, path)
         job = CheckpointJob(

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from icl_interp.measure.development_failure import LeftOut
 from icl_interp.measure.development_measures import Measured, control_overlaps
 from icl_interp.measure.development_plan import PlannedRun, run_names
 from icl_interp.measure.development_prompts import Material, fresh_weights_family, material, ood_label
@@ -34,7 +34,7 @@ Rows = Tensor | Callable[[], Iterator[Tensor]]
 def assemble(
     planned: list[PlannedRun],
     jobs: Sequence[Sequence[CheckpointJob]],
-    unreadable: Mapping[Path, str],
+    lost: Mapping[CheckpointJob, LeftOut],
     shared: Task | None,
     settings: DevelopmentSettings,
     llc: LlcSettings | None,
@@ -46,7 +46,7 @@ def assemble(
     Args:
         planned: The runs.
         jobs: Of each run, whose records are on the disk.
-        unreadable: Files without a record, and why.
+        lost: Those without a record, and why.
         shared: Of the joint trajectory's prompts.
         settings: What was measured.
         llc: How learning coefficients were estimated.
@@ -54,6 +54,9 @@ def assemble(
 
     Returns:
         The analysis.
+
+    Raises:
+        ValueError: If a run has no checkpoint that could be measured.
     """
     runs: list[RunDevelopment] = []
     outputs: dict[str, Rows] = {}
@@ -62,14 +65,17 @@ def assemble(
     landmarks: dict[str, Tensor] = {}
     roles: dict[str, str] = {}
     for run, name, every in zip(planned, run_names(planned), jobs, strict=True):
-        own = [job for job in every if job.path not in unreadable]
-        lost = {job.step: unreadable[job.path] for job in every if job.path in unreadable} | dict(run.unreadable)
+        failed = {job: lost[job] for job in every if job in lost}
+        gone = {job.step for job, left_out in failed.items() if left_out.what != "learning coefficient"}
+        kept = [job for job in every if job.step not in gone]
+        paths = [job for job in kept if job.llc is None]
+        if not paths:
+            raise ValueError(_nothing_measured(name, failed))
         held = material(run.checkpoint.task, shared, settings, run.checkpoint.model.cfg.max_points)
-        paths = [job for job in own if job.llc is None]
         measured = [_read(run, job) for job in paths]
-        records = [run.store.read_plain(job.target) for job in own if job.llc is not None]
+        records = [run.store.read_plain(job.target) for job in kept if job.llc is not None]
         llc_records = tuple(LlcRecord(**record) for record in records if record is not None)
-        runs.append(_run(name, run, held, measured, llc_records, dict(sorted(lost.items())), stages=stages))
+        runs.append(_run(name, run, held, measured, llc_records, failed, stages=stages))
         widths |= {len(found.outputs) for found in measured}
         held_entries += sum(len(found.outputs) for found in measured)
         lazy = held_entries > _MOST_HELD
@@ -93,6 +99,16 @@ def _blocks(run: PlannedRun, jobs: Sequence[CheckpointJob]) -> Iterator[Tensor]:
         yield torch.stack([_read(run, job).outputs for job in jobs[start : start + _BLOCK]])
 
 
+def _nothing_measured(name: str, failed: Mapping[CheckpointJob, LeftOut]) -> str:
+    newest = max((job for job in failed if job.llc is None), key=lambda job: job.step)
+    reason = failed[newest].reason
+    return f"a timeline needs a checkpoint that can be measured, got none in {name}: step {newest.step}: {reason}."
+
+
+def _by_step(failed: Mapping[CheckpointJob, LeftOut], what: str) -> dict[int, str]:
+    return {job.step: left_out.reason for job, left_out in failed.items() if left_out.what == what}
+
+
 def _read(run: PlannedRun, job: CheckpointJob) -> Measured:
     found = run.store.read_measured(job.target)
     if found is None:
@@ -106,12 +122,13 @@ def _run(
     held: Material,
     measured: list[Measured],
     llc: tuple[LlcRecord, ...],
-    unreadable: Mapping[int, str],
+    failed: Mapping[CheckpointJob, LeftOut],
     *,
     stages: bool,
 ) -> RunDevelopment:
     task, config = run.checkpoint.task, run.checkpoint.model.cfg
     records = tuple(found.record for found in measured)
+    steps = {record.step for record in records}
     boundaries, stages_from = stages_of(records, llc) if stages else (None, "loss")
     return RunDevelopment(
         name=name,
@@ -134,7 +151,9 @@ def _run(
         },
         stages=boundaries,
         stages_from=stages_from,
-        unreadable=unreadable,
+        unreadable=dict(sorted((_by_step(failed, "file") | dict(run.unreadable)).items())),
+        unmeasured=_by_step(failed, "checkpoint"),
+        without_llc={step: why for step, why in _by_step(failed, "learning coefficient").items() if step in steps},
     )
 
 

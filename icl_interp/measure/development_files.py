@@ -1,6 +1,6 @@
 """Which checkpoints a run has, and what the run is called."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from icl_interp.checkpoints.errors import CheckpointError, one_line
 from icl_interp.checkpoints.folder import choose_file, numbered_files
 from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.checkpoints.record import Checkpoint
+from icl_interp.measure.development_failure import FAILURES
 
 __all__ = ["RunFiles", "find_runs", "load_newest", "reason_without_place"]
 
@@ -71,42 +72,47 @@ def find_runs(paths: Sequence[str | Path]) -> list[RunFiles]:
     return [_run(folder, files) for (folder, _), files in groups.items()]
 
 
-def load_newest(files: Mapping[int, Path], **how: Any) -> tuple[Checkpoint, dict[int, str]]:
+def load_newest(
+    files: Mapping[int, Path], *, try_out: Callable[[Checkpoint], object] | None = None, **how: Any
+) -> tuple[Checkpoint, dict[int, str]]:
     """Load the newest checkpoint that can be read.
 
     Args:
         files: Weight files by step, at least one.
+        try_out: Called with a checkpoint that was read; one of `FAILURES` passes over it as well.
         **how: As for `load_checkpoint`.
 
     Returns:
-        The checkpoint, which says what was assumed where newer ones were passed over; and why each of those cannot be
-        read, by step.
+        The checkpoint, which says what was assumed where newer ones were passed over; and why each of those was, by
+        step.
 
     Raises:
-        CheckpointError: If none can be read: what is wrong with the newest.
+        ValueError: If none is left: what is wrong with the newest, a CheckpointError where it cannot be read.
     """
-    unreadable: dict[int, str] = {}
-    errors: list[CheckpointError] = []
+    errors: dict[int, Exception] = {}
     for step in sorted(files, reverse=True):
         try:
             checkpoint = load_checkpoint(files[step], **how)
-        except CheckpointError as error:
-            errors.append(error)
-            unreadable[step] = reason_without_place(error, files[step])
+            if try_out is not None:
+                try_out(checkpoint)
+        except (CheckpointError, *FAILURES) as error:
+            errors[step] = error
             continue
-        passed = tuple(
-            f"Step {lost} could not be read ({reason}); step {step} is the newest that can."
-            for lost, reason in unreadable.items()
+        passed = {lost: reason_without_place(error, files[lost]) for lost, error in errors.items()}
+        done = {lost: "read" if isinstance(error, CheckpointError) else "measured" for lost, error in errors.items()}
+        said = tuple(
+            f"Step {lost} could not be {done[lost]} ({reason}); step {step} is the newest that can."
+            for lost, reason in passed.items()
         )
-        return replace(checkpoint, assumptions=(*passed, *checkpoint.assumptions)), unreadable
-    raise errors[0]
+        return replace(checkpoint, assumptions=(*said, *checkpoint.assumptions)), passed
+    raise errors[max(errors)]
 
 
-def reason_without_place(error: CheckpointError, path: Path) -> str:
+def reason_without_place(error: Exception, path: Path) -> str:
     """Say why a file cannot be read in words that are the same wherever the file lies.
 
     Args:
-        error: Of `load_checkpoint`.
+        error: Of `load_checkpoint`, or of what was done with the checkpoint.
         path: The file.
 
     Returns:

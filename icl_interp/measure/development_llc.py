@@ -5,10 +5,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.func import functional_call
 
 from icl_interp.checkpoints.record import Checkpoint
+from icl_interp.measure.development_failure import demand_finite
 from icl_interp.measure.development_record import LlcRecord
 from icl_interp.measure.development_settings import LlcSettings
 from icl_interp.prompts import derive_seed
@@ -96,6 +98,10 @@ def checkpoint_llc(
 
     Returns:
         The estimate with what speaks against it.
+
+    Raises:
+        MeasurementError: If the Hessian of the loss is not finite.
+        NonFiniteLossError: If the loss is not.
     """
     loss, params, fresh = training_loss(checkpoint, n_points=n_points, last_point_only=last_point_only)
     found = estimate_learning_coefficient(
@@ -104,6 +110,7 @@ def checkpoint_llc(
         num_draws=settings.num_draws, num_burnin_steps=settings.num_burnin_steps, batch_size=settings.batch_size,
         seed=derive_seed(seed, "development: learning coefficient") % 2**32,
     )  # fmt: skip
+    demand_finite("eigenvalues of the loss's Hessian", torch.tensor(found.top_eigenvalue))
     return LlcRecord(
         step=step,
         sha256=checkpoint.sha256,

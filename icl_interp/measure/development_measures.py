@@ -9,6 +9,7 @@ from icl_interp.activations import collect
 from icl_interp.checkpoints.record import Checkpoint
 from icl_interp.measure.controls import untrained_networks
 from icl_interp.measure.conventions import Conventions
+from icl_interp.measure.development_failure import demand_finite
 from icl_interp.measure.development_prompts import Material, answers
 from icl_interp.measure.development_record import ByHead, CheckpointRecord
 from icl_interp.measure.development_weights import weight_metrics
@@ -48,12 +49,20 @@ def measure_checkpoint(checkpoint: Checkpoint, material: Material, *, step: int)
 
     Returns:
         Numbers, function vector and signature.
+
+    Raises:
+        MeasurementError: If answers or activations are not finite.
     """
     model = checkpoint.model
-    said = {label: answers(model, family.prompts) for label, family in material.families.by_label.items()}
+    said = {
+        label: demand_finite(f"answers ({label})", answers(model, family.prompts))
+        for label, family in material.families.by_label.items()
+    }
     entropy, variability = _attention(model, material.probe_prompts)
     targets, sites = material.targets, residual_sites(model.cfg)
     features = answering_features(model, material.probe_prompts, sites)
+    for label, rows in features.items():
+        demand_finite(f"activations ({label})", rows)
     probes = probe_features(features, material.probe_prompts, targets, controls=False, seed=material.settings.seed)
     record = CheckpointRecord(
         step=step,
@@ -73,7 +82,7 @@ def measure_checkpoint(checkpoint: Checkpoint, material: Material, *, step: int)
         weights=weight_metrics(model),
     )
     shared = material.shared_prompts
-    outputs = torch.zeros(0) if shared is None else answers(model, shared).float().flatten()
+    outputs = torch.zeros(0) if shared is None else demand_finite("answers", answers(model, shared)).float().flatten()
     return Measured(record, outputs, signature_of(model, material.probe_prompts))
 
 
@@ -86,10 +95,13 @@ def signature_of(model: HookedModel, prompts: Prompts) -> SpectralSignature:
 
     Returns:
         The signature.
+
+    Raises:
+        MeasurementError: If the activations are not finite.
     """
-    site = last_block(model.cfg).hook
+    site = last_block(model.cfg)
     conventions = Conventions(layout=model.cfg.tokens)
-    rows = conventions.rows(collect(model, prompts, site)[site])
+    rows = conventions.rows(demand_finite(f"activations ({site.label})", collect(model, prompts, site.hook)[site.hook]))
     return fit_signature(rows, k=conventions.k, center=conventions.center, side=conventions.side)
 
 

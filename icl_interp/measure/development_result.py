@@ -64,14 +64,17 @@ class Development:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is left out, a sentence each: checkpoints that could not be read."""
+        """What is left out, a sentence each: checkpoints that could not be read or measured, and coefficients."""
         several = len(self.runs) > 1
         return tuple(
-            f"{run.name}: step {step} could not be read: {reason}."
-            if several
-            else f"Step {step} could not be read: {reason}."
+            f"{run.name}: step {step} {words}: {reason}." if several else f"Step {step} {words}: {reason}."
             for run in self.runs
-            for step, reason in run.unreadable.items()
+            for words, left_out in (
+                ("could not be read", run.unreadable),
+                ("could not be measured", run.unmeasured),
+                ("has no learning coefficient", run.without_llc),
+            )
+            for step, reason in left_out.items()
         )
 
     @property

@@ -25,6 +25,7 @@ DistanceUnit = Literal["squared", "per_dim", "per_label"]
 LEAST_LLC = 8
 """Learning coefficients that make a curve on which stages are sought (ours); with fewer, the loss is taken."""
 _LEAST_LOSS = 4
+_LEFT_OUT = ("unreadable", "unmeasured", "without_llc")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -61,6 +62,10 @@ class RunDevelopment:
     """"learning coefficient" or "loss"."""
     unreadable: Mapping[int, str] = field(default_factory=dict)
     """Checkpoints that are left out, since their files could not be read: why, by rising step."""
+    unmeasured: Mapping[int, str] = field(default_factory=dict)
+    """Checkpoints that are left out, since measuring them failed, see `FAILURES`: why, by rising step."""
+    without_llc: Mapping[int, str] = field(default_factory=dict)
+    """Checkpoints of `records` whose learning coefficient was asked for and failed alone: why, by rising step."""
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -206,7 +211,7 @@ class RunDevelopment:
             "t_crit": self.t_crit,
             "transience": self.transience,
             "stages": stages,
-            "unreadable": {str(step): reason for step, reason in self.unreadable.items()},
+            **{name: {str(step): why for step, why in getattr(self, name).items()} for name in _LEFT_OUT},
         }
 
 

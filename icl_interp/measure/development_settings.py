@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ class LlcSettings:
     """How learning coefficients are estimated; names as in devinterp, values ours where the papers do not say.
 
     Raises:
-        ValueError: If a number is out of range; the sampler refuses the rest.
+        ValueError: If a number is out of range.
     """
 
     checkpoints: int | tuple[int, ...] = 5
@@ -44,8 +45,15 @@ class LlcSettings:
                 f"LlcSettings needs a number of checkpoints from 0, or their steps, got {self.checkpoints!r}; 0 "
                 "switches learning coefficients off."
             )
-        if min(self.num_chains, self.num_draws, self.batch_size) < 1 or self.num_burnin_steps < 0:
-            raise ValueError("LlcSettings needs at least one chain, draw and sample, and no negative burn-in.")
+        # Before anything runs: the sampler would refuse the same numbers at every checkpoint.
+        for name in ("nbeta", "lr"):
+            if not 0.0 < (value := getattr(self, name)) < math.inf:
+                raise ValueError(f"LlcSettings needs a positive finite {name}, got {value}; see calibrate_llc.")
+        if not 0.0 <= self.localization < math.inf:
+            raise ValueError(f"LlcSettings needs a finite localization from 0, got {self.localization}; 0 means none.")
+        for name, least in {"num_chains": 1, "num_draws": 1, "num_burnin_steps": 0, "batch_size": 1}.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"LlcSettings needs {name} of at least {least}, got {getattr(self, name)}.")
 
     def describe(self) -> str:
         """State the settings, for figures.

@@ -3,15 +3,15 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import joblib
 import torch
 
-from icl_interp.checkpoints.errors import CheckpointError
+from icl_interp.checkpoints.errors import CheckpointError, one_line
 from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.checkpoints.record import Checkpoint
 from icl_interp.measure.development_cache import RecordStore
+from icl_interp.measure.development_failure import FAILURES, LeftOut
 from icl_interp.measure.development_files import reason_without_place
 from icl_interp.measure.development_llc import checkpoint_llc
 from icl_interp.measure.development_measures import measure_checkpoint
@@ -66,39 +66,43 @@ class CheckpointJob:
         found = store.read_measured(self.target) if self.llc is None else store.read_plain(self.target)
         return found is not None
 
-    def run(self) -> str | None:
+    def run(self) -> LeftOut | None:
         """Measure, and keep what was found.
 
         Returns:
-            Why the file cannot be read, where it cannot; then nothing is kept.
+            Why there is nothing to keep, where the file cannot be read or one of `FAILURES` comes up.
         """
         try:
             checkpoint = load_checkpoint(self.path, n_heads=self.n_heads, task=self.task, device=self.device)
         except CheckpointError as error:
-            return reason_without_place(error, self.path)
-        store = RecordStore(self.folder)
-        if self.llc is None:
-            held = material(self.task, self.shared_task, self.settings, checkpoint.model.cfg.max_points)
-            store.write_measured(self.target, measure_checkpoint(checkpoint, held, step=self.step))
-        else:
-            store.write_plain(self.target, self._coefficient(checkpoint, self.llc))
+            return LeftOut("file", reason_without_place(error, self.path))
+        try:
+            self._measure(checkpoint)
+        except FAILURES as error:
+            return LeftOut("checkpoint" if self.llc is None else "learning coefficient", one_line(error))
         return None
 
-    def _coefficient(self, checkpoint: Checkpoint, llc: LlcSettings) -> dict[str, Any]:
-        n_points = self.settings.n_points or self.task.default_points
+    def _measure(self, checkpoint: Checkpoint) -> None:
+        store, settings = RecordStore(self.folder), self.settings
+        if self.llc is None:
+            held = material(self.task, self.shared_task, settings, checkpoint.model.cfg.max_points)
+            store.write_measured(self.target, measure_checkpoint(checkpoint, held, step=self.step))
+            return
+        n_points = settings.n_points or self.task.default_points
         found = checkpoint_llc(
-            checkpoint, llc, step=self.step, n_points=n_points, last_point_only=self.last_point_only,
-            seed=self.settings.seed,
+            checkpoint, self.llc, step=self.step, n_points=n_points, last_point_only=self.last_point_only,
+            seed=settings.seed,
         )  # fmt: skip
-        return found.to_plain()
+        store.write_plain(self.target, found.to_plain())
 
 
 def run_jobs(
     jobs: Sequence[CheckpointJob], *, workers: int = 1, scheduler: str | None = None
-) -> Iterator[tuple[int, str | None]]:
+) -> Iterator[tuple[int, LeftOut | None]]:
     """Measure all checkpoints.
 
-    What is on the disk stays there when a worker dies, and the rest is tried again, up to `ATTEMPTS` times in all.
+    A file that cannot be read and a network that cannot be measured (`FAILURES`) end their own job only. What is on the
+    disk stays there when a worker dies, and the rest is tried again, up to `ATTEMPTS` times in all.
 
     Args:
         jobs: In any order.
@@ -106,7 +110,7 @@ def run_jobs(
         scheduler: Address of a Dask scheduler, whose workers see the files under the same paths.
 
     Yields:
-        The index of each job that is done, as they end, and why its file cannot be read, or None.
+        The index of each job that is done, as they end, and why it has no record, or None.
 
     Raises:
         ValueError: If workers is below 1, or dask is asked for and not installed, or the scheduler does not answer.
@@ -121,9 +125,9 @@ def run_jobs(
     left = dict(enumerate(jobs))
     for _ in range(ATTEMPTS):
         try:
-            for index, reason in _spread(left, workers, scheduler):
+            for index, left_out in _spread(left, workers, scheduler):
                 del left[index]
-                yield index, reason
+                yield index, left_out
         except Exception as error:
             if not worker_died(error):
                 raise
@@ -135,13 +139,15 @@ def run_jobs(
     raise ChildProcessError(_lost(list(left.values())))
 
 
-def _spread(jobs: Mapping[int, CheckpointJob], workers: int, scheduler: str | None) -> Iterator[tuple[int, str | None]]:
+def _spread(
+    jobs: Mapping[int, CheckpointJob], workers: int, scheduler: str | None
+) -> Iterator[tuple[int, LeftOut | None]]:
     with workers_or_scheduler(workers, scheduler):
         parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")
         yield from parallel([joblib.delayed(_run_alone)(index, job) for index, job in jobs.items()])
 
 
-def _run_alone(index: int, job: CheckpointJob) -> tuple[int, str | None]:
+def _run_alone(index: int, job: CheckpointJob) -> tuple[int, LeftOut | None]:
     torch.set_num_threads(1)
     # Dask asks again for what a lost worker had finished and not handed over.
     return index, None if job.known() else job.run()

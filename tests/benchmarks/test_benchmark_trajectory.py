@@ -1,11 +1,16 @@
 """The memory of the joint trajectory PCA: rows are streamed from files, and the peak does not grow with them."""
 
 import re
+import runpy
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+
+from probes import trajectory
+from probes.trajectory import joint_trajectory_pca
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "trajectory.py"
 
@@ -28,6 +33,32 @@ def test_the_peak_does_not_grow_with_the_stack(tmp_path):
     assert (small.returncode, large.returncode) == (0, 0), small.stderr + large.stderr
     assert "0.36 GB of rows" in large.stdout
     assert grown(large) < grown(small) + 0.1  # 0.34 GB more rows; allocators keep some tens of MB
+
+
+def test_repeats_are_done_and_the_best_time_counts(monkeypatch, capsys):
+    seconds = iter([0.0, 30.0, 30.0, 50.0, 50.0, 90.0])
+    calls = []
+
+    def counting(runs):
+        calls.append(len(runs))
+        return joint_trajectory_pca(runs)
+
+    sizes = ["--runs", "2", "--checkpoints", "40", "--outputs", "64", "--limit", "100"]
+    monkeypatch.setattr(trajectory, "joint_trajectory_pca", counting)
+    monkeypatch.setattr(time, "perf_counter", lambda: next(seconds))
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *sizes, "--repeats", "3"])
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+    assert stop.value.code == 0
+    assert calls == [2, 2, 2]
+    assert "20.0 s (best of 3)" in capsys.readouterr().out
+
+
+def test_no_repeat_is_refused():
+    refused = run("--repeats", 0)
+    assert refused.returncode == 2
+    assert "--repeats needs at least 1, got 0" in refused.stderr
 
 
 def test_a_peak_above_the_limit_and_a_lost_plane_fail():

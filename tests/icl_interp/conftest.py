@@ -1,10 +1,11 @@
 """Small studies that the tests of measures, report and command line share: each takes a second or two."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from dask_cluster import Cluster, started_cluster
 from torch import Tensor
 
 from icl_interp.checkpoints.load import load_checkpoint
@@ -128,6 +129,13 @@ def uncontrolled_study(small_checkpoint: Checkpoint) -> Study:
 def signing_study(signing_model: HookedModel) -> Study:
     """The positive control of everything that speaks of signatures."""
     return study(signing_model, _TASK, n_prompts=32, shifts=["label_noise=1", "label_noise=2"], layers=[-1])
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """A Dask scheduler's address, and its two workers."""
+    with started_cluster(tmp_path) as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,10 @@
 
 from pathlib import Path
 
+import torch
+
+from icl_interp.checkpoints.load import load_checkpoint
+from icl_interp.checkpoints.own import save_checkpoint
 from icl_interp.measure.development import DevelopmentSettings, LlcSettings
 from icl_interp.models.config import ModelConfig
 from icl_interp.tasks.linear_regression import LinearRegression
@@ -23,3 +27,18 @@ def make_run(out: Path, *, n_tasks: int | None = 2, seed: int = 0, **changes) ->
     fields = {"steps": 6, "batch_size": 16, "lr": 0.01, "checkpoints": CheckpointSteps(every=2), "eval_every": None}
     train(TrainConfig(model=MODEL, task=task, seed=seed, **(fields | changes)), out=out)
     return out
+
+
+def enlarge(run: Path, step: int, pattern: str, factor: float) -> None:
+    """Multiply weights of a checkpoint; they stay finite, so that the file can be read."""
+    file = run / "checkpoints" / f"step_{step:08d}.pt"
+    checkpoint = load_checkpoint(file)
+    with torch.no_grad():
+        for name, value in checkpoint.model.named_parameters():
+            value.mul_(factor if pattern in name else 1.0)
+    save_checkpoint(file, checkpoint.model, task=checkpoint.task, step=step)
+
+
+def overflow(run: Path, step: int) -> None:
+    """Let a checkpoint's activations leave float32 within the first block."""
+    enlarge(run, step, "embed.W_E", 1e38)

@@ -27,7 +27,8 @@ def _predict(model: HookedICLTransformer, expected: Any) -> torch.Tensor:
     return model(torch.from_numpy(expected["xs"]), torch.from_numpy(expected["ys"]))
 
 
-# What the files hold.
+# What the files hold. expected.npz has 8 of the 64 prompts that were recorded, at every site and position in float32:
+# each weight takes part in each prompt, so more prompts show no other error.
 
 
 def test_state_reproduces_the_original_activations(dtsip: Path) -> None:

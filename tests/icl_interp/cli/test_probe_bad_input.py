@@ -169,7 +169,7 @@ def test_short_memory_is_refused_with_advice(refuses, small, monkeypatch):
 
 def test_a_folder_that_may_not_be_written(refuses, small, monkeypatch):
     # root may write everywhere, so the answer of the system is replaced
-    monkeypatch.setattr("icl_interp.cli.probe_job.os.access", lambda *_: False)
+    monkeypatch.setattr("icl_interp.cli.probe_options.os.access", lambda *_: False)
     assert "--out needs a file name in a folder that exists and can be written" in refuses(_app, small)
 
 

@@ -135,7 +135,12 @@ def test_a_folder_whose_only_checkpoint_is_damaged_is_refused(tmp_path):
     assert result.stderr.count("\n") == 1
 
 
-def test_the_scheduler_is_handed_on(folder, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [(("--workers", "3"), (3, None)), (("--scheduler", "tcp://127.0.0.1:1"), (1, "tcp://127.0.0.1:1"))],
+    ids=["workers", "scheduler"],
+)
+def test_workers_and_scheduler_are_handed_on(folder, tmp_path, monkeypatch, options, wanted):
     from icl_interp.cli import probe_timeline
 
     asked = []
@@ -146,8 +151,7 @@ def test_the_scheduler_is_handed_on(folder, tmp_path, monkeypatch):
 
     monkeypatch.setattr(probe_timeline, "development", refuse)
     monkeypatch.setattr("icl_interp.measure.study.study", lambda *_, **__: None)  # what comes before it takes longer
-    arguments = [str(folder), *FAST, "--workers", "3", "--scheduler", "tcp://127.0.0.1:1", "--out", str(tmp_path / "r")]
-    result = CliRunner().invoke(_app, arguments)
-    assert asked == [(3, "tcp://127.0.0.1:1")]
+    result = CliRunner().invoke(_app, [str(folder), *FAST, *options, "--out", str(tmp_path / "r")])
+    assert asked == [wanted]
     assert (result.exit_code, result.stderr) == (2, "error: development needs workers that live\n")
     assert not (tmp_path / "r").exists()

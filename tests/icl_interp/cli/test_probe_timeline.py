@@ -27,7 +27,8 @@ def folder(tmp_path_factory):
 
 
 def test_a_run_folder_gets_a_report_of_its_newest_checkpoint_and_a_timeline(folder, tmp_path):
-    probe(folder / "a", *FAST, "--llc", "1", "--out", tmp_path / "r.html", "--json", tmp_path / "r.json")
+    short = ("--llc", "1", "--llc-set", "num_draws=6", "--llc-set", "num_burnin_steps=2", "--llc-set", "lr=1e-4")
+    probe(folder / "a", *FAST, *short, "--out", tmp_path / "r.html", "--json", tmp_path / "r.json")
     found = json.loads((tmp_path / "r.json").read_text())
     assert found["checkpoint"]["step"] == 6
     assert [record["step"] for record in found["development"]["runs"][0]["checkpoints"]] == [0, 2, 4, 6]
@@ -35,6 +36,7 @@ def test_a_run_folder_gets_a_report_of_its_newest_checkpoint_and_a_timeline(fold
     html = (tmp_path / "r.html").read_text()
     for text in ("How it developed", "log steps", "linear steps", "timeline-trajectory", "timeline-complexity"):
         assert text in html
+    assert "lr 0.0001, localization 6.67, 3 chains of 2 + 6 steps, batches of 128" in html
     assert (folder / "a" / "development" / "development.json").exists()
 
 

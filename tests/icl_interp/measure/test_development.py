@@ -1,4 +1,4 @@
-"""A run's development against single measures, its cache, and an analysis that was interrupted."""
+"""A run's development against single measures, and checkpoints whose files are damaged."""
 
 import shutil
 
@@ -8,7 +8,6 @@ import torch
 from development_runs import FEW, SHORT, STEPS, make_run
 
 import icl_interp as icl
-from icl_interp.measure import development_workers
 from icl_interp.measure.development import count_records, development
 from icl_interp.measure.development_prompts import Material, pca_task
 from icl_interp.measure.families import IN_DISTRIBUTION
@@ -23,20 +22,6 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def found(run):
     return development(run, settings=FEW, llc=SHORT)
-
-
-@pytest.fixture
-def counted(monkeypatch):
-    """Which steps are really measured."""
-    steps: list[int] = []
-    measure = development_workers.measure_checkpoint
-
-    def counting(checkpoint, material, *, step):
-        steps.append(step)
-        return measure(checkpoint, material, step=step)
-
-    monkeypatch.setattr(development_workers, "measure_checkpoint", counting)
-    return steps
 
 
 def test_each_checkpoint_is_measured_as_it_would_be_alone(run, found):
@@ -124,40 +109,6 @@ def test_learning_coefficients_are_estimated_where_they_were_asked_for(found):
     assert found.llc_settings == SHORT
 
 
-def test_a_second_analysis_measures_nothing(run, found, counted):
-    again = development(run, settings=FEW, llc=SHORT)
-    assert counted == []
-    assert again.to_json() == found.to_json()
-
-
-def test_an_interrupted_analysis_goes_on_and_gives_the_same_file(run, found, tmp_path, counted):
-    copy = shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("development"))
-
-    def stop(_done, what):
-        if what == "step 2":
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        development(copy, settings=FEW, llc=SHORT, on_checkpoint=stop)
-    assert counted == [0, 2]
-    assert not (copy / "development" / "development.json").exists()
-    development(copy, settings=FEW, llc=SHORT)
-    assert counted == [0, 2, 4, 6]
-    names = [(run / "development" / "development.json"), (copy / "development" / "development.json")]
-    assert names[0].read_bytes() == names[1].read_bytes()
-    assert names[0].read_text() == found.to_json()
-
-
-def test_a_damaged_record_and_other_settings_are_measured_again(run, tmp_path, counted):
-    copy = shutil.copytree(run, tmp_path / "run")
-    for file in (copy / "development").glob("*.pt"):
-        file.write_bytes(file.read_bytes()[:100])
-    development(copy, settings=FEW, llc=None)
-    assert counted == list(STEPS)
-    development(copy, settings=icl.DevelopmentSettings(16, None, 8, 16, 0), llc=None)
-    assert counted == [*STEPS, *STEPS]
-
-
 @pytest.mark.slow  # each process imports torch and TransformerLens
 def test_workers_give_the_same_file(run, found, tmp_path):
     spread = development(run, settings=FEW, llc=None, workers=2, cache=tmp_path)
@@ -184,11 +135,33 @@ def test_progress_counts_every_record(run):
         ),
         (lambda run: development(run, settings=FEW, llc=None, workers=0), "at least one worker, got 0"),
         (lambda _: icl.LlcSettings(checkpoints=-1), "number of checkpoints from 0"),
-        (lambda _: icl.LlcSettings(num_chains=0), "at least one chain"),
+        (lambda _: icl.LlcSettings(num_chains=0), "num_chains of at least 1, got 0"),
+        (lambda _: icl.LlcSettings(num_draws=0), "num_draws of at least 1, got 0"),
+        (lambda _: icl.LlcSettings(num_burnin_steps=-1), "num_burnin_steps of at least 0, got -1"),
+        (lambda _: icl.LlcSettings(batch_size=0), "batch_size of at least 1, got 0"),
+        (lambda _: icl.LlcSettings(nbeta=0.0), "positive finite nbeta, got 0.0; see calibrate_llc"),
+        (lambda _: icl.LlcSettings(lr=float("nan")), "positive finite lr, got nan"),
+        (lambda _: icl.LlcSettings(localization=-1), "finite localization from 0, got -1; 0 means none"),
         (lambda _: icl.DevelopmentSettings(n_prompts=1), "n_prompts of at least 2, got 1"),
         (lambda _: icl.DevelopmentSettings(n_points=1), "at least 2 points, got 1"),
     ],
-    ids=["no run", "twice", "nowhere", "lost step", "no worker", "llc", "chains", "prompts", "points"],
+    ids=[
+        "no run",
+        "twice",
+        "nowhere",
+        "lost step",
+        "no worker",
+        "llc",
+        "chains",
+        "draws",
+        "burn-in",
+        "batch",
+        "nbeta",
+        "lr",
+        "localization",
+        "prompts",
+        "points",
+    ],
 )
 def test_what_cannot_be_done_is_refused(run, call, match):
     with pytest.raises(ValueError, match=match):

@@ -10,10 +10,13 @@ from deadly_job import DEADLY, deadly_job
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from icl_interp.measure import development_workers
+from icl_interp.measure.development_failure import LeftOut
 from icl_interp.measure.development_settings import DevelopmentSettings
 from icl_interp.measure.development_workers import ATTEMPTS, CheckpointJob, run_jobs
 from icl_interp.parallel import worker_died
 from icl_interp.tasks.linear_regression import LinearRegression
+
+DAMAGED = LeftOut("file", "damaged")
 
 
 class FakeJob(CheckpointJob):
@@ -22,10 +25,10 @@ class FakeJob(CheckpointJob):
     def known(self) -> bool:
         return self.target.exists()
 
-    def run(self) -> str | None:
+    def run(self) -> LeftOut | None:
         assert not self.known(), "measured twice"
         if self.step == 20:
-            return "damaged"
+            return DAMAGED
         self.target.touch()
         return None
 
@@ -71,7 +74,7 @@ def killed_by_loky() -> BaseException:
 def test_what_a_dead_worker_left_is_done_by_others(jobs, monkeypatch, death):
     monkeypatch.setattr(FakeParallel, "deaths", [(1, death()), (1, death())])
     found = dict(run_jobs(jobs, workers=2))
-    assert found == {0: None, 1: None, 2: "damaged", 3: None, 4: None}
+    assert found == {0: None, 1: None, 2: DAMAGED, 3: None, 4: None}
     assert [job.step for job in jobs if job.known()] == [0, 10, 30, 40]
     assert FakeParallel.deaths == []
 

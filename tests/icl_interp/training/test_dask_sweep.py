@@ -3,13 +3,12 @@
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
+from dask_cluster import PATIENCE, Cluster, wait_for
 from training_cases import TINY, assert_same_runs
 
 from icl_interp import train
@@ -20,40 +19,6 @@ pytest.importorskip("distributed", reason="the cluster extra is not installed")
 
 CONFIG = TINY.model_copy(update={"steps": 300, "checkpoints": CheckpointSteps(every=50), "eval_every": None})
 GRID = {"seed": list(range(4))}
-PATIENCE = 240.0
-"""Seconds: each process imports torch and TransformerLens first."""
-
-
-def _dask(*arguments: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "dask", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-
-
-def _wait_for(what: str, ready: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + PATIENCE
-    while not ready():
-        assert time.monotonic() < give_up, f"waited in vain for {what}"
-        time.sleep(0.02)
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
-    """The address of a scheduler on TCP, and its two workers."""
-    file = tmp_path / "scheduler.json"
-    options = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--no-show", "--scheduler-file", str(file)]
-    processes = [_dask("scheduler", *options)]
-    try:
-        _wait_for("the scheduler", lambda: file.exists() and file.read_text().endswith("}"))
-        address = json.loads(file.read_text())["address"]
-        local = ["--no-nanny", "--nthreads", "1", "--no-dashboard", "--local-directory", str(tmp_path)]
-        workers = [_dask("worker", address, *local, "--name", f"worker{n}") for n in range(2)]
-        processes += workers
-        yield address, workers
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
 
 
 def _manifest(run: SweepRun) -> dict[str, object]:
@@ -73,9 +38,7 @@ def _times(runs: list[SweepRun]) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for run in runs for path in run.folder.rglob("*.pt")}
 
 
-def test_a_worker_that_is_killed_costs_nothing(
-    cluster: tuple[str, list[subprocess.Popen[bytes]]], tmp_path: Path
-) -> None:
+def test_a_worker_that_is_killed_costs_nothing(cluster: Cluster, tmp_path: Path) -> None:
     address, workers = cluster
     assert address.startswith("tcp://")
     (tmp_path / "config.yaml").write_text(CONFIG.to_yaml())
@@ -86,7 +49,7 @@ def test_a_worker_that_is_killed_costs_nothing(
     command = "import sys; from icl_interp.cli.train import main; sys.argv[0] = 'icl-train'; main()"
     sweeping = subprocess.Popen([sys.executable, "-c", command, *arguments], stdout=subprocess.PIPE)
     try:
-        _wait_for("two runs under way, one finished", lambda: len(_under_way(runs)) == 2 and bool(_finished(runs)))
+        wait_for("two runs under way, one finished", lambda: len(_under_way(runs)) == 2 and bool(_finished(runs)))
         workers[0].kill()
         workers[0].wait()
         done, interrupted = _finished(runs), _under_way(runs)

@@ -1,0 +1,217 @@
+"""The arguments of icl-probe, and what can be refused by looking at them alone."""
+
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from icl_interp.measure.development_settings import LlcSettings
+
+__all__ = ["ProbeOptions", "check_options", "read_layers", "read_sampler", "read_task"]
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeOptions:
+    """The arguments of icl-probe; see its --help."""
+
+    paths: tuple[Path, ...]
+    """Checkpoint; none means the embedded demo."""
+    out: Path
+    """The report."""
+    json: Path | None
+    """All numbers."""
+    task: tuple[str, ...]
+    """A YAML file or key=value pairs."""
+    heads: int | None
+    """Attention heads."""
+    prompts: int | None
+    """A family."""
+    points: int | None
+    """A prompt."""
+    shifts: tuple[str, ...] | None
+    """Patterns."""
+    layers: str | None
+    """Comma-separated blocks."""
+    seed: int
+    """The only source of randomness."""
+    device: str
+    """As torch names it."""
+    threads: int | None
+    """None chooses by size."""
+    plotlyjs: Literal["embed", "cdn", "directory"]
+    """embed, cdn or directory."""
+    controls: bool
+    """Whether untrained networks are measured."""
+    timeline: bool
+    """Whether several checkpoints are compared."""
+    llc: int | None
+    """Checkpoints of a run with a learning coefficient; None chooses by size."""
+    llc_set: tuple[str, ...]
+    """key=value pairs of their sampler."""
+    workers: int
+    """Processes for the timeline."""
+    scheduler: str | None
+    """A Dask scheduler for the timeline."""
+    cache: Path | None
+    """Where the timeline's records are kept; None: in the run folders, if they can be written."""
+    quiet: bool
+    """Print nothing but errors."""
+
+    def of_timeline(self) -> tuple[str, ...]:
+        """Name the given options that only a timeline uses.
+
+        Returns:
+            As they are typed.
+        """
+        given = {
+            "--llc": self.llc,
+            "--llc-set": self.llc_set,
+            "--workers": self.workers != 1,
+            "--scheduler": self.scheduler is not None,
+            "--cache": self.cache is not None,
+        }
+        return tuple(name for name, there in given.items() if there)
+
+
+def check_options(options: ProbeOptions) -> None:
+    """Refuse what is wrong whatever the files hold.
+
+    Args:
+        options: The arguments.
+
+    Raises:
+        ValueError: If a number is out of range, options contradict one another, or a place cannot be written.
+    """
+    if options.prompts is not None and options.prompts < 8:
+        raise ValueError(f"--prompts needs at least 8, got {options.prompts}; leave it out for a sensible number.")
+    if options.points is not None and options.points < 2:
+        raise ValueError(f"--points needs at least 2, got {options.points}; leave it out for the training length.")
+    if not 0 <= options.seed < 2**63:  # as in TrainConfig
+        raise ValueError(f"--seed needs a number of at least 0 and below 2**63, got {options.seed}.")
+    read_layers(options.layers)
+    _check_timeline(options)
+    if options.json is not None and options.json.resolve() == options.out.resolve():
+        raise ValueError(f"--out and --json need two files, got {options.out} for both.")
+    for flag, path in (("--out", options.out), ("--json", options.json)):
+        if path is not None:
+            _check_writable(flag, path)
+
+
+def _check_timeline(options: ProbeOptions) -> None:
+    if len(options.paths) > 1 and not options.timeline:
+        raise ValueError(
+            f"--no-timeline probes one checkpoint, got {len(options.paths)} paths; leave it out, or name one."
+        )
+    names = ", ".join(options.of_timeline())
+    if names and not options.timeline:
+        raise ValueError(f"--no-timeline leaves nothing to do for {names}; leave out one or the other.")
+    if names and not options.paths:
+        raise ValueError(f"the embedded demo is one checkpoint without a timeline, so it takes no {names}; name a run.")
+    if options.workers != 1 and options.scheduler is not None:
+        raise ValueError("--scheduler brings its own workers, so it takes no --workers; leave out one of them.")
+    if options.llc_set and not options.llc:
+        raise ValueError("--llc-set needs --llc N, the number of checkpoints that it is meant for, got none; add it.")
+    read_sampler(options.llc_set)
+    if options.cache is not None:
+        _check_folder("--cache", options.cache)
+
+
+def _check_folder(flag: str, path: Path) -> None:
+    # It may have to be made, together with folders above it.
+    there = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ValueError(f"{flag} needs a folder that can be written or made, got {path}.")
+
+
+def _check_writable(flag: str, path: Path) -> None:
+    # Before minutes of measuring, not after them.
+    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ValueError(f"{flag} needs a file name in a folder that exists and can be written, got {path}.")
+
+
+def read_sampler(words: tuple[str, ...], *, checkpoints: int = 1) -> LlcSettings:
+    """Read how learning coefficients are estimated.
+
+    Args:
+        words: key=value pairs; of two with one key the last counts.
+        checkpoints: How many get one.
+
+    Returns:
+        The settings, with our defaults where nothing was said.
+
+    Raises:
+        ValueError: If a key is unknown or a value wrong.
+    """
+    kinds = {f.name: int if f.type is int else float for f in fields(LlcSettings) if f.name != "checkpoints"}
+    values: dict[str, Any] = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals or key not in kinds:
+            raise ValueError(f"--llc-set needs key=value with a key out of {', '.join(kinds)}, got {word!r}.")
+        try:
+            values[key] = kinds[key](text)
+        except ValueError:
+            kind = "whole number" if kinds[key] is int else "number"
+            raise ValueError(f"--llc-set needs a {kind} for {key}, got {text!r}.") from None
+    try:
+        return LlcSettings(checkpoints=checkpoints, **values)
+    except ValueError as error:
+        raise ValueError(f"--llc-set: {error}") from None
+
+
+def read_task(words: tuple[str, ...]) -> dict[str, Any] | None:
+    """Read what is in distribution.
+
+    Args:
+        words: One YAML file, or key=value pairs whose values are YAML.
+
+    Returns:
+        Settings by name; None where nothing was said.
+
+    Raises:
+        ValueError: If a word is neither.
+    """
+    if not words:
+        return None
+    settings: dict[str, Any] = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if equals:
+            settings[key] = _yaml(text, f"--task {word}")
+        elif not Path(word).is_file():
+            raise ValueError(f"--task needs a YAML file or key=value such as noise_std=0.5, got {word!r}.")
+        else:
+            contents = _yaml(Path(word).read_text(), word)
+            if not isinstance(contents, dict):
+                raise ValueError(f"--task {word} needs key: value lines, got {type(contents).__name__}.")
+            settings |= {str(key): value for key, value in contents.items()}  # YAML's 1: 2 has a number for a key
+    return settings
+
+
+def _yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
+
+
+def read_layers(text: str | None) -> list[int] | None:
+    """Read which blocks are looked at.
+
+    Args:
+        text: Of --layers.
+
+    Returns:
+        Blocks as numbers; None means all.
+
+    Raises:
+        ValueError: If a part is no number.
+    """
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"--layers needs numbers separated by commas, such as 0,3,-1, got {text!r}.") from None

@@ -1,0 +1,115 @@
+"""Records on the disk: an analysis that was interrupted goes on, and what was measured otherwise is never read."""
+
+import dataclasses
+import shutil
+
+import pytest
+from development_runs import FEW, SHORT, STEPS, make_run
+
+import icl_interp as icl
+from icl_interp.measure import development_workers
+from icl_interp.measure.development import development
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("cache") / "run")
+
+
+@pytest.fixture(scope="module")
+def found(run):
+    return development(run, settings=FEW, llc=SHORT)
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Which steps are really measured."""
+    steps: list[int] = []
+    measure = development_workers.measure_checkpoint
+
+    def counting(checkpoint, material, *, step):
+        steps.append(step)
+        return measure(checkpoint, material, step=step)
+
+    monkeypatch.setattr(development_workers, "measure_checkpoint", counting)
+    return steps
+
+
+def test_a_second_analysis_measures_nothing(run, found, counted):
+    again = development(run, settings=FEW, llc=SHORT)
+    assert counted == []
+    assert again.to_json() == found.to_json()
+
+
+def test_an_interrupted_analysis_goes_on_and_gives_the_same_file(run, found, tmp_path, counted):
+    copy = shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("development"))
+
+    def stop(_done, what):
+        if what == "step 2":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        development(copy, settings=FEW, llc=SHORT, on_checkpoint=stop)
+    assert counted == [0, 2]
+    assert not (copy / "development" / "development.json").exists()
+    development(copy, settings=FEW, llc=SHORT)
+    assert counted == [0, 2, 4, 6]
+    names = [(run / "development" / "development.json"), (copy / "development" / "development.json")]
+    assert names[0].read_bytes() == names[1].read_bytes()
+    assert names[0].read_text() == found.to_json()
+
+
+@pytest.mark.parametrize(
+    "changed", ["nbeta", "lr", "localization", "num_chains", "num_draws", "num_burnin_steps", "batch_size"]
+)
+def test_each_setting_of_the_sampler_has_records_of_its_own(run, found, monkeypatch, changed):
+    estimated = []
+
+    def counting(_checkpoint, settings, *, step, **_):
+        estimated.append((step, settings))
+        return found.runs[0].llc[0]
+
+    monkeypatch.setattr(development_workers, "checkpoint_llc", counting)
+    other = dataclasses.replace(SHORT, **{changed: getattr(SHORT, changed) * 2})
+    again = dataclasses.replace(other, checkpoints=(6, 0, 2))  # which ones changes no estimate
+    for settings in (SHORT, other, other, again):
+        development(run, settings=FEW, llc=settings)
+    assert estimated == [(0, other), (6, other), (2, again)]
+
+
+def test_heads_that_are_given_have_records_of_their_own(tmp_path, dtsip_folder):
+    file = shutil.copy(dtsip_folder / "model_4000.pt", tmp_path)
+    first, other, again = (development(file, settings=FEW, llc=None, n_heads=n).runs[0] for n in (2, 4, 2))
+    assert first.records == again.records
+    assert first.records[0].losses != other.records[0].losses
+
+
+def test_a_cache_is_found_again_from_anywhere_and_beside_other_runs(run, tmp_path, counted, monkeypatch):
+    other = make_run(tmp_path / "other", n_tasks=3)
+    cache = tmp_path / "not" / "yet"
+
+    def stop(_done, what):
+        if what == "step 2":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        development(run, settings=FEW, llc=None, cache=cache, on_checkpoint=stop)
+    monkeypatch.chdir(tmp_path)
+    development(run, settings=FEW, llc=None, cache="not/yet")
+    assert counted == [0, 2, 4, 6]
+    # Both pools have one root, so the function vectors of `run` are the same beside another.
+    both = development([other, run], settings=FEW, llc=None, cache=cache)
+    assert counted == [0, 2, 4, 6, *STEPS]
+    assert development([run, other], settings=FEW, llc=None, cache=cache).runs[1].records == both.runs[0].records
+    assert len(counted) == 8
+    assert not (other / "development").exists()
+
+
+def test_a_damaged_record_and_other_settings_are_measured_again(run, tmp_path, counted):
+    copy = shutil.copytree(run, tmp_path / "run")
+    for file in (copy / "development").glob("*.pt"):
+        file.write_bytes(file.read_bytes()[:100])
+    development(copy, settings=FEW, llc=None)
+    assert counted == list(STEPS)
+    development(copy, settings=icl.DevelopmentSettings(16, None, 8, 16, 0), llc=None)
+    assert counted == [*STEPS, *STEPS]
