@@ -37,8 +37,8 @@ def _reproduce(
 ) -> None:
     """Train what a paper trains, measure, and write a report of its claims with what we found.
 
-    What is finished in --out is not trained again: the same command goes on after a stop. With --against and another
-    answer than the summary's the exit code is 1.
+    What is finished in --out is not trained again: the same command goes on after a stop. With --against,
+    checks that answer otherwise than the summary are named; the exit code is 1 if seeds alone do not explain one.
     """
     with one_line_errors(to_save_memory="take a smaller preset or fewer workers"):
         from icl_interp.cli.reproduce_job import estimate, reproduce

@@ -35,7 +35,7 @@ def reproduce(
         quiet: Say nothing but where this run differs from that summary.
 
     Raises:
-        SystemExit: With code 1 where a check differs from the summary.
+        SystemExit: With code 1 where a check contradicts the summary.
         ValueError: If name or preset is unknown, the folder cannot be used, or the summary is another's.
     """
     chosen = _chosen(name, preset, means)
@@ -133,7 +133,7 @@ def _agrees(outcome: Outcome, committed: Summary, path: Path | None, *, quiet: b
         typer.echo(f"differs: {difference}")
     if not differing and not quiet:
         typer.echo(f"every check says what {path} says")
-    return not differing
+    return not any(difference.contradicts for difference in differing)
 
 
 def _check_seeds(preset: str, seeds: Sequence[int]) -> None:

@@ -1,5 +1,6 @@
 """A run of fewer seeds beside a committed summary: does it say the same?"""
 
+import math
 from dataclasses import dataclass
 
 from icl_interp.experiments.claims import Check, Interval, judge
@@ -23,9 +24,20 @@ class Difference:
     """Mean over the seeds of this run."""
     committed: str
     """Verdict of the check in the summary."""
+    scatter: tuple[float, float]
+    """Where the mean of as many more seeds lies by the summary's own spread: Student's 95 % prediction interval."""
+
+    @property
+    def contradicts(self) -> bool:
+        """Whether seeds alone do not explain it."""
+        return not self.scatter[0] <= self.value <= self.scatter[1]
 
     def __str__(self) -> str:
-        return f"{self.claim}: {self.check} is {self.value:.4g}, and the summary says {self.committed}."
+        explained = "beyond" if self.contradicts else "within"
+        return (
+            f"{self.claim}: {self.check} is {self.value:.4g}, and the summary says {self.committed}; that is "
+            f"{explained} what its seeds scatter by, [{self.scatter[0]:.4g}, {self.scatter[1]:.4g}]."
+        )
 
 
 def differences(outcome: Outcome | Summary, summary: Summary) -> list[Difference]:
@@ -33,7 +45,9 @@ def differences(outcome: Outcome | Summary, summary: Summary) -> list[Difference
 
     One seed has no interval, so its mean alone is compared: it differs where the summary's whole interval agrees with
     what is expected and the mean does not, or the other way round. A check that the summary calls "partly" straddles
-    the expectation, so either side agrees with it (ours). Checks that need several seeds are left out with one.
+    the expectation, so either side agrees with it (ours). Checks that need several seeds are left out with one. An
+    interval for a mean is narrower than what single seeds scatter by, so that a difference contradicts the summary only
+    where it lies outside of mean ± t s sqrt(1/n + 1/m), for n seeds there and m here.
 
     Args:
         outcome: Of this run, or its summary; of any number of seeds.
@@ -59,7 +73,9 @@ def differences(outcome: Outcome | Summary, summary: Summary) -> list[Difference
             "it again by icl-reproduce."
         )
     return [
-        Difference(key, label, check.interval.value, committed[key, label].verdict)
+        Difference(
+            key, label, check.interval.value, committed[key, label].verdict, _scatter(check, committed[key, label])
+        )
         for (key, label), check in own.items()
         if _turns_round(check, committed[key, label])
     ]
@@ -69,3 +85,10 @@ def _turns_round(check: Check, committed: Check) -> bool:
     mean = check.interval.value
     alone = judge(Interval(mean, mean, mean), committed.low, committed.high)
     return alone == _OPPOSITE.get(committed.verdict)
+
+
+def _scatter(check: Check, committed: Check) -> tuple[float, float]:
+    n, found = len(committed.values), committed.interval
+    half = (found.high - found.low) / 2  # t s / sqrt(n)
+    wider = half * math.sqrt(1 + n / len(check.values))
+    return found.value - wider, found.value + wider

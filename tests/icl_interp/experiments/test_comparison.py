@@ -37,7 +37,26 @@ def test_a_seed_on_another_side_differs_either_way(committed):
         ("risk", 1.6, "reproduced"),
         ("gap", 2.1, "not reproduced"),
     ]
-    assert str(found[0]) == "one: risk is 1.6, and the summary says reproduced."
+    # Standard deviation 0.1 of three seeds: 1 ± 4.303 * 0.1 * sqrt(1 + 1/3).
+    assert str(found[0]) == (
+        "one: risk is 1.6, and the summary says reproduced; that is beyond what its seeds scatter by, [0.5032, 1.497]."
+    )
+    assert [each.contradicts for each in found] == [True, True]
+
+
+def test_what_seeds_scatter_by_contradicts_nothing(tmp_path):
+    # The mean is known to be above 2, and one more seed may still come out below.
+    full = read_summary(write_summary(outcome((1.0,) * 3, (2.3, 2.4, 2.5), (3.0,) * 3), tmp_path / "who2024.json", {}))
+    (near,), (far,) = (differences(outcome((1.0,), (gap,), (1.0,)), full) for gap in (1.95, 1.0))
+    assert (near.committed, near.contradicts, far.contradicts) == ("reproduced", False, True)
+    assert "within what its seeds scatter by" in str(near)
+    more = outcome((1.0,) * 3, (1.9, 1.95, 2.0), (1.0,) * 3)  # three more seeds scatter less than one
+    assert [each.contradicts for each in differences(more, full)] == [True]
+
+
+def test_summaries_are_compared_alike(committed, tmp_path):
+    other = read_summary(write_summary(outcome((1.6,), (1.9,), (9.0,)), tmp_path / "other.json", {}))
+    assert [each.check for each in differences(other, committed)] == ["risk"]
 
 
 def test_a_check_that_straddles_agrees_with_both_sides(tmp_path):

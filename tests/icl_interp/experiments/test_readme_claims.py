@@ -37,7 +37,7 @@ def test_another_seed_says_the_same(name):
     fourth, summary = read_summary(RESULTS / "fourth_seed" / f"{name}.json"), read_summary(RESULTS / f"{name}.json")
     assert len(fourth.seeds) == 1
     assert not set(fourth.seeds) & set(summary.seeds)
-    assert differences(fourth, summary) == []
+    assert [str(found) for found in differences(fourth, summary) if found.contradicts] == []
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
