@@ -7,7 +7,7 @@ from icl_interp.experiments.hill2025.claims import HIGHLY
 from icl_interp.experiments.hill2025.measures import NORMS
 from icl_interp.experiments.hill2025.reader import Reader, default_sites, over_seeds
 from icl_interp.experiments.hill2025.setting import KINDS, NAMES, Kind, Run
-from icl_interp.experiments.hill2025.table import COLUMNS, convention_rows, count_holding
+from icl_interp.experiments.hill2025.table import COLUMNS, convention_rows, count_holding, hold_everywhere
 from icl_interp.experiments.outcome import Panel
 from icl_interp.figures.clouds import Cloud, clouds_figure
 from icl_interp.figures.lines import Line, lines_figure
@@ -230,11 +230,22 @@ def conventions_panel(read: Reader) -> Panel:
     return Panel(
         "conventions",
         "Which conventions make the claims hold",
-        f"Cells of the table that hold, conventions times training laws: {held}. A contrast holds if its interval over "
-        f"seeds lies above untrained networks, a correlation if it lies above {HIGHLY:g} and above untrained ones, an "
-        "AUROC if it lies above 0.5, untrained networks and norms; with so many cells about one in forty would pass a "
+        f"{_everywhere(read)} Cells of the table that hold, conventions times training laws: {held}. A contrast holds "
+        f"if its interval over seeds lies above untrained networks, a correlation if it lies above {HIGHLY:g} and "
+        "above untrained ones, an AUROC if it lies above 0.5, untrained networks and norms; with so many cells about one in forty would pass a "
         "bound of no effect by chance.",
         clouds_figure(clouds, x="contrast beyond untrained", y="Spearman inside families", y_type="linear"),
         COLUMNS,
         convention_rows(read),
+    )
+
+
+def _everywhere(read: Reader) -> str:
+    found, n = hold_everywhere(read), len(read.first().readings)
+    if not found:
+        return f"In none of {n} conventions is the contrast beyond untrained networks for every training law."
+    site, tokens, centring, side, variant = next(iter(found))
+    return (
+        f"In {len(found)} of {n} conventions the contrast is beyond untrained networks for every training law, by "
+        f"{next(iter(found.values())):.2f} at most ({site}, {tokens} tokens, {centring}, {side} vectors, {variant})."
     )

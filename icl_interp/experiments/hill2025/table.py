@@ -9,7 +9,7 @@ from icl_interp.experiments.hill2025.reader import Reader, over_seeds
 from icl_interp.experiments.hill2025.record import Measured
 from icl_interp.experiments.hill2025.setting import KINDS, NAMES
 
-__all__ = ["COLUMNS", "convention_rows", "count_holding", "holds"]
+__all__ = ["COLUMNS", "convention_rows", "count_holding", "hold_everywhere", "holds"]
 
 HOLDS = "✓"
 """Marks a cell whose interval says that the claim holds."""
@@ -55,6 +55,23 @@ def count_holding(read: Reader) -> dict[str, tuple[int, int]]:
         for name in _MEASURES
     }
     return {name: (sum(held), len(held)) for name, held in cells.items()}
+
+
+def hold_everywhere(read: Reader) -> dict[tuple[str, ...], float]:
+    """Find the conventions in which the contrast holds for every training law.
+
+    Args:
+        read: All numbers.
+
+    Returns:
+        By the first five columns of the table, the mean contrast beyond untrained networks over laws; largest first.
+    """
+    found = {}
+    for number, row in enumerate(convention_rows(read)):
+        contrasts = [_judged(read, number)[place] for place in _places(_MEASURES[0])]
+        if all(held for _, held in contrasts):
+            found[row[:5]] = sum(beyond.value for beyond, _ in contrasts if beyond) / len(contrasts)
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
 def holds(found: Interval | None, least: float = 0.0) -> bool:

@@ -10,7 +10,7 @@ from icl_interp.experiments.hill2025.figures import panels
 from icl_interp.experiments.hill2025.paper import PAPER, UNKNOWNS
 from icl_interp.experiments.hill2025.reader import Reader, failure_rate
 from icl_interp.experiments.hill2025.setting import KINDS, Run
-from icl_interp.experiments.hill2025.table import COLUMNS, convention_rows, count_holding
+from icl_interp.experiments.hill2025.table import COLUMNS, convention_rows, count_holding, hold_everywhere
 from icl_interp.experiments.outcome import Outcome
 from icl_interp.report import render
 from icl_interp.report.chapters.claims import claims_page
@@ -124,6 +124,21 @@ def test_the_table_marks_nothing_that_fails_or_is_undefined(ideal):
     spoilt = Reader(with_readings(ideal, within=(math.nan, 0.0, 0.0)), SEEDS)
     assert count_holding(spoilt)["Spearman inside"] == (0, 0)
     assert convention_rows(spoilt)[0][6] == "undefined"
+
+
+def test_conventions_that_hold_for_every_law_are_named(ideal):
+    found = hold_everywhere(Reader(ideal, SEEDS))
+    assert len(found) == 9
+    assert next(iter(found.values())) == pytest.approx(0.5 + 0.001 - 0.11)
+    # One law without the contrast is enough to take a convention out.
+    low = {
+        **ideal,
+        **with_readings({run: ideal[run] for run in ideal if run.kind == "scale"}, contrast=(0.1, 0.1, 0.1)),
+    }
+    assert hold_everywhere(Reader(low, SEEDS)) == {}
+    sentences = [next(p.sentence for p in panels(each, SEEDS) if p.id == "conventions") for each in (ideal, low)]
+    assert sentences[0].startswith("In 9 of 9 conventions the contrast is beyond untrained networks for every")
+    assert sentences[1].startswith("In none of 9 conventions is the contrast")
 
 
 def test_fractions_say_what_a_third_and_a_quarter_may_mean(ideal):
