@@ -227,13 +227,15 @@ def conventions_panel(read: Reader) -> Panel:
         ys = [read.mean(kind, lambda found, n=n: found.readings[n].within[0]) for n in readings]  # type: ignore[misc]
         clouds.append(Cloud(NAMES[kind], xs, ys, shift_style(place)))
     held = "; ".join(f"{name}: {some} of {total}" for name, (some, total) in count_holding(read).items())
+    rule = (
+        f"A contrast holds if its interval over seeds lies above untrained networks, a correlation if it lies above "
+        f"{HIGHLY:g} and above untrained ones, an AUROC if it lies above 0.5, untrained networks and norms; with so "
+        "many cells about one in forty would pass a bound of no effect by chance."
+    )
     return Panel(
         "conventions",
         "Which conventions make the claims hold",
-        f"{_everywhere(read)} Cells of the table that hold, conventions times training laws: {held}. A contrast holds "
-        f"if its interval over seeds lies above untrained networks, a correlation if it lies above {HIGHLY:g} and "
-        "above untrained ones, an AUROC if it lies above 0.5, untrained networks and norms; with so many cells about one in forty would pass a "
-        "bound of no effect by chance.",
+        f"{_everywhere(read)} Cells of the table that hold, conventions times training laws: {held}. {rule}",
         clouds_figure(clouds, x="contrast beyond untrained", y="Spearman inside families", y_type="linear"),
         COLUMNS,
         convention_rows(read),

@@ -19,7 +19,7 @@ _TONES: Mapping[ClaimVerdict, Tone] = {
     "unknown in the paper": "unknown",
     "not judged": "unknown",
 }
-_SHOWN = 6
+_SHOWN = 3
 """Checks whose numbers stand on a claim's card; the tables have all."""
 
 
@@ -39,7 +39,7 @@ def claims_page(outcome: Outcome, provenance: Mapping[str, str | int | float]) -
         facts=(
             *(Fact("Setting", sentence) for sentence in outcome.setting),
             Fact("Seeds", ", ".join(str(seed) for seed in outcome.seeds)),
-            Fact("Verdicts", RULE),
+            Fact("Verdicts", SHORT_RULE),
         ),
         warnings=_warnings(outcome),
         verdicts=tuple(_card(claim) for claim in outcome.claims),
@@ -52,6 +52,10 @@ def claims_page(outcome: Outcome, provenance: Mapping[str, str | int | float]) -
     )
 
 
+SHORT_RULE = (
+    "Reproduced: every check agrees. Not reproduced: none agrees, one contradicts. Partly: anything between. Checks "
+    "are 95 % intervals over seeds."
+)
 RULE = (
     "A check is reproduced if the 95 % interval of its mean over seeds (Student's t) lies inside the expected range, "
     "not reproduced if it lies outside, partly if it crosses an end; a claim is reproduced if all of "
@@ -77,11 +81,18 @@ def _card(claim: Claim) -> Verdict:
     shown = "; ".join(_words(check) for check in claim.checks[:_SHOWN])
     rest = len(claim.checks) - _SHOWN
     more = f"; and {rest} more below" if rest > 0 else ""
+    judged = [check for check in claim.checks if check.verdict != "unknown in the paper"]
+    agree = sum(check.verdict == "reproduced" for check in judged)
+    counted = (
+        f"{agree} of {len(judged)} checks agree. "
+        if claim.verdict in ("reproduced", "partly", "not reproduced")
+        else ""
+    )
     return Verdict(
         title=f"{claim.verdict[0].upper()}{claim.verdict[1:]}: {claim.source}",
         sentence=claim.statement,
         tone=_TONES[claim.verdict],
-        detail=f"{claim.measure} {shown}{more}.",
+        detail=f"{counted}{claim.measure} {shown}{more}.",
         anchor=_anchor(claim),
     )
 
@@ -91,7 +102,8 @@ def _anchor(claim: Claim) -> str:
 
 
 def _part(claim: Claim) -> Section:
-    return Section(_anchor(claim), f"{claim.source}: {claim.verdict}", tables=(_table(claim),))
+    name = claim.key.replace("-", " ").capitalize()
+    return Section(_anchor(claim), f"{name} ({claim.source}): {claim.verdict}", tables=(_table(claim),))
 
 
 def _words(check: Check) -> str:
