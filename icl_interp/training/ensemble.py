@@ -40,8 +40,8 @@ def train_many(
     of two cores, one thread, by `python benchmarks/training.py --parts many --repeats 1`.
 
     Models do not touch each other: where one diverges, it stays as it was before that step and has no further records,
-    and the others go on to the same bits as beside a model that does well. Where all diverge, the training ends at
-    once.
+    and the others go on to the same bits as beside a model that does well, whatever its learning rate. Where all
+    diverge, the training ends at once.
 
     Args:
         configs: Equal but for `seed`, `lr` and `task`, whose prompts need equally many points. Nothing is evaluated
@@ -112,6 +112,7 @@ class _Ensemble:
         self.diverged: dict[int, StepRecord] = {}
         self._left: dict[int, Tensor] = {}  # the rows of those that diverged
         self._optimizer = make_optimizer(first, [self._rows])
+        set_learning_rate(self._optimizer, 1.0)
         self._units = [config.task.label_second_moment() for config in configs]
         self._scales = torch.tensor(self._units if first.scale_loss else [1.0] * len(configs), dtype=self._dtype)
 
@@ -160,15 +161,12 @@ class _Ensemble:
         return answer
 
     def _step(self, rates: Sequence[float]) -> None:
-        alike = len(set(rates)) == 1
-        # Steps are linear in the learning rate: where rates differ, the optimiser takes 1 and each model its share,
-        # so that no model feels the others' rates.
-        set_learning_rate(self._optimizer, rates[0] if alike else 1.0)
-        before = None if alike else self._rows.detach().clone()
+        # Steps are linear in the learning rate: the optimiser takes 1 and each model its share, so that no model feels
+        # what rates the others have.
+        before = self._rows.detach().clone()
         self._optimizer.step()
         with torch.no_grad():
-            if before is not None:
-                self._rows.copy_(torch.lerp(before, self._rows, torch.tensor(rates, dtype=self._dtype)[:, None]))
+            self._rows.copy_(torch.lerp(before, self._rows, torch.tensor(rates, dtype=self._dtype)[:, None]))
             for number, row in self._left.items():
                 self._rows[number] = row
 

@@ -77,17 +77,15 @@ class RunLog:
             self._keep(0)
 
     def _open_manifest(self) -> None:
-        manifest, made_with = self.folder.read_manifest(), _made_with(self.folder, self.trainer)
+        manifest = self.folder.read_manifest()
         if manifest.get("finished"):
             return
-        now = new_session(self.trainer.step, device=made_with["device"])
+        now = new_session(self.trainer.step, device=_device(self.trainer))
         changed = None
         if not manifest:
             # Now: the checkout may change while the run goes on.
-            circumstances = {**_NO_CHECKOUT, **provenance()}
-            manifest = {
-                **circumstances, **made_with, "finished": False, "resumed_after_steps": [], "sessions": [now],
-            }  # fmt: skip
+            made_with = {**_NO_CHECKOUT, **provenance(), **_made_with(self.folder, self.trainer)}
+            manifest = {**made_with, "finished": False, "resumed_after_steps": [], "sessions": [now]}
         else:
             sessions = sessions_of(manifest)
             changed = what_changed(sessions, now)
@@ -197,6 +195,10 @@ def _made_with(folder: RunFolder, trainer: Trainer) -> dict[str, Any]:
         "seed": config.seed,  # of first weights and batches alike; see TrainConfig
         "evaluation_seed": None if config.eval_every is None else evaluation_seed(config),
         "config_sha256": folder.config_sha256,
-        "device": str(weight.device),
+        "device": _device(trainer),
         "dtype": str(weight.dtype).removeprefix("torch."),
     }
+
+
+def _device(trainer: Trainer) -> str:
+    return str(next(trainer.model.parameters()).device)
