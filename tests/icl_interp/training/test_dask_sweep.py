@@ -103,10 +103,12 @@ def test_ctrl_c_and_the_same_command_again(cluster: tuple[str, list[subprocess.P
         said, complained = sweeping.communicate(timeout=PATIENCE)
     finally:
         sweeping.kill()
-    assert (sweeping.returncode, said) == (130, "")
+    assert (sweeping.returncode, said) == (130, ""), complained
     assert "Traceback" not in complained
     sentence = complained.splitlines()[-1]
-    assert re.match(r"stopped: \d of 4 runs finished(, \d begun)?, \d not begun \(the scheduler's workers ", sentence)
+    assert re.match(
+        r"stopped: \d of 4 runs finished(, \d begun)?(, \d not begun)? \(the scheduler's workers ", sentence
+    ), complained
     assert sentence.endswith(
         " finish what they have begun, and the next start waits for that); "
         f"{tmp_path / 'out' / 'sweep.csv'} says which, and the same command goes on."
