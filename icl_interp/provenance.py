@@ -11,10 +11,11 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["provenance"]
+__all__ = ["machine", "provenance"]
 
 _PACKAGES = ("icl-interp", "torch", "transformer-lens", "numpy", "scipy", "plotly")
 _FILE = Path(__file__).resolve()
+_CPUINFO = Path("/proc/cpuinfo")
 _LEADING_ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX")
 _GIT_SECONDS = 5.0  # enough for a cold checkout on a network disk; no result waits longer for its footnote
 
@@ -26,8 +27,9 @@ def provenance() -> dict[str, str | int]:
     differ from it; elsewhere these two are left out. Where the process was started does not matter.
 
     Returns:
-        Plain values by name: command, versions, machine, threads, time and git's. No path of the machine beyond what
-        was typed.
+        Plain values by name: command, versions, machine, threads, time and git's. Of the machine: system and
+        architecture, the processor's model where it is known, and the number of logical cores that this process may
+        use; no name of it, and no path beyond what was typed.
 
     Example:
         >>> provenance()["torch"] == torch.__version__
@@ -38,7 +40,8 @@ def provenance() -> dict[str, str | int]:
         "command": command,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
-        "platform": f"{platform.system()} {platform.machine()}",
+        "platform": _platform(),
+        **_processor(),
         "threads": torch.get_num_threads(),
     }
     for package in _PACKAGES:
@@ -48,6 +51,41 @@ def provenance() -> dict[str, str | int]:
             record[package.replace("-", "_")] = "not installed"
     record["torch"] = torch.__version__  # with the build, such as +cpu
     return record | _git_state()
+
+
+def machine() -> str:
+    """Say on what kind of machine this process runs, as far as its rounding depends on it.
+
+    Returns:
+        System, architecture and, where it is known, the processor's model; nothing that tells one machine from another
+        of its kind.
+
+    Example:
+        >>> machine().startswith(str(provenance()["platform"]))
+        True
+    """
+    return ", ".join(str(part) for name, part in {"": _platform(), **_processor()}.items() if name != "cores")
+
+
+def _platform() -> str:
+    return f"{platform.system()} {platform.machine()}"
+
+
+def _processor() -> dict[str, str | int]:
+    import joblib  # here, since importing this module must cost nothing
+
+    # Linux has no name in `platform.processor`, or that of the architecture.
+    name = _model_name() if platform.system() == "Linux" else platform.processor()
+    cores: dict[str, str | int] = {"cores": joblib.cpu_count()}  # affinity and a container's quota count
+    return {"processor": " ".join(name.split()), **cores} if name.strip() else cores
+
+
+def _model_name() -> str:
+    try:
+        lines = _CPUINFO.read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2] for line in lines if line.startswith("model name")), "")
 
 
 def _git_state() -> dict[str, str | int]:

@@ -1,5 +1,6 @@
 """The run folder: config, manifest, metrics, checkpoints and the state to resume from, of one training run."""
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -14,11 +15,34 @@ from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.own import save_checkpoint
 from icl_interp.tasks.base import Task
 
-__all__ = ["RunFolder"]
+__all__ = ["RunBusyError", "RunFolder"]
 
 LOCK = ".lock"
 """Held, by means of the operating system, while a process writes the run; the file may stay."""
+LOOK_SECONDS = 1.0
+"""Between two looks whether another process still writes (ours)."""
 _TEMPORARY = ".*.tmp"
+
+
+class RunBusyError(ValueError):
+    """Another process writes the run.
+
+    Args:
+        path: The run's folder.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__(
+            f"a run has one writer, and another process writes {path}; wait for it or choose another --out."
+        )
+        self.path = Path(path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path,)
+
+    def wait(self) -> None:
+        """Return when that process no longer writes: it has closed the run, or is no more."""
+        FileLock(self.path / LOCK).acquire(poll_interval=LOOK_SECONDS).lock.release()
 
 
 class RunFolder:
@@ -32,7 +56,8 @@ class RunFolder:
         resume: Whether a run with that config may be there already, which is then gone on with.
 
     Raises:
-        ValueError: If the folder holds other files, or another run, or cannot be written, or another process writes it.
+        RunBusyError: If another process writes it; a ValueError.
+        ValueError: If the folder holds other files, or another run, or cannot be written.
 
     Example:
         >>> import tempfile
@@ -65,9 +90,7 @@ class RunFolder:
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
-            raise ValueError(
-                f"a run has one writer, and another process writes {self.path}; wait for it or choose another --out."
-            ) from None
+            raise RunBusyError(self.path) from None
 
     def _open(self, config: str, *, resume: bool) -> None:
         if not resume:
@@ -106,6 +129,11 @@ class RunFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def config_sha256(self) -> str:
+        """What names the config: the hash of config.yaml as it lies there, whichever version wrote it."""
+        return hashlib.sha256((self.path / "config.yaml").read_bytes()).hexdigest()
 
     @property
     def metrics_path(self) -> Path:

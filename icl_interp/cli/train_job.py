@@ -1,8 +1,11 @@
 """One training run of the command line: its config, its progress, its last words."""
 
 import time
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 import typer
@@ -12,6 +15,7 @@ from icl_interp.training.config import load_config
 from icl_interp.training.evaluation import Evaluator
 from icl_interp.training.loop import StepRecord
 from icl_interp.training.run import train
+from icl_interp.training.sessions import OtherCircumstancesWarning
 from icl_interp.training.stopping import RunStoppedError
 from icl_interp.training.train_config import TrainConfig
 
@@ -52,7 +56,7 @@ def train_one(
     resolved = config_of(config, out, settings, resume=resume)
     evaluator = Evaluator(resolved)
     try:
-        with progress("training", resolved.steps, quiet=quiet) as tick:
+        with _notes(quiet=quiet), progress("training", resolved.steps, quiet=quiet) as tick:
             note = LiveNote(resolved, evaluator, tick)
             result = train(
                 resolved, out=out, resume=resume, device=device, log_to=log_to, on_step=note, evaluator=evaluator
@@ -62,6 +66,23 @@ def train_one(
         raise SystemExit(128 + stop.number) from None
     if not quiet:
         typer.echo(f"{result.checkpoint}: loss {result.history[-1].loss:.4g} after {resolved.steps} steps")
+
+
+@contextmanager
+def _notes(*, quiet: bool) -> Iterator[None]:
+    # A sentence for people, where Python would show a line of code with it.
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+        warnings.simplefilter("ignore" if quiet else "always", OtherCircumstancesWarning)
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, OtherCircumstancesWarning):
+                typer.echo(f"note: {message}", err=True)
+            else:
+                shown(message, category, *where, **more)
+
+        warnings.showwarning = show  # the rest is handed on as it comes
+        yield
 
 
 def config_of(config: str | None, out: Path, settings: Sequence[str], *, resume: bool) -> TrainConfig:

@@ -39,11 +39,17 @@ def sweep_runs(
     if config is None:
         raise ValueError("--sweep needs a config file or a preset, whose settings it varies; name one.")
     runs = expand_grid(config, load_grid(grid), out, settings)
+
+    def waits(count: int) -> None:
+        if not quiet:
+            typer.echo(f"note: waiting for {count} of the runs, which other processes are training", err=True)
+
     try:
         with progress("sweep", len(runs), quiet=quiet) as tick:
             result = sweep(
-                runs, out, workers=workers, scheduler=scheduler, on_run=lambda run, status: tick(1, f"{run}: {status}")
-            )
+                runs, out, workers=workers, scheduler=scheduler, on_wait=waits,
+                on_run=lambda run, status: tick(1, f"{run}: {status}"),
+            )  # fmt: skip
     except SweepStoppedError as stop:
         typer.echo(str(stop), err=True)
         raise SystemExit(130) from None

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,15 +14,17 @@ from icl_interp.models.families import LINEAR_FAMILIES
 from icl_interp.models.hooked import HookedModel
 from icl_interp.runs import RunFolder
 from icl_interp.training.ensemble import MAY_DIFFER, train_many
-from icl_interp.training.resume import config_hash
+from icl_interp.training.ensemble_error import EnsembleDivergedError
+from icl_interp.training.loop import loss_advice, loss_problem
 from icl_interp.training.run import TrainResult, train
-from icl_interp.training.sweep import HASH_LENGTH
+from icl_interp.training.run_folders import run_folders
 from icl_interp.training.train_config import TrainConfig
 
 __all__ = ["checkpoints_of", "run_path", "train_all", "training_seconds"]
 
 Key = TypeVar("Key", bound=Hashable)
-Job = list[TrainConfig]
+Run = tuple[TrainConfig, Path]
+Job = list[Run]
 
 LARGEST_GROUP = 24
 """Linear models that are trained together: what a stop in the middle of a group loses, a minute or two (ours)."""
@@ -37,9 +39,14 @@ def run_path(folder: str | Path, config: TrainConfig) -> Path:
         config: Its hash is the name.
 
     Returns:
-        `folder/runs/HASH`, whether it exists or not.
+        `folder/runs/HASH`, whether it exists or not; where it does not, the run of an equal config that an older
+        version has named otherwise, if there is one.
     """
-    return Path(folder) / "runs" / config_hash(config)[:HASH_LENGTH]
+    return _run_paths(folder, [config])[0]
+
+
+def _run_paths(folder: str | Path, configs: Iterable[TrainConfig]) -> list[Path]:
+    return run_folders(Path(folder) / "runs", list(configs))
 
 
 def train_all(
@@ -67,7 +74,7 @@ def train_all(
 
     Raises:
         ValueError: If the folder cannot be used.
-        FloatingPointError: If a run diverges.
+        FloatingPointError: If a run diverges; of models that were trained together the others are kept first.
 
     Example:
         >>> import tempfile
@@ -79,14 +86,14 @@ def train_all(
         ['again', 'first']
     """
     tick = on_done or _nothing
-    unique = {run_path(folder, config): config for config in plan.values()}
-    open_configs = [config for path, config in unique.items() if not _is_finished(path, config)]
-    tick(len(unique) - len(open_configs))
-    jobs = _jobs(open_configs)
-    calls = (joblib.delayed(_train_job)(job, str(folder), device) for job in jobs)
+    paths = dict(zip(plan, _run_paths(folder, plan.values()), strict=True))
+    unique = {path: plan[key] for key, path in paths.items()}
+    open_runs = [(config, path) for path, config in unique.items() if not _is_finished(path, config)]
+    tick(len(unique) - len(open_runs))
+    calls = (joblib.delayed(_train_job)(job, device) for job in _jobs(open_runs))
     for done in joblib.Parallel(n_jobs=workers, return_as="generator_unordered")(calls):
         tick(done)
-    return {key: _load(run_path(folder, config), config.steps) for key, config in plan.items()}
+    return {key: _load(path, plan[key].steps) for key, path in paths.items()}
 
 
 def checkpoints_of(folder: str | Path, config: TrainConfig) -> dict[int, HookedModel]:
@@ -114,7 +121,7 @@ def training_seconds(folder: str | Path, configs: Iterable[TrainConfig]) -> floa
         Wall time of all, one after the other; a run that was trained with others counts its share. None where a run's
         manifest does not say.
     """
-    paths = {run_path(folder, config) for config in configs}
+    paths = set(_run_paths(folder, configs))
     took = [json.loads((path / "manifest.json").read_text()).get("seconds") for path in paths]
     return None if None in took else round(sum(took), 1)
 
@@ -134,42 +141,62 @@ def _load(path: Path, step: int) -> HookedModel:
     return load_checkpoint(path / "checkpoints" / f"step_{step:08d}.pt").model
 
 
-def _jobs(configs: Sequence[TrainConfig]) -> list[Job]:
+def _jobs(runs: Iterable[Run]) -> list[Job]:
     groups: dict[str, Job] = {}
     jobs: list[Job] = []
-    for config in configs:
+    for config, path in runs:
         if config.model.family not in LINEAR_FAMILIES or config.checkpoints is not None:
-            jobs.append([config])
+            jobs.append([(config, path)])
         else:
             alike = config.model_dump_json(exclude=set(MAY_DIFFER)) + str(config.task.default_points)
-            groups.setdefault(alike, []).append(config)
+            groups.setdefault(alike, []).append((config, path))
     for group in groups.values():
         jobs += [group[start : start + LARGEST_GROUP] for start in range(0, len(group), LARGEST_GROUP)]
     return jobs
 
 
-def _train_job(job: Job, folder: str, device: str) -> int:
+def _train_job(job: Job, device: str) -> int:
     torch.set_num_threads(1)
     if len(job) == 1:
-        train(job[0], out=run_path(folder, job[0]), resume=True, device=device, resume_seconds=_RESUME_SECONDS)
+        config, path = job[0]
+        train(config, out=path, resume=True, device=device, resume_seconds=_RESUME_SECONDS)
         return 1
-    started = time.monotonic()
-    results = train_many(job)
+    started, lost = time.monotonic(), None
+    try:
+        results: Mapping[int, TrainResult] = dict(enumerate(train_many([config for config, _ in job])))
+    except EnsembleDivergedError as error:
+        results, lost = error.results, _what_diverged(job, error)
     seconds = (time.monotonic() - started) / len(job)
-    for config, result in zip(job, results, strict=True):
-        _keep(config, result, run_path(folder, config), seconds)
+    for number, result in results.items():
+        _keep(*job[number], result, seconds)
+    if lost is not None:
+        raise FloatingPointError(lost)
     return len(job)
 
 
-def _keep(config: TrainConfig, result: TrainResult, path: Path, seconds: float) -> None:
+def _what_diverged(job: Job, error: EnsembleDivergedError) -> str:
+    problems = []
+    for number, record in error.diverged.items():
+        config, path = job[number]
+        of = f" of run {path.name} (seed {config.seed})"
+        problems.append(loss_problem(record.step, record.loss, unit=config.task.label_second_moment(), of=of))
+    rates = dict.fromkeys(job[number][0].lr for number in error.diverged)
+    return (
+        f"{len(error.diverged)} of {len(job)} models that were trained together diverged: "
+        f"{', '.join(map(str, problems))}; {loss_advice(rates)}; the others are kept in {job[0][1].parent}."
+    )
+
+
+def _keep(config: TrainConfig, path: Path, result: TrainResult, seconds: float) -> None:
     # The folder that `train` would have left, without what only one run by itself has.
     with RunFolder(path, config=config.to_yaml(), resume=True) as run:
+        run.forget_metrics_after(0)  # of somebody who was killed here
         for record in result.history:
             run.log({"step": record.step, "loss": record.loss, "lr": record.lr})
         run.save(result.model, config.task, config.steps, n_points_trained=config.n_points_at(config.steps))
         run.write_manifest({
             "finished": True,
-            "config_sha256": config_hash(config),
+            "config_sha256": run.config_sha256,
             "trained_together": True,
             "seconds": round(seconds, 1),
         })

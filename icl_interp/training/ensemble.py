@@ -1,6 +1,6 @@
 """Many small models of one shape in one process, batched over models instead of one after the other."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -9,7 +9,8 @@ from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from icl_interp.models.build import build_model
-from icl_interp.training.loop import StepRecord, check_loss
+from icl_interp.training.ensemble_error import EnsembleDivergedError
+from icl_interp.training.loop import StepRecord, loss_advice, loss_problem
 from icl_interp.training.optimizers import make_optimizer, set_learning_rate
 from icl_interp.training.run import TrainResult
 from icl_interp.training.run_log import is_logged
@@ -38,10 +39,14 @@ def train_many(
     neither gained nor lost much (0.8 to 1.0 times, wall time). Ratios of two runs on one shared machine
     of two cores, one thread, by `python benchmarks/training.py --parts many --repeats 1`.
 
+    Models do not touch each other: where one diverges, it stays as it was before that step and has no further records,
+    and the others go on to the same bits as beside a model that does well, whatever its learning rate. Where all
+    diverge, the training ends at once.
+
     Args:
         configs: Equal but for `seed`, `lr` and `task`, whose prompts need equally many points. Nothing is evaluated
             and no folder is written.
-        on_step: Called after each step with one record a model, for progress.
+        on_step: Called after each step with one record for each model that has not diverged, for progress.
 
     Returns:
         One result a config, in their order.
@@ -49,7 +54,8 @@ def train_many(
     Raises:
         ValueError: If there is no config, configs differ in more than may differ, or ask for compile, accumulate or
             bfloat16.
-        FloatingPointError: If a loss is no longer finite or diverges; the message names the model.
+        EnsembleDivergedError: At the end, if a loss was no longer finite or diverged: a FloatingPointError that names
+            the models and holds the results of the others.
 
     Example:
         >>> from icl_interp.training.config import load_config
@@ -63,13 +69,34 @@ def train_many(
     histories: list[list[StepRecord]] = [[] for _ in configs]
     for step in range(1, configs[0].steps + 1):
         records = ensemble.advance(step)
+        if not records:
+            break
         if is_logged(configs[0], step):
-            for history, record in zip(histories, records, strict=True):
-                history.append(record)
+            for number, record in records.items():
+                histories[number].append(record)
         if on_step is not None:
-            on_step(records)
-    models = ensemble.models()
-    return [TrainResult(model, tuple(history), (), None) for model, history in zip(models, histories, strict=True)]
+            on_step(list(records.values()))
+    results = {n: TrainResult(model, tuple(histories[n]), (), None) for n, model in ensemble.models().items()}
+    if ensemble.diverged:
+        raise EnsembleDivergedError(_what_diverged(configs, ensemble.diverged), results, ensemble.diverged)
+    return list(results.values())
+
+
+def _what_diverged(configs: Sequence[TrainConfig], diverged: Mapping[int, StepRecord]) -> str:
+    problems = (
+        loss_problem(record.step, record.loss, unit=configs[n].task.label_second_moment(), of=f" of model {n}")
+        for n, record in diverged.items()
+    )
+    rates = dict.fromkeys(configs[number].lr for number in diverged)
+    others = (
+        "none is left"
+        if len(diverged) == len(configs)
+        else "the others were trained to their end and are in this error's results"
+    )
+    return (
+        f"{len(diverged)} of {len(configs)} models diverged: {', '.join(map(str, problems))}; {loss_advice(rates)}; "
+        f"{others}."
+    )
 
 
 class _Ensemble:
@@ -82,30 +109,38 @@ class _Ensemble:
         self._shapes = {name: weight.shape for name, weight in self._models[0].named_parameters()}
         self._last = first.loss_points == "last"
         self._answer = self._by_formula if has_formula(first.model) else self._by_vmap()
-        # The optimiser's steps are linear in the learning rate: it takes the largest, and each model its share.
-        largest = max(config.lr for config in configs)
-        shares = torch.tensor([[config.lr / largest] for config in configs], dtype=self._dtype)
-        self._shares = None if bool((shares == 1).all()) else shares
+        self.diverged: dict[int, StepRecord] = {}
+        self._left: dict[int, Tensor] = {}  # the rows of those that diverged
         self._optimizer = make_optimizer(first, [self._rows])
+        set_learning_rate(self._optimizer, 1.0)
         self._units = [config.task.label_second_moment() for config in configs]
         self._scales = torch.tensor(self._units if first.scale_loss else [1.0] * len(configs), dtype=self._dtype)
 
-    def advance(self, step: int) -> list[StepRecord]:
+    def advance(self, step: int) -> dict[int, StepRecord]:
         xs, ys = (tensor.to(self._dtype) for tensor in draw_batches(self._configs, step))
         answers = self._answer(self._weights(), xs, ys)
         losses = (answers - (ys[:, :, -1:] if self._last else ys)).square().mean((1, 2))
-        values = losses.tolist()
-        for number, (config, loss) in enumerate(zip(self._configs, values, strict=True)):
-            check_loss(config, step, loss, unit=self._units[number], of=f" of model {number}")
+        rates = [learning_rate(config, step) for config in self._configs]
+        seen = [StepRecord(step, loss, lr) for loss, lr in zip(losses.tolist(), rates, strict=True)]
+        self._leave_diverged(seen)
+        records = {number: record for number, record in enumerate(seen) if number not in self.diverged}
+        if not records:
+            return records
         self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward((losses / self._scales).sum())
         if (largest := self._configs[0].grad_clip) is not None and self._rows.grad is not None:
             # torch.nn.utils.clip_grad_norm_, one norm a model.
             norms = self._rows.grad.norm(dim=1, keepdim=True)
             self._rows.grad.mul_((largest / (norms + 1e-6)).clamp_(max=1.0))
-        rates = {config.lr: learning_rate(config, step) for config in self._configs}
-        self._step(max(rates.values()))
-        return [StepRecord(step, loss, rates[config.lr]) for config, loss in zip(self._configs, values, strict=True)]
+        self._step(rates)
+        return records
+
+    def _leave_diverged(self, seen: Sequence[StepRecord]) -> None:
+        for number, record in enumerate(seen):
+            lost = loss_problem(record.step, record.loss, unit=self._units[number]) is not None
+            if lost and number not in self.diverged:
+                self.diverged[number] = record
+                self._left[number] = self._rows[number].detach().clone()
 
     def _weights(self) -> dict[str, Tensor]:
         parts = torch.split_with_sizes(self._rows, [shape.numel() for shape in self._shapes.values()], dim=1)
@@ -125,20 +160,22 @@ class _Ensemble:
 
         return answer
 
-    def _step(self, lr: float) -> None:
-        set_learning_rate(self._optimizer, lr)
-        before = None if self._shares is None else self._rows.detach().clone()
+    def _step(self, rates: Sequence[float]) -> None:
+        # Steps are linear in the learning rate: the optimiser takes 1 and each model its share, so that no model feels
+        # what rates the others have.
+        before = self._rows.detach().clone()
         self._optimizer.step()
-        if before is not None and self._shares is not None:
-            with torch.no_grad():
-                self._rows.copy_(torch.lerp(before, self._rows, self._shares))
+        with torch.no_grad():
+            self._rows.copy_(torch.lerp(before, self._rows, torch.tensor(rates, dtype=self._dtype)[:, None]))
+            for number, row in self._left.items():
+                self._rows[number] = row
 
-    def models(self) -> list[Any]:
+    def models(self) -> dict[int, Any]:
         with torch.no_grad():
             for number, model in enumerate(self._models):
                 for name, stacked in self._weights().items():
                     model.get_parameter(name).copy_(stacked[number])
-        return self._models
+        return {number: model for number, model in enumerate(self._models) if number not in self.diverged}
 
 
 def _flat(model: Any) -> Tensor:

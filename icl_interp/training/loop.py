@@ -1,7 +1,7 @@
 """The training loop: plain PyTorch, every batch a pure function of (seed, step)."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ from icl_interp.training.optimizers import make_optimizer, set_learning_rate
 from icl_interp.training.schedules import learning_rate
 from icl_interp.training.train_config import TrainConfig
 
-__all__ = ["StepRecord", "Trainer", "check_loss", "prompt_loss"]
+__all__ = ["StepRecord", "Trainer", "loss_advice", "loss_problem", "prompt_loss"]
 
 DIVERGED = 1e6
 """A loss of so many E[y^2] counts as diverged (ours): fresh models have about 1, steep ones thousands."""
@@ -59,26 +59,39 @@ def prompt_loss(
     return (predictions.to(targets.dtype) - targets).square().mean()
 
 
-def check_loss(config: TrainConfig, step: int, loss: float, *, unit: float, of: str = "") -> None:
-    """Refuse to go on from a loss that is lost.
+def loss_problem(step: int, loss: float, *, unit: float, of: str = "") -> str | None:
+    """Tell whether a loss is lost.
 
     Args:
-        config: Its learning rate is named in the advice.
         step: Counting from 1.
         loss: Of that step, in squared units of y.
         unit: E[y^2] of the task.
         of: Whose loss it is, where there are several.
 
-    Raises:
-        FloatingPointError: If it is not finite, or beyond `DIVERGED`.
+    Returns:
+        A clause, if it is not finite or beyond `DIVERGED`; None for a loss to go on from.
+
+    Example:
+        >>> loss_problem(3, 0.5, unit=1.0), loss_problem(3, float("nan"), unit=1.0)
+        (None, 'the loss was nan at step 3')
     """
-    advice = f"lower lr (now {config.lr:g}), lengthen warmup or set grad_clip."
     if not math.isfinite(loss):
-        raise FloatingPointError(f"the loss{of} was {loss} at step {step}; {advice}")
+        return f"the loss{of} was {loss} at step {step}"
     if loss > DIVERGED * unit > 0:
-        raise FloatingPointError(
-            f"the loss{of} diverged to {loss:.3g} at step {step}, more than {DIVERGED:.0e} E[y^2]; {advice}"
-        )
+        return f"the loss{of} diverged to {loss:.3g} at step {step}, more than {DIVERGED:.0e} E[y^2]"
+    return None
+
+
+def loss_advice(rates: Iterable[float]) -> str:
+    """Say what to change where a loss was lost.
+
+    Args:
+        rates: The peak learning rates of the runs that lost it.
+
+    Returns:
+        A clause.
+    """
+    return f"lower lr (now {', '.join(f'{lr:g}' for lr in rates)}), lengthen warmup or set grad_clip"
 
 
 class Trainer:
@@ -122,7 +135,8 @@ class Trainer:
         set_learning_rate(self.optimizer, lr)
         self.optimizer.zero_grad(set_to_none=True)
         loss = sum(self._backward(part) for part in self._parts(step)) / self.config.accumulate
-        check_loss(self.config, step, loss, unit=self._unit)
+        if (problem := loss_problem(step, loss, unit=self._unit)) is not None:
+            raise FloatingPointError(f"{problem}; {loss_advice([self.config.lr])}.")
         if self.config.grad_clip is not None:
             torch.nn.utils.clip_grad_norm_(self._parameters, self.config.grad_clip)
         self.optimizer.step()

@@ -24,7 +24,8 @@ def config_hash(config: TrainConfig) -> str:
         config: Any.
 
     Returns:
-        sha256 of config.yaml, in hexadecimal.
+        sha256 of the config.yaml that this version writes, in hexadecimal; a setting that comes with a later version
+        changes it.
     """
     return hashlib.sha256(config.to_yaml().encode()).hexdigest()
 
@@ -64,7 +65,7 @@ def save_resume(folder: RunFolder, trainer: Trainer, *, seconds: float) -> None:
     folder.sync_metrics()
     contents = {
         "format": FORMAT,
-        "config_sha256": config_hash(trainer.config),
+        "config_sha256": folder.config_sha256,
         "seconds": float(seconds),
         **trainer.state(),
     }
@@ -74,9 +75,12 @@ def save_resume(folder: RunFolder, trainer: Trainer, *, seconds: float) -> None:
 def load_resume(folder: RunFolder, trainer: Trainer) -> float:
     """Set a fresh trainer to the state of a run, if there is one.
 
+    The state has to belong to the config: to the text of the config.yaml beside it, which an older version may have
+    written, or to what this version would write, since somebody may have added a comment.
+
     Args:
         folder: Of the run.
-        trainer: With the same config; changed in place.
+        trainer: With the same config, as `check_same_config` knows; changed in place.
 
     Returns:
         Wall time up to that state, in seconds; 0 where the run never came to write one.
@@ -90,7 +94,8 @@ def load_resume(folder: RunFolder, trainer: Trainer) -> float:
         contents: dict[str, Any] = torch.load(folder.resume_path, weights_only=True, map_location="cpu")
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise ValueError(f"{folder.resume_path} cannot be read; remove it to start the run afresh.") from error
-    if contents.get("format") != FORMAT or contents.get("config_sha256") != config_hash(trainer.config):
+    known = (folder.config_sha256, config_hash(trainer.config))
+    if contents.get("format") != FORMAT or contents.get("config_sha256") not in known:
         raise ValueError(
             f"{folder.resume_path} does not belong to the config beside it; remove it to start the run afresh."
         )

@@ -54,7 +54,9 @@ def train(
     """Train a model on fresh prompts at every step.
 
     With a run folder nothing is lost: Ctrl-C and SIGTERM finish the step and write the state first, and after a crash
-    the run goes on from the newest state, to the same weights bit for bit.
+    the run goes on from the newest state, to the same weights bit for bit. That takes the same torch, device, number of
+    threads and processor: the manifest lists them for each session, and a resume that differs from the session before
+    says so in an `OtherCircumstancesWarning`.
 
     Args:
         config: Everything that the weights depend on; the same config gives the same weights on the same machine,
@@ -72,6 +74,7 @@ def train(
         The model with its history.
 
     Raises:
+        RunBusyError: If another process writes the folder; a ValueError.
         ValueError: If the folder cannot be used, a logger is unknown, or resume is asked for without a folder.
         FloatingPointError: If the loss is no longer finite or diverges; the message names the last good checkpoint.
         OSError: If the disk is full; the run can be resumed.

@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from icl_interp.runs import RunFolder
 from icl_interp.training.batches import evaluation_seed
 from icl_interp.training.evaluation import EvaluationRecord, Evaluator
 from icl_interp.training.loop import StepRecord, Trainer
-from icl_interp.training.resume import config_hash, load_resume, save_resume
+from icl_interp.training.resume import load_resume, save_resume
+from icl_interp.training.sessions import OtherCircumstancesWarning, new_session, sessions_of, what_changed
 from icl_interp.training.sinks import Sink
 from icl_interp.training.train_config import TrainConfig
 
@@ -58,7 +60,11 @@ class RunLog:
         self._kept = frozenset(trainer.config.checkpoint_steps)
 
     def start(self) -> None:
-        """Take up the run where its folder says it is, and write the manifest of a new one."""
+        """Take up the run where its folder says it is, and write down the circumstances of this session.
+
+        Warns:
+            OtherCircumstancesWarning: If they differ from those of the session that it goes on from.
+        """
         self._before = load_resume(self.folder, self.trainer)
         self._started = self._saved = time.monotonic()
         for line in self.folder.forget_metrics_after(self.trainer.step):
@@ -66,17 +72,34 @@ class RunLog:
             if "errors" in line:
                 per_point = tuple(line["loss_per_point"])
                 self.evaluations.append(EvaluationRecord(line["step"], per_point, line["errors"], line["distances"]))
-        manifest = self.folder.read_manifest()
-        if not manifest:
-            # Now: the checkout may change while the run goes on.
-            circumstances = {**_NO_CHECKOUT, **provenance()}
-            manifest = {**circumstances, **_made_with(self.trainer), "finished": False, "resumed_after_steps": []}
-            self.folder.write_manifest(manifest)
-        elif not manifest["finished"]:
-            manifest["resumed_after_steps"].append(self.trainer.step)
-            self.folder.write_manifest(manifest)
+        self._open_manifest()
         if self.trainer.step == 0 and 0 in self._kept:
             self._keep(0)
+
+    def _open_manifest(self) -> None:
+        manifest = self.folder.read_manifest()
+        if manifest.get("finished"):
+            return
+        now = new_session(self.trainer.step, device=_device(self.trainer))
+        changed = None
+        if not manifest:
+            # Now: the checkout may change while the run goes on.
+            made_with = {**_NO_CHECKOUT, **provenance(), **_made_with(self.folder, self.trainer)}
+            manifest = {**made_with, "finished": False, "resumed_after_steps": [], "sessions": [now]}
+        else:
+            sessions = sessions_of(manifest)
+            changed = what_changed(sessions, now)
+            manifest["resumed_after_steps"].append(self.trainer.step)
+            manifest["sessions"] = [*sessions, now]
+        self.folder.write_manifest(manifest)
+        if changed is not None:
+            warnings.warn(
+                f"{self.folder.path} goes on after step {self.trainer.step} with {changed}, so it rounds "
+                "otherwise and will not be bit for bit the run that was never stopped; go on as before where that "
+                "matters.",
+                OtherCircumstancesWarning,
+                stacklevel=2,
+            )
 
     def record(self, record: StepRecord) -> None:
         """Write down a step.
@@ -166,12 +189,16 @@ class RunLog:
         return checkpoint
 
 
-def _made_with(trainer: Trainer) -> dict[str, Any]:
+def _made_with(folder: RunFolder, trainer: Trainer) -> dict[str, Any]:
     weight, config = next(trainer.model.parameters()), trainer.config
     return {
         "seed": config.seed,  # of first weights and batches alike; see TrainConfig
         "evaluation_seed": None if config.eval_every is None else evaluation_seed(config),
-        "config_sha256": config_hash(config),  # of config.yaml
-        "device": str(weight.device),
+        "config_sha256": folder.config_sha256,
+        "device": _device(trainer),
         "dtype": str(weight.dtype).removeprefix("torch."),
     }
+
+
+def _device(trainer: Trainer) -> str:
+    return str(next(trainer.model.parameters()).device)

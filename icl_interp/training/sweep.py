@@ -10,7 +10,7 @@ import pandas as pd
 import yaml
 
 from icl_interp.training.config import load_config
-from icl_interp.training.resume import config_hash
+from icl_interp.training.run_folders import run_folders
 from icl_interp.training.sweep_table import (
     BEGUN,
     FAILED,
@@ -25,9 +25,6 @@ from icl_interp.training.train_config import TrainConfig
 
 __all__ = ["SweepResult", "SweepRun", "SweepStoppedError", "expand_grid", "load_grid", "sweep"]
 
-HASH_LENGTH = 12
-"""Hexadecimal digits of a config's hash that name its folder: 48 bits for at most thousands of runs."""
-
 
 @dataclass(frozen=True, slots=True)
 class SweepRun:
@@ -38,7 +35,7 @@ class SweepRun:
     values: dict[str, Any]
     """Where it stands on the grid, by setting."""
     folder: Path
-    """Its run folder, named by the hash of the config."""
+    """Its run folder, named by the hash of the config; an older version may have named it otherwise."""
 
     def __repr__(self) -> str:
         return f"SweepRun({', '.join(f'{name}={value}' for name, value in self.values.items())})"
@@ -68,13 +65,16 @@ class SweepStoppedError(KeyboardInterrupt):
 
     Args:
         result: How far all runs are.
-        at_scheduler: Whether they were trained by the workers of a Dask scheduler, which nobody stopped.
+        at_scheduler: Whether they were trained by the workers of a Dask scheduler, which finish the runs they are at,
+            and begin no other.
     """
 
     def __init__(self, result: SweepResult, *, at_scheduler: bool = False) -> None:
         counts = result.table["status"].value_counts()
         others = [f"{counts[status]} {status}" for status in (FAILED, BEGUN, NOT_BEGUN) if status in counts]
-        there = " (the scheduler's workers finish what they have begun)" if at_scheduler else ""
+        there = ""
+        if at_scheduler:
+            there = " (the scheduler's workers finish what they have begun, and the next start waits for that)"
         done = f"{counts.get(FINISHED, 0)} of {len(result.table)} runs finished"
         super().__init__(
             f"stopped: {', '.join([done, *others])}{there}; {result.path} says which, and the same command goes on."
@@ -111,7 +111,7 @@ def expand_grid(
     Args:
         source: A config file or preset.
         grid: Values by setting.
-        out: The folder of the sweep; each run gets one inside.
+        out: The folder of the sweep; each run gets one inside, or has it already.
         settings: Of --set, for all runs.
 
     Returns:
@@ -124,12 +124,14 @@ def expand_grid(
         >>> [run.values for run in expand_grid("demo", {"seed": [0, 1], "lr": [0.1]}, "sweep")]
         [{'seed': 0, 'lr': 0.1}, {'seed': 1, 'lr': 0.1}]
     """
-    runs = []
+    points: list[tuple[TrainConfig, dict[str, Any]]] = []
     for combination in itertools.product(*grid.values()):
         values = dict(zip(grid, combination, strict=True))
         chosen = [f"{name}={yaml.safe_dump(value, default_flow_style=True)}" for name, value in values.items()]
         config = load_config(source, [*settings, *(text.removesuffix("\n...\n") for text in chosen)])
-        runs.append(SweepRun(config, values, Path(out) / config_hash(config)[:HASH_LENGTH]))
+        points.append((config, values))
+    folders = run_folders(out, [config for config, _ in points])
+    runs = [SweepRun(config, values, folder) for (config, values), folder in zip(points, folders, strict=True)]
     if len({run.folder for run in runs}) < len(runs):
         raise ValueError("a sweep needs combinations that differ, got some twice; take repeated values out.")
     return runs
@@ -142,11 +144,14 @@ def sweep(
     workers: int = 1,
     scheduler: str | None = None,
     on_run: Callable[[SweepRun, str], None] | None = None,
+    on_wait: Callable[[int], None] | None = None,
 ) -> SweepResult:
     """Train all runs, each in a process of its own with one thread.
 
     Finished runs are not trained again and interrupted ones go on from their newest state. A run that fails does not
-    stop the others; nor does a worker that dies: its runs are given to another.
+    stop the others; nor does a worker that dies: its runs are given to another. A run that somebody else is training,
+    such as a worker that a stopped sweep left at a scheduler, comes last: it is waited for, and read back or gone on
+    with.
 
     Args:
         runs: From `expand_grid`.
@@ -154,6 +159,7 @@ def sweep(
         workers: Processes on this machine.
         scheduler: A Dask scheduler, "tcp://host:port", whose workers see `out` under the same path; None stays here.
         on_run: Called when a run has ended, with its status.
+        on_wait: Called with the number of runs that somebody else is training, when all others have ended.
 
     Returns:
         The table, which is on the disk as well.
@@ -166,7 +172,8 @@ def sweep(
     Path(out).mkdir(parents=True, exist_ok=True)
     rows: dict[int, dict[str, Any]] = {}
     try:
-        for index, row in run_all([(run.config, run.folder) for run in runs], workers=workers, scheduler=scheduler):
+        jobs = [(run.config, run.folder) for run in runs]
+        for index, row in run_all(jobs, workers=workers, scheduler=scheduler, on_wait=on_wait):
             rows[index] = row
             if on_run is not None:
                 on_run(runs[index], row["status"])

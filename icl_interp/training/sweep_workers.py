@@ -1,7 +1,7 @@
 """Where the runs of a sweep are trained: joblib's processes on this machine, or the workers of a Dask scheduler."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,8 @@ import joblib
 import torch
 
 from icl_interp.parallel import worker_died, workers_or_scheduler
-from icl_interp.training.run import train
+from icl_interp.runs import RunBusyError
+from icl_interp.training.run import TrainResult, train
 from icl_interp.training.sweep_table import FAILED, FINISHED, run_row
 from icl_interp.training.train_config import TrainConfig
 
@@ -23,20 +24,26 @@ RESUME_SECONDS = 30.0
 Job = tuple[TrainConfig, Path]
 
 
-def train_one_run(index: int, config: TrainConfig, folder: str) -> tuple[int, dict[str, Any]]:
+def train_one_run(
+    index: int, config: TrainConfig, folder: str, *, wait: bool = True
+) -> tuple[int, dict[str, Any] | None]:
     """Train one run to its end, whatever there is of it already; what a worker executes.
 
     Args:
         index: Given back, so that results may come in any order.
         config: The run.
         folder: Its place.
+        wait: Whether a run that another process is training is waited for.
 
     Returns:
-        The index, and the columns of its row: status, step, loss, seconds, error.
+        The index, and the columns of its row: status, step, loss, seconds, error. None instead of these where another
+        process is training the run and shall not be waited for.
     """
     torch.set_num_threads(1)
     try:
-        result = train(config, out=folder, resume=True, resume_seconds=RESUME_SECONDS)
+        result = _train_when_free(config, folder, wait=wait)
+    except RunBusyError:
+        return index, None
     except Exception as error:
         # Any reason: one run that fails must not stop the others, and the table tells which did.
         return index, run_row(FAILED, error=f"{type(error).__name__}: {' '.join(str(error).split())}")
@@ -44,15 +51,32 @@ def train_one_run(index: int, config: TrainConfig, folder: str) -> tuple[int, di
     return index, run_row(FINISHED, step=last.step, loss=last.loss, seconds=manifest["seconds"])
 
 
+def _train_when_free(config: TrainConfig, folder: str, *, wait: bool) -> TrainResult:
+    while True:
+        try:
+            return train(config, out=folder, resume=True, resume_seconds=RESUME_SECONDS)
+        except RunBusyError as busy:
+            if not wait:
+                raise
+            busy.wait()
+
+
 def run_all(
-    jobs: Sequence[Job], *, workers: int = 1, scheduler: str | None = None
+    jobs: Sequence[Job],
+    *,
+    workers: int = 1,
+    scheduler: str | None = None,
+    on_wait: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Train all runs.
+
+    Those that other processes are training are left for the end and then waited for.
 
     Args:
         jobs: Config and folder of each.
         workers: Processes on this machine, where no scheduler is named.
         scheduler: Address of a Dask scheduler.
+        on_wait: Called with the number of runs that are waited for, if there are any, when all others have ended.
 
     Yields:
         Index and row of each run, as they end.
@@ -60,23 +84,31 @@ def run_all(
     Raises:
         ValueError: If dask is asked for and not installed, or the scheduler does not answer.
     """
-    open_jobs = dict(enumerate(jobs))
-    for _ in range(ATTEMPTS):
+    open_jobs, deaths, wait = dict(enumerate(jobs)), 0, False
+    while open_jobs and deaths < ATTEMPTS:
         try:
             with workers_or_scheduler(workers, scheduler):
-                parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")
-                tasks = (
-                    joblib.delayed(train_one_run)(index, config, str(folder))
-                    for index, (config, folder) in list(open_jobs.items())
-                )
-                for index, row in parallel(tasks):
-                    del open_jobs[index]
-                    yield index, row
+                for index, row in _each_once(open_jobs, wait=wait):
+                    if row is not None:
+                        del open_jobs[index]
+                        yield index, row
         except Exception as error:
             if not worker_died(error):
                 raise
-            continue
-        if not open_jobs:
-            return
-    for index in list(open_jobs):
+            deaths += 1
+        else:
+            if open_jobs and not wait and on_wait is not None:
+                on_wait(len(open_jobs))
+            wait = True
+    for index in open_jobs:
         yield index, run_row(FAILED, error=f"its worker died {ATTEMPTS} times, perhaps for want of memory")
+
+
+def _each_once(jobs: Mapping[int, Job], *, wait: bool) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")
+    tasks = [
+        joblib.delayed(train_one_run)(index, config, str(folder), wait=wait)
+        for index, (config, folder) in jobs.items()
+    ]  # fmt: skip
+    results: Iterator[tuple[int, dict[str, Any] | None]] = parallel(tasks)
+    return results

@@ -1,3 +1,4 @@
+import os
 import runpy
 import shutil
 import subprocess
@@ -59,9 +60,11 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, st
 
 def test_it_says_what_a_result_was_made_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["/home/me/bin/icl-train", "my run.yaml", "--set", "lr=1"])
+    monkeypatch.setattr("platform.system", lambda: "Darwin")
+    monkeypatch.setattr("platform.processor", lambda: "arm")
     record = installed_at(tmp_path / "icl_interp")()
     assert set(record) == {
-        "command", "time", "python", "platform", "threads",
+        "command", "time", "python", "platform", "processor", "cores", "threads",
         "icl_interp", "torch", "transformer_lens", "numpy", "scipy", "plotly",
     }  # fmt: skip
     assert record["command"] == "icl-train 'my run.yaml' --set lr=1"
@@ -69,6 +72,52 @@ def test_it_says_what_a_result_was_made_with(tmp_path: Path, monkeypatch: pytest
     assert record["torch"] == torch.__version__
     assert "not installed" not in record.values()
     assert not any("/home/me" in str(value) for value in record.values())
+
+
+CPUINFO = """processor\t: 0
+vendor_id\t: GenuineIntel
+model\t\t: 85
+model name\t: Intel(R)  Xeon(R) CPU @ 2.00GHz
+processor\t: 1
+model name\t: Another One
+"""
+PROCESSORS = {
+    "Linux": ("Linux", CPUINFO, "x86_64", "Intel(R) Xeon(R) CPU @ 2.00GHz"),
+    "Linux without a name": ("Linux", "processor\t: 0\nCPU implementer\t: 0x41\n", "aarch64", None),
+    "Linux without the file": ("Linux", None, "x86_64", None),
+    "elsewhere": ("Windows", CPUINFO, "Intel64 Family 6 Model 85", "Intel64 Family 6 Model 85"),
+    "elsewhere without a name": ("Darwin", CPUINFO, "", None),
+}
+
+
+@pytest.mark.parametrize(("system", "cpuinfo", "processor", "expected"), PROCESSORS.values(), ids=PROCESSORS)
+def test_the_processors_model_is_there_where_it_is_known(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    system: str,
+    cpuinfo: str | None,
+    processor: str,
+    expected: str | None,
+) -> None:
+    (tmp_path / ("cpuinfo" if cpuinfo is not None else "other")).write_text(cpuinfo or "")
+    monkeypatch.setattr(module, "_CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr("platform.system", lambda: system)
+    monkeypatch.setattr("platform.processor", lambda: processor)
+    record = provenance()
+    assert record.get("processor") == expected
+    assert expected is not None or "processor" not in record
+
+
+def test_the_cores_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 1 <= int(provenance()["cores"]) <= int(os.cpu_count() or 1)
+    monkeypatch.setattr("joblib.cpu_count", lambda: 3)
+    assert provenance()["cores"] == 3
+
+
+def test_the_machine_is_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.node", lambda: "somebodys-laptop")
+    monkeypatch.setattr("socket.gethostname", lambda: "somebodys-laptop")
+    assert not any("somebodys-laptop" in str(value) for value in provenance().values())
 
 
 def test_it_survives_a_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,13 @@
 """Models of an experiment: trained once, together where that is possible, read back afterwards."""
 
 import json
+import shutil
 import time
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from icl_interp.experiments import trained
 from icl_interp.experiments.trained import checkpoints_of, run_path, train_all, training_seconds
@@ -60,7 +63,7 @@ def test_each_model_is_what_train_makes(folder, key):
 
 
 def test_alike_models_are_trained_together_and_others_alone():
-    jobs = trained._jobs(list(PLAN.values()))
+    jobs = trained._jobs([(config, Path(key)) for key, config in PLAN.items()])
     assert sorted(len(job) for job in jobs) == [1, 1, 4]
 
 
@@ -72,7 +75,7 @@ def test_what_is_finished_is_read_back(folder, monkeypatch):
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.pt")} == before
 
 
-def _refuse(job, folder, device):  # noqa: ARG001
+def _refuse(job, device):  # noqa: ARG001
     raise AssertionError(f"{len(job)} configs were trained again")
 
 
@@ -96,7 +99,71 @@ def test_checkpoints_along_training(folder):
 
 def test_a_group_has_a_largest_size(monkeypatch):
     monkeypatch.setattr(trained, "LARGEST_GROUP", 2)
-    assert [len(job) for job in trained._jobs([config(seed) for seed in range(5)])] == [2, 2, 1]
+    assert [len(job) for job in trained._jobs([(config(seed), Path(str(seed))) for seed in range(5)])] == [2, 2, 1]
+
+
+LOST = {"task": LinearRegression(2, x_mean=1e30, n_points=4)}
+"""Inputs so large that the first loss is infinite."""
+
+
+def test_one_model_that_diverges_loses_nobodys_work(tmp_path, monkeypatch):
+    plan = {"a": config(0), "lost": config(5).model_copy(update=LOST), "b": config(1)}
+    lost, kept = run_path(tmp_path, plan["lost"]), {key: run_path(tmp_path, plan[key]) for key in "ab"}
+    message = (
+        rf"1 of 3 models that were trained together diverged: the loss of run {lost.name} \(seed 5\) was (nan|inf) at "
+        rf"step 1; lower lr \(now 0.001\), .*; the others are kept in {tmp_path / 'runs'}\.$"
+    )
+    with pytest.raises(FloatingPointError, match=message):
+        train_all(plan, tmp_path)
+    assert not lost.exists()
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.pt")}
+    assert {path.parents[1] for path in before} == set(kept.values())
+    # The same command again trains the one that is missing, and no other; without it there is nothing left to do.
+    with pytest.raises(FloatingPointError, match=r"the loss was (nan|inf) at step 1"):
+        train_all(plan, tmp_path)
+    monkeypatch.setattr(trained, "_train_job", _refuse)
+    models = train_all({key: plan[key] for key in "ab"}, tmp_path)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    for key in "ab":
+        alone = train(plan[key]).model
+        torch.testing.assert_close(models[key].state_dict(), alone.state_dict(), rtol=1e-4, atol=1e-6)  # as above
+
+
+def test_where_all_diverge_nothing_is_kept(tmp_path):
+    with pytest.raises(FloatingPointError, match="2 of 2 models that were trained together diverged"):
+        train_all({seed: config(seed).model_copy(update=LOST) for seed in (5, 6)}, tmp_path)
+    assert not list(tmp_path.rglob("*.pt"))
+
+
+def test_what_a_killed_process_has_kept_half_is_written_anew(tmp_path):
+    plan = {"a": config(0), "b": config(1)}
+    half = run_path(tmp_path, plan["a"])
+    half.mkdir(parents=True)
+    (half / "config.yaml").write_text(plan["a"].to_yaml())
+    (half / "metrics.jsonl").write_text('{"step": 1, "loss": 9.0, "lr": 9.0}\n')
+    train_all(plan, tmp_path)
+    for key in "ab":
+        lines = (run_path(tmp_path, plan[key]) / "metrics.jsonl").read_text().splitlines()
+        assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4]
+
+
+def test_runs_that_an_older_version_named_are_read_back(folder, tmp_path, monkeypatch):
+    plan = {key: PLAN[key] for key in ("a", "gpt2", "c")}
+    for key, config in plan.items():
+        older = Path(shutil.copytree(run_path(folder, config), tmp_path / "runs" / f"older {key}"))
+        stored = yaml.safe_load((older / "config.yaml").read_text())
+        assert stored.pop("scale_loss") is False  # a version without this setting
+        (older / "config.yaml").write_text(yaml.safe_dump(stored, sort_keys=False))
+    looks = []
+    glob = Path.glob
+    monkeypatch.setattr(trained, "_train_job", _refuse)
+    monkeypatch.setattr(Path, "glob", lambda path, pattern: (looks.append(path), glob(path, pattern))[1])
+    assert list(train_all(plan, tmp_path)) == list(plan)
+    assert looks == [tmp_path / "runs"]
+    assert run_path(tmp_path, PLAN["gpt2"]).name == "older gpt2"
+    assert training_seconds(tmp_path, plan.values()) is not None
+    with pytest.raises(AssertionError, match="1 configs were trained again"):  # the control: it has to mean the same
+        train_all({"other": PLAN["a"].model_copy(update={"scale_loss": True})}, tmp_path)
 
 
 @pytest.mark.slow

@@ -1,6 +1,8 @@
-"""A sweep on a real Dask scheduler with two workers, of which one is killed in the middle."""
+"""Sweeps on a real Dask scheduler with two workers: stopped by Ctrl-C and started again, and with a worker killed."""
 
 import json
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +12,10 @@ import pytest
 import yaml
 from dask_cluster import PATIENCE, Cluster, wait_for
 from training_cases import TINY, assert_same_runs
+from typer.testing import CliRunner
 
 from icl_interp import train
+from icl_interp.cli.train import _app
 from icl_interp.training.schedules import CheckpointSteps
 from icl_interp.training.sweep import SweepRun, expand_grid, load_grid
 
@@ -38,16 +42,58 @@ def _times(runs: list[SweepRun]) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for run in runs for path in run.folder.rglob("*.pt")}
 
 
+def _sweep(folder: Path, address: str) -> tuple[list[SweepRun], list[str]]:
+    """The runs of a sweep, and its command line."""
+    (folder / "config.yaml").write_text(CONFIG.to_yaml())
+    (folder / "grid.yaml").write_text(yaml.safe_dump(GRID))
+    config, grid, out = (str(folder / name) for name in ("config.yaml", "grid.yaml", "out"))
+    return expand_grid(config, load_grid(grid), out), [config, "--sweep", grid, "--scheduler", address, "--out", out]
+
+
+def _start(arguments: list[str]) -> subprocess.Popen[str]:
+    command = "import sys; from icl_interp.cli.train import main; sys.argv[0] = 'icl-train'; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.mark.slow  # three processes import torch and TransformerLens
+def test_ctrl_c_and_the_same_command_again(cluster: Cluster, tmp_path: Path) -> None:
+    runs, arguments = _sweep(tmp_path, cluster[0])
+    sweeping = _start(arguments)
+    try:
+        wait_for("two runs under way", lambda: len(_under_way(runs)) == 2)
+        sweeping.send_signal(signal.SIGINT)  # to the command alone: scheduler and workers run elsewhere
+        said, complained = sweeping.communicate(timeout=PATIENCE)
+    finally:
+        sweeping.kill()
+    assert (sweeping.returncode, said) == (130, ""), complained
+    assert "Traceback" not in complained
+    sentence = complained.splitlines()[-1]
+    assert re.match(
+        r"stopped: \d of 4 runs finished(, \d begun)?(, \d not begun)? \(the scheduler's workers ", sentence
+    ), complained
+    assert sentence.endswith(
+        " finish what they have begun, and the next start waits for that); "
+        f"{tmp_path / 'out' / 'sweep.csv'} says which, and the same command goes on."
+    )
+    assert len(pd.read_csv(tmp_path / "out" / "sweep.csv")) == 4
+    again = CliRunner().invoke(_app, [*arguments, "--quiet"])
+    assert (again.exit_code, again.stdout, again.stderr) == (0, "", "")
+    assert list(pd.read_csv(tmp_path / "out" / "sweep.csv")["status"]) == ["finished"] * 4
+    for run in runs:  # begun once, never stopped, by one writer
+        assert _manifest(run)["resumed_after_steps"] == []
+        steps = [json.loads(line)["step"] for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+        assert steps == sorted(set(steps))
+    train(runs[0].config, out=tmp_path / "undisturbed")
+    assert_same_runs(runs[0].folder, tmp_path / "undisturbed")
+
+
 def test_a_worker_that_is_killed_costs_nothing(cluster: Cluster, tmp_path: Path) -> None:
     address, workers = cluster
     assert address.startswith("tcp://")
-    (tmp_path / "config.yaml").write_text(CONFIG.to_yaml())
-    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(GRID))
-    out, config = tmp_path / "out", str(tmp_path / "config.yaml")
-    runs = expand_grid(config, load_grid(tmp_path / "grid.yaml"), out)
-    arguments = [config, "--sweep", str(tmp_path / "grid.yaml"), "--scheduler", address, "--out", str(out)]
-    command = "import sys; from icl_interp.cli.train import main; sys.argv[0] = 'icl-train'; main()"
-    sweeping = subprocess.Popen([sys.executable, "-c", command, *arguments], stdout=subprocess.PIPE)
+    runs, arguments = _sweep(tmp_path, address)
+    sweeping = _start(arguments)
     try:
         wait_for("two runs under way, one finished", lambda: len(_under_way(runs)) == 2 and bool(_finished(runs)))
         workers[0].kill()
@@ -58,8 +104,8 @@ def test_a_worker_that_is_killed_costs_nothing(cluster: Cluster, tmp_path: Path)
     finally:
         sweeping.kill()
     assert sweeping.returncode == 0
-    assert said.decode().endswith("4 of 4 runs finished\n")
-    assert list(pd.read_csv(out / "sweep.csv")["status"]) == ["finished"] * 4
+    assert said.endswith("4 of 4 runs finished\n")
+    assert list(pd.read_csv(tmp_path / "out" / "sweep.csv")["status"]) == ["finished"] * 4
     assert _times(done) == before  # no finished run was trained again
     resumed = {run.config.seed: _manifest(run)["resumed_after_steps"] for run in runs}
     (steps,) = [steps for steps in resumed.values() if steps]  # one worker, one interrupted run

@@ -158,8 +158,3 @@ REFUSED = {
 def test_ensembles_that_are_refused(changes: list[dict[str, object]], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         train_many([with_(**change) for change in changes])
-
-
-def test_a_model_that_diverges_is_named() -> None:
-    with pytest.raises(FloatingPointError, match=r"the loss of model 1 (was|diverged to) .* lower lr \(now 1e\+18\)"):
-        train_many([with_(optimizer="sgd", lr=lr, model=MODEL) for lr in (0.01, 1e18)])

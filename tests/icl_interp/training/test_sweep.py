@@ -123,7 +123,7 @@ def test_runs_whose_worker_died_are_given_to_others(
     in_this_process(monkeypatch)
     taken: list[int] = []
 
-    def dies_twice_at_1(index: int, *_: object) -> tuple[int, dict[str, object]]:
+    def dies_twice_at_1(index: int, *_: object, **__: object) -> tuple[int, dict[str, object]]:
         taken.append(index)
         if index == 1 and taken.count(1) <= 2:
             raise death()

@@ -71,7 +71,7 @@ def test_the_table_tells_how_far_each_run_is(
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out" / "sweep.parquet"), stop.value.result.table)
     assert len(stop.value.result.failed) == 1
     # Stopped again before it comes to anything, it still knows what was finished.
-    monkeypatch.setattr(sweep_workers, "train_one_run", lambda *_: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(sweep_workers, "train_one_run", lambda *_, **__: signal.raise_signal(signal.SIGINT))
     with pytest.raises(SweepStoppedError, match=r"stopped: 1 of 6 runs finished, 2 begun, 3 not begun; "):
         sweep(runs, tmp_path / "out")
 
@@ -85,7 +85,8 @@ def test_at_a_scheduler_what_was_begun_goes_on_there(
     monkeypatch.setattr("icl_interp.training.sweep.run_all", stopped)
     runs = expand_grid(files[0], load_grid(files[1]), tmp_path / "out")
     with pytest.raises(
-        SweepStoppedError, match=r"6 not begun \(the scheduler's workers finish what they have begun\);"
+        SweepStoppedError,
+        match=r"6 not begun \(the scheduler's workers finish what they have begun, and the next start waits for that\)",
     ):
         sweep(runs, tmp_path / "out", scheduler="tcp://127.0.0.1:1")
 
