@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from training_cases import TINY as LONGER
 from training_cases import assert_same_tensors
@@ -68,6 +69,15 @@ def test_an_older_run_is_found_and_goes_on_from_its_state(tmp_path: Path) -> Non
     assert steps == list(range(8, 13))
     assert_same_tensors(dict(resumed.model.state_dict()), dict(train(TINY).model.state_dict()))
     assert "scale_loss" not in (folder / "config.yaml").read_text()
+
+
+def test_a_comment_in_the_config_harms_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    older_run(tmp_path, TINY, until=7, name="run")
+    (folder / "config.yaml").write_text("# mine\n" + TINY.to_yaml())
+    save = torch.load(folder / "resume.pt", weights_only=True)
+    torch.save(save | {"config_sha256": config_hash(TINY)}, folder / "resume.pt")
+    assert train(TINY, out=folder, resume=True).history[-1].step == 12
 
 
 def test_a_state_that_is_not_of_the_config_beside_it_is_still_refused(tmp_path: Path) -> None:
