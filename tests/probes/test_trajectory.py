@@ -175,7 +175,8 @@ def test_landmarks_on_other_prompts_are_refused() -> None:
 
 
 MEMORY = """
-import resource, torch
+import re, torch
+from pathlib import Path
 from probes.trajectory import joint_trajectory_pca
 base = torch.randn(256, 8192, generator=torch.Generator().manual_seed(0))
 def reader(run):
@@ -186,12 +187,13 @@ def reader(run):
 found = joint_trajectory_pca({str(run): reader(run) for run in range(25)})
 assert found.scores["24"].shape == (2203, 2)
 assert float(found.explained[0]) > 0.3
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+peak = int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text()).group(1)) / 2**20
 assert peak < 2, f"{peak} GB"
 """
 
 
 @pytest.mark.slow
 def test_a_paper_sized_stack_stays_below_two_gigabytes() -> None:
-    # 25 runs x 2,203 checkpoints x 8,192 outputs; ru_maxrss is in kB on Linux.
+    # 25 runs x 2,203 checkpoints x 8,192 outputs. Linux only; ru_maxrss would count what the process that starts this
+    # one held, and at the end of a long test session that is 2 GB by itself.
     subprocess.run([sys.executable, "-c", MEMORY], check=True, timeout=1800)

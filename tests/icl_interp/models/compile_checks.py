@@ -108,9 +108,12 @@ def _gradient_is_the_same(name: str, backend: str) -> None:
     expected = {weight: value.grad.clone() for weight, value in model.named_parameters()}
     model.zero_grad()
     (torch.compile(model, fullgraph=True, backend=backend)(xs, ys) - ys).square().mean().backward()
+    largest = max(float(value.abs().max()) for value in expected.values())
     for weight, value in model.named_parameters():
-        scale = 1 + float(expected[weight].abs().max())
-        torch.testing.assert_close(value.grad, expected[weight], rtol=0, atol=1e-4 * scale)  # float32, another order
+        # Sums in another order: float32 rounds against the largest gradient, which matters where one is 0 by symmetry
+        # (key biases) and nothing but rounding on both sides.
+        tolerance = 1e-4 * float(expected[weight].abs().max()) + 1e-5 * largest
+        torch.testing.assert_close(value.grad, expected[weight], rtol=0, atol=tolerance)
 
 
 def gradient() -> None:
