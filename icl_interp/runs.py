@@ -15,7 +15,7 @@ from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.own import save_checkpoint
 from icl_interp.tasks.base import Task
 
-__all__ = ["RunBusyError", "RunFolder"]
+__all__ = ["RunBusyError", "RunFolder", "is_busy"]
 
 LOCK = ".lock"
 """Held, by means of the operating system, while a process writes the run; the file may stay."""
@@ -43,6 +43,33 @@ class RunBusyError(ValueError):
     def wait(self) -> None:
         """Return when that process no longer writes: it has closed the run, or is no more."""
         FileLock(self.path / LOCK).acquire(poll_interval=LOOK_SECONDS).lock.release()
+
+
+def is_busy(path: str | Path) -> bool:
+    """Ask whether a process writes a run now.
+
+    Args:
+        path: The run's folder, which may be missing.
+
+    Returns:
+        Whether its lock is held.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with RunFolder(Path(folder) / "run", config="steps: 1") as run:
+        ...         held = is_busy(run.path)
+        ...     print(held, is_busy(run.path), is_busy(Path(folder) / "nowhere"))
+        True False False
+    """
+    lock = Path(path) / LOCK
+    if not lock.exists():
+        return False
+    try:
+        FileLock(lock).acquire(timeout=0).lock.release()
+    except Timeout:
+        return True
+    return False
 
 
 class RunFolder:

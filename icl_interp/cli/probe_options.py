@@ -112,7 +112,8 @@ def _check_timeline(options: ProbeOptions) -> None:
     if options.workers != 1 and options.scheduler is not None:
         raise ValueError("--scheduler brings its own workers, so it takes no --workers; leave out one of them.")
     if options.llc_set and not options.llc:
-        raise ValueError("--llc-set needs --llc N, the number of checkpoints that it is meant for, got none; add it.")
+        got = "none" if options.llc is None else options.llc
+        raise ValueError(f"--llc-set needs --llc N, the number of checkpoints that it is meant for, got {got}; add it.")
     read_sampler(options.llc_set)
     if options.cache is not None:
         _check_folder("--cache", options.cache)

@@ -2,6 +2,7 @@
 
 import json
 import time
+import warnings
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +19,7 @@ from icl_interp.training.ensemble_error import EnsembleDivergedError
 from icl_interp.training.loop import loss_advice, loss_problem
 from icl_interp.training.run import TrainResult, train
 from icl_interp.training.run_folders import run_folders
+from icl_interp.training.sessions import OtherCircumstancesWarning
 from icl_interp.training.train_config import TrainConfig
 
 __all__ = ["checkpoints_of", "run_path", "train_all", "training_seconds"]
@@ -159,7 +161,9 @@ def _train_job(job: Job, device: str) -> int:
     torch.set_num_threads(1)
     if len(job) == 1:
         config, path = job[0]
-        train(config, out=path, resume=True, device=device, resume_seconds=_RESUME_SECONDS)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", OtherCircumstancesWarning)  # the manifest tells it
+            train(config, out=path, resume=True, device=device, resume_seconds=_RESUME_SECONDS)
         return 1
     started, lost = time.monotonic(), None
     try:

@@ -49,7 +49,12 @@ def llc_steps(steps: Sequence[int], settings: LlcSettings) -> tuple[int, ...]:
         return (steps[-1],)
     places = np.log1p(np.array(steps, dtype=float))
     wanted = np.linspace(places[0], places[-1], settings.checkpoints)
-    return tuple(sorted({steps[int(np.abs(places - place).argmin())] for place in wanted}))
+    chosen: set[int] = set()
+    for place in wanted:
+        # Linear schedules have few early checkpoints, and several places of the log scale fall on one.
+        nearest = np.abs(places - place).argsort(kind="stable").tolist()
+        chosen |= set([steps[number] for number in nearest if steps[number] not in chosen][:1])
+    return tuple(sorted(chosen))
 
 
 def training_loss(

@@ -27,7 +27,7 @@ _Answer = Callable[[dict[str, Tensor], Tensor, Tensor], Tensor]
 
 
 def train_many(
-    configs: Sequence[TrainConfig], *, on_step: Callable[[list[StepRecord]], None] | None = None
+    configs: Sequence[TrainConfig], *, on_step: Callable[[Mapping[int, StepRecord]], None] | None = None
 ) -> list[TrainResult]:
     """Train models of one shape together: the same batches and steps as `train`, one call for all of them.
 
@@ -39,14 +39,15 @@ def train_many(
     neither gained nor lost much (0.8 to 1.0 times, wall time). Ratios of two runs on one shared machine
     of two cores, one thread, by `python benchmarks/training.py --parts many --repeats 1`.
 
-    Models do not touch each other: where one diverges, it stays as it was before that step and has no further records,
-    and the others go on to the same bits as beside a model that does well, whatever its learning rate. Where all
-    diverge, the training ends at once.
+    Models do not touch each other: where one diverges, it is given up and has no further records, and the others go on
+    to the same bits as beside a model that does well, whatever its learning rate. Where all diverge, the training ends
+    at once.
 
     Args:
         configs: Equal but for `seed`, `lr` and `task`, whose prompts need equally many points. Nothing is evaluated
             and no folder is written.
-        on_step: Called after each step with one record for each model that has not diverged, for progress.
+        on_step: Called after each step with the records of the models that have not diverged, by their place, for
+            progress.
 
     Returns:
         One result a config, in their order.
@@ -75,7 +76,7 @@ def train_many(
             for number, record in records.items():
                 histories[number].append(record)
         if on_step is not None:
-            on_step(list(records.values()))
+            on_step(records)
     results = {n: TrainResult(model, tuple(histories[n]), (), None) for n, model in ensemble.models().items()}
     if ensemble.diverged:
         raise EnsembleDivergedError(_what_diverged(configs, ensemble.diverged), results, ensemble.diverged)
@@ -110,8 +111,8 @@ class _Ensemble:
         self._last = first.loss_points == "last"
         self._answer = self._by_formula if has_formula(first.model) else self._by_vmap()
         self.diverged: dict[int, StepRecord] = {}
-        self._left: dict[int, Tensor] = {}  # the rows of those that diverged
-        self._optimizer = make_optimizer(first, [self._rows])
+        self._decay, self._decoupled = first.weight_decay, first.optimizer == "adamw"
+        self._optimizer = make_optimizer(first.model_copy(update={"weight_decay": 0.0}), [self._rows])
         set_learning_rate(self._optimizer, 1.0)
         self._units = [config.task.label_second_moment() for config in configs]
         self._scales = torch.tensor(self._units if first.scale_loss else [1.0] * len(configs), dtype=self._dtype)
@@ -140,7 +141,6 @@ class _Ensemble:
             lost = loss_problem(record.step, record.loss, unit=self._units[number]) is not None
             if lost and number not in self.diverged:
                 self.diverged[number] = record
-                self._left[number] = self._rows[number].detach().clone()
 
     def _weights(self) -> dict[str, Tensor]:
         parts = torch.split_with_sizes(self._rows, [shape.numel() for shape in self._shapes.values()], dim=1)
@@ -161,14 +161,17 @@ class _Ensemble:
         return answer
 
     def _step(self, rates: Sequence[float]) -> None:
-        # Steps are linear in the learning rate: the optimiser takes 1 and each model its share, so that no model feels
-        # what rates the others have.
-        before = self._rows.detach().clone()
-        self._optimizer.step()
+        # Updates are linear in the learning rate and know the weights through gradient and decay only: the optimiser
+        # takes its step from 0 at a rate of 1, and each model its own rate of that, so that no model feels what rates
+        # the others have, and a large one rounds as it would alone.
+        before, lr = self._rows.detach().clone(), torch.tensor(rates, dtype=self._dtype)[:, None]
+        if self._decay and not self._decoupled and self._rows.grad is not None:
+            self._rows.grad.add_(before, alpha=self._decay)
         with torch.no_grad():
-            self._rows.copy_(torch.lerp(before, self._rows, torch.tensor(rates, dtype=self._dtype)[:, None]))
-            for number, row in self._left.items():
-                self._rows[number] = row
+            self._rows.zero_()
+            self._optimizer.step()
+            kept = before * (1 - lr * self._decay) if self._decay and self._decoupled else before
+            self._rows.copy_(torch.addcmul(kept, lr, self._rows))
 
     def models(self) -> dict[int, Any]:
         with torch.no_grad():

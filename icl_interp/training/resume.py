@@ -2,9 +2,12 @@
 
 import hashlib
 import pickle
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+import yaml
+from pydantic import ValidationError
 
 from icl_interp.atomic import write_atomically
 from icl_interp.runs import RunFolder
@@ -66,6 +69,7 @@ def save_resume(folder: RunFolder, trainer: Trainer, *, seconds: float) -> None:
     contents = {
         "format": FORMAT,
         "config_sha256": folder.config_sha256,
+        "config": trainer.config.to_yaml(),
         "seconds": float(seconds),
         **trainer.state(),
     }
@@ -75,8 +79,8 @@ def save_resume(folder: RunFolder, trainer: Trainer, *, seconds: float) -> None:
 def load_resume(folder: RunFolder, trainer: Trainer) -> float:
     """Set a fresh trainer to the state of a run, if there is one.
 
-    The state has to belong to the config: to the text of the config.yaml beside it, which an older version may have
-    written, or to what this version would write, since somebody may have added a comment.
+    The state has to belong to the config, whatever comments somebody has added to config.yaml and whichever version
+    wrote either. States of older versions hold the hash of config.yaml's text only.
 
     Args:
         folder: Of the run.
@@ -94,10 +98,18 @@ def load_resume(folder: RunFolder, trainer: Trainer) -> float:
         contents: dict[str, Any] = torch.load(folder.resume_path, weights_only=True, map_location="cpu")
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise ValueError(f"{folder.resume_path} cannot be read; remove it to start the run afresh.") from error
-    known = (folder.config_sha256, config_hash(trainer.config))
-    if contents.get("format") != FORMAT or contents.get("config_sha256") not in known:
+    if contents.get("format") != FORMAT or not _belongs(contents, folder, trainer.config):
         raise ValueError(
             f"{folder.resume_path} does not belong to the config beside it; remove it to start the run afresh."
         )
     trainer.load_state(contents)
     return float(contents["seconds"])
+
+
+def _belongs(contents: Mapping[str, Any], folder: RunFolder, config: TrainConfig) -> bool:
+    if "config" not in contents:
+        return contents.get("config_sha256") in (folder.config_sha256, config_hash(config))
+    try:
+        return TrainConfig(**yaml.safe_load(contents["config"])) == config
+    except (ValidationError, TypeError):  # of a newer version, with settings that this one does not know
+        return False

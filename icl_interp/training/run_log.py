@@ -95,8 +95,8 @@ class RunLog:
         if changed is not None:
             warnings.warn(
                 f"{self.folder.path} goes on after step {self.trainer.step} with {changed}, so it rounds "
-                "otherwise and will not be bit for bit the run that was never stopped; go on as before where that "
-                "matters.",
+                "otherwise and will not be bit for bit the run that was never stopped; where that matters, keep a "
+                "copy of the folder before going on elsewhere.",
                 OtherCircumstancesWarning,
                 stacklevel=2,
             )

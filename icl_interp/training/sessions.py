@@ -11,7 +11,7 @@ from icl_interp.provenance import machine
 __all__ = ["OtherCircumstancesWarning", "new_session", "sessions_of", "what_changed"]
 
 _COMPARED = ("torch", "device", "threads", "machine")
-"""What bits depend on, besides the config."""
+"""What bits depend on, besides the config; of a GPU only its name in torch is compared, not its model."""
 
 Session = dict[str, Any]
 

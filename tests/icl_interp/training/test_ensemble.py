@@ -1,3 +1,5 @@
+from collections.abc import Mapping
+
 import pytest
 import torch
 from torch import nn
@@ -40,6 +42,8 @@ SETTINGS = {
     "clipped, scheduled adamw": {
         "optimizer": "adamw", "weight_decay": 0.1, "grad_clip": 0.5, "schedule": "cosine", "warmup": 3,
     },
+    "decaying adam": {"weight_decay": 0.3},
+    "decaying sgd": {"optimizer": "sgd", "momentum": 0.5, "weight_decay": 0.3},
     "scaled sgd of the query": {
         "optimizer": "sgd", "momentum": 0.9, "scale_loss": True, "loss_points": "last",
         "curriculum": Curriculum(dims=Ramp(start=1, end=2, interval=4), points=Ramp(start=2, end=5, interval=4)),
@@ -126,10 +130,22 @@ def test_a_hundred_steps_in_float32(model: ModelConfig) -> None:
     assert worst(results[0].model, results[1].model) > 0.1  # the control: other seeds are other models
 
 
+@pytest.mark.parametrize(("family", "scale", "lr"), [("ltb", 1e-4, 1e3), ("lsa", 1e-4, 1e5)])
+def test_large_learning_rates_round_as_they_do_alone(family: str, scale: float, lr: float) -> None:
+    # Tiny inputs have tiny gradients, which plain gradient descent needs a large rate for.
+    model, task = ModelConfig(family=family, n_dims=2, n_points=5), LinearRegression(2, x_cov=[scale, scale])
+    changes = {"model": model, "task": task, "optimizer": "sgd", "schedule": "constant", "steps": 100}
+    configs = [with_(**changes, lr=lr, seed=0), with_(**changes, lr=1e-3, seed=1)]
+    for config, result in zip(configs, train_many(configs), strict=True):
+        assert worst(result.model, train(config).model) < 1e-5  # float32 alone does as well
+
+
 def test_results_are_models_of_their_own() -> None:
-    seen: list[list[StepRecord]] = []
+    seen: list[Mapping[int, StepRecord]] = []
     results = train_many([with_(seed=seed) for seed in range(2)], on_step=seen.append)
-    assert [[record.step for record in records] for records in seen] == [[step, step] for step in range(1, 13)]
+    assert [{n: record.step for n, record in records.items()} for records in seen] == [
+        {0: step, 1: step} for step in range(1, 13)
+    ]
     prompts = LinearRegression(2).sample(3, seed=1)
     with torch.no_grad():
         predictions = [result.model(prompts.xs, prompts.ys) for result in results]

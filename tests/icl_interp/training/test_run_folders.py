@@ -71,13 +71,35 @@ def test_an_older_run_is_found_and_goes_on_from_its_state(tmp_path: Path) -> Non
     assert "scale_loss" not in (folder / "config.yaml").read_text()
 
 
+def go_on_until(folder: Path, until: int) -> None:
+    def on_step(record: StepRecord) -> None:
+        if record.step == until:
+            raise Crash
+
+    with pytest.raises(Crash):
+        train(TINY, out=folder, resume=True, resume_seconds=0, on_step=on_step)
+
+
 def test_a_comment_in_the_config_harms_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     older_run(tmp_path, TINY, until=7, name="run")
-    (folder / "config.yaml").write_text("# mine\n" + TINY.to_yaml())
-    save = torch.load(folder / "resume.pt", weights_only=True)
-    torch.save(save | {"config_sha256": config_hash(TINY)}, folder / "resume.pt")
+    for step in (9, 10):
+        (folder / "config.yaml").write_text(f"# stopped before step {step}\n" + TINY.to_yaml())
+        go_on_until(folder, step)
     assert train(TINY, out=folder, resume=True).history[-1].step == 12
+
+
+@pytest.mark.parametrize("text", ["unchanged", "written again"])
+def test_states_of_older_versions_hold_a_hash_only(tmp_path: Path, text: str) -> None:
+    folder = older_run(tmp_path, TINY, until=7)
+    state = torch.load(folder / "resume.pt", weights_only=True)
+    del state["config"]
+    if_unchanged = {"unchanged": state, "written again": state | {"config_sha256": config_hash(TINY)}}
+    torch.save(if_unchanged[text], folder / "resume.pt")
+    assert train(TINY, out=folder, resume=True).history[-1].step == 12
+    torch.save(state | {"config_sha256": config_hash(with_seed(1))}, folder / "resume.pt")
+    with pytest.raises(ValueError, match=r"resume.pt does not belong to the config beside it"):
+        train(TINY, out=folder, resume=True)
 
 
 def test_a_state_that_is_not_of_the_config_beside_it_is_still_refused(tmp_path: Path) -> None:

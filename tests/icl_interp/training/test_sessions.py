@@ -86,7 +86,7 @@ def test_a_resume_elsewhere_says_so_once(
         train(TINY, out=tmp_path, resume=True)  # as the session before
     assert [str(warning.message) for warning in caught] == [
         f"{tmp_path} goes on after step 3 with {clause}, so it rounds otherwise and will not be bit for bit the run "
-        "that was never stopped; go on as before where that matters."
+        "that was never stopped; where that matters, keep a copy of the folder before going on elsewhere."
     ]
     assert caught[0].category is OtherCircumstancesWarning
     assert len(manifest(tmp_path)["sessions"]) == 3

@@ -1,5 +1,6 @@
 """Ctrl-C in a sweep: one sentence, the table of what there is, exit code 130, and the same command goes on."""
 
+import json
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 from training_cases import TINY, assert_same_runs
 from typer.testing import CliRunner
@@ -126,7 +128,7 @@ def test_ctrl_c_reaches_a_real_sweep(tmp_path: Path, workers: str) -> None:
     )  # fmt: skip
     try:
         give_up = time.monotonic() + PATIENCE
-        while not list(out.glob("*/resume.pt")):
+        while len(list(out.glob("*/resume.pt"))) < 1 or len(list(out.glob("*/metrics.jsonl"))) < int(workers):
             assert child.poll() is None, child.communicate()
             assert time.monotonic() < give_up
             time.sleep(0.01)
@@ -143,3 +145,8 @@ def test_ctrl_c_reaches_a_real_sweep(tmp_path: Path, workers: str) -> None:
     assert len(table) == 4
     assert set(table["status"]) <= {"finished", "begun", "not begun"}
     assert list(table["status"]) != ["finished"] * 4
+    begun = [run.parent for run in out.glob("*/metrics.jsonl")]
+    assert len(begun) >= 1
+    for run in begun:  # whatever was logged is in a state that the next start goes on from
+        last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["step"]
+        assert torch.load(run / "resume.pt", weights_only=True)["step"] >= last
