@@ -100,9 +100,9 @@ def test_wrong_words_are_refused_before_anything_is_read(refuses, options, messa
 
 
 def test_a_sampler_without_coefficients_is_refused(refuses):
-    for few in ((), ("--llc", "0")):
+    for few, got in (((), "none"), (("--llc", "0"), "0")):
         said = refuses(_app, "nowhere", "--llc-set", "lr=1", *few)
-        assert said == "--llc-set needs --llc N, the number of checkpoints that it is meant for, got none; add it."
+        assert said == f"--llc-set needs --llc N, the number of checkpoints that it is meant for, got {got}; add it."
 
 
 USELESS = {

@@ -186,6 +186,13 @@ def test_coefficients_are_spread_over_the_logarithm_of_the_step(wanted, steps):
     assert llc_steps([0, 1, 3, 10, 30, 100], icl.LlcSettings(checkpoints=wanted)) == steps
 
 
+def test_as_many_learning_coefficients_as_were_asked_for():
+    # On a log scale most of four places are nearest to the first two of these.
+    assert llc_steps([0, 1000, 2000, 3000], icl.LlcSettings(checkpoints=4)) == (0, 1000, 2000, 3000)
+    assert len(llc_steps(range(0, 10_001, 500), icl.LlcSettings(checkpoints=7))) == 7
+    assert llc_steps([0, 5], icl.LlcSettings(checkpoints=9)) == (0, 5)
+
+
 def test_the_inside_panels_show_each_run_s_own_numbers(found):
     only = found.runs[1]
     alone = dataclasses.replace(found, runs=(only,))
