@@ -1,12 +1,17 @@
 """Write a file completely or not at all."""
 
+import errno
+import io
 import os
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 __all__ = ["write_atomically"]
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> Path:
@@ -24,26 +29,50 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
 
     Raises:
         OSError: If the folder is missing or not writable, the name is taken by a folder, or the disk is full.
-            Errors of `write` that do not come from the disk pass through.
+            Whatever `write` makes of such an error, it is this one that is raised; its other errors pass through.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        # "x" rather than tempfile: the file gets the permissions that the user's umask gives.
-        with temporary.open("xb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
+        _fill(temporary, write)
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
+        remedy = "make room there" if error.errno in _NO_ROOM else "make the folder"
         raise OSError(
             f"writing a file needs a folder that exists and can be written, got {path} "
-            f"({error.strerror or error}); make the folder or choose another."
+            f"({error.strerror or error}); {remedy} or choose another."
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # what could not be written may not be removable either, and is the error to tell
+            temporary.unlink()
     return path
+
+
+class _DiskFile(io.FileIO):
+    # Remembers the disk's first error: torch.save puts a RuntimeError of its zip writer in its place.
+    failure: OSError | None = None
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.failure = self.failure or error
+            raise
+
+
+def _fill(temporary: Path, write: Callable[[BinaryIO], object]) -> None:
+    # "x" rather than tempfile: the file gets the permissions that the user's umask gives.
+    disk = _DiskFile(temporary, "xb")
+    try:
+        with io.BufferedWriter(disk) as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+    except Exception:
+        if disk.failure is not None:
+            raise disk.failure from None
+        raise
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """Train one model from one config, with or without a run folder."""
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,7 @@ def train(
     with ExitStack() as stack:
         folder = stack.enter_context(RunFolder(out, config=config.to_yaml(), resume=resume))
         check_same_config(folder, config)
+        stack.enter_context(_advice_to_resume(folder.path))
         log = RunLog(folder, trainer, evaluator or Evaluator(config), resume_seconds=resume_seconds)
         log.start()
         if trainer.step < config.steps:
@@ -111,6 +112,14 @@ def _nothing(record: StepRecord) -> None:
     pass
 
 
+@contextmanager
+def _advice_to_resume(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"{str(error).rstrip('.')}; after that go on with icl-train --resume --out {path}.") from error
+
+
 def _without_folder(trainer: Trainer, tick: Callable[[StepRecord], None]) -> TrainResult:
     history = []
     while trainer.step < trainer.config.steps:
@@ -122,22 +131,16 @@ def _without_folder(trainer: Trainer, tick: Callable[[StepRecord], None]) -> Tra
 
 
 def _go_on(trainer: Trainer, log: RunLog, tick: Callable[[StepRecord], None]) -> None:
-    path = log.folder.path
     with stop_requests() as stop:
         while trainer.step < trainer.config.steps:
             try:
                 record = trainer.advance()
             except FloatingPointError as error:
                 raise FloatingPointError(f"{str(error).rstrip('.')}; {log.advice()}") from error
-            try:
-                log.record(record)
-                tick(record)
-                number = stop()  # asked once: a signal that comes later is for the next step
-                if number is not None:
-                    log.save_state()
-            except OSError as error:
-                raise OSError(
-                    f"{str(error).rstrip('.')}; after that go on with icl-train --resume --out {path}."
-                ) from error
+            log.record(record)
+            tick(record)
+            number = stop()  # asked once: a signal that comes later is for the next step
+            if number is not None:
+                log.save_state()
             if number is not None and trainer.step < trainer.config.steps:
-                raise RunStoppedError(trainer.step, str(path), number)
+                raise RunStoppedError(trainer.step, str(log.folder.path), number)

@@ -1,5 +1,6 @@
 import json
 import os
+import resource
 import signal
 from pathlib import Path
 
@@ -159,6 +160,39 @@ def test_a_full_disk_leaves_a_run_that_resumes(tmp_path: Path, monkeypatch: pyte
     assert not list((tmp_path / "run").rglob(".*.tmp"))
     train(TINY, out=tmp_path / "run", resume=True)
     assert_same_runs(tmp_path / "run", tmp_path / "straight")
+
+
+@pytest.mark.parametrize("room", [0, 700, 2_000, 10_000], ids=["start", "manifest", "checkpoint", "state"])
+def test_no_more_room_in_the_midst_of_a_file_is_one_sentence(tmp_path: Path, room: int) -> None:
+    # A real error of the operating system, of which torch.save makes a RuntimeError.
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text(TINY.to_yaml())
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+    try:
+        with pytest.raises(
+            OSError, match=r"File too large\); .*; after that go on with icl-train --resume --out .*run"
+        ):
+            train(TINY, out=tmp_path / "run", resume=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list((tmp_path / "run").rglob(".*.tmp"))
+    train(TINY, out=tmp_path / "run", resume=True)
+
+
+def test_no_more_room_for_the_last_line_of_the_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    def fill(record: StepRecord) -> None:
+        if record.step == TINY.steps:
+            monkeypatch.setattr(RunFolder, "write_manifest", full)
+
+    with pytest.raises(OSError, match=r"No space left on device; after that go on with icl-train --resume"):
+        train(TINY, out=tmp_path, on_step=fill)
+    monkeypatch.undo()
+    assert train(TINY, out=tmp_path, resume=True).checkpoint == tmp_path / "checkpoints/step_00000012.pt"
+    assert json.loads((tmp_path / "manifest.json").read_text())["finished"] is True
 
 
 def test_a_run_that_diverges_names_its_last_good_checkpoint(tmp_path: Path) -> None:
