@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from icl_interp.models.config import ModelConfig
 from icl_interp.tasks.base import FunctionTask
 from icl_interp.tasks.registry import AnyTask
+from icl_interp.tasks.shifts import select_shifts
 from icl_interp.training.schedules import CheckpointSteps, Curriculum
 
 __all__ = ["TrainConfig"]
@@ -55,8 +56,8 @@ class TrainConfig(BaseModel):
         log_every: Steps between lines of metrics.
         eval_every: Steps between evaluations against the reference predictors; None never evaluates.
         eval_prompts: Prompts a family in evaluations.
-        eval_shifts: Shifts in evaluations, as `select_shifts` takes them; None means fresh weights for a task pool and
-            inputs three times as large elsewhere.
+        eval_shifts: Shifts in evaluations, as `select_shifts` takes them, that apply to the task; None means fresh
+            weights for a task pool and inputs three times as large elsewhere.
         seed: Seeds the first weights and, by separate streams, every batch; from 0 to 2**63 - 1.
 
     Older files say `checkpoint_every: n`, which is read as `checkpoints: {every: n}`.
@@ -123,7 +124,7 @@ class TrainConfig(BaseModel):
 
     @model_validator(mode="after")
     def _check_fit(self) -> "TrainConfig":
-        problems = [*self._misfits(), *self._wrong_optimizer(), *self._wrong_curriculum()]
+        problems = [*self._misfits(), *self._wrong_optimizer(), *self._wrong_curriculum(), *self._wrong_shifts()]
         if self.batch_size % self.accumulate:
             problems.append(
                 f"accumulate needs to divide batch_size, got {self.accumulate} and {self.batch_size}; change one."
@@ -176,6 +177,16 @@ class TrainConfig(BaseModel):
             problems.append(
                 f"curriculum.points needs an end of at most model.n_points={self.model.n_points}, got {points.end}."
             )
+        return problems
+
+    def _wrong_shifts(self) -> list[str]:
+        # Now rather than at the first evaluation, which may be hours away.
+        problems = []
+        for pattern in (self.eval_shifts or ()) if self.eval_every is not None else ():
+            try:
+                select_shifts(self.task, [pattern], max_points=self.model.n_points)
+            except ValueError as error:
+                problems.append(f"eval_shifts: {error}")
         return problems
 
     @property

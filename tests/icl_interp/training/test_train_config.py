@@ -202,3 +202,24 @@ def test_describe_problems_passes_other_errors_on() -> None:
 def test_a_config_cannot_be_changed() -> None:
     with pytest.raises(ValidationError, match="Instance is frozen"):
         TINY.steps = 4  # type: ignore[misc]  # that is the point
+
+
+def test_shifts_are_checked_before_the_run() -> None:
+    wrong = {"eval_shifts": ["x_scale=2", "x_scael", "w_fresh", "x_scale=many", "longer_prompts"], "accumulate": 3}
+    values = TINY.model_dump() | wrong | {"eval_every": 100}
+    with pytest.raises(ValueError, match="accumulate needs to divide batch_size") as caught:
+        TrainConfig(**values)
+    for problem in (
+        "eval_shifts: unknown shift 'x_scael'; there are: ",
+        "eval_shifts: the shift w_fresh needs a task with ",
+        "'many'",
+        "eval_shifts: the shift longer_prompts needs a model with positions for more than 5 points",
+    ):
+        assert problem in str(caught.value)
+    with pytest.raises(ValueError, match="demo: Value error, eval_shifts: unknown shift 'x_scael'"):
+        load_config("demo", ["eval_shifts=[x_scael]"])
+
+
+def test_shifts_do_not_matter_where_nothing_is_evaluated() -> None:
+    config = TrainConfig(**(TINY.model_dump() | {"eval_every": None, "eval_shifts": ["x_scael"]}))
+    assert config.eval_shifts == ("x_scael",)
