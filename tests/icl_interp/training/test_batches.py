@@ -1,3 +1,5 @@
+import tracemalloc
+
 import pytest
 import torch
 
@@ -93,6 +95,43 @@ def test_evaluation_never_meets_training(monkeypatch: pytest.MonkeyPatch) -> Non
     first = derive_seed(derive_seed(0, "evaluation 0"), batches.SCORED)
     assert {derive_seed(first, name) % 2**8 for name in batches.STREAMS} & seen  # so the first was passed over
     assert chosen != derive_seed(0, "evaluation 0")
+
+
+def plain_evaluation_seed(run: TrainConfig, read: int) -> int:
+    # As the formula reads: every stream of every step, and the first candidate that meets none of them.
+    seen = {
+        derive_seed(batch_seed(run.seed, step), name) % read
+        for step in range(1, run.steps + 1)
+        for name in batches.STREAMS
+    }
+    for candidate in range(10_000):
+        seed = derive_seed(run.seed, f"evaluation {candidate}")
+        scored = derive_seed(seed, batches.SCORED)
+        if not any(derive_seed(scored, name) % read in seen for name in batches.STREAMS):
+            return seed
+    raise AssertionError
+
+
+@pytest.mark.parametrize(("seed", "steps", "bits"), [(0, 400, 32), (3, 300, 32), (0, 9, 8), (1, 14, 8), (2, 300, 14)])
+def test_the_seed_of_evaluations_is_the_first_candidate_that_meets_no_step(
+    monkeypatch: pytest.MonkeyPatch, seed: int, steps: int, bits: int
+) -> None:
+    monkeypatch.setattr(batches, "_READ", 2**bits)
+    run = config(seed=seed, steps=steps)
+    assert evaluation_seed(run) == plain_evaluation_seed(run, 2**bits)
+
+
+def test_the_seed_of_evaluations_is_found_once_a_process_and_without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = config(seed=123, steps=5000)
+    tracemalloc.start()
+    try:
+        first = evaluation_seed(run)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**20  # a set of what 50,000 streams read takes four times that
+    monkeypatch.setattr(batches, "batch_seed", None)
+    assert evaluation_seed(run.model_copy(update={"lr": 0.5})) == first
 
 
 def test_evaluation_prompts_come_from_the_stream_that_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
