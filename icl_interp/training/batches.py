@@ -22,12 +22,16 @@ SCORED = "evaluation: score"
 def batch_seed(seed: int, step: int) -> int:
     """Give the seed of one training batch.
 
+    No two steps share this seed, but each stream that a task opens under it starts torch's CPU generator, which reads
+    32 bits of a seed only: in a run of 500,000 steps about 29 pairs of steps are to be expected that draw the same
+    inputs, and as many that draw the same weights, though not the same pairs. Runs of 10,000 steps rarely have one.
+
     Args:
         seed: The run's seed.
         step: Counting from 1.
 
     Returns:
-        A derived seed: no two steps share one, and none meets a seed that is typed by hand for evaluation.
+        A derived seed of 63 bits; none meets a seed that is typed by hand for evaluation.
 
     Example:
         >>> batch_seed(0, 1) != batch_seed(0, 2)
