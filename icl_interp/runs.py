@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -192,10 +193,10 @@ class RunFolder:
         """Append one line of metrics.
 
         Args:
-            record: Plain data by name.
+            record: Plain data by name; numbers that are not finite, which JSON does not know, become null.
         """
         with self.metrics_path.open("a") as file:
-            file.write(json.dumps(dict(record)) + "\n")
+            file.write(_line(record))
 
     def sync_metrics(self) -> None:
         """Force the metrics to the disk, so that no state is newer than they are."""
@@ -224,7 +225,7 @@ class RunFolder:
             The lines that stay.
         """
         kept = [record for record in self.read_metrics() if record["step"] <= step]
-        text = "".join(json.dumps(record) + "\n" for record in kept)
+        text = "".join(map(_line, kept))
         if self.metrics_path.exists():
             write_atomically(self.metrics_path, lambda file: file.write(text.encode()))
         return kept
@@ -272,3 +273,15 @@ class RunFolder:
             return {}
         manifest: dict[str, Any] = json.loads(self.manifest_path.read_text())
         return manifest
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    return json.dumps(_finite(record), allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

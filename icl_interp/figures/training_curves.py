@@ -1,5 +1,6 @@
 """How a run goes: loss, and distance to each reference predictor, along the steps."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,7 +24,7 @@ def loss_figure(metrics: Sequence[Mapping[str, Any]]) -> go.Figure:
     Returns:
         A figure with two logarithmic axes.
     """
-    steps, losses = [line["step"] for line in metrics], [max(line["loss"], _LOWEST) for line in metrics]
+    steps, losses = [line["step"] for line in metrics], [_drawn(line["loss"]) for line in metrics]
     line = Line(name="loss", x=steps, y=losses, style=role_style("model"))
     return _log_steps(lines_figure([line], x="step", y="squared error", y_type="log", legend=False))
 
@@ -44,13 +45,17 @@ def distance_figure(metrics: Sequence[Mapping[str, Any]], family: str) -> go.Fig
         Line(
             name=name,
             x=[line["step"] for line in evaluated],
-            y=[max(line["distances"][family][name], _LOWEST) for line in evaluated],
+            y=[_drawn(line["distances"][family][name]) for line in evaluated],
             style=shift_style(number),
             markers=True,
         )
         for number, name in enumerate(names)
     ]
     return _log_steps(lines_figure(lines, x="step", y="squared distance / E[y²]", y_type="log"))
+
+
+def _drawn(value: float | None) -> float:
+    return math.nan if value is None else max(value, _LOWEST)  # null was not finite, and is a gap
 
 
 def _log_steps(figure: go.Figure) -> go.Figure:

@@ -1,5 +1,7 @@
 """Where a model stands between the reference predictors, in and out of distribution, while it is being trained."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -42,6 +44,23 @@ class EvaluationRecord:
             Plain data by name.
         """
         return {"loss_per_point": list(self.loss_per_point), "errors": self.errors, "distances": self.distances}
+
+    @classmethod
+    def from_dict(cls, line: Mapping[str, Any]) -> "EvaluationRecord":
+        """Read a line of metrics back.
+
+        Args:
+            line: With the step and what `to_dict` gives.
+
+        Returns:
+            The record; what is null in the line, since it was not finite, is not a number.
+        """
+        distances = {label: _numbers(by_name) for label, by_name in line["distances"].items()}
+        return cls(line["step"], tuple(line["loss_per_point"]), _numbers(line["errors"]), distances)
+
+
+def _numbers(by_name: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: math.nan if value is None else value for name, value in by_name.items()}
 
 
 class Evaluator:

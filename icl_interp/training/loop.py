@@ -114,6 +114,7 @@ class Trainer:
         self.model = build_model(config.model, seed=config.seed).to(device=device, dtype=dtype)
         self.optimizer = make_optimizer(config, self.model.parameters())
         self.step = 0
+        self._kept = frozenset(config.checkpoint_steps)
         self._parameters = list(self.model.parameters())
         self._called = torch.compile(self.model) if config.compile else self.model
         self._unit = config.task.label_second_moment()
@@ -128,20 +129,47 @@ class Trainer:
 
         Raises:
             FloatingPointError: If the loss is no longer finite or beyond `DIVERGED`; weights and step stay as they
-                were before. The message names the step and what to change.
+                were before. Also if the weights of a checkpoint are not finite, or the last step has left such a loss
+                on its own prompts: the step is then taken. The message names the step and what to change.
         """
         step = self.step + 1
         lr = learning_rate(self.config, step)
         set_learning_rate(self.optimizer, lr)
         self.optimizer.zero_grad(set_to_none=True)
         loss = sum(self._backward(part) for part in self._parts(step)) / self.config.accumulate
-        if (problem := loss_problem(step, loss, unit=self._unit)) is not None:
-            raise FloatingPointError(f"{problem}; {loss_advice([self.config.lr])}.")
+        self.check_loss(step, loss)
         if self.config.grad_clip is not None:
             torch.nn.utils.clip_grad_norm_(self._parameters, self.config.grad_clip)
         self.optimizer.step()
         self.step = step
+        self._check_step()
         return StepRecord(step=step, loss=loss, lr=lr)
+
+    def check_loss(self, step: int, loss: float, *, of: str = "") -> None:
+        """Refuse a loss that is lost.
+
+        Args:
+            step: Counting from 1.
+            loss: In squared units of y.
+            of: Whose loss it is, where it is not the step's own.
+
+        Raises:
+            FloatingPointError: If it is not finite or beyond `DIVERGED`.
+        """
+        if (problem := loss_problem(step, loss, unit=self._unit, of=of)) is not None:
+            raise FloatingPointError(f"{problem}; {loss_advice([self.config.lr])}.")
+
+    def _check_step(self) -> None:
+        # The next step would see what this one has done; what is kept, and the end of the run, cannot wait for it.
+        step = self.step
+        if step in self._kept and not all(bool(weight.isfinite().all()) for weight in self._parameters):
+            raise FloatingPointError(
+                f"the weights were no longer finite after the update at step {step}; {loss_advice([self.config.lr])}."
+            )
+        if step == self.config.steps:
+            with torch.no_grad():  # not through torch.compile, which would compile once more
+                loss = sum(self._loss(self.model, part).item() for part in self._parts(step)) / self.config.accumulate
+            self.check_loss(step, loss, of=" after the update")
 
     def _parts(self, step: int) -> Iterator[Prompts]:
         prompts = draw_batch(self.config, step)
@@ -151,9 +179,12 @@ class Trainer:
         for start in range(0, len(prompts), size):
             yield prompts if size == len(prompts) else prompts[start : start + size]
 
-    def _backward(self, prompts: Prompts) -> float:
+    def _loss(self, model: Any, prompts: Prompts) -> Tensor:
         with self._autocast():
-            loss = prompt_loss(self._called, prompts.xs, prompts.ys, self.config)
+            return prompt_loss(model, prompts.xs, prompts.ys, self.config)
+
+    def _backward(self, prompts: Prompts) -> float:
+        loss = self._loss(self._called, prompts)
         torch.autograd.backward(loss / (self._scale * self.config.accumulate))
         return loss.item()
 

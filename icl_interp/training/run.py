@@ -135,9 +135,9 @@ def _go_on(trainer: Trainer, log: RunLog, tick: Callable[[StepRecord], None]) ->
         while trainer.step < trainer.config.steps:
             try:
                 record = trainer.advance()
+                log.record(record)
             except FloatingPointError as error:
                 raise FloatingPointError(f"{str(error).rstrip('.')}; {log.advice()}") from error
-            log.record(record)
             tick(record)
             number = stop()  # asked once: a signal that comes later is for the next step
             if number is not None:

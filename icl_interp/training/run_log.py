@@ -70,8 +70,7 @@ class RunLog:
         for line in self.folder.forget_metrics_after(self.trainer.step):
             self.history.append(StepRecord(line["step"], line["loss"], line["lr"]))
             if "errors" in line:
-                per_point = tuple(line["loss_per_point"])
-                self.evaluations.append(EvaluationRecord(line["step"], per_point, line["errors"], line["distances"]))
+                self.evaluations.append(EvaluationRecord.from_dict(line))
         self._open_manifest()
         if self.trainer.step == 0 and 0 in self._kept:
             self._keep(0)
@@ -108,6 +107,7 @@ class RunLog:
             record: What it saw.
 
         Raises:
+            FloatingPointError: If the loss of an evaluation in distribution is lost; it is not written down.
             OSError: If the disk is full.
         """
         config, step = self.trainer.config, record.step
@@ -115,6 +115,8 @@ class RunLog:
             line: dict[str, Any] = {"step": step, "loss": record.loss, "lr": record.lr}
             if config.eval_every is not None and step % config.eval_every == 0:
                 evaluation = self.evaluator(self.trainer.model, step=step)
+                per_point = evaluation.loss_per_point
+                self.trainer.check_loss(step, sum(per_point) / len(per_point), of=" of the evaluation")
                 line |= evaluation.to_dict()
                 self.evaluations.append(evaluation)
             self.history.append(record)

@@ -1,4 +1,5 @@
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,16 @@ def test_metrics_are_one_json_object_a_line(tmp_path: Path) -> None:
         run.log(record)
     assert [json.loads(line) for line in run.metrics_path.read_text().splitlines()] == records
     assert run.metrics_path == tmp_path / "metrics.jsonl"
+
+
+def test_numbers_that_are_not_finite_are_null(tmp_path: Path) -> None:
+    with RunFolder(tmp_path, config="steps: 3") as run:
+        run.log({"step": 1, "loss": math.nan, "errors": {"a": math.inf, "b": [-math.inf, 2.0]}})
+        expected = {"step": 1, "loss": None, "errors": {"a": None, "b": [None, 2.0]}}
+        assert json.loads(run.metrics_path.read_text(), parse_constant=pytest.fail) == expected
+        run.metrics_path.write_text('{"step": 1, "loss": NaN}\n')  # of an older version
+        run.forget_metrics_after(1)
+        assert run.metrics_path.read_text() == '{"step": 1, "loss": null}\n'
 
 
 def test_checkpoints_sort_by_step_and_load(tmp_path: Path) -> None:

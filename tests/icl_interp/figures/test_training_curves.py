@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from icl_interp.figures.training_curves import distance_figure, loss_figure
@@ -21,3 +23,12 @@ def test_each_reference_has_a_line_over_the_evaluations() -> None:
     assert (bayes.name, list(bayes.y)) == ("Bayes", [0.25, 0.125])
     assert zero.line.color != bayes.line.color
     assert len(distance_figure(METRICS, "x_scale=3").data) == 0
+
+
+def test_a_number_that_was_not_finite_is_a_gap() -> None:
+    line = {"step": 30, "loss": None, "lr": 0.1, "distances": {"in distribution": {"zero": None, "Bayes": 0.5}}}
+    (trace,) = loss_figure([*METRICS, line]).data
+    zero, bayes = distance_figure([*METRICS, line], "in distribution").data
+    assert math.isnan(trace.y[-1])
+    assert math.isnan(zero.y[-1])
+    assert bayes.y[-1] == 0.5
