@@ -11,7 +11,8 @@ from training_cases import TINY, assert_same_runs
 from icl_interp import TrainConfig, train
 from icl_interp.runs import RunFolder
 from icl_interp.training.loop import StepRecord
-from icl_interp.training.schedules import CheckpointSteps
+from icl_interp.training.schedules import CheckpointSteps, Curriculum, Ramp
+from icl_interp.training.sinks import SINKS, Sink
 from icl_interp.training.stopping import RunStoppedError, stop_requests
 
 
@@ -27,11 +28,14 @@ def crash_at(step: int):
     return on_step
 
 
+GROWING = Curriculum(dims=Ramp(start=1, end=2, interval=4), points=Ramp(start=2, end=5, interval=3))
 VARIANTS = {
     "at the first step": (1, {}),
     "at a checkpoint": (5, {}),
     "momentum": (8, {"optimizer": "sgd", "momentum": 0.9}),
     "clipped, accumulated, float64": (8, {"grad_clip": 0.1, "accumulate": 2, "precision": "float64"}),
+    "adamw with weight decay": (6, {"optimizer": "adamw", "weight_decay": 0.1, "schedule": "cosine", "warmup": 2}),
+    "bfloat16, accumulated, curriculum": (7, {"precision": "bfloat16", "accumulate": 2, "curriculum": GROWING}),
     "evaluated": (7, {"eval_every": 4, "eval_prompts": 8, "eval_shifts": ()}),
 }
 
@@ -47,6 +51,26 @@ def test_a_run_that_crashed_goes_on_bit_for_bit(tmp_path: Path, step: int, chang
     assert [record.step for record in seen] == list(range(step + 1, 13))
     assert resumed.history == straight.history
     assert resumed.evaluations == straight.evaluations
+    assert_same_runs(tmp_path / "crashed", tmp_path / "straight")
+
+
+def test_a_run_with_a_logger_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: list[list[int]] = []
+    closed: list[int] = []
+
+    def fake(*_: object) -> Sink:
+        steps: list[int] = []
+        logged.append(steps)
+        return Sink(lambda line: steps.append(line["step"]), lambda: closed.append(len(steps)))
+
+    monkeypatch.setitem(SINKS, "tensorboard", fake)
+    monkeypatch.setattr("icl_interp.training.sinks._import", lambda *_: None)
+    train(TINY, out=tmp_path / "straight")
+    with pytest.raises(Crash):
+        train(TINY, out=tmp_path / "crashed", resume_seconds=0, on_step=crash_at(8), log_to=["tensorboard"])
+    train(TINY, out=tmp_path / "crashed", resume=True, log_to=["tensorboard"])
+    assert logged == [[*range(1, 9)], [*range(9, 13)]]
+    assert closed == [8, 4]
     assert_same_runs(tmp_path / "crashed", tmp_path / "straight")
 
 
