@@ -221,13 +221,18 @@ def _detection(read: Reader) -> Claim:
 
 
 def _rank(read: Reader, kind: Kind) -> Check:
-    # Every detector but the norms, which have a check of their own.
+    # Rivals: no variant of the signature itself, and not the norms, which have a check of their own.
     def better(found: Measured) -> float:
         own = found.reading(default_sites(found)[0]).auroc[0]
-        return float(sum(each.auroc > own for name, each in found.detectors.items() if name != NORMS))
+        return float(sum(found.detectors[name].auroc > own for name in _rivals(found)))
 
-    n = len(read.first(kind).detectors) - 1
-    return Check(f"{NAMES[kind]}: detectors out of {n} with a larger AUROC than the signature", read.each(kind, better))
+    n = len(_rivals(read.first(kind)))
+    label = f"{NAMES[kind]}: detectors out of {n} other than signatures and norms with a larger AUROC"
+    return Check(label, read.each(kind, better))
+
+
+def _rivals(found: Measured) -> list[str]:
+    return [name for name in found.detectors if name != NORMS and not name.startswith("signature ")]
 
 
 def _singular_values(read: Reader) -> Claim:

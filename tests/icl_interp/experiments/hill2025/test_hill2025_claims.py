@@ -7,8 +7,10 @@ from hill_cases import SEEDS, ideal_measures, with_all, with_families, with_read
 
 from icl_interp.experiments.hill2025.claims import FRACTIONS, claims
 from icl_interp.experiments.hill2025.figures import panels
+from icl_interp.experiments.hill2025.measures import NORMS
 from icl_interp.experiments.hill2025.paper import PAPER, UNKNOWNS
 from icl_interp.experiments.hill2025.reader import Reader, failure_rate
+from icl_interp.experiments.hill2025.record import DetectorFound
 from icl_interp.experiments.hill2025.setting import KINDS, Run
 from icl_interp.experiments.hill2025.table import COLUMNS, convention_rows, count_holding, hold_everywhere
 from icl_interp.experiments.outcome import Outcome
@@ -85,6 +87,22 @@ def test_a_contrast_that_untrained_networks_show_as_well_is_no_evidence(ideal):
     found = with_readings(ideal, contrast=(0.5, 0.6, 0.6))
     assert verdicts(found)["shared-directions"] == "partly"
     assert count_holding(Reader(found, SEEDS))["contrast beyond untrained"][0] == 0
+
+
+def test_rivals_of_the_signature_are_no_signatures_and_no_norms(ideal):
+    def detectors(_, measured):
+        aurocs = {"signature A (pairs)": 0.99, "signature C (overlap)": 0.96, "kNN": 0.97, "Mahalanobis": 0.5}
+        planted = {
+            name: DetectorFound(reads="hidden states", auroc=auroc, untrained=0.5) for name, auroc in aurocs.items()
+        }
+        norms = DetectorFound(reads="raw inputs", auroc=0.98, untrained=math.nan)
+        return measured.model_copy(update={"detectors": {**planted, NORMS: norms}})
+
+    (claim,) = [claim for claim in claims(with_all(ideal, detectors), SEEDS) if claim.key == "detection"]
+    ranks = [check for check in claim.checks if "detectors out of" in check.label]
+    assert len(ranks) == len(KINDS)
+    assert all("detectors out of 2 other than" in check.label for check in ranks)
+    assert {check.values for check in ranks} == {(1.0, 1.0, 1.0)}
 
 
 def test_one_seed_is_not_judged():
