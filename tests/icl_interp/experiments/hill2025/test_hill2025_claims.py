@@ -9,7 +9,7 @@ from icl_interp.experiments.hill2025.claims import FRACTIONS, claims
 from icl_interp.experiments.hill2025.figures import panels
 from icl_interp.experiments.hill2025.measures import NORMS
 from icl_interp.experiments.hill2025.paper import PAPER, UNKNOWNS
-from icl_interp.experiments.hill2025.reader import Reader, failure_rate
+from icl_interp.experiments.hill2025.reader import Reader, failure_rate, handled_shifts
 from icl_interp.experiments.hill2025.record import DetectorFound
 from icl_interp.experiments.hill2025.setting import KINDS, Run
 from icl_interp.experiments.hill2025.table import COLUMNS, convention_rows, count_holding, hold_everywhere
@@ -31,8 +31,11 @@ def never_fails(_, family):
     return {"fails": {**family.fails, "model": False}, "late": {**family.late, "model": 0.5}}
 
 
-def bayes_fails_too(_, family):
-    return {"fails": {**family.fails, "Bayes": True}}
+def bayes_fails_too(label, family):
+    """Both fail under every shift but one, which both handle."""
+    easy = label in ("in distribution", "x_skewed")
+    late = {**family.late, "Bayes": 0.0 if easy else 1.0}
+    return {"fails": {**family.fails, "Bayes": not easy, "model": not easy}, "late": late}
 
 
 def shrinks(_label, _family):
@@ -114,7 +117,56 @@ def test_failures_count_only_where_the_reference_works(ideal):
     assert failure_rate(measured, "least squares") == 1.0
     spoilt = with_families({Run("weights", 0): measured}, bayes_fails_too)[Run("weights", 0)]
     assert failure_rate(spoilt, "Bayes") == 0.0
-    assert failure_rate(spoilt, "least squares") == 1.0
+    n = len(measured.families) - 1
+    assert failure_rate(spoilt, "least squares") == (n - 1) / n
+
+
+def descends_badly(label, family):
+    """10-step GD fails everywhere by the tolerance; only inputs scaled by 3 add to what it has in distribution."""
+    error = 0.5 if label == "x_scale=3" else 0.15
+    return {"fails": {**family.fails, "10-step GD": True}, "late": {**family.late, "10-step GD": error}}
+
+
+def test_what_gradient_descent_handles_is_judged_by_its_own_error_in_distribution(ideal):
+    found = with_families(ideal, descends_badly)
+    n = len(ideal[Run("isotropic", 0)].families) - 1
+    assert len(handled_shifts(found[Run("isotropic", 0)], "10-step GD")) == n - 1
+    labels = {check.label: check for check in claims(found, SEEDS)[0].checks}
+    share = labels["isotropic training: share of shifts that 10-step GD handles and the model does not"]
+    assert share.values == (1.0, 1.0, 1.0)
+    assert labels[f"isotropic training: shifts out of {n} that 10-step GD handles"].values == (n - 1.0,) * 3
+
+
+def handles_nothing(name):
+    def change(label, family):
+        late = 0.0 if label == "in distribution" else 1.0
+        return {"fails": {**family.fails, name: True}, "late": {**family.late, name: late}}
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "said"), [(0, "10-step GD", "10-step GD"), (0, "least squares", "least squares"),
+                                (1, "Bayes", "its Bayes predictor")],
+)  # fmt: skip
+def test_a_share_of_no_shift_is_left_out_and_named(ideal, place, name, said):
+    spoilt = with_families({run: ideal[run] for run in ideal if run.kind == "scale"}, handles_nothing(name))
+    claim = claims({**ideal, **spoilt}, SEEDS)[place]
+    assert math.isnan(failure_rate(spoilt[Run("scale", 0)], name))
+    label = f"share of shifts that {said} handles and the model does not"
+    laws = [check.label.partition(":")[0] for check in claim.checks if label in check.label]
+    assert laws == ["isotropic training", "weights in a subspace", "inputs in a subspace"]
+    assert f"Left out, being a share of nothing: {label} (inputs on a bounded cube)." in claim.measure
+    (count,) = [c for c in claim.checks if f"that {said} handles" in c.label and "cube: shifts out of" in c.label]
+    assert count.values == (0.0, 0.0, 0.0)
+    panels({**ideal, **spoilt}, SEEDS)
+
+
+def test_without_a_failure_none_is_beyond_bayes(ideal):
+    claim = claims(with_families(ideal, never_fails), SEEDS)[1]
+    assert not any("share of the model's failures" in check.label for check in claim.checks)
+    assert "share of nothing: share of the model's failures where its Bayes predictor does not fail" in claim.measure
+    assert [c.values for c in claim.checks if "on which the model fails" in c.label] == [(0.0, 0.0, 0.0)] * len(KINDS)
 
 
 def test_laws_are_recognised_where_patterns_differ_and_not_elsewhere(ideal):
