@@ -47,8 +47,8 @@ def shifts_in(found: Measured) -> dict[str, FamilyFound]:
 def handled_shifts(found: Measured, by: str) -> list[str]:
     """List the shifts that a reference handles: what a shift adds to its error is tolerable.
 
-    A reference handles a shift if it does not fail there, or if its error after d examples is at most `TOLERATED` E[y^2]
-    above its own in distribution: one that has not converged in distribution either is not blamed on the shift (ours).
+    A reference handles a shift if it does not fail there, or if its error after d examples is at most `TOLERATED`
+    E[y^2] above its own in distribution: what it has there already is not blamed on the shift (ours).
 
     Args:
         found: Of one model.
