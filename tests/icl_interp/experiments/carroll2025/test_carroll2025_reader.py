@@ -8,16 +8,20 @@ import pytest
 from carroll_cases import INFINITE, THREE, ideal_measures, ideal_run, spoil
 
 from icl_interp.experiments.carroll2025.figures import kept_indices, panels
+from icl_interp.experiments.carroll2025.pool_gaps import POOL_SEEDS, gap_ratios
 from icl_interp.experiments.carroll2025.reader import (
+    ORDERED,
     Reader,
     crossover,
     dip_share,
     largest_rise,
     rank_correlation,
     rise,
+    swaps,
     t_crit_index,
     turn_index,
 )
+from icl_interp.experiments.carroll2025.setting import SIZES
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +57,23 @@ def test_the_turn_is_the_largest_second_component():
 def test_order_is_spearmans_and_none_where_all_are_equal():
     assert rank_correlation([1, 2, 3, 4], [1.0, 2.0, 4.0, 3.0]) == pytest.approx(0.8)
     assert rank_correlation([1, 2, 3], [5.0, 5.0, 5.0]) == 0.0
+
+
+@pytest.mark.parametrize(("n", "allowed"), [(3, 0), (4, 1), (5, 2)])
+def test_so_many_swaps_of_neighbours_are_allowed_and_no_more(n, allowed):
+    assert f"with {n} points 0.8 allows {allowed} swap" in swaps(n)
+    places = list(range(n))
+    for at in range(0, 2 * allowed, 2):
+        places[at : at + 2] = places[at + 1], places[at]
+    assert rank_correlation(range(n), [float(place) for place in places]) >= ORDERED
+
+
+def test_the_gap_of_ridge_and_dmmse_shrinks_over_pools():
+    assert len(POOL_SEEDS) == 5
+    found = gap_ratios(replace(SIZES["smoke"], large=64, measured=SIZES["laptop"].measured))
+    assert max(found) < 1.0
+    # That of the networks' own pools is what `measure` found at the laptop's size.
+    assert found[0] == pytest.approx(0.4245 / 0.5568, abs=1e-3)
 
 
 def test_the_threshold_is_the_largest_m_that_ends_nearer_to_dmmse(read):
