@@ -140,7 +140,8 @@ def loss_gap(read: Reader) -> Claim:
                 None, 1.0, "shrinks",
             ),
             *networks,
-            *(Check(f"M = {m}: ridge's loss - the network's", values) for m, values in gaps.items()),
+            Check(f"M = {low}: ridge's loss - the network's", gaps[low], 0.0, None, "a gap that can shrink"),
+            Check(f"M = {large}: ridge's loss - the network's", gaps[large]),
         ),
     )  # fmt: skip
 

@@ -124,6 +124,17 @@ def test_the_figures_say_what_they_show(read):
     assert all(len(row) == len(panel.columns) for panel in found.values() for row in panel.rows)
 
 
+def test_the_caption_says_why_there_is_no_crossing(read):
+    said = next(panel for panel in panels(read.found, THREE) if panel.id == "crossover").sentence
+    simpler = "the accurate solution is not more complex, so it is always preferred"
+    assert f"There is no crossing where {simpler} (M = 4 in 3 of 3 seeds, 8 in 3 of 3 seeds). n counts" in said
+    # An LLC gap of 1 is too small for a loss gap of 0.45: dMMSE is more complex and always preferred all the same.
+    outweighed = spoil(read.found, 16, lambda _: {"llc": 41.0})
+    said = next(panel for panel in panels(outweighed, THREE) if panel.id == "crossover").sentence
+    assert "or where the loss gap outweighs the complexity gap at any n (M = 16 in 3 of 3 seeds)." in said
+    assert "(M = 4 in 3 of 3 seeds, 8 in 3 of 3 seeds)" in said
+
+
 def test_each_m_stands_in_the_legend_once(read):
     distances = next(panel for panel in panels(read.found, THREE) if panel.id == "distances").figure
     shown = [trace.name for trace in distances.data if trace.showlegend]
