@@ -119,7 +119,7 @@ def test_the_figures_say_what_they_show(read):
     assert "in 3 of 3 seeds this is more than any rise" in found["ood-loss"].sentence
     assert "The largest M that ends above it is 32, 32, 32" in found["distances"].sentence
     assert "above that of M = ∞ for M = 16, 32, 64 (" in found["complexity"].sentence
-    assert "preferred first for M = 16, 32, 64;" in found["crossover"].sentence
+    assert "preferred first for M = 16, 32, 64. There" in found["crossover"].sentence
     assert len(found["distances"].rows) == 2 * 5 * 3
     assert all(len(row) == len(panel.columns) for panel in found.values() for row in panel.rows)
 
