@@ -3,7 +3,7 @@
 import math
 
 from icl_interp.experiments.carroll2025.measures import Measures, Trained
-from icl_interp.experiments.carroll2025.reader import ORDERED, Reader, dip_share, rise, t_crit_index
+from icl_interp.experiments.carroll2025.reader import ORDERED, Reader, dip_share, rise, swaps, t_crit_index
 from icl_interp.experiments.carroll2025.setting import INFINITE, Sizes
 from icl_interp.experiments.carroll2025.theory import complexity, crossovers, loss_gap, trajectories
 from icl_interp.experiments.claims import Check, Claim
@@ -134,7 +134,7 @@ def _later(read: Reader) -> Claim:
         (
             Check(
                 f"rank correlation of t_crit with M = {_list(pools)}", read.along_pools(_log_t_crit), ORDERED, None,
-                "grows; least correlation ours",
+                f"grows; least correlation ours; {swaps(len(pools))}",
             ),
             *(Check(f"M = {m}: log2 of t_crit + 1", read.each(m, _log_t_crit)) for m in _few(read)),
         ),
@@ -156,7 +156,8 @@ def _threshold(read: Reader) -> Claim:
             ),
             Check(
                 f"rank correlation of distance to dMMSE / to ridge with M = {_list(read.sizes.pools)}",
-                read.along_pools(_end_ratio), ORDERED, None, "grows; least correlation ours",
+                read.along_pools(_end_ratio), ORDERED, None,
+                f"grows; least correlation ours; {swaps(len(read.sizes.pools))}",
             ),
         ),
     )  # fmt: skip

@@ -7,6 +7,7 @@ from typing import cast
 
 from torch import Tensor
 
+from icl_interp.experiments.carroll2025.pool_gaps import gap_ratios
 from icl_interp.experiments.carroll2025.setting import INFINITE, Run, Sizes
 from icl_interp.experiments.trained import run_path
 from icl_interp.measure.development import Development, development
@@ -86,6 +87,8 @@ class Measures:
     """Every network."""
     planes: Mapping[int, Plane]
     """By seed."""
+    pool_gaps: Curve
+    """Ridge's loss minus dMMSE's at the large M over that at the low one, by `gap_ratios`: one a pool."""
 
     def __repr__(self) -> str:
         return f"Measures({len(self.runs)} runs)"
@@ -124,7 +127,7 @@ def measure(
         )  # fmt: skip
         planes[seed] = _plane(seen)
         found |= {run: _trained(run, one, seen) for run, one in zip(runs, seen.runs, strict=True)}
-    return Measures(found, planes)
+    return Measures(found, planes, gap_ratios(sizes))
 
 
 def count_records(configs: Mapping[Run, TrainConfig]) -> int:

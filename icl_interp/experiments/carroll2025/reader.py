@@ -18,6 +18,7 @@ __all__ = [
     "largest_rise",
     "rank_correlation",
     "rise",
+    "swaps",
     "t_crit_index",
     "turn_index",
 ]
@@ -136,6 +137,25 @@ def rank_correlation(xs: Sequence[float | int], ys: Sequence[float]) -> float:
     if len(set(ys)) < 2:
         return 0.0
     return round(float(stats.spearmanr(xs, ys).statistic), 12)
+
+
+def swaps(n: int) -> str:
+    """Say how coarse the bound `ORDERED` is.
+
+    Formula: k swaps of different pairs of neighbours lower Spearman's coefficient of n places by 12 k / (n^3 - n).
+
+    Args:
+        n: Places, at least 2.
+
+    Returns:
+        Part of a reason.
+
+    Example:
+        >>> swaps(4)
+        'with 4 points 0.8 allows 1 swap of neighbours'
+    """
+    allowed = min(n // 2, math.floor((1.0 - ORDERED) * (n**3 - n) / 12 + 1e-9))
+    return f"with {n} points {ORDERED:g} allows {allowed} swap{'' if allowed == 1 else 's'} of neighbours"
 
 
 class Reader:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from icl_interp.experiments.carroll2025.measures import Trained
-from icl_interp.experiments.carroll2025.reader import Reader, t_crit_index
+from icl_interp.experiments.carroll2025.reader import Reader, crossover, t_crit_index
 from icl_interp.experiments.carroll2025.setting import INFINITE, size_name
 from icl_interp.experiments.claims import Check, Interval
 from icl_interp.experiments.outcome import Panel
@@ -105,6 +105,7 @@ def crossover_panel(read: Reader) -> Panel:
     crit = [_interval(read.each(m, lambda run: float(run.steps[t_crit_index(run)] + 1))) for m in pools]
     lines = [Line("t_crit + 1, training steps", names, [i.value for i in crit], _NETWORK, markers=True)]
     ridge_first: list[str] = []
+    why = _reasons(read, seeds)
     if seeds:
         means = [sum(values) / len(seeds) for values in zip(*logs.values(), strict=True)]
         style = TraceStyle(_DMMSE.colour, "dash", "diamond")
@@ -113,14 +114,29 @@ def crossover_panel(read: Reader) -> Panel:
     return Panel(
         "crossover",
         "Loss against complexity: when should ridge be left? (equation 8 of the paper)",
-        f"In every seed ridge is predicted to be preferred first for M = {', '.join(ridge_first) or 'none'}; "
-        "elsewhere dMMSE has the lower loss and, in some seed, no higher complexity. n counts samples of a Bayesian "
-        "and is only an analogue of training time: compare the order along M, not the height. Where there is no "
-        "crossing, 1 is drawn.",
+        f"In every seed ridge is predicted to be preferred first for M = {', '.join(ridge_first) or 'none'}. {why}"
+        "n counts samples of a Bayesian and is only an analogue of training time: compare the order along M, not the "
+        "height. Where there is no crossing, 1 is drawn.",
         _over_tasks(lines, y="samples or steps", log=True),
         ("M", "seed", "ridge's loss - dMMSE's", "LLC of M - LLC of ∞", "n at the crossover", "t_crit"),
         tuple(row for seed in seeds for row in _crossover_rows(read, seed, logs[seed])),
     )
+
+
+def _reasons(read: Reader, seeds: Sequence[int]) -> str:
+    # Which M have no crossing, and why, in how many seeds; for the caption.
+    found: dict[str, dict[str, int]] = {}
+    for seed in seeds:
+        for m in read.sizes.pools:
+            one = crossover(read.run(m, seed), read.llc(INFINITE, seed) or 0.0)
+            if one is not None and one.reason:
+                by_pool = found.setdefault(one.reason, {})
+                by_pool[size_name(m)] = by_pool.get(size_name(m), 0) + 1
+    said = [
+        f"{reason} (M = {', '.join(f'{name} in {n} of {len(seeds)} seeds' for name, n in by_pool.items())})"
+        for reason, by_pool in found.items()
+    ]
+    return f"There is no crossing where {'; or where '.join(said)}. " if said else ""
 
 
 def _crossover_rows(read: Reader, seed: int, logs: Sequence[float]) -> list[tuple[str | float | int | None, ...]]:

@@ -3,7 +3,7 @@
 import math
 
 from icl_interp.experiments.carroll2025.measures import Plane, Trained
-from icl_interp.experiments.carroll2025.reader import ORDERED, Reader, rank_correlation, t_crit_index, turn_index
+from icl_interp.experiments.carroll2025.reader import ORDERED, Reader, rank_correlation, swaps, t_crit_index, turn_index
 from icl_interp.experiments.carroll2025.setting import INFINITE
 from icl_interp.experiments.claims import Check, Claim
 
@@ -41,7 +41,8 @@ def trajectories(read: Reader) -> Claim:
             ),
             Check(
                 "rank correlation of PC2 of dMMSE with M, ridge last",
-                tuple(_landmark_order(plane, read.sizes.pools) for plane in planes), ORDERED, None, "an axis; ours",
+                tuple(_landmark_order(plane, read.sizes.pools) for plane in planes), ORDERED, None,
+                f"an axis; ours; {swaps(len(read.sizes.pools) + 1)}",
             ),
             Check(
                 "rank correlation of PC2 with the loss on q_inf, over the checkpoints of all pools",
@@ -118,23 +119,35 @@ def loss_gap(read: Reader) -> Claim:
     Returns:
         The claim.
     """
+    low, large = read.sizes.low, read.sizes.large
+    gaps = {m: read.each(m, _below_ridge) for m in (low, large)}
+    networks = []
+    left_out = f" A network of M = {low} is no better than ridge, so that its ratio is undefined and left out."
+    if min(gaps[low]) > 0.0:
+        ratios = tuple(most / least for most, least in zip(gaps[large], gaps[low], strict=True))
+        label, left_out = f"ridge's loss - the network's, M = {large} / M = {low}", ""
+        networks = [Check(label, ratios, None, 1.0, "shrinks; below 0 the network at the large M is worse than ridge")]
     return Claim(
         "loss-gap",
         "The gap between the losses of ridge and dMMSE shrinks as M grows, and so does that between ridge and the "
         "trained networks.",
         "Figure 3, top",
-        "Losses on q_M, on the same prompts.",
+        f"Losses on q_M, on the same prompts; the ratio of the gap at M = {large} to that at M = {low}. For dMMSE over "
+        f"{len(read.found.pool_gaps)} lists of tasks: that of the networks, and others that no network saw." + left_out,
         (
             Check(
-                "rank correlation with M: ridge's loss - dMMSE's",
-                read.along_pools(lambda run: run.own_of.ridge - run.own_of.dmmse), None, -ORDERED, "shrinks; ours",
+                f"ridge's loss - dMMSE's, M = {large} / M = {low}: over pools, nothing trained", read.found.pool_gaps,
+                None, 1.0, "shrinks",
             ),
-            Check(
-                "rank correlation with M: ridge's loss - the network's",
-                read.along_pools(lambda run: run.own_of.ridge - run.own[-1]), None, -ORDERED, "shrinks; ours",
-            ),
+            *networks,
+            Check(f"M = {low}: ridge's loss - the network's", gaps[low], 0.0, None, "a gap that can shrink"),
+            Check(f"M = {large}: ridge's loss - the network's", gaps[large]),
         ),
     )  # fmt: skip
+
+
+def _below_ridge(run: Trained) -> float:
+    return run.own_of.ridge - run.own[-1]
 
 
 def crossovers(read: Reader) -> Claim:
@@ -158,7 +171,13 @@ def crossovers(read: Reader) -> Claim:
         checks = [
             Check(f"M = {low}: log10 of n at the crossover", at[low], None, 0.0, "0: ridge is never preferred"),
             Check(f"M = {middle}: log10 of n at the crossover", at[middle], CROSSING, None, "ridge first, dMMSE later"),
-            Check("rank correlation of n at the crossover with M", order, ORDERED, None, "later as M grows; ours"),
+            Check(
+                "rank correlation of n at the crossover with M",
+                order,
+                ORDERED,
+                None,
+                f"later as M grows; ours; {swaps(len(pools))}",
+            ),
             Check(f"M = {large}: log10 of n at the crossover", at[large]),
             *checks,
             Check(

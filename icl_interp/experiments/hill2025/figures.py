@@ -106,7 +106,7 @@ def _failures(read: Reader) -> Panel:
                 fails = _share_failing(read, kind, label)
                 rows.append((NAMES[kind], label, *(cells[name][place] for name in cells), fails))
     figure = matrix_figure(blocks, columns, value="log10 error / E[y²]", value_range=(-3.0, 1.0), middle=0.0)
-    rates = [f"{read.mean(kind, _failure_rate):.0%} ({NAMES[kind]})" for kind in KINDS]
+    rates = [f"{_share_said(read.mean(kind, _failure_rate))} ({NAMES[kind]})" for kind in KINDS]
     return Panel(
         "failures",
         "Who fails under which shift",
@@ -117,6 +117,10 @@ def _failures(read: Reader) -> Panel:
         tuple(rows),
         height=230 + 25 * (len(_COMPARED) + 2) * len(KINDS),
     )
+
+
+def _share_said(share: float) -> str:
+    return f"{share:.0%}" if math.isfinite(share) else "an undefined share"
 
 
 def _failure_rate(found: Measured) -> float:

@@ -8,10 +8,10 @@ import numpy as np
 from icl_interp.experiments.claims import Check, Interval
 from icl_interp.experiments.hill2025.record import FamilyFound, Measured
 from icl_interp.experiments.hill2025.setting import KINDS, Kind, Run
-from icl_interp.measure.error_report import MODEL
+from icl_interp.measure.error_report import MODEL, TOLERATED
 from icl_interp.measure.families import IN_DISTRIBUTION
 
-__all__ = ["Reader", "default_sites", "failure_rate", "over_seeds", "shifts_in"]
+__all__ = ["Reader", "default_sites", "failure_rate", "handled_shifts", "over_seeds", "shifts_in"]
 
 _LEAST = 1e-4
 
@@ -44,6 +44,27 @@ def shifts_in(found: Measured) -> dict[str, FamilyFound]:
     return {label: family for label, family in found.families.items() if label != IN_DISTRIBUTION}
 
 
+def handled_shifts(found: Measured, by: str) -> list[str]:
+    """List the shifts that a reference handles: what a shift adds to its error is tolerable.
+
+    A reference handles a shift if it does not fail there, or if its error after d examples is at most `TOLERATED`
+    E[y^2] above its own in distribution: what it has there already is not blamed on the shift (ours).
+
+    Args:
+        found: Of one model.
+        by: A reference.
+
+    Returns:
+        Labels.
+    """
+    usual = found.families[IN_DISTRIBUTION].late[by]
+    return [
+        label
+        for label, family in shifts_in(found).items()
+        if not family.fails[by] or family.late[by] <= usual + TOLERATED
+    ]
+
+
 def failure_rate(found: Measured, where_works: str) -> float:
     """Say on how many of the shifts that a reference can handle the model fails.
 
@@ -52,10 +73,10 @@ def failure_rate(found: Measured, where_works: str) -> float:
         where_works: A reference.
 
     Returns:
-        A share in [0, 1]; 0 where the reference handles none.
+        A share in [0, 1]; NaN where the reference handles none.
     """
-    handled = [family for family in shifts_in(found).values() if not family.fails[where_works]]
-    return sum(family.fails[MODEL] for family in handled) / max(1, len(handled))
+    handled = handled_shifts(found, where_works)
+    return sum(found.families[label].fails[MODEL] for label in handled) / len(handled) if handled else math.nan
 
 
 def default_sites(found: Measured) -> tuple[str, str]:

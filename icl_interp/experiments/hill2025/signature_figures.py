@@ -7,7 +7,7 @@ from icl_interp.experiments.hill2025.claims import HIGHLY
 from icl_interp.experiments.hill2025.measures import NORMS
 from icl_interp.experiments.hill2025.reader import Reader, default_sites, over_seeds
 from icl_interp.experiments.hill2025.setting import KINDS, NAMES, Kind, Run
-from icl_interp.experiments.hill2025.table import COLUMNS, convention_rows, count_holding, hold_everywhere
+from icl_interp.experiments.hill2025.table import COLUMNS, Convention, convention_rows, conventions, count_holding
 from icl_interp.experiments.outcome import Panel
 from icl_interp.figures.clouds import Cloud, clouds_figure
 from icl_interp.figures.lines import Line, lines_figure
@@ -219,7 +219,7 @@ def conventions_panel(read: Reader) -> Panel:
     Returns:
         Contrast beyond untrained networks over correlation inside families.
     """
-    clouds = []
+    clouds, judged = [], conventions(read)
     for place, kind in enumerate(KINDS):
         # Where prompts are rows, single prompts have no score that could follow their errors.
         readings = [n for n, reading in enumerate(read.first().readings) if "prompts" not in reading.tokens]
@@ -235,19 +235,18 @@ def conventions_panel(read: Reader) -> Panel:
     return Panel(
         "conventions",
         "Which conventions make the claims hold",
-        f"{_everywhere(read)} Cells of the table that hold, conventions times training laws: {held}. {rule}",
+        f"{_everywhere(judged)} Cells of the table that hold, conventions times training laws: {held}. {rule}",
         clouds_figure(clouds, x="contrast beyond untrained", y="Spearman inside families", y_type="linear"),
         COLUMNS,
-        convention_rows(read),
+        convention_rows(judged),
     )
 
 
-def _everywhere(read: Reader) -> str:
-    found, n = hold_everywhere(read), len(read.first().readings)
-    if not found:
-        return f"In none of {n} conventions is the contrast beyond untrained networks for every training law."
-    site, tokens, centring, side, variant = next(iter(found))
+def _everywhere(judged: tuple[Convention, ...]) -> str:
+    counts = {how: sum(one.holds == how for one in judged) for how in ("yes", "no", "undecided")}
+    where = f"In {counts['yes'] or 'none'} of {len(judged)} conventions"
     return (
-        f"In {len(found)} of {n} conventions the contrast is beyond untrained networks for every training law, by "
-        f"{next(iter(found.values())):.2f} at most ({site}, {tokens} tokens, {centring}, {side} vectors, {variant})."
+        f"{where} the contrast is beyond untrained networks for every training law; in {counts['no']} it is below them "
+        f"for a law or more, and {counts['undecided']} are undecided. The best convention has {judged[0]}, the worst "
+        f"{judged[-1]}: contrast beyond untrained networks, mean over training laws. The table has the best first."
     )

@@ -1,6 +1,9 @@
 """The one table of Hill et al.'s experiment: which conventions make the claims hold, for which training law."""
 
+import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
 
 from icl_interp.experiments.claims import Interval
 from icl_interp.experiments.hill2025.claims import HIGHLY
@@ -9,35 +12,80 @@ from icl_interp.experiments.hill2025.reader import Reader, over_seeds
 from icl_interp.experiments.hill2025.record import Measured
 from icl_interp.experiments.hill2025.setting import KINDS, NAMES
 
-__all__ = ["COLUMNS", "convention_rows", "count_holding", "hold_everywhere", "holds"]
+__all__ = ["COLUMNS", "Convention", "convention_rows", "conventions", "count_holding", "holds"]
 
 HOLDS = "✓"
 """Marks a cell whose interval says that the claim holds."""
 _MEASURES = ("contrast beyond untrained", "Spearman inside", "Spearman pooled", "AUROC")
 COLUMNS = (
-    "site", "tokens", "centring", "side", "variant",
+    "site", "tokens", "centring", "side", "variant", "holds",
     *(f"{NAMES[kind]}: {measure}" for kind in KINDS for measure in _MEASURES),
 )  # fmt: skip
 """Of the table."""
 
 Values = Callable[[Measured], float]
+Holds = Literal["yes", "undecided", "no"]
+_ORDER: tuple[Holds, ...] = ("yes", "undecided", "no")
 
 
-def convention_rows(read: Reader) -> tuple[tuple[str, ...], ...]:
-    """Lay all conventions out, one a row.
+@dataclass(frozen=True, slots=True)
+class Convention:
+    """One convention, and whether its contrast goes beyond untrained networks."""
+
+    name: tuple[str, str, str, str, str]
+    """Site, tokens, centring, side and variant: the first columns of the table."""
+    holds: Holds
+    """"yes" if the intervals of all training laws lie above 0, "no" if that of one lies below, else "undecided"."""
+    beyond: float
+    """Contrast beyond untrained networks, mean over training laws and seeds; NaN where undefined."""
+    cells: tuple[str, ...]
+    """The rest of its row."""
+
+    def __str__(self) -> str:
+        site, tokens, centring, side, variant = self.name
+        return f"{self.beyond:.2f} ({site}, tokens: {tokens}, {centring}, {side} vectors, {variant}; {self.holds})"
+
+
+def conventions(read: Reader) -> tuple[Convention, ...]:
+    """Judge all conventions.
 
     Args:
         read: All numbers.
 
     Returns:
-        Cells such as "0.31 [0.12, 0.50] ✓": mean over seeds, 95 % interval, and whether the claim holds there.
+        Those that hold first, then the undecided ones; the largest contrast beyond untrained networks first in each.
     """
-    rows = []
-    for number, reading in enumerate(read.first().readings):
-        centring = "centred" if reading.centred else "uncentred"
-        cells = [_cell(shown, held=held) for shown, held in _judged(read, number)]
-        rows.append((reading.site, reading.tokens, centring, reading.side, reading.variant, *cells))
-    return tuple(rows)
+    found = [_convention(read, number) for number in range(len(read.first().readings))]
+    # What is undefined comes last.
+    size = {one.name: one.beyond if math.isfinite(one.beyond) else -math.inf for one in found}
+    return tuple(sorted(found, key=lambda one: (_ORDER.index(one.holds), -size[one.name])))
+
+
+def _convention(read: Reader, number: int) -> Convention:
+    reading, judged = read.first().readings[number], _judged(read, number)
+    contrasts = [judged[place][0] for place in _places(_MEASURES[0])]
+    mean = sum(math.nan if one is None else one.value for one in contrasts) / len(contrasts)
+    below = any(one is not None and one.low < one.high < 0.0 for one in contrasts)
+    centring = "centred" if reading.centred else "uncentred"
+    return Convention(
+        (reading.site, reading.tokens, centring, reading.side, reading.variant),
+        "yes" if all(holds(one) for one in contrasts) else "no" if below else "undecided",
+        mean,
+        tuple(_cell(shown, held=held) for shown, held in judged),
+    )
+
+
+def convention_rows(found: tuple[Convention, ...]) -> tuple[tuple[str, ...], ...]:
+    """Lay conventions out, one a row.
+
+    Args:
+        found: From `conventions`.
+
+    Returns:
+        In their order, with cells such as "0.31 [0.12, 0.50] ✓": mean over seeds, 95 % interval, and whether the claim
+        holds there.
+    """
+    return tuple((*one.name, one.holds, *one.cells) for one in found)
 
 
 def count_holding(read: Reader) -> dict[str, tuple[int, int]]:
@@ -55,23 +103,6 @@ def count_holding(read: Reader) -> dict[str, tuple[int, int]]:
         for name in _MEASURES
     }
     return {name: (sum(held), len(held)) for name, held in cells.items()}
-
-
-def hold_everywhere(read: Reader) -> dict[tuple[str, ...], float]:
-    """Find the conventions in which the contrast holds for every training law.
-
-    Args:
-        read: All numbers.
-
-    Returns:
-        By the first five columns of the table, the mean contrast beyond untrained networks over laws; largest first.
-    """
-    found = {}
-    for number, row in enumerate(convention_rows(read)):
-        contrasts = [_judged(read, number)[place] for place in _places(_MEASURES[0])]
-        if all(held for _, held in contrasts):
-            found[row[:5]] = sum(beyond.value for beyond, _ in contrasts if beyond) / len(contrasts)
-    return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
 def holds(found: Interval | None, least: float = 0.0) -> bool:

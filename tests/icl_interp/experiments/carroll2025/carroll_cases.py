@@ -33,7 +33,9 @@ def ideal_measures(sizes: Sizes = THREE) -> Measures:
     every = list(itertools.product((*sizes.pools, INFINITE), sizes.seeds))
     landmarks = {m: (0.0, -loss) for m, loss in OOD_OF_DMMSE.items()}
     plane = Plane((0.5, 0.3), (0.4, 0.1), landmarks)
-    return Measures({Run(m, seed): ideal_run(m) for m, seed in every}, dict.fromkeys(sizes.seeds, plane))
+    return Measures(
+        {Run(m, seed): ideal_run(m) for m, seed in every}, dict.fromkeys(sizes.seeds, plane), (0.7, 0.6, 0.5)
+    )
 
 
 def ideal_run(m: int | None) -> Trained:

@@ -6,7 +6,7 @@ import pytest
 from carroll_cases import INFINITE, THREE, ideal_measures, spoil, spoil_all
 
 from icl_interp.experiments.carroll2025.claims import claims
-from icl_interp.experiments.carroll2025.measures import Pair, Plane
+from icl_interp.experiments.carroll2025.measures import Plane
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +53,10 @@ def planes_of(found):
     return found.planes.items()
 
 
-def no_gap(_):
-    return {"own_of": Pair(1.0, 1.6), "own": (4.0, 1.0)}
+def grows(found):
+    """The gap to dMMSE grows over all pools, and only networks of M = 64 are better than ridge."""
+    networks = spoil(spoil(found, 64, lambda _: {"own": (4.0, 0.5)}), 4, lambda _: {"own": (4.0, 1.7)})
+    return replace(networks, pool_gaps=(1.5, 1.6, 1.4))
 
 
 SPOILT = {
@@ -74,7 +76,7 @@ SPOILT = {
     ),
     "trajectories": walks,
     "complexity": lambda m: spoil(spoil(m, 4, lambda _: {"llc": 45.0}), 16, lambda _: {"llc": 30.0}),
-    "loss-gap": lambda m: spoil_all(m, no_gap),
+    "loss-gap": grows,
     "crossover": lambda m: spoil(spoil_all(m, same_llc), 4, lambda _: {"llc": 60.0}),
 }  # fmt: skip
 
@@ -96,6 +98,8 @@ CHECKS = {
     ),
     ("trajectories", "octaves"): lambda m: spoil(m, 16, lambda run: {"place": run.place[1:] + run.place[:1]}),
     ("complexity", "M = 16 minus M = ∞"): lambda m: spoil(m, INFINITE, lambda _: {"llc": 55.0}),
+    ("loss-gap", "over pools"): lambda m: replace(m, pool_gaps=(1.5, 1.6, 1.4)),
+    ("loss-gap", "the network's, M = 64 / M = 4"): lambda m: spoil(m, 64, lambda _: {"own": (4.0, 0.5)}),
     ("crossover", "rank"): lambda m: spoil(m, 64, lambda _: {"llc": 39.0}),
 }
 
@@ -130,3 +134,25 @@ def test_flagged_estimates_are_counted(ideal):
     claim = next(claim for claim in claims(flagged, THREE) if claim.key == "complexity")
     assert claim.checks[-1].values == (1.0, 1.0, 1.0)
     assert "out of 6" in claim.checks[-1].label
+
+
+def test_gaps_are_ratios_and_undefined_where_the_network_is_no_better_than_ridge(ideal):
+    claim = next(claim for claim in claims(ideal, THREE) if claim.key == "loss-gap")
+    assert claim.checks[0].values == (0.7, 0.6, 0.5)
+    assert claim.checks[1].values == pytest.approx([(1.6 - 1.02 * 1.6) / (1.6 - 1.02 * 1.05)] * 3)
+    bad = next(c for c in claims(spoil(ideal, 4, lambda _: {"own": (4.0, 1.7)}), THREE) if c.key == "loss-gap")
+    assert "the network's, M = 64 / M = 4" not in " ".join(check.label for check in bad.checks)
+    assert [check.verdict for check in bad.checks[:2]] == ["reproduced", "not reproduced"]
+    assert bad.verdict == "partly"
+    assert "is no better than ridge, so that its ratio is undefined" in bad.measure
+    assert "is no better than ridge" not in claim.measure
+
+
+def test_reasons_say_how_coarse_a_rank_correlation_is(ideal):
+    reasons = [check.reason for claim in claims(ideal, THREE) for check in claim.checks if "swap" in check.reason]
+    assert [reason.rpartition("; ")[2] for reason in reasons] == [
+        "with 5 points 0.8 allows 2 swaps of neighbours",
+        "with 5 points 0.8 allows 2 swaps of neighbours",
+        "with 6 points 0.8 allows 3 swaps of neighbours",
+        "with 5 points 0.8 allows 2 swaps of neighbours",
+    ]

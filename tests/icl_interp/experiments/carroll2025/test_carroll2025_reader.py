@@ -8,16 +8,20 @@ import pytest
 from carroll_cases import INFINITE, THREE, ideal_measures, ideal_run, spoil
 
 from icl_interp.experiments.carroll2025.figures import kept_indices, panels
+from icl_interp.experiments.carroll2025.pool_gaps import POOL_SEEDS, gap_ratios
 from icl_interp.experiments.carroll2025.reader import (
+    ORDERED,
     Reader,
     crossover,
     dip_share,
     largest_rise,
     rank_correlation,
     rise,
+    swaps,
     t_crit_index,
     turn_index,
 )
+from icl_interp.experiments.carroll2025.setting import SIZES
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +57,23 @@ def test_the_turn_is_the_largest_second_component():
 def test_order_is_spearmans_and_none_where_all_are_equal():
     assert rank_correlation([1, 2, 3, 4], [1.0, 2.0, 4.0, 3.0]) == pytest.approx(0.8)
     assert rank_correlation([1, 2, 3], [5.0, 5.0, 5.0]) == 0.0
+
+
+@pytest.mark.parametrize(("n", "allowed"), [(3, 0), (4, 1), (5, 2)])
+def test_so_many_swaps_of_neighbours_are_allowed_and_no_more(n, allowed):
+    assert f"with {n} points 0.8 allows {allowed} swap" in swaps(n)
+    places = list(range(n))
+    for at in range(0, 2 * allowed, 2):
+        places[at : at + 2] = places[at + 1], places[at]
+    assert rank_correlation(range(n), [float(place) for place in places]) >= ORDERED
+
+
+def test_the_gap_of_ridge_and_dmmse_shrinks_over_pools():
+    assert len(POOL_SEEDS) == 5
+    found = gap_ratios(replace(SIZES["smoke"], large=64, measured=SIZES["laptop"].measured))
+    assert max(found) < 1.0
+    # That of the networks' own pools is what `measure` found at the laptop's size.
+    assert found[0] == pytest.approx(0.4245 / 0.5568, abs=1e-3)
 
 
 def test_the_threshold_is_the_largest_m_that_ends_nearer_to_dmmse(read):
@@ -98,9 +119,20 @@ def test_the_figures_say_what_they_show(read):
     assert "in 3 of 3 seeds this is more than any rise" in found["ood-loss"].sentence
     assert "The largest M that ends above it is 32, 32, 32" in found["distances"].sentence
     assert "above that of M = ∞ for M = 16, 32, 64 (" in found["complexity"].sentence
-    assert "preferred first for M = 16, 32, 64;" in found["crossover"].sentence
+    assert "preferred first for M = 16, 32, 64. There" in found["crossover"].sentence
     assert len(found["distances"].rows) == 2 * 5 * 3
     assert all(len(row) == len(panel.columns) for panel in found.values() for row in panel.rows)
+
+
+def test_the_caption_says_why_there_is_no_crossing(read):
+    said = next(panel for panel in panels(read.found, THREE) if panel.id == "crossover").sentence
+    simpler = "the accurate solution is not more complex, so it is always preferred"
+    assert f"There is no crossing where {simpler} (M = 4 in 3 of 3 seeds, 8 in 3 of 3 seeds). n counts" in said
+    # An LLC gap of 1 is too small for a loss gap of 0.45: dMMSE is more complex and always preferred all the same.
+    outweighed = spoil(read.found, 16, lambda _: {"llc": 41.0})
+    said = next(panel for panel in panels(outweighed, THREE) if panel.id == "crossover").sentence
+    assert "or where the loss gap outweighs the complexity gap at any n (M = 16 in 3 of 3 seeds)." in said
+    assert "(M = 4 in 3 of 3 seeds, 8 in 3 of 3 seeds)" in said
 
 
 def test_each_m_stands_in_the_legend_once(read):
