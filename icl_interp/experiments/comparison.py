@@ -45,9 +45,10 @@ def differences(outcome: Outcome | Summary, summary: Summary) -> list[Difference
 
     One seed has no interval, so its mean alone is compared: it differs where the summary's whole interval agrees with
     what is expected and the mean does not, or the other way round. A check that the summary calls "partly" straddles
-    the expectation, so either side agrees with it (ours). Checks that need several seeds are left out with one. An
-    interval for a mean is narrower than what single seeds scatter by, so that a difference contradicts the summary only
-    where it lies outside of mean ± t s sqrt(1/n + 1/m), for n seeds there and m here.
+    the expectation, so either side agrees with it (ours). Checks that need several seeds are left out with one, and so
+    are those that expect nothing where the summary lacks them. An interval for a mean is narrower than what single
+    seeds scatter by, so that a difference contradicts the summary only where it lies outside of
+    mean ± t s sqrt(1/n + 1/m), for n seeds there and m here.
 
     Args:
         outcome: Of this run, or its summary; of any number of seeds.
@@ -57,8 +58,8 @@ def differences(outcome: Outcome | Summary, summary: Summary) -> list[Difference
         In the order of the claims; empty where everything agrees.
 
     Raises:
-        ValueError: If paper or preset differ, or this run has checks that the summary lacks: then one of the two is of
-            another version.
+        ValueError: If paper or preset differ, or this run has checks that the summary lacks and that expect something:
+            then one of the two is of another version.
     """
     if (outcome.paper.name, outcome.preset) != (summary.paper.name, summary.preset):
         raise ValueError(
@@ -67,7 +68,8 @@ def differences(outcome: Outcome | Summary, summary: Summary) -> list[Difference
         )
     committed = {(claim.key, check.label): check for claim in summary.claims for check in claim.checks}
     own = {(claim.key, check.label): check for claim in outcome.claims for check in claim.checks}
-    if not own.keys() <= committed.keys():
+    missing = [name for name, check in own.items() if name not in committed and not _expects_nothing(check)]
+    if missing:
         raise ValueError(
             "--against needs a summary that has all claims and checks of this run, got one of another version; write "
             "it again by icl-reproduce."
@@ -77,8 +79,12 @@ def differences(outcome: Outcome | Summary, summary: Summary) -> list[Difference
             key, label, check.interval.value, committed[key, label].verdict, _scatter(check, committed[key, label])
         )
         for (key, label), check in own.items()
-        if _turns_round(check, committed[key, label])
+        if (key, label) in committed and _turns_round(check, committed[key, label])
     ]
+
+
+def _expects_nothing(check: Check) -> bool:
+    return check.low is None and check.high is None
 
 
 def _turns_round(check: Check, committed: Check) -> bool:

@@ -82,3 +82,12 @@ def test_a_check_that_needs_several_seeds_is_left_out(committed):
     one = outcome((1.0,), (1.0,), (1.0,))
     fewer = replace(one.claims[0], checks=one.claims[0].checks[:1])
     assert differences(replace(one, claims=(fewer,)), committed) == []
+
+
+def test_a_number_of_which_nothing_is_expected_may_be_new(committed):
+    one = outcome((1.0,), (1.0,), (1.0,))
+    more = replace(one.claims[0], checks=(*one.claims[0].checks, Check("count", (4.0,))))
+    assert differences(replace(one, claims=(more,)), committed) == []
+    judged = replace(one.claims[0], checks=(*one.claims[0].checks, Check("count", (4.0,), 1.0)))
+    with pytest.raises(ValueError, match="got one of another version"):
+        differences(replace(one, claims=(judged,)), committed)
