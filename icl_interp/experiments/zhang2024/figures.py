@@ -8,7 +8,7 @@ from icl_interp.experiments.linear_risk import shifted_risk
 from icl_interp.experiments.outcome import Panel
 from icl_interp.experiments.zhang2024.measures import DISTANCES, Measures
 from icl_interp.experiments.zhang2024.reader import named, optimum
-from icl_interp.experiments.zhang2024.setting import FIGURE_NORM, N_DIMS, N_PAIRS, NOISE_STD, Sizes
+from icl_interp.experiments.zhang2024.setting import FIGURE_NORM, N_DIMS, N_PAIRS, NOISE_STD, TABLE_ENTRIES, Sizes
 from icl_interp.figures.dots import DotSeries, dots_figure
 from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import TraceStyle, role_style, shift_style
@@ -40,7 +40,7 @@ def panels(found: Measures, sizes: Sizes) -> tuple[Panel, ...]:
         _sweep("lengths", "Risk against M", "M", [(float(m), FIGURE_NORM, m) for m in lengths], values),
         _parts(values, found),
         _moved(found),
-        _table_1(values, sizes, found),
+        _table_1(values, sizes),
     )
 
 
@@ -163,13 +163,12 @@ def _moved(found: Measures) -> Panel:
     )
 
 
-def _table_1(values: Values, sizes: Sizes, found: Measures) -> Panel:
+def _table_1(values: Values, sizes: Sizes) -> Panel:
     of, rows, series = sizes.transformer, [], []
-    units: dict[float, float] = {run.norm: unit for run, unit in found.second_moments.items()}
     kinds = ("gpt2", "gpt2 no MLP", "gpt2 pinned", "gpt2 no MLP pinned", "ltb", "lsa")
-    for number, (norm, unit) in enumerate(units.items()):
-        entry = norm / math.sqrt(of.n_dims)
-        cells = [values["table 1", kind, norm, of.n_pairs] for kind in kinds]
+    unit = of.n_dims  # the error of the answer <b*, x>, whatever b*
+    for number, entry in enumerate(TABLE_ENTRIES):
+        cells = [values["table 1", kind, entry * math.sqrt(of.n_dims), of.n_pairs] for kind in kinds]
         shares = [cell.value / unit for cell in cells]
         low = [max(cell.low, cell.value / 10) / unit for cell in cells]
         style, names = shift_style(number), [named(kind) for kind in kinds]
@@ -180,9 +179,12 @@ def _table_1(values: Values, sizes: Sizes, found: Measures) -> Panel:
     return Panel(
         "table-1",
         "GPT-2 with and without MLPs (Table 1 of the paper)",
-        f"Around b* = (10, ..., 10), with a free read-out, GPT-2 has an error of {with_mlp:.2g} E[y²] with MLPs and "
-        f"{without:.2g} without. d = {of.n_dims}, M = {of.n_pairs}, {of.n_layers} layers, width {of.d_model}.",
-        dots_figure(series, x="squared error / E[y²]").update_xaxes(type="log"),
-        ("model", "entries of b*", "squared error", "low", "high", "error / E[y²]"),
+        f"Around b* = (10, ..., 10), with a free read-out, GPT-2 has {with_mlp:.2g} of the error of always answering "
+        f"<b*, x> with MLPs and {without:.2g} without; at 1, the dotted line, nothing was learned in context. "
+        f"d = {of.n_dims}, M = {of.n_pairs}, {of.n_layers} layers, width {of.d_model}.",
+        dots_figure(series, x="squared error / d, the error of answering <b*, x>", reference=1.0).update_xaxes(
+            type="log"
+        ),
+        ("model", "entries of b*", "squared error", "low", "high", "error / d"),
         tuple(rows),
     )

@@ -67,6 +67,15 @@ def test_the_figures_show_theory_beside_what_was_trained(outcome):
     assert [panel.id for panel in outcome.panels] == ["figure-1", "norms", "lengths", "parts", "moved", "table-1"]
 
 
+def test_gpt2_is_drawn_beside_the_answer_that_reads_no_example(outcome):
+    panel = outcome.panels[-1]
+    assert [shape.x0 for shape in panel.figure.layout.shapes] == [1.0]
+    assert panel.columns[-1] == "error / d"
+    row = next(row for row in panel.rows if row[:2] == ("GPT-2, free read-out", 10.0))
+    assert row[2:] == pytest.approx((0.1, 0.1, 0.1, 0.02))
+    assert "has 0.02 of the error of always answering <b*, x> with MLPs and 1 without; at 1" in panel.sentence
+
+
 def test_the_page_renders(outcome):
     html = render(claims_page(outcome, {"git commit": "abc"}), plotlyjs="directory")
     assert html.count('class="figure"') == 6

@@ -58,6 +58,58 @@ def test_one_spoilt_check_makes_a_claim_partly(ideal):
     assert verdicts(with_risks(ideal, 1.1, part="figure 1", kind="ltb"))["optima"] == "partly"
 
 
+LARGE = 10 * THREE.transformer.n_dims**0.5
+
+
+def gpt2_around_ten(found, with_mlp, without):
+    """The same, with these errors of GPT-2 around b* = (10, ..., 10); d = 5 is that of answering <b*, x>."""
+    errors = {"gpt2": with_mlp, "gpt2 pinned": with_mlp, "gpt2 no MLP": without, "gpt2 no MLP pinned": without}
+    risks = {
+        run: Risk(errors[run.kind], 0.0) if "gpt2" in run.kind and run.norm == pytest.approx(LARGE) else risk
+        for run, risk in found.risks.items()
+    }
+    changed = replace(found, risks=risks)
+    (claim,) = (claim for claim in claims(changed, THREE) if claim.key == "gpt2")
+    return claim
+
+
+def named(claim, part):
+    return [check for check in claim.checks if part in check.label]
+
+
+def test_gpt2_that_learns_with_mlps_only_reproduces_table_1(ideal):
+    claim = gpt2_around_ten(ideal, 0.1, 20.0)
+    assert claim.verdict == "reproduced"
+    assert [check.verdict for check in named(claim, "without MLP / with MLP")] == ["reproduced"] * 2
+    assert [check.values for check in named(claim, "b* = (10, ..., 10), GPT-2")] == [(0.02,) * 3] * 2
+    assert [check.high for check in named(claim, "error of answering <b*, x>")] == [0.05] * 6
+    assert "nothing was learned in context where this is 1." in claim.measure
+
+
+@pytest.mark.parametrize(("with_mlp", "without"), [(300.0, 700.0), (5.0, 5.0), (5.0, 20.0)])
+def test_what_no_gpt2_learns_says_nothing_about_mlps(ideal, with_mlp, without):
+    claim = gpt2_around_ten(ideal, with_mlp, without)
+    # Around b* = 0 these are ideal still.
+    assert claim.verdict == "partly"
+    assert [check.verdict for check in named(claim, "b* = (10, ..., 10), GPT-2")] == ["not reproduced"] * 2
+    for ratio in named(claim, "without MLP / with MLP"):
+        assert (ratio.low, ratio.high, ratio.verdict) == (None, None, "unknown in the paper")
+        assert ratio.values == pytest.approx((without / with_mlp,) * 3)
+        assert ratio.reason.startswith("not judged: GPT-2 with MLP has not learned (error over that of answering")
+    nothing = gpt2_around_ten(with_risks(ideal, 100.0, part="table 1", norm=0.0), with_mlp, without)
+    assert nothing.verdict == "not reproduced"
+
+
+def test_a_slope_of_theory_alone_is_no_evidence(ideal):
+    (claim,) = (claim for claim in claims(ideal, THREE) if claim.key == "lengths")
+    (limit,) = named(claim, "nothing trained")
+    assert (limit.verdict, limit.reason) == (
+        "unknown in the paper",
+        "nothing trained, so not judged; theory tends to -1",
+    )
+    assert limit.values == pytest.approx((-0.93,) * 3, abs=0.005)  # two digits
+
+
 def test_one_seed_is_not_judged():
     sizes = replace(THREE, seeds=(0,))
     found = {claim.verdict for claim in claims(ideal_measures(sizes), sizes)}
