@@ -115,23 +115,33 @@ def _is_figure_1(norm: float, n_pairs: int) -> bool:
 def _parts(values: Values, found: Measures) -> Panel:
     at = (FIGURE_NORM, N_PAIRS)
     noisy = optimum("ltb", *at, noise_std=NOISE_STD)
-    rows = (
-        ("LTB", values["figure 1", "ltb", *at], optimum("ltb", *at)),
-        ("LTB without the skip", values["ablation", "ltb no skip", *at], optimum("lsa", *at)),
-        ("LTB without the MLP (LSA)", values["figure 1", "lsa", *at], optimum("lsa", *at)),
-        ("LTB, noisy tasks", values["noise", "ltb", *at], noisy),
-        ("centred ridge, noisy tasks", Interval(*[found.bayes.value] * 3), None),
+    trained = (
+        ("LTB", ("figure 1", "ltb"), optimum("ltb", *at)),
+        ("LTB without the skip", ("ablation", "ltb no skip"), optimum("lsa", *at)),
+        ("LTB without the MLP (LSA)", ("figure 1", "lsa"), optimum("lsa", *at)),
+        ("LTB, noisy tasks", ("noise", "ltb"), noisy),
     )
+    rows: list[tuple[str, Interval, float | None, float]] = [
+        (name, values[*of, *at], best, _largest_error(found, *of, *at)) for name, of, best in trained
+    ]
+    bayes = Interval(*[found.bayes.value] * 3)
+    rows.append(("centred ridge, noisy tasks", bayes, None, found.bayes.standard_error))
     return Panel(
         "parts",
         "What the block needs, and how near it comes to Bayes where there is noise",
         f"Without the skip the risk is {rows[1][1].value:.4g}, without the MLP {rows[2][1].value:.4g}, with both "
         f"{rows[0][1].value:.4g}. With noise of the signal's size it is {rows[3][1].value:.4g}, and "
-        f"{found.bayes.value:.4g} for the Bayes predictor.",
-        _dots([(name, interval) for name, interval, _ in rows]),
-        ("model", "risk", "low", "high", "least risk"),
-        tuple((name, i.value, i.low, i.high, best) for name, i, best in rows),
+        f"{found.bayes.value:.4g} for the Bayes predictor. Intervals are over seeds; the standard error of the "
+        "test, the same tasks for all, is in the table.",
+        _dots([(name, interval) for name, interval, _, _ in rows]),
+        ("model", "risk", "low", "high", "least risk", "standard error of the test"),
+        tuple((name, i.value, i.low, i.high, best, error) for name, i, best, error in rows),
     )
+
+
+def _largest_error(found: Measures, *of: object) -> float:
+    # Over tasks, which all seeds share; it differs little between them.
+    return max(risk.standard_error for run, risk in found.risks.items() if tuple(run)[:-1] == of)
 
 
 def _dots(rows: Sequence[tuple[str, Interval]], *, log: bool = False) -> object:

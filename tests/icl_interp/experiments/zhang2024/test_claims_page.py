@@ -67,6 +67,17 @@ def test_the_figures_show_theory_beside_what_was_trained(outcome):
     assert [panel.id for panel in outcome.panels] == ["figure-1", "norms", "lengths", "parts", "moved", "table-1"]
 
 
+def test_the_standard_error_of_the_test_stands_beside_the_seeds():
+    found = ideal_measures()
+    risks = {
+        run: replace(risk, standard_error=0.1 + run.seed if run.kind == "ltb" else 0.5)
+        for run, risk in found.risks.items()
+    }
+    panel = panels(replace(found, risks=risks), THREE)[3]
+    assert panel.columns[-1] == "standard error of the test"
+    assert [row[-1] for row in panel.rows] == [2.1, 0.5, 0.5, 2.1, 0.0]
+
+
 def test_gpt2_is_drawn_beside_the_answer_that_reads_no_example(outcome):
     panel = outcome.panels[-1]
     assert [shape.x0 for shape in panel.figure.layout.shapes] == [1.0]

@@ -110,6 +110,29 @@ def test_a_slope_of_theory_alone_is_no_evidence(ideal):
     assert limit.values == pytest.approx((-0.93,) * 3, abs=0.005)  # two digits
 
 
+def test_claims_say_what_their_intervals_leave_out(ideal):
+    spread = {
+        run: Risk(risk.value, risk.value * (0.002 if run.part == "figure 1" and run.seed == 1 else 0.001))
+        for run, risk in ideal.risks.items()
+    }
+    said = {claim.key: claim.measure for claim in claims(replace(ideal, risks=spread), THREE)}
+    for key, n_tasks, share in (
+        ("optima", "20,000", "0.2"),
+        ("gap", "20,000", "0.2"),
+        ("norms", "20,000", "0.1"),
+        ("lengths", "20,000", "0.2"),
+        ("near-bayes", "20,000", "0.1"),
+        ("skip-and-mlp", "20,000", "0.2"),
+        ("moved-mean", "20,000", "0"),
+        ("gpt2", "500", "0.1"),
+        ("linear-analogue", "20,000", "0.1"),
+    ):
+        assert said[key].endswith(
+            f"All are tested on the same {n_tasks} tasks, whose standard error, up to {share} % of a risk, is in no "
+            "interval."
+        ), key
+
+
 def test_one_seed_is_not_judged():
     sizes = replace(THREE, seeds=(0,))
     found = {claim.verdict for claim in claims(ideal_measures(sizes), sizes)}
