@@ -39,7 +39,7 @@ def reproduce(
         ValueError: If name or preset is unknown, the folder cannot be used, or the summary is another's.
     """
     chosen = _chosen(name, preset, means)
-    committed = None if against is None else _committed(against, name, preset)
+    committed = None if against is None else _committed(against, chosen, preset)
     torch.set_num_threads(1)
     _make(out)
     started = time.monotonic()
@@ -116,13 +116,18 @@ def _chosen(name: str, preset: str, means: Means) -> Experiment:
     return chosen
 
 
-def _committed(path: Path, name: str, preset: str) -> Summary:
+def _committed(path: Path, chosen: Experiment, preset: str) -> Summary:
     # Before hours are spent; `differences` would say it afterwards.
-    summary = read_summary(path)
+    summary, name = read_summary(path), chosen.paper.name
     if (summary.paper.name, summary.preset) != (name, preset):
         raise ValueError(
             f"--against needs a summary of {name} at size {preset}, got one of {summary.paper.name} at size "
             f"{summary.preset}: {path}."
+        )
+    if missing := [key for key in chosen.claim_keys if key not in {claim.key for claim in summary.claims}]:
+        raise ValueError(
+            f"--against needs a summary that has all claims of this version, got one without {', '.join(missing)}: "
+            f"{path}; write it again by icl-reproduce."
         )
     return summary
 

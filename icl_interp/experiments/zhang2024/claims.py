@@ -10,7 +10,13 @@ from icl_interp.experiments.zhang2024.reader import NEAR, THEORY, Reader, optimu
 from icl_interp.experiments.zhang2024.setting import FIGURE_NORM, N_DIMS, N_PAIRS, NOISE_STD, Sizes
 from icl_interp.experiments.zhang2024.table_1 import table_1_claims
 
-__all__ = ["claims"]
+__all__ = ["CLAIM_KEYS", "claims"]
+
+CLAIM_KEYS = (
+    "optima", "gap", "weights", "norms", "lengths", "near-bayes", "skip-and-mlp", "moved-mean", "gpt2",
+    "linear-analogue", "table-1-cells",
+)  # fmt: skip
+"""Of all claims, at every size."""
 
 WEIGHTS_NEAR = 0.05
 """Largest deviation of a weight from its optimality condition (ours; b* has entries 1)."""

@@ -94,6 +94,19 @@ def test_against_another_size_is_refused_before_anything_runs(smoke, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_against_another_version_is_refused_before_anything_runs(smoke, tmp_path):
+    contents = json.loads((smoke[1] / "zhang2024.json").read_text())
+    contents["claims"] = [claim for claim in contents["claims"] if claim["key"] not in ("gap", "gpt2")]
+    older = tmp_path / "older.json"
+    older.write_text(json.dumps(contents))
+    result = run("zhang2024", "--out", tmp_path / "o", "--against", older)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(
+        "error: --against needs a summary that has all claims of this version, got one without gap, gpt2: "
+    )
+    assert list(tmp_path.iterdir()) == [older]
+
+
 def test_first_steps_say_what_a_preset_costs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = run("zhang2024", "--preset", "smoke", "--first-steps", "1", "--seed", "3", "--device", "cpu")

@@ -7,12 +7,17 @@ from zhang_cases import THREE, ideal_measures, with_risks
 
 from icl_interp.experiments.monte_carlo import Risk
 from icl_interp.experiments.zhang2024.claims import claims
+from icl_interp.experiments.zhang2024.paper import EXPERIMENT
 from icl_interp.experiments.zhang2024.reader import optimum
 
 
 @pytest.fixture(scope="module")
 def ideal():
     return ideal_measures()
+
+
+def test_the_keys_are_known_before_anything_is_trained(ideal):
+    assert tuple(claim.key for claim in claims(ideal, THREE)) == EXPERIMENT.claim_keys
 
 
 def verdicts(found):
