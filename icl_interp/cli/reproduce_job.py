@@ -15,7 +15,7 @@ from icl_interp.experiments.experiment import Experiment
 from icl_interp.experiments.outcome import Means, Outcome
 from icl_interp.experiments.registry import PRESETS, experiment
 from icl_interp.experiments.summary import Summary, read_summary, write_summary
-from icl_interp.experiments.trained import training_seconds
+from icl_interp.experiments.trained_by import trained_by
 from icl_interp.provenance import provenance
 
 __all__ = ["estimate", "reproduce"]
@@ -51,8 +51,7 @@ def reproduce(
         "device": means.device,
         "seconds_of_this_command": round(time.monotonic() - started, 1),
     }
-    if (took := training_seconds(out, chosen.configs(preset, means).values())) is not None:
-        made_with["seconds_of_training"] = took
+    made_with |= trained_by(out, chosen.configs(preset, means).values())
     chosen_seeds = "".join(f" --seed {seed}" for seed in means.seeds or ())
     made_with["command"] = f"icl-reproduce {name} --preset {preset}{chosen_seeds}"  # the folder is the machine's
     summary = write_summary(outcome, out / f"{name}.json", made_with)

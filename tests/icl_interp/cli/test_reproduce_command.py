@@ -12,6 +12,7 @@ from icl_interp.cli.reproduce import _app
 from icl_interp.experiments.claims import Check, Claim
 from icl_interp.experiments.cost import read_cost
 from icl_interp.experiments.summary import read_summary
+from icl_interp.provenance import machine
 
 
 def run(*arguments):
@@ -32,6 +33,9 @@ def test_smoke_writes_a_report_and_a_summary(smoke):
     assert {claim.verdict for claim in summary.claims} == {"not judged", "unknown in the paper"}
     assert str(folder) not in (folder / "zhang2024.json").read_text()
     assert summary.provenance["command"] == "icl-reproduce zhang2024 --preset smoke"
+    assert " runs)" in summary.provenance["trained_by_commits"]
+    assert summary.provenance["trained_on"].startswith(machine())
+    assert summary.provenance["seconds_of_training"] > 0
     assert all(claim.statement in result.stdout for claim in summary.claims)
 
 
