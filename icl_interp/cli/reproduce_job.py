@@ -15,6 +15,7 @@ from icl_interp.experiments.experiment import Experiment
 from icl_interp.experiments.outcome import Means, Outcome
 from icl_interp.experiments.registry import PRESETS, experiment
 from icl_interp.experiments.summary import Summary, read_summary, write_summary
+from icl_interp.experiments.tables import write_tables
 from icl_interp.experiments.trained_by import trained_by
 from icl_interp.provenance import provenance
 
@@ -24,7 +25,7 @@ __all__ = ["estimate", "reproduce"]
 def reproduce(
     name: str, preset: str, out: Path, *, means: Means, against: Path | None = None, quiet: bool = False
 ) -> None:
-    """Run an experiment; write report.html and NAME.json.
+    """Run an experiment; write report.html, NAME.json and NAME-tables.json.
 
     Args:
         name: Of the paper.
@@ -55,6 +56,7 @@ def reproduce(
     chosen_seeds = "".join(f" --seed {seed}" for seed in means.seeds or ())
     made_with["command"] = f"icl-reproduce {name} --preset {preset}{chosen_seeds}"  # the folder is the machine's
     summary = write_summary(outcome, out / f"{name}.json", made_with)
+    tables = write_tables(outcome, out / f"{name}-tables.json", made_with)
     from icl_interp.report import write_report
     from icl_interp.report.chapters.claims import claims_page
 
@@ -62,7 +64,7 @@ def reproduce(
     if not quiet:
         for claim in outcome.claims:
             typer.echo(f"{claim.verdict}: {claim.statement}")
-        typer.echo(f"{report}, {summary}")
+        typer.echo(f"{report}, {summary}, {tables}")
     if committed is not None and not _agrees(outcome, committed, against, quiet=quiet):
         raise SystemExit(1)
 

@@ -12,6 +12,7 @@ from icl_interp.cli.reproduce import _app
 from icl_interp.experiments.claims import Check, Claim
 from icl_interp.experiments.cost import read_cost
 from icl_interp.experiments.summary import read_summary
+from icl_interp.experiments.tables import read_tables
 from icl_interp.provenance import machine
 
 
@@ -28,7 +29,12 @@ def smoke(tmp_path_factory):
 def test_smoke_writes_a_report_and_a_summary(smoke):
     result, folder = smoke
     assert result.exit_code == 0, result.output
-    assert {path.name for path in folder.iterdir()} == {"report.html", "runs", "zhang2024.json"}
+    assert {path.name for path in folder.iterdir()} == {
+        "report.html",
+        "runs",
+        "zhang2024.json",
+        "zhang2024-tables.json",
+    }
     summary = read_summary(folder / "zhang2024.json")
     assert {claim.verdict for claim in summary.claims} == {"not judged", "unknown in the paper"}
     assert str(folder) not in (folder / "zhang2024.json").read_text()
@@ -37,6 +43,19 @@ def test_smoke_writes_a_report_and_a_summary(smoke):
     assert summary.provenance["trained_on"].startswith(machine())
     assert summary.provenance["seconds_of_training"] > 0
     assert all(claim.statement in result.stdout for claim in summary.claims)
+
+
+def test_the_figures_numbers_are_kept_beside_the_summary(smoke):
+    result, folder = smoke
+    names = ("report.html", "zhang2024.json", "zhang2024-tables.json")
+    assert result.stdout.splitlines()[-1] == ", ".join(str(folder / name) for name in names)
+    found = read_tables(folder / "zhang2024-tables.json")
+    assert [table.id for table in found.tables] == ["figure-1", "norms", "lengths", "parts", "moved", "table-1"]
+    assert found.provenance == read_summary(folder / "zhang2024.json").provenance
+    assert [claim.key for claim in read_summary(folder / "zhang2024.json").claims][-1] == "table-1-cells"
+    cells = {check.label: check.interval.value for check in read_summary(folder / "zhang2024.json").claims[-1].checks}
+    for model, entry, risk, *_ in found.tables[-1].rows:
+        assert risk == pytest.approx(cells[f"b* entries {entry:g}, {model}: error"], rel=1e-5)  # six digits
 
 
 def test_the_report_tells_every_claim_and_stands_alone(smoke):
