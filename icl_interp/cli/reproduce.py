@@ -18,7 +18,7 @@ def _reproduce(
     name: Annotated[str, typer.Argument(help="The paper, such as 'zhang2024'.")],
     preset: Annotated[str, typer.Option(help="smoke, laptop or paper: how large.")] = "smoke",
     out: Annotated[
-        Path | None, typer.Option(help="Folder for runs, report and summary; NAME-PRESET by default.")
+        Path | None, typer.Option(help="Folder for runs, report, summary and tables; NAME-PRESET by default.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that train, one thread each.")] = 1,
     device: Annotated[str, typer.Option(help="Where larger models are trained, as torch names it.")] = "cpu",
@@ -36,6 +36,8 @@ def _reproduce(
     version: Version = False,  # noqa: ARG001
 ) -> None:
     """Train what a paper trains, measure, and write a report of its claims with what we found.
+
+    The claims and their numbers are kept in NAME.json, the numbers of all figures in NAME-tables.json.
 
     What is finished in --out is not trained again: the same command goes on after a stop. With --against,
     checks that answer otherwise than the summary are named; the exit code is 1 if seeds alone do not explain one.

@@ -15,7 +15,8 @@ from icl_interp.experiments.experiment import Experiment
 from icl_interp.experiments.outcome import Means, Outcome
 from icl_interp.experiments.registry import PRESETS, experiment
 from icl_interp.experiments.summary import Summary, read_summary, write_summary
-from icl_interp.experiments.trained import training_seconds
+from icl_interp.experiments.tables import write_tables
+from icl_interp.experiments.trained_by import trained_by
 from icl_interp.provenance import provenance
 
 __all__ = ["estimate", "reproduce"]
@@ -24,7 +25,7 @@ __all__ = ["estimate", "reproduce"]
 def reproduce(
     name: str, preset: str, out: Path, *, means: Means, against: Path | None = None, quiet: bool = False
 ) -> None:
-    """Run an experiment; write report.html and NAME.json.
+    """Run an experiment; write report.html, NAME.json and NAME-tables.json.
 
     Args:
         name: Of the paper.
@@ -39,7 +40,7 @@ def reproduce(
         ValueError: If name or preset is unknown, the folder cannot be used, or the summary is another's.
     """
     chosen = _chosen(name, preset, means)
-    committed = None if against is None else _committed(against, name, preset)
+    committed = None if against is None else _committed(against, chosen, preset)
     torch.set_num_threads(1)
     _make(out)
     started = time.monotonic()
@@ -51,11 +52,11 @@ def reproduce(
         "device": means.device,
         "seconds_of_this_command": round(time.monotonic() - started, 1),
     }
-    if (took := training_seconds(out, chosen.configs(preset, means).values())) is not None:
-        made_with["seconds_of_training"] = took
+    made_with |= trained_by(out, chosen.configs(preset, means).values())
     chosen_seeds = "".join(f" --seed {seed}" for seed in means.seeds or ())
     made_with["command"] = f"icl-reproduce {name} --preset {preset}{chosen_seeds}"  # the folder is the machine's
     summary = write_summary(outcome, out / f"{name}.json", made_with)
+    tables = write_tables(outcome, out / f"{name}-tables.json", made_with)
     from icl_interp.report import write_report
     from icl_interp.report.chapters.claims import claims_page
 
@@ -63,7 +64,7 @@ def reproduce(
     if not quiet:
         for claim in outcome.claims:
             typer.echo(f"{claim.verdict}: {claim.statement}")
-        typer.echo(f"{report}, {summary}")
+        typer.echo(f"{report}, {summary}, {tables}")
     if committed is not None and not _agrees(outcome, committed, against, quiet=quiet):
         raise SystemExit(1)
 
@@ -116,13 +117,18 @@ def _chosen(name: str, preset: str, means: Means) -> Experiment:
     return chosen
 
 
-def _committed(path: Path, name: str, preset: str) -> Summary:
+def _committed(path: Path, chosen: Experiment, preset: str) -> Summary:
     # Before hours are spent; `differences` would say it afterwards.
-    summary = read_summary(path)
+    summary, name = read_summary(path), chosen.paper.name
     if (summary.paper.name, summary.preset) != (name, preset):
         raise ValueError(
             f"--against needs a summary of {name} at size {preset}, got one of {summary.paper.name} at size "
             f"{summary.preset}: {path}."
+        )
+    if missing := [key for key in chosen.claim_keys if key not in {claim.key for claim in summary.claims}]:
+        raise ValueError(
+            f"--against needs a summary that has all claims of this version, got one without {', '.join(missing)}: "
+            f"{path}; write it again by icl-reproduce."
         )
     return summary
 

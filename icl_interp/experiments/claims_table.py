@@ -24,7 +24,7 @@ def summaries_in(folder: str | Path) -> list[Summary]:
     """Read all summaries of a folder.
 
     Args:
-        folder: Such as examples/results.
+        folder: Such as examples/results; tables of figures beside the summaries are left out.
 
     Returns:
         In alphabetical order of file names.
@@ -32,7 +32,7 @@ def summaries_in(folder: str | Path) -> list[Summary]:
     Raises:
         ValueError: If there is none, or a file is no summary.
     """
-    paths = sorted(Path(folder).glob("*.json"))
+    paths = sorted(path for path in Path(folder).glob("*.json") if not path.name.endswith("-tables.json"))
     if not paths:
         raise ValueError(f"the table of claims needs summaries that icl-reproduce wrote, got none in {folder}.")
     return [read_summary(path) for path in paths]

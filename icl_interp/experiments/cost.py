@@ -2,12 +2,13 @@
 
 import json
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from icl_interp.atomic import write_atomically
+from icl_interp.experiments.stored import complete, read_stored
 from icl_interp.training.ensemble import MAY_DIFFER
 from icl_interp.training.loop import Trainer
 from icl_interp.training.train_config import TrainConfig
@@ -155,20 +156,13 @@ def read_cost(path: str | Path) -> PresetCost:
         Its numbers; hours are computed again.
 
     Raises:
-        ValueError: If the file is missing, or another.
+        ValueError: If the file is missing, another, or incomplete.
     """
-    try:
-        contents = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise ValueError(f"a cost needs a JSON file, got {path} ({' '.join(str(error).split())}).") from error
-    if not isinstance(contents, dict) or contents.get("format") != FORMAT:
-        raise ValueError(
-            f"a cost needs the format {FORMAT!r}, got another file: {path}; write it by icl-reproduce --first-steps."
-        )
-    costs: Sequence[Mapping[str, object]] = contents["costs"]
-    return PresetCost(
-        contents["paper"],
-        contents["preset"],
-        contents["n_steps"],
-        tuple(Cost(**cost) for cost in costs),  # type: ignore[arg-type]
-    )
+    by = "icl-reproduce --first-steps"
+    contents = read_stored(path, FORMAT, what="a cost", written_by=by)
+    with complete(path, what="a cost", written_by=by):
+        costs = tuple(Cost(**cost) for cost in contents["costs"])
+        found = PresetCost(contents["paper"], contents["preset"], contents["n_steps"], costs)
+        if not found.hours >= 0:
+            raise ValueError(f"{found.hours} hours")
+    return found

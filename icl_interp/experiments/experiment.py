@@ -60,6 +60,8 @@ class Experiment:
     """Numbers and sizes to claims."""
     panels: Callable[[Any, Any], tuple[Panel, ...]]
     """Numbers and sizes to figures."""
+    claim_keys: tuple[str, ...] = ()
+    """Of all claims, where they are the same at every size: known before anything is trained."""
 
     def __repr__(self) -> str:
         return f"Experiment({self.paper.name})"

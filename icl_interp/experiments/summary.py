@@ -9,6 +9,7 @@ from typing import Any
 from icl_interp.atomic import write_atomically
 from icl_interp.experiments.claims import Check, Claim
 from icl_interp.experiments.outcome import Outcome, Paper
+from icl_interp.experiments.stored import complete, read_stored
 
 __all__ = ["Summary", "read_summary", "write_summary"]
 
@@ -82,26 +83,31 @@ def read_summary(path: str | Path) -> Summary:
         With verdicts that are functions of the numbers in the file.
 
     Raises:
-        ValueError: If the file is missing or no summary, or a verdict in it is not what its numbers say.
+        ValueError: If the file is missing, no summary or incomplete, or a verdict in it is not what its numbers say.
     """
-    try:
-        contents = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise ValueError(f"a summary needs a JSON file, got {path} ({' '.join(str(error).split())}).") from error
-    if not isinstance(contents, dict) or contents.get("format") != FORMAT:
-        raise ValueError(f"a summary needs the format {FORMAT!r}, got another file: {path}; write it by icl-reproduce.")
-    claims = tuple(_read_claim(claim) for claim in contents["claims"])
-    for claim, stored in zip(claims, contents["claims"], strict=True):
-        if claim.verdict != stored["verdict"]:
+    contents = read_stored(path, FORMAT, what="a summary", written_by="icl-reproduce")
+    with complete(path, what="a summary", written_by="icl-reproduce"):
+        claims = tuple(_read_claim(claim) for claim in contents["claims"])
+        verdicts = [
+            (claim.key, claim.verdict, stored["verdict"])
+            for claim, stored in zip(claims, contents["claims"], strict=True)
+        ]
+        summary = Summary(
+            Paper(**contents["paper"]),
+            str(contents["preset"]),
+            tuple(contents["seeds"]),
+            claims,
+            dict(contents["provenance"]),
+        )
+    for key, said, stored in verdicts:
+        if said != stored:
             raise ValueError(
-                f"a summary needs verdicts that follow from its numbers, got {stored['verdict']!r} for {claim.key}, "
-                f"whose numbers say {claim.verdict!r}; write {path} again by icl-reproduce."
+                f"a summary needs verdicts that follow from its numbers, got {stored!r} for {key}, whose numbers say "
+                f"{said!r}; write {path} again by icl-reproduce."
             )
-    return Summary(
-        Paper(**contents["paper"]), contents["preset"], tuple(contents["seeds"]), claims, contents["provenance"]
-    )
+    return summary
 
 
-def _read_claim(stored: Mapping[str, Any]) -> Claim:
+def _read_claim(stored: Any) -> Claim:
     checks = tuple(Check(c["label"], tuple(c["values"]), c["low"], c["high"], c["reason"]) for c in stored["checks"])
     return Claim(stored["key"], stored["statement"], stored["source"], stored["measure"], checks)

@@ -13,13 +13,14 @@ import torch
 from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.models.families import LINEAR_FAMILIES
 from icl_interp.models.hooked import HookedModel
+from icl_interp.provenance import provenance
 from icl_interp.runs import RunFolder
 from icl_interp.training.ensemble import MAY_DIFFER, train_many
 from icl_interp.training.ensemble_error import EnsembleDivergedError
 from icl_interp.training.loop import loss_advice, loss_problem
 from icl_interp.training.run import TrainResult, train
 from icl_interp.training.run_folders import run_folders
-from icl_interp.training.sessions import OtherCircumstancesWarning
+from icl_interp.training.sessions import OtherCircumstancesWarning, new_session
 from icl_interp.training.train_config import TrainConfig
 
 __all__ = ["checkpoints_of", "run_path", "train_all", "training_seconds"]
@@ -171,8 +172,9 @@ def _train_job(job: Job, device: str) -> int:
     except EnsembleDivergedError as error:
         results, lost = error.results, _what_diverged(job, error)
     seconds = (time.monotonic() - started) / len(job)
+    made_with = {**provenance(), "sessions": [new_session(0, device="cpu")]}
     for number, result in results.items():
-        _keep(*job[number], result, seconds)
+        _keep(*job[number], result, {**made_with, "seconds": round(seconds, 1)})
     if lost is not None:
         raise FloatingPointError(lost)
     return len(job)
@@ -191,7 +193,7 @@ def _what_diverged(job: Job, error: EnsembleDivergedError) -> str:
     )
 
 
-def _keep(config: TrainConfig, path: Path, result: TrainResult, seconds: float) -> None:
+def _keep(config: TrainConfig, path: Path, result: TrainResult, made_with: Mapping[str, object]) -> None:
     # The folder that `train` would have left, without what only one run by itself has.
     with RunFolder(path, config=config.to_yaml(), resume=True) as run:
         run.forget_metrics_after(0)  # of somebody who was killed here
@@ -199,8 +201,8 @@ def _keep(config: TrainConfig, path: Path, result: TrainResult, seconds: float) 
             run.log({"step": record.step, "loss": record.loss, "lr": record.lr})
         run.save(result.model, config.task, config.steps, n_points_trained=config.n_points_at(config.steps))
         run.write_manifest({
+            **made_with,
             "finished": True,
             "config_sha256": run.config_sha256,
             "trained_together": True,
-            "seconds": round(seconds, 1),
         })

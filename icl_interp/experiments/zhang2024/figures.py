@@ -8,7 +8,7 @@ from icl_interp.experiments.linear_risk import shifted_risk
 from icl_interp.experiments.outcome import Panel
 from icl_interp.experiments.zhang2024.measures import DISTANCES, Measures
 from icl_interp.experiments.zhang2024.reader import named, optimum
-from icl_interp.experiments.zhang2024.setting import FIGURE_NORM, N_DIMS, N_PAIRS, NOISE_STD, Sizes
+from icl_interp.experiments.zhang2024.setting import FIGURE_NORM, N_DIMS, N_PAIRS, NOISE_STD, TABLE_ENTRIES, Sizes
 from icl_interp.figures.dots import DotSeries, dots_figure
 from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import TraceStyle, role_style, shift_style
@@ -40,7 +40,7 @@ def panels(found: Measures, sizes: Sizes) -> tuple[Panel, ...]:
         _sweep("lengths", "Risk against M", "M", [(float(m), FIGURE_NORM, m) for m in lengths], values),
         _parts(values, found),
         _moved(found),
-        _table_1(values, sizes, found),
+        _table_1(values, sizes),
     )
 
 
@@ -115,23 +115,33 @@ def _is_figure_1(norm: float, n_pairs: int) -> bool:
 def _parts(values: Values, found: Measures) -> Panel:
     at = (FIGURE_NORM, N_PAIRS)
     noisy = optimum("ltb", *at, noise_std=NOISE_STD)
-    rows = (
-        ("LTB", values["figure 1", "ltb", *at], optimum("ltb", *at)),
-        ("LTB without the skip", values["ablation", "ltb no skip", *at], optimum("lsa", *at)),
-        ("LTB without the MLP (LSA)", values["figure 1", "lsa", *at], optimum("lsa", *at)),
-        ("LTB, noisy tasks", values["noise", "ltb", *at], noisy),
-        ("centred ridge, noisy tasks", Interval(*[found.bayes.value] * 3), None),
+    trained = (
+        ("LTB", ("figure 1", "ltb"), optimum("ltb", *at)),
+        ("LTB without the skip", ("ablation", "ltb no skip"), optimum("lsa", *at)),
+        ("LTB without the MLP (LSA)", ("figure 1", "lsa"), optimum("lsa", *at)),
+        ("LTB, noisy tasks", ("noise", "ltb"), noisy),
     )
+    rows: list[tuple[str, Interval, float | None, float]] = [
+        (name, values[*of, *at], best, _largest_error(found, *of, *at)) for name, of, best in trained
+    ]
+    bayes = Interval(*[found.bayes.value] * 3)
+    rows.append(("centred ridge, noisy tasks", bayes, None, found.bayes.standard_error))
     return Panel(
         "parts",
         "What the block needs, and how near it comes to Bayes where there is noise",
         f"Without the skip the risk is {rows[1][1].value:.4g}, without the MLP {rows[2][1].value:.4g}, with both "
         f"{rows[0][1].value:.4g}. With noise of the signal's size it is {rows[3][1].value:.4g}, and "
-        f"{found.bayes.value:.4g} for the Bayes predictor.",
-        _dots([(name, interval) for name, interval, _ in rows]),
-        ("model", "risk", "low", "high", "least risk"),
-        tuple((name, i.value, i.low, i.high, best) for name, i, best in rows),
+        f"{found.bayes.value:.4g} for the Bayes predictor. Intervals are over seeds; the standard error of the "
+        "test, the same tasks for all, is in the table.",
+        _dots([(name, interval) for name, interval, _, _ in rows]),
+        ("model", "risk", "low", "high", "least risk", "standard error of the test"),
+        tuple((name, i.value, i.low, i.high, best, error) for name, i, best, error in rows),
     )
+
+
+def _largest_error(found: Measures, *of: object) -> float:
+    # Over tasks, which all seeds share; it differs little between them.
+    return max(risk.standard_error for run, risk in found.risks.items() if tuple(run)[:-1] == of)
 
 
 def _dots(rows: Sequence[tuple[str, Interval]], *, log: bool = False) -> object:
@@ -163,13 +173,12 @@ def _moved(found: Measures) -> Panel:
     )
 
 
-def _table_1(values: Values, sizes: Sizes, found: Measures) -> Panel:
+def _table_1(values: Values, sizes: Sizes) -> Panel:
     of, rows, series = sizes.transformer, [], []
-    units: dict[float, float] = {run.norm: unit for run, unit in found.second_moments.items()}
     kinds = ("gpt2", "gpt2 no MLP", "gpt2 pinned", "gpt2 no MLP pinned", "ltb", "lsa")
-    for number, (norm, unit) in enumerate(units.items()):
-        entry = norm / math.sqrt(of.n_dims)
-        cells = [values["table 1", kind, norm, of.n_pairs] for kind in kinds]
+    unit = of.n_dims  # the error of the answer <b*, x>, whatever b*
+    for number, entry in enumerate(TABLE_ENTRIES):
+        cells = [values["table 1", kind, entry * math.sqrt(of.n_dims), of.n_pairs] for kind in kinds]
         shares = [cell.value / unit for cell in cells]
         low = [max(cell.low, cell.value / 10) / unit for cell in cells]
         style, names = shift_style(number), [named(kind) for kind in kinds]
@@ -180,9 +189,12 @@ def _table_1(values: Values, sizes: Sizes, found: Measures) -> Panel:
     return Panel(
         "table-1",
         "GPT-2 with and without MLPs (Table 1 of the paper)",
-        f"Around b* = (10, ..., 10), with a free read-out, GPT-2 has an error of {with_mlp:.2g} E[y²] with MLPs and "
-        f"{without:.2g} without. d = {of.n_dims}, M = {of.n_pairs}, {of.n_layers} layers, width {of.d_model}.",
-        dots_figure(series, x="squared error / E[y²]").update_xaxes(type="log"),
-        ("model", "entries of b*", "squared error", "low", "high", "error / E[y²]"),
+        f"Around b* = (10, ..., 10), with a free read-out, GPT-2 has {with_mlp:.2g} of the error of always answering "
+        f"<b*, x> with MLPs and {without:.2g} without; at 1, the dotted line, nothing was learned in context. "
+        f"d = {of.n_dims}, M = {of.n_pairs}, {of.n_layers} layers, width {of.d_model}.",
+        dots_figure(series, x="squared error / d, the error of answering <b*, x>", reference=1.0).update_xaxes(
+            type="log"
+        ),
+        ("model", "entries of b*", "squared error", "low", "high", "error / d"),
         tuple(rows),
     )

@@ -39,8 +39,6 @@ class Measures:
     """Error of Figure 1's linear blocks where b* has moved by a distance."""
     bayes: Risk
     """Error of the centred ridge on the noisy tasks."""
-    second_moments: Mapping[Run, float]
-    """E[y^2] of the tasks of Table 1's runs."""
 
     def __repr__(self) -> str:
         return f"Measures({len(self.risks)} runs)"
@@ -83,7 +81,6 @@ def measure(
         weights={run: weight_errors(effective_parameters(model)) for run, model in blocks.items()},
         moved=moved,
         bayes=_bayes(noisy, sizes.eval_tasks),
-        second_moments={run: configs[run].task.label_second_moment() for run in configs if run.part == "table 1"},
     )
 
 

@@ -7,7 +7,7 @@ b*.
 
 from icl_interp.experiments.experiment import Experiment, TrainedRuns
 from icl_interp.experiments.outcome import Paper
-from icl_interp.experiments.zhang2024.claims import claims
+from icl_interp.experiments.zhang2024.claims import CLAIM_KEYS, claims
 from icl_interp.experiments.zhang2024.figures import panels
 from icl_interp.experiments.zhang2024.measures import Measures, count_laws, measure
 from icl_interp.experiments.zhang2024.setting import SIZES, Sizes, plan
@@ -59,5 +59,6 @@ EXPERIMENT = Experiment(
     n_measurements=count_laws,
     claims=claims,
     panels=panels,
+    claim_keys=CLAIM_KEYS,
 )
 """What `icl-reproduce zhang2024` runs."""

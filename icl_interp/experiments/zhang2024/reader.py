@@ -2,15 +2,22 @@
 
 import functools
 import math
+from collections.abc import Iterable
 
 import torch
 
 from icl_interp.experiments.linear_risk import optimal_lsa_risk
+from icl_interp.experiments.monte_carlo import Risk
 from icl_interp.experiments.zhang2024.measures import Measures
 from icl_interp.experiments.zhang2024.setting import N_DIMS
 from icl_interp.predictors.learned_init import optimal_learned_init
 
-__all__ = ["Reader", "named", "optimum"]
+__all__ = ["NEAR", "THEORY", "Reader", "named", "optimum", "same_tasks"]
+
+NEAR = 0.02
+"""A trained model counts as at its optimum if its risk is within this share of it (ours)."""
+THEORY = "the exact optimum; the tolerance is ours"
+"""Where such an expectation comes from."""
 
 
 class Reader:
@@ -39,19 +46,40 @@ class Reader:
         by_name = {tuple(run): risk.value for run, risk in self.found.risks.items()}
         return tuple(by_name[part, kind, norm, n_pairs, seed] for seed in self.seeds)
 
-    def normalised(self, kind: str, norm: float, n_pairs: int) -> tuple[float, ...]:
-        """Give the risks of one kind of model of Table 1, by the scale of its labels.
+    def tested_on(self, n_tasks: int, *parts: str, gpt2: bool = False) -> str:
+        """Say what the intervals of some risks leave out.
 
         Args:
-            kind: Which model.
-            norm: |b*|.
-            n_pairs: M.
+            n_tasks: Of the test.
+            parts: As in `Run`.
+            gpt2: Whether GPT-2's risks are meant, or those of linear models.
 
         Returns:
-            In units of E[y^2].
+            A sentence, see `same_tasks`.
         """
-        (unit,) = {v for run, v in self.found.second_moments.items() if run.kind == kind and run.norm == norm}
-        return tuple(value / unit for value in self.values("table 1", kind, norm, n_pairs))
+        risks = self.found.risks.items()
+        return same_tasks(n_tasks, (risk for run, risk in risks if run.part in parts and gpt2 == ("gpt2" in run.kind)))
+
+
+def same_tasks(n_tasks: int, risks: Iterable[Risk]) -> str:
+    """Say what intervals over seeds leave out, since all models are tested on the same tasks.
+
+    Args:
+        n_tasks: Of the test.
+        risks: With their standard errors over tasks.
+
+    Returns:
+        One sentence, with the largest standard error as a share of its risk.
+
+    Example:
+        >>> same_tasks(20_000, [Risk(2.0, 0.004), Risk(4.0, 0.02)])
+        'All are tested on the same 20,000 tasks, whose standard error, up to 0.5 % of a risk, is in no interval.'
+    """
+    largest = max(risk.standard_error / risk.value for risk in risks if risk.value > 0)
+    return (
+        f"All are tested on the same {n_tasks:,} tasks, whose standard error, up to {100 * largest:.2g} % of a risk, "
+        "is in no interval."
+    )
 
 
 @functools.cache

@@ -10,7 +10,7 @@ from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.training.schedules import CheckpointSteps
 from icl_interp.training.train_config import TrainConfig
 
-__all__ = ["SIZES", "Run", "Sizes", "Transformer", "plan", "task_of"]
+__all__ = ["SIZES", "TABLE_ENTRIES", "Run", "Sizes", "Transformer", "plan", "task_of"]
 
 Kind = Literal["lsa", "ltb", "ltb no skip", "gpt2", "gpt2 no MLP", "gpt2 pinned", "gpt2 no MLP pinned"]
 _BOTH: tuple[Kind, Kind] = ("lsa", "ltb")

@@ -1,7 +1,8 @@
 """The page of a reproduced paper: every claim with what was found, then the figures."""
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 
 from icl_interp.experiments.claims import Check, Claim
 from icl_interp.experiments.claims import Verdict as ClaimVerdict
@@ -19,8 +20,16 @@ _TONES: Mapping[ClaimVerdict, Tone] = {
     "unknown in the paper": "unknown",
     "not judged": "unknown",
 }
+_WORDS: Mapping[ClaimVerdict, str] = {
+    "reproduced": "agrees",
+    "not reproduced": "contradicts",
+    "partly": "undecided",
+    "not judged": "too few seeds",
+    "unknown in the paper": "nothing expected",
+}
+"""What a check does to its claim."""
 _SHOWN = 3
-"""Checks whose numbers stand on a claim's card; the tables have all."""
+"""Checks whose numbers stand on a claim's card, contradicting ones first; the tables have all."""
 
 
 def claims_page(outcome: Outcome, provenance: Mapping[str, str | int | float]) -> Page:
@@ -78,23 +87,44 @@ def _warnings(outcome: Outcome) -> tuple[str, ...]:
 
 
 def _card(claim: Claim) -> Verdict:
-    shown = "; ".join(_words(check) for check in claim.checks[:_SHOWN])
+    about = _about(claim)
     rest = len(claim.checks) - _SHOWN
+    shown = "; ".join(_words(check, claim) for check in sorted(claim.checks, key=_urgency)[:_SHOWN])
     more = f"; and {rest} more below" if rest > 0 else ""
-    judged = [check for check in claim.checks if check.verdict != "unknown in the paper"]
-    agree = sum(check.verdict == "reproduced" for check in judged)
-    counted = (
-        f"{agree} of {len(judged)} checks agree. "
-        if claim.verdict in ("reproduced", "partly", "not reproduced")
-        else ""
-    )
+    in_full = "" if f"{about}." == claim.statement else f"{claim.statement} "
     return Verdict(
-        title=f"{claim.verdict[0].upper()}{claim.verdict[1:]}: {claim.source}",
-        sentence=claim.statement,
+        title=f"{claim.verdict[0].upper()}{claim.verdict[1:]}: {about}",
+        sentence=_why(claim),
         tone=_TONES[claim.verdict],
-        detail=f"{counted}{claim.measure} {shown}{more}.",
+        detail=f"{in_full}{claim.source}. {claim.measure} {shown}{more}.",
         anchor=_anchor(claim),
     )
+
+
+def _about(claim: Claim) -> str:
+    # What comes after a colon or semicolon explains; the card says it in smaller type.
+    return re.split(r"[:;] ", claim.statement, maxsplit=1)[0].rstrip(".")
+
+
+def _why(claim: Claim) -> str:
+    groups: dict[str, list[str]] = {}
+    for check in claim.checks:
+        groups.setdefault(check.verdict, []).append(check.label)
+    if groups.keys() == {"unknown in the paper"}:
+        return f"The paper states nothing that {_checks(groups.popitem()[1])} could be compared with."
+    said = [f"{word.capitalize()}: {_checks(groups[v], first=True)}." for v, word in _WORDS.items() if v in groups]
+    return " ".join(said)
+
+
+def _checks(labels: Sequence[str], *, first: bool = False) -> str:
+    counted = f"{len(labels)} check{'' if len(labels) == 1 else 's'}"
+    if not first:
+        return counted
+    return f"{counted} ({'first ' if len(labels) > 1 else ''}“{labels[0]}”)"
+
+
+def _urgency(check: Check) -> int:
+    return ("not reproduced", "partly", "reproduced", "not judged", "unknown in the paper").index(check.verdict)
 
 
 def _anchor(claim: Claim) -> str:
@@ -106,10 +136,13 @@ def _part(claim: Claim) -> Section:
     return Section(_anchor(claim), f"{name} ({claim.source}): {claim.verdict}", tables=(_table(claim),))
 
 
-def _words(check: Check) -> str:
+def _words(check: Check, claim: Claim) -> str:
     found = check.interval
     expected = "" if check.low is None and check.high is None else f" (expected {check.expected()})"
-    return f"{check.label}: {number(found.value)} {interval(found.low, found.high)}{expected}"
+    # The title says it where all is alike; what contradicts is always marked.
+    alike = check.verdict == claim.verdict and check.verdict not in ("partly", "not reproduced")
+    word = "" if alike else f"{_WORDS[check.verdict]}: "
+    return f"{word}{check.label}: {number(found.value)} {interval(found.low, found.high)}{expected}"
 
 
 def _table(claim: Claim) -> TableView:

@@ -12,6 +12,8 @@ from icl_interp.cli.reproduce import _app
 from icl_interp.experiments.claims import Check, Claim
 from icl_interp.experiments.cost import read_cost
 from icl_interp.experiments.summary import read_summary
+from icl_interp.experiments.tables import read_tables
+from icl_interp.provenance import machine
 
 
 def run(*arguments):
@@ -27,12 +29,33 @@ def smoke(tmp_path_factory):
 def test_smoke_writes_a_report_and_a_summary(smoke):
     result, folder = smoke
     assert result.exit_code == 0, result.output
-    assert {path.name for path in folder.iterdir()} == {"report.html", "runs", "zhang2024.json"}
+    assert {path.name for path in folder.iterdir()} == {
+        "report.html",
+        "runs",
+        "zhang2024.json",
+        "zhang2024-tables.json",
+    }
     summary = read_summary(folder / "zhang2024.json")
     assert {claim.verdict for claim in summary.claims} == {"not judged", "unknown in the paper"}
     assert str(folder) not in (folder / "zhang2024.json").read_text()
     assert summary.provenance["command"] == "icl-reproduce zhang2024 --preset smoke"
+    assert " runs)" in summary.provenance["trained_by_commits"]
+    assert summary.provenance["trained_on"].startswith(machine())
+    assert summary.provenance["seconds_of_training"] > 0
     assert all(claim.statement in result.stdout for claim in summary.claims)
+
+
+def test_the_figures_numbers_are_kept_beside_the_summary(smoke):
+    result, folder = smoke
+    names = ("report.html", "zhang2024.json", "zhang2024-tables.json")
+    assert result.stdout.splitlines()[-1] == ", ".join(str(folder / name) for name in names)
+    found = read_tables(folder / "zhang2024-tables.json")
+    assert [table.id for table in found.tables] == ["figure-1", "norms", "lengths", "parts", "moved", "table-1"]
+    assert found.provenance == read_summary(folder / "zhang2024.json").provenance
+    assert [claim.key for claim in read_summary(folder / "zhang2024.json").claims][-1] == "table-1-cells"
+    cells = {check.label: check.interval.value for check in read_summary(folder / "zhang2024.json").claims[-1].checks}
+    for model, entry, risk, *_ in found.tables[-1].rows:
+        assert risk == pytest.approx(cells[f"b* entries {entry:g}, {model}: error"], rel=1e-5)  # six digits
 
 
 def test_the_report_tells_every_claim_and_stands_alone(smoke):
@@ -92,6 +115,19 @@ def test_against_another_size_is_refused_before_anything_runs(smoke, tmp_path):
     assert result.exit_code == 2
     assert result.stderr.startswith("error: --against needs a summary of zhang2024 at size laptop, got one of zhang20")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_against_another_version_is_refused_before_anything_runs(smoke, tmp_path):
+    contents = json.loads((smoke[1] / "zhang2024.json").read_text())
+    contents["claims"] = [claim for claim in contents["claims"] if claim["key"] not in ("gap", "gpt2")]
+    older = tmp_path / "older.json"
+    older.write_text(json.dumps(contents))
+    result = run("zhang2024", "--out", tmp_path / "o", "--against", older)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(
+        "error: --against needs a summary that has all claims of this version, got one without gap, gpt2: "
+    )
+    assert list(tmp_path.iterdir()) == [older]
 
 
 def test_first_steps_say_what_a_preset_costs(tmp_path, monkeypatch):

@@ -9,7 +9,13 @@ from icl_interp.experiments.summary import read_summary
 def test_smoke_writes_a_report_and_a_summary(tmp_path):
     first = CliRunner().invoke(_app, ["hill2025", "--preset", "smoke", "--out", str(tmp_path)])
     assert first.exit_code == 0, first.output
-    assert {path.name for path in tmp_path.iterdir()} == {"report.html", "runs", "measured", "hill2025.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "report.html",
+        "runs",
+        "measured",
+        "hill2025.json",
+        "hill2025-tables.json",
+    }
     summary = read_summary(tmp_path / "hill2025.json")
     assert {claim.verdict for claim in summary.claims} == {"not judged", "unknown in the paper"}
     html = (tmp_path / "report.html").read_text()

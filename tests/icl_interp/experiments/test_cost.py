@@ -62,6 +62,28 @@ def test_what_is_no_cost_is_refused(tmp_path, text):
         read_cost(tmp_path / "missing.json")
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"costs": 3}, "'int' object is not iterable"),
+        ({"costs": [{"what": "a"}]}, "missing"),
+        ({"costs": [{"x": 1}]}, "argument"),
+        ({"costs": [{"what": "a", "n_runs": "x", "steps": 1, "seconds_per_step": 1.0, "loss": 1.0}]}, "x"),
+        ({"preset": None}, "no 'preset'"),
+    ],
+)
+def test_a_broken_cost_is_one_sentence(tmp_path, change, reason):
+    found = PresetCost("who2024", "paper", 100, (Cost("a", 3, 1200, 0.5, 1.0),))
+    path = write_cost(found, tmp_path / "who2024-cost.json", {})
+    contents = {key: value for key, value in (json.loads(path.read_text()) | change).items() if value is not None}
+    path.write_text(json.dumps(contents))
+    with pytest.raises(
+        ValueError, match="a cost needs all fields as icl-reproduce --first-steps writes them"
+    ) as caught:
+        read_cost(path)
+    assert reason in str(caught.value)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_the_papers_sizes_run_for_a_hundred_steps(name):

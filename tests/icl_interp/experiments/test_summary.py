@@ -59,6 +59,42 @@ def test_other_files_are_refused(tmp_path, text, message):
         read_summary(tmp_path / "nowhere.json")
 
 
+def _without_label(contents):
+    del contents["claims"][0]["checks"][0]["label"]
+
+
+BROKEN = {
+    "nothing but the format": (lambda c: [c.pop(name) for name in list(c) if name != "format"], "no 'claims'"),
+    "a number for claims": (lambda c: c.update(claims=3), "'int' object is not iterable"),
+    "a name for a claim": (lambda c: c.update(claims=["one"]), "string ind"),
+    "a check without label": (_without_label, "no 'label'"),
+    "a word for a value": (lambda c: c["claims"][0]["checks"][0].update(values=["x"]), "x"),
+    "no values": (lambda c: c["claims"][0]["checks"][0].update(values=[]), "Check 'risk' needs one finite value"),
+    "a word for a bound": (lambda c: c["claims"][0]["checks"][0].update(low="x"), "x"),
+    "half a paper": (lambda c: c["paper"].pop("title"), "argument: 'title'"),
+    "a number for seeds": (lambda c: c.update(seeds=3), "'int' object is not iterable"),
+    "a number for provenance": (lambda c: c.update(provenance=3), "'int' object is not iterable"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_summary_is_one_sentence(path, case):
+    contents = json.loads(path.read_text())
+    spoil, reason = BROKEN[case]
+    spoil(contents)
+    path.write_text(json.dumps(contents))
+    with pytest.raises(ValueError, match="a summary needs all fields as icl-reproduce writes them, got ") as caught:
+        read_summary(path)
+    assert reason in str(caught.value)
+    assert str(caught.value).endswith("); write it again.")
+
+
+def test_bytes_that_are_no_text_are_refused(path):
+    path.write_bytes(b"\xff")
+    with pytest.raises(ValueError, match="a summary needs a JSON file, got"):
+        read_summary(path)
+
+
 def test_the_table_has_a_row_a_claim(path):
     assert claims_table(summaries_in(path.parent)).splitlines() == [
         "| Claim | Source | Verdict |",

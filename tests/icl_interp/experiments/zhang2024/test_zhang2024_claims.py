@@ -7,12 +7,17 @@ from zhang_cases import THREE, ideal_measures, with_risks
 
 from icl_interp.experiments.monte_carlo import Risk
 from icl_interp.experiments.zhang2024.claims import claims
+from icl_interp.experiments.zhang2024.paper import EXPERIMENT
 from icl_interp.experiments.zhang2024.reader import optimum
 
 
 @pytest.fixture(scope="module")
 def ideal():
     return ideal_measures()
+
+
+def test_the_keys_are_known_before_anything_is_trained(ideal):
+    assert tuple(claim.key for claim in claims(ideal, THREE)) == EXPERIMENT.claim_keys
 
 
 def verdicts(found):
@@ -56,6 +61,81 @@ def test_a_claim_whose_checks_all_fail_is_not_reproduced(ideal, key):
 
 def test_one_spoilt_check_makes_a_claim_partly(ideal):
     assert verdicts(with_risks(ideal, 1.1, part="figure 1", kind="ltb"))["optima"] == "partly"
+
+
+LARGE = 10 * THREE.transformer.n_dims**0.5
+
+
+def gpt2_around_ten(found, with_mlp, without):
+    """The same, with these errors of GPT-2 around b* = (10, ..., 10); d = 5 is that of answering <b*, x>."""
+    errors = {"gpt2": with_mlp, "gpt2 pinned": with_mlp, "gpt2 no MLP": without, "gpt2 no MLP pinned": without}
+    risks = {
+        run: Risk(errors[run.kind], 0.0) if "gpt2" in run.kind and run.norm == pytest.approx(LARGE) else risk
+        for run, risk in found.risks.items()
+    }
+    changed = replace(found, risks=risks)
+    (claim,) = (claim for claim in claims(changed, THREE) if claim.key == "gpt2")
+    return claim
+
+
+def named(claim, part):
+    return [check for check in claim.checks if part in check.label]
+
+
+def test_gpt2_that_learns_with_mlps_only_reproduces_table_1(ideal):
+    claim = gpt2_around_ten(ideal, 0.1, 20.0)
+    assert claim.verdict == "reproduced"
+    assert [check.verdict for check in named(claim, "without MLP / with MLP")] == ["reproduced"] * 2
+    assert [check.values for check in named(claim, "b* = (10, ..., 10), GPT-2")] == [(0.02,) * 3] * 2
+    assert [check.high for check in named(claim, "error of answering <b*, x>")] == [0.05] * 6
+    assert "nothing was learned in context where this is 1." in claim.measure
+
+
+@pytest.mark.parametrize(("with_mlp", "without"), [(300.0, 700.0), (5.0, 5.0), (5.0, 20.0)])
+def test_what_no_gpt2_learns_says_nothing_about_mlps(ideal, with_mlp, without):
+    claim = gpt2_around_ten(ideal, with_mlp, without)
+    # Around b* = 0 these are ideal still.
+    assert claim.verdict == "partly"
+    assert [check.verdict for check in named(claim, "b* = (10, ..., 10), GPT-2")] == ["not reproduced"] * 2
+    for ratio in named(claim, "without MLP / with MLP"):
+        assert (ratio.low, ratio.high, ratio.verdict) == (None, None, "unknown in the paper")
+        assert ratio.values == pytest.approx((without / with_mlp,) * 3)
+        assert ratio.reason.startswith("not judged: GPT-2 with MLP has not learned (error over that of answering")
+    nothing = gpt2_around_ten(with_risks(ideal, 100.0, part="table 1", norm=0.0), with_mlp, without)
+    assert nothing.verdict == "not reproduced"
+
+
+def test_a_slope_of_theory_alone_is_no_evidence(ideal):
+    (claim,) = (claim for claim in claims(ideal, THREE) if claim.key == "lengths")
+    (limit,) = named(claim, "nothing trained")
+    assert (limit.verdict, limit.reason) == (
+        "unknown in the paper",
+        "nothing trained, so not judged; theory tends to -1",
+    )
+    assert limit.values == pytest.approx((-0.93,) * 3, abs=0.005)  # two digits
+
+
+def test_claims_say_what_their_intervals_leave_out(ideal):
+    spread = {
+        run: Risk(risk.value, risk.value * (0.002 if run.part == "figure 1" and run.seed == 1 else 0.001))
+        for run, risk in ideal.risks.items()
+    }
+    said = {claim.key: claim.measure for claim in claims(replace(ideal, risks=spread), THREE)}
+    for key, n_tasks, share in (
+        ("optima", "20,000", "0.2"),
+        ("gap", "20,000", "0.2"),
+        ("norms", "20,000", "0.1"),
+        ("lengths", "20,000", "0.2"),
+        ("near-bayes", "20,000", "0.1"),
+        ("skip-and-mlp", "20,000", "0.2"),
+        ("moved-mean", "20,000", "0"),
+        ("gpt2", "500", "0.1"),
+        ("linear-analogue", "20,000", "0.1"),
+    ):
+        assert said[key].endswith(
+            f"All are tested on the same {n_tasks} tasks, whose standard error, up to {share} % of a risk, is in no "
+            "interval."
+        ), key
 
 
 def test_one_seed_is_not_judged():

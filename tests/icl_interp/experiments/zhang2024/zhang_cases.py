@@ -24,7 +24,6 @@ def ideal_measures(sizes: Sizes = THREE) -> Measures:
         weights={run: dict.fromkeys(CONDITIONS, 0.001) for run in blocks},
         moved={(run, d): Risk(shifted_risk(N_DIMS, N_PAIRS, d), 0.0) for run in blocks for d in DISTANCES},
         bayes=Risk(noisy - 0.3, 0.0),
-        second_moments={run: _second_moment(run, sizes) for run in configs if run.part == "table 1"},
     )
 
 
@@ -34,10 +33,6 @@ def _ideal(run: Run) -> float:
     kind, noise_std = "ltb" if run.kind == "ltb" else "lsa", NOISE_STD if run.part == "noise" else 0.0
     n_dims = THREE.transformer.n_dims if run.part == "table 1" else N_DIMS
     return optimum(kind, run.norm, run.n_pairs, n_dims=n_dims, noise_std=noise_std)
-
-
-def _second_moment(run: Run, sizes: Sizes) -> float:
-    return sizes.transformer.n_dims + run.norm**2
 
 
 def with_risks(found: Measures, factor: float, **fields: object) -> Measures:

@@ -1,0 +1,65 @@
+"""JSON files that experiments leave: one sentence for whatever is wrong with one."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+__all__ = ["complete", "read_stored"]
+
+
+def read_stored(path: str | Path, file_format: str, *, what: str, written_by: str) -> dict[str, Any]:
+    """Read a file of one format.
+
+    Args:
+        path: The JSON file.
+        file_format: What its field `format` says.
+        what: Such as "a summary".
+        written_by: Which command writes such files.
+
+    Returns:
+        All its fields.
+
+    Raises:
+        ValueError: If the file is missing, no JSON, or of another format.
+    """
+    try:
+        contents = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        raise ValueError(f"{what} needs a JSON file, got {path} ({' '.join(str(error).split())}).") from error
+    if not isinstance(contents, dict) or contents.get("format") != file_format:
+        raise ValueError(
+            f"{what} needs the format {file_format!r}, got another file: {path}; write it by {written_by}."
+        )
+    return contents
+
+
+@contextmanager
+def complete(path: str | Path, *, what: str, written_by: str) -> Iterator[None]:
+    """Turn whatever is wrong with the fields of a file into one sentence.
+
+    Args:
+        path: The JSON file.
+        what: Such as "a summary".
+        written_by: Which command writes such files.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        ValueError: If a field is missing, of another kind, or has a value that is refused.
+
+    Example:
+        >>> with complete("x.json", what="a cost", written_by="icl-reproduce"):
+        ...     {}["costs"]
+        Traceback (most recent call last):
+        ValueError: a cost needs all fields as icl-reproduce writes them, got x.json (no 'costs'); write it again.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split()).rstrip(".")
+        raise ValueError(
+            f"{what} needs all fields as {written_by} writes them, got {path} ({reason}); write it again."
+        ) from error

@@ -1,0 +1,112 @@
+"""What Table 1 of Zhang et al. (2024) claims about GPT-2, and the same tasks for linear models."""
+
+import math
+
+from icl_interp.experiments.claims import Check, Claim, judge
+from icl_interp.experiments.zhang2024.reader import NEAR, THEORY, Reader, named, optimum
+from icl_interp.experiments.zhang2024.setting import TABLE_ENTRIES, Sizes, Transformer
+
+__all__ = ["NEAR_ZERO", "table_1_claims"]
+
+LARGER = 2.0
+"""How much larger counts as "significantly larger" in Table 1 (ours)."""
+NEAR_ZERO = 0.05
+"""What counts as "around zero" in Table 1, in units of d, the error of answering <b*, x> (ours)."""
+_READ_OUTS = ("", " pinned")
+
+
+def table_1_claims(read: Reader, sizes: Sizes) -> tuple[Claim, ...]:
+    """Judge the claims about Table 1.
+
+    Args:
+        read: The risks.
+        sizes: Of the preset.
+
+    Returns:
+        GPT-2, the linear models, and all cells.
+    """
+    return (_table_1(read, sizes.transformer), _linear_analogue(read, sizes), _table_1_numbers(read, sizes))
+
+
+def _table_1(read: Reader, of: Transformer) -> Claim:
+    checks = [_learned(read, f"gpt2{part}{end}", 0.0, of) for end in _READ_OUTS for part in ("", " no MLP")]
+    for end in _READ_OUTS:
+        learned = _learned(read, f"gpt2{end}", _norm(TABLE_ENTRIES[1], of), of)
+        checks += [learned, _ratio(read, end, of, learned=learned)]
+    return Claim(
+        "gpt2",
+        "GPT-2 learns tasks around b* = 0 with and without MLPs, and around b* = (10, ..., 10) only with them.",
+        "Table 1",
+        f"Error of GPT-2 over d = {of.n_dims}, the error of always answering <b*, x>, which reads no example: nothing "
+        f"was learned in context where this is 1. {of.n_layers} layers, width {of.d_model}, M = {of.n_pairs}, "
+        f"{of.steps:,} steps; tested on the training law. What a missing MLP costs is judged only where GPT-2 with "
+        "one has learned. " + read.tested_on(of.eval_tasks, "table 1", gpt2=True),
+        tuple(checks),
+    )
+
+
+def _norm(entry: float, of: Transformer) -> float:
+    return entry * math.sqrt(of.n_dims)
+
+
+def _learned(read: Reader, kind: str, norm: float, of: Transformer) -> Check:
+    # The answer <b*, x> has E[<w - b*, x>^2] = tr(H Psi) = d, whatever b*; around b* = 0 this is E[y^2].
+    values = tuple(value / of.n_dims for value in read.values("table 1", kind, norm, of.n_pairs))
+    mean = "(10, ..., 10)" if norm else "0"
+    label = f"b* = {mean}, {named(kind)}: error / error of answering <b*, x>"
+    return Check(label, values, None, NEAR_ZERO, "around zero; threshold ours")
+
+
+def _ratio(read: Reader, end: str, of: Transformer, *, learned: Check) -> Check:
+    norm = _norm(TABLE_ENTRIES[1], of)
+    with_mlp = read.values("table 1", f"gpt2{end}", norm, of.n_pairs)
+    without = read.values("table 1", f"gpt2 no MLP{end}", norm, of.n_pairs)
+    ratios = tuple(b / a for a, b in zip(with_mlp, without, strict=True))
+    label = f"b* = (10, ..., 10), {'pinned' if end else 'free'} read-out: error without MLP / with MLP"
+    # Two models that learned nothing have equal errors, which says nothing about MLPs.
+    if judge(learned.interval, None, NEAR_ZERO) != "reproduced":
+        reason = (
+            f"not judged: GPT-2 with MLP has not learned (error over that of answering <b*, x> up to "
+            f"{learned.interval.high:.3g}, needed at most {NEAR_ZERO:g})"
+        )
+        return Check(label, ratios, reason=reason)
+    return Check(label, ratios, LARGER, None, "significantly larger; threshold ours")
+
+
+def _linear_analogue(read: Reader, sizes: Sizes) -> Claim:
+    of, checks = sizes.transformer, []
+    zero, large = (_norm(entry, of) for entry in TABLE_ENTRIES)
+    for kind, norm, entry in (("ltb", zero, 0), ("lsa", zero, 0), ("ltb", large, 10), ("lsa", large, 10)):
+        best = optimum(kind, norm, of.n_pairs, n_dims=of.n_dims)
+        values = tuple(value / best for value in read.values("table 1", kind, norm, of.n_pairs))
+        label = f"b* entries {entry}, {named(kind)}: risk / its optimum {best:.4g}"
+        checks.append(Check(label, values, 1 - NEAR, 1 + NEAR, THEORY))
+    pairs = zip(
+        read.values("table 1", "lsa", large, of.n_pairs), read.values("table 1", "ltb", large, of.n_pairs), strict=True
+    )
+    ratios = tuple(lsa / ltb for lsa, ltb in pairs)
+    checks.append(Check("b* entries 10: risk of LSA / of LTB", ratios, LARGER, None, "significantly larger; ours"))
+    return Claim(
+        "linear-analogue",
+        "Linear models show the same: around b* = (10, ..., 10) the MLP decides, around b* = 0 it does not.",
+        "Sections 4 and 5, on the tasks of Table 1",
+        f"LTB and LSA on GPT-2's tasks, d = {of.n_dims}, M = {of.n_pairs}: risk over the exact optimum. "
+        + read.tested_on(sizes.eval_tasks, "table 1"),
+        tuple(checks),
+    )
+
+
+def _table_1_numbers(read: Reader, sizes: Sizes) -> Claim:
+    of, checks = sizes.transformer, []
+    for entry in TABLE_ENTRIES:
+        norm = _norm(entry, of)
+        for kind in ("gpt2", "gpt2 no MLP", "gpt2 pinned", "gpt2 no MLP pinned", "ltb", "lsa"):
+            label = f"b* entries {entry:g}, {named(kind)}: error"
+            checks.append(Check(label, read.values("table 1", kind, norm, of.n_pairs)))
+    return Claim(
+        "table-1-cells",
+        "The errors of Table 1, and of linear models on the same tasks.",
+        "Table 1",
+        "Mean squared error. The paper's cells were not available to us, and sizes differ: nothing to compare with.",
+        tuple(checks),
+    )
