@@ -6,7 +6,9 @@ from pathlib import Path
 import typer
 
 from icl_interp.cli.progress import progress
+from icl_interp.cli.train_job import notes
 from icl_interp.training.sweep import SweepStoppedError, expand_grid, load_grid, sweep
+from icl_interp.training.sweep_table import ParquetWarning
 
 __all__ = ["sweep_runs"]
 
@@ -45,7 +47,7 @@ def sweep_runs(
             typer.echo(f"note: waiting for {count} of the runs, which other processes are training", err=True)
 
     try:
-        with progress("sweep", len(runs), quiet=quiet) as tick:
+        with notes(ParquetWarning, quiet=quiet), progress("sweep", len(runs), quiet=quiet) as tick:
             result = sweep(
                 runs, out, workers=workers, scheduler=scheduler, on_wait=waits,
                 on_run=lambda run, status: tick(1, f"{run}: {status}"),

@@ -129,12 +129,26 @@ def expand_grid(
         values = dict(zip(grid, combination, strict=True))
         chosen = [f"{name}={yaml.safe_dump(value, default_flow_style=True)}" for name, value in values.items()]
         config = load_config(source, [*settings, *(text.removesuffix("\n...\n") for text in chosen)])
-        points.append((config, values))
+        points.append((config, _as_understood(values, config)))
     folders = run_folders(out, [config for config, _ in points])
     runs = [SweepRun(config, values, folder) for (config, values), folder in zip(points, folders, strict=True)]
     if len({run.folder for run in runs}) < len(runs):
         raise ValueError("a sweep needs combinations that differ, got some twice; take repeated values out.")
     return runs
+
+
+def _as_understood(values: Mapping[str, Any], config: TrainConfig) -> dict[str, Any]:
+    # YAML 1.1 reads 1e-3 as text; the config knows that it is a number.
+    checked = config.model_dump(mode="json")
+    return {name: _scalar(checked, name.split("."), value) for name, value in values.items()}
+
+
+def _scalar(checked: Any, path: Sequence[str], otherwise: Any) -> Any:
+    for part in path:
+        if not isinstance(checked, Mapping) or part not in checked:
+            return otherwise
+        checked = checked[part]
+    return checked if isinstance(checked, int | float | str | None) else otherwise
 
 
 def sweep(
