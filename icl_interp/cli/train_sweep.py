@@ -36,7 +36,7 @@ def sweep_runs(
 
     Raises:
         ValueError: If there is no config, or as `expand_grid` and `sweep`.
-        SystemExit: With code 1 if a run failed, and 130 after Ctrl-C, when the table is written.
+        SystemExit: With code 1 if a run failed, 130 after Ctrl-C and 143 after SIGTERM, when the table is written.
     """
     if config is None:
         raise ValueError("--sweep needs a config file or a preset, whose settings it varies; name one.")
@@ -46,15 +46,19 @@ def sweep_runs(
         if not quiet:
             typer.echo(f"note: waiting for {count} of the runs, which other processes are training", err=True)
 
+    def stops(count: int) -> None:
+        if not quiet:
+            typer.echo(f"stopping: waiting for {count} run{'s' * (count > 1)} to write their state", err=True)
+
     try:
         with notes(ParquetWarning, quiet=quiet), progress("sweep", len(runs), quiet=quiet) as tick:
             result = sweep(
-                runs, out, workers=workers, scheduler=scheduler, on_wait=waits,
+                runs, out, workers=workers, scheduler=scheduler, on_wait=waits, on_stop=stops,
                 on_run=lambda run, status: tick(1, f"{run}: {status}"),
             )  # fmt: skip
     except SweepStoppedError as stop:
         typer.echo(str(stop), err=True)
-        raise SystemExit(130) from None
+        raise SystemExit(128 + stop.number) from None
     for row in result.failed.to_dict("records"):
         typer.echo(f"failed: {row['run']}: {row['error']}", err=True)
     if not quiet:

@@ -1,6 +1,7 @@
 """The product of values as independent runs, which resume by the hash of their config."""
 
 import itertools
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,9 +68,10 @@ class SweepStoppedError(KeyboardInterrupt):
         result: How far all runs are.
         at_scheduler: Whether they were trained by the workers of a Dask scheduler, which finish the runs they are at,
             and begin no other.
+        number: Of the signal.
     """
 
-    def __init__(self, result: SweepResult, *, at_scheduler: bool = False) -> None:
+    def __init__(self, result: SweepResult, *, at_scheduler: bool = False, number: int = signal.SIGINT) -> None:
         counts = result.table["status"].value_counts()
         others = [f"{counts[status]} {status}" for status in (FAILED, BEGUN, NOT_BEGUN) if status in counts]
         there = ""
@@ -80,6 +82,7 @@ class SweepStoppedError(KeyboardInterrupt):
             f"stopped: {', '.join([done, *others])}{there}; {result.path} says which, and the same command goes on."
         )
         self.result = result
+        self.number = number
 
 
 def load_grid(path: str | Path) -> dict[str, list[Any]]:
@@ -159,6 +162,7 @@ def sweep(
     scheduler: str | None = None,
     on_run: Callable[[SweepRun, str], None] | None = None,
     on_wait: Callable[[int], None] | None = None,
+    on_stop: Callable[[int], None] | None = None,
 ) -> SweepResult:
     """Train all runs, each in a process of its own with one thread.
 
@@ -174,26 +178,28 @@ def sweep(
         scheduler: A Dask scheduler, "tcp://host:port", whose workers see `out` under the same path; None stays here.
         on_run: Called when a run has ended, with its status.
         on_wait: Called with the number of runs that somebody else is training, when all others have ended.
+        on_stop: Called after Ctrl-C or SIGTERM with the number of runs that other processes of this sweep write the
+            states of, which is waited for.
 
     Returns:
         The table, which is on the disk as well.
 
     Raises:
         ValueError: If a scheduler is named and dask is not installed, or it does not answer.
-        SweepStoppedError: After Ctrl-C, when the table of what there is is written: a KeyboardInterrupt that says
-            what is finished, what is not, and how to go on.
+        SweepStoppedError: After Ctrl-C or SIGTERM, when the table of what there is is written: a KeyboardInterrupt that
+            says what is finished, what is not, and how to go on.
     """
     Path(out).mkdir(parents=True, exist_ok=True)
     rows: dict[int, dict[str, Any]] = {}
     try:
         jobs = [(run.config, run.folder) for run in runs]
-        for index, row in run_all(jobs, workers=workers, scheduler=scheduler, on_wait=on_wait):
+        for index, row in run_all(jobs, workers=workers, scheduler=scheduler, on_wait=on_wait, on_stop=on_stop):
             rows[index] = row
             if on_run is not None:
                 on_run(runs[index], row["status"])
-    except KeyboardInterrupt:
-        result = _summary(runs, rows, Path(out))
-        raise SweepStoppedError(result, at_scheduler=scheduler is not None) from None
+    except KeyboardInterrupt as stop:
+        result, number = _summary(runs, rows, Path(out)), getattr(stop, "number", signal.SIGINT)
+        raise SweepStoppedError(result, at_scheduler=scheduler is not None, number=number) from None
     return _summary(runs, rows, Path(out))
 
 
