@@ -40,7 +40,9 @@ def sweep_runs(
     """
     if config is None:
         raise ValueError("--sweep needs a config file or a preset, whose settings it varies; name one.")
-    runs = expand_grid(config, load_grid(grid), out, settings)
+    if (out / "config.yaml").is_file():
+        raise ValueError(f"a sweep needs a folder for many runs, {out} holds a single one; choose another --out.")
+    runs = expand_grid(config, load_grid(grid), out, settings, grid_name=str(grid))
 
     def waits(count: int) -> None:
         if not quiet:
@@ -59,8 +61,8 @@ def sweep_runs(
     except SweepStoppedError as stop:
         typer.echo(str(stop), err=True)
         raise SystemExit(128 + stop.number) from None
-    for row in result.failed.to_dict("records"):
-        typer.echo(f"failed: {row['run']}: {row['error']}", err=True)
+    for index, row in result.failed.iterrows():
+        typer.echo(f"failed: {runs[int(str(index))].place} ({row['run']}): {row['error']}", err=True)
     if not quiet:
         typer.echo(f"{result.path}: {len(runs) - len(result.failed)} of {len(runs)} runs finished")
     if len(result.failed):

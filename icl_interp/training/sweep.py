@@ -38,8 +38,13 @@ class SweepRun:
     folder: Path
     """Its run folder, named by the hash of the config; an older version may have named it otherwise."""
 
+    @property
+    def place(self) -> str:
+        """The values in words: "seed=0, lr=0.1"."""
+        return _in_words(self.values)
+
     def __repr__(self) -> str:
-        return f"SweepRun({', '.join(f'{name}={value}' for name, value in self.values.items())})"
+        return f"SweepRun({self.place})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +112,12 @@ def load_grid(path: str | Path) -> dict[str, list[Any]]:
 
 
 def expand_grid(
-    source: str, grid: Mapping[str, Sequence[Any]], out: str | Path, settings: Sequence[str] = ()
+    source: str,
+    grid: Mapping[str, Sequence[Any]],
+    out: str | Path,
+    settings: Sequence[str] = (),
+    *,
+    grid_name: str = "the grid",
 ) -> list[SweepRun]:
     """List the runs of a grid.
 
@@ -116,6 +126,7 @@ def expand_grid(
         grid: Values by setting.
         out: The folder of the sweep; each run gets one inside, or has it already.
         settings: Of --set, for all runs.
+        grid_name: What messages call the grid, such as its file.
 
     Returns:
         One run for each combination; the last setting changes fastest.
@@ -131,13 +142,22 @@ def expand_grid(
     for combination in itertools.product(*grid.values()):
         values = dict(zip(grid, combination, strict=True))
         chosen = [f"{name}={yaml.safe_dump(value, default_flow_style=True)}" for name, value in values.items()]
-        config = load_config(source, [*settings, *(text.removesuffix("\n...\n") for text in chosen)])
+        try:
+            config = load_config(source, [*settings, *(text.removesuffix("\n...\n") for text in chosen)])
+        except ValueError as error:
+            load_config(source, settings)  # is wrong by itself, which is then said
+            problem = str(error).removeprefix(f"{source}: ")
+            raise ValueError(f"{grid_name}, at {_in_words(values)}: {problem}") from error
         points.append((config, _as_understood(values, config)))
     folders = run_folders(out, [config for config, _ in points])
     runs = [SweepRun(config, values, folder) for (config, values), folder in zip(points, folders, strict=True)]
     if len({run.folder for run in runs}) < len(runs):
         raise ValueError("a sweep needs combinations that differ, got some twice; take repeated values out.")
     return runs
+
+
+def _in_words(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in values.items())
 
 
 def _as_understood(values: Mapping[str, Any], config: TrainConfig) -> dict[str, Any]:

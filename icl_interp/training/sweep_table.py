@@ -16,6 +16,7 @@ __all__ = [
     "FINISHED",
     "NOT_BEGUN",
     "ParquetWarning",
+    "failed_row",
     "row_on_disk",
     "run_row",
     "summary_table",
@@ -66,6 +67,31 @@ def row_on_disk(folder: Path) -> dict[str, Any]:
     last = json.loads(lines[-1]) if lines else {"step": 0, "loss": None}
     status = FINISHED if manifest["finished"] else BEGUN
     return run_row(status, step=last["step"], loss=last["loss"], seconds=manifest.get("seconds"))
+
+
+def failed_row(folder: Path, error: Exception, *, seconds: float) -> dict[str, Any]:
+    """Tell why a run failed and how far it had come.
+
+    Args:
+        folder: Of the run, perhaps missing or damaged.
+        error: What ended it; its advice on folders is left out, since a sweep names them itself.
+        seconds: Wall time until then.
+
+    Returns:
+        Values by column.
+
+    Example:
+        >>> failed_row(Path("nowhere"), OSError("disk full; choose another --out."), seconds=1.0)["error"]
+        'OSError: disk full.'
+    """
+    try:
+        reached = row_on_disk(folder)
+    except (OSError, ValueError, LookupError, TypeError):  # perhaps the very reason
+        reached = run_row(FAILED)
+    clauses = " ".join(str(error).split()).split("; ")
+    kept = [clause for clause in clauses if "--out" not in clause] or clauses
+    text = f"{type(error).__name__}: {'; '.join(kept).rstrip('.')}."
+    return {**reached, "status": FAILED, "seconds": round(seconds, 1), "error": text}
 
 
 def summary_table(rows: Iterable[tuple[Mapping[str, Any], Path, Mapping[str, Any]]]) -> pd.DataFrame:

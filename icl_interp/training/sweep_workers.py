@@ -21,7 +21,7 @@ from icl_interp.runs import RunBusyError, is_busy
 from icl_interp.training.run import TrainResult, train
 from icl_interp.training.sessions import OtherCircumstancesWarning
 from icl_interp.training.stopping import StopSignalError, stop_when_asked
-from icl_interp.training.sweep_table import FAILED, FINISHED, run_row
+from icl_interp.training.sweep_table import FAILED, FINISHED, failed_row, run_row
 from icl_interp.training.train_config import TrainConfig
 
 __all__ = ["run_all", "train_one_run"]
@@ -62,6 +62,7 @@ def train_one_run(
     torch.set_num_threads(1)
     if _stopped or (stop_file is not None and Path(stop_file).exists()):
         raise KeyboardInterrupt
+    started = time.monotonic()
     try:
         result = _train_when_free(config, folder, wait=wait, stop_file=stop_file)
     except RunBusyError:
@@ -72,7 +73,7 @@ def train_one_run(
         raise
     except Exception as error:
         # Any reason: one run that fails must not stop the others, and the table tells which did.
-        return index, run_row(FAILED, error=f"{type(error).__name__}: {' '.join(str(error).split())}")
+        return index, failed_row(Path(folder), error, seconds=time.monotonic() - started)
     last, manifest = result.history[-1], json.loads((Path(folder) / "manifest.json").read_text())
     return index, run_row(FINISHED, step=last.step, loss=last.loss, seconds=manifest["seconds"])
 

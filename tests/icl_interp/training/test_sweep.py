@@ -1,3 +1,4 @@
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -111,6 +112,11 @@ def test_a_sweep_trains_each_run_and_tells_which_failed(
     assert list(result.table["status"]) == ["finished", "finished", "failed", "failed"]
     assert list(result.failed["lr"]) == [1e18, 1e18]
     assert "FloatingPointError: the loss" in result.failed["error"].iloc[0]
+    assert not result.failed["error"].str.contains("--out").any()  # a sweep names the folders itself
+    for _, row in result.failed.iterrows():
+        last = json.loads((tmp_path / "out" / row["run"] / "metrics.jsonl").read_text().splitlines()[-1])
+        assert (row["step"], row["loss"]) == (last["step"], last["loss"])
+        assert row["seconds"] >= 0
     assert repr(result).startswith("SweepResult(4 runs, 2 failed, ")
     stored = pd.read_csv(result.path)
     assert list(stored.columns) == ["lr", "seed", "run", "status", "step", "loss", "seconds", "error"]

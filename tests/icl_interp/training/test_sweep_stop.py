@@ -74,7 +74,9 @@ def test_the_table_tells_how_far_each_run_is(
     table = pd.read_csv(tmp_path / "out" / "sweep.csv")
     assert list(table.columns) == COLUMNS
     assert list(table["status"]) == ["finished", "failed", "begun", *["not begun"] * 3]
-    assert list(table["step"].fillna(0)) == [12, 0, 7, 0, 0, 0]
+    failed = len((runs[1].folder / "metrics.jsonl").read_text().splitlines())
+    assert 0 < failed < 12
+    assert list(table["step"].fillna(0)) == [12, failed, 7, 0, 0, 0]
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out" / "sweep.parquet"), stop.value.result.table)
     assert len(stop.value.result.failed) == 1
     # Stopped again before it comes to anything, it still knows what was finished.
@@ -111,6 +113,8 @@ def test_the_command_says_it_in_one_sentence_and_goes_on(
     again = CliRunner().invoke(_app, arguments)
     assert again.exit_code == 1  # of those that fail
     assert again.stdout.endswith("4 of 6 runs finished\n")
+    failed = [line for line in again.stderr.splitlines() if line.startswith("failed: ")]
+    assert [line.partition(" (")[0] for line in failed] == ["failed: seed=0, lr=1e+18", "failed: seed=1, lr=1e+18"]
     runs: list[SweepRun] = expand_grid(files[0], load_grid(files[1]), tmp_path / "out")
     train(runs[0].config, out=tmp_path / "undisturbed")
     assert_same_runs(runs[0].folder, tmp_path / "undisturbed")
