@@ -144,5 +144,8 @@ def write_table(table: pd.DataFrame, out: Path) -> Path:
 
 def _of_one_kind(table: pd.DataFrame) -> pd.DataFrame:
     # Parquet's columns have one kind each.
-    columns = [name for name in table if len({type(value) for value in table[name].dropna()}) > 1]
-    return table.assign(**{name: [value if value is None else str(value) for value in table[name]] for name in columns})
+    stored = table.copy()
+    for name in table:
+        if len({type(value) for value in table[name].dropna()}) > 1:
+            stored[name] = [value if value is None else str(value) for value in table[name]]
+    return stored
