@@ -40,6 +40,10 @@ def _train(
     """Train a model on fresh prompts and keep config, metrics and checkpoints in a run folder."""
     with one_line_errors(to_save_memory="lower batch_size or the sizes of the model"):
         if watch is not None:
+            _refuse_with_watch(
+                CONFIG=config, sweep=sweep, resume=resume, set=settings, out=out != Path("run"), workers=workers != 1,
+                scheduler=scheduler, log_to=log_to, device=device != "cpu", threads=threads != 1,
+            )  # fmt: skip
             from icl_interp.cli.train_watch import watch_run
 
             watch_run(watch, quiet=quiet)
@@ -50,12 +54,30 @@ def _train(
 
             sweep_runs(config, sweep, out, settings=settings or [], workers=workers, scheduler=scheduler, quiet=quiet)
             return
+        _refuse_without_sweep(workers=workers, scheduler=scheduler)
         from icl_interp.cli.train_job import train_one
 
         train_one(
             config, out, settings=settings or [], resume=resume, log_to=log_to or [], device=device, threads=threads,
             quiet=quiet,
         )  # fmt: skip
+
+
+def _refuse_with_watch(**given: object) -> None:
+    names = [name if name.isupper() else f"--{name.replace('_', '-')}" for name, there in given.items() if there]
+    if names:
+        raise ValueError(
+            f"--watch shows a run that was started elsewhere and takes no {', '.join(names)}; leave it out, or start "
+            "the run without --watch."
+        )
+
+
+def _refuse_without_sweep(*, workers: int, scheduler: str | None) -> None:
+    if workers != 1 or scheduler is not None:
+        raise ValueError(
+            "--workers and --scheduler are for many runs, got them without --sweep; name a grid with --sweep, or "
+            "leave them out (--threads is for one run)."
+        )
 
 
 def _refuse_with_sweep(*, resume: bool, log_to: list[str] | None, device: str, threads: int) -> None:

@@ -19,7 +19,7 @@ from icl_interp.training.sessions import OtherCircumstancesWarning
 from icl_interp.training.stopping import RunStoppedError
 from icl_interp.training.train_config import TrainConfig
 
-__all__ = ["LiveNote", "config_of", "train_one"]
+__all__ = ["LiveNote", "config_of", "notes", "train_one"]
 
 _RATE_SECONDS = 2.0
 """Wall time over which steps a second are counted."""
@@ -56,7 +56,7 @@ def train_one(
     resolved = config_of(config, out, settings, resume=resume)
     evaluator = Evaluator(resolved)
     try:
-        with _notes(quiet=quiet), progress("training", resolved.steps, quiet=quiet) as tick:
+        with notes(OtherCircumstancesWarning, quiet=quiet), progress("training", resolved.steps, quiet=quiet) as tick:
             note = LiveNote(resolved, evaluator, tick)
             result = train(
                 resolved, out=out, resume=resume, device=device, log_to=log_to, on_step=note, evaluator=evaluator
@@ -69,14 +69,22 @@ def train_one(
 
 
 @contextmanager
-def _notes(*, quiet: bool) -> Iterator[None]:
-    # A sentence for people, where Python would show a line of code with it.
+def notes(kind: type[Warning], *, quiet: bool) -> Iterator[None]:
+    """Say warnings of one kind in a sentence for people, where Python would show a line of code with it.
+
+    Args:
+        kind: Which; all others are shown as ever.
+        quiet: Say nothing of this kind.
+
+    Yields:
+        Nothing.
+    """
     with warnings.catch_warnings():
         shown = warnings.showwarning
-        warnings.simplefilter("ignore" if quiet else "always", OtherCircumstancesWarning)
+        warnings.simplefilter("ignore" if quiet else "always", kind)
 
         def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-            if issubclass(category, OtherCircumstancesWarning):
+            if issubclass(category, kind):
                 typer.echo(f"note: {message}", err=True)
             else:
                 shown(message, category, *where, **more)

@@ -1,20 +1,19 @@
-"""icl-train --watch: one self-contained page of a running run, written anew while the run goes on."""
+"""icl-train --watch: one self-contained page of a running run, written anew while somebody trains it."""
 
 import html
-import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import typer
-import yaml
 
 from icl_interp.atomic import write_atomically
+from icl_interp.cli.train_watch_status import RunStatus, read_status
 from icl_interp.figures.plotlyjs import plotlyjs_source
 from icl_interp.figures.training_curves import distance_figure, loss_figure
 
-__all__ = ["REFRESH_SECONDS", "watch_run", "write_watch_page"]
+__all__ = ["REFRESH_SECONDS", "watch_run"]
 
 REFRESH_SECONDS = 10.0
 """Between two pages (ours); each is about 5 MB, since it needs no network."""
@@ -28,72 +27,61 @@ _PAGE = """<!DOCTYPE html>
 
 
 def watch_run(path: Path, *, quiet: bool = False, seconds: float = REFRESH_SECONDS) -> None:
-    """Write the page whenever there is news, until the run is finished or Ctrl-C.
+    """Write the page whenever there is news, until the run is finished, nobody trains it, or Ctrl-C.
 
     Args:
         path: The run's folder.
-        quiet: Do not say where the page is.
+        quiet: Say neither where the page is nor how the run ended.
         seconds: Between two looks.
 
     Raises:
-        ValueError: If there is no run.
+        ValueError: If there is no run, or its folder cannot be written.
     """
     if not (path / "config.yaml").is_file():
         raise ValueError(f"--watch needs the folder of a run, {path} holds no config.yaml; start the run first.")
     page, seen = path / "watch.html", -1
-    if not quiet:
-        typer.echo(f"open {page} in a browser; Ctrl-C stops watching, not the run")
     while True:
-        finished = _finished(path)
-        size = (path / "metrics.jsonl").stat().st_size if (path / "metrics.jsonl").exists() else 0
-        if size != seen or finished:
-            write_watch_page(path, page, seconds=None if finished else seconds)
-        if finished:
+        status = _look(path)
+        if len(status.metrics) != seen or not status.running:
+            _write_page(status, page, seconds)
+        if seen < 0 and not quiet:
+            typer.echo(f"open {page} in a browser; Ctrl-C stops watching, not the run")
+        if (ending := status.ending()) is not None:
+            if not quiet:
+                typer.echo(ending)
             return
-        seen = size
+        seen = len(status.metrics)
         time.sleep(seconds)
 
 
-def write_watch_page(path: Path, page: Path, *, seconds: float | None) -> Path:
-    """Draw a run as it is now.
+def _look(path: Path) -> RunStatus:
+    try:
+        return read_status(path)
+    except OSError as error:
+        raise _not_here(path, error) from error
 
-    Args:
-        path: The run's folder.
-        page: The file to write, completely or not at all.
-        seconds: After which the browser looks again; None for a finished run.
 
-    Returns:
-        The page.
-    """
-    metrics = _metrics(path)
-    steps = yaml.safe_load((path / "config.yaml").read_text())["steps"]
-    text = _PAGE.format(
-        refresh="" if seconds is None else f'<meta http-equiv="refresh" content="{seconds:g}">',
-        title=html.escape(f"Training: {path.resolve().name}"),
-        plotlyjs=plotlyjs_source(),
-        status=html.escape(_status(metrics, steps, finished=seconds is None)),
-        figures="".join(_figures(metrics)),
+def _not_here(path: Path, error: OSError) -> ValueError:
+    reason = error.strerror or getattr(error.__cause__, "strerror", None) or error
+    return ValueError(
+        f"--watch writes its page beside the run, so it needs a folder that can be written, got {path} ({reason}); "
+        "watch as the user who trains, or watch a copy of the folder."
     )
-    return write_atomically(page, lambda file: file.write(text.encode()))
 
 
-def _metrics(path: Path) -> list[dict[str, Any]]:
-    file = path / "metrics.jsonl"
-    # The last line may be in the making.
-    return [json.loads(line) for line in file.read_text().split("\n")[:-1]] if file.exists() else []
-
-
-def _finished(path: Path) -> bool:
-    manifest = path / "manifest.json"
-    return manifest.exists() and bool(json.loads(manifest.read_text()).get("finished"))
-
-
-def _status(metrics: Sequence[Mapping[str, Any]], steps: int, *, finished: bool) -> str:
-    if not metrics:
-        return f"No step of {steps} is logged yet."
-    last = metrics[-1]
-    state = "finished" if finished else f"{100 * last['step'] / steps:.0f} %"
-    return f"Step {last['step']} of {steps} ({state}): loss {last['loss']:.4g}, learning rate {last['lr']:.3g}."
+def _write_page(status: RunStatus, page: Path, seconds: float) -> Path:
+    refresh = f'<meta http-equiv="refresh" content="{seconds:g}">' if status.running else ""
+    text = _PAGE.format(
+        refresh=refresh,
+        title=html.escape(f"Training: {status.path.resolve().name}"),
+        plotlyjs=plotlyjs_source(),
+        status="<br>".join(html.escape(sentence) for sentence in status.sentences()),
+        figures="".join(_figures(status.metrics)),
+    )
+    try:
+        return write_atomically(page, lambda file: file.write(text.encode()))
+    except OSError as error:
+        raise _not_here(status.path, error) from error
 
 
 def _figures(metrics: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -1,12 +1,13 @@
 """Configs of training runs in YAML files, and the presets that ship with the package."""
 
+import difflib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from icl_interp.training.train_config import TrainConfig
 
@@ -75,7 +76,7 @@ def _overrule(values: dict[str, Any], setting: str) -> None:
 
 
 def describe_problems(error: Exception) -> str:
-    """Put all problems that pydantic found into one line.
+    """Put all problems that pydantic found in a config into one line.
 
     Args:
         error: A ValidationError, or any other error, whose text is then returned.
@@ -85,8 +86,52 @@ def describe_problems(error: Exception) -> str:
     """
     if not isinstance(error, ValidationError):
         return str(error)
-    problems = []
-    for problem in error.errors():
-        where = ".".join(str(part) for part in problem["loc"])
-        problems.append(f"{where}: {problem['msg']}" if where else problem["msg"])
-    return "; ".join(problems)
+    return "; ".join(_describe(problem) for problem in error.errors())
+
+
+def _describe(problem: Any) -> str:
+    location = problem["loc"]
+    where = ".".join(str(part) for part in location)
+    if problem["type"] == "extra_forbidden":
+        return f"{where} is no setting; {_near_names(location)}"
+    if problem["type"] in _WRONG_KINDS and where in _KINDS:
+        return f"{where} needs {_KINDS[where]}, got {problem['input']!r}"
+    return f"{where}: {problem['msg']}" if where else str(problem["msg"])
+
+
+_WRONG_KINDS = ("model_type", "tuple_type")
+_KINDS = {
+    "model": "a mapping such as {n_dims: 5, n_points: 11, n_layers: 2, n_heads: 2, d_model: 32}",
+    "task": "a mapping such as {family: linear_regression, n_dims: 5}",
+    "checkpoints": "a mapping such as {every: 100}",
+    "curriculum": "a mapping such as {dims: {start: 2, end: 5, interval: 1000}}",
+    "curriculum.dims": "a mapping such as {start: 2, end: 5, interval: 1000}",
+    "curriculum.points": "a mapping such as {start: 3, end: 11, interval: 1000}",
+    "eval_shifts": "a list of names such as [w_fresh, x_scale=3]",
+    "betas": "a list of two numbers such as [0.9, 0.999]",
+}
+"""What settings of several parts look like."""
+_NEAR = 0.7
+"""How much alike two names must be, by difflib's measure: stepss means steps, dropout does not mean d_out."""
+
+
+def _near_names(location: Sequence[int | str]) -> str:
+    *folders, wrong = map(str, location)
+    names = _valid_names(folders)
+    near = difflib.get_close_matches(wrong, names, n=1, cutoff=_NEAR)
+    shown = [".".join([*folders, name]) for name in near or names]
+    if near:
+        return f"did you mean {shown[0]}?"
+    return f"there are {', '.join(shown)}" if shown else "leave it out"
+
+
+def _valid_names(folders: Sequence[str]) -> list[str]:
+    model: type[BaseModel] = TrainConfig
+    for folder in folders:
+        field = model.model_fields.get(folder)
+        kinds = () if field is None else (field.annotation, *get_args(field.annotation))
+        inner = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if not inner:
+            return []
+        model = inner[0]
+    return list(model.model_fields)

@@ -69,7 +69,10 @@ def _import(module: str, package: str) -> Any:
 def _wandb(config: TrainConfig, path: Path) -> Sink:
     wandb = _import(*_PACKAGES["wandb"])
     mode = os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
-    run = wandb.init(dir=str(path), mode=mode, config=config.model_dump(mode="json"), name=path.name, reinit=True)
+    run = wandb.init(
+        dir=str(path), mode=mode, config=config.model_dump(mode="json"), name=path.name, reinit="finish_previous",
+        settings={"quiet": True},  # else it prints all curves again at the end
+    )  # fmt: skip
     return Sink(lambda record: run.log(_flat(record), step=int(record["step"])), run.finish)
 
 

@@ -1,12 +1,33 @@
-"""Ctrl-C and SIGTERM: the step in progress is finished, the state is written, then the run stops."""
+"""Ctrl-C and SIGTERM: the step in progress is finished, the state is written, then the run stops.
+
+Runs in other processes, such as the workers of a sweep, are asked by a file.
+"""
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
+from typing import Any
 
-__all__ = ["RunStoppedError", "stop_requests"]
+__all__ = ["RunStoppedError", "StopSignalError", "stop_requests", "stop_when_asked"]
+
+LOOK_SECONDS = 0.2
+"""Between two looks for the file that asks a run to stop (ours)."""
+
+
+class StopSignalError(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM came where no single run is stopped by it.
+
+    Args:
+        number: Of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 class RunStoppedError(KeyboardInterrupt):
@@ -21,7 +42,11 @@ class RunStoppedError(KeyboardInterrupt):
     def __init__(self, step: int, path: str, number: int) -> None:
         super().__init__(f"stopped after step {step}; go on with icl-train --resume --out {path}")
         self.step = step
+        self.path = path
         self.number = number
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.step, self.path, self.number)  # a worker hands it back
 
 
 @contextmanager
@@ -48,3 +73,25 @@ def stop_requests() -> Iterator[Callable[[], int | None]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def stop_when_asked(file: str | Path) -> Callable[[object], None]:
+    """Let another process stop a run as a signal would: between two steps, with its state written.
+
+    Args:
+        file: Asks for it by being there.
+
+    Returns:
+        What `train` takes as `on_step`.
+    """
+    path, looked = Path(file), -LOOK_SECONDS
+
+    def look(record: object) -> None:  # noqa: ARG001  # any step
+        nonlocal looked
+        now = time.monotonic()
+        if now - looked >= LOOK_SECONDS:
+            looked = now
+            if path.exists():
+                signal.raise_signal(signal.SIGTERM)
+
+    return look

@@ -1,6 +1,7 @@
 """The product of values as independent runs, which resume by the hash of their config."""
 
 import itertools
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +38,13 @@ class SweepRun:
     folder: Path
     """Its run folder, named by the hash of the config; an older version may have named it otherwise."""
 
+    @property
+    def place(self) -> str:
+        """The values in words: "seed=0, lr=0.1"."""
+        return _in_words(self.values)
+
     def __repr__(self) -> str:
-        return f"SweepRun({', '.join(f'{name}={value}' for name, value in self.values.items())})"
+        return f"SweepRun({self.place})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,9 +73,10 @@ class SweepStoppedError(KeyboardInterrupt):
         result: How far all runs are.
         at_scheduler: Whether they were trained by the workers of a Dask scheduler, which finish the runs they are at,
             and begin no other.
+        number: Of the signal.
     """
 
-    def __init__(self, result: SweepResult, *, at_scheduler: bool = False) -> None:
+    def __init__(self, result: SweepResult, *, at_scheduler: bool = False, number: int = signal.SIGINT) -> None:
         counts = result.table["status"].value_counts()
         others = [f"{counts[status]} {status}" for status in (FAILED, BEGUN, NOT_BEGUN) if status in counts]
         there = ""
@@ -80,6 +87,7 @@ class SweepStoppedError(KeyboardInterrupt):
             f"stopped: {', '.join([done, *others])}{there}; {result.path} says which, and the same command goes on."
         )
         self.result = result
+        self.number = number
 
 
 def load_grid(path: str | Path) -> dict[str, list[Any]]:
@@ -104,7 +112,12 @@ def load_grid(path: str | Path) -> dict[str, list[Any]]:
 
 
 def expand_grid(
-    source: str, grid: Mapping[str, Sequence[Any]], out: str | Path, settings: Sequence[str] = ()
+    source: str,
+    grid: Mapping[str, Sequence[Any]],
+    out: str | Path,
+    settings: Sequence[str] = (),
+    *,
+    grid_name: str = "the grid",
 ) -> list[SweepRun]:
     """List the runs of a grid.
 
@@ -113,6 +126,7 @@ def expand_grid(
         grid: Values by setting.
         out: The folder of the sweep; each run gets one inside, or has it already.
         settings: Of --set, for all runs.
+        grid_name: What messages call the grid, such as its file.
 
     Returns:
         One run for each combination; the last setting changes fastest.
@@ -128,13 +142,36 @@ def expand_grid(
     for combination in itertools.product(*grid.values()):
         values = dict(zip(grid, combination, strict=True))
         chosen = [f"{name}={yaml.safe_dump(value, default_flow_style=True)}" for name, value in values.items()]
-        config = load_config(source, [*settings, *(text.removesuffix("\n...\n") for text in chosen)])
-        points.append((config, values))
+        try:
+            config = load_config(source, [*settings, *(text.removesuffix("\n...\n") for text in chosen)])
+        except ValueError as error:
+            load_config(source, settings)  # is wrong by itself, which is then said
+            problem = str(error).removeprefix(f"{source}: ")
+            raise ValueError(f"{grid_name}, at {_in_words(values)}: {problem}") from error
+        points.append((config, _as_understood(values, config)))
     folders = run_folders(out, [config for config, _ in points])
     runs = [SweepRun(config, values, folder) for (config, values), folder in zip(points, folders, strict=True)]
     if len({run.folder for run in runs}) < len(runs):
         raise ValueError("a sweep needs combinations that differ, got some twice; take repeated values out.")
     return runs
+
+
+def _in_words(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in values.items())
+
+
+def _as_understood(values: Mapping[str, Any], config: TrainConfig) -> dict[str, Any]:
+    # YAML 1.1 reads 1e-3 as text; the config knows that it is a number.
+    checked = config.model_dump(mode="json")
+    return {name: _scalar(checked, name.split("."), value) for name, value in values.items()}
+
+
+def _scalar(checked: Any, path: Sequence[str], otherwise: Any) -> Any:
+    for part in path:
+        if not isinstance(checked, Mapping) or part not in checked:
+            return otherwise
+        checked = checked[part]
+    return checked if isinstance(checked, int | float | str | None) else otherwise
 
 
 def sweep(
@@ -145,6 +182,7 @@ def sweep(
     scheduler: str | None = None,
     on_run: Callable[[SweepRun, str], None] | None = None,
     on_wait: Callable[[int], None] | None = None,
+    on_stop: Callable[[int], None] | None = None,
 ) -> SweepResult:
     """Train all runs, each in a process of its own with one thread.
 
@@ -160,26 +198,28 @@ def sweep(
         scheduler: A Dask scheduler, "tcp://host:port", whose workers see `out` under the same path; None stays here.
         on_run: Called when a run has ended, with its status.
         on_wait: Called with the number of runs that somebody else is training, when all others have ended.
+        on_stop: Called after Ctrl-C or SIGTERM with the number of runs that other processes of this sweep write the
+            states of, which is waited for.
 
     Returns:
         The table, which is on the disk as well.
 
     Raises:
         ValueError: If a scheduler is named and dask is not installed, or it does not answer.
-        SweepStoppedError: After Ctrl-C, when the table of what there is is written: a KeyboardInterrupt that says
-            what is finished, what is not, and how to go on.
+        SweepStoppedError: After Ctrl-C or SIGTERM, when the table of what there is is written: a KeyboardInterrupt that
+            says what is finished, what is not, and how to go on.
     """
     Path(out).mkdir(parents=True, exist_ok=True)
     rows: dict[int, dict[str, Any]] = {}
     try:
         jobs = [(run.config, run.folder) for run in runs]
-        for index, row in run_all(jobs, workers=workers, scheduler=scheduler, on_wait=on_wait):
+        for index, row in run_all(jobs, workers=workers, scheduler=scheduler, on_wait=on_wait, on_stop=on_stop):
             rows[index] = row
             if on_run is not None:
                 on_run(runs[index], row["status"])
-    except KeyboardInterrupt:
-        result = _summary(runs, rows, Path(out))
-        raise SweepStoppedError(result, at_scheduler=scheduler is not None) from None
+    except KeyboardInterrupt as stop:
+        result, number = _summary(runs, rows, Path(out)), getattr(stop, "number", signal.SIGINT)
+        raise SweepStoppedError(result, at_scheduler=scheduler is not None, number=number) from None
     return _summary(runs, rows, Path(out))
 
 

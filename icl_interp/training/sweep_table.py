@@ -1,7 +1,7 @@
 """The summary of a sweep: a row a run, on the disk as CSV and parquet, whether the sweep came to its end or not."""
 
-import contextlib
 import json
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,25 @@ import pandas as pd
 
 from icl_interp.atomic import write_atomically
 
-__all__ = ["BEGUN", "FAILED", "FINISHED", "NOT_BEGUN", "row_on_disk", "run_row", "summary_table", "write_table"]
+__all__ = [
+    "BEGUN",
+    "FAILED",
+    "FINISHED",
+    "NOT_BEGUN",
+    "ParquetWarning",
+    "failed_row",
+    "row_on_disk",
+    "run_row",
+    "summary_table",
+    "write_table",
+]
 
 FINISHED, FAILED, BEGUN, NOT_BEGUN = "finished", "failed", "begun", "not begun"
 """What a run of a sweep can be; the last two where the sweep was stopped."""
+
+
+class ParquetWarning(UserWarning):
+    """The table of a sweep could not be written as parquet; the CSV holds the same."""
 
 
 def run_row(
@@ -54,6 +69,31 @@ def row_on_disk(folder: Path) -> dict[str, Any]:
     return run_row(status, step=last["step"], loss=last["loss"], seconds=manifest.get("seconds"))
 
 
+def failed_row(folder: Path, error: Exception, *, seconds: float) -> dict[str, Any]:
+    """Tell why a run failed and how far it had come.
+
+    Args:
+        folder: Of the run, perhaps missing or damaged.
+        error: What ended it; its advice on folders is left out, since a sweep names them itself.
+        seconds: Wall time until then.
+
+    Returns:
+        Values by column.
+
+    Example:
+        >>> failed_row(Path("nowhere"), OSError("disk full; choose another --out."), seconds=1.0)["error"]
+        'OSError: disk full.'
+    """
+    try:
+        reached = row_on_disk(folder)
+    except (OSError, ValueError, LookupError, TypeError):  # perhaps the very reason
+        reached = run_row(FAILED)
+    clauses = " ".join(str(error).split()).split("; ")
+    kept = [clause for clause in clauses if "--out" not in clause] or clauses
+    text = f"{type(error).__name__}: {'; '.join(kept).rstrip('.')}."
+    return {**reached, "status": FAILED, "seconds": round(seconds, 1), "error": text}
+
+
 def summary_table(rows: Iterable[tuple[Mapping[str, Any], Path, Mapping[str, Any]]]) -> pd.DataFrame:
     """Lay runs out as a table.
 
@@ -81,9 +121,31 @@ def write_table(table: pd.DataFrame, out: Path) -> Path:
         out: The sweep's folder.
 
     Returns:
-        The CSV; parquet stands beside it where pyarrow is installed.
+        The CSV; parquet stands beside it where pyarrow is installed, with columns of several kinds as text.
+
+    Raises:
+        OSError: If the CSV cannot be written.
+
+    Warns:
+        ParquetWarning: If parquet cannot be written; the CSV is there by then.
     """
-    text = table.to_csv(index=False)
-    with contextlib.suppress(ImportError):  # of pyarrow; the CSV holds the same
-        write_atomically(out / "sweep.parquet", lambda file: table.to_parquet(file, index=False))
-    return write_atomically(out / "sweep.csv", lambda file: file.write(text.encode()))
+    text, parquet = table.to_csv(index=False), out / "sweep.parquet"
+    path = write_atomically(out / "sweep.csv", lambda file: file.write(text.encode()))
+    try:
+        write_atomically(parquet, lambda file: _of_one_kind(table).to_parquet(file, index=False))
+    except ImportError:  # of pyarrow; the CSV holds the same
+        pass
+    except (OSError, TypeError, ValueError, LookupError, NotImplementedError) as error:  # all of pyarrow's are these
+        parquet.unlink(missing_ok=True)  # an older table beside the new one would contradict it
+        reason = " ".join(str(error).split()).rstrip(".")
+        warnings.warn(f"{parquet} could not be written ({reason}); {path} holds it all.", ParquetWarning, stacklevel=2)
+    return path
+
+
+def _of_one_kind(table: pd.DataFrame) -> pd.DataFrame:
+    # Parquet's columns have one kind each.
+    stored = table.copy()
+    for name in table:
+        if len({type(value) for value in table[name].dropna()}) > 1:
+            stored[name] = [value if value is None else str(value) for value in table[name]]
+    return stored

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import signal
+import tempfile
 import threading
 import time
 import warnings
@@ -19,7 +20,8 @@ from icl_interp.parallel import worker_died, workers_or_scheduler
 from icl_interp.runs import RunBusyError, is_busy
 from icl_interp.training.run import TrainResult, train
 from icl_interp.training.sessions import OtherCircumstancesWarning
-from icl_interp.training.sweep_table import FAILED, FINISHED, run_row
+from icl_interp.training.stopping import StopSignalError, stop_when_asked
+from icl_interp.training.sweep_table import FAILED, FINISHED, failed_row, run_row
 from icl_interp.training.train_config import TrainConfig
 
 __all__ = ["run_all", "train_one_run"]
@@ -32,13 +34,13 @@ RESUME_SECONDS = 30.0
 """Wall time between two states of a run in a sweep (ours)."""
 
 WRITE_SECONDS = 30.0
-"""Wall time that workers have to finish a step and write their states after Ctrl-C (ours)."""
+"""Wall time that workers have to finish a step and write their states after Ctrl-C or SIGTERM (ours)."""
 
 Job = tuple[TrainConfig, Path]
 
 
 def train_one_run(
-    index: int, config: TrainConfig, folder: str, *, wait: bool = True
+    index: int, config: TrainConfig, folder: str, *, wait: bool = True, stop_file: str | None = None
 ) -> tuple[int, dict[str, Any] | None]:
     """Train one run to its end, whatever there is of it already; what a worker executes.
 
@@ -47,20 +49,22 @@ def train_one_run(
         config: The run.
         folder: Its place.
         wait: Whether a run that another process is training is waited for.
+        stop_file: Asks this worker to stop, with the state of its run written, by being there.
 
     Returns:
         The index, and the columns of its row: status, step, loss, seconds, error. None instead of these where another
         process is training the run and shall not be waited for.
 
     Raises:
-        KeyboardInterrupt: If Ctrl-C reached this worker, now or in an earlier run.
+        KeyboardInterrupt: If Ctrl-C or `stop_file` reached this worker, now or in an earlier run.
     """
     global _stopped
     torch.set_num_threads(1)
-    if _stopped:
+    if _stopped or (stop_file is not None and Path(stop_file).exists()):
         raise KeyboardInterrupt
+    started = time.monotonic()
     try:
-        result = _train_when_free(config, folder, wait=wait)
+        result = _train_when_free(config, folder, wait=wait, stop_file=stop_file)
     except RunBusyError:
         return index, None
     except KeyboardInterrupt:
@@ -69,18 +73,19 @@ def train_one_run(
         raise
     except Exception as error:
         # Any reason: one run that fails must not stop the others, and the table tells which did.
-        return index, run_row(FAILED, error=f"{type(error).__name__}: {' '.join(str(error).split())}")
+        return index, failed_row(Path(folder), error, seconds=time.monotonic() - started)
     last, manifest = result.history[-1], json.loads((Path(folder) / "manifest.json").read_text())
     return index, run_row(FINISHED, step=last.step, loss=last.loss, seconds=manifest["seconds"])
 
 
-def _train_when_free(config: TrainConfig, folder: str, *, wait: bool) -> TrainResult:
+def _train_when_free(config: TrainConfig, folder: str, *, wait: bool, stop_file: str | None) -> TrainResult:
+    options: dict[str, Any] = {} if stop_file is None else {"on_step": stop_when_asked(stop_file)}
     while True:
         try:
             with warnings.catch_warnings():
                 # The manifest tells it; nobody looks at what single workers print.
                 warnings.simplefilter("ignore", OtherCircumstancesWarning)
-                return train(config, out=folder, resume=True, resume_seconds=RESUME_SECONDS)
+                return train(config, out=folder, resume=True, resume_seconds=RESUME_SECONDS, **options)
         except RunBusyError as busy:
             if not wait:
                 raise
@@ -93,6 +98,7 @@ def run_all(
     workers: int = 1,
     scheduler: str | None = None,
     on_wait: Callable[[int], None] | None = None,
+    on_stop: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Train all runs.
 
@@ -103,20 +109,35 @@ def run_all(
         workers: Processes on this machine, where no scheduler is named.
         scheduler: Address of a Dask scheduler.
         on_wait: Called with the number of runs that are waited for, if there are any, when all others have ended.
+        on_stop: Called with the number of runs whose states are waited for, after Ctrl-C or SIGTERM.
 
     Yields:
         Index and row of each run, as they end.
 
     Raises:
         ValueError: If dask is asked for and not installed, or the scheduler does not answer.
+        KeyboardInterrupt: After Ctrl-C or SIGTERM, with the number of the signal, when the workers of this machine
+            have written the states of their runs.
     """
+    several = scheduler is None and workers > 1
+    with tempfile.TemporaryDirectory(prefix="icl-sweep-") as notices:
+        stop_file = Path(notices) / "stop" if several else None
+        with _time_to_write([folder for _, folder in jobs], stop_file, on_stop or _nobody):
+            yield from _run_all(jobs, workers, scheduler, stop_file, on_wait or _nobody)
+
+
+def _nobody(count: int) -> None:
+    pass
+
+
+def _run_all(
+    jobs: Sequence[Job], workers: int, scheduler: str | None, stop_file: Path | None, on_wait: Callable[[int], None]
+) -> Iterator[tuple[int, dict[str, Any]]]:
     open_jobs, deaths, wait = dict(enumerate(jobs)), 0, False
     while open_jobs and deaths < ATTEMPTS:
         try:
-            folders = [folder for _, folder in open_jobs.values()]
-            several = scheduler is None and workers > 1
-            with workers_or_scheduler(workers, scheduler), _time_to_write(folders if several else []):
-                for index, row in _each_once(open_jobs, wait=wait):
+            with workers_or_scheduler(workers, scheduler):
+                for index, row in _each_once(open_jobs, wait=wait, stop_file=stop_file):
                     if row is not None:
                         del open_jobs[index]
                         yield index, row
@@ -125,17 +146,20 @@ def run_all(
                 raise
             deaths += 1
         else:
-            if open_jobs and not wait and on_wait is not None:
+            if open_jobs and not wait:
                 on_wait(len(open_jobs))
             wait = True
     for index in open_jobs:
         yield index, run_row(FAILED, error=f"its worker died {ATTEMPTS} times, perhaps for want of memory")
 
 
-def _each_once(jobs: Mapping[int, Job], *, wait: bool) -> Iterator[tuple[int, dict[str, Any] | None]]:
+def _each_once(
+    jobs: Mapping[int, Job], *, wait: bool, stop_file: Path | None
+) -> Iterator[tuple[int, dict[str, Any] | None]]:
     parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")
+    options = {"wait": wait, "stop_file": None if stop_file is None else str(stop_file)}
     tasks = [
-        joblib.delayed(train_one_run)(index, config, str(folder), wait=wait)
+        joblib.delayed(train_one_run)(index, config, str(folder), **options)
         for index, (config, folder) in jobs.items()
     ]  # fmt: skip
     results: Iterator[tuple[int, dict[str, Any] | None]] = parallel(tasks)
@@ -143,26 +167,36 @@ def _each_once(jobs: Mapping[int, Job], *, wait: bool) -> Iterator[tuple[int, di
 
 
 @contextmanager
-def _time_to_write(folders: Sequence[Path]) -> Iterator[None]:
-    """Let Ctrl-C, which a terminal sends to the workers as well, wait until they have written their states.
+def _time_to_write(folders: Sequence[Path], stop_file: Path | None, on_stop: Callable[[int], None]) -> Iterator[None]:
+    """Answer Ctrl-C and SIGTERM by a KeyboardInterrupt, when the workers of this machine have written their states.
 
-    Otherwise joblib ends them in the middle. A second Ctrl-C does not wait.
+    Otherwise joblib ends them in the middle, or they outlive this process. The workers are asked by a file, since a
+    signal that comes between two runs would kill one, and joblib then the others. A second Ctrl-C does not wait.
     """
-    handled = bool(folders) and threading.current_thread() is threading.main_thread()
-    before = signal.getsignal(signal.SIGINT)
+    handled = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} if handled else {}
 
-    def wait(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # the signature of handlers
-        signal.signal(signal.SIGINT, before)
-        give_up = time.monotonic() + WRITE_SECONDS
-        busy = [folder for folder in folders if is_busy(folder)]
-        while time.monotonic() < give_up and any(is_busy(folder) for folder in busy):
-            time.sleep(0.05)
-        raise KeyboardInterrupt
+    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # the signature of handlers
+        signal.signal(signal.SIGINT, before[signal.SIGINT])
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # often sent again; who is in a hurry has Ctrl-C
+        if stop_file is not None:
+            stop_file.touch()
+            _wait_for_states(folders, on_stop)
+        raise StopSignalError(number)
 
-    if handled:
-        signal.signal(signal.SIGINT, wait)
+    for number in before:
+        signal.signal(number, stop)
     try:
         yield
     finally:
-        if handled:
-            signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _wait_for_states(folders: Sequence[Path], on_stop: Callable[[int], None]) -> None:
+    give_up = time.monotonic() + WRITE_SECONDS
+    busy = [folder for folder in folders if is_busy(folder)]
+    if busy:
+        on_stop(len(busy))
+    while time.monotonic() < give_up and any(is_busy(folder) for folder in busy):
+        time.sleep(0.05)

@@ -77,7 +77,7 @@ def test_a_config_may_be_a_file(run, tmp_path):
 
 BAD = {
     "unknown preset": (["nope"], [], "no config file or preset 'nope'; presets: carroll"),
-    "unknown key": (["demo"], ["stepz=3"], "stepz: Extra inputs are not permitted"),
+    "unknown key": (["demo"], ["stepz=3"], r"demo: stepz is no setting; did you mean steps\?"),
     "impossible value": (["demo"], ["steps=0"], "steps: Input should be greater than or equal to 1"),
     "negative seed": (["demo"], ["seed=-1"], "seed: Input should be greater than or equal to 0"),
     "seed of 23 digits": (["demo"], [f"seed={10**22}"], "seed: Input should be less than 9223372036854775808"),
@@ -132,6 +132,22 @@ def test_a_device_that_is_not_there(refuses, tmp_path):
     message = "the model needs a device that this machine has, got 'nonsense'"
     assert message in refuses(_app, *arguments("--device", "nonsense", "--out", tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_sweep_does_not_go_into_a_single_run(refuses, run):
+    grid = run[0].parent / "grid.yaml"
+    grid.write_text("seed: [0, 1]\n")
+    said = refuses(_app, *arguments("--sweep", grid, "--out", run[0]))
+    assert said == f"a sweep needs a folder for many runs, {run[0]} holds a single one; choose another --out."
+
+
+def test_a_wrong_grid_is_blamed_itself(refuses, tmp_path):
+    grid = tmp_path / "grid.yaml"
+    grid.write_text("seed: [0]\nlearning: [1]\n")
+    said = refuses(_app, *arguments("--sweep", grid, "--out", tmp_path / "runs"))
+    assert said.startswith(f"{grid}, at seed=0, learning=1: learning is no setting; ")
+    said = refuses(_app, *arguments("--sweep", grid, "--set", "stepz=3", "--out", tmp_path / "runs"))
+    assert said == "demo: stepz is no setting; did you mean steps?"
 
 
 @pytest.mark.parametrize("option", [["--resume"], ["--log-to", "wandb"], ["--device", "cuda"], ["--threads", "2"]])

@@ -1,7 +1,10 @@
 """icl-train --resume and --watch."""
 
+import errno
 import json
+import re
 import signal
+from datetime import UTC, datetime
 
 import pytest
 import torch
@@ -9,7 +12,9 @@ from typer.testing import CliRunner
 
 from icl_interp.cli.train import _app
 from icl_interp.cli.train_job import LiveNote
-from icl_interp.cli.train_watch import watch_run, write_watch_page
+from icl_interp.cli.train_watch import watch_run
+from icl_interp.cli.train_watch_status import best_reference, read_status
+from icl_interp.runs import RunFolder
 from icl_interp.training import run as run_module
 from icl_interp.training.config import load_config
 from icl_interp.training.evaluation import Evaluator
@@ -33,6 +38,7 @@ def stopped(tmp_path, monkeypatch):
         return advance(trainer)
 
     with monkeypatch.context() as patch:
+        patch.setattr("icl_interp.cli.progress.PLAIN_SECONDS", 1e9)  # no line of progress on a busy machine
         patch.setattr(Trainer, "advance", interrupted)
         result = CliRunner().invoke(_app, ["demo", *SETTINGS, "--out", str(tmp_path / "run")])
     return tmp_path / "run", result
@@ -90,22 +96,56 @@ def test_the_live_note_has_loss_excess_and_speed(monkeypatch):
     ]
 
 
-def test_watching_a_running_run_gives_a_page_that_refreshes(stopped, monkeypatch):
+@pytest.fixture
+def running(stopped):
+    """A run that a process writes: this one."""
     folder, _ = stopped
+    with RunFolder(folder, config=(folder / "config.yaml").read_text(), resume=True):
+        yield folder
 
-    def enough(_: float) -> None:
-        raise KeyboardInterrupt
 
+def enough(_: float) -> None:
+    raise KeyboardInterrupt
+
+
+def test_watching_a_running_run_gives_a_page_that_refreshes(running, monkeypatch):
+    manifest = json.loads((running / "manifest.json").read_text())
+    began = (running / "metrics.jsonl").stat().st_mtime - 10
+    manifest["sessions"][-1]["time"] = datetime.fromtimestamp(began, UTC).isoformat()
+    (running / "manifest.json").write_text(json.dumps(manifest))
     monkeypatch.setattr("icl_interp.cli.train_watch.time.sleep", enough)
-    watching = CliRunner().invoke(_app, ["--watch", str(folder)])
+    watching = CliRunner().invoke(_app, ["--watch", str(running)])
     assert watching.exit_code == 130
-    assert f"open {folder / 'watch.html'} in a browser" in watching.stdout
-    page = (folder / "watch.html").read_text()
+    assert f"open {running / 'watch.html'} in a browser" in watching.stdout
+    page = (running / "watch.html").read_text()
     assert '<meta http-equiv="refresh" content="10">' in page
     assert "Step 5 of 8 (62 %): loss " in page or "Step 5 of 8 (63 %): loss " in page
+    assert "0.5 steps/s, about 6 s left." in page
+    assert re.search(r"Last update: 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d ", page)
     assert "Distance from the reference predictors, in distribution" in page
     assert "Distance from the reference predictors, x_scale=3" in page
     assert 'src="http' not in page  # self-contained
+
+
+def test_the_page_shows_the_excess_over_bayes(running):
+    status = read_status(running)
+    evaluated = [line for line in status.metrics if "distances" in line][-1]
+    best = best_reference(evaluated["distances"]["in distribution"])
+    value = evaluated["distances"]["in distribution"][best]
+    assert f"Excess over the Bayes predictor ({best}): {value:.3g} E[y²] at step 4." in status.sentences()
+
+
+@pytest.mark.parametrize("options", [[], ["--quiet"]], ids=["said", "quiet"])
+def test_watching_ends_with_a_run_that_nobody_trains(stopped, options):
+    folder, _ = stopped
+    watching = CliRunner().invoke(_app, ["--watch", str(folder), *options])
+    assert watching.exit_code == 0
+    sentence = f"stopped after step 5; go on with icl-train --resume --out {folder}"
+    assert watching.stdout.splitlines()[1:] == ([] if options else [sentence])
+    page = (folder / "watch.html").read_text()
+    assert f"The run {sentence}" in page
+    assert "http-equiv" not in page
+    assert " s left" not in page
 
 
 def test_a_finished_run_is_drawn_once(stopped, capsys):
@@ -121,7 +161,32 @@ def test_a_finished_run_is_drawn_once(stopped, capsys):
 def test_a_run_without_metrics_has_a_page(stopped):
     folder, _ = stopped
     (folder / "metrics.jsonl").unlink()
-    assert "No step of 8 is logged yet" in write_watch_page(folder, folder / "w.html", seconds=1.0).read_text()
+    watch_run(folder, quiet=True)
+    assert "No step of 8 is logged yet" in (folder / "watch.html").read_text()
+
+
+@pytest.mark.parametrize("part", ["train_watch.write_atomically", "train_watch_status.is_busy"])
+def test_a_folder_that_cannot_be_written_is_one_sentence(refuses, stopped, monkeypatch, part):
+    def fails(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(f"icl_interp.cli.{part}", fails)
+    said = refuses(_app, "--watch", stopped[0])
+    assert f"needs a folder that can be written, got {stopped[0]} (Read-only file system); watch as the" in said
+
+
+@pytest.mark.parametrize(
+    "given", [["demo"], ["--sweep", "g.yaml"], ["--resume"], ["--set", "steps=3"], ["--log-to", "wandb"]]
+)
+def test_what_watching_does_not_take(refuses, stopped, given):
+    name = "CONFIG" if given == ["demo"] else given[0]
+    assert f"takes no {name}; leave it out" in refuses(_app, "--watch", stopped[0], *given)
+
+
+@pytest.mark.parametrize("given", [["--workers", "2"], ["--scheduler", "tcp://127.0.0.1:1"]])
+def test_what_belongs_to_a_sweep(refuses, tmp_path, given):
+    assert "without --sweep; name a grid" in refuses(_app, "demo", *SETTINGS, *given, "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_only_runs_can_be_watched(refuses, tmp_path):

@@ -44,6 +44,7 @@ def test_wandb_never_asks_for_a_login(
     monkeypatch.setitem(sys.modules, "wandb", fake)
     train(CONFIG, out=tmp_path / "run", log_to=["wandb"])
     assert (started[0]["mode"], started[0]["dir"]) == (mode, str(tmp_path / "run"))
+    assert (started[0]["reinit"], started[0]["settings"]) == ("finish_previous", {"quiet": True})
     assert [step for step, _ in run.logged] == [1, 2]
     assert run.logged[0][1] == {"loss", "lr"}
     assert {"loss", "loss_per_point/4", "errors/in distribution"} < run.logged[1][1]

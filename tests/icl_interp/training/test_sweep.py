@@ -1,3 +1,4 @@
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from training_cases import TINY, assert_same_runs
 from icl_interp import train
 from icl_interp.training import sweep_workers
 from icl_interp.training.sweep import SweepRun, expand_grid, load_grid, sweep
+from icl_interp.training.sweep_table import ParquetWarning, write_table
 
 GRID = {"seed": [0, 1], "task.noise_std": [0.0, 0.5]}
 
@@ -40,6 +42,42 @@ def test_values_may_be_lists_and_mappings(config_file: str, tmp_path: Path) -> N
     runs = expand_grid(config_file, {"checkpoints": values, "betas": [[0.5, 0.9]]}, tmp_path)
     assert [run.config.checkpoint_steps for run in runs] == [(12,), (1, 3, 12), (0, 2, 4, 6, 8, 10, 12)]
     assert runs[0].config.betas == (0.5, 0.9)
+
+
+def test_numbers_that_yaml_reads_as_text_are_numbers(
+    config_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_this_process(monkeypatch)
+    (tmp_path / "grid.yaml").write_text("lr: [1e-3, 0.01]\nsteps: [1]\n")
+    grid = load_grid(tmp_path / "grid.yaml")
+    assert grid["lr"] == ["1e-3", 0.01]  # YAML 1.1
+    result = sweep(expand_grid(config_file, grid, tmp_path / "out"), tmp_path / "out")
+    assert list(result.table["lr"]) == [0.001, 0.01]
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out/sweep.parquet"), result.table)
+    assert list(pd.read_csv(result.path)["lr"]) == [0.001, 0.01]
+
+
+def test_columns_of_several_kinds_are_text_in_parquet(tmp_path: Path) -> None:
+    table = pd.DataFrame({"betas": ["(0.5, 0.9)", 3, None, True], "seed": [0, 1, 2, 3]})
+    write_table(table, tmp_path)
+    stored = pd.read_parquet(tmp_path / "sweep.parquet")
+    assert [*stored["betas"].dropna()] == ["(0.5, 0.9)", "3", "True"]
+    assert list(stored["seed"]) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("error", [TypeError, ValueError, NotImplementedError, KeyError, OSError])
+def test_a_table_is_not_lost_with_its_parquet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise error("no such type")
+
+    (tmp_path / "sweep.parquet").write_text("of the sweep before")
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", fails)
+    with pytest.warns(ParquetWarning, match=r"sweep.parquet could not be written .*no such type.*sweep.csv holds it"):
+        path = write_table(pd.DataFrame({"seed": [0, 1]}), tmp_path)
+    assert list(pd.read_csv(path)["seed"]) == [0, 1]
+    assert [file.name for file in tmp_path.iterdir()] == ["sweep.csv"]
 
 
 def test_combinations_that_are_equal_are_refused(config_file: str, tmp_path: Path) -> None:
@@ -74,6 +112,11 @@ def test_a_sweep_trains_each_run_and_tells_which_failed(
     assert list(result.table["status"]) == ["finished", "finished", "failed", "failed"]
     assert list(result.failed["lr"]) == [1e18, 1e18]
     assert "FloatingPointError: the loss" in result.failed["error"].iloc[0]
+    assert not result.failed["error"].str.contains("--out").any()  # a sweep names the folders itself
+    for _, row in result.failed.iterrows():
+        last = json.loads((tmp_path / "out" / row["run"] / "metrics.jsonl").read_text().splitlines()[-1])
+        assert (row["step"], row["loss"]) == (last["step"], last["loss"])
+        assert row["seconds"] >= 0
     assert repr(result).startswith("SweepResult(4 runs, 2 failed, ")
     stored = pd.read_csv(result.path)
     assert list(stored.columns) == ["lr", "seed", "run", "status", "step", "loss", "seconds", "error"]

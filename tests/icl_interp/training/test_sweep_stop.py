@@ -1,7 +1,8 @@
-"""Ctrl-C in a sweep: one sentence, the table of what there is, exit code 130, and the same command goes on."""
+"""Ctrl-C and SIGTERM in a sweep: one sentence, the table of what there is, and the same command goes on."""
 
 import json
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -18,9 +19,13 @@ from typer.testing import CliRunner
 
 from icl_interp import train
 from icl_interp.cli.train import _app
+from icl_interp.runs import RunFolder
 from icl_interp.training import sweep_workers
+from icl_interp.training.loop import StepRecord, Trainer
 from icl_interp.training.schedules import CheckpointSteps
+from icl_interp.training.stopping import RunStoppedError, StopSignalError
 from icl_interp.training.sweep import SweepRun, SweepStoppedError, expand_grid, load_grid, sweep
+from icl_interp.training.sweep_workers import train_one_run
 
 GRID = {"seed": [0, 1], "lr": [0.01, 1e18, 0.003]}
 """The second learning rate makes a run fail."""
@@ -69,7 +74,9 @@ def test_the_table_tells_how_far_each_run_is(
     table = pd.read_csv(tmp_path / "out" / "sweep.csv")
     assert list(table.columns) == COLUMNS
     assert list(table["status"]) == ["finished", "failed", "begun", *["not begun"] * 3]
-    assert list(table["step"].fillna(0)) == [12, 0, 7, 0, 0, 0]
+    failed = len((runs[1].folder / "metrics.jsonl").read_text().splitlines())
+    assert 0 < failed < 12
+    assert list(table["step"].fillna(0)) == [12, failed, 7, 0, 0, 0]
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out" / "sweep.parquet"), stop.value.result.table)
     assert len(stop.value.result.failed) == 1
     # Stopped again before it comes to anything, it still knows what was finished.
@@ -106,6 +113,8 @@ def test_the_command_says_it_in_one_sentence_and_goes_on(
     again = CliRunner().invoke(_app, arguments)
     assert again.exit_code == 1  # of those that fail
     assert again.stdout.endswith("4 of 6 runs finished\n")
+    failed = [line for line in again.stderr.splitlines() if line.startswith("failed: ")]
+    assert [line.partition(" (")[0] for line in failed] == ["failed: seed=0, lr=1e+18", "failed: seed=1, lr=1e+18"]
     runs: list[SweepRun] = expand_grid(files[0], load_grid(files[1]), tmp_path / "out")
     train(runs[0].config, out=tmp_path / "undisturbed")
     assert_same_runs(runs[0].folder, tmp_path / "undisturbed")
@@ -114,10 +123,20 @@ def test_the_command_says_it_in_one_sentence_and_goes_on(
 LONG = TINY.model_copy(update={"steps": 400, "checkpoints": CheckpointSteps(every=100), "eval_every": None})
 
 
+SLOW = pytest.mark.slow  # two more processes import torch and TransformerLens
+
+
 @pytest.mark.parametrize(
-    "workers", ["1", pytest.param("2", marks=pytest.mark.slow)], ids=["this process", "two processes"]
+    ("workers", "number", "to_all"),
+    [
+        pytest.param("1", signal.SIGINT, True, id="Ctrl-C, this process"),
+        pytest.param("1", signal.SIGTERM, False, id="SIGTERM, this process"),
+        pytest.param("2", signal.SIGINT, True, id="Ctrl-C at a terminal, two processes", marks=SLOW),
+        pytest.param("2", signal.SIGINT, False, id="Ctrl-C to the parent alone, two processes", marks=SLOW),
+        pytest.param("2", signal.SIGTERM, False, id="SIGTERM to the parent alone, two processes", marks=SLOW),
+    ],
 )
-def test_ctrl_c_reaches_a_real_sweep(tmp_path: Path, workers: str) -> None:
+def test_signals_reach_a_real_sweep(tmp_path: Path, workers: str, number: signal.Signals, to_all: bool) -> None:
     (tmp_path / "config.yaml").write_text(LONG.to_yaml())
     (tmp_path / "grid.yaml").write_text("seed: [0, 1, 2, 3]\n")
     out, command = tmp_path / "out", "import sys; from icl_interp.cli.train import main; sys.argv[0] = 'x'; main()"
@@ -132,15 +151,19 @@ def test_ctrl_c_reaches_a_real_sweep(tmp_path: Path, workers: str) -> None:
             assert child.poll() is None, child.communicate()
             assert time.monotonic() < give_up
             time.sleep(0.01)
-        os.killpg(child.pid, signal.SIGINT)  # as a terminal does: to all processes of the command
-        said, complained = child.communicate(timeout=PATIENCE)
+        # A terminal sends it to all processes of the command.
+        (os.killpg if to_all else os.kill)(child.pid, number)
+        sent = time.monotonic()
+        said, complained = child.communicate(timeout=PATIENCE)  # the workers hold the pipes: they have ended as well
     finally:
         child.kill()
-    assert child.returncode == 130
+    assert child.returncode == 128 + number
+    assert time.monotonic() - sent < sweep_workers.WRITE_SECONDS  # nobody was waited for in vain
     sentence = complained.splitlines()[-1]
     assert re.fullmatch(r"stopped: \d of 4 runs finished(, \d begun)?(, \d not begun)?; .* goes on\.", sentence)
     assert "Traceback" not in complained
     assert said == ""
+    assert [line for line in complained.splitlines()[:-1] if not line.startswith("stopping: waiting for ")] == []
     table = pd.read_csv(out / "sweep.csv")
     assert len(table) == 4
     assert set(table["status"]) <= {"finished", "begun", "not begun"}
@@ -150,3 +173,49 @@ def test_ctrl_c_reaches_a_real_sweep(tmp_path: Path, workers: str) -> None:
     for run in begun:  # whatever was logged is in a state that the next start goes on from
         last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["step"]
         assert torch.load(run / "resume.pt", weights_only=True)["step"] >= last
+
+
+def test_sigterm_between_two_runs_leaves_the_table(
+    files: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep_workers, "train_one_run", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+    stopped = CliRunner().invoke(_app, [files[0], "--sweep", files[1], "--out", str(tmp_path / "out")])
+    assert stopped.exit_code == 143
+    assert list(pd.read_csv(tmp_path / "out" / "sweep.csv")["status"]) == ["not begun"] * 6
+
+
+def test_a_file_asks_a_worker_to_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("icl_interp.training.stopping.LOOK_SECONDS", 0.0)
+    file, record = tmp_path / "stop", Trainer.advance
+
+    def asked(trainer: Trainer) -> StepRecord:
+        if trainer.step == 6:
+            file.touch()
+        return record(trainer)
+
+    monkeypatch.setattr(Trainer, "advance", asked)
+    with pytest.raises(RunStoppedError, match="stopped after step 7; go on") as stop:
+        train_one_run(0, TINY, str(tmp_path / "run"), stop_file=str(file))
+    assert torch.load(tmp_path / "run" / "resume.pt", weights_only=True)["step"] == 7
+    assert str(pickle.loads(pickle.dumps(stop.value))) == str(stop.value)  # as a worker hands it back
+    with pytest.raises(KeyboardInterrupt):  # it begins nothing else
+        train_one_run(1, TINY, str(tmp_path / "other"), stop_file=str(file))
+    assert not (tmp_path / "other").exists()
+
+
+def test_who_is_waited_for_is_said(tmp_path: Path) -> None:
+    told: list[int] = []
+    job = (TINY, tmp_path / "run")
+    notices = tmp_path / "notices"
+    notices.mkdir()
+    with RunFolder(job[1], config=TINY.to_yaml()) as run:
+
+        def on_stop(count: int) -> None:
+            assert (notices / "stop").exists()
+            told.append(count)
+            run.close()  # its state is written
+
+        with pytest.raises(StopSignalError), sweep_workers._time_to_write([job[1]], notices / "stop", on_stop):
+            signal.raise_signal(signal.SIGTERM)
+    assert told == [1]
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

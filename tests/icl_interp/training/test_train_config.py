@@ -4,6 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from icl_interp import LinearRegression, ModelConfig, TrainConfig
+from icl_interp.training import config as config_module
 from icl_interp.training.config import describe_problems, load_config, preset_names
 from icl_interp.training.schedules import CheckpointSteps
 
@@ -85,8 +86,17 @@ def test_a_setting_makes_a_folder_that_the_file_leaves_out(tmp_path: Path) -> No
 
 WRONG_SETTINGS = {
     "no step": ("steps=0", "demo: steps: .*greater than or equal to 1"),
-    "unknown key": ("learning_rate=1", "demo: learning_rate: Extra inputs are not permitted"),
-    "unknown key of the model": ("model.dropout=1", "demo: model.dropout: Extra inputs are not permitted"),
+    "unknown key": ("learning_rate=1", "demo: learning_rate is no setting; there are model, task, steps, .*, seed"),
+    "misspelt key": ("stepss=3", r"demo: stepss is no setting; did you mean steps\?"),
+    "misspelt key of the model": ("model.n_layer=3", r"demo: model.n_layer is no setting; did you mean model.n_layers"),
+    "unknown key of the model": (
+        "model.dropout=1",
+        "model.dropout is no setting; there are model.family, ",
+    ),
+    "a number for checkpoints": ("checkpoints=5", r"demo: checkpoints needs a mapping such as \{every: 100\}, got 5"),
+    "one name for a list": ("eval_shifts=w_fresh", r"eval_shifts needs a list of names such as \[w_fresh.*got 'w_fr"),
+    "one beta": ("betas=1", r"betas needs a list of two numbers such as \[0.9, 0.999\], got 1"),
+    "a model in a word": ("model=gpt2", "model needs a mapping such as {n_dims: 5, .*got 'gpt2'"),
     "unknown key of the task": (
         "task.noise=1",
         "demo: task: .*LinearRegression needs fields among n_dims, .*, got noise",
@@ -98,8 +108,14 @@ WRONG_SETTINGS = {
     "negative warmup": ("warmup=-1", "demo: warmup: "),
     "grad_clip of 0": ("grad_clip=0", "demo: grad_clip: "),
     "checkpoint_every of 0": ("checkpoint_every=0", "demo: checkpoints.every: .*greater than or equal to 1"),
-    "unknown schedule of checkpoints": ("checkpoints.evry=2", "demo: checkpoints.evry: Extra inputs"),
-    "unknown key of the curriculum": ("curriculum.dim=2", "demo: curriculum.dim: Extra inputs"),
+    "unknown schedule of checkpoints": (
+        "checkpoints.evry=2",
+        r"demo: checkpoints.evry is no setting; did you mean checkpoints.every\?",
+    ),
+    "unknown key of the curriculum": (
+        "curriculum.dim=2",
+        r"curriculum.dim is no setting; did you mean curriculum.dims\?",
+    ),
     "parts that do not divide": ("accumulate=3", "accumulate needs to divide batch_size, got 3 and 64; change one"),
     "momentum of Adam": ("momentum=0.9", "momentum needs optimizer sgd, got 0.9 with adam; Adam's is betas"),
     "beta of 1": ("betas=[0.9, 1.0]", r"betas need two numbers from 0 to below 1, got \(0.9, 1.0\)"),
@@ -109,6 +125,10 @@ WRONG_SETTINGS = {
     "one prompt in evaluations": ("eval_prompts=1", "demo: eval_prompts: "),
     "eval_every of 0": ("eval_every=0", "demo: eval_every: "),
     "log_every of 0": ("log_every=0", "demo: log_every: "),
+    "unknown key of a ramp": (
+        "curriculum={points: {start: 2, end: 6, interval: 9, steep: 1}}",
+        "curriculum.points.steep is no setting; there are curriculum.points.start, ",
+    ),
     "seed in words": ("seed=zero", "demo: seed: .*valid integer"),
     "negative seed": ("seed=-1", "demo: seed: .*greater than or equal to 0"),
     "seed of 23 digits": (f"seed={10**22}", "demo: seed: .*less than 9223372036854775808"),
@@ -119,7 +139,7 @@ WRONG_SETTINGS = {
     "covariance": ("task.w_cov=[1, 2]", "demo: task: .*w_cov needs None"),
     "task without n_dims": ("task={}", "demo: .*n_dims"),
     "model without sizes": ("model={}", "demo: model.n_dims: Field required; model.n_points: Field required"),
-    "no task": ("task=null", "demo: task: "),
+    "no task": ("task=null", "demo: task needs a mapping such as {family: "),
 }
 
 
@@ -223,3 +243,12 @@ def test_shifts_are_checked_before_the_run() -> None:
 def test_shifts_do_not_matter_where_nothing_is_evaluated() -> None:
     config = TrainConfig(**(TINY.model_dump() | {"eval_every": None, "eval_shifts": ["x_scael"]}))
     assert config.eval_shifts == ("x_scael",)
+
+
+@pytest.mark.parametrize(("name", "example"), config_module._KINDS.items(), ids=config_module._KINDS)
+def test_examples_in_messages_are_settings(name: str, example: str) -> None:
+    load_config("demo", _fitting(name, example[example.index(" such as ") + 9 :]))
+
+
+def _fitting(name: str, example: str) -> list[str]:
+    return [f"{name}={example}", "task.n_dims=5", "model.n_dims=5", "task.w_cov=null"]
