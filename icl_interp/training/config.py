@@ -107,7 +107,7 @@ _KINDS = {
     "curriculum": "a mapping such as {dims: {start: 2, end: 5, interval: 1000}}",
     "curriculum.dims": "a mapping such as {start: 2, end: 5, interval: 1000}",
     "curriculum.points": "a mapping such as {start: 3, end: 11, interval: 1000}",
-    "eval_shifts": "a list of names such as [w_fresh, x_scale=3]",
+    "eval_shifts": "a list of names such as [x_skewed, x_scale=3]",
     "betas": "a list of two numbers such as [0.9, 0.999]",
 }
 """What settings of several parts look like."""

@@ -77,6 +77,7 @@ def train_many(
                 histories[number].append(record)
         if on_step is not None:
             on_step(records)
+    ensemble.check_last_step()
     results = {n: TrainResult(model, tuple(histories[n]), (), None) for n, model in ensemble.models().items()}
     if ensemble.diverged:
         raise EnsembleDivergedError(_what_diverged(configs, ensemble.diverged), results, ensemble.diverged)
@@ -118,12 +119,8 @@ class _Ensemble:
         self._scales = torch.tensor(self._units if first.scale_loss else [1.0] * len(configs), dtype=self._dtype)
 
     def advance(self, step: int) -> dict[int, StepRecord]:
-        xs, ys = (tensor.to(self._dtype) for tensor in draw_batches(self._configs, step))
-        answers = self._answer(self._weights(), xs, ys)
-        losses = (answers - (ys[:, :, -1:] if self._last else ys)).square().mean((1, 2))
-        rates = [learning_rate(config, step) for config in self._configs]
-        seen = [StepRecord(step, loss, lr) for loss, lr in zip(losses.tolist(), rates, strict=True)]
-        self._leave_diverged(seen)
+        losses, rates = self._losses(step), [learning_rate(config, step) for config in self._configs]
+        seen = self._leave_diverged(step, losses, rates)
         records = {number: record for number, record in enumerate(seen) if number not in self.diverged}
         if not records:
             return records
@@ -136,11 +133,25 @@ class _Ensemble:
         self._step(rates)
         return records
 
-    def _leave_diverged(self, seen: Sequence[StepRecord]) -> None:
+    def check_last_step(self) -> None:
+        # No later step sees what the last update has done.
+        step = self._configs[0].steps
+        with torch.no_grad():
+            losses = self._losses(step)
+        self._leave_diverged(step, losses, [learning_rate(config, step) for config in self._configs])
+
+    def _losses(self, step: int) -> Tensor:
+        xs, ys = (tensor.to(self._dtype) for tensor in draw_batches(self._configs, step))
+        answers = self._answer(self._weights(), xs, ys)
+        return (answers - (ys[:, :, -1:] if self._last else ys)).square().mean((1, 2))
+
+    def _leave_diverged(self, step: int, losses: Tensor, rates: Sequence[float]) -> list[StepRecord]:
+        seen = [StepRecord(step, loss, lr) for loss, lr in zip(losses.tolist(), rates, strict=True)]
         for number, record in enumerate(seen):
             lost = loss_problem(record.step, record.loss, unit=self._units[number]) is not None
             if lost and number not in self.diverged:
                 self.diverged[number] = record
+        return seen
 
     def _weights(self) -> dict[str, Tensor]:
         parts = torch.split_with_sizes(self._rows, [shape.numel() for shape in self._shapes.values()], dim=1)

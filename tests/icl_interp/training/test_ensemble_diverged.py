@@ -125,3 +125,14 @@ def test_the_models_are_those_that_were_asked_for() -> None:
     for number, seed in ((1, 5), (2, 7)):
         fresh = build_model(LTB, seed=seed)
         torch.testing.assert_close(error.results[number].model.state_dict(), fresh.state_dict(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+def test_the_last_update_is_seen_as_well(model: ModelConfig) -> None:
+    # The only step is so long that weights overflow: its own loss is still that of fresh weights.
+    one = members(model, {"steps": 1, "optimizer": "sgd"}, {"lr": 1e-3}, {"lr": 1e30})
+    error = diverging(one)
+    assert (list(error.results), list(error.diverged)) == ([0], [1])
+    assert error.diverged[1].step == 1
+    with pytest.raises(FloatingPointError, match="after the update"):
+        train(one[1])
