@@ -94,7 +94,7 @@ WRONG_SETTINGS = {
         "model.dropout is no setting; there are model.family, ",
     ),
     "a number for checkpoints": ("checkpoints=5", r"demo: checkpoints needs a mapping such as \{every: 100\}, got 5"),
-    "one name for a list": ("eval_shifts=w_fresh", r"eval_shifts needs a list of names such as \[w_fresh.*got 'w_fr"),
+    "one name for a list": ("eval_shifts=w_fresh", r"eval_shifts needs a list of names such as \[x_skewed.*got 'w_fr"),
     "one beta": ("betas=1", r"betas needs a list of two numbers such as \[0.9, 0.999\], got 1"),
     "a model in a word": ("model=gpt2", "model needs a mapping such as {n_dims: 5, .*got 'gpt2'"),
     "unknown key of the task": (
