@@ -36,7 +36,7 @@ def test_a_pool_is_trained_on_and_stays_in_the_checkpoint(tmp_path: Path) -> Non
         ("{family: cubic, n_dims: 2}", "task: .*needs a family among linear_regression, .*got 'cubic'"),
         ("{family: task_pool, n_dims: 2}", "task: .*TaskPool needs n_tasks"),
         ("{family: task_pool, n_dims: 2, n_tasks: 0}", "task.n_tasks: .*greater than or equal to 1"),
-        ("7", "task: "),
+        ("7", "task needs a mapping such as .*, got 7"),
     ],
     ids=str,
 )

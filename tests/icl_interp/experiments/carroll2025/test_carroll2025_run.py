@@ -39,7 +39,12 @@ def found(again):
 def test_smoke_writes_a_report_and_a_summary(smoke):
     result, folder = smoke
     assert result.exit_code == 0, result.output
-    assert {path.name for path in folder.iterdir()} == {"report.html", "runs", "carroll2025.json"}
+    assert {path.name for path in folder.iterdir()} == {
+        "report.html",
+        "runs",
+        "carroll2025.json",
+        "carroll2025-tables.json",
+    }
     summary = read_summary(folder / "carroll2025.json")
     assert {claim.verdict for claim in summary.claims} == {"not judged"}
     assert str(folder) not in (folder / "carroll2025.json").read_text()
