@@ -1,4 +1,4 @@
-"""The exact risk of one linear block over isotropic tasks without noise, and the least that attention alone reaches."""
+"""The exact risk of one linear block over isotropic tasks, and the least that attention alone reaches."""
 
 import numpy as np
 import torch
@@ -14,28 +14,35 @@ _STARTS = ((0.0, 0.0), (-0.5, 0.05), (0.5, -0.05))
 """Of the search: shares of |b*| in v21 and sizes of v12. Nine starts around them find the same (ours)."""
 
 
-def linear_risk(parameters: EffectiveParameters, w_mean: Float[Tensor, " dim"], n_pairs: int) -> Float[Tensor, ""]:
+def linear_risk(
+    parameters: EffectiveParameters, w_mean: Float[Tensor, " dim"], n_pairs: int, *, noise_std: float = 0.0
+) -> Float[Tensor, ""]:
     """Give the expected squared error of one linear block at the query.
 
     Formula: for x ~ N(0, I), w ~ N(b*, I), y = <w, x> and M pairs, with u = v_minus1, b = v21 + u b*,
-    A = V11 + b* v12^T and c = b* - gamma the error is
+    A = V11 + b* v12^T and c = b* - gamma the error without noise is
     (M+1)/M |A^T b|^2 + |b|^2 |A|^2 / M + (M+2)/M u^2 (2d + d^2) |v12|^2 + 2 (M+1)/M u (d+1) b^T A v12
     + u^2 |A|^2 (M+1+d)/M + 4/M u b^T A v12 + (M+1+d)/M |b|^2 |v12|^2
-    - 2 (b^T A c + u d <v12, c> + u tr A + <v12, b>) + |c|^2 + d.
+    - 2 (b^T A c + u d <v12, c> + u tr A + <v12, b>) + |c|^2 + d,
+    and noise of variance s in all labels, the query's included, adds
+    s [1 + 2 (M+1)/M u (b^T A v12 + u d |v12|^2) - 2 u <v12, c>
+    + ((|b|^2 + u^2 d) |v12|^2 + u^2 (|A|^2 + d |v12|^2)) / M] + s^2 (M+2)/M u^2 |v12|^2.
 
     Args:
         parameters: Of a model that divides by the number of pairs.
         w_mean: b*, the mean of the tasks that it is asked, whatever it was trained on.
         n_pairs: Context length M, at least 1.
+        noise_std: Of the labels, in units of y.
 
     Returns:
         In squared units of y, attached to the parameters for autograd.
 
     Raises:
-        ValueError: If the dimensions differ or there is no pair.
+        ValueError: If the dimensions differ, there is no pair, or noise_std is negative.
 
     Source:
-        Zhang, Wu and Bartlett (2024), arXiv 2402.14951, appendix, for gamma = 0; gamma only moves the target.
+        Zhang, Wu and Bartlett (2024), arXiv 2402.14951, appendix, for gamma = 0 and no noise; gamma only moves the
+        target, and the terms of the noise are ours.
 
     Example:
         >>> zero, eye = torch.zeros(5), torch.eye(5)
@@ -48,6 +55,8 @@ def linear_risk(parameters: EffectiveParameters, w_mean: Float[Tensor, " dim"], 
             f"linear_risk needs w_mean of the model's {len(parameters.gamma)} dimensions and at least one pair, got "
             f"{d} dimensions and {n_pairs} pairs."
         )
+    if not noise_std >= 0:
+        raise ValueError(f"linear_risk needs a noise_std of 0 or more, got {noise_std:g}.")
     u, v12, m = parameters.v_minus1, parameters.v12, float(n_pairs)
     b = parameters.v21 + u * w_mean
     a = parameters.V11 + torch.outer(w_mean, v12)
@@ -63,7 +72,14 @@ def linear_risk(parameters: EffectiveParameters, w_mean: Float[Tensor, " dim"], 
         + (m + 1 + d) / m * bb * vv
     )
     cross = b @ a @ c + u * d * (v12 @ c) + u * a.trace() + v12 @ b
-    return square - 2 * cross + c @ c + d
+    s = noise_std**2
+    of_noise = (
+        1
+        + 2 * (m + 1) / m * u * (bav + u * d * vv)
+        - 2 * u * (v12 @ c)
+        + ((bb + u**2 * d) * vv + u**2 * (aa + d * vv)) / m
+    )
+    return square - 2 * cross + c @ c + d + s * of_noise + s**2 * (m + 2) / m * u**2 * vv
 
 
 def optimal_lsa_risk(w_mean: Float[Tensor, " dim"], n_pairs: int) -> float:

@@ -121,27 +121,19 @@ def _parts(values: Values, found: Measures) -> Panel:
         ("LTB without the MLP (LSA)", ("figure 1", "lsa"), optimum("lsa", *at)),
         ("LTB, noisy tasks", ("noise", "ltb"), noisy),
     )
-    rows: list[tuple[str, Interval, float | None, float]] = [
-        (name, values[*of, *at], best, _largest_error(found, *of, *at)) for name, of, best in trained
-    ]
-    bayes = Interval(*[found.bayes.value] * 3)
-    rows.append(("centred ridge, noisy tasks", bayes, None, found.bayes.standard_error))
+    rows: list[tuple[str, Interval, float | None]] = [(name, values[*of, *at], best) for name, of, best in trained]
+    rows.append(("centred ridge, noisy tasks", Interval(*[found.bayes.value] * 3), None))
     return Panel(
         "parts",
         "What the block needs, and how near it comes to Bayes where there is noise",
         f"Without the skip the risk is {rows[1][1].value:.4g}, without the MLP {rows[2][1].value:.4g}, with both "
         f"{rows[0][1].value:.4g}. With noise of the signal's size it is {rows[3][1].value:.4g}, and "
-        f"{found.bayes.value:.4g} for the Bayes predictor. Intervals are over seeds; the standard error of the "
-        "test, the same tasks for all, is in the table.",
-        _dots([(name, interval) for name, interval, _, _ in rows]),
-        ("model", "risk", "low", "high", "least risk", "standard error of the test"),
-        tuple((name, i.value, i.low, i.high, best, error) for name, i, best, error in rows),
+        f"{found.bayes.value:.4g} ± {found.bayes.standard_error:.2g} (standard error) for the Bayes predictor, the "
+        "only one that is tested on prompts. Intervals are over seeds.",
+        _dots([(name, interval) for name, interval, _ in rows]),
+        ("model", "risk", "low", "high", "least risk"),
+        tuple((name, i.value, i.low, i.high, best) for name, i, best in rows),
     )
-
-
-def _largest_error(found: Measures, *of: object) -> float:
-    # Over tasks, which all seeds share; it differs little between them.
-    return max(risk.standard_error for run, risk in found.risks.items() if tuple(run)[:-1] == of)
 
 
 def _dots(rows: Sequence[tuple[str, Interval]], *, log: bool = False) -> object:
@@ -155,7 +147,7 @@ def _dots(rows: Sequence[tuple[str, Interval]], *, log: bool = False) -> object:
 def _moved(found: Measures) -> Panel:
     trained: list[Interval] = []
     for distance in DISTANCES:
-        numbers = tuple(risk.value for (_, moved), risk in found.moved.items() if moved == distance)
+        numbers = tuple(risk for (_, moved), risk in found.moved.items() if moved == distance)
         trained.append(Check("risk", numbers).interval)
     exact = [shifted_risk(N_DIMS, N_PAIRS, distance) for distance in DISTANCES]
     lines = [

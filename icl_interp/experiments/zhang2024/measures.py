@@ -30,15 +30,15 @@ class Measures:
     """All numbers of the experiment; claims and figures are made from these alone."""
 
     risks: Mapping[Run, Risk]
-    """Mean squared error on fresh tasks of the run's own law."""
+    """Squared error on the run's own law: exact for linear models, without standard error; of fresh tasks for GPT-2."""
     along: Mapping[Run, Mapping[int, float]]
     """Exact risk of Figure 1's models by training step."""
     weights: Mapping[Run, Mapping[str, float]]
     """Largest deviation from each optimality condition, of Figure 1's linear blocks."""
-    moved: Mapping[tuple[Run, float], Risk]
-    """Error of Figure 1's linear blocks where b* has moved by a distance."""
+    moved: Mapping[tuple[Run, float], float]
+    """Exact error of Figure 1's linear blocks where b* has moved by a distance."""
     bayes: Risk
-    """Error of the centred ridge on the noisy tasks."""
+    """Error of the centred ridge on fresh noisy tasks."""
 
     def __repr__(self) -> str:
         return f"Measures({len(self.risks)} runs)"
@@ -58,29 +58,31 @@ def measure(
         models: The same runs, trained.
         folder: Of the experiment; checkpoints along training are read from it.
         sizes: Number of test tasks.
-        on_done: Called with 1 for each task law.
+        on_done: Called with 1 for each task law that prompts are drawn from.
 
     Returns:
         All numbers.
     """
-    risks: dict[Run, Risk] = {}
-    for runs in _by_law(configs):
-        n_tasks = sizes.transformer.eval_tasks if "gpt2" in runs[0].kind else sizes.eval_tasks
-        risks |= query_risks({run: models[run] for run in runs}, configs[runs[0]].task, n_tasks, seed=_TEST_SEED)
-        on_done(1)
-    blocks = {run: models[run] for run in configs if run.part == "figure 1" and run.kind == "ltb"}
-    moved: dict[tuple[Run, float], Risk] = {}
-    for distance in DISTANCES:
-        found = query_risks(blocks, _moved(distance), sizes.eval_tasks, seed=_TEST_SEED)
-        moved |= {(run, distance): risk for run, risk in found.items()}
+    linear = {run: effective_parameters(models[run].double()) for run in configs if not _is_gpt2(run)}
+    risks = {run: Risk(_exact(found, run), 0.0) for run, found in linear.items()}
+    for runs in _gpt2_by_law(configs):
+        asked, task = {run: models[run] for run in runs}, configs[runs[0]].task
+        risks |= query_risks(asked, task, sizes.transformer.eval_tasks, seed=_TEST_SEED)
         on_done(1)
     noisy = next(task_of(run) for run in configs if run.part == "noise")
+    bayes = _bayes(noisy, sizes.eval_tasks)
+    on_done(1)
+    blocks = {run: found for run, found in linear.items() if run.part == "figure 1" and run.kind == "ltb"}
     return Measures(
         risks=risks,
-        along={run: _along(folder, configs[run]) for run in configs if run.part == "figure 1"},
-        weights={run: weight_errors(effective_parameters(model)) for run, model in blocks.items()},
-        moved=moved,
-        bayes=_bayes(noisy, sizes.eval_tasks),
+        along={run: _along(folder, run, configs[run]) for run in configs if run.part == "figure 1"},
+        weights={run: weight_errors(found) for run, found in blocks.items()},
+        moved={
+            (run, distance): _exact(found, run, moved=distance)
+            for distance in DISTANCES
+            for run, found in blocks.items()
+        },
+        bayes=bayes,
     )
 
 
@@ -91,21 +93,31 @@ def count_laws(configs: Mapping[Run, TrainConfig]) -> int:
         configs: Of all runs.
 
     Returns:
-        Task laws that models are tested on.
+        Task laws that prompts are drawn from: GPT-2's, and the noisy one for the centred ridge.
     """
-    return len(_by_law(configs)) + len(DISTANCES)
+    return len(_gpt2_by_law(configs)) + 1
 
 
-def _by_law(configs: Mapping[Run, TrainConfig]) -> list[list[Run]]:
-    # Models of one law share their test tasks; GPT-2 takes fewer of them.
+def _is_gpt2(run: Run) -> bool:
+    return "gpt2" in run.kind
+
+
+def _gpt2_by_law(configs: Mapping[Run, TrainConfig]) -> list[list[Run]]:
+    # Models of one law share their test tasks.
     groups: dict[str, list[Run]] = defaultdict(list)
     for run, config in configs.items():
-        groups[config.task.model_dump_json() + str("gpt2" in run.kind)].append(run)
+        if _is_gpt2(run):
+            groups[config.task.model_dump_json()].append(run)
     return list(groups.values())
 
 
-def _moved(distance: float) -> LinearRegression:
-    return task_of(Run("moved", "ltb", FIGURE_NORM + distance, N_PAIRS, 0))
+def _exact(found: EffectiveParameters, run: Run, *, moved: float = 0.0) -> float:
+    # All entries of b* are equal, and it moves along itself.
+    n_dims = len(found.gamma)
+    mean = torch.full((n_dims,), (run.norm + moved) / n_dims**0.5, dtype=torch.float64)
+    noise_std = task_of(run, n_dims).noise_std
+    with torch.no_grad():
+        return float(linear_risk(found, mean, run.n_pairs, noise_std=noise_std))
 
 
 def _bayes(task: LinearRegression, n_tasks: int) -> Risk:
@@ -113,12 +125,9 @@ def _bayes(task: LinearRegression, n_tasks: int) -> Risk:
     return query_risks({"bayes": ridge}, task, n_tasks, seed=_TEST_SEED)["bayes"]
 
 
-def _along(folder: Path, config: TrainConfig) -> dict[int, float]:
-    mean, found = torch.full((N_DIMS,), 1.0, dtype=torch.float64), {}
-    for step, model in checkpoints_of(folder, config).items():
-        with torch.no_grad():
-            found[step] = float(linear_risk(effective_parameters(model.double()), mean, N_PAIRS))
-    return found
+def _along(folder: Path, run: Run, config: TrainConfig) -> dict[int, float]:
+    kept = checkpoints_of(folder, config).items()
+    return {step: _exact(effective_parameters(model.double()), run) for step, model in kept}
 
 
 def weight_errors(found: EffectiveParameters) -> dict[str, float]:

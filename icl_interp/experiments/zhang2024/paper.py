@@ -43,7 +43,7 @@ def _setting(sizes: Sizes) -> tuple[str, ...]:
         "Tasks: y = <w, x>, x ~ N(0, I), w ~ N(b*, I), M pairs and a query; d = M = 5 and b* = (1, ..., 1) unless said "
         "otherwise; no noise but in the noisy setting.",
         f"Linear models: {len(sizes.seeds)} seeds; Figure 1 for {sizes.steps:,} steps, all others for "
-        f"{sizes.sweep_steps:,}; tested on {sizes.eval_tasks:,} fresh tasks.",
+        f"{sizes.sweep_steps:,}; their errors are exact expectations, by formula.",
         f"GPT-2: {of.n_layers} layers, {of.n_heads} heads, width {of.d_model}; d = {of.n_dims}, M = {of.n_pairs}; "
         f"{of.steps:,} steps of {of.batch_size} tasks, Adam at {of.lr:g} ({of.schedule}); tested on {of.eval_tasks:,}.",
     )

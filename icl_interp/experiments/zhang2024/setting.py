@@ -77,7 +77,7 @@ class Sizes:
     lengths: tuple[int, ...]
     """M besides Figure 1's."""
     eval_tasks: int
-    """Tasks that linear models are tested on: a million or more, since the error of LSA has heavy tails."""
+    """Noisy tasks that the centred ridge is tested on; the errors of linear models are exact."""
     transformer: Transformer
     """Of Table 1."""
 

@@ -3,7 +3,7 @@
 import math
 
 from icl_interp.experiments.claims import Check, Claim, judge
-from icl_interp.experiments.zhang2024.reader import NEAR, THEORY, Reader, named, optimum
+from icl_interp.experiments.zhang2024.reader import EXACT, NEAR, THEORY, Reader, named, optimum
 from icl_interp.experiments.zhang2024.setting import TABLE_ENTRIES, Sizes, Transformer
 
 __all__ = ["NEAR_ZERO", "table_1_claims"]
@@ -40,7 +40,7 @@ def _table_1(read: Reader, of: Transformer) -> Claim:
         f"Error of GPT-2 over d = {of.n_dims}, the error of always answering <b*, x>, which reads no example: nothing "
         f"was learned in context where this is 1. {of.n_layers} layers, width {of.d_model}, M = {of.n_pairs}, "
         f"{of.steps:,} steps; tested on the training law. What a missing MLP costs is judged only where GPT-2 with "
-        "one has learned. " + read.tested_on(of.eval_tasks, "table 1", gpt2=True),
+        "one has learned. " + read.tested_on(of.eval_tasks),
         tuple(checks),
     )
 
@@ -90,8 +90,7 @@ def _linear_analogue(read: Reader, sizes: Sizes) -> Claim:
         "linear-analogue",
         "Linear models show the same: around b* = (10, ..., 10) the MLP decides, around b* = 0 it does not.",
         "Sections 4 and 5, on the tasks of Table 1",
-        f"LTB and LSA on GPT-2's tasks, d = {of.n_dims}, M = {of.n_pairs}: risk over the exact optimum. "
-        + read.tested_on(sizes.eval_tasks, "table 1"),
+        f"LTB and LSA on GPT-2's tasks, d = {of.n_dims}, M = {of.n_pairs}: risk over the exact optimum. {EXACT}",
         tuple(checks),
     )
 

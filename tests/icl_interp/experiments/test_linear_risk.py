@@ -32,8 +32,9 @@ def random_parameters(n_dims: int, seed: int, *, with_gamma: bool = True) -> Eff
 
 
 @pytest.mark.parametrize("with_gamma", [True, False], ids=["block", "attention alone"])
+@pytest.mark.parametrize("noise_std", [0.0, 1.7], ids=["exact labels", "noise"])
 @pytest.mark.parametrize(("n_dims", "n_pairs"), [(3, 4), (4, 2), (1, 1)])
-def test_the_formula_is_what_sampling_says(n_dims, n_pairs, with_gamma):
+def test_the_formula_is_what_sampling_says(n_dims, n_pairs, noise_std, with_gamma):
     parameters = random_parameters(n_dims, seed=n_dims, with_gamma=with_gamma)
     mean = torch.linspace(0.5, 1.5, n_dims)
 
@@ -46,9 +47,9 @@ def test_the_formula_is_what_sampling_says(n_dims, n_pairs, with_gamma):
         attended = torch.einsum("i,bij,jk,bk->b", value, moments, key, query)
         return (attended + query @ parameters.gamma)[:, None]
 
-    task = LinearRegression(n_dims, w_mean=mean.tolist(), n_points=n_pairs + 1)
+    task = LinearRegression(n_dims, w_mean=mean.tolist(), noise_std=noise_std, n_points=n_pairs + 1)
     sampled = query_risks({"f": answer}, task, 400_000, seed=0)["f"]
-    exact = float(linear_risk(parameters, mean, n_pairs))
+    exact = float(linear_risk(parameters, mean, n_pairs, noise_std=noise_std))
     # Five standard errors: a wrong term of the formula is tens of them.
     assert abs(sampled.value - exact) < 5 * sampled.standard_error
 
@@ -61,6 +62,14 @@ def test_the_best_block_has_the_closed_forms_risk():
     torch.testing.assert_close(float(linear_risk(parameters, mean, 7)), best.risk)
     moved = mean + torch.tensor([0.0, 3.0, 0.0, 4.0], dtype=torch.float64)
     torch.testing.assert_close(float(linear_risk(parameters, moved, 7)), shifted_risk(4, 7, 5.0))
+
+
+def test_the_best_block_for_noisy_labels_has_the_closed_forms_risk():
+    eye, mean = torch.eye(3, dtype=torch.float64), torch.arange(3).double()
+    best = optimal_learned_init(eye, eye, mean, 1.3, 6)
+    one = torch.ones((), dtype=torch.float64)
+    parameters = EffectiveParameters(mean, -mean, one, best.preconditioner.mT, 0 * mean)
+    torch.testing.assert_close(float(linear_risk(parameters, mean, 6, noise_std=1.3)), best.risk)
 
 
 def test_a_search_over_all_weights_finds_nothing_better():
@@ -102,5 +111,7 @@ def test_dimensions_and_pairs_are_checked():
         linear_risk(random_parameters(3, 0), torch.ones(2), 4)
     with pytest.raises(ValueError, match="at least one pair, got 3 dimensions and 0 pairs"):
         linear_risk(random_parameters(3, 0), torch.ones(3), 0)
+    with pytest.raises(ValueError, match=r"needs a noise_std of 0 or more, got -0\.5"):
+        linear_risk(random_parameters(3, 0), torch.ones(3), 4, noise_std=-0.5)
     with pytest.raises(ValueError, match="optimal_lsa_risk needs at least one pair, got 0"):
         optimal_lsa_risk(torch.ones(3), 0)

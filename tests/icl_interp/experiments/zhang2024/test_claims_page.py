@@ -6,6 +6,7 @@ import pytest
 from zhang_cases import THREE, ideal_measures, with_risks
 
 from icl_interp.experiments.claims import Check, Claim
+from icl_interp.experiments.monte_carlo import Risk
 from icl_interp.experiments.outcome import Outcome
 from icl_interp.experiments.zhang2024.claims import claims
 from icl_interp.experiments.zhang2024.figures import panels
@@ -27,7 +28,7 @@ def test_a_card_a_claim_with_its_numbers(outcome):
     assert (
         page
         .verdicts[0]
-        .detail.partition("no interval. ")[2]
+        .detail.partition("by formula. ")[2]
         .startswith("LTB risk: 2.73 [2.73, 2.73] (expected from 2.673 to 2.782); ")
     )
     assert page.verdicts[0].sentence == "Agrees: 2 checks (first “LTB risk”)."
@@ -105,15 +106,9 @@ def test_the_figures_show_theory_beside_what_was_trained(outcome):
     assert [panel.id for panel in outcome.panels] == ["figure-1", "norms", "lengths", "parts", "moved", "table-1"]
 
 
-def test_the_standard_error_of_the_test_stands_beside_the_seeds():
-    found = ideal_measures()
-    risks = {
-        run: replace(risk, standard_error=0.1 + run.seed if run.kind == "ltb" else 0.5)
-        for run, risk in found.risks.items()
-    }
-    panel = panels(replace(found, risks=risks), THREE)[3]
-    assert panel.columns[-1] == "standard error of the test"
-    assert [row[-1] for row in panel.rows] == [2.1, 0.5, 0.5, 2.1, 0.0]
+def test_the_standard_error_of_what_was_tested_on_prompts_is_told():
+    found = replace(ideal_measures(), bayes=Risk(7.0, 0.0123))
+    assert "and 7 ± 0.012 (standard error) for the Bayes predictor" in panels(found, THREE)[3].sentence
 
 
 def test_gpt2_is_drawn_beside_the_answer_that_reads_no_example(outcome):

@@ -22,7 +22,7 @@ def ideal_measures(sizes: Sizes = THREE) -> Measures:
         risks={run: Risk(_ideal(run), 0.0) for run in configs},
         along={run: {0: 10.0, 1: 9.0, sizes.steps: _ideal(run)} for run in configs if run.part == "figure 1"},
         weights={run: dict.fromkeys(CONDITIONS, 0.001) for run in blocks},
-        moved={(run, d): Risk(shifted_risk(N_DIMS, N_PAIRS, d), 0.0) for run in blocks for d in DISTANCES},
+        moved={(run, d): shifted_risk(N_DIMS, N_PAIRS, d) for run in blocks for d in DISTANCES},
         bayes=Risk(noisy - 0.3, 0.0),
     )
 
