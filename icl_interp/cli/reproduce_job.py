@@ -1,5 +1,6 @@
 """One experiment of the command line: its progress, its report and its summary."""
 
+import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from icl_interp.experiments.claims import LEAST_SEEDS
 from icl_interp.experiments.comparison import differences
 from icl_interp.experiments.cost import Cost, PresetCost, first_steps, write_cost
 from icl_interp.experiments.experiment import Experiment
+from icl_interp.experiments.measuring_time import seconds_of_measuring
 from icl_interp.experiments.outcome import Means, Outcome
 from icl_interp.experiments.registry import PRESETS, experiment
 from icl_interp.experiments.summary import Summary, read_summary, write_summary
@@ -36,7 +38,7 @@ def reproduce(
         quiet: Say nothing but where this run differs from that summary.
 
     Raises:
-        SystemExit: With code 1 where a check contradicts the summary.
+        SystemExit: With code 1 where a check contradicts the summary, 130 after Ctrl-C and 143 after SIGTERM.
         ValueError: If name or preset is unknown, the folder cannot be used, or the summary is another's.
     """
     chosen = _chosen(name, preset, means)
@@ -44,8 +46,12 @@ def reproduce(
     torch.set_num_threads(1)
     _make(out)
     started = time.monotonic()
-    with progress(name, chosen.n_units(preset, means), quiet=quiet) as tick:
-        outcome = chosen.run(preset, out, means, lambda done: tick(done))
+    try:
+        with progress(name, chosen.n_units(preset, means), quiet=quiet) as tick:
+            outcome = chosen.run(preset, out, means, lambda done: tick(done))
+    except KeyboardInterrupt as stop:
+        typer.echo("stopped: what was trained and measured is kept, and the same command goes on.", err=True)
+        raise SystemExit(128 + getattr(stop, "number", signal.SIGINT)) from None
     made_with = {
         **provenance(),
         "workers": means.workers,
@@ -53,6 +59,7 @@ def reproduce(
         "seconds_of_this_command": round(time.monotonic() - started, 1),
     }
     made_with |= trained_by(out, chosen.configs(preset, means).values())
+    made_with["seconds_of_measuring"] = round(seconds_of_measuring(out), 1)
     chosen_seeds = "".join(f" --seed {seed}" for seed in means.seeds or ())
     made_with["command"] = f"icl-reproduce {name} --preset {preset}{chosen_seeds}"  # the folder is the machine's
     summary = write_summary(outcome, out / f"{name}.json", made_with)

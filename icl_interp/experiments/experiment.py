@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from icl_interp.experiments.claims import Claim
+from icl_interp.experiments.measuring_time import measuring
 from icl_interp.experiments.outcome import Means, Outcome, Panel, Paper
 from icl_interp.experiments.trained import train_all
 from icl_interp.models.hooked import HookedModel
@@ -60,8 +61,8 @@ class Experiment:
     """Numbers and sizes to claims."""
     panels: Callable[[Any, Any], tuple[Panel, ...]]
     """Numbers and sizes to figures."""
-    claim_keys: tuple[str, ...] = ()
-    """Of all claims, where they are the same at every size: known before anything is trained."""
+    claim_keys: tuple[str, ...]
+    """Of all claims, the same at every size: known before anything is trained."""
 
     def __repr__(self) -> str:
         return f"Experiment({self.paper.name})"
@@ -106,11 +107,13 @@ class Experiment:
         Raises:
             ValueError: If the folder cannot be used.
             FloatingPointError: If a run diverges.
+            KeyboardInterrupt: After Ctrl-C or SIGTERM; the same call goes on.
         """
         sizes = self._sizes(preset, means)
         configs = self.plan(sizes)
         models = train_all(configs, folder, workers=means.workers, device=means.device, on_done=on_done)
-        found = self.measure(TrainedRuns(configs, models, folder, means, on_done), sizes)
+        with measuring(folder):
+            found = self.measure(TrainedRuns(configs, models, folder, means, on_done), sizes)
         return Outcome(
             paper=self.paper,
             preset=preset,

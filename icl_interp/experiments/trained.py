@@ -1,11 +1,12 @@
 """All models of an experiment, trained once: whatever is finished in the folder is read back."""
 
 import json
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import joblib
 import torch
@@ -21,7 +22,9 @@ from icl_interp.training.loop import loss_advice, loss_problem
 from icl_interp.training.run import TrainResult, train
 from icl_interp.training.run_folders import run_folders
 from icl_interp.training.sessions import OtherCircumstancesWarning, new_session
+from icl_interp.training.stopping import looks_for, stop_when_asked
 from icl_interp.training.train_config import TrainConfig
+from icl_interp.training.worker_stops import time_to_write
 
 __all__ = ["checkpoints_of", "run_path", "train_all", "training_seconds"]
 
@@ -78,6 +81,8 @@ def train_all(
     Raises:
         ValueError: If the folder cannot be used.
         FloatingPointError: If a run diverges; of models that were trained together the others are kept first.
+        KeyboardInterrupt: After Ctrl-C or SIGTERM, with the number of the signal, when single models have written
+            their states; models that are trained together begin again.
 
     Example:
         >>> import tempfile
@@ -93,9 +98,12 @@ def train_all(
     unique = {path: plan[key] for key, path in paths.items()}
     open_runs = [(config, path) for path, config in unique.items() if not _is_finished(path, config)]
     tick(len(unique) - len(open_runs))
-    calls = (joblib.delayed(_train_job)(job, device) for job in _jobs(open_runs))
-    for done in joblib.Parallel(n_jobs=workers, return_as="generator_unordered")(calls):
-        tick(done)
+    with tempfile.TemporaryDirectory(prefix="icl-experiment-") as notices:
+        stop_file = Path(notices) / "stop" if workers > 1 else None
+        calls = (joblib.delayed(_train_job)(job, device, stop_file) for job in _jobs(open_runs))
+        with time_to_write([path for _, path in open_runs], stop_file, _nothing):
+            for done in joblib.Parallel(n_jobs=workers, return_as="generator_unordered")(calls):
+                tick(done)
     return {key: _load(path, plan[key].steps) for key, path in paths.items()}
 
 
@@ -158,17 +166,21 @@ def _jobs(runs: Iterable[Run]) -> list[Job]:
     return jobs
 
 
-def _train_job(job: Job, device: str) -> int:
+def _train_job(job: Job, device: str, stop_file: Path | None) -> int:
     torch.set_num_threads(1)
+    if stop_file is not None and stop_file.exists():
+        raise KeyboardInterrupt
     if len(job) == 1:
         config, path = job[0]
+        asked: dict[str, Any] = {} if stop_file is None else {"on_step": stop_when_asked(stop_file)}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", OtherCircumstancesWarning)  # the manifest tells it
-            train(config, out=path, resume=True, device=device, resume_seconds=_RESUME_SECONDS)
+            train(config, out=path, resume=True, device=device, resume_seconds=_RESUME_SECONDS, **asked)
         return 1
     started, lost = time.monotonic(), None
     try:
-        results: Mapping[int, TrainResult] = dict(enumerate(train_many([config for config, _ in job])))
+        trained = train_many([config for config, _ in job], on_step=_gives_up_when_asked(stop_file))
+        results: Mapping[int, TrainResult] = dict(enumerate(trained))
     except EnsembleDivergedError as error:
         results, lost = error.results, _what_diverged(job, error)
     seconds = (time.monotonic() - started) / len(job)
@@ -178,6 +190,19 @@ def _train_job(job: Job, device: str) -> int:
     if lost is not None:
         raise FloatingPointError(lost)
     return len(job)
+
+
+def _gives_up_when_asked(stop_file: Path | None) -> Callable[[object], None] | None:
+    # Models that are trained together have no state on the way.
+    if stop_file is None:
+        return None
+    asked = looks_for(stop_file)
+
+    def give_up(records: object) -> None:  # noqa: ARG001  # any step
+        if asked():
+            raise KeyboardInterrupt
+
+    return give_up
 
 
 def _what_diverged(job: Job, error: EnsembleDivergedError) -> str:

@@ -3,6 +3,7 @@
 Runs in other processes, such as the workers of a sweep, are asked by a file.
 """
 
+import math
 import signal
 import threading
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-__all__ = ["RunStoppedError", "StopSignalError", "stop_requests", "stop_when_asked"]
+__all__ = ["RunStoppedError", "StopSignalError", "looks_for", "stop_requests", "stop_when_asked"]
 
 LOOK_SECONDS = 0.2
 """Between two looks for the file that asks a run to stop (ours)."""
@@ -75,6 +76,27 @@ def stop_requests() -> Iterator[Callable[[], int | None]]:
             signal.signal(number, handler)
 
 
+def looks_for(file: str | Path) -> Callable[[], bool]:
+    """Make a cheap question after every step: is there a file yet?
+
+    Args:
+        file: Asks to stop by being there.
+
+    Returns:
+        What says so, and looks again after `LOOK_SECONDS` only.
+    """
+    path, looked, there = Path(file), -math.inf, False
+
+    def look() -> bool:
+        nonlocal looked, there
+        now = time.monotonic()
+        if now - looked >= LOOK_SECONDS:
+            looked, there = now, path.exists()
+        return there
+
+    return look
+
+
 def stop_when_asked(file: str | Path) -> Callable[[object], None]:
     """Let another process stop a run as a signal would: between two steps, with its state written.
 
@@ -84,14 +106,10 @@ def stop_when_asked(file: str | Path) -> Callable[[object], None]:
     Returns:
         What `train` takes as `on_step`.
     """
-    path, looked = Path(file), -LOOK_SECONDS
+    asked = looks_for(file)
 
-    def look(record: object) -> None:  # noqa: ARG001  # any step
-        nonlocal looked
-        now = time.monotonic()
-        if now - looked >= LOOK_SECONDS:
-            looked = now
-            if path.exists():
-                signal.raise_signal(signal.SIGTERM)
+    def stop(record: object) -> None:  # noqa: ARG001  # any step
+        if asked():
+            signal.raise_signal(signal.SIGTERM)
 
-    return look
+    return stop

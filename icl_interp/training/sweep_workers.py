@@ -2,27 +2,24 @@
 
 import json
 import multiprocessing
-import signal
 import tempfile
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import joblib
 import torch
 
 from icl_interp.parallel import worker_died, workers_or_scheduler
-from icl_interp.runs import RunBusyError, is_busy
+from icl_interp.runs import RunBusyError
 from icl_interp.training.run import TrainResult, train
 from icl_interp.training.sessions import OtherCircumstancesWarning
-from icl_interp.training.stopping import StopSignalError, stop_when_asked
+from icl_interp.training.stopping import stop_when_asked
 from icl_interp.training.sweep_table import FAILED, FINISHED, failed_row, run_row
 from icl_interp.training.train_config import TrainConfig
+from icl_interp.training.worker_stops import time_to_write
 
 __all__ = ["run_all", "train_one_run"]
 
@@ -32,9 +29,6 @@ ATTEMPTS = 3
 """How often runs whose worker died are given to others."""
 RESUME_SECONDS = 30.0
 """Wall time between two states of a run in a sweep (ours)."""
-
-WRITE_SECONDS = 30.0
-"""Wall time that workers have to finish a step and write their states after Ctrl-C or SIGTERM (ours)."""
 
 Job = tuple[TrainConfig, Path]
 
@@ -122,7 +116,7 @@ def run_all(
     several = scheduler is None and workers > 1
     with tempfile.TemporaryDirectory(prefix="icl-sweep-") as notices:
         stop_file = Path(notices) / "stop" if several else None
-        with _time_to_write([folder for _, folder in jobs], stop_file, on_stop or _nobody):
+        with time_to_write([folder for _, folder in jobs], stop_file, on_stop or _nobody):
             yield from _run_all(jobs, workers, scheduler, stop_file, on_wait or _nobody)
 
 
@@ -164,39 +158,3 @@ def _each_once(
     ]  # fmt: skip
     results: Iterator[tuple[int, dict[str, Any] | None]] = parallel(tasks)
     return results
-
-
-@contextmanager
-def _time_to_write(folders: Sequence[Path], stop_file: Path | None, on_stop: Callable[[int], None]) -> Iterator[None]:
-    """Answer Ctrl-C and SIGTERM by a KeyboardInterrupt, when the workers of this machine have written their states.
-
-    Otherwise joblib ends them in the middle, or they outlive this process. The workers are asked by a file, since a
-    signal that comes between two runs would kill one, and joblib then the others. A second Ctrl-C does not wait.
-    """
-    handled = threading.current_thread() is threading.main_thread()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} if handled else {}
-
-    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # the signature of handlers
-        signal.signal(signal.SIGINT, before[signal.SIGINT])
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # often sent again; who is in a hurry has Ctrl-C
-        if stop_file is not None:
-            stop_file.touch()
-            _wait_for_states(folders, on_stop)
-        raise StopSignalError(number)
-
-    for number in before:
-        signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _wait_for_states(folders: Sequence[Path], on_stop: Callable[[int], None]) -> None:
-    give_up = time.monotonic() + WRITE_SECONDS
-    busy = [folder for folder in folders if is_busy(folder)]
-    if busy:
-        on_stop(len(busy))
-    while time.monotonic() < give_up and any(is_busy(folder) for folder in busy):
-        time.sleep(0.05)

@@ -8,7 +8,13 @@ from icl_interp.experiments.carroll2025.setting import INFINITE, Sizes
 from icl_interp.experiments.carroll2025.theory import complexity, crossovers, loss_gap, trajectories
 from icl_interp.experiments.claims import Check, Claim
 
-__all__ = ["claims"]
+__all__ = ["CLAIM_KEYS", "claims"]
+
+CLAIM_KEYS = (
+    "low-diversity", "transient-ridge", "stays-at-ridge", "t-crit", "threshold", "final-losses", "trajectories",
+    "complexity", "loss-gap", "crossover",
+)  # fmt: skip
+"""Of all claims, at every size."""
 
 HALF_WAY = 0.5
 """Share of the way from dMMSE's loss on q_inf to ridge's that tells "by way of ridge" from "straight" (ours)."""

@@ -5,7 +5,7 @@ tasks (M = infinity). The best answer for a pool is dMMSE, the mean over its tas
 few tasks networks learn dMMSE, with many ridge, and in between first ridge and then dMMSE: ridge is transient.
 """
 
-from icl_interp.experiments.carroll2025.claims import claims
+from icl_interp.experiments.carroll2025.claims import CLAIM_KEYS, claims
 from icl_interp.experiments.carroll2025.figures import panels
 from icl_interp.experiments.carroll2025.measures import Measures, count_records, measure
 from icl_interp.experiments.carroll2025.setting import SIZES, Sizes, plan
@@ -73,5 +73,6 @@ EXPERIMENT = Experiment(
     n_measurements=count_records,
     claims=claims,
     panels=panels,
+    claim_keys=CLAIM_KEYS,
 )
 """What `icl-reproduce carroll2025` runs."""

@@ -12,7 +12,13 @@ from icl_interp.experiments.hill2025.setting import KINDS, NAMES, Kind, Run
 from icl_interp.measure.error_report import MODEL, TOLERATED
 from icl_interp.measure.families import IN_DISTRIBUTION
 
-__all__ = ["FRACTIONS", "HIGHLY", "claims"]
+__all__ = ["CLAIM_KEYS", "FRACTIONS", "HIGHLY", "claims"]
+
+CLAIM_KEYS = (
+    "ood-failure", "not-only-bayes", "shared-directions", "shared-directions-plain", "score-and-loss", "training-data",
+    "detection", "singular-values", "fractions",
+)  # fmt: skip
+"""Of all claims, at every size."""
 
 HIGHLY = 0.7
 """Rank correlation that counts as "highly correlated" (ours)."""

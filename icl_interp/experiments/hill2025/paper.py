@@ -6,7 +6,7 @@ tell familiar prompts, and the error?
 """
 
 from icl_interp.experiments.experiment import Experiment, TrainedRuns
-from icl_interp.experiments.hill2025.claims import claims
+from icl_interp.experiments.hill2025.claims import CLAIM_KEYS, claims
 from icl_interp.experiments.hill2025.figures import panels
 from icl_interp.experiments.hill2025.measures import measure
 from icl_interp.experiments.hill2025.record import Measured
@@ -68,5 +68,6 @@ EXPERIMENT = Experiment(
     n_measurements=len,
     claims=lambda found, sizes: claims(found, sizes.seeds),
     panels=lambda found, sizes: panels(found, sizes.seeds),
+    claim_keys=CLAIM_KEYS,
 )
 """What `icl-reproduce hill2025` runs."""

@@ -30,6 +30,7 @@ def test_smoke_writes_a_report_and_a_summary(smoke):
     result, folder = smoke
     assert result.exit_code == 0, result.output
     assert {path.name for path in folder.iterdir()} == {
+        "measuring.json",
         "report.html",
         "runs",
         "zhang2024.json",
@@ -42,6 +43,7 @@ def test_smoke_writes_a_report_and_a_summary(smoke):
     assert " runs)" in summary.provenance["trained_by_commits"]
     assert summary.provenance["trained_on"].startswith(machine())
     assert summary.provenance["seconds_of_training"] > 0
+    assert summary.provenance["seconds_of_measuring"] > 0
     assert all(claim.statement in result.stdout for claim in summary.claims)
 
 

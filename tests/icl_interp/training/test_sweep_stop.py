@@ -26,6 +26,7 @@ from icl_interp.training.schedules import CheckpointSteps
 from icl_interp.training.stopping import RunStoppedError, StopSignalError
 from icl_interp.training.sweep import SweepRun, SweepStoppedError, expand_grid, load_grid, sweep
 from icl_interp.training.sweep_workers import train_one_run
+from icl_interp.training.worker_stops import WRITE_SECONDS, time_to_write
 
 GRID = {"seed": [0, 1], "lr": [0.01, 1e18, 0.003]}
 """The second learning rate makes a run fail."""
@@ -158,7 +159,7 @@ def test_signals_reach_a_real_sweep(tmp_path: Path, workers: str, number: signal
     finally:
         child.kill()
     assert child.returncode == 128 + number
-    assert time.monotonic() - sent < sweep_workers.WRITE_SECONDS  # nobody was waited for in vain
+    assert time.monotonic() - sent < WRITE_SECONDS  # nobody was waited for in vain
     sentence = complained.splitlines()[-1]
     assert re.fullmatch(r"stopped: \d of 4 runs finished(, \d begun)?(, \d not begun)?; .* goes on\.", sentence)
     assert "Traceback" not in complained
@@ -215,7 +216,7 @@ def test_who_is_waited_for_is_said(tmp_path: Path) -> None:
             told.append(count)
             run.close()  # its state is written
 
-        with pytest.raises(StopSignalError), sweep_workers._time_to_write([job[1]], notices / "stop", on_stop):
+        with pytest.raises(StopSignalError), time_to_write([job[1]], notices / "stop", on_stop):
             signal.raise_signal(signal.SIGTERM)
     assert told == [1]
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

@@ -7,11 +7,16 @@ from carroll_cases import INFINITE, THREE, ideal_measures, spoil, spoil_all
 
 from icl_interp.experiments.carroll2025.claims import claims
 from icl_interp.experiments.carroll2025.measures import Plane
+from icl_interp.experiments.carroll2025.paper import EXPERIMENT
 
 
 @pytest.fixture(scope="module")
 def ideal():
     return ideal_measures()
+
+
+def test_the_keys_are_known_before_anything_is_trained(ideal):
+    assert tuple(claim.key for claim in claims(ideal, THREE)) == EXPERIMENT.claim_keys
 
 
 def verdicts(found):

@@ -8,7 +8,7 @@ from hill_cases import SEEDS, ideal_measures, with_all, with_families, with_read
 from icl_interp.experiments.hill2025.claims import FRACTIONS, claims
 from icl_interp.experiments.hill2025.figures import panels
 from icl_interp.experiments.hill2025.measures import NORMS
-from icl_interp.experiments.hill2025.paper import PAPER, UNKNOWNS
+from icl_interp.experiments.hill2025.paper import EXPERIMENT, PAPER, UNKNOWNS
 from icl_interp.experiments.hill2025.reader import Reader, failure_rate, handled_shifts
 from icl_interp.experiments.hill2025.record import DetectorFound
 from icl_interp.experiments.hill2025.setting import KINDS, Run
@@ -21,6 +21,10 @@ from icl_interp.report.chapters.claims import claims_page
 @pytest.fixture(scope="module")
 def ideal():
     return ideal_measures()
+
+
+def test_the_keys_are_known_before_anything_is_trained(ideal):
+    assert tuple(claim.key for claim in claims(ideal, SEEDS)) == EXPERIMENT.claim_keys
 
 
 def verdicts(found, seeds=SEEDS):
