@@ -54,6 +54,12 @@ def train_one(
     """
     torch.set_num_threads(threads)
     resolved = config_of(config, out, settings, resume=resume)
+    if resolved.warmup > resolved.steps and not quiet:
+        typer.echo(
+            f"note: a warm-up of {resolved.warmup} steps is longer than the run of {resolved.steps}, so lr never "
+            f"reaches {resolved.lr:g}; set warmup as well.",
+            err=True,
+        )
     evaluator = Evaluator(resolved)
     try:
         with notes(OtherCircumstancesWarning, quiet=quiet), progress("training", resolved.steps, quiet=quiet) as tick:

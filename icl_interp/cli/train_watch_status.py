@@ -63,6 +63,8 @@ class RunStatus:
             return f"finished after step {self.step}"
         if self.busy:
             return None
+        if "diverged" in self.manifest:
+            return f"diverged: {str(self.manifest['diverged']).rstrip('.')}"
         return f"stopped after step {self.step}; go on with icl-train --resume --out {self.path}"
 
     def sentences(self) -> list[str]:

@@ -137,6 +137,7 @@ def _go_on(trainer: Trainer, log: RunLog, tick: Callable[[StepRecord], None]) ->
                 record = trainer.advance()
                 log.record(record)
             except FloatingPointError as error:
+                log.diverged(str(error))
                 raise FloatingPointError(f"{str(error).rstrip('.')}; {log.advice()}") from error
             tick(record)
             number = stop()  # asked once: a signal that comes later is for the next step

@@ -88,6 +88,7 @@ class RunLog:
         else:
             sessions = sessions_of(manifest)
             changed = what_changed(sessions, now)
+            manifest.pop("diverged", None)  # the session before ended so; this one may not
             manifest["resumed_after_steps"].append(self.trainer.step)
             manifest["sessions"] = [*sessions, now]
         self.folder.write_manifest(manifest)
@@ -145,6 +146,17 @@ class RunLog:
 
     def _seconds(self) -> float:
         return self._before + time.monotonic() - self._started
+
+    def diverged(self, message: str) -> None:
+        """Write down how the run ended, for those who only see its folder.
+
+        Args:
+            message: Of the error.
+
+        Raises:
+            OSError: If the disk is full.
+        """
+        self.folder.write_manifest({**self.folder.read_manifest(), "diverged": message})
 
     def last_checkpoint(self) -> Path | None:
         """Find the newest checkpoint.

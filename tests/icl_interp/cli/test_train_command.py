@@ -44,6 +44,19 @@ def test_a_run_leaves_config_manifest_metrics_and_checkpoint(run):
     assert result.stdout.endswith(" after 4 steps\n")
 
 
+def test_a_warm_up_longer_than_the_run_is_told(tmp_path):
+    long = [setting for setting in TINY if not setting.startswith("warmup")]
+    result = CliRunner().invoke(_app, arguments("--out", tmp_path / "a", settings=[*long, "warmup=9", "lr=0.003"]))
+    assert result.exit_code == 0
+    note = "note: a warm-up of 9 steps is longer than the run of 4, so lr never reaches 0.003; set warmup as well.\n"
+    assert note in result.stderr
+    options = ("--out", tmp_path / "b", "--quiet")
+    quiet = CliRunner().invoke(_app, arguments(*options, settings=[*long, "warmup=9"]))
+    assert quiet.output == ""
+    exact = CliRunner().invoke(_app, arguments("--out", tmp_path / "c", settings=[*long, "warmup=4"]))
+    assert "note" not in exact.stderr
+
+
 def test_the_checkpoint_knows_its_task(run):
     checkpoint = load_checkpoint(run[0])
     assert checkpoint.step == 4

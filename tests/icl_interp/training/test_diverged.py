@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from training_cases import TINY
 
 from icl_interp import train
+from icl_interp.cli.train_watch_status import read_status
 from icl_interp.training.evaluation import EvaluationRecord, Evaluator
 from icl_interp.training.loop import Trainer
 from icl_interp.training.schedules import CheckpointSteps
@@ -31,7 +33,27 @@ def test_a_last_step_that_diverges_does_not_finish_the_run(
     with pytest.raises(FloatingPointError, match=rf"after the update .*at step {steps}.*grad_clip\.$"):
         train(config)
     assert not (tmp_path / f"checkpoints/step_{steps:08d}.pt").exists()
-    assert json.loads((tmp_path / "manifest.json").read_text())["finished"] is False
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["finished"] is False
+    assert re.search(message.partition("; lower lr")[0], manifest["diverged"])
+    clause = str(read_status(tmp_path).ending())
+    assert clause == f"diverged: {manifest['diverged'].rstrip('.')}"
+    assert f"The run {clause}" in read_status(tmp_path).sentences()
+
+
+def test_a_session_that_goes_on_forgets_that_the_one_before_diverged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = TINY.model_copy(update={"checkpoints": CheckpointSteps(every=2), "optimizer": "sgd"})
+    with monkeypatch.context() as patch:
+        patch.setattr("icl_interp.training.loop.learning_rate", lambda _, step: 1e15 if step == 3 else 1e-3)
+        with pytest.raises(FloatingPointError):
+            train(config, out=tmp_path)
+    assert "diverged" in json.loads((tmp_path / "manifest.json").read_text())
+    train(config, out=tmp_path, resume=True)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["finished"] is True
+    assert "diverged" not in manifest
 
 
 def test_weights_that_are_not_finite_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
