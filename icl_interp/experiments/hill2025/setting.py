@@ -68,7 +68,7 @@ SIZES: Mapping[str, Sizes] = MappingProxyType({
         (0,), n_dims=2, n_layers=1, n_heads=1, d_model=8, steps=5, full_steps=5, n_prompts=12, n_controls=2, quick=True,
     ),
     "laptop": Sizes(
-        (0, 1, 2), n_dims=4, n_layers=3, n_heads=4, d_model=64, steps=6000, full_steps=20_000,
+        (0, 1, 2), n_dims=4, n_layers=6, n_heads=4, d_model=32, steps=6000, full_steps=10_000,
         n_prompts=128, n_controls=5,
     ),
     "paper": Sizes(

@@ -90,7 +90,7 @@ SIZES: Mapping[str, Sizes] = MappingProxyType({
     "laptop": Sizes(
         seeds=(0, 1, 2), steps=20_000, sweep_steps=20_000, norms=(0.0, 5.0, 10.0), lengths=(2, 10, 20),
         eval_tasks=1_000_000,
-        transformer=Transformer(3, 12, 4, 2, 32, 10_000, 64, 2e-3, "cosine", 20_000, 20_000),
+        transformer=Transformer(3, 12, 4, 2, 32, 6_000, 64, 2e-3, "cosine", 20_000, 20_000),
     ),
     "paper": Sizes(
         seeds=(0, 1, 2), steps=20_000, sweep_steps=20_000, norms=(0.0, 0.5, 1.0, 2.0, 4.0, 5.0, 10.0),

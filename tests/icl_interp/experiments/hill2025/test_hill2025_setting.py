@@ -39,9 +39,9 @@ def test_each_law_is_tested_outside_of_its_own_support():
 def test_the_laptops_network():
     configs = plan(SIZES["laptop"])
     assert len(configs) == 12
-    assert {(c.model.n_layers, c.model.n_heads, c.model.d_model) for c in configs.values()} == {(3, 4, 64)}
+    assert {(c.model.n_layers, c.model.n_heads, c.model.d_model) for c in configs.values()} == {(6, 4, 32)}
     assert {(run.kind, c.steps) for run, c in configs.items()} == {
-        ("isotropic", 20_000), ("weights", 6000), ("inputs", 6000), ("scale", 20_000),
+        ("isotropic", 10_000), ("weights", 6000), ("inputs", 6000), ("scale", 10_000),
     }  # fmt: skip
     assert configs[Run("weights", 2)].seed == 2
     assert configs[Run("weights", 2)].task == task_of("weights", 4)
