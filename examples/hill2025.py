@@ -27,7 +27,7 @@ print(f"in distribution: {task.describe()}")
 
 # %%
 config = icl.TrainConfig(
-    model=icl.ModelConfig(n_dims=4, n_points=9, n_layers=3, n_heads=4, d_model=64),
+    model=icl.ModelConfig(n_dims=4, n_points=9, n_layers=6, n_heads=4, d_model=32),
     task=task,
     steps=STEPS,
     batch_size=64,

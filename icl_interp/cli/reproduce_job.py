@@ -46,11 +46,16 @@ def reproduce(
     torch.set_num_threads(1)
     _make(out)
     started = time.monotonic()
+
+    def stops(count: int) -> None:
+        if not quiet:
+            typer.echo(f"stopping: waiting for {count} run{'s' * (count > 1)} to write their state", err=True)
+
     try:
         with progress(name, chosen.n_units(preset, means), quiet=quiet) as tick:
-            outcome = chosen.run(preset, out, means, lambda done: tick(done))
+            outcome = chosen.run(preset, out, means, lambda done: tick(done), stops)
     except KeyboardInterrupt as stop:
-        typer.echo("stopped: what was trained and measured is kept, and the same command goes on.", err=True)
+        typer.echo("stopped: the same command goes on; linear models in training begin again.", err=True)
         raise SystemExit(128 + getattr(stop, "number", signal.SIGINT)) from None
     made_with = {
         **provenance(),
@@ -59,7 +64,7 @@ def reproduce(
         "seconds_of_this_command": round(time.monotonic() - started, 1),
     }
     made_with |= trained_by(out, chosen.configs(preset, means).values())
-    made_with["seconds_of_measuring"] = round(seconds_of_measuring(out), 1)
+    made_with["seconds_of_measuring_in_this_folder"] = round(seconds_of_measuring(out), 1)
     chosen_seeds = "".join(f" --seed {seed}" for seed in means.seeds or ())
     made_with["command"] = f"icl-reproduce {name} --preset {preset}{chosen_seeds}"  # the folder is the machine's
     summary = write_summary(outcome, out / f"{name}.json", made_with)
@@ -131,6 +136,11 @@ def _committed(path: Path, chosen: Experiment, preset: str) -> Summary:
         raise ValueError(
             f"--against needs a summary of {name} at size {preset}, got one of {summary.paper.name} at size "
             f"{summary.preset}: {path}."
+        )
+    if list(summary.setting) != list(chosen.setting_of(preset, summary.seeds)):
+        raise ValueError(
+            f"--against needs a summary of the sizes that {preset} has in this version, got one of others: {path}; "
+            "write it again by icl-reproduce."
         )
     if missing := [key for key in chosen.claim_keys if key not in {claim.key for claim in summary.claims}]:
         raise ValueError(

@@ -54,7 +54,7 @@ def train_one(
     """
     torch.set_num_threads(threads)
     resolved = config_of(config, out, settings, resume=resume)
-    if resolved.warmup > resolved.steps and not quiet:
+    if resolved.warmup > resolved.steps and not resume and not quiet:
         typer.echo(
             f"note: a warm-up of {resolved.warmup} steps is longer than the run of {resolved.steps}, so lr never "
             f"reaches {resolved.lr:g}; set warmup as well.",

@@ -11,6 +11,7 @@ from icl_interp.experiments.outcome import Means, Outcome, Panel, Paper
 from icl_interp.experiments.trained import train_all
 from icl_interp.models.hooked import HookedModel
 from icl_interp.training.train_config import TrainConfig
+from icl_interp.training.worker_stops import time_to_write
 
 __all__ = ["Experiment", "TrainedRuns"]
 
@@ -92,7 +93,19 @@ class Experiment:
         configs = self.configs(preset, means)
         return len(configs) + self.n_measurements(configs)
 
-    def run(self, preset: str, folder: Path, means: Means, on_done: Tick) -> Outcome:
+    def setting_of(self, preset: str, seeds: tuple[int, ...]) -> tuple[str, ...]:
+        """Say what a preset runs.
+
+        Args:
+            preset: Of its size.
+            seeds: Of the models.
+
+        Returns:
+            A sentence each: equal sentences, equal sizes.
+        """
+        return self.setting(replace(self.sizes[preset], seeds=seeds))
+
+    def run(self, preset: str, folder: Path, means: Means, on_done: Tick, on_stop: Tick | None = None) -> Outcome:
         """Train what a folder does not hold yet, measure, and judge.
 
         Args:
@@ -100,6 +113,7 @@ class Experiment:
             folder: Where runs and measurements are kept.
             means: Processes, device, seeds.
             on_done: Called with a number of finished units.
+            on_stop: Called with the number of runs whose states are waited for, after Ctrl-C or SIGTERM.
 
         Returns:
             Claims and figures.
@@ -111,8 +125,10 @@ class Experiment:
         """
         sizes = self._sizes(preset, means)
         configs = self.plan(sizes)
-        models = train_all(configs, folder, workers=means.workers, device=means.device, on_done=on_done)
-        with measuring(folder):
+        models = train_all(
+            configs, folder, workers=means.workers, device=means.device, on_done=on_done, on_stop=on_stop
+        )
+        with time_to_write([], None, on_done), measuring(folder):  # nothing to wait for, but SIGTERM is no death
             found = self.measure(TrainedRuns(configs, models, folder, means, on_done), sizes)
         return Outcome(
             paper=self.paper,

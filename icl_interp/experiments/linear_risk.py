@@ -32,7 +32,7 @@ def linear_risk(
         parameters: Of a model that divides by the number of pairs.
         w_mean: b*, the mean of the tasks that it is asked, whatever it was trained on.
         n_pairs: Context length M, at least 1.
-        noise_std: Of the labels, in units of y.
+        noise_std: Standard deviation of the noise of all labels, the query's included; at least 0.
 
     Returns:
         In squared units of y, attached to the parameters for autograd.

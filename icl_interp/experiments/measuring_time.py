@@ -1,4 +1,4 @@
-"""How long measuring took: kept in the folder of an experiment, since what is measured is not measured again."""
+"""How long measuring took: kept in the folder of an experiment, since many measurements are not made again."""
 
 import json
 import time
@@ -24,34 +24,37 @@ def measuring(folder: str | Path) -> Iterator[None]:
         Nothing.
 
     Raises:
+        ValueError: If what is kept there already cannot be read.
         OSError: If the folder cannot be written.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     with measuring(folder):
-        ...         pass
-        ...     seconds_of_measuring(folder)
-        0.0
     """
-    started = time.monotonic()
+    before, started = seconds_of_measuring(folder), time.monotonic()
     try:
         yield
     finally:
-        seconds = seconds_of_measuring(folder) + time.monotonic() - started
+        seconds = before + time.monotonic() - started
         text = json.dumps({"seconds": round(seconds, 1)}) + "\n"
         write_atomically(Path(folder) / _NAME, lambda file: file.write(text.encode()))
 
 
 def seconds_of_measuring(folder: str | Path) -> float:
-    """Tell what measuring has taken in a folder.
+    """Tell how many seconds measuring has taken in a folder.
 
     Args:
         folder: Of the experiment.
 
     Returns:
-        Wall time of all commands that measured there, for all seeds and again where a command was repeated; 0 where
-        none was, or an older version.
+        Wall time in seconds of all commands that measured there, for all seeds and again where a command was repeated;
+        0 where there was none. Versions that kept no time count as 0.
+
+    Raises:
+        ValueError: If the file that keeps it cannot be read.
     """
     path = Path(folder) / _NAME
-    return float(json.loads(path.read_text())["seconds"]) if path.is_file() else 0.0
+    if not path.is_file():
+        return 0.0
+    try:
+        return float(json.loads(path.read_text())["seconds"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"the time of measuring needs a file with a number of seconds, got {path}; remove it."
+        ) from error

@@ -26,6 +26,8 @@ class Summary:
     """At which size."""
     seeds: tuple[int, ...]
     """Of the models."""
+    setting: tuple[str, ...]
+    """What was run, a sentence each."""
     claims: tuple[Claim, ...]
     """With their values."""
     provenance: Mapping[str, str | int | float]
@@ -96,6 +98,7 @@ def read_summary(path: str | Path) -> Summary:
             Paper(**contents["paper"]),
             str(contents["preset"]),
             tuple(contents["seeds"]),
+            tuple(contents["setting"]),
             claims,
             dict(contents["provenance"]),
         )

@@ -62,6 +62,7 @@ def train_all(
     workers: int = 1,
     device: str = "cpu",
     on_done: Callable[[int], None] | None = None,
+    on_stop: Callable[[int], None] | None = None,
 ) -> dict[Key, HookedModel]:
     """Train what is not trained yet, one thread a process, and load all of it.
 
@@ -74,6 +75,7 @@ def train_all(
         workers: Processes on this machine; 1 trains in this one.
         device: Where single models are trained, as torch names it; groups stay on the CPU.
         on_done: Called with a number of finished configs, for progress.
+        on_stop: Called with the number of runs whose states are waited for, after Ctrl-C or SIGTERM.
 
     Returns:
         A model with its final weights for each key.
@@ -101,8 +103,8 @@ def train_all(
     with tempfile.TemporaryDirectory(prefix="icl-experiment-") as notices:
         stop_file = Path(notices) / "stop" if workers > 1 else None
         calls = (joblib.delayed(_train_job)(job, device, stop_file) for job in _jobs(open_runs))
-        with time_to_write([path for _, path in open_runs], stop_file, _nothing):
-            for done in joblib.Parallel(n_jobs=workers, return_as="generator_unordered")(calls):
+        with time_to_write([path for _, path in open_runs], stop_file, on_stop or _nothing):
+            for done in joblib.Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)(calls):
                 tick(done)
     return {key: _load(path, plan[key].steps) for key, path in paths.items()}
 

@@ -1,7 +1,7 @@
 """Train one model from one config, with or without a run folder."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -137,7 +137,8 @@ def _go_on(trainer: Trainer, log: RunLog, tick: Callable[[StepRecord], None]) ->
                 record = trainer.advance()
                 log.record(record)
             except FloatingPointError as error:
-                log.diverged(str(error))
+                with suppress(OSError):  # a full disk must not hide what ended the run
+                    log.diverged(str(error))
                 raise FloatingPointError(f"{str(error).rstrip('.')}; {log.advice()}") from error
             tick(record)
             number = stop()  # asked once: a signal that comes later is for the next step

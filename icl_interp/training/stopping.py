@@ -83,7 +83,7 @@ def looks_for(file: str | Path) -> Callable[[], bool]:
         file: Asks to stop by being there.
 
     Returns:
-        What says so, and looks again after `LOOK_SECONDS` only.
+        A function without arguments: whether the file was there when it last looked, at most `LOOK_SECONDS` ago.
     """
     path, looked, there = Path(file), -math.inf, False
 

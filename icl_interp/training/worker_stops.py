@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM where several processes train: all of them write their states before they are ended."""
+"""Ctrl-C and SIGTERM where several processes train: those that have a state get time to write it."""
 
 import signal
 import threading
@@ -18,9 +18,7 @@ WRITE_SECONDS = 30.0
 
 
 @contextmanager
-def time_to_write(
-    folders: Sequence[Path], stop_file: Path | None, on_stop: Callable[[int], None]
-) -> Iterator[None]:
+def time_to_write(folders: Sequence[Path], stop_file: Path | None, on_stop: Callable[[int], None]) -> Iterator[None]:
     """Answer Ctrl-C and SIGTERM by a KeyboardInterrupt, when the workers of this machine have written their states.
 
     Otherwise joblib ends them in the middle, or they outlive this process. The workers are asked by a file, since a
@@ -48,9 +46,9 @@ def time_to_write(
             _wait_for_states(folders, on_stop)
         raise StopSignalError(number)
 
-    for number in before:
-        signal.signal(number, stop)
     try:
+        for number in before:
+            signal.signal(number, stop)
         yield
     finally:
         for number, handler in before.items():

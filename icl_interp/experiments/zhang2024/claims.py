@@ -179,7 +179,7 @@ def _near_bayes(read: Reader, sizes: Sizes) -> Claim:
         "centred at b*, up to constants.",
         "Section 6; Lemma 6.1",
         "d = M = 5, sigma² = tr(H Psi) = 5. The paper's own experiments have no noise, where this cannot be seen. "
-        f"{EXACT} The ridge has none: it is tested on {sizes.eval_tasks:,} tasks, whose standard error, "
+        f"{EXACT} The ridge's error is a mean over {sizes.ridge_tasks:,} tasks, whose standard error, "
         f"{100 * read.found.bayes.standard_error / bayes:.2g} % of its excess risk, is in no interval.",
         (
             Check("LTB risk", values, best * (1 - NEAR), best * (1 + NEAR), THEORY),

@@ -129,7 +129,7 @@ def _parts(values: Values, found: Measures) -> Panel:
         f"Without the skip the risk is {rows[1][1].value:.4g}, without the MLP {rows[2][1].value:.4g}, with both "
         f"{rows[0][1].value:.4g}. With noise of the signal's size it is {rows[3][1].value:.4g}, and "
         f"{found.bayes.value:.4g} ± {found.bayes.standard_error:.2g} (standard error) for the Bayes predictor, the "
-        "only one that is tested on prompts. Intervals are over seeds.",
+        "only one of these that is tested on prompts. Intervals are over seeds.",
         _dots([(name, interval) for name, interval, _ in rows]),
         ("model", "risk", "low", "high", "least risk"),
         tuple((name, i.value, i.low, i.high, best) for name, i, best in rows),

@@ -1,5 +1,6 @@
 """What is measured on the models of Zhang et al. (2024)."""
 
+import copy
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import torch
 from icl_interp.experiments.linear_risk import linear_risk
 from icl_interp.experiments.monte_carlo import Risk, query_risks
 from icl_interp.experiments.trained import checkpoints_of
-from icl_interp.experiments.zhang2024.setting import FIGURE_NORM, N_DIMS, N_PAIRS, Run, Sizes, task_of
+from icl_interp.experiments.zhang2024.setting import N_DIMS, N_PAIRS, Run, Sizes, task_of
 from icl_interp.models.effective import EffectiveParameters, effective_parameters
 from icl_interp.models.hooked import HookedModel
 from icl_interp.predictors import gaussian_posterior_mean
@@ -32,11 +33,11 @@ class Measures:
     risks: Mapping[Run, Risk]
     """Squared error on the run's own law: exact for linear models, without standard error; of fresh tasks for GPT-2."""
     along: Mapping[Run, Mapping[int, float]]
-    """Exact risk of Figure 1's models by training step."""
+    """Exact risk of Figure 1's models by training step, in squared units of y."""
     weights: Mapping[Run, Mapping[str, float]]
     """Largest deviation from each optimality condition, of Figure 1's linear blocks."""
     moved: Mapping[tuple[Run, float], float]
-    """Exact error of Figure 1's linear blocks where b* has moved by a distance."""
+    """Exact error of Figure 1's linear blocks where b* has moved by a distance, in squared units of y."""
     bayes: Risk
     """Error of the centred ridge on fresh noisy tasks."""
 
@@ -63,14 +64,14 @@ def measure(
     Returns:
         All numbers.
     """
-    linear = {run: effective_parameters(models[run].double()) for run in configs if not _is_gpt2(run)}
+    linear = {run: _effective(models[run]) for run in configs if not _is_gpt2(run)}
     risks = {run: Risk(_exact(found, run), 0.0) for run, found in linear.items()}
     for runs in _gpt2_by_law(configs):
         asked, task = {run: models[run] for run in runs}, configs[runs[0]].task
         risks |= query_risks(asked, task, sizes.transformer.eval_tasks, seed=_TEST_SEED)
         on_done(1)
     noisy = next(task_of(run) for run in configs if run.part == "noise")
-    bayes = _bayes(noisy, sizes.eval_tasks)
+    bayes = _bayes(noisy, sizes.ridge_tasks)
     on_done(1)
     blocks = {run: found for run, found in linear.items() if run.part == "figure 1" and run.kind == "ltb"}
     return Measures(
@@ -111,6 +112,11 @@ def _gpt2_by_law(configs: Mapping[Run, TrainConfig]) -> list[list[Run]]:
     return list(groups.values())
 
 
+def _effective(model: HookedModel) -> EffectiveParameters:
+    # A copy: `double` would change the model itself.
+    return effective_parameters(copy.deepcopy(model).double())
+
+
 def _exact(found: EffectiveParameters, run: Run, *, moved: float = 0.0) -> float:
     # All entries of b* are equal, and it moves along itself.
     n_dims = len(found.gamma)
@@ -127,7 +133,7 @@ def _bayes(task: LinearRegression, n_tasks: int) -> Risk:
 
 def _along(folder: Path, run: Run, config: TrainConfig) -> dict[int, float]:
     kept = checkpoints_of(folder, config).items()
-    return {step: _exact(effective_parameters(model.double()), run) for step, model in kept}
+    return {step: _exact(_effective(model), run) for step, model in kept}
 
 
 def weight_errors(found: EffectiveParameters) -> dict[str, float]:

@@ -27,8 +27,9 @@ UNKNOWNS = (
     "the width of Garg et al.'s small model at the paper's size.",
     "How large GPT-2 has to be to learn the tasks around b* = 0 on a laptop, without which b* = (10, ..., 10) says "
     "little; b* = 0 alone decided. Two layers of width 32 had errors of 0.08 to 0.22 d after 10,000 steps with d = 5 "
-    "and M = 10, and in the hardest cell, no MLP and a pinned read-out, 0.18 d with d = 3 and M = 6. Four layers with "
-    "d = 3 and M = 12 had 0.015 d there after 6,000 steps (one seed), and were taken.",
+    "and M = 10 (three seeds). In the hardest cell, no MLP and a pinned read-out, they had a loss of 0.18 d half way "
+    "through 20,000 steps with d = 3 and M = 6, and four layers with d = 3 and M = 12 one of 0.015 d after 6,000 (one "
+    "seed each): these were taken.",
     "Whether GPT-2's read-out was free: with a free one the residual stream alone can carry <b*, x> to the output, so "
     "both a free read-out and one that is pinned to the label's coordinate are run.",
     "The second bound of Theorem 4.1 is not implied by its proof as we read it; only 2 |b*|² / (3 (M + 1)) is tested.",

@@ -2,17 +2,15 @@
 
 import functools
 import math
-from collections.abc import Iterable
 
 import torch
 
 from icl_interp.experiments.linear_risk import optimal_lsa_risk
-from icl_interp.experiments.monte_carlo import Risk
 from icl_interp.experiments.zhang2024.measures import Measures
 from icl_interp.experiments.zhang2024.setting import N_DIMS
 from icl_interp.predictors.learned_init import optimal_learned_init
 
-__all__ = ["EXACT", "NEAR", "THEORY", "Reader", "named", "optimum", "same_tasks"]
+__all__ = ["EXACT", "NEAR", "THEORY", "Reader", "named", "optimum"]
 
 NEAR = 0.02
 """A trained model counts as at its optimum if its risk is within this share of it (ours)."""
@@ -48,37 +46,21 @@ class Reader:
         by_name = {tuple(run): risk.value for run, risk in self.found.risks.items()}
         return tuple(by_name[part, kind, norm, n_pairs, seed] for seed in self.seeds)
 
-    def tested_on(self, n_tasks: int) -> str:
+    def gpt2_tested_on(self, n_tasks: int) -> str:
         """Say what the intervals of GPT-2's errors leave out.
 
         Args:
-            n_tasks: Of the test.
+            n_tasks: Of each test.
 
         Returns:
-            A sentence, see `same_tasks`.
+            One sentence, with the largest standard error as a share of its error.
         """
-        return same_tasks(n_tasks, (risk for run, risk in self.found.risks.items() if "gpt2" in run.kind))
-
-
-def same_tasks(n_tasks: int, risks: Iterable[Risk]) -> str:
-    """Say what intervals over seeds leave out, since all models are tested on the same tasks.
-
-    Args:
-        n_tasks: Of the test.
-        risks: With their standard errors over tasks.
-
-    Returns:
-        One sentence, with the largest standard error as a share of its risk.
-
-    Example:
-        >>> same_tasks(20_000, [Risk(2.0, 0.004), Risk(4.0, 0.02)])
-        'All are tested on the same 20,000 tasks, whose standard error, up to 0.5 % of a risk, is in no interval.'
-    """
-    largest = max(risk.standard_error / risk.value for risk in risks if risk.value > 0)
-    return (
-        f"All are tested on the same {n_tasks:,} tasks, whose standard error, up to {100 * largest:.2g} % of a risk, "
-        "is in no interval."
-    )
+        risks = [risk for run, risk in self.found.risks.items() if "gpt2" in run.kind and risk.value > 0]
+        largest = max(risk.standard_error / risk.value for risk in risks)
+        return (
+            f"Networks with one b* are tested on the same {n_tasks:,} tasks, whose standard error, up to "
+            f"{100 * largest:.2g} % of an error, is in no interval."
+        )
 
 
 @functools.cache

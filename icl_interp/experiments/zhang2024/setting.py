@@ -76,7 +76,7 @@ class Sizes:
     """|b*| besides Figure 1's."""
     lengths: tuple[int, ...]
     """M besides Figure 1's."""
-    eval_tasks: int
+    ridge_tasks: int
     """Noisy tasks that the centred ridge is tested on; the errors of linear models are exact."""
     transformer: Transformer
     """Of Table 1."""
@@ -84,17 +84,17 @@ class Sizes:
 
 SIZES: Mapping[str, Sizes] = MappingProxyType({
     "smoke": Sizes(
-        seeds=(0,), steps=40, sweep_steps=20, norms=(0.0, 10.0), lengths=(10,), eval_tasks=20_000,
-        transformer=Transformer(5, 10, 1, 2, 16, 10, 16, 1e-3, "cosine", 20, 500),
+        seeds=(0,), steps=40, sweep_steps=20, norms=(0.0, 10.0), lengths=(10,), ridge_tasks=20_000,
+        transformer=Transformer(3, 6, 1, 2, 16, 10, 16, 1e-3, "cosine", 20, 500),
     ),
     "laptop": Sizes(
         seeds=(0, 1, 2), steps=20_000, sweep_steps=20_000, norms=(0.0, 5.0, 10.0), lengths=(2, 10, 20),
-        eval_tasks=1_000_000,
+        ridge_tasks=1_000_000,
         transformer=Transformer(3, 12, 4, 2, 32, 6_000, 64, 2e-3, "cosine", 20_000, 20_000),
     ),
     "paper": Sizes(
         seeds=(0, 1, 2), steps=20_000, sweep_steps=20_000, norms=(0.0, 0.5, 1.0, 2.0, 4.0, 5.0, 10.0),
-        lengths=(2, 10, 20, 40), eval_tasks=2_000_000,
+        lengths=(2, 10, 20, 40), ridge_tasks=2_000_000,
         transformer=Transformer(20, 40, 6, 4, 128, 200_000, 256, 1e-4, "constant", 20_000, 100_000),
     ),
 })  # fmt: skip

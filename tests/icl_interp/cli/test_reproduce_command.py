@@ -43,7 +43,7 @@ def test_smoke_writes_a_report_and_a_summary(smoke):
     assert " runs)" in summary.provenance["trained_by_commits"]
     assert summary.provenance["trained_on"].startswith(machine())
     assert summary.provenance["seconds_of_training"] > 0
-    assert summary.provenance["seconds_of_measuring"] > 0
+    assert summary.provenance["seconds_of_measuring_in_this_folder"] > 0
     assert all(claim.statement in result.stdout for claim in summary.claims)
 
 
@@ -130,6 +130,17 @@ def test_against_another_version_is_refused_before_anything_runs(smoke, tmp_path
         "error: --against needs a summary that has all claims of this version, got one without gap, gpt2: "
     )
     assert list(tmp_path.iterdir()) == [older]
+
+
+def test_against_other_sizes_is_refused_before_anything_runs(smoke, tmp_path):
+    contents = json.loads((smoke[1] / "zhang2024.json").read_text())
+    contents["setting"][-1] = contents["setting"][-1].replace("width 16", "width 17")
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(contents))
+    result = run("zhang2024", "--out", tmp_path / "o", "--against", other, "--seed", "5")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: --against needs a summary of the sizes that smoke has in this version, got")
+    assert list(tmp_path.iterdir()) == [other]
 
 
 def test_first_steps_say_what_a_preset_costs(tmp_path, monkeypatch):

@@ -50,8 +50,32 @@ def test_the_formula_is_what_sampling_says(n_dims, n_pairs, noise_std, with_gamm
     task = LinearRegression(n_dims, w_mean=mean.tolist(), noise_std=noise_std, n_points=n_pairs + 1)
     sampled = query_risks({"f": answer}, task, 400_000, seed=0)["f"]
     exact = float(linear_risk(parameters, mean, n_pairs, noise_std=noise_std))
-    # Five standard errors: a wrong term of the formula is tens of them.
+    # Five standard errors; small terms are below that, and the next test sees them.
     assert abs(sampled.value - exact) < 5 * sampled.standard_error
+
+
+@pytest.mark.parametrize(("n_dims", "n_pairs"), [(1, 3), (2, 2)])
+@pytest.mark.parametrize("noise_std", [0.0, 1.3], ids=["exact labels", "noise"])
+def test_the_formula_is_what_quadrature_says(n_dims, n_pairs, noise_std):
+    # The squared error has degree 4 in every input, and Gauss-Hermite with three nodes is exact to degree 5.
+    nodes, weights = np.polynomial.hermite_e.hermegauss(3)
+    n_inputs = (n_pairs + 2) * n_dims + n_pairs
+    drawn = np.stack(np.meshgrid(*[nodes] * n_inputs, indexing="ij"), axis=-1).reshape(-1, n_inputs)
+    chance = np.stack(np.meshgrid(*[weights / weights.sum()] * n_inputs, indexing="ij"), axis=-1)
+    chance = chance.reshape(-1, n_inputs).prod(axis=1)
+    x, query, task, noise = np.split(drawn, np.cumsum([n_pairs * n_dims, n_dims, n_dims]), axis=1)
+    x, mean = x.reshape(-1, n_pairs, n_dims), np.linspace(0.5, 1.5, n_dims)
+    w = mean + task
+    y = np.einsum("bmi,bi->bm", x, w) + noise_std * noise
+    found = random_parameters(n_dims, seed=n_dims)
+    gamma, v21, u, v11, v12 = (getattr(found, n).double().numpy() for n in ("gamma", "v21", "v_minus1", "V11", "v12"))
+    value, key = x @ v21 + u * y, np.einsum("bmi,ij,bj->bm", x, v11, query) + y * (query @ v12)[:, None]
+    error = (value * key).mean(axis=1) + query @ gamma - np.einsum("bi,bi->b", w, query)
+    exact = (chance * error**2).sum() + noise_std**2  # of the query's label
+    parameters = EffectiveParameters(*(torch.tensor(part) for part in (gamma, v21, u, v11, v12)))
+    np.testing.assert_allclose(
+        linear_risk(parameters, torch.tensor(mean), n_pairs, noise_std=noise_std), exact, rtol=1e-10
+    )
 
 
 def test_the_best_block_has_the_closed_forms_risk():

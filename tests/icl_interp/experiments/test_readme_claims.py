@@ -29,6 +29,7 @@ def test_each_paper_was_run_at_laptop_size_with_three_seeds(name):
     assert len(summary.seeds) >= 3
     assert "not judged" not in {claim.verdict for claim in summary.claims}
     assert {"torch", "command", "git_commit"} <= set(summary.provenance)
+    assert summary.setting == experiment(name).setting_of("laptop", summary.seeds)  # of today's sizes
     assert not any("/" in str(value) for value in summary.provenance.values())
 
 

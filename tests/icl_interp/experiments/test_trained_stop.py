@@ -23,6 +23,7 @@ from icl_interp.training.stopping import RunStoppedError, StopSignalError
 from icl_interp.training.train_config import TrainConfig
 from icl_interp.training.worker_stops import WRITE_SECONDS
 
+SAID = "stopped: the same command goes on; linear models in training begin again.\n"
 PATIENCE = 240.0
 """Seconds: a process imports torch and TransformerLens first."""
 
@@ -118,18 +119,42 @@ def test_sigterm_between_two_models_is_no_death(tmp_path: Path, monkeypatch: pyt
         train_all({"run": GPT2}, tmp_path)
 
 
+@pytest.mark.parametrize(
+    "where", ["icl_interp.experiments.trained._train_job", "icl_interp.experiments.zhang2024.measures.query_risks"]
+)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_says_it_in_one_sentence_and_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, where: str
 ) -> None:
     arguments = ["zhang2024", "--out", str(tmp_path / "out"), "--quiet"]
     with monkeypatch.context() as patch:
-        patch.setattr(trained, "_train_job", lambda *_: signal.raise_signal(number))
+        patch.setattr(where, lambda *_, **__: signal.raise_signal(number))
         stopped = CliRunner().invoke(_app, arguments)
     assert stopped.exit_code == 128 + number
-    assert stopped.output == "stopped: what was trained and measured is kept, and the same command goes on.\n"
-    assert not list((tmp_path / "out").glob("*.json"))
+    assert stopped.output == SAID
+    assert not (tmp_path / "out" / "zhang2024.json").exists()
     assert CliRunner().invoke(_app, arguments).exit_code == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_know_the_file_that_asks_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
+    asked: list[Path | None] = []
+    monkeypatch.setattr(trained, "_train_job", lambda job, device, stop_file: asked.append(stop_file))  # noqa: ARG005
+
+    class Here:
+        def __init__(self, **options: object) -> None:
+            assert options["n_jobs"] == workers
+
+        def __call__(self, calls: object) -> list[int]:
+            for function, arguments, _ in calls:
+                function(*arguments)
+            raise StopSignalError(signal.SIGINT)
+
+    monkeypatch.setattr(trained.joblib, "Parallel", Here)
+    with pytest.raises(StopSignalError):
+        train_all({"a": GPT2, "b": config("gpt2", 1)}, tmp_path, workers=workers)
+    assert len(asked) == 2
+    assert {path is None for path in asked} == {workers == 1}
 
 
 @pytest.mark.slow  # two more processes import torch and TransformerLens
@@ -154,10 +179,7 @@ def test_the_parent_alone_asks_its_workers(tmp_path: Path, number: signal.Signal
         child.kill()
     assert child.returncode == 128 + number
     assert time.monotonic() - sent < WRITE_SECONDS  # nobody was waited for in vain
-    assert (said, complained) == (
-        "",
-        "stopped: what was trained and measured is kept, and the same command goes on.\n",
-    )
+    assert (said, complained) == ("", SAID)
     for run in _logged(out):  # whatever was logged is in a state that the next start goes on from
         last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["step"]
         assert torch.load(run / "resume.pt", weights_only=True)["step"] >= last > 0

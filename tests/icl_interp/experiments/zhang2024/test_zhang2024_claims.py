@@ -67,7 +67,7 @@ LARGE = 10 * THREE.transformer.n_dims**0.5
 
 
 def gpt2_around_ten(found, with_mlp, without):
-    """The same, with these errors of GPT-2 around b* = (10, ..., 10); d = 5 is that of answering <b*, x>."""
+    """The same, with these errors of GPT-2 around b* = (10, ..., 10); d = 3 is that of answering <b*, x>."""
     errors = {"gpt2": with_mlp, "gpt2 pinned": with_mlp, "gpt2 no MLP": without, "gpt2 no MLP pinned": without}
     risks = {
         run: Risk(errors[run.kind], 0.0) if "gpt2" in run.kind and run.norm == pytest.approx(LARGE) else risk
@@ -86,12 +86,12 @@ def test_gpt2_that_learns_with_mlps_only_reproduces_table_1(ideal):
     claim = gpt2_around_ten(ideal, 0.1, 20.0)
     assert claim.verdict == "reproduced"
     assert [check.verdict for check in named(claim, "without MLP / with MLP")] == ["reproduced"] * 2
-    assert [check.values for check in named(claim, "b* = (10, ..., 10), GPT-2")] == [(0.02,) * 3] * 2
+    assert [check.values for check in named(claim, "b* = (10, ..., 10), GPT-2")] == [pytest.approx((0.1 / 3,) * 3)] * 2
     assert [check.high for check in named(claim, "error of answering <b*, x>")] == [0.05] * 6
     assert "nothing was learned in context where this is 1." in claim.measure
 
 
-@pytest.mark.parametrize(("with_mlp", "without"), [(300.0, 700.0), (5.0, 5.0), (5.0, 20.0)])
+@pytest.mark.parametrize(("with_mlp", "without"), [(300.0, 700.0), (3.0, 3.0), (3.0, 20.0)])
 def test_what_no_gpt2_learns_says_nothing_about_mlps(ideal, with_mlp, without):
     claim = gpt2_around_ten(ideal, with_mlp, without)
     # Around b* = 0 these are ideal still.
@@ -128,10 +128,11 @@ def test_claims_say_what_their_intervals_leave_out(ideal):
     for key in ("optima", "gap", "norms", "lengths", "skip-and-mlp", "moved-mean", "linear-analogue"):
         assert said[key].endswith("Errors are exact expectations for the trained weights, by formula."), key
     assert said["near-bayes"].endswith(
-        "tested on 20,000 tasks, whose standard error, 1 % of its excess risk, is in no interval."
+        "mean over 20,000 tasks, whose standard error, 1 % of its excess risk, is in no interval."
     )
     assert said["gpt2"].endswith(
-        "All are tested on the same 500 tasks, whose standard error, up to 0.4 % of a risk, is in no interval."
+        "Networks with one b* are tested on the same 500 tasks, whose standard error, up to 0.4 % of an error, is in "
+        "no interval."
     )
 
 

@@ -1,6 +1,7 @@
 """What is measured on trained models: exact errors beside those of many prompts."""
 
 import pytest
+import torch
 
 from icl_interp.experiments.monte_carlo import query_risks
 from icl_interp.experiments.trained import train_all
@@ -23,17 +24,18 @@ Trained = tuple[Measures, dict[Run, HookedModel]]
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """The smallest preset: as far from its optimum as a few steps leave it, so that no term of a formula is 0."""
+    """The smallest preset: as far from its optimum as a few steps leave it."""
     folder, configs, done = tmp_path_factory.mktemp("zhang"), plan(SMOKE), []
     models = train_all(configs, folder)
     found = measure(configs, models, folder, SMOKE, done.append)
     assert sum(done) == count_laws(configs) == 3
+    assert {weight.dtype for model in models.values() for weight in model.parameters()} == {torch.float32}
     return found, models
 
 
 def assert_sampling_agrees(model: HookedModel, run: Run, exact: float) -> None:
     task = task_of(run, model.cfg.n_dims)
-    sampled = query_risks({"f": model.float()}, task, 100_000, seed=7)["f"]
+    sampled = query_risks({"f": model}, task, 100_000, seed=7)["f"]
     # Five standard errors.
     assert abs(sampled.value - exact) < 5 * sampled.standard_error
 

@@ -61,7 +61,7 @@ def test_every_preset_has_a_plan(preset):
 def test_what_is_judged_has_three_seeds_and_a_million_tasks(preset):
     sizes = SIZES[preset]
     assert len(sizes.seeds) >= 3
-    assert sizes.eval_tasks >= 1_000_000
+    assert sizes.ridge_tasks >= 1_000_000
     assert {0.0, 10.0} <= set(sizes.norms)
 
 

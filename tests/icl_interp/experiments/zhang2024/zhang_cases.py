@@ -29,7 +29,7 @@ def ideal_measures(sizes: Sizes = THREE) -> Measures:
 
 def _ideal(run: Run) -> float:
     if "gpt2" in run.kind:
-        return 0.1 if run.norm == 0 or "no MLP" not in run.kind else 5.0
+        return 0.1 if run.norm == 0 or "no MLP" not in run.kind else 3.0
     kind, noise_std = "ltb" if run.kind == "ltb" else "lsa", NOISE_STD if run.part == "noise" else 0.0
     n_dims = THREE.transformer.n_dims if run.part == "table 1" else N_DIMS
     return optimum(kind, run.norm, run.n_pairs, n_dims=n_dims, noise_std=noise_std)
