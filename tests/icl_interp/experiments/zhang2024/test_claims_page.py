@@ -62,7 +62,7 @@ def test_what_contradicts_is_named_and_comes_first():
         "Nothing expected: 1 check (“b* = (10, ..., 10), pinned read-out: error without MLP / with MLP”)."
     )
     first, second, third = card.detail.split("is in no interval. ")[1].split("; ")[:3]
-    assert first == f"contradicts: b* = 0, GPT-2, pinned read-out: {of}: 2 [2, 2] (expected at most 0.05)"
+    assert first == f"contradicts: b* = 0, GPT-2, pinned read-out: {of}: 3.33 [3.33, 3.33] (expected at most 0.05)"
     assert second.startswith("contradicts: ")
     assert third.startswith("agrees: ")
 
