@@ -13,6 +13,7 @@ def test_smoke_writes_a_report_and_a_summary(tmp_path):
         "report.html",
         "runs",
         "measured",
+        "measuring.json",
         "hill2025.json",
         "hill2025-tables.json",
     }

@@ -11,6 +11,7 @@ from icl_interp.experiments.cost import kinds_of, read_cost
 from icl_interp.experiments.outcome import Means
 from icl_interp.experiments.registry import EXPERIMENTS, experiment
 from icl_interp.experiments.summary import read_summary
+from icl_interp.experiments.tables import read_tables
 
 ROOT = Path(__file__).parents[3]
 RESULTS = ROOT / "examples" / "results"
@@ -33,12 +34,23 @@ def test_each_paper_was_run_at_laptop_size_with_three_seeds(name):
     assert not any("/" in str(value) for value in summary.provenance.values())
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+FOURTH = sorted(path.stem for path in (RESULTS / "fourth_seed").glob("*.json"))
+"""Papers of which a fourth seed was trained at today's size."""
+
+
+@pytest.mark.parametrize("name", FOURTH)
 def test_another_seed_says_the_same(name):
     fourth, summary = read_summary(RESULTS / "fourth_seed" / f"{name}.json"), read_summary(RESULTS / f"{name}.json")
     assert len(fourth.seeds) == 1
     assert not set(fourth.seeds) & set(summary.seeds)
+    assert fourth.setting == experiment(name).setting_of("laptop", fourth.seeds)
     assert [str(found) for found in differences(fourth, summary) if found.contradicts] == []
+
+
+def test_the_readme_names_the_papers_with_a_fourth_seed():
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    (named,) = re.findall(r"A fourth seed of ([\w, ]+), trained afterwards", text)
+    assert re.findall(r"\w+\d{4}", named) == FOURTH
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -50,3 +62,19 @@ def test_the_papers_sizes_were_timed_as_they_are_planned(name):
     assert [c.what for c in cost.costs] == [
         f"{kind[0].model.describe()}, {kind[0].task.default_points} points" for kind in kinds
     ]
+
+
+def test_the_readmes_sentence_on_conventions_is_the_table():
+    (table,) = (table for table in read_tables(RESULTS / "hill2025-tables.json").tables if table.id == "conventions")
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    held = [row for row in rows if row["holds"] == "yes"]
+    spearman = [str(row[name]) for row in rows for name in row if "Spearman" in name]
+    assert not any("✓" in cell for cell in spearman)
+    contrasts = [
+        [float(str(row[name]).split()[0]) for name in row if name.endswith("contrast beyond untrained")] for row in held
+    ]
+    best = max(sum(cells) / len(cells) for cells in contrasts)
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"All {len(rows)} combinations were measured at the laptop size: in {len(held)} of them" in text
+    # Cells have two digits.
+    assert abs(float(re.findall(r"by ([\d.]+) of an overlap at best", text)[0]) - best) < 0.006

@@ -40,6 +40,7 @@ def test_smoke_writes_a_report_and_a_summary(smoke):
     result, folder = smoke
     assert result.exit_code == 0, result.output
     assert {path.name for path in folder.iterdir()} == {
+        "measuring.json",
         "report.html",
         "runs",
         "carroll2025.json",
