@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from icl_interp.figures.theme import TraceStyle, base_layout
+from icl_interp.figures.axes import axis_range, log_labels
+from icl_interp.figures.theme import AxisKind, TraceStyle, base_layout
 
 __all__ = ["DotSeries", "dots_figure"]
 
@@ -32,6 +33,7 @@ def dots_figure(
     series: Sequence[DotSeries],
     *,
     x: str,
+    x_type: AxisKind = "linear",
     reference: float | None = None,
     x_range: tuple[float, float] | None = None,
 ) -> go.Figure:
@@ -40,19 +42,24 @@ def dots_figure(
     Args:
         series: With the same rows, in drawing order.
         x: Title of the value axis.
+        x_type: Its scale; where it is "log", no interval is drawn below a tenth of its value.
         reference: A vertical line, such as chance.
-        x_range: None lets plotly choose.
+        x_range: In axis units (not logarithms); None lets plotly choose.
 
     Returns:
         A figure without size.
     """
-    figure = go.Figure(layout=base_layout(x=x, hovermode="closest"))
+    figure = go.Figure(layout=base_layout(x=x, x_type=x_type, hovermode="closest"))
+    drawn: list[float] = []
     for rival in series:
         error = None
+        drawn += rival.values
         if rival.low is not None and rival.high is not None:
+            lows = [max(a, v / 10) if x_type == "log" else a for a, v in zip(rival.low, rival.values, strict=True)]
+            drawn += [*lows, *rival.high]
             error = {
                 "array": [h - v for h, v in zip(rival.high, rival.values, strict=True)],
-                "arrayminus": [v - low for v, low in zip(rival.values, rival.low, strict=True)],
+                "arrayminus": [v - low for v, low in zip(rival.values, lows, strict=True)],
                 "thickness": 1.5,
                 "width": 0,
             }
@@ -67,6 +74,8 @@ def dots_figure(
     if reference is not None:
         figure.add_vline(x=reference, line={"width": 1, "dash": "dot"})
     figure.update_yaxes(autorange="reversed", type="category")
+    if x_type == "log":
+        figure.update_xaxes(log_labels(x_range or drawn))
     if x_range is not None:
-        figure.update_xaxes(range=list(x_range))
+        figure.update_xaxes(range=axis_range(x_range, x_type))
     return figure

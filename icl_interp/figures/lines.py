@@ -1,12 +1,12 @@
 """Lines with bands: anything that is measured along an ordered axis."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import plotly.graph_objects as go
 
+from icl_interp.figures.axes import axis_range, log_labels
 from icl_interp.figures.palette import GREY, translucent
 from icl_interp.figures.theme import AxisKind, TraceStyle, base_layout
 
@@ -96,8 +96,10 @@ def lines_figure(
         )
     if stretch is not None:
         _shade(figure, stretch)
+    if y_type == "log":
+        figure.update_yaxes(log_labels(y_range or _drawn(lines)))
     if y_range is not None:
-        figure.update_yaxes(range=_axis_range(y_range, y_type))
+        figure.update_yaxes(range=axis_range(y_range, y_type))
     return figure
 
 
@@ -110,5 +112,6 @@ def _shade(figure: go.Figure, stretch: Stretch) -> None:
     )  # fmt: skip
 
 
-def _axis_range(limits: tuple[float | int, float | int], kind: AxisKind) -> list[float]:
-    return [math.log10(limit) for limit in limits] if kind == "log" else [float(limit) for limit in limits]
+def _drawn(lines: Sequence[Line]) -> Iterator[float]:
+    for line in lines:
+        yield from (*line.y, *(line.low or ()), *(line.high or ()))

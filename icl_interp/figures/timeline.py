@@ -1,7 +1,6 @@
 """Curves over training steps: one step axis that switches between logarithmic and linear, stages shaded."""
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +12,6 @@ from icl_interp.figures.palette import GREY, translucent
 from icl_interp.figures.theme import AxisKind
 
 __all__ = ["StepMark", "step_buttons", "timeline_figure"]
-
-
-_FEW_DECADES = 2.0
-"""Below this range a logarithmic y axis has labels inside its decades."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +69,8 @@ def timeline_figure(
             marker={"symbol": "circle-open", "size": 13, "line": {"width": 2}, "color": [m.colour for m in same]},
         )
     figure.update_xaxes(type="log", dtick=1, tickformat="~g")
-    if y_type == "log" and _span([value for line in lines for value in line.y]) < _FEW_DECADES:
-        figure.update_yaxes(dtick="D2")  # 1, 2, 5: a label a decade would be one or none
     figure.update_layout(updatemenus=[step_buttons()])
     return figure
-
-
-def _span(values: Sequence[float]) -> float:
-    known = [value for value in values if value > 0]
-    return math.log10(max(known) / min(known)) if known else 0.0
 
 
 def step_buttons() -> dict[str, Any]:

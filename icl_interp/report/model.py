@@ -61,6 +61,10 @@ class Verdict:
     """The numbers behind the sentence, in smaller type."""
     anchor: str | None = None
     """The id of the section, figure or grid that shows it."""
+    word: str | None = None
+    """Beside the tone's icon; None takes the tone's own words."""
+    points: tuple[str, ...] = ()
+    """Numbers that decide, one a line, between the sentence and the detail."""
 
     def __post_init__(self) -> None:
         check_choice("Verdict", "tone", self.tone, get_args(Tone))

@@ -136,12 +136,11 @@ def _parts(values: Values, found: Measures) -> Panel:
     )
 
 
-def _dots(rows: Sequence[tuple[str, Interval]], *, log: bool = False) -> object:
+def _dots(rows: Sequence[tuple[str, Interval]]) -> object:
     names, found = [name for name, _ in rows], [interval for _, interval in rows]
-    low = [max(i.low, i.value / 10) if log else i.low for i in found]
-    series = DotSeries("risk", names, [i.value for i in found], _LTB, low, [i.high for i in found])
-    figure = dots_figure([series], x=_RISK).update_layout(showlegend=False)
-    return figure.update_xaxes(type="log") if log else figure
+    low, high = [i.low for i in found], [i.high for i in found]
+    series = DotSeries("risk", names, [i.value for i in found], _LTB, low, high)
+    return dots_figure([series], x=_RISK).update_layout(showlegend=False)
 
 
 def _moved(found: Measures) -> Panel:
@@ -172,9 +171,8 @@ def _table_1(values: Values, sizes: Sizes) -> Panel:
     for number, entry in enumerate(TABLE_ENTRIES):
         cells = [values["table 1", kind, entry * math.sqrt(of.n_dims), of.n_pairs] for kind in kinds]
         shares = [cell.value / unit for cell in cells]
-        low = [max(cell.low, cell.value / 10) / unit for cell in cells]
+        low, high = [cell.low / unit for cell in cells], [cell.high / unit for cell in cells]
         style, names = shift_style(number), [named(kind) for kind in kinds]
-        high = [cell.high / unit for cell in cells]
         series.append(DotSeries(f"b* entries {entry:g}", names, shares, style, low, high))
         rows += [(n, entry, c.value, c.low, c.high, s) for n, c, s in zip(names, cells, shares, strict=True)]
     with_mlp, without = (row[5] for row in rows[len(kinds) : len(kinds) + 2])
@@ -184,9 +182,7 @@ def _table_1(values: Values, sizes: Sizes) -> Panel:
         f"Around b* = (10, ..., 10), with a free read-out, GPT-2 has {with_mlp:.2g} of the error of always answering "
         f"<b*, x> with MLPs and {without:.2g} without; at 1, the dotted line, nothing was learned in context. "
         f"d = {of.n_dims}, M = {of.n_pairs}, {of.n_layers} layers, width {of.d_model}.",
-        dots_figure(series, x="squared error / d, the error of answering <b*, x>", reference=1.0).update_xaxes(
-            type="log"
-        ),
+        dots_figure(series, x="squared error / d, the error of answering <b*, x>", x_type="log", reference=1.0),
         ("model", "entries of b*", "squared error", "low", "high", "error / d"),
         tuple(rows),
     )

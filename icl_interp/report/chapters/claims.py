@@ -1,8 +1,8 @@
 """The page of a reproduced paper: every claim with what was found, then the figures."""
 
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 
 from icl_interp.experiments.claims import Check, Claim
 from icl_interp.experiments.claims import Verdict as ClaimVerdict
@@ -28,6 +28,14 @@ _WORDS: Mapping[ClaimVerdict, str] = {
     "unknown in the paper": "nothing expected",
 }
 """What a check does to its claim."""
+_SAID: Mapping[ClaimVerdict, tuple[str, str]] = {
+    "reproduced": ("agrees", "agree"),
+    "not reproduced": ("contradicts", "contradict"),
+    "partly": ("is undecided", "are undecided"),
+    "not judged": ("has too few seeds", "have too few seeds"),
+}
+"""The same as verbs, of one check and of several."""
+_NAMES = {"ood": "OOD", "llc": "LLC", "pca": "PCA", "mlp": "MLP", "bayes": "Bayes", "gpt2": "GPT-2"}
 _SHOWN = 3
 """Checks whose numbers stand on a claim's card, contradicting ones first; the tables have all."""
 
@@ -87,40 +95,41 @@ def _warnings(outcome: Outcome) -> tuple[str, ...]:
 
 
 def _card(claim: Claim) -> Verdict:
-    about = _about(claim)
     rest = len(claim.checks) - _SHOWN
-    shown = "; ".join(_words(check, claim) for check in sorted(claim.checks, key=_urgency)[:_SHOWN])
-    more = f"; and {rest} more below" if rest > 0 else ""
-    in_full = "" if f"{about}." == claim.statement else f"{claim.statement} "
+    more = f" {_counted(rest, 'more number')} below." if rest > 0 else ""
     return Verdict(
-        title=f"{claim.verdict[0].upper()}{claim.verdict[1:]}: {about}",
+        title=claim.statement,
         sentence=_why(claim),
         tone=_TONES[claim.verdict],
-        detail=f"{in_full}{claim.source}. {claim.measure} {shown}{more}.",
+        detail=f"{claim.source}. {claim.measure}{more}",
         anchor=_anchor(claim),
+        word=_badge(claim),
+        points=tuple(_words(check, claim) for check in sorted(claim.checks, key=_urgency)[:_SHOWN]),
     )
 
 
-def _about(claim: Claim) -> str:
-    # What comes after a colon or semicolon explains; the card says it in smaller type.
-    return re.split(r"[:;] ", claim.statement, maxsplit=1)[0].rstrip(".")
+def _badge(claim: Claim) -> str:
+    if claim.verdict != "partly":
+        return claim.verdict.capitalize()
+    agrees = any(check.verdict == "reproduced" for check in claim.checks)
+    return "Partly reproduced" if agrees else "Partly: undecided"
 
 
 def _why(claim: Claim) -> str:
-    groups: dict[str, list[str]] = {}
-    for check in claim.checks:
-        groups.setdefault(check.verdict, []).append(check.label)
-    if groups.keys() == {"unknown in the paper"}:
-        return f"The paper states nothing that {_checks(groups.popitem()[1])} could be compared with."
-    said = [f"{word.capitalize()}: {_checks(groups[v], first=True)}." for v, word in _WORDS.items() if v in groups]
-    return " ".join(said)
+    counts = Counter(check.verdict for check in claim.checks)
+    n_open = counts["unknown in the paper"]
+    judged = len(claim.checks) - n_open
+    if not judged:
+        return f"The paper states nothing that {_counted(n_open, 'number')} could be compared with."
+    found = [(n, _SAID[verdict][n > 1]) for verdict in _SAID if (n := counts[verdict])]
+    (n, verb), *others = found
+    said = [f"{n} of {_counted(judged, 'check')} {verb}", *(f"{n} {verb}" for n, verb in others)]
+    rest = f" Nothing is expected of {_counted(n_open, 'further number')}." if n_open else ""
+    return f"{', '.join(said)}.{rest}"
 
 
-def _checks(labels: Sequence[str], *, first: bool = False) -> str:
-    counted = f"{len(labels)} check{'' if len(labels) == 1 else 's'}"
-    if not first:
-        return counted
-    return f"{counted} ({'first ' if len(labels) > 1 else ''}“{labels[0]}”)"
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}{'' if n == 1 else 's'}"
 
 
 def _urgency(check: Check) -> int:
@@ -132,14 +141,15 @@ def _anchor(claim: Claim) -> str:
 
 
 def _part(claim: Claim) -> Section:
-    name = claim.key.replace("-", " ").capitalize()
+    words = [_NAMES.get(word, word) for word in claim.key.split("-")]
+    name = " ".join([words[0][0].upper() + words[0][1:], *words[1:]])
     return Section(_anchor(claim), f"{name} ({claim.source}): {claim.verdict}", tables=(_table(claim),))
 
 
 def _words(check: Check, claim: Claim) -> str:
     found = check.interval
     expected = "" if check.low is None and check.high is None else f" (expected {check.expected()})"
-    # The title says it where all is alike; what contradicts is always marked.
+    # The badge says it where all is alike; what contradicts is always marked.
     alike = check.verdict == claim.verdict and check.verdict not in ("partly", "not reproduced")
     word = "" if alike else f"{_WORDS[check.verdict]}: "
     return f"{word}{check.label}: {number(found.value)} {interval(found.low, found.high)}{expected}"

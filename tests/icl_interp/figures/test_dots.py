@@ -60,5 +60,15 @@ def test_no_series_and_no_rows_are_drawn_as_nothing():
 
 def test_ends_that_do_not_fit_the_values_are_refused():
     series = DotSeries("model", ROWS, [0.5, 0.6], STYLE, low=[0.1], high=[0.9, 0.9])
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(ValueError, match=r"zip\(\) argument 2 is longer"):
         dots_figure([series], x="AUROC")
+
+
+def test_on_a_logarithmic_axis_no_interval_reaches_zero():
+    series = DotSeries("model", ROWS, [0.5, 20.0], STYLE, low=[-1.0, 10.0], high=[2.0, 30.0])
+    figure = dots_figure([series], x="error", x_type="log", reference=1.0)
+    np.testing.assert_allclose(figure.data[0].error_x.arrayminus, [0.45, 10.0], rtol=1e-12)
+    assert (figure.layout.xaxis.type, figure.layout.xaxis.dtick) == ("log", 1)
+    ranged = dots_figure([series], x="error", x_type="log", x_range=(1.0, 10.0))
+    np.testing.assert_allclose(ranged.layout.xaxis.range, [0.0, 1.0], rtol=0, atol=1e-15)
+    assert ranged.layout.xaxis.dtick == "D2"

@@ -76,3 +76,12 @@ def test_no_lines_and_missing_values_are_drawn_as_nothing():
     (trace,) = figure_of(Line("model", [0, 1], [float("nan"), 1.0], STYLE)).data
     np.testing.assert_array_equal(trace.y, [np.nan, 1.0])
     assert figure_of(Line("model", [], [], STYLE)).to_json()
+
+
+def test_a_short_logarithmic_axis_has_labels_inside_its_decades():
+    line = Line("model", [0, 1], [7.0, 1.2], STYLE)
+    assert figure_of(line, y_type="log").layout.yaxis.dtick == "D2"
+    band = Line("model", [0, 1], [7.0, 1.2], STYLE, low=[0.01, 1.0], high=[8.0, 2.0])
+    assert figure_of(band, y_type="log").layout.yaxis.dtick == 1
+    assert figure_of(line, y_type="log", y_range=(0.01, 10)).layout.yaxis.dtick == 1
+    assert figure_of(line).layout.yaxis.dtick is None

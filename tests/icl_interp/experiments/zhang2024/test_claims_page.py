@@ -23,45 +23,44 @@ def outcome():
 
 def test_a_card_a_claim_with_its_numbers(outcome):
     page = claims_page(outcome, {"torch": "2"})
-    assert [card.title.partition(":")[0] for card in page.verdicts] == ["Reproduced"] * 10 + ["Unknown in the paper"]
+    assert [card.word for card in page.verdicts] == ["Reproduced"] * 10 + ["Unknown in the paper"]
     assert [card.tone for card in page.verdicts] == ["evidence"] * 10 + ["unknown"]
-    assert (
-        page
-        .verdicts[0]
-        .detail.partition("by formula. ")[2]
-        .startswith("LTB risk: 2.73 [2.73, 2.73] (expected from 2.673 to 2.782); ")
-    )
-    assert page.verdicts[0].sentence == "Agrees: 2 checks (first “LTB risk”)."
-    assert page.verdicts[-1].sentence == "The paper states nothing that 12 checks could be compared with."
+    assert page.verdicts[0].points[0] == "LTB risk: 2.73 [2.73, 2.73] (expected from 2.673 to 2.782)"
+    assert page.verdicts[0].sentence == "2 of 2 checks agree."
+    assert page.verdicts[-1].sentence == "The paper states nothing that 12 numbers could be compared with."
     assert "Of 11 claims: 10 reproduced, 1 unknown in the paper." in page.subtitle
     assert page.warnings == ()
 
 
 def test_long_claims_say_how_many_numbers_are_left(outcome):
-    number, many = next((n, claim) for n, claim in enumerate(outcome.claims) if len(claim.checks) > 3)
-    assert f"and {len(many.checks) - 3} more below" in claims_page(outcome, {}).verdicts[number].detail
+    number, many = next((n, claim) for n, claim in enumerate(outcome.claims) if len(claim.checks) > 4)
+    card = claims_page(outcome, {}).verdicts[number]
+    assert len(card.points) == 3
+    assert card.detail.endswith(f" {len(many.checks) - 3} more numbers below.")
 
 
 def test_a_card_says_what_a_claim_is_about_and_where_it_stands(outcome):
-    titles = [card.title for card in claims_page(outcome, {}).verdicts]
-    assert titles[1] == "Reproduced: Attention without an MLP has an error that no training removes"
     for card, claim in zip(claims_page(outcome, {}).verdicts, outcome.claims, strict=True):
-        assert claim.statement.rstrip(".") in card.title + card.detail
-        assert f"{claim.source}. {claim.measure}" in card.detail
+        assert card.title == claim.statement
+        assert card.detail.startswith(f"{claim.source}. {claim.measure}")
+
+
+def test_the_parts_of_the_table_have_names_as_people_write_them(outcome):
+    claims_of = [replace(outcome.claims[0], key=key) for key in ("llc-grows", "near-bayes", "gpt2", "gap")]
+    page = claims_page(replace(outcome, claims=tuple(claims_of)), {})
+    (chapter,) = [section for section in page.sections if section.id == "claims"]
+    names = [part.title.partition(" (")[0] for part in chapter.parts]
+    assert names == ["LLC grows", "Near Bayes", "GPT-2", "Gap"]
 
 
 def test_what_contradicts_is_named_and_comes_first():
     found = with_risks(ideal_measures(), 100.0, kind="gpt2 pinned")
     page = claims_page(Outcome(PAPER, "laptop", THREE.seeds, (), (), claims(found, THREE)), {})
     card = page.verdicts[8]
-    assert (card.title.partition(":")[0], card.tone) == ("Partly", "mixed")
+    assert (card.word, card.tone) == ("Partly reproduced", "mixed")
     of = "error / error of answering <b*, x>"
-    assert card.sentence == (
-        f"Agrees: 5 checks (first “b* = 0, GPT-2, free read-out: {of}”). "
-        f"Contradicts: 2 checks (first “b* = 0, GPT-2, pinned read-out: {of}”). "
-        "Nothing expected: 1 check (“b* = (10, ..., 10), pinned read-out: error without MLP / with MLP”)."
-    )
-    first, second, third = card.detail.split("is in no interval. ")[1].split("; ")[:3]
+    assert card.sentence == "5 of 7 checks agree, 2 contradict. Nothing is expected of 1 further number."
+    first, second, third = card.points
     assert first == f"contradicts: b* = 0, GPT-2, pinned read-out: {of}: 3.33 [3.33, 3.33] (expected at most 0.05)"
     assert second.startswith("contradicts: ")
     assert third.startswith("agrees: ")
@@ -71,9 +70,17 @@ def test_numbers_that_straddle_are_undecided():
     checks = (Check("a", (1.0, 2.0, 3.0), 2.0), Check("b", (3.0,) * 3, 2.0))
     claim = Claim("one", "A holds.", "Figure 1", "m", checks)
     (card,) = claims_page(Outcome(PAPER, "laptop", (0, 1, 2), (), (), (claim,)), {}).verdicts
-    assert card.title == "Partly: A holds"
-    assert card.sentence == "Agrees: 1 check (“b”). Undecided: 1 check (“a”)."
-    assert card.detail.startswith("Figure 1. m undecided: a: 2 [")
+    assert (card.title, card.word) == ("A holds.", "Partly reproduced")
+    assert card.sentence == "1 of 2 checks agrees, 1 is undecided."
+    assert card.points[0].startswith("undecided: a: 2 [")
+    assert card.points[1].startswith("agrees: b: 3 [")
+    assert card.detail == "Figure 1. m"
+
+
+def test_a_claim_that_no_check_decides_is_not_called_reproduced():
+    claim = Claim("one", "A holds.", "Figure 1", "m", (Check("a", (1.0, 2.0, 3.0), 2.0),) * 2)
+    (card,) = claims_page(Outcome(PAPER, "laptop", (0, 1, 2), (), (), (claim,)), {}).verdicts
+    assert (card.word, card.sentence) == ("Partly: undecided", "2 of 2 checks are undecided.")
 
 
 def test_every_number_is_in_a_table(outcome):
@@ -95,7 +102,8 @@ def test_too_few_seeds_are_warned_of(outcome):
     few = replace(outcome, claims=claims(ideal_measures(sizes), sizes))
     (warning,) = claims_page(few, {}).warnings
     assert warning.startswith("Too few seeds")
-    assert claims_page(few, {}).verdicts[0].sentence == "Too few seeds: 2 checks (first “LTB risk”)."
+    card = claims_page(few, {}).verdicts[0]
+    assert (card.word, card.sentence) == ("Not judged", "2 of 2 checks have too few seeds.")
 
 
 def test_the_figures_show_theory_beside_what_was_trained(outcome):
@@ -123,4 +131,6 @@ def test_gpt2_is_drawn_beside_the_answer_that_reads_no_example(outcome):
 def test_the_page_renders(outcome):
     html = render(claims_page(outcome, {"git commit": "abc"}), plotlyjs="directory")
     assert html.count('class="figure"') == 6
-    assert "Reproduced: Trained, the linear block reaches the least risk" in html
+    assert "<h3>Trained, the linear block reaches the least risk" in html
+    assert "<span>Reproduced</span>" in html
+    assert "<li>LTB risk: 2.73 [2.73, 2.73] (expected from 2.673 to 2.782)</li>" in html
