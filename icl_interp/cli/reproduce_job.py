@@ -46,14 +46,18 @@ def reproduce(
     torch.set_num_threads(1)
     _make(out)
     started = time.monotonic()
+    configs = chosen.configs(preset, means)
 
     def stops(count: int) -> None:
         if not quiet:
             typer.echo(f"stopping: waiting for {count} run{'s' * (count > 1)} to write their state", err=True)
 
     try:
-        with progress(name, chosen.n_units(preset, means), quiet=quiet) as tick:
-            outcome = chosen.run(preset, out, means, lambda done: tick(done), stops)
+        # Two forecasts: a run takes minutes and a measurement often less than a second.
+        with progress(f"{name}, training", len(configs), quiet=quiet) as trained:
+            models = chosen.train(preset, out, means, lambda done: trained(done), stops)
+        with progress(f"{name}, measuring", chosen.n_measurements(configs), quiet=quiet) as measured:
+            outcome = chosen.judge(preset, models, out, means, lambda done: measured(done))
     except KeyboardInterrupt as stop:
         typer.echo("stopped: the same command goes on; linear models in training begin again.", err=True)
         raise SystemExit(128 + getattr(stop, "number", signal.SIGINT)) from None
@@ -63,7 +67,7 @@ def reproduce(
         "device": means.device,
         "seconds_of_this_command": round(time.monotonic() - started, 1),
     }
-    made_with |= trained_by(out, chosen.configs(preset, means).values())
+    made_with |= trained_by(out, configs.values())
     made_with["seconds_of_measuring_in_this_folder"] = round(seconds_of_measuring(out), 1)
     chosen_seeds = "".join(f" --seed {seed}" for seed in means.seeds or ())
     made_with["command"] = f"icl-reproduce {name} --preset {preset}{chosen_seeds}"  # the folder is the machine's

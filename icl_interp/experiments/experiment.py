@@ -80,19 +80,6 @@ class Experiment:
         """
         return self.plan(self._sizes(preset, means))
 
-    def n_units(self, preset: str, means: Means) -> int:
-        """Count the units of work that `run` reports as done.
-
-        Args:
-            preset: Of its size.
-            means: Other seeds than the preset's.
-
-        Returns:
-            Configs and measurements.
-        """
-        configs = self.configs(preset, means)
-        return len(configs) + self.n_measurements(configs)
-
     def setting_of(self, preset: str, seeds: tuple[int, ...]) -> tuple[str, ...]:
         """Say what a preset runs.
 
@@ -105,31 +92,52 @@ class Experiment:
         """
         return self.setting(replace(self.sizes[preset], seeds=seeds))
 
-    def run(self, preset: str, folder: Path, means: Means, on_done: Tick, on_stop: Tick | None = None) -> Outcome:
-        """Train what a folder does not hold yet, measure, and judge.
+    def train(
+        self, preset: str, folder: Path, means: Means, on_done: Tick, on_stop: Tick | None = None
+    ) -> dict[Any, HookedModel]:
+        """Train what a folder does not hold yet.
 
         Args:
             preset: Of its size.
-            folder: Where runs and measurements are kept.
+            folder: Where runs are kept.
             means: Processes, device, seeds.
-            on_done: Called with a number of finished units.
+            on_done: Called with a number of finished runs out of `configs`.
             on_stop: Called with the number of runs whose states are waited for, after Ctrl-C or SIGTERM.
 
         Returns:
-            Claims and figures.
+            The model of each run, with its final weights.
 
         Raises:
             ValueError: If the folder cannot be used.
             FloatingPointError: If a run diverges.
             KeyboardInterrupt: After Ctrl-C or SIGTERM; the same call goes on.
         """
+        configs = self.configs(preset, means)
+        return train_all(configs, folder, workers=means.workers, device=means.device, on_done=on_done, on_stop=on_stop)
+
+    def judge(
+        self, preset: str, models: Mapping[Any, HookedModel], folder: Path, means: Means, on_done: Tick
+    ) -> Outcome:
+        """Measure what is trained, and judge the claims.
+
+        Args:
+            preset: Of its size.
+            models: As `train` gives them.
+            folder: The same; measurements are kept there as well.
+            means: The same.
+            on_done: Called with a number of finished measurements out of `n_measurements`.
+
+        Returns:
+            Claims and figures.
+
+        Raises:
+            ValueError: If the folder cannot be used.
+            KeyboardInterrupt: After Ctrl-C or SIGTERM; what is measured is kept where it takes long.
+        """
         sizes = self._sizes(preset, means)
-        configs = self.plan(sizes)
-        models = train_all(
-            configs, folder, workers=means.workers, device=means.device, on_done=on_done, on_stop=on_stop
-        )
+        runs = TrainedRuns(self.plan(sizes), models, folder, means, on_done)
         with time_to_write([], None, on_done), measuring(folder):  # nothing to wait for, but SIGTERM is no death
-            found = self.measure(TrainedRuns(configs, models, folder, means, on_done), sizes)
+            found = self.measure(runs, sizes)
         return Outcome(
             paper=self.paper,
             preset=preset,

@@ -118,12 +118,11 @@ def measure(
     """
     found: dict[Run, Trained] = {}
     planes: dict[int, Plane] = {}
-    tick = _Shared(on_done, len(sizes.seeds))
     for seed in sizes.seeds:
         runs = [run for run in configs if run.seed == seed]
         seen = development(
             [run_path(folder, configs[run]) for run in runs], settings=sizes.measured, llc=sizes.llc, stages=False,
-            workers=workers, device=device, on_checkpoint=lambda done, _: tick(done),
+            workers=workers, device=device, on_checkpoint=lambda done, _: on_done(done),
         )  # fmt: skip
         planes[seed] = _plane(seen)
         found |= {run: _trained(run, one, seen) for run, one in zip(runs, seen.runs, strict=True)}
@@ -131,27 +130,15 @@ def measure(
 
 
 def count_records(configs: Mapping[Run, TrainConfig]) -> int:
-    """Count what `measure` reports as done: the records of one seed, however many seeds there are.
+    """Count what `measure` reports as done.
 
     Args:
         configs: Of all runs.
 
     Returns:
-        Checkpoints of each M, and one learning coefficient.
+        Checkpoints of each run, and one learning coefficient.
     """
-    first = min(run.seed for run in configs)
-    return sum(len(config.checkpoint_steps) + 1 for run, config in configs.items() if run.seed == first)
-
-
-class _Shared:
-    # The command counts units before it knows the seeds: one unit is done when every seed may have done it.
-    def __init__(self, on_done: Callable[[int], None], n_seeds: int) -> None:
-        self.on_done, self.n_seeds, self.done = on_done, n_seeds, 0
-
-    def __call__(self, done: int) -> None:
-        before, self.done = self.done // self.n_seeds, self.done + done
-        if self.done // self.n_seeds > before:
-            self.on_done(self.done // self.n_seeds - before)
+    return sum(len(config.checkpoint_steps) + 1 for config in configs.values())
 
 
 def _plane(seen: Development) -> Plane:

@@ -14,7 +14,7 @@ __all__ = ["CLAIM_KEYS", "claims"]
 
 CLAIM_KEYS = (
     "optima", "gap", "weights", "norms", "lengths", "near-bayes", "skip-and-mlp", "moved-mean", "gpt2",
-    "linear-analogue", "table-1-cells",
+    "gpt2-nearer", "linear-analogue", "table-1-cells",
 )  # fmt: skip
 """Of all claims, at every size."""
 

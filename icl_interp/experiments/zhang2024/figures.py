@@ -8,7 +8,15 @@ from icl_interp.experiments.linear_risk import shifted_risk
 from icl_interp.experiments.outcome import Panel
 from icl_interp.experiments.zhang2024.measures import DISTANCES, Measures
 from icl_interp.experiments.zhang2024.reader import named, optimum
-from icl_interp.experiments.zhang2024.setting import FIGURE_NORM, N_DIMS, N_PAIRS, NOISE_STD, TABLE_ENTRIES, Sizes
+from icl_interp.experiments.zhang2024.setting import (
+    BETWEEN,
+    FIGURE_NORM,
+    N_DIMS,
+    N_PAIRS,
+    NOISE_STD,
+    TABLE_ENTRIES,
+    Sizes,
+)
 from icl_interp.figures.dots import DotSeries, dots_figure
 from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import TraceStyle, role_style, shift_style
@@ -175,12 +183,13 @@ def _table_1(values: Values, sizes: Sizes) -> Panel:
         style, names = shift_style(number), [named(kind) for kind in kinds]
         series.append(DotSeries(f"b* entries {entry:g}", names, shares, style, low, high))
         rows += [(n, entry, c.value, c.low, c.high, s) for n, c, s in zip(names, cells, shares, strict=True)]
-    with_mlp, without = (row[5] for row in rows[len(kinds) : len(kinds) + 2])
+    (near, near_without), (far, far_without) = ([row[5] for row in rows[n * len(kinds) :][:2]] for n in (1, 2))
     return Panel(
         "table-1",
         "GPT-2 with and without MLPs (Table 1 of the paper)",
-        f"Around b* = (10, ..., 10), with a free read-out, GPT-2 has {with_mlp:.2g} of the error of always answering "
-        f"<b*, x> with MLPs and {without:.2g} without; at 1, the dotted line, nothing was learned in context. "
+        f"Around b* = (10, ..., 10), with a free read-out, GPT-2 has {far:.2g} of the error of always answering "
+        f"<b*, x> with MLPs and {far_without:.2g} without, around ({BETWEEN:g}, ..., {BETWEEN:g}) {near:.2g} and "
+        f"{near_without:.2g}; at 1, the dotted line, nothing was learned in context. "
         f"d = {of.n_dims}, M = {of.n_pairs}, {of.n_layers} layers, width {of.d_model}.",
         dots_figure(series, x="squared error / d, the error of answering <b*, x>", x_type="log", reference=1.0),
         ("model", "entries of b*", "squared error", "low", "high", "error / d"),

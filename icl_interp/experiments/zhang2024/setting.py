@@ -10,7 +10,7 @@ from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.training.schedules import CheckpointSteps
 from icl_interp.training.train_config import TrainConfig
 
-__all__ = ["SIZES", "TABLE_ENTRIES", "Run", "Sizes", "Transformer", "plan", "task_of"]
+__all__ = ["BETWEEN", "LARGE", "SIZES", "TABLE_ENTRIES", "ZERO", "Run", "Sizes", "Transformer", "plan", "task_of"]
 
 Kind = Literal["lsa", "ltb", "ltb no skip", "gpt2", "gpt2 no MLP", "gpt2 pinned", "gpt2 no MLP pinned"]
 _BOTH: tuple[Kind, Kind] = ("lsa", "ltb")
@@ -90,20 +90,20 @@ SIZES: Mapping[str, Sizes] = MappingProxyType({
     "laptop": Sizes(
         seeds=(0, 1, 2), steps=20_000, sweep_steps=20_000, norms=(0.0, 5.0, 10.0), lengths=(2, 10, 20),
         ridge_tasks=1_000_000,
-        transformer=Transformer(3, 12, 4, 2, 32, 6_000, 64, 2e-3, "cosine", 20_000, 20_000),
+        transformer=Transformer(3, 12, 4, 2, 32, 6_000, 64, 2e-3, "cosine", 60_000, 20_000),
     ),
     "paper": Sizes(
         seeds=(0, 1, 2), steps=20_000, sweep_steps=20_000, norms=(0.0, 0.5, 1.0, 2.0, 4.0, 5.0, 10.0),
         lengths=(2, 10, 20, 40), ridge_tasks=2_000_000,
-        transformer=Transformer(20, 40, 6, 4, 128, 200_000, 256, 1e-4, "constant", 20_000, 100_000),
+        transformer=Transformer(20, 40, 6, 4, 128, 200_000, 256, 1e-4, "constant", 60_000, 100_000),
     ),
 })  # fmt: skip
 """Presets: "smoke" for tests, "laptop" for two cores, "paper" with the paper's sizes where it states them."""
 
 FIGURE_NORM = N_DIMS**0.5
 """|b*| of Figure 1."""
-TABLE_ENTRIES = (0.0, 10.0)
-"""Entries of b* in Table 1."""
+ZERO, BETWEEN, LARGE = TABLE_ENTRIES = (0.0, 3.0, 10.0)
+"""Entries of b* in Table 1, and one between them (ours), around which GPT-2 learns in few steps."""
 NOISE_STD = N_DIMS**0.5
 """Of the noisy setting (ours): sigma^2 = tr(H Psi), a signal-to-noise ratio of 1."""
 

@@ -4,7 +4,7 @@ import math
 
 from icl_interp.experiments.claims import Check, Claim, judge
 from icl_interp.experiments.zhang2024.reader import EXACT, NEAR, THEORY, Reader, named, optimum
-from icl_interp.experiments.zhang2024.setting import TABLE_ENTRIES, Sizes, Transformer
+from icl_interp.experiments.zhang2024.setting import BETWEEN, LARGE, TABLE_ENTRIES, ZERO, Sizes, Transformer
 
 __all__ = ["NEAR_ZERO", "table_1_claims"]
 
@@ -23,46 +23,75 @@ def table_1_claims(read: Reader, sizes: Sizes) -> tuple[Claim, ...]:
         sizes: Of the preset.
 
     Returns:
-        GPT-2, the linear models, and all cells.
+        GPT-2, GPT-2 nearer to zero, the linear models, and all cells.
     """
-    return (_table_1(read, sizes.transformer), _linear_analogue(read, sizes), _table_1_numbers(read, sizes))
+    return (
+        _table_1(read, sizes.transformer),
+        _nearer(read, sizes.transformer),
+        _linear_analogue(read, sizes),
+        _table_1_numbers(read, sizes),
+    )
 
 
 def _table_1(read: Reader, of: Transformer) -> Claim:
-    checks = [_learned(read, f"gpt2{part}{end}", 0.0, of) for end in _READ_OUTS for part in ("", " no MLP")]
-    for end in _READ_OUTS:
-        learned = _learned(read, f"gpt2{end}", _norm(TABLE_ENTRIES[1], of), of)
-        checks += [learned, _ratio(read, end, of, learned=learned)]
+    checks = [_learned(read, f"gpt2{part}{end}", ZERO, of) for end in _READ_OUTS for part in ("", " no MLP")]
     return Claim(
         "gpt2",
         "GPT-2 learns tasks around b* = 0 with and without MLPs, and around b* = (10, ..., 10) only with them.",
         "Table 1",
+        _measure(read, of),
+        (*checks, *_with_and_without(read, LARGE, of)),
+    )
+
+
+def _nearer(read: Reader, of: Transformer) -> Claim:
+    return Claim(
+        "gpt2-nearer",
+        f"Nearer to zero, around b* = {_mean(BETWEEN)}, GPT-2 learns the tasks only with MLPs as well.",
+        "Ours, between the columns of Table 1",
+        _measure(read, of),
+        tuple(_with_and_without(read, BETWEEN, of)),
+    )
+
+
+def _measure(read: Reader, of: Transformer) -> str:
+    return (
         f"Error of GPT-2 over d = {of.n_dims}, the error of always answering <b*, x>, which reads no example: nothing "
         f"was learned in context where this is 1. {of.n_layers} layers, width {of.d_model}, M = {of.n_pairs}, "
         f"{of.steps:,} steps; tested on the training law. What a missing MLP costs is judged only where GPT-2 with "
-        "one has learned. " + read.gpt2_tested_on(of.eval_tasks),
-        tuple(checks),
+        f"one has learned. {read.gpt2_tested_on(of.eval_tasks)}"
     )
+
+
+def _with_and_without(read: Reader, entry: float, of: Transformer) -> list[Check]:
+    checks = []
+    for end in _READ_OUTS:
+        learned = _learned(read, f"gpt2{end}", entry, of)
+        checks += [learned, _ratio(read, end, entry, of, learned=learned)]
+    return checks
 
 
 def _norm(entry: float, of: Transformer) -> float:
     return entry * math.sqrt(of.n_dims)
 
 
-def _learned(read: Reader, kind: str, norm: float, of: Transformer) -> Check:
+def _mean(entry: float) -> str:
+    return f"({entry:g}, ..., {entry:g})" if entry else "0"
+
+
+def _learned(read: Reader, kind: str, entry: float, of: Transformer) -> Check:
     # The answer <b*, x> has E[<w - b*, x>^2] = tr(H Psi) = d, whatever b*; around b* = 0 this is E[y^2].
-    values = tuple(value / of.n_dims for value in read.values("table 1", kind, norm, of.n_pairs))
-    mean = "(10, ..., 10)" if norm else "0"
-    label = f"b* = {mean}, {named(kind)}: error / error of answering <b*, x>"
+    values = tuple(value / of.n_dims for value in read.values("table 1", kind, _norm(entry, of), of.n_pairs))
+    label = f"b* = {_mean(entry)}, {named(kind)}: error / error of answering <b*, x>"
     return Check(label, values, None, NEAR_ZERO, "around zero; threshold ours")
 
 
-def _ratio(read: Reader, end: str, of: Transformer, *, learned: Check) -> Check:
-    norm = _norm(TABLE_ENTRIES[1], of)
+def _ratio(read: Reader, end: str, entry: float, of: Transformer, *, learned: Check) -> Check:
+    norm = _norm(entry, of)
     with_mlp = read.values("table 1", f"gpt2{end}", norm, of.n_pairs)
     without = read.values("table 1", f"gpt2 no MLP{end}", norm, of.n_pairs)
     ratios = tuple(b / a for a, b in zip(with_mlp, without, strict=True))
-    label = f"b* = (10, ..., 10), {'pinned' if end else 'free'} read-out: error without MLP / with MLP"
+    label = f"b* = {_mean(entry)}, {'pinned' if end else 'free'} read-out: error without MLP / with MLP"
     # Two models that learned nothing have equal errors, which says nothing about MLPs.
     if judge(learned.interval, None, NEAR_ZERO) != "reproduced":
         reason = (
@@ -75,12 +104,13 @@ def _ratio(read: Reader, end: str, of: Transformer, *, learned: Check) -> Check:
 
 def _linear_analogue(read: Reader, sizes: Sizes) -> Claim:
     of, checks = sizes.transformer, []
-    zero, large = (_norm(entry, of) for entry in TABLE_ENTRIES)
-    for kind, norm, entry in (("ltb", zero, 0), ("lsa", zero, 0), ("ltb", large, 10), ("lsa", large, 10)):
+    for kind, entry in (("ltb", ZERO), ("lsa", ZERO), ("ltb", LARGE), ("lsa", LARGE)):
+        norm = _norm(entry, of)
         best = optimum(kind, norm, of.n_pairs, n_dims=of.n_dims)
         values = tuple(value / best for value in read.values("table 1", kind, norm, of.n_pairs))
-        label = f"b* entries {entry}, {named(kind)}: risk / its optimum {best:.4g}"
+        label = f"b* entries {entry:g}, {named(kind)}: risk / its optimum {best:.4g}"
         checks.append(Check(label, values, 1 - NEAR, 1 + NEAR, THEORY))
+    large = _norm(LARGE, of)
     pairs = zip(
         read.values("table 1", "lsa", large, of.n_pairs), read.values("table 1", "ltb", large, of.n_pairs), strict=True
     )

@@ -47,6 +47,13 @@ def test_smoke_writes_a_report_and_a_summary(smoke):
     assert all(claim.statement in result.stdout for claim in summary.claims)
 
 
+def test_training_and_measuring_have_a_forecast_each(smoke, monkeypatch):
+    monkeypatch.setattr("icl_interp.cli.progress.PLAIN_SECONDS", 0.0)
+    lines = run("zhang2024", "--out", smoke[1]).stderr.splitlines()
+    assert lines[0] == "zhang2024, training: 100 %, about 0 s left"  # all was trained already
+    assert lines[-1] == "zhang2024, measuring: 100 %, about 0 s left"
+
+
 def test_the_figures_numbers_are_kept_beside_the_summary(smoke):
     result, folder = smoke
     names = ("report.html", "zhang2024.json", "zhang2024-tables.json")

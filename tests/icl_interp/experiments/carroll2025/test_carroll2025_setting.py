@@ -60,12 +60,12 @@ def test_each_class_of_m_is_run():
         assert sizes.llc.checkpoints == 1
 
 
-def test_other_seeds_replace_the_presets_and_units_stay_the_same():
+def test_other_seeds_replace_the_presets():
     chosen = experiment("carroll2025")
     assert {run.seed for run in chosen.configs("laptop", Means(seeds=(7,)))} == {7}
-    measurements = 5 * (38 + 1)  # of one seed, whatever there are
-    assert chosen.n_units("laptop", Means()) == 15 + measurements
-    assert chosen.n_units("laptop", Means(seeds=(7,))) == 5 + measurements
+    for means, n_runs in ((Means(), 15), (Means(seeds=(7,)), 5)):
+        configs = chosen.configs("laptop", means)
+        assert (len(configs), chosen.n_measurements(configs)) == (n_runs, n_runs * (38 + 1))
 
 
 def test_the_papers_network_starts():

@@ -23,12 +23,12 @@ def outcome():
 
 def test_a_card_a_claim_with_its_numbers(outcome):
     page = claims_page(outcome, {"torch": "2"})
-    assert [card.word for card in page.verdicts] == ["Reproduced"] * 10 + ["Unknown in the paper"]
-    assert [card.tone for card in page.verdicts] == ["evidence"] * 10 + ["unknown"]
+    assert [card.word for card in page.verdicts] == ["Reproduced"] * 11 + ["Unknown in the paper"]
+    assert [card.tone for card in page.verdicts] == ["evidence"] * 11 + ["unknown"]
     assert page.verdicts[0].points[0] == "LTB risk: 2.73 [2.73, 2.73] (expected from 2.673 to 2.782)"
     assert page.verdicts[0].sentence == "2 of 2 checks agree."
-    assert page.verdicts[-1].sentence == "The paper states nothing that 12 numbers could be compared with."
-    assert "Of 11 claims: 10 reproduced, 1 unknown in the paper." in page.subtitle
+    assert page.verdicts[-1].sentence == "The paper states nothing that 18 numbers could be compared with."
+    assert "Of 12 claims: 11 reproduced, 1 unknown in the paper." in page.subtitle
     assert page.warnings == ()
 
 
@@ -125,7 +125,8 @@ def test_gpt2_is_drawn_beside_the_answer_that_reads_no_example(outcome):
     assert panel.columns[-1] == "error / d"
     row = next(row for row in panel.rows if row[:2] == ("GPT-2, free read-out", 10.0))
     assert row[2:] == pytest.approx((0.1, 0.1, 0.1, 0.1 / 3))
-    assert "has 0.033 of the error of always answering <b*, x> with MLPs and 1 without; at 1" in panel.sentence
+    assert "has 0.033 of the error of always answering <b*, x> with MLPs and 1 without, around" in panel.sentence
+    assert "around (3, ..., 3) 0.033 and 1; at 1" in panel.sentence
 
 
 def test_the_page_renders(outcome):

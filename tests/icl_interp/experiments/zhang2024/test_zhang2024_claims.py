@@ -9,6 +9,7 @@ from icl_interp.experiments.monte_carlo import Risk
 from icl_interp.experiments.zhang2024.claims import claims
 from icl_interp.experiments.zhang2024.paper import EXPERIMENT
 from icl_interp.experiments.zhang2024.reader import optimum
+from icl_interp.experiments.zhang2024.setting import BETWEEN
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +29,10 @@ def test_theory_reproduces_every_claim(ideal):
     found = verdicts(ideal)
     assert found.pop("table-1-cells") == "unknown in the paper"
     assert set(found.values()) == {"reproduced"}
-    assert len(found) == 10
+    assert len(found) == 11
 
 
+NEARER = BETWEEN * THREE.transformer.n_dims**0.5
 SPOILT = {
     "optima": lambda m: with_risks(with_risks(m, 1.1, part="figure 1", kind="ltb"), 1.1, part="figure 1", kind="lsa"),
     "gap": lambda m: with_risks(m, 0.01, kind="lsa"),
@@ -44,6 +46,7 @@ SPOILT = {
         with_risks(m, 0.01, part="table 1", kind="lsa"), 1.1, part="table 1", kind="ltb"
     ),
     "gpt2": lambda m: with_risks(with_risks(m, 100.0, part="table 1", norm=0.0), 0.01, kind="gpt2 no MLP"),
+    "gpt2-nearer": lambda m: with_risks(m, 100.0, part="table 1", norm=NEARER),
 }
 
 
@@ -53,7 +56,8 @@ def test_a_claim_fails_on_spoilt_numbers(ideal, key):
 
 
 @pytest.mark.parametrize(
-    "key", ["optima", "norms", "near-bayes", "skip-and-mlp", "moved-mean", "weights", "linear-analogue"]
+    "key",
+    ["optima", "norms", "near-bayes", "skip-and-mlp", "moved-mean", "weights", "gpt2-nearer", "linear-analogue"],
 )
 def test_a_claim_whose_checks_all_fail_is_not_reproduced(ideal, key):
     assert verdicts(SPOILT[key](ideal))[key] == "not reproduced"
@@ -61,6 +65,14 @@ def test_a_claim_whose_checks_all_fail_is_not_reproduced(ideal, key):
 
 def test_one_spoilt_check_makes_a_claim_partly(ideal):
     assert verdicts(with_risks(ideal, 1.1, part="figure 1", kind="ltb"))["optima"] == "partly"
+
+
+def test_what_mlps_are_worth_nearer_to_zero_is_judged_by_itself(ideal):
+    equal = with_risks(with_risks(ideal, 1 / 30, kind="gpt2 no MLP", norm=NEARER), 1 / 30, kind="gpt2 no MLP pinned")
+    assert {claim.key: claim.verdict for claim in claims(equal, THREE)}["gpt2"] == "partly"
+    (claim,) = (claim for claim in claims(equal, THREE) if claim.key == "gpt2-nearer")
+    assert [check.verdict for check in named(claim, "without MLP / with MLP")] == ["not reproduced"] * 2
+    assert [check.verdict for check in named(claim, "b* = (3, ..., 3), GPT-2")] == ["reproduced"] * 2
 
 
 LARGE = 10 * THREE.transformer.n_dims**0.5

@@ -28,7 +28,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     folder, configs, done = tmp_path_factory.mktemp("zhang"), plan(SMOKE), []
     models = train_all(configs, folder)
     found = measure(configs, models, folder, SMOKE, done.append)
-    assert sum(done) == count_laws(configs) == 3
+    assert sum(done) == count_laws(configs) == 4
     assert {weight.dtype for model in models.values() for weight in model.parameters()} == {torch.float32}
     return found, models
 

@@ -34,7 +34,7 @@ def test_table_1_is_the_papers():
         ("gpt2 pinned", False, "pinned"),
         ("gpt2 no MLP pinned", True, "pinned"),
     }
-    assert {round(c.task.label_second_moment(), 6) for c in runs.values()} == {20.0, 2020.0}
+    assert {round(c.task.label_second_moment(), 6) for c in runs.values()} == {20.0, 200.0, 2020.0}
 
 
 def test_the_noisy_setting_has_noise_of_the_signals_size():
@@ -53,7 +53,7 @@ def test_every_preset_has_a_plan(preset):
     for name in EXPERIMENTS:
         chosen = experiment(name)
         assert chosen.configs(preset, Means())
-        assert chosen.n_units(preset, Means()) > len(chosen.configs(preset, Means()))
+        assert chosen.n_measurements(chosen.configs(preset, Means())) > 0
         assert name in repr(chosen)
 
 
