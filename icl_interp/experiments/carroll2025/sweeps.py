@@ -111,10 +111,11 @@ def crossover_panel(read: Reader) -> Panel:
         style = TraceStyle(_DMMSE.colour, "dash", "diamond")
         lines.append(Line("predicted crossover, samples n", names, [10**mean for mean in means], style, markers=True))
         ridge_first = [n for n, values in zip(names, zip(*logs.values(), strict=True), strict=True) if min(values) > 0]
+    first = f"M = {', '.join(ridge_first)}" if ridge_first else "no M"
     return Panel(
         "crossover",
         "Loss against complexity: when should ridge be left? (equation 8 of the paper)",
-        f"In every seed ridge is predicted to be preferred first for M = {', '.join(ridge_first) or 'none'}. {why}"
+        f"In every seed ridge is predicted to be preferred first for {first}. {why}"
         "n counts samples of a Bayesian and is only an analogue of training time: compare the order along M, not the "
         "height. Where there is no crossing, 1 is drawn.",
         _over_tasks(lines, y="samples or steps", log=True),

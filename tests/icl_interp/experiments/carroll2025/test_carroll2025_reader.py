@@ -133,6 +133,11 @@ def test_the_caption_says_why_there_is_no_crossing(read):
     said = next(panel for panel in panels(outweighed, THREE) if panel.id == "crossover").sentence
     assert "or where the loss gap outweighs the complexity gap at any n (M = 16 in 3 of 3 seeds)." in said
     assert "(M = 4 in 3 of 3 seeds, 8 in 3 of 3 seeds)" in said
+    simple = read.found
+    for m in (16, 32, 64):
+        simple = spoil(simple, m, lambda _: {"llc": 1.0})
+    said = next(panel for panel in panels(simple, THREE) if panel.id == "crossover").sentence
+    assert said.startswith("In every seed ridge is predicted to be preferred first for no M. ")
 
 
 def test_each_m_stands_in_the_legend_once(read):
