@@ -78,3 +78,13 @@ def test_the_readmes_sentence_on_conventions_is_the_table():
     assert f"All {len(rows)} combinations were measured at the laptop size: in {len(held)} of them" in text
     # Cells have two digits.
     assert abs(float(re.findall(r"by ([\d.]+) of an overlap at best", text)[0]) - best) < 0.006
+
+
+def test_the_readmes_sentence_on_mlps_is_the_summary():
+    claims = {claim.key: claim for claim in read_summary(RESULTS / "zhang2024.json").claims}
+    ratios = [check for check in claims["gpt2-nearer"].checks if check.label.endswith("without MLP / with MLP")]
+    said = [f"{min(check.values):.1f} to {max(check.values):.1f} times" for check in ratios]
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"{said[0]} as large with a free read-out and {said[1]} with one pinned" in text
+    learned = [check.verdict for check in claims["gpt2"].checks if "(10, ..., 10), GPT-2" in check.label]
+    assert learned == ["not reproduced"] * 2
