@@ -12,11 +12,11 @@ _FEW_DECADES, _FEW_DIGITS = 2.0, 0.4
 """Below the first a label a decade would be one or none; below the second 1, 2 and 5 may be so (ours)."""
 
 
-def log_labels(values: Iterable[float | int]) -> dict[str, Any]:
+def log_labels(values: Iterable[float | int | None]) -> dict[str, Any]:
     """Choose the labels of a logarithmic axis by the decades that it covers.
 
     Args:
-        values: All that is drawn; zeros, negative and infinite ones have no place on it and are passed over.
+        values: All that is drawn; zeros, negative, infinite and missing ones have no place on it and are passed over.
 
     Returns:
         For `update_xaxes` or `update_yaxes`: a label a decade; at 1, 2 and 5 below two decades; where plotly finds
@@ -26,7 +26,7 @@ def log_labels(values: Iterable[float | int]) -> dict[str, Any]:
         >>> log_labels([0.001, 10])["dtick"], log_labels([1.2, 7.1])["dtick"], log_labels([2.0, 2.5])["dtick"]
         (1, 'D2', None)
     """
-    known = [value for value in values if value > 0 and math.isfinite(value)]
+    known = [value for value in values if value is not None and value > 0 and math.isfinite(value)]
     span = math.log10(max(known) / min(known)) if known else math.inf
     dtick = 1 if span >= _FEW_DECADES else "D2" if span >= _FEW_DIGITS else None
     return {"dtick": dtick, "tickformat": "~g"}

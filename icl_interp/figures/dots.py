@@ -72,6 +72,7 @@ def dots_figure(
             marker=rival.style.marker(size=9),
         )
     if reference is not None:
+        drawn.append(reference)
         figure.add_vline(x=reference, line={"width": 1, "dash": "dot"})
     figure.update_yaxes(autorange="reversed", type="category")
     if x_type == "log":

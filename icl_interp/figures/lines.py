@@ -114,4 +114,5 @@ def _shade(figure: go.Figure, stretch: Stretch) -> None:
 
 def _drawn(lines: Sequence[Line]) -> Iterator[float]:
     for line in lines:
-        yield from (*line.y, *(line.low or ()), *(line.high or ()))
+        for values in (line.y, line.low, line.high):
+            yield from () if values is None else values

@@ -111,7 +111,7 @@ def measure(
         sizes: What is measured.
         workers: Processes, one thread each.
         device: Where the networks run.
-        on_done: Called with a number of finished units out of `count_records`.
+        on_done: Called with a number of finished records out of `count_records`.
 
     Returns:
         All numbers.

@@ -11,6 +11,7 @@ from icl_interp.experiments.zhang2024.reader import named, optimum
 from icl_interp.experiments.zhang2024.setting import (
     BETWEEN,
     FIGURE_NORM,
+    LARGE,
     N_DIMS,
     N_PAIRS,
     NOISE_STD,
@@ -183,13 +184,15 @@ def _table_1(values: Values, sizes: Sizes) -> Panel:
         style, names = shift_style(number), [named(kind) for kind in kinds]
         series.append(DotSeries(f"b* entries {entry:g}", names, shares, style, low, high))
         rows += [(n, entry, c.value, c.low, c.high, s) for n, c, s in zip(names, cells, shares, strict=True)]
-    (near, near_without), (far, far_without) = ([row[5] for row in rows[n * len(kinds) :][:2]] for n in (1, 2))
+    share = {(row[0], row[1]): row[5] for row in rows}
+    near, far = ([share[named(kind), entry] for kind in ("gpt2", "gpt2 no MLP")] for entry in (BETWEEN, LARGE))
     return Panel(
         "table-1",
         "GPT-2 with and without MLPs (Table 1 of the paper)",
-        f"Around b* = (10, ..., 10), with a free read-out, GPT-2 has {far:.2g} of the error of always answering "
-        f"<b*, x> with MLPs and {far_without:.2g} without, around ({BETWEEN:g}, ..., {BETWEEN:g}) {near:.2g} and "
-        f"{near_without:.2g}; at 1, the dotted line, nothing was learned in context. "
+        f"Around b* = (10, ..., 10), with a free read-out, GPT-2 has {far[0]:.2g} of the error of always answering "
+        f"<b*, x> with MLPs and {far[1]:.2g} without, around ({BETWEEN:g}, ..., {BETWEEN:g}) {near[0]:.2g} and "
+        f"{near[1]:.2g}; at 1, the dotted line, nothing was learned in context. No interval is drawn below a tenth of "
+        "its value. "
         f"d = {of.n_dims}, M = {of.n_pairs}, {of.n_layers} layers, width {of.d_model}.",
         dots_figure(series, x="squared error / d, the error of answering <b*, x>", x_type="log", reference=1.0),
         ("model", "entries of b*", "squared error", "low", "high", "error / d"),

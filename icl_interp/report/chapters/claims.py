@@ -25,7 +25,7 @@ _WORDS: Mapping[ClaimVerdict, str] = {
     "not reproduced": "contradicts",
     "partly": "undecided",
     "not judged": "too few seeds",
-    "unknown in the paper": "nothing expected",
+    "unknown in the paper": "not judged",
 }
 """What a check does to its claim."""
 _SAID: Mapping[ClaimVerdict, tuple[str, str]] = {
@@ -34,8 +34,8 @@ _SAID: Mapping[ClaimVerdict, tuple[str, str]] = {
     "partly": ("is undecided", "are undecided"),
     "not judged": ("has too few seeds", "have too few seeds"),
 }
-"""The same as verbs, of one check and of several."""
-_NAMES = {"ood": "OOD", "llc": "LLC", "pca": "PCA", "mlp": "MLP", "bayes": "Bayes", "gpt2": "GPT-2"}
+"""The same as verbs, of one check and of several; what is not judged is counted apart."""
+_NAMES = {"ood": "OOD", "mlp": "MLP", "bayes": "Bayes", "gpt2": "GPT-2"}
 _SHOWN = 3
 """Checks whose numbers stand on a claim's card, contradicting ones first; the tables have all."""
 
@@ -109,6 +109,8 @@ def _card(claim: Claim) -> Verdict:
 
 
 def _badge(claim: Claim) -> str:
+    if claim.verdict == "not judged":
+        return "Too few seeds"
     if claim.verdict != "partly":
         return claim.verdict.capitalize()
     agrees = any(check.verdict == "reproduced" for check in claim.checks)
@@ -124,7 +126,7 @@ def _why(claim: Claim) -> str:
     found = [(n, _SAID[verdict][n > 1]) for verdict in _SAID if (n := counts[verdict])]
     (n, verb), *others = found
     said = [f"{n} of {_counted(judged, 'check')} {verb}", *(f"{n} {verb}" for n, verb in others)]
-    rest = f" Nothing is expected of {_counted(n_open, 'further number')}." if n_open else ""
+    rest = f" {_counted(n_open, 'further number')} {'is' if n_open == 1 else 'are'} not judged." if n_open else ""
     return f"{', '.join(said)}.{rest}"
 
 

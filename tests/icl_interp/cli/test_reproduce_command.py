@@ -23,7 +23,9 @@ def run(*arguments):
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
     folder = tmp_path_factory.mktemp("smoke")
-    return run("zhang2024", "--preset", "smoke", "--out", folder), folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("icl_interp.cli.progress.PLAIN_SECONDS", 0.0)
+        return run("zhang2024", "--preset", "smoke", "--out", folder), folder
 
 
 def test_smoke_writes_a_report_and_a_summary(smoke):
@@ -48,6 +50,10 @@ def test_smoke_writes_a_report_and_a_summary(smoke):
 
 
 def test_training_and_measuring_have_a_forecast_each(smoke, monkeypatch):
+    shares = [float(line.split()[2]) for line in smoke[0].stderr.splitlines() if "training" in line]
+    assert len(shares) > 10
+    assert shares == sorted(shares)
+    assert shares[-1] == 100
     monkeypatch.setattr("icl_interp.cli.progress.PLAIN_SECONDS", 0.0)
     lines = run("zhang2024", "--out", smoke[1]).stderr.splitlines()
     assert lines[0] == "zhang2024, training: 100 %, about 0 s left"  # all was trained already

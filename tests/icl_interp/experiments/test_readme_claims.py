@@ -81,10 +81,23 @@ def test_the_readmes_sentence_on_conventions_is_the_table():
 
 
 def test_the_readmes_sentence_on_mlps_is_the_summary():
-    claims = {claim.key: claim for claim in read_summary(RESULTS / "zhang2024.json").claims}
-    ratios = [check for check in claims["gpt2-nearer"].checks if check.label.endswith("without MLP / with MLP")]
-    said = [f"{min(check.values):.1f} to {max(check.values):.1f} times" for check in ratios]
+    summary = read_summary(RESULTS / "zhang2024.json")
+    checks = {check.label: check for claim in summary.claims for check in claim.checks}
     text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    assert f"{said[0]} as large with a free read-out and {said[1]} with one pinned" in text
-    learned = [check.verdict for check in claims["gpt2"].checks if "(10, ..., 10), GPT-2" in check.label]
-    assert learned == ["not reproduced"] * 2
+    end = "free read-out: error / error of answering <b*, x>", "pinned read-out: error / error of answering <b*, x>"
+    far = [value for each in end for value in checks[f"b* = (10, ..., 10), GPT-2, {each}"].values]
+    assert f"({min(far):.2f} to {max(far):.2f} of the error of an answer that reads no example)" in text
+    decided, said = {}, {}
+    for which in ("pinned", "free"):
+        log = checks[f"b* = (3, ..., 3), {which} read-out: log2 of error without MLP / with MLP"]
+        beyond = checks[f"b* = (3, ..., 3), {which} read-out: that logarithm, less the one around b* = 0"]
+        here = [2**value for value in log.values]
+        zero = [2 ** (value - more) for value, more in zip(log.values, beyond.values, strict=True)]
+        said[which] = f"{min(here):.1f} to {max(here):.1f} times", f"{min(zero):.1f} to {max(zero):.1f}"
+        decided[which] = log.verdict, beyond.verdict
+    assert f"{said['pinned'][0]} as large with a read-out pinned to the label's coordinate" in text
+    assert f"and {said['free'][0]} with a free one; around b* = 0 it is" in text
+    assert f"{said['pinned'][1]} and {said['free'][1]} times" in text
+    conclusion = "decide the first of these alone to be a factor of two or more, and no difference to b* = 0."
+    assert f"Three seeds {conclusion}" in text
+    assert decided == {"pinned": ("reproduced", "partly"), "free": ("partly", "partly")}

@@ -69,6 +69,9 @@ def test_on_a_logarithmic_axis_no_interval_reaches_zero():
     figure = dots_figure([series], x="error", x_type="log", reference=1.0)
     np.testing.assert_allclose(figure.data[0].error_x.arrayminus, [0.45, 10.0], rtol=1e-12)
     assert (figure.layout.xaxis.type, figure.layout.xaxis.dtick) == ("log", 1)
+    near = DotSeries("model", ROWS, [0.003, 0.1], STYLE)
+    assert dots_figure([near], x="error", x_type="log").layout.xaxis.dtick == "D2"
+    assert dots_figure([near], x="error", x_type="log", reference=1.0).layout.xaxis.dtick == 1
     ranged = dots_figure([series], x="error", x_type="log", x_range=(1.0, 10.0))
     np.testing.assert_allclose(ranged.layout.xaxis.range, [0.0, 1.0], rtol=0, atol=1e-15)
     assert ranged.layout.xaxis.dtick == "D2"

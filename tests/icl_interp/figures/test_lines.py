@@ -85,3 +85,5 @@ def test_a_short_logarithmic_axis_has_labels_inside_its_decades():
     assert figure_of(band, y_type="log").layout.yaxis.dtick == 1
     assert figure_of(line, y_type="log", y_range=(0.01, 10)).layout.yaxis.dtick == 1
     assert figure_of(line).layout.yaxis.dtick is None
+    short = Line("model", [0, 1], [2.0, 2.4], STYLE, low=[1.9, 2.3], high=[2.1, 2.5])
+    assert figure_of(short, y_type="log").layout.yaxis.dtick is None

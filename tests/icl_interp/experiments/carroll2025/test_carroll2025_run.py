@@ -91,14 +91,3 @@ def test_all_m_are_asked_the_same_fresh_tasks(found):
 def test_landmarks_are_of_every_m(found):
     assert set(found.planes[0].landmarks) == {4, 16, INFINITE}
     assert len(found.runs[Run(16, 0)].place) == 4
-
-
-@pytest.mark.parametrize("n_seeds", [1, 2, 3])
-def test_units_are_shared_among_the_seeds(n_seeds):
-    from icl_interp.experiments.carroll2025.measures import _Shared
-
-    said = []
-    tick = _Shared(said.append, n_seeds)
-    for done in [5] + [1] * (7 * n_seeds - 5):
-        tick(done)
-    assert sum(said) == 7

@@ -37,6 +37,8 @@ def test_long_claims_say_how_many_numbers_are_left(outcome):
     card = claims_page(outcome, {}).verdicts[number]
     assert len(card.points) == 3
     assert card.detail.endswith(f" {len(many.checks) - 3} more numbers below.")
+    four = next(card for card in claims_page(outcome, {}).verdicts if card.anchor == "claim-gap")
+    assert four.detail.endswith(" 1 more number below.")
 
 
 def test_a_card_says_what_a_claim_is_about_and_where_it_stands(outcome):
@@ -46,11 +48,11 @@ def test_a_card_says_what_a_claim_is_about_and_where_it_stands(outcome):
 
 
 def test_the_parts_of_the_table_have_names_as_people_write_them(outcome):
-    claims_of = [replace(outcome.claims[0], key=key) for key in ("llc-grows", "near-bayes", "gpt2", "gap")]
+    claims_of = [replace(outcome.claims[0], key=key) for key in ("ood-failure", "near-bayes", "gpt2", "skip-and-mlp")]
     page = claims_page(replace(outcome, claims=tuple(claims_of)), {})
     (chapter,) = [section for section in page.sections if section.id == "claims"]
     names = [part.title.partition(" (")[0] for part in chapter.parts]
-    assert names == ["LLC grows", "Near Bayes", "GPT-2", "Gap"]
+    assert names == ["OOD failure", "Near Bayes", "GPT-2", "Skip and MLP"]
 
 
 def test_what_contradicts_is_named_and_comes_first():
@@ -59,7 +61,7 @@ def test_what_contradicts_is_named_and_comes_first():
     card = page.verdicts[8]
     assert (card.word, card.tone) == ("Partly reproduced", "mixed")
     of = "error / error of answering <b*, x>"
-    assert card.sentence == "5 of 7 checks agree, 2 contradict. Nothing is expected of 1 further number."
+    assert card.sentence == "5 of 7 checks agree, 2 contradict. 1 further number is not judged."
     first, second, third = card.points
     assert first == f"contradicts: b* = 0, GPT-2, pinned read-out: {of}: 3.33 [3.33, 3.33] (expected at most 0.05)"
     assert second.startswith("contradicts: ")
@@ -103,7 +105,7 @@ def test_too_few_seeds_are_warned_of(outcome):
     (warning,) = claims_page(few, {}).warnings
     assert warning.startswith("Too few seeds")
     card = claims_page(few, {}).verdicts[0]
-    assert (card.word, card.sentence) == ("Not judged", "2 of 2 checks have too few seeds.")
+    assert (card.word, card.sentence) == ("Too few seeds", "2 of 2 checks have too few seeds.")
 
 
 def test_the_figures_show_theory_beside_what_was_trained(outcome):
@@ -132,6 +134,6 @@ def test_gpt2_is_drawn_beside_the_answer_that_reads_no_example(outcome):
 def test_the_page_renders(outcome):
     html = render(claims_page(outcome, {"git commit": "abc"}), plotlyjs="directory")
     assert html.count('class="figure"') == 6
-    assert "<h3>Trained, the linear block reaches the least risk" in html
+    assert '<h3><span class="unseen">Reproduced: </span>Trained, the linear block reaches the least risk' in html
     assert "<span>Reproduced</span>" in html
     assert "<li>LTB risk: 2.73 [2.73, 2.73] (expected from 2.673 to 2.782)</li>" in html

@@ -1,5 +1,6 @@
 """The claims of Zhang et al.: all hold for what theory says, and each fails where its numbers are spoilt."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -67,12 +68,47 @@ def test_one_spoilt_check_makes_a_claim_partly(ideal):
     assert verdicts(with_risks(ideal, 1.1, part="figure 1", kind="ltb"))["optima"] == "partly"
 
 
+def nearer(found):
+    (claim,) = (claim for claim in claims(found, THREE) if claim.key == "gpt2-nearer")
+    return claim
+
+
 def test_what_mlps_are_worth_nearer_to_zero_is_judged_by_itself(ideal):
     equal = with_risks(with_risks(ideal, 1 / 30, kind="gpt2 no MLP", norm=NEARER), 1 / 30, kind="gpt2 no MLP pinned")
     assert {claim.key: claim.verdict for claim in claims(equal, THREE)}["gpt2"] == "partly"
-    (claim,) = (claim for claim in claims(equal, THREE) if claim.key == "gpt2-nearer")
-    assert [check.verdict for check in named(claim, "without MLP / with MLP")] == ["not reproduced"] * 2
-    assert [check.verdict for check in named(claim, "b* = (3, ..., 3), GPT-2")] == ["reproduced"] * 2
+    assert [check.verdict for check in named(nearer(equal), "without MLP / with MLP")] == ["not reproduced"] * 2
+    assert [check.verdict for check in named(nearer(equal), "b* = (3, ..., 3), GPT-2, ")] == ["reproduced"] * 2
+
+
+def test_what_fewer_weights_cost_is_taken_off(ideal):
+    without = named(nearer(ideal), "b* = (3, ..., 3), GPT-2 without MLP")
+    assert [(check.values, check.verdict) for check in without] == [((1.0,) * 3, "unknown in the paper")] * 2
+    assert [c.values for c in named(nearer(ideal), "less the one")] == [pytest.approx((math.log2(30),) * 3)] * 2
+    # Without MLPs it is a hundred times worse around zero already.
+    worse = with_risks(with_risks(ideal, 100.0, kind="gpt2 no MLP", norm=0.0), 1.0, kind="gpt2")
+    free, pinned = named(nearer(worse), "less the one")
+    assert (free.verdict, pinned.verdict) == ("not reproduced", "reproduced")
+    assert free.values == pytest.approx((math.log2(30 / 100),) * 3)
+
+
+@pytest.mark.parametrize("unlearned", [("gpt2", "gpt2 no MLP"), ("gpt2",)])
+def test_without_learning_around_zero_nothing_is_beyond_it(ideal, unlearned):
+    found = ideal
+    for kind in unlearned:
+        found = with_risks(found, 30.0, kind=kind, norm=0.0)
+    free, pinned = named(nearer(found), "less the one")
+    assert (free.verdict, pinned.verdict) == ("unknown in the paper", "reproduced")
+    assert free.reason.startswith("not judged: GPT-2 with MLP has not learned")
+
+
+def test_one_read_out_that_has_not_learned_leaves_the_other_judged(ideal):
+    claim = nearer(with_risks(ideal, 10.0, kind="gpt2 pinned", norm=NEARER))
+    (free,), (pinned,) = (named(claim, f"{end} read-out: log2") for end in ("free", "pinned"))
+    assert (free.verdict, pinned.verdict) == ("reproduced", "unknown in the paper")
+    beyond = named(claim, "less the one")[1]
+    assert beyond.reason == pinned.reason
+    assert pinned.reason.startswith("not judged: GPT-2 with MLP has not learned")
+    assert (beyond.low, beyond.high) == (None, None)
 
 
 LARGE = 10 * THREE.transformer.n_dims**0.5
@@ -111,7 +147,7 @@ def test_what_no_gpt2_learns_says_nothing_about_mlps(ideal, with_mlp, without):
     assert [check.verdict for check in named(claim, "b* = (10, ..., 10), GPT-2")] == ["not reproduced"] * 2
     for ratio in named(claim, "without MLP / with MLP"):
         assert (ratio.low, ratio.high, ratio.verdict) == (None, None, "unknown in the paper")
-        assert ratio.values == pytest.approx((without / with_mlp,) * 3)
+        assert ratio.values == pytest.approx((math.log2(without / with_mlp),) * 3)
         assert ratio.reason.startswith("not judged: GPT-2 with MLP has not learned (error over that of answering")
     nothing = gpt2_around_ten(with_risks(ideal, 100.0, part="table 1", norm=0.0), with_mlp, without)
     assert nothing.verdict == "not reproduced"

@@ -37,6 +37,13 @@ def test_table_1_is_the_papers():
     assert {round(c.task.label_second_moment(), 6) for c in runs.values()} == {20.0, 200.0, 2020.0}
 
 
+@pytest.mark.parametrize("preset", ["laptop", "paper"])
+def test_linear_models_on_gpt2s_tasks_train_longer(preset):
+    linear = {run: config for run, config in plan(SIZES[preset]).items() if "gpt2" not in run.kind}
+    steps = {(run.part == "table 1", config.steps) for run, config in linear.items()}
+    assert steps == {(True, 60_000), (False, 20_000)}
+
+
 def test_the_noisy_setting_has_noise_of_the_signals_size():
     task = task_of(Run("noise", "ltb", math.sqrt(5), 5, 0))
     assert task.noise_std**2 == pytest.approx(float(task.weight_cov.trace()))
