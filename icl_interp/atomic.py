@@ -1,15 +1,31 @@
-"""Write a file completely or not at all."""
+"""Write a file completely or not at all, and over nothing but an older one of our own."""
 
 import errno
 import io
+import json
 import os
+import re
+import stat
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-__all__ = ["write_atomically"]
+__all__ = ["PAGE_MARKER", "is_own_json", "is_own_page", "refuse_foreign", "write_atomically"]
+
+PAGE_MARKER = '<meta name="generator" content="icl-interp">'
+"""In the head of every page that we write."""
+_HEAD_BYTES = 2048
+_OLDER_REPORT = re.compile(
+    r'<!DOCTYPE html>\s*<html lang="en">\s*<head>\s*<meta charset="utf-8">.*<meta name="viewport".*'
+    r'<meta name="color-scheme" content="light dark">\s*<title>',
+    re.DOTALL,
+)
+_OLDER_WATCH_PAGE = re.compile(
+    r'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">(<meta http-equiv="refresh" content="[\d.e+]+">)?'
+    r"<title>Training: "
+)
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -18,7 +34,8 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
     """Write into a temporary file of the same folder, force it to the disk, then move it into place.
 
     Whatever stood under the name stays until the new file is complete; whenever something fails, it stays for
-    good and the temporary file is removed.
+    good and the temporary file is removed. A link stays a link, and what it points to is replaced. A pipe and a
+    character device stay what they are, too: the complete bytes are sent through them.
 
     Args:
         path: Where the file shall be; its folder must exist.
@@ -28,15 +45,22 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
         The path.
 
     Raises:
-        OSError: If the folder is missing or not writable, the name is taken by a folder, or the disk is full.
+        OSError: If the folder is missing or not writable, the name is taken by a folder, a disk or a socket, links go
+            round in a circle, or the disk is full.
             Whatever `write` makes of such an error, it is this one that is raised; its other errors pass through.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    if _is_stream(path):
+        _send(path, write)
+        return path
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
+        if (problem := _special(target)) is not None:
+            raise OSError(errno.EINVAL, problem)
         _fill(temporary, write)
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
+        os.replace(temporary, target)
+        _sync_folder(target.parent)
     except OSError as error:
         remedy = "make room there" if error.errno in _NO_ROOM else "make the folder"
         raise OSError(
@@ -47,6 +71,103 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
         with suppress(OSError):  # what could not be written may not be removable either, and is the error to tell
             temporary.unlink()
     return path
+
+
+def refuse_foreign(path: str | os.PathLike[str], is_own: Callable[[Path], bool], *, what: str) -> None:
+    """Refuse a name under which somebody keeps something else.
+
+    A name that is free passes, and so do a pipe and a character device, which lose nothing.
+
+    Args:
+        path: Where a file shall be written.
+        is_own: Tells whether a regular file is an older one of the kind that shall be written.
+        what: The kind, such as "a report".
+
+    Raises:
+        ValueError: If there is a file that is not ours or cannot be read, a folder, a disk or a socket.
+    """
+    path = Path(path)
+    if _is_stream(path):
+        return
+    try:
+        problem, is_free = _special(path), _mode(path) is None
+        if problem is None and (is_free or is_own(path)):
+            return
+    except OSError as error:
+        problem = error.strerror or str(error)
+    if problem is not None:
+        raise ValueError(f"{what} needs a name for a file, got {path} ({problem}); choose another.")
+    raise ValueError(
+        f"{what} is written over nothing but an older one that icl-interp wrote, got {path}, which holds something "
+        "else; choose another name, or move that file away."
+    )
+
+
+def is_own_page(path: Path) -> bool:
+    """Tell whether a file is a page of ours.
+
+    Args:
+        path: A regular file.
+
+    Returns:
+        What its head says; older pages, which do not say so, are known by how they begin.
+    """
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES).decode("utf-8", errors="replace")
+        if PAGE_MARKER in head or _OLDER_WATCH_PAGE.match(head):
+            return True
+        return bool(_OLDER_REPORT.match(head)) and b'class="masthead"' in file.read()
+
+
+def is_own_json(path: Path, file_format: str) -> bool:
+    """Tell whether a file is JSON of one of our formats.
+
+    Args:
+        path: A regular file.
+        file_format: What its field `format` shall say; the number of a version at its end may differ.
+
+    Returns:
+        True if it says so.
+    """
+    try:
+        contents = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        return False
+    said = contents.get("format") if isinstance(contents, dict) else None
+    return isinstance(said, str) and said.rstrip(" 0123456789") == file_format.rstrip(" 0123456789")
+
+
+def _mode(path: Path) -> int | None:
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _is_stream(path: Path) -> bool:
+    try:
+        mode = _mode(path)
+    except OSError:
+        return False
+    return mode is not None and (stat.S_ISFIFO(mode) or stat.S_ISCHR(mode))
+
+
+def _special(path: Path) -> str | None:
+    mode = _mode(path)
+    if mode is None or stat.S_ISREG(mode):
+        return None
+    return os.strerror(errno.EISDIR) if stat.S_ISDIR(mode) else "it is a disk or a socket"
+
+
+def _send(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    # In memory first: what fails half way sends nothing, and torch.save goes back and forth.
+    whole = io.BytesIO()
+    write(whole)
+    try:
+        with open(os.open(path, os.O_WRONLY), "wb") as stream:
+            stream.write(whole.getbuffer())
+    except OSError as error:
+        raise OSError(f"writing through {path} needs somebody who reads it to the end ({error.strerror}).") from error
 
 
 class _DiskFile(io.FileIO):

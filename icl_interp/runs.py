@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -13,16 +14,19 @@ from filelock import FileLock, Timeout
 
 from icl_interp.atomic import write_atomically
 from icl_interp.checkpoints.errors import CheckpointError
-from icl_interp.checkpoints.own import save_checkpoint
+from icl_interp.checkpoints.own import write_checkpoint
 from icl_interp.tasks.base import Task
 
-__all__ = ["RunBusyError", "RunFolder", "is_busy"]
+__all__ = ["RunBusyError", "RunFolder", "is_busy", "read_manifest", "read_metrics"]
 
 LOCK = ".lock"
 """Held, by means of the operating system, while a process writes the run; the file may stay."""
 LOOK_SECONDS = 1.0
 """Between two looks whether another process still writes (ours)."""
-_TEMPORARY = ".*.tmp"
+_LEFTOVER = re.compile(
+    r"\.(config\.yaml|manifest\.json|metrics\.jsonl|resume\.pt|watch\.html|step_\d+\.pt)\.[0-9a-f]{8}\.tmp"
+)
+"""Names under which this project writes what is not complete yet."""
 
 
 class RunBusyError(ValueError):
@@ -143,8 +147,9 @@ class RunFolder:
             not entry.name.startswith(".") for entry in self.path.iterdir()
         ):
             for folder in (self.path, self.path / "checkpoints"):
-                for leftover in folder.glob(_TEMPORARY):
-                    leftover.unlink(missing_ok=True)
+                for file in folder.glob(".*.tmp"):
+                    if _LEFTOVER.fullmatch(file.name):
+                        file.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Let other processes write."""
@@ -205,15 +210,12 @@ class RunFolder:
                 os.fsync(file.fileno())
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """Read all complete lines of metrics.
+        """Read what was logged.
 
         Returns:
-            In the order they were written; a last line that a killed process left unfinished is not among them.
+            As the function of that name.
         """
-        if not self.metrics_path.exists():
-            return []
-        lines = self.metrics_path.read_text().split("\n")[:-1]
-        return [json.loads(line) for line in lines]
+        return read_metrics(self.path)
 
     def forget_metrics_after(self, step: int) -> list[dict[str, Any]]:
         """Drop lines of steps that will be taken again.
@@ -248,7 +250,7 @@ class RunFolder:
         """
         path = self.checkpoint_path(step)
         try:
-            return save_checkpoint(path, model, task=task, step=step, n_points_trained=n_points_trained)
+            return write_checkpoint(path, model, task=task, step=step, n_points_trained=n_points_trained)
         except CheckpointError as error:
             if isinstance(error.__cause__, OSError):
                 raise error.__cause__ from None
@@ -267,12 +269,77 @@ class RunFolder:
         """Read what the run was made with.
 
         Returns:
-            Plain values by name; empty where nothing was written yet.
+            As the function of that name.
         """
-        if not self.manifest_path.exists():
-            return {}
-        manifest: dict[str, Any] = json.loads(self.manifest_path.read_text())
-        return manifest
+        return read_manifest(self.path)
+
+
+def read_manifest(folder: str | Path) -> dict[str, Any]:
+    """Read what a run was made with and whether it is finished.
+
+    Args:
+        folder: Of the run.
+
+    Returns:
+        Plain values by name; empty where nothing was written yet.
+
+    Raises:
+        ValueError: If the file is empty or damaged, or says nothing that a manifest says.
+    """
+    path = Path(folder) / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (ValueError, RecursionError):
+        manifest = None
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("finished"), bool):
+        raise ValueError(
+            f"a run needs a manifest that is whole JSON and says whether it is finished, got a damaged one: {path}; "
+            "remove it, and a resumed run writes a new one."
+        )
+    return manifest
+
+
+def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
+    """Read what a run has logged.
+
+    What a killed process or a power loss leaves at the end is left out: a torn line, NULs. A resumed run logs those
+    steps again.
+
+    Args:
+        folder: Of the run.
+
+    Returns:
+        Records in the order in which they were written; none where nothing was written yet.
+
+    Raises:
+        ValueError: If any other line is damaged.
+    """
+    path = Path(folder) / "metrics.jsonl"
+    try:
+        lines = [line.strip(b"\0") for line in path.read_bytes().split(b"\n")[:-1]]
+    except FileNotFoundError:
+        return []
+    while lines and not lines[-1]:
+        lines.pop()
+    records = [_decoded(line) for line in lines]
+    if records and records[-1] is None:
+        records.pop()
+    for number, record in enumerate(records, start=1):
+        if not isinstance(record, dict) or type(record.get("step")) is not int:
+            raise ValueError(
+                f"a run needs metrics of one JSON object with a step a line, got a damaged line {number}: {path}; "
+                "remove that line."
+            )
+    return records
+
+
+def _decoded(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _line(record: Mapping[str, Any]) -> str:

@@ -3,8 +3,8 @@
 The only file access in this package, so that a fitted signature can be scored elsewhere.
 """
 
+import io
 import os
-import pickle
 import uuid
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,14 @@ def write_signature_fields(path: str | os.PathLike[str], fields: dict[str, Any])
     """Write into a temporary file of the same folder, force it to the disk, then move it into place.
 
     Args:
-        path: Where the file shall be.
+        path: Where the file shall be; a link stays one, and what it points to is replaced.
         fields: A signature's fields.
+
+    Raises:
+        ValueError: If something else than a signature is there.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
+    _refuse_foreign(path)
     plain = {name: value.cpu() if isinstance(value, Tensor) else value for name, value in fields.items()}
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
@@ -44,6 +48,22 @@ def write_signature_fields(path: str | os.PathLike[str], fields: dict[str, Any])
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _refuse_foreign(path: Path) -> None:
+    if path.is_symlink() or (path.exists() and not (path.is_file() and _holds_signature(path))):
+        raise ValueError(
+            f"SpectralSignature.save writes over nothing but an older signature, got {path}, which is something else; "
+            "choose another name, or move it away."
+        )
+
+
+def _holds_signature(path: Path) -> bool:
+    try:
+        content = torch.load(io.BytesIO(path.read_bytes()), weights_only=True, map_location="cpu")
+    except Exception:  # as in read_signature_fields
+        return False
+    return isinstance(content, dict) and content.get("format") == _FORMAT
 
 
 def read_signature_fields(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -59,9 +79,10 @@ def read_signature_fields(path: str | os.PathLike[str]) -> dict[str, Any]:
         ValueError: If the file holds anything else.
     """
     path = Path(path)
+    data = path.read_bytes()
     try:
-        content = torch.load(path, weights_only=True, map_location="cpu")
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
+        content = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+    except Exception as error:  # torch raises KeyError, EOFError, RuntimeError and more on damaged files
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
             f"SpectralSignature.load needs a file that SpectralSignature.save wrote, got {path} ({reason}); "

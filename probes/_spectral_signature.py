@@ -157,10 +157,11 @@ class SpectralSignature:
         """Write the signature into one file of plain tensors and plain data, completely or not at all.
 
         Args:
-            path: Where; its folder must exist, and what stands under the name is replaced.
+            path: Where; its folder must exist, and an older signature of that name is replaced, but no other file.
 
         Raises:
             OSError: If the folder is missing or not writable.
+            ValueError: If there is another file.
         """
         write_signature_fields(path, dict(vars(self)))
 

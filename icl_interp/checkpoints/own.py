@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import torch
 
-from icl_interp.atomic import write_atomically
+from icl_interp.atomic import refuse_foreign, write_atomically
 from icl_interp.checkpoints.distribution import POINTS_UNKNOWN, TASK_UNKNOWN, assumed_points, fit_points
 from icl_interp.checkpoints.errors import CheckpointError, one_line
 from icl_interp.checkpoints.own_layout import check_own_layout
 from icl_interp.checkpoints.record import Reading
-from icl_interp.checkpoints.safe_load import WeightFile
+from icl_interp.checkpoints.safe_load import WeightFile, load_weight_file
 from icl_interp.checkpoints.safetensors_file import to_safetensors
 from icl_interp.checkpoints.weights import plain_names, to_float32
 from icl_interp.models.config import ModelConfig
@@ -28,7 +28,7 @@ from icl_interp.tasks.registry import FAMILIES, task_to_config
 if TYPE_CHECKING:
     import icl_interp.models.hooked  # TransformerLens comes with it
 
-__all__ = ["FORMAT", "FORMAT_VERSION", "is_own", "read_own", "save_checkpoint"]
+__all__ = ["FORMAT", "FORMAT_VERSION", "is_own", "read_own", "save_checkpoint", "write_checkpoint"]
 
 FORMAT = "icl-interp"
 FORMAT_VERSION = 1
@@ -48,8 +48,8 @@ def save_checkpoint(
     """Write a model with what counts as in distribution for it, completely or not at all.
 
     Args:
-        path: Where; the folder must exist, a file there is replaced. A name that ends in .safetensors chooses that
-            format, in which tuples of `extra` become lists and keys strings.
+        path: Where; the folder must exist, and a checkpoint of this format is replaced, but no other file. A name that
+            ends in .safetensors chooses that format, in which tuples of `extra` become lists and keys strings.
         model: The model; the device does not matter.
         task: What it was trained on, if that is to be in the file.
         step: Training steps taken.
@@ -62,7 +62,7 @@ def save_checkpoint(
 
     Raises:
         CheckpointError: If the task does not fit the model, a count is no int or too small, `extra` holds
-            anything else, or the place cannot be written.
+            anything else, the place cannot be written, or there is another file.
 
     Example:
         >>> import tempfile
@@ -74,6 +74,45 @@ def save_checkpoint(
         ...     checkpoint = load_checkpoint(path)
         >>> checkpoint.task == LinearRegression(2), checkpoint.step, checkpoint.assumptions
         (True, 10, ())
+    """
+    try:
+        refuse_foreign(path, _is_own_file, what="a checkpoint")
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
+    return write_checkpoint(path, model, task=task, step=step, n_points_trained=n_points_trained, extra=extra)
+
+
+def _is_own_file(path: Path) -> bool:
+    try:
+        return is_own(load_weight_file(path).contents)
+    except CheckpointError:
+        return False
+
+
+def write_checkpoint(
+    path: str | os.PathLike[str],
+    model: "icl_interp.models.hooked.HookedModel",
+    *,
+    task: Task | None = None,
+    step: int | None = None,
+    n_points_trained: int | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> Path:
+    """Do what `save_checkpoint` does under a name that is known to be free or ours, damaged as it may be.
+
+    Args:
+        path: As there, and so for all others.
+        model: The model.
+        task: What it was trained on.
+        step: Training steps taken.
+        n_points_trained: Points that prompts had in training.
+        extra: Provenance.
+
+    Returns:
+        The path.
+
+    Raises:
+        CheckpointError: As there, but for other files.
     """
     config: ModelConfig = model.cfg
     if task is not None:

@@ -1,13 +1,17 @@
 """The arguments of icl-probe, and what can be refused by looking at them alone."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
+from icl_interp.atomic import is_own_json, refuse_foreign
 from icl_interp.measure.development_settings import LlcSettings
+from icl_interp.report.model import STUDY_FORMAT
+from icl_interp.report.page import PLOTLYJS_FILE, check_report_place
 
 __all__ = ["ProbeOptions", "check_options", "read_layers", "read_sampler", "read_task"]
 
@@ -92,11 +96,36 @@ def check_options(options: ProbeOptions) -> None:
         raise ValueError(f"--seed needs a number of at least 0 and below 2**63, got {options.seed}.")
     read_layers(options.layers)
     _check_timeline(options)
-    if options.json is not None and options.json.resolve() == options.out.resolve():
-        raise ValueError(f"--out and --json need two files, got {options.out} for both.")
-    for flag, path in (("--out", options.out), ("--json", options.json)):
-        if path is not None:
+    _check_outputs(options)
+
+
+def _check_outputs(options: ProbeOptions) -> None:
+    places = {"--out": options.out, "--json": options.json, "--cache": options.cache}
+    if options.plotlyjs == "directory":
+        places["plotly.js"] = options.out.with_name(PLOTLYJS_FILE)
+    taken: dict[str, str] = {}
+    for flag, path in places.items():
+        if path is None:
+            continue
+        if (other := taken.setdefault(os.path.realpath(path), flag)) != flag:
+            raise ValueError(f"{other} and {flag} need two files, got {path} for both.")
+        if flag != "--cache":
             _check_writable(flag, path)
+            _check_no_input(flag, path, options)
+    check_report_place(options.out, plotlyjs=options.plotlyjs)
+    if options.json is not None:
+        refuse_foreign(options.json, lambda file: is_own_json(file, STUDY_FORMAT), what="the file of --json")
+
+
+def _check_no_input(flag: str, path: Path, options: ProbeOptions) -> None:
+    for given in _inputs(options):
+        if os.path.exists(given) and os.path.exists(path) and os.path.samefile(given, path):
+            raise ValueError(f"{flag} needs another file than what is read, got {path}; choose another name.")
+
+
+def _inputs(options: ProbeOptions) -> Iterator[Path]:
+    yield from options.paths
+    yield from (Path(word) for word in options.task if "=" not in word)
 
 
 def _check_timeline(options: ProbeOptions) -> None:
@@ -128,7 +157,8 @@ def _check_folder(flag: str, path: Path) -> None:
 
 def _check_writable(flag: str, path: Path) -> None:
     # Before minutes of measuring, not after them.
-    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+    parent = Path(os.path.realpath(path)).parent  # of what a link points to
+    if path.is_dir() or not parent.is_dir() or not os.access(parent, os.W_OK):
         raise ValueError(f"{flag} needs a file name in a folder that exists and can be written, got {path}.")
 
 

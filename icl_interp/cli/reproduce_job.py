@@ -11,12 +11,16 @@ import typer
 from icl_interp.cli.progress import progress
 from icl_interp.experiments.claims import LEAST_SEEDS
 from icl_interp.experiments.comparison import differences
+from icl_interp.experiments.cost import FORMAT as COST_FORMAT
 from icl_interp.experiments.cost import Cost, PresetCost, first_steps, write_cost
 from icl_interp.experiments.experiment import Experiment
 from icl_interp.experiments.measuring_time import seconds_of_measuring
 from icl_interp.experiments.outcome import Means, Outcome
 from icl_interp.experiments.registry import PRESETS, experiment
+from icl_interp.experiments.stored import check_stored_place
+from icl_interp.experiments.summary import FORMAT as SUMMARY_FORMAT
 from icl_interp.experiments.summary import Summary, read_summary, write_summary
+from icl_interp.experiments.tables import FORMAT as TABLES_FORMAT
 from icl_interp.experiments.tables import write_tables
 from icl_interp.experiments.trained_by import trained_by
 from icl_interp.provenance import provenance
@@ -44,6 +48,7 @@ def reproduce(
     chosen = _chosen(name, preset, means)
     committed = None if against is None else _committed(against, chosen, preset)
     torch.set_num_threads(1)
+    _check_places(name, out, against)
     _make(out)
     started = time.monotonic()
     configs = chosen.configs(preset, means)
@@ -102,6 +107,7 @@ def estimate(name: str, preset: str, n_steps: int, *, out: Path | None, means: M
     plan = _chosen(name, preset, means).configs(preset, means)
     torch.set_num_threads(1)
     if out is not None:
+        check_stored_place(out / f"{name}-cost.json", COST_FORMAT, what="a cost")
         _make(out)
 
     def say(cost: Cost) -> None:
@@ -171,6 +177,22 @@ def _check_seeds(preset: str, seeds: Sequence[int]) -> None:
             f"--preset smoke takes fewer than {LEAST_SEEDS} seeds, since its numbers are not to be judged, got "
             f"{len(seeds)}; take laptop."
         )
+
+
+def _check_places(name: str, out: Path, against: Path | None) -> None:
+    # Before hours are spent; whoever writes asks again.
+    from icl_interp.report.page import check_report_place
+
+    summary = out / f"{name}.json"
+    if against is not None and summary.exists() and against.samefile(summary):
+        raise ValueError(
+            f"--against needs a summary that this command does not write anew, got {against}; copy it to another "
+            "folder, or choose another --out."
+        )
+    check_report_place(out / "report.html")
+    check_stored_place(summary, SUMMARY_FORMAT, what="a summary")
+    check_stored_place(out / f"{name}-tables.json", TABLES_FORMAT, what="a file of tables")
+    seconds_of_measuring(out)
 
 
 def _make(out: Path) -> None:

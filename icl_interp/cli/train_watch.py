@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from icl_interp.atomic import write_atomically
+from icl_interp.atomic import PAGE_MARKER, is_own_page, refuse_foreign, write_atomically
 from icl_interp.cli.train_watch_status import RunStatus, read_status
 from icl_interp.figures.plotlyjs import plotlyjs_source
 from icl_interp.figures.training_curves import distance_figure, loss_figure
@@ -19,7 +19,7 @@ REFRESH_SECONDS = 10.0
 """Between two pages (ours); each is about 5 MB, since it needs no network."""
 
 _PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8">{refresh}<title>{title}</title>
+<html lang="en"><head><meta charset="utf-8">{generator}{refresh}<title>{title}</title>
 <style>:root {{ color-scheme: light dark; }} body {{ font: 15px sans-serif; margin: 2em auto; max-width: 60em }}</style>
 <script>{plotlyjs}</script></head>
 <body><h1>{title}</h1><p>{status}</p>{figures}</body></html>
@@ -40,6 +40,7 @@ def watch_run(path: Path, *, quiet: bool = False, seconds: float = REFRESH_SECON
     if not (path / "config.yaml").is_file():
         raise ValueError(f"--watch needs the folder of a run, {path} holds no config.yaml; start the run first.")
     page, seen = path / "watch.html", -1
+    refuse_foreign(page, is_own_page, what="the page of --watch")
     while True:
         status = _look(path)
         if len(status.metrics) != seen or not status.running:
@@ -72,6 +73,7 @@ def _not_here(path: Path, error: OSError) -> ValueError:
 def _write_page(status: RunStatus, page: Path, seconds: float) -> Path:
     refresh = f'<meta http-equiv="refresh" content="{seconds:g}">' if status.running else ""
     text = _PAGE.format(
+        generator=PAGE_MARKER,
         refresh=refresh,
         title=html.escape(f"Training: {status.path.resolve().name}"),
         plotlyjs=plotlyjs_source(),

@@ -1,6 +1,5 @@
 """How a run stands, told from its folder alone: for the page of --watch."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +9,7 @@ from typing import Any
 import yaml
 
 from icl_interp.measure.families import IN_DISTRIBUTION
-from icl_interp.runs import is_busy
+from icl_interp.runs import is_busy, read_manifest, read_metrics
 from icl_interp.training.sessions import sessions_of
 
 __all__ = ["RunStatus", "best_reference", "read_status"]
@@ -137,16 +136,27 @@ def read_status(path: Path) -> RunStatus:
 
     Returns:
         What it says now.
+
+    Raises:
+        ValueError: If a file of the run is damaged.
     """
     busy = is_busy(path)  # asked first: a run that ends in between is still running, and finished at the next look
-    metrics, manifest = path / "metrics.jsonl", path / "manifest.json"
-    written = metrics.exists()
+    metrics = path / "metrics.jsonl"
     return RunStatus(
         path=path,
-        steps=int(yaml.safe_load((path / "config.yaml").read_text())["steps"]),
-        # The last line may be in the making.
-        metrics=[json.loads(line) for line in metrics.read_text().split("\n")[:-1]] if written else [],
-        manifest=json.loads(manifest.read_text()) if manifest.exists() else {},
+        steps=_steps(path / "config.yaml"),
+        metrics=read_metrics(path),
+        manifest=read_manifest(path),
         busy=busy,
-        updated=metrics.stat().st_mtime if written else None,
+        updated=metrics.stat().st_mtime if metrics.exists() else None,
     )
+
+
+def _steps(path: Path) -> int:
+    try:
+        return int(yaml.safe_load(path.read_text(encoding="utf-8"))["steps"])
+    except (ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+        raise ValueError(
+            f"--watch needs a run whose config.yaml says how many steps it has, got another one: {path}; "
+            "write it again, or watch another run."
+        ) from error

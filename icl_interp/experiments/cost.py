@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from icl_interp.atomic import write_atomically
-from icl_interp.experiments.stored import complete, read_stored
+from icl_interp.experiments.stored import complete, read_stored, write_stored
 from icl_interp.training.ensemble import MAY_DIFFER
 from icl_interp.training.loop import Trainer
 from icl_interp.training.train_config import TrainConfig
@@ -139,11 +138,12 @@ def write_cost(found: PresetCost, path: str | Path, provenance: Mapping[str, str
         The path.
 
     Raises:
+        ValueError: If there is another file.
         OSError: If it cannot be written.
     """
     contents = {"format": FORMAT, **asdict(found), "hours": found.hours, "provenance": dict(provenance)}
     text = json.dumps(contents, indent=2, ensure_ascii=False) + "\n"
-    return write_atomically(path, lambda file: file.write(text.encode()))
+    return write_stored(path, text, FORMAT, what="a cost")
 
 
 def read_cost(path: str | Path) -> PresetCost:

@@ -53,8 +53,11 @@ def seconds_of_measuring(folder: str | Path) -> float:
     if not path.is_file():
         return 0.0
     try:
-        return float(json.loads(path.read_text())["seconds"])
-    except (ValueError, KeyError, TypeError) as error:
+        contents = json.loads(path.read_text(encoding="utf-8"))
+        if contents.keys() != {"seconds"}:
+            raise ValueError(", ".join(contents))
+        return float(contents["seconds"])
+    except (ValueError, AttributeError, TypeError) as error:
         raise ValueError(
             f"the time of measuring needs a file with a number of seconds, got {path}; remove it."
         ) from error

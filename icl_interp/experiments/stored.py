@@ -1,4 +1,4 @@
-"""JSON files that experiments leave: one sentence for whatever is wrong with one."""
+"""JSON files that experiments leave: never over a foreign file, and one sentence for whatever is wrong with one."""
 
 import json
 from collections.abc import Iterator
@@ -6,7 +6,36 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["complete", "read_stored"]
+from icl_interp.atomic import is_own_json, refuse_foreign, write_atomically
+
+__all__ = ["check_stored_place", "complete", "read_stored", "write_stored"]
+
+
+def check_stored_place(path: Path, file_format: str, *, what: str) -> None:
+    """Refuse a name under which there is anything but a file of one format, of whatever version.
+
+    Args:
+        path: Where a file shall be written.
+        file_format: What its field `format` says.
+        what: Such as "a summary".
+    """
+    refuse_foreign(path, lambda file: is_own_json(file, file_format), what=what)
+
+
+def write_stored(path: str | Path, text: str, file_format: str, *, what: str) -> Path:
+    """Write a file of one format, completely or not at all.
+
+    Args:
+        path: Where; an older file of the format is replaced.
+        text: JSON.
+        file_format: What its field `format` says.
+        what: Such as "a summary".
+
+    Returns:
+        The path.
+    """
+    check_stored_place(Path(path), file_format, what=what)
+    return write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def read_stored(path: str | Path, file_format: str, *, what: str, written_by: str) -> dict[str, Any]:

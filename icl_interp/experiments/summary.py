@@ -6,10 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from icl_interp.atomic import write_atomically
 from icl_interp.experiments.claims import Check, Claim
 from icl_interp.experiments.outcome import Outcome, Paper
-from icl_interp.experiments.stored import complete, read_stored
+from icl_interp.experiments.stored import complete, read_stored, write_stored
 
 __all__ = ["Summary", "read_summary", "write_summary"]
 
@@ -49,6 +48,7 @@ def write_summary(outcome: Outcome, path: str | Path, provenance: Mapping[str, s
         The path.
 
     Raises:
+        ValueError: If there is another file.
         OSError: If it cannot be written.
     """
     contents = {
@@ -62,7 +62,7 @@ def write_summary(outcome: Outcome, path: str | Path, provenance: Mapping[str, s
         "provenance": dict(provenance),
     }
     text = json.dumps(contents, indent=2, ensure_ascii=False) + "\n"
-    return write_atomically(path, lambda file: file.write(text.encode()))
+    return write_stored(path, text, FORMAT, what="a summary")
 
 
 def _claim(claim: Claim) -> dict[str, Any]:

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from icl_interp.atomic import write_atomically
 from icl_interp.experiments.outcome import Outcome, Paper
-from icl_interp.experiments.stored import complete, read_stored
+from icl_interp.experiments.stored import complete, read_stored, write_stored
 
 __all__ = ["FigureTable", "FigureTables", "read_tables", "write_tables"]
 
@@ -66,6 +65,7 @@ def write_tables(outcome: Outcome, path: str | Path, provenance: Mapping[str, st
         The path.
 
     Raises:
+        ValueError: If there is another file.
         OSError: If it cannot be written.
     """
     tables = [
@@ -82,7 +82,7 @@ def write_tables(outcome: Outcome, path: str | Path, provenance: Mapping[str, st
     # A row a line: short, and its differences can be read.
     lines = json.dumps(said, indent=2, ensure_ascii=False)[:-2] + ',\n  "tables": [\n'
     lines += ",\n".join(_lines(table) for table in tables) + "\n  ]\n}\n"
-    return write_atomically(path, lambda file: file.write(lines.encode()))
+    return write_stored(path, lines, FORMAT, what="a file of tables")
 
 
 def _lines(table: Mapping[str, object]) -> str:

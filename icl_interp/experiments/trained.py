@@ -1,6 +1,5 @@
 """All models of an experiment, trained once: whatever is finished in the folder is read back."""
 
-import json
 import tempfile
 import time
 import warnings
@@ -11,11 +10,12 @@ from typing import Any, TypeVar
 import joblib
 import torch
 
+from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.models.families import LINEAR_FAMILIES
 from icl_interp.models.hooked import HookedModel
 from icl_interp.provenance import provenance
-from icl_interp.runs import RunFolder
+from icl_interp.runs import RunFolder, read_manifest
 from icl_interp.training.ensemble import MAY_DIFFER, train_many
 from icl_interp.training.ensemble_error import EnsembleDivergedError
 from icl_interp.training.loop import loss_advice, loss_problem
@@ -135,7 +135,7 @@ def training_seconds(folder: str | Path, configs: Iterable[TrainConfig]) -> floa
         manifest does not say.
     """
     paths = set(_run_paths(folder, configs))
-    took = [json.loads((path / "manifest.json").read_text()).get("seconds") for path in paths]
+    took = [read_manifest(path).get("seconds") for path in paths]
     return None if None in took else round(sum(took), 1)
 
 
@@ -144,14 +144,17 @@ def _nothing(done: int) -> None:
 
 
 def _is_finished(path: Path, config: TrainConfig) -> bool:
-    manifest = path / "manifest.json"
-    if not manifest.is_file() or not (path / "checkpoints" / f"step_{config.steps:08d}.pt").is_file():
-        return False
-    return bool(json.loads(manifest.read_text())["finished"])
+    is_kept = (path / "checkpoints" / f"step_{config.steps:08d}.pt").is_file()
+    return is_kept and bool(read_manifest(path).get("finished"))
 
 
 def _load(path: Path, step: int) -> HookedModel:
-    return load_checkpoint(path / "checkpoints" / f"step_{step:08d}.pt").model
+    try:
+        return load_checkpoint(path / "checkpoints" / f"step_{step:08d}.pt").model
+    except CheckpointError as error:
+        raise ValueError(
+            f"{str(error).rstrip('.')}, or remove the run folder {path}, which the same command trains again."
+        ) from error
 
 
 def _jobs(runs: Iterable[Run]) -> list[Job]:

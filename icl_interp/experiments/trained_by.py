@@ -1,12 +1,12 @@
 """What the runs of an experiment were trained with: they may be older than the command that reads them back."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from icl_interp.experiments.trained import training_seconds
+from icl_interp.runs import read_manifest
 from icl_interp.training.run_folders import run_folders
 from icl_interp.training.sessions import sessions_of
 from icl_interp.training.train_config import TrainConfig
@@ -31,7 +31,7 @@ def trained_by(folder: str | Path, configs: Iterable[TrainConfig]) -> dict[str, 
     """
     chosen = list(configs)
     paths = sorted(set(run_folders(Path(folder) / "runs", chosen)))
-    manifests = [json.loads((path / "manifest.json").read_text()) for path in paths]
+    manifests = [read_manifest(path) for path in paths]
     seconds = training_seconds(folder, chosen)
     return {
         "trained_by_commits": _counted([_commit(manifest)] for manifest in manifests),

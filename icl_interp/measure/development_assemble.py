@@ -73,8 +73,8 @@ def assemble(
             raise ValueError(_nothing_measured(name, failed))
         held = material(run.checkpoint.task, shared, settings, run.checkpoint.model.cfg.max_points)
         measured = [_read(run, job) for job in paths]
-        records = [run.store.read_plain(job.target) for job in kept if job.llc is not None]
-        llc_records = tuple(LlcRecord(**record) for record in records if record is not None)
+        records = [run.store.read_llc(job.target) for job in kept if job.llc is not None]
+        llc_records = tuple(record for record in records if record is not None)
         runs.append(_run(name, run, held, measured, llc_records, failed, stages=stages))
         widths |= {len(found.outputs) for found in measured}
         held_entries += sum(len(found.outputs) for found in measured)
@@ -162,7 +162,7 @@ def _controls(run: PlannedRun, held: Material) -> tuple[float, ...]:
     key = settings_key(settings, run.checkpoint.task.model_dump(mode="json"), config.model_dump(mode="json"))
     path = run.store.plain_path("controls", key, key)
     kept = run.store.read_plain(path)
-    if kept is None:
+    if kept is None or "overlaps" not in kept:
         n, seed = settings.n_controls, settings.seed
         kept = {"overlaps": list(control_overlaps(config, held.probe_prompts, n, seed=seed))}
         run.store.write_plain(path, kept)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,10 @@ from typing import Any
 import torch
 
 from icl_interp.atomic import write_atomically
+from icl_interp.checkpoints.errors import CheckpointError
+from icl_interp.checkpoints.safe_load import load_weight_file
 from icl_interp.measure.development_measures import Measured
-from icl_interp.measure.development_record import CheckpointRecord
+from icl_interp.measure.development_record import CheckpointRecord, LlcRecord
 from probes.signature import SpectralSignature
 
 __all__ = ["FOLDER", "RecordStore", "as_json"]
@@ -85,13 +86,11 @@ class RecordStore:
         Returns:
             None where there is no such file, or it is damaged.
         """
-        if not path.exists():
-            return None
         try:
-            content = torch.load(path, weights_only=True, map_location="cpu")
+            content = load_weight_file(path).contents
             record = CheckpointRecord.from_plain(json.loads(content["record"]))
             return Measured(record, content["outputs"], SpectralSignature(**content["signature"]))
-        except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError):
+        except (CheckpointError, LookupError, TypeError, ValueError, AttributeError):
             return None
 
     def write_plain(self, path: Path, content: Mapping[str, Any]) -> None:
@@ -104,6 +103,20 @@ class RecordStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(path, lambda file: file.write(as_json(content).encode()))
 
+    def read_llc(self, path: Path) -> LlcRecord | None:
+        """Read a checkpoint's learning coefficient.
+
+        Args:
+            path: From `plain_path`.
+
+        Returns:
+            None where there is no such file, or it is damaged.
+        """
+        content = self.read_plain(path)
+        if content is None or content.keys() != {field.name for field in dataclasses.fields(LlcRecord)}:
+            return None
+        return LlcRecord(**content)
+
     def read_plain(self, path: Path) -> dict[str, Any] | None:
         """Read plain data.
 
@@ -114,8 +127,8 @@ class RecordStore:
             None where there is no such file, or it is damaged.
         """
         try:
-            content = json.loads(path.read_text())
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError):
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
             return None
         return content if isinstance(content, dict) else None
 

@@ -63,7 +63,7 @@ class CheckpointJob:
             False where it is missing or damaged.
         """
         store = RecordStore(self.folder)
-        found = store.read_measured(self.target) if self.llc is None else store.read_plain(self.target)
+        found = store.read_measured(self.target) if self.llc is None else store.read_llc(self.target)
         return found is not None
 
     def run(self) -> LeftOut | None:

@@ -9,6 +9,7 @@ from icl_interp.report._checks import check_choice, check_id, check_text
 from icl_interp.report.tables import TableView
 
 __all__ = [
+    "STUDY_FORMAT",
     "Fact",
     "FigureGrid",
     "FigureView",
@@ -18,6 +19,9 @@ __all__ = [
     "Tone",
     "Verdict",
 ]
+
+STUDY_FORMAT = "icl-interp study"
+"""What the JSON of icl-probe says of itself."""
 
 Tone = Literal["evidence", "none", "mixed", "unknown"]
 

@@ -14,6 +14,7 @@ from icl_interp.checkpoints.record import Checkpoint
 from icl_interp.measure.ood_result import OodReport
 from icl_interp.measure.study_result import Study
 from icl_interp.prompts import Prompts
+from icl_interp.report.model import STUDY_FORMAT
 
 __all__ = ["study_json"]
 
@@ -47,7 +48,7 @@ def study_json(study: Study, checkpoint: Checkpoint, provenance: Mapping[str, st
         JSON with sorted keys.
     """
     contents = {
-        "format": "icl-interp study",
+        "format": STUDY_FORMAT,
         "format_version": 1,
         "checkpoint": {
             "name": checkpoint.path.name,

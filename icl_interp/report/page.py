@@ -10,20 +10,20 @@ from typing import Literal, get_args
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
-from icl_interp.atomic import write_atomically
+from icl_interp.atomic import is_own_page, refuse_foreign, write_atomically
 from icl_interp.figures.plotlyjs import plotlyjs_source, plotlyjs_version
 from icl_interp.report._checks import check_choice
 from icl_interp.report.context import page_context
 from icl_interp.report.escaping import plain, prose, script_source
 from icl_interp.report.model import Page
 
-__all__ = ["PlotlyJS", "render", "write_report"]
+__all__ = ["PLOTLYJS_FILE", "PlotlyJS", "check_report_place", "render", "write_report"]
 
 PlotlyJS = Literal["embed", "cdn", "directory"]
 
 _MEGABYTE = 1_000_000
 _MAX_MEGABYTES = 25
-_PLOTLYJS_FILE = "plotly.min.js"
+PLOTLYJS_FILE = "plotly.min.js"
 # The browser itself then keeps the page from asking anyone for anything. WebGL traces compile with eval.
 _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "
@@ -68,17 +68,19 @@ def write_report(page: Page, path: str | os.PathLike[str], *, plotlyjs: PlotlyJS
 
     Args:
         page: What to show.
-        path: The HTML file; an existing one is replaced in one step.
+        path: The HTML file; an existing report of ours is replaced in one step.
         plotlyjs: As in `render`; "directory" also writes `plotly.min.js` beside the page.
 
     Returns:
         The path written.
 
     Raises:
-        ValueError: If the page is larger than 25 MB, or `render` refuses it; nothing is written.
+        ValueError: If the page is larger than 25 MB, `render` refuses it, or another file has that name; nothing is
+            written.
         OSError: If the place cannot be written; an old file there stays as it was.
     """
     target = Path(path)
+    check_report_place(target, plotlyjs=plotlyjs)
     content = render(page, plotlyjs=plotlyjs).encode()
     if len(content) > _MAX_MEGABYTES * _MEGABYTE:
         raise ValueError(
@@ -87,8 +89,21 @@ def write_report(page: Page, path: str | os.PathLike[str], *, plotlyjs: PlotlyJS
         )
     if plotlyjs == "directory":
         source = plotlyjs_source().encode()
-        write_atomically(target.with_name(_PLOTLYJS_FILE), lambda file: file.write(source))
+        write_atomically(target.with_name(PLOTLYJS_FILE), lambda file: file.write(source))
     return write_atomically(target, lambda file: file.write(content))
+
+
+def check_report_place(path: Path, *, plotlyjs: PlotlyJS = "embed") -> None:
+    """Refuse a name for a report under which there is another file.
+
+    Args:
+        path: As `write_report` takes it.
+        plotlyjs: As there.
+    """
+    refuse_foreign(path, is_own_page, what="a report")
+    if plotlyjs == "directory":
+        source = plotlyjs_source().encode()
+        refuse_foreign(path.with_name(PLOTLYJS_FILE), lambda file: file.read_bytes() == source, what="plotly.js")
 
 
 def _read(name: str) -> str:
@@ -99,7 +114,7 @@ def _plotlyjs_tag(plotlyjs: PlotlyJS) -> Markup:
     if plotlyjs == "embed":
         return Markup("<script>") + script_source(plotlyjs_source()) + Markup("</script>")
     if plotlyjs == "directory":
-        return Markup(f'<script src="{_PLOTLYJS_FILE}"></script>')
+        return Markup(f'<script src="{PLOTLYJS_FILE}"></script>')
     digest = base64.b64encode(hashlib.sha256(plotlyjs_source().encode()).digest()).decode()
     url = escape(f"https://cdn.plot.ly/plotly-{plotlyjs_version()}.min.js")
     return Markup(f'<script src="{url}" integrity="sha256-{digest}" crossorigin="anonymous"></script>')

@@ -1,8 +1,10 @@
 """The file that a run goes on from, written completely or not at all."""
 
+import errno
 import hashlib
-import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +12,8 @@ import yaml
 from pydantic import ValidationError
 
 from icl_interp.atomic import write_atomically
+from icl_interp.checkpoints.errors import CheckpointError
+from icl_interp.checkpoints.safe_load import load_weight_file
 from icl_interp.runs import RunFolder
 from icl_interp.training.config import load_config
 from icl_interp.training.loop import Trainer
@@ -90,20 +94,43 @@ def load_resume(folder: RunFolder, trainer: Trainer) -> float:
         Wall time up to that state, in seconds; 0 where the run never came to write one.
 
     Raises:
-        ValueError: If the file is damaged, or belongs to another config.
+        ValueError: If the file is damaged or cannot be read, or belongs to another config.
     """
     if not folder.resume_path.exists():
         return 0.0
-    try:
-        contents: dict[str, Any] = torch.load(folder.resume_path, weights_only=True, map_location="cpu")
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{folder.resume_path} cannot be read; remove it to start the run afresh.") from error
+    contents = _read(folder.resume_path)
     if contents.get("format") != FORMAT or not _belongs(contents, folder, trainer.config):
         raise ValueError(
             f"{folder.resume_path} does not belong to the config beside it; remove it to start the run afresh."
         )
-    trainer.load_state(contents)
-    return float(contents["seconds"])
+    with _complete(folder.resume_path):
+        trainer.load_state(contents)
+        return float(contents["seconds"])
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        contents = load_weight_file(path).contents
+    except CheckpointError as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno != errno.EINVAL:
+            raise  # nobody shall remove a state that only needs another user, or a disk that is there again
+        raise _damaged(path) from error
+    return contents if isinstance(contents, Mapping) else {}
+
+
+@contextmanager
+def _complete(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "loading state_dict" not in str(error):
+            raise  # of the device
+        raise _damaged(path) from error
+
+
+def _damaged(path: Path) -> ValueError:
+    return ValueError(f"{path} cannot be read; remove it to start the run afresh.")
 
 
 def _belongs(contents: Mapping[str, Any], folder: RunFolder, config: TrainConfig) -> bool:
@@ -111,5 +138,10 @@ def _belongs(contents: Mapping[str, Any], folder: RunFolder, config: TrainConfig
         return contents.get("config_sha256") in (folder.config_sha256, config_hash(config))
     try:
         return TrainConfig(**yaml.safe_load(contents["config"])) == config
-    except (ValidationError, TypeError):  # of a newer version, with settings that this one does not know
+    except (
+        ValidationError,
+        TypeError,
+        AttributeError,
+        yaml.YAMLError,
+    ):  # of a newer version, with settings that this one does not know
         return False

@@ -1,12 +1,12 @@
 """Where the runs of a sweep or an experiment lie: folders named by the hash of the config, of whichever version."""
 
-import json
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import yaml
 
+from icl_interp.runs import read_manifest
 from icl_interp.training.resume import config_hash
 from icl_interp.training.train_config import TrainConfig
 
@@ -64,6 +64,6 @@ def _hash_today(text: str) -> str | None:
 
 def _is_finished(folder: Path) -> bool:
     try:
-        return bool(json.loads((folder / "manifest.json").read_text())["finished"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return bool(read_manifest(folder).get("finished"))
+    except (OSError, ValueError):
         return False

@@ -68,12 +68,21 @@ class RunLog:
         self._before = load_resume(self.folder, self.trainer)
         self._started = self._saved = time.monotonic()
         for line in self.folder.forget_metrics_after(self.trainer.step):
-            self.history.append(StepRecord(line["step"], line["loss"], line["lr"]))
-            if "errors" in line:
-                self.evaluations.append(EvaluationRecord.from_dict(line))
+            self._remember(line)
         self._open_manifest()
         if self.trainer.step == 0 and 0 in self._kept:
             self._keep(0)
+
+    def _remember(self, line: dict[str, Any]) -> None:
+        try:
+            self.history.append(StepRecord(line["step"], line["loss"], line["lr"]))
+            if "errors" in line:
+                self.evaluations.append(EvaluationRecord.from_dict(line))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"a run goes on from metrics with a step, a loss and a learning rate a line, got another line at step "
+                f"{line['step']}: {self.folder.metrics_path}; remove that line."
+            ) from error
 
     def _open_manifest(self) -> None:
         manifest = self.folder.read_manifest()
@@ -89,7 +98,7 @@ class RunLog:
             sessions = sessions_of(manifest)
             changed = what_changed(sessions, now)
             manifest.pop("diverged", None)  # the session before ended so; this one may not
-            manifest["resumed_after_steps"].append(self.trainer.step)
+            manifest["resumed_after_steps"] = [*manifest.get("resumed_after_steps", ()), self.trainer.step]
             manifest["sessions"] = [*sessions, now]
         self.folder.write_manifest(manifest)
         if changed is not None:
@@ -192,7 +201,7 @@ class RunLog:
         """
         checkpoint = self.folder.checkpoint_path(self.trainer.config.steps)
         manifest = self.folder.read_manifest()
-        if not manifest["finished"]:
+        if not manifest.get("finished"):
             manifest |= {
                 "finished": True,
                 "checkpoint": checkpoint.name,

@@ -17,6 +17,7 @@ from icl_interp.training.sweep_table import (
     FAILED,
     FINISHED,
     NOT_BEGUN,
+    check_table_places,
     row_on_disk,
     summary_table,
     write_table,
@@ -205,10 +206,12 @@ def sweep(
         The table, which is on the disk as well.
 
     Raises:
-        ValueError: If a scheduler is named and dask is not installed, or it does not answer.
+        ValueError: If a scheduler is named and dask is not installed, or it does not answer; or if there is another
+            file under the table's name.
         SweepStoppedError: After Ctrl-C or SIGTERM, when the table of what there is is written: a KeyboardInterrupt that
             says what is finished, what is not, and how to go on.
     """
+    check_table_places(Path(out))
     Path(out).mkdir(parents=True, exist_ok=True)
     rows: dict[int, dict[str, Any]] = {}
     try:

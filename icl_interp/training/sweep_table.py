@@ -1,6 +1,5 @@
 """The summary of a sweep: a row a run, on the disk as CSV and parquet, whether the sweep came to its end or not."""
 
-import json
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -8,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from icl_interp.atomic import write_atomically
+from icl_interp.atomic import refuse_foreign, write_atomically
+from icl_interp.runs import read_manifest, read_metrics
 
 __all__ = [
     "BEGUN",
@@ -16,6 +16,7 @@ __all__ = [
     "FINISHED",
     "NOT_BEGUN",
     "ParquetWarning",
+    "check_table_places",
     "failed_row",
     "row_on_disk",
     "run_row",
@@ -58,15 +59,15 @@ def row_on_disk(folder: Path) -> dict[str, Any]:
     Returns:
         Values by column; status "finished", "begun" or "not begun".
     """
-    manifest_path, metrics = folder / "manifest.json", folder / "metrics.jsonl"
-    manifest = json.loads(manifest_path.read_text()) if manifest_path.exists() else None
-    if manifest is None:
+    try:
+        manifest, metrics = read_manifest(folder), read_metrics(folder)
+    except (OSError, ValueError) as error:
+        return run_row(BEGUN, error=" ".join(str(error).split()))
+    if not manifest:
         return run_row(NOT_BEGUN)
-    # The last line may be in the making.
-    lines = metrics.read_text().split("\n")[:-1] if metrics.exists() else []
-    last = json.loads(lines[-1]) if lines else {"step": 0, "loss": None}
+    last = metrics[-1] if metrics else {"step": 0}
     status = FINISHED if manifest["finished"] else BEGUN
-    return run_row(status, step=last["step"], loss=last["loss"], seconds=manifest.get("seconds"))
+    return run_row(status, step=last["step"], loss=last.get("loss"), seconds=manifest.get("seconds"))
 
 
 def failed_row(folder: Path, error: Exception, *, seconds: float) -> dict[str, Any]:
@@ -84,10 +85,7 @@ def failed_row(folder: Path, error: Exception, *, seconds: float) -> dict[str, A
         >>> failed_row(Path("nowhere"), OSError("disk full; choose another --out."), seconds=1.0)["error"]
         'OSError: disk full.'
     """
-    try:
-        reached = row_on_disk(folder)
-    except (OSError, ValueError, LookupError, TypeError):  # perhaps the very reason
-        reached = run_row(FAILED)
+    reached = row_on_disk(folder)
     clauses = " ".join(str(error).split()).split("; ")
     kept = [clause for clause in clauses if "--out" not in clause] or clauses
     text = f"{type(error).__name__}: {'; '.join(kept).rstrip('.')}."
@@ -111,6 +109,25 @@ def summary_table(rows: Iterable[tuple[Mapping[str, Any], Path, Mapping[str, Any
 
 def _cell(value: Any) -> Any:
     return value if isinstance(value, int | float | str | None) else str(value)
+
+
+def check_table_places(out: Path) -> None:
+    """Refuse a folder that holds something else under the names of the table.
+
+    Args:
+        out: The sweep's folder.
+    """
+    columns = ["run", *run_row(NOT_BEGUN)]
+
+    def is_csv(path: Path) -> bool:
+        return path.read_bytes().partition(b"\n")[0].strip().endswith(",".join(columns).encode())
+
+    def is_parquet(path: Path) -> bool:
+        content = path.read_bytes()
+        return content.startswith(b"PAR1") and all(name.encode() in content for name in columns)
+
+    refuse_foreign(out / "sweep.csv", is_csv, what="the table of a sweep")
+    refuse_foreign(out / "sweep.parquet", is_parquet, what="the table of a sweep")
 
 
 def write_table(table: pd.DataFrame, out: Path) -> Path:

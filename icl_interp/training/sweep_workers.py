@@ -1,6 +1,5 @@
 """Where the runs of a sweep are trained: joblib's processes on this machine, or the workers of a Dask scheduler."""
 
-import json
 import multiprocessing
 import tempfile
 import time
@@ -13,7 +12,7 @@ import joblib
 import torch
 
 from icl_interp.parallel import worker_died, workers_or_scheduler
-from icl_interp.runs import RunBusyError
+from icl_interp.runs import RunBusyError, read_manifest
 from icl_interp.training.run import TrainResult, train
 from icl_interp.training.sessions import OtherCircumstancesWarning
 from icl_interp.training.stopping import stop_when_asked
@@ -68,8 +67,8 @@ def train_one_run(
     except Exception as error:
         # Any reason: one run that fails must not stop the others, and the table tells which did.
         return index, failed_row(Path(folder), error, seconds=time.monotonic() - started)
-    last, manifest = result.history[-1], json.loads((Path(folder) / "manifest.json").read_text())
-    return index, run_row(FINISHED, step=last.step, loss=last.loss, seconds=manifest["seconds"])
+    last, manifest = result.history[-1], read_manifest(folder)
+    return index, run_row(FINISHED, step=last.step, loss=last.loss, seconds=manifest.get("seconds"))
 
 
 def _train_when_free(config: TrainConfig, folder: str, *, wait: bool, stop_file: str | None) -> TrainResult:

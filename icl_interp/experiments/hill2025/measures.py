@@ -61,13 +61,25 @@ def measure(
     found = {}
     for run, config in configs.items():
         path = folder / "measured" / f"{_key(run, config, sizes)}.json"
-        if not path.is_file():
-            path.parent.mkdir(exist_ok=True)
-            text = measure_model(models[run], run.kind, sizes, seed=run.seed).model_dump_json()
-            write_atomically(path, lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
-        found[run] = Measured.model_validate_json(path.read_text(encoding="utf-8"))
+        found[run] = _read(path) or _measure_and_keep(models[run], run, sizes, path)
         on_done(1)
     return found
+
+
+def _read(path: Path) -> Measured | None:
+    # What is damaged is measured again, as is what is missing.
+    try:
+        return Measured.model_validate_json(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _measure_and_keep(model: HookedModel, run: Run, sizes: Sizes, path: Path) -> Measured:
+    measured = measure_model(model, run.kind, sizes, seed=run.seed)
+    text = measured.model_dump_json()
+    path.parent.mkdir(exist_ok=True)
+    write_atomically(path, lambda file: file.write(text.encode()))
+    return Measured.model_validate_json(text)
 
 
 def _key(run: Run, config: TrainConfig, sizes: Sizes) -> str:

@@ -41,8 +41,8 @@ def test_a_page_too_large_leaves_nothing(tmp_path):
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "report.html"
-    path.write_text("old")
+    path = write_report(Page("old"), tmp_path / "report.html")
+    before = path.read_text()
 
     def fail(*_: object) -> None:
         raise OSError("disk full")
@@ -50,13 +50,28 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
         write_report(Page("T"), path)
-    assert path.read_text() == "old"
+    assert path.read_text() == before
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_writing_replaces_and_returns_the_path(tmp_path):
-    path = tmp_path / "report.html"
-    path.write_text("old")
+    path = write_report(Page("old"), tmp_path / "report.html")
     assert write_report(Page("New title"), str(path)) == path
     assert "New title" in path.read_text(encoding="utf-8")
     assert path.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("name", ["report.html", "plotly.min.js"])
+@pytest.mark.parametrize("content", [b"", b"<html>mine</html>"], ids=["empty", "foreign"])
+def test_a_foreign_file_is_never_written_over(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"written over nothing but .*{name}, which holds something else; choose"):
+        write_report(Page("T"), tmp_path / "report.html", plotlyjs="directory")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_bytes() == content
+
+
+def test_plotlyjs_stays_beside_a_second_page(tmp_path):
+    for title in ("one", "two"):
+        write_report(Page(title), tmp_path / "report.html", plotlyjs="directory")
+    assert "two" in (tmp_path / "report.html").read_text(encoding="utf-8")
