@@ -7,7 +7,7 @@ import torch
 
 from icl_interp import LinearRegression, ModelConfig, build_model, load_checkpoint
 from icl_interp.provenance import provenance
-from icl_interp.runs import RunFolder
+from icl_interp.runs import RunFolder, read_manifest, read_metrics
 
 
 def files(folder: Path) -> list[str]:
@@ -148,3 +148,47 @@ def test_the_manifest_is_json(tmp_path: Path) -> None:
     run = RunFolder(tmp_path, config="")
     run.write_manifest({**provenance(), "seed": 3})
     assert json.loads((tmp_path / "manifest.json").read_text())["seed"] == 3
+
+
+LINE = b'{"step": 1}\n'
+LOGS = {
+    "nothing": (b"", 0),
+    "torn at the end": (LINE + b'{"step": 2, "lo', 1),
+    "torn line": (LINE + b'{"step": 2, "lo\n', 1),
+    "torn in a character": (LINE + '{"é'.encode()[:3] + b"\n", 1),
+    "NULs at the end": (LINE + b"\0" * 100, 1),
+    "lines of NULs": (LINE + b"\0" * 100 + b"\n" + b"\0\n", 1),
+    "NULs before a line": (LINE + b"\0" * 100 + LINE, 2),
+    "nothing but NULs": (b"\0" * 100 + b"\n", 0),
+}
+
+
+@pytest.mark.parametrize(("content", "count"), LOGS.values(), ids=LOGS)
+def test_what_a_power_loss_leaves_of_metrics_is_passed_over(tmp_path: Path, content: bytes, count: int) -> None:
+    with RunFolder(tmp_path, config="") as run:
+        run.metrics_path.write_bytes(content)
+        assert run.read_metrics() == read_metrics(tmp_path) == [{"step": 1}] * count
+        run.forget_metrics_after(1)
+        assert run.metrics_path.read_bytes() == LINE * count
+
+
+@pytest.mark.parametrize("line", [b"\0\0\n", b'{"st\n', b"[1]\n", b'{"loss": 1}\n', b'{"step": "1"}\n'], ids=repr)
+def test_a_damaged_line_in_the_midst_is_one_sentence(tmp_path: Path, line: bytes) -> None:
+    (tmp_path / "metrics.jsonl").write_bytes(LINE + line + LINE)
+    with pytest.raises(ValueError, match=r"got a damaged line 2: .*metrics\.jsonl; remove that line\."):
+        read_metrics(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 9, b'{"finished": tr', b"[]", b'{"finished": 1}', b"\xff"], ids=repr)
+def test_a_damaged_manifest_is_one_sentence(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "manifest.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"got a damaged one: .*manifest\.json; remove it, and a resumed run writes"):
+        read_manifest(tmp_path)
+
+
+def test_temporary_files_of_others_stay(tmp_path: Path) -> None:
+    RunFolder(tmp_path, config="").close()
+    for name in (".notes.tmp", ".mine.pt.12345678.tmp", ".manifest.json.12345678.tmp"):
+        (tmp_path / name).touch()
+    RunFolder(tmp_path, config="", resume=True).close()
+    assert sorted(path.name for path in tmp_path.glob(".*.tmp")) == [".mine.pt.12345678.tmp", ".notes.tmp"]

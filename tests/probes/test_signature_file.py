@@ -1,5 +1,6 @@
 """A signature on disk: there and back, completely or not at all, and never anything but plain data."""
 
+import os
 import re
 from pathlib import Path
 
@@ -75,6 +76,33 @@ def test_other_files_are_refused(
         SpectralSignature.load(path)
     assert re.search(r"other\.pt", str(caught.value))
     assert "unpacked" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.25, 0.5, 0.75, 0.99])
+def test_a_file_that_was_cut_is_one_sentence(tmp_path: Path, share: float) -> None:
+    path = tmp_path / "signature.pt"
+    fit_signature(activations()).save(path)
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(ValueError, match=r"a file that SpectralSignature.save wrote, got .*signature\.pt"):
+        SpectralSignature.load(path)
+
+
+def test_only_signatures_are_written_over(tmp_path: Path) -> None:
+    signature = fit_signature(activations())
+    (tmp_path / "mine").write_text("mine")
+    torch.save({"weights": torch.ones(1)}, tmp_path / "weights")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("mine")
+    (tmp_path / "circle").symlink_to("circle")
+    for name in ("mine", "weights", "pipe", "link", "circle", "."):
+        with pytest.raises(ValueError, match=r"SpectralSignature\.save writes over nothing but an older signature"):
+            signature.save(tmp_path / name)
+    assert (tmp_path / "mine").read_text() == "mine"
+    signature.save(tmp_path / "good")
+    (tmp_path / "other").symlink_to("good")
+    signature.save(tmp_path / "other")
+    assert (tmp_path / "other").is_symlink()
+    assert SpectralSignature.load(tmp_path / "good").k == signature.k
 
 
 def test_missing_files_and_folders(tmp_path: Path) -> None:

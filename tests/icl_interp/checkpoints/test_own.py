@@ -249,3 +249,32 @@ def test_other_precisions_become_float32(tmp_path: Path, small_model: HookedMode
     path = save_checkpoint(tmp_path / "a.pt", small_model.double())
     loaded = load_checkpoint(path)
     assert loaded.model.embed.W_E.dtype == torch.float32
+
+
+FOREIGN = {
+    "text": lambda path: path.write_text("mine"),
+    "empty": lambda path: path.touch(),
+    "weights": lambda path: torch.save({"weights": torch.zeros(1)}, path),
+    "state to resume from": lambda path: torch.save({"format": "icl-interp resume"}, path),
+}
+
+
+@pytest.mark.parametrize("link", [False, True], ids=["file", "link"])
+@pytest.mark.parametrize("make", FOREIGN.values(), ids=FOREIGN)
+def test_only_own_checkpoints_are_replaced(tmp_path: Path, small_model: HookedModel, make: Any, link: bool) -> None:
+    make(tmp_path / "target")
+    before = (tmp_path / "target").read_bytes()
+    path = tmp_path / "target"
+    if link:
+        path = tmp_path / "link"
+        path.symlink_to("target")
+    with pytest.raises(CheckpointError, match=r"a checkpoint is written over nothing but an older one .*; choose"):
+        save_checkpoint(path, small_model)
+    assert (tmp_path / "target").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["a.pt", "a.safetensors"])
+def test_an_own_checkpoint_is_replaced(tmp_path: Path, small_model: HookedModel, name: str) -> None:
+    for step in (1, 2):
+        save_checkpoint(tmp_path / name, small_model, step=step)
+    assert load_checkpoint(tmp_path / name).step == 2

@@ -113,6 +113,11 @@ OPTIONS = {
     "out is a folder": (["--out", "."], "--out needs a file name"),
     "json in no folder": (["--json", "nowhere/r.json"], "--json needs a file name in a folder that exists"),
     "out and json alike": (["--out", "r.html", "--json", "./r.html"], "--out and --json need two files"),
+    "json and cache alike": (["--json", "r", "--cache", "r"], "--json and --cache need two files"),
+    "json in the place of plotly.js": (
+        ["--json", "plotly.min.js", "--plotlyjs", "directory"],
+        "--json and plotly.js need two files",
+    ),
     "two paths": (["another.pt", "--no-timeline"], "--no-timeline probes one checkpoint, got 2 paths"),
     "task is no pair": (["--task", "noise"], "--task needs a YAML file or key=value"),
     "task with an unknown key": (["--task", "nose_std=1"], "fields among n_dims, .*got nose_std"),
@@ -191,3 +196,34 @@ def test_bad_input_leaves_an_older_report_alone(refuses, small, tmp_path):
     (tmp_path / "r.html").write_text("the older report")
     refuses(_app, small, "--out", tmp_path / "r.html", "--prompts", "1")
     assert (tmp_path / "r.html").read_text() == "the older report"
+
+
+@pytest.fixture
+def others(tmp_path, small) -> None:
+    """What else may lie in a folder, with links to it."""
+    (tmp_path / "task.yaml").write_text("noise_std: 0.5\n")
+    (tmp_path / "manifest.json").write_text('{"finished": true}')
+    (tmp_path / "claims.json").write_text('{"format": "icl-interp claims 1"}')
+    (tmp_path / "study.json").write_text('{"format": "icl-interp study"}')
+    (tmp_path / "link").symlink_to(small)
+    (tmp_path / "plotly.min.js").write_text("mine")
+
+
+OVERWRITES = {
+    "the checkpoint": (["--out", "small.pt"], "--out needs another file than what is read, got small.pt"),
+    "the checkpoint as JSON": (["--json", "small.pt"], "--json needs another file than what is read"),
+    "the checkpoint by a link": (["--out", "link"], "--out needs another file than what is read, got link"),
+    "the task": (["--task", "task.yaml", "--out", "task.yaml"], "--out needs another file than what is read"),
+    "another file": (["--out", "manifest.json"], "a report is written over nothing but an older one"),
+    "another JSON": (["--json", "manifest.json"], "the file of --json is written over nothing but an older one"),
+    "results of another command": (["--json", "claims.json"], "--json is written over nothing but an older one"),
+    "numbers by a report": (["--out", "study.json"], "a report is written over nothing but an older one"),
+    "plotly.js of a user": (["--plotlyjs", "directory"], r"plotly\.js is written over nothing but an older one"),
+}
+
+
+@pytest.mark.usefixtures("others")
+@pytest.mark.parametrize(("options", "message"), OVERWRITES.values(), ids=OVERWRITES)
+def test_no_file_of_the_user_is_written_over(refuses, monkeypatch, small, options, message):
+    monkeypatch.setattr("icl_interp.cli.probe_job.load_probed", lambda *_, **__: pytest.fail("loaded first"))
+    assert re.search(message, refuses(_app, small, *options))

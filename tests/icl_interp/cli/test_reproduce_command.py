@@ -1,6 +1,7 @@
 """icl-reproduce: the smoke preset end to end, going on after a stop, one-line errors, a light --help."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -101,11 +102,11 @@ def test_two_workers_find_the_same(smoke, tmp_path):
 
 def test_against_says_whether_a_run_agrees(smoke, tmp_path):
     _, folder = smoke
-    own = folder / "zhang2024.json"
+    own = shutil.copy(folder / "zhang2024.json", tmp_path / "own.json")
     result = run("zhang2024", "--out", folder, "--against", own)
     assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, f"every check says what {own} says")
     # A summary of three seeds that all met an expectation which this run misses.
-    turned = json.loads(own.read_text())
+    turned = json.loads((tmp_path / "own.json").read_text())
     check = turned["claims"][0]["checks"][0]
     check |= {"values": [-1.0] * 3, "low": None, "high": 0.0}
     for claim in turned["claims"]:
@@ -118,6 +119,33 @@ def test_against_says_whether_a_run_agrees(smoke, tmp_path):
     assert result.exit_code == 1
     assert result.stdout.startswith(f"differs: {turned['claims'][0]['key']}: {check['label']} is ")
     assert result.stdout.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["report.html", "zhang2024.json", "zhang2024-tables.json", "measuring.json"])
+def test_a_foreign_file_is_refused_before_anything_runs(tmp_path, name):
+    (tmp_path / name).write_text('{"mine": 1, "seconds": 2}')
+    result = run("zhang2024", "--out", tmp_path)
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert name in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == '{"mine": 1, "seconds": 2}'
+
+
+def test_a_foreign_cost_is_refused_before_anything_runs(tmp_path):
+    (tmp_path / "zhang2024-cost.json").write_text("mine")
+    result = run("zhang2024", "--out", tmp_path, "--first-steps", "1")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: a cost is written over nothing but an older one")
+    assert (tmp_path / "zhang2024-cost.json").read_text() == "mine"
+
+
+def test_the_summary_that_is_compared_with_is_not_written_over(smoke):
+    own = smoke[1] / "zhang2024.json"
+    result = run("zhang2024", "--out", smoke[1], "--against", own)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(
+        f"error: --against needs a summary that this command does not write anew, got {own};"
+    )
 
 
 def _verdict(stored):

@@ -199,3 +199,21 @@ def test_metrics_hold_the_evaluations(stopped):
     assert evaluated["step"] == 4
     assert len(evaluated["loss_per_point"]) == 5
     assert set(evaluated["errors"]) == set(evaluated["distances"]) == {"in distribution", "x_scale=3"}
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "manifest.json"])
+@pytest.mark.parametrize("content", [b"", b"\0" * 20, b"["], ids=["empty", "NULs", "cut"])
+def test_watching_a_damaged_run_is_one_sentence(refuses, stopped, name, content):
+    (stopped[0] / name).write_bytes(content)
+    assert name in refuses(_app, "--watch", stopped[0])
+
+
+def test_watching_passes_over_a_torn_line(stopped):
+    with (stopped[0] / "metrics.jsonl").open("ab") as file:
+        file.write(b"\0" * 20 + b"\n")
+    assert read_status(stopped[0]).step == 5
+
+
+def test_a_foreign_page_is_not_written_over(refuses, stopped):
+    (stopped[0] / "watch.html").write_text("mine")
+    assert "the page of --watch is written over nothing but an older one" in refuses(_app, "--watch", stopped[0])

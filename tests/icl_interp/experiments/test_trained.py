@@ -185,3 +185,15 @@ def test_what_training_took_is_added_up_once_a_run(folder):
     path.write_text(json.dumps({key: value for key, value in json.loads(before).items() if key != "seconds"}))
     assert training_seconds(folder, PLAN.values()) is None
     path.write_text(before)
+
+
+def test_damaged_runs_are_one_sentence_with_the_way_on(folder, tmp_path):
+    path = run_path(shutil.copytree(folder, tmp_path / "copy"), PLAN["a"])
+    last = path / "checkpoints" / "step_00000004.pt"
+    last.write_bytes(last.read_bytes()[:500])
+    with pytest.raises(ValueError, match=rf"step_00000004\.pt; .*, or remove the run folder {path}, which the same"):
+        train_all({"a": PLAN["a"]}, tmp_path / "copy")
+    (path / "manifest.json").write_bytes(b"")
+    for ask in (train_all, lambda plan, where: training_seconds(where, plan.values())):
+        with pytest.raises(ValueError, match=r"got a damaged one: .*manifest\.json; remove it"):
+            ask({"a": PLAN["a"]}, tmp_path / "copy")

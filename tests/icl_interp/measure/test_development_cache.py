@@ -4,11 +4,13 @@ import dataclasses
 import shutil
 
 import pytest
+import torch
 from development_runs import FEW, SHORT, STEPS, make_run
 
 import icl_interp as icl
 from icl_interp.measure import development_workers
 from icl_interp.measure.development import development
+from icl_interp.measure.development_cache import RecordStore
 
 
 @pytest.fixture(scope="module")
@@ -113,3 +115,31 @@ def test_a_damaged_record_and_other_settings_are_measured_again(run, tmp_path, c
     assert counted == list(STEPS)
     development(copy, settings=icl.DevelopmentSettings(16, None, 8, 16, 0), llc=None)
     assert counted == [*STEPS, *STEPS]
+
+
+@pytest.mark.parametrize("share", [0, 0.1, 0.25, 0.5, 0.9])
+@pytest.mark.usefixtures("found")
+def test_a_record_that_was_cut_is_none(run, tmp_path, share):
+    store = RecordStore(tmp_path)
+    whole = next((run / "development").glob("*.pt"))
+    data = whole.read_bytes()
+    (tmp_path / "record.pt").write_bytes(data[: int(share * len(data))])
+    assert store.read_measured(whole) is not None
+    assert store.read_measured(tmp_path / "record.pt") is None
+
+
+@pytest.mark.parametrize(
+    "content", [[1], {}, {"record": "{}"}, {"record": "[]", "outputs": 1, "signature": {}}], ids=repr
+)
+def test_a_record_of_something_else_is_none(tmp_path, content):
+    torch.save(content, tmp_path / "record.pt")
+    assert RecordStore(tmp_path).read_measured(tmp_path / "record.pt") is None
+
+
+@pytest.mark.parametrize("content", [b"", b"\0\0", b"{}", b"[]", b'{"step": 1}', b"\xff"], ids=repr)
+def test_a_damaged_coefficient_is_none(found, tmp_path, content):
+    (tmp_path / "llc.json").write_bytes(content)
+    store = RecordStore(tmp_path)
+    assert store.read_llc(tmp_path / "llc.json") is None
+    store.write_plain(tmp_path / "llc.json", found.runs[0].llc[0].to_plain())
+    assert store.read_llc(tmp_path / "llc.json") == found.runs[0].llc[0]

@@ -1,7 +1,9 @@
 import json
 import os
 import resource
+import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import torch
 from training_cases import TINY, assert_same_runs
 
 from icl_interp import TrainConfig, train
+from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.runs import RunFolder
 from icl_interp.training.loop import StepRecord
 from icl_interp.training.schedules import CheckpointSteps, Curriculum, Ramp
@@ -106,12 +109,66 @@ def test_a_run_goes_on_with_its_own_config_only(tmp_path: Path) -> None:
         train(other, out=tmp_path, resume=True)
 
 
-@pytest.mark.parametrize("content", [b"", b"not a state", None])
-def test_a_damaged_state_is_refused_in_one_sentence(tmp_path: Path, content: bytes | None) -> None:
-    train(TINY, out=tmp_path)
-    state = tmp_path / "resume.pt"
-    state.write_bytes(state.read_bytes()[:100] if content is None else content)
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    train(TINY, out=folder)
+    return folder
+
+
+def without(key: str) -> Callable[[Path], object]:
+    def change(path: Path) -> None:
+        state = torch.load(path, weights_only=True)
+        del state[key]
+        torch.save(state, path)
+
+    return change
+
+
+DAMAGES = {
+    "empty": lambda path: path.write_bytes(b""),
+    "text": lambda path: path.write_bytes(b"not a state"),
+    "NULs": lambda path: path.write_bytes(b"\0" * 1000),
+    **{f"{share:.0%}": lambda path, share=share: os.truncate(path, int(share * path.stat().st_size))
+       for share in (0.02, 0.25, 0.5, 0.99)},
+    "no weights": without("model"),
+    "no optimizer": without("optimizer"),
+    "no step": without("step"),
+    "no time": without("seconds"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_state_is_refused_in_one_sentence(
+    finished: Path, tmp_path: Path, damage: Callable[[Path], object]
+) -> None:
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    damage(tmp_path / "resume.pt")
     with pytest.raises(ValueError, match=r"resume.pt cannot be read; remove it to start the run afresh"):
+        train(TINY, out=tmp_path, resume=True)
+
+
+def test_a_state_that_may_be_whole_is_not_to_be_removed(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise CheckpointError("no permission") from PermissionError(13, "Permission denied")
+
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    monkeypatch.setattr("icl_interp.training.resume.load_weight_file", refuse)
+    with pytest.raises(CheckpointError, match="no permission"):
+        train(TINY, out=tmp_path, resume=True)
+
+
+def test_a_run_goes_on_without_a_manifest_and_past_torn_metrics(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "manifest.json").unlink()
+    with (tmp_path / "metrics.jsonl").open("ab") as file:
+        file.write(b"\0" * 512)
+    assert len(train(TINY, out=tmp_path, resume=True).history) == 12
+    assert json.loads((tmp_path / "manifest.json").read_text())["finished"] is True
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
+    with pytest.raises(ValueError, match=r"got another line at step 1: .*metrics.jsonl; remove that line"):
         train(TINY, out=tmp_path, resume=True)
 
 

@@ -11,7 +11,7 @@ from training_cases import TINY, assert_same_runs
 from icl_interp import train
 from icl_interp.training import sweep_workers
 from icl_interp.training.sweep import SweepRun, expand_grid, load_grid, sweep
-from icl_interp.training.sweep_table import ParquetWarning, write_table
+from icl_interp.training.sweep_table import ParquetWarning, row_on_disk, write_table
 
 GRID = {"seed": [0, 1], "task.noise_std": [0.0, 0.5]}
 
@@ -190,3 +190,31 @@ def test_processes_of_this_machine(config_file: str, tmp_path: Path) -> None:
     assert list(result.table["status"]) == ["finished", "finished"]
     train(runs[1].config, out=tmp_path / "alone")
     assert_same_runs(runs[1].folder, tmp_path / "alone")
+
+
+@pytest.mark.parametrize("name", ["sweep.csv", "sweep.parquet"])
+def test_a_foreign_table_is_refused_before_anything_is_trained(
+    config_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("icl_interp.training.sweep.run_all", lambda *_, **__: pytest.fail("trained"))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("run,mine\n1,2\n")
+    runs = expand_grid(config_file, {"seed": [0]}, tmp_path / "out")
+    with pytest.raises(ValueError, match=rf"the table of a sweep is written over nothing but .*{name}"):
+        sweep(runs, tmp_path / "out")
+    assert (tmp_path / "out" / name).read_text() == "run,mine\n1,2\n"
+
+
+def test_an_older_table_is_replaced(config_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("icl_interp.training.sweep.run_all", lambda *_, **__: [])
+    runs = expand_grid(config_file, {"seed": [0, 1]}, tmp_path)
+    for some in (runs, runs[:1]):
+        assert len(pd.read_csv(sweep(some, tmp_path).path)) == len(some)
+    assert len(pd.read_parquet(tmp_path / "sweep.parquet")) == 1
+
+
+def test_a_damaged_run_has_a_row_that_says_so(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").touch()
+    row = row_on_disk(tmp_path)
+    assert row["status"] == "begun"
+    assert "got a damaged one" in row["error"]

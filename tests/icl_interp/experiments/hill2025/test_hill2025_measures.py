@@ -148,3 +148,7 @@ def test_what_is_measured_is_kept_and_read_back(tmp_path, tiny, monkeypatch):
     assert found[Run("weights", 0)].model_dump_json() == tiny.model_dump_json()
     measure(config, models, tmp_path, replace(SMOKE, n_prompts=13), done.append)
     assert len(calls) == 2
+    for file in (tmp_path / "measured").iterdir():
+        file.write_bytes(b"\0" * 9)
+    measure(config, models, tmp_path, SMOKE, done.append)
+    assert len(calls) == 3
