@@ -29,7 +29,7 @@ def dtsip_weights(contents: object) -> dict[str, Any] | None:
     Returns:
         Weights by name, or None where the file is another program's.
     """
-    return state_dict_in(contents, "model_state_dict", is_dtsip)
+    return state_dict_in(contents, is_dtsip)
 
 
 def read_dtsip(file: WeightFile, *, n_heads: int | None = None) -> Reading:
@@ -80,8 +80,9 @@ def read_dtsip(file: WeightFile, *, n_heads: int | None = None) -> Reading:
 
 
 def _step(file: WeightFile) -> int | None:
-    if isinstance(file.contents.get("train_step"), int):
-        return int(file.contents["train_step"])
+    for name in ("train_step", "global_step"):  # the second is Lightning's
+        if type(step := file.contents.get(name)) is int:
+            return step
     match = _STEP_IN_NAME.fullmatch(file.path.name)
     return int(match.group(1)) if match else None
 

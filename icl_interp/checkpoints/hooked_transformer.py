@@ -5,14 +5,14 @@ embeddings "read_in.weight" [d_model d_token] and "read_in.bias" [d_model], and 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
 from icl_interp.checkpoints.distribution import POINTS_UNKNOWN, TASK_UNKNOWN, assumed_points
 from icl_interp.checkpoints.errors import CheckpointError, one_line
 from icl_interp.checkpoints.record import Reading
 from icl_interp.checkpoints.safe_load import WeightFile
-from icl_interp.checkpoints.weights import plain_names, to_float32
+from icl_interp.checkpoints.weights import to_float32, without_prefix
 from icl_interp.models.config import Tokens
 from icl_interp.models.lens_from import from_lens_weights
 from icl_interp.tasks.linear_regression import LinearRegression
@@ -39,7 +39,11 @@ def is_hooked_transformer(contents: object) -> bool:
     if not isinstance(contents, Mapping):
         return False
     inner = contents.get("state_dict", contents)
-    return isinstance(inner, Mapping) and any(_NAME.fullmatch(name) for name in plain_names(inner))
+    return isinstance(inner, Mapping) and without_prefix(inner, _are_own) is not None
+
+
+def _are_own(names: Iterable[str]) -> bool:
+    return any(_NAME.fullmatch(name) for name in names)
 
 
 def read_hooked_transformer(file: WeightFile, *, n_heads: int | None = None) -> Reading:
@@ -97,6 +101,6 @@ def read_hooked_transformer(file: WeightFile, *, n_heads: int | None = None) -> 
 
 
 def _weights(contents: Mapping[str, Any]) -> dict[str, Any]:
-    named = plain_names(contents["state_dict"])
+    named = without_prefix(contents["state_dict"], _are_own) or {}
     kept = {name: weight for name, weight in named.items() if not name.endswith((".attn.mask", ".attn.IGNORE"))}
     return kept | {name: contents[name] for name in _READ_IN if contents.get(name) is not None}

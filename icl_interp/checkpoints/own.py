@@ -6,7 +6,7 @@ fields of the task, or None), "step", "n_points_trained", "weights" (by HookedTr
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -19,7 +19,7 @@ from icl_interp.checkpoints.own_layout import check_own_layout
 from icl_interp.checkpoints.record import Reading
 from icl_interp.checkpoints.safe_load import WeightFile, load_weight_file
 from icl_interp.checkpoints.safetensors_file import to_safetensors
-from icl_interp.checkpoints.weights import plain_names, to_float32
+from icl_interp.checkpoints.weights import plain_names, to_float32, without_prefix
 from icl_interp.models.config import ModelConfig
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.linear_regression import LinearRegression
@@ -182,7 +182,8 @@ def read_own(file: WeightFile, *, n_heads: int | None = None) -> Reading:
             f"the number of heads needs to be the one in the file, which is {config.n_heads}, got {n_heads}: "
             f"{path}; leave out --heads (n_heads=)."
         )
-    weights = to_float32(path, plain_names(contents["weights"]))
+    stored = contents["weights"]
+    weights = to_float32(path, without_prefix(stored, _are_own) or plain_names(stored))
     check_own_layout(path, weights, config)  # from here on the config's sizes are those of tensors in the file
     task, n_points = _task(path, contents["task"], config), contents["n_points_trained"]
     if task is not None:
@@ -201,6 +202,10 @@ def read_own(file: WeightFile, *, n_heads: int | None = None) -> Reading:
         points_assumption=None if n_points else POINTS_UNKNOWN.format(n_points=trained),
         extra=contents["extra"],
     )
+
+
+def _are_own(names: Iterable[str]) -> bool:
+    return any(name.startswith(("embed.", "blocks.")) for name in names)
 
 
 def _check_keys(path: Path, contents: Mapping[str, Any]) -> None:

@@ -8,11 +8,14 @@ import pickletools
 import re
 import warnings
 import zipfile
+from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import torch
 
 from icl_interp.checkpoints.errors import CheckpointError, one_line
@@ -24,6 +27,12 @@ _ZIP_MAGIC = b"PK\x03\x04"
 _PICKLE_MAGIC = b"\x80"  # the first opcode of every pickle since protocol 2, with which torch has always written
 _HEAD_BYTES = 512
 _STRINGS = ("UNICODE", "STRING")  # as in SHORT_BINUNICODE, BINSTRING, ...
+_PUSH_NOTHING = ("PROTO", "FRAME", "MARK", "STOP", "MEMOIZE", "BINPUT", "LONG_BINPUT", "PUT")
+_OF_TORCH = re.compile(
+    r"torch\._utils\._rebuild_\w+|torch\._tensor\._rebuild_from_type_v2|torch\.nn\.parameter\.Parameter|collections\.OrderedDict|"
+    r"torch\.(storage\.)?\w*Storage|torch\.(Size|Tensor|device|bool|b?float\d+|u?int\d+|complex\d+)|_codecs\.encode"
+)
+"""What every file of torch.save asks for, and torch allows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +53,8 @@ class WeightFile:
 def load_weight_file(path: str | os.PathLike[str]) -> WeightFile:
     """Read a file that torch.save or the safetensors library wrote; its first bytes tell which.
 
-    Only tensors and plain data are read (`weights_only=True`); a file that needs more is refused, and no
-    option changes that. The checksum and the contents come from the same open file.
+    Only tensors and plain data are read (`weights_only=True`), and numbers of numpy, which become Python's; a file
+    that needs more is refused, and no option changes that. The checksum and the contents come from the same open file.
 
     Args:
         path: A file, not a folder.
@@ -126,7 +135,8 @@ def _read(path: Path, file: BinaryIO) -> Any:
             warnings.simplefilter(
                 "ignore"
             )  # torch's hints on old pickles and TorchScript; the sentence below says more
-            return torch.load(file, weights_only=True, map_location="cpu")
+            with _numpy_numbers_only():
+                return torch.load(file, weights_only=True, map_location="cpu")
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
@@ -135,6 +145,46 @@ def _read(path: Path, file: BinaryIO) -> Any:
         raise _refusal(path, file, error) from error
     except Exception as error:  # torch raises KeyError, EOFError, RuntimeError and more on damaged files
         raise _refusal(path, file, error) from error
+
+
+class _NumberType:
+    # Stands for numpy.dtype: of a file's data nothing reaches numpy but the bytes of one number.
+    def __init__(self, name: str, *_: object) -> None:
+        if re.fullmatch(r"[biufc]\d+", name) is None:
+            kind = _NO_NUMBERS.get(name[:1], "dtype")
+            raise pickle.UnpicklingError(f"GLOBAL numpy.dtypes.{kind}")
+        self.name, self.order = name, "="
+
+    def __setstate__(self, state: tuple[object, ...]) -> None:
+        self.order = {"<": "<", ">": ">"}.get(str(state[1]), "=")
+
+
+_NO_NUMBERS = {"O": "ObjectDType", "V": "VoidDType", "U": "StrDType", "S": "BytesDType", "M": "DateTime64DType",
+               "m": "TimeDelta64DType"}  # fmt: skip
+
+
+def _number(kind: _NumberType, data: bytes) -> bool | int | float | complex:
+    (value,) = np.frombuffer(data, np.dtype(f"{kind.order}{kind.name}"))
+    python = {"b": bool, "i": int, "u": int, "f": float, "c": complex}[value.dtype.kind]
+    number: bool | int | float | complex = python(value)
+    return number
+
+
+@contextmanager
+def _numpy_numbers_only() -> Iterator[None]:
+    # In place of whatever else this process allows, which is there again at the end.
+    allowed = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()
+    torch.serialization.add_safe_globals([
+        (_NumberType, "numpy.dtype"),
+        (_number, "numpy.core.multiarray.scalar"),
+        (_number, "numpy._core.multiarray.scalar"),
+    ])
+    try:
+        yield
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(allowed)
 
 
 def _read_safetensors(path: Path, file: BinaryIO) -> Any:
@@ -174,19 +224,26 @@ def _culprit(text: str, file: BinaryIO) -> str | None:
     if named := re.search(r"GLOBAL ([\w.<>]+)", text):
         return named.group(1)
     file.seek(0)
-    return next(_globals(file), None)
+    return next((name for name in _globals(file) if not _OF_TORCH.fullmatch(name)), None)
 
 
 def _globals(file: BinaryIO) -> Iterator[str]:
     # The classes and functions that a pickle asks for, from its opcodes; nothing is built or called.
-    strings: list[str] = []
+    pushed = deque(["", ""], maxlen=2)  # strings as they are, all else as ""
+    memo: dict[int, str] = {}
     try:
         for opcode, argument, _ in pickletools.genops(file):
             if opcode.name == "GLOBAL":
                 yield str(argument).replace(" ", ".")
-            elif opcode.name == "STACK_GLOBAL" and len(strings) >= 2:
-                yield ".".join(strings[-2:])
-            elif opcode.name.endswith(_STRINGS):
-                strings.append(str(argument))
+            elif opcode.name == "STACK_GLOBAL":
+                yield ".".join(pushed)
+            if opcode.name == "MEMOIZE":
+                memo[len(memo)] = pushed[-1]
+            elif opcode.name.endswith("PUT"):
+                memo[int(argument)] = pushed[-1]
+            elif opcode.name.endswith("GET"):
+                pushed.append(memo[int(argument)])
+            elif opcode.name not in _PUSH_NOTHING:
+                pushed.append(str(argument) if opcode.name.endswith(_STRINGS) else "")
     except Exception:  # not a pickle after all: the caller has a sentence for that
         return

@@ -27,7 +27,7 @@ def timaeus_weights(contents: object) -> dict[str, Any] | None:
     Returns:
         Weights by name, or None where the file is another program's.
     """
-    return state_dict_in(contents, "model", is_timaeus)
+    return state_dict_in(contents, is_timaeus)
 
 
 def read_timaeus(file: WeightFile, *, n_heads: int | None = None) -> Reading:
@@ -93,4 +93,4 @@ def _step(contents: Mapping[str, Any]) -> int | None:
     step = first.get("step") if isinstance(first, Mapping) else None
     if isinstance(step, Tensor) and step.numel() == 1 and step.device.type == "cpu":
         step = step.item()
-    return int(step) if isinstance(step, int | float) and step >= 0 else None
+    return int(step) if isinstance(step, int | float) and 0 <= step < 2**63 else None

@@ -1,5 +1,6 @@
 """Checks that every reader makes on its weights."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,21 @@ from torch import Tensor
 
 from icl_interp.checkpoints.errors import CheckpointError
 
-__all__ = ["check_heads", "check_names", "check_shapes", "few", "plain_names", "state_dict_in", "to_float32"]
+__all__ = [
+    "check_heads",
+    "check_names",
+    "check_shapes",
+    "few",
+    "plain_names",
+    "state_dict_in",
+    "to_float32",
+    "without_prefix",
+]
 
-_COMPILED = "_orig_mod."
+_WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+"""What torch.nn.parallel, torch.compile, FSDP and activation checkpoints put into names."""
+_HOLDERS = ("model_state_dict", "model", "state_dict", "module")
+"""Where training states keep the weights: dtsip's, timaeus's, Lightning's and DeepSpeed's."""
 _SHOWN = 5
 
 
@@ -34,41 +47,66 @@ def few(names: Iterable[str]) -> str:
 
 
 def plain_names(weights: Mapping[Any, Any]) -> dict[str, Any]:
-    """Drop the prefix that torch.compile puts before the names of a wrapped model.
+    """Drop what wrappers put into the names of weights: torch.compile, DataParallel, FSDP and activation checkpoints.
 
     Args:
         weights: A state dict.
 
     Returns:
-        The same values.
+        The same values; under the same names where two would become one.
 
     Example:
-        >>> plain_names({"_orig_mod.embed.W_E": 1})
-        {'embed.W_E': 1}
+        >>> plain_names({"module._orig_mod.embed.W_E": 1, "blocks.0._orig_mod.ln1.w": 2})
+        {'embed.W_E': 1, 'blocks.0.ln1.w': 2}
     """
-    return {str(name).replace(_COMPILED, ""): value for name, value in weights.items()}
+    plain = {_WRAPPERS.sub("", str(name)): value for name, value in weights.items()}
+    return plain if len(plain) == len(weights) else {str(name): value for name, value in weights.items()}
 
 
-def state_dict_in(contents: object, key: str, is_own: Callable[[Mapping[str, Any]], bool]) -> dict[str, Any] | None:
+def without_prefix(weights: Mapping[Any, Any], is_own: Callable[[Mapping[str, Any]], bool]) -> dict[str, Any] | None:
+    """Drop what stands before the names of a program's weights, if it is the same before all.
+
+    A LightningModule calls the model that it trains `model`, `net` or whatever its author likes.
+
+    Args:
+        weights: A state dict.
+        is_own: Tells whether names look like the program's.
+
+    Returns:
+        Weights by the program's names, or None where they are another program's.
+
+    Example:
+        >>> without_prefix({"net.module.w": 1, "net.module.b": 2}, lambda weights: "w" in weights)
+        {'w': 1, 'b': 2}
+    """
+    named = plain_names(weights)
+    while not is_own(named):
+        if len({name.partition(".")[0] for name in named}) != 1 or not all("." in name for name in named):
+            return None
+        named = {name.partition(".")[2]: value for name, value in named.items()}
+    return named
+
+
+def state_dict_in(contents: object, is_own: Callable[[Mapping[str, Any]], bool]) -> dict[str, Any] | None:
     """Find a program's weights in what a file held: a training state, or a bare state dict.
 
     Args:
         contents: As loaded.
-        key: Where the program's training states keep the weights.
         is_own: Tells whether names look like the program's.
 
     Returns:
         Weights by name, or None where the file is another program's.
 
     Example:
-        >>> state_dict_in({"model": {"_orig_mod.w": 1}, "step": 3}, "model", lambda weights: "w" in weights)
+        >>> state_dict_in({"model": {"_orig_mod.w": 1}, "step": 3}, lambda weights: "w" in weights)
         {'w': 1}
     """
     if not isinstance(contents, Mapping):
         return None
-    inner = contents.get(key, contents)
-    weights = plain_names(inner) if isinstance(inner, Mapping) else {}
-    return weights if is_own(weights) else None
+    for inner in (*(contents.get(key) for key in _HOLDERS), contents):
+        if isinstance(inner, Mapping) and (found := without_prefix(inner, is_own)) is not None:
+            return found
+    return None
 
 
 def check_heads(path: Path, width: int, n_heads: int | None, *, absent: str, hint: str) -> int:

@@ -3,6 +3,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,6 +11,7 @@ from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.folder import choose_file
 from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.checkpoints.own import save_checkpoint
+from icl_interp.models.hooked import HookedModel
 from icl_interp.models.transformer import HookedICLTransformer
 from icl_interp.tasks.linear_regression import LinearRegression
 
@@ -166,3 +168,62 @@ def test_given_task_that_does_not_fit(dtsip: Path, task: Any, message: str) -> N
     with pytest.raises(CheckpointError, match=message) as caught:
         load_checkpoint(dtsip, task=task)
     assert "\n" not in str(caught.value)
+
+
+WRAPPERS = {
+    "DataParallel": "module.{}",
+    "compiled": "_orig_mod.{}",
+    "compiled in DataParallel": "module._orig_mod.{}",
+    "DataParallel, compiled": "_orig_mod.module.{}",
+    "Lightning": "model.{}",
+    "Lightning, compiled": "net._orig_mod.{}",
+    "compiled Lightning": "_orig_mod.net.{}",
+    "all of them": "module._orig_mod.learner.module.net._orig_mod.{}",
+}
+
+
+def wrapped(weights: dict[str, Any], pattern: str) -> dict[str, Any]:
+    return {pattern.format(name): weight for name, weight in weights.items()}
+
+
+HOLDERS = ("model_state_dict", "state_dict", "model", "module", None)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "holder"),
+    [*((pattern, "state_dict") for pattern in WRAPPERS.values()), *(("module.{}", holder) for holder in HOLDERS)],
+)
+def test_wrappers_and_holders_of_foreign_weights(
+    tmp_path: Path, state: dict[str, Any], pattern: str, holder: str | None
+) -> None:
+    weights = state["model_state_dict"]
+    named = wrapped(weights, pattern)
+    contents = named if holder is None else {holder: named, "global_step": np.int64(7), "loss": np.float64(0.5)}
+    torch.save(contents, tmp_path / "a.ckpt")
+    found = load_checkpoint(tmp_path / "a.ckpt", n_heads=2)
+    torch.testing.assert_close(found.model.embed.W_E, weights["_read_in.weight"].T)
+    assert found.step == (None if holder is None else 7)
+
+
+@pytest.mark.parametrize("pattern", WRAPPERS.values(), ids=WRAPPERS)
+def test_wrappers_of_own_weights(tmp_path: Path, small_model: HookedModel, pattern: str) -> None:
+    path = save_checkpoint(tmp_path / "a.pt", small_model)
+    contents = torch.load(path, weights_only=True)
+    torch.save({**contents, "weights": wrapped(contents["weights"], pattern), "step": np.int64(3)}, path)
+    found = load_checkpoint(path)
+    assert found.step == 3
+    for name, weight in small_model.state_dict().items():
+        torch.testing.assert_close(found.model.state_dict()[name], weight, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("model.", "ema_model."), ("module.", ""), ("a.module.", "a.")],
+    ids=["two prefixes", "one wrapped and one not", "inside a prefix"],
+)
+def test_two_networks_in_one_file_are_not_mixed(tmp_path: Path, state: dict[str, Any], names: tuple[str, str]) -> None:
+    weights = state["model_state_dict"]
+    both = {f"{prefix}{name}": weight for prefix in names for name, weight in weights.items()}
+    torch.save({"state_dict": both}, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match=r"a format that is known|exactly the names"):
+        load_checkpoint(tmp_path / "a.pt", n_heads=2)

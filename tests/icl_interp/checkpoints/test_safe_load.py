@@ -95,10 +95,25 @@ BAD = {
         _torch_bytes(torch.nn.Linear(2, 2)),
         r"a pickle that asks for torch\.nn\.modules\.linear\.Linear",
     ),
-    "numpy number": (
-        _torch_bytes({"a": np.float64(1)}),
-        r"a pickle that asks for numpy\.\S*multiarray\.scalar",
+    "tensor in pickle": (
+        pickle.dumps({"a": torch.ones(2)}, protocol=4),
+        r"got a pickle that asks for torch\.storage\._load_from_bytes: ",
     ),
+    "two tensors in old pickle": (
+        pickle.dumps([torch.ones(2), torch.ones(3)], protocol=2),
+        r"got a pickle that asks for torch\.storage\._load_from_bytes: ",
+    ),
+    "numpy array": (
+        _torch_bytes({"a": np.ones(2)}),
+        r"a pickle that asks for numpy\.\S*multiarray\._reconstruct",
+    ),
+    "numpy text": (_torch_bytes({"a": np.str_("x")}), r"a pickle that asks for numpy\.dtypes\.StrDType"),
+    "numpy record": (_torch_bytes({"a": np.void(b"xy")}), r"a pickle that asks for numpy\.dtypes\.VoidDType"),
+    "numpy date": (
+        _torch_bytes({"a": np.datetime64("2020")}),
+        r"a pickle that asks for numpy\.dtypes\.DateTime64DType",
+    ),
+    "numpy object": (_torch_bytes({"a": np.dtype("O")}), r"a pickle that asks for numpy\.dtypes\.ObjectDType"),
 }
 
 
@@ -220,3 +235,33 @@ def test_bad_files_are_refused_without_transformer_lens(tmp_path: Path, dtsip: P
     command = [sys.executable, "-c", BAD_FILES_IN_A_FRESH_PROCESS, *paths, tmp_path]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3])
     assert done.stdout.split() == ["CheckpointError"] * 7 + ["False"]
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize(
+    "kind", ["?", "b", "B", "h", "H", "i", "I", "q", "Q", "e", "f", "d", "g", "F", "D", ">f8", "<i2", ">c8"]
+)
+def test_numbers_of_numpy_become_pythons(tmp_path: Path, kind: str, zipped: bool) -> None:
+    value = np.array([1.5 if np.dtype(kind).kind in "fc" else 1], dtype=kind)[0]
+    data = _torch_bytes({"w": torch.ones(2), "a": [value, {"b": value}]}, _use_new_zipfile_serialization=zipped)
+    (tmp_path / "a.pt").write_bytes(data)
+    first, second = load_weight_file(tmp_path / "a.pt").contents["a"]
+    assert first == second["b"] == value
+    assert type(first) in (bool, int, float, complex)
+
+
+def test_numbers_of_older_numpy(tmp_path: Path) -> None:
+    data = _torch_bytes({"a": np.float64(0.25)}, _use_new_zipfile_serialization=False)
+    (tmp_path / "a.pt").write_bytes(data.replace(b"numpy._core.", b"numpy.core."))
+    assert load_weight_file(tmp_path / "a.pt").contents == {"a": 0.25}
+
+
+def test_what_this_process_allows_counts_elsewhere_only(tmp_path: Path) -> None:
+    torch.save({"a": Custom()}, tmp_path / "class.pt")
+    torch.save({"a": np.float64(0.25)}, tmp_path / "number.pt")
+    with torch.serialization.safe_globals([Custom, (Custom, "numpy.dtype")]):
+        before = set(torch.serialization.get_safe_globals())
+        with pytest.raises(CheckpointError, match=r"asks for \S*Custom"):
+            load_weight_file(tmp_path / "class.pt")
+        assert load_weight_file(tmp_path / "number.pt").contents == {"a": 0.25}
+        assert set(torch.serialization.get_safe_globals()) == before
