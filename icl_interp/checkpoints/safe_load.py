@@ -240,9 +240,9 @@ def _globals(file: BinaryIO) -> Iterator[str]:
             if opcode.name == "MEMOIZE":
                 memo[len(memo)] = pushed[-1]
             elif opcode.name.endswith("PUT"):
-                memo[int(argument)] = pushed[-1]
+                memo[int(argument or 0)] = pushed[-1]
             elif opcode.name.endswith("GET"):
-                pushed.append(memo[int(argument)])
+                pushed.append(memo[int(argument or 0)])
             elif opcode.name not in _PUSH_NOTHING:
                 pushed.append(str(argument) if opcode.name.endswith(_STRINGS) else "")
     except Exception:  # not a pickle after all: the caller has a sentence for that

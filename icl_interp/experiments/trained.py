@@ -135,7 +135,7 @@ def training_seconds(folder: str | Path, configs: Iterable[TrainConfig]) -> floa
         manifest does not say.
     """
     paths = set(_run_paths(folder, configs))
-    took = [read_manifest(path).get("seconds") for path in paths]
+    took: list[Any] = [read_manifest(path).get("seconds") for path in paths]
     return None if None in took else round(sum(took), 1)
 
 
