@@ -92,7 +92,8 @@ def _gradient(who: str, f: Callee, xs: Tensor, ys: Tensor, k: int, *, of_labels:
             (gradient,) = torch.autograd.grad(answers.sum(), leaf, allow_unused=True)
             return answers.detach(), torch.zeros_like(leaf) if gradient is None else gradient
     with torch.no_grad():
-        nudge = torch.finfo(leaf.dtype).eps ** 0.5 * leaf.abs().amax()
+        size = leaf.abs().amax()
+        nudge = torch.finfo(leaf.dtype).eps ** 0.5 * torch.where(size > 0, size, 1.0)
         nudged = _ask(who, f, *_replace(xs, ys, k, leaf + nudge, of_labels=of_labels), [k])[:, 0]
     if not torch.equal(nudged, answers):
         raise ValueError(

@@ -221,15 +221,20 @@ def _check_confidence(who: str, confidence: float) -> None:
         raise ValueError(f"{who} needs 0 < confidence < 1, got {confidence}; 0.95 is usual.")
 
 
+def _is_constant(values: Tensor, dim: int = 0, dtype: torch.dtype | None = None) -> Tensor:
+    # Whether values are equal along an axis, up to rounding of their dtype or of the one they came in: eight units in
+    # the last place, what a constant suffers in a few operations.
+    spread = values.amax(dim=dim) - values.amin(dim=dim)
+    return spread <= 8 * torch.finfo(dtype or values.dtype).eps * values.abs().amax(dim=dim)
+
+
 def _check_varies(who: str, name: str, columns: Tensor) -> None:
     """Refuse a column that is constant up to rounding: no share of its variance can be explained.
 
     Raises:
         ValueError: If a column does not vary, naming its index.
     """
-    spread = columns.amax(dim=0) - columns.amin(dim=0)
-    # Eight units in the last place: what a constant suffers in a few operations.
-    constant = spread <= 8 * torch.finfo(columns.dtype).eps * columns.abs().amax(dim=0)
+    constant = _is_constant(columns)
     if bool(constant.any()):
         index = int(constant.nonzero()[0])
         raise ValueError(

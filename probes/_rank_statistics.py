@@ -60,8 +60,11 @@ def _spearman_over_means(
 ) -> Float64[Tensor, " bootstrap"]:
     drawn = zip(torch.split(values, sizes, dim=1), torch.split(weights, sizes, dim=1), strict=True)
     means = torch.stack([weight @ part.T / weight.sum(dim=1, keepdim=True) for part, weight in drawn], dim=2)
-    smaller = (means[..., None, :] < means[..., :, None]).double().sum(dim=-1)
-    equal = (means[..., None, :] == means[..., :, None]).double().sum(dim=-1)
+    # Means of the same values summed in another order are equal.
+    rounding = 1e-12 * values.abs().amax(dim=1)[:, None, None]
+    above = means[..., :, None] - means[..., None, :]
+    smaller = (above > rounding).double().sum(dim=-1)
+    equal = (above.abs() <= rounding).double().sum(dim=-1)
     ranks = smaller + (equal + 1.0) / 2
     spearman = _pearson(_covariance(ranks, torch.ones_like(ranks[:, 0])))
     return torch.where(means.isnan().any(dim=2).any(dim=1), torch.nan, spearman)

@@ -63,17 +63,35 @@ def _fit_ridge(
     penalties: Float64[Tensor, " penalty"] | None,
 ) -> _Ridge:
     feature_mean, target_mean = moments.feature_sum / moments.n, moments.target_sum / moments.n
-    gram = moments.gram - moments.n * torch.outer(feature_mean, feature_mean)
-    cross = moments.cross - moments.n * torch.outer(feature_mean, target_mean)
-    eigenvalues, vectors = torch.linalg.eigh(gram)
-    eigenvalues = eigenvalues.clamp_min(0.0)
-    grid = _default_penalties(eigenvalues) if penalties is None else penalties
-    rotated = vectors.T @ cross
+    eigenvalues, vectors, rotated, usual = _principal_axes(moments)
+    grid = usual if penalties is None else penalties
     projected = (features - feature_mean) @ vectors
     errors = _leave_one_out_errors(projected, targets - target_mean, eigenvalues, rotated, grid)
     penalty = grid[errors.argmin(dim=0)]
     weight = vectors @ (rotated / (eigenvalues[:, None] + penalty))
     return _Ridge(weight, target_mean - feature_mean @ weight, target_mean, penalty)
+
+
+# Eigenvalues and eigenvectors of the centred Gram matrix, the cross moments along them, and penalties that suit them.
+# Directions that are only rounding go: a small penalty would divide one rounding by another.
+def _principal_axes(
+    moments: _Moments,
+) -> tuple[
+    Float64[Tensor, " axis"],
+    Float64[Tensor, "feature axis"],
+    Float64[Tensor, "axis target"],
+    Float64[Tensor, " penalty"],
+]:
+    feature_mean, target_mean = moments.feature_sum / moments.n, moments.target_sum / moments.n
+    gram = moments.gram - moments.n * torch.outer(feature_mean, feature_mean)
+    cross = moments.cross - moments.n * torch.outer(feature_mean, target_mean)
+    eigenvalues, vectors = torch.linalg.eigh(gram)
+    eigenvalues = eigenvalues.clamp_min(0.0)
+    subtracted = moments.n * feature_mean.square().amax()
+    rounding = torch.finfo(gram.dtype).eps * len(gram) * (eigenvalues[-1] + subtracted)
+    kept = eigenvalues > rounding
+    vectors = vectors[:, kept]
+    return eigenvalues[kept], vectors, vectors.T @ cross, _default_penalties(eigenvalues)
 
 
 # Sum of squared leave-one-out residuals of each target at each penalty.

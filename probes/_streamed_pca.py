@@ -130,8 +130,10 @@ def streamed_pca(rows: RunRows, n_components: int) -> StreamedPCA:
     # Rounding of the rows themselves, in float64, is no variance.
     if total <= 1e-24 * float(mean.square().sum()):
         raise ValueError(f"{rows.who} needs checkpoints that differ, got {n_rows} equal rows; check the outputs.")
-    decompose = _dense if rows.n_outputs <= _DENSE_OUTPUTS else _lanczos
-    variances, components = decompose(rows, mean, n_components)
+    if rows.n_outputs <= _DENSE_OUTPUTS:
+        variances, components = _dense(rows, mean, n_components)
+    else:
+        variances, components = _lanczos(rows, mean, n_components, total)
     scores = {name: mean.new_empty(n, n_components) for name, n in rows.lengths.items()}
     for name, place, block in rows.blocks():
         scores[name][place] = (block - mean) @ components.mT
@@ -176,7 +178,7 @@ def _dense(rows: RunRows, mean: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return values.flip(0)[:k], vectors.mT.flip(0)[:k].contiguous()
 
 
-def _lanczos(rows: RunRows, mean: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def _lanczos(rows: RunRows, mean: Tensor, k: int, total: float) -> tuple[Tensor, Tensor]:
     from scipy.sparse.linalg import LinearOperator, eigsh
 
     n = len(mean)
@@ -187,11 +189,11 @@ def _lanczos(rows: RunRows, mean: Tensor, k: int) -> tuple[Tensor, Tensor]:
         for name, place, block in rows.blocks():
             image += (rows.weights[name][place] * (block @ direction - level)) @ block
         # The weighted scores sum to zero, so that the rows need not be centred one by one.
-        return image.cpu().numpy()
+        return image.cpu().numpy() / total  # ARPACK stops at an absolute error, so variances become shares
 
     start = torch.randn(n, generator=torch.Generator().manual_seed(0), dtype=torch.float64).numpy()
     operator = LinearOperator((n, n), matvec=times, dtype=np.float64)
     values, vectors = eigsh(operator, k=k, which="LA", v0=start, ncv=min(n, 2 * k + 20), tol=1e-10)
     order = np.argsort(values)[::-1]
     found = torch.as_tensor(np.ascontiguousarray(vectors[:, order].T), device=mean.device)
-    return torch.as_tensor(values[order].copy(), device=mean.device), found
+    return torch.as_tensor(total * values[order], device=mean.device), found

@@ -12,7 +12,14 @@ import torch
 from jaxtyping import Float, Float64, Int, Int64
 from torch import Tensor
 
-from probes._checks import _check_activations, _check_confidence, _check_count, _check_ids, _check_same_length
+from probes._checks import (
+    _check_activations,
+    _check_confidence,
+    _check_count,
+    _check_ids,
+    _check_same_length,
+    _is_constant,
+)
 from probes._rank_statistics import (
     _covariance,
     _partial,
@@ -115,7 +122,8 @@ def score_error_correlation(
     once = _statistics(values, sizes, torch.ones(1, n, dtype=torch.int64))[0]
     chunks = _resamples(sizes, None if ids is None else ids[order], seed=seed, n_bootstrap=n_bootstrap)
     replicates = torch.cat([_statistics(values, sizes, counts) for counts in chunks])
-    reasons = _reasons_within(values, sizes) + _reasons_overall(values, len(names), covariates)
+    dtypes = score.dtype, log_error.dtype
+    reasons = _reasons_within(values, sizes, dtypes) + _reasons_overall(values, len(names), covariates, dtypes)
     estimates = [
         _estimate(value, replicates[:, i], reason, confidence)
         for i, (value, reason) in enumerate(zip(once, reasons, strict=True))
@@ -191,22 +199,29 @@ def _sorted_by_group(
     return names, codes.argsort(stable=True), torch.bincount(codes).tolist()
 
 
-def _reasons_within(values: Float64[Tensor, "row sample"], sizes: list[int]) -> list[str]:
-    parts = torch.split(values[:2], sizes, dim=1)
-    return [f"constant {_constant(part)} in this group" if _constant(part) else "" for part in parts]
+def _reasons_within(
+    values: Float64[Tensor, "row sample"], sizes: list[int], dtypes: tuple[torch.dtype, torch.dtype]
+) -> list[str]:
+    found = [_constant(part, dtypes) for part in torch.split(values[:2], sizes, dim=1)]
+    return [f"constant {names} in this group" if names else "" for names in found]
 
 
-def _reasons_overall(values: Float64[Tensor, "row sample"], n_groups: int, covariates: Tensor | None) -> list[str]:
-    constant = _constant(values[:2])
+def _reasons_overall(
+    values: Float64[Tensor, "row sample"],
+    n_groups: int,
+    covariates: Tensor | None,
+    dtypes: tuple[torch.dtype, torch.dtype],
+) -> list[str]:
+    constant = _constant(values[:2], dtypes)
     pooled = f"constant {constant}" if constant else ""
     few = "" if n_groups > 2 else f"needs at least three groups, got {n_groups}"
     absent = "" if covariates is not None else "no covariates were given"
     return [pooled, pooled, pooled or few, pooled or absent]
 
 
-def _constant(values: Float64[Tensor, "row sample"]) -> str:
-    named = zip(("score", "error"), values, strict=True)
-    return " and ".join(name for name, row in named if bool((row == row[0]).all()))
+def _constant(values: Float64[Tensor, "row sample"], dtypes: tuple[torch.dtype, torch.dtype]) -> str:
+    named = zip(("score", "error"), values, dtypes, strict=True)
+    return " and ".join(name for name, row, dtype in named if bool(_is_constant(row, dtype=dtype)))
 
 
 def _check_arguments(

@@ -147,16 +147,17 @@ def induced_weights(
     asked = _resolve_points("induced_weights", points, xs.shape[1])
     answers = fresh_query_predictions(f, xs, ys, queries, points=asked, batch_size=batch_size)
     exact, design = answers.double(), queries.double()
-    if intercept:
-        design = torch.cat([design, torch.ones_like(design[..., :1])], dim=2)
-    solution = torch.linalg.lstsq(design, exact).solution
-    residuals = (exact - design @ solution).square().sum(dim=1)
+    # Without a column of ones, whose size beside the queries' would depend on their unit.
+    centre = design.mean(dim=1, keepdim=True) if intercept else torch.zeros_like(design[:, :1])
+    level = exact.mean(dim=1, keepdim=True) if intercept else torch.zeros_like(exact[:, :1])
+    solution = torch.linalg.lstsq(design - centre, exact - level).solution
+    residuals = (exact - level - (design - centre) @ solution).square().sum(dim=1)
     spread = (exact - exact.mean(dim=1, keepdim=True)).square().sum(dim=1)
     # Answers that are equal up to rounding have no variance of which a share could be linear.
     constant = spread <= n_queries * (8 * torch.finfo(answers.dtype).eps * exact.abs().amax(dim=1)).square()
     r2 = torch.where(constant, torch.nan, 1.0 - residuals / spread)
-    weights = rearrange(solution[:, : xs.shape[2]], "batch dim point -> batch point dim")
-    intercepts = solution[:, -1] if intercept else torch.zeros_like(r2)
+    weights = rearrange(solution, "batch dim point -> batch point dim")
+    intercepts = (level - centre @ solution)[:, 0]
     return InducedWeights(
         weights.to(answers.dtype), intercepts.to(answers.dtype), r2.to(answers.dtype), tuple(asked), n_queries
     )

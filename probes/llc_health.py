@@ -4,11 +4,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float64
 from torch import Tensor
 
 from probes._checks import _check_option
-from probes.mixing import effective_sample_size, split_rhat
+from probes.mixing import _variances, effective_sample_size, split_rhat
 
 __all__ = ["FLAG_LIMITS", "HealthFlag", "LlcEvidence", "health_flags"]
 
@@ -168,7 +169,9 @@ def _drift(traces: Tensor, scale: float | None) -> float:
     halves = traces[:, :n], traces[:, -n:]
     difference = float(halves[1].mean() - halves[0].mean())
     reference = abs(float(traces.mean()) if scale is None else scale)
-    if abs(difference) <= _SMALL_DRIFT * reference:
+    # Halves that are equal up to rounding have not drifted, even where the reference is 0.
+    rounding = 8 * torch.finfo(traces.dtype).eps * float(traces.abs().max())
+    if abs(difference) <= max(_SMALL_DRIFT * reference, rounding):
         return 0.0
-    variance = sum(float(half.var(dim=1).mean()) / effective_sample_size(half) for half in halves)
+    variance = sum(_variances(half)[0] / effective_sample_size(half) for half in halves)
     return abs(difference) / math.sqrt(variance) if variance > 0 else math.inf

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes._checks import _check_activations, _check_count
+from probes._checks import _check_activations, _check_count, _is_constant
 
 __all__ = ["effective_sample_size", "split_rhat"]
 
@@ -38,8 +38,7 @@ def split_rhat(traces: Float[Tensor, "chain draw"]) -> float:
         True
     """
     halves = _halves("split_rhat", traces)
-    within = float(halves.var(dim=1).mean())
-    between = float(halves.mean(dim=1).var())
+    within, between = _variances(halves)
     if within == 0:
         return 1.0 if between == 0 else math.inf
     n = halves.shape[1]
@@ -75,8 +74,8 @@ def effective_sample_size(traces: Float[Tensor, "chain draw"]) -> float:
     halves = _halves("effective_sample_size", traces)
     total, n = halves.numel(), halves.shape[1]
     covariances = _autocovariances(halves).mean(dim=0)
-    within = float(halves.var(dim=1).mean())
-    pooled = (n - 1) / n * within + float(halves.mean(dim=1).var())
+    within, between = _variances(halves)
+    pooled = (n - 1) / n * within + between
     if pooled == 0:
         return float(total)
     # The autocovariances divide by n; n / (n - 1) makes lag 0 agree with the variance within.
@@ -94,6 +93,14 @@ def _halves(who: str, traces: Tensor) -> Tensor:
     _check_count(who, "a number of draws", traces.shape[1], 4)
     n = traces.shape[1] // 2
     return torch.cat([traces[:, :n], traces[:, -n:]]).double()
+
+
+# The mean variance within and the variance of the means; exactly 0 where that is all rounding.
+def _variances(halves: Tensor) -> tuple[float, float]:
+    constant = _is_constant(halves, dim=1)
+    means = torch.where(constant, halves[:, 0], halves.mean(dim=1))
+    within = torch.where(constant, 0.0, halves.var(dim=1)).mean()
+    return float(within), 0.0 if bool(_is_constant(means)) else float(means.var())
 
 
 def _autocovariances(chains: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
-from probes._checks import _check_activations, _check_count, _check_same_length
+from probes._checks import _check_activations, _check_count, _check_same_length, _is_constant
 from probes._cross_validation import _r2_replicates
 from probes._ridge import _assign_folds, _fit_ridge, _moments
 from probes.bootstrap import Estimate, percentile_interval
@@ -110,17 +110,22 @@ def _partial_squares(
 ) -> Float64[Tensor, "3 sample target"]:
     n_features = features.shape[1]
     both = torch.cat([features, targets], dim=1)
-    design = torch.cat([torch.ones_like(given[:, :1]), given], dim=1)
     squares = torch.zeros(3, *targets.shape, dtype=torch.float64, device=targets.device)
     for fold in range(int(folds.max()) + 1):
         test, train = folds == fold, folds != fold
         n_train = int(train.sum())
-        if n_train <= design.shape[1]:
+        n_unknowns = given.shape[1] + 1
+        if n_train <= n_unknowns:
             raise ValueError(
                 f"partial_r2 needs more training samples than given targets and intercept, got {n_train} for "
-                f"{design.shape[1]}; give fewer rivals or more samples."
+                f"{n_unknowns}; give fewer rivals or more samples."
             )
-        rest = both - design @ (torch.linalg.pinv(design[train]) @ both[train])
+        # Centred and to unit deviation, so that no unit decides which column counts as rounding.
+        centre, level = given[train].mean(dim=0), both[train].mean(dim=0)
+        width = given[train].std(dim=0)
+        constant = _is_constant(given[train])
+        rivals = torch.where(constant, 0.0, (given - centre) / torch.where(constant, 1.0, width))
+        rest = both - level - rivals @ (torch.linalg.pinv(rivals[train]) @ (both[train] - level))
         x, y = rest[:, :n_features], rest[:, n_features:]
         ridge = _fit_ridge(x[train], y[train], _moments(x[train], y[train]), None)
         squares[0, test] = (y[test] - x[test] @ ridge.weight - ridge.bias).square()

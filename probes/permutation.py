@@ -1,5 +1,6 @@
 """Could chance alone have done this? Permutation tests of correlations and of separations."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -16,6 +17,7 @@ from probes._checks import (
     _check_no_nan,
     _check_option,
     _check_same_length,
+    _is_constant,
 )
 from probes.bootstrap import _levels
 from probes.detection import _check_score_sets
@@ -80,10 +82,13 @@ def permutation_p_value(
     _check_axes("permutation_p_value", "null", null, "permutation")
     _check_no_nan("permutation_p_value", "null", null)
     _check_option("permutation_p_value", "alternative", alternative, get_args(Alternative))
-    # The same value summed in another order differs by rounding, and counts as reached.
-    slack = 1e-12 * max(1.0, abs(statistic))
-    above = (1 + int((null.double() >= statistic - slack).sum())) / (1 + len(null))
-    below = (1 + int((null.double() <= statistic + slack).sum())) / (1 + len(null))
+    exact = null.detach().double()
+    # The same value summed in another order differs by rounding, and counts as reached. Rounding is in the unit of what
+    # was summed, which the null tells where the statistic is near 0.
+    size = max(abs(statistic), float(exact.abs().median()))
+    slack = 1e-12 * size if math.isfinite(size) else 0.0
+    above = (1 + int((exact >= statistic - slack).sum())) / (1 + len(exact))
+    below = (1 + int((exact <= statistic + slack).sum())) / (1 + len(exact))
     return {"greater": above, "less": below, "two-sided": min(1.0, 2 * min(above, below))}[alternative]
 
 
@@ -131,8 +136,10 @@ def permutation_test_correlation(
     who = "permutation_test_correlation"
     _check_pair(who, score, error, n_permutations, seed)
     _check_option(who, "kind", kind, ("spearman", "pearson"))
+    if bool(_is_constant(score)) or bool(_is_constant(error)):
+        raise ValueError(f"{who} needs score and error to vary, got a constant one; report it as undefined.")
     columns = [column.detach().double().cpu() for column in (score, error)]
-    a, b = (_standardise(who, _midranks(column) if kind == "spearman" else column) for column in columns)
+    a, b = (_standardise(_midranks(column) if kind == "spearman" else column) for column in columns)
     codes = torch.zeros(len(a), dtype=torch.int64)
     if groups is not None:
         _check_same_length(who, ("samples", "groups"), len(a), len(groups))
@@ -226,11 +233,8 @@ def _midranks(values: Float64[Tensor, " sample"]) -> Float64[Tensor, " sample"]:
     return (counts.cumsum(0) - (counts - 1) / 2)[levels]
 
 
-def _standardise(who: str, values: Float64[Tensor, " sample"]) -> Float64[Tensor, " sample"]:
+def _standardise(values: Float64[Tensor, " sample"]) -> Float64[Tensor, " sample"]:
     centred = values - values.mean()
-    # A deviation of 1e-12 of the values is the rounding of a constant.
-    if float(centred.abs().max()) <= 1e-12 * float(values.abs().max()):
-        raise ValueError(f"{who} needs score and error to vary, got a constant one; report it as undefined.")
     return centred / centred.norm()
 
 

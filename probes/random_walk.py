@@ -104,7 +104,9 @@ def _decompose(gram: Tensor, weights: Tensor, k: int) -> tuple[Tensor, Tensor]:
     values, vectors = torch.linalg.eigh(roots[:, None] * centred * roots)
     values, vectors = values.flip(0).clamp_min(0.0), vectors.flip(1)
     trace = values.sum()
-    # Scores of all rows, those of weight zero too: K W^(1/2) u / sqrt(value).
-    scores = centred @ (roots[:, None] * vectors[:, :k]) / values[:k].sqrt().clamp_min(1e-300)
+    # Scores of all rows, those of weight zero too: K W^(1/2) u / sqrt(value); 0 along directions that walks do not use.
+    used = values[:k] > torch.finfo(values.dtype).eps * len(values) * values[0]
+    lengths = torch.where(used, values[:k], torch.inf).sqrt()
+    scores = centred @ (roots[:, None] * vectors[:, :k]) / lengths
     largest = scores.gather(0, scores.abs().argmax(dim=0, keepdim=True))
     return values[:k] / trace, scores * torch.where(largest < 0, -1.0, 1.0)

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from probes._checks import _check_activations, _check_same_length
+from probes._checks import _check_activations, _check_same_length, _is_constant
 from probes.bootstrap import Estimate, _count_chunks, _count_levels, _levels, percentile_interval
 from probes.curves import _check_bootstrap
 
@@ -84,7 +84,7 @@ def risk_coverage(
         found, least = _risks(levels, exact, counts), _risks(best, exact, counts).mean(dim=1)
         replicates.append(found.mean(dim=1))
         gains.append((found[:, -1] - replicates[-1]) / (found[:, -1] - least))
-    varies = bool((exact != exact[0]).any())
+    varies = not bool(_is_constant(error))
     gain = (mean - aurc) / (mean - oracle) if varies else float("nan")
     reason = "" if varies else "all errors are equal"
     return RiskCoverage(

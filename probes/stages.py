@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from probes._checks import _check_activations, _check_count, _check_same_length
+from probes._checks import _check_activations, _check_count, _check_same_length, _is_constant
 
 __all__ = ["Stage", "StageBoundaries", "find_stages"]
 
@@ -130,7 +130,9 @@ def find_stages(
     grid = np.linspace(u[0], u[-1], n_grid)
     y = values.detach().double().cpu().numpy()
     noise = None if errors is None else errors.detach().double().cpu().numpy()
-    curve, std, length_scale, noise_std = _smooth(u, y, noise, grid, n_restarts, seed)
+    curve, std, length_scale, noise_std = _smooth(
+        u, y, noise, grid, n_restarts, seed, constant=bool(_is_constant(values))
+    )
     # On an even grid numpy's inner differences are the mean of the two one-sided ones.
     slope = np.gradient(curve, (grid[-1] - grid[0]) / (n_grid - 1))
     limit = _FLAT_SHARE * float(np.abs(slope).max()) if max_slope is None else max_slope
@@ -163,14 +165,21 @@ def _check_curve(who: str, steps: Tensor, values: Tensor, errors: Tensor | None)
 
 
 def _smooth(
-    u: np.ndarray, y: np.ndarray, errors: np.ndarray | None, grid: np.ndarray, n_restarts: int, seed: int
+    u: np.ndarray,
+    y: np.ndarray,
+    errors: np.ndarray | None,
+    grid: np.ndarray,
+    n_restarts: int,
+    seed: int,
+    *,
+    constant: bool,
 ) -> tuple[np.ndarray, np.ndarray, float, float]:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
     level, spread = float(y.mean()), float(y.std())
-    if spread == 0:
+    if constant:
         return np.full_like(grid, level), np.zeros_like(grid), math.inf, 0.0
     kernel = ConstantKernel(1.0, (1e-3, 1e3)) * RBF(1.0, (0.5, 1e3))
     alpha = 1e-10 if errors is None else np.square(errors / spread)

@@ -14,7 +14,7 @@ from probes._checks import (
     _check_penalties,
     _check_same_length,
 )
-from probes._ridge import _default_penalties, _Moments, _moments, _with, _without
+from probes._ridge import _Moments, _moments, _principal_axes, _with, _without
 
 __all__ = ["StreamedProbe", "fit_streamed_probe"]
 
@@ -161,12 +161,8 @@ def _fit(
 ) -> tuple[Float64[Tensor, "feature target"], Float64[Tensor, " target"], Float64[Tensor, " target"]]:
     n = moments.n
     feature_mean, target_mean = moments.feature_sum / n, moments.target_sum / n
-    gram = moments.gram - n * torch.outer(feature_mean, feature_mean)
-    cross = moments.cross - n * torch.outer(feature_mean, target_mean)
-    values, vectors = torch.linalg.eigh(gram)
-    values = values.clamp_min(0.0)
-    grid = _default_penalties(values) if penalties is None else values.new_tensor(list(penalties))
-    rotated = vectors.T @ cross
+    values, vectors, rotated, usual = _principal_axes(moments)
+    grid = usual if penalties is None else values.new_tensor(list(penalties))
     spread = squares - n * target_mean.square()
     shrunk = values[:, None] + grid
     explained = rotated.square().T @ ((values[:, None] + 2 * grid) / shrunk.square())

@@ -13,7 +13,7 @@ from probes.multiple_tests import holm
 
 __all__ = ["claim_p_value", "holm_p_values"]
 
-_ROUNDING = 1e-15  # of means of equal numbers
+_ROUNDING = 1e-15  # of means of equal numbers, relative to them
 
 
 def claim_p_value(excess: Excess) -> float:
@@ -46,12 +46,13 @@ def claim_p_value(excess: Excess) -> float:
     spread = float(np.var(excess.controls, ddof=1)) * (1 + 1 / n)
     t, z = _quantiles(excess.confidence, n)
     half = excess.excess - excess.low
+    rounding = _ROUNDING * max(map(abs, (excess.value, *excess.controls)))
     sampling = max(0.0, half**2 - t**2 * spread) / z**2
-    beyond = _tail(excess.excess, spread, sampling, n)
+    beyond = _tail(excess.excess, spread, sampling, n, rounding)
     if not math.isfinite(excess.chance) or not math.isfinite(excess.value_low):
         return beyond
     error = (excess.value - excess.value_low) / z
-    return max(beyond, _tail(excess.value - excess.chance, 0.0, error**2, n))
+    return max(beyond, _tail(excess.value - excess.chance, 0.0, error**2, n, rounding))
 
 
 def holm_p_values(claims: Mapping[str, Excess]) -> dict[str, float]:
@@ -75,10 +76,10 @@ def _quantiles(confidence: float, n: int) -> tuple[float, float]:
     return float(scipy.stats.t.ppf(confidence, df=n - 1)), float(scipy.stats.norm.ppf(confidence))
 
 
-def _tail(distance: float, spread: float, sampling: float, n: int) -> float:
+def _tail(distance: float, spread: float, sampling: float, n: int, rounding: float) -> float:
     # One-sided and symmetric: p(-x) = 1 - p(x).
-    if spread <= _ROUNDING and sampling <= _ROUNDING:
-        return 0.5 if abs(distance) <= _ROUNDING else float(distance < 0)
+    if spread <= rounding**2 and sampling <= rounding**2:
+        return 0.5 if abs(distance) <= rounding else float(distance < 0)
 
     def gap(log_p: float) -> float:
         t, z = (

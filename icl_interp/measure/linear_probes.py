@@ -62,7 +62,7 @@ def probe_targets(
     left_out = {}
     said = {name: predictor(prompts.xs, prompts.ys)[:, 1:] for name, predictor in references.items()}
     for name, values in said.items():
-        if float(values.var()) == 0:
+        if bool(_constant(values.flatten())):
             left_out[name] = f"{name} predicts the same everywhere, so there is nothing to decode"
         else:
             targets[name] = values
@@ -75,12 +75,18 @@ def probe_targets(
     return targets, left_out
 
 
+def _constant(values: Tensor) -> Tensor:
+    # Up to rounding, as the probes have it, which refuse such targets.
+    spread = values.amax(dim=0) - values.amin(dim=0)
+    return spread <= 8 * torch.finfo(values.dtype).eps * values.abs().amax(dim=0)
+
+
 def _vectors(prompts: Prompts, left_out: dict[str, str]) -> dict[str, ProbeTarget]:
     vectors = {
         MOMENTS: moment_vector(prompts.xs, prompts.ys, normalise="mean")[:, 1:],
         WEIGHTS: least_squares_weights(prompts.xs, prompts.ys)[:, 1:],
     }
-    fixed = [name for name, values in vectors.items() if float(values.flatten(0, 1).var(0).min()) == 0]
+    fixed = [name for name, values in vectors.items() if bool(_constant(values.flatten(0, 1)).any())]
     left_out |= {name: f"{name}: a coordinate is the same everywhere, so there is nothing to decode" for name in fixed}
     return {name: values for name, values in vectors.items() if name not in fixed}
 

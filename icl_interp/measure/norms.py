@@ -56,4 +56,8 @@ def fit_norm_baseline(prompts: Prompts) -> NormBaseline:
         The frozen baseline. Where a norm does not vary, the pseudo-inverse leaves it out.
     """
     features = log_norms(prompts)
-    return NormBaseline(mean=features.mean(0), precision=torch.linalg.pinv(torch.cov(features.T), hermitian=True))
+    covariance = torch.cov(features.T)
+    # Logarithms of float32 numbers: a relative error is an absolute one here, whatever the unit.
+    varies = covariance.diagonal() > (8 * torch.finfo(torch.float32).eps) ** 2
+    covariance = covariance * varies * varies[:, None]
+    return NormBaseline(mean=features.mean(0), precision=torch.linalg.pinv(covariance, hermitian=True))

@@ -67,8 +67,15 @@ def pseudo_inverse_filter(
     Returns:
         1 / s where s > eps * max(n, d) * s_max, else 0.
     """
-    kept = values > eps * n_pairs.clamp(min=n_dims)[:, None] * values[:, :1]
+    kept = above_rounding(values, n_pairs, n_dims, eps)
     return torch.where(kept, 1 / torch.where(kept, values, 1.0), 0.0)
+
+
+def above_rounding(
+    values: Float[Tensor, "pair rank"], n_pairs: Int[Tensor, " pair"], n_dims: int, eps: float
+) -> Bool[Tensor, "pair rank"]:
+    # s > eps * max(n, d) * s_max, where s_max is the first one.
+    return values > eps * n_pairs.clamp(min=n_dims)[:, None] * values[:, :1]
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,11 @@ from icl_interp.predictors.protocol import Predictor
 
 # Misfits in units of the noise are held below this precision, so that the sum of their squares stays finite.
 LARGEST_PRECISION = 1e40
+# Noise so many times above the rounding of misfits makes it harmless; below, misfits within it count as none.
+CLEAR_OF_ROUNDING = 100.0
+
+# Noise over the prior's spread is held between this and its inverse, so that its square is a number of float64.
+LARGEST_RATIO = 1e150
 
 
 def gaussian_posterior_mean(
@@ -77,8 +82,8 @@ def discrete_mmse(weights: Float[Tensor, "task dim"], noise_std: Number) -> Pred
     Formula: yhat_k = x_k . sum_m p_m t_m with p = softmax_m(-sum_{j<k} (y_j - t_m.x_j)^2 / (2 noise_std^2)).
     Bayes-optimal for tasks drawn uniformly from the pool with that label noise. From no pairs it predicts
     with the mean of the pool. Without noise only the tasks that fit the pairs best keep weight, where
-    misfits within the rounding of the inputs' dtype count as equal. Memory grows with the number of
-    tasks, not with prompts times points times tasks.
+    misfits within the rounding of the inputs' dtype count as none; with noise below it that is the rounding of
+    float64. Memory grows with the number of tasks, not with prompts times points times tasks.
 
     Args:
         weights: The pool, one task a row.
@@ -164,10 +169,17 @@ class _GaussianPosteriorMean(PrefixPredictor):
         eps: float,
     ) -> Float[Tensor, "batch asked"]:
         prior = (xs * torch.as_tensor(self.w_mean).to(xs)).sum(dim=2)
-        white = xs @ self.factor.to(xs) if isinstance(self.factor, Tensor) else xs * self.factor
-        if white.shape[2] == 0 or (not isinstance(self.factor, Tensor) and self.factor == 0.0):
+        if isinstance(self.factor, Tensor):
+            spread = float(self.factor.abs().amax()) if self.factor.numel() else 0.0
+        else:
+            spread = self.factor
+        if spread == 0.0:
             return prior[:, asked]  # no variance: nothing to learn
-        return (prior + ridge_predictions(white, ys - prior, self.noise_std**2, eps))[:, asked]
+        # In units of the prior's spread, since squares of its own unit may leave float64.
+        white = xs @ (self.factor / spread).to(xs) if isinstance(self.factor, Tensor) else xs
+        ratio = min(max(self.noise_std / spread, 1 / LARGEST_RATIO), LARGEST_RATIO)
+        penalty = ratio**2 if self.noise_std > 0 else 0.0
+        return (prior + ridge_predictions(white, ys - prior, penalty, eps))[:, asked]
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,9 +205,13 @@ class _DiscreteMMSE(PrefixPredictor):
         eps: float,
     ) -> Float[Tensor, "batch asked"]:
         pool = self.weights.to(xs)
-        scale = xs.new_full((len(xs), xs.shape[1], 1), self._bits())
-        if self.noise_std == 0:
-            scale = _evidence(xs, pool, eps)
+        # What rounding makes of a misfit 0: by the labels' dtype without noise, else by float64's own arithmetic.
+        rounding = _rounding(xs.detach(), pool.detach(), eps if self.noise_std == 0 else torch.finfo(torch.float64).eps)
+        # Square root of the bits of evidence in a squared misfit.
+        scale = (math.sqrt(0.5 / math.log(2)) / rounding.clamp(min=self.noise_std)).clamp(max=LARGEST_PRECISION)
+        # An input 0 tells no task from another, but a label far off would drown what the other inputs tell.
+        scale = torch.where(rounding > 0, scale, 0.0)
+        doubtful = self.noise_std < CLEAR_OF_ROUNDING * float(rounding.amax())
         # One product [x, -y] [t, 1]^T gives scaled misfits whose sum of squares is minus the logit in bits.
         rows = torch.cat([xs, -ys[..., None]], dim=2) * scale
         tasks = torch.nn.functional.pad(pool, (0, 1), value=1.0)
@@ -217,18 +233,15 @@ class _DiscreteMMSE(PrefixPredictor):
                 sums[point] = summed @ weights.clamp_(min=-120).exp2_().mT  # of w t, and of w
             if point + 1 < xs.shape[1]:
                 misfits = torch.mm(rows[:, point], columns, out=wide)
+                if doubtful:
+                    misfits = (misfits.abs() - scale[:, point] * rounding[:, point]).clamp(min=0)
                 logits = torch.addcmul(logits, misfits, misfits, value=-1, out=None if wide is None else logits)
         found = torch.stack([sums[point] for point in asked], dim=2).to(xs)
         return torch.einsum("dba,bad->ba", found[:-1], xs[:, asked]) / found[-1]
 
-    def _bits(self) -> float:
-        # Square root of the bits of evidence in a squared misfit; held where its square still fits into float64.
-        return min(math.sqrt(0.5 / math.log(2)) / self.noise_std, LARGEST_PRECISION) if self.noise_std > 0 else 1.0
 
-
-def _evidence(
+def _rounding(
     xs: Float[Tensor, "batch point dim"], pool: Float[Tensor, "task dim"], eps: float
 ) -> Float[Tensor, "batch point 1"]:
-    # Labels computed in the inputs' dtype err by about eps |x| |t|: that much misfit is no evidence.
-    rounding = 4 * eps * xs.square().sum(dim=2, keepdim=True).sqrt() * pool.square().sum(dim=1).max().sqrt()
-    return torch.where(rounding > 0, 1 / torch.where(rounding > 0, rounding, 1.0), 0.0)
+    # Labels computed at this precision err by about eps |x| |t|: that much misfit is no evidence.
+    return 4 * eps * xs.square().sum(dim=2, keepdim=True).sqrt() * pool.square().sum(dim=1).max().sqrt()

@@ -13,6 +13,9 @@ from icl_interp.predictors.bayes import covariance_factor
 from icl_interp.predictors.gradient_descent import Normalise, check_normalise, divisors
 from icl_interp.predictors.protocol import Predictor
 
+# Its square still is a number of float64.
+LARGEST_NOISE = 1e150
+
 
 def gd_learned_init(
     init: Float[Tensor, " dim"],
@@ -127,26 +130,28 @@ def optimal_learned_init(
     owner = "optimal_learned_init"
     check_parameter(owner, "w_mean", w_mean, 1)
     n_dims = w_mean.shape[0]
+    factors = []
     for option, covariance in (("x_cov", x_cov), ("w_cov", w_cov)):
         check_parameter(owner, option, covariance, 2)
-        covariance_factor(owner, option, covariance)
+        factors.append(covariance_factor(owner, option, covariance))
         if covariance.shape[0] != n_dims:
             raise ValueError(
                 f"{owner} needs {option} of the dimension of w_mean, got {covariance.shape[0]} and {n_dims}."
             )
     check_number(owner, "noise_std", noise_std, least=0.0)
     check_count(owner, "n_pairs", n_pairs, least=1)
-    variances, axes = torch.linalg.eigh(x_cov.double())
-    slack = torch.finfo(x_cov.dtype).eps * n_dims * variances[-1].clamp(min=0)
-    variances = torch.where(variances > slack, variances, 0.0)
-    root = axes * variances.sqrt() @ axes.mT
-    inverse_root = axes * torch.where(variances > 0, variances, torch.inf).rsqrt() @ axes.mT
-    shared = root @ w_cov.double() @ root
-    identity = torch.eye(n_dims).to(shared)
-    omega = ((n_pairs + 1) * shared + (shared.trace() + noise_std**2) * identity) / n_pairs
-    inverse = torch.linalg.pinv(omega, hermitian=True)
-    gamma = w_cov.double() @ root @ inverse @ inverse_root
-    risk = noise_std**2 + float((shared @ (identity - shared @ inverse)).trace())
+    # With H = R R^T, Psi = S S^T and R^T S = U diag(b) V^T, the eigenvalues of A are b^2 and
+    # Gamma = S V diag(b / omega) U^T R^+: a product of covariances would leave rounding where b is 0.
+    x_factor, w_factor = factors
+    left, spreads, right = torch.linalg.svd(x_factor.mT @ w_factor, full_matrices=False)
+    sizes = torch.linalg.matrix_norm(x_factor) * torch.linalg.matrix_norm(w_factor)
+    kept = spreads > torch.finfo(spreads.dtype).eps * n_dims * sizes
+    left, spreads, right = left[:, kept], spreads[kept], right[kept]
+    noise = min(float(noise_std), LARGEST_NOISE) ** 2
+    omega = ((n_pairs + 1) * spreads.square() + (spreads.square().sum() + noise)) / n_pairs
+    inverse_root = x_factor.mT / x_factor.square().sum(dim=0)[:, None]  # columns of R are orthogonal
+    gamma = (w_factor @ right.mT * (spreads / omega)) @ left.mT @ inverse_root
+    risk = noise + float((spreads.square() * (1 - spreads.square() / omega)).sum())
     return LearnedInitOptimum(w_mean, gamma.to(w_mean), risk, n_pairs)
 
 

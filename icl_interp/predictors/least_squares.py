@@ -3,13 +3,13 @@
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from icl_interp.predictors._base import PrefixPredictor
 from icl_interp.predictors._checks import Number, check_dims, check_number, check_parameter
 from icl_interp.predictors._posterior import exact_predictions, prefix_posterior
-from icl_interp.predictors._prefix_lstsq import min_norm_predictions
+from icl_interp.predictors._prefix_lstsq import above_rounding, min_norm_predictions
 from icl_interp.predictors.protocol import Predictor
 
 # Largest condition number of X X^T + penalty I that one Cholesky factor is trusted with.
@@ -50,7 +50,8 @@ def ridge(penalty: Number, mean: Float[Tensor, " dim"] | Number | None = None) -
     Formula: yhat_k = x_k^T (w0 + (X^T X + penalty I)^-1 X^T (y - X w0)) with the *sum* over the k pairs
     in X^T X, not the mean, and w0 = ``mean``. Bayes-optimal for w ~ N(w0, tau^2 I) and label noise of
     variance sigma^2 at penalty = sigma^2 / tau^2. At penalty 0 it is least squares (minimum distance
-    from w0), singular systems included.
+    from w0), singular systems included. A penalty takes the inputs as they are: only singular values that
+    float64 cannot tell from 0 count as zero, also for inputs that came in float32.
 
     Args:
         penalty: lambda, at least 0, in squared units of the inputs.
@@ -146,5 +147,14 @@ def ridge_predictions(
     predictions = prefix_posterior(torch.where(unsure[..., None], 0.0, xs), ys, noise=penalty)
     if not bool(unsure.any()):
         return predictions
-    exact = exact_predictions(xs, ys, unsure, lambda values, _: values / (values.square() + penalty))
+    exact = exact_predictions(xs, ys, unsure, lambda values, n: _shrunk_inverse(values, n, xs.shape[2], penalty))
     return predictions.index_put(unsure.nonzero(as_tuple=True), exact)
+
+
+def _shrunk_inverse(
+    values: Float[Tensor, "pair rank"], n_pairs: Int[Tensor, " pair"], n_dims: int, penalty: float
+) -> Float[Tensor, "pair rank"]:
+    # s / (s^2 + penalty). What float64 makes of a singular value 0 is dropped: a penalty below it would not tame it.
+    kept = above_rounding(values, n_pairs, n_dims, torch.finfo(values.dtype).eps)
+    safe = torch.where(kept, values, 1.0)
+    return torch.where(kept, 1 / (safe + penalty / safe), 0.0)

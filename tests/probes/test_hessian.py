@@ -53,3 +53,74 @@ def test_linear_and_infinite_losses() -> None:
 def test_wrong_counts_are_refused() -> None:
     with pytest.raises(ValueError, match="max_iterations of at least 1, got 0"):
         top_hessian_eigenvalue(quadratic(MATRIX), START, NOTHING, max_iterations=0)
+
+
+def network(n_inputs: int, n_hidden: int, seed: int, dtype: torch.dtype) -> tuple[Any, dict[str, Tensor], Any]:
+    generator = torch.Generator().manual_seed(seed)
+    params = {
+        "inner": torch.randn(n_inputs, n_hidden, generator=generator).to(dtype),
+        "outer": torch.randn(n_hidden, generator=generator).to(dtype),
+    }
+    xs = torch.randn(30, n_inputs, generator=generator).to(dtype)
+    ys = 3 * torch.randn(30, generator=generator).to(dtype)
+
+    def loss(p: dict[str, Tensor], batch: Any) -> Tensor:
+        return (torch.tanh(batch[0] @ p["inner"]) @ p["outer"] - batch[1]).square().mean()
+
+    return loss, params, (xs, ys)
+
+
+def dense(loss: Any, params: dict[str, Tensor], batch: Any) -> Tensor:
+    sizes = [value.numel() for value in params.values()]
+
+    def of_row(row: Tensor) -> Tensor:
+        pieces = zip(params.items(), torch.split(row, sizes), strict=True)
+        return loss({name: piece.view(value.shape) for (name, value), piece in pieces}, batch)
+
+    row = torch.cat([value.flatten() for value in params.values()])
+    return torch.linalg.eigvalsh(torch.autograd.functional.hessian(of_row, row).double())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (4, 9)], ids=str)
+def test_agrees_with_dense_hessians_of_networks(shape: tuple[int, int], dtype: torch.dtype) -> None:
+    for seed in range(4):
+        loss, params, batch = network(*shape, seed, dtype)
+        spectrum = dense(loss, params, batch)
+        assert float(spectrum[0]) < 0 < float(spectrum[-1])  # saddles all
+        found = top_hessian_eigenvalue(loss, params, batch)
+        np.testing.assert_allclose(found, float(spectrum[-1]), rtol=2e-3)
+        assert found == top_hessian_eigenvalue(loss, params, batch)
+
+
+@pytest.mark.parametrize("tilt", [-0.02, 0.0, 0.02])
+def test_spectra_that_are_nearly_symmetric(tilt: float) -> None:
+    # a^T M b has the eigenvalues +-s of M; power iteration never settles on one of them.
+    matrix = torch.randn(25, 25, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    start = {"a": torch.zeros(25, dtype=torch.float64), "b": torch.zeros(25, dtype=torch.float64)}
+
+    def loss(p: dict[str, Tensor], _: Tensor) -> Tensor:
+        return p["a"] @ matrix @ p["b"] + tilt * (p["a"].square().sum() + p["b"].square().sum()) / 2
+
+    top = float(torch.linalg.svdvals(matrix)[0])
+    np.testing.assert_allclose(top_hessian_eigenvalue(loss, start, NOTHING), top + tilt, rtol=1e-3)
+
+
+def test_a_top_far_below_the_bottom() -> None:
+    # Eigenvalues from -1 to -1e-6 or 1e-6, in float32: right against the largest magnitude.
+    scales = -torch.logspace(0, -6, 60)
+    for top in (-1e-6, 1e-6):
+        scales[-1] = top
+        found = top_hessian_eigenvalue(
+            lambda p, _: (scales * p["w"].square()).sum() / 2, {"w": torch.zeros(60)}, NOTHING
+        )
+        assert abs(found - top) <= 2e-3
+
+
+def test_one_entry_and_one_that_may_move() -> None:
+    cube = {"w": torch.tensor([2.0])}
+    np.testing.assert_allclose(top_hessian_eigenvalue(lambda p, _: -p["w"].pow(3).sum(), cube, NOTHING), -12.0)
+    held = {"w": torch.tensor([False, True, False, False, False, False])}
+    start = {"w": torch.zeros(6)}
+    found = top_hessian_eigenvalue(lambda p, _: -p["w"].square().sum(), start, NOTHING, param_masks=held)
+    assert found == -2.0

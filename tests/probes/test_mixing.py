@@ -51,3 +51,14 @@ def test_too_few_draws_and_nan_are_refused(measure: object) -> None:
         measure(torch.zeros(2, 3))  # type: ignore[operator]
     with pytest.raises(ValueError, match="needs finite traces"):
         measure(torch.full((2, 8), math.nan))  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("value", [0.1, 1e-13 / 3, 1e13 / 3])
+@pytest.mark.parametrize("n", [10, 41, 1000])
+def test_constants_that_no_binary_fraction_holds(value: float, n: int) -> None:
+    still = torch.full((3, n), value, dtype=torch.float64)
+    assert split_rhat(still) == 1.0
+    assert effective_sample_size(still) == float(6 * (n // 2))
+    computed = still * torch.tensor([[1.0], [1 + 2e-16], [1 - 2e-16]])  # equal but for the last digit
+    assert split_rhat(computed) == 1.0
+    assert split_rhat(still * torch.tensor([[1.0], [1.0], [1.1]])) == math.inf
