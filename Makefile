@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Small networks run fastest on one thread; two busy threads on a shared machine were 20 times slower.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow test-tl3 check format claims demo-checkpoint clean
+.PHONY: demo test test-slow test-tl3 compare check format claims demo-checkpoint clean
 
 demo: $(VENV)/installed
 	$(BIN)/icl-probe --out icl-report.html
@@ -27,6 +27,11 @@ test-tl3: $(VENV_TL3)/installed
 
 test-slow: check
 	$(BIN)/python -m pytest
+
+# Numbers of commands before and after a change: `make compare KEPT=folder` keeps them, called again it compares.
+KEPT ?= kept-numbers
+compare: $(VENV)/installed-dev
+	$(BIN)/python tests/compare.py $(KEPT)
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
