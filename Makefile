@@ -6,27 +6,35 @@ BIN := $(VENV)/bin
 # Small networks run fastest on one thread; two busy threads on a shared machine were 20 times slower.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow test-tl3 check format claims demo-checkpoint clean
+.PHONY: demo test test-newest test-tl3 test-slow compare check format claims demo-checkpoint clean
 
 demo: $(VENV)/installed
 	$(BIN)/icl-probe --out icl-report.html
 	@echo "open $(CURDIR)/icl-report.html in a browser"
 
-test: check
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
-	$(MAKE) test-tl3
+# Three parts beside each other; .ci/beside shows each part's output in one piece and fails if one does.
+test: $(VENV)/installed-dev
+	$(BIN)/python .ci/beside.py "$(MAKE) test-newest" "$(MAKE) test-tl3" "$(MAKE) check"
+
+test-newest: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not slow"
 
 # Models and loaders under the oldest TransformerLens that is supported: 4.x no longer has the class HookedTransformer.
-# What never touches TransformerLens is left out.
-TL3_TESTS = $(filter-out %_gpt2_oracle.py %_initialise.py %_layout.py %_model_config.py %_model_options.py \
-	%_model_presets.py, $(wildcard tests/icl_interp/models/test_*.py)) \
-	$(addprefix tests/icl_interp/checkpoints/test_,dtsip.py timaeus.py hooked_transformer_file.py)
+# What never touches TransformerLens is left out, by name.
+TL3_TESTS = tests/icl_interp/models tests/icl_interp/checkpoints
+TL3_NAMES = (models or dtsip or timaeus or hooked_transformer) and not (gpt2_oracle or test_initialise or test_layout or \
+	model_config or model_options or model_presets or dtsip_config)
 
 test-tl3: $(VENV_TL3)/installed
-	$(VENV_TL3)/bin/python -m pytest -n 2 --dist loadfile -m "not slow" $(TL3_TESTS)
+	$(VENV_TL3)/bin/python -m pytest -m "not slow" -k "$(TL3_NAMES)" $(TL3_TESTS)
 
 test-slow: check
 	$(BIN)/python -m pytest
+
+# Numbers of commands before and after a change: `make compare KEPT=folder` keeps them, called again it compares.
+KEPT ?= kept-numbers
+compare: $(VENV)/installed-dev
+	$(BIN)/python tests/compare.py $(KEPT)
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
