@@ -132,6 +132,11 @@ def test_where_the_files_have_no_timeline_it_is_said(run, timelines, options):
     assert timelines == [None] * 3
 
 
+def test_without_a_timeline_a_run_has_none(run, timelines):
+    probe(run, "--no-timeline", "--quiet")
+    assert timelines == [None]
+
+
 @contextlib.contextmanager
 def stopped_at(monkeypatch, stop, steps):
     """Measuring stops as by Ctrl-C before one step; `steps` tells what was measured."""

@@ -87,6 +87,7 @@ def test_two_runs_differ_in_provenance_only(twice):
     first, second = (numbers(folder) for folder, _ in twice)
     assert first.pop("provenance").keys() == second.pop("provenance").keys()
     assert first == second
+    assert "development" not in first  # one checkpoint has no timeline
 
 
 def test_quiet_prints_nothing(twice):

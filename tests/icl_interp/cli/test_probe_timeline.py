@@ -48,19 +48,10 @@ def test_several_runs_get_the_task_diversity_view(folder, tmp_path):
     assert "timeline-complexity" not in html
 
 
-def test_without_a_timeline_one_checkpoint_is_probed(folder, tmp_path):
-    options = (*FAST, "--no-timeline", "--out", tmp_path / "r.html", "--json", tmp_path / "r.json")
-    probe(folder / "a", *options)
-    assert "development" not in json.loads((tmp_path / "r.json").read_text())
+def test_without_a_timeline_one_checkpoint_is_probed(folder):
     refused = CliRunner().invoke(_app, [str(folder / "a"), str(folder / "b"), "--no-timeline"])
     assert (refused.exit_code, refused.stdout) == (2, "")
     assert "--no-timeline probes one checkpoint, got 2 paths" in refused.stderr
-
-
-def test_a_single_file_has_no_timeline(folder, tmp_path):
-    file = folder / "a" / "checkpoints" / "step_00000002.pt"
-    probe(file, *FAST, "--out", tmp_path / "r.html", "--json", tmp_path / "r.json")
-    assert "development" not in json.loads((tmp_path / "r.json").read_text())
 
 
 def test_of_several_files_the_newest_is_probed():

@@ -9,6 +9,7 @@ import yaml
 from typer.testing import CliRunner
 
 from icl_interp.checkpoints.load import load_checkpoint
+from icl_interp.cli import probe_job
 from icl_interp.cli.probe import _app as probe_app
 from icl_interp.cli.train import _app
 
@@ -64,12 +65,16 @@ def test_the_checkpoint_knows_its_task(run):
     assert checkpoint.task.weight_rank == 3
 
 
-def test_what_was_trained_can_be_probed(run, tmp_path):
-    options = ["--prompts", "8", "--shifts", "w_rotation=1", "--no-controls", "--plotlyjs", "cdn"]
-    result = CliRunner().invoke(probe_app, [str(run[0]), *options, "--out", str(tmp_path / "r.html")])
+def test_what_was_trained_can_be_probed(run, monkeypatch):
+    """Up to the measures, which other tests of icl-probe run on other runs."""
+    probed = []
+    monkeypatch.setattr("icl_interp.measure.study.study", lambda model, task, **_: probed.append((model, task)))
+    monkeypatch.setattr(probe_job, "_write", lambda *_: None)
+    result = CliRunner().invoke(probe_app, [str(run[0]), "--prompts", "8", "--shifts", "w_rotation=1", "--no-controls"])
     assert result.exit_code == 0, result.stderr
     assert "note: this run kept one checkpoint, so there is no timeline" in result.stdout
-    assert "step_00000004.pt" in (tmp_path / "r.html").read_text()
+    ((model, task),) = probed
+    assert (model.cfg.d_model, task.weight_rank) == (8, 3)
 
 
 def test_equal_seeds_give_equal_losses_and_quiet_prints_nothing(run, tmp_path):
