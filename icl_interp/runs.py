@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from icl_interp.atomic import write_atomically
 from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.own import save_checkpoint
+from icl_interp.errors import InputError
 from icl_interp.tasks.base import Task
 
 __all__ = ["RunBusyError", "RunFolder", "is_busy"]
@@ -25,7 +26,7 @@ LOOK_SECONDS = 1.0
 _TEMPORARY = ".*.tmp"
 
 
-class RunBusyError(ValueError):
+class RunBusyError(InputError):
     """Another process writes the run.
 
     Args:

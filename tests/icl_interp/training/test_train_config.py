@@ -236,7 +236,7 @@ def test_shifts_are_checked_before_the_run() -> None:
         "eval_shifts: the shift longer_prompts needs a model with positions for more than 5 points",
     ):
         assert problem in str(caught.value)
-    with pytest.raises(ValueError, match="demo: Value error, eval_shifts: unknown shift 'x_scael'"):
+    with pytest.raises(ValueError, match="demo: eval_shifts: unknown shift 'x_scael'"):
         load_config("demo", ["eval_shifts=[x_scael]"])
 
 
