@@ -1,7 +1,7 @@
 """The name of the code that made a record, so that records of other code are not taken for today's."""
 
-import ast
 import hashlib
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -11,56 +11,46 @@ from icl_interp._version import __version__
 __all__ = ["code_version"]
 
 _ROOT = Path(__file__).resolve().parents[1]
-_OURS = ("icl_interp", "probes")
+_IMPORT = re.compile(
+    r"^[ \t]*(?:from[ \t]+((?:icl_interp|probes)[\w.]*)[ \t]+import[ \t]+(\([^)]*\)|.*)"
+    r"|import[ \t]+((?:icl_interp|probes)[\w.]*))",
+    re.MULTILINE,
+)
 
 
 @lru_cache
-def code_version(*modules: str) -> str:
-    """Name the code that some modules run, so that what an older version has kept is not taken for today's.
+def code_version(*names: str) -> str:
+    """Name the code of some modules and of all that they import of ours, directly or not.
 
     Args:
-        *modules: Dotted names. What they import of ours counts as well, and what that imports.
+        *names: Dotted names of modules, or of packages with all their files.
 
     Returns:
-        12 hexadecimal digits: the start of the SHA-256 of all their sources, but for comments, docstrings and layout;
-        of this package's version where there are no sources.
+        12 hexadecimal digits: the start of the SHA-256 of the sources, comments included; of this package's version
+        where there are no sources.
 
     Example:
         >>> code_version("probes.spectra") == code_version("probes.spectra") != code_version("probes.ood")
         True
     """
-    trees: dict[str, ast.Module] = {}
-    waiting = list(modules)
+    texts: dict[Path, str] = {}
+    waiting = [path for name in names for path in (*_files(name), *_ROOT.joinpath(*name.split(".")).rglob("*.py"))]
     while waiting:
-        name = waiting.pop()
-        path = None if name in trees else _source(name)
-        if path is not None:
-            tree = trees[name] = ast.parse(path.read_bytes())
-            waiting += _imported(tree)
-    code = "".join(f"{name}\n{ast.dump(_without_docstrings(tree))}\n" for name, tree in sorted(trees.items()))
+        path = waiting.pop()
+        if path not in texts:
+            texts[path] = path.read_text(encoding="utf-8")
+            waiting += [found for name in _imported(texts[path]) for found in _files(name)]
+    code = "".join(f"{path.relative_to(_ROOT).as_posix()}\n{text}\n" for path, text in sorted(texts.items()))
     return hashlib.sha256((code or __version__).encode()).hexdigest()[:12]
 
 
-def _source(name: str) -> Path | None:
+def _imported(text: str) -> Iterator[str]:
+    for module, names, whole in _IMPORT.findall(text):
+        yield module or whole
+        # What is imported may be a module of its own; what is not one has no file and is passed over.
+        yield from (f"{module}.{name}" for name in re.findall(r"\w+", names))
+
+
+def _files(name: str) -> list[Path]:
     place = _ROOT.joinpath(*name.split("."))
-    return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)
-
-
-def _imported(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
-        if isinstance(node, ast.ImportFrom) and node.module is not None:
-            # What is imported may be a module of its own; what is not one has no source and is passed over.
-            names = [node.module, *(f"{node.module}.{name}" for name in names)]
-        yield from (name for name in names if name.partition(".")[0] in _OURS)
-
-
-def _without_docstrings(tree: ast.Module) -> ast.Module:
-    for node in ast.walk(tree):
-        if isinstance(body := getattr(node, "body", None), list):
-            node.body = [entry for entry in body if not _is_text(entry)]  # type: ignore[attr-defined]
-    return tree
-
-
-def _is_text(statement: ast.AST) -> bool:
-    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+    return [path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()]

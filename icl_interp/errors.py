@@ -25,8 +25,9 @@ class UserCodeError(Exception):
     def __init__(self, name: str, error: Exception) -> None:
         super().__init__(f"{name} is your own code, and it raised {type(error).__name__}: {one_line(error)}.")
         frames = error.__traceback__
-        theirs = frames if frames is None else frames.tb_next or frames  # the first frame is the one that called it
-        self.traceback = "".join(format_exception(type(error), error, theirs))
+        for _ in range(2):  # the frames of `users_code` and of whoever called the user's code
+            frames = frames.tb_next or frames if frames is not None else None
+        self.traceback = "".join(format_exception(type(error), error, frames))
         """As Python prints it, from the first line of the user's code on."""
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -95,7 +96,14 @@ _SAYS_ITSELF = ("value_error", "assertion_error", "missing", "extra_forbidden")
 
 
 def said(problem: Mapping[str, Any]) -> str:
-    """Say what pydantic found, and what came: our own validators say that themselves, pydantic's sentences do not."""
+    """Say what pydantic found, and what came, which our own validators say themselves.
+
+    Args:
+        problem: One of `ValidationError.errors()`.
+
+    Returns:
+        A clause without full stop.
+    """
     came = repr(problem["input"])
     shown = problem["type"] not in _SAYS_ITSELF and len(came) <= _SHOWN
     text = str(problem["msg"]).removeprefix("Value error, ")

@@ -12,10 +12,6 @@ from icl_interp.code_version import code_version
 __all__ = ["DevelopmentSettings", "LlcSettings", "settings_key"]
 
 
-_MEASURES = "icl_interp.measure.development"
-"""With all that it imports: the code that makes records."""
-
-
 @dataclass(frozen=True, slots=True)
 class LlcSettings:
     """How learning coefficients are estimated; names as in devinterp, values ours where the papers do not say.
@@ -118,4 +114,6 @@ def settings_key(*parts: Any) -> str:
         True
     """
     plain = [dataclasses.asdict(part) if dataclasses.is_dataclass(part) else part for part in parts]  # type: ignore[arg-type]
-    return hashlib.sha256(json.dumps([code_version(_MEASURES), *plain], sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(
+        json.dumps([code_version(__package__ or __name__), *plain], sort_keys=True).encode()
+    ).hexdigest()[:16]

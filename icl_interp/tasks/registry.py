@@ -57,7 +57,7 @@ _OURS = frozenset(FAMILIES.values())
 _DEFINED_IN = "defined_in"
 """The key by which files say where a task that is not ours comes from."""
 
-TaskKind = TypeVar("TaskKind", bound=type[Task])
+TaskKind = TypeVar("TaskKind")
 
 
 def register_task(kind: TaskKind) -> TaskKind:
@@ -88,7 +88,7 @@ def register_task(kind: TaskKind) -> TaskKind:
         >>> task_from_config(task_to_config(Doubled(3))) == Doubled(3)
         True
     """
-    if not (inspect.isclass(kind) and issubclass(kind, Task)) or inspect.isabstract(kind):
+    if not (isinstance(kind, type) and issubclass(kind, Task)) or inspect.isabstract(kind):
         raise InputTypeError(f"register_task needs a subclass of Task that defines all its methods, got {kind!r}.")
     family = kind.model_fields["family"].default
     if not isinstance(family, str) or not family:

@@ -72,7 +72,7 @@ def test_settings_of_the_wrong_form_are_refused(setting: str) -> None:
 
 
 def test_a_setting_that_is_not_yaml_is_refused_in_one_line() -> None:
-    with pytest.raises(ValueError, match=r"--set needs a YAML value, got 'steps=\[': ") as caught:
+    with pytest.raises(ValueError, match=r"the value of --set 'steps=\[' is not YAML: ") as caught:
         load_config("demo", ["steps=["])
     assert "\n" not in str(caught.value)
 
