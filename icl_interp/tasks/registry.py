@@ -90,19 +90,20 @@ def register_task(kind: TaskKind) -> TaskKind:
     """
     if not (isinstance(kind, type) and issubclass(kind, Task)) or inspect.isabstract(kind):
         raise InputTypeError(f"register_task needs a subclass of Task that defines all its methods, got {kind!r}.")
-    family = kind.model_fields["family"].default
+    own: type[Task] = kind
+    family = own.model_fields["family"].default
     if not isinstance(family, str) or not family:
         raise InputError(
-            f"register_task needs a name for files in the field family, got none in {kind.__name__}; write "
-            f"family: str = {kind.__name__.lower()!r} in the class."
+            f"register_task needs a name for files in the field family, got none in {own.__name__}; write "
+            f"family: str = {own.__name__.lower()!r} in the class."
         )
-    known = FAMILIES.get(family, kind)
-    if known is not kind and _place(known) != _place(kind):
+    known = FAMILIES.get(family, own)
+    if _place(known) != _place(own):
         raise InputError(
-            f"register_task needs a family that no other class has, got {family!r} in {_place(kind)}, which is "
+            f"register_task needs a family that no other class has, got {family!r} in {_place(own)}, which is "
             f"{_place(known)}'s; give it a name of its own."
         )
-    FAMILIES[family] = kind
+    FAMILIES[family] = own
     return kind
 
 
