@@ -11,6 +11,7 @@ from torch import Tensor
 
 from icl_interp.prompts import Prompts, stream
 from icl_interp.settings import Settings
+from probes._reprs import short_repr
 
 __all__ = ["FunctionTask", "GaussianInputs", "Labels", "Task", "check_counts", "one_dimension"]
 
@@ -78,6 +79,8 @@ class Labels:
     """Noiseless labels."""
     ws: Float[Tensor, "batch dim"] | None = None
     """The weights behind them, where the functions are linear."""
+
+    __repr__ = short_repr
 
 
 class FunctionTask(Task):
