@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from icl_interp.checkpoints.own import save_checkpoint
     from icl_interp.checkpoints.record import Checkpoint
     from icl_interp.data import demo_path
+    from icl_interp.errors import InputError
     from icl_interp.measure.algorithm_agreement import algorithm_agreement
     from icl_interp.measure.attention import attention_summary
     from icl_interp.measure.detector_report import detector_report
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     from icl_interp.tasks.quadratic import QuadraticRegression
     from icl_interp.tasks.recurrence import AffineRecurrence
     from icl_interp.tasks.references import reference_predictors
-    from icl_interp.tasks.registry import task_from_config, task_to_config
+    from icl_interp.tasks.registry import register_task, task_from_config, task_to_config
     from icl_interp.tasks.relu_network import ReluNetworkRegression
     from icl_interp.tasks.shifts import DTSIP_EVALUATIONS, SHIFTS, select_shifts, shifted
     from icl_interp.tasks.sine import SineRegression
@@ -100,6 +101,7 @@ _HOMES = {
     "QuadraticRegression": "tasks.quadratic",
     "Subspace": "tasks.subspaces",
     "subspace_covariance": "tasks.subspaces",
+    "register_task": "tasks.registry",
     "task_from_config": "tasks.registry",
     "task_to_config": "tasks.registry",
     "SHIFTS": "tasks.shifts",
@@ -133,6 +135,7 @@ _HOMES = {
     "DevelopmentSettings": "measure.development",
     "LlcSettings": "measure.development",
     "calibrate_llc": "measure.llc_calibration",
+    "InputError": "errors",
 }
 
 __all__ = [
@@ -150,6 +153,7 @@ __all__ = [
     "HookedLinearTransformerBlock",
     "HookedSoftmaxLayer",
     "IllConditionedRegression",
+    "InputError",
     "LinearRegression",
     "LlcSettings",
     "ModelConfig",
@@ -189,6 +193,7 @@ __all__ = [
     "predict",
     "predictors",
     "reference_predictors",
+    "register_task",
     "save_checkpoint",
     "select_shifts",
     "shifted",

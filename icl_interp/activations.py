@@ -11,6 +11,7 @@ from torch import Tensor
 from icl_interp.models.hook_names import check_names
 from icl_interp.models.hooked import HookedModel
 from icl_interp.prompts import Prompts
+from probes._reprs import short_repr
 
 __all__ = ["Batch", "collect", "stream"]
 
@@ -25,6 +26,8 @@ class Batch:
     """The model's predictions, on the CPU."""
     activations: Mapping[str, Tensor]
     """Each named activation [batch pos ...], on the model's device; of one point's sequence in a query-only model."""
+
+    __repr__ = short_repr
 
 
 def stream(

@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from icl_interp.atomic import write_atomically
 from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.own import write_checkpoint
+from icl_interp.errors import InputError
 from icl_interp.tasks.base import Task
 
 __all__ = ["RunBusyError", "RunFolder", "is_busy", "read_manifest", "read_metrics"]
@@ -29,7 +30,7 @@ _LEFTOVER = re.compile(
 """Names under which this project writes what is not complete yet."""
 
 
-class RunBusyError(ValueError):
+class RunBusyError(InputError):
     """Another process writes the run.
 
     Args:

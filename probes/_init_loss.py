@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from probes._errors import InputError
 from probes._sgld import Loss, plain_attention
 from probes._sgld_batches import Batch, Batches, map_batch
 from probes._sgld_parameters import ParameterRow
 
 
-class NonFiniteLossError(ValueError):
+class NonFiniteLossError(InputError):
     """The loss at w* is NaN or infinite, so there is nothing to start from."""
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.func import vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from probes._reprs import short_repr
 from probes._sgld_batches import Batch, Batches, Purpose, generator_for, map_batch
 from probes._sgld_parameters import ParameterRow
 
@@ -93,6 +94,8 @@ class ChainTraces:
     """[chain draw], float64: loss on the evaluation data; None without such data."""
     preconditioner: Tensor | None
     """[chain entry]: G at the end; None for plain SGLD."""
+
+    __repr__ = short_repr
 
 
 def run_chains(

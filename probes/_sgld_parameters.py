@@ -7,6 +7,8 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor
 
+from probes._reprs import short_repr
+
 ParamMasks = Sequence[str] | Mapping[str, Tensor] | None
 """Which entries move: None (all), name patterns, or name patterns with boolean masks."""
 
@@ -23,6 +25,8 @@ class ParameterRow:
     """1 where an entry may move and 0 elsewhere; None if all may."""
     frozen: Mapping[str, Tensor]
     """Parameters of which no entry moves."""
+
+    __repr__ = short_repr
 
     @property
     def n_free(self) -> int:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from probes._checks import _check_activations, _check_same_length
+from probes._reprs import short_repr
 
 # Up to this many outputs the covariance is formed and decomposed; beyond, Lanczos needs only products with it.
 _DENSE_OUTPUTS = 512
@@ -104,6 +105,8 @@ class StreamedPCA:
     """[run output]: first row of each run, minus `mean`."""
     square_steps: dict[str, Tensor]
     """Of each run, [checkpoint - 1]: squared distance from one checkpoint to the next."""
+
+    __repr__ = short_repr
 
 
 def streamed_pca(rows: RunRows, n_components: int) -> StreamedPCA:

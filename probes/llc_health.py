@@ -9,6 +9,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from probes._checks import _check_option
+from probes._reprs import short_repr
 from probes.mixing import _variances, effective_sample_size, split_rhat
 
 __all__ = ["FLAG_LIMITS", "HealthFlag", "LlcEvidence", "health_flags"]
@@ -72,6 +73,8 @@ class LlcEvidence:
     """Chains left out."""
     n_chains: int
     """All chains."""
+
+    __repr__ = short_repr
 
 
 def health_flags(evidence: LlcEvidence) -> tuple[HealthFlag, ...]:

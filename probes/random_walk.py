@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
+from probes._reprs import short_repr
+
 __all__ = ["RandomWalkNull", "random_walk_null"]
 
 # Eigenvectors of more rows than this cost more than they tell: long runs are thinned evenly.
@@ -27,6 +29,8 @@ class WalkMoments:
     """[run output]: first rows, centred."""
     weights: Mapping[str, Tensor]
     """Of each run's checkpoints."""
+
+    __repr__ = short_repr
 
 
 @dataclass(frozen=True, eq=False, repr=False)

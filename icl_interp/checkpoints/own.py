@@ -20,10 +20,11 @@ from icl_interp.checkpoints.record import Reading
 from icl_interp.checkpoints.safe_load import WeightFile, load_weight_file
 from icl_interp.checkpoints.safetensors_file import to_safetensors
 from icl_interp.checkpoints.weights import plain_names, to_float32, without_prefix
+from icl_interp.errors import InputError
 from icl_interp.models.config import ModelConfig
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.linear_regression import LinearRegression
-from icl_interp.tasks.registry import FAMILIES, task_to_config
+from icl_interp.tasks.registry import class_in, task_to_config
 
 if TYPE_CHECKING:
     import icl_interp.models.hooked  # TransformerLens comes with it
@@ -115,6 +116,7 @@ def write_checkpoint(
         CheckpointError: As there, but for other files.
     """
     config: ModelConfig = model.cfg
+    _check_classes(model, config)
     if task is not None:
         _check_task(task, config)
         if n_points_trained is None:
@@ -127,7 +129,7 @@ def write_checkpoint(
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "model": config.model_dump(mode="json"),
-        "task": None if task is None else task_to_config(task),
+        "task": None if task is None else _stored(task),
         "step": step,
         "n_points_trained": n_points_trained,
         # Copies: a view would drag its whole storage into the file.
@@ -137,6 +139,25 @@ def write_checkpoint(
     try:
         return write_atomically(path, lambda file: _write(contents, file, Path(path).suffix))
     except OSError as error:
+        raise CheckpointError(str(error)) from error
+
+
+def _check_classes(model: "icl_interp.models.hooked.HookedModel", config: ModelConfig) -> None:
+    from icl_interp.models.build import model_class  # it is there: so is the model
+
+    came, kind = type(getattr(model, "_orig_mod", model)), model_class(config.family)  # torch.compile wraps
+    for given, known in ((type(config), ModelConfig), (came, kind)):
+        if given is not known:
+            raise CheckpointError(
+                f"a checkpoint holds a {known.__name__} exactly, got {given.__name__}, which would be read back as "
+                f"{known.__name__}; store its state_dict with torch.save, or build the model with build_model."
+            )
+
+
+def _stored(task: Task) -> dict[str, Any]:
+    try:
+        return task_to_config(task)
+    except InputError as error:
         raise CheckpointError(str(error)) from error
 
 
@@ -231,19 +252,17 @@ def _task(path: Path, stored: Mapping[str, Any] | None, config: ModelConfig) -> 
     if stored is None:
         return None
     fields = dict(stored)
-    family = fields.pop("family", None)
-    if family not in FAMILIES:
-        raise CheckpointError(
-            f"the task of a checkpoint needs a family among {', '.join(FAMILIES)}, got {family!r}: {path}; upgrade "
-            "icl-interp."
-        )
+    try:
+        kind = class_in(fields)
+    except InputError as error:
+        raise CheckpointError(f"{path}: {one_line(error)}; or upgrade icl-interp.") from error
     # Before the task is made, whose covariances have n_dims x n_dims entries.
     if (n_dims := fields.get("n_dims", config.n_dims)) != config.n_dims:
         raise CheckpointError(
             f"the task of a checkpoint needs n_dims={config.n_dims}, as its model has, got n_dims={n_dims!r}: {path}; "
             "write it with save_checkpoint."
         )
-    task: Task = _parse(path, FAMILIES[family], fields, "task")
+    task: Task = _parse(path, kind, fields, "task")
     return task
 
 

@@ -1,17 +1,27 @@
-"""Bad input is one sentence on standard error and exit code 2; a bug keeps its traceback."""
+"""Bad input is one sentence and exit code 2; a fault of ours goes into a file, with one sentence and exit code 1."""
 
+import errno
+import os
+import select
 import sys
+import tempfile
+import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import NoReturn, TextIO
+
+from icl_interp.errors import DivergedError, InputError, UserCodeError
 
 __all__ = ["one_line_errors"]
 
 _SHOWN = 200  # torch's account of its memory goes on for a paragraph
+_NOBODY_READS = 141
+"""What a shell reports of a program whose reader has gone: 128 and the number of SIGPIPE."""
 
 
 @contextmanager
 def one_line_errors(*, to_save_memory: str = "ask for less") -> Iterator[None]:
-    """Turn the errors that input can cause into one line and exit code 2.
+    """Turn whatever ends a command into an exit code and, where there is something to say, one sentence.
 
     Args:
         to_save_memory: What to do where memory is short, as a clause.
@@ -20,28 +30,84 @@ def one_line_errors(*, to_save_memory: str = "ask for less") -> Iterator[None]:
         Nothing.
 
     Raises:
-        SystemExit: With code 2, on ValueError, FloatingPointError or OSError, and where the memory of the machine or
-            of the device is not enough; with code 130 on Ctrl-C.
-        Exception: Any other error passes through.
+        SystemExit: With code 2 on an InputError, an OSError, a diverged training, an error in the user's own code
+            (after its traceback), and where memory is short; with 1 on any other error, whose traceback is then in a
+            file; with 130 on Ctrl-C; with 141, and nothing said, where nobody reads the output any more.
     """
+    _print_what_the_terminal_can()
     try:
         yield
-    except (ValueError, OSError, FloatingPointError) as error:
-        _say(str(error))
-        raise SystemExit(2) from None
+    except BrokenPipeError as error:
+        if _is_read(sys.stdout) and _is_read(sys.stderr):  # then it was another pipe, such as a worker's
+            _end(_words(error))
+        _drop_output()
+        raise SystemExit(_NOBODY_READS) from None
+    except (InputError, DivergedError) as error:
+        _end(str(error))
+    except UserCodeError as error:
+        print(error.traceback, end="", file=sys.stderr)  # noqa: T201
+        _end(str(error))
+    except OSError as error:
+        _end(_words(error))
     except Exception as error:
-        if not _is_short_of_memory(error):
-            raise
-        reason = " ".join(str(error).split())[:_SHOWN] or type(error).__name__
-        _say(f"this needs more memory than there is ({reason.rstrip('.')}); {to_save_memory}.")
-        raise SystemExit(2) from None
+        if _is_short_of_memory(error):
+            reason = " ".join(str(error).split())[:_SHOWN] or type(error).__name__
+            _end(f"this needs more memory than there is ({reason.rstrip('.')}); {to_save_memory}.")
+        _end(_fault_of_ours(error), code=1)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)  # noqa: T201
         raise SystemExit(130) from None
 
 
-def _say(text: str) -> None:
+def _end(text: str, *, code: int = 2) -> NoReturn:
     print(f"error: {' '.join(text.split())}", file=sys.stderr)  # noqa: T201
+    raise SystemExit(code) from None
+
+
+def _words(error: OSError) -> str:
+    if error.filename is None or error.strerror is None:
+        return str(error)
+    remedy = "make room there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check the place and its permissions"
+    return f"{error.filename} cannot be used ({error.strerror}); {remedy}."
+
+
+def _fault_of_ours(error: Exception) -> str:
+    what = f"this is a fault of icl-interp and not of your input ({type(error).__name__})"
+    text = "".join(traceback.format_exception(error))
+    try:
+        descriptor, path = tempfile.mkstemp(prefix="icl-interp-", suffix=".txt")
+        with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+    except OSError:  # the traceback is worth more than its place
+        print(text, end="", file=sys.stderr)  # noqa: T201
+        return f"{what}; please report it with the lines above."
+    return f"{what}; {path} holds the traceback, please report it with that file."
+
+
+def _print_what_the_terminal_can() -> None:
+    # A locale without the letters of a sentence must not turn the sentence into an error.
+    for stream in (sys.stdout, sys.stderr):
+        if (reconfigure := getattr(stream, "reconfigure", None)) is not None and stream.errors == "strict":
+            reconfigure(errors="replace")
+
+
+def _is_read(stream: TextIO) -> bool:
+    try:
+        watched = select.poll()
+        watched.register(stream.fileno(), 0)  # errors and hang-ups are always reported
+        return not watched.poll(0)
+    except (AttributeError, OSError, ValueError):  # no such call here, or a stream that is no file: nothing is known
+        return False
+
+
+def _drop_output() -> None:
+    # Python writes out what is left at its end, and would complain then.
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            if not _is_read(stream):
+                os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def _is_short_of_memory(error: Exception) -> bool:

@@ -6,12 +6,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from icl_interp.atomic import is_own_json, refuse_foreign
 from icl_interp.measure.development_settings import LlcSettings
 from icl_interp.report.model import STUDY_FORMAT
 from icl_interp.report.page import PLOTLYJS_FILE, check_report_place
+from icl_interp.settings import parse_yaml, read_yaml
 
 __all__ = ["ProbeOptions", "check_options", "read_layers", "read_sampler", "read_task"]
 
@@ -210,22 +209,15 @@ def read_task(words: tuple[str, ...]) -> dict[str, Any] | None:
     for word in words:
         key, equals, text = word.partition("=")
         if equals:
-            settings[key] = _yaml(text, f"--task {word}")
+            settings[key] = parse_yaml(text, where=f"--task {word}")
         elif not Path(word).is_file():
             raise ValueError(f"--task needs a YAML file or key=value such as noise_std=0.5, got {word!r}.")
         else:
-            contents = _yaml(Path(word).read_text(), word)
+            contents = read_yaml(word)
             if not isinstance(contents, dict):
                 raise ValueError(f"--task {word} needs key: value lines, got {type(contents).__name__}.")
             settings |= {str(key): value for key, value in contents.items()}  # YAML's 1: 2 has a number for a key
     return settings
-
-
-def _yaml(text: str, where: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
 
 
 def read_layers(text: str | None) -> list[int] | None:

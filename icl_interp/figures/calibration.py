@@ -4,6 +4,7 @@ import math
 
 import plotly.graph_objects as go
 
+from icl_interp.figures.figure import Figure
 from icl_interp.figures.theme import base_layout, role_style, shift_style
 from probes.llc_calibration import LlcCalibration
 
@@ -22,9 +23,7 @@ def calibration_figure(calibration: LlcCalibration) -> go.Figure:
     Returns:
         A figure without size; its title is the reason.
     """
-    figure = go.Figure(
-        layout=base_layout(calibration.reason, x="step size (lr)", y="learning coefficient", x_type="log")
-    )
+    figure = Figure(layout=base_layout(calibration.reason, x="step size (lr)", y="learning coefficient", x_type="log"))
     for index, localization in enumerate(calibration.localizations):
         style = shift_style(index)
         cells = calibration.results[index]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
+from icl_interp.figures.figure import Figure
 from icl_interp.figures.theme import AxisKind, TraceStyle, base_layout
 
 __all__ = ["Cloud", "clouds_figure"]
@@ -36,7 +37,7 @@ def clouds_figure(clouds: Sequence[Cloud], *, x: str, y: str, y_type: AxisKind =
     Returns:
         A figure without size.
     """
-    figure = go.Figure(layout=base_layout(x=x, y=y, y_type=y_type))
+    figure = Figure(layout=base_layout(x=x, y=y, y_type=y_type))
     for cloud in clouds:
         figure.add_scatter(
             x=list(cloud.x),

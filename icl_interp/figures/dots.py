@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from icl_interp.figures.axes import axis_range, log_labels
+from icl_interp.figures.figure import Figure
 from icl_interp.figures.theme import AxisKind, TraceStyle, base_layout
 
 __all__ = ["DotSeries", "dots_figure"]
@@ -49,7 +50,7 @@ def dots_figure(
     Returns:
         A figure without size.
     """
-    figure = go.Figure(layout=base_layout(x=x, x_type=x_type, hovermode="closest"))
+    figure = Figure(layout=base_layout(x=x, x_type=x_type, hovermode="closest"))
     drawn: list[float] = []
     for rival in series:
         error = None

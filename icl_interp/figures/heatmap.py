@@ -6,6 +6,7 @@ from typing import Literal
 
 import plotly.graph_objects as go
 
+from icl_interp.figures.figure import Figure
 from icl_interp.figures.theme import DIVERGING, SEQUENTIAL, base_layout
 
 __all__ = ["heatmap_figure"]
@@ -56,7 +57,7 @@ def heatmap_figure(
             f"{sorted({len(row) for row in values})}."
         )
     low, high = _limits(values, scale) if limits is None else limits
-    figure = go.Figure(layout=base_layout(x=x, y=y, legend=False))
+    figure = Figure(layout=base_layout(x=x, y=y, legend=False))
     figure.add_heatmap(
         z=[[value if math.isfinite(value) else None for value in row] for row in values],
         x=list(columns),

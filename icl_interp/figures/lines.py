@@ -7,6 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from icl_interp.figures.axes import axis_range, log_labels
+from icl_interp.figures.figure import Figure
 from icl_interp.figures.palette import GREY, translucent
 from icl_interp.figures.theme import AxisKind, TraceStyle, base_layout
 
@@ -71,7 +72,7 @@ def lines_figure(
     Returns:
         A figure without size, for any page.
     """
-    figure = go.Figure(layout=base_layout(x=x, y=y, y_type=y_type, hovermode="x unified", legend=legend))
+    figure = Figure(layout=base_layout(x=x, y=y, y_type=y_type, hovermode="x unified", legend=legend))
     for line in lines:
         xs = list(line.x)
         if line.low is not None and line.high is not None:

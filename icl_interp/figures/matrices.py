@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
+from icl_interp.figures.figure import Figure
 from icl_interp.figures.theme import DIVERGING, SEQUENTIAL, base_layout
 
 __all__ = ["MatrixBlock", "matrix_figure"]
@@ -53,7 +54,7 @@ def matrix_figure(
             values.append([None] * len(columns))
         labels += list(block.rows)
         values += [[float(cell) for cell in row] for row in block.rows.values()]
-    figure = go.Figure(layout=base_layout(hovermode="closest", legend=False))
+    figure = Figure(layout=base_layout(hovermode="closest", legend=False))
     figure.add_heatmap(
         x=list(columns),
         y=labels,

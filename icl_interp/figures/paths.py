@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
+from icl_interp.figures.figure import Figure
 from icl_interp.figures.palette import GREY, TraceStyle
 from icl_interp.figures.theme import AxisKind, base_layout
 
@@ -76,7 +77,7 @@ def paths_figure(
     Returns:
         A figure without size, for any page.
     """
-    figure = go.Figure(layout=base_layout(x=x, y=y, x_type=None if x_type == "linear" else x_type))
+    figure = Figure(layout=base_layout(x=x, y=y, x_type=None if x_type == "linear" else x_type))
     for path in paths:
         _draw_path(figure, path)
     if landmarks:

@@ -58,7 +58,7 @@ def base_layout(
         legend: Whether to show one, horizontally below the plot.
 
     Returns:
-        For `go.Figure(layout=...)`.
+        For `Figure(layout=...)`.
 
     Example:
         >>> base_layout(x="in-context examples", y="error", y_type="log")["yaxis"]

@@ -11,6 +11,7 @@ from icl_interp.measure.controls import Excess
 from icl_interp.measure.conventions import Conventions
 from icl_interp.measure.detectors import Pooling
 from icl_interp.measure.sites import ResidualSite
+from probes._reprs import short_repr
 from probes.bootstrap import Estimate
 from probes.detection import DetectionReport
 
@@ -50,6 +51,8 @@ class DetectorResult:
     gain: Estimate
     """How much of the way from a score without information (0) to a perfect one (1) it goes."""
 
+    __repr__ = short_repr
+
     def above_chance(self, label: str) -> bool:
         """Tell whether it sees a shift.
 
@@ -80,6 +83,8 @@ class DetectorReport:
     """How positions become one vector."""
     n_networks: int
     """Untrained networks."""
+
+    __repr__ = short_repr
 
     @property
     def shifts(self) -> list[str]:

@@ -14,6 +14,7 @@ from icl_interp.measure.sites import ResidualSite
 from icl_interp.measure.survey import NetworkSurvey
 from icl_interp.predictors.protocol import Predictor
 from icl_interp.query import predict
+from probes._reprs import short_repr
 from probes.ood import fit_norm, fit_prompt_statistics, prediction_gap
 
 __all__ = ["DetectorScores", "Scores", "excess_loss", "score_prompts"]
@@ -34,6 +35,8 @@ class DetectorScores:
     """With the model."""
     controls: tuple[Scores, ...]
     """With each untrained network; empty for raw inputs."""
+
+    __repr__ = short_repr
 
 
 def score_prompts(

@@ -18,6 +18,7 @@ from icl_interp.measure.development_result import Development
 from icl_interp.measure.development_settings import DevelopmentSettings, LlcSettings, settings_key
 from icl_interp.measure.development_workers import CheckpointJob, run_jobs
 from icl_interp.tasks.base import Task
+from icl_interp.tasks.registry import task_to_config
 
 __all__ = ["Development", "DevelopmentSettings", "LlcSettings", "development"]
 
@@ -168,7 +169,7 @@ def _jobs(
 ) -> list[CheckpointJob]:
     own, jobs = run.checkpoint.task, []
     chosen, last = _llc_steps(run.files, llc), run.files.last_point_only
-    task, shown = own.model_dump(mode="json"), None if shared is None else shared.model_dump(mode="json")
+    task, shown = task_to_config(own), None if shared is None else task_to_config(shared)
     # What the file does not say of itself; left out where nothing was given, as in older keys.
     given = [] if n_heads is None else [{"n_heads": n_heads}]
     key = settings_key(settings, task, shown, *given)

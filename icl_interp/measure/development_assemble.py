@@ -16,6 +16,7 @@ from icl_interp.measure.development_run import RunDevelopment, stages_of
 from icl_interp.measure.development_settings import DevelopmentSettings, LlcSettings, settings_key
 from icl_interp.measure.development_workers import CheckpointJob
 from icl_interp.tasks.base import Task
+from icl_interp.tasks.registry import task_to_config
 from icl_interp.tasks.task_pool import TaskPool
 from probes.signature import emergence_of
 from probes.trajectory import JointTrajectoryPCA, joint_trajectory_pca, log_step_weights
@@ -159,7 +160,7 @@ def _run(
 
 def _controls(run: PlannedRun, held: Material) -> tuple[float, ...]:
     config, settings = run.checkpoint.model.cfg, held.settings
-    key = settings_key(settings, run.checkpoint.task.model_dump(mode="json"), config.model_dump(mode="json"))
+    key = settings_key(settings, task_to_config(run.checkpoint.task), config.model_dump(mode="json"))
     path = run.store.plain_path("controls", key, key)
     kept = run.store.read_plain(path)
     if kept is None or "overlaps" not in kept:

@@ -7,12 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from icl_interp.errors import InputError
 from probes.learning_coefficient import NonFiniteLossError
 
 __all__ = ["FAILURES", "LeftOut", "MeasurementError", "demand_finite"]
 
 
-class MeasurementError(ValueError):
+class MeasurementError(InputError):
     """A network that was read cannot be measured, since its own numbers are not finite."""
 
 

@@ -21,6 +21,7 @@ from icl_interp.models.config import ModelConfig
 from icl_interp.models.hooked import HookedModel
 from icl_interp.models.layout import answering_positions
 from icl_interp.prompts import Prompts
+from probes._reprs import short_repr
 from probes.attention import normalised_entropy, pattern_variability
 from probes.signature import SpectralSignature, fit_signature
 
@@ -37,6 +38,8 @@ class Measured:
     """[output] float32: predictions on the shared prompts, prompt by prompt; empty where runs share none."""
     signature: SpectralSignature
     """After the last block."""
+
+    __repr__ = short_repr
 
 
 def measure_checkpoint(checkpoint: Checkpoint, material: Material, *, step: int) -> Measured:

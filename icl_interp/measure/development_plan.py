@@ -9,6 +9,7 @@ from icl_interp.measure.development_files import RunFiles
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.tasks.task_pool import TaskPool
+from probes._reprs import short_repr
 
 __all__ = ["PlannedRun", "run_names"]
 
@@ -25,6 +26,8 @@ class PlannedRun:
     """Of its records."""
     unreadable: Mapping[int, str]
     """Why each newer checkpoint cannot be read, by step."""
+
+    __repr__ = short_repr
 
 
 def run_names(runs: list[PlannedRun]) -> list[str]:

@@ -13,6 +13,7 @@ from icl_interp.measure.development_record import CheckpointRecord, LlcRecord
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.models.config import ModelConfig
 from icl_interp.tasks.base import Task
+from icl_interp.tasks.registry import describe_task
 from probes.llc_exact import Crossover, free_energy_crossover
 from probes.signature import SignatureEmergence
 from probes.stages import StageBoundaries, find_stages
@@ -194,7 +195,7 @@ class RunDevelopment:
             }
         return {
             "name": self.name,
-            "task": self.task.model_dump(mode="json"),
+            "task": describe_task(self.task),
             "model": self.config.model_dump(mode="json"),
             "seed": self.seed,
             "checkpoints": [record.to_plain() for record in self.records],

@@ -7,10 +7,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["DevelopmentSettings", "LlcSettings", "settings_key"]
+from icl_interp.code_version import code_version
 
-_VERSION = 1
-"""Raised when the same settings come to mean other numbers, so that older records are not read."""
+__all__ = ["DevelopmentSettings", "LlcSettings", "settings_key"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +101,19 @@ class DevelopmentSettings:
 
 
 def settings_key(*parts: Any) -> str:
-    """Name settings by their content.
+    """Name what records depend on: the settings, and the code that turns them into numbers.
 
     Args:
         *parts: Records, or plain data.
 
     Returns:
-        16 hexadecimal digits: the start of the SHA-256 of their JSON.
+        16 hexadecimal digits: the start of the SHA-256 of their JSON and of the code.
 
     Example:
         >>> settings_key(LlcSettings()) == settings_key(LlcSettings(nbeta=66.7)) != settings_key(LlcSettings(lr=1.0))
         True
     """
     plain = [dataclasses.asdict(part) if dataclasses.is_dataclass(part) else part for part in parts]  # type: ignore[arg-type]
-    return hashlib.sha256(json.dumps([_VERSION, *plain], sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(
+        json.dumps([code_version(__package__ or __name__), *plain], sort_keys=True).encode()
+    ).hexdigest()[:16]

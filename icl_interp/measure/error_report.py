@@ -11,6 +11,7 @@ from torch import Tensor
 from icl_interp.figures.lines import Line, Stretch, lines_figure
 from icl_interp.measure.families import IN_DISTRIBUTION, Family
 from icl_interp.measure.roles import predictor_style
+from probes._reprs import short_repr
 from probes.bootstrap import Estimate
 
 __all__ = ["MODEL", "TOLERATED", "UNSEEN", "ErrorCurve", "ErrorReport", "FamilyErrors"]
@@ -39,6 +40,8 @@ class ErrorCurve:
     unseen: Estimate | None = None
     """Mean over the points that training never had; None where it had all of them."""
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True, slots=True)
 class FamilyErrors:
@@ -59,6 +62,8 @@ class FamilyErrors:
 
     first_point: int
     """The first point that counts as late."""
+
+    __repr__ = short_repr
 
     @property
     def first_unseen_point(self) -> int | None:
@@ -103,6 +108,8 @@ class ErrorReport:
     """The first point that counts as late, in distribution."""
     notes: tuple[str, ...] = ()
     """What was left out or cut, and why, a sentence each."""
+
+    __repr__ = short_repr
 
     @property
     def in_distribution(self) -> FamilyErrors:

@@ -8,6 +8,7 @@ from icl_interp.tasks.base import Task
 from icl_interp.tasks.shift_record import ShiftedTask
 from icl_interp.tasks.shifted_sources import LongerPrompts
 from icl_interp.tasks.shifts import left_out_for_length, select_shifts
+from probes._reprs import short_repr
 
 __all__ = ["IN_DISTRIBUTION", "Families", "Family", "draw_families"]
 
@@ -32,6 +33,8 @@ class Family:
     first_unseen_point: int | None = None
     """The first point at which training never asked the model (it counts the examples before it); None where training
     had all points of these prompts."""
+
+    __repr__ = short_repr
 
     def seen(self, point: int) -> bool:
         """Tell whether training asked the model at a point.
@@ -58,6 +61,8 @@ class Families:
     signatures and detection are not, since their activations would compare unlike with unlike."""
     notes: tuple[str, ...] = ()
     """What was left out or cut, and why, a sentence each."""
+
+    __repr__ = short_repr
 
     @property
     def in_distribution(self) -> Family:

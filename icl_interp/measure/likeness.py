@@ -11,6 +11,7 @@ from icl_interp.measure.controls import Excess, excess_of_replicates
 from icl_interp.measure.statistics import resampled_means
 from icl_interp.predictors.protocol import Predictor
 from icl_interp.prompts import Prompts
+from probes._reprs import short_repr
 
 __all__ = ["Likeness", "likeness_to_references"]
 
@@ -25,6 +26,8 @@ class Likeness:
     """1 - E(f - g)^2 / E g^2 over points with an example before them, at most 1; 0 is what predicting zero has."""
     replicates: Float64[Tensor, "network resample"]
     """The same on bootstrap resamples of the prompts."""
+
+    __repr__ = short_repr
 
     def excess(self, n_verdicts: int = 1) -> Excess:
         """Compare the model with untrained networks.

@@ -19,6 +19,7 @@ from icl_interp.measure.subspace_use import SubspaceUse, signature_use
 from icl_interp.models.hooked import HookedModel
 from icl_interp.predictors.protocol import Predictor
 from icl_interp.tasks.base import Task
+from probes._reprs import short_repr
 
 __all__ = ["Mechanism", "examine_mechanism"]
 
@@ -41,6 +42,8 @@ class Mechanism:
     """Whether the signature's directions are used; None where `absent` says why."""
     absent: Mapping[str, str]
     """What does not apply to this network, and why."""
+
+    __repr__ = short_repr
 
 
 def examine_mechanism(

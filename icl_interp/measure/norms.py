@@ -7,6 +7,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from icl_interp.prompts import Prompts
+from probes._reprs import short_repr
 
 __all__ = ["NormBaseline", "fit_norm_baseline", "log_norms"]
 
@@ -32,6 +33,8 @@ class NormBaseline:
     """Of in-distribution prompts."""
     precision: Float64[Tensor, "two two"]
     """Inverse of their covariance."""
+
+    __repr__ = short_repr
 
     def score(self, prompts: Prompts) -> Float64[Tensor, " sample"]:
         """Measure how far out prompts are by their norms alone.

@@ -15,6 +15,7 @@ from icl_interp.figures.theme import role_style
 from icl_interp.measure.controls import Excess, excess_of_replicates
 from icl_interp.measure.conventions import Conventions
 from icl_interp.measure.sites import ResidualSite
+from probes._reprs import short_repr
 from probes.correlation import CorrelationReport
 from probes.detection import DetectionReport
 
@@ -33,6 +34,8 @@ class ShiftDetection:
     """By the score of each untrained network."""
     excess: Excess
     """AUROC beyond untrained networks; the bounds of all shifts of a report hold together."""
+
+    __repr__ = short_repr
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,8 @@ class OodReport:
     """Where."""
     conventions: Conventions
     """How."""
+
+    __repr__ = short_repr
 
     @property
     def mean_auroc(self) -> float:

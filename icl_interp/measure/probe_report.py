@@ -14,6 +14,7 @@ from icl_interp.figures.heatmap import heatmap_figure
 from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import role_style
 from icl_interp.measure.controls import Excess, excess_over_controls
+from probes._reprs import short_repr
 from probes.bootstrap import Estimate, estimate_difference, percentile_interval
 from probes.linear import LinearProbe
 
@@ -53,6 +54,8 @@ class LinearProbeReport:
     """Coordinates of each target; empty means one each, without a control task."""
     partial: Mapping[str, Estimate] = field(default_factory=dict)
     """By reference: R² beyond what all other references say, at its best site."""
+
+    __repr__ = short_repr
 
     def r2(self, target: str) -> Float[Tensor, " site"]:
         """Take the model's R² along the network.

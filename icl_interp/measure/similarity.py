@@ -19,6 +19,7 @@ from icl_interp.measure.sites import ResidualSite, residual_sites
 from icl_interp.models.hooked import HookedModel
 from icl_interp.models.layout import Role
 from icl_interp.prompts import Prompts
+from probes._reprs import short_repr
 from probes.similarity import linear_cka, procrustes_distance
 from probes.spectra import LeadingDirections
 
@@ -45,6 +46,8 @@ class LayerSimilarity:
     """In-distribution prompts."""
     pooling: Pooling
     """How a prompt's positions became one vector."""
+
+    __repr__ = short_repr
 
     def control(self, of: Measure) -> Float[Tensor, "site site"]:
         """Average over untrained networks.

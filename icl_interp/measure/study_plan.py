@@ -14,6 +14,7 @@ from icl_interp.predictors.protocol import Predictor
 from icl_interp.prompts import Prompts, derive_seed
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.references import reference_predictors
+from probes._reprs import short_repr
 
 __all__ = ["StudyPlan", "plan_study"]
 
@@ -48,6 +49,8 @@ class StudyPlan:
     """Untrained networks."""
     seed: int
     """The only source of randomness."""
+
+    __repr__ = short_repr
 
 
 def plan_study(

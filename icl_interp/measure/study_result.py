@@ -22,6 +22,7 @@ from icl_interp.measure.statistics import resampled_means
 from icl_interp.measure.survey import NetworkSurvey
 from icl_interp.models.config import ModelConfig
 from icl_interp.tasks.base import Task
+from probes._reprs import short_repr
 
 __all__ = ["Study"]
 
@@ -62,6 +63,8 @@ class Study:
     """Every detector beside its baselines, after the last block; None without a shift to tell apart."""
     similarity: LayerSimilarity
     """Of the residual stream with itself, along the network."""
+
+    __repr__ = short_repr
 
     @property
     def main_site(self) -> ResidualSite:

@@ -12,6 +12,7 @@ from icl_interp.measure.conventions import Conventions
 from icl_interp.measure.families import Families, Family
 from icl_interp.measure.sites import ResidualSite
 from icl_interp.models.hooked import HookedModel
+from probes._reprs import short_repr
 from probes.pairwise import overlap_between, overlap_within, pairwise_alignment
 from probes.signature import SignatureFitter, SignatureScores, SpectralSignature
 from probes.spectra import LeadingDirections
@@ -49,6 +50,8 @@ class SiteRecord:
     cosines_with_id: Float[Tensor, " k"]
     """The same with fit prompts."""
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True, slots=True)
 class FamilyRecord:
@@ -59,6 +62,8 @@ class FamilyRecord:
     sites: Mapping[str, SiteRecord]
     """By site label."""
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True, slots=True)
 class NetworkSurvey:
@@ -68,6 +73,8 @@ class NetworkSurvey:
     """By site label, fitted on in-distribution prompts that are not scored."""
     families: Mapping[str, FamilyRecord]
     """By family label."""
+
+    __repr__ = short_repr
 
 
 class _DirectionSums:

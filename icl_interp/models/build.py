@@ -1,14 +1,15 @@
 """From a config to a model with fresh weights."""
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from icl_interp.models.config import ModelConfig
+from icl_interp.models.families import Family
 
 if TYPE_CHECKING:
     from icl_interp.models.hooked import HookedModel
 
-__all__ = ["build_model"]
+__all__ = ["build_model", "model_class"]
 
 _CLASSES = {
     "gpt2": ("transformer", "HookedICLTransformer"),
@@ -34,7 +35,18 @@ def build_model(config: ModelConfig, *, seed: int) -> "HookedModel":
         >>> a, b = build_model(config, seed=1), build_model(config, seed=1)
         >>> torch.testing.assert_close(a.pos_embed.W_pos, b.pos_embed.W_pos, rtol=0, atol=0)
     """
-    module, name = _CLASSES[config.family]
-    family = getattr(importlib.import_module(f"icl_interp.models.{module}"), name)
-    model: HookedModel = family(config, seed=seed)
+    model: HookedModel = model_class(config.family)(config, seed=seed)
     return model.eval()
+
+
+def model_class(family: Family) -> Any:
+    """Look up the class of a family.
+
+    Args:
+        family: As in `ModelConfig`.
+
+    Returns:
+        The class.
+    """
+    module, name = _CLASSES[family]
+    return getattr(importlib.import_module(f"icl_interp.models.{module}"), name)

@@ -3,16 +3,17 @@
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from icl_interp.models.families import LINEAR_FAMILIES, Family, fill_family, refused_options
+from icl_interp.settings import Settings
 
 __all__ = ["ModelConfig", "Tokens"]
 
 Tokens = Literal["interleaved", "separate", "joint", "sequence"]
 
 
-class ModelConfig(BaseModel):
+class ModelConfig(Settings):
     """Shape and initialisation of a model, with the field names of TransformerLens' configs where it has them.
 
     An option that a family does not have keeps the one value that describes the family, and any other is refused.
@@ -85,8 +86,6 @@ class ModelConfig(BaseModel):
         >>> ModelConfig(family="ltb", n_dims=5, n_points=6).d_model
         6
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     family: Family = "gpt2"
     n_dims: int = Field(ge=1)

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from icl_interp.predictors._posterior import exclusive_cumsum
+from probes._reprs import short_repr
 
 # Up to so many prefixes are summed one by one, more by a running sum over all points.
 FEW_POINTS = 3
@@ -45,6 +46,8 @@ class Spectrum:
     """The moment along each eigenvector, 0 where the eigenvalue is."""
     queries: Float[Tensor, "batch asked dim"]
     """The query along each eigenvector, 0 where the eigenvalue is."""
+
+    __repr__ = short_repr
 
     @property
     def largest(self) -> Float[Tensor, "batch asked 1"]:

@@ -12,6 +12,7 @@ from icl_interp.predictors._posterior import exclusive_cumsum
 from icl_interp.predictors.bayes import covariance_factor
 from icl_interp.predictors.gradient_descent import Normalise, check_normalise, divisors
 from icl_interp.predictors.protocol import Predictor
+from probes._reprs import short_repr
 
 # Its square still is a number of float64.
 LARGEST_NOISE = 1e150
@@ -79,6 +80,8 @@ class LearnedInitOptimum:
     """Least expected squared error at the query, label noise included, in squared units of the labels."""
     n_pairs: int
     """Context length M for which they are the best."""
+
+    __repr__ = short_repr
 
     def predictor(self) -> Predictor:
         """Build the gradient step with these parameters.

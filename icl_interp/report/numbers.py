@@ -11,10 +11,13 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from icl_interp.checkpoints.record import Checkpoint
+from icl_interp.measure.families import Family
 from icl_interp.measure.ood_result import OodReport
 from icl_interp.measure.study_result import Study
 from icl_interp.prompts import Prompts
 from icl_interp.report.model import STUDY_FORMAT
+from icl_interp.tasks.base import Task
+from icl_interp.tasks.registry import describe_task
 
 __all__ = ["study_json"]
 
@@ -22,7 +25,6 @@ _LEFT_OUT = {
     "predictions",
     "context_free",
     "errors_by_prompt",
-    "changes",
     "signatures",
     "weight",
     "bias",
@@ -74,6 +76,8 @@ def _plain(value: Any) -> Any:
     match value:
         case Prompts():
             return {"n_prompts": len(value), "n_points": value.n_points, "n_dims": value.n_dims}
+        case Task():
+            return describe_task(value)
         case BaseModel():
             return value.model_dump(mode="json")
         case Tensor():
@@ -97,4 +101,6 @@ def _plain(value: Any) -> Any:
 def _kept(record: object, name: str) -> bool:
     if name == "scores":
         return isinstance(record, OodReport)
+    if name == "changes":  # what a family changes; elsewhere the changes of single prompts
+        return isinstance(record, Family)
     return name not in _LEFT_OUT and not name.endswith("replicates")

@@ -6,15 +6,17 @@ from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from icl_interp.prompts import Prompts, stream
+from icl_interp.settings import Settings
+from probes._reprs import short_repr
 
 __all__ = ["FunctionTask", "GaussianInputs", "Labels", "Task", "check_counts", "one_dimension"]
 
 
-class Task(BaseModel, ABC):
+class Task(Settings, ABC):
     """A distribution of prompts, and its own config: frozen, with no keys but its fields, to and from YAML.
 
     `family` names the class in files; `icl_interp.tasks.registry` turns it back into one.
@@ -23,8 +25,6 @@ class Task(BaseModel, ABC):
         n_dims: Coordinates of x.
         n_points: Pairs a prompt when `sample` is not told; None takes the family's usual number.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     family: str
     n_dims: int = Field(ge=1)
@@ -79,6 +79,8 @@ class Labels:
     """Noiseless labels."""
     ws: Float[Tensor, "batch dim"] | None = None
     """The weights behind them, where the functions are linear."""
+
+    __repr__ = short_repr
 
 
 class FunctionTask(Task):

@@ -24,7 +24,7 @@ ROTATION_SEED = 0
 
 def _with(task: LinearRegression, **changes: object) -> LinearRegression:
     plain = {k: v.tolist() if isinstance(v, Tensor) else v for k, v in changes.items()}
-    return LinearRegression(**{**task.model_dump(), **plain})
+    return type(task)(**{**task.model_dump(), **plain})  # a class of the user's own stays what it is
 
 
 def transform_inputs(task: LinearRegression, transform: Tensor | float, offset: float = 0.0) -> LinearRegression:

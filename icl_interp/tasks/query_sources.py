@@ -10,6 +10,7 @@ from icl_interp.prompts import Prompts, stream
 from icl_interp.tasks.base import FunctionTask
 from icl_interp.tasks.linear import LinearTask
 from icl_interp.tasks.shifted_sources import estimate_label_second_moment
+from probes._reprs import short_repr
 
 __all__ = ["QueryShift", "fold_context", "orthogonal_queries", "repeated_queries"]
 
@@ -28,6 +29,8 @@ class QueryShift:
     """Points after which queries mean nothing; prompts are cut there."""
     keeps_energy: bool = True
     """Whether queries have the inputs' own second moment."""
+
+    __repr__ = short_repr
 
     def sample(self, n_prompts: int, n_points: int | None = None, *, seed: int) -> Prompts:
         """Draw prompts as a pure function of the arguments.

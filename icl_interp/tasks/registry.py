@@ -1,10 +1,12 @@
-"""Task families by name, so that YAML files and checkpoints can hold any of them."""
+"""Task families by name, so that YAML files and checkpoints can hold any of them, the user's own among them."""
 
+import inspect
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BeforeValidator, SerializeAsAny
+from pydantic import BeforeValidator, PlainSerializer
 
+from icl_interp.errors import InputError, InputTypeError
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.categorical import CategoricalRegression
 from icl_interp.tasks.decision_tree import DecisionTreeRegression
@@ -18,7 +20,18 @@ from icl_interp.tasks.sparse import SparseLinearRegression
 from icl_interp.tasks.task_pool import TaskPool
 from icl_interp.tasks.uniform import UniformRegression
 
-__all__ = ["FAMILIES", "AnyTask", "changed_task", "task_class", "task_fields", "task_from_config", "task_to_config"]
+__all__ = [
+    "FAMILIES",
+    "AnyTask",
+    "changed_task",
+    "class_in",
+    "describe_task",
+    "register_task",
+    "task_class",
+    "task_fields",
+    "task_from_config",
+    "task_to_config",
+]
 
 DEFAULT_FAMILY = "linear_regression"
 """What a config without a family means."""
@@ -40,6 +53,63 @@ FAMILIES: dict[str, type[Task]] = {
     )
 }
 """Every task class by the name that files hold."""
+_OURS = frozenset(FAMILIES.values())
+_DEFINED_IN = "defined_in"
+"""The key by which files say where a task that is not ours comes from."""
+
+TaskKind = TypeVar("TaskKind")
+
+
+def register_task(kind: TaskKind) -> TaskKind:
+    """Let configs and checkpoints hold a task class of your own, by the name in its field `family`.
+
+    A file that holds such a task says where its class was defined. Whoever reads the file has to register the class
+    first, in a notebook by importing the module that does so.
+
+    Args:
+        kind: A subclass of `Task`, or of any family, with a name of its own: `family: str = "my_family"`. A class of
+            the same module and name takes the place of the one before, so that a notebook's cell can run again.
+
+    Returns:
+        The same class, so that this can be written above it as a decorator.
+
+    Raises:
+        InputTypeError: If it is no subclass of Task, or an abstract one.
+        InputError: If it has no name, or one that another class has.
+
+    Example:
+        >>> @register_task
+        ... class Doubled(LinearRegression):
+        ...     family: str = "doubled"
+        ...
+        ...     def draw_labels(self, xs, *, seed):
+        ...         labels = super().draw_labels(xs, seed=seed)
+        ...         return type(labels)(2 * labels.ys, 2 * labels.ws)
+        >>> task_from_config(task_to_config(Doubled(3))) == Doubled(3)
+        True
+        >>> del FAMILIES["doubled"]  # for the examples that follow
+    """
+    if not (isinstance(kind, type) and issubclass(kind, Task)) or inspect.isabstract(kind):
+        raise InputTypeError(f"register_task needs a subclass of Task that defines all its methods, got {kind!r}.")
+    own: type[Task] = kind
+    family = own.model_fields["family"].default
+    if not isinstance(family, str) or not family:
+        raise InputError(
+            f"register_task needs a name for files in the field family, got none in {own.__name__}; write "
+            f"family: str = {own.__name__.lower()!r} in the class."
+        )
+    known = FAMILIES.get(family, own)
+    if _place(known) != _place(own):
+        raise InputError(
+            f"register_task needs a family that no other class has, got {family!r} in {_place(own)}, which is "
+            f"{_place(known)}'s; give it a name of its own."
+        )
+    FAMILIES[family] = own
+    return kind
+
+
+def _place(kind: type[Task]) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def task_class(family: object) -> type[Task]:
@@ -52,11 +122,35 @@ def task_class(family: object) -> type[Task]:
         Its class.
 
     Raises:
-        ValueError: If the name is unknown; the sentence names the valid ones.
+        InputError: If the name is unknown; the sentence names the valid ones.
     """
     if not isinstance(family, str) or family not in FAMILIES:
-        raise ValueError(f"a task needs a family among {', '.join(FAMILIES)}, got {family!r}; check the spelling.")
+        raise InputError(f"a task needs a family among {', '.join(FAMILIES)}, got {family!r}; check the spelling.")
     return FAMILIES[family]
+
+
+def class_in(fields: dict[str, Any], *, default: str | None = None) -> type[Task]:
+    """Take the class out of what a file holds.
+
+    Args:
+        fields: Of the file; the family and the place of its class are removed.
+        default: The family where the file names none.
+
+    Returns:
+        The class.
+
+    Raises:
+        InputError: If it is not known: the sentence names the families, or says what has to be imported first.
+    """
+    family, place = fields.pop("family", default), fields.pop(_DEFINED_IN, None)
+    if place is None or family in FAMILIES:
+        return task_class(family)
+    module, _, name = str(place).rpartition(".")
+    where = "run the code that defines it" if module == "__main__" else f"import {module}"
+    raise InputError(
+        f"a task of the family {family!r} needs its class {name}, which is not ours and was defined in {module}; "
+        f"{where} first, and call icl_interp.register_task({name}) there."
+    )
 
 
 def task_fields(kind: type[Task]) -> list[str]:
@@ -81,7 +175,7 @@ def task_from_config(config: Mapping[str, Any]) -> Task:
         The task, every value checked.
 
     Raises:
-        ValueError: If the family or a key is unknown (the sentence names the valid ones), a key is missing, or values
+        InputError: If the family or a key is unknown (the sentence names the valid ones), a key is missing, or values
             are impossible.
 
     Example:
@@ -89,16 +183,19 @@ def task_from_config(config: Mapping[str, Any]) -> Task:
         64
     """
     fields = {str(name): value for name, value in config.items()}
-    kind = task_class(fields.pop("family", DEFAULT_FAMILY))
+    return _make(class_in(fields, default=DEFAULT_FAMILY), fields)
+
+
+def _make(kind: type[Task], fields: Mapping[str, Any]) -> Task:
     known = task_fields(kind)
     unknown = [name for name in fields if name not in known]
     if unknown:
-        raise ValueError(
+        raise InputError(
             f"{kind.__name__} needs fields among {', '.join(known)}, got {', '.join(unknown)}; check the spelling."
         )
     missing = [name for name in known if kind.model_fields[name].is_required() and name not in fields]
     if missing:
-        raise ValueError(f"{kind.__name__} needs {', '.join(missing)}, got no such field; add it.")
+        raise InputError(f"{kind.__name__} needs {', '.join(missing)}, got no such field; add it.")
     return kind(**fields)
 
 
@@ -111,12 +208,35 @@ def task_to_config(task: Task) -> dict[str, Any]:
     Returns:
         `{"family": ..., ...}`, which `task_from_config` turns back into an equal task.
 
+    Raises:
+        InputError: If its class is not known, so that it would come back as another.
+
     Example:
         >>> task = LinearRegression(n_dims=2, noise_std=0.5)
         >>> task_from_config(task_to_config(task)) == task
         True
     """
-    return task.model_dump(mode="json")
+    if FAMILIES.get(task.family) is not type(task):
+        kind = type(task).__name__
+        raise InputError(
+            f"a file can hold a task of a class that is known, got {kind}, which would be read back as "
+            f"{FAMILIES[task.family].__name__ if task.family in FAMILIES else 'nothing'}; give {kind} a family of its "
+            f"own and call icl_interp.register_task({kind})."
+        )
+    return describe_task(task)
+
+
+def describe_task(task: Task) -> dict[str, Any]:
+    """Write a task as plain data that nobody reads back.
+
+    Args:
+        task: Any, of a class that is not registered too.
+
+    Returns:
+        `{"family": ..., ...}`, with the place of a class that is not ours.
+    """
+    place = {} if type(task) in _OURS else {_DEFINED_IN: _place(type(task))}
+    return {**task.model_dump(mode="json"), **place}
 
 
 def changed_task(task: Task, changes: Mapping[str, Any]) -> Task:
@@ -132,15 +252,16 @@ def changed_task(task: Task, changes: Mapping[str, Any]) -> Task:
     Raises:
         ValueError: As `task_from_config`.
     """
-    config = task_to_config(task)
     if changes.get("family", task.family) != task.family:
-        config = {"n_dims": task.n_dims, "n_points": task.n_points}
-    return task_from_config({**config, **changes})
+        return task_from_config({"n_dims": task.n_dims, "n_points": task.n_points, **changes})
+    fields = {**task.model_dump(mode="json"), **changes}
+    fields.pop("family", None)
+    return _make(type(task), fields)
 
 
 def _from_mapping(value: object) -> object:
     return task_from_config(value) if isinstance(value, Mapping) else value
 
 
-AnyTask = Annotated[SerializeAsAny[Task], BeforeValidator(_from_mapping)]
+AnyTask = Annotated[Task, BeforeValidator(_from_mapping), PlainSerializer(describe_task)]
 """A pydantic field that holds any task, and reads and writes its config."""

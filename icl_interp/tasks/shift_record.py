@@ -7,6 +7,7 @@ from typing import Any
 
 from icl_interp.prompts import PromptSource
 from icl_interp.tasks.base import Task
+from probes._reprs import short_repr
 
 __all__ = ["Shift", "ShiftedTask", "fraction", "parse_strength"]
 
@@ -48,6 +49,8 @@ class Shift:
     """Whether its prompts have more points, at positions that training may never have shown the model."""
     without_weights: tuple[str, str] | None = None
     """`changes` and `meaning` on tasks whose labels have no weights, where these differ."""
+
+    __repr__ = short_repr
 
     @property
     def default_values(self) -> tuple[float, ...]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from icl_interp.prompts import Prompts, PromptSource, derive_seed, stream
 from icl_interp.tasks.base import FunctionTask, Task
 from icl_interp.tasks.linear import LinearTask
+from probes._reprs import short_repr
 
 __all__ = [
     "LongerPrompts",
@@ -52,6 +53,8 @@ class MovedInputs:
     """From the task's inputs and the seed to other inputs."""
     second_moment: Tensor | None = None
     """E[x x'] of the moved inputs, where it is known."""
+
+    __repr__ = short_repr
 
     def sample(self, n_prompts: int, n_points: int | None = None, *, seed: int) -> Prompts:
         """See `PromptSource`."""  # noqa: DOC201  # the protocol's docstring

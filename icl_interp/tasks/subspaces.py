@@ -2,15 +2,16 @@
 
 import torch
 from jaxtyping import Float64
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from icl_interp.prompts import stream
+from icl_interp.settings import Settings
 
 __all__ = ["Subspace", "random_basis", "subspace_covariance"]
 
 
-class Subspace(BaseModel):
+class Subspace(Settings):
     """A random subspace or its complement, by name: what configs write in the place of a covariance matrix.
 
     In YAML or on the command line `{rank: 10, seed: 0, complement: true}`; see `subspace_covariance`.
@@ -24,8 +25,6 @@ class Subspace(BaseModel):
         >>> Subspace(rank=2).covariance(6).equal(subspace_covariance(6, 2))
         True
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     rank: int = Field(ge=1)
     seed: int = 0

@@ -6,9 +6,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
+from icl_interp.errors import said
+from icl_interp.settings import parse_yaml, read_yaml
 from icl_interp.training.train_config import TrainConfig
 
 __all__ = ["TrainConfig", "describe_problems", "load_config", "preset_names"]
@@ -43,15 +44,12 @@ def load_config(source: str, settings: Sequence[str] = ()) -> TrainConfig:
         7
     """
     if source in preset_names():
-        text = (resources.files("icl_interp.training") / "presets" / f"{source}.yaml").read_text()
+        preset = resources.files("icl_interp.training") / "presets" / f"{source}.yaml"
+        values = parse_yaml(preset.read_text(encoding="utf-8"), where=source)
     elif Path(source).is_file():
-        text = Path(source).read_text()
+        values = read_yaml(source)
     else:
         raise ValueError(f"no config file or preset {source!r}; presets: {', '.join(preset_names())}.")
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{source} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{source} needs a mapping of settings at its top level, got {type(values).__name__}.")
     for setting in settings:
@@ -69,10 +67,7 @@ def _overrule(values: dict[str, Any], setting: str) -> None:
         values = values.setdefault(folder, {}) if isinstance(values, dict) else values
     if not equals or not key or not isinstance(values, dict):
         raise ValueError(f"--set needs key=value such as steps=100 or model.n_layers=2, got {setting!r}.")
-    try:
-        values[key] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"--set needs a YAML value, got {setting!r}: {' '.join(str(error).split())}") from error
+    values[key] = parse_yaml(text, where=f"the value of --set {setting!r}")
 
 
 def describe_problems(error: Exception) -> str:
@@ -96,7 +91,7 @@ def _describe(problem: Any) -> str:
         return f"{where} is no setting; {_near_names(location)}"
     if problem["type"] in _WRONG_KINDS and where in _KINDS:
         return f"{where} needs {_KINDS[where]}, got {problem['input']!r}"
-    return f"{where}: {problem['msg']}" if where else str(problem["msg"])
+    return f"{where}: {said(problem)}" if where else said(problem)
 
 
 _WRONG_KINDS = ("model_type", "tuple_type")

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from icl_interp.errors import DivergedError
 from icl_interp.training.loop import StepRecord
 from icl_interp.training.run import TrainResult
 
 __all__ = ["EnsembleDivergedError"]
 
 
-class EnsembleDivergedError(FloatingPointError):
+class EnsembleDivergedError(DivergedError):
     """Models of an ensemble diverged; the others were trained to their end and are here.
 
     Args:

@@ -16,6 +16,7 @@ from icl_interp.tasks.references import reference_predictors
 from icl_interp.tasks.shifts import SHIFTS
 from icl_interp.training.batches import evaluation_seed
 from icl_interp.training.train_config import TrainConfig
+from probes._reprs import short_repr
 
 __all__ = ["EvaluationRecord", "Evaluator"]
 
@@ -36,6 +37,8 @@ class EvaluationRecord:
     """Mean squared error over all points by family, in units of the family's E[y^2]."""
     distances: dict[str, dict[str, float]]
     """Mean squared difference from each reference's predictions, by family and reference, in units of E[y^2]."""
+
+    __repr__ = short_repr
 
     def to_dict(self) -> dict[str, Any]:
         """Lay the record out for a line of metrics.

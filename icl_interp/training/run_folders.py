@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-import yaml
-
 from icl_interp.runs import read_manifest
+from icl_interp.settings import parse_yaml
 from icl_interp.training.resume import config_hash
 from icl_interp.training.train_config import TrainConfig
 
@@ -45,7 +44,7 @@ def _runs_by_hash(parent: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in sorted(parent.glob("*/config.yaml")):
         try:
-            today = _hash_today(path.read_text())
+            today = _hash_today(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError):
             continue
         if today is not None and (today not in found or (_is_finished(path.parent) > _is_finished(found[today]))):
@@ -57,8 +56,8 @@ def _runs_by_hash(parent: Path) -> dict[str, Path]:
 def _hash_today(text: str) -> str | None:
     # The same text always means the same; reading it takes milliseconds.
     try:
-        return config_hash(TrainConfig(**yaml.safe_load(text)))
-    except (yaml.YAMLError, TypeError, ValueError):
+        return config_hash(TrainConfig(**parse_yaml(text, where="config.yaml")))
+    except (TypeError, ValueError):
         return None
 
 

@@ -3,7 +3,9 @@
 import math
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from icl_interp.settings import Settings
 
 if TYPE_CHECKING:
     from icl_interp.training.train_config import TrainConfig
@@ -14,7 +16,7 @@ _ROOM = 1e-12
 """Powers that are whole numbers come out a few float64 roundings too small, and floor would lose one."""
 
 
-class CheckpointSteps(BaseModel):
+class CheckpointSteps(Settings):
     """Which steps are kept: the union of linear and logarithmic grids, and always the last step.
 
     Formula: {0, every, 2 every, ...} U {floor(T j / (linear - 1))} U {floor(T^(j / (log - 1)))}, j from 0, as far as
@@ -39,8 +41,6 @@ class CheckpointSteps(BaseModel):
         >>> len(CheckpointSteps(linear=100, log=100, horizon=500_000).steps(499_999))
         190
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     every: int | None = Field(default=None, ge=1)
     linear: int | None = Field(default=None, ge=2)
@@ -67,7 +67,7 @@ class CheckpointSteps(BaseModel):
         return tuple(sorted(step for step in kept if step <= last))
 
 
-class Ramp(BaseModel):
+class Ramp(Settings):
     """A number that grows by equal amounts at equal distances.
 
     Formula: min(end, start + inc * floor((step - 1) / interval)), steps counting from 1.
@@ -89,8 +89,6 @@ class Ramp(BaseModel):
         >>> ramp.at(2000), ramp.at(2001), ramp.at(10**6)
         (5, 6, 20)
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     start: int = Field(ge=1)
     end: int = Field(ge=1)
@@ -115,7 +113,7 @@ class Ramp(BaseModel):
         return min(self.end, self.start + self.inc * ((step - 1) // self.interval))
 
 
-class Curriculum(BaseModel):
+class Curriculum(Settings):
     """Easy prompts first: few coordinates of x that are not zero, few points.
 
     Args:
@@ -125,8 +123,6 @@ class Curriculum(BaseModel):
     Source:
         Garg et al. (2022), appendix A.2.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     dims: Ramp | None = None
     points: Ramp | None = None

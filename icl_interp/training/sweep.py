@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from icl_interp.settings import read_yaml
 from icl_interp.training.config import load_config
 from icl_interp.training.run_folders import run_folders
 from icl_interp.training.sweep_table import (
@@ -103,10 +104,7 @@ def load_grid(path: str | Path) -> dict[str, list[Any]]:
     Raises:
         ValueError: If there is no such file, or it is no such mapping.
     """
-    try:
-        grid = yaml.safe_load(Path(path).read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise ValueError(f"--sweep needs a YAML file, got {path} ({' '.join(str(error).split())}).") from error
+    grid = read_yaml(path)
     if not isinstance(grid, dict) or not grid or not all(isinstance(v, list) and v for v in grid.values()):
         raise ValueError(f"{path} needs a mapping of settings to lists of values, such as 'seed: [0, 1]'.")
     return {str(name): values for name, values in grid.items()}

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from icl_interp.errors import InputError
 from icl_interp.models.config import ModelConfig
+from icl_interp.settings import Settings
 from icl_interp.tasks.base import FunctionTask
-from icl_interp.tasks.registry import AnyTask
+from icl_interp.tasks.registry import AnyTask, task_to_config
 from icl_interp.tasks.shifts import select_shifts
 from icl_interp.training.schedules import CheckpointSteps, Curriculum
 
@@ -20,7 +22,7 @@ _LINEAR_RECIPE = {"steps": 20_000, "batch_size": 128, "schedule": "cosine", "gra
 of Zhang et al.'s theorems within 20,000 steps; their own settings are not known."""
 
 
-class TrainConfig(BaseModel):
+class TrainConfig(Settings):
     """Everything that a run's weights depend on, and what is written down on the way.
 
     A model of family "lsa" or "ltb" brings other defaults: 20,000 steps of 128 prompts, "cosine", gradients clipped at
@@ -71,8 +73,6 @@ class TrainConfig(BaseModel):
         >>> TrainConfig(model=model, task=LinearRegression(2), steps=10, schedule="triangle").peak_step
         5
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: ModelConfig
     task: AnyTask
@@ -228,5 +228,15 @@ class TrainConfig(BaseModel):
 
         Returns:
             YAML that `load_config` reads back to an equal config.
+
+        Raises:
+            InputError: If this, its model or its task is of a class that would be read back as another.
         """
+        for given, known in ((type(self), TrainConfig), (type(self.model), ModelConfig)):
+            if given is not known:
+                raise InputError(
+                    f"a run folder holds a {known.__name__} exactly, got {given.__name__}, which would be read back as "
+                    f"{known.__name__}; make a {known.__name__}, or train without a folder."
+                )
+        task_to_config(self.task)  # refuses a class that is not known
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from icl_interp.activations import Batch
 from icl_interp.atomic import write_atomically
+from icl_interp.code_version import code_version
 from icl_interp.experiments.hill2025.families import common_errors, families_found
 from icl_interp.experiments.hill2025.prompt_rows import PromptRowsWatch, read_prompt_rows
 from icl_interp.experiments.hill2025.record import DetectorFound, LayerFound, Measured
@@ -34,7 +35,6 @@ from probes.spectra import LeadingDirections
 
 __all__ = ["NORMS", "measure", "measure_model"]
 
-FORMAT = "hill2025 measured 3"
 NORMS = "norms alone"
 """The control that reads nothing but the norms of a prompt's inputs and labels."""
 
@@ -85,7 +85,7 @@ def _measure_and_keep(model: HookedModel, run: Run, sizes: Sizes, path: Path) ->
 def _key(run: Run, config: TrainConfig, sizes: Sizes) -> str:
     family = config.task.family, config.task.model_dump_json()
     shifts = shifts_of(run.kind, quick=sizes.quick)
-    asked = [FORMAT, config_hash(config), *family, *shifts, sizes.n_prompts, sizes.n_controls]
+    asked = [code_version(__name__), config_hash(config), *family, *shifts, sizes.n_prompts, sizes.n_controls]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:12]
 
 

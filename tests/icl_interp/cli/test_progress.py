@@ -1,13 +1,8 @@
 """Progress and errors on standard error: a bar on a terminal, plain lines elsewhere, nothing under --quiet."""
 
 import io
-import re
 import sys
 
-import pytest
-import torch
-
-from icl_interp.cli.errors import one_line_errors
 from icl_interp.cli.progress import progress
 
 
@@ -63,60 +58,3 @@ def test_a_terminal_gets_a_bar(monkeypatch):
         tick(4)
         tick(6, "this model")
     assert "probing" in terminal.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("error", "line"),
-    [
-        (ValueError("wrong\n  in two lines"), "error: wrong in two lines\n"),
-        (OSError("disk full"), "error: disk full\n"),
-        (FloatingPointError("the loss was nan"), "error: the loss was nan\n"),
-        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), "error: 'utf-8' codec can't decode"),
-    ],
-    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
-)
-def test_bad_input_is_one_line_and_exit_code_2(capsys, error, line):
-    with pytest.raises(SystemExit) as stop, one_line_errors():
-        raise error
-    assert stop.value.code == 2
-    err = capsys.readouterr().err
-    assert err.startswith(line)
-    assert re.fullmatch(r"[^\n]+\n", err)
-
-
-@pytest.mark.parametrize(
-    ("error", "reason"),
-    [
-        (
-            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate\n 20 GiB. " + "More. " * 99),
-            "CUDA out of memory",
-        ),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate"), "DefaultCPUAllocator: "),
-        (MemoryError(), "MemoryError"),
-    ],
-    ids=["device", "cpu", "python"],
-)
-def test_short_memory_is_one_line_with_advice(capsys, error, reason):
-    with pytest.raises(SystemExit) as stop, one_line_errors(to_save_memory="lower --prompts"):
-        raise error
-    err = capsys.readouterr().err
-    assert stop.value.code == 2
-    assert re.fullmatch(rf"error: this needs more memory than there is \({reason}[^\n]*\); lower --prompts\.\n", err)
-    assert len(err) < 300
-
-
-def test_memory_that_torch_cannot_find_on_the_cpu_is_told_by_its_text(capsys):
-    with pytest.raises(SystemExit), one_line_errors():
-        torch.empty(2**55)
-    assert "more memory than there is" in capsys.readouterr().err
-
-
-def test_ctrl_c_is_no_error(capsys):
-    with pytest.raises(SystemExit) as stop, one_line_errors():
-        raise KeyboardInterrupt
-    assert (stop.value.code, capsys.readouterr().err) == (130, "stopped\n")
-
-
-def test_a_bug_keeps_its_traceback():
-    with pytest.raises(RuntimeError, match="a bug"), one_line_errors():
-        raise RuntimeError("a bug")

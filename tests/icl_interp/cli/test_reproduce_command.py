@@ -1,7 +1,6 @@
 """icl-reproduce: the smoke preset end to end, going on after a stop, one-line errors, a light --help."""
 
 import json
-import shutil
 import subprocess
 import sys
 

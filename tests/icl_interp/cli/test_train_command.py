@@ -104,7 +104,7 @@ BAD = {
     "no value": (["demo"], ["steps"], "--set needs key=value"),
     "no key": (["demo"], ["=3"], "--set needs key=value"),
     "a key inside a number": (["demo"], ["steps.x.y=1"], "--set needs key=value"),
-    "no YAML": (["demo"], ["steps=["], "--set needs a YAML value"),
+    "no YAML": (["demo"], ["steps=["], "the value of --set .* is not YAML"),
 }
 
 

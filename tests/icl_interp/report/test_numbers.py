@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from icl_interp.report.numbers import study_json
+from icl_interp.measure.families import draw_families
+from icl_interp.report.numbers import _plain, study_json
+from icl_interp.tasks.linear_regression import LinearRegression
 
 PROVENANCE = {"command": "icl-probe small.pt", "threads": 1}
 
@@ -129,3 +131,13 @@ def test_missing_numbers_are_null(uncontrolled_study, small_checkpoint):
 def test_brackets_in_words_stay_as_they_are(small_study, small_checkpoint):
     odd = replace(small_checkpoint, notes=("an open [ bracket", "and ] a closing one", "[both, of them]"))
     assert read(study_json(small_study, odd, {}))["checkpoint"]["notes"] == list(odd.notes)
+
+
+def test_a_family_says_what_it_changes():
+    families = draw_families(LinearRegression(2), shifts=["x_scale=3", "label_noise=1"], n_prompts=4)
+    plain = _plain(families)["by_label"]
+    assert {label: family["changes"] for label, family in plain.items()} == {
+        "in distribution": "nothing",
+        "x_scale=3": "inputs",
+        "label_noise=1": "labels",
+    }

@@ -111,7 +111,7 @@ def test_a_sweep_trains_each_run_and_tells_which_failed(
     assert len(ended) == 4
     assert list(result.table["status"]) == ["finished", "finished", "failed", "failed"]
     assert list(result.failed["lr"]) == [1e18, 1e18]
-    assert "FloatingPointError: the loss" in result.failed["error"].iloc[0]
+    assert "DivergedError: the loss" in result.failed["error"].iloc[0]
     assert not result.failed["error"].str.contains("--out").any()  # a sweep names the folders itself
     for _, row in result.failed.iterrows():
         last = json.loads((tmp_path / "out" / row["run"] / "metrics.jsonl").read_text().splitlines()[-1])

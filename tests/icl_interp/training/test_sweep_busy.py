@@ -107,7 +107,7 @@ def test_a_folder_that_goes_while_it_is_waited_for_fails_alone(runs: list[SweepR
 
     result = sweep(runs, tmp_path / "out", on_wait=replace_by_a_file)
     assert list(result.table["status"]) == ["failed", "finished"]
-    assert "ValueError: a run needs a folder that can be written" in result.failed["error"].iloc[0]
+    assert "InputError: a run needs a folder that can be written" in result.failed["error"].iloc[0]
 
 
 @pytest.mark.parametrize(("option", "said"), [

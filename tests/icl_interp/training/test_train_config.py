@@ -72,7 +72,7 @@ def test_settings_of_the_wrong_form_are_refused(setting: str) -> None:
 
 
 def test_a_setting_that_is_not_yaml_is_refused_in_one_line() -> None:
-    with pytest.raises(ValueError, match=r"--set needs a YAML value, got 'steps=\[': ") as caught:
+    with pytest.raises(ValueError, match=r"the value of --set 'steps=\[' is not YAML: ") as caught:
         load_config("demo", ["steps=["])
     assert "\n" not in str(caught.value)
 
@@ -236,7 +236,7 @@ def test_shifts_are_checked_before_the_run() -> None:
         "eval_shifts: the shift longer_prompts needs a model with positions for more than 5 points",
     ):
         assert problem in str(caught.value)
-    with pytest.raises(ValueError, match="demo: Value error, eval_shifts: unknown shift 'x_scael'"):
+    with pytest.raises(ValueError, match="demo: eval_shifts: unknown shift 'x_scael'"):
         load_config("demo", ["eval_shifts=[x_scael]"])
 
 

@@ -1,0 +1,110 @@
+"""Whose fault it is: of what was typed, of a diverged training, or of code that the user brought along."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from traceback import format_exception
+from typing import Any
+
+from probes._errors import InputError, InputTypeError
+
+__all__ = ["DivergedError", "InputError", "InputTypeError", "UserCodeError", "one_line", "said", "users_code"]
+
+
+class DivergedError(FloatingPointError):
+    """A training whose loss or weights are no longer finite, or beyond all bounds."""
+
+
+class UserCodeError(Exception):
+    """Code that the user brought along raised an error, which is the cause of this one.
+
+    Args:
+        name: What the user calls that code, such as "--model my_model.py:load".
+        error: What it raised.
+    """
+
+    def __init__(self, name: str, error: Exception) -> None:
+        super().__init__(f"{name} is your own code, and it raised {type(error).__name__}: {one_line(error)}.")
+        frames = error.__traceback__
+        for _ in range(2):  # the frames of `users_code` and of whoever called the user's code
+            frames = frames.tb_next or frames if frames is not None else None
+        self.traceback = "".join(format_exception(type(error), error, frames))
+        """As Python prints it, from the first line of the user's code on."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _restored, (str(self), self.traceback)
+
+
+def _restored(text: str, traceback: str) -> UserCodeError:
+    # Workers hand errors over in pickles, which hold no traceback.
+    error = UserCodeError.__new__(UserCodeError, text)
+    error.args, error.traceback = (text,), traceback
+    return error
+
+
+@contextmanager
+def users_code(name: str) -> Iterator[None]:
+    """Say that whatever is raised inside comes from code that the user brought along.
+
+    Args:
+        name: What the user calls that code, such as "--model my_model.py:load".
+
+    Yields:
+        Nothing.
+
+    Raises:
+        UserCodeError: In place of any error inside; Ctrl-C and requests to exit pass through.
+
+    Example:
+        >>> with users_code("--import mine.py"):
+        ...     {}["a name"]
+        Traceback (most recent call last):
+        icl_interp.errors.UserCodeError: --import mine.py is your own code, and it raised KeyError: 'a name'.
+    """
+    try:
+        yield
+    except UserCodeError:
+        raise
+    except Exception as error:
+        raise UserCodeError(name, error) from error
+
+
+def one_line(error: Exception) -> str:
+    """Fold an error of another library into one line.
+
+    Args:
+        error: Anything with a text; pydantic's errors are listed field by field.
+
+    Returns:
+        A clause without full stop.
+
+    Example:
+        >>> one_line(ValueError("  two   words. "))
+        'two words'
+    """
+    details = getattr(error, "errors", None)
+    if callable(details):
+        parts = [(".".join(str(place) for place in e["loc"]), said(e)) for e in details()]
+        text = "; ".join(f"{where}: {what}" if where else what for where, what in parts)
+    else:
+        text = str(error) or type(error).__name__
+    return " ".join(text.split()).rstrip(".")
+
+
+_SHOWN = 60
+"""Characters of a wrong value that are shown at most."""
+_SAYS_ITSELF = ("value_error", "assertion_error", "missing", "extra_forbidden")
+
+
+def said(problem: Mapping[str, Any]) -> str:
+    """Say what pydantic found, and what came, which our own validators say themselves.
+
+    Args:
+        problem: One of `ValidationError.errors()`.
+
+    Returns:
+        A clause without full stop.
+    """
+    came = repr(problem["input"])
+    shown = problem["type"] not in _SAYS_ITSELF and len(came) <= _SHOWN
+    text = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{text}, got {came}" if shown else text

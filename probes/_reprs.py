@@ -1,0 +1,70 @@
+"""How results show themselves in a notebook or a debugger: one line, whatever they hold."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import torch
+
+__all__ = ["short_repr"]
+
+_LONGEST = 240
+"""Characters of a whole result."""
+_LONGEST_TEXT = 40
+"""Characters of a text inside."""
+_FEW = 3
+"""Numbers or names that are shown of many."""
+
+
+def short_repr(result: Any) -> str:
+    """Show a dataclass in one line: small values as they are, tensors by their shapes, of many entries a few.
+
+    Args:
+        result: An instance of a dataclass, whose `__repr__` this is.
+
+    Returns:
+        At most 300 characters.
+
+    Example:
+        >>> from probes.spectra import leading_directions
+        >>> short_repr(leading_directions(torch.eye(3)))[:42]
+        'LeadingDirections(directions=float32[2, 3]'
+    """
+    name, parts, length = type(result).__name__, [], 0
+    for field in fields(result):
+        if field.repr:
+            part = f"{field.name}={_short(getattr(result, field.name))}"
+            length += len(part) + 2
+            if length > _LONGEST:
+                parts.append("...")
+                break
+            parts.append(part)
+    return f"{name}({', '.join(parts)})"
+
+
+def _short(value: Any) -> str:
+    match value:
+        case torch.Tensor() if value.dim() == 0:
+            return _short(value.item())
+        case torch.Tensor():
+            return f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}"
+        case bool() | int() | None:
+            return repr(value)
+        case float() | complex():
+            return f"{value:.4g}"
+        case str():
+            return repr(value) if len(value) <= _LONGEST_TEXT else f"{value[:_LONGEST_TEXT]!r}..."
+        case Mapping():
+            return f"{{{_some([_short(name) for name in list(value)[:_FEW]], len(value))}}}"
+        case Sequence() if all(isinstance(entry, int | float | str | None) for entry in value):
+            return f"({_some([_short(entry) for entry in value[:_FEW]], len(value))})"
+        case Sequence():
+            return f"({len(value)} entries)"
+        case _ if is_dataclass(value) or not callable(value):
+            return f"{type(value).__name__}(...)"
+        case _:
+            return getattr(value, "__name__", type(value).__name__)
+
+
+def _some(shown: list[str], count: int) -> str:
+    return ", ".join(shown) if len(shown) == count else f"{', '.join(shown)}, ... {count} in all"

@@ -1,0 +1,48 @@
+"""Records are named by the code that makes them, followed through its imports."""
+
+from pathlib import Path
+
+import pytest
+
+from icl_interp import code_version as own
+from icl_interp.code_version import code_version
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "probes" / "deep").mkdir(parents=True)
+    texts = {
+        "a": "from probes.b import (\n    x,\n)\n",
+        "b": "import probes.c\nx = 1\n",
+        "c": "from probes import d\n",
+        "d": "y = 2\n",
+        "alone": "z = 3\n",
+        "deep/__init__": "",
+        "deep/e": "",
+    }
+    for name, text in texts.items():
+        (tmp_path / "probes" / f"{name}.py").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(own, "_ROOT", tmp_path)
+    code_version.cache_clear()
+    yield tmp_path / "probes"
+    code_version.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "differs"),
+    [("a", "a", True), ("a", "b", True), ("a", "d", True), ("a", "alone", False), ("alone", "a", False),
+     ("deep", "deep/e", True), ("deep", "a", False)],
+)  # fmt: skip
+def test_what_is_imported_counts_and_nothing_else(package: Path, name: str, changed: str, *, differs: bool) -> None:
+    before = code_version(f"probes.{name}")
+    (package / f"{changed}.py").write_text("other = 4\n", encoding="utf-8")
+    code_version.cache_clear()
+    assert (code_version(f"probes.{name}") != before) is differs
+
+
+def test_without_sources_the_version_counts(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = code_version("probes.missing")
+    monkeypatch.setattr(own, "__version__", "9.9")
+    code_version.cache_clear()
+    assert code_version("probes.missing") != before
+    assert package.is_dir()
