@@ -1,5 +1,6 @@
 """Bad input is one sentence on standard error and exit code 2; a bug keeps its traceback."""
 
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ def one_line_errors(*, to_save_memory: str = "ask for less") -> Iterator[None]:
 
     Raises:
         SystemExit: With code 2, on ValueError, FloatingPointError or OSError, and where the memory of the machine or
-            of the device is not enough; with code 130 on Ctrl-C.
+            of the device is not enough; with code 130 on Ctrl-C, 143 on SIGTERM where that is answered.
         Exception: Any other error passes through.
     """
     try:
@@ -35,9 +36,9 @@ def one_line_errors(*, to_save_memory: str = "ask for less") -> Iterator[None]:
         reason = " ".join(str(error).split())[:_SHOWN] or type(error).__name__
         _say(f"this needs more memory than there is ({reason.rstrip('.')}); {to_save_memory}.")
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("stopped", file=sys.stderr)  # noqa: T201
-        raise SystemExit(130) from None
+        raise SystemExit(128 + getattr(stop, "number", signal.SIGINT)) from None
 
 
 def _say(text: str) -> None:

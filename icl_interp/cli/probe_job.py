@@ -1,8 +1,8 @@
 """What icl-probe does once its arguments are read. Everything that can be refused is refused before anything runs."""
 
-import os
 from typing import TYPE_CHECKING
 
+import joblib
 import torch
 import typer
 
@@ -120,6 +120,7 @@ def _points(asked: int | None, checkpoint: Checkpoint) -> int:
 
 
 def _threads(checkpoint: Checkpoint) -> int:
-    # Small networks lose more to synchronisation than they win; beyond this width a second core pays.
+    # Small networks lose more to synchronisation than they win; beyond this width a second core pays, if this process
+    # may use it: joblib minds affinity and a container's quota.
     wide = checkpoint.model.cfg.d_model > SMALL
-    return min(4, os.cpu_count() or 1) if wide else 1
+    return min(4, joblib.cpu_count()) if wide else 1
