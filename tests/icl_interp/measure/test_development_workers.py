@@ -1,6 +1,5 @@
 """Workers of a timeline that die: what is cached stays, and then there is one clear sentence."""
 
-
 import joblib
 import pytest
 from fake_parallel import FakeParallel
