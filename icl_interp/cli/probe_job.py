@@ -39,7 +39,7 @@ def run_probe(options: ProbeOptions) -> None:
 
     from icl_interp.cli.probe_timeline import follow
 
-    torch.set_num_threads(options.threads or _threads(checkpoint))
+    torch.set_num_threads(options.threads or _threads(checkpoint.model.cfg.d_model))
     found = _measure(options, checkpoint)
     _write(options, checkpoint, found, follow(options, checkpoint))
 
@@ -119,8 +119,7 @@ def _points(asked: int | None, checkpoint: Checkpoint) -> int:
     return asked or checkpoint.task.default_points
 
 
-def _threads(checkpoint: Checkpoint) -> int:
+def _threads(width: int) -> int:
     # Small networks lose more to synchronisation than they win; beyond this width a second core pays, if this process
     # may use it: joblib minds affinity and a container's quota.
-    wide = checkpoint.model.cfg.d_model > SMALL
-    return min(4, joblib.cpu_count()) if wide else 1
+    return min(4, joblib.cpu_count()) if width > SMALL else 1

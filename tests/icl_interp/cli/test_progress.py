@@ -2,6 +2,7 @@
 
 import io
 import re
+import signal
 import sys
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from icl_interp.cli.errors import one_line_errors
 from icl_interp.cli.progress import progress
+from icl_interp.jobs import StopSignalError
 
 
 class Terminal(io.StringIO):
@@ -111,10 +113,11 @@ def test_memory_that_torch_cannot_find_on_the_cpu_is_told_by_its_text(capsys):
     assert "more memory than there is" in capsys.readouterr().err
 
 
-def test_ctrl_c_is_no_error(capsys):
-    with pytest.raises(SystemExit) as stop, one_line_errors():
-        raise KeyboardInterrupt
-    assert (stop.value.code, capsys.readouterr().err) == (130, "stopped\n")
+@pytest.mark.parametrize(("stop", "code"), [(KeyboardInterrupt(), 130), (StopSignalError(signal.SIGTERM), 143)])
+def test_a_stop_is_no_error(capsys, stop, code):
+    with pytest.raises(SystemExit) as ended, one_line_errors():
+        raise stop
+    assert (ended.value.code, capsys.readouterr().err) == (code, "stopped\n")
 
 
 def test_a_bug_keeps_its_traceback():
