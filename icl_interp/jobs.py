@@ -1,7 +1,7 @@
 """The one job runner: many jobs here, in processes of this machine, or by the workers of a Dask scheduler.
 
-A worker that dies costs the jobs it had not handed over their restart and nothing else. Ctrl-C and SIGTERM stop all
-jobs; workers on this machine are asked by a file and get time to write their states.
+If a worker dies, the jobs that are not done are given to others. Ctrl-C and SIGTERM stop all jobs: workers on this
+machine are asked by a file and get time to write their states.
 """
 
 import signal
@@ -57,8 +57,8 @@ def _nobody(count: int) -> None:
     pass
 
 
-def _nothing(*_: object) -> int:
-    return 0
+def _never(job: object) -> bool:  # noqa: ARG001
+    return False
 
 
 def run(
@@ -68,8 +68,8 @@ def run(
     workers: int = 1,
     scheduler: str | None = None,
     attempts: int = ATTEMPTS,
-    done: Callable[[Job], bool | int] = _nothing,
-    writing: Callable[[Job], int] = _nothing,
+    done: Callable[[Job], bool] = _never,
+    writing: Callable[[Job], int] = _never,
     on_stop: Callable[[int], None] = _nobody,
 ) -> Iterator[tuple[int, Result | None]]:
     """Do all jobs.
@@ -128,7 +128,7 @@ def _each_once(
 
 
 def _in_worker(
-    work: Work[Job, Result], done: Callable[[Job], bool | int], stop_file: Path | None, index: int, job: Job
+    work: Work[Job, Result], done: Callable[[Job], bool], stop_file: Path | None, index: int, job: Job
 ) -> tuple[int, Result | None]:
     torch.set_num_threads(1)
     if stop_file is not None and stop_file.exists():
@@ -145,7 +145,7 @@ def _in_worker(
 
 
 @contextmanager
-def stop_signals(first: Callable[[], object] = _nothing) -> Iterator[None]:
+def stop_signals(first: Callable[[], None] | None = None) -> Iterator[None]:
     """Answer Ctrl-C and SIGTERM by a `StopSignalError`, after what has to be done first; a second Ctrl-C cuts it short.
 
     Only the main thread of a process can do this; elsewhere signals keep their meaning.
@@ -156,7 +156,8 @@ def stop_signals(first: Callable[[], object] = _nothing) -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # the signature of handlers
         signal.signal(signal.SIGINT, before[signal.SIGINT])
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # often sent again; who is in a hurry has Ctrl-C
-        first()
+        if first is not None:
+            first()
         raise StopSignalError(number)
 
     try:
