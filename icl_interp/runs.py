@@ -5,7 +5,13 @@ import json
 import math
 import os
 import re
+import struct
+import sys
+import time
+import weakref
 from collections.abc import Mapping
+from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -28,6 +34,10 @@ _LEFTOVER = re.compile(
     r"\.(config\.yaml|manifest\.json|metrics\.jsonl|resume\.pt|watch\.html|step_\d+\.pt)\.[0-9a-f]{8}\.tmp"
 )
 """Names under which this project writes what is not complete yet."""
+_CAN_LOOK = sys.platform == "linux"
+"""Whether the operating system tells of a lock without taking it."""
+_MOMENT = 0.0 if _CAN_LOOK else 0.2
+"""Seconds that a new writer waits where somebody who only asks holds the lock for an instant."""
 
 
 class RunBusyError(InputError):
@@ -48,11 +58,14 @@ class RunBusyError(InputError):
 
     def wait(self) -> None:
         """Return when that process no longer writes: it has closed the run, or is no more."""
-        FileLock(self.path / LOCK).acquire(poll_interval=LOOK_SECONDS).lock.release()
+        while True:
+            time.sleep(LOOK_SECONDS)
+            if not is_busy(self.path):
+                return
 
 
 def is_busy(path: str | Path) -> bool:
-    """Ask whether a process writes a run now.
+    """Ask whether a process writes a run now, without getting in the way of one that is about to.
 
     Args:
         path: The run's folder, which may be missing.
@@ -68,14 +81,42 @@ def is_busy(path: str | Path) -> bool:
         ...     print(held, is_busy(run.path), is_busy(Path(folder) / "nowhere"))
         True False False
     """
-    lock = Path(path) / LOCK
-    if not lock.exists():
-        return False
     try:
-        FileLock(lock).acquire(timeout=0).lock.release()
-    except Timeout:
-        return True
-    return False
+        with FileIO(Path(path) / LOCK) as file:
+            return _look(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+if _CAN_LOOK:
+    # FileLock's own lock (flock) keeps writers apart; nobody can ask about it without trying to take it. So a writer
+    # holds one of another kind as well (of its open file, F_OFD), which can be asked about.
+    import fcntl
+
+    def _record(kind: int) -> bytes:
+        return struct.pack("hhqqi", kind, os.SEEK_SET, 0, 0, 0)  # struct flock: the whole file
+
+    def _show(lock: Path) -> int:
+        file = os.open(lock, os.O_RDWR)
+        with suppress(OSError):  # a network file system where both kinds are one says no, and shows it already
+            fcntl.fcntl(file, fcntl.F_OFD_SETLK, _record(fcntl.F_WRLCK))
+        return file
+
+    def _look(file: FileIO) -> bool:
+        answer = fcntl.fcntl(file, fcntl.F_OFD_GETLK, _record(fcntl.F_WRLCK))
+        return bool(struct.unpack("hhqqi", answer)[0] != fcntl.F_UNLCK)
+
+else:
+
+    def _show(lock: Path) -> int:
+        return os.open(lock, os.O_RDONLY)
+
+    def _look(file: FileIO) -> bool:
+        try:
+            FileLock(file.name).acquire(timeout=0).lock.release()
+        except Timeout:
+            return True
+        return False
 
 
 class RunFolder:
@@ -121,9 +162,10 @@ class RunFolder:
 
     def _acquire(self) -> None:
         try:
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=_MOMENT)
         except Timeout:
             raise RunBusyError(self.path) from None
+        self._hide = weakref.finalize(self, os.close, _show(self.path / LOCK))
 
     def _open(self, config: str, *, resume: bool) -> None:
         if not resume:
@@ -154,6 +196,7 @@ class RunFolder:
 
     def close(self) -> None:
         """Let other processes write."""
+        self._hide()
         self._lock.release(force=True)
 
     def __enter__(self) -> "RunFolder":

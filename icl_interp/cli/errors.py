@@ -3,6 +3,7 @@
 import errno
 import os
 import select
+import signal
 import sys
 import tempfile
 import traceback
@@ -32,7 +33,8 @@ def one_line_errors(*, to_save_memory: str = "ask for less") -> Iterator[None]:
     Raises:
         SystemExit: With code 2 on an InputError, an OSError, a diverged training, an error in the user's own code
             (after its traceback), and where memory is short; with 1 on any other error, whose traceback is then in a
-            file; with 130 on Ctrl-C; with 141, and nothing said, where nobody reads the output any more.
+            file; with 130 on Ctrl-C, 143 on
+            SIGTERM where that is answered; with 141, and nothing said, where nobody reads the output any more.
     """
     _print_what_the_terminal_can()
     try:
@@ -54,9 +56,9 @@ def one_line_errors(*, to_save_memory: str = "ask for less") -> Iterator[None]:
             reason = " ".join(str(error).split())[:_SHOWN] or type(error).__name__
             _end(f"this needs more memory than there is ({reason.rstrip('.')}); {to_save_memory}.")
         _end(_fault_of_ours(error), code=1)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("stopped", file=sys.stderr)  # noqa: T201
-        raise SystemExit(130) from None
+        raise SystemExit(128 + getattr(stop, "number", signal.SIGINT)) from None
 
 
 def _end(text: str, *, code: int = 2) -> NoReturn:

@@ -1,8 +1,8 @@
 """What icl-probe does once its arguments are read. Everything that can be refused is refused before anything runs."""
 
-import os
 from typing import TYPE_CHECKING
 
+import joblib
 import torch
 import typer
 
@@ -39,7 +39,7 @@ def run_probe(options: ProbeOptions) -> None:
 
     from icl_interp.cli.probe_timeline import follow
 
-    torch.set_num_threads(options.threads or _threads(checkpoint))
+    torch.set_num_threads(options.threads or _threads(checkpoint.model.cfg.d_model))
     found = _measure(options, checkpoint)
     _write(options, checkpoint, found, follow(options, checkpoint))
 
@@ -119,7 +119,7 @@ def _points(asked: int | None, checkpoint: Checkpoint) -> int:
     return asked or checkpoint.task.default_points
 
 
-def _threads(checkpoint: Checkpoint) -> int:
-    # Small networks lose more to synchronisation than they win; beyond this width a second core pays.
-    wide = checkpoint.model.cfg.d_model > SMALL
-    return min(4, os.cpu_count() or 1) if wide else 1
+def _threads(width: int) -> int:
+    # Small networks lose more to synchronisation than they win; beyond this width a second core pays, if this process
+    # may use it: joblib minds affinity and a container's quota.
+    return min(4, joblib.cpu_count()) if width > SMALL else 1

@@ -9,9 +9,9 @@ from icl_interp.experiments.claims import Claim
 from icl_interp.experiments.measuring_time import measuring
 from icl_interp.experiments.outcome import Means, Outcome, Panel, Paper
 from icl_interp.experiments.trained import train_all
+from icl_interp.jobs import stop_signals
 from icl_interp.models.hooked import HookedModel
 from icl_interp.training.train_config import TrainConfig
-from icl_interp.training.worker_stops import time_to_write
 
 __all__ = ["Experiment", "TrainedRuns"]
 
@@ -136,7 +136,7 @@ class Experiment:
         """
         sizes = self._sizes(preset, means)
         runs = TrainedRuns(self.plan(sizes), models, folder, means, on_done)
-        with time_to_write([], None, on_done), measuring(folder):  # nothing to wait for, but SIGTERM is no death
+        with stop_signals(), measuring(folder):  # nothing to wait for, but SIGTERM is no death
             found = self.measure(runs, sizes)
         return Outcome(
             paper=self.paper,

@@ -1,21 +1,21 @@
 """All models of an experiment, trained once: whatever is finished in the folder is read back."""
 
-import tempfile
 import time
 import warnings
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import joblib
 import torch
 
 from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.load import load_checkpoint
+from icl_interp.jobs import WorkersDiedError, run
 from icl_interp.models.families import LINEAR_FAMILIES
 from icl_interp.models.hooked import HookedModel
 from icl_interp.provenance import provenance
-from icl_interp.runs import RunFolder, read_manifest
+from icl_interp.runs import RunFolder, is_busy, read_manifest
 from icl_interp.training.ensemble import MAY_DIFFER, train_many
 from icl_interp.training.ensemble_error import EnsembleDivergedError
 from icl_interp.training.loop import loss_advice, loss_problem
@@ -24,7 +24,6 @@ from icl_interp.training.run_folders import run_folders
 from icl_interp.training.sessions import OtherCircumstancesWarning, new_session
 from icl_interp.training.stopping import looks_for, stop_when_asked
 from icl_interp.training.train_config import TrainConfig
-from icl_interp.training.worker_stops import time_to_write
 
 __all__ = ["checkpoints_of", "run_path", "train_all", "training_seconds"]
 
@@ -85,6 +84,7 @@ def train_all(
         FloatingPointError: If a run diverges; of models that were trained together the others are kept first.
         KeyboardInterrupt: After Ctrl-C or SIGTERM, with the number of the signal, when single models have written
             their states; models that are trained together begin again.
+        ChildProcessError: If workers died again and again; what was trained is kept.
 
     Example:
         >>> import tempfile
@@ -100,12 +100,15 @@ def train_all(
     unique = {path: plan[key] for key, path in paths.items()}
     open_runs = [(config, path) for path, config in unique.items() if not _is_finished(path, config)]
     tick(len(unique) - len(open_runs))
-    with tempfile.TemporaryDirectory(prefix="icl-experiment-") as notices:
-        stop_file = Path(notices) / "stop" if workers > 1 else None
-        calls = (joblib.delayed(_train_job)(job, device, stop_file) for job in _jobs(open_runs))
-        with time_to_write([path for _, path in open_runs], stop_file, on_stop or _nothing):
-            for done in joblib.Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)(calls):
-                tick(done)
+    jobs = _jobs(open_runs)
+    work = partial(_train_job, device=device)
+    try:
+        for index, _ in run(
+            jobs, work, workers=workers, done=_is_done, writing=_writing, on_stop=on_stop or _nothing
+        ):  # fmt: skip
+            tick(len(jobs[index]))
+    except WorkersDiedError as died:
+        raise ChildProcessError(_lost([jobs[index] for index in died.left], died.attempts)) from None
     return {key: _load(path, plan[key].steps) for key, path in paths.items()}
 
 
@@ -148,6 +151,21 @@ def _is_finished(path: Path, config: TrainConfig) -> bool:
     return is_kept and bool(read_manifest(path).get("finished"))
 
 
+def _is_done(job: Job) -> bool:
+    return all(_is_finished(path, config) for config, path in job)
+
+
+def _writing(job: Job) -> int:
+    return sum(is_busy(path) for _, path in job)
+
+
+def _lost(jobs: Sequence[Job], attempts: int) -> str:
+    return (
+        f"training needs workers that live, but they died {attempts} times, perhaps for want of memory, and "
+        f"{sum(map(len, jobs))} runs are not finished; what was trained is kept: start it again with fewer workers."
+    )
+
+
 def _load(path: Path, step: int) -> HookedModel:
     try:
         return load_checkpoint(path / "checkpoints" / f"step_{step:08d}.pt").model
@@ -171,17 +189,15 @@ def _jobs(runs: Iterable[Run]) -> list[Job]:
     return jobs
 
 
-def _train_job(job: Job, device: str, stop_file: Path | None) -> int:
+def _train_job(job: Job, stop_file: Path | None, *, device: str) -> None:
     torch.set_num_threads(1)
-    if stop_file is not None and stop_file.exists():
-        raise KeyboardInterrupt
     if len(job) == 1:
         config, path = job[0]
         asked: dict[str, Any] = {} if stop_file is None else {"on_step": stop_when_asked(stop_file)}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", OtherCircumstancesWarning)  # the manifest tells it
             train(config, out=path, resume=True, device=device, resume_seconds=_RESUME_SECONDS, **asked)
-        return 1
+        return
     started, lost = time.monotonic(), None
     try:
         trained = train_many([config for config, _ in job], on_step=_gives_up_when_asked(stop_file))
@@ -194,7 +210,6 @@ def _train_job(job: Job, device: str, stop_file: Path | None) -> int:
         _keep(*job[number], result, {**made_with, "seconds": round(seconds, 1)})
     if lost is not None:
         raise FloatingPointError(lost)
-    return len(job)
 
 
 def _gives_up_when_asked(stop_file: Path | None) -> Callable[[object], None] | None:

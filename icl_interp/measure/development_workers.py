@@ -1,15 +1,13 @@
 """Checkpoints measured one by one, here, in processes of this machine, or by the workers of a Dask scheduler."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import joblib
-import torch
 
 from icl_interp.checkpoints.errors import CheckpointError, one_line
 from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.checkpoints.record import Checkpoint
+from icl_interp.jobs import WorkersDiedError, run
 from icl_interp.measure.development_cache import RecordStore
 from icl_interp.measure.development_failure import FAILURES, LeftOut
 from icl_interp.measure.development_files import reason_without_place
@@ -17,13 +15,10 @@ from icl_interp.measure.development_llc import checkpoint_llc
 from icl_interp.measure.development_measures import measure_checkpoint
 from icl_interp.measure.development_prompts import material
 from icl_interp.measure.development_settings import DevelopmentSettings, LlcSettings
-from icl_interp.parallel import worker_died, workers_or_scheduler
 from icl_interp.tasks.base import Task
 
-__all__ = ["ATTEMPTS", "CheckpointJob", "run_jobs"]
+__all__ = ["CheckpointJob", "run_jobs"]
 
-ATTEMPTS = 3
-"""How often checkpoints whose worker died are given to others, as in a sweep."""
 _NAMED = 5
 
 
@@ -102,7 +97,7 @@ def run_jobs(
     """Measure all checkpoints.
 
     A file that cannot be read and a network that cannot be measured (`FAILURES`) end their own job only. What is on the
-    disk stays there when a worker dies, and the rest is tried again, up to `ATTEMPTS` times in all.
+    disk stays there when a worker dies, and the rest is tried again.
 
     Args:
         jobs: In any order.
@@ -118,45 +113,24 @@ def run_jobs(
     """
     if workers < 1:
         raise ValueError(f"development needs at least one worker, got {workers}.")
-    if workers == 1 and scheduler is None:
-        for index, job in enumerate(jobs):
-            yield index, job.run()
-        return
-    left = dict(enumerate(jobs))
-    for _ in range(ATTEMPTS):
-        try:
-            for index, left_out in _spread(left, workers, scheduler):
-                del left[index]
-                yield index, left_out
-        except Exception as error:
-            if not worker_died(error):
-                raise
-        for index in [index for index, job in left.items() if job.known()]:  # done, but not told any more
-            del left[index]
-            yield index, None
-        if not left:
-            return
-    raise ChildProcessError(_lost(list(left.values())))
+    try:
+        yield from run(jobs, _measure, workers=workers, scheduler=scheduler, done=_is_known)
+    except WorkersDiedError as died:
+        raise ChildProcessError(_lost([jobs[index] for index in died.left], died.attempts)) from None
 
 
-def _spread(
-    jobs: Mapping[int, CheckpointJob], workers: int, scheduler: str | None
-) -> Iterator[tuple[int, LeftOut | None]]:
-    with workers_or_scheduler(workers, scheduler):
-        parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")
-        yield from parallel([joblib.delayed(_run_alone)(index, job) for index, job in jobs.items()])
+def _measure(job: CheckpointJob, stop_file: Path | None) -> LeftOut | None:  # noqa: ARG001  # too short to be asked
+    return job.run()
 
 
-def _run_alone(index: int, job: CheckpointJob) -> tuple[int, LeftOut | None]:
-    torch.set_num_threads(1)
-    # Dask asks again for what a lost worker had finished and not handed over.
-    return index, None if job.known() else job.run()
+def _is_known(job: CheckpointJob) -> bool:
+    return job.known()
 
 
-def _lost(jobs: Sequence[CheckpointJob]) -> str:
+def _lost(jobs: Sequence[CheckpointJob], attempts: int) -> str:
     steps = ", ".join(str(job.step) for job in jobs[:_NAMED]) + (", ..." if len(jobs) > _NAMED else "")
     return (
-        f"development needs workers that live, but they died {ATTEMPTS} times, perhaps for want of memory, and "
+        f"development needs workers that live, but they died {attempts} times, perhaps for want of memory, and "
         f"{len(jobs)} of its records are missing (step {steps}); what was measured is kept: start it again with fewer "
         "workers."
     )

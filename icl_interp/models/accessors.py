@@ -1,14 +1,11 @@
 """A model's weights with a leading layer axis, under HookedTransformer's names."""
 
-from typing import TYPE_CHECKING
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformer_lens import FactoredMatrix
 
-if TYPE_CHECKING:
-    from icl_interp.models.config import ModelConfig
+from icl_interp.models.config import ModelConfig
 
 __all__ = ["WeightAccessors"]
 
@@ -16,7 +13,7 @@ __all__ = ["WeightAccessors"]
 class WeightAccessors:
     """Stacked weights and circuits of a model with `blocks`, as HookedTransformer has them."""
 
-    cfg: "ModelConfig"
+    cfg: ModelConfig
     blocks: nn.ModuleList
 
     def _stack(self, part: str, name: str) -> Tensor:

@@ -1,7 +1,6 @@
 """First weights, by name."""
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -10,16 +9,13 @@ from icl_interp.models.attention import Attention
 from icl_interp.models.components import MLP
 from icl_interp.models.config import ModelConfig
 
-if TYPE_CHECKING:
-    from icl_interp.models.transformer import HookedICLTransformer
-
 __all__ = ["initialise"]
 
 _STD = 0.02  # Hugging Face's GPT-2, initializer_range
 _ENDS = ("embed.W_E", "embed.b_E", "unembed.W_U", "unembed.b_U")
 
 
-def initialise(model: "HookedICLTransformer", config: ModelConfig, *, seed: int) -> None:
+def initialise(model: nn.Module, config: ModelConfig, *, seed: int) -> None:
     """Fill a model's weights in place, as `config.init` says.
 
     "gpt2": weights and positions from N(0, 0.02^2), projections back into the residual stream (W_O, W_out) from
@@ -82,7 +78,7 @@ def _torch_linear(name: str, weight: Tensor, config: ModelConfig, generator: tor
     weight.uniform_(-bound, bound, generator=generator)
 
 
-def _weights_in_order(model: "HookedICLTransformer") -> list[tuple[str, Tensor]]:
+def _weights_in_order(model: nn.Module) -> list[tuple[str, Tensor]]:
     # What is learned, the blocks first: the order in which weights have been drawn from a seed since the first version.
     weights: list[tuple[str, Tensor]] = []
     for module_name, module in model.named_modules():

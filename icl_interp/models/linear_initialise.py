@@ -1,15 +1,11 @@
 """First weights of the families over joint tokens."""
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from icl_interp.models.config import ModelConfig
-
-if TYPE_CHECKING:
-    from icl_interp.models.hooked import HookedModel
 
 __all__ = ["INIT_STD", "initialise_linear"]
 
@@ -21,7 +17,7 @@ _VON_OSWALD_SCALE = 0.002
 _TRUNCATED_STD = 0.87962566103423978
 
 
-def initialise_linear(model: "HookedModel", config: ModelConfig, *, seed: int) -> None:
+def initialise_linear(model: nn.Module, config: ModelConfig, *, seed: int) -> None:
     """Fill a model's weights in place, as `config.init` says.
 
     "normal": every entry from N(0, init_std^2). "von_oswald": a normal truncated at two standard deviations, of

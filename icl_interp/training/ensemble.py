@@ -11,10 +11,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from icl_interp.models.build import build_model
 from icl_interp.training.ensemble_error import EnsembleDivergedError
 from icl_interp.training.loop import StepRecord, loss_advice, loss_problem
-from icl_interp.training.optimizers import make_optimizer, set_learning_rate
+from icl_interp.training.optimizers import learning_rate, make_optimizer, set_learning_rate
 from icl_interp.training.run import TrainResult
 from icl_interp.training.run_log import is_logged
-from icl_interp.training.schedules import learning_rate
 from icl_interp.training.stacked import answers_by_formula, draw_batches, has_formula
 from icl_interp.training.train_config import TrainConfig
 

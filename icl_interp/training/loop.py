@@ -13,8 +13,7 @@ from torch import Tensor
 from icl_interp.models.build import build_model
 from icl_interp.prompts import Prompts
 from icl_interp.training.batches import draw_batch
-from icl_interp.training.optimizers import make_optimizer, set_learning_rate
-from icl_interp.training.schedules import learning_rate
+from icl_interp.training.optimizers import learning_rate, make_optimizer, set_learning_rate
 from icl_interp.training.train_config import TrainConfig
 
 __all__ = ["StepRecord", "Trainer", "loss_advice", "loss_problem", "prompt_loss"]

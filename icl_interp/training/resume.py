@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 
 from icl_interp.atomic import write_atomically
 from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.safe_load import load_weight_file
-from icl_interp.errors import InputError
 from icl_interp.runs import RunFolder
 from icl_interp.settings import parse_yaml
 from icl_interp.training.config import load_config
@@ -139,5 +137,5 @@ def _belongs(contents: Mapping[str, Any], folder: RunFolder, config: TrainConfig
         return contents.get("config_sha256") in (folder.config_sha256, config_hash(config))
     try:
         return TrainConfig(**parse_yaml(contents["config"], where="its config")) == config
-    except (ValidationError, InputError, TypeError, AttributeError):  # of a newer version, with settings that this one does not know
+    except (ValueError, TypeError, AttributeError):  # of a newer version, with settings that this one does not know
         return False

@@ -1,16 +1,12 @@
-"""What changes while a run goes on: learning rate, curriculum, and when checkpoints are kept."""
+"""What changes while a run goes on: its curriculum, and when checkpoints are kept."""
 
 import math
-from typing import TYPE_CHECKING
 
 from pydantic import Field, model_validator
 
 from icl_interp.settings import Settings
 
-if TYPE_CHECKING:
-    from icl_interp.training.train_config import TrainConfig
-
-__all__ = ["CheckpointSteps", "Curriculum", "Ramp", "learning_rate"]
+__all__ = ["CheckpointSteps", "Curriculum", "Ramp"]
 
 _ROOM = 1e-12
 """Powers that are whole numbers come out a few float64 roundings too small, and floor would lose one."""
@@ -126,41 +122,3 @@ class Curriculum(Settings):
 
     dims: Ramp | None = None
     points: Ramp | None = None
-
-
-def learning_rate(config: "TrainConfig", step: int) -> float:
-    """Give the learning rate of a step.
-
-    Formula, with W = `warmup`, T = `steps` and p = (step - W) / (T - W): "constant" is lr; "cosine" is
-    lr (1 + cos(pi p)) / 2; "triangle" is lr (1 - p); all three rise as lr step / W before. "one_cycle" is torch's
-    OneCycleLR with linear annealing and both division factors T W' / T - 1 for its W' = W: from lr / (W - 1) up to lr
-    at step W, then down to lr / (W - 1)^2. Triangle and one-cycle take W = T // 2 where `warmup` is 0.
-
-    Args:
-        config: Peak, warm-up and schedule.
-        step: Counting from 1.
-
-    Returns:
-        In the optimiser's units.
-
-    Source:
-        "triangle": Raventos et al. (2023), their code; "one_cycle": timaeus-research/icl.
-    """
-    warmup, steps = config.peak_step, config.steps
-    if config.schedule == "one_cycle":
-        return _one_cycle(config.lr, warmup, steps, step)
-    if step <= warmup:
-        return config.lr * step / warmup
-    if config.schedule == "constant":
-        return config.lr
-    progress = (step - warmup) / max(1, steps - warmup)
-    if config.schedule == "triangle":
-        return config.lr * (1 - progress)
-    return config.lr * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-def _one_cycle(peak: float, warmup: int, steps: int, step: int) -> float:
-    start = peak / (warmup - 1)
-    if step <= warmup:
-        return start + (peak - start) * (step - 1) / (warmup - 1)
-    return peak + (start / (warmup - 1) - peak) * (step - warmup) / (steps - warmup)

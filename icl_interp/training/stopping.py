@@ -13,22 +13,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-__all__ = ["RunStoppedError", "StopSignalError", "looks_for", "stop_requests", "stop_when_asked"]
+__all__ = ["RunStoppedError", "looks_for", "stop_requests", "stop_when_asked"]
 
 LOOK_SECONDS = 0.2
 """Between two looks for the file that asks a run to stop (ours)."""
-
-
-class StopSignalError(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM came where no single run is stopped by it.
-
-    Args:
-        number: Of the signal.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
 
 
 class RunStoppedError(KeyboardInterrupt):

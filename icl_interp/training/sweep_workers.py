@@ -1,77 +1,57 @@
-"""Where the runs of a sweep are trained: joblib's processes on this machine, or the workers of a Dask scheduler."""
+"""One run of a sweep as a job, and all of them: those that other processes are training come last."""
 
-import multiprocessing
-import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import joblib
 import torch
 
-from icl_interp.parallel import worker_died, workers_or_scheduler
-from icl_interp.runs import RunBusyError, read_manifest
+from icl_interp.jobs import WorkersDiedError, run, stop_signals
+from icl_interp.runs import RunBusyError, is_busy, read_manifest
 from icl_interp.training.run import TrainResult, train
 from icl_interp.training.sessions import OtherCircumstancesWarning
 from icl_interp.training.stopping import stop_when_asked
 from icl_interp.training.sweep_table import FAILED, FINISHED, failed_row, run_row
 from icl_interp.training.train_config import TrainConfig
-from icl_interp.training.worker_stops import time_to_write
 
 __all__ = ["run_all", "train_one_run"]
 
-_stopped = False
-
-ATTEMPTS = 3
-"""How often runs whose worker died are given to others."""
 RESUME_SECONDS = 30.0
 """Wall time between two states of a run in a sweep (ours)."""
 
 Job = tuple[TrainConfig, Path]
 
 
-def train_one_run(
-    index: int, config: TrainConfig, folder: str, *, wait: bool = True, stop_file: str | None = None
-) -> tuple[int, dict[str, Any] | None]:
-    """Train one run to its end, whatever there is of it already; what a worker executes.
+def train_one_run(job: Job, stop_file: Path | None = None, *, wait: bool = True) -> dict[str, Any] | None:
+    """Train one run to its end, whatever there is of it already.
 
     Args:
-        index: Given back, so that results may come in any order.
-        config: The run.
-        folder: Its place.
+        job: Config and folder.
+        stop_file: Asks for a stop, with the state of the run written, by being there.
         wait: Whether a run that another process is training is waited for.
-        stop_file: Asks this worker to stop, with the state of its run written, by being there.
 
     Returns:
-        The index, and the columns of its row: status, step, loss, seconds, error. None instead of these where another
-        process is training the run and shall not be waited for.
-
-    Raises:
-        KeyboardInterrupt: If Ctrl-C or `stop_file` reached this worker, now or in an earlier run.
+        The columns of its row: status, step, loss, seconds, error. None where another process is training the run and
+        shall not be waited for.
     """
-    global _stopped
     torch.set_num_threads(1)
-    if _stopped or (stop_file is not None and Path(stop_file).exists()):
-        raise KeyboardInterrupt
+    config, folder = job
     started = time.monotonic()
     try:
         result = _train_when_free(config, folder, wait=wait, stop_file=stop_file)
     except RunBusyError:
-        return index, None
-    except KeyboardInterrupt:
-        # A worker that was stopped begins nothing else before it is ended; this process may start another sweep.
-        _stopped = multiprocessing.parent_process() is not None
-        raise
+        return None
     except Exception as error:
         # Any reason: one run that fails must not stop the others, and the table tells which did.
-        return index, failed_row(Path(folder), error, seconds=time.monotonic() - started)
+        return failed_row(folder, error, seconds=time.monotonic() - started)
     last, manifest = result.history[-1], read_manifest(folder)
-    return index, run_row(FINISHED, step=last.step, loss=last.loss, seconds=manifest.get("seconds"))
+    return run_row(FINISHED, step=last.step, loss=last.loss, seconds=manifest.get("seconds"))
 
 
-def _train_when_free(config: TrainConfig, folder: str, *, wait: bool, stop_file: str | None) -> TrainResult:
+def _train_when_free(config: TrainConfig, folder: Path, *, wait: bool, stop_file: Path | None) -> TrainResult:
     options: dict[str, Any] = {} if stop_file is None else {"on_step": stop_when_asked(stop_file)}
     while True:
         try:
@@ -112,48 +92,34 @@ def run_all(
         KeyboardInterrupt: After Ctrl-C or SIGTERM, with the number of the signal, when the workers of this machine
             have written the states of their runs.
     """
-    several = scheduler is None and workers > 1
-    with tempfile.TemporaryDirectory(prefix="icl-sweep-") as notices:
-        stop_file = Path(notices) / "stop" if several else None
-        with time_to_write([folder for _, folder in jobs], stop_file, on_stop or _nobody):
-            yield from _run_all(jobs, workers, scheduler, stop_file, on_wait or _nobody)
+    how = {"workers": workers, "scheduler": scheduler, "on_stop": on_stop or _nobody}
+    indices = list(range(len(jobs)))
+    with stop_signals():  # between the two rounds as well
+        for wait in (False, True):
+            busy = []
+            for number, row in _rows([jobs[index] for index in indices], wait=wait, **how):
+                if row is None:
+                    busy.append(indices[number])
+                else:
+                    yield indices[number], row
+            if not busy:
+                return
+            (on_wait or _nobody)(len(busy))
+            indices = busy
 
 
 def _nobody(count: int) -> None:
     pass
 
 
-def _run_all(
-    jobs: Sequence[Job], workers: int, scheduler: str | None, stop_file: Path | None, on_wait: Callable[[int], None]
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    open_jobs, deaths, wait = dict(enumerate(jobs)), 0, False
-    while open_jobs and deaths < ATTEMPTS:
-        try:
-            with workers_or_scheduler(workers, scheduler):
-                for index, row in _each_once(open_jobs, wait=wait, stop_file=stop_file):
-                    if row is not None:
-                        del open_jobs[index]
-                        yield index, row
-        except Exception as error:
-            if not worker_died(error):
-                raise
-            deaths += 1
-        else:
-            if open_jobs and not wait:
-                on_wait(len(open_jobs))
-            wait = True
-    for index in open_jobs:
-        yield index, run_row(FAILED, error=f"its worker died {ATTEMPTS} times, perhaps for want of memory")
+def _rows(jobs: Sequence[Job], *, wait: bool, **how: Any) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    try:
+        yield from run(jobs, partial(train_one_run, wait=wait), writing=_is_writing, **how)
+    except WorkersDiedError as died:
+        problem = f"its worker died {died.attempts} times, perhaps for want of memory"
+        for index in died.left:
+            yield index, run_row(FAILED, error=problem)
 
 
-def _each_once(
-    jobs: Mapping[int, Job], *, wait: bool, stop_file: Path | None
-) -> Iterator[tuple[int, dict[str, Any] | None]]:
-    parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")
-    options = {"wait": wait, "stop_file": None if stop_file is None else str(stop_file)}
-    tasks = [
-        joblib.delayed(train_one_run)(index, config, str(folder), **options)
-        for index, (config, folder) in jobs.items()
-    ]  # fmt: skip
-    results: Iterator[tuple[int, dict[str, Any] | None]] = parallel(tasks)
-    return results
+def _is_writing(job: Job) -> bool:
+    return is_busy(job[1])

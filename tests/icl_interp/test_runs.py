@@ -1,5 +1,6 @@
 import json
 import math
+import threading
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 from icl_interp import LinearRegression, ModelConfig, build_model, load_checkpoint
 from icl_interp.provenance import provenance
-from icl_interp.runs import RunFolder, read_manifest, read_metrics
+from icl_interp.runs import RunBusyError, RunFolder, is_busy, read_manifest, read_metrics
 
 
 def files(folder: Path) -> list[str]:
@@ -106,6 +107,41 @@ def test_two_writers_are_refused(tmp_path: Path) -> None:
         run.log({"step": 1})
     with RunFolder(tmp_path, config="steps: 1", resume=True) as again:
         assert again.read_metrics() == [{"step": 1}]
+
+
+def test_asking_never_keeps_a_writer_out(tmp_path: Path) -> None:
+    answers, stop = [[], []], threading.Event()
+
+    def hammer(mine: list[bool]) -> None:
+        while not stop.is_set():
+            mine.append(is_busy(tmp_path))
+
+    askers = [threading.Thread(target=hammer, args=(mine,)) for mine in answers]
+    with RunFolder(tmp_path, config="steps: 1"):
+        pass
+    for asker in askers:
+        asker.start()
+    try:
+        for _ in range(100):
+            with RunFolder(tmp_path, config="steps: 1", resume=True):
+                assert is_busy(tmp_path)
+            assert not is_busy(tmp_path)
+    finally:
+        stop.set()
+        for asker in askers:
+            asker.join()
+    assert {answer for mine in answers for answer in mine} == {False, True}
+
+
+def test_whoever_is_refused_leaves_the_writer_visible(tmp_path: Path) -> None:
+    assert not is_busy(tmp_path / "nowhere")
+    with RunFolder(tmp_path, config="steps: 1"):
+        with pytest.raises(RunBusyError):
+            RunFolder(tmp_path, config="steps: 1", resume=True)
+        assert is_busy(tmp_path)
+        (tmp_path / ".lock").chmod(0o444)  # who may only read may ask
+        assert is_busy(tmp_path)
+    assert not is_busy(tmp_path)
 
 
 def test_a_run_is_found_again_without_what_a_killed_process_left(tmp_path: Path) -> None:

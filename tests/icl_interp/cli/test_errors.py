@@ -4,6 +4,7 @@ import errno
 import os
 import pickle
 import re
+import signal
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ from icl_interp import InputError
 from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.cli.errors import one_line_errors
 from icl_interp.errors import DivergedError, InputTypeError, UserCodeError, users_code
+from icl_interp.jobs import StopSignalError
 from icl_interp.measure.development_failure import MeasurementError
 from icl_interp.runs import RunBusyError
 from icl_interp.training.ensemble_error import EnsembleDivergedError
@@ -79,10 +81,11 @@ def test_memory_that_torch_cannot_find_on_the_cpu_is_told_by_its_text(capsys):
     assert "more memory than there is" in capsys.readouterr().err
 
 
-def test_ctrl_c_is_no_error(capsys):
-    with pytest.raises(SystemExit) as stop, one_line_errors():
-        raise KeyboardInterrupt
-    assert (stop.value.code, capsys.readouterr().err) == (130, "stopped\n")
+@pytest.mark.parametrize(("stop", "code"), [(KeyboardInterrupt(), 130), (StopSignalError(signal.SIGTERM), 143)])
+def test_a_stop_is_no_error(capsys, stop, code):
+    with pytest.raises(SystemExit) as ended, one_line_errors():
+        raise stop
+    assert (ended.value.code, capsys.readouterr().err) == (code, "stopped\n")
 
 
 @pytest.mark.parametrize(

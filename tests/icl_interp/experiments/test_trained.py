@@ -5,12 +5,16 @@ import shutil
 import time
 from pathlib import Path
 
+import joblib
 import pytest
 import torch
 import yaml
+from fake_parallel import FakeParallel
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from icl_interp.experiments import trained
 from icl_interp.experiments.trained import checkpoints_of, run_path, train_all, training_seconds
+from icl_interp.jobs import ATTEMPTS
 from icl_interp.models.config import ModelConfig
 from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.training.run import train
@@ -75,7 +79,7 @@ def test_what_is_finished_is_read_back(folder, monkeypatch):
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.pt")} == before
 
 
-def _refuse(job, *_):
+def _refuse(job, *_, **__):
     raise AssertionError(f"{len(job)} configs were trained again")
 
 
@@ -164,6 +168,36 @@ def test_runs_that_an_older_version_named_are_read_back(folder, tmp_path, monkey
     assert training_seconds(tmp_path, plan.values()) is not None
     with pytest.raises(AssertionError, match="1 configs were trained again"):  # the control: it has to mean the same
         train_all({"other": PLAN["a"].model_copy(update={"scale_loss": True})}, tmp_path)
+
+
+def deaths(after: int, number: int) -> list[tuple[int, BaseException]]:
+    return [(after, TerminatedWorkerError("a worker process was terminated")) for _ in range(number)]
+
+
+def test_a_worker_that_dies_costs_only_its_jobs_restart(tmp_path, monkeypatch):
+    taken, train_job = [], trained._train_job
+
+    def noted(job, stop_file, *, device):
+        taken.append(len(job))
+        train_job(job, stop_file, device=device)
+
+    monkeypatch.setattr(trained, "_train_job", noted)
+    monkeypatch.setattr(joblib, "Parallel", FakeParallel)
+    monkeypatch.setattr(FakeParallel, "deaths", deaths(0, 2))
+    plan, done = {key: PLAN[key] for key in ("gpt2", "kept", "a", "b")}, []
+    models = train_all(plan, tmp_path, workers=2, on_done=done.append)
+    assert list(models) == list(plan)
+    # The first job lost its worker twice; the others were done by then, which nobody told.
+    assert (sorted(taken), sum(done)) == ([1, 1, 2], 4)
+
+
+def test_where_workers_die_again_and_again_there_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(joblib, "Parallel", FakeParallel)
+    monkeypatch.setattr(FakeParallel, "deaths", deaths(0, ATTEMPTS))
+    monkeypatch.setattr(trained, "_train_job", lambda *_, **__: None)
+    message = "they died 3 times, perhaps for want of memory, and 3 runs are not finished; what was trained is kept: "
+    with pytest.raises(ChildProcessError, match=message):
+        train_all({key: PLAN[key] for key in ("gpt2", "a", "b")}, tmp_path, workers=2)
 
 
 @pytest.mark.slow

@@ -16,12 +16,12 @@ from icl_interp import train
 from icl_interp.cli.reproduce import _app
 from icl_interp.experiments import trained
 from icl_interp.experiments.trained import train_all
+from icl_interp.jobs import WRITE_SECONDS, StopSignalError
 from icl_interp.models.config import ModelConfig
 from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.training.loop import Trainer
-from icl_interp.training.stopping import RunStoppedError, StopSignalError
+from icl_interp.training.stopping import RunStoppedError
 from icl_interp.training.train_config import TrainConfig
-from icl_interp.training.worker_stops import WRITE_SECONDS
 
 SAID = "stopped: the same command goes on; linear models in training begin again.\n"
 PATIENCE = 240.0
@@ -63,13 +63,10 @@ def notice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_single_model_writes_its_state_when_it_is_asked_to_stop(tmp_path: Path, notice: Path) -> None:
     folder = tmp_path / "runs" / "run"
     with pytest.raises(RunStoppedError, match="stopped after step 6"):
-        trained._train_job([(GPT2, folder)], "cpu", notice)
+        trained._train_job([(GPT2, folder)], notice, device="cpu")
     assert torch.load(folder / "resume.pt", weights_only=True)["step"] == 6
-    with pytest.raises(KeyboardInterrupt):  # nothing else is begun
-        trained._train_job([(config("gpt2", 1), tmp_path / "other")], "cpu", notice)
-    assert not (tmp_path / "other").exists()
     notice.unlink()
-    trained._train_job([(GPT2, folder)], "cpu", None)
+    trained._train_job([(GPT2, folder)], None, device="cpu")
     model = trained._load(folder, GPT2.steps)
     torch.testing.assert_close(model.state_dict(), train(GPT2).model.state_dict(), rtol=0, atol=0)
 
@@ -90,7 +87,7 @@ def test_models_that_are_trained_together_give_up(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(trained, "train_many", touched)
     job = [(each, tmp_path / f"run {number}") for number, each in enumerate(GROUP)]
     with pytest.raises(KeyboardInterrupt):
-        trained._train_job(job, "cpu", file)
+        trained._train_job(job, file, device="cpu")
     assert len(steps) == 3
     assert list(tmp_path.iterdir()) == [file]
 
@@ -114,7 +111,7 @@ def test_sigterm_in_one_process_keeps_the_state(tmp_path: Path, monkeypatch: pyt
 
 
 def test_sigterm_between_two_models_is_no_death(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trained, "_train_job", lambda *_: signal.raise_signal(signal.SIGTERM))
+    monkeypatch.setattr(trained, "_train_job", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
     with pytest.raises(StopSignalError):
         train_all({"run": GPT2}, tmp_path)
 
@@ -134,27 +131,6 @@ def test_the_command_says_it_in_one_sentence_and_goes_on(
     assert stopped.output == SAID
     assert not (tmp_path / "out" / "zhang2024.json").exists()
     assert CliRunner().invoke(_app, arguments).exit_code == 0
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_workers_know_the_file_that_asks_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
-    asked: list[Path | None] = []
-    monkeypatch.setattr(trained, "_train_job", lambda job, device, stop_file: asked.append(stop_file))  # noqa: ARG005
-
-    class Here:
-        def __init__(self, **options: object) -> None:
-            assert options["n_jobs"] == workers
-
-        def __call__(self, calls: object) -> list[int]:
-            for function, arguments, _ in calls:
-                function(*arguments)
-            raise StopSignalError(signal.SIGINT)
-
-    monkeypatch.setattr(trained.joblib, "Parallel", Here)
-    with pytest.raises(StopSignalError):
-        train_all({"a": GPT2, "b": config("gpt2", 1)}, tmp_path, workers=workers)
-    assert len(asked) == 2
-    assert {path is None for path in asked} == {workers == 1}
 
 
 @pytest.mark.slow  # two more processes import torch and TransformerLens

@@ -1,17 +1,18 @@
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
+import joblib
 import pandas as pd
 import pytest
+from fake_parallel import FakeParallel
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from training_cases import TINY, assert_same_runs
 
 from icl_interp import train
 from icl_interp.training import sweep_workers
 from icl_interp.training.sweep import SweepRun, expand_grid, load_grid, sweep
-from icl_interp.training.sweep_table import ParquetWarning, row_on_disk, write_table
+from icl_interp.training.sweep_table import ParquetWarning, row_on_disk, run_row, write_table
 
 GRID = {"seed": [0, 1], "task.noise_std": [0.0, 0.5]}
 
@@ -44,10 +45,7 @@ def test_values_may_be_lists_and_mappings(config_file: str, tmp_path: Path) -> N
     assert runs[0].config.betas == (0.5, 0.9)
 
 
-def test_numbers_that_yaml_reads_as_text_are_numbers(
-    config_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    in_this_process(monkeypatch)
+def test_numbers_that_yaml_reads_as_text_are_numbers(config_file: str, tmp_path: Path) -> None:
     (tmp_path / "grid.yaml").write_text("lr: [1e-3, 0.01]\nsteps: [1]\n")
     grid = load_grid(tmp_path / "grid.yaml")
     assert grid["lr"] == ["1e-3", 0.01]  # YAML 1.1
@@ -95,16 +93,7 @@ def test_grids_that_are_none(tmp_path: Path, text: str | None) -> None:
     assert load_grid(path) == {"seed": [0, 1], "lr": [0.1]}
 
 
-def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers that cost no start: joblib's sequential backend under the same calls."""
-    parallel_config = sweep_workers.joblib.parallel_config
-    monkeypatch.setattr(sweep_workers.joblib, "parallel_config", lambda **_: parallel_config(backend="sequential"))
-
-
-def test_a_sweep_trains_each_run_and_tells_which_failed(
-    config_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    in_this_process(monkeypatch)
+def test_a_sweep_trains_each_run_and_tells_which_failed(config_file: str, tmp_path: Path) -> None:
     runs = expand_grid(config_file, {"lr": [0.01, 1e18], "seed": [0, 1]}, tmp_path / "out", ["optimizer=sgd"])
     ended: list[tuple[str, str]] = []
     result = sweep(runs, tmp_path / "out", on_run=lambda run, status: ended.append((repr(run), status)))
@@ -126,8 +115,7 @@ def test_a_sweep_trains_each_run_and_tells_which_failed(
     assert stored["loss"][0] == pytest.approx(train(runs[0].config).history[-1].loss)
 
 
-def test_a_sweep_trains_nothing_twice(config_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    in_this_process(monkeypatch)
+def test_a_sweep_trains_nothing_twice(config_file: str, tmp_path: Path) -> None:
     runs = expand_grid(config_file, {"seed": [0, 1]}, tmp_path / "out")
     first = sweep(runs, tmp_path / "out")
     before = {path: path.stat().st_mtime_ns for run in runs for path in run.folder.rglob("*.pt")}
@@ -138,7 +126,6 @@ def test_a_sweep_trains_nothing_twice(config_file: str, tmp_path: Path, monkeypa
 
 
 def test_without_pyarrow_there_is_the_csv(config_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    in_this_process(monkeypatch)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.setattr(pd.DataFrame, "to_parquet", _no_pyarrow)
     result = sweep(expand_grid(config_file, {"seed": [3]}, tmp_path / "out"), tmp_path / "out")
@@ -150,37 +137,14 @@ def _no_pyarrow(*_: object, **__: object) -> None:
     raise ImportError("Missing optional dependency 'pyarrow'.")
 
 
-def killed_by_loky() -> BaseException:
-    return TerminatedWorkerError("killed")
-
-
-def killed_by_dask() -> BaseException:
-    scheduler = pytest.importorskip("distributed.scheduler", reason="the cluster extra is not installed")
-    return scheduler.KilledWorker("job", None, 3)
-
-
-@pytest.mark.parametrize("death", [killed_by_loky, killed_by_dask])
-def test_runs_whose_worker_died_are_given_to_others(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, death: Callable[[], BaseException]
-) -> None:
-    in_this_process(monkeypatch)
-    taken: list[int] = []
-
-    def dies_twice_at_1(index: int, *_: object, **__: object) -> tuple[int, dict[str, object]]:
-        taken.append(index)
-        if index == 1 and taken.count(1) <= 2:
-            raise death()
-        return index, {"status": "finished"}
-
-    monkeypatch.setattr(sweep_workers, "train_one_run", dies_twice_at_1)
-    jobs = [(TINY, tmp_path)] * 3
-    assert dict(sweep_workers.run_all(jobs)) == {index: {"status": "finished"} for index in range(3)}
-    assert taken == [0, 1, 1, 1, 2]
-    taken.clear()
-    monkeypatch.setattr(sweep_workers, "ATTEMPTS", 1)
-    rows = dict(sweep_workers.run_all(jobs))
-    assert (rows[0]["status"], rows[1]["status"]) == ("finished", "failed")
-    assert "its worker died 1 times" in rows[1]["error"]
+def test_runs_whose_worker_died_again_and_again_fail_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = [(TINY, tmp_path / str(index)) for index in range(3)]
+    monkeypatch.setattr(sweep_workers, "train_one_run", lambda job, _, *, wait: {"status": job[1].name, "wait": wait})
+    monkeypatch.setattr(joblib, "Parallel", FakeParallel)
+    monkeypatch.setattr(FakeParallel, "deaths", [(after, TerminatedWorkerError("")) for after in (1, 1, 0)])
+    rows = dict(sweep_workers.run_all(jobs, workers=2))
+    assert (rows[0]["status"], rows[1]["status"]) == ("0", "1")
+    assert rows[2] == run_row("failed", error="its worker died 3 times, perhaps for want of memory")
 
 
 @pytest.mark.slow  # two processes import torch and TransformerLens

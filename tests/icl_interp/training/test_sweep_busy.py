@@ -23,8 +23,6 @@ PATIENCE = 240.0
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[SweepRun]:
     """Two runs, trained in this process, with short looks at locked folders."""
     monkeypatch.setattr("icl_interp.runs.LOOK_SECONDS", 0.01)
-    parallel_config = sweep_workers.joblib.parallel_config
-    monkeypatch.setattr("icl_interp.parallel.joblib.parallel_config", lambda **_: parallel_config(backend="sequential"))
     (tmp_path / "config.yaml").write_text(SHORT.to_yaml())
     return expand_grid(str(tmp_path / "config.yaml"), {"seed": [0, 1]}, tmp_path / "out")
 
@@ -65,7 +63,7 @@ def test_nothing_is_waited_for_where_nothing_is_busy(runs: list[SweepRun], tmp_p
 def test_a_busy_run_that_ends_meanwhile_is_read_back(runs: list[SweepRun], tmp_path: Path) -> None:
     train(runs[1].config, out=tmp_path / "elsewhere")
     busy = RunFolder(runs[1].folder, config=runs[1].config.to_yaml())
-    assert train_one_run(7, runs[1].config, str(runs[1].folder), wait=False) == (7, None)
+    assert train_one_run((runs[1].config, runs[1].folder), wait=False) is None
 
     def finish(_: int) -> None:
         busy.close()
@@ -82,17 +80,15 @@ def test_a_busy_run_that_ends_meanwhile_is_read_back(runs: list[SweepRun], tmp_p
 def test_a_worker_waits_until_the_other_has_let_go(runs: list[SweepRun]) -> None:
     busy = RunFolder(runs[0].folder, config=runs[0].config.to_yaml())
     rows: list[object] = []
-    waiting = threading.Thread(
-        target=lambda: rows.append(train_one_run(0, runs[0].config, str(runs[0].folder))), daemon=True
-    )
+    waiting = threading.Thread(target=lambda: rows.append(train_one_run((runs[0].config, runs[0].folder))), daemon=True)
     waiting.start()
     waiting.join(0.3)
     assert waiting.is_alive()
     assert not (runs[0].folder / "metrics.jsonl").exists()  # no second writer
     busy.close()
     waiting.join(PATIENCE)
-    ((index, row),) = rows
-    assert (index, row["status"], row["step"]) == (0, "finished", 3)
+    (row,) = rows
+    assert (row["status"], row["step"]) == ("finished", 3)
 
 
 def test_a_folder_that_goes_while_it_is_waited_for_fails_alone(runs: list[SweepRun], tmp_path: Path) -> None:

@@ -19,14 +19,13 @@ from typer.testing import CliRunner
 
 from icl_interp import train
 from icl_interp.cli.train import _app
-from icl_interp.runs import RunFolder
+from icl_interp.jobs import WRITE_SECONDS
 from icl_interp.training import sweep_workers
 from icl_interp.training.loop import StepRecord, Trainer
 from icl_interp.training.schedules import CheckpointSteps
-from icl_interp.training.stopping import RunStoppedError, StopSignalError
+from icl_interp.training.stopping import RunStoppedError
 from icl_interp.training.sweep import SweepRun, SweepStoppedError, expand_grid, load_grid, sweep
 from icl_interp.training.sweep_workers import train_one_run
-from icl_interp.training.worker_stops import WRITE_SECONDS, time_to_write
 
 GRID = {"seed": [0, 1], "lr": [0.01, 1e18, 0.003]}
 """The second learning rate makes a run fail."""
@@ -196,27 +195,6 @@ def test_a_file_asks_a_worker_to_stop(tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(Trainer, "advance", asked)
     with pytest.raises(RunStoppedError, match="stopped after step 7; go on") as stop:
-        train_one_run(0, TINY, str(tmp_path / "run"), stop_file=str(file))
+        train_one_run((TINY, tmp_path / "run"), file)
     assert torch.load(tmp_path / "run" / "resume.pt", weights_only=True)["step"] == 7
     assert str(pickle.loads(pickle.dumps(stop.value))) == str(stop.value)  # as a worker hands it back
-    with pytest.raises(KeyboardInterrupt):  # it begins nothing else
-        train_one_run(1, TINY, str(tmp_path / "other"), stop_file=str(file))
-    assert not (tmp_path / "other").exists()
-
-
-def test_who_is_waited_for_is_said(tmp_path: Path) -> None:
-    told: list[int] = []
-    job = (TINY, tmp_path / "run")
-    notices = tmp_path / "notices"
-    notices.mkdir()
-    with RunFolder(job[1], config=TINY.to_yaml()) as run:
-
-        def on_stop(count: int) -> None:
-            assert (notices / "stop").exists()
-            told.append(count)
-            run.close()  # its state is written
-
-        with pytest.raises(StopSignalError), time_to_write([job[1]], notices / "stop", on_stop):
-            signal.raise_signal(signal.SIGTERM)
-    assert told == [1]
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
