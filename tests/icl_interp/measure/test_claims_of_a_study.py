@@ -74,3 +74,12 @@ def test_holm_multiplies_by_the_number_of_claims():
     claims = {"low": excess_over_controls(0.3, CONTROLS), "high": excess_over_controls(0.11, CONTROLS)}
     found = holm_p_values(claims)
     np.testing.assert_allclose(found["low"], 2 * claim_p_value(claims["low"]), rtol=1e-12)
+
+
+@pytest.mark.parametrize("unit", [1e-13, 1e13])
+@pytest.mark.parametrize("value", [0.1, 0.15, 0.2])
+def test_units_change_no_p_value(value, unit):
+    def p_value(u):
+        return claim_p_value(excess_over_controls(value * u, [c * u for c in CONTROLS], sampling_variance=1e-3 * u * u))
+
+    np.testing.assert_allclose(p_value(unit), p_value(1.0), rtol=1e-6)

@@ -56,3 +56,11 @@ def test_a_norm_that_does_not_vary_is_left_out():
     only = log_norms(fit)[:, 1]
     expected = ((only - only.mean()) ** 2 / only.var()).numpy()
     np.testing.assert_allclose(scores, expected, rtol=1e-6, atol=1e-9)  # pseudo-inverse of a rank-1 matrix
+
+
+@pytest.mark.parametrize("unit", [1e-13, 1.0, 1e13])
+def test_norms_that_differ_by_rounding_alone_are_left_out(unit):
+    xs = torch.randn(20, 3, 2, generator=torch.Generator().manual_seed(0))
+    xs = xs / xs.flatten(1).norm(dim=1)[:, None, None]
+    prompts = Prompts(xs=unit * xs, ys=torch.full((20, 3), 0.1 * unit))
+    assert float(fit_norm_baseline(prompts).precision.abs().max()) == 0.0
