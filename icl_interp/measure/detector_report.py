@@ -167,6 +167,7 @@ def detector_report(
         True
     """
     conventions = Conventions(tokens=tokens, center=center, side=side, k=k, layout=model.cfg.tokens)
+    conventions = conventions.of_prompts(n_points or task.default_points, model.cfg.d_model)
     watches = []
 
     def watch(network: HookedModel, where: ResidualSite) -> DetectorWatch:

@@ -139,6 +139,7 @@ def ood_report(
         True
     """
     conventions = Conventions(tokens=tokens, center=center, side=side, k=k, layout=model.cfg.tokens)
+    conventions = conventions.of_prompts(n_points or task.default_points, model.cfg.d_model)
     found = survey_site(
         model,
         task,
