@@ -143,7 +143,7 @@ def detector_report(
         pooling: How positions become the one vector that most detectors take: "last" or "mean".
         center: For the signatures: whether each prompt's mean row is subtracted first.
         side: For the signatures: "right" or "left" singular vectors.
-        k: For the signatures: how many directions.
+        k: For the signatures: how many directions; fewer where no more exist, and `report.conventions` says so.
         n_prompts: A family, and as many for fitting.
         n_points: Pairs a prompt; None takes the task's usual number.
         n_controls: Untrained networks; 0 switches them off.
