@@ -1,7 +1,10 @@
 """Pure measurements on activations: tensors in, frozen results out.
 
 Nothing here knows a model or a figure, and no file but a saved signature, so everything works on tensors from
-any source. One file answers one question:
+any source. Results have the dtype of the input, with two exceptions: 16-bit input gives float32 results, and where a
+finite result would overflow that dtype, it stays in float64.
+
+One file answers one question:
 
 - `probes.spectra`: which singular values and leading directions does a matrix of activations have?
 - `probes.subspaces`: do two directions or subspaces agree, whatever their signs and order?

@@ -165,13 +165,16 @@ def _check_orthonormal(who: str, name: str, directions: Tensor) -> None:
     exact = directions.double()
     identity = torch.eye(rows, dtype=exact.dtype, device=exact.device)
     worst = float((exact @ exact.mT - identity).abs().max()) if exact.numel() else 0.0
-    # Half of float32's digits: rows that passed through float32 are fine, unnormalised ones are not.
-    tolerance = math.sqrt(max(torch.finfo(directions.dtype).eps, torch.finfo(torch.float32).eps))
-    if rows > dims or not worst <= tolerance:
+    if rows > dims or not worst <= _half_of_the_digits(directions):
         raise ValueError(
             f"{who} needs orthonormal rows in {name}, got {rows} rows of {dims} dimensions whose Gram matrix "
             f"is off the identity by {worst:.1e}; take them from leading_directions or torch.linalg.qr."
         )
+
+
+# Of float32 at most: what passed through it is fine, what was never normalised is not.
+def _half_of_the_digits(value: Tensor) -> float:
+    return math.sqrt(max(torch.finfo(value.dtype).eps, torch.finfo(torch.float32).eps))
 
 
 def _check_trace(who: str, name: str, projector: Tensor, k: int) -> None:
@@ -183,7 +186,7 @@ def _check_trace(who: str, name: str, projector: Tensor, k: int) -> None:
     _check_same_length(who, (f"rows of {name}", "columns"), *projector.shape)
     trace = float(projector.double().trace())
     # As in _check_orthonormal, for each of the k directions.
-    if not abs(trace - k) <= k * math.sqrt(torch.finfo(torch.float32).eps):
+    if not abs(trace - k) <= k * _half_of_the_digits(projector):
         raise ValueError(
             f"{who} needs a mean projector with trace k={k} as {name}, got trace {trace:.6g}; "
             "divide the sum over samples by their number."

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes._checks import _check_activations, _check_k, _check_orthonormal, _check_same_shape
+from probes._dtypes import _result
 from probes.pairwise import mean_projector
 
 
@@ -82,8 +83,8 @@ def mean_subspace(directions: Float[Tensor, "sample k dim"], k: int | None = Non
     _check_k("mean_subspace", wanted, directions.shape[-1], "the dimensions of the space")
     eigenvalues, vectors = torch.linalg.eigh(projector)
     return MeanSubspace(
-        basis=vectors.flip(-1)[:, :wanted].mT.contiguous().to(directions.dtype),
-        eigenvalues=eigenvalues.flip(-1).clamp(0.0, 1.0).to(directions.dtype),
+        basis=_result(vectors.flip(-1)[:, :wanted].mT.contiguous(), directions.dtype),
+        eigenvalues=_result(eigenvalues.flip(-1).clamp(0.0, 1.0), directions.dtype),
         n_samples=len(directions),
     )
 
@@ -129,6 +130,6 @@ def set_alignment(
     cosines = (exact * rows).sum(dim=2).abs()
     return SetAlignment(
         reference=basis,
-        overlap=overlap.clamp_max(1.0).to(directions.dtype),
-        cosines=cosines.clamp_max(1.0).to(directions.dtype),
+        overlap=_result(overlap.clamp_max(1.0), directions.dtype),
+        cosines=_result(cosines.clamp_max(1.0), directions.dtype),
     )

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from probes._batches import _batches
 from probes._checks import _check_activations, _check_nonzero, _check_same_shape
+from probes._dtypes import _result
 from probes._ood_mahalanobis import Mahalanobis, fit_mahalanobis
 from probes.covariance import MomentAccumulator
 
@@ -41,7 +42,7 @@ class NormBaseline:
             ValueError: If entries are not finite or a sample is zero.
         """
         z = (_log_norms("NormBaseline.score", inputs) - self.mean_log_norm) / self.std_log_norm
-        return (z.abs() if self.two_sided else z).to(inputs.dtype)
+        return _result(z.abs() if self.two_sided else z, inputs.dtype)
 
     def __repr__(self) -> str:
         spread = f"log norm {self.mean_log_norm:.3g} +- {self.std_log_norm:.2g}"
@@ -147,7 +148,7 @@ def prompt_statistics(
     rows, columns = torch.triu_indices(dims, dims, device=xs.device)
     squares = (exact.mT @ exact)[:, rows, columns]
     products = (exact.mT @ ys.double()[..., None])[..., 0]
-    return (torch.cat([squares, products], dim=1) / n).to(xs.dtype)
+    return _result(torch.cat([squares, products], dim=1) / n, xs.dtype)
 
 
 def fit_prompt_statistics(

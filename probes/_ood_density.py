@@ -11,6 +11,7 @@ from torch import Tensor
 
 from probes._batches import _Reservoir, _reservoir_of
 from probes._checks import _check_activations, _check_count
+from probes._dtypes import _like
 from probes.covariance import Covariance, fit_covariance
 
 _COMPONENTS = 8
@@ -50,7 +51,8 @@ class Density:
         """
         _check_activations("Density.score", "features", features, "sample dim")
         whitened = _whitened(self.covariance, features, self.n_components)
-        return torch.as_tensor(-self.estimator.score_samples(whitened)).to(features)
+        scores = torch.as_tensor(-self.estimator.score_samples(whitened))
+        return _like(scores, features)
 
     def __repr__(self) -> str:
         return f"Density({self.kind!r}, n_components={self.n_components}, kept={self.n_kept} of {self.n_samples})"

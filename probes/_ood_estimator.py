@@ -11,6 +11,7 @@ from torch import Tensor
 
 from probes._batches import _reservoir_of
 from probes._checks import _check_activations, _check_option
+from probes._dtypes import _like
 
 Larger = Literal["auto", "inlier", "outlier"]
 """What a larger `decision_function` means: scikit-learn's is larger for inliers, PyOD's for outliers."""
@@ -43,7 +44,7 @@ class EstimatorDetector:
         """
         _check_activations("EstimatorDetector.score", "features", features, "sample dim")
         decided = torch.as_tensor(self.estimator.decision_function(_array(features)))
-        return self.sign * decided.to(features)
+        return _like(self.sign * decided, features)
 
     def __repr__(self) -> str:
         return f"EstimatorDetector({type(self.estimator).__name__}, sign={self.sign:+d}, n_samples={self.n_samples})"

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from probes._batches import _batches
 from probes._checks import _check_activations, _check_count, _check_same_length
+from probes._dtypes import _result
 
 _CHUNK_ENTRIES = 2**22
 
@@ -55,7 +56,7 @@ class GramRange:
         for entries in _entries(activations, self.powers):
             outside = torch.maximum(self.low - entries, entries - self.high).clamp_min(0.0)
             parts.append((outside / width).mean(dim=(1, 2)))
-        return torch.cat(parts).to(activations.dtype)
+        return _result(torch.cat(parts), activations.dtype)
 
     def __repr__(self) -> str:
         return (

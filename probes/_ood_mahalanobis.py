@@ -10,6 +10,7 @@ from torch import Tensor
 
 from probes._batches import _batches
 from probes._checks import _check_activations, _check_ids, _check_same_length
+from probes._dtypes import _result
 from probes.covariance import Covariance, MomentAccumulator, _shrunk, fit_covariance
 
 
@@ -70,7 +71,7 @@ class RelativeMahalanobis:
         exact = features.double()
         shift = self.within.mean - self.group_means
         nearest = torch.stack([self.within.squared_distance(exact + moved) for moved in shift]).amin(dim=0)
-        return (nearest - self.background.squared_distance(exact)).to(features.dtype)
+        return _result(nearest - self.background.squared_distance(exact), features.dtype)
 
     def __repr__(self) -> str:
         return f"RelativeMahalanobis(groups={len(self.group_means)}, {self.background!r})"

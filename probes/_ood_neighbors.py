@@ -10,6 +10,7 @@ from torch import Tensor
 
 from probes._batches import _reservoir_of
 from probes._checks import _check_activations, _check_count, _check_nonzero, _check_same_length
+from probes._dtypes import _result
 
 _CHUNK = 1024
 # Scored lengths whose median is off the fitted one by this factor are a change of scale; a few samples are not.
@@ -64,7 +65,7 @@ class NearestNeighbors:
             torch.cdist(chunk, self.samples, compute_mode="donot_use_mm_for_euclid_dist").kthvalue(self.k, dim=1).values
             for chunk in torch.split(exact, _CHUNK)
         ]
-        return torch.cat(nearest).to(features.dtype)
+        return _result(torch.cat(nearest), features.dtype)
 
     def _warn_if_rescaled(self, exact: Tensor) -> None:
         ratio = _median_length(exact) / self.median_length

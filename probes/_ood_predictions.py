@@ -4,6 +4,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes._checks import _check_activations, _check_count, _check_same_shape
+from probes._dtypes import _result
 
 
 def prediction_gap(
@@ -35,7 +36,7 @@ def prediction_gap(
     for name, value in (("predictions", predictions), ("reference", reference)):
         _check_activations("prediction_gap", name, value, "sample point")
     _check_same_shape("prediction_gap", ("predictions", "reference"), predictions, reference)
-    return (predictions.double() - reference.double()).abs().mean(dim=1).to(predictions.dtype)
+    return _result((predictions.double() - reference.double()).abs().mean(dim=1), predictions.dtype)
 
 
 def ensemble_disagreement(predictions: Float[Tensor, "member sample point"]) -> Float[Tensor, " sample"]:
@@ -65,4 +66,4 @@ def ensemble_disagreement(predictions: Float[Tensor, "member sample point"]) -> 
     who = "ensemble_disagreement"
     _check_activations(who, "predictions", predictions, "member sample point")
     _check_count(who, "a number of members", len(predictions), 2)
-    return predictions.double().var(dim=0).mean(dim=1).to(predictions.dtype)
+    return _result(predictions.double().var(dim=0).mean(dim=1), predictions.dtype)

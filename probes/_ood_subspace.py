@@ -9,6 +9,7 @@ from torch import Tensor
 
 from probes._batches import _batches
 from probes._checks import _check_activations, _check_count, _check_same_length
+from probes._dtypes import _result
 from probes.covariance import MomentAccumulator
 
 
@@ -40,7 +41,7 @@ class PCAResidual:
         _check_width("PCAResidual.score", features, self.components.shape[1])
         centred = features.double() - self.mean
         residual = centred - centred @ self.components.mT @ self.components
-        return residual.square().sum(dim=1).to(features.dtype)
+        return _result(residual.square().sum(dim=1), features.dtype)
 
     def __repr__(self) -> str:
         return f"PCAResidual(components={len(self.components)}, explained={self.explained:.3f})"
@@ -74,7 +75,7 @@ class NullSpace:
         inside = torch.linalg.vector_norm(exact @ self.basis.mT, dim=1)
         lengths = torch.linalg.vector_norm(exact, dim=1)
         share = torch.where(lengths > 0, inside / lengths, torch.zeros_like(lengths))
-        return share.clamp_max(1.0).to(features.dtype)
+        return _result(share.clamp_max(1.0), features.dtype)
 
     def __repr__(self) -> str:
         null, dims = self.basis.shape

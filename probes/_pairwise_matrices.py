@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes._checks import _check_activations, _check_orthonormal, _check_same_length
+from probes._dtypes import _result
 
 
 def pairwise_cosines(
@@ -35,7 +36,7 @@ def pairwise_cosines(
     """
     pool = _checked_pool("pairwise_cosines", directions, others)
     cosines = torch.einsum("pjd,qjd->jpq", directions.double(), pool.double())
-    return cosines.abs().clamp_max(1.0).to(directions.dtype)
+    return _result(cosines.abs().clamp_max(1.0), directions.dtype)
 
 
 def pairwise_overlaps(
@@ -68,7 +69,7 @@ def pairwise_overlaps(
     k = directions.shape[1]
     products = directions.double().flatten(0, 1) @ pool.double().flatten(0, 1).mT
     blocks = products.square().reshape(len(directions), k, len(pool), k).sum(dim=(1, 3)) / k
-    return blocks.clamp_max(1.0).to(directions.dtype)
+    return _result(blocks.clamp_max(1.0), directions.dtype)
 
 
 def _checked_pool(who: str, directions: Tensor, others: Tensor | None) -> Tensor:

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.func import vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from probes._dtypes import _at_least_single
 from probes._reprs import short_repr
 from probes._sgld_batches import Batch, Batches, Purpose, generator_for, map_batch
 from probes._sgld_parameters import ParameterRow
@@ -129,6 +130,26 @@ def run_chains(
         evaluated=_cat([part.evaluated for part in parts]),
         preconditioner=_cat([part.preconditioner for part in parts]),
     )
+
+
+def at_least_single(loss: Loss) -> Loss:
+    """Let a loss read batches of 16 bits in float32, as the rows of 16-bit parameters are.
+
+    Args:
+        loss: One number for (parameters by name, batch).
+
+    Returns:
+        The same loss for batches of more bits.
+    """
+
+    def widened(params: dict[str, Tensor], batch: Batch) -> Tensor:
+        return loss(params, map_batch(_wide, batch))
+
+    return widened
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    return _at_least_single(tensor) if tensor.is_floating_point() else tensor
 
 
 def plain_attention() -> AbstractContextManager[None]:

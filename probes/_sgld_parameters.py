@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor
 
+from probes._dtypes import _at_least_single
 from probes._reprs import short_repr
 
 ParamMasks = Sequence[str] | Mapping[str, Tensor] | None
@@ -67,7 +68,7 @@ def parameter_row(who: str, params: Mapping[str, Tensor], param_masks: ParamMask
         param_masks: See `ParamMasks`.
 
     Returns:
-        Copies, detached from any graph.
+        Copies, detached from any graph; in float32 where the parameters have 16 bits, since steps round away there.
 
     Raises:
         TypeError: If an entry is no floating-point tensor.
@@ -80,13 +81,13 @@ def parameter_row(who: str, params: Mapping[str, Tensor], param_masks: ParamMask
     if not any(bool(mask.any()) for mask in masks.values()):
         raise ValueError(f"{who} needs an entry that may move, got masks without any; set some entry to True.")
     full = all(bool(mask.all()) for mask in masks.values())
-    center = torch.cat([value.reshape(value.numel()) for value in sampled.values()])
+    center = _at_least_single(torch.cat([value.reshape(value.numel()) for value in sampled.values()]))
     flat_masks = [masks[name].expand(value.shape).reshape(value.numel()) for name, value in sampled.items()]
     return ParameterRow(
         shapes={name: value.shape for name, value in sampled.items()},
         center=center,
         mask=None if full else torch.cat(flat_masks).to(center),
-        frozen={name: value.detach() for name, value in params.items() if name not in masks},
+        frozen={name: _at_least_single(value.detach()) for name, value in params.items() if name not in masks},
     )
 
 

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes._checks import _check_activations, _check_count, _check_same_length
+from probes._dtypes import _result
 from probes._signature_file import read_signature_fields, write_signature_fields
 from probes._signature_scores import SignatureScores
 from probes.pairwise import _mean_overlap, pairwise_alignment
@@ -41,7 +42,7 @@ class SpectralSignature:
         """Mean overlap of two different fitted samples, in [0, 1]; exact, from the mean projector."""
         _check_count("pairwise_overlap", "a number of fitted samples", self.n_samples, 2)
         share = self.eigenvalues.double().square().sum() / self.k
-        return _mean_overlap(share, self.n_samples, 1.0).to(self.eigenvalues.dtype)
+        return _result(_mean_overlap(share, self.n_samples, 1.0), self.eigenvalues.dtype)
 
     @property
     def pairwise_cosines(self) -> Float[Tensor, " k"]:
@@ -84,8 +85,8 @@ class SpectralSignature:
         overlap = (exact @ self.reference.double().mT).square().sum(dim=(1, 2)) / self.k
         alignment = (exact * self.direction_references.double()).sum(dim=2).abs()
         return SignatureScores(
-            overlap=overlap.clamp_max(1.0).to(directions.dtype),
-            alignment=alignment.clamp_max(1.0).to(directions.dtype),
+            overlap=_result(overlap.clamp_max(1.0), directions.dtype),
+            alignment=_result(alignment.clamp_max(1.0), directions.dtype),
             swap_ratio=found.swap_ratio,
             tied=found.tied,
         )
@@ -118,7 +119,7 @@ class SpectralSignature:
         directions = found.directions
         self._check_fits("pairwise_directions", directions)
         cosines = torch.einsum("pjd,qjd->pjq", directions.double(), self.kept.double()).abs()
-        return cosines.mean(dim=2).clamp_max(1.0).to(directions.dtype)
+        return _result(cosines.mean(dim=2).clamp_max(1.0), directions.dtype)
 
     def alignment(self, activations: Float[Tensor, "sample row col"]) -> Float[Tensor, "sample k"]:
         """Measure how far each direction agrees with its reference (variant B).

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from probes._checks import _check_activations, _check_k
+from probes._dtypes import _result
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -52,7 +53,7 @@ def effective_rank(singular_values: Float[Tensor, "*batch rank"]) -> Float[Tenso
     _check_spectrum("effective_rank", singular_values)
     shares = singular_values.double()
     shares = shares / shares.sum(dim=-1, keepdim=True)
-    return torch.special.entr(shares).sum(dim=-1).exp().to(singular_values.dtype)
+    return _result(torch.special.entr(shares).sum(dim=-1).exp(), singular_values.dtype)
 
 
 def participation_ratio(singular_values: Float[Tensor, "*batch rank"]) -> Float[Tensor, "*batch"]:
@@ -82,7 +83,7 @@ def participation_ratio(singular_values: Float[Tensor, "*batch rank"]) -> Float[
     """
     _check_spectrum("participation_ratio", singular_values)
     energies = _relative_energies(singular_values)
-    return (energies.sum(dim=-1).square() / energies.square().sum(dim=-1)).to(singular_values.dtype)
+    return _result(energies.sum(dim=-1).square() / energies.square().sum(dim=-1), singular_values.dtype)
 
 
 def stable_rank(singular_values: Float[Tensor, "*batch rank"]) -> Float[Tensor, "*batch"]:
@@ -108,7 +109,7 @@ def stable_rank(singular_values: Float[Tensor, "*batch rank"]) -> Float[Tensor, 
         >>> assert stable_rank(torch.tensor([2.0, 1.0])) < participation_ratio(torch.tensor([2.0, 1.0]))
     """
     _check_spectrum("stable_rank", singular_values)
-    return _relative_energies(singular_values).sum(dim=-1).to(singular_values.dtype)
+    return _result(_relative_energies(singular_values).sum(dim=-1), singular_values.dtype)
 
 
 def spectral_gap(singular_values: Float[Tensor, "*batch rank"], k: int = 2) -> SpectralGap:
@@ -149,7 +150,7 @@ def spectral_gap(singular_values: Float[Tensor, "*batch rank"], k: int = 2) -> S
     gap = torch.where(last > 0, 1.0 - following / last, torch.zeros_like(last))
     tolerance = rank * torch.finfo(singular_values.dtype).eps
     return SpectralGap(
-        gap=gap.to(singular_values.dtype),
+        gap=_result(gap, singular_values.dtype),
         tied=(last - following <= tolerance * values[..., 0]),
         k=k,
     )

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from probes._checks import _check_same_length
 from probes._cosines import _check_two, _error_cosines, _weight_cosines
+from probes._dtypes import _like, _result
 from probes.bootstrap import Estimate
 from probes.curves import Curve, curve_over_prompts, estimate_mean
 from probes.sensitivity import sensitivity_cosine
@@ -155,7 +156,7 @@ def ilwd(
     _check_two("ilwd", a, b, "batch point dim")
     _check_unit("ilwd", divide_by)
     squares = (a.double() - b.double()).square().sum(dim=2) / divide_by
-    return curve_over_prompts(squares.to(a), seed=seed, n_bootstrap=n_bootstrap, confidence=confidence)
+    return curve_over_prompts(_like(squares, a), seed=seed, n_bootstrap=n_bootstrap, confidence=confidence)
 
 
 def similarity_of_errors(
@@ -193,7 +194,7 @@ def similarity_of_errors(
         >>> torch.testing.assert_close(similarity.value, 0.5**0.5)
     """
     cosines = _error_cosines("similarity_of_errors", a[None], b[None], ys)
-    return estimate_mean(cosines[0, 0].to(a), **bootstrap)
+    return estimate_mean(_like(cosines[0, 0], a), **bootstrap)
 
 
 def similarity_of_weights(
@@ -225,13 +226,13 @@ def similarity_of_weights(
         >>> torch.testing.assert_close(similarity_of_weights(weights, 3 * weights).value, 1.0)
     """
     cosines = _weight_cosines("similarity_of_weights", a[None], b[None])
-    return estimate_mean(cosines[0, 0].to(a), **bootstrap)
+    return estimate_mean(_like(cosines[0, 0], a), **bootstrap)
 
 
 def _squares(who: str, a: Tensor, b: Tensor, divide_by: float) -> Tensor:
     _check_two(who, a, b, "batch point")
     _check_unit(who, divide_by)
-    return ((a.double() - b.double()).square() / divide_by).to(a.dtype)
+    return _result((a.double() - b.double()).square() / divide_by, a.dtype)
 
 
 def _check_unit(who: str, divide_by: float) -> None:

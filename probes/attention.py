@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from probes._checks import _check_activations, _check_axes, _check_same_length
+from probes._dtypes import _result
 
 __all__ = [
     "attention_mass",
@@ -83,7 +84,7 @@ def normalised_entropy(
         >>> torch.testing.assert_close(normalised_entropy(pattern)[0, 0, 1], torch.tensor(1.0))
     """
     visible = _check_pattern("normalised_entropy", pattern, causal=causal)
-    return _entropy(pattern.double(), visible).to(pattern.dtype)
+    return _result(_entropy(pattern.double(), visible), pattern.dtype)
 
 
 def attention_mass(
@@ -115,7 +116,7 @@ def attention_mass(
     _check_pattern("attention_mass", pattern, causal=False)
     _check_roles("attention_mass", pattern, roles)
     exact = pattern.double()
-    return {name: (exact * mask).sum(dim=3).to(pattern.dtype) for name, mask in roles.items()}
+    return {name: _result((exact * mask).sum(dim=3), pattern.dtype) for name, mask in roles.items()}
 
 
 def pattern_variability(pattern: Float[Tensor, "batch head query key"]) -> Float[Tensor, "batch head query"]:
@@ -143,7 +144,7 @@ def pattern_variability(pattern: Float[Tensor, "batch head query key"]) -> Float
     """
     _check_pattern("pattern_variability", pattern, causal=False)
     exact = pattern.double()
-    return ((exact - exact.mean(dim=0)).abs().sum(dim=3) / 2).to(pattern.dtype)
+    return _result((exact - exact.mean(dim=0)).abs().sum(dim=3) / 2, pattern.dtype)
 
 
 def _entropy(

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
+from probes._dtypes import _like, _result
 from probes.attention import _check_pattern, _check_roles, _entropy
 from probes.bootstrap import _count_chunks, percentile_interval
 from probes.curves import Curve, _check_bootstrap, curve_over_prompts
@@ -79,16 +80,16 @@ def attention_report(
     seen = visible[keep].double()
     uniform = seen / seen.sum(dim=1, keepdim=True)
     mass = {
-        name: curve_over_prompts((exact * mask[keep]).sum(dim=3).mean(dim=2).to(pattern.dtype), **bootstrap)
+        name: curve_over_prompts(_result((exact * mask[keep]).sum(dim=3).mean(dim=2), pattern.dtype), **bootstrap)
         for name, mask in roles.items()
     }
     distance = (exact - exact.mean(dim=0)).abs().sum(dim=3).mean(dim=2) / 2
     return AttentionReport(
-        entropy=curve_over_prompts(_entropy(exact, visible[keep]).nanmean(dim=2).to(pattern.dtype), **bootstrap),
+        entropy=curve_over_prompts(_result(_entropy(exact, visible[keep]).nanmean(dim=2), pattern.dtype), **bootstrap),
         mass=mass,
         chance={name: float((uniform * mask[keep]).sum(dim=1).mean()) for name, mask in roles.items()},
-        variability=distance.mean(dim=0).to(pattern.dtype),
-        variability_interval=_distance_interval(distance, **bootstrap).to(pattern),
+        variability=_result(distance.mean(dim=0), pattern.dtype),
+        variability_interval=_like(_distance_interval(distance, **bootstrap), pattern),
     )
 
 

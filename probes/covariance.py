@@ -9,6 +9,7 @@ from torch import Tensor
 
 from probes._batches import _batches
 from probes._checks import _check_activations, _check_same_length
+from probes._dtypes import _result
 from probes._moments import MomentAccumulator
 
 __all__ = ["Covariance", "MomentAccumulator", "fit_covariance", "ledoit_wolf_shrinkage"]
@@ -45,7 +46,7 @@ class Covariance:
         Raises:
             ValueError: If the width differs, entries are not finite, or the covariance is singular.
         """
-        return self._whitened("whiten", features).to(features.dtype)
+        return _result(self._whitened("whiten", features), features.dtype)
 
     def squared_distance(self, features: Float[Tensor, "sample dim"]) -> Float[Tensor, " sample"]:
         """Measure the squared Mahalanobis distance from the mean.
@@ -61,7 +62,7 @@ class Covariance:
         Raises:
             ValueError: If the width differs, entries are not finite, or the covariance is singular.
         """
-        return self._whitened("squared_distance", features).square().sum(dim=1).to(features.dtype)
+        return _result(self._whitened("squared_distance", features).square().sum(dim=1), features.dtype)
 
     def _whitened(self, who: str, features: Tensor) -> Tensor:
         _check_activations(who, "features", features, "sample dim")

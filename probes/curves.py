@@ -10,6 +10,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from probes._checks import _check_axes, _check_confidence, _check_count, _check_floating
+from probes._dtypes import _like
 from probes.bootstrap import Estimate, _count_chunks, percentile_interval
 
 __all__ = ["Curve", "curve_over_prompts", "estimate_mean"]
@@ -74,9 +75,9 @@ def curve_over_prompts(
     ends = torch.tensor([list(percentile_interval(column, confidence)) for column in replicates.T])
     mean_replicates = replicates.nanmean(dim=1)
     return Curve(
-        values=means.to(values),
-        low=ends[:, 0].to(values),
-        high=ends[:, 1].to(values),
+        values=_like(means, values),
+        low=_like(ends[:, 0], values),
+        high=_like(ends[:, 1], values),
         mean=_estimate(float(means.nanmean()), mean_replicates, confidence),
         mean_replicates=mean_replicates,
         n_prompts=len(values),

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from probes._callees import Callee, _ask, _check_prompts, _context_point
 from probes._checks import _check_count, _check_option
+from probes._dtypes import _result
 from probes.bootstrap import Estimate, _count_chunks, percentile_interval
 from probes.curves import _check_bootstrap
 from probes.sensitivity import label_gradients
@@ -173,7 +174,7 @@ def effective_preconditioner(
         matrix = _solve(pairs[train], query[train], slopes[train])
         residuals[test] = slopes[test] - torch.einsum("bj,ji,bpi->bp", query[test], matrix, pairs[test])
     matrix = _solve(pairs, query, slopes)
-    return EffectivePreconditioner(matrix.to(xs.dtype), _share(residuals, slopes), normalise, k)
+    return EffectivePreconditioner(_result(matrix, xs.dtype), _share(residuals, slopes), normalise, k)
 
 
 # d f_k / d y_i, and x_i^T x_k / c beside it.

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from probes._checks import _check_activations, _check_same_length
+from probes._dtypes import _like
 from probes.bootstrap import Estimate, _count_chunks, percentile_interval
 from probes.curves import Curve, _check_bootstrap, curve_over_prompts, estimate_mean
 
@@ -113,7 +114,7 @@ def head_importance(
     share_low, share_high = _intervals(_shares(replicates, floor), confidence)
     entropy = torch.where(entropy.isfinite(), entropy, torch.nan)
     tensors = (increase, increase_low, increase_high, shares, share_low, share_high, entropy, shares.amax(dim=1))
-    return HeadImportance(*(tensor.to(losses) for tensor in tensors))
+    return HeadImportance(*(_like(tensor, losses) for tensor in tensors))
 
 
 def pruning_masks(importance: Float[Tensor, "layer head"]) -> Bool[Tensor, "kept layer head"]:

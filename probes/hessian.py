@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes._checks import _check_count
-from probes._sgld import Loss, plain_attention
+from probes._sgld import Loss, at_least_single, plain_attention
 from probes._sgld_batches import Purpose, generator_for
 from probes._sgld_parameters import ParameterRow, parameter_row
 
@@ -67,6 +67,7 @@ def top_hessian_eigenvalue(
     who = "top_hessian_eigenvalue"
     _check_count(who, "max_iterations", max_iterations, 1)
     row = parameter_row(who, params, param_masks)
+    loss = at_least_single(loss)
     return top_eigenvalue(loss, row, batch, max_iterations=max_iterations, tolerance=tolerance, seed=seed)
 
 

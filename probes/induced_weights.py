@@ -10,6 +10,7 @@ from torch import Tensor
 
 from probes._callees import Callee, _ask, _check_prompts, _resolve_points
 from probes._checks import _check_activations, _check_count, _check_same_length
+from probes._dtypes import _result
 
 __all__ = ["InducedWeights", "fresh_query_predictions", "induced_weights"]
 
@@ -159,5 +160,9 @@ def induced_weights(
     weights = rearrange(solution, "batch dim point -> batch point dim")
     intercepts = (level - centre @ solution)[:, 0]
     return InducedWeights(
-        weights.to(answers.dtype), intercepts.to(answers.dtype), r2.to(answers.dtype), tuple(asked), n_queries
+        _result(weights, answers.dtype),
+        _result(intercepts, answers.dtype),
+        _result(r2, answers.dtype),
+        tuple(asked),
+        n_queries,
     )

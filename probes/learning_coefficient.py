@@ -21,7 +21,7 @@ from torch import Tensor
 from probes._checks import _check_count, _check_option
 from probes._init_loss import NonFiniteLossError, init_loss
 from probes._llc_result import LearningCoefficient, assemble
-from probes._sgld import ChainTraces, Loss, SamplingMethod, SgldSettings, run_chains
+from probes._sgld import ChainTraces, Loss, SamplingMethod, SgldSettings, at_least_single, run_chains
 from probes._sgld_batches import Batches, Purpose, open_batches
 from probes._sgld_parameters import ParameterRow, parameter_row
 from probes.hessian import top_eigenvalue
@@ -66,7 +66,8 @@ def estimate_learning_coefficient(
 
     The loss runs under vmap, so it may not branch on values, and under the plain kernel of
     scaled_dot_product_attention, which alone has rules for vmap and second derivatives. From 10,000 parameters on, a
-    CPU runs chains one after another, since that is faster there.
+    CPU runs chains one after another, since that is faster there. Parameters and data of 16 bits reach the loss in
+    float32: a chain in bfloat16 would round its steps away.
 
     Args:
         loss: One number, a mean over samples, for (parameters by name, batch), such as
@@ -133,6 +134,7 @@ def estimate_learning_coefficient(
         return open_batches(who, chosen, batch_size=batch_size, shared=shared, seed=seed, purpose=purpose)
 
     row = parameter_row(who, params, param_masks)
+    loss = at_least_single(loss)
     batches = source(Purpose.BATCHES, shared=shared_batches)
     initial = init_loss(who, loss, row, source(Purpose.INITIAL_LOSS, shared=True), num_init_loss_batches)
     evaluation = None if eval_data is None else source(Purpose.EVALUATION, shared=shared_batches)

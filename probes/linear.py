@@ -17,6 +17,7 @@ from probes._checks import (
     _check_varies,
 )
 from probes._cross_validation import _cross_validate, _r2_replicates
+from probes._dtypes import _like, _result
 from probes._ridge import _assign_folds, _shuffle
 from probes.bootstrap import percentile_interval
 
@@ -74,7 +75,7 @@ class LinearProbe:
         """
         _check_activations("predict", "features", features, "sample feature")
         _check_same_length("predict", ("features", "weights"), features.shape[1], len(self.weight))
-        return (features.double() @ self.weight.double() + self.bias.double()).to(features.dtype)
+        return _result(features.double() @ self.weight.double() + self.bias.double(), features.dtype)
 
     def __repr__(self) -> str:
         scores = ", ".join(f"{value:.3f}" for value in self.r2.tolist())
@@ -149,12 +150,12 @@ def fit_linear_probe(
     interval = torch.tensor([list(ends) for ends in intervals])
     dtype = features.dtype
     return LinearProbe(
-        r2=r2[:n_targets].to(dtype),
-        r2_interval=interval.to(features),
-        r2_shuffled=r2[n_targets:].to(dtype) if controls else None,
-        weight=refit.weight[:, :n_targets].to(dtype),
-        bias=refit.bias[:n_targets].to(dtype),
-        penalty=refit.penalty[:n_targets].to(dtype),
+        r2=_result(r2[:n_targets], dtype),
+        r2_interval=_like(interval, features),
+        r2_shuffled=_result(r2[n_targets:], dtype) if controls else None,
+        weight=_result(refit.weight[:, :n_targets], dtype),
+        bias=_result(refit.bias[:n_targets], dtype),
+        penalty=_result(refit.penalty[:n_targets], dtype),
         n_groups=int(codes.max()) + 1,
         r2_replicates=replicates[:, :n_targets],
         r2_shuffled_replicates=replicates[:, n_targets:] if controls else None,

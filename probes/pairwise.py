@@ -14,6 +14,7 @@ from probes._checks import (
     _check_share,
     _check_trace,
 )
+from probes._dtypes import _result
 
 __all__ = ["mean_pairwise_overlap", "mean_projector", "overlap_between", "overlap_within", "pairwise_alignment"]
 
@@ -43,7 +44,10 @@ def mean_projector(directions: Float[Tensor, "sample k dim"]) -> Float[Tensor, "
     """
     _check_activations("mean_projector", "directions", directions, "sample k dim")
     _check_orthonormal("mean_projector", "directions", directions)
-    rows = rearrange(directions.double(), "sample k dim -> (sample k) dim")
+    exact = directions.double()
+    if directions.dtype.itemsize == 2:  # rounded rows are orthonormal again in float64, so that the trace is k
+        exact = torch.linalg.qr(exact.mT).Q.mT
+    rows = rearrange(exact, "sample k dim -> (sample k) dim")
     return rows.mT @ rows / len(directions)
 
 
@@ -89,14 +93,14 @@ def mean_pairwise_overlap(
     k, n = directions.shape[1], len(directions)
     if others is None:
         _check_count(who, "a number of samples", n, 2)
-        return _mean_overlap(projector.square().sum() / k, n, 1.0).to(directions.dtype)
+        return _result(_mean_overlap(projector.square().sum() / k, n, 1.0), directions.dtype)
     other_projector = mean_projector(others)
     _check_same_space(who, directions, others)
     share = (projector * other_projector).sum() / k
     if not paired:
-        return share.clamp(0.0, 1.0).to(directions.dtype)
+        return _result(share.clamp(0.0, 1.0), directions.dtype)
     same_index = torch.einsum("pid,pjd->pij", directions.double(), others.double()).square().sum() / (n * k)
-    return _mean_overlap(share, n, same_index).to(directions.dtype)
+    return _result(_mean_overlap(share, n, same_index), directions.dtype)
 
 
 def overlap_within(projector: Float[Tensor, "dim dim"], *, n_samples: int, k: int) -> Float[Tensor, ""]:
@@ -127,7 +131,7 @@ def overlap_within(projector: Float[Tensor, "dim dim"], *, n_samples: int, k: in
     """
     _check_mean_projector("overlap_within", "projector", projector, k)
     _check_count("overlap_within", "a number of samples", n_samples, 2)
-    return _mean_overlap(projector.double().square().sum() / k, n_samples, 1.0).to(projector.dtype)
+    return _result(_mean_overlap(projector.double().square().sum() / k, n_samples, 1.0), projector.dtype)
 
 
 def overlap_between(
@@ -178,7 +182,7 @@ def overlap_between(
     _check_same_shape(who, ("projector", "other"), projector, other)
     share = (projector.double() * other.double()).sum() / k
     if n_samples is None and same_index_overlap is None:
-        return share.clamp(0.0, 1.0).to(projector.dtype)
+        return _result(share.clamp(0.0, 1.0), projector.dtype)
     if n_samples is None or same_index_overlap is None:
         raise ValueError(
             f"{who} needs n_samples and same_index_overlap together, got {n_samples} and {same_index_overlap}; "
@@ -186,7 +190,7 @@ def overlap_between(
         )
     _check_count(who, "a number of samples", n_samples, 2)
     _check_share(who, "same_index_overlap", same_index_overlap)
-    return _mean_overlap(share, n_samples, same_index_overlap).to(projector.dtype)
+    return _result(_mean_overlap(share, n_samples, same_index_overlap), projector.dtype)
 
 
 def pairwise_alignment(
@@ -233,10 +237,10 @@ def pairwise_alignment(
     _check_paired(who, directions, others, paired=paired)
     cosines = torch.einsum("pjd,qjd->jpq", directions.double(), pool.double()).abs().clamp_max(1.0)
     if others is not None and not paired:
-        return cosines.mean(dim=(1, 2)).to(directions.dtype)
+        return _result(cosines.mean(dim=(1, 2)), directions.dtype)
     _check_count(who, "a number of samples", n, 2)
     own = cosines.diagonal(dim1=1, dim2=2).sum(dim=1)
-    return ((cosines.sum(dim=(1, 2)) - own) / (n * (n - 1))).to(directions.dtype)
+    return _result((cosines.sum(dim=(1, 2)) - own) / (n * (n - 1)), directions.dtype)
 
 
 # `share` = tr(P_a P_b) / k is the mean over all n^2 ordered pairs; the n pairs (i, i) with their own mean leave it.

@@ -89,11 +89,12 @@ def partial_r2(
     squares = _partial_squares(exact, wanted, rivals, _assign_folds(codes, n_folds, seed))
     errors, left, spread = squares.sum(dim=1)
     replicates = _r2_replicates(squares[:2], codes, seed=seed, n_bootstrap=n_bootstrap)
+    least = ((8 if columns.dtype.itemsize == 2 else 1e3) * torch.finfo(columns.dtype).eps) ** 2
     r2_given = tuple((1.0 - left / spread).tolist())
     estimates = []
     for i, share in enumerate((1.0 - errors / left).tolist()):
         # Below this share of the variance, what is left is the rounding of the regression on the rivals.
-        if 1.0 - r2_given[i] <= (1e3 * torch.finfo(columns.dtype).eps) ** 2:
+        if 1.0 - r2_given[i] <= least:
             nan = float("nan")
             estimates.append(Estimate(nan, nan, nan, "the given targets determine it"))
         else:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from probes._checks import _check_activations, _check_count, _check_option, _check_same_length, _check_varies
 from probes._cross_validation import _r2_replicates
+from probes._dtypes import _at_least_single, _like, _result
 from probes._position_training import Head, _forward, _train
 from probes.bootstrap import percentile_interval
 from probes.curves import _check_bootstrap
@@ -140,7 +141,8 @@ def fit_position_probe(
     order = torch.randperm(n_prompts, generator=generator).to(hidden.device)
     cuts = (n_prompts - 2 * (n_prompts // 5), n_prompts // 5, n_prompts // 5)
     splits = torch.split(order, list(cuts))
-    data, wanted = hidden.detach(), targets.detach().to(hidden.dtype)
+    data = _at_least_single(hidden.detach())
+    wanted = targets.detach().to(data.dtype)
 
     def trained(columns: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         parameters = _train(data, columns, splits, head, d_hidden, steps, lr, batch_size, seed)
@@ -155,15 +157,15 @@ def fit_position_probe(
         circle = torch.randperm(n_prompts, generator=generator).to(hidden.device)
         exchanged = torch.empty_like(wanted)
         exchanged[circle] = wanted[circle.roll(1)]
-        shuffled = _score(trained(exchanged)[1]).to(hidden.dtype)
+        shuffled = _result(_score(trained(exchanged)[1]), hidden.dtype)
     codes = torch.arange(cuts[2], device=hidden.device)
     replicates = _r2_replicates(squares, codes, seed=seed, n_bootstrap=n_bootstrap)
     ends = torch.tensor([list(percentile_interval(column, confidence)) for column in replicates.T])
     return PositionProbe(
-        r2=_score(squares).to(hidden.dtype),
-        r2_interval=ends.to(hidden),
+        r2=_result(_score(squares), hidden.dtype),
+        r2_interval=_like(ends, hidden),
         r2_shuffled=shuffled,
-        error=squares[0].mean(dim=0).to(hidden.dtype),
+        error=_result(squares[0].mean(dim=0), hidden.dtype),
         attention=parameters["scores"].softmax(dim=1),
         parameters=parameters,
         head=head,

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from probes._checks import _check_activations, _check_count, _check_penalties, _check_same_length
 from probes._cross_validation import _cross_validate, _r2_replicates
+from probes._dtypes import _like
 from probes._ridge import _assign_folds, _shuffle
 from probes.bootstrap import percentile_interval
 from probes.curves import _check_bootstrap
@@ -118,7 +119,7 @@ def fit_probe_grid(
     best_layer, best_r2 = _choose(squares, seed)
     tensors = (r2, low, high, _r2(shuffled), penalty, best_r2)
     r2, low, high, shuffled, penalty, best_r2 = (
-        torch.where(known.to(t.device), t, torch.nan).to(features) for t in tensors
+        _like(torch.where(known.to(t.device), t, torch.nan), features) for t in tensors
     )
     return ProbeGrid(
         r2=r2,

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from probes._checks import _check_activations, _check_count, _check_option, _check_penalties, _check_same_shape
 from probes._cross_validation import _cross_predict
+from probes._dtypes import _at_least_single, _like, _result
 from probes._ridge import _assign_folds
 from probes.curves import Curve, _check_bootstrap, curve_over_prompts
 
@@ -101,13 +102,14 @@ def fit_layer_readouts(
     if method == "ridge":
         predictions, weight, bias = _by_ridge(hidden, ys, folds, penalties)
     else:
-        predictions, weight, bias = _by_sgd(hidden, ys, folds, steps, lr, batch_size, seed)
+        predictions, weight, bias = _by_sgd(_at_least_single(hidden), ys, folds, steps, lr, batch_size, seed)
     squares = (predictions - ys.double()).square()
     errors = [
         curve_over_prompts(layer, seed=seed, n_bootstrap=n_bootstrap, confidence=confidence)
-        for layer in squares.to(hidden.dtype)
+        for layer in _result(squares, hidden.dtype)
     ]
-    return LayerReadouts(predictions.to(hidden), tuple(errors), weight.to(hidden), bias.to(hidden), method)
+    said, weight, bias = (_like(exact, hidden) for exact in (predictions, weight, bias))
+    return LayerReadouts(said, tuple(errors), weight, bias, method)
 
 
 def _by_ridge(

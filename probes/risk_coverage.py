@@ -7,6 +7,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from probes._checks import _check_activations, _check_same_length, _is_constant
+from probes._dtypes import _like
 from probes.bootstrap import Estimate, _count_chunks, _count_levels, _levels, percentile_interval
 from probes.curves import _check_bootstrap
 
@@ -88,7 +89,7 @@ def risk_coverage(
     gain = (mean - aurc) / (mean - oracle) if varies else float("nan")
     reason = "" if varies else "all errors are equal"
     return RiskCoverage(
-        risk=risk.to(error),
+        risk=_like(risk, error),
         aurc=Estimate(aurc, *percentile_interval(torch.cat(replicates), confidence)),
         oracle=oracle,
         random=mean,

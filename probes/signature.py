@@ -19,6 +19,7 @@ from probes._checks import (
     _check_orthonormal,
     _check_same_length,
 )
+from probes._dtypes import _result
 from probes._emergence import SignatureEmergence, emergence_of
 from probes._signature_scores import SignatureScores
 from probes._spectral_signature import SpectralSignature
@@ -109,9 +110,9 @@ class SignatureFitter:
         eigenvalues, vectors = torch.linalg.eigh(moments.sum(dim=0))
         single = torch.linalg.eigh(moments).eigenvectors[..., -1]
         return SpectralSignature(
-            reference=vectors.flip(-1)[:, : self.k].mT.contiguous().to(self._dtype),
-            direction_references=single.to(self._dtype),
-            eigenvalues=eigenvalues.flip(-1).clamp(0.0, 1.0).to(self._dtype),
+            reference=_result(vectors.flip(-1)[:, : self.k].mT.contiguous(), self._dtype),
+            direction_references=_result(single, self._dtype),
+            eigenvalues=_result(eigenvalues.flip(-1).clamp(0.0, 1.0), self._dtype),
             k=self.k,
             center=self.center,
             side=self.side,

@@ -9,6 +9,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from probes._checks import _check_activations, _check_count, _check_same_length
+from probes._dtypes import _result
 
 __all__ = ["linear_cka", "procrustes_distance"]
 
@@ -52,7 +53,7 @@ def linear_cka(
     own = measure(left, left), measure(right, right)
     _check_varies_enough("linear_cka", *own)
     share = measure(left, right) / (own[0].sqrt() * own[1].sqrt())
-    return share.clamp(-1.0 if debiased else 0.0, 1.0).to(a.dtype)
+    return _result(share.clamp(-1.0 if debiased else 0.0, 1.0), a.dtype)
 
 
 def procrustes_distance(a: Float[Tensor, "sample dim"], b: Float[Tensor, "sample other"]) -> Float[Tensor, ""]:
@@ -90,7 +91,7 @@ def procrustes_distance(a: Float[Tensor, "sample dim"], b: Float[Tensor, "sample
     padded = torch.nn.functional.pad(narrow, (0, wide.shape[1] - narrow.shape[1]))
     u, _, vt = torch.linalg.svd(wide.mT @ padded)
     # The residual itself, rather than 2 - 2 ||A^T B||_*, which has lost small distances.
-    return torch.linalg.matrix_norm(padded - wide @ u @ vt).to(a.dtype)
+    return _result(torch.linalg.matrix_norm(padded - wide @ u @ vt), a.dtype)
 
 
 def _biased_hsic(a: Float64[Tensor, "n d"], b: Float64[Tensor, "n e"]) -> Float64[Tensor, ""]:

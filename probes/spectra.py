@@ -13,6 +13,7 @@ from torch import Tensor
 
 from probes._checks import _check_activations, _check_k, _check_option
 from probes._decompositions import _right_by_gram, _right_by_iteration, _right_by_svd, _values_by_gram
+from probes._dtypes import _result
 from probes._spectrum_shape import SpectralGap, effective_rank, participation_ratio, spectral_gap, stable_rank
 
 __all__ = [
@@ -92,7 +93,7 @@ def singular_values(matrix: Float[Tensor, "*batch row col"]) -> Float[Tensor, "*
     _check_activations("singular_values", "matrix", matrix, "*batch row col")
     if matrix.dtype == torch.float64:
         return torch.linalg.svdvals(matrix)
-    return _values_by_gram(matrix).to(matrix.dtype)
+    return _result(_values_by_gram(matrix), matrix.dtype)
 
 
 def leading_directions(
@@ -149,13 +150,19 @@ def leading_directions(
         decompose = _right_by_gram if spectrum == "full" else _right_by_iteration
         directions, values = decompose(oriented, k)
     values = values if spectrum == "full" else values[..., : k + 1]
-    tolerance = max(matrix.shape[-2:]) * torch.finfo(matrix.dtype).eps
+    tolerance = _rounding(matrix)
     return LeadingDirections(
-        directions=directions.to(matrix.dtype),
-        singular_values=values.to(matrix.dtype),
-        swap_ratio=_swap_ratio(values, k).to(matrix.dtype),
+        directions=_result(directions, matrix.dtype),
+        singular_values=_result(values, matrix.dtype),
+        swap_ratio=_result(_swap_ratio(values, k), matrix.dtype),
         tied=_tied(values, k, directions.shape[-1], tolerance),
     )
+
+
+# Relative to s_1. Entries that were rounded to 16 bits scatter by their eps whatever the shape, as random matrices do.
+def _rounding(matrix: Tensor) -> float:
+    eps = torch.finfo(matrix.dtype).eps
+    return eps if matrix.dtype.itemsize == 2 else max(matrix.shape[-2:]) * eps
 
 
 # Only what changes is copied: a plain float32 matrix stays float32 until a decomposition asks for more.

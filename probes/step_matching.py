@@ -13,6 +13,7 @@ from torch import Tensor
 
 from probes._checks import _check_activations, _check_option, _check_same_length
 from probes._cosines import _check_two, _error_cosines, _weight_cosines
+from probes._dtypes import _like
 from probes.bootstrap import _count_chunks
 from probes.curves import _check_bootstrap
 
@@ -185,10 +186,10 @@ def _best(
     top = means.amax(dim=1, keepdim=True)
     slack = 8 * torch.finfo(like.dtype).eps * means.abs().amax(dim=1, keepdim=True)
     return StepMatches(
-        values=(sign * means).to(like),
+        values=_like(sign * means, like),
         best=best.to(like.device),
         best_interval=torch.stack([sorted_places[tail], sorted_places[-1 - tail]], dim=1).to(like.device),
-        support=(places == best).double().mean(dim=0).to(like),
+        support=_like((places == best).double().mean(dim=0), like),
         tied=((means >= top - slack).sum(dim=1) > 1).to(like.device),
         steps=names,
         measure=measure,

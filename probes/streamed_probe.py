@@ -14,6 +14,7 @@ from probes._checks import (
     _check_penalties,
     _check_same_length,
 )
+from probes._dtypes import _like
 from probes._ridge import _Moments, _moments, _principal_axes, _with, _without
 
 __all__ = ["StreamedProbe", "fit_streamed_probe"]
@@ -105,11 +106,11 @@ def fit_streamed_probe(
     varies = width.sum(dim=0) > 1e-12 * whole.n * target_shift.square()
     r2 = torch.where(varies, 1.0 - error.sum(dim=0) / width.sum(dim=0), torch.nan)
     return StreamedProbe(
-        r2=r2.to(like),
-        r2_folds=torch.where(varies, 1.0 - error / width, torch.nan).to(like),
-        weight=weight.to(like),
-        bias=(bias + target_shift - feature_shift @ weight).to(like),
-        penalty=penalty.to(like),
+        r2=_like(r2, like),
+        r2_folds=_like(torch.where(varies, 1.0 - error / width, torch.nan), like),
+        weight=_like(weight, like),
+        bias=_like(bias + target_shift - feature_shift @ weight, like),
+        penalty=_like(penalty, like),
         n_samples=whole.n,
     )
 

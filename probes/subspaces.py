@@ -15,6 +15,7 @@ from probes._checks import (
     _check_same_length,
     _check_same_shape,
 )
+from probes._dtypes import _result
 from probes._mean_subspace import MeanSubspace, SetAlignment, mean_subspace, set_alignment
 from probes._pairwise_matrices import pairwise_cosines, pairwise_overlaps
 from probes.pairwise import mean_pairwise_overlap, mean_projector
@@ -67,7 +68,7 @@ def cosine_similarity(a: Float[Tensor, "*batch dim"], b: Float[Tensor, "*batch d
     for name, length in zip(("a", "b"), lengths, strict=True):
         _check_nonzero("cosine_similarity", name, length)
     cosine = ((a.double() / lengths[0]) * (b.double() / lengths[1])).sum(dim=-1)
-    return cosine.abs().clamp_max(1.0).to(a.dtype)
+    return _result(cosine.abs().clamp_max(1.0), a.dtype)
 
 
 def principal_angles(
@@ -102,7 +103,7 @@ def principal_angles(
     products = small @ large.mT
     cosines = torch.linalg.svdvals(products)
     sines = torch.linalg.svdvals(small - products @ large).flip(-1)
-    return torch.atan2(sines[..., : cosines.shape[-1]], cosines).to(a.dtype)
+    return _result(torch.atan2(sines[..., : cosines.shape[-1]], cosines), a.dtype)
 
 
 def subspace_overlap(a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch k dim"]) -> Float[Tensor, "*batch"]:
@@ -134,7 +135,7 @@ def subspace_overlap(a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch 
     _check_same_shape("subspace_overlap", ("a", "b"), a, b)
     _check_bases("subspace_overlap", a, b)
     products = a.double() @ b.double().mT
-    return (products.square().sum(dim=(-2, -1)) / a.shape[-2]).clamp_max(1.0).to(a.dtype)
+    return _result((products.square().sum(dim=(-2, -1)) / a.shape[-2]).clamp_max(1.0), a.dtype)
 
 
 def chordal_distance(a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch k dim"]) -> Float[Tensor, "*batch"]:
@@ -163,7 +164,7 @@ def chordal_distance(a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch 
     """
     _check_same_shape("chordal_distance", ("a", "b"), a, b)
     sines = principal_angles(a.double(), b.double()).sin()
-    return torch.linalg.vector_norm(sines, dim=-1).to(a.dtype)
+    return _result(torch.linalg.vector_norm(sines, dim=-1), a.dtype)
 
 
 def geodesic_distance(a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch k dim"]) -> Float[Tensor, "*batch"]:
@@ -193,7 +194,7 @@ def geodesic_distance(a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch
     """
     _check_same_shape("geodesic_distance", ("a", "b"), a, b)
     angles = principal_angles(a.double(), b.double())
-    return torch.linalg.vector_norm(angles, dim=-1).to(a.dtype)
+    return _result(torch.linalg.vector_norm(angles, dim=-1), a.dtype)
 
 
 def _check_bases(who: str, a: Tensor, b: Tensor) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from probes._callees import _check_prompts
 from probes._checks import _check_activations, _check_option, _check_same_length, _check_same_shape
+from probes._dtypes import _result
 
 __all__ = [
     "largest_stable_step",
@@ -66,7 +67,7 @@ def moment_vector(
     before[:, 0] = 0.0
     if normalise == "mean":
         before = before / torch.arange(xs.shape[1], device=xs.device).clamp_min(1)[:, None]
-    return before.to(xs.dtype)
+    return _result(before, xs.dtype)
 
 
 def least_squares_weights(
@@ -102,7 +103,7 @@ def least_squares_weights(
         # The rank is what the caller's precision can tell.
         cutoff = torch.finfo(xs.dtype).eps * max(k, xs.shape[2])
         weights[:, k] = (torch.linalg.pinv(exact[:, :k], rtol=cutoff) @ labels[:, :k, None])[..., 0]
-    return weights.to(xs.dtype)
+    return _result(weights, xs.dtype)
 
 
 def residuals(
@@ -195,7 +196,7 @@ def shared_signal(xs: Float[Tensor, "batch point dim"], mean: Float[Tensor, " di
     _check_activations("shared_signal", "xs", xs, "batch point dim")
     _check_activations("shared_signal", "mean", mean, "dim")
     _check_same_length("shared_signal", ("dimensions of xs", "of mean"), xs.shape[2], len(mean))
-    return (xs.double() @ mean.double()).to(xs.dtype)
+    return _result(xs.double() @ mean.double(), xs.dtype)
 
 
 def largest_stable_step(xs: Float[Tensor, "batch point dim"]) -> Float[Tensor, "batch point"]:
@@ -227,4 +228,4 @@ def largest_stable_step(xs: Float[Tensor, "batch point dim"]) -> Float[Tensor, "
     for k in range(1, xs.shape[1]):
         steepest = torch.linalg.svdvals(exact[:, :k])[:, 0].square()
         steps[:, k] = torch.where(steepest > 0, k / steepest, torch.nan)
-    return steps.to(xs.dtype)
+    return _result(steps, xs.dtype)

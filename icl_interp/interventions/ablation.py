@@ -106,11 +106,13 @@ def mean_activations(
         ValueError: If a name is unknown.
     """
     sums: dict[str, Tensor] = {}
+    wide: dict[str, torch.dtype] = {}
     for batch in stream(model, prompts, names, batch_size=batch_size):
         for name in names:
+            wide[name] = torch.promote_types(batch.activations[name].dtype, torch.float32)
             part = batch.activations[name].cpu().double().sum(0)
             sums[name] = sums[name] + part if name in sums else part
-    return {name: (total / len(prompts)).float() for name, total in sums.items()}
+    return {name: (total / len(prompts)).to(wide[name]) for name, total in sums.items()}
 
 
 def _silence_heads(heads: list[int], mean: Tensor | None, z: Tensor, positions: list[int]) -> Tensor:

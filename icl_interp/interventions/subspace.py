@@ -98,7 +98,7 @@ def steer(
             f"steer needs a direction [d_model] of finite numbers other than 0, got shape {tuple(direction.shape)} and "
             f"norm {float(direction.norm()):g}."
         )
-    push = amount * direction / direction.norm()
+    push = amount * _wide(direction) / _wide(direction).norm()
     return _along(f"steer by {amount:g}", name, positions, partial(_push, push))
 
 
@@ -131,7 +131,7 @@ def exchange_for_random(
     """
     basis = _check_basis("exchange_for_random", subspace)
     drawn = torch.randn(basis.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    random = torch.linalg.qr(drawn).Q.to(basis)
+    random = torch.linalg.qr(drawn).Q.to(_wide(basis))
     change = partial(_exchange, basis, random, mean)
     return _along(f"take as much along {basis.shape[1]} random directions", name, positions, change)
 
@@ -146,27 +146,38 @@ def _deviation(h: Tensor, mean: Tensor | None, positions: list[int]) -> Tensor:
     return h - (mean if mean.ndim == 1 else mean[positions]).to(h)
 
 
+# A network of 16 bits is changed in float32, so that a basis stays orthonormal, and takes the result in its own dtype.
+def _wide(h: Tensor) -> Tensor:
+    return h.to(torch.promote_types(h.dtype, torch.float32))
+
+
 def _project_out(basis: Tensor, mean: Tensor | None, h: Tensor, positions: list[int]) -> Tensor:
-    basis = basis.to(h)
-    return h - _deviation(h, mean, positions) @ basis @ basis.T
+    wide = _wide(h)
+    basis = basis.to(wide)
+    return (wide - _deviation(wide, mean, positions) @ basis @ basis.T).to(h)
 
 
 def _exchange(basis: Tensor, random: Tensor, mean: Tensor | None, h: Tensor, positions: list[int]) -> Tensor:
-    return h - _deviation(h, mean, positions) @ basis.to(h) @ random.to(h).T
+    wide = _wide(h)
+    return (wide - _deviation(wide, mean, positions) @ basis.to(wide) @ random.to(wide).T).to(h)
 
 
 def _swap(basis: Tensor, offset: int, h: Tensor, positions: list[int]) -> Tensor:  # noqa: ARG001
-    basis = basis.to(h)
-    return h + (h.roll(-offset, dims=0) - h) @ basis @ basis.T
+    wide = _wide(h)
+    basis = basis.to(wide)
+    return (wide + (wide.roll(-offset, dims=0) - wide) @ basis @ basis.T).to(h)
 
 
 def _push(push: Tensor, h: Tensor, positions: list[int]) -> Tensor:  # noqa: ARG001
-    return h + push.to(h)
+    wide = _wide(h)
+    return (wide + push.to(wide)).to(h)
 
 
 def _check_basis(who: str, subspace: Tensor) -> Tensor:
     gram = subspace.double().T @ subspace.double() if subspace.ndim == 2 else None
-    if gram is None or not torch.allclose(gram, torch.eye(len(gram), dtype=gram.dtype), atol=_ORTHONORMAL):
+    eps = torch.finfo(subspace.dtype).eps if subspace.is_floating_point() else 0.0
+    tolerance = max(_ORTHONORMAL, eps**0.5)
+    if gram is None or not torch.allclose(gram, torch.eye(len(gram), dtype=gram.dtype), atol=tolerance):
         raise ValueError(
             f"{who} needs orthonormal columns [d_model rank], got shape {tuple(subspace.shape)}; pass "
             "torch.linalg.qr(directions).Q."

@@ -143,7 +143,7 @@ def detector_report(
         pooling: How positions become the one vector that most detectors take: "last" or "mean".
         center: For the signatures: whether each prompt's mean row is subtracted first.
         side: For the signatures: "right" or "left" singular vectors.
-        k: For the signatures: how many directions.
+        k: For the signatures: how many directions; fewer where no more exist, and `report.conventions` says so.
         n_prompts: A family, and as many for fitting.
         n_points: Pairs a prompt; None takes the task's usual number.
         n_controls: Untrained networks; 0 switches them off.
@@ -167,6 +167,7 @@ def detector_report(
         True
     """
     conventions = Conventions(tokens=tokens, center=center, side=side, k=k, layout=model.cfg.tokens)
+    conventions = conventions.of_prompts(n_points or task.default_points, model.cfg.d_model)
     watches = []
 
     def watch(network: HookedModel, where: ResidualSite) -> DetectorWatch:

@@ -103,7 +103,7 @@ def signature_of(model: HookedModel, prompts: Prompts) -> SpectralSignature:
         MeasurementError: If the activations are not finite.
     """
     site = last_block(model.cfg)
-    conventions = Conventions(layout=model.cfg.tokens)
+    conventions = Conventions(layout=model.cfg.tokens).of_prompts(prompts.n_points, model.cfg.d_model)
     rows = conventions.rows(demand_finite(f"activations ({site.label})", collect(model, prompts, site.hook)[site.hook]))
     return fit_signature(rows, k=conventions.k, center=conventions.center, side=conventions.side)
 

@@ -3,7 +3,7 @@
 from icl_interp.measure.conventions import Conventions
 from icl_interp.models.config import ModelConfig
 
-__all__ = ["limits_of"]
+__all__ = ["limits_of", "spanned_by"]
 
 
 def limits_of(config: ModelConfig, conventions: Conventions) -> list[str]:
@@ -22,7 +22,7 @@ def limits_of(config: ModelConfig, conventions: Conventions) -> list[str]:
         A network of one layer has no development along its depth: curves have the read-in and one block.
         A pass answers one point, so spectra are those of the last point's sequence, and probes read the query token.
     """
-    width, k = config.d_model, conventions.k
+    width, k = config.d_model, min(conventions.k, config.d_model)
     limits = (
         (
             config.n_layers == 1,
@@ -35,7 +35,7 @@ def limits_of(config: ModelConfig, conventions: Conventions) -> list[str]:
         ),
         (
             conventions.side == "right" and k >= width,
-            f"The stream is {width} wide and {k} directions span it, so every overlap is 1 and no signature exists.",
+            f"The stream is {width} wide and {spanned_by(k)}, so every overlap is 1 and no signature exists.",
         ),
         (
             config.family == "softmax_layer",
@@ -48,3 +48,15 @@ def limits_of(config: ModelConfig, conventions: Conventions) -> list[str]:
         ),
     )
     return [sentence for applies, sentence in limits if applies]
+
+
+def spanned_by(k: int) -> str:
+    """Say that directions are all there are.
+
+    Args:
+        k: How many.
+
+    Returns:
+        A clause.
+    """
+    return "1 direction spans it" if k == 1 else f"{k} directions span it"

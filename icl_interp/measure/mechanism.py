@@ -13,6 +13,7 @@ from icl_interp.measure.effort import Effort
 from icl_interp.measure.families import Families
 from icl_interp.measure.heads import HeadReport, head_importance, heads_can_be_masked
 from icl_interp.measure.likeness import Likeness
+from icl_interp.measure.limits import spanned_by
 from icl_interp.measure.readout_report import LayerReadoutReport
 from icl_interp.measure.sites import last_block
 from icl_interp.measure.subspace_use import SubspaceUse, signature_use
@@ -120,7 +121,7 @@ def _without_signature(conventions: Conventions, width: int, *, silent: bool) ->
     if conventions.side != "right":
         return "The signature's directions are positions, which no intervention on the stream could remove."
     if conventions.k >= width:
-        return f"The stream is {width} wide and {conventions.k} directions span it, so there is no signature to remove."
+        return f"The stream is {width} wide and {spanned_by(width)}, so there is no signature to remove."
     return "The stream after the last block is zero, so there is no signature to remove." if silent else None
 
 

@@ -116,7 +116,7 @@ def ood_report(
         tokens: Which positions are rows: "all", "x" or "y", or in joint tokens "context".
         center: Whether each prompt's mean row is subtracted first.
         side: "right" or "left" singular vectors.
-        k: How many directions.
+        k: How many directions; fewer where no more exist, and `report.conventions` says so.
         n_prompts: A family, and as many for fitting.
         n_points: Pairs a prompt; None takes the task's usual number.
         n_controls: Untrained networks; 0 switches them off.
@@ -139,6 +139,7 @@ def ood_report(
         True
     """
     conventions = Conventions(tokens=tokens, center=center, side=side, k=k, layout=model.cfg.tokens)
+    conventions = conventions.of_prompts(n_points or task.default_points, model.cfg.d_model)
     found = survey_site(
         model,
         task,

@@ -143,7 +143,8 @@ def spectral_signature(
             must alternate x, y). A query-only model is read in the last point's sequence.
         center: Whether each prompt's mean row is subtracted first.
         side: "right" (directions in d_model) or "left" (over positions).
-        k: How many directions.
+        k: How many directions; where there are fewer rows or the width is smaller, all there are, and
+            `result.conventions` says so.
         n_controls: Untrained networks of the model's config and initialisation; 0 switches them off.
         seed: Of the untrained networks.
 
@@ -151,8 +152,7 @@ def spectral_signature(
         Signature, held-out scores and spectra, and the control.
 
     Raises:
-        ValueError: If there are fewer than 4 prompts, the site or token role does not exist, k is above the number of
-            rows or the width, or prompts are missing.
+        ValueError: If there are fewer than 4 prompts, the site or token role does not exist, or prompts are missing.
 
     Source:
         Hill, Eyre and Creager (2025), arXiv 2507.09440. Site, tokens, centring, side and the overlap itself are our
@@ -172,11 +172,14 @@ def spectral_signature(
     if isinstance(model_or_activations, Tensor):
         if prompts is not None:
             raise ValueError("spectral_signature takes activations or a model with prompts, got activations and both.")
+        if model_or_activations.ndim == 3:
+            conventions = conventions.within(*model_or_activations.shape[1:])
         signature, scores, spectra = _fit_and_score(model_or_activations, conventions)
         return SignatureResult(signature, scores, spectra, None, conventions, "given activations")
     if prompts is None:
         raise ValueError("spectral_signature of a model needs prompts, got none; pass task.sample(512, seed=0).")
     name = hook_name(site, layer, n_layers=model_or_activations.cfg.n_layers)
+    conventions = conventions.of_prompts(prompts.n_points, model_or_activations.cfg.d_model)
 
     def measure(network: HookedModel) -> tuple[SpectralSignature, SignatureScores, Tensor]:
         return _fit_and_score(collect(network, prompts, name)[name], conventions)

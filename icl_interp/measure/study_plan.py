@@ -118,7 +118,7 @@ def plan_study(
         n_prompts=n_prompts,
         n_points=n_points,
         sites=tuple(sites),
-        conventions=Conventions(layout=config.tokens),
+        conventions=Conventions(layout=config.tokens).of_prompts(n_points, config.d_model),
         references=references,
         probe_prompts=probe_prompts,
         targets=targets,

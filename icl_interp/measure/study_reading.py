@@ -71,6 +71,7 @@ def read_networks(networks: Sequence[HookedModel], plan: StudyPlan, report: Call
                 network,
                 plan.families,
                 plan.sites,
+                conventions=plan.conventions,
                 on_batch=partial(_relay, report, name),
                 watch=partial(_show_all, (found.detectors[-1], found.layers[-1])),
             )

@@ -225,6 +225,8 @@ def signature_use(
     given = task.sample(n_prompts, seed=derive_seed(seed, "evaluation: score")) if prompts is None else prompts
     known = reference_predictors(task) if references is None else references
 
+    chosen = chosen.of_prompts(fit.n_points, model.cfg.d_model)
+
     def directions(network: HookedModel) -> Tensor:
         rows = chosen.rows(collect(network, fit, hook)[hook])
         return fit_signature(rows, k=chosen.k, center=chosen.center).reference.T.contiguous()

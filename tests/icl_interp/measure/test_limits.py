@@ -14,6 +14,7 @@ WORDS = {
     "depth": "no development along its depth",
     "query": "probes read the query token",
     "span": "2 wide and 2 directions span it",
+    "one": "1 wide and 1 direction spans it",
     "rank": "one number a token",
     "zeros": "all alike",
 }
@@ -25,6 +26,11 @@ CASES = {
         ModelConfig(family="ltb", n_dims=1, n_points=7),
         Conventions(layout="joint"),
         ["depth", "query", "span"],
+    ),
+    "width 1": (
+        ModelConfig(n_dims=1, n_points=7, n_layers=2, n_heads=1, d_model=1),
+        Conventions(),
+        ["one"],
     ),
     "left vectors of width 2": (
         ModelConfig(family="ltb", n_dims=1, n_points=7),
@@ -83,10 +89,8 @@ def test_roles_of_alternating_tokens_are_refused_on_joint_ones(tokens: str) -> N
         spectral_signature(build_model(LSA, seed=0), TASK.sample(8, seed=0), tokens=tokens, n_controls=0)
 
 
-def test_more_directions_than_the_width_are_refused_and_context_tokens_are_a_role() -> None:
+def test_context_tokens_are_a_role() -> None:
     model, prompts = build_model(LSA, seed=0), TASK.sample(8, seed=0)
-    with pytest.raises(ValueError, match=r"needs 1 <= k <= 4 .*got k=5"):
-        spectral_signature(model, prompts, k=5, n_controls=0)
     result = spectral_signature(model, prompts, tokens="context", n_controls=0)
     assert result.conventions.describe() == "context tokens, uncentred, right singular vectors, k = 2"
 
