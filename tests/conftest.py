@@ -17,13 +17,17 @@ collect_ignore = ["compare.py"]  # a command of its own: `make compare`
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN and threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-SHARED = {"small_study", "small_study_again", "uncontrolled_study", "signing_study"}
+STUDIES = {"small_study", "small_study_again", "uncontrolled_study", "signing_study"}
+RUNS = {"developed_run", "developed"}
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that share studies go to one process, so that each study is made once; each other file is on its own."""
-    sharing = {item.path for item in items if SHARED & set(getattr(item, "fixturenames", ()))}
+    groups = {item.path: f"{item.path.parent.name}/{item.path.stem}" for item in items}
     for item in items:
-        group = "studies" if item.path in sharing else f"{item.path.parent.name}/{item.path.stem}"
-        item.add_marker(pytest.mark.xdist_group(group))
+        for group, shared in {"studies": STUDIES, "runs": RUNS}.items():
+            if shared & set(getattr(item, "fixturenames", ())):
+                groups[item.path] = group
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(groups[item.path]))

@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 from dask_cluster import Cluster, started_cluster
+from development_runs import FEW, SHORT, make_run
 from torch import Tensor
 
 from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.checkpoints.own import save_checkpoint
 from icl_interp.checkpoints.record import Checkpoint
+from icl_interp.measure.development import Development, development
 from icl_interp.measure.study import study
 from icl_interp.measure.study_result import Study
 from icl_interp.models.build import build_model
@@ -129,6 +131,17 @@ def uncontrolled_study(small_checkpoint: Checkpoint) -> Study:
 def signing_study(signing_model: HookedModel) -> Study:
     """The positive control of everything that speaks of signatures."""
     return study(signing_model, _TASK, n_prompts=32, shifts=["label_noise=1", "label_noise=2"], layers=[-1])
+
+
+@pytest.fixture(scope="session")
+def developed_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny run that nobody changes; the records of `developed` are kept in it."""
+    return make_run(tmp_path_factory.mktemp("developed") / "run")
+
+
+@pytest.fixture(scope="session")
+def developed(developed_run: Path) -> Development:
+    return development(developed_run, settings=FEW, llc=SHORT)
 
 
 @pytest.fixture

@@ -13,17 +13,19 @@ from torch import Tensor
 from probes.learning_coefficient import estimate_learning_coefficient
 from probes.llc_exact import quadratic_learning_coefficient
 
+# A step costs the same for one chain and for hundreds; every direction here forgets its start within ten steps.
+SIZES: dict[str, Any] = {"num_chains": 384, "num_draws": 60, "num_burnin_steps": 60}
+
 
 @pytest.mark.parametrize("localization", [0.0, 5.0, 50.0])
 def test_quadratics_follow_the_discretised_formula(localization: float) -> None:
     expected = quadratic_learning_coefficient(CURVATURES, nbeta=100.0, lr=2e-3, localization=localization)
-    settings = {"num_draws": 300, "num_burnin_steps": 60, "localization": localization}
-    assert_within_errors(run(**settings), float(expected))
+    assert_within_errors(run(**SIZES, localization=localization), float(expected))
 
 
 def test_the_step_size_error_is_seen_and_not_only_the_posterior() -> None:
     # lr * P = 1.2 for the stiffest direction, so the formula and the posterior are far apart.
-    settings = {"lr": 3e-3, "localization": 0.0, "num_draws": 300, "num_burnin_steps": 60}
+    settings = {"lr": 3e-3, "localization": 0.0, **SIZES}
     h = torch.full((10,), 4.0)
 
     def stiff(params: dict[str, Tensor], batch: Tensor) -> Tensor:
@@ -53,7 +55,7 @@ def test_restricted_weights_follow_the_formula_on_the_free_directions(masks: Any
     whole_b = not isinstance(masks, dict)
     free = [torch.full((4,), 2.0), torch.tensor([4.0, 1.0, 2.0] if whole_b else [4.0, 2.0])]
     h = torch.cat([free[i] for i in parts])
-    result = run(loss, start, param_masks=masks, num_draws=300, num_burnin_steps=60)
+    result = run(loss, start, param_masks=masks, **SIZES)
     assert result.n_free == len(h)
     assert_within_errors(result, float(quadratic_learning_coefficient(h, nbeta=100.0, lr=2e-3, localization=5.0)))
 
@@ -85,8 +87,8 @@ def test_normal_crossings_agree_with_quadrature(loss: Callable[..., Any], center
         nbeta=5.0,
         lr=5e-3,
         localization=2.0,
-        num_chains=512,
-        num_draws=600,
+        num_chains=2048,
+        num_draws=150,
         num_burnin_steps=700,
     )
     assert not bool(result.diverged.any())
@@ -104,7 +106,7 @@ def test_evaluation_data_are_averaged_while_other_data_drive() -> None:
     def scaled(params: dict[str, Tensor], batch: Tensor) -> Tensor:
         return batch.mean() * params["w"].square().sum()
 
-    start, sizes = {"w": torch.zeros(10)}, {"num_draws": 200, "num_burnin_steps": 60, "localization": 0.0}
+    start, sizes = {"w": torch.zeros(10)}, {**SIZES, "localization": 0.0}
     ones = torch.ones(4)
     plain = run(scaled, start, ones, **sizes)
     tripled = run(scaled, start, ones, eval_data=3 * ones, **sizes)
@@ -117,7 +119,7 @@ def test_evaluation_data_are_averaged_while_other_data_drive() -> None:
 
 def test_preconditioned_form_on_a_quadratic() -> None:
     # With a large rmsprop_eps, G is constant: SGLD with lr / eps and localization alike.
-    sizes = {"num_draws": 300, "num_burnin_steps": 60, "localization": 5.0}
+    sizes = {**SIZES, "localization": 5.0}
     result = run(lr=2.0, sampling_method="rmsprop_sgld", rmsprop_eps=1000.0, rmsprop_alpha=0.0, **sizes)
     expected = quadratic_learning_coefficient(CURVATURES, nbeta=100.0, lr=2e-3, localization=5.0)
     assert_within_errors(result, float(expected))

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from development_runs import FEW, SHORT, STEPS, make_run
+from development_runs import FEW, SHORT, STEPS
 
 import icl_interp as icl
 from icl_interp.measure.development import count_records, development
@@ -14,14 +14,14 @@ from icl_interp.measure.families import IN_DISTRIBUTION
 from probes.spectra import leading_directions
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return make_run(tmp_path_factory.mktemp("development") / "run")
+@pytest.fixture
+def run(developed_run):
+    return developed_run
 
 
-@pytest.fixture(scope="module")
-def found(run):
-    return development(run, settings=FEW, llc=SHORT)
+@pytest.fixture
+def found(developed):
+    return developed
 
 
 def test_each_checkpoint_is_measured_as_it_would_be_alone(run, found):

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from development_runs import FEW, SHORT, STEPS, enlarge, make_run, overflow
+from development_runs import FEW, SHORT, STEPS, enlarge, overflow
 
 import icl_interp as icl
 from icl_interp.measure import development_workers
@@ -17,14 +17,14 @@ from icl_interp.measure.development_workers import CheckpointJob
 from probes.learning_coefficient import NonFiniteLossError
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return make_run(tmp_path_factory.mktemp("failure") / "run")
+@pytest.fixture
+def run(developed_run):
+    return developed_run
 
 
-@pytest.fixture(scope="module")
-def found(run):
-    return development(run, settings=FEW, llc=SHORT)
+@pytest.fixture
+def found(developed):
+    return developed
 
 
 @pytest.fixture

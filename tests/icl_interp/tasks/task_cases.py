@@ -1,5 +1,8 @@
 """The tasks that laws are tested on: one line each."""
 
+from collections import Counter
+from collections.abc import Mapping
+
 import torch
 
 from icl_interp import (
@@ -16,6 +19,7 @@ from icl_interp import (
     UniformRegression,
 )
 from icl_interp.tasks.base import Task
+from icl_interp.tasks.shifts import ShiftedTask
 
 SQUARE = torch.tensor([[2.0, 0.5, 0.0], [0.5, 1.0, -0.3], [0.0, -0.3, 0.5]])
 PLANE = torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 2.0]])  # rank 2, no coordinate is zero
@@ -61,3 +65,24 @@ FAMILY_CASES: dict[str, Task] = {
     "quadratic": QuadraticRegression(n_dims=3, noise_std=0.5),
 }
 """At least one case of every family, edges included."""
+
+Shifted = list[tuple[str, ShiftedTask]]
+"""Names of tasks, each with a shift of it."""
+
+
+def cover(cases: Shifted, tasks: Mapping[str, Task]) -> Shifted:
+    """One case for each two of a class of tasks and a shift; every task and every strength is in one of them."""
+    groups: dict[tuple[type[Task], str], Shifted] = {}
+    for name, entry in cases:
+        groups.setdefault((type(tasks[name]), entry.shift.name), []).append((name, entry))
+    used: Counter[str] = Counter()
+    chosen = []
+    for group in groups.values():
+        name, entry = min(group, key=lambda case: (used[case[1].label], used[case[0]]))
+        used.update((name, entry.label))
+        chosen.append((name, entry))
+    for name, entry in cases:
+        if not (used[name] and used[entry.label]):
+            used.update((name, entry.label))
+            chosen.append((name, entry))
+    return chosen

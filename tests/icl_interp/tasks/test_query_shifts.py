@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from task_cases import FAMILY_CASES
+from task_cases import FAMILY_CASES, cover
 
 from icl_interp import (
     AffineRecurrence,
@@ -27,21 +27,24 @@ CASES = [
     for entry in select_shifts(task, ["all"])
     if entry.shift.errors_only
 ]
-every_case = pytest.mark.parametrize(("name", "entry"), CASES, ids=[f"{n}-{e.label}" for n, e in CASES])
-ELSEWHERE = [
+COVER = cover(CASES, FAMILY_CASES)
+every_case = pytest.mark.parametrize(("name", "entry"), COVER, ids=[f"{n}-{e.label}" for n, e in COVER])
+OTHERS = [
     (name, entry)
     for name, task in FAMILY_CASES.items()
     if not isinstance(task, LinearRegression)
     for entry in select_shifts(task, ["all"])
     if not entry.shift.errors_only
 ]
+ELSEWHERE = cover(OTHERS, FAMILY_CASES)
 N = 1000
 
 
 def test_these_are_dtsips_queries_and_longer_prompts() -> None:
     assert OTHER_SHAPES == ["random_quadrants", "orthogonal_train_test", "overlapping_train_test", "longer_prompts"]
     assert not any(SHIFTS[name].core for name in OTHER_SHAPES)
-    assert {entry.shift.name for _, entry in CASES} == set(OTHER_SHAPES)
+    assert {entry.shift.name for _, entry in COVER} == set(OTHER_SHAPES)
+    assert {name for name, _ in COVER} == {name for name, _ in CASES}
 
 
 @every_case

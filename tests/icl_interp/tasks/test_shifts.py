@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from task_cases import cover
 from torch import Tensor
 
 from icl_interp import (
@@ -37,7 +38,8 @@ CASES = [
     for entry in select_shifts(task, ["all"])
     if not entry.shift.errors_only  # these are in test_query_shifts
 ]
-every_case = pytest.mark.parametrize(("base", "entry"), CASES, ids=[f"{b}-{e.label}" for b, e in CASES])
+COVER = cover(CASES, BASES)
+every_case = pytest.mark.parametrize(("base", "entry"), COVER, ids=[f"{b}-{e.label}" for b, e in COVER])
 N = 20_000
 
 
@@ -57,7 +59,8 @@ def least_squares_error(source: object, n_dims: int) -> float:
 
 
 def test_the_table_covers_every_shift_and_strength() -> None:
-    labels = {entry.label for _, entry in CASES}
+    labels = {entry.label for _, entry in COVER}
+    assert {base for base, _ in COVER} == set(BASES)
     assert len(labels) == sum(max(1, len(shift.values)) for shift in SHIFTS.values() if not shift.errors_only)
     assert all(name == shift.name for name, shift in SHIFTS.items())
 
@@ -113,7 +116,7 @@ def parts(prompts: Prompts) -> dict[str, Tensor]:
 MAY_CHANGE = {"inputs": {"inputs"}, "weights": {"weights"}, "labels": {"weights", "noise"}}
 
 
-WITH_WEIGHTS = [(b, e) for b, e in CASES if e.shift.name != "w_mixed"]  # whose prompts follow no one weight vector
+WITH_WEIGHTS = [(b, e) for b, e in COVER if e.shift.name != "w_mixed"]  # whose prompts follow no one weight vector
 
 
 @pytest.mark.parametrize(("base", "entry"), WITH_WEIGHTS, ids=[f"{b}-{e.label}" for b, e in WITH_WEIGHTS])
