@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from icl_interp.errors import InputError
 from icl_interp.models.hook_names import check_names
 from icl_interp.models.hooked import HookedModel
 from icl_interp.prompts import Prompts
@@ -53,7 +54,7 @@ def stream(
         One `Batch` after the other, in the order of the prompts.
 
     Raises:
-        ValueError: If a name is unknown (near names are listed), batch_size is below 1, or a point other than the
+        InputError: If a name is unknown (near names are listed), batch_size is below 1, or a point other than the
             last is asked of a model that answers all points in one pass.
     """
     _check(model, names, batch_size, point)
@@ -86,7 +87,7 @@ def collect(
         Activations by name, [batch pos ...], on the CPU, in the order of the prompts.
 
     Raises:
-        ValueError: If a name is unknown (near names are listed), none is given, batch_size is below 1, or a point other
+        InputError: If a name is unknown (near names are listed), none is given, batch_size is below 1, or a point other
             than the last is asked of a model that answers all points in one pass.
 
     Example:
@@ -100,7 +101,7 @@ def collect(
     """
     names = [names] if isinstance(names, str) else list(dict.fromkeys(names))
     if not names:
-        raise ValueError("collect needs at least one hook name, got none; print(model.hook_dict.keys()).")
+        raise InputError("collect needs at least one hook name, got none; print(model.hook_dict.keys()).")
     _check(model, names, batch_size, point)
     parts: dict[str, list[Tensor]] = {name: [] for name in names}
     for start in range(0, len(prompts), batch_size):
@@ -113,9 +114,9 @@ def collect(
 
 def _check(model: HookedModel, names: Sequence[str], batch_size: int, point: int) -> None:
     if batch_size < 1:
-        raise ValueError(f"batch_size needs at least 1, got {batch_size}.")
+        raise InputError(f"batch_size needs at least 1, got {batch_size}.")
     if point != -1 and not model.cfg.query_only:
-        raise ValueError(
+        raise InputError(
             f"point needs a model that answers one point a pass, got point={point} for one that answers all; leave it "
             "out and select positions."
         )

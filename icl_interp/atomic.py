@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from icl_interp.errors import InputError
+
 __all__ = ["PAGE_MARKER", "is_own_json", "is_own_page", "refuse_foreign", "write_atomically"]
 
 PAGE_MARKER = '<meta name="generator" content="icl-interp">'
@@ -84,7 +86,7 @@ def refuse_foreign(path: str | os.PathLike[str], is_own: Callable[[Path], bool],
         what: The kind, such as "a report".
 
     Raises:
-        ValueError: If there is a file that is not ours or cannot be read, a folder, a disk or a socket.
+        InputError: If there is a file that is not ours or cannot be read, a folder, a disk or a socket.
     """
     path = Path(path)
     if _is_stream(path):
@@ -96,8 +98,8 @@ def refuse_foreign(path: str | os.PathLike[str], is_own: Callable[[Path], bool],
     except OSError as error:
         problem = error.strerror or str(error)
     if problem is not None:
-        raise ValueError(f"{what} needs a name for a file, got {path} ({problem}); choose another.")
-    raise ValueError(
+        raise InputError(f"{what} needs a name for a file, got {path} ({problem}); choose another.")
+    raise InputError(
         f"{what} is written over nothing but an older one that icl-interp wrote, got {path}, which holds something "
         "else; choose another name, or move that file away."
     )

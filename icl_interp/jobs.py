@@ -20,6 +20,8 @@ import joblib
 import torch
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+from icl_interp.errors import InputError
+
 __all__ = ["ATTEMPTS", "WRITE_SECONDS", "StopSignalError", "WorkersDiedError", "run", "stop_signals"]
 
 ATTEMPTS = 3
@@ -89,7 +91,7 @@ def run(
         The index of each job, as they end, and its result; None where `done` is all that is known.
 
     Raises:
-        ValueError: If dask is asked for and not installed, or the scheduler does not answer.
+        InputError: If dask is asked for and not installed, or the scheduler does not answer.
         WorkersDiedError: If jobs have lost their workers at every attempt, when all others are done.
         StopSignalError: After Ctrl-C or SIGTERM.
     """
@@ -207,9 +209,9 @@ def _client(scheduler: str) -> AbstractContextManager[Any]:
     try:
         from distributed import Client
     except ImportError as error:
-        raise ValueError("a scheduler needs dask, which is not there; pip install 'icl-interp[cluster]'.") from error
+        raise InputError("a scheduler needs dask, which is not there; pip install 'icl-interp[cluster]'.") from error
     try:
         client: AbstractContextManager[Any] = Client(scheduler, timeout=_CONNECT_SECONDS)
     except (OSError, ValueError) as error:
-        raise ValueError(f"a Dask scheduler needs to answer, got {scheduler!r} ({error}); start one first.") from error
+        raise InputError(f"a Dask scheduler needs to answer, got {scheduler!r} ({error}); start one first.") from error
     return client

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from icl_interp.errors import InputError
+
 __all__ = ["PromptSource", "Prompts", "derive_seed", "stream"]
 
 
@@ -130,10 +132,10 @@ class Prompts:
             Views of the tensors.
 
         Raises:
-            ValueError: If n_points is below 1.
+            InputError: If n_points is below 1.
         """
         if n_points < 1:
-            raise ValueError(f"first_points needs at least one point, got {n_points}.")
+            raise InputError(f"first_points needs at least one point, got {n_points}.")
         return replace(replace(self, ws=None)._each(lambda tensor: tensor[:, :n_points]), ws=self.ws)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Prompts":
@@ -182,12 +184,12 @@ class PromptSource(Protocol):
 
 def _check_prompts(xs: Tensor, ys: Tensor, ws: Tensor | None = None) -> None:
     if xs.ndim != 3 or ys.ndim != 2 or xs.shape[:2] != ys.shape:
-        raise ValueError(
+        raise InputError(
             f"Prompts need xs [batch point dim] and ys [batch point], got shapes {tuple(xs.shape)} and "
             f"{tuple(ys.shape)}; put the pairs of one prompt along the second axis of both."
         )
     if ws is not None and ws.shape != (xs.shape[0], xs.shape[2]):
-        raise ValueError(
+        raise InputError(
             f"Prompts need one row of ws for each of {xs.shape[0]} prompts of {xs.shape[2]} dimensions, got shape "
             f"{tuple(ws.shape)}; leave ws out where the labels have no weights."
         )
@@ -198,7 +200,7 @@ def _check_queries(xs: Tensor, ys: Tensor, query_xs: Tensor | None, query_ys: Te
         return
     if query_xs is None or query_ys is None or query_xs.shape != xs.shape or query_ys.shape != ys.shape:
         came = [None if tensor is None else tuple(tensor.shape) for tensor in (query_xs, query_ys)]
-        raise ValueError(
+        raise InputError(
             f"Prompts need query_xs and query_ys together, shaped as xs {tuple(xs.shape)} and ys {tuple(ys.shape)}, "
             f"got {came[0]} and {came[1]}; give one query a point, or leave both out."
         )

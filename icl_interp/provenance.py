@@ -82,7 +82,7 @@ def _processor() -> dict[str, str | int]:
 
 def _model_name() -> str:
     try:
-        lines = _CPUINFO.read_text(errors="replace").splitlines()
+        lines = _CPUINFO.read_text(errors="replace", encoding="utf-8").splitlines()
     except OSError:
         return ""
     return next((line.partition(":")[2] for line in lines if line.startswith("model name")), "")

@@ -131,7 +131,7 @@ class RunFolder:
 
     Raises:
         RunBusyError: If another process writes it; a ValueError.
-        ValueError: If the folder holds other files, or another run, or cannot be written.
+        InputError: If the folder holds other files, or another run, or cannot be written.
 
     Example:
         >>> import tempfile
@@ -156,7 +156,7 @@ class RunFolder:
                 raise
         except OSError as error:
             reason = error.strerror or getattr(error.__cause__, "strerror", None) or error
-            raise ValueError(
+            raise InputError(
                 f"a run needs a folder that can be written, got {self.path} ({reason}); choose another --out."
             ) from error
 
@@ -179,7 +179,7 @@ class RunFolder:
 
     def _refuse_files(self) -> None:
         if any(entry.name != LOCK for entry in self.path.iterdir()):
-            raise ValueError(
+            raise InputError(
                 f"a new run needs an empty folder, {self.path} holds files; choose another --out, or --resume if it "
                 "is a run."
             )
@@ -244,7 +244,7 @@ class RunFolder:
         Args:
             record: Plain data by name; numbers that are not finite, which JSON does not know, become null.
         """
-        with self.metrics_path.open("a") as file:
+        with self.metrics_path.open("a", encoding="utf-8") as file:
             file.write(_line(record))
 
     def sync_metrics(self) -> None:
@@ -328,7 +328,7 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
         Plain values by name; empty where nothing was written yet.
 
     Raises:
-        ValueError: If the file is empty or damaged, or says nothing that a manifest says.
+        InputError: If the file is empty or damaged, or says nothing that a manifest says.
     """
     path = Path(folder) / "manifest.json"
     try:
@@ -338,7 +338,7 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     except (ValueError, RecursionError):
         manifest = None
     if not isinstance(manifest, dict) or not isinstance(manifest.get("finished"), bool):
-        raise ValueError(
+        raise InputError(
             f"a run needs a manifest that is whole JSON and says whether it is finished, got a damaged one: {path}; "
             "remove it, and a resumed run writes a new one."
         )
@@ -358,7 +358,7 @@ def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
         Records in the order in which they were written; none where nothing was written yet.
 
     Raises:
-        ValueError: If any other line is damaged.
+        InputError: If any other line is damaged.
     """
     path = Path(folder) / "metrics.jsonl"
     try:
@@ -372,7 +372,7 @@ def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
         records.pop()
     for number, record in enumerate(records, start=1):
         if not isinstance(record, dict) or type(record.get("step")) is not int:
-            raise ValueError(
+            raise InputError(
                 f"a run needs metrics of one JSON object with a step a line, got a damaged line {number}: {path}; "
                 "remove that line."
             )

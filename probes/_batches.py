@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from probes._checks import _check_activations, _check_count, _check_same_length
+from probes._errors import InputError, InputTypeError
 
 
 def _batches(who: str, name: str, given: object, axes: str) -> Iterator[Tensor]:
@@ -21,11 +22,11 @@ def _batches(who: str, name: str, given: object, axes: str) -> Iterator[Tensor]:
         Finite floating-point tensors that agree in their last axis.
 
     Raises:
-        TypeError: If `given` is neither a tensor nor an iterable of tensors.
-        ValueError: If there is no batch, or one does not fit the others.
+        InputTypeError: If `given` is neither a tensor nor an iterable of tensors.
+        InputError: If there is no batch, or one does not fit the others.
     """
     if not isinstance(given, Iterable):
-        raise TypeError(
+        raise InputTypeError(
             f"{who} needs a tensor or an iterable of tensors as {name}, got {type(given).__name__}; "
             "pass one tensor, or batches along its first axis."
         )
@@ -36,7 +37,7 @@ def _batches(who: str, name: str, given: object, axes: str) -> Iterator[Tensor]:
         _check_same_length(who, (f"columns of {name}", "in earlier batches"), batch.shape[-1], width)
         yield batch
     if width is None:
-        raise ValueError(
+        raise InputError(
             f"{who} needs at least one batch of {name}, got none; an iterator that was already read is empty."
         )
 

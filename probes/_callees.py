@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from probes._checks import _check_activations, _check_count, _check_same_length
+from probes._errors import InputError
 
 Callee = Callable[..., Tensor]
 
@@ -21,12 +22,12 @@ def _ask(who: str, f: Callee, xs: Tensor, ys: Tensor, points: Sequence[int]) -> 
         Predictions [batch asked].
 
     Raises:
-        ValueError: If the answer is no [batch asked].
+        InputError: If the answer is no [batch asked].
     """
     answer = f(xs, ys, points=list(points))
     expected = (len(xs), len(points))
     if tuple(answer.shape) != expected:
-        raise ValueError(
+        raise InputError(
             f"{who} needs f(xs, ys, points={list(points)}) to answer [batch asked] = {expected}, "
             f"got {tuple(answer.shape)}; answer the asked entries only."
         )
@@ -48,13 +49,13 @@ def _resolve_points(who: str, points: Sequence[int] | None, n_points: int) -> li
         Indices from 0, in the order asked.
 
     Raises:
-        ValueError: If an entry does not exist, or none is asked for.
+        InputError: If an entry does not exist, or none is asked for.
     """
     asked = list(range(n_points)) if points is None else list(points)
     _check_count(who, "a number of points", len(asked), 1)
     wrong = [point for point in asked if not -n_points <= point < n_points]
     if wrong:
-        raise ValueError(f"{who} needs points in [-{n_points}, {n_points}), got {wrong}; ask for entries that exist.")
+        raise InputError(f"{who} needs points in [-{n_points}, {n_points}), got {wrong}; ask for entries that exist.")
     return [point % n_points for point in asked]
 
 
@@ -65,11 +66,11 @@ def _context_point(who: str, point: int, n_points: int) -> int:
         Its index, at least 1.
 
     Raises:
-        ValueError: If it is the first entry, which has none.
+        InputError: If it is the first entry, which has none.
     """
     (k,) = _resolve_points(who, [point], n_points)
     if k == 0:
-        raise ValueError(f"{who} needs an entry with a pair before it, got entry 0; ask for a later one.")
+        raise InputError(f"{who} needs an entry with a pair before it, got entry 0; ask for a later one.")
     return k
 
 
@@ -81,7 +82,7 @@ def _gradient(who: str, f: Callee, xs: Tensor, ys: Tensor, k: int, *, of_labels:
         as nearest neighbours are in their query, has a gradient of zero.
 
     Raises:
-        ValueError: If the answers carry no gradient although they depend on what they are differentiated by.
+        InputError: If the answers carry no gradient although they depend on what they are differentiated by.
     """
     xs, ys = xs.detach(), ys.detach()
     with torch.enable_grad():
@@ -96,7 +97,7 @@ def _gradient(who: str, f: Callee, xs: Tensor, ys: Tensor, k: int, *, of_labels:
         nudge = torch.finfo(leaf.dtype).eps ** 0.5 * torch.where(size > 0, size, 1.0)
         nudged = _ask(who, f, *_replace(xs, ys, k, leaf + nudge, of_labels=of_labels), [k])[:, 0]
     if not torch.equal(nudged, answers):
-        raise ValueError(
+        raise InputError(
             f"{who} needs answers that carry a gradient, got detached ones; take torch.no_grad and .detach out of f."
         )
     return answers.detach(), torch.zeros_like(leaf)

@@ -47,7 +47,7 @@ def emergence_of(signatures: Mapping[int, SpectralSignature]) -> SignatureEmerge
         The comparison.
 
     Raises:
-        ValueError: If there is no signature, or they differ in dimension.
+        InputError: If there is no signature, or they differ in dimension.
     """
     who = "signature_emergence"
     _check_count(who, "a number of checkpoints", len(signatures), 1)

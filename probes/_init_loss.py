@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from probes._errors import InputError
+from probes._errors import InputError, InputTypeError
 from probes._sgld import Loss, plain_attention
 from probes._sgld_batches import Batch, Batches, map_batch
 from probes._sgld_parameters import ParameterRow
@@ -46,8 +46,8 @@ def init_loss(who: str, loss: Loss, row: ParameterRow, batches: Batches, n_batch
         Mean and standard error.
 
     Raises:
-        TypeError: If the loss returns no tensor.
-        ValueError: If it returns more than one number.
+        InputTypeError: If the loss returns no tensor.
+        InputError: If it returns more than one number.
         NonFiniteLossError: If it returns NaN or infinity.
     """
     named = {**row.frozen, **row.named(row.center)}
@@ -73,9 +73,9 @@ def _part(data: Batch, start: int, end: int) -> Batch:
 
 def _one(who: str, value: Any) -> float:
     if not isinstance(value, Tensor):
-        raise TypeError(f"{who} needs loss(params, batch) to return a tensor, got {type(value).__name__}.")
+        raise InputTypeError(f"{who} needs loss(params, batch) to return a tensor, got {type(value).__name__}.")
     if value.ndim:
-        raise ValueError(
+        raise InputError(
             f"{who} needs loss(params, batch) to return one number, got shape {tuple(value.shape)}; take the mean."
         )
     number = float(value)

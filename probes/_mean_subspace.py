@@ -65,8 +65,8 @@ def mean_subspace(directions: Float[Tensor, "sample k dim"], k: int | None = Non
         The basis and all eigenvalues of P, computed in float64, dtype of the input.
 
     Raises:
-        TypeError: If the directions are no floating-point tensor.
-        ValueError: If an axis is missing or empty, rows are not finite and orthonormal, or k is not in
+        InputTypeError: If the directions are no floating-point tensor.
+        InputError: If an axis is missing or empty, rows are not finite and orthonormal, or k is not in
             1..dim.
 
     Source:
@@ -106,8 +106,8 @@ def set_alignment(
         Numbers in [0, 1], dimensionless, computed in float64, dtype of the directions.
 
     Raises:
-        TypeError: If an argument is no floating-point tensor.
-        ValueError: If an axis is missing or empty, rows are not finite and orthonormal, or the reference has other
+        InputTypeError: If an argument is no floating-point tensor.
+        InputError: If an axis is missing or empty, rows are not finite and orthonormal, or the reference has other
             axes than a sample.
 
     Source:

@@ -32,8 +32,8 @@ class MomentAccumulator:
             features: Any unit, the same as before.
 
         Raises:
-            TypeError: If the features are no floating-point tensor.
-            ValueError: If an axis is missing or empty, entries are not finite, or the width differs.
+            InputTypeError: If the features are no floating-point tensor.
+            InputError: If an axis is missing or empty, entries are not finite, or the width differs.
         """
         who = "MomentAccumulator"
         _check_activations(who, "features", features, "sample dim")
@@ -57,7 +57,7 @@ class MomentAccumulator:
         """Return the mean of all samples so far, in feature units.
 
         Raises:
-            ValueError: If there were no samples.
+            InputError: If there were no samples.
         """
         return self._known_origin() + self._sum / self.n_samples
 
@@ -65,7 +65,7 @@ class MomentAccumulator:
         """Return the covariance with divisor n, in squared feature units.
 
         Raises:
-            ValueError: If there were no samples.
+            InputError: If there were no samples.
         """
         self._known_origin()
         offset = self._sum / self.n_samples
@@ -75,7 +75,7 @@ class MomentAccumulator:
         """Return the mean of ||x - mean||^4, in feature units to the fourth power.
 
         Raises:
-            ValueError: If there were no samples.
+            InputError: If there were no samples.
         """
         self._known_origin()
         n, offset = self.n_samples, self._sum / self.n_samples

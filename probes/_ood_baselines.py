@@ -10,6 +10,7 @@ from torch import Tensor
 from probes._batches import _batches
 from probes._checks import _check_activations, _check_nonzero, _check_same_shape
 from probes._dtypes import _result
+from probes._errors import InputError
 from probes._ood_mahalanobis import Mahalanobis, fit_mahalanobis
 from probes.covariance import MomentAccumulator
 
@@ -39,7 +40,7 @@ class NormBaseline:
             Numbers of standard deviations, dtype of the input; larger is further out.
 
         Raises:
-            ValueError: If entries are not finite or a sample is zero.
+            InputError: If entries are not finite or a sample is zero.
         """
         z = (_log_norms("NormBaseline.score", inputs) - self.mean_log_norm) / self.std_log_norm
         return _result(z.abs() if self.two_sided else z, inputs.dtype)
@@ -69,7 +70,7 @@ class PromptStatisticsBaseline:
             Squared Mahalanobis distances >= 0, dimensionless, dtype of the input; larger is further out.
 
         Raises:
-            ValueError: If shapes differ or entries are not finite.
+            InputError: If shapes differ or entries are not finite.
         """
         return self.mahalanobis.score(prompt_statistics(xs, ys))
 
@@ -91,8 +92,8 @@ def fit_norm(inputs: Float[Tensor, "sample point *axes"] | Iterable[Tensor], *, 
         A detector; larger is further out.
 
     Raises:
-        TypeError: If the inputs are no floating-point tensors.
-        ValueError: If entries are not finite, a sample is zero, or all lengths are equal.
+        InputTypeError: If the inputs are no floating-point tensors.
+        InputError: If entries are not finite, a sample is zero, or all lengths are equal.
 
     Source:
         The trivial rival of the signature, our choice.
@@ -111,7 +112,7 @@ def fit_norm(inputs: Float[Tensor, "sample point *axes"] | Iterable[Tensor], *, 
     mean, n = float(moments.mean()), moments.n_samples
     # Lengths that differ by rounding of float32 alone do not vary.
     if not spread > 8 * torch.finfo(torch.float32).eps:
-        raise ValueError(f"{who} needs lengths that vary, got {n} equal ones; they tell nothing.")
+        raise InputError(f"{who} needs lengths that vary, got {n} equal ones; they tell nothing.")
     return NormBaseline(mean, spread, two_sided, n)
 
 
@@ -130,8 +131,8 @@ def prompt_statistics(
         dim (dim + 1) / 2 + dim numbers a prompt, in units of x^2 and x y, computed in float64, dtype of the input.
 
     Raises:
-        TypeError: If an argument is no floating-point tensor.
-        ValueError: If shapes differ or entries are not finite.
+        InputTypeError: If an argument is no floating-point tensor.
+        InputError: If shapes differ or entries are not finite.
 
     Source:
         Our choice.
@@ -170,8 +171,8 @@ def fit_prompt_statistics(
         A detector with `.score(xs, ys)`; larger is further out.
 
     Raises:
-        TypeError: If an argument holds no floating-point tensors.
-        ValueError: If shapes or numbers of batches differ, or as `fit_mahalanobis`.
+        InputTypeError: If an argument holds no floating-point tensors.
+        InputError: If shapes or numbers of batches differ, or as `fit_mahalanobis`.
 
     Source:
         Our choice.

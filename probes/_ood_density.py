@@ -12,6 +12,7 @@ from torch import Tensor
 from probes._batches import _Reservoir, _reservoir_of
 from probes._checks import _check_activations, _check_count
 from probes._dtypes import _like
+from probes._errors import InputError
 from probes.covariance import Covariance, fit_covariance
 
 _COMPONENTS = 8
@@ -47,7 +48,7 @@ class Density:
             further out.
 
         Raises:
-            ValueError: If the width differs or entries are not finite.
+            InputError: If the width differs or entries are not finite.
         """
         _check_activations("Density.score", "features", features, "sample dim")
         whitened = _whitened(self.covariance, features, self.n_components)
@@ -82,8 +83,8 @@ def fit_kde(
         A detector; nats, larger is further out.
 
     Raises:
-        TypeError: If the features are no floating-point tensors.
-        ValueError: If axes or entries are wrong, or there are fewer components with variance than wanted.
+        InputTypeError: If the features are no floating-point tensors.
+        InputError: If axes or entries are wrong, or there are fewer components with variance than wanted.
 
     Source:
         Scott (1992), "Multivariate density estimation", for the default bandwidth; components and capacity are our
@@ -122,8 +123,8 @@ def fit_gmm(
         A detector; nats, larger is further out.
 
     Raises:
-        TypeError: If the features are no floating-point tensors.
-        ValueError: If axes or entries are wrong, there are fewer components with variance than wanted, or fewer
+        InputTypeError: If the features are no floating-point tensors.
+        InputError: If axes or entries are wrong, there are fewer components with variance than wanted, or fewer
             samples than mixtures.
 
     Source:
@@ -152,7 +153,7 @@ def _density(
         The detector.
 
     Raises:
-        ValueError: If fewer components vary than are wanted.
+        InputError: If fewer components vary than are wanted.
     """
     samples = reservoir.sample()
     covariance = fit_covariance(samples, shrinkage=1e-12)  # leaves the leading components alone
@@ -162,7 +163,7 @@ def _density(
     wanted = min(_COMPONENTS, rank) if n_components is None else n_components
     _check_count(who, "n_components", wanted, 1)
     if rank < wanted:
-        raise ValueError(
+        raise InputError(
             f"{who} needs n_components of at most {rank}, the directions in which the {len(samples)} kept samples "
             f"vary, got {wanted}; lower it or collect more."
         )

@@ -12,6 +12,7 @@ from torch import Tensor
 from probes._batches import _reservoir_of
 from probes._checks import _check_activations, _check_option
 from probes._dtypes import _like
+from probes._errors import InputError, InputTypeError
 
 Larger = Literal["auto", "inlier", "outlier"]
 """What a larger `decision_function` means: scikit-learn's is larger for inliers, PyOD's for outliers."""
@@ -40,7 +41,7 @@ class EstimatorDetector:
             Numbers in the estimator's unit, any sign, dtype and device of the input; larger is further out.
 
         Raises:
-            ValueError: If entries are not finite, or the estimator refuses the width.
+            InputError: If entries are not finite, or the estimator refuses the width.
         """
         _check_activations("EstimatorDetector.score", "features", features, "sample dim")
         decided = torch.as_tensor(self.estimator.decision_function(_array(features)))
@@ -74,8 +75,8 @@ def fit_estimator(
         A detector; larger is further out.
 
     Raises:
-        TypeError: If the estimator lacks one of the two methods, or the features are no floating-point tensors.
-        ValueError: If axes or entries are wrong, `larger` is unknown, or "auto" cannot tell.
+        InputTypeError: If the estimator lacks one of the two methods, or the features are no floating-point tensors.
+        InputError: If axes or entries are wrong, `larger` is unknown, or "auto" cannot tell.
 
     Source:
         The protocols of scikit-learn's outlier detection and of PyOD (Zhao, Nasrullah and Li 2019, JMLR 20).
@@ -90,7 +91,7 @@ def fit_estimator(
     _check_option(who, "larger", larger, ("auto", "inlier", "outlier"))
     missing = [name for name in ("fit", "decision_function") if not hasattr(estimator, name)]
     if missing:
-        raise TypeError(
+        raise InputTypeError(
             f"{who} needs an estimator with fit and decision_function, got {type(estimator).__name__} without "
             f"{' and '.join(missing)}; scikit-learn's LocalOutlierFactor has them with novelty=True."
         )
@@ -107,13 +108,13 @@ def _sign(who: str, fitted: Any, larger: Larger) -> int:
         1 for further out, -1 for further in.
 
     Raises:
-        ValueError: If the estimator shows neither protocol's mark and the caller did not say.
+        InputError: If the estimator shows neither protocol's mark and the caller did not say.
     """
     if larger == "outlier" or (larger == "auto" and hasattr(fitted, "decision_scores_")):
         return 1
     if larger == "inlier" or hasattr(fitted, "offset_"):
         return -1
-    raise ValueError(
+    raise InputError(
         f"{who} needs to know what a larger decision_function means, got {type(fitted).__name__} with neither "
         "decision_scores_ (PyOD) nor offset_ (scikit-learn); pass larger='inlier' or larger='outlier'."
     )

@@ -10,6 +10,7 @@ from torch import Tensor
 from probes._batches import _batches
 from probes._checks import _check_activations, _check_count, _check_same_length
 from probes._dtypes import _result
+from probes._errors import InputError
 
 _CHUNK_ENTRIES = 2**22
 
@@ -43,7 +44,7 @@ class GramRange:
             Numbers >= 0, dimensionless, computed in float64, dtype of the input; larger is further out.
 
         Raises:
-            ValueError: If the width or the number of rows differs, or entries are not finite.
+            InputError: If the width or the number of rows differs, or entries are not finite.
         """
         who = "GramRange.score"
         _check_activations(who, "activations", activations, "sample row col")
@@ -81,8 +82,8 @@ def fit_gram(
         A detector; mean relative excess over the range, larger is further out.
 
     Raises:
-        TypeError: If the activations are no floating-point tensors.
-        ValueError: If axes or entries are wrong, batches differ in their rows, there are fewer than two samples,
+        InputTypeError: If the activations are no floating-point tensors.
+        InputError: If axes or entries are wrong, batches differ in their rows, there are fewer than two samples,
             nothing varies, or a power is below 1.
 
     Source:
@@ -112,7 +113,7 @@ def fit_gram(
             high = most if high is None else torch.maximum(high, most)
     _check_count(who, "a number of samples", n_samples, 2)
     if low is None or high is None or not bool(((high - low).amax(dim=1) > 0).all()):
-        raise ValueError(f"{who} needs activations that vary, got {n_samples} equal samples; collect more.")
+        raise InputError(f"{who} needs activations that vary, got {n_samples} equal samples; collect more.")
     return GramRange(low=low, high=high, powers=wanted, n_rows=n_rows, n_dims=dims, n_samples=n_samples)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from probes._batches import _batches
 from probes._checks import _check_activations, _check_ids, _check_same_length
 from probes._dtypes import _result
+from probes._errors import InputError
 from probes.covariance import Covariance, MomentAccumulator, _shrunk, fit_covariance
 
 
@@ -31,7 +32,7 @@ class Mahalanobis:
             Squared Mahalanobis distances >= 0, dimensionless, dtype of the input; larger is further out.
 
         Raises:
-            ValueError: If the width differs or entries are not finite.
+            InputError: If the width differs or entries are not finite.
         """
         return self.covariance.squared_distance(features)
 
@@ -62,7 +63,7 @@ class RelativeMahalanobis:
             Differences of squared distances, any sign, dimensionless, dtype of the input; larger is further out.
 
         Raises:
-            ValueError: If the width differs or entries are not finite.
+            InputError: If the width differs or entries are not finite.
         """
         who = "RelativeMahalanobis.score"
         _check_activations(who, "features", features, "sample dim")
@@ -92,8 +93,8 @@ def fit_mahalanobis(
         A detector; squared distances, larger is further out.
 
     Raises:
-        TypeError: If the features are no floating-point tensors.
-        ValueError: If axes, entries or the share are wrong, nothing varies, there are too few samples to go
+        InputTypeError: If the features are no floating-point tensors.
+        InputError: If axes, entries or the share are wrong, nothing varies, there are too few samples to go
             without shrinkage, or the covariance is singular all the same (constant features; two samples, of
             which Ledoit and Wolf shrink nothing).
 
@@ -132,8 +133,8 @@ def fit_relative_mahalanobis(
         A detector; larger is further out.
 
     Raises:
-        TypeError: If the features are no floating-point tensors, or the groups no integers.
-        ValueError: If there are fewer than two groups, groups and features differ in length or in their number of
+        InputTypeError: If the features are no floating-point tensors, or the groups no integers.
+        InputError: If there are fewer than two groups, groups and features differ in length or in their number of
             batches, or as `fit_mahalanobis`.
 
     Source:
@@ -150,7 +151,7 @@ def fit_relative_mahalanobis(
     who = "fit_relative_mahalanobis"
     total, parts = _grouped_moments(who, features, groups)
     if len(parts) < 2:
-        raise ValueError(
+        raise InputError(
             f"{who} needs at least two groups, got one; with one group the score is 0 everywhere: use "
             "fit_mahalanobis, or pass groups."
         )
@@ -187,7 +188,7 @@ def _grouped_moments(
     for n_before, (batch, members) in enumerate(pairs):
         if batch is None or members is None:
             ended = "features" if batch is None else "groups"
-            raise ValueError(
+            raise InputError(
                 f"{who} needs as many batches of groups as of features, got no more {ended} after batch {n_before}; "
                 "cut both alike, or pass two tensors."
             )

@@ -47,7 +47,7 @@ class NearestNeighbors:
             input; larger is further out.
 
         Raises:
-            ValueError: If the width differs, entries are not finite, or a vector is zero where lengths are
+            InputError: If the width differs, entries are not finite, or a vector is zero where lengths are
                 divided out.
 
         Warns:
@@ -106,8 +106,8 @@ def fit_nearest_neighbors(
         A detector; distances, larger is further out.
 
     Raises:
-        TypeError: If the features are no floating-point tensors.
-        ValueError: If axes or entries are wrong, there are fewer than k samples, or a vector is zero where lengths
+        InputTypeError: If the features are no floating-point tensors.
+        InputError: If axes or entries are wrong, there are fewer than k samples, or a vector is zero where lengths
             are divided out.
 
     Source:

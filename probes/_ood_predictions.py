@@ -22,8 +22,8 @@ def prediction_gap(
         Numbers >= 0 in units of y, computed in float64, dtype of the predictions; larger is further out.
 
     Raises:
-        TypeError: If an argument is no floating-point tensor.
-        ValueError: If shapes differ or entries are not finite.
+        InputTypeError: If an argument is no floating-point tensor.
+        InputError: If shapes differ or entries are not finite.
 
     Source:
         Our choice.
@@ -51,8 +51,8 @@ def ensemble_disagreement(predictions: Float[Tensor, "member sample point"]) -> 
         Numbers >= 0 in squared units of y, computed in float64, dtype of the input; larger is further out.
 
     Raises:
-        TypeError: If the predictions are no floating-point tensor.
-        ValueError: If there are fewer than two members, or entries are not finite.
+        InputTypeError: If the predictions are no floating-point tensor.
+        InputError: If there are fewer than two members, or entries are not finite.
 
     Source:
         Lakshminarayanan, Pritzel and Blundell (2017), "Simple and scalable predictive uncertainty estimation using

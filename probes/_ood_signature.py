@@ -37,7 +37,7 @@ class SignatureDetector:
             Numbers in [0, 1], dimensionless, dtype of the input; larger is further out.
 
         Raises:
-            ValueError: If axes, width or entries are not as they should be.
+            InputError: If axes, width or entries are not as they should be.
         """
         if self.variant == "overlap":
             return self.signature.ood_score(activations)
@@ -71,8 +71,8 @@ def fit_signature_detector(
         A detector; numbers in [0, 1], larger is further out.
 
     Raises:
-        TypeError: If the activations are no floating-point tensors.
-        ValueError: If axes or entries are wrong, or k, the side or the variant is impossible.
+        InputTypeError: If the activations are no floating-point tensors.
+        InputError: If axes or entries are wrong, or k, the side or the variant is impossible.
 
     Source:
         Hill, Eyre and Creager (2025), arXiv 2507.09440; all three formulas are our choice.

@@ -10,6 +10,7 @@ from torch import Tensor
 from probes._batches import _batches
 from probes._checks import _check_activations, _check_count, _check_same_length
 from probes._dtypes import _result
+from probes._errors import InputError
 from probes.covariance import MomentAccumulator
 
 
@@ -36,7 +37,7 @@ class PCAResidual:
             Squared lengths >= 0 in squared feature units, dtype of the input; larger is further out.
 
         Raises:
-            ValueError: If the width differs or entries are not finite.
+            InputError: If the width differs or entries are not finite.
         """
         _check_width("PCAResidual.score", features, self.components.shape[1])
         centred = features.double() - self.mean
@@ -68,7 +69,7 @@ class NullSpace:
             Shares in [0, 1], dimensionless, dtype of the input; larger is further out.
 
         Raises:
-            ValueError: If the width differs or entries are not finite.
+            InputError: If the width differs or entries are not finite.
         """
         _check_width("NullSpace.score", features, self.basis.shape[1])
         exact = features.double()
@@ -102,8 +103,8 @@ def fit_pca_residual(
         A detector; squared residuals, larger is further out.
 
     Raises:
-        TypeError: If the features are no floating-point tensors.
-        ValueError: If axes, entries or shares are wrong, nothing varies, or all of space would be inside.
+        InputTypeError: If the features are no floating-point tensors.
+        InputError: If axes, entries or shares are wrong, nothing varies, or all of space would be inside.
 
     Source:
         Jackson and Mudholkar (1979), "Control procedures for residuals associated with principal component
@@ -117,7 +118,7 @@ def fit_pca_residual(
     """
     who = "fit_pca_residual"
     if not 0.0 < variance < 1.0:
-        raise ValueError(f"{who} needs 0 < variance < 1, got {variance:g}; 0.95 is usual.")
+        raise InputError(f"{who} needs 0 < variance < 1, got {variance:g}; 0.95 is usual.")
     moments = MomentAccumulator()
     for batch in _batches(who, "features", features, "sample dim"):
         moments.update(batch)
@@ -126,7 +127,7 @@ def fit_pca_residual(
     wanted = int((shares < variance).sum()) + 1 if n_components is None else n_components
     _check_count(who, "n_components", wanted, 1)
     if wanted >= len(shares):
-        raise ValueError(
+        raise InputError(
             f"{who} needs fewer components than dimensions, got {wanted} of {len(shares)}; with all of space inside "
             "nothing is a residual: lower n_components or variance."
         )
@@ -152,8 +153,8 @@ def fit_null_space(rows: Float[Tensor, "row dim"] | Iterable[Tensor], *, toleran
         A detector; shares of length in [0, 1], larger is further out.
 
     Raises:
-        TypeError: If the rows are no floating-point tensors.
-        ValueError: If axes or entries are wrong, the tolerance is not in [1e-7, 1), every row is zero, or no
+        InputTypeError: If the rows are no floating-point tensors.
+        InputError: If axes or entries are wrong, the tolerance is not in [1e-7, 1), every row is zero, or no
             direction is left over.
 
     Source:
@@ -169,18 +170,18 @@ def fit_null_space(rows: Float[Tensor, "row dim"] | Iterable[Tensor], *, toleran
     who = "fit_null_space"
     # A Gram matrix keeps singular values down to the root of float64's rounding.
     if not 1e-7 <= tolerance < 1.0:
-        raise ValueError(f"{who} needs a tolerance in [1e-7, 1), got {tolerance:g}; 1e-6 suits float32 rows.")
+        raise InputError(f"{who} needs a tolerance in [1e-7, 1), got {tolerance:g}; 1e-6 suits float32 rows.")
     gram: Tensor | float = 0.0
     for batch in _batches(who, "rows", rows, "row dim"):
         exact = batch.double()
         gram = gram + exact.mT @ exact
     eigenvalues, vectors = torch.linalg.eigh(torch.as_tensor(gram))
     if not float(eigenvalues[-1]) > 0.0:
-        raise ValueError(f"{who} needs at least one non-zero row, got zeros only; check the selection.")
+        raise InputError(f"{who} needs at least one non-zero row, got zeros only; check the selection.")
     null = int((eigenvalues <= tolerance**2 * eigenvalues[-1]).sum())
     if null == 0:
         smallest = float((eigenvalues[0] / eigenvalues[-1]).clamp_min(0.0).sqrt())
-        raise ValueError(
+        raise InputError(
             f"{who} needs rows that leave a direction unused, got rank {len(eigenvalues)} of {len(eigenvalues)} with "
             f"a smallest singular value of {smallest:.1e} of the largest; raise the tolerance or use "
             "fit_pca_residual."
@@ -195,11 +196,11 @@ def _cumulative_shares(who: str, eigenvalues: Tensor) -> Tensor:
         Rising shares of the whole, the last one 1.
 
     Raises:
-        ValueError: If nothing varies.
+        InputError: If nothing varies.
     """
     positive = eigenvalues.clamp_min(0.0)
     if not float(positive.sum()) > 0.0:
-        raise ValueError(f"{who} needs features that vary, got equal samples; collect more or check the selection.")
+        raise InputError(f"{who} needs features that vary, got equal samples; collect more or check the selection.")
     return positive.cumsum(0) / positive.sum()
 
 

@@ -23,8 +23,8 @@ def pairwise_cosines(
         One matrix a direction, entries in [0, 1], dimensionless, computed in float64, dtype of the input.
 
     Raises:
-        TypeError: If an argument is no floating-point tensor.
-        ValueError: If rows are not finite and orthonormal, or the sets differ in k or dimension.
+        InputTypeError: If an argument is no floating-point tensor.
+        InputError: If rows are not finite and orthonormal, or the sets differ in k or dimension.
 
     Source:
         Variant A of the signature's score before averaging, our choice.
@@ -54,8 +54,8 @@ def pairwise_overlaps(
         A matrix with entries in [0, 1], dimensionless, computed in float64, dtype of the input.
 
     Raises:
-        TypeError: If an argument is no floating-point tensor.
-        ValueError: If rows are not finite and orthonormal, or the sets differ in k or dimension.
+        InputTypeError: If an argument is no floating-point tensor.
+        InputError: If rows are not finite and orthonormal, or the sets differ in k or dimension.
 
     Source:
         Variant C of the signature's score, pair by pair, our choice.

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probes._errors import InputError, InputTypeError
+
 Batch: TypeAlias = Any
 """A tensor, or a tuple or dict of tensors, each with the samples along its first axis."""
 
@@ -100,13 +102,13 @@ def batch_tensors(who: str, batch: Batch) -> list[Tensor]:
         At least one tensor.
 
     Raises:
-        TypeError: If it is no batch.
+        InputTypeError: If it is no batch.
     """
     if isinstance(batch, Tensor):
         return [batch]
     parts = list(batch.values()) if isinstance(batch, dict) else batch
     if not isinstance(parts, tuple | list) or not parts:
-        raise TypeError(
+        raise InputTypeError(
             f"{who} needs data as a tensor, a tuple or dict of tensors, or a function (n_samples, *, seed) that "
             f"returns one, got {type(batch).__name__}; pass for example (prompts.xs, prompts.ys)."
         )
@@ -202,18 +204,18 @@ def open_batches(
         A source.
 
     Raises:
-        TypeError: If data is neither a batch nor a stream.
-        ValueError: If tensors differ in length, a stream has no batch size, or a stream returns another number of
+        InputTypeError: If data is neither a batch nor a stream.
+        InputError: If tensors differ in length, a stream has no batch size, or a stream returns another number of
             samples than it was asked for.
     """
     if batch_size is not None and batch_size < 1:
-        raise ValueError(f"{who} needs a batch_size of at least 1, got {batch_size}; pass None for all samples.")
+        raise InputError(f"{who} needs a batch_size of at least 1, got {batch_size}; pass None for all samples.")
     if callable(data):
         if batch_size is None:
-            raise ValueError(f"{who} needs a batch_size for streaming data, got None; give a number of samples.")
+            raise InputError(f"{who} needs a batch_size for streaming data, got None; give a number of samples.")
         lengths = {len(tensor) for tensor in batch_tensors(who, data(2, seed=0))}
         if lengths != {2}:
-            raise ValueError(
+            raise InputError(
                 f"{who} needs a stream that returns as many samples as asked, got {sorted(lengths)} for 2; "
                 "put the samples along the first axis."
             )
@@ -221,7 +223,7 @@ def open_batches(
     tensors = batch_tensors(who, data)
     lengths = {len(tensor) if tensor.ndim else 0 for tensor in tensors}
     if len(lengths) > 1 or 0 in lengths:
-        raise ValueError(
+        raise InputError(
             f"{who} needs data with the same number of samples, at least one, along each first axis, got "
             f"{sorted(lengths)}; align the tensors."
         )

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from probes._dtypes import _at_least_single
+from probes._errors import InputError, InputTypeError
 from probes._reprs import short_repr
 
 ParamMasks = Sequence[str] | Mapping[str, Tensor] | None
@@ -71,15 +72,15 @@ def parameter_row(who: str, params: Mapping[str, Tensor], param_masks: ParamMask
         Copies, detached from any graph; in float32 where the parameters have 16 bits, since steps round away there.
 
     Raises:
-        TypeError: If an entry is no floating-point tensor.
-        ValueError: If there is none, dtypes or devices differ, a value is not finite, a pattern matches nothing, a
+        InputTypeError: If an entry is no floating-point tensor.
+        InputError: If there is none, dtypes or devices differ, a value is not finite, a pattern matches nothing, a
             mask does not fit, or no entry is left to move.
     """
     _check_parameters(who, params)
     masks = _match_masks(who, params, param_masks)
     sampled = {name: params[name].detach() for name in params if name in masks}
     if not any(bool(mask.any()) for mask in masks.values()):
-        raise ValueError(f"{who} needs an entry that may move, got masks without any; set some entry to True.")
+        raise InputError(f"{who} needs an entry that may move, got masks without any; set some entry to True.")
     full = all(bool(mask.all()) for mask in masks.values())
     center = _at_least_single(torch.cat([value.reshape(value.numel()) for value in sampled.values()]))
     flat_masks = [masks[name].expand(value.shape).reshape(value.numel()) for name, value in sampled.items()]
@@ -93,20 +94,20 @@ def parameter_row(who: str, params: Mapping[str, Tensor], param_masks: ParamMask
 
 def _check_parameters(who: str, params: Mapping[str, Tensor]) -> None:
     if not params:
-        raise ValueError(f"{who} needs parameters, got an empty mapping; pass dict(model.named_parameters()).")
+        raise InputError(f"{who} needs parameters, got an empty mapping; pass dict(model.named_parameters()).")
     for name, value in params.items():
         if not isinstance(value, Tensor) or not value.is_floating_point():
-            raise TypeError(
+            raise InputTypeError(
                 f"{who} needs floating-point tensors as parameters, got {type(value).__name__} "
                 f"{getattr(value, 'dtype', '')} for {name!r}; leave integers and buffers to the loss."
             )
         if not bool(torch.isfinite(value).all()):
-            raise ValueError(
+            raise InputError(
                 f"{who} needs finite parameters, got NaN or infinity in {name!r}; take a sound checkpoint."
             )
     kinds = sorted({f"{value.dtype} on {value.device}" for value in params.values()})
     if len(kinds) > 1:
-        raise ValueError(f"{who} needs parameters of one dtype and device, got {', '.join(kinds)}; convert them.")
+        raise InputError(f"{who} needs parameters of one dtype and device, got {', '.join(kinds)}; convert them.")
 
 
 def _match_masks(who: str, params: Mapping[str, Tensor], param_masks: ParamMasks) -> dict[str, Tensor]:
@@ -115,7 +116,7 @@ def _match_masks(who: str, params: Mapping[str, Tensor], param_masks: ParamMasks
     if param_masks is None:
         return dict.fromkeys(params, whole)
     if isinstance(param_masks, str):
-        raise TypeError(
+        raise InputTypeError(
             f"{who} needs a list of patterns as param_masks, got the string {param_masks!r}; wrap it in []."
         )
     by_pattern = param_masks if isinstance(param_masks, Mapping) else dict.fromkeys(param_masks, whole)
@@ -123,7 +124,7 @@ def _match_masks(who: str, params: Mapping[str, Tensor], param_masks: ParamMasks
     for pattern, mask in by_pattern.items():
         names = [name for name in params if fnmatchcase(name, pattern)]
         if not names:
-            raise ValueError(
+            raise InputError(
                 f"{who} needs patterns that match a parameter, got {pattern!r}, which matches none of "
                 f"{', '.join(params)}; * stands for any characters."
             )
@@ -131,16 +132,16 @@ def _match_masks(who: str, params: Mapping[str, Tensor], param_masks: ParamMasks
             _check_mask(who, name, mask, params[name])
             found[name] = found[name] | mask if name in found else mask
     if not found:
-        raise ValueError(f"{who} needs at least one pattern in param_masks, got none; pass None for all parameters.")
+        raise InputError(f"{who} needs at least one pattern in param_masks, got none; pass None for all parameters.")
     return found
 
 
 def _check_mask(who: str, name: str, mask: Tensor, value: Tensor) -> None:
     if mask.dtype != torch.bool:
-        raise TypeError(f"{who} needs boolean masks, got {mask.dtype} for {name!r}; compare with != 0.")
+        raise InputTypeError(f"{who} needs boolean masks, got {mask.dtype} for {name!r}; compare with != 0.")
     lengths = zip(reversed(mask.shape), reversed(value.shape), strict=False)
     if mask.ndim > value.ndim or not all(length in {1, wanted} for length, wanted in lengths):
-        raise ValueError(
+        raise InputError(
             f"{who} needs masks that broadcast to their parameter, got {tuple(mask.shape)} for {name!r} of shape "
             f"{tuple(value.shape)}; add axes of length 1."
         )

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from probes._errors import InputError
+
 _FORMAT = "spectral-signature"
 _VERSION = 1
 _FIELDS: dict[str, type] = {
@@ -34,7 +36,7 @@ def write_signature_fields(path: str | os.PathLike[str], fields: dict[str, Any])
         fields: A signature's fields.
 
     Raises:
-        ValueError: If something else than a signature is there.
+        InputError: If something else than a signature is there.
     """
     path = Path(os.path.realpath(path))
     _refuse_foreign(path)
@@ -52,7 +54,7 @@ def write_signature_fields(path: str | os.PathLike[str], fields: dict[str, Any])
 
 def _refuse_foreign(path: Path) -> None:
     if path.is_symlink() or (path.exists() and not (path.is_file() and _holds_signature(path))):
-        raise ValueError(
+        raise InputError(
             f"SpectralSignature.save writes over nothing but an older signature, got {path}, which is something else; "
             "choose another name, or move it away."
         )
@@ -76,7 +78,7 @@ def read_signature_fields(path: str | os.PathLike[str]) -> dict[str, Any]:
         A signature's fields, on the CPU.
 
     Raises:
-        ValueError: If the file holds anything else.
+        InputError: If the file holds anything else.
     """
     path = Path(path)
     data = path.read_bytes()
@@ -84,23 +86,23 @@ def read_signature_fields(path: str | os.PathLike[str]) -> dict[str, Any]:
         content = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
     except Exception as error:  # torch raises KeyError, EOFError, RuntimeError and more on damaged files
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(
+        raise InputError(
             f"SpectralSignature.load needs a file that SpectralSignature.save wrote, got {path} ({reason}); "
             "nothing but tensors and plain data is ever unpacked."
         ) from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise ValueError(
+        raise InputError(
             f"SpectralSignature.load needs a file that SpectralSignature.save wrote, got {path}, which holds something "
             "else; is it a checkpoint?"
         )
     if content.get("version") != _VERSION:
-        raise ValueError(
+        raise InputError(
             f"SpectralSignature.load needs version {_VERSION} of the format, got {content.get('version')!r} in {path}; "
             "update the library, or fit again."
         )
     wrong = [name for name, kind in _FIELDS.items() if not isinstance(content.get(name), kind)]
     if wrong:
-        raise ValueError(
+        raise InputError(
             f"SpectralSignature.load needs all fields of a signature, got {path} without a usable {', '.join(wrong)}; "
             "fit again."
         )

@@ -59,8 +59,8 @@ class SpectralSignature:
             What `score_directions` returns.
 
         Raises:
-            TypeError: If the activations are no floating-point tensor.
-            ValueError: If axes, width or entries are not as they should be.
+            InputTypeError: If the activations are no floating-point tensor.
+            InputError: If axes, width or entries are not as they should be.
         """
         return self.score_directions(self._directions(activations))
 
@@ -77,7 +77,7 @@ class SpectralSignature:
             Scores in [0, 1], dimensionless, computed in float64, in the directions' dtype.
 
         Raises:
-            ValueError: If the directions are not stacked along one axis, or differ in number or dimension.
+            InputError: If the directions are not stacked along one axis, or differ in number or dimension.
         """
         directions = found.directions
         self._check_fits("score_directions", directions)
@@ -114,7 +114,7 @@ class SpectralSignature:
             As `pairwise`.
 
         Raises:
-            ValueError: If the directions are not stacked along one axis, or differ in number or dimension.
+            InputError: If the directions are not stacked along one axis, or differ in number or dimension.
         """
         directions = found.directions
         self._check_fits("pairwise_directions", directions)
@@ -162,7 +162,7 @@ class SpectralSignature:
 
         Raises:
             OSError: If the folder is missing or not writable.
-            ValueError: If there is another file.
+            InputError: If there is another file.
         """
         write_signature_fields(path, dict(vars(self)))
 
@@ -178,7 +178,7 @@ class SpectralSignature:
 
         Raises:
             OSError: If the file is missing.
-            ValueError: If the file is no signature, or of a version that this library does not know.
+            InputError: If the file is no signature, or of a version that this library does not know.
         """
         return cls(**read_signature_fields(path))
 

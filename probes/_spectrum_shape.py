@@ -8,6 +8,7 @@ from torch import Tensor
 
 from probes._checks import _check_activations, _check_k
 from probes._dtypes import _result
+from probes._errors import InputError
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -39,8 +40,8 @@ def effective_rank(singular_values: Float[Tensor, "*batch rank"]) -> Float[Tenso
         A number of directions in [1, rank], dimensionless, computed in float64, dtype of the input.
 
     Raises:
-        TypeError: If the spectrum is no floating-point tensor.
-        ValueError: If every singular value is zero, or one is negative or not finite.
+        InputTypeError: If the spectrum is no floating-point tensor.
+        InputError: If every singular value is zero, or one is negative or not finite.
 
     Source:
         Roy and Vetterli (2007), "The effective rank: a measure of effective dimensionality", EUSIPCO.
@@ -70,8 +71,8 @@ def participation_ratio(singular_values: Float[Tensor, "*batch rank"]) -> Float[
         A number of directions in [1, rank], dimensionless, computed in float64, dtype of the input.
 
     Raises:
-        TypeError: If the spectrum is no floating-point tensor.
-        ValueError: If every singular value is zero, or one is negative or not finite.
+        InputTypeError: If the spectrum is no floating-point tensor.
+        InputError: If every singular value is zero, or one is negative or not finite.
 
     Source:
         Gao et al. (2017), "A theory of multineuronal dimensionality, dynamics and measurement", bioRxiv
@@ -98,8 +99,8 @@ def stable_rank(singular_values: Float[Tensor, "*batch rank"]) -> Float[Tensor, 
         A number in [1, rank], dimensionless, computed in float64, dtype of the input.
 
     Raises:
-        TypeError: If the spectrum is no floating-point tensor.
-        ValueError: If every singular value is zero, or one is negative or not finite.
+        InputTypeError: If the spectrum is no floating-point tensor.
+        InputError: If every singular value is zero, or one is negative or not finite.
 
     Source:
         Rudelson and Vershynin (2007), "Sampling from large matrices", J. ACM 54.
@@ -126,8 +127,8 @@ def spectral_gap(singular_values: Float[Tensor, "*batch rank"], k: int = 2) -> S
         The gap with its tie flag, computed in float64, in the spectrum's dtype.
 
     Raises:
-        TypeError: If the spectrum is no floating-point tensor.
-        ValueError: If every singular value is zero, one is negative or not finite, they do not fall, or k is not
+        InputTypeError: If the spectrum is no floating-point tensor.
+        InputError: If every singular value is zero, one is negative or not finite, they do not fall, or k is not
             in 1..rank.
 
     Source:
@@ -166,26 +167,26 @@ def _check_falling(who: str, values: Tensor) -> None:
     """Refuse a spectrum whose largest value is not the first.
 
     Raises:
-        ValueError: If a value is above the one before it.
+        InputError: If a value is above the one before it.
     """
     if bool((values.diff(dim=-1) > 0).any()):
-        raise ValueError(f"{who} needs singular values largest first, got rising ones; sort them, descending.")
+        raise InputError(f"{who} needs singular values largest first, got rising ones; sort them, descending.")
 
 
 def _check_spectrum(who: str, values: Tensor) -> None:
     """Refuse what cannot be a spectrum, or has no mass.
 
     Raises:
-        ValueError: If a value is negative or all values of a spectrum are zero.
+        InputError: If a value is negative or all values of a spectrum are zero.
     """
     _check_activations(who, "singular values", values, "*batch rank")
     if bool((values < 0).any()):
-        raise ValueError(
+        raise InputError(
             f"{who} needs non-negative singular values, got a least one of {float(values.min()):.3g}; "
             "take them from singular_values."
         )
     if bool((values == 0).all(dim=-1).any()):
-        raise ValueError(
+        raise InputError(
             f"{who} needs at least one non-zero singular value, got {values.shape[-1]} zeros; "
             "check that the activations vary."
         )

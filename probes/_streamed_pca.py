@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from probes._checks import _check_activations, _check_same_length
+from probes._errors import InputError
 from probes._reprs import short_repr
 
 # Up to this many outputs the covariance is formed and decomposed; beyond, Lanczos needs only products with it.
@@ -26,7 +27,7 @@ class RunRows:
         weights: Mapping[str, Tensor] | None,
     ) -> None:
         if not runs:
-            raise ValueError(f"{who} needs at least one run, got an empty mapping; name each run.")
+            raise InputError(f"{who} needs at least one run, got an empty mapping; name each run.")
         self.who, self.runs, self.names = who, runs, tuple(runs)
         self.n_outputs, self.lengths = self._measure()
         self.weights = self._normalise(weights)
@@ -61,10 +62,10 @@ class RunRows:
                 lengths[name] += len(block)
                 widths.setdefault(block.shape[1], name)
             if not lengths[name]:
-                raise ValueError(f"{self.who} needs at least one checkpoint, got none in run {name!r}; drop it.")
+                raise InputError(f"{self.who} needs at least one checkpoint, got none in run {name!r}; drop it.")
         if len(widths) > 1:
             found = ", ".join(f"{width} in {name!r}" for width, name in widths.items())
-            raise ValueError(f"{self.who} needs as many outputs in every run, got {found}; use the same prompts.")
+            raise InputError(f"{self.who} needs as many outputs in every run, got {found}; use the same prompts.")
         return next(iter(widths)), lengths
 
     def _normalise(self, weights: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
@@ -72,7 +73,7 @@ class RunRows:
             n_rows = sum(self.lengths.values())
             return {name: torch.full((n,), 1 / n_rows, dtype=torch.float64) for name, n in self.lengths.items()}
         if set(weights) != set(self.names):
-            raise ValueError(
+            raise InputError(
                 f"{self.who} needs weights for the runs {', '.join(self.names)}, got them for "
                 f"{', '.join(weights) or 'none'}; give one tensor a run."
             )
@@ -81,7 +82,7 @@ class RunRows:
             _check_same_length(self.who, (f"weights of {name!r}", "checkpoints"), len(value), self.lengths[name])
         total = math.fsum(float(value.double().sum()) for value in weights.values())
         if total <= 0 or any(float(value.min()) < 0 for value in weights.values()):
-            raise ValueError(
+            raise InputError(
                 f"{self.who} needs weights that are not negative, some of them positive; check their sign."
             )
         return {name: weights[name].double() / total for name in self.names}
@@ -120,11 +121,11 @@ def streamed_pca(rows: RunRows, n_components: int) -> StreamedPCA:
         In float64.
 
     Raises:
-        ValueError: If there are not that many components, or nothing varies.
+        InputError: If there are not that many components, or nothing varies.
     """
     n_rows = sum(rows.lengths.values())
     if n_components > min(n_rows - 1, rows.n_outputs):
-        raise ValueError(
+        raise InputError(
             f"{rows.who} needs fewer components than rows and no more than outputs, got {n_components} for {n_rows} "
             f"rows of {rows.n_outputs} outputs; ask for fewer."
         )
@@ -132,7 +133,7 @@ def streamed_pca(rows: RunRows, n_components: int) -> StreamedPCA:
     total = _total_variance(rows, mean)
     # Rounding of the rows themselves, in float64, is no variance.
     if total <= 1e-24 * float(mean.square().sum()):
-        raise ValueError(f"{rows.who} needs checkpoints that differ, got {n_rows} equal rows; check the outputs.")
+        raise InputError(f"{rows.who} needs checkpoints that differ, got {n_rows} equal rows; check the outputs.")
     if rows.n_outputs <= _DENSE_OUTPUTS:
         variances, components = _dense(rows, mean, n_components)
     else:

@@ -14,6 +14,7 @@ from torch import Tensor
 from probes._checks import _check_same_length
 from probes._cosines import _check_two, _error_cosines, _weight_cosines
 from probes._dtypes import _like, _result
+from probes._errors import InputError
 from probes.bootstrap import Estimate
 from probes.curves import Curve, curve_over_prompts, estimate_mean
 from probes.sensitivity import sensitivity_cosine
@@ -47,8 +48,8 @@ def spd(
         Non-negative, in squared label units over c; 0 for equal predictors, symmetric.
 
     Raises:
-        TypeError: If predictions are no floating-point tensors.
-        ValueError: If shapes differ, something is empty or not finite, or a number is out of range.
+        InputTypeError: If predictions are no floating-point tensors.
+        InputError: If shapes differ, something is empty or not finite, or a number is out of range.
 
     Source:
         Akyürek et al. (2023), arXiv 2211.15661, section 4.1.
@@ -92,8 +93,8 @@ def mspd(
         Non-negative, in squared label units over `divide_by`.
 
     Raises:
-        TypeError: If predictions are no floating-point tensors.
-        ValueError: If shapes differ, something is empty or not finite, no entry is underdetermined, or a
+        InputTypeError: If predictions are no floating-point tensors.
+        InputError: If shapes differ, something is empty or not finite, no entry is underdetermined, or a
             number is out of range.
 
     Source:
@@ -109,7 +110,7 @@ def mspd(
     _check_same_length("mspd", ("points", "n_pairs"), a.shape[1], len(counts))
     keep = [i for i, count in enumerate(counts) if 1 <= count < n_dims]
     if not keep:
-        raise ValueError(
+        raise InputError(
             f"mspd needs an entry with at least one and fewer than n_dims={n_dims} pairs before it, "
             f"got entries with {counts}; ask for earlier entries, or use spd."
         )
@@ -142,8 +143,8 @@ def ilwd(
         Non-negative, in squared weight units over c; 0 for equal predictors, symmetric.
 
     Raises:
-        TypeError: If weights are no floating-point tensors.
-        ValueError: If shapes differ, something is empty or not finite, or a number is out of range.
+        InputTypeError: If weights are no floating-point tensors.
+        InputError: If shapes differ, something is empty or not finite, or a number is out of range.
 
     Source:
         Akyürek et al. (2023), arXiv 2211.15661, section 4.1.
@@ -181,8 +182,8 @@ def similarity_of_errors(
         In [-1, 1]; NaN with a reason if no prompt is left.
 
     Raises:
-        TypeError: If an argument is no floating-point tensor.
-        ValueError: If shapes differ, something is empty or not finite, or a number is out of range.
+        InputTypeError: If an argument is no floating-point tensor.
+        InputError: If shapes differ, something is empty or not finite, or a number is out of range.
 
     Source:
         Fu et al. (2024), arXiv 2310.17086, section 3.3; entry 0 is included, as in their code.
@@ -214,8 +215,8 @@ def similarity_of_weights(
         In [-1, 1]; NaN with a reason if no entry is left.
 
     Raises:
-        TypeError: If weights are no floating-point tensors.
-        ValueError: If shapes differ, something is empty or not finite, or a number is out of range.
+        InputTypeError: If weights are no floating-point tensors.
+        InputError: If shapes differ, something is empty or not finite, or a number is out of range.
 
     Source:
         Fu et al. (2024), arXiv 2310.17086, section 3.3.
@@ -239,7 +240,7 @@ def _check_unit(who: str, divide_by: float) -> None:
     """Refuse a unit that is not positive.
 
     Raises:
-        ValueError: If it is zero, negative or NaN.
+        InputError: If it is zero, negative or NaN.
     """
     if not divide_by > 0:
-        raise ValueError(f"{who} needs a positive divide_by, got {divide_by}; give d or E[y^2].")
+        raise InputError(f"{who} needs a positive divide_by, got {divide_by}; give d or E[y^2].")

@@ -78,8 +78,8 @@ def compare_algorithms(
         All metrics with intervals over prompts.
 
     Raises:
-        TypeError: If an argument is no floating-point tensor.
-        ValueError: As in the functions named above.
+        InputTypeError: If an argument is no floating-point tensor.
+        InputError: As in the functions named above.
 
     Source:
         Akyürek et al. (2023), arXiv 2211.15661; Fu et al. (2024), arXiv 2310.17086; von Oswald et al. (2023),

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from probes._checks import _check_activations, _check_axes, _check_same_length
 from probes._dtypes import _result
+from probes._errors import InputError
 
 __all__ = [
     "attention_mass",
@@ -35,7 +36,7 @@ def role_masks(x_tokens: Bool[Tensor, " pos"], y_tokens: Bool[Tensor, " pos"]) -
         Masks by role.
 
     Raises:
-        ValueError: If the masks differ in length or are empty.
+        InputError: If the masks differ in length or are empty.
 
     Source:
         Our choice of roles; copying by the previous token follows von Oswald et al. (2023), arXiv 2212.07677.
@@ -73,8 +74,8 @@ def normalised_entropy(
         In [0, 1], 1 for uniform attention, dimensionless; computed in float64, dtype of the pattern.
 
     Raises:
-        TypeError: If the pattern is no floating-point tensor.
-        ValueError: If it has other axes, rows that are no distributions, or weight on invisible keys.
+        InputTypeError: If the pattern is no floating-point tensor.
+        InputError: If it has other axes, rows that are no distributions, or weight on invisible keys.
 
     Source:
         Shannon (1948); divided by its largest value, our choice.
@@ -102,8 +103,8 @@ def attention_mass(
         Shares in [0, 1] by name, computed in float64, dtype of the pattern.
 
     Raises:
-        TypeError: If the pattern is no floating-point tensor.
-        ValueError: If it has other axes or rows that are no distributions, or a mask another shape.
+        InputTypeError: If the pattern is no floating-point tensor.
+        InputError: If it has other axes or rows that are no distributions, or a mask another shape.
 
     Source:
         Our choice; the usual summary of attention patterns.
@@ -132,8 +133,8 @@ def pattern_variability(pattern: Float[Tensor, "batch head query key"]) -> Float
         In [0, 1), dimensionless; computed in float64, dtype of the pattern.
 
     Raises:
-        TypeError: If the pattern is no floating-point tensor.
-        ValueError: If it has other axes or rows that are no distributions.
+        InputTypeError: If the pattern is no floating-point tensor.
+        InputError: If it has other axes or rows that are no distributions.
 
     Source:
         Our choice of distance.
@@ -162,14 +163,14 @@ def _check_pattern(who: str, pattern: Tensor, *, causal: bool) -> Bool[Tensor, "
         Which keys each query sees.
 
     Raises:
-        ValueError: If rows are no distributions, or there is weight on invisible keys.
+        InputError: If rows are no distributions, or there is weight on invisible keys.
     """
     _check_activations(who, "pattern", pattern, "batch head query key")
     # A softmax in float16 sums to 1 up to a few of its units in the last place.
     slack = 16 * torch.finfo(pattern.dtype).eps
     worst = float((pattern.double().sum(dim=3) - 1.0).abs().max())
     if float(pattern.min()) < 0 or worst > slack:
-        raise ValueError(
+        raise InputError(
             f"{who} needs rows that are distributions, got a least weight of {float(pattern.min()):.3g} and sums off 1 "
             f"by {worst:.1e}; linear attention has no such pattern, and scores need their softmax."
         )
@@ -179,7 +180,7 @@ def _check_pattern(who: str, pattern: Tensor, *, causal: bool) -> Bool[Tensor, "
         visible = visible.tril(diagonal=n_keys - n_queries)
         hidden = float(pattern.amax(dim=(0, 1))[~visible].sum())
         if hidden > 0:
-            raise ValueError(f"{who} needs no weight on later keys, got some ({hidden:.3g}); pass causal=False.")
+            raise InputError(f"{who} needs no weight on later keys, got some ({hidden:.3g}); pass causal=False.")
     return visible
 
 
@@ -187,11 +188,11 @@ def _check_roles(who: str, pattern: Tensor, roles: Mapping[str, Tensor]) -> None
     """Refuse masks that do not fit the pattern.
 
     Raises:
-        ValueError: If a mask has another shape.
+        InputError: If a mask has another shape.
     """
     for name, mask in roles.items():
         if mask.shape != pattern.shape[2:]:
-            raise ValueError(
+            raise InputError(
                 f"{who} needs masks [query key] = {tuple(pattern.shape[2:])}, got {tuple(mask.shape)} for role "
                 f"{name!r}; use role_masks."
             )

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from probes._dtypes import _like, _result
+from probes._errors import InputError
 from probes.attention import _check_pattern, _check_roles, _entropy
 from probes.bootstrap import _count_chunks, percentile_interval
 from probes.curves import Curve, _check_bootstrap, curve_over_prompts
@@ -59,8 +60,8 @@ def attention_report(
         One entry a head, with intervals over prompts.
 
     Raises:
-        TypeError: If the pattern is no floating-point tensor.
-        ValueError: As in the functions named above, or if no query is asked for.
+        InputTypeError: If the pattern is no floating-point tensor.
+        InputError: As in the functions named above, or if no query is asked for.
 
     Source:
         Our choice of summary.
@@ -106,10 +107,10 @@ def _check_queries(who: str, queries: Tensor, n_queries: int) -> None:
     """Refuse a choice of queries that fits no pattern.
 
     Raises:
-        ValueError: If its length differs or it is empty.
+        InputError: If its length differs or it is empty.
     """
     if queries.shape != (n_queries,) or not bool(queries.any()):
-        raise ValueError(
+        raise InputError(
             f"{who} needs a mask over {n_queries} queries with at least one asked for, got shape "
             f"{tuple(queries.shape)} with {int(queries.sum())}; choose some."
         )

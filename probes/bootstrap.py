@@ -70,7 +70,7 @@ def bootstrap_counts(
         Counts that sum to n in each row.
 
     Raises:
-        ValueError: If n or n_bootstrap is below 1, or seed or stream is negative.
+        InputError: If n or n_bootstrap is below 1, or seed or stream is negative.
 
     Source:
         Efron and Tibshirani (1993), "An Introduction to the Bootstrap", chapter 6.
@@ -102,8 +102,8 @@ def percentile_interval(replicates: Float[Tensor, " bootstrap"], confidence: flo
         Lower and upper end in the statistic's unit; NaN when no replicate is defined.
 
     Raises:
-        TypeError: If the replicates are no floating-point tensor.
-        ValueError: If there is none, or confidence is not between 0 and 1.
+        InputTypeError: If the replicates are no floating-point tensor.
+        InputError: If there is none, or confidence is not between 0 and 1.
 
     Source:
         Efron and Tibshirani (1993), chapter 13.
@@ -148,8 +148,8 @@ def estimate_difference(
         The excess with its interval, in the statistic's unit.
 
     Raises:
-        TypeError: If replicates are no floating-point tensors.
-        ValueError: If the numbers of replicates differ or are zero, or confidence is not between 0 and 1.
+        InputTypeError: If replicates are no floating-point tensors.
+        InputError: If the numbers of replicates differ or are zero, or confidence is not between 0 and 1.
 
     Source:
         Efron and Tibshirani (1993), chapter 8 (one resample for both).

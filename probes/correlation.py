@@ -98,8 +98,8 @@ def score_error_correlation(
         Correlations with intervals, computed in float64.
 
     Raises:
-        TypeError: If score, log_error or covariates are no floating-point tensors, or clusters no integers.
-        ValueError: If lengths differ, a tensor is empty or not finite, n_bootstrap is below 1, seed is
+        InputTypeError: If score, log_error or covariates are no floating-point tensors, or clusters no integers.
+        InputError: If lengths differ, a tensor is empty or not finite, n_bootstrap is below 1, seed is
             negative, or confidence is not between 0 and 1.
 
     Source:

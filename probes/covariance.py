@@ -10,6 +10,7 @@ from torch import Tensor
 from probes._batches import _batches
 from probes._checks import _check_activations, _check_same_length
 from probes._dtypes import _result
+from probes._errors import InputError
 from probes._moments import MomentAccumulator
 
 __all__ = ["Covariance", "MomentAccumulator", "fit_covariance", "ledoit_wolf_shrinkage"]
@@ -44,7 +45,7 @@ class Covariance:
             Coordinates by falling variance, dimensionless, computed in float64, dtype of the input.
 
         Raises:
-            ValueError: If the width differs, entries are not finite, or the covariance is singular.
+            InputError: If the width differs, entries are not finite, or the covariance is singular.
         """
         return _result(self._whitened("whiten", features), features.dtype)
 
@@ -60,7 +61,7 @@ class Covariance:
             Numbers >= 0, dimensionless, computed in float64, dtype of the input.
 
         Raises:
-            ValueError: If the width differs, entries are not finite, or the covariance is singular.
+            InputError: If the width differs, entries are not finite, or the covariance is singular.
         """
         return _result(self._whitened("squared_distance", features).square().sum(dim=1), features.dtype)
 
@@ -74,12 +75,12 @@ class Covariance:
         """Refuse a covariance whose inverse would be rounding noise.
 
         Raises:
-            ValueError: If an eigenvalue is zero up to rounding.
+            InputError: If an eigenvalue is zero up to rounding.
         """
         floor = len(self.mean) * torch.finfo(torch.float64).eps * self.eigenvalues[0]
         singular = int((self.eigenvalues <= floor).sum())
         if singular:
-            raise ValueError(
+            raise InputError(
                 f"{who} needs a covariance of full rank, got {singular} of {len(self.mean)} directions without "
                 "variance; pass a shrinkage such as 0.1, drop constant or repeated features, or collect more."
             )
@@ -139,8 +140,8 @@ def fit_covariance(
         The covariance, always float64.
 
     Raises:
-        TypeError: If the features are no floating-point tensors.
-        ValueError: If axes are wrong or empty, entries are not finite, nothing varies, the share is not in [0, 1],
+        InputTypeError: If the features are no floating-point tensors.
+        InputError: If axes are wrong or empty, entries are not finite, nothing varies, the share is not in [0, 1],
             or there are too few samples to go without shrinkage.
 
     Source:
@@ -189,20 +190,20 @@ def _share(who: str, covariance: Tensor, fourth: Tensor, n_samples: int, *, shri
         The share of the scaled identity.
 
     Raises:
-        ValueError: If there is nothing to estimate, or too little to go without shrinkage.
+        InputError: If there is nothing to estimate, or too little to go without shrinkage.
     """
     dims = len(covariance)
     if not float(covariance.trace()) > 0.0:
-        raise ValueError(
+        raise InputError(
             f"{who} needs features that vary, got {n_samples} equal samples; collect more or check the selection."
         )
     if shrinkage is True:
         return ledoit_wolf_shrinkage(covariance, fourth, n_samples)
     share = float(shrinkage)
     if not 0.0 <= share <= 1.0:
-        raise ValueError(f"{who} needs shrinkage in [0, 1], got {share:g}; pass True for Ledoit-Wolf.")
+        raise InputError(f"{who} needs shrinkage in [0, 1], got {share:g}; pass True for Ledoit-Wolf.")
     if share == 0.0 and n_samples <= dims:
-        raise ValueError(
+        raise InputError(
             f"{who} needs more samples than dimensions when shrinkage is off, got {n_samples} samples of {dims} "
             "dimensions; pass shrinkage=True or collect more."
         )

@@ -55,8 +55,8 @@ def curve_over_prompts(
         Means in the unit of the values and their dtype, computed in float64.
 
     Raises:
-        TypeError: If the values are no floating-point tensor.
-        ValueError: If they are empty or have other axes, or another number is out of range.
+        InputTypeError: If the values are no floating-point tensor.
+        InputError: If they are empty or have other axes, or another number is out of range.
 
     Source:
         Efron and Tibshirani (1993), chapters 6 and 13.
@@ -101,8 +101,8 @@ def estimate_mean(
         The mean with its interval, in the unit of the values; NaN with a reason if no prompt defines it.
 
     Raises:
-        TypeError: If the values are no floating-point tensor.
-        ValueError: If they are empty or have other axes, or another number is out of range.
+        InputTypeError: If the values are no floating-point tensor.
+        InputError: If they are empty or have other axes, or another number is out of range.
 
     Source:
         Efron and Tibshirani (1993), chapters 6 and 13.

@@ -86,8 +86,8 @@ def detection_report(
         Shares in [0, 1] with both counts, computed in float64.
 
     Raises:
-        TypeError: If scores are no floating-point tensors.
-        ValueError: If a set is empty or holds NaN, paired sets differ in size, n_bootstrap is below 1, seed
+        InputTypeError: If scores are no floating-point tensors.
+        InputError: If a set is empty or holds NaN, paired sets differ in size, n_bootstrap is below 1, seed
             is negative, or confidence is not between 0 and 1.
 
     Source:

@@ -13,6 +13,7 @@ from torch import Tensor
 from probes._callees import Callee, _ask, _check_prompts, _context_point
 from probes._checks import _check_count, _check_option
 from probes._dtypes import _result
+from probes._errors import InputError
 from probes.bootstrap import Estimate, _count_chunks, percentile_interval
 from probes.curves import _check_bootstrap
 from probes.sensitivity import label_gradients
@@ -89,8 +90,8 @@ def effective_step(
         The step size with its interval, and what it explains; computed in float64.
 
     Raises:
-        TypeError: If xs or ys is no floating-point tensor.
-        ValueError: As in `label_gradients`, if all inputs are zero, an option is unknown, or a number is out of
+        InputTypeError: If xs or ys is no floating-point tensor.
+        InputError: As in `label_gradients`, if all inputs are zero, an option is unknown, or a number is out of
             range.
 
     Source:
@@ -108,7 +109,7 @@ def effective_step(
     k, slopes, alignment = _slopes_and_alignment(who, f, xs, ys, point, normalise)
     inner, own = (slopes * alignment).sum(dim=1), alignment.square().sum(dim=1)
     if not float(own.sum()) > 0:
-        raise ValueError(f"{who} needs inputs before entry {k} that are not orthogonal to it, got none; see xs.")
+        raise InputError(f"{who} needs inputs before entry {k} that are not orthogonal to it, got none; see xs.")
     chunks = [c.double() for c in _count_chunks((len(xs),), seed=seed, n_bootstrap=n_bootstrap)]
     replicates = torch.cat([(counts @ inner) / (counts @ own) for counts in chunks])
     eta = float(inner.sum() / own.sum())
@@ -145,8 +146,8 @@ def effective_preconditioner(
         The matrix, solved in float64, in the dtype of xs, and its held-out R².
 
     Raises:
-        TypeError: If xs or ys is no floating-point tensor.
-        ValueError: As in `label_gradients`, if half of the prompts do not determine the matrix, or an option is
+        InputTypeError: If xs or ys is no floating-point tensor.
+        InputError: As in `label_gradients`, if half of the prompts do not determine the matrix, or an option is
             unknown.
 
     Source:

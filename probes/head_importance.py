@@ -13,6 +13,7 @@ from torch import Tensor
 
 from probes._checks import _check_activations, _check_same_length
 from probes._dtypes import _like
+from probes._errors import InputError
 from probes.bootstrap import Estimate, _count_chunks, percentile_interval
 from probes.curves import Curve, _check_bootstrap, curve_over_prompts, estimate_mean
 
@@ -88,8 +89,8 @@ def head_importance(
         Increases and shares with paired intervals, computed in float64, in the losses' dtype.
 
     Raises:
-        TypeError: If losses are no floating-point tensors.
-        ValueError: If numbers of prompts differ, something is empty or not finite, or a number is out of range.
+        InputTypeError: If losses are no floating-point tensors.
+        InputError: If numbers of prompts differ, something is empty or not finite, or a number is out of range.
 
     Source:
         Chen, Zhao and Zou (2024), arXiv 2408.04532, figure 1(c); the normalisation within a layer is our reading.
@@ -130,8 +131,8 @@ def pruning_masks(importance: Float[Tensor, "layer head"]) -> Bool[Tensor, "kept
         n_layers * n_heads + 1 masks, from none to all.
 
     Raises:
-        TypeError: If importance is no floating-point tensor.
-        ValueError: If it is empty or has other axes.
+        InputTypeError: If importance is no floating-point tensor.
+        InputError: If it is empty or has other axes.
 
     Source:
         Chen, Zhao and Zou (2024), arXiv 2408.04532, figure 1(d) (pruning); the order over layers is our choice.
@@ -177,8 +178,8 @@ def pruning_curve(
         The curve in loss units and the number of heads needed.
 
     Raises:
-        TypeError: If losses are no floating-point tensors.
-        ValueError: If numbers do not fit, n_kept does not rise, something is empty or not finite, tolerance is
+        InputTypeError: If losses are no floating-point tensors.
+        InputError: If numbers do not fit, n_kept does not rise, something is empty or not finite, tolerance is
             negative, or another number is out of range.
 
     Source:
@@ -195,9 +196,9 @@ def pruning_curve(
     counts = tuple(range(len(losses_by_kept))) if n_kept is None else tuple(n_kept)
     _check_same_length(who, ("rows", "n_kept"), len(losses_by_kept), len(counts))
     if list(counts) != sorted(set(counts)):
-        raise ValueError(f"{who} needs rising n_kept, got {counts}; sort the rows.")
+        raise InputError(f"{who} needs rising n_kept, got {counts}; sort the rows.")
     if not tolerance >= 0:
-        raise ValueError(f"{who} needs a tolerance of at least 0, got {tolerance}; 0.05 is the default.")
+        raise InputError(f"{who} needs a tolerance of at least 0, got {tolerance}; 0.05 is the default.")
     options = {"seed": seed, "n_bootstrap": n_bootstrap}
     full = estimate_mean(losses, **options, confidence=confidence)
     curve = curve_over_prompts(losses_by_kept.T, **options, confidence=confidence)

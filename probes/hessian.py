@@ -50,8 +50,8 @@ def top_hessian_eigenvalue(
         tolerance was not reached.
 
     Raises:
-        TypeError: If a parameter is no floating-point tensor.
-        ValueError: If parameters, masks or counts make no sense.
+        InputTypeError: If a parameter is no floating-point tensor.
+        InputError: If parameters, masks or counts make no sense.
 
     Source:
         Lehoucq, Sorensen and Yang (1998), "ARPACK users' guide"; Pearlmutter (1994), "Fast exact multiplication by the

@@ -11,6 +11,7 @@ from torch import Tensor
 from probes._callees import Callee, _ask, _check_prompts, _resolve_points
 from probes._checks import _check_activations, _check_count, _check_same_length
 from probes._dtypes import _result
+from probes._errors import InputError
 
 __all__ = ["InducedWeights", "fresh_query_predictions", "induced_weights"]
 
@@ -61,8 +62,8 @@ def fresh_query_predictions(
         Predictions in label units, without gradients.
 
     Raises:
-        TypeError: If an argument is no floating-point tensor.
-        ValueError: If shapes do not fit, something is empty or not finite, a point does not exist, f answers
+        InputTypeError: If an argument is no floating-point tensor.
+        InputError: If shapes do not fit, something is empty or not finite, a point does not exist, f answers
             another shape, or batch_size is below 1.
 
     Source:
@@ -123,8 +124,8 @@ def induced_weights(
         Weights, solved in float64, in the dtype of f's answers.
 
     Raises:
-        TypeError: If an argument is no floating-point tensor.
-        ValueError: If there are too few queries, shapes do not fit, something is empty or not finite, a point
+        InputTypeError: If an argument is no floating-point tensor.
+        InputError: If there are too few queries, shapes do not fit, something is empty or not finite, a point
             does not exist, f answers another shape, or batch_size is below 1.
 
     Source:
@@ -141,7 +142,7 @@ def induced_weights(
     _check_prompts("induced_weights", xs, ys)
     n_queries, n_unknowns = queries.shape[1], xs.shape[2] + int(intercept)
     if n_queries <= n_unknowns:
-        raise ValueError(
+        raise InputError(
             f"induced_weights needs more queries than unknowns, got {n_queries} queries for {n_unknowns}; "
             "with fewer any answers lie on a line."
         )

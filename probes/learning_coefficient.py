@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes._checks import _check_count, _check_option
+from probes._errors import InputError
 from probes._init_loss import NonFiniteLossError, init_loss
 from probes._llc_result import LearningCoefficient, assemble
 from probes._sgld import ChainTraces, Loss, SamplingMethod, SgldSettings, at_least_single, run_chains
@@ -102,8 +103,8 @@ def estimate_learning_coefficient(
         The estimate, dimensionless, with its traces and flags, in float64 whatever the parameters' dtype.
 
     Raises:
-        TypeError: If parameters, masks, data or the loss are of the wrong kind.
-        ValueError: If a setting is out of range, a pattern matches nothing, data do not align, or the loss at w* is not
+        InputTypeError: If parameters, masks, data or the loss are of the wrong kind.
+        InputError: If a setting is out of range, a pattern matches nothing, data do not align, or the loss at w* is not
             one number.
         NonFiniteLossError: A ValueError as well, if that number is NaN or infinite.
 
@@ -162,11 +163,11 @@ def _check_settings(who: str, settings: SgldSettings) -> None:
     for name in ("nbeta", "lr", "rmsprop_eps"):
         value = getattr(settings, name)
         if not 0.0 < value < math.inf:
-            raise ValueError(f"{who} needs a positive finite {name}, got {value}; see calibrate for a choice.")
+            raise InputError(f"{who} needs a positive finite {name}, got {value}; see calibrate for a choice.")
     if not 0.0 <= settings.localization < math.inf:
-        raise ValueError(f"{who} needs a finite localization from 0, got {settings.localization}; 0 means none.")
+        raise InputError(f"{who} needs a finite localization from 0, got {settings.localization}; 0 means none.")
     if not 0.0 <= settings.rmsprop_alpha < 1.0:
-        raise ValueError(f"{who} needs 0 <= rmsprop_alpha < 1, got {settings.rmsprop_alpha}; 0.99 is usual.")
+        raise InputError(f"{who} needs 0 <= rmsprop_alpha < 1, got {settings.rmsprop_alpha}; 0.99 is usual.")
     _check_option(who, "sampling_method", settings.sampling_method, get_args(SamplingMethod))
     for name, least in {"num_chains": 1, "num_draws": 1, "num_burnin_steps": 0, "num_steps_bw_draws": 1}.items():
         _check_count(who, name, getattr(settings, name), least)

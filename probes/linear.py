@@ -18,6 +18,7 @@ from probes._checks import (
 )
 from probes._cross_validation import _cross_validate, _r2_replicates
 from probes._dtypes import _like, _result
+from probes._errors import InputError
 from probes._ridge import _assign_folds, _shuffle
 from probes.bootstrap import percentile_interval
 
@@ -52,10 +53,10 @@ class LinearProbe:
         """R² beyond the control's, r2 - r2_shuffled; the claim that a probe supports.
 
         Raises:
-            ValueError: If the probe was fitted without controls.
+            InputError: If the probe was fitted without controls.
         """
         if self.r2_shuffled is None:
-            raise ValueError("selectivity needs the shuffled control, got a probe without; pass controls=True.")
+            raise InputError("selectivity needs the shuffled control, got a probe without; pass controls=True.")
         return self.r2 - self.r2_shuffled
 
     def predict(self, features: Float[Tensor, "sample feature"]) -> Float[Tensor, "sample target"]:
@@ -70,8 +71,8 @@ class LinearProbe:
             Predictions in target units; one column even for a single target.
 
         Raises:
-            TypeError: If the features are no floating-point tensor.
-            ValueError: If their number differs from the fit's, or entries are not finite.
+            InputTypeError: If the features are no floating-point tensor.
+            InputError: If their number differs from the fit's, or entries are not finite.
         """
         _check_activations("predict", "features", features, "sample feature")
         _check_same_length("predict", ("features", "weights"), features.shape[1], len(self.weight))
@@ -120,8 +121,8 @@ def fit_linear_probe(
         Scores and the refitted read-out, computed in float64, in the features' dtype.
 
     Raises:
-        TypeError: If features or targets are no floating-point tensors.
-        ValueError: If shapes do not fit, entries are not finite, a target does not vary, there are fewer
+        InputTypeError: If features or targets are no floating-point tensors.
+        InputError: If shapes do not fit, entries are not finite, a target does not vary, there are fewer
             groups than folds or than 2 folds, a penalty is not positive, or another number is out of range.
 
     Source:

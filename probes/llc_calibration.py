@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
+from probes._errors import InputError
 from probes._llc_result import LearningCoefficient
 from probes.learning_coefficient import estimate_learning_coefficient
 
@@ -89,8 +90,8 @@ def calibrate(
         The grid and the recommendation.
 
     Raises:
-        TypeError: If a setting is unknown or of the wrong kind.
-        ValueError: If the grid is too small, repeats a value, or a setting is out of range.
+        InputTypeError: If a setting is unknown or of the wrong kind.
+        InputError: If the grid is too small, repeats a value, or a setting is out of range.
 
     Source:
         The plateau over a grid follows Hoogland et al. (2024), appendix on LLC estimation; the rule is ours.
@@ -129,7 +130,7 @@ def calibrate(
 def _grid(who: str, name: str, values: Sequence[float], least: int) -> tuple[float, ...]:
     grid = tuple(sorted(float(value) for value in values))
     if len(grid) < least or len(set(grid)) < len(grid):
-        raise ValueError(f"{who} needs at least {least} different {name}, got {list(values)}; extend the grid.")
+        raise InputError(f"{who} needs at least {least} different {name}, got {list(values)}; extend the grid.")
     return grid
 
 

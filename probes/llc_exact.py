@@ -7,6 +7,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from probes._checks import _check_activations
+from probes._errors import InputError
 
 __all__ = ["free_energy_crossover", "quadratic_learning_coefficient"]
 
@@ -30,8 +31,8 @@ def quadratic_learning_coefficient(
         Dimensionless, float64; flat directions count 0.
 
     Raises:
-        TypeError: If the curvatures are no floating-point tensor.
-        ValueError: If a curvature is negative or not finite, or a direction's step is unstable (lr P_i >= 4).
+        InputTypeError: If the curvatures are no floating-point tensor.
+        InputError: If a curvature is negative or not finite, or a direction's step is unstable (lr P_i >= 4).
 
     Source:
         Ours, from the stationary variance lr / (1 - (1 - lr P / 2)^2) of one direction's autoregression.
@@ -46,11 +47,11 @@ def quadratic_learning_coefficient(
     _check_activations(who, "curvatures", curvatures, "rank")
     h = curvatures.double()
     if float(h.min()) < 0:
-        raise ValueError(f"{who} needs curvatures that are not negative, got {float(h.min()):.3g}; take a minimum.")
+        raise InputError(f"{who} needs curvatures that are not negative, got {float(h.min()):.3g}; take a minimum.")
     pull = nbeta * h + localization
     worst = lr * float(pull.max())
     if worst >= 4:
-        raise ValueError(
+        raise InputError(
             f"{who} needs a stable step, lr * (nbeta * h + localization) < 4, got {worst:.3g}; lower lr or nbeta."
         )
     terms = nbeta * h / 2 / (pull * (1 - lr * pull / 4))

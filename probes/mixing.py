@@ -25,8 +25,8 @@ def split_rhat(traces: Float[Tensor, "chain draw"]) -> float:
         1 for chains that agree, more otherwise; infinity for constant halves that differ, 1 for a constant trace.
 
     Raises:
-        TypeError: If the traces are no floating-point tensor.
-        ValueError: If there are fewer than four draws, or one is not finite.
+        InputTypeError: If the traces are no floating-point tensor.
+        InputError: If there are fewer than four draws, or one is not finite.
 
     Source:
         Gelman et al. (2013), "Bayesian Data Analysis", 3rd edition, section 11.4.
@@ -58,8 +58,8 @@ def effective_sample_size(traces: Float[Tensor, "chain draw"]) -> float:
         A number of draws, at most N log10 N for N draws in all; N for a constant trace.
 
     Raises:
-        TypeError: If the traces are no floating-point tensor.
-        ValueError: If there are fewer than four draws, or one is not finite.
+        InputTypeError: If the traces are no floating-point tensor.
+        InputError: If there are fewer than four draws, or one is not finite.
 
     Source:
         Geyer (1992), "Practical Markov chain Monte Carlo", section 3.3; Vehtari et al. (2021), "Rank-normalization,

@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes._checks import _check_axes, _check_floating
+from probes._errors import InputError
 
 __all__ = ["holm"]
 
@@ -22,8 +23,8 @@ def holm(p_values: Float[Tensor, " test"]) -> Float[Tensor, " test"]:
         Adjusted p-values in the same order, in [p, 1], dtype of the input.
 
     Raises:
-        TypeError: If the p-values are no floating-point tensor.
-        ValueError: If there is none, or one lies outside [0, 1].
+        InputTypeError: If the p-values are no floating-point tensor.
+        InputError: If there is none, or one lies outside [0, 1].
 
     Source:
         Holm (1979), "A simple sequentially rejective multiple test procedure".
@@ -36,7 +37,7 @@ def holm(p_values: Float[Tensor, " test"]) -> Float[Tensor, " test"]:
     _check_axes("holm", "p_values", p_values, "test")
     outside = int((~((p_values >= 0) & (p_values <= 1))).sum())
     if outside:
-        raise ValueError(f"holm needs p-values in [0, 1], got {outside} outside; leave undefined tests out.")
+        raise InputError(f"holm needs p-values in [0, 1], got {outside} outside; leave undefined tests out.")
     order = p_values.double().argsort()
     factors = torch.arange(len(p_values), 0, -1, device=p_values.device)
     adjusted = torch.empty_like(p_values, dtype=torch.float64)

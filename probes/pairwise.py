@@ -15,6 +15,7 @@ from probes._checks import (
     _check_trace,
 )
 from probes._dtypes import _result
+from probes._errors import InputError
 
 __all__ = ["mean_pairwise_overlap", "mean_projector", "overlap_between", "overlap_within", "pairwise_alignment"]
 
@@ -32,8 +33,8 @@ def mean_projector(directions: Float[Tensor, "sample k dim"]) -> Float[Tensor, "
         A symmetric matrix with trace k and eigenvalues in [0, 1], dimensionless, always float64.
 
     Raises:
-        TypeError: If the directions are no floating-point tensor.
-        ValueError: If an axis is missing or empty, or rows are not finite and orthonormal.
+        InputTypeError: If the directions are no floating-point tensor.
+        InputError: If an axis is missing or empty, or rows are not finite and orthonormal.
 
     Source:
         Variant C of the signature's score, our choice.
@@ -73,8 +74,8 @@ def mean_pairwise_overlap(
         A number in [0, 1], dimensionless, computed in float64, dtype of the input.
 
     Raises:
-        TypeError: If an argument is no floating-point tensor.
-        ValueError: If rows are not finite and orthonormal, the sets differ in k or dimension, one set or
+        InputTypeError: If an argument is no floating-point tensor.
+        InputError: If rows are not finite and orthonormal, the sets differ in k or dimension, one set or
             paired ones have fewer than two samples, or paired sets are not two of one length.
 
     Source:
@@ -119,8 +120,8 @@ def overlap_within(projector: Float[Tensor, "dim dim"], *, n_samples: int, k: in
         A number in [0, 1], dimensionless, computed in float64, dtype of the input.
 
     Raises:
-        TypeError: If the projector is no floating-point tensor.
-        ValueError: If it is not finite and square with trace k, or there are fewer than two samples.
+        InputTypeError: If the projector is no floating-point tensor.
+        InputError: If it is not finite and square with trace k, or there are fewer than two samples.
 
     Source:
         Our choice: equals `mean_pairwise_overlap` of the samples.
@@ -160,8 +161,8 @@ def overlap_between(
         A number in [0, 1], dimensionless, computed in float64, dtype of the first projector.
 
     Raises:
-        TypeError: If a projector is no floating-point tensor.
-        ValueError: If a projector is not finite and square with trace k, the two differ in dimension, one of
+        InputTypeError: If a projector is no floating-point tensor.
+        InputError: If a projector is not finite and square with trace k, the two differ in dimension, one of
             n_samples and same_index_overlap comes alone, there are fewer than two samples, or
             same_index_overlap is not in [0, 1].
 
@@ -184,7 +185,7 @@ def overlap_between(
     if n_samples is None and same_index_overlap is None:
         return _result(share.clamp(0.0, 1.0), projector.dtype)
     if n_samples is None or same_index_overlap is None:
-        raise ValueError(
+        raise InputError(
             f"{who} needs n_samples and same_index_overlap together, got {n_samples} and {same_index_overlap}; "
             "give both to leave out the pairs (i, i), or neither."
         )
@@ -216,8 +217,8 @@ def pairwise_alignment(
         Numbers in [0, 1], dimensionless, computed in float64, dtype of the input.
 
     Raises:
-        TypeError: If an argument is no floating-point tensor.
-        ValueError: If rows are not finite and orthonormal, the sets differ in k or dimension, a lone set or
+        InputTypeError: If an argument is no floating-point tensor.
+        InputError: If rows are not finite and orthonormal, the sets differ in k or dimension, a lone set or
             paired ones have fewer than two samples, or paired sets are not two of one length.
 
     Source:
@@ -256,7 +257,7 @@ def _check_mean_projector(who: str, name: str, projector: Tensor, k: int) -> Non
 
 def _check_paired(who: str, directions: Tensor, others: Tensor | None, *, paired: bool) -> None:
     if paired and others is None:
-        raise ValueError(
+        raise InputError(
             f"{who} needs a second set when paired=True, got one set; leave paired out, since within one set no "
             "sample is compared with itself anyway."
         )

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from probes._checks import _check_activations, _check_count, _check_same_length, _is_constant
 from probes._cross_validation import _r2_replicates
+from probes._errors import InputError
 from probes._ridge import _assign_folds, _fit_ridge, _moments
 from probes.bootstrap import Estimate, percentile_interval
 from probes.curves import _check_bootstrap
@@ -63,8 +64,8 @@ def partial_r2(
         Shares with intervals, computed in float64.
 
     Raises:
-        TypeError: If an argument is no floating-point tensor.
-        ValueError: If shapes do not fit, entries are not finite, a target does not vary, a training fold has no
+        InputTypeError: If an argument is no floating-point tensor.
+        InputError: If shapes do not fit, entries are not finite, a target does not vary, a training fold has no
             more samples than given targets, or a number is out of range.
 
     Source:
@@ -117,7 +118,7 @@ def _partial_squares(
         n_train = int(train.sum())
         n_unknowns = given.shape[1] + 1
         if n_train <= n_unknowns:
-            raise ValueError(
+            raise InputError(
                 f"partial_r2 needs more training samples than given targets and intercept, got {n_train} for "
                 f"{n_unknowns}; give fewer rivals or more samples."
             )

@@ -19,6 +19,7 @@ from probes._checks import (
     _check_same_length,
     _is_constant,
 )
+from probes._errors import InputError
 from probes.bootstrap import _levels
 from probes.detection import _check_score_sets
 
@@ -69,8 +70,8 @@ def permutation_p_value(
         A probability in [1 / (n + 1), 1].
 
     Raises:
-        TypeError: If the null is no floating-point tensor.
-        ValueError: If it is empty or holds NaN, or the alternative is unknown.
+        InputTypeError: If the null is no floating-point tensor.
+        InputError: If it is empty or holds NaN, or the alternative is unknown.
 
     Source:
         Phipson and Smyth (2010), "Permutation P-values should never be zero".
@@ -121,8 +122,8 @@ def permutation_test_correlation(
         The correlation in [-1, 1] and its p-value.
 
     Raises:
-        TypeError: If score or error is no floating-point tensor.
-        ValueError: If lengths differ, something is empty, not finite or constant, an option is unknown, or
+        InputTypeError: If score or error is no floating-point tensor.
+        InputError: If lengths differ, something is empty, not finite or constant, an option is unknown, or
             a number is out of range.
 
     Source:
@@ -137,7 +138,7 @@ def permutation_test_correlation(
     _check_pair(who, score, error, n_permutations, seed)
     _check_option(who, "kind", kind, ("spearman", "pearson"))
     if bool(_is_constant(score)) or bool(_is_constant(error)):
-        raise ValueError(f"{who} needs score and error to vary, got a constant one; report it as undefined.")
+        raise InputError(f"{who} needs score and error to vary, got a constant one; report it as undefined.")
     columns = [column.detach().double().cpu() for column in (score, error)]
     a, b = (_standardise(_midranks(column) if kind == "spearman" else column) for column in columns)
     codes = torch.zeros(len(a), dtype=torch.int64)
@@ -179,8 +180,8 @@ def permutation_test_auroc(
         The AUROC in [0, 1] and its p-value.
 
     Raises:
-        TypeError: If scores are no floating-point tensors.
-        ValueError: If a set is empty or holds NaN, paired sets differ in size, an option is unknown, or a
+        InputTypeError: If scores are no floating-point tensors.
+        InputError: If a set is empty or holds NaN, paired sets differ in size, an option is unknown, or a
             number is out of range.
 
     Source:

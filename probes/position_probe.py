@@ -15,6 +15,7 @@ from torch import Tensor
 from probes._checks import _check_activations, _check_count, _check_option, _check_same_length, _check_varies
 from probes._cross_validation import _r2_replicates
 from probes._dtypes import _at_least_single, _like, _result
+from probes._errors import InputError
 from probes._position_training import Head, _forward, _train
 from probes.bootstrap import percentile_interval
 from probes.curves import _check_bootstrap
@@ -48,10 +49,10 @@ class PositionProbe:
         """R² beyond the control's, r2 - r2_shuffled.
 
         Raises:
-            ValueError: If the probe was trained without controls.
+            InputError: If the probe was trained without controls.
         """
         if self.r2_shuffled is None:
-            raise ValueError("selectivity needs the shuffled control, got a probe without; pass controls=True.")
+            raise InputError("selectivity needs the shuffled control, got a probe without; pass controls=True.")
         return self.r2 - self.r2_shuffled
 
     def predict(self, hidden: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch target"]:
@@ -66,8 +67,8 @@ class PositionProbe:
             Predictions in target units.
 
         Raises:
-            TypeError: If hidden is no floating-point tensor.
-            ValueError: If positions or features differ in number from the fit's, or entries are not finite.
+            InputTypeError: If hidden is no floating-point tensor.
+            InputError: If positions or features differ in number from the fit's, or entries are not finite.
         """
         _check_activations("predict", "hidden", hidden, "batch pos d_model")
         _check_same_length("predict", ("positions", "positions fitted"), hidden.shape[1], self.attention.shape[1])
@@ -119,8 +120,8 @@ def fit_position_probe(
         Scores on the fifth of the prompts that neither training nor validation saw, in the dtype of hidden.
 
     Raises:
-        TypeError: If hidden or targets is no floating-point tensor.
-        ValueError: If shapes do not fit, entries are not finite, a target does not vary, there are fewer than 10
+        InputTypeError: If hidden or targets is no floating-point tensor.
+        InputError: If shapes do not fit, entries are not finite, a target does not vary, there are fewer than 10
             prompts, an option is unknown, or a number is out of range.
 
     Source:
@@ -191,5 +192,5 @@ def _check_position_probe(
         _check_count(who, name, count, 1)
     _check_count(who, "a seed", seed, 0)
     if not lr > 0:
-        raise ValueError(f"{who} needs a positive lr, got {lr}; 1e-3 is the default.")
+        raise InputError(f"{who} needs a positive lr, got {lr}; 1e-3 is the default.")
     _check_varies(who, "target", targets)

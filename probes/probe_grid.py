@@ -82,8 +82,8 @@ def fit_probe_grid(
         The grid, computed in float64, in the features' dtype.
 
     Raises:
-        TypeError: If features or targets are no floating-point tensors.
-        ValueError: If shapes do not fit, entries are not finite, there are fewer prompts than folds, a penalty is
+        InputTypeError: If features or targets are no floating-point tensors.
+        InputError: If shapes do not fit, entries are not finite, there are fewer prompts than folds, a penalty is
             not positive, or another number is out of range.
 
     Source:

@@ -12,6 +12,7 @@ from torch import Tensor
 from probes._checks import _check_activations, _check_count, _check_option, _check_penalties, _check_same_shape
 from probes._cross_validation import _cross_predict
 from probes._dtypes import _at_least_single, _like, _result
+from probes._errors import InputError
 from probes._ridge import _assign_folds
 from probes.curves import Curve, _check_bootstrap, curve_over_prompts
 
@@ -77,8 +78,8 @@ def fit_layer_readouts(
         Held-out predictions and read-outs in the activations' dtype.
 
     Raises:
-        TypeError: If hidden or ys is no floating-point tensor.
-        ValueError: If shapes do not fit, entries are not finite, there are fewer prompts than folds, an option is
+        InputTypeError: If hidden or ys is no floating-point tensor.
+        InputError: If shapes do not fit, entries are not finite, there are fewer prompts than folds, an option is
             unknown, a penalty or lr is not positive, or another number is out of range.
 
     Source:
@@ -95,7 +96,7 @@ def fit_layer_readouts(
     for name, count in (("steps", steps), ("batch_size", batch_size)):
         _check_count("fit_layer_readouts", name, count, 1)
     if not lr > 0:
-        raise ValueError(f"fit_layer_readouts needs a positive lr, got {lr}; 0.01 is the default.")
+        raise InputError(f"fit_layer_readouts needs a positive lr, got {lr}; 0.01 is the default.")
     _check_bootstrap("fit_layer_readouts", seed, n_bootstrap, confidence)
     prompts = torch.arange(len(ys), device=ys.device)
     folds = _assign_folds(prompts, n_folds, seed)

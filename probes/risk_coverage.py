@@ -57,8 +57,8 @@ def risk_coverage(
         The curve in the error's dtype; areas computed in float64.
 
     Raises:
-        TypeError: If score or error is no floating-point tensor.
-        ValueError: If lengths differ, a tensor is empty or not finite, or a number is out of range.
+        InputTypeError: If score or error is no floating-point tensor.
+        InputError: If lengths differ, a tensor is empty or not finite, or a number is out of range.
 
     Source:
         Geifman, Uziel and El-Yaniv (2019), "Bias-Reduced Uncertainty Estimation for Deep Neural

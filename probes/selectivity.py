@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from probes._checks import _check_activations, _check_count, _check_ids, _check_same_length
+from probes._errors import InputError
 from probes.bootstrap import Estimate, estimate_difference
 from probes.linear import LinearProbe, fit_linear_probe
 
@@ -57,8 +58,8 @@ def control_task_targets(
         One row a sample, equal for equal types, in target units.
 
     Raises:
-        TypeError: If types are no integers or targets no floating-point tensor.
-        ValueError: If lengths differ, something is empty or not finite, or the seed is negative.
+        InputTypeError: If types are no integers or targets no floating-point tensor.
+        InputError: If lengths differ, something is empty or not finite, or the seed is negative.
 
     Source:
         Hewitt and Liang (2019), "Designing and Interpreting Probes with Control Tasks", section 2.
@@ -110,8 +111,8 @@ def fit_controlled_probe(
         All probes and the excess over each control.
 
     Raises:
-        TypeError: If features or targets are no floating-point tensors.
-        ValueError: As in `fit_linear_probe`, or if a control has another number of samples or a reserved name.
+        InputTypeError: If features or targets are no floating-point tensors.
+        InputError: As in `fit_linear_probe`, or if a control has another number of samples or a reserved name.
 
     Source:
         Hewitt and Liang (2019) for selectivity; the least over several controls is our choice.
@@ -125,7 +126,7 @@ def fit_controlled_probe(
     who = "fit_controlled_probe"
     reserved = [name for name in control_features if name in ("shuffled", "control task")]
     if reserved:
-        raise ValueError(f"{who} needs other names for control features than {reserved[0]!r}; rename it.")
+        raise InputError(f"{who} needs other names for control features than {reserved[0]!r}; rename it.")
     shared: dict[str, Any] = {
         "groups": groups,
         "penalties": penalties,

@@ -58,8 +58,8 @@ def query_gradients(
         Label units per input unit, in the dtype of xs.
 
     Raises:
-        TypeError: If xs or ys is no floating-point tensor.
-        ValueError: If shapes do not fit, something is empty or not finite, a point does not exist, f answers
+        InputTypeError: If xs or ys is no floating-point tensor.
+        InputError: If shapes do not fit, something is empty or not finite, a point does not exist, f answers
             another shape, or its answers carry no
             gradient although they change.
 
@@ -94,8 +94,8 @@ def label_gradients(
         Dimensionless weights of the k labels, in the dtype of ys.
 
     Raises:
-        TypeError: If xs or ys is no floating-point tensor.
-        ValueError: If shapes do not fit, something is empty or not finite, the point does not exist or is the
+        InputTypeError: If xs or ys is no floating-point tensor.
+        InputError: If shapes do not fit, something is empty or not finite, the point does not exist or is the
             first, f answers another shape, or its answers depend on what they are differentiated by
             without carrying a gradient.
 
@@ -139,8 +139,8 @@ def sensitivity_cosine(
         In [-1, 1]; NaN with a reason if no prompt is left.
 
     Raises:
-        TypeError: If xs or ys is no floating-point tensor.
-        ValueError: As in `query_gradients`, or if a number is out of range.
+        InputTypeError: If xs or ys is no floating-point tensor.
+        InputError: As in `query_gradients`, or if a number is out of range.
 
     Source:
         von Oswald et al. (2023), arXiv 2212.07677, section 3 ("model cos"); their code adds 1e-8 to norms.
@@ -181,8 +181,8 @@ def sensitivity_agreement(
         Three means over prompts with intervals; 0, 1 and 0 for equal predictors.
 
     Raises:
-        TypeError: If xs or ys is no floating-point tensor.
-        ValueError: As in `query_gradients`, or if a number is out of range.
+        InputTypeError: If xs or ys is no floating-point tensor.
+        InputError: As in `query_gradients`, or if a number is out of range.
 
     Source:
         von Oswald et al. (2023), arXiv 2212.07677, section 3.

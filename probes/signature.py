@@ -21,6 +21,7 @@ from probes._checks import (
 )
 from probes._dtypes import _result
 from probes._emergence import SignatureEmergence, emergence_of
+from probes._errors import InputError
 from probes._signature_scores import SignatureScores
 from probes._spectral_signature import SpectralSignature
 from probes.pairwise import pairwise_alignment
@@ -78,8 +79,8 @@ class SignatureFitter:
             directions: Orthonormal rows for each sample, by falling singular value.
 
         Raises:
-            TypeError: If the directions are no floating-point tensor.
-            ValueError: If rows are not finite and orthonormal, or differ in number or dimension from before.
+            InputTypeError: If the directions are no floating-point tensor.
+            InputError: If rows are not finite and orthonormal, or differ in number or dimension from before.
         """
         who = "update_directions"
         _check_activations(who, "directions", directions, "sample k dim")
@@ -103,7 +104,7 @@ class SignatureFitter:
             The signature, in the dtype of the first batch; more batches may follow.
 
         Raises:
-            ValueError: If there were no samples.
+            InputError: If there were no samples.
         """
         _check_count("SignatureFitter.fit", "a number of samples", self.n_samples, 1)
         moments = torch.as_tensor(self._moments) / self.n_samples
@@ -145,8 +146,8 @@ def fit_signature(
         The signature with its conventions, computed in float64, in the input's dtype.
 
     Raises:
-        TypeError: If the activations are no floating-point tensors.
-        ValueError: If an axis is missing or empty, entries are not finite, or k or the side is impossible.
+        InputTypeError: If the activations are no floating-point tensors.
+        InputError: If an axis is missing or empty, entries are not finite, or k or the side is impossible.
 
     Source:
         Hill, Eyre and Creager (2025), arXiv 2507.09440, for the top two directions; variants A, B and C, the
@@ -190,8 +191,8 @@ def signature_emergence(
         Agreement over checkpoints, in the first checkpoint's dtype.
 
     Raises:
-        TypeError: If activations are no floating-point tensors.
-        ValueError: If there is no checkpoint, steps do not rise, widths differ, or as `fit_signature`.
+        InputTypeError: If activations are no floating-point tensors.
+        InputError: If there is no checkpoint, steps do not rise, widths differ, or as `fit_signature`.
 
     Source:
         Our choice: the abstract of Hill, Eyre and Creager (2025) looks at trained networks only.
@@ -207,7 +208,7 @@ def signature_emergence(
     fitted: dict[int, SpectralSignature] = {}
     for step, activations in pairs:
         if fitted and step <= max(fitted):
-            raise ValueError(
+            raise InputError(
                 f"signature_emergence needs steps that rise, got {step} after {max(fitted)}; sort the checkpoints."
             )
         fitted[step] = fit_signature(activations, k=k, center=center, side=side)

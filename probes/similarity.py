@@ -10,6 +10,7 @@ from torch import Tensor
 
 from probes._checks import _check_activations, _check_count, _check_same_length
 from probes._dtypes import _result
+from probes._errors import InputError
 
 __all__ = ["linear_cka", "procrustes_distance"]
 
@@ -33,8 +34,8 @@ def linear_cka(
         A number in [0, 1], or in [-1, 1] where debiased, dimensionless, computed in float64, dtype of `a`.
 
     Raises:
-        TypeError: If an argument is no floating-point tensor.
-        ValueError: If the numbers of samples differ or are below 2 (4 where debiased), entries are not finite, or
+        InputTypeError: If an argument is no floating-point tensor.
+        InputError: If the numbers of samples differ or are below 2 (4 where debiased), entries are not finite, or
             one representation does not vary.
 
     Source:
@@ -70,8 +71,8 @@ def procrustes_distance(a: Float[Tensor, "sample dim"], b: Float[Tensor, "sample
         A number in [0, sqrt(2)], dimensionless, computed in float64, dtype of `a`.
 
     Raises:
-        TypeError: If an argument is no floating-point tensor.
-        ValueError: If the numbers of samples differ or are below 2, entries are not finite, or one representation
+        InputTypeError: If an argument is no floating-point tensor.
+        InputError: If the numbers of samples differ or are below 2, entries are not finite, or one representation
             does not vary.
 
     Source:
@@ -128,10 +129,10 @@ def _check_varies_enough(who: str, first: Tensor, second: Tensor) -> None:
     """Refuse representations without variation.
 
     Raises:
-        ValueError: If one of the two measures of variation is not positive.
+        InputError: If one of the two measures of variation is not positive.
     """
     for name, value in (("a", first), ("b", second)):
         if not float(value) > 0.0:
-            raise ValueError(
+            raise InputError(
                 f"{who} needs representations that vary over samples, got a constant {name}; check the selection."
             )

@@ -80,8 +80,8 @@ def singular_values(matrix: Float[Tensor, "*batch row col"]) -> Float[Tensor, "*
         is float64.
 
     Raises:
-        TypeError: If the matrix is no floating-point tensor.
-        ValueError: If it has fewer than two axes, an empty one, or entries that are not finite.
+        InputTypeError: If the matrix is no floating-point tensor.
+        InputError: If it has fewer than two axes, an empty one, or entries that are not finite.
 
     Source:
         Golub and Van Loan (2013), "Matrix Computations", section 8.6.
@@ -123,8 +123,8 @@ def leading_directions(
         Orthonormal directions with singular values and flags, computed in float64, in the input's dtype.
 
     Raises:
-        TypeError: If the matrix is no floating-point tensor.
-        ValueError: If it has fewer than two axes, an empty one, or entries that are not finite; if k is not
+        InputTypeError: If the matrix is no floating-point tensor.
+        InputError: If it has fewer than two axes, an empty one, or entries that are not finite; if k is not
             between 1 and min(row, col); if the side or the spectrum is unknown.
 
     Source:

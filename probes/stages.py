@@ -11,6 +11,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from probes._checks import _check_activations, _check_count, _check_same_length, _is_constant
+from probes._errors import InputError
 
 __all__ = ["Stage", "StageBoundaries", "find_stages"]
 
@@ -104,8 +105,8 @@ def find_stages(
         Boundaries and stages in optimiser steps, not rounded, with the curve; float64 on the CPU.
 
     Raises:
-        TypeError: If an argument is no floating-point tensor.
-        ValueError: If lengths differ, steps do not rise, there are fewer than four, an entry is not finite, an error
+        InputTypeError: If an argument is no floating-point tensor.
+        InputError: If lengths differ, steps do not rise, there are fewer than four, an entry is not finite, an error
             or max_slope is not positive, or the grid has fewer than five points.
 
     Source:
@@ -123,9 +124,9 @@ def find_stages(
     _check_curve(who, steps, values, errors)
     _check_count(who, "n_grid", n_grid, 5)
     if min_change is not None and not min_change >= 0:
-        raise ValueError(f"{who} needs a min_change from 0, got {min_change}; pass None for a twentieth of the range.")
+        raise InputError(f"{who} needs a min_change from 0, got {min_change}; pass None for a twentieth of the range.")
     if max_slope is not None and not max_slope > 0:
-        raise ValueError(f"{who} needs a positive max_slope, got {max_slope}; pass None for a tenth of the steepest.")
+        raise InputError(f"{who} needs a positive max_slope, got {max_slope}; pass None for a tenth of the steepest.")
     u = steps.detach().double().cpu().log1p().numpy()
     grid = np.linspace(u[0], u[-1], n_grid)
     y = values.detach().double().cpu().numpy()
@@ -156,12 +157,12 @@ def _check_curve(who: str, steps: Tensor, values: Tensor, errors: Tensor | None)
     _check_same_length(who, ("steps", "values"), len(steps), len(values))
     _check_count(who, "a number of checkpoints", len(steps), 4)
     if float(steps[0]) < 0 or bool((steps.diff() <= 0).any()):
-        raise ValueError(f"{who} needs steps from 0 that rise strictly, got {steps.tolist()[:5]} ...; sort them.")
+        raise InputError(f"{who} needs steps from 0 that rise strictly, got {steps.tolist()[:5]} ...; sort them.")
     if errors is not None:
         _check_activations(who, "errors", errors, "checkpoint")
         _check_same_length(who, ("errors", "values"), len(errors), len(values))
         if float(errors.min()) <= 0:
-            raise ValueError(f"{who} needs positive errors, got {float(errors.min()):.3g}; pass None to fit the noise.")
+            raise InputError(f"{who} needs positive errors, got {float(errors.min()):.3g}; pass None to fit the noise.")
 
 
 def _smooth(

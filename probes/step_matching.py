@@ -14,6 +14,7 @@ from torch import Tensor
 from probes._checks import _check_activations, _check_option, _check_same_length
 from probes._cosines import _check_two, _error_cosines, _weight_cosines
 from probes._dtypes import _like
+from probes._errors import InputError
 from probes.bootstrap import _count_chunks
 from probes.curves import _check_bootstrap
 
@@ -80,8 +81,8 @@ def match_steps(
         The heat map in the layers' dtype and the best step of each row.
 
     Raises:
-        TypeError: If predictions are no floating-point tensors.
-        ValueError: If shapes do not fit, something is empty or not finite, an option is unknown, a measure is
+        InputTypeError: If predictions are no floating-point tensors.
+        InputError: If shapes do not fit, something is empty or not finite, an option is unknown, a measure is
             undefined in all prompts, or a number is out of range.
 
     Source:
@@ -134,8 +135,8 @@ def match_steps_by_weights(
         The heat map in the layers' dtype and the best step of each row.
 
     Raises:
-        TypeError: If weights are no floating-point tensors.
-        ValueError: If shapes do not fit, something is empty or not finite, no prompt defines a cosine, or a
+        InputTypeError: If weights are no floating-point tensors.
+        InputError: If shapes do not fit, something is empty or not finite, no prompt defines a cosine, or a
             number is out of range.
 
     Source:
@@ -170,7 +171,7 @@ def _best(
     exact = sign * values.detach().cpu()
     means = exact.nanmean(dim=2)
     if bool(means.isnan().any()):
-        raise ValueError(
+        raise InputError(
             f"{who} needs a defined measure in some prompt, got none for a pair of layer and step; leave out "
             'steps whose error or weight is zero, or pass measure="spd".'
         )

@@ -15,6 +15,7 @@ from probes._checks import (
     _check_same_length,
 )
 from probes._dtypes import _like
+from probes._errors import InputError
 from probes._ridge import _Moments, _moments, _principal_axes, _with, _without
 
 __all__ = ["StreamedProbe", "fit_streamed_probe"]
@@ -66,8 +67,8 @@ def fit_streamed_probe(
         Scores and the refitted read-out, accumulated in float64, in the features' dtype.
 
     Raises:
-        TypeError: If features or targets are no floating-point tensors, or prompts no integers.
-        ValueError: If there is no batch, shapes do not fit, entries are not finite, all samples fall into one fold,
+        InputTypeError: If features or targets are no floating-point tensors, or prompts no integers.
+        InputError: If there is no batch, shapes do not fit, entries are not finite, all samples fall into one fold,
             a penalty is not positive, or a number is out of range.
 
     Source:
@@ -91,7 +92,7 @@ def fit_streamed_probe(
     for sums in folds:
         train = _without(whole, sums.moments)
         if train.n == 0:
-            raise ValueError(
+            raise InputError(
                 f"fit_streamed_probe needs prompts in at least two folds, got {whole.n} samples in one; give more "
                 "prompts or another seed."
             )
@@ -141,7 +142,7 @@ def _accumulate(batches: Iterable[Batch], n_folds: int, seed: int) -> tuple[list
             squares = folds[fold].squares + y[place == fold].square().sum(dim=0)
             folds[fold] = _Sums(_with(folds[fold].moments, part), squares)
     if shifts is None:
-        raise ValueError(f"{who} needs at least one batch, got none; an iterator is used up after one pass.")
+        raise InputError(f"{who} needs at least one batch, got none; an iterator is used up after one pass.")
     return folds, shifts
 
 

@@ -51,8 +51,8 @@ def cosine_similarity(a: Float[Tensor, "*batch dim"], b: Float[Tensor, "*batch d
         Numbers in [0, 1], dimensionless, computed in float64, dtype of `a`.
 
     Raises:
-        TypeError: If an argument is no floating-point tensor.
-        ValueError: If the shapes differ, an entry is not finite, or a vector is zero.
+        InputTypeError: If an argument is no floating-point tensor.
+        InputError: If the shapes differ, an entry is not finite, or a vector is zero.
 
     Source:
         Elementary.
@@ -87,8 +87,8 @@ def principal_angles(
         min(k, l) angles in radians in [0, pi/2], smallest first, computed in float64, dtype of `a`.
 
     Raises:
-        TypeError: If an argument is no floating-point tensor.
-        ValueError: If the leading axes or dimensions differ, or rows are not finite and orthonormal.
+        InputTypeError: If an argument is no floating-point tensor.
+        InputError: If the leading axes or dimensions differ, or rows are not finite and orthonormal.
 
     Source:
         Björck and Golub (1973), "Numerical methods for computing angles between linear subspaces".
@@ -120,8 +120,8 @@ def subspace_overlap(a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch 
         Numbers in [0, 1], dimensionless, computed in float64, dtype of `a`.
 
     Raises:
-        TypeError: If an argument is no floating-point tensor.
-        ValueError: If the shapes differ, or rows are not finite and orthonormal.
+        InputTypeError: If an argument is no floating-point tensor.
+        InputError: If the shapes differ, or rows are not finite and orthonormal.
 
     Source:
         Variant C of the signature's score; the definition is ours, since the abstract of Hill, Eyre and
@@ -152,8 +152,8 @@ def chordal_distance(a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch 
         Numbers in [0, sqrt(k)], dimensionless, computed in float64, dtype of `a`.
 
     Raises:
-        TypeError: If an argument is no floating-point tensor.
-        ValueError: If the shapes differ, or rows are not finite and orthonormal.
+        InputTypeError: If an argument is no floating-point tensor.
+        InputError: If the shapes differ, or rows are not finite and orthonormal.
 
     Source:
         Conway, Hardin and Sloane (1996), "Packing lines, planes, etc.: packings in Grassmannian spaces".
@@ -181,8 +181,8 @@ def geodesic_distance(a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch
         Numbers in [0, sqrt(k) pi / 2] in radians, computed in float64, dtype of `a`.
 
     Raises:
-        TypeError: If an argument is no floating-point tensor.
-        ValueError: If the shapes differ, or rows are not finite and orthonormal.
+        InputTypeError: If an argument is no floating-point tensor.
+        InputError: If the shapes differ, or rows are not finite and orthonormal.
 
     Source:
         Edelman, Arias and Smith (1998), "The geometry of algorithms with orthogonality constraints", section 4.3.

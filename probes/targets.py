@@ -49,8 +49,8 @@ def moment_vector(
         Label units times input units, summed in float64, in the dtype of xs.
 
     Raises:
-        TypeError: If an argument is no floating-point tensor.
-        ValueError: If shapes do not fit, something is empty or not finite, or an option is unknown.
+        InputTypeError: If an argument is no floating-point tensor.
+        InputError: If shapes do not fit, something is empty or not finite, or an option is unknown.
 
     Source:
         Akyürek et al. (2023), arXiv 2211.15661, section 5 (X^T Y).
@@ -85,8 +85,8 @@ def least_squares_weights(
         Label units per input unit, solved in float64, in the dtype of xs.
 
     Raises:
-        TypeError: If an argument is no floating-point tensor.
-        ValueError: If shapes do not fit, or something is empty or not finite.
+        InputTypeError: If an argument is no floating-point tensor.
+        InputError: If shapes do not fit, or something is empty or not finite.
 
     Source:
         Akyürek et al. (2023), arXiv 2211.15661, section 5 (w_OLS).
@@ -121,8 +121,8 @@ def residuals(
         Label units, dtype of the predictions.
 
     Raises:
-        TypeError: If an argument is no floating-point tensor.
-        ValueError: If shapes differ, or something is empty or not finite.
+        InputTypeError: If an argument is no floating-point tensor.
+        InputError: If shapes differ, or something is empty or not finite.
 
     Source:
         Fu et al. (2024), arXiv 2310.17086, section 3.3.
@@ -151,8 +151,8 @@ def prediction_differences(
         By the name "a - b", in label units; a pair that coincides gives zeros, which no probe accepts.
 
     Raises:
-        TypeError: If predictions are no floating-point tensors.
-        ValueError: If a name is unknown or shapes differ.
+        InputTypeError: If predictions are no floating-point tensors.
+        InputError: If a name is unknown or shapes differ.
 
     Source:
         Our choice, as are all differences as targets.
@@ -184,8 +184,8 @@ def shared_signal(xs: Float[Tensor, "batch point dim"], mean: Float[Tensor, " di
         Label units, dtype of xs.
 
     Raises:
-        TypeError: If an argument is no floating-point tensor.
-        ValueError: If the dimensions differ, or something is empty or not finite.
+        InputTypeError: If an argument is no floating-point tensor.
+        InputError: If the dimensions differ, or something is empty or not finite.
 
     Source:
         Zhang, Wu and Bartlett (2024), arXiv 2402.14951, for the shared signal.
@@ -212,8 +212,8 @@ def largest_stable_step(xs: Float[Tensor, "batch point dim"]) -> Float[Tensor, "
         Inverse squared input units, dtype of xs.
 
     Raises:
-        TypeError: If xs is no floating-point tensor.
-        ValueError: If it is empty, has other axes or is not finite.
+        InputTypeError: If xs is no floating-point tensor.
+        InputError: If it is empty, has other axes or is not finite.
 
     Source:
         Nesterov (2004), "Introductory Lectures on Convex Optimization", section 2.1 (1 / L).

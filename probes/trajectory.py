@@ -14,6 +14,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from probes._checks import _check_activations, _check_count, _check_option
+from probes._errors import InputError
 from probes._streamed_pca import RunRows, streamed_pca
 from probes.random_walk import RandomWalkNull, WalkMoments, random_walk_null
 
@@ -51,7 +52,7 @@ class JointTrajectoryPCA:
             Coordinates in output units.
 
         Raises:
-            ValueError: If the rows have another length.
+            InputError: If the rows have another length.
         """
         _check_width("project", outputs, len(self.mean))
         return (outputs.double() - self.mean) @ self.components.mT
@@ -97,8 +98,8 @@ def joint_trajectory_pca(
         Curves, landmarks, explained variance and the null, in float64 on the runs' device.
 
     Raises:
-        TypeError: If rows are no floating-point tensors.
-        ValueError: If runs, weights or landmarks do not fit together, an entry is not finite, nothing varies, or there
+        InputTypeError: If rows are no floating-point tensors.
+        InputError: If runs, weights or landmarks do not fit together, an entry is not finite, nothing varies, or there
             are not that many components.
 
     Source:
@@ -120,7 +121,7 @@ def joint_trajectory_pca(
     if positive is not None:
         _check_option(who, "positive", positive, landmarks or {})
     if smoothing is not None and not smoothing > 0:
-        raise ValueError(f"{who} needs a positive smoothing, got {smoothing}; pass None for none.")
+        raise InputError(f"{who} needs a positive smoothing, got {smoothing}; pass None for none.")
     marks = _landmark_rows(who, landmarks or {}, rows.n_outputs)
     fit = streamed_pca(rows, n_components)
     moments = WalkMoments(rows.names, rows.lengths, fit.square_steps, fit.starts, rows.weights)
@@ -152,8 +153,8 @@ def log_step_weights(steps: Float[Tensor, " checkpoint"]) -> Float64[Tensor, " c
         Weights that sum to 1, float64.
 
     Raises:
-        TypeError: If the steps are no floating-point tensor.
-        ValueError: If they do not rise strictly, or one is negative or not finite.
+        InputTypeError: If the steps are no floating-point tensor.
+        InputError: If they do not rise strictly, or one is negative or not finite.
 
     Source:
         Ours; that the usual checkpoints weigh late steps heavily is a caveat of Carroll et al. (2025), appendix C.
@@ -165,7 +166,7 @@ def log_step_weights(steps: Float[Tensor, " checkpoint"]) -> Float64[Tensor, " c
     who = "log_step_weights"
     _check_activations(who, "steps", steps, "checkpoint")
     if float(steps[0]) < 0 or bool((steps.diff() <= 0).any()):
-        raise ValueError(f"{who} needs steps from 0 that rise strictly, got {steps.tolist()[:5]} ...; sort them.")
+        raise InputError(f"{who} needs steps from 0 that rise strictly, got {steps.tolist()[:5]} ...; sort them.")
     if len(steps) == 1:
         return torch.ones_like(steps, dtype=torch.float64)
     gaps = steps.double().log1p().diff() / 2
@@ -183,7 +184,7 @@ def _landmark_rows(who: str, landmarks: Mapping[str, Tensor], n_outputs: int) ->
 
 def _check_width(who: str, outputs: Tensor, n_outputs: int) -> None:
     if outputs.shape[-1] != n_outputs:
-        raise ValueError(
+        raise InputError(
             f"{who} needs {n_outputs} outputs as the runs have, got {outputs.shape[-1]}; use the same prompts."
         )
 

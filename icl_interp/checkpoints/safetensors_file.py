@@ -7,6 +7,8 @@ from typing import Any
 from safetensors.torch import load, save
 from torch import Tensor
 
+from icl_interp.errors import InputError
+
 __all__ = ["from_safetensors", "looks_like_safetensors", "to_safetensors"]
 
 _KEY = "icl-interp"  # in the header's metadata, beside what other programs put there
@@ -35,7 +37,7 @@ def from_safetensors(data: bytes) -> dict[str, Any]:
         Tensors by name; in a file of ours, its plain data by key with the tensors under "weights".
 
     Raises:
-        ValueError: If the plain data is not a JSON object. Errors of the safetensors library pass through.
+        InputError: If the plain data is not a JSON object. Errors of the safetensors library pass through.
     """
     weights = load(data)  # checks lengths, offsets and shapes
     length = int.from_bytes(data[:_LENGTH_BYTES], "little")
@@ -45,7 +47,7 @@ def from_safetensors(data: bytes) -> dict[str, Any]:
         return dict(weights)
     plain = json.loads(text)
     if not isinstance(plain, dict):
-        raise ValueError(f"a .safetensors file of icl-interp needs a JSON object under {_KEY!r}; write it anew.")
+        raise InputError(f"a .safetensors file of icl-interp needs a JSON object under {_KEY!r}; write it anew.")
     return {**plain, "weights": weights}
 
 

@@ -12,6 +12,7 @@ from icl_interp.cli.probe_options import ProbeOptions, check_options, read_layer
 from icl_interp.cli.probe_paths import load_probed, probed_path
 from icl_interp.cli.progress import progress
 from icl_interp.data import demo_path
+from icl_interp.errors import InputError
 
 if TYPE_CHECKING:
     from icl_interp.measure.development import Development
@@ -30,7 +31,7 @@ def run_probe(options: ProbeOptions) -> None:
         options: The arguments.
 
     Raises:
-        ValueError: If anything is wrong with them or with the file; nothing is written then.
+        InputError: If anything is wrong with them or with the file; nothing is written then.
     """
     check_options(options)
     path = probed_path(options.paths) if options.paths else demo_path()
@@ -115,7 +116,7 @@ def _write(options: ProbeOptions, checkpoint: Checkpoint, found: "Study", timeli
 def _points(asked: int | None, checkpoint: Checkpoint) -> int:
     most = checkpoint.model.cfg.max_points
     if asked is not None and most is not None and asked > most:
-        raise ValueError(f"--points is too large for this model, which has positions for {most} points, got {asked}.")
+        raise InputError(f"--points is too large for this model, which has positions for {most} points, got {asked}.")
     return asked or checkpoint.task.default_points
 
 

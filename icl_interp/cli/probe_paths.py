@@ -45,7 +45,7 @@ def load_probed(path: Path, **how: Any) -> Checkpoint:
         The checkpoint; its assumptions say which newer ones were passed over.
 
     Raises:
-        ValueError: What is wrong with the newest, where there is no older one to turn to.
+        InputError: What is wrong with the newest, where there is no older one to turn to.
     """
     numbered = numbered_files(path) if path.is_dir() else {}
     if len(numbered) < 2 or choose_file(path).path not in numbered.values():

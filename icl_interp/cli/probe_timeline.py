@@ -34,7 +34,7 @@ def follow(options: ProbeOptions, checkpoint: Checkpoint) -> Development | None:
         The analysis; None where there is but one checkpoint, or none was asked for.
 
     Raises:
-        ValueError: As `development`.
+        InputError: As `development`.
         ChildProcessError: As `development`.
     """
     if not options.paths or not options.timeline:

@@ -9,6 +9,7 @@ import torch
 import typer
 
 from icl_interp.cli.progress import progress
+from icl_interp.errors import InputError
 from icl_interp.experiments.claims import LEAST_SEEDS
 from icl_interp.experiments.comparison import differences
 from icl_interp.experiments.cost import FORMAT as COST_FORMAT
@@ -43,7 +44,7 @@ def reproduce(
 
     Raises:
         SystemExit: With code 1 where a check contradicts the summary, 130 after Ctrl-C and 143 after SIGTERM.
-        ValueError: If name or preset is unknown, the folder cannot be used, or the summary is another's.
+        InputError: If name or preset is unknown, the folder cannot be used, or the summary is another's.
     """
     chosen = _chosen(name, preset, means)
     committed = None if against is None else _committed(against, chosen, preset)
@@ -102,7 +103,7 @@ def estimate(name: str, preset: str, n_steps: int, *, out: Path | None, means: M
         quiet: Say nothing.
 
     Raises:
-        ValueError: If name or preset is unknown, or the folder cannot be used.
+        InputError: If name or preset is unknown, or the folder cannot be used.
     """
     plan = _chosen(name, preset, means).configs(preset, means)
     torch.set_num_threads(1)
@@ -130,12 +131,12 @@ def estimate(name: str, preset: str, n_steps: int, *, out: Path | None, means: M
 def _chosen(name: str, preset: str, means: Means) -> Experiment:
     chosen = experiment(name)
     if preset not in PRESETS:
-        raise ValueError(f"--preset needs one of {', '.join(PRESETS)}, got {preset!r}.")
+        raise InputError(f"--preset needs one of {', '.join(PRESETS)}, got {preset!r}.")
     _check_seeds(preset, means.seeds or ())
     try:
         torch.zeros(1, device=means.device)
     except Exception as error:  # torch raises RuntimeError, AssertionError and more
-        raise ValueError(f"--device needs one that this machine has, got {means.device!r}; take cpu.") from error
+        raise InputError(f"--device needs one that this machine has, got {means.device!r}; take cpu.") from error
     return chosen
 
 
@@ -143,17 +144,17 @@ def _committed(path: Path, chosen: Experiment, preset: str) -> Summary:
     # Before hours are spent; `differences` would say it afterwards.
     summary, name = read_summary(path), chosen.paper.name
     if (summary.paper.name, summary.preset) != (name, preset):
-        raise ValueError(
+        raise InputError(
             f"--against needs a summary of {name} at size {preset}, got one of {summary.paper.name} at size "
             f"{summary.preset}: {path}."
         )
     if list(summary.setting) != list(chosen.setting_of(preset, summary.seeds)):
-        raise ValueError(
+        raise InputError(
             f"--against needs a summary of the sizes that {preset} has in this version, got one of others: {path}; "
             "write it again by icl-reproduce."
         )
     if missing := [key for key in chosen.claim_keys if key not in {claim.key for claim in summary.claims}]:
-        raise ValueError(
+        raise InputError(
             f"--against needs a summary that has all claims of this version, got one without {', '.join(missing)}: "
             f"{path}; write it again by icl-reproduce."
         )
@@ -171,9 +172,9 @@ def _agrees(outcome: Outcome, committed: Summary, path: Path | None, *, quiet: b
 
 def _check_seeds(preset: str, seeds: Sequence[int]) -> None:
     if len(set(seeds)) < len(seeds):
-        raise ValueError(f"--seed needs different seeds, got {', '.join(map(str, seeds))}.")
+        raise InputError(f"--seed needs different seeds, got {', '.join(map(str, seeds))}.")
     if preset == "smoke" and len(seeds) >= LEAST_SEEDS:
-        raise ValueError(
+        raise InputError(
             f"--preset smoke takes fewer than {LEAST_SEEDS} seeds, since its numbers are not to be judged, got "
             f"{len(seeds)}; take laptop."
         )
@@ -185,7 +186,7 @@ def _check_places(name: str, out: Path, against: Path | None) -> None:
 
     summary = out / f"{name}.json"
     if against is not None and summary.exists() and against.samefile(summary):
-        raise ValueError(
+        raise InputError(
             f"--against needs a summary that this command does not write anew, got {against}; copy it to another "
             "folder, or choose another --out."
         )
@@ -199,4 +200,4 @@ def _make(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ValueError(f"--out needs a folder that can be written, got {out} ({error.strerror}).") from error
+        raise InputError(f"--out needs a folder that can be written, got {out} ({error.strerror}).") from error

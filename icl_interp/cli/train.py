@@ -7,6 +7,7 @@ import typer
 
 from icl_interp.cli.app import Version, new_app
 from icl_interp.cli.errors import one_line_errors
+from icl_interp.errors import InputError
 
 __all__ = ["main"]
 
@@ -66,7 +67,7 @@ def _train(
 def _refuse_with_watch(**given: object) -> None:
     names = [name if name.isupper() else f"--{name.replace('_', '-')}" for name, there in given.items() if there]
     if names:
-        raise ValueError(
+        raise InputError(
             f"--watch shows a run that was started elsewhere and takes no {', '.join(names)}; leave it out, or start "
             "the run without --watch."
         )
@@ -74,7 +75,7 @@ def _refuse_with_watch(**given: object) -> None:
 
 def _refuse_without_sweep(*, workers: int, scheduler: str | None) -> None:
     if workers != 1 or scheduler is not None:
-        raise ValueError(
+        raise InputError(
             "--workers and --scheduler are for many runs, got them without --sweep; name a grid with --sweep, or "
             "leave them out (--threads is for one run)."
         )
@@ -83,7 +84,7 @@ def _refuse_without_sweep(*, workers: int, scheduler: str | None) -> None:
 def _refuse_with_sweep(*, resume: bool, log_to: list[str] | None, device: str, threads: int) -> None:
     given = {"--resume": resume, "--log-to": log_to, "--device": device != "cpu", "--threads": threads != 1}
     if wrong := [name for name, there in given.items() if there]:
-        raise ValueError(
+        raise InputError(
             "--sweep trains on the CPU, one thread a run, and goes on by itself when it is started again, so it takes "
             f"no {', '.join(wrong)}; leave it out."
         )

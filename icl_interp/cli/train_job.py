@@ -11,6 +11,7 @@ import torch
 import typer
 
 from icl_interp.cli.progress import progress
+from icl_interp.errors import InputError
 from icl_interp.training.config import load_config
 from icl_interp.training.evaluation import Evaluator
 from icl_interp.training.loop import StepRecord
@@ -49,7 +50,7 @@ def train_one(
         quiet: Say nothing.
 
     Raises:
-        ValueError: If there is nothing to go on with, or as `train`.
+        InputError: If there is nothing to go on with, or as `train`.
         SystemExit: With code 130 after Ctrl-C and 143 after SIGTERM, when the state is written.
     """
     torch.set_num_threads(threads)
@@ -112,13 +113,13 @@ def config_of(config: str | None, out: Path, settings: Sequence[str], *, resume:
         Every value checked.
 
     Raises:
-        ValueError: If none is named and there is no run to go on with.
+        InputError: If none is named and there is no run to go on with.
     """
     if config is not None:
         return load_config(config, settings)
     stored = out / "config.yaml"
     if not resume or not stored.is_file():
-        raise ValueError(
+        raise InputError(
             f"icl-train needs a config file or a preset, got none, and no run to --resume in {out}; name one."
         )
     return load_config(str(stored), settings)

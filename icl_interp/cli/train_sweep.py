@@ -7,6 +7,7 @@ import typer
 
 from icl_interp.cli.progress import progress
 from icl_interp.cli.train_job import notes
+from icl_interp.errors import InputError
 from icl_interp.training.sweep import SweepStoppedError, expand_grid, load_grid, sweep
 from icl_interp.training.sweep_table import ParquetWarning
 
@@ -35,13 +36,13 @@ def sweep_runs(
         quiet: Say nothing but which runs failed.
 
     Raises:
-        ValueError: If there is no config, or as `expand_grid` and `sweep`.
+        InputError: If there is no config, or as `expand_grid` and `sweep`.
         SystemExit: With code 1 if a run failed, 130 after Ctrl-C and 143 after SIGTERM, when the table is written.
     """
     if config is None:
-        raise ValueError("--sweep needs a config file or a preset, whose settings it varies; name one.")
+        raise InputError("--sweep needs a config file or a preset, whose settings it varies; name one.")
     if (out / "config.yaml").is_file():
-        raise ValueError(f"a sweep needs a folder for many runs, {out} holds a single one; choose another --out.")
+        raise InputError(f"a sweep needs a folder for many runs, {out} holds a single one; choose another --out.")
     runs = expand_grid(config, load_grid(grid), out, settings, grid_name=str(grid))
 
     def waits(count: int) -> None:

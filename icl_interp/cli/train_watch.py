@@ -10,6 +10,7 @@ import typer
 
 from icl_interp.atomic import PAGE_MARKER, is_own_page, refuse_foreign, write_atomically
 from icl_interp.cli.train_watch_status import RunStatus, read_status
+from icl_interp.errors import InputError
 from icl_interp.figures.plotlyjs import plotlyjs_source
 from icl_interp.figures.training_curves import distance_figure, loss_figure
 
@@ -35,10 +36,10 @@ def watch_run(path: Path, *, quiet: bool = False, seconds: float = REFRESH_SECON
         seconds: Between two looks.
 
     Raises:
-        ValueError: If there is no run, or its folder cannot be written.
+        InputError: If there is no run, or its folder cannot be written.
     """
     if not (path / "config.yaml").is_file():
-        raise ValueError(f"--watch needs the folder of a run, {path} holds no config.yaml; start the run first.")
+        raise InputError(f"--watch needs the folder of a run, {path} holds no config.yaml; start the run first.")
     page, seen = path / "watch.html", -1
     refuse_foreign(page, is_own_page, what="the page of --watch")
     while True:
@@ -64,7 +65,7 @@ def _look(path: Path) -> RunStatus:
 
 def _not_here(path: Path, error: OSError) -> ValueError:
     reason = error.strerror or getattr(error.__cause__, "strerror", None) or error
-    return ValueError(
+    return InputError(
         f"--watch writes its page beside the run, so it needs a folder that can be written, got {path} ({reason}); "
         "watch as the user who trains, or watch a copy of the folder."
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from icl_interp.errors import InputError
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.runs import is_busy, read_manifest, read_metrics
 from icl_interp.training.sessions import sessions_of
@@ -138,7 +139,7 @@ def read_status(path: Path) -> RunStatus:
         What it says now.
 
     Raises:
-        ValueError: If a file of the run is damaged.
+        InputError: If a file of the run is damaged.
     """
     busy = is_busy(path)  # asked first: a run that ends in between is still running, and finished at the next look
     metrics = path / "metrics.jsonl"
@@ -156,7 +157,7 @@ def _steps(path: Path) -> int:
     try:
         return int(yaml.safe_load(path.read_text(encoding="utf-8"))["steps"])
     except (ValueError, TypeError, KeyError, yaml.YAMLError) as error:
-        raise ValueError(
+        raise InputError(
             f"--watch needs a run whose config.yaml says how many steps it has, got another one: {path}; "
             "write it again, or watch another run."
         ) from error

@@ -6,6 +6,8 @@ from typing import Literal
 
 from scipy import stats
 
+from icl_interp.errors import InputError
+
 __all__ = ["LEAST_SEEDS", "VERDICTS", "Check", "Claim", "Interval", "Verdict", "judge"]
 
 Verdict = Literal["reproduced", "partly", "not reproduced", "unknown in the paper", "not judged"]
@@ -35,7 +37,7 @@ class Check:
     """One number that a claim says something about.
 
     Raises:
-        ValueError: If there is no value, one is not a number, or the expected range is empty.
+        InputError: If there is no value, one is not a number, or the expected range is empty.
     """
 
     label: str
@@ -51,9 +53,9 @@ class Check:
 
     def __post_init__(self) -> None:
         if not self.values or not all(math.isfinite(value) for value in self.values):
-            raise ValueError(f"Check {self.label!r} needs one finite value a seed, got {list(self.values)}.")
+            raise InputError(f"Check {self.label!r} needs one finite value a seed, got {list(self.values)}.")
         if self.low is not None and self.high is not None and not self.low <= self.high:
-            raise ValueError(f"Check {self.label!r} needs low <= high, got {self.low:g} and {self.high:g}.")
+            raise InputError(f"Check {self.label!r} needs low <= high, got {self.low:g} and {self.high:g}.")
 
     @property
     def interval(self) -> Interval:
@@ -123,7 +125,7 @@ class Claim:
     """One claim of a paper, with what we found.
 
     Raises:
-        ValueError: If a text is empty or there is no check.
+        InputError: If a text is empty or there is no check.
     """
 
     key: str
@@ -140,7 +142,7 @@ class Claim:
     def __post_init__(self) -> None:
         empty = [name for name in ("key", "statement", "source", "measure", "checks") if not getattr(self, name)]
         if empty:
-            raise ValueError(f"Claim {self.key!r} needs {', '.join(empty)}; none may be empty.")
+            raise InputError(f"Claim {self.key!r} needs {', '.join(empty)}; none may be empty.")
 
     @property
     def verdict(self) -> Verdict:

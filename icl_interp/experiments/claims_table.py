@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from icl_interp.atomic import write_atomically
+from icl_interp.errors import InputError
 from icl_interp.experiments.claims import Claim
 from icl_interp.experiments.cost import PresetCost, read_cost
 from icl_interp.experiments.summary import Summary, read_summary
@@ -30,11 +31,11 @@ def summaries_in(folder: str | Path) -> list[Summary]:
         In alphabetical order of file names.
 
     Raises:
-        ValueError: If there is none, or a file is no summary.
+        InputError: If there is none, or a file is no summary.
     """
     paths = sorted(path for path in Path(folder).glob("*.json") if not path.name.endswith("-tables.json"))
     if not paths:
-        raise ValueError(f"the table of claims needs summaries that icl-reproduce wrote, got none in {folder}.")
+        raise InputError(f"the table of claims needs summaries that icl-reproduce wrote, got none in {folder}.")
     return [read_summary(path) for path in paths]
 
 
@@ -98,11 +99,11 @@ def claims_block(folder: str | Path) -> str:
         Marker, table, what the papers' sizes would cost, marker.
 
     Raises:
-        ValueError: If there is no summary, no cost, or a file is neither.
+        InputError: If there is no summary, no cost, or a file is neither.
     """
     costs = [read_cost(path) for path in sorted((Path(folder) / "cost").glob("*.json"))]
     if not costs:
-        raise ValueError(
+        raise InputError(
             f"the table of claims needs costs that icl-reproduce --first-steps --out wrote, got none in {folder}/cost."
         )
     return f"{BEGIN}\n{claims_table(summaries_in(folder))}\n\n{cost_sentence(costs)}\n{END}"
@@ -116,13 +117,13 @@ def rewrite_table(page: str | Path, folder: str | Path) -> None:
         folder: Of the summaries.
 
     Raises:
-        ValueError: If the page does not have both markers.
+        InputError: If the page does not have both markers.
     """
     text = Path(page).read_text(encoding="utf-8")
     block = claims_block(folder)
     written, found = re.subn(f"{BEGIN}.*{END}", lambda _: block, text, flags=re.DOTALL)
     if not found:
-        raise ValueError(f"the table of claims needs a page with the lines {BEGIN} and {END}, got {page}; add them.")
+        raise InputError(f"the table of claims needs a page with the lines {BEGIN} and {END}, got {page}; add them.")
     write_atomically(page, lambda file: file.write(written.encode()))
 
 

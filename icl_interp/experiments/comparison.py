@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from icl_interp.errors import InputError
 from icl_interp.experiments.claims import Check, Interval, judge
 from icl_interp.experiments.outcome import Outcome
 from icl_interp.experiments.summary import Summary
@@ -58,11 +59,11 @@ def differences(outcome: Outcome | Summary, summary: Summary) -> list[Difference
         In the order of the claims; empty where everything agrees.
 
     Raises:
-        ValueError: If paper or preset differ, or this run has checks that the summary lacks and that expect something:
+        InputError: If paper or preset differ, or this run has checks that the summary lacks and that expect something:
             then one of the two is of another version.
     """
     if (outcome.paper.name, outcome.preset) != (summary.paper.name, summary.preset):
-        raise ValueError(
+        raise InputError(
             f"--against needs a summary of {outcome.paper.name} at size {outcome.preset}, got one of "
             f"{summary.paper.name} at size {summary.preset}."
         )
@@ -70,7 +71,7 @@ def differences(outcome: Outcome | Summary, summary: Summary) -> list[Difference
     own = {(claim.key, check.label): check for claim in outcome.claims for check in claim.checks}
     missing = [name for name, check in own.items() if name not in committed and not _expects_nothing(check)]
     if missing:
-        raise ValueError(
+        raise InputError(
             "--against needs a summary that has all claims and checks of this run, got one of another version; write "
             "it again by icl-reproduce."
         )

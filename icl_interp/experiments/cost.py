@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from icl_interp.errors import InputError
 from icl_interp.experiments.stored import complete, read_stored, write_stored
 from icl_interp.training.ensemble import MAY_DIFFER
 from icl_interp.training.loop import Trainer
@@ -104,11 +105,11 @@ def first_steps(
         One a kind.
 
     Raises:
-        ValueError: If there is no step to take.
-        FloatingPointError: If a run diverges.
+        InputError: If there is no step to take.
+        DivergedError: If a run diverges.
     """
     if n_steps < 1:
-        raise ValueError(f"--first-steps needs at least one step, got {n_steps}.")
+        raise InputError(f"--first-steps needs at least one step, got {n_steps}.")
     costs = []
     clock = time.process_time if device == "cpu" else time.perf_counter
     for configs in kinds_of(plan):
@@ -138,7 +139,7 @@ def write_cost(found: PresetCost, path: str | Path, provenance: Mapping[str, str
         The path.
 
     Raises:
-        ValueError: If there is another file.
+        InputError: If there is another file.
         OSError: If it cannot be written.
     """
     contents = {"format": FORMAT, **asdict(found), "hours": found.hours, "provenance": dict(provenance)}
@@ -156,7 +157,7 @@ def read_cost(path: str | Path) -> PresetCost:
         Its numbers; hours are computed again.
 
     Raises:
-        ValueError: If the file is missing, another, or incomplete.
+        InputError: If the file is missing, another, or incomplete.
     """
     by = "icl-reproduce --first-steps"
     contents = read_stored(path, FORMAT, what="a cost", written_by=by)
@@ -164,5 +165,5 @@ def read_cost(path: str | Path) -> PresetCost:
         costs = tuple(Cost(**cost) for cost in contents["costs"])
         found = PresetCost(contents["paper"], contents["preset"], contents["n_steps"], costs)
         if not found.hours >= 0:
-            raise ValueError(f"{found.hours} hours")
+            raise InputError(f"{found.hours} hours")
     return found

@@ -108,8 +108,8 @@ class Experiment:
             The model of each run, with its final weights.
 
         Raises:
-            ValueError: If the folder cannot be used.
-            FloatingPointError: If a run diverges.
+            InputError: If the folder cannot be used.
+            DivergedError: If a run diverges.
             KeyboardInterrupt: After Ctrl-C or SIGTERM; the same call goes on.
         """
         configs = self.configs(preset, means)
@@ -131,7 +131,7 @@ class Experiment:
             Claims and figures.
 
         Raises:
-            ValueError: If the folder cannot be used.
+            InputError: If the folder cannot be used.
             KeyboardInterrupt: After Ctrl-C or SIGTERM; what is measured is kept where it takes long.
         """
         sizes = self._sizes(preset, means)

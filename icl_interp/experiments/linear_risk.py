@@ -6,6 +6,7 @@ from jaxtyping import Float
 from scipy import optimize
 from torch import Tensor
 
+from icl_interp.errors import InputError
 from icl_interp.models.effective import EffectiveParameters
 
 __all__ = ["linear_risk", "lsa_gap_bound", "optimal_lsa_risk", "shifted_risk"]
@@ -38,7 +39,7 @@ def linear_risk(
         In squared units of y, attached to the parameters for autograd.
 
     Raises:
-        ValueError: If the dimensions differ, there is no pair, or noise_std is negative.
+        InputError: If the dimensions differ, there is no pair, or noise_std is negative.
 
     Source:
         Zhang, Wu and Bartlett (2024), arXiv 2402.14951, appendix, for gamma = 0 and no noise; gamma only moves the
@@ -51,12 +52,12 @@ def linear_risk(
     """
     d = len(w_mean)
     if parameters.gamma.shape != w_mean.shape or n_pairs < 1:
-        raise ValueError(
+        raise InputError(
             f"linear_risk needs w_mean of the model's {len(parameters.gamma)} dimensions and at least one pair, got "
             f"{d} dimensions and {n_pairs} pairs."
         )
     if not noise_std >= 0:
-        raise ValueError(f"linear_risk needs a noise_std of 0 or more, got {noise_std:g}.")
+        raise InputError(f"linear_risk needs a noise_std of 0 or more, got {noise_std:g}.")
     u, v12, m = parameters.v_minus1, parameters.v12, float(n_pairs)
     b = parameters.v21 + u * w_mean
     a = parameters.V11 + torch.outer(w_mean, v12)
@@ -96,7 +97,7 @@ def optimal_lsa_risk(w_mean: Float[Tensor, " dim"], n_pairs: int) -> float:
         In squared units of y; H = Psi = I and no noise.
 
     Raises:
-        ValueError: If there is no pair.
+        InputError: If there is no pair.
 
     Source:
         Zhang, Wu and Bartlett (2024), arXiv 2402.14951, Theorem 4.1 bounds it; the number is ours.
@@ -106,7 +107,7 @@ def optimal_lsa_risk(w_mean: Float[Tensor, " dim"], n_pairs: int) -> float:
         4.5566
     """
     if n_pairs < 1:
-        raise ValueError(f"optimal_lsa_risk needs at least one pair, got {n_pairs}.")
+        raise InputError(f"optimal_lsa_risk needs at least one pair, got {n_pairs}.")
     start = w_mean.detach().double()
     norm = float(start.norm())
     along = torch.zeros_like(start)

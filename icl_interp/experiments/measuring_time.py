@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from icl_interp.atomic import write_atomically
+from icl_interp.errors import InputError
 
 __all__ = ["measuring", "seconds_of_measuring"]
 
@@ -24,7 +25,7 @@ def measuring(folder: str | Path) -> Iterator[None]:
         Nothing.
 
     Raises:
-        ValueError: If what is kept there already cannot be read.
+        InputError: If what is kept there already cannot be read.
         OSError: If the folder cannot be written.
     """
     before, started = seconds_of_measuring(folder), time.monotonic()
@@ -47,7 +48,7 @@ def seconds_of_measuring(folder: str | Path) -> float:
         0 where there was none. Versions that kept no time count as 0.
 
     Raises:
-        ValueError: If the file that keeps it cannot be read.
+        InputError: If the file that keeps it cannot be read.
     """
     path = Path(folder) / _NAME
     if not path.is_file():
@@ -55,9 +56,9 @@ def seconds_of_measuring(folder: str | Path) -> float:
     try:
         contents = json.loads(path.read_text(encoding="utf-8"))
         if contents.keys() != {"seconds"}:
-            raise ValueError(", ".join(contents))
+            raise InputError(", ".join(contents))
         return float(contents["seconds"])
     except (ValueError, AttributeError, TypeError) as error:
-        raise ValueError(
+        raise InputError(
             f"the time of measuring needs a file with a number of seconds, got {path}; remove it."
         ) from error

@@ -7,6 +7,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from icl_interp.errors import InputError
 from icl_interp.prompts import derive_seed
 from icl_interp.tasks.base import Task
 
@@ -42,7 +43,7 @@ def query_risks(models: Mapping[Key, Callable[..., Tensor]], task: Task, n_tasks
         A risk a model, under its key.
 
     Raises:
-        ValueError: If there are fewer than two tasks.
+        InputError: If there are fewer than two tasks.
 
     Example:
         >>> from icl_interp.predictors import zero
@@ -52,7 +53,7 @@ def query_risks(models: Mapping[Key, Callable[..., Tensor]], task: Task, n_tasks
         True
     """
     if n_tasks < 2:
-        raise ValueError(f"query_risks needs at least two tasks for a standard error, got {n_tasks}.")
+        raise InputError(f"query_risks needs at least two tasks for a standard error, got {n_tasks}.")
     sums = {key: torch.zeros(2, dtype=torch.float64) for key in models}
     size = max(2, min(_CHUNK, _MOST_FLOATS // (task.default_points * task.n_dims)))
     for number, start in enumerate(range(0, n_tasks, size)):

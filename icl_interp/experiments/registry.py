@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from icl_interp.errors import InputError
+
 if TYPE_CHECKING:
     from icl_interp.experiments.experiment import Experiment
 
@@ -31,13 +33,13 @@ def experiment(name: str) -> "Experiment":
         How to plan and run it.
 
     Raises:
-        ValueError: If the name is unknown.
+        InputError: If the name is unknown.
 
     Example:
         >>> experiment("zhang2024").paper.citation
         'Zhang, Wu, Bartlett (2024), arXiv 2402.14951'
     """
     if name not in EXPERIMENTS:
-        raise ValueError(f"icl-reproduce needs one of {', '.join(EXPERIMENTS)}, got {name!r}.")
+        raise InputError(f"icl-reproduce needs one of {', '.join(EXPERIMENTS)}, got {name!r}.")
     found: Experiment = importlib.import_module(EXPERIMENTS[name]).EXPERIMENT
     return found

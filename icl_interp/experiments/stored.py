@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from icl_interp.atomic import is_own_json, refuse_foreign, write_atomically
+from icl_interp.errors import InputError
 
 __all__ = ["check_stored_place", "complete", "read_stored", "write_stored"]
 
@@ -51,14 +52,14 @@ def read_stored(path: str | Path, file_format: str, *, what: str, written_by: st
         All its fields.
 
     Raises:
-        ValueError: If the file is missing, no JSON, or of another format.
+        InputError: If the file is missing, no JSON, or of another format.
     """
     try:
         contents = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
-        raise ValueError(f"{what} needs a JSON file, got {path} ({' '.join(str(error).split())}).") from error
+        raise InputError(f"{what} needs a JSON file, got {path} ({' '.join(str(error).split())}).") from error
     if not isinstance(contents, dict) or contents.get("format") != file_format:
-        raise ValueError(
+        raise InputError(
             f"{what} needs the format {file_format!r}, got another file: {path}; write it by {written_by}."
         )
     return contents
@@ -77,18 +78,19 @@ def complete(path: str | Path, *, what: str, written_by: str) -> Iterator[None]:
         Nothing.
 
     Raises:
-        ValueError: If a field is missing, of another kind, or has a value that is refused.
+        InputError: If a field is missing, of another kind, or has a value that is refused.
 
     Example:
         >>> with complete("x.json", what="a cost", written_by="icl-reproduce"):
         ...     {}["costs"]
         Traceback (most recent call last):
-        ValueError: a cost needs all fields as icl-reproduce writes them, got x.json (no 'costs'); write it again.
+        probes._errors.InputError: a cost needs all fields as icl-reproduce writes them, got x.json (no 'costs'); write
+        it again.
     """
     try:
         yield
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split()).rstrip(".")
-        raise ValueError(
+        raise InputError(
             f"{what} needs all fields as {written_by} writes them, got {path} ({reason}); write it again."
         ) from error

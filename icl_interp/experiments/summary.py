@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from icl_interp.errors import InputError
 from icl_interp.experiments.claims import Check, Claim
 from icl_interp.experiments.outcome import Outcome, Paper
 from icl_interp.experiments.stored import complete, read_stored, write_stored
@@ -48,7 +49,7 @@ def write_summary(outcome: Outcome, path: str | Path, provenance: Mapping[str, s
         The path.
 
     Raises:
-        ValueError: If there is another file.
+        InputError: If there is another file.
         OSError: If it cannot be written.
     """
     contents = {
@@ -85,7 +86,7 @@ def read_summary(path: str | Path) -> Summary:
         With verdicts that are functions of the numbers in the file.
 
     Raises:
-        ValueError: If the file is missing, no summary or incomplete, or a verdict in it is not what its numbers say.
+        InputError: If the file is missing, no summary or incomplete, or a verdict in it is not what its numbers say.
     """
     contents = read_stored(path, FORMAT, what="a summary", written_by="icl-reproduce")
     with complete(path, what="a summary", written_by="icl-reproduce"):
@@ -104,7 +105,7 @@ def read_summary(path: str | Path) -> Summary:
         )
     for key, said, stored in verdicts:
         if said != stored:
-            raise ValueError(
+            raise InputError(
                 f"a summary needs verdicts that follow from its numbers, got {stored!r} for {key}, whose numbers say "
                 f"{said!r}; write {path} again by icl-reproduce."
             )

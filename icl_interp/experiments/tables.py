@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from icl_interp.errors import InputError
 from icl_interp.experiments.outcome import Outcome, Paper
 from icl_interp.experiments.stored import complete, read_stored, write_stored
 
@@ -65,7 +66,7 @@ def write_tables(outcome: Outcome, path: str | Path, provenance: Mapping[str, st
         The path.
 
     Raises:
-        ValueError: If there is another file.
+        InputError: If there is another file.
         OSError: If it cannot be written.
     """
     tables = [
@@ -109,7 +110,7 @@ def read_tables(path: str | Path) -> FigureTables:
         All tables, in the page's order.
 
     Raises:
-        ValueError: If the file is missing, another, or incomplete, or a row has not one cell a column.
+        InputError: If the file is missing, another, or incomplete, or a row has not one cell a column.
     """
     contents = read_stored(path, FORMAT, what="a file of tables", written_by="icl-reproduce")
     with complete(path, what="a file of tables", written_by="icl-reproduce"):
@@ -119,5 +120,5 @@ def read_tables(path: str | Path) -> FigureTables:
         )
         for table in tables:
             if any(len(row) != len(table.columns) for row in table.rows):
-                raise ValueError(f"a row of {table.id} has not {len(table.columns)} cells")
+                raise InputError(f"a row of {table.id} has not {len(table.columns)} cells")
         return FigureTables(Paper(**contents["paper"]), str(contents["preset"]), tables, dict(contents["provenance"]))

@@ -11,6 +11,7 @@ import torch
 
 from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.load import load_checkpoint
+from icl_interp.errors import DivergedError, InputError
 from icl_interp.jobs import WorkersDiedError, run
 from icl_interp.models.families import LINEAR_FAMILIES
 from icl_interp.models.hooked import HookedModel
@@ -80,8 +81,8 @@ def train_all(
         A model with its final weights for each key.
 
     Raises:
-        ValueError: If the folder cannot be used.
-        FloatingPointError: If a run diverges; of models that were trained together the others are kept first.
+        InputError: If the folder cannot be used.
+        DivergedError: If a run diverges; of models that were trained together the others are kept first.
         KeyboardInterrupt: After Ctrl-C or SIGTERM, with the number of the signal, when single models have written
             their states; models that are trained together begin again.
         ChildProcessError: If workers died again and again; what was trained is kept.
@@ -170,7 +171,7 @@ def _load(path: Path, step: int) -> HookedModel:
     try:
         return load_checkpoint(path / "checkpoints" / f"step_{step:08d}.pt").model
     except CheckpointError as error:
-        raise ValueError(
+        raise InputError(
             f"{str(error).rstrip('.')}, or remove the run folder {path}, which the same command trains again."
         ) from error
 
@@ -209,7 +210,7 @@ def _train_job(job: Job, stop_file: Path | None, *, device: str) -> None:
     for number, result in results.items():
         _keep(*job[number], result, {**made_with, "seconds": round(seconds, 1)})
     if lost is not None:
-        raise FloatingPointError(lost)
+        raise DivergedError(lost)
 
 
 def _gives_up_when_asked(stop_file: Path | None) -> Callable[[object], None] | None:

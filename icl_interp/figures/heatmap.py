@@ -6,6 +6,7 @@ from typing import Literal
 
 import plotly.graph_objects as go
 
+from icl_interp.errors import InputError
 from icl_interp.figures.figure import Figure
 from icl_interp.figures.theme import DIVERGING, SEQUENTIAL, base_layout
 
@@ -45,14 +46,14 @@ def heatmap_figure(
         A figure without size.
 
     Raises:
-        ValueError: If the values do not fit the labels.
+        InputError: If the values do not fit the labels.
 
     Example:
         >>> heatmap_figure([[0.0, 1.0]], rows=["a"], columns=["b", "c"], x="to", y="from", unit="share").data[0].type
         'heatmap'
     """
     if len(values) != len(rows) or any(len(row) != len(columns) for row in values):
-        raise ValueError(
+        raise InputError(
             f"heatmap_figure needs {len(rows)} rows of {len(columns)} values, got {len(values)} rows of "
             f"{sorted({len(row) for row in values})}."
         )

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from icl_interp.errors import InputError
+
 __all__ = [
     "COLOURS",
     "DIVERGING",
@@ -121,10 +123,10 @@ def role_style(role: str) -> TraceStyle:
         Colour, dash and symbol.
 
     Raises:
-        ValueError: If the role is unknown.
+        InputError: If the role is unknown.
     """
     if role not in _ROLES:
-        raise ValueError(f"role_style needs one of {', '.join(_ROLES)}, got {role!r}.")
+        raise InputError(f"role_style needs one of {', '.join(_ROLES)}, got {role!r}.")
     return _ROLES[role]
 
 
@@ -138,14 +140,14 @@ def shift_style(index: int) -> TraceStyle:
         Colour, dash and symbol.
 
     Raises:
-        ValueError: If the index is negative.
+        InputError: If the index is negative.
 
     Example:
         >>> len({shift_style(i) for i in range(24)})
         24
     """
     if index < 0:
-        raise ValueError(f"shift_style needs an index from 0, got {index}.")
+        raise InputError(f"shift_style needs an index from 0, got {index}.")
     lap = index // len(SHIFT_COLOURS)
     return TraceStyle(
         SHIFT_COLOURS[index % len(SHIFT_COLOURS)],
@@ -165,13 +167,13 @@ def translucent(colour: str, opacity: float | int) -> str:
         An `rgba(...)` colour.
 
     Raises:
-        ValueError: If the colour is not `#rrggbb` or the opacity not in [0, 1].
+        InputError: If the colour is not `#rrggbb` or the opacity not in [0, 1].
 
     Example:
         >>> translucent("#ff0000", 0.5)
         'rgba(255,0,0,0.5)'
     """
     if not _HEX.fullmatch(colour) or not 0 <= opacity <= 1:
-        raise ValueError(f"translucent needs '#rrggbb' and an opacity in [0, 1], got {colour!r} and {opacity}.")
+        raise InputError(f"translucent needs '#rrggbb' and an opacity in [0, 1], got {colour!r} and {opacity}.")
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},{opacity:g})"

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from icl_interp.activations import stream
+from icl_interp.errors import InputError
 from icl_interp.interventions.record import Edit, Intervention, Positions
 from icl_interp.models.hooked import HookedModel
 from icl_interp.prompts import Prompts
@@ -34,7 +35,7 @@ def ablate_heads(
         The intervention.
 
     Raises:
-        ValueError: If no head is named, or a layer's mean is missing.
+        InputError: If no head is named, or a layer's mean is missing.
 
     Source:
         Chen, Zhao and Zou (2024), arXiv 2408.04532, for masking.
@@ -47,7 +48,7 @@ def ablate_heads(
     for layer, head in heads:
         by_layer.setdefault(layer, []).append(head)
     if not by_layer:
-        raise ValueError("ablate_heads needs at least one (layer, head), got none.")
+        raise InputError("ablate_heads needs at least one (layer, head), got none.")
     names = {layer: f"blocks.{layer}.attn.hook_z" for layer in by_layer}
     _check_means("ablate_heads", names.values(), means)
     edits = [
@@ -77,10 +78,10 @@ def ablate_mlps(
         The intervention.
 
     Raises:
-        ValueError: If no layer is named, or a layer's mean is missing.
+        InputError: If no layer is named, or a layer's mean is missing.
     """
     if not layers:
-        raise ValueError("ablate_mlps needs at least one layer, got none.")
+        raise InputError("ablate_mlps needs at least one layer, got none.")
     names = [f"blocks.{layer}.hook_mlp_out" for layer in layers]
     _check_means("ablate_mlps", names, means)
     edits = [Edit(name, partial(_silence, None if means is None else means[name]), positions) for name in names]
@@ -103,7 +104,7 @@ def mean_activations(
         Means by name, on the CPU, accumulated in float64.
 
     Raises:
-        ValueError: If a name is unknown.
+        InputError: If a name is unknown.
     """
     sums: dict[str, Tensor] = {}
     wide: dict[str, torch.dtype] = {}
@@ -118,7 +119,7 @@ def mean_activations(
 def _silence_heads(heads: list[int], mean: Tensor | None, z: Tensor, positions: list[int]) -> Tensor:
     wrong = [head for head in heads if not 0 <= head < z.shape[2]]
     if wrong:
-        raise ValueError(f"ablate_heads needs heads from 0 to {z.shape[2] - 1}, got {wrong[0]}.")
+        raise InputError(f"ablate_heads needs heads from 0 to {z.shape[2] - 1}, got {wrong[0]}.")
     silenced = z.clone()
     silenced[:, :, heads] = 0.0 if mean is None else _at(mean, positions).to(z)[:, heads]
     return silenced
@@ -130,7 +131,7 @@ def _silence(mean: Tensor | None, added: Tensor, positions: list[int]) -> Tensor
 
 def _at(mean: Tensor, positions: list[int]) -> Tensor:
     if len(mean) <= max(positions):
-        raise ValueError(
+        raise InputError(
             f"mean ablation needs a mean at position {max(positions)}, got {len(mean)} positions; compute the means on "
             "prompts that are as long."
         )
@@ -140,4 +141,4 @@ def _at(mean: Tensor, positions: list[int]) -> Tensor:
 def _check_means(who: str, names: Iterable[str], means: Mapping[str, Tensor] | None) -> None:
     missing = [] if means is None else [name for name in names if name not in means]
     if missing:
-        raise ValueError(f"{who} needs a mean at {missing[0]}, got none; pass mean_activations(model, prompts, names).")
+        raise InputError(f"{who} needs a mean at {missing[0]}, got none; pass mean_activations(model, prompts, names).")

@@ -12,6 +12,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from icl_interp.activations import collect
+from icl_interp.errors import InputError
 from icl_interp.interventions.record import (
     Edit,
     Intervention,
@@ -100,7 +101,7 @@ def patch(
         The share of the clean prediction that each patch recovers, with its interval.
 
     Raises:
-        ValueError: If the prompts do not match, an axis is unknown or does not fit the name, or the model lacks the
+        InputError: If the prompts do not match, an axis is unknown or does not fit the name, or the model lacks the
             hook.
 
     Source:
@@ -193,7 +194,7 @@ def _recovered(errors: Tensor, lost: Tensor, *, n_bootstrap: int, seed: int) -> 
 
 def _check(model: HookedModel, clean: Prompts, corrupted: Prompts, name: str, axes: Sequence[str]) -> tuple[int, ...]:
     if clean.xs.shape != corrupted.xs.shape:
-        raise ValueError(
+        raise InputError(
             f"patch needs clean and corrupted prompts of one shape, got {tuple(clean.xs.shape)} and "
             f"{tuple(corrupted.xs.shape)}; corrupt a copy of the clean ones."
         )
@@ -211,14 +212,14 @@ def check_axes(axes: Sequence[str], name: str) -> None:
         name: Likewise.
 
     Raises:
-        ValueError: If an axis is unknown, or the name has no such axis.
+        InputError: If an axis is unknown, or the name has no such axis.
     """
     unknown = [axis for axis in axes if axis not in _ORDER]
     if unknown:
-        raise ValueError(f"patch needs axes out of {', '.join(_ORDER)}, got {unknown[0]!r}.")
+        raise InputError(f"patch needs axes out of {', '.join(_ORDER)}, got {unknown[0]!r}.")
     if ("layer" in axes) != ("{layer}" in name):
-        raise ValueError(
+        raise InputError(
             f"patch needs {{layer}} in the name exactly where 'layer' is an axis, got {name!r} with axes {tuple(axes)}."
         )
     if "head" in axes and not name.endswith(_HEAD_AXIS):
-        raise ValueError(f"patch along heads needs a hook with heads ({', '.join(_HEAD_AXIS)}), got {name!r}.")
+        raise InputError(f"patch along heads needs a hook with heads ({', '.join(_HEAD_AXIS)}), got {name!r}.")

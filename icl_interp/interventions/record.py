@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from icl_interp.errors import InputError
 from icl_interp.models.config import ModelConfig
 from icl_interp.models.hook_names import check_names
 from icl_interp.models.hooked import HookedModel
@@ -72,7 +73,7 @@ class Intervention:
             The same model; its hooks come off at the end, also after an exception.
 
         Raises:
-            ValueError: If the model lacks a hook; near names are listed.
+            InputError: If the model lacks a hook; near names are listed.
         """
         check_names([edit.name for edit in self.edits], model.hook_dict)
         hooks: list[tuple[str, Callable[..., Tensor | None]]]
@@ -121,7 +122,7 @@ def predict_under(
         Predictions on the CPU, one column for each of `answered_points`, with and without an intervention.
 
     Raises:
-        ValueError: If the model lacks a hook, or prompts with queries meet a model that answers only its query.
+        InputError: If the model lacks a hook, or prompts with queries meet a model that answers only its query.
     """
     there = prompts.to(model.device)
     asked = answered_points(model.cfg, prompts.n_points)
@@ -131,7 +132,7 @@ def predict_under(
         if points is None:
             return predict(model, part)
         if part.query_xs is not None:
-            raise ValueError(
+            raise InputError(
                 "a model that answers only its query needs plain prompts here, got prompts with queries of their own; "
                 "put the query into the last point."
             )
@@ -154,13 +155,13 @@ def chosen_positions(positions: Positions, n_positions: int, config: ModelConfig
         Positions from 0, in the order given.
 
     Raises:
-        ValueError: If the layout lacks the role, or the sequence a position.
+        InputError: If the layout lacks the role, or the sequence a position.
     """
     if isinstance(positions, str):
         return list(range(n_positions))[positions_of(positions, tokens=config.tokens)]
     wrong = [p for p in positions if not -n_positions <= p < n_positions]
     if wrong:
-        raise ValueError(
+        raise InputError(
             f"an intervention needs positions from {-n_positions} to {n_positions - 1} in a sequence of {n_positions}, "
             f"got {wrong[0]}."
         )

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from icl_interp.errors import InputError
 from icl_interp.interventions.record import Edit, Intervention, Positions
 
 __all__ = ["exchange_for_random", "project_out", "steer", "swap"]
@@ -35,7 +36,7 @@ def project_out(
         The intervention.
 
     Raises:
-        ValueError: If the columns are not orthonormal.
+        InputError: If the columns are not orthonormal.
 
     Example:
         >>> axis = torch.tensor([[1.0], [0.0]])
@@ -66,11 +67,11 @@ def swap(
         The intervention.
 
     Raises:
-        ValueError: If the columns are not orthonormal or offset is below 1.
+        InputError: If the columns are not orthonormal or offset is below 1.
     """
     basis = _check_basis("swap", subspace)
     if offset < 1:
-        raise ValueError(f"swap needs an offset of at least 1, got {offset}; 1 takes the next prompt.")
+        raise InputError(f"swap needs an offset of at least 1, got {offset}; 1 takes the next prompt.")
     return _along(f"swap {basis.shape[1]} directions between prompts", name, positions, partial(_swap, basis, offset))
 
 
@@ -91,10 +92,10 @@ def steer(
         The intervention.
 
     Raises:
-        ValueError: If the direction is not a vector of finite numbers, or zero.
+        InputError: If the direction is not a vector of finite numbers, or zero.
     """
     if direction.ndim != 1 or not direction.isfinite().all() or not float(direction.norm()) > 0:
-        raise ValueError(
+        raise InputError(
             f"steer needs a direction [d_model] of finite numbers other than 0, got shape {tuple(direction.shape)} and "
             f"norm {float(direction.norm()):g}."
         )
@@ -127,7 +128,7 @@ def exchange_for_random(
         The intervention.
 
     Raises:
-        ValueError: If the columns are not orthonormal.
+        InputError: If the columns are not orthonormal.
     """
     basis = _check_basis("exchange_for_random", subspace)
     drawn = torch.randn(basis.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
@@ -178,7 +179,7 @@ def _check_basis(who: str, subspace: Tensor) -> Tensor:
     eps = torch.finfo(subspace.dtype).eps if subspace.is_floating_point() else 0.0
     tolerance = max(_ORTHONORMAL, eps**0.5)
     if gram is None or not torch.allclose(gram, torch.eye(len(gram), dtype=gram.dtype), atol=tolerance):
-        raise ValueError(
+        raise InputError(
             f"{who} needs orthonormal columns [d_model rank], got shape {tuple(subspace.shape)}; pass "
             "torch.linalg.qr(directions).Q."
         )

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from icl_interp.errors import InputError
 from icl_interp.measure.agreement_report import AgreementReport, ReferenceAgreement
 from icl_interp.measure.effort import fresh_queries, weighed_points
 from icl_interp.predictors.protocol import Predictor
@@ -57,7 +58,7 @@ def algorithm_agreement(
         All metrics, one reference a row, with bootstrap intervals over prompts.
 
     Raises:
-        ValueError: If there are too few prompts, points or queries, or a point does not exist.
+        InputError: If there are too few prompts, points or queries, or a point does not exist.
 
     Source:
         Akyürek et al. (2023), arXiv 2211.15661; Fu et al. (2024), arXiv 2310.17086; von Oswald et al. (2023),
@@ -73,7 +74,7 @@ def algorithm_agreement(
     n_points = task.default_points if n_points is None else n_points
     n_queries = fresh_queries(task.n_dims) if n_queries is None else n_queries
     if n_prompts < 2 or n_points < 2:
-        raise ValueError(
+        raise InputError(
             f"algorithm_agreement needs at least 2 prompts of 2 points, got {n_prompts} of {n_points}; raise them."
         )
     asked = list(weighed_points(task.n_dims, n_points) if points is None else points)

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from icl_interp.activations import collect
+from icl_interp.errors import InputError
 from icl_interp.figures.heatmap import heatmap_figure
 from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
 from icl_interp.models.config import ModelConfig
@@ -142,7 +143,7 @@ def attention_summary(
         One entry a head, beside uniform attention and untrained networks.
 
     Raises:
-        ValueError: If attention is linear or merged, or n_prompts is below 2.
+        InputError: If attention is linear or merged, or n_prompts is below 2.
 
     Source:
         Our choice of summaries.
@@ -157,12 +158,12 @@ def attention_summary(
     """
     config = model.cfg
     if not has_patterns(config):
-        raise ValueError(
+        raise InputError(
             f"attention_summary needs softmax attention over the tokens, got family {config.family!r}, whose weights "
             "are no distribution over them; look at its hook_pattern, or at head_importance."
         )
     if n_prompts < 2:
-        raise ValueError(f"attention_summary needs at least 2 prompts, got {n_prompts}; raise n_prompts.")
+        raise InputError(f"attention_summary needs at least 2 prompts, got {n_prompts}; raise n_prompts.")
     prompts = task.sample(n_prompts, n_points, seed=derive_seed(seed, "evaluation: attention"))
     layers = _reports(model, prompts, seed)
     controls = [_reports(network, prompts, seed) for network in untrained_networks(config, n_controls, seed=seed)]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
+from icl_interp.errors import InputError
 from icl_interp.measure.controls import N_UNTRAINED
 from icl_interp.measure.conventions import Conventions
 from icl_interp.measure.detector_judgement import judge_detector
@@ -84,10 +85,10 @@ def summarise_detectors(
         The report.
 
     Raises:
-        ValueError: If there is no shift.
+        InputError: If there is no shift.
     """
     if not families.shifted:
-        raise ValueError("detectors need a shift whose activations are read, got none; add one such as x_scale=3.")
+        raise InputError("detectors need a shift whose activations are read, got none; add one such as x_scale=3.")
     scored = score_prompts(surveys, watches, families, references, site)
     loss = excess_loss(surveys[0], families, references)
     labels = [family.label for family in families.shifted]
@@ -154,7 +155,7 @@ def detector_report(
         AUROC, AUPR, both FPR95, detection error, p-values and risk coverage for each detector.
 
     Raises:
-        ValueError: If a shift, layer, site, token role or pooling does not exist.
+        InputError: If a shift, layer, site, token role or pooling does not exist.
 
     Example:
         >>> from icl_interp.models.config import ModelConfig

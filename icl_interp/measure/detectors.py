@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from icl_interp.activations import Batch
+from icl_interp.errors import InputError
 from icl_interp.measure.conventions import Conventions
 from icl_interp.measure.sites import ResidualSite
 from icl_interp.measure.survey import FIT
@@ -62,7 +63,7 @@ def pooled(rows: Float[Tensor, "sample row d_model"], pooling: Pooling) -> Float
         In activation units.
 
     Raises:
-        ValueError: If the pooling is unknown.
+        InputError: If the pooling is unknown.
 
     Example:
         >>> rows = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
@@ -202,4 +203,4 @@ def _forest(seed: int) -> Any:
 
 def _check_pooling(pooling: str) -> None:
     if pooling not in get_args(Pooling):
-        raise ValueError(f"pooled needs pooling to be one of {', '.join(get_args(Pooling))}, got {pooling!r}.")
+        raise InputError(f"pooled needs pooling to be one of {', '.join(get_args(Pooling))}, got {pooling!r}.")

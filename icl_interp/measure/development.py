@@ -76,7 +76,7 @@ def development(
         Curves, trajectory and stages; `plot`, `to_frame` and `to_json` show them.
 
     Raises:
-        ValueError: If a path is no run, no checkpoint of a run can be read or measured, or as `find_runs`, `llc_steps`,
+        InputError: If a path is no run, no checkpoint of a run can be read or measured, or as `find_runs`, `llc_steps`,
             `run_jobs`.
         OSError: If records cannot be written.
         ChildProcessError: If workers died again and again.

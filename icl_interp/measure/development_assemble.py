@@ -6,6 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from icl_interp.errors import InputError
 from icl_interp.measure.development_failure import LeftOut
 from icl_interp.measure.development_measures import Measured, control_overlaps
 from icl_interp.measure.development_plan import PlannedRun, run_names
@@ -57,7 +58,7 @@ def assemble(
         The analysis.
 
     Raises:
-        ValueError: If a run has no checkpoint that could be measured.
+        InputError: If a run has no checkpoint that could be measured.
     """
     runs: list[RunDevelopment] = []
     outputs: dict[str, Rows] = {}
@@ -71,7 +72,7 @@ def assemble(
         kept = [job for job in every if job.step not in gone]
         paths = [job for job in kept if job.llc is None]
         if not paths:
-            raise ValueError(_nothing_measured(name, failed))
+            raise InputError(_nothing_measured(name, failed))
         held = material(run.checkpoint.task, shared, settings, run.checkpoint.model.cfg.max_points)
         measured = [_read(run, job) for job in paths]
         records = [run.store.read_llc(job.target) for job in kept if job.llc is not None]

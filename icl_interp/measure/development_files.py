@@ -11,6 +11,7 @@ from icl_interp.checkpoints.errors import CheckpointError, one_line
 from icl_interp.checkpoints.folder import choose_file, numbered_files
 from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.checkpoints.record import Checkpoint
+from icl_interp.errors import InputError
 from icl_interp.measure.development_failure import FAILURES
 
 __all__ = ["RunFiles", "find_runs", "load_newest", "reason_without_place"]
@@ -52,15 +53,15 @@ def find_runs(paths: Sequence[str | Path]) -> list[RunFiles]:
         In the order in which they were named first.
 
     Raises:
-        ValueError: If there is no path, one is named twice or is not there, or a folder holds no checkpoint.
+        InputError: If there is no path, one is named twice or is not there, or a folder holds no checkpoint.
     """
     found = [Path(path).expanduser() for path in paths]
     if not found:
-        raise ValueError("development needs at least one run, got none; name a run folder.")
+        raise InputError("development needs at least one run, got none; name a run folder.")
     if len({path.resolve() for path in found}) < len(found):
-        raise ValueError("development needs every run once, got one twice; take it out.")
+        raise InputError("development needs every run once, got one twice; take it out.")
     if lost := [str(path) for path in found if not path.exists()]:
-        raise ValueError(f"development needs paths that are there, got {', '.join(lost)}; check the spelling.")
+        raise InputError(f"development needs paths that are there, got {', '.join(lost)}; check the spelling.")
     groups: dict[tuple[Path, str], dict[int, Path]] = {}
     for path in found:
         if path.is_dir():
@@ -87,7 +88,7 @@ def load_newest(
         step.
 
     Raises:
-        ValueError: If none is left: what is wrong with the newest, a CheckpointError where it cannot be read.
+        InputError: If none is left: what is wrong with the newest, a CheckpointError where it cannot be read.
     """
     errors: dict[int, Exception] = {}
     for step in sorted(files, reverse=True):
@@ -145,7 +146,7 @@ def _run(folder: Path, files: dict[int, Path]) -> RunFiles:
 def _config(path: Path) -> dict[str, object]:
     # A foreign config, or a damaged one, says nothing here; the checkpoint itself is what is measured.
     try:
-        config = yaml.safe_load(path.read_text())
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return {}
     return config if isinstance(config, dict) else {}

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from icl_interp.checkpoints.record import Checkpoint
+from icl_interp.errors import InputError
 from icl_interp.measure.development_failure import demand_finite
 from icl_interp.measure.development_record import LlcRecord
 from icl_interp.measure.development_settings import LlcSettings
@@ -30,7 +31,7 @@ def llc_steps(steps: Sequence[int], settings: LlcSettings) -> tuple[int, ...]:
         Steps of the run, rising.
 
     Raises:
-        ValueError: If a step is asked for that the run has not kept.
+        InputError: If a step is asked for that the run has not kept.
 
     Example:
         >>> llc_steps([0, 1, 3, 7, 15, 31], LlcSettings(checkpoints=3))
@@ -38,7 +39,7 @@ def llc_steps(steps: Sequence[int], settings: LlcSettings) -> tuple[int, ...]:
     """
     if not isinstance(settings.checkpoints, int):
         if lost := sorted(set(settings.checkpoints) - set(steps)):
-            raise ValueError(
+            raise InputError(
                 f"learning coefficients need steps that the run has kept, got {lost}; there are "
                 f"{', '.join(map(str, steps))}."
             )

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from icl_interp.errors import InputError
 from icl_interp.figures.lines import Line
 from icl_interp.figures.paths import Landmark, PlanePath, paths_figure
 from icl_interp.figures.theme import TraceStyle, role_style, shift_style
@@ -31,10 +32,10 @@ def draw(found: "Development", panel: str) -> Any:
         A plotly figure.
 
     Raises:
-        ValueError: If what the view needs was not measured.
+        InputError: If what the view needs was not measured.
     """
     if lack := needs(found, panel):
-        raise ValueError(f"the panel {panel!r} {lack}")
+        raise InputError(f"the panel {panel!r} {lack}")
     return _PANELS[panel](found)
 
 
@@ -115,7 +116,7 @@ def _signature(found: "Development") -> Any:
 def _trajectory(found: "Development") -> Any:
     pca = found.trajectory
     if pca is None:
-        raise ValueError("the panel 'trajectory' needs a trajectory.")
+        raise InputError("the panel 'trajectory' needs a trajectory.")
     paths = []
     for number, run in enumerate(found.runs):
         x, y = pca.scores[run.name].T.tolist()[:2]

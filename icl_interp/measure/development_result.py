@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from icl_interp.errors import InputError
 from icl_interp.measure.development_cache import as_json
 from icl_interp.measure.development_plots import draw
 from icl_interp.measure.development_prompts import reference_named
@@ -55,12 +56,12 @@ class Development:
             The run.
 
         Raises:
-            ValueError: If there is no such run.
+            InputError: If there is no such run.
         """
         for run in self.runs:
             if run.name == name:
                 return run
-        raise ValueError(f"there are the runs {', '.join(run.name for run in self.runs)}, got {name!r}.")
+        raise InputError(f"there are the runs {', '.join(run.name for run in self.runs)}, got {name!r}.")
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -149,10 +150,10 @@ class Development:
             A plotly figure.
 
         Raises:
-            ValueError: If there is no such panel, or its numbers were not measured.
+            InputError: If there is no such panel, or its numbers were not measured.
         """
         if panel not in get_args(Panel):
-            raise ValueError(f"plot needs one of {', '.join(get_args(Panel))}, got {panel!r}.")
+            raise InputError(f"plot needs one of {', '.join(get_args(Panel))}, got {panel!r}.")
         return draw(self, panel)
 
     def to_plain(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from icl_interp.errors import InputError
 from icl_interp.measure.development_record import CheckpointRecord, LlcRecord
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.models.config import ModelConfig
@@ -83,7 +84,7 @@ class RunDevelopment:
             Mean squared error over all points, in squared units of y.
 
         Raises:
-            ValueError: If the family was not measured.
+            InputError: If the family was not measured.
         """
         self._check_family(family)
         return torch.tensor([record.loss(family) for record in self.records], dtype=torch.float64)
@@ -104,15 +105,15 @@ class RunDevelopment:
             One number a checkpoint.
 
         Raises:
-            ValueError: If family, reference or unit is unknown.
+            InputError: If family, reference or unit is unknown.
         """
         self._check_family(family)
         by_name = [record.distances[family] for record in self.records]
         if reference not in by_name[0]:
-            raise ValueError(f"distances need a reference out of {', '.join(by_name[0])}, got {reference!r}.")
+            raise InputError(f"distances need a reference out of {', '.join(by_name[0])}, got {reference!r}.")
         divisors = {"squared": 1.0, "per_dim": self.task.n_dims, "per_label": self.label_second_moments[family]}
         if unit not in divisors:
-            raise ValueError(f"distances need a unit out of {', '.join(divisors)}, got {unit!r}.")
+            raise InputError(f"distances need a unit out of {', '.join(divisors)}, got {unit!r}.")
         return torch.tensor([row[reference] for row in by_name], dtype=torch.float64) / divisors[unit]
 
     def icl_scores(self, early: int = 0, late: int = -1) -> Float64[Tensor, " checkpoint"]:
@@ -167,7 +168,7 @@ class RunDevelopment:
 
     def _check_family(self, family: str) -> None:
         if family not in self.records[0].losses:
-            raise ValueError(
+            raise InputError(
                 f"a run's curves need a family out of {', '.join(self.records[0].losses)}, got {family!r}."
             )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from icl_interp.code_version import code_version
+from icl_interp.errors import InputError
 
 __all__ = ["DevelopmentSettings", "LlcSettings", "settings_key"]
 
@@ -17,7 +18,7 @@ class LlcSettings:
     """How learning coefficients are estimated; names as in devinterp, values ours where the papers do not say.
 
     Raises:
-        ValueError: If a number is out of range.
+        InputError: If a number is out of range.
     """
 
     checkpoints: int | tuple[int, ...] = 5
@@ -40,19 +41,19 @@ class LlcSettings:
     def __post_init__(self) -> None:
         wanted = (self.checkpoints,) if isinstance(self.checkpoints, int) else self.checkpoints
         if not wanted or min(wanted) < 0:
-            raise ValueError(
+            raise InputError(
                 f"LlcSettings needs a number of checkpoints from 0, or their steps, got {self.checkpoints!r}; 0 "
                 "switches learning coefficients off."
             )
         # Before anything runs: the sampler would refuse the same numbers at every checkpoint.
         for name in ("nbeta", "lr"):
             if not 0.0 < (value := getattr(self, name)) < math.inf:
-                raise ValueError(f"LlcSettings needs a positive finite {name}, got {value}; see calibrate_llc.")
+                raise InputError(f"LlcSettings needs a positive finite {name}, got {value}; see calibrate_llc.")
         if not 0.0 <= self.localization < math.inf:
-            raise ValueError(f"LlcSettings needs a finite localization from 0, got {self.localization}; 0 means none.")
+            raise InputError(f"LlcSettings needs a finite localization from 0, got {self.localization}; 0 means none.")
         for name, least in {"num_chains": 1, "num_draws": 1, "num_burnin_steps": 0, "batch_size": 1}.items():
             if getattr(self, name) < least:
-                raise ValueError(f"LlcSettings needs {name} of at least {least}, got {getattr(self, name)}.")
+                raise InputError(f"LlcSettings needs {name} of at least {least}, got {getattr(self, name)}.")
 
     def describe(self) -> str:
         """State the settings, for figures.
@@ -75,7 +76,7 @@ class DevelopmentSettings:
     """What is measured at every checkpoint.
 
     Raises:
-        ValueError: If a count is too small.
+        InputError: If a count is too small.
     """
 
     n_prompts: int = 512
@@ -95,9 +96,9 @@ class DevelopmentSettings:
         least = {"n_prompts": 2, "n_pca_prompts": 1, "n_probe_prompts": 8, "n_controls": 0, "seed": 0}
         for name, smallest in least.items():
             if getattr(self, name) < smallest:
-                raise ValueError(f"development needs {name} of at least {smallest}, got {getattr(self, name)}.")
+                raise InputError(f"development needs {name} of at least {smallest}, got {getattr(self, name)}.")
         if self.n_points is not None and self.n_points < 2:
-            raise ValueError(f"development needs prompts of at least 2 points, got {self.n_points}.")
+            raise InputError(f"development needs prompts of at least 2 points, got {self.n_points}.")
 
 
 def settings_key(*parts: Any) -> str:

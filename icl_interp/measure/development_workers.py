@@ -7,6 +7,7 @@ from pathlib import Path
 from icl_interp.checkpoints.errors import CheckpointError, one_line
 from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.checkpoints.record import Checkpoint
+from icl_interp.errors import InputError
 from icl_interp.jobs import WorkersDiedError, run
 from icl_interp.measure.development_cache import RecordStore
 from icl_interp.measure.development_failure import FAILURES, LeftOut
@@ -108,11 +109,11 @@ def run_jobs(
         The index of each job that is done, as they end, and why it has no record, or None.
 
     Raises:
-        ValueError: If workers is below 1, or dask is asked for and not installed, or the scheduler does not answer.
+        InputError: If workers is below 1, or dask is asked for and not installed, or the scheduler does not answer.
         ChildProcessError: If jobs have lost their workers at every attempt.
     """
     if workers < 1:
-        raise ValueError(f"development needs at least one worker, got {workers}.")
+        raise InputError(f"development needs at least one worker, got {workers}.")
     try:
         yield from run(jobs, _measure, workers=workers, scheduler=scheduler, done=_is_known)
     except WorkersDiedError as died:

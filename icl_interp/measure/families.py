@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from icl_interp.errors import InputError
 from icl_interp.prompts import Prompts, derive_seed
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.shift_record import ShiftedTask
@@ -108,7 +109,7 @@ def draw_families(
         The families, in distribution first.
 
     Raises:
-        ValueError: If a pattern names nothing that applies, a count is below 1, or all labels of a family are zero,
+        InputError: If a pattern names nothing that applies, a count is below 1, or all labels of a family are zero,
             so that its errors have no unit.
     """
     score_seed = derive_seed(seed, "evaluation: score")
@@ -162,7 +163,7 @@ def _cuts(entries: Sequence[ShiftedTask], max_points: int | None) -> list[str]:
 def _check_units(families: Sequence[Family]) -> None:
     for family in families:
         if not family.label_second_moment > 1e-14 * families[0].label_second_moment:
-            raise ValueError(
+            raise InputError(
                 f"errors are given in units of E[y²] and need labels that are not all zero, got E[y²] = "
                 f"{family.label_second_moment:g} for {family.label!r}; change the task or leave the shift out."
             )

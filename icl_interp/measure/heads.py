@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from icl_interp.errors import InputError
 from icl_interp.figures.heatmap import heatmap_figure
 from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import role_style
@@ -164,7 +165,7 @@ def head_importance(
         Increases, shares and pruning curves.
 
     Raises:
-        ValueError: If the model has no heads with a hook of their own, or n_prompts is below 2.
+        InputError: If the model has no heads with a hook of their own, or n_prompts is below 2.
 
     Source:
         Chen, Zhao and Zou (2024), arXiv 2408.04532, figure 1(c, d).
@@ -179,9 +180,9 @@ def head_importance(
         (torch.Size([1, 2]), (0, 1, 2))
     """
     if not heads_can_be_masked(model):
-        raise ValueError("head_importance needs heads with a hook of their own (hook_z), got a merged layer without.")
+        raise InputError("head_importance needs heads with a hook of their own (hook_z), got a merged layer without.")
     if n_prompts < 2:
-        raise ValueError(f"head_importance needs at least 2 prompts, got {n_prompts}; raise n_prompts.")
+        raise InputError(f"head_importance needs at least 2 prompts, got {n_prompts}; raise n_prompts.")
     prompts = task.sample(2 * n_prompts, n_points, seed=derive_seed(seed, "evaluation: heads"))
     first, second = prompts[:n_prompts], prompts[n_prompts:]
     unit = task.label_second_moment()

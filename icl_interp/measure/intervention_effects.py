@@ -81,7 +81,7 @@ def intervention_effect(
         Errors and distances before and after, with bootstrap intervals over prompts.
 
     Raises:
-        ValueError: If the model lacks a hook of the intervention.
+        InputError: If the model lacks a hook of the intervention.
 
     Example:
         >>> import torch

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from icl_interp.errors import InputError
 from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
 from icl_interp.measure.features import answering_features
 from icl_interp.measure.readout_report import LayerReadoutReport
@@ -150,7 +151,7 @@ def layer_readouts(
         Errors, distances and best-matching steps along the network.
 
     Raises:
-        ValueError: If there are too few prompts or points, or a layer or method does not exist.
+        InputError: If there are too few prompts or points, or a layer or method does not exist.
 
     Source:
         Fu et al. (2024), arXiv 2310.17086, sections 3.3 and 4.1. The step size of gradient descent is 1 over the
@@ -167,7 +168,7 @@ def layer_readouts(
     """
     n_points = task.default_points if n_points is None else n_points
     if n_points < 2:
-        raise ValueError(f"layer_readouts needs prompts of at least 2 points, got {n_points}; raise n_points.")
+        raise InputError(f"layer_readouts needs prompts of at least 2 points, got {n_points}; raise n_points.")
     prompts = task.sample(n_prompts, n_points, seed=derive_seed(seed, "evaluation: probes"))
     known = reference_predictors(task, n_points=n_points) if references is None else references
     sites = residual_sites(model.cfg, layers)

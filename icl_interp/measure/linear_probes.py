@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from icl_interp.errors import InputError
 from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
 from icl_interp.measure.features import answering_features
 from icl_interp.measure.probe_report import LinearProbeReport, ProbeTarget, columns_of
@@ -114,7 +115,7 @@ def probe_network(
         As `probe_features`.
 
     Raises:
-        ValueError: If there is no target.
+        InputError: If there is no target.
     """
     return probe_features(answering_features(model, prompts, sites, batch_size=batch_size), prompts, targets, seed=seed)
 
@@ -144,10 +145,10 @@ def probe_features(
         prompts are held out.
 
     Raises:
-        ValueError: If there is no target.
+        InputError: If there is no target.
     """
     if not targets:
-        raise ValueError("linear probes need a reference whose predictions vary, got none; change the task.")
+        raise InputError("linear probes need a reference whose predictions vary, got none; change the task.")
     wanted = torch.cat([columns_of(target) for target in targets.values()], dim=1)
     groups = torch.arange(len(prompts)).repeat_interleave(prompts.n_points - 1)
     both = torch.cat([wanted, _control_task(prompts, wanted, seed)], dim=1) if controls else wanted

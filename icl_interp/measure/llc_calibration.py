@@ -65,7 +65,7 @@ def calibrate_llc(
         The grid, the recommendation, and its plot.
 
     Raises:
-        ValueError: If the checkpoint cannot be read, the grid is too small or repeats a value, or a setting is out of
+        InputError: If the checkpoint cannot be read, the grid is too small or repeats a value, or a setting is out of
             range.
 
     Example:

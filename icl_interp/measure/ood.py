@@ -127,7 +127,7 @@ def ood_report(
         One row a shift, with the norm baseline and untrained networks beside it.
 
     Raises:
-        ValueError: If a shift, layer, site or token role does not exist.
+        InputError: If a shift, layer, site or token role does not exist.
 
     Example:
         >>> from icl_interp.models.config import ModelConfig

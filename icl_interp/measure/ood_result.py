@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from icl_interp.errors import InputError
 from icl_interp.figures.dots import DotSeries, dots_figure
 from icl_interp.figures.theme import role_style
 from icl_interp.measure.controls import Excess, excess_of_replicates
@@ -79,10 +80,10 @@ class OodReport:
             The excess with its interval.
 
         Raises:
-            ValueError: If there is no shift.
+            InputError: If there is no shift.
         """
         if not self.shifts:
-            raise ValueError(
+            raise InputError(
                 "detection_excess needs a shift whose activations were read, got none; add one such as x_scale=3."
             )
         detections = list(self.shifts.values())

@@ -8,6 +8,7 @@ import pandas as pd
 from jaxtyping import Float64
 from torch import Tensor
 
+from icl_interp.errors import InputError
 from icl_interp.figures.heatmap import heatmap_figure
 from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import role_style
@@ -110,10 +111,10 @@ class LayerReadoutReport:
             A plotly figure; the best number of steps of each site is framed.
 
         Raises:
-            ValueError: If there is no such algorithm.
+            InputError: If there is no such algorithm.
         """
         if algorithm not in self.steps:
-            raise ValueError(
+            raise InputError(
                 f"plot_steps needs one of {', '.join(self.steps) or 'no algorithm (see limits)'}, got {algorithm!r}."
             )
         match = self.steps[algorithm]

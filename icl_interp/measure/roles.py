@@ -37,7 +37,7 @@ def predictor_style(name: str) -> TraceStyle:
         The style of its first name; gradient descent with more than one step has a dash of its own.
 
     Raises:
-        ValueError: If no reference has that name.
+        InputError: If no reference has that name.
 
     Example:
         >>> predictor_style("least squares = ridge") == role_style("least squares")

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from icl_interp.activations import collect
+from icl_interp.errors import InputError
 from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import role_style
 from icl_interp.measure.controls import (
@@ -152,7 +153,7 @@ def spectral_signature(
         Signature, held-out scores and spectra, and the control.
 
     Raises:
-        ValueError: If there are fewer than 4 prompts, the site or token role does not exist, or prompts are missing.
+        InputError: If there are fewer than 4 prompts, the site or token role does not exist, or prompts are missing.
 
     Source:
         Hill, Eyre and Creager (2025), arXiv 2507.09440. Site, tokens, centring, side and the overlap itself are our
@@ -171,13 +172,13 @@ def spectral_signature(
     conventions = Conventions(tokens=tokens, center=center, side=side, k=k, layout=layout)
     if isinstance(model_or_activations, Tensor):
         if prompts is not None:
-            raise ValueError("spectral_signature takes activations or a model with prompts, got activations and both.")
+            raise InputError("spectral_signature takes activations or a model with prompts, got activations and both.")
         if model_or_activations.ndim == 3:
             conventions = conventions.within(*model_or_activations.shape[1:])
         signature, scores, spectra = _fit_and_score(model_or_activations, conventions)
         return SignatureResult(signature, scores, spectra, None, conventions, "given activations")
     if prompts is None:
-        raise ValueError("spectral_signature of a model needs prompts, got none; pass task.sample(512, seed=0).")
+        raise InputError("spectral_signature of a model needs prompts, got none; pass task.sample(512, seed=0).")
     name = hook_name(site, layer, n_layers=model_or_activations.cfg.n_layers)
     conventions = conventions.of_prompts(prompts.n_points, model_or_activations.cfg.d_model)
 
@@ -202,7 +203,7 @@ def _control(
 
 def _fit_and_score(activations: Tensor, conventions: Conventions) -> tuple[SpectralSignature, SignatureScores, Tensor]:
     if len(activations) < 4:
-        raise ValueError(
+        raise InputError(
             f"spectral_signature fits on one half and scores the other, needs 4 prompts, got {len(activations)}."
         )
     half = len(activations) // 2

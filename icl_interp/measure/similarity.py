@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from icl_interp.activations import Batch, collect
+from icl_interp.errors import InputError
 from icl_interp.figures.matrices import MatrixBlock, matrix_figure
 from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
 from icl_interp.measure.conventions import Conventions
@@ -59,7 +60,7 @@ class LayerSimilarity:
             The mean; NaN without controls.
 
         Raises:
-            ValueError: If the measure is unknown.
+            InputError: If the measure is unknown.
         """
         _check_measure(of)
         found = self.untrained_cka if of == "cka" else self.untrained_procrustes
@@ -94,7 +95,7 @@ class LayerSimilarity:
             A plotly figure.
 
         Raises:
-            ValueError: If the measure is unknown.
+            InputError: If the measure is unknown.
         """
         _check_measure(of)
         own = self.cka if of == "cka" else self.procrustes
@@ -187,7 +188,7 @@ def layer_similarity(
         Debiased CKA and Procrustes distance of every pair of sites.
 
     Raises:
-        ValueError: If there are fewer than 4 prompts, or a layer, token role or pooling does not exist.
+        InputError: If there are fewer than 4 prompts, or a layer, token role or pooling does not exist.
 
     Example:
         >>> from icl_interp.models.config import ModelConfig
@@ -198,7 +199,7 @@ def layer_similarity(
         >>> torch.testing.assert_close(found.cka.diagonal(), torch.ones(4, dtype=torch.float64))
     """
     if len(prompts) < 4:
-        raise ValueError(f"layer_similarity needs at least 4 prompts, got {len(prompts)}; sample more.")
+        raise InputError(f"layer_similarity needs at least 4 prompts, got {len(prompts)}; sample more.")
     conventions = Conventions(tokens=tokens, layout=model.cfg.tokens)
     sites = residual_sites(model.cfg, layers)
     networks = [model, *untrained_networks(model.cfg, n_controls, seed=seed)]
@@ -226,4 +227,4 @@ def _pairs(vectors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 def _check_measure(of: str) -> None:
     if of not in get_args(Measure):
-        raise ValueError(f"LayerSimilarity needs a measure out of {', '.join(get_args(Measure))}, got {of!r}.")
+        raise InputError(f"LayerSimilarity needs a measure out of {', '.join(get_args(Measure))}, got {of!r}.")

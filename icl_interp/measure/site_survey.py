@@ -68,7 +68,7 @@ def survey_site(
         The surveys, with the site and the families.
 
     Raises:
-        ValueError: If a shift, layer or site does not exist, or a shift needs more positions than the model has.
+        InputError: If a shift, layer or site does not exist, or a shift needs more positions than the model has.
 
     Example:
         >>> from icl_interp.models.config import ModelConfig

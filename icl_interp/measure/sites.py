@@ -44,7 +44,7 @@ def chosen_site(config: ModelConfig, site: Site, layer: int) -> ResidualSite:
         The site; after the last block it has the label that `last_block` gives, else the hook's name.
 
     Raises:
-        ValueError: If the site or layer does not exist.
+        InputError: If the site or layer does not exist.
 
     Example:
         >>> config = ModelConfig(n_dims=2, n_points=5, n_layers=3, n_heads=1, d_model=8)
@@ -68,7 +68,7 @@ def residual_sites(config: ModelConfig, layers: Sequence[int] | None = None) -> 
         Sites in the order of the computation.
 
     Raises:
-        ValueError: If a layer does not exist.
+        InputError: If a layer does not exist.
 
     Example:
         >>> config = ModelConfig(n_dims=2, n_points=5, n_layers=3, n_heads=1, d_model=8)

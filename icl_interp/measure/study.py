@@ -68,7 +68,7 @@ def study(
         The study.
 
     Raises:
-        ValueError: If there are fewer than 8 prompts or 2 points, or a shift or layer does not exist.
+        InputError: If there are fewer than 8 prompts or 2 points, or a shift or layer does not exist.
     """
     report = tick or (lambda _done, _note: None)
     plan = plan_study(

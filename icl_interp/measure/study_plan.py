@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from icl_interp.errors import InputError
 from icl_interp.measure.conventions import Conventions
 from icl_interp.measure.cost import default_prompts, probe_count, shift_reads
 from icl_interp.measure.families import Families, draw_families
@@ -82,14 +83,14 @@ def plan_study(
         The plan.
 
     Raises:
-        ValueError: As `study`.
+        InputError: As `study`.
     """
     n_points = task.default_points if n_points is None else n_points
     if n_prompts is None:
         n_shifts, extra = shift_reads(task, shifts, n_points=n_points, max_points=config.max_points)
         n_prompts = default_prompts(config, n_shifts, n_points, n_controls, extra=extra)
     if n_prompts < 8 or n_points < 2:
-        raise ValueError(
+        raise InputError(
             f"a study needs at least 8 prompts of 2 points, got {n_prompts} prompts of {n_points} points; raise "
             "--prompts or --points."
         )
@@ -104,7 +105,7 @@ def plan_study(
         seed=seed,
     )
     if len(families.all_families) == 1:
-        raise ValueError(
+        raise InputError(
             "a study compares prompts in distribution with shifted ones, got no shift; add one, such as x_scale=3, to "
             "--shifts."
         )

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from icl_interp.activations import collect
+from icl_interp.errors import InputError
 from icl_interp.interventions import exchange_for_random, mean_activations, project_out
 from icl_interp.interventions.record import Positions
 from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
@@ -133,7 +134,7 @@ def subspace_use(
         The effect beside its controls, untrained networks not among them (see `signature_use`).
 
     Raises:
-        ValueError: If the columns are not orthonormal or the model lacks the hook.
+        InputError: If the columns are not orthonormal or the model lacks the hook.
     """
     known = reference_predictors(task) if references is None else references
     given = task.sample(n_prompts, seed=seed) if prompts is None else prompts
@@ -213,14 +214,14 @@ def signature_use(
         The effect beside both controls.
 
     Raises:
-        ValueError: If the signature's side is "left": positions are no directions of the residual stream.
+        InputError: If the signature's side is "left": positions are no directions of the residual stream.
 
     Source:
         The question is ours: Hill et al. (2025) observe the signature and do not intervene on it.
     """
     chosen = Conventions(tokens="all", center=False, side="right", k=2) if conventions is None else conventions
     if chosen.side != "right":
-        raise ValueError("signature_use needs directions of the residual stream, got side 'left'; take side='right'.")
+        raise InputError("signature_use needs directions of the residual stream, got side 'left'; take side='right'.")
     fit = task.sample(n_prompts, seed=derive_seed(seed, "evaluation: fit")) if fit_prompts is None else fit_prompts
     given = task.sample(n_prompts, seed=derive_seed(seed, "evaluation: score")) if prompts is None else prompts
     known = reference_predictors(task) if references is None else references

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from icl_interp.activations import Batch, stream
+from icl_interp.errors import InputError
 from icl_interp.measure.conventions import Conventions
 from icl_interp.measure.families import Families, Family
 from icl_interp.measure.sites import ResidualSite
@@ -157,10 +158,10 @@ def survey_network(
         Predictions of each prompt, scores for each prompt and site, and mean spectra.
 
     Raises:
-        ValueError: If there are fewer than two prompts a family.
+        InputError: If there are fewer than two prompts a family.
     """
     if len(families.fit) < 2:
-        raise ValueError(f"a survey compares prompts and needs at least 2 a family, got {len(families.fit)}.")
+        raise InputError(f"a survey compares prompts and needs at least 2 a family, got {len(families.fit)}.")
     conventions = conventions or Conventions()
     tick = on_batch or (lambda _: None)
     look = watch or (lambda _label, _batch, _found: None)

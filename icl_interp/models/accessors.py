@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformer_lens import FactoredMatrix
 
+from icl_interp.errors import InputError
 from icl_interp.models.config import ModelConfig
 
 __all__ = ["WeightAccessors"]
@@ -18,7 +19,7 @@ class WeightAccessors:
 
     def _stack(self, part: str, name: str) -> Tensor:
         if part == "mlp" and self.cfg.attn_only:
-            raise ValueError(f"{name} needs blocks with an MLP, got a model with attn_only=True.")
+            raise InputError(f"{name} needs blocks with an MLP, got a model with attn_only=True.")
         return torch.stack([getattr(getattr(block, part), name) for block in self.blocks])
 
     @property
@@ -91,10 +92,10 @@ class WeightAccessors:
         """The position table.
 
         Raises:
-            ValueError: If the model has none.
+            InputError: If the model has none.
         """
         if self.cfg.positional_embedding_type == "none":
-            raise ValueError("W_pos needs a model with positions, got positional_embedding_type='none'.")
+            raise InputError("W_pos needs a model with positions, got positional_embedding_type='none'.")
         return self.pos_embed.W_pos  # type: ignore[attr-defined]
 
     @property
@@ -144,10 +145,10 @@ class WeightAccessors:
             One vector, the same at every position.
 
         Raises:
-            ValueError: If the block does not exist.
+            InputError: If the block does not exist.
         """
         if not 0 <= layer <= self.cfg.n_layers - mlp_input:
-            raise ValueError(f"accumulated_bias needs a layer from 0 to {self.cfg.n_layers - mlp_input}, got {layer}.")
+            raise InputError(f"accumulated_bias needs a layer from 0 to {self.cfg.n_layers - mlp_input}, got {layer}.")
         total = torch.zeros_like(self.b_O[0])
         for index in range(layer):
             total = total * (2 if self.cfg.doubled_residual else 1) + self.b_O[index]

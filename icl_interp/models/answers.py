@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from icl_interp.errors import InputError
 from icl_interp.models.config import ModelConfig
 
 __all__ = ["check_inputs", "check_points"]
@@ -18,21 +19,21 @@ def check_inputs(config: ModelConfig, xs: Tensor, ys: Tensor) -> None:
         ys: Labels.
 
     Raises:
-        ValueError: If the shapes do not match, the width is wrong, or there are more points than positions.
+        InputError: If the shapes do not match, the width is wrong, or there are more points than positions.
     """
     if xs.ndim != 3 or ys.ndim != 2 or xs.shape[:2] != ys.shape:
-        raise ValueError(
+        raise InputError(
             f"the model needs xs [batch point dim] and ys [batch point], got shapes {tuple(xs.shape)} and "
             f"{tuple(ys.shape)}; pass prompts.xs and prompts.ys."
         )
     if xs.shape[2] != config.n_dims:
-        raise ValueError(
+        raise InputError(
             f"this model reads inputs of {config.n_dims} dimensions, got {xs.shape[2]}; sample from a task with "
             f"n_dims={config.n_dims}."
         )
     most = config.max_points
     if most is not None and xs.shape[1] > most:
-        raise ValueError(f"this model has positions for {most} points, got {xs.shape[1]}; pass fewer points.")
+        raise InputError(f"this model has positions for {most} points, got {xs.shape[1]}; pass fewer points.")
 
 
 def check_points(points: Sequence[int], n_points: int) -> list[int]:
@@ -46,9 +47,9 @@ def check_points(points: Sequence[int], n_points: int) -> list[int]:
         The same entries.
 
     Raises:
-        ValueError: If one does not exist.
+        InputError: If one does not exist.
     """
     wrong = [p for p in points if not -n_points <= p < n_points]
     if wrong:
-        raise ValueError(f"points needs entries from {-n_points} to {n_points - 1}, got {wrong[0]}.")
+        raise InputError(f"points needs entries from {-n_points} to {n_points - 1}, got {wrong[0]}.")
     return list(points)

@@ -8,6 +8,8 @@ from typing import Any
 from torch import Tensor
 from transformer_lens import ActivationCache
 
+from icl_interp.errors import InputError, InputTypeError
+
 __all__ = ["ICLActivationCache"]
 
 _WRITES = re.compile(r"blocks\.(\d+)\.(hook_attn_out|hook_mlp_out|attn\.hook_z|attn\.hook_result|mlp\.hook_post)")
@@ -48,7 +50,7 @@ class ICLActivationCache(_Readable):
             Components [component batch pos d_model], with labels if asked.
 
         Raises:
-            ValueError: If blocks replace their input instead of adding to it.
+            InputError: If blocks replace their input instead of adding to it.
         """
         return self._before(layer, "decompose_resid").decompose_resid(layer, *args, **kwargs)
 
@@ -64,7 +66,7 @@ class ICLActivationCache(_Readable):
             Heads [component batch pos d_model], without the output bias, with labels if asked.
 
         Raises:
-            ValueError: If blocks replace their input instead of adding to it.
+            InputError: If blocks replace their input instead of adding to it.
         """
         return self._before(layer, "stack_head_results").stack_head_results(layer, *args, **kwargs)
 
@@ -80,7 +82,7 @@ class ICLActivationCache(_Readable):
             Neurons [component batch pos d_model], without the output bias, with labels if asked.
 
         Raises:
-            ValueError: If there are no MLPs, or blocks replace their input instead of adding to it.
+            InputError: If there are no MLPs, or blocks replace their input instead of adding to it.
         """
         view = self._before(layer, "stack_neuron_results")
         self._need("stack_neuron_results", "mlp.hook_post", "MLPs")
@@ -98,7 +100,7 @@ class ICLActivationCache(_Readable):
             Components [component batch pos d_model], with labels if asked.
 
         Raises:
-            ValueError: If blocks replace their input instead of adding to it.
+            InputError: If blocks replace their input instead of adding to it.
         """
         view = self._before(layer, "get_full_resid_decomposition")
         return view.get_full_resid_decomposition(layer, *args, **kwargs)
@@ -107,23 +109,23 @@ class ICLActivationCache(_Readable):
         """Refuse: this needs a vocabulary.
 
         Raises:
-            TypeError: Always.
+            InputTypeError: Always.
         """
-        raise TypeError(self._no_vocabulary("logit_attrs"))
+        raise InputTypeError(self._no_vocabulary("logit_attrs"))
 
     def logit_lens(self, *_: Any, **__: Any) -> Any:
         """Refuse: this needs a vocabulary.
 
         Raises:
-            TypeError: Always.
+            InputTypeError: Always.
         """
-        raise TypeError(self._no_vocabulary("logit_lens"))
+        raise InputTypeError(self._no_vocabulary("logit_lens"))
 
     def compute_head_results(self) -> None:
         """Add what each head wrote to the cache, as `blocks.{layer}.attn.hook_result`, as in TransformerLens.
 
         Raises:
-            ValueError: If the model's attention has no heads to tell apart.
+            InputError: If the model's attention has no heads to tell apart.
         """
         self._need("compute_head_results", "attn.hook_z", "attention heads with an output")
         super().compute_head_results()
@@ -140,14 +142,14 @@ class ICLActivationCache(_Readable):
             [batch pos d_mlp d_model].
 
         Raises:
-            ValueError: If the model has no MLPs, or their neurons were not cached.
+            InputError: If the model has no MLPs, or their neurons were not cached.
         """
         self._need("get_neuron_results", "mlp.hook_post", "MLPs")
         return super().get_neuron_results(layer, *args, **kwargs)
 
     def _need(self, method: str, hook: str, part: str) -> None:
         if not any(name.endswith(hook) for name in self.cache_dict):
-            raise ValueError(
+            raise InputError(
                 f"{method} needs a model with {part} and their {hook} in the cache, got family "
                 f"{self.model.cfg.family!r} with attn_only={self.model.cfg.attn_only} and {len(self.cache_dict)} "
                 "activations; cache everything, of a model that has them."
@@ -167,7 +169,7 @@ class ICLActivationCache(_Readable):
         # TransformerLens looks for.
         cfg = self.model.cfg
         if cfg.family != "gpt2" and not (cfg.attn_only and cfg.attn_skip):
-            raise ValueError(
+            raise InputError(
                 f"{method} needs blocks that add to a residual stream, got family {cfg.family!r} with "
                 f"attn_only={cfg.attn_only} and attn_skip={cfg.attn_skip}, whose blocks replace it; read "
                 "accumulated_resid, or cache['attn_out', layer] by itself."

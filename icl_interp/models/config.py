@@ -5,6 +5,7 @@ from typing import Any, Literal
 import torch
 from pydantic import Field, model_validator
 
+from icl_interp.errors import InputError
 from icl_interp.models.families import LINEAR_FAMILIES, Family, fill_family, refused_options
 from icl_interp.settings import Settings
 
@@ -133,10 +134,10 @@ class ModelConfig(Settings):
     def _check_options(self) -> "ModelConfig":
         missing = [name for name in ("n_layers", "n_heads", "d_model") if not getattr(self, name)]
         if missing:
-            raise ValueError(f"ModelConfig of family {self.family!r} needs {', '.join(missing)}; say how large.")
+            raise InputError(f"ModelConfig of family {self.family!r} needs {', '.join(missing)}; say how large.")
         wrong = [*refused_options(self.family, dict(self)), *self._contradictions()]
         if wrong:
-            raise ValueError(
+            raise InputError(
                 f"ModelConfig needs options that go together, got: {'; '.join(wrong)}; change one of each."
             )
         return self

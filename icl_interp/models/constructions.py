@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from icl_interp.errors import InputError
 from icl_interp.models.config import ModelConfig
 from icl_interp.models.linear_shapes import linear_parameter_shapes
 
@@ -31,7 +32,7 @@ def gradient_descent_weights(config: ModelConfig, step_size: Number | Sequence[N
         A state dict in float64. The model equals `predictors.gradient_descent(n_layers, step_size, normalise=...)`.
 
     Raises:
-        ValueError: If the config cannot hold the algorithm, or the numbers are not one for each layer.
+        InputError: If the config cannot hold the algorithm, or the numbers are not one for each layer.
 
     Source:
         von Oswald et al. (2023), arXiv 2212.07677, Proposition 1, with W_0 = 0.
@@ -57,7 +58,7 @@ def gd_plus_plus_weights(
         A state dict in float64. The model equals `predictors.gd_plus_plus(n_layers, step_size, curvature)`.
 
     Raises:
-        ValueError: If the config cannot hold the algorithm, or the numbers are not one for each layer.
+        InputError: If the config cannot hold the algorithm, or the numbers are not one for each layer.
 
     Source:
         von Oswald et al. (2023), arXiv 2212.07677, appendix A.10; the common divisor is our choice.
@@ -66,7 +67,7 @@ def gd_plus_plus_weights(
     steps = _one_each_layer(owner, "step_size", step_size, config)
     curvatures = _one_each_layer(owner, "curvature", curvature, config)
     if config.value_width < config.d_model:
-        raise ValueError(
+        raise InputError(
             f"{owner} needs values as wide as tokens, d_v >= {config.d_model}, got {config.value_width}; leave d_v out."
         )
     return _descent(owner, config, steps, curvatures)
@@ -90,7 +91,7 @@ def gd_learned_init_weights(
         A state dict in float64. The model equals `predictors.gd_learned_init(init, preconditioner)`.
 
     Raises:
-        ValueError: If the config cannot hold the algorithm, or a shape does not fit.
+        InputError: If the config cannot hold the algorithm, or a shape does not fit.
 
     Source:
         Zhang, Wu and Bartlett (2024), arXiv 2402.14951, Lemma 5.1.
@@ -126,10 +127,10 @@ def check_start(owner: str, n_dims: int, init: Tensor, preconditioner: Tensor) -
         preconditioner: Gamma.
 
     Raises:
-        ValueError: If a shape differs.
+        InputError: If a shape differs.
     """
     if init.shape != (n_dims,) or preconditioner.shape != (n_dims, n_dims):
-        raise ValueError(
+        raise InputError(
             f"{owner} needs init [{n_dims}] and preconditioner [{n_dims}, {n_dims}], got {list(init.shape)} and "
             f"{list(preconditioner.shape)}."
         )
@@ -163,9 +164,9 @@ def _one_each_layer(
 ) -> tuple[float, ...]:
     numbers = tuple(map(float, given)) if isinstance(given, Sequence) else (float(given),) * config.n_layers
     if len(numbers) != config.n_layers:
-        raise ValueError(f"{owner} needs one {option} for each of {config.n_layers} layers, got {len(numbers)}.")
+        raise InputError(f"{owner} needs one {option} for each of {config.n_layers} layers, got {len(numbers)}.")
     if config.share_layers and len(set(numbers)) > 1:
-        raise ValueError(
+        raise InputError(
             f"{owner} needs one {option} for all layers, since they share their weights, got {list(numbers)}; pass one "
             "number or share_layers=False."
         )
@@ -175,7 +176,7 @@ def _one_each_layer(
 def _check_needed(owner: str, needed: dict[str, bool], config: ModelConfig) -> None:
     missing = [clause for clause, there in needed.items() if not there]
     if missing:
-        raise ValueError(
+        raise InputError(
             f"{owner} needs a config with {', '.join(missing)}, got {config.describe()}, d_head {config.head_width}, "
             f"d_v {config.value_width}, attn_skip {config.attn_skip}, output_sign {config.output_sign}; change that."
         )

@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from icl_interp.errors import InputError
+
 __all__ = ["HookMap", "HookRow", "hook_map"]
 
 
@@ -58,7 +60,7 @@ def hook_map(
         One row a hook point.
 
     Raises:
-        ValueError: If a hook point has no meaning.
+        InputError: If a hook point has no meaning.
 
     Example:
         >>> meanings = {"hook_embed": ("batch pos d_model", "read-in"), "pos_hook_embed": ("pos", "longer wins")}
@@ -71,7 +73,7 @@ def hook_map(
     for name in names:
         ends = [end for end in meanings if name == end or name.endswith(f".{end}")]
         if not ends:
-            raise ValueError(
+            raise InputError(
                 f"describe needs a meaning for every hook point, got none for {name!r}; add it to hook_meanings."
             )
         axes, meaning = meanings[max(ends, key=len)]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
+from icl_interp.errors import InputError
 from icl_interp.models.linear_moments import read_of, value_read_of
 from icl_interp.models.linear_network import HookedLinearNetwork
 
@@ -63,7 +64,7 @@ def effective_parameters(model: HookedLinearNetwork) -> EffectiveParameters:
         The parameters, attached to the model's weights for autograd.
 
     Raises:
-        ValueError: If there are several layers, whose answer is no function of G of first degree, or several heads,
+        InputError: If there are several layers, whose answer is no function of G of first degree, or several heads,
             whose sum of products is no single product in general.
 
     Source:
@@ -78,7 +79,7 @@ def effective_parameters(model: HookedLinearNetwork) -> EffectiveParameters:
     """
     config, d = model.cfg, model.cfg.n_dims
     if config.n_layers != 1 or config.n_heads != 1:
-        raise ValueError(
+        raise InputError(
             "effective_parameters needs a model of one layer and one head, whose answer is one product v G V x, got "
             f"{config.n_layers} layers and {config.n_heads} heads; read the weights block by block instead."
         )

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from icl_interp.errors import InputError
 from icl_interp.models.softmax_layer import HookedSoftmaxLayer
 
 __all__ = ["FeatureScores", "attention_to_features", "feature_scores"]
@@ -44,7 +45,7 @@ def feature_scores(model: HookedSoftmaxLayer, features: Float[Tensor, "feature d
         The scores, in the units in which they enter the softmax.
 
     Raises:
-        ValueError: If the features have another width than the inputs.
+        InputError: If the features have another width than the inputs.
 
     Source:
         Huang, Cheng and Liang (2024), arXiv 2310.05249.
@@ -79,7 +80,7 @@ def attention_to_features(
         In [0, 1], a column a feature; 0 without context.
 
     Raises:
-        ValueError: If the features have another width than the inputs.
+        InputError: If the features have another width than the inputs.
 
     Source:
         Huang, Cheng and Liang (2024), arXiv 2310.05249.
@@ -109,7 +110,7 @@ def check_features(owner: str, features: Tensor, n_dims: int) -> None:
         n_dims: Of the inputs.
 
     Raises:
-        ValueError: If the shape is wrong.
+        InputError: If the shape is wrong.
     """
     if features.ndim != 2 or features.shape[1] != n_dims:
-        raise ValueError(f"{owner} needs features [feature {n_dims}], got shape {list(features.shape)}.")
+        raise InputError(f"{owner} needs features [feature {n_dims}], got shape {list(features.shape)}.")

@@ -4,6 +4,8 @@ import difflib
 from collections.abc import Iterable
 from typing import Literal, get_args
 
+from icl_interp.errors import InputError
+
 __all__ = ["Site", "check_names", "hook_name", "normalise_layer"]
 
 Site = Literal["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "embed", "final_norm"]
@@ -22,14 +24,14 @@ def normalise_layer(layer: int, n_layers: int) -> int:
         In [0, n_layers - 1].
 
     Raises:
-        ValueError: If the model has no such layer.
+        InputError: If the model has no such layer.
 
     Example:
         >>> normalise_layer(-1, n_layers=4)
         3
     """
     if not -n_layers <= layer < n_layers:
-        raise ValueError(
+        raise InputError(
             f"layer needs a number from {-n_layers} to {n_layers - 1} in a model of {n_layers} layers, got {layer}."
         )
     return layer % n_layers
@@ -48,14 +50,14 @@ def hook_name(site: Site, layer: int, *, n_layers: int) -> str:
         A name as TransformerLens spells it.
 
     Raises:
-        ValueError: If the site or layer does not exist.
+        InputError: If the site or layer does not exist.
 
     Example:
         >>> hook_name("resid_post", -1, n_layers=3)
         'blocks.2.hook_resid_post'
     """
     if site not in get_args(Site):
-        raise ValueError(f"site needs one of {', '.join(get_args(Site))}, got {site!r}.")
+        raise InputError(f"site needs one of {', '.join(get_args(Site))}, got {site!r}.")
     if site in _WITHOUT_LAYER:
         return _WITHOUT_LAYER[site]
     return f"blocks.{normalise_layer(layer, n_layers)}.hook_{site}"
@@ -69,10 +71,10 @@ def check_names(names: Iterable[str], known: Iterable[str]) -> None:
         known: What there is.
 
     Raises:
-        ValueError: If a name is unknown; near names are listed.
+        InputError: If a name is unknown; near names are listed.
     """
     known = list(known)
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=4, cutoff=0.5) or known[:4]
-            raise ValueError(f"this model has no hook point {name!r}; near names: {', '.join(near)}.")
+            raise InputError(f"this model has no hook point {name!r}; near names: {', '.join(near)}.")

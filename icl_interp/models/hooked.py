@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformer_lens import ActivationCache, HookedRootModule
 from transformer_lens.hook_points import HookPoint
 
+from icl_interp.errors import InputError, InputTypeError
 from icl_interp.models.answers import check_inputs, check_points
 from icl_interp.models.cache import ICLActivationCache
 from icl_interp.models.config import ModelConfig
@@ -84,12 +85,12 @@ class HookedModel(HookedRootModule, ABC):
             Predictions of ys, in the same units, one column for each entry of `points`.
 
         Raises:
-            ValueError: If the inputs have the wrong width, or more points than the position table has rows for, or
+            InputError: If the inputs have the wrong width, or more points than the position table has rows for, or
                 an entry of `points` does not exist, or a hooked query-only model is asked for several.
-            TypeError: If there is one tensor instead of xs and ys.
+            InputTypeError: If there is one tensor instead of xs and ys.
         """
         if ys is None:
-            raise TypeError(_ONE_OF_TWO)
+            raise InputTypeError(_ONE_OF_TWO)
         self._guard_hooks()
         check_inputs(self.cfg, xs, ys)
         asked = None if points is None else check_points(points, xs.shape[1])
@@ -99,7 +100,7 @@ class HookedModel(HookedRootModule, ABC):
         if self.is_listened_to:
             asked = [xs.shape[1] - 1] if asked is None else asked
             if len(asked) != 1:
-                raise ValueError(
+                raise InputError(
                     f"a hooked model that answers only its query needs exactly one point, got {len(asked)}; pass "
                     "points=[-1], or one point after the other."
                 )
@@ -140,8 +141,9 @@ class HookedModel(HookedRootModule, ABC):
             The model's output and its cache.
 
         Raises:
-            ValueError: If a name is unknown, or the predicate accepts none.
-            TypeError: If there is one tensor instead of xs and ys, or an option that needs a scalar output or token
+            InputError: If a name is unknown, or the predicate accepts none.
+            InputTypeError: If there is one tensor instead of xs and ys, or an option that needs a scalar output or
+                token
                 inputs.
         """
         self._check_filter(names_filter)
@@ -164,8 +166,8 @@ class HookedModel(HookedRootModule, ABC):
             The model's output.
 
         Raises:
-            ValueError: If a name is unknown, or a predicate accepts none.
-            TypeError: If there is one tensor instead of xs and ys, as in TransformerLens' patching functions.
+            InputError: If a name is unknown, or a predicate accepts none.
+            InputTypeError: If there is one tensor instead of xs and ys, as in TransformerLens' patching functions.
         """
         _check_pair(args, kwargs)
         return super().run_with_hooks(*args, **kwargs)
@@ -177,7 +179,7 @@ class HookedModel(HookedRootModule, ABC):
             The hook map; print it.
 
         Raises:
-            ValueError: If a hook point of this family has no meaning.
+            InputError: If a hook point of this family has no meaning.
         """
         cfg = self.cfg
         sizes = {"d_model": cfg.d_model, "head": cfg.n_heads, "d_head": cfg.head_width, "d_mlp": cfg.mlp_width}
@@ -208,9 +210,9 @@ class HookedModel(HookedRootModule, ABC):
     def _check_filter(self, names: NamesFilter) -> None:
         if callable(names):
             if not any(names(name) for name in self.hook_dict):
-                raise ValueError("the names filter accepts no hook point of this model; print(model.hook_dict.keys()).")
+                raise InputError("the names filter accepts no hook point of this model; print(model.hook_dict.keys()).")
         elif names is not None and not names:
-            raise ValueError("the names filter needs at least one hook name, got none; leave it out for all of them.")
+            raise InputError("the names filter needs at least one hook name, got none; leave it out for all of them.")
         elif names is not None:
             check_names([names] if isinstance(names, str) else names, self.hook_dict)
 
@@ -227,14 +229,16 @@ class HookedModel(HookedRootModule, ABC):
 
 def _check_options(kwargs: Mapping[str, Any]) -> None:
     if kwargs.get("incl_bwd"):
-        raise TypeError(
+        raise InputTypeError(
             "incl_bwd needs a model with a scalar output, and this one gives a prediction a point; add hooks with "
             "dir='bwd' and call backward() on a loss of the predictions."
         )
     if kwargs.get("stop_at_layer") is not None:
-        raise TypeError("stop_at_layer is not an option of this model; cache hook_resid_pre of that block instead.")
+        raise InputTypeError(
+            "stop_at_layer is not an option of this model; cache hook_resid_pre of that block instead."
+        )
 
 
 def _check_pair(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
     if len(args) + sum(name in kwargs for name in ("xs", "ys")) == 1:
-        raise TypeError(_ONE_OF_TWO)
+        raise InputTypeError(_ONE_OF_TWO)

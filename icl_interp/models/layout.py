@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from icl_interp.errors import InputError
 from icl_interp.models.config import Tokens
 
 __all__ = ["ROLES", "Role", "answering_positions", "interleave", "join", "lay_out", "positions_of", "separate"]
@@ -145,12 +146,12 @@ def positions_of(role: Role, *, tokens: Tokens = "interleaved") -> slice:
         A slice for the position axis.
 
     Raises:
-        ValueError: If the layout has no such role.
+        InputError: If the layout has no such role.
 
     Example:
         >>> list(range(6))[positions_of("y")], list(range(3))[positions_of("query", tokens="joint")]
         ([1, 3, 5], [2])
     """
     if role not in ROLES[tokens]:
-        raise ValueError(f"{tokens} tokens need a role out of {', '.join(ROLES[tokens])}, got {role!r}.")
+        raise InputError(f"{tokens} tokens need a role out of {', '.join(ROLES[tokens])}, got {role!r}.")
     return ROLES[tokens][role]

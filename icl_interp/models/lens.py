@@ -45,7 +45,7 @@ def to_hooked_transformer(model: HookedModel) -> "HookedTransformer":
         A copy on the model's device, in evaluation mode.
 
     Raises:
-        ValueError: If the class cannot express the model.
+        InputError: If the class cannot express the model.
         ImportError: If the installed transformer-lens has no such class.
     """
     check_convertible(model.cfg, who="to_hooked_transformer")
@@ -80,7 +80,7 @@ def to_bridge(model: HookedModel) -> "TransformerBridge":
         A copy on the model's device, in evaluation mode.
 
     Raises:
-        ValueError: If the class cannot express the model.
+        InputError: If the class cannot express the model.
         ImportError: If the installed transformer-lens has no native bridge.
 
     Example:
@@ -164,7 +164,7 @@ def from_hooked_transformer(
         A float32 model in evaluation mode that computes the same.
 
     Raises:
-        ValueError: If the config asks for something that our models cannot express, which is named; a size is missing
+        InputError: If the config asks for something that our models cannot express, which is named; a size is missing
             or wrong; names or shapes of weights are not those of the config.
 
     Example:

@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from icl_interp.errors import InputTypeError
+
 __all__ = ["cfg_fields", "inexpressible"]
 
 # Fields that change what the network computes, with the values under which it is one of ours.
@@ -61,13 +63,13 @@ def cfg_fields(cfg: Any) -> dict[str, Any]:
         Fields by name.
 
     Raises:
-        TypeError: If it is none of these.
+        InputTypeError: If it is none of these.
     """
     if isinstance(cfg, Mapping):
         return dict(cfg)
     if callable(getattr(cfg, "to_dict", None)):
         return dict(cfg.to_dict())
-    raise TypeError(
+    raise InputTypeError(
         "from_hooked_transformer needs a HookedTransformerConfig or a mapping of its fields for cfg, got "
         f"{type(cfg).__name__}; pass model.cfg."
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from icl_interp.errors import InputError
 from icl_interp.models.config import ModelConfig, Tokens
 from icl_interp.models.lens_cfg import cfg_fields, inexpressible
 from icl_interp.models.shapes import parameter_shapes
@@ -43,7 +44,7 @@ def from_lens_weights(
         A config, and contiguous weights with exactly the names and shapes that it asks for.
 
     Raises:
-        ValueError: If either cannot be expressed, or they do not belong together.
+        InputError: If either cannot be expressed, or they do not belong together.
     """
     fields = cfg_fields(cfg)
     _check_fields(fields)
@@ -63,13 +64,13 @@ def _check_fields(fields: Mapping[str, Any]) -> None:
     sizes = ("d_model", "d_head", "n_layers", "n_ctx")
     missing = [n for n in sizes if type(fields.get(n)) is not int or fields[n] < 1]
     if missing:
-        raise ValueError(
+        raise InputError(
             f"{_WHO} needs a cfg with positive integers for {', '.join(sizes)}, got none for {', '.join(missing)}; "
             "pass the config of the model."
         )
     wrong = inexpressible(fields)
     if wrong:
-        raise ValueError(
+        raise InputError(
             f"{_WHO} needs a cfg that our models can express, got {', '.join(wrong)}; keep such a model in "
             "TransformerLens."
         )
@@ -79,14 +80,14 @@ def _read_in(weights: Mapping[str, Tensor], read_in: tuple[Tensor, Tensor | None
     if read_in is None:
         table = weights.get("embed.W_E")
         if table is not None and table.ndim == 2 and table.shape[0] == 1:
-            raise ValueError(
+            raise InputError(
                 f"{_WHO} needs the map from numbers to embeddings, got a token table of one row and no read_in; pass "
                 "read_in=(weight, bias)."
             )
         return {}
     weight, bias = read_in
     if weight.ndim != 2:
-        raise ValueError(
+        raise InputError(
             f"{_WHO} needs a read_in weight [d_model d_token], got shape {list(weight.shape)}; pass nn.Linear's weight."
         )
     return {"embed.W_E": weight.T} if bias is None else {"embed.W_E": weight.T, "embed.b_E": bias}
@@ -95,7 +96,7 @@ def _read_in(weights: Mapping[str, Tensor], read_in: tuple[Tensor, Tensor | None
 def _config(fields: Mapping[str, Any], weights: Mapping[str, Tensor], layout: Tokens) -> ModelConfig:
     missing = [name for name in ("embed.W_E", "unembed.W_U") if name not in weights or weights[name].ndim != 2]
     if missing:
-        raise ValueError(
+        raise InputError(
             f"{_WHO} needs the matrices embed.W_E and unembed.W_U, got none for {', '.join(missing)}; pass the whole "
             "state dict."
         )
@@ -128,7 +129,7 @@ def _config(fields: Mapping[str, Any], weights: Mapping[str, Tensor], layout: To
     try:
         return ModelConfig(**options)
     except ValueError as error:
-        raise ValueError(
+        raise InputError(
             f"{_WHO} needs a cfg, weights and a layout that go together, got layout={layout!r} with n_ctx={n_ctx}, "
             f"tokens of width {d_token} and attention_dir={fields.get('attention_dir', 'causal')!r} "
             f"({' '.join(str(error).split())}); pass another layout."
@@ -139,7 +140,7 @@ def _check_depth(weights: Mapping[str, Tensor], config: ModelConfig) -> None:
     # The one size that costs time: a config may speak of 10**9 layers.
     n_blocks = len({match.group(1) for name in weights if (match := _BLOCK.match(name))})
     if n_blocks != config.n_layers:
-        raise ValueError(
+        raise InputError(
             f"{_WHO} needs a block for each of the n_layers={config.n_layers} of the cfg, got {n_blocks}; pass config "
             "and weights of one model."
         )
@@ -155,7 +156,7 @@ def _check_weights(weights: Mapping[str, Tensor], shapes: Mapping[str, tuple[int
     ]
     if wrong:
         more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-        raise ValueError(
+        raise InputError(
             f"{_WHO} needs exactly the weights that the cfg asks for, got {', '.join(wrong[:5])}{more}; pass config "
             "and weights of one model."
         )

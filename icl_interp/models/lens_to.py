@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from icl_interp.errors import InputError
 from icl_interp.models.config import ModelConfig
 from icl_interp.models.hooked import HookedModel
 from icl_interp.models.shapes import parameter_shapes
@@ -31,7 +32,7 @@ def check_convertible(config: ModelConfig, *, who: str) -> None:
         who: The converting function, for the sentence.
 
     Raises:
-        ValueError: If the model is not a softmax decoder of the plain residual form; every reason is named.
+        InputError: If the model is not a softmax decoder of the plain residual form; every reason is named.
     """
     if config.family != "gpt2":
         reasons = [f"family={config.family!r} (its attention is not softmax over separate queries and keys)"]
@@ -46,7 +47,7 @@ def check_convertible(config: ModelConfig, *, who: str) -> None:
         }
         reasons = [reason for reason, true in found.items() if true]
     if reasons:
-        raise ValueError(
+        raise InputError(
             f"{who} needs a model that TransformerLens' classes can express, got {'; '.join(reasons)}; use the model "
             "as it is: it has the same hooks."
         )

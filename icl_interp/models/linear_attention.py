@@ -51,7 +51,7 @@ class HookedLinearAttention(HookedLinearNetwork):
             A model in evaluation mode, equal to `predictors.gradient_descent`.
 
         Raises:
-            ValueError: If the config cannot hold the algorithm.
+            InputError: If the config cannot hold the algorithm.
         """
         model = cls(config)
         model.load_state_dict(gradient_descent_weights(config, step_size))
@@ -72,7 +72,7 @@ class HookedLinearAttention(HookedLinearNetwork):
             A model in evaluation mode, equal to `predictors.gd_plus_plus`.
 
         Raises:
-            ValueError: If the config cannot hold the algorithm.
+            InputError: If the config cannot hold the algorithm.
         """
         model = cls(config)
         model.load_state_dict(gd_plus_plus_weights(config, step_size, curvature))
@@ -85,6 +85,6 @@ class HookedLinearAttention(HookedLinearNetwork):
             See `EffectiveParameters`.
 
         Raises:
-            ValueError: If there are several layers or heads.
+            InputError: If there are several layers or heads.
         """
         return effective_parameters(self)

@@ -51,7 +51,7 @@ class HookedLinearTransformerBlock(HookedLinearNetwork):
             A model in evaluation mode, equal to `predictors.gd_learned_init`.
 
         Raises:
-            ValueError: If the config cannot hold the algorithm.
+            InputError: If the config cannot hold the algorithm.
         """
         model = cls(config)
         model.load_state_dict(gd_learned_init_weights(config, init, preconditioner))
@@ -64,6 +64,6 @@ class HookedLinearTransformerBlock(HookedLinearNetwork):
             See `EffectiveParameters`.
 
         Raises:
-            ValueError: If there are several layers or heads.
+            InputError: If there are several layers or heads.
         """
         return effective_parameters(self)

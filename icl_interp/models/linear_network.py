@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
+from icl_interp.errors import InputError
 from icl_interp.models.accessors import WeightAccessors
 from icl_interp.models.config import ModelConfig
 from icl_interp.models.hooked import HookedModel
@@ -30,7 +31,7 @@ class HookedLinearNetwork(WeightAccessors, HookedModel):
         seed: Seed of the first weights.
 
     Raises:
-        ValueError: If the config is of another family.
+        InputError: If the config is of another family.
     """
 
     hook_meanings: ClassVar[Mapping[str, tuple[str, str]]] = HOOK_MEANINGS
@@ -40,7 +41,7 @@ class HookedLinearNetwork(WeightAccessors, HookedModel):
     def __init__(self, config: ModelConfig, *, seed: int = 0) -> None:
         super().__init__(config)
         if config.family != self.family:
-            raise ValueError(
+            raise InputError(
                 f"{type(self).__name__} needs a config of family {self.family!r}, got {config.family!r}; "
                 "build_model(config, seed=0) chooses the class."
             )
@@ -103,10 +104,10 @@ class HookedLinearNetwork(WeightAccessors, HookedModel):
             The tokens after the last block; the label entry of the last one, times the output sign, is the answer.
 
         Raises:
-            ValueError: If the width is not n_dims + 1.
+            InputError: If the width is not n_dims + 1.
         """
         if tokens.ndim != 3 or tokens.shape[2] != self.cfg.d_model or tokens.shape[1] < 1:
-            raise ValueError(
+            raise InputError(
                 f"forward_tokens needs [batch pos {self.cfg.d_model}] with the query last, got shape "
                 f"{tuple(tokens.shape)}."
             )

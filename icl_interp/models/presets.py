@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from icl_interp.errors import InputError
 from icl_interp.models.config import ModelConfig
 
 __all__ = ["MODEL_PRESETS", "model_preset"]
@@ -73,7 +74,7 @@ def model_preset(name: str, **changes: Any) -> ModelConfig:
         A config for `build_model`.
 
     Raises:
-        ValueError: If the name is unknown, or the changes make no valid config.
+        InputError: If the name is unknown, or the changes make no valid config.
 
     Source:
         Garg et al. (2022), appendix A; Carroll et al. (2025), section 3; Hoogland et al. (2024), linear regression;
@@ -84,5 +85,5 @@ def model_preset(name: str, **changes: Any) -> ModelConfig:
         (16, 32)
     """
     if name not in MODEL_PRESETS:
-        raise ValueError(f"model_preset needs one of {', '.join(MODEL_PRESETS)}, got {name!r}.")
+        raise InputError(f"model_preset needs one of {', '.join(MODEL_PRESETS)}, got {name!r}.")
     return ModelConfig(**{**MODEL_PRESETS[name], **changes})

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
+from icl_interp.errors import InputError
 from icl_interp.models.accessors import WeightAccessors
 from icl_interp.models.config import ModelConfig
 from icl_interp.models.hooked import HookedModel, is_hooked
@@ -82,7 +83,7 @@ class HookedSoftmaxLayer(WeightAccessors, HookedModel):
         seed: Seed of the first weights; Q is 0 at first under "zeros".
 
     Raises:
-        ValueError: If the config is of another family.
+        InputError: If the config is of another family.
 
     Source:
         Huang, Cheng and Liang (2024), arXiv 2310.05249. The merged form is theirs; the formulas above are as far as
@@ -107,7 +108,7 @@ class HookedSoftmaxLayer(WeightAccessors, HookedModel):
     def __init__(self, config: ModelConfig, *, seed: int = 0) -> None:
         super().__init__(config)
         if config.family != "softmax_layer":
-            raise ValueError(
+            raise InputError(
                 f"HookedSoftmaxLayer needs a config of family 'softmax_layer', got {config.family!r}; "
                 "build_model(config, seed=0) chooses the class."
             )
@@ -117,13 +118,13 @@ class HookedSoftmaxLayer(WeightAccessors, HookedModel):
         self.setup()
 
     def _stack(self, part: str, name: str) -> Tensor:
-        raise ValueError(
+        raise InputError(
             f"{name} needs separate weights for queries, keys and values, got a merged {part} layer whose only weight "
             "is model.attention.W_KQ."
         )
 
     def _refused_end(self, name: str) -> Tensor:
-        raise ValueError(
+        raise InputError(
             f"{name} needs a read-in and a read-out, got a merged attention layer on raw tokens, whose only weight is "
             "model.attention.W_KQ."
         )

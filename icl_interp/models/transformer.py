@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
+from icl_interp.errors import InputError
 from icl_interp.models.accessors import WeightAccessors
 from icl_interp.models.components import Block
 from icl_interp.models.config import ModelConfig
@@ -100,7 +101,7 @@ class HookedICLTransformer(WeightAccessors, HookedModel):
             The read-out at every position.
 
         Raises:
-            ValueError: If there are more positions than the table has rows for, or the width is wrong.
+            InputError: If there are more positions than the table has rows for, or the width is wrong.
         """
         self._guard_hooks()
         return self._run(tokens)
@@ -124,4 +125,4 @@ def _check_tokens(config: ModelConfig, tokens: Tensor) -> None:
     most = config.n_ctx if config.positional_embedding_type == "standard" else None
     if tokens.ndim != 3 or tokens.shape[2] != config.d_token or (most is not None and tokens.shape[1] > most):
         limit = "" if most is None else f" with at most {most} positions"
-        raise ValueError(f"forward_tokens needs [batch pos {config.d_token}]{limit}, got shape {tuple(tokens.shape)}.")
+        raise InputError(f"forward_tokens needs [batch pos {config.d_token}]{limit}, got shape {tuple(tokens.shape)}.")

@@ -58,8 +58,8 @@ class PrefixPredictor(ABC):
             returned in the dtype of ``xs``; what exceeds its range saturates at its largest number.
 
         Raises:
-            TypeError: If the tensors are not floating-point or not of one dtype, or a point is no integer.
-            ValueError: If shapes do not fit, a value is not finite, or a point is out of range.
+            InputTypeError: If the tensors are not floating-point or not of one dtype, or a point is no integer.
+            InputError: If shapes do not fit, a value is not finite, or a point is out of range.
         """
         check_prompts(self.name, xs, ys)
         self._check(xs)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from icl_interp.errors import InputError, InputTypeError
+
 # An int is no float to beartype, and users type ridge(1).
 Number = float | int
 
@@ -22,29 +24,29 @@ def check_prompts(name: str, xs: Tensor, ys: Tensor) -> None:
         ys: Labels of the prompts.
 
     Raises:
-        TypeError: If either is no floating-point tensor, or their dtypes differ.
-        ValueError: If the shapes do not fit, an axis is empty, or a value is not finite.
+        InputTypeError: If either is no floating-point tensor, or their dtypes differ.
+        InputError: If the shapes do not fit, an axis is empty, or a value is not finite.
     """
     for label, tensor in (("xs", xs), ("ys", ys)):
         if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
             kind = str(tensor.dtype) if isinstance(tensor, Tensor) else type(tensor).__name__
-            raise TypeError(f"{name} needs floating-point tensors, got {label} of {kind}; call .float() on it.")
+            raise InputTypeError(f"{name} needs floating-point tensors, got {label} of {kind}; call .float() on it.")
     if xs.ndim != 3 or ys.ndim != 2 or xs.shape[:2] != ys.shape:
-        raise ValueError(
+        raise InputError(
             f"{name} needs xs of shape [batch point dim] and ys of shape [batch point], "
             f"got {list(xs.shape)} and {list(ys.shape)}; add the missing axis or match the sizes."
         )
     if 0 in xs.shape:
-        raise ValueError(f"{name} needs at least one prompt, point and dimension, got xs of shape {list(xs.shape)}.")
+        raise InputError(f"{name} needs at least one prompt, point and dimension, got xs of shape {list(xs.shape)}.")
     if xs.dtype != ys.dtype:
-        raise TypeError(
+        raise InputTypeError(
             f"{name} needs xs and ys of one dtype, got {xs.dtype} and {ys.dtype}; "
             "the dtype sets the rank tolerance, so convert one of them."
         )
     for label, tensor in (("xs", xs), ("ys", ys)):
         largest = max(-float(tensor.detach().amin()), float(tensor.detach().amax()))
         if not largest <= LARGEST_INPUT:  # written so that NaN is refused as well
-            raise ValueError(
+            raise InputError(
                 f"{name} needs finite numbers up to {LARGEST_INPUT:g} in {label}, got {largest:g}; "
                 "put 0 where a label is unknown: entry k never reads it."
             )
@@ -62,18 +64,18 @@ def resolve_points(name: str, points: Sequence[int] | None, n_points: int) -> li
         The indices in the order asked for, all of them for None.
 
     Raises:
-        TypeError: If a point is no integer.
-        ValueError: If none is asked for, or one is out of range.
+        InputTypeError: If a point is no integer.
+        InputError: If none is asked for, or one is out of range.
     """
     if points is None:
         return list(range(n_points))
     if len(points) == 0:
-        raise ValueError(f"{name} needs at least one point, got an empty list; leave points out to ask for all.")
+        raise InputError(f"{name} needs at least one point, got an empty list; leave points out to ask for all.")
     for point in points:
         if isinstance(point, bool) or not isinstance(point, int):
-            raise TypeError(f"{name} needs whole numbers as points, got {point!r}.")
+            raise InputTypeError(f"{name} needs whole numbers as points, got {point!r}.")
         if not -n_points <= point < n_points:
-            raise ValueError(
+            raise InputError(
                 f"{name} needs points from {-n_points} to {n_points - 1} for prompts of {n_points} points, "
                 f"got {point}; the query counts as a point."
             )
@@ -100,11 +102,11 @@ def check_number(
         below: The value must be smaller than this.
 
     Raises:
-        TypeError: If the value is no number.
-        ValueError: If it is NaN, infinite or out of range.
+        InputTypeError: If the value is no number.
+        InputError: If it is NaN, infinite or out of range.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{owner} needs a number as {option}, got {value!r}.")
+        raise InputTypeError(f"{owner} needs a number as {option}, got {value!r}.")
     if not (math.isfinite(value) and value >= least and above < value < below):
         wanted = [
             text
@@ -115,7 +117,7 @@ def check_number(
             )
             if stated
         ]
-        raise ValueError(f"{owner} needs {option} to be {' and '.join(wanted) or 'finite'}, got {value!r}.")
+        raise InputError(f"{owner} needs {option} to be {' and '.join(wanted) or 'finite'}, got {value!r}.")
 
 
 def check_count(owner: str, option: str, value: int, *, least: int = 0) -> None:
@@ -128,13 +130,13 @@ def check_count(owner: str, option: str, value: int, *, least: int = 0) -> None:
         least: Smallest allowed value.
 
     Raises:
-        TypeError: If the value is no whole number.
-        ValueError: If it is too small.
+        InputTypeError: If the value is no whole number.
+        InputError: If it is too small.
     """
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{owner} needs a whole number as {option}, got {value!r}.")
+        raise InputTypeError(f"{owner} needs a whole number as {option}, got {value!r}.")
     if value < least:
-        raise ValueError(f"{owner} needs {option} to be at least {least}, got {value}.")
+        raise InputError(f"{owner} needs {option} to be at least {least}, got {value}.")
 
 
 def check_parameter(owner: str, option: str, tensor: Tensor, n_axes: int) -> None:
@@ -147,16 +149,16 @@ def check_parameter(owner: str, option: str, tensor: Tensor, n_axes: int) -> Non
         n_axes: How many axes it must have.
 
     Raises:
-        TypeError: If it is no floating-point tensor.
-        ValueError: If it has other axes, is empty, or holds a value that is not finite.
+        InputTypeError: If it is no floating-point tensor.
+        InputError: If it has other axes, is empty, or holds a value that is not finite.
     """
     if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
         kind = str(tensor.dtype) if isinstance(tensor, Tensor) else type(tensor).__name__
-        raise TypeError(f"{owner} needs {option} as a floating-point tensor, got {kind}.")
+        raise InputTypeError(f"{owner} needs {option} as a floating-point tensor, got {kind}.")
     if tensor.ndim != n_axes or tensor.numel() == 0:
-        raise ValueError(f"{owner} needs {option} with {n_axes} non-empty axes, got shape {list(tensor.shape)}.")
+        raise InputError(f"{owner} needs {option} with {n_axes} non-empty axes, got shape {list(tensor.shape)}.")
     if not bool(torch.isfinite(tensor).all()):
-        raise ValueError(f"{owner} needs finite numbers in {option}, got NaN or infinity.")
+        raise InputError(f"{owner} needs finite numbers in {option}, got NaN or infinity.")
 
 
 def check_dims(name: str, option: str, n_dims: int, xs: Tensor) -> None:
@@ -169,10 +171,10 @@ def check_dims(name: str, option: str, n_dims: int, xs: Tensor) -> None:
         xs: Inputs of the prompts.
 
     Raises:
-        ValueError: If the two differ.
+        InputError: If the two differ.
     """
     if xs.shape[-1] != n_dims:
-        raise ValueError(
+        raise InputError(
             f"{name} needs inputs of {n_dims} dimensions as its {option} has, got {xs.shape[-1]}; "
             "build it for this task's dimension."
         )

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from icl_interp.errors import InputError
 from icl_interp.predictors._base import PrefixPredictor
 from icl_interp.predictors._checks import check_count
 from icl_interp.predictors._posterior import exclusive_cumsum
@@ -85,8 +86,8 @@ def nearest_neighbors(n_neighbors: int = 3, *, weighting: Weighting = "uniform")
         A predictor named after its neighbours: degree 1 in y, invariant when all x are scaled.
 
     Raises:
-        TypeError: If ``n_neighbors`` is no whole number.
-        ValueError: If it is below 1, or the weighting is unknown.
+        InputTypeError: If ``n_neighbors`` is no whole number.
+        InputError: If it is below 1, or the weighting is unknown.
 
     Source:
         Garg et al. (2022), arXiv 2208.01066, section 3 (uniform); Akyurek et al. (2022), arXiv
@@ -101,7 +102,7 @@ def nearest_neighbors(n_neighbors: int = 3, *, weighting: Weighting = "uniform")
     """
     check_count("nearest_neighbors", "n_neighbors", n_neighbors, least=1)
     if weighting not in get_args(Weighting):
-        raise ValueError(f'nearest_neighbors needs weighting to be "uniform" or "inverse_square", got {weighting!r}.')
+        raise InputError(f'nearest_neighbors needs weighting to be "uniform" or "inverse_square", got {weighting!r}.')
     return _NearestNeighbors(n_neighbors, weighting)
 
 

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from icl_interp.errors import InputError
 from icl_interp.predictors._base import PrefixPredictor
 from icl_interp.predictors._checks import Number, check_dims, check_number, check_parameter
 from icl_interp.predictors.least_squares import ridge_predictions
@@ -43,8 +44,8 @@ def gaussian_posterior_mean(
         A predictor named after the noise. Degree 1 in y only for ``w_mean`` 0.
 
     Raises:
-        TypeError: If a parameter is neither a number nor a floating-point tensor.
-        ValueError: If shapes do not fit, or ``w_cov`` is not symmetric and positive semi-definite.
+        InputTypeError: If a parameter is neither a number nor a floating-point tensor.
+        InputError: If shapes do not fit, or ``w_cov`` is not symmetric and positive semi-definite.
 
     Source:
         Zhang, Wu and Bartlett (2024), arXiv 2402.14951, Lemma 6.1.
@@ -67,7 +68,7 @@ def gaussian_posterior_mean(
         check_parameter(owner, "w_cov", w_cov, 2)
         factor = covariance_factor(owner, "w_cov", w_cov)
         if isinstance(w_mean, Tensor) and w_mean.shape[0] != w_cov.shape[0]:
-            raise ValueError(
+            raise InputError(
                 f"{owner} needs w_mean and w_cov of one dimension, got {w_mean.shape[0]} and {w_cov.shape[0]}."
             )
     else:
@@ -93,8 +94,8 @@ def discrete_mmse(weights: Float[Tensor, "task dim"], noise_std: Number) -> Pred
         A predictor named after the size of the pool; neither of degree 1 in y nor scale-free in x.
 
     Raises:
-        TypeError: If a parameter is of the wrong kind.
-        ValueError: If the pool is empty or not finite, or the noise is negative.
+        InputTypeError: If a parameter is of the wrong kind.
+        InputError: If the pool is empty or not finite, or the noise is negative.
 
     Source:
         Raventos et al. (2023), arXiv 2306.15063; arXiv 2501.17745, eq. 4. The limit without noise is ours.
@@ -123,21 +124,21 @@ def covariance_factor(owner: str, option: str, covariance: Float[Tensor, "dim ot
         S in float64, without the directions whose variance is rounding noise of the given dtype.
 
     Raises:
-        ValueError: If the matrix is not square, symmetric and positive semi-definite.
+        InputError: If the matrix is not square, symmetric and positive semi-definite.
     """
     if covariance.shape[0] != covariance.shape[1]:
-        raise ValueError(f"{owner} needs a square matrix as {option}, got shape {list(covariance.shape)}.")
+        raise InputError(f"{owner} needs a square matrix as {option}, got shape {list(covariance.shape)}.")
     matrix = covariance.double()
     slack = torch.finfo(covariance.dtype).eps * matrix.shape[0] * float(matrix.abs().amax())
     asymmetry = float((matrix - matrix.mT).abs().amax())
     if asymmetry > slack:
-        raise ValueError(
+        raise InputError(
             f"{owner} needs a symmetric matrix as {option}, got entries that differ by {asymmetry:.3g} "
             f"from their mirror image; average it with its transpose if that is meant."
         )
     variances, directions = torch.linalg.eigh((matrix + matrix.mT) / 2)
     if float(variances[0]) < -slack:
-        raise ValueError(
+        raise InputError(
             f"{owner} needs a positive semi-definite matrix as {option}, "
             f"got the eigenvalue {float(variances[0]):.3g}; check its signs."
         )

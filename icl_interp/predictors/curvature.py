@@ -84,8 +84,8 @@ def best_gd_plus_plus(
         Both values and their loss; ``.predictor()`` builds the GD++.
 
     Raises:
-        TypeError: If an option or a tensor is of the wrong kind.
-        ValueError: If an option is out of range, or no asked point has a non-zero input before it.
+        InputTypeError: If an option or a tensor is of the wrong kind.
+        InputError: If an option is out of range, or no asked point has a non-zero input before it.
 
     Source:
         von Oswald et al. (2023), arXiv 2212.07677, appendix A.10, where both are trained by gradient descent on the

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from icl_interp.errors import InputError
 from icl_interp.predictors._base import PrefixPredictor
 from icl_interp.predictors._checks import Number, check_count, check_number
 from icl_interp.predictors._spectral import affine_power, descent_progress, prefix_moments, spectrum
@@ -46,8 +47,8 @@ def gradient_descent(
         A predictor named after its steps and step size: degree 1 in y.
 
     Raises:
-        TypeError: If an option is of the wrong kind.
-        ValueError: If an option is out of range, unknown or missing.
+        InputTypeError: If an option is of the wrong kind.
+        InputError: If an option is out of range, unknown or missing.
 
     Source:
         von Oswald et al. (2023), arXiv 2212.07677, section 2 ("mean"); Fu et al. (2024), arXiv
@@ -93,8 +94,8 @@ def gd_plus_plus(
         A predictor named after its steps: degree 1 in y.
 
     Raises:
-        TypeError: If an option is of the wrong kind.
-        ValueError: If an option is out of range, or a list has not one number for each step.
+        InputTypeError: If an option is of the wrong kind.
+        InputError: If an option is out of range, or a list has not one number for each step.
 
     Source:
         von Oswald et al. (2023), arXiv 2212.07677, appendix A.10; the common divisor is our choice.
@@ -125,13 +126,13 @@ def check_step_size(owner: str, step_size: Number | str) -> None:
         step_size: The option as given.
 
     Raises:
-        TypeError: If it is neither a number nor a word.
-        ValueError: If it is not positive and finite, or another word.
+        InputTypeError: If it is neither a number nor a word.
+        InputError: If it is not positive and finite, or another word.
     """
     if not isinstance(step_size, str):
         check_number(owner, "step_size", step_size, above=0.0)
     elif step_size != "per_prefix":
-        raise ValueError(f'{owner} needs step_size to be a number or "per_prefix", got {step_size!r}.')
+        raise InputError(f'{owner} needs step_size to be a number or "per_prefix", got {step_size!r}.')
 
 
 def check_normalise(owner: str, normalise: str, fixed_count: int | None) -> None:
@@ -143,17 +144,17 @@ def check_normalise(owner: str, normalise: str, fixed_count: int | None) -> None
         fixed_count: The divisor as given.
 
     Raises:
-        TypeError: If the divisor is no whole number.
-        ValueError: If the option is unknown, or the divisor missing, superfluous or below 1.
+        InputTypeError: If the divisor is no whole number.
+        InputError: If the option is unknown, or the divisor missing, superfluous or below 1.
     """
     if normalise not in get_args(Normalise):
-        raise ValueError(f'{owner} needs normalise to be "mean", "sum" or "fixed", got {normalise!r}.')
+        raise InputError(f'{owner} needs normalise to be "mean", "sum" or "fixed", got {normalise!r}.')
     if normalise == "fixed":
         if fixed_count is None:
-            raise ValueError(f'{owner} needs fixed_count with normalise="fixed"; pass the context length.')
+            raise InputError(f'{owner} needs fixed_count with normalise="fixed"; pass the context length.')
         check_count(owner, "fixed_count", fixed_count, least=1)
     elif fixed_count is not None:
-        raise ValueError(
+        raise InputError(
             f'{owner} needs no fixed_count with normalise="{normalise}", got {fixed_count}; '
             'leave it out or pass normalise="fixed".'
         )
@@ -180,7 +181,7 @@ def _one_for_each_step(owner: str, option: str, given: Number | Sequence[Number]
     if not isinstance(given, Sequence):
         return (given,) * steps
     if len(given) != steps:
-        raise ValueError(f"{owner} needs one {option} for each of its {steps} steps, got {len(given)}.")
+        raise InputError(f"{owner} needs one {option} for each of its {steps} steps, got {len(given)}.")
     return tuple(given)
 
 

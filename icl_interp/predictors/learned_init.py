@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from icl_interp.errors import InputError
 from icl_interp.predictors._base import PrefixPredictor
 from icl_interp.predictors._checks import Number, check_count, check_dims, check_number, check_parameter
 from icl_interp.predictors._posterior import exclusive_cumsum
@@ -43,8 +44,8 @@ def gd_learned_init(
         A predictor named "gd_learned_init". Degree 1 in y only from init 0.
 
     Raises:
-        TypeError: If a parameter is of the wrong kind.
-        ValueError: If shapes do not fit, or an option is unknown.
+        InputTypeError: If a parameter is of the wrong kind.
+        InputError: If shapes do not fit, or an option is unknown.
 
     Source:
         Zhang, Wu and Bartlett (2024), arXiv 2402.14951, eq. 5.1.
@@ -60,7 +61,7 @@ def gd_learned_init(
     check_parameter(owner, "init", init, 1)
     check_parameter(owner, "preconditioner", preconditioner, 2)
     if preconditioner.shape != (init.shape[0], init.shape[0]):
-        raise ValueError(
+        raise InputError(
             f"{owner} needs a square preconditioner of the dimension of init, "
             f"got {list(preconditioner.shape)} for {init.shape[0]} dimensions."
         )
@@ -118,8 +119,8 @@ def optimal_learned_init(
         The optimum, in the dtype of ``w_mean``.
 
     Raises:
-        TypeError: If a parameter is of the wrong kind.
-        ValueError: If shapes do not fit, or a covariance is not symmetric and positive semi-definite.
+        InputTypeError: If a parameter is of the wrong kind.
+        InputError: If shapes do not fit, or a covariance is not symmetric and positive semi-definite.
 
     Source:
         Zhang, Wu and Bartlett (2024), arXiv 2402.14951, Theorems 5.2 and 5.3.
@@ -138,7 +139,7 @@ def optimal_learned_init(
         check_parameter(owner, option, covariance, 2)
         factors.append(covariance_factor(owner, option, covariance))
         if covariance.shape[0] != n_dims:
-            raise ValueError(
+            raise InputError(
                 f"{owner} needs {option} of the dimension of w_mean, got {covariance.shape[0]} and {n_dims}."
             )
     check_number(owner, "noise_std", noise_std, least=0.0)

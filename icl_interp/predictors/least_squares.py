@@ -61,8 +61,8 @@ def ridge(penalty: Number, mean: Float[Tensor, " dim"] | Number | None = None) -
         A predictor named after its penalty. Degree 1 in y only without a mean.
 
     Raises:
-        TypeError: If the penalty is no number.
-        ValueError: If the penalty is negative or not finite, or the mean is no finite vector.
+        InputTypeError: If the penalty is no number.
+        InputError: If the penalty is negative or not finite, or the mean is no finite vector.
 
     Source:
         Raventos et al. (2023), arXiv 2306.15063; arXiv 2501.17745, eq. 5; the centred form is Zhang, Wu and Bartlett

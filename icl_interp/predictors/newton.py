@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from icl_interp.errors import InputError
 from icl_interp.predictors._base import PrefixPredictor
 from icl_interp.predictors._checks import Number, check_count, check_number
 from icl_interp.predictors._spectral import descent_progress, prefix_moments, spectrum
@@ -37,8 +38,8 @@ def newton(steps: int, *, scaling: Number | Literal["frobenius"] = 1.0) -> Predi
         A predictor named after its iterations: degree 1 in y, invariant when all x are scaled.
 
     Raises:
-        TypeError: If an option is of the wrong kind.
-        ValueError: If ``steps`` is negative, or ``scaling`` is not in its range.
+        InputTypeError: If an option is of the wrong kind.
+        InputError: If ``steps`` is negative, or ``scaling`` is not in its range.
 
     Source:
         Fu et al. (2024), arXiv 2310.17086, section 3 and appendix, where alpha = 2 / ||S S^T||_2 is
@@ -54,9 +55,9 @@ def newton(steps: int, *, scaling: Number | Literal["frobenius"] = 1.0) -> Predi
     check_count("newton", "steps", steps)
     if isinstance(scaling, str):
         if scaling != "frobenius":
-            raise ValueError(f'newton needs scaling to be a number or "frobenius", got {scaling!r}.')
+            raise InputError(f'newton needs scaling to be a number or "frobenius", got {scaling!r}.')
     elif scaling == 2:
-        raise ValueError(
+        raise InputError(
             "newton needs scaling below 2, got 2: the residual of the largest direction then stays at "
             "modulus 1 and the iteration never converges; pass 1.99 or less."
         )
@@ -85,8 +86,8 @@ def conjugate_gradient(steps: int) -> Predictor:
         x are scaled.
 
     Raises:
-        TypeError: If ``steps`` is no whole number.
-        ValueError: If it is negative.
+        InputTypeError: If ``steps`` is no whole number.
+        InputError: If it is negative.
 
     Source:
         Hestenes and Stiefel (1952), section 10; as a candidate for what transformers do, Fu et al.

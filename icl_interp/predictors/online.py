@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from icl_interp.errors import InputError
 from icl_interp.predictors._base import PrefixPredictor
 from icl_interp.predictors._checks import Number, check_number
 from icl_interp.predictors.protocol import Predictor
@@ -28,8 +29,8 @@ def online_gradient_descent(step_size: Number | Literal["normalised"]) -> Predic
         normalised.
 
     Raises:
-        TypeError: If the step size is neither a number nor a word.
-        ValueError: If it is not positive and finite, or another word.
+        InputTypeError: If the step size is neither a number nor a word.
+        InputError: If it is not positive and finite, or another word.
 
     Source:
         Akyurek et al. (2022), arXiv 2211.15661, section 4 (one-pass SGD); Fu et al. (2024), arXiv
@@ -45,7 +46,7 @@ def online_gradient_descent(step_size: Number | Literal["normalised"]) -> Predic
         check_number("online_gradient_descent", "step_size", step_size, above=0.0)
         step_size = float(step_size)
     elif step_size != "normalised":
-        raise ValueError(f'online_gradient_descent needs step_size to be a number or "normalised", got {step_size!r}.')
+        raise InputError(f'online_gradient_descent needs step_size to be a number or "normalised", got {step_size!r}.')
     return _OnlineGradientDescent(step_size)
 
 

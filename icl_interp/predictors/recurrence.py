@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from icl_interp.errors import InputError
 from icl_interp.predictors._base import PrefixPredictor
 from icl_interp.predictors._prefix_lstsq import min_norm_predictions
 from icl_interp.predictors.protocol import Predictor
@@ -107,7 +108,7 @@ def linear_extrapolation() -> Predictor:
 class _SequencePredictor(PrefixPredictor):
     def _check(self, xs: Tensor) -> None:
         if xs.shape[2] != 1:
-            raise ValueError(
+            raise InputError(
                 f"{self.name} needs sequences of numbers, that is inputs of 1 dimension, got {xs.shape[2]}; "
                 "running_least_squares takes vectors."
             )

@@ -39,8 +39,8 @@ def lasso(penalty: Number, *, max_iter: int = 100_000, tol: Number = 1e-8) -> Pr
 
     Raises:
         ImportError: When called without scikit-learn.
-        TypeError: If an option is of the wrong kind.
-        ValueError: If an option is out of range; penalty 0 is `least_squares`.
+        InputTypeError: If an option is of the wrong kind.
+        InputError: If an option is out of range; penalty 0 is `least_squares`.
 
     Source:
         Tibshirani (1996); as a reference for sparse tasks Garg et al. (2022), arXiv 2208.01066, section 4.
@@ -74,8 +74,8 @@ def preprocess_then_gradient_descent(steps: int, step_size: Number | Literal["pe
         A predictor named after its steps: with "per_prefix" of degree 1 in y and scale-free in x.
 
     Raises:
-        TypeError: If an option is of the wrong kind.
-        ValueError: If an option is out of range.
+        InputTypeError: If an option is of the wrong kind.
+        InputError: If an option is out of range.
 
     Source:
         Chen, Zhao and Zou (2024), arXiv 2408.04532. R as the mean of x y and the step for each prefix

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from icl_interp.errors import InputError
 from icl_interp.predictors._checks import check_count, check_prompts, resolve_points
 from icl_interp.predictors._spectral import Spectrum, descent_progress, prefix_moments, spectrum
 from icl_interp.predictors.gradient_descent import Normalise, check_normalise, divisors, gradient_descent
@@ -75,8 +76,8 @@ def best_constant_step(
         The step size and its loss; ``.predictor()`` builds the gradient descent.
 
     Raises:
-        TypeError: If an option or a tensor is of the wrong kind.
-        ValueError: If an option is out of range, or no asked point has a non-zero input before it.
+        InputTypeError: If an option or a tensor is of the wrong kind.
+        InputError: If an option is out of range, or no asked point has a non-zero input before it.
 
     Source:
         von Oswald et al. (2023), arXiv 2212.07677, appendix (line search on 10^4 tasks); the
@@ -140,8 +141,8 @@ def checked_sample(
         The points as indices.
 
     Raises:
-        TypeError: If anything is of the wrong kind.
-        ValueError: If anything is out of range.
+        InputTypeError: If anything is of the wrong kind.
+        InputError: If anything is out of range.
     """
     check_prompts(owner, xs, ys)
     check_count(owner, "steps", steps, least=1)
@@ -169,7 +170,7 @@ def sample_spectrum(
         Eigenvalues, with the labels and queries along their axes, in float64.
 
     Raises:
-        ValueError: If no asked point has a non-zero input before it.
+        InputError: If no asked point has a non-zero input before it.
     """
     size = max(1, CHUNK_MATRICES // len(asked))
     eps = torch.finfo(xs.dtype).eps
@@ -181,5 +182,5 @@ def sample_spectrum(
     parts = zip(*((piece.values, piece.moments, piece.queries) for piece in pieces), strict=True)
     found = Spectrum(*(torch.cat(part) for part in parts))
     if not bool((found.values > 0).any()):
-        raise ValueError(f"{owner} needs an asked point with a non-zero input before it; ask for later points.")
+        raise InputError(f"{owner} needs an asked point with a non-zero input before it; ask for later points.")
     return found

@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from icl_interp.errors import InputError
 from icl_interp.report.escaping import embedded_json
 from icl_interp.report.legend import shared_legend
 from icl_interp.report.model import FigureGrid, FigureView, Page, Section, Tone, Verdict
@@ -47,7 +48,7 @@ def page_context(page: Page) -> dict[str, Any]:
         The template's variables, besides scripts and styles.
 
     Raises:
-        ValueError: If a figure is not plotly JSON, or has neither data nor traces to read them from.
+        InputError: If a figure is not plotly JSON, or has neither data nor traces to read them from.
     """
     numbers = {"figure": count(1), "table": count(1)}
     sections = [_section(section, numbers) for section in page.sections]
@@ -129,7 +130,7 @@ def _figure(view: FigureView, numbers: Mapping[str, Iterator[int]] | None) -> di
     figure = _parse(view)
     data = view.data or table_of_traces(figure, caption=f"Data of “{view.title}”")
     if data is None:
-        raise ValueError(
+        raise InputError(
             f"FigureView {view.id!r} needs its numbers as a table, got data=None and no trace with x and y; "
             "pass a TableView."
         )
@@ -150,9 +151,9 @@ def _parse(view: FigureView) -> dict[str, Any]:
     try:
         figure = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"FigureView {view.id!r} needs plotly JSON, got text that is no JSON ({error}).") from None
+        raise InputError(f"FigureView {view.id!r} needs plotly JSON, got text that is no JSON ({error}).") from None
     if not isinstance(figure, dict) or not isinstance(figure.get("data"), list):
-        raise ValueError(f"FigureView {view.id!r} needs plotly JSON with a list called 'data', got other JSON.")
+        raise InputError(f"FigureView {view.id!r} needs plotly JSON with a list called 'data', got other JSON.")
     return {"data": figure["data"], "layout": figure.get("layout") or {}}
 
 

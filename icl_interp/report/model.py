@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args, runtime_checkable
 
+from icl_interp.errors import InputError, InputTypeError
 from icl_interp.report._checks import check_choice, check_id, check_text
 from icl_interp.report.tables import TableView
 
@@ -52,7 +53,7 @@ class Verdict:
     """The answer to one question, in one sentence.
 
     Raises:
-        ValueError: If the tone is unknown, or the title or the sentence is empty.
+        InputError: If the tone is unknown, or the title or the sentence is empty.
     """
 
     title: str
@@ -80,8 +81,8 @@ class FigureView:
     """One figure with its finding and its data.
 
     Raises:
-        ValueError: If the id cannot be an anchor, a text is empty, or the height is not in 80 to 2000 pixels.
-        TypeError: If the figure is neither JSON text nor something with `to_json`.
+        InputError: If the id cannot be an anchor, a text is empty, or the height is not in 80 to 2000 pixels.
+        InputTypeError: If the figure is neither JSON text nor something with `to_json`.
     """
 
     id: str
@@ -104,7 +105,7 @@ class FigureView:
         check_text(f"FigureView {self.id!r}", title=self.title, sentence=self.sentence, aria_label=self.aria_label)
         _check_figure(self.id, self.figure)
         if not 80 <= self.height <= 2000:
-            raise ValueError(f"FigureView {self.id!r} needs a height of 80 to 2000 pixels, got {self.height}.")
+            raise InputError(f"FigureView {self.id!r} needs a height of 80 to 2000 pixels, got {self.height}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ class FigureGrid:
     """Small multiples: figures of one kind side by side.
 
     Raises:
-        ValueError: If the id cannot be an anchor, a text is empty, or there is no figure.
+        InputError: If the id cannot be an anchor, a text is empty, or there is no figure.
     """
 
     id: str
@@ -128,7 +129,7 @@ class FigureGrid:
         check_id("FigureGrid", self.id)
         check_text(f"FigureGrid {self.id!r}", title=self.title, sentence=self.sentence)
         if not self.figures:
-            raise ValueError(f"FigureGrid {self.id!r} needs at least one figure, got none; leave the grid out.")
+            raise InputError(f"FigureGrid {self.id!r} needs at least one figure, got none; leave the grid out.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,7 @@ class Section:
     """A chapter of the report, or a part of one.
 
     Raises:
-        ValueError: If the id cannot be an anchor, the title is empty, or parts have parts of their own.
+        InputError: If the id cannot be an anchor, the title is empty, or parts have parts of their own.
     """
 
     id: str
@@ -160,7 +161,7 @@ class Section:
         check_id("Section", self.id)
         check_text(f"Section {self.id!r}", title=self.title)
         if deeper := [part.id for part in self.parts if part.parts]:
-            raise ValueError(
+            raise InputError(
                 f"Section {self.id!r} needs parts without parts of their own, got some in {', '.join(deeper)}; "
                 "chapters are two levels deep."
             )
@@ -183,7 +184,7 @@ class Page:
     """A whole report.
 
     Raises:
-        ValueError: If the title is empty, an id occurs twice, or a verdict points to an id that is not there.
+        InputError: If the title is empty, an id occurs twice, or a verdict points to an id that is not there.
     """
 
     title: str
@@ -207,11 +208,11 @@ class Page:
         check_text("Page", title=self.title)
         ids = list(_ids(self.sections))
         if repeated := sorted(name for name, count in Counter(ids).items() if count > 1):
-            raise ValueError(
+            raise InputError(
                 f"Page needs each id once, got {', '.join(map(repr, repeated))} more than once; rename them."
             )
         if lost := sorted({v.anchor for v in self.verdicts if v.anchor is not None} - set(ids)):
-            raise ValueError(f"Page needs verdicts to point at its own ids ({', '.join(ids)}), got {', '.join(lost)}.")
+            raise InputError(f"Page needs verdicts to point at its own ids ({', '.join(ids)}), got {', '.join(lost)}.")
 
     @property
     def n_plots_in_sight(self) -> int:
@@ -235,7 +236,7 @@ def _plots(item: FigureView | FigureGrid) -> int:
 
 def _check_figure(name: str, figure: object) -> None:
     if not isinstance(figure, str | HasJSON):
-        raise TypeError(
+        raise InputTypeError(
             f"FigureView {name!r} needs plotly JSON or a figure with to_json(), got {type(figure).__name__}; "
             "pass the plotly Figure itself."
         )

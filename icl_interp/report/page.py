@@ -11,6 +11,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from icl_interp.atomic import is_own_page, refuse_foreign, write_atomically
+from icl_interp.errors import InputError
 from icl_interp.figures.plotlyjs import plotlyjs_source, plotlyjs_version
 from icl_interp.report._checks import check_choice
 from icl_interp.report.context import page_context
@@ -43,7 +44,7 @@ def render(page: Page, *, plotlyjs: PlotlyJS = "embed") -> str:
         HTML text.
 
     Raises:
-        ValueError: If `plotlyjs` is unknown, or a figure is not plotly JSON or has no data to list.
+        InputError: If `plotlyjs` is unknown, or a figure is not plotly JSON or has no data to list.
 
     Example:
         >>> html = render(Page(title="A <b>old title"), plotlyjs="directory")
@@ -75,7 +76,7 @@ def write_report(page: Page, path: str | os.PathLike[str], *, plotlyjs: PlotlyJS
         The path written.
 
     Raises:
-        ValueError: If the page is larger than 25 MB, `render` refuses it, or another file has that name; nothing is
+        InputError: If the page is larger than 25 MB, `render` refuses it, or another file has that name; nothing is
             written.
         OSError: If the place cannot be written; an old file there stays as it was.
     """
@@ -83,7 +84,7 @@ def write_report(page: Page, path: str | os.PathLike[str], *, plotlyjs: PlotlyJS
     check_report_place(target, plotlyjs=plotlyjs)
     content = render(page, plotlyjs=plotlyjs).encode()
     if len(content) > _MAX_MEGABYTES * _MEGABYTE:
-        raise ValueError(
+        raise InputError(
             f"write_report needs a page of at most {_MAX_MEGABYTES} MB, got "
             f"{len(content) / _MEGABYTE:.1f} MB; draw fewer points a figure, or show fewer figures."
         )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from icl_interp.errors import InputError, InputTypeError
 from icl_interp.report._checks import check_choice, check_text
 
 __all__ = ["Cell", "TableView", "format_column"]
@@ -20,8 +21,8 @@ class TableView:
     """A table: numbers keep their full precision in the CSV and are rounded column by column on the page.
 
     Raises:
-        ValueError: If there is no column or no caption, or a row or `align` does not fit the columns.
-        TypeError: If a cell is neither text nor a number nor None.
+        InputError: If there is no column or no caption, or a row or `align` does not fit the columns.
+        InputTypeError: If a cell is neither text nor a number nor None.
 
     Example:
         >>> TableView(("shift", "AUROC"), (("x_scale 3", 0.97), ("skewed x", None)), caption="All").align
@@ -90,13 +91,13 @@ def _format_cell(cell: Cell, decimals: int) -> str:
 def _check_table(table: TableView) -> None:
     n_columns = len(table.columns)
     if n_columns == 0:
-        raise ValueError(f"TableView {table.caption!r} needs at least one column, got none.")
+        raise InputError(f"TableView {table.caption!r} needs at least one column, got none.")
     for i, row in enumerate(table.rows):
         if len(row) != n_columns:
-            raise ValueError(f"TableView {table.caption!r} needs {n_columns} cells a row, got {len(row)} in row {i}.")
+            raise InputError(f"TableView {table.caption!r} needs {n_columns} cells a row, got {len(row)} in row {i}.")
         _check_cells(table.caption, row, i)
     if len(table.align) != n_columns:
-        raise ValueError(f"TableView {table.caption!r} needs {n_columns} alignments, got {len(table.align)}.")
+        raise InputError(f"TableView {table.caption!r} needs {n_columns} alignments, got {len(table.align)}.")
     for side in table.align:
         check_choice(f"TableView {table.caption!r}", "align", side, get_args(Align))
 
@@ -108,7 +109,7 @@ def _guess_align(rows: Sequence[Sequence[Cell]], column: int) -> Align:
 
 def _check_cells(caption: str, row: Sequence[object], index: int) -> None:
     if wrong := [type(cell).__name__ for cell in row if not isinstance(cell, str | float | int | None)]:
-        raise TypeError(
+        raise InputTypeError(
             f"TableView {caption!r} needs text, numbers or None as cells, got {wrong[0]} in row {index}; "
             "convert it with .item() or str()."
         )

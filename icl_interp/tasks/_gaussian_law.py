@@ -6,6 +6,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from icl_interp.errors import InputError
 from icl_interp.tasks.subspaces import Subspace
 
 __all__ = [
@@ -29,7 +30,7 @@ def mean_vector(value: float | Sequence[float], n_dims: int, name: str) -> Tenso
     if vector.ndim == 0:
         vector = vector.expand(n_dims)
     if vector.shape != (n_dims,) or not vector.isfinite().all():
-        raise ValueError(f"{name} needs one number or {n_dims} finite numbers, got {value!r}.")
+        raise InputError(f"{name} needs one number or {n_dims} finite numbers, got {value!r}.")
     return vector
 
 
@@ -40,7 +41,7 @@ def plain_law(value: object, name: str) -> object:
     if isinstance(value, Mapping) and name.endswith("_cov"):
         unknown = [str(key) for key in value if key not in Subspace.model_fields]
         if unknown or not isinstance(value.get("rank"), int):
-            raise ValueError(
+            raise InputError(
                 f"{name} needs a subspace as {{rank: r, seed: s, complement: true}}, got {dict(value)!r}; rank is a "
                 "whole number, seed and complement may be left out."
             )
@@ -49,7 +50,7 @@ def plain_law(value: object, name: str) -> object:
         allowed = "one number or a list of numbers"
         if name.endswith("_cov"):
             allowed += ", a matrix as a list of lists, or a subspace such as {rank: 10}"
-        raise ValueError(f"{name} needs {allowed}, got {value!r}.")
+        raise InputError(f"{name} needs {allowed}, got {value!r}.")
     return value
 
 
@@ -64,12 +65,12 @@ def covariance_matrix(value: float | Sequence[float] | Matrix | Subspace | None,
         try:
             return value.covariance(n_dims)
         except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
+            raise InputError(f"{name}: {error}") from None
     cov = torch.as_tensor(1.0 if value is None else value, dtype=torch.float64)
     if cov.ndim < 2:
         cov = torch.diag(cov.expand(n_dims) if cov.ndim == 0 or cov.shape == (n_dims,) else cov)
     if cov.shape != (n_dims, n_dims) or not cov.isfinite().all():
-        raise ValueError(
+        raise InputError(
             f"{name} needs None, one number, {n_dims} numbers (a diagonal) or a {n_dims} x {n_dims} matrix, all "
             f"finite, got shape {tuple(torch.as_tensor(value).shape)}."
         )
@@ -79,9 +80,9 @@ def covariance_matrix(value: float | Sequence[float] | Matrix | Subspace | None,
 def check_covariance(cov: Tensor, name: str) -> None:
     tolerance = 1e-6 * float(cov.abs().max())  # config files hold float32 digits
     if not torch.allclose(cov, cov.T, rtol=0, atol=tolerance):
-        raise ValueError(f"{name} needs a symmetric matrix, got one that differs from its transpose; symmetrise it.")
+        raise InputError(f"{name} needs a symmetric matrix, got one that differs from its transpose; symmetrise it.")
     if float(torch.linalg.eigvalsh(cov).min()) < -tolerance:
-        raise ValueError(f"{name} needs a positive semi-definite matrix, got a negative eigenvalue; check its sign.")
+        raise InputError(f"{name} needs a positive semi-definite matrix, got a negative eigenvalue; check its sign.")
 
 
 def without_rounding(cov: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
+from icl_interp.errors import InputError
 from icl_interp.prompts import Prompts, stream
 from icl_interp.settings import Settings
 from probes._reprs import short_repr
@@ -51,7 +52,7 @@ class Task(Settings, ABC):
             float32 prompts on the CPU.
 
         Raises:
-            ValueError: If a count is below 1.
+            InputError: If a count is below 1.
         """
 
     @abstractmethod
@@ -167,7 +168,7 @@ class FunctionTask(Task):
             float32 prompts on the CPU, with their weights where the functions are linear.
 
         Raises:
-            ValueError: If a count is below 1.
+            InputError: If a count is below 1.
         """
         n_points = self.default_points if n_points is None else n_points
         check_counts(n_prompts, n_points)
@@ -229,10 +230,10 @@ def check_counts(n_prompts: int, n_points: int) -> None:
         n_points: Pairs asked for.
 
     Raises:
-        ValueError: If either is below 1.
+        InputError: If either is below 1.
     """
     if n_prompts < 1 or n_points < 1:
-        raise ValueError(
+        raise InputError(
             f"sample needs at least one prompt and one point, got {n_prompts} prompts of {n_points} points; "
             "ask for more."
         )
@@ -248,10 +249,10 @@ def one_dimension(n_dims: object) -> object:
         The same.
 
     Raises:
-        ValueError: If it is anything but 1.
+        InputError: If it is anything but 1.
     """
     if isinstance(n_dims, bool) or n_dims != 1:
-        raise ValueError(
+        raise InputError(
             f"n_dims needs to be 1, since inputs of this family are numbers, got {n_dims!r}; give a model of n_dims=1, "
             "or another family."
         )

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from icl_interp.errors import InputError
 from icl_interp.prompts import stream
 from icl_interp.tasks.linear import GaussianWeights
 from icl_interp.tasks.subspaces import random_basis
@@ -52,11 +53,11 @@ class CategoricalRegression(GaussianWeights):
     @model_validator(mode="after")
     def _check_features(self) -> "CategoricalRegression":
         if len(self.shares) > self.n_dims:
-            raise ValueError(
+            raise InputError(
                 f"n_features needs at most {self.n_dims}, the number of dimensions, got {self.n_features}."
             )
         if self.dominant_share is not None and len(self.shares) == 1:
-            raise ValueError("dominant_share needs at least two features, got one; leave it out.")
+            raise InputError("dominant_share needs at least two features, got one; leave it out.")
         return self
 
     @property

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from pydantic import field_validator, model_validator
 from torch import Tensor
 
+from icl_interp.errors import InputError
 from icl_interp.prompts import stream
 from icl_interp.tasks._gaussian_law import (
     Matrix,
@@ -85,7 +86,7 @@ class LinearRegression(LinearTask):
             except ValueError as error:
                 problems.append(str(error))
         if problems:
-            raise ValueError(" ".join(problems))
+            raise InputError(" ".join(problems))
         return self
 
     @property

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from icl_interp.errors import InputError
 from icl_interp.prompts import Prompts
 from icl_interp.tasks.linear import LinearTask
 from icl_interp.tasks.task_pool import TaskPool
@@ -36,7 +37,7 @@ def bayes_penalty(task: LinearTask) -> float:
         Lambda in (X'X + lambda I)^-1 X'y, in squared units of x.
 
     Raises:
-        ValueError: If all weights are zero.
+        InputError: If all weights are zero.
 
     Source:
         Hoerl and Kennard (1970); Akyurek et al. (2022), arXiv 2211.15661, section 4; for pools arXiv 2501.17745, eq. 5.
@@ -45,7 +46,7 @@ def bayes_penalty(task: LinearTask) -> float:
         return task.noise_std**2
     energy = float(task.weight_second_moment.trace())
     if energy == 0:
-        raise ValueError("bayes_penalty needs weights that are not all zero, got a zero w_mean and w_cov.")
+        raise InputError("bayes_penalty needs weights that are not all zero, got a zero w_mean and w_cov.")
     return task.noise_std**2 * task.n_dims / energy
 
 
@@ -63,12 +64,12 @@ def lasso_losses(prompts: Prompts) -> dict[float, float]:
 
     Raises:
         ImportError: When called without scikit-learn.
-        ValueError: If all labels or inputs are zero, which leaves penalties without a unit.
+        InputError: If all labels or inputs are zero, which leaves penalties without a unit.
     """
     xs, ys = prompts.xs.double().numpy(), prompts.ys.double().numpy()
     unit = float(np.sqrt(np.mean(xs**2) * np.mean(ys**2)))
     if unit == 0:
-        raise ValueError("lasso_losses needs inputs and labels that are not all zero, got zeros; change the task.")
+        raise InputError("lasso_losses needs inputs and labels that are not all zero, got zeros; change the task.")
     grid = [unit * share for share in LASSO_GRID]
     points = sorted({min(k, prompts.n_points - 1) for k in (max(1, prompts.n_dims // 2), prompts.n_dims)})
     losses = np.zeros(len(grid))

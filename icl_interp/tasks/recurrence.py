@@ -66,7 +66,7 @@ class AffineRecurrence(Task):
             float32 prompts on the CPU, without weights.
 
         Raises:
-            ValueError: If a count is below 1.
+            InputError: If a count is below 1.
         """
         n_points = self.default_points if n_points is None else n_points
         check_counts(n_prompts, n_points)

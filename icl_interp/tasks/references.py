@@ -4,6 +4,7 @@ from functools import lru_cache
 
 import torch
 
+from icl_interp.errors import InputError
 from icl_interp.predictors import zero
 from icl_interp.predictors.protocol import Predictor
 from icl_interp.prompts import Prompts, derive_seed, stream
@@ -64,7 +65,7 @@ def reference_predictors(task: Task, *, n_points: int | None = None) -> Candidat
         Predictors by name, called `f(xs, ys, points=None)`.
 
     Raises:
-        ValueError: If `n_points` is below 1.
+        InputError: If `n_points` is below 1.
 
     Example:
         >>> from icl_interp.tasks.linear_regression import LinearRegression
@@ -74,7 +75,7 @@ def reference_predictors(task: Task, *, n_points: int | None = None) -> Candidat
         ['zero', 'least squares', 'ridge', 'Bayes = dMMSE']
     """
     if n_points is not None and n_points < 1:
-        raise ValueError(f"reference_predictors needs n_points to be at least 1, got {n_points}; leave it out.")
+        raise InputError(f"reference_predictors needs n_points to be at least 1, got {n_points}; leave it out.")
     n_points = max(2, task.default_points if n_points is None else n_points)
     large = isinstance(task, TaskPool) and task.n_tasks > REMEMBERED_POOL
     return dict((_built if large else _remembered)(task, n_points))

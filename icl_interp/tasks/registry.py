@@ -250,7 +250,7 @@ def changed_task(task: Task, changes: Mapping[str, Any]) -> Task:
         Another task.
 
     Raises:
-        ValueError: As `task_from_config`.
+        InputError: As `task_from_config`.
     """
     if changes.get("family", task.family) != task.family:
         return task_from_config({"n_dims": task.n_dims, "n_points": task.n_points, **changes})

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from icl_interp.errors import InputError
 from icl_interp.prompts import PromptSource
 from icl_interp.tasks.base import Task
 from probes._reprs import short_repr
@@ -122,7 +123,7 @@ def parse_strength(name: str, text: str) -> float:
         The number.
 
     Raises:
-        ValueError: If it is none.
+        InputError: If it is none.
 
     Example:
         >>> fraction(parse_strength("x_scale", "0.333")), parse_strength("x_scale", "0.33")
@@ -132,7 +133,7 @@ def parse_strength(name: str, text: str) -> float:
         numerator, slash, denominator = text.partition("/")
         return float(numerator) / float(denominator) if slash else _third(numerator, float(numerator))
     except (ValueError, ZeroDivisionError):
-        raise ValueError(f"the strength of {name} needs a number such as 3 or 1/3, got {text!r}.") from None
+        raise InputError(f"the strength of {name} needs a number such as 3 or 1/3, got {text!r}.") from None
 
 
 def _third(text: str, value: float) -> float:

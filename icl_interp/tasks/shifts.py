@@ -4,6 +4,7 @@ import fnmatch
 import math
 from collections.abc import Sequence
 
+from icl_interp.errors import InputError, InputTypeError
 from icl_interp.prompts import PromptSource
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.linear import LinearTask
@@ -46,8 +47,8 @@ def shifted(task: Task, name: str, value: float | None = None) -> PromptSource:
         with the task's own.
 
     Raises:
-        TypeError: If the strength is no number.
-        ValueError: If the name is unknown, the shift does not apply to this task, or a strength is missing,
+        InputTypeError: If the strength is no number.
+        InputError: If the name is unknown, the shift does not apply to this task, or a strength is missing,
             superfluous or out of range.
 
     Example:
@@ -60,7 +61,7 @@ def shifted(task: Task, name: str, value: float | None = None) -> PromptSource:
     _check_strength(name, value)
     typed, equals, text = name.partition("=")
     if equals and value is not None:
-        raise ValueError(f"the shift {name} has its strength already, got {value} as well; leave one of them out.")
+        raise InputError(f"the shift {name} has its strength already, got {value} as well; leave one of them out.")
     if typed == STANDARD:
         _refuse_strength_of_standard(text if equals else value)
         return task
@@ -91,7 +92,7 @@ def select_shifts(
         One entry for each shift and strength, none twice.
 
     Raises:
-        ValueError: If a pattern names nothing, or only shifts that do not apply to this task, or longer prompts than
+        InputError: If a pattern names nothing, or only shifts that do not apply to this task, or longer prompts than
             the model has positions for.
 
     Example:
@@ -170,7 +171,7 @@ def _named(pattern: str) -> list[tuple[Shift, float | None]]:
     if equals and name == STANDARD:
         _refuse_strength_of_standard(text)
     if equals and name not in SHIFTS and any(sign in name for sign in "*?["):
-        raise ValueError(f"the glob {name!r} takes no strength, got {text!r}; name one shift, as in x_scale=3.")
+        raise InputError(f"the glob {name!r} takes no strength, got {text!r}; name one shift, as in x_scale=3.")
     if equals:
         return [_at(name, parse_strength(name, text))]
     named: list[tuple[Shift, float | None]] = [
@@ -186,7 +187,7 @@ def _at(typed: str, value: float | None) -> tuple[Shift, float | None]:
     if usual is None:
         return _known(name), value
     if value not in (None, usual) and typed not in OPEN_ALIASES:
-        raise ValueError(
+        raise InputError(
             f"{typed} is {name}={fraction(usual)} and takes no other strength, got {value}; type {name}=...."
         )
     return _known(name), usual if value is None else value
@@ -194,28 +195,28 @@ def _at(typed: str, value: float | None) -> tuple[Shift, float | None]:
 
 def _check_strength(name: str, value: object) -> None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-        raise TypeError(
+        raise InputTypeError(
             f"the shift {name} needs a number as strength, got {value!r}; pass 3.0, or the name 'x_scale=3'."
         )
 
 
 def _refuse_strength_of_standard(value: object) -> None:
     if value is not None:
-        raise ValueError(f"{STANDARD} is the task itself and takes no strength, got {value!r}; leave it out.")
+        raise InputError(f"{STANDARD} is the task itself and takes no strength, got {value!r}; leave it out.")
 
 
 def _build(task: Task, shift: Shift, value: float | None, typed: str) -> ShiftedTask:
     name = f"{typed} ({shift.name})" if typed in ALIASES else shift.name
     if (value is None) == bool(shift.values):
         need = "a strength" if shift.values else "no strength"
-        raise ValueError(f"the shift {name} takes {need}, got {value}; see SHIFTS[{shift.name!r}].")
+        raise InputError(f"the shift {name} takes {need}, got {value}; see SHIFTS[{shift.name!r}].")
     if value is not None and math.isnan(value):
-        raise ValueError(f"the shift {name} takes a number as strength, got nan; see SHIFTS[{shift.name!r}].")
+        raise InputError(f"the shift {name} takes a number as strength, got nan; see SHIFTS[{shift.name!r}].")
     if value is not None and not abs(value) <= MOST:
-        raise ValueError(f"the shift {name} takes a strength of at most {MOST:g}, got {value}.")
+        raise InputError(f"the shift {name} takes a strength of at most {MOST:g}, got {value}.")
     whole = "whole number" not in shift.takes or value == round(value or 0.0)
     if value is not None and not (shift.least <= value <= shift.most and whole):
-        raise ValueError(f"{name} takes {shift.takes}, got {value}.")
+        raise InputError(f"{name} takes {shift.takes}, got {value}.")
     if not shift.applies_to(task):
         _refuse_task(shift)
     label = shift.name if value is None else f"{shift.name}={fraction(value)}"
@@ -224,12 +225,12 @@ def _build(task: Task, shift: Shift, value: float | None, typed: str) -> Shifted
 
 
 def _refuse_task(shift: Shift) -> None:
-    raise ValueError(f"the shift {shift.name} needs a task with {shift.needs}; leave it out or change the task.")
+    raise InputError(f"the shift {shift.name} needs a task with {shift.needs}; leave it out or change the task.")
 
 
 def _refuse_length(shift: Shift, task: Task, n_points: int | None, max_points: int | None) -> None:
     asked = task.default_points if n_points is None else n_points
-    raise ValueError(
+    raise InputError(
         f"the shift {shift.name} needs a model with positions for more than {asked} points, got {max_points}; leave it "
         "out or ask for fewer points."
     )
@@ -237,5 +238,5 @@ def _refuse_length(shift: Shift, task: Task, n_points: int | None, max_points: i
 
 def _known(name: str) -> Shift:
     if name not in SHIFTS:
-        raise ValueError(f"unknown shift {name!r}; there are: {', '.join(SHIFTS)}; and {', '.join(ALIASES)}.")
+        raise InputError(f"unknown shift {name!r}; there are: {', '.join(SHIFTS)}; and {', '.join(ALIASES)}.")
     return SHIFTS[name]

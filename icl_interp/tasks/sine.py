@@ -7,6 +7,7 @@ from jaxtyping import Float
 from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor
 
+from icl_interp.errors import InputError
 from icl_interp.prompts import stream
 from icl_interp.tasks.base import FunctionTask, Labels, one_dimension
 
@@ -49,7 +50,7 @@ class SineRegression(FunctionTask):
     @model_validator(mode="after")
     def _check_amplitudes(self) -> "SineRegression":
         if self.amplitude_low > self.amplitude_high:
-            raise ValueError(
+            raise InputError(
                 f"amplitude_low needs at most amplitude_high, got {self.amplitude_low:g} and {self.amplitude_high:g}."
             )
         return self

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from icl_interp.errors import InputError
 from icl_interp.prompts import stream
 from icl_interp.tasks._gaussian_law import symmetric_root
 from icl_interp.tasks.linear import LinearTask
@@ -47,7 +48,7 @@ class SparseLinearRegression(LinearTask):
     @model_validator(mode="after")
     def _check_support(self) -> "SparseLinearRegression":
         if self.n_nonzero > self.n_dims:
-            raise ValueError(
+            raise InputError(
                 f"n_nonzero needs at most {self.n_dims} weights, the number of dimensions, got {self.n_nonzero}."
             )
         return self

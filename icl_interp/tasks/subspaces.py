@@ -5,6 +5,7 @@ from jaxtyping import Float64
 from pydantic import Field
 from torch import Tensor
 
+from icl_interp.errors import InputError
 from icl_interp.prompts import stream
 from icl_interp.settings import Settings
 
@@ -40,7 +41,7 @@ class Subspace(Settings):
             As `subspace_covariance`.
 
         Raises:
-            ValueError: If the rank does not fit.
+            InputError: If the rank does not fit.
         """
         return subspace_covariance(n_dims, self.rank, seed=self.seed, complement=self.complement)
 
@@ -81,7 +82,7 @@ def subspace_covariance(
         Symmetric, of rank r or d - r.
 
     Raises:
-        ValueError: If the rank is out of range, or the complement is empty.
+        InputError: If the rank is out of range, or the complement is empty.
 
     Source:
         Garg et al. (2022), section 5, whose half-subspace inputs are normalised so.
@@ -94,7 +95,7 @@ def subspace_covariance(
     """
     kept = n_dims - rank if complement else rank
     if not (1 <= rank <= n_dims and kept >= 1):
-        raise ValueError(
+        raise InputError(
             f"subspace_covariance needs a rank from 1 to {n_dims - 1 if complement else n_dims}, got {rank}; "
             "change rank or n_dims."
         )

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from icl_interp.errors import said
+from icl_interp.errors import InputError, said
 from icl_interp.settings import parse_yaml, read_yaml
 from icl_interp.training.train_config import TrainConfig
 
@@ -36,7 +36,7 @@ def load_config(source: str, settings: Sequence[str] = ()) -> TrainConfig:
         The config, every value checked.
 
     Raises:
-        ValueError: If there is no such file or preset, it is no YAML mapping, or values are wrong (all of them are
+        InputError: If there is no such file or preset, it is no YAML mapping, or values are wrong (all of them are
             listed).
 
     Example:
@@ -49,15 +49,15 @@ def load_config(source: str, settings: Sequence[str] = ()) -> TrainConfig:
     elif Path(source).is_file():
         values = read_yaml(source)
     else:
-        raise ValueError(f"no config file or preset {source!r}; presets: {', '.join(preset_names())}.")
+        raise InputError(f"no config file or preset {source!r}; presets: {', '.join(preset_names())}.")
     if not isinstance(values, dict):
-        raise ValueError(f"{source} needs a mapping of settings at its top level, got {type(values).__name__}.")
+        raise InputError(f"{source} needs a mapping of settings at its top level, got {type(values).__name__}.")
     for setting in settings:
         _overrule(values, setting)
     try:
         return TrainConfig(**values)
     except (ValidationError, TypeError) as error:
-        raise ValueError(f"{source}: {describe_problems(error)}") from error
+        raise InputError(f"{source}: {describe_problems(error)}") from error
 
 
 def _overrule(values: dict[str, Any], setting: str) -> None:
@@ -66,7 +66,7 @@ def _overrule(values: dict[str, Any], setting: str) -> None:
     for folder in folders:
         values = values.setdefault(folder, {}) if isinstance(values, dict) else values
     if not equals or not key or not isinstance(values, dict):
-        raise ValueError(f"--set needs key=value such as steps=100 or model.n_layers=2, got {setting!r}.")
+        raise InputError(f"--set needs key=value such as steps=100 or model.n_layers=2, got {setting!r}.")
     values[key] = parse_yaml(text, where=f"the value of --set {setting!r}")
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from icl_interp.errors import InputError
 from icl_interp.models.build import build_model
 from icl_interp.training.ensemble_error import EnsembleDivergedError
 from icl_interp.training.loop import StepRecord, loss_advice, loss_problem
@@ -52,7 +53,7 @@ def train_many(
         One result a config, in their order.
 
     Raises:
-        ValueError: If there is no config, configs differ in more than may differ, or ask for compile, accumulate or
+        InputError: If there is no config, configs differ in more than may differ, or ask for compile, accumulate or
             bfloat16.
         EnsembleDivergedError: At the end, if a loss was no longer finite or diverged: a FloatingPointError that names
             the models and holds the results of the others.
@@ -197,18 +198,18 @@ def _flat(model: Any) -> Tensor:
 
 def _check_alike(configs: Sequence[TrainConfig]) -> None:
     if not configs:
-        raise ValueError("train_many needs at least one config, got none.")
+        raise InputError("train_many needs at least one config, got none.")
     first = configs[0]
     common = [config.model_dump(exclude=set(MAY_DIFFER)) for config in configs]
     differing = sorted({name for other in common for name in other if other[name] != common[0][name]})
     if differing:
-        raise ValueError(
+        raise InputError(
             f"train_many needs configs that differ in {', '.join(MAY_DIFFER)} only, got different "
             f"{', '.join(differing)}; train these apart."
         )
     if len({config.task.default_points for config in configs}) > 1 and (
         first.curriculum is None or first.curriculum.points is None
     ):
-        raise ValueError("train_many needs tasks of equally many points; set task.n_points.")
+        raise InputError("train_many needs tasks of equally many points; set task.n_points.")
     if first.compile or first.accumulate > 1 or first.precision == "bfloat16":
-        raise ValueError("train_many does without compile, accumulate and bfloat16; leave them out or train apart.")
+        raise InputError("train_many does without compile, accumulate and bfloat16; leave them out or train apart.")

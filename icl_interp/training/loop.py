@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from icl_interp.errors import DivergedError
 from icl_interp.models.build import build_model
 from icl_interp.prompts import Prompts
 from icl_interp.training.batches import draw_batch
@@ -127,7 +128,7 @@ class Trainer:
             What it saw.
 
         Raises:
-            FloatingPointError: If the loss is no longer finite or beyond `DIVERGED`; weights and step stay as they
+            DivergedError: If the loss is no longer finite or beyond `DIVERGED`; weights and step stay as they
                 were before. Also if the weights of a checkpoint are not finite, or the last step has left such a loss
                 on its own prompts: the step is then taken. The message names the step and what to change.
         """
@@ -153,16 +154,16 @@ class Trainer:
             of: Whose loss it is, where it is not the step's own.
 
         Raises:
-            FloatingPointError: If it is not finite or beyond `DIVERGED`.
+            DivergedError: If it is not finite or beyond `DIVERGED`.
         """
         if (problem := loss_problem(step, loss, unit=self._unit, of=of)) is not None:
-            raise FloatingPointError(f"{problem}; {loss_advice([self.config.lr])}.")
+            raise DivergedError(f"{problem}; {loss_advice([self.config.lr])}.")
 
     def _check_step(self) -> None:
         # The next step would see what this one has done; what is kept, and the end of the run, cannot wait for it.
         step = self.step
         if step in self._kept and not all(bool(weight.isfinite().all()) for weight in self._parameters):
-            raise FloatingPointError(
+            raise DivergedError(
                 f"the weights were no longer finite after the update at step {step}; {loss_advice([self.config.lr])}."
             )
         if step == self.config.steps:

@@ -12,6 +12,7 @@ import torch
 from icl_interp.atomic import write_atomically
 from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.safe_load import load_weight_file
+from icl_interp.errors import InputError
 from icl_interp.runs import RunFolder
 from icl_interp.settings import parse_yaml
 from icl_interp.training.config import load_config
@@ -44,14 +45,14 @@ def check_same_config(folder: RunFolder, config: TrainConfig) -> None:
         config: What shall be gone on with.
 
     Raises:
-        ValueError: If config.yaml says anything else; the sentence names the settings that differ.
+        InputError: If config.yaml says anything else; the sentence names the settings that differ.
     """
     stored = load_config(str(folder.path / "config.yaml"))
     if stored == config:
         return
     ours, theirs = config.model_dump(mode="json"), stored.model_dump(mode="json")
     differing = ", ".join(f"{name} ({theirs[name]} there)" for name in ours if ours[name] != theirs[name])
-    raise ValueError(
+    raise InputError(
         f"a run goes on with its own config, {folder.path} has another {differing}; choose another --out, or leave "
         "out CONFIG and --set."
     )
@@ -93,13 +94,13 @@ def load_resume(folder: RunFolder, trainer: Trainer) -> float:
         Wall time up to that state, in seconds; 0 where the run never came to write one.
 
     Raises:
-        ValueError: If the file is damaged or cannot be read, or belongs to another config.
+        InputError: If the file is damaged or cannot be read, or belongs to another config.
     """
     if not folder.resume_path.exists():
         return 0.0
     contents = _read(folder.resume_path)
     if contents.get("format") != FORMAT or not _belongs(contents, folder, trainer.config):
-        raise ValueError(
+        raise InputError(
             f"{folder.resume_path} does not belong to the config beside it; remove it to start the run afresh."
         )
     with _complete(folder.resume_path):
@@ -129,7 +130,7 @@ def _complete(path: Path) -> Iterator[None]:
 
 
 def _damaged(path: Path) -> ValueError:
-    return ValueError(f"{path} cannot be read; remove it to start the run afresh.")
+    return InputError(f"{path} cannot be read; remove it to start the run afresh.")
 
 
 def _belongs(contents: Mapping[str, Any], folder: RunFolder, config: TrainConfig) -> bool:

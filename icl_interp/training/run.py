@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from icl_interp.checkpoints.device import check_device
+from icl_interp.errors import DivergedError, InputError
 from icl_interp.runs import RunFolder
 from icl_interp.training.evaluation import EvaluationRecord, Evaluator
 from icl_interp.training.loop import StepRecord, Trainer
@@ -75,8 +76,8 @@ def train(
 
     Raises:
         RunBusyError: If another process writes the folder; a ValueError.
-        ValueError: If the folder cannot be used, a logger is unknown, or resume is asked for without a folder.
-        FloatingPointError: If the loss is no longer finite or diverges; the message names the last good checkpoint.
+        InputError: If the folder cannot be used, a logger is unknown, or resume is asked for without a folder.
+        DivergedError: If the loss is no longer finite or diverges; the message names the last good checkpoint.
         OSError: If the disk is full; the run can be resumed.
         RunStoppedError: If Ctrl-C or SIGTERM came, a KeyboardInterrupt that says how to go on.
 
@@ -92,7 +93,7 @@ def train(
     trainer = Trainer(config, device=device)
     if out is None:
         if resume or log_to:
-            raise ValueError("resume and log_to need a run folder, got none; name it with out=.")
+            raise InputError("resume and log_to need a run folder, got none; name it with out=.")
         return _without_folder(trainer, tick)
     with ExitStack() as stack:
         folder = stack.enter_context(RunFolder(out, config=config.to_yaml(), resume=resume))
@@ -139,7 +140,7 @@ def _go_on(trainer: Trainer, log: RunLog, tick: Callable[[StepRecord], None]) ->
             except FloatingPointError as error:
                 with suppress(OSError):  # a full disk must not hide what ended the run
                     log.diverged(str(error))
-                raise FloatingPointError(f"{str(error).rstrip('.')}; {log.advice()}") from error
+                raise DivergedError(f"{str(error).rstrip('.')}; {log.advice()}") from error
             tick(record)
             number = stop()  # asked once: a signal that comes later is for the next step
             if number is not None:

@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from icl_interp.errors import InputError
 from icl_interp.provenance import provenance
 from icl_interp.runs import RunFolder
 from icl_interp.training.batches import evaluation_seed
@@ -79,7 +80,7 @@ class RunLog:
             if "errors" in line:
                 self.evaluations.append(EvaluationRecord.from_dict(line))
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(
+            raise InputError(
                 f"a run goes on from metrics with a step, a loss and a learning rate a line, got another line at step "
                 f"{line['step']}: {self.folder.metrics_path}; remove that line."
             ) from error
@@ -117,7 +118,7 @@ class RunLog:
             record: What it saw.
 
         Raises:
-            FloatingPointError: If the loss of an evaluation in distribution is lost; it is not written down.
+            DivergedError: If the loss of an evaluation in distribution is lost; it is not written down.
             OSError: If the disk is full.
         """
         config, step = self.trainer.config, record.step

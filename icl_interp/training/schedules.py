@@ -4,6 +4,7 @@ import math
 
 from pydantic import Field, model_validator
 
+from icl_interp.errors import InputError
 from icl_interp.settings import Settings
 
 __all__ = ["CheckpointSteps", "Curriculum", "Ramp"]
@@ -94,7 +95,7 @@ class Ramp(Settings):
     @model_validator(mode="after")
     def _check_order(self) -> "Ramp":
         if self.start > self.end:
-            raise ValueError(f"a curriculum needs start of at most end, got {self.start} and {self.end}; swap them.")
+            raise InputError(f"a curriculum needs start of at most end, got {self.start} and {self.end}; swap them.")
         return self
 
     def at(self, step: int) -> int:

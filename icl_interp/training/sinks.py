@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from icl_interp.errors import InputError
 from icl_interp.training.train_config import TrainConfig
 
 __all__ = ["SINKS", "Sink", "check_sinks", "open_sinks"]
@@ -34,7 +35,7 @@ def open_sinks(names: Sequence[str], config: TrainConfig, path: Path) -> list[Si
         One each.
 
     Raises:
-        ValueError: If a name is unknown, or its package is not installed.
+        InputError: If a name is unknown, or its package is not installed.
     """
     check_sinks(names)
     return [SINKS[name](config, path) for name in names]
@@ -47,11 +48,11 @@ def check_sinks(names: Sequence[str]) -> None:
         names: Among `SINKS`.
 
     Raises:
-        ValueError: If a name is unknown, or its package is not installed.
+        InputError: If a name is unknown, or its package is not installed.
     """
     unknown = [name for name in names if name not in SINKS]
     if unknown:
-        raise ValueError(f"metrics can go to {', '.join(SINKS)}, got {unknown[0]!r}; metrics.jsonl is always written.")
+        raise InputError(f"metrics can go to {', '.join(SINKS)}, got {unknown[0]!r}; metrics.jsonl is always written.")
     for name in names:
         _import(*_PACKAGES[name])
 
@@ -63,7 +64,7 @@ def _import(module: str, package: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ValueError(f"logging to {package} needs a package that is not there; pip install {package}.") from error
+        raise InputError(f"logging to {package} needs a package that is not there; pip install {package}.") from error
 
 
 def _wandb(config: TrainConfig, path: Path) -> Sink:

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from icl_interp.errors import InputError
 from icl_interp.settings import read_yaml
 from icl_interp.training.config import load_config
 from icl_interp.training.run_folders import run_folders
@@ -102,11 +103,11 @@ def load_grid(path: str | Path) -> dict[str, list[Any]]:
         Values by setting, in the file's order.
 
     Raises:
-        ValueError: If there is no such file, or it is no such mapping.
+        InputError: If there is no such file, or it is no such mapping.
     """
     grid = read_yaml(path)
     if not isinstance(grid, dict) or not grid or not all(isinstance(v, list) and v for v in grid.values()):
-        raise ValueError(f"{path} needs a mapping of settings to lists of values, such as 'seed: [0, 1]'.")
+        raise InputError(f"{path} needs a mapping of settings to lists of values, such as 'seed: [0, 1]'.")
     return {str(name): values for name, values in grid.items()}
 
 
@@ -131,7 +132,7 @@ def expand_grid(
         One run for each combination; the last setting changes fastest.
 
     Raises:
-        ValueError: If a combination is no config, or two are the same.
+        InputError: If a combination is no config, or two are the same.
 
     Example:
         >>> [run.values for run in expand_grid("demo", {"seed": [0, 1], "lr": [0.1]}, "sweep")]
@@ -146,12 +147,12 @@ def expand_grid(
         except ValueError as error:
             load_config(source, settings)  # is wrong by itself, which is then said
             problem = str(error).removeprefix(f"{source}: ")
-            raise ValueError(f"{grid_name}, at {_in_words(values)}: {problem}") from error
+            raise InputError(f"{grid_name}, at {_in_words(values)}: {problem}") from error
         points.append((config, _as_understood(values, config)))
     folders = run_folders(out, [config for config, _ in points])
     runs = [SweepRun(config, values, folder) for (config, values), folder in zip(points, folders, strict=True)]
     if len({run.folder for run in runs}) < len(runs):
-        raise ValueError("a sweep needs combinations that differ, got some twice; take repeated values out.")
+        raise InputError("a sweep needs combinations that differ, got some twice; take repeated values out.")
     return runs
 
 
@@ -204,7 +205,7 @@ def sweep(
         The table, which is on the disk as well.
 
     Raises:
-        ValueError: If a scheduler is named and dask is not installed, or it does not answer; or if there is another
+        InputError: If a scheduler is named and dask is not installed, or it does not answer; or if there is another
             file under the table's name.
         SweepStoppedError: After Ctrl-C or SIGTERM, when the table of what there is is written: a KeyboardInterrupt that
             says what is finished, what is not, and how to go on.

@@ -88,7 +88,7 @@ def run_all(
         Index and row of each run, as they end.
 
     Raises:
-        ValueError: If dask is asked for and not installed, or the scheduler does not answer.
+        InputError: If dask is asked for and not installed, or the scheduler does not answer.
         KeyboardInterrupt: After Ctrl-C or SIGTERM, with the number of the signal, when the workers of this machine
             have written the states of their runs.
     """

@@ -118,7 +118,7 @@ class TrainConfig(Settings):
         every = values.pop("checkpoint_every")
         if every is not None:
             if values.get("checkpoints") is not None:
-                raise ValueError("say checkpoints or checkpoint_every, not both; checkpoints: {every: n} is today's.")
+                raise InputError("say checkpoints or checkpoint_every, not both; checkpoints: {every: n} is today's.")
             values["checkpoints"] = {"every": every}
         return values
 
@@ -130,7 +130,7 @@ class TrainConfig(Settings):
                 f"accumulate needs to divide batch_size, got {self.accumulate} and {self.batch_size}; change one."
             )
         if problems:
-            raise ValueError(" ".join(problems))
+            raise InputError(" ".join(problems))
         return self
 
     def _misfits(self) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from icl_interp.errors import InputError
 from icl_interp.experiments.claims import Check, Interval
 from icl_interp.experiments.hill2025.record import FamilyFound, Measured
 from icl_interp.experiments.hill2025.setting import KINDS, Kind, Run
@@ -146,10 +147,10 @@ class Reader:
             For each seed, the share of its models whose law is right; chance is one over the number of laws.
 
         Raises:
-            ValueError: If there is one seed only.
+            InputError: If there is one seed only.
         """
         if len(self.seeds) < 2:
-            raise ValueError("Reader.recognised needs models of two seeds or more, got one; run more seeds.")
+            raise InputError("Reader.recognised needs models of two seeds or more, got one; run more seeds.")
         return tuple(float(np.mean([self._nearest(kind, s) == kind for kind in KINDS])) for s in self.seeds)
 
     def _nearest(self, kind: Kind, seed: int) -> str:

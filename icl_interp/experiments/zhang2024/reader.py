@@ -5,6 +5,7 @@ import math
 
 import torch
 
+from icl_interp.errors import InputError
 from icl_interp.experiments.linear_risk import optimal_lsa_risk
 from icl_interp.experiments.zhang2024.measures import Measures
 from icl_interp.experiments.zhang2024.setting import N_DIMS
@@ -78,7 +79,7 @@ def optimum(kind: str, norm: float, n_pairs: int, *, n_dims: int = N_DIMS, noise
         In squared units of y.
 
     Raises:
-        ValueError: If there is noise for attention alone, whose optimum is known without only.
+        InputError: If there is noise for attention alone, whose optimum is known without only.
 
     Example:
         >>> round(optimum("ltb", 5**0.5, 5), 4), round(optimum("lsa", 5**0.5, 5), 4)
@@ -87,7 +88,7 @@ def optimum(kind: str, norm: float, n_pairs: int, *, n_dims: int = N_DIMS, noise
     mean = torch.full((n_dims,), norm / math.sqrt(n_dims), dtype=torch.float64)
     if kind != "ltb":
         if noise_std:
-            raise ValueError(f"optimum of attention alone needs labels without noise, got noise_std={noise_std:g}.")
+            raise InputError(f"optimum of attention alone needs labels without noise, got noise_std={noise_std:g}.")
         return optimal_lsa_risk(mean, n_pairs)
     eye = torch.eye(n_dims, dtype=torch.float64)
     return optimal_learned_init(eye, eye, mean, noise_std, n_pairs).risk
