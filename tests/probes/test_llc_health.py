@@ -34,12 +34,12 @@ NOISE = torch.randn(1000, generator=torch.Generator().manual_seed(0))
 
 # What raises each flag, as changes to a run that raises none.
 RAISED: dict[str, dict[str, Any]] = {
-    "diverged": {"lr": 2.1e-2, "num_draws": 2000},
+    "diverged": {"lr": 2.6e-2, "num_draws": 200},
     "negative": {"loss": dome, "localization": 30.0},
     "not_plateaued": {"lr": 1e-5, "num_burnin_steps": 0},
     "rhat": {"lr": 1e-5, "num_burnin_steps": 0},
     "few_effective_draws": {"num_chains": 2, "num_draws": 40},
-    "low_acceptance": {"lr": 8e-3, "n": 4000},
+    "low_acceptance": {"lr": 9e-3, "n": 4000, "num_draws": 100},
     "wandering": {"loss": flat, "localization": 0.0, "num_burnin_steps": 0},
     "unstable_step": {"lr": 1.2e-2},
     "noisy_init_loss": {"loss": noisy, "data": NOISE, "batch_size": 10, "num_init_loss_batches": 8},
