@@ -39,7 +39,7 @@ RAISED: dict[str, dict[str, Any]] = {
     "not_plateaued": {"lr": 1e-5, "num_burnin_steps": 0},
     "rhat": {"lr": 1e-5, "num_burnin_steps": 0},
     "few_effective_draws": {"num_chains": 2, "num_draws": 40},
-    "low_acceptance": {"lr": 9e-3, "n": 4000, "num_draws": 100},
+    "low_acceptance": {"lr": 8e-3, "n": 4000},
     "wandering": {"loss": flat, "localization": 0.0, "num_burnin_steps": 0},
     "unstable_step": {"lr": 1.2e-2},
     "noisy_init_loss": {"loss": noisy, "data": NOISE, "batch_size": 10, "num_init_loss_batches": 8},
