@@ -18,7 +18,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN and threading.current_threa
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 STUDIES = {"small_study", "small_study_again", "uncontrolled_study", "signing_study"}
-RUNS = {"developed_run", "developed"}
+RUNS = {"developed_run", "endless_run", "developed"}
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the marks

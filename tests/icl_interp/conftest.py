@@ -140,6 +140,12 @@ def developed_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def endless_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another one, without a pool of tasks."""
+    return make_run(tmp_path_factory.mktemp("endless") / "run", n_tasks=None)
+
+
+@pytest.fixture(scope="session")
 def developed(developed_run: Path) -> Development:
     return development(developed_run, settings=FEW, llc=SHORT)
 

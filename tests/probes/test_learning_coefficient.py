@@ -87,8 +87,8 @@ def test_normal_crossings_agree_with_quadrature(loss: Callable[..., Any], center
         nbeta=5.0,
         lr=5e-3,
         localization=2.0,
-        num_chains=2048,
-        num_draws=150,
+        num_chains=512,
+        num_draws=600,
         num_burnin_steps=700,
     )
     assert not bool(result.diverged.any())

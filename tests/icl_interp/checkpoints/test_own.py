@@ -54,6 +54,13 @@ def test_without_a_task_it_is_assumed(tmp_path: Path, small_model: HookedModel) 
     assert "7 are assumed" in loaded.assumptions[1]
 
 
+def test_points_of_training_are_at_most_those_of_the_model(tmp_path: Path, small_model: HookedModel) -> None:
+    path = save_checkpoint(tmp_path / "a.pt", small_model, task=LinearRegression(3))
+    _rewrite(path, n_points_trained=50)
+    loaded = load_checkpoint(path)
+    assert (loaded.n_points_trained, small_model.cfg.n_points) == (9, 9)
+
+
 def test_file_is_plain_data(tmp_path: Path, small_model: HookedModel) -> None:
     path = save_checkpoint(tmp_path / "a.pt", small_model, task=LinearRegression(3))
     contents = torch.load(path, weights_only=True)

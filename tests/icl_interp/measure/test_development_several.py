@@ -25,14 +25,10 @@ from probes.llc_exact import free_energy_crossover
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def runs(tmp_path_factory, developed_run, endless_run):
     folder = tmp_path_factory.mktemp("several")
-    return [
-        make_run(folder / "a"),
-        make_run(folder / "b", n_tasks=3),
-        make_run(folder / "c", n_tasks=3, seed=1),
-        make_run(folder / "d", n_tasks=None),
-    ]
+    pools = [make_run(folder / "b", n_tasks=3), make_run(folder / "c", n_tasks=3, seed=1)]
+    return [developed_run, *pools, endless_run]
 
 
 @pytest.fixture(scope="module")

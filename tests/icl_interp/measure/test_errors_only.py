@@ -124,9 +124,8 @@ def test_a_model_is_asked_at_queries(tiny_model, tiny_task):
 def test_a_study_reads_them_for_errors_alone_and_counts_them(tiny_model, tiny_task):
     ticks: list[int] = []
     shifts = ["x_scale=3", "orthogonal_train_test", "overlapping_train_test", "longer_prompts=2"]
-    result = study(
-        tiny_model, tiny_task, n_prompts=8, shifts=shifts, n_controls=1, tick=lambda done, _: ticks.append(done)
-    )
+    options = {"n_prompts": 8, "shifts": shifts, "layers": [], "n_controls": 1}
+    result = study(tiny_model, tiny_task, **options, tick=lambda done, _: ticks.append(done))
     n_shifts, extra = shift_reads(tiny_task, shifts, max_points=tiny_model.cfg.n_points)
     assert (n_shifts, extra) == (1, 3 + 8 + 1)
     effort = sum(effort_of(tiny_model.cfg, 8, 8, 1, N_RANDOM).reads)
@@ -197,6 +196,7 @@ def test_the_default_number_of_prompts_falls_with_the_shifts(tiny_config):
 
 
 def test_a_study_of_another_family(tiny_model):
-    result = study(tiny_model, TaskPool(3, 4, noise_std=0.5, n_points=8), n_prompts=8, shifts=["w_fresh"], n_controls=0)
+    pool = TaskPool(3, 4, noise_std=0.5, n_points=8)
+    result = study(tiny_model, pool, n_prompts=8, shifts=["w_fresh"], layers=[], n_controls=0)
     assert "Bayes = dMMSE" in result.errors.in_distribution.curves
     assert torch.equal(result.families.by_label["w_fresh"].prompts.xs, result.families.in_distribution.prompts.xs)

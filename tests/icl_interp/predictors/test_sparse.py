@@ -30,7 +30,7 @@ def best_risk(build, xs, ys):
 
 @pytest.mark.parametrize(
     ("noise", "n_pairs", "plain", "reweighted"),
-    [(0.3, 10, 1.64, 1.07), (0.3, 20, 0.324, 0.228), (1.0, 20, 1.40, 0.98), (0.0, 40, 0.0, 0.021)],
+    [(0.3, 10, 1.64, 1.07), (1.0, 20, 1.40, 0.98), (0.0, 40, 0.0, 0.021)],
 )
 def test_reweighting_helps_when_pairs_are_few_or_noisy(noise, n_pairs, plain, reweighted):
     xs, ys = sparse_prompts(2500, n_pairs, noise)

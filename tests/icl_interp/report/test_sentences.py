@@ -94,6 +94,7 @@ def test_the_four_sentences_differ():
         ([1.0], "stays flat"),
         ([1.0, 1 - 0.9 * FLAT], "stays flat"),
         ([1.0, 1 - 1.1 * FLAT], "falls"),
+        ([1.0, 1 + 1.05 * FLAT], "stays flat"),  # a share of the larger one
         ([-1.0, 1.0], "rises"),
         ([-1.0, -2.0], "falls"),
         ([0.0, 1e-9], "rises"),

@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from development_runs import FEW, SHORT, make_run
+from development_runs import FEW, SHORT
 
 from icl_interp.measure.development import development
 from icl_interp.measure.development_record import LlcRecord
@@ -18,9 +18,8 @@ from probes.stages import Stage
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("chapter")
-    return development([make_run(folder / "a"), make_run(folder / "b", n_tasks=None)], settings=FEW, llc=SHORT)
+def found(developed_run, endless_run):
+    return development([developed_run, endless_run], settings=FEW, llc=SHORT)
 
 
 def views(found):
