@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 import icl_interp as icl
-from probes.llc_exact import free_energy_crossover
+from probes.learning_coefficient.exact import free_energy_crossover
 
 STEPS = int(os.environ.get("ICL_EXAMPLE_STEPS", "3000"))
 PROMPTS = int(os.environ.get("ICL_EXAMPLE_PROMPTS", "2048"))

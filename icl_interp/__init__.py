@@ -23,27 +23,25 @@ if TYPE_CHECKING:
     from icl_interp.errors import InputError
     from icl_interp.measure.algorithm_agreement import algorithm_agreement
     from icl_interp.measure.attention import attention_summary
-    from icl_interp.measure.detector_report import detector_report
-    from icl_interp.measure.development import Development, DevelopmentSettings, LlcSettings, development
+    from icl_interp.measure.detectors.report import detector_report
+    from icl_interp.measure.development.llc import calibrate_llc
+    from icl_interp.measure.development.run import Development, DevelopmentSettings, LlcSettings, development
     from icl_interp.measure.errors import error_curves
     from icl_interp.measure.heads import head_importance
-    from icl_interp.measure.intervention_effects import intervention_effect
     from icl_interp.measure.layer_readouts import layer_readouts
     from icl_interp.measure.linear_probes import linear_probes
-    from icl_interp.measure.llc_calibration import calibrate_llc
     from icl_interp.measure.ood import ood_report
     from icl_interp.measure.signature import spectral_signature
     from icl_interp.measure.similarity import layer_similarity
-    from icl_interp.measure.study import study
-    from icl_interp.measure.subspace_use import signature_use, subspace_use
-    from icl_interp.models.attention import plain_attention
+    from icl_interp.measure.study.run import study
+    from icl_interp.measure.subspace_use import intervention_effect, signature_use, subspace_use
     from icl_interp.models.build import build_model
     from icl_interp.models.config import ModelConfig
-    from icl_interp.models.linear_attention import HookedLinearAttention
-    from icl_interp.models.linear_block import HookedLinearTransformerBlock
+    from icl_interp.models.linear.attention import HookedLinearAttention, HookedLinearTransformerBlock
     from icl_interp.models.presets import MODEL_PRESETS, model_preset
-    from icl_interp.models.softmax_layer import HookedSoftmaxLayer
-    from icl_interp.models.transformer import HookedICLTransformer
+    from icl_interp.models.softmax.attention import plain_attention
+    from icl_interp.models.softmax.softmax_layer import HookedSoftmaxLayer
+    from icl_interp.models.softmax.transformer import HookedICLTransformer
     from icl_interp.prompts import Prompts, PromptSource
     from icl_interp.query import predict
     from icl_interp.tasks.base import Task
@@ -51,19 +49,18 @@ if TYPE_CHECKING:
     from icl_interp.tasks.decision_tree import DecisionTreeRegression
     from icl_interp.tasks.ill_conditioned import IllConditionedRegression
     from icl_interp.tasks.linear_regression import LinearRegression
-    from icl_interp.tasks.penalties import bayes_penalty, lasso_penalty
     from icl_interp.tasks.quadratic import QuadraticRegression
     from icl_interp.tasks.recurrence import AffineRecurrence
-    from icl_interp.tasks.references import reference_predictors
+    from icl_interp.tasks.references import bayes_penalty, lasso_penalty, reference_predictors
     from icl_interp.tasks.registry import register_task, task_from_config, task_to_config
     from icl_interp.tasks.relu_network import ReluNetworkRegression
-    from icl_interp.tasks.shifts import DTSIP_EVALUATIONS, SHIFTS, select_shifts, shifted
+    from icl_interp.tasks.shifts.select import DTSIP_EVALUATIONS, SHIFTS, select_shifts, shifted
     from icl_interp.tasks.sine import SineRegression
     from icl_interp.tasks.sparse import SparseLinearRegression
     from icl_interp.tasks.subspaces import Subspace, subspace_covariance
     from icl_interp.tasks.task_pool import TaskPool
     from icl_interp.tasks.uniform import UniformRegression
-    from icl_interp.training.config import TrainConfig
+    from icl_interp.training.configs import TrainConfig
     from icl_interp.training.ensemble import train_many
     from icl_interp.training.run import train
 
@@ -74,15 +71,15 @@ _HOMES = {
     "Checkpoint": "checkpoints.record",
     "demo_path": "data",
     "ModelConfig": "models.config",
-    "HookedICLTransformer": "models.transformer",
-    "HookedLinearAttention": "models.linear_attention",
-    "HookedLinearTransformerBlock": "models.linear_block",
-    "HookedSoftmaxLayer": "models.softmax_layer",
+    "HookedICLTransformer": "models.softmax.transformer",
+    "HookedLinearAttention": "models.linear.attention",
+    "HookedLinearTransformerBlock": "models.linear.attention",
+    "HookedSoftmaxLayer": "models.softmax.softmax_layer",
     "build_model": "models.build",
     "MODEL_PRESETS": "models.presets",
     "model_preset": "models.presets",
-    "plain_attention": "models.attention",
-    "TrainConfig": "training.config",
+    "plain_attention": "models.softmax.attention",
+    "TrainConfig": "training.configs",
     "train": "training.run",
     "train_many": "training.ensemble",
     "Prompts": "prompts",
@@ -104,21 +101,21 @@ _HOMES = {
     "register_task": "tasks.registry",
     "task_from_config": "tasks.registry",
     "task_to_config": "tasks.registry",
-    "SHIFTS": "tasks.shifts",
-    "DTSIP_EVALUATIONS": "tasks.shifts",
-    "shifted": "tasks.shifts",
-    "select_shifts": "tasks.shifts",
+    "SHIFTS": "tasks.shifts.select",
+    "DTSIP_EVALUATIONS": "tasks.shifts.select",
+    "shifted": "tasks.shifts.select",
+    "select_shifts": "tasks.shifts.select",
     "predict": "query",
     "predictors": "",
     "interventions": "",
     "reference_predictors": "tasks.references",
-    "bayes_penalty": "tasks.penalties",
-    "lasso_penalty": "tasks.penalties",
+    "bayes_penalty": "tasks.references",
+    "lasso_penalty": "tasks.references",
     "collect": "activations",
     "stream": "activations",
     "error_curves": "measure.errors",
     "spectral_signature": "measure.signature",
-    "detector_report": "measure.detector_report",
+    "detector_report": "measure.detectors.report",
     "layer_similarity": "measure.similarity",
     "ood_report": "measure.ood",
     "linear_probes": "measure.linear_probes",
@@ -126,15 +123,15 @@ _HOMES = {
     "algorithm_agreement": "measure.algorithm_agreement",
     "head_importance": "measure.heads",
     "attention_summary": "measure.attention",
-    "study": "measure.study",
-    "intervention_effect": "measure.intervention_effects",
+    "study": "measure.study.run",
+    "intervention_effect": "measure.subspace_use",
     "subspace_use": "measure.subspace_use",
     "signature_use": "measure.subspace_use",
-    "development": "measure.development",
-    "Development": "measure.development",
-    "DevelopmentSettings": "measure.development",
-    "LlcSettings": "measure.development",
-    "calibrate_llc": "measure.llc_calibration",
+    "development": "measure.development.run",
+    "Development": "measure.development.run",
+    "DevelopmentSettings": "measure.development.run",
+    "LlcSettings": "measure.development.run",
+    "calibrate_llc": "measure.development.llc",
     "InputError": "errors",
 }
 

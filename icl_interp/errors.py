@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from traceback import format_exception
 from typing import Any
 
-from probes._errors import InputError, InputTypeError
+from probes._core.errors import InputError, InputTypeError
 
 __all__ = ["DivergedError", "InputError", "InputTypeError", "UserCodeError", "one_line", "said", "users_code"]
 

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from probes._checks import _check_axes, _check_confidence, _check_count, _check_floating, _check_same_length
+from probes._core.checks import _check_axes, _check_confidence, _check_count, _check_floating, _check_same_length
 
 __all__ = ["Estimate", "Interval", "bootstrap_counts", "estimate_difference", "percentile_interval"]
 

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Float64, Int, Int64
 from torch import Tensor
 
-from probes._checks import (
+from probes._core.checks import (
     _check_activations,
     _check_confidence,
     _check_count,
@@ -20,13 +20,7 @@ from probes._checks import (
     _check_same_length,
     _is_constant,
 )
-from probes._rank_statistics import (
-    _covariance,
-    _partial,
-    _pearson,
-    _resampled_ranks,
-    _spearman_over_means,
-)
+from probes._core.ranks import _covariance, _partial, _pearson, _resampled_ranks, _spearman_over_means
 from probes.bootstrap import Estimate, _count_chunks, percentile_interval
 
 __all__ = ["CorrelationReport", "score_error_correlation"]

@@ -7,11 +7,10 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from probes._batches import _batches
-from probes._checks import _check_activations, _check_same_length
-from probes._dtypes import _result
-from probes._errors import InputError
-from probes._moments import MomentAccumulator
+from probes._core.checks import _check_activations, _check_same_length
+from probes._core.dtypes import _result
+from probes._core.errors import InputError
+from probes._core.streams import MomentAccumulator, _batches
 
 __all__ = ["Covariance", "MomentAccumulator", "fit_covariance", "ledoit_wolf_shrinkage"]
 

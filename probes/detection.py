@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from probes._checks import (
+from probes._core.checks import (
     _check_axes,
     _check_confidence,
     _check_count,

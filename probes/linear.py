@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Float64, Int, Int64
 from torch import Tensor
 
-from probes._checks import (
+from probes._core.checks import (
     _check_activations,
     _check_axes,
     _check_confidence,
@@ -16,10 +16,9 @@ from probes._checks import (
     _check_same_length,
     _check_varies,
 )
-from probes._cross_validation import _cross_validate, _r2_replicates
-from probes._dtypes import _like, _result
-from probes._errors import InputError
-from probes._ridge import _assign_folds, _shuffle
+from probes._core.dtypes import _like, _result
+from probes._core.errors import InputError
+from probes._core.ridge import _assign_folds, _cross_validate, _r2_replicates, _shuffle
 from probes.bootstrap import percentile_interval
 
 __all__ = ["LinearProbe", "fit_linear_probe"]

@@ -1,4 +1,4 @@
-"""Could chance alone have done this? Permutation tests of correlations and of separations."""
+"""Could chance alone have done this? Permutation tests, and adjustments for many tests at once."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from probes._checks import (
+from probes._core.checks import (
     _check_activations,
     _check_axes,
     _check_count,
@@ -19,13 +19,14 @@ from probes._checks import (
     _check_same_length,
     _is_constant,
 )
-from probes._errors import InputError
+from probes._core.errors import InputError
 from probes.bootstrap import _levels
 from probes.detection import _check_score_sets
 
 __all__ = [
     "Alternative",
     "PermutationTest",
+    "holm",
     "permutation_p_value",
     "permutation_test_auroc",
     "permutation_test_correlation",
@@ -246,3 +247,38 @@ def _check_pair(who: str, score: Tensor, error: Tensor, n_permutations: int, see
     _check_same_length(who, ("scores", "errors"), len(score), len(error))
     _check_count(who, "an n_permutations", n_permutations, 1)
     _check_count(who, "a seed", seed, 0)
+
+
+def holm(p_values: Float[Tensor, " test"]) -> Float[Tensor, " test"]:
+    """Adjust p-values for the number of tests, whatever their dependence.
+
+    Formula: with p_(1) <= ... <= p_(m), adjusted p_(i) = max_{j <= i} min(1, (m - j + 1) p_(j)). Rejecting
+    what is at most alpha keeps the chance of any false claim at alpha or below.
+
+    Args:
+        p_values: One a test, in [0, 1], any order.
+
+    Returns:
+        Adjusted p-values in the same order, in [p, 1], dtype of the input.
+
+    Raises:
+        InputTypeError: If the p-values are no floating-point tensor.
+        InputError: If there is none, or one lies outside [0, 1].
+
+    Source:
+        Holm (1979), "A simple sequentially rejective multiple test procedure".
+
+    Example:
+        >>> adjusted = holm(torch.tensor([0.01, 0.04, 0.03]))
+        >>> torch.testing.assert_close(adjusted, torch.tensor([0.03, 0.06, 0.06]))
+    """
+    _check_floating("holm", "p_values", p_values)
+    _check_axes("holm", "p_values", p_values, "test")
+    outside = int((~((p_values >= 0) & (p_values <= 1))).sum())
+    if outside:
+        raise InputError(f"holm needs p-values in [0, 1], got {outside} outside; leave undefined tests out.")
+    order = p_values.double().argsort()
+    factors = torch.arange(len(p_values), 0, -1, device=p_values.device)
+    adjusted = torch.empty_like(p_values, dtype=torch.float64)
+    adjusted[order] = (p_values.double()[order] * factors).clamp_max(1.0).cummax(dim=0).values
+    return adjusted.to(p_values.dtype)

@@ -1,7 +1,7 @@
 """Where can targets be read out? One linear probe for each layer and position, with one factorisation for all targets.
 
 Many cells are many tests: the layer is chosen on one half of the prompts and scored on the other, and p-values of
-many claims belong into `probes.multiple_tests.holm`.
+many claims belong into `probes.permutation.holm`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,10 +11,9 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from probes._checks import _check_activations, _check_count, _check_penalties, _check_same_length
-from probes._cross_validation import _cross_validate, _r2_replicates
-from probes._dtypes import _like
-from probes._ridge import _assign_folds, _shuffle
+from probes._core.checks import _check_activations, _check_count, _check_penalties, _check_same_length
+from probes._core.dtypes import _like
+from probes._core.ridge import _assign_folds, _cross_validate, _r2_replicates, _shuffle
 from probes.bootstrap import percentile_interval
 from probes.curves import _check_bootstrap
 

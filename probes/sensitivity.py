@@ -11,8 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes._callees import Callee, _check_prompts, _context_point, _gradient, _resolve_points
-from probes._cosines import _unit_rows
+from probes._core.callees import Callee, _check_prompts, _context_point, _gradient, _resolve_points, _unit_rows
 from probes.bootstrap import Estimate
 from probes.curves import estimate_mean
 

@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes._callees import _check_prompts
-from probes._checks import _check_activations, _check_option, _check_same_length, _check_same_shape
-from probes._dtypes import _result
+from probes._core.callees import _check_prompts
+from probes._core.checks import _check_activations, _check_option, _check_same_length, _check_same_shape
+from probes._core.dtypes import _result
 
 __all__ = [
     "largest_stable_step",

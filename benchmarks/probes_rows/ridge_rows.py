@@ -12,7 +12,7 @@ from row import Row, Sizes
 from sklearn.linear_model import RidgeCV
 from torch import Tensor
 
-from probes._ridge import _assign_folds
+from probes._core.ridge import _assign_folds
 from probes.linear import fit_linear_probe
 
 WANTED_RATIO, LARGEST_DIFFERENCE, N_FOLDS = 10.0, 1e-6, 5

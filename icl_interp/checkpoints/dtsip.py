@@ -1,20 +1,175 @@
-"""Read checkpoints of dtsip/in-context-learning, the code of Garg et al. (2022)."""
+"""Read checkpoints of dtsip/in-context-learning, the code of Garg et al. (2022), under HookedTransformer's names."""
 
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from einops import rearrange
+from torch import Tensor
+
 from icl_interp.checkpoints.distribution import fit_points
 from icl_interp.checkpoints.dtsip_config import DtsipConfig, read_dtsip_config, training_distribution
-from icl_interp.checkpoints.dtsip_weights import check_layout, convert, drop_unused, is_dtsip, sizes_of
 from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.record import Reading
 from icl_interp.checkpoints.safe_load import WeightFile
-from icl_interp.checkpoints.weights import check_heads, few, state_dict_in, to_float32
+from icl_interp.checkpoints.weights import check_heads, check_names, check_shapes, few, state_dict_in, to_float32
 from icl_interp.models.config import ModelConfig
 
-__all__ = ["dtsip_weights", "read_dtsip"]
+__all__ = ["check_layout", "convert", "drop_unused", "dtsip_weights", "is_dtsip", "read_dtsip", "sizes_of"]
+
+# Causal masks that old transformers versions wrote into files; `.attn.c_attn.bias` is a weight: no match.
+_LEGACY_BUFFER = re.compile(r"\.attn\.(bias|masked_bias)$")
+_TOKEN_TABLE = "_backbone.wte.weight"  # GPT-2 has one; the model reads numbers instead
+_LAYER = re.compile(r"_backbone\.h\.(\d+)\.")
+_WHAT = "weights of dtsip/in-context-learning"
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def is_dtsip(weights: Mapping[str, Any]) -> bool:
+    """Tell whether names look like this program's.
+
+    Args:
+        weights: By name.
+
+    Returns:
+        True for a read-in or a backbone under dtsip's name.
+    """
+    return "_read_in.weight" in weights or any(name.startswith("_backbone.") for name in weights)
+
+
+def drop_unused(weights: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what the model never reads: the token table, and buffers of old transformers versions.
+
+    Args:
+        weights: By dtsip's names.
+
+    Returns:
+        The rest.
+    """
+    return {n: w for n, w in weights.items() if n != _TOKEN_TABLE and not _LEGACY_BUFFER.search(n)}
+
+
+def sizes_of(path: Path, weights: Mapping[str, Tensor]) -> dict[str, int]:
+    """Read off the shapes all that they tell, which is everything but the number of heads.
+
+    Args:
+        path: The file, for the sentence.
+        weights: By dtsip's names.
+
+    Returns:
+        n_dims, n_embd, n_layer and n_positions, under dtsip's names.
+
+    Raises:
+        CheckpointError: If read-in, position table or blocks are missing, or are not matrices with two rows a
+            point.
+    """
+    anchors = ("_read_in.weight", "_backbone.wpe.weight", "_backbone.h.0.attn.c_attn.weight")
+    missing = [name for name in anchors if name not in weights or weights[name].ndim != 2]
+    if missing:
+        raise CheckpointError(
+            f"{_WHAT} need the matrices {', '.join(anchors)}, got a file without {', '.join(missing)}: "
+            f"{path}; check which program wrote it."
+        )
+    n_embd, n_dims = weights[anchors[0]].shape
+    rows = weights[anchors[1]].shape[0]
+    if rows < 2 or rows % 2 or not n_embd or not n_dims:
+        raise CheckpointError(
+            f"{_WHAT} need two positions a point and widths above 0, got a position table of {rows} rows and "
+            f"a read-in of shape {[n_embd, n_dims]}: {path}; check which program wrote it."
+        )
+    # Counted, not the highest number plus 1: one name with a number of ten digits must not cost time.
+    layers = {match.group(1) for name in weights if (match := _LAYER.match(name))}
+    return {"n_dims": n_dims, "n_embd": n_embd, "n_layer": len(layers), "n_positions": rows // 2}
+
+
+def check_layout(path: Path, weights: Mapping[str, Tensor], sizes: Mapping[str, int]) -> None:
+    """Check that every weight of the model is there in its shape, and nothing else.
+
+    Args:
+        path: The file, for the sentence.
+        weights: By dtsip's names.
+        sizes: As `sizes_of` gives them.
+
+    Raises:
+        CheckpointError: If a name is missing or unexpected, or a shape differs.
+    """
+    shapes = _shapes(sizes)
+    check_names(path, weights, shapes, what=_WHAT)
+    check_shapes(path, weights, shapes, what=_WHAT)
+
+
+def convert(weights: Mapping[str, Tensor], *, n_layers: int, n_heads: int) -> dict[str, Tensor]:
+    """Rename and reshape into HookedTransformer's weights.
+
+    Hugging Face's Conv1D keeps matrices as [in, out], so nothing inside a block is transposed; c_attn holds
+    query, key and value side by side, and within each the heads side by side. Read-in and read-out are
+    torch.nn.Linear, [out, in].
+
+    Args:
+        weights: By dtsip's names, checked by `check_layout`.
+        n_layers: Number of blocks.
+        n_heads: Heads a block.
+
+    Returns:
+        Weights under the names of the model.
+    """
+    ours = {
+        "embed.W_E": weights["_read_in.weight"].T,
+        "embed.b_E": weights["_read_in.bias"],
+        "pos_embed.W_pos": weights["_backbone.wpe.weight"],
+        "ln_final.w": weights["_backbone.ln_f.weight"],
+        "ln_final.b": weights["_backbone.ln_f.bias"],
+        "unembed.W_U": weights["_read_out.weight"].T,
+        "unembed.b_U": weights["_read_out.bias"],
+    }
+    for layer in range(n_layers):
+        ours |= _convert_block(weights, f"_backbone.h.{layer}.", f"blocks.{layer}.", n_heads)
+    return {name: weight.contiguous() for name, weight in ours.items()}
+
+
+def _convert_block(weights: Mapping[str, Tensor], theirs: str, ours: str, n_heads: int) -> dict[str, Tensor]:
+    block = {
+        f"{ours}attn.W_O": rearrange(weights[f"{theirs}attn.c_proj.weight"], "(h c) m -> h c m", h=n_heads),
+        f"{ours}attn.b_O": weights[f"{theirs}attn.c_proj.bias"],
+        f"{ours}mlp.W_in": weights[f"{theirs}mlp.c_fc.weight"],
+        f"{ours}mlp.b_in": weights[f"{theirs}mlp.c_fc.bias"],
+        f"{ours}mlp.W_out": weights[f"{theirs}mlp.c_proj.weight"],
+        f"{ours}mlp.b_out": weights[f"{theirs}mlp.c_proj.bias"],
+    }
+    for norm in ("1", "2"):
+        block[f"{ours}ln{norm}.w"] = weights[f"{theirs}ln_{norm}.weight"]
+        block[f"{ours}ln{norm}.b"] = weights[f"{theirs}ln_{norm}.bias"]
+    fused = rearrange(weights[f"{theirs}attn.c_attn.weight"], "m (qkv h c) -> qkv h m c", qkv=3, h=n_heads)
+    biases = rearrange(weights[f"{theirs}attn.c_attn.bias"], "(qkv h c) -> qkv h c", qkv=3, h=n_heads)
+    for letter, weight, bias in zip("QKV", fused, biases, strict=True):
+        block[f"{ours}attn.W_{letter}"] = weight
+        block[f"{ours}attn.b_{letter}"] = bias
+    return block
+
+
+def _shapes(sizes: Mapping[str, int]) -> Shapes:
+    n_dims, width = sizes["n_dims"], sizes["n_embd"]
+    shapes: Shapes = {
+        "_read_in.weight": (width, n_dims),
+        "_read_in.bias": (width,),
+        "_backbone.wpe.weight": (2 * sizes["n_positions"], width),
+        "_backbone.ln_f.weight": (width,),
+        "_backbone.ln_f.bias": (width,),
+        "_read_out.weight": (1, width),
+        "_read_out.bias": (1,),
+    }
+    maps = {"attn.c_attn": (width, 3 * width), "attn.c_proj": (width, width)}
+    maps |= {"mlp.c_fc": (width, 4 * width), "mlp.c_proj": (4 * width, width)}
+    for layer in range(sizes["n_layer"]):
+        prefix = f"_backbone.h.{layer}."
+        for norm in ("ln_1", "ln_2"):
+            shapes |= {f"{prefix}{norm}.weight": (width,), f"{prefix}{norm}.bias": (width,)}
+        for name, shape in maps.items():
+            shapes |= {f"{prefix}{name}.weight": shape, f"{prefix}{name}.bias": shape[1:]}
+    return shapes
+
 
 _STEP_IN_NAME = re.compile(r"model_(\d+)\.(?:pt|safetensors)")
 _ROWS_IN_HEAD = 32  # widths 64, 128 and 256 have 2, 4 and 8 heads in Garg et al. (2022)

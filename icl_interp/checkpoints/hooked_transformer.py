@@ -14,7 +14,7 @@ from icl_interp.checkpoints.record import Reading
 from icl_interp.checkpoints.safe_load import WeightFile
 from icl_interp.checkpoints.weights import to_float32, without_prefix
 from icl_interp.models.config import Tokens
-from icl_interp.models.lens_from import from_lens_weights
+from icl_interp.models.transformer_lens.read import from_lens_weights
 from icl_interp.tasks.linear_regression import LinearRegression
 
 __all__ = ["is_hooked_transformer", "read_hooked_transformer"]

@@ -7,20 +7,42 @@ from pathlib import Path
 
 import torch
 
-from icl_interp.checkpoints.device import check_device
 from icl_interp.checkpoints.distribution import with_given_task
 from icl_interp.checkpoints.dtsip import dtsip_weights, read_dtsip
-from icl_interp.checkpoints.errors import CheckpointError
-from icl_interp.checkpoints.folder import choose_file
+from icl_interp.checkpoints.errors import CheckpointError, one_line
 from icl_interp.checkpoints.hooked_transformer import is_hooked_transformer, read_hooked_transformer
 from icl_interp.checkpoints.own import is_own, read_own
 from icl_interp.checkpoints.record import Checkpoint, Reading
-from icl_interp.checkpoints.safe_load import WeightFile, load_weight_file
+from icl_interp.checkpoints.safe_load import WeightFile, choose_file, load_weight_file
 from icl_interp.checkpoints.timaeus import read_timaeus, timaeus_weights
 from icl_interp.checkpoints.weights import check_names, check_shapes, few
 from icl_interp.tasks.base import Task
 
-__all__ = ["load_checkpoint"]
+__all__ = ["check_device", "load_checkpoint"]
+
+
+def check_device(device: str | torch.device) -> None:
+    """Refuse a device before minutes are spent on it.
+
+    Args:
+        device: As torch names it.
+
+    Raises:
+        CheckpointError: A ValueError of one sentence: the device is not there, or has no float64.
+    """
+    try:
+        torch.zeros(1, device=device).item()  # "meta" makes tensors, but none that hold anything
+    except Exception as error:  # torch raises RuntimeError, AssertionError and more
+        raise CheckpointError(
+            f"the model needs a device that this machine has, got {str(device)!r} ({one_line(error)[:100]}); pass cpu."
+        ) from error
+    try:
+        torch.zeros(1, device=device, dtype=torch.float64).item()
+    except Exception as error:  # TypeError on "mps"
+        raise CheckpointError(
+            f"the measures need a device with float64, got {str(device)!r} ({one_line(error)[:100]}); pass cpu."
+        ) from error
+
 
 _KNOWN = (
     "icl-interp's own format, state.pt or model_N.pt of dtsip/in-context-learning, checkpoints of "

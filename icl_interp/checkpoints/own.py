@@ -6,22 +6,23 @@ fields of the task, or None), "step", "n_points_trained", "weights" (by HookedTr
 """
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import torch
+from torch import Tensor
 
-from icl_interp.atomic import refuse_foreign, write_atomically
 from icl_interp.checkpoints.distribution import POINTS_UNKNOWN, TASK_UNKNOWN, assumed_points, fit_points
 from icl_interp.checkpoints.errors import CheckpointError, one_line
-from icl_interp.checkpoints.own_layout import check_own_layout
 from icl_interp.checkpoints.record import Reading
-from icl_interp.checkpoints.safe_load import WeightFile, load_weight_file
-from icl_interp.checkpoints.safetensors_file import to_safetensors
-from icl_interp.checkpoints.weights import plain_names, to_float32, without_prefix
+from icl_interp.checkpoints.safe_load import WeightFile, load_weight_file, to_safetensors
+from icl_interp.checkpoints.weights import check_names, check_shapes, plain_names, to_float32, without_prefix
 from icl_interp.errors import InputError
+from icl_interp.files import refuse_foreign, write_atomically
 from icl_interp.models.config import ModelConfig
+from icl_interp.models.shapes import parameter_shapes
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.tasks.registry import class_in, task_to_config
@@ -29,7 +30,34 @@ from icl_interp.tasks.registry import class_in, task_to_config
 if TYPE_CHECKING:
     import icl_interp.models.hooked  # TransformerLens comes with it
 
-__all__ = ["FORMAT", "FORMAT_VERSION", "is_own", "read_own", "save_checkpoint", "write_checkpoint"]
+__all__ = ["FORMAT", "FORMAT_VERSION", "check_own_layout", "is_own", "read_own", "save_checkpoint", "write_checkpoint"]
+
+_BLOCK = re.compile(r"blocks\.(\d+)\.")
+
+
+def check_own_layout(path: Path, weights: Mapping[str, Tensor], config: ModelConfig) -> None:
+    """Check that weights are those of their config, before anything of the config's size is made.
+
+    Args:
+        path: The file, for the sentence.
+        weights: By name.
+        config: What the file says of its model; nothing in it is trusted.
+
+    Raises:
+        CheckpointError: If the number of blocks differs, a name is missing or unexpected, or a shape differs.
+    """
+    # First the one size that costs time: a config may speak of 10**9 layers.
+    n_blocks = len({match.group(1) for name in weights if (match := _BLOCK.match(name))})
+    if n_blocks != (1 if config.share_layers else config.n_layers):
+        asked = "one block, shared by" if config.share_layers else "a block for each of"
+        raise CheckpointError(
+            f"weights need {asked} the n_layers={config.n_layers} that the file states, got {n_blocks}: "
+            f"{path}; check which program wrote it."
+        )
+    shapes = parameter_shapes(config)
+    check_names(path, weights, shapes, what="weights")
+    check_shapes(path, weights, shapes, what="weights")
+
 
 FORMAT = "icl-interp"
 FORMAT_VERSION = 1

@@ -1,7 +1,11 @@
-"""Read a .pt or .safetensors file without running anything in it, and say in one sentence why it cannot be read."""
+"""Read weight files without running anything in them, and say in one sentence why one cannot be read.
+
+Also finds the weight file of a run folder, and knows the bytes of .safetensors files.
+"""
 
 import errno
 import hashlib
+import json
 import os
 import pickle
 import pickletools
@@ -9,7 +13,7 @@ import re
 import warnings
 import zipfile
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +21,77 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import torch
+from safetensors.torch import load, save
+from torch import Tensor
 
 from icl_interp.checkpoints.errors import CheckpointError, one_line
-from icl_interp.checkpoints.safetensors_file import from_safetensors, looks_like_safetensors
+from icl_interp.errors import InputError
 
-__all__ = ["WeightFile", "load_weight_file"]
+__all__ = [
+    "Choice",
+    "WeightFile",
+    "choose_file",
+    "from_safetensors",
+    "load_weight_file",
+    "looks_like_safetensors",
+    "numbered_files",
+    "to_safetensors",
+]
+
+_KEY = "icl-interp"  # in the header's metadata, beside what other programs put there
+_LENGTH_BYTES = 8  # of the header, little-endian; then the header, a JSON object
+
+
+def looks_like_safetensors(head: bytes) -> bool:
+    """Tell from a file's first bytes whether it is of this format.
+
+    Args:
+        head: At least nine bytes, or the whole file.
+
+    Returns:
+        True if a JSON object follows the length of a header of less than 4 GB.
+    """
+    return head[4:_LENGTH_BYTES] == b"\0\0\0\0" and head[_LENGTH_BYTES : _LENGTH_BYTES + 1] == b"{"
+
+
+def from_safetensors(data: bytes) -> dict[str, Any]:
+    """Read a file's bytes; the format holds no code.
+
+    Args:
+        data: The whole file.
+
+    Returns:
+        Tensors by name; in a file of ours, its plain data by key with the tensors under "weights".
+
+    Raises:
+        InputError: If the plain data is not a JSON object. Errors of the safetensors library pass through.
+    """
+    weights = load(data)  # checks lengths, offsets and shapes
+    length = int.from_bytes(data[:_LENGTH_BYTES], "little")
+    header = json.loads(data[_LENGTH_BYTES : _LENGTH_BYTES + length])
+    text = header.get("__metadata__", {}).get(_KEY)
+    if text is None:
+        return dict(weights)
+    plain = json.loads(text)
+    if not isinstance(plain, dict):
+        raise InputError(f"a .safetensors file of icl-interp needs a JSON object under {_KEY!r}; write it anew.")
+    return {**plain, "weights": weights}
+
+
+def to_safetensors(contents: Mapping[str, Any]) -> bytes:
+    """Write a checkpoint as this format has it.
+
+    Args:
+        contents: "weights", tensors by name, and plain data. Tuples become lists and keys strings, as JSON has them.
+
+    Returns:
+        The bytes of a file.
+    """
+    weights: dict[str, Tensor] = contents["weights"]
+    plain = {name: value for name, value in contents.items() if name != "weights"}
+    whole = {name: weight.contiguous() for name, weight in weights.items()}
+    return save(whole, metadata={"format": "pt", _KEY: json.dumps(plain)})
+
 
 _ZIP_MAGIC = b"PK\x03\x04"
 _PICKLE_MAGIC = b"\x80"  # the first opcode of every pickle since protocol 2, with which torch has always written
@@ -247,3 +317,75 @@ def _globals(file: BinaryIO) -> Iterator[str]:
                 pushed.append(str(argument) if opcode.name.endswith(_STRINGS) else "")
     except Exception:  # not a pickle after all: the caller has a sentence for that
         return
+
+
+_NUMBERED = ("model_*", "checkpoints/step_*", "step_*")
+_NAME = re.compile(r"(?:model|step)_(\d+)\.(?:pt|safetensors)")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The weight file to read, and why that one."""
+
+    path: Path
+    """The file."""
+    note: str | None
+    """A sentence where there was a choice."""
+
+    def __repr__(self) -> str:
+        return f"Choice({self.path})"
+
+
+def choose_file(path: Path) -> Choice:
+    """Take a file as it is, and out of a run folder its current or newest checkpoint.
+
+    dtsip/in-context-learning keeps the current one in state.pt; otherwise the highest number in model_N.pt,
+    checkpoints/step_N.pt or step_N.pt wins. What is numbered may end in .safetensors as well.
+
+    Args:
+        path: A file or a folder.
+
+    Returns:
+        The file; whether it exists and can be read is not looked at.
+
+    Raises:
+        CheckpointError: If a folder holds no checkpoint, or may not be listed.
+    """
+    try:
+        if not path.is_dir():
+            return Choice(path=path, note=None)
+        if (path / "state.pt").exists():
+            return Choice(path=path / "state.pt", note=None)
+        if numbered := numbered_files(path):
+            newest = numbered[max(numbered)]
+            note = f"Of {len(numbered)} checkpoints in the folder the newest was taken, {newest.name}."
+            return Choice(path=newest, note=note)
+    except OSError as error:
+        raise CheckpointError(
+            f"a run folder needs to be readable, got {path} ({error.strerror}); change its permissions."
+        ) from error
+    raise CheckpointError(
+        f"a run folder needs a checkpoint (state.pt, model_N.pt or checkpoints/step_N.pt), got a folder "
+        f"without one: {path}; name the weight file itself."
+    )
+
+
+def numbered_files(path: Path) -> dict[int, Path]:
+    """List the checkpoints of a run folder that are numbered by their step.
+
+    Args:
+        path: A folder.
+
+    Returns:
+        Files by step: model_N, else checkpoints/step_N, else step_N; empty where there is none.
+    """
+    for pattern in _NUMBERED:
+        numbered = {n: file for file in path.glob(pattern) if (n := _step_number(file)) is not None}
+        if numbered:
+            return numbered
+    return {}
+
+
+def _step_number(file: Path) -> int | None:
+    match = _NAME.fullmatch(file.name)
+    return int(match.group(1)) if match else None

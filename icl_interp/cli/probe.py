@@ -5,8 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from icl_interp.cli.app import Version, new_app
-from icl_interp.cli.errors import one_line_errors
+from icl_interp.cli.shared import Version, new_app, one_line_errors
 
 __all__ = ["main"]
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from icl_interp.atomic import is_own_json, refuse_foreign
 from icl_interp.errors import InputError
-from icl_interp.measure.development_settings import LlcSettings
+from icl_interp.files import is_own_json, refuse_foreign
+from icl_interp.measure.development.settings import LlcSettings
 from icl_interp.report.model import STUDY_FORMAT
 from icl_interp.report.page import PLOTLYJS_FILE, check_report_place
 from icl_interp.settings import parse_yaml, read_yaml

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from icl_interp.cli.app import Version, new_app
-from icl_interp.cli.errors import one_line_errors
+from icl_interp.cli.shared import Version, new_app, one_line_errors
 from icl_interp.errors import InputError
 
 __all__ = ["main"]
@@ -51,7 +50,7 @@ def _train(
             return
         if sweep is not None:
             _refuse_with_sweep(resume=resume, log_to=log_to, device=device, threads=threads)
-            from icl_interp.cli.train_sweep import sweep_runs
+            from icl_interp.cli.train_job import sweep_runs
 
             sweep_runs(config, sweep, out, settings=settings or [], workers=workers, scheduler=scheduler, quiet=quiet)
             return

@@ -1,20 +1,173 @@
-"""icl-train --watch: one self-contained page of a running run, written anew while somebody trains it."""
+"""icl-train --watch: one self-contained page about a run, written anew while another process trains it."""
 
 import html
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import typer
+import yaml
 
-from icl_interp.atomic import PAGE_MARKER, is_own_page, refuse_foreign, write_atomically
-from icl_interp.cli.train_watch_status import RunStatus, read_status
 from icl_interp.errors import InputError
-from icl_interp.figures.plotlyjs import plotlyjs_source
-from icl_interp.figures.training_curves import distance_figure, loss_figure
+from icl_interp.figures.lines import distance_figure, loss_figure
+from icl_interp.figures.theme import plotlyjs_source
+from icl_interp.files import PAGE_MARKER, is_own_page, refuse_foreign, write_atomically
+from icl_interp.measure.families import IN_DISTRIBUTION
+from icl_interp.runs.folder import is_busy, read_manifest, read_metrics
+from icl_interp.training.resume import sessions_of
 
-__all__ = ["REFRESH_SECONDS", "watch_run"]
+__all__ = ["REFRESH_SECONDS", "RunStatus", "best_reference", "read_status", "watch_run"]
+
+_BEST = ("Bayes", "oracle")
+"""What the best reference has in its name."""
+_SURE_SECONDS = 2.0
+"""Shorter sessions give no speed: the manifest's times are in whole seconds."""
+
+
+@dataclass(frozen=True, eq=False)
+class RunStatus:
+    """What a run's folder says now."""
+
+    path: Path
+    """The folder."""
+    steps: int
+    """Of the whole run."""
+    metrics: list[dict[str, Any]]
+    """Its complete lines."""
+    manifest: dict[str, Any]
+    """Empty where nothing was written yet."""
+    busy: bool
+    """Whether a process writes it."""
+    updated: float | None
+    """When the last line was written, as a time stamp."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are taken."""
+        return bool(self.manifest.get("finished"))
+
+    @property
+    def running(self) -> bool:
+        """Whether there is more to come."""
+        return self.busy and not self.finished
+
+    @property
+    def step(self) -> int:
+        """The last logged one."""
+        return int(self.metrics[-1]["step"]) if self.metrics else 0
+
+    def ending(self) -> str | None:
+        """Say why there is nothing more to watch.
+
+        Returns:
+            A clause; None for a run that goes on.
+        """
+        if self.finished:
+            return f"finished after step {self.step}"
+        if self.busy:
+            return None
+        if "diverged" in self.manifest:
+            return f"diverged: {str(self.manifest['diverged']).rstrip('.')}"
+        return f"stopped after step {self.step}; go on with icl-train --resume --out {self.path}"
+
+    def sentences(self) -> list[str]:
+        """Say how the run stands.
+
+        Returns:
+            Sentences: the step with loss and learning rate, the excess over Bayes, speed, the time of the last line.
+        """
+        if not self.metrics:
+            said = [f"No step of {self.steps} is logged yet."]
+        else:
+            last = self.metrics[-1]
+            state = "finished" if self.finished else f"{100 * self.step / self.steps:.0f} %"
+            said = [
+                f"Step {self.step} of {self.steps} ({state}): loss {last['loss']:.4g}, learning rate {last['lr']:.3g}.",
+                *self._excess(),
+                *self._speed(),
+            ]
+        if not self.finished and not self.busy:
+            said.append(f"The run {self.ending()}")
+        if self.updated is not None:
+            said.append(f"Last update: {datetime.fromtimestamp(self.updated).astimezone():%Y-%m-%d %H:%M:%S %Z}.")
+        return said
+
+    def _excess(self) -> list[str]:
+        # The expected loss is that of the posterior mean plus the mean squared distance from it.
+        for line in reversed(self.metrics):
+            if IN_DISTRIBUTION in line.get("distances", {}):
+                distances = line["distances"][IN_DISTRIBUTION]
+                best = best_reference(distances)
+                return [] if best is None else [
+                    f"Excess over the Bayes predictor ({best}): {distances[best]:.3g} E[y²] at step {line['step']}."
+                ]  # fmt: skip
+        return []
+
+    def _speed(self) -> list[str]:
+        session = sessions_of(self.manifest)[-1]
+        if "time" not in session or self.updated is None:
+            return []
+        seconds = self.updated - datetime.fromisoformat(str(session["time"])).timestamp()
+        done = self.step - int(session["from_step"])
+        if seconds < _SURE_SECONDS or done < 1:
+            return []
+        rate = done / seconds
+        left = f", about {(self.steps - self.step) / rate:.0f} s left" if self.running else ""
+        return [f"{rate:.3g} steps/s{left}."]
+
+
+def best_reference(names: Iterable[str]) -> str | None:
+    """Find the best that can be known among reference predictors.
+
+    Args:
+        names: Of the references.
+
+    Returns:
+        The first that is a Bayes predictor or an oracle; None where there is none.
+
+    Example:
+        >>> best_reference(["zero", "ridge (Bayes)"])
+        'ridge (Bayes)'
+    """
+    return next((name for name in names if any(best in name for best in _BEST)), None)
+
+
+def read_status(path: Path) -> RunStatus:
+    """Read how a run stands.
+
+    Args:
+        path: The run's folder.
+
+    Returns:
+        What it says now.
+
+    Raises:
+        InputError: If a file of the run is damaged.
+    """
+    busy = is_busy(path)  # asked first: a run that ends in between is still running, and finished at the next look
+    metrics = path / "metrics.jsonl"
+    return RunStatus(
+        path=path,
+        steps=_steps(path / "config.yaml"),
+        metrics=read_metrics(path),
+        manifest=read_manifest(path),
+        busy=busy,
+        updated=metrics.stat().st_mtime if metrics.exists() else None,
+    )
+
+
+def _steps(path: Path) -> int:
+    try:
+        return int(yaml.safe_load(path.read_text(encoding="utf-8"))["steps"])
+    except (ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+        raise InputError(
+            f"--watch needs a run whose config.yaml says how many steps it has, got another one: {path}; "
+            "write it again, or watch another run."
+        ) from error
+
 
 REFRESH_SECONDS = 10.0
 """Between two pages (ours); each is about 5 MB, since it needs no network."""

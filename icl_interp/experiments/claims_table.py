@@ -9,11 +9,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from icl_interp.atomic import write_atomically
 from icl_interp.errors import InputError
 from icl_interp.experiments.claims import Claim
 from icl_interp.experiments.cost import PresetCost, read_cost
 from icl_interp.experiments.summary import Summary, read_summary
+from icl_interp.files import write_atomically
 
 __all__ = ["BEGIN", "END", "claims_block", "claims_table", "cost_sentence", "rewrite_table", "summaries_in"]
 

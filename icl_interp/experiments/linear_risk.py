@@ -7,7 +7,7 @@ from scipy import optimize
 from torch import Tensor
 
 from icl_interp.errors import InputError
-from icl_interp.models.effective import EffectiveParameters
+from icl_interp.models.linear.effective import EffectiveParameters
 
 __all__ = ["linear_risk", "lsa_gap_bound", "optimal_lsa_risk", "shifted_risk"]
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from icl_interp.atomic import write_atomically
 from icl_interp.errors import InputError
+from icl_interp.files import write_atomically
 
 __all__ = ["measuring", "seconds_of_measuring"]
 

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from icl_interp.atomic import is_own_json, refuse_foreign, write_atomically
 from icl_interp.errors import InputError
+from icl_interp.files import is_own_json, refuse_foreign, write_atomically
 
 __all__ = ["check_stored_place", "complete", "read_stored", "write_stored"]
 
@@ -84,7 +84,7 @@ def complete(path: str | Path, *, what: str, written_by: str) -> Iterator[None]:
         >>> with complete("x.json", what="a cost", written_by="icl-reproduce"):
         ...     {}["costs"]
         Traceback (most recent call last):
-        probes._errors.InputError: a cost needs all fields as icl-reproduce writes them, got x.json (no 'costs'); write
+        probes._core.errors.InputError: a cost needs all fields as icl-reproduce writes them, got x.json (no 'costs'); write
         it again.
     """
     try:

@@ -13,16 +13,15 @@ from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.errors import DivergedError, InputError
 from icl_interp.jobs import WorkersDiedError, run
-from icl_interp.models.families import LINEAR_FAMILIES
+from icl_interp.models.config import LINEAR_FAMILIES
 from icl_interp.models.hooked import HookedModel
 from icl_interp.provenance import provenance
-from icl_interp.runs import RunFolder, is_busy, read_manifest
-from icl_interp.training.ensemble import MAY_DIFFER, train_many
-from icl_interp.training.ensemble_error import EnsembleDivergedError
+from icl_interp.runs.folder import RunFolder, is_busy, read_manifest
+from icl_interp.training.ensemble import MAY_DIFFER, EnsembleDivergedError, train_many
 from icl_interp.training.loop import loss_advice, loss_problem
+from icl_interp.training.resume import OtherCircumstancesWarning, new_session
 from icl_interp.training.run import TrainResult, train
 from icl_interp.training.run_folders import run_folders
-from icl_interp.training.sessions import OtherCircumstancesWarning, new_session
 from icl_interp.training.stopping import looks_for, stop_when_asked
 from icl_interp.training.train_config import TrainConfig
 
@@ -89,7 +88,7 @@ def train_all(
 
     Example:
         >>> import tempfile
-        >>> from icl_interp.training.config import load_config
+        >>> from icl_interp.training.configs import load_config
         >>> tiny = load_config("demo", ["steps=2", "batch_size=4", "model.n_layers=1", "eval_every=null"])
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     models = train_all({"first": tiny, "again": tiny}, folder)

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from icl_interp.figures.axes import axis_range, log_labels
 from icl_interp.figures.figure import Figure
-from icl_interp.figures.theme import AxisKind, TraceStyle, base_layout
+from icl_interp.figures.theme import AxisKind, TraceStyle, axis_range, base_layout, log_labels
 
 __all__ = ["DotSeries", "dots_figure"]
 

@@ -1,7 +1,8 @@
-"""Heat maps: one number for each row and column, such as layers by steps or heads."""
+"""Heat maps: one number per row and column, such as layers by steps, heads, or the entries of a matrix."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import plotly.graph_objects as go
@@ -10,7 +11,7 @@ from icl_interp.errors import InputError
 from icl_interp.figures.figure import Figure
 from icl_interp.figures.theme import DIVERGING, SEQUENTIAL, base_layout
 
-__all__ = ["heatmap_figure"]
+__all__ = ["MatrixBlock", "heatmap_figure", "matrix_figure"]
 
 Scale = Literal["sequential", "diverging"]
 
@@ -86,3 +87,67 @@ def _limits(values: Sequence[Sequence[float]], scale: Scale) -> tuple[float, flo
         most = max(abs(value) for value in finite)
         return -most, most
     return min(finite), max(finite)
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixBlock:
+    """Rows that belong together; blocks are set apart by a gap."""
+
+    name: str
+    """Of the block, for the hover."""
+    rows: Mapping[str, Sequence[float]]
+    """Values by row label, one a column; NaN cells stay empty."""
+
+
+def matrix_figure(
+    blocks: Sequence[MatrixBlock],
+    columns: Sequence[str],
+    *,
+    value: str,
+    value_range: tuple[float, float],
+    middle: float | None = None,
+) -> go.Figure:
+    """Draw blocks of rows above one another.
+
+    Args:
+        blocks: From top to bottom, with different row labels.
+        columns: Labels, from left to right.
+        value: What the colour means.
+        value_range: Where the scale ends.
+        middle: The value without meaning, such as chance; None takes a scale that rises from its lower end.
+
+    Returns:
+        A figure without size; numbers stand in cells that have room for them.
+
+    Example:
+        >>> block = MatrixBlock("all", {"a": [0.5, 1.0]})
+        >>> len(matrix_figure([block], ["left", "right"], value="AUROC", value_range=(0.0, 1.0)).data)
+        1
+    """
+    labels: list[str] = []
+    values: list[list[float | None]] = []
+    for i, block in enumerate(blocks):
+        if i:
+            labels.append(" " * i)  # an empty row; categories must differ
+            values.append([None] * len(columns))
+        labels += list(block.rows)
+        values += [[float(cell) for cell in row] for row in block.rows.values()]
+    figure = Figure(layout=base_layout(hovermode="closest", legend=False))
+    figure.add_heatmap(
+        x=list(columns),
+        y=labels,
+        z=values,
+        zmin=value_range[0],
+        zmax=value_range[1],
+        zmid=middle,
+        colorscale=SEQUENTIAL if middle is None else DIVERGING,
+        xgap=1,
+        ygap=1,
+        texttemplate="%{z:.2f}",
+        hovertemplate=f"%{{y}}<br>%{{x}}<br>{value} %{{z:.3f}}<extra></extra>",
+        hoverongaps=False,
+        colorbar={"title": {"text": value}, "len": 0.6},
+    )
+    figure.update_yaxes(autorange="reversed", type="category", showgrid=False)
+    figure.update_xaxes(type="category", showline=False, ticks="", tickangle=-40)
+    return figure

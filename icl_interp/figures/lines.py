@@ -1,17 +1,18 @@
-"""Lines with bands: anything that is measured along an ordered axis."""
+"""Lines with bands: anything that is measured along an ordered axis, training curves and calibrations included."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import plotly.graph_objects as go
 
-from icl_interp.figures.axes import axis_range, log_labels
 from icl_interp.figures.figure import Figure
 from icl_interp.figures.palette import GREY, translucent
-from icl_interp.figures.theme import AxisKind, TraceStyle, base_layout
+from icl_interp.figures.theme import AxisKind, TraceStyle, axis_range, base_layout, log_labels, role_style, shift_style
+from probes.learning_coefficient.calibration import LlcCalibration
 
-__all__ = ["Line", "Stretch", "lines_figure"]
+__all__ = ["Line", "Stretch", "calibration_figure", "distance_figure", "lines_figure", "loss_figure"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,3 +118,95 @@ def _drawn(lines: Sequence[Line]) -> Iterator[float]:
     for line in lines:
         for values in (line.y, line.low, line.high):
             yield from () if values is None else values
+
+
+_LOWEST = 1e-6
+"""What lies below is drawn here: a logarithmic axis has no zero."""
+
+
+def loss_figure(metrics: Sequence[Mapping[str, Any]]) -> go.Figure:
+    """Draw the loss against the step.
+
+    Args:
+        metrics: Lines of metrics.jsonl.
+
+    Returns:
+        A figure with two logarithmic axes.
+    """
+    steps, losses = [line["step"] for line in metrics], [_drawn_curves(line["loss"]) for line in metrics]
+    line = Line(name="loss", x=steps, y=losses, style=role_style("model"))
+    return _log_steps(lines_figure([line], x="step", y="squared error", y_type="log", legend=False))
+
+
+def distance_figure(metrics: Sequence[Mapping[str, Any]], family: str) -> go.Figure:
+    """Draw the distance from each reference predictor against the step.
+
+    Args:
+        metrics: Lines of metrics.jsonl, of which those with an evaluation count.
+        family: "in distribution", or the label of a shift.
+
+    Returns:
+        A figure with two logarithmic axes.
+    """
+    evaluated = [line for line in metrics if family in line.get("distances", {})]
+    names = evaluated[-1]["distances"][family] if evaluated else {}
+    lines = [
+        Line(
+            name=name,
+            x=[line["step"] for line in evaluated],
+            y=[_drawn_curves(line["distances"][family][name]) for line in evaluated],
+            style=shift_style(number),
+            markers=True,
+        )
+        for number, name in enumerate(names)
+    ]
+    return _log_steps(lines_figure(lines, x="step", y="squared distance / E[y²]", y_type="log"))
+
+
+def _drawn_curves(value: float | None) -> float:
+    return math.nan if value is None else max(value, _LOWEST)  # null was not finite, and is a gap
+
+
+def _log_steps(figure: go.Figure) -> go.Figure:
+    return figure.update_xaxes(type="log")
+
+
+def calibration_figure(calibration: LlcCalibration) -> go.Figure:
+    """Draw the sweep that a recommendation rests on.
+
+    Filled markers are cells without a raised flag, open ones name their flags on hover; error bars are one standard
+    error; a star marks the recommended cell.
+
+    Args:
+        calibration: From `probes.learning_coefficient.calibration.calibrate`.
+
+    Returns:
+        A figure without size; its title is the reason.
+    """
+    figure = Figure(layout=base_layout(calibration.reason, x="step size (lr)", y="learning coefficient", x_type="log"))
+    for index, localization in enumerate(calibration.localizations):
+        style = shift_style(index)
+        cells = calibration.results[index]
+        marker = style.marker(size=8)
+        marker["symbol"] = ["circle-open" if cell.raised else "circle" for cell in cells]
+        figure.add_scatter(
+            x=list(calibration.lrs),
+            y=[_shown(cell.estimate) for cell in cells],
+            error_y={"array": [_shown(cell.total_error) for cell in cells], "thickness": 1.5, "width": 0},
+            mode="lines+markers",
+            name=f"localization {localization:g}",
+            text=[", ".join(cell.raised) or "no flag" for cell in cells],
+            hovertemplate="lr %{x:g}: %{y:.3g}<br>%{text}",
+            line=style.line(),
+            marker=marker,
+        )
+    best = calibration.recommended
+    if best is not None:
+        star = role_style("model").marker(size=16)
+        star["symbol"] = "star"
+        figure.add_scatter(x=[best.lr], y=[best.estimate], mode="markers", name="recommended", marker=star)
+    return figure
+
+
+def _shown(value: float) -> float | None:
+    return value if math.isfinite(value) else None

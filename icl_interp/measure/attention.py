@@ -18,8 +18,7 @@ from icl_interp.models.hooked import HookedModel
 from icl_interp.models.layout import answering_positions, positions_of
 from icl_interp.prompts import Prompts, derive_seed
 from icl_interp.tasks.base import Task
-from probes.attention import role_masks
-from probes.attention_report import AttentionReport, attention_report
+from probes.attention import AttentionReport, attention_report, role_masks
 
 __all__ = ["AttentionSummary", "attention_summary", "has_patterns"]
 

@@ -1,25 +1,34 @@
-"""Controls that cannot be ignored: untrained networks, and what a model shows in excess of them."""
+"""What a model shows in excess of its controls: untrained networks, intervals, and one p-value per claim."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.optimize
 import scipy.stats
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from icl_interp.models.build import build_model
 from icl_interp.models.config import ModelConfig
 from icl_interp.models.hooked import HookedModel
 from icl_interp.prompts import derive_seed
+from probes.bootstrap import Estimate, bootstrap_counts, percentile_interval
+from probes.permutation import holm
 
 __all__ = [
+    "N_RESAMPLES",
     "Excess",
+    "claim_p_value",
+    "estimate_mean",
     "excess_of_replicates",
     "excess_over_controls",
+    "holm_p_values",
+    "mean_band",
     "paired_variance",
+    "resampled_means",
     "untrained_networks",
     "variance_over",
 ]
@@ -199,3 +208,139 @@ def paired_variance(
     if not control_replicates:
         return 0.0
     return variance_over(replicates - torch.stack(list(control_replicates)).mean(0))
+
+
+_ROUNDING = 1e-15  # of means of equal numbers, relative to them
+
+
+def claim_p_value(excess: Excess) -> float:
+    """Find the least error probability at which a claim would still be called evidence.
+
+    Formula: the larger of two one-sided p-values, since both halves of the claim must hold. That the excess is above
+    0: the p at which excess = sqrt(t^2 s^2 (1 + 1/n) + z^2 v), t and z the quantiles at 1 - p, s^2 the variance over
+    the n untrained networks and v the sampling variance that `excess_over_controls` was given. That the value is
+    above chance: the normal p of (value - chance) / its standard error.
+
+    Args:
+        excess: With finite bounds.
+
+    Returns:
+        In [0, 1]; NaN where the excess has no interval. At most 1 - `excess.confidence` exactly where the verdict is
+        evidence.
+
+    Source:
+        The interval is ours, and so is its p-value; the maximum is the intersection-union test of Berger (1982).
+
+    Example:
+        >>> from icl_interp.measure.controls import excess_over_controls
+        >>> controls = [0.1, 0.12, 0.08, 0.1, 0.1]
+        >>> assert claim_p_value(excess_over_controls(0.9, controls)) < 0.001
+        >>> assert claim_p_value(excess_over_controls(0.1, controls)) > 0.4
+    """
+    if not math.isfinite(excess.low):
+        return math.nan
+    n = len(excess.controls)
+    spread = float(np.var(excess.controls, ddof=1)) * (1 + 1 / n)
+    t, z = _quantiles(excess.confidence, n)
+    half = excess.excess - excess.low
+    rounding = _ROUNDING * max(map(abs, (excess.value, *excess.controls)))
+    sampling = max(0.0, half**2 - t**2 * spread) / z**2
+    beyond = _tail(excess.excess, spread, sampling, n, rounding)
+    if not math.isfinite(excess.chance) or not math.isfinite(excess.value_low):
+        return beyond
+    error = (excess.value - excess.value_low) / z
+    return max(beyond, _tail(excess.value - excess.chance, 0.0, error**2, n, rounding))
+
+
+def holm_p_values(claims: Mapping[str, Excess]) -> dict[str, float]:
+    """Adjust the claims' p-values for their number.
+
+    Args:
+        claims: By name.
+
+    Returns:
+        By name; NaN where a claim has none, which then does not count.
+    """
+    found = {name: claim_p_value(excess) for name, excess in claims.items()}
+    defined = [name for name, p_value in found.items() if not math.isnan(p_value)]
+    if not defined:
+        return found
+    adjusted = holm(torch.tensor([found[name] for name in defined], dtype=torch.float64))
+    return found | dict(zip(defined, adjusted.tolist(), strict=True))
+
+
+def _quantiles(confidence: float, n: int) -> tuple[float, float]:
+    return float(scipy.stats.t.ppf(confidence, df=n - 1)), float(scipy.stats.norm.ppf(confidence))
+
+
+def _tail(distance: float, spread: float, sampling: float, n: int, rounding: float) -> float:
+    # One-sided and symmetric: p(-x) = 1 - p(x).
+    if spread <= rounding**2 and sampling <= rounding**2:
+        return 0.5 if abs(distance) <= rounding else float(distance < 0)
+
+    def gap(log_p: float) -> float:
+        t, z = (
+            float(scipy.stats.t.isf(math.exp(log_p), df=n - 1)),
+            float(scipy.stats.norm.isf(math.exp(log_p))),
+        )
+        return math.hypot(t * math.sqrt(spread), z * math.sqrt(sampling)) - abs(distance)  # t may be 1e260
+
+    least = -600.0  # exp of it is the smallest p that is told from 0
+    if gap(least) < 0:
+        p_value = 0.0
+    elif distance == 0.0:
+        p_value = 0.5
+    else:
+        p_value = math.exp(float(scipy.optimize.brentq(gap, least, math.log(0.5))))
+    return p_value if distance >= 0 else 1 - p_value
+
+
+N_RESAMPLES = 1000
+"""Bootstrap resamples of the prompts; equal counts and seeds resample alike, so differences are paired."""
+
+
+def resampled_means(
+    values: Float[Tensor, " sample"] | Float[Tensor, "sample point"], *, seed: int = 0
+) -> Float64[Tensor, " resample"] | Float64[Tensor, "resample point"]:
+    """Average over prompts, for each bootstrap resample of them.
+
+    Args:
+        values: One entry, or one row, a prompt.
+        seed: Equal seeds and numbers of prompts resample alike.
+
+    Returns:
+        float64, in the unit of the values.
+    """
+    counts = bootstrap_counts(len(values), seed=seed, n_bootstrap=N_RESAMPLES).double()
+    return torch.tensordot(counts, values.double(), dims=1) / len(values)
+
+
+def estimate_mean(values: Float[Tensor, " sample"], *, seed: int = 0) -> Estimate:
+    """Average over prompts, with a 95 % percentile interval.
+
+    Args:
+        values: One a prompt.
+        seed: Of the bootstrap.
+
+    Returns:
+        In the unit of the values.
+    """
+    low, high = percentile_interval(resampled_means(values, seed=seed))
+    return Estimate(float(values.double().mean()), low, high)
+
+
+def mean_band(
+    values: Float[Tensor, "sample point"], *, seed: int = 0
+) -> tuple[Float64[Tensor, " point"], Float64[Tensor, " point"], Float64[Tensor, " point"]]:
+    """Average over prompts at each point, with 95 % percentile bands.
+
+    Args:
+        values: One row a prompt.
+        seed: Of the bootstrap.
+
+    Returns:
+        Mean, lower and upper band, in the unit of the values.
+    """
+    replicates = resampled_means(values, seed=seed)
+    low, high = torch.quantile(replicates, torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)
+    return values.double().mean(0), low, high

@@ -1,22 +1,194 @@
-"""How wrong is the model after k examples, in and out of distribution, and which algorithm is as wrong as it?"""
+"""How wrong is the model after k examples, in distribution and under shifts, and which algorithm is as wrong?"""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
+import pandas as pd
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from icl_interp.measure.error_report import MODEL, ErrorCurve, ErrorReport, FamilyErrors
-from icl_interp.measure.families import Families, Family, draw_families
-from icl_interp.measure.statistics import estimate_mean, mean_band
-from icl_interp.predictors.protocol import Predictor
+from icl_interp.figures.lines import Line, Stretch, lines_figure
+from icl_interp.figures.predictor_styles import predictor_style
+from icl_interp.measure.controls import Excess, estimate_mean, excess_of_replicates, mean_band, resampled_means
+from icl_interp.measure.families import IN_DISTRIBUTION, Families, Family, draw_families
+from icl_interp.predictors._base import Predictor
 from icl_interp.prompts import Prompts
 from icl_interp.query import Callee, predict
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.references import reference_predictors
+from probes._core.reprs import short_repr
 from probes.bootstrap import Estimate
 
-__all__ = ["error_curves", "first_scored_point", "prompt_errors", "summarise_errors"]
+__all__ = [
+    "MODEL",
+    "TOLERATED",
+    "UNSEEN",
+    "ErrorCurve",
+    "ErrorReport",
+    "FamilyErrors",
+    "Likeness",
+    "error_curves",
+    "first_scored_point",
+    "likeness_to_references",
+    "prompt_errors",
+    "summarise_errors",
+]
+
+UNSEEN = "never seen in training"
+"""What figures and tables call points beyond the length of training prompts."""
+TOLERATED = 0.05
+"""A shortfall of this share of E[y^2] is not called a failure (ours)."""
+MODEL = "model"
+"""The model's name among the predictors."""
+COLUMNS = ("family", "predictor", "examples", "error", "low", "high")
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorCurve:
+    """Mean squared error after k in-context examples, divided by E[y^2] of the family."""
+
+    mean: Float64[Tensor, " point"]
+    """Over prompts; entry k has k examples before it."""
+    low: Float64[Tensor, " point"]
+    """Lower 95 % bootstrap band over prompts."""
+    high: Float64[Tensor, " point"]
+    """Upper band."""
+    late: Estimate
+    """Mean over the points with at least d examples before them: the error of the family."""
+    unseen: Estimate | None = None
+    """Mean over the points that training never had; None where it had all of them."""
+
+    __repr__ = short_repr
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyErrors:
+    """Errors of the model and of every reference on one family."""
+
+    family: Family
+    """The prompts and their unit."""
+    curves: Mapping[str, ErrorCurve]
+    """By name; "model" first."""
+    excess: Estimate
+    """Late error of the model minus that of least squares, prompt by prompt."""
+    shortfalls: Mapping[str, Estimate]
+    """Late error of the model and of each reference minus that of the best reference here, prompt by prompt: what
+    could have been known and was not. Noise that nobody can predict cancels."""
+    distances: Mapping[str, Estimate]
+    """Mean squared difference between the model's and each reference's predictions over all points, in units of
+    E[y^2]: how far the model is from doing what the reference does, whatever the labels."""
+
+    first_point: int
+    """The first point that counts as late."""
+
+    __repr__ = short_repr
+
+    @property
+    def first_unseen_point(self) -> int | None:
+        """The first point at which training never asked the model; None where training had all of them."""
+        return self.family.first_unseen_point
+
+    def fails(self, name: str) -> bool:
+        """Tell whether a predictor fails on this family.
+
+        Args:
+            name: "model", or a reference.
+
+        Returns:
+            True if the whole interval of its shortfall lies above `TOLERATED`, or if the shortfall is undefined.
+        """
+        return not self.shortfalls[name].low <= TOLERATED  # NaN fails as well
+
+    def closest(self) -> str:
+        """Name the reference that predicts most like the model.
+
+        Returns:
+            A name of `distances`.
+        """
+        return self.nearest()[0]
+
+    def nearest(self) -> list[str]:
+        """Order the references by how alike they predict.
+
+        Returns:
+            Names of `distances`, the most alike first.
+        """
+        return sorted(self.distances, key=lambda name: self.distances[name].value)
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorReport:
+    """Error curves of a model beside the reference algorithms, in distribution and under each shift."""
+
+    families: Mapping[str, FamilyErrors]
+    """By label; in distribution first."""
+    first_point: int
+    """The first point that counts as late, in distribution."""
+    notes: tuple[str, ...] = ()
+    """What was left out or cut, and why, a sentence each."""
+
+    __repr__ = short_repr
+
+    @property
+    def in_distribution(self) -> FamilyErrors:
+        """The unshifted family."""
+        return self.families[IN_DISTRIBUTION]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Lay all curves out in long form.
+
+        Returns:
+            Columns family, predictor, examples, error, low, high, seen_in_training; errors in units of E[y^2].
+        """
+        rows = [
+            (label, name, k, *map(float, triple), errors.family.seen(k))
+            for label, errors in self.families.items()
+            for name, curve in errors.curves.items()
+            for k, triple in enumerate(zip(curve.mean, curve.low, curve.high, strict=True))
+        ]
+        return pd.DataFrame(rows, columns=[*COLUMNS, "seen_in_training"])
+
+    def plot(self, label: str = IN_DISTRIBUTION, *, axis: Literal["log", "linear"] = "log") -> Any:
+        """Draw one family's curves; points that training never had are shaded and labelled.
+
+        Args:
+            label: Of the family.
+            axis: "log" (what lies below 1e-4 is drawn at 1e-4; `to_frame` has it as it is) or "linear".
+
+        Returns:
+            A plotly figure.
+        """
+        lines = [
+            Line(
+                name=name,
+                x=range(len(curve.mean)),
+                y=_floor(curve.mean, axis),
+                low=_floor(curve.low, axis) if name == MODEL else None,
+                high=_floor(curve.high, axis) if name == MODEL else None,
+                style=predictor_style(name),
+                width=3 if name == MODEL else 1.8,
+            )
+            for name, curve in self.families[label].curves.items()
+        ]
+        return lines_figure(
+            lines, x="in-context examples", y="squared error / E[y²]", y_type=axis, stretch=self._unseen(label)
+        )
+
+    def _unseen(self, label: str) -> Stretch | None:
+        family = self.families[label].family
+        if family.first_unseen_point is None:
+            return None
+        return Stretch(family.first_unseen_point - 0.5, family.prompts.n_points - 0.5, UNSEEN)
+
+    def _repr_html_(self) -> str:
+        return str(self.plot()._repr_html_())
+
+
+def _floor(values: Tensor, axis: str) -> list[float]:
+    return (values.clamp(min=1e-4) if axis == "log" else values).tolist()
+
 
 BATCH = 256
 """Prompts a call."""
@@ -157,3 +329,71 @@ def _curve(predictions: Tensor, family: Family, late: Tensor) -> ErrorCurve:
     first = family.first_unseen_point
     unseen = None if first is None else estimate_mean(squares[:, first:].mean(1))
     return ErrorCurve(mean=mean, low=low, high=high, late=estimate_mean(late), unseen=unseen)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Likeness:
+    """How much of a reference's predictions a network shares: each network with the reference that suits it best."""
+
+    nearest: tuple[str, ...]
+    """The reference; the model's first, then those of untrained networks."""
+    values: tuple[float, ...]
+    """1 - E(f - g)^2 / E g^2 over points with an example before them, at most 1; 0 is what predicting zero has."""
+    replicates: Float64[Tensor, "network resample"]
+    """The same on bootstrap resamples of the prompts."""
+
+    __repr__ = short_repr
+
+    def excess(self, n_verdicts: int = 1) -> Excess:
+        """Compare the model with untrained networks.
+
+        Args:
+            n_verdicts: How many claims the report makes.
+
+        Returns:
+            The excess with its interval.
+        """
+        own, *controls = zip(self.values, self.replicates, strict=True)
+        return excess_of_replicates(own, controls, n_verdicts=n_verdicts, chance=0.0)
+
+
+def likeness_to_references(
+    predictions: Sequence[Float[Tensor, "sample point"]], references: Mapping[str, Predictor], prompts: Prompts
+) -> Likeness:
+    """Find the reference that each network predicts most like.
+
+    Formula: max over references g of 1 - sum (f - g)^2 / sum g^2, over points with an example before them. Each
+    network has the choice, so that the choice gives the model no advantage. References that predict zero are left out.
+
+    Args:
+        predictions: Of the model, then of untrained networks.
+        references: Predictors by name.
+        prompts: What was predicted.
+
+    Returns:
+        Name and value for each network; "none" and NaN if every reference predicts zero.
+    """
+    said = {name: predictor(prompts.xs, prompts.ys)[:, 1:].double() for name, predictor in references.items()}
+    said = {name: values for name, values in said.items() if float(values.abs().max()) > 0}
+    if not said:
+        n, nan = len(predictions), float("nan")
+        return Likeness(("none",) * n, (nan,) * n, torch.full((n, 2), nan, dtype=torch.float64))
+    best = [_best(own[:, 1:].double(), said) for own in predictions]
+    return Likeness(
+        tuple(name for name, _, _ in best),
+        tuple(value for _, value, _ in best),
+        torch.stack([replicates for _, _, replicates in best]),
+    )
+
+
+def _best(own: Float64[Tensor, "sample point"], said: Mapping[str, Tensor]) -> tuple[str, float, Tensor]:
+    def shared(name: str) -> tuple[Tensor, Tensor]:
+        return (own - said[name]).square().mean(1), said[name].square().mean(1)
+
+    def value(name: str) -> float:
+        apart, size = shared(name)
+        return 1 - float(apart.mean() / size.mean())
+
+    name = max(said, key=value)
+    apart, size = shared(name)
+    return name, value(name), 1 - resampled_means(apart) / resampled_means(size)

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 from icl_interp.errors import InputError
 from icl_interp.prompts import Prompts, derive_seed
 from icl_interp.tasks.base import Task
-from icl_interp.tasks.shift_record import ShiftedTask
-from icl_interp.tasks.shifted_sources import LongerPrompts
-from icl_interp.tasks.shifts import left_out_for_length, select_shifts
-from probes._reprs import short_repr
+from icl_interp.tasks.shifts.record import ShiftedTask
+from icl_interp.tasks.shifts.select import left_out_for_length, select_shifts
+from icl_interp.tasks.shifts.sources import LongerPrompts
+from probes._core.reprs import short_repr
 
 __all__ = ["IN_DISTRIBUTION", "Families", "Family", "draw_families"]
 

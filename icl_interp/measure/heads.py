@@ -15,8 +15,8 @@ from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import role_style
 from icl_interp.interventions import Intervention, ablate_heads, predict_under
 from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
-from icl_interp.measure.effort import N_KEPT, N_ORDERS
-from icl_interp.measure.intervention_effects import late_answers
+from icl_interp.measure.study.plan import N_KEPT, N_ORDERS
+from icl_interp.measure.subspace_use import late_answers
 from icl_interp.models.hooked import HookedModel
 from icl_interp.prompts import Prompts, derive_seed
 from icl_interp.tasks.base import Task

@@ -1,31 +1,38 @@
 """Can what known algorithms compute be read off the residual stream, and where?"""
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
+import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from icl_interp.errors import InputError
-from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
-from icl_interp.measure.features import answering_features
-from icl_interp.measure.probe_report import LinearProbeReport, ProbeTarget, columns_of
-from icl_interp.measure.sites import ResidualSite, residual_sites
+from icl_interp.figures.heatmap import heatmap_figure
+from icl_interp.figures.lines import Line, lines_figure
+from icl_interp.figures.theme import role_style
+from icl_interp.measure.controls import N_UNTRAINED, Excess, excess_over_controls, untrained_networks
+from icl_interp.measure.sites import ResidualSite, answering_features, residual_sites
 from icl_interp.models.hooked import HookedModel
-from icl_interp.predictors.protocol import Predictor
+from icl_interp.predictors._base import Predictor
 from icl_interp.prompts import Prompts, derive_seed
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.linear import LinearTask
 from icl_interp.tasks.references import reference_predictors
-from probes.bootstrap import Estimate
+from probes._core.reprs import short_repr
+from probes.bootstrap import Estimate, estimate_difference, percentile_interval
 from probes.linear import LinearProbe, fit_linear_probe
-from probes.partial import partial_r2
-from probes.selectivity import control_task_targets
+from probes.selectivity import control_task_targets, partial_r2
 from probes.targets import least_squares_weights, moment_vector, prediction_differences
 
 __all__ = [
     "LinearProbeReport",
+    "ProbeTarget",
+    "columns_of",
     "linear_probes",
     "partial_scores",
     "probe_features",
@@ -33,6 +40,269 @@ __all__ = [
     "probe_targets",
     "summarise_probes",
 ]
+
+ProbeTarget = Float[Tensor, "sample point"] | Float[Tensor, "sample point dim"]
+"""One number, or one vector, a prompt and point."""
+
+
+def columns_of(target: ProbeTarget) -> Float[Tensor, "row column"]:
+    """Lay a target out as a probe reads it.
+
+    Args:
+        target: Numbers or vectors.
+
+    Returns:
+        One row a prompt and point, one column a coordinate.
+    """
+    return target.flatten()[:, None] if target.ndim == 2 else target.flatten(0, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class LinearProbeReport:
+    """Held-out R² of linear read-outs, by site and target."""
+
+    targets: tuple[str, ...]
+    """What was looked for: predictions of references, their differences, and vectors."""
+    left_out: Mapping[str, str]
+    """Targets without an R², and the reason."""
+    probes: Mapping[str, LinearProbe]
+    """Of the model, by site label; columns are the targets' coordinates, then as many of the control task."""
+    untrained: tuple[Mapping[str, LinearProbe], ...]
+    """Of each untrained network."""
+    n_prompts: int
+    """Prompts, the groups of the hold-out."""
+    widths: tuple[int, ...] = ()
+    """Coordinates of each target; empty means one each, without a control task."""
+    partial: Mapping[str, Estimate] = field(default_factory=dict)
+    """By reference: R² beyond what all other references say, at its best site."""
+
+    __repr__ = short_repr
+
+    def r2(self, target: str) -> Float[Tensor, " site"]:
+        """Take the model's R² along the network.
+
+        Args:
+            target: One of `targets`.
+
+        Returns:
+            One value a site, in order; of a vector, the mean over its coordinates.
+        """
+        return _along(self.probes, self._columns(target))
+
+    def untrained_r2(self, target: str) -> Float[Tensor, "network site"]:
+        """Take the R² of untrained networks.
+
+        Args:
+            target: One of `targets`.
+
+        Returns:
+            One row a network; no rows without controls.
+        """
+        rows = [_along(probes, self._columns(target)) for probes in self.untrained]
+        return torch.stack(rows) if rows else torch.empty(0, len(self.probes))
+
+    def interval(self, target: str, site: str) -> tuple[float, float]:
+        """Give the 95 % bootstrap interval of the model's R².
+
+        Args:
+            target: One of `targets`.
+            site: A key of `probes`.
+
+        Returns:
+            Its two ends.
+        """
+        columns, probe = self._columns(target), self.probes[site]
+        if columns.stop == columns.start + 1:
+            low, high = probe.r2_interval[columns.start].tolist()
+            return low, high
+        low, high = percentile_interval(probe.r2_replicates[:, columns].mean(1))
+        return low, high
+
+    def best_site(self, target: str) -> str:
+        """Say where a target is read best.
+
+        Args:
+            target: One of `targets`.
+
+        Returns:
+            A key of `probes`.
+        """
+        return list(self.probes)[int(self.r2(target).argmax())]
+
+    def selectivity(self, target: str) -> tuple[str, Estimate]:
+        """Take the least excess of a target's best R² over any control.
+
+        Controls are targets exchanged between prompts, a control task, the read-in (the embedding layer, unless it is
+        the best site itself) and the best of the untrained networks at the same site. Intervals are paired over
+        prompts.
+
+        Args:
+            target: One of `targets`.
+
+        Returns:
+            The control that comes nearest, and R² beyond it.
+        """
+        site, columns = self.best_site(target), self._columns(target)
+        own = self.probes[site]
+        rivals = {"shuffled targets": _shuffled(own, columns)}
+        if self.widths:
+            total = sum(self.widths)
+            rivals["control task"] = _score(own, slice(columns.start + total, columns.stop + total))
+        first = next(iter(self.probes))
+        if site != first:
+            rivals["the embedding layer"] = _score(self.probes[first], columns)
+        if self.untrained:
+            scores = [_score(probes[site], columns) for probes in self.untrained]
+            rivals["an untrained network"] = max(scores, key=lambda score: score[0])
+        value, replicates = _score(own, columns)
+        name = max(rivals, key=lambda rival: rivals[rival][0])
+        return name, estimate_difference(value, rivals[name][0], replicates, rivals[name][1])
+
+    def _columns(self, target: str) -> slice:
+        place = self.targets.index(target)
+        widths = self.widths or (1,) * len(self.targets)
+        start = sum(widths[:place])
+        return slice(start, start + widths[place])
+
+    def excess(self, target: str, n_verdicts: int = 1) -> Excess:
+        """Compare the best site of the model with the best site of each untrained network, and with its controls.
+
+        R² has to lie above 0 and above the control that comes nearest, as `selectivity` takes it; chance is whichever
+        of the two is fewer standard errors away.
+
+        Args:
+            target: One of `targets`.
+            n_verdicts: How many claims the report makes.
+
+        Returns:
+            The excess with its interval; its sampling variance is that of the held-out R² over prompts.
+        """
+        value = float(self.r2(target).max())
+        variance = _variance(*self.interval(target, self.best_site(target)))
+        chance, beyond = self._chance(target, value, variance)
+        return excess_over_controls(
+            value,
+            self.untrained_r2(target).amax(1).tolist() if self.untrained else [],
+            sampling_variance=variance,
+            n_verdicts=n_verdicts,
+            chance=chance,
+            value_variance=beyond,
+        )
+
+    def _chance(self, target: str, value: float, variance: float) -> tuple[float, float]:
+        # The larger of two one-sided p-values decides, as in every claim; squares because signs agree with sizes.
+        _, selective = self.selectivity(target)
+        paired = _variance(selective.low, selective.high)
+        control = value - selective.value
+        if not math.isfinite(paired) or control <= 0:
+            return 0.0, variance
+        nearer = selective.value <= 0 or selective.value**2 * variance < value**2 * paired
+        return (control, paired) if nearer else (0.0, variance)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Lay sites and targets out in long form.
+
+        Returns:
+            Columns site, target, r2, low, high, r2_shuffled, r2_untrained.
+        """
+        rows = []
+        for i, (site, probe) in enumerate(self.probes.items()):
+            for target in self.targets:
+                low, high = self.interval(target, site)
+                untrained = self.untrained_r2(target)[:, i]
+                mean = float(untrained.mean()) if len(untrained) else float("nan")
+                shuffled = _shuffled(probe, self._columns(target))[0]
+                rows.append((site, target, float(self.r2(target)[i]), low, high, shuffled, mean))
+        return pd.DataFrame(rows, columns=["site", "target", "r2", "low", "high", "r2_shuffled", "r2_untrained"])
+
+    def summary(self) -> pd.DataFrame:
+        """Lay targets out, one a row, each at its best site.
+
+        Returns:
+            Columns target, site, r2, low, high, selectivity with its interval, the control that it is taken over, and
+            partial_r2 with its interval.
+        """
+        rows = []
+        nan = float("nan")
+        for target in self.targets:
+            site = self.best_site(target)
+            against, excess = self.selectivity(target)
+            beyond = self.partial.get(target, Estimate(nan, nan, nan))
+            cells = (float(self.r2(target).max()), *self.interval(target, site))
+            rows.append((target, site, *cells, excess.value, excess.low, excess.high, against,
+                         beyond.value, beyond.low, beyond.high))  # fmt: skip
+        names = ("target", "site", "r2", "low", "high", "selectivity", "selectivity_low", "selectivity_high", "over",
+                 "partial_r2", "partial_low", "partial_high")  # fmt: skip
+        return pd.DataFrame(rows, columns=list(names))
+
+    def plot(self, target: str | None = None) -> Any:
+        """Draw R² along the network with both controls.
+
+        Args:
+            target: One of `targets`; None takes the first.
+
+        Returns:
+            A plotly figure.
+        """
+        target = self.targets[0] if target is None else target
+        sites = list(self.probes)
+        ends = [self.interval(target, site) for site in sites]
+        shuffled = [_shuffled(probe, self._columns(target))[0] for probe in self.probes.values()]
+        lines = []
+        if self.untrained:
+            rows = self.untrained_r2(target)
+            low, high = rows.amin(0).tolist(), rows.amax(0).tolist()
+            lines.append(Line("untrained networks", sites, rows.mean(0).tolist(), role_style("untrained"), low, high))
+        lines.append(Line("shuffled targets", sites, shuffled, role_style("shuffled")))
+        low, high = [end[0] for end in ends], [end[1] for end in ends]
+        lines.append(
+            Line("this model", sites, self.r2(target).tolist(), role_style("model"), low, high, 3, markers=True)
+        )
+        return lines_figure(lines, x="site", y=f"held-out R² of {target}", y_range=(-0.25, 1.05))
+
+    def plot_all(self) -> Any:
+        """Draw R² of all targets along the network beyond the mean of untrained networks, as a heat map.
+
+        Returns:
+            A plotly figure; without controls it shows R² itself.
+        """
+        rows = []
+        for target in self.targets:
+            untrained = self.untrained_r2(target)
+            base = untrained.mean(0).clamp(min=0) if len(untrained) else torch.zeros(len(self.probes))
+            rows.append((self.r2(target) - base).clamp(min=0).tolist())
+        return heatmap_figure(
+            rows,
+            rows=self.targets,
+            columns=list(self.probes),
+            x="site",
+            y="target",
+            unit="R² beyond untrained" if self.untrained else "R²",
+            limits=(0.0, 1.0),
+            text=len(self.probes) <= 14,
+        )
+
+    def _repr_html_(self) -> str:
+        return str(self.plot()._repr_html_())
+
+
+def _variance(low: float, high: float) -> float:
+    return ((high - low) / 3.92) ** 2  # a 95 % interval is 3.92 standard errors wide
+
+
+def _along(probes: Mapping[str, LinearProbe], columns: slice) -> Float[Tensor, " site"]:
+    return torch.stack([probe.r2[columns].mean() for probe in probes.values()])
+
+
+def _score(probe: LinearProbe, columns: slice) -> tuple[float, Tensor]:
+    return float(probe.r2[columns].mean()), probe.r2_replicates[:, columns].mean(1)
+
+
+def _shuffled(probe: LinearProbe, columns: slice) -> tuple[float, Tensor]:
+    if probe.r2_shuffled is None or probe.r2_shuffled_replicates is None:
+        return float("nan"), torch.full((len(probe.r2_replicates),), torch.nan, dtype=torch.float64)
+    return float(probe.r2_shuffled[columns].mean()), probe.r2_shuffled_replicates[:, columns].mean(1)
+
 
 MOMENTS, WEIGHTS = "moment vector", "least-squares weights"
 """Names of the targets that are vectors."""

@@ -18,10 +18,10 @@ from icl_interp.measure.controls import (
     Excess,
     excess_over_controls,
     paired_variance,
+    resampled_means,
     untrained_networks,
 )
-from icl_interp.measure.conventions import Conventions
-from icl_interp.measure.statistics import resampled_means
+from icl_interp.measure.sites import Conventions
 from icl_interp.models.hook_names import Site, hook_name
 from icl_interp.models.hooked import HookedModel
 from icl_interp.models.layout import Role

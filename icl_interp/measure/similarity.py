@@ -11,16 +11,15 @@ from torch import Tensor
 
 from icl_interp.activations import Batch, collect
 from icl_interp.errors import InputError
-from icl_interp.figures.matrices import MatrixBlock, matrix_figure
+from icl_interp.figures.heatmap import MatrixBlock, matrix_figure
 from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
-from icl_interp.measure.conventions import Conventions
-from icl_interp.measure.detectors import Pooling, pooled
+from icl_interp.measure.detectors.watch import Pooling, pooled
 from icl_interp.measure.families import IN_DISTRIBUTION
-from icl_interp.measure.sites import ResidualSite, residual_sites
+from icl_interp.measure.sites import Conventions, ResidualSite, residual_sites
 from icl_interp.models.hooked import HookedModel
 from icl_interp.models.layout import Role
 from icl_interp.prompts import Prompts
-from probes._reprs import short_repr
+from probes._core.reprs import short_repr
 from probes.similarity import linear_cka, procrustes_distance
 from probes.spectra import LeadingDirections
 

@@ -1,12 +1,21 @@
-"""The places in the residual stream that a study looks at."""
+"""The places in the residual stream that a study looks at, and the conventions by which it reads them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
-from icl_interp.models.config import ModelConfig
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from icl_interp.activations import collect, stream
+from icl_interp.models.config import ModelConfig, Tokens
 from icl_interp.models.hook_names import Site, hook_name, normalise_layer
+from icl_interp.models.hooked import HookedModel
+from icl_interp.models.layout import Role, positions_of
+from icl_interp.prompts import Prompts
+from probes.spectra import LeadingDirections, Side, leading_directions
 
-__all__ = ["ResidualSite", "chosen_site", "last_block", "residual_sites"]
+__all__ = ["Conventions", "ResidualSite", "answering_features", "chosen_site", "last_block", "residual_sites"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +90,126 @@ def residual_sites(config: ModelConfig, layers: Sequence[int] | None = None) -> 
     read_in = ResidualSite("read-in", hook_name("resid_pre", 0, n_layers=n_layers))
     final = ResidualSite("final norm", hook_name("final_norm", 0, n_layers=n_layers))
     return [read_in, *blocks, *([final] if config.final_norm else [])]
+
+
+@dataclass(frozen=True, slots=True)
+class Conventions:
+    """How a prompt's activations become directions.
+
+    The matrix is one prompt's positions x d_model. The body of Hill et al. (2025) was not available to us, so each
+    entry is an option and each default our choice.
+    """
+
+    tokens: Role = "all"
+    """Which positions are rows: "all", or one of the layout's roles."""
+    center: bool = False
+    """Whether each prompt's mean row is subtracted first."""
+    side: Side = "right"
+    """Singular vectors in d_model ("right") or over positions ("left")."""
+    k: int = 2
+    """How many directions."""
+    layout: Tokens = "interleaved"
+    """How the model lays pairs out, which decides where the roles are."""
+    k_asked: int | None = None
+    """How many directions were asked for, where no matrix has as many."""
+
+    def __post_init__(self) -> None:
+        positions_of(self.tokens, tokens=self.layout)  # a role that the layout lacks is refused before anything runs
+
+    def within(self, n_positions: int, width: int) -> "Conventions":
+        """Lower k to what a matrix of these conventions has.
+
+        Args:
+            n_positions: Of a sequence, whatever their role.
+            width: Of the residual stream.
+
+        Returns:
+            The same conventions where k directions exist.
+
+        Example:
+            >>> Conventions(k=3).within(12, 2).describe()
+            'all tokens, uncentred, right singular vectors, k = 2 (3 asked for, no more exist)'
+        """
+        rows = len(range(n_positions)[positions_of(self.tokens, tokens=self.layout)])
+        most = min(rows, width)
+        return replace(self, k=most, k_asked=self.k) if 1 <= most < self.k else self
+
+    def of_prompts(self, n_points: int, width: int) -> "Conventions":
+        """Lower k to what the matrices of prompts have.
+
+        Args:
+            n_points: Of the shortest prompt.
+            width: Of the residual stream.
+
+        Returns:
+            As `within`.
+        """
+        return self.within(n_points * (2 if self.layout in ("interleaved", "separate") else 1), width)
+
+    def rows(self, activations: Float[Tensor, "sample pos d_model"]) -> Float[Tensor, "sample row d_model"]:
+        """Select the positions that count.
+
+        Args:
+            activations: The residual stream at one site.
+
+        Returns:
+            A view of them.
+        """
+        return activations[:, positions_of(self.tokens, tokens=self.layout)]
+
+    def directions(self, activations: Float[Tensor, "sample pos d_model"]) -> LeadingDirections:
+        """Find the leading directions of each prompt.
+
+        Args:
+            activations: The residual stream at one site.
+
+        Returns:
+            k directions a prompt, with the whole spectrum.
+        """
+        return leading_directions(self.rows(activations), self.k, center=self.center, side=self.side)
+
+    def describe(self) -> str:
+        """Name the conventions, for figures.
+
+        Returns:
+            One line.
+        """
+        centred = "centred" if self.center else "uncentred"
+        fewer = "" if self.k_asked is None else f" ({self.k_asked} asked for, no more exist)"
+        return f"{self.tokens} tokens, {centred}, {self.side} singular vectors, k = {self.k}{fewer}"
+
+
+def answering_features(
+    model: HookedModel, prompts: Prompts, sites: Sequence[ResidualSite], *, batch_size: int = 64
+) -> dict[str, Tensor]:
+    """Collect the residual stream at the tokens that ask: x tokens, or the query of joint tokens.
+
+    A query-only model reads one sequence for each point, so that entry k is its query token after k pairs.
+
+    Args:
+        model: The network.
+        prompts: Of at least 2 points.
+        sites: Where to look.
+        batch_size: Prompts a forward pass.
+
+    Returns:
+        By site label, [sample point d_model] on the CPU, without the first point, which has no pair before it.
+    """
+    read = _query_tokens if model.cfg.query_only else _x_tokens
+    parts = list(read(model, prompts, list(dict.fromkeys(site.hook for site in sites)), batch_size))
+    return {site.label: torch.cat([part[site.hook] for part in parts]) for site in sites}
+
+
+def _x_tokens(model: HookedModel, prompts: Prompts, hooks: list[str], batch_size: int) -> Iterator[dict[str, Tensor]]:
+    asking = positions_of("x", tokens=model.cfg.tokens)
+    for batch in stream(model, prompts, hooks, batch_size=batch_size):  # only x tokens are kept, half of what passes by
+        yield {hook: batch.activations[hook][:, asking][:, 1:].cpu() for hook in hooks}
+
+
+def _query_tokens(
+    model: HookedModel, prompts: Prompts, hooks: list[str], batch_size: int
+) -> Iterator[dict[str, Tensor]]:
+    for start in range(0, len(prompts), batch_size):
+        part = prompts[start : start + batch_size]
+        at_points = [collect(model, part, hooks, batch_size=batch_size, point=k) for k in range(1, prompts.n_points)]
+        yield {hook: torch.stack([found[hook][:, -1] for found in at_points], dim=1) for hook in hooks}

@@ -3,8 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from icl_interp.models.config import ModelConfig
-from icl_interp.models.families import Family
+from icl_interp.models.config import Family, ModelConfig
 
 if TYPE_CHECKING:
     from icl_interp.models.hooked import HookedModel
@@ -12,10 +11,10 @@ if TYPE_CHECKING:
 __all__ = ["build_model", "model_class"]
 
 _CLASSES = {
-    "gpt2": ("transformer", "HookedICLTransformer"),
-    "lsa": ("linear_attention", "HookedLinearAttention"),
-    "ltb": ("linear_block", "HookedLinearTransformerBlock"),
-    "softmax_layer": ("softmax_layer", "HookedSoftmaxLayer"),
+    "gpt2": ("softmax.transformer", "HookedICLTransformer"),
+    "lsa": ("linear.attention", "HookedLinearAttention"),
+    "ltb": ("linear.attention", "HookedLinearTransformerBlock"),
+    "softmax_layer": ("softmax.softmax_layer", "HookedSoftmaxLayer"),
 }
 
 

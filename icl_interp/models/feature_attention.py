@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from icl_interp.errors import InputError
-from icl_interp.models.softmax_layer import HookedSoftmaxLayer
+from icl_interp.models.softmax.softmax_layer import HookedSoftmaxLayer
 
 __all__ = ["FeatureScores", "attention_to_features", "feature_scores"]
 

@@ -21,8 +21,8 @@ from torch import Tensor
 from icl_interp.models.build import build_model
 from icl_interp.models.config import Tokens
 from icl_interp.models.hooked import HookedModel
-from icl_interp.models.lens_from import from_lens_weights
-from icl_interp.models.lens_to import check_convertible, lens_fields, lens_weights
+from icl_interp.models.transformer_lens.read import from_lens_weights
+from icl_interp.models.transformer_lens.write import check_convertible, lens_fields, lens_weights
 
 if TYPE_CHECKING:
     from transformer_lens import HookedTransformer
@@ -169,7 +169,7 @@ def from_hooked_transformer(
 
     Example:
         >>> from icl_interp.models.config import ModelConfig
-        >>> from icl_interp.models.lens_to import lens_fields, lens_weights
+        >>> from icl_interp.models.transformer_lens.write import lens_fields, lens_weights
         >>> model = build_model(ModelConfig(n_dims=2, n_points=5, n_layers=1, n_heads=2, d_model=8), seed=0)
         >>> read_in = (model.embed.W_E.T, model.embed.b_E)
         >>> again = from_hooked_transformer(lens_weights(model), lens_fields(model.cfg), read_in=read_in)

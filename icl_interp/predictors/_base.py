@@ -1,13 +1,227 @@
-"""The frame of every predictor: check once, compute in float64 by chunks, answer in the input's dtype."""
+"""What every predictor is and what all share: inputs checked once, float64 by chunks, answers in the input's dtype."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from icl_interp.predictors._checks import check_prompts, resolve_points
+from icl_interp.errors import InputError, InputTypeError
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """A reference algorithm, called like a model: ``f(xs, ys)`` or ``f(xs, ys, points=[-1])``.
+
+    Entry k of the answer predicts ``ys[:, k]`` from ``xs[:, k]`` and the k pairs before it. It never
+    reads ``ys[:, k]`` or anything after point k, so an unknown last label may be any finite number.
+
+    Example:
+        >>> import torch
+        >>> from icl_interp.predictors import zero
+        >>> assert isinstance(zero(), Predictor)
+        >>> assert not isinstance(torch.zeros, Predictor)
+    """
+
+    @property
+    def name(self) -> str:
+        """Short label for tables and figures, with the hyperparameters that matter."""
+        ...
+
+    def __call__(
+        self,
+        xs: Float[Tensor, "batch point dim"],
+        ys: Float[Tensor, "batch point"],
+        *,
+        points: Sequence[int] | None = None,
+    ) -> Float[Tensor, "batch asked"]:
+        """Predict the labels of the asked points (all by default) from the pairs before each.
+
+        Args:
+            xs: Inputs of the prompts.
+            ys: Labels of the prompts.
+            points: Which entries to answer, in this order; negative numbers count from the end.
+
+        Returns:
+            Predictions in the unit of the labels, one column for each asked point, dtype of ``xs``.
+        """
+        ...
+
+
+# An int is no float to beartype, and users type ridge(1).
+Number = float | int
+
+# Products of many inputs must stay finite in float64, whose largest number is 1.8e308.
+LARGEST_INPUT = 1e50
+
+
+def check_prompts(name: str, xs: Tensor, ys: Tensor) -> None:
+    """Refuse prompts that no predictor can read.
+
+    Args:
+        name: The predictor's name, for the sentence.
+        xs: Inputs of the prompts.
+        ys: Labels of the prompts.
+
+    Raises:
+        InputTypeError: If either is no floating-point tensor, or their dtypes differ.
+        InputError: If the shapes do not fit, an axis is empty, or a value is not finite.
+    """
+    for label, tensor in (("xs", xs), ("ys", ys)):
+        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+            kind = str(tensor.dtype) if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise InputTypeError(f"{name} needs floating-point tensors, got {label} of {kind}; call .float() on it.")
+    if xs.ndim != 3 or ys.ndim != 2 or xs.shape[:2] != ys.shape:
+        raise InputError(
+            f"{name} needs xs of shape [batch point dim] and ys of shape [batch point], "
+            f"got {list(xs.shape)} and {list(ys.shape)}; add the missing axis or match the sizes."
+        )
+    if 0 in xs.shape:
+        raise InputError(f"{name} needs at least one prompt, point and dimension, got xs of shape {list(xs.shape)}.")
+    if xs.dtype != ys.dtype:
+        raise InputTypeError(
+            f"{name} needs xs and ys of one dtype, got {xs.dtype} and {ys.dtype}; "
+            "the dtype sets the rank tolerance, so convert one of them."
+        )
+    for label, tensor in (("xs", xs), ("ys", ys)):
+        largest = max(-float(tensor.detach().amin()), float(tensor.detach().amax()))
+        if not largest <= LARGEST_INPUT:  # written so that NaN is refused as well
+            raise InputError(
+                f"{name} needs finite numbers up to {LARGEST_INPUT:g} in {label}, got {largest:g}; "
+                "put 0 where a label is unknown: entry k never reads it."
+            )
+
+
+def resolve_points(name: str, points: Sequence[int] | None, n_points: int) -> list[int]:
+    """Turn the ``points`` option into indices from 0 to ``n_points - 1``.
+
+    Args:
+        name: The predictor's name, for the sentence.
+        points: The option as given; negative numbers count from the end.
+        n_points: Points in each prompt.
+
+    Returns:
+        The indices in the order asked for, all of them for None.
+
+    Raises:
+        InputTypeError: If a point is no integer.
+        InputError: If none is asked for, or one is out of range.
+    """
+    if points is None:
+        return list(range(n_points))
+    if len(points) == 0:
+        raise InputError(f"{name} needs at least one point, got an empty list; leave points out to ask for all.")
+    for point in points:
+        if isinstance(point, bool) or not isinstance(point, int):
+            raise InputTypeError(f"{name} needs whole numbers as points, got {point!r}.")
+        if not -n_points <= point < n_points:
+            raise InputError(
+                f"{name} needs points from {-n_points} to {n_points - 1} for prompts of {n_points} points, "
+                f"got {point}; the query counts as a point."
+            )
+    return [point % n_points for point in points]
+
+
+def check_number(
+    owner: str,
+    option: str,
+    value: Number,
+    *,
+    least: Number = -math.inf,
+    above: Number = -math.inf,
+    below: Number = math.inf,
+) -> None:
+    """Refuse an option that is no finite number or lies outside its range.
+
+    Args:
+        owner: Who needs it, for the sentence.
+        option: The option's name.
+        value: What came.
+        least: Smallest allowed value.
+        above: The value must be larger than this.
+        below: The value must be smaller than this.
+
+    Raises:
+        InputTypeError: If the value is no number.
+        InputError: If it is NaN, infinite or out of range.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InputTypeError(f"{owner} needs a number as {option}, got {value!r}.")
+    if not (math.isfinite(value) and value >= least and above < value < below):
+        wanted = [
+            text
+            for text, stated in (
+                (f"at least {least:g}", math.isfinite(least)),
+                (f"above {above:g}", math.isfinite(above)),
+                (f"below {below:g}", math.isfinite(below)),
+            )
+            if stated
+        ]
+        raise InputError(f"{owner} needs {option} to be {' and '.join(wanted) or 'finite'}, got {value!r}.")
+
+
+def check_count(owner: str, option: str, value: int, *, least: int = 0) -> None:
+    """Refuse an option that is no whole number or is too small.
+
+    Args:
+        owner: Who needs it, for the sentence.
+        option: The option's name.
+        value: What came.
+        least: Smallest allowed value.
+
+    Raises:
+        InputTypeError: If the value is no whole number.
+        InputError: If it is too small.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InputTypeError(f"{owner} needs a whole number as {option}, got {value!r}.")
+    if value < least:
+        raise InputError(f"{owner} needs {option} to be at least {least}, got {value}.")
+
+
+def check_parameter(owner: str, option: str, tensor: Tensor, n_axes: int) -> None:
+    """Refuse a parameter tensor of the wrong kind.
+
+    Args:
+        owner: Who needs it, for the sentence.
+        option: The option's name.
+        tensor: What came.
+        n_axes: How many axes it must have.
+
+    Raises:
+        InputTypeError: If it is no floating-point tensor.
+        InputError: If it has other axes, is empty, or holds a value that is not finite.
+    """
+    if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+        kind = str(tensor.dtype) if isinstance(tensor, Tensor) else type(tensor).__name__
+        raise InputTypeError(f"{owner} needs {option} as a floating-point tensor, got {kind}.")
+    if tensor.ndim != n_axes or tensor.numel() == 0:
+        raise InputError(f"{owner} needs {option} with {n_axes} non-empty axes, got shape {list(tensor.shape)}.")
+    if not bool(torch.isfinite(tensor).all()):
+        raise InputError(f"{owner} needs finite numbers in {option}, got NaN or infinity.")
+
+
+def check_dims(name: str, option: str, n_dims: int, xs: Tensor) -> None:
+    """Refuse prompts whose dimension is not the one of a parameter.
+
+    Args:
+        name: The predictor's name, for the sentence.
+        option: The parameter's name.
+        n_dims: Dimensions of the parameter.
+        xs: Inputs of the prompts.
+
+    Raises:
+        InputError: If the two differ.
+    """
+    if xs.shape[-1] != n_dims:
+        raise InputError(
+            f"{name} needs inputs of {n_dims} dimensions as its {option} has, got {xs.shape[-1]}; "
+            "build it for this task's dimension."
+        )
+
 
 # 2 million float64 numbers (16 MB) of work space for one chunk of prompts: larger ones leave the cache.
 CHUNK_FLOATS = 2**21

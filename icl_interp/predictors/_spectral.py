@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from icl_interp.predictors._posterior import exclusive_cumsum
-from probes._reprs import short_repr
+from probes._core.reprs import short_repr
 
 # Up to so many prefixes are summed one by one, more by a running sum over all points.
 FEW_POINTS = 3

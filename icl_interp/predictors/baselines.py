@@ -8,10 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from icl_interp.errors import InputError
-from icl_interp.predictors._base import PrefixPredictor
-from icl_interp.predictors._checks import check_count
+from icl_interp.predictors._base import Predictor, PrefixPredictor, check_count
 from icl_interp.predictors._posterior import exclusive_cumsum
-from icl_interp.predictors.protocol import Predictor
 
 Weighting = Literal["uniform", "inverse_square"]
 

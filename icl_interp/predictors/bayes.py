@@ -8,10 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from icl_interp.errors import InputError
-from icl_interp.predictors._base import PrefixPredictor
-from icl_interp.predictors._checks import Number, check_dims, check_number, check_parameter
+from icl_interp.predictors._base import Number, Predictor, PrefixPredictor, check_dims, check_number, check_parameter
 from icl_interp.predictors.least_squares import ridge_predictions
-from icl_interp.predictors.protocol import Predictor
 
 # Misfits in units of the noise are held below this precision, so that the sum of their squares stays finite.
 LARGEST_PRECISION = 1e40

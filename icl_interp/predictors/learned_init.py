@@ -7,13 +7,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from icl_interp.errors import InputError
-from icl_interp.predictors._base import PrefixPredictor
-from icl_interp.predictors._checks import Number, check_count, check_dims, check_number, check_parameter
+from icl_interp.predictors._base import (
+    Number,
+    Predictor,
+    PrefixPredictor,
+    check_count,
+    check_dims,
+    check_number,
+    check_parameter,
+)
 from icl_interp.predictors._posterior import exclusive_cumsum
 from icl_interp.predictors.bayes import covariance_factor
 from icl_interp.predictors.gradient_descent import Normalise, check_normalise, divisors
-from icl_interp.predictors.protocol import Predictor
-from probes._reprs import short_repr
+from probes._core.reprs import short_repr
 
 # Its square still is a number of float64.
 LARGEST_NOISE = 1e150

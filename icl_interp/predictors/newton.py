@@ -8,10 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from icl_interp.errors import InputError
-from icl_interp.predictors._base import PrefixPredictor
-from icl_interp.predictors._checks import Number, check_count, check_number
+from icl_interp.predictors._base import Number, Predictor, PrefixPredictor, check_count, check_number
 from icl_interp.predictors._spectral import descent_progress, prefix_moments, spectrum
-from icl_interp.predictors.protocol import Predictor
 
 # 2^1000 still fits into float64, and every direction that is kept has long been inverted by then.
 MOST_DOUBLINGS = 1000

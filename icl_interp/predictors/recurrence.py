@@ -11,9 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from icl_interp.errors import InputError
-from icl_interp.predictors._base import PrefixPredictor
+from icl_interp.predictors._base import Predictor, PrefixPredictor
 from icl_interp.predictors._prefix_lstsq import min_norm_predictions
-from icl_interp.predictors.protocol import Predictor
 
 
 def affine_recurrence() -> Predictor:

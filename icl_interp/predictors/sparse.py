@@ -10,11 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from icl_interp.predictors._base import PrefixPredictor
-from icl_interp.predictors._checks import Number, check_count, check_number
+from icl_interp.predictors._base import Number, Predictor, PrefixPredictor, check_count, check_number
 from icl_interp.predictors._spectral import affine_power, descent_progress, prefix_moments, spectrum
 from icl_interp.predictors.gradient_descent import check_step_size, divisors
-from icl_interp.predictors.protocol import Predictor
 
 # Fits remembered by one Lasso predictor: 65536 prefixes of 20 dimensions take some 20 MB.
 REMEMBERED_FITS = 2**16

@@ -1,21 +1,180 @@
-"""What the template needs to know of a page: numbers of figures, formatted cells, embedded JSON."""
+"""What the template needs to know of a page: escaped text, numbers of figures, tables, legends, embedded JSON."""
 
+import base64
 import json
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any
 
-from markupsafe import Markup
+import numpy as np
+from markupsafe import Markup, escape
 
 from icl_interp.errors import InputError
-from icl_interp.report.escaping import embedded_json
-from icl_interp.report.legend import shared_legend
 from icl_interp.report.model import FigureGrid, FigureView, Page, Section, Tone, Verdict
 from icl_interp.report.tables import MISSING, Cell, TableView, format_column
-from icl_interp.report.traces import table_of_traces
 
-__all__ = ["page_context"]
+__all__ = ["embedded_json", "page_context", "plain", "prose", "script_source", "shared_legend", "table_of_traces"]
+
+_CODE = re.compile(r"`([^`]+)`")
+
+
+def prose(text: str) -> Markup:
+    """Escape plain text for HTML and set what stands between backticks as code.
+
+    Args:
+        text: Written by anyone.
+
+    Returns:
+        Safe HTML.
+
+    Example:
+        >>> str(prose("<b> and `--task`"))
+        '&lt;b&gt; and <code>--task</code>'
+    """
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))
+
+
+def plain(text: str) -> str:
+    """Take the backticks out, for attributes and titles, where code cannot be set.
+
+    Args:
+        text: Written by anyone; the template escapes it.
+
+    Returns:
+        The same words.
+    """
+    return _CODE.sub(r"\1", text)
+
+
+def embedded_json(value: Any) -> Markup:
+    r"""Write JSON that may stand inside a `<script>` element whatever its strings say.
+
+    Numbers that JSON lacks (NaN, infinities) become null.
+
+    Args:
+        value: Plain data.
+
+    Returns:
+        JSON without `<`, which the HTML parser would look at.
+
+    Example:
+        >>> str(embedded_json(["</script>", float("nan")]))
+        '["\\u003c/script>",null]'
+    """
+    text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c"))
+
+
+def script_source(source: str) -> Markup:
+    """Make JavaScript safe to stand between script tags.
+
+    Args:
+        source: Trusted code, whose strings may still say `</script>`.
+
+    Returns:
+        The same code for the interpreter.
+    """
+    return Markup(re.sub(r"</(?=script)", r"<\\/", source, flags=re.IGNORECASE))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+_DASHES = {
+    "solid": "none",
+    "dot": "2 3",
+    "dash": "7 4",
+    "longdash": "12 4",
+    "dashdot": "7 3 2 3",
+    "longdashdot": "12 3 2 3",
+}
+_DASH_LENGTHS = re.compile(r"[\dpx., ]+")
+_COLOUR = re.compile(r"#[0-9A-Fa-f]{3,8}|rgba?\([\d., ]+\)")
+
+
+def shared_legend(figures: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """List the named traces of all figures, each name once.
+
+    Args:
+        figures: Plotly JSON, parsed.
+
+    Returns:
+        Name and swatch of each, in the order of their first appearance.
+
+    Example:
+        >>> trace = {"name": "model", "mode": "lines", "line": {"color": "#1f78b8"}}
+        >>> [entry["name"] for entry in shared_legend([{"data": [trace]}, {"data": [trace]}])]
+        ['model']
+    """
+    entries: dict[str, dict[str, Any]] = {}
+    for trace in (trace for figure in figures for trace in figure["data"]):
+        name = trace.get("name")
+        if name and trace.get("showlegend") is not False and name not in entries:
+            entries[name] = {"name": str(name), "swatch": _swatch(trace)}
+    return list(entries.values())
+
+
+def _swatch(trace: Mapping[str, Any]) -> Markup:
+    line, marker = trace.get("line") or {}, trace.get("marker") or {}
+    colour = str(line.get("color") or marker.get("color") or "")
+    colour = colour if _COLOUR.fullmatch(colour) else "currentColor"
+    mode = str(trace.get("mode") or "lines")
+    shapes = ""
+    if "lines" in mode:
+        dash = str(line.get("dash") or "solid")
+        dashes = dash if _DASH_LENGTHS.fullmatch(dash) else _DASHES.get(dash, "none")
+        shapes += f'<path d="M0 5h30" stroke="{colour}" stroke-width="2" stroke-dasharray="{dashes}"/>'
+    if "markers" in mode:
+        shapes += f'<circle cx="15" cy="5" r="3.5" fill="{colour}"/>'
+    return Markup(f'<svg viewBox="0 0 30 10" aria-hidden="true">{shapes}</svg>')
+
+
+def table_of_traces(figure: Mapping[str, Any], caption: str) -> TableView | None:
+    """List every point that a figure's traces draw.
+
+    Traces without a hover label (the bands around lines) are left out, and so are those without x
+    and y of one length.
+
+    Args:
+        figure: Plotly JSON, parsed; arrays may be plain or packed (`bdata`).
+        caption: What the table shows.
+
+    Returns:
+        Rows of series, x and y, in the order drawn; None when there is no point to list.
+
+    Example:
+        >>> table_of_traces({"data": [{"name": "model", "x": [1, 2], "y": [0.5, None]}]}, "Error").rows
+        (('model', 1, 0.5), ('model', 2, None))
+    """
+    rows = tuple(row for i, trace in enumerate(figure["data"]) for row in _rows(trace, i))
+    return TableView(("series", "x", "y"), rows, caption=caption) if rows else None
+
+
+def _rows(trace: Mapping[str, Any], index: int) -> list[tuple[Cell, ...]]:
+    xs, ys = _values(trace.get("x")), _values(trace.get("y"))
+    if trace.get("hoverinfo") == "skip" or len(xs) != len(ys):
+        return []
+    name = str(trace.get("name") or f"trace {index + 1}")
+    return [(name, x, y) for x, y in zip(xs, ys, strict=True)]
+
+
+def _values(array: object) -> Sequence[Cell]:
+    if isinstance(array, Mapping) and "bdata" in array:
+        flat = np.frombuffer(base64.b64decode(array["bdata"]), dtype=np.dtype(str(array["dtype"])))
+        return list(flat.tolist())
+    if not isinstance(array, list):
+        return []
+    return [v if isinstance(v, str | int | float) else None for v in array]
+
 
 _ROWS_ON_PAGE = 200
 _SHORT = 24  # characters that stay on one line

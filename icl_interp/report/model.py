@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, get_args, runtime_checkable
 
 from icl_interp.errors import InputError, InputTypeError
-from icl_interp.report._checks import check_choice, check_id, check_text
-from icl_interp.report.tables import TableView
+from icl_interp.report.tables import TableView, check_choice, check_id, check_text
 
 __all__ = [
     "STUDY_FORMAT",

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from icl_interp.checkpoints.record import Checkpoint
 from icl_interp.measure.families import Family
-from icl_interp.measure.ood_result import OodReport
-from icl_interp.measure.study_result import Study
+from icl_interp.measure.ood import OodReport
+from icl_interp.measure.study.result import Study
 from icl_interp.prompts import Prompts
 from icl_interp.report.model import STUDY_FORMAT
 from icl_interp.tasks.base import Task

@@ -10,13 +10,12 @@ from typing import Literal, get_args
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
-from icl_interp.atomic import is_own_page, refuse_foreign, write_atomically
 from icl_interp.errors import InputError
-from icl_interp.figures.plotlyjs import plotlyjs_source, plotlyjs_version
-from icl_interp.report._checks import check_choice
-from icl_interp.report.context import page_context
-from icl_interp.report.escaping import plain, prose, script_source
+from icl_interp.figures.theme import plotlyjs_source, plotlyjs_version
+from icl_interp.files import is_own_page, refuse_foreign, write_atomically
+from icl_interp.report.context import page_context, plain, prose, script_source
 from icl_interp.report.model import Page
+from icl_interp.report.tables import check_choice
 
 __all__ = ["PLOTLYJS_FILE", "PlotlyJS", "check_report_place", "render", "write_report"]
 

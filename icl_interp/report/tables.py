@@ -1,14 +1,35 @@
 """Tables as data, and their numbers as a reader sees them."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from icl_interp.errors import InputError, InputTypeError
-from icl_interp.report._checks import check_choice, check_text
 
-__all__ = ["Cell", "TableView", "format_column"]
+__all__ = ["Cell", "TableView", "check_choice", "check_id", "check_text", "format_column"]
+
+_ID = re.compile(r"[A-Za-z][A-Za-z0-9_.]*(-[A-Za-z0-9_.]+)*")  # no "--": the page's own anchors carry it
+
+
+def check_choice(who: str, what: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InputError(f"{who} needs {what} to be one of {', '.join(map(repr, choices))}, got {value!r}.")
+
+
+def check_text(who: str, **texts: str) -> None:
+    if empty := [name for name, text in texts.items() if not text.strip()]:
+        raise InputError(f"{who} needs {' and '.join(empty)}, got nothing but blanks.")
+
+
+def check_id(who: str, value: str) -> None:
+    if not _ID.fullmatch(value):
+        raise InputError(
+            f"{who} needs an id of letters, digits, '_', '.' and single hyphens that starts with a letter, "
+            f"got {value!r}."
+        )
+
 
 Cell = str | float | int | None
 Align = Literal["left", "right"]

@@ -1,20 +1,314 @@
-"""Which reference algorithms matter for a task, with hyperparameters that are derived and not guessed."""
+"""Which reference predictors matter for a task, with penalties and steps derived from its law or its own prompts."""
 
+import importlib
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from icl_interp.errors import InputError
-from icl_interp.predictors import zero
-from icl_interp.predictors.protocol import Predictor
+from icl_interp.predictors import (
+    affine_recurrence,
+    averaging,
+    best_constant_step,
+    best_gd_plus_plus,
+    conjugate_gradient,
+    context_mean,
+    copy_last,
+    discrete_mmse,
+    gaussian_posterior_mean,
+    gradient_descent,
+    lasso,
+    least_squares,
+    linear_extrapolation,
+    nearest_neighbors,
+    newton,
+    online_gradient_descent,
+    optimal_learned_init,
+    preprocess_then_gradient_descent,
+    ridge,
+    running_least_squares,
+    zero,
+)
+from icl_interp.predictors._base import Predictor
 from icl_interp.prompts import Prompts, derive_seed, stream
-from icl_interp.tasks._reference_lists import GD_STEPS, Candidates, candidates_for
 from icl_interp.tasks.base import Task
-from icl_interp.tasks.penalties import bayes_penalty, lasso_penalty
+from icl_interp.tasks.ill_conditioned import IllConditionedRegression
+from icl_interp.tasks.linear import GaussianWeights, LinearTask
+from icl_interp.tasks.linear_regression import LinearRegression
+from icl_interp.tasks.quadratic import QuadraticRegression
+from icl_interp.tasks.recurrence import AffineRecurrence
+from icl_interp.tasks.sine import SineRegression
 from icl_interp.tasks.sparse import SparseLinearRegression
 from icl_interp.tasks.task_pool import TaskPool
+from icl_interp.tasks.uniform import UniformRegression
 
-__all__ = ["GD_STEPS", "bayes_penalty", "lasso_penalty", "merge_coinciding", "reference_predictors"]
+__all__ = [
+    "GD_STEPS",
+    "LASSO_GRID",
+    "Candidates",
+    "bayes_penalty",
+    "candidates_for",
+    "lasso_losses",
+    "lasso_penalty",
+    "merge_coinciding",
+    "reference_predictors",
+]
+
+LASSO_GRID = tuple(10 ** (exponent / 2) for exponent in range(0, -9, -1))
+"""Where the Lasso's penalty is sought, largest first, in units of the root mean squares of a label times that of an
+input coordinate: half decades from 1, where nearly all weights are 0, to 1e-4, the least of Garg et al.'s list."""
+NEARLY_BEST = 1.01
+"""The largest penalty whose loss is within 1 % of the least is taken: without noise the loss is flat towards 0, where
+fits only take longer (ours)."""
+LASSO_GAP = 1e-4
+"""Duality gap at which a fit of the Lasso is done (scikit-learn's default): tighter ones take minutes where there are
+fewer pairs than dimensions and no noise."""
+
+
+def bayes_penalty(task: LinearTask) -> float:
+    """Give the ridge penalty that the task's noise and weights call for.
+
+    Formula: noise_std^2 * n_dims / E|w|^2. Ridge with it is Bayes-optimal for w ~ N(0, c I); for other weights
+    it is the penalty of the isotropic prior of equal energy. A pool counts as what it was drawn from, N(0, I).
+
+    Args:
+        task: With weights that are not all zero.
+
+    Returns:
+        Lambda in (X'X + lambda I)^-1 X'y, in squared units of x.
+
+    Raises:
+        InputError: If all weights are zero.
+
+    Source:
+        Hoerl and Kennard (1970); Akyurek et al. (2022), arXiv 2211.15661, section 4; for pools arXiv 2501.17745, eq. 5.
+    """
+    if isinstance(task, TaskPool):
+        return task.noise_std**2
+    energy = float(task.weight_second_moment.trace())
+    if energy == 0:
+        raise InputError("bayes_penalty needs weights that are not all zero, got a zero w_mean and w_cov.")
+    return task.noise_std**2 * task.n_dims / energy
+
+
+def lasso_losses(prompts: Prompts) -> dict[float, float]:
+    """Try the Lasso's penalties on a sample.
+
+    Formula: the mean squared error over the prompts and the points d/2 and d, where sparsity helps and least squares
+    does not yet know the weights. scikit-learn fits the whole grid of a prefix at once, each penalty from the last.
+
+    Args:
+        prompts: Of the task, with labels that are not all zero; a hundred or more.
+
+    Returns:
+        Loss by penalty (alpha of `icl_interp.predictors.lasso`), the largest first.
+
+    Raises:
+        ImportError: When called without scikit-learn.
+        InputError: If all labels or inputs are zero, which leaves penalties without a unit.
+    """
+    xs, ys = prompts.xs.double().numpy(), prompts.ys.double().numpy()
+    unit = float(np.sqrt(np.mean(xs**2) * np.mean(ys**2)))
+    if unit == 0:
+        raise InputError("lasso_losses needs inputs and labels that are not all zero, got zeros; change the task.")
+    grid = [unit * share for share in LASSO_GRID]
+    points = sorted({min(k, prompts.n_points - 1) for k in (max(1, prompts.n_dims // 2), prompts.n_dims)})
+    losses = np.zeros(len(grid))
+    fit_path, slow = _lasso_path()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", slow)  # small penalties without noise, which lose anyway
+        for x, y in zip(xs, ys, strict=True):
+            for k in (point for point in points if point > 0):
+                weights = fit_path(x[:k], y[:k], alphas=grid, tol=LASSO_GAP)[1]
+                losses += (x[k] @ weights - y[k]) ** 2
+    return dict(zip(grid, (losses / (len(xs) * len(points))).tolist(), strict=True))
+
+
+def lasso_penalty(prompts: Prompts) -> float:
+    """Choose the Lasso's penalty on a sample.
+
+    Formula: the largest of `LASSO_GRID` whose loss (`lasso_losses`) is within 1 % of the least.
+
+    Args:
+        prompts: Of the task, with labels that are not all zero; a hundred or more.
+
+    Returns:
+        alpha of `icl_interp.predictors.lasso`, in units of label times input.
+
+    Example:
+        >>> from icl_interp.tasks.sparse import SparseLinearRegression
+        >>> quiet, loud = (SparseLinearRegression(6, n_nonzero=1, noise_std=s).sample(128, seed=0) for s in (0.1, 1.0))
+        >>> lasso_penalty(quiet) < lasso_penalty(loud)
+        True
+    """
+    losses = lasso_losses(prompts)
+    enough = NEARLY_BEST * min(losses.values())
+    return next(penalty for penalty, loss in losses.items() if loss <= enough)
+
+
+def _lasso_path() -> tuple[Any, type[Warning]]:
+    try:
+        path = importlib.import_module("sklearn.linear_model").lasso_path
+        return path, importlib.import_module("sklearn.exceptions").ConvergenceWarning
+    except ImportError as error:
+        raise ImportError("lasso_losses needs scikit-learn; run `pip install scikit-learn`.") from error
+
+
+GD_STEPS = (1, 10)
+"""Steps of the gradient-descent references (ours)."""
+GD_PLUS_PLUS_STEPS = 5
+"""Steps of GD++: the layers of von Oswald et al.'s deepest network with weights of their own."""
+NEWTON_STEPS = 10
+"""Iterations of Newton's method where inputs are ill-conditioned (ours; Fu et al. see some 20 in 12 layers), and of
+conjugate gradients."""
+LASSO_PROMPTS = 128
+"""Prompts on which the Lasso's penalty is chosen."""
+
+Candidates = dict[str, Predictor]
+
+
+def candidates_for(task: Task, prompts: Prompts) -> Candidates:
+    """List the algorithms for a family, before equals are merged.
+
+    Args:
+        task: What is in distribution.
+        prompts: Of the task, on which hyperparameters are derived.
+
+    Returns:
+        Predictors by name, zero excepted.
+    """
+    return next(list_them(task, prompts) for kind, list_them in _LISTS if isinstance(task, kind))
+
+
+def _linear(task: LinearTask, prompts: Prompts) -> Candidates:
+    candidates: Candidates = {"least squares": least_squares()}
+    if isinstance(task, TaskPool):
+        candidates["ridge"] = ridge(bayes_penalty(task))
+        candidates["Bayes = dMMSE"] = discrete_mmse(task.weights, task.noise_std)
+    elif isinstance(task, LinearRegression):
+        if task.weight_second_moment.any():
+            candidates["ridge"] = ridge(bayes_penalty(task))
+        candidates["Bayes"] = gaussian_posterior_mean(task.weight_mean, task.weight_cov, task.noise_std)
+        if task.weight_mean.any() and not task.input_mean.any():
+            candidates |= _one_learned_step(task, prompts.n_points)
+    else:
+        candidates["ridge"] = ridge(bayes_penalty(task))
+        if isinstance(task, GaussianWeights):
+            candidates["Bayes"] = gaussian_posterior_mean(0.0, 1.0, task.noise_std)
+    top = float(torch.linalg.matrix_norm(prompts.xs.double(), ord=2).max()) ** 2
+    for steps in GD_STEPS if top > 0 else ():  # at inputs that are all zero no step is best
+        step = best_constant_step(prompts.xs, prompts.ys, steps, normalise="sum").step_size
+        step = min(step, 1.5 / top) if steps > 1 else step  # one step cannot diverge
+        candidates[f"{steps}-step GD"] = gradient_descent(steps, step, normalise="sum")
+    return {**candidates, "averaging": averaging(), "3 nearest neighbours": nearest_neighbors(3)}
+
+
+def _one_learned_step(task: LinearRegression, n_points: int) -> Candidates:
+    # The optima are those for the last point; on shorter prefixes they are no optima.
+    n_pairs = max(1, n_points - 1)
+    cov, mean = task.weight_cov, task.weight_mean
+    learned = optimal_learned_init(task.input_cov, cov, mean, task.noise_std, n_pairs)
+    second = cov + torch.outer(mean, mean)
+    frozen = optimal_learned_init(task.input_cov, second, torch.zeros_like(mean), task.noise_std, n_pairs)
+    return {"GD-beta": learned.predictor(), "GD-0": frozen.predictor()}
+
+
+def _sparse(task: SparseLinearRegression, prompts: Prompts) -> Candidates:
+    steps = GD_STEPS[-1]
+    return {
+        **_linear(task, prompts),
+        "Lasso": lasso(lasso_penalty(prompts[:LASSO_PROMPTS]), tol=LASSO_GAP),
+        f"reweighted {steps}-step GD": preprocess_then_gradient_descent(steps),
+    }
+
+
+def _uniform(task: UniformRegression, prompts: Prompts) -> Candidates:
+    return {**_linear(task, prompts), **_descent_with_curvature(prompts)}
+
+
+def _ill_conditioned(task: IllConditionedRegression, prompts: Prompts) -> Candidates:
+    return {
+        **_linear(task, prompts),
+        **_descent_with_curvature(prompts),
+        f"{NEWTON_STEPS}-step Newton": newton(NEWTON_STEPS),
+        f"{NEWTON_STEPS}-step CG": conjugate_gradient(NEWTON_STEPS),
+        "online GD": online_gradient_descent("normalised"),
+    }
+
+
+def _descent_with_curvature(prompts: Prompts) -> Candidates:
+    best = best_gd_plus_plus(prompts.xs, prompts.ys, GD_PLUS_PLUS_STEPS, normalise="sum", bounded=True)
+    return {f"{GD_PLUS_PLUS_STEPS}-step GD++": best.predictor()}
+
+
+def _recurrence(_task: AffineRecurrence, _prompts: Prompts) -> Candidates:
+    return {
+        "least squares": running_least_squares(),
+        "oracle": affine_recurrence(),
+        "copy last": copy_last(),
+        "extrapolation": linear_extrapolation(),
+    }
+
+
+def _quadratic(task: QuadraticRegression, _prompts: Prompts) -> Candidates:
+    bayes = _OnSquares(gaussian_posterior_mean(0.0, 1.0, task.noise_std))
+    return {"least squares": least_squares(), "Bayes": bayes, "3 nearest neighbours": nearest_neighbors(3)}
+
+
+def _wave(_task: SineRegression, _prompts: Prompts) -> Candidates:
+    return {
+        "least squares": running_least_squares(),
+        "context mean": context_mean(),
+        "3 nearest neighbours": nearest_neighbors(3),
+    }
+
+
+def _other(_task: Task, _prompts: Prompts) -> Candidates:
+    return {
+        "least squares": least_squares(),
+        "averaging": averaging(),
+        "context mean": context_mean(),
+        "3 nearest neighbours": nearest_neighbors(3),
+    }
+
+
+_LISTS: tuple[tuple[type[Task], Callable[..., Candidates]], ...] = (
+    (SparseLinearRegression, _sparse),
+    (UniformRegression, _uniform),
+    (IllConditionedRegression, _ill_conditioned),
+    (LinearTask, _linear),
+    (AffineRecurrence, _recurrence),
+    (QuadraticRegression, _quadratic),
+    (SineRegression, _wave),
+    (Task, _other),
+)
+
+
+@dataclass(frozen=True)
+class _OnSquares:
+    # A predictor that reads x^2 / sqrt(3) for x.
+    inner: Predictor
+
+    @property
+    def name(self) -> str:
+        return f"{self.inner.name} on squares"
+
+    def __call__(
+        self,
+        xs: Float[Tensor, "batch point dim"],
+        ys: Float[Tensor, "batch point"],
+        *,
+        points: Sequence[int] | None = None,
+    ) -> Float[Tensor, "batch asked"]:
+        return self.inner(xs.square() / 3**0.5, ys, points=points)
+
 
 SAME = 1e-4
 """Two predictors coincide on a task if they differ by less than this share of the labels' root mean square."""

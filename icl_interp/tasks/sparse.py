@@ -9,8 +9,8 @@ from torch import Tensor
 
 from icl_interp.errors import InputError
 from icl_interp.prompts import stream
-from icl_interp.tasks._gaussian_law import symmetric_root
 from icl_interp.tasks.linear import LinearTask
+from icl_interp.tasks.linear_regression import symmetric_root
 
 __all__ = ["SparseLinearRegression"]
 

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from icl_interp.measure.families import IN_DISTRIBUTION, Families, Family, draw_families
-from icl_interp.predictors.protocol import Predictor
+from icl_interp.predictors._base import Predictor
 from icl_interp.query import predict
 from icl_interp.tasks.references import reference_predictors
-from icl_interp.tasks.shifts import SHIFTS
+from icl_interp.tasks.shifts.select import SHIFTS
 from icl_interp.training.batches import evaluation_seed
 from icl_interp.training.train_config import TrainConfig
-from probes._reprs import short_repr
+from probes._core.reprs import short_repr
 
 __all__ = ["EvaluationRecord", "Evaluator"]
 
@@ -73,7 +73,7 @@ class Evaluator:
         config: Task, seed and sizes.
 
     Example:
-        >>> from icl_interp.training.config import load_config
+        >>> from icl_interp.training.configs import load_config
         >>> config = load_config("demo", ["steps=10", "eval_prompts=8", "task={n_dims: 6}"])
         >>> evaluator = Evaluator(config)
         >>> record = evaluator(next(iter(evaluator.references.values())), step=0)  # predicts zero

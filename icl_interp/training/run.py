@@ -1,23 +1,244 @@
-"""Train one model from one config, with or without a run folder."""
+"""Train one model from one config, and keep metrics, evaluations and checkpoints in its run folder."""
 
+import hashlib
+import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from icl_interp.checkpoints.device import check_device
+from icl_interp.checkpoints.load import check_device
 from icl_interp.errors import DivergedError, InputError
-from icl_interp.runs import RunFolder
+from icl_interp.provenance import provenance
+from icl_interp.runs.folder import RunFolder
+from icl_interp.training.batches import evaluation_seed
 from icl_interp.training.evaluation import EvaluationRecord, Evaluator
 from icl_interp.training.loop import StepRecord, Trainer
-from icl_interp.training.resume import check_same_config
-from icl_interp.training.run_log import EVERY_STEP_UNTIL, RunLog, is_logged
-from icl_interp.training.sinks import check_sinks, open_sinks
+from icl_interp.training.resume import (
+    OtherCircumstancesWarning,
+    check_same_config,
+    load_resume,
+    new_session,
+    save_resume,
+    sessions_of,
+    what_changed,
+)
+from icl_interp.training.sinks import Sink, check_sinks, open_sinks
 from icl_interp.training.stopping import RunStoppedError, stop_requests
 from icl_interp.training.train_config import TrainConfig
 
-__all__ = ["EVERY_STEP_UNTIL", "TrainResult", "train"]
+__all__ = ["EVERY_STEP_UNTIL", "RunLog", "TrainResult", "is_logged", "train"]
+
+EVERY_STEP_UNTIL = 50
+"""Steps whose losses are all kept, so that a recipe can be checked against its record."""
+
+_NO_CHECKOUT = {"git_commit": None, "git_dirty": None}
+"""What a manifest says of git where the package does not run from a checkout of its own."""
+
+
+def is_logged(config: TrainConfig, step: int) -> bool:
+    """Tell whether a step has a line of metrics.
+
+    Args:
+        config: Says how often.
+        step: Counting from 1.
+
+    Returns:
+        True for the first 50, every `log_every`-th, those with an evaluation, and the last.
+    """
+    evaluated = config.eval_every is not None and step % config.eval_every == 0
+    return step <= EVERY_STEP_UNTIL or step % config.log_every == 0 or evaluated or step == config.steps
+
+
+class RunLog:
+    """The scribe of one run.
+
+    Args:
+        folder: Locked by this process.
+        trainer: Whose steps are written down.
+        evaluator: Asked every `eval_every` steps.
+        resume_seconds: Wall time between two states.
+    """
+
+    def __init__(
+        self, folder: RunFolder, trainer: Trainer, evaluator: Evaluator, *, resume_seconds: float | int
+    ) -> None:
+        self.folder, self.trainer, self.evaluator = folder, trainer, evaluator
+        self.history: list[StepRecord] = []
+        self.evaluations: list[EvaluationRecord] = []
+        self.sinks: list[Sink] = []
+        self._resume_seconds = resume_seconds
+        self._kept = frozenset(trainer.config.checkpoint_steps)
+
+    def start(self) -> None:
+        """Take up the run where its folder says it is, and write down the circumstances of this session.
+
+        Warns:
+            OtherCircumstancesWarning: If they differ from those of the session that it goes on from.
+        """
+        self._before = load_resume(self.folder, self.trainer)
+        self._started = self._saved = time.monotonic()
+        for line in self.folder.forget_metrics_after(self.trainer.step):
+            self._remember(line)
+        self._open_manifest()
+        if self.trainer.step == 0 and 0 in self._kept:
+            self._keep(0)
+
+    def _remember(self, line: dict[str, Any]) -> None:
+        try:
+            self.history.append(StepRecord(line["step"], line["loss"], line["lr"]))
+            if "errors" in line:
+                self.evaluations.append(EvaluationRecord.from_dict(line))
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"a run goes on from metrics with a step, a loss and a learning rate a line, got another line at step "
+                f"{line['step']}: {self.folder.metrics_path}; remove that line."
+            ) from error
+
+    def _open_manifest(self) -> None:
+        manifest = self.folder.read_manifest()
+        if manifest.get("finished"):
+            return
+        now = new_session(self.trainer.step, device=_device(self.trainer))
+        changed = None
+        if not manifest:
+            # Now: the checkout may change while the run goes on.
+            made_with = {**_NO_CHECKOUT, **provenance(), **_made_with(self.folder, self.trainer)}
+            manifest = {**made_with, "finished": False, "resumed_after_steps": [], "sessions": [now]}
+        else:
+            sessions = sessions_of(manifest)
+            changed = what_changed(sessions, now)
+            manifest.pop("diverged", None)  # the session before ended so; this one may not
+            manifest["resumed_after_steps"] = [*manifest.get("resumed_after_steps", ()), self.trainer.step]
+            manifest["sessions"] = [*sessions, now]
+        self.folder.write_manifest(manifest)
+        if changed is not None:
+            warnings.warn(
+                f"{self.folder.path} goes on after step {self.trainer.step} with {changed}, so it rounds "
+                "otherwise and will not be bit for bit the run that was never stopped; where that matters, keep a "
+                "copy of the folder before going on elsewhere.",
+                OtherCircumstancesWarning,
+                stacklevel=2,
+            )
+
+    def record(self, record: StepRecord) -> None:
+        """Write down a step.
+
+        Args:
+            record: What it saw.
+
+        Raises:
+            DivergedError: If the loss of an evaluation in distribution is lost; it is not written down.
+            OSError: If the disk is full.
+        """
+        config, step = self.trainer.config, record.step
+        if is_logged(config, step):
+            line: dict[str, Any] = {"step": step, "loss": record.loss, "lr": record.lr}
+            if config.eval_every is not None and step % config.eval_every == 0:
+                evaluation = self.evaluator(self.trainer.model, step=step)
+                per_point = evaluation.loss_per_point
+                self.trainer.check_loss(step, sum(per_point) / len(per_point), of=" of the evaluation")
+                line |= evaluation.to_dict()
+                self.evaluations.append(evaluation)
+            self.history.append(record)
+            self.folder.log(line)
+            for sink in self.sinks:
+                sink.log(line)
+        if step in self._kept:
+            self._keep(step)
+            self.save_state()
+        elif time.monotonic() - self._saved >= self._resume_seconds:
+            self.save_state()
+
+    def _keep(self, step: int) -> None:
+        config = self.trainer.config
+        n_points = max(config.n_points_at(1), config.n_points_at(max(1, step)))
+        self.folder.save(self.trainer.model, config.task, step, n_points_trained=n_points)
+
+    def save_state(self) -> None:
+        """Write the state to resume from.
+
+        Raises:
+            OSError: If the disk is full.
+        """
+        save_resume(self.folder, self.trainer, seconds=self._seconds())
+        self._saved = time.monotonic()
+
+    def _seconds(self) -> float:
+        return self._before + time.monotonic() - self._started
+
+    def diverged(self, message: str) -> None:
+        """Write down how the run ended, for those who only see its folder.
+
+        Args:
+            message: Of the error.
+
+        Raises:
+            OSError: If the disk is full.
+        """
+        self.folder.write_manifest({**self.folder.read_manifest(), "diverged": message})
+
+    def last_checkpoint(self) -> Path | None:
+        """Find the newest checkpoint.
+
+        Returns:
+            None where there is none yet.
+        """
+        return max((self.folder.path / "checkpoints").glob("step_*.pt"), default=None)
+
+    def advice(self) -> str:
+        """Say what a run that diverged leaves.
+
+        Returns:
+            A clause and a full stop.
+        """
+        last = self._last_before_this_step()
+        good = "there is no checkpoint before it" if last is None else f"the last good checkpoint is {last}"
+        return (
+            f"{good}; {self.folder.path} keeps what was logged, so remove it or choose another --out for the next run."
+        )
+
+    def _last_before_this_step(self) -> Path | None:
+        # A checkpoint of this very step holds the weights that have just failed.
+        newest = self.folder.checkpoint_path(self.trainer.step)
+        paths = (self.folder.path / "checkpoints").glob("step_*.pt")
+        return max((path for path in paths if path.name < newest.name), default=None)
+
+    def finish(self) -> Path:
+        """Complete the manifest of a finished run; one that was finished before stays as it is.
+
+        Returns:
+            The last checkpoint.
+        """
+        checkpoint = self.folder.checkpoint_path(self.trainer.config.steps)
+        manifest = self.folder.read_manifest()
+        if not manifest.get("finished"):
+            manifest |= {
+                "finished": True,
+                "checkpoint": checkpoint.name,
+                "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+                "seconds": round(self._seconds(), 1),
+            }
+            self.folder.write_manifest(manifest)
+        return checkpoint
+
+
+def _made_with(folder: RunFolder, trainer: Trainer) -> dict[str, Any]:
+    weight, config = next(trainer.model.parameters()), trainer.config
+    return {
+        "seed": config.seed,  # of first weights and batches alike; see TrainConfig
+        "evaluation_seed": None if config.eval_every is None else evaluation_seed(config),
+        "config_sha256": folder.config_sha256,
+        "device": _device(trainer),
+        "dtype": str(weight.dtype).removeprefix("torch."),
+    }
+
+
+def _device(trainer: Trainer) -> str:
+    return str(next(trainer.model.parameters()).device)
+
 
 RESUME_SECONDS = 60.0
 """Wall time between two states to resume from (ours): what a run that is killed loses at most."""
@@ -82,7 +303,7 @@ def train(
         RunStoppedError: If Ctrl-C or SIGTERM came, a KeyboardInterrupt that says how to go on.
 
     Example:
-        >>> from icl_interp.training.config import load_config
+        >>> from icl_interp.training.configs import load_config
         >>> tiny = load_config("demo").model_copy(update={"steps": 2, "batch_size": 4})
         >>> [record.step for record in train(tiny).history]
         [1, 2]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from icl_interp.runs import read_manifest
+from icl_interp.runs.folder import read_manifest
 from icl_interp.settings import parse_yaml
 from icl_interp.training.resume import config_hash
 from icl_interp.training.train_config import TrainConfig

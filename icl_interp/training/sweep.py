@@ -1,4 +1,4 @@
-"""The product of values as independent runs, which resume by the hash of their config."""
+"""A grid of settings as independent runs that resume by the hash of their config, summarised in one table."""
 
 import itertools
 import signal
@@ -12,7 +12,7 @@ import yaml
 
 from icl_interp.errors import InputError
 from icl_interp.settings import read_yaml
-from icl_interp.training.config import load_config
+from icl_interp.training.configs import load_config
 from icl_interp.training.run_folders import run_folders
 from icl_interp.training.sweep_table import (
     BEGUN,

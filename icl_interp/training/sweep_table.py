@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from icl_interp.atomic import refuse_foreign, write_atomically
-from icl_interp.runs import read_manifest, read_metrics
+from icl_interp.files import refuse_foreign, write_atomically
+from icl_interp.runs.folder import read_manifest, read_metrics
 
 __all__ = [
     "BEGUN",

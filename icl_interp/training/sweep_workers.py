@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from icl_interp.jobs import WorkersDiedError, run, stop_signals
-from icl_interp.runs import RunBusyError, is_busy, read_manifest
+from icl_interp.runs.folder import RunBusyError, is_busy, read_manifest
+from icl_interp.training.resume import OtherCircumstancesWarning
 from icl_interp.training.run import TrainResult, train
-from icl_interp.training.sessions import OtherCircumstancesWarning
 from icl_interp.training.stopping import stop_when_asked
 from icl_interp.training.sweep_table import FAILED, FINISHED, failed_row, run_row
 from icl_interp.training.train_config import TrainConfig

@@ -11,7 +11,7 @@ from icl_interp.models.config import ModelConfig
 from icl_interp.settings import Settings
 from icl_interp.tasks.base import FunctionTask
 from icl_interp.tasks.registry import AnyTask, task_to_config
-from icl_interp.tasks.shifts import select_shifts
+from icl_interp.tasks.shifts.select import select_shifts
 from icl_interp.training.schedules import CheckpointSteps, Curriculum
 
 __all__ = ["TrainConfig"]

@@ -12,9 +12,9 @@ from torch import Tensor
 from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.checkpoints.own import save_checkpoint
 from icl_interp.checkpoints.record import Checkpoint
-from icl_interp.measure.development import Development, development
-from icl_interp.measure.study import study
-from icl_interp.measure.study_result import Study
+from icl_interp.measure.development.run import Development, development
+from icl_interp.measure.study.result import Study
+from icl_interp.measure.study.run import study
 from icl_interp.models.build import build_model
 from icl_interp.models.config import ModelConfig
 from icl_interp.models.hook_names import hook_name

@@ -37,7 +37,7 @@ def started_cluster(place: Path) -> Iterator[Cluster]:
         address = json.loads(file.read_text())["address"]
         local = ["--no-nanny", "--nthreads", "1", "--no-dashboard", "--local-directory", str(elsewhere)]
         # Each imports what it will need before it takes work, so that both have some at the moment of the kill.
-        local += ["--preload", "icl_interp.measure.development_workers"]
+        local += ["--preload", "icl_interp.measure.development.jobs"]
         workers = [_dask("worker", address, *local, "--name", f"worker{n}", cwd=elsewhere) for n in range(2)]
         processes += workers
         _wait_for_workers(address)

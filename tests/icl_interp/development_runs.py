@@ -6,7 +6,7 @@ import torch
 
 from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.checkpoints.own import save_checkpoint
-from icl_interp.measure.development import DevelopmentSettings, LlcSettings
+from icl_interp.measure.development.run import DevelopmentSettings, LlcSettings
 from icl_interp.models.config import ModelConfig
 from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.tasks.task_pool import TaskPool

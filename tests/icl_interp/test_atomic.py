@@ -8,7 +8,7 @@ from typing import BinaryIO
 import pytest
 import torch
 
-from icl_interp.atomic import PAGE_MARKER, is_own_json, is_own_page, refuse_foreign, write_atomically
+from icl_interp.files import PAGE_MARKER, is_own_json, is_own_page, refuse_foreign, write_atomically
 
 
 def test_writes_and_replaces_with_the_usual_permissions(tmp_path: Path) -> None:

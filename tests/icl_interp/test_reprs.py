@@ -12,9 +12,11 @@ import torch
 
 import icl_interp as icl
 import probes
-from icl_interp.measure.study_result import Study
-from probes import covariance, curves, detection, linear, ood, signature, spectra, trajectory
-from probes._reprs import short_repr
+from icl_interp.measure.study.result import Study
+from probes import covariance, curves, detection, linear, ood, spectra
+from probes._core.reprs import short_repr
+from probes.signature import fit
+from probes.trajectory import joint_pca
 
 LONGEST = 300
 HOLDING = ("Tensor", "Float", "Int", "Mapping", "dict[", "ndarray", "DataFrame", "Prompts")
@@ -86,9 +88,9 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "directions": lambda: spectra.leading_directions(MANY),
     "Mahalanobis": lambda: ood.fit_mahalanobis(MANY),
     "neighbours": lambda: ood.fit_nearest_neighbors(MANY),
-    "signature": lambda: signature.fit_signature(_normal(40, 5, 12)),
+    "signature": lambda: fit.fit_signature(_normal(40, 5, 12)),
     "probe": lambda: linear.fit_linear_probe(MANY, SCORES),
-    "trajectory": lambda: trajectory.joint_trajectory_pca(RUNS),
+    "trajectory": lambda: joint_pca.joint_trajectory_pca(RUNS),
 }
 
 

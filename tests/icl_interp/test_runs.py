@@ -8,7 +8,7 @@ import torch
 
 from icl_interp import LinearRegression, ModelConfig, build_model, load_checkpoint
 from icl_interp.provenance import provenance
-from icl_interp.runs import RunBusyError, RunFolder, is_busy, read_manifest, read_metrics
+from icl_interp.runs.folder import RunBusyError, RunFolder, is_busy, read_manifest, read_metrics
 
 
 def files(folder: Path) -> list[str]:
@@ -92,7 +92,7 @@ def test_config_and_manifest_are_there_completely_or_not_at_all(
 
     run = RunFolder(tmp_path / "other", config="")
     before = files(tmp_path / "other")
-    monkeypatch.setattr("icl_interp.atomic.os.fsync", full)
+    monkeypatch.setattr("icl_interp.files.os.fsync", full)
     with pytest.raises((ValueError, OSError), match="No space left on device") as caught:
         write()
     assert "None" not in str(caught.value)

@@ -11,7 +11,7 @@ import pytest
 from icl_interp import InputError, LinearRegression, ModelConfig
 from icl_interp.cli.probe_options import read_task
 from icl_interp.settings import parse_yaml, read_yaml
-from icl_interp.training.config import load_config
+from icl_interp.training.configs import load_config
 from icl_interp.training.schedules import CheckpointSteps
 from icl_interp.training.sweep import load_grid
 

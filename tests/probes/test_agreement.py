@@ -9,8 +9,7 @@ from hand_made import by_point, descent, draw_prompts
 from torch import Tensor
 
 from icl_interp.predictors import nearest_neighbors, zero
-from probes.agreement import ilwd, mspd, similarity_of_errors, similarity_of_weights, spd
-from probes.algorithm_agreement import compare_algorithms
+from probes.agreement import compare_algorithms, ilwd, mspd, similarity_of_errors, similarity_of_weights, spd
 from probes.effective_descent import effective_preconditioner, effective_step
 from probes.induced_weights import fresh_query_predictions, induced_weights
 from probes.sensitivity import label_gradients, query_gradients, sensitivity_agreement, sensitivity_cosine

@@ -7,8 +7,7 @@ from hand_made import Callee, descent, draw_prompts, linear_attention, transform
 from torch import Tensor
 
 from icl_interp.predictors import gd_learned_init, gradient_descent, least_squares, newton, ridge
-from probes.agreement import mspd, similarity_of_errors, similarity_of_weights, spd
-from probes.algorithm_agreement import compare_algorithms
+from probes.agreement import compare_algorithms, mspd, similarity_of_errors, similarity_of_weights, spd
 from probes.effective_descent import effective_preconditioner, effective_step
 from probes.induced_weights import induced_weights
 from probes.linear import fit_linear_probe

@@ -8,8 +8,14 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from probes.attention import _check_roles, attention_mass, normalised_entropy, pattern_variability, role_masks
-from probes.attention_report import attention_report
+from probes.attention import (
+    _check_roles,
+    attention_mass,
+    attention_report,
+    normalised_entropy,
+    pattern_variability,
+    role_masks,
+)
 from probes.head_importance import head_importance, pruning_curve, pruning_masks
 
 X_TOKENS = torch.tensor([True, False, True, False])

@@ -5,9 +5,8 @@ import torch
 from hand_made import descent, draw_prompts
 from torch import Tensor
 
-from probes._callees import _ask, _check_prompts, _context_point, _resolve_points
-from probes.agreement import mspd, spd
-from probes.algorithm_agreement import compare_algorithms
+from probes._core.callees import _ask, _check_prompts, _context_point, _resolve_points
+from probes.agreement import compare_algorithms, mspd, spd
 from probes.effective_descent import effective_preconditioner, effective_step
 from probes.induced_weights import fresh_query_predictions, induced_weights
 from probes.sensitivity import label_gradients, query_gradients

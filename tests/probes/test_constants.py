@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from probes.correlation import score_error_correlation
-from probes.llc_health import LlcEvidence, health_flags
+from probes.learning_coefficient.health import LlcEvidence, health_flags
 from probes.permutation import permutation_test_correlation
-from probes.random_walk import WalkMoments, random_walk_null
 from probes.risk_coverage import risk_coverage
-from probes.stages import find_stages
+from probes.trajectory.random_walk import WalkMoments, random_walk_null
+from probes.trajectory.stages import find_stages
 
 
 def jitter(n: int, dtype: torch.dtype) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from probes import bootstrap
-from probes._rank_statistics import _covariance, _pearson, _spearman_over_means
+from probes._core.ranks import _covariance, _pearson, _spearman_over_means
 from probes.bootstrap import bootstrap_counts
 from probes.correlation import score_error_correlation
 

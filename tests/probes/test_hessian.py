@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from probes.hessian import top_hessian_eigenvalue
+from probes.learning_coefficient.hessian import top_hessian_eigenvalue
 
 MATRIX = torch.randn(6, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 MATRIX = MATRIX @ MATRIX.T

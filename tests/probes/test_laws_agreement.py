@@ -13,17 +13,15 @@ from icl_interp.predictors import gradient_descent, least_squares
 from probes import (
     agreement,
     attention,
-    attention_report,
     effective_descent,
     head_importance,
     induced_weights,
     linear,
-    multiple_tests,
-    partial,
     permutation,
     probe_grid,
     readouts,
     risk_coverage,
+    selectivity,
     sensitivity,
     step_matching,
     streamed_probe,
@@ -152,7 +150,7 @@ def linear_r2(features: Tensor, wanted: Tensor) -> Tensor:
 def partial_share(features: Tensor, wanted: Tensor) -> Tensor:
     x, y, groups = rows(features, wanted)
     neighbours = wanted.roll(1, dims=1).flatten()[:, None]
-    return number(partial.partial_r2(x, y, neighbours, groups=groups, **FEW).partial[0].value)
+    return number(selectivity.partial_r2(x, y, neighbours, groups=groups, **FEW).partial[0].value)
 
 
 READOUTS = {
@@ -218,8 +216,8 @@ PATTERNS = {
         for role in MASKS
     },
     "variability": Pattern(lambda p: attention.pattern_variability(p).mean(dim=(0, 2))),
-    "report": Pattern(lambda p: attention_report.attention_report(p, MASKS, **FEW).entropy.values),
-    "report, variability": Pattern(lambda p: attention_report.attention_report(p, MASKS, **FEW).variability),
+    "report": Pattern(lambda p: attention.attention_report(p, MASKS, **FEW).entropy.values),
+    "report, variability": Pattern(lambda p: attention.attention_report(p, MASKS, **FEW).variability),
     "importance": Pattern(
         lambda p: head_importance.head_importance(p[:, :, 5, 0].T[None] + 0.1, p[:, 0, 0, 0] * 0, **FEW).importance[0]
     ),
@@ -298,8 +296,8 @@ class TestScored:
 
 def test_holm_keeps_the_order_and_never_lowers() -> None:
     p_values = torch.rand(20, generator=torch.Generator().manual_seed(0))
-    adjusted = multiple_tests.holm(p_values)
+    adjusted = permutation.holm(p_values)
     assert bool((adjusted >= p_values).all())
     assert bool((adjusted[p_values.argsort()].diff() >= 0).all())
     order = torch.randperm(20, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(multiple_tests.holm(p_values[order]), adjusted[order])
+    torch.testing.assert_close(permutation.holm(p_values[order]), adjusted[order])

@@ -11,7 +11,7 @@ from llc_cases import CURVATURES, NOTHING, assert_within_errors, bowl, run
 from torch import Tensor
 
 from probes.learning_coefficient import estimate_learning_coefficient
-from probes.llc_exact import quadratic_learning_coefficient
+from probes.learning_coefficient.exact import quadratic_learning_coefficient
 
 # A step costs the same for one chain and for hundreds; every direction here forgets its start within ten steps.
 SIZES: dict[str, Any] = {"num_chains": 384, "num_draws": 60, "num_burnin_steps": 60}

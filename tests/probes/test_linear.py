@@ -6,7 +6,7 @@ import torch
 from sklearn.linear_model import Ridge, RidgeCV
 from torch import Tensor
 
-from probes._ridge import _assign_folds, _fit_ridge, _moments, _shuffle
+from probes._core.ridge import _assign_folds, _fit_ridge, _moments, _shuffle
 from probes.linear import fit_linear_probe
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from probes.llc_calibration import LlcCalibration, calibrate
-from probes.llc_exact import quadratic_learning_coefficient
+from probes.learning_coefficient.calibration import LlcCalibration, calibrate
+from probes.learning_coefficient.exact import quadratic_learning_coefficient
 
 START, NOTHING = {"w": torch.zeros(8)}, torch.zeros(1)
 

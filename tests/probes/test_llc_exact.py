@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from probes.llc_exact import free_energy_crossover, quadratic_learning_coefficient
+from probes.learning_coefficient.exact import free_energy_crossover, quadratic_learning_coefficient
 
 
 @pytest.mark.parametrize(("localization", "expected"), [(0.0, 10.53), (50.0, 8.53)])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from probes.learning_coefficient import LearningCoefficient, estimate_learning_coefficient
-from probes.llc_health import FLAG_LIMITS, LlcEvidence, find_flag, health_flags
+from probes.learning_coefficient.health import FLAG_LIMITS, LlcEvidence, find_flag, health_flags
 
 NOTHING = torch.zeros(1)
 GOOD: dict[str, Any] = {"nbeta": 100.0, "lr": 1e-3, "localization": 1.0, "num_chains": 16, "num_draws": 400}

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from probes.mixing import effective_sample_size, split_rhat
+from probes.learning_coefficient.health import effective_sample_size, split_rhat
 
 
 def autoregression(phi: float, n_chains: int = 8, n: int = 4000) -> Tensor:

@@ -7,8 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from probes.multiple_tests import holm
-from probes.permutation import permutation_p_value, permutation_test_auroc, permutation_test_correlation
+from probes.permutation import holm, permutation_p_value, permutation_test_auroc, permutation_test_correlation
 
 
 def draw(n: int = 40, *, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

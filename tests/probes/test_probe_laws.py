@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from probes import detection, linear, pairwise, signature, similarity, spectra, subspaces
+from probes import detection, linear, pairwise, similarity, spectra, subspaces
+from probes.signature import fit
 
 
 class Probe(NamedTuple):
@@ -24,8 +25,8 @@ def leading(a: Tensor, k: int = 2, **options: object) -> Tensor:
     return spectra.leading_directions(a, k, **options).directions
 
 
-def fitted(a: Tensor, **options: object) -> signature.SpectralSignature:
-    return signature.fit_signature(a, **options)
+def fitted(a: Tensor, **options: object) -> fit.SpectralSignature:
+    return fit.fit_signature(a, **options)
 
 
 INF = math.inf

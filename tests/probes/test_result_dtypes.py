@@ -7,8 +7,8 @@ from probes.agreement import spd
 from probes.attention import normalised_entropy
 from probes.covariance import fit_covariance
 from probes.head_importance import head_importance
-from probes.hessian import top_hessian_eigenvalue
 from probes.learning_coefficient import estimate_learning_coefficient
+from probes.learning_coefficient.hessian import top_hessian_eigenvalue
 from probes.linear import fit_linear_probe
 from probes.ood import (
     fit_estimator,
@@ -24,9 +24,9 @@ from probes.ood import (
     fit_signature_detector,
 )
 from probes.pairwise import mean_pairwise_overlap, mean_projector, overlap_within
-from probes.partial import partial_r2
 from probes.position_probe import fit_position_probe
 from probes.readouts import fit_layer_readouts
+from probes.selectivity import partial_r2
 from probes.signature import fit_signature
 from probes.similarity import linear_cka
 from probes.spectra import leading_directions, singular_values

@@ -8,10 +8,9 @@ import torch
 from sklearn.linear_model import LinearRegression
 from torch import Tensor
 
-from probes._ridge import _assign_folds
+from probes._core.ridge import _assign_folds
 from probes.linear import fit_linear_probe
-from probes.partial import partial_r2
-from probes.selectivity import control_task_targets, fit_controlled_probe
+from probes.selectivity import control_task_targets, fit_controlled_probe, partial_r2
 
 
 def draw(n: int = 200, p: int = 5, *, seed: int = 0) -> Tensor:

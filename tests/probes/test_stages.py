@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from probes.stages import _check_curve, _flat_minima, find_stages
+from probes.trajectory.stages import _check_curve, _flat_minima, find_stages
 
 U = torch.linspace(0, 12, 61, dtype=torch.float64)
 STEPS = U.expm1()

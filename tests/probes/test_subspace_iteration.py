@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from probes._subspace_iteration import _iterate
+from probes._core.decompositions import _iterate
 from probes.spectra import leading_directions
 
 ROWS, COLUMNS = 60, 90

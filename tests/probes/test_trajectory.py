@@ -11,7 +11,7 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
-from probes.trajectory import _landmark_rows, joint_trajectory_pca, log_step_weights
+from probes.trajectory.joint_pca import _landmark_rows, joint_trajectory_pca, log_step_weights
 
 GENERATOR = torch.Generator().manual_seed(5)
 TIME = torch.linspace(0, 1, 30, dtype=torch.float64)[:, None]
@@ -177,7 +177,7 @@ def test_landmarks_on_other_prompts_are_refused() -> None:
 MEMORY = """
 import re, torch
 from pathlib import Path
-from probes.trajectory import joint_trajectory_pca
+from probes.trajectory.joint_pca import joint_trajectory_pca
 base = torch.randn(256, 8192, generator=torch.Generator().manual_seed(0))
 def reader(run):
     def blocks():

@@ -10,17 +10,16 @@ from torch import Tensor
 from probes.agreement import similarity_of_errors
 from probes.correlation import score_error_correlation
 from probes.head_importance import head_importance
-from probes.hessian import top_hessian_eigenvalue
 from probes.induced_weights import induced_weights
+from probes.learning_coefficient.health import LlcEvidence, effective_sample_size, health_flags, split_rhat
+from probes.learning_coefficient.hessian import top_hessian_eigenvalue
 from probes.linear import fit_linear_probe
-from probes.llc_health import LlcEvidence, health_flags
-from probes.mixing import effective_sample_size, split_rhat
-from probes.partial import partial_r2
 from probes.permutation import permutation_p_value, permutation_test_correlation
 from probes.risk_coverage import risk_coverage
-from probes.stages import find_stages
+from probes.selectivity import partial_r2
 from probes.streamed_probe import fit_streamed_probe
 from probes.trajectory import joint_trajectory_pca
+from probes.trajectory.stages import find_stages
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:

@@ -10,9 +10,9 @@ from torch import Tensor
 from icl_interp.experiments.carroll2025.pool_gaps import gap_ratios
 from icl_interp.experiments.carroll2025.setting import INFINITE, Run, Sizes
 from icl_interp.experiments.trained import run_path
-from icl_interp.measure.development import Development, development
-from icl_interp.measure.development_prompts import reference_named
-from icl_interp.measure.development_run import RunDevelopment
+from icl_interp.measure.development.material import reference_named
+from icl_interp.measure.development.one_run import RunDevelopment
+from icl_interp.measure.development.run import Development, development
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.training.train_config import TrainConfig
 from probes.trajectory import JointTrajectoryPCA

@@ -1,7 +1,7 @@
 """How far ridge's loss is above dMMSE's, for several task pools: nothing is trained."""
 
 from icl_interp.experiments.carroll2025.setting import NOISE_STD, Sizes
-from icl_interp.measure.development_prompts import Material, reference_named
+from icl_interp.measure.development.material import Material, reference_named
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.tasks.task_pool import TaskPool
 

@@ -8,7 +8,7 @@ from scipy import stats
 
 from icl_interp.experiments.carroll2025.measures import Measures, Trained
 from icl_interp.experiments.carroll2025.setting import INFINITE, Run, Sizes
-from probes.llc_exact import Crossover, free_energy_crossover
+from probes.learning_coefficient.exact import Crossover, free_energy_crossover
 
 __all__ = [
     "ORDERED",

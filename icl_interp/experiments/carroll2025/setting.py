@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
 
-from icl_interp.measure.development_settings import DevelopmentSettings, LlcSettings
+from icl_interp.measure.development.settings import DevelopmentSettings, LlcSettings
 from icl_interp.models.config import ModelConfig
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.tasks.task_pool import TaskPool
-from icl_interp.training.config import load_config
+from icl_interp.training.configs import load_config
 from icl_interp.training.schedules import CheckpointSteps
 from icl_interp.training.train_config import TrainConfig
 

@@ -9,7 +9,7 @@ from icl_interp.experiments.hill2025.measures import NORMS
 from icl_interp.experiments.hill2025.reader import Reader, default_sites, shifts_in
 from icl_interp.experiments.hill2025.record import Measured
 from icl_interp.experiments.hill2025.setting import KINDS, NAMES, Kind, Run
-from icl_interp.measure.error_report import MODEL, TOLERATED
+from icl_interp.measure.errors import MODEL, TOLERATED
 from icl_interp.measure.families import IN_DISTRIBUTION
 
 __all__ = ["CLAIM_KEYS", "FRACTIONS", "HIGHLY", "claims"]

@@ -7,7 +7,7 @@ from icl_interp.experiments.claims import Check, Claim
 from icl_interp.experiments.hill2025.reader import Reader, failure_rate, handled_shifts, shifts_in
 from icl_interp.experiments.hill2025.record import Measured
 from icl_interp.experiments.hill2025.setting import KINDS, NAMES, Kind
-from icl_interp.measure.error_report import MODEL, TOLERATED
+from icl_interp.measure.errors import MODEL, TOLERATED
 from icl_interp.measure.families import IN_DISTRIBUTION
 
 __all__ = ["not_only_bayes", "ood_failure"]

@@ -8,11 +8,10 @@ from torch import Tensor
 from icl_interp.experiments.hill2025.record import FamilyFound
 from icl_interp.experiments.hill2025.setting import Sizes, shifts_of, task_of
 from icl_interp.experiments.hill2025.watch import correlate
-from icl_interp.measure.error_report import MODEL, ErrorReport, FamilyErrors
-from icl_interp.measure.errors import prompt_errors
+from icl_interp.measure.errors import MODEL, ErrorReport, FamilyErrors, prompt_errors
 from icl_interp.measure.families import IN_DISTRIBUTION, Families, draw_families
 from icl_interp.measure.sites import ResidualSite
-from icl_interp.measure.survey import NetworkSurvey
+from icl_interp.measure.study.survey import NetworkSurvey
 from icl_interp.models.hooked import HookedModel
 from icl_interp.query import predict
 from probes.detection import detection_report

@@ -15,10 +15,10 @@ from icl_interp.experiments.hill2025.signature_figures import (
     within_panel,
 )
 from icl_interp.experiments.outcome import Panel
+from icl_interp.figures.heatmap import MatrixBlock, matrix_figure
 from icl_interp.figures.lines import Line, lines_figure
-from icl_interp.figures.matrices import MatrixBlock, matrix_figure
 from icl_interp.figures.theme import TraceStyle, role_style
-from icl_interp.measure.error_report import MODEL
+from icl_interp.measure.errors import MODEL
 from icl_interp.measure.families import IN_DISTRIBUTION
 
 __all__ = ["SHOWN", "panels"]

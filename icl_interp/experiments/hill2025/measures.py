@@ -9,24 +9,22 @@ from pathlib import Path
 from torch import Tensor
 
 from icl_interp.activations import Batch
-from icl_interp.atomic import write_atomically
 from icl_interp.code_version import code_version
 from icl_interp.experiments.hill2025.families import common_errors, families_found
 from icl_interp.experiments.hill2025.prompt_rows import PromptRowsWatch, read_prompt_rows
 from icl_interp.experiments.hill2025.record import DetectorFound, LayerFound, Measured
 from icl_interp.experiments.hill2025.setting import Kind, Run, Sizes, shifts_of, task_of
 from icl_interp.experiments.hill2025.watch import ConventionWatch, correlate, read_conventions
+from icl_interp.files import write_atomically
 from icl_interp.measure.controls import untrained_networks
-from icl_interp.measure.conventions import Conventions
-from icl_interp.measure.detector_report import start_watch
-from icl_interp.measure.detector_scores import DetectorScores, Scores, score_prompts
-from icl_interp.measure.detector_tests import mean_auroc_replicates
-from icl_interp.measure.detectors import DetectorWatch
+from icl_interp.measure.detectors.report import start_watch
+from icl_interp.measure.detectors.scores import DetectorScores, Scores, mean_auroc_replicates, score_prompts
+from icl_interp.measure.detectors.watch import DetectorWatch
 from icl_interp.measure.errors import prompt_errors, summarise_errors
 from icl_interp.measure.families import IN_DISTRIBUTION, Families, draw_families
-from icl_interp.measure.norms import fit_norm_baseline
-from icl_interp.measure.sites import ResidualSite, last_block, residual_sites
-from icl_interp.measure.survey import NetworkSurvey, survey_network
+from icl_interp.measure.ood import fit_norm_baseline
+from icl_interp.measure.sites import Conventions, ResidualSite, last_block, residual_sites
+from icl_interp.measure.study.survey import NetworkSurvey, survey_network
 from icl_interp.models.hooked import HookedModel
 from icl_interp.tasks.references import reference_predictors
 from icl_interp.training.resume import config_hash

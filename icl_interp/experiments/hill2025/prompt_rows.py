@@ -10,7 +10,7 @@ from icl_interp.activations import Batch
 from icl_interp.experiments.hill2025.record import Reading
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.sites import ResidualSite
-from icl_interp.measure.survey import FIT
+from icl_interp.measure.study.survey import FIT
 from icl_interp.models.config import Tokens
 from icl_interp.models.layout import positions_of
 from probes.spectra import leading_directions

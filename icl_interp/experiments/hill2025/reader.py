@@ -9,7 +9,7 @@ from icl_interp.errors import InputError
 from icl_interp.experiments.claims import Check, Interval
 from icl_interp.experiments.hill2025.record import FamilyFound, Measured
 from icl_interp.experiments.hill2025.setting import KINDS, Kind, Run
-from icl_interp.measure.error_report import MODEL, TOLERATED
+from icl_interp.measure.errors import MODEL, TOLERATED
 from icl_interp.measure.families import IN_DISTRIBUTION
 
 __all__ = ["Reader", "default_sites", "failure_rate", "handled_shifts", "over_seeds", "shifts_in"]

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict
 
-from icl_interp.measure.detector_result import Reads
+from icl_interp.measure.detectors.result import Reads
 
 __all__ = ["DetectorFound", "FamilyFound", "LayerFound", "Measured", "Reading"]
 

@@ -9,7 +9,7 @@ from icl_interp.models.config import ModelConfig
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.tasks.uniform import UniformRegression
-from icl_interp.training.config import load_config
+from icl_interp.training.configs import load_config
 from icl_interp.training.train_config import TrainConfig
 
 __all__ = ["KINDS", "NAMES", "SIZES", "Kind", "Run", "Sizes", "plan", "shifts_of", "task_of"]

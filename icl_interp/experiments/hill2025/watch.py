@@ -11,12 +11,10 @@ from torch import Tensor
 
 from icl_interp.activations import Batch
 from icl_interp.experiments.hill2025.record import Reading
-from icl_interp.measure.conventions import Conventions
-from icl_interp.measure.detector_scores import Scores
-from icl_interp.measure.detector_tests import mean_auroc_replicates
+from icl_interp.measure.detectors.scores import Scores, mean_auroc_replicates
 from icl_interp.measure.families import IN_DISTRIBUTION
-from icl_interp.measure.sites import ResidualSite
-from icl_interp.measure.survey import FIT
+from icl_interp.measure.sites import Conventions, ResidualSite
+from icl_interp.measure.study.survey import FIT
 from icl_interp.models.config import Tokens
 from probes.signature import SignatureFitter, SpectralSignature
 from probes.spectra import LeadingDirections, leading_directions

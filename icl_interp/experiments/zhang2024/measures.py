@@ -12,8 +12,8 @@ from icl_interp.experiments.linear_risk import linear_risk
 from icl_interp.experiments.monte_carlo import Risk, query_risks
 from icl_interp.experiments.trained import checkpoints_of
 from icl_interp.experiments.zhang2024.setting import N_DIMS, N_PAIRS, Run, Sizes, task_of
-from icl_interp.models.effective import EffectiveParameters, effective_parameters
 from icl_interp.models.hooked import HookedModel
+from icl_interp.models.linear.effective import EffectiveParameters, effective_parameters
 from icl_interp.predictors import gaussian_posterior_mean
 from icl_interp.predictors.learned_init import optimal_learned_init
 from icl_interp.tasks.linear_regression import LinearRegression

@@ -1,7 +1,7 @@
 """Section 1, the algorithm: which known one the model agrees with, by every metric."""
 
-from icl_interp.measure.agreement_report import AgreementReport
-from icl_interp.measure.study_result import Study
+from icl_interp.measure.algorithm_agreement import AgreementReport
+from icl_interp.measure.study.result import Study
 from icl_interp.report.model import FigureView, Section
 from icl_interp.report.sentences import interval, listing, number, verdict_words
 from icl_interp.report.tables import Cell, TableView

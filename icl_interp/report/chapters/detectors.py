@@ -2,8 +2,8 @@
 
 import math
 
-from icl_interp.figures.matrices import MatrixBlock, matrix_figure
-from icl_interp.measure.detector_result import ALPHA, DetectorReport, DetectorResult
+from icl_interp.figures.heatmap import MatrixBlock, matrix_figure
+from icl_interp.measure.detectors.result import ALPHA, DetectorReport, DetectorResult
 from icl_interp.report.model import FigureView, Section
 from icl_interp.report.sentences import listing, number
 from icl_interp.report.tables import Cell, TableView

@@ -2,9 +2,9 @@
 
 import math
 
-from icl_interp.measure.error_report import MODEL, TOLERATED, UNSEEN, ErrorReport, FamilyErrors
+from icl_interp.measure.errors import MODEL, TOLERATED, UNSEEN, ErrorReport, FamilyErrors
 from icl_interp.measure.families import IN_DISTRIBUTION
-from icl_interp.measure.study_result import Study
+from icl_interp.measure.study.result import Study
 from icl_interp.report.model import FigureGrid, FigureView, HasJSON, Section
 from icl_interp.report.sentences import interval, listing, number, trend
 from icl_interp.report.tables import Cell, TableView

@@ -3,7 +3,7 @@
 import math
 
 from icl_interp.measure.heads import HeadReport
-from icl_interp.measure.study_result import Study
+from icl_interp.measure.study.result import Study
 from icl_interp.report.model import FigureView, Section
 from icl_interp.report.sentences import interval, listing, number
 from icl_interp.report.tables import TableView

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from itertools import pairwise
 
-from icl_interp.measure.readout_report import LayerReadoutReport
-from icl_interp.measure.study_result import Study
+from icl_interp.measure.layer_readouts import LayerReadoutReport
+from icl_interp.measure.study.result import Study
 from icl_interp.report.model import FigureView, Section
 from icl_interp.report.sentences import number, verdict_words
 from icl_interp.report.tables import TableView

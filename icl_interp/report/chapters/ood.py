@@ -7,8 +7,8 @@ from functools import partial
 from icl_interp.figures.clouds import Cloud, clouds_figure
 from icl_interp.figures.theme import role_style, shift_style
 from icl_interp.measure.families import IN_DISTRIBUTION
-from icl_interp.measure.ood_result import OodReport
-from icl_interp.measure.study_result import Study
+from icl_interp.measure.ood import OodReport
+from icl_interp.measure.study.result import Study
 from icl_interp.report.chapters.signature import NO_SHIFT
 from icl_interp.report.model import FigureView, Section
 from icl_interp.report.sentences import interval, listing, number, verdict_words

@@ -1,7 +1,7 @@
 """Section 2, probes: where what known algorithms compute can be read off the residual stream."""
 
 from icl_interp.measure.controls import Excess
-from icl_interp.measure.study_result import Study
+from icl_interp.measure.study.result import Study
 from icl_interp.report.model import FigureGrid, FigureView, Section
 from icl_interp.report.sentences import listing, number, verdict_words
 from icl_interp.report.tables import TableView

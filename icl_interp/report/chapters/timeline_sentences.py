@@ -3,8 +3,8 @@
 import math
 from collections.abc import Callable, Mapping
 
-from icl_interp.measure.development_result import Development, Panel
-from icl_interp.measure.development_run import LEAST_LLC, RunDevelopment
+from icl_interp.measure.development.one_run import LEAST_LLC, RunDevelopment
+from icl_interp.measure.development.result import Development, Panel
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.report.sentences import listing, number
 from icl_interp.tasks.task_pool import TaskPool

@@ -2,7 +2,7 @@
 
 from icl_interp.figures.dots import DotSeries, dots_figure
 from icl_interp.figures.theme import role_style
-from icl_interp.measure.study_result import Study
+from icl_interp.measure.study.result import Study
 from icl_interp.measure.subspace_use import SubspaceUse
 from icl_interp.report.model import FigureView, HasJSON, Section
 from icl_interp.report.sentences import interval, number

@@ -4,11 +4,10 @@ import math
 
 from icl_interp.figures.dots import DotSeries, dots_figure
 from icl_interp.figures.theme import role_style
-from icl_interp.measure.claims import holm_p_values
-from icl_interp.measure.controls import Excess
-from icl_interp.measure.detectors import OVERLAP
-from icl_interp.measure.limits import limits_of
-from icl_interp.measure.study_result import Study
+from icl_interp.measure.controls import Excess, holm_p_values
+from icl_interp.measure.detectors.watch import OVERLAP
+from icl_interp.measure.study.plan import limits_of
+from icl_interp.measure.study.result import Study
 from icl_interp.report.model import FigureView, Section
 from icl_interp.report.sentences import listing
 from icl_interp.report.tables import Cell, TableView

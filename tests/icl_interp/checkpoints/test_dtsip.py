@@ -10,7 +10,7 @@ import torch
 from icl_interp.checkpoints.dtsip import dtsip_weights
 from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.load import load_checkpoint
-from icl_interp.models.transformer import HookedICLTransformer
+from icl_interp.models.softmax.transformer import HookedICLTransformer
 from icl_interp.tasks.linear_regression import LinearRegression
 
 Weights = dict[str, Any]

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from icl_interp.checkpoints.errors import CheckpointError
-from icl_interp.checkpoints.folder import choose_file
 from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.checkpoints.own import save_checkpoint
+from icl_interp.checkpoints.safe_load import choose_file
 from icl_interp.models.hooked import HookedModel
-from icl_interp.models.transformer import HookedICLTransformer
+from icl_interp.models.softmax.transformer import HookedICLTransformer
 from icl_interp.tasks.linear_regression import LinearRegression
 
 # Formats that are not known.

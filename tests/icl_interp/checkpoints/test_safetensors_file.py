@@ -8,11 +8,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from icl_interp.checkpoints.errors import CheckpointError
-from icl_interp.checkpoints.folder import choose_file
 from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.checkpoints.own import save_checkpoint
-from icl_interp.checkpoints.safe_load import load_weight_file
-from icl_interp.checkpoints.safetensors_file import from_safetensors, looks_like_safetensors
+from icl_interp.checkpoints.safe_load import choose_file, from_safetensors, load_weight_file, looks_like_safetensors
 from icl_interp.models.hooked import HookedModel
 from icl_interp.tasks.linear_regression import LinearRegression
 

@@ -8,8 +8,7 @@ import torch
 
 from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.load import load_checkpoint
-from icl_interp.checkpoints.timaeus import timaeus_weights
-from icl_interp.checkpoints.timaeus_weights import drop_unused, sizes_of
+from icl_interp.checkpoints.timaeus import drop_unused, sizes_of, timaeus_weights
 from icl_interp.tasks.linear_regression import LinearRegression
 
 _DATA = Path(__file__).parents[2] / "data" / "timaeus_icl"

@@ -13,12 +13,12 @@ import torch
 
 from icl_interp import InputError
 from icl_interp.checkpoints.errors import CheckpointError
-from icl_interp.cli.errors import one_line_errors
+from icl_interp.cli.shared import one_line_errors
 from icl_interp.errors import DivergedError, InputTypeError, UserCodeError, users_code
 from icl_interp.jobs import StopSignalError
-from icl_interp.measure.development_failure import MeasurementError
-from icl_interp.runs import RunBusyError
-from icl_interp.training.ensemble_error import EnsembleDivergedError
+from icl_interp.measure.development.record import MeasurementError
+from icl_interp.runs.folder import RunBusyError
+from icl_interp.training.ensemble import EnsembleDivergedError
 from probes.learning_coefficient import NonFiniteLossError
 
 
@@ -146,7 +146,7 @@ def test_an_error_in_the_users_code_comes_back_from_workers():
 
 LINES = """
 import sys, time
-from icl_interp.cli.errors import one_line_errors
+from icl_interp.cli.shared import one_line_errors
 with one_line_errors():
     for number in range(20000):
         print(number, flush=True, file=sys.{stream})
@@ -167,13 +167,13 @@ def test_a_reader_that_has_seen_enough_is_no_error(stream, tmp_path):
 
 
 def test_a_pipe_of_somebody_elses_is_an_error():
-    code = "from icl_interp.cli.errors import *\nwith one_line_errors():\n    raise BrokenPipeError('worker')"
+    code = "from icl_interp.cli.shared import *\nwith one_line_errors():\n    raise BrokenPipeError('worker')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (2, "error: worker\n")
 
 
 def test_a_locale_without_the_letters_of_a_sentence_is_no_error():
     plain = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
-    code = "from icl_interp.cli.errors import one_line_errors\nwith one_line_errors():\n    print('R\\u00b2')"
+    code = "from icl_interp.cli.shared import one_line_errors\nwith one_line_errors():\n    print('R\\u00b2')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=plain)
     assert (done.returncode, done.stdout, done.stderr) == (0, "R?\n", "")

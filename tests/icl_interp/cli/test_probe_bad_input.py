@@ -155,7 +155,7 @@ LATE = {
 def test_what_only_the_model_can_refuse_is_refused_before_anything_is_said_or_run(
     refuses, small, monkeypatch, options, message
 ):
-    monkeypatch.setattr("icl_interp.measure.study.study", lambda *_, **__: pytest.fail("it ran"))
+    monkeypatch.setattr("icl_interp.measure.study.run.study", lambda *_, **__: pytest.fail("it ran"))
     assert message in refuses(_app, small, *options)  # not quiet: the fixture finds standard output empty
 
 
@@ -167,7 +167,7 @@ def test_short_memory_is_refused_with_advice(refuses, small, monkeypatch):
     def run_short(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr("icl_interp.measure.study.study", run_short)
+    monkeypatch.setattr("icl_interp.measure.study.run.study", run_short)
     text = refuses(_app, small, "--quiet")
     assert text.endswith("(CUDA out of memory); lower --prompts or --points, or pass --device cpu.")
 

@@ -14,9 +14,8 @@ from typer.testing import CliRunner
 
 from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.cli.probe import _app
-from icl_interp.cli.probe_paths import load_probed
-from icl_interp.cli.probe_timeline import with_timeline
-from icl_interp.measure.development import development
+from icl_interp.cli.probe_job import load_probed, with_timeline
+from icl_interp.measure.development.run import development
 from icl_interp.report.model import Page
 
 FAST = ("--prompts", "8", "--shifts", "w_fresh", "--no-controls", "--plotlyjs", "directory", "--quiet", "--llc", "2")
@@ -141,7 +140,7 @@ def test_a_folder_whose_only_checkpoint_is_damaged_is_refused(tmp_path):
     ids=["workers", "scheduler"],
 )
 def test_workers_and_scheduler_are_handed_on(folder, tmp_path, monkeypatch, options, wanted):
-    from icl_interp.cli import probe_timeline
+    from icl_interp.cli import probe_job
 
     asked = []
 
@@ -149,8 +148,10 @@ def test_workers_and_scheduler_are_handed_on(folder, tmp_path, monkeypatch, opti
         asked.append((workers, scheduler))
         raise ChildProcessError("development needs workers that live")
 
-    monkeypatch.setattr(probe_timeline, "development", refuse)
-    monkeypatch.setattr("icl_interp.measure.study.study", lambda *_, **__: None)  # what comes before it takes longer
+    monkeypatch.setattr(probe_job, "development", refuse)
+    monkeypatch.setattr(
+        "icl_interp.measure.study.run.study", lambda *_, **__: None
+    )  # what comes before it takes longer
     result = CliRunner().invoke(_app, [str(folder), *FAST, *options, "--out", str(tmp_path / "r")])
     assert asked == [wanted]
     assert (result.exit_code, result.stderr) == (2, "error: development needs workers that live\n")

@@ -9,14 +9,13 @@ import pytest
 from development_runs import make_run, overflow
 from typer.testing import CliRunner
 
-from icl_interp.cli import probe_cache, probe_job
+from icl_interp.cli import probe_job
 from icl_interp.cli.probe import _app
-from icl_interp.cli.probe_cache import records_folder
+from icl_interp.cli.probe_job import load_probed, records_folder
 from icl_interp.cli.probe_options import read_sampler
-from icl_interp.cli.probe_paths import load_probed
-from icl_interp.measure import development_workers
-from icl_interp.measure.development_files import find_runs
-from icl_interp.measure.development_settings import LlcSettings
+from icl_interp.measure.development import jobs
+from icl_interp.measure.development.find import find_runs
+from icl_interp.measure.development.settings import LlcSettings
 
 SAMPLER = {
     "nbeta": "10", "lr": "1e-5", "localization": "0", "num_chains": "2", "num_draws": "4", "num_burnin_steps": "0",
@@ -38,7 +37,7 @@ def run(made, tmp_path):
 def timelines(monkeypatch):
     """The timelines of the commands to come; the study of the newest checkpoint is left out, which takes longer."""
     found = []
-    monkeypatch.setattr("icl_interp.measure.study.study", lambda *_, **__: None)
+    monkeypatch.setattr("icl_interp.measure.study.run.study", lambda *_, **__: None)
     monkeypatch.setattr(probe_job, "_write", lambda _options, _checkpoint, _study, timeline: found.append(timeline))
     return found
 
@@ -46,9 +45,9 @@ def timelines(monkeypatch):
 @pytest.fixture
 def read_only(run, tmp_path, monkeypatch):
     """A run folder that may not be written, and a cache folder of the user; root may write everywhere."""
-    real = probe_cache.os.access
-    monkeypatch.setattr(probe_cache.os, "access", lambda path, mode: Path(path) != run and real(path, mode))
-    monkeypatch.setattr(probe_cache, "user_cache_path", lambda name: tmp_path / "home" / name)
+    real = probe_job.os.access
+    monkeypatch.setattr(probe_job.os, "access", lambda path, mode: Path(path) != run and real(path, mode))
+    monkeypatch.setattr(probe_job, "user_cache_path", lambda name: tmp_path / "home" / name)
     return run
 
 
@@ -140,7 +139,7 @@ def test_without_a_timeline_a_run_has_none(run, timelines):
 @contextlib.contextmanager
 def stopped_at(monkeypatch, stop, steps):
     """Measuring stops as by Ctrl-C before one step; `steps` tells what was measured."""
-    measure = development_workers.measure_checkpoint
+    measure = jobs.measure_checkpoint
 
     def stopping(checkpoint, material, *, step):
         if step == stop:
@@ -149,7 +148,7 @@ def stopped_at(monkeypatch, stop, steps):
         return measure(checkpoint, material, step=step)
 
     with monkeypatch.context() as patch:
-        patch.setattr(development_workers, "measure_checkpoint", stopping)
+        patch.setattr(jobs, "measure_checkpoint", stopping)
         yield
 
 

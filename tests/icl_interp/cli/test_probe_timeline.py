@@ -8,7 +8,7 @@ from development_runs import make_run
 from typer.testing import CliRunner
 
 from icl_interp.cli.probe import _app
-from icl_interp.cli.probe_paths import probed_path
+from icl_interp.cli.probe_job import probed_path
 
 FAST = ("--prompts", "8", "--shifts", "w_fresh", "--no-controls", "--plotlyjs", "directory", "--quiet")
 

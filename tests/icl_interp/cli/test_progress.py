@@ -3,7 +3,7 @@
 import io
 import sys
 
-from icl_interp.cli.progress import progress
+from icl_interp.cli.shared import progress
 
 
 class Terminal(io.StringIO):
@@ -28,7 +28,7 @@ def test_short_work_needs_no_lines(capsys):
 
 def test_long_work_gives_plain_lines_with_an_estimate(capsys, monkeypatch):
     clock = iter([0.0, 4.0, 20.0, 25.0, 40.0])
-    monkeypatch.setattr("icl_interp.cli.progress.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("icl_interp.cli.shared.time.monotonic", lambda: next(clock))
     with progress("probing", 100) as tick:
         tick(10)  # after 4 s
         tick(15, "this model")  # after 20 s: a quarter is done, so three times as long is left
@@ -41,7 +41,7 @@ def test_long_work_gives_plain_lines_with_an_estimate(capsys, monkeypatch):
 
 def test_there_is_no_estimate_before_a_twentieth_is_done(capsys, monkeypatch):
     clock = iter([0.0, 20.0, 40.0, 60.0])
-    monkeypatch.setattr("icl_interp.cli.progress.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("icl_interp.cli.shared.time.monotonic", lambda: next(clock))
     with progress("probing", 1000) as tick:
         tick(3, "this model")  # the first units pay for the start
         tick(46)

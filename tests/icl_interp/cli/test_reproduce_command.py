@@ -24,7 +24,7 @@ def run(*arguments):
 def smoke(tmp_path_factory):
     folder = tmp_path_factory.mktemp("smoke")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("icl_interp.cli.progress.PLAIN_SECONDS", 0.0)
+        patch.setattr("icl_interp.cli.shared.PLAIN_SECONDS", 0.0)
         return run("zhang2024", "--preset", "smoke", "--out", folder), folder
 
 
@@ -78,7 +78,7 @@ def test_the_report_tells_every_claim_and_stands_alone(smoke):
 
 
 def test_the_same_command_goes_on_finds_the_same_and_agrees_with_itself(smoke, monkeypatch):
-    monkeypatch.setattr("icl_interp.cli.progress.PLAIN_SECONDS", 0.0)
+    monkeypatch.setattr("icl_interp.cli.shared.PLAIN_SECONDS", 0.0)
     _, folder = smoke
     own = folder / "zhang2024.json"
     before = json.loads(own.read_text())["claims"]

@@ -12,11 +12,10 @@ from typer.testing import CliRunner
 
 from icl_interp.cli.train import _app
 from icl_interp.cli.train_job import LiveNote
-from icl_interp.cli.train_watch import watch_run
-from icl_interp.cli.train_watch_status import best_reference, read_status
-from icl_interp.runs import RunFolder
+from icl_interp.cli.train_watch import best_reference, read_status, watch_run
+from icl_interp.runs.folder import RunFolder
 from icl_interp.training import run as run_module
-from icl_interp.training.config import load_config
+from icl_interp.training.configs import load_config
 from icl_interp.training.evaluation import Evaluator
 from icl_interp.training.loop import StepRecord, Trainer
 
@@ -38,7 +37,7 @@ def stopped(tmp_path, monkeypatch):
         return advance(trainer)
 
     with monkeypatch.context() as patch:
-        patch.setattr("icl_interp.cli.progress.PLAIN_SECONDS", 1e9)  # no line of progress on a busy machine
+        patch.setattr("icl_interp.cli.shared.PLAIN_SECONDS", 1e9)  # no line of progress on a busy machine
         patch.setattr(Trainer, "advance", interrupted)
         result = CliRunner().invoke(_app, ["demo", *SETTINGS, "--out", str(tmp_path / "run")])
     return tmp_path / "run", result

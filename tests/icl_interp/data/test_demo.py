@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from icl_interp import Checkpoint, build_model, demo_path, load_checkpoint, predictors, train
-from icl_interp.training.config import load_config
+from icl_interp.training.configs import load_config
 from icl_interp.training.loop import StepRecord
 from icl_interp.training.run import EVERY_STEP_UNTIL
 

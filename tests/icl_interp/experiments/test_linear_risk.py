@@ -9,7 +9,7 @@ from scipy import optimize
 
 from icl_interp.experiments.linear_risk import linear_risk, lsa_gap_bound, optimal_lsa_risk, shifted_risk
 from icl_interp.experiments.monte_carlo import query_risks
-from icl_interp.models.effective import EffectiveParameters
+from icl_interp.models.linear.effective import EffectiveParameters
 from icl_interp.predictors.learned_init import optimal_learned_init
 from icl_interp.tasks.linear_regression import LinearRegression
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from icl_interp.figures.axes import axis_range, log_labels
+from icl_interp.figures.theme import axis_range, log_labels
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from icl_interp.figures.calibration import calibration_figure
-from probes.llc_calibration import LlcCalibration, calibrate
+from icl_interp.figures.lines import calibration_figure
+from probes.learning_coefficient.calibration import LlcCalibration, calibrate
 
 
 def bowl(params: dict[str, torch.Tensor], batch: torch.Tensor) -> torch.Tensor:

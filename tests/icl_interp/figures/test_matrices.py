@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from icl_interp.figures.matrices import MatrixBlock, matrix_figure
+from icl_interp.figures.heatmap import MatrixBlock, matrix_figure
 
 BLOCKS = [MatrixBlock("above", {"a": [0.1, 0.9], "b": [0.5, float("nan")]}), MatrixBlock("below", {"c": [1.0, 0.0]})]
 

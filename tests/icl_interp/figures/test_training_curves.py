@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from icl_interp.figures.training_curves import distance_figure, loss_figure
+from icl_interp.figures.lines import distance_figure, loss_figure
 
 METRICS = [
     {"step": 1, "loss": 4.0, "lr": 0.1},

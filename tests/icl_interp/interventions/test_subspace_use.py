@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from icl_interp.interventions import ablate_mlps, project_out
-from icl_interp.measure.conventions import Conventions
-from icl_interp.measure.intervention_effects import intervention_effect
-from icl_interp.measure.subspace_use import signature_use, subspace_use
+from icl_interp.measure.sites import Conventions
+from icl_interp.measure.subspace_use import intervention_effect, signature_use, subspace_use
 from icl_interp.models.hooked import HookedModel
 from icl_interp.tasks.linear_regression import LinearRegression
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from icl_interp.measure.algorithm_agreement import algorithm_agreement
-from icl_interp.measure.effort import effort_of, fresh_queries, weighed_points
-from icl_interp.measure.likeness import likeness_to_references
+from icl_interp.measure.errors import likeness_to_references
+from icl_interp.measure.study.plan import effort_of, fresh_queries, weighed_points
 from icl_interp.models.config import ModelConfig
 from icl_interp.predictors import gradient_descent, least_squares, ridge, zero
 from icl_interp.tasks.linear_regression import LinearRegression

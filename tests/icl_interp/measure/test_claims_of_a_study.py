@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from icl_interp.measure.claims import claim_p_value, holm_p_values
-from icl_interp.measure.controls import excess_over_controls
+from icl_interp.measure.controls import claim_p_value, excess_over_controls, holm_p_values
 
 CONTROLS = (0.1, 0.14, 0.08, 0.12, 0.06)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from icl_interp.measure.conventions import Conventions
+from icl_interp.measure.sites import Conventions
 
 ACTIVATIONS = torch.randn(5, 8, 6, generator=torch.Generator().manual_seed(0))
 

@@ -9,7 +9,7 @@ import pytest
 from dask_cluster import Cluster, wait_for
 from development_runs import FEW, SHORT, make_run
 
-from icl_interp.measure.development import development
+from icl_interp.measure.development.run import development
 from icl_interp.training.schedules import CheckpointSteps
 
 pytest.importorskip("distributed", reason="the cluster extra is not installed")

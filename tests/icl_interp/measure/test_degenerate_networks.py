@@ -23,7 +23,7 @@ from icl_interp import (
     study,
     subspace_use,
 )
-from icl_interp.measure.conventions import Conventions
+from icl_interp.measure.sites import Conventions
 from icl_interp.models.hooked import HookedModel
 
 NARROW = ModelConfig(n_dims=1, n_points=4, n_layers=1, n_heads=1, d_model=1)

@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 import torch
 
-from icl_interp.measure.detector_tests import (
+from icl_interp.measure.detectors.scores import (
     mean_auroc_replicates,
     mean_rank_correlation,
     paired_auroc_p_values,

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from icl_interp.activations import collect
-from icl_interp.measure.detector_report import NOT_APPLICABLE, detector_report
-from icl_interp.measure.detectors import HIDDEN_DETECTORS, _check_pooling, pooled
+from icl_interp.measure.detectors.report import NOT_APPLICABLE, detector_report
+from icl_interp.measure.detectors.watch import HIDDEN_DETECTORS, _check_pooling, pooled
 from icl_interp.measure.errors import prompt_errors
 from icl_interp.measure.families import draw_families
 from icl_interp.models.build import build_model

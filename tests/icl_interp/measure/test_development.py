@@ -8,8 +8,8 @@ import torch
 from development_runs import FEW, SHORT, STEPS
 
 import icl_interp as icl
-from icl_interp.measure.development import count_records, development
-from icl_interp.measure.development_prompts import Material, pca_task
+from icl_interp.measure.development.material import Material, pca_task
+from icl_interp.measure.development.run import count_records, development
 from icl_interp.measure.families import IN_DISTRIBUTION
 from probes.spectra import leading_directions
 

@@ -8,9 +8,9 @@ import torch
 from development_runs import FEW, SHORT, STEPS, make_run
 
 import icl_interp as icl
-from icl_interp.measure import development_workers
-from icl_interp.measure.development import development
-from icl_interp.measure.development_cache import RecordStore
+from icl_interp.measure.development import jobs
+from icl_interp.measure.development.cache import RecordStore
+from icl_interp.measure.development.run import development
 
 
 @pytest.fixture
@@ -27,13 +27,13 @@ def found(developed):
 def counted(monkeypatch):
     """Which steps are really measured."""
     steps: list[int] = []
-    measure = development_workers.measure_checkpoint
+    measure = jobs.measure_checkpoint
 
     def counting(checkpoint, material, *, step):
         steps.append(step)
         return measure(checkpoint, material, step=step)
 
-    monkeypatch.setattr(development_workers, "measure_checkpoint", counting)
+    monkeypatch.setattr(jobs, "measure_checkpoint", counting)
     return steps
 
 
@@ -66,7 +66,7 @@ def test_each_setting_of_the_sampler_has_records_of_its_own(run, found, monkeypa
         estimated.append((step, settings))
         return found.runs[0].llc[0]
 
-    monkeypatch.setattr(development_workers, "checkpoint_llc", counting)
+    monkeypatch.setattr(jobs, "checkpoint_llc", counting)
     names = ("nbeta", "lr", "localization", "num_chains", "num_draws", "num_burnin_steps", "batch_size")
     others = [dataclasses.replace(SHORT, **{name: getattr(SHORT, name) * 2}) for name in names]
     again = dataclasses.replace(others[-1], checkpoints=(6, 0, 2))  # which ones changes no estimate

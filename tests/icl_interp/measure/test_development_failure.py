@@ -9,11 +9,11 @@ import torch
 from development_runs import FEW, SHORT, STEPS, enlarge, overflow
 
 import icl_interp as icl
-from icl_interp.measure import development_workers
-from icl_interp.measure.development import development
-from icl_interp.measure.development_failure import LeftOut, MeasurementError, demand_finite
-from icl_interp.measure.development_files import load_newest
-from icl_interp.measure.development_workers import CheckpointJob
+from icl_interp.measure.development import jobs
+from icl_interp.measure.development.find import load_newest
+from icl_interp.measure.development.jobs import CheckpointJob
+from icl_interp.measure.development.record import LeftOut, MeasurementError, demand_finite
+from icl_interp.measure.development.run import development
 from probes.learning_coefficient import NonFiniteLossError
 
 
@@ -103,7 +103,7 @@ def failing(run, tmp_path, monkeypatch):
         def measure(*_, **__):
             raise error
 
-        monkeypatch.setattr(development_workers, "measure_checkpoint", measure)
+        monkeypatch.setattr(jobs, "measure_checkpoint", measure)
         file, task = run / "checkpoints" / "step_00000002.pt", icl.LinearRegression(2, n_points=4)
         return CheckpointJob(file, 2, task, None, FEW, "0", tmp_path, tmp_path / "record.pt")
 

@@ -11,17 +11,17 @@ import torch
 from development_runs import FEW, SHORT, make_run
 
 import icl_interp as icl
-from icl_interp.measure import development_assemble
-from icl_interp.measure.development import development
-from icl_interp.measure.development_files import find_runs
-from icl_interp.measure.development_llc import llc_steps
-from icl_interp.measure.development_prompts import fresh_weights_family, ood_label, pca_task
-from icl_interp.measure.development_record import LlcRecord
-from icl_interp.measure.development_result import Panel
-from icl_interp.measure.development_run import LEAST_LLC, stages_of
+from icl_interp.measure.development import assemble
+from icl_interp.measure.development.find import find_runs
+from icl_interp.measure.development.llc import llc_steps
+from icl_interp.measure.development.material import fresh_weights_family, ood_label, pca_task
+from icl_interp.measure.development.one_run import LEAST_LLC, stages_of
+from icl_interp.measure.development.record import LlcRecord
+from icl_interp.measure.development.result import Panel
+from icl_interp.measure.development.run import development
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.tasks.quadratic import QuadraticRegression
-from probes.llc_exact import free_energy_crossover
+from probes.learning_coefficient.exact import free_energy_crossover
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +59,8 @@ def test_function_vectors_of_all_runs_are_of_the_shared_root_task(found):
 
 
 def test_function_vectors_too_large_for_memory_are_read_in_passes(runs, found, monkeypatch):
-    monkeypatch.setattr(development_assemble, "_MOST_HELD", 0)
-    monkeypatch.setattr(development_assemble, "_BLOCK", 3)
+    monkeypatch.setattr(assemble, "_MOST_HELD", 0)
+    monkeypatch.setattr(assemble, "_BLOCK", 3)
     again = development(runs, settings=FEW, llc=SHORT)
     for name, scores in found.trajectory.scores.items():  # sums in another order
         torch.testing.assert_close(again.trajectory.scores[name], scores, rtol=1e-9, atol=1e-9)

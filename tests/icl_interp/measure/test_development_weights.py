@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from icl_interp.measure.development_weights import weight_metrics
+from icl_interp.measure.development.checkpoint import weight_metrics
 from icl_interp.models.build import build_model
 from icl_interp.models.config import ModelConfig
 

@@ -6,9 +6,9 @@ from fake_parallel import FakeParallel
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from icl_interp.jobs import ATTEMPTS
-from icl_interp.measure.development_failure import LeftOut
-from icl_interp.measure.development_settings import DevelopmentSettings
-from icl_interp.measure.development_workers import CheckpointJob, run_jobs
+from icl_interp.measure.development.jobs import CheckpointJob, run_jobs
+from icl_interp.measure.development.record import LeftOut
+from icl_interp.measure.development.settings import DevelopmentSettings
 from icl_interp.tasks.linear_regression import LinearRegression
 
 DAMAGED = LeftOut("file", "damaged")

@@ -8,12 +8,19 @@ import pytest
 import torch
 from torch import Tensor
 
+from icl_interp.figures.predictor_styles import predictor_style
 from icl_interp.figures.theme import COLOURS
-from icl_interp.measure.error_report import MODEL, TOLERATED
-from icl_interp.measure.errors import BATCH, error_curves, first_scored_point, prompt_errors, summarise_errors
+from icl_interp.measure.controls import estimate_mean, mean_band
+from icl_interp.measure.errors import (
+    BATCH,
+    MODEL,
+    TOLERATED,
+    error_curves,
+    first_scored_point,
+    prompt_errors,
+    summarise_errors,
+)
 from icl_interp.measure.families import IN_DISTRIBUTION, Families, Family, draw_families
-from icl_interp.measure.roles import predictor_style
-from icl_interp.measure.statistics import estimate_mean, mean_band
 from icl_interp.predictors import least_squares, zero
 from icl_interp.prompts import Prompts
 from icl_interp.tasks.linear_regression import LinearRegression

@@ -7,12 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from icl_interp.measure.cost import default_prompts, shift_reads, study_reads
-from icl_interp.measure.effort import effort_of
-from icl_interp.measure.error_report import MODEL, UNSEEN
-from icl_interp.measure.errors import error_curves
+from icl_interp.measure.errors import MODEL, UNSEEN, error_curves
 from icl_interp.measure.families import IN_DISTRIBUTION, draw_families
-from icl_interp.measure.study import study
+from icl_interp.measure.study.plan import default_prompts, effort_of, shift_reads, study_reads
+from icl_interp.measure.study.run import study
 from icl_interp.measure.subspace_use import N_RANDOM
 from icl_interp.predictors import least_squares
 from icl_interp.report.assemble import build_page

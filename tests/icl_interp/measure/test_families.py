@@ -5,7 +5,7 @@ import torch
 
 from icl_interp.measure.families import IN_DISTRIBUTION, draw_families
 from icl_interp.tasks.linear_regression import LinearRegression
-from icl_interp.tasks.shifts import select_shifts
+from icl_interp.tasks.shifts.select import select_shifts
 
 TASK = LinearRegression(n_dims=2)
 

@@ -2,12 +2,10 @@ import pytest
 import torch
 
 from icl_interp import HookedLinearAttention, LinearRegression, ModelConfig, build_model, spectral_signature
-from icl_interp.measure.conventions import Conventions
-from icl_interp.measure.features import answering_features
-from icl_interp.measure.limits import limits_of
 from icl_interp.measure.linear_probes import linear_probes
-from icl_interp.measure.sites import residual_sites
-from icl_interp.measure.study import study
+from icl_interp.measure.sites import Conventions, answering_features, residual_sites
+from icl_interp.measure.study.plan import limits_of
+from icl_interp.measure.study.run import study
 
 DEEP = ModelConfig(n_dims=3, n_points=7, n_layers=2, n_heads=1, d_model=8)
 WORDS = {

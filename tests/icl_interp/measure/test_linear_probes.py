@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from icl_interp.measure.claims import claim_p_value
+from icl_interp.measure.controls import claim_p_value
 from icl_interp.measure.linear_probes import LinearProbeReport, linear_probes, probe_network, probe_targets
 from icl_interp.measure.sites import residual_sites
 from icl_interp.predictors import least_squares, zero

@@ -5,10 +5,10 @@ import torch
 from development_runs import SHORT, make_run
 
 import icl_interp as icl
-from icl_interp.figures.calibration import calibration_figure
-from icl_interp.measure import llc_calibration
-from icl_interp.measure.development_llc import checkpoint_llc
-from probes.llc_calibration import calibrate
+from icl_interp.figures.lines import calibration_figure
+from icl_interp.measure.development import llc
+from icl_interp.measure.development.llc import checkpoint_llc
+from probes.learning_coefficient.calibration import calibrate
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def test_a_recommended_pair_becomes_settings(run, monkeypatch):
         start = {"w": torch.zeros(8)}
         return calibrate(bowl, start, torch.zeros(1), nbeta=100.0, lrs=lrs, localizations=localizations, num_chains=16)
 
-    monkeypatch.setattr(llc_calibration, "calibrate", known)
+    monkeypatch.setattr(llc, "calibrate", known)
     found = icl.calibrate_llc(icl.load_checkpoint(run), settings=SHORT, lrs=(1e-3, 2e-3, 1e-1), localizations=(1.0,))
     assert found.settings.lr == found.calibration.recommended_lr
     assert (found.settings.localization, found.settings.num_draws) == (1.0, SHORT.num_draws)

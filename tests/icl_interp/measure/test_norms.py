@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from icl_interp.measure.norms import fit_norm_baseline, log_norms
+from icl_interp.measure.ood import fit_norm_baseline, log_norms
 from icl_interp.prompts import Prompts
 from icl_interp.tasks.linear_regression import LinearRegression
-from icl_interp.tasks.shifts import shifted
+from icl_interp.tasks.shifts.select import shifted
 
 TASK = LinearRegression(n_dims=3)
 

@@ -7,12 +7,11 @@ import pytest
 import torch
 
 from icl_interp.measure.controls import excess_over_controls, paired_variance, variance_over
-from icl_interp.measure.conventions import Conventions
 from icl_interp.measure.errors import prompt_errors
 from icl_interp.measure.families import IN_DISTRIBUTION, draw_families
-from icl_interp.measure.norms import log_norms
-from icl_interp.measure.ood import N_BOOTSTRAP, ood_report
+from icl_interp.measure.ood import N_BOOTSTRAP, log_norms, ood_report
 from icl_interp.measure.signature import spectral_signature
+from icl_interp.measure.sites import Conventions
 from icl_interp.models.hook_names import hook_name
 from icl_interp.tasks.linear_regression import LinearRegression
 from probes.correlation import score_error_correlation

@@ -25,7 +25,7 @@ from icl_interp import (
     subspace_use,
 )
 from icl_interp.interventions import mean_activations
-from icl_interp.measure.development_llc import checkpoint_llc
+from icl_interp.measure.development.llc import checkpoint_llc
 from icl_interp.models.hooked import HookedModel
 
 HALVES = (torch.bfloat16, torch.float16)

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from icl_interp.activations import collect
-from icl_interp.measure.conventions import Conventions
 from icl_interp.measure.signature import spectral_signature
+from icl_interp.measure.sites import Conventions
 from icl_interp.models.hook_names import hook_name
 from probes.signature import fit_signature
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from icl_interp.measure.statistics import N_RESAMPLES, estimate_mean, mean_band, resampled_means
+from icl_interp.measure.controls import N_RESAMPLES, estimate_mean, mean_band, resampled_means
 from probes.bootstrap import bootstrap_counts
 
 

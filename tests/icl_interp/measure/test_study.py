@@ -8,16 +8,15 @@ import scipy.stats
 import torch
 from torch import Tensor
 
-from icl_interp.measure.cost import MAX_PROMPTS, MIN_PROMPTS, default_prompts, probe_count, study_reads
-from icl_interp.measure.effort import effort_of
+from icl_interp.measure.controls import N_RESAMPLES
 from icl_interp.measure.families import IN_DISTRIBUTION
-from icl_interp.measure.statistics import N_RESAMPLES
-from icl_interp.measure.study import study
+from icl_interp.measure.study.plan import MAX_PROMPTS, MIN_PROMPTS, default_prompts, effort_of, probe_count, study_reads
+from icl_interp.measure.study.run import study
 from icl_interp.models.config import ModelConfig
-from icl_interp.models.transformer import HookedICLTransformer
+from icl_interp.models.softmax.transformer import HookedICLTransformer
 from icl_interp.predictors import least_squares
 from icl_interp.tasks.linear_regression import LinearRegression
-from icl_interp.tasks.shifts import select_shifts
+from icl_interp.tasks.shifts.select import select_shifts
 from probes.bootstrap import bootstrap_counts
 
 CLAIMS = [
@@ -234,7 +233,7 @@ def test_default_prompts_are_their_formula_between_the_bounds(monkeypatch):
     n_shifts = len(select_shifts(LinearRegression(n_dims=20)))
     prompt = 2 * 2 * 41 * 12 * (4 * 256**2 + 2 * 256 * 1024)  # multiply-adds count twice, points have two tokens
     passes = 6 * (n_shifts + 4)  # networks times families, probes included
-    monkeypatch.setattr("icl_interp.measure.cost.WORK", 70.5 * prompt * passes)
+    monkeypatch.setattr("icl_interp.measure.study.plan.WORK", 70.5 * prompt * passes)
     assert MIN_PROMPTS < 70 < MAX_PROMPTS
     assert default_prompts(config(256), n_shifts, 41) == 70
 

@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 
 from icl_interp.activations import collect
-from icl_interp.measure.conventions import Conventions
 from icl_interp.measure.families import IN_DISTRIBUTION, draw_families
-from icl_interp.measure.sites import residual_sites
-from icl_interp.measure.survey import PAIR_SAMPLE, survey_network
+from icl_interp.measure.sites import Conventions, residual_sites
+from icl_interp.measure.study.survey import PAIR_SAMPLE, survey_network
 from icl_interp.models.build import build_model
 from icl_interp.models.config import ModelConfig
 from icl_interp.prompts import Prompts

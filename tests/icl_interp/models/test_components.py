@@ -5,10 +5,9 @@ import torch
 from model_cases import SMALL, large_weights
 
 from icl_interp import ModelConfig
-from icl_interp.models import components
-from icl_interp.models.attention import Attention
-from icl_interp.models.components import MLP, gelu_tanh
-from icl_interp.models.norms import FinalNorm, LayerNorm
+from icl_interp.models.softmax import components
+from icl_interp.models.softmax.attention import Attention
+from icl_interp.models.softmax.components import MLP, FinalNorm, LayerNorm, gelu_tanh
 
 # Activations of order 1 in float32, summed in another order.
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}

@@ -2,13 +2,13 @@ import pytest
 import torch
 
 from icl_interp import HookedLinearAttention, HookedLinearTransformerBlock, ModelConfig, predictors
-from icl_interp.models.constructions import (
+from icl_interp.models.hooked import HookedModel
+from icl_interp.models.linear.constructions import (
     check_start,
     gd_learned_init_weights,
     gd_plus_plus_weights,
     gradient_descent_weights,
 )
-from icl_interp.models.hooked import HookedModel
 
 # Both sides compute in float64; GD++ squares its inputs' moments layer after layer.
 SHARP = {"rtol": 1e-10, "atol": 1e-10}

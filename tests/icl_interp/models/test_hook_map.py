@@ -3,7 +3,7 @@ import torch
 from model_cases import OPTIONS, large_weights, prompts_for
 
 from icl_interp import ModelConfig
-from icl_interp.models.describe import hook_map
+from icl_interp.models.hook_names import hook_map
 
 
 @pytest.mark.parametrize("config", OPTIONS.values(), ids=OPTIONS)

@@ -10,7 +10,7 @@ from torch import Tensor
 from icl_interp import ModelConfig
 from icl_interp.models.hooked import HookedModel
 from icl_interp.models.lens import from_hooked_transformer, to_hooked_transformer
-from icl_interp.models.lens_to import lens_fields, lens_weights
+from icl_interp.models.transformer_lens.write import lens_fields, lens_weights
 
 
 def _read_in(model: HookedModel) -> tuple[Tensor, Tensor | None]:

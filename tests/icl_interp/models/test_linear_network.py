@@ -9,10 +9,10 @@ from torch.func import functional_call, stack_module_state, vmap
 from transformer_lens import ActivationCache
 
 from icl_interp import HookedLinearAttention, HookedLinearTransformerBlock, HookedSoftmaxLayer, ModelConfig, build_model
-from icl_interp.models import linear_moments
 from icl_interp.models.hooked import HookedModel
 from icl_interp.models.layout import join
-from icl_interp.models.linear_components import context_divisor
+from icl_interp.models.linear import moments
+from icl_interp.models.linear.components import context_divisor
 from icl_interp.models.shapes import parameter_shapes
 
 LINEAR = [case for case in CASES if case != "softmax"]
@@ -113,9 +113,9 @@ def test_a_large_batch_is_split_and_nothing_changes(monkeypatch: pytest.MonkeyPa
     model, (xs, ys) = linear_model("lsa, 3 layers, 2 heads"), prompts(n_points=9)
     whole, seen = model(xs, ys), []
     each = 9 * 4 * 4  # floats a prompt
-    monkeypatch.setattr(linear_moments, "_MOST_FLOATS", 2 * each)
-    answer = linear_moments._answer
-    monkeypatch.setattr(linear_moments, "_answer", lambda *args: seen.append(len(args[2])) or answer(*args))
+    monkeypatch.setattr(moments, "_MOST_FLOATS", 2 * each)
+    answer = moments._answer
+    monkeypatch.setattr(moments, "_answer", lambda *args: seen.append(len(args[2])) or answer(*args))
     torch.testing.assert_close(model(xs, ys), whole, **SHARP)
     assert seen == [2, 2, 1]
 

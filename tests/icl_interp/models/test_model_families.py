@@ -1,7 +1,7 @@
 import pytest
 
 from icl_interp import ModelConfig
-from icl_interp.models.families import INITS, LINEAR_FAMILIES
+from icl_interp.models.config import INITS, LINEAR_FAMILIES
 
 SIZES = {"n_dims": 5, "n_points": 11, "n_layers": 3, "n_heads": 2, "d_model": 64}
 JOINT = {**SIZES, "tokens": "joint"}

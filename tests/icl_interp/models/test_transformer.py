@@ -8,8 +8,8 @@ from jaxtyping import TypeCheckError
 from model_cases import SMALL, large_weights, pairs
 
 from icl_interp import ModelConfig, build_model
-from icl_interp.models.answers import check_inputs, check_points
-from icl_interp.models.transformer import _check_tokens
+from icl_interp.models.hooked import check_inputs, check_points
+from icl_interp.models.softmax.transformer import _check_tokens
 
 # Outputs of order 1 in float32, summed in another order.
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}

@@ -2,7 +2,7 @@ import pytest
 import torch
 from model_cases import OPTIONS, large_weights, pairs
 
-from icl_interp.models.weights import add_weight, split_identity
+from icl_interp.models.softmax.attention import add_weight, split_identity
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}  # products of float32 matrices of order 1
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import icl_interp.predictors as icl
-from icl_interp.predictors import _checks
+from icl_interp.predictors import _base
 
 XS, YS = torch.zeros(2, 3, 4), torch.zeros(2, 3)
 
@@ -40,11 +40,11 @@ plain = inspect.unwrap
 )
 def test_prompts_that_will_not_do(xs, ys, error, message):
     with pytest.raises(error, match=message):
-        plain(_checks.check_prompts)("ridge", xs, ys)
+        plain(_base.check_prompts)("ridge", xs, ys)
 
 
 def test_good_prompts_pass():
-    _checks.check_prompts("ridge", XS, YS)
+    _base.check_prompts("ridge", XS, YS)
 
 
 @pytest.mark.parametrize(
@@ -59,12 +59,12 @@ def test_good_prompts_pass():
 )
 def test_points_that_will_not_do(points, error, message):
     with pytest.raises(error, match=message):
-        plain(_checks.resolve_points)("zero", points, 3)
+        plain(_base.resolve_points)("zero", points, 3)
 
 
 def test_points_are_resolved_in_order():
-    assert _checks.resolve_points("zero", None, 3) == [0, 1, 2]
-    assert _checks.resolve_points("zero", (-1, 0, -1), 3) == [2, 0, 2]
+    assert _base.resolve_points("zero", None, 3) == [0, 1, 2]
+    assert _base.resolve_points("zero", (-1, 0, -1), 3) == [2, 0, 2]
 
 
 def test_a_predictor_refuses_points_out_of_range():
@@ -115,7 +115,7 @@ REFUSED = [
         "4 dimensions as its init has, got 2",
     ),
     (
-        lambda: plain(_checks.check_parameter)("gd", "preconditioner", EYE.long(), 2),
+        lambda: plain(_base.check_parameter)("gd", "preconditioner", EYE.long(), 2),
         TypeError,
         "preconditioner as a floating-point tensor",
     ),
@@ -203,11 +203,11 @@ def test_options_that_will_not_do(build, error, message):
 
 def test_a_parameter_must_be_a_tensor_of_floats():
     with pytest.raises(TypeError, match="ridge needs mean as a floating-point tensor, got list"):
-        plain(_checks.check_parameter)("ridge", "mean", [1.0], 1)
+        plain(_base.check_parameter)("ridge", "mean", [1.0], 1)
 
 
 def test_numbers_must_be_numbers():
     with pytest.raises(TypeError, match="newton needs a number as scaling, got None"):
-        plain(_checks.check_number)("newton", "scaling", None)
+        plain(_base.check_number)("newton", "scaling", None)
     with pytest.raises(TypeError, match=r"newton needs a whole number as steps, got 1\.5"):
-        plain(_checks.check_count)("newton", "steps", 1.5)
+        plain(_base.check_count)("newton", "steps", 1.5)

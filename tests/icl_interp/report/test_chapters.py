@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from icl_interp.measure.controls import Excess
-from icl_interp.measure.error_report import MODEL
+from icl_interp.measure.errors import MODEL
 from icl_interp.measure.families import IN_DISTRIBUTION
-from icl_interp.measure.probe_report import LinearProbeReport
-from icl_interp.measure.study import study
+from icl_interp.measure.linear_probes import LinearProbeReport
+from icl_interp.measure.study.run import study
+from icl_interp.report.assemble import verdict_cards
 from icl_interp.report.chapters.agreement import agreement_part
 from icl_interp.report.chapters.errors import (
     errors_chapter,
@@ -26,7 +27,6 @@ from icl_interp.report.chapters.probes import CONTROLS, probe_targets_part, prob
 from icl_interp.report.chapters.signature import signature_chapter
 from icl_interp.report.chapters.use import use_part
 from icl_interp.report.model import FigureGrid
-from icl_interp.report.verdicts import verdict_cards
 from probes.bootstrap import Estimate
 
 CHAPTERS = {

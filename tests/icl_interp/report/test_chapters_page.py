@@ -9,7 +9,7 @@ import torch
 
 from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.checkpoints.own import save_checkpoint
-from icl_interp.measure.study import study
+from icl_interp.measure.study.run import study
 from icl_interp.models.build import build_model
 from icl_interp.provenance import provenance
 from icl_interp.report import render

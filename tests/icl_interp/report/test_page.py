@@ -10,8 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from icl_interp.figures.plotlyjs import plotlyjs_source, plotlyjs_version
-from icl_interp.figures.theme import base_layout, role_style
+from icl_interp.figures.theme import base_layout, plotlyjs_source, plotlyjs_version, role_style
 from icl_interp.report import (
     Fact,
     FigureGrid,
@@ -22,7 +21,7 @@ from icl_interp.report import (
     Verdict,
     render,
 )
-from icl_interp.report._checks import check_choice
+from icl_interp.report.tables import check_choice
 
 HOSTILE = '</script><b onload="x">&\'`--task`'
 VOID = {"meta", "link", "br", "img", "hr", "input"}

@@ -6,9 +6,8 @@ from typing import get_args
 import pytest
 
 from icl_interp.report import Fact, FigureGrid, FigureView, Page, Section, TableView, Tone, Verdict
-from icl_interp.report._checks import check_choice
 from icl_interp.report.model import _check_figure
-from icl_interp.report.tables import _check_cells
+from icl_interp.report.tables import _check_cells, check_choice
 
 JSON = '{"data": [{"name": "model", "x": [0, 1], "y": [1.0, 0.5]}], "layout": {}}'
 

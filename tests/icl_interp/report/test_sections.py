@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 import icl_interp
-from icl_interp.measure.detectors import OVERLAP
-from icl_interp.report.assemble import build_page
+from icl_interp.measure.detectors.watch import OVERLAP
+from icl_interp.report.assemble import build_page, familiar_chapter
 from icl_interp.report.chapters.detectors import detector_sentence, detector_table, detectors_chapter
-from icl_interp.report.chapters.familiar import familiar_chapter
 from icl_interp.report.chapters.worth import ELSEWHERE, HEAD_MEANS, MEANINGS, MLPS, all_claims, worth_chapter
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
+from icl_interp.report.context import table_of_traces
 from icl_interp.report.tables import MINUS, TableView, format_column
-from icl_interp.report.traces import table_of_traces
 
 
 @pytest.mark.parametrize(

@@ -5,16 +5,16 @@ import dataclasses
 import pytest
 from development_runs import FEW, SHORT
 
-from icl_interp.measure.development import development
-from icl_interp.measure.development_record import LlcRecord
-from icl_interp.measure.development_run import LEAST_LLC
+from icl_interp.measure.development.one_run import LEAST_LLC
+from icl_interp.measure.development.record import LlcRecord
+from icl_interp.measure.development.run import development
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.report.chapters.timeline import timeline_chapter
 from icl_interp.report.chapters.timeline_sentences import lead_text, stages_sentence
 from icl_interp.report.model import Page
 from icl_interp.report.page import render
 from icl_interp.report.sentences import number
-from probes.stages import Stage
+from probes.trajectory.stages import Stage
 
 
 @pytest.fixture(scope="module")

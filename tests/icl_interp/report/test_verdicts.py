@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from icl_interp.measure.controls import Excess
+from icl_interp.report.assemble import verdict_cards
 from icl_interp.report.chapters.errors import likeness
 from icl_interp.report.sentences import listing, number
-from icl_interp.report.verdicts import verdict_cards
 
 TITLES = [
     "Does it learn in context?",

@@ -6,8 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from icl_interp.figures.plotlyjs import plotlyjs_source
-from icl_interp.figures.theme import base_layout, role_style
+from icl_interp.figures.theme import base_layout, plotlyjs_source, role_style
 from icl_interp.report import FigureView, Page, Section, write_report
 
 

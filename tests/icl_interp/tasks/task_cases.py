@@ -19,7 +19,7 @@ from icl_interp import (
     UniformRegression,
 )
 from icl_interp.tasks.base import Task
-from icl_interp.tasks.shifts import ShiftedTask
+from icl_interp.tasks.shifts.select import ShiftedTask
 
 SQUARE = torch.tensor([[2.0, 0.5, 0.0], [0.5, 1.0, -0.3], [0.0, -0.3, 0.5]])
 PLANE = torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 2.0]])  # rank 2, no coordinate is zero

@@ -18,10 +18,10 @@ from icl_interp import (
     predictors,
     reference_predictors,
 )
-from icl_interp.measure.roles import predictor_style
-from icl_interp.predictors.protocol import Predictor
+from icl_interp.figures.predictor_styles import predictor_style
+from icl_interp.predictors._base import Predictor
 from icl_interp.prompts import derive_seed
-from icl_interp.tasks.penalties import LASSO_GRID, bayes_penalty, lasso_losses, lasso_penalty
+from icl_interp.tasks.references import LASSO_GRID, bayes_penalty, lasso_losses, lasso_penalty
 
 ELSEWHERE = {name: task for name, task in FAMILY_CASES.items() if not isinstance(task, LinearRegression)}
 EXTRA = {

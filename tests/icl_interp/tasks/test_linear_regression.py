@@ -5,7 +5,7 @@ from torch import Tensor
 
 from icl_interp import LinearRegression, Prompts
 from icl_interp.prompts import stream
-from icl_interp.tasks._gaussian_law import symmetric_root
+from icl_interp.tasks.linear_regression import symmetric_root
 
 every_task = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 N = 20_000

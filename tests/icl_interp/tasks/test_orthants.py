@@ -3,7 +3,7 @@ import torch
 from task_cases import TASKS
 
 from icl_interp import LinearRegression
-from icl_interp.tasks.orthants import RandomOrthants
+from icl_interp.tasks.shifts.sources import RandomOrthants
 
 every_task = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 import icl_interp as icl
-from icl_interp.measure.development_settings import DevelopmentSettings, settings_key
-from icl_interp.models.transformer import HookedICLTransformer
+from icl_interp.measure.development.settings import DevelopmentSettings, settings_key
+from icl_interp.models.softmax.transformer import HookedICLTransformer
 from icl_interp.tasks.base import Labels
 from icl_interp.tasks.registry import FAMILIES, changed_task, task_from_config, task_to_config
-from icl_interp.training.config import load_config
+from icl_interp.training.configs import load_config
 
 MODEL = icl.ModelConfig(n_dims=2, n_points=5, n_layers=1, n_heads=1, d_model=8)
 

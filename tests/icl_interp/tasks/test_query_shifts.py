@@ -18,7 +18,7 @@ from icl_interp import (
 )
 from icl_interp.query import predict
 from icl_interp.tasks.base import Task
-from icl_interp.tasks.shifts import SHIFTS, ShiftedTask, select_shifts
+from icl_interp.tasks.shifts.select import SHIFTS, ShiftedTask, select_shifts
 
 OTHER_SHAPES = [name for name, shift in SHIFTS.items() if shift.errors_only]
 CASES = [

@@ -12,7 +12,13 @@ from icl_interp import (
     shifted,
 )
 from icl_interp.tasks.base import Task
-from icl_interp.tasks.shifts import ALIASES, DTSIP_EVALUATIONS, _check_strength, left_out_for_length, select_shifts
+from icl_interp.tasks.shifts.select import (
+    ALIASES,
+    DTSIP_EVALUATIONS,
+    _check_strength,
+    left_out_for_length,
+    select_shifts,
+)
 
 ISOTROPIC = LinearRegression(4)
 SUBSPACE = LinearRegression(4, w_cov=[2.0, 2.0, 0.0, 0.0])

@@ -15,7 +15,7 @@ from icl_interp import (
     predictors,
     shifted,
 )
-from icl_interp.tasks.shifts import ShiftedTask, select_shifts
+from icl_interp.tasks.shifts.select import ShiftedTask, select_shifts
 
 BASES = {
     "isotropic": LinearRegression(5),

@@ -5,7 +5,7 @@ import torch
 
 from icl_interp.tasks.categorical import CategoricalRegression
 from icl_interp.tasks.linear_regression import LinearRegression
-from icl_interp.tasks.shifts import shifted
+from icl_interp.tasks.shifts.select import shifted
 from icl_interp.tasks.subspaces import random_basis, subspace_covariance
 from probes.subspaces import principal_angles
 

@@ -11,7 +11,7 @@ import torch
 from training_cases import TINY
 
 from icl_interp import train
-from icl_interp.cli.train_watch_status import read_status
+from icl_interp.cli.train_watch import read_status
 from icl_interp.training.evaluation import EvaluationRecord, Evaluator
 from icl_interp.training.loop import Trainer
 from icl_interp.training.schedules import CheckpointSteps

@@ -8,9 +8,9 @@ from training_cases import MODEL, TINY
 from icl_interp import LinearRegression, ModelConfig, TaskPool, TrainConfig, train, train_many
 from icl_interp.tasks.quadratic import QuadraticRegression
 from icl_interp.training.batches import draw_batch
+from icl_interp.training.ensemble import draw_batches, has_formula
 from icl_interp.training.loop import StepRecord
 from icl_interp.training.schedules import Curriculum, Ramp
-from icl_interp.training.stacked import draw_batches, has_formula
 
 TWO_LAYERS = ModelConfig(n_dims=2, n_points=5, n_layers=2, n_heads=2, d_model=8)
 

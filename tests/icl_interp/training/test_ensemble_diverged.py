@@ -10,7 +10,7 @@ from torch import nn
 from training_cases import MODEL, TINY
 
 from icl_interp import LinearRegression, ModelConfig, TrainConfig, build_model, train, train_many
-from icl_interp.training.ensemble_error import EnsembleDivergedError
+from icl_interp.training.ensemble import EnsembleDivergedError
 from icl_interp.training.loop import StepRecord
 from icl_interp.training.run import TrainResult
 

@@ -48,7 +48,7 @@ def _end_at_once(folder: Path) -> None:
 def _start(target: Callable[[Path], None], folder: Path) -> multiprocessing.process.BaseProcess:
     # From a server that has imported everything, so that starts are cheap.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["icl_interp.training.run", "icl_interp.training.config"])
+    context.set_forkserver_preload(["icl_interp.training.run", "icl_interp.training.configs"])
     process = context.Process(target=target, args=(folder,))
     process.start()
     return process

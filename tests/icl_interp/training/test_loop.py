@@ -6,8 +6,7 @@ from torch import nn
 
 from icl_interp import LinearRegression, ModelConfig, Prompts, TrainConfig, build_model
 from icl_interp.training.batches import batch_seed, draw_batch
-from icl_interp.training.loop import StepRecord, Trainer, prompt_loss
-from icl_interp.training.optimizers import learning_rate
+from icl_interp.training.loop import StepRecord, Trainer, learning_rate, prompt_loss
 
 MODEL = ModelConfig(n_dims=2, n_points=5, n_layers=1, n_heads=1, d_model=8)
 TINY = TrainConfig(model=MODEL, task=LinearRegression(2), steps=3, batch_size=4, lr=0.01)

@@ -7,7 +7,7 @@ import torch
 
 from icl_interp import model_preset
 from icl_interp.training.batches import draw_batch
-from icl_interp.training.config import load_config, preset_names
+from icl_interp.training.configs import load_config, preset_names
 from icl_interp.training.loop import Trainer
 
 MODELS = {

@@ -12,7 +12,7 @@ from training_cases import TINY, assert_same_runs
 
 from icl_interp import TrainConfig, train
 from icl_interp.checkpoints.errors import CheckpointError
-from icl_interp.runs import RunFolder
+from icl_interp.runs.folder import RunFolder
 from icl_interp.training.loop import StepRecord
 from icl_interp.training.schedules import CheckpointSteps, Curriculum, Ramp
 from icl_interp.training.sinks import SINKS, Sink
@@ -233,7 +233,7 @@ def test_a_full_disk_leaves_a_run_that_resumes(tmp_path: Path, monkeypatch: pyte
         replace(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr("icl_interp.atomic.os.replace", refuse)
+        patch.setattr("icl_interp.files.os.replace", refuse)
         patch.setattr(RunFolder, "log", full)
         message = r"No space left on device.*; after that go on with icl-train --resume --out .*run"
         with pytest.raises(OSError, match=message):

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from icl_interp import LinearRegression, ModelConfig, TrainConfig
-from icl_interp.training.optimizers import learning_rate
+from icl_interp.training.loop import learning_rate
 from icl_interp.training.schedules import CheckpointSteps, Curriculum, Ramp
 
 MODEL = ModelConfig(n_dims=2, n_points=5, n_layers=1, n_heads=1, d_model=8)

@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from icl_interp import train
 from icl_interp.cli.train import _app
-from icl_interp.training import sessions as module
+from icl_interp.training import resume as module
 from icl_interp.training.loop import StepRecord
-from icl_interp.training.sessions import OtherCircumstancesWarning, new_session, sessions_of, what_changed
+from icl_interp.training.resume import OtherCircumstancesWarning, new_session, sessions_of, what_changed
 
 TINY = LONGER.model_copy(update={"checkpoints": None, "eval_every": None})
 
@@ -58,7 +58,7 @@ CHANGES = {
     "threads": ("torch.get_num_threads", lambda: 64, "threads 64 (1 before)"),
     "torch": ("torch.__version__", "9.9", f"torch 9.9 ({torch.__version__} before)"),
     "machine": (
-        "icl_interp.training.sessions.machine",
+        "icl_interp.training.resume.machine",
         lambda: "Abacus",
         f"machine Abacus ({module.machine()} before)",
     ),

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from icl_interp import TrainConfig, train
 from icl_interp.cli.train import _app
-from icl_interp.runs import RunFolder
+from icl_interp.runs.folder import RunFolder
 from icl_interp.training import sweep_workers
 from icl_interp.training.sweep import SweepRun, expand_grid, sweep
 from icl_interp.training.sweep_workers import run_all, train_one_run
@@ -22,7 +22,7 @@ PATIENCE = 240.0
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[SweepRun]:
     """Two runs, trained in this process, with short looks at locked folders."""
-    monkeypatch.setattr("icl_interp.runs.LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("icl_interp.runs.folder.LOOK_SECONDS", 0.01)
     (tmp_path / "config.yaml").write_text(SHORT.to_yaml())
     return expand_grid(str(tmp_path / "config.yaml"), {"seed": [0, 1]}, tmp_path / "out")
 
@@ -113,7 +113,7 @@ def test_the_command_says_that_it_waits(
     runs: list[SweepRun], tmp_path: Path, option: list[str], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     busy = RunFolder(runs[1].folder, config=runs[1].config.to_yaml())
-    monkeypatch.setattr("icl_interp.runs.RunBusyError.wait", lambda _: busy.close())
+    monkeypatch.setattr("icl_interp.runs.folder.RunBusyError.wait", lambda _: busy.close())
     (tmp_path / "grid.yaml").write_text("seed: [0, 1]\n")
     options = ["--sweep", str(tmp_path / "grid.yaml"), "--out", str(tmp_path / "out"), *option]
     result = CliRunner().invoke(_app, [str(tmp_path / "config.yaml"), *options])

@@ -4,8 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from icl_interp import LinearRegression, ModelConfig, TrainConfig
-from icl_interp.training import config as config_module
-from icl_interp.training.config import describe_problems, load_config, preset_names
+from icl_interp.training import configs as config_module
+from icl_interp.training.configs import describe_problems, load_config, preset_names
 from icl_interp.training.schedules import CheckpointSteps
 
 MODEL = ModelConfig(n_dims=2, n_points=5, n_layers=1, n_heads=1, d_model=8)

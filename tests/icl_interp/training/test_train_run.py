@@ -15,7 +15,7 @@ from icl_interp import (
     reference_predictors,
     train,
 )
-from icl_interp.training.config import load_config
+from icl_interp.training.configs import load_config
 from icl_interp.training.loop import StepRecord
 from icl_interp.training.schedules import CheckpointSteps
 
@@ -42,9 +42,7 @@ def test_the_largest_seed_trains() -> None:
 
 def test_the_manifest_has_the_commit_of_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
-    monkeypatch.setattr(
-        "icl_interp.training.run_log.provenance", lambda: calls.append("asked") or {"git_commit": "abc"}
-    )
+    monkeypatch.setattr("icl_interp.training.run.provenance", lambda: calls.append("asked") or {"git_commit": "abc"})
     train(TINY, out=tmp_path, on_step=lambda record: calls.append(f"step {record.step}"))
     assert calls[:2] == ["asked", "step 1"]
     assert calls.count("asked") == 1
@@ -52,7 +50,7 @@ def test_the_manifest_has_the_commit_of_the_start(tmp_path: Path, monkeypatch: p
 
 
 def test_a_manifest_without_a_checkout_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("icl_interp.training.run_log.provenance", lambda: {"torch": "2"})
+    monkeypatch.setattr("icl_interp.training.run.provenance", lambda: {"torch": "2"})
     train(TINY, out=tmp_path)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert (manifest["git_commit"], manifest["git_dirty"], manifest["torch"]) == (None, None, "2")

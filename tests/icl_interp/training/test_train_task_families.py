@@ -9,7 +9,7 @@ from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.models.config import ModelConfig
 from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.tasks.task_pool import TaskPool
-from icl_interp.training.config import TrainConfig, load_config
+from icl_interp.training.configs import TrainConfig, load_config
 from icl_interp.training.run import train
 
 MODEL = ModelConfig(n_dims=2, n_points=5, n_layers=1, n_heads=1, d_model=4)

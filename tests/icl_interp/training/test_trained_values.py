@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from icl_interp import train
-from icl_interp.training.config import load_config
+from icl_interp.training.configs import load_config
 
 LTB_RISK, LSA_RISK = 2.7273, 4.5566
 """Least risks at d = M = 5, b* = (1, ..., 1): Zhang et al. (2024), theorem 5.2, and the minimum of LSA's exact risk."""

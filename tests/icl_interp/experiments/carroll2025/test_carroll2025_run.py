@@ -11,7 +11,7 @@ from icl_interp.experiments.carroll2025.setting import INFINITE, SIZES, Run, pla
 from icl_interp.experiments.outcome import Means
 from icl_interp.experiments.registry import experiment
 from icl_interp.experiments.summary import read_summary
-from icl_interp.measure import development_workers
+from icl_interp.measure.development import jobs
 
 SMOKE = SIZES["smoke"]
 
@@ -27,7 +27,7 @@ def again(smoke):
     """What is measured, and the units that were reported on the way."""
     units = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(development_workers, "measure_checkpoint", None)  # nothing is measured again
+        patch.setattr(jobs, "measure_checkpoint", None)  # nothing is measured again
         return measure(plan(SMOKE), smoke[1], SMOKE, workers=1, device="cpu", on_done=units.append), units
 
 

@@ -10,7 +10,7 @@ from icl_interp.experiments.carroll2025.setting import INFINITE, SIZES, Run, pla
 from icl_interp.experiments.cost import first_steps
 from icl_interp.experiments.outcome import Means
 from icl_interp.experiments.registry import experiment
-from icl_interp.measure.development_prompts import pca_task
+from icl_interp.measure.development.material import pca_task
 from icl_interp.models.build import build_model
 from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.training.resume import config_hash

@@ -4,7 +4,7 @@ from icl_interp.experiments.hill2025.measures import NORMS
 from icl_interp.experiments.hill2025.record import DetectorFound, FamilyFound, LayerFound, Measured, Reading
 from icl_interp.experiments.hill2025.setting import KINDS, Run, shifts_of, task_of
 from icl_interp.measure.families import IN_DISTRIBUTION
-from icl_interp.tasks.shifts import select_shifts
+from icl_interp.tasks.shifts.select import select_shifts
 
 SEEDS = (0, 1, 2)
 SITES = ("read-in", "block 0", "final norm")

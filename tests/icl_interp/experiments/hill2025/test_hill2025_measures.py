@@ -12,7 +12,7 @@ from icl_interp.experiments.hill2025.setting import SIZES, Run, plan
 from icl_interp.experiments.hill2025.watch import ConventionWatch, all_conventions, correlate, read_conventions
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.sites import ResidualSite
-from icl_interp.measure.survey import FIT
+from icl_interp.measure.study.survey import FIT
 from icl_interp.models.build import build_model
 from icl_interp.prompts import Prompts
 

@@ -9,7 +9,7 @@ from icl_interp.activations import Batch
 from icl_interp.experiments.hill2025.prompt_rows import PromptRowsWatch, read_prompt_rows
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.sites import ResidualSite
-from icl_interp.measure.survey import FIT
+from icl_interp.measure.study.survey import FIT
 from icl_interp.prompts import Prompts
 
 SITE = ResidualSite("block 0", "hook")

@@ -6,7 +6,7 @@ import torch
 from icl_interp.experiments.hill2025.setting import KINDS, SIZES, Run, plan, shifts_of, task_of
 from icl_interp.experiments.outcome import Means
 from icl_interp.experiments.registry import experiment
-from icl_interp.tasks.shifts import select_shifts
+from icl_interp.tasks.shifts.select import select_shifts
 from icl_interp.training.loop import Trainer
 
 

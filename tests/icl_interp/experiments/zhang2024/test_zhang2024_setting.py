@@ -9,7 +9,7 @@ from icl_interp.experiments.outcome import Means
 from icl_interp.experiments.registry import EXPERIMENTS, PRESETS, experiment
 from icl_interp.experiments.zhang2024.measures import weight_errors
 from icl_interp.experiments.zhang2024.setting import SIZES, Run, plan, task_of
-from icl_interp.models.effective import EffectiveParameters
+from icl_interp.models.linear.effective import EffectiveParameters
 
 
 def test_figure_1_is_the_papers():

@@ -1,0 +1,55 @@
+"""Which colour and dash each reference predictor has, the same in every figure."""
+
+from dataclasses import replace
+
+from icl_interp.figures.theme import TraceStyle, role_style
+
+__all__ = ["predictor_style"]
+
+_OTHERS = (
+    "Lasso",
+    "10-step Newton",
+    "oracle",
+    "copy last",
+    "extrapolation",
+    "averaging",
+    "context mean",
+    "3 nearest neighbours",
+    "reweighted 10-step GD",
+    "GD-beta",
+    "GD-0",
+    "5-step GD++",
+    "10-step CG",
+    "online GD",
+)
+"""References of single families, in the order of their styles."""
+_BASES = ("norm baseline", "shuffled", "untrained")
+_DASHES = ("solid", "dash", "dashdot", "longdash", "longdashdot")
+
+
+def predictor_style(name: str) -> TraceStyle:
+    """Give the style of a predictor in figures.
+
+    Args:
+        name: As `reference_predictors` names it, or "model".
+
+    Returns:
+        The style of its first name; gradient descent with more than one step has a dash of its own.
+
+    Raises:
+        InputError: If no reference has that name.
+
+    Example:
+        >>> predictor_style("least squares = ridge") == role_style("least squares")
+        True
+        >>> predictor_style("1-step GD") == predictor_style("10-step GD")
+        False
+    """
+    first = name.split(" = ")[0]
+    if first in _OTHERS:
+        place = _OTHERS.index(first)
+        return replace(role_style(_BASES[place % len(_BASES)]), dash=_DASHES[place // len(_BASES)])
+    if first.endswith("-step GD"):
+        style = role_style("gradient descent")
+        return style if first == "1-step GD" else replace(style, dash="longdashdot", symbol="triangle-down")
+    return role_style({"Bayes": "bayes"}.get(first, first))

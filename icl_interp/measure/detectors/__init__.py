@@ -1,0 +1,1 @@
+"""Which detector, if any, recognises unfamiliar prompts beyond its baselines?"""

@@ -1,0 +1,305 @@
+"""Which scores tell shifted prompts apart: every detector, beside norms, raw statistics and untrained networks."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from icl_interp.errors import InputError
+from icl_interp.measure.controls import N_UNTRAINED, Excess, excess_of_replicates
+from icl_interp.measure.detectors.result import DetectorReport, DetectorResult
+from icl_interp.measure.detectors.scores import (
+    DetectorScores,
+    Scores,
+    excess_loss,
+    mean_auroc_replicates,
+    mean_rank_correlation,
+    paired_auroc_p_values,
+    permutations_for,
+    score_prompts,
+)
+from icl_interp.measure.detectors.watch import DetectorWatch, Pooling
+from icl_interp.measure.families import IN_DISTRIBUTION, Families
+from icl_interp.measure.sites import Conventions, ResidualSite
+from icl_interp.measure.study.survey import NetworkSurvey, survey_site
+from icl_interp.models.hook_names import Site
+from icl_interp.models.hooked import HookedModel
+from icl_interp.models.layout import Role
+from icl_interp.predictors._base import Predictor
+from icl_interp.tasks.base import Task
+from icl_interp.tasks.references import reference_predictors
+from probes.bootstrap import Estimate, percentile_interval
+from probes.detection import detection_report
+from probes.permutation import holm
+from probes.risk_coverage import risk_coverage
+from probes.spectra import Side
+
+__all__ = ["NOT_APPLICABLE", "detector_report", "judge_detector", "start_watch", "summarise_detectors"]
+
+N_BOOTSTRAP = 1000
+"""Resamples of the AUROC intervals."""
+N_BOOTSTRAP_RISK = 200
+"""Resamples of the risk-coverage intervals, which cost more."""
+
+
+def judge_detector(
+    found: DetectorScores,
+    loss: Scores,
+    *,
+    p_values: Mapping[str, float],
+    correlation: tuple[float, float],
+    n_claims: int,
+    seed: int,
+) -> DetectorResult:
+    """Judge one detector by its scores.
+
+    Args:
+        found: Its scores.
+        loss: The model's excess loss on the same prompts.
+        p_values: That its AUROC is above 0.5, adjusted, by the label of each shift.
+        correlation: Of scores and loss, with its adjusted p-value.
+        n_claims: How many excesses hold together.
+        seed: Of the bootstraps, which resample alike for all detectors.
+
+    Returns:
+        One row of the report, with the shifts in the order of `p_values`.
+    """
+    labels = list(p_values)
+    inside = found.scores[IN_DISTRIBUTION]
+    # Prompt i shares its random numbers across families, so it is drawn in all of them or in none.
+    shifts = {
+        label: detection_report(inside, found.scores[label], seed=seed, n_bootstrap=N_BOOTSTRAP, paired=True)
+        for label in labels
+    }
+    mean, replicates = mean_auroc_replicates(found.scores, IN_DISTRIBUTION, seed=seed, n_bootstrap=N_BOOTSTRAP)
+    order = list(found.scores)
+    risk = risk_coverage(
+        torch.cat([found.scores[label] for label in order]),
+        torch.cat([loss[label] for label in order]),
+        seed=seed,
+        n_bootstrap=N_BOOTSTRAP_RISK,
+    )
+    controls = [mean_rank_correlation(scores, loss, seed=seed)[0] for scores in found.controls]
+    return DetectorResult(
+        reads=found.reads,
+        shifts=shifts,
+        p_values=p_values,
+        mean=Estimate(mean, *percentile_interval(replicates)),
+        untrained=_untrained(found, labels),
+        excess=_excess(found, mean, replicates, n_claims, seed),
+        correlation=correlation[0],
+        correlation_p=correlation[1],
+        untrained_correlation=float(torch.tensor(controls).nanmean()) if controls else float("nan"),
+        aurc=risk.aurc,
+        gain=risk.gain,
+    )
+
+
+def _untrained(found: DetectorScores, labels: Sequence[str]) -> dict[str, float]:
+    def auroc(scores: Scores, label: str) -> float:
+        pair = {IN_DISTRIBUTION: scores[IN_DISTRIBUTION], label: scores[label]}
+        return mean_auroc_replicates(pair, IN_DISTRIBUTION, seed=0, n_bootstrap=1)[0]
+
+    if not found.controls:
+        return {}
+    return {label: sum(auroc(c, label) for c in found.controls) / len(found.controls) for label in labels}
+
+
+def _excess(found: DetectorScores, mean: float, replicates: Tensor, n_claims: int, seed: int) -> Excess | None:
+    if found.reads == "raw inputs":
+        return None
+    controls = [
+        mean_auroc_replicates(scores, IN_DISTRIBUTION, seed=seed, n_bootstrap=N_BOOTSTRAP) for scores in found.controls
+    ]
+    return excess_of_replicates((mean, replicates), controls, n_verdicts=n_claims, chance=0.5)
+
+
+NOT_APPLICABLE = {
+    "relative Mahalanobis": "in-distribution prompts are one group, and with one group it is 0 everywhere",
+    "ensemble disagreement": "one checkpoint is no ensemble",
+    "energy, MSP, MaxLogit, ODIN, GEN, KL matching, OpenMax, ViM": "they need a classifier's logits",
+}
+"""Detectors that say nothing of a regression model's checkpoint, with the reason."""
+
+
+def start_watch(
+    model: HookedModel, site: ResidualSite, conventions: Conventions, *, pooling: Pooling = "last", seed: int = 0
+) -> DetectorWatch:
+    """Prepare to watch a survey of a network.
+
+    Args:
+        model: Whose read-out weights give the null space, where it has any.
+        site: Where to look; the survey must stream it.
+        conventions: Of the survey.
+        pooling: "last" or "mean" over positions.
+        seed: Of mixture, forest and random samples.
+
+    Returns:
+        To be passed to `survey_network(watch=...)`.
+    """
+    read_out = None
+    if hasattr(model, "unembed"):
+        read_out = model.W_U.detach().cpu()[:, :1].T  # channel 0 is the prediction
+    return DetectorWatch(site, conventions, pooling=pooling, read_out=read_out, seed=seed)
+
+
+def summarise_detectors(
+    surveys: Sequence[NetworkSurvey],
+    watches: Sequence[DetectorWatch],
+    families: Families,
+    references: Mapping[str, Predictor],
+    site: ResidualSite,
+    conventions: Conventions,
+    *,
+    pooling: Pooling = "last",
+    n_verdicts: int = 1,
+    seed: int = 0,
+) -> DetectorReport:
+    """Judge every score on every shift.
+
+    Args:
+        surveys: Of the model, then of untrained networks, on the same families.
+        watches: What each survey showed in passing.
+        families: The prompts; at least one shift whose activations were read.
+        references: Predictors by name; the one that contains least squares gives the excess loss.
+        site: Where the watches looked.
+        conventions: Of the surveys.
+        pooling: Of the watches.
+        n_verdicts: How many claims beyond those of the detectors hold together with them; 1 for none.
+        seed: Of bootstraps and permutations, which resample alike for all.
+
+    Returns:
+        The report.
+
+    Raises:
+        InputError: If there is no shift.
+    """
+    if not families.shifted:
+        raise InputError("detectors need a shift whose activations are read, got none; add one such as x_scale=3.")
+    scored = score_prompts(surveys, watches, families, references, site)
+    loss = excess_loss(surveys[0], families, references)
+    labels = [family.label for family in families.shifted]
+    n_claims = sum(found.reads != "raw inputs" for found in scored) + n_verdicts - 1
+    judged = zip(scored, _p_values(scored, labels, seed), _correlations(scored, loss, seed), strict=True)
+    results = {
+        found.name: judge_detector(
+            found, loss, p_values=p_values, correlation=correlation, n_claims=n_claims, seed=seed
+        )
+        for found, p_values, correlation in judged
+    }
+    return DetectorReport(
+        detectors=results,
+        left_out={**watches[0].left_out, **NOT_APPLICABLE},
+        blind_to_scale=tuple(watches[0].blind_to_scale),
+        site=site,
+        conventions=conventions,
+        pooling=pooling,
+        n_networks=len(surveys) - 1,
+    )
+
+
+def detector_report(
+    model: HookedModel,
+    task: Task,
+    *,
+    shifts: Sequence[str] | None = None,
+    layer: int = -1,
+    site: Site = "resid_post",
+    tokens: Role = "all",
+    pooling: Pooling = "last",
+    center: bool = False,
+    side: Side = "right",
+    k: int = 2,
+    n_prompts: int = 256,
+    n_points: int | None = None,
+    n_controls: int = N_UNTRAINED,
+    seed: int = 0,
+    on_batch: Callable[[int], None] | None = None,
+) -> DetectorReport:
+    """Measure how well every detector tells each shift, beside the dumb baselines and untrained networks.
+
+    Detectors are fitted on in-distribution prompts that are not scored. Where raw inputs see a shift as well, that a
+    hidden state sees it says nothing of the network.
+
+    Args:
+        model: The network, of any family.
+        task: What is in distribution.
+        shifts: Patterns as `select_shifts` takes them; None means the core suite.
+        layer: Which block; -1 is the last.
+        site: "resid_post" is before the final norm; "final_norm" after it.
+        tokens: Which positions count: "all", "x" or "y", or in joint tokens "context".
+        pooling: How positions become the one vector that most detectors take: "last" or "mean".
+        center: For the signatures: whether each prompt's mean row is subtracted first.
+        side: For the signatures: "right" or "left" singular vectors.
+        k: For the signatures: how many directions; fewer where no more exist, and `report.conventions` says so.
+        n_prompts: A family, and as many for fitting.
+        n_points: Pairs a prompt; None takes the task's usual number.
+        n_controls: Untrained networks; 0 switches them off.
+        seed: The only source of randomness.
+        on_batch: Called with the number of prompts just read, for progress.
+
+    Returns:
+        AUROC, AUPR, both FPR95, detection error, p-values and risk coverage for each detector.
+
+    Raises:
+        InputError: If a shift, layer, site, token role or pooling does not exist.
+
+    Example:
+        >>> from icl_interp.models.config import ModelConfig
+        >>> from icl_interp.models.build import build_model
+        >>> from icl_interp.tasks.linear_regression import LinearRegression
+        >>> model = build_model(ModelConfig(n_dims=2, n_points=5, n_layers=1, n_heads=1, d_model=8), seed=0)
+        >>> task = LinearRegression(n_dims=2)
+        >>> report = detector_report(model, task, shifts=["x_scale=3"], n_prompts=32, n_controls=0)
+        >>> report.detectors["‖X‖"].shifts["x_scale=3"].auroc > 0.99  # no network is needed to see that
+        True
+    """
+    conventions = Conventions(tokens=tokens, center=center, side=side, k=k, layout=model.cfg.tokens)
+    conventions = conventions.of_prompts(n_points or task.default_points, model.cfg.d_model)
+    watches = []
+
+    def watch(network: HookedModel, where: ResidualSite) -> DetectorWatch:
+        watches.append(start_watch(network, where, conventions, pooling=pooling, seed=seed))
+        return watches[-1]
+
+    found = survey_site(
+        model,
+        task,
+        conventions,
+        shifts=shifts,
+        layer=layer,
+        site=site,
+        n_prompts=n_prompts,
+        n_points=n_points,
+        n_controls=n_controls,
+        seed=seed,
+        on_batch=on_batch,
+        start_watch=watch,
+    )
+    references = reference_predictors(task, n_points=found.families.fit.n_points)
+    return summarise_detectors(
+        found.networks, watches, found.families, references, found.site, conventions, pooling=pooling, seed=seed
+    )
+
+
+def _p_values(scored: Sequence[DetectorScores], labels: Sequence[str], seed: int) -> list[dict[str, float]]:
+    # Holm over all detectors and shifts.
+    pairs = [(found.scores[IN_DISTRIBUTION], found.scores[label]) for found in scored for label in labels]
+    unadjusted = paired_auroc_p_values(pairs, n_permutations=permutations_for(len(pairs)), seed=seed)
+    p_values = holm(torch.tensor(unadjusted, dtype=torch.float64)).reshape(len(scored), len(labels))
+    return [dict(zip(labels, row, strict=True)) for row in p_values.tolist()]
+
+
+def _correlations(scored: Sequence[DetectorScores], loss: Scores, seed: int) -> list[tuple[float, float]]:
+    # Holm over all detectors.
+    found = [mean_rank_correlation(detector.scores, loss, seed=seed) for detector in scored]
+    adjusted = _holm_of_defined([p_value for _, p_value in found])
+    return [(value, p_value) for (value, _), p_value in zip(found, adjusted, strict=True)]
+
+
+def _holm_of_defined(p_values: Sequence[float]) -> list[float]:
+    found = torch.tensor(p_values, dtype=torch.float64)
+    defined = ~found.isnan()
+    if bool(defined.any()):
+        found[defined] = holm(found[defined])
+    return list(found.tolist())

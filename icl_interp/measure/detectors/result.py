@@ -1,0 +1,188 @@
+"""What detectors and their dumb rivals found, shift by shift."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+
+from icl_interp.figures.heatmap import MatrixBlock, matrix_figure
+from icl_interp.measure.controls import Excess
+from icl_interp.measure.detectors.watch import Pooling
+from icl_interp.measure.sites import Conventions, ResidualSite
+from probes._core.reprs import short_repr
+from probes.bootstrap import Estimate
+from probes.detection import DetectionReport
+
+__all__ = ["ALPHA", "DetectorReport", "DetectorResult", "Reads"]
+
+Reads = Literal["hidden states", "predictions", "raw inputs"]
+"""What a detector looks at; only the first can speak of hidden states."""
+ALPHA = 0.05
+"""Adjusted p-values below this count as above chance."""
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorResult:
+    """One detector on every shift."""
+
+    reads: Reads
+    """What it looks at."""
+    shifts: Mapping[str, DetectionReport]
+    """By label."""
+    p_values: Mapping[str, float]
+    """That its AUROC is above 0.5, by permutation inside pairs; Holm over all detectors and shifts of the report."""
+    mean: Estimate
+    """AUROC, mean over shifts."""
+    untrained: Mapping[str, float]
+    """AUROC in untrained networks, mean over them, by shift; empty for raw inputs and without controls."""
+    excess: Excess | None
+    """Mean AUROC over shifts beyond untrained networks; all excesses of a report hold together. None for raw inputs,
+    which read no network."""
+    correlation: float
+    """Spearman of score and excess loss over least squares, mean inside families."""
+    correlation_p: float
+    """That it is above 0, by permutation of prompts; Holm over all detectors. NaN where undefined."""
+    untrained_correlation: float
+    """The same for scores of untrained networks with this model's excess loss; NaN without."""
+    aurc: Estimate
+    """Area under the risk-coverage curve of the excess loss, all families pooled, in units of E[y^2]."""
+    gain: Estimate
+    """How much of the way from a score without information (0) to a perfect one (1) it goes."""
+
+    __repr__ = short_repr
+
+    def above_chance(self, label: str) -> bool:
+        """Tell whether it sees a shift.
+
+        Args:
+            label: Of the shift.
+
+        Returns:
+            Whether the adjusted p-value is below `ALPHA`.
+        """
+        return self.p_values[label] < ALPHA
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorReport:
+    """Every detector beside the baselines that it has to beat."""
+
+    detectors: Mapping[str, DetectorResult]
+    """By name: hidden states first, then predictions, then raw inputs."""
+    left_out: Mapping[str, str]
+    """Detectors that do not apply here, with the reason."""
+    blind_to_scale: tuple[str, ...]
+    """Shifts that change the length of the vectors, which normalised neighbours cannot see."""
+    site: ResidualSite
+    """Where the residual stream is read."""
+    conventions: Conventions
+    """Which positions count."""
+    pooling: Pooling
+    """How positions become one vector."""
+    n_networks: int
+    """Untrained networks."""
+
+    __repr__ = short_repr
+
+    @property
+    def shifts(self) -> list[str]:
+        """Their labels."""
+        return list(next(iter(self.detectors.values())).shifts)
+
+    @property
+    def n_tests(self) -> int:
+        """Detectors times shifts: the tests that Holm's method adjusts together."""
+        return len(self.detectors) * len(self.shifts)
+
+    def reading(self, what: Reads) -> dict[str, DetectorResult]:
+        """Select detectors by what they read.
+
+        Args:
+            what: One of `Reads`.
+
+        Returns:
+            By name.
+        """
+        return {name: found for name, found in self.detectors.items() if found.reads == what}
+
+    def seen_by(self, what: Reads) -> list[str]:
+        """List the shifts that detectors of one kind see.
+
+        Args:
+            what: One of `Reads`.
+
+        Returns:
+            Labels under which at least one of them is above chance, after Holm's adjustment.
+        """
+        found = self.reading(what).values()
+        return [label for label in self.shifts if any(detector.above_chance(label) for detector in found)]
+
+    def beats_raw(self, what: Reads, label: str) -> bool:
+        """Tell whether detectors of one kind see a shift better than raw inputs do.
+
+        Args:
+            what: One of `Reads`.
+            label: Of the shift.
+
+        Returns:
+            Whether one of them has an AUROC whose interval lies above those of all raw inputs.
+        """
+        own = max(found.shifts[label].auroc_interval.low for found in self.reading(what).values())
+        return own > max(found.shifts[label].auroc_interval.high for found in self.reading("raw inputs").values())
+
+    def to_frame(self) -> pd.DataFrame:
+        """Lay everything out, one detector and shift a row.
+
+        Returns:
+            AUROC with interval, AUPR both ways with counts, both FPR95, detection error, p-value and the untrained
+            networks' AUROC.
+        """
+        rows = [
+            {
+                "detector": name, "reads": found.reads, "shift": label, "auroc": report.auroc,
+                "low": report.auroc_interval.low, "high": report.auroc_interval.high,
+                "p_holm": found.p_values[label], "auroc_untrained": found.untrained.get(label, float("nan")),
+                "aupr_in": report.aupr_in, "aupr_out": report.aupr_out, "n_in": report.n_in, "n_out": report.n_out,
+                "fpr95_ood_positive": report.fpr95_ood_positive, "fpr95_id_positive": report.fpr95_id_positive,
+                "detection_error": report.detection_error,
+            }
+            for name, found in self.detectors.items()
+            for label, report in found.shifts.items()
+        ]  # fmt: skip
+        return pd.DataFrame(rows).set_index(["detector", "shift"])
+
+    def plot(self, *, of: Literal["model", "untrained"] = "model") -> Any:
+        """Draw AUROC as a map, detectors over shifts.
+
+        Args:
+            of: "model", or the mean over untrained networks, where raw inputs are left out.
+
+        Returns:
+            A plotly figure; hidden states, predictions and raw inputs are set apart.
+        """
+        blocks = []
+        for what in ("hidden states", "predictions", "raw inputs"):
+            rows = {
+                name: [
+                    found.untrained[label] if of == "untrained" else found.shifts[label].auroc for label in self.shifts
+                ]
+                for name, found in self.reading(what).items()
+                if of == "model" or found.untrained
+            }
+            if rows:
+                blocks.append(MatrixBlock(what, rows))
+        figure = matrix_figure(blocks, self.shifts, value="AUROC", value_range=(0.0, 1.0), middle=0.5)
+        return figure.update_layout(title={"text": self.describe()})
+
+    def describe(self) -> str:
+        """Name site, positions and pooling, for figures.
+
+        Returns:
+            One clause.
+        """
+        where = "last position" if self.pooling == "last" else "mean over positions"
+        return f"{self.site.hook}, {self.conventions.tokens} tokens, {where}"
+
+    def _repr_html_(self) -> str:
+        return str(self.plot()._repr_html_())

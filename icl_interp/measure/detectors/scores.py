@@ -1,0 +1,267 @@
+"""The score of every detector and of its simple rivals on every prompt, and tests of many scores at once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from icl_interp.measure.detectors.result import Reads
+from icl_interp.measure.detectors.watch import BY_DIRECTION, HIDDEN_DETECTORS, OVERLAP, DetectorWatch
+from icl_interp.measure.errors import prompt_errors
+from icl_interp.measure.families import Families
+from icl_interp.measure.sites import ResidualSite
+from icl_interp.measure.study.survey import NetworkSurvey
+from icl_interp.predictors._base import Predictor
+from icl_interp.query import predict
+from probes._core.reprs import short_repr
+from probes.bootstrap import bootstrap_counts
+from probes.ood import fit_norm, fit_prompt_statistics, prediction_gap
+from probes.permutation import permutation_p_value
+
+__all__ = [
+    "DetectorScores",
+    "Scores",
+    "excess_loss",
+    "mean_auroc_replicates",
+    "mean_rank_correlation",
+    "paired_auroc_p_values",
+    "permutations_for",
+    "score_prompts",
+]
+
+Scores = Mapping[str, Float[Tensor, " sample"]]
+"""One number a prompt, by the label of its family; larger is less familiar."""
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorScores:
+    """What one detector says of every prompt."""
+
+    name: str
+    """As in tables."""
+    reads: Reads
+    """What it looks at."""
+    scores: Scores
+    """With the model."""
+    controls: tuple[Scores, ...]
+    """With each untrained network; empty for raw inputs."""
+
+    __repr__ = short_repr
+
+
+def score_prompts(
+    surveys: Sequence[NetworkSurvey],
+    watches: Sequence[DetectorWatch],
+    families: Families,
+    references: Mapping[str, Predictor],
+    site: ResidualSite,
+) -> list[DetectorScores]:
+    """Score every prompt by every detector, by its distance from ridge, and by what raw inputs show.
+
+    Args:
+        surveys: Of the model, then of untrained networks, on the same families.
+        watches: What each survey showed in passing.
+        families: The prompts.
+        references: Predictors by name; ridge, or least squares where there is no ridge, gives the distance.
+        site: Where the watches looked.
+
+    Returns:
+        Detectors in the order of tables: hidden states, predictions, raw inputs. float64.
+    """
+    by_network = [
+        {**watch.scores(), **_signatures(survey, site)} for survey, watch in zip(surveys, watches, strict=True)
+    ]
+    found: list[DetectorScores] = []
+    for name in HIDDEN_DETECTORS:
+        if name in by_network[0]:
+            controls = tuple(scores[name] for scores in by_network[1:] if name in scores)
+            found.append(DetectorScores(name, "hidden states", by_network[0][name], controls))
+    ridge = _holding(references, "ridge") or _holding(references, "least squares")
+    said = {label: predict(references[ridge], family.prompts) for label, family in families.by_label.items()}
+    gaps = [{label: _gap(survey, label, said[label]) for label in said} for survey in surveys]
+    short = "ridge" if "ridge" in ridge else "least squares"
+    found.append(DetectorScores(f"|model - {short}|", "predictions", gaps[0], tuple(gaps[1:])))
+    return found + [DetectorScores(name, "raw inputs", scores, ()) for name, scores in _input_scores(families).items()]
+
+
+def excess_loss(survey: NetworkSurvey, families: Families, references: Mapping[str, Predictor]) -> Scores:
+    """Say how much more a network errs on each prompt than least squares does.
+
+    Args:
+        survey: Of the network.
+        families: The prompts.
+        references: Predictors by name, least squares among them.
+
+    Returns:
+        Differences of squared errors, in units of each family's E[y^2], by the label of the family.
+    """
+    solve = references[_holding(references, "least squares")]
+    return {
+        label: prompt_errors(survey.families[label].predictions, family)
+        - prompt_errors(predict(solve, family.prompts), family)
+        for label, family in families.by_label.items()
+    }
+
+
+def _signatures(survey: NetworkSurvey, site: ResidualSite) -> dict[str, dict[str, Tensor]]:
+    scores = {label: record.sites[site.label].scores for label, record in survey.families.items()}
+    return {
+        BY_DIRECTION: {label: 1 - found.alignment.double().mean(1) for label, found in scores.items()},
+        OVERLAP: {label: found.ood_score.double() for label, found in scores.items()},
+    }
+
+
+def _gap(survey: NetworkSurvey, label: str, reference: Tensor) -> Tensor:
+    return prediction_gap(survey.families[label].predictions.double(), reference.double().cpu())
+
+
+def _input_scores(families: Families) -> dict[str, dict[str, Tensor]]:
+    fit = families.fit
+    inputs, labels = fit_norm(fit.xs.double()), fit_norm(fit.ys.double())
+    statistics = fit_prompt_statistics(fit.xs.double(), fit.ys.double())
+    prompts = {label: family.prompts for label, family in families.by_label.items()}
+    return {
+        "‖X‖": {label: inputs.score(p.xs.double()) for label, p in prompts.items()},
+        "‖y‖": {label: labels.score(p.ys.double()) for label, p in prompts.items()},
+        "raw statistics XᵀX, Xᵀy": {
+            label: statistics.score(p.xs.double(), p.ys.double()) for label, p in prompts.items()
+        },
+    }
+
+
+def _holding(references: Mapping[str, Predictor], part: str) -> str:
+    return next((name for name in references if any(p.startswith(part) for p in name.split(" = "))), "")
+
+
+_CHUNK = 2000
+_RANK_PERMUTATIONS = 2000
+
+
+def permutations_for(n_tests: int) -> int:
+    """Say how many random orders let Holm's method reject among so many tests.
+
+    Formula: 100 n_tests, at least 2000: the smallest adjusted p-value is then about 0.01.
+
+    Args:
+        n_tests: How many are adjusted together.
+
+    Returns:
+        A number of permutations.
+    """
+    return max(2000, 100 * n_tests)
+
+
+def paired_auroc_p_values(
+    pairs: Sequence[tuple[Float[Tensor, " sample"], Float[Tensor, " sample"]]], *, n_permutations: int, seed: int = 0
+) -> list[float]:
+    """Test for many scores whether shifted prompts score higher, by exchanging the two prompts of a pair.
+
+    Formula: as `permutation_test_auroc(paired=True)`; the same exchanges serve all tests, so that thousands of them
+    cost one product of matrices.
+
+    Args:
+        pairs: Scores in distribution and under a shift, all of one length.
+        n_permutations: How many random exchanges.
+        seed: Of the exchanges.
+
+    Returns:
+        One-sided p-values, not yet adjusted.
+
+    Example:
+        >>> low, high = torch.zeros(8), torch.ones(8)
+        >>> p_values = paired_auroc_p_values([(low, high), (high, low)], n_permutations=2000)
+        >>> assert p_values[0] < 0.02 and p_values[1] > 0.9
+    """
+    ranks = torch.stack([_midranks(torch.cat([inside, outside])) for inside, outside in pairs])
+    n = ranks.shape[1] // 2
+    observed, gain = ranks[:, n:].sum(1), ranks[:, :n] - ranks[:, n:]
+    generator = torch.Generator().manual_seed(seed)
+    null = []
+    for start in range(0, n_permutations, _CHUNK):
+        rows = min(_CHUNK, n_permutations - start)
+        swap = torch.randint(2, (rows, n), generator=generator).double()
+        null.append(observed + swap @ gain.T)
+    sums = torch.cat(null)
+    return [permutation_p_value(float(observed[i]), sums[:, i]) for i in range(len(pairs))]
+
+
+def mean_rank_correlation(
+    scores: Mapping[str, Float[Tensor, " sample"]], errors: Mapping[str, Float[Tensor, " sample"]], *, seed: int = 0
+) -> tuple[float, float]:
+    """Correlate score and error inside families, with a permutation test that keeps prompts whole.
+
+    Formula: mean over families of Spearman's correlation. Under the null the errors of prompt i go to prompt p(i)
+    in all families at once, since prompt i is the same prompt in each, shifted. Families in which score or error is
+    constant have no correlation and are left out.
+
+    Args:
+        scores: By family, larger = further out.
+        errors: By family, of the same prompts.
+        seed: Of the permutations.
+
+    Returns:
+        The mean correlation in [-1, 1] and the one-sided p-value; both NaN where no family has a correlation.
+
+    Example:
+        >>> ramp = {"a": torch.arange(12.0), "b": torch.arange(12.0)}
+        >>> value, p_value = mean_rank_correlation(ramp, ramp)
+        >>> assert value > 0.999 and p_value < 0.001
+    """
+    tables = []
+    for label, score in scores.items():
+        a, b = (_unit(_midranks(column)) for column in (score, errors[label]))
+        if a is not None and b is not None:
+            tables.append(a[:, None] * b[None])
+    if not tables:
+        return float("nan"), float("nan")
+    table = torch.stack(tables).mean(0)
+    n = len(table)
+    draws = torch.rand(_RANK_PERMUTATIONS, n, generator=torch.Generator().manual_seed(seed))
+    null = table[torch.arange(n), draws.argsort(1)].sum(1)
+    observed = float(table.diagonal().sum())
+    return observed, permutation_p_value(observed, null)
+
+
+def mean_auroc_replicates(
+    scores: Mapping[str, Float[Tensor, " sample"]], inside: str, *, seed: int, n_bootstrap: int
+) -> tuple[float, Float64[Tensor, " resample"]]:
+    """Average the AUROC over shifts, and over resamples of the prompts.
+
+    Formula: with the kernel K_ij = 1[s_j' > s_i] + 1[s_j' = s_i] / 2 averaged over shifts and resample counts c,
+    c^T K c / n^2: what `detection_report(paired=True)` gives for each shift, averaged.
+
+    Args:
+        scores: By family, all of one length.
+        inside: The family in distribution.
+        seed: Of the bootstrap.
+        n_bootstrap: How many resamples.
+
+    Returns:
+        The mean AUROC and its replicates; NaN without a shift.
+    """
+    own = scores[inside].double()
+    kernels = [
+        (outside[None] > own[:, None]).double() + 0.5 * (outside[None] == own[:, None]).double()
+        for label, outside in scores.items()
+        if label != inside
+    ]
+    if not kernels:
+        return float("nan"), torch.full((n_bootstrap,), float("nan"), dtype=torch.float64)
+    kernel = torch.stack(kernels).mean(0)
+    counts = bootstrap_counts(len(own), seed=seed, n_bootstrap=n_bootstrap).double()
+    replicates = torch.einsum("bi,ij,bj->b", counts, kernel, counts) / len(own) ** 2
+    return float(kernel.mean()), replicates
+
+
+def _midranks(values: Tensor) -> Tensor:
+    _, places, counts = torch.unique(values.double(), return_inverse=True, return_counts=True)
+    upper = counts.cumsum(0).double()
+    return (upper - (counts.double() - 1) / 2)[places]
+
+
+def _unit(ranks: Tensor) -> Tensor | None:
+    centred = ranks - ranks.mean()
+    length = float(centred.norm())
+    return centred / length if length > 0 else None

@@ -1,0 +1,205 @@
+"""Every detector that reads hidden states, fitted on in-distribution prompts while a network is surveyed."""
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from icl_interp.activations import Batch
+from icl_interp.errors import InputError
+from icl_interp.measure.sites import Conventions, ResidualSite
+from icl_interp.measure.study.survey import FIT
+from probes.ood import (
+    fit_estimator,
+    fit_gmm,
+    fit_gram,
+    fit_kde,
+    fit_mahalanobis,
+    fit_nearest_neighbors,
+    fit_null_space,
+    fit_pca_residual,
+)
+from probes.spectra import LeadingDirections
+
+__all__ = ["HIDDEN_DETECTORS", "DetectorWatch", "Pooling", "pooled"]
+
+Pooling = Literal["last", "mean"]
+"""How one prompt's positions become one vector: the last one, which has seen the whole prompt, or their mean."""
+
+PAIRWISE, BY_DIRECTION, OVERLAP = "signature A (pairs)", "signature B (directions)", "signature C (overlap)"
+HIDDEN_DETECTORS = (
+    PAIRWISE,
+    BY_DIRECTION,
+    OVERLAP,
+    "Mahalanobis",
+    "PCA residual",
+    "null space of the read-out",
+    "kNN",
+    "kNN, normalised",
+    "Gram ranges",
+    "kernel density",
+    "Gaussian mixture",
+    "isolation forest",
+)
+"""Detectors that read the residual stream, in the order of tables."""
+
+_MATRICES, _NORMALISED = "Gram ranges", "kNN, normalised"
+_KEPT = 64  # as many fit prompts as a signature keeps for variant A
+_NEIGHBOURS = 10
+
+
+def pooled(rows: Float[Tensor, "sample row d_model"], pooling: Pooling) -> Float[Tensor, "sample d_model"]:
+    """Turn a prompt's positions into one vector.
+
+    Args:
+        rows: Residual stream at one site, positions already selected.
+        pooling: "last" or "mean" over positions.
+
+    Returns:
+        In activation units.
+
+    Raises:
+        InputError: If the pooling is unknown.
+
+    Example:
+        >>> rows = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
+        >>> pooled(rows, "last").tolist(), pooled(rows, "mean").tolist()
+        ([[3.0, 4.0]], [[2.0, 3.0]])
+    """
+    _check_pooling(pooling)
+    return rows[:, -1] if pooling == "last" else rows.mean(1)
+
+
+class DetectorWatch:
+    """What a survey shows in passing, kept for detectors: one vector a prompt, and what needs whole matrices.
+
+    Memory: the fit prompts' matrices at one site until the first scored family, and one vector for each prompt.
+    """
+
+    def __init__(
+        self,
+        site: ResidualSite,
+        conventions: Conventions,
+        *,
+        pooling: Pooling = "last",
+        read_out: Float[Tensor, "d_out d_model"] | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Prepare for one network.
+
+        Args:
+            site: Where to look; the survey must stream it.
+            conventions: Which positions are rows.
+            pooling: How rows become one vector for detectors that take vectors.
+            read_out: Weights by which the network reads its answer, for the null space; None where it has none.
+            seed: Of the mixture, the forest and the random samples of long streams.
+        """
+        self._site, self._conventions, self._pooling = site, conventions, pooling
+        self._read_out, self._seed = read_out, seed
+        self._fit_rows: list[Tensor] = []
+        self._kept: list[Tensor] = []
+        self._gram: Any = None
+        self._vectors: dict[str, list[Tensor]] = {}
+        self._by_batch: dict[str, dict[str, list[Tensor]]] = {PAIRWISE: {}, _MATRICES: {}}
+        self.left_out: dict[str, str] = {}
+        """Detectors that could not be fitted, with the reason."""
+        self.blind_to_scale: list[str] = []
+        """Families whose vectors differ in length from the fitted ones, which normalised neighbours cannot see."""
+
+    def __call__(self, label: str, batch: Batch, found: Mapping[str, LeadingDirections]) -> None:
+        """Take what the survey just read.
+
+        Args:
+            label: The family, or `FIT`.
+            batch: With activations at the site.
+            found: The leading directions by site.
+        """
+        rows = self._conventions.rows(batch.activations[self._site.hook]).cpu()
+        directions = found[self._site.label].directions.double().cpu()
+        self._vectors.setdefault(label, []).append(pooled(rows, self._pooling))
+        if label == FIT:
+            self._fit_rows.append(rows)
+            self._kept.append(directions[: max(0, _KEPT - sum(map(len, self._kept)))])
+            return
+        if self._fit_rows:
+            self._gram = self._try(_MATRICES, lambda: fit_gram(list(self._fit_rows)))
+            self._fit_rows = []
+        cosines = torch.einsum("pjd,qjd->pqj", directions, torch.cat(self._kept)).abs()
+        self._by_batch[PAIRWISE].setdefault(label, []).append(1 - cosines.mean((1, 2)))
+        if self._gram is not None:
+            self._by_batch[_MATRICES].setdefault(label, []).append(self._gram.score(rows))
+
+    def scores(self) -> dict[str, dict[str, Tensor]]:
+        """Fit the detectors that take vectors and score every family.
+
+        Returns:
+            By detector and family; float64, larger is further out. Signatures B and C are the survey's own.
+        """
+        features = torch.cat(self._vectors[FIT])
+        families = {label: torch.cat(parts) for label, parts in self._vectors.items() if label != FIT}
+        found = {
+            name: {label: torch.cat(parts).double() for label, parts in by_label.items()}
+            for name, by_label in self._by_batch.items()
+            if by_label
+        }
+        for name, fit in self._fits(features).items():
+            detector = self._try(name, fit)
+            if detector is not None:
+                found[name] = self._score(name, detector, families)
+        return found
+
+    def _fits(self, features: Tensor) -> dict[str, Callable[[], Any]]:
+        k = min(_NEIGHBOURS, len(features))
+        fits: dict[str, Callable[[], Any]] = {
+            "Mahalanobis": lambda: fit_mahalanobis(features),
+            "PCA residual": lambda: fit_pca_residual(features),
+            "kNN": lambda: fit_nearest_neighbors(features, k=k, seed=self._seed),
+            "kNN, normalised": lambda: fit_nearest_neighbors(features, k=k, normalize=True, seed=self._seed),
+            "kernel density": lambda: fit_kde(features, seed=self._seed),
+            "Gaussian mixture": lambda: fit_gmm(features, seed=self._seed),
+            "isolation forest": lambda: fit_estimator(features, _forest(self._seed), seed=self._seed),
+        }
+        read_out = self._read_out
+        if read_out is None:
+            self.left_out["null space of the read-out"] = "the network's answer is an entry of its stream"
+        else:
+            fits["null space of the read-out"] = lambda: fit_null_space(read_out)
+        return fits
+
+    def _try(self, name: str, fit: Callable[[], Any]) -> Any:
+        # What cannot be fitted to these prompts is said, and the rest goes on.
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # a mixture of few prompts may not converge: still a score
+                return fit()
+        except ValueError as error:
+            self.left_out[name] = str(error)
+            return None
+
+    def _score(self, name: str, detector: Any, families: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        if name == _NORMALISED:  # one family at a time, since it warns of those whose lengths are others
+            return {label: self._score_warned(detector, vectors, label) for label, vectors in families.items()}
+        scores = detector.score(torch.cat(list(families.values()))).double()
+        return dict(zip(families, scores.split([len(vectors) for vectors in families.values()]), strict=True))
+
+    def _score_warned(self, detector: Any, vectors: Tensor, label: str) -> Tensor:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            scores: Tensor = detector.score(vectors).double()
+        if caught:
+            self.blind_to_scale.append(label)
+        return scores
+
+
+def _forest(seed: int) -> Any:
+    from sklearn.ensemble import IsolationForest
+
+    return IsolationForest(n_estimators=50, random_state=seed)
+
+
+def _check_pooling(pooling: str) -> None:
+    if pooling not in get_args(Pooling):
+        raise InputError(f"pooled needs pooling to be one of {', '.join(get_args(Pooling))}, got {pooling!r}.")

@@ -1,0 +1,1 @@
+"""How all measures develop over the checkpoints of runs."""

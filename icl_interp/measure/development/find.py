@@ -1,0 +1,152 @@
+"""Which checkpoints a run has, and what the run is called."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from icl_interp.checkpoints.errors import CheckpointError, one_line
+from icl_interp.checkpoints.load import load_checkpoint
+from icl_interp.checkpoints.record import Checkpoint
+from icl_interp.checkpoints.safe_load import choose_file, numbered_files
+from icl_interp.errors import InputError
+from icl_interp.measure.development.record import FAILURES
+
+__all__ = ["RunFiles", "find_runs", "load_newest", "reason_without_place"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunFiles:
+    """The checkpoints of one run."""
+
+    folder: Path
+    """The run's folder, or that of its files."""
+    files: Mapping[int, Path]
+    """Weight files by optimiser step, in ascending order."""
+    seed: int | None
+    """The training seed, where config.yaml says it."""
+    last_point_only: bool
+    """Whether training asked for the last point alone, as config.yaml may say."""
+
+    @property
+    def newest(self) -> Path:
+        """The weight file of the largest step."""
+        return self.files[max(self.files)]
+
+    def __repr__(self) -> str:
+        return f"RunFiles({self.folder}, {len(self.files)} checkpoints, steps {min(self.files)}..{max(self.files)})"
+
+
+def find_runs(paths: Sequence[str | Path]) -> list[RunFiles]:
+    """Find the runs that paths name.
+
+    A folder is a run with all its numbered checkpoints, or its current one where nothing is numbered. Files of one
+    folder whose names end in a step (step_00001000.pt, model_1000.pt) are one run as well; any other file is a run of
+    its own, at step 0 as far as its name tells.
+
+    Args:
+        paths: Run folders and checkpoint files.
+
+    Returns:
+        In the order in which they were named first.
+
+    Raises:
+        InputError: If there is no path, one is named twice or is not there, or a folder holds no checkpoint.
+    """
+    found = [Path(path).expanduser() for path in paths]
+    if not found:
+        raise InputError("development needs at least one run, got none; name a run folder.")
+    if len({path.resolve() for path in found}) < len(found):
+        raise InputError("development needs every run once, got one twice; take it out.")
+    if lost := [str(path) for path in found if not path.exists()]:
+        raise InputError(f"development needs paths that are there, got {', '.join(lost)}; check the spelling.")
+    groups: dict[tuple[Path, str], dict[int, Path]] = {}
+    for path in found:
+        if path.is_dir():
+            groups[path, ""] = dict(sorted(numbered_files(path).items())) or {0: choose_file(path).path}
+            continue
+        step = _step(path)
+        key = (path.parent, "" if step is not None else path.name)
+        groups.setdefault(key, {})[step or 0] = path
+    return [_run(folder, files) for (folder, _), files in groups.items()]
+
+
+def load_newest(
+    files: Mapping[int, Path], *, try_out: Callable[[Checkpoint], object] | None = None, **how: Any
+) -> tuple[Checkpoint, dict[int, str]]:
+    """Load the newest checkpoint that can be read.
+
+    Args:
+        files: Weight files by step, at least one.
+        try_out: Called with a checkpoint that was read; one of `FAILURES` passes over it as well.
+        **how: As for `load_checkpoint`.
+
+    Returns:
+        The checkpoint, which says what was assumed where newer ones were passed over; and why each of those was, by
+        step.
+
+    Raises:
+        InputError: If none is left: what is wrong with the newest, a CheckpointError where it cannot be read.
+    """
+    errors: dict[int, Exception] = {}
+    for step in sorted(files, reverse=True):
+        try:
+            checkpoint = load_checkpoint(files[step], **how)
+            if try_out is not None:
+                try_out(checkpoint)
+        except (CheckpointError, *FAILURES) as error:
+            errors[step] = error
+            continue
+        passed = {lost: reason_without_place(error, files[lost]) for lost, error in errors.items()}
+        done = {lost: "read" if isinstance(error, CheckpointError) else "measured" for lost, error in errors.items()}
+        said = tuple(
+            f"Step {lost} could not be {done[lost]} ({reason}); step {step} is the newest that can."
+            for lost, reason in passed.items()
+        )
+        return replace(checkpoint, assumptions=(*said, *checkpoint.assumptions)), passed
+    raise errors[max(errors)]
+
+
+def reason_without_place(error: Exception, path: Path) -> str:
+    """Say why a file cannot be read in words that are the same wherever the file lies.
+
+    Args:
+        error: Of `load_checkpoint`, or of what was done with the checkpoint.
+        path: The file.
+
+    Returns:
+        A clause without full stop, with the name of the file.
+
+    Example:
+        >>> reason_without_place(CheckpointError("got a/b/step_4.pt."), Path("a/b/step_4.pt"))
+        'got step_4.pt'
+    """
+    return one_line(error).replace(str(path), path.name)
+
+
+def _step(path: Path) -> int | None:
+    number = path.stem.rpartition("_")[2]
+    return int(number) if "_" in path.stem and number.isdigit() else None
+
+
+def _run(folder: Path, files: dict[int, Path]) -> RunFiles:
+    home = folder.parent if folder.name == "checkpoints" else folder
+    config = _config(home / "config.yaml")
+    seed = config.get("seed")
+    return RunFiles(
+        folder=home,
+        files=dict(sorted(files.items())),
+        seed=seed if isinstance(seed, int) else None,
+        last_point_only=config.get("loss_points") == "last",
+    )
+
+
+def _config(path: Path) -> dict[str, object]:
+    # A foreign config, or a damaged one, says nothing here; the checkpoint itself is what is measured.
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return {}
+    return config if isinstance(config, dict) else {}

@@ -1,0 +1,137 @@
+"""Checkpoints measured one by one, here, in processes of this machine, or by the workers of a Dask scheduler."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from icl_interp.checkpoints.errors import CheckpointError, one_line
+from icl_interp.checkpoints.load import load_checkpoint
+from icl_interp.checkpoints.record import Checkpoint
+from icl_interp.errors import InputError
+from icl_interp.jobs import WorkersDiedError, run
+from icl_interp.measure.development.cache import RecordStore
+from icl_interp.measure.development.checkpoint import measure_checkpoint
+from icl_interp.measure.development.find import reason_without_place
+from icl_interp.measure.development.llc import checkpoint_llc
+from icl_interp.measure.development.material import material
+from icl_interp.measure.development.record import FAILURES, LeftOut
+from icl_interp.measure.development.settings import DevelopmentSettings, LlcSettings
+from icl_interp.tasks.base import Task
+
+__all__ = ["CheckpointJob", "run_jobs"]
+
+_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointJob:
+    """One checkpoint to measure, in plain data that any process can read."""
+
+    path: Path
+    """The weight file."""
+    step: int
+    """Optimiser steps taken."""
+    task: Task
+    """In distribution."""
+    shared_task: Task | None
+    """Of the joint trajectory."""
+    settings: DevelopmentSettings
+    """What is measured."""
+    sha256: str
+    """Of the weight file."""
+    folder: Path
+    """Of the records."""
+    target: Path
+    """The file to write."""
+    llc: LlcSettings | None = None
+    """Where not None, the learning coefficient is estimated and nothing else."""
+    last_point_only: bool = False
+    """Whether the training loss is that of the last point."""
+    n_heads: int | None = None
+    """Attention heads, where the file does not say."""
+    device: str = "cpu"
+    """Where the network runs."""
+
+    def known(self) -> bool:
+        """Tell whether there is a record that can be read.
+
+        Returns:
+            False where it is missing or damaged.
+        """
+        store = RecordStore(self.folder)
+        found = store.read_measured(self.target) if self.llc is None else store.read_llc(self.target)
+        return found is not None
+
+    def run(self) -> LeftOut | None:
+        """Measure, and keep what was found.
+
+        Returns:
+            Why there is nothing to keep, where the file cannot be read or one of `FAILURES` comes up.
+        """
+        try:
+            checkpoint = load_checkpoint(self.path, n_heads=self.n_heads, task=self.task, device=self.device)
+        except CheckpointError as error:
+            return LeftOut("file", reason_without_place(error, self.path))
+        try:
+            self._measure(checkpoint)
+        except FAILURES as error:
+            return LeftOut("checkpoint" if self.llc is None else "learning coefficient", one_line(error))
+        return None
+
+    def _measure(self, checkpoint: Checkpoint) -> None:
+        store, settings = RecordStore(self.folder), self.settings
+        if self.llc is None:
+            held = material(self.task, self.shared_task, settings, checkpoint.model.cfg.max_points)
+            store.write_measured(self.target, measure_checkpoint(checkpoint, held, step=self.step))
+            return
+        n_points = settings.n_points or self.task.default_points
+        found = checkpoint_llc(
+            checkpoint, self.llc, step=self.step, n_points=n_points, last_point_only=self.last_point_only,
+            seed=settings.seed,
+        )  # fmt: skip
+        store.write_plain(self.target, found.to_plain())
+
+
+def run_jobs(
+    jobs: Sequence[CheckpointJob], *, workers: int = 1, scheduler: str | None = None
+) -> Iterator[tuple[int, LeftOut | None]]:
+    """Measure all checkpoints.
+
+    A file that cannot be read and a network that cannot be measured (`FAILURES`) end their own job only. What is on the
+    disk stays there when a worker dies, and the rest is tried again.
+
+    Args:
+        jobs: In any order.
+        workers: Processes on this machine, one thread each; 1 measures here, with the threads that torch has.
+        scheduler: Address of a Dask scheduler, whose workers see the files under the same paths.
+
+    Yields:
+        The index of each job that is done, as they end, and why it has no record, or None.
+
+    Raises:
+        InputError: If workers is below 1, or dask is asked for and not installed, or the scheduler does not answer.
+        ChildProcessError: If jobs have lost their workers at every attempt.
+    """
+    if workers < 1:
+        raise InputError(f"development needs at least one worker, got {workers}.")
+    try:
+        yield from run(jobs, _measure, workers=workers, scheduler=scheduler, done=_is_known)
+    except WorkersDiedError as died:
+        raise ChildProcessError(_lost([jobs[index] for index in died.left], died.attempts)) from None
+
+
+def _measure(job: CheckpointJob, stop_file: Path | None) -> LeftOut | None:  # noqa: ARG001  # too short to be asked
+    return job.run()
+
+
+def _is_known(job: CheckpointJob) -> bool:
+    return job.known()
+
+
+def _lost(jobs: Sequence[CheckpointJob], attempts: int) -> str:
+    steps = ", ".join(str(job.step) for job in jobs[:_NAMED]) + (", ..." if len(jobs) > _NAMED else "")
+    return (
+        f"development needs workers that live, but they died {attempts} times, perhaps for want of memory, and "
+        f"{len(jobs)} of its records are missing (step {steps}); what was measured is kept: start it again with fewer "
+        "workers."
+    )

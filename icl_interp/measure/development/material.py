@@ -1,0 +1,205 @@
+"""What every checkpoint of a run is shown: fixed prompts, and what the reference predictors say to them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import torch
+from torch import Tensor
+
+from icl_interp.measure.development.settings import DevelopmentSettings
+from icl_interp.measure.families import IN_DISTRIBUTION, Families, draw_families
+from icl_interp.measure.linear_probes import probe_targets
+from icl_interp.predictors._base import Predictor
+from icl_interp.prompts import Prompts, derive_seed
+from icl_interp.query import predict
+from icl_interp.tasks.base import Task
+from icl_interp.tasks.linear_regression import LinearRegression
+from icl_interp.tasks.references import reference_predictors
+from icl_interp.tasks.shifts.select import SHIFTS
+from icl_interp.tasks.task_pool import TaskPool
+
+__all__ = ["Material", "answers", "fresh_weights_family", "material", "ood_label", "pca_task", "reference_named"]
+
+_FRESH, _LARGER = "w_fresh", "x_scale=3"
+
+
+@dataclass(frozen=True)
+class Material:
+    """Prompts and the references' answers, drawn when they are first needed."""
+
+    task: Task
+    """In distribution."""
+    shared_task: Task | None
+    """What the prompts of the joint trajectory come from; None where the runs have none in common."""
+    settings: DevelopmentSettings
+    """How many prompts."""
+    max_points: int | None
+    """Points that the model has positions for."""
+
+    @cached_property
+    def families(self) -> Families:
+        """Prompts in distribution, and out of it: `ood_label`."""
+        settings = self.settings
+        return draw_families(
+            self.task,
+            shifts=[ood_label(self.task)],
+            n_prompts=settings.n_prompts,
+            n_points=settings.n_points,
+            max_points=self.max_points,
+            seed=settings.seed,
+        )
+
+    @cached_property
+    def references(self) -> dict[str, Predictor]:
+        """Reference predictors of the task by name."""
+        return reference_predictors(self.task, n_points=self.settings.n_points)
+
+    @cached_property
+    def said(self) -> dict[str, dict[str, Tensor]]:
+        """What each reference says to each family."""
+        return {
+            label: {name: predict(f, family.prompts) for name, f in self.references.items()}
+            for label, family in self.families.by_label.items()
+        }
+
+    @cached_property
+    def probe_prompts(self) -> Prompts:
+        """In distribution, for signatures, probes and attention."""
+        settings = self.settings
+        seed = derive_seed(settings.seed, "development: probes")
+        return self.task.sample(settings.n_probe_prompts, settings.n_points, seed=seed)
+
+    @cached_property
+    def targets(self) -> dict[str, Tensor]:
+        """What probes shall find on `probe_prompts`."""
+        return probe_targets(self.probe_prompts, self.references)[0]
+
+    @cached_property
+    def shared_prompts(self) -> Prompts | None:
+        """The same for every run, for the joint trajectory."""
+        settings = self.settings
+        if self.shared_task is None:
+            return None
+        seed = derive_seed(settings.seed, "development: trajectory")
+        return self.shared_task.sample(settings.n_pca_prompts, settings.n_points, seed=seed)
+
+    def landmarks(self) -> dict[str, Tensor]:
+        """Give the references' function vectors on `shared_prompts`.
+
+        Returns:
+            [output] by name, float64; none where there are no such prompts.
+        """
+        prompts = self.shared_prompts
+        if prompts is None:
+            return {}
+        return {name: predict(f, prompts).double().flatten() for name, f in self.references.items()}
+
+
+@lru_cache(maxsize=4)
+def material(task: Task, shared_task: Task | None, settings: DevelopmentSettings, max_points: int | None) -> Material:
+    """Prepare what checkpoints are shown, once for all checkpoints that a process measures.
+
+    Args:
+        task: In distribution.
+        shared_task: From `pca_task`.
+        settings: How many prompts.
+        max_points: Points that the model has positions for.
+
+    Returns:
+        The material.
+    """
+    return Material(task, shared_task, settings, max_points)
+
+
+def ood_label(task: Task) -> str:
+    """Name the family that counts as out of distribution.
+
+    Args:
+        task: In distribution.
+
+    Returns:
+        Fresh weights where the shift w_fresh applies, for a task pool q_inf; else inputs three times as large (ours).
+
+    Example:
+        >>> ood_label(TaskPool(4, 8)), ood_label(LinearRegression(4))
+        ('w_fresh', 'x_scale=3')
+    """
+    return _FRESH if SHIFTS[_FRESH].applies_to(task) else _LARGER
+
+
+def fresh_weights_family(task: Task) -> str | None:
+    """Name the family that follows q_inf, standard normal weights: the loss that task-diversity curves show.
+
+    Args:
+        task: In distribution.
+
+    Returns:
+        A key of a record's losses; None where no family of this task follows q_inf.
+    """
+    if isinstance(task, TaskPool):
+        return _FRESH
+    plain = isinstance(task, LinearRegression) and task == LinearRegression(
+        task.n_dims, noise_std=task.noise_std, n_points=task.n_points
+    )
+    return IN_DISTRIBUTION if plain else None
+
+
+def pca_task(tasks: Sequence[Task]) -> Task | None:
+    """Choose the task whose prompts all runs are compared on.
+
+    Args:
+        tasks: Of the runs.
+
+    Returns:
+        The root task alone where a run has a task pool, since it is in distribution for every pool; the task itself
+        where all are alike; None where neither holds, and the runs have no function in common.
+
+    Source:
+        Carroll et al. (2025), section 4.2.
+    """
+    pools = [task for task in tasks if isinstance(task, TaskPool)]
+    if pools and len({(task.n_dims, task.default_points) for task in tasks}) == 1:
+        return pools[0].model_copy(update={"n_tasks": 1})
+    return tasks[0] if all(task == tasks[0] for task in tasks) else None
+
+
+def reference_named(references: Mapping[str, object], *names: str) -> str | None:
+    """Find a reference, whatever it coincides with.
+
+    Args:
+        references: By name, "a = b" where two coincide.
+        *names: In order of preference.
+
+    Returns:
+        The key, or None.
+
+    Example:
+        >>> reference_named({"zero": 0, "ridge = Bayes": 1}, "dMMSE", "Bayes")
+        'ridge = Bayes'
+    """
+    for name in names:
+        for key in references:
+            if name in key.split(" = "):
+                return key
+    return None
+
+
+def answers(model: object, prompts: Prompts, *, batch_size: int = 256) -> Tensor:
+    """Ask a model without keeping graphs.
+
+    Args:
+        model: Called as `predict` calls it.
+        prompts: What it reads.
+        batch_size: Prompts a forward pass.
+
+    Returns:
+        [prompt point] on the CPU, in float64.
+    """
+    device = getattr(model, "device", "cpu")
+    with torch.no_grad():
+        parts = [
+            predict(model, prompts[start : start + batch_size].to(device)).cpu().double()  # type: ignore[arg-type]
+            for start in range(0, len(prompts), batch_size)
+        ]
+    return torch.cat(parts)

@@ -1,0 +1,169 @@
+"""What was measured at one checkpoint, as plain numbers; or why there is no such record."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from icl_interp.errors import InputError
+from probes.learning_coefficient import NonFiniteLossError
+
+__all__ = ["FAILURES", "CheckpointRecord", "LeftOut", "LlcRecord", "MeasurementError", "demand_finite"]
+
+ByHead = tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class CheckpointRecord:
+    """One checkpoint, on prompts that are the same for all checkpoints of its run."""
+
+    step: int
+    """Optimiser steps taken."""
+    sha256: str
+    """Of the weight file."""
+    losses: Mapping[str, tuple[float, ...]]
+    """Mean squared error after k examples, by family, in squared units of y."""
+    distances: Mapping[str, Mapping[str, float]]
+    """Mean squared difference from each reference's predictions over all points, by family and reference, in squared
+    units of y."""
+    mean_square: float
+    """Mean squared prediction in distribution, squared units of y: near 0 while the model predicts zero."""
+    probe_r2: Mapping[str, Mapping[str, float]]
+    """Held-out R² of a linear probe, by site and reference."""
+    attention_entropy: ByHead
+    """Entropy over its largest value, in [0, 1], by layer and head, mean over the tokens that answer; empty where a
+    family has no attention that sums to one."""
+    attention_variability: ByHead
+    """Total variation distance of a prompt's pattern from the mean pattern, likewise."""
+    weights: Mapping[str, float]
+    """Norms, collapse of normalisation layers and embeddings, by name; see `weight_metrics`."""
+
+    def loss(self, family: str) -> float:
+        """Give the mean loss over all points.
+
+        Args:
+            family: A key of `losses`.
+
+        Returns:
+            In squared units of y.
+        """
+        curve = self.losses[family]
+        return sum(curve) / len(curve)
+
+    def __repr__(self) -> str:
+        losses = ", ".join(f"{family} {self.loss(family):.3g}" for family in self.losses)
+        return f"CheckpointRecord(step {self.step}, loss {losses})"
+
+    def to_plain(self) -> dict[str, Any]:
+        """Lay the record out.
+
+        Returns:
+            Plain data by name.
+        """
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_plain(plain: Mapping[str, Any]) -> "CheckpointRecord":
+        """Read a record.
+
+        Args:
+            plain: From `to_plain`, perhaps by way of JSON.
+
+        Returns:
+            An equal record.
+        """
+        heads = {name: tuple(tuple(row) for row in plain[name]) for name in _BY_HEAD}
+        losses = {family: tuple(curve) for family, curve in plain["losses"].items()}
+        return CheckpointRecord(**{**plain, **heads, "losses": losses})
+
+
+_BY_HEAD = ("attention_entropy", "attention_variability")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class LlcRecord:
+    """The local learning coefficient of one checkpoint."""
+
+    step: int
+    """Optimiser steps taken."""
+    sha256: str
+    """Of the weight file."""
+    estimate: float | None
+    """Dimensionless; None where every chain diverged."""
+    standard_error: float | None
+    """Over chains, of what they share, and of the loss at the checkpoint, in quadrature."""
+    loss: float
+    """Training loss at the checkpoint, on the sampler's prompts."""
+    top_eigenvalue: float
+    """Of the Hessian of the training loss."""
+    flags: Mapping[str, str]
+    """What speaks against the estimate, by name of the flag: one sentence each; empty where nothing does."""
+
+    @property
+    def trusted(self) -> float | None:
+        """The estimate, unless it diverged or is negative, which no learning coefficient can be."""
+        return None if self.estimate is None or "negative" in self.flags else self.estimate
+
+    def __repr__(self) -> str:
+        found = "diverged" if self.estimate is None else f"{self.estimate:.3g} +- {self.standard_error or 0:.2g}"
+        return f"LlcRecord(step {self.step}, {found}, flags: {', '.join(self.flags) or 'none'})"
+
+    def to_plain(self) -> dict[str, Any]:
+        """Lay the record out.
+
+        Returns:
+            Plain data by name.
+        """
+        return dataclasses.asdict(self)
+
+
+class MeasurementError(InputError):
+    """A network that was read cannot be measured, since its own numbers are not finite."""
+
+
+FAILURES = (MeasurementError, NonFiniteLossError, torch.linalg.LinAlgError, np.linalg.LinAlgError)  # type: ignore[attr-defined]
+"""What ends the measurement of one checkpoint and of no other (our choice): numbers of the network that are not finite,
+or a decomposition of them that does not converge. Anything else, a ValueError too, is an error of the settings, of the
+machine or of ours, and ends the analysis."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Why there is no record."""
+
+    what: Literal["file", "checkpoint", "learning coefficient"]
+    """What has failed: the file cannot be read, the network cannot be measured, or only its learning coefficient."""
+    reason: str
+    """A clause without full stop."""
+
+
+def demand_finite(what: str, values: Tensor) -> Tensor:
+    """Refuse numbers of a network that are not finite, where a probe would stumble over them or hand them on.
+
+    Args:
+        what: What the numbers are, in the plural.
+        values: Of any shape.
+
+    Returns:
+        The same tensor.
+
+    Raises:
+        MeasurementError: If there is NaN or infinity among them.
+
+    Example:
+        >>> demand_finite("answers", torch.tensor([1.0, torch.nan]))
+        Traceback (most recent call last):
+        icl_interp.measure.development.record.MeasurementError: measuring a network needs finite answers, got 1 NaN or
+        infinite of 2; training may have diverged before this checkpoint.
+    """
+    bad = int((~values.isfinite()).sum())
+    if bad:
+        raise MeasurementError(
+            f"measuring a network needs finite {what}, got {bad} NaN or infinite of {values.numel()}; training may "
+            "have diverged before this checkpoint."
+        )
+    return values

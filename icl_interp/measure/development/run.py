@@ -1,0 +1,199 @@
+"""How does structure develop? Every checkpoint of a run, measured alike, cached, and put in order."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from icl_interp.checkpoints.record import Checkpoint
+from icl_interp.measure.development.assemble import PlannedRun, assemble
+from icl_interp.measure.development.cache import FOLDER, RecordStore
+from icl_interp.measure.development.find import RunFiles, find_runs, load_newest
+from icl_interp.measure.development.jobs import CheckpointJob, run_jobs
+from icl_interp.measure.development.llc import llc_steps
+from icl_interp.measure.development.material import pca_task
+from icl_interp.measure.development.record import LeftOut
+from icl_interp.measure.development.result import Development
+from icl_interp.measure.development.settings import DevelopmentSettings, LlcSettings, settings_key
+from icl_interp.tasks.base import Task
+from icl_interp.tasks.registry import task_to_config
+
+__all__ = ["Development", "DevelopmentSettings", "LlcSettings", "development"]
+
+SUMMARY = "development.json"
+"""The last analysis of a run folder, next to the records it was made of."""
+
+
+_UNREADABLE = "unreadable"
+"""Instead of a checksum; nothing is ever kept under it, since the job says what is wrong."""
+
+
+def development(
+    run: str | Path | Sequence[str | Path],
+    *,
+    settings: DevelopmentSettings | None = None,
+    llc: LlcSettings | None = LlcSettings(),  # noqa: B008  # frozen
+    task: Task | dict[str, Any] | None = None,
+    n_heads: int | None = None,
+    stages: bool = True,
+    cache: str | Path | None = None,
+    workers: int = 1,
+    scheduler: str | None = None,
+    device: str = "cpu",
+    on_checkpoint: Callable[[int, str], None] | None = None,
+) -> Development:
+    """Follow one or several runs over their checkpoints.
+
+    For each checkpoint: losses in and out of distribution, distance from every reference predictor, how much examples
+    help, spectral signature, linear probes, attention, and what has collapsed in the weights; for a few of them the
+    local learning coefficient. Over all of them: where stages meet, t_crit, and the joint principal components of what
+    the networks say to the same prompts. Untrained networks stand beside the signature.
+
+    Each checkpoint's record is written at once, under the checksum of the weights and of the settings; so an analysis
+    that was interrupted goes on where it stopped and ends with the same file, and new checkpoints of a run that is
+    still trained are the only ones measured next time. A checkpoint that cannot be read, or measured since its numbers
+    are not finite, is left out and named in `RunDevelopment.unreadable` or `.unmeasured`; a worker that dies costs no
+    record, see `run_jobs`.
+
+    Args:
+        run: A run folder, or several; checkpoint files are taken as well, see `find_runs`.
+        settings: Numbers of prompts and the seed; None takes the defaults.
+        llc: How and where learning coefficients are estimated; None leaves them out. By default five checkpoints and
+            short chains: a first look and not a measurement, which the flags of each estimate tell.
+        task: What is in distribution, if the files do not say so or say something else; for all runs.
+        n_heads: Attention heads, where files do not say.
+        stages: Whether stages are sought; the fit takes the cube of the number of checkpoints.
+        cache: Where records are kept, in one folder for each run, named after its path; None: "development" inside each
+            run folder.
+        workers: Processes on this machine, one thread each.
+        scheduler: A Dask scheduler instead, "tcp://host:port", whose workers see the same paths.
+        device: Where the networks run, as torch names it.
+        on_checkpoint: Told (1, what) whenever a record is there, for progress; see `count_records`.
+
+    Returns:
+        Curves, trajectory and stages; `plot`, `to_frame` and `to_json` show them.
+
+    Raises:
+        InputError: If a path is no run, no checkpoint of a run can be read or measured, or as `find_runs`, `llc_steps`,
+            `run_jobs`.
+        OSError: If records cannot be written.
+        ChildProcessError: If workers died again and again.
+
+    Source:
+        Hoogland et al. (2024), "The developmental landscape of in-context learning"; Carroll et al. (2025), "Dynamics
+        of transient structure in in-context linear regression transformers".
+
+    Example:
+        >>> import tempfile
+        >>> from icl_interp.training.configs import load_config
+        >>> from icl_interp.training.run import train
+        >>> tiny = load_config("demo", ["steps=4", "batch_size=4", "model.n_layers=1", "checkpoints={every: 1}"])
+        >>> few = DevelopmentSettings(n_prompts=8, n_pca_prompts=4, n_probe_prompts=8, n_controls=2)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     result = train(tiny, out=f"{folder}/run")
+        ...     found = development(f"{folder}/run", settings=few, llc=None)
+        >>> found.runs[0].steps, found.trajectory is None
+        ((0, 1, 2, 3, 4), False)
+    """
+    settings = settings or DevelopmentSettings()
+    tick = on_checkpoint or (lambda _done, _what: None)
+    planned = _plan(find_runs([run] if isinstance(run, str | Path) else list(run)), task, n_heads, cache, device)
+    shared = pca_task([each.checkpoint.task for each in planned])
+    jobs = [_jobs(each, shared, settings, llc, n_heads, device) for each in planned]
+    due = [job for own in jobs for job in own if not job.known()]
+    tick(sum(map(len, jobs)) - len(due), "found on disk")
+    lost: dict[CheckpointJob, LeftOut] = {}
+    for index, left_out in run_jobs(due, workers=workers, scheduler=scheduler):
+        tick(1, f"step {due[index].step}")
+        if left_out is not None:
+            lost[due[index]] = left_out
+    found = assemble(planned, jobs, lost, shared, settings, llc, stages=stages)
+    for each in planned:
+        each.store.write_plain(each.store.folder / SUMMARY, found.to_plain())
+    return found
+
+
+def count_records(
+    run: str | Path | Sequence[str | Path],
+    llc: LlcSettings | None = LlcSettings(),  # noqa: B008  # frozen
+) -> int:
+    """Count the records of an analysis, for progress.
+
+    Args:
+        run: As in `development`.
+        llc: As in `development`.
+
+    Returns:
+        How often `on_checkpoint` counts one.
+    """
+    runs = find_runs([run] if isinstance(run, str | Path) else list(run))
+    return sum(len(each.files) + len(_llc_steps(each, llc)) for each in runs)
+
+
+def _llc_steps(files: RunFiles, llc: LlcSettings | None) -> tuple[int, ...]:
+    return () if llc is None else llc_steps(list(files.files), llc)
+
+
+def _plan(
+    runs: Sequence[RunFiles],
+    task: Task | dict[str, Any] | None,
+    n_heads: int | None,
+    cache: str | Path | None,
+    device: str,
+) -> list[PlannedRun]:
+    planned = []
+    for files in runs:
+        newest, lost = load_newest(files.files, n_heads=n_heads, task=task, device=device)
+        readable = {step: path for step, path in files.files.items() if step not in lost}
+        folder = files.folder / FOLDER if cache is None else Path(cache) / _name_by_path(files.folder)
+        # Workers may have another working directory.
+        planned.append(PlannedRun(replace(files, files=readable), newest, RecordStore(folder.absolute()), lost))
+    return planned
+
+
+def _name_by_path(folder: Path) -> str:
+    # The same wherever the command is typed, and whichever other runs are named.
+    place = folder.resolve()
+    return f"{place.name or 'run'}-{hashlib.sha256(str(place).encode()).hexdigest()[:8]}"
+
+
+def _jobs(
+    run: PlannedRun,
+    shared: Task | None,
+    settings: DevelopmentSettings,
+    llc: LlcSettings | None,
+    n_heads: int | None,
+    device: str,
+) -> list[CheckpointJob]:
+    own, jobs = run.checkpoint.task, []
+    chosen, last = _llc_steps(run.files, llc), run.files.last_point_only
+    task, shown = task_to_config(own), None if shared is None else task_to_config(shared)
+    # What the file does not say of itself; left out where nothing was given, as in older keys.
+    given = [] if n_heads is None else [{"n_heads": n_heads}]
+    key = settings_key(settings, task, shown, *given)
+    llc_key = "" if llc is None else settings_key(_sampler(llc), settings.seed, settings.n_points, last, task, *given)
+    for step, path in run.files.files.items():
+        sha256 = _checksum(run.checkpoint, path)
+        job = CheckpointJob(
+            path.absolute(), step, own, shared, settings, sha256, run.store.folder,
+            run.store.measured_path(sha256, key), last_point_only=last, n_heads=n_heads, device=device,
+        )  # fmt: skip
+        jobs.append(job)
+        if step in chosen:
+            jobs.append(replace(job, target=run.store.plain_path("llc", sha256, llc_key), llc=llc))
+    return jobs
+
+
+def _sampler(llc: LlcSettings) -> dict[str, Any]:
+    # Which checkpoints are chosen changes no estimate.
+    return {field.name: getattr(llc, field.name) for field in fields(llc) if field.name != "checkpoints"}
+
+
+def _checksum(newest: Checkpoint, path: Path) -> str:
+    if newest.path == path:
+        return newest.sha256
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return _UNREADABLE

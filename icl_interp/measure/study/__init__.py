@@ -1,0 +1,1 @@
+"""One model, all measures, each with its controls, from one set of prompts."""

@@ -1,0 +1,310 @@
+"""One network read on every family: predictions and spectra, streamed in batches, reduced to numbers per prompt."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from icl_interp.activations import Batch, stream
+from icl_interp.errors import InputError
+from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
+from icl_interp.measure.families import Families, Family, draw_families
+from icl_interp.measure.sites import Conventions, ResidualSite, chosen_site
+from icl_interp.models.hook_names import Site
+from icl_interp.models.hooked import HookedModel
+from icl_interp.tasks.base import Task
+from probes._core.reprs import short_repr
+from probes.pairwise import overlap_between, overlap_within, pairwise_alignment
+from probes.signature import SignatureFitter, SignatureScores, SpectralSignature
+from probes.spectra import LeadingDirections
+
+__all__ = ["FIT", "FamilyRecord", "NetworkSurvey", "SiteRecord", "SiteSurvey", "Watch", "survey_network", "survey_site"]
+
+FIT = "fit prompts"
+"""What a watch is told while the fit prompts are read."""
+Watch = Callable[[str, Batch, Mapping[str, LeadingDirections]], None]
+"""Shown each batch with its family's label, or `FIT`, and the directions by site label."""
+
+PAIR_SAMPLE = 64
+"""Prompts whose directions are kept for pairwise |cos|; the mean overlap comes exactly from the mean projectors."""
+
+
+@dataclass(frozen=True, slots=True)
+class SiteRecord:
+    """What one family looks like at one site of one network."""
+
+    scores: SignatureScores
+    """Of each prompt, against the network's own in-distribution reference."""
+    spectrum: Float[Tensor, " rank"]
+    """Mean singular values over prompts, largest first, in activation units."""
+    spectrum_std: Float[Tensor, " rank"]
+    """Their standard deviation over prompts."""
+    leading_value: Float[Tensor, " sample"]
+    """s1 of each prompt."""
+    overlap_within: float
+    """Mean overlap of the leading subspaces of two different prompts of the family, in [0, 1]."""
+    overlap_with_id: float
+    """Mean overlap of a prompt of the family with a fit prompt. Scored prompts share their random numbers across
+    families, fit prompts share none, so no pair is alike for that reason."""
+    cosines_within: Float[Tensor, " k"]
+    """Mean |cos| of matched directions of two different prompts, on a fixed subsample."""
+    cosines_with_id: Float[Tensor, " k"]
+    """The same with fit prompts."""
+
+    __repr__ = short_repr
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyRecord:
+    """What one network does on one family."""
+
+    predictions: Float[Tensor, "sample point"]
+    """Of the family's labels, in units of y."""
+    sites: Mapping[str, SiteRecord]
+    """By site label."""
+
+    __repr__ = short_repr
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSurvey:
+    """What one network does on every family."""
+
+    signatures: Mapping[str, SpectralSignature]
+    """By site label, fitted on in-distribution prompts that are not scored."""
+    families: Mapping[str, FamilyRecord]
+    """By family label."""
+
+    __repr__ = short_repr
+
+
+class _DirectionSums:
+    """Running sums over directions at one site; memory does not grow with the prompts."""
+
+    def __init__(self) -> None:
+        self.moment: Tensor | float = 0.0
+        self.samples: list[Tensor] = []
+        self.n_prompts = 0
+
+    def add(self, found: LeadingDirections) -> None:
+        flat = found.directions.flatten(0, 1).double()
+        self.moment = self.moment + flat.T @ flat
+        self.samples.append(found.directions[: max(0, PAIR_SAMPLE - self.n_prompts)])
+        self.n_prompts += len(found.directions)
+
+    def projector(self) -> Tensor:
+        return torch.as_tensor(self.moment) / self.n_prompts
+
+    def sample(self) -> Tensor:
+        return torch.cat(self.samples)
+
+
+class _SiteSums(_DirectionSums):
+    """What one family adds: spectra and scores."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scores: list[SignatureScores] = []
+        self.leading: list[Tensor] = []
+        self.spectrum: Tensor | float = 0.0
+        self.squares: Tensor | float = 0.0
+
+    def add_scored(self, found: LeadingDirections, scores: SignatureScores) -> None:
+        self.add(found)
+        values = found.singular_values.double()
+        self.scores.append(scores)
+        self.leading.append(values[:, 0])
+        self.spectrum = self.spectrum + values.sum(0)
+        self.squares = self.squares + values.square().sum(0)
+
+    def record(self, reference: _DirectionSums, k: int) -> SiteRecord:
+        mean = torch.as_tensor(self.spectrum) / self.n_prompts
+        variance = (torch.as_tensor(self.squares) / self.n_prompts - mean.square()).clamp(min=0)
+        own, other = self.projector(), reference.projector()
+        return SiteRecord(
+            scores=_join(self.scores),
+            spectrum=mean.float().cpu(),
+            spectrum_std=variance.sqrt().float().cpu(),
+            leading_value=torch.cat(self.leading).cpu(),
+            overlap_within=float(overlap_within(own, n_samples=self.n_prompts, k=k)),
+            overlap_with_id=float(overlap_between(own, other, k=k)),
+            cosines_within=pairwise_alignment(self.sample()).cpu(),
+            cosines_with_id=pairwise_alignment(self.sample(), reference.sample()).cpu(),
+        )
+
+
+def survey_network(
+    model: HookedModel,
+    families: Families,
+    sites: Sequence[ResidualSite],
+    *,
+    conventions: Conventions | None = None,
+    batch_size: int = 64,
+    on_batch: Callable[[int], None] | None = None,
+    watch: Watch | None = None,
+) -> NetworkSurvey:
+    """Fit a network's signatures on the fit prompts, then read every family once.
+
+    Args:
+        model: The network.
+        families: At least two prompts each.
+        sites: Where to look.
+        conventions: How activations become directions; None takes the defaults.
+        batch_size: Prompts a forward pass.
+        on_batch: Called with the number of prompts that were just read, for progress.
+        watch: Shown all that is read in passing, so that other measures need no passes of their own.
+
+    Returns:
+        Predictions of each prompt, scores for each prompt and site, and mean spectra.
+
+    Raises:
+        InputError: If there are fewer than two prompts a family.
+    """
+    if len(families.fit) < 2:
+        raise InputError(f"a survey compares prompts and needs at least 2 a family, got {len(families.fit)}.")
+    conventions = conventions or Conventions()
+    tick = on_batch or (lambda _: None)
+    look = watch or (lambda _label, _batch, _found: None)
+    signatures, reference = _fit(model, families, sites, conventions, batch_size, tick, look)
+    records: dict[str, FamilyRecord] = {}
+    for label, family in families.by_label.items():
+        predictions, sums = _read(model, family, sites, signatures, conventions, batch_size, tick, look)
+        records[label] = FamilyRecord(
+            predictions=predictions,
+            sites={name: sums[name].record(reference[name], conventions.k) for name in sums},
+        )
+    return NetworkSurvey(signatures=signatures, families=records)
+
+
+def _fit(
+    model: HookedModel,
+    families: Families,
+    sites: Sequence[ResidualSite],
+    conventions: Conventions,
+    batch_size: int,
+    tick: Callable[[int], None],
+    look: Watch,
+) -> tuple[dict[str, SpectralSignature], dict[str, _DirectionSums]]:
+    fitters = {
+        site.label: SignatureFitter(k=conventions.k, center=conventions.center, side=conventions.side) for site in sites
+    }
+    sums = {site.label: _DirectionSums() for site in sites}
+    for batch in stream(model, families.fit, [site.hook for site in sites], batch_size=batch_size):
+        found = {site.label: conventions.directions(batch.activations[site.hook]) for site in sites}
+        for label, directions in found.items():
+            fitters[label].update_directions(directions.directions)
+            sums[label].add(directions)
+        look(FIT, batch, found)
+        tick(len(batch.prompts))
+    return {label: fitter.fit() for label, fitter in fitters.items()}, sums
+
+
+def _read(
+    model: HookedModel,
+    family: Family,
+    sites: Sequence[ResidualSite],
+    signatures: Mapping[str, SpectralSignature],
+    conventions: Conventions,
+    batch_size: int,
+    tick: Callable[[int], None],
+    look: Watch,
+) -> tuple[Tensor, dict[str, _SiteSums]]:
+    sums = {site.label: _SiteSums() for site in sites}
+    predictions = []
+    for batch in stream(model, family.prompts, [site.hook for site in sites], batch_size=batch_size):
+        predictions.append(batch.predictions)
+        found = {site.label: conventions.directions(batch.activations[site.hook]) for site in sites}
+        for label, directions in found.items():
+            sums[label].add_scored(directions, signatures[label].score_directions(directions))
+        look(family.label, batch, found)
+        tick(len(batch.prompts))
+    return torch.cat(predictions), sums
+
+
+def _join(parts: Sequence[SignatureScores]) -> SignatureScores:
+    return SignatureScores(
+        overlap=torch.cat([part.overlap for part in parts]).cpu(),
+        alignment=torch.cat([part.alignment for part in parts]).cpu(),
+        swap_ratio=torch.cat([part.swap_ratio for part in parts]).cpu(),
+        tied=torch.cat([part.tied for part in parts]).cpu(),
+    )
+
+
+StartWatch = Callable[[HookedModel, ResidualSite], Watch]
+"""Prepares to watch one network at the site."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SiteSurvey:
+    """What a model and its untrained networks do on every family, seen at one site."""
+
+    site: ResidualSite
+    """Where."""
+    families: Families
+    """The prompts."""
+    networks: tuple[NetworkSurvey, ...]
+    """Of the model, then of each untrained network."""
+
+    def __repr__(self) -> str:
+        return f"SiteSurvey({self.site.hook}, {len(self.families.by_label)} families, {len(self.networks)} networks)"
+
+
+def survey_site(
+    model: HookedModel,
+    task: Task,
+    conventions: Conventions,
+    *,
+    shifts: Sequence[str] | None = None,
+    layer: int = -1,
+    site: Site = "resid_post",
+    n_prompts: int = 256,
+    n_points: int | None = None,
+    n_controls: int = N_UNTRAINED,
+    seed: int = 0,
+    on_batch: Callable[[int], None] | None = None,
+    start_watch: StartWatch | None = None,
+) -> SiteSurvey:
+    """Draw the families of a task, and read a model and its untrained networks on them at one site.
+
+    Args:
+        model: The network.
+        task: What is in distribution.
+        conventions: How activations become directions.
+        shifts: Patterns as `select_shifts` takes them; None means the core suite.
+        layer: Which block; -1 is the last.
+        site: "resid_post" is before the final norm; "final_norm" after it.
+        n_prompts: A family, and as many for fitting.
+        n_points: Pairs a prompt; None takes the task's usual number.
+        n_controls: Untrained networks; 0 switches them off.
+        seed: The only source of randomness.
+        on_batch: Called with the number of prompts just read, for progress.
+        start_watch: Called with each network before it is read; what it returns is shown all that is read.
+
+    Returns:
+        The surveys, with the site and the families.
+
+    Raises:
+        InputError: If a shift, layer or site does not exist, or a shift needs more positions than the model has.
+
+    Example:
+        >>> from icl_interp.models.config import ModelConfig
+        >>> from icl_interp.models.build import build_model
+        >>> from icl_interp.tasks.linear_regression import LinearRegression
+        >>> model = build_model(ModelConfig(n_dims=2, n_points=5, n_layers=1, n_heads=1, d_model=8), seed=0)
+        >>> task = LinearRegression(n_dims=2, n_points=5)
+        >>> survey_site(model, task, Conventions(), shifts=["x_scale=3"], n_prompts=4, n_controls=2)
+        SiteSurvey(blocks.0.hook_resid_post, 2 families, 3 networks)
+    """
+    where = chosen_site(model.cfg, site, layer)
+    families = draw_families(
+        task, shifts=shifts, n_prompts=n_prompts, n_points=n_points, max_points=model.cfg.max_points, seed=seed
+    )
+    surveys = []
+    for network in [model, *untrained_networks(model.cfg, n_controls, seed=seed)]:
+        watch = None if start_watch is None else start_watch(network, where)
+        surveys.append(
+            survey_network(network, families, [where], conventions=conventions, on_batch=on_batch, watch=watch)
+        )
+    return SiteSurvey(where, families, tuple(surveys))

@@ -1,0 +1,1 @@
+"""Linear self-attention and the linear transformer block."""

@@ -1,0 +1,145 @@
+"""What a shift is: one registry line, and the same line at one strength on one task."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from icl_interp.errors import InputError
+from icl_interp.prompts import PromptSource
+from icl_interp.tasks.base import Task
+from probes._core.reprs import short_repr
+
+__all__ = ["Shift", "ShiftedTask", "fraction", "parse_strength"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """One way to move prompts out of distribution."""
+
+    name: str
+    """As typed in `--shifts`."""
+    values: tuple[float, ...]
+    """The strengths that the name alone stands for; empty for a shift without a parameter."""
+    changes: str
+    """What is changed: "inputs", "weights", "labels", "queries" or "length"."""
+    meaning: str
+    """One clause for people; {value} stands for the strength."""
+    apply: Callable[[Any, float], PromptSource]
+    """Turns a task and a strength into a source of prompts."""
+    applies_to: Callable[[Task], bool]
+    """Whether the shift is defined for a task, and changes anything."""
+    needs: str = "labels that are functions of inputs"
+    """What `applies_to` asks for, in words."""
+    least_squares_invariant: bool = True
+    """Whether, on a noiseless linear task, the normalised error of least squares after d points stays at 0."""
+    core: bool = True
+    """Whether it runs by default."""
+    core_values: tuple[float, ...] | None = None
+    """The strengths that run by default; None means all."""
+    takes: str = "a finite strength"
+    """What strengths are, in words."""
+    least: float = -math.inf
+    """Smallest strength."""
+    most: float = math.inf
+    """Largest strength."""
+    errors_only: bool = False
+    """Whether its prompts have another shape than the task's (queries of their own, more points), so that errors are
+    measured on them and activations are not."""
+    lengthens: bool = False
+    """Whether its prompts have more points, at positions that training may never have shown the model."""
+    without_weights: tuple[str, str] | None = None
+    """`changes` and `meaning` on tasks whose labels have no weights, where these differ."""
+
+    __repr__ = short_repr
+
+    @property
+    def default_values(self) -> tuple[float, ...]:
+        """The strengths that run by default."""
+        return self.values if self.core_values is None else self.core_values
+
+
+@dataclass(frozen=True, slots=True)
+class ShiftedTask:
+    """A shift at one strength, applied to a task."""
+
+    label: str
+    """Name and strength, such as "x_scale=3"."""
+    shift: Shift
+    """The registry line."""
+    value: float | None
+    """The strength, or None for a shift without one."""
+    source: PromptSource
+    """Where shifted prompts come from."""
+    has_weights: bool = True
+    """Whether the labels of the task are products with weights."""
+
+    @property
+    def changes(self) -> str:
+        """What is changed: "inputs", "weights", "labels", "queries" or "length"."""
+        return self._words[0]
+
+    @property
+    def meaning(self) -> str:
+        """One clause for people."""
+        return self._words[1].format(value=fraction(self.value))
+
+    @property
+    def _words(self) -> tuple[str, str]:
+        if self.shift.without_weights is not None and not self.has_weights:
+            return self.shift.without_weights
+        return self.shift.changes, self.shift.meaning
+
+
+def fraction(value: float | None) -> str:
+    """Write a strength as people type it.
+
+    Args:
+        value: Any number; None for none.
+
+    Returns:
+        "3", "1/3", "0.45", or nothing.
+
+    Example:
+        >>> fraction(1 / 3), fraction(2.0), fraction(0.45)
+        ('1/3', '2', '0.45')
+    """
+    if value is None:
+        return ""
+    for denominator in (1, 2, 3, 4):
+        if abs(value * denominator - round(value * denominator)) < 1e-9:
+            return str(round(value * denominator)) + (f"/{denominator}" if denominator > 1 else "")
+    return f"{value:g}"
+
+
+def parse_strength(name: str, text: str) -> float:
+    """Read a strength as people type it.
+
+    Args:
+        name: Of the shift, for the sentence.
+        text: A number or a fraction; thirds cut or rounded to three digits or more are thirds, since dtsip types 0.333.
+
+    Returns:
+        The number.
+
+    Raises:
+        InputError: If it is none.
+
+    Example:
+        >>> fraction(parse_strength("x_scale", "0.333")), parse_strength("x_scale", "0.33")
+        ('1/3', 0.33)
+    """
+    try:
+        numerator, slash, denominator = text.partition("/")
+        return float(numerator) / float(denominator) if slash else _third(numerator, float(numerator))
+    except (ValueError, ZeroDivisionError):
+        raise InputError(f"the strength of {name} needs a number such as 3 or 1/3, got {text!r}.") from None
+
+
+def _third(text: str, value: float) -> float:
+    digits = len(text.strip().partition(".")[2])
+    for third in (1 / 3, 2 / 3):
+        cut = math.floor(third * 10**digits) / 10**digits
+        if digits >= 3 and value in (cut, round(third, digits)):
+            return third
+    return value

@@ -1,0 +1,1 @@
+"""What several probes share: input checks, streams, decompositions, ridge, ranks."""

@@ -1,0 +1,262 @@
+"""Checks that all probes share: who needs what, what came, what to do.
+
+They take plain tensors, so that their messages can be tested while the type-check hook guards the public
+functions.
+"""
+
+import math
+from collections.abc import Collection, Sequence
+
+import torch
+from torch import Tensor
+
+from probes._core.errors import InputError, InputTypeError
+
+
+def _check_floating(who: str, name: str, value: Tensor) -> None:
+    """Refuse what is no floating-point tensor.
+
+    Raises:
+        InputTypeError: If `value` is no tensor, or holds integers, booleans or complex numbers.
+    """
+    if not isinstance(value, Tensor):
+        raise InputTypeError(f"{who} needs a torch.Tensor as {name}, got {type(value).__name__}; use torch.as_tensor.")
+    if not value.is_floating_point():
+        raise InputTypeError(
+            f"{who} needs floating-point {name}, got {value.dtype}; convert with .float() or .double()."
+        )
+
+
+def _check_ids(who: str, name: str, ids: Tensor, n: int) -> None:
+    """Refuse what is not one integer a sample.
+
+    Raises:
+        InputTypeError: If `ids` holds no integers.
+        InputError: If it has another number of axes or of entries.
+    """
+    _check_axes(who, name, ids, "sample")
+    _check_same_length(who, ("samples", name), n, len(ids))
+    if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
+        raise InputTypeError(f"{who} needs integers as {name}, got {ids.dtype}; number the {name} from 0.")
+
+
+def _check_finite(who: str, name: str, value: Tensor) -> None:
+    """Refuse NaN and infinity.
+
+    Raises:
+        InputError: If an entry is NaN or infinite.
+    """
+    # One pass without a copy; both extremes of a tensor with NaN are NaN.
+    if not value.numel() or bool(torch.isfinite(torch.stack(torch.aminmax(value))).all()):
+        return
+    bad = int((~torch.isfinite(value)).sum())
+    raise InputError(
+        f"{who} needs finite {name}, got {bad} NaN or infinite of {value.numel()} entries; "
+        "look for a diverged model or drop those samples."
+    )
+
+
+def _check_no_nan(who: str, name: str, value: Tensor) -> None:
+    """Refuse NaN, which has no rank; infinity has one.
+
+    Raises:
+        InputError: If an entry is NaN.
+    """
+    bad = int(value.isnan().sum())
+    if bad:
+        raise InputError(
+            f"{who} needs {name} without NaN, got {bad} NaN of {value.numel()}; "
+            "look for a diverged model or drop those samples."
+        )
+
+
+def _check_axes(who: str, name: str, value: Tensor, axes: str) -> None:
+    """Refuse a tensor with other axes than the named ones, or with an empty one.
+
+    Args:
+        who: The public function, for the message.
+        name: The argument, for the message.
+        value: The tensor in question.
+        axes: Names separated by spaces; a leading `*` means any number of leading axes.
+
+    Raises:
+        InputError: If the number of axes differs or a named axis is empty.
+    """
+    named = [axis for axis in axes.split() if not axis.startswith("*")]
+    open_ended = axes.startswith("*")
+    wrong = value.ndim < len(named) if open_ended else value.ndim != len(named)
+    if wrong:
+        raise InputError(
+            f"{who} needs {name} with axes [{axes}], got shape {tuple(value.shape)}; add, remove or reorder axes."
+        )
+    lengths = tuple(value.shape)[value.ndim - len(named) :]
+    empty = [axis for axis, length in zip(named, lengths, strict=True) if length == 0]
+    if empty:
+        raise InputError(
+            f"{who} needs at least one entry along {', '.join(empty)} of {name}, "
+            f"got shape {tuple(value.shape)}; check the selection that made it."
+        )
+
+
+def _check_activations(who: str, name: str, value: Tensor, axes: str) -> None:
+    """Refuse what is no finite floating-point tensor with the named axes."""
+    _check_floating(who, name, value)
+    _check_axes(who, name, value, axes)
+    _check_finite(who, name, value)
+
+
+def _check_k(who: str, k: int, limit: int, what: str) -> None:
+    """Refuse a number of directions that does not exist.
+
+    Raises:
+        InputError: If `k` is below 1 or above `limit`.
+    """
+    if not 1 <= k <= limit:
+        raise InputError(f"{who} needs 1 <= k <= {limit} ({what}), got k={k}; choose a k in that range.")
+
+
+def _check_option(who: str, name: str, value: object, valid: Collection[str]) -> None:
+    """Refuse an unknown name and list the known ones.
+
+    Raises:
+        InputError: If `value` is not one of `valid`.
+    """
+    if value not in valid:
+        raise InputError(f"{who} needs {name} to be one of {', '.join(map(repr, valid))}, got {value!r}; pick one.")
+
+
+def _check_same_shape(who: str, names: tuple[str, str], a: Tensor, b: Tensor) -> None:
+    """Refuse two tensors that would only fit by broadcasting.
+
+    Raises:
+        InputError: If the shapes differ.
+    """
+    if a.shape != b.shape:
+        raise InputError(
+            f"{who} needs {names[0]} and {names[1]} of one shape, got {tuple(a.shape)} and {tuple(b.shape)}; "
+            "expand one of them yourself if that is what you mean."
+        )
+
+
+def _check_same_length(who: str, names: tuple[str, str], a: int, b: int) -> None:
+    """Refuse two arguments that do not describe the same samples (or dimensions).
+
+    Raises:
+        InputError: If the lengths differ.
+    """
+    if a != b:
+        raise InputError(f"{who} needs as many {names[0]} as {names[1]}, got {a} and {b}; align the two.")
+
+
+def _check_nonzero(who: str, name: str, lengths: Tensor) -> None:
+    """Refuse a direction of length zero.
+
+    Raises:
+        InputError: If an entry of `lengths` is zero.
+    """
+    zeros = int((lengths == 0).sum())
+    if zeros:
+        raise InputError(f"{who} needs non-zero directions in {name}, got {zeros} zero vectors; drop them.")
+
+
+def _check_orthonormal(who: str, name: str, directions: Tensor) -> None:
+    """Refuse rows that are not orthonormal, since overlaps of such rows mean nothing.
+
+    Raises:
+        InputError: If there are more rows than dimensions, or the rows' Gram matrix is not the identity.
+    """
+    rows, dims = directions.shape[-2:]
+    exact = directions.double()
+    identity = torch.eye(rows, dtype=exact.dtype, device=exact.device)
+    worst = float((exact @ exact.mT - identity).abs().max()) if exact.numel() else 0.0
+    if rows > dims or not worst <= _half_of_the_digits(directions):
+        raise InputError(
+            f"{who} needs orthonormal rows in {name}, got {rows} rows of {dims} dimensions whose Gram matrix "
+            f"is off the identity by {worst:.1e}; take them from leading_directions or torch.linalg.qr."
+        )
+
+
+# Of float32 at most: what passed through it is fine, what was never normalised is not.
+def _half_of_the_digits(value: Tensor) -> float:
+    return math.sqrt(max(torch.finfo(value.dtype).eps, torch.finfo(torch.float32).eps))
+
+
+def _check_trace(who: str, name: str, projector: Tensor, k: int) -> None:
+    """Refuse what is no mean of projectors onto k directions each, such as a sum of them.
+
+    Raises:
+        InputError: If the matrix is not square, or its trace is not `k`.
+    """
+    _check_same_length(who, (f"rows of {name}", "columns"), *projector.shape)
+    trace = float(projector.double().trace())
+    # As in _check_orthonormal, for each of the k directions.
+    if not abs(trace - k) <= k * _half_of_the_digits(projector):
+        raise InputError(
+            f"{who} needs a mean projector with trace k={k} as {name}, got trace {trace:.6g}; "
+            "divide the sum over samples by their number."
+        )
+
+
+def _check_share(who: str, name: str, share: float) -> None:
+    """Refuse what is no share of a whole, up to float32 rounding.
+
+    Raises:
+        InputError: If `share` is not in [0, 1].
+    """
+    slack = math.sqrt(torch.finfo(torch.float32).eps)
+    if not -slack <= share <= 1.0 + slack:
+        raise InputError(f"{who} needs {name} in [0, 1], got {share:.6g}; divide a sum by the number of its terms.")
+
+
+def _check_count(who: str, name: str, value: int, least: int) -> None:
+    """Refuse a count that is too small.
+
+    Raises:
+        InputError: If `value` is below `least`.
+    """
+    if value < least:
+        raise InputError(f"{who} needs {name} of at least {least}, got {value}; give more.")
+
+
+def _check_confidence(who: str, confidence: float) -> None:
+    """Refuse a confidence level outside (0, 1).
+
+    Raises:
+        InputError: If `confidence` is not strictly between 0 and 1.
+    """
+    if not 0.0 < confidence < 1.0:
+        raise InputError(f"{who} needs 0 < confidence < 1, got {confidence}; 0.95 is usual.")
+
+
+def _is_constant(values: Tensor, dim: int = 0, dtype: torch.dtype | None = None) -> Tensor:
+    # Whether values are equal along an axis, up to rounding of their dtype or of the one they came in: eight units in
+    # the last place, what a constant suffers in a few operations.
+    spread = values.amax(dim=dim) - values.amin(dim=dim)
+    return spread <= 8 * torch.finfo(dtype or values.dtype).eps * values.abs().amax(dim=dim)
+
+
+def _check_varies(who: str, name: str, columns: Tensor) -> None:
+    """Refuse a column that is constant up to rounding: no share of its variance can be explained.
+
+    Raises:
+        InputError: If a column does not vary, naming its index.
+    """
+    constant = _is_constant(columns)
+    if bool(constant.any()):
+        index = int(constant.nonzero()[0])
+        raise InputError(
+            f"{who} needs every {name} to vary, got {name} {index} constant at "
+            f"{float(columns[0, index]):.3g}; leave it out and report it as constant."
+        )
+
+
+def _check_penalties(who: str, penalties: Sequence[float]) -> None:
+    """Refuse penalties that leave a singular fit possible.
+
+    Raises:
+        InputError: If there is none, or one is not positive and finite.
+    """
+    if not len(penalties) or not all(0.0 < penalty < math.inf for penalty in penalties):
+        raise InputError(
+            f"{who} needs positive finite penalties, got {list(penalties)}; use a small one such as 1e-8 for none."
+        )

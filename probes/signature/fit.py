@@ -1,0 +1,208 @@
+"""The spectral signature: the leading directions that the samples of one distribution share.
+
+The claim under test (Hill, Eyre and Creager 2025, arXiv 2507.09440) is that in-distribution prompts share
+the top two singular vectors of their residual streams, and others do not. Only the abstract was available
+to us, so every convention is an option and is stored in the result.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from probes._core.checks import _check_activations, _check_count, _check_option, _check_orthonormal, _check_same_length
+from probes._core.dtypes import _result
+from probes._core.errors import InputError
+from probes._core.streams import _batches
+from probes.pairwise import pairwise_alignment
+from probes.signature.emergence import SignatureEmergence, emergence_of
+from probes.signature.fitted import SignatureScores, SpectralSignature
+from probes.spectra import Side, leading_directions
+
+__all__ = [
+    "SignatureEmergence",
+    "SignatureFitter",
+    "SignatureScores",
+    "SpectralSignature",
+    "emergence_of",
+    "fit_signature",
+    "pairwise_alignment",
+    "signature_emergence",
+]
+
+_KEPT = 64
+
+
+class SignatureFitter:
+    """Fit a signature from batches, in memory that does not grow with the samples.
+
+    Sums v_j v_j^T over samples in float64, so that neither batch size nor order matters. The directions of the
+    first 64 samples are kept for variant A.
+
+    Example:
+        >>> batches = torch.randn(3, 8, 5, 4, generator=torch.Generator().manual_seed(0))
+        >>> fitter = SignatureFitter()
+        >>> for batch in batches:
+        ...     fitter.update(batch)
+        >>> at_once = fit_signature(batches.flatten(0, 1))
+        >>> torch.testing.assert_close(fitter.fit().eigenvalues, at_once.eigenvalues)
+    """
+
+    def __init__(self, *, k: int = 2, center: bool = False, side: Side = "right") -> None:
+        _check_count("SignatureFitter", "a k", k, 1)
+        _check_option("SignatureFitter", "side", side, ("right", "left"))
+        self.k = k
+        self.center = center
+        self.side = side
+        self.n_samples = 0
+        self._moments: Tensor | None = None
+        self._kept: list[Tensor] = []
+        self._dtype = torch.float32
+
+    def update(self, activations: Float[Tensor, "sample row col"]) -> None:
+        """Add samples; refuses what `leading_directions` refuses, and another width than before."""
+        found = leading_directions(activations, self.k, center=self.center, side=self.side, spectrum="leading")
+        self.update_directions(found.directions)
+
+    def update_directions(self, directions: Float[Tensor, "sample k dim"]) -> None:
+        """Add samples whose directions were already found, by the fitter's conventions.
+
+        Args:
+            directions: Orthonormal rows for each sample, by falling singular value.
+
+        Raises:
+            InputTypeError: If the directions are no floating-point tensor.
+            InputError: If rows are not finite and orthonormal, or differ in number or dimension from before.
+        """
+        who = "update_directions"
+        _check_activations(who, "directions", directions, "sample k dim")
+        dims = directions.shape[2]
+        _check_same_length(who, ("directions", "the fitter's k"), directions.shape[1], self.k)
+        _check_orthonormal(who, "directions", directions)
+        if self._moments is None:
+            self._moments = directions.new_zeros(self.k, dims, dims, dtype=torch.float64)
+            self._dtype = directions.dtype
+        _check_same_length(who, ("dimensions", "in earlier batches"), dims, self._moments.shape[-1])
+        by_rank = directions.double().transpose(0, 1)
+        self._moments += by_rank.mT @ by_rank
+        if self.n_samples < _KEPT:
+            self._kept.append(directions[: _KEPT - self.n_samples].clone())
+        self.n_samples += len(directions)
+
+    def fit(self) -> SpectralSignature:
+        """Return the signature of all samples so far.
+
+        Returns:
+            The signature, in the dtype of the first batch; more batches may follow.
+
+        Raises:
+            InputError: If there were no samples.
+        """
+        _check_count("SignatureFitter.fit", "a number of samples", self.n_samples, 1)
+        moments = torch.as_tensor(self._moments) / self.n_samples
+        eigenvalues, vectors = torch.linalg.eigh(moments.sum(dim=0))
+        single = torch.linalg.eigh(moments).eigenvectors[..., -1]
+        return SpectralSignature(
+            reference=_result(vectors.flip(-1)[:, : self.k].mT.contiguous(), self._dtype),
+            direction_references=_result(single, self._dtype),
+            eigenvalues=_result(eigenvalues.flip(-1).clamp(0.0, 1.0), self._dtype),
+            k=self.k,
+            center=self.center,
+            side=self.side,
+            n_samples=self.n_samples,
+            kept=torch.cat(self._kept),
+        )
+
+
+def fit_signature(
+    activations: Float[Tensor, "sample row col"] | Iterable[Tensor],
+    *,
+    k: int = 2,
+    center: bool = False,
+    side: Side = "right",
+) -> SpectralSignature:
+    """Find the leading directions that samples share.
+
+    Formula: R = top k eigenvectors of (1/n) sum_p V_p^T V_p, and r_j = top eigenvector of (1/n) sum_p v_j
+    v_j^T; a mean of the vectors themselves would depend on arbitrary signs. Arbitrary where samples share
+    nothing; untrained networks share a lot, so only the excess over them says something about learning.
+
+    Args:
+        activations: One matrix a sample, rows = positions; any unit; one tensor, or batches of it, which give the
+            same result. For side "left" a row must mean the same position in every sample.
+        k: How many directions.
+        center: Subtract each sample's mean row first.
+        side: "right" for directions in d_model, "left" in the rows' space.
+
+    Returns:
+        The signature with its conventions, computed in float64, in the input's dtype.
+
+    Raises:
+        InputTypeError: If the activations are no floating-point tensors.
+        InputError: If an axis is missing or empty, entries are not finite, or k or the side is impossible.
+
+    Source:
+        Hill, Eyre and Creager (2025), arXiv 2507.09440, for the top two directions; variants A, B and C, the
+        side and the centring are our choices.
+
+    Example:
+        >>> noise = torch.randn(64, 12, 8, generator=torch.Generator().manual_seed(0))
+        >>> planted = noise + 5 * torch.eye(8)[0]
+        >>> signature = fit_signature(planted, k=1)
+        >>> assert signature.reference[0, 0].abs() > 0.99
+        >>> assert signature.ood_score(noise).mean() > signature.ood_score(planted).mean() + 0.5
+    """
+    fitter = SignatureFitter(k=k, center=center, side=side)
+    for batch in _batches("fit_signature", "activations", activations, "sample row col"):
+        fitter.update(batch)
+    return fitter.fit()
+
+
+def signature_emergence(
+    checkpoints: Mapping[int, Tensor | Iterable[Tensor]] | Iterable[tuple[int, Tensor | Iterable[Tensor]]],
+    *,
+    k: int = 2,
+    center: bool = False,
+    side: Side = "right",
+) -> SignatureEmergence:
+    """Follow the signature over training checkpoints, on the same prompts at each.
+
+    Formula: at each checkpoint t, ||R_t R_T^T||_F^2 / k and |<r_j(t), r_j(T)>| against the last checkpoint T, the
+    same against t - 1, and the mean overlap of two different samples. Bases of differently initialised networks
+    have nothing in common, so all checkpoints must be of one run. A signature that is there before training, or
+    an overlap near k / d_model, is no evidence of learning.
+
+    Args:
+        checkpoints: Step -> activations [sample row col] (or batches of them), as a mapping or as an iterator of
+            pairs, which is read once; steps rise.
+        k: How many directions.
+        center: Subtract each sample's mean row first.
+        side: "right" for directions in d_model, "left" in the rows' space.
+
+    Returns:
+        Agreement over checkpoints, in the first checkpoint's dtype.
+
+    Raises:
+        InputTypeError: If activations are no floating-point tensors.
+        InputError: If there is no checkpoint, steps do not rise, widths differ, or as `fit_signature`.
+
+    Source:
+        Our choice: the abstract of Hill, Eyre and Creager (2025) looks at trained networks only.
+
+    Example:
+        >>> noise = torch.randn(64, 12, 8, generator=torch.Generator().manual_seed(0))
+        >>> growing = {step: noise + strength * torch.eye(8)[0] for step, strength in [(0, 0.0), (10, 1.0), (20, 5.0)]}
+        >>> found = signature_emergence(growing, k=1)
+        >>> assert found.within[0] < 0.3 < 0.9 < found.within[2]
+        >>> torch.testing.assert_close(found.overlap_with_final[2], torch.tensor(1.0))
+    """
+    pairs = checkpoints.items() if isinstance(checkpoints, Mapping) else checkpoints
+    fitted: dict[int, SpectralSignature] = {}
+    for step, activations in pairs:
+        if fitted and step <= max(fitted):
+            raise InputError(
+                f"signature_emergence needs steps that rise, got {step} after {max(fitted)}; sort the checkpoints."
+            )
+        fitted[step] = fit_signature(activations, k=k, center=center, side=side)
+    return emergence_of(fitted)
