@@ -20,19 +20,7 @@ _IMPORT = re.compile(
 
 @lru_cache
 def code_version(*names: str) -> str:
-    """Name the code of some modules and of all that they import of ours, directly or not.
-
-    Args:
-        *names: Dotted names of modules, or of packages with all their files.
-
-    Returns:
-        12 hexadecimal digits: the start of the SHA-256 of the sources, comments included; of this package's version
-        where there are no sources.
-
-    Example:
-        >>> code_version("probes.spectra") == code_version("probes.spectra") != code_version("probes.ood")
-        True
-    """
+    """Name the code of some modules and of all that they import of ours, directly or not."""
     texts: dict[Path, str] = {}
     waiting = [path for name in names for path in (*_files(name), *_ROOT.joinpath(*name.split(".")).rglob("*.py"))]
     while waiting:

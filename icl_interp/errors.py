@@ -7,7 +7,14 @@ from typing import Any
 
 from probes._core.errors import InputError, InputTypeError
 
-__all__ = ["DivergedError", "InputError", "InputTypeError", "UserCodeError", "one_line", "said", "users_code"]
+__all__ = [
+    "DivergedError",
+    "InputError",
+    "InputTypeError",
+    "UserCodeError",
+    "one_line",
+    "said",
+]
 
 
 class DivergedError(FloatingPointError):
@@ -15,12 +22,7 @@ class DivergedError(FloatingPointError):
 
 
 class UserCodeError(Exception):
-    """Code that the user brought along raised an error, which is the cause of this one.
-
-    Args:
-        name: What the user calls that code, such as "--model my_model.py:load".
-        error: What it raised.
-    """
+    """Code that the user brought along raised an error, which is the cause of this one."""
 
     def __init__(self, name: str, error: Exception) -> None:
         super().__init__(f"{name} is your own code, and it raised {type(error).__name__}: {one_line(error)}.")
@@ -42,24 +44,8 @@ def _restored(text: str, traceback: str) -> UserCodeError:
 
 
 @contextmanager
-def users_code(name: str) -> Iterator[None]:
-    """Say that whatever is raised inside comes from code that the user brought along.
-
-    Args:
-        name: What the user calls that code, such as "--model my_model.py:load".
-
-    Yields:
-        Nothing.
-
-    Raises:
-        UserCodeError: In place of any error inside; Ctrl-C and requests to exit pass through.
-
-    Example:
-        >>> with users_code("--import mine.py"):
-        ...     {}["a name"]
-        Traceback (most recent call last):
-        icl_interp.errors.UserCodeError: --import mine.py is your own code, and it raised KeyError: 'a name'.
-    """
+def _users_code(name: str) -> Iterator[None]:
+    """Say that whatever is raised inside comes from code that the user brought along."""
     try:
         yield
     except UserCodeError:
@@ -69,18 +55,7 @@ def users_code(name: str) -> Iterator[None]:
 
 
 def one_line(error: Exception) -> str:
-    """Fold an error of another library into one line.
-
-    Args:
-        error: Anything with a text; pydantic's errors are listed field by field.
-
-    Returns:
-        A clause without full stop.
-
-    Example:
-        >>> one_line(ValueError("  two   words. "))
-        'two words'
-    """
+    """Fold an error of another library into one line."""
     details = getattr(error, "errors", None)
     if callable(details):
         parts = [(".".join(str(place) for place in e["loc"]), said(e)) for e in details()]
@@ -96,14 +71,7 @@ _SAYS_ITSELF = ("value_error", "assertion_error", "missing", "extra_forbidden")
 
 
 def said(problem: Mapping[str, Any]) -> str:
-    """Say what pydantic found, and what came, which our own validators say themselves.
-
-    Args:
-        problem: One of `ValidationError.errors()`.
-
-    Returns:
-        A clause without full stop.
-    """
+    """Say what pydantic found, and what came, which our own validators say themselves."""
     came = repr(problem["input"])
     shown = problem["type"] not in _SAYS_ITSELF and len(came) <= _SHOWN
     text = str(problem["msg"]).removeprefix("Value error, ")

@@ -38,18 +38,6 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
     Whatever stood under the name stays until the new file is complete; whenever something fails, it stays for
     good and the temporary file is removed. A link stays a link, and what it points to is replaced. A pipe and a
     character device stay what they are, too: the complete bytes are sent through them.
-
-    Args:
-        path: Where the file shall be; its folder must exist.
-        write: Fills an open binary file.
-
-    Returns:
-        The path.
-
-    Raises:
-        OSError: If the folder is missing or not writable, the name is taken by a folder, a disk or a socket, links go
-            round in a circle, or the disk is full.
-            Whatever `write` makes of such an error, it is this one that is raised; its other errors pass through.
     """
     path = Path(path)
     if _is_stream(path):
@@ -79,14 +67,6 @@ def refuse_foreign(path: str | os.PathLike[str], is_own: Callable[[Path], bool],
     """Refuse a name under which somebody keeps something else.
 
     A name that is free passes, and so do a pipe and a character device, which lose nothing.
-
-    Args:
-        path: Where a file shall be written.
-        is_own: Tells whether a regular file is an older one of the kind that shall be written.
-        what: The kind, such as "a report".
-
-    Raises:
-        InputError: If there is a file that is not ours or cannot be read, a folder, a disk or a socket.
     """
     path = Path(path)
     if _is_stream(path):
@@ -106,14 +86,7 @@ def refuse_foreign(path: str | os.PathLike[str], is_own: Callable[[Path], bool],
 
 
 def is_own_page(path: Path) -> bool:
-    """Tell whether a file is a page of ours.
-
-    Args:
-        path: A regular file.
-
-    Returns:
-        What its head says; older pages, which do not say so, are known by how they begin.
-    """
+    """Tell whether a file is a page of ours."""
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES).decode("utf-8", errors="replace")
         if PAGE_MARKER in head or _OLDER_WATCH_PAGE.match(head):
@@ -122,15 +95,7 @@ def is_own_page(path: Path) -> bool:
 
 
 def is_own_json(path: Path, file_format: str) -> bool:
-    """Tell whether a file is JSON of one of our formats.
-
-    Args:
-        path: A regular file.
-        file_format: What its field `format` shall say; the number of a version at its end may differ.
-
-    Returns:
-        True if it says so.
-    """
+    """Tell whether a file is JSON of one of our formats."""
     try:
         contents = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError):

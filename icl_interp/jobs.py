@@ -22,17 +22,17 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from icl_interp.errors import InputError
 
-__all__ = ["ATTEMPTS", "WRITE_SECONDS", "StopSignalError", "WorkersDiedError", "run", "stop_signals"]
+__all__ = ["StopSignalError", "WorkersDiedError", "run", "stop_signals"]
 
-ATTEMPTS = 3
+_ATTEMPTS = 3
 """How often jobs whose worker died are given to others."""
-WRITE_SECONDS = 30.0
+_WRITE_SECONDS = 30.0
 """Wall time that workers have to finish a step and write their states after Ctrl-C or SIGTERM (ours)."""
 _CONNECT_SECONDS = 20
 
 Job = TypeVar("Job")
-Result = TypeVar("Result")
-Work = Callable[[Job, Path | None], Result]
+_Result = TypeVar("Result")
+_Work = Callable[[Job, Path | None], _Result]
 
 
 class StopSignalError(KeyboardInterrupt):
@@ -65,36 +65,16 @@ def _never(job: object) -> bool:  # noqa: ARG001
 
 def run(
     jobs: Sequence[Job],
-    work: Work[Job, Result],
+    work: _Work[Job, _Result],
     *,
     workers: int = 1,
     scheduler: str | None = None,
-    attempts: int = ATTEMPTS,
+    attempts: int = _ATTEMPTS,
     done: Callable[[Job], bool] = _never,
     writing: Callable[[Job], int] = _never,
     on_stop: Callable[[int], None] = _nobody,
-) -> Iterator[tuple[int, Result | None]]:
-    """Do all jobs.
-
-    Args:
-        jobs: Plain data that any process can read.
-        work: Does one job. Its second argument is a file that asks it to stop by being there, or None: here and at a
-            scheduler nobody asks.
-        workers: Processes on this machine, one thread each; 1 works in this process.
-        scheduler: Address of a Dask scheduler instead, whose workers see files under the same paths.
-        attempts: How often jobs whose worker died are given to others, all in all.
-        done: Whether a job is done already, though its worker did not live to tell; asked before it is begun again.
-        writing: In how many folders a job is writing now; what is waited for after Ctrl-C or SIGTERM.
-        on_stop: Called with the sum of these, if there are any.
-
-    Yields:
-        The index of each job, as they end, and its result; None where `done` is all that is known.
-
-    Raises:
-        InputError: If dask is asked for and not installed, or the scheduler does not answer.
-        WorkersDiedError: If jobs have lost their workers at every attempt, when all others are done.
-        StopSignalError: After Ctrl-C or SIGTERM.
-    """
+) -> Iterator[tuple[int, _Result | None]]:
+    """Do all jobs."""
     if scheduler is None and workers == 1:
         with stop_signals():
             for index, job in enumerate(jobs):
@@ -122,16 +102,16 @@ def run(
 
 
 def _each_once(
-    one: Callable[[int, Job], tuple[int, Result | None]], jobs: Mapping[int, Job], workers: int, scheduler: str | None
-) -> Iterator[tuple[int, Result | None]]:
+    one: Callable[[int, Job], tuple[int, _Result | None]], jobs: Mapping[int, Job], workers: int, scheduler: str | None
+) -> Iterator[tuple[int, _Result | None]]:
     with _workers_or_scheduler(workers, scheduler):
         parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")
         yield from parallel([joblib.delayed(one)(index, job) for index, job in jobs.items()])
 
 
 def _in_worker(
-    work: Work[Job, Result], done: Callable[[Job], bool], stop_file: Path | None, index: int, job: Job
-) -> tuple[int, Result | None]:
+    work: _Work[Job, _Result], done: Callable[[Job], bool], stop_file: Path | None, index: int, job: Job
+) -> tuple[int, _Result | None]:
     torch.set_num_threads(1)
     if stop_file is not None and stop_file.exists():
         raise KeyboardInterrupt
@@ -178,7 +158,7 @@ def _ask_workers(
     if stop_file is None:
         return
     stop_file.touch()
-    give_up = time.monotonic() + WRITE_SECONDS
+    give_up = time.monotonic() + _WRITE_SECONDS
     counts = [writing(job) for job in jobs]
     if any(counts):
         on_stop(sum(counts))

@@ -25,15 +25,6 @@ def provenance() -> dict[str, str | int]:
 
     Where this package runs from a git checkout of its own, that checkout's commit is there, and whether tracked files
     differ from it; elsewhere these two are left out. Where the process was started does not matter.
-
-    Returns:
-        Plain values by name: command, versions, machine, threads, time and git's. Of the machine: system and
-        architecture, the processor's model where it is known, and the number of logical cores that this process may
-        use; no name of it, and no path beyond what was typed.
-
-    Example:
-        >>> provenance()["torch"] == torch.__version__
-        True
     """
     command = " ".join(shlex.quote(part) for part in (Path(sys.argv[0]).name, *sys.argv[1:]))
     record: dict[str, str | int] = {
@@ -54,16 +45,7 @@ def provenance() -> dict[str, str | int]:
 
 
 def machine() -> str:
-    """Say on what kind of machine this process runs, as far as its rounding depends on it.
-
-    Returns:
-        System, architecture and, where it is known, the processor's model; nothing that tells one machine from another
-        of its kind.
-
-    Example:
-        >>> machine().startswith(str(provenance()["platform"]))
-        True
-    """
+    """Say on what kind of machine this process runs, as far as its rounding depends on it."""
     return ", ".join(str(part) for name, part in {"": _platform(), **_processor()}.items() if name != "cores")
 
 

@@ -37,17 +37,7 @@ def _allows_bool(annotation: Any) -> bool:
 
 
 def read_yaml(path: str | Path) -> Any:
-    """Read a YAML file, in UTF-8 whatever the locale is.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Plain data.
-
-    Raises:
-        InputError: If it cannot be read or is no YAML; the sentence names the file.
-    """
+    """Read a YAML file, in UTF-8 whatever the locale is."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -60,22 +50,7 @@ def read_yaml(path: str | Path) -> Any:
 
 
 def parse_yaml(text: str, *, where: str) -> Any:
-    """Read YAML as people mean it: 1e4 is a number, yes and on are words, and a key stands once.
-
-    Args:
-        text: YAML; tags that would make objects are refused.
-        where: What the sentence calls it, such as its file.
-
-    Returns:
-        Plain data.
-
-    Raises:
-        InputError: If it is no YAML or a mapping has a key twice.
-
-    Example:
-        >>> parse_yaml("{steps: 1e4, lr: 1e-3, compile: yes}", where="an example")
-        {'steps': 10000.0, 'lr': 0.001, 'compile': 'yes'}
-    """
+    """Read YAML as people mean it: 1e4 is a number, yes and on are words, and a key stands once."""
     try:
         return yaml.load(text, Loader=_Loader)  # a SafeLoader
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: of dates such as 2025-13-01

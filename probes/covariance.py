@@ -71,11 +71,7 @@ class Covariance:
         return (features.double() - self.mean) @ self.eigenvectors.mT / self.eigenvalues.sqrt()
 
     def _check_invertible(self, who: str) -> None:
-        """Refuse a covariance whose inverse would be rounding noise.
-
-        Raises:
-            InputError: If an eigenvalue is zero up to rounding.
-        """
+        """Refuse a covariance whose inverse would be rounding noise."""
         floor = len(self.mean) * torch.finfo(torch.float64).eps * self.eigenvalues[0]
         singular = int((self.eigenvalues <= floor).sum())
         if singular:
@@ -183,14 +179,7 @@ def _shrunk(
 
 
 def _share(who: str, covariance: Tensor, fourth: Tensor, n_samples: int, *, shrinkage: bool | float) -> float:
-    """Decide how much to shrink.
-
-    Returns:
-        The share of the scaled identity.
-
-    Raises:
-        InputError: If there is nothing to estimate, or too little to go without shrinkage.
-    """
+    """Decide how much to shrink."""
     dims = len(covariance)
     if not float(covariance.trace()) > 0.0:
         raise InputError(

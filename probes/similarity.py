@@ -126,11 +126,7 @@ def _unit(centred: Tensor, original: Tensor) -> Tensor:
 
 
 def _check_varies_enough(who: str, first: Tensor, second: Tensor) -> None:
-    """Refuse representations without variation.
-
-    Raises:
-        InputError: If one of the two measures of variation is not positive.
-    """
+    """Refuse representations without variation."""
     for name, value in (("a", first), ("b", second)):
         if not float(value) > 0.0:
             raise InputError(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from icl_interp import ModelConfig, build_model
-from icl_interp.models.layout import interleave
+from icl_interp.models.layout import _interleave
 
 Answer = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
@@ -77,7 +77,7 @@ def ours(config: ModelConfig, names: Callable[[str], bool]) -> dict[str, Side]:
 
     def at_every_position(model: nn.Module, xs: Tensor, ys: Tensor) -> Tensor:
         # What is kept has all positions, so the network without hook points must not leave any out.
-        return model.forward_tokens(interleave(xs, ys))[:, ::2, 0]  # type: ignore[operator]
+        return model.forward_tokens(_interleave(xs, ys))[:, ::2, 0]  # type: ignore[operator]
 
     return {
         "ours": Side(build_model(config, seed=0), answer, keep, cache),
@@ -95,7 +95,7 @@ class _Ends(nn.Module):
         self.positions = nn.Parameter(torch.zeros(config.n_ctx if positions else 0, config.d_model))
 
     def embedded(self, xs: Tensor, ys: Tensor) -> Tensor:
-        stream = self.read_in(interleave(xs, ys))
+        stream = self.read_in(_interleave(xs, ys))
         return stream + self.positions[: stream.shape[1]] if len(self.positions) else stream
 
 
@@ -127,7 +127,7 @@ def products(config: ModelConfig) -> dict[str, Side]:
     """
 
     def answer(model: nn.Module, xs: Tensor, ys: Tensor) -> Tensor:
-        return model(interleave(xs, ys))[:, ::2, 0]
+        return model(_interleave(xs, ys))[:, ::2, 0]
 
     return {"products alone": Side(_Products(config), answer, None, None)}
 

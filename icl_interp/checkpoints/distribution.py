@@ -26,57 +26,17 @@ def assumed_points(n_dims: int, n_positions: int) -> int:
     """Guess how many points prompts had in training.
 
     Formula: min(2 n_dims + 1, n_positions).
-
-    Args:
-        n_dims: Coordinates of x.
-        n_positions: Points that the model has positions for.
-
-    Returns:
-        A number of points.
-
-    Source:
-        Garg et al. (2022), section 2, where training prompts have 2 n_dims + 1 points.
-
-    Example:
-        >>> assumed_points(20, 101), assumed_points(20, 30)
-        (41, 30)
     """
     return min(2 * n_dims + 1, n_positions)
 
 
 def fit_points(task: Task, n_points: int) -> Task:
-    """Cap the usual number of points of a task.
-
-    Args:
-        task: Any.
-        n_points: The most points that a prompt may have.
-
-    Returns:
-        The task itself where it fits, else one with that many points.
-
-    Example:
-        >>> from icl_interp.tasks.linear_regression import LinearRegression
-        >>> fit_points(LinearRegression(5), 8).default_points, fit_points(LinearRegression(5), 11).n_points
-        (8, None)
-    """
+    """Cap the usual number of points of a task."""
     return task if task.default_points <= n_points else task.model_copy(update={"n_points": n_points})
 
 
 def with_given_task(reading: Reading, given: Task | Mapping[str, object]) -> Reading:
-    """Put the task that a person named in the place of the file's.
-
-    Args:
-        reading: What the file said.
-        given: A whole task, or the fields in which it differs from the file's (or the assumed) one; another `family`
-            starts afresh and keeps the number of dimensions.
-
-    Returns:
-        The same model in another distribution: a note says so, and assumptions about the task are gone.
-
-    Raises:
-        CheckpointError: If a field is unknown or its value impossible, n_dims differs from the model's, or
-            there are more points than the model has positions for.
-    """
+    """Put the task that a person named in the place of the file's."""
     n_dims, n_positions = reading.config.n_dims, reading.config.max_points
     fields = given.model_dump(exclude_unset=True) if isinstance(given, Task) else dict(given)
     if fields.get("n_dims", n_dims) != n_dims:

@@ -16,7 +16,7 @@ from icl_interp.checkpoints.safe_load import WeightFile
 from icl_interp.checkpoints.weights import check_heads, check_names, check_shapes, few, state_dict_in, to_float32
 from icl_interp.models.config import ModelConfig
 
-__all__ = ["check_layout", "convert", "drop_unused", "dtsip_weights", "is_dtsip", "read_dtsip", "sizes_of"]
+__all__ = ["check_layout", "convert", "drop_unused", "dtsip_weights", "read_dtsip", "sizes_of"]
 
 # Causal masks that old transformers versions wrote into files; `.attn.c_attn.bias` is a weight: no match.
 _LEGACY_BUFFER = re.compile(r"\.attn\.(bias|masked_bias)$")
@@ -24,47 +24,21 @@ _TOKEN_TABLE = "_backbone.wte.weight"  # GPT-2 has one; the model reads numbers 
 _LAYER = re.compile(r"_backbone\.h\.(\d+)\.")
 _WHAT = "weights of dtsip/in-context-learning"
 
-Shapes = dict[str, tuple[int, ...]]
+_Shapes = dict[str, tuple[int, ...]]
 
 
-def is_dtsip(weights: Mapping[str, Any]) -> bool:
-    """Tell whether names look like this program's.
-
-    Args:
-        weights: By name.
-
-    Returns:
-        True for a read-in or a backbone under dtsip's name.
-    """
+def _is_dtsip(weights: Mapping[str, Any]) -> bool:
+    """Tell whether names look like this program's."""
     return "_read_in.weight" in weights or any(name.startswith("_backbone.") for name in weights)
 
 
 def drop_unused(weights: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what the model never reads: the token table, and buffers of old transformers versions.
-
-    Args:
-        weights: By dtsip's names.
-
-    Returns:
-        The rest.
-    """
+    """Leave out what the model never reads: the token table, and buffers of old transformers versions."""
     return {n: w for n, w in weights.items() if n != _TOKEN_TABLE and not _LEGACY_BUFFER.search(n)}
 
 
 def sizes_of(path: Path, weights: Mapping[str, Tensor]) -> dict[str, int]:
-    """Read off the shapes all that they tell, which is everything but the number of heads.
-
-    Args:
-        path: The file, for the sentence.
-        weights: By dtsip's names.
-
-    Returns:
-        n_dims, n_embd, n_layer and n_positions, under dtsip's names.
-
-    Raises:
-        CheckpointError: If read-in, position table or blocks are missing, or are not matrices with two rows a
-            point.
-    """
+    """Read off the shapes all that they tell, which is everything but the number of heads."""
     anchors = ("_read_in.weight", "_backbone.wpe.weight", "_backbone.h.0.attn.c_attn.weight")
     missing = [name for name in anchors if name not in weights or weights[name].ndim != 2]
     if missing:
@@ -85,16 +59,7 @@ def sizes_of(path: Path, weights: Mapping[str, Tensor]) -> dict[str, int]:
 
 
 def check_layout(path: Path, weights: Mapping[str, Tensor], sizes: Mapping[str, int]) -> None:
-    """Check that every weight of the model is there in its shape, and nothing else.
-
-    Args:
-        path: The file, for the sentence.
-        weights: By dtsip's names.
-        sizes: As `sizes_of` gives them.
-
-    Raises:
-        CheckpointError: If a name is missing or unexpected, or a shape differs.
-    """
+    """Check that every weight of the model is there in its shape, and nothing else."""
     shapes = _shapes(sizes)
     check_names(path, weights, shapes, what=_WHAT)
     check_shapes(path, weights, shapes, what=_WHAT)
@@ -106,14 +71,6 @@ def convert(weights: Mapping[str, Tensor], *, n_layers: int, n_heads: int) -> di
     Hugging Face's Conv1D keeps matrices as [in, out], so nothing inside a block is transposed; c_attn holds
     query, key and value side by side, and within each the heads side by side. Read-in and read-out are
     torch.nn.Linear, [out, in].
-
-    Args:
-        weights: By dtsip's names, checked by `check_layout`.
-        n_layers: Number of blocks.
-        n_heads: Heads a block.
-
-    Returns:
-        Weights under the names of the model.
     """
     ours = {
         "embed.W_E": weights["_read_in.weight"].T,
@@ -149,9 +106,9 @@ def _convert_block(weights: Mapping[str, Tensor], theirs: str, ours: str, n_head
     return block
 
 
-def _shapes(sizes: Mapping[str, int]) -> Shapes:
+def _shapes(sizes: Mapping[str, int]) -> _Shapes:
     n_dims, width = sizes["n_dims"], sizes["n_embd"]
-    shapes: Shapes = {
+    shapes: _Shapes = {
         "_read_in.weight": (width, n_dims),
         "_read_in.bias": (width,),
         "_backbone.wpe.weight": (2 * sizes["n_positions"], width),
@@ -176,33 +133,14 @@ _ROWS_IN_HEAD = 32  # widths 64, 128 and 256 have 2, 4 and 8 heads in Garg et al
 
 
 def dtsip_weights(contents: object) -> dict[str, Any] | None:
-    """Find dtsip's weights in what a file held: the training state of state.pt, or a bare state dict.
-
-    Args:
-        contents: As loaded.
-
-    Returns:
-        Weights by name, or None where the file is another program's.
-    """
-    return state_dict_in(contents, is_dtsip)
+    """Find dtsip's weights in what a file held: the training state of state.pt, or a bare state dict."""
+    return state_dict_in(contents, _is_dtsip)
 
 
 def read_dtsip(file: WeightFile, *, n_heads: int | None = None) -> Reading:
     """Read state.pt or model_N.pt, with the config.yaml beside it where there is one.
 
     Without a config.yaml the shapes tell everything but the number of heads.
-
-    Args:
-        file: A file for which `dtsip_weights` finds weights.
-        n_heads: Attention heads a block, where no config.yaml says so.
-
-    Returns:
-        The model's config and weights, with the training distribution as far as the config tells it.
-
-    Raises:
-        CheckpointError: If names, shapes or values of the weights are wrong, config.yaml is unreadable or
-            contradicts the weights or n_heads, or the number of heads is neither there nor given, or
-            impossible.
     """
     named = dtsip_weights(file.contents) or {}
     weights = to_float32(file.path, drop_unused(named))

@@ -59,18 +59,7 @@ class TrainingDistribution:
 
 
 def read_dtsip_config(path: Path) -> DtsipConfig:
-    """Read and check a config.yaml.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Sizes and training block.
-
-    Raises:
-        CheckpointError: If the file is no readable YAML, a size is missing or no positive integer, or the
-            family is not "gpt2"; all such problems come in one sentence.
-    """
+    """Read and check a config.yaml."""
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -102,18 +91,6 @@ def training_distribution(
     Label scale s turns into w_cov = s^2. With `renormalize_ys`, dtsip divides the labels by their standard
     deviation over the batch and multiplies by sqrt(n_dims); the expectation of that factor, sqrt(n_dims /
     (n_dims s^2 + noise_std^2)), is applied to weights and noise.
-
-    Args:
-        config: The config.yaml, or None where there is none.
-        n_dims: Coordinates of x.
-        n_positions: Points that the model has positions for.
-        step: Training steps taken, for the curriculum; None means that it is over.
-
-    Returns:
-        The task and the number of points, with notes and assumptions.
-
-    Raises:
-        CheckpointError: If `task_kwargs` holds an impossible scale or noise_std.
     """
     guess = assumed_points(n_dims, n_positions)
     found = TrainingDistribution(fields={"n_dims": n_dims}, n_points=guess)

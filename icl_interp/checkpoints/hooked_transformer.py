@@ -28,14 +28,7 @@ _LAYOUT_UNKNOWN = (
 
 
 def is_hooked_transformer(contents: object) -> bool:
-    """Tell whether a file holds weights under HookedTransformer's names, with or without a config.
-
-    Args:
-        contents: As loaded.
-
-    Returns:
-        True if it does.
-    """
+    """Tell whether a file holds weights under HookedTransformer's names, with or without a config."""
     if not isinstance(contents, Mapping):
         return False
     inner = contents.get("state_dict", contents)
@@ -47,19 +40,7 @@ def _are_own(names: Iterable[str]) -> bool:
 
 
 def read_hooked_transformer(file: WeightFile, *, n_heads: int | None = None) -> Reading:
-    """Read such a file.
-
-    Args:
-        file: A file for which `is_hooked_transformer` holds.
-        n_heads: None, or the number in the file.
-
-    Returns:
-        Config and weights; the task is assumed.
-
-    Raises:
-        CheckpointError: If there is no config, it asks for what our models cannot express, n_heads contradicts it, or
-            weights are not finite numbers or not those that it asks for.
-    """
+    """Read such a file."""
     contents, path = file.contents, file.path
     cfg, layout = contents.get("cfg"), contents.get("layout")
     if "state_dict" not in contents or not isinstance(cfg, Mapping):

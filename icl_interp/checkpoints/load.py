@@ -22,14 +22,7 @@ __all__ = ["check_device", "load_checkpoint"]
 
 
 def check_device(device: str | torch.device) -> None:
-    """Refuse a device before minutes are spent on it.
-
-    Args:
-        device: As torch names it.
-
-    Raises:
-        CheckpointError: A ValueError of one sentence: the device is not there, or has no float64.
-    """
+    """Refuse a device before minutes are spent on it."""
     try:
         torch.zeros(1, device=device).item()  # "meta" makes tensors, but none that hold anything
     except Exception as error:  # torch raises RuntimeError, AssertionError and more

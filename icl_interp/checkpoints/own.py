@@ -30,22 +30,13 @@ from icl_interp.tasks.registry import class_in, task_to_config
 if TYPE_CHECKING:
     import icl_interp.models.hooked  # TransformerLens comes with it
 
-__all__ = ["FORMAT", "FORMAT_VERSION", "check_own_layout", "is_own", "read_own", "save_checkpoint", "write_checkpoint"]
+__all__ = ["FORMAT", "is_own", "read_own", "save_checkpoint", "write_checkpoint"]
 
 _BLOCK = re.compile(r"blocks\.(\d+)\.")
 
 
-def check_own_layout(path: Path, weights: Mapping[str, Tensor], config: ModelConfig) -> None:
-    """Check that weights are those of their config, before anything of the config's size is made.
-
-    Args:
-        path: The file, for the sentence.
-        weights: By name.
-        config: What the file says of its model; nothing in it is trusted.
-
-    Raises:
-        CheckpointError: If the number of blocks differs, a name is missing or unexpected, or a shape differs.
-    """
+def _check_own_layout(path: Path, weights: Mapping[str, Tensor], config: ModelConfig) -> None:
+    """Check that weights are those of their config, before anything of the config's size is made."""
     # First the one size that costs time: a config may speak of 10**9 layers.
     n_blocks = len({match.group(1) for name in weights if (match := _BLOCK.match(name))})
     if n_blocks != (1 if config.share_layers else config.n_layers):
@@ -60,7 +51,7 @@ def check_own_layout(path: Path, weights: Mapping[str, Tensor], config: ModelCon
 
 
 FORMAT = "icl-interp"
-FORMAT_VERSION = 1
+_FORMAT_VERSION = 1
 _KEYS = ("format", "format_version", "model", "task", "step", "n_points_trained", "weights", "extra")
 _PLAIN = (type(None), bool, int, float, str)
 
@@ -127,22 +118,7 @@ def write_checkpoint(
     n_points_trained: int | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Do what `save_checkpoint` does under a name that is known to be free or ours, damaged as it may be.
-
-    Args:
-        path: As there, and so for all others.
-        model: The model.
-        task: What it was trained on.
-        step: Training steps taken.
-        n_points_trained: Points that prompts had in training.
-        extra: Provenance.
-
-    Returns:
-        The path.
-
-    Raises:
-        CheckpointError: As there, but for other files.
-    """
+    """Do what `save_checkpoint` does under a name that is known to be free or ours, damaged as it may be."""
     config: ModelConfig = model.cfg
     _check_classes(model, config)
     if task is not None:
@@ -155,7 +131,7 @@ def write_checkpoint(
     _check_plain(extra, "extra")
     contents = {
         "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        "format_version": _FORMAT_VERSION,
         "model": config.model_dump(mode="json"),
         "task": None if task is None else _stored(task),
         "step": step,
@@ -197,32 +173,12 @@ def _write(contents: dict[str, Any], file: BinaryIO, suffix: str) -> None:
 
 
 def is_own(contents: object) -> bool:
-    """Tell whether a file is in this format, of whatever version.
-
-    Args:
-        contents: As loaded.
-
-    Returns:
-        True if it says so.
-    """
+    """Tell whether a file is in this format, of whatever version."""
     return isinstance(contents, Mapping) and contents.get("format") == FORMAT
 
 
 def read_own(file: WeightFile, *, n_heads: int | None = None) -> Reading:
-    """Read a file of this format.
-
-    Args:
-        file: A file for which `is_own` holds.
-        n_heads: None, or the number in the file.
-
-    Returns:
-        Config, weights, and the task of the file or an assumed one.
-
-    Raises:
-        CheckpointError: If a newer version wrote it, keys are missing or unknown, a config is wrong, n_heads
-            contradicts the file, weights are not finite numbers, or their names or shapes are not those that the
-            config asks for.
-    """
+    """Read a file of this format."""
     contents, path = file.contents, file.path
     _check_keys(path, contents)
     config = _parse(path, ModelConfig, contents["model"], "model")
@@ -233,7 +189,7 @@ def read_own(file: WeightFile, *, n_heads: int | None = None) -> Reading:
         )
     stored = contents["weights"]
     weights = to_float32(path, without_prefix(stored, _are_own) or plain_names(stored))
-    check_own_layout(path, weights, config)  # from here on the config's sizes are those of tensors in the file
+    _check_own_layout(path, weights, config)  # from here on the config's sizes are those of tensors in the file
     task, n_points = _task(path, contents["task"], config), contents["n_points_trained"]
     if task is not None:
         _check_task(task, config)
@@ -259,9 +215,10 @@ def _are_own(names: Iterable[str]) -> bool:
 
 def _check_keys(path: Path, contents: Mapping[str, Any]) -> None:
     version = contents.get("format_version")
-    if isinstance(version, int) and version > FORMAT_VERSION:
+    if isinstance(version, int) and version > _FORMAT_VERSION:
         raise CheckpointError(
-            f"this icl-interp reads format_version {FORMAT_VERSION} at most, got {version}: {path}; upgrade icl-interp."
+            f"this icl-interp reads format_version {_FORMAT_VERSION} at most, got {version}: {path}; upgrade "
+            "icl-interp."
         )
     kinds: dict[str, Any] = {"format_version": int, "model": Mapping, "weights": Mapping, "extra": Mapping}
     kinds |= {"task": Mapping | None, "step": int | None, "n_points_trained": int | None}

@@ -31,9 +31,7 @@ __all__ = [
     "Choice",
     "WeightFile",
     "choose_file",
-    "from_safetensors",
     "load_weight_file",
-    "looks_like_safetensors",
     "numbered_files",
     "to_safetensors",
 ]
@@ -42,30 +40,13 @@ _KEY = "icl-interp"  # in the header's metadata, beside what other programs put 
 _LENGTH_BYTES = 8  # of the header, little-endian; then the header, a JSON object
 
 
-def looks_like_safetensors(head: bytes) -> bool:
-    """Tell from a file's first bytes whether it is of this format.
-
-    Args:
-        head: At least nine bytes, or the whole file.
-
-    Returns:
-        True if a JSON object follows the length of a header of less than 4 GB.
-    """
+def _looks_like_safetensors(head: bytes) -> bool:
+    """Tell from a file's first bytes whether it is of this format."""
     return head[4:_LENGTH_BYTES] == b"\0\0\0\0" and head[_LENGTH_BYTES : _LENGTH_BYTES + 1] == b"{"
 
 
-def from_safetensors(data: bytes) -> dict[str, Any]:
-    """Read a file's bytes; the format holds no code.
-
-    Args:
-        data: The whole file.
-
-    Returns:
-        Tensors by name; in a file of ours, its plain data by key with the tensors under "weights".
-
-    Raises:
-        InputError: If the plain data is not a JSON object. Errors of the safetensors library pass through.
-    """
+def _from_safetensors(data: bytes) -> dict[str, Any]:
+    """Read a file's bytes; the format holds no code."""
     weights = load(data)  # checks lengths, offsets and shapes
     length = int.from_bytes(data[:_LENGTH_BYTES], "little")
     header = json.loads(data[_LENGTH_BYTES : _LENGTH_BYTES + length])
@@ -79,14 +60,7 @@ def from_safetensors(data: bytes) -> dict[str, Any]:
 
 
 def to_safetensors(contents: Mapping[str, Any]) -> bytes:
-    """Write a checkpoint as this format has it.
-
-    Args:
-        contents: "weights", tensors by name, and plain data. Tuples become lists and keys strings, as JSON has them.
-
-    Returns:
-        The bytes of a file.
-    """
+    """Write a checkpoint as this format has it."""
     weights: dict[str, Tensor] = contents["weights"]
     plain = {name: value for name, value in contents.items() if name != "weights"}
     whole = {name: weight.contiguous() for name, weight in weights.items()}
@@ -125,24 +99,6 @@ def load_weight_file(path: str | os.PathLike[str]) -> WeightFile:
 
     Only tensors and plain data are read (`weights_only=True`), and numbers of numpy, which become Python's; a file
     that needs more is refused, and no option changes that. The checksum and the contents come from the same open file.
-
-    Args:
-        path: A file, not a folder.
-
-    Returns:
-        The contents, with their checksum.
-
-    Raises:
-        CheckpointError: If the file is missing, a folder, not a regular file, unreadable, empty, not torch's
-            (a text file, a Git LFS pointer, a TorchScript or other archive), truncated or damaged, or holds a
-            class or function, which the sentence names.
-
-    Example:
-        >>> load_weight_file("nowhere.pt")
-        Traceback (most recent call last):
-        ...
-        icl_interp.checkpoints.errors.CheckpointError: a checkpoint needs a file that exists, got nowhere.pt;
-        check the path.
     """
     path = Path(path)
     _check_place(path)
@@ -153,7 +109,7 @@ def load_weight_file(path: str | os.PathLike[str]) -> WeightFile:
             file.seek(0)
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             file.seek(0)
-            contents = _read_safetensors(path, file) if looks_like_safetensors(head) else _read(path, file)
+            contents = _read_safetensors(path, file) if _looks_like_safetensors(head) else _read(path, file)
     except OSError as error:
         raise CheckpointError(
             f"a checkpoint needs a file that can be read, got {path} ({error.strerror or one_line(error)}); "
@@ -180,7 +136,7 @@ def _check_place(path: Path) -> None:
 
 
 def _check_head(path: Path, head: bytes) -> None:
-    if head.startswith((_ZIP_MAGIC, _PICKLE_MAGIC)) or looks_like_safetensors(head):
+    if head.startswith((_ZIP_MAGIC, _PICKLE_MAGIC)) or _looks_like_safetensors(head):
         return
     advice = "pass the .pt file itself"
     if not head:
@@ -259,7 +215,7 @@ def _numpy_numbers_only() -> Iterator[None]:
 
 def _read_safetensors(path: Path, file: BinaryIO) -> Any:
     try:
-        return from_safetensors(file.read())
+        return _from_safetensors(file.read())
     except OSError:
         raise
     except Exception as error:  # SafetensorError, and what broken JSON raises
@@ -341,15 +297,6 @@ def choose_file(path: Path) -> Choice:
 
     dtsip/in-context-learning keeps the current one in state.pt; otherwise the highest number in model_N.pt,
     checkpoints/step_N.pt or step_N.pt wins. What is numbered may end in .safetensors as well.
-
-    Args:
-        path: A file or a folder.
-
-    Returns:
-        The file; whether it exists and can be read is not looked at.
-
-    Raises:
-        CheckpointError: If a folder holds no checkpoint, or may not be listed.
     """
     try:
         if not path.is_dir():
@@ -371,14 +318,7 @@ def choose_file(path: Path) -> Choice:
 
 
 def numbered_files(path: Path) -> dict[int, Path]:
-    """List the checkpoints of a run folder that are numbered by their step.
-
-    Args:
-        path: A folder.
-
-    Returns:
-        Files by step: model_N, else checkpoints/step_N, else step_N; empty where there is none.
-    """
+    """List the checkpoints of a run folder that are numbered by their step."""
     for pattern in _NUMBERED:
         numbered = {n: file for file in path.glob(pattern) if (n := _step_number(file)) is not None}
         if numbered:

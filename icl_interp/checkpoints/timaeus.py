@@ -22,7 +22,6 @@ __all__ = [
     "check_layout",
     "convert",
     "drop_unused",
-    "is_timaeus",
     "read_timaeus",
     "sizes_of",
     "timaeus_weights",
@@ -57,44 +56,18 @@ class TimaeusSizes:
         return f"TimaeusSizes({self.n_layers} layers, width {self.d_model}, tokens of width {self.d_token})"
 
 
-def is_timaeus(weights: Mapping[str, Any]) -> bool:
-    """Tell whether names look like this program's.
-
-    Args:
-        weights: By name.
-
-    Returns:
-        True if one has its prefix.
-    """
+def _is_timaeus(weights: Mapping[str, Any]) -> bool:
+    """Tell whether names look like this program's."""
     return any(name.startswith(_ROOT) for name in weights)
 
 
 def drop_unused(weights: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out the causal masks.
-
-    Args:
-        weights: By this program's names.
-
-    Returns:
-        The rest.
-    """
+    """Leave out the causal masks."""
     return {name: weight for name, weight in weights.items() if not _MASK.search(name)}
 
 
 def sizes_of(path: Path, weights: Mapping[str, Tensor]) -> TimaeusSizes:
-    """Read off the shapes all that they tell, which is everything but the number of heads.
-
-    Args:
-        path: The file, for the sentence.
-        weights: By this program's names.
-
-    Returns:
-        The sizes.
-
-    Raises:
-        CheckpointError: If read-in, position matrix or first MLP are missing or no matrices, or there are not two
-            positions a point and two coordinates a token.
-    """
+    """Read off the shapes all that they tell, which is everything but the number of heads."""
     anchors = [_ROOT + name for name in (_READ_IN, _POSITIONS, _MLP)]
     missing = [name for name in anchors if name not in weights or weights[name].ndim != 2 or not weights[name].numel()]
     if missing:
@@ -121,16 +94,7 @@ def sizes_of(path: Path, weights: Mapping[str, Tensor]) -> TimaeusSizes:
 
 
 def check_layout(path: Path, weights: Mapping[str, Tensor], sizes: TimaeusSizes) -> None:
-    """Check that every weight of the model is there in its shape, and nothing else.
-
-    Args:
-        path: The file, for the sentence.
-        weights: By this program's names.
-        sizes: As `sizes_of` gives them.
-
-    Raises:
-        CheckpointError: If a name is missing or unexpected, or a shape differs.
-    """
+    """Check that every weight of the model is there in its shape, and nothing else."""
     shapes = {_ROOT + name: shape for name, shape in _shapes(sizes).items()}
     check_names(path, weights, shapes, what=_WHAT)
     check_shapes(path, weights, shapes, what=_WHAT)
@@ -141,14 +105,6 @@ def convert(weights: Mapping[str, Tensor], sizes: TimaeusSizes, *, n_heads: int)
 
     All matrices are torch.nn.Linear's, [out, in]; positions are the columns of one. Query, key and value lie together
     within each head.
-
-    Args:
-        weights: By this program's names, checked by `check_layout`.
-        sizes: As `sizes_of` gives them.
-        n_heads: Heads a block.
-
-    Returns:
-        Weights under the names of the model.
     """
     theirs = {name.removeprefix(_ROOT): weight for name, weight in weights.items()}
     ours = {
@@ -212,35 +168,12 @@ _PAPER = " (Hoogland et al. use 4 for width 64)"
 
 
 def timaeus_weights(contents: object) -> dict[str, Any] | None:
-    """Find this program's weights in what a file held.
-
-    Args:
-        contents: As loaded.
-
-    Returns:
-        Weights by name, or None where the file is another program's.
-    """
-    return state_dict_in(contents, is_timaeus)
+    """Find this program's weights in what a file held."""
+    return state_dict_in(contents, _is_timaeus)
 
 
 def read_timaeus(file: WeightFile, *, n_heads: int | None = None) -> Reading:
-    """Read such a file; shapes tell everything but the number of heads.
-
-    Args:
-        file: A file for which `timaeus_weights` finds weights.
-        n_heads: Attention heads a block.
-
-    Returns:
-        The model's config and weights. The task is assumed; the number of points is that of the position table, which
-        in this program is as long as training prompts are.
-
-    Raises:
-        CheckpointError: If names, shapes or values of the weights are wrong, or the number of heads is not given or
-            impossible.
-
-    Source:
-        Hoogland et al. (2024), "The developmental landscape of in-context learning", and their code.
-    """
+    """Read such a file; shapes tell everything but the number of heads."""
     weights = to_float32(file.path, drop_unused(timaeus_weights(file.contents) or {}))
     sizes = sizes_of(file.path, weights)
     check_layout(file.path, weights, sizes)

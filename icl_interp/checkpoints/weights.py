@@ -29,36 +29,14 @@ _SHOWN = 5
 
 
 def few(names: Iterable[str]) -> str:
-    """List names for a sentence.
-
-    Args:
-        names: Any number.
-
-    Returns:
-        The first five, and how many there are besides.
-
-    Example:
-        >>> few(["a", "b", "c", "d", "e", "f", "g"])
-        'a, b, c, d, e and 2 more'
-    """
+    """List names for a sentence."""
     listed = list(names)
     rest = len(listed) - _SHOWN
     return ", ".join(listed[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def plain_names(weights: Mapping[Any, Any]) -> dict[str, Any]:
-    """Drop what wrappers put into the names of weights: torch.compile, DataParallel, FSDP and activation checkpoints.
-
-    Args:
-        weights: A state dict.
-
-    Returns:
-        The same values; under the same names where two would become one.
-
-    Example:
-        >>> plain_names({"module._orig_mod.embed.W_E": 1, "blocks.0._orig_mod.ln1.w": 2})
-        {'embed.W_E': 1, 'blocks.0.ln1.w': 2}
-    """
+    """Drop what torch.compile, DataParallel, FSDP and activation checkpoints put into the names of weights."""
     plain = {_WRAPPERS.sub("", str(name)): value for name, value in weights.items()}
     return plain if len(plain) == len(weights) else {str(name): value for name, value in weights.items()}
 
@@ -67,17 +45,6 @@ def without_prefix(weights: Mapping[Any, Any], is_own: Callable[[Mapping[str, An
     """Drop what stands before the names of a program's weights, if it is the same before all.
 
     A LightningModule calls the model that it trains `model`, `net` or whatever its author likes.
-
-    Args:
-        weights: A state dict.
-        is_own: Tells whether names look like the program's.
-
-    Returns:
-        Weights by the program's names, or None where they are another program's.
-
-    Example:
-        >>> without_prefix({"net.module.w": 1, "net.module.b": 2}, lambda weights: "w" in weights)
-        {'w': 1, 'b': 2}
     """
     named = plain_names(weights)
     while not is_own(named):
@@ -88,19 +55,7 @@ def without_prefix(weights: Mapping[Any, Any], is_own: Callable[[Mapping[str, An
 
 
 def state_dict_in(contents: object, is_own: Callable[[Mapping[str, Any]], bool]) -> dict[str, Any] | None:
-    """Find a program's weights in what a file held: a training state, or a bare state dict.
-
-    Args:
-        contents: As loaded.
-        is_own: Tells whether names look like the program's.
-
-    Returns:
-        Weights by name, or None where the file is another program's.
-
-    Example:
-        >>> state_dict_in({"model": {"_orig_mod.w": 1}, "step": 3}, lambda weights: "w" in weights)
-        {'w': 1}
-    """
+    """Find a program's weights in what a file held: a training state, or a bare state dict."""
     if not isinstance(contents, Mapping):
         return None
     for inner in (*(contents.get(key) for key in _HOLDERS), contents):
@@ -110,21 +65,7 @@ def state_dict_in(contents: object, is_own: Callable[[Mapping[str, Any]], bool])
 
 
 def check_heads(path: Path, width: int, n_heads: int | None, *, absent: str, hint: str) -> int:
-    """Refuse a number of heads that the width of a model does not allow.
-
-    Args:
-        path: The file, for the sentence.
-        width: Of the residual stream.
-        n_heads: What was given or stated; None where nothing was.
-        absent: What to call None in the sentence.
-        hint: The usual number, for the sentence; may be empty.
-
-    Returns:
-        The number.
-
-    Raises:
-        CheckpointError: If it is None or does not divide the width; all numbers that do are named.
-    """
+    """Refuse a number of heads that the width of a model does not allow."""
     possible = [n for n in range(1, width + 1) if width % n == 0]
     if n_heads not in possible:
         came = absent if n_heads is None else f"{n_heads}"
@@ -136,17 +77,7 @@ def check_heads(path: Path, width: int, n_heads: int | None, *, absent: str, hin
 
 
 def check_names(path: Path, got: Iterable[str], needed: Iterable[str], *, what: str) -> None:
-    """Compare the names of weights with those that a model needs.
-
-    Args:
-        path: The file, for the sentence.
-        got: Names in the file.
-        needed: Names of the model.
-        what: Whose weights these are, for the sentence.
-
-    Raises:
-        CheckpointError: If any is missing or unexpected; both kinds are named.
-    """
+    """Compare the names of weights with those that a model needs."""
     got, needed = dict.fromkeys(got), dict.fromkeys(needed)
     missing = [name for name in needed if name not in got]
     unexpected = [name for name in got if name not in needed]
@@ -161,17 +92,7 @@ def check_names(path: Path, got: Iterable[str], needed: Iterable[str], *, what: 
 def check_shapes(
     path: Path, weights: Mapping[str, Tensor], needed: Mapping[str, tuple[int, ...]], *, what: str
 ) -> None:
-    """Compare the shapes of weights with those that a model needs.
-
-    Args:
-        path: The file, for the sentence.
-        weights: Weights by name; every name of `needed` is there.
-        needed: Shapes by name.
-        what: Whose weights these are, for the sentence.
-
-    Raises:
-        CheckpointError: If any shape differs; each is named with both shapes.
-    """
+    """Compare the shapes of weights with those that a model needs."""
     wrong = [
         f"{name} is {list(weights[name].shape)} instead of {list(shape)}"
         for name, shape in needed.items()
@@ -185,19 +106,7 @@ def check_shapes(
 
 
 def to_float32(path: Path, weights: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Turn weights into what models are built in.
-
-    Args:
-        path: The file, for the sentence.
-        weights: By name.
-
-    Returns:
-        float32 tensors by name.
-
-    Raises:
-        CheckpointError: If any is not a tensor of real floating-point numbers, or holds NaN or infinity; they
-            are named.
-    """
+    """Turn weights into what models are built in."""
     strange = [name for name, weight in weights.items() if not _is_dense_float(weight)]
     if strange:
         raise CheckpointError(

@@ -38,22 +38,17 @@ if TYPE_CHECKING:
     from icl_interp.measure.development.run import Development
     from icl_interp.measure.study.result import Study
 
-__all__ = ["follow", "load_probed", "probed_path", "records_folder", "run_probe", "with_numbers", "with_timeline"]
+__all__ = [
+    "follow",
+    "run_probe",
+]
 
 _TRIED = 64
 """Prompts that a run's newest checkpoint must answer with numbers."""
 
 
-def probed_path(paths: Sequence[Path]) -> Path:
-    """Choose what the chapters on a single checkpoint are about.
-
-    Args:
-        paths: Of the command line, at least one.
-
-    Returns:
-        The first path; where it is a file and others of its folder are named as well (`step_*.pt`), the one of them
-        with the largest number.
-    """
+def _probed_path(paths: Sequence[Path]) -> Path:
+    """Choose what the chapters on a single checkpoint are about."""
     first = paths[0]
     if first.is_dir() or len(paths) == 1:
         return first
@@ -61,19 +56,8 @@ def probed_path(paths: Sequence[Path]) -> Path:
     return max(same, key=_number)
 
 
-def load_probed(path: Path, **how: Any) -> Checkpoint:
-    """Load what is probed; of a run folder the newest checkpoint that can be read and whose answers are finite.
-
-    Args:
-        path: From `probed_path`.
-        **how: As for `load_checkpoint`.
-
-    Returns:
-        The checkpoint; its assumptions say which newer ones were passed over.
-
-    Raises:
-        InputError: What is wrong with the newest, where there is no older one to turn to.
-    """
+def _load_probed(path: Path, **how: Any) -> Checkpoint:
+    """Load what is probed; of a run folder the newest checkpoint that can be read and whose answers are finite."""
     numbered = numbered_files(path) if path.is_dir() else {}
     if len(numbered) < 2 or choose_file(path).path not in numbered.values():
         return load_checkpoint(path, **how)
@@ -98,18 +82,8 @@ def _number(path: Path) -> int:
 
 
 @contextmanager
-def records_folder(asked: Path | None, runs: Sequence[RunFiles]) -> Iterator[tuple[Path | None, str]]:
-    """Choose a folder that the next call chooses as well, so that an interrupted analysis goes on.
-
-    Args:
-        asked: Of --cache.
-        runs: Whose checkpoints are measured.
-
-    Yields:
-        The folder, None for "development" inside each run folder, and what to say about it. Where nothing was asked
-        for, the run folders come first, then the user's cache folder as the system has it, and last a temporary one,
-        which is gone at the end of the block.
-    """
+def _records_folder(asked: Path | None, runs: Sequence[RunFiles]) -> Iterator[tuple[Path | None, str]]:
+    """Choose a folder that the next call chooses as well, so that an interrupted analysis goes on."""
     if asked is not None:
         yield asked, f"the timeline's records are kept in {asked}"
     elif all(os.access(run.folder, os.W_OK) for run in runs):
@@ -139,19 +113,7 @@ _FEW = 5
 
 
 def follow(options: ProbeOptions, checkpoint: Checkpoint) -> Development | None:
-    """Measure all checkpoints that the paths name.
-
-    Args:
-        options: Of the command line.
-        checkpoint: The one that is probed by itself.
-
-    Returns:
-        The analysis; None where there is but one checkpoint, or none was asked for.
-
-    Raises:
-        InputError: As `development`.
-        ChildProcessError: As `development`.
-    """
+    """Measure all checkpoints that the paths name."""
     if not options.paths or not options.timeline:
         return None
     runs = find_runs(options.paths)
@@ -165,7 +127,7 @@ def follow(options: ProbeOptions, checkpoint: Checkpoint) -> Development | None:
         n_points=options.points, seed=options.seed, **chosen, **({} if options.controls else {"n_controls": 0})
     )
     total = count_records(options.paths, llc)
-    with records_folder(options.cache, runs) as (cache, said):
+    with _records_folder(options.cache, runs) as (cache, said):
         if said and not options.quiet:
             typer.echo(f"note: {said}.")
         with progress("timeline", total, quiet=options.quiet) as tick:
@@ -193,30 +155,14 @@ def _say_why_not(options: ProbeOptions) -> None:
         typer.echo(f"note: one checkpoint has no timeline, so nothing was done with {names}.")
 
 
-def with_timeline(page: Page, timeline: Development) -> Page:
-    """Add the chapter.
-
-    Args:
-        page: On a single checkpoint.
-        timeline: Of all.
-
-    Returns:
-        A page with one more section, and with a warning for each checkpoint that is left out.
-    """
+def _with_timeline(page: Page, timeline: Development) -> Page:
+    """Add the chapter."""
     sections = (*page.sections, timeline_chapter(timeline))
     return replace(page, sections=sections, warnings=(*page.warnings, *timeline.notes))
 
 
-def with_numbers(text: str, timeline: Development) -> str:
-    """Add the timeline's numbers to those of a study.
-
-    Args:
-        text: JSON of the study.
-        timeline: Of all checkpoints.
-
-    Returns:
-        JSON with the key "development".
-    """
+def _with_numbers(text: str, timeline: Development) -> str:
+    """Add the timeline's numbers to those of a study."""
     contents = json.loads(text) | {"development": timeline.to_plain()}
     return json.dumps(contents, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
@@ -226,18 +172,11 @@ SMALL = 128
 
 
 def run_probe(options: ProbeOptions) -> None:
-    """Load, measure, write.
-
-    Args:
-        options: The arguments.
-
-    Raises:
-        InputError: If anything is wrong with them or with the file; nothing is written then.
-    """
+    """Load, measure, write."""
     check_options(options)
-    path = probed_path(options.paths) if options.paths else demo_path()
+    path = _probed_path(options.paths) if options.paths else demo_path()
     # A bad file is refused here, before the measures bring in TransformerLens, which takes seconds.
-    checkpoint = load_probed(path, n_heads=options.heads, task=read_task(options.task), device=options.device)
+    checkpoint = _load_probed(path, n_heads=options.heads, task=read_task(options.task), device=options.device)
 
     pass
 
@@ -301,7 +240,7 @@ def _write(options: ProbeOptions, checkpoint: Checkpoint, found: "Study", timeli
     page = build_page(found, checkpoint, circumstances)
     text = study_json(found, checkpoint, circumstances)
     if timeline is not None:
-        page, text = with_timeline(page, timeline), with_numbers(text, timeline)
+        page, text = _with_timeline(page, timeline), _with_numbers(text, timeline)
     if options.json is not None:
         write_atomically(options.json, lambda file: file.write(text.encode()))
     write_report(page, options.out, plotlyjs=options.plotlyjs)

@@ -64,11 +64,7 @@ class ProbeOptions:
     """Print nothing but errors."""
 
     def of_timeline(self) -> tuple[str, ...]:
-        """Name the given options that only a timeline uses.
-
-        Returns:
-            As they are typed.
-        """
+        """Name the given options that only a timeline uses."""
         given = {
             "--llc": self.llc,
             "--llc-set": self.llc_set,
@@ -80,14 +76,7 @@ class ProbeOptions:
 
 
 def check_options(options: ProbeOptions) -> None:
-    """Refuse what is wrong whatever the files hold.
-
-    Args:
-        options: The arguments.
-
-    Raises:
-        InputError: If a number is out of range, options contradict one another, or a place cannot be written.
-    """
+    """Refuse what is wrong whatever the files hold."""
     if options.prompts is not None and options.prompts < 8:
         raise InputError(f"--prompts needs at least 8, got {options.prompts}; leave it out for a sensible number.")
     if options.points is not None and options.points < 2:
@@ -163,18 +152,7 @@ def _check_writable(flag: str, path: Path) -> None:
 
 
 def read_sampler(words: tuple[str, ...], *, checkpoints: int = 1) -> LlcSettings:
-    """Read how learning coefficients are estimated.
-
-    Args:
-        words: key=value pairs; of two with one key the last counts.
-        checkpoints: How many get one.
-
-    Returns:
-        The settings, with our defaults where nothing was said.
-
-    Raises:
-        InputError: If a key is unknown or a value wrong.
-    """
+    """Read how learning coefficients are estimated."""
     kinds = {f.name: int if f.type is int else float for f in fields(LlcSettings) if f.name != "checkpoints"}
     values: dict[str, Any] = {}
     for word in words:
@@ -193,17 +171,7 @@ def read_sampler(words: tuple[str, ...], *, checkpoints: int = 1) -> LlcSettings
 
 
 def read_task(words: tuple[str, ...]) -> dict[str, Any] | None:
-    """Read what is in distribution.
-
-    Args:
-        words: One YAML file, or key=value pairs whose values are YAML.
-
-    Returns:
-        Settings by name; None where nothing was said.
-
-    Raises:
-        InputError: If a word is neither.
-    """
+    """Read what is in distribution."""
     if not words:
         return None
     settings: dict[str, Any] = {}
@@ -222,17 +190,7 @@ def read_task(words: tuple[str, ...]) -> dict[str, Any] | None:
 
 
 def read_layers(text: str | None) -> list[int] | None:
-    """Read which blocks are looked at.
-
-    Args:
-        text: Of --layers.
-
-    Returns:
-        Blocks as numbers; None means all.
-
-    Raises:
-        InputError: If a part is no number.
-    """
+    """Read which blocks are looked at."""
     if text is None:
         return None
     try:

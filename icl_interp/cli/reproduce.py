@@ -33,20 +33,7 @@ __all__ = ["estimate", "main", "reproduce"]
 def reproduce(
     name: str, preset: str, out: Path, *, means: Means, against: Path | None = None, quiet: bool = False
 ) -> None:
-    """Run an experiment; write report.html, NAME.json and NAME-tables.json.
-
-    Args:
-        name: Of the paper.
-        preset: Of its size.
-        out: The folder, made if it is missing.
-        means: Processes, device, seeds.
-        against: A summary that this run is compared with, check by check.
-        quiet: Say nothing but where this run differs from that summary.
-
-    Raises:
-        SystemExit: With code 1 where a check contradicts the summary, 130 after Ctrl-C and 143 after SIGTERM.
-        InputError: If name or preset is unknown, the folder cannot be used, or the summary is another's.
-    """
+    """Run an experiment; write report.html, NAME.json and NAME-tables.json."""
     chosen = _chosen(name, preset, means)
     committed = None if against is None else _committed(against, chosen, preset)
     torch.set_num_threads(1)
@@ -93,19 +80,7 @@ def reproduce(
 
 
 def estimate(name: str, preset: str, n_steps: int, *, out: Path | None, means: Means, quiet: bool) -> None:
-    """Take the first steps of every kind of run and say what the preset would cost; no model is kept.
-
-    Args:
-        name: Of the paper.
-        preset: Of its size.
-        n_steps: Steps of each kind.
-        out: Where to write NAME-cost.json; None writes nothing.
-        means: Device and seeds.
-        quiet: Say nothing.
-
-    Raises:
-        InputError: If name or preset is unknown, or the folder cannot be used.
-    """
+    """Take the first steps of every kind of run and say what the preset would cost; no model is kept."""
     plan = _chosen(name, preset, means).configs(preset, means)
     torch.set_num_threads(1)
     if out is not None:

@@ -26,20 +26,7 @@ _NOBODY_READS = 141
 
 @contextmanager
 def one_line_errors(*, to_save_memory: str = "ask for less") -> Iterator[None]:
-    """Turn whatever ends a command into an exit code and, where there is something to say, one sentence.
-
-    Args:
-        to_save_memory: What to do where memory is short, as a clause.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        SystemExit: With code 2 on an InputError, an OSError, a diverged training, an error in the user's own code
-            (after its traceback), and where memory is short; with 1 on any other error, whose traceback is then in a
-            file; with 130 on Ctrl-C, 143 on
-            SIGTERM where that is answered; with 141, and nothing said, where nobody reads the output any more.
-    """
+    """Turn whatever ends a command into an exit code and, where there is something to say, one sentence."""
     _print_what_the_terminal_can()
     try:
         yield
@@ -124,11 +111,7 @@ def _is_short_of_memory(error: Exception) -> bool:
 
 
 def new_app() -> typer.Typer:
-    """Make an empty command line: plain help, plain errors, nothing for shells to install.
-
-    Returns:
-        The application, without commands.
-    """
+    """Make an empty command line: plain help, plain errors, nothing for shells to install."""
     return typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
@@ -143,9 +126,9 @@ Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=
 """The option that prints the version and ends."""
 
 
-PLAIN_SECONDS = 10.0
+_PLAIN_SECONDS = 10.0
 """Seconds between two plain lines."""
-SURE = 0.05
+_SURE = 0.05
 """Share of the work that must be done before its speed is taken as a forecast: the first units pay for the start."""
 
 
@@ -153,27 +136,13 @@ class Tick(Protocol):
     """What a long computation calls: so much more is done."""
 
     def __call__(self, done: int, note: str = "") -> None:
-        """Report progress.
-
-        Args:
-            done: Units since the last call.
-            note: A few words on what is going on.
-        """
+        """Report progress."""
         ...
 
 
 @contextmanager
 def progress(what: str, total: int, *, quiet: bool = False) -> Iterator[Tick]:
-    """Show how far a computation is, on standard error.
-
-    Args:
-        what: Its name.
-        total: Units in all.
-        quiet: Show nothing.
-
-    Yields:
-        A function to call with the units done since the last call.
-    """
+    """Show how far a computation is, on standard error."""
     if quiet:
         yield _silent
     elif sys.stderr.isatty():
@@ -211,9 +180,9 @@ class _PlainLines:
     def __call__(self, done: int, note: str = "") -> None:
         self.done += done
         now = time.monotonic()
-        if now - self.last < PLAIN_SECONDS:
+        if now - self.last < _PLAIN_SECONDS:
             return
         self.last = now
         share = self.done / self.total
-        estimate = f", about {(now - self.started) * (1 - share) / share:.0f} s left" if share >= SURE else ""
+        estimate = f", about {(now - self.started) * (1 - share) / share:.0f} s left" if share >= _SURE else ""
         print(f"{self.what}: {100 * share:.0f} %{estimate} {note}".rstrip(), file=sys.stderr)  # noqa: T201

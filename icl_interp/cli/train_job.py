@@ -22,7 +22,7 @@ from icl_interp.training.sweep import SweepStoppedError, expand_grid, load_grid,
 from icl_interp.training.sweep_table import ParquetWarning
 from icl_interp.training.train_config import TrainConfig
 
-__all__ = ["LiveNote", "config_of", "notes", "sweep_runs", "train_one"]
+__all__ = ["LiveNote", "notes", "sweep_runs", "train_one"]
 
 _RATE_SECONDS = 2.0
 """Wall time over which steps a second are counted."""
@@ -39,24 +39,9 @@ def train_one(
     threads: int,
     quiet: bool,
 ) -> None:
-    """Train, show how far it is, and say where the checkpoint is.
-
-    Args:
-        config: A file or preset; None, to go on with the run in `out`.
-        out: The run's folder.
-        settings: Of --set.
-        resume: Whether `out` may hold the run already.
-        log_to: Further loggers.
-        device: Where to train.
-        threads: Of torch.
-        quiet: Say nothing.
-
-    Raises:
-        InputError: If there is nothing to go on with, or as `train`.
-        SystemExit: With code 130 after Ctrl-C and 143 after SIGTERM, when the state is written.
-    """
+    """Train, show how far it is, and say where the checkpoint is."""
     torch.set_num_threads(threads)
-    resolved = config_of(config, out, settings, resume=resume)
+    resolved = _config_of(config, out, settings, resume=resume)
     if resolved.warmup > resolved.steps and not resume and not quiet:
         typer.echo(
             f"note: a warm-up of {resolved.warmup} steps is longer than the run of {resolved.steps}, so lr never "
@@ -79,15 +64,7 @@ def train_one(
 
 @contextmanager
 def notes(kind: type[Warning], *, quiet: bool) -> Iterator[None]:
-    """Say warnings of one kind in a sentence for people, where Python would show a line of code with it.
-
-    Args:
-        kind: Which; all others are shown as ever.
-        quiet: Say nothing of this kind.
-
-    Yields:
-        Nothing.
-    """
+    """Say warnings of one kind in a sentence for people, where Python would show a line of code with it."""
     with warnings.catch_warnings():
         shown = warnings.showwarning
         warnings.simplefilter("ignore" if quiet else "always", kind)
@@ -102,21 +79,8 @@ def notes(kind: type[Warning], *, quiet: bool) -> Iterator[None]:
         yield
 
 
-def config_of(config: str | None, out: Path, settings: Sequence[str], *, resume: bool) -> TrainConfig:
-    """Read the config that a command line names.
-
-    Args:
-        config: A file or preset, or None.
-        out: The run's folder, whose config counts where none is named.
-        settings: Of --set.
-        resume: Whether that is allowed.
-
-    Returns:
-        Every value checked.
-
-    Raises:
-        InputError: If none is named and there is no run to go on with.
-    """
+def _config_of(config: str | None, out: Path, settings: Sequence[str], *, resume: bool) -> TrainConfig:
+    """Read the config that a command line names."""
     if config is not None:
         return load_config(config, settings)
     stored = out / "config.yaml"
@@ -128,13 +92,7 @@ def config_of(config: str | None, out: Path, settings: Sequence[str], *, resume:
 
 
 class LiveNote:
-    """Loss, excess over the Bayes predictor and speed, beside the progress.
-
-    Args:
-        config: Of the run.
-        evaluator: Knows the Bayes predictor's loss, once the first evaluation has asked for it.
-        tick: Progress, counted in steps.
-    """
+    """Loss, excess over the Bayes predictor and speed, beside the progress."""
 
     def __init__(self, config: TrainConfig, evaluator: Evaluator, tick: Callable[..., None]) -> None:
         self._config, self._evaluator, self._tick = config, evaluator, tick
@@ -143,11 +101,7 @@ class LiveNote:
         self._rate = ""
 
     def __call__(self, record: StepRecord) -> None:
-        """Show a step.
-
-        Args:
-            record: What it saw.
-        """
+        """Show a step."""
         now = time.monotonic()
         if self._started is None:
             self._started, self._shown = (now, record.step), record.step - 1
@@ -176,21 +130,7 @@ def sweep_runs(
     scheduler: str | None,
     quiet: bool,
 ) -> None:
-    """Train all combinations, show how many are done, and list those that failed.
-
-    Args:
-        config: A file or preset.
-        grid: The file with lists of values.
-        out: The sweep's folder.
-        settings: Of --set, for all runs.
-        workers: Processes on this machine.
-        scheduler: A Dask scheduler instead.
-        quiet: Say nothing but which runs failed.
-
-    Raises:
-        InputError: If there is no config, or as `expand_grid` and `sweep`.
-        SystemExit: With code 1 if a run failed, 130 after Ctrl-C and 143 after SIGTERM, when the table is written.
-    """
+    """Train all combinations, show how many are done, and list those that failed."""
     if config is None:
         raise InputError("--sweep needs a config file or a preset, whose settings it varies; name one.")
     if (out / "config.yaml").is_file():

@@ -19,7 +19,7 @@ from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.runs.folder import is_busy, read_manifest, read_metrics
 from icl_interp.training.resume import sessions_of
 
-__all__ = ["REFRESH_SECONDS", "RunStatus", "best_reference", "read_status", "watch_run"]
+__all__ = ["RunStatus", "watch_run"]
 
 _BEST = ("Bayes", "oracle")
 """What the best reference has in its name."""
@@ -60,11 +60,7 @@ class RunStatus:
         return int(self.metrics[-1]["step"]) if self.metrics else 0
 
     def ending(self) -> str | None:
-        """Say why there is nothing more to watch.
-
-        Returns:
-            A clause; None for a run that goes on.
-        """
+        """Say why there is nothing more to watch."""
         if self.finished:
             return f"finished after step {self.step}"
         if self.busy:
@@ -74,11 +70,7 @@ class RunStatus:
         return f"stopped after step {self.step}; go on with icl-train --resume --out {self.path}"
 
     def sentences(self) -> list[str]:
-        """Say how the run stands.
-
-        Returns:
-            Sentences: the step with loss and learning rate, the excess over Bayes, speed, the time of the last line.
-        """
+        """Say how the run stands."""
         if not self.metrics:
             said = [f"No step of {self.steps} is logged yet."]
         else:
@@ -100,7 +92,7 @@ class RunStatus:
         for line in reversed(self.metrics):
             if IN_DISTRIBUTION in line.get("distances", {}):
                 distances = line["distances"][IN_DISTRIBUTION]
-                best = best_reference(distances)
+                best = _best_reference(distances)
                 return [] if best is None else [
                     f"Excess over the Bayes predictor ({best}): {distances[best]:.3g} E[y²] at step {line['step']}."
                 ]  # fmt: skip
@@ -119,34 +111,13 @@ class RunStatus:
         return [f"{rate:.3g} steps/s{left}."]
 
 
-def best_reference(names: Iterable[str]) -> str | None:
-    """Find the best that can be known among reference predictors.
-
-    Args:
-        names: Of the references.
-
-    Returns:
-        The first that is a Bayes predictor or an oracle; None where there is none.
-
-    Example:
-        >>> best_reference(["zero", "ridge (Bayes)"])
-        'ridge (Bayes)'
-    """
+def _best_reference(names: Iterable[str]) -> str | None:
+    """Find the best that can be known among reference predictors."""
     return next((name for name in names if any(best in name for best in _BEST)), None)
 
 
-def read_status(path: Path) -> RunStatus:
-    """Read how a run stands.
-
-    Args:
-        path: The run's folder.
-
-    Returns:
-        What it says now.
-
-    Raises:
-        InputError: If a file of the run is damaged.
-    """
+def _read_status(path: Path) -> RunStatus:
+    """Read how a run stands."""
     busy = is_busy(path)  # asked first: a run that ends in between is still running, and finished at the next look
     metrics = path / "metrics.jsonl"
     return RunStatus(
@@ -169,7 +140,7 @@ def _steps(path: Path) -> int:
         ) from error
 
 
-REFRESH_SECONDS = 10.0
+_REFRESH_SECONDS = 10.0
 """Between two pages (ours); each is about 5 MB, since it needs no network."""
 
 _PAGE = """<!DOCTYPE html>
@@ -180,17 +151,8 @@ _PAGE = """<!DOCTYPE html>
 """
 
 
-def watch_run(path: Path, *, quiet: bool = False, seconds: float = REFRESH_SECONDS) -> None:
-    """Write the page whenever there is news, until the run is finished, nobody trains it, or Ctrl-C.
-
-    Args:
-        path: The run's folder.
-        quiet: Say neither where the page is nor how the run ended.
-        seconds: Between two looks.
-
-    Raises:
-        InputError: If there is no run, or its folder cannot be written.
-    """
+def watch_run(path: Path, *, quiet: bool = False, seconds: float = _REFRESH_SECONDS) -> None:
+    """Write the page whenever there is news, until the run is finished, nobody trains it, or Ctrl-C."""
     if not (path / "config.yaml").is_file():
         raise InputError(f"--watch needs the folder of a run, {path} holds no config.yaml; start the run first.")
     page, seen = path / "watch.html", -1
@@ -211,7 +173,7 @@ def watch_run(path: Path, *, quiet: bool = False, seconds: float = REFRESH_SECON
 
 def _look(path: Path) -> RunStatus:
     try:
-        return read_status(path)
+        return _read_status(path)
     except OSError as error:
         raise _not_here(path, error) from error
 

@@ -8,11 +8,11 @@ from scipy import stats
 
 from icl_interp.errors import InputError
 
-__all__ = ["LEAST_SEEDS", "VERDICTS", "Check", "Claim", "Interval", "Verdict", "judge"]
+__all__ = ["LEAST_SEEDS", "Check", "Claim", "Interval", "Verdict", "judge"]
 
 Verdict = Literal["reproduced", "partly", "not reproduced", "unknown in the paper", "not judged"]
 
-VERDICTS: tuple[Verdict, ...] = ("reproduced", "partly", "not reproduced", "unknown in the paper", "not judged")
+_VERDICTS: tuple[Verdict, ...] = ("reproduced", "partly", "not reproduced", "unknown in the paper", "not judged")
 """All verdicts; "not judged" stands where there were too few seeds."""
 LEAST_SEEDS = 3
 """Models that a verdict needs, each from its own seed."""
@@ -34,11 +34,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One number that a claim says something about.
-
-    Raises:
-        InputError: If there is no value, one is not a number, or the expected range is empty.
-    """
+    """One number that a claim says something about."""
 
     label: str
     """What is measured, with its unit or what it is divided by."""
@@ -76,11 +72,7 @@ class Check:
         return judge(self.interval, self.low, self.high) if len(self.values) >= LEAST_SEEDS else "not judged"
 
     def expected(self) -> str:
-        """Write the expected range.
-
-        Returns:
-            Such as "from 2.7 to 2.755", "at least 0.556" or "nothing stated".
-        """
+        """Write the expected range."""
         if self.low is not None and self.high is not None:
             return f"from {self.low:.4g} to {self.high:.4g}"
         if self.low is not None:
@@ -100,18 +92,6 @@ def judge(found: Interval, low: float | None, high: float | None) -> Verdict:
 
     Formula: reproduced if [found.low, found.high] lies inside [low, high], not reproduced if the two are disjoint,
     partly otherwise; ends that differ by no more than the rounding of a mean are equal.
-
-    Args:
-        found: Over seeds.
-        low: Least expected value; None is minus infinity.
-        high: Largest expected value; None is infinity.
-
-    Returns:
-        One of these three.
-
-    Example:
-        >>> judge(Interval(2.0, 1.9, 2.1), 1.5, 2.5), judge(Interval(2.0, 1.9, 2.1), 2.0, None)
-        ('reproduced', 'partly')
     """
     size = max(abs(end) for end in (found.low, found.high, low or 0.0, high or 0.0)) * _ROUNDING
     least, most = (-math.inf if low is None else low - size), (math.inf if high is None else high + size)
@@ -122,11 +102,7 @@ def judge(found: Interval, low: float | None, high: float | None) -> Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One claim of a paper, with what we found.
-
-    Raises:
-        InputError: If a text is empty or there is no check.
-    """
+    """One claim of a paper, with what we found."""
 
     key: str
     """A short name for links: lower case, hyphens."""

@@ -15,24 +15,18 @@ from icl_interp.experiments.cost import PresetCost, read_cost
 from icl_interp.experiments.summary import Summary, read_summary
 from icl_interp.files import write_atomically
 
-__all__ = ["BEGIN", "END", "claims_block", "claims_table", "cost_sentence", "rewrite_table", "summaries_in"]
+__all__ = [
+    "BEGIN",
+    "END",
+    "claims_table",
+]
 
 BEGIN, END = "<!-- claims:begin -->", "<!-- claims:end -->"
 """What the table stands between; both on lines of their own."""
 
 
-def summaries_in(folder: str | Path) -> list[Summary]:
-    """Read all summaries of a folder.
-
-    Args:
-        folder: Such as examples/results; tables of figures beside the summaries are left out.
-
-    Returns:
-        In alphabetical order of file names.
-
-    Raises:
-        InputError: If there is none, or a file is no summary.
-    """
+def _summaries_in(folder: str | Path) -> list[Summary]:
+    """Read all summaries of a folder."""
     paths = sorted(path for path in Path(folder).glob("*.json") if not path.name.endswith("-tables.json"))
     if not paths:
         raise InputError(f"the table of claims needs summaries that icl-reproduce wrote, got none in {folder}.")
@@ -40,19 +34,7 @@ def summaries_in(folder: str | Path) -> list[Summary]:
 
 
 def claims_table(summaries: Sequence[Summary]) -> str:
-    """Lay claims out as a Markdown table.
-
-    Args:
-        summaries: One a paper.
-
-    Returns:
-        A row a claim: statement, source, verdict with the number of checks that agree.
-
-    Example:
-        >>> print(claims_table([]))
-        | Claim | Source | Verdict |
-        |---|---|---|
-    """
+    """Lay claims out as a Markdown table."""
     rows = ["| Claim | Source | Verdict |", "|---|---|---|"]
     for summary in summaries:
         authors = summary.paper.citation.partition(", arXiv")[0]
@@ -63,21 +45,8 @@ def claims_table(summaries: Sequence[Summary]) -> str:
     return "\n".join(rows)
 
 
-def cost_sentence(costs: Sequence[PresetCost]) -> str:
-    """Say what presets would cost.
-
-    Args:
-        costs: One a paper, timed over equally many steps.
-
-    Returns:
-        A sentence; days for long ones.
-
-    Example:
-        >>> from icl_interp.experiments.cost import Cost
-        >>> network = Cost("GPT-2", n_runs=24, steps=36000, seconds_per_step=1.0, loss=1.0)
-        >>> cost_sentence([PresetCost("who2024", "paper", 100, (network,))])
-        'Training at the size "paper" would take about 10 days (who2024) of one core, by its first 100 steps.'
-    """
+def _cost_sentence(costs: Sequence[PresetCost]) -> str:
+    """Say what presets would cost."""
     said = ", ".join(f"{_days(cost.hours)} ({cost.paper})" for cost in costs)
     return (
         f'Training at the size "{costs[0].preset}" would take about {said} of one core, by its first '
@@ -89,38 +58,20 @@ def _days(hours: float) -> str:
     return f"{hours / 24:,.0f} days" if hours > 48 else f"{hours:.0f} hours"
 
 
-def claims_block(folder: str | Path) -> str:
-    """Give what the README holds.
-
-    Args:
-        folder: Of the summaries, with a folder `cost`.
-
-    Returns:
-        Marker, table, what the papers' sizes would cost, marker.
-
-    Raises:
-        InputError: If there is no summary, no cost, or a file is neither.
-    """
+def _claims_block(folder: str | Path) -> str:
+    """Give what the README holds."""
     costs = [read_cost(path) for path in sorted((Path(folder) / "cost").glob("*.json"))]
     if not costs:
         raise InputError(
             f"the table of claims needs costs that icl-reproduce --first-steps --out wrote, got none in {folder}/cost."
         )
-    return f"{BEGIN}\n{claims_table(summaries_in(folder))}\n\n{cost_sentence(costs)}\n{END}"
+    return f"{BEGIN}\n{claims_table(_summaries_in(folder))}\n\n{_cost_sentence(costs)}\n{END}"
 
 
-def rewrite_table(page: str | Path, folder: str | Path) -> None:
-    """Put the table of a folder's summaries where a page has its markers.
-
-    Args:
-        page: Such as README.md.
-        folder: Of the summaries.
-
-    Raises:
-        InputError: If the page does not have both markers.
-    """
+def _rewrite_table(page: str | Path, folder: str | Path) -> None:
+    """Put the table of a folder's summaries where a page has its markers."""
     text = Path(page).read_text(encoding="utf-8")
-    block = claims_block(folder)
+    block = _claims_block(folder)
     written, found = re.subn(f"{BEGIN}.*{END}", lambda _: block, text, flags=re.DOTALL)
     if not found:
         raise InputError(f"the table of claims needs a page with the lines {BEGIN} and {END}, got {page}; add them.")
@@ -140,4 +91,4 @@ def _cell(text: str) -> str:
 
 
 if __name__ == "__main__":
-    rewrite_table(*sys.argv[1:])
+    _rewrite_table(*sys.argv[1:])

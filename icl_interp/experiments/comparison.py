@@ -50,17 +50,6 @@ def differences(outcome: Outcome | Summary, summary: Summary) -> list[Difference
     are those that expect nothing where the summary lacks them. An interval for a mean is narrower than what single
     seeds scatter by, so that a difference contradicts the summary only where it lies outside of
     mean ± t s sqrt(1/n + 1/m), for n seeds there and m here.
-
-    Args:
-        outcome: Of this run, or its summary; of any number of seeds.
-        summary: Of the same paper and preset.
-
-    Returns:
-        In the order of the claims; empty where everything agrees.
-
-    Raises:
-        InputError: If paper or preset differ, or this run has checks that the summary lacks and that expect something:
-            then one of the two is of another version.
     """
     if (outcome.paper.name, outcome.preset) != (summary.paper.name, summary.preset):
         raise InputError(

@@ -13,7 +13,7 @@ from icl_interp.training.ensemble import MAY_DIFFER
 from icl_interp.training.loop import Trainer
 from icl_interp.training.train_config import TrainConfig
 
-__all__ = ["Cost", "PresetCost", "first_steps", "kinds_of", "read_cost", "write_cost"]
+__all__ = ["Cost", "PresetCost", "first_steps", "read_cost", "write_cost"]
 
 FORMAT = "icl-interp cost 1"
 
@@ -69,15 +69,8 @@ class PresetCost:
         return f"PresetCost({self.paper}, {self.preset}, {self.hours:.3g} h)"
 
 
-def kinds_of(plan: Mapping[Key, TrainConfig]) -> list[list[TrainConfig]]:
-    """Group configs that cost the same.
-
-    Args:
-        plan: Configs by any key.
-
-    Returns:
-        Groups that differ in seed, learning rate and task only, in the plan's order.
-    """
+def _kinds_of(plan: Mapping[Key, TrainConfig]) -> list[list[TrainConfig]]:
+    """Group configs that cost the same."""
     groups: dict[str, list[TrainConfig]] = {}
     for config in plan.values():
         groups.setdefault(config.model_dump_json(exclude=set(MAY_DIFFER)), []).append(config)
@@ -94,25 +87,12 @@ def first_steps(
     """Train the first run of each kind for some steps, keep nothing, and say what training all of it would take.
 
     Prompts have their full length from the first step on; measuring comes on top.
-
-    Args:
-        plan: Configs by any key.
-        n_steps: Steps of each kind, at least 1; no more than a run has.
-        device: Where they are trained, as torch names it.
-        on_kind: Called with each cost as it is known.
-
-    Returns:
-        One a kind.
-
-    Raises:
-        InputError: If there is no step to take.
-        DivergedError: If a run diverges.
     """
     if n_steps < 1:
         raise InputError(f"--first-steps needs at least one step, got {n_steps}.")
     costs = []
     clock = time.process_time if device == "cpu" else time.perf_counter
-    for configs in kinds_of(plan):
+    for configs in _kinds_of(plan):
         config, losses = configs[0], []
         # Easy prompts come first in a curriculum, and would make the rest look cheap.
         trainer = Trainer(config.model_copy(update={"curriculum": None}), device=device)
@@ -128,37 +108,14 @@ def first_steps(
 
 
 def write_cost(found: PresetCost, path: str | Path, provenance: Mapping[str, str | int | float]) -> Path:
-    """Write what a preset would cost, completely or not at all.
-
-    Args:
-        found: Of one preset.
-        path: The JSON file.
-        provenance: Plain values by name.
-
-    Returns:
-        The path.
-
-    Raises:
-        InputError: If there is another file.
-        OSError: If it cannot be written.
-    """
+    """Write what a preset would cost, completely or not at all."""
     contents = {"format": FORMAT, **asdict(found), "hours": found.hours, "provenance": dict(provenance)}
     text = json.dumps(contents, indent=2, ensure_ascii=False) + "\n"
     return write_stored(path, text, FORMAT, what="a cost")
 
 
 def read_cost(path: str | Path) -> PresetCost:
-    """Read what a preset would cost.
-
-    Args:
-        path: The JSON file.
-
-    Returns:
-        Its numbers; hours are computed again.
-
-    Raises:
-        InputError: If the file is missing, another, or incomplete.
-    """
+    """Read what a preset would cost."""
     by = "icl-reproduce --first-steps"
     contents = read_stored(path, FORMAT, what="a cost", written_by=by)
     with complete(path, what="a cost", written_by=by):

@@ -69,71 +69,24 @@ class Experiment:
         return f"Experiment({self.paper.name})"
 
     def configs(self, preset: str, means: Means) -> Mapping[Any, TrainConfig]:
-        """List what a preset trains.
-
-        Args:
-            preset: Of its size.
-            means: Other seeds than the preset's.
-
-        Returns:
-            Configs by run.
-        """
+        """List what a preset trains."""
         return self.plan(self._sizes(preset, means))
 
     def setting_of(self, preset: str, seeds: tuple[int, ...]) -> tuple[str, ...]:
-        """Say what a preset runs.
-
-        Args:
-            preset: Of its size.
-            seeds: Of the models.
-
-        Returns:
-            A sentence each: equal sentences, equal sizes.
-        """
+        """Say what a preset runs."""
         return self.setting(replace(self.sizes[preset], seeds=seeds))
 
     def train(
         self, preset: str, folder: Path, means: Means, on_done: Tick, on_stop: Tick | None = None
     ) -> dict[Any, HookedModel]:
-        """Train what a folder does not hold yet.
-
-        Args:
-            preset: Of its size.
-            folder: Where runs are kept.
-            means: Processes, device, seeds.
-            on_done: Called with a number of finished runs out of `configs`.
-            on_stop: Called with the number of runs whose states are waited for, after Ctrl-C or SIGTERM.
-
-        Returns:
-            The model of each run, with its final weights.
-
-        Raises:
-            InputError: If the folder cannot be used.
-            DivergedError: If a run diverges.
-            KeyboardInterrupt: After Ctrl-C or SIGTERM; the same call goes on.
-        """
+        """Train what a folder does not hold yet."""
         configs = self.configs(preset, means)
         return train_all(configs, folder, workers=means.workers, device=means.device, on_done=on_done, on_stop=on_stop)
 
     def judge(
         self, preset: str, models: Mapping[Any, HookedModel], folder: Path, means: Means, on_done: Tick
     ) -> Outcome:
-        """Measure what is trained, and judge the claims.
-
-        Args:
-            preset: Of its size.
-            models: As `train` gives them.
-            folder: The same; measurements are kept there as well.
-            means: The same.
-            on_done: Called with a number of finished measurements out of `n_measurements`.
-
-        Returns:
-            Claims and figures.
-
-        Raises:
-            InputError: If the folder cannot be used.
-            KeyboardInterrupt: After Ctrl-C or SIGTERM; what is measured is kept where it takes long.
-        """
+        """Measure what is trained, and judge the claims."""
         sizes = self._sizes(preset, means)
         runs = TrainedRuns(self.plan(sizes), models, folder, means, on_done)
         with stop_signals(), measuring(folder):  # nothing to wait for, but SIGTERM is no death

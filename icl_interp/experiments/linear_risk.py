@@ -28,27 +28,6 @@ def linear_risk(
     and noise of variance s in all labels, the query's included, adds
     s [1 + 2 (M+1)/M u (b^T A v12 + u d |v12|^2) - 2 u <v12, c>
     + ((|b|^2 + u^2 d) |v12|^2 + u^2 (|A|^2 + d |v12|^2)) / M] + s^2 (M+2)/M u^2 |v12|^2.
-
-    Args:
-        parameters: Of a model that divides by the number of pairs.
-        w_mean: b*, the mean of the tasks that it is asked, whatever it was trained on.
-        n_pairs: Context length M, at least 1.
-        noise_std: Standard deviation of the noise of all labels, the query's included; at least 0.
-
-    Returns:
-        In squared units of y, attached to the parameters for autograd.
-
-    Raises:
-        InputError: If the dimensions differ, there is no pair, or noise_std is negative.
-
-    Source:
-        Zhang, Wu and Bartlett (2024), arXiv 2402.14951, appendix, for gamma = 0 and no noise; gamma only moves the
-        target, and the terms of the noise are ours.
-
-    Example:
-        >>> zero, eye = torch.zeros(5), torch.eye(5)
-        >>> best = EffectiveParameters(torch.ones(5), -torch.ones(5), torch.tensor(1.0), 5 / 11 * eye, zero)
-        >>> torch.testing.assert_close(linear_risk(best, torch.ones(5), 5), torch.tensor(30 / 11))
     """
     d = len(w_mean)
     if parameters.gamma.shape != w_mean.shape or n_pairs < 1:
@@ -88,23 +67,6 @@ def optimal_lsa_risk(w_mean: Float[Tensor, " dim"], n_pairs: int) -> float:
 
     Formula: the minimum over v21 = alpha e, V11 = p I + q e e^T, v12 = omega e and v_minus1 = 1, with e along b*; for
     d = 5 it equals the minimum over all weights. BFGS from the best step of GD-0 and from starts around it.
-
-    Args:
-        w_mean: b*; only its norm matters.
-        n_pairs: Context length M, at least 1.
-
-    Returns:
-        In squared units of y; H = Psi = I and no noise.
-
-    Raises:
-        InputError: If there is no pair.
-
-    Source:
-        Zhang, Wu and Bartlett (2024), arXiv 2402.14951, Theorem 4.1 bounds it; the number is ours.
-
-    Example:
-        >>> round(optimal_lsa_risk(torch.ones(5), 5), 4)
-        4.5566
     """
     if n_pairs < 1:
         raise InputError(f"optimal_lsa_risk needs at least one pair, got {n_pairs}.")
@@ -141,20 +103,6 @@ def lsa_gap_bound(w_mean: Float[Tensor, " dim"], n_pairs: int) -> float:
     """Give by how much linear self-attention at its best is worse than a linear block at its best, at least.
 
     Formula: 2 / (3 (M+1)) |b*|^2 for H = I. (The theorem's other bound is not implied by its proof and is not used.)
-
-    Args:
-        w_mean: b*.
-        n_pairs: Context length M.
-
-    Returns:
-        In squared units of y.
-
-    Source:
-        Zhang, Wu and Bartlett (2024), arXiv 2402.14951, Theorem 4.1.
-
-    Example:
-        >>> round(lsa_gap_bound(torch.ones(5), 5), 3)
-        0.556
     """
     return 2 / (3 * (n_pairs + 1)) * float(w_mean.double().square().sum())
 
@@ -164,21 +112,6 @@ def shifted_risk(n_dims: int, n_pairs: int, distance: float) -> float:
 
     Formula: (d + |delta|^2) (1 - 2 g + g^2 (M+1+d) / M) with g = M / (M+1+d), the best preconditioner; H = Psi = I,
     no noise.
-
-    Args:
-        n_dims: d.
-        n_pairs: M.
-        distance: |delta|, how far b* has moved.
-
-    Returns:
-        In squared units of y.
-
-    Source:
-        Zhang, Wu and Bartlett (2024), arXiv 2402.14951; the consequence for a moved mean is derived by us.
-
-    Example:
-        >>> round(11 * shifted_risk(5, 5, 0.0), 9)
-        30.0
     """
     g = n_pairs / (n_pairs + 1 + n_dims)
     return (n_dims + distance**2) * (1 - 2 * g + g**2 * (n_pairs + 1 + n_dims) / n_pairs)

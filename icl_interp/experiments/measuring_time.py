@@ -16,18 +16,7 @@ _NAME = "measuring.json"
 
 @contextmanager
 def measuring(folder: str | Path) -> Iterator[None]:
-    """Add the wall time of a `with` block to what measuring has taken so far, however the block ends.
-
-    Args:
-        folder: Of the experiment.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        InputError: If what is kept there already cannot be read.
-        OSError: If the folder cannot be written.
-    """
+    """Add the wall time of a `with` block to what measuring has taken so far, however the block ends."""
     before, started = seconds_of_measuring(folder), time.monotonic()
     try:
         yield
@@ -38,18 +27,7 @@ def measuring(folder: str | Path) -> Iterator[None]:
 
 
 def seconds_of_measuring(folder: str | Path) -> float:
-    """Tell how many seconds measuring has taken in a folder.
-
-    Args:
-        folder: Of the experiment.
-
-    Returns:
-        Wall time in seconds of all commands that measured there, for all seeds and again where a command was repeated;
-        0 where there was none. Versions that kept no time count as 0.
-
-    Raises:
-        InputError: If the file that keeps it cannot be read.
-    """
+    """Tell how many seconds measuring has taken in a folder."""
     path = Path(folder) / _NAME
     if not path.is_file():
         return 0.0

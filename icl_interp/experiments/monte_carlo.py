@@ -32,25 +32,6 @@ def query_risks(models: Mapping[Key, Callable[..., Tensor]], task: Task, n_tasks
     """Test models on the last point of the same fresh prompts.
 
     Formula: mean of (f_last - y_last)^2, summed in float64, chunk by chunk.
-
-    Args:
-        models: Models or predictors, called f(xs, ys, points=[-1]).
-        task: What prompts are drawn from.
-        n_tasks: How many, at least 2.
-        seed: Of the test prompts; every chunk has its own stream.
-
-    Returns:
-        A risk a model, under its key.
-
-    Raises:
-        InputError: If there are fewer than two tasks.
-
-    Example:
-        >>> from icl_interp.predictors import zero
-        >>> from icl_interp.tasks.linear_regression import LinearRegression
-        >>> risk = query_risks({"zero": zero()}, LinearRegression(4), 20_000, seed=0)["zero"]
-        >>> abs(risk.value - 4) < 4 * risk.standard_error
-        True
     """
     if n_tasks < 2:
         raise InputError(f"query_risks needs at least two tasks for a standard error, got {n_tasks}.")

@@ -10,9 +10,9 @@ from icl_interp.errors import InputError
 if TYPE_CHECKING:
     from icl_interp.experiments.experiment import Experiment
 
-__all__ = ["EXPERIMENTS", "PRESETS", "experiment"]
+__all__ = ["PRESETS", "experiment"]
 
-EXPERIMENTS: Mapping[str, str] = MappingProxyType({
+_EXPERIMENTS: Mapping[str, str] = MappingProxyType({
     "zhang2024": "icl_interp.experiments.zhang2024.paper",
     "hill2025": "icl_interp.experiments.hill2025.paper",
     "carroll2025": "icl_interp.experiments.carroll2025.paper",
@@ -24,22 +24,8 @@ PRESETS = ("smoke", "laptop", "paper")
 
 
 def experiment(name: str) -> "Experiment":
-    """Load an experiment.
-
-    Args:
-        name: Of the paper.
-
-    Returns:
-        How to plan and run it.
-
-    Raises:
-        InputError: If the name is unknown.
-
-    Example:
-        >>> experiment("zhang2024").paper.citation
-        'Zhang, Wu, Bartlett (2024), arXiv 2402.14951'
-    """
-    if name not in EXPERIMENTS:
-        raise InputError(f"icl-reproduce needs one of {', '.join(EXPERIMENTS)}, got {name!r}.")
-    found: Experiment = importlib.import_module(EXPERIMENTS[name]).EXPERIMENT
+    """Load an experiment."""
+    if name not in _EXPERIMENTS:
+        raise InputError(f"icl-reproduce needs one of {', '.join(_EXPERIMENTS)}, got {name!r}.")
+    found: Experiment = importlib.import_module(_EXPERIMENTS[name]).EXPERIMENT
     return found

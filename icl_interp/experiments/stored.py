@@ -13,47 +13,18 @@ __all__ = ["check_stored_place", "complete", "read_stored", "write_stored"]
 
 
 def check_stored_place(path: Path, file_format: str, *, what: str) -> None:
-    """Refuse a name under which there is anything but a file of one format, of whatever version.
-
-    Args:
-        path: Where a file shall be written.
-        file_format: What its field `format` says.
-        what: Such as "a summary".
-    """
+    """Refuse a name under which there is anything but a file of one format, of whatever version."""
     refuse_foreign(path, lambda file: is_own_json(file, file_format), what=what)
 
 
 def write_stored(path: str | Path, text: str, file_format: str, *, what: str) -> Path:
-    """Write a file of one format, completely or not at all.
-
-    Args:
-        path: Where; an older file of the format is replaced.
-        text: JSON.
-        file_format: What its field `format` says.
-        what: Such as "a summary".
-
-    Returns:
-        The path.
-    """
+    """Write a file of one format, completely or not at all."""
     check_stored_place(Path(path), file_format, what=what)
     return write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def read_stored(path: str | Path, file_format: str, *, what: str, written_by: str) -> dict[str, Any]:
-    """Read a file of one format.
-
-    Args:
-        path: The JSON file.
-        file_format: What its field `format` says.
-        what: Such as "a summary".
-        written_by: Which command writes such files.
-
-    Returns:
-        All its fields.
-
-    Raises:
-        InputError: If the file is missing, no JSON, or of another format.
-    """
+    """Read a file of one format."""
     try:
         contents = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
@@ -67,26 +38,7 @@ def read_stored(path: str | Path, file_format: str, *, what: str, written_by: st
 
 @contextmanager
 def complete(path: str | Path, *, what: str, written_by: str) -> Iterator[None]:
-    """Turn whatever is wrong with the fields of a file into one sentence.
-
-    Args:
-        path: The JSON file.
-        what: Such as "a summary".
-        written_by: Which command writes such files.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        InputError: If a field is missing, of another kind, or has a value that is refused.
-
-    Example:
-        >>> with complete("x.json", what="a cost", written_by="icl-reproduce"):
-        ...     {}["costs"]
-        Traceback (most recent call last):
-        probes._core.errors.InputError: a cost needs all fields as icl-reproduce writes them, got x.json (no 'costs'); write
-        it again.
-    """
+    """Turn whatever is wrong with the fields of a file into one sentence."""
     try:
         yield
     except (KeyError, TypeError, AttributeError, ValueError) as error:

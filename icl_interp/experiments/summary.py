@@ -38,20 +38,7 @@ class Summary:
 
 
 def write_summary(outcome: Outcome, path: str | Path, provenance: Mapping[str, str | int | float]) -> Path:
-    """Write a summary, completely or not at all.
-
-    Args:
-        outcome: Of an experiment.
-        path: The JSON file.
-        provenance: Plain values by name.
-
-    Returns:
-        The path.
-
-    Raises:
-        InputError: If there is another file.
-        OSError: If it cannot be written.
-    """
+    """Write a summary, completely or not at all."""
     contents = {
         "format": FORMAT,
         "paper": asdict(outcome.paper),
@@ -77,17 +64,7 @@ def _claim(claim: Claim) -> dict[str, Any]:
 
 
 def read_summary(path: str | Path) -> Summary:
-    """Read a summary and judge its numbers again.
-
-    Args:
-        path: The JSON file.
-
-    Returns:
-        With verdicts that are functions of the numbers in the file.
-
-    Raises:
-        InputError: If the file is missing, no summary or incomplete, or a verdict in it is not what its numbers say.
-    """
+    """Read a summary and judge its numbers again."""
     contents = read_stored(path, FORMAT, what="a summary", written_by="icl-reproduce")
     with complete(path, what="a summary", written_by="icl-reproduce"):
         claims = tuple(_read_claim(claim) for claim in contents["claims"])

@@ -10,7 +10,7 @@ from icl_interp.errors import InputError
 from icl_interp.experiments.outcome import Outcome, Paper
 from icl_interp.experiments.stored import complete, read_stored, write_stored
 
-__all__ = ["FigureTable", "FigureTables", "read_tables", "write_tables"]
+__all__ = ["FigureTable", "FigureTables", "write_tables"]
 
 FORMAT = "icl-interp tables 1"
 _DIGITS = 6
@@ -55,20 +55,7 @@ class FigureTables:
 
 
 def write_tables(outcome: Outcome, path: str | Path, provenance: Mapping[str, str | int | float]) -> Path:
-    """Write the numbers of all figures, completely or not at all.
-
-    Args:
-        outcome: Of an experiment.
-        path: The JSON file.
-        provenance: Plain values by name.
-
-    Returns:
-        The path.
-
-    Raises:
-        InputError: If there is another file.
-        OSError: If it cannot be written.
-    """
+    """Write the numbers of all figures, completely or not at all."""
     tables = [
         {
             "id": panel.id,
@@ -100,18 +87,8 @@ def _rounded(cell: Cell) -> Cell:
     return float(f"{cell:.{_DIGITS}g}") if math.isfinite(cell) else None
 
 
-def read_tables(path: str | Path) -> FigureTables:
-    """Read the numbers of an experiment's figures.
-
-    Args:
-        path: The JSON file.
-
-    Returns:
-        All tables, in the page's order.
-
-    Raises:
-        InputError: If the file is missing, another, or incomplete, or a row has not one cell a column.
-    """
+def _read_tables(path: str | Path) -> FigureTables:
+    """Read the numbers of an experiment's figures."""
     contents = read_stored(path, FORMAT, what="a file of tables", written_by="icl-reproduce")
     with complete(path, what="a file of tables", written_by="icl-reproduce"):
         tables = tuple(

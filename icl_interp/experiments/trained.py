@@ -31,22 +31,13 @@ Key = TypeVar("Key", bound=Hashable)
 Run = tuple[TrainConfig, Path]
 Job = list[Run]
 
-LARGEST_GROUP = 24
+_LARGEST_GROUP = 24
 """Linear models that are trained together: what a stop in the middle of a group loses, a minute or two (ours)."""
 _RESUME_SECONDS = 30.0
 
 
 def run_path(folder: str | Path, config: TrainConfig) -> Path:
-    """Name the run folder of a config.
-
-    Args:
-        folder: Of the experiment.
-        config: Its hash is the name.
-
-    Returns:
-        `folder/runs/HASH`, whether it exists or not; where it does not, the run of an equal config that an older
-        version has named otherwise, if there is one.
-    """
+    """Name the run folder of a config."""
     return _run_paths(folder, [config])[0]
 
 
@@ -67,33 +58,6 @@ def train_all(
 
     Linear models of one shape that keep no checkpoints on the way are trained together, the others one by one and
     from their newest state. Equal configs are trained once.
-
-    Args:
-        plan: Configs by any key.
-        folder: Where run folders are kept.
-        workers: Processes on this machine; 1 trains in this one.
-        device: Where single models are trained, as torch names it; groups stay on the CPU.
-        on_done: Called with a number of finished configs, for progress.
-        on_stop: Called with the number of runs whose states are waited for, after Ctrl-C or SIGTERM.
-
-    Returns:
-        A model with its final weights for each key.
-
-    Raises:
-        InputError: If the folder cannot be used.
-        DivergedError: If a run diverges; of models that were trained together the others are kept first.
-        KeyboardInterrupt: After Ctrl-C or SIGTERM, with the number of the signal, when single models have written
-            their states; models that are trained together begin again.
-        ChildProcessError: If workers died again and again; what was trained is kept.
-
-    Example:
-        >>> import tempfile
-        >>> from icl_interp.training.configs import load_config
-        >>> tiny = load_config("demo", ["steps=2", "batch_size=4", "model.n_layers=1", "eval_every=null"])
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     models = train_all({"first": tiny, "again": tiny}, folder)
-        >>> sorted(models)
-        ['again', 'first']
     """
     tick = on_done or _nothing
     paths = dict(zip(plan, _run_paths(folder, plan.values()), strict=True))
@@ -113,30 +77,13 @@ def train_all(
 
 
 def checkpoints_of(folder: str | Path, config: TrainConfig) -> dict[int, HookedModel]:
-    """Load all checkpoints that a finished run kept.
-
-    Args:
-        folder: Of the experiment.
-        config: Of the run.
-
-    Returns:
-        Models by step, in ascending order.
-    """
+    """Load all checkpoints that a finished run kept."""
     path = run_path(folder, config)
     return {step: _load(path, step) for step in config.checkpoint_steps}
 
 
 def training_seconds(folder: str | Path, configs: Iterable[TrainConfig]) -> float | None:
-    """Add up what finished runs took, stops and other work on the machine included.
-
-    Args:
-        folder: Of the experiment.
-        configs: Of the runs.
-
-    Returns:
-        Wall time of all, one after the other; a run that was trained with others counts its share. None where a run's
-        manifest does not say.
-    """
+    """Add up what finished runs took, stops and other work on the machine included."""
     paths = set(_run_paths(folder, configs))
     took: list[Any] = [read_manifest(path).get("seconds") for path in paths]
     return None if None in took else round(sum(took), 1)
@@ -185,7 +132,7 @@ def _jobs(runs: Iterable[Run]) -> list[Job]:
             alike = config.model_dump_json(exclude=set(MAY_DIFFER)) + str(config.task.default_points)
             groups.setdefault(alike, []).append((config, path))
     for group in groups.values():
-        jobs += [group[start : start + LARGEST_GROUP] for start in range(0, len(group), LARGEST_GROUP)]
+        jobs += [group[start : start + _LARGEST_GROUP] for start in range(0, len(group), _LARGEST_GROUP)]
     return jobs
 
 

@@ -11,24 +11,14 @@ from icl_interp.training.resume import sessions_of
 from icl_interp.training.run_folders import run_folders
 from icl_interp.training.train_config import TrainConfig
 
-__all__ = ["NOT_RECORDED", "trained_by"]
+__all__ = ["trained_by"]
 
-NOT_RECORDED = "not recorded"
+_NOT_RECORDED = "not recorded"
 """Where a manifest does not say, as those of older versions."""
 
 
 def trained_by(folder: str | Path, configs: Iterable[TrainConfig]) -> dict[str, str | int | float]:
-    """Collect from the manifests of finished runs what they were trained with.
-
-    Args:
-        folder: Of the experiment.
-        configs: Of the runs.
-
-    Returns:
-        Plain values by name. `trained_by_commits`: git commits with their numbers of runs, "changed" where tracked
-        files differed from the commit; `trained_on`: likewise the machines; `seconds_of_training`: wall time of all
-        runs. "not recorded" stands for what manifests do not say.
-    """
+    """Collect from the manifests of finished runs what they were trained with."""
     chosen = list(configs)
     paths = sorted(set(run_folders(Path(folder) / "runs", chosen)))
     manifests = [read_manifest(path) for path in paths]
@@ -36,14 +26,14 @@ def trained_by(folder: str | Path, configs: Iterable[TrainConfig]) -> dict[str, 
     return {
         "trained_by_commits": _counted([_commit(manifest)] for manifest in manifests),
         "trained_on": _counted(_machines(manifest) for manifest in manifests),
-        "seconds_of_training": NOT_RECORDED if seconds is None else seconds,
+        "seconds_of_training": _NOT_RECORDED if seconds is None else seconds,
     }
 
 
 def _commit(manifest: Mapping[str, Any]) -> str:
     commit = manifest.get("git_commit")
     if not commit:
-        return NOT_RECORDED
+        return _NOT_RECORDED
     return f"{commit} changed" if manifest.get("git_dirty") else str(commit)
 
 
@@ -52,7 +42,7 @@ def _machines(manifest: Mapping[str, Any]) -> list[str]:
     found = [session["machine"] for session in sessions_of(manifest) if "machine" in session]
     if not found and "platform" in manifest:
         found = [", ".join(str(manifest[name]) for name in ("platform", "processor") if name in manifest)]
-    return list(dict.fromkeys(found)) or [NOT_RECORDED]
+    return list(dict.fromkeys(found)) or [_NOT_RECORDED]
 
 
 def _counted(said: Iterable[Iterable[str]]) -> str:

@@ -26,17 +26,7 @@ class Cloud:
 
 
 def clouds_figure(clouds: Sequence[Cloud], *, x: str, y: str, y_type: AxisKind = "log") -> go.Figure:
-    """Draw clouds over two axes.
-
-    Args:
-        clouds: In drawing order.
-        x: Title of the x axis.
-        y: Title of the y axis.
-        y_type: "log" or "linear".
-
-    Returns:
-        A figure without size.
-    """
+    """Draw clouds over two axes."""
     figure = Figure(layout=base_layout(x=x, y=y, y_type=y_type))
     for cloud in clouds:
         figure.add_scatter(

@@ -37,18 +37,7 @@ def dots_figure(
     reference: float | None = None,
     x_range: tuple[float, float] | None = None,
 ) -> go.Figure:
-    """Draw rivals as dots, the first row on top.
-
-    Args:
-        series: With the same rows, in drawing order.
-        x: Title of the value axis.
-        x_type: Its scale; where it is "log", no interval is drawn below a tenth of its value.
-        reference: A vertical line, such as chance.
-        x_range: In axis units (not logarithms); None lets plotly choose.
-
-    Returns:
-        A figure without size.
-    """
+    """Draw rivals as dots, the first row on top."""
     figure = Figure(layout=base_layout(x=x, x_type=x_type, hovermode="closest"))
     drawn: list[float] = []
     for rival in series:

@@ -13,7 +13,7 @@ from icl_interp.figures.theme import DIVERGING, SEQUENTIAL, base_layout
 
 __all__ = ["MatrixBlock", "heatmap_figure", "matrix_figure"]
 
-Scale = Literal["sequential", "diverging"]
+_Scale = Literal["sequential", "diverging"]
 
 
 def heatmap_figure(
@@ -26,33 +26,10 @@ def heatmap_figure(
     unit: str,
     marked: Sequence[tuple[int, int]] = (),
     limits: tuple[float, float] | None = None,
-    scale: Scale = "sequential",
+    scale: _Scale = "sequential",
     text: bool = False,
 ) -> go.Figure:
-    """Draw a table of numbers as colours, the first row on top.
-
-    Args:
-        values: One row of numbers a row; NaN leaves a gap.
-        rows: Labels.
-        columns: Labels.
-        x: Title of the columns.
-        y: Title of the rows.
-        unit: Title of the colour bar.
-        marked: Cells (row, column) that get a frame.
-        limits: Of the colours; None takes the range of the values, or a symmetric one for "diverging".
-        scale: "sequential", or "diverging" around 0.
-        text: Whether each cell shows its number.
-
-    Returns:
-        A figure without size.
-
-    Raises:
-        InputError: If the values do not fit the labels.
-
-    Example:
-        >>> heatmap_figure([[0.0, 1.0]], rows=["a"], columns=["b", "c"], x="to", y="from", unit="share").data[0].type
-        'heatmap'
-    """
+    """Draw a table of numbers as colours, the first row on top."""
     if len(values) != len(rows) or any(len(row) != len(columns) for row in values):
         raise InputError(
             f"heatmap_figure needs {len(rows)} rows of {len(columns)} values, got {len(values)} rows of "
@@ -81,7 +58,7 @@ def heatmap_figure(
     return figure
 
 
-def _limits(values: Sequence[Sequence[float]], scale: Scale) -> tuple[float, float]:
+def _limits(values: Sequence[Sequence[float]], scale: _Scale) -> tuple[float, float]:
     finite = [value for row in values for value in row if math.isfinite(value)] or [0.0]
     if scale == "diverging":
         most = max(abs(value) for value in finite)
@@ -107,23 +84,7 @@ def matrix_figure(
     value_range: tuple[float, float],
     middle: float | None = None,
 ) -> go.Figure:
-    """Draw blocks of rows above one another.
-
-    Args:
-        blocks: From top to bottom, with different row labels.
-        columns: Labels, from left to right.
-        value: What the colour means.
-        value_range: Where the scale ends.
-        middle: The value without meaning, such as chance; None takes a scale that rises from its lower end.
-
-    Returns:
-        A figure without size; numbers stand in cells that have room for them.
-
-    Example:
-        >>> block = MatrixBlock("all", {"a": [0.5, 1.0]})
-        >>> len(matrix_figure([block], ["left", "right"], value="AUROC", value_range=(0.0, 1.0)).data)
-        1
-    """
+    """Draw blocks of rows above one another."""
     labels: list[str] = []
     values: list[list[float | None]] = []
     for i, block in enumerate(blocks):

@@ -59,20 +59,7 @@ def lines_figure(
     legend: bool = True,
     stretch: Stretch | None = None,
 ) -> go.Figure:
-    """Draw lines over one axis.
-
-    Args:
-        lines: In drawing order; the last is on top.
-        x: Title of the x axis, with its unit.
-        y: Title of the y axis, with its unit.
-        y_type: "linear" or "log".
-        y_range: In axis units (not logarithms); None lets plotly choose.
-        legend: Whether to show one.
-        stretch: Shaded behind the lines, with a dashed border and its label.
-
-    Returns:
-        A figure without size, for any page.
-    """
+    """Draw lines over one axis."""
     figure = Figure(layout=base_layout(x=x, y=y, y_type=y_type, hovermode="x unified", legend=legend))
     for line in lines:
         xs = list(line.x)
@@ -125,29 +112,14 @@ _LOWEST = 1e-6
 
 
 def loss_figure(metrics: Sequence[Mapping[str, Any]]) -> go.Figure:
-    """Draw the loss against the step.
-
-    Args:
-        metrics: Lines of metrics.jsonl.
-
-    Returns:
-        A figure with two logarithmic axes.
-    """
+    """Draw the loss against the step."""
     steps, losses = [line["step"] for line in metrics], [_drawn_curves(line["loss"]) for line in metrics]
     line = Line(name="loss", x=steps, y=losses, style=role_style("model"))
     return _log_steps(lines_figure([line], x="step", y="squared error", y_type="log", legend=False))
 
 
 def distance_figure(metrics: Sequence[Mapping[str, Any]], family: str) -> go.Figure:
-    """Draw the distance from each reference predictor against the step.
-
-    Args:
-        metrics: Lines of metrics.jsonl, of which those with an evaluation count.
-        family: "in distribution", or the label of a shift.
-
-    Returns:
-        A figure with two logarithmic axes.
-    """
+    """Draw the distance from each reference predictor against the step."""
     evaluated = [line for line in metrics if family in line.get("distances", {})]
     names = evaluated[-1]["distances"][family] if evaluated else {}
     lines = [
@@ -176,12 +148,6 @@ def calibration_figure(calibration: LlcCalibration) -> go.Figure:
 
     Filled markers are cells without a raised flag, open ones name their flags on hover; error bars are one standard
     error; a star marks the recommended cell.
-
-    Args:
-        calibration: From `probes.learning_coefficient.calibration.calibrate`.
-
-    Returns:
-        A figure without size; its title is the reason.
     """
     figure = Figure(layout=base_layout(calibration.reason, x="step size (lr)", y="learning coefficient", x_type="log"))
     for index, localization in enumerate(calibration.localizations):

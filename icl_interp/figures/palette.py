@@ -46,41 +46,15 @@ class TraceStyle:
     """A plotly marker symbol."""
 
     def line(self, *, width: float | int = 2) -> dict[str, Any]:
-        """Give a trace's `line`.
-
-        Args:
-            width: In pixels.
-
-        Returns:
-            Colour, dash and width.
-
-        Example:
-            >>> role_style("least squares").line(width=1)["dash"]
-            'dash'
-        """
+        """Give a trace's `line`."""
         return {"color": self.colour, "dash": self.dash, "width": width}
 
     def marker(self, *, size: float | int = 7, opacity: float | int = 1) -> dict[str, Any]:
-        """Give a trace's `marker`.
-
-        Args:
-            size: In pixels.
-            opacity: From 0 to 1; below 0.5 for clouds of points.
-
-        Returns:
-            Colour, symbol, size and opacity.
-        """
+        """Give a trace's `marker`."""
         return {"color": self.colour, "symbol": self.symbol, "size": size, "opacity": opacity}
 
     def band(self, *, opacity: float | int = 0.16) -> str:
-        """Give the fill colour of the interval around a line.
-
-        Args:
-            opacity: From 0 to 1.
-
-        Returns:
-            An `rgba(...)` colour.
-        """
+        """Give the fill colour of the interval around a line."""
         return translucent(self.colour, opacity)
 
 
@@ -114,38 +88,14 @@ DIVERGING = ((0.0, "#1f78b8"), (0.5, "#d9dadb"), (1.0, "#d55e00"))
 
 
 def role_style(role: str) -> TraceStyle:
-    """Look up the style of a role.
-
-    Args:
-        role: A key of `COLOURS`.
-
-    Returns:
-        Colour, dash and symbol.
-
-    Raises:
-        InputError: If the role is unknown.
-    """
+    """Look up the style of a role."""
     if role not in _ROLES:
         raise InputError(f"role_style needs one of {', '.join(_ROLES)}, got {role!r}.")
     return _ROLES[role]
 
 
 def shift_style(index: int) -> TraceStyle:
-    """Give the style of the index-th shift; the first 24 differ from one another.
-
-    Args:
-        index: Its place in the registry, from 0.
-
-    Returns:
-        Colour, dash and symbol.
-
-    Raises:
-        InputError: If the index is negative.
-
-    Example:
-        >>> len({shift_style(i) for i in range(24)})
-        24
-    """
+    """Give the style of the index-th shift; the first 24 differ from one another."""
     if index < 0:
         raise InputError(f"shift_style needs an index from 0, got {index}.")
     lap = index // len(SHIFT_COLOURS)
@@ -157,22 +107,7 @@ def shift_style(index: int) -> TraceStyle:
 
 
 def translucent(colour: str, opacity: float | int) -> str:
-    """Make a colour see-through.
-
-    Args:
-        colour: `#rrggbb`.
-        opacity: From 0 to 1.
-
-    Returns:
-        An `rgba(...)` colour.
-
-    Raises:
-        InputError: If the colour is not `#rrggbb` or the opacity not in [0, 1].
-
-    Example:
-        >>> translucent("#ff0000", 0.5)
-        'rgba(255,0,0,0.5)'
-    """
+    """Make a colour see-through."""
     if not _HEX.fullmatch(colour) or not 0 <= opacity <= 1:
         raise InputError(f"translucent needs '#rrggbb' and an opacity in [0, 1], got {colour!r} and {opacity}.")
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))

@@ -63,19 +63,6 @@ def paths_figure(
     """Draw paths.
 
     Each ends in a star; a ring marks t_crit.
-
-    Args:
-        paths: One a run.
-        x: Title of the x axis.
-        y: Title of the y axis.
-        landmarks: Fixed points with their names.
-        slider: Whether a slider over steps moves one filled point along each path.
-        equal_scale: Whether a unit is as long on both axes.
-        diagonal: Whether to draw the line of equal coordinates.
-        x_type: Scale of the x axis.
-
-    Returns:
-        A figure without size, for any page.
     """
     figure = Figure(layout=base_layout(x=x, y=y, x_type=None if x_type == "linear" else x_type))
     for path in paths:

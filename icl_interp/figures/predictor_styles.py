@@ -28,23 +28,7 @@ _DASHES = ("solid", "dash", "dashdot", "longdash", "longdashdot")
 
 
 def predictor_style(name: str) -> TraceStyle:
-    """Give the style of a predictor in figures.
-
-    Args:
-        name: As `reference_predictors` names it, or "model".
-
-    Returns:
-        The style of its first name; gradient descent with more than one step has a dash of its own.
-
-    Raises:
-        InputError: If no reference has that name.
-
-    Example:
-        >>> predictor_style("least squares = ridge") == role_style("least squares")
-        True
-        >>> predictor_style("1-step GD") == predictor_style("10-step GD")
-        False
-    """
+    """Give the style of a predictor in figures."""
     first = name.split(" = ")[0]
     if first in _OTHERS:
         place = _OTHERS.index(first)

@@ -36,7 +36,7 @@ __all__ = [
 AxisKind = Literal["linear", "log", "category"]
 """How an axis is scaled."""
 
-FONT = "-apple-system, 'Segoe UI', Roboto, 'Noto Sans', Ubuntu, Cantarell, 'Helvetica Neue', Arial, sans-serif"
+_FONT = "-apple-system, 'Segoe UI', Roboto, 'Noto Sans', Ubuntu, Cantarell, 'Helvetica Neue', Arial, sans-serif"
 
 
 def base_layout(
@@ -53,22 +53,6 @@ def base_layout(
 
     Backgrounds are transparent and the ink is a grey that reads on both pages; the report's page recolours
     ink and grid with its theme, and moves the y title above the axis.
-
-    Args:
-        title: For notebooks; the page shows a heading of its own instead.
-        x: Title of the x axis, with its unit.
-        y: Title of the y axis, with its unit.
-        x_type: None lets plotly choose.
-        y_type: None lets plotly choose.
-        hovermode: "x unified" suits lines over one axis.
-        legend: Whether to show one, horizontally below the plot.
-
-    Returns:
-        For `Figure(layout=...)`.
-
-    Example:
-        >>> base_layout(x="in-context examples", y="error", y_type="log")["yaxis"]
-        {'title': {'text': 'error'}, 'type': 'log', 'dtick': 1, 'tickformat': '~g'}
     """
     layout: dict[str, Any] = {
         "template": _template(),
@@ -107,7 +91,7 @@ def _axis_template() -> dict[str, Any]:
 def _template() -> dict[str, Any]:
     axis = _axis_template()
     layout = {
-        "font": {"family": FONT, "size": 13, "color": "#70757d"},
+        "font": {"family": _FONT, "size": 13, "color": "#70757d"},
         "title": {"x": 0, "xref": "paper", "font": {"size": 15}},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
@@ -121,7 +105,7 @@ def _template() -> dict[str, Any]:
             "yref": "container",
             "yanchor": "bottom",
         },
-        "hoverlabel": {"font": {"family": FONT, "size": 12}, "namelength": -1},
+        "hoverlabel": {"font": {"family": _FONT, "size": 12}, "namelength": -1},
         "xaxis": axis | {"showgrid": False, "showline": True, "ticks": "outside", "ticklen": 4},
         "yaxis": axis | {"hoverformat": ".3~g"},
         "colorscale": {"sequential": SEQUENTIAL},
@@ -135,19 +119,7 @@ _FEW_DECADES, _FEW_DIGITS = 2.0, 0.4
 
 
 def log_labels(values: Iterable[float | int | None]) -> dict[str, Any]:
-    """Choose the labels of a logarithmic axis by the decades that it covers.
-
-    Args:
-        values: All that is drawn; zeros, negative, infinite and missing ones have no place on it and are passed over.
-
-    Returns:
-        For `update_xaxes` or `update_yaxes`: a label a decade; at 1, 2 and 5 below two decades; where plotly finds
-        room for some where the largest is not 2.5 times the least.
-
-    Example:
-        >>> log_labels([0.001, 10])["dtick"], log_labels([1.2, 7.1])["dtick"], log_labels([2.0, 2.5])["dtick"]
-        (1, 'D2', None)
-    """
+    """Choose the labels of a logarithmic axis by the decades that it covers."""
     known = [value for value in values if value is not None and value > 0 and math.isfinite(value)]
     span = math.log10(max(known) / min(known)) if known else math.inf
     dtick = 1 if span >= _FEW_DECADES else "D2" if span >= _FEW_DIGITS else None
@@ -155,39 +127,19 @@ def log_labels(values: Iterable[float | int | None]) -> dict[str, Any]:
 
 
 def axis_range(limits: tuple[float | int, float | int], kind: AxisKind) -> list[float]:
-    """Give the range of an axis as plotly takes it.
-
-    Args:
-        limits: Both ends, in units of what is drawn; positive on a logarithmic axis.
-        kind: Of the axis.
-
-    Returns:
-        Logarithms for a logarithmic axis.
-
-    Example:
-        >>> axis_range((0.01, 10), "log"), axis_range((0.01, 10), "linear")
-        ([-2.0, 1.0], [0.01, 10.0])
-    """
+    """Give the range of an axis as plotly takes it."""
     return [math.log10(limit) for limit in limits] if kind == "log" else [float(limit) for limit in limits]
 
 
 def plotlyjs_source() -> str:
-    """Read plotly.js, about 5 MB, from the installed plotly.
-
-    Returns:
-        Minified JavaScript that defines `Plotly`.
-    """
+    """Read plotly.js, about 5 MB, from the installed plotly."""
     from plotly.offline import get_plotlyjs
 
     return str(get_plotlyjs())
 
 
 def plotlyjs_version() -> str:
-    """Read the version of the plotly.js that the installed plotly ships.
-
-    Returns:
-        As in "3.1.0".
-    """
+    """Read the version of the plotly.js that the installed plotly ships."""
     from plotly.offline import get_plotlyjs_version
 
     return str(get_plotlyjs_version())

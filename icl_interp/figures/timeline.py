@@ -11,7 +11,7 @@ from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.palette import GREY, translucent
 from icl_interp.figures.theme import AxisKind
 
-__all__ = ["StepMark", "step_buttons", "timeline_figure"]
+__all__ = ["StepMark", "timeline_figure"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +41,6 @@ def timeline_figure(
 
     The axis shows step + 1, so that step 0 has a place on a logarithmic axis; two buttons switch its scale. Every
     second stage is shaded.
-
-    Args:
-        lines: Their x are steps from 0.
-        y: Title of the y axis, with its unit.
-        y_type: Its scale.
-        boundaries: Steps at which stages meet, rising.
-        marks: Rings on curves.
-        legend: Whether to show one.
-
-    Returns:
-        A figure without size, for any page.
     """
     shown = [_after_first(line) for line in lines]
     figure = lines_figure(shown, x="step + 1", y=y, y_type=y_type, legend=legend)
@@ -69,16 +58,12 @@ def timeline_figure(
             marker={"symbol": "circle-open", "size": 13, "line": {"width": 2}, "color": [m.colour for m in same]},
         )
     figure.update_xaxes(type="log", dtick=1, tickformat="~g")
-    figure.update_layout(updatemenus=[step_buttons()])
+    figure.update_layout(updatemenus=[_step_buttons()])
     return figure
 
 
-def step_buttons() -> dict[str, Any]:
-    """Make the two named buttons that switch the scale of a step axis.
-
-    Returns:
-        An entry of a layout's `updatemenus`.
-    """
+def _step_buttons() -> dict[str, Any]:
+    """Make the two named buttons that switch the scale of a step axis."""
     scales = {
         "log steps": {"xaxis.type": "log", "xaxis.dtick": 1, "xaxis.autorange": True},
         "linear steps": {"xaxis.type": "linear", "xaxis.dtick": None, "xaxis.autorange": True},

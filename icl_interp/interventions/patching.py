@@ -25,10 +25,10 @@ from icl_interp.models.hooked import HookedModel
 from icl_interp.prompts import Prompts
 from probes.bootstrap import bootstrap_counts, percentile_interval
 
-__all__ = ["PatchAxis", "PatchResult", "check_axes", "patch"]
+__all__ = ["PatchResult", "patch"]
 
-PatchAxis = Literal["layer", "pos", "head"]
-_ORDER: tuple[PatchAxis, ...] = ("layer", "pos", "head")
+_PatchAxis = Literal["layer", "pos", "head"]
+_ORDER: tuple[_PatchAxis, ...] = ("layer", "pos", "head")
 _HEAD_AXIS = ("hook_q", "hook_k", "hook_v", "hook_z")
 
 
@@ -36,7 +36,7 @@ _HEAD_AXIS = ("hook_q", "hook_k", "hook_v", "hook_z")
 class PatchResult:
     """How much of the clean prediction each patch brings back."""
 
-    axes: tuple[PatchAxis, ...]
+    axes: tuple[_PatchAxis, ...]
     """What the entries are indexed by; empty where one patch took everything."""
     labels: tuple[tuple[int, ...], ...]
     """Layers, positions or heads along each axis."""
@@ -73,7 +73,7 @@ def patch(
     clean: Prompts,
     corrupted: Prompts,
     name: str,
-    axes: Sequence[PatchAxis] = ("pos",),
+    axes: Sequence[_PatchAxis] = ("pos",),
     *,
     positions: Positions = "all",
     batch_size: int = 256,
@@ -198,22 +198,14 @@ def _check(model: HookedModel, clean: Prompts, corrupted: Prompts, name: str, ax
             f"patch needs clean and corrupted prompts of one shape, got {tuple(clean.xs.shape)} and "
             f"{tuple(corrupted.xs.shape)}; corrupt a copy of the clean ones."
         )
-    check_axes(axes, name)
+    _check_axes(axes, name)
     layers = tuple(range(model.cfg.n_layers)) if "layer" in axes else (0,)
     check_names([name.format(layer=layer) for layer in layers], model.hook_dict)
     return layers
 
 
-def check_axes(axes: Sequence[str], name: str) -> None:
-    """Refuse axes that do not fit a hook name.
-
-    Args:
-        axes: As `patch` takes them.
-        name: Likewise.
-
-    Raises:
-        InputError: If an axis is unknown, or the name has no such axis.
-    """
+def _check_axes(axes: Sequence[str], name: str) -> None:
+    """Refuse axes that do not fit a hook name."""
     unknown = [axis for axis in axes if axis not in _ORDER]
     if unknown:
         raise InputError(f"patch needs axes out of {', '.join(_ORDER)}, got {unknown[0]!r}.")

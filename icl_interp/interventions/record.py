@@ -144,19 +144,7 @@ def predict_under(
 
 
 def chosen_positions(positions: Positions, n_positions: int, config: ModelConfig) -> list[int]:
-    """Resolve roles and negative numbers.
-
-    Args:
-        positions: A role of the layout, or numbers.
-        n_positions: Length of the sequence.
-        config: Of the model.
-
-    Returns:
-        Positions from 0, in the order given.
-
-    Raises:
-        InputError: If the layout lacks the role, or the sequence a position.
-    """
+    """Resolve roles and negative numbers."""
     if isinstance(positions, str):
         return list(range(n_positions))[positions_of(positions, tokens=config.tokens)]
     wrong = [p for p in positions if not -n_positions <= p < n_positions]

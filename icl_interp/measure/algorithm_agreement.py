@@ -125,7 +125,7 @@ class AgreementReport:
             values = _floored(curve.values.tolist())
             lines.append(Line(name, list(range(len(values))), values, predictor_style(name), low, high))
         return lines_figure(
-            lines, x="in-context examples", y="squared difference / E[y²]", y_type="log", y_range=(FLOOR, 10.0)
+            lines, x="in-context examples", y="squared difference / E[y²]", y_type="log", y_range=(_FLOOR, 10.0)
         )
 
     def _repr_html_(self) -> str:
@@ -136,7 +136,7 @@ class AgreementReport:
         return f"AgreementReport(nearest={name!r}, spd={self.references[name].spd.mean}, n_prompts={self.n_prompts})"
 
 
-FLOOR = 1e-6
+_FLOOR = 1e-6
 """Smaller differences are drawn there."""
 
 
@@ -145,7 +145,7 @@ def _mean(found: Curve | Estimate) -> Estimate:
 
 
 def _floored(values: list[float]) -> list[float]:
-    return [value if math.isnan(value) else max(value, FLOOR) for value in values]
+    return [value if math.isnan(value) else max(value, _FLOOR) for value in values]
 
 
 def algorithm_agreement(

@@ -104,14 +104,7 @@ class AttentionSummary:
 
 
 def has_patterns(config: ModelConfig) -> bool:
-    """Say whether attention is a distribution over tokens of the sequence.
-
-    Args:
-        config: Of the model.
-
-    Returns:
-        True for decoders; linear attention has no distribution, and the merged softmax layer none over its query.
-    """
+    """Say whether attention is a distribution over tokens of the sequence."""
     return config.family == "gpt2"
 
 

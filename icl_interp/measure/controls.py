@@ -19,9 +19,7 @@ from probes.bootstrap import Estimate, bootstrap_counts, percentile_interval
 from probes.permutation import holm
 
 __all__ = [
-    "N_RESAMPLES",
     "Excess",
-    "claim_p_value",
     "estimate_mean",
     "excess_of_replicates",
     "excess_over_controls",
@@ -30,7 +28,6 @@ __all__ = [
     "paired_variance",
     "resampled_means",
     "untrained_networks",
-    "variance_over",
 ]
 
 N_UNTRAINED = 5
@@ -38,16 +35,7 @@ N_UNTRAINED = 5
 
 
 def untrained_networks(config: ModelConfig, n: int = N_UNTRAINED, *, seed: int = 0) -> list[HookedModel]:
-    """Build networks of one config and initialisation that never saw data.
-
-    Args:
-        config: Of the model under study; its `init` is the file's own initialisation.
-        n: How many.
-        seed: Their weights come from streams of this seed that no training run uses.
-
-    Returns:
-        Networks that differ in their seeds only.
-    """
+    """Build networks of one config and initialisation that never saw data."""
     return [build_model(config, seed=derive_seed(seed, f"untrained network {i}")) for i in range(n)]
 
 
@@ -111,25 +99,6 @@ def excess_over_controls(
     distribution with n - 1 degrees of freedom and of the normal one at 1 - 0.05 / n_verdicts, so that all one-sided
     claims of a report hold together at 95 % (Bonferroni). The interval is ours; it is meaningless with fewer than two
     controls, and then it is NaN. Which prompts the signature was fitted on is held fixed and in no interval.
-
-    Args:
-        value: Of the model; larger must mean more.
-        controls: The same number of untrained networks.
-        sampling_variance: v, from `paired_variance` where there are bootstrap replicates.
-        n_verdicts: How many claims the report makes.
-        chance: What the value itself must exceed for the claim to hold, by a normal interval at the same confidence.
-        value_variance: Sampling variance of the value alone over prompts.
-
-    Returns:
-        The excess with its interval.
-
-    Example:
-        >>> excess_over_controls(0.9, [0.1, 0.12, 0.08, 0.1, 0.1]).verdict
-        'evidence'
-        >>> excess_over_controls(0.1, [0.1, 0.12, 0.08, 0.1, 0.1]).verdict
-        'none'
-        >>> excess_over_controls(-0.1, [-0.3, -0.31, -0.29, -0.3, -0.3], chance=0.0).verdict
-        'none'
     """
     confidence = 1 - 0.05 / n_verdicts
     held = tuple(float(control) for control in controls)
@@ -150,25 +119,7 @@ def excess_of_replicates(
     n_verdicts: int = 1,
     chance: float = -math.inf,
 ) -> Excess:
-    """Compare a model with untrained networks on the same prompts, by `excess_over_controls`.
-
-    Args:
-        own: Of the model: the value, larger being more, and the value on bootstrap resamples of the prompts.
-        controls: Of each untrained network, on the same resamples.
-        n_verdicts: How many claims the report makes.
-        chance: What the value itself must exceed for the claim to hold.
-
-    Returns:
-        The excess, with both variances over prompts in its intervals.
-
-    Example:
-        >>> around = torch.tensor([-0.01, 0.0, 0.01])  # resamples differ by that much
-        >>> controls = [(value, value + around) for value in (0.1, 0.12, 0.08)]
-        >>> excess_of_replicates((0.9, 0.9 + around), controls, chance=0.5).verdict
-        'evidence'
-        >>> excess_of_replicates((0.9, 0.9 + around), controls, chance=0.95).verdict
-        'none'
-    """
+    """Compare a model with untrained networks on the same prompts, by `excess_over_controls`."""
     value, replicates = own
     return excess_over_controls(
         value,
@@ -176,19 +127,12 @@ def excess_of_replicates(
         sampling_variance=paired_variance(replicates, [theirs for _, theirs in controls]),
         n_verdicts=n_verdicts,
         chance=chance,
-        value_variance=variance_over(replicates),
+        value_variance=_variance_over(replicates),
     )
 
 
-def variance_over(replicates: Float[Tensor, " resample"]) -> float:
-    """Give the variance over bootstrap resamples.
-
-    Args:
-        replicates: Those that are not finite are left out.
-
-    Returns:
-        In squared units of the replicates; NaN if fewer than two are finite.
-    """
+def _variance_over(replicates: Float[Tensor, " resample"]) -> float:
+    """Give the variance over bootstrap resamples."""
     finite = replicates[replicates.isfinite()]
     return float(finite.var()) if len(finite) > 1 else math.nan
 
@@ -196,46 +140,22 @@ def variance_over(replicates: Float[Tensor, " resample"]) -> float:
 def paired_variance(
     replicates: Float[Tensor, " resample"], control_replicates: Sequence[Float[Tensor, " resample"]]
 ) -> float:
-    """Give the variance over prompts of the excess, value - mean(controls).
-
-    Args:
-        replicates: Of the model's value, over bootstrap resamples of the prompts.
-        control_replicates: Of each control, over the same resamples.
-
-    Returns:
-        In squared units of the value; 0 without controls.
-    """
+    """Give the variance over prompts of the excess, value - mean(controls)."""
     if not control_replicates:
         return 0.0
-    return variance_over(replicates - torch.stack(list(control_replicates)).mean(0))
+    return _variance_over(replicates - torch.stack(list(control_replicates)).mean(0))
 
 
 _ROUNDING = 1e-15  # of means of equal numbers, relative to them
 
 
-def claim_p_value(excess: Excess) -> float:
+def _claim_p_value(excess: Excess) -> float:
     """Find the least error probability at which a claim would still be called evidence.
 
     Formula: the larger of two one-sided p-values, since both halves of the claim must hold. That the excess is above
     0: the p at which excess = sqrt(t^2 s^2 (1 + 1/n) + z^2 v), t and z the quantiles at 1 - p, s^2 the variance over
     the n untrained networks and v the sampling variance that `excess_over_controls` was given. That the value is
     above chance: the normal p of (value - chance) / its standard error.
-
-    Args:
-        excess: With finite bounds.
-
-    Returns:
-        In [0, 1]; NaN where the excess has no interval. At most 1 - `excess.confidence` exactly where the verdict is
-        evidence.
-
-    Source:
-        The interval is ours, and so is its p-value; the maximum is the intersection-union test of Berger (1982).
-
-    Example:
-        >>> from icl_interp.measure.controls import excess_over_controls
-        >>> controls = [0.1, 0.12, 0.08, 0.1, 0.1]
-        >>> assert claim_p_value(excess_over_controls(0.9, controls)) < 0.001
-        >>> assert claim_p_value(excess_over_controls(0.1, controls)) > 0.4
     """
     if not math.isfinite(excess.low):
         return math.nan
@@ -253,15 +173,8 @@ def claim_p_value(excess: Excess) -> float:
 
 
 def holm_p_values(claims: Mapping[str, Excess]) -> dict[str, float]:
-    """Adjust the claims' p-values for their number.
-
-    Args:
-        claims: By name.
-
-    Returns:
-        By name; NaN where a claim has none, which then does not count.
-    """
-    found = {name: claim_p_value(excess) for name, excess in claims.items()}
+    """Adjust the claims' p-values for their number."""
+    found = {name: _claim_p_value(excess) for name, excess in claims.items()}
     defined = [name for name, p_value in found.items() if not math.isnan(p_value)]
     if not defined:
         return found
@@ -295,36 +208,20 @@ def _tail(distance: float, spread: float, sampling: float, n: int, rounding: flo
     return p_value if distance >= 0 else 1 - p_value
 
 
-N_RESAMPLES = 1000
+_N_RESAMPLES = 1000
 """Bootstrap resamples of the prompts; equal counts and seeds resample alike, so differences are paired."""
 
 
 def resampled_means(
     values: Float[Tensor, " sample"] | Float[Tensor, "sample point"], *, seed: int = 0
 ) -> Float64[Tensor, " resample"] | Float64[Tensor, "resample point"]:
-    """Average over prompts, for each bootstrap resample of them.
-
-    Args:
-        values: One entry, or one row, a prompt.
-        seed: Equal seeds and numbers of prompts resample alike.
-
-    Returns:
-        float64, in the unit of the values.
-    """
-    counts = bootstrap_counts(len(values), seed=seed, n_bootstrap=N_RESAMPLES).double()
+    """Average over prompts, for each bootstrap resample of them."""
+    counts = bootstrap_counts(len(values), seed=seed, n_bootstrap=_N_RESAMPLES).double()
     return torch.tensordot(counts, values.double(), dims=1) / len(values)
 
 
 def estimate_mean(values: Float[Tensor, " sample"], *, seed: int = 0) -> Estimate:
-    """Average over prompts, with a 95 % percentile interval.
-
-    Args:
-        values: One a prompt.
-        seed: Of the bootstrap.
-
-    Returns:
-        In the unit of the values.
-    """
+    """Average over prompts, with a 95 % percentile interval."""
     low, high = percentile_interval(resampled_means(values, seed=seed))
     return Estimate(float(values.double().mean()), low, high)
 
@@ -332,15 +229,7 @@ def estimate_mean(values: Float[Tensor, " sample"], *, seed: int = 0) -> Estimat
 def mean_band(
     values: Float[Tensor, "sample point"], *, seed: int = 0
 ) -> tuple[Float64[Tensor, " point"], Float64[Tensor, " point"], Float64[Tensor, " point"]]:
-    """Average over prompts at each point, with 95 % percentile bands.
-
-    Args:
-        values: One row a prompt.
-        seed: Of the bootstrap.
-
-    Returns:
-        Mean, lower and upper band, in the unit of the values.
-    """
+    """Average over prompts at each point, with 95 % percentile bands."""
     replicates = resampled_means(values, seed=seed)
     low, high = torch.quantile(replicates, torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)
     return values.double().mean(0), low, high

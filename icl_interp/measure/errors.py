@@ -195,28 +195,12 @@ BATCH = 256
 
 
 def first_scored_point(n_dims: int, n_points: int) -> int:
-    """Say from which point on errors count as late.
-
-    Args:
-        n_dims: d of the task.
-        n_points: Pairs a prompt.
-
-    Returns:
-        d, so that least squares is determined; the last point where prompts are too short for that.
-    """
+    """Say from which point on errors count as late."""
     return min(n_dims, n_points - 1)
 
 
 def prompt_errors(predictions: Float[Tensor, "sample point"], family: Family) -> Float64[Tensor, " sample"]:
-    """Give each prompt its error: the mean squared error over late points, divided by E[y^2] of its family.
-
-    Args:
-        predictions: Of the family's labels; those of its queries where it has queries.
-        family: Whose labels and unit are used.
-
-    Returns:
-        Dimensionless; predicting zero has 1 on average.
-    """
+    """Give each prompt its error: the mean squared error over late points, divided by E[y^2] of its family."""
     first = first_scored_point(family.prompts.n_dims, family.prompts.n_points)
     return _squared_errors(predictions, family)[:, first:].mean(1)
 
@@ -226,16 +210,7 @@ def summarise_errors(
     families: Families,
     references: Mapping[str, Predictor],
 ) -> ErrorReport:
-    """Lay a model's errors beside those of the reference algorithms.
-
-    Args:
-        predictions: The model's, by family label, of each family's targets.
-        families: The prompts.
-        references: Predictors by name; the one that starts with "least squares" is what the excess is taken over.
-
-    Returns:
-        Curves with bootstrap bands over prompts.
-    """
+    """Lay a model's errors beside those of the reference algorithms."""
     summaries = {
         label: _summarise_family(predictions[label], family, references)
         for label, family in families.all_families.items()
@@ -364,14 +339,6 @@ def likeness_to_references(
 
     Formula: max over references g of 1 - sum (f - g)^2 / sum g^2, over points with an example before them. Each
     network has the choice, so that the choice gives the model no advantage. References that predict zero are left out.
-
-    Args:
-        predictions: Of the model, then of untrained networks.
-        references: Predictors by name.
-        prompts: What was predicted.
-
-    Returns:
-        Name and value for each network; "none" and NaN if every reference predicts zero.
     """
     said = {name: predictor(prompts.xs, prompts.ys)[:, 1:].double() for name, predictor in references.items()}
     said = {name: values for name, values in said.items() if float(values.abs().max()) > 0}

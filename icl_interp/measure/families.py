@@ -94,23 +94,6 @@ def draw_families(
     """Draw the prompts of a study.
 
     Fit and score prompts come from different streams, and neither meets training prompts.
-
-    Args:
-        task: What is in distribution.
-        shifts: Patterns as `select_shifts` takes them; None means the core suite.
-        n_prompts: For each family, and for fitting.
-        n_points: Pairs a prompt; None takes the task's usual number.
-        max_points: Points that the model has positions for: longer prompts are cut there. None means no limit.
-        n_points_trained: Points that prompts had in training; later ones are marked as never seen there. None takes
-            the task's usual number.
-        seed: The only source of randomness.
-
-    Returns:
-        The families, in distribution first.
-
-    Raises:
-        InputError: If a pattern names nothing that applies, a count is below 1, or all labels of a family are zero,
-            so that its errors have no unit.
     """
     score_seed = derive_seed(seed, "evaluation: score")
     trained = task.default_points if n_points_trained is None else n_points_trained

@@ -123,14 +123,7 @@ class HeadReport:
 
 
 def heads_can_be_masked(model: HookedModel) -> bool:
-    """Say whether a model has heads with a hook of their own.
-
-    Args:
-        model: Any family.
-
-    Returns:
-        False for the merged softmax layer.
-    """
+    """Say whether a model has heads with a hook of their own."""
     return "blocks.0.attn.hook_z" in model.hook_dict
 
 

@@ -162,7 +162,7 @@ GD_STEPS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256)
 """Steps of gradient descent that are compared, each with the largest stable step size of its prefix."""
 NEWTON_STEPS = tuple(range(11))
 """Iterations of Newton's method that are compared."""
-MATCHED = 64
+_MATCHED = 64
 """Prompts on which steps are compared."""
 
 
@@ -173,17 +173,7 @@ def read_out_layers(
     method: Method = "ridge",
     seed: int = 0,
 ) -> LayerReadouts:
-    """Tune one read-out a site to the labels.
-
-    Args:
-        features: From `answering_features` on the same prompts: without the first point.
-        prompts: At least 5.
-        method: "ridge", or "sgd" as Fu et al.
-        seed: Of folds and minibatches.
-
-    Returns:
-        Held-out predictions, one layer a site.
-    """
+    """Tune one read-out a site to the labels."""
     return fit_layer_readouts(
         torch.stack(list(features.values())), prompts.ys[:, 1:].contiguous(), method=method, seed=seed, n_bootstrap=1
     )
@@ -200,21 +190,7 @@ def summarise_readouts(
     references: Mapping[str, Predictor],
     seed: int = 0,
 ) -> LayerReadoutReport:
-    """Put the read-outs of a model beside those of untrained networks, references and steps of algorithms.
-
-    Args:
-        readouts: Of the model.
-        untrained: Of each untrained network, on the same prompts.
-        sites: Labels of the layers.
-        prompts: What was read.
-        task: Whose E[y^2] is the unit.
-        config: Of the model, for what it cannot show.
-        references: Predictors by name.
-        seed: Of the bootstrap.
-
-    Returns:
-        The report.
-    """
+    """Put the read-outs of a model beside those of untrained networks, references and steps of algorithms."""
     unit, ys = task.label_second_moment(), prompts.ys[:, 1:].double()
 
     def shares(said: Tensor, aim: Tensor) -> Tensor:
@@ -241,9 +217,9 @@ def summarise_readouts(
         distances={
             name: tuple(estimate_mean(row) for row in shares(readouts.predictions, aim)) for name, aim in aims.items()
         },
-        steps=_match(readouts.predictions[:, :MATCHED], prompts[:MATCHED], seed) if linear else {},
+        steps=_match(readouts.predictions[:, :_MATCHED], prompts[:_MATCHED], seed) if linear else {},
         n_prompts=len(prompts),
-        n_matched=min(len(prompts), MATCHED),
+        n_matched=min(len(prompts), _MATCHED),
         method=readouts.method,
         limits=tuple(sentence for applies, sentence in limits if applies),
     )

@@ -32,11 +32,9 @@ from probes.targets import least_squares_weights, moment_vector, prediction_diff
 __all__ = [
     "LinearProbeReport",
     "ProbeTarget",
-    "columns_of",
     "linear_probes",
     "partial_scores",
     "probe_features",
-    "probe_network",
     "probe_targets",
     "summarise_probes",
 ]
@@ -45,15 +43,8 @@ ProbeTarget = Float[Tensor, "sample point"] | Float[Tensor, "sample point dim"]
 """One number, or one vector, a prompt and point."""
 
 
-def columns_of(target: ProbeTarget) -> Float[Tensor, "row column"]:
-    """Lay a target out as a probe reads it.
-
-    Args:
-        target: Numbers or vectors.
-
-    Returns:
-        One row a prompt and point, one column a coordinate.
-    """
+def _columns_of(target: ProbeTarget) -> Float[Tensor, "row column"]:
+    """Lay a target out as a probe reads it."""
     return target.flatten()[:, None] if target.ndim == 2 else target.flatten(0, 1)
 
 
@@ -306,9 +297,9 @@ def _shuffled(probe: LinearProbe, columns: slice) -> tuple[float, Tensor]:
 
 MOMENTS, WEIGHTS = "moment vector", "least-squares weights"
 """Names of the targets that are vectors."""
-MOST_SIGNS = 6
+_MOST_SIGNS = 6
 """Coordinates of the query whose signs make the types of the control task: 64 types."""
-MOST_DRAWS = 16
+_MOST_DRAWS = 16
 """Draws of the control task at most."""
 _CONTRASTED = ("least squares", "ridge", "Bayes")
 
@@ -320,14 +311,6 @@ def probe_targets(
 
     The references' predictions; differences of least squares, ridge and Bayes where they differ, since the predictions
     themselves are nearly collinear; on linear tasks also the moment vector X'y / k and the least-squares weights.
-
-    Args:
-        prompts: What the model reads.
-        references: Predictors by name.
-        task: What prompts are drawn from; None leaves the vectors out.
-
-    Returns:
-        Targets by name, and for those without variance the reason why there is none.
     """
     targets: dict[str, ProbeTarget] = {}
     left_out = {}
@@ -362,7 +345,7 @@ def _vectors(prompts: Prompts, left_out: dict[str, str]) -> dict[str, ProbeTarge
     return {name: values for name, values in vectors.items() if name not in fixed}
 
 
-def probe_network(
+def _probe_network(
     model: HookedModel,
     prompts: Prompts,
     targets: Mapping[str, ProbeTarget],
@@ -371,22 +354,7 @@ def probe_network(
     batch_size: int = 64,
     seed: int = 0,
 ) -> dict[str, LinearProbe]:
-    """Fit one probe a site: from the residual stream at x tokens, or at the query, to all targets at once.
-
-    Args:
-        model: The network.
-        prompts: At least 5.
-        targets: From `probe_targets` on the same prompts.
-        sites: Where to look.
-        batch_size: Prompts a forward pass.
-        seed: Of folds and shuffles.
-
-    Returns:
-        As `probe_features`.
-
-    Raises:
-        InputError: If there is no target.
-    """
+    """Fit one probe a site: from the residual stream at x tokens, or at the query, to all targets at once."""
     return probe_features(answering_features(model, prompts, sites, batch_size=batch_size), prompts, targets, seed=seed)
 
 
@@ -402,24 +370,10 @@ def probe_features(
 
     The control task has for each orthant (around the mean) of the query's first coordinates a target drawn at random,
     so that a probe can find it only by storing a table of what the query alone shows.
-
-    Args:
-        features: From `answering_features`, by site.
-        prompts: What was read, at least 5.
-        targets: From `probe_targets` on the same prompts.
-        controls: Whether shuffled targets and the control task are fitted as well; untrained networks need neither.
-        seed: Of folds, shuffles and the control task.
-
-    Returns:
-        Probes by site label, the columns of the targets first, then with controls as many of the control task; whole
-        prompts are held out.
-
-    Raises:
-        InputError: If there is no target.
     """
     if not targets:
         raise InputError("linear probes need a reference whose predictions vary, got none; change the task.")
-    wanted = torch.cat([columns_of(target) for target in targets.values()], dim=1)
+    wanted = torch.cat([_columns_of(target) for target in targets.values()], dim=1)
     groups = torch.arange(len(prompts)).repeat_interleave(prompts.n_points - 1)
     both = torch.cat([wanted, _control_task(prompts, wanted, seed)], dim=1) if controls else wanted
     return {
@@ -431,11 +385,11 @@ def probe_features(
 def _control_task(
     prompts: Prompts, wanted: Float[Tensor, "sample target"], seed: int
 ) -> Float[Tensor, "sample target"]:
-    queries = prompts.xs[:, 1:, :MOST_SIGNS].flatten(0, 1)
+    queries = prompts.xs[:, 1:, :_MOST_SIGNS].flatten(0, 1)
     signs = queries > queries.mean(0)
     types = (signs.long() * 2 ** torch.arange(signs.shape[1])).sum(1)
     control = wanted
-    for attempt in range(MOST_DRAWS):  # two types may draw one target, and what does not vary cannot be scored
+    for attempt in range(_MOST_DRAWS):  # two types may draw one target, and what does not vary cannot be scored
         control = control_task_targets(types, wanted, seed=derive_seed(seed, f"control task {attempt}"))
         if bool((control.amax(0) - control.amin(0) > 1e-5 * control.abs().amax(0)).all()):
             break
@@ -449,20 +403,9 @@ def summarise_probes(
     left_out: Mapping[str, str],
     partial: Mapping[str, Estimate] | None = None,
 ) -> LinearProbeReport:
-    """Put the probes of a model beside those of untrained networks.
-
-    Args:
-        probes: Of the model, by site.
-        untrained: Of each untrained network.
-        targets: From `probe_targets`.
-        left_out: From `probe_targets`.
-        partial: From `partial_scores`; None for none.
-
-    Returns:
-        The report.
-    """
+    """Put the probes of a model beside those of untrained networks."""
     n_prompts = len(next(iter(targets.values())))
-    widths = tuple(columns_of(target).shape[1] for target in targets.values())
+    widths = tuple(_columns_of(target).shape[1] for target in targets.values())
     return LinearProbeReport(
         tuple(targets), left_out, probes, tuple(untrained), n_prompts, widths, {} if partial is None else partial
     )
@@ -476,19 +419,8 @@ def partial_scores(
     *,
     seed: int = 0,
 ) -> dict[str, Estimate]:
-    """Ask of each reference whether it can be read out beyond what all other references already say.
-
-    Args:
-        features: Of the model, by site.
-        probes: Of the model, fitted to `targets`.
-        targets: From `probe_targets`.
-        references: Whose predictions are among the targets.
-        seed: Of folds and bootstrap.
-
-    Returns:
-        Partial R² by reference, each at its best site; NaN with a reason where the others determine it.
-    """
-    predictions = {name: columns_of(target) for name, target in targets.items() if name in references}
+    """Ask of each reference whether it can be read out beyond what all other references already say."""
+    predictions = {name: _columns_of(target) for name, target in targets.items() if name in references}
     if len(predictions) < 2:
         return {}
     groups = torch.arange(len(next(iter(targets.values())))).repeat_interleave(next(iter(features.values())).shape[1])

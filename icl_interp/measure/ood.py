@@ -33,7 +33,6 @@ __all__ = [
     "OodReport",
     "ShiftDetection",
     "fit_norm_baseline",
-    "log_norms",
     "ood_report",
     "summarise_ood",
 ]
@@ -207,15 +206,8 @@ def _mean_replicates(reports: Sequence[DetectionReport]) -> Tensor:
     return torch.stack([report.auroc_replicates for report in reports]).mean(0)
 
 
-def log_norms(prompts: Prompts) -> Float64[Tensor, "sample two"]:
-    """Take log ||X|| and log ||y|| of each prompt.
-
-    Args:
-        prompts: Of any family.
-
-    Returns:
-        Natural logarithms of the Frobenius norm of the inputs and the Euclidean norm of the labels.
-    """
+def _log_norms(prompts: Prompts) -> Float64[Tensor, "sample two"]:
+    """Take log ||X|| and log ||y|| of each prompt."""
     norms = torch.stack([prompts.xs.double().flatten(1).norm(dim=1), prompts.ys.double().norm(dim=1)], dim=1)
     return norms.clamp(min=torch.finfo(torch.float64).tiny).log()
 
@@ -232,28 +224,14 @@ class NormBaseline:
     __repr__ = short_repr
 
     def score(self, prompts: Prompts) -> Float64[Tensor, " sample"]:
-        """Measure how far out prompts are by their norms alone.
-
-        Args:
-            prompts: Of any family.
-
-        Returns:
-            Squared Mahalanobis distance, dimensionless; larger is further out, in either direction.
-        """
-        centred = log_norms(prompts) - self.mean
+        """Measure how far out prompts are by their norms alone."""
+        centred = _log_norms(prompts) - self.mean
         return torch.einsum("bi,ij,bj->b", centred, self.precision, centred)
 
 
 def fit_norm_baseline(prompts: Prompts) -> NormBaseline:
-    """Learn the usual norms.
-
-    Args:
-        prompts: In distribution.
-
-    Returns:
-        The frozen baseline. Where a norm does not vary, the pseudo-inverse leaves it out.
-    """
-    features = log_norms(prompts)
+    """Learn the usual norms."""
+    features = _log_norms(prompts)
     covariance = torch.cov(features.T)
     # Logarithms of float32 numbers: a relative error is an absolute one here, whatever the unit.
     varies = covariance.diagonal() > (8 * torch.finfo(torch.float32).eps) ** 2
@@ -274,19 +252,7 @@ def summarise_ood(
     *,
     seed: int = 0,
 ) -> OodReport:
-    """Turn surveys into detection and correlation at one site.
-
-    Args:
-        survey: Of the model.
-        controls: Of untrained networks, on the same families.
-        families: The prompts.
-        site: One that was surveyed.
-        conventions: Of the surveys.
-        seed: Of the bootstraps, which resample alike for model and controls.
-
-    Returns:
-        The report.
-    """
+    """Turn surveys into detection and correlation at one site."""
     scores = _scores(survey, site)
     control_scores = [_scores(control, site) for control in controls]
     baseline = fit_norm_baseline(families.fit)
@@ -406,7 +372,7 @@ def _correlate(
         torch.cat([errors[label] for label in labels]).clamp(min=1e-12).log(),
         groups=[label for label in labels for _ in range(len(errors[label]))],
         clusters=[i for label in labels for i in range(len(errors[label]))],
-        covariates=torch.cat([log_norms(families.by_label[label].prompts) for label in labels]),
+        covariates=torch.cat([_log_norms(families.by_label[label].prompts) for label in labels]),
         seed=seed,
         n_bootstrap=N_BOOTSTRAP,
     )

@@ -114,37 +114,19 @@ class LayerWatch:
         self._vectors: dict[str, list[Tensor]] = {site.label: [] for site in sites}
 
     def __call__(self, label: str, batch: Batch, found: Mapping[str, LeadingDirections]) -> None:  # noqa: ARG002
-        """Take what the survey just read; only prompts in distribution are kept.
-
-        Args:
-            label: The family.
-            batch: With activations at the sites.
-            found: Not used.
-        """
+        """Take what the survey just read; only prompts in distribution are kept."""
         if label == IN_DISTRIBUTION:
             for site in self._sites:
                 rows = self._conventions.rows(batch.activations[site.hook])
                 self._vectors[site.label].append(pooled(rows, self._pooling).double().cpu())
 
     def vectors(self) -> dict[str, Tensor]:
-        """Give what was kept.
-
-        Returns:
-            By site, [sample d_model].
-        """
+        """Give what was kept."""
         return {label: torch.cat(parts) for label, parts in self._vectors.items()}
 
 
 def summarise_similarity(vectors: Sequence[Mapping[str, Tensor]], *, pooling: Pooling) -> LayerSimilarity:
-    """Compare the sites of each network.
-
-    Args:
-        vectors: By site, of the model first and then of untrained networks; the same prompts everywhere.
-        pooling: How they were made.
-
-    Returns:
-        Both measures for every pair.
-    """
+    """Compare the sites of each network."""
     sites = tuple(vectors[0])
     pairs = [_pairs([network[site] for site in sites]) for network in vectors]
     empty = torch.empty(0, len(sites), len(sites), dtype=torch.float64)

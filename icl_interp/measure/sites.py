@@ -29,61 +29,20 @@ class ResidualSite:
 
 
 def last_block(config: ModelConfig) -> ResidualSite:
-    """Name the residual stream after the last block, before the final norm: the default site.
-
-    Args:
-        config: Of the model.
-
-    Returns:
-        The site.
-    """
+    """Name the residual stream after the last block, before the final norm: the default site."""
     layer = config.n_layers - 1
     return ResidualSite(f"block {layer}", hook_name("resid_post", layer, n_layers=config.n_layers))
 
 
 def chosen_site(config: ModelConfig, site: Site, layer: int) -> ResidualSite:
-    """Name one place that a user chose.
-
-    Args:
-        config: Of the model.
-        site: As `hook_name` takes it.
-        layer: Which block, counting from 0, or from the end if negative.
-
-    Returns:
-        The site; after the last block it has the label that `last_block` gives, else the hook's name.
-
-    Raises:
-        InputError: If the site or layer does not exist.
-
-    Example:
-        >>> config = ModelConfig(n_dims=2, n_points=5, n_layers=3, n_heads=1, d_model=8)
-        >>> [chosen_site(config, "resid_post", layer).label for layer in (0, -1)]
-        ['blocks.0.hook_resid_post', 'block 2']
-    """
+    """Name one place that a user chose."""
     hook = hook_name(site, layer, n_layers=config.n_layers)
     last = last_block(config)
     return last if hook == last.hook else ResidualSite(hook, hook)
 
 
 def residual_sites(config: ModelConfig, layers: Sequence[int] | None = None) -> list[ResidualSite]:
-    """List the residual stream along the network: read-in, after each block, after the final norm if there is one.
-
-    Args:
-        config: Of the model.
-        layers: Blocks to look at, counting from 0, or from the end if negative; None means all. Read-in, last block
-            and final norm are always there, where the network has a final norm.
-
-    Returns:
-        Sites in the order of the computation.
-
-    Raises:
-        InputError: If a layer does not exist.
-
-    Example:
-        >>> config = ModelConfig(n_dims=2, n_points=5, n_layers=3, n_heads=1, d_model=8)
-        >>> [site.label for site in residual_sites(config, layers=[0])]
-        ['read-in', 'block 0', 'block 2', 'final norm']
-    """
+    """List the residual stream along the network: read-in, after each block, after the final norm if there is one."""
     n_layers = config.n_layers
     chosen = range(n_layers) if layers is None else sorted({normalise_layer(x, n_layers) for x in (*layers, -1)})
     blocks = [ResidualSite(f"block {x}", hook_name("resid_post", x, n_layers=n_layers)) for x in chosen]
@@ -185,15 +144,6 @@ def answering_features(
     """Collect the residual stream at the tokens that ask: x tokens, or the query of joint tokens.
 
     A query-only model reads one sequence for each point, so that entry k is its query token after k pairs.
-
-    Args:
-        model: The network.
-        prompts: Of at least 2 points.
-        sites: Where to look.
-        batch_size: Prompts a forward pass.
-
-    Returns:
-        By site label, [sample point d_model] on the CPU, without the first point, which has no pair before it.
     """
     read = _query_tokens if model.cfg.query_only else _x_tokens
     parts = list(read(model, prompts, list(dict.fromkeys(site.hook for site in sites)), batch_size))

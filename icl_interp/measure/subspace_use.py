@@ -142,15 +142,7 @@ def intervention_effect(
 
 
 def late_answers(model: HookedModel, prompts: Prompts) -> list[int]:
-    """Say at which points a hooked model's answers count as late.
-
-    Args:
-        model: Any family.
-        prompts: What it reads.
-
-    Returns:
-        Points with at least d examples before them, out of those that the model answers under hooks.
-    """
+    """Say at which points a hooked model's answers count as late."""
     first = first_scored_point(prompts.n_dims, prompts.n_points)
     return [point for point in answered_points(model.cfg, prompts.n_points) if point >= first]
 

@@ -39,13 +39,6 @@ def build_model(config: ModelConfig, *, seed: int) -> "HookedModel":
 
 
 def model_class(family: Family) -> Any:
-    """Look up the class of a family.
-
-    Args:
-        family: As in `ModelConfig`.
-
-    Returns:
-        The class.
-    """
+    """Look up the class of a family."""
     module, name = _CLASSES[family]
     return getattr(importlib.import_module(f"icl_interp.models.{module}"), name)

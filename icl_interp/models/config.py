@@ -9,7 +9,12 @@ from pydantic import Field, model_validator
 from icl_interp.errors import InputError
 from icl_interp.settings import Settings
 
-__all__ = ["INITS", "LINEAR_FAMILIES", "Family", "ModelConfig", "Tokens", "fill_family", "refused_options"]
+__all__ = [
+    "LINEAR_FAMILIES",
+    "Family",
+    "ModelConfig",
+    "Tokens",
+]
 
 Family = Literal["gpt2", "lsa", "ltb", "softmax_layer"]
 
@@ -65,7 +70,7 @@ _FIXED: dict[str, dict[str, Any]] = {
     },
 }
 
-INITS: dict[str, tuple[str, ...]] = {
+_INITS: dict[str, tuple[str, ...]] = {
     "gpt2": ("dtsip", "gpt2", "transformer_lens", "torch", "zhang"),
     "lsa": ("normal", "von_oswald"),
     "ltb": ("normal", "von_oswald"),
@@ -74,22 +79,15 @@ INITS: dict[str, tuple[str, ...]] = {
 """The initialisations of each family, the default first."""
 
 
-def fill_family(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Complete a config's fields with what its family fixes and what it takes by default.
-
-    Args:
-        fields: As a user gives them; values of a wrong kind are left for the config's own checks.
-
-    Returns:
-        New fields; nothing that was given is changed.
-    """
+def _fill_family(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Complete a config's fields with what its family fixes and what it takes by default."""
     filled = dict(fields)
     family = filled.get("family", "gpt2")
     if family not in _FIXED:
         return filled
     for name, value in _FIXED[family].items():
         filled.setdefault(name, value)
-    filled.setdefault("init", INITS[family][0])
+    filled.setdefault("init", _INITS[family][0])
     if family in LINEAR_FAMILIES:
         filled.setdefault("n_layers", 1)
         filled.setdefault("n_heads", 1)
@@ -106,23 +104,15 @@ def fill_family(fields: Mapping[str, Any]) -> dict[str, Any]:
     return filled
 
 
-def refused_options(family: Family, fields: Mapping[str, Any]) -> list[str]:
-    """List what was asked of a family that it cannot be.
-
-    Args:
-        family: Of the config.
-        fields: All fields of the config.
-
-    Returns:
-        A clause for each option; empty if there is none.
-    """
+def _refused_options(family: Family, fields: Mapping[str, Any]) -> list[str]:
+    """List what was asked of a family that it cannot be."""
     wrong = [
         f"family {family!r} has {name}={value!r} only, got {fields[name]!r}"
         for name, value in _FIXED[family].items()
         if fields[name] != value
     ]
-    if fields["init"] not in INITS[family]:
-        wrong.append(f"family {family!r} has init {' or '.join(INITS[family])}, got {fields['init']!r}")
+    if fields["init"] not in _INITS[family]:
+        wrong.append(f"family {family!r} has init {' or '.join(_INITS[family])}, got {fields['init']!r}")
     return wrong
 
 
@@ -243,14 +233,14 @@ class ModelConfig(Settings):
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, fields: Any) -> Any:
-        return fill_family(fields) if isinstance(fields, dict) else fields
+        return _fill_family(fields) if isinstance(fields, dict) else fields
 
     @model_validator(mode="after")
     def _check_options(self) -> "ModelConfig":
         missing = [name for name in ("n_layers", "n_heads", "d_model") if not getattr(self, name)]
         if missing:
             raise InputError(f"ModelConfig of family {self.family!r} needs {', '.join(missing)}; say how large.")
-        wrong = [*refused_options(self.family, dict(self)), *self._contradictions()]
+        wrong = [*_refused_options(self.family, dict(self)), *self._contradictions()]
         if wrong:
             raise InputError(
                 f"ModelConfig needs options that go together, got: {'; '.join(wrong)}; change one of each."

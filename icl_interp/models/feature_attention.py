@@ -35,28 +35,8 @@ class FeatureScores:
 
 
 def feature_scores(model: HookedSoftmaxLayer, features: Float[Tensor, "feature dim"]) -> FeatureScores:
-    """Give A_k and B_{k,n} of a layer.
-
-    Args:
-        model: The layer.
-        features: v_1, v_2, ...; orthonormal in the source.
-
-    Returns:
-        The scores, in the units in which they enter the softmax.
-
-    Raises:
-        InputError: If the features have another width than the inputs.
-
-    Source:
-        Huang, Cheng and Liang (2024), arXiv 2310.05249.
-
-    Example:
-        >>> from icl_interp.models.config import ModelConfig
-        >>> model = HookedSoftmaxLayer(ModelConfig(family="softmax_layer", n_dims=3, n_points=5))
-        >>> feature_scores(model, torch.eye(3)).own.tolist()  # before training
-        [0.0, 0.0, 0.0]
-    """
-    check_features("feature_scores", features, model.cfg.n_dims)
+    """Give A_k and B_{k,n} of a layer."""
+    _check_features("feature_scores", features, model.cfg.n_dims)
     weight = model.attention.W_KQ.detach()
     features = features.to(weight)
     scores = (features @ weight @ features.mT).mT  # rows: queries
@@ -70,29 +50,8 @@ def attention_to_features(
 
     Formula: Attn_k = sum over i with x_i = v_k of softmax_i(x_i^T Q x_query). Inputs count as a feature where they
     differ by less than 1e-4 in every coordinate (ours); the sum over k is below 1 if some are no feature.
-
-    Args:
-        model: The layer.
-        xs: Context inputs and then the query's.
-        features: v_1, v_2, ..., distinct.
-
-    Returns:
-        In [0, 1], a column a feature; 0 without context.
-
-    Raises:
-        InputError: If the features have another width than the inputs.
-
-    Source:
-        Huang, Cheng and Liang (2024), arXiv 2310.05249.
-
-    Example:
-        >>> from icl_interp.models.config import ModelConfig
-        >>> model = HookedSoftmaxLayer(ModelConfig(family="softmax_layer", n_dims=2, n_points=5))
-        >>> v = torch.eye(2)
-        >>> attention_to_features(model, v[[0, 0, 0, 1, 1]][None], v)
-        tensor([[0.7500, 0.2500]])
     """
-    check_features("attention_to_features", features, model.cfg.n_dims)
+    _check_features("attention_to_features", features, model.cfg.n_dims)
     with torch.no_grad():
         name = "blocks.0.attn.hook_pattern"
         _, cache = model.run_with_cache(xs, xs.new_zeros(xs.shape[:2]), points=[-1], names_filter=name)
@@ -101,16 +60,7 @@ def attention_to_features(
         return (pattern[:, None] @ same.to(pattern))[:, 0]
 
 
-def check_features(owner: str, features: Tensor, n_dims: int) -> None:
-    """Refuse features of another width than the inputs.
-
-    Args:
-        owner: Who needs them, for the sentence.
-        features: As given.
-        n_dims: Of the inputs.
-
-    Raises:
-        InputError: If the shape is wrong.
-    """
+def _check_features(owner: str, features: Tensor, n_dims: int) -> None:
+    """Refuse features of another width than the inputs."""
     if features.ndim != 2 or features.shape[1] != n_dims:
         raise InputError(f"{owner} needs features [feature {n_dims}], got shape {list(features.shape)}.")

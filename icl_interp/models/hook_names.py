@@ -16,22 +16,7 @@ _WITHOUT_LAYER = {"embed": "hook_embed", "final_norm": "ln_final.hook_out"}
 
 
 def normalise_layer(layer: int, n_layers: int) -> int:
-    """Turn a layer that may count from the end into one that counts from 0.
-
-    Args:
-        layer: In [-n_layers, n_layers - 1].
-        n_layers: Number of blocks.
-
-    Returns:
-        In [0, n_layers - 1].
-
-    Raises:
-        InputError: If the model has no such layer.
-
-    Example:
-        >>> normalise_layer(-1, n_layers=4)
-        3
-    """
+    """Turn a layer that may count from the end into one that counts from 0."""
     if not -n_layers <= layer < n_layers:
         raise InputError(
             f"layer needs a number from {-n_layers} to {n_layers - 1} in a model of {n_layers} layers, got {layer}."
@@ -40,24 +25,7 @@ def normalise_layer(layer: int, n_layers: int) -> int:
 
 
 def hook_name(site: Site, layer: int, *, n_layers: int) -> str:
-    """Name the hook point of a site.
-
-    Args:
-        site: A residual-stream site; "final_norm" is the output of the final LayerNorm, "embed" the read-in, and
-            both ignore the layer.
-        layer: Which block, counting from 0, or from the end if negative.
-        n_layers: Number of blocks of the model.
-
-    Returns:
-        A name as TransformerLens spells it.
-
-    Raises:
-        InputError: If the site or layer does not exist.
-
-    Example:
-        >>> hook_name("resid_post", -1, n_layers=3)
-        'blocks.2.hook_resid_post'
-    """
+    """Name the hook point of a site."""
     if site not in get_args(Site):
         raise InputError(f"site needs one of {', '.join(get_args(Site))}, got {site!r}.")
     if site in _WITHOUT_LAYER:
@@ -66,15 +34,7 @@ def hook_name(site: Site, layer: int, *, n_layers: int) -> str:
 
 
 def check_names(names: Iterable[str], known: Iterable[str]) -> None:
-    """Refuse hook names that a model lacks.
-
-    Args:
-        names: What was asked for.
-        known: What there is.
-
-    Raises:
-        InputError: If a name is unknown; near names are listed.
-    """
+    """Refuse hook names that a model lacks."""
     known = list(known)
     for name in names:
         if name not in known:
@@ -121,27 +81,7 @@ class HookMap:
 def hook_map(
     title: str, names: Mapping[str, object], meanings: Mapping[str, tuple[str, str]], sizes: Mapping[str, int]
 ) -> HookMap:
-    """Look up what each hook point holds.
-
-    Args:
-        title: Which model.
-        names: The model's hook points by name.
-        meanings: (axes, meaning) by the end of the name; of several the longest end counts.
-        sizes: Sizes of axes that the config fixes.
-
-    Returns:
-        One row a hook point.
-
-    Raises:
-        InputError: If a hook point has no meaning.
-
-    Example:
-        >>> meanings = {"hook_embed": ("batch pos d_model", "read-in"), "pos_hook_embed": ("pos", "longer wins")}
-        >>> print(hook_map("a model", {"hook_embed": None}, meanings, {"d_model": 8}))
-        a model
-        hook        shape              meaning
-        hook_embed  batch pos d_model=8  read-in
-    """
+    """Look up what each hook point holds."""
     rows = []
     for name in names:
         ends = [end for end in meanings if name == end or name.endswith(f".{end}")]

@@ -15,10 +15,10 @@ from icl_interp.models.cache import ICLActivationCache
 from icl_interp.models.config import ModelConfig
 from icl_interp.models.hook_names import HookMap, check_names, hook_map
 
-__all__ = ["HookedModel", "check_inputs", "check_points", "is_hooked"]
+__all__ = ["HookedModel", "is_hooked"]
 
 
-def check_inputs(config: ModelConfig, xs: Tensor, ys: Tensor) -> None:
+def _check_inputs(config: ModelConfig, xs: Tensor, ys: Tensor) -> None:
     """Refuse prompts that a model cannot read.
 
     Args:
@@ -44,7 +44,7 @@ def check_inputs(config: ModelConfig, xs: Tensor, ys: Tensor) -> None:
         raise InputError(f"this model has positions for {most} points, got {xs.shape[1]}; pass fewer points.")
 
 
-def check_points(points: Sequence[int], n_points: int) -> list[int]:
+def _check_points(points: Sequence[int], n_points: int) -> list[int]:
     """Refuse points that a prompt does not have.
 
     Args:
@@ -63,7 +63,7 @@ def check_points(points: Sequence[int], n_points: int) -> list[int]:
     return list(points)
 
 
-NamesFilter = None | str | list[str] | Callable[[str], bool]
+_NamesFilter = None | str | list[str] | Callable[[str], bool]
 
 _ONE_OF_TWO = (
     "this model reads (xs, ys), got one of the two; TransformerLens' patching functions pass one token tensor "
@@ -136,8 +136,8 @@ class HookedModel(HookedRootModule, ABC):
         if ys is None:
             raise InputTypeError(_ONE_OF_TWO)
         self._guard_hooks()
-        check_inputs(self.cfg, xs, ys)
-        asked = None if points is None else check_points(points, xs.shape[1])
+        _check_inputs(self.cfg, xs, ys)
+        asked = None if points is None else _check_points(points, xs.shape[1])
         if not self.cfg.query_only:
             predictions = self._pass(xs, ys)
             return predictions if asked is None else predictions[:, asked]
@@ -170,7 +170,7 @@ class HookedModel(HookedRootModule, ABC):
         return not torch.compiler.is_compiling() and any(_has_torch_hooks(m) for m in self.modules() if m is not self)
 
     def run_with_cache(
-        self, *args: Any, names_filter: NamesFilter = None, remove_batch_dim: bool = False, **kwargs: Any
+        self, *args: Any, names_filter: _NamesFilter = None, remove_batch_dim: bool = False, **kwargs: Any
     ) -> tuple[Tensor, ActivationCache]:
         """Run the model and keep activations.
 
@@ -251,7 +251,7 @@ class HookedModel(HookedRootModule, ABC):
         self._check_filter(name)
         super()._enable_hook(name, *args, **kwargs)
 
-    def _check_filter(self, names: NamesFilter) -> None:
+    def _check_filter(self, names: _NamesFilter) -> None:
         if callable(names):
             if not any(names(name) for name in self.hook_dict):
                 raise InputError("the names filter accepts no hook point of this model; print(model.hook_dict.keys()).")

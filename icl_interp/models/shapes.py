@@ -6,14 +6,7 @@ __all__ = ["block_shapes", "linear_parameter_shapes", "parameter_shapes"]
 
 
 def block_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Give the shape of each weight of one block.
-
-    Args:
-        config: Of family "lsa", "ltb" or "softmax_layer".
-
-    Returns:
-        Shapes under the names inside a block, in HookedTransformer's order.
-    """
+    """Give the shape of each weight of one block."""
     if config.family == "softmax_layer":
         return {"attn.W_KQ": (config.n_dims, config.n_dims)}
     width, heads = config.d_model, config.n_heads
@@ -29,38 +22,14 @@ def block_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 def linear_parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Give the shape of every parameter of a model over joint tokens.
-
-    Args:
-        config: Of family "lsa", "ltb" or "softmax_layer".
-
-    Returns:
-        Shapes under the names of the model. Shared layers have one set, under the names of block 0.
-
-    Example:
-        >>> config = ModelConfig(family="lsa", n_dims=2, n_points=5, n_layers=3, share_layers=True)
-        >>> len(linear_parameter_shapes(config)), linear_parameter_shapes(config)["blocks.0.attn.W_Q"]
-        (4, (1, 3, 3))
-    """
+    """Give the shape of every parameter of a model over joint tokens."""
     n_sets = 1 if config.share_layers else config.n_layers
     block = block_shapes(config)
     return {f"blocks.{layer}.{name}": shape for layer in range(n_sets) for name, shape in block.items()}
 
 
 def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Give the shape of every parameter of a model.
-
-    Args:
-        config: Of the model; time and memory grow with n_layers alone.
-
-    Returns:
-        Shapes under the names of the model.
-
-    Example:
-        >>> shapes = parameter_shapes(ModelConfig(n_dims=2, n_points=5, n_layers=1, n_heads=2, d_model=8))
-        >>> shapes["pos_embed.W_pos"], shapes["blocks.0.attn.W_Q"]
-        ((10, 8), (2, 8, 4))
-    """
+    """Give the shape of every parameter of a model."""
     if config.family in LINEAR_FAMILIES:
         return linear_parameter_shapes(config)
     width, affine = config.d_model, config.normalization_type == "LN"

@@ -38,16 +38,7 @@ class Predictor(Protocol):
         *,
         points: Sequence[int] | None = None,
     ) -> Float[Tensor, "batch asked"]:
-        """Predict the labels of the asked points (all by default) from the pairs before each.
-
-        Args:
-            xs: Inputs of the prompts.
-            ys: Labels of the prompts.
-            points: Which entries to answer, in this order; negative numbers count from the end.
-
-        Returns:
-            Predictions in the unit of the labels, one column for each asked point, dtype of ``xs``.
-        """
+        """Predict the labels of the asked points (all by default) from the pairs before each."""
         ...
 
 
@@ -55,21 +46,11 @@ class Predictor(Protocol):
 Number = float | int
 
 # Products of many inputs must stay finite in float64, whose largest number is 1.8e308.
-LARGEST_INPUT = 1e50
+_LARGEST_INPUT = 1e50
 
 
 def check_prompts(name: str, xs: Tensor, ys: Tensor) -> None:
-    """Refuse prompts that no predictor can read.
-
-    Args:
-        name: The predictor's name, for the sentence.
-        xs: Inputs of the prompts.
-        ys: Labels of the prompts.
-
-    Raises:
-        InputTypeError: If either is no floating-point tensor, or their dtypes differ.
-        InputError: If the shapes do not fit, an axis is empty, or a value is not finite.
-    """
+    """Refuse prompts that no predictor can read."""
     for label, tensor in (("xs", xs), ("ys", ys)):
         if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
             kind = str(tensor.dtype) if isinstance(tensor, Tensor) else type(tensor).__name__
@@ -88,28 +69,15 @@ def check_prompts(name: str, xs: Tensor, ys: Tensor) -> None:
         )
     for label, tensor in (("xs", xs), ("ys", ys)):
         largest = max(-float(tensor.detach().amin()), float(tensor.detach().amax()))
-        if not largest <= LARGEST_INPUT:  # written so that NaN is refused as well
+        if not largest <= _LARGEST_INPUT:  # written so that NaN is refused as well
             raise InputError(
-                f"{name} needs finite numbers up to {LARGEST_INPUT:g} in {label}, got {largest:g}; "
+                f"{name} needs finite numbers up to {_LARGEST_INPUT:g} in {label}, got {largest:g}; "
                 "put 0 where a label is unknown: entry k never reads it."
             )
 
 
 def resolve_points(name: str, points: Sequence[int] | None, n_points: int) -> list[int]:
-    """Turn the ``points`` option into indices from 0 to ``n_points - 1``.
-
-    Args:
-        name: The predictor's name, for the sentence.
-        points: The option as given; negative numbers count from the end.
-        n_points: Points in each prompt.
-
-    Returns:
-        The indices in the order asked for, all of them for None.
-
-    Raises:
-        InputTypeError: If a point is no integer.
-        InputError: If none is asked for, or one is out of range.
-    """
+    """Turn the ``points`` option into indices from 0 to ``n_points - 1``."""
     if points is None:
         return list(range(n_points))
     if len(points) == 0:
@@ -134,20 +102,7 @@ def check_number(
     above: Number = -math.inf,
     below: Number = math.inf,
 ) -> None:
-    """Refuse an option that is no finite number or lies outside its range.
-
-    Args:
-        owner: Who needs it, for the sentence.
-        option: The option's name.
-        value: What came.
-        least: Smallest allowed value.
-        above: The value must be larger than this.
-        below: The value must be smaller than this.
-
-    Raises:
-        InputTypeError: If the value is no number.
-        InputError: If it is NaN, infinite or out of range.
-    """
+    """Refuse an option that is no finite number or lies outside its range."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InputTypeError(f"{owner} needs a number as {option}, got {value!r}.")
     if not (math.isfinite(value) and value >= least and above < value < below):
@@ -164,18 +119,7 @@ def check_number(
 
 
 def check_count(owner: str, option: str, value: int, *, least: int = 0) -> None:
-    """Refuse an option that is no whole number or is too small.
-
-    Args:
-        owner: Who needs it, for the sentence.
-        option: The option's name.
-        value: What came.
-        least: Smallest allowed value.
-
-    Raises:
-        InputTypeError: If the value is no whole number.
-        InputError: If it is too small.
-    """
+    """Refuse an option that is no whole number or is too small."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise InputTypeError(f"{owner} needs a whole number as {option}, got {value!r}.")
     if value < least:
@@ -183,18 +127,7 @@ def check_count(owner: str, option: str, value: int, *, least: int = 0) -> None:
 
 
 def check_parameter(owner: str, option: str, tensor: Tensor, n_axes: int) -> None:
-    """Refuse a parameter tensor of the wrong kind.
-
-    Args:
-        owner: Who needs it, for the sentence.
-        option: The option's name.
-        tensor: What came.
-        n_axes: How many axes it must have.
-
-    Raises:
-        InputTypeError: If it is no floating-point tensor.
-        InputError: If it has other axes, is empty, or holds a value that is not finite.
-    """
+    """Refuse a parameter tensor of the wrong kind."""
     if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
         kind = str(tensor.dtype) if isinstance(tensor, Tensor) else type(tensor).__name__
         raise InputTypeError(f"{owner} needs {option} as a floating-point tensor, got {kind}.")
@@ -205,17 +138,7 @@ def check_parameter(owner: str, option: str, tensor: Tensor, n_axes: int) -> Non
 
 
 def check_dims(name: str, option: str, n_dims: int, xs: Tensor) -> None:
-    """Refuse prompts whose dimension is not the one of a parameter.
-
-    Args:
-        name: The predictor's name, for the sentence.
-        option: The parameter's name.
-        n_dims: Dimensions of the parameter.
-        xs: Inputs of the prompts.
-
-    Raises:
-        InputError: If the two differ.
-    """
+    """Refuse prompts whose dimension is not the one of a parameter."""
     if xs.shape[-1] != n_dims:
         raise InputError(
             f"{name} needs inputs of {n_dims} dimensions as its {option} has, got {xs.shape[-1]}; "
@@ -224,7 +147,7 @@ def check_dims(name: str, option: str, n_dims: int, xs: Tensor) -> None:
 
 
 # 2 million float64 numbers (16 MB) of work space for one chunk of prompts: larger ones leave the cache.
-CHUNK_FLOATS = 2**21
+_CHUNK_FLOATS = 2**21
 
 
 class PrefixPredictor(ABC):
@@ -260,27 +183,13 @@ class PrefixPredictor(ABC):
         *,
         points: Sequence[int] | None = None,
     ) -> Float[Tensor, "batch asked"]:
-        """Predict the labels of the asked points (all by default) from the pairs before each.
-
-        Args:
-            xs: Inputs of the prompts.
-            ys: Labels of the prompts; the label of the last point asked for is never read.
-            points: Which entries to answer, in this order; negative numbers count from the end.
-
-        Returns:
-            Predictions in the unit of the labels, one column for each asked point. Computed in float64,
-            returned in the dtype of ``xs``; what exceeds its range saturates at its largest number.
-
-        Raises:
-            InputTypeError: If the tensors are not floating-point or not of one dtype, or a point is no integer.
-            InputError: If shapes do not fit, a value is not finite, or a point is out of range.
-        """
+        """Predict the labels of the asked points (all by default) from the pairs before each."""
         check_prompts(self.name, xs, ys)
         self._check(xs)
         asked = resolve_points(self.name, points, xs.shape[1])
         n_read = max(asked) + 1
         info = torch.finfo(xs.dtype)
-        size = max(1, CHUNK_FLOATS // self._floats_per_prompt(n_read, xs.shape[2]))
+        size = max(1, _CHUNK_FLOATS // self._floats_per_prompt(n_read, xs.shape[2]))
         chunks = zip(torch.split(xs[:, :n_read], size), torch.split(ys[:, :n_read], size), strict=True)
         answers = [self._predict(x.double(), y.double(), asked, info.eps) for x, y in chunks]
         return torch.cat(answers).clamp(info.min, info.max).to(xs.dtype)

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 # Prefixes handled in one decomposition by the fallback: bounds its memory, and what is padded to one length.
-FALLBACK_CHUNK = 256
+_FALLBACK_CHUNK = 256
 
 
 def prefix_posterior(
@@ -24,15 +24,6 @@ def prefix_posterior(
     sum_{j<k} L[k, j] (L^-1 t)[j]: one Cholesky factor serves all prefixes. Prompts that are long
     against their dimension go through in blocks, each starting from the posterior of the one before.
     Accurate while eps * |F|^2 / noise is small; the caller checks that.
-
-    Args:
-        features: Inputs in coordinates in which the prior is standard normal.
-        targets: Labels minus their prior mean.
-        noise: Variance of the labels' noise, positive.
-        used: Which points are learned from; all by default. The others are only predicted.
-
-    Returns:
-        Posterior means of the targets.
     """
     n_points, n_dims = features.shape[1:]
     block = n_points if n_points <= 3 * n_dims + 32 else max(n_dims, 32)
@@ -91,20 +82,11 @@ def exact_predictions(
     """Predict the marked prefixes by a singular value decomposition each: slow, and right for any rank.
 
     Formula: yhat = x_k^T V f(s) U^T y with X = U diag(s) V^T the pairs before k.
-
-    Args:
-        xs: Inputs.
-        ys: Labels.
-        where: The (prompt, point) entries to predict.
-        spectral_filter: From singular values and number of pairs to the weights f(s) that replace 1/s.
-
-    Returns:
-        The predictions in the order of ``where.nonzero()``.
     """
     prompts, ends = where.nonzero(as_tuple=True)
     before = torch.arange(xs.shape[1], device=xs.device)
     answers = torch.empty(len(ends)).to(xs)
-    for pairs in torch.split(ends.argsort(), FALLBACK_CHUNK):  # alike in length
+    for pairs in torch.split(ends.argsort(), _FALLBACK_CHUNK):  # alike in length
         prompt, end = prompts[pairs], ends[pairs]
         n_rows = max(1, int(end.max()))
         inside = before[:n_rows] < end[:, None]
@@ -117,12 +99,5 @@ def exact_predictions(
 
 
 def exclusive_cumsum(values: Float[Tensor, "batch point *rest"]) -> Float[Tensor, "batch point *rest"]:
-    """Sum the entries of the points before each one.
-
-    Args:
-        values: Any numbers.
-
-    Returns:
-        Sums, 0 at the first point.
-    """
+    """Sum the entries of the points before each one."""
     return torch.cat([torch.zeros_like(values[:, :1]), values[:, :-1].cumsum(dim=1)], dim=1)

@@ -9,11 +9,11 @@ from torch import Tensor
 from icl_interp.predictors._posterior import exact_predictions, exclusive_cumsum, prefix_posterior
 
 # How much error the fast path may make, relative to the labels, before the exact fallback steps in.
-ROUNDING_LIMIT = 1e-8
+_ROUNDING_LIMIT = 1e-8
 # A direction dropped as rounding noise moves the prediction by the square of this ratio, noise to signal.
-NOISE_LIMIT = 1e-3
+_NOISE_LIMIT = 1e-3
 # Residuals up to this many tolerances are set aside as redundant; above one tolerance the fallback decides.
-DOUBTFUL = 8.0
+_DOUBTFUL = 8.0
 
 
 def min_norm_predictions(
@@ -26,15 +26,6 @@ def min_norm_predictions(
     a standard normal deviation from those labels, so that all prefixes follow from one Cholesky factor
     of I + B B^T (this reduction is ours; it is exact). Prefixes whose rank or accuracy is in doubt are
     solved by a singular value decomposition each.
-
-    Args:
-        xs: Inputs in float64.
-        ys: Labels in float64.
-        eps: Precision of the dtype the inputs came in. Singular values up to eps * max(n, d) * s_max of
-            the n inputs before a point count as zero.
-
-    Returns:
-        Predictions in float64.
     """
     tolerance = _Tolerance.of(xs, eps)
     coordinates = xs @ torch.linalg.qr(xs[:, : min(xs.shape[1:])].mT).Q
@@ -49,24 +40,14 @@ def min_norm_predictions(
             predictions[chosen], sure[chosen] = part
     if bool(sure.all()):
         return predictions
-    exact = exact_predictions(xs, ys, ~sure, lambda values, n: pseudo_inverse_filter(values, n, xs.shape[2], eps))
+    exact = exact_predictions(xs, ys, ~sure, lambda values, n: _pseudo_inverse_filter(values, n, xs.shape[2], eps))
     return predictions.index_put((~sure).nonzero(as_tuple=True), exact)
 
 
-def pseudo_inverse_filter(
+def _pseudo_inverse_filter(
     values: Float[Tensor, "pair rank"], n_pairs: Int[Tensor, " pair"], n_dims: int, eps: float
 ) -> Float[Tensor, "pair rank"]:
-    """Invert the singular values above the rank tolerance and drop the others.
-
-    Args:
-        values: Singular values, largest first.
-        n_pairs: Rows of each matrix.
-        n_dims: Columns of each matrix.
-        eps: Precision of the dtype the inputs came in.
-
-    Returns:
-        1 / s where s > eps * max(n, d) * s_max, else 0.
-    """
+    """Invert the singular values above the rank tolerance and drop the others."""
     kept = above_rounding(values, n_pairs, n_dims, eps)
     return torch.where(kept, 1 / torch.where(kept, values, 1.0), 0.0)
 
@@ -132,8 +113,8 @@ class _Tolerance:
         return (
             (inverse * self.most < 1)
             & (noise <= self.least)
-            & (noise * inverse <= NOISE_LIMIT)
-            & ((hidden + unit * self.frobenius) * inverse <= ROUNDING_LIMIT)
+            & (noise * inverse <= _NOISE_LIMIT)
+            & ((hidden + unit * self.frobenius) * inverse <= _ROUNDING_LIMIT)
         )
 
 
@@ -147,7 +128,7 @@ def _leading_ranks(coordinates: Float[Tensor, "batch point basis"], tolerance: _
     outside = coordinates.square().flip(2).cumsum(dim=2).flip(2)  # entry r: what r columns leave of a point
     left = outside.gather(2, ranks.clamp(max=n_basis - 1)[:, None, None].expand(-1, outside.shape[1], 1))[..., 0]
     later = torch.arange(coordinates.shape[1], device=coordinates.device) >= ranks[:, None]
-    redundant = (left <= (DOUBTFUL * tolerance.after).square()) | ~later
+    redundant = (left <= (_DOUBTFUL * tolerance.after).square()) | ~later
     return torch.where((ranks == n_basis) | ((ranks > 0) & redundant.all(dim=1)), ranks, -1)
 
 
@@ -213,7 +194,7 @@ def _accurate_rows(
 ) -> tuple[Float[Tensor, "batch point basis"], Bool[Tensor, "batch point"]]:
     # Rows up to where the factor of I + B B^T would lose accuracy; the others are blanked, lest it fail.
     growth = 1 + weights.square().sum(dim=2).cumsum(dim=1)
-    accurate = torch.finfo(torch.float64).eps * growth <= ROUNDING_LIMIT
+    accurate = torch.finfo(torch.float64).eps * growth <= _ROUNDING_LIMIT
     return torch.where(accurate[..., None], weights, 0.0), accurate
 
 
@@ -224,7 +205,7 @@ def _independent_points(
     # those before it (a zero row for a redundant one; rows stop where no later point leaves the span),
     # which points these are, and the squared residual of those that count as redundant.
     n_points = xs.shape[1]
-    limit = (DOUBTFUL * tolerance).square()
+    limit = (_DOUBTFUL * tolerance).square()
     basis: list[Tensor] = []
     independent, dropped = [], []
     for point in range(n_points):

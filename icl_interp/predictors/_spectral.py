@@ -10,23 +10,14 @@ from icl_interp.predictors._posterior import exclusive_cumsum
 from probes._core.reprs import short_repr
 
 # Up to so many prefixes are summed one by one, more by a running sum over all points.
-FEW_POINTS = 3
+_FEW_POINTS = 3
 
 
 def prefix_moments(
     xs: Float[Tensor, "batch point dim"], ys: Float[Tensor, "batch point"], asked: list[int]
 ) -> tuple[Float[Tensor, "batch asked dim dim"], Float[Tensor, "batch asked dim"]]:
-    """Sum x x^T and x y over the pairs before each asked point.
-
-    Args:
-        xs: Inputs in float64.
-        ys: Labels in float64.
-        asked: The points.
-
-    Returns:
-        X^T X and X^T y of each prefix.
-    """
-    if len(asked) <= FEW_POINTS:
+    """Sum x x^T and x y over the pairs before each asked point."""
+    if len(asked) <= _FEW_POINTS:
         moments = [(xs[:, :end].mT @ xs[:, :end], (ys[:, None, :end] @ xs[:, :end])[:, 0]) for end in asked]
         return torch.stack([second for second, _ in moments], 1), torch.stack([first for _, first in moments], 1)
     second = exclusive_cumsum(xs[..., None] * xs[..., None, :])
@@ -56,14 +47,7 @@ class Spectrum:
         return torch.where(top > 0, top, 1.0)
 
     def apply(self, progress: Float[Tensor, "batch asked dim"]) -> Float[Tensor, "batch asked"]:
-        """Predict from how far each direction has been learned.
-
-        Args:
-            progress: 0 for untouched, 1 for fitted.
-
-        Returns:
-            The sum of moment * query * progress / eigenvalue.
-        """
+        """Predict from how far each direction has been learned."""
         return (self.moments * self.queries * progress / torch.where(self.values > 0, self.values, 1.0)).sum(dim=-1)
 
 
@@ -79,16 +63,6 @@ def spectrum(
 
     An eigenvalue of X^T X is the square of a singular value of X, so that the rank tolerance of `least_squares`
     is squared: (eps * max(k, d))^2 * largest. Where that is finer than the arithmetic, its noise is cut instead.
-
-    Args:
-        matrix: Symmetric and positive semi-definite, like X^T X.
-        moment: A vector of their range, like X^T y.
-        query: The inputs to predict at.
-        asked: The number k of pairs behind each matrix.
-        eps: Precision of the dtype the inputs came in.
-
-    Returns:
-        Eigenvalues above the tolerance and above float64's rounding noise, eps * d * largest; and what goes with them.
     """
     values, directions = torch.linalg.eigh(matrix)
     n_dims = values.shape[-1]
@@ -100,16 +74,7 @@ def spectrum(
 
 
 def descent_progress(rates: Float[Tensor, "*axes dim"], steps: float | int) -> Float[Tensor, "*axes dim"]:
-    """Say how far gradient descent has come along directions of given rates: 1 - (1 - rate)^steps.
-
-    Args:
-        rates: Step size times eigenvalue, at least 0.
-        steps: Gradient steps.
-
-    Returns:
-        0 for untouched, 1 for fitted, without cancellation for small rates; diverging rates above 2 may
-        overflow to infinity.
-    """
+    """Say how far gradient descent has come along directions of given rates: 1 - (1 - rate)^steps."""
     small = rates < 0.5
     slow = -torch.expm1(steps * torch.log1p(-torch.where(small, rates, 0.0)))
     return torch.where(small, slow, 1 - (1 - torch.where(small, 0.5, rates)).pow(steps))
@@ -118,16 +83,7 @@ def descent_progress(rates: Float[Tensor, "*axes dim"], steps: float | int) -> F
 def affine_power(
     change: Float[Tensor, "batch asked dim dim"], shift: Float[Tensor, "batch asked dim"], steps: int
 ) -> Float[Tensor, "batch asked dim"]:
-    """Apply w <- w + change w + shift to w = 0 a number of times, long runs by repeated squaring.
-
-    Args:
-        change: The step's matrix minus the identity.
-        shift: What each step adds.
-        steps: How many times.
-
-    Returns:
-        The last w. A diverging run is held where the next product still fits into float64.
-    """
+    """Apply w <- w + change w + shift to w = 0 a number of times, long runs by repeated squaring."""
     largest = torch.finfo(shift.dtype).max ** 0.25
     if steps <= 2 * change.shape[-1]:
         weights = torch.zeros_like(shift)

@@ -11,7 +11,7 @@ from icl_interp.errors import InputError
 from icl_interp.predictors._base import Predictor, PrefixPredictor, check_count
 from icl_interp.predictors._posterior import exclusive_cumsum
 
-Weighting = Literal["uniform", "inverse_square"]
+_Weighting = Literal["uniform", "inverse_square"]
 
 
 def zero() -> Predictor:
@@ -68,7 +68,7 @@ def averaging() -> Predictor:
     return _Averaging()
 
 
-def nearest_neighbors(n_neighbors: int = 3, *, weighting: Weighting = "uniform") -> Predictor:
+def nearest_neighbors(n_neighbors: int = 3, *, weighting: _Weighting = "uniform") -> Predictor:
     """Predict the mean label of the pairs whose inputs are nearest.
 
     Formula: yhat_k = sum_j a_j y_j over the nearest pairs before k in Euclidean distance, with a_j equal
@@ -99,7 +99,7 @@ def nearest_neighbors(n_neighbors: int = 3, *, weighting: Weighting = "uniform")
         >>> torch.testing.assert_close(answer, torch.tensor([[0.0, 1.0, 1.0, 7.0]]))
     """
     check_count("nearest_neighbors", "n_neighbors", n_neighbors, least=1)
-    if weighting not in get_args(Weighting):
+    if weighting not in get_args(_Weighting):
         raise InputError(f'nearest_neighbors needs weighting to be "uniform" or "inverse_square", got {weighting!r}.')
     return _NearestNeighbors(n_neighbors, weighting)
 
@@ -158,7 +158,7 @@ class _Averaging(PrefixPredictor):
 @dataclass(frozen=True)
 class _NearestNeighbors(PrefixPredictor):
     n_neighbors: int
-    weighting: Weighting
+    weighting: _Weighting
 
     @property
     def name(self) -> str:

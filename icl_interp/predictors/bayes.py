@@ -12,12 +12,12 @@ from icl_interp.predictors._base import Number, Predictor, PrefixPredictor, chec
 from icl_interp.predictors.least_squares import ridge_predictions
 
 # Misfits in units of the noise are held below this precision, so that the sum of their squares stays finite.
-LARGEST_PRECISION = 1e40
+_LARGEST_PRECISION = 1e40
 # Noise so many times above the rounding of misfits makes it harmless; below, misfits within it count as none.
-CLEAR_OF_ROUNDING = 100.0
+_CLEAR_OF_ROUNDING = 100.0
 
 # Noise over the prior's spread is held between this and its inverse, so that its square is a number of float64.
-LARGEST_RATIO = 1e150
+_LARGEST_RATIO = 1e150
 
 
 def gaussian_posterior_mean(
@@ -111,19 +111,7 @@ def discrete_mmse(weights: Float[Tensor, "task dim"], noise_std: Number) -> Pred
 
 
 def covariance_factor(owner: str, option: str, covariance: Float[Tensor, "dim other"]) -> Float[Tensor, "dim rank"]:
-    """Write a covariance as S S^T with one column for each direction of positive variance.
-
-    Args:
-        owner: Who needs it, for the sentence.
-        option: The option's name.
-        covariance: Symmetric and positive semi-definite.
-
-    Returns:
-        S in float64, without the directions whose variance is rounding noise of the given dtype.
-
-    Raises:
-        InputError: If the matrix is not square, symmetric and positive semi-definite.
-    """
+    """Write a covariance as S S^T with one column for each direction of positive variance."""
     if covariance.shape[0] != covariance.shape[1]:
         raise InputError(f"{owner} needs a square matrix as {option}, got shape {list(covariance.shape)}.")
     matrix = covariance.double()
@@ -176,7 +164,7 @@ class _GaussianPosteriorMean(PrefixPredictor):
             return prior[:, asked]  # no variance: nothing to learn
         # In units of the prior's spread, since squares of its own unit may leave float64.
         white = xs @ (self.factor / spread).to(xs) if isinstance(self.factor, Tensor) else xs
-        ratio = min(max(self.noise_std / spread, 1 / LARGEST_RATIO), LARGEST_RATIO)
+        ratio = min(max(self.noise_std / spread, 1 / _LARGEST_RATIO), _LARGEST_RATIO)
         penalty = ratio**2 if self.noise_std > 0 else 0.0
         return (prior + ridge_predictions(white, ys - prior, penalty, eps))[:, asked]
 
@@ -207,10 +195,10 @@ class _DiscreteMMSE(PrefixPredictor):
         # What rounding makes of a misfit 0: by the labels' dtype without noise, else by float64's own arithmetic.
         rounding = _rounding(xs.detach(), pool.detach(), eps if self.noise_std == 0 else torch.finfo(torch.float64).eps)
         # Square root of the bits of evidence in a squared misfit.
-        scale = (math.sqrt(0.5 / math.log(2)) / rounding.clamp(min=self.noise_std)).clamp(max=LARGEST_PRECISION)
+        scale = (math.sqrt(0.5 / math.log(2)) / rounding.clamp(min=self.noise_std)).clamp(max=_LARGEST_PRECISION)
         # An input 0 tells no task from another, but a label far off would drown what the other inputs tell.
         scale = torch.where(rounding > 0, scale, 0.0)
-        doubtful = self.noise_std < CLEAR_OF_ROUNDING * float(rounding.amax())
+        doubtful = self.noise_std < _CLEAR_OF_ROUNDING * float(rounding.amax())
         # One product [x, -y] [t, 1]^T gives scaled misfits whose sum of squares is minus the logit in bits.
         rows = torch.cat([xs, -ys[..., None]], dim=2) * scale
         tasks = torch.nn.functional.pad(pool, (0, 1), value=1.0)

@@ -117,16 +117,7 @@ def gd_plus_plus(
 
 
 def check_step_size(owner: str, step_size: Number | str) -> None:
-    """Refuse a step size that is neither positive nor "per_prefix".
-
-    Args:
-        owner: Who needs it, for the sentence.
-        step_size: The option as given.
-
-    Raises:
-        InputTypeError: If it is neither a number nor a word.
-        InputError: If it is not positive and finite, or another word.
-    """
+    """Refuse a step size that is neither positive nor "per_prefix"."""
     if not isinstance(step_size, str):
         check_number(owner, "step_size", step_size, above=0.0)
     elif step_size != "per_prefix":
@@ -134,17 +125,7 @@ def check_step_size(owner: str, step_size: Number | str) -> None:
 
 
 def check_normalise(owner: str, normalise: str, fixed_count: int | None) -> None:
-    """Refuse an unknown normalisation, or a divisor that does not belong to it.
-
-    Args:
-        owner: Who needs it, for the sentence.
-        normalise: The option as given.
-        fixed_count: The divisor as given.
-
-    Raises:
-        InputTypeError: If the divisor is no whole number.
-        InputError: If the option is unknown, or the divisor missing, superfluous or below 1.
-    """
+    """Refuse an unknown normalisation, or a divisor that does not belong to it."""
     if normalise not in get_args(Normalise):
         raise InputError(f'{owner} needs normalise to be "mean", "sum" or "fixed", got {normalise!r}.')
     if normalise == "fixed":
@@ -159,17 +140,7 @@ def check_normalise(owner: str, normalise: str, fixed_count: int | None) -> None
 
 
 def divisors(asked: list[int], normalise: str, fixed_count: int | None, like: Tensor) -> Float[Tensor, " asked"]:
-    """Give what a sum over the pairs before each asked point is divided by.
-
-    Args:
-        asked: Number of pairs before each asked point.
-        normalise: "mean", "sum" or "fixed".
-        fixed_count: The divisor for "fixed".
-        like: A tensor of the wanted dtype and device.
-
-    Returns:
-        Positive numbers; 1 where there are no pairs, since nothing is divided there.
-    """
+    """Give what a sum over the pairs before each asked point is divided by."""
     if normalise == "mean":
         return torch.tensor(asked).to(like).clamp(min=1)
     return torch.full((len(asked),), float(fixed_count or 1)).to(like)

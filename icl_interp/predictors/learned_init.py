@@ -22,7 +22,7 @@ from icl_interp.predictors.gradient_descent import Normalise, check_normalise, d
 from probes._core.reprs import short_repr
 
 # Its square still is a number of float64.
-LARGEST_NOISE = 1e150
+_LARGEST_NOISE = 1e150
 
 
 def gd_learned_init(
@@ -157,7 +157,7 @@ def optimal_learned_init(
     sizes = torch.linalg.matrix_norm(x_factor) * torch.linalg.matrix_norm(w_factor)
     kept = spreads > torch.finfo(spreads.dtype).eps * n_dims * sizes
     left, spreads, right = left[:, kept], spreads[kept], right[kept]
-    noise = min(float(noise_std), LARGEST_NOISE) ** 2
+    noise = min(float(noise_std), _LARGEST_NOISE) ** 2
     omega = ((n_pairs + 1) * spreads.square() + (spreads.square().sum() + noise)) / n_pairs
     inverse_root = x_factor.mT / x_factor.square().sum(dim=0)[:, None]  # columns of R are orthogonal
     gamma = (w_factor @ right.mT * (spreads / omega)) @ left.mT @ inverse_root

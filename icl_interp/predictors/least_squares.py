@@ -11,7 +11,7 @@ from icl_interp.predictors._posterior import exact_predictions, prefix_posterior
 from icl_interp.predictors._prefix_lstsq import above_rounding, min_norm_predictions
 
 # Largest condition number of X X^T + penalty I that one Cholesky factor is trusted with.
-CONDITION_LIMIT = 5e7
+_CONDITION_LIMIT = 5e7
 
 
 def least_squares() -> Predictor:
@@ -126,21 +126,10 @@ class _Ridge(PrefixPredictor):
 def ridge_predictions(
     xs: Float[Tensor, "batch point dim"], ys: Float[Tensor, "batch point"], penalty: float, eps: float
 ) -> Float[Tensor, "batch point"]:
-    """Predict every point by ridge regression on the points before it.
-
-    Args:
-        xs: Inputs in float64.
-        ys: Labels in float64.
-        penalty: lambda, at least 0; least squares at 0.
-        eps: Precision of the dtype the inputs came in, for the rank at penalty 0.
-
-    Returns:
-        Predictions in float64, from one Cholesky factor for each prompt where the penalty is large
-        enough for it and from one singular value decomposition for each prefix where it is not.
-    """
+    """Predict every point by ridge regression on the points before it."""
     if penalty == 0:
         return min_norm_predictions(xs, ys, eps)
-    unsure = xs.square().sum(dim=2).cumsum(dim=1) > CONDITION_LIMIT * penalty
+    unsure = xs.square().sum(dim=2).cumsum(dim=1) > _CONDITION_LIMIT * penalty
     # Points beyond that are kept out of the factor, which would otherwise fail for the others as well.
     predictions = prefix_posterior(torch.where(unsure[..., None], 0.0, xs), ys, noise=penalty)
     if not bool(unsure.any()):

@@ -12,7 +12,7 @@ from icl_interp.predictors._base import Number, Predictor, PrefixPredictor, chec
 from icl_interp.predictors._spectral import descent_progress, prefix_moments, spectrum
 
 # 2^1000 still fits into float64, and every direction that is kept has long been inverted by then.
-MOST_DOUBLINGS = 1000
+_MOST_DOUBLINGS = 1000
 
 
 def newton(steps: int, *, scaling: Number | Literal["frobenius"] = 1.0) -> Predictor:
@@ -128,7 +128,7 @@ class _Newton(PrefixPredictor):
             rates = rates / torch.where(norm > 0, norm, 1.0)
         else:
             rates = rates * self.scaling
-        return axes.apply(descent_progress(rates, 2.0 ** min(self.steps, MOST_DOUBLINGS)))
+        return axes.apply(descent_progress(rates, 2.0 ** min(self.steps, _MOST_DOUBLINGS)))
 
 
 @dataclass(frozen=True)

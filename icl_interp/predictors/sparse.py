@@ -15,7 +15,7 @@ from icl_interp.predictors._spectral import affine_power, descent_progress, pref
 from icl_interp.predictors.gradient_descent import check_step_size, divisors
 
 # Fits remembered by one Lasso predictor: 65536 prefixes of 20 dimensions take some 20 MB.
-REMEMBERED_FITS = 2**16
+_REMEMBERED_FITS = 2**16
 
 
 def lasso(penalty: Number, *, max_iter: int = 100_000, tol: Number = 1e-8) -> Predictor:
@@ -124,7 +124,7 @@ class _Lasso(PrefixPredictor):
         key = digest.digest()
         if key not in self.remembered:
             self.remembered[key] = torch.from_numpy(model.fit(inputs.numpy(), labels.numpy()).coef_.copy())
-            if len(self.remembered) > REMEMBERED_FITS:
+            if len(self.remembered) > _REMEMBERED_FITS:
                 self.remembered.popitem(last=False)
         return self.remembered[key]
 

@@ -15,9 +15,9 @@ from icl_interp.predictors._spectral import Spectrum, descent_progress, prefix_m
 from icl_interp.predictors.gradient_descent import Normalise, check_normalise, divisors, gd_plus_plus, gradient_descent
 
 # Step sizes tried first, evenly on a logarithmic scale; the best cell is then refined.
-GRID_SIZE = 96
+_GRID_SIZE = 96
 # Matrices decomposed at a time, to bound memory.
-CHUNK_MATRICES = 2**13
+_CHUNK_MATRICES = 2**13
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,9 @@ def best_constant_step(
         >>> assert abs(best.step_size - 0.25) < 1e-6  # eta * 2 * 2 = 1 recovers w = 1
     """
     owner = "best_constant_step"
-    asked = checked_sample(owner, xs, ys, steps, normalise, fixed_count, points)
+    asked = _checked_sample(owner, xs, ys, steps, normalise, fixed_count, points)
     counts = divisors(asked, normalise, fixed_count, xs.double())
-    axes, labels = sample_spectrum(owner, xs, ys, asked, counts), ys.double()[:, asked]
+    axes, labels = _sample_spectrum(owner, xs, ys, asked, counts), ys.double()[:, asked]
     tops = axes.values[..., -1]
 
     def loss(log_step: float) -> float:
@@ -109,15 +109,15 @@ def best_constant_step(
 def _minimise(loss: Callable[[float], float], least: float, most: float) -> float:
     from scipy.optimize import minimize_scalar  # 0.3 s to import, and needed by nothing else here
 
-    grid = torch.linspace(least, most, GRID_SIZE, dtype=torch.float64).tolist()
+    grid = torch.linspace(least, most, _GRID_SIZE, dtype=torch.float64).tolist()
     losses = [loss(point) for point in grid]
     cell = losses.index(min(losses))
-    around = (grid[max(cell - 1, 0)], grid[min(cell + 1, GRID_SIZE - 1)])
+    around = (grid[max(cell - 1, 0)], grid[min(cell + 1, _GRID_SIZE - 1)])
     found = minimize_scalar(loss, bounds=around, method="bounded", options={"xatol": 1e-9})
     return float(found.x) if found.fun < losses[cell] else float(grid[cell])
 
 
-def checked_sample(
+def _checked_sample(
     owner: str,
     xs: Tensor,
     ys: Tensor,
@@ -126,53 +126,22 @@ def checked_sample(
     fixed_count: int | None,
     points: Sequence[int] | None,
 ) -> list[int]:
-    """Refuse a sample or options that no search can use.
-
-    Args:
-        owner: Who needs them, for the sentence.
-        xs: Inputs of the sample.
-        ys: Labels of the sample.
-        steps: Gradient steps.
-        normalise: What the summed gradient is divided by.
-        fixed_count: The divisor for "fixed".
-        points: Which points count.
-
-    Returns:
-        The points as indices.
-
-    Raises:
-        InputTypeError: If anything is of the wrong kind.
-        InputError: If anything is out of range.
-    """
+    """Refuse a sample or options that no search can use."""
     check_prompts(owner, xs, ys)
     check_count(owner, "steps", steps, least=1)
     check_normalise(owner, normalise, fixed_count)
     return resolve_points(owner, points, xs.shape[1])
 
 
-def sample_spectrum(
+def _sample_spectrum(
     owner: str,
     xs: Float[Tensor, "batch point dim"],
     ys: Float[Tensor, "batch point"],
     asked: list[int],
     counts: Float[Tensor, " asked"],
 ) -> Spectrum:
-    """Decompose X^T X / c of all asked prefixes, a bounded number at a time.
-
-    Args:
-        owner: Who needs it, for the sentence.
-        xs: Inputs in the dtype they came in, whose precision is the rank tolerance.
-        ys: Labels.
-        asked: The points.
-        counts: c, one for each of them.
-
-    Returns:
-        Eigenvalues, with the labels and queries along their axes, in float64.
-
-    Raises:
-        InputError: If no asked point has a non-zero input before it.
-    """
-    size = max(1, CHUNK_MATRICES // len(asked))
+    """Decompose X^T X / c of all asked prefixes, a bounded number at a time."""
+    size = max(1, _CHUNK_MATRICES // len(asked))
     eps = torch.finfo(xs.dtype).eps
     pieces = []
     for chunk_xs, chunk_ys in zip(torch.split(xs.double(), size), torch.split(ys.double(), size), strict=True):
@@ -187,8 +156,8 @@ def sample_spectrum(
 
 
 # Tried first: step sizes around that of plain gradient descent, curvatures as shares of one over an eigenvalue.
-STEP_FACTORS = tuple(10 ** (exponent / 6) for exponent in range(-6, 8))
-CURVATURE_SHARES = (0.0, 0.1, 0.2, 0.4, 0.8)
+_STEP_FACTORS = tuple(10 ** (exponent / 6) for exponent in range(-6, 8))
+_CURVATURE_SHARES = (0.0, 0.1, 0.2, 0.4, 0.8)
 # Where a bounded search ends, as shares of one over the largest eigenvalue of the sample.
 LARGEST_STEP, LARGEST_CURVATURE = 1.5, 1.0
 
@@ -270,9 +239,9 @@ def best_gd_plus_plus(
     """
     owner = "best_gd_plus_plus"
     check_count(owner, "steps", steps, least=2)
-    asked = checked_sample(owner, xs, ys, steps, normalise, fixed_count, points)
+    asked = _checked_sample(owner, xs, ys, steps, normalise, fixed_count, points)
     counts = divisors(asked, normalise, fixed_count, xs.double())
-    axes, labels = sample_spectrum(owner, xs, ys, asked, counts), ys.double()[:, asked]
+    axes, labels = _sample_spectrum(owner, xs, ys, asked, counts), ys.double()[:, asked]
     top = float(axes.values.amax())
     most = (LARGEST_STEP / top, LARGEST_CURVATURE / top) if bounded else (math.inf, math.inf)
 
@@ -284,7 +253,7 @@ def best_gd_plus_plus(
 
     plain = best_constant_step(xs, ys, steps, normalise=normalise, fixed_count=fixed_count, points=points).step_size
     unit = 1 / top if bounded else 1 / float(axes.values[..., -1].mean())
-    grid = [(min(plain * factor, most[0]), share * unit) for share in CURVATURE_SHARES for factor in STEP_FACTORS]
+    grid = [(min(plain * factor, most[0]), share * unit) for share in _CURVATURE_SHARES for factor in _STEP_FACTORS]
     start = min([(min(plain, most[0]), 0.0), *grid], key=lambda pair: loss(*pair))
     step_size, curvature = _refine(loss, start, unit)
     return BestGDPlusPlus(step_size, curvature, loss(step_size, curvature), steps, normalise, fixed_count)

@@ -21,32 +21,19 @@ from icl_interp.report.chapters.worth import worth_chapter
 from icl_interp.report.model import Fact, Page, Section, Tone, Verdict
 from icl_interp.report.sentences import interval, listing, number, verdict_words
 
-__all__ = ["build_page", "doing_chapter", "familiar_chapter", "verdict_cards", "where_chapter"]
+__all__ = [
+    "build_page",
+]
 
 
-def doing_chapter(study: Study) -> Section:
-    """Write the section.
-
-    Args:
-        study: All numbers.
-
-    Returns:
-        Errors and agreement with algorithms in sight, errors under shifts folded.
-    """
+def _doing_chapter(study: Study) -> Section:
+    """Write the section."""
     parts = (errors_chapter(study), agreement_part(study), shifts_part(study))
     return Section("doing", "What is this model doing?", parts=parts)
 
 
-def where_chapter(study: Study) -> Section:
-    """Write the section.
-
-    Args:
-        study: All numbers.
-
-    Returns:
-        Layers, steps of Newton's method, heads, the use of the signature and all probes in one in sight; steps of
-        gradient descent, each probe, pruning and attention folded.
-    """
+def _where_chapter(study: Study) -> Section:
+    """Write the section."""
     parts = (
         layers_part(study),
         steps_part(study, "Newton", folded=False),
@@ -61,15 +48,8 @@ def where_chapter(study: Study) -> Section:
     return Section("where", "Where does it do that?", parts=tuple(part for part in parts if part is not None))
 
 
-def familiar_chapter(study: Study) -> Section:
-    """Write the section.
-
-    Args:
-        study: All numbers.
-
-    Returns:
-        The map of all detectors, the signature's AUROC and its score against the error in sight; the rest folded.
-    """
+def _familiar_chapter(study: Study) -> Section:
+    """Write the section."""
     own = ood_chapter(study)
     folded = [
         replace(own, title="The signature's score in numbers", lead="", figures=(), folded=True),
@@ -95,15 +75,8 @@ def familiar_chapter(study: Study) -> Section:
     )
 
 
-def verdict_cards(study: Study) -> tuple[Verdict, ...]:
-    """Answer the report's questions.
-
-    Args:
-        study: All numbers.
-
-    Returns:
-        One card a question; each tone follows from the interval of its excess.
-    """
+def _verdict_cards(study: Study) -> tuple[Verdict, ...]:
+    """Answer the report's questions."""
     excesses = study.verdicts()
     nearest = " " + likeness(study.errors.in_distribution)
     shifts = " " + shift_sentence(study.errors)
@@ -191,26 +164,17 @@ def _rivals(study: Study) -> str:
 
 
 def build_page(study: Study, checkpoint: Checkpoint, provenance: Mapping[str, str | int]) -> Page:
-    """Lay a study out as a report.
-
-    Args:
-        study: All numbers.
-        checkpoint: Where the model came from, what was understood and what was assumed.
-        provenance: What the report was made with, for the footer.
-
-    Returns:
-        The page.
-    """
+    """Lay a study out as a report."""
     return Page(
         title=f"What {checkpoint.path.name} does in context",
         subtitle=f"{study.config.describe()}; {study.task.describe()}.",
         assumptions=checkpoint.assumptions,
         facts=_facts(study, checkpoint),
-        verdicts=verdict_cards(study),
+        verdicts=_verdict_cards(study),
         sections=(
-            doing_chapter(study),
-            where_chapter(study),
-            familiar_chapter(study),
+            _doing_chapter(study),
+            _where_chapter(study),
+            _familiar_chapter(study),
             worth_chapter(study),
         ),
         provenance=_footer(study, checkpoint, provenance),

@@ -15,67 +15,37 @@ from icl_interp.errors import InputError
 from icl_interp.report.model import FigureGrid, FigureView, Page, Section, Tone, Verdict
 from icl_interp.report.tables import MISSING, Cell, TableView, format_column
 
-__all__ = ["embedded_json", "page_context", "plain", "prose", "script_source", "shared_legend", "table_of_traces"]
+__all__ = [
+    "page_context",
+    "plain",
+    "prose",
+    "script_source",
+]
 
 _CODE = re.compile(r"`([^`]+)`")
 
 
 def prose(text: str) -> Markup:
-    """Escape plain text for HTML and set what stands between backticks as code.
-
-    Args:
-        text: Written by anyone.
-
-    Returns:
-        Safe HTML.
-
-    Example:
-        >>> str(prose("<b> and `--task`"))
-        '&lt;b&gt; and <code>--task</code>'
-    """
+    """Escape plain text for HTML and set what stands between backticks as code."""
     return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))
 
 
 def plain(text: str) -> str:
-    """Take the backticks out, for attributes and titles, where code cannot be set.
-
-    Args:
-        text: Written by anyone; the template escapes it.
-
-    Returns:
-        The same words.
-    """
+    """Take the backticks out, for attributes and titles, where code cannot be set."""
     return _CODE.sub(r"\1", text)
 
 
-def embedded_json(value: Any) -> Markup:
+def _embedded_json(value: Any) -> Markup:
     r"""Write JSON that may stand inside a `<script>` element whatever its strings say.
 
     Numbers that JSON lacks (NaN, infinities) become null.
-
-    Args:
-        value: Plain data.
-
-    Returns:
-        JSON without `<`, which the HTML parser would look at.
-
-    Example:
-        >>> str(embedded_json(["</script>", float("nan")]))
-        '["\\u003c/script>",null]'
     """
     text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c"))
 
 
 def script_source(source: str) -> Markup:
-    """Make JavaScript safe to stand between script tags.
-
-    Args:
-        source: Trusted code, whose strings may still say `</script>`.
-
-    Returns:
-        The same code for the interpreter.
-    """
+    """Make JavaScript safe to stand between script tags."""
     return Markup(re.sub(r"</(?=script)", r"<\\/", source, flags=re.IGNORECASE))
 
 
@@ -101,20 +71,8 @@ _DASH_LENGTHS = re.compile(r"[\dpx., ]+")
 _COLOUR = re.compile(r"#[0-9A-Fa-f]{3,8}|rgba?\([\d., ]+\)")
 
 
-def shared_legend(figures: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """List the named traces of all figures, each name once.
-
-    Args:
-        figures: Plotly JSON, parsed.
-
-    Returns:
-        Name and swatch of each, in the order of their first appearance.
-
-    Example:
-        >>> trace = {"name": "model", "mode": "lines", "line": {"color": "#1f78b8"}}
-        >>> [entry["name"] for entry in shared_legend([{"data": [trace]}, {"data": [trace]}])]
-        ['model']
-    """
+def _shared_legend(figures: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """List the named traces of all figures, each name once."""
     entries: dict[str, dict[str, Any]] = {}
     for trace in (trace for figure in figures for trace in figure["data"]):
         name = trace.get("name")
@@ -138,22 +96,11 @@ def _swatch(trace: Mapping[str, Any]) -> Markup:
     return Markup(f'<svg viewBox="0 0 30 10" aria-hidden="true">{shapes}</svg>')
 
 
-def table_of_traces(figure: Mapping[str, Any], caption: str) -> TableView | None:
+def _table_of_traces(figure: Mapping[str, Any], caption: str) -> TableView | None:
     """List every point that a figure's traces draw.
 
     Traces without a hover label (the bands around lines) are left out, and so are those without x
     and y of one length.
-
-    Args:
-        figure: Plotly JSON, parsed; arrays may be plain or packed (`bdata`).
-        caption: What the table shows.
-
-    Returns:
-        Rows of series, x and y, in the order drawn; None when there is no point to list.
-
-    Example:
-        >>> table_of_traces({"data": [{"name": "model", "x": [1, 2], "y": [0.5, None]}]}, "Error").rows
-        (('model', 1, 0.5), ('model', 2, None))
     """
     rows = tuple(row for i, trace in enumerate(figure["data"]) for row in _rows(trace, i))
     return TableView(("series", "x", "y"), rows, caption=caption) if rows else None
@@ -198,17 +145,7 @@ _SHAPES: Mapping[Tone, str] = {
 
 
 def page_context(page: Page) -> dict[str, Any]:
-    """Lay a page out for the template.
-
-    Args:
-        page: What to show.
-
-    Returns:
-        The template's variables, besides scripts and styles.
-
-    Raises:
-        InputError: If a figure is not plotly JSON, or has neither data nor traces to read them from.
-    """
+    """Lay a page out for the template."""
     numbers = {"figure": count(1), "table": count(1)}
     sections = [_section(section, numbers) for section in page.sections]
     targets = {view["id"]: view for section in sections for view in _views(section)}
@@ -280,14 +217,14 @@ def _grid(grid: FigureGrid, numbers: Mapping[str, Iterator[int]]) -> dict[str, A
         "title": grid.title,
         "sentence": grid.sentence,
         "number": number,
-        "legend": shared_legend(_parse(cell) for cell in grid.figures),
+        "legend": _shared_legend(_parse(cell) for cell in grid.figures),
         "cells": [_figure(cell, None) for cell in grid.figures],
     }
 
 
 def _figure(view: FigureView, numbers: Mapping[str, Iterator[int]] | None) -> dict[str, Any]:
     figure = _parse(view)
-    data = view.data or table_of_traces(figure, caption=f"Data of “{view.title}”")
+    data = view.data or _table_of_traces(figure, caption=f"Data of “{view.title}”")
     if data is None:
         raise InputError(
             f"FigureView {view.id!r} needs its numbers as a table, got data=None and no trace with x and y; "
@@ -300,7 +237,7 @@ def _figure(view: FigureView, numbers: Mapping[str, Iterator[int]] | None) -> di
         "aria_label": view.aria_label,
         "height": view.height,
         "number": None if numbers is None else next(numbers["figure"]),
-        "json": embedded_json(figure),
+        "json": _embedded_json(figure),
         "data": _table(data, name=view.id, number=None),
     }
 
@@ -330,7 +267,7 @@ def _table(table: TableView, *, name: str, number: int | None) -> dict[str, Any]
             [_cell(cell, texts[i][r], table.align[i], heads=i == 0) for i, cell in enumerate(row)]
             for r, row in enumerate(shown)
         ],
-        "rest": embedded_json(rest) if rest else None,
+        "rest": _embedded_json(rest) if rest else None,
         "rest_count": len(rest),
     }
 

@@ -40,14 +40,6 @@ def study_json(study: Study, checkpoint: Checkpoint, provenance: Mapping[str, st
     Two runs with the same seed, versions, machine and number of threads differ in the "provenance" block only. NaN and
     infinities become null. Left out is what no figure or table shows: prompts, single predictions, bootstrap
     replicates, the directions themselves, and scores of single prompts outside the two sites of the OOD chapter.
-
-    Args:
-        study: All numbers.
-        checkpoint: What was measured.
-        provenance: What it was measured with.
-
-    Returns:
-        JSON with sorted keys.
     """
     contents = {
         "format": STUDY_FORMAT,

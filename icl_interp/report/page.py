@@ -94,12 +94,7 @@ def write_report(page: Page, path: str | os.PathLike[str], *, plotlyjs: PlotlyJS
 
 
 def check_report_place(path: Path, *, plotlyjs: PlotlyJS = "embed") -> None:
-    """Refuse a name for a report under which there is another file.
-
-    Args:
-        path: As `write_report` takes it.
-        plotlyjs: As there.
-    """
+    """Refuse a name for a report under which there is another file."""
     refuse_foreign(path, is_own_page, what="a report")
     if plotlyjs == "directory":
         source = plotlyjs_source().encode()

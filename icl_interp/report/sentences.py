@@ -7,23 +7,12 @@ from icl_interp.measure.controls import Excess
 
 __all__ = ["interval", "listing", "number", "trend", "verdict_words"]
 
-FLAT = 0.1
+_FLAT = 0.1
 """A curve that ends within this share of its starting value counts as flat."""
 
 
 def number(value: float) -> str:
-    """Write a number with three significant digits, or say that there is none.
-
-    Args:
-        value: Any float.
-
-    Returns:
-        Such as "0.0042", "1.37" or "not a number".
-
-    Example:
-        >>> number(0.00421), number(1.366), number(float("nan")), number(548458700.0)
-        ('0.00421', '1.37', 'not a number', '5.5e8')
-    """
+    """Write a number with three significant digits, or say that there is none."""
     if not math.isfinite(value):
         return "not a number" if math.isnan(value) else "infinite"
     if value != 0 and (abs(value) >= 1e4 or abs(value) < 1e-4):
@@ -34,57 +23,24 @@ def number(value: float) -> str:
 
 
 def interval(low: float, high: float) -> str:
-    """Write an interval.
-
-    Args:
-        low: Lower end.
-        high: Upper end.
-
-    Returns:
-        Such as "[0.1, 0.3]".
-    """
+    """Write an interval."""
     return f"[{number(low)}, {number(high)}]"
 
 
 def trend(what: str, values: Sequence[float], *, start: str, end: str) -> str:
-    """Say how a curve runs from its first to its last value.
-
-    Args:
-        what: The subject, such as "The model's error".
-        values: Along the axis.
-        start: Where the first one is, such as "without examples".
-        end: Where the last one is.
-
-    Returns:
-        One sentence: rising, flat, falling, or that values are missing.
-
-    Example:
-        >>> trend("The error", [1.0, 0.5, 0.01], start="at first", end="at last")
-        'The error falls from 1 at first to 0.01 at last.'
-        >>> trend("The error", [1.0, float("nan")], start="at first", end="at last")
-        'The error cannot be followed: 1 of 2 values are not numbers.'
-    """
+    """Say how a curve runs from its first to its last value."""
     missing = sum(not math.isfinite(value) for value in values)
     if missing:
         return f"{what} cannot be followed: {missing} of {len(values)} values are not numbers."
     first, last = values[0], values[-1]
-    if abs(last - first) <= FLAT * max(abs(first), abs(last)):
+    if abs(last - first) <= _FLAT * max(abs(first), abs(last)):
         return f"{what} stays flat: {number(first)} {start}, {number(last)} {end}."
     verb = "rises" if last > first else "falls"
     return f"{what} {verb} from {number(first)} {start} to {number(last)} {end}."
 
 
 def verdict_words(excess: Excess, *, finding: str, absence: str) -> str:
-    """Say what an excess over untrained networks allows to say.
-
-    Args:
-        excess: With its interval.
-        finding: The claim, if the interval lies above zero.
-        absence: What there would be no evidence of, such as "that leading directions are shared".
-
-    Returns:
-        One sentence.
-    """
+    """Say what an excess over untrained networks allows to say."""
     numbers = f"{number(excess.value)} here, {number(excess.control)} in untrained networks"
     if excess.verdict == "evidence":
         return f"{finding} ({numbers})."
@@ -102,19 +58,7 @@ def verdict_words(excess: Excess, *, finding: str, absence: str) -> str:
 
 
 def listing(names: Sequence[str], *, most: int = 4) -> str:
-    """List names in prose.
-
-    Args:
-        names: Any.
-        most: How many are named before the rest is counted.
-
-    Returns:
-        Such as "a, b and 3 more"; "none" for no names.
-
-    Example:
-        >>> listing(["a", "b"]), listing(["a", "b", "c", "d", "e", "f"]), listing([])
-        ('a and b', 'a, b, c, d and 2 more', 'none')
-    """
+    """List names in prose."""
     if not names:
         return "none"
     shown = list(names[:most])
@@ -124,13 +68,6 @@ def listing(names: Sequence[str], *, most: int = 4) -> str:
 
 
 def extremes(values: Mapping[str, float]) -> tuple[str, str]:
-    """Name the smallest and the largest entry.
-
-    Args:
-        values: At least one, by name.
-
-    Returns:
-        The two names; entries that are not numbers are passed over.
-    """
+    """Name the smallest and the largest entry."""
     finite = {name: value for name, value in values.items() if math.isfinite(value)} or dict(values)
     return min(finite, key=finite.__getitem__), max(finite, key=finite.__getitem__)

@@ -32,9 +32,9 @@ def check_id(who: str, value: str) -> None:
 
 
 Cell = str | float | int | None
-Align = Literal["left", "right"]
+_Align = Literal["left", "right"]
 MISSING = "n/a"
-MINUS = "\N{MINUS SIGN}"
+_MINUS = "\N{MINUS SIGN}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class TableView:
     """What the table shows."""
     notes: str | None = None
     """A sentence beneath the table."""
-    align: tuple[Align, ...] = ()
+    align: tuple[_Align, ...] = ()
     """One of "left" and "right" a column; when empty, columns of numbers go right."""
 
     def __post_init__(self) -> None:
@@ -74,16 +74,6 @@ def format_column(cells: Sequence[Cell]) -> tuple[str, ...]:
     Formula: decimals = 2 - floor(log10(median of the non-zero |cells|)), within 0 to 3, or 4 where all are
     below 0.1. Non-zero floats that would lose all their digits, and those from a million on, go scientific
     with three digits. Integers stay whole.
-
-    Args:
-        cells: One column.
-
-    Returns:
-        Text a cell; None and NaN as n/a, text as it is.
-
-    Example:
-        >>> format_column((0.97341, 0.5, 1e-9, None, "none"))
-        ('0.973', '0.500', '1.00e−9', 'n/a', 'none')
     """
     floats = [abs(c) for c in cells if isinstance(c, float) and math.isfinite(c) and c != 0]
     middle = sorted(floats)[len(floats) // 2] if floats else 1.0
@@ -106,7 +96,7 @@ def _format_cell(cell: Cell, decimals: int) -> str:
         text = f"{mantissa}e{int(exponent)}"
     else:
         text = f"{cell:,.{decimals}f}"
-    return text.replace("-", MINUS)
+    return text.replace("-", _MINUS)
 
 
 def _check_table(table: TableView) -> None:
@@ -120,10 +110,10 @@ def _check_table(table: TableView) -> None:
     if len(table.align) != n_columns:
         raise InputError(f"TableView {table.caption!r} needs {n_columns} alignments, got {len(table.align)}.")
     for side in table.align:
-        check_choice(f"TableView {table.caption!r}", "align", side, get_args(Align))
+        check_choice(f"TableView {table.caption!r}", "align", side, get_args(_Align))
 
 
-def _guess_align(rows: Sequence[Sequence[Cell]], column: int) -> Align:
+def _guess_align(rows: Sequence[Sequence[Cell]], column: int) -> _Align:
     cells = [row[column] for row in rows if column < len(row) and row[column] is not None]
     return "right" if cells and not any(isinstance(cell, str) for cell in cells) else "left"
 

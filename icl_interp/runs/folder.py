@@ -26,7 +26,7 @@ from icl_interp.tasks.base import Task
 
 __all__ = ["RunBusyError", "RunFolder", "is_busy", "read_manifest", "read_metrics"]
 
-LOCK = ".lock"
+_LOCK = ".lock"
 """Held, by means of the operating system, while a process writes the run; the file may stay."""
 LOOK_SECONDS = 1.0
 """Between two looks whether another process still writes (ours)."""
@@ -41,11 +41,7 @@ _MOMENT = 0.0 if _CAN_LOOK else 0.2
 
 
 class RunBusyError(InputError):
-    """Another process writes the run.
-
-    Args:
-        path: The run's folder.
-    """
+    """Another process writes the run."""
 
     def __init__(self, path: str | Path) -> None:
         super().__init__(
@@ -65,24 +61,9 @@ class RunBusyError(InputError):
 
 
 def is_busy(path: str | Path) -> bool:
-    """Ask whether a process writes a run now, without getting in the way of one that is about to.
-
-    Args:
-        path: The run's folder, which may be missing.
-
-    Returns:
-        Whether its lock is held.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     with RunFolder(Path(folder) / "run", config="steps: 1") as run:
-        ...         held = is_busy(run.path)
-        ...     print(held, is_busy(run.path), is_busy(Path(folder) / "nowhere"))
-        True False False
-    """
+    """Ask whether a process writes a run now, without getting in the way of one that is about to."""
     try:
-        with FileIO(Path(path) / LOCK) as file:
+        with FileIO(Path(path) / _LOCK) as file:
             return _look(file)
     except (FileNotFoundError, NotADirectoryError):
         return False
@@ -123,22 +104,6 @@ class RunFolder:
     """A folder that tells the story of one run: config.yaml, manifest.json, metrics.jsonl, checkpoints/step_N.pt.
 
     One process at a time: the folder is locked until `close`, until a `with` block ends, or the process does.
-
-    Args:
-        path: Made if it is missing; refused if it already holds a run, so that nothing is overwritten.
-        config: What config.yaml shall say.
-        resume: Whether a run with that config may be there already, which is then gone on with.
-
-    Raises:
-        RunBusyError: If another process writes it; a ValueError.
-        InputError: If the folder holds other files, or another run, or cannot be written.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder, RunFolder(Path(folder) / "run", config="steps: 1") as run:
-        ...     run.log({"step": 1, "loss": 2.0})
-        ...     print(run.metrics_path.read_text(), end="")
-        {"step": 1, "loss": 2.0}
     """
 
     def __init__(self, path: str | Path, *, config: str, resume: bool = False) -> None:
@@ -147,7 +112,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             if not resume:
                 self._refuse_files()
-            self._lock = FileLock(self.path / LOCK)
+            self._lock = FileLock(self.path / _LOCK)
             self._acquire()
             try:
                 self._open(config, resume=resume)
@@ -165,7 +130,7 @@ class RunFolder:
             self._lock.acquire(timeout=_MOMENT)
         except Timeout:
             raise RunBusyError(self.path) from None
-        self._hide = weakref.finalize(self, os.close, _show(self.path / LOCK))
+        self._hide = weakref.finalize(self, os.close, _show(self.path / _LOCK))
 
     def _open(self, config: str, *, resume: bool) -> None:
         if not resume:
@@ -178,7 +143,7 @@ class RunFolder:
         (self.path / "checkpoints").mkdir(exist_ok=True)
 
     def _refuse_files(self) -> None:
-        if any(entry.name != LOCK for entry in self.path.iterdir()):
+        if any(entry.name != _LOCK for entry in self.path.iterdir()):
             raise InputError(
                 f"a new run needs an empty folder, {self.path} holds files; choose another --out, or --resume if it "
                 "is a run."
@@ -228,22 +193,11 @@ class RunFolder:
         return self.path / "resume.pt"
 
     def checkpoint_path(self, step: int) -> Path:
-        """Name the checkpoint of a step.
-
-        Args:
-            step: Optimiser steps taken.
-
-        Returns:
-            A path that sorts by step.
-        """
+        """Name the checkpoint of a step."""
         return self.path / "checkpoints" / f"step_{step:08d}.pt"
 
     def log(self, record: Mapping[str, Any]) -> None:
-        """Append one line of metrics.
-
-        Args:
-            record: Plain data by name; numbers that are not finite, which JSON does not know, become null.
-        """
+        """Append one line of metrics."""
         with self.metrics_path.open("a", encoding="utf-8") as file:
             file.write(_line(record))
 
@@ -254,22 +208,11 @@ class RunFolder:
                 os.fsync(file.fileno())
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """Read what was logged.
-
-        Returns:
-            As the function of that name.
-        """
+        """Read what was logged."""
         return read_metrics(self.path)
 
     def forget_metrics_after(self, step: int) -> list[dict[str, Any]]:
-        """Drop lines of steps that will be taken again.
-
-        Args:
-            step: The last step that stays.
-
-        Returns:
-            The lines that stay.
-        """
+        """Drop lines of steps that will be taken again."""
         kept = [record for record in self.read_metrics() if record["step"] <= step]
         text = "".join(map(_line, kept))
         if self.metrics_path.exists():
@@ -277,21 +220,7 @@ class RunFolder:
         return kept
 
     def save(self, model: Any, task: Task, step: int, *, n_points_trained: int | None = None) -> Path:
-        """Write a checkpoint, completely or not at all.
-
-        Args:
-            model: With its weights after `step` steps.
-            task: What it trains on.
-            step: Optimiser steps taken.
-            n_points_trained: As `save_checkpoint` takes it.
-
-        Returns:
-            Where it is.
-
-        Raises:
-            OSError: If the disk is full.
-            CheckpointError: If the model cannot be written for another reason.
-        """
+        """Write a checkpoint, completely or not at all."""
         path = self.checkpoint_path(step)
         try:
             return write_checkpoint(path, model, task=task, step=step, n_points_trained=n_points_trained)
@@ -301,35 +230,17 @@ class RunFolder:
             raise
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
-        """Write what the run was made with, completely or not at all.
-
-        Args:
-            manifest: Plain values by name.
-        """
+        """Write what the run was made with, completely or not at all."""
         text = json.dumps(dict(manifest), indent=2) + "\n"
         write_atomically(self.manifest_path, lambda file: file.write(text.encode()))
 
     def read_manifest(self) -> dict[str, Any]:
-        """Read what the run was made with.
-
-        Returns:
-            As the function of that name.
-        """
+        """Read what the run was made with."""
         return read_manifest(self.path)
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:
-    """Read what a run was made with and whether it is finished.
-
-    Args:
-        folder: Of the run.
-
-    Returns:
-        Plain values by name; empty where nothing was written yet.
-
-    Raises:
-        InputError: If the file is empty or damaged, or says nothing that a manifest says.
-    """
+    """Read what a run was made with and whether it is finished."""
     path = Path(folder) / "manifest.json"
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
@@ -350,15 +261,6 @@ def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
 
     What a killed process or a power loss leaves at the end is left out: a torn line, NULs. A resumed run logs those
     steps again.
-
-    Args:
-        folder: Of the run.
-
-    Returns:
-        Records in the order in which they were written; none where nothing was written yet.
-
-    Raises:
-        InputError: If any other line is damaged.
     """
     path = Path(folder) / "metrics.jsonl"
     try:

@@ -16,24 +16,11 @@ class LinearTask(FunctionTask):
     """A task y_k = w.x_k + noise_std e_k whose weights are independent of its inputs.
 
     Its second moments decide E[y^2], here and under every shift that moves inputs or weights linearly.
-
-    Args:
-        n_dims: As in `FunctionTask`.
-        noise_std: As in `FunctionTask`.
-        n_points: As in `FunctionTask`.
     """
 
     @abstractmethod
     def draw_weights(self, n_prompts: int, *, seed: int) -> Float[Tensor, "batch dim"]:
-        """Draw the weights of a seed.
-
-        Args:
-            n_prompts: One row each.
-            seed: The only source of randomness.
-
-        Returns:
-            float32.
-        """
+        """Draw the weights of a seed."""
 
     @property
     @abstractmethod
@@ -54,12 +41,6 @@ class LinearTask(FunctionTask):
         """Give E[y^2] where the functions are asked at other inputs.
 
         Formula: tr(E[x x'] E[w w']) + noise_std^2.
-
-        Args:
-            input_second_moment: E[x x'] of these inputs.
-
-        Returns:
-            In squared units of y.
         """
         return float((input_second_moment * self.weight_second_moment).sum() + self.noise_std**2)
 
@@ -69,15 +50,7 @@ class LinearTask(FunctionTask):
         return numerical_rank(self.input_second_moment)
 
     def draw_labels(self, xs: Float[Tensor, "batch point dim"], *, seed: int) -> Labels:
-        """Ask the functions of a seed at some inputs.
-
-        Args:
-            xs: Any inputs.
-            seed: Decides the weights.
-
-        Returns:
-            w.x, and w.
-        """
+        """Ask the functions of a seed at some inputs."""
         ws = self.draw_weights(len(xs), seed=seed)
         return Labels((xs @ ws[:, :, None])[:, :, 0], ws)  # the product that einsum would call, at a fifth of its cost
 
@@ -85,32 +58,15 @@ class LinearTask(FunctionTask):
         """Give E[y^2], the mean squared error of predicting zero.
 
         Formula: tr(E[x x'] E[w w']) + noise_std^2.
-
-        Returns:
-            In squared units of y.
         """
         return float((self.input_second_moment * self.weight_second_moment).sum() + self.noise_std**2)
 
 
 class GaussianWeights(LinearTask):
-    """A linear task with w ~ N(0, I), whatever its inputs.
-
-    Args:
-        n_dims: As in `FunctionTask`.
-        noise_std: As in `FunctionTask`.
-        n_points: As in `FunctionTask`.
-    """
+    """A linear task with w ~ N(0, I), whatever its inputs."""
 
     def draw_weights(self, n_prompts: int, *, seed: int) -> Float[Tensor, "batch dim"]:
-        """Draw the weights of a seed.
-
-        Args:
-            n_prompts: One row each.
-            seed: The only source of randomness.
-
-        Returns:
-            Standard normal numbers from the stream "weights".
-        """
+        """Draw the weights of a seed."""
         return torch.randn(n_prompts, self.n_dims, generator=stream(seed, "weights"))
 
     @property
@@ -120,13 +76,6 @@ class GaussianWeights(LinearTask):
 
 
 def numerical_rank(matrix: Float[Tensor, "dim other"]) -> int:
-    """Count the directions of a symmetric, positive semi-definite matrix.
-
-    Args:
-        matrix: In float64.
-
-    Returns:
-        Eigenvalues above 1e-12 of the largest, which is above what float64 leaves of a zero; 0 for a zero matrix.
-    """
+    """Count the directions of a symmetric, positive semi-definite matrix."""
     values = torch.linalg.eigvalsh(matrix)
     return int((values > 1e-12 * values[-1]).sum())

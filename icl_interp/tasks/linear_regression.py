@@ -17,21 +17,14 @@ from icl_interp.tasks.subspaces import Subspace
 __all__ = [
     "LinearRegression",
     "Matrix",
-    "Vector",
-    "check_covariance",
-    "covariance_matrix",
-    "draw_gaussian",
-    "mean_vector",
-    "plain_law",
     "symmetric_root",
-    "without_rounding",
 ]
 
-Vector = tuple[float, ...]
+_Vector = tuple[float, ...]
 Matrix = tuple[tuple[float, ...], ...]
 
 
-def mean_vector(value: float | Sequence[float], n_dims: int, name: str) -> Tensor:
+def _mean_vector(value: float | Sequence[float], n_dims: int, name: str) -> Tensor:
     vector = torch.as_tensor(value, dtype=torch.float64)
     if vector.ndim == 0:
         vector = vector.expand(n_dims)
@@ -40,7 +33,7 @@ def mean_vector(value: float | Sequence[float], n_dims: int, name: str) -> Tenso
     return vector
 
 
-def plain_law(value: object, name: str) -> object:
+def _plain_law(value: object, name: str) -> object:
     # What pydantic shall see: numbers and nested lists as they are, mappings as subspaces. One sentence for the rest.
     if isinstance(value, Tensor):
         return value.tolist()
@@ -66,7 +59,7 @@ def _are_numbers(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def covariance_matrix(value: float | Sequence[float] | Matrix | Subspace | None, n_dims: int, name: str) -> Tensor:
+def _covariance_matrix(value: float | Sequence[float] | Matrix | Subspace | None, n_dims: int, name: str) -> Tensor:
     if isinstance(value, Subspace):
         try:
             return value.covariance(n_dims)
@@ -83,7 +76,7 @@ def covariance_matrix(value: float | Sequence[float] | Matrix | Subspace | None,
     return cov
 
 
-def check_covariance(cov: Tensor, name: str) -> None:
+def _check_covariance(cov: Tensor, name: str) -> None:
     tolerance = 1e-6 * float(cov.abs().max())  # config files hold float32 digits
     if not torch.allclose(cov, cov.T, rtol=0, atol=tolerance):
         raise InputError(f"{name} needs a symmetric matrix, got one that differs from its transpose; symmetrise it.")
@@ -91,7 +84,7 @@ def check_covariance(cov: Tensor, name: str) -> None:
         raise InputError(f"{name} needs a positive semi-definite matrix, got a negative eigenvalue; check its sign.")
 
 
-def without_rounding(cov: Tensor) -> Tensor:
+def _without_rounding(cov: Tensor) -> Tensor:
     # Eigenvalues that are rounding of float32 digits become 0: a subspace stays one, and no variance is negative.
     if torch.equal(cov, torch.diag(cov.diagonal())):
         return cov.clamp(min=0)
@@ -108,8 +101,8 @@ def symmetric_root(cov: Tensor) -> Tensor:
     return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
 
 
-def draw_gaussian(
-    z: Tensor, mean: float | Vector, cov: float | Vector | Matrix | Subspace | None, n_dims: int
+def _draw_gaussian(
+    z: Tensor, mean: float | _Vector, cov: float | _Vector | Matrix | Subspace | None, n_dims: int
 ) -> Tensor:
     # Standard normal numbers, last axis n_dims, become those of a law; in place where that is enough.
     root, centre = _float_law(mean, cov, n_dims)
@@ -120,12 +113,12 @@ def draw_gaussian(
 
 @lru_cache(maxsize=256)
 def _float_law(
-    mean: float | Vector, cov: float | Vector | Matrix | Subspace | None, n_dims: int
+    mean: float | _Vector, cov: float | _Vector | Matrix | Subspace | None, n_dims: int
 ) -> tuple[Tensor | None, Tensor | None]:
     # Root and mean in float32, which training asks for at every step: a diagonal root as a vector (its products have
     # the same bits, the other terms being zeros), None where it is the identity or the mean is zero.
-    root = symmetric_root(without_rounding(covariance_matrix(cov, n_dims, "cov"))).float()
-    centre = mean_vector(mean, n_dims, "mean").float()
+    root = symmetric_root(_without_rounding(_covariance_matrix(cov, n_dims, "cov"))).float()
+    centre = _mean_vector(mean, n_dims, "mean").float()
     scales: Tensor | None = root
     if torch.equal(root, torch.diag(root.diagonal())):
         scales = None if bool((root.diagonal() == 1).all()) else root.diagonal().clone()
@@ -168,10 +161,10 @@ class LinearRegression(LinearTask):
     """
 
     family: Literal["linear_regression"] = "linear_regression"
-    x_mean: float | Vector = 0.0
-    x_cov: float | Vector | Matrix | Subspace | None = None
-    w_mean: float | Vector = 0.0
-    w_cov: float | Vector | Matrix | Subspace | None = None
+    x_mean: float | _Vector = 0.0
+    x_cov: float | _Vector | Matrix | Subspace | None = None
+    w_mean: float | _Vector = 0.0
+    w_cov: float | _Vector | Matrix | Subspace | None = None
 
     def __init__(self, n_dims: int, **fields: Any) -> None:
         super().__init__(**{"n_dims": n_dims, **fields})
@@ -179,7 +172,7 @@ class LinearRegression(LinearTask):
     @field_validator("x_mean", "x_cov", "w_mean", "w_cov", mode="before")
     @classmethod
     def _plain(cls, value: object, info: Any) -> object:  # pydantic's ValidationInfo cannot be checked at run time
-        return plain_law(value, info.field_name or "")
+        return _plain_law(value, info.field_name or "")
 
     @model_validator(mode="after")
     def _check_shapes(self) -> "LinearRegression":
@@ -187,9 +180,9 @@ class LinearRegression(LinearTask):
         for name in ("x_mean", "x_cov", "w_mean", "w_cov"):
             try:
                 if name.endswith("_mean"):
-                    mean_vector(getattr(self, name), self.n_dims, name)
+                    _mean_vector(getattr(self, name), self.n_dims, name)
                 else:
-                    check_covariance(covariance_matrix(getattr(self, name), self.n_dims, name), name)
+                    _check_covariance(_covariance_matrix(getattr(self, name), self.n_dims, name), name)
             except ValueError as error:
                 problems.append(str(error))
         if problems:
@@ -199,22 +192,22 @@ class LinearRegression(LinearTask):
     @property
     def input_mean(self) -> Float[Tensor, " dim"]:
         """Mean of x, float64."""
-        return mean_vector(self.x_mean, self.n_dims, "x_mean")
+        return _mean_vector(self.x_mean, self.n_dims, "x_mean")
 
     @property
     def input_cov(self) -> Float[Tensor, "dim dim"]:
         """Covariance of x, float64."""
-        return without_rounding(covariance_matrix(self.x_cov, self.n_dims, "x_cov"))
+        return _without_rounding(_covariance_matrix(self.x_cov, self.n_dims, "x_cov"))
 
     @property
     def weight_mean(self) -> Float[Tensor, " dim"]:
         """Mean of w, float64."""
-        return mean_vector(self.w_mean, self.n_dims, "w_mean")
+        return _mean_vector(self.w_mean, self.n_dims, "w_mean")
 
     @property
     def weight_cov(self) -> Float[Tensor, "dim dim"]:
         """Covariance of w, float64."""
-        return without_rounding(covariance_matrix(self.w_cov, self.n_dims, "w_cov"))
+        return _without_rounding(_covariance_matrix(self.w_cov, self.n_dims, "w_cov"))
 
     @property
     def weight_rank(self) -> int:
@@ -243,7 +236,7 @@ class LinearRegression(LinearTask):
             float32.
         """
         z = torch.randn(n_prompts, n_points, self.n_dims, generator=stream(seed, "inputs"))
-        return draw_gaussian(z, self.x_mean, self.x_cov, self.n_dims)
+        return _draw_gaussian(z, self.x_mean, self.x_cov, self.n_dims)
 
     def draw_weights(self, n_prompts: int, *, seed: int) -> Float[Tensor, "batch dim"]:
         """Draw the weights of a seed.
@@ -256,7 +249,7 @@ class LinearRegression(LinearTask):
             float32.
         """
         v = torch.randn(n_prompts, self.n_dims, generator=stream(seed, "weights"))
-        return draw_gaussian(v, self.w_mean, self.w_cov, self.n_dims)
+        return _draw_gaussian(v, self.w_mean, self.w_cov, self.n_dims)
 
     def describe(self) -> str:
         """Say in one clause what is drawn.

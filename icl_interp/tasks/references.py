@@ -51,23 +51,20 @@ from icl_interp.tasks.uniform import UniformRegression
 
 __all__ = [
     "GD_STEPS",
-    "LASSO_GRID",
     "Candidates",
     "bayes_penalty",
-    "candidates_for",
     "lasso_losses",
     "lasso_penalty",
-    "merge_coinciding",
     "reference_predictors",
 ]
 
-LASSO_GRID = tuple(10 ** (exponent / 2) for exponent in range(0, -9, -1))
+_LASSO_GRID = tuple(10 ** (exponent / 2) for exponent in range(0, -9, -1))
 """Where the Lasso's penalty is sought, largest first, in units of the root mean squares of a label times that of an
 input coordinate: half decades from 1, where nearly all weights are 0, to 1e-4, the least of Garg et al.'s list."""
-NEARLY_BEST = 1.01
+_NEARLY_BEST = 1.01
 """The largest penalty whose loss is within 1 % of the least is taken: without noise the loss is flat towards 0, where
 fits only take longer (ours)."""
-LASSO_GAP = 1e-4
+_LASSO_GAP = 1e-4
 """Duality gap at which a fit of the Lasso is done (scikit-learn's default): tighter ones take minutes where there are
 fewer pairs than dimensions and no noise."""
 
@@ -103,22 +100,12 @@ def lasso_losses(prompts: Prompts) -> dict[float, float]:
 
     Formula: the mean squared error over the prompts and the points d/2 and d, where sparsity helps and least squares
     does not yet know the weights. scikit-learn fits the whole grid of a prefix at once, each penalty from the last.
-
-    Args:
-        prompts: Of the task, with labels that are not all zero; a hundred or more.
-
-    Returns:
-        Loss by penalty (alpha of `icl_interp.predictors.lasso`), the largest first.
-
-    Raises:
-        ImportError: When called without scikit-learn.
-        InputError: If all labels or inputs are zero, which leaves penalties without a unit.
     """
     xs, ys = prompts.xs.double().numpy(), prompts.ys.double().numpy()
     unit = float(np.sqrt(np.mean(xs**2) * np.mean(ys**2)))
     if unit == 0:
         raise InputError("lasso_losses needs inputs and labels that are not all zero, got zeros; change the task.")
-    grid = [unit * share for share in LASSO_GRID]
+    grid = [unit * share for share in _LASSO_GRID]
     points = sorted({min(k, prompts.n_points - 1) for k in (max(1, prompts.n_dims // 2), prompts.n_dims)})
     losses = np.zeros(len(grid))
     fit_path, slow = _lasso_path()
@@ -126,7 +113,7 @@ def lasso_losses(prompts: Prompts) -> dict[float, float]:
         warnings.simplefilter("ignore", slow)  # small penalties without noise, which lose anyway
         for x, y in zip(xs, ys, strict=True):
             for k in (point for point in points if point > 0):
-                weights = fit_path(x[:k], y[:k], alphas=grid, tol=LASSO_GAP)[1]
+                weights = fit_path(x[:k], y[:k], alphas=grid, tol=_LASSO_GAP)[1]
                 losses += (x[k] @ weights - y[k]) ** 2
     return dict(zip(grid, (losses / (len(xs) * len(points))).tolist(), strict=True))
 
@@ -134,7 +121,7 @@ def lasso_losses(prompts: Prompts) -> dict[float, float]:
 def lasso_penalty(prompts: Prompts) -> float:
     """Choose the Lasso's penalty on a sample.
 
-    Formula: the largest of `LASSO_GRID` whose loss (`lasso_losses`) is within 1 % of the least.
+    Formula: the largest of `_LASSO_GRID` whose loss (`lasso_losses`) is within 1 % of the least.
 
     Args:
         prompts: Of the task, with labels that are not all zero; a hundred or more.
@@ -149,7 +136,7 @@ def lasso_penalty(prompts: Prompts) -> float:
         True
     """
     losses = lasso_losses(prompts)
-    enough = NEARLY_BEST * min(losses.values())
+    enough = _NEARLY_BEST * min(losses.values())
     return next(penalty for penalty, loss in losses.items() if loss <= enough)
 
 
@@ -163,27 +150,19 @@ def _lasso_path() -> tuple[Any, type[Warning]]:
 
 GD_STEPS = (1, 10)
 """Steps of the gradient-descent references (ours)."""
-GD_PLUS_PLUS_STEPS = 5
+_GD_PLUS_PLUS_STEPS = 5
 """Steps of GD++: the layers of von Oswald et al.'s deepest network with weights of their own."""
 NEWTON_STEPS = 10
 """Iterations of Newton's method where inputs are ill-conditioned (ours; Fu et al. see some 20 in 12 layers), and of
 conjugate gradients."""
-LASSO_PROMPTS = 128
+_LASSO_PROMPTS = 128
 """Prompts on which the Lasso's penalty is chosen."""
 
 Candidates = dict[str, Predictor]
 
 
-def candidates_for(task: Task, prompts: Prompts) -> Candidates:
-    """List the algorithms for a family, before equals are merged.
-
-    Args:
-        task: What is in distribution.
-        prompts: Of the task, on which hyperparameters are derived.
-
-    Returns:
-        Predictors by name, zero excepted.
-    """
+def _candidates_for(task: Task, prompts: Prompts) -> Candidates:
+    """List the algorithms for a family, before equals are merged."""
     return next(list_them(task, prompts) for kind, list_them in _LISTS if isinstance(task, kind))
 
 
@@ -224,7 +203,7 @@ def _sparse(task: SparseLinearRegression, prompts: Prompts) -> Candidates:
     steps = GD_STEPS[-1]
     return {
         **_linear(task, prompts),
-        "Lasso": lasso(lasso_penalty(prompts[:LASSO_PROMPTS]), tol=LASSO_GAP),
+        "Lasso": lasso(lasso_penalty(prompts[:_LASSO_PROMPTS]), tol=_LASSO_GAP),
         f"reweighted {steps}-step GD": preprocess_then_gradient_descent(steps),
     }
 
@@ -244,8 +223,8 @@ def _ill_conditioned(task: IllConditionedRegression, prompts: Prompts) -> Candid
 
 
 def _descent_with_curvature(prompts: Prompts) -> Candidates:
-    best = best_gd_plus_plus(prompts.xs, prompts.ys, GD_PLUS_PLUS_STEPS, normalise="sum", bounded=True)
-    return {f"{GD_PLUS_PLUS_STEPS}-step GD++": best.predictor()}
+    best = best_gd_plus_plus(prompts.xs, prompts.ys, _GD_PLUS_PLUS_STEPS, normalise="sum", bounded=True)
+    return {f"{_GD_PLUS_PLUS_STEPS}-step GD++": best.predictor()}
 
 
 def _recurrence(_task: AffineRecurrence, _prompts: Prompts) -> Candidates:
@@ -310,17 +289,17 @@ class _OnSquares:
         return self.inner(xs.square() / 3**0.5, ys, points=points)
 
 
-SAME = 1e-4
+_SAME = 1e-4
 """Two predictors coincide on a task if they differ by less than this share of the labels' root mean square."""
-DRAWN = 256
+_DRAWN = 256
 """Prompts on which step sizes are chosen."""
-COMPARED = 128
+_COMPARED = 128
 """Prompts on which predictors are compared."""
-COMPARED_POOL_ROWS = 2**22
+_COMPARED_POOL_ROWS = 2**22
 """Prompts times tasks on which a pool's predictors are compared, a second or two."""
-COMPARED_LASSO = 8
+_COMPARED_LASSO = 8
 """Prompts for the Lasso, which fits one prefix after the other."""
-REMEMBERED_POOL = 2**15
+_REMEMBERED_POOL = 2**15
 """Tasks of the largest pool whose references are remembered; larger ones would keep 100 MB alive each."""
 
 
@@ -371,14 +350,14 @@ def reference_predictors(task: Task, *, n_points: int | None = None) -> Candidat
     if n_points is not None and n_points < 1:
         raise InputError(f"reference_predictors needs n_points to be at least 1, got {n_points}; leave it out.")
     n_points = max(2, task.default_points if n_points is None else n_points)
-    large = isinstance(task, TaskPool) and task.n_tasks > REMEMBERED_POOL
+    large = isinstance(task, TaskPool) and task.n_tasks > _REMEMBERED_POOL
     return dict((_built if large else _remembered)(task, n_points))
 
 
 def _built(task: Task, n_points: int) -> Candidates:
-    prompts = task.sample(DRAWN, n_points, seed=derive_seed(0, "reference predictors"))
-    candidates = {"zero": zero(), **candidates_for(task, prompts)}
-    return merge_coinciding(candidates, prompts[: _compared(task)])
+    prompts = task.sample(_DRAWN, n_points, seed=derive_seed(0, "reference predictors"))
+    candidates = {"zero": zero(), **_candidates_for(task, prompts)}
+    return _merge_coinciding(candidates, prompts[: _compared(task)])
 
 
 _remembered = lru_cache(maxsize=8)(_built)
@@ -386,21 +365,13 @@ _remembered = lru_cache(maxsize=8)(_built)
 
 def _compared(task: Task) -> int:
     if isinstance(task, SparseLinearRegression):
-        return COMPARED_LASSO
-    return max(4, min(COMPARED, COMPARED_POOL_ROWS // task.n_tasks)) if isinstance(task, TaskPool) else COMPARED
+        return _COMPARED_LASSO
+    return max(4, min(_COMPARED, _COMPARED_POOL_ROWS // task.n_tasks)) if isinstance(task, TaskPool) else _COMPARED
 
 
-def merge_coinciding(candidates: dict[str, Predictor], prompts: Prompts) -> dict[str, Predictor]:
-    """Make one entry of predictors that say the same, on the prompts and on the prompts with noisy labels.
-
-    Args:
-        candidates: By name.
-        prompts: Where they are compared.
-
-    Returns:
-        The first of each group of equals, named "a = b".
-    """
-    tolerance = SAME * float(prompts.ys.square().mean().sqrt())
+def _merge_coinciding(candidates: dict[str, Predictor], prompts: Prompts) -> dict[str, Predictor]:
+    """Make one entry of predictors that say the same, on the prompts and on the prompts with noisy labels."""
+    tolerance = _SAME * float(prompts.ys.square().mean().sqrt())
     groups: list[tuple[list[str], Predictor, torch.Tensor]] = []
     # Noisy labels as well: what agrees only where labels fit exactly is not the same algorithm.
     noise = torch.randn(prompts.ys.shape, generator=stream(0, "merge"), dtype=prompts.ys.dtype)

@@ -21,7 +21,6 @@ from icl_interp.tasks.task_pool import TaskPool
 from icl_interp.tasks.uniform import UniformRegression
 
 __all__ = [
-    "FAMILIES",
     "AnyTask",
     "changed_task",
     "class_in",
@@ -33,10 +32,10 @@ __all__ = [
     "task_to_config",
 ]
 
-DEFAULT_FAMILY = "linear_regression"
+_DEFAULT_FAMILY = "linear_regression"
 """What a config without a family means."""
 
-FAMILIES: dict[str, type[Task]] = {
+_FAMILIES: dict[str, type[Task]] = {
     kind.model_fields["family"].default: kind
     for kind in (
         LinearRegression,
@@ -53,14 +52,14 @@ FAMILIES: dict[str, type[Task]] = {
     )
 }
 """Every task class by the name that files hold."""
-_OURS = frozenset(FAMILIES.values())
+_OURS = frozenset(_FAMILIES.values())
 _DEFINED_IN = "defined_in"
 """The key by which files say where a task that is not ours comes from."""
 
-TaskKind = TypeVar("TaskKind")
+_TaskKind = TypeVar("TaskKind")
 
 
-def register_task(kind: TaskKind) -> TaskKind:
+def register_task(kind: _TaskKind) -> _TaskKind:
     """Let configs and checkpoints hold a task class of your own, by the name in its field `family`.
 
     A file that holds such a task says where its class was defined. Whoever reads the file has to register the class
@@ -98,13 +97,13 @@ def register_task(kind: TaskKind) -> TaskKind:
             f"register_task needs a name for files in the field family, got none in {own.__name__}; write "
             f"family: str = {own.__name__.lower()!r} in the class."
         )
-    known = FAMILIES.get(family, own)
+    known = _FAMILIES.get(family, own)
     if _place(known) != _place(own):
         raise InputError(
             f"register_task needs a family that no other class has, got {family!r} in {_place(own)}, which is "
             f"{_place(known)}'s; give it a name of its own."
         )
-    FAMILIES[family] = own
+    _FAMILIES[family] = own
     return kind
 
 
@@ -113,37 +112,16 @@ def _place(kind: type[Task]) -> str:
 
 
 def task_class(family: object) -> type[Task]:
-    """Look up a family.
-
-    Args:
-        family: A key of `FAMILIES`.
-
-    Returns:
-        Its class.
-
-    Raises:
-        InputError: If the name is unknown; the sentence names the valid ones.
-    """
-    if not isinstance(family, str) or family not in FAMILIES:
-        raise InputError(f"a task needs a family among {', '.join(FAMILIES)}, got {family!r}; check the spelling.")
-    return FAMILIES[family]
+    """Look up a family."""
+    if not isinstance(family, str) or family not in _FAMILIES:
+        raise InputError(f"a task needs a family among {', '.join(_FAMILIES)}, got {family!r}; check the spelling.")
+    return _FAMILIES[family]
 
 
 def class_in(fields: dict[str, Any], *, default: str | None = None) -> type[Task]:
-    """Take the class out of what a file holds.
-
-    Args:
-        fields: Of the file; the family and the place of its class are removed.
-        default: The family where the file names none.
-
-    Returns:
-        The class.
-
-    Raises:
-        InputError: If it is not known: the sentence names the families, or says what has to be imported first.
-    """
+    """Take the class out of what a file holds."""
     family, place = fields.pop("family", default), fields.pop(_DEFINED_IN, None)
-    if place is None or family in FAMILIES:
+    if place is None or family in _FAMILIES:
         return task_class(family)
     module, _, name = str(place).rpartition(".")
     where = "run the code that defines it" if module == "__main__" else f"import {module}"
@@ -154,14 +132,7 @@ def class_in(fields: dict[str, Any], *, default: str | None = None) -> type[Task
 
 
 def task_fields(kind: type[Task]) -> list[str]:
-    """List what the config of a family may hold besides its name.
-
-    Args:
-        kind: The class.
-
-    Returns:
-        Names of fields.
-    """
+    """List what the config of a family may hold besides its name."""
     return [name for name in kind.model_fields if name != "family"]
 
 
@@ -183,7 +154,7 @@ def task_from_config(config: Mapping[str, Any]) -> Task:
         64
     """
     fields = {str(name): value for name, value in config.items()}
-    return _make(class_in(fields, default=DEFAULT_FAMILY), fields)
+    return _make(class_in(fields, default=_DEFAULT_FAMILY), fields)
 
 
 def _make(kind: type[Task], fields: Mapping[str, Any]) -> Task:
@@ -216,42 +187,24 @@ def task_to_config(task: Task) -> dict[str, Any]:
         >>> task_from_config(task_to_config(task)) == task
         True
     """
-    if FAMILIES.get(task.family) is not type(task):
+    if _FAMILIES.get(task.family) is not type(task):
         kind = type(task).__name__
         raise InputError(
             f"a file can hold a task of a class that is known, got {kind}, which would be read back as "
-            f"{FAMILIES[task.family].__name__ if task.family in FAMILIES else 'nothing'}; give {kind} a family of its "
-            f"own and call icl_interp.register_task({kind})."
+            f"{_FAMILIES[task.family].__name__ if task.family in _FAMILIES else 'nothing'}; give {kind} a family of "
+            f"its own and call icl_interp.register_task({kind})."
         )
     return describe_task(task)
 
 
 def describe_task(task: Task) -> dict[str, Any]:
-    """Write a task as plain data that nobody reads back.
-
-    Args:
-        task: Any, of a class that is not registered too.
-
-    Returns:
-        `{"family": ..., ...}`, with the place of a class that is not ours.
-    """
+    """Write a task as plain data that nobody reads back."""
     place = {} if type(task) in _OURS else {_DEFINED_IN: _place(type(task))}
     return {**task.model_dump(mode="json"), **place}
 
 
 def changed_task(task: Task, changes: Mapping[str, Any]) -> Task:
-    """Change some fields of a task, or its family.
-
-    Args:
-        task: Where the others come from. Another family keeps the number of dimensions and points only.
-        changes: New values.
-
-    Returns:
-        Another task.
-
-    Raises:
-        InputError: As `task_from_config`.
-    """
+    """Change some fields of a task, or its family."""
     if changes.get("family", task.family) != task.family:
         return task_from_config({"n_dims": task.n_dims, "n_points": task.n_points, **changes})
     fields = {**task.model_dump(mode="json"), **changes}

@@ -50,14 +50,6 @@ def random_basis(n_dims: int, *, seed: int, purpose: str = "subspace") -> Float6
     """Draw an orthonormal basis.
 
     Formula: Q of the QR decomposition of a Gaussian matrix.
-
-    Args:
-        n_dims: Of the space.
-        seed: The only source of randomness.
-        purpose: What it is for: bases of two purposes have nothing in common, whatever their seeds.
-
-    Returns:
-        Columns are the basis, float64.
     """
     gaussian = torch.randn(n_dims, n_dims, generator=stream(seed, f"rotation: {purpose}"), dtype=torch.float64)
     return torch.linalg.qr(gaussian).Q

@@ -13,11 +13,11 @@ from icl_interp.tasks.linear import LinearTask
 
 __all__ = ["TaskPool"]
 
-LARGEST_POOL = 2**20
+_LARGEST_POOL = 2**20
 """The most tasks that Raventos et al. and the experiments after them use."""
-BLOCK = 1024
+_BLOCK = 1024
 """Rows of the root pool that are drawn at once; part of what a pool_seed means, so it never changes."""
-REMEMBERED_FLOATS = 2**24
+_REMEMBERED_FLOATS = 2**24
 """Numbers of root lists that are kept (64 MB), but always those of the last pool: 2^20 tasks of 20 dimensions take
 84 MB."""
 
@@ -50,7 +50,7 @@ class TaskPool(LinearTask):
     """
 
     family: Literal["task_pool"] = "task_pool"
-    n_tasks: int = Field(ge=1, le=LARGEST_POOL)
+    n_tasks: int = Field(ge=1, le=_LARGEST_POOL)
     pool_seed: int = 0
 
     def __init__(self, n_dims: int, n_tasks: int, **fields: Any) -> None:
@@ -130,11 +130,11 @@ def _pool(n_dims: int, n_tasks: int, pool_seed: int) -> Tensor:
     root = _ROOTS.pop((n_dims, pool_seed), torch.empty(0, n_dims))
     if len(root) < n_tasks:
         blocks = [
-            torch.randn(BLOCK, n_dims, generator=stream(pool_seed, f"task pool, block {block}"))
-            for block in range(len(root) // BLOCK, -(-n_tasks // BLOCK))
+            torch.randn(_BLOCK, n_dims, generator=stream(pool_seed, f"task pool, block {block}"))
+            for block in range(len(root) // _BLOCK, -(-n_tasks // _BLOCK))
         ]
         root = torch.cat([root, *blocks])
     _ROOTS[n_dims, pool_seed] = root
-    while len(_ROOTS) > 1 and sum(kept.numel() for kept in _ROOTS.values()) > REMEMBERED_FLOATS:
+    while len(_ROOTS) > 1 and sum(kept.numel() for kept in _ROOTS.values()) > _REMEMBERED_FLOATS:
         _ROOTS.popitem(last=False)
     return root[:n_tasks]

@@ -9,13 +9,13 @@ from icl_interp.training.train_config import TrainConfig
 
 __all__ = ["batch_seed", "draw_batch", "evaluation_seed"]
 
-STREAMS = (
+_STREAMS = (
     "inputs", "weights", "tasks", "noise", "support", "axes", "output weights", "leaves", "offsets", "orthants",
 )  # fmt: skip
 """The streams that tasks open under the seed of a batch."""
 _READ = 2**32
 """torch's CPU generator reads the low 32 bits of a seed: seeds meet if these agree."""
-SCORED = "evaluation: score"
+_SCORED = "evaluation: score"
 """The stream of `measure.families` whose prompts are scored."""
 
 
@@ -25,17 +25,6 @@ def batch_seed(seed: int, step: int) -> int:
     No two steps share this seed, but each stream that a task opens under it starts torch's CPU generator, which reads
     32 bits of a seed only: in a run of 500,000 steps about 29 pairs of steps are to be expected that draw the same
     inputs, and as many that draw the same weights, though not the same pairs. Runs of 10,000 steps rarely have one.
-
-    Args:
-        seed: The run's seed.
-        step: Counting from 1.
-
-    Returns:
-        A derived seed of 63 bits; none meets a seed that is typed by hand for evaluation.
-
-    Example:
-        >>> batch_seed(0, 1) != batch_seed(0, 2)
-        True
     """
     return derive_seed(seed, f"train step {step}")
 
@@ -45,13 +34,6 @@ def draw_batch(config: TrainConfig, step: int) -> Prompts:
 
     Under a curriculum of dimensions the coordinates that are not yet in use are 0, and the labels are those of the
     inputs with these zeros.
-
-    Args:
-        config: Task, batch size, curriculum and seed.
-        step: Counting from 1.
-
-    Returns:
-        float32 prompts on the CPU.
     """
     task, seed = config.task, batch_seed(config.seed, step)
     n_points, n_dims = config.n_points_at(step), config.n_dims_at(step)
@@ -68,12 +50,6 @@ def evaluation_seed(config: TrainConfig) -> int:
     All steps of the run are checked, on the bits that torch's generator reads; where two agree, which happens in about
     one of a hundred runs of 500,000 steps, the next candidate is taken. Such a run takes some seconds to check, once a
     process.
-
-    Args:
-        config: Seed and number of steps.
-
-    Returns:
-        For `measure.families.draw_families`.
     """
     return _evaluation_seed(config.seed, config.steps, _READ)
 
@@ -83,8 +59,8 @@ def _evaluation_seed(seed: int, steps: int, read: int) -> int:
     candidate = 0
     while True:
         chosen = derive_seed(seed, f"evaluation {candidate}")
-        scored = derive_seed(chosen, SCORED)
-        if not _training_reads(frozenset(derive_seed(scored, name) % read for name in STREAMS), seed, steps, read):
+        scored = derive_seed(chosen, _SCORED)
+        if not _training_reads(frozenset(derive_seed(scored, name) % read for name in _STREAMS), seed, steps, read):
             return chosen
         candidate += 1
 
@@ -92,7 +68,7 @@ def _evaluation_seed(seed: int, steps: int, read: int) -> int:
 def _training_reads(seeds: frozenset[int], seed: int, steps: int, read: int) -> bool:
     # `derive_seed` written out, a third of its time: a long run has millions of streams.
     sha256, number = hashlib.sha256, int.from_bytes
-    names = [f"{name}:".encode() for name in STREAMS]
+    names = [f"{name}:".encode() for name in _STREAMS]
     for step in range(1, steps + 1):
         batch = b"%d" % batch_seed(seed, step)
         for name in names:

@@ -12,44 +12,27 @@ from icl_interp.errors import InputError, said
 from icl_interp.settings import parse_yaml, read_yaml
 from icl_interp.training.train_config import TrainConfig
 
-__all__ = ["TrainConfig", "describe_problems", "load_config", "preset_names"]
+__all__ = [
+    "TrainConfig",
+    "load_config",
+]
 
 
-def preset_names() -> list[str]:
-    """List the presets that ship with the package.
-
-    Returns:
-        Names in alphabetical order.
-    """
+def _preset_names() -> list[str]:
+    """List the presets that ship with the package."""
     folder = resources.files("icl_interp.training") / "presets"
     return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
 def load_config(source: str, settings: Sequence[str] = ()) -> TrainConfig:
-    """Read a config from a YAML file, or a preset by its name.
-
-    Args:
-        source: A path, or one of `preset_names()`.
-        settings: "key=value" pairs that overrule the file; dots reach inside ("model.n_layers=2"), values are YAML.
-
-    Returns:
-        The config, every value checked.
-
-    Raises:
-        InputError: If there is no such file or preset, it is no YAML mapping, or values are wrong (all of them are
-            listed).
-
-    Example:
-        >>> load_config("demo", ["steps=7"]).steps
-        7
-    """
-    if source in preset_names():
+    """Read a config from a YAML file, or a preset by its name."""
+    if source in _preset_names():
         preset = resources.files("icl_interp.training") / "presets" / f"{source}.yaml"
         values = parse_yaml(preset.read_text(encoding="utf-8"), where=source)
     elif Path(source).is_file():
         values = read_yaml(source)
     else:
-        raise InputError(f"no config file or preset {source!r}; presets: {', '.join(preset_names())}.")
+        raise InputError(f"no config file or preset {source!r}; presets: {', '.join(_preset_names())}.")
     if not isinstance(values, dict):
         raise InputError(f"{source} needs a mapping of settings at its top level, got {type(values).__name__}.")
     for setting in settings:
@@ -57,7 +40,7 @@ def load_config(source: str, settings: Sequence[str] = ()) -> TrainConfig:
     try:
         return TrainConfig(**values)
     except (ValidationError, TypeError) as error:
-        raise InputError(f"{source}: {describe_problems(error)}") from error
+        raise InputError(f"{source}: {_describe_problems(error)}") from error
 
 
 def _overrule(values: dict[str, Any], setting: str) -> None:
@@ -70,15 +53,8 @@ def _overrule(values: dict[str, Any], setting: str) -> None:
     values[key] = parse_yaml(text, where=f"the value of --set {setting!r}")
 
 
-def describe_problems(error: Exception) -> str:
-    """Put all problems that pydantic found in a config into one line.
-
-    Args:
-        error: A ValidationError, or any other error, whose text is then returned.
-
-    Returns:
-        "where: what; where: what".
-    """
+def _describe_problems(error: Exception) -> str:
+    """Put all problems that pydantic found in a config into one line."""
     if not isinstance(error, ValidationError):
         return str(error)
     return "; ".join(_describe(problem) for problem in error.errors())

@@ -29,25 +29,18 @@ from icl_interp.training.loop import (
 from icl_interp.training.run import TrainResult, is_logged
 from icl_interp.training.train_config import TrainConfig
 
-__all__ = ["MAY_DIFFER", "EnsembleDivergedError", "answers_by_formula", "draw_batches", "has_formula", "train_many"]
+__all__ = ["MAY_DIFFER", "EnsembleDivergedError", "train_many"]
 
 _ATTENTION = "blocks.0.attn."
 _MLP = "blocks.0.mlp."
 
 
-def draw_batches(
+def _draw_batches(
     configs: Sequence[TrainConfig], step: int
 ) -> tuple[Float[Tensor, "model batch point dim"], Float[Tensor, "model batch point"]]:
     """Draw the prompts of one step for every config.
 
     Inputs and weights of linear tasks come from each config's own streams; they are labelled in one product.
-
-    Args:
-        configs: With equal batch sizes and numbers of points.
-        step: Counting from 1.
-
-    Returns:
-        xs and ys, model by model what `draw_batch` gives.
     """
     tasks = [task for task in (config.task for config in configs) if _is_plainly_linear(task)]
     if len(tasks) < len(configs):
@@ -80,19 +73,12 @@ def _is_plainly_linear(task: Task) -> TypeGuard[LinearTask]:
     )
 
 
-def has_formula(config: ModelConfig) -> bool:
-    """Say whether `answers_by_formula` knows a model.
-
-    Args:
-        config: Of any family.
-
-    Returns:
-        True for one layer of "lsa" or "ltb".
-    """
+def _has_formula(config: ModelConfig) -> bool:
+    """Say whether `_answers_by_formula` knows a model."""
     return config.family in ("lsa", "ltb") and config.n_layers == 1
 
 
-def answers_by_formula(
+def _answers_by_formula(
     weights: Mapping[str, Tensor],
     config: ModelConfig,
     xs: Float[Tensor, "model batch point dim"],
@@ -106,16 +92,6 @@ def answers_by_formula(
     f = sign (<r, q> + sum_h q W_Q W_K^T (1/c) sum_i e_i <e_i, W_V W_O r>), q = [x; 0]; the first term is there with
     attention's skip only. Every product has models for its batch and prompts for its rows, which is why this is faster
     than `torch.func.vmap` over the model, whose products are as many and as small as prompts are.
-
-    Args:
-        weights: By name, each with a leading axis of models.
-        config: With `has_formula`.
-        xs: Inputs, one batch a model.
-        ys: Labels.
-        last: Whether the last point alone is asked, or all of them.
-
-    Returns:
-        What the models answer, differentiable in the weights.
     """
     w_out = weights[_ATTENTION + "W_O"]
     read = _read(weights, w_out)
@@ -157,18 +133,7 @@ def _sums_before(context: Tensor, value_read: Tensor, *, last: bool) -> Tensor:
 
 
 class EnsembleDivergedError(DivergedError):
-    """Models of an ensemble diverged; the others were trained to their end and are here.
-
-    Args:
-        message: Which models, at which step, and what to do.
-        results: `results` of the others, by their place in the ensemble.
-        diverged: What the step saw at which a model was given up, by its place.
-
-    Example:
-        >>> error = EnsembleDivergedError("the loss of model 1 was nan", {}, {1: StepRecord(3, float("nan"), 0.1)})
-        >>> error.diverged[1].step
-        3
-    """
+    """Models of an ensemble diverged; the others were trained to their end and are here."""
 
     def __init__(self, message: str, results: Mapping[int, TrainResult], diverged: Mapping[int, StepRecord]) -> None:
         super().__init__(message)
@@ -270,7 +235,7 @@ class _Ensemble:
         self._rows = torch.stack([_flat(model) for model in self._models]).requires_grad_()
         self._shapes = {name: weight.shape for name, weight in self._models[0].named_parameters()}
         self._last = first.loss_points == "last"
-        self._answer = self._by_formula if has_formula(first.model) else self._by_vmap()
+        self._answer = self._by_formula if _has_formula(first.model) else self._by_vmap()
         self.diverged: dict[int, StepRecord] = {}
         self._decay, self._decoupled = first.weight_decay, first.optimizer == "adamw"
         self._optimizer = make_optimizer(first.model_copy(update={"weight_decay": 0.0}), [self._rows])
@@ -301,7 +266,7 @@ class _Ensemble:
         self._leave_diverged(step, losses, [learning_rate(config, step) for config in self._configs])
 
     def _losses(self, step: int) -> Tensor:
-        xs, ys = (tensor.to(self._dtype) for tensor in draw_batches(self._configs, step))
+        xs, ys = (tensor.to(self._dtype) for tensor in _draw_batches(self._configs, step))
         answers = self._answer(self._weights(), xs, ys)
         return (answers - (ys[:, :, -1:] if self._last else ys)).square().mean((1, 2))
 
@@ -318,7 +283,7 @@ class _Ensemble:
         return {name: part.view(-1, *shape) for part, (name, shape) in zip(parts, self._shapes.items(), strict=True)}
 
     def _by_formula(self, weights: dict[str, Tensor], xs: Tensor, ys: Tensor) -> Tensor:
-        return answers_by_formula(weights, self._configs[0].model, xs, ys, last=self._last)
+        return _answers_by_formula(weights, self._configs[0].model, xs, ys, last=self._last)
 
     def _by_vmap(self) -> _Answer:
         called = build_model(self._configs[0].model, seed=0).to(self._dtype)

@@ -67,19 +67,7 @@ def _numbers(by_name: Mapping[str, float | None]) -> dict[str, float]:
 
 
 class Evaluator:
-    """Fixed prompts and what the references say to them, drawn when they are first needed.
-
-    Args:
-        config: Task, seed and sizes.
-
-    Example:
-        >>> from icl_interp.training.configs import load_config
-        >>> config = load_config("demo", ["steps=10", "eval_prompts=8", "task={n_dims: 6}"])
-        >>> evaluator = Evaluator(config)
-        >>> record = evaluator(next(iter(evaluator.references.values())), step=0)  # predicts zero
-        >>> record.distances["in distribution"]["zero"]
-        0.0
-    """
+    """Fixed prompts and what the references say to them, drawn when they are first needed."""
 
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
@@ -117,15 +105,7 @@ class Evaluator:
         return _squares(said[name], self.families.in_distribution.prompts.targets).mean(0)
 
     def best_loss(self, step: int) -> float | None:
-        """Give the loss of the Bayes predictor on prompts like those of a step.
-
-        Args:
-            step: Counting from 1; the curriculum decides the number of points.
-
-        Returns:
-            In squared units of y, estimated on the evaluation prompts; None where no Bayes predictor is known, or
-            while a curriculum holds coordinates back.
-        """
+        """Give the loss of the Bayes predictor on prompts like those of a step."""
         config = self.config
         if self._best_per_point is None or config.n_dims_at(step) != config.task.n_dims:
             return None
@@ -134,15 +114,7 @@ class Evaluator:
 
     @torch.no_grad()
     def __call__(self, model: Any, *, step: int) -> EvaluationRecord:
-        """Ask a model.
-
-        Args:
-            model: Called as `icl_interp.query.predict` calls it.
-            step: Steps it has taken, for the record.
-
-        Returns:
-            Errors and distances.
-        """
+        """Ask a model."""
         families = self.families.all_families
         own = {label: _ask(model, family) for label, family in families.items()}
         errors = {

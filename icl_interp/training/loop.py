@@ -23,7 +23,6 @@ __all__ = [
     "loss_advice",
     "loss_problem",
     "make_optimizer",
-    "prompt_loss",
     "set_learning_rate",
 ]
 
@@ -32,15 +31,7 @@ _FUSED = ("cpu", "cuda")
 
 
 def make_optimizer(config: TrainConfig, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-    """Make the optimiser of a run.
-
-    Args:
-        config: Names it, with its settings.
-        parameters: What it shall change.
-
-    Returns:
-        A fresh optimiser at the peak learning rate; fused where torch has that.
-    """
+    """Make the optimiser of a run."""
     parameters = list(parameters)
     fused = parameters[0].device.type in _FUSED
     if config.optimizer == "sgd":
@@ -59,12 +50,7 @@ def make_optimizer(config: TrainConfig, parameters: Iterable[Tensor]) -> torch.o
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Change the learning rate of all weights.
-
-    Args:
-        optimizer: Changed in place.
-        lr: The new rate.
-    """
+    """Change the learning rate of all weights."""
     for group in optimizer.param_groups:
         group["lr"] = lr
 
@@ -76,16 +62,6 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     lr (1 + cos(pi p)) / 2; "triangle" is lr (1 - p); all three rise as lr step / W before. "one_cycle" is torch's
     OneCycleLR with linear annealing and both division factors T W' / T - 1 for its W' = W: from lr / (W - 1) up to lr
     at step W, then down to lr / (W - 1)^2. Triangle and one-cycle take W = T // 2 where `warmup` is 0.
-
-    Args:
-        config: Peak, warm-up and schedule.
-        step: Counting from 1.
-
-    Returns:
-        In the optimiser's units.
-
-    Source:
-        "triangle": Raventos et al. (2023), their code; "one_cycle": timaeus-research/icl.
     """
     warmup, steps = config.peak_step, config.steps
     if config.schedule == "one_cycle":
@@ -107,7 +83,7 @@ def _one_cycle(peak: float, warmup: int, steps: int, step: int) -> float:
     return peak + (start / (warmup - 1) - peak) * (step - warmup) / (steps - warmup)
 
 
-DIVERGED = 1e6
+_DIVERGED = 1e6
 """A loss of so many E[y^2] counts as diverged (ours): fresh models have about 1, steep ones thousands."""
 
 
@@ -123,21 +99,12 @@ class StepRecord:
     """Learning rate of the step."""
 
 
-def prompt_loss(
+def _prompt_loss(
     model: Any, xs: Float[Tensor, "batch point dim"], ys: Float[Tensor, "batch point"], config: TrainConfig
 ) -> Float[Tensor, ""]:
     """Give the mean squared error that a run minimises.
 
     Formula: mean over prompts and points of (f_k - y_k)^2, over all points or the last one, in float32 or better.
-
-    Args:
-        model: Called f(xs, ys), and f(xs, ys, points=[-1]) for the last point only.
-        xs: Inputs of a batch.
-        ys: Its labels.
-        config: Says which points count.
-
-    Returns:
-        A scalar in squared units of y.
     """
     if config.loss_points == "last":
         predictions, targets = model(xs, ys, points=[-1]), ys[:, -1:]
@@ -148,53 +115,21 @@ def prompt_loss(
 
 
 def loss_problem(step: int, loss: float, *, unit: float, of: str = "") -> str | None:
-    """Tell whether a loss is lost.
-
-    Args:
-        step: Counting from 1.
-        loss: Of that step, in squared units of y.
-        unit: E[y^2] of the task.
-        of: Whose loss it is, where there are several.
-
-    Returns:
-        A clause, if it is not finite or beyond `DIVERGED`; None for a loss to go on from.
-
-    Example:
-        >>> loss_problem(3, 0.5, unit=1.0), loss_problem(3, float("nan"), unit=1.0)
-        (None, 'the loss was nan at step 3')
-    """
+    """Tell whether a loss is lost."""
     if not math.isfinite(loss):
         return f"the loss{of} was {loss} at step {step}"
-    if loss > DIVERGED * unit > 0:
-        return f"the loss{of} diverged to {loss:.3g} at step {step}, more than {DIVERGED:.0e} E[y^2]"
+    if loss > _DIVERGED * unit > 0:
+        return f"the loss{of} diverged to {loss:.3g} at step {step}, more than {_DIVERGED:.0e} E[y^2]"
     return None
 
 
 def loss_advice(rates: Iterable[float]) -> str:
-    """Say what to change where a loss was lost.
-
-    Args:
-        rates: The peak learning rates of the runs that lost it.
-
-    Returns:
-        A clause.
-    """
+    """Say what to change where a loss was lost."""
     return f"lower lr (now {', '.join(f'{lr:g}' for lr in rates)}), lengthen warmup or set grad_clip"
 
 
 class Trainer:
-    """A model with its optimiser, moved forward one step at a time.
-
-    Args:
-        config: The run.
-        device: Where model and optimiser live, as torch names it.
-
-    Example:
-        >>> from icl_interp.training.configs import load_config
-        >>> trainer = Trainer(load_config("demo", ["batch_size=4", "model.n_layers=1"]))
-        >>> trainer.advance().step, trainer.step
-        (1, 1)
-    """
+    """A model with its optimiser, moved forward one step at a time."""
 
     def __init__(self, config: TrainConfig, *, device: str = "cpu") -> None:
         self.config = config
@@ -210,16 +145,7 @@ class Trainer:
         self._device = torch.device(device)
 
     def advance(self) -> StepRecord:
-        """Take one optimiser step.
-
-        Returns:
-            What it saw.
-
-        Raises:
-            DivergedError: If the loss is no longer finite or beyond `DIVERGED`; weights and step stay as they
-                were before. Also if the weights of a checkpoint are not finite, or the last step has left such a loss
-                on its own prompts: the step is then taken. The message names the step and what to change.
-        """
+        """Take one optimiser step."""
         step = self.step + 1
         lr = learning_rate(self.config, step)
         set_learning_rate(self.optimizer, lr)
@@ -234,16 +160,7 @@ class Trainer:
         return StepRecord(step=step, loss=loss, lr=lr)
 
     def check_loss(self, step: int, loss: float, *, of: str = "") -> None:
-        """Refuse a loss that is lost.
-
-        Args:
-            step: Counting from 1.
-            loss: In squared units of y.
-            of: Whose loss it is, where it is not the step's own.
-
-        Raises:
-            DivergedError: If it is not finite or beyond `DIVERGED`.
-        """
+        """Refuse a loss that is lost."""
         if (problem := loss_problem(step, loss, unit=self._unit, of=of)) is not None:
             raise DivergedError(f"{problem}; {loss_advice([self.config.lr])}.")
 
@@ -269,7 +186,7 @@ class Trainer:
 
     def _loss(self, model: Any, prompts: Prompts) -> Tensor:
         with self._autocast():
-            return prompt_loss(model, prompts.xs, prompts.ys, self.config)
+            return _prompt_loss(model, prompts.xs, prompts.ys, self.config)
 
     def _backward(self, prompts: Prompts) -> float:
         loss = self._loss(self._called, prompts)
@@ -282,19 +199,11 @@ class Trainer:
         return torch.autocast(self._device.type, dtype=torch.bfloat16)
 
     def state(self) -> dict[str, Any]:
-        """Take everything that later steps depend on; batches need the step alone.
-
-        Returns:
-            step, weights and optimiser state: plain data and tensors (no copies).
-        """
+        """Take everything that later steps depend on; batches need the step alone."""
         return {"step": self.step, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state.
-
-        Args:
-            state: From `state` of a run with the same config.
-        """
+        """Go on from a state."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = int(state["step"])

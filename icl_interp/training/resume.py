@@ -36,28 +36,12 @@ FORMAT = "icl-interp resume"
 
 
 def config_hash(config: TrainConfig) -> str:
-    """Name a config by its content.
-
-    Args:
-        config: Any.
-
-    Returns:
-        sha256 of the config.yaml that this version writes, in hexadecimal; a setting that comes with a later version
-        changes it.
-    """
+    """Name a config by its content."""
     return hashlib.sha256(config.to_yaml().encode()).hexdigest()
 
 
 def check_same_config(folder: RunFolder, config: TrainConfig) -> None:
-    """Refuse to go on with another run's folder.
-
-    Args:
-        folder: Of the run.
-        config: What shall be gone on with.
-
-    Raises:
-        InputError: If config.yaml says anything else; the sentence names the settings that differ.
-    """
+    """Refuse to go on with another run's folder."""
     stored = load_config(str(folder.path / "config.yaml"))
     if stored == config:
         return
@@ -70,16 +54,7 @@ def check_same_config(folder: RunFolder, config: TrainConfig) -> None:
 
 
 def save_resume(folder: RunFolder, trainer: Trainer, *, seconds: float) -> None:
-    """Write the state of a run, after its metrics are safe.
-
-    Args:
-        folder: Of the run.
-        trainer: Its state is taken.
-        seconds: Wall time so far.
-
-    Raises:
-        OSError: If the disk is full; the state before stays as it is.
-    """
+    """Write the state of a run, after its metrics are safe."""
     folder.sync_metrics()
     contents = {
         "format": FORMAT,
@@ -96,16 +71,6 @@ def load_resume(folder: RunFolder, trainer: Trainer) -> float:
 
     The state has to belong to the config, whatever comments somebody has added to config.yaml and whichever version
     wrote either. States of older versions hold the hash of config.yaml's text only.
-
-    Args:
-        folder: Of the run.
-        trainer: With the same config, as `check_same_config` knows; changed in place.
-
-    Returns:
-        Wall time up to that state, in seconds; 0 where the run never came to write one.
-
-    Raises:
-        InputError: If the file is damaged or cannot be read, or belongs to another config.
     """
     if not folder.resume_path.exists():
         return 0.0
@@ -156,27 +121,15 @@ def _belongs(contents: Mapping[str, Any], folder: RunFolder, config: TrainConfig
 _COMPARED = ("torch", "device", "threads", "machine")
 """What bits depend on, besides the config; of a GPU only its name in torch is compared, not its model."""
 
-Session = dict[str, Any]
+_Session = dict[str, Any]
 
 
 class OtherCircumstancesWarning(UserWarning):
     """A run goes on where its bits will not be those of a run that was never stopped."""
 
 
-def new_session(step: int, *, device: str) -> Session:
-    """Record the circumstances in which a run starts or goes on.
-
-    Args:
-        step: Optimiser steps taken before.
-        device: Where it trains, as torch names it.
-
-    Returns:
-        Plain values: from_step, time (UTC), threads, device, torch, machine.
-
-    Example:
-        >>> list(new_session(0, device="cpu"))
-        ['from_step', 'time', 'threads', 'device', 'torch', 'machine']
-    """
+def new_session(step: int, *, device: str) -> _Session:
+    """Record the circumstances in which a run starts or goes on."""
     return {
         "from_step": step,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -187,36 +140,16 @@ def new_session(step: int, *, device: str) -> Session:
     }
 
 
-def sessions_of(manifest: Mapping[str, Any]) -> list[Session]:
-    """Read the sessions of a run.
-
-    Args:
-        manifest: Of the run; where an older version wrote it, it tells about the first session only.
-
-    Returns:
-        In their order; an older one has no machine.
-    """
+def sessions_of(manifest: Mapping[str, Any]) -> list[_Session]:
+    """Read the sessions of a run."""
     if "sessions" in manifest:
         return list(manifest["sessions"])
     known = {name: manifest[name] for name in ("time", "threads", "device", "torch") if name in manifest}
     return [{"from_step": 0, **known}]
 
 
-def what_changed(sessions: Sequence[Session], now: Session) -> str | None:
-    """Compare a session with the one whose steps it goes on from.
-
-    Args:
-        sessions: Those before, in their order. One that began where `now` begins has left no step.
-        now: From `new_session`.
-
-    Returns:
-        A clause such as "2 threads (1 before)"; None where nothing changed, is known to have, or no step was taken.
-
-    Example:
-        >>> now = new_session(7, device="cpu")
-        >>> what_changed([{**now, "from_step": 0, "device": "cuda:0"}], now)
-        'device cpu (cuda:0 before)'
-    """
+def what_changed(sessions: Sequence[_Session], now: _Session) -> str | None:
+    """Compare a session with the one whose steps it goes on from."""
     left = [session for session in sessions if session["from_step"] < now["from_step"]]
     if not left:
         return None

@@ -29,9 +29,9 @@ from icl_interp.training.sinks import Sink, check_sinks, open_sinks
 from icl_interp.training.stopping import RunStoppedError, stop_requests
 from icl_interp.training.train_config import TrainConfig
 
-__all__ = ["EVERY_STEP_UNTIL", "RunLog", "TrainResult", "is_logged", "train"]
+__all__ = ["RunLog", "TrainResult", "is_logged", "train"]
 
-EVERY_STEP_UNTIL = 50
+_EVERY_STEP_UNTIL = 50
 """Steps whose losses are all kept, so that a recipe can be checked against its record."""
 
 _NO_CHECKOUT = {"git_commit": None, "git_dirty": None}
@@ -39,28 +39,13 @@ _NO_CHECKOUT = {"git_commit": None, "git_dirty": None}
 
 
 def is_logged(config: TrainConfig, step: int) -> bool:
-    """Tell whether a step has a line of metrics.
-
-    Args:
-        config: Says how often.
-        step: Counting from 1.
-
-    Returns:
-        True for the first 50, every `log_every`-th, those with an evaluation, and the last.
-    """
+    """Tell whether a step has a line of metrics."""
     evaluated = config.eval_every is not None and step % config.eval_every == 0
-    return step <= EVERY_STEP_UNTIL or step % config.log_every == 0 or evaluated or step == config.steps
+    return step <= _EVERY_STEP_UNTIL or step % config.log_every == 0 or evaluated or step == config.steps
 
 
 class RunLog:
-    """The scribe of one run.
-
-    Args:
-        folder: Locked by this process.
-        trainer: Whose steps are written down.
-        evaluator: Asked every `eval_every` steps.
-        resume_seconds: Wall time between two states.
-    """
+    """The scribe of one run."""
 
     def __init__(
         self, folder: RunFolder, trainer: Trainer, evaluator: Evaluator, *, resume_seconds: float | int
@@ -124,15 +109,7 @@ class RunLog:
             )
 
     def record(self, record: StepRecord) -> None:
-        """Write down a step.
-
-        Args:
-            record: What it saw.
-
-        Raises:
-            DivergedError: If the loss of an evaluation in distribution is lost; it is not written down.
-            OSError: If the disk is full.
-        """
+        """Write down a step."""
         config, step = self.trainer.config, record.step
         if is_logged(config, step):
             line: dict[str, Any] = {"step": step, "loss": record.loss, "lr": record.lr}
@@ -158,11 +135,7 @@ class RunLog:
         self.folder.save(self.trainer.model, config.task, step, n_points_trained=n_points)
 
     def save_state(self) -> None:
-        """Write the state to resume from.
-
-        Raises:
-            OSError: If the disk is full.
-        """
+        """Write the state to resume from."""
         save_resume(self.folder, self.trainer, seconds=self._seconds())
         self._saved = time.monotonic()
 
@@ -170,30 +143,15 @@ class RunLog:
         return self._before + time.monotonic() - self._started
 
     def diverged(self, message: str) -> None:
-        """Write down how the run ended, for those who only see its folder.
-
-        Args:
-            message: Of the error.
-
-        Raises:
-            OSError: If the disk is full.
-        """
+        """Write down how the run ended, for those who only see its folder."""
         self.folder.write_manifest({**self.folder.read_manifest(), "diverged": message})
 
     def last_checkpoint(self) -> Path | None:
-        """Find the newest checkpoint.
-
-        Returns:
-            None where there is none yet.
-        """
+        """Find the newest checkpoint."""
         return max((self.folder.path / "checkpoints").glob("step_*.pt"), default=None)
 
     def advice(self) -> str:
-        """Say what a run that diverged leaves.
-
-        Returns:
-            A clause and a full stop.
-        """
+        """Say what a run that diverged leaves."""
         last = self._last_before_this_step()
         good = "there is no checkpoint before it" if last is None else f"the last good checkpoint is {last}"
         return (
@@ -207,11 +165,7 @@ class RunLog:
         return max((path for path in paths if path.name < newest.name), default=None)
 
     def finish(self) -> Path:
-        """Complete the manifest of a finished run; one that was finished before stays as it is.
-
-        Returns:
-            The last checkpoint.
-        """
+        """Complete the manifest of a finished run; one that was finished before stays as it is."""
         checkpoint = self.folder.checkpoint_path(self.trainer.config.steps)
         manifest = self.folder.read_manifest()
         if not manifest.get("finished"):

@@ -11,7 +11,7 @@ from icl_interp.training.train_config import TrainConfig
 
 __all__ = ["run_folders"]
 
-HASH_LENGTH = 12
+_HASH_LENGTH = 12
 """Hexadecimal digits of a config's hash that name its folder: 48 bits for at most thousands of runs."""
 _REMEMBERED = 4096
 
@@ -22,16 +22,9 @@ def run_folders(parent: str | Path, configs: Sequence[TrainConfig]) -> list[Path
     A setting that is new in this version changes every hash. So, where the folder of that name is missing, one whose
     config.yaml means the same today counts: `parent` is looked through once at most, and what cannot be read in it is
     passed over.
-
-    Args:
-        parent: The folder of folders, whether it exists or not.
-        configs: Of the runs.
-
-    Returns:
-        `parent/HASH`, or the folder that an older version has named; of several the finished one.
     """
     hashes = [config_hash(config) for config in configs]
-    named = [Path(parent) / name[:HASH_LENGTH] for name in hashes]
+    named = [Path(parent) / name[:_HASH_LENGTH] for name in hashes]
     if all(path.exists() for path in named):
         return named
     others = _runs_by_hash(Path(parent))

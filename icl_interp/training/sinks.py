@@ -10,7 +10,7 @@ from typing import Any
 from icl_interp.errors import InputError
 from icl_interp.training.train_config import TrainConfig
 
-__all__ = ["SINKS", "Sink", "check_sinks", "open_sinks"]
+__all__ = ["Sink", "check_sinks", "open_sinks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,35 +24,16 @@ class Sink:
 
 
 def open_sinks(names: Sequence[str], config: TrainConfig, path: Path) -> list[Sink]:
-    """Open the loggers that were asked for.
-
-    Args:
-        names: Among `SINKS`.
-        config: Told to the logger.
-        path: The run's folder, where the logger's files go.
-
-    Returns:
-        One each.
-
-    Raises:
-        InputError: If a name is unknown, or its package is not installed.
-    """
+    """Open the loggers that were asked for."""
     check_sinks(names)
-    return [SINKS[name](config, path) for name in names]
+    return [_SINKS[name](config, path) for name in names]
 
 
 def check_sinks(names: Sequence[str]) -> None:
-    """Refuse loggers that are not there, before a run folder is made.
-
-    Args:
-        names: Among `SINKS`.
-
-    Raises:
-        InputError: If a name is unknown, or its package is not installed.
-    """
-    unknown = [name for name in names if name not in SINKS]
+    """Refuse loggers that are not there, before a run folder is made."""
+    unknown = [name for name in names if name not in _SINKS]
     if unknown:
-        raise InputError(f"metrics can go to {', '.join(SINKS)}, got {unknown[0]!r}; metrics.jsonl is always written.")
+        raise InputError(f"metrics can go to {', '.join(_SINKS)}, got {unknown[0]!r}; metrics.jsonl is always written.")
     for name in names:
         _import(*_PACKAGES[name])
 
@@ -88,7 +69,7 @@ def _tensorboard(config: TrainConfig, path: Path) -> Sink:
     return Sink(write, writer.close)
 
 
-SINKS: dict[str, Callable[[TrainConfig, Path], Sink]] = {"wandb": _wandb, "tensorboard": _tensorboard}
+_SINKS: dict[str, Callable[[TrainConfig, Path], Sink]] = {"wandb": _wandb, "tensorboard": _tensorboard}
 """Loggers by name."""
 
 

@@ -20,13 +20,7 @@ LOOK_SECONDS = 0.2
 
 
 class RunStoppedError(KeyboardInterrupt):
-    """A run was asked to stop and left a state to resume from.
-
-    Args:
-        step: The last step taken.
-        path: The run's folder, for people.
-        number: Of the signal.
-    """
+    """A run was asked to stop and left a state to resume from."""
 
     def __init__(self, step: int, path: str, number: int) -> None:
         super().__init__(f"stopped after step {step}; go on with icl-train --resume --out {path}")
@@ -43,9 +37,6 @@ def stop_requests() -> Iterator[Callable[[], int | None]]:
     """Collect requests to stop instead of dying at once; a second Ctrl-C is as brutal as ever.
 
     Only the main thread of a process can do this; elsewhere signals keep their meaning.
-
-    Yields:
-        A function that gives the number of the signal that came, or None.
     """
     came: list[int] = []
 
@@ -65,14 +56,7 @@ def stop_requests() -> Iterator[Callable[[], int | None]]:
 
 
 def looks_for(file: str | Path) -> Callable[[], bool]:
-    """Make a cheap question after every step: is there a file yet?
-
-    Args:
-        file: Asks to stop by being there.
-
-    Returns:
-        A function without arguments: whether the file was there when it last looked, at most `LOOK_SECONDS` ago.
-    """
+    """Make a cheap question after every step: is there a file yet?"""
     path, looked, there = Path(file), -math.inf, False
 
     def look() -> bool:
@@ -86,14 +70,7 @@ def looks_for(file: str | Path) -> Callable[[], bool]:
 
 
 def stop_when_asked(file: str | Path) -> Callable[[object], None]:
-    """Let another process stop a run as a signal would: between two steps, with its state written.
-
-    Args:
-        file: Asks for it by being there.
-
-    Returns:
-        What `train` takes as `on_step`.
-    """
+    """Let another process stop a run as a signal would: between two steps, with its state written."""
     asked = looks_for(file)
 
     def stop(record: object) -> None:  # noqa: ARG001  # any step

@@ -70,14 +70,7 @@ class SweepResult:
 
 
 class SweepStoppedError(KeyboardInterrupt):
-    """A sweep was asked to stop; what its runs have written stays, and they can be gone on with.
-
-    Args:
-        result: How far all runs are.
-        at_scheduler: Whether they were trained by the workers of a Dask scheduler, which finish the runs they are at,
-            and begin no other.
-        number: Of the signal.
-    """
+    """A sweep was asked to stop; what its runs have written stays, and they can be gone on with."""
 
     def __init__(self, result: SweepResult, *, at_scheduler: bool = False, number: int = signal.SIGINT) -> None:
         counts = result.table["status"].value_counts()
@@ -94,17 +87,7 @@ class SweepStoppedError(KeyboardInterrupt):
 
 
 def load_grid(path: str | Path) -> dict[str, list[Any]]:
-    """Read a grid from a file.
-
-    Args:
-        path: YAML: a mapping of settings, as --set takes them, to lists of values.
-
-    Returns:
-        Values by setting, in the file's order.
-
-    Raises:
-        InputError: If there is no such file, or it is no such mapping.
-    """
+    """Read a grid from a file."""
     grid = read_yaml(path)
     if not isinstance(grid, dict) or not grid or not all(isinstance(v, list) and v for v in grid.values()):
         raise InputError(f"{path} needs a mapping of settings to lists of values, such as 'seed: [0, 1]'.")
@@ -119,25 +102,7 @@ def expand_grid(
     *,
     grid_name: str = "the grid",
 ) -> list[SweepRun]:
-    """List the runs of a grid.
-
-    Args:
-        source: A config file or preset.
-        grid: Values by setting.
-        out: The folder of the sweep; each run gets one inside, or has it already.
-        settings: Of --set, for all runs.
-        grid_name: What messages call the grid, such as its file.
-
-    Returns:
-        One run for each combination; the last setting changes fastest.
-
-    Raises:
-        InputError: If a combination is no config, or two are the same.
-
-    Example:
-        >>> [run.values for run in expand_grid("demo", {"seed": [0, 1], "lr": [0.1]}, "sweep")]
-        [{'seed': 0, 'lr': 0.1}, {'seed': 1, 'lr': 0.1}]
-    """
+    """List the runs of a grid."""
     points: list[tuple[TrainConfig, dict[str, Any]]] = []
     for combination in itertools.product(*grid.values()):
         values = dict(zip(grid, combination, strict=True))
@@ -190,25 +155,6 @@ def sweep(
     stop the others; nor does a worker that dies: its runs are given to another. A run that somebody else is training,
     such as a worker that a stopped sweep left at a scheduler, comes last: it is waited for, and read back or gone on
     with.
-
-    Args:
-        runs: From `expand_grid`.
-        out: Where the table goes.
-        workers: Processes on this machine.
-        scheduler: A Dask scheduler, "tcp://host:port", whose workers see `out` under the same path; None stays here.
-        on_run: Called when a run has ended, with its status.
-        on_wait: Called with the number of runs that somebody else is training, when all others have ended.
-        on_stop: Called after Ctrl-C or SIGTERM with the number of runs that other processes of this sweep write the
-            states of, which is waited for.
-
-    Returns:
-        The table, which is on the disk as well.
-
-    Raises:
-        InputError: If a scheduler is named and dask is not installed, or it does not answer; or if there is another
-            file under the table's name.
-        SweepStoppedError: After Ctrl-C or SIGTERM, when the table of what there is is written: a KeyboardInterrupt that
-            says what is finished, what is not, and how to go on.
     """
     check_table_places(Path(out))
     Path(out).mkdir(parents=True, exist_ok=True)

@@ -35,30 +35,12 @@ class ParquetWarning(UserWarning):
 def run_row(
     status: str, *, step: int | None = None, loss: float | None = None, seconds: float | None = None, error: str = ""
 ) -> dict[str, Any]:
-    """Make the columns that tell how a run ended.
-
-    Args:
-        status: One of the four.
-        step: Optimiser steps taken.
-        loss: The last one, in squared units of y.
-        seconds: Wall time of training.
-        error: Why it failed.
-
-    Returns:
-        Values by column.
-    """
+    """Make the columns that tell how a run ended."""
     return {"status": status, "step": step, "loss": loss, "seconds": seconds, "error": error}
 
 
 def row_on_disk(folder: Path) -> dict[str, Any]:
-    """Tell from its folder how far a run is that nobody reported on.
-
-    Args:
-        folder: Of the run, perhaps missing, perhaps still being written.
-
-    Returns:
-        Values by column; status "finished", "begun" or "not begun".
-    """
+    """Tell from its folder how far a run is that nobody reported on."""
     try:
         manifest, metrics = read_manifest(folder), read_metrics(folder)
     except (OSError, ValueError) as error:
@@ -71,20 +53,7 @@ def row_on_disk(folder: Path) -> dict[str, Any]:
 
 
 def failed_row(folder: Path, error: Exception, *, seconds: float) -> dict[str, Any]:
-    """Tell why a run failed and how far it had come.
-
-    Args:
-        folder: Of the run, perhaps missing or damaged.
-        error: What ended it; its advice on folders is left out, since a sweep names them itself.
-        seconds: Wall time until then.
-
-    Returns:
-        Values by column.
-
-    Example:
-        >>> failed_row(Path("nowhere"), OSError("disk full; choose another --out."), seconds=1.0)["error"]
-        'OSError: disk full.'
-    """
+    """Tell why a run failed and how far it had come."""
     reached = row_on_disk(folder)
     clauses = " ".join(str(error).split()).split("; ")
     kept = [clause for clause in clauses if "--out" not in clause] or clauses
@@ -93,14 +62,7 @@ def failed_row(folder: Path, error: Exception, *, seconds: float) -> dict[str, A
 
 
 def summary_table(rows: Iterable[tuple[Mapping[str, Any], Path, Mapping[str, Any]]]) -> pd.DataFrame:
-    """Lay runs out as a table.
-
-    Args:
-        rows: Of each run its values on the grid, its folder, and how it ended.
-
-    Returns:
-        One row a run, in their order.
-    """
+    """Lay runs out as a table."""
     return pd.DataFrame([
         {**{name: _cell(value) for name, value in values.items()}, "run": folder.name, **row}
         for values, folder, row in rows
@@ -112,11 +74,7 @@ def _cell(value: Any) -> Any:
 
 
 def check_table_places(out: Path) -> None:
-    """Refuse a folder that holds something else under the names of the table.
-
-    Args:
-        out: The sweep's folder.
-    """
+    """Refuse a folder that holds something else under the names of the table."""
     columns = ["run", *run_row(NOT_BEGUN)]
 
     def is_csv(path: Path) -> bool:
@@ -131,21 +89,7 @@ def check_table_places(out: Path) -> None:
 
 
 def write_table(table: pd.DataFrame, out: Path) -> Path:
-    """Write the table, completely or not at all.
-
-    Args:
-        table: From `summary_table`.
-        out: The sweep's folder.
-
-    Returns:
-        The CSV; parquet stands beside it where pyarrow is installed, with columns of several kinds as text.
-
-    Raises:
-        OSError: If the CSV cannot be written.
-
-    Warns:
-        ParquetWarning: If parquet cannot be written; the CSV is there by then.
-    """
+    """Write the table, completely or not at all."""
     text, parquet = table.to_csv(index=False), out / "sweep.parquet"
     path = write_atomically(out / "sweep.csv", lambda file: file.write(text.encode()))
     try:

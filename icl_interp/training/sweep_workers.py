@@ -26,17 +26,7 @@ Job = tuple[TrainConfig, Path]
 
 
 def train_one_run(job: Job, stop_file: Path | None = None, *, wait: bool = True) -> dict[str, Any] | None:
-    """Train one run to its end, whatever there is of it already.
-
-    Args:
-        job: Config and folder.
-        stop_file: Asks for a stop, with the state of the run written, by being there.
-        wait: Whether a run that another process is training is waited for.
-
-    Returns:
-        The columns of its row: status, step, loss, seconds, error. None where another process is training the run and
-        shall not be waited for.
-    """
+    """Train one run to its end, whatever there is of it already."""
     torch.set_num_threads(1)
     config, folder = job
     started = time.monotonic()
@@ -76,21 +66,6 @@ def run_all(
     """Train all runs.
 
     Those that other processes are training are left for the end and then waited for.
-
-    Args:
-        jobs: Config and folder of each.
-        workers: Processes on this machine, where no scheduler is named.
-        scheduler: Address of a Dask scheduler.
-        on_wait: Called with the number of runs that are waited for, if there are any, when all others have ended.
-        on_stop: Called with the number of runs whose states are waited for, after Ctrl-C or SIGTERM.
-
-    Yields:
-        Index and row of each run, as they end.
-
-    Raises:
-        InputError: If dask is asked for and not installed, or the scheduler does not answer.
-        KeyboardInterrupt: After Ctrl-C or SIGTERM, with the number of the signal, when the workers of this machine
-            have written the states of their runs.
     """
     how = {"workers": workers, "scheduler": scheduler, "on_stop": on_stop or _nobody}
     indices = list(range(len(jobs)))

@@ -17,14 +17,7 @@ Callee = Callable[..., Tensor]
 
 
 def _ask(who: str, f: Callee, xs: Tensor, ys: Tensor, points: Sequence[int]) -> Tensor:
-    """Ask for some entries and check the answer's shape.
-
-    Returns:
-        Predictions [batch asked].
-
-    Raises:
-        InputError: If the answer is no [batch asked].
-    """
+    """Ask for some entries and check the answer's shape."""
     answer = f(xs, ys, points=list(points))
     expected = (len(xs), len(points))
     if tuple(answer.shape) != expected:
@@ -44,14 +37,7 @@ def _check_prompts(who: str, xs: Tensor, ys: Tensor) -> None:
 
 
 def _resolve_points(who: str, points: Sequence[int] | None, n_points: int) -> list[int]:
-    """Turn entries that count from the end into indices.
-
-    Returns:
-        Indices from 0, in the order asked.
-
-    Raises:
-        InputError: If an entry does not exist, or none is asked for.
-    """
+    """Turn entries that count from the end into indices."""
     asked = list(range(n_points)) if points is None else list(points)
     _check_count(who, "a number of points", len(asked), 1)
     wrong = [point for point in asked if not -n_points <= point < n_points]
@@ -61,14 +47,7 @@ def _resolve_points(who: str, points: Sequence[int] | None, n_points: int) -> li
 
 
 def _context_point(who: str, point: int, n_points: int) -> int:
-    """Resolve one entry that has a pair before it.
-
-    Returns:
-        Its index, at least 1.
-
-    Raises:
-        InputError: If it is the first entry, which has none.
-    """
+    """Resolve one entry that has a pair before it."""
     (k,) = _resolve_points(who, [point], n_points)
     if k == 0:
         raise InputError(f"{who} needs an entry with a pair before it, got entry 0; ask for a later one.")
@@ -76,15 +55,7 @@ def _context_point(who: str, point: int, n_points: int) -> int:
 
 
 def _gradient(who: str, f: Callee, xs: Tensor, ys: Tensor, k: int, *, of_labels: bool) -> tuple[Tensor, Tensor]:
-    """Ask for entry k and differentiate it with respect to its query, or to the labels before it.
-
-    Returns:
-        The answers [batch] and their gradients [batch dim], or [batch pair] of labels. A predictor that is constant,
-        as nearest neighbours are in their query, has a gradient of zero.
-
-    Raises:
-        InputError: If the answers carry no gradient although they depend on what they are differentiated by.
-    """
+    """Ask for entry k and differentiate it with respect to its query, or to the labels before it."""
     xs, ys = xs.detach(), ys.detach()
     with torch.enable_grad():
         # Prompts do not influence each other, so the gradient of their sum holds the gradient of each.

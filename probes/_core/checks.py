@@ -14,11 +14,7 @@ from probes._core.errors import InputError, InputTypeError
 
 
 def _check_floating(who: str, name: str, value: Tensor) -> None:
-    """Refuse what is no floating-point tensor.
-
-    Raises:
-        InputTypeError: If `value` is no tensor, or holds integers, booleans or complex numbers.
-    """
+    """Refuse what is no floating-point tensor."""
     if not isinstance(value, Tensor):
         raise InputTypeError(f"{who} needs a torch.Tensor as {name}, got {type(value).__name__}; use torch.as_tensor.")
     if not value.is_floating_point():
@@ -28,12 +24,7 @@ def _check_floating(who: str, name: str, value: Tensor) -> None:
 
 
 def _check_ids(who: str, name: str, ids: Tensor, n: int) -> None:
-    """Refuse what is not one integer a sample.
-
-    Raises:
-        InputTypeError: If `ids` holds no integers.
-        InputError: If it has another number of axes or of entries.
-    """
+    """Refuse what is not one integer a sample."""
     _check_axes(who, name, ids, "sample")
     _check_same_length(who, ("samples", name), n, len(ids))
     if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
@@ -41,11 +32,7 @@ def _check_ids(who: str, name: str, ids: Tensor, n: int) -> None:
 
 
 def _check_finite(who: str, name: str, value: Tensor) -> None:
-    """Refuse NaN and infinity.
-
-    Raises:
-        InputError: If an entry is NaN or infinite.
-    """
+    """Refuse NaN and infinity."""
     # One pass without a copy; both extremes of a tensor with NaN are NaN.
     if not value.numel() or bool(torch.isfinite(torch.stack(torch.aminmax(value))).all()):
         return
@@ -57,11 +44,7 @@ def _check_finite(who: str, name: str, value: Tensor) -> None:
 
 
 def _check_no_nan(who: str, name: str, value: Tensor) -> None:
-    """Refuse NaN, which has no rank; infinity has one.
-
-    Raises:
-        InputError: If an entry is NaN.
-    """
+    """Refuse NaN, which has no rank; infinity has one."""
     bad = int(value.isnan().sum())
     if bad:
         raise InputError(
@@ -71,17 +54,7 @@ def _check_no_nan(who: str, name: str, value: Tensor) -> None:
 
 
 def _check_axes(who: str, name: str, value: Tensor, axes: str) -> None:
-    """Refuse a tensor with other axes than the named ones, or with an empty one.
-
-    Args:
-        who: The public function, for the message.
-        name: The argument, for the message.
-        value: The tensor in question.
-        axes: Names separated by spaces; a leading `*` means any number of leading axes.
-
-    Raises:
-        InputError: If the number of axes differs or a named axis is empty.
-    """
+    """Refuse a tensor with other axes than the named ones, or with an empty one."""
     named = [axis for axis in axes.split() if not axis.startswith("*")]
     open_ended = axes.startswith("*")
     wrong = value.ndim < len(named) if open_ended else value.ndim != len(named)
@@ -106,31 +79,19 @@ def _check_activations(who: str, name: str, value: Tensor, axes: str) -> None:
 
 
 def _check_k(who: str, k: int, limit: int, what: str) -> None:
-    """Refuse a number of directions that does not exist.
-
-    Raises:
-        InputError: If `k` is below 1 or above `limit`.
-    """
+    """Refuse a number of directions that does not exist."""
     if not 1 <= k <= limit:
         raise InputError(f"{who} needs 1 <= k <= {limit} ({what}), got k={k}; choose a k in that range.")
 
 
 def _check_option(who: str, name: str, value: object, valid: Collection[str]) -> None:
-    """Refuse an unknown name and list the known ones.
-
-    Raises:
-        InputError: If `value` is not one of `valid`.
-    """
+    """Refuse an unknown name and list the known ones."""
     if value not in valid:
         raise InputError(f"{who} needs {name} to be one of {', '.join(map(repr, valid))}, got {value!r}; pick one.")
 
 
 def _check_same_shape(who: str, names: tuple[str, str], a: Tensor, b: Tensor) -> None:
-    """Refuse two tensors that would only fit by broadcasting.
-
-    Raises:
-        InputError: If the shapes differ.
-    """
+    """Refuse two tensors that would only fit by broadcasting."""
     if a.shape != b.shape:
         raise InputError(
             f"{who} needs {names[0]} and {names[1]} of one shape, got {tuple(a.shape)} and {tuple(b.shape)}; "
@@ -139,32 +100,20 @@ def _check_same_shape(who: str, names: tuple[str, str], a: Tensor, b: Tensor) ->
 
 
 def _check_same_length(who: str, names: tuple[str, str], a: int, b: int) -> None:
-    """Refuse two arguments that do not describe the same samples (or dimensions).
-
-    Raises:
-        InputError: If the lengths differ.
-    """
+    """Refuse two arguments that do not describe the same samples (or dimensions)."""
     if a != b:
         raise InputError(f"{who} needs as many {names[0]} as {names[1]}, got {a} and {b}; align the two.")
 
 
 def _check_nonzero(who: str, name: str, lengths: Tensor) -> None:
-    """Refuse a direction of length zero.
-
-    Raises:
-        InputError: If an entry of `lengths` is zero.
-    """
+    """Refuse a direction of length zero."""
     zeros = int((lengths == 0).sum())
     if zeros:
         raise InputError(f"{who} needs non-zero directions in {name}, got {zeros} zero vectors; drop them.")
 
 
 def _check_orthonormal(who: str, name: str, directions: Tensor) -> None:
-    """Refuse rows that are not orthonormal, since overlaps of such rows mean nothing.
-
-    Raises:
-        InputError: If there are more rows than dimensions, or the rows' Gram matrix is not the identity.
-    """
+    """Refuse rows that are not orthonormal, since overlaps of such rows mean nothing."""
     rows, dims = directions.shape[-2:]
     exact = directions.double()
     identity = torch.eye(rows, dtype=exact.dtype, device=exact.device)
@@ -182,11 +131,7 @@ def _half_of_the_digits(value: Tensor) -> float:
 
 
 def _check_trace(who: str, name: str, projector: Tensor, k: int) -> None:
-    """Refuse what is no mean of projectors onto k directions each, such as a sum of them.
-
-    Raises:
-        InputError: If the matrix is not square, or its trace is not `k`.
-    """
+    """Refuse what is no mean of projectors onto k directions each, such as a sum of them."""
     _check_same_length(who, (f"rows of {name}", "columns"), *projector.shape)
     trace = float(projector.double().trace())
     # As in _check_orthonormal, for each of the k directions.
@@ -198,32 +143,20 @@ def _check_trace(who: str, name: str, projector: Tensor, k: int) -> None:
 
 
 def _check_share(who: str, name: str, share: float) -> None:
-    """Refuse what is no share of a whole, up to float32 rounding.
-
-    Raises:
-        InputError: If `share` is not in [0, 1].
-    """
+    """Refuse what is no share of a whole, up to float32 rounding."""
     slack = math.sqrt(torch.finfo(torch.float32).eps)
     if not -slack <= share <= 1.0 + slack:
         raise InputError(f"{who} needs {name} in [0, 1], got {share:.6g}; divide a sum by the number of its terms.")
 
 
 def _check_count(who: str, name: str, value: int, least: int) -> None:
-    """Refuse a count that is too small.
-
-    Raises:
-        InputError: If `value` is below `least`.
-    """
+    """Refuse a count that is too small."""
     if value < least:
         raise InputError(f"{who} needs {name} of at least {least}, got {value}; give more.")
 
 
 def _check_confidence(who: str, confidence: float) -> None:
-    """Refuse a confidence level outside (0, 1).
-
-    Raises:
-        InputError: If `confidence` is not strictly between 0 and 1.
-    """
+    """Refuse a confidence level outside (0, 1)."""
     if not 0.0 < confidence < 1.0:
         raise InputError(f"{who} needs 0 < confidence < 1, got {confidence}; 0.95 is usual.")
 
@@ -236,11 +169,7 @@ def _is_constant(values: Tensor, dim: int = 0, dtype: torch.dtype | None = None)
 
 
 def _check_varies(who: str, name: str, columns: Tensor) -> None:
-    """Refuse a column that is constant up to rounding: no share of its variance can be explained.
-
-    Raises:
-        InputError: If a column does not vary, naming its index.
-    """
+    """Refuse a column that is constant up to rounding: no share of its variance can be explained."""
     constant = _is_constant(columns)
     if bool(constant.any()):
         index = int(constant.nonzero()[0])
@@ -251,11 +180,7 @@ def _check_varies(who: str, name: str, columns: Tensor) -> None:
 
 
 def _check_penalties(who: str, penalties: Sequence[float]) -> None:
-    """Refuse penalties that leave a singular fit possible.
-
-    Raises:
-        InputError: If there is none, or one is not positive and finite.
-    """
+    """Refuse penalties that leave a singular fit possible."""
     if not len(penalties) or not all(0.0 < penalty < math.inf for penalty in penalties):
         raise InputError(
             f"{who} needs positive finite penalties, got {list(penalties)}; use a small one such as 1e-8 for none."

@@ -17,19 +17,7 @@ _FEW = 3
 
 
 def short_repr(result: Any) -> str:
-    """Show a dataclass in one line: small values as they are, tensors by their shapes, of many entries a few.
-
-    Args:
-        result: An instance of a dataclass, whose `__repr__` this is.
-
-    Returns:
-        At most 300 characters.
-
-    Example:
-        >>> from probes.spectra import leading_directions
-        >>> short_repr(leading_directions(torch.eye(3)))[:42]
-        'LeadingDirections(directions=float32[2, 3]'
-    """
+    """Show a dataclass in one line: small values as they are, tensors by their shapes, of many entries a few."""
     name, parts, length = type(result).__name__, [], 0
     for field in fields(result):
         if field.repr:

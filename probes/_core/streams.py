@@ -14,21 +14,7 @@ from probes._core.errors import InputError, InputTypeError
 
 
 def _batches(who: str, name: str, given: object, axes: str) -> Iterator[Tensor]:
-    """Yield checked batches; a tensor is one batch.
-
-    Args:
-        who: The public function, for the message.
-        name: The argument, for the message.
-        given: A tensor with the named axes, or batches of it along the first axis.
-        axes: Names separated by spaces.
-
-    Yields:
-        Finite floating-point tensors that agree in their last axis.
-
-    Raises:
-        InputTypeError: If `given` is neither a tensor nor an iterable of tensors.
-        InputError: If there is no batch, or one does not fit the others.
-    """
+    """Yield checked batches; a tensor is one batch."""
     if not isinstance(given, Iterable):
         raise InputTypeError(
             f"{who} needs a tensor or an iterable of tensors as {name}, got {type(given).__name__}; "
@@ -86,30 +72,14 @@ def _reservoir_of(
 
 
 class MomentAccumulator:
-    """Gather mean, covariance and the fourth moment that shrinkage needs, batch by batch.
-
-    Example:
-        >>> features = 1e6 + torch.randn(30, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-        >>> moments = MomentAccumulator()
-        >>> for batch in features.split(7):
-        ...     moments.update(batch)
-        >>> torch.testing.assert_close(moments.covariance(), torch.cov(features.T, correction=0))
-    """
+    """Gather mean, covariance and the fourth moment that shrinkage needs, batch by batch."""
 
     def __init__(self) -> None:
         self.n_samples = 0
         self._origin: Tensor | None = None
 
     def update(self, features: Float[Tensor, "sample dim"]) -> None:
-        """Add samples.
-
-        Args:
-            features: Any unit, the same as before.
-
-        Raises:
-            InputTypeError: If the features are no floating-point tensor.
-            InputError: If an axis is missing or empty, entries are not finite, or the width differs.
-        """
+        """Add samples."""
         who = "MomentAccumulator"
         _check_activations(who, "features", features, "sample dim")
         exact = features.double()
@@ -129,29 +99,17 @@ class MomentAccumulator:
         self.n_samples += len(features)
 
     def mean(self) -> Float64[Tensor, " dim"]:
-        """Return the mean of all samples so far, in feature units.
-
-        Raises:
-            InputError: If there were no samples.
-        """
+        """Return the mean of all samples so far, in feature units."""
         return self._known_origin() + self._sum / self.n_samples
 
     def covariance(self) -> Float64[Tensor, "dim dim"]:
-        """Return the covariance with divisor n, in squared feature units.
-
-        Raises:
-            InputError: If there were no samples.
-        """
+        """Return the covariance with divisor n, in squared feature units."""
         self._known_origin()
         offset = self._sum / self.n_samples
         return self._products / self.n_samples - offset[:, None] * offset
 
     def mean_fourth_power(self) -> Float64[Tensor, ""]:
-        """Return the mean of ||x - mean||^4, in feature units to the fourth power.
-
-        Raises:
-            InputError: If there were no samples.
-        """
+        """Return the mean of ||x - mean||^4, in feature units to the fourth power."""
         self._known_origin()
         n, offset = self.n_samples, self._sum / self.n_samples
         length = offset @ offset

@@ -24,12 +24,7 @@ class BatchStream(Protocol):
     """Fresh data for ever: a pure function of its arguments, such as a task's `sample`."""
 
     def __call__(self, n_samples: int, *, seed: int) -> Batch:
-        """Draw a batch.
-
-        Args:
-            n_samples: Length of the first axis.
-            seed: The only source of randomness.
-        """
+        """Draw a batch."""
 
 
 class Purpose(IntEnum):

@@ -147,14 +147,7 @@ def fit_gmm(
 def _density(
     who: str, kind: Literal["kde", "gmm"], reservoir: _Reservoir, n_components: int | None, estimator: Any
 ) -> Density:
-    """Whiten the kept samples and fit the estimator to them.
-
-    Returns:
-        The detector.
-
-    Raises:
-        InputError: If fewer components vary than are wanted.
-    """
+    """Whiten the kept samples and fit the estimator to them."""
     samples = reservoir.sample()
     covariance = fit_covariance(samples, shrinkage=1e-12)  # leaves the leading components alone
     values = covariance.eigenvalues

@@ -102,14 +102,7 @@ def fit_estimator(
 
 
 def _sign(who: str, fitted: Any, larger: Larger) -> int:
-    """Decide what a larger decision function means.
-
-    Returns:
-        1 for further out, -1 for further in.
-
-    Raises:
-        InputError: If the estimator shows neither protocol's mark and the caller did not say.
-    """
+    """Decide what a larger decision function means."""
     if larger == "outlier" or (larger == "auto" and hasattr(fitted, "decision_scores_")):
         return 1
     if larger == "inlier" or hasattr(fitted, "offset_"):

@@ -190,14 +190,7 @@ def fit_null_space(rows: Float[Tensor, "row dim"] | Iterable[Tensor], *, toleran
 
 
 def _cumulative_shares(who: str, eigenvalues: Tensor) -> Tensor:
-    """Sum the variance of the first 1, 2, ... components.
-
-    Returns:
-        Rising shares of the whole, the last one 1.
-
-    Raises:
-        InputError: If nothing varies.
-    """
+    """Sum the variance of the first 1, 2, ... components."""
     positive = eigenvalues.clamp_min(0.0)
     if not float(positive.sum()) > 0.0:
         raise InputError(f"{who} needs features that vary, got equal samples; collect more or check the selection.")

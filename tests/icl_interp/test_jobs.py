@@ -16,7 +16,7 @@ from fake_parallel import FakeParallel
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from icl_interp import jobs
-from icl_interp.jobs import ATTEMPTS, StopSignalError, WorkersDiedError, run
+from icl_interp.jobs import _ATTEMPTS, StopSignalError, WorkersDiedError, run
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_what_a_dead_worker_left_is_done_by_others(places, monkeypatch, death):
 @pytest.mark.usefixtures("fake")
 @pytest.mark.parametrize("death", [killed_by_loky, killed_by_dask])
 def test_after_three_attempts_the_rest_is_named(places, monkeypatch, death):
-    monkeypatch.setattr(FakeParallel, "deaths", [(0, death()) for _ in range(ATTEMPTS)])
+    monkeypatch.setattr(FakeParallel, "deaths", [(0, death()) for _ in range(_ATTEMPTS)])
     found = []
     with pytest.raises(WorkersDiedError, match=r"died 3 times, perhaps for want of memory, and 2 jobs are not") as died:
         found.extend(run(places, touch, workers=2, done=Path.exists))

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import TypeCheckError
 
 import icl_interp
-from icl_interp.models.layout import interleave
+from icl_interp.models.layout import _interleave
 
 
 def run(program: str) -> str:
@@ -97,8 +97,8 @@ def test_importing_every_module_changes_nothing() -> None:
 
 def test_shapes_are_checked_in_tests() -> None:
     # The canary of the jaxtyping hook for icl_interp: right shapes pass, wrong ones do not.
-    assert interleave(torch.zeros(2, 3, 4), torch.zeros(2, 3)).shape == (2, 6, 4)
+    assert _interleave(torch.zeros(2, 3, 4), torch.zeros(2, 3)).shape == (2, 6, 4)
     with pytest.raises(TypeCheckError):
-        interleave(torch.zeros(2, 3, 4), torch.zeros(2, 4))
+        _interleave(torch.zeros(2, 3, 4), torch.zeros(2, 4))
     with pytest.raises(TypeCheckError):
-        interleave(torch.zeros(2, 3, 4, dtype=torch.long), torch.zeros(2, 3))
+        _interleave(torch.zeros(2, 3, 4, dtype=torch.long), torch.zeros(2, 3))

@@ -16,25 +16,17 @@ CLAIM_KEYS = (
 )  # fmt: skip
 """Of all claims, at every size."""
 
-HALF_WAY = 0.5
+_HALF_WAY = 0.5
 """Share of the way from dMMSE's loss on q_inf to ridge's that tells "by way of ridge" from "straight" (ours)."""
-STAYS = 0.05
+_STAYS = 0.05
 """A rise of less than this share of what was learned counts as none for M = infinity (ours)."""
-MATCHES = 1.1
+_MATCHES = 1.1
 """A network matches a predictor if its loss is at most so many times the predictor's (ours)."""
-NEARER = "nearer is below 1; the paper's networks come much nearer"
+_NEARER = "nearer is below 1; the paper's networks come much nearer"
 
 
 def claims(found: Measures, sizes: Sizes) -> tuple[Claim, ...]:
-    """Judge all claims of the paper.
-
-    Args:
-        found: Of one preset.
-        sizes: Of that preset.
-
-    Returns:
-        Behaviour first, then trajectories, then what Bayesian model selection says.
-    """
+    """Judge all claims of the paper."""
     read = Reader(found, sizes)
     return (
         _low(read),
@@ -72,10 +64,10 @@ def _low(read: Reader) -> Claim:
         "Section 4.3; Figure 1",
         f"M = {m}: distances on q_M at the end; loss on q_inf along training beside those of dMMSE and ridge.",
         (
-            Check(f"M = {m}, end: distance to dMMSE / to ridge", read.each(m, _end_ratio), None, 1.0, NEARER),
+            Check(f"M = {m}, end: distance to dMMSE / to ridge", read.each(m, _end_ratio), None, 1.0, _NEARER),
             Check(
                 f"M = {m}: share of the way from dMMSE's to ridge's loss on q_inf that is ever reached",
-                read.each(m, dip_share), None, HALF_WAY, "straight; half way is ours",
+                read.each(m, dip_share), None, _HALF_WAY, "straight; half way is ours",
             ),
             Check(
                 f"rise of the loss on q_inf, M = {m} minus M = {middle}",
@@ -99,10 +91,10 @@ def _transient(read: Reader) -> Claim:
             Check(f"M = {m}: rise minus noise", _beyond_noise(read, m), 0.0, None, "beyond noise as we define it"),
             Check(
                 f"M = {m}: share of the way from dMMSE's to ridge's loss on q_inf that is ever reached",
-                read.each(m, dip_share), HALF_WAY, None, "by way of ridge; half way is ours",
+                read.each(m, dip_share), _HALF_WAY, None, "by way of ridge; half way is ours",
             ),
             Check(f"M = {m}, t_crit: distance to dMMSE / to ridge", read.each(m, _crit_ratio), 1.0, None, "nearer it"),
-            Check(f"M = {m}, end: distance to dMMSE / to ridge", read.each(m, _end_ratio), None, 1.0, NEARER),
+            Check(f"M = {m}, end: distance to dMMSE / to ridge", read.each(m, _end_ratio), None, 1.0, _NEARER),
             *(Check(f"M = {other}: rise minus noise", _beyond_noise(read, other)) for other in others),
             Check("noise", read.noise()),
         ),
@@ -125,7 +117,7 @@ def _stays(read: Reader) -> Claim:
         (
             Check(f"M = {m}: rise minus noise", _beyond_noise(read, m), None, 0.0, "not beyond noise"),
             Check(f"M = {m}, end: distance to dMMSE / to ridge", read.each(m, _end_ratio), 1.0, None, "nearer ridge"),
-            Check("M = ∞: rise / all that was learned", learned, None, STAYS, "no rise; tolerance ours"),
+            Check("M = ∞: rise / all that was learned", learned, None, _STAYS, "no rise; tolerance ours"),
         ),
     )
 
@@ -177,8 +169,8 @@ def _losses(read: Reader) -> Claim:
         "Figure 3, top",
         "Loss of the last network on q_M over that of the predictor, on the same prompts.",
         (
-            Check(f"M = {low}: loss / dMMSE's", read.each(low, _over_dmmse), None, MATCHES, "equal; tolerance ours"),
-            Check("M = ∞: loss / ridge's", read.each(INFINITE, _over_ridge), None, MATCHES, "equal; tolerance ours"),
+            Check(f"M = {low}: loss / dMMSE's", read.each(low, _over_dmmse), None, _MATCHES, "equal; tolerance ours"),
+            Check("M = ∞: loss / ridge's", read.each(INFINITE, _over_ridge), None, _MATCHES, "equal; tolerance ours"),
             Check(f"M = {middle}: loss / dMMSE's", read.each(middle, _over_dmmse)),
             Check(f"M = {large}: loss / ridge's", read.each(large, _over_ridge)),
         ),

@@ -12,22 +12,14 @@ from icl_interp.figures.paths import Landmark, PlanePath, paths_figure
 from icl_interp.figures.theme import TraceStyle, role_style, shift_style
 from icl_interp.figures.timeline import StepMark, timeline_figure
 
-__all__ = ["kept_indices", "panels"]
+__all__ = ["panels"]
 
 _MOST_POINTS = 60
 """Checkpoints of a curve that are drawn."""
 
 
 def panels(found: Measures, sizes: Sizes) -> tuple[Panel, ...]:
-    """Draw all figures.
-
-    Args:
-        found: All numbers.
-        sizes: Of the preset.
-
-    Returns:
-        The paper's Figure 1, then Figure 3, then the predicted crossover.
-    """
+    """Draw all figures."""
     read = Reader(found, sizes)
     return (
         _ood(read),
@@ -39,15 +31,8 @@ def panels(found: Measures, sizes: Sizes) -> tuple[Panel, ...]:
     )
 
 
-def kept_indices(run: Trained) -> list[int]:
-    """Choose the checkpoints that are drawn.
-
-    Args:
-        run: One run.
-
-    Returns:
-        Rising indices: first, last, t_crit, and of the others such as are spread evenly over log(step + 1).
-    """
+def _kept_indices(run: Trained) -> list[int]:
+    """Choose the checkpoints that are drawn."""
     n = len(run.steps)
     if n <= _MOST_POINTS:
         return list(range(n))
@@ -69,7 +54,7 @@ def _ood(read: Reader) -> Panel:
     lines, marks, rows = [], [], []
     for m in (*read.sizes.pools, INFINITE):
         runs, style = [read.run(m, seed) for seed in read.sizes.seeds], _style(read, m)
-        kept = kept_indices(runs[0])
+        kept = _kept_indices(runs[0])
         spread = [[run.ood[i] for run in runs] for i in kept]
         means, steps = [sum(values) / len(values) for values in spread], [runs[0].steps[i] for i in kept]
         low, high = [min(values) for values in spread], [max(values) for values in spread]
@@ -104,7 +89,7 @@ def _trajectories(read: Reader) -> Panel:
     plane = read.found.planes[first]
     for m in (*read.sizes.pools, INFINITE):
         run = read.run(m, first)
-        kept = kept_indices(run)
+        kept = _kept_indices(run)
         xs, ys = zip(*(run.place[i] for i in kept), strict=True)
         steps = [run.steps[i] for i in kept]
         ring = None if m is INFINITE else kept.index(t_crit_index(run))

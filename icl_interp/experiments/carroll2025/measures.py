@@ -20,7 +20,7 @@ from probes.trajectory import JointTrajectoryPCA
 __all__ = ["Measures", "Pair", "Plane", "Trained", "count_records", "measure"]
 
 Curve = tuple[float, ...]
-Point = tuple[float, float]
+_Point = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Trained:
     """Distance from dMMSE on q_M, by checkpoint; for M = infinity that from ridge."""
     to_ridge: Curve
     """Distance from ridge on q_M, by checkpoint."""
-    place: tuple[Point, ...]
+    place: tuple[_Point, ...]
     """First two joint principal components, by checkpoint."""
     ood_of: Pair
     """Losses of the solutions on q_inf."""
@@ -68,11 +68,11 @@ class Trained:
 class Plane:
     """The joint principal components of one seed's runs."""
 
-    explained: Point
+    explained: _Point
     """Shares of variance."""
-    null: Point
+    null: _Point
     """The same of random walks with the runs' own steps."""
-    landmarks: Mapping[int | None, Point]
+    landmarks: Mapping[int | None, _Point]
     """Places of dMMSE by M; None is ridge."""
 
     def __repr__(self) -> str:
@@ -103,19 +103,7 @@ def measure(
     device: str,
     on_done: Callable[[int], None],
 ) -> Measures:
-    """Measure trained networks, the runs of one seed together; what was measured is read from the run folders.
-
-    Args:
-        configs: Of all runs.
-        folder: Of the experiment.
-        sizes: What is measured.
-        workers: Processes, one thread each.
-        device: Where the networks run.
-        on_done: Called with a number of finished records out of `count_records`.
-
-    Returns:
-        All numbers.
-    """
+    """Measure trained networks, the runs of one seed together; what was measured is read from the run folders."""
     found: dict[Run, Trained] = {}
     planes: dict[int, Plane] = {}
     for seed in sizes.seeds:
@@ -130,20 +118,13 @@ def measure(
 
 
 def count_records(configs: Mapping[Run, TrainConfig]) -> int:
-    """Count what `measure` reports as done.
-
-    Args:
-        configs: Of all runs.
-
-    Returns:
-        Checkpoints of each run, and one learning coefficient.
-    """
+    """Count what `measure` reports as done."""
     return sum(len(config.checkpoint_steps) + 1 for config in configs.values())
 
 
 def _plane(seen: Development) -> Plane:
     pca = _pca(seen)
-    places: dict[int | None, Point] = {INFINITE: _point(pca.landmarks["ridge"])}
+    places: dict[int | None, _Point] = {INFINITE: _point(pca.landmarks["ridge"])}
     for name, place in pca.landmarks.items():
         if seen.landmark_roles[name] == "dMMSE":
             places[int(name.rpartition("=")[2])] = _point(place)
@@ -155,7 +136,7 @@ def _pca(seen: Development) -> JointTrajectoryPCA:
     return cast(JointTrajectoryPCA, seen.trajectory)
 
 
-def _point(values: Tensor) -> Point:
+def _point(values: Tensor) -> _Point:
     first, second = values.tolist()[:2]
     return first, second
 

@@ -5,9 +5,9 @@ from icl_interp.measure.development.material import Material, reference_named
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.tasks.task_pool import TaskPool
 
-__all__ = ["POOL_SEEDS", "gap_ratios"]
+__all__ = ["gap_ratios"]
 
-POOL_SEEDS = (0, 1, 2, 3, 4)
+_POOL_SEEDS = (0, 1, 2, 3, 4)
 """The list of tasks that the networks see, and four others (ours)."""
 
 
@@ -15,14 +15,8 @@ def gap_ratios(sizes: Sizes) -> tuple[float, ...]:
     """Compare the gaps between ridge and dMMSE of two pools of one list of tasks.
 
     Formula: (l(ridge) - l(dMMSE)) at the large M over the same at the low M, on prompts of each pool's own tasks.
-
-    Args:
-        sizes: Both M, and how many prompts.
-
-    Returns:
-        One for each of `POOL_SEEDS`; below 1 the gap shrinks.
     """
-    return tuple(_gap(sizes, sizes.large, seed) / _gap(sizes, sizes.low, seed) for seed in POOL_SEEDS)
+    return tuple(_gap(sizes, sizes.large, seed) / _gap(sizes, sizes.low, seed) for seed in _POOL_SEEDS)
 
 
 def _gap(sizes: Sizes, n_tasks: int, pool_seed: int) -> float:

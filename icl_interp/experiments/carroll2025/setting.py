@@ -116,31 +116,13 @@ SIZES: Mapping[str, Sizes] = MappingProxyType({
 
 
 def plan(sizes: Sizes) -> dict[Run, TrainConfig]:
-    """List everything that a preset trains.
-
-    Args:
-        sizes: Of the preset.
-
-    Returns:
-        Configs by run, seed by seed, M rising.
-
-    Example:
-        >>> [size_name(run.n_tasks) for run in plan(SIZES["smoke"])]
-        ['4', '16', '∞']
-    """
+    """List everything that a preset trains."""
     runs = [Run(n_tasks, seed) for seed in sizes.seeds for n_tasks in (*sizes.pools, INFINITE)]
     return {run: sizes.recipe.model_copy(update={"task": _task(run, sizes), "seed": run.seed}) for run in runs}
 
 
 def size_name(n_tasks: int | None) -> str:
-    """Write M.
-
-    Args:
-        n_tasks: M; None is infinity.
-
-    Returns:
-        Digits, or "∞".
-    """
+    """Write M."""
     return "∞" if n_tasks is None else str(n_tasks)
 
 

@@ -17,14 +17,7 @@ _TASKS = "number of tasks M"
 
 
 def losses_panel(read: Reader) -> Panel:
-    """Draw final losses beside those of both predictors.
-
-    Args:
-        read: All numbers.
-
-    Returns:
-        Figure 3, top.
-    """
+    """Draw final losses beside those of both predictors."""
     every = (*read.sizes.pools, INFINITE)
     names = [size_name(m) for m in every]
     dmmse, ridge, found = (
@@ -54,14 +47,7 @@ def losses_panel(read: Reader) -> Panel:
 
 
 def complexity_panel(read: Reader) -> Panel:
-    """Draw learning coefficients of the last networks.
-
-    Args:
-        read: All numbers.
-
-    Returns:
-        Figure 3, bottom.
-    """
+    """Draw learning coefficients of the last networks."""
     runs = {m: [read.run(m, seed) for seed in read.sizes.seeds] for m in (*read.sizes.pools, INFINITE)}
     known = {m: tuple(run.llc for run in of if run.llc is not None) for m, of in runs.items()}
     found = {m: _interval(values) for m, values in known.items() if values}
@@ -91,14 +77,7 @@ def complexity_panel(read: Reader) -> Panel:
 
 
 def crossover_panel(read: Reader) -> Panel:
-    """Draw the predicted crossover beside t_crit.
-
-    Args:
-        read: All numbers.
-
-    Returns:
-        The trade-off of equations 7 and 8 in numbers.
-    """
+    """Draw the predicted crossover beside t_crit."""
     pools, seeds = read.sizes.pools, read.sampled_seeds()
     names = [size_name(m) for m in pools]
     logs = {seed: read.log_crossovers(seed) for seed in seeds}

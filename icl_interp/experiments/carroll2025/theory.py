@@ -9,23 +9,16 @@ from icl_interp.experiments.claims import Check, Claim
 
 __all__ = ["complexity", "crossovers", "loss_gap", "trajectories"]
 
-CORRELATED = 0.5
+_CORRELATED = 0.5
 """Least size of a rank correlation over checkpoints that counts as one (ours)."""
-SAME_TIME = 1.0
+_SAME_TIME = 1.0
 """Octaves of training steps within which two times agree (ours)."""
-CROSSING = math.log10(math.e)
+_CROSSING = math.log10(math.e)
 """Free energies cross at more than e samples or not at all."""
 
 
 def trajectories(read: Reader) -> Claim:
-    """Judge the joint principal components.
-
-    Args:
-        read: All numbers.
-
-    Returns:
-        The claim.
-    """
+    """Judge the joint principal components."""
     planes, m = list(read.found.planes.values()), read.sizes.middle
     return Claim(
         "trajectories",
@@ -46,10 +39,10 @@ def trajectories(read: Reader) -> Claim:
             ),
             Check(
                 "rank correlation of PC2 with the loss on q_inf, over the checkpoints of all pools",
-                tuple(_with_ood(read, seed) for seed in read.sizes.seeds), None, -CORRELATED, "PC2 tracks it; ours",
+                tuple(_with_ood(read, seed) for seed in read.sizes.seeds), None, -_CORRELATED, "PC2 tracks it; ours",
             ),
             Check(
-                f"M = {m}: octaves between the turn in PC2 and t_crit", read.each(m, _octaves), None, SAME_TIME,
+                f"M = {m}: octaves between the turn in PC2 and t_crit", read.each(m, _octaves), None, _SAME_TIME,
                 "the same time; tolerance ours",
             ),
             Check(
@@ -77,14 +70,7 @@ def _octaves(run: Trained) -> float:
 
 
 def complexity(read: Reader) -> Claim:
-    """Judge the learning coefficients.
-
-    Args:
-        read: All numbers.
-
-    Returns:
-        The claim; seeds without all estimates are left out.
-    """
+    """Judge the learning coefficients."""
     low, middle, large = read.sizes.low, read.sizes.middle, read.sizes.large
     flagged = tuple(float(_flagged(read, seed)) for seed in read.sizes.seeds)
     checks = [Check(f"flagged estimates out of {len(read.sizes.pools) + 1}", flagged)]
@@ -111,14 +97,7 @@ def _flagged(read: Reader, seed: int) -> int:
 
 
 def loss_gap(read: Reader) -> Claim:
-    """Judge the losses that the trade-off starts from.
-
-    Args:
-        read: All numbers.
-
-    Returns:
-        The claim.
-    """
+    """Judge the losses that the trade-off starts from."""
     low, large = read.sizes.low, read.sizes.large
     gaps = {m: read.each(m, _below_ridge) for m in (low, large)}
     networks = []
@@ -151,14 +130,7 @@ def _below_ridge(run: Trained) -> float:
 
 
 def crossovers(read: Reader) -> Claim:
-    """Judge what Bayesian selection predicts from losses and learning coefficients.
-
-    Args:
-        read: All numbers.
-
-    Returns:
-        The claim; seeds without all estimates are left out.
-    """
+    """Judge what Bayesian selection predicts from losses and learning coefficients."""
     pools, seeds = read.sizes.pools, read.sampled_seeds()
     logs = {seed: dict(zip(pools, read.log_crossovers(seed), strict=True)) for seed in seeds}
     low, middle, large = read.sizes.low, read.sizes.middle, read.sizes.large
@@ -170,7 +142,9 @@ def crossovers(read: Reader) -> Claim:
         order = tuple(rank_correlation(pools, list(by_pool.values())) for by_pool in logs.values())
         checks = [
             Check(f"M = {low}: log10 of n at the crossover", at[low], None, 0.0, "0: ridge is never preferred"),
-            Check(f"M = {middle}: log10 of n at the crossover", at[middle], CROSSING, None, "ridge first, dMMSE later"),
+            Check(
+                f"M = {middle}: log10 of n at the crossover", at[middle], _CROSSING, None, "ridge first, dMMSE later"
+            ),
             Check(
                 "rank correlation of n at the crossover with M",
                 order,

@@ -12,7 +12,7 @@ from icl_interp.experiments.hill2025.setting import KINDS, NAMES, Kind, Run
 from icl_interp.measure.errors import MODEL, TOLERATED
 from icl_interp.measure.families import IN_DISTRIBUTION
 
-__all__ = ["CLAIM_KEYS", "FRACTIONS", "HIGHLY", "claims"]
+__all__ = ["CLAIM_KEYS", "HIGHLY", "claims"]
 
 CLAIM_KEYS = (
     "ood-failure", "not-only-bayes", "shared-directions", "shared-directions-plain", "score-and-loss", "training-data",
@@ -22,9 +22,9 @@ CLAIM_KEYS = (
 
 HIGHLY = 0.7
 """Rank correlation that counts as "highly correlated" (ours)."""
-RECOGNISED = 0.5
+_RECOGNISED = 0.5
 """Share of models whose training law must show in their errors (ours); chance is 1/4."""
-FRACTIONS = ("x_mixed=1/3", "x_mixed=1/4", "x_scale=1/3", "x_scale=1/4", "w_rotation=1/3", "w_rotation=1/4",
+_FRACTIONS = ("x_mixed=1/3", "x_mixed=1/4", "x_scale=1/3", "x_scale=1/4", "w_rotation=1/3", "w_rotation=1/4",
              "w_mixed=1/3", "w_mixed=1/4")  # fmt: skip
 """What "1/3-shifted" and "1/4-shifted" may mean."""
 _KEEPS_ENERGY = ("x_skewed", "x_half_subspace", "random_orthants", "w_rotation", "x_complement")
@@ -35,15 +35,7 @@ _CONTRAST = "Contrast: mean overlap in distribution minus that under shift, mean
 
 
 def claims(found: Mapping[Run, Measured], seeds: tuple[int, ...]) -> tuple[Claim, ...]:
-    """Judge all claims of the paper.
-
-    Args:
-        found: Of one preset.
-        seeds: Of that preset.
-
-    Returns:
-        In the paper's order, then ours.
-    """
+    """Judge all claims of the paper."""
     read = Reader(found, seeds)
     return (
         ood_failure(read),
@@ -140,7 +132,7 @@ def _training_data(read: Reader) -> Claim:
         checks.append(Check(label, tuple(own - other for own, other in pairs), TOLERATED, None, "threshold ours"))
     if len(read.seeds) > 1:
         label = "share of models whose training law is told from their errors on the same prompts"
-        checks.append(Check(label, read.recognised(), RECOGNISED, None, "chance is 1/4; threshold ours"))
+        checks.append(Check(label, read.recognised(), _RECOGNISED, None, "chance is 1/4; threshold ours"))
     for kind in KINDS[1:]:
         pairs = zip(read.each(kind, _contrast), read.each("isotropic", _contrast), strict=True)
         label = f"{NAMES[kind]}: contrast of the signature beyond untrained, minus that of isotropic training"
@@ -236,7 +228,7 @@ def _fractions(read: Reader) -> Claim:
     checks = []
     kinds: tuple[Kind, ...] = ("isotropic", "weights")
     for kind in kinds:
-        for label in (label for label in FRACTIONS if label in read.first(kind).families):
+        for label in (label for label in _FRACTIONS if label in read.first(kind).families):
             late = read.each(kind, lambda found, label=label: found.families[label].late[MODEL])  # type: ignore[misc]
             flagged = read.each(kind, lambda found, label=label: found.families[label].flagged)  # type: ignore[misc]
             checks.append(Check(f"{NAMES[kind]}, {label}: error in units of E[y²]", late))

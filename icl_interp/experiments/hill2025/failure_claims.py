@@ -12,22 +12,15 @@ from icl_interp.measure.families import IN_DISTRIBUTION
 
 __all__ = ["not_only_bayes", "ood_failure"]
 
-OFTEN = 0.25
+_OFTEN = 0.25
 """Share of shifts on which a model must fail for "it fails out of distribution" (ours)."""
-GRADIENT_DESCENT = "10-step GD"
+_GRADIENT_DESCENT = "10-step GD"
 """The paper's other rival; its step is tuned to the training law."""
 _FAILED = "the model's failures where its Bayes predictor does not fail"
 
 
 def ood_failure(read: Reader) -> Claim:
-    """Judge whether models fail where least squares does not.
-
-    Args:
-        read: All numbers.
-
-    Returns:
-        The claim; shares of no shift are left out, and its measure names them.
-    """
+    """Judge whether models fail where least squares does not."""
     learned = [
         Check(
             f"{NAMES[kind]}: error in distribution beyond least squares, in units of E[y²]",
@@ -35,30 +28,23 @@ def ood_failure(read: Reader) -> Claim:
         )
         for kind in KINDS
     ]  # fmt: skip
-    squares, no_squares = _shares(read, "least squares", low=OFTEN)
-    descent, no_descent = _shares(read, GRADIENT_DESCENT)
+    squares, no_squares = _shares(read, "least squares", low=_OFTEN)
+    descent, no_descent = _shares(read, _GRADIENT_DESCENT)
     return Claim(
         "ood-failure",
         "Transformers trained on least-squares regression fail on shifted prompts where least squares does not.",
         "Abstract",
         f"A model fails on a shift if its error after d examples is clearly more than {TOLERATED:g} E[y²] above the "
         "best reference and clearly further from least squares than in distribution (95 % intervals over prompts). "
-        f"{GRADIENT_DESCENT} has not converged in distribution either, so it handles a shift also where its error is "
+        f"{_GRADIENT_DESCENT} has not converged in distribution either, so it handles a shift also where its error is "
         f"at most {TOLERATED:g} E[y²] above its own in distribution." + no_squares + no_descent,
-        (*squares, *learned, *descent, *_counts(read, "least squares"), *_counts(read, GRADIENT_DESCENT)),
+        (*squares, *learned, *descent, *_counts(read, "least squares"), *_counts(read, _GRADIENT_DESCENT)),
     )
 
 
 def not_only_bayes(read: Reader) -> Claim:
-    """Judge whether models fail where the Bayes predictor of their training law does not.
-
-    Args:
-        read: All numbers.
-
-    Returns:
-        The claim; shares of nothing are left out, and its measure names them.
-    """
-    shares, no_shares = _shares(read, "Bayes", low=OFTEN)
+    """Judge whether models fail where the Bayes predictor of their training law does not."""
+    shares, no_shares = _shares(read, "Bayes", low=_OFTEN)
     beyond, no_beyond = _defined(read, f"share of {_FAILED}", _beyond_bayes)
     return Claim(
         "not-only-bayes",

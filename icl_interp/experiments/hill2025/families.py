@@ -16,9 +16,9 @@ from icl_interp.models.hooked import HookedModel
 from icl_interp.query import predict
 from probes.detection import detection_report
 
-__all__ = ["REFERENCES", "common_errors", "families_found"]
+__all__ = ["common_errors", "families_found"]
 
-REFERENCES = ("zero", "least squares", "ridge", "Bayes", "1-step GD", "10-step GD")
+_REFERENCES = ("zero", "least squares", "ridge", "Bayes", "1-step GD", "10-step GD")
 """Whose errors are kept; those that coincide on a task are one predictor under each of its names."""
 KEPT = 48
 """Prompts a family whose score and error are kept one by one."""
@@ -27,17 +27,7 @@ KEPT = 48
 def families_found(
     surveys: Sequence[NetworkSurvey], families: Families, errors: ErrorReport, site: ResidualSite
 ) -> dict[str, FamilyFound]:
-    """Gather what is said of each family.
-
-    Args:
-        surveys: Of the model, then of untrained networks.
-        families: The prompts.
-        errors: Of the model and the references.
-        site: Whose spectra and scores are kept.
-
-    Returns:
-        By label; in distribution first.
-    """
+    """Gather what is said of each family."""
     records = {label: [s.families[label].sites[site.label] for s in surveys] for label in families.by_label}
     scores = {label: found[0].scores.ood_score.double() for label, found in records.items()}
     wrong = {label: prompt_errors(surveys[0].families[label].predictions, f) for label, f in families.by_label.items()}
@@ -46,11 +36,11 @@ def families_found(
     found = {}
     for label, networks in records.items():
         of = errors.families[label]
-        names = {MODEL: MODEL, **{name: _holding(of, name) for name in REFERENCES}}
+        names = {MODEL: MODEL, **{name: _holding(of, name) for name in _REFERENCES}}
         leading = [float(record.leading_value.mean()) for record in networks]
         found[label] = FamilyFound(
             late={short: of.curves[name].late.value for short, name in names.items()},
-            fails={MODEL: _model_fails(of, inside), **{short: of.fails(names[short]) for short in REFERENCES}},
+            fails={MODEL: _model_fails(of, inside), **{short: of.fails(names[short]) for short in _REFERENCES}},
             curves={short: tuple(_rounded(of.curves[name].mean)) for short, name in names.items()},
             spectrum=tuple(_rounded(networks[0].spectrum)),
             untrained_spectrum=tuple(_rounded(torch.stack([r.spectrum for r in networks[1:]]).mean(0))),
@@ -63,16 +53,7 @@ def families_found(
 
 
 def common_errors(model: HookedModel, sizes: Sizes, *, seed: int) -> dict[str, float]:
-    """Test a model on prompts that are the same for all training laws: isotropic ones and their shifts.
-
-    Args:
-        model: Of any law.
-        sizes: Dimensions and number of prompts.
-        seed: Of the prompts.
-
-    Returns:
-        Mean error after at least d examples, in units of E[y^2], by family.
-    """
+    """Test a model on prompts that are the same for all training laws: isotropic ones and their shifts."""
     task = task_of("isotropic", sizes.n_dims)
     shifts = shifts_of("isotropic", quick=sizes.quick)
     families = draw_families(task, shifts=shifts, n_prompts=sizes.n_prompts, seed=seed)

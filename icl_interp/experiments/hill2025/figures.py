@@ -21,9 +21,9 @@ from icl_interp.figures.theme import TraceStyle, role_style
 from icl_interp.measure.errors import MODEL
 from icl_interp.measure.families import IN_DISTRIBUTION
 
-__all__ = ["SHOWN", "panels"]
+__all__ = ["panels"]
 
-SHOWN: Mapping[Kind, str] = {
+_SHOWN: Mapping[Kind, str] = {
     "isotropic": "x_scale=3", "weights": "w_rotation=1/2", "inputs": "x_complement", "scale": "x_scale=3",
 }  # fmt: skip
 """The shift whose curves are drawn for each training law."""
@@ -33,22 +33,14 @@ _COMPARED = ("least squares", "Bayes", "10-step GD")
 
 
 def panels(found: Mapping[Run, Measured], seeds: tuple[int, ...]) -> tuple[Panel, ...]:
-    """Draw all figures.
-
-    Args:
-        found: Of one preset.
-        seeds: Of that preset.
-
-    Returns:
-        Errors first, then spectra, directions, score and error, detectors, conventions.
-    """
+    """Draw all figures."""
     read = Reader(found, seeds)
     return (
         *(_curves(read, kind) for kind in KINDS),
         _failures(read),
-        *(spectra_panel(read, kind, SHOWN[kind]) for kind in ("isotropic", "weights")),
+        *(spectra_panel(read, kind, _SHOWN[kind]) for kind in ("isotropic", "weights")),
         layers_panel(read),
-        scatter_panel(read, SHOWN["weights"]),
+        scatter_panel(read, _SHOWN["weights"]),
         within_panel(read),
         detectors_panel(read),
         conventions_panel(read),
@@ -56,7 +48,7 @@ def panels(found: Mapping[Run, Measured], seeds: tuple[int, ...]) -> tuple[Panel
 
 
 def _curves(read: Reader, kind: Kind) -> Panel:
-    shift, model, shifted = SHOWN[kind], role_style("model"), role_style("shuffled")
+    shift, model, shifted = _SHOWN[kind], role_style("model"), role_style("shuffled")
     drawn = (
         ("model, in distribution", IN_DISTRIBUTION, MODEL, model),
         ("10-step GD, in distribution", IN_DISTRIBUTION, "10-step GD", role_style("gradient descent")),

@@ -31,7 +31,10 @@ from icl_interp.training.resume import config_hash
 from icl_interp.training.train_config import TrainConfig
 from probes.spectra import LeadingDirections
 
-__all__ = ["NORMS", "measure", "measure_model"]
+__all__ = [
+    "NORMS",
+    "measure",
+]
 
 NORMS = "norms alone"
 """The control that reads nothing but the norms of a prompt's inputs and labels."""
@@ -44,18 +47,7 @@ def measure(
     sizes: Sizes,
     on_done: Callable[[int], None],
 ) -> dict[Run, Measured]:
-    """Measure trained models; what the folder holds already is read back.
-
-    Args:
-        configs: Of all runs.
-        models: The same runs, trained.
-        folder: Of the experiment.
-        sizes: Of the preset.
-        on_done: Called with 1 for each model.
-
-    Returns:
-        All numbers, by run.
-    """
+    """Measure trained models; what the folder holds already is read back."""
     found = {}
     for run, config in configs.items():
         path = folder / "measured" / f"{_key(run, config, sizes)}.json"
@@ -73,7 +65,7 @@ def _read(path: Path) -> Measured | None:
 
 
 def _measure_and_keep(model: HookedModel, run: Run, sizes: Sizes, path: Path) -> Measured:
-    measured = measure_model(model, run.kind, sizes, seed=run.seed)
+    measured = _measure_model(model, run.kind, sizes, seed=run.seed)
     text = measured.model_dump_json()
     path.parent.mkdir(exist_ok=True)
     write_atomically(path, lambda file: file.write(text.encode()))
@@ -87,18 +79,8 @@ def _key(run: Run, config: TrainConfig, sizes: Sizes) -> str:
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:12]
 
 
-def measure_model(model: HookedModel, kind: Kind, sizes: Sizes, *, seed: int) -> Measured:
-    """Measure one model and its untrained networks.
-
-    Args:
-        model: Trained on a law, or not at all.
-        kind: Which law is in distribution.
-        sizes: Dimensions, number of prompts and of untrained networks.
-        seed: Of prompts and untrained networks.
-
-    Returns:
-        All numbers.
-    """
+def _measure_model(model: HookedModel, kind: Kind, sizes: Sizes, *, seed: int) -> Measured:
+    """Measure one model and its untrained networks."""
     task = task_of(kind, sizes.n_dims)
     shifts = shifts_of(kind, quick=sizes.quick)
     families = draw_families(task, shifts=shifts, n_prompts=sizes.n_prompts, seed=seed)

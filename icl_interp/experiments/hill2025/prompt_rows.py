@@ -24,24 +24,14 @@ Key = tuple[ResidualSite, str, bool, str]
 
 
 class PromptRowsWatch:
-    """Stacks the last x token, and the last y token, of all prompts of a family: one matrix each, at every site.
-
-    Args:
-        sites: That the survey streams.
-        layout: How the model lays pairs out; tokens must alternate.
-    """
+    """Stacks the last x token, and the last y token, of all prompts of a family: one matrix each, at every site."""
 
     def __init__(self, sites: Sequence[ResidualSite], layout: Tokens) -> None:
         self._sites, self._layout = sites, layout
         self._rows: dict[tuple[ResidualSite, str], dict[str, list[Tensor]]] = {}
 
     def __call__(self, label: str, batch: Batch) -> None:
-        """Take what the survey just read.
-
-        Args:
-            label: The family, or `FIT`.
-            batch: With activations at the sites.
-        """
+        """Take what the survey just read."""
         for site in self._sites:
             values = batch.activations[site.hook]
             for role in ROLES:
@@ -53,9 +43,6 @@ class PromptRowsWatch:
 
         Formula: agreement in distribution minus its mean over shifts; agreement is ||V R^T||_F^2 / 2 ("overlap"), or
         the mean of |<v_1, r_1>| and |<v_2, r_2>| ("directions").
-
-        Returns:
-            By site, role, centring and variant; in [-1, 1].
         """
         return {
             (site, role, centred, variant): _contrast(rows, variant, centred=centred)
@@ -84,14 +71,7 @@ def _agreement(directions: Tensor, reference: Tensor, variant: str) -> float:
 
 
 def read_prompt_rows(watches: Sequence[PromptRowsWatch]) -> tuple[Reading, ...]:
-    """Turn stacked tokens into contrasts; single prompts have no score, so nothing else is defined.
-
-    Args:
-        watches: Of the model, then of untrained networks.
-
-    Returns:
-        One reading for each site, role, centring and variant.
-    """
+    """Turn stacked tokens into contrasts; single prompts have no score, so nothing else is defined."""
     networks = [watch.contrasts() for watch in watches]
     undefined = (math.nan,) * len(networks)
     return tuple(

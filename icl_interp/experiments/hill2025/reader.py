@@ -18,30 +18,12 @@ _LEAST = 1e-4
 
 
 def over_seeds(values: tuple[float, ...]) -> Interval | None:
-    """Average over seeds.
-
-    Args:
-        values: One a seed.
-
-    Returns:
-        Mean with Student's 95 % interval; None where a value is undefined.
-
-    Example:
-        >>> over_seeds((1.0, math.nan)) is None, over_seeds((1.0, 3.0)).value
-        (True, 2.0)
-    """
+    """Average over seeds."""
     return Check("mean", values).interval if all(math.isfinite(value) for value in values) else None
 
 
 def shifts_in(found: Measured) -> dict[str, FamilyFound]:
-    """Leave out the family in distribution.
-
-    Args:
-        found: Of one model.
-
-    Returns:
-        By label.
-    """
+    """Leave out the family in distribution."""
     return {label: family for label, family in found.families.items() if label != IN_DISTRIBUTION}
 
 
@@ -50,13 +32,6 @@ def handled_shifts(found: Measured, by: str) -> list[str]:
 
     A reference handles a shift if it does not fail there, or if its error after d examples is at most `TOLERATED`
     E[y^2] above its own in distribution: what it has there already is not blamed on the shift (ours).
-
-    Args:
-        found: Of one model.
-        by: A reference.
-
-    Returns:
-        Labels.
     """
     usual = found.families[IN_DISTRIBUTION].late[by]
     return [
@@ -67,87 +42,38 @@ def handled_shifts(found: Measured, by: str) -> list[str]:
 
 
 def failure_rate(found: Measured, where_works: str) -> float:
-    """Say on how many of the shifts that a reference can handle the model fails.
-
-    Args:
-        found: Of one model.
-        where_works: A reference.
-
-    Returns:
-        A share in [0, 1]; NaN where the reference handles none.
-    """
+    """Say on how many of the shifts that a reference can handle the model fails."""
     handled = handled_shifts(found, where_works)
     return sum(found.families[label].fails[MODEL] for label in handled) / len(handled) if handled else math.nan
 
 
 def default_sites(found: Measured) -> tuple[str, str]:
-    """Name the two default sites.
-
-    Args:
-        found: Of one model.
-
-    Returns:
-        After the last block, before and after the final norm.
-    """
+    """Name the two default sites."""
     return found.layers[-2].site, found.layers[-1].site
 
 
 class Reader:
-    """Looks numbers up, one a seed.
-
-    Args:
-        found: All numbers.
-        seeds: In the order of the answers.
-    """
+    """Looks numbers up, one a seed."""
 
     def __init__(self, found: Mapping[Run, Measured], seeds: tuple[int, ...]) -> None:
         self.found, self.seeds = found, seeds
 
     def first(self, kind: Kind = "isotropic") -> Measured:
-        """Give the model of the first seed.
-
-        Args:
-            kind: Its training law.
-
-        Returns:
-            Its numbers.
-        """
+        """Give the model of the first seed."""
         return self.found[Run(kind, self.seeds[0])]
 
     def each(self, kind: Kind, value: Callable[[Measured], float]) -> tuple[float, ...]:
-        """Read one number of every model of a law.
-
-        Args:
-            kind: The training law.
-            value: What to read.
-
-        Returns:
-            One a seed.
-        """
+        """Read one number of every model of a law."""
         return tuple(float(value(self.found[Run(kind, seed)])) for seed in self.seeds)
 
     def mean(self, kind: Kind, value: Callable[[Measured], float]) -> float:
-        """Average one number over the models of a law.
-
-        Args:
-            kind: The training law.
-            value: What to read.
-
-        Returns:
-            The mean over seeds.
-        """
+        """Average one number over the models of a law."""
         return sum(self.each(kind, value)) / len(self.seeds)
 
     def recognised(self) -> tuple[float, ...]:
         """Say how often a model's training law is told from its errors on prompts that are the same for all laws.
 
         Formula: log errors by family, floored at 1e-4; the law whose mean pattern over the other seeds is nearest.
-
-        Returns:
-            For each seed, the share of its models whose law is right; chance is one over the number of laws.
-
-        Raises:
-            InputError: If there is one seed only.
         """
         if len(self.seeds) < 2:
             raise InputError("Reader.recognised needs models of two seeds or more, got one; run more seeds.")

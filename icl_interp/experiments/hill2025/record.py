@@ -38,14 +38,7 @@ class Reading(_Record):
     """Of 1 - score, mean over shifts."""
 
     def control(self, measure: str) -> float:
-        """Average a measure over the untrained networks.
-
-        Args:
-            measure: "contrast", "within", "pooled" or "auroc".
-
-        Returns:
-            Their mean.
-        """
+        """Average a measure over the untrained networks."""
         untrained: Networks = getattr(self, measure)[1:]
         return sum(untrained) / len(untrained)
 
@@ -53,19 +46,6 @@ class Reading(_Record):
         """Say how far the trained model goes beyond its controls.
 
         Formula: value - max(chance, mean over untrained networks).
-
-        Args:
-            measure: As for `control`.
-            chance: What means nothing.
-
-        Returns:
-            Above 0 where training added something.
-
-        Example:
-            >>> numbers = dict.fromkeys(("contrast", "within", "pooled", "auroc"), (0.5, 0.1, 0.3))
-            >>> reading = Reading(site="", tokens="all", centred=False, side="right", variant="overlap", **numbers)
-            >>> round(reading.beyond("contrast"), 3), round(reading.beyond("auroc", 0.5), 3)
-            (0.3, 0.0)
         """
         return float(getattr(self, measure)[0]) - max(chance, self.control(measure))
 
@@ -134,14 +114,6 @@ class Measured(_Record):
     """Late error on isotropic prompts and their shifts, the same for all training laws of a seed."""
 
     def reading(self, site: str, *, variant: str = "overlap") -> Reading:
-        """Look up the default conventions: all tokens, uncentred, right singular vectors.
-
-        Args:
-            site: Its label.
-            variant: "overlap" or "directions".
-
-        Returns:
-            The reading.
-        """
+        """Look up the default conventions: all tokens, uncentred, right singular vectors."""
         wanted = (site, "all", False, "right", variant)
         return next(r for r in self.readings if (r.site, r.tokens, r.centred, r.side, r.variant) == wanted)

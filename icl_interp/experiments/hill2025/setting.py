@@ -91,35 +91,14 @@ _OUT_OF: Mapping[str, tuple[str, ...]] = MappingProxyType({
 
 
 def shifts_of(kind: Kind, *, quick: bool = False) -> tuple[str, ...]:
-    """List the shifts that models of one law are tested on.
-
-    Args:
-        kind: The training law.
-        quick: A few instead of all.
-
-    Returns:
-        Patterns as `draw_families` takes them: the same for all, then what leaves the law's own support.
-
-    Example:
-        >>> sorted(set(shifts_of("inputs")) - set(shifts_of("isotropic")))
-        ['x_complement']
-    """
+    """List the shifts that models of one law are tested on."""
     if quick and kind == "weights":
         return (*_QUICK, *_QUICK_OUT_OF)
     return (*(_QUICK if quick else _EVERYWHERE), *_OUT_OF.get(kind, ()))
 
 
 def task_of(kind: Kind, n_dims: int) -> Task:
-    """Give the tasks of one training law, without noise; E|x|^2 = E|w|^2 = d in all of them.
-
-    Args:
-        kind: The training law.
-        n_dims: d.
-
-    Returns:
-        Isotropic Gaussian inputs and weights; weights or inputs in the first d / 2 coordinates; or inputs uniform on
-        a cube.
-    """
+    """Give the tasks of one training law, without noise; E|x|^2 = E|w|^2 = d in all of them."""
     n_points, rank = 2 * n_dims + 1, n_dims // 2
     half = [n_dims / rank] * rank + [0.0] * (n_dims - rank)
     if kind == "scale":
@@ -133,14 +112,7 @@ def task_of(kind: Kind, n_dims: int) -> Task:
 
 
 def plan(sizes: Sizes) -> dict[Run, TrainConfig]:
-    """List everything that a preset trains.
-
-    Args:
-        sizes: Of the preset.
-
-    Returns:
-        Configs by run.
-    """
+    """List everything that a preset trains."""
     return {Run(kind, seed): _config(sizes, kind, seed) for seed in sizes.seeds for kind in KINDS}
 
 

@@ -23,16 +23,7 @@ Row = tuple[str | float | int | None, ...]
 
 
 def spectra_panel(read: Reader, kind: Kind, shift: str) -> Panel:
-    """Draw singular values in and out of distribution.
-
-    Args:
-        read: All numbers.
-        kind: The training law.
-        shift: What is out of distribution, besides inputs scaled by 1/3.
-
-    Returns:
-        Mean singular values after the last block, with those of untrained networks.
-    """
+    """Draw singular values in and out of distribution."""
     lines, rows = [], []
     for place, label in enumerate((IN_DISTRIBUTION, shift, "x_scale=1/3")):
         for untrained in (False, True):
@@ -59,14 +50,7 @@ def spectra_panel(read: Reader, kind: Kind, shift: str) -> Panel:
 
 
 def layers_panel(read: Reader) -> Panel:
-    """Draw how much more alike prompts in distribution are than shifted ones, along the network.
-
-    Args:
-        read: All numbers.
-
-    Returns:
-        Difference of overlaps of pairs of prompts, trained and untrained.
-    """
+    """Draw how much more alike prompts in distribution are than shifted ones, along the network."""
     sites = [layer.site for layer in read.first().layers]
     lines: list[Line] = []
     rows: list[Row] = []
@@ -106,15 +90,7 @@ def _gap(read: Reader, kind: Kind, number: int, name: str, *, trained: bool) -> 
 
 
 def scatter_panel(read: Reader, shift: str) -> Panel:
-    """Draw the score against the error of single prompts.
-
-    Args:
-        read: All numbers.
-        shift: Of models whose training weights lie in a subspace.
-
-    Returns:
-        Prompts of the first seed's model.
-    """
+    """Draw the score against the error of single prompts."""
     found, clouds, rows = read.first("weights"), [], []
     labels = [label for label in (IN_DISTRIBUTION, "w_rotation=1/4", shift, "w_rotation=1") if label in found.families]
     for place, label in enumerate(labels):
@@ -135,14 +111,7 @@ def scatter_panel(read: Reader, shift: str) -> Panel:
 
 
 def within_panel(read: Reader) -> Panel:
-    """Draw the correlation of score and error inside each family.
-
-    Args:
-        read: All numbers.
-
-    Returns:
-        By default conventions after the last block, mean over seeds.
-    """
+    """Draw the correlation of score and error inside each family."""
     labels = list(dict.fromkeys(label for kind in KINDS for label in read.first(kind).families))
     blocks, rows = {}, []
     for kind in KINDS:
@@ -168,14 +137,7 @@ def within_panel(read: Reader) -> Panel:
 
 
 def detectors_panel(read: Reader) -> Panel:
-    """Draw all detectors beside the signature.
-
-    Args:
-        read: All numbers.
-
-    Returns:
-        Mean AUROC over shifts, trained and untrained.
-    """
+    """Draw all detectors beside the signature."""
     detectors = read.first().detectors
     groups = {
         f"{what}{end}": [name for name, found in detectors.items() if found.reads == what]
@@ -211,14 +173,7 @@ def _auroc(read: Reader, kind: Kind, name: str, field: str) -> float:
 
 
 def conventions_panel(read: Reader) -> Panel:
-    """Draw where the claims hold, one point a convention; its rows are the table of conventions.
-
-    Args:
-        read: All numbers.
-
-    Returns:
-        Contrast beyond untrained networks over correlation inside families.
-    """
+    """Draw where the claims hold, one point a convention; its rows are the table of conventions."""
     clouds, judged = [], conventions(read)
     for place, kind in enumerate(KINDS):
         # Where prompts are rows, single prompts have no score that could follow their errors.

@@ -14,7 +14,7 @@ from icl_interp.experiments.hill2025.setting import KINDS, NAMES
 
 __all__ = ["COLUMNS", "Convention", "convention_rows", "conventions", "count_holding", "holds"]
 
-HOLDS = "✓"
+_HOLDS = "✓"
 """Marks a cell whose interval says that the claim holds."""
 _MEASURES = ("contrast beyond untrained", "Spearman inside", "Spearman pooled", "AUROC")
 COLUMNS = (
@@ -24,8 +24,8 @@ COLUMNS = (
 """Of the table."""
 
 Values = Callable[[Measured], float]
-Holds = Literal["yes", "undecided", "no"]
-_ORDER: tuple[Holds, ...] = ("yes", "undecided", "no")
+_Holds = Literal["yes", "undecided", "no"]
+_ORDER: tuple[_Holds, ...] = ("yes", "undecided", "no")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Convention:
 
     name: tuple[str, str, str, str, str]
     """Site, tokens, centring, side and variant: the first columns of the table."""
-    holds: Holds
+    holds: _Holds
     """"yes" if the intervals of all training laws lie above 0, "no" if that of one lies below, else "undecided"."""
     beyond: float
     """Contrast beyond untrained networks, mean over training laws and seeds; NaN where undefined."""
@@ -47,14 +47,7 @@ class Convention:
 
 
 def conventions(read: Reader) -> tuple[Convention, ...]:
-    """Judge all conventions.
-
-    Args:
-        read: All numbers.
-
-    Returns:
-        Those that hold first, then the undecided ones; the largest contrast beyond untrained networks first in each.
-    """
+    """Judge all conventions."""
     found = [_convention(read, number) for number in range(len(read.first().readings))]
     # What is undefined comes last.
     size = {one.name: one.beyond if math.isfinite(one.beyond) else -math.inf for one in found}
@@ -76,27 +69,12 @@ def _convention(read: Reader, number: int) -> Convention:
 
 
 def convention_rows(found: tuple[Convention, ...]) -> tuple[tuple[str, ...], ...]:
-    """Lay conventions out, one a row.
-
-    Args:
-        found: From `conventions`.
-
-    Returns:
-        In their order, with cells such as "0.31 [0.12, 0.50] ✓": mean over seeds, 95 % interval, and whether the claim
-        holds there.
-    """
+    """Lay conventions out, one a row."""
     return tuple((*one.name, one.holds, *one.cells) for one in found)
 
 
 def count_holding(read: Reader) -> dict[str, tuple[int, int]]:
-    """Count where the claims hold.
-
-    Args:
-        read: All numbers.
-
-    Returns:
-        By measure, cells that hold and all that are defined: conventions times training laws.
-    """
+    """Count where the claims hold."""
     judged = [_judged(read, number) for number in range(len(read.first().readings))]
     cells = {
         name: [row[place][1] for row in judged for place in _places(name) if row[place][0] is not None]
@@ -106,19 +84,7 @@ def count_holding(read: Reader) -> dict[str, tuple[int, int]]:
 
 
 def holds(found: Interval | None, least: float = 0.0) -> bool:
-    """Tell whether an interval lies above a bound.
-
-    Args:
-        found: Over seeds; None where undefined.
-        least: The bound.
-
-    Returns:
-        Whether all of it does; never where there is no spread because there is one seed.
-
-    Example:
-        >>> holds(Interval(0.5, 0.1, 0.9)), holds(Interval(0.5, -0.1, 1.1)), holds(Interval(0.5, 0.5, 0.5))
-        (True, False, False)
-    """
+    """Tell whether an interval lies above a bound."""
     return found is not None and found.low > least and found.high > found.low
 
 
@@ -154,4 +120,4 @@ def _cell(found: Interval | None, *, held: bool) -> str:
     if found is None:
         return "undefined"
     ends = "" if found.low == found.high else f" [{found.low:.2f}, {found.high:.2f}]"
-    return f"{found.value:.2f}{ends}{' ' + HOLDS if held else ''}"
+    return f"{found.value:.2f}{ends}{' ' + _HOLDS if held else ''}"

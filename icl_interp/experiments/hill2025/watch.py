@@ -19,29 +19,18 @@ from icl_interp.models.config import Tokens
 from probes.signature import SignatureFitter, SpectralSignature
 from probes.spectra import LeadingDirections, leading_directions
 
-__all__ = ["ConventionWatch", "all_conventions", "correlate", "read_conventions"]
+__all__ = ["ConventionWatch", "correlate", "read_conventions"]
 
 VARIANTS = ("overlap", "directions", "pairs")
 """Agreement with what prompts in distribution share: the subspace, and its directions one by one; and, without a
 reference, of the directions with those of single prompts in distribution."""
 
 Key = tuple[ResidualSite, Conventions]
-Array = np.ndarray[Any, np.dtype[np.float64]]
+_Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
-def all_conventions(layout: Tokens) -> list[Conventions]:
-    """List the conventions that are compared, the default first.
-
-    Args:
-        layout: How the model lays pairs out; tokens must alternate.
-
-    Returns:
-        All positions, those of x, those of y; uncentred and centred; right and left; k = 2.
-
-    Example:
-        >>> len(all_conventions("interleaved")), all_conventions("interleaved")[0] == Conventions()
-        (12, True)
-    """
+def _all_conventions(layout: Tokens) -> list[Conventions]:
+    """List the conventions that are compared, the default first."""
     return [
         Conventions(tokens=tokens, center=center, side=side, layout=layout)
         for tokens in ("all", "x", "y")
@@ -51,28 +40,17 @@ def all_conventions(layout: Tokens) -> list[Conventions]:
 
 
 class ConventionWatch:
-    """Fits a signature for every site and convention, and scores every family by it.
-
-    Args:
-        sites: That the survey streams.
-        layout: As for `all_conventions`; the survey must take its first entry.
-    """
+    """Fits a signature for every site and convention, and scores every family by it."""
 
     def __init__(self, sites: Sequence[ResidualSite], layout: Tokens) -> None:
-        self._default, *others = all_conventions(layout)
+        self._default, *others = _all_conventions(layout)
         self._keys: list[Key] = [(site, how) for site in sites for how in (self._default, *others)]
         self._fitters = {key: SignatureFitter(k=2, center=key[1].center, side=key[1].side) for key in self._keys}
         self._fitted: dict[Key, SpectralSignature] = {}
         self._scores: dict[tuple[Key, str], dict[str, list[Tensor]]] = {}
 
     def __call__(self, label: str, batch: Batch, found: Mapping[str, LeadingDirections]) -> None:
-        """Take what the survey just read.
-
-        Args:
-            label: The family, or `FIT`.
-            batch: With activations at the sites.
-            found: By the default conventions.
-        """
+        """Take what the survey just read."""
         for key in self._keys:
             site, how = key
             own = found[site.label] if how == self._default else _directions(batch.activations[site.hook], how)
@@ -87,11 +65,7 @@ class ConventionWatch:
                 self._scores.setdefault((key, variant), {}).setdefault(label, []).append(values.double().cpu())
 
     def scores(self) -> dict[tuple[Key, str], Scores]:
-        """Give what was scored.
-
-        Returns:
-            By (site, conventions) and variant, then by family; in [0, 1], larger is more alike.
-        """
+        """Give what was scored."""
         return {key: {label: torch.cat(parts) for label, parts in found.items()} for key, found in self._scores.items()}
 
 
@@ -100,15 +74,7 @@ def _directions(activations: Tensor, how: Conventions) -> LeadingDirections:
 
 
 def read_conventions(watches: Sequence[ConventionWatch], errors: Scores) -> tuple[Reading, ...]:
-    """Turn scores into contrast, correlations and detection.
-
-    Args:
-        watches: Of the model, then of untrained networks.
-        errors: Of the model, by family.
-
-    Returns:
-        One reading for each site, convention and variant.
-    """
+    """Turn scores into contrast, correlations and detection."""
     scores = [watch.scores() for watch in watches]
     return tuple(
         _reading(key, variant, [found[key, variant] for found in scores], errors) for key, variant in scores[0]
@@ -138,20 +104,7 @@ def _contrast(scores: Scores) -> float:
 
 
 def correlate(scores: Scores, errors: Scores) -> tuple[float, float, dict[str, float]]:
-    """Correlate scores with errors by rank; thousands of times, so without the bootstrap of `probes.correlation`.
-
-    Args:
-        scores: By family, all of one length; larger is less familiar.
-        errors: Of the same prompts.
-
-    Returns:
-        Mean inside families, over all prompts at once, and inside each family; NaN where undefined.
-
-    Example:
-        >>> score = {"a": torch.arange(5.0), "b": torch.arange(5.0) + 9}
-        >>> correlate(score, {"a": -torch.arange(5.0), "b": 9 - torch.arange(5.0)})[0]
-        -1.0
-    """
+    """Correlate scores with errors by rank; thousands of times, so without the bootstrap of `probes.correlation`."""
     table = np.stack([values.double().numpy() for values in scores.values()])
     wrong = np.stack([errors[label].double().numpy() for label in scores])
     within = _rank_correlations(table, wrong)
@@ -161,9 +114,9 @@ def correlate(scores: Scores, errors: Scores) -> tuple[float, float, dict[str, f
     return mean, pooled, dict(zip(scores, within.tolist(), strict=True))
 
 
-def _rank_correlations(a: Array, b: Array) -> Array:
+def _rank_correlations(a: _Array, b: _Array) -> _Array:
     ranks = [stats.rankdata(rows, axis=1) for rows in (a, b)]
     x, y = (rows - rows.mean(1, keepdims=True) for rows in ranks)
     lengths = np.sqrt((x**2).sum(1) * (y**2).sum(1))
-    found: Array = np.divide((x * y).sum(1), lengths, out=np.full(len(x), math.nan), where=lengths > 0)
+    found: _Array = np.divide((x * y).sum(1), lengths, out=np.full(len(x), math.nan), where=lengths > 0)
     return found

@@ -18,28 +18,20 @@ CLAIM_KEYS = (
 )  # fmt: skip
 """Of all claims, at every size."""
 
-WEIGHTS_NEAR = 0.05
+_WEIGHTS_NEAR = 0.05
 """Largest deviation of a weight from its optimality condition (ours; b* has entries 1)."""
-NEAR_BAYES = 1.25
+_NEAR_BAYES = 1.25
 """Most that the excess risk may be of the Bayes predictor's (ours: the paper says "up to constants"); an answer that
 reads no example, <b*, x>, has 1.58 times as much."""
-ORDER_NEAR = 0.1
+_ORDER_NEAR = 0.1
 """How far the exponent of the gap along M may be from that of the exact gaps (ours)."""
-LARGE_LENGTHS = (100, 300, 1000)
+_LARGE_LENGTHS = (100, 300, 1000)
 """M at which the limit is looked at."""
 _NO_GAP = 1e-6
 
 
 def claims(found: Measures, sizes: Sizes) -> tuple[Claim, ...]:
-    """Judge all claims of the paper.
-
-    Args:
-        found: Of one preset.
-        sizes: Of that preset.
-
-    Returns:
-        In the paper's order.
-    """
+    """Judge all claims of the paper."""
     read = Reader(found, sizes.seeds)
     return (
         _figure_1(read),
@@ -107,7 +99,7 @@ def _gap(read: Reader, sizes: Sizes) -> Claim:
 def _optimality(found: Measures) -> Claim:
     names = next(iter(found.weights.values()))
     checks = tuple(
-        Check(name, tuple(errors[name] for errors in found.weights.values()), None, WEIGHTS_NEAR, "tolerance ours")
+        Check(name, tuple(errors[name] for errors in found.weights.values()), None, _WEIGHTS_NEAR, "tolerance ours")
         for name in names
     )
     return Claim(
@@ -157,13 +149,13 @@ def _order(read: Reader, sizes: Sizes) -> Check:
     exact = float(np.polyfit(logs, np.log(best), 1)[0])
     reason = f"that of the exact gaps at these M is {exact:.3f} and tends to -1; tolerance ours"
     label = "slope of log gap over log M"
-    return Check(label, tuple(float(v) for v in slopes), exact - ORDER_NEAR, exact + ORDER_NEAR, reason)
+    return Check(label, tuple(float(v) for v in slopes), exact - _ORDER_NEAR, exact + _ORDER_NEAR, reason)
 
 
 def _limit(n_seeds: int) -> Check:
-    gaps = [optimum("lsa", FIGURE_NORM, m) - optimum("ltb", FIGURE_NORM, m) for m in LARGE_LENGTHS]
-    slope = float(np.polyfit(np.log(LARGE_LENGTHS), np.log(gaps), 1)[0])
-    label = f"the same of the exact gaps, M = {LARGE_LENGTHS[0]} to {LARGE_LENGTHS[-1]}, nothing trained"
+    gaps = [optimum("lsa", FIGURE_NORM, m) - optimum("ltb", FIGURE_NORM, m) for m in _LARGE_LENGTHS]
+    slope = float(np.polyfit(np.log(_LARGE_LENGTHS), np.log(gaps), 1)[0])
+    label = f"the same of the exact gaps, M = {_LARGE_LENGTHS[0]} to {_LARGE_LENGTHS[-1]}, nothing trained"
     # No evidence of ours: equal for all seeds, and never judged.
     return Check(label, (slope,) * n_seeds, reason="nothing trained, so not judged; theory tends to -1")
 
@@ -183,7 +175,7 @@ def _near_bayes(read: Reader, sizes: Sizes) -> Claim:
         f"{100 * read.found.bayes.standard_error / bayes:.2g} % of its excess risk, is in no interval.",
         (
             Check("LTB risk", values, best * (1 - NEAR), best * (1 + NEAR), THEORY),
-            Check("excess risk of LTB / of centred ridge", excess, 1 - NEAR, NEAR_BAYES, "constant is ours"),
+            Check("excess risk of LTB / of centred ridge", excess, 1 - NEAR, _NEAR_BAYES, "constant is ours"),
         ),
     )
 

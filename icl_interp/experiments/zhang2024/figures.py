@@ -31,15 +31,7 @@ Values = Mapping[tuple[str, str, float, int], Interval]
 
 
 def panels(found: Measures, sizes: Sizes) -> tuple[Panel, ...]:
-    """Draw all figures.
-
-    Args:
-        found: All numbers.
-        sizes: Of the preset.
-
-    Returns:
-        In the order of the claims.
-    """
+    """Draw all figures."""
     values = _over_seeds(found)
     norms = sorted({*sizes.norms, FIGURE_NORM})
     lengths = sorted({*sizes.lengths, N_PAIRS})

@@ -19,7 +19,12 @@ from icl_interp.predictors.learned_init import optimal_learned_init
 from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.training.train_config import TrainConfig
 
-__all__ = ["DISTANCES", "Measures", "count_laws", "measure", "weight_errors"]
+__all__ = [
+    "DISTANCES",
+    "Measures",
+    "count_laws",
+    "measure",
+]
 
 DISTANCES = (1.0, 2.0, 4.0)
 """|delta|: how far b* is moved at test time (ours)."""
@@ -52,18 +57,7 @@ def measure(
     sizes: Sizes,
     on_done: Callable[[int], None],
 ) -> Measures:
-    """Measure trained models.
-
-    Args:
-        configs: Of all runs.
-        models: The same runs, trained.
-        folder: Of the experiment; checkpoints along training are read from it.
-        sizes: Number of test tasks.
-        on_done: Called with 1 for each task law that prompts are drawn from.
-
-    Returns:
-        All numbers.
-    """
+    """Measure trained models."""
     linear = {run: _effective(models[run]) for run in configs if not _is_gpt2(run)}
     risks = {run: Risk(_exact(found, run), 0.0) for run, found in linear.items()}
     for runs in _gpt2_by_law(configs):
@@ -77,7 +71,7 @@ def measure(
     return Measures(
         risks=risks,
         along={run: _along(folder, run, configs[run]) for run in configs if run.part == "figure 1"},
-        weights={run: weight_errors(found) for run, found in blocks.items()},
+        weights={run: _weight_errors(found) for run, found in blocks.items()},
         moved={
             (run, distance): _exact(found, run, moved=distance)
             for distance in DISTANCES
@@ -88,14 +82,7 @@ def measure(
 
 
 def count_laws(configs: Mapping[Run, TrainConfig]) -> int:
-    """Count what `measure` reports as done.
-
-    Args:
-        configs: Of all runs.
-
-    Returns:
-        Task laws that prompts are drawn from: GPT-2's, and the noisy one for the centred ridge.
-    """
+    """Count what `measure` reports as done."""
     return len(_gpt2_by_law(configs)) + 1
 
 
@@ -136,19 +123,10 @@ def _along(folder: Path, run: Run, config: TrainConfig) -> dict[int, float]:
     return {step: _exact(_effective(model), run) for step, model in kept}
 
 
-def weight_errors(found: EffectiveParameters) -> dict[str, float]:
+def _weight_errors(found: EffectiveParameters) -> dict[str, float]:
     """Compare a block's weights with the conditions for a global minimiser of Figure 1's risk.
 
     Formula: largest absolute entry of gamma - b*, -v21 / v_minus1 - b*, v_minus1 v12 and v_minus1 V11^T - Gamma*.
-
-    Args:
-        found: Of a trained block.
-
-    Returns:
-        Four numbers by condition, each 0 at a minimiser.
-
-    Source:
-        Zhang, Wu and Bartlett (2024), arXiv 2402.14951, Theorem 5.3.
     """
     eye = torch.eye(N_DIMS, dtype=torch.float64)
     best = optimal_learned_init(eye, eye, torch.ones(N_DIMS, dtype=torch.float64), 0.0, N_PAIRS)

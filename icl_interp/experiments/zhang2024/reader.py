@@ -22,40 +22,18 @@ EXACT = "Errors are exact expectations for the trained weights, by formula."
 
 
 class Reader:
-    """Looks risks up, one a seed.
-
-    Args:
-        found: All numbers.
-        seeds: In the order of the answers.
-    """
+    """Looks risks up, one a seed."""
 
     def __init__(self, found: Measures, seeds: tuple[int, ...]) -> None:
         self.found, self.seeds = found, seeds
 
     def values(self, part: str, kind: str, norm: float, n_pairs: int) -> tuple[float, ...]:
-        """Give the risks of one kind of model.
-
-        Args:
-            part: As in `Run`, and likewise the others.
-            kind: Which model.
-            norm: |b*|.
-            n_pairs: M.
-
-        Returns:
-            In squared units of y.
-        """
+        """Give the risks of one kind of model."""
         by_name = {tuple(run): risk.value for run, risk in self.found.risks.items()}
         return tuple(by_name[part, kind, norm, n_pairs, seed] for seed in self.seeds)
 
     def gpt2_tested_on(self, n_tasks: int) -> str:
-        """Say what the intervals of GPT-2's errors leave out.
-
-        Args:
-            n_tasks: Of each test.
-
-        Returns:
-            One sentence, with the largest standard error as a share of its error.
-        """
+        """Say what the intervals of GPT-2's errors leave out."""
         risks = [risk for run, risk in self.found.risks.items() if "gpt2" in run.kind and risk.value > 0]
         largest = max(risk.standard_error / risk.value for risk in risks)
         return (
@@ -66,25 +44,7 @@ class Reader:
 
 @functools.cache
 def optimum(kind: str, norm: float, n_pairs: int, *, n_dims: int = N_DIMS, noise_std: float = 0.0) -> float:
-    """Give the least risk of a kind of linear model.
-
-    Args:
-        kind: "ltb", or anything else for attention alone.
-        norm: |b*|.
-        n_pairs: M.
-        n_dims: d.
-        noise_std: Of the labels.
-
-    Returns:
-        In squared units of y.
-
-    Raises:
-        InputError: If there is noise for attention alone, whose optimum is known without only.
-
-    Example:
-        >>> round(optimum("ltb", 5**0.5, 5), 4), round(optimum("lsa", 5**0.5, 5), 4)
-        (2.7273, 4.5566)
-    """
+    """Give the least risk of a kind of linear model."""
     mean = torch.full((n_dims,), norm / math.sqrt(n_dims), dtype=torch.float64)
     if kind != "ltb":
         if noise_std:
@@ -95,14 +55,7 @@ def optimum(kind: str, norm: float, n_pairs: int, *, n_dims: int = N_DIMS, noise
 
 
 def named(kind: str) -> str:
-    """Write out a kind of model.
-
-    Args:
-        kind: As in `Run`.
-
-    Returns:
-        Such as "GPT-2 without MLP, free read-out".
-    """
+    """Write out a kind of model."""
     names = {"ltb": "LTB", "lsa": "LSA"}
     end = ", pinned read-out" if "pinned" in kind else ", free read-out"
     return names.get(kind) or f"GPT-2{' without MLP' if 'no MLP' in kind else ''}{end}"

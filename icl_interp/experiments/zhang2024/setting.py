@@ -113,28 +113,13 @@ NOISE_STD = N_DIMS**0.5
 
 
 def task_of(run: Run, n_dims: int = N_DIMS) -> LinearRegression:
-    """Give the tasks of a run.
-
-    Args:
-        run: Its norm, length and part count.
-        n_dims: d.
-
-    Returns:
-        H = Psi = I, b* with equal entries, M pairs and a query.
-    """
+    """Give the tasks of a run."""
     noise = NOISE_STD if run.part == "noise" else 0.0
     return LinearRegression(n_dims, w_mean=run.norm / n_dims**0.5, noise_std=noise, n_points=run.n_pairs + 1)
 
 
 def plan(sizes: Sizes) -> dict[Run, TrainConfig]:
-    """List everything that a preset trains.
-
-    Args:
-        sizes: Of the preset.
-
-    Returns:
-        Configs by run.
-    """
+    """List everything that a preset trains."""
     configs: dict[Run, TrainConfig] = {}
     for seed in sizes.seeds:
         for kind in _BOTH:

@@ -6,25 +6,17 @@ from icl_interp.experiments.claims import Check, Claim, judge
 from icl_interp.experiments.zhang2024.reader import EXACT, NEAR, THEORY, Reader, named, optimum
 from icl_interp.experiments.zhang2024.setting import BETWEEN, LARGE, TABLE_ENTRIES, ZERO, Sizes, Transformer
 
-__all__ = ["NEAR_ZERO", "table_1_claims"]
+__all__ = ["table_1_claims"]
 
-LARGER = 2.0
+_LARGER = 2.0
 """How many times larger counts as "significantly larger" in Table 1 (ours)."""
-NEAR_ZERO = 0.05
+_NEAR_ZERO = 0.05
 """What counts as "around zero" in Table 1, in units of d, the error of answering <b*, x> (ours)."""
 _READ_OUTS = ("", " pinned")
 
 
 def table_1_claims(read: Reader, sizes: Sizes) -> tuple[Claim, ...]:
-    """Judge the claims about Table 1.
-
-    Args:
-        read: The risks.
-        sizes: Of the preset.
-
-    Returns:
-        GPT-2, GPT-2 nearer to zero, the linear models, and all cells.
-    """
+    """Judge the claims about Table 1."""
     return (
         _table_1(read, sizes.transformer),
         _nearer(read, sizes.transformer),
@@ -54,7 +46,7 @@ def _nearer(read: Reader, of: Transformer) -> Claim:
     return Claim(
         "gpt2-nearer",
         f"Nearer to zero, around b* = {_mean(BETWEEN)}, GPT-2 with MLPs learns the tasks and has at least "
-        f"{LARGER:g} times the error without them, a larger factor than around b* = 0.",
+        f"{_LARGER:g} times the error without them, a larger factor than around b* = 0.",
         "An extension of Table 1, by us",
         f"{_measure(read, of)} Networks without MLPs have fewer weights and train otherwise, which may cost error "
         "whatever b* is: so the logarithm is compared with that around b* = 0 (a difference of 0 or more is expected); "
@@ -68,7 +60,7 @@ def _measure(read: Reader, of: Transformer) -> str:
         f"Error of GPT-2 over d = {of.n_dims}, the error of always answering <b*, x>, which reads no example: nothing "
         f"was learned in context where this is 1. {of.n_layers} layers, width {of.d_model}, M = {of.n_pairs}, "
         f"{of.steps:,} steps; tested on the training law. What a missing MLP costs, expected to be a factor of "
-        f"{LARGER:g} or more, is judged only where GPT-2 with one has learned. {read.gpt2_tested_on(of.eval_tasks)}"
+        f"{_LARGER:g} or more, is judged only where GPT-2 with one has learned. {read.gpt2_tested_on(of.eval_tasks)}"
     )
 
 
@@ -94,20 +86,20 @@ def _learned(read: Reader, kind: str, entry: float, of: Transformer) -> Check:
     # The answer <b*, x> has E[<w - b*, x>^2] = tr(H Psi) = d, whatever b*; around b* = 0 this is E[y^2].
     values = tuple(value / of.n_dims for value in read.values("table 1", kind, _norm(entry, of), of.n_pairs))
     label = f"b* = {_mean(entry)}, {named(kind)}: error / error of answering <b*, x>"
-    return Check(label, values, None, NEAR_ZERO, "around zero; threshold ours")
+    return Check(label, values, None, _NEAR_ZERO, "around zero; threshold ours")
 
 
 def _ratio(read: Reader, end: str, entry: float, of: Transformer, *, learned: Check) -> Check:
     ratios = _log_ratios(read, end, entry, of)
     label = f"b* = {_mean(entry)}, {_named_end(end)}: log2 of error without MLP / with MLP"
     # Two models that learned nothing have equal errors, which says nothing about MLPs.
-    if judge(learned.interval, None, NEAR_ZERO) != "reproduced":
+    if judge(learned.interval, None, _NEAR_ZERO) != "reproduced":
         reason = (
             f"not judged: GPT-2 with MLP has not learned (error over that of answering <b*, x> up to "
-            f"{learned.interval.high:.3g}, needed at most {NEAR_ZERO:g})"
+            f"{learned.interval.high:.3g}, needed at most {_NEAR_ZERO:g})"
         )
         return Check(label, ratios, reason=reason)
-    return Check(label, ratios, math.log2(LARGER), None, f"a factor of {LARGER:g}; threshold ours")
+    return Check(label, ratios, math.log2(_LARGER), None, f"a factor of {_LARGER:g}; threshold ours")
 
 
 def _beyond_zero(read: Reader, end: str, of: Transformer, *, ratio: Check) -> Check:
@@ -146,7 +138,7 @@ def _linear_analogue(read: Reader, sizes: Sizes) -> Claim:
         read.values("table 1", "lsa", large, of.n_pairs), read.values("table 1", "ltb", large, of.n_pairs), strict=True
     )
     ratios = tuple(lsa / ltb for lsa, ltb in pairs)
-    checks.append(Check("b* entries 10: risk of LSA / of LTB", ratios, LARGER, None, "significantly larger; ours"))
+    checks.append(Check("b* entries 10: risk of LSA / of LTB", ratios, _LARGER, None, "significantly larger; ours"))
     return Claim(
         "linear-analogue",
         "Linear models show the same: around b* = (10, ..., 10) the MLP decides, around b* = 0 it does not.",

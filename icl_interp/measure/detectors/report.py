@@ -34,15 +34,15 @@ from probes.permutation import holm
 from probes.risk_coverage import risk_coverage
 from probes.spectra import Side
 
-__all__ = ["NOT_APPLICABLE", "detector_report", "judge_detector", "start_watch", "summarise_detectors"]
+__all__ = ["detector_report", "start_watch", "summarise_detectors"]
 
 N_BOOTSTRAP = 1000
 """Resamples of the AUROC intervals."""
-N_BOOTSTRAP_RISK = 200
+_N_BOOTSTRAP_RISK = 200
 """Resamples of the risk-coverage intervals, which cost more."""
 
 
-def judge_detector(
+def _judge_detector(
     found: DetectorScores,
     loss: Scores,
     *,
@@ -51,19 +51,7 @@ def judge_detector(
     n_claims: int,
     seed: int,
 ) -> DetectorResult:
-    """Judge one detector by its scores.
-
-    Args:
-        found: Its scores.
-        loss: The model's excess loss on the same prompts.
-        p_values: That its AUROC is above 0.5, adjusted, by the label of each shift.
-        correlation: Of scores and loss, with its adjusted p-value.
-        n_claims: How many excesses hold together.
-        seed: Of the bootstraps, which resample alike for all detectors.
-
-    Returns:
-        One row of the report, with the shifts in the order of `p_values`.
-    """
+    """Judge one detector by its scores."""
     labels = list(p_values)
     inside = found.scores[IN_DISTRIBUTION]
     # Prompt i shares its random numbers across families, so it is drawn in all of them or in none.
@@ -77,7 +65,7 @@ def judge_detector(
         torch.cat([found.scores[label] for label in order]),
         torch.cat([loss[label] for label in order]),
         seed=seed,
-        n_bootstrap=N_BOOTSTRAP_RISK,
+        n_bootstrap=_N_BOOTSTRAP_RISK,
     )
     controls = [mean_rank_correlation(scores, loss, seed=seed)[0] for scores in found.controls]
     return DetectorResult(
@@ -114,7 +102,7 @@ def _excess(found: DetectorScores, mean: float, replicates: Tensor, n_claims: in
     return excess_of_replicates((mean, replicates), controls, n_verdicts=n_claims, chance=0.5)
 
 
-NOT_APPLICABLE = {
+_NOT_APPLICABLE = {
     "relative Mahalanobis": "in-distribution prompts are one group, and with one group it is 0 everywhere",
     "ensemble disagreement": "one checkpoint is no ensemble",
     "energy, MSP, MaxLogit, ODIN, GEN, KL matching, OpenMax, ViM": "they need a classifier's logits",
@@ -125,18 +113,7 @@ NOT_APPLICABLE = {
 def start_watch(
     model: HookedModel, site: ResidualSite, conventions: Conventions, *, pooling: Pooling = "last", seed: int = 0
 ) -> DetectorWatch:
-    """Prepare to watch a survey of a network.
-
-    Args:
-        model: Whose read-out weights give the null space, where it has any.
-        site: Where to look; the survey must stream it.
-        conventions: Of the survey.
-        pooling: "last" or "mean" over positions.
-        seed: Of mixture, forest and random samples.
-
-    Returns:
-        To be passed to `survey_network(watch=...)`.
-    """
+    """Prepare to watch a survey of a network."""
     read_out = None
     if hasattr(model, "unembed"):
         read_out = model.W_U.detach().cpu()[:, :1].T  # channel 0 is the prediction
@@ -155,25 +132,7 @@ def summarise_detectors(
     n_verdicts: int = 1,
     seed: int = 0,
 ) -> DetectorReport:
-    """Judge every score on every shift.
-
-    Args:
-        surveys: Of the model, then of untrained networks, on the same families.
-        watches: What each survey showed in passing.
-        families: The prompts; at least one shift whose activations were read.
-        references: Predictors by name; the one that contains least squares gives the excess loss.
-        site: Where the watches looked.
-        conventions: Of the surveys.
-        pooling: Of the watches.
-        n_verdicts: How many claims beyond those of the detectors hold together with them; 1 for none.
-        seed: Of bootstraps and permutations, which resample alike for all.
-
-    Returns:
-        The report.
-
-    Raises:
-        InputError: If there is no shift.
-    """
+    """Judge every score on every shift."""
     if not families.shifted:
         raise InputError("detectors need a shift whose activations are read, got none; add one such as x_scale=3.")
     scored = score_prompts(surveys, watches, families, references, site)
@@ -182,14 +141,14 @@ def summarise_detectors(
     n_claims = sum(found.reads != "raw inputs" for found in scored) + n_verdicts - 1
     judged = zip(scored, _p_values(scored, labels, seed), _correlations(scored, loss, seed), strict=True)
     results = {
-        found.name: judge_detector(
+        found.name: _judge_detector(
             found, loss, p_values=p_values, correlation=correlation, n_claims=n_claims, seed=seed
         )
         for found, p_values, correlation in judged
     }
     return DetectorReport(
         detectors=results,
-        left_out={**watches[0].left_out, **NOT_APPLICABLE},
+        left_out={**watches[0].left_out, **_NOT_APPLICABLE},
         blind_to_scale=tuple(watches[0].blind_to_scale),
         site=site,
         conventions=conventions,

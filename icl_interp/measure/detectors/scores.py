@@ -58,18 +58,7 @@ def score_prompts(
     references: Mapping[str, Predictor],
     site: ResidualSite,
 ) -> list[DetectorScores]:
-    """Score every prompt by every detector, by its distance from ridge, and by what raw inputs show.
-
-    Args:
-        surveys: Of the model, then of untrained networks, on the same families.
-        watches: What each survey showed in passing.
-        families: The prompts.
-        references: Predictors by name; ridge, or least squares where there is no ridge, gives the distance.
-        site: Where the watches looked.
-
-    Returns:
-        Detectors in the order of tables: hidden states, predictions, raw inputs. float64.
-    """
+    """Score every prompt by every detector, by its distance from ridge, and by what raw inputs show."""
     by_network = [
         {**watch.scores(), **_signatures(survey, site)} for survey, watch in zip(surveys, watches, strict=True)
     ]
@@ -87,16 +76,7 @@ def score_prompts(
 
 
 def excess_loss(survey: NetworkSurvey, families: Families, references: Mapping[str, Predictor]) -> Scores:
-    """Say how much more a network errs on each prompt than least squares does.
-
-    Args:
-        survey: Of the network.
-        families: The prompts.
-        references: Predictors by name, least squares among them.
-
-    Returns:
-        Differences of squared errors, in units of each family's E[y^2], by the label of the family.
-    """
+    """Say how much more a network errs on each prompt than least squares does."""
     solve = references[_holding(references, "least squares")]
     return {
         label: prompt_errors(survey.families[label].predictions, family)
@@ -143,12 +123,6 @@ def permutations_for(n_tests: int) -> int:
     """Say how many random orders let Holm's method reject among so many tests.
 
     Formula: 100 n_tests, at least 2000: the smallest adjusted p-value is then about 0.01.
-
-    Args:
-        n_tests: How many are adjusted together.
-
-    Returns:
-        A number of permutations.
     """
     return max(2000, 100 * n_tests)
 
@@ -160,19 +134,6 @@ def paired_auroc_p_values(
 
     Formula: as `permutation_test_auroc(paired=True)`; the same exchanges serve all tests, so that thousands of them
     cost one product of matrices.
-
-    Args:
-        pairs: Scores in distribution and under a shift, all of one length.
-        n_permutations: How many random exchanges.
-        seed: Of the exchanges.
-
-    Returns:
-        One-sided p-values, not yet adjusted.
-
-    Example:
-        >>> low, high = torch.zeros(8), torch.ones(8)
-        >>> p_values = paired_auroc_p_values([(low, high), (high, low)], n_permutations=2000)
-        >>> assert p_values[0] < 0.02 and p_values[1] > 0.9
     """
     ranks = torch.stack([_midranks(torch.cat([inside, outside])) for inside, outside in pairs])
     n = ranks.shape[1] // 2
@@ -195,19 +156,6 @@ def mean_rank_correlation(
     Formula: mean over families of Spearman's correlation. Under the null the errors of prompt i go to prompt p(i)
     in all families at once, since prompt i is the same prompt in each, shifted. Families in which score or error is
     constant have no correlation and are left out.
-
-    Args:
-        scores: By family, larger = further out.
-        errors: By family, of the same prompts.
-        seed: Of the permutations.
-
-    Returns:
-        The mean correlation in [-1, 1] and the one-sided p-value; both NaN where no family has a correlation.
-
-    Example:
-        >>> ramp = {"a": torch.arange(12.0), "b": torch.arange(12.0)}
-        >>> value, p_value = mean_rank_correlation(ramp, ramp)
-        >>> assert value > 0.999 and p_value < 0.001
     """
     tables = []
     for label, score in scores.items():
@@ -231,15 +179,6 @@ def mean_auroc_replicates(
 
     Formula: with the kernel K_ij = 1[s_j' > s_i] + 1[s_j' = s_i] / 2 averaged over shifts and resample counts c,
     c^T K c / n^2: what `detection_report(paired=True)` gives for each shift, averaged.
-
-    Args:
-        scores: By family, all of one length.
-        inside: The family in distribution.
-        seed: Of the bootstrap.
-        n_bootstrap: How many resamples.
-
-    Returns:
-        The mean AUROC and its replicates; NaN without a shift.
     """
     own = scores[inside].double()
     kernels = [

@@ -52,23 +52,7 @@ _NEIGHBOURS = 10
 
 
 def pooled(rows: Float[Tensor, "sample row d_model"], pooling: Pooling) -> Float[Tensor, "sample d_model"]:
-    """Turn a prompt's positions into one vector.
-
-    Args:
-        rows: Residual stream at one site, positions already selected.
-        pooling: "last" or "mean" over positions.
-
-    Returns:
-        In activation units.
-
-    Raises:
-        InputError: If the pooling is unknown.
-
-    Example:
-        >>> rows = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
-        >>> pooled(rows, "last").tolist(), pooled(rows, "mean").tolist()
-        ([[3.0, 4.0]], [[2.0, 3.0]])
-    """
+    """Turn a prompt's positions into one vector."""
     _check_pooling(pooling)
     return rows[:, -1] if pooling == "last" else rows.mean(1)
 
@@ -88,15 +72,7 @@ class DetectorWatch:
         read_out: Float[Tensor, "d_out d_model"] | None = None,
         seed: int = 0,
     ) -> None:
-        """Prepare for one network.
-
-        Args:
-            site: Where to look; the survey must stream it.
-            conventions: Which positions are rows.
-            pooling: How rows become one vector for detectors that take vectors.
-            read_out: Weights by which the network reads its answer, for the null space; None where it has none.
-            seed: Of the mixture, the forest and the random samples of long streams.
-        """
+        """Prepare for one network."""
         self._site, self._conventions, self._pooling = site, conventions, pooling
         self._read_out, self._seed = read_out, seed
         self._fit_rows: list[Tensor] = []
@@ -110,13 +86,7 @@ class DetectorWatch:
         """Families whose vectors differ in length from the fitted ones, which normalised neighbours cannot see."""
 
     def __call__(self, label: str, batch: Batch, found: Mapping[str, LeadingDirections]) -> None:
-        """Take what the survey just read.
-
-        Args:
-            label: The family, or `FIT`.
-            batch: With activations at the site.
-            found: The leading directions by site.
-        """
+        """Take what the survey just read."""
         rows = self._conventions.rows(batch.activations[self._site.hook]).cpu()
         directions = found[self._site.label].directions.double().cpu()
         self._vectors.setdefault(label, []).append(pooled(rows, self._pooling))
@@ -133,11 +103,7 @@ class DetectorWatch:
             self._by_batch[_MATRICES].setdefault(label, []).append(self._gram.score(rows))
 
     def scores(self) -> dict[str, dict[str, Tensor]]:
-        """Fit the detectors that take vectors and score every family.
-
-        Returns:
-            By detector and family; float64, larger is further out. Signatures B and C are the survey's own.
-        """
+        """Fit the detectors that take vectors and score every family."""
         features = torch.cat(self._vectors[FIT])
         families = {label: torch.cat(parts) for label, parts in self._vectors.items() if label != FIT}
         found = {

@@ -26,7 +26,10 @@ from probes._core.reprs import short_repr
 from probes.signature import emergence_of
 from probes.trajectory import JointTrajectoryPCA, joint_trajectory_pca, log_step_weights
 
-__all__ = ["PlannedRun", "assemble", "run_names"]
+__all__ = [
+    "PlannedRun",
+    "assemble",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +48,8 @@ class PlannedRun:
     __repr__ = short_repr
 
 
-def run_names(runs: list[PlannedRun]) -> list[str]:
-    """Name runs so that they are told apart: by the pool's size where there are pools, then by seed, then by folder.
-
-    Args:
-        runs: Of one analysis.
-
-    Returns:
-        One name each, all different.
-    """
+def _run_names(runs: list[PlannedRun]) -> list[str]:
+    """Name runs so that they are told apart: by the pool's size where there are pools, then by seed, then by folder."""
     pools = any(isinstance(run.checkpoint.task, TaskPool) for run in runs)
     names = [_size(run.checkpoint.task) if pools and len(runs) > 1 else None for run in runs]
     named = [name or run.files.folder.resolve().name or "run" for name, run in zip(names, runs, strict=True)]
@@ -90,30 +86,14 @@ def assemble(
     *,
     stages: bool = True,
 ) -> Development:
-    """Put the records of all runs together.
-
-    Args:
-        planned: The runs.
-        jobs: Of each run, whose records are on the disk.
-        lost: Those without a record, and why.
-        shared: Of the joint trajectory's prompts.
-        settings: What was measured.
-        llc: How learning coefficients were estimated.
-        stages: Whether stages are sought.
-
-    Returns:
-        The analysis.
-
-    Raises:
-        InputError: If a run has no checkpoint that could be measured.
-    """
+    """Put the records of all runs together."""
     runs: list[RunDevelopment] = []
     outputs: dict[str, Rows] = {}
     held_entries = 0
     widths: set[int] = set()
     landmarks: dict[str, Tensor] = {}
     roles: dict[str, str] = {}
-    for run, name, every in zip(planned, run_names(planned), jobs, strict=True):
+    for run, name, every in zip(planned, _run_names(planned), jobs, strict=True):
         failed = {job: lost[job] for job in every if job in lost}
         gone = {job.step for job, left_out in failed.items() if left_out.what != "learning coefficient"}
         kept = [job for job in every if job.step not in gone]

@@ -27,46 +27,21 @@ class RecordStore:
 
     A file's name holds the checksum of the checkpoint and the key of the settings, so what was measured otherwise is
     never read; files that are damaged are measured again.
-
-    Args:
-        folder: Made when the first record is written.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
 
     def measured_path(self, sha256: str, key: str) -> Path:
-        """Name the file of a checkpoint's measures.
-
-        Args:
-            sha256: Of the weight file.
-            key: Of the settings.
-
-        Returns:
-            A path.
-        """
+        """Name the file of a checkpoint's measures."""
         return self.folder / f"{sha256[:16]}-{key}.pt"
 
     def plain_path(self, what: str, sha256: str, key: str) -> Path:
-        """Name a file of plain data.
-
-        Args:
-            what: Its kind, such as "llc".
-            sha256: Of the weight file, or of what else it is about.
-            key: Of the settings.
-
-        Returns:
-            A path.
-        """
+        """Name a file of plain data."""
         return self.folder / f"{what}-{sha256[:16]}-{key}.json"
 
     def write_measured(self, path: Path, measured: Measured) -> None:
-        """Keep a checkpoint's measures.
-
-        Args:
-            path: From `measured_path`.
-            measured: What was found.
-        """
+        """Keep a checkpoint's measures."""
         signature = {f.name: getattr(measured.signature, f.name) for f in dataclasses.fields(measured.signature)}
         content = {
             "format": _FORMAT,
@@ -78,14 +53,7 @@ class RecordStore:
         write_atomically(path, lambda file: torch.save(content, file))
 
     def read_measured(self, path: Path) -> Measured | None:
-        """Read a checkpoint's measures.
-
-        Args:
-            path: From `measured_path`.
-
-        Returns:
-            None where there is no such file, or it is damaged.
-        """
+        """Read a checkpoint's measures."""
         try:
             content = load_weight_file(path).contents
             record = CheckpointRecord.from_plain(json.loads(content["record"]))
@@ -94,38 +62,19 @@ class RecordStore:
             return None
 
     def write_plain(self, path: Path, content: Mapping[str, Any]) -> None:
-        """Keep plain data.
-
-        Args:
-            path: From `plain_path`, or of the summary.
-            content: By name.
-        """
+        """Keep plain data."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(path, lambda file: file.write(as_json(content).encode()))
 
     def read_llc(self, path: Path) -> LlcRecord | None:
-        """Read a checkpoint's learning coefficient.
-
-        Args:
-            path: From `plain_path`.
-
-        Returns:
-            None where there is no such file, or it is damaged.
-        """
+        """Read a checkpoint's learning coefficient."""
         content = self.read_plain(path)
         if content is None or content.keys() != {field.name for field in dataclasses.fields(LlcRecord)}:
             return None
         return LlcRecord(**content)
 
     def read_plain(self, path: Path) -> dict[str, Any] | None:
-        """Read plain data.
-
-        Args:
-            path: From `plain_path`.
-
-        Returns:
-            None where there is no such file, or it is damaged.
-        """
+        """Read plain data."""
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
@@ -134,14 +83,7 @@ class RecordStore:
 
 
 def as_json(content: Mapping[str, Any]) -> str:
-    """Write plain data so that equal data give equal text.
-
-    Args:
-        content: Numbers are finite.
-
-    Returns:
-        JSON with sorted keys and a final newline.
-    """
+    """Write plain data so that equal data give equal text."""
     return json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
 

@@ -22,7 +22,7 @@ from probes._core.reprs import short_repr
 from probes.attention import normalised_entropy, pattern_variability
 from probes.signature import SpectralSignature, fit_signature
 
-__all__ = ["DEAD_SCALE", "Measured", "control_overlaps", "measure_checkpoint", "signature_of", "weight_metrics"]
+__all__ = ["DEAD_SCALE", "Measured", "control_overlaps", "measure_checkpoint", "weight_metrics"]
 
 DEAD_SCALE = 0.1
 """A normalisation scale below this in size counts as dead (Hoogland et al.)."""
@@ -38,23 +38,6 @@ def weight_metrics(model: HookedModel) -> dict[str, float]:
     position table: "rank", the participation ratio (sum s^2)^2 / sum s^4 of the singular values. For the read-out: the
     same ratio of the entries of the effective row W_U[:, 0] * g of the final norm ("read-out width"), and the
     "effective bias" W_U[:, 0] . b + b_U[0].
-
-    Args:
-        model: Of any family; what a family lacks is left out.
-
-    Returns:
-        By name, float64.
-
-    Source:
-        Hoogland et al. (2024), section on collapse; the participation ratio as its summary is ours.
-
-    Example:
-        >>> from icl_interp.models.build import build_model
-        >>> from icl_interp.models.config import ModelConfig
-        >>> model = build_model(ModelConfig(n_dims=2, n_points=3, n_layers=1, n_heads=1, d_model=8), seed=0)
-        >>> found = weight_metrics(model)
-        >>> found["ln_final scale norm"] == 8**0.5, found["ln_final dead scales"]
-        (True, 0.0)
     """
     weights = {name: value.detach().double() for name, value in model.named_parameters()}
     found = {"weight norm": float(torch.cat([w.flatten() for w in weights.values()]).norm())}
@@ -109,19 +92,7 @@ class Measured:
 
 
 def measure_checkpoint(checkpoint: Checkpoint, material: Material, *, step: int) -> Measured:
-    """Measure one checkpoint.
-
-    Args:
-        checkpoint: Its model answers the material's prompts.
-        material: The same for all checkpoints of a run.
-        step: Optimiser steps taken.
-
-    Returns:
-        Numbers, function vector and signature.
-
-    Raises:
-        MeasurementError: If answers or activations are not finite.
-    """
+    """Measure one checkpoint."""
     model = checkpoint.model
     said = {
         label: demand_finite(f"answers ({label})", answers(model, family.prompts))
@@ -152,22 +123,11 @@ def measure_checkpoint(checkpoint: Checkpoint, material: Material, *, step: int)
     )
     shared = material.shared_prompts
     outputs = torch.zeros(0) if shared is None else demand_finite("answers", answers(model, shared)).float().flatten()
-    return Measured(record, outputs, signature_of(model, material.probe_prompts))
+    return Measured(record, outputs, _signature_of(model, material.probe_prompts))
 
 
-def signature_of(model: HookedModel, prompts: Prompts) -> SpectralSignature:
-    """Fit the signature after the last block, by the conventions that `spectral_signature` has by default.
-
-    Args:
-        model: A network.
-        prompts: In distribution.
-
-    Returns:
-        The signature.
-
-    Raises:
-        MeasurementError: If the activations are not finite.
-    """
+def _signature_of(model: HookedModel, prompts: Prompts) -> SpectralSignature:
+    """Fit the signature after the last block, by the conventions that `spectral_signature` has by default."""
     site = last_block(model.cfg)
     conventions = Conventions(layout=model.cfg.tokens).of_prompts(prompts.n_points, model.cfg.d_model)
     rows = conventions.rows(demand_finite(f"activations ({site.label})", collect(model, prompts, site.hook)[site.hook]))
@@ -175,19 +135,9 @@ def signature_of(model: HookedModel, prompts: Prompts) -> SpectralSignature:
 
 
 def control_overlaps(config: ModelConfig, prompts: Prompts, n: int, *, seed: int) -> tuple[float, ...]:
-    """Measure the overlap within untrained networks, the control of the signature.
-
-    Args:
-        config: Of the run's model.
-        prompts: As for its checkpoints.
-        n: How many networks.
-        seed: Of their weights.
-
-    Returns:
-        Mean overlap of two different prompts, one for each network.
-    """
+    """Measure the overlap within untrained networks, the control of the signature."""
     networks = untrained_networks(config, n, seed=seed)
-    return tuple(float(signature_of(network, prompts).pairwise_overlap) for network in networks)
+    return tuple(float(_signature_of(network, prompts).pairwise_overlap) for network in networks)
 
 
 def _attention(model: HookedModel, prompts: Prompts) -> tuple[ByHead, ByHead]:

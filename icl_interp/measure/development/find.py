@@ -45,15 +45,6 @@ def find_runs(paths: Sequence[str | Path]) -> list[RunFiles]:
     A folder is a run with all its numbered checkpoints, or its current one where nothing is numbered. Files of one
     folder whose names end in a step (step_00001000.pt, model_1000.pt) are one run as well; any other file is a run of
     its own, at step 0 as far as its name tells.
-
-    Args:
-        paths: Run folders and checkpoint files.
-
-    Returns:
-        In the order in which they were named first.
-
-    Raises:
-        InputError: If there is no path, one is named twice or is not there, or a folder holds no checkpoint.
     """
     found = [Path(path).expanduser() for path in paths]
     if not found:
@@ -76,20 +67,7 @@ def find_runs(paths: Sequence[str | Path]) -> list[RunFiles]:
 def load_newest(
     files: Mapping[int, Path], *, try_out: Callable[[Checkpoint], object] | None = None, **how: Any
 ) -> tuple[Checkpoint, dict[int, str]]:
-    """Load the newest checkpoint that can be read.
-
-    Args:
-        files: Weight files by step, at least one.
-        try_out: Called with a checkpoint that was read; one of `FAILURES` passes over it as well.
-        **how: As for `load_checkpoint`.
-
-    Returns:
-        The checkpoint, which says what was assumed where newer ones were passed over; and why each of those was, by
-        step.
-
-    Raises:
-        InputError: If none is left: what is wrong with the newest, a CheckpointError where it cannot be read.
-    """
+    """Load the newest checkpoint that can be read."""
     errors: dict[int, Exception] = {}
     for step in sorted(files, reverse=True):
         try:
@@ -110,19 +88,7 @@ def load_newest(
 
 
 def reason_without_place(error: Exception, path: Path) -> str:
-    """Say why a file cannot be read in words that are the same wherever the file lies.
-
-    Args:
-        error: Of `load_checkpoint`, or of what was done with the checkpoint.
-        path: The file.
-
-    Returns:
-        A clause without full stop, with the name of the file.
-
-    Example:
-        >>> reason_without_place(CheckpointError("got a/b/step_4.pt."), Path("a/b/step_4.pt"))
-        'got step_4.pt'
-    """
+    """Say why a file cannot be read in words that are the same wherever the file lies."""
     return one_line(error).replace(str(path), path.name)
 
 

@@ -53,21 +53,13 @@ class CheckpointJob:
     """Where the network runs."""
 
     def known(self) -> bool:
-        """Tell whether there is a record that can be read.
-
-        Returns:
-            False where it is missing or damaged.
-        """
+        """Tell whether there is a record that can be read."""
         store = RecordStore(self.folder)
         found = store.read_measured(self.target) if self.llc is None else store.read_llc(self.target)
         return found is not None
 
     def run(self) -> LeftOut | None:
-        """Measure, and keep what was found.
-
-        Returns:
-            Why there is nothing to keep, where the file cannot be read or one of `FAILURES` comes up.
-        """
+        """Measure, and keep what was found."""
         try:
             checkpoint = load_checkpoint(self.path, n_heads=self.n_heads, task=self.task, device=self.device)
         except CheckpointError as error:
@@ -99,18 +91,6 @@ def run_jobs(
 
     A file that cannot be read and a network that cannot be measured (`FAILURES`) end their own job only. What is on the
     disk stays there when a worker dies, and the rest is tried again.
-
-    Args:
-        jobs: In any order.
-        workers: Processes on this machine, one thread each; 1 measures here, with the threads that torch has.
-        scheduler: Address of a Dask scheduler, whose workers see the files under the same paths.
-
-    Yields:
-        The index of each job that is done, as they end, and why it has no record, or None.
-
-    Raises:
-        InputError: If workers is below 1, or dask is asked for and not installed, or the scheduler does not answer.
-        ChildProcessError: If jobs have lost their workers at every attempt.
     """
     if workers < 1:
         raise InputError(f"development needs at least one worker, got {workers}.")

@@ -21,26 +21,16 @@ from icl_interp.prompts import derive_seed
 from probes.learning_coefficient import estimate_learning_coefficient
 from probes.learning_coefficient.calibration import DEFAULT_LOCALIZATIONS, DEFAULT_LRS, LlcCalibration, calibrate
 
-__all__ = ["CheckpointCalibration", "calibrate_llc", "checkpoint_llc", "llc_steps", "training_loss"]
+__all__ = [
+    "CheckpointCalibration",
+    "calibrate_llc",
+    "checkpoint_llc",
+    "llc_steps",
+]
 
 
 def llc_steps(steps: Sequence[int], settings: LlcSettings) -> tuple[int, ...]:
-    """Choose the checkpoints whose learning coefficient is estimated.
-
-    Args:
-        steps: Of the run, rising.
-        settings: How many, or which.
-
-    Returns:
-        Steps of the run, rising.
-
-    Raises:
-        InputError: If a step is asked for that the run has not kept.
-
-    Example:
-        >>> llc_steps([0, 1, 3, 7, 15, 31], LlcSettings(checkpoints=3))
-        (0, 7, 31)
-    """
+    """Choose the checkpoints whose learning coefficient is estimated."""
     if not isinstance(settings.checkpoints, int):
         if lost := sorted(set(settings.checkpoints) - set(steps)):
             raise InputError(
@@ -62,19 +52,10 @@ def llc_steps(steps: Sequence[int], settings: LlcSettings) -> tuple[int, ...]:
     return tuple(sorted(chosen))
 
 
-def training_loss(
+def _training_loss(
     checkpoint: Checkpoint, *, n_points: int, last_point_only: bool
 ) -> tuple[Callable[..., Tensor], dict[str, Tensor], Callable[..., tuple[Tensor, Tensor]]]:
-    """Give the loss that a checkpoint was trained on, in the form that samplers take.
-
-    Args:
-        checkpoint: A model and its task.
-        n_points: Pairs a prompt.
-        last_point_only: Whether training asked for the last point alone.
-
-    Returns:
-        The mean squared error of weights on a batch, the checkpoint's weights, and the stream of fresh prompts.
-    """
+    """Give the loss that a checkpoint was trained on, in the form that samplers take."""
     model, task = checkpoint.model, checkpoint.task
     asked: dict[str, Any] = {"points": [-1]} if last_point_only else {}
     kept = slice(-1, None) if last_point_only else slice(None)
@@ -97,23 +78,8 @@ def checkpoint_llc(
 
     The loss is the training loss, the mean squared error over points (or at the last one) against the noisy labels;
     values compare with log-likelihood coefficients only after nbeta is rescaled.
-
-    Args:
-        checkpoint: w*, and the task that batches are drawn from.
-        settings: Of the sampler.
-        step: Optimiser steps taken.
-        n_points: Pairs a prompt.
-        last_point_only: Whether training asked for the last point alone.
-        seed: Of noise and batches, the same for every checkpoint.
-
-    Returns:
-        The estimate with what speaks against it.
-
-    Raises:
-        MeasurementError: If the Hessian of the loss is not finite.
-        NonFiniteLossError: If the loss is not.
     """
-    loss, params, fresh = training_loss(checkpoint, n_points=n_points, last_point_only=last_point_only)
+    loss, params, fresh = _training_loss(checkpoint, n_points=n_points, last_point_only=last_point_only)
     found = estimate_learning_coefficient(
         loss, params, fresh,
         nbeta=settings.nbeta, lr=settings.lr, localization=settings.localization, num_chains=settings.num_chains,
@@ -194,7 +160,7 @@ def calibrate_llc(
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = load_checkpoint(checkpoint)
     points = n_points or checkpoint.task.default_points
-    loss, params, fresh = training_loss(checkpoint, n_points=points, last_point_only=last_point_only)
+    loss, params, fresh = _training_loss(checkpoint, n_points=points, last_point_only=last_point_only)
     found = calibrate(
         loss, params, fresh, nbeta=settings.nbeta, lrs=lrs, localizations=localizations,
         num_chains=settings.num_chains, num_draws=settings.num_draws, num_burnin_steps=settings.num_burnin_steps,

@@ -85,11 +85,7 @@ class Material:
         return self.shared_task.sample(settings.n_pca_prompts, settings.n_points, seed=seed)
 
     def landmarks(self) -> dict[str, Tensor]:
-        """Give the references' function vectors on `shared_prompts`.
-
-        Returns:
-            [output] by name, float64; none where there are no such prompts.
-        """
+        """Give the references' function vectors on `shared_prompts`."""
         prompts = self.shared_prompts
         if prompts is None:
             return {}
@@ -98,45 +94,17 @@ class Material:
 
 @lru_cache(maxsize=4)
 def material(task: Task, shared_task: Task | None, settings: DevelopmentSettings, max_points: int | None) -> Material:
-    """Prepare what checkpoints are shown, once for all checkpoints that a process measures.
-
-    Args:
-        task: In distribution.
-        shared_task: From `pca_task`.
-        settings: How many prompts.
-        max_points: Points that the model has positions for.
-
-    Returns:
-        The material.
-    """
+    """Prepare what checkpoints are shown, once for all checkpoints that a process measures."""
     return Material(task, shared_task, settings, max_points)
 
 
 def ood_label(task: Task) -> str:
-    """Name the family that counts as out of distribution.
-
-    Args:
-        task: In distribution.
-
-    Returns:
-        Fresh weights where the shift w_fresh applies, for a task pool q_inf; else inputs three times as large (ours).
-
-    Example:
-        >>> ood_label(TaskPool(4, 8)), ood_label(LinearRegression(4))
-        ('w_fresh', 'x_scale=3')
-    """
+    """Name the family that counts as out of distribution."""
     return _FRESH if SHIFTS[_FRESH].applies_to(task) else _LARGER
 
 
 def fresh_weights_family(task: Task) -> str | None:
-    """Name the family that follows q_inf, standard normal weights: the loss that task-diversity curves show.
-
-    Args:
-        task: In distribution.
-
-    Returns:
-        A key of a record's losses; None where no family of this task follows q_inf.
-    """
+    """Name the family that follows q_inf, standard normal weights: the loss that task-diversity curves show."""
     if isinstance(task, TaskPool):
         return _FRESH
     plain = isinstance(task, LinearRegression) and task == LinearRegression(
@@ -146,18 +114,7 @@ def fresh_weights_family(task: Task) -> str | None:
 
 
 def pca_task(tasks: Sequence[Task]) -> Task | None:
-    """Choose the task whose prompts all runs are compared on.
-
-    Args:
-        tasks: Of the runs.
-
-    Returns:
-        The root task alone where a run has a task pool, since it is in distribution for every pool; the task itself
-        where all are alike; None where neither holds, and the runs have no function in common.
-
-    Source:
-        Carroll et al. (2025), section 4.2.
-    """
+    """Choose the task whose prompts all runs are compared on."""
     pools = [task for task in tasks if isinstance(task, TaskPool)]
     if pools and len({(task.n_dims, task.default_points) for task in tasks}) == 1:
         return pools[0].model_copy(update={"n_tasks": 1})
@@ -165,19 +122,7 @@ def pca_task(tasks: Sequence[Task]) -> Task | None:
 
 
 def reference_named(references: Mapping[str, object], *names: str) -> str | None:
-    """Find a reference, whatever it coincides with.
-
-    Args:
-        references: By name, "a = b" where two coincide.
-        *names: In order of preference.
-
-    Returns:
-        The key, or None.
-
-    Example:
-        >>> reference_named({"zero": 0, "ridge = Bayes": 1}, "dMMSE", "Bayes")
-        'ridge = Bayes'
-    """
+    """Find a reference, whatever it coincides with."""
     for name in names:
         for key in references:
             if name in key.split(" = "):
@@ -186,16 +131,7 @@ def reference_named(references: Mapping[str, object], *names: str) -> str | None
 
 
 def answers(model: object, prompts: Prompts, *, batch_size: int = 256) -> Tensor:
-    """Ask a model without keeping graphs.
-
-    Args:
-        model: Called as `predict` calls it.
-        prompts: What it reads.
-        batch_size: Prompts a forward pass.
-
-    Returns:
-        [prompt point] on the CPU, in float64.
-    """
+    """Ask a model without keeping graphs."""
     device = getattr(model, "device", "cpu")
     with torch.no_grad():
         parts = [

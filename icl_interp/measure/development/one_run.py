@@ -218,16 +218,7 @@ class RunDevelopment:
 
 
 def stages_of(records: tuple[CheckpointRecord, ...], llc: tuple[LlcRecord, ...]) -> tuple[StageBoundaries | None, str]:
-    """Find the stages of a run.
-
-    Args:
-        records: All checkpoints.
-        llc: Those with learning coefficients; at least `LEAST_LLC` that can be trusted are a curve.
-
-    Returns:
-        Boundaries from the learning coefficients where they are a curve, else from the loss in distribution, with the
-        word for which; None where there are fewer than four checkpoints.
-    """
+    """Find the stages of a run."""
     known = [record for record in llc if record.trusted is not None]
     if len(known) >= LEAST_LLC:
         errors = [record.standard_error or 0.0 for record in known]

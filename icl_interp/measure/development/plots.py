@@ -28,88 +28,40 @@ __all__ = [
     "boundaries",
     "curve",
     "draw",
-    "draw_attention",
-    "draw_icl_score",
-    "draw_probes",
     "draw_weights",
-    "log_curve",
     "needs",
     "prefix",
     "relative_weights",
-    "run_style",
 ]
 
 _LOWEST = 1e-6
 """What lies below is drawn here: a logarithmic axis has no zero."""
 
 
-def run_style(number: int, n_runs: int) -> TraceStyle:
-    """Give the style of a run.
-
-    Args:
-        number: Its place.
-        n_runs: How many there are.
-
-    Returns:
-        The model's own style for a single run, one of the series otherwise.
-    """
+def _run_style(number: int, n_runs: int) -> TraceStyle:
+    """Give the style of a run."""
     return role_style("model") if n_runs == 1 else shift_style(number)
 
 
 def prefix(found: "Development", run: RunDevelopment) -> str:
-    """Say whose curve it is.
-
-    Args:
-        found: The analysis.
-        run: One of its runs.
-
-    Returns:
-        The run's name and a colon; nothing where there is no other run.
-    """
+    """Say whose curve it is."""
     return "" if len(found.runs) == 1 else f"{run.name}: "
 
 
 def boundaries(found: "Development") -> list[float]:
-    """Give the steps between which stages are shaded.
-
-    Args:
-        found: The analysis.
-
-    Returns:
-        None for several runs, whose stages differ.
-    """
+    """Give the steps between which stages are shaded."""
     stages = found.runs[0].stages if len(found.runs) == 1 else None
     return [] if stages is None else stages.boundaries.tolist()
 
 
 def curve(name: str, run: RunDevelopment, values: Iterable[float] | Tensor, style: TraceStyle) -> Line:
-    """Make a line with a marker for each checkpoint.
-
-    Args:
-        name: For the legend.
-        run: Whose steps.
-        values: One a checkpoint; what is not finite leaves a gap.
-        style: Colour, dash and symbol.
-
-    Returns:
-        The line.
-    """
+    """Make a line with a marker for each checkpoint."""
     shown = [float(value) if math.isfinite(float(value)) else math.nan for value in values]
     return Line(name, run.steps, shown, style, markers=True)
 
 
-def log_curve(name: str, run: RunDevelopment, values: Iterable[float] | Tensor, style: TraceStyle) -> Line:
-    """Make a line for a logarithmic axis.
-
-    Args:
-        name: For the legend.
-        run: Whose steps.
-        values: One a checkpoint; what lies below 1e-6 is drawn there.
-        style: Colour, dash and symbol.
-
-    Returns:
-        The line.
-    """
+def _log_curve(name: str, run: RunDevelopment, values: Iterable[float] | Tensor, style: TraceStyle) -> Line:
+    """Make a line for a logarithmic axis."""
     return Line(name, run.steps, [max(float(value), _LOWEST) for value in values], style, markers=True)
 
 
@@ -117,70 +69,35 @@ _RELATIVE = ("weight norm", "scale norm", "read-in rank", "position rank", "read
 """Metrics that are positive, and that a collapse makes small."""
 
 
-def draw_icl_score(found: "Development") -> Any:
-    """Draw how much examples help.
-
-    Args:
-        found: The analysis.
-
-    Returns:
-        A plotly figure with one line a run.
-    """
+def _draw_icl_score(found: "Development") -> Any:
+    """Draw how much examples help."""
     lines = [
         curve(run.name if len(found.runs) > 1 else "in-context-learning score", run, run.icl_scores().tolist(), style)
-        for run, style in ((run, run_style(number, len(found.runs))) for number, run in enumerate(found.runs))
+        for run, style in ((run, _run_style(number, len(found.runs))) for number, run in enumerate(found.runs))
     ]
     return timeline_figure(lines, y="first minus last loss", boundaries=boundaries(found), legend=len(found.runs) > 1)
 
 
 def best_probes(run: RunDevelopment) -> dict[str, list[float]]:
-    """Give the best probe of each place, checkpoint by checkpoint.
-
-    Args:
-        run: One run.
-
-    Returns:
-        The largest held-out R² over references, by place in the network.
-    """
+    """Give the best probe of each place, checkpoint by checkpoint."""
     return {
         site: [max(record.probe_r2[site].values(), default=math.nan) for record in run.records]
         for site in run.records[0].probe_r2
     }
 
 
-def draw_probes(found: "Development") -> Any:
-    """Draw the best probe of each place.
-
-    Args:
-        found: The analysis.
-
-    Returns:
-        A plotly figure with one line a run and place.
-    """
+def _draw_probes(found: "Development") -> Any:
+    """Draw the best probe of each place."""
     return _many(found, {run.name: best_probes(run) for run in found.runs}, y="best R²")
 
 
-def draw_attention(found: "Development") -> Any:
-    """Draw how broadly each head looks.
-
-    Args:
-        found: The analysis.
-
-    Returns:
-        A plotly figure with one line a run and head.
-    """
+def _draw_attention(found: "Development") -> Any:
+    """Draw how broadly each head looks."""
     return _many(found, {run.name: _entropies(run) for run in found.runs}, y="entropy / max")
 
 
 def relative_weights(run: RunDevelopment) -> dict[str, list[float]]:
-    """Give the weights' metrics that shrink in a collapse.
-
-    Args:
-        run: One run.
-
-    Returns:
-        Norms, scales and ranks divided by their value at the first checkpoint, by name; what starts at 0 is left out.
-    """
+    """Give the weights' metrics that shrink in a collapse."""
     first = run.records[0].weights
     return {
         name: [record.weights[name] / value for record in run.records]
@@ -190,14 +107,7 @@ def relative_weights(run: RunDevelopment) -> dict[str, list[float]]:
 
 
 def draw_weights(found: "Development") -> Any:
-    """Draw norms, normalisation scales and ranks, each relative to its first value.
-
-    Args:
-        found: The analysis.
-
-    Returns:
-        A plotly figure with one line a run and metric.
-    """
+    """Draw norms, normalisation scales and ranks, each relative to its first value."""
     return _many(found, {run.name: relative_weights(run) for run in found.runs}, y="value / first")
 
 
@@ -220,33 +130,14 @@ _SYMBOLS: Mapping[str, str] = {"ridge": "square", "dMMSE": "diamond"}
 
 
 def draw(found: "Development", panel: str) -> Any:
-    """Draw one view.
-
-    Args:
-        found: The analysis.
-        panel: Its name; see `Development.plot`.
-
-    Returns:
-        A plotly figure.
-
-    Raises:
-        InputError: If what the view needs was not measured.
-    """
+    """Draw one view."""
     if lack := needs(found, panel):
         raise InputError(f"the panel {panel!r} {lack}")
     return _PANELS[panel](found)
 
 
 def needs(found: "Development", panel: str) -> str | None:
-    """Say what a view needs and does not have.
-
-    Args:
-        found: The analysis.
-        panel: Its name.
-
-    Returns:
-        A clause with advice; None where nothing is missing.
-    """
+    """Say what a view needs and does not have."""
     if panel == "trajectory" and found.trajectory is None:
         return "needs four checkpoints in all and prompts that all runs share; measure more, or fewer tasks."
     if panel == "complexity" and not any(_known(run) for run in found.runs):
@@ -261,11 +152,11 @@ def needs(found: "Development", panel: str) -> str | None:
 def _loss(found: "Development") -> Any:
     lines, marks = [], []
     for number, run in enumerate(found.runs):
-        style = run_style(number, len(found.runs))
+        style = _run_style(number, len(found.runs))
         plain, dashed = (TraceStyle(style.colour, dash, style.symbol) for dash in ("solid", "dot"))
         name = prefix(found, run)
-        lines.append(log_curve(f"{name}in distribution", run, run.losses(), plain))
-        lines.append(log_curve(f"{name}{run.ood_family}", run, run.losses(run.ood_family), dashed))
+        lines.append(_log_curve(f"{name}in distribution", run, run.losses(), plain))
+        lines.append(_log_curve(f"{name}{run.ood_family}", run, run.losses(run.ood_family), dashed))
         if run.t_crit is not None and run.fresh_family is not None:
             at = run.steps.index(run.t_crit)
             marks.append(StepMark("t_crit", run.t_crit, float(run.losses(run.fresh_family)[at]), style.colour))
@@ -279,7 +170,7 @@ def _distance(found: "Development") -> Any:
         names = list(run.records[0].distances[IN_DISTRIBUTION])
         if len(found.runs) == 1:
             lines += [
-                log_curve(n, run, run.distances(n, unit="per_label"), shift_style(i)) for i, n in enumerate(names)
+                _log_curve(n, run, run.distances(n, unit="per_label"), shift_style(i)) for i, n in enumerate(names)
             ]
             continue
         for label, curve, dash in zip(
@@ -288,7 +179,7 @@ def _distance(found: "Development") -> Any:
             if curve is not None:
                 style = shift_style(number)
                 lines.append(
-                    log_curve(f"{run.name}: {label}", run, curve, TraceStyle(style.colour, dash, style.symbol))
+                    _log_curve(f"{run.name}: {label}", run, curve, TraceStyle(style.colour, dash, style.symbol))
                 )
     return timeline_figure(lines, y="squared distance / E[y²]", y_type="log", boundaries=boundaries(found))
 
@@ -296,11 +187,11 @@ def _distance(found: "Development") -> Any:
 def _signature(found: "Development") -> Any:
     lines = []
     for number, run in enumerate(found.runs):
-        style, emergence = run_style(number, len(found.runs)), run.emergence
+        style, emergence = _run_style(number, len(found.runs)), run.emergence
         plain, faint = (TraceStyle(style.colour, dash, style.symbol) for dash in ("solid", "dot"))
         name = prefix(found, run)
-        lines.append(log_curve(f"{name}overlap within prompts", run, emergence.within, plain))
-        lines.append(log_curve(f"{name}overlap with the last checkpoint", run, emergence.overlap_with_final, faint))
+        lines.append(_log_curve(f"{name}overlap within prompts", run, emergence.within, plain))
+        lines.append(_log_curve(f"{name}overlap with the last checkpoint", run, emergence.overlap_with_final, faint))
     first, overlaps = found.runs[0], found.runs[0].untrained_overlaps
     if overlaps:
         steps, n = [first.steps[0], first.steps[-1]], len(overlaps)
@@ -319,7 +210,7 @@ def _trajectory(found: "Development") -> Any:
     for number, run in enumerate(found.runs):
         x, y = pca.scores[run.name].T.tolist()[:2]
         ring = None if run.t_crit is None or run.fresh_family == IN_DISTRIBUTION else run.steps.index(run.t_crit)
-        paths.append(PlanePath(run.name, run.steps, x, y, run_style(number, len(found.runs)), ring))
+        paths.append(PlanePath(run.name, run.steps, x, y, _run_style(number, len(found.runs)), ring))
     landmarks = [
         Landmark(name, float(place[0]), float(place[1]), _SYMBOLS.get(found.landmark_roles.get(name, ""), "cross"))
         for name, place in pca.landmarks.items()
@@ -334,7 +225,7 @@ def _complexity(found: "Development") -> Any:
         if known := _known(run):
             steps, losses, values, errors = zip(*known, strict=True)
             paths.append(PlanePath(
-                run.name, steps, losses, values, run_style(number, len(found.runs)), y_error=errors,
+                run.name, steps, losses, values, _run_style(number, len(found.runs)), y_error=errors,
             ))  # fmt: skip
     return paths_figure(paths, x="training loss", y="learning coefficient", slider=True)
 
@@ -346,7 +237,7 @@ def _diversity(found: "Development") -> Any:
         if own is None or ridge is None:
             continue
         ring = None if run.t_crit is None else run.steps.index(run.t_crit)
-        style = run_style(number, len(found.runs))
+        style = _run_style(number, len(found.runs))
         paths.append(PlanePath(run.name, run.steps, own.tolist(), ridge.tolist(), style, ring))
     return paths_figure(paths, x="distance from dMMSE / E[y²]", y="distance from ridge / E[y²]", diagonal=True)
 
@@ -358,12 +249,12 @@ def _known(run: RunDevelopment) -> list[tuple[int, float, float, float]]:
 _PANELS: Mapping[str, Callable[["Development"], Any]] = {
     "loss": _loss,
     "distance": _distance,
-    "icl": draw_icl_score,
+    "icl": _draw_icl_score,
     "signature": _signature,
     "trajectory": _trajectory,
     "complexity": _complexity,
     "diversity": _diversity,
-    "probes": draw_probes,
-    "attention": draw_attention,
+    "probes": _draw_probes,
+    "attention": _draw_attention,
     "weights": draw_weights,
 }

@@ -142,24 +142,7 @@ class LeftOut:
 
 
 def demand_finite(what: str, values: Tensor) -> Tensor:
-    """Refuse numbers of a network that are not finite, where a probe would stumble over them or hand them on.
-
-    Args:
-        what: What the numbers are, in the plural.
-        values: Of any shape.
-
-    Returns:
-        The same tensor.
-
-    Raises:
-        MeasurementError: If there is NaN or infinity among them.
-
-    Example:
-        >>> demand_finite("answers", torch.tensor([1.0, torch.nan]))
-        Traceback (most recent call last):
-        icl_interp.measure.development.record.MeasurementError: measuring a network needs finite answers, got 1 NaN or
-        infinite of 2; training may have diverged before this checkpoint.
-    """
+    """Refuse numbers of a network that are not finite, where a probe would stumble over them or hand them on."""
     bad = int((~values.isfinite()).sum())
     if bad:
         raise MeasurementError(

@@ -21,7 +21,7 @@ from icl_interp.tasks.registry import task_to_config
 
 __all__ = ["Development", "DevelopmentSettings", "LlcSettings", "development"]
 
-SUMMARY = "development.json"
+_SUMMARY = "development.json"
 """The last analysis of a run folder, next to the records it was made of."""
 
 
@@ -110,7 +110,7 @@ def development(
             lost[due[index]] = left_out
     found = assemble(planned, jobs, lost, shared, settings, llc, stages=stages)
     for each in planned:
-        each.store.write_plain(each.store.folder / SUMMARY, found.to_plain())
+        each.store.write_plain(each.store.folder / _SUMMARY, found.to_plain())
     return found
 
 
@@ -118,15 +118,7 @@ def count_records(
     run: str | Path | Sequence[str | Path],
     llc: LlcSettings | None = LlcSettings(),  # noqa: B008  # frozen
 ) -> int:
-    """Count the records of an analysis, for progress.
-
-    Args:
-        run: As in `development`.
-        llc: As in `development`.
-
-    Returns:
-        How often `on_checkpoint` counts one.
-    """
+    """Count the records of an analysis, for progress."""
     runs = find_runs([run] if isinstance(run, str | Path) else list(run))
     return sum(len(each.files) + len(_llc_steps(each, llc)) for each in runs)
 

@@ -102,18 +102,7 @@ class DevelopmentSettings:
 
 
 def settings_key(*parts: Any) -> str:
-    """Name what records depend on: the settings, and the code that turns them into numbers.
-
-    Args:
-        *parts: Records, or plain data.
-
-    Returns:
-        16 hexadecimal digits: the start of the SHA-256 of their JSON and of the code.
-
-    Example:
-        >>> settings_key(LlcSettings()) == settings_key(LlcSettings(nbeta=66.7)) != settings_key(LlcSettings(lr=1.0))
-        True
-    """
+    """Name what records depend on: the settings, and the code that turns them into numbers."""
     plain = [dataclasses.asdict(part) if dataclasses.is_dataclass(part) else part for part in parts]  # type: ignore[arg-type]
     return hashlib.sha256(
         json.dumps([code_version(__package__ or __name__), *plain], sort_keys=True).encode()

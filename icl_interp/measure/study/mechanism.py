@@ -60,25 +60,7 @@ def examine_mechanism(
     seed: int,
     tick: Callable[[int, str], None],
 ) -> Mechanism:
-    """Run the measures of algorithms, heads and use.
-
-    Args:
-        model: The network.
-        task: What is in distribution.
-        families: Prompts for the signature and its use.
-        conventions: How activations become directions.
-        references: Predictors by name.
-        likeness: To the references, beside untrained networks.
-        readouts: Of each layer.
-        effort: How many prompts each may read.
-        n_controls: Untrained networks.
-        silent: Whether the stream after the last block is zero on all prompts, so that there is no signature.
-        seed: The only source of randomness.
-        tick: Told the sequences read and what for.
-
-    Returns:
-        All of it.
-    """
+    """Run the measures of algorithms, heads and use."""
     config, n_points = model.cfg, families.fit.n_points
     site, given = last_block(config), families.in_distribution.prompts
     why = {

@@ -24,7 +24,6 @@ __all__ = [
     "fresh_queries",
     "limits_of",
     "plan_study",
-    "probe_count",
     "shift_reads",
     "spanned_by",
     "study_reads",
@@ -32,9 +31,9 @@ __all__ = [
 ]
 
 MIN_PROMPTS, MAX_PROMPTS = 24, 128
-MAX_PROBE_PROMPTS = 256
+_MAX_PROBE_PROMPTS = 256
 """Prompts that probes are fitted on at most: their features are held in memory, those of other prompts are not."""
-WORK = 8.0e12
+_WORK = 8.0e12
 """Floating-point operations that the default number of prompts may cost: a few minutes on two cores."""
 
 
@@ -45,39 +44,18 @@ def default_prompts(
 
     Formula: WORK / (operations for all points of one prompt * prompts that are read for one prompt a family),
     cut to [24, 128].
-
-    Args:
-        config: Of the model.
-        n_shifts: Shifted families that all networks read.
-        n_points: Pairs a prompt.
-        n_controls: Untrained networks.
-        extra: Readings of the model alone, as `shift_reads` counts them.
-
-    Returns:
-        Prompts a family.
     """
     per_token = config.n_layers * (4 * config.d_model**2 + 2 * config.d_model * config.mlp_width)
     passes = n_points if config.query_only else 1
     per_prompt = 2 * 2 * n_points * per_token * passes
     reads = study_reads(1, n_shifts, n_controls, extra=extra)
-    return max(MIN_PROMPTS, min(MAX_PROMPTS, int(WORK / (per_prompt * reads))))
+    return max(MIN_PROMPTS, min(MAX_PROMPTS, int(_WORK / (per_prompt * reads))))
 
 
 def shift_reads(
     task: Task, shifts: Sequence[str] | None, *, n_points: int | None = None, max_points: int | None = None
 ) -> tuple[int, int]:
-    """Count what the shifts of a study cost.
-
-    Args:
-        task: What is in distribution.
-        shifts: Patterns as `select_shifts` takes them; None means the core suite.
-        n_points: Pairs a prompt; None takes the task's usual number.
-        max_points: Points that the model has positions for; None where there is no such limit.
-
-    Returns:
-        The number of families that all networks read, and how often the model alone reads a prompt of the others:
-        once for each of their points where they have queries, else once.
-    """
+    """Count what the shifts of a study cost."""
     n_points = task.default_points if n_points is None else n_points
     entries = select_shifts(task, shifts, n_points=n_points, max_points=max_points)
     extra = 0
@@ -86,31 +64,14 @@ def shift_reads(
     return sum(not entry.shift.errors_only for entry in entries), extra
 
 
-def probe_count(n_prompts: int) -> int:
-    """Say how many prompts the linear probes are fitted on.
-
-    Args:
-        n_prompts: A family.
-
-    Returns:
-        Twice as many, at most 256.
-    """
-    return min(2 * n_prompts, MAX_PROBE_PROMPTS)
+def _probe_count(n_prompts: int) -> int:
+    """Say how many prompts the linear probes are fitted on."""
+    return min(2 * n_prompts, _MAX_PROBE_PROMPTS)
 
 
 def study_reads(n_prompts: int, n_shifts: int, n_controls: int, *, extra: int = 0) -> int:
-    """Count the prompts that all networks read in a study.
-
-    Args:
-        n_prompts: A family.
-        n_shifts: Shifted families that all networks read.
-        n_controls: Untrained networks.
-        extra: Readings of the model alone, as `shift_reads` counts them.
-
-    Returns:
-        Prompts: fit, in distribution, shifts, and those of the probes, for each network; and the extra ones.
-    """
-    return (n_prompts * (n_shifts + 2) + probe_count(n_prompts)) * (1 + n_controls) + n_prompts * extra
+    """Count the prompts that all networks read in a study."""
+    return (n_prompts * (n_shifts + 2) + _probe_count(n_prompts)) * (1 + n_controls) + n_prompts * extra
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,25 +120,7 @@ def plan_study(
     n_points_trained: int | None,
     seed: int,
 ) -> StudyPlan:
-    """Draw and check everything that a study needs.
-
-    Args:
-        config: Of the model.
-        task: What is in distribution.
-        n_prompts: As in `study`.
-        n_points: Likewise.
-        shifts: Likewise.
-        layers: Likewise.
-        n_controls: Likewise.
-        n_points_trained: Likewise.
-        seed: Likewise.
-
-    Returns:
-        The plan.
-
-    Raises:
-        InputError: As `study`.
-    """
+    """Draw and check everything that a study needs."""
     n_points = task.default_points if n_points is None else n_points
     if n_prompts is None:
         n_shifts, extra = shift_reads(task, shifts, n_points=n_points, max_points=config.max_points)
@@ -203,7 +146,7 @@ def plan_study(
             "--shifts."
         )
     references = reference_predictors(task, n_points=n_points)
-    probe_prompts = task.sample(probe_count(n_prompts), n_points, seed=derive_seed(seed, "evaluation: probes"))
+    probe_prompts = task.sample(_probe_count(n_prompts), n_points, seed=derive_seed(seed, "evaluation: probes"))
     targets, left_out = probe_targets(probe_prompts, references, task)
     return StudyPlan(
         config=config,
@@ -222,7 +165,7 @@ def plan_study(
     )
 
 
-SHARE = WORK / 32
+_SHARE = _WORK / 32
 """Floating-point operations that each of these measures may cost."""
 LEAST, MOST = 8, 32
 """Prompts a measure."""
@@ -249,32 +192,13 @@ class Effort:
 
 
 def weighed_points(n_dims: int, n_points: int) -> tuple[int, ...]:
-    """Choose the points at which weights are induced, each of which costs a forward pass a fresh query.
-
-    Args:
-        n_dims: d of the task.
-        n_points: Pairs a prompt, at least 2.
-
-    Returns:
-        With d / 2, d and as many pairs as there are before them, where a prompt is that long.
-
-    Example:
-        >>> weighed_points(6, 13), weighed_points(5, 2)
-        ((3, 6, 12), (1,))
-    """
+    """Choose the points at which weights are induced, each of which costs a forward pass a fresh query."""
     last = n_points - 1
     return tuple(sorted({min(max(1, n_dims // 2), last), min(n_dims, last), last}))
 
 
 def fresh_queries(n_dims: int) -> int:
-    """Say how many fresh queries a prompt's weights are fitted to.
-
-    Args:
-        n_dims: d of the task.
-
-    Returns:
-        2 d + 2, so that the fit leaves residuals.
-    """
+    """Say how many fresh queries a prompt's weights are fitted to."""
     return 2 * n_dims + 2
 
 
@@ -282,16 +206,6 @@ def effort_of(config: ModelConfig, n_prompts: int, n_points: int, n_controls: in
     """Share the effort out.
 
     Formula: for each measure SHARE / (operations a sequence * sequences a prompt), cut to [8, 32] and to n_prompts.
-
-    Args:
-        config: Of the model.
-        n_prompts: A family of the study.
-        n_points: Pairs a prompt.
-        n_controls: Untrained networks.
-        n_random: Random subspaces.
-
-    Returns:
-        Prompts and sequences.
     """
     queries = fresh_queries(config.n_dims) * len(weighed_points(config.n_dims, n_points))
     heads = config.n_layers * config.n_heads
@@ -304,28 +218,14 @@ def effort_of(config: ModelConfig, n_prompts: int, n_points: int, n_controls: in
     )
     per_token = config.n_layers * (4 * config.d_model**2 + 2 * config.d_model * config.mlp_width)
     sequence = 4 * n_points * per_token
-    prompts = [min(n_prompts, max(LEAST, min(MOST, int(SHARE / (sequence * cost))))) for cost in costs]
+    prompts = [min(n_prompts, max(LEAST, min(MOST, int(_SHARE / (sequence * cost))))) for cost in costs]
     agreement, by_heads, attention, use = prompts
     reads = [count * cost for count, cost in zip(prompts, costs, strict=True)]
     return Effort(agreement, by_heads, attention, use, (reads[0], reads[1], reads[2], reads[3]))
 
 
 def limits_of(config: ModelConfig, conventions: Conventions) -> list[str]:
-    """List what does not apply to a network, or is decided before any prompt is read.
-
-    Args:
-        config: Of the network.
-        conventions: Of the spectral measures.
-
-    Returns:
-        One sentence each; none for a deep causal model of some width.
-
-    Example:
-        >>> for limit in limits_of(ModelConfig(family="lsa", n_dims=5, n_points=11), Conventions(layout="joint")):
-        ...     print(limit)
-        A network of one layer has no development along its depth: curves have the read-in and one block.
-        A pass answers one point, so spectra are those of the last point's sequence, and probes read the query token.
-    """
+    """List what does not apply to a network, or is decided before any prompt is read."""
     width, k = config.d_model, min(conventions.k, config.d_model)
     limits = (
         (
@@ -355,12 +255,5 @@ def limits_of(config: ModelConfig, conventions: Conventions) -> list[str]:
 
 
 def spanned_by(k: int) -> str:
-    """Say that directions are all there are.
-
-    Args:
-        k: How many.
-
-    Returns:
-        A clause.
-    """
+    """Say that directions are all there are."""
     return "1 direction spans it" if k == 1 else f"{k} directions span it"

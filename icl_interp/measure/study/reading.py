@@ -50,16 +50,7 @@ class Readings:
 
 
 def read_networks(networks: Sequence[HookedModel], plan: StudyPlan, report: Callable[[int, str], None]) -> Readings:
-    """Run every network over all prompts of a study.
-
-    Args:
-        networks: The model, then the untrained ones.
-        plan: What is asked of them.
-        report: Told the number of prompts just read, and by which network.
-
-    Returns:
-        The readings, in the order of the networks.
-    """
+    """Run every network over all prompts of a study."""
     found = Readings()
     for i, network in enumerate(networks):
         name = "this model" if i == 0 else f"untrained network {i}"

@@ -27,7 +27,7 @@ FIT = "fit prompts"
 Watch = Callable[[str, Batch, Mapping[str, LeadingDirections]], None]
 """Shown each batch with its family's label, or `FIT`, and the directions by site label."""
 
-PAIR_SAMPLE = 64
+_PAIR_SAMPLE = 64
 """Prompts whose directions are kept for pairwise |cos|; the mean overlap comes exactly from the mean projectors."""
 
 
@@ -91,7 +91,7 @@ class _DirectionSums:
     def add(self, found: LeadingDirections) -> None:
         flat = found.directions.flatten(0, 1).double()
         self.moment = self.moment + flat.T @ flat
-        self.samples.append(found.directions[: max(0, PAIR_SAMPLE - self.n_prompts)])
+        self.samples.append(found.directions[: max(0, _PAIR_SAMPLE - self.n_prompts)])
         self.n_prompts += len(found.directions)
 
     def projector(self) -> Tensor:
@@ -145,23 +145,7 @@ def survey_network(
     on_batch: Callable[[int], None] | None = None,
     watch: Watch | None = None,
 ) -> NetworkSurvey:
-    """Fit a network's signatures on the fit prompts, then read every family once.
-
-    Args:
-        model: The network.
-        families: At least two prompts each.
-        sites: Where to look.
-        conventions: How activations become directions; None takes the defaults.
-        batch_size: Prompts a forward pass.
-        on_batch: Called with the number of prompts that were just read, for progress.
-        watch: Shown all that is read in passing, so that other measures need no passes of their own.
-
-    Returns:
-        Predictions of each prompt, scores for each prompt and site, and mean spectra.
-
-    Raises:
-        InputError: If there are fewer than two prompts a family.
-    """
+    """Fit a network's signatures on the fit prompts, then read every family once."""
     if len(families.fit) < 2:
         raise InputError(f"a survey compares prompts and needs at least 2 a family, got {len(families.fit)}.")
     conventions = conventions or Conventions()
@@ -232,7 +216,7 @@ def _join(parts: Sequence[SignatureScores]) -> SignatureScores:
     )
 
 
-StartWatch = Callable[[HookedModel, ResidualSite], Watch]
+_StartWatch = Callable[[HookedModel, ResidualSite], Watch]
 """Prepares to watch one network at the site."""
 
 
@@ -264,39 +248,9 @@ def survey_site(
     n_controls: int = N_UNTRAINED,
     seed: int = 0,
     on_batch: Callable[[int], None] | None = None,
-    start_watch: StartWatch | None = None,
+    start_watch: _StartWatch | None = None,
 ) -> SiteSurvey:
-    """Draw the families of a task, and read a model and its untrained networks on them at one site.
-
-    Args:
-        model: The network.
-        task: What is in distribution.
-        conventions: How activations become directions.
-        shifts: Patterns as `select_shifts` takes them; None means the core suite.
-        layer: Which block; -1 is the last.
-        site: "resid_post" is before the final norm; "final_norm" after it.
-        n_prompts: A family, and as many for fitting.
-        n_points: Pairs a prompt; None takes the task's usual number.
-        n_controls: Untrained networks; 0 switches them off.
-        seed: The only source of randomness.
-        on_batch: Called with the number of prompts just read, for progress.
-        start_watch: Called with each network before it is read; what it returns is shown all that is read.
-
-    Returns:
-        The surveys, with the site and the families.
-
-    Raises:
-        InputError: If a shift, layer or site does not exist, or a shift needs more positions than the model has.
-
-    Example:
-        >>> from icl_interp.models.config import ModelConfig
-        >>> from icl_interp.models.build import build_model
-        >>> from icl_interp.tasks.linear_regression import LinearRegression
-        >>> model = build_model(ModelConfig(n_dims=2, n_points=5, n_layers=1, n_heads=1, d_model=8), seed=0)
-        >>> task = LinearRegression(n_dims=2, n_points=5)
-        >>> survey_site(model, task, Conventions(), shifts=["x_scale=3"], n_prompts=4, n_controls=2)
-        SiteSurvey(blocks.0.hook_resid_post, 2 families, 3 networks)
-    """
+    """Draw the families of a task, and read a model and its untrained networks on them at one site."""
     where = chosen_site(model.cfg, site, layer)
     families = draw_families(
         task, shifts=shifts, n_prompts=n_prompts, n_points=n_points, max_points=model.cfg.max_points, seed=seed

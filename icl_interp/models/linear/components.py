@@ -33,15 +33,7 @@ HOOK_MEANINGS = {
 
 
 def context_divisor(config: ModelConfig, n_pairs: int) -> int:
-    """Give what linear attention divides by.
-
-    Args:
-        config: Of the model.
-        n_pairs: Context pairs before the query.
-
-    Returns:
-        n_pairs ("mean"; 1 where there are none, since nothing is divided there), 1 ("sum"), or the fixed number.
-    """
+    """Give what linear attention divides by."""
     if config.normalise == "mean":
         return max(n_pairs, 1)
     return config.normalise_by or 1
@@ -91,14 +83,7 @@ class LinearAttention(_Borrower):
         return self.W_V @ self.W_O
 
     def update(self, moments: Float[Tensor, "*batch d_model d_model"]) -> Float[Tensor, "*batch d_model d_model"]:
-        """Give the matrix that attention multiplies every token by.
-
-        Args:
-            moments: G = sum_i e_i e_i^T / c over the context.
-
-        Returns:
-            sum_h A_h G B_h, for tokens as rows.
-        """
+        """Give the matrix that attention multiplies every token by."""
         # Head after head, so that the memory stays at one matrix a prompt.
         query_key, value_out = self.query_key, self.value_out
         written = query_key[0] @ moments @ value_out[0]
@@ -107,14 +92,7 @@ class LinearAttention(_Borrower):
         return written
 
     def forward(self, tokens: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
-        """Let every token attend to the context.
-
-        Args:
-            tokens: The query last.
-
-        Returns:
-            What attention writes.
-        """
+        """Let every token attend to the context."""
         openly = is_hooked(self.hook_attn_scores, self.hook_pattern)
         if not openly and not is_hooked(self.hook_q, self.hook_k, self.hook_v, self.hook_z):
             context = tokens[:, :-1]
@@ -146,14 +124,7 @@ class LinearMLP(_Borrower):
         self.hook_post = HookPoint()  # [batch pos d_mlp]
 
     def forward(self, tokens: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
-        """Map each token.
-
-        Args:
-            tokens: After attention.
-
-        Returns:
-            The tokens after the block: there is no residual around this MLP.
-        """
+        """Map each token."""
         if not is_hooked(self.hook_pre, self.hook_post):
             return tokens @ (self.W_in @ self.W_out)
         return self.hook_post(self.hook_pre(tokens @ self.W_in)) @ self.W_out
@@ -175,14 +146,7 @@ class LinearBlock(nn.Module):
         self.hook_resid_post = HookPoint()
 
     def forward(self, tokens: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
-        """Apply attention and MLP.
-
-        Args:
-            tokens: The query last.
-
-        Returns:
-            The same tokens, updated; context tokens too.
-        """
+        """Apply attention and MLP."""
         tokens = self.hook_resid_pre(tokens)
         written = self.hook_attn_out(self.attn(tokens))
         tokens = tokens + written if self.skip else written

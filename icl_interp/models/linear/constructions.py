@@ -22,20 +22,6 @@ def gradient_descent_weights(config: ModelConfig, step_size: Number | Sequence[N
     labels y_j of context and query into y_j - <dw, x_j> with dw = (step_size / c) sum_i (y_i - <w, x_i>) x_i. The
     query's label, 0 at first, ends as minus the prediction: the config needs output_sign=-1. With output_sign=1 a
     single layer works as well, by +step_size.
-
-    Args:
-        config: Family "lsa" with the skip; its n_layers is the number of steps, its normalisation that of the
-            gradient. Heads after the first are 0.
-        step_size: eta, in inverse squared units of the inputs, or one for each layer.
-
-    Returns:
-        A state dict in float64. The model equals `predictors.gradient_descent(n_layers, step_size, normalise=...)`.
-
-    Raises:
-        InputError: If the config cannot hold the algorithm, or the numbers are not one for each layer.
-
-    Source:
-        von Oswald et al. (2023), arXiv 2212.07677, Proposition 1, with W_0 = 0.
     """
     steps = _one_each_layer("gradient_descent_weights", "step_size", step_size, config)
     return _descent("gradient_descent_weights", config, steps, [0.0] * config.n_layers)
@@ -48,20 +34,6 @@ def gd_plus_plus_weights(
 
     Formula: W_Q W_K^T = diag(1, ..., 1, 0), W_V = diag(1, ..., 1, -1), W_O = diag(-curvature, ..., -curvature,
     step_size): besides the labels, every input becomes (I - curvature S) x with S = X^T X / c of the current inputs.
-
-    Args:
-        config: As for `gradient_descent_weights`; d_v at least n_dims + 1.
-        step_size: eta, or one for each layer.
-        curvature: gamma, or one for each layer, divided by c as eta is: N times the paper's gamma under "mean".
-
-    Returns:
-        A state dict in float64. The model equals `predictors.gd_plus_plus(n_layers, step_size, curvature)`.
-
-    Raises:
-        InputError: If the config cannot hold the algorithm, or the numbers are not one for each layer.
-
-    Source:
-        von Oswald et al. (2023), arXiv 2212.07677, appendix A.10; the common divisor is our choice.
     """
     owner = "gd_plus_plus_weights"
     steps = _one_each_layer(owner, "step_size", step_size, config)
@@ -80,24 +52,9 @@ def gd_learned_init_weights(
 
     Formula, in the source's W (the transposes of ours): W_2^T W_1 = [[0, 0], [init^T, 1]],
     W_P^T W_V = diag(-1, ..., -1, 1), W_K^T W_Q = diag(preconditioner^T, 0).
-
-    Args:
-        config: Family "ltb", one layer, with the skip unless `init` is 0; d_v at least n_dims + 1. Heads after the
-            first are 0.
-        init: beta.
-        preconditioner: Gamma, in inverse squared units of the inputs.
-
-    Returns:
-        A state dict in float64. The model equals `predictors.gd_learned_init(init, preconditioner)`.
-
-    Raises:
-        InputError: If the config cannot hold the algorithm, or a shape does not fit.
-
-    Source:
-        Zhang, Wu and Bartlett (2024), arXiv 2402.14951, Lemma 5.1.
     """
     owner, d = "gd_learned_init_weights", config.n_dims
-    check_start(owner, d, init, preconditioner)
+    _check_start(owner, d, init, preconditioner)
     needed = {
         "family='ltb'": config.family == "ltb",
         "n_layers=1": config.n_layers == 1,
@@ -117,18 +74,8 @@ def gd_learned_init_weights(
     return weights
 
 
-def check_start(owner: str, n_dims: int, init: Tensor, preconditioner: Tensor) -> None:
-    """Refuse parameters of GD-beta that are not of the inputs' dimension.
-
-    Args:
-        owner: Who needs them, for the sentence.
-        n_dims: Of the inputs.
-        init: beta.
-        preconditioner: Gamma.
-
-    Raises:
-        InputError: If a shape differs.
-    """
+def _check_start(owner: str, n_dims: int, init: Tensor, preconditioner: Tensor) -> None:
+    """Refuse parameters of GD-beta that are not of the inputs' dimension."""
     if init.shape != (n_dims,) or preconditioner.shape != (n_dims, n_dims):
         raise InputError(
             f"{owner} needs init [{n_dims}] and preconditioner [{n_dims}, {n_dims}], got {list(init.shape)} and "

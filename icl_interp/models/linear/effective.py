@@ -56,26 +56,6 @@ def effective_parameters(model: HookedLinearNetwork) -> EffectiveParameters:
     (v21, v_minus1) = last row of W_2^T W_1 W_P^T W_V; (V11; v12) = first d columns of W_K^T W_Q. Without an MLP
     W_2^T W_1 is the identity and gamma, which would only meet the query's label 0, is 0. The output sign is in gamma
     and v.
-
-    Args:
-        model: One layer, one head.
-
-    Returns:
-        The parameters, attached to the model's weights for autograd.
-
-    Raises:
-        InputError: If there are several layers, whose answer is no function of G of first degree, or several heads,
-            whose sum of products is no single product in general.
-
-    Source:
-        Zhang, Wu and Bartlett (2024), arXiv 2402.14951, section 3 and appendix.
-
-    Example:
-        >>> from icl_interp.models.config import ModelConfig
-        >>> from icl_interp.models.build import build_model
-        >>> found = effective_parameters(build_model(ModelConfig(family="ltb", n_dims=2, n_points=5), seed=0))
-        >>> found.gamma.shape, found.V11.shape
-        (torch.Size([2]), torch.Size([2, 2]))
     """
     config, d = model.cfg, model.cfg.n_dims
     if config.n_layers != 1 or config.n_heads != 1:

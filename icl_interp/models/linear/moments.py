@@ -21,14 +21,7 @@ _MOST_FLOATS = 2**24
 
 
 def read_of(block: LinearBlock) -> Float[Tensor, " d_model"]:
-    """Give what a block reads its label entry from, after attention.
-
-    Args:
-        block: With or without MLP.
-
-    Returns:
-        The label's column of W_in W_out, or of the identity where there is no MLP.
-    """
+    """Give what a block reads its label entry from, after attention."""
     if hasattr(block, "mlp"):
         return block.mlp.W_in @ block.mlp.W_out[:, -1]
     weight = block.attn.W_Q
@@ -36,14 +29,7 @@ def read_of(block: LinearBlock) -> Float[Tensor, " d_model"]:
 
 
 def value_read_of(block: LinearBlock) -> Float[Tensor, "head d_model"]:
-    """Give what each head's values are weighted by in the label entry.
-
-    Args:
-        block: With or without MLP.
-
-    Returns:
-        B_h times `read_of(block)`, without the product B_h = W_V W_O.
-    """
+    """Give what each head's values are weighted by in the label entry."""
     return (block.attn.W_V @ (block.attn.W_O @ read_of(block))[..., None])[..., 0]
 
 
@@ -54,18 +40,7 @@ def answer_points(
     ys: Float[Tensor, "batch point"],
     asked: Sequence[int],
 ) -> Float[Tensor, "batch asked"]:
-    """Give the label entry of the query token after the last block, as one sequence for each point would.
-
-    Args:
-        blocks: Of the network, none of them hooked.
-        config: Of the network.
-        xs: Inputs.
-        ys: Labels.
-        asked: Points, counting from 0 or from the end.
-
-    Returns:
-        Answers before the output sign.
-    """
+    """Give the label entry of the query token after the last block, as one sequence for each point would."""
     points = [k % xs.shape[1] for k in asked]
     width, n_layers = config.d_model, len(blocks)
     # Autograd keeps all parts, but they are no more than one sequence a point would keep.

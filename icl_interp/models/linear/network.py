@@ -17,9 +17,9 @@ from icl_interp.models.layout import join
 from icl_interp.models.linear.components import HOOK_MEANINGS, LinearBlock
 from icl_interp.models.linear.moments import answer_points
 
-__all__ = ["INIT_STD", "HookedLinearNetwork", "initialise_linear"]
+__all__ = ["HookedLinearNetwork", "initialise_linear"]
 
-INIT_STD = 0.2
+_INIT_STD = 0.2
 """Of "normal" where a config says nothing: it reproduces Figure 1 of Zhang et al., who do not state theirs."""
 
 _VON_OSWALD_SCALE = 0.002
@@ -33,19 +33,10 @@ def initialise_linear(model: nn.Module, config: ModelConfig, *, seed: int) -> No
     "normal": every entry from N(0, init_std^2). "von_oswald": a normal truncated at two standard deviations, of
     variance (0.002 / n_layers) / fan_in, where fan_in is the number of inputs that one output sums over. "zeros":
     zeros.
-
-    Args:
-        model: Of that config.
-        config: Names the initialisation.
-        seed: The only source of randomness; the global generator is untouched.
-
-    Source:
-        von Oswald et al. (2023), arXiv 2212.07677, appendix; reading its scale as that of a variance, as the library
-        of their code does, is our choice. Huang et al. (2024) for "zeros".
     """
     generator = torch.Generator().manual_seed(seed)
     fan_in = {"W_O": config.n_heads * config.value_width, "W_out": config.mlp_width, "W_KQ": config.n_dims}
-    std = INIT_STD if config.init_std is None else config.init_std
+    std = _INIT_STD if config.init_std is None else config.init_std
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if config.init == "zeros":
@@ -63,13 +54,6 @@ class HookedLinearNetwork(WeightAccessors, HookedModel):
 
     Of the stacked weights (`W_Q`, ..., `QK`, `OV`), biases are zeros, `W_E` is the identity, and `W_U` reads the label
     entry with the output sign, as those of a pinned softmax model.
-
-    Args:
-        config: Shape and initialisation.
-        seed: Seed of the first weights.
-
-    Raises:
-        InputError: If the config is of another family.
     """
 
     hook_meanings: ClassVar[Mapping[str, tuple[str, str]]] = HOOK_MEANINGS
@@ -133,17 +117,7 @@ class HookedLinearNetwork(WeightAccessors, HookedModel):
         return self.cfg.output_sign * self.forward_tokens(join(xs, ys))[:, -1:, -1]
 
     def forward_tokens(self, tokens: Float[Tensor, "batch pos d_token"]) -> Float[Tensor, "batch pos d_model"]:
-        """Run all blocks on a token matrix, with every token updated.
-
-        Args:
-            tokens: Rows [x; y], the query last; its label entry is read as it is, and normally 0.
-
-        Returns:
-            The tokens after the last block; the label entry of the last one, times the output sign, is the answer.
-
-        Raises:
-            InputError: If the width is not n_dims + 1.
-        """
+        """Run all blocks on a token matrix, with every token updated."""
         if tokens.ndim != 3 or tokens.shape[2] != self.cfg.d_model or tokens.shape[1] < 1:
             raise InputError(
                 f"forward_tokens needs [batch pos {self.cfg.d_model}] with the query last, got shape "

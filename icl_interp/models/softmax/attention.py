@@ -13,7 +13,11 @@ from transformer_lens.hook_points import HookPoint
 from icl_interp.models.config import ModelConfig
 from icl_interp.models.hooked import is_hooked
 
-__all__ = ["Attention", "add_weight", "plain_attention", "split_identity"]
+__all__ = [
+    "Attention",
+    "add_weight",
+    "plain_attention",
+]
 
 
 def add_weight(
@@ -23,19 +27,6 @@ def add_weight(
 
     A fixed tensor is no parameter, is not saved, and moves with its module; TransformerLens' cache methods and
     whoever converts the model read it as they would read a parameter.
-
-    Args:
-        module: Gets the weight.
-        name: As HookedTransformer spells it.
-        shape: Of the weight.
-        learned: Whether it is a parameter.
-        value: What stands there, or what a parameter starts at; None means zeros.
-
-    Example:
-        >>> module = nn.Module()
-        >>> add_weight(module, "b_O", (3,), learned=False)
-        >>> len(list(module.parameters())), len(module.state_dict()), module.b_O.shape
-        (0, 0, torch.Size([3]))
     """
     start = torch.zeros(shape) if value is None else value
     if learned:
@@ -44,19 +35,8 @@ def add_weight(
         module.register_buffer(name, start, persistent=False)
 
 
-def split_identity(n_heads: int, d_head: int) -> Float[Tensor, "head d_head d_model"]:
-    """Give the output projection that lays heads side by side.
-
-    Args:
-        n_heads: Number of heads.
-        d_head: Width of each; d_model is n_heads * d_head.
-
-    Returns:
-        The identity of d_model, cut into heads.
-
-    Example:
-        >>> torch.testing.assert_close(split_identity(2, 3).flatten(0, 1), torch.eye(6))
-    """
+def _split_identity(n_heads: int, d_head: int) -> Float[Tensor, "head d_head d_model"]:
+    """Give the output projection that lays heads side by side."""
     return torch.eye(n_heads * d_head).unflatten(0, (n_heads, d_head))
 
 
@@ -81,7 +61,7 @@ class Attention(nn.Module):
         self.fused = True
         for name in ("W_Q", "W_K", "W_V"):
             add_weight(self, name, (heads, d_model, d_head), learned=True)
-        identity = None if self.projects else split_identity(heads, d_head)
+        identity = None if self.projects else _split_identity(heads, d_head)
         add_weight(self, "W_O", (heads, d_head, d_model), learned=self.projects, value=identity)
         for name in ("b_Q", "b_K", "b_V"):
             add_weight(self, name, (heads, d_head), learned=self.bias_qkv)
@@ -96,15 +76,7 @@ class Attention(nn.Module):
     def forward(
         self, normed: Float[Tensor, "batch pos d_model"], *, keep: slice | None = None
     ) -> Float[Tensor, "batch kept d_model"]:
-        """Attend to the positions that each position may see.
-
-        Args:
-            normed: The block's normalised input.
-            keep: Positions whose answer is wanted; None means all. Every position is attended to all the same.
-
-        Returns:
-            What attention adds to the residual stream, at the positions that are kept.
-        """
+        """Attend to the positions that each position may see."""
         q, k, v = self._project(normed)
         q, k, v = self.hook_q(q), self.hook_k(k), self.hook_v(v)
         fused = self.fused and not is_hooked(self.hook_attn_scores, self.hook_pattern)

@@ -13,7 +13,14 @@ from icl_interp.models.config import ModelConfig
 from icl_interp.models.hooked import is_hooked
 from icl_interp.models.softmax.attention import Attention, add_weight
 
-__all__ = ["MLP", "Block", "FinalNorm", "LayerNorm", "WithoutFinalNorm", "block_norm", "final_norm", "gelu_tanh"]
+__all__ = [
+    "MLP",
+    "Block",
+    "FinalNorm",
+    "LayerNorm",
+    "WithoutFinalNorm",
+    "final_norm",
+]
 
 
 class LayerNorm(nn.Module):
@@ -35,14 +42,7 @@ class LayerNorm(nn.Module):
         self.hook_normalized = HookPoint()
 
     def forward(self, resid: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
-        """Normalise each position.
-
-        Args:
-            resid: The residual stream.
-
-        Returns:
-            Mean 0 and variance 1 at each position, times w plus b.
-        """
+        """Normalise each position."""
         if not is_hooked(self.hook_scale, self.hook_normalized):
             w, b = (self.w, self.b) if self.affine else (None, None)
             return F.layer_norm(resid, resid.shape[-1:], w, b, self.eps)
@@ -60,14 +60,7 @@ class FinalNorm(LayerNorm):
         self.hook_out = HookPoint()
 
     def forward(self, resid: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
-        """Normalise each position.
-
-        Args:
-            resid: The residual stream after the last block.
-
-        Returns:
-            The read-out's input.
-        """
+        """Normalise each position."""
         return self.hook_out(super().forward(resid))
 
 
@@ -79,38 +72,17 @@ class WithoutFinalNorm(nn.Module):
         self.hook_out = HookPoint()
 
     def forward(self, resid: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
-        """Pass the residual stream on.
-
-        Args:
-            resid: The residual stream after the last block.
-
-        Returns:
-            The same.
-        """
+        """Pass the residual stream on."""
         return self.hook_out(resid)
 
 
-def block_norm(config: ModelConfig) -> nn.Module:
-    """Make the norm that a sublayer reads through.
-
-    Args:
-        config: Of the model.
-
-    Returns:
-        A LayerNorm, or the identity where the model has no norms.
-    """
+def _block_norm(config: ModelConfig) -> nn.Module:
+    """Make the norm that a sublayer reads through."""
     return nn.Identity() if config.normalization_type is None else LayerNorm(config)
 
 
 def final_norm(config: ModelConfig) -> nn.Module:
-    """Make the norm that the read-out reads through.
-
-    Args:
-        config: Of the model.
-
-    Returns:
-        A LayerNorm or the identity, with `hook_out` in any case.
-    """
+    """Make the norm that the read-out reads through."""
     return FinalNorm(config) if config.final_norm else WithoutFinalNorm()
 
 
@@ -119,27 +91,13 @@ _SLOPE, _CUBIC = math.sqrt(8 / math.pi), math.sqrt(8 / math.pi) * 0.044715
 _CACHED_NEURONS = 2**18
 
 
-def gelu_tanh(pre: Float[Tensor, "*batch d_mlp"]) -> Float[Tensor, "*batch d_mlp"]:
+def _gelu_tanh(pre: Float[Tensor, "*batch d_mlp"]) -> Float[Tensor, "*batch d_mlp"]:
     """Apply GELU in the tanh form of GPT-2.
 
     Formula: x (1 + tanh(a (x + 0.044715 x^3))) / 2 = x sigmoid(2 a (x + 0.044715 x^3)) with a = sqrt(2 / pi).
 
     torch's kernel evaluates the first form, whose tanh is slow on a CPU; where no gradient is needed and the neurons
     fit into a core's cache, the second form is used. The two agree to rounding.
-
-    Args:
-        pre: Neurons before the nonlinearity.
-
-    Returns:
-        Neurons after it, in the same dtype.
-
-    Source:
-        Hendrycks and Gimpel (2016), section 2.
-
-    Example:
-        >>> import torch
-        >>> with torch.no_grad():
-        ...     torch.testing.assert_close(gelu_tanh(torch.ones(1)), torch.tensor([0.841192]), rtol=1e-5, atol=0)
     """
     small = pre.device.type == "cpu" and pre.dtype == torch.float32 and pre.numel() <= _CACHED_NEURONS
     if torch.is_grad_enabled() or not small:
@@ -149,7 +107,7 @@ def gelu_tanh(pre: Float[Tensor, "*batch d_mlp"]) -> Float[Tensor, "*batch d_mlp
 
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu_new": gelu_tanh,
+    "gelu_new": _gelu_tanh,
     "gelu": F.gelu,
     "relu": F.relu,
 }
@@ -175,14 +133,7 @@ class MLP(nn.Module):
         self.hook_post = HookPoint()
 
     def forward(self, normed: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
-        """Transform each position by itself.
-
-        Args:
-            normed: The normalised residual stream.
-
-        Returns:
-            What the MLP adds to the residual stream.
-        """
+        """Transform each position by itself."""
         quiet = not torch.is_grad_enabled() and not is_hooked(self.hook_pre, self.hook_post)
         if quiet and normed.device.type == "cpu" and not torch.compiler.is_compiling():
             # A few prompts at a time: the neurons of a whole batch would go through main memory several times, which
@@ -206,12 +157,12 @@ class Block(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.doubled, self.attn_only = config.doubled_residual, config.attn_only
-        self.ln1 = block_norm(config)
+        self.ln1 = _block_norm(config)
         self.attn = Attention(config)
         self.hook_resid_pre = HookPoint()
         self.hook_attn_out = HookPoint()
         if not self.attn_only:
-            self.ln2 = block_norm(config)
+            self.ln2 = _block_norm(config)
             self.mlp = MLP(config)
             self.hook_resid_mid = HookPoint()
             self.hook_mlp_out = HookPoint()
@@ -220,15 +171,7 @@ class Block(nn.Module):
     def forward(
         self, resid: Float[Tensor, "batch pos d_model"], *, keep: slice | None = None
     ) -> Float[Tensor, "batch kept d_model"]:
-        """Add attention, then the MLP, to the residual stream.
-
-        Args:
-            resid: The residual stream before the block.
-            keep: Positions whose stream is wanted afterwards; None means all. The others are still attended to.
-
-        Returns:
-            The residual stream after it, at the positions that are kept.
-        """
+        """Add attention, then the MLP, to the residual stream."""
         resid = self.hook_resid_pre(resid)
         added = self.hook_attn_out(self.attn(self.ln1(resid), keep=keep))
         if keep is not None:

@@ -29,14 +29,7 @@ class Embed(nn.Module):
         add_weight(self, "b_E", (config.d_model,), learned=self.biased)
 
     def forward(self, tokens: Float[Tensor, "batch pos d_token"]) -> Float[Tensor, "batch pos d_model"]:
-        """Read tokens into the residual stream.
-
-        Args:
-            tokens: Raw read-in inputs.
-
-        Returns:
-            One residual vector a position.
-        """
+        """Read tokens into the residual stream."""
         return F.linear(tokens, self.W_E.T, self.b_E if self.biased else None)
 
 
@@ -50,14 +43,7 @@ class PosEmbed(nn.Module):
         add_weight(self, "W_pos", (config.n_ctx, config.d_model), learned=True)
 
     def forward(self, tokens: Float[Tensor, "batch pos d_token"]) -> Float[Tensor, "batch pos d_model"]:
-        """Look up the positions of a batch.
-
-        Args:
-            tokens: Only their number is read.
-
-        Returns:
-            The table's first rows, the same for each prompt.
-        """
+        """Look up the positions of a batch."""
         batch, pos, _ = tokens.shape
         return self.W_pos[:pos].expand(batch, -1, -1)
 
@@ -82,12 +68,5 @@ class Unembed(nn.Module):
         self.hook_out = HookPoint()
 
     def forward(self, normed: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_out"]:
-        """Read predictions out of the residual stream.
-
-        Args:
-            normed: Output of the final norm.
-
-        Returns:
-            d_out channels a position, the prediction first.
-        """
+        """Read predictions out of the residual stream."""
         return self.hook_out(F.linear(self.hook_in(normed), self.W_U.T, self.b_U if self.biased else None))

@@ -28,14 +28,7 @@ class MergedAttention(nn.Module):
         self.hook_pattern = HookPoint()  # [batch head query_pos key_pos]
 
     def forward(self, tokens: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
-        """Average the labels of the context, for each token.
-
-        Args:
-            tokens: The query last.
-
-        Returns:
-            0 in the inputs' entries, the average in the label's.
-        """
+        """Average the labels of the context, for each token."""
         xs, n_pairs = tokens[..., :-1], tokens.shape[1] - 1
         asked = xs @ self.W_KQ.mT  # row i: x_key . row = x_key^T Q x_i
         if n_pairs and not is_hooked(self.hook_attn_scores, self.hook_pattern):
@@ -60,14 +53,7 @@ class SoftmaxLayerBlock(nn.Module):
         self.hook_resid_post = HookPoint()
 
     def forward(self, tokens: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
-        """Apply the attention.
-
-        Args:
-            tokens: The query last.
-
-        Returns:
-            What attention writes.
-        """
+        """Apply the attention."""
         return self.hook_resid_post(self.hook_attn_out(self.attn(self.hook_resid_pre(tokens))))
 
 

@@ -35,15 +35,6 @@ def initialise(model: nn.Module, config: ModelConfig, *, seed: int) -> None:
     from U(-1/sqrt(fan_in), 1/sqrt(fan_in)), which is what torch.nn.Linear starts from; positions are a linear map of
     one-hot positions, hence U(-1/sqrt(n_ctx), 1/sqrt(n_ctx)), as in timaeus-research/icl. LayerNorm starts at scale 1
     and shift 0 everywhere. What is fixed (a pinned end, an absent weight) stays as it is.
-
-    Args:
-        model: Of that config.
-        config: Names the initialisation.
-        seed: The only source of randomness; the global generator is untouched.
-
-    Source:
-        Radford et al. (2019), section 2.3, for the residual scaling; dtsip/in-context-learning for "dtsip"; Zhang et
-        al. (2024), experiments of Table 1; TransformerLens 3.9, init_mode "gpt2"; timaeus-research/icl for "torch".
     """
     generator = torch.Generator().manual_seed(seed)
     scheme = {"torch": _torch_linear, "transformer_lens": _transformer_lens}.get(config.init, _gpt2)

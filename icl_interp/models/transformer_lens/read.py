@@ -11,7 +11,9 @@ from icl_interp.errors import InputError, InputTypeError
 from icl_interp.models.config import ModelConfig, Tokens
 from icl_interp.models.shapes import parameter_shapes
 
-__all__ = ["cfg_fields", "from_lens_weights", "inexpressible"]
+__all__ = [
+    "from_lens_weights",
+]
 
 # Fields that change what the network computes, with the values under which it is one of ours.
 _EXPRESSIBLE: dict[str, tuple[Any, ...]] = {
@@ -58,18 +60,8 @@ _HARMLESS = frozenset({
 })  # fmt: skip
 
 
-def cfg_fields(cfg: Any) -> dict[str, Any]:
-    """Take a config as a mapping of its fields.
-
-    Args:
-        cfg: A mapping, or an object with `to_dict` (as TransformerLens' configs are) or with attributes.
-
-    Returns:
-        Fields by name.
-
-    Raises:
-        InputTypeError: If it is none of these.
-    """
+def _cfg_fields(cfg: Any) -> dict[str, Any]:
+    """Take a config as a mapping of its fields."""
     if isinstance(cfg, Mapping):
         return dict(cfg)
     if callable(getattr(cfg, "to_dict", None)):
@@ -80,15 +72,8 @@ def cfg_fields(cfg: Any) -> dict[str, Any]:
     )
 
 
-def inexpressible(fields: Mapping[str, Any]) -> list[str]:
-    """List what a config asks for that our models cannot express.
-
-    Args:
-        fields: By TransformerLens' names; absent ones have its defaults.
-
-    Returns:
-        A clause for each such field, "name=value"; unknown fields are listed unless they are off.
-    """
+def _inexpressible(fields: Mapping[str, Any]) -> list[str]:
+    """List what a config asks for that our models cannot express."""
     wrong = [name for name, values in _EXPRESSIBLE.items() if name in fields and fields[name] not in values]
     wrong += [name for name in _SOFT_CAPS if (fields.get(name) or -1) > 0]
     if not fields.get("attn_only") and fields.get("act_fn", "relu") not in _ACTIVATIONS:
@@ -122,21 +107,8 @@ def from_lens_weights(
     read_in: tuple[Tensor, Tensor | None] | None = None,
     layout: Tokens | None = None,
 ) -> tuple[ModelConfig, dict[str, Tensor]]:
-    """Turn what a HookedTransformer is made of into what a model of ours is made of.
-
-    Args:
-        state_dict: As `lens.from_hooked_transformer` takes it, and likewise below.
-        cfg: Its config.
-        read_in: Weight and bias of the map before the embeddings, or None for the token table.
-        layout: How pairs become tokens; None means "interleaved".
-
-    Returns:
-        A config, and contiguous weights with exactly the names and shapes that it asks for.
-
-    Raises:
-        InputError: If either cannot be expressed, or they do not belong together.
-    """
-    fields = cfg_fields(cfg)
+    """Turn what a HookedTransformer is made of into what a model of ours is made of."""
+    fields = _cfg_fields(cfg)
     _check_fields(fields)
     weights = {name: weight for name, weight in state_dict.items() if not _BUFFER.search(name)}
     weights |= _read_in(weights, read_in)
@@ -158,7 +130,7 @@ def _check_fields(fields: Mapping[str, Any]) -> None:
             f"{_WHO} needs a cfg with positive integers for {', '.join(sizes)}, got none for {', '.join(missing)}; "
             "pass the config of the model."
         )
-    wrong = inexpressible(fields)
+    wrong = _inexpressible(fields)
     if wrong:
         raise InputError(
             f"{_WHO} needs a cfg that our models can express, got {', '.join(wrong)}; keep such a model in "

@@ -25,15 +25,7 @@ _COMPLETE = {
 
 
 def check_convertible(config: ModelConfig, *, who: str) -> None:
-    """Refuse what TransformerLens' own classes cannot express.
-
-    Args:
-        config: Of the model.
-        who: The converting function, for the sentence.
-
-    Raises:
-        InputError: If the model is not a softmax decoder of the plain residual form; every reason is named.
-    """
+    """Refuse what TransformerLens' own classes cannot express."""
     if config.family != "gpt2":
         reasons = [f"family={config.family!r} (its attention is not softmax over separate queries and keys)"]
     else:
@@ -54,15 +46,7 @@ def check_convertible(config: ModelConfig, *, who: str) -> None:
 
 
 def lens_fields(config: ModelConfig) -> dict[str, Any]:
-    """Give the fields that HookedTransformerConfig and TransformerBridgeConfig share.
-
-    Args:
-        config: Of a convertible model.
-
-    Returns:
-        Fields by TransformerLens' names. The vocabulary is the coordinates of a token, so that the token table is the
-        read-in; weights are not initialised.
-    """
+    """Give the fields that HookedTransformerConfig and TransformerBridgeConfig share."""
     return {
         "d_model": config.d_model,
         "d_head": config.head_width,
@@ -87,12 +71,6 @@ def lens_weights(model: HookedModel) -> dict[str, Tensor]:
 
     Absent biases and positions become zeros, an absent output projection the identity, pinned ends the maps that they
     are. The bias of the read-in has no place in a token table and is left out.
-
-    Args:
-        model: A convertible model.
-
-    Returns:
-        Copies by HookedTransformer's names, on the model's device.
     """
     config, positions = model.cfg, "pos_embed.W_pos"
     complete = config.model_copy(update={**_COMPLETE, "n_positions": config.n_ctx})

@@ -8,28 +8,24 @@ from icl_interp.report.tables import Cell, TableView
 from probes.bootstrap import Estimate
 from probes.curves import Curve
 
-__all__ = ["agreement_part", "agreement_sentence", "scale_sentence"]
+__all__ = [
+    "agreement_part",
+    "agreement_sentence",
+]
 
-LOW_R2 = 0.9
+_LOW_R2 = 0.9
 """Below this R² of the linear fit a predictor has no weights to speak of."""
 
 
 def agreement_part(study: Study) -> Section:
-    """Write the part.
-
-    Args:
-        study: All numbers.
-
-    Returns:
-        Prediction differences by number of examples, and the table of all metrics.
-    """
+    """Write the part."""
     report = study.mechanism.agreement
     sentence = agreement_sentence(study)
     figure = FigureView(
         id="algorithm-spd",
         title="Squared difference to each reference's predictions",
         figure=report.plot(),
-        sentence=f"{sentence} {scale_sentence(report)}",
+        sentence=f"{sentence} {_scale_sentence(report)}",
         aria_label=f"Line chart, squared prediction difference over in-context examples, one line a reference. "
         f"{sentence}",
         data=_curves(report),
@@ -45,14 +41,7 @@ def agreement_part(study: Study) -> Section:
 
 
 def agreement_sentence(study: Study) -> str:
-    """Say which algorithm the model predicts like, beyond untrained networks or not.
-
-    Args:
-        study: All numbers.
-
-    Returns:
-        One sentence.
-    """
+    """Say which algorithm the model predicts like, beyond untrained networks or not."""
     likeness = study.mechanism.likeness
     name = likeness.nearest[0]
     return verdict_words(
@@ -62,20 +51,13 @@ def agreement_sentence(study: Study) -> str:
     )
 
 
-def scale_sentence(report: AgreementReport) -> str:
-    """Say what weights and gradients add to the prediction differences.
-
-    Args:
-        report: All metrics.
-
-    Returns:
-        Two or three sentences.
-    """
+def _scale_sentence(report: AgreementReport) -> str:
+    """Say what weights and gradients add to the prediction differences."""
     r2 = report.linear_r2.mean.value
     nearest = report.nearest()[0]
     found = report.references[nearest]
     text = f"By squared difference {nearest} is nearest: {_with(found.spd.mean)} of E[y²]."
-    if not r2 >= LOW_R2:  # NaN as well
+    if not r2 >= _LOW_R2:  # NaN as well
         text += f" Its answers are not linear in the query (R² {number(r2)}), so it has no weights to compare."
     elif found.similarity_of_weights.value == found.similarity_of_weights.value:
         text += (
@@ -84,7 +66,7 @@ def scale_sentence(report: AgreementReport) -> str:
         )
     if report.step is not None and report.step.linearity == report.step.linearity:
         step, share = report.step.step_size, report.step.r2
-        like = "acts like one such step" if share > LOW_R2 else "is not one such step"
+        like = "acts like one such step" if share > _LOW_R2 else "is not one such step"
         text += (
             f" The gradient step that reacts to labels most like it has size {_with(step)} and explains "
             f"{number(share)} of its reaction, so the model {like}."

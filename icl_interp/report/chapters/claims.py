@@ -41,39 +41,31 @@ _SHOWN = 3
 
 
 def claims_page(outcome: Outcome, provenance: Mapping[str, str | int | float]) -> Page:
-    """Lay an experiment out as a report.
-
-    Args:
-        outcome: Claims and figures.
-        provenance: What it was made with, for the footer.
-
-    Returns:
-        The page.
-    """
+    """Lay an experiment out as a report."""
     return Page(
         title=f"{outcome.paper.title}: what we found",
         subtitle=f"{outcome.paper.citation}, reproduced at the size “{outcome.preset}”. {_count(outcome)}",
         facts=(
             *(Fact("Setting", sentence) for sentence in outcome.setting),
             Fact("Seeds", ", ".join(str(seed) for seed in outcome.seeds)),
-            Fact("Verdicts", SHORT_RULE),
+            Fact("Verdicts", _SHORT_RULE),
         ),
         warnings=_warnings(outcome),
         verdicts=tuple(_card(claim) for claim in outcome.claims),
         sections=(
             Section("figures", "The figures", figures=tuple(_figure(panel) for panel in outcome.panels)),
-            Section("claims", "Every number", RULE, parts=tuple(_part(claim) for claim in outcome.claims)),
+            Section("claims", "Every number", _RULE, parts=tuple(_part(claim) for claim in outcome.claims)),
             Section("unknowns", "What the paper leaves open", tables=(_unknowns(outcome),)),
         ),
         provenance=tuple(Fact(name.replace("_", " "), str(value)) for name, value in provenance.items()),
     )
 
 
-SHORT_RULE = (
+_SHORT_RULE = (
     "Reproduced: every check agrees. Not reproduced: none agrees, one contradicts. Partly: anything between. Checks "
     "are 95 % intervals over seeds."
 )
-RULE = (
+_RULE = (
     "A check is reproduced if the 95 % interval of its mean over seeds (Student's t) lies inside the expected range, "
     "not reproduced if it lies outside, partly if it crosses an end; a claim is reproduced if all of "
     "its checks are, not reproduced if some are not and none is, partly otherwise. "

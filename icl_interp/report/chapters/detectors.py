@@ -8,39 +8,25 @@ from icl_interp.report.model import FigureView, Section
 from icl_interp.report.sentences import listing, number
 from icl_interp.report.tables import Cell, TableView
 
-__all__ = ["detector_map", "detector_sentence", "detector_table", "detectors_chapter"]
+__all__ = ["detector_map", "detectors_chapter"]
 
 
 def detector_map(report: DetectorReport) -> FigureView:
-    """Draw every detector over every shift.
-
-    Args:
-        report: All detectors.
-
-    Returns:
-        The map of AUROC, with its numbers.
-    """
-    sentence = detector_sentence(report)
+    """Draw every detector over every shift."""
+    sentence = _detector_sentence(report)
     return FigureView(
         id="detectors",
         title="AUROC of every score, by shift",
         figure=report.plot(),
         sentence=sentence,
         aria_label=f"Colour map of AUROC, detectors over shifts. {sentence}",
-        data=detector_table(report),
+        data=_detector_table(report),
         height=230 + 25 * len(report.detectors),
     )
 
 
-def detector_sentence(report: DetectorReport) -> str:
-    """Say what hidden states see, and whether raw inputs see it as well.
-
-    Args:
-        report: All detectors.
-
-    Returns:
-        Three or four sentences.
-    """
+def _detector_sentence(report: DetectorReport) -> str:
+    """Say what hidden states see, and whether raw inputs see it as well."""
     hidden, raw, said = (report.seen_by(what) for what in ("hidden states", "raw inputs", "predictions"))
     shared = [label for label in hidden if label in raw]
     alone = [label for label in hidden if label not in raw]
@@ -77,15 +63,8 @@ def _beyond_untrained(report: DetectorReport) -> str:
     )
 
 
-def detector_table(report: DetectorReport) -> TableView:
-    """Lay AUROC out, detectors over shifts.
-
-    Args:
-        report: All detectors.
-
-    Returns:
-        One row a detector, with its mean, its untrained control and the excess.
-    """
+def _detector_table(report: DetectorReport) -> TableView:
+    """Lay AUROC out, detectors over shifts."""
     rows: list[tuple[Cell, ...]] = []
     for name, found in report.detectors.items():
         excess = found.excess if found.excess is not None and found.excess.controls else None
@@ -108,18 +87,11 @@ def detector_table(report: DetectorReport) -> TableView:
 
 
 def detectors_chapter(report: DetectorReport) -> Section:
-    """Write what folds away: the untrained map, every measure of every test, risk, and what does not apply.
-
-    Args:
-        report: All detectors.
-
-    Returns:
-        A folded part.
-    """
+    """Write what folds away: the untrained map, every measure of every test, risk, and what does not apply."""
     figures: tuple[FigureView, ...] = ()
     if report.n_networks:
         figures = (_untrained_map(report), _excess_map(report))
-    tables = (_measures_table(report), _risk_table(report), left_out_table(report))
+    tables = (_measures_table(report), _risk_table(report), _left_out_table(report))
     lead = (
         f"At `{report.site.hook}`, {report.conventions.tokens} tokens; most detectors read one vector a prompt, the "
         f"{'last position' if report.pooling == 'last' else 'mean over positions'}. Signatures and Gram ranges read "
@@ -219,15 +191,8 @@ def _risk_row(name: str, found: DetectorResult) -> tuple[Cell, ...]:
     )  # fmt: skip
 
 
-def left_out_table(report: DetectorReport) -> TableView:
-    """List detectors that say nothing here.
-
-    Args:
-        report: All detectors.
-
-    Returns:
-        One row a detector, with the reason.
-    """
+def _left_out_table(report: DetectorReport) -> TableView:
+    """List detectors that say nothing here."""
     return TableView(("detector", "why not"), tuple(report.left_out.items()), caption="Detectors that do not apply")
 
 

@@ -12,19 +12,12 @@ from probes.bootstrap import Estimate
 
 __all__ = ["errors_chapter", "shifts_part"]
 
-LIMITS = (1e-4, 10.0)
+_LIMITS = (1e-4, 10.0)
 """Range of the error axes; what lies outside is drawn at its edge or cut off, the tables have it as it is."""
 
 
 def errors_chapter(study: Study) -> Section:
-    """Write the chapter.
-
-    Args:
-        study: All numbers.
-
-    Returns:
-        Error curves in distribution and the table of late errors; the curves under shifts are `shifts_part`.
-    """
+    """Write the chapter."""
     report = study.errors
     own = report.in_distribution
     curve = own.curves[MODEL].mean.tolist()
@@ -51,18 +44,11 @@ def errors_chapter(study: Study) -> Section:
     )
     if any(errors.first_unseen_point is not None for errors in report.families.values()):
         lead += f" Points beyond the length of training prompts, {UNSEEN}, are shaded."
-    return Section("errors", "What does it compute?", lead, figures=(main,), tables=(late_table(report),))
+    return Section("errors", "What does it compute?", lead, figures=(main,), tables=(_late_table(report),))
 
 
 def shifts_part(study: Study) -> Section:
-    """Write the folded part on shifts.
-
-    Args:
-        study: All numbers.
-
-    Returns:
-        One small figure of error curves a shift.
-    """
+    """Write the folded part on shifts."""
     report = study.errors
     cells = tuple(_cell(report, errors) for label, errors in report.families.items() if label != IN_DISTRIBUTION)
     sentence = shift_sentence(report)
@@ -71,14 +57,7 @@ def shifts_part(study: Study) -> Section:
 
 
 def shift_sentence(report: ErrorReport) -> str:
-    """Say where the model fails, and whether least squares and Bayes fail there too.
-
-    Args:
-        report: The error curves.
-
-    Returns:
-        One or two sentences.
-    """
+    """Say where the model fails, and whether least squares and Bayes fail there too."""
     least_squares = reference(report, "least squares") or ""
     bayes = reference(report, "Bayes")
     shifts = {label: errors for label, errors in report.families.items() if label != IN_DISTRIBUTION}
@@ -99,14 +78,7 @@ def shift_sentence(report: ErrorReport) -> str:
 
 
 def likeness(errors: FamilyErrors) -> str:
-    """Say which reference predicts most like the model, and which comes next.
-
-    Args:
-        errors: Of one family.
-
-    Returns:
-        One sentence.
-    """
+    """Say which reference predicts most like the model, and which comes next."""
     said = [(name, errors.distances[name]) for name in errors.nearest()[:2]]
     (first, nearest), *others = said
     text = f"{first} predicts most like it: mean squared difference {_distance(nearest)} of E[y²]"
@@ -119,27 +91,12 @@ def _distance(estimate: Estimate) -> str:
 
 
 def reference(report: ErrorReport, part: str) -> str | None:
-    """Find a reference by a part of its merged name.
-
-    Args:
-        report: The error curves.
-        part: Such as "Bayes".
-
-    Returns:
-        The name in the report; None where the task has no such reference.
-    """
+    """Find a reference by a part of its merged name."""
     return next((name for name in report.in_distribution.curves if part in name.split(" = ")), None)
 
 
-def late_table(report: ErrorReport) -> TableView:
-    """Lay out the late errors, one family a row.
-
-    Args:
-        report: The error curves.
-
-    Returns:
-        Model with interval, each reference, and the excess over least squares with its interval.
-    """
+def _late_table(report: ErrorReport) -> TableView:
+    """Lay out the late errors, one family a row."""
     names = list(report.in_distribution.curves)
     columns = (
         "family", "late from", "first unseen point", "model", "low", "high", *names[1:], "excess", "excess low",
@@ -218,7 +175,7 @@ def _cell(report: ErrorReport, errors: FamilyErrors) -> FigureView:
 
 def _drawn(report: ErrorReport, label: str) -> HasJSON:
     figure = report.plot(label)
-    return figure.update_yaxes(range=[math.log10(limit) for limit in LIMITS], title_text="error / E[y²]")
+    return figure.update_yaxes(range=[math.log10(limit) for limit in _LIMITS], title_text="error / E[y²]")
 
 
 def _slug(label: str) -> str:

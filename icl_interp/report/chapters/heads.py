@@ -8,22 +8,19 @@ from icl_interp.report.model import FigureView, Section
 from icl_interp.report.sentences import interval, listing, number
 from icl_interp.report.tables import TableView
 
-__all__ = ["attention_part", "heads_part", "heads_sentence", "pruning_part", "pruning_sentence"]
+__all__ = [
+    "attention_part",
+    "heads_part",
+    "pruning_part",
+]
 
 
 def heads_part(study: Study) -> Section:
-    """Write the part on masked heads.
-
-    Args:
-        study: All numbers.
-
-    Returns:
-        A heat map; without heads, the reason.
-    """
+    """Write the part on masked heads."""
     report, title = study.mechanism.heads, "Which heads does it need?"
     if report is None:
         return Section("heads", title, study.mechanism.absent["heads"])
-    sentence = heads_sentence(report)
+    sentence = _heads_sentence(report)
     frame = report.to_frame()
     view = FigureView(
         id="head-importance",
@@ -49,18 +46,11 @@ def heads_part(study: Study) -> Section:
 
 
 def pruning_part(study: Study) -> Section | None:
-    """Write the folded part on pruning.
-
-    Args:
-        study: All numbers.
-
-    Returns:
-        The curve; None without heads, or with a single one.
-    """
+    """Write the folded part on pruning."""
     report = study.mechanism.heads
     if report is None or report.pruning.n_kept[-1] < 2:
         return None
-    sentence = pruning_sentence(report)
+    sentence = _pruning_sentence(report)
     view = FigureView(
         id="pruning",
         title="Late error by the number of heads kept",
@@ -77,14 +67,7 @@ def pruning_part(study: Study) -> Section | None:
 
 
 def attention_part(study: Study) -> Section:
-    """Write the folded part on attention.
-
-    Args:
-        study: All numbers.
-
-    Returns:
-        A heat map; without distributions, the reason.
-    """
+    """Write the folded part on attention."""
     summary, title = study.mechanism.attention, "Where do heads look?"
     if summary is None:
         return Section("part-attention", title, study.mechanism.absent["attention"], folded=True)
@@ -119,15 +102,8 @@ def attention_part(study: Study) -> Section:
     return Section("part-attention", title, lead, figures=(view,), folded=True)
 
 
-def heads_sentence(report: HeadReport) -> str:
-    """Say which heads matter, beside untrained networks.
-
-    Args:
-        report: Of the heads.
-
-    Returns:
-        One or two sentences.
-    """
+def _heads_sentence(report: HeadReport) -> str:
+    """Say which heads matter, beside untrained networks."""
     layer, head = report.top
     found = report.importance
     rise, low, high = (float(x[layer, head]) for x in (found.increase, found.increase_low, found.increase_high))
@@ -146,15 +122,8 @@ def heads_sentence(report: HeadReport) -> str:
     )
 
 
-def pruning_sentence(report: HeadReport) -> str:
-    """Say how many heads suffice, and whether the order matters.
-
-    Args:
-        report: Of the heads.
-
-    Returns:
-        One or two sentences.
-    """
+def _pruning_sentence(report: HeadReport) -> str:
+    """Say how many heads suffice, and whether the order matters."""
     curve = report.pruning
     total = curve.n_kept[-1]
     if curve.n_needed is None:

@@ -10,21 +10,18 @@ from icl_interp.report.sentences import number, verdict_words
 from icl_interp.report.tables import TableView
 from probes.step_matching import StepMatches
 
-__all__ = ["layers_part", "readout_sentence", "steps_part", "steps_sentence"]
+__all__ = [
+    "layers_part",
+    "readout_sentence",
+    "steps_part",
+]
 
-SHOWN_REFERENCES = 3
+_SHOWN_REFERENCES = 3
 """References whose distance is drawn, the nearest to the last site; the table has all."""
 
 
 def layers_part(study: Study) -> Section:
-    """Write the part on errors along the network.
-
-    Args:
-        study: All numbers.
-
-    Returns:
-        Errors of linear read-outs, and the table.
-    """
+    """Write the part on errors along the network."""
     report = study.mechanism.readouts
     sentence = readout_sentence(study)
     view = FigureView(
@@ -48,21 +45,12 @@ def layers_part(study: Study) -> Section:
 
 
 def steps_part(study: Study, algorithm: str, *, folded: bool) -> Section | None:
-    """Write the part on steps of an algorithm.
-
-    Args:
-        study: All numbers.
-        algorithm: "Newton" or "gradient descent".
-        folded: Whether it waits behind its heading.
-
-    Returns:
-        The heat map; None on tasks that the algorithm does not solve.
-    """
+    """Write the part on steps of an algorithm."""
     report = study.mechanism.readouts
     if algorithm not in report.steps:
         return None
     match = report.steps[algorithm]
-    sentence = steps_sentence(report, algorithm)
+    sentence = _steps_sentence(report, algorithm)
     slug = algorithm.replace(" ", "-").lower()
     rows = tuple(
         (site, step, float(match.values[i, j]))
@@ -87,14 +75,7 @@ def steps_part(study: Study, algorithm: str, *, folded: bool) -> Section | None:
 
 
 def readout_sentence(study: Study) -> str:
-    """Say what the blocks add to what the read-in knows, and where most of it is added.
-
-    Args:
-        study: All numbers.
-
-    Returns:
-        One or two sentences.
-    """
+    """Say what the blocks add to what the read-in knows, and where most of it is added."""
     report = study.mechanism.readouts
     excess = report.excess(study.n_verdicts)
     text = verdict_words(
@@ -115,16 +96,8 @@ def readout_sentence(study: Study) -> str:
     )
 
 
-def steps_sentence(report: LayerReadoutReport, algorithm: str) -> str:
-    """Say which numbers of steps the layers are nearest to, and how firmly.
-
-    Args:
-        report: Of the layers.
-        algorithm: A key of `report.steps`.
-
-    Returns:
-        One or two sentences.
-    """
+def _steps_sentence(report: LayerReadoutReport, algorithm: str) -> str:
+    """Say which numbers of steps the layers are nearest to, and how firmly."""
     match = report.steps[algorithm]
     blocks = [i for i, site in enumerate(report.sites) if site.startswith("block")]
     best = [match.best_steps[i] for i in blocks]
@@ -152,7 +125,7 @@ def _name(algorithm: str) -> str:
 
 
 def _nearest_only(report: LayerReadoutReport) -> LayerReadoutReport:
-    order = sorted(report.distances, key=lambda name: report.distances[name][-1].value)[:SHOWN_REFERENCES]
+    order = sorted(report.distances, key=lambda name: report.distances[name][-1].value)[:_SHOWN_REFERENCES]
     return replace(report, distances={name: report.distances[name] for name in order})
 
 

@@ -18,19 +18,12 @@ from probes.correlation import CorrelationReport
 
 __all__ = ["ood_chapter"]
 
-MOST_POINTS = 3000
+_MOST_POINTS = 3000
 """Points in the cloud figure; the correlations use all prompts."""
 
 
 def ood_chapter(study: Study) -> Section:
-    """Write the chapter.
-
-    Args:
-        study: All numbers.
-
-    Returns:
-        AUROC beside its rivals, the score against the error, and both tables.
-    """
+    """Write the chapter."""
     lead = (
         "The score of a prompt is 1 - overlap of its leading subspace with the in-distribution reference, which was "
         "fitted on other prompts; larger is further out. Its rivals: the prompt's norms alone (Mahalanobis distance "
@@ -80,7 +73,7 @@ def _auroc(study: Study) -> FigureView:
 
 def _cloud(study: Study) -> FigureView:
     report = study.ood
-    keep = max(1, MOST_POINTS // len(report.scores))
+    keep = max(1, _MOST_POINTS // len(report.scores))
     clouds = [
         Cloud(
             label,

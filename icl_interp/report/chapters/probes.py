@@ -9,7 +9,7 @@ from icl_interp.report.tables import TableView
 __all__ = ["probe_targets_part", "probes_chapter", "readout_words"]
 
 
-CONTROLS = {
+_CONTROLS = {
     "shuffled targets": "targets shuffled between prompts",
     "control task": "its control task",
     "the embedding layer": "at the embedding layer",
@@ -19,14 +19,7 @@ CONTROLS = {
 
 
 def probes_chapter(study: Study) -> Section:
-    """Write the chapter.
-
-    Args:
-        study: All numbers.
-
-    Returns:
-        A heat map of all targets, and the table of their best sites; the rest is in `probe_targets_part`.
-    """
+    """Write the chapter."""
     report = study.probes
     excesses = {target: report.excess(target, study.n_verdicts) for target in report.targets}
     best = max(report.targets, key=lambda target: excesses[target].value)
@@ -60,14 +53,7 @@ def probes_chapter(study: Study) -> Section:
 
 
 def probe_targets_part(study: Study) -> Section:
-    """Write the folded part with each target's curve.
-
-    Args:
-        study: All numbers.
-
-    Returns:
-        One small figure a target, and the table of all sites.
-    """
+    """Write the folded part with each target's curve."""
     report = study.probes
     excesses = {target: report.excess(target, study.n_verdicts) for target in report.targets}
     cells = tuple(_cell(study, i, target, excesses[target]) for i, target in enumerate(report.targets))
@@ -82,24 +68,13 @@ def probe_targets_part(study: Study) -> Section:
 
 
 def readout_words(study: Study, target: str, excess: Excess, *, finding: str, absence: str) -> str:
-    """Say what a read-out's excess allows to say, and where it fails by its own control, which one.
-
-    Args:
-        study: All numbers.
-        target: What is read.
-        excess: Of the target.
-        finding: The claim, if it holds.
-        absence: What there would be no evidence of.
-
-    Returns:
-        One sentence.
-    """
+    """Say what a read-out's excess allows to say, and where it fails by its own control, which one."""
     if excess.verdict != "none" or excess.low <= 0 or excess.chance <= 0:
         return verdict_words(excess, finding=finding, absence=absence)
     control, beyond = study.probes.selectivity(target)
     return (
         f"No evidence {absence} {number(excess.value)}, more than in untrained networks ({number(excess.control)}), "
-        f"but no better than {CONTROLS[control]} ({number(excess.value - beyond.value)})."
+        f"but no better than {_CONTROLS[control]} ({number(excess.value - beyond.value)})."
     )
 
 

@@ -15,7 +15,10 @@ from icl_interp.report.sentences import extremes, listing, number, verdict_words
 from icl_interp.report.tables import Cell, TableView
 from probes.spectra import SWAP_THRESHOLD
 
-__all__ = ["NO_SHIFT", "signature_chapter", "variants_grid", "variants_table"]
+__all__ = [
+    "NO_SHIFT",
+    "signature_chapter",
+]
 
 VARIANTS = {
     "A": "pairs of prompts, |cos| of matched directions",
@@ -25,15 +28,8 @@ VARIANTS = {
 """What each variant compares; higher means that prompts agree more."""
 
 
-def variants_grid(study: Study) -> FigureGrid:
-    """Draw the contrast in distribution minus shifted, for each variant along the network.
-
-    Args:
-        study: All numbers.
-
-    Returns:
-        One figure a variant, with untrained networks.
-    """
+def _variants_grid(study: Study) -> FigureGrid:
+    """Draw the contrast in distribution minus shifted, for each variant along the network."""
     site = study.main_site.label
     contrasts = {name: _contrast(study.survey, name, site) for name in VARIANTS}
     said = [f"{name} {number(value)}" for name, value in contrasts.items()]
@@ -55,15 +51,8 @@ def variants_grid(study: Study) -> FigureGrid:
     )
 
 
-def variants_table(study: Study) -> TableView:
-    """Lay the variants out for every place along the network.
-
-    Args:
-        study: All numbers.
-
-    Returns:
-        In distribution and shifted, of the model and of untrained networks.
-    """
+def _variants_table(study: Study) -> TableView:
+    """Lay the variants out for every place along the network."""
     rows: list[tuple[Cell, ...]] = []
     for name in VARIANTS:
         for site in study.sites:
@@ -146,14 +135,7 @@ NO_SHIFT = (
 
 
 def signature_chapter(study: Study) -> Section:
-    """Write the chapter.
-
-    Args:
-        study: All numbers.
-
-    Returns:
-        Spectra in and out of distribution beside an untrained network's, and agreement along the network.
-    """
+    """Write the chapter."""
     where = "after the last block, before the final norm" if study.config.final_norm else "after the last block"
     lead = (
         f"Spectra are those of one prompt's residual stream {where} "
@@ -162,8 +144,8 @@ def signature_chapter(study: Study) -> Section:
     )
     figures: tuple[FigureGrid, ...] = (_spectra(study), _agreement(study))
     if study.families.shifted:
-        figures = (*figures, variants_grid(study))
-    tables = (_table(study), variants_table(study))
+        figures = (*figures, _variants_grid(study))
+    tables = (_table(study), _variants_table(study))
     return Section("signature", "Is there a spectral signature?", lead, figures=figures, tables=tables)
 
 

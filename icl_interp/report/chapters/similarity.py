@@ -13,14 +13,7 @@ __all__ = ["similarity_chapter"]
 
 
 def similarity_chapter(found: LayerSimilarity) -> Section:
-    """Write the part.
-
-    Args:
-        found: Both measures.
-
-    Returns:
-        A folded part with a map for each measure, of the model and of untrained networks.
-    """
+    """Write the part."""
     controls = len(found.untrained_cka) > 0
     cells = [
         _cell(found, measure, untrained=untrained) for measure in ("cka", "procrustes") for untrained in (False, True)

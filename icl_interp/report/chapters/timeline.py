@@ -14,18 +14,11 @@ from icl_interp.report.model import FigureGrid, FigureView, Section
 from icl_interp.report.sentences import number
 from icl_interp.report.tables import Cell, TableView
 
-__all__ = ["checkpoints_table", "inside_part", "llc_table", "runs_table", "timeline_chapter"]
+__all__ = ["timeline_chapter"]
 
 
-def runs_table(found: Development) -> TableView:
-    """Lay the runs out, one a row.
-
-    Args:
-        found: The analysis.
-
-    Returns:
-        What each run's curves say.
-    """
+def _runs_table(found: Development) -> TableView:
+    """Lay the runs out, one a row."""
     rows: list[tuple[Cell, ...]] = []
     for run in found.runs:
         own, ridge = (None if d is None else float(d[-1]) for d in found.endpoints(run, unit="per_label"))
@@ -49,15 +42,8 @@ def runs_table(found: Development) -> TableView:
     )  # fmt: skip
 
 
-def llc_table(found: Development) -> TableView:
-    """Lay the learning coefficients out.
-
-    Args:
-        found: The analysis.
-
-    Returns:
-        Estimate, error and warnings of each.
-    """
+def _llc_table(found: Development) -> TableView:
+    """Lay the learning coefficients out."""
     rows = [
         (
             run.name,
@@ -82,15 +68,8 @@ def llc_table(found: Development) -> TableView:
     )
 
 
-def checkpoints_table(found: Development) -> TableView:
-    """Lay the checkpoints out, one a row.
-
-    Args:
-        found: The analysis.
-
-    Returns:
-        The columns of `Development.to_frame`.
-    """
+def _checkpoints_table(found: Development) -> TableView:
+    """Lay the checkpoints out, one a row."""
     frame = found.to_frame()
     rows = tuple(tuple(_cell(value) for value in row) for row in frame.itertuples(index=False))
     return TableView(
@@ -117,22 +96,15 @@ _INSIDE_TITLES: Mapping[Panel, str] = {
 }
 
 
-def inside_part(found: Development) -> Section:
-    """Write the part.
-
-    Args:
-        found: One run or several.
-
-    Returns:
-        Probes by layer, attention by head and the weights' norms, a cell a run, and the table of checkpoints.
-    """
+def _inside_part(found: Development) -> Section:
+    """Write the part."""
     figures = tuple(_item(found, panel) for panel in _INSIDE_TITLES if needs(found, panel) is None)
     lead = (
         f"Probes and attention on {found.settings.n_probe_prompts} prompts in distribution. These curves have no "
         "controls of their own."
     )
     title = "Inside the network over training, and all numbers"
-    return Section("timeline-inside", title, lead, figures=figures, tables=(checkpoints_table(found),), folded=True)
+    return Section("timeline-inside", title, lead, figures=figures, tables=(_checkpoints_table(found),), folded=True)
 
 
 def _item(found: Development, panel: Panel) -> FigureView | FigureGrid:
@@ -211,25 +183,18 @@ _TITLES: Mapping[Panel, str] = {
 
 
 def timeline_chapter(found: Development) -> Section:
-    """Write the chapter.
-
-    Args:
-        found: One run or several.
-
-    Returns:
-        Curves over steps, trajectories, and the runs side by side; the inside of the network folded.
-    """
+    """Write the chapter."""
     figures = tuple(_view(found, panel) for panel in _TITLES if needs(found, panel) is None)
-    tables = [runs_table(found)]
+    tables = [_runs_table(found)]
     if any(run.llc for run in found.runs):
-        tables.append(llc_table(found))
+        tables.append(_llc_table(found))
     return Section(
         id="timeline",
         title="How it developed",
         lead=lead_text(found),
         figures=figures,
         tables=tuple(tables),
-        parts=(inside_part(found),),
+        parts=(_inside_part(found),),
     )
 
 

@@ -9,21 +9,17 @@ from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.report.sentences import listing, number
 from icl_interp.tasks.task_pool import TaskPool
 
-__all__ = ["SENTENCES", "lead_text", "stages_sentence"]
+__all__ = [
+    "SENTENCES",
+    "lead_text",
+]
 
 _MOST = 6
 """Runs that a sentence names; more are in the table."""
 
 
 def lead_text(found: Development) -> str:
-    """Say what was measured, on what, and what was left out.
-
-    Args:
-        found: One run or several.
-
-    Returns:
-        A few sentences.
-    """
+    """Say what was measured, on what, and what was left out."""
     runs = found.runs
     n = sum(len(run.records) for run in runs)
     several = f"{len(runs)} runs, " if len(runs) > 1 else ""
@@ -32,21 +28,14 @@ def lead_text(found: Development) -> str:
         "family. The axis shows step + 1; the buttons switch between logarithmic and linear steps."
     )
     if len(runs) == 1 and runs[0].stages is not None:
-        text += f" {stages_sentence(runs[0])}"
+        text += f" {_stages_sentence(runs[0])}"
     if found.llc_settings is not None:
         text += f" Learning coefficients: {found.llc_settings.describe()}."
     return " ".join((text, *found.notes))
 
 
-def stages_sentence(run: RunDevelopment) -> str:
-    """Say what the shading is.
-
-    Args:
-        run: With stages.
-
-    Returns:
-        How many stages there are and what they were read from.
-    """
+def _stages_sentence(run: RunDevelopment) -> str:
+    """Say what the shading is."""
     if run.stages is None:
         return ""
     curve = "learning coefficient" if run.stages_from != "loss" else "loss in distribution"

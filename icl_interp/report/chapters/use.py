@@ -14,14 +14,7 @@ OWN, RANDOM, UNTRAINED = "signature at its mean", "random subspaces", "untrained
 
 
 def use_part(study: Study) -> Section:
-    """Write the part.
-
-    Args:
-        study: All numbers.
-
-    Returns:
-        Dots with intervals; where there is no signature, the reason.
-    """
+    """Write the part."""
     use, title = study.mechanism.use, "Is its signature used, or only there?"
     if use is None:
         return Section("use", title, study.mechanism.absent["use"])
@@ -56,14 +49,7 @@ def use_part(study: Study) -> Section:
 
 
 def use_sentence(use: SubspaceUse) -> str:
-    """Say whether the model uses the subspace.
-
-    Args:
-        use: The effect beside its controls.
-
-    Returns:
-        One sentence.
-    """
+    """Say whether the model uses the subspace."""
     change = use.effect.change
     if not use.random:
         return "No verdict that the signature is used: no random subspaces were tried."

@@ -12,12 +12,12 @@ from icl_interp.report.model import FigureView, Section
 from icl_interp.report.sentences import listing
 from icl_interp.report.tables import Cell, TableView
 
-__all__ = ["MEANINGS", "all_claims", "worth_chapter"]
+__all__ = ["worth_chapter"]
 
 ALPHA = 0.05
 """Error probability of all claims together."""
 _DETECTOR = "detector: "
-MEANINGS = {
+_MEANINGS = {
     "in-context learning": "1 - late error / that of the best guess that reads no label, in distribution",
     "under shift": "1 - late error / that of zero, not below 0, mean over shifts",
     "spectra": "|log ratio| of leading singular values, shifted to in distribution, mean over shifts",
@@ -29,7 +29,7 @@ MEANINGS = {
 }
 """What each claim's number is."""
 MLPS, HEAD_MEANS = "ablation of MLPs", "heads replaced by their mean output"
-ELSEWHERE = {
+_ELSEWHERE = {
     "probes that learn at which positions to read": "probes.position_probe.fit_position_probe",
     "read-outs trained by gradient descent": 'icl.layer_readouts(method="sgd")',
     MLPS: "icl.interventions.ablate_mlps with icl.intervention_effect",
@@ -48,15 +48,8 @@ ELSEWHERE = {
 
 
 def worth_chapter(study: Study) -> Section:
-    """Write the section.
-
-    Args:
-        study: All numbers.
-
-    Returns:
-        Claims as excesses in sight; the controls' numbers, the assumptions and what was not measured folded.
-    """
-    claims = all_claims(study)
+    """Write the section."""
+    claims = _all_claims(study)
     lead = (
         "Untrained networks have the model's own configuration and initialisation, other seeds, and read the same "
         "prompts. What they show as well is no sign of learning. No evidence does not mean no effect."
@@ -72,16 +65,8 @@ def worth_chapter(study: Study) -> Section:
     )
 
 
-def all_claims(study: Study) -> dict[str, Excess]:
-    """Gather every claim of a report.
-
-    Args:
-        study: All numbers.
-
-    Returns:
-        The study's own claims, then the mean AUROC of each detector that reads the network, but for signature C: that
-        number is the claim "detection".
-    """
+def _all_claims(study: Study) -> dict[str, Excess]:
+    """Gather every claim of a report."""
     claims = study.verdicts()
     if study.detectors is not None:
         for name, found in study.detectors.detectors.items():
@@ -93,7 +78,7 @@ def all_claims(study: Study) -> dict[str, Excess]:
 def _meaning(name: str) -> str:
     if name.startswith(_DETECTOR):
         return "AUROC, mean over shifts"
-    return MEANINGS.get(name, "held-out R², best site")
+    return _MEANINGS.get(name, "held-out R², best site")
 
 
 def _forest(claims: dict[str, Excess]) -> FigureView:
@@ -237,6 +222,6 @@ def _unmeasured(study: Study) -> Section:
 def _elsewhere(study: Study) -> list[tuple[Cell, ...]]:
     return [
         (what, f"not part of a report; the call is {call}")
-        for what, call in ELSEWHERE.items()
+        for what, call in _ELSEWHERE.items()
         if not (study.config.attn_only and what == MLPS) and not (study.mechanism.heads is None and what == HEAD_MEANS)
     ]

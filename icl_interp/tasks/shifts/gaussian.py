@@ -18,7 +18,7 @@ __all__ = [
     "transform_weights",
 ]
 
-ROTATION_SEED = 0
+_ROTATION_SEED = 0
 """Seed of the one random rotation behind `x_skewed` and `x_half_subspace` (ours; Garg et al. leave it unseeded)."""
 
 
@@ -28,16 +28,7 @@ def _with(task: LinearRegression, **changes: object) -> LinearRegression:
 
 
 def transform_inputs(task: LinearRegression, transform: Tensor | float, offset: float = 0.0) -> LinearRegression:
-    """Multiply inputs by a number or a symmetric matrix, then move every coordinate.
-
-    Args:
-        task: Whose inputs.
-        transform: The factor.
-        offset: Added afterwards.
-
-    Returns:
-        The task with these inputs.
-    """
+    """Multiply inputs by a number or a symmetric matrix, then move every coordinate."""
     if not isinstance(transform, Tensor):
         return _with(task, x_mean=task.input_mean * transform + offset, x_cov=task.input_cov * transform**2)
     cov = _symmetric(transform @ task.input_cov @ transform)
@@ -45,16 +36,7 @@ def transform_inputs(task: LinearRegression, transform: Tensor | float, offset: 
 
 
 def transform_weights(task: LinearRegression, factor: float, offset: float = 0.0) -> LinearRegression:
-    """Multiply weights, then move every coordinate.
-
-    Args:
-        task: Whose weights.
-        factor: Multiplies.
-        offset: Added afterwards.
-
-    Returns:
-        The task with these weights.
-    """
+    """Multiply weights, then move every coordinate."""
     return _with(task, w_mean=task.weight_mean * factor + offset, w_cov=task.weight_cov * factor**2)
 
 
@@ -63,15 +45,8 @@ def reshaping(scales: Tensor, second_moment: Tensor | None = None) -> Tensor:
 
     Formula: A = c U diag(s) U' with c such that tr(A E[x x'] A) = tr(E[x x']); for isotropic inputs c^2 sum s^2 = d,
     as in dtsip's code. Inputs that all lie where s is 0 would have no energy left: c is 1 then.
-
-    Args:
-        scales: s, one for each dimension.
-        second_moment: E[x x']; None for isotropic inputs.
-
-    Returns:
-        Symmetric, float64.
     """
-    basis = random_basis(len(scales), seed=ROTATION_SEED, purpose="shift")
+    basis = random_basis(len(scales), seed=_ROTATION_SEED, purpose="shift")
     matrix = (basis * scales) @ basis.T
     before = torch.eye(len(scales)).to(matrix) if second_moment is None else second_moment
     after = (matrix @ before @ matrix).trace()
@@ -82,13 +57,6 @@ def add_label_noise(task: LinearRegression, std: float) -> LinearRegression:
     """Add label noise and rescale labels by the population's standard deviation.
 
     So E[y^2] stays, and no prompt depends on its batch, as it does in dtsip's code.
-
-    Args:
-        task: Whose labels.
-        std: Standard deviation of the noise that is added.
-
-    Returns:
-        The noisier task.
     """
     clean = task.label_second_moment()
     factor = (clean / (clean + std**2)) ** 0.5 if clean else 0.0
@@ -101,63 +69,28 @@ def rotate_weights(task: LinearRegression, alpha: float) -> LinearRegression:
 
     Formula: w' = sqrt(1 - alpha) w + sqrt(alpha) w_out, E|w_out|^2 = E|w|^2, both about the mean. Its law is Gaussian
     again, so the shift is a change of covariance.
-
-    Args:
-        task: With weights confined to a subspace.
-        alpha: Share of energy, from 0 to 1.
-
-    Returns:
-        The task with these weights.
     """
     outside = _complement(task.weight_cov)
     return _with(task, w_cov=_symmetric((1 - alpha) * task.weight_cov + alpha * outside))
 
 
 def other_weights(task: LinearRegression) -> LinearRegression:
-    """Put weights into the complement of their subspace, energy kept.
-
-    Args:
-        task: With weights confined to a subspace.
-
-    Returns:
-        The task with these weights.
-    """
+    """Put weights into the complement of their subspace, energy kept."""
     return rotate_weights(task, 1.0)
 
 
 def complement_inputs(task: LinearRegression) -> LinearRegression:
-    """Put inputs into the complement of their subspace, energy kept.
-
-    Args:
-        task: With inputs confined to a subspace.
-
-    Returns:
-        The task with these inputs.
-    """
+    """Put inputs into the complement of their subspace, energy kept."""
     return _with(task, x_cov=_symmetric(_complement(task.input_cov)))
 
 
 def has_weight_subspace(task: object) -> bool:
-    """Tell whether weights vary, in a subspace.
-
-    Args:
-        task: Any.
-
-    Returns:
-        Whether they do.
-    """
+    """Tell whether weights vary, in a subspace."""
     return isinstance(task, LinearRegression) and 0 < task.weight_rank < task.n_dims
 
 
 def has_input_subspace(task: object) -> bool:
-    """Tell whether inputs vary, in a subspace.
-
-    Args:
-        task: Any.
-
-    Returns:
-        Whether they do.
-    """
+    """Tell whether inputs vary, in a subspace."""
     if not isinstance(task, LinearRegression):
         return False
     values = torch.linalg.eigvalsh(task.input_cov)

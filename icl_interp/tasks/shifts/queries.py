@@ -33,16 +33,7 @@ class QueryShift:
     __repr__ = short_repr
 
     def sample(self, n_prompts: int, n_points: int | None = None, *, seed: int) -> Prompts:
-        """Draw prompts as a pure function of the arguments.
-
-        Args:
-            n_prompts: How many, at least 1.
-            n_points: Pairs a prompt; None takes the task's usual number. Cut to `most_points`.
-            seed: The only source of randomness.
-
-        Returns:
-            Prompts with queries; their noise has a stream of its own.
-        """
+        """Draw prompts as a pure function of the arguments."""
         base = self.task.sample(n_prompts, n_points, seed=seed)
         if self.most_points is not None:
             base = base.first_points(self.most_points)
@@ -55,47 +46,20 @@ class QueryShift:
         return replace(prompts, query_xs=queries, query_ys=answers, source=f"{base.source}, {self.name}")
 
     def label_second_moment(self) -> float:
-        """Give E[y^2] of the queries' labels.
-
-        Returns:
-            The task's own where queries have the inputs' second moment, or their E|x|^2 and that decides it; else an
-            estimate (of weights that are not isotropic, and of quadratic functions).
-        """
+        """Give E[y^2] of the queries' labels."""
         if self.keeps_energy or _energy_decides(self.task):
             return self.task.label_second_moment()
         return estimate_label_second_moment(self)
 
 
 def fold_context(xs: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """Force the inputs of the pairs into one random orthant a prompt, and leave the query free.
-
-    Args:
-        xs: The task's inputs.
-        seed: Decides the orthants, as for `RandomOrthants`.
-
-    Returns:
-        Folded inputs, and the task's own as queries.
-
-    Source:
-        dtsip/in-context-learning, `gen_random_quadrants`.
-    """
+    """Force the inputs of the pairs into one random orthant a prompt, and leave the query free."""
     coins = torch.randint(0, 2, (xs.shape[0], 1, xs.shape[2]), generator=stream(seed, "orthants"))
     return xs.abs() * (2 * coins - 1), xs
 
 
 def orthogonal_queries(xs: Tensor, _seed: int) -> tuple[Tensor, Tensor]:
-    """Ask at the part of each input that is orthogonal to the inputs before it, with the norm of the whole.
-
-    Args:
-        xs: The task's inputs, no more of them than dimensions that they span.
-        _seed: Nothing is drawn.
-
-    Returns:
-        The inputs, and the queries.
-
-    Source:
-        dtsip/in-context-learning, `gen_orthogonal_train_test`; from index d on its queries are 0, and ours end there.
-    """
+    """Ask at the part of each input that is orthogonal to the inputs before it, with the norm of the whole."""
     directions, triangle = torch.linalg.qr(xs.double().mT)  # column k of Q is what is new in x_k
     signs = torch.where(triangle.diagonal(dim1=1, dim2=2) < 0, -1.0, 1.0)
     queries = directions.mT * (signs * xs.double().norm(dim=2))[..., None]
@@ -103,18 +67,7 @@ def orthogonal_queries(xs: Tensor, _seed: int) -> tuple[Tensor, Tensor]:
 
 
 def repeated_queries(xs: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """Ask at one of the inputs before, each as likely; at point 0, where there is none, at its own.
-
-    Args:
-        xs: The task's inputs.
-        seed: Decides which.
-
-    Returns:
-        The inputs, and the queries.
-
-    Source:
-        dtsip/in-context-learning, `gen_overlapping_train_test`.
-    """
+    """Ask at one of the inputs before, each as likely; at point 0, where there is none, at its own."""
     places = torch.arange(xs.shape[1])
     coins = torch.rand(xs.shape[:2], generator=stream(seed, "repeated"))
     which = torch.minimum((coins * places).long(), (places - 1).clamp(min=0))

@@ -22,11 +22,11 @@ __all__ = [
     "shifted",
 ]
 
-EVERYTHING = ("all", "*")
+_EVERYTHING = ("all", "*")
 """Patterns that name every shift that applies."""
-STANDARD = "standard"
+_STANDARD = "standard"
 """dtsip's name for no shift at all."""
-OPEN_ALIASES = ("noisyLR",)
+_OPEN_ALIASES = ("noisyLR",)
 """Other names whose own strength may be replaced."""
 MOST = 1e6
 """Largest strength; beyond it squares leave the range of float32."""
@@ -62,7 +62,7 @@ def shifted(task: Task, name: str, value: float | None = None) -> PromptSource:
     typed, equals, text = name.partition("=")
     if equals and value is not None:
         raise InputError(f"the shift {name} has its strength already, got {value} as well; leave one of them out.")
-    if typed == STANDARD:
+    if typed == _STANDARD:
         _refuse_strength_of_standard(text if equals else value)
         return task
     shift, strength = _at(typed, parse_strength(typed, text) if equals else value)
@@ -131,22 +131,7 @@ def left_out_for_length(
     n_points: int | None = None,
     max_points: int | None = None,
 ) -> tuple[str, ...]:
-    """Say which shifts patterns name that `select_shifts` leaves out because the model has no positions for them.
-
-    Args:
-        task: What is in distribution.
-        patterns: As `select_shifts` takes them.
-        n_points: As `select_shifts` takes it.
-        max_points: As `select_shifts` takes it.
-
-    Returns:
-        A sentence for each.
-
-    Example:
-        >>> from icl_interp.tasks.linear_regression import LinearRegression
-        >>> left_out_for_length(LinearRegression(n_dims=2), ["all"], max_points=5)
-        ('longer_prompts is left out: the model has positions for 5 points only, and prompts take them all.',)
-    """
+    """Say which shifts patterns name that `select_shifts` leaves out because the model has no positions for them."""
     if patterns is None or _has_room(task, n_points, max_points):
         return ()
     named = [shift for pattern in patterns for shift, _ in _named(pattern.strip())]
@@ -163,12 +148,12 @@ def _has_room(task: Task, n_points: int | None, max_points: int | None) -> bool:
 
 def _named(pattern: str) -> list[tuple[Shift, float | None]]:
     # Which shifts a pattern names, each at which strength; None for all of them.
-    if pattern in EVERYTHING:
+    if pattern in _EVERYTHING:
         return [(shift, None) for shift in SHIFTS.values()]
-    if pattern == STANDARD:
+    if pattern == _STANDARD:
         return []
     name, equals, text = pattern.partition("=")
-    if equals and name == STANDARD:
+    if equals and name == _STANDARD:
         _refuse_strength_of_standard(text)
     if equals and name not in SHIFTS and any(sign in name for sign in "*?["):
         raise InputError(f"the glob {name!r} takes no strength, got {text!r}; name one shift, as in x_scale=3.")
@@ -186,7 +171,7 @@ def _at(typed: str, value: float | None) -> tuple[Shift, float | None]:
     name, usual = ALIASES.get(typed, (typed, None))
     if usual is None:
         return _known(name), value
-    if value not in (None, usual) and typed not in OPEN_ALIASES:
+    if value not in (None, usual) and typed not in _OPEN_ALIASES:
         raise InputError(
             f"{typed} is {name}={fraction(usual)} and takes no other strength, got {value}; type {name}=...."
         )
@@ -202,7 +187,7 @@ def _check_strength(name: str, value: object) -> None:
 
 def _refuse_strength_of_standard(value: object) -> None:
     if value is not None:
-        raise InputError(f"{STANDARD} is the task itself and takes no strength, got {value!r}; leave it out.")
+        raise InputError(f"{_STANDARD} is the task itself and takes no strength, got {value!r}; leave it out.")
 
 
 def _build(task: Task, shift: Shift, value: float | None, typed: str) -> ShiftedTask:

@@ -24,20 +24,12 @@ __all__ = [
     "student_scales",
 ]
 
-TAILS = 3
+_TAILS = 3
 """Degrees of freedom of heavy-tailed noise: the fewest whole number with a variance (ours)."""
 
 
 def estimate_label_second_moment(source: PromptSource) -> float:
-    """Estimate E[y^2] of the labels that are asked for, where no formula is known.
-
-    Args:
-        source: Of prompts.
-
-    Returns:
-        Mean over 32768 prompts of fixed seeds: for quadratic functions at Gaussian inputs within about 1 %, with heavy
-        tails further off.
-    """
+    """Estimate E[y^2] of the labels that are asked for, where no formula is known."""
     seeds = [derive_seed(i, "label second moment") for i in range(64)]
     return float(torch.stack([source.sample(512, seed=s).targets.double().square().mean() for s in seeds]).mean())
 
@@ -58,13 +50,13 @@ class MovedInputs:
     __repr__ = short_repr
 
     def sample(self, n_prompts: int, n_points: int | None = None, *, seed: int) -> Prompts:
-        """See `PromptSource`."""  # noqa: DOC201  # the protocol's docstring
+        """See `PromptSource`."""  # the protocol's docstring
         base = self.task.sample(n_prompts, n_points, seed=seed)
         moved = self.task.prompts_at(self.move(base.xs, seed), seed=seed)
         return replace(moved, source=f"{base.source}, {self.name}")
 
     def label_second_moment(self) -> float:
-        """Give E[y^2]: exactly where E[x x'] decides it (see `label_second_moment_at`), else an estimate."""  # noqa: DOC201
+        """Give E[y^2]: exactly where E[x x'] decides it (see `label_second_moment_at`), else an estimate."""
         known = None if self.second_moment is None else self.task.label_second_moment_at(self.second_moment)
         return estimate_label_second_moment(self) if known is None else known
 
@@ -81,7 +73,7 @@ class MovedWeights:
     """Added to every coordinate afterwards."""
 
     def sample(self, n_prompts: int, n_points: int | None = None, *, seed: int) -> Prompts:
-        """See `PromptSource`."""  # noqa: DOC201  # the protocol's docstring
+        """See `PromptSource`."""  # the protocol's docstring
         base = self.task.sample(n_prompts, n_points, seed=seed)
         old = self.task.draw_weights(n_prompts, seed=seed)
         ws = self.factor * old + self.offset
@@ -89,7 +81,7 @@ class MovedWeights:
         return replace(base, ys=ys, ws=ws, source=f"{base.source}, moved weights")
 
     def label_second_moment(self) -> float:
-        """Give E[y^2] = tr(E[x x'] E[w' w'']) + noise_std^2, with w' the moved weights."""  # noqa: DOC201
+        """Give E[y^2] = tr(E[x x'] E[w' w'']) + noise_std^2, with w' the moved weights."""
         move = torch.full((self.task.n_dims,), self.offset, dtype=torch.float64)
         cross = self.factor * torch.outer(self.task.weight_mean, move)
         second = self.factor**2 * self.task.weight_second_moment + cross + cross.T + torch.outer(move, move)
@@ -106,13 +98,13 @@ class ScaledLabels:
     """Multiplies."""
 
     def sample(self, n_prompts: int, n_points: int | None = None, *, seed: int) -> Prompts:
-        """See `PromptSource`."""  # noqa: DOC201  # the protocol's docstring
+        """See `PromptSource`."""  # the protocol's docstring
         base = self.task.sample(n_prompts, n_points, seed=seed)
         clean = self.task.draw_labels(base.xs, seed=seed).ys
         return replace(base, ys=base.ys + (self.factor - 1) * clean, source=f"{base.source}, scaled labels")
 
     def label_second_moment(self) -> float:
-        """Give E[y^2]: the noiseless part times factor^2, and the noise."""  # noqa: DOC201
+        """Give E[y^2]: the noiseless part times factor^2, and the noise."""
         noise = self.task.noise_std**2
         return self.factor**2 * (self.task.label_second_moment() - noise) + noise
 
@@ -129,17 +121,17 @@ class NoisyLabels:
     """Whether it follows Student's t with 3 degrees of freedom; else it is Gaussian."""
 
     def sample(self, n_prompts: int, n_points: int | None = None, *, seed: int) -> Prompts:
-        """See `PromptSource`."""  # noqa: DOC201  # the protocol's docstring
+        """See `PromptSource`."""  # the protocol's docstring
         base = self.task.sample(n_prompts, n_points, seed=seed)
         noise = torch.randn(base.ys.shape, generator=stream(seed, "added noise"))
         if self.heavy_tailed:
-            noise = noise * student_scales(base.ys.shape, TAILS, seed)
+            noise = noise * student_scales(base.ys.shape, _TAILS, seed)
         factor = self._factor()
         ws = None if base.ws is None else factor * base.ws
         return replace(base, ys=factor * (base.ys + self.std * noise), ws=ws, source=f"{base.source}, added noise")
 
     def label_second_moment(self) -> float:
-        """Give E[y^2], which is the task's."""  # noqa: DOC201
+        """Give E[y^2], which is the task's."""
         return self.task.label_second_moment()
 
     def _factor(self) -> float:
@@ -159,7 +151,7 @@ class MixedWeights:
     """Probability of an example to follow them."""
 
     def sample(self, n_prompts: int, n_points: int | None = None, *, seed: int) -> Prompts:
-        """See `PromptSource`."""  # noqa: DOC201  # the protocol's docstring
+        """See `PromptSource`."""  # the protocol's docstring
         base = self.task.sample(n_prompts, n_points, seed=seed)
         ws = self.other.draw_weights(n_prompts, seed=derive_seed(seed, "other weights"))
         change = torch.einsum("bpd,bd->bp", base.xs, ws - self.task.draw_weights(n_prompts, seed=seed))
@@ -167,7 +159,7 @@ class MixedWeights:
         return replace(base, ys=base.ys + mixed * change, ws=None, source=f"{base.source}, mixed weights")
 
     def label_second_moment(self) -> float:
-        """Give E[y^2], the mean of both laws by their shares."""  # noqa: DOC201
+        """Give E[y^2], the mean of both laws by their shares."""
         task = self.task
         second = (1 - self.share) * task.weight_second_moment + self.share * self.other.weight_second_moment
         return float((second * task.input_second_moment).sum() + task.noise_std**2)
@@ -185,24 +177,17 @@ class LongerPrompts:
     """Points that a model has positions for; prompts are cut there."""
 
     def count(self, n_points: int | None = None) -> int:
-        """Give the number of points.
-
-        Args:
-            n_points: What prompts have otherwise; None means the task's usual number.
-
-        Returns:
-            At least one more, before they are cut.
-        """
+        """Give the number of points."""
         usual = self.task.default_points if n_points is None else n_points
         return max(usual + 1, round(self.factor * usual))
 
     def sample(self, n_prompts: int, n_points: int | None = None, *, seed: int) -> Prompts:
-        """See `PromptSource`; `n_points` is the usual number, and more are drawn."""  # noqa: DOC201
+        """See `PromptSource`; `n_points` is the usual number, and more are drawn."""
         prompts = self.task.sample(n_prompts, self._kept(n_points), seed=seed)
         return replace(prompts, source=f"{prompts.source}, longer prompts")
 
     def label_second_moment(self) -> float:
-        """Give E[y^2] of the longer prompts of a task of its usual length, as they are cut."""  # noqa: DOC201
+        """Give E[y^2] of the longer prompts of a task of its usual length, as they are cut."""
         return self.task.model_copy(update={"n_points": self._kept()}).label_second_moment()
 
     def _kept(self, n_points: int | None = None) -> int:
@@ -214,14 +199,6 @@ def student_scales(shape: tuple[int, ...], degrees: int, seed: int) -> Tensor:
     """Draw the factors that turn Gaussian numbers into Student's t of unit variance.
 
     Formula: sqrt((v - 2) / chi^2_v), whose square has mean 1.
-
-    Args:
-        shape: Of the result.
-        degrees: v, at least 3; the cost does not grow with it.
-        seed: The only source of randomness; the stream is "tails".
-
-    Returns:
-        Positive numbers, float32.
     """
     chi2 = np.random.default_rng(derive_seed(seed, "tails")).chisquare(degrees, shape)  # torch has no seeded one
     return torch.from_numpy(np.sqrt((degrees - 2) / chi2)).float()
@@ -234,28 +211,13 @@ class RandomOrthants:
     Formula: x_k = s * |x_k|, with s uniform on {-1, 1}^dim, one s a prompt; labels are those that the same
     functions give the new inputs, with the same noise. Garg et al. leave the query free, which is the shift
     `random_quadrants`; here it shares the orthant, so that one pass of the model answers all points (our choice).
-
-    Example:
-        >>> from icl_interp.tasks.linear_regression import LinearRegression
-        >>> prompts = RandomOrthants(LinearRegression(n_dims=3)).sample(4, seed=0)
-        >>> bool((prompts.xs.sign() == prompts.xs[:, :1].sign()).all())
-        True
     """
 
     task: FunctionTask
     """Whose inputs are folded."""
 
     def sample(self, n_prompts: int, n_points: int | None = None, *, seed: int) -> Prompts:
-        """Draw prompts as a pure function of the arguments.
-
-        Args:
-            n_prompts: How many, at least 1.
-            n_points: Pairs a prompt; None takes the task's usual number.
-            seed: The only source of randomness.
-
-        Returns:
-            The task's own prompts of that seed, with their inputs folded.
-        """
+        """Draw prompts as a pure function of the arguments."""
         base = self.task.sample(n_prompts, n_points, seed=seed)
         coins = torch.randint(0, 2, (n_prompts, 1, base.n_dims), generator=stream(seed, "orthants"))
         folded = self.task.prompts_at(base.xs.abs() * (2 * coins - 1), seed=seed)
@@ -266,9 +228,6 @@ class RandomOrthants:
 
         Formula: that of inputs whose E[x x'] keeps the diagonal of the task's own and loses the rest, since the
         signs are independent and fair. An estimate for quadratic functions, where E[x x'] does not decide it.
-
-        Returns:
-            In squared units of y.
         """
         task = self.task
         second = task.input_second_moment

@@ -29,7 +29,7 @@ from icl_interp.tasks.task_pool import TaskPool
 
 __all__ = ["ALIASES", "DTSIP_EVALUATIONS", "SHIFTS"]
 
-MIX_SCALE = 3.0
+_MIX_SCALE = 3.0
 """Factor of the shifted inputs in `x_mixed` (ours)."""
 
 
@@ -112,10 +112,10 @@ def _heavy_inputs(task: FunctionTask, degrees: float) -> PromptSource:
 def _mix_inputs(task: FunctionTask, share: float) -> PromptSource:
     def mix(xs: Tensor, seed: int) -> Tensor:
         mixed = torch.rand(xs.shape[:2], generator=stream(seed, "mix")) < share
-        return xs * (1 + (MIX_SCALE - 1) * mixed)[..., None]
+        return xs * (1 + (_MIX_SCALE - 1) * mixed)[..., None]
 
     second = task.input_second_moment
-    mixed_second = None if second is None else second * (1 - share + share * MIX_SCALE**2)
+    mixed_second = None if second is None else second * (1 - share + share * _MIX_SCALE**2)
     return MovedInputs(task, "mixed inputs", mix, mixed_second)
 
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.checkpoints.own import save_checkpoint
-from icl_interp.checkpoints.safe_load import choose_file, from_safetensors, load_weight_file, looks_like_safetensors
+from icl_interp.checkpoints.safe_load import _from_safetensors, _looks_like_safetensors, choose_file, load_weight_file
 from icl_interp.models.hooked import HookedModel
 from icl_interp.tasks.linear_regression import LinearRegression
 
@@ -158,9 +158,9 @@ def test_nan_is_refused(tmp_path: Path, small_model: HookedModel) -> None:
 
 
 def test_format_is_known_by_its_first_bytes(tmp_path: Path, small_model: HookedModel) -> None:
-    assert looks_like_safetensors(_own(tmp_path, small_model).read_bytes()[:20])
-    assert not looks_like_safetensors(save_checkpoint(tmp_path / "a.pt", small_model).read_bytes()[:20])
-    assert not looks_like_safetensors(b"\x80\x02\x8a\nl\xfc\x9cF{")  # how torch's old pickles start, and a brace
+    assert _looks_like_safetensors(_own(tmp_path, small_model).read_bytes()[:20])
+    assert not _looks_like_safetensors(save_checkpoint(tmp_path / "a.pt", small_model).read_bytes()[:20])
+    assert not _looks_like_safetensors(b"\x80\x02\x8a\nl\xfc\x9cF{")  # how torch's old pickles start, and a brace
     renamed = (tmp_path / "a.safetensors").rename(tmp_path / "b.pt")
     assert load_checkpoint(renamed).model.cfg == small_model.cfg
 
@@ -168,6 +168,6 @@ def test_format_is_known_by_its_first_bytes(tmp_path: Path, small_model: HookedM
 def test_tensors_without_plain_data_are_a_state_dict() -> None:
     from safetensors.torch import save
 
-    contents = from_safetensors(save({"w": torch.arange(3.0)}, metadata={"format": "pt"}))
+    contents = _from_safetensors(save({"w": torch.arange(3.0)}, metadata={"format": "pt"}))
     assert set(contents) == {"w"}
     torch.testing.assert_close(contents["w"], torch.arange(3.0), rtol=0, atol=0)

@@ -225,5 +225,5 @@ OVERWRITES = {
 @pytest.mark.usefixtures("others")
 @pytest.mark.parametrize(("options", "message"), OVERWRITES.values(), ids=OVERWRITES)
 def test_no_file_of_the_user_is_written_over(refuses, monkeypatch, small, options, message):
-    monkeypatch.setattr("icl_interp.cli.probe_job.load_probed", lambda *_, **__: pytest.fail("loaded first"))
+    monkeypatch.setattr("icl_interp.cli.probe_job._load_probed", lambda *_, **__: pytest.fail("loaded first"))
     assert re.search(message, refuses(_app, small, *options))

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.cli.probe import _app
-from icl_interp.cli.probe_job import load_probed, with_timeline
+from icl_interp.cli.probe_job import _load_probed, _with_timeline
 from icl_interp.measure.development.run import development
 from icl_interp.report.model import Page
 
@@ -83,22 +83,22 @@ def test_a_probe_that_is_killed_goes_on_and_gives_the_same_numbers(folder, tmp_p
 
 def test_of_a_folder_with_damaged_files_the_newest_that_can_be_read_is_probed(folder, tmp_path):
     run = shutil.copytree(folder, tmp_path / "run", ignore=shutil.ignore_patterns("development"))
-    assert load_probed(run).step == 6
+    assert _load_probed(run).step == 6
     for step in (4, 6):
         damage(run, step)
-    found = load_probed(run)
+    found = _load_probed(run)
     assert found.step == 2
     for step, words in zip((6, 4), found.assumptions[:2], strict=True):
         assert words.startswith(f"Step {step} could not be read (")
         assert words.endswith("); step 2 is the newest that can.")
     with pytest.raises(CheckpointError, match="step_00000006"):  # what is named as a file is meant
-        load_probed(run / "checkpoints" / "step_00000006.pt")
+        _load_probed(run / "checkpoints" / "step_00000006.pt")
 
 
 def test_the_page_warns_of_checkpoints_that_could_not_be_read(folder, tmp_path):
     run = shutil.copytree(folder, tmp_path / "run", ignore=shutil.ignore_patterns("development"))
     damage(run, 2)
-    page = with_timeline(Page(title="t"), development(run, settings=FEW, llc=None))
+    page = _with_timeline(Page(title="t"), development(run, settings=FEW, llc=None))
     (warning,) = page.warnings
     assert warning.startswith("Step 2 could not be read: ")
     assert warning in page.sections[-1].lead

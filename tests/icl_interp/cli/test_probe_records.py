@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from icl_interp.cli import probe_job
 from icl_interp.cli.probe import _app
-from icl_interp.cli.probe_job import load_probed, records_folder
+from icl_interp.cli.probe_job import _load_probed, _records_folder
 from icl_interp.cli.probe_options import read_sampler
 from icl_interp.measure.development import jobs
 from icl_interp.measure.development.find import find_runs
@@ -172,14 +172,14 @@ def test_a_timeline_of_a_read_only_folder_goes_on_where_it_stopped(read_only, tm
 
 def test_where_nothing_can_be_written_records_are_lost_and_that_is_said(read_only, tmp_path):
     (tmp_path / "home").touch()  # a file, so that no folder can be made in it
-    with records_folder(None, find_runs([read_only])) as (folder, said):
+    with _records_folder(None, find_runs([read_only])) as (folder, said):
         assert folder.is_dir()
         assert re.fullmatch("neither run nor cache .* are lost at the end; --cache FOLDER keeps them", said)
     assert not folder.exists()
 
 
 def test_run_folders_that_can_be_written_keep_their_own_records(run):
-    with records_folder(None, find_runs([run])) as found:
+    with _records_folder(None, find_runs([run])) as found:
         assert found == (None, "")
 
 
@@ -191,12 +191,12 @@ def test_a_cache_that_cannot_be_made_is_refused(refuses, run, tmp_path):
 
 
 def test_a_newest_checkpoint_without_finite_answers_is_passed_over(run):
-    assert load_probed(run).step == 6
+    assert _load_probed(run).step == 6
     for step in (4, 6):
         overflow(run, step)
-    found = load_probed(run)
+    found = _load_probed(run)
     assert found.step == 2
     for step, words in zip((6, 4), found.assumptions, strict=True):
         assert words.startswith(f"Step {step} could not be measured (measuring a network needs finite answers, got ")
         assert words.endswith("); step 2 is the newest that can.")
-    assert load_probed(run / "checkpoints" / "step_00000006.pt").step == 6  # what is named as a file is meant
+    assert _load_probed(run / "checkpoints" / "step_00000006.pt").step == 6  # what is named as a file is meant

@@ -8,7 +8,7 @@ from development_runs import make_run
 from typer.testing import CliRunner
 
 from icl_interp.cli.probe import _app
-from icl_interp.cli.probe_job import probed_path
+from icl_interp.cli.probe_job import _probed_path
 
 FAST = ("--prompts", "8", "--shifts", "w_fresh", "--no-controls", "--plotlyjs", "directory", "--quiet")
 
@@ -56,7 +56,7 @@ def test_without_a_timeline_one_checkpoint_is_probed(folder):
 
 def test_of_several_files_the_newest_is_probed():
     files = [Path("run/step_00000010.pt"), Path("run/step_00000002.pt"), Path("other/step_00000099.pt")]
-    assert probed_path(files) == files[0]
-    assert probed_path(files[1:]) == files[1]
-    assert probed_path([files[1], files[0]]) == files[0]
-    assert probed_path([Path("a.pt")]) == Path("a.pt")
+    assert _probed_path(files) == files[0]
+    assert _probed_path(files[1:]) == files[1]
+    assert _probed_path([files[1], files[0]]) == files[0]
+    assert _probed_path([Path("a.pt")]) == Path("a.pt")

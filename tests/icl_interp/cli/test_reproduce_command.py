@@ -12,7 +12,7 @@ from icl_interp.cli.reproduce import _app
 from icl_interp.experiments.claims import Check, Claim
 from icl_interp.experiments.cost import read_cost
 from icl_interp.experiments.summary import read_summary
-from icl_interp.experiments.tables import read_tables
+from icl_interp.experiments.tables import _read_tables
 from icl_interp.provenance import machine
 
 
@@ -24,7 +24,7 @@ def run(*arguments):
 def smoke(tmp_path_factory):
     folder = tmp_path_factory.mktemp("smoke")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("icl_interp.cli.shared.PLAIN_SECONDS", 0.0)
+        patch.setattr("icl_interp.cli.shared._PLAIN_SECONDS", 0.0)
         return run("zhang2024", "--preset", "smoke", "--out", folder), folder
 
 
@@ -60,7 +60,7 @@ def test_the_figures_numbers_are_kept_beside_the_summary(smoke):
     result, folder = smoke
     names = ("report.html", "zhang2024.json", "zhang2024-tables.json")
     assert result.stdout.splitlines()[-1] == ", ".join(str(folder / name) for name in names)
-    found = read_tables(folder / "zhang2024-tables.json")
+    found = _read_tables(folder / "zhang2024-tables.json")
     assert [table.id for table in found.tables] == ["figure-1", "norms", "lengths", "parts", "moved", "table-1"]
     assert found.provenance == read_summary(folder / "zhang2024.json").provenance
     assert [claim.key for claim in read_summary(folder / "zhang2024.json").claims][-1] == "table-1-cells"
@@ -78,7 +78,7 @@ def test_the_report_tells_every_claim_and_stands_alone(smoke):
 
 
 def test_the_same_command_goes_on_finds_the_same_and_agrees_with_itself(smoke, monkeypatch):
-    monkeypatch.setattr("icl_interp.cli.shared.PLAIN_SECONDS", 0.0)
+    monkeypatch.setattr("icl_interp.cli.shared._PLAIN_SECONDS", 0.0)
     _, folder = smoke
     own = folder / "zhang2024.json"
     before = json.loads(own.read_text())["claims"]

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from icl_interp.cli.train import _app
 from icl_interp.cli.train_job import LiveNote
-from icl_interp.cli.train_watch import best_reference, read_status, watch_run
+from icl_interp.cli.train_watch import _best_reference, _read_status, watch_run
 from icl_interp.runs.folder import RunFolder
 from icl_interp.training import run as run_module
 from icl_interp.training.configs import load_config
@@ -37,7 +37,7 @@ def stopped(tmp_path, monkeypatch):
         return advance(trainer)
 
     with monkeypatch.context() as patch:
-        patch.setattr("icl_interp.cli.shared.PLAIN_SECONDS", 1e9)  # no line of progress on a busy machine
+        patch.setattr("icl_interp.cli.shared._PLAIN_SECONDS", 1e9)  # no line of progress on a busy machine
         patch.setattr(Trainer, "advance", interrupted)
         result = CliRunner().invoke(_app, ["demo", *SETTINGS, "--out", str(tmp_path / "run")])
     return tmp_path / "run", result
@@ -127,9 +127,9 @@ def test_watching_a_running_run_gives_a_page_that_refreshes(running, monkeypatch
 
 
 def test_the_page_shows_the_excess_over_bayes(running):
-    status = read_status(running)
+    status = _read_status(running)
     evaluated = [line for line in status.metrics if "distances" in line][-1]
-    best = best_reference(evaluated["distances"]["in distribution"])
+    best = _best_reference(evaluated["distances"]["in distribution"])
     value = evaluated["distances"]["in distribution"][best]
     assert f"Excess over the Bayes predictor ({best}): {value:.3g} E[y²] at step 4." in status.sentences()
 
@@ -210,7 +210,7 @@ def test_watching_a_damaged_run_is_one_sentence(refuses, stopped, name, content)
 def test_watching_passes_over_a_torn_line(stopped):
     with (stopped[0] / "metrics.jsonl").open("ab") as file:
         file.write(b"\0" * 20 + b"\n")
-    assert read_status(stopped[0]).step == 5
+    assert _read_status(stopped[0]).step == 5
 
 
 def test_a_foreign_page_is_not_written_over(refuses, stopped):

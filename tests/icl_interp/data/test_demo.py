@@ -11,7 +11,7 @@ import torch
 from icl_interp import Checkpoint, build_model, demo_path, load_checkpoint, predictors, train
 from icl_interp.training.configs import load_config
 from icl_interp.training.loop import StepRecord
-from icl_interp.training.run import EVERY_STEP_UNTIL
+from icl_interp.training.run import _EVERY_STEP_UNTIL
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def losses_of_the_recipe(steps: int) -> dict[int, float]:
 
 
 def test_the_first_fifty_steps_are_what_the_recipe_gives_today() -> None:
-    losses = losses_of_the_recipe(EVERY_STEP_UNTIL)
+    losses = losses_of_the_recipe(_EVERY_STEP_UNTIL)
     expected = [line["loss"] for line in recorded()[:50]]
     # Bit for bit on one machine; another order of float32 sums elsewhere grows over fifty steps.
     torch.testing.assert_close(torch.tensor(list(losses.values())), torch.tensor(expected), rtol=1e-3, atol=0)

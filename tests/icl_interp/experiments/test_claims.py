@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from icl_interp.experiments.claims import VERDICTS, Check, Claim, Interval, judge
+from icl_interp.experiments.claims import _VERDICTS, Check, Claim, Interval, judge
 
 
 def test_rounding_decides_nothing():
@@ -66,7 +66,7 @@ def test_one_seed_is_its_own_interval_and_is_not_judged():
 def test_a_check_is_judged_by_its_interval(low, high, verdict):
     check = Check("risk", (1.9, 2.0, 2.1), low, high)  # [1.75, 2.25]
     assert check.verdict == verdict
-    assert verdict in VERDICTS
+    assert verdict in _VERDICTS
     assert verdict in repr(check)
 
 

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from icl_interp.experiments.cost import Cost, PresetCost, first_steps, kinds_of, read_cost, write_cost
+from icl_interp.experiments.cost import Cost, PresetCost, _kinds_of, first_steps, read_cost, write_cost
 from icl_interp.experiments.outcome import Means
-from icl_interp.experiments.registry import EXPERIMENTS, experiment
+from icl_interp.experiments.registry import _EXPERIMENTS, experiment
 from icl_interp.experiments.zhang2024.setting import SIZES, plan
 
 
@@ -18,7 +18,7 @@ def test_hours_are_runs_times_steps():
 
 def test_kinds_share_all_but_seed_and_task():
     configs = plan(SIZES["laptop"])
-    kinds = kinds_of(configs)
+    kinds = _kinds_of(configs)
     assert sum(len(kind) for kind in kinds) == len(configs)
     for kind in kinds:
         assert len({(c.model, c.steps, c.batch_size) for c in kind}) == 1
@@ -85,9 +85,9 @@ def test_a_broken_cost_is_one_sentence(tmp_path, change, reason):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", _EXPERIMENTS)
 def test_the_papers_sizes_run_for_a_hundred_steps(name):
     chosen = experiment(name).configs("paper", Means())
     costs = first_steps(chosen, 100)
-    assert len(costs) == len(kinds_of(chosen))
+    assert len(costs) == len(_kinds_of(chosen))
     assert all(cost.loss < float("inf") for cost in costs)

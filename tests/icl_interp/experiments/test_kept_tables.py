@@ -5,10 +5,10 @@ import json
 import pytest
 
 from icl_interp.experiments.claims import Check, Claim
-from icl_interp.experiments.claims_table import summaries_in
+from icl_interp.experiments.claims_table import _summaries_in
 from icl_interp.experiments.outcome import Outcome, Panel, Paper
 from icl_interp.experiments.summary import write_summary
-from icl_interp.experiments.tables import FigureTable, read_tables, write_tables
+from icl_interp.experiments.tables import FigureTable, _read_tables, write_tables
 
 ROWS = (("LSA", 1, 1.23456789), ("LTB “x”", 2, float("nan")), ("none", None, 1.5e-300))
 OUTCOME = Outcome(
@@ -28,7 +28,7 @@ def path(tmp_path):
 
 
 def test_what_is_written_is_read(path):
-    found = read_tables(path)
+    found = _read_tables(path)
     assert (found.paper, found.preset, found.provenance) == (OUTCOME.paper, "laptop", {"torch": "2"})
     rows = (("LSA", 1, 1.23457), ("LTB “x”", 2, None), ("none", None, 1.5e-300))
     assert found.tables == (FigureTable("first", "A figure", "It falls.", ("model", "step", "risk"), rows),)
@@ -38,12 +38,12 @@ def test_what_is_written_is_read(path):
 
 def test_an_outcome_without_figures_is_read(tmp_path):
     none = Outcome(OUTCOME.paper, "laptop", (0,), (), (), OUTCOME.claims)
-    assert read_tables(write_tables(none, tmp_path / "x.json", {})).tables == ()
+    assert _read_tables(write_tables(none, tmp_path / "x.json", {})).tables == ()
 
 
 def test_tables_beside_summaries_are_no_summaries(path):
     write_summary(OUTCOME, path.parent / "who2024.json", {})
-    assert [summary.paper.name for summary in summaries_in(path.parent)] == ["who2024"]
+    assert [summary.paper.name for summary in _summaries_in(path.parent)] == ["who2024"]
 
 
 @pytest.mark.parametrize(
@@ -61,5 +61,5 @@ def test_tables_beside_summaries_are_no_summaries(path):
 def test_broken_tables_are_one_sentence(path, change, reason):
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(ValueError, match="a file of tables needs ") as caught:
-        read_tables(path)
+        _read_tables(path)
     assert reason in str(caught.value)

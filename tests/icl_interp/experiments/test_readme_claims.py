@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from icl_interp.experiments.claims_table import BEGIN, END, claims_block
+from icl_interp.experiments.claims_table import BEGIN, END, _claims_block
 from icl_interp.experiments.comparison import differences
-from icl_interp.experiments.cost import kinds_of, read_cost
+from icl_interp.experiments.cost import _kinds_of, read_cost
 from icl_interp.experiments.outcome import Means
-from icl_interp.experiments.registry import EXPERIMENTS, experiment
+from icl_interp.experiments.registry import _EXPERIMENTS, experiment
 from icl_interp.experiments.summary import read_summary
-from icl_interp.experiments.tables import read_tables
+from icl_interp.experiments.tables import _read_tables
 
 ROOT = Path(__file__).parents[3]
 RESULTS = ROOT / "examples" / "results"
@@ -20,10 +20,10 @@ RESULTS = ROOT / "examples" / "results"
 def test_the_readme_holds_the_table():
     found = re.search(f"{BEGIN}.*{END}", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
     assert found is not None
-    assert found.group() == claims_block(RESULTS)
+    assert found.group() == _claims_block(RESULTS)
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", _EXPERIMENTS)
 def test_each_paper_was_run_at_laptop_size_with_three_seeds(name):
     summary = read_summary(RESULTS / f"{name}.json")
     assert (summary.paper.name, summary.preset) == (name, "laptop")
@@ -53,11 +53,11 @@ def test_the_readme_names_the_papers_with_a_fourth_seed():
     assert re.findall(r"\w+\d{4}", named) == FOURTH
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", _EXPERIMENTS)
 def test_the_papers_sizes_were_timed_as_they_are_planned(name):
     cost = read_cost(RESULTS / "cost" / f"{name}.json")
     assert (cost.paper, cost.preset, cost.n_steps) == (name, "paper", 100)
-    kinds = kinds_of(experiment(name).configs("paper", Means()))
+    kinds = _kinds_of(experiment(name).configs("paper", Means()))
     assert [(c.n_runs, c.steps) for c in cost.costs] == [(len(kind), kind[0].steps) for kind in kinds]
     assert [c.what for c in cost.costs] == [
         f"{kind[0].model.describe()}, {kind[0].task.default_points} points" for kind in kinds
@@ -65,7 +65,7 @@ def test_the_papers_sizes_were_timed_as_they_are_planned(name):
 
 
 def test_the_readmes_sentence_on_conventions_is_the_table():
-    (table,) = (table for table in read_tables(RESULTS / "hill2025-tables.json").tables if table.id == "conventions")
+    (table,) = (table for table in _read_tables(RESULTS / "hill2025-tables.json").tables if table.id == "conventions")
     rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
     held = [row for row in rows if row["holds"] == "yes"]
     spearman = [str(row[name]) for row in rows for name in row if "Spearman" in name]

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from icl_interp.experiments.claims import Check, Claim
-from icl_interp.experiments.claims_table import BEGIN, END, claims_block, claims_table, rewrite_table, summaries_in
+from icl_interp.experiments.claims_table import BEGIN, END, _claims_block, _rewrite_table, _summaries_in, claims_table
 from icl_interp.experiments.cost import Cost, PresetCost, write_cost
 from icl_interp.experiments.outcome import Outcome, Paper
 from icl_interp.experiments.summary import read_summary, write_summary
@@ -96,7 +96,7 @@ def test_bytes_that_are_no_text_are_refused(path):
 
 
 def test_the_table_has_a_row_a_claim(path):
-    assert claims_table(summaries_in(path.parent)).splitlines() == [
+    assert claims_table(_summaries_in(path.parent)).splitlines() == [
         "| Claim | Source | Verdict |",
         "|---|---|---|",
         "| A \\| B holds. | Who (2024): Figure 1 | reproduced (1 of 1 checks, 3 seeds) |",
@@ -114,25 +114,25 @@ def cost(path):
 
 def test_the_block_stands_between_its_markers(path, cost):
     said = 'Training at the size "paper" would take about 10 hours (who2024) of one core, by its first 100 steps.'
-    block = claims_block(path.parent)
+    block = _claims_block(path.parent)
     assert block == f"{BEGIN}\n{claims_table([read_summary(path)])}\n\n{said}\n{END}"
     cost.unlink()
     with pytest.raises(ValueError, match=r"needs costs that icl-reproduce --first-steps --out wrote, got none in"):
-        claims_block(path.parent)
+        _claims_block(path.parent)
 
 
 @pytest.mark.usefixtures("cost")
 def test_a_page_gets_its_table(path, tmp_path):
     page = tmp_path / "README.md"
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
-    rewrite_table(page, path.parent)
-    assert page.read_text() == f"before\n{claims_block(path.parent)}\nafter\n"
+    _rewrite_table(page, path.parent)
+    assert page.read_text() == f"before\n{_claims_block(path.parent)}\nafter\n"
     page.write_text("no markers")
     with pytest.raises(ValueError, match=f"needs a page with the lines {BEGIN} and"):
-        rewrite_table(page, path.parent)
+        _rewrite_table(page, path.parent)
     assert page.read_text() == "no markers"
 
 
 def test_a_folder_without_summaries_is_refused(tmp_path):
     with pytest.raises(ValueError, match="needs summaries that icl-reproduce wrote, got none in"):
-        summaries_in(tmp_path)
+        _summaries_in(tmp_path)

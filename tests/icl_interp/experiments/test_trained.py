@@ -14,7 +14,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from icl_interp.experiments import trained
 from icl_interp.experiments.trained import checkpoints_of, run_path, train_all, training_seconds
-from icl_interp.jobs import ATTEMPTS
+from icl_interp.jobs import _ATTEMPTS
 from icl_interp.models.config import ModelConfig
 from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.training.run import train
@@ -193,7 +193,7 @@ def test_a_worker_that_dies_costs_only_its_jobs_restart(tmp_path, monkeypatch):
 
 def test_where_workers_die_again_and_again_there_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(joblib, "Parallel", FakeParallel)
-    monkeypatch.setattr(FakeParallel, "deaths", deaths(0, ATTEMPTS))
+    monkeypatch.setattr(FakeParallel, "deaths", deaths(0, _ATTEMPTS))
     monkeypatch.setattr(trained, "_train_job", lambda *_, **__: None)
     message = "they died 3 times, perhaps for want of memory, and 3 runs are not finished; what was trained is kept: "
     with pytest.raises(ChildProcessError, match=message):

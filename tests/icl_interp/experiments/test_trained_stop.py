@@ -16,7 +16,7 @@ from icl_interp import train
 from icl_interp.cli.reproduce import _app
 from icl_interp.experiments import trained
 from icl_interp.experiments.trained import train_all
-from icl_interp.jobs import WRITE_SECONDS, StopSignalError
+from icl_interp.jobs import _WRITE_SECONDS, StopSignalError
 from icl_interp.models.config import ModelConfig
 from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.training.loop import Trainer
@@ -154,7 +154,7 @@ def test_the_parent_alone_asks_its_workers(tmp_path: Path, number: signal.Signal
     finally:
         child.kill()
     assert child.returncode == 128 + number
-    assert time.monotonic() - sent < WRITE_SECONDS  # nobody was waited for in vain
+    assert time.monotonic() - sent < _WRITE_SECONDS  # nobody was waited for in vain
     assert (said, complained) == ("", SAID)
     for run in _logged(out):  # whatever was logged is in a state that the next start goes on from
         last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["step"]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from icl_interp.interventions import patch
-from icl_interp.interventions.patching import check_axes
+from icl_interp.interventions.patching import _check_axes
 from icl_interp.models.build import build_model
 from icl_interp.models.config import ModelConfig
 from icl_interp.models.hooked import HookedModel
@@ -79,7 +79,7 @@ def test_nothing_corrupted_is_nothing_to_recover(model: HookedModel, clean: Prom
 
 def test_unknown_axes_are_refused() -> None:
     with pytest.raises(ValueError, match="axes out of layer, pos, head, got 'token'"):
-        check_axes(["pos", "token"], "hook_embed")
+        _check_axes(["pos", "token"], "hook_embed")
 
 
 REFUSED = {

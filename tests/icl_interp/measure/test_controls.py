@@ -8,10 +8,10 @@ import torch
 from icl_interp.measure.controls import (
     N_UNTRAINED,
     Excess,
+    _variance_over,
     excess_over_controls,
     paired_variance,
     untrained_networks,
-    variance_over,
 )
 from icl_interp.models.config import ModelConfig
 
@@ -109,8 +109,8 @@ def test_repr_is_a_line_with_the_verdict():
 
 def test_variance_over_leaves_out_what_is_not_finite():
     replicates = torch.tensor([1.0, float("nan"), 3.0, float("inf"), 5.0])
-    np.testing.assert_allclose(variance_over(replicates), np.var([1, 3, 5], ddof=1), rtol=1e-6)  # float32
-    assert np.isnan(variance_over(torch.tensor([1.0, float("nan")])))
+    np.testing.assert_allclose(_variance_over(replicates), np.var([1, 3, 5], ddof=1), rtol=1e-6)  # float32
+    assert np.isnan(_variance_over(torch.tensor([1.0, float("nan")])))
 
 
 def test_paired_variance_is_that_of_the_difference():
@@ -119,7 +119,7 @@ def test_paired_variance_is_that_of_the_difference():
     a, b, c = (shared + 0.1 * torch.randn(400, generator=generator) for _ in range(3))
     # one float32 variance of the same numbers
     np.testing.assert_allclose(paired_variance(a, [b, c]), np.var((a - (b + c) / 2).numpy(), ddof=1), rtol=1e-5)
-    assert paired_variance(a, [b, c]) < 0.1 * variance_over(a)  # what is shared cancels
+    assert paired_variance(a, [b, c]) < 0.1 * _variance_over(a)  # what is shared cancels
     np.testing.assert_equal(paired_variance(a, []), 0.0)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from icl_interp.activations import collect
-from icl_interp.measure.detectors.report import NOT_APPLICABLE, detector_report
+from icl_interp.measure.detectors.report import _NOT_APPLICABLE, detector_report
 from icl_interp.measure.detectors.watch import HIDDEN_DETECTORS, _check_pooling, pooled
 from icl_interp.measure.errors import prompt_errors
 from icl_interp.measure.families import draw_families
@@ -38,7 +38,7 @@ def test_every_detector_and_every_baseline_has_a_row(untrained):
     assert [found.reads for found in untrained.detectors.values()][-4:] == ["predictions", *["raw inputs"] * 3]
     assert untrained.shifts == SHIFTS
     assert untrained.n_tests == 16 * 2
-    assert untrained.left_out == NOT_APPLICABLE
+    assert untrained.left_out == _NOT_APPLICABLE
 
 
 def test_a_planted_signature_is_seen_in_hidden_states_alone(planted):

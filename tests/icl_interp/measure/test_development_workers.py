@@ -5,7 +5,7 @@ import pytest
 from fake_parallel import FakeParallel
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from icl_interp.jobs import ATTEMPTS
+from icl_interp.jobs import _ATTEMPTS
 from icl_interp.measure.development.jobs import CheckpointJob, run_jobs
 from icl_interp.measure.development.record import LeftOut
 from icl_interp.measure.development.settings import DevelopmentSettings
@@ -50,7 +50,7 @@ def test_what_a_dead_worker_left_is_done_by_others(jobs, monkeypatch):
 
 
 def test_after_three_attempts_there_is_one_sentence_and_the_records_stay(jobs, monkeypatch):
-    monkeypatch.setattr(FakeParallel, "deaths", deaths(0, ATTEMPTS))
+    monkeypatch.setattr(FakeParallel, "deaths", deaths(0, _ATTEMPTS))
     message = r"they died 3 times, .* 4 of its records are missing \(step 0, 20, 30, 40\); what was measured is kept"
     with pytest.raises(ChildProcessError, match=message):  # an OSError, so one line and exit code 2 on a command line
         list(run_jobs(jobs, workers=2))

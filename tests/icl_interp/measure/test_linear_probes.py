@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from icl_interp.measure.controls import claim_p_value
-from icl_interp.measure.linear_probes import LinearProbeReport, linear_probes, probe_network, probe_targets
+from icl_interp.measure.controls import _claim_p_value
+from icl_interp.measure.linear_probes import LinearProbeReport, _probe_network, linear_probes, probe_targets
 from icl_interp.measure.sites import residual_sites
 from icl_interp.predictors import least_squares, zero
 from icl_interp.tasks.linear_regression import LinearRegression
@@ -143,7 +143,7 @@ def test_the_batch_size_does_not_matter(tiny_model, tiny_task):
     prompts = tiny_task.sample(7, seed=0)
     targets, _ = probe_targets(prompts, {"solution": least_squares()})
     sites = residual_sites(tiny_model.cfg)[-1:]
-    a, b = (probe_network(tiny_model, prompts, targets, sites, batch_size=size) for size in (2, 64))
+    a, b = (_probe_network(tiny_model, prompts, targets, sites, batch_size=size) for size in (2, 64))
     # the float32 forward pass rounds by batch; a ridge fit on few prompts amplifies that
     torch.testing.assert_close(a["final norm"].r2, b["final norm"].r2, rtol=1e-3, atol=1e-4)
 
@@ -179,7 +179,7 @@ def test_a_read_out_has_to_beat_its_own_controls(planted, solved, monkeypatch, e
     excess = planted.excess(solved, n_verdicts=17)
     assert excess.low > 0  # untrained networks are beaten in any case
     assert excess.verdict == verdict
-    assert (claim_p_value(excess) <= 1 - excess.confidence) is (verdict == "evidence")
+    assert (_claim_p_value(excess) <= 1 - excess.confidence) is (verdict == "evidence")
 
 
 def test_a_lookup_of_the_query_is_no_read_out(planted, solved):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from icl_interp.measure.controls import excess_over_controls, paired_variance, variance_over
+from icl_interp.measure.controls import _variance_over, excess_over_controls, paired_variance
 from icl_interp.measure.errors import prompt_errors
 from icl_interp.measure.families import IN_DISTRIBUTION, draw_families
-from icl_interp.measure.ood import N_BOOTSTRAP, log_norms, ood_report
+from icl_interp.measure.ood import N_BOOTSTRAP, _log_norms, ood_report
 from icl_interp.measure.signature import spectral_signature
 from icl_interp.measure.sites import Conventions
 from icl_interp.models.hook_names import hook_name
@@ -99,7 +99,7 @@ def test_each_shift_s_excess_is_over_its_own_controls(untrained):
             sampling_variance=paired_variance(detection.signature.auroc_replicates, replicates),
             n_verdicts=2,
             chance=0.5,
-            value_variance=variance_over(detection.signature.auroc_replicates),
+            value_variance=_variance_over(detection.signature.auroc_replicates),
         )
         assert detection.excess == literal
         np.testing.assert_allclose(detection.excess.confidence, 1 - 0.05 / 2, rtol=1e-15)
@@ -120,7 +120,7 @@ def test_the_mean_excess_is_that_of_mean_aurocs(untrained):
         sampling_variance=paired_variance(own, theirs),
         n_verdicts=5,
         chance=0.5,
-        value_variance=variance_over(own),
+        value_variance=_variance_over(own),
     )
 
 
@@ -140,7 +140,7 @@ def test_the_correlation_resamples_prompts_and_not_rows(untrained, tiny_task):
         torch.cat(list(untrained.errors.values())).clamp(min=1e-12).log(),
         groups=labels,
         clusters=[*range(32)] * 3,
-        covariates=torch.cat([log_norms(family.prompts) for family in families.by_label.values()]),
+        covariates=torch.cat([_log_norms(family.prompts) for family in families.by_label.values()]),
         n_bootstrap=N_BOOTSTRAP,
     )
     assert untrained.correlation.within_mean == expected.within_mean

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from icl_interp.measure.controls import N_RESAMPLES, estimate_mean, mean_band, resampled_means
+from icl_interp.measure.controls import _N_RESAMPLES, estimate_mean, mean_band, resampled_means
 from probes.bootstrap import bootstrap_counts
 
 
@@ -16,7 +16,7 @@ def noise(*shape: int, seed: int = 0) -> torch.Tensor:
 @pytest.mark.parametrize("seed", [0, 3])
 def test_resampled_means_agree_with_a_loop_over_resamples(shape, seed):
     values = noise(*shape)
-    counts = bootstrap_counts(len(values), seed=seed, n_bootstrap=N_RESAMPLES)
+    counts = bootstrap_counts(len(values), seed=seed, n_bootstrap=_N_RESAMPLES)
     slow = torch.stack([values.double().repeat_interleave(row, dim=0).mean(0) for row in counts])
     # float64 sums of a handful of numbers in another order
     torch.testing.assert_close(resampled_means(values, seed=seed), slow, rtol=1e-12, atol=1e-14)

@@ -8,9 +8,16 @@ import scipy.stats
 import torch
 from torch import Tensor
 
-from icl_interp.measure.controls import N_RESAMPLES
+from icl_interp.measure.controls import _N_RESAMPLES
 from icl_interp.measure.families import IN_DISTRIBUTION
-from icl_interp.measure.study.plan import MAX_PROMPTS, MIN_PROMPTS, default_prompts, effort_of, probe_count, study_reads
+from icl_interp.measure.study.plan import (
+    MAX_PROMPTS,
+    MIN_PROMPTS,
+    _probe_count,
+    default_prompts,
+    effort_of,
+    study_reads,
+)
 from icl_interp.measure.study.run import study
 from icl_interp.models.config import ModelConfig
 from icl_interp.models.softmax.transformer import HookedICLTransformer
@@ -87,7 +94,7 @@ def spectral_replicates(study_of) -> list[float]:
     shifts = [label for label in first if label != IN_DISTRIBUTION]
     n = len(first[IN_DISTRIBUTION])
     replicates = []
-    for counts in bootstrap_counts(n, seed=0, n_bootstrap=N_RESAMPLES).double():
+    for counts in bootstrap_counts(n, seed=0, n_bootstrap=_N_RESAMPLES).double():
         means = {label: float((counts * values).sum() / n) for label, values in first.items()}
         replicates.append(np.mean([abs(np.log(means[label] / means[IN_DISTRIBUTION])) for label in shifts]))
     return replicates
@@ -198,7 +205,7 @@ def test_the_number_of_prompts_has_a_default(tiny_model):
     task = LinearRegression(n_dims=3, n_points=4)
     ours = study(tiny_model, task, shifts=["x_mean"], layers=[], n_controls=0)
     assert len(ours.families.fit) == default_prompts(tiny_model.cfg, 1, 4, 0)
-    assert ours.probes.n_prompts == probe_count(len(ours.families.fit))
+    assert ours.probes.n_prompts == _probe_count(len(ours.families.fit))
 
 
 @pytest.mark.parametrize(
@@ -233,7 +240,7 @@ def test_default_prompts_are_their_formula_between_the_bounds(monkeypatch):
     n_shifts = len(select_shifts(LinearRegression(n_dims=20)))
     prompt = 2 * 2 * 41 * 12 * (4 * 256**2 + 2 * 256 * 1024)  # multiply-adds count twice, points have two tokens
     passes = 6 * (n_shifts + 4)  # networks times families, probes included
-    monkeypatch.setattr("icl_interp.measure.study.plan.WORK", 70.5 * prompt * passes)
+    monkeypatch.setattr("icl_interp.measure.study.plan._WORK", 70.5 * prompt * passes)
     assert MIN_PROMPTS < 70 < MAX_PROMPTS
     assert default_prompts(config(256), n_shifts, 41) == 70
 
@@ -245,5 +252,5 @@ def test_default_prompts_grow_as_controls_go():
 
 @pytest.mark.parametrize(("n_prompts", "count"), [(8, 16), (127, 254), (128, 256), (129, 256), (1000, 256)])
 def test_probes_get_twice_as_many_prompts_up_to_what_fits(n_prompts, count):
-    assert probe_count(n_prompts) == count
+    assert _probe_count(n_prompts) == count
     assert study_reads(n_prompts, n_shifts=4, n_controls=1) == (n_prompts * 6 + count) * 2

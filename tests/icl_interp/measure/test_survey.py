@@ -9,7 +9,7 @@ from torch import Tensor
 from icl_interp.activations import collect
 from icl_interp.measure.families import IN_DISTRIBUTION, draw_families
 from icl_interp.measure.sites import Conventions, residual_sites
-from icl_interp.measure.study.survey import PAIR_SAMPLE, survey_network
+from icl_interp.measure.study.survey import _PAIR_SAMPLE, survey_network
 from icl_interp.models.build import build_model
 from icl_interp.models.config import ModelConfig
 from icl_interp.prompts import Prompts
@@ -153,12 +153,12 @@ def test_conventions_reach_fit_and_score(conventions):
 
 
 def test_pairwise_cosines_use_a_fixed_subsample():
-    n = PAIR_SAMPLE + 6
+    n = _PAIR_SAMPLE + 6
     families = draw_families(LinearRegression(n_dims=2), shifts=["x_scale=3"], n_prompts=n, seed=1)
     site = SITES[-1]
     record = survey_network(MODEL, families, [site], batch_size=50).families[IN_DISTRIBUTION].sites[site.label]
     found, _ = decompose(collect(MODEL, families.in_distribution.prompts, site.hook)[site.hook])
-    pairs = itertools.combinations(found[:PAIR_SAMPLE], 2)
+    pairs = itertools.combinations(found[:_PAIR_SAMPLE], 2)
     cosines = torch.stack([(a * b).sum(1).abs() for a, b in pairs]).mean(0)
     torch.testing.assert_close(record.cosines_within.double(), cosines, **CLOSE)
     every = [overlap(a, b) for a, b in itertools.combinations(found, 2)]

@@ -7,7 +7,7 @@ from model_cases import SMALL, large_weights
 from icl_interp import ModelConfig
 from icl_interp.models.softmax import components
 from icl_interp.models.softmax.attention import Attention
-from icl_interp.models.softmax.components import MLP, FinalNorm, LayerNorm, gelu_tanh
+from icl_interp.models.softmax.components import MLP, FinalNorm, LayerNorm, _gelu_tanh
 
 # Activations of order 1 in float32, summed in another order.
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
@@ -128,18 +128,18 @@ def test_both_forms_of_gelu_are_torchs(dtype: torch.dtype) -> None:
     pre = torch.cat([torch.linspace(-8, 8, 999), torch.tensor([-1e20, -1e3, 0.0, 1e3, 1e20])]).to(dtype)
     expected = torch.nn.functional.gelu(pre, approximate="tanh")
     with torch.no_grad():
-        without_gradient = gelu_tanh(pre)
+        without_gradient = _gelu_tanh(pre)
     # Rounding of float32; where both tails vanish, one form may be 0 and the other 1e-7.
     torch.testing.assert_close(without_gradient, expected, rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(gelu_tanh(pre), expected, rtol=0, atol=0)
+    torch.testing.assert_close(_gelu_tanh(pre), expected, rtol=0, atol=0)
 
 
 def test_gelu_leaves_its_input_alone_and_has_torchs_gradient() -> None:
     pre = stream().requires_grad_()
     before = pre.detach().clone()
-    gelu_tanh(pre).sum().backward()
+    _gelu_tanh(pre).sum().backward()
     with torch.no_grad():
-        gelu_tanh(pre)
+        _gelu_tanh(pre)
     torch.testing.assert_close(pre.detach(), before, rtol=0, atol=0)
     (expected,) = torch.autograd.grad(torch.nn.functional.gelu(pre, approximate="tanh").sum(), pre)
     torch.testing.assert_close(pre.grad, expected, rtol=0, atol=0)

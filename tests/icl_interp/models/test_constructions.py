@@ -4,7 +4,7 @@ import torch
 from icl_interp import HookedLinearAttention, HookedLinearTransformerBlock, ModelConfig, predictors
 from icl_interp.models.hooked import HookedModel
 from icl_interp.models.linear.constructions import (
-    check_start,
+    _check_start,
     gd_learned_init_weights,
     gd_plus_plus_weights,
     gradient_descent_weights,
@@ -142,7 +142,7 @@ REFUSED = {
         r"one curvature for all layers, since they share their weights, got \[0.1, 0.2\]",
     ),
     "values": (lambda: gd_plus_plus_weights(config(d_v=4), 0.1, 0.1), "d_v >= 5, got 4"),
-    "init": (lambda: check_start("a", 4, torch.zeros(3), EYE), r"a needs init \[4\] and .*got \[3\]"),
+    "init": (lambda: _check_start("a", 4, torch.zeros(3), EYE), r"a needs init \[4\] and .*got \[3\]"),
     "block": (
         lambda: gd_learned_init_weights(config("ltb", n_layers=2, d_v=2, d_head=2), torch.zeros(4), EYE),
         "with n_layers=1, d_head >= 4, d_v >= 5",

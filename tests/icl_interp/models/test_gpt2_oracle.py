@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2Model
 
 from icl_interp import HookedICLTransformer
-from icl_interp.models.layout import interleave
+from icl_interp.models.layout import _interleave
 
 CONFIGS = {
     "small": SMALL,
@@ -68,7 +68,7 @@ def gpt2_with_the_weights_of(model: HookedICLTransformer) -> GPT2Model:
 
 def oracle(model: HookedICLTransformer, xs: Tensor, ys: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
     """Block inputs with the final norm as the last, and the predictions."""
-    embedded = interleave(xs, ys) @ model.embed.W_E + model.embed.b_E
+    embedded = _interleave(xs, ys) @ model.embed.W_E + model.embed.b_E
     states = gpt2_with_the_weights_of(model)(inputs_embeds=embedded, output_hidden_states=True).hidden_states
     return states, (states[-1] @ model.unembed.W_U + model.unembed.b_U)[:, ::2, 0]
 

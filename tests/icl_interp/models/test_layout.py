@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from icl_interp.models.layout import ROLES, answering_positions, interleave, join, lay_out, positions_of, separate
+from icl_interp.models.layout import ROLES, _interleave, answering_positions, join, lay_out, positions_of, separate
 
 XS = torch.tensor([[[1.0, 2.0], [4.0, 5.0]], [[7.0, 8.0], [10.0, 11.0]]])
 YS = torch.tensor([[3.0, 6.0], [9.0, 12.0]])
@@ -12,17 +12,17 @@ def test_each_label_follows_its_input_in_coordinate_0() -> None:
         [[1.0, 2.0], [3.0, 0.0], [4.0, 5.0], [6.0, 0.0]],
         [[7.0, 8.0], [9.0, 0.0], [10.0, 11.0], [12.0, 0.0]],
     ])
-    torch.testing.assert_close(interleave(XS, YS), expected, rtol=0, atol=0)
+    torch.testing.assert_close(_interleave(XS, YS), expected, rtol=0, atol=0)
 
 
 def test_one_dimension_one_point() -> None:
-    tokens = interleave(torch.tensor([[[1.0]]]), torch.tensor([[2.0]]))
+    tokens = _interleave(torch.tensor([[[1.0]]]), torch.tensor([[2.0]]))
     torch.testing.assert_close(tokens, torch.tensor([[[1.0], [2.0]]]), rtol=0, atol=0)
 
 
 def test_dtype_is_kept_and_gradients_pass() -> None:
     xs, ys = XS.double().requires_grad_(), YS.double().requires_grad_()
-    tokens = interleave(xs, ys)
+    tokens = _interleave(xs, ys)
     assert tokens.dtype == torch.float64
     tokens.sum().backward()
     torch.testing.assert_close(xs.grad, torch.ones_like(xs), rtol=0, atol=0)
@@ -30,7 +30,7 @@ def test_dtype_is_kept_and_gradients_pass() -> None:
 
 
 def test_roles_take_apart_what_interleave_put_together() -> None:
-    tokens = interleave(XS, YS)
+    tokens = _interleave(XS, YS)
     torch.testing.assert_close(tokens[:, positions_of("x")], XS, rtol=0, atol=0)
     torch.testing.assert_close(tokens[:, positions_of("y"), 0], YS, rtol=0, atol=0)
     torch.testing.assert_close(tokens[:, positions_of("all")], tokens, rtol=0, atol=0)

@@ -1,7 +1,7 @@
 import pytest
 
 from icl_interp import ModelConfig
-from icl_interp.models.config import INITS, LINEAR_FAMILIES
+from icl_interp.models.config import _INITS, LINEAR_FAMILIES
 
 SIZES = {"n_dims": 5, "n_points": 11, "n_layers": 3, "n_heads": 2, "d_model": 64}
 JOINT = {**SIZES, "tokens": "joint"}
@@ -98,5 +98,5 @@ def test_a_longer_table_allows_longer_prompts() -> None:
 @pytest.mark.parametrize("family", LINEAR_FAMILIES)
 def test_linear_families_build_configs_from_sizes_alone(family: str) -> None:
     config = ModelConfig(family=family, n_dims=5, n_points=6)
-    assert config.init == INITS[family][0]
+    assert config.init == _INITS[family][0]
     assert (config.head_width, config.value_width) == (6, 6)

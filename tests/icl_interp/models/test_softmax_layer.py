@@ -3,7 +3,7 @@ import torch
 from linear_cases import linear_model, prompts
 
 from icl_interp import HookedSoftmaxLayer, ModelConfig
-from icl_interp.models.feature_attention import attention_to_features, check_features, feature_scores
+from icl_interp.models.feature_attention import _check_features, attention_to_features, feature_scores
 
 CONFIG = ModelConfig(family="softmax_layer", n_dims=4, n_points=9)
 
@@ -65,7 +65,7 @@ def test_one_feature_has_no_rival_and_wrong_widths_are_refused() -> None:
     with pytest.raises((ValueError, TypeError), match="attention_to_features"):
         attention_to_features(model, torch.zeros(1, 2, 4), torch.eye(3))
     with pytest.raises(ValueError, match=r"someone needs features \[feature 4\], got shape \[4\]"):
-        check_features("someone", torch.ones(4), 4)
+        _check_features("someone", torch.ones(4), 4)
 
 
 def test_the_gradient_at_zero_is_huang_et_als() -> None:

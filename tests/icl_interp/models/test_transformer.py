@@ -8,7 +8,7 @@ from jaxtyping import TypeCheckError
 from model_cases import SMALL, large_weights, pairs
 
 from icl_interp import ModelConfig, build_model
-from icl_interp.models.hooked import check_inputs, check_points
+from icl_interp.models.hooked import _check_inputs, _check_points
 from icl_interp.models.softmax.transformer import _check_tokens
 
 # Outputs of order 1 in float32, summed in another order.
@@ -60,7 +60,7 @@ def test_points_that_do_not_exist_are_refused(model, points: list[int]) -> None:
     with pytest.raises(ValueError, match=f"points needs entries from -7 to 6, got {points[-1]}"):
         model(*pairs(), points=points)
     with pytest.raises(ValueError, match=f"points needs entries from -7 to 6, got {points[-1]}"):
-        check_points(points, 7)
+        _check_points(points, 7)
 
 
 @torch.no_grad()
@@ -84,9 +84,9 @@ def test_inputs_that_do_not_fit_are_refused(model) -> None:
     with pytest.raises(ValueError, match="has positions for 7 points, got 8; pass fewer points"):
         model(*pairs(n_points=8))
     with pytest.raises(ValueError, match=r"xs \[batch point dim\] and ys .*, got shapes \(5, 7\) and \(5, 7\)"):
-        check_inputs(SMALL, torch.zeros(5, 7), torch.zeros(5, 7))
+        _check_inputs(SMALL, torch.zeros(5, 7), torch.zeros(5, 7))
     with pytest.raises(ValueError, match=r"got shapes \(5, 7, 3\) and \(7, 5\); pass prompts.xs and prompts.ys"):
-        check_inputs(SMALL, torch.zeros(5, 7, 3), torch.zeros(7, 5))
+        _check_inputs(SMALL, torch.zeros(5, 7, 3), torch.zeros(7, 5))
 
 
 @pytest.mark.parametrize("shape", [(5, 14, 2), (5, 15, 3), (14, 3)], ids=str)

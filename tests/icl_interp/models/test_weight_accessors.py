@@ -2,7 +2,7 @@ import pytest
 import torch
 from model_cases import OPTIONS, large_weights, pairs
 
-from icl_interp.models.softmax.attention import add_weight, split_identity
+from icl_interp.models.softmax.attention import _split_identity, add_weight
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}  # products of float32 matrices of order 1
 
@@ -84,7 +84,7 @@ def test_a_weight_is_learned_or_fixed() -> None:
     module = torch.nn.Module()
     add_weight(module, "w", (3,), learned=True, value=torch.ones(3))
     add_weight(module, "b", (3,), learned=True)
-    add_weight(module, "W_O", (2, 3, 6), learned=False, value=split_identity(2, 3))
+    add_weight(module, "W_O", (2, 3, 6), learned=False, value=_split_identity(2, 3))
     assert [name for name, _ in module.named_parameters()] == list(module.state_dict()) == ["w", "b"]
     torch.testing.assert_close(module.w.detach(), torch.ones(3), rtol=0, atol=0)
     torch.testing.assert_close(module.b.detach(), torch.zeros(3), rtol=0, atol=0)

@@ -10,11 +10,11 @@ from icl_interp.measure.errors import MODEL
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.linear_probes import LinearProbeReport
 from icl_interp.measure.study.run import study
-from icl_interp.report.assemble import verdict_cards
+from icl_interp.report.assemble import _verdict_cards
 from icl_interp.report.chapters.agreement import agreement_part
 from icl_interp.report.chapters.errors import (
+    _late_table,
     errors_chapter,
-    late_table,
     likeness,
     reference,
     shift_sentence,
@@ -23,7 +23,7 @@ from icl_interp.report.chapters.errors import (
 from icl_interp.report.chapters.heads import attention_part, heads_part, pruning_part
 from icl_interp.report.chapters.layers import layers_part
 from icl_interp.report.chapters.ood import ood_chapter
-from icl_interp.report.chapters.probes import CONTROLS, probe_targets_part, probes_chapter
+from icl_interp.report.chapters.probes import _CONTROLS, probe_targets_part, probes_chapter
 from icl_interp.report.chapters.signature import signature_chapter
 from icl_interp.report.chapters.use import use_part
 from icl_interp.report.model import FigureGrid
@@ -187,7 +187,7 @@ def test_references_are_found_by_a_part_of_their_merged_name(small_study):
 
 
 def test_the_late_table_holds_the_late_errors(small_study):
-    table = late_table(small_study.errors)
+    table = _late_table(small_study.errors)
     assert [row[0] for row in table.rows] == list(small_study.errors.families)
     for row, errors in zip(table.rows, small_study.errors.families.values(), strict=True):
         late = errors.curves[MODEL].late
@@ -271,13 +271,13 @@ def test_what_its_control_task_reads_as_well_is_not_called_readable(small_study,
     assert all(said in cell.sentence for cell in section.figures[0].figures)
     n_targets = len(small_study.probes.targets)
     assert section.lead.startswith(f"{n_targets if n_found else 0} of {n_targets} targets can be read out")
-    (card,) = (card for card in verdict_cards(small_study) if card.anchor == "probes")
+    (card,) = (card for card in _verdict_cards(small_study) if card.anchor == "probes")
     assert (card.tone, "its control task" in card.sentence) == (("evidence", False) if n_found else ("none", True))
 
 
 def test_every_control_of_a_read_out_has_words(small_study, uncontrolled_study):
     names = {s.probes.selectivity(target)[0] for s in (small_study, uncontrolled_study) for target in s.probes.targets}
-    assert names <= set(CONTROLS)
+    assert names <= set(_CONTROLS)
 
 
 def test_spectra_stand_beside_an_untrained_network_s(small_study, uncontrolled_study):

@@ -1,6 +1,6 @@
 """The legend that the figures of a grid share."""
 
-from icl_interp.report.context import shared_legend
+from icl_interp.report.context import _shared_legend
 
 
 def test_the_shared_legend_names_each_series_once():
@@ -9,7 +9,7 @@ def test_the_shared_legend_names_each_series_once():
         {"name": "band", "showlegend": False},
         {"name": "points", "mode": "markers", "marker": {"color": [1, 2]}},
     ]
-    entries = shared_legend([{"data": traces}, {"data": traces}])
+    entries = _shared_legend([{"data": traces}, {"data": traces}])
     assert [entry["name"] for entry in entries] == ["model", "points"]
     assert 'stroke-dasharray="9px,4px"' in entries[0]["swatch"]
     assert 'fill="currentColor"' in entries[1]["swatch"]

@@ -11,9 +11,9 @@ import pytest
 
 import icl_interp
 from icl_interp.measure.detectors.watch import OVERLAP
-from icl_interp.report.assemble import build_page, familiar_chapter
-from icl_interp.report.chapters.detectors import detector_sentence, detector_table, detectors_chapter
-from icl_interp.report.chapters.worth import ELSEWHERE, HEAD_MEANS, MEANINGS, MLPS, all_claims, worth_chapter
+from icl_interp.report.assemble import _familiar_chapter, build_page
+from icl_interp.report.chapters.detectors import _detector_sentence, _detector_table, detectors_chapter
+from icl_interp.report.chapters.worth import _ELSEWHERE, _MEANINGS, HEAD_MEANS, MLPS, _all_claims, worth_chapter
 
 
 def with_p_values(report, lows):
@@ -26,7 +26,7 @@ def with_p_values(report, lows):
 
 
 def test_a_section_has_its_map_in_sight_and_the_rest_folded(small_study):
-    section = familiar_chapter(small_study)
+    section = _familiar_chapter(small_study)
     assert [figure.id for figure in section.figures] == ["detectors", "auroc", "score-error"]
     assert [part.id for part in section.parts] == ["detector-details", "ood", "signature", "similarity"]
     assert all(part.folded for part in section.parts)
@@ -36,19 +36,19 @@ def test_a_section_has_its_map_in_sight_and_the_rest_folded(small_study):
 def test_every_claim_is_in_one_table(small_study):
     section = worth_chapter(small_study)
     (table,) = section.tables
-    assert [row[0] for row in table.rows] == list(all_claims(small_study))
+    assert [row[0] for row in table.rows] == list(_all_claims(small_study))
     assert {row[-1] for row in table.rows} == {"none"}  # an untrained network
-    for row, excess in zip(table.rows, all_claims(small_study).values(), strict=True):
+    for row, excess in zip(table.rows, _all_claims(small_study).values(), strict=True):
         numbers = [excess.value, excess.control, excess.excess, excess.low, excess.high]
         np.testing.assert_allclose(row[2:7], numbers, rtol=0)
         assert row[8:10] == ((None, None) if row[0] == "spectra" else (excess.value_low, excess.chance))
-    assert set(MEANINGS) <= set(all_claims(small_study))
+    assert set(_MEANINGS) <= set(_all_claims(small_study))
     assert [part.id for part in section.parts] == ["controls", "assumptions", "unmeasured"]
     assert section.figures[0].sentence.startswith(f"Of {len(table.rows)} claims 0 hold beyond untrained networks")
 
 
 def test_the_signature_s_detection_is_one_claim(small_study):
-    claims = all_claims(small_study)
+    claims = _all_claims(small_study)
     same = small_study.detectors.detectors[OVERLAP].excess
     np.testing.assert_allclose(claims["detection"].value, same.value, rtol=1e-9)  # the same float64 means
     others = {f"detector: {name}" for name, found in small_study.detectors.detectors.items() if found.excess}
@@ -61,9 +61,9 @@ def unmeasured(study_of) -> dict[str, str]:
 
 
 def test_what_a_report_leaves_out_names_a_call_that_exists(small_study):
-    said = " ".join(unmeasured(small_study)[what] for what in ELSEWHERE)
+    said = " ".join(unmeasured(small_study)[what] for what in _ELSEWHERE)
     calls = re.findall(r"(?:icl|probes|Prompts)(?:\.\w+)+", said)
-    assert len(calls) >= len(ELSEWHERE)
+    assert len(calls) >= len(_ELSEWHERE)
     for call in calls:
         home, *names = call.split(".")
         first = "icl_interp" if home in ("icl", "Prompts") else f"probes.{names.pop(0)}"
@@ -89,7 +89,7 @@ def test_the_page_keeps_to_its_budget_of_figures(small_study, small_checkpoint):
 
 
 def test_sections_three_and_four_keep_to_their_share(small_study):
-    assert familiar_chapter(small_study).n_plots_in_sight + worth_chapter(small_study).n_plots_in_sight <= 4
+    assert _familiar_chapter(small_study).n_plots_in_sight + worth_chapter(small_study).n_plots_in_sight <= 4
 
 
 SEEN = {
@@ -114,18 +114,18 @@ SEEN = {
 
 @pytest.mark.parametrize(("lows", "said", "unsaid"), SEEN.values(), ids=SEEN)
 def test_the_sentence_follows_the_p_values(small_study, lows, said, unsaid):
-    sentence = detector_sentence(with_p_values(small_study.detectors, lows))
+    sentence = _detector_sentence(with_p_values(small_study.detectors, lows))
     assert said in sentence
     assert unsaid not in sentence
     assert "No evidence beyond an untrained network" in sentence
 
 
 def test_a_planted_signature_is_beyond_untrained_networks(signing_study):
-    assert "Beyond untrained networks, in mean AUROC:" in detector_sentence(signing_study.detectors)
+    assert "Beyond untrained networks, in mean AUROC:" in _detector_sentence(signing_study.detectors)
 
 
 def test_without_controls_nothing_is_claimed(uncontrolled_study):
-    assert "controls were switched off" in detector_sentence(uncontrolled_study.detectors)
+    assert "controls were switched off" in _detector_sentence(uncontrolled_study.detectors)
     assert detectors_chapter(uncontrolled_study.detectors).figures == ()
     section = worth_chapter(uncontrolled_study)
     assert section.figures[0].sentence.startswith("No claim has an interval")
@@ -133,7 +133,7 @@ def test_without_controls_nothing_is_claimed(uncontrolled_study):
 
 
 def test_the_table_holds_the_numbers_of_the_report(small_study):
-    table = detector_table(small_study.detectors)
+    table = _detector_table(small_study.detectors)
     for row, found in zip(table.rows, small_study.detectors.detectors.values(), strict=True):
         assert row[2] == found.mean.value
         assert row[-2:] == tuple(detection.auroc for detection in found.shifts.values())

@@ -3,7 +3,7 @@
 import pytest
 
 from icl_interp.measure.controls import Excess, excess_over_controls
-from icl_interp.report.sentences import FLAT, extremes, interval, listing, number, trend, verdict_words
+from icl_interp.report.sentences import _FLAT, extremes, interval, listing, number, trend, verdict_words
 
 NAN, INF = float("nan"), float("inf")
 
@@ -92,9 +92,9 @@ def test_the_four_sentences_differ():
     [
         ([0.0, 0.0], "stays flat"),
         ([1.0], "stays flat"),
-        ([1.0, 1 - 0.9 * FLAT], "stays flat"),
-        ([1.0, 1 - 1.1 * FLAT], "falls"),
-        ([1.0, 1 + 1.05 * FLAT], "stays flat"),  # a share of the larger one
+        ([1.0, 1 - 0.9 * _FLAT], "stays flat"),
+        ([1.0, 1 - 1.1 * _FLAT], "falls"),
+        ([1.0, 1 + 1.05 * _FLAT], "stays flat"),  # a share of the larger one
         ([-1.0, 1.0], "rises"),
         ([-1.0, -2.0], "falls"),
         ([0.0, 1e-9], "rises"),

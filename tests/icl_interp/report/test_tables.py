@@ -7,8 +7,8 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from icl_interp.report.context import table_of_traces
-from icl_interp.report.tables import MINUS, TableView, format_column
+from icl_interp.report.context import _table_of_traces
+from icl_interp.report.tables import _MINUS, TableView, format_column
 
 
 @pytest.mark.parametrize(
@@ -19,10 +19,10 @@ from icl_interp.report.tables import MINUS, TableView, format_column
         ((1234.5, 20000.25), ("1,234", "20,000")),
         ((0.0123, 0.0456), ("0.0123", "0.0456")),
         ((0.0123, 0.0456, 0.2), ("0.012", "0.046", "0.200")),
-        ((0.5, 1e-9), ("0.500", f"1.00e{MINUS}9")),
+        ((0.5, 1e-9), ("0.500", f"1.00e{_MINUS}9")),
         ((0.0, 0.0), ("0.00", "0.00")),
-        ((-0.25, None, math.nan), (f"{MINUS}0.250", "n/a", "n/a")),
-        ((math.inf, -math.inf), ("∞", f"{MINUS}∞")),
+        ((-0.25, None, math.nan), (f"{_MINUS}0.250", "n/a", "n/a")),
+        ((math.inf, -math.inf), ("∞", f"{_MINUS}∞")),
         ((1, 9999, 10000), ("1", "9999", "10,000")),
         ((3e6, 2.0), ("3.00e6", "2")),
         (("plain-text", None), ("plain-text", "n/a")),
@@ -42,17 +42,17 @@ def test_numbers_go_right_and_words_left():
 @pytest.mark.parametrize("xs", [[0, 1, 2], np.arange(3.0), np.arange(3, dtype=np.float32)], ids=["list", "f8", "f4"])
 def test_traces_become_rows(xs):
     figure = go.Figure([go.Scatter(x=xs, y=xs, name="model"), go.Scatter(x=xs, y=xs, hoverinfo="skip")])
-    table = table_of_traces(_parsed(figure), caption="T")
+    table = _table_of_traces(_parsed(figure), caption="T")
     assert table.rows == (("model", 0, 0), ("model", 1, 1), ("model", 2, 2))
 
 
 def test_unnamed_traces_are_counted_and_odd_ones_left_out():
     figure = {"data": [{"x": [1], "y": [2, 3]}, {"x": ["a"], "y": [None]}]}
-    assert table_of_traces(figure, caption="T").rows == (("trace 2", "a", None),)
+    assert _table_of_traces(figure, caption="T").rows == (("trace 2", "a", None),)
 
 
 def test_no_points_is_no_table():
-    assert table_of_traces({"data": [{"z": [[1.0]]}]}, caption="T") is None
+    assert _table_of_traces({"data": [{"z": [[1.0]]}]}, caption="T") is None
 
 
 def _parsed(figure):

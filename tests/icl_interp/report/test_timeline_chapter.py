@@ -10,7 +10,7 @@ from icl_interp.measure.development.record import LlcRecord
 from icl_interp.measure.development.run import development
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.report.chapters.timeline import timeline_chapter
-from icl_interp.report.chapters.timeline_sentences import lead_text, stages_sentence
+from icl_interp.report.chapters.timeline_sentences import _stages_sentence, lead_text
 from icl_interp.report.model import Page
 from icl_interp.report.page import render
 from icl_interp.report.sentences import number
@@ -118,18 +118,18 @@ def test_the_score_of_in_context_learning_is_told_for_each_run(found):
 def test_stages_are_told_by_number_and_source(found):
     only = found.runs[0]
     assert "Every second of" not in lead_text(found)  # several runs are not shaded
-    text = stages_sentence(only)
+    text = _stages_sentence(only)
     assert text.endswith(f"where at least {LEAST_LLC} checkpoints have one; here 2 have.")
-    assert stages_sentence(dataclasses.replace(only, llc=only.llc[:1])).endswith("here 1 has.")
-    assert stages_sentence(dataclasses.replace(only, llc=())).endswith("here none have.")
+    assert _stages_sentence(dataclasses.replace(only, llc=only.llc[:1])).endswith("here 1 has.")
+    assert _stages_sentence(dataclasses.replace(only, llc=())).endswith("here none have.")
     curve = dataclasses.replace(only, stages_from="learning coefficient")
     parts = dataclasses.replace(only.stages, stages=(Stage(0.0, 2.0, 1.0), Stage(2.0, 6.0, -1.0)))
-    assert stages_sentence(dataclasses.replace(curve, stages=parts)) == (
+    assert _stages_sentence(dataclasses.replace(curve, stages=parts)) == (
         "Every second of 2 stages is shaded; stages meet where the smoothed learning coefficient rests before it moves "
         "on."
     )
     single = dataclasses.replace(only.stages, stages=(Stage(0.0, 6.0, 1.0),))
-    assert stages_sentence(dataclasses.replace(curve, stages=single)).startswith("No stages are told apart: ")
+    assert _stages_sentence(dataclasses.replace(curve, stages=single)).startswith("No stages are told apart: ")
 
 
 def test_task_diversity_is_told_by_the_ends(found):

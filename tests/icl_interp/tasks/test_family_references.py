@@ -21,7 +21,7 @@ from icl_interp import (
 from icl_interp.figures.predictor_styles import predictor_style
 from icl_interp.predictors._base import Predictor
 from icl_interp.prompts import derive_seed
-from icl_interp.tasks.references import LASSO_GRID, bayes_penalty, lasso_losses, lasso_penalty
+from icl_interp.tasks.references import _LASSO_GRID, bayes_penalty, lasso_losses, lasso_penalty
 
 ELSEWHERE = {name: task for name, task in FAMILY_CASES.items() if not isinstance(task, LinearRegression)}
 EXTRA = {
@@ -111,7 +111,7 @@ def test_the_losses_of_the_lassos_penalties_are_those_of_the_predictor() -> None
     prompts = SparseLinearRegression(n_dims=4, n_nonzero=1, noise_std=0.3).sample(10, seed=0)
     losses = lasso_losses(prompts)
     unit = float(prompts.xs.square().mean().sqrt() * prompts.ys.square().mean().sqrt())
-    np.testing.assert_allclose(list(losses), [unit * share for share in LASSO_GRID], rtol=1e-6)  # float32 means
+    np.testing.assert_allclose(list(losses), [unit * share for share in _LASSO_GRID], rtol=1e-6)  # float32 means
     for penalty in list(losses)[:6]:
         said = predictors.lasso(penalty)(prompts.xs, prompts.ys)[:, [2, 4]]
         expected = float((said - prompts.ys[:, [2, 4]]).double().square().mean())
@@ -162,7 +162,7 @@ def test_references_are_built_once_for_each_task_and_length() -> None:
 def test_pools_too_large_to_keep_are_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = TaskPool(2, 40, n_points=3)
     assert reference_predictors(pool)["Bayes = dMMSE"] is reference_predictors(pool)["Bayes = dMMSE"]
-    monkeypatch.setattr("icl_interp.tasks.references.REMEMBERED_POOL", 39)
+    monkeypatch.setattr("icl_interp.tasks.references._REMEMBERED_POOL", 39)
     assert reference_predictors(pool)["Bayes = dMMSE"] is not reference_predictors(pool)["Bayes = dMMSE"]
 
 

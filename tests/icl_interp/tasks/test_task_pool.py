@@ -6,7 +6,7 @@ import torch
 
 from icl_interp import LinearRegression, TaskPool, predictors, reference_predictors
 from icl_interp.tasks import task_pool
-from icl_interp.tasks.task_pool import BLOCK
+from icl_interp.tasks.task_pool import _BLOCK
 
 D, NOISE = 8, 0.125**0.5
 
@@ -16,9 +16,9 @@ def error(predictor: predictors.Predictor, task: TaskPool | LinearRegression, se
     return (predictor(prompts.xs, prompts.ys) - prompts.ys).double().square().mean(0)
 
 
-@pytest.mark.parametrize("n_tasks", [1, 2, 7, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 5])
+@pytest.mark.parametrize("n_tasks", [1, 2, 7, _BLOCK - 1, _BLOCK, _BLOCK + 1, 3 * _BLOCK + 5])
 def test_pools_are_nested(n_tasks: int) -> None:
-    largest = TaskPool(3, 4 * BLOCK).weights
+    largest = TaskPool(3, 4 * _BLOCK).weights
     torch.testing.assert_close(TaskPool(3, n_tasks).weights, largest[:n_tasks], rtol=0, atol=0)
     torch.testing.assert_close(TaskPool(3, n_tasks).root, largest[0], rtol=0, atol=0)
 

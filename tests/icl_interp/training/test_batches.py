@@ -79,21 +79,21 @@ def test_a_curriculum_has_to_fit(changes: dict[str, object], message: str) -> No
 
 
 def streams(seed: int) -> set[int]:
-    return {derive_seed(seed, name) % 2**32 for name in batches.STREAMS}
+    return {derive_seed(seed, name) % 2**32 for name in batches._STREAMS}
 
 
 def test_evaluation_never_meets_training(monkeypatch: pytest.MonkeyPatch) -> None:
     run = config(steps=2000)
     trained = set().union(*(streams(batch_seed(run.seed, step)) for step in range(1, 2001)))
     plain = evaluation_seed(run)
-    assert not streams(derive_seed(plain, batches.SCORED)) & trained
+    assert not streams(derive_seed(plain, batches._SCORED)) & trained
     # Where they would meet, the next candidate is taken: with 8 bits of each seed read, 9 steps leave few free.
     monkeypatch.setattr(batches, "_READ", 2**8)
     chosen = evaluation_seed(config(steps=9))
-    seen = {derive_seed(batch_seed(0, step), name) % 2**8 for step in range(1, 10) for name in batches.STREAMS}
-    assert not {derive_seed(derive_seed(chosen, batches.SCORED), name) % 2**8 for name in batches.STREAMS} & seen
-    first = derive_seed(derive_seed(0, "evaluation 0"), batches.SCORED)
-    assert {derive_seed(first, name) % 2**8 for name in batches.STREAMS} & seen  # so the first was passed over
+    seen = {derive_seed(batch_seed(0, step), name) % 2**8 for step in range(1, 10) for name in batches._STREAMS}
+    assert not {derive_seed(derive_seed(chosen, batches._SCORED), name) % 2**8 for name in batches._STREAMS} & seen
+    first = derive_seed(derive_seed(0, "evaluation 0"), batches._SCORED)
+    assert {derive_seed(first, name) % 2**8 for name in batches._STREAMS} & seen  # so the first was passed over
     assert chosen != derive_seed(0, "evaluation 0")
 
 
@@ -102,12 +102,12 @@ def plain_evaluation_seed(run: TrainConfig, read: int) -> int:
     seen = {
         derive_seed(batch_seed(run.seed, step), name) % read
         for step in range(1, run.steps + 1)
-        for name in batches.STREAMS
+        for name in batches._STREAMS
     }
     for candidate in range(10_000):
         seed = derive_seed(run.seed, f"evaluation {candidate}")
-        scored = derive_seed(seed, batches.SCORED)
-        if not any(derive_seed(scored, name) % read in seen for name in batches.STREAMS):
+        scored = derive_seed(seed, batches._SCORED)
+        if not any(derive_seed(scored, name) % read in seen for name in batches._STREAMS):
             return seed
     raise AssertionError
 
@@ -145,4 +145,4 @@ def test_evaluation_prompts_come_from_the_stream_that_is_checked(monkeypatch: py
 
     monkeypatch.setattr(LinearRegression, "sample", spy)
     assert Evaluator(run).families.in_distribution.prompts.n_points == 7
-    assert drawn[0] == derive_seed(evaluation_seed(run), batches.SCORED)
+    assert drawn[0] == derive_seed(evaluation_seed(run), batches._SCORED)

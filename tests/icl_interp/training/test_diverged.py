@@ -11,7 +11,7 @@ import torch
 from training_cases import TINY
 
 from icl_interp import train
-from icl_interp.cli.train_watch import read_status
+from icl_interp.cli.train_watch import _read_status
 from icl_interp.training.evaluation import EvaluationRecord, Evaluator
 from icl_interp.training.loop import Trainer
 from icl_interp.training.schedules import CheckpointSteps
@@ -36,9 +36,9 @@ def test_a_last_step_that_diverges_does_not_finish_the_run(
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert manifest["finished"] is False
     assert re.search(message.partition("; lower lr")[0], manifest["diverged"])
-    clause = str(read_status(tmp_path).ending())
+    clause = str(_read_status(tmp_path).ending())
     assert clause == f"diverged: {manifest['diverged'].rstrip('.')}"
-    assert f"The run {clause}" in read_status(tmp_path).sentences()
+    assert f"The run {clause}" in _read_status(tmp_path).sentences()
 
 
 def test_a_session_that_goes_on_forgets_that_the_one_before_diverged(

@@ -8,7 +8,7 @@ from training_cases import MODEL, TINY
 from icl_interp import LinearRegression, ModelConfig, TaskPool, TrainConfig, train, train_many
 from icl_interp.tasks.quadratic import QuadraticRegression
 from icl_interp.training.batches import draw_batch
-from icl_interp.training.ensemble import draw_batches, has_formula
+from icl_interp.training.ensemble import _draw_batches, _has_formula
 from icl_interp.training.loop import StepRecord
 from icl_interp.training.schedules import Curriculum, Ramp
 
@@ -92,11 +92,11 @@ def test_linear_families_together_are_apart_in_float64(settings: dict[str, objec
 
 
 def test_one_layer_has_a_formula_and_two_have_none() -> None:
-    found = {name: has_formula(ModelConfig(n_dims=2, n_points=5, **fields)) for name, fields in LINEAR.items()}
+    found = {name: _has_formula(ModelConfig(n_dims=2, n_points=5, **fields)) for name, fields in LINEAR.items()}
     assert [name for name, known in found.items() if not known] == [
         "two layers", "shared layers", "softmax layer", "gpt2 on joint tokens",
     ]  # fmt: skip
-    assert not has_formula(MODEL)
+    assert not _has_formula(MODEL)
 
 
 TASKS_OF_AN_ENSEMBLE = {
@@ -111,7 +111,7 @@ TASKS_OF_AN_ENSEMBLE = {
 @pytest.mark.parametrize("changes", TASKS_OF_AN_ENSEMBLE.values(), ids=TASKS_OF_AN_ENSEMBLE)
 def test_batches_of_an_ensemble_are_those_of_its_members(changes: list[dict[str, object]]) -> None:
     configs = [with_(**change) for change in changes]
-    xs, ys = draw_batches(configs, 7)
+    xs, ys = _draw_batches(configs, 7)
     for number, config in enumerate(configs):
         alone = draw_batch(config, 7)
         torch.testing.assert_close(xs[number], alone.xs, rtol=0, atol=0)

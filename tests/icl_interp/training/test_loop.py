@@ -6,7 +6,7 @@ from torch import nn
 
 from icl_interp import LinearRegression, ModelConfig, Prompts, TrainConfig, build_model
 from icl_interp.training.batches import batch_seed, draw_batch
-from icl_interp.training.loop import StepRecord, Trainer, learning_rate, prompt_loss
+from icl_interp.training.loop import StepRecord, Trainer, _prompt_loss, learning_rate
 
 MODEL = ModelConfig(n_dims=2, n_points=5, n_layers=1, n_heads=1, d_model=8)
 TINY = TrainConfig(model=MODEL, task=LinearRegression(2), steps=3, batch_size=4, lr=0.01)
@@ -107,7 +107,7 @@ def test_optimisers_are_those_of_torch(name: str) -> None:
         trainer.advance()
         optimizer.zero_grad()
         prompts = draw_batch(config, step)
-        prompt_loss(model, prompts.xs, prompts.ys, config).backward()
+        _prompt_loss(model, prompts.xs, prompts.ys, config).backward()
         optimizer.step()
     # Fused and plain kernels add in another order; float64.
     assert_same_weights(trainer.model, model, rtol=1e-9, atol=1e-12)
@@ -125,7 +125,7 @@ def test_the_query_alone_counts_where_that_is_asked_for() -> None:
     config = with_(loss_points="last")
     prompts, model = draw_batch(config, 1), build_model(MODEL, seed=0)
     expected = (model(prompts.xs, prompts.ys) - prompts.ys)[:, -1].square().mean()
-    torch.testing.assert_close(prompt_loss(model, prompts.xs, prompts.ys, config), expected)
+    torch.testing.assert_close(_prompt_loss(model, prompts.xs, prompts.ys, config), expected)
     assert Trainer(config).advance().loss == pytest.approx(expected.item(), rel=1e-6)
 
 

@@ -7,7 +7,7 @@ import torch
 
 from icl_interp import model_preset
 from icl_interp.training.batches import draw_batch
-from icl_interp.training.configs import load_config, preset_names
+from icl_interp.training.configs import _preset_names, load_config
 from icl_interp.training.loop import Trainer
 
 MODELS = {
@@ -55,7 +55,7 @@ def losses_of(trainer: Trainer, n_batches: int = 1) -> torch.Tensor:
     return torch.cat(losses)
 
 
-@pytest.mark.parametrize("name", preset_names())
+@pytest.mark.parametrize("name", _preset_names())
 def test_a_preset_starts(name: str) -> None:
     trainer = Trainer(load_config(name, ["batch_size=2"]))
     assert trainer.advance().step == 1
@@ -72,7 +72,7 @@ def test_a_preset_that_does_not_learn_is_noticed(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in preset_names() if name not in QUICK])
+@pytest.mark.parametrize("name", [name for name in _preset_names() if name not in QUICK])
 def test_a_preset_learns_in_a_hundred_steps(name: str) -> None:
     assert falls(name)
 
@@ -90,7 +90,7 @@ def test_models_are_those_of_the_papers(name: str, model: str) -> None:
 
 def test_what_costs_a_night_has_a_laptop_size() -> None:
     large = [*FULL_SIZE, "zhang-gpt2", "zhang-gpt2-attn-only"]
-    assert {f"{name}-laptop" for name in large} == {name for name in preset_names() if name.endswith("-laptop")}
+    assert {f"{name}-laptop" for name in large} == {name for name in _preset_names() if name.endswith("-laptop")}
 
 
 @pytest.mark.parametrize(("name", "count"), [("carroll", 2203), ("timaeus", 190)])
@@ -98,7 +98,7 @@ def test_checkpoints_are_those_of_the_papers(name: str, count: int) -> None:
     assert len(load_config(name).checkpoint_steps) == count
 
 
-@pytest.mark.parametrize("name", preset_names())
+@pytest.mark.parametrize("name", _preset_names())
 def test_source_and_cost_are_stated(name: str) -> None:
     text = (resources.files("icl_interp.training") / "presets" / f"{name}.yaml").read_text()
     head = text[: text.index("\nmodel:")]

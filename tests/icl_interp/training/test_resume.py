@@ -15,7 +15,7 @@ from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.runs.folder import RunFolder
 from icl_interp.training.loop import StepRecord
 from icl_interp.training.schedules import CheckpointSteps, Curriculum, Ramp
-from icl_interp.training.sinks import SINKS, Sink
+from icl_interp.training.sinks import _SINKS, Sink
 from icl_interp.training.stopping import RunStoppedError, stop_requests
 
 
@@ -66,7 +66,7 @@ def test_a_run_with_a_logger_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: py
         logged.append(steps)
         return Sink(lambda line: steps.append(line["step"]), lambda: closed.append(len(steps)))
 
-    monkeypatch.setitem(SINKS, "tensorboard", fake)
+    monkeypatch.setitem(_SINKS, "tensorboard", fake)
     monkeypatch.setattr("icl_interp.training.sinks._import", lambda *_: None)
     train(TINY, out=tmp_path / "straight")
     with pytest.raises(Crash):

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from icl_interp import train
 from icl_interp.cli.train import _app
-from icl_interp.jobs import WRITE_SECONDS
+from icl_interp.jobs import _WRITE_SECONDS
 from icl_interp.training import sweep_workers
 from icl_interp.training.loop import StepRecord, Trainer
 from icl_interp.training.schedules import CheckpointSteps
@@ -158,7 +158,7 @@ def test_signals_reach_a_real_sweep(tmp_path: Path, workers: str, number: signal
     finally:
         child.kill()
     assert child.returncode == 128 + number
-    assert time.monotonic() - sent < WRITE_SECONDS  # nobody was waited for in vain
+    assert time.monotonic() - sent < _WRITE_SECONDS  # nobody was waited for in vain
     sentence = complained.splitlines()[-1]
     assert re.fullmatch(r"stopped: \d of 4 runs finished(, \d begun)?(, \d not begun)?; .* goes on\.", sentence)
     assert "Traceback" not in complained

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from icl_interp import LinearRegression, ModelConfig, TrainConfig
 from icl_interp.training import configs as config_module
-from icl_interp.training.configs import describe_problems, load_config, preset_names
+from icl_interp.training.configs import _describe_problems, _preset_names, load_config
 from icl_interp.training.schedules import CheckpointSteps
 
 MODEL = ModelConfig(n_dims=2, n_points=5, n_layers=1, n_heads=1, d_model=8)
@@ -13,8 +13,8 @@ TINY = TrainConfig(model=MODEL, task=LinearRegression(2, w_cov=[[1.0, 0.5], [0.5
 
 
 def test_presets() -> None:
-    assert {"demo", "dtsip-small", "dtsip-standard", "dtsip-tiny"} < set(preset_names())
-    assert preset_names() == sorted(preset_names())
+    assert {"demo", "dtsip-small", "dtsip-standard", "dtsip-tiny"} < set(_preset_names())
+    assert _preset_names() == sorted(_preset_names())
 
 
 @pytest.mark.parametrize(("name", "sizes"), [("tiny", (3, 2, 64)), ("small", (6, 4, 128)), ("standard", (12, 8, 256))])
@@ -28,7 +28,7 @@ def test_the_presets_of_garg_et_al(name: str, sizes: tuple[int, int, int]) -> No
     assert config.checkpoint_steps == (0, 100_000, 200_000, 300_000, 400_000, 500_000)
 
 
-@pytest.mark.parametrize("name", preset_names())
+@pytest.mark.parametrize("name", _preset_names())
 def test_every_preset_loads_and_survives_yaml(name: str, tmp_path: Path) -> None:
     config = load_config(name)
     (tmp_path / "config.yaml").write_text(config.to_yaml())
@@ -216,7 +216,7 @@ def test_a_file_that_does_not_exist_lists_the_presets(tmp_path: Path) -> None:
 
 
 def test_describe_problems_passes_other_errors_on() -> None:
-    assert describe_problems(TypeError("what")) == "what"
+    assert _describe_problems(TypeError("what")) == "what"
 
 
 def test_a_config_cannot_be_changed() -> None:

@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 from carroll_cases import INFINITE, THREE, ideal_measures, ideal_run, spoil
 
-from icl_interp.experiments.carroll2025.figures import kept_indices, panels
-from icl_interp.experiments.carroll2025.pool_gaps import POOL_SEEDS, gap_ratios
+from icl_interp.experiments.carroll2025.figures import _kept_indices, panels
+from icl_interp.experiments.carroll2025.pool_gaps import _POOL_SEEDS, gap_ratios
 from icl_interp.experiments.carroll2025.reader import (
     ORDERED,
     Reader,
+    _largest_rise,
     crossover,
     dip_share,
-    largest_rise,
     rank_correlation,
     rise,
     swaps,
@@ -38,9 +38,9 @@ def test_transience_is_the_rise_from_t_crit_to_the_end():
 
 def test_noise_is_the_largest_rise_at_any_time():
     run = replace(ideal_run(INFINITE), ood=(4.0, 3.0, 3.4, 2.0, 2.1, 1.5, 1.6))
-    assert largest_rise(run) == pytest.approx(0.4)
+    assert _largest_rise(run) == pytest.approx(0.4)
     assert rise(run) == pytest.approx(0.1)
-    assert largest_rise(replace(run, ood=(3.0, 2.0, 1.0))) == 0.0
+    assert _largest_rise(replace(run, ood=(3.0, 2.0, 1.0))) == 0.0
 
 
 def test_the_dip_is_a_share_of_the_way_between_the_solutions():
@@ -69,7 +69,7 @@ def test_so_many_swaps_of_neighbours_are_allowed_and_no_more(n, allowed):
 
 
 def test_the_gap_of_ridge_and_dmmse_shrinks_over_pools():
-    assert len(POOL_SEEDS) == 5
+    assert len(_POOL_SEEDS) == 5
     found = gap_ratios(replace(SIZES["smoke"], large=64, measured=SIZES["laptop"].measured))
     assert max(found) < 1.0
     # That of the networks' own pools is what `measure` found at the laptop's size.
@@ -104,13 +104,13 @@ def test_long_curves_are_thinned_and_keep_their_ends_and_t_crit():
     steps = tuple(range(0, 20_000, 10))
     curve = tuple(1.0 + (i - 1234) ** 2 * 1e-6 for i in range(len(steps)))
     run = replace(ideal_run(16), steps=steps, ood=curve)
-    kept = kept_indices(run)
+    kept = _kept_indices(run)
     assert len(kept) <= 61
     assert {0, 1234, len(steps) - 1} <= set(kept)
     assert kept == sorted(set(kept))
     gaps = [math.log((steps[b] + 1) / (steps[a] + 1)) for a, b in itertools.pairwise(kept[20:])]
     assert max(gaps) < 2.5 * 10 / 58  # the whole way is log 20,000, about 10, in 58 stretches
-    assert kept_indices(ideal_run(16)) == list(range(7))
+    assert _kept_indices(ideal_run(16)) == list(range(7))
 
 
 def test_the_figures_say_what_they_show(read):

@@ -5,7 +5,7 @@ import math
 import pytest
 from hill_cases import SEEDS, ideal_measures, with_all, with_families, with_readings
 
-from icl_interp.experiments.hill2025.claims import FRACTIONS, claims
+from icl_interp.experiments.hill2025.claims import _FRACTIONS, claims
 from icl_interp.experiments.hill2025.figures import panels
 from icl_interp.experiments.hill2025.measures import NORMS
 from icl_interp.experiments.hill2025.paper import EXPERIMENT, PAPER, UNKNOWNS
@@ -250,7 +250,7 @@ def test_one_seed_decides_no_convention(ideal):
 def test_fractions_say_what_a_third_and_a_quarter_may_mean(ideal):
     (claim,) = [claim for claim in claims(ideal, SEEDS) if claim.key == "fractions"]
     said = " ".join(check.label for check in claim.checks)
-    assert all(label in said for label in FRACTIONS)
+    assert all(label in said for label in _FRACTIONS)
     assert {check.low for check in claim.checks} | {check.high for check in claim.checks} == {None}
 
 

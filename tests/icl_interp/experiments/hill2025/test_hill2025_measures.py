@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from icl_interp.activations import Batch
-from icl_interp.experiments.hill2025.measures import NORMS, measure, measure_model
+from icl_interp.experiments.hill2025.measures import NORMS, _measure_model, measure
 from icl_interp.experiments.hill2025.record import Measured
 from icl_interp.experiments.hill2025.setting import SIZES, Run, plan
-from icl_interp.experiments.hill2025.watch import ConventionWatch, all_conventions, correlate, read_conventions
+from icl_interp.experiments.hill2025.watch import ConventionWatch, _all_conventions, correlate, read_conventions
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.sites import ResidualSite
 from icl_interp.measure.study.survey import FIT
@@ -32,7 +32,7 @@ def planted(tokens, strength, seed):
 
 def watched(tokens, strength):
     """A watch that has read fit prompts and two families, in the second of which the strength varies."""
-    watch, default = ConventionWatch([SITE], "interleaved"), all_conventions("interleaved")[0]
+    watch, default = ConventionWatch([SITE], "interleaved"), _all_conventions("interleaved")[0]
     full = torch.full((N,), 6.0)
     for number, (label, how_strong) in enumerate([(FIT, full), (IN_DISTRIBUTION, full), ("shifted", strength)]):
         values = planted(tokens, how_strong, number)
@@ -103,7 +103,7 @@ def test_a_constant_score_has_no_correlation():
 @pytest.fixture(scope="module")
 def tiny():
     model = build_model(plan(SMOKE)[Run("weights", 0)].model, seed=0)
-    return measure_model(model, "weights", SMOKE, seed=0)
+    return _measure_model(model, "weights", SMOKE, seed=0)
 
 
 def test_a_model_is_measured_on_every_family(tiny):
@@ -139,7 +139,7 @@ def test_what_is_measured_is_kept_and_read_back(tmp_path, tiny, monkeypatch):
     config = {Run("weights", 0): plan(SMOKE)[Run("weights", 0)]}
     calls = []
     monkeypatch.setattr(
-        "icl_interp.experiments.hill2025.measures.measure_model", lambda *_, **__: calls.append(1) or tiny
+        "icl_interp.experiments.hill2025.measures._measure_model", lambda *_, **__: calls.append(1) or tiny
     )
     done, models = [], {run: build_model(c.model, seed=0) for run, c in config.items()}
     for _ in range(2):

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from icl_interp.experiments.outcome import Means
-from icl_interp.experiments.registry import EXPERIMENTS, PRESETS, experiment
-from icl_interp.experiments.zhang2024.measures import weight_errors
+from icl_interp.experiments.registry import _EXPERIMENTS, PRESETS, experiment
+from icl_interp.experiments.zhang2024.measures import _weight_errors
 from icl_interp.experiments.zhang2024.setting import SIZES, Run, plan, task_of
 from icl_interp.models.linear.effective import EffectiveParameters
 
@@ -57,7 +57,7 @@ def test_the_ablated_block_has_no_skip():
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_has_a_plan(preset):
-    for name in EXPERIMENTS:
+    for name in _EXPERIMENTS:
         chosen = experiment(name)
         assert chosen.configs(preset, Means())
         assert chosen.n_measurements(chosen.configs(preset, Means())) > 0
@@ -82,9 +82,9 @@ def test_weight_errors_vanish_at_the_optimum_and_name_what_is_off():
     one, zero = torch.ones(5, dtype=torch.float64), torch.zeros(5, dtype=torch.float64)
     scale = torch.tensor(2.0, dtype=torch.float64)
     v11 = 5 / 11 / 2 * torch.eye(5, dtype=torch.float64)
-    best = weight_errors(EffectiveParameters(one, -2 * one, scale, v11, zero))
+    best = _weight_errors(EffectiveParameters(one, -2 * one, scale, v11, zero))
     assert max(best.values()) < 1e-12
-    off = weight_errors(EffectiveParameters(0.9 * one, -2.4 * one, scale, v11 + 0.1, zero + 0.05))
+    off = _weight_errors(EffectiveParameters(0.9 * one, -2.4 * one, scale, v11 + 0.1, zero + 0.05))
     assert off == pytest.approx({
         "|gamma - b*|": 0.1, "|-v21 / v_-1 - b*|": 0.2, "|v_-1 v12|": 0.1, "|v_-1 V11 - Gamma*|": 0.2,
     })  # fmt: skip
