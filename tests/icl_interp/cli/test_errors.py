@@ -120,7 +120,7 @@ def _theirs():
     return [][3]
 
 
-def test_an_error_in_theusers_code_shows_their_lines_and_not_ours(capsys):
+def test_an_error_in_the_users_code_shows_their_lines_and_not_ours(capsys):
     with pytest.raises(SystemExit) as stop, one_line_errors(), users_code("--model mine.py:load"):
         _theirs()
     *lines, last = capsys.readouterr().err.splitlines()
@@ -137,7 +137,7 @@ def test_code_of_the_users_that_misuses_this_package_is_theirs_and_nested_once()
     assert isinstance(caught.value.__cause__, InputError)
 
 
-def test_an_error_in_theusers_code_comes_back_from_workers():
+def test_an_error_in_the_users_code_comes_back_from_workers():
     with pytest.raises(UserCodeError) as caught, users_code("mine"):
         _theirs()
     copied = pickle.loads(pickle.dumps(caught.value))
