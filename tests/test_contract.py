@@ -1,4 +1,4 @@
-"""The public contract has full docstrings: every argument and what comes back; internal functions have a line or none."""
+"""The public contract has full docstrings: every argument, and what comes back. Internal functions need none."""
 
 import dataclasses
 import inspect
