@@ -36,6 +36,7 @@ from icl_interp.report.model import Page
 
 if TYPE_CHECKING:
     from icl_interp.measure.development.run import Development
+    from icl_interp.measure.study.measure import StudyPlan
     from icl_interp.measure.study.result import Study
 
 __all__ = [
@@ -178,59 +179,43 @@ def run_probe(options: ProbeOptions) -> None:
     # A bad file is refused here, before the measures bring in TransformerLens, which takes seconds.
     checkpoint = _load_probed(path, n_heads=options.heads, task=read_task(options.task), device=options.device)
 
-    pass
-
     torch.set_num_threads(options.threads or _threads(checkpoint.model.cfg.d_model))
     found = _measure(options, checkpoint)
     _write(options, checkpoint, found, follow(options, checkpoint))
 
 
 def _measure(options: ProbeOptions, checkpoint: Checkpoint) -> "Study":
-    from icl_interp.measure.controls import N_UNTRAINED
-    from icl_interp.measure.sites import residual_sites
-    from icl_interp.measure.study.plan import default_prompts, effort_of, shift_reads, study_reads
-    from icl_interp.measure.study.run import study
-    from icl_interp.measure.subspace_use import N_RANDOM
+    from icl_interp.measure.study.plan import plan_study
+    from icl_interp.measure.study.run import run_study
 
-    config, layers = checkpoint.model.cfg, read_layers(options.layers)
-    residual_sites(config, layers)  # a layer that does not exist is refused before anything is said or run
-    n_points = _points(options.points, checkpoint)
-    n_controls = N_UNTRAINED if options.controls else 0
-    n_shifts, extra = shift_reads(checkpoint.task, options.shifts, n_points=n_points, max_points=config.max_points)
-    n_prompts = options.prompts or default_prompts(config, n_shifts, n_points, n_controls, extra=extra)
-    reads = study_reads(n_prompts, n_shifts, n_controls, extra=extra)
-    reads += sum(effort_of(config, n_prompts, n_points, n_controls, N_RANDOM).reads)
+    plan = plan_study(
+        checkpoint.model,
+        checkpoint.task,
+        n_prompts=options.prompts,
+        n_points=_points(options.points, checkpoint),
+        shifts=options.shifts,
+        layers=read_layers(options.layers),
+        n_points_trained=checkpoint.n_points_trained,
+        seed=options.seed,
+        **({} if options.controls else {"n_controls": 0}),
+    )
     if not options.quiet:
-        _say_what_is_probed(checkpoint)
-    with progress("probing", reads, quiet=options.quiet) as tick:
-        return study(
-            checkpoint.model,
-            checkpoint.task,
-            n_prompts=n_prompts,
-            n_points=n_points,
-            shifts=options.shifts,
-            layers=layers,
-            n_controls=n_controls,
-            n_points_trained=checkpoint.n_points_trained,
-            seed=options.seed,
-            tick=tick,
-        )
+        _say_what_is_probed(checkpoint, plan)
+    with progress("probing", plan.reads, quiet=options.quiet) as tick:
+        return run_study(plan, tick)
 
 
-def _say_what_is_probed(checkpoint: Checkpoint) -> None:
-    from icl_interp.measure.sites import Conventions
+def _say_what_is_probed(checkpoint: Checkpoint, plan: "StudyPlan") -> None:
     from icl_interp.measure.study.plan import limits_of
 
-    config = checkpoint.model.cfg
-    typer.echo(f"{checkpoint.origin}: {config.describe()}")
+    typer.echo(f"{checkpoint.origin}: {plan.config.describe()}")
     for assumption in checkpoint.assumptions:
         typer.echo(f"assumed: {assumption}")
-    for limit in limits_of(config, Conventions(layout=config.tokens)):
+    for limit in limits_of(plan.config, plan.conventions):
         typer.echo(f"note: {limit}")
 
 
 def _write(options: ProbeOptions, checkpoint: Checkpoint, found: "Study", timeline: "Development | None") -> None:
-    pass
     from icl_interp.provenance import provenance
     from icl_interp.report.assemble import build_page
     from icl_interp.report.numbers import study_json
@@ -252,11 +237,11 @@ def _write(options: ProbeOptions, checkpoint: Checkpoint, found: "Study", timeli
         typer.echo(f"report: {options.out}")
 
 
-def _points(asked: int | None, checkpoint: Checkpoint) -> int:
+def _points(asked: int | None, checkpoint: Checkpoint) -> int | None:
     most = checkpoint.model.cfg.max_points
     if asked is not None and most is not None and asked > most:
         raise InputError(f"--points is too large for this model, which has positions for {most} points, got {asked}.")
-    return asked or checkpoint.task.default_points
+    return asked
 
 
 def _threads(width: int) -> int:
