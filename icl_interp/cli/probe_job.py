@@ -21,7 +21,8 @@ from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.checkpoints.record import Checkpoint
 from icl_interp.checkpoints.safe_load import choose_file, numbered_files
-from icl_interp.cli.probe_options import ProbeOptions, check_options, read_layers, read_sampler, read_task
+from icl_interp.cli.probe_checks import check_options, read_layers, read_sampler, read_task
+from icl_interp.cli.probe_options import ProbeOptions
 from icl_interp.cli.shared import progress
 from icl_interp.data import demo_path
 from icl_interp.errors import InputError
@@ -115,7 +116,7 @@ _FEW = 5
 
 def follow(options: ProbeOptions, checkpoint: Checkpoint) -> Development | None:
     """Measure all checkpoints that the paths name."""
-    if not options.paths or not options.timeline:
+    if not options.paths or options.no_timeline:
         return None
     runs = find_runs(options.paths)
     if sum(len(run.files) for run in runs) < 2:
@@ -124,9 +125,7 @@ def follow(options: ProbeOptions, checkpoint: Checkpoint) -> Development | None:
         return None
     llc = _coefficients(options, checkpoint)
     chosen = {"n_prompts": options.prompts} if options.prompts else {}
-    settings = DevelopmentSettings(
-        n_points=options.points, seed=options.seed, **chosen, **({} if options.controls else {"n_controls": 0})
-    )
+    settings = DevelopmentSettings(n_points=options.points, seed=options.seed, **chosen, **options.controls)
     total = count_records(options.paths, llc)
     with _records_folder(options.cache, runs) as (cache, said):
         if said and not options.quiet:
@@ -135,7 +134,7 @@ def follow(options: ProbeOptions, checkpoint: Checkpoint) -> Development | None:
             return development(
                 options.paths, settings=settings, llc=llc, task=read_task(options.task), n_heads=options.heads,
                 cache=cache, workers=options.workers, scheduler=options.scheduler, device=options.device,
-                on_checkpoint=tick,
+                newest=checkpoint, on_checkpoint=tick,
             )  # fmt: skip
 
 
@@ -193,11 +192,11 @@ def _measure(options: ProbeOptions, checkpoint: Checkpoint) -> "Study":
         checkpoint.task,
         n_prompts=options.prompts,
         n_points=_points(options.points, checkpoint),
-        shifts=options.shifts,
+        shifts=None if options.shifts is None else options.shifts.split(","),
         layers=read_layers(options.layers),
         n_points_trained=checkpoint.n_points_trained,
         seed=options.seed,
-        **({} if options.controls else {"n_controls": 0}),
+        **options.controls,
     )
     if not options.quiet:
         _say_what_is_probed(checkpoint, plan)

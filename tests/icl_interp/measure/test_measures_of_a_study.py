@@ -62,7 +62,7 @@ def test_a_line_more_is_told_in_progress(plans, longer):
 def test_a_line_more_shares_the_confidence_of_all_claims(plans, longer):
     study, _ = longer
     assert study.n_verdicts == len(study.verdicts) == len(plans[0].claims) + 1
-    assert study.verdicts["it is seven"].verdict == "evidence"
+    assert study.verdicts["it is seven"].value == 7.0
     confidences = [excess.confidence for excess in study.verdicts.values()]
     np.testing.assert_allclose(confidences, 1 - 0.05 / study.n_verdicts, rtol=1e-15)
 
