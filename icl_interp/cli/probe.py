@@ -1,11 +1,7 @@
 """icl-probe: measure a checkpoint and write one interactive report."""
 
-from pathlib import Path
-from typing import Annotated, Literal
-
-import typer
-
-from icl_interp.cli.shared import Version, new_app, one_line_errors
+from icl_interp.cli.probe_options import ProbeOptions
+from icl_interp.cli.shared import new_app, one_line_errors, takes
 
 __all__ = ["main"]
 
@@ -13,93 +9,12 @@ _app = new_app()
 
 
 @_app.command()
-def _probe(
-    paths: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            help="Checkpoint files or run folders; the newest of the first is probed, and where there are several "
-            "checkpoints a timeline compares them all. Nothing means the embedded demo.",
-            readable=False,
-        ),
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("icl-report.html"),
-    json: Annotated[Path | None, typer.Option(help="Where all numbers go, as JSON.")] = None,
-    task: Annotated[
-        list[str] | None,
-        typer.Option(help="What is in distribution: a YAML file, or key=value such as noise_std=0.5; repeatable."),
-    ] = None,
-    heads: Annotated[int | None, typer.Option(min=1, help="Attention heads, where the file does not say.")] = None,
-    prompts: Annotated[int | None, typer.Option(help="Prompts a family; by default what a few minutes allow.")] = None,
-    points: Annotated[int | None, typer.Option(help="Pairs a prompt; by default as in training.")] = None,
-    shifts: Annotated[
-        str | None,
-        typer.Option(help="Names, globs or name=value, separated by commas: 'x_*,w_rotation=1/4'; or 'all'."),
-    ] = None,
-    layers: Annotated[str | None, typer.Option(help="Blocks to look at, separated by commas; by default all.")] = None,
-    seed: Annotated[int, typer.Option(help="The only source of randomness.")] = 0,
-    device: Annotated[str, typer.Option(help="Where the networks run, as torch names it.")] = "cpu",
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads; by default chosen by the model's size.")] = None,
-    plotlyjs: Annotated[
-        Literal["embed", "cdn", "directory"],
-        typer.Option(help="plotly.js inside the file, from the web or beside it."),
-    ] = "embed",
-    no_controls: Annotated[
-        bool, typer.Option("--no-controls", help="Skip untrained networks; no verdicts then.")
-    ] = False,
-    no_timeline: Annotated[bool, typer.Option("--no-timeline", help="Probe one checkpoint only.")] = False,
-    llc: Annotated[
-        int | None,
-        typer.Option(min=0, help="Checkpoints of a run with a learning coefficient; by default 5 for small networks."),
-    ] = None,
-    llc_set: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="key=value for the sampler of --llc: nbeta, lr, localization, num_chains, num_draws, "
-            "num_burnin_steps or batch_size; repeatable."
-        ),
-    ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes for the timeline, one thread each.")] = 1,
-    scheduler: Annotated[
-        str | None, typer.Option(help="A Dask scheduler for the timeline instead, tcp://host:port.")
-    ] = None,
-    cache: Annotated[
-        Path | None,
-        typer.Option(
-            help="A folder for the timeline's records, so that a stopped one goes on; by default the run's own, or the "
-            "user's cache where that cannot be written."
-        ),
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
-    version: Version = False,  # noqa: ARG001
-) -> None:
+@takes(ProbeOptions)
+def _probe(options: ProbeOptions) -> None:
     """Measure what a regression transformer does in context, and write one interactive report."""
     with one_line_errors(to_save_memory="lower --prompts or --points, or pass --device cpu"):
         from icl_interp.cli.probe_job import run_probe
-        from icl_interp.cli.probe_options import ProbeOptions
 
-        options = ProbeOptions(
-            paths=tuple(paths or ()),
-            out=out,
-            json=json,
-            task=tuple(task or ()),
-            heads=heads,
-            prompts=prompts,
-            points=points,
-            shifts=None if shifts is None else tuple(shifts.split(",")),
-            layers=layers,
-            seed=seed,
-            device=device,
-            threads=threads,
-            plotlyjs=plotlyjs,
-            controls=not no_controls,
-            timeline=not no_timeline,
-            llc=llc,
-            llc_set=tuple(llc_set or ()),
-            workers=workers,
-            scheduler=scheduler,
-            cache=cache,
-            quiet=quiet,
-        )
         run_probe(options)
 
 

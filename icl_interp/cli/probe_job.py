@@ -21,7 +21,8 @@ from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.checkpoints.record import Checkpoint
 from icl_interp.checkpoints.safe_load import choose_file, numbered_files
-from icl_interp.cli.probe_options import ProbeOptions, check_options, read_layers, read_sampler, read_task
+from icl_interp.cli.probe_checks import check_options, read_layers, read_sampler, read_task
+from icl_interp.cli.probe_options import ProbeOptions
 from icl_interp.cli.shared import progress
 from icl_interp.data import demo_path
 from icl_interp.errors import InputError
@@ -36,6 +37,7 @@ from icl_interp.report.model import Page
 
 if TYPE_CHECKING:
     from icl_interp.measure.development.run import Development
+    from icl_interp.measure.study.measure import StudyPlan
     from icl_interp.measure.study.result import Study
 
 __all__ = [
@@ -114,7 +116,7 @@ _FEW = 5
 
 def follow(options: ProbeOptions, checkpoint: Checkpoint) -> Development | None:
     """Measure all checkpoints that the paths name."""
-    if not options.paths or not options.timeline:
+    if not options.paths or options.no_timeline:
         return None
     runs = find_runs(options.paths)
     if sum(len(run.files) for run in runs) < 2:
@@ -123,9 +125,7 @@ def follow(options: ProbeOptions, checkpoint: Checkpoint) -> Development | None:
         return None
     llc = _coefficients(options, checkpoint)
     chosen = {"n_prompts": options.prompts} if options.prompts else {}
-    settings = DevelopmentSettings(
-        n_points=options.points, seed=options.seed, **chosen, **({} if options.controls else {"n_controls": 0})
-    )
+    settings = DevelopmentSettings(n_points=options.points, seed=options.seed, **chosen, **options.controls)
     total = count_records(options.paths, llc)
     with _records_folder(options.cache, runs) as (cache, said):
         if said and not options.quiet:
@@ -134,7 +134,7 @@ def follow(options: ProbeOptions, checkpoint: Checkpoint) -> Development | None:
             return development(
                 options.paths, settings=settings, llc=llc, task=read_task(options.task), n_heads=options.heads,
                 cache=cache, workers=options.workers, scheduler=options.scheduler, device=options.device,
-                on_checkpoint=tick,
+                newest=checkpoint, on_checkpoint=tick,
             )  # fmt: skip
 
 
@@ -178,59 +178,43 @@ def run_probe(options: ProbeOptions) -> None:
     # A bad file is refused here, before the measures bring in TransformerLens, which takes seconds.
     checkpoint = _load_probed(path, n_heads=options.heads, task=read_task(options.task), device=options.device)
 
-    pass
-
     torch.set_num_threads(options.threads or _threads(checkpoint.model.cfg.d_model))
     found = _measure(options, checkpoint)
     _write(options, checkpoint, found, follow(options, checkpoint))
 
 
 def _measure(options: ProbeOptions, checkpoint: Checkpoint) -> "Study":
-    from icl_interp.measure.controls import N_UNTRAINED
-    from icl_interp.measure.sites import residual_sites
-    from icl_interp.measure.study.plan import default_prompts, effort_of, shift_reads, study_reads
-    from icl_interp.measure.study.run import study
-    from icl_interp.measure.subspace_use import N_RANDOM
+    from icl_interp.measure.study.plan import plan_study
+    from icl_interp.measure.study.run import run_study
 
-    config, layers = checkpoint.model.cfg, read_layers(options.layers)
-    residual_sites(config, layers)  # a layer that does not exist is refused before anything is said or run
-    n_points = _points(options.points, checkpoint)
-    n_controls = N_UNTRAINED if options.controls else 0
-    n_shifts, extra = shift_reads(checkpoint.task, options.shifts, n_points=n_points, max_points=config.max_points)
-    n_prompts = options.prompts or default_prompts(config, n_shifts, n_points, n_controls, extra=extra)
-    reads = study_reads(n_prompts, n_shifts, n_controls, extra=extra)
-    reads += sum(effort_of(config, n_prompts, n_points, n_controls, N_RANDOM).reads)
+    plan = plan_study(
+        checkpoint.model,
+        checkpoint.task,
+        n_prompts=options.prompts,
+        n_points=_points(options.points, checkpoint),
+        shifts=None if options.shifts is None else options.shifts.split(","),
+        layers=read_layers(options.layers),
+        n_points_trained=checkpoint.n_points_trained,
+        seed=options.seed,
+        **options.controls,
+    )
     if not options.quiet:
-        _say_what_is_probed(checkpoint)
-    with progress("probing", reads, quiet=options.quiet) as tick:
-        return study(
-            checkpoint.model,
-            checkpoint.task,
-            n_prompts=n_prompts,
-            n_points=n_points,
-            shifts=options.shifts,
-            layers=layers,
-            n_controls=n_controls,
-            n_points_trained=checkpoint.n_points_trained,
-            seed=options.seed,
-            tick=tick,
-        )
+        _say_what_is_probed(checkpoint, plan)
+    with progress("probing", plan.reads, quiet=options.quiet) as tick:
+        return run_study(plan, tick)
 
 
-def _say_what_is_probed(checkpoint: Checkpoint) -> None:
-    from icl_interp.measure.sites import Conventions
+def _say_what_is_probed(checkpoint: Checkpoint, plan: "StudyPlan") -> None:
     from icl_interp.measure.study.plan import limits_of
 
-    config = checkpoint.model.cfg
-    typer.echo(f"{checkpoint.origin}: {config.describe()}")
+    typer.echo(f"{checkpoint.origin}: {plan.config.describe()}")
     for assumption in checkpoint.assumptions:
         typer.echo(f"assumed: {assumption}")
-    for limit in limits_of(config, Conventions(layout=config.tokens)):
+    for limit in limits_of(plan.config, plan.conventions):
         typer.echo(f"note: {limit}")
 
 
 def _write(options: ProbeOptions, checkpoint: Checkpoint, found: "Study", timeline: "Development | None") -> None:
-    pass
     from icl_interp.provenance import provenance
     from icl_interp.report.assemble import build_page
     from icl_interp.report.numbers import study_json
@@ -252,11 +236,11 @@ def _write(options: ProbeOptions, checkpoint: Checkpoint, found: "Study", timeli
         typer.echo(f"report: {options.out}")
 
 
-def _points(asked: int | None, checkpoint: Checkpoint) -> int:
+def _points(asked: int | None, checkpoint: Checkpoint) -> int | None:
     most = checkpoint.model.cfg.max_points
     if asked is not None and most is not None and asked > most:
         raise InputError(f"--points is too large for this model, which has positions for {most} points, got {asked}.")
-    return asked or checkpoint.task.default_points
+    return asked
 
 
 def _threads(width: int) -> int:

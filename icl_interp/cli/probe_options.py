@@ -1,67 +1,79 @@
-"""The arguments of icl-probe, and what can be refused by looking at them alone."""
+"""The arguments of icl-probe: their names, defaults and help, and the record that they make."""
 
-import os
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal
 
-from icl_interp.errors import InputError
-from icl_interp.files import is_own_json, refuse_foreign
-from icl_interp.measure.development.settings import LlcSettings
-from icl_interp.report.model import STUDY_FORMAT
-from icl_interp.report.page import PLOTLYJS_FILE, check_report_place
-from icl_interp.settings import parse_yaml, read_yaml
+import typer
 
-__all__ = ["ProbeOptions", "check_options", "read_layers", "read_sampler", "read_task"]
+__all__ = ["ProbeOptions"]
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeOptions:
-    """The arguments of icl-probe; see its --help."""
+    """The arguments of icl-probe."""
 
-    paths: tuple[Path, ...]
-    """Checkpoint; none means the embedded demo."""
-    out: Path
-    """The report."""
-    json: Path | None
-    """All numbers."""
-    task: tuple[str, ...]
-    """A YAML file or key=value pairs."""
-    heads: int | None
-    """Attention heads."""
-    prompts: int | None
-    """A family."""
-    points: int | None
-    """A prompt."""
-    shifts: tuple[str, ...] | None
-    """Patterns."""
-    layers: str | None
-    """Comma-separated blocks."""
-    seed: int
-    """The only source of randomness."""
-    device: str
-    """As torch names it."""
-    threads: int | None
-    """None chooses by size."""
-    plotlyjs: Literal["embed", "cdn", "directory"]
-    """embed, cdn or directory."""
-    controls: bool
-    """Whether untrained networks are measured."""
-    timeline: bool
-    """Whether several checkpoints are compared."""
-    llc: int | None
-    """Checkpoints of a run with a learning coefficient; None chooses by size."""
-    llc_set: tuple[str, ...]
-    """key=value pairs of their sampler."""
-    workers: int
-    """Processes for the timeline."""
-    scheduler: str | None
-    """A Dask scheduler for the timeline."""
-    cache: Path | None
-    """Where the timeline's records are kept; None: in the run folders, if they can be written."""
-    quiet: bool
-    """Print nothing but errors."""
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Checkpoint files or run folders; the newest of the first is probed, and where there are several "
+            "checkpoints a timeline compares them all. Nothing means the embedded demo.",
+            readable=False,
+        ),
+    ] = field(default_factory=list)
+    out: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("icl-report.html")
+    json: Annotated[Path | None, typer.Option(help="Where all numbers go, as JSON.")] = None
+    task: Annotated[
+        list[str],
+        typer.Option(help="What is in distribution: a YAML file, or key=value such as noise_std=0.5; repeatable."),
+    ] = field(default_factory=list)
+    heads: Annotated[int | None, typer.Option(min=1, help="Attention heads, where the file does not say.")] = None
+    prompts: Annotated[int | None, typer.Option(help="Prompts a family; by default what a few minutes allow.")] = None
+    points: Annotated[int | None, typer.Option(help="Pairs a prompt; by default as in training.")] = None
+    shifts: Annotated[
+        str | None,
+        typer.Option(help="Names, globs or name=value, separated by commas: 'x_*,w_rotation=1/4'; or 'all'."),
+    ] = None
+    layers: Annotated[str | None, typer.Option(help="Blocks to look at, separated by commas; by default all.")] = None
+    seed: Annotated[int, typer.Option(help="The only source of randomness.")] = 0
+    device: Annotated[str, typer.Option(help="Where the networks run, as torch names it.")] = "cpu"
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads; by default chosen by the model's size.")] = None
+    plotlyjs: Annotated[
+        Literal["embed", "cdn", "directory"],
+        typer.Option(help="plotly.js inside the file, from the web or beside it."),
+    ] = "embed"
+    no_controls: Annotated[bool, typer.Option("--no-controls", help="Skip untrained networks; no verdicts then.")] = (
+        False
+    )
+    no_timeline: Annotated[bool, typer.Option("--no-timeline", help="Probe one checkpoint only.")] = False
+    llc: Annotated[
+        int | None,
+        typer.Option(min=0, help="Checkpoints of a run with a learning coefficient; by default 5 for small networks."),
+    ] = None
+    llc_set: Annotated[
+        list[str],
+        typer.Option(
+            help="key=value for the sampler of --llc: nbeta, lr, localization, num_chains, num_draws, "
+            "num_burnin_steps or batch_size; repeatable."
+        ),
+    ] = field(default_factory=list)
+    workers: Annotated[int, typer.Option(min=1, help="Processes for the timeline, one thread each.")] = 1
+    scheduler: Annotated[
+        str | None, typer.Option(help="A Dask scheduler for the timeline instead, tcp://host:port.")
+    ] = None
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder for the timeline's records, so that a stopped one goes on; by default the run's own, or the "
+            "user's cache where that cannot be written."
+        ),
+    ] = None
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False
+
+    @property
+    def controls(self) -> dict[str, int]:
+        """How many untrained networks, where that is not left to the measures."""
+        return {"n_controls": 0} if self.no_controls else {}
 
     def of_timeline(self) -> tuple[str, ...]:
         """Name the given options that only a timeline uses."""
@@ -73,127 +85,3 @@ class ProbeOptions:
             "--cache": self.cache is not None,
         }
         return tuple(name for name, there in given.items() if there)
-
-
-def check_options(options: ProbeOptions) -> None:
-    """Refuse what is wrong whatever the files hold."""
-    if options.prompts is not None and options.prompts < 8:
-        raise InputError(f"--prompts needs at least 8, got {options.prompts}; leave it out for a sensible number.")
-    if options.points is not None and options.points < 2:
-        raise InputError(f"--points needs at least 2, got {options.points}; leave it out for the training length.")
-    if not 0 <= options.seed < 2**63:  # as in TrainConfig
-        raise InputError(f"--seed needs a number of at least 0 and below 2**63, got {options.seed}.")
-    read_layers(options.layers)
-    _check_timeline(options)
-    _check_outputs(options)
-
-
-def _check_outputs(options: ProbeOptions) -> None:
-    places = {"--out": options.out, "--json": options.json, "--cache": options.cache}
-    if options.plotlyjs == "directory":
-        places["plotly.js"] = options.out.with_name(PLOTLYJS_FILE)
-    taken: dict[str, str] = {}
-    for flag, path in places.items():
-        if path is None:
-            continue
-        if (other := taken.setdefault(os.path.realpath(path), flag)) != flag:
-            raise InputError(f"{other} and {flag} need two files, got {path} for both.")
-        if flag != "--cache":
-            _check_writable(flag, path)
-            _check_no_input(flag, path, options)
-    check_report_place(options.out, plotlyjs=options.plotlyjs)
-    if options.json is not None:
-        refuse_foreign(options.json, lambda file: is_own_json(file, STUDY_FORMAT), what="the file of --json")
-
-
-def _check_no_input(flag: str, path: Path, options: ProbeOptions) -> None:
-    for given in _inputs(options):
-        if os.path.exists(given) and os.path.exists(path) and os.path.samefile(given, path):
-            raise InputError(f"{flag} needs another file than what is read, got {path}; choose another name.")
-
-
-def _inputs(options: ProbeOptions) -> Iterator[Path]:
-    yield from options.paths
-    yield from (Path(word) for word in options.task if "=" not in word)
-
-
-def _check_timeline(options: ProbeOptions) -> None:
-    if len(options.paths) > 1 and not options.timeline:
-        raise InputError(
-            f"--no-timeline probes one checkpoint, got {len(options.paths)} paths; leave it out, or name one."
-        )
-    names = ", ".join(options.of_timeline())
-    if names and not options.timeline:
-        raise InputError(f"--no-timeline leaves nothing to do for {names}; leave out one or the other.")
-    if names and not options.paths:
-        raise InputError(f"the embedded demo is one checkpoint without a timeline, so it takes no {names}; name a run.")
-    if options.workers != 1 and options.scheduler is not None:
-        raise InputError("--scheduler brings its own workers, so it takes no --workers; leave out one of them.")
-    if options.llc_set and not options.llc:
-        got = "none" if options.llc is None else options.llc
-        raise InputError(f"--llc-set needs --llc N, the number of checkpoints that it is meant for, got {got}; add it.")
-    read_sampler(options.llc_set)
-    if options.cache is not None:
-        _check_folder("--cache", options.cache)
-
-
-def _check_folder(flag: str, path: Path) -> None:
-    # It may have to be made, together with folders above it.
-    there = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise InputError(f"{flag} needs a folder that can be written or made, got {path}.")
-
-
-def _check_writable(flag: str, path: Path) -> None:
-    # Before minutes of measuring, not after them.
-    parent = Path(os.path.realpath(path)).parent  # of what a link points to
-    if path.is_dir() or not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise InputError(f"{flag} needs a file name in a folder that exists and can be written, got {path}.")
-
-
-def read_sampler(words: tuple[str, ...], *, checkpoints: int = 1) -> LlcSettings:
-    """Read how learning coefficients are estimated."""
-    kinds = {f.name: int if f.type is int else float for f in fields(LlcSettings) if f.name != "checkpoints"}
-    values: dict[str, Any] = {}
-    for word in words:
-        key, equals, text = word.partition("=")
-        if not equals or key not in kinds:
-            raise InputError(f"--llc-set needs key=value with a key out of {', '.join(kinds)}, got {word!r}.")
-        try:
-            values[key] = kinds[key](text)
-        except ValueError:
-            kind = "whole number" if kinds[key] is int else "number"
-            raise InputError(f"--llc-set needs a {kind} for {key}, got {text!r}.") from None
-    try:
-        return LlcSettings(checkpoints=checkpoints, **values)
-    except ValueError as error:
-        raise InputError(f"--llc-set: {error}") from None
-
-
-def read_task(words: tuple[str, ...]) -> dict[str, Any] | None:
-    """Read what is in distribution."""
-    if not words:
-        return None
-    settings: dict[str, Any] = {}
-    for word in words:
-        key, equals, text = word.partition("=")
-        if equals:
-            settings[key] = parse_yaml(text, where=f"--task {word}")
-        elif not Path(word).is_file():
-            raise InputError(f"--task needs a YAML file or key=value such as noise_std=0.5, got {word!r}.")
-        else:
-            contents = read_yaml(word)
-            if not isinstance(contents, dict):
-                raise InputError(f"--task {word} needs key: value lines, got {type(contents).__name__}.")
-            settings |= {str(key): value for key, value in contents.items()}  # YAML's 1: 2 has a number for a key
-    return settings
-
-
-def read_layers(text: str | None) -> list[int] | None:
-    """Read which blocks are looked at."""
-    if text is None:
-        return None
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise InputError(f"--layers needs numbers separated by commas, such as 0,3,-1, got {text!r}.") from None

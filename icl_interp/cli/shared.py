@@ -1,6 +1,7 @@
 """What all command lines share: how they look, how they report errors and progress, and --version."""
 
 import errno
+import inspect
 import os
 import select
 import signal
@@ -8,16 +9,17 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Annotated, NoReturn, Protocol, TextIO
+from dataclasses import MISSING, fields
+from typing import Annotated, Any, NoReturn, Protocol, TextIO, TypeVar
 
 import typer
 
 from icl_interp._version import __version__
 from icl_interp.errors import DivergedError, InputError, UserCodeError
 
-__all__ = ["Tick", "Version", "new_app", "one_line_errors", "progress"]
+__all__ = ["Tick", "Version", "new_app", "one_line_errors", "progress", "takes"]
 
 _SHOWN = 200  # torch's account of its memory goes on for a paragraph
 _NOBODY_READS = 141
@@ -124,6 +126,33 @@ def _version(value: bool) -> bool:  # noqa: FBT001  # typer's callback
 
 Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")]
 """The option that prints the version and ends."""
+
+
+_R = TypeVar("_R")
+
+
+def takes(record: type[_R]) -> Callable[[Callable[[_R], None]], Callable[..., None]]:
+    """Let a command take the fields of a dataclass as its options, and --version beside them."""
+
+    def made(command: Callable[[_R], None]) -> Callable[..., None]:
+        def called(**given: Any) -> None:
+            del given["version"]
+            command(record(**given))
+
+        called.__doc__ = command.__doc__
+        called.__signature__ = inspect.Signature([*_options(record), _VERSION])  # type: ignore[attr-defined]  # typer's
+        return called
+
+    return made
+
+
+_VERSION = inspect.Parameter("version", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Version)
+
+
+def _options(record: Any) -> Iterator[inspect.Parameter]:
+    for field in fields(record):
+        default = field.default if field.default_factory is MISSING else field.default_factory()
+        yield inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=field.type)
 
 
 _PLAIN_SECONDS = 10.0

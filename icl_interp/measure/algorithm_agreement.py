@@ -13,7 +13,8 @@ from torch import Tensor
 from icl_interp.errors import InputError
 from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.predictor_styles import predictor_style
-from icl_interp.measure.study.plan import fresh_queries, weighed_points
+from icl_interp.measure.study.measure import Findings, Measure
+from icl_interp.models.config import ModelConfig
 from icl_interp.predictors._base import Predictor
 from icl_interp.prompts import derive_seed
 from icl_interp.query import Callee
@@ -26,7 +27,7 @@ from probes.effective_descent import EffectiveStep, effective_step
 from probes.induced_weights import InducedWeights, induced_weights
 from probes.sensitivity import SensitivityAgreement, sensitivity_agreement
 
-__all__ = ["AgreementReport", "ReferenceAgreement", "algorithm_agreement"]
+__all__ = ["AGREEMENT", "AgreementReport", "ReferenceAgreement", "algorithm_agreement"]
 
 _COLUMNS = {
     "SPD": "spd",
@@ -195,12 +196,12 @@ def algorithm_agreement(
         'least squares = ridge = Bayes'
     """
     n_points = task.default_points if n_points is None else n_points
-    n_queries = fresh_queries(task.n_dims) if n_queries is None else n_queries
+    n_queries = _fresh_queries(task.n_dims) if n_queries is None else n_queries
     if n_prompts < 2 or n_points < 2:
         raise InputError(
             f"algorithm_agreement needs at least 2 prompts of 2 points, got {n_prompts} of {n_points}; raise them."
         )
-    asked = list(weighed_points(task.n_dims, n_points) if points is None else points)
+    asked = list(_weighed_points(task.n_dims, n_points) if points is None else points)
     known = reference_predictors(task, n_points=n_points) if references is None else references
     drawn = task.sample(n_prompts, n_points + n_queries, seed=derive_seed(seed, "evaluation: agreement"))
     drawn = drawn.to(getattr(model, "device", "cpu"))
@@ -268,3 +269,33 @@ def _or_reason(undefined: dict[str, str], what: str, measure: Callable[[], Any])
     except ValueError as error:
         undefined[what] = str(error)
         return None
+
+
+def _weighed_points(n_dims: int, n_points: int) -> tuple[int, ...]:
+    # Weights are induced at few points, each of which costs a forward pass a fresh query.
+    last = n_points - 1
+    return tuple(sorted({min(max(1, n_dims // 2), last), min(n_dims, last), last}))
+
+
+def _fresh_queries(n_dims: int) -> int:
+    return 2 * n_dims + 2
+
+
+def _cost(config: ModelConfig, n_points: int, n_controls: int) -> int:  # noqa: ARG001
+    queries = _fresh_queries(config.n_dims) * len(_weighed_points(config.n_dims, n_points))
+    return queries + 3 * (n_points if config.query_only else 1)
+
+
+def _agreement(found: Findings) -> AgreementReport:
+    plan = found.plan
+    return algorithm_agreement(
+        plan.model,
+        plan.task,
+        references=plan.references,
+        n_prompts=plan.efforts[AGREEMENT.name].prompts,
+        n_points=plan.n_points,
+        seed=plan.seed,
+    )
+
+
+AGREEMENT = Measure("agreement", "agreement", run=_agreement, group="mechanism", cost=_cost)

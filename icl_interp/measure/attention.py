@@ -13,6 +13,7 @@ from icl_interp.activations import collect
 from icl_interp.errors import InputError
 from icl_interp.figures.heatmap import heatmap_figure
 from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
+from icl_interp.measure.study.measure import Findings, Measure, StudyPlan
 from icl_interp.models.config import ModelConfig
 from icl_interp.models.hooked import HookedModel
 from icl_interp.models.layout import answering_positions, positions_of
@@ -20,7 +21,7 @@ from icl_interp.prompts import Prompts, derive_seed
 from icl_interp.tasks.base import Task
 from probes.attention import AttentionReport, attention_report, role_masks
 
-__all__ = ["AttentionSummary", "attention_summary", "has_patterns"]
+__all__ = ["ATTENTION", "AttentionSummary", "attention_summary", "has_patterns"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -204,3 +205,26 @@ def _table(layers: tuple[AttentionReport, ...], quantity: str) -> Float[Tensor, 
         return report.entropy.values if quantity == "entropy" else report.mass[quantity].values
 
     return torch.stack([row(report) for report in layers])
+
+
+def _cost(config: ModelConfig, n_points: int, n_controls: int) -> int:  # noqa: ARG001
+    return 1 + n_controls
+
+
+def _without_patterns(plan: StudyPlan) -> str | None:
+    return None if has_patterns(plan.config) else "Its attention is no distribution over the tokens."
+
+
+def _attention(found: Findings) -> AttentionSummary:
+    plan = found.plan
+    return attention_summary(
+        plan.model,
+        plan.task,
+        n_prompts=plan.efforts[ATTENTION.name].prompts,
+        n_points=plan.n_points,
+        n_controls=plan.n_controls,
+        seed=plan.seed,
+    )
+
+
+ATTENTION = Measure("attention", "attention", run=_attention, group="mechanism", without=_without_patterns, cost=_cost)

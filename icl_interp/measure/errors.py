@@ -12,7 +12,9 @@ from torch import Tensor
 from icl_interp.figures.lines import Line, Stretch, lines_figure
 from icl_interp.figures.predictor_styles import predictor_style
 from icl_interp.measure.controls import Excess, estimate_mean, excess_of_replicates, mean_band, resampled_means
-from icl_interp.measure.families import IN_DISTRIBUTION, Families, Family, draw_families
+from icl_interp.measure.families import IN_DISTRIBUTION, Families, Family, answers_to, draw_families
+from icl_interp.measure.study.measure import Claim, Findings, Measure, StudyPlan
+from icl_interp.measure.study.survey import NetworkSurvey
 from icl_interp.predictors._base import Predictor
 from icl_interp.prompts import Prompts
 from icl_interp.query import Callee, predict
@@ -22,6 +24,8 @@ from probes._core.reprs import short_repr
 from probes.bootstrap import Estimate
 
 __all__ = [
+    "ERRORS",
+    "LIKENESS",
     "MODEL",
     "TOLERATED",
     "UNSEEN",
@@ -208,20 +212,19 @@ def prompt_errors(predictions: Float[Tensor, "sample point"], family: Family) ->
 def summarise_errors(
     predictions: Mapping[str, Float[Tensor, "sample point"]],
     families: Families,
-    references: Mapping[str, Predictor],
+    answers: Mapping[str, Mapping[str, Float[Tensor, "sample point"]]],
 ) -> ErrorReport:
-    """Lay a model's errors beside those of the reference algorithms."""
+    """Lay a model's errors beside those of the reference algorithms, whose answers come by family and name."""
     summaries = {
-        label: _summarise_family(predictions[label], family, references)
+        label: _summarise_family(predictions[label], family, answers[label])
         for label, family in families.all_families.items()
     }
     fit = families.fit
     return ErrorReport(summaries, first_scored_point(fit.n_dims, fit.n_points), families.notes)
 
 
-def _summarise_family(own: Tensor, family: Family, references: Mapping[str, Predictor]) -> FamilyErrors:
-    said = {MODEL: own}
-    said |= {name: predict(predictor, family.prompts) for name, predictor in references.items()}
+def _summarise_family(own: Tensor, family: Family, references: Mapping[str, Tensor]) -> FamilyErrors:
+    said = {MODEL: own, **references}
     late = {name: prompt_errors(values, family) for name, values in said.items()}
     least_squares = next(name for name in references if name.startswith("least squares"))
     best = min(references, key=lambda name: float(late[name].mean()))
@@ -280,7 +283,9 @@ def error_curves(
     )
     with torch.no_grad():
         said = {label: _predict(model, family.prompts) for label, family in families.all_families.items()}
-    return summarise_errors(said, families, reference_predictors(task, n_points=n_points))
+    return summarise_errors(
+        said, families, answers_to(families.all_families, reference_predictors(task, n_points=n_points))
+    )
 
 
 def _predict(model: Callee, prompts: Prompts) -> Tensor:
@@ -333,14 +338,14 @@ class Likeness:
 
 
 def likeness_to_references(
-    predictions: Sequence[Float[Tensor, "sample point"]], references: Mapping[str, Predictor], prompts: Prompts
+    predictions: Sequence[Float[Tensor, "sample point"]], references: Mapping[str, Float[Tensor, "sample point"]]
 ) -> Likeness:
-    """Find the reference that each network predicts most like.
+    """Find the reference, by its answers to the same prompts, that each network predicts most like.
 
     Formula: max over references g of 1 - sum (f - g)^2 / sum g^2, over points with an example before them. Each
     network has the choice, so that the choice gives the model no advantage. References that predict zero are left out.
     """
-    said = {name: predictor(prompts.xs, prompts.ys)[:, 1:].double() for name, predictor in references.items()}
+    said = {name: answers[:, 1:].double() for name, answers in references.items()}
     said = {name: values for name, values in said.items() if float(values.abs().max()) > 0}
     if not said:
         n, nan = len(predictions), float("nan")
@@ -364,3 +369,79 @@ def _best(own: Float64[Tensor, "sample point"], said: Mapping[str, Tensor]) -> t
     name = max(said, key=value)
     apart, size = shared(name)
     return name, value(name), 1 - resampled_means(apart) / resampled_means(size)
+
+
+def _errors(found: Findings) -> ErrorReport:
+    return summarise_errors(found.predictions, found.plan.families, found.answers)
+
+
+def _claims(plan: StudyPlan) -> list[Claim]:
+    claims = [
+        Claim(
+            "in-context learning",
+            "1 - late error / that of the best guess that reads no label, in distribution",
+            _learning,
+        )
+    ]
+    if plan.families.shifted:
+        claims.append(
+            Claim("under shift", "1 - late error / that of zero, not below 0, mean over shifts", _learning_under_shift)
+        )
+    return claims
+
+
+def _learning(_: ErrorReport, found: Findings, n_claims: int) -> Excess:
+    family = found.plan.families.in_distribution
+    guess = _context_free(found.plan.references, family.prompts)
+
+    def skill(survey: NetworkSurvey) -> tuple[float, Tensor]:
+        # As under shift: how much worse than no reading at all an untrained network is says nothing of learning.
+        value, replicates = _skill(survey, family, guess)
+        return max(0.0, value), replicates.clamp(min=0)
+
+    own, *controls = map(skill, found.surveys)
+    return excess_of_replicates(own, controls, n_verdicts=n_claims, chance=0.0)
+
+
+def _learning_under_shift(_: ErrorReport, found: Findings, n_claims: int) -> Excess:
+    families = found.plan.families.shifted
+
+    def skill(survey: NetworkSurvey) -> tuple[float, Tensor]:
+        skills = [_skill(survey, family, torch.zeros_like(family.prompts.ys)) for family in families]
+        value = torch.tensor([value for value, _ in skills]).clamp(min=0).mean()
+        return float(value), torch.stack([replicates.clamp(min=0) for _, replicates in skills]).mean(0)
+
+    own, *controls = map(skill, found.surveys)
+    return excess_of_replicates(own, controls, n_verdicts=n_claims, chance=0.0)
+
+
+def _skill(survey: NetworkSurvey, family: Family, guess: Tensor) -> tuple[float, Tensor]:
+    # A ratio on the same prompts: how large their labels happen to be cancels.
+    own, base = (prompt_errors(said, family) for said in (survey.families[family.label].predictions, guess))
+    return 1 - float(own.mean() / base.mean()), 1 - resampled_means(own) / resampled_means(base)
+
+
+def _context_free(references: Mapping[str, Predictor], prompts: Prompts) -> Tensor:
+    # The best guess of each label that reads no label: the Bayes reference's answer to a lone input. Zero where no
+    # Bayes reference is known: the tasks' labels have mean zero then.
+    bayes = next((f for name, f in references.items() if "Bayes" in name.split(" = ")), None)
+    if bayes is None:
+        return torch.zeros_like(prompts.ys)
+    alone = prompts.xs.flatten(0, 1)[:, None]
+    return bayes(alone, torch.zeros_like(alone[..., 0])).reshape(prompts.ys.shape)
+
+
+ERRORS = Measure("errors", "errors beside the references", run=_errors, claims=_claims)
+
+
+def _likeness(found: Findings) -> Likeness:
+    said = [survey.families[IN_DISTRIBUTION].predictions for survey in found.surveys]
+    return likeness_to_references(said, found.answers[IN_DISTRIBUTION])
+
+
+def _likeness_claim(_: StudyPlan) -> list[Claim]:
+    meaning = "share of the nearest reference's predictions, 1 - E(f - g)² / E g²"
+    return [Claim("algorithm", meaning, lambda likeness, _, n_claims: likeness.excess(n_claims))]
+
+
+LIKENESS = Measure("likeness", "likeness to the references", run=_likeness, group="mechanism", claims=_likeness_claim)

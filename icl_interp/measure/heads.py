@@ -15,15 +15,21 @@ from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import role_style
 from icl_interp.interventions import Intervention, ablate_heads, predict_under
 from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
-from icl_interp.measure.study.plan import N_KEPT, N_ORDERS
+from icl_interp.measure.study.measure import Findings, Measure, StudyPlan
 from icl_interp.measure.subspace_use import late_answers
+from icl_interp.models.config import ModelConfig
 from icl_interp.models.hooked import HookedModel
 from icl_interp.prompts import Prompts, derive_seed
 from icl_interp.tasks.base import Task
 from probes import head_importance as by_loss
 from probes.head_importance import HeadImportance, PruningCurve, pruning_curve, pruning_masks
 
-__all__ = ["HeadReport", "head_importance", "heads_can_be_masked"]
+__all__ = ["HEADS", "HeadReport", "head_importance"]
+
+_N_KEPT = 9
+"""Points of a pruning curve at most, the two ends among them."""
+_N_ORDERS = 3
+"""Random orders of pruning beside the one by importance."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -122,7 +128,7 @@ class HeadReport:
         return f"HeadReport(top={layer}.{head}, increase={rise:.3g}, needed={len(self.needed())} heads)"
 
 
-def heads_can_be_masked(model: HookedModel) -> bool:
+def _heads_can_be_masked(model: HookedModel) -> bool:
     """Say whether a model has heads with a hook of their own."""
     return "blocks.0.attn.hook_z" in model.hook_dict
 
@@ -133,7 +139,7 @@ def head_importance(
     *,
     n_prompts: int = 128,
     n_points: int | None = None,
-    n_orders: int = N_ORDERS,
+    n_orders: int = _N_ORDERS,
     n_controls: int = N_UNTRAINED,
     seed: int = 0,
 ) -> HeadReport:
@@ -172,7 +178,7 @@ def head_importance(
         >>> report.importance.increase.shape, report.pruning.n_kept
         (torch.Size([1, 2]), (0, 1, 2))
     """
-    if not heads_can_be_masked(model):
+    if not _heads_can_be_masked(model):
         raise InputError("head_importance needs heads with a hook of their own (hook_z), got a merged layer without.")
     if n_prompts < 2:
         raise InputError(f"head_importance needs at least 2 prompts, got {n_prompts}; raise n_prompts.")
@@ -217,7 +223,7 @@ def _pruned(
     model: HookedModel, prompts: Prompts, order: Float[Tensor, "layer head"], whole: Tensor, unit: float, seed: int
 ) -> PruningCurve:
     masks = pruning_masks(order)
-    kept = sorted({round(i * (len(masks) - 1) / (N_KEPT - 1)) for i in range(N_KEPT)})
+    kept = sorted({round(i * (len(masks) - 1) / (_N_KEPT - 1)) for i in range(_N_KEPT)})
     losses = [_losses(model, prompts, _gone(masks[count]), unit) for count in kept]
     return pruning_curve(torch.stack(losses), whole, n_kept=tuple(kept), seed=seed)
 
@@ -229,3 +235,27 @@ def _gone(mask: Bool[Tensor, "layer head"]) -> list[tuple[int, int]]:
 def _random_orders(like: Float[Tensor, "layer head"], n: int, seed: int) -> list[Float[Tensor, "layer head"]]:
     generator = torch.Generator().manual_seed(derive_seed(seed, "pruning orders"))
     return [torch.rand(like.shape, generator=generator, dtype=like.dtype) for _ in range(n)]
+
+
+def _cost(config: ModelConfig, n_points: int, n_controls: int) -> int:  # noqa: ARG001
+    heads = config.n_layers * config.n_heads
+    return (1 + n_controls) * (1 + heads) + 1 + (1 + _N_ORDERS) * min(heads + 1, _N_KEPT)
+
+
+def _without_heads(plan: StudyPlan) -> str | None:
+    return None if _heads_can_be_masked(plan.model) else "The merged layer has no heads that could be masked."
+
+
+def _heads(found: Findings) -> HeadReport:
+    plan = found.plan
+    return head_importance(
+        plan.model,
+        plan.task,
+        n_prompts=plan.efforts[HEADS.name].prompts,
+        n_points=plan.n_points,
+        n_controls=plan.n_controls,
+        seed=plan.seed,
+    )
+
+
+HEADS = Measure("heads", "heads", run=_heads, group="mechanism", without=_without_heads, cost=_cost)

@@ -23,6 +23,7 @@ from icl_interp.measure.controls import (
     untrained_networks,
 )
 from icl_interp.measure.sites import answering_features, residual_sites
+from icl_interp.measure.study.measure import Claim, Features, Findings, Measure, StudyPlan
 from icl_interp.models.config import ModelConfig
 from icl_interp.models.hooked import HookedModel
 from icl_interp.predictors import gradient_descent, newton
@@ -35,7 +36,7 @@ from probes.bootstrap import Estimate
 from probes.readouts import LayerReadouts, Method, fit_layer_readouts
 from probes.step_matching import StepMatches, match_steps
 
-__all__ = ["LayerReadoutReport", "layer_readouts", "read_out_layers", "summarise_readouts"]
+__all__ = ["READOUTS", "LayerReadoutReport", "layer_readouts"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -166,8 +167,8 @@ _MATCHED = 64
 """Prompts on which steps are compared."""
 
 
-def read_out_layers(
-    features: Mapping[str, Float[Tensor, "sample point d_model"]],
+def _read_out_layers(
+    features: Features,
     prompts: Prompts,
     *,
     method: Method = "ridge",
@@ -179,7 +180,7 @@ def read_out_layers(
     )
 
 
-def summarise_readouts(
+def _summarise_readouts(
     readouts: LayerReadouts,
     untrained: Sequence[LayerReadouts],
     sites: Sequence[str],
@@ -187,7 +188,7 @@ def summarise_readouts(
     task: Task,
     config: ModelConfig,
     *,
-    references: Mapping[str, Predictor],
+    answers: Mapping[str, Float[Tensor, "sample point"]],
     seed: int = 0,
 ) -> LayerReadoutReport:
     """Put the read-outs of a model beside those of untrained networks, references and steps of algorithms."""
@@ -197,7 +198,7 @@ def summarise_readouts(
         return (said.double() - aim.double()).square().mean(-1) / unit
 
     errors = [shares(found.predictions, ys) for found in (readouts, *untrained)]
-    aims = {name: predictor(prompts.xs, prompts.ys)[:, 1:] for name, predictor in references.items()}
+    aims = {name: said[:, 1:] for name, said in answers.items()}
     linear = isinstance(task, LinearTask)
     limits = (
         (
@@ -282,9 +283,10 @@ def layer_readouts(
     sites = residual_sites(model.cfg, layers)
     options: dict[str, Any] = {"method": method, "seed": seed}
     networks = [model, *untrained_networks(model.cfg, n_controls, seed=seed)]
-    found = [read_out_layers(answering_features(network, prompts, sites), prompts, **options) for network in networks]
+    found = [_read_out_layers(answering_features(network, prompts, sites), prompts, **options) for network in networks]
     labels = [site.label for site in sites]
-    return summarise_readouts(found[0], found[1:], labels, prompts, task, model.cfg, references=known, seed=seed)
+    answers = {name: predictor(prompts.xs, prompts.ys) for name, predictor in known.items()}
+    return _summarise_readouts(found[0], found[1:], labels, prompts, task, model.cfg, answers=answers, seed=seed)
 
 
 def _match(layers: Float[Tensor, "site sample point"], prompts: Prompts, seed: int) -> dict[str, StepMatches]:
@@ -302,3 +304,23 @@ def _match(layers: Float[Tensor, "site sample point"], prompts: Prompts, seed: i
         measure: Any = "errors" if by_errors else "spd"
         found[name] = match_steps(layers, said, ys, steps=steps, measure=measure, seed=seed)
     return found
+
+
+def _read(plan: StudyPlan, features: Features, of_model: bool) -> LayerReadouts:  # noqa: ARG001, FBT001
+    return _read_out_layers(features, plan.probe_prompts, seed=plan.seed)
+
+
+def _readouts(found: Findings) -> LayerReadoutReport:
+    plan, (own, *untrained) = found.plan, found.read[READOUTS.name]
+    labels = [site.label for site in plan.sites]
+    return _summarise_readouts(
+        own, untrained, labels, plan.probe_prompts, plan.task, plan.config, answers=plan.probe_answers, seed=plan.seed
+    )
+
+
+def _claims(_: StudyPlan) -> list[Claim]:
+    meaning = "share of the read-in's error that a read-out of the last block removes"
+    return [Claim("layers", meaning, lambda report, _, n_claims: report.excess(n_claims))]
+
+
+READOUTS = Measure("readouts", "read-outs of the layers", run=_readouts, group="mechanism", read=_read, claims=_claims)

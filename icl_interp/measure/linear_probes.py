@@ -1,7 +1,8 @@
 """Can what known algorithms compute be read off the residual stream, and where?"""
 
+import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -17,8 +18,8 @@ from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import role_style
 from icl_interp.measure.controls import N_UNTRAINED, Excess, excess_over_controls, untrained_networks
 from icl_interp.measure.sites import ResidualSite, answering_features, residual_sites
+from icl_interp.measure.study.measure import Claim, Features, Findings, Measure, StudyPlan
 from icl_interp.models.hooked import HookedModel
-from icl_interp.predictors._base import Predictor
 from icl_interp.prompts import Prompts, derive_seed
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.linear import LinearTask
@@ -30,13 +31,12 @@ from probes.selectivity import control_task_targets, partial_r2
 from probes.targets import least_squares_weights, moment_vector, prediction_differences
 
 __all__ = [
+    "PROBES",
     "LinearProbeReport",
     "ProbeTarget",
     "linear_probes",
-    "partial_scores",
     "probe_features",
     "probe_targets",
-    "summarise_probes",
 ]
 
 ProbeTarget = Float[Tensor, "sample point"] | Float[Tensor, "sample point dim"]
@@ -305,17 +305,16 @@ _CONTRASTED = ("least squares", "ridge", "Bayes")
 
 
 def probe_targets(
-    prompts: Prompts, references: Mapping[str, Predictor], task: Task | None = None
+    prompts: Prompts, answers: Mapping[str, Float[Tensor, "sample asked"]], task: Task | None = None
 ) -> tuple[dict[str, ProbeTarget], dict[str, str]]:
     """Compute what probes shall find, at points with at least one example before them.
 
-    The references' predictions; differences of least squares, ridge and Bayes where they differ, since the predictions
+    What references say; differences of least squares, ridge and Bayes where they differ, since the predictions
     themselves are nearly collinear; on linear tasks also the moment vector X'y / k and the least-squares weights.
     """
     targets: dict[str, ProbeTarget] = {}
     left_out = {}
-    said = {name: predictor(prompts.xs, prompts.ys)[:, 1:] for name, predictor in references.items()}
-    for name, values in said.items():
+    for name, values in ((name, said[:, 1:]) for name, said in answers.items()):
         if bool(_constant(values.flatten())):
             left_out[name] = f"{name} predicts the same everywhere, so there is nothing to decode"
         else:
@@ -396,7 +395,7 @@ def _control_task(
     return control
 
 
-def summarise_probes(
+def _summarise_probes(
     probes: Mapping[str, LinearProbe],
     untrained: Sequence[Mapping[str, LinearProbe]],
     targets: Mapping[str, ProbeTarget],
@@ -411,11 +410,11 @@ def summarise_probes(
     )
 
 
-def partial_scores(
+def _partial_scores(
     features: Mapping[str, Float[Tensor, "sample point d_model"]],
     probes: Mapping[str, LinearProbe],
     targets: Mapping[str, ProbeTarget],
-    references: Mapping[str, Predictor],
+    references: Collection[str],
     *,
     seed: int = 0,
 ) -> dict[str, Estimate]:
@@ -474,7 +473,8 @@ def linear_probes(
     """
     prompts = task.sample(n_prompts, n_points, seed=derive_seed(seed, "evaluation: probes"))
     references = reference_predictors(task, n_points=n_points)
-    targets, left_out = probe_targets(prompts, references, task)
+    answers = {name: predictor(prompts.xs, prompts.ys) for name, predictor in references.items()}
+    targets, left_out = probe_targets(prompts, answers, task)
     sites = residual_sites(model.cfg, layers)
     features = answering_features(model, prompts, sites)
     own = probe_features(features, prompts, targets, seed=seed)
@@ -482,5 +482,35 @@ def linear_probes(
         probe_features(answering_features(network, prompts, sites), prompts, targets, controls=False, seed=seed)
         for network in untrained_networks(model.cfg, n_controls, seed=seed)
     ]
-    partial = partial_scores(features, own, targets, references, seed=seed)
-    return summarise_probes(own, controls, targets, left_out, partial)
+    partial = _partial_scores(features, own, targets, references, seed=seed)
+    return _summarise_probes(own, controls, targets, left_out, partial)
+
+
+def _read(
+    plan: StudyPlan,
+    features: Features,
+    of_model: bool,  # noqa: FBT001
+) -> tuple[dict[str, LinearProbe], dict[str, Estimate]]:
+    probes = probe_features(features, plan.probe_prompts, plan.targets, controls=of_model, seed=plan.seed)
+    if not of_model:
+        return probes, {}
+    return probes, _partial_scores(features, probes, plan.targets, plan.references, seed=plan.seed)
+
+
+def _probes(found: Findings) -> LinearProbeReport:
+    plan, ((own, partial), *untrained) = found.plan, found.read[PROBES.name]
+    return _summarise_probes(own, [probes for probes, _ in untrained], plan.targets, plan.left_out, partial)
+
+
+def _claims(plan: StudyPlan) -> list[Claim]:
+    return [
+        Claim(f"probe: {target}", "held-out R², best site", functools.partial(_judge, target))
+        for target in plan.targets
+    ]
+
+
+def _judge(target: str, report: LinearProbeReport, _: Findings, n_claims: int) -> Excess:
+    return report.excess(target, n_claims)
+
+
+PROBES = Measure("probes", "linear probes", run=_probes, read=_read, claims=_claims)

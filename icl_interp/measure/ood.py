@@ -17,6 +17,7 @@ from icl_interp.measure.controls import N_UNTRAINED, Excess, excess_of_replicate
 from icl_interp.measure.errors import prompt_errors
 from icl_interp.measure.families import IN_DISTRIBUTION, Families
 from icl_interp.measure.sites import Conventions, ResidualSite
+from icl_interp.measure.study.measure import Claim, Findings, Measure, StudyPlan
 from icl_interp.measure.study.survey import NetworkSurvey, survey_site
 from icl_interp.models.hook_names import Site
 from icl_interp.models.hooked import HookedModel
@@ -29,6 +30,8 @@ from probes.detection import DetectionReport, detection_report
 from probes.spectra import Side
 
 __all__ = [
+    "OOD",
+    "OOD_FINAL",
     "NormBaseline",
     "OodReport",
     "ShiftDetection",
@@ -376,3 +379,41 @@ def _correlate(
         seed=seed,
         n_bootstrap=N_BOOTSTRAP,
     )
+
+
+def _before_the_norm(found: Findings) -> OodReport:
+    plan = found.plan
+    return summarise_ood(found.model, found.untrained, plan.families, found.main_site, plan.conventions, seed=plan.seed)
+
+
+def _after_the_norm(found: Findings) -> OodReport:
+    plan = found.plan
+    return summarise_ood(found.model, (), plan.families, plan.sites[-1], plan.conventions, seed=plan.seed)
+
+
+def _without_norm(plan: StudyPlan) -> str | None:
+    return None if plan.config.final_norm else "The network has no final norm."
+
+
+def _claims(plan: StudyPlan) -> list[Claim]:
+    claims = [
+        Claim(
+            "score and error",
+            "Spearman of score and log error, mean inside families",
+            lambda report, _, n_claims: report.correlation_excess(n_claims),
+        )
+    ]
+    if plan.families.shifted:
+        claims.append(
+            Claim(
+                "detection",
+                "AUROC of the signature, mean over shifts",
+                lambda report, _, n_claims: report.detection_excess(n_claims),
+            )
+        )
+    return claims
+
+
+OOD = Measure("ood", "detection by the signature", run=_before_the_norm, claims=_claims)
+OOD_FINAL = Measure("ood_final", "detection after the final norm", run=_after_the_norm, without=_without_norm)
+"""Beside `OOD`, without controls."""

@@ -1,5 +1,6 @@
 """The spectral signature of a model: do in-distribution prompts share leading directions, beyond untrained networks?"""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +17,16 @@ from icl_interp.figures.theme import role_style
 from icl_interp.measure.controls import (
     N_UNTRAINED,
     Excess,
+    excess_of_replicates,
     excess_over_controls,
     paired_variance,
     resampled_means,
     untrained_networks,
 )
+from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.sites import Conventions
+from icl_interp.measure.study.measure import Claim, Findings, Measure, StudyPlan
+from icl_interp.measure.study.survey import NetworkSurvey
 from icl_interp.models.hook_names import Site, hook_name
 from icl_interp.models.hooked import HookedModel
 from icl_interp.models.layout import Role
@@ -29,7 +34,7 @@ from icl_interp.prompts import Prompts
 from probes.signature import SignatureScores, SpectralSignature, fit_signature
 from probes.spectra import Side
 
-__all__ = ["SignatureControl", "SignatureResult", "spectral_signature"]
+__all__ = ["SURVEY", "SignatureControl", "SignatureResult", "spectral_signature"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -211,3 +216,52 @@ def _fit_and_score(activations: Tensor, conventions: Conventions) -> tuple[Spect
     signature = fit_signature(rows, k=conventions.k, center=conventions.center, side=conventions.side)
     found = conventions.directions(activations[half:])
     return signature, signature.score_directions(found), found.singular_values
+
+
+def _survey(found: Findings) -> NetworkSurvey:
+    return found.model
+
+
+def _claims(plan: StudyPlan) -> list[Claim]:
+    if not plan.families.shifted:
+        return []
+    return [
+        Claim(
+            "spectra",
+            "|log ratio| of leading singular values, shifted to in distribution, mean over shifts",
+            _spectral_change,
+        ),
+        Claim("shared directions", "overlap in distribution minus mean overlap under shift", _contrast),
+    ]
+
+
+def _spectral_change(_: NetworkSurvey, found: Findings, n_claims: int) -> Excess:
+    def change(survey: NetworkSurvey) -> tuple[float, Tensor]:
+        def log_leading(label: str) -> tuple[Tensor, Tensor]:
+            values = survey.families[label].sites[found.main_site.label].leading_value.double()
+            return values.mean().log(), resampled_means(values).log()
+
+        own, own_replicates = log_leading(IN_DISTRIBUTION)
+        shifted = [log_leading(family.label) for family in found.plan.families.shifted]
+        value = torch.stack([(mean - own).abs() for mean, _ in shifted]).mean()
+        return float(value), torch.stack([(means - own_replicates).abs() for _, means in shifted]).mean(0)
+
+    own, *controls = map(change, found.surveys)
+    # A mean of |log| is positive by construction, so there is no level of chance.
+    return excess_of_replicates(own, controls, n_verdicts=n_claims, chance=-math.inf)
+
+
+def _contrast(_: NetworkSurvey, found: Findings, n_claims: int) -> Excess:
+    def contrast(survey: NetworkSurvey) -> tuple[float, Tensor]:
+        def overlap(label: str) -> Tensor:
+            return survey.families[label].sites[found.main_site.label].scores.overlap.double()
+
+        shifted = torch.stack([overlap(family.label) for family in found.plan.families.shifted]).mean(0)
+        differences = overlap(IN_DISTRIBUTION) - shifted  # prompt i shares its random numbers across families
+        return float(differences.mean()), resampled_means(differences)
+
+    own, *controls = map(contrast, found.surveys)
+    return excess_of_replicates(own, controls, n_verdicts=n_claims, chance=0.0)
+
+
+SURVEY = Measure("survey", "spectra and signatures", run=_survey, claims=_claims)

@@ -16,6 +16,7 @@ from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
 from icl_interp.measure.detectors.watch import Pooling, pooled
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.sites import Conventions, ResidualSite, residual_sites
+from icl_interp.measure.study.measure import Findings, Measure, StudyPlan
 from icl_interp.models.hooked import HookedModel
 from icl_interp.models.layout import Role
 from icl_interp.prompts import Prompts
@@ -23,9 +24,9 @@ from probes._core.reprs import short_repr
 from probes.similarity import linear_cka, procrustes_distance
 from probes.spectra import LeadingDirections
 
-__all__ = ["LayerSimilarity", "LayerWatch", "layer_similarity", "summarise_similarity"]
+__all__ = ["SIMILARITY", "LayerSimilarity", "layer_similarity"]
 
-Measure = Literal["cka", "procrustes"]
+_Of = Literal["cka", "procrustes"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +50,7 @@ class LayerSimilarity:
 
     __repr__ = short_repr
 
-    def control(self, of: Measure) -> Float[Tensor, "site site"]:
+    def control(self, of: _Of) -> Float[Tensor, "site site"]:
         """Average over untrained networks.
 
         Args:
@@ -83,7 +84,7 @@ class LayerSimilarity:
         ]  # fmt: skip
         return pd.DataFrame(rows, columns=["a", "b", "cka", "cka_untrained", "procrustes", "procrustes_untrained"])
 
-    def plot(self, of: Measure = "cka", *, untrained: bool = False) -> Any:
+    def plot(self, of: _Of = "cka", *, untrained: bool = False) -> Any:
         """Draw one measure as a map, site over site.
 
         Args:
@@ -106,7 +107,7 @@ class LayerSimilarity:
         return figure.update_layout(title={"text": f"{value}, {name}"})
 
 
-class LayerWatch:
+class _LayerWatch:
     """Keeps one vector a prompt and site while a survey reads the prompts in distribution."""
 
     def __init__(self, sites: Sequence[ResidualSite], conventions: Conventions, *, pooling: Pooling = "last") -> None:
@@ -125,7 +126,7 @@ class LayerWatch:
         return {label: torch.cat(parts) for label, parts in self._vectors.items()}
 
 
-def summarise_similarity(vectors: Sequence[Mapping[str, Tensor]], *, pooling: Pooling) -> LayerSimilarity:
+def _summarise_similarity(vectors: Sequence[Mapping[str, Tensor]], *, pooling: Pooling) -> LayerSimilarity:
     """Compare the sites of each network."""
     sites = tuple(vectors[0])
     pairs = [_pairs([network[site] for site in sites]) for network in vectors]
@@ -189,7 +190,7 @@ def layer_similarity(
         found = collect(network, prompts, [site.hook for site in sites])
         rows = {site.label: conventions.rows(found[site.hook]) for site in sites}
         vectors.append({label: pooled(part, pooling).double().cpu() for label, part in rows.items()})
-    return summarise_similarity(vectors, pooling=pooling)
+    return _summarise_similarity(vectors, pooling=pooling)
 
 
 def _pairs(vectors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -207,5 +208,16 @@ def _pairs(vectors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def _check_measure(of: str) -> None:
-    if of not in get_args(Measure):
-        raise InputError(f"LayerSimilarity needs a measure out of {', '.join(get_args(Measure))}, got {of!r}.")
+    if of not in get_args(_Of):
+        raise InputError(f"LayerSimilarity needs a measure out of {', '.join(get_args(_Of))}, got {of!r}.")
+
+
+def _watch(plan: StudyPlan, _: HookedModel) -> _LayerWatch:
+    return _LayerWatch(plan.sites, plan.conventions)
+
+
+def _similarity(found: Findings) -> LayerSimilarity:
+    return _summarise_similarity([watch.vectors() for watch in found.watched[SIMILARITY.name]], pooling="last")
+
+
+SIMILARITY = Measure("similarity", "similarity of layers", run=_similarity, watch=_watch)

@@ -15,7 +15,15 @@ from icl_interp.models.layout import Role, positions_of
 from icl_interp.prompts import Prompts
 from probes.spectra import LeadingDirections, Side, leading_directions
 
-__all__ = ["Conventions", "ResidualSite", "answering_features", "chosen_site", "last_block", "residual_sites"]
+__all__ = [
+    "Conventions",
+    "ResidualSite",
+    "answering_features",
+    "chosen_site",
+    "last_block",
+    "residual_sites",
+    "spanned_by",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +144,11 @@ class Conventions:
         centred = "centred" if self.center else "uncentred"
         fewer = "" if self.k_asked is None else f" ({self.k_asked} asked for, no more exist)"
         return f"{self.tokens} tokens, {centred}, {self.side} singular vectors, k = {self.k}{fewer}"
+
+
+def spanned_by(k: int) -> str:
+    """Say that directions are all there are."""
+    return "1 direction spans it" if k == 1 else f"{k} directions span it"
 
 
 def answering_features(

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
 import torch
@@ -23,7 +23,10 @@ from icl_interp.interventions import (
 from icl_interp.interventions.record import Positions
 from icl_interp.measure.controls import N_UNTRAINED, estimate_mean, untrained_networks
 from icl_interp.measure.errors import first_scored_point
-from icl_interp.measure.sites import Conventions
+from icl_interp.measure.families import IN_DISTRIBUTION
+from icl_interp.measure.sites import Conventions, spanned_by
+from icl_interp.measure.study.measure import Absent, Findings, Measure, StudyPlan
+from icl_interp.models.config import ModelConfig
 from icl_interp.models.hooked import HookedModel
 from icl_interp.predictors._base import Predictor
 from icl_interp.prompts import Prompts, derive_seed
@@ -33,7 +36,7 @@ from probes.bootstrap import Estimate
 from probes.signature import fit_signature
 
 __all__ = [
-    "N_RANDOM",
+    "USE",
     "InterventionEffect",
     "SubspaceUse",
     "intervention_effect",
@@ -118,27 +121,48 @@ def intervention_effect(
         0.0
     """
     given = task.sample(n_prompts, seed=seed) if prompts is None else prompts
-    unit = task.label_second_moment()
     known = reference_predictors(task) if references is None else references
-    late = late_answers(model, given)
-    labels = given.targets.double()[:, late]
-    before, after = (predict_under(model, given, what).double()[:, -len(late) :] for what in (None, intervention))
+    return _Untouched(model, task, given, _late_aims(model, given, known), seed).effect(intervention)
 
-    def shares(said: Tensor, aim: Tensor) -> Tensor:
-        return (said - aim).square().mean(1) / unit
 
-    errors = [shares(said, labels) for said in (before, after)]
-    aims = {name: predictor(given.xs, given.ys, points=late).double() for name, predictor in known.items()}
-    return InterventionEffect(
-        description=intervention.description,
-        before=estimate_mean(errors[0], seed=seed),
-        after=estimate_mean(errors[1], seed=seed),
-        change=estimate_mean(errors[1] - errors[0], seed=seed),
-        distance_changes={
-            name: estimate_mean(shares(after, aim) - shares(before, aim), seed=seed) for name, aim in aims.items()
-        },
-        changes=errors[1] - errors[0],
-    )
+class _Untouched:
+    """A model left alone, asked once, beside which interventions are measured."""
+
+    def __init__(self, model: HookedModel, task: Task, prompts: Prompts, aims: Mapping[str, Tensor], seed: int) -> None:
+        """Ask it; `aims` are what references say at late points."""
+        self.model, self.prompts, self._aims, self._seed = model, prompts, aims, seed
+        self._unit, self._late = task.label_second_moment(), late_answers(model, prompts)
+        self._labels = prompts.targets.double()[:, self._late]
+        self._said = self._answers(None)
+        self._errors = self._shares(self._said, self._labels)
+        self._error = estimate_mean(self._errors, seed=seed)
+
+    def effect(self, intervention: Intervention) -> InterventionEffect:
+        """Compare it with itself under an intervention."""
+        before, after = self._said, self._answers(intervention)
+        errors = self._shares(after, self._labels)
+        return InterventionEffect(
+            description=intervention.description,
+            before=self._error,
+            after=estimate_mean(errors, seed=self._seed),
+            change=estimate_mean(errors - self._errors, seed=self._seed),
+            distance_changes={
+                name: estimate_mean(self._shares(after, aim) - self._shares(before, aim), seed=self._seed)
+                for name, aim in self._aims.items()
+            },
+            changes=errors - self._errors,
+        )
+
+    def _answers(self, intervention: Intervention | None) -> Tensor:
+        return predict_under(self.model, self.prompts, intervention).double()[:, -len(self._late) :]
+
+    def _shares(self, said: Tensor, aim: Tensor) -> Tensor:
+        return (said - aim).square().mean(1) / self._unit
+
+
+def _late_aims(model: HookedModel, prompts: Prompts, references: Mapping[str, Predictor]) -> dict[str, Tensor]:
+    late = late_answers(model, prompts)
+    return {name: predictor(prompts.xs, prompts.ys, points=late).double() for name, predictor in references.items()}
 
 
 def late_answers(model: HookedModel, prompts: Prompts) -> list[int]:
@@ -147,7 +171,7 @@ def late_answers(model: HookedModel, prompts: Prompts) -> list[int]:
     return [point for point in answered_points(model.cfg, prompts.n_points) if point >= first]
 
 
-N_RANDOM = 20
+_N_RANDOM = 20
 """Random subspaces beside the one that is asked about."""
 
 
@@ -226,7 +250,7 @@ def subspace_use(
     references: Mapping[str, Predictor] | None = None,
     n_prompts: int = 256,
     ablation: Literal["mean", "zero"] = "mean",
-    n_random: int = N_RANDOM,
+    n_random: int = _N_RANDOM,
     seed: int = 0,
 ) -> SubspaceUse:
     """Measure whether a model needs a subspace.
@@ -259,15 +283,25 @@ def subspace_use(
     """
     known = reference_predictors(task) if references is None else references
     given = task.sample(n_prompts, seed=seed) if prompts is None else prompts
+    untouched = _Untouched(model, task, given, _late_aims(model, given, known), seed)
+    return _use(untouched, subspace, hook, positions, ablation, n_random, seed)
 
-    def effect(what: Any) -> InterventionEffect:
-        return intervention_effect(model, task, what, prompts=given, references=known, seed=seed)
 
-    mean = _mean(model, given, hook, "mean")
-    baseline = _mean(model, given, hook, ablation)
-    held = collect(model, given, hook)[hook].double() @ subspace.double()
-    total = collect(model, given, hook)[hook].double().square().sum()
-    constant = torch.as_tensor(mean).double() @ subspace.double()
+def _use(
+    untouched: _Untouched,
+    subspace: Float[Tensor, "d_model rank"],
+    hook: str,
+    positions: Positions,
+    ablation: Literal["mean", "zero"],
+    n_random: int,
+    seed: int,
+) -> SubspaceUse:
+    effect, model, given = untouched.effect, untouched.model, untouched.prompts
+    mean = mean_activations(model, given, [hook])[hook]
+    baseline = mean if ablation == "mean" else None
+    activations = collect(model, given, hook)[hook].double()
+    held, total = activations @ subspace.double(), activations.square().sum()
+    constant = mean.double() @ subspace.double()
     taken = effect(project_out(subspace, hook, positions=positions, mean=baseline))
     return SubspaceUse(
         effect=taken,
@@ -293,10 +327,6 @@ def subspace_use(
     )
 
 
-def _mean(model: HookedModel, prompts: Prompts, hook: str, ablation: str) -> Tensor | None:
-    return mean_activations(model, prompts, [hook])[hook] if ablation == "mean" else None
-
-
 def signature_use(
     model: HookedModel,
     task: Task,
@@ -308,7 +338,7 @@ def signature_use(
     references: Mapping[str, Predictor] | None = None,
     n_prompts: int = 256,
     ablation: Literal["mean", "zero"] = "mean",
-    n_random: int = N_RANDOM,
+    n_random: int = _N_RANDOM,
     n_controls: int = N_UNTRAINED,
     seed: int = 0,
 ) -> SubspaceUse:
@@ -348,28 +378,78 @@ def signature_use(
     known = reference_predictors(task) if references is None else references
 
     chosen = chosen.of_prompts(fit.n_points, model.cfg.d_model)
+    aims = _late_aims(model, given, known)
+    return _use_of_signature(model, task, hook, chosen, fit, given, aims, ablation, n_random, n_controls, seed)
 
+
+def _use_of_signature(
+    model: HookedModel,
+    task: Task,
+    hook: str,
+    conventions: Conventions,
+    fit: Prompts,
+    given: Prompts,
+    aims: Mapping[str, Float64[Tensor, "sample late"]],
+    ablation: Literal["mean", "zero"],
+    n_random: int,
+    n_controls: int,
+    seed: int,
+) -> SubspaceUse:
     def directions(network: HookedModel) -> Tensor:
-        rows = chosen.rows(collect(network, fit, hook)[hook])
-        return fit_signature(rows, k=chosen.k, center=chosen.center).reference.T.contiguous()
+        rows = conventions.rows(collect(network, fit, hook)[hook])
+        return fit_signature(rows, k=conventions.k, center=conventions.center).reference.T.contiguous()
 
-    use = subspace_use(
-        model,
-        task,
-        directions(model),
-        hook,
-        prompts=given,
-        references=known,
-        ablation=ablation,
-        n_random=n_random,
-        seed=seed,
-    )
+    def untouched(network: HookedModel) -> _Untouched:
+        return _Untouched(network, task, given, aims, seed)
+
+    own = _use(untouched(model), directions(model), hook, "all", ablation, n_random, seed)
     untrained = []
     for network in untrained_networks(model.cfg, n_controls, seed=seed):
-        taken = project_out(directions(network), hook, mean=_mean(network, given, hook, ablation))
-        untrained.append(intervention_effect(network, task, taken, prompts=given, references=known, seed=seed))
-    return replace(use, untrained=tuple(untrained))
+        mean = mean_activations(network, given, [hook])[hook] if ablation == "mean" else None
+        untrained.append(untouched(network).effect(project_out(directions(network), hook, mean=mean)))
+    return replace(own, untrained=tuple(untrained))
 
 
 def _median(values: list[float]) -> float:
     return float(torch.tensor(values, dtype=torch.float64).median()) if values else math.nan
+
+
+def _cost(config: ModelConfig, n_points: int, n_controls: int) -> int:  # noqa: ARG001
+    return 4 + 2 * _N_RANDOM + 3 * n_controls
+
+
+def _without_signature(plan: StudyPlan) -> str | None:
+    width = plan.config.d_model
+    if plan.conventions.side != "right":
+        return "The signature's directions are positions, which no intervention on the stream could remove."
+    if plan.conventions.k >= width:
+        return f"The stream is {width} wide and {spanned_by(width)}, so there is no signature to remove."
+    return None
+
+
+def _use_in_study(found: Findings) -> SubspaceUse | Absent:
+    plan, site = found.plan, found.main_site
+    streams = [survey.families[IN_DISTRIBUTION].sites[site.label].leading_value for survey in found.surveys]
+    if not any(values.any() for values in streams):
+        return Absent("The stream after the last block is zero, so there is no signature to remove.")
+    n_prompts = plan.efforts[USE.name].prompts
+    given = plan.families.in_distribution.prompts[:n_prompts]
+    late = late_answers(plan.model, given)
+    return _use_of_signature(
+        plan.model,
+        plan.task,
+        site.hook,
+        plan.conventions,
+        plan.families.fit[:n_prompts],
+        given,
+        {name: said[:n_prompts, late].double() for name, said in found.answers[IN_DISTRIBUTION].items()},
+        "mean",
+        _N_RANDOM,
+        plan.n_controls,
+        plan.seed,
+    )
+
+
+USE = Measure(
+    "use", "use of the signature", run=_use_in_study, group="mechanism", without=_without_signature, cost=_cost
+)

@@ -77,7 +77,7 @@ def _familiar_chapter(study: Study) -> Section:
 
 def _verdict_cards(study: Study) -> tuple[Verdict, ...]:
     """Answer the report's questions."""
-    excesses = study.verdicts()
+    excesses = study.verdicts
     nearest = " " + likeness(study.errors.in_distribution)
     shifts = " " + shift_sentence(study.errors)
     learning = _card("Does it learn in context?", excesses["in-context learning"], "It does: share of error removed",
@@ -109,7 +109,7 @@ def _verdict_cards(study: Study) -> tuple[Verdict, ...]:
     return tuple(cards)
 
 
-def _mechanism_cards(study: Study, excesses: dict[str, Excess]) -> tuple[Verdict, ...]:
+def _mechanism_cards(study: Study, excesses: Mapping[str, Excess]) -> tuple[Verdict, ...]:
     return (
         _told("Does it act like a known algorithm?", excesses["algorithm"], agreement_sentence(study), "algorithm"),
         _told("Does the answer arise along its layers?", excesses["layers"], readout_sentence(study), "layers"),
@@ -119,16 +119,16 @@ def _mechanism_cards(study: Study, excesses: dict[str, Excess]) -> tuple[Verdict
 
 
 def _use_card(study: Study) -> Verdict:
-    title, use = "Is its signature used?", study.mechanism.use
+    title, use = "Is its signature used?", study.use
     if use is None:
-        return Verdict(title, study.mechanism.absent["use"], "unknown", None, "use")
+        return Verdict(title, study.absent["use"], "unknown", None, "use")
     told: Tone = "evidence" if use.verdict == "evidence" else "none"
     tone: Tone = told if use.untrained else "unknown"
     detail = f"p = {use.p_value:.2g} by {len(use.random)} random subspaces, for itself, not among the joint claims."
     return Verdict(title, use_sentence(use), tone, detail if use.untrained else None, "use")
 
 
-def _probes_card(study: Study, excesses: dict[str, Excess]) -> Verdict:
+def _probes_card(study: Study, excesses: Mapping[str, Excess]) -> Verdict:
     by_target = {target: excesses[f"probe: {target}"] for target in study.probes.targets}
     best = max(by_target, key=lambda target: by_target[target].value)
     finding, absence = f"Best is {best}: held-out R²", f"that {best} can be read out: held-out R²"

@@ -23,7 +23,6 @@ __all__ = ["study_json"]
 
 _LEFT_OUT = {
     "predictions",
-    "context_free",
     "errors_by_prompt",
     "signatures",
     "weight",
@@ -55,13 +54,26 @@ def study_json(study: Study, checkpoint: Checkpoint, provenance: Mapping[str, st
         },
         "verdicts": {
             name: {**dataclasses.asdict(excess), "excess": excess.excess, "verdict": excess.verdict}
-            for name, excess in study.verdicts().items()
+            for name, excess in study.verdicts.items()
         },
-        "study": study,
+        "study": _results(study),
         "provenance": dict(provenance),
     }
     text = json.dumps(_plain(contents), indent=1, sort_keys=True, allow_nan=False)
     return _FLAT_LIST.sub(lambda match: " ".join(match.group().split()), text) + "\n"
+
+
+def _results(study: Study) -> dict[str, Any]:
+    """Lay out what was studied, and under it the result of each measure, or why it has none."""
+    names = ("config", "task", "families", "sites", "conventions", "untrained", "seed")
+    contents: dict[str, Any] = {name: getattr(study, name) for name in names}
+    for measure in study.measures:
+        place = contents.setdefault(measure.group, {}) if measure.group else contents
+        place[measure.name] = study.results[measure.name]
+        reasons = place.setdefault("absent", {})
+        if measure.name in study.absent:
+            reasons[measure.name] = study.absent[measure.name]
+    return contents
 
 
 def _plain(value: Any) -> Any:

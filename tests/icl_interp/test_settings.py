@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from icl_interp import InputError, LinearRegression, ModelConfig
-from icl_interp.cli.probe_options import read_task
+from icl_interp.cli.probe_checks import read_task
 from icl_interp.settings import parse_yaml, read_yaml
 from icl_interp.training.configs import load_config
 from icl_interp.training.schedules import CheckpointSteps

@@ -21,7 +21,7 @@ from icl_interp.measure.detectors.report import start_watch
 from icl_interp.measure.detectors.scores import DetectorScores, Scores, mean_auroc_replicates, score_prompts
 from icl_interp.measure.detectors.watch import DetectorWatch
 from icl_interp.measure.errors import prompt_errors, summarise_errors
-from icl_interp.measure.families import IN_DISTRIBUTION, Families, draw_families
+from icl_interp.measure.families import IN_DISTRIBUTION, Families, answers_to, draw_families
 from icl_interp.measure.ood import fit_norm_baseline
 from icl_interp.measure.sites import Conventions, ResidualSite, last_block, residual_sites
 from icl_interp.measure.study.survey import NetworkSurvey, survey_network
@@ -84,18 +84,18 @@ def _measure_model(model: HookedModel, kind: Kind, sizes: Sizes, *, seed: int) -
     task = task_of(kind, sizes.n_dims)
     shifts = shifts_of(kind, quick=sizes.quick)
     families = draw_families(task, shifts=shifts, n_prompts=sizes.n_prompts, seed=seed)
-    references = reference_predictors(task)
     site, how = last_block(model.cfg), Conventions(layout=model.cfg.tokens)
     networks = [model, *untrained_networks(model.cfg, sizes.n_controls, seed=seed)]
     readers = [_Reader(network, site, how, seed) for network in networks]
     surveys = [_survey(reader, families, how) for reader in readers]
     said = {label: record.predictions for label, record in surveys[0].families.items()}
-    scored = score_prompts(surveys, [reader.detectors for reader in readers], families, references, site)
+    answers = answers_to(families.by_label, reference_predictors(task))
+    scored = score_prompts(surveys, [reader.detectors for reader in readers], families, answers, site)
     errors = {label: prompt_errors(values, families.by_label[label]) for label, values in said.items()}
     norms = _norm_scores(families)
     norms_within, norms_pooled, _ = correlate(norms, errors)
     return Measured(
-        families=families_found(surveys, families, summarise_errors(said, families, references), site),
+        families=families_found(surveys, families, summarise_errors(said, families, answers), site),
         readings=(
             *read_conventions([reader.conventions for reader in readers], errors),
             *read_prompt_rows([reader.prompt_rows for reader in readers]),

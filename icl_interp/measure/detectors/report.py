@@ -19,13 +19,13 @@ from icl_interp.measure.detectors.scores import (
     score_prompts,
 )
 from icl_interp.measure.detectors.watch import DetectorWatch, Pooling
-from icl_interp.measure.families import IN_DISTRIBUTION, Families
-from icl_interp.measure.sites import Conventions, ResidualSite
+from icl_interp.measure.families import IN_DISTRIBUTION, Families, answers_to
+from icl_interp.measure.sites import Conventions, ResidualSite, last_block
+from icl_interp.measure.study.measure import Findings, Measure, StudyPlan
 from icl_interp.measure.study.survey import NetworkSurvey, survey_site
 from icl_interp.models.hook_names import Site
 from icl_interp.models.hooked import HookedModel
 from icl_interp.models.layout import Role
-from icl_interp.predictors._base import Predictor
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.references import reference_predictors
 from probes.bootstrap import Estimate, percentile_interval
@@ -34,7 +34,7 @@ from probes.permutation import holm
 from probes.risk_coverage import risk_coverage
 from probes.spectra import Side
 
-__all__ = ["detector_report", "start_watch", "summarise_detectors"]
+__all__ = ["DETECTORS", "detector_report", "start_watch", "summarise_detectors"]
 
 N_BOOTSTRAP = 1000
 """Resamples of the AUROC intervals."""
@@ -124,7 +124,7 @@ def summarise_detectors(
     surveys: Sequence[NetworkSurvey],
     watches: Sequence[DetectorWatch],
     families: Families,
-    references: Mapping[str, Predictor],
+    answers: Mapping[str, Mapping[str, Tensor]],
     site: ResidualSite,
     conventions: Conventions,
     *,
@@ -135,8 +135,8 @@ def summarise_detectors(
     """Judge every score on every shift."""
     if not families.shifted:
         raise InputError("detectors need a shift whose activations are read, got none; add one such as x_scale=3.")
-    scored = score_prompts(surveys, watches, families, references, site)
-    loss = excess_loss(surveys[0], families, references)
+    scored = score_prompts(surveys, watches, families, answers, site)
+    loss = excess_loss(surveys[0], families, answers)
     labels = [family.label for family in families.shifted]
     n_claims = sum(found.reads != "raw inputs" for found in scored) + n_verdicts - 1
     judged = zip(scored, _p_values(scored, labels, seed), _correlations(scored, loss, seed), strict=True)
@@ -236,8 +236,9 @@ def detector_report(
         start_watch=watch,
     )
     references = reference_predictors(task, n_points=found.families.fit.n_points)
+    answers = answers_to(found.families.by_label, references)
     return summarise_detectors(
-        found.networks, watches, found.families, references, found.site, conventions, pooling=pooling, seed=seed
+        found.networks, watches, found.families, answers, found.site, conventions, pooling=pooling, seed=seed
     )
 
 
@@ -262,3 +263,21 @@ def _holm_of_defined(p_values: Sequence[float]) -> list[float]:
     if bool(defined.any()):
         found[defined] = holm(found[defined])
     return list(found.tolist())
+
+
+def _watch(plan: StudyPlan, network: HookedModel) -> DetectorWatch:
+    return start_watch(network, last_block(plan.config), plan.conventions, seed=plan.seed)
+
+
+def _detectors(found: Findings) -> DetectorReport:
+    plan, watches = found.plan, found.watched[DETECTORS.name]
+    return summarise_detectors(
+        found.surveys, watches, plan.families, found.answers, found.main_site, plan.conventions, seed=plan.seed
+    )
+
+
+def _without_shifts(plan: StudyPlan) -> str | None:
+    return None if plan.families.shifted else "No shift whose activations are read was asked for."
+
+
+DETECTORS = Measure("detectors", "detection of shifts", run=_detectors, without=_without_shifts, watch=_watch)

@@ -10,11 +10,9 @@ from torch import Tensor
 from icl_interp.measure.detectors.result import Reads
 from icl_interp.measure.detectors.watch import BY_DIRECTION, HIDDEN_DETECTORS, OVERLAP, DetectorWatch
 from icl_interp.measure.errors import prompt_errors
-from icl_interp.measure.families import Families
+from icl_interp.measure.families import IN_DISTRIBUTION, Families
 from icl_interp.measure.sites import ResidualSite
 from icl_interp.measure.study.survey import NetworkSurvey
-from icl_interp.predictors._base import Predictor
-from icl_interp.query import predict
 from probes._core.reprs import short_repr
 from probes.bootstrap import bootstrap_counts
 from probes.ood import fit_norm, fit_prompt_statistics, prediction_gap
@@ -55,7 +53,7 @@ def score_prompts(
     surveys: Sequence[NetworkSurvey],
     watches: Sequence[DetectorWatch],
     families: Families,
-    references: Mapping[str, Predictor],
+    answers: Mapping[str, Mapping[str, Tensor]],
     site: ResidualSite,
 ) -> list[DetectorScores]:
     """Score every prompt by every detector, by its distance from ridge, and by what raw inputs show."""
@@ -67,20 +65,20 @@ def score_prompts(
         if name in by_network[0]:
             controls = tuple(scores[name] for scores in by_network[1:] if name in scores)
             found.append(DetectorScores(name, "hidden states", by_network[0][name], controls))
+    references = answers[IN_DISTRIBUTION]
     ridge = _holding(references, "ridge") or _holding(references, "least squares")
-    said = {label: predict(references[ridge], family.prompts) for label, family in families.by_label.items()}
-    gaps = [{label: _gap(survey, label, said[label]) for label in said} for survey in surveys]
+    gaps = [{label: _gap(survey, label, answers[label][ridge]) for label in families.by_label} for survey in surveys]
     short = "ridge" if "ridge" in ridge else "least squares"
     found.append(DetectorScores(f"|model - {short}|", "predictions", gaps[0], tuple(gaps[1:])))
     return found + [DetectorScores(name, "raw inputs", scores, ()) for name, scores in _input_scores(families).items()]
 
 
-def excess_loss(survey: NetworkSurvey, families: Families, references: Mapping[str, Predictor]) -> Scores:
+def excess_loss(survey: NetworkSurvey, families: Families, answers: Mapping[str, Mapping[str, Tensor]]) -> Scores:
     """Say how much more a network errs on each prompt than least squares does."""
-    solve = references[_holding(references, "least squares")]
+    least_squares = _holding(answers[IN_DISTRIBUTION], "least squares")
     return {
         label: prompt_errors(survey.families[label].predictions, family)
-        - prompt_errors(predict(solve, family.prompts), family)
+        - prompt_errors(answers[label][least_squares], family)
         for label, family in families.by_label.items()
     }
 
@@ -111,7 +109,7 @@ def _input_scores(families: Families) -> dict[str, dict[str, Tensor]]:
     }
 
 
-def _holding(references: Mapping[str, Predictor], part: str) -> str:
+def _holding(references: Mapping[str, Tensor], part: str) -> str:
     return next((name for name in references if any(p.startswith(part) for p in name.split(" = "))), "")
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from icl_interp.measure.development.settings import DevelopmentSettings
-from icl_interp.measure.families import IN_DISTRIBUTION, Families, draw_families
+from icl_interp.measure.families import IN_DISTRIBUTION, Families, answers_to, draw_families
 from icl_interp.measure.linear_probes import probe_targets
 from icl_interp.predictors._base import Predictor
 from icl_interp.prompts import Prompts, derive_seed
@@ -58,10 +58,7 @@ class Material:
     @cached_property
     def said(self) -> dict[str, dict[str, Tensor]]:
         """What each reference says to each family."""
-        return {
-            label: {name: predict(f, family.prompts) for name, f in self.references.items()}
-            for label, family in self.families.by_label.items()
-        }
+        return answers_to(self.families.by_label, self.references)
 
     @cached_property
     def probe_prompts(self) -> Prompts:
@@ -73,7 +70,9 @@ class Material:
     @cached_property
     def targets(self) -> dict[str, Tensor]:
         """What probes shall find on `probe_prompts`."""
-        return probe_targets(self.probe_prompts, self.references)[0]
+        prompts = self.probe_prompts
+        answers = {name: f(prompts.xs, prompts.ys) for name, f in self.references.items()}
+        return probe_targets(prompts, answers)[0]
 
     @cached_property
     def shared_prompts(self) -> Prompts | None:

@@ -41,6 +41,7 @@ def development(
     workers: int = 1,
     scheduler: str | None = None,
     device: str = "cpu",
+    newest: Checkpoint | None = None,
     on_checkpoint: Callable[[int, str], None] | None = None,
 ) -> Development:
     """Follow one or several runs over their checkpoints.
@@ -69,6 +70,7 @@ def development(
         workers: Processes on this machine, one thread each.
         scheduler: A Dask scheduler instead, "tcp://host:port", whose workers see the same paths.
         device: Where the networks run, as torch names it.
+        newest: The newest checkpoint of a run, where it is loaded already with the same task, heads and device.
         on_checkpoint: Told (1, what) whenever a record is there, for progress; see `count_records`.
 
     Returns:
@@ -98,7 +100,8 @@ def development(
     """
     settings = settings or DevelopmentSettings()
     tick = on_checkpoint or (lambda _done, _what: None)
-    planned = _plan(find_runs([run] if isinstance(run, str | Path) else list(run)), task, n_heads, cache, device)
+    runs = find_runs([run] if isinstance(run, str | Path) else list(run))
+    planned = _plan(runs, task, n_heads, cache, device, newest)
     shared = pca_task([each.checkpoint.task for each in planned])
     jobs = [_jobs(each, shared, settings, llc, n_heads, device) for each in planned]
     due = [job for own in jobs for job in own if not job.known()]
@@ -133,10 +136,14 @@ def _plan(
     n_heads: int | None,
     cache: str | Path | None,
     device: str,
+    loaded: Checkpoint | None,
 ) -> list[PlannedRun]:
     planned = []
     for files in runs:
-        newest, lost = load_newest(files.files, n_heads=n_heads, task=task, device=device)
+        if loaded is not None and loaded.path == files.newest:
+            newest, lost = loaded, {}
+        else:
+            newest, lost = load_newest(files.files, n_heads=n_heads, task=task, device=device)
         readable = {step: path for step, path in files.files.items() if step not in lost}
         folder = files.folder / FOLDER if cache is None else Path(cache) / _name_by_path(files.folder)
         # Workers may have another working directory.

@@ -1,35 +1,30 @@
 """The main job: one model, all measures, each with its controls, from one set of prompts."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from icl_interp.activations import Batch
 from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
-from icl_interp.measure.detectors.report import summarise_detectors
-from icl_interp.measure.detectors.result import DetectorReport
-from icl_interp.measure.errors import likeness_to_references, summarise_errors
-from icl_interp.measure.families import IN_DISTRIBUTION, Families
-from icl_interp.measure.layer_readouts import summarise_readouts
-from icl_interp.measure.linear_probes import summarise_probes
-from icl_interp.measure.ood import OodReport, summarise_ood
-from icl_interp.measure.similarity import summarise_similarity
-from icl_interp.measure.sites import last_block
-from icl_interp.measure.study.mechanism import Mechanism, examine_mechanism
-from icl_interp.measure.study.plan import StudyPlan, effort_of, plan_study
-from icl_interp.measure.study.reading import Readings, read_networks
+from icl_interp.measure.families import answers_to
+from icl_interp.measure.sites import answering_features
+from icl_interp.measure.study.measure import Absent, Findings, StudyPlan
+from icl_interp.measure.study.plan import plan_study
 from icl_interp.measure.study.result import Study
-from icl_interp.measure.subspace_use import N_RANDOM
+from icl_interp.measure.study.survey import Watch, survey_network
 from icl_interp.models.hooked import HookedModel
-from icl_interp.predictors._base import Predictor
-from icl_interp.prompts import Prompts
 from icl_interp.query import predict
 from icl_interp.tasks.base import Task
+from probes.spectra import LeadingDirections
 
-__all__ = ["study"]
+__all__ = ["run_study", "study"]
 
-BATCH = 64
+_BATCH = 64
 """Prompts a forward pass."""
+Tick = Callable[[int, str], None]
+"""Told the number of sequences just read, and by which network or for which measure."""
 
 
 def study(
@@ -43,14 +38,14 @@ def study(
     n_controls: int = N_UNTRAINED,
     n_points_trained: int | None = None,
     seed: int = 0,
-    tick: Callable[[int, str], None] | None = None,
+    tick: Tick | None = None,
 ) -> Study:
     """Measure everything that the report of a model shows.
 
     Args:
         model: The network.
         task: What is in distribution.
-        n_prompts: For each family; None takes `default_prompts`.
+        n_prompts: For each family; None takes what a few minutes allow.
         n_points: Pairs a prompt; None takes the task's usual number.
         shifts: Patterns as `select_shifts` takes them; None means the core suite.
         layers: Blocks to look at; None means all.
@@ -58,8 +53,8 @@ def study(
         n_points_trained: Points that prompts had in training; later ones are marked as never seen there. None takes
             the task's usual number.
         seed: The only source of randomness.
-        tick: Told the number of prompts just read and by which network, for progress; `study_reads` and `Effort.reads`
-            in all.
+        tick: Told the number of sequences just read, and by which network or for which measure, for progress;
+            `StudyPlan.reads` in all.
 
     Returns:
         The study.
@@ -67,9 +62,8 @@ def study(
     Raises:
         InputError: If there are fewer than 8 prompts or 2 points, or a shift or layer does not exist.
     """
-    report = tick or (lambda _done, _note: None)
     plan = plan_study(
-        model.cfg,
+        model,
         task,
         n_prompts=n_prompts,
         n_points=n_points,
@@ -79,96 +73,95 @@ def study(
         n_points_trained=n_points_trained,
         seed=seed,
     )
-    found = read_networks([model, *untrained_networks(model.cfg, n_controls, seed=seed)], plan, report)
-    mechanism = _mechanism(model, plan, found, report)
-    said = {label: record.predictions for label, record in found.surveys[0].families.items()}
-    said |= _errors_only(model, plan.families, lambda done: report(done, "this model"))
-    ood, ood_final = _ood(plan, found)
+    return run_study(plan, tick)
+
+
+def run_study(plan: StudyPlan, tick: Tick | None = None) -> Study:
+    """Read every network once, then ask each measure for its result and its claims."""
+    report = tick or (lambda _done, _note: None)
+    found = _read_networks(plan, report)
+    results: dict[str, Any] = dict.fromkeys(measure.name for measure in plan.measures)
+    absent, efforts = plan.absent, plan.efforts
+    for measure in plan.running:
+        result = measure.run(found)
+        if isinstance(result, Absent):
+            absent[measure.name] = result.reason
+        else:
+            results[measure.name] = result
+        if measure.name in efforts:
+            report(efforts[measure.name].reads, measure.title)
+    claims = plan.claims
+    verdicts = {
+        claim.name: claim.judge(results[measure.name], found, len(claims))
+        for measure in plan.running
+        for claim in measure.claims(plan)
+        if measure.name not in absent
+    }
     return Study(
         config=plan.config,
-        task=task,
+        task=plan.task,
         families=plan.families,
         sites=plan.sites,
         conventions=plan.conventions,
-        errors=summarise_errors(said, plan.families, plan.references),
-        survey=found.surveys[0],
-        untrained=tuple(found.surveys[1:]),
-        ood=ood,
-        ood_final=ood_final,
-        probes=summarise_probes(found.probes[0], found.probes[1:], plan.targets, plan.left_out, found.partials),
-        mechanism=mechanism,
-        context_free=_context_free(plan.references, plan.families.in_distribution.prompts),
-        seed=seed,
-        detectors=_detectors(plan, found),
-        similarity=summarise_similarity([watch.vectors() for watch in found.layers], pooling="last"),
-    )
-
-
-def _mechanism(model: HookedModel, plan: StudyPlan, found: Readings, report: Callable[[int, str], None]) -> Mechanism:
-    label = last_block(plan.config).label
-    streams = [survey.families[IN_DISTRIBUTION].sites[label].leading_value for survey in found.surveys]
-    return examine_mechanism(
-        model,
-        plan.task,
-        plan.families,
-        plan.conventions,
-        references=plan.references,
-        likeness=likeness_to_references(found.predictions, plan.references, plan.families.in_distribution.prompts),
-        readouts=summarise_readouts(
-            found.readouts[0],
-            found.readouts[1:],
-            [site.label for site in plan.sites],
-            plan.probe_prompts,
-            plan.task,
-            plan.config,
-            references=plan.references,
-            seed=plan.seed,
-        ),
-        effort=effort_of(plan.config, plan.n_prompts, plan.n_points, plan.n_controls, N_RANDOM),
-        n_controls=plan.n_controls,
-        silent=not any(values.any() for values in streams),
-        seed=plan.seed,
-        tick=report,
-    )
-
-
-def _ood(plan: StudyPlan, found: Readings) -> tuple[OodReport, OodReport | None]:
-    model, untrained = found.surveys[0], found.surveys[1:]
-    before = summarise_ood(model, untrained, plan.families, last_block(plan.config), plan.conventions, seed=plan.seed)
-    if not plan.config.final_norm:
-        return before, None
-    return before, summarise_ood(model, (), plan.families, plan.sites[-1], plan.conventions, seed=plan.seed)
-
-
-def _detectors(plan: StudyPlan, found: Readings) -> DetectorReport | None:
-    if not plan.families.shifted:
-        return None
-    return summarise_detectors(
-        found.surveys,
-        found.detectors,
-        plan.families,
-        plan.references,
-        last_block(plan.config),
-        plan.conventions,
+        results=results,
+        absent=absent,
+        verdicts=verdicts,
+        claims=claims,
+        answers=found.answers,
+        untrained=found.untrained,
+        measures=plan.measures,
         seed=plan.seed,
     )
 
 
-def _context_free(references: Mapping[str, Predictor], prompts: Prompts) -> Tensor:
-    # Zero where no Bayes reference is known: the tasks' labels have mean zero then.
-    bayes = next((f for name, f in references.items() if "Bayes" in name.split(" = ")), None)
-    if bayes is None:
-        return torch.zeros_like(prompts.ys)
-    alone = prompts.xs.flatten(0, 1)[:, None]
-    return bayes(alone, torch.zeros_like(alone[..., 0])).reshape(prompts.ys.shape)
+def _read_networks(plan: StudyPlan, report: Tick) -> Findings:
+    """Run every network over all prompts of a study."""
+    found = Findings(plan, answers_to(plan.families.all_families, plan.references))
+    networks = [plan.model, *untrained_networks(plan.config, plan.n_controls, seed=plan.seed)]
+    for i, network in enumerate(networks):
+        name = "this model" if i == 0 else f"untrained network {i}"
+        _read_network(network, found, of_model=i == 0, on_prompts=lambda done, name=name: report(done, name))
+    return found
 
 
-def _errors_only(model: HookedModel, families: Families, on_prompts: Callable[[int], None]) -> dict[str, Tensor]:
+def _read_network(network: HookedModel, found: Findings, *, of_model: bool, on_prompts: Callable[[int], None]) -> None:
+    plan = found.plan
+    watches = {m.name: m.watch(plan, network) for m in plan.running if m.watch is not None}
+    survey = survey_network(
+        network,
+        plan.families,
+        plan.sites,
+        conventions=plan.conventions,
+        on_batch=on_prompts,
+        watch=_together(list(watches.values())),
+    )
+    features = answering_features(network, plan.probe_prompts, plan.sites)
+    on_prompts(len(plan.probe_prompts))
+    found.surveys.append(survey)
+    for measure, watch in watches.items():
+        found.watched.setdefault(measure, []).append(watch)
+    for measure in plan.running:
+        if measure.read is not None:
+            found.read.setdefault(measure.name, []).append(measure.read(plan, features, of_model))
+    if of_model:
+        found.predictions = {label: record.predictions for label, record in survey.families.items()}
+        found.predictions |= _errors_only(network, plan, on_prompts)
+
+
+def _together(watches: Sequence[Watch]) -> Watch:
+    def watch(label: str, batch: Batch, found: Mapping[str, LeadingDirections]) -> None:
+        for each in watches:
+            each(label, batch, found)
+
+    return watch
+
+
+def _errors_only(model: HookedModel, plan: StudyPlan, on_prompts: Callable[[int], None]) -> dict[str, Tensor]:
     with torch.no_grad():
         return {
             label: torch.cat([
-                predict(model, family.prompts[start : start + BATCH], on_prompts=on_prompts).cpu()
-                for start in range(0, len(family.prompts), BATCH)
+                predict(model, family.prompts[start : start + _BATCH], on_prompts=on_prompts).cpu()
+                for start in range(0, len(family.prompts), _BATCH)
             ])
-            for label, family in families.errors_only.items()
+            for label, family in plan.families.errors_only.items()
         }

@@ -19,7 +19,7 @@ _LOW_R2 = 0.9
 
 def agreement_part(study: Study) -> Section:
     """Write the part."""
-    report = study.mechanism.agreement
+    report = study.agreement
     sentence = agreement_sentence(study)
     figure = FigureView(
         id="algorithm-spd",
@@ -42,10 +42,10 @@ def agreement_part(study: Study) -> Section:
 
 def agreement_sentence(study: Study) -> str:
     """Say which algorithm the model predicts like, beyond untrained networks or not."""
-    likeness = study.mechanism.likeness
+    likeness = study.likeness
     name = likeness.nearest[0]
     return verdict_words(
-        likeness.excess(study.n_verdicts),
+        study.verdicts["algorithm"],
         finding=f"It predicts most like {name}: share of {name}'s predictions that it has",
         absence=f"that it predicts like any reference, {name} least unlike: share of its predictions",
     )

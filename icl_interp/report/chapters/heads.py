@@ -17,9 +17,9 @@ __all__ = [
 
 def heads_part(study: Study) -> Section:
     """Write the part on masked heads."""
-    report, title = study.mechanism.heads, "Which heads does it need?"
+    report, title = study.heads, "Which heads does it need?"
     if report is None:
-        return Section("heads", title, study.mechanism.absent["heads"])
+        return Section("heads", title, study.absent["heads"])
     sentence = _heads_sentence(report)
     frame = report.to_frame()
     view = FigureView(
@@ -47,7 +47,7 @@ def heads_part(study: Study) -> Section:
 
 def pruning_part(study: Study) -> Section | None:
     """Write the folded part on pruning."""
-    report = study.mechanism.heads
+    report = study.heads
     if report is None or report.pruning.n_kept[-1] < 2:
         return None
     sentence = _pruning_sentence(report)
@@ -68,9 +68,9 @@ def pruning_part(study: Study) -> Section | None:
 
 def attention_part(study: Study) -> Section:
     """Write the folded part on attention."""
-    summary, title = study.mechanism.attention, "Where do heads look?"
+    summary, title = study.attention, "Where do heads look?"
     if summary is None:
-        return Section("part-attention", title, study.mechanism.absent["attention"], folded=True)
+        return Section("part-attention", title, study.absent["attention"], folded=True)
     entropy = summary.table("entropy")
     varying = summary.table("variability")
     untrained = summary.untrained["entropy"]

@@ -22,7 +22,7 @@ _SHOWN_REFERENCES = 3
 
 def layers_part(study: Study) -> Section:
     """Write the part on errors along the network."""
-    report = study.mechanism.readouts
+    report = study.readouts
     sentence = readout_sentence(study)
     view = FigureView(
         id="layer-errors",
@@ -46,7 +46,7 @@ def layers_part(study: Study) -> Section:
 
 def steps_part(study: Study, algorithm: str, *, folded: bool) -> Section | None:
     """Write the part on steps of an algorithm."""
-    report = study.mechanism.readouts
+    report = study.readouts
     if algorithm not in report.steps:
         return None
     match = report.steps[algorithm]
@@ -76,8 +76,8 @@ def steps_part(study: Study, algorithm: str, *, folded: bool) -> Section | None:
 
 def readout_sentence(study: Study) -> str:
     """Say what the blocks add to what the read-in knows, and where most of it is added."""
-    report = study.mechanism.readouts
-    excess = report.excess(study.n_verdicts)
+    report = study.readouts
+    excess = study.verdicts["layers"]
     text = verdict_words(
         excess,
         finding="The blocks work towards the answer: share of the read-in's error that a read-out of the last one "

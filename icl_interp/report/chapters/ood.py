@@ -42,7 +42,7 @@ def ood_chapter(study: Study) -> Section:
 def _auroc(study: Study) -> FigureView:
     report = study.ood
     sentence = verdict_words(
-        report.detection_excess(study.n_verdicts),
+        study.verdicts["detection"],
         finding="The signature tells shifted prompts apart, mean AUROC over shifts",
         absence="that the signature tells shifted prompts apart, mean AUROC over shifts",
     )
@@ -85,7 +85,7 @@ def _cloud(study: Study) -> FigureView:
     ]
     correlation = report.correlation
     sentence = verdict_words(
-        report.correlation_excess(study.n_verdicts),
+        study.verdicts["score and error"],
         finding="Inside families, prompts that look further out are predicted worse, mean Spearman correlation",
         absence="that prompts which look further out are predicted worse, mean Spearman correlation inside families",
     )

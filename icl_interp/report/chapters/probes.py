@@ -21,7 +21,7 @@ _CONTROLS = {
 def probes_chapter(study: Study) -> Section:
     """Write the chapter."""
     report = study.probes
-    excesses = {target: report.excess(target, study.n_verdicts) for target in report.targets}
+    excesses = {target: study.verdicts[f"probe: {target}"] for target in report.targets}
     best = max(report.targets, key=lambda target: excesses[target].value)
     best_site = report.best_site(best)
     sentence = readout_words(
@@ -55,7 +55,7 @@ def probes_chapter(study: Study) -> Section:
 def probe_targets_part(study: Study) -> Section:
     """Write the folded part with each target's curve."""
     report = study.probes
-    excesses = {target: report.excess(target, study.n_verdicts) for target in report.targets}
+    excesses = {target: study.verdicts[f"probe: {target}"] for target in report.targets}
     cells = tuple(_cell(study, i, target, excesses[target]) for i, target in enumerate(report.targets))
     found = [target for target, excess in excesses.items() if excess.verdict == "evidence"]
     sentence = (

@@ -156,7 +156,7 @@ def _spectra(study: Study) -> FigureGrid:
     sentence = NO_SHIFT
     if study.families.shifted:
         sentence = verdict_words(
-            study.verdicts()["spectra"],
+            study.verdicts["spectra"],
             finding="Shifts change the leading singular value more than in untrained networks, mean |log ratio|",
             absence="that shifts change the leading singular value, mean |log ratio|",
         )
@@ -223,7 +223,7 @@ def _agreement(study: Study) -> FigureGrid:
     sentence = NO_SHIFT
     if study.families.shifted:
         sentence = verdict_words(
-            study.verdicts()["shared directions"],
+            study.verdicts["shared directions"],
             finding="In-distribution prompts share leading directions that shifted ones share less, overlap difference",
             absence="that in-distribution prompts share leading directions which shifted ones do not, overlap "
             "difference",

@@ -15,9 +15,9 @@ OWN, RANDOM, UNTRAINED = "signature at its mean", "random subspaces", "untrained
 
 def use_part(study: Study) -> Section:
     """Write the part."""
-    use, title = study.mechanism.use, "Is its signature used, or only there?"
+    use, title = study.use, "Is its signature used, or only there?"
     if use is None:
-        return Section("use", title, study.mechanism.absent["use"])
+        return Section("use", title, study.absent["use"])
     sentence = use_sentence(use)
     frame = use.to_frame()
     view = FigureView(

@@ -17,17 +17,6 @@ __all__ = ["worth_chapter"]
 ALPHA = 0.05
 """Error probability of all claims together."""
 _DETECTOR = "detector: "
-_MEANINGS = {
-    "in-context learning": "1 - late error / that of the best guess that reads no label, in distribution",
-    "under shift": "1 - late error / that of zero, not below 0, mean over shifts",
-    "spectra": "|log ratio| of leading singular values, shifted to in distribution, mean over shifts",
-    "shared directions": "overlap in distribution minus mean overlap under shift",
-    "score and error": "Spearman of score and log error, mean inside families",
-    "detection": "AUROC of the signature, mean over shifts",
-    "algorithm": "share of the nearest reference's predictions, 1 - E(f - g)² / E g²",
-    "layers": "share of the read-in's error that a read-out of the last block removes",
-}
-"""What each claim's number is."""
 MLPS, HEAD_MEANS = "ablation of MLPs", "heads replaced by their mean output"
 _ELSEWHERE = {
     "probes that learn at which positions to read": "probes.position_probe.fit_position_probe",
@@ -67,7 +56,7 @@ def worth_chapter(study: Study) -> Section:
 
 def _all_claims(study: Study) -> dict[str, Excess]:
     """Gather every claim of a report."""
-    claims = study.verdicts()
+    claims = dict(study.verdicts)
     if study.detectors is not None:
         for name, found in study.detectors.detectors.items():
             if found.excess is not None and name != OVERLAP:
@@ -75,10 +64,8 @@ def _all_claims(study: Study) -> dict[str, Excess]:
     return claims
 
 
-def _meaning(name: str) -> str:
-    if name.startswith(_DETECTOR):
-        return "AUROC, mean over shifts"
-    return _MEANINGS.get(name, "held-out R², best site")
+def _meaning(study: Study, name: str) -> str:
+    return study.meanings.get(name, "AUROC, mean over shifts")  # of a detector
 
 
 def _forest(claims: dict[str, Excess]) -> FigureView:
@@ -126,7 +113,7 @@ def _table(study: Study, claims: dict[str, Excess]) -> TableView:
         chance = excess.chance if math.isfinite(excess.chance) else None
         value_low = excess.value_low if chance is not None else None
         numbers = (excess.value, excess.control, excess.excess, excess.low, excess.high, adjusted[name])
-        rows.append((name, _meaning(name), *numbers, value_low, chance, excess.verdict))
+        rows.append((name, _meaning(study, name), *numbers, value_low, chance, excess.verdict))
     return TableView(
         columns=(
             "claim", "number", "this model", "untrained", "excess", "low", "high", "p (Holm)", "value low", "chance",
@@ -199,10 +186,9 @@ def _assumptions(study: Study) -> Section:
 
 
 def _unmeasured(study: Study) -> Section:
-    rows: list[tuple[Cell, ...]] = []
-    if study.detectors is None:
-        rows.append(("detection of shifts", "no shift whose activations are read was asked for"))
-    else:
+    titles = {measure.name: measure.title for measure in study.measures}
+    rows: list[tuple[Cell, ...]] = [(titles[name], reason) for name, reason in study.absent.items()]
+    if study.detectors is not None:
         rows += [(name, reason) for name, reason in study.detectors.left_out.items()]
     for label in study.families.errors_only:
         rows.append((f"hidden states under {label}", "its prompts have queries of their own or more points"))
@@ -223,5 +209,5 @@ def _elsewhere(study: Study) -> list[tuple[Cell, ...]]:
     return [
         (what, f"not part of a report; the call is {call}")
         for what, call in _ELSEWHERE.items()
-        if not (study.config.attn_only and what == MLPS) and not (study.mechanism.heads is None and what == HEAD_MEANS)
+        if not (study.config.attn_only and what == MLPS) and not (study.heads is None and what == HEAD_MEANS)
     ]

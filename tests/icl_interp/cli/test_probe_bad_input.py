@@ -155,7 +155,7 @@ LATE = {
 def test_what_only_the_model_can_refuse_is_refused_before_anything_is_said_or_run(
     refuses, small, monkeypatch, options, message
 ):
-    monkeypatch.setattr("icl_interp.measure.study.run.study", lambda *_, **__: pytest.fail("it ran"))
+    monkeypatch.setattr("icl_interp.measure.study.run.run_study", lambda *_, **__: pytest.fail("it ran"))
     assert message in refuses(_app, small, *options)  # not quiet: the fixture finds standard output empty
 
 
@@ -167,14 +167,14 @@ def test_short_memory_is_refused_with_advice(refuses, small, monkeypatch):
     def run_short(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr("icl_interp.measure.study.run.study", run_short)
+    monkeypatch.setattr("icl_interp.measure.study.run.run_study", run_short)
     text = refuses(_app, small, "--quiet")
     assert text.endswith("(CUDA out of memory); lower --prompts or --points, or pass --device cpu.")
 
 
 def test_a_folder_that_may_not_be_written(refuses, small, monkeypatch):
     # root may write everywhere, so the answer of the system is replaced
-    monkeypatch.setattr("icl_interp.cli.probe_options.os.access", lambda *_: False)
+    monkeypatch.setattr("icl_interp.cli.probe_checks.os.access", lambda *_: False)
     assert "--out needs a file name in a folder that exists and can be written" in refuses(_app, small)
 
 

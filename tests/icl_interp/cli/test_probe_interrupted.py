@@ -149,9 +149,7 @@ def test_workers_and_scheduler_are_handed_on(folder, tmp_path, monkeypatch, opti
         raise ChildProcessError("development needs workers that live")
 
     monkeypatch.setattr(probe_job, "development", refuse)
-    monkeypatch.setattr(
-        "icl_interp.measure.study.run.study", lambda *_, **__: None
-    )  # what comes before it takes longer
+    monkeypatch.setattr("icl_interp.measure.study.run.run_study", lambda *_: None)  # what comes before it takes longer
     result = CliRunner().invoke(_app, [str(folder), *FAST, *options, "--out", str(tmp_path / "r")])
     assert asked == [wanted]
     assert (result.exit_code, result.stderr) == (2, "error: development needs workers that live\n")

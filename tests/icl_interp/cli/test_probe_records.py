@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from icl_interp.cli import probe_job
 from icl_interp.cli.probe import _app
+from icl_interp.cli.probe_checks import read_sampler
 from icl_interp.cli.probe_job import _load_probed, _records_folder
-from icl_interp.cli.probe_options import read_sampler
-from icl_interp.measure.development import jobs
+from icl_interp.measure.development import find, jobs
 from icl_interp.measure.development.find import find_runs
 from icl_interp.measure.development.settings import LlcSettings
 
@@ -37,7 +37,7 @@ def run(made, tmp_path):
 def timelines(monkeypatch):
     """The timelines of the commands to come; the study of the newest checkpoint is left out, which takes longer."""
     found = []
-    monkeypatch.setattr("icl_interp.measure.study.run.study", lambda *_, **__: None)
+    monkeypatch.setattr("icl_interp.measure.study.run.run_study", lambda *_: None)
     monkeypatch.setattr(probe_job, "_write", lambda _options, _checkpoint, _study, timeline: found.append(timeline))
     return found
 
@@ -64,6 +64,20 @@ def test_every_setting_of_the_sampler_can_be_typed(run, timelines):
     assert timeline.llc_settings == LlcSettings(2, 10.0, 1e-5, 0.0, 2, 4, 0, 8)
     assert [record.step for record in timeline.runs[0].llc] == [0, 6]
     assert "records" not in said  # they are where they always are
+
+
+def test_the_newest_checkpoint_is_loaded_once(run, timelines, monkeypatch):
+    real, loaded = find.load_checkpoint, []
+
+    def load(path, **how):
+        loaded.append(path)
+        return real(path, **how)
+
+    for home in (probe_job, find):  # the records of a timeline load what they measure by themselves
+        monkeypatch.setattr(home, "load_checkpoint", load)
+    probe(run, "--llc", 0)
+    assert loaded == [run]
+    assert timelines[0].runs[0].steps[-1] == 6
 
 
 def test_help_names_every_setting_of_the_sampler():

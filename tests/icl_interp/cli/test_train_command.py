@@ -68,7 +68,9 @@ def test_the_checkpoint_knows_its_task(run):
 def test_what_was_trained_can_be_probed(run, monkeypatch):
     """Up to the measures, which other tests of icl-probe run on other runs."""
     probed = []
-    monkeypatch.setattr("icl_interp.measure.study.run.study", lambda model, task, **_: probed.append((model, task)))
+    monkeypatch.setattr(
+        "icl_interp.measure.study.run.run_study", lambda plan, _: probed.append((plan.model, plan.task))
+    )
     monkeypatch.setattr(probe_job, "_write", lambda *_: None)
     result = CliRunner().invoke(probe_app, [str(run[0]), "--prompts", "8", "--shifts", "w_rotation=1", "--no-controls"])
     assert result.exit_code == 0, result.stderr

@@ -2,11 +2,13 @@ import dataclasses
 
 import pytest
 import torch
+from torch import Tensor
 
-from icl_interp.interventions import ablate_mlps, project_out
+from icl_interp.interventions import Intervention, ablate_mlps, predict_under, project_out
 from icl_interp.measure.sites import Conventions
 from icl_interp.measure.subspace_use import intervention_effect, signature_use, subspace_use
 from icl_interp.models.hooked import HookedModel
+from icl_interp.prompts import Prompts
 from icl_interp.tasks.linear_regression import LinearRegression
 
 PRE, POST = "blocks.1.hook_resid_pre", "blocks.1.hook_resid_post"
@@ -70,6 +72,19 @@ def test_the_signature_is_fitted_and_asked_about(planted_model: HookedModel) -> 
     # The loudest direction is the one that nobody reads.
     assert (use.verdict, use.rank, len(use.random), len(use.untrained)) == ("none", 1, 5, 2)
     assert use.effect.change.value == pytest.approx(0.0, abs=1e-3)  # the estimate of the loud axis leans a little
+
+
+def test_each_network_is_run_untouched_once(planted_model: HookedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Intervention | None] = []
+
+    def counted(model: HookedModel, prompts: Prompts, intervention: Intervention | None) -> Tensor:
+        asked.append(intervention)
+        return predict_under(model, prompts, intervention)
+
+    monkeypatch.setattr("icl_interp.measure.subspace_use.predict_under", counted)
+    signature_use(planted_model, TASK, PRE, n_prompts=8, n_random=3, n_controls=2)
+    assert asked.count(None) == 3  # the model and two untrained networks
+    assert len(asked) == 3 + 2 + 3 + 2  # at the mean, to zero, three random subspaces; each untrained network's own
 
 
 def test_directions_over_positions_are_refused(planted_model: HookedModel) -> None:

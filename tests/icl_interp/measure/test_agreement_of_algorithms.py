@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from icl_interp.measure.algorithm_agreement import algorithm_agreement
+from icl_interp.measure.algorithm_agreement import _fresh_queries, _weighed_points, algorithm_agreement
 from icl_interp.measure.errors import likeness_to_references
-from icl_interp.measure.study.plan import effort_of, fresh_queries, weighed_points
+from icl_interp.measure.study.measure import effort_of
+from icl_interp.measure.study.table import MEASURES
 from icl_interp.models.config import ModelConfig
 from icl_interp.predictors import gradient_descent, least_squares, ridge, zero
 from icl_interp.tasks.linear_regression import LinearRegression
@@ -106,7 +107,7 @@ def test_too_little_is_refused(options):
 def test_likeness_lets_each_network_choose():
     prompts = TASK.sample(40, seed=0)
     said = [ridge(0.25)(prompts.xs, prompts.ys), 0 * prompts.ys, -0.01 * ridge(0.25)(prompts.xs, prompts.ys)]
-    found = likeness_to_references(said, REFERENCES, prompts)
+    found = likeness_to_references(said, {name: f(prompts.xs, prompts.ys) for name, f in REFERENCES.items()})
     assert found.nearest[0] == "ridge"
     np.testing.assert_allclose(found.values[:2], [1, 0], atol=1e-10)
     assert found.values[2] < 0
@@ -115,16 +116,21 @@ def test_likeness_lets_each_network_choose():
 
 def test_likeness_to_nothing_is_unknown():
     prompts = TASK.sample(4, seed=0)
-    found = likeness_to_references([0 * prompts.ys] * 3, {"zero": zero()}, prompts)
+    found = likeness_to_references([0 * prompts.ys] * 3, {"zero": 0 * prompts.ys})
     assert (found.nearest[0], found.excess().verdict) == ("none", "unknown")
 
 
 def test_effort_is_bounded():
     config = ModelConfig(n_dims=3, n_points=8, n_layers=2, n_heads=2, d_model=16)
     large = ModelConfig(n_dims=20, n_points=41, n_layers=12, n_heads=8, d_model=256)
-    small = effort_of(config, 128, 8, 5, 20)
-    assert (small.agreement, small.heads, small.attention, small.use) == (32, 32, 32, 32)
-    assert effort_of(config, 9, 8, 5, 20).heads == 9
-    assert effort_of(large, 128, 41, 5, 20).heads == 8
-    assert weighed_points(20, 41) == (10, 20, 40)
-    assert fresh_queries(20) == 42
+    costs = {measure.name: measure.cost for measure in MEASURES if measure.cost is not None}
+    assert list(costs) == ["agreement", "heads", "attention", "use"]
+    efforts = [effort_of(cost(config, 8, 5), config, 128, 8) for cost in costs.values()]
+    assert [effort.prompts for effort in efforts] == [32, 32, 32, 32]
+    # 8 fresh queries at 3 points and 3 passes; 6 networks with 4 heads masked in turn, 1 whole one and 4 orders of 5;
+    # 6 networks; 4 passes, 2 for each of 20 random subspaces and 3 for each of 5 untrained networks
+    assert [effort.reads // effort.prompts for effort in efforts] == [8 * 3 + 3, 6 * 5 + 1 + 4 * 5, 6, 4 + 40 + 15]
+    assert effort_of(costs["heads"](config, 8, 5), config, 9, 8).prompts == 9
+    assert effort_of(costs["heads"](large, 41, 5), large, 128, 41).prompts == 8
+    assert _weighed_points(20, 41) == (10, 20, 40)
+    assert _fresh_queries(20) == 42

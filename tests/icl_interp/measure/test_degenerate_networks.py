@@ -90,5 +90,5 @@ def test_one_query_token_has_one_direction() -> None:
 def test_a_study_of_width_one_says_what_it_leaves_out(narrow: HookedModel) -> None:
     found = study(narrow, TASK, **ONE_SHIFT)
     assert found.conventions.k == 1
-    assert found.mechanism.use is None
-    assert found.mechanism.absent["use"].startswith("The stream is 1 wide and 1 direction spans it, so there is no")
+    assert found.use is None
+    assert found.absent["use"].startswith("The stream is 1 wide and 1 direction spans it, so there is no")

@@ -9,9 +9,8 @@ import torch
 
 from icl_interp.measure.errors import MODEL, UNSEEN, error_curves
 from icl_interp.measure.families import IN_DISTRIBUTION, draw_families
-from icl_interp.measure.study.plan import default_prompts, effort_of, shift_reads, study_reads
-from icl_interp.measure.study.run import study
-from icl_interp.measure.subspace_use import N_RANDOM
+from icl_interp.measure.study.plan import _default_prompts, _shift_reads, plan_study
+from icl_interp.measure.study.run import run_study, study
 from icl_interp.predictors import least_squares
 from icl_interp.report.assemble import build_page
 from icl_interp.report.chapters.signature import NO_SHIFT
@@ -122,12 +121,12 @@ def test_a_model_is_asked_at_queries(tiny_model, tiny_task):
 def test_a_study_reads_them_for_errors_alone_and_counts_them(tiny_model, tiny_task):
     ticks: list[int] = []
     shifts = ["x_scale=3", "orthogonal_train_test", "overlapping_train_test", "longer_prompts=2"]
-    options = {"n_prompts": 8, "shifts": shifts, "layers": [], "n_controls": 1}
-    result = study(tiny_model, tiny_task, **options, tick=lambda done, _: ticks.append(done))
-    n_shifts, extra = shift_reads(tiny_task, shifts, max_points=tiny_model.cfg.n_points)
-    assert (n_shifts, extra) == (1, 3 + 8 + 1)
-    effort = sum(effort_of(tiny_model.cfg, 8, 8, 1, N_RANDOM).reads)
-    assert sum(ticks) == study_reads(8, n_shifts, 1, extra=extra) + effort
+    plan = plan_study(tiny_model, tiny_task, n_prompts=8, shifts=shifts, layers=[], n_controls=1)
+    result = run_study(plan, tick=lambda done, _: ticks.append(done))
+    assert _shift_reads(tiny_task, shifts, n_points=8, max_points=tiny_model.cfg.n_points) == (1, 3 + 8 + 1)
+    # Three families and twice 8 prompts for the probes, by two networks; the queries by the model alone.
+    assert plan.reads == 8 * (3 + 2) * 2 + 8 * (3 + 8 + 1) + sum(effort.reads for effort in plan.efforts.values())
+    assert sum(ticks) == plan.reads
     assert list(result.survey.families) == [IN_DISTRIBUTION, "x_scale=3"]
     assert list(result.errors.families)[2:] == shifts[1:]
 
@@ -146,8 +145,8 @@ def errors_alone(small_checkpoint):
 
 def test_a_study_of_such_families_alone_makes_no_claims_over_shifts(errors_alone):
     claims = ["in-context learning", "score and error"]
-    assert list(errors_alone.verdicts())[:2] == claims
-    assert errors_alone.n_verdicts == len(errors_alone.verdicts()) == 4 + len(errors_alone.probes.targets)
+    assert list(errors_alone.verdicts)[:2] == claims
+    assert errors_alone.n_verdicts == len(errors_alone.verdicts) == 4 + len(errors_alone.probes.targets)
     assert errors_alone.ood.shifts == {}
     assert math.isnan(errors_alone.ood.mean_auroc)
     with pytest.raises(ValueError, match="detection_excess needs a shift whose activations were read, got none; add"):
@@ -188,8 +187,8 @@ def test_a_study_needs_a_shift(tiny_model, tiny_task):
 def test_the_default_number_of_prompts_falls_with_the_shifts(tiny_config):
     large = tiny_config.model_copy(update={"n_layers": 4, "d_model": 256, "n_heads": 8})
     task = LinearRegression(20)
-    reads = [shift_reads(task, shifts, n_points=41, max_points=41) for shifts in (None, ["all"])]
-    core, everything = (default_prompts(large, n_shifts, 41, extra=extra) for n_shifts, extra in reads)
+    reads = [_shift_reads(task, shifts, n_points=41, max_points=41) for shifts in (None, ["all"])]
+    core, everything = (_default_prompts(large, n_shifts, 41, once=once) for n_shifts, once in reads)
     assert everything < core
 
 

@@ -100,4 +100,4 @@ def test_a_study_of_every_family_has_no_final_norm(family: str) -> None:
     assert [site.label for site in result.sites] == ["read-in", "block 0"]
     assert result.main_site.label == "block 0"
     assert result.ood_final is None
-    assert set(result.verdicts()) > {"in-context learning", "detection"}
+    assert set(result.verdicts) > {"in-context learning", "detection"}

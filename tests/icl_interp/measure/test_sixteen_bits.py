@@ -86,7 +86,7 @@ def test_detectors_of_sixteen_bits_have_finite_numbers(family: str, dtype) -> No
 
 def test_a_study_of_sixteen_bits() -> None:
     found = study(halved(CONFIGS["ltb"], torch.bfloat16), TASK, shifts=["x_scale=3"], **FEW)
-    assert found.verdicts()["in-context learning"].value < 1
+    assert found.verdicts["in-context learning"].value < 1
 
 
 @pytest.mark.parametrize("dtype", HALVES, ids=str)

@@ -10,15 +10,8 @@ from torch import Tensor
 
 from icl_interp.measure.controls import _N_RESAMPLES
 from icl_interp.measure.families import IN_DISTRIBUTION
-from icl_interp.measure.study.plan import (
-    MAX_PROMPTS,
-    MIN_PROMPTS,
-    _probe_count,
-    default_prompts,
-    effort_of,
-    study_reads,
-)
-from icl_interp.measure.study.run import study
+from icl_interp.measure.study.plan import _MAX_PROMPTS, _MIN_PROMPTS, _default_prompts, _probe_count, plan_study
+from icl_interp.measure.study.run import run_study, study
 from icl_interp.models.config import ModelConfig
 from icl_interp.models.softmax.transformer import HookedICLTransformer
 from icl_interp.predictors import least_squares
@@ -33,37 +26,37 @@ CLAIMS = [
 
 
 def test_an_untrained_network_is_never_evidence(small_study):
-    verdicts = small_study.verdicts()
+    verdicts = small_study.verdicts
     assert list(verdicts) == [*CLAIMS, *(f"probe: {target}" for target in small_study.probes.targets)]
     assert {name: excess.verdict for name, excess in verdicts.items()} == dict.fromkeys(verdicts, "none")
     assert {len(excess.controls) for excess in verdicts.values()} == {5}
 
 
 def test_without_controls_every_verdict_is_unknown(uncontrolled_study):
-    verdicts = uncontrolled_study.verdicts()
+    verdicts = uncontrolled_study.verdicts
     assert {excess.verdict for excess in verdicts.values()} == {"unknown"}
     assert {excess.controls for excess in verdicts.values()} == {()}
 
 
 @pytest.mark.parametrize("claim", ["shared directions", "detection"])
 def test_a_planted_signature_is_evidence(signing_study, claim):
-    assert signing_study.verdicts()[claim].verdict == "evidence"
+    assert signing_study.verdicts[claim].verdict == "evidence"
 
 
 @pytest.mark.parametrize("claim", ["in-context learning", "under shift"])
 def test_a_planted_signature_is_no_evidence_of_anything_else(signing_study, claim):
-    assert signing_study.verdicts()[claim].verdict == "none"
+    assert signing_study.verdicts[claim].verdict == "none"
 
 
 def test_all_claims_share_one_confidence(small_study):
     m = 8 + len(small_study.probes.targets)
-    assert small_study.n_verdicts == len(small_study.verdicts()) == m
-    confidences = [excess.confidence for excess in small_study.verdicts().values()]
+    assert small_study.n_verdicts == len(small_study.verdicts) == m
+    confidences = [excess.confidence for excess in small_study.verdicts.values()]
     np.testing.assert_allclose(confidences, 1 - 0.05 / m, rtol=1e-15)
 
 
 def test_verdicts_are_the_numbers_that_they_name(small_study):
-    verdicts, site = small_study.verdicts(), small_study.main_site.label
+    verdicts, site = small_study.verdicts, small_study.main_site.label
     assert site == "block 1"
     late = {label: e.curves["model"].late.value for label, e in small_study.errors.families.items()}
     # Of zero, which is the best guess without labels for weights around 0: d = 3, so points 3 and later are late.
@@ -101,7 +94,7 @@ def spectral_replicates(study_of) -> list[float]:
 
 
 def test_the_change_of_spectra_has_replicates_and_no_level_of_chance(small_study):
-    excess, replicates = small_study.verdicts()["spectra"], spectral_replicates(small_study)
+    excess, replicates = small_study.verdicts["spectra"], spectral_replicates(small_study)
     spread = np.std(replicates, ddof=1)
     assert spread > 1e-3
     z = scipy.stats.norm.ppf(1 - 0.05 / small_study.n_verdicts)
@@ -136,7 +129,7 @@ def test_knowing_the_mean_weights_is_no_learning_in_context(tiny_config, answer,
     task = LinearRegression(n_dims=3, n_points=8, w_mean=2.0)
     model = Answering(tiny_config, answer).eval()
     found = study(model, task, n_prompts=16, shifts=["x_scale=3"], layers=[], n_controls=3)
-    excess = found.verdicts()["in-context learning"]
+    excess = found.verdicts["in-context learning"]
     errors = found.errors.in_distribution
     prompts = found.families.in_distribution.prompts
     ours, guessed = (
@@ -175,25 +168,19 @@ def test_another_seed_gives_other_numbers(uncontrolled_study, small_checkpoint):
     other = study(small_checkpoint.model, small_checkpoint.task, **common, seed=1)
     assert other.families.fit.ys.shape == families.fit.ys.shape
     assert not torch.equal(other.families.fit.ys, families.fit.ys)
-    values = [[excess.value for excess in s.verdicts().values()] for s in (uncontrolled_study, other)]
+    values = [[excess.value for excess in s.verdicts.values()] for s in (uncontrolled_study, other)]
     assert not np.isclose(*values).all()
 
 
-def test_study_reads_is_the_sum_of_the_ticks(tiny_model, tiny_task):
+def test_the_plan_s_reads_are_the_sum_of_the_ticks(tiny_model, tiny_task):
     ticks: list[tuple[int, str]] = []
-    study(
-        tiny_model,
-        tiny_task,
-        n_prompts=8,
-        n_points=4,
-        shifts=["x_scale"],
-        layers=[],
-        n_controls=1,
-        tick=lambda *t: ticks.append(t),
-    )
-    effort = sum(effort_of(tiny_model.cfg, 8, 4, 1, 20).reads)
-    assert study_reads(8, n_shifts=6, n_controls=1) == 8 * (6 + 4) * 2
-    assert sum(done for done, _ in ticks) == effort + 8 * (6 + 4) * 2
+    plan = plan_study(tiny_model, tiny_task, n_prompts=8, n_points=4, shifts=["x_scale"], layers=[], n_controls=1)
+    run_study(plan, tick=lambda *t: ticks.append(t))
+    efforts = plan.efforts.values()
+    assert {effort.prompts for effort in efforts} == {8}
+    # 6 shifts, in distribution and to fit, and twice as many for the probes; then what each measure asks of 8 prompts.
+    assert plan.reads == 8 * (6 + 4) * 2 + sum(effort.reads for effort in efforts)
+    assert sum(done for done, _ in ticks) == plan.reads
     measures = {"agreement", "heads", "attention", "use of the signature"}
     assert {note for _, note in ticks} == {"this model", "untrained network 1"} | measures
 
@@ -201,14 +188,14 @@ def test_study_reads_is_the_sum_of_the_ticks(tiny_model, tiny_task):
 def test_the_smallest_study(tiny_model, tiny_task):
     smallest = study(tiny_model, tiny_task, n_prompts=8, n_points=2, shifts=["label_noise"], layers=[], n_controls=2)
     assert smallest.families.fit.n_points == 2
-    assert "evidence" not in {excess.verdict for excess in smallest.verdicts().values()}
+    assert "evidence" not in {excess.verdict for excess in smallest.verdicts.values()}
 
 
 def test_the_number_of_prompts_has_a_default(tiny_model, monkeypatch):
     monkeypatch.setattr("icl_interp.measure.study.plan._WORK", 1.0)  # what a minute allows is as few as possible
     task = LinearRegression(n_dims=3, n_points=4)
     ours = study(tiny_model, task, shifts=["x_mean"], layers=[], n_controls=0)
-    assert len(ours.families.fit) == default_prompts(tiny_model.cfg, 1, 4, 0)
+    assert len(ours.families.fit) == _default_prompts(tiny_model.cfg, 1, 4, 0)
     assert ours.probes.n_prompts == _probe_count(len(ours.families.fit))
 
 
@@ -234,9 +221,9 @@ def config(d_model: int, n_layers: int = 12) -> ModelConfig:
 
 
 def test_default_prompts_stay_in_their_bounds_and_fall_with_width():
-    counts = [default_prompts(config(width), 20, 41) for width in (8, 64, 128, 256, 512, 1024, 4096)]
-    assert counts[0] == MAX_PROMPTS
-    assert counts[-1] == MIN_PROMPTS
+    counts = [_default_prompts(config(width), 20, 41) for width in (8, 64, 128, 256, 512, 1024, 4096)]
+    assert counts[0] == _MAX_PROMPTS
+    assert counts[-1] == _MIN_PROMPTS
     assert all(a >= b for a, b in itertools.pairwise(counts))
 
 
@@ -244,17 +231,16 @@ def test_default_prompts_are_their_formula_between_the_bounds(monkeypatch):
     n_shifts = len(select_shifts(LinearRegression(n_dims=20)))
     prompt = 2 * 2 * 41 * 12 * (4 * 256**2 + 2 * 256 * 1024)  # multiply-adds count twice, points have two tokens
     passes = 6 * (n_shifts + 4)  # networks times families, probes included
-    monkeypatch.setattr("icl_interp.measure.study.plan._WORK", 70.5 * prompt * passes)
-    assert MIN_PROMPTS < 70 < MAX_PROMPTS
-    assert default_prompts(config(256), n_shifts, 41) == 70
+    monkeypatch.setattr("icl_interp.measure.study.plan.WORK", 70.5 * prompt * passes)
+    assert _MIN_PROMPTS < 70 < _MAX_PROMPTS
+    assert _default_prompts(config(256), n_shifts, 41) == 70
 
 
 def test_default_prompts_grow_as_controls_go():
-    assert default_prompts(config(512), 20, 41, 0) > default_prompts(config(512), 20, 41, 5)
-    assert default_prompts(config(512), 1, 41) > default_prompts(config(512), 20, 41)
+    assert _default_prompts(config(512), 20, 41, 0) > _default_prompts(config(512), 20, 41, 5)
+    assert _default_prompts(config(512), 1, 41) > _default_prompts(config(512), 20, 41)
 
 
 @pytest.mark.parametrize(("n_prompts", "count"), [(8, 16), (127, 254), (128, 256), (129, 256), (1000, 256)])
 def test_probes_get_twice_as_many_prompts_up_to_what_fits(n_prompts, count):
     assert _probe_count(n_prompts) == count
-    assert study_reads(n_prompts, n_shifts=4, n_controls=1) == (n_prompts * 6 + count) * 2

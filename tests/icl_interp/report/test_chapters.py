@@ -59,7 +59,8 @@ def with_shortfalls(study_of, lows: dict[str, dict[str, float]]):
             (name,) = (name for name in shortfalls if part in name.split(" = "))
             shortfalls[name] = Estimate(low + 1, low, low + 2)
         families[label] = replace(families[label], shortfalls=shortfalls)
-    return replace(study_of, errors=replace(study_of.errors, families=families))
+    errors = replace(study_of.errors, families=families)
+    return replace(study_of, results={**study_of.results, "errors": errors})
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -315,7 +316,7 @@ def test_directions_that_may_swap_are_flagged(small_study, ratio, warned):
     scores = replace(own.sites[site].scores, swap_ratio=own.sites[site].scores.swap_ratio * 0 + ratio)
     sites = {**own.sites, site: replace(own.sites[site], scores=scores)}
     families = {**survey.families, IN_DISTRIBUTION: replace(own, sites=sites)}
-    changed = replace(small_study, survey=replace(survey, families=families))
+    changed = replace(small_study, results={**small_study.results, "survey": replace(survey, families=families)})
     assert ("v1 and v2 may swap" in signature_chapter(changed).figures[1].sentence) is warned
 
 

@@ -99,9 +99,9 @@ def test_a_network_of_zeros_has_a_page_all_the_same(tiny_config, tiny_task, tmp_
     checkpoint = load_checkpoint(save_checkpoint(tmp_path / "zeros.pt", model, task=tiny_task, step=0))
     shifts = ["x_scale=3", "label_noise=1"]
     zeros = study(checkpoint.model, tiny_task, n_prompts=8, shifts=shifts, layers=[], n_controls=2)
-    assert "evidence" not in {excess.verdict for excess in zeros.verdicts().values()}
+    assert "evidence" not in {excess.verdict for excess in zeros.verdicts.values()}
     assert zeros.errors.in_distribution.closest() == "zero"
-    np.testing.assert_allclose(zeros.verdicts()["in-context learning"].value, 0, atol=1e-12)
+    np.testing.assert_allclose(zeros.verdicts["in-context learning"].value, 0, atol=1e-12)
     html = render(build_page(zeros, checkpoint, provenance()), plotlyjs="directory")
     assert html.count('class="figure"') >= 8
     assert "Evidence</" not in html

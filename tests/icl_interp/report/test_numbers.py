@@ -56,8 +56,8 @@ def test_the_header(numbers, small_checkpoint):
 
 
 def test_verdicts(numbers, small_study):
-    assert set(numbers["verdicts"]) == set(small_study.verdicts())
-    for name, excess in small_study.verdicts().items():
+    assert set(numbers["verdicts"]) == set(small_study.verdicts)
+    for name, excess in small_study.verdicts.items():
         written = numbers["verdicts"][name]
         assert written["verdict"] == excess.verdict
         fields = ("value", "low", "high", "excess", "confidence", "chance", "value_low")

@@ -13,7 +13,7 @@ import icl_interp
 from icl_interp.measure.detectors.watch import OVERLAP
 from icl_interp.report.assemble import _familiar_chapter, build_page
 from icl_interp.report.chapters.detectors import _detector_sentence, _detector_table, detectors_chapter
-from icl_interp.report.chapters.worth import _ELSEWHERE, _MEANINGS, HEAD_MEANS, MLPS, _all_claims, worth_chapter
+from icl_interp.report.chapters.worth import _ELSEWHERE, HEAD_MEANS, MLPS, _all_claims, worth_chapter
 
 
 def with_p_values(report, lows):
@@ -42,7 +42,7 @@ def test_every_claim_is_in_one_table(small_study):
         numbers = [excess.value, excess.control, excess.excess, excess.low, excess.high]
         np.testing.assert_allclose(row[2:7], numbers, rtol=0)
         assert row[8:10] == ((None, None) if row[0] == "spectra" else (excess.value_low, excess.chance))
-    assert set(_MEANINGS) <= set(_all_claims(small_study))
+    assert [row[1] for row in table.rows if row[0] == "layers"] == [small_study.meanings["layers"]]
     assert [part.id for part in section.parts] == ["controls", "assumptions", "unmeasured"]
     assert section.figures[0].sentence.startswith(f"Of {len(table.rows)} claims 0 hold beyond untrained networks")
 
@@ -52,7 +52,7 @@ def test_the_signature_s_detection_is_one_claim(small_study):
     same = small_study.detectors.detectors[OVERLAP].excess
     np.testing.assert_allclose(claims["detection"].value, same.value, rtol=1e-9)  # the same float64 means
     others = {f"detector: {name}" for name, found in small_study.detectors.detectors.items() if found.excess}
-    assert set(claims) == set(small_study.verdicts()) | others - {f"detector: {OVERLAP}"}
+    assert set(claims) == set(small_study.verdicts) | others - {f"detector: {OVERLAP}"}
     assert f"detector: {OVERLAP}" in others
 
 
@@ -79,7 +79,7 @@ def test_what_a_network_has_not_is_not_left_out(small_study):
     bare = replace(
         small_study,
         config=small_study.config.model_copy(update={"attn_only": True}),
-        mechanism=replace(small_study.mechanism, heads=None),
+        results={**small_study.results, "heads": None},
     )
     assert not {MLPS, HEAD_MEANS} & set(unmeasured(bare))
 

@@ -68,17 +68,17 @@ def test_a_planted_signature_changes_no_other_card(signing_study):
         ("unknown unknown unknown unknown unknown unknown unknown", "unknown", []),
     ],
 )
-def test_read_outs_of_some_algorithms_only_are_mixed(small_study, monkeypatch, verdicts, tone, without):
+def test_read_outs_of_some_algorithms_only_are_mixed(small_study, verdicts, tone, without):
     made = {
         "evidence": Excess(0.9, (0.1, 0.1), 0.7, 0.9, 0.95, 0.0, 0.8),
         "none": Excess(0.2, (0.1, 0.1), -0.1, 0.3, 0.95, 0.0, 0.1),
         "unknown": Excess(0.2, (), float("nan"), float("nan"), 0.95, 0.0),
     }
-    excesses = {name: made["none"] for name in small_study.verdicts()}
+    excesses = {name: made["none"] for name in small_study.verdicts}
     targets = [f"probe: {target}" for target in small_study.probes.targets]
     excesses |= {target: made[verdict] for target, verdict in zip(targets, verdicts.split(), strict=True)}
-    monkeypatch.setattr(type(small_study), "verdicts", lambda _: excesses)
-    (card,) = (card for card in _verdict_cards(small_study) if card.anchor == "probes")
+    changed = replace(small_study, verdicts=excesses)
+    (card,) = (card for card in _verdict_cards(changed) if card.anchor == "probes")
     assert card.tone == tone
     missing = listing([small_study.probes.targets[i] for i in without])
     assert card.sentence.endswith(f" No evidence for {missing}.") is bool(without)
@@ -107,5 +107,6 @@ def test_cards_follow_the_numbers(small_study):
     far = replace(own.distances[closest], value=123.0)
     distances = dict.fromkeys(own.distances, far)
     families = {**small_study.errors.families, own.family.label: replace(own, distances=distances)}
-    changed = replace(small_study, errors=replace(small_study.errors, families=families))
+    errors = replace(small_study.errors, families=families)
+    changed = replace(small_study, results={**small_study.results, "errors": errors})
     assert "mean squared difference 123 " in _verdict_cards(changed)[0].sentence

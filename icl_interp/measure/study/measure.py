@@ -1,0 +1,232 @@
+"""What a measure is to a study, the plan that it is given, and what all networks showed when it gets its result."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from icl_interp.measure.controls import Excess
+from icl_interp.measure.families import Families
+from icl_interp.measure.sites import Conventions, ResidualSite, last_block
+from icl_interp.measure.study.survey import NetworkSurvey, Watch
+from icl_interp.models.config import ModelConfig
+from icl_interp.models.hooked import HookedModel
+from icl_interp.predictors._base import Predictor
+from icl_interp.prompts import Prompts
+from icl_interp.tasks.base import Task
+from probes._core.reprs import short_repr
+
+__all__ = ["WORK", "Absent", "Claim", "Effort", "Findings", "Measure", "StudyPlan", "effort_of", "operations"]
+
+WORK = 8.0e12
+"""Floating-point operations that the default number of prompts may cost: a few minutes on two cores."""
+_SHARE = WORK / 32
+"""Floating-point operations that each measure with prompts of its own may cost."""
+_LEAST, _MOST = 8, 32
+"""Prompts of such a measure."""
+
+Features = Mapping[str, Float[Tensor, "sample point d_model"]]
+"""By site label: the residual stream at the tokens that ask, from the second point on."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Claim:
+    """One number that is compared with untrained networks; all claims of a study hold together."""
+
+    name: str
+    """As in verdicts and tables."""
+    meaning: str
+    """What the number is, in one line; larger is more."""
+    judge: "Callable[[Any, Findings, int], Excess]"
+    """From the measure's result, what all networks showed, and the number of joint claims."""
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """Instead of a result, where only what was read tells that there is none."""
+
+    reason: str
+    """A sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """What a measure with prompts of its own may take."""
+
+    prompts: int
+    """How many."""
+    reads: int
+    """About how many sequences all networks read for it; for progress."""
+
+
+def _never(_: "StudyPlan") -> None:
+    return None
+
+
+def _nothing(_: "StudyPlan") -> tuple[Claim, ...]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measure:
+    """One row of `MEASURES`: progress, claims, the JSON and what was left out follow from it."""
+
+    name: str
+    """Of the result, as an attribute of a study and in the JSON."""
+    title: str
+    """For people: in progress, and where it is left out."""
+    run: "Callable[[Findings], Any]"
+    """Gives the result, or `Absent`."""
+    group: str = ""
+    """The key of the JSON that holds the result; empty: the study itself."""
+    without: "Callable[[StudyPlan], str | None]" = _never
+    """Why a model or study lacks what it needs, in a sentence; None where nothing is missing."""
+    cost: Callable[[ModelConfig, int, int], int] | None = None
+    """Sequences that all networks read for one of its own prompts, by config, points and number of untrained networks;
+    None where it lives on what a study reads anyway."""
+    watch: "Callable[[StudyPlan, HookedModel], Watch] | None" = None
+    """Starts to watch a network while prompts stream by; what it returns is in `Findings.watched`."""
+    read: "Callable[[StudyPlan, Features, bool], Any] | None" = None
+    """Takes one network's features on the probe prompts, and whether it is the model; what it returns is in
+    `Findings.read`."""
+    claims: "Callable[[StudyPlan], Sequence[Claim]]" = _nothing
+    """What it claims of such a study, whatever the numbers turn out to be."""
+
+    def __repr__(self) -> str:
+        return f"Measure({self.name})"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StudyPlan:
+    """Everything that a study asks, of the model and of every untrained network alike."""
+
+    model: HookedModel
+    """What is studied."""
+    task: Task
+    """In distribution."""
+    families: Families
+    """The prompts."""
+    n_prompts: int
+    """A family."""
+    n_points: int
+    """Pairs a prompt."""
+    sites: tuple[ResidualSite, ...]
+    """Along the network."""
+    conventions: Conventions
+    """How activations become directions."""
+    references: Mapping[str, Predictor]
+    """Algorithms by name."""
+    probe_prompts: Prompts
+    """For linear probes and read-outs, of a stream of their own."""
+    probe_answers: Mapping[str, Float[Tensor, "sample point"]]
+    """What each reference says to those prompts."""
+    targets: Mapping[str, Tensor]
+    """Of linear probes, on those prompts."""
+    left_out: Mapping[str, str]
+    """Targets that cannot be probed, with the reason."""
+    n_controls: int
+    """Untrained networks."""
+    seed: int
+    """The only source of randomness."""
+    measures: tuple[Measure, ...]
+    """The table; those of `absent` are not run."""
+
+    __repr__ = short_repr
+
+    @property
+    def config(self) -> ModelConfig:
+        """Of all networks."""
+        return self.model.cfg
+
+    @property
+    def absent(self) -> dict[str, str]:
+        """Measures that are left out, with the reason."""
+        reasons = {measure.name: measure.without(self) for measure in self.measures}
+        return {name: reason for name, reason in reasons.items() if reason is not None}
+
+    @property
+    def running(self) -> tuple[Measure, ...]:
+        """The other measures."""
+        absent = self.absent
+        return tuple(measure for measure in self.measures if measure.name not in absent)
+
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """What the study claims; their intervals hold together."""
+        return tuple(claim for measure in self.running for claim in measure.claims(self))
+
+    @property
+    def efforts(self) -> dict[str, Effort]:
+        """By measure, of those with prompts of their own."""
+        return {
+            measure.name: effort_of(
+                measure.cost(self.config, self.n_points, self.n_controls), self.config, self.n_prompts, self.n_points
+            )
+            for measure in self.running
+            if measure.cost is not None
+        }
+
+    @property
+    def reads(self) -> int:
+        """How many sequences all networks will read; for progress."""
+        families = len(self.families.by_label) + 1  # and the fit prompts
+        shared = self.n_prompts * families + len(self.probe_prompts)
+        once = sum(_asked(family.prompts) for family in self.families.errors_only.values())
+        return shared * (1 + self.n_controls) + once + sum(effort.reads for effort in self.efforts.values())
+
+
+def _asked(prompts: Prompts) -> int:
+    # As `predict` asks: every query is a sequence of its own.
+    return len(prompts) * (1 if prompts.query_xs is None else prompts.n_points)
+
+
+def operations(config: ModelConfig, n_points: int) -> int:
+    """Count the floating-point operations of one sequence: two tokens a point, two operations a multiplication."""
+    return 2 * 2 * n_points * config.n_layers * (4 * config.d_model**2 + 2 * config.d_model * config.mlp_width)
+
+
+def effort_of(cost: int, config: ModelConfig, n_prompts: int, n_points: int) -> Effort:
+    """Say how many prompts a measure may take.
+
+    Formula: SHARE / (operations a sequence * sequences a prompt), cut to [8, 32] and to n_prompts.
+    """
+    affordable = int(_SHARE / (operations(config, n_points) * cost))
+    prompts = min(n_prompts, max(_LEAST, min(_MOST, affordable)))
+    return Effort(prompts, prompts * cost)
+
+
+@dataclass(slots=True, eq=False)
+class Findings:
+    """What every network showed, the model first, and what the references say to the same prompts."""
+
+    plan: StudyPlan
+    """What was asked."""
+    answers: Mapping[str, Mapping[str, Float[Tensor, "sample point"]]]
+    """By family, then by reference: each was asked once."""
+    surveys: list[NetworkSurvey] = field(default_factory=list)
+    """Spectra, scores and predictions."""
+    predictions: dict[str, Float[Tensor, "sample point"]] = field(default_factory=dict)
+    """Of the model, by family; those that are read for errors alone are among them."""
+    watched: dict[str, list[Any]] = field(default_factory=dict)
+    """By measure: what watched each network."""
+    read: dict[str, list[Any]] = field(default_factory=dict)
+    """By measure: what it took from each network's features."""
+
+    __repr__ = short_repr
+
+    @property
+    def model(self) -> NetworkSurvey:
+        """Of the model."""
+        return self.surveys[0]
+
+    @property
+    def untrained(self) -> tuple[NetworkSurvey, ...]:
+        """Of the untrained networks."""
+        return tuple(self.surveys[1:])
+
+    @property
+    def main_site(self) -> ResidualSite:
+        """After the last block, before the final norm."""
+        return last_block(self.plan.config)

@@ -1,0 +1,33 @@
+"""The measures of a study, in the order in which claims are listed."""
+
+from icl_interp.measure.algorithm_agreement import AGREEMENT
+from icl_interp.measure.attention import ATTENTION
+from icl_interp.measure.detectors.report import DETECTORS
+from icl_interp.measure.errors import ERRORS, LIKENESS
+from icl_interp.measure.heads import HEADS
+from icl_interp.measure.layer_readouts import READOUTS
+from icl_interp.measure.linear_probes import PROBES
+from icl_interp.measure.ood import OOD, OOD_FINAL
+from icl_interp.measure.signature import SURVEY
+from icl_interp.measure.similarity import SIMILARITY
+from icl_interp.measure.study.measure import Measure
+from icl_interp.measure.subspace_use import USE
+
+__all__ = ["MEASURES"]
+
+MEASURES: tuple[Measure, ...] = (
+    ERRORS,
+    SURVEY,
+    OOD,
+    OOD_FINAL,
+    DETECTORS,
+    SIMILARITY,
+    LIKENESS,
+    READOUTS,
+    PROBES,
+    AGREEMENT,
+    HEADS,
+    ATTENTION,
+    USE,
+)
+"""Progress, the number of joint claims and their meanings, the JSON and what was left out all follow from it."""
