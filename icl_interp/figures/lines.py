@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from icl_interp.figures.figure import Figure
 from icl_interp.figures.palette import GREY, translucent
 from icl_interp.figures.theme import AxisKind, TraceStyle, axis_range, base_layout, log_labels, role_style, shift_style
+from icl_interp.files import finite
 from probes.learning_coefficient.calibration import LlcCalibration
 
 __all__ = ["Line", "Stretch", "calibration_figure", "distance_figure", "lines_figure", "loss_figure"]
@@ -157,8 +158,8 @@ def calibration_figure(calibration: LlcCalibration) -> go.Figure:
         marker["symbol"] = ["circle-open" if cell.raised else "circle" for cell in cells]
         figure.add_scatter(
             x=list(calibration.lrs),
-            y=[_shown(cell.estimate) for cell in cells],
-            error_y={"array": [_shown(cell.total_error) for cell in cells], "thickness": 1.5, "width": 0},
+            y=[finite(cell.estimate) for cell in cells],
+            error_y={"array": [finite(cell.total_error) for cell in cells], "thickness": 1.5, "width": 0},
             mode="lines+markers",
             name=f"localization {localization:g}",
             text=[", ".join(cell.raised) or "no flag" for cell in cells],
@@ -172,7 +173,3 @@ def calibration_figure(calibration: LlcCalibration) -> go.Figure:
         star["symbol"] = "star"
         figure.add_scatter(x=[best.lr], y=[best.estimate], mode="markers", name="recommended", marker=star)
     return figure
-
-
-def _shown(value: float) -> float | None:
-    return value if math.isfinite(value) else None
