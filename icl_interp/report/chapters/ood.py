@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from icl_interp.figures.clouds import Cloud, clouds_figure
+from icl_interp.figures.dots import Cloud, clouds_figure
 from icl_interp.figures.theme import role_style, shift_style
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.ood import OodReport

@@ -1,6 +1,8 @@
 """The timeline chapter: its figures, the sentences under them, and its tables, from tiny runs."""
 
 import dataclasses
+import json
+import math
 
 import pytest
 from development_runs import FEW, SHORT
@@ -165,3 +167,11 @@ def test_what_could_not_be_read_is_in_the_lead(found):
     assert _lead(dataclasses.replace(found, runs=(lost,))).endswith("Step 400 could not be read: got half a file.")
     both = dataclasses.replace(found, runs=(lost, found.runs[1]))
     assert both.notes == ("M = 2: step 400 could not be read: got half a file.",)
+
+
+def test_what_no_probe_can_read_is_null_in_the_json(found):
+    only = found.runs[0]
+    last = dataclasses.replace(only.records[-1], probe_r2={"read-in": {"ridge": math.nan, "zero": -math.inf}})
+    lost = dataclasses.replace(found, runs=(dataclasses.replace(only, records=(*only.records[:-1], last)),))
+    written = json.loads(lost.to_json())["runs"][0]["checkpoints"][-1]
+    assert written["probe_r2"] == {"read-in": {"ridge": None, "zero": None}}
