@@ -88,6 +88,7 @@ def test_what_a_network_has_not_is_not_left_out(small_study):
         small_study,
         config=small_study.config.model_copy(update={"attn_only": True}),
         results={**small_study.results, "heads": None},
+        absent={"heads": "It has none."},
     )
     assert not {MLPS, HEAD_MEANS} & set(unmeasured(bare))
 
