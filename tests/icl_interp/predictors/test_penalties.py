@@ -13,6 +13,7 @@ from icl_interp.predictors import (
     least_squares,
     optimal_learned_init,
     ridge,
+    running_least_squares,
 )
 
 PENALTIES = [0.0, 1e-300, 1e-100, 1e-30, 1e-20, 1e-14, 1e-8, 1e-3, 1.0, 1e8, 1e20, 1e300]
@@ -163,6 +164,35 @@ def test_weights_that_no_input_shows_are_not_learned(noise, unit):
     optimum = optimal_learned_init(x_cov, unit * x_cov, torch.ones(2, dtype=torch.float64), noise, 5)
     omega = (6 * 625 + 625) / 5 + min(noise, 1e150) ** 2 / unit / 5
     torch.testing.assert_close(optimum.preconditioner, x_cov / omega, rtol=1e-9, atol=1e-300)
+
+
+def affine(a, b, start, unit):
+    values = [start]
+    for _ in range(6):
+        values.append(a * values[-1] + b)
+    return unit * torch.tensor(values, dtype=torch.float64)
+
+
+SEQUENCES = {
+    "growing": (1.5, 3.0, 1.0),
+    "by equal steps": (1.0, 2.0, 100.0),
+    "alternating": (-0.75, 1.0, 5.0),
+    "standing still": (0.5, 1.0, 2.0),
+    "far from 0": (-1.0, 8e6, 4e6 + 3),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("unit", [1e-20, 1e-7, 1.0, 1e7, 1e20], ids=str)
+@pytest.mark.parametrize("kind", SEQUENCES)
+def test_a_running_line_keeps_its_intercept_in_any_unit(kind, unit, dtype):
+    sequence = affine(*SEQUENCES[kind], unit).to(dtype)
+    for inputs in (sequence[:-1, None], torch.stack([sequence[:-1], sequence[:-1] / unit * sequence[:-1]], dim=1)):
+        # Labels are of order one and arbitrary, so that the intercept counts.
+        labels = _random(6, seed=2).to(dtype)
+        with_constant = torch.cat([inputs, torch.ones_like(inputs[:, :1])], dim=1)
+        wanted = expected(with_constant, labels, 0.0)
+        close(running_least_squares()(inputs[None], labels[None])[0], wanted, 1.0)
 
 
 def test_the_lasso_at_the_ends():
