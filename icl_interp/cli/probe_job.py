@@ -15,11 +15,11 @@ import torch
 import typer
 from platformdirs import user_cache_path
 
-from icl_interp.checkpoints.errors import CheckpointError
+from icl_interp.checkpoints.errors import CheckpointError, GivenTaskError
 from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.checkpoints.record import Checkpoint
 from icl_interp.checkpoints.safe_load import choose_file, numbered_files
-from icl_interp.cli.probe_checks import check_options, read_layers, read_sampler, read_task
+from icl_interp.cli.probe_checks import check_options, naming_task_files, read_layers, read_sampler, read_task
 from icl_interp.cli.probe_options import ProbeOptions
 from icl_interp.cli.shared import progress
 from icl_interp.data import demo_path
@@ -62,6 +62,8 @@ def _load_probed(path: Path, **how: Any) -> Checkpoint:
     try:
         checkpoint = load_checkpoint(path, **how)
         _try_out(checkpoint)
+    except GivenTaskError:
+        raise
     except (CheckpointError, MeasurementError):
         return load_newest(numbered, try_out=_try_out, **how)[0]
     return checkpoint
@@ -160,7 +162,8 @@ def run_probe(options: ProbeOptions) -> None:
     check_options(options)
     path = _probed_path(options.paths) if options.paths else demo_path()
     # A bad file is refused here, before the measures bring in TransformerLens, which takes seconds.
-    checkpoint = _load_probed(path, n_heads=options.heads, task=read_task(options.task), device=options.device)
+    with naming_task_files(options.task):
+        checkpoint = _load_probed(path, n_heads=options.heads, task=read_task(options.task), device=options.device)
 
     torch.set_num_threads(options.threads or _threads(checkpoint.model.cfg.d_model))
     found = _measure(options, checkpoint)

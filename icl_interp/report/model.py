@@ -7,6 +7,7 @@ from typing import Generic, Literal, Protocol, TypeVar, get_args, runtime_checka
 
 from icl_interp.errors import InputError, InputTypeError
 from icl_interp.report.tables import TableView, check_choice, check_id, check_text
+from probes._core.reprs import short_repr
 
 __all__ = [
     "STUDY_FORMAT",
@@ -73,6 +74,8 @@ class Verdict:
     points: tuple[str, ...] = ()
     """Numbers that decide, one a line, between the sentence and the detail."""
 
+    __repr__ = short_repr
+
     def __post_init__(self) -> None:
         check_choice("Verdict", "tone", self.tone, get_args(Tone))
         check_text(f"Verdict {self.title!r}", title=self.title, sentence=self.sentence)
@@ -102,6 +105,8 @@ class FigureView:
     height: int = 380
     """In pixels, with one row of legend; the page adds what further rows need."""
 
+    __repr__ = short_repr
+
     def __post_init__(self) -> None:
         check_id("FigureView", self.id)
         check_text(f"FigureView {self.id!r}", title=self.title, sentence=self.sentence, aria_label=self.aria_label)
@@ -126,6 +131,8 @@ class FigureGrid:
     """What is seen across them."""
     figures: tuple[FigureView, ...]
     """The cells, in reading order."""
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         check_id("FigureGrid", self.id)
@@ -158,6 +165,8 @@ class Section:
     """Whether the tables stand before the figures."""
     parts: "tuple[Section, ...]" = ()
     """What follows under headings of its own, usually folded; parts have no further parts."""
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         check_id("Section", self.id)
@@ -258,6 +267,8 @@ class Page:
     """Versions, seed, command, hashes: the footer."""
     warnings: tuple[str, ...] = ()
     """What went less well than it should, beneath the facts."""
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         check_text("Page", title=self.title)
