@@ -17,7 +17,7 @@ test: $(VENV)/installed-dev
 	$(BIN)/python .ci/beside.py "$(MAKE) test-newest" "$(MAKE) test-tl3" "$(MAKE) check"
 
 test-newest: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 # Models and loaders under the oldest TransformerLens that is supported: 4.x no longer has the class HookedTransformer.
 # What never touches TransformerLens is left out, by name.

@@ -44,7 +44,7 @@ def _restored(text: str, traceback: str) -> UserCodeError:
 
 
 @contextmanager
-def _users_code(name: str) -> Iterator[None]:
+def users_code(name: str) -> Iterator[None]:
     """Say that whatever is raised inside comes from code that the user brought along."""
     try:
         yield

@@ -1,20 +1,21 @@
-"""Write a file completely or not at all, and over nothing but an older one of our own."""
+"""Write a file completely or not at all, and over nothing but an older one of our own; JSON without NaN."""
 
 import errno
 import io
 import json
+import math
 import os
 import re
 import stat
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from icl_interp.errors import InputError
 
-__all__ = ["PAGE_MARKER", "is_own_json", "is_own_page", "refuse_foreign", "write_atomically"]
+__all__ = ["PAGE_MARKER", "as_json", "finite", "is_own_json", "is_own_page", "refuse_foreign", "write_atomically"]
 
 PAGE_MARKER = '<meta name="generator" content="icl-interp">'
 """In the head of every page that we write."""
@@ -102,6 +103,22 @@ def is_own_json(path: Path, file_format: str) -> bool:
         return False
     said = contents.get("format") if isinstance(contents, dict) else None
     return isinstance(said, str) and said.rstrip(" 0123456789") == file_format.rstrip(" 0123456789")
+
+
+def finite(value: Any) -> Any:
+    """Put None in the place of NaN and infinities, which JSON lacks, wherever they stand in plain data."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(entry) for entry in value]
+    return value
+
+
+def as_json(content: Mapping[str, Any]) -> str:
+    """Write plain data so that equal data give equal text."""
+    return json.dumps(finite(content), indent=1, sort_keys=True, allow_nan=False) + "\n"
 
 
 def _mode(path: Path) -> int | None:

@@ -31,7 +31,7 @@ _WRITE_SECONDS = 30.0
 _CONNECT_SECONDS = 20
 
 Job = TypeVar("Job")
-_Result = TypeVar("Result")
+_Result = TypeVar("_Result")
 _Work = Callable[[Job, Path | None], _Result]
 
 

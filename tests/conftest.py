@@ -3,6 +3,8 @@
 import os
 import signal
 import threading
+from functools import cache
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -17,17 +19,28 @@ collect_ignore = ["compare.py"]  # a command of its own: `make compare`
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN and threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-STUDIES = {"small_study", "small_study_again", "uncontrolled_study", "signing_study"}
-RUNS = {"developed_run", "endless_run", "developed"}
+# Files that share studies or runs go to one process, which makes each of them once.
+SHARED = {
+    "studies": ("small_study", "uncontrolled_study", "signing_study"),
+    "runs": ("developed_run", "endless_run"),
+}
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that share studies go to one process, so that each study is made once; each other file is on its own."""
-    groups = {item.path: f"{item.path.parent.name}/{item.path.stem}" for item in items}
-    for item in items:
-        for group, shared in {"studies": STUDIES, "runs": RUNS}.items():
-            if shared & set(getattr(item, "fixturenames", ())):
-                groups[item.path] = group
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(groups[item.path]))
+@cache
+def _group(file: str) -> str:
+    text = Path(file).read_text(encoding="utf-8")
+    return next((group for group, names in SHARED.items() if any(name in text for name in names)), file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """With --dist loadfile, whole groups of files instead of files. (xdist's loadgroup knows no group by its file.)"""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _group(str(config.rootpath / nodeid.partition("::")[0]))
+
+    return ByGroup(config, log)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from icl_interp.checkpoints.errors import CheckpointError, one_line
+from icl_interp.checkpoints.errors import GivenTaskError, one_line
 from icl_interp.checkpoints.record import Reading
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.registry import changed_task, task_class, task_fields
@@ -40,13 +40,13 @@ def with_given_task(reading: Reading, given: Task | Mapping[str, object]) -> Rea
     n_dims, n_positions = reading.config.n_dims, reading.config.max_points
     fields = given.model_dump(exclude_unset=True) if isinstance(given, Task) else dict(given)
     if fields.get("n_dims", n_dims) != n_dims:
-        raise CheckpointError(
+        raise GivenTaskError(
             f"the task needs n_dims={n_dims}, the width of the model's inputs, got "
             f"n_dims={fields['n_dims']}; change the task."
         )
     task = given if isinstance(given, Task) else _changed(reading.task, fields)
     if n_positions is not None and (task.n_points or 0) > n_positions:
-        raise CheckpointError(
+        raise GivenTaskError(
             f"the task needs n_points of at most {n_positions}, for which the model has positions, got "
             f"{task.n_points}; lower n_points."
         )
@@ -64,15 +64,15 @@ def _changed(task: Task, fields: Mapping[str, object]) -> Task:
     try:
         kind = type(task) if fields.get("family", task.family) == task.family else task_class(fields["family"])
     except ValueError as error:
-        raise CheckpointError(str(error)) from error
+        raise GivenTaskError(str(error)) from error
     unknown = [name for name in fields if name not in (*task_fields(kind), "family")]
     if unknown:
-        raise CheckpointError(
+        raise GivenTaskError(
             f"the task needs fields among {', '.join(task_fields(kind))}, got {', '.join(unknown)}; check the spelling."
         )
     try:
         return changed_task(task, fields)
     except ValueError as error:
-        raise CheckpointError(
+        raise GivenTaskError(
             f"the task needs possible values, got {dict(fields)} ({one_line(error)}); change them."
         ) from error

@@ -151,7 +151,10 @@ def read_dtsip(file: WeightFile, *, n_heads: int | None = None) -> Reading:
     _check_sizes(file.path, config, sizes)
     heads = _heads(file.path, config, sizes["n_embd"], n_heads)
     step = _step(file)
-    found = training_distribution(config, n_dims=sizes["n_dims"], n_positions=sizes["n_positions"], step=step)
+    try:
+        found = training_distribution(config, n_dims=sizes["n_dims"], n_positions=sizes["n_positions"], step=step)
+    except CheckpointError as error:
+        raise CheckpointError(f"{beside}: {error}") from error
     return Reading(
         config=ModelConfig(
             n_dims=sizes["n_dims"],

@@ -62,7 +62,7 @@ def read_dtsip_config(path: Path) -> DtsipConfig:
     """Read and check a config.yaml."""
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # ValueError: not UTF-8, or no date
         raise CheckpointError(
             f"config.yaml needs to be readable YAML, got {path} ({one_line(error)}); mend it or move it away."
         ) from error

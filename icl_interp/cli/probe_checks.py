@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from icl_interp.checkpoints.errors import GivenTaskError
 from icl_interp.cli.probe_options import ProbeOptions
 from icl_interp.errors import InputError
 from icl_interp.files import is_own_json, refuse_foreign
@@ -14,7 +16,7 @@ from icl_interp.report.model import STUDY_FORMAT
 from icl_interp.report.page import PLOTLYJS_FILE, check_report_place
 from icl_interp.settings import parse_yaml, read_yaml
 
-__all__ = ["check_options", "read_layers", "read_sampler", "read_task"]
+__all__ = ["check_options", "naming_task_files", "read_layers", "read_sampler", "read_task"]
 
 
 def check_options(options: ProbeOptions) -> None:
@@ -129,6 +131,18 @@ def read_task(words: Sequence[str]) -> dict[str, Any] | None:
                 raise InputError(f"--task {word} needs key: value lines, got {type(contents).__name__}.")
             settings |= {str(key): value for key, value in contents.items()}  # YAML's 1: 2 has a number for a key
     return settings
+
+
+@contextmanager
+def naming_task_files(words: Sequence[str]) -> Iterator[None]:
+    """Say in which files a task stands that cannot be taken."""
+    try:
+        yield
+    except GivenTaskError as error:
+        files = [word for word in words if "=" not in word]
+        if not files:
+            raise
+        raise GivenTaskError(f"--task {' '.join(files)}: {error}") from error
 
 
 def read_layers(text: str | None) -> list[int] | None:

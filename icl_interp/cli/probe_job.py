@@ -3,12 +3,10 @@
 Which file a path names, the study, the timeline over checkpoints, and where its records are cached.
 """
 
-import json
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +15,11 @@ import torch
 import typer
 from platformdirs import user_cache_path
 
-from icl_interp.checkpoints.errors import CheckpointError
+from icl_interp.checkpoints.errors import CheckpointError, GivenTaskError
 from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.checkpoints.record import Checkpoint
 from icl_interp.checkpoints.safe_load import choose_file, numbered_files
-from icl_interp.cli.probe_checks import check_options, read_layers, read_sampler, read_task
+from icl_interp.cli.probe_checks import check_options, naming_task_files, read_layers, read_sampler, read_task
 from icl_interp.cli.probe_options import ProbeOptions
 from icl_interp.cli.shared import progress
 from icl_interp.data import demo_path
@@ -32,8 +30,6 @@ from icl_interp.measure.development.record import MeasurementError, demand_finit
 from icl_interp.measure.development.result import Development
 from icl_interp.measure.development.run import count_records, development
 from icl_interp.measure.development.settings import DevelopmentSettings, LlcSettings
-from icl_interp.report.chapters.timeline import timeline_chapter
-from icl_interp.report.model import Page
 
 if TYPE_CHECKING:
     from icl_interp.measure.development.run import Development
@@ -66,6 +62,8 @@ def _load_probed(path: Path, **how: Any) -> Checkpoint:
     try:
         checkpoint = load_checkpoint(path, **how)
         _try_out(checkpoint)
+    except GivenTaskError:
+        raise
     except (CheckpointError, MeasurementError):
         return load_newest(numbered, try_out=_try_out, **how)[0]
     return checkpoint
@@ -155,18 +153,6 @@ def _say_why_not(options: ProbeOptions) -> None:
         typer.echo(f"note: one checkpoint has no timeline, so nothing was done with {names}.")
 
 
-def _with_timeline(page: Page, timeline: Development) -> Page:
-    """Add the chapter."""
-    sections = (*page.sections, timeline_chapter(timeline))
-    return replace(page, sections=sections, warnings=(*page.warnings, *timeline.notes))
-
-
-def _with_numbers(text: str, timeline: Development) -> str:
-    """Add the timeline's numbers to those of a study."""
-    contents = json.loads(text) | {"development": timeline.to_plain()}
-    return json.dumps(contents, indent=1, sort_keys=True, allow_nan=False) + "\n"
-
-
 SMALL = 128
 """Residual streams up to this width run fastest on one thread."""
 
@@ -176,7 +162,8 @@ def run_probe(options: ProbeOptions) -> None:
     check_options(options)
     path = _probed_path(options.paths) if options.paths else demo_path()
     # A bad file is refused here, before the measures bring in TransformerLens, which takes seconds.
-    checkpoint = _load_probed(path, n_heads=options.heads, task=read_task(options.task), device=options.device)
+    with naming_task_files(options.task):
+        checkpoint = _load_probed(path, n_heads=options.heads, task=read_task(options.task), device=options.device)
 
     torch.set_num_threads(options.threads or _threads(checkpoint.model.cfg.d_model))
     found = _measure(options, checkpoint)
@@ -221,10 +208,8 @@ def _write(options: ProbeOptions, checkpoint: Checkpoint, found: "Study", timeli
     from icl_interp.report.page import write_report
 
     circumstances = provenance()
-    page = build_page(found, checkpoint, circumstances)
-    text = study_json(found, checkpoint, circumstances)
-    if timeline is not None:
-        page, text = _with_timeline(page, timeline), _with_numbers(text, timeline)
+    page = build_page(found, checkpoint, circumstances, timeline=timeline)
+    text = study_json(found, checkpoint, circumstances, timeline=timeline)
     if options.json is not None:
         write_atomically(options.json, lambda file: file.write(text.encode()))
     write_report(page, options.out, plotlyjs=options.plotlyjs)

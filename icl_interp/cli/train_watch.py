@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import typer
-import yaml
 
 from icl_interp.errors import InputError
 from icl_interp.figures.lines import distance_figure, loss_figure
@@ -17,7 +16,9 @@ from icl_interp.figures.theme import plotlyjs_source
 from icl_interp.files import PAGE_MARKER, is_own_page, refuse_foreign, write_atomically
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.runs.folder import is_busy, read_manifest, read_metrics
+from icl_interp.settings import read_yaml
 from icl_interp.training.resume import sessions_of
+from probes._core.reprs import short_repr
 
 __all__ = ["RunStatus", "watch_run"]
 
@@ -43,6 +44,8 @@ class RunStatus:
     """Whether a process writes it."""
     updated: float | None
     """When the last line was written, as a time stamp."""
+
+    __repr__ = short_repr
 
     @property
     def finished(self) -> bool:
@@ -132,8 +135,8 @@ def _read_status(path: Path) -> RunStatus:
 
 def _steps(path: Path) -> int:
     try:
-        return int(yaml.safe_load(path.read_text(encoding="utf-8"))["steps"])
-    except (ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+        return int(read_yaml(path)["steps"])
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise InputError(
             f"--watch needs a run whose config.yaml says how many steps it has, got another one: {path}; "
             "write it again, or watch another run."

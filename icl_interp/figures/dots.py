@@ -1,4 +1,4 @@
-"""Dots with intervals, one row a name: scores of several rivals, side by side."""
+"""Dots: scores of several rivals with intervals, one row a name, and clouds, one point a prompt."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from icl_interp.figures.figure import Figure
 from icl_interp.figures.theme import AxisKind, TraceStyle, axis_range, base_layout, log_labels
 
-__all__ = ["DotSeries", "dots_figure"]
+__all__ = ["Cloud", "DotSeries", "clouds_figure", "dots_figure"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,4 +68,32 @@ def dots_figure(
         figure.update_xaxes(log_labels(x_range or drawn))
     if x_range is not None:
         figure.update_xaxes(range=axis_range(x_range, x_type))
+    return figure
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """One family of points."""
+
+    name: str
+    """For the legend."""
+    x: Sequence[float]
+    """One a prompt."""
+    y: Sequence[float]
+    """One a prompt."""
+    style: TraceStyle
+    """Colour and symbol."""
+
+
+def clouds_figure(clouds: Sequence[Cloud], *, x: str, y: str, y_type: AxisKind = "log") -> go.Figure:
+    """Draw clouds over two axes."""
+    figure = Figure(layout=base_layout(x=x, y=y, y_type=y_type))
+    for cloud in clouds:
+        figure.add_scatter(
+            x=list(cloud.x),
+            y=list(cloud.y),
+            mode="markers",
+            name=cloud.name,
+            marker=cloud.style.marker(size=5, opacity=0.55),
+        )
     return figure

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from icl_interp.errors import InputError
 from icl_interp.figures.figure import Figure
 from icl_interp.figures.theme import DIVERGING, SEQUENTIAL, base_layout
+from icl_interp.files import finite
 
 __all__ = ["MatrixBlock", "heatmap_figure", "matrix_figure"]
 
@@ -38,7 +39,7 @@ def heatmap_figure(
     low, high = _limits(values, scale) if limits is None else limits
     figure = Figure(layout=base_layout(x=x, y=y, legend=False))
     figure.add_heatmap(
-        z=[[value if math.isfinite(value) else None for value in row] for row in values],
+        z=finite([list(row) for row in values]),
         x=list(columns),
         y=list(rows),
         zmin=low,

@@ -1,5 +1,6 @@
-"""Lines with bands: anything that is measured along an ordered axis, training curves and calibrations included."""
+"""Lines with bands: what is measured along an ordered axis, over training steps and step sizes of a sampler too."""
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,11 +9,30 @@ from typing import Any
 import plotly.graph_objects as go
 
 from icl_interp.figures.figure import Figure
-from icl_interp.figures.palette import GREY, translucent
-from icl_interp.figures.theme import AxisKind, TraceStyle, axis_range, base_layout, log_labels, role_style, shift_style
+from icl_interp.figures.theme import (
+    GREY,
+    AxisKind,
+    TraceStyle,
+    axis_range,
+    base_layout,
+    log_labels,
+    role_style,
+    shift_style,
+    translucent,
+)
+from icl_interp.files import finite
 from probes.learning_coefficient.calibration import LlcCalibration
 
-__all__ = ["Line", "Stretch", "calibration_figure", "distance_figure", "lines_figure", "loss_figure"]
+__all__ = [
+    "Line",
+    "StepMark",
+    "Stretch",
+    "calibration_figure",
+    "distance_figure",
+    "lines_figure",
+    "loss_figure",
+    "timeline_figure",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +177,8 @@ def calibration_figure(calibration: LlcCalibration) -> go.Figure:
         marker["symbol"] = ["circle-open" if cell.raised else "circle" for cell in cells]
         figure.add_scatter(
             x=list(calibration.lrs),
-            y=[_shown(cell.estimate) for cell in cells],
-            error_y={"array": [_shown(cell.total_error) for cell in cells], "thickness": 1.5, "width": 0},
+            y=[finite(cell.estimate) for cell in cells],
+            error_y={"array": [finite(cell.total_error) for cell in cells], "thickness": 1.5, "width": 0},
             mode="lines+markers",
             name=f"localization {localization:g}",
             text=[", ".join(cell.raised) or "no flag" for cell in cells],
@@ -174,5 +194,77 @@ def calibration_figure(calibration: LlcCalibration) -> go.Figure:
     return figure
 
 
-def _shown(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+@dataclass(frozen=True, slots=True)
+class StepMark:
+    """One checkpoint of a curve that is pointed out."""
+
+    name: str
+    """For the legend, such as "t_crit"."""
+    step: float | int
+    """Optimiser steps."""
+    y: float | int
+    """Height of the curve there."""
+    colour: str
+    """`#rrggbb`, that of the curve."""
+
+
+def timeline_figure(
+    lines: Sequence[Line],
+    *,
+    y: str,
+    y_type: AxisKind = "linear",
+    boundaries: Sequence[float | int] = (),
+    marks: Sequence[StepMark] = (),
+    legend: bool = True,
+) -> go.Figure:
+    """Draw curves over training steps.
+
+    The axis shows step + 1, so that step 0 has a place on a logarithmic axis; two buttons switch its scale. Every
+    second stage is shaded.
+    """
+    shown = [_after_first(line) for line in lines]
+    figure = lines_figure(shown, x="step + 1", y=y, y_type=y_type, legend=legend)
+    last = max((max(line.x) for line in shown if len(line.x)), default=1.0)
+    edges = [1.0, *(step + 1 for step in boundaries), last]
+    for start, end in list(itertools.pairwise(edges))[1::2]:
+        figure.add_vrect(x0=start, x1=end, fillcolor=translucent(GREY, 0.14), line_width=0, layer="below")
+    for name in dict.fromkeys(mark.name for mark in marks):
+        same = [mark for mark in marks if mark.name == name]
+        figure.add_scatter(
+            x=[mark.step + 1 for mark in same],
+            y=[mark.y for mark in same],
+            name=name,
+            mode="markers",
+            marker={"symbol": "circle-open", "size": 13, "line": {"width": 2}, "color": [m.colour for m in same]},
+        )
+    figure.update_xaxes(type="log", dtick=1, tickformat="~g")
+    figure.update_layout(updatemenus=[_step_buttons()])
+    return figure
+
+
+def _step_buttons() -> dict[str, Any]:
+    """Make the two named buttons that switch the scale of a step axis."""
+    scales = {
+        "log steps": {"xaxis.type": "log", "xaxis.dtick": 1, "xaxis.autorange": True},
+        "linear steps": {"xaxis.type": "linear", "xaxis.dtick": None, "xaxis.autorange": True},
+    }
+    return {
+        "type": "buttons",
+        "direction": "right",
+        "showactive": True,
+        "x": 1,
+        "xanchor": "right",
+        "y": 1.02,
+        "yanchor": "bottom",
+        "pad": {"t": 0, "b": 0, "r": 0},
+        "bgcolor": "rgba(0,0,0,0)",
+        "bordercolor": GREY,
+        "font": {"size": 11, "color": GREY},
+        "buttons": [{"label": name, "method": "relayout", "args": [change]} for name, change in scales.items()],
+    }
+
+
+def _after_first(line: Line) -> Line:
+    return Line(
+        line.name, [step + 1 for step in line.x], line.y, line.style, line.low, line.high, line.width, line.markers
+    )

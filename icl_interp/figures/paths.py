@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from icl_interp.figures.figure import Figure
-from icl_interp.figures.palette import GREY, TraceStyle
-from icl_interp.figures.theme import AxisKind, base_layout
+from icl_interp.figures.theme import GREY, AxisKind, TraceStyle, base_layout
 
 __all__ = ["Landmark", "PlanePath", "paths_figure"]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from icl_interp.errors import InputError
 from icl_interp.predictors._base import Predictor, PrefixPredictor
-from icl_interp.predictors._prefix_lstsq import min_norm_predictions
+from icl_interp.predictors._posterior import exclusive_cumsum
 
 
 def affine_recurrence() -> Predictor:
@@ -44,9 +44,10 @@ def running_least_squares() -> Predictor:
     """Fit a s + b to the pairs before each point by least squares.
 
     Formula: minimum-norm (a, b) of |X a + b - y|^2, yhat_k = a x_k + b. Exact for a sequence without
-    noise from k = 2 on; singular systems (one pair, or a sequence that stands still) take the
-    minimum-norm (a, b), which fits them as well. Inputs of more dimensions are fitted alike, with one
-    slope each. Bayes-optimal in the same cases as `least_squares` with an intercept.
+    noise from k = 2 on, whatever the unit of x and its distance from 0; singular systems (one pair, or a
+    sequence that stands still up to the rounding of its dtype) take the minimum-norm (a, b), which fits
+    them as well. Inputs of more dimensions are fitted alike, with one slope each. Bayes-optimal in the same
+    cases as `least_squares` with an intercept.
 
     Returns:
         A predictor named "running_least_squares": degree 1 in y.
@@ -150,6 +151,9 @@ class _RunningLeastSquares(PrefixPredictor):
     def name(self) -> str:
         return "running_least_squares"
 
+    def _floats_per_prompt(self, n_points: int, n_dims: int) -> int:
+        return 4 * n_points * (n_points + n_dims) * n_dims
+
     def _predict(
         self,
         xs: Float[Tensor, "batch point dim"],
@@ -157,8 +161,40 @@ class _RunningLeastSquares(PrefixPredictor):
         asked: list[int],
         eps: float,
     ) -> Float[Tensor, "batch asked"]:
-        with_constant = torch.cat([xs, torch.ones_like(xs[..., :1])], dim=2)
-        return min_norm_predictions(with_constant, ys, eps)[:, asked]
+        # Centred: the constant column is exact at any unit of x, and only x itself has rounding in it.
+        xs, first = xs - xs[:, :1], xs[:, :1]  # differences of near numbers are exact
+        before = torch.arange(xs.shape[1]).to(xs)
+        counts = before.clamp(min=1)
+        means, mean_labels = exclusive_cumsum(xs) / counts[:, None], exclusive_cumsum(ys) / counts
+        away = xs - means
+        noise = eps * exclusive_cumsum((xs + first).square().sum(dim=2)).sqrt() * counts.clamp(min=xs.shape[2])
+        # Helmert's rows: those before point k have the moments of the k centred pairs.
+        shares = (before / (before + 1)).sqrt()
+        rows, labels = shares[:, None] * away, shares * (ys - mean_labels)
+        values, slopes, axes = _principal_axes(rows, labels, asked)
+        kept = values > noise[:, asked, None]
+        along, centre = ((axes @ part[:, asked, :, None])[..., 0] for part in (away, means + first))
+        slopes = torch.where(kept, slopes / torch.where(kept, values, 1.0), 0.0)
+        # Along the other axes the weights are free: those of the smallest norm, the intercept's counted, are taken.
+        rest = mean_labels[:, asked] - (slopes * centre).sum(dim=2)
+        free = torch.where(kept, 0.0, centre)
+        tilt = (along * free).sum(dim=2) / (1 + free.square().sum(dim=2))
+        return mean_labels[:, asked] + (along * slopes).sum(dim=2) + rest * tilt
+
+
+def _principal_axes(
+    rows: Float[Tensor, "batch point dim"], labels: Float[Tensor, "batch point"], asked: list[int]
+) -> tuple[Float[Tensor, "batch asked dim"], Float[Tensor, "batch asked dim"], Float[Tensor, "batch asked dim dim"]]:
+    # Singular values of the rows before each point, the labels along the left vectors, and the right ones.
+    if rows.shape[2] == 1:
+        values = exclusive_cumsum(rows.square()).sqrt()
+        products = exclusive_cumsum(rows * labels[..., None]) / torch.where(values > 0, values, 1.0)
+        return values[:, asked], products[:, asked], torch.ones_like(values[:, asked, None])
+    before = torch.arange(rows.shape[1]) < torch.tensor(asked)[:, None]
+    padded = torch.where(before[..., None].to(rows.device), rows[:, None], 0.0)
+    padded = torch.nn.functional.pad(padded, (0, 0, 0, max(0, rows.shape[2] - rows.shape[1])))
+    left, values, axes = torch.linalg.svd(padded, full_matrices=False)
+    return values, (left[..., : rows.shape[1], :].mT @ labels[:, None, :, None])[..., 0], axes
 
 
 @dataclass(frozen=True)

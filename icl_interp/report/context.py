@@ -2,7 +2,6 @@
 
 import base64
 import json
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count
@@ -12,6 +11,7 @@ import numpy as np
 from markupsafe import Markup, escape
 
 from icl_interp.errors import InputError
+from icl_interp.files import finite
 from icl_interp.report.model import FigureGrid, FigureView, Page, Section, Tone, Verdict
 from icl_interp.report.tables import MISSING, Cell, TableView, format_column
 
@@ -40,23 +40,13 @@ def _embedded_json(value: Any) -> Markup:
 
     Numbers that JSON lacks (NaN, infinities) become null.
     """
-    text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(finite(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c"))
 
 
 def script_source(source: str) -> Markup:
     """Make JavaScript safe to stand between script tags."""
     return Markup(re.sub(r"</(?=script)", r"<\\/", source, flags=re.IGNORECASE))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value
 
 
 _DASHES = {

@@ -1,23 +1,27 @@
 """What a report consists of: facts, verdicts and figures, as plain data that knows nothing of the science."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol, get_args, runtime_checkable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Generic, Literal, Protocol, TypeVar, get_args, runtime_checkable
 
 from icl_interp.errors import InputError, InputTypeError
 from icl_interp.report.tables import TableView, check_choice, check_id, check_text
+from probes._core.reprs import short_repr
 
 __all__ = [
     "STUDY_FORMAT",
+    "Chapter",
     "Fact",
     "FigureGrid",
     "FigureView",
     "HasJSON",
+    "Line",
     "Page",
     "Section",
     "Tone",
     "Verdict",
+    "lay_out",
 ]
 
 STUDY_FORMAT = "icl-interp study"
@@ -70,6 +74,8 @@ class Verdict:
     points: tuple[str, ...] = ()
     """Numbers that decide, one a line, between the sentence and the detail."""
 
+    __repr__ = short_repr
+
     def __post_init__(self) -> None:
         check_choice("Verdict", "tone", self.tone, get_args(Tone))
         check_text(f"Verdict {self.title!r}", title=self.title, sentence=self.sentence)
@@ -99,6 +105,8 @@ class FigureView:
     height: int = 380
     """In pixels, with one row of legend; the page adds what further rows need."""
 
+    __repr__ = short_repr
+
     def __post_init__(self) -> None:
         check_id("FigureView", self.id)
         check_text(f"FigureView {self.id!r}", title=self.title, sentence=self.sentence, aria_label=self.aria_label)
@@ -123,6 +131,8 @@ class FigureGrid:
     """What is seen across them."""
     figures: tuple[FigureView, ...]
     """The cells, in reading order."""
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         check_id("FigureGrid", self.id)
@@ -156,6 +166,8 @@ class Section:
     parts: "tuple[Section, ...]" = ()
     """What follows under headings of its own, usually folded; parts have no further parts."""
 
+    __repr__ = short_repr
+
     def __post_init__(self) -> None:
         check_id("Section", self.id)
         check_text(f"Section {self.id!r}", title=self.title)
@@ -176,6 +188,59 @@ class Section:
         if self.folded:
             return 0
         return sum(map(_plots, self.figures)) + sum(part.n_plots_in_sight for part in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """What a report says about one question."""
+
+    section: Section
+    """Where it is told: a part of the question under which it stands, or, with that question's id, its opening."""
+    cards: tuple[Verdict, ...] = ()
+    """Its answers at the top of the page."""
+
+
+_Found = TypeVar("_Found")
+
+
+@dataclass(frozen=True, slots=True)
+class Line(Generic[_Found]):
+    """One line of a table of contents."""
+
+    chapter: Callable[[_Found], Chapter | None]
+    """Writes the chapter from what was found, or nothing where that has no such thing."""
+    question: Section
+    """Under which it stands: an id and a title."""
+    folded: bool = False
+    """Whether it waits behind its heading until it is opened."""
+
+
+def lay_out(contents: Iterable[Line[_Found]], found: _Found) -> tuple[tuple[Section, ...], tuple[Verdict, ...]]:
+    """Write all chapters: the questions with what stands under each, and the cards, both in the order of the lines.
+
+    Under each question, folded chapters stand after those in sight.
+    """
+    written = [(line, chapter) for line in contents if (chapter := line.chapter(found)) is not None]
+    told: dict[Section, list[Section]] = {line.question: [] for line, _ in written}
+    for line, chapter in sorted(written, key=lambda pair: pair[0].folded):
+        told[line.question].append(replace(chapter.section, folded=line.folded))
+    sections = tuple(_under(question, sections) for question, sections in told.items())
+    return sections, tuple(card for _, chapter in written for card in chapter.cards)
+
+
+def _under(question: Section, sections: Sequence[Section]) -> Section:
+    opening = [section for section in sections if section.id == question.id]
+    return Section(
+        question.id,
+        question.title,
+        lead=" ".join(section.lead for section in opening if section.lead),
+        figures=tuple(figure for section in opening for figure in section.figures),
+        tables=tuple(table for section in opening for table in section.tables),
+        parts=(
+            *(part for section in opening for part in section.parts),
+            *(section for section in sections if section.id != question.id),
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +267,8 @@ class Page:
     """Versions, seed, command, hashes: the footer."""
     warnings: tuple[str, ...] = ()
     """What went less well than it should, beneath the facts."""
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         check_text("Page", title=self.title)

@@ -1,8 +1,6 @@
 """Every number of a study as JSON."""
 
 import dataclasses
-import json
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +9,8 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from icl_interp.checkpoints.record import Checkpoint
+from icl_interp.files import as_json
+from icl_interp.measure.development.result import Development
 from icl_interp.measure.families import Family
 from icl_interp.measure.ood import OodReport
 from icl_interp.measure.study.result import Study
@@ -33,8 +33,14 @@ _LEFT_OUT = {
 _FLAT_LIST = re.compile(r"\[[^\[\]{}]*\]")  # numbers that belong together stand on one line
 
 
-def study_json(study: Study, checkpoint: Checkpoint, provenance: Mapping[str, str | int]) -> str:
-    """Write a study as JSON text.
+def study_json(
+    study: Study,
+    checkpoint: Checkpoint,
+    provenance: Mapping[str, str | int],
+    *,
+    timeline: Development | None = None,
+) -> str:
+    """Write a study as JSON text, and how the model developed where that is known.
 
     Two runs with the same seed, versions, machine and number of threads differ in the "provenance" block only. NaN and
     infinities become null. Left out is what no figure or table shows: prompts, single predictions, bootstrap
@@ -59,8 +65,9 @@ def study_json(study: Study, checkpoint: Checkpoint, provenance: Mapping[str, st
         "study": _results(study),
         "provenance": dict(provenance),
     }
-    text = json.dumps(_plain(contents), indent=1, sort_keys=True, allow_nan=False)
-    return _FLAT_LIST.sub(lambda match: " ".join(match.group().split()), text) + "\n"
+    if timeline is not None:
+        contents["development"] = timeline.to_plain()
+    return _FLAT_LIST.sub(lambda match: " ".join(match.group().split()), as_json(_plain(contents)))
 
 
 def _results(study: Study) -> dict[str, Any]:
@@ -86,8 +93,6 @@ def _plain(value: Any) -> Any:
             return value.model_dump(mode="json")
         case Tensor():
             return _plain(value.tolist())
-        case float():
-            return value if math.isfinite(value) else None
         case Mapping():
             return {str(key): _plain(entry) for key, entry in value.items()}
         case list() | tuple():

@@ -1,11 +1,14 @@
-"""The sentences under figures: functions of the numbers, and of nothing else."""
+"""The sentences under figures and on cards: functions of the numbers, and of nothing else."""
 
 import math
 from collections.abc import Mapping, Sequence
 
 from icl_interp.measure.controls import Excess
+from icl_interp.report.model import Tone, Verdict
 
-__all__ = ["interval", "listing", "number", "trend", "verdict_words"]
+__all__ = ["card", "extremes", "interval", "listing", "number", "trend", "verdict_words"]
+
+_TONES: Mapping[str, Tone] = {"evidence": "evidence", "none": "none"}
 
 _FLAT = 0.1
 """A curve that ends within this share of its starting value counts as flat."""
@@ -55,6 +58,16 @@ def verdict_words(excess: Excess, *, finding: str, absence: str) -> str:
     if len(excess.controls) == 1:
         return f"No verdict {absence}: one untrained network shows no spread ({numbers})."
     return f"No verdict {absence}: the numbers are not finite ({numbers})."
+
+
+def card(title: str, excess: Excess, sentence: str, *, anchor: str) -> Verdict:
+    """Answer a question by a claim: its tone and its bounds follow from the excess."""
+    tone, detail = _TONES.get(excess.verdict, "unknown"), None
+    if excess.controls and tone != "unknown":
+        detail = (
+            f"Excess {number(excess.excess)}, bounds {interval(excess.low, excess.high)} (one-sided, together 95 %)."
+        )
+    return Verdict(title, sentence, tone, detail, anchor)
 
 
 def listing(names: Sequence[str], *, most: int = 4) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from icl_interp.errors import InputError, InputTypeError
+from probes._core.reprs import short_repr
 
 __all__ = ["Cell", "TableView", "check_choice", "check_id", "check_text", "format_column"]
 
@@ -60,6 +61,8 @@ class TableView:
     """A sentence beneath the table."""
     align: tuple[_Align, ...] = ()
     """One of "left" and "right" a column; when empty, columns of numbers go right."""
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         check_text(f"TableView with columns {self.columns}", caption=self.caption)

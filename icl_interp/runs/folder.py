@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import os
 import re
 import struct
@@ -21,7 +20,7 @@ from filelock import FileLock, Timeout
 from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.own import write_checkpoint
 from icl_interp.errors import InputError
-from icl_interp.files import write_atomically
+from icl_interp.files import finite, write_atomically
 from icl_interp.tasks.base import Task
 
 __all__ = ["RunBusyError", "RunFolder", "is_busy", "read_manifest", "read_metrics"]
@@ -289,12 +288,4 @@ def _decoded(line: bytes) -> Any:
 
 
 def _line(record: Mapping[str, Any]) -> str:
-    return json.dumps(_finite(record), allow_nan=False) + "\n"
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _finite(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return json.dumps(finite(record), allow_nan=False) + "\n"

@@ -56,7 +56,7 @@ _OURS = frozenset(_FAMILIES.values())
 _DEFINED_IN = "defined_in"
 """The key by which files say where a task that is not ours comes from."""
 
-_TaskKind = TypeVar("TaskKind")
+_TaskKind = TypeVar("_TaskKind")
 
 
 def register_task(kind: _TaskKind) -> _TaskKind:

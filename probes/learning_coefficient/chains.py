@@ -143,7 +143,7 @@ def at_least_single(loss: Loss) -> Loss:
     """
 
     def widened(params: dict[str, Tensor], batch: Batch) -> Tensor:
-        return loss(params, map_batch(_wide, batch))
+        return loss(params, None if batch is None else map_batch(_wide, batch))
 
     return widened
 

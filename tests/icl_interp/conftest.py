@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -115,16 +116,19 @@ def small_study(small_checkpoint: Checkpoint) -> Study:
     return study(small_checkpoint.model, small_checkpoint.task, n_prompts=16, shifts=_SHIFTS)
 
 
-@pytest.fixture(scope="session")
-def small_study_again(small_checkpoint: Checkpoint) -> Study:
-    """The same study once more, from the start."""
-    return study(small_checkpoint.model, small_checkpoint.task, n_prompts=16, shifts=_SHIFTS)
+_UNCONTROLLED: dict[str, Any] = {"n_prompts": 16, "n_points": 10, "shifts": _SHIFTS, "n_controls": 0}
 
 
 @pytest.fixture(scope="session")
 def uncontrolled_study(small_checkpoint: Checkpoint) -> Study:
     """Controls switched off, and prompts longer than in training."""
-    return study(small_checkpoint.model, small_checkpoint.task, n_prompts=16, n_points=10, shifts=_SHIFTS, n_controls=0)
+    return study(small_checkpoint.model, small_checkpoint.task, **_UNCONTROLLED)
+
+
+@pytest.fixture(scope="session")
+def uncontrolled_study_again(small_checkpoint: Checkpoint) -> Study:
+    """The same study once more, from the start."""
+    return study(small_checkpoint.model, small_checkpoint.task, **_UNCONTROLLED)
 
 
 @pytest.fixture(scope="session")
@@ -151,9 +155,9 @@ def developed(developed_run: Path) -> Development:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    """A Dask scheduler's address, and its two workers."""
-    with started_cluster(tmp_path) as started:
+def cluster(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """A Dask scheduler's address, and its two workers, which have imported the test file's NEEDED."""
+    with started_cluster(tmp_path, needed=request.module.NEEDED) as started:
         yield started
 
 

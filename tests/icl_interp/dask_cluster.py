@@ -19,12 +19,14 @@ def wait_for(what: str, ready: Callable[[], bool]) -> None:
     give_up = time.monotonic() + PATIENCE
     while not ready():
         assert time.monotonic() < give_up, f"waited in vain for {what}"
-        time.sleep(0.005)
+        time.sleep(0.02)
 
 
 @contextmanager
-def started_cluster(place: Path) -> Iterator[Cluster]:
+def started_cluster(place: Path, *, needed: str) -> Iterator[Cluster]:
     """Start the processes, which work in a folder of their own inside `place`, and end them with the block.
+
+    `needed` is the module with what the workers will do.
 
     Both workers are there when the block begins: joblib waits for one for ten seconds only.
     """
@@ -37,7 +39,7 @@ def started_cluster(place: Path) -> Iterator[Cluster]:
         address = json.loads(file.read_text())["address"]
         local = ["--no-nanny", "--nthreads", "1", "--no-dashboard", "--local-directory", str(elsewhere)]
         # Each imports what it will need before it takes work, so that both have some at the moment of the kill.
-        local += ["--preload", "icl_interp.measure.development.jobs"]
+        local += ["--preload", needed]
         workers = [_dask("worker", address, *local, "--name", f"worker{n}", cwd=elsewhere) for n in range(2)]
         processes += workers
         _wait_for_workers(address)

@@ -1,3 +1,5 @@
+import json
+import math
 import os
 import resource
 from collections.abc import Iterator
@@ -8,7 +10,15 @@ from typing import BinaryIO
 import pytest
 import torch
 
-from icl_interp.files import PAGE_MARKER, is_own_json, is_own_page, refuse_foreign, write_atomically
+from icl_interp.files import (
+    PAGE_MARKER,
+    as_json,
+    finite,
+    is_own_json,
+    is_own_page,
+    refuse_foreign,
+    write_atomically,
+)
 
 
 def test_writes_and_replaces_with_the_usual_permissions(tmp_path: Path) -> None:
@@ -166,3 +176,13 @@ def test_what_is_not_ours_is_refused_by_its_name(tmp_path: Path) -> None:
     for name in ("mine", "link"):
         with pytest.raises(ValueError, match=rf"a report is written over nothing but .*/{name}, which holds something"):
             refuse_foreign(tmp_path / name, is_own_page, what="a report")
+
+
+def test_json_has_null_where_a_number_is_not_finite():
+    content = {"b": [1.5, math.nan, (math.inf, "nan")], "a": {"deep": -math.inf, "count": 3, "none": None, "yes": True}}
+    assert finite(content) == {
+        "b": [1.5, None, [None, "nan"]],
+        "a": {"deep": None, "count": 3, "none": None, "yes": True},
+    }
+    assert json.loads(as_json(content)) == finite(content)
+    assert as_json({"b": 1, "a": math.nan}) == '{\n "a": null,\n "b": 1\n}\n'

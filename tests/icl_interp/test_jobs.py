@@ -165,7 +165,7 @@ def test_workers_are_asked_by_a_file_and_waited_for(places, stopped):
 
 
 def test_nobody_is_waited_for_for_ever(stopped, monkeypatch):
-    monkeypatch.setattr(jobs, "WRITE_SECONDS", 0.01)
+    monkeypatch.setattr(jobs, "_WRITE_SECONDS", 0.01)
     stopped(lambda *_: None, workers=2)
 
 

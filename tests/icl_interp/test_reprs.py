@@ -13,6 +13,8 @@ import torch
 import icl_interp as icl
 import probes
 from icl_interp.measure.study.result import Study
+from icl_interp.report.model import Page, Section
+from icl_interp.report.tables import TableView
 from probes import covariance, curves, detection, linear, ood, spectra
 from probes._core.reprs import short_repr
 from probes.signature import fit
@@ -20,7 +22,7 @@ from probes.trajectory import joint_pca
 
 LONGEST = 300
 HOLDING = ("Tensor", "Float", "Int", "Mapping", "dict[", "ndarray", "DataFrame", "Prompts")
-_PAGES = ("report", "cli", "figures", "experiments")
+_OTHERS = ("figures", "experiments")
 _INSIDE = ("TrainingDistribution", "Edit", "Readings", "Sink")
 
 
@@ -28,7 +30,7 @@ def _records(package: ModuleType) -> Iterator[ast.ClassDef]:
     (root,) = package.__path__
     for path in Path(root).rglob("*.py"):
         text = path.read_text(encoding="utf-8")
-        if "@dataclass" in text and path.relative_to(root).parts[0] not in _PAGES:
+        if "@dataclass" in text and path.relative_to(root).parts[0] not in _OTHERS:
             for kind in ast.parse(text).body:
                 if isinstance(kind, ast.ClassDef) and any("dataclass" in ast.unparse(d) for d in kind.decorator_list):
                     yield kind
@@ -90,6 +92,8 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "neighbours": lambda: ood.fit_nearest_neighbors(MANY),
     "signature": lambda: fit.fit_signature(_normal(40, 5, 12)),
     "probe": lambda: linear.fit_linear_probe(MANY, SCORES),
+    "page": lambda: Page("A page " * 99, sections=tuple(Section(f"s{i}", "Of many", "word " * 99) for i in range(30))),
+    "table": lambda: TableView(("number",), tuple((float(i),) for i in range(300)), caption="Many numbers " * 9),
     "trajectory": lambda: joint_pca.joint_trajectory_pca(RUNS),
 }
 

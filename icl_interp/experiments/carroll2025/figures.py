@@ -7,10 +7,9 @@ from icl_interp.experiments.carroll2025.reader import Reader, rise, t_crit_index
 from icl_interp.experiments.carroll2025.setting import INFINITE, Sizes, size_name
 from icl_interp.experiments.carroll2025.sweeps import complexity_panel, crossover_panel, losses_panel
 from icl_interp.experiments.outcome import Panel
-from icl_interp.figures.lines import Line
+from icl_interp.figures.lines import Line, StepMark, timeline_figure
 from icl_interp.figures.paths import Landmark, PlanePath, paths_figure
 from icl_interp.figures.theme import TraceStyle, role_style, shift_style
-from icl_interp.figures.timeline import StepMark, timeline_figure
 
 __all__ = ["panels"]
 

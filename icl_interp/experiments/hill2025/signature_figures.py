@@ -9,7 +9,7 @@ from icl_interp.experiments.hill2025.reader import Reader, default_sites, over_s
 from icl_interp.experiments.hill2025.setting import KINDS, NAMES, Kind, Run
 from icl_interp.experiments.hill2025.table import COLUMNS, Convention, convention_rows, conventions, count_holding
 from icl_interp.experiments.outcome import Panel
-from icl_interp.figures.clouds import Cloud, clouds_figure
+from icl_interp.figures.dots import Cloud, clouds_figure
 from icl_interp.figures.heatmap import MatrixBlock, matrix_figure
 from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import TraceStyle, role_style, shift_style

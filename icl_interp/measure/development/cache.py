@@ -10,12 +10,12 @@ import torch
 
 from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.safe_load import load_weight_file
-from icl_interp.files import write_atomically
+from icl_interp.files import as_json, write_atomically
 from icl_interp.measure.development.checkpoint import Measured
 from icl_interp.measure.development.record import CheckpointRecord, LlcRecord
 from probes.signature import SpectralSignature
 
-__all__ = ["FOLDER", "RecordStore", "as_json"]
+__all__ = ["FOLDER", "RecordStore"]
 
 FOLDER = "development"
 """Inside a run folder."""
@@ -80,11 +80,6 @@ class RecordStore:
         except (OSError, ValueError, RecursionError):
             return None
         return content if isinstance(content, dict) else None
-
-
-def as_json(content: Mapping[str, Any]) -> str:
-    """Write plain data so that equal data give equal text."""
-    return json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
 
 def _own(value: Any) -> Any:

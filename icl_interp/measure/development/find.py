@@ -5,14 +5,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from icl_interp.checkpoints.errors import CheckpointError, one_line
 from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.checkpoints.record import Checkpoint
 from icl_interp.checkpoints.safe_load import choose_file, numbered_files
 from icl_interp.errors import InputError
 from icl_interp.measure.development.record import FAILURES
+from icl_interp.settings import read_yaml
 
 __all__ = ["RunFiles", "find_runs", "load_newest", "reason_without_place"]
 
@@ -112,7 +111,7 @@ def _run(folder: Path, files: dict[int, Path]) -> RunFiles:
 def _config(path: Path) -> dict[str, object]:
     # A foreign config, or a damaged one, says nothing here; the checkpoint itself is what is measured.
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        config = read_yaml(path)
+    except InputError:
         return {}
     return config if isinstance(config, dict) else {}

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from icl_interp.errors import InputError
-from icl_interp.figures.lines import Line
+from icl_interp.figures.lines import Line, StepMark, timeline_figure
 from icl_interp.figures.paths import Landmark, PlanePath, paths_figure
 from icl_interp.figures.theme import TraceStyle, role_style, shift_style
-from icl_interp.figures.timeline import StepMark, timeline_figure
 from icl_interp.measure.development.one_run import RunDevelopment
 from icl_interp.measure.families import IN_DISTRIBUTION
 

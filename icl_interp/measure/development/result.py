@@ -10,7 +10,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from icl_interp.errors import InputError
-from icl_interp.measure.development.cache import as_json
+from icl_interp.files import as_json
 from icl_interp.measure.development.material import reference_named
 from icl_interp.measure.development.one_run import DistanceUnit, RunDevelopment
 from icl_interp.measure.development.plots import draw

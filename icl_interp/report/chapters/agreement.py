@@ -1,26 +1,26 @@
-"""Section 1, the algorithm: which known one the model agrees with, by every metric."""
+"""Which algorithm does the model act like? Its agreement with each known one, by every metric."""
 
 from icl_interp.measure.algorithm_agreement import AgreementReport
+from icl_interp.measure.controls import Excess
+from icl_interp.measure.errors import Likeness
 from icl_interp.measure.study.result import Study
-from icl_interp.report.model import FigureView, Section
-from icl_interp.report.sentences import interval, listing, number, verdict_words
+from icl_interp.report.model import Chapter, FigureView, Section
+from icl_interp.report.sentences import card, interval, listing, number, verdict_words
 from icl_interp.report.tables import Cell, TableView
 from probes.bootstrap import Estimate
 from probes.curves import Curve
 
-__all__ = [
-    "agreement_part",
-    "agreement_sentence",
-]
+__all__ = ["chapter"]
 
 _LOW_R2 = 0.9
 """Below this R² of the linear fit a predictor has no weights to speak of."""
 
 
-def agreement_part(study: Study) -> Section:
-    """Write the part."""
+def chapter(study: Study) -> Chapter:
+    """Write the chapter."""
     report = study.agreement
-    sentence = agreement_sentence(study)
+    excess = study.verdicts["algorithm"]
+    sentence = _sentence(study.likeness, excess)
     figure = FigureView(
         id="algorithm-spd",
         title="Squared difference to each reference's predictions",
@@ -37,15 +37,17 @@ def agreement_part(study: Study) -> Section:
         "examples. Cosines are blind to scale, squared differences are not; bands and intervals are 95 % bootstraps "
         f"over prompts. Differences below {number(1e-6)} are drawn there."
     )
-    return Section("algorithm", "Which algorithm does it act like?", lead, figures=(figure,), tables=(_table(report),))
+    section = Section(
+        "algorithm", "Which algorithm does it act like?", lead, figures=(figure,), tables=(_table(report),)
+    )
+    return Chapter(section, (card("Does it act like a known algorithm?", excess, sentence, anchor="algorithm"),))
 
 
-def agreement_sentence(study: Study) -> str:
+def _sentence(likeness: Likeness, excess: Excess) -> str:
     """Say which algorithm the model predicts like, beyond untrained networks or not."""
-    likeness = study.likeness
     name = likeness.nearest[0]
     return verdict_words(
-        study.verdicts["algorithm"],
+        excess,
         finding=f"It predicts most like {name}: share of {name}'s predictions that it has",
         absence=f"that it predicts like any reference, {name} least unlike: share of its predictions",
     )

@@ -1,13 +1,14 @@
-"""The page of a reproduced paper: every claim with what was found, then the figures."""
+"""The page of a reproduced paper: its figures, every claim with what was found, and what the paper leaves open."""
 
-import math
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 
 from icl_interp.experiments.claims import Check, Claim
 from icl_interp.experiments.claims import Verdict as ClaimVerdict
 from icl_interp.experiments.outcome import Outcome, Panel
-from icl_interp.report.model import Fact, FigureView, Page, Section, Tone, Verdict
+from icl_interp.files import finite
+from icl_interp.report.model import Chapter, Fact, FigureView, Line, Page, Section, Tone, Verdict, lay_out
 from icl_interp.report.sentences import interval, number
 from icl_interp.report.tables import TableView
 
@@ -42,6 +43,7 @@ _SHOWN = 3
 
 def claims_page(outcome: Outcome, provenance: Mapping[str, str | int | float]) -> Page:
     """Lay an experiment out as a report."""
+    sections, cards = lay_out(_CONTENTS, outcome)
     return Page(
         title=f"{outcome.paper.title}: what we found",
         subtitle=f"{outcome.paper.citation}, reproduced at the size “{outcome.preset}”. {_count(outcome)}",
@@ -51,12 +53,8 @@ def claims_page(outcome: Outcome, provenance: Mapping[str, str | int | float]) -
             Fact("Verdicts", _SHORT_RULE),
         ),
         warnings=_warnings(outcome),
-        verdicts=tuple(_card(claim) for claim in outcome.claims),
-        sections=(
-            Section("figures", "The figures", figures=tuple(_figure(panel) for panel in outcome.panels)),
-            Section("claims", "Every number", _RULE, parts=tuple(_part(claim) for claim in outcome.claims)),
-            Section("unknowns", "What the paper leaves open", tables=(_unknowns(outcome),)),
-        ),
+        verdicts=cards,
+        sections=sections,
         provenance=tuple(Fact(name.replace("_", " "), str(value)) for name, value in provenance.items()),
     )
 
@@ -179,18 +177,36 @@ def _figure(panel: Panel) -> FigureView:
         figure=panel.figure,
         sentence=panel.sentence,
         aria_label=f"{panel.title}. {panel.sentence}",
-        data=TableView(columns=panel.columns, rows=tuple(_finite(row) for row in panel.rows), caption=panel.title),
+        data=TableView(
+            columns=panel.columns, rows=tuple(tuple(finite(row)) for row in panel.rows), caption=panel.title
+        ),
         height=panel.height,
     )
 
 
-def _finite(row: tuple[str | float | int | None, ...]) -> tuple[str | float | int | None, ...]:
-    return tuple(None if isinstance(cell, float) and not math.isfinite(cell) else cell for cell in row)
+def _figures_chapter(outcome: Outcome) -> Chapter:
+    return Chapter(replace(_FIGURES, figures=tuple(_figure(panel) for panel in outcome.panels)))
 
 
-def _unknowns(outcome: Outcome) -> TableView:
-    return TableView(
+def _claims_chapter(outcome: Outcome) -> Chapter:
+    parts = tuple(_part(claim) for claim in outcome.claims)
+    return Chapter(replace(_CLAIMS, lead=_RULE, parts=parts), tuple(_card(claim) for claim in outcome.claims))
+
+
+def _unknowns_chapter(outcome: Outcome) -> Chapter:
+    table = TableView(
         columns=("what is not said, and what we took",),
         rows=tuple((sentence,) for sentence in outcome.unknowns),
         caption="Not stated in the paper",
     )
+    return Chapter(replace(_UNKNOWNS, tables=(table,)))
+
+
+_FIGURES = Section("figures", "The figures")
+_CLAIMS = Section("claims", "Every number")
+_UNKNOWNS = Section("unknowns", "What the paper leaves open")
+_CONTENTS: tuple[Line[Outcome], ...] = (
+    Line(_figures_chapter, _FIGURES),
+    Line(_claims_chapter, _CLAIMS),
+    Line(_unknowns_chapter, _UNKNOWNS),
+)

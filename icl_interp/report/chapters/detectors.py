@@ -1,18 +1,32 @@
-"""Detectors of unfamiliar prompts beside the dumb baselines: the map in sight, and what folds away."""
+"""Which scores know an unfamiliar prompt? Every detector beside the dumb baselines, and each in detail."""
 
 import math
+from dataclasses import replace
 
 from icl_interp.figures.heatmap import MatrixBlock, matrix_figure
 from icl_interp.measure.detectors.result import ALPHA, DetectorReport, DetectorResult
-from icl_interp.report.model import FigureView, Section
+from icl_interp.measure.study.result import Study
+from icl_interp.report.chapters import FAMILIAR
+from icl_interp.report.model import Chapter, FigureView, Section
 from icl_interp.report.sentences import listing, number
 from icl_interp.report.tables import Cell, TableView
 
-__all__ = ["detector_map", "detectors_chapter"]
+__all__ = ["chapter", "details"]
 
 
-def detector_map(report: DetectorReport) -> FigureView:
-    """Draw every detector over every shift."""
+def chapter(study: Study) -> Chapter | None:
+    """Write the chapter, which opens the question: the map of every detector over every shift."""
+    if study.detectors is None:
+        return None
+    lead = (
+        "Scores of how far out a prompt is, fitted on in-distribution prompts that are not scored; larger is further "
+        "out. They stand beside what needs no network at all: norms and second moments of the raw prompt. Where those "
+        "see a shift as well, hidden states prove nothing, and what untrained networks see too is no sign of learning."
+    )
+    return Chapter(replace(FAMILIAR, lead=lead, figures=(_map(study.detectors),)))
+
+
+def _map(report: DetectorReport) -> FigureView:
     sentence = _detector_sentence(report)
     return FigureView(
         id="detectors",
@@ -86,8 +100,11 @@ def _detector_table(report: DetectorReport) -> TableView:
     )  # fmt: skip
 
 
-def detectors_chapter(report: DetectorReport) -> Section:
-    """Write what folds away: the untrained map, every measure of every test, risk, and what does not apply."""
+def details(study: Study) -> Chapter | None:
+    """Write the chapter with the untrained map, every measure of every test, risk, and what does not apply."""
+    report = study.detectors
+    if report is None:
+        return None
     figures: tuple[FigureView, ...] = ()
     if report.n_networks:
         figures = (_untrained_map(report), _excess_map(report))
@@ -102,7 +119,7 @@ def detectors_chapter(report: DetectorReport) -> Section:
             f" Normalised neighbours are blind to scale, and vectors change their length under "
             f"{listing(report.blind_to_scale)}: see the raw ones there."
         )
-    return Section("detector-details", "Every detector in detail", lead, figures=figures, tables=tables, folded=True)
+    return Chapter(Section("detector-details", "Every detector in detail", lead, figures=figures, tables=tables))
 
 
 def _untrained_map(report: DetectorReport) -> FigureView:

@@ -1,22 +1,22 @@
-"""Section 1, errors: what the model computes, judged by its errors beside those of known algorithms."""
+"""What does the model compute? Its errors beside those of known algorithms."""
 
 import math
 
 from icl_interp.measure.errors import MODEL, TOLERATED, UNSEEN, ErrorReport, FamilyErrors
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.study.result import Study
-from icl_interp.report.model import FigureGrid, FigureView, HasJSON, Section
-from icl_interp.report.sentences import interval, listing, number, trend
+from icl_interp.report.model import Chapter, FigureView, HasJSON, Section
+from icl_interp.report.sentences import card, interval, number, trend, verdict_words
 from icl_interp.report.tables import Cell, TableView
 from probes.bootstrap import Estimate
 
-__all__ = ["errors_chapter", "shifts_part"]
+__all__ = ["chapter", "curve_table", "drawn"]
 
 _LIMITS = (1e-4, 10.0)
 """Range of the error axes; what lies outside is drawn at its edge or cut off, the tables have it as it is."""
 
 
-def errors_chapter(study: Study) -> Section:
+def chapter(study: Study) -> Chapter:
     """Write the chapter."""
     report = study.errors
     own = report.in_distribution
@@ -24,16 +24,16 @@ def errors_chapter(study: Study) -> Section:
     sentence = trend(
         "In distribution the model's error", curve, start="without examples", end=f"after {len(curve) - 1}"
     )
-    late = f"From {report.first_point} examples on it is {number(own.curves[MODEL].late.value)}. {likeness(own)}"
+    late = f"From {report.first_point} examples on it is {number(own.curves[MODEL].late.value)}. {_likeness(own)}"
     if own.curves[MODEL].unseen is not None:
         late += f" Points from {own.first_unseen_point} examples on were {UNSEEN}."
     main = FigureView(
         id="error-curve",
         title="Error against in-context examples, in distribution",
-        figure=_drawn(report, IN_DISTRIBUTION),
+        figure=drawn(report, IN_DISTRIBUTION),
         sentence=f"{sentence} {late}",
         aria_label=f"Line chart, squared error over in-context examples, model and references. {sentence}",
-        data=_curve_table(report, IN_DISTRIBUTION),
+        data=curve_table(report, IN_DISTRIBUTION),
         height=420,
     )
     lead = (
@@ -44,40 +44,18 @@ def errors_chapter(study: Study) -> Section:
     )
     if any(errors.first_unseen_point is not None for errors in report.families.values()):
         lead += f" Points beyond the length of training prompts, {UNSEEN}, are shaded."
-    return Section("errors", "What does it compute?", lead, figures=(main,), tables=(_late_table(report),))
+    section = Section("errors", "What does it compute?", lead, figures=(main,), tables=(_late_table(report),))
+    excess = study.verdicts["in-context learning"]
+    said = verdict_words(
+        excess,
+        finding="It does: share of error removed",
+        absence="that it learns in context: share of error removed",
+    )
+    answer = card("Does it learn in context?", excess, f"{said} {_likeness(own)}", anchor="errors")
+    return Chapter(section, (answer,))
 
 
-def shifts_part(study: Study) -> Section:
-    """Write the folded part on shifts."""
-    report = study.errors
-    cells = tuple(_cell(report, errors) for label, errors in report.families.items() if label != IN_DISTRIBUTION)
-    sentence = shift_sentence(report)
-    grid = FigureGrid(id="error-shifts", title="Error under each shift", sentence=sentence, figures=cells)
-    return Section("part-shifts", "The same under each shift", sentence, figures=(grid,), folded=True)
-
-
-def shift_sentence(report: ErrorReport) -> str:
-    """Say where the model fails, and whether least squares and Bayes fail there too."""
-    least_squares = reference(report, "least squares") or ""
-    bayes = reference(report, "Bayes")
-    shifts = {label: errors for label, errors in report.families.items() if label != IN_DISTRIBUTION}
-    failed = [label for label, errors in shifts.items() if errors.fails(MODEL)]
-    if not failed:
-        return f"Under none of the {len(shifts)} shifts does the model fall short of the best reference."
-    text = f"The model falls short of the best reference under {len(failed)} of {len(shifts)} ({listing(failed)})."
-    alone = [label for label in failed if not shifts[label].fails(least_squares)]
-    if not alone:
-        return text + " Least squares does so as well."
-    text += f" Least squares does not under {len(alone)} of these"
-    if bayes is None or bayes == least_squares:
-        return text + "."
-    prior = [label for label in alone if shifts[label].fails(bayes)]
-    if not prior:
-        return text + ", nor does the Bayes predictor of the training prior."
-    return text + f"; the Bayes predictor of the training prior does under {len(prior)} ({listing(prior)})."
-
-
-def likeness(errors: FamilyErrors) -> str:
+def _likeness(errors: FamilyErrors) -> str:
     """Say which reference predicts most like the model, and which comes next."""
     said = [(name, errors.distances[name]) for name in errors.nearest()[:2]]
     (first, nearest), *others = said
@@ -88,11 +66,6 @@ def likeness(errors: FamilyErrors) -> str:
 
 def _distance(estimate: Estimate) -> str:
     return f"{number(estimate.value)} {interval(estimate.low, estimate.high)}"
-
-
-def reference(report: ErrorReport, part: str) -> str | None:
-    """Find a reference by a part of its merged name."""
-    return next((name for name in report.in_distribution.curves if part in name.split(" = ")), None)
 
 
 def _late_table(report: ErrorReport) -> TableView:
@@ -136,7 +109,7 @@ def _late_table(report: ErrorReport) -> TableView:
     )
 
 
-def _curve_table(report: ErrorReport, label: str) -> TableView:
+def curve_table(report: ErrorReport, label: str) -> TableView:
     family = report.families[label].family
     rows: list[tuple[Cell, ...]] = [
         (name, k, float(mean), float(low), float(high), "yes" if family.seen(k) else "no")
@@ -154,30 +127,6 @@ def _meanings(report: ErrorReport) -> str:
     return "; ".join(said) + "."
 
 
-def _cell(report: ErrorReport, errors: FamilyErrors) -> FigureView:
-    label, curve = errors.family.label, errors.curves[MODEL]
-    values = curve.mean.tolist()
-    sentence = trend("The error", values, start="without examples", end=f"after {len(values) - 1}")
-    if curve.unseen is not None:
-        sentence += (
-            f" From {errors.first_unseen_point} examples on, {UNSEEN}, it is {number(curve.unseen.value)} on average."
-        )
-    return FigureView(
-        id=f"error-{_slug(label)}",
-        title=label,
-        figure=_drawn(report, label),
-        sentence=sentence,
-        aria_label=f"Line chart of errors, {errors.family.meaning}. {sentence}",
-        data=_curve_table(report, label),
-        height=230,
-    )
-
-
-def _drawn(report: ErrorReport, label: str) -> HasJSON:
+def drawn(report: ErrorReport, label: str) -> HasJSON:
     figure = report.plot(label)
     return figure.update_yaxes(range=[math.log10(limit) for limit in _LIMITS], title_text="error / E[y²]")
-
-
-def _slug(label: str) -> str:
-    # An anchor takes single hyphens and no "+": x_mean=-1, x_scale=1.5e+06.
-    return label.replace("=-", "-minus-").replace("=", "-").replace("/", "_over_").replace("+", "").replace(" ", "-")

@@ -1,25 +1,21 @@
-"""Section 2, the heads: which are needed, and where they look."""
+"""Which heads does the model need, and how many?"""
 
 import math
 
 from icl_interp.measure.heads import HeadReport
 from icl_interp.measure.study.result import Study
-from icl_interp.report.model import FigureView, Section
+from icl_interp.report.model import Chapter, FigureView, Section
 from icl_interp.report.sentences import interval, listing, number
 from icl_interp.report.tables import TableView
 
-__all__ = [
-    "attention_part",
-    "heads_part",
-    "pruning_part",
-]
+__all__ = ["chapter", "pruning"]
 
 
-def heads_part(study: Study) -> Section:
-    """Write the part on masked heads."""
+def chapter(study: Study) -> Chapter:
+    """Write the chapter on masked heads."""
     report, title = study.heads, "Which heads does it need?"
     if report is None:
-        return Section("heads", title, study.absent["heads"])
+        return Chapter(Section("heads", title, study.absent["heads"]))
     sentence = _heads_sentence(report)
     frame = report.to_frame()
     view = FigureView(
@@ -42,11 +38,11 @@ def heads_part(study: Study) -> Section:
         "other look unimportant. Framed are heads whose whole interval exceeds every head of every "
         "untrained network."
     )
-    return Section("heads", title, lead, figures=(view,))
+    return Chapter(Section("heads", title, lead, figures=(view,)))
 
 
-def pruning_part(study: Study) -> Section | None:
-    """Write the folded part on pruning."""
+def pruning(study: Study) -> Chapter | None:
+    """Write the chapter on pruning."""
     report = study.heads
     if report is None or report.pruning.n_kept[-1] < 2:
         return None
@@ -63,43 +59,7 @@ def pruning_part(study: Study) -> Section | None:
         f"Heads stay in the order of their importance over all layers, all others are masked, on {report.n_prompts} "
         f"other prompts; beside it {len(report.random_pruning)} random orders."
     )
-    return Section("part-pruning", "How many heads does it need?", lead, figures=(view,), folded=True)
-
-
-def attention_part(study: Study) -> Section:
-    """Write the folded part on attention."""
-    summary, title = study.attention, "Where do heads look?"
-    if summary is None:
-        return Section("part-attention", title, study.absent["attention"], folded=True)
-    entropy = summary.table("entropy")
-    varying = summary.table("variability")
-    untrained = summary.untrained["entropy"]
-    beside = f" ({number(float(untrained.mean()))} on average in untrained networks)" if len(untrained) else ""
-    place = divmod(int(varying.argmax()), varying.shape[1])
-    sentence = (
-        f"Entropy is from {number(float(entropy.min()))} to {number(float(entropy.max()))} of that of uniform "
-        f"attention{beside}. The pattern of head {place[0]}.{place[1]} depends most on the prompt: mean distance "
-        f"{number(float(varying.max()))} from its mean pattern."
-    )
-    frame = summary.to_frame()
-    view = FigureView(
-        id="attention",
-        title="Entropy, mass by role of token, and variability of each head",
-        figure=summary.plot(),
-        sentence=sentence,
-        aria_label=f"Heat map of heads by quantities of their attention. {sentence}",
-        data=TableView(
-            ("layer", "head", "quantity", "value", "untrained", "uniform attention"),
-            tuple(tuple(row) for row in frame.itertuples(index=False, name=None)),
-            caption="Attention by head",
-        ),
-        height=320,
-    )
-    lead = (
-        f"Means over {summary.n_prompts} prompts and the tokens that ask for a prediction. Roles overlap: the query is "
-        "itself an x token. A head that looks somewhere need not carry anything from there."
-    )
-    return Section("part-attention", title, lead, figures=(view,), folded=True)
+    return Chapter(Section("part-pruning", "How many heads does it need?", lead, figures=(view,)))
 
 
 def _heads_sentence(report: HeadReport) -> str:

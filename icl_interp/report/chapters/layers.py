@@ -1,29 +1,27 @@
-"""Section 2, the layers: what each would answer, and after how many steps of a known algorithm that would be."""
+"""In which layer does the answer arise? What each would answer, and after how many steps of an algorithm that is."""
 
 from dataclasses import replace
 from itertools import pairwise
 
+from icl_interp.measure.controls import Excess
 from icl_interp.measure.layer_readouts import LayerReadoutReport
 from icl_interp.measure.study.result import Study
-from icl_interp.report.model import FigureView, Section
-from icl_interp.report.sentences import number, verdict_words
+from icl_interp.report.model import Chapter, FigureView, Section
+from icl_interp.report.sentences import card, number, verdict_words
 from icl_interp.report.tables import TableView
 from probes.step_matching import StepMatches
 
-__all__ = [
-    "layers_part",
-    "readout_sentence",
-    "steps_part",
-]
+__all__ = ["chapter", "descent", "newton"]
 
 _SHOWN_REFERENCES = 3
 """References whose distance is drawn, the nearest to the last site; the table has all."""
 
 
-def layers_part(study: Study) -> Section:
-    """Write the part on errors along the network."""
+def chapter(study: Study) -> Chapter:
+    """Write the chapter on errors along the network."""
     report = study.readouts
-    sentence = readout_sentence(study)
+    excess = study.verdicts["layers"]
+    sentence = _sentence(report, excess)
     view = FigureView(
         id="layer-errors",
         title="What a linear read-out of each layer would answer",
@@ -41,12 +39,21 @@ def layers_part(study: Study) -> Section:
         "uses."
     )
     lead += "".join(f" {limit}" for limit in report.limits)
-    return Section("layers", "In which layer does the answer arise?", lead, figures=(view,))
+    section = Section("layers", "In which layer does the answer arise?", lead, figures=(view,))
+    return Chapter(section, (card("Does the answer arise along its layers?", excess, sentence, anchor="layers"),))
 
 
-def steps_part(study: Study, algorithm: str, *, folded: bool) -> Section | None:
-    """Write the part on steps of an algorithm."""
-    report = study.readouts
+def newton(study: Study) -> Chapter | None:
+    """Write the chapter on steps of Newton's method."""
+    return _steps_chapter(study.readouts, "Newton")
+
+
+def descent(study: Study) -> Chapter | None:
+    """Write the chapter on steps of gradient descent."""
+    return _steps_chapter(study.readouts, "gradient descent")
+
+
+def _steps_chapter(report: LayerReadoutReport, algorithm: str) -> Chapter | None:
     if algorithm not in report.steps:
         return None
     match = report.steps[algorithm]
@@ -71,13 +78,11 @@ def steps_part(study: Study, algorithm: str, *, folded: bool) -> Section | None:
         f"Answers of each layer's read-out beside those after a number of steps of {_name(algorithm)}, on "
         f"{report.n_matched} prompts; framed is the number of steps that is nearest by {unit}."
     )
-    return Section(f"part-{slug}", f"How many steps of {_name(algorithm)}?", lead, figures=(view,), folded=folded)
+    return Chapter(Section(f"part-{slug}", f"How many steps of {_name(algorithm)}?", lead, figures=(view,)))
 
 
-def readout_sentence(study: Study) -> str:
+def _sentence(report: LayerReadoutReport, excess: Excess) -> str:
     """Say what the blocks add to what the read-in knows, and where most of it is added."""
-    report = study.readouts
-    excess = study.verdicts["layers"]
     text = verdict_words(
         excess,
         finding="The blocks work towards the answer: share of the read-in's error that a read-out of the last one "

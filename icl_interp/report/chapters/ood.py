@@ -1,42 +1,80 @@
-"""Chapter 4: does the signature know an unfamiliar prompt, and does it know when the model is wrong?"""
+"""Does the signature know an unfamiliar prompt, and does it know when the model is wrong?"""
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
-from icl_interp.figures.clouds import Cloud, clouds_figure
+from icl_interp.figures.dots import Cloud, clouds_figure
 from icl_interp.figures.theme import role_style, shift_style
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.ood import OodReport
 from icl_interp.measure.study.result import Study
+from icl_interp.report.chapters import FAMILIAR
 from icl_interp.report.chapters.signature import NO_SHIFT
-from icl_interp.report.model import FigureView, Section
-from icl_interp.report.sentences import interval, listing, number, verdict_words
+from icl_interp.report.model import Chapter, FigureView, Section, Verdict
+from icl_interp.report.sentences import card, interval, listing, number, verdict_words
 from icl_interp.report.tables import Cell, TableView
 from probes.bootstrap import Estimate
 from probes.correlation import CorrelationReport
 
-__all__ = ["ood_chapter"]
+__all__ = ["chapter", "numbers"]
 
 _MOST_POINTS = 3000
 """Points in the cloud figure; the correlations use all prompts."""
 
 
-def ood_chapter(study: Study) -> Section:
-    """Write the chapter."""
-    lead = (
+def chapter(study: Study) -> Chapter:
+    """Write the chapter: what it shows opens the question, beside the map of all detectors where there is one."""
+    figures = (_auroc(study), _cloud(study)) if study.families.shifted else (_cloud(study),)
+    lead = "" if study.detectors else _lead(study)
+    return Chapter(replace(FAMILIAR, lead=lead, figures=figures), _cards(study))
+
+
+def numbers(study: Study) -> Chapter:
+    """Write the chapter with the same in numbers."""
+    tables = (_correlation_table(study),)
+    if study.families.shifted:
+        tables = (_detection_table(study), *tables)
+    lead = _lead(study) if study.detectors else ""
+    return Chapter(Section("ood", "The signature's score in numbers", lead, tables=tables))
+
+
+def _lead(study: Study) -> str:
+    text = (
         "The score of a prompt is 1 - overlap of its leading subspace with the in-distribution reference, which was "
         "fitted on other prompts; larger is further out. Its rivals: the prompt's norms alone (Mahalanobis distance "
         f"of log ‖X‖ and log ‖y‖), and the same score in untrained networks. At `{study.ood.site.hook}`; "
         f"{study.conventions.describe()}."
     )
-    title = "Does it know unfamiliar prompts?"
+    return text if study.families.shifted else f"{text} {NO_SHIFT}"
+
+
+def _cards(study: Study) -> tuple[Verdict, ...]:
+    claims = study.verdicts
+    told = verdict_words(
+        claims["score and error"],
+        finding="Inside families it does: mean Spearman correlation",
+        absence="that the score tells the error: mean Spearman correlation inside families",
+    )
+    error = card("Does the score tell the error?", claims["score and error"], told, anchor="score-error")
     if not study.families.shifted:
-        return Section(
-            "ood", title, f"{lead} {NO_SHIFT}", figures=(_cloud(study),), tables=(_correlation_table(study),)
-        )
-    tables = (_detection_table(study), _correlation_table(study))
-    return Section("ood", title, lead, figures=(_auroc(study), _cloud(study)), tables=tables)
+        return error, Verdict("Does it detect shifts?", NO_SHIFT, "unknown", None, "ood")
+    found = verdict_words(
+        claims["detection"],
+        finding="It does: mean AUROC over shifts",
+        absence="that it detects shifts: mean AUROC over shifts",
+    )
+    better = len(_norms_do_as_well(study.ood))
+    found += (
+        f" Norms alone reach {number(study.ood.mean_norm_auroc)} and do as well or better under {better} of "
+        f"{len(study.ood.shifts)}."
+    )
+    return error, card("Does it detect shifts?", claims["detection"], found, anchor="auroc")
+
+
+def _norms_do_as_well(report: OodReport) -> list[str]:
+    return [label for label, d in report.shifts.items() if d.norms.auroc >= d.signature.auroc]
 
 
 def _auroc(study: Study) -> FigureView:
@@ -46,7 +84,7 @@ def _auroc(study: Study) -> FigureView:
         finding="The signature tells shifted prompts apart, mean AUROC over shifts",
         absence="that the signature tells shifted prompts apart, mean AUROC over shifts",
     )
-    better = [label for label, d in report.shifts.items() if d.norms.auroc >= d.signature.auroc]
+    better = _norms_do_as_well(report)
     sentence += (
         f" Norms alone reach {number(report.mean_norm_auroc)} on average and do at least as well under "
         f"{len(better)} of {len(report.shifts)} shifts."

@@ -1,12 +1,14 @@
-"""Section 2, probes: where what known algorithms compute can be read off the residual stream."""
+"""Where can it be read? What linear probes find of known algorithms in the residual stream."""
+
+from dataclasses import replace
 
 from icl_interp.measure.controls import Excess
 from icl_interp.measure.study.result import Study
-from icl_interp.report.model import FigureGrid, FigureView, Section
-from icl_interp.report.sentences import listing, number, verdict_words
+from icl_interp.report.model import Chapter, FigureGrid, FigureView, Section, Verdict
+from icl_interp.report.sentences import card, listing, number, verdict_words
 from icl_interp.report.tables import TableView
 
-__all__ = ["probe_targets_part", "probes_chapter", "readout_words"]
+__all__ = ["chapter", "each_target"]
 
 
 _CONTROLS = {
@@ -18,13 +20,12 @@ _CONTROLS = {
 """What a read-out can fail to beat, in words."""
 
 
-def probes_chapter(study: Study) -> Section:
+def chapter(study: Study) -> Chapter:
     """Write the chapter."""
-    report = study.probes
-    excesses = {target: study.verdicts[f"probe: {target}"] for target in report.targets}
+    report, excesses = study.probes, _excesses(study)
     best = max(report.targets, key=lambda target: excesses[target].value)
     best_site = report.best_site(best)
-    sentence = readout_words(
+    sentence = _readout_words(
         study,
         best,
         excesses[best],
@@ -49,13 +50,28 @@ def probes_chapter(study: Study) -> Section:
         data=_by_site(study),
         height=120 + 34 * len(report.targets),
     )
-    return Section("probes", "Where can it be read?", lead, figures=(overview,), tables=(_summary(study),))
+    section = Section("probes", "Where can it be read?", lead, figures=(overview,), tables=(_summary(study),))
+    return Chapter(section, (_card(study, best, excesses),))
 
 
-def probe_targets_part(study: Study) -> Section:
-    """Write the folded part with each target's curve."""
-    report = study.probes
-    excesses = {target: study.verdicts[f"probe: {target}"] for target in report.targets}
+def _excesses(study: Study) -> dict[str, Excess]:
+    claims = study.verdicts
+    return {target: claims[f"probe: {target}"] for target in study.probes.targets}
+
+
+def _card(study: Study, best: str, excesses: dict[str, Excess]) -> Verdict:
+    finding, absence = f"Best is {best}: held-out R²", f"that {best} can be read out: held-out R²"
+    said = _readout_words(study, best, excesses[best], finding=finding, absence=absence)
+    made = card("Can known algorithms be read out?", excesses[best], said, anchor="probes")
+    without = [target for target, excess in excesses.items() if excess.verdict != "evidence"]
+    if not without or len(without) == len(excesses):
+        return made
+    return replace(made, sentence=f"{said} No evidence for {listing(without)}.", tone="mixed")
+
+
+def each_target(study: Study) -> Chapter:
+    """Write the chapter with each target's curve."""
+    report, excesses = study.probes, _excesses(study)
     cells = tuple(_cell(study, i, target, excesses[target]) for i, target in enumerate(report.targets))
     found = [target for target, excess in excesses.items() if excess.verdict == "evidence"]
     sentence = (
@@ -64,10 +80,10 @@ def probe_targets_part(study: Study) -> Section:
     )
     grid = FigureGrid(id="probe-targets", title="Held-out R² along the network", sentence=sentence, figures=cells)
     title = "Each read-out along the network"
-    return Section("part-probes", title, sentence, figures=(grid,), tables=(_by_site(study),), folded=True)
+    return Chapter(Section("part-probes", title, sentence, figures=(grid,), tables=(_by_site(study),)))
 
 
-def readout_words(study: Study, target: str, excess: Excess, *, finding: str, absence: str) -> str:
+def _readout_words(study: Study, target: str, excess: Excess, *, finding: str, absence: str) -> str:
     """Say what a read-out's excess allows to say, and where it fails by its own control, which one."""
     if excess.verdict != "none" or excess.low <= 0 or excess.chance <= 0:
         return verdict_words(excess, finding=finding, absence=absence)
@@ -122,7 +138,7 @@ def _summary(study: Study) -> TableView:
 
 def _cell(study: Study, index: int, target: str, excess: Excess) -> FigureView:
     where = study.probes.best_site(target)
-    sentence = readout_words(
+    sentence = _readout_words(
         study,
         target,
         excess,

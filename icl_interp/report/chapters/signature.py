@@ -1,4 +1,4 @@
-"""The chapter on the signature: spectra, shared leading directions, and the signature's three readings."""
+"""Is there a spectral signature? Spectra, shared leading directions, and the signature's three readings."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -10,17 +10,17 @@ from icl_interp.figures.theme import TraceStyle, role_style, shift_style
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.study.result import Study
 from icl_interp.measure.study.survey import NetworkSurvey, SiteRecord
-from icl_interp.report.model import FigureGrid, FigureView, Section
-from icl_interp.report.sentences import extremes, listing, number, verdict_words
+from icl_interp.report.model import Chapter, FigureGrid, FigureView, Section, Verdict
+from icl_interp.report.sentences import card, extremes, listing, number, verdict_words
 from icl_interp.report.tables import Cell, TableView
 from probes.spectra import SWAP_THRESHOLD
 
 __all__ = [
     "NO_SHIFT",
-    "signature_chapter",
+    "chapter",
 ]
 
-VARIANTS = {
+_VARIANTS = {
     "A": "pairs of prompts, |cos| of matched directions",
     "B": "reference directions, |cos| one by one",
     "C": "reference subspace, overlap",
@@ -31,11 +31,11 @@ VARIANTS = {
 def _variants_grid(study: Study) -> FigureGrid:
     """Draw the contrast in distribution minus shifted, for each variant along the network."""
     site = study.main_site.label
-    contrasts = {name: _contrast(study.survey, name, site) for name in VARIANTS}
+    contrasts = {name: _contrast(study.survey, name, site) for name in _VARIANTS}
     said = [f"{name} {number(value)}" for name, value in contrasts.items()]
     sentence = f"At {site}, in distribution minus shifted: {listing(said)}."
     if study.untrained:
-        untrained = [f"{name} {number(_untrained_contrast(study, name, site))}" for name in VARIANTS]
+        untrained = [f"{name} {number(_untrained_contrast(study, name, site))}" for name in _VARIANTS]
         sentence += f" In untrained networks: {listing(untrained)}."
     swapping = _swapping(study)
     if swapping:
@@ -47,14 +47,14 @@ def _variants_grid(study: Study) -> FigureGrid:
         "variants",
         "Variants A, B and C of the signature, side by side",
         sentence,
-        tuple(_cell(study, n) for n in VARIANTS),
+        tuple(_cell(study, n) for n in _VARIANTS),
     )
 
 
 def _variants_table(study: Study) -> TableView:
     """Lay the variants out for every place along the network."""
     rows: list[tuple[Cell, ...]] = []
-    for name in VARIANTS:
+    for name in _VARIANTS:
         for site in study.sites:
             own, shifted = _own(study.survey, name, site.label), _shifted(study.survey, name, site.label)
             controls = [(_own(s, name, site.label), _shifted(s, name, site.label)) for s in study.untrained]
@@ -68,7 +68,7 @@ def _variants_table(study: Study) -> TableView:
         ),
         rows=tuple(rows),
         caption="Variants of the signature along the network",
-        notes="; ".join(f"{name}: {meaning}" for name, meaning in VARIANTS.items())
+        notes="; ".join(f"{name}: {meaning}" for name, meaning in _VARIANTS.items())
         + ". Means over directions, and over shifts. Where s2/s1 is above 0.9, v1 and v2 may swap, which lowers A and "
         "B and leaves C alone.",
     )  # fmt: skip
@@ -86,7 +86,7 @@ def _cell(study: Study, name: str) -> FigureView:
     sentence = f"Largest at {most}: {number(max(values))}."
     return FigureView(
         id=f"variant-{name}",
-        title=f"{name}: {VARIANTS[name]}",
+        title=f"{name}: {_VARIANTS[name]}",
         figure=lines_figure(lines, x="site", y="in distribution minus shifted"),
         sentence=sentence,
         aria_label=f"Line chart along the network, variant {name}. {sentence}",
@@ -134,7 +134,7 @@ NO_SHIFT = (
 """Said where a claim over shifts would stand."""
 
 
-def signature_chapter(study: Study) -> Section:
+def chapter(study: Study) -> Chapter:
     """Write the chapter."""
     where = "after the last block, before the final norm" if study.config.final_norm else "after the last block"
     lead = (
@@ -146,7 +146,27 @@ def signature_chapter(study: Study) -> Section:
     if study.families.shifted:
         figures = (*figures, _variants_grid(study))
     tables = (_table(study), _variants_table(study))
-    return Section("signature", "Is there a spectral signature?", lead, figures=figures, tables=tables)
+    section = Section("signature", "Is there a spectral signature?", lead, figures=figures, tables=tables)
+    return Chapter(section, _cards(study) if study.families.shifted else ())
+
+
+def _cards(study: Study) -> tuple[Verdict, ...]:
+    claims = study.verdicts
+    spectra, directions = claims["spectra"], claims["shared directions"]
+    react = verdict_words(
+        spectra,
+        finding="More than untrained: mean |log ratio| of s1",
+        absence="that leading singular values react to shifts: mean |log ratio| of s1",
+    )
+    shared = verdict_words(
+        directions,
+        finding="More in distribution than under shift: overlap difference",
+        absence="that familiar prompts share directions which shifted ones do not: overlap difference",
+    )
+    return (
+        card("Do spectra react to shifts?", spectra, react, anchor="spectra"),
+        card("Are leading directions shared?", directions, shared, anchor="agreement"),
+    )
 
 
 def _spectra(study: Study) -> FigureGrid:

@@ -5,15 +5,17 @@ import math
 import torch
 
 from icl_interp.measure.similarity import LayerSimilarity
-from icl_interp.report.model import FigureGrid, FigureView, Section
+from icl_interp.measure.study.result import Study
+from icl_interp.report.model import Chapter, FigureGrid, FigureView, Section
 from icl_interp.report.sentences import number
 from icl_interp.report.tables import Cell, TableView
 
-__all__ = ["similarity_chapter"]
+__all__ = ["chapter"]
 
 
-def similarity_chapter(found: LayerSimilarity) -> Section:
-    """Write the part."""
+def chapter(study: Study) -> Chapter:
+    """Write the chapter."""
+    found = study.similarity
     controls = len(found.untrained_cka) > 0
     cells = [
         _cell(found, measure, untrained=untrained) for measure in ("cka", "procrustes") for untrained in (False, True)
@@ -25,9 +27,7 @@ def similarity_chapter(found: LayerSimilarity) -> Section:
         "rotation and scale. Layers are alike because each block adds to what is there, in untrained networks too."
     )
     grid = FigureGrid("layer-similarity", "Likeness of the residual stream with itself", _sentence(found), figures)
-    return Section(
-        "similarity", "How alike are the layers?", lead, figures=(grid,), tables=(_table(found),), folded=True
-    )
+    return Chapter(Section("similarity", "How alike are the layers?", lead, figures=(grid,), tables=(_table(found),)))
 
 
 def _sentence(found: LayerSimilarity) -> str:

@@ -1,24 +1,26 @@
-"""Section 2, interventions: is the signature used, or only there?"""
+"""Is the signature used, or only there? Interventions on its directions."""
 
 from icl_interp.figures.dots import DotSeries, dots_figure
 from icl_interp.figures.theme import role_style
 from icl_interp.measure.study.result import Study
 from icl_interp.measure.subspace_use import SubspaceUse
-from icl_interp.report.model import FigureView, HasJSON, Section
+from icl_interp.report.model import Chapter, FigureView, HasJSON, Section, Tone, Verdict
 from icl_interp.report.sentences import interval, number
 from icl_interp.report.tables import TableView
 
-__all__ = ["use_part", "use_sentence"]
+__all__ = ["chapter"]
 
-OWN, RANDOM, UNTRAINED = "signature at its mean", "random subspaces", "untrained networks"
+_OWN, _RANDOM, _UNTRAINED = "signature at its mean", "random subspaces", "untrained networks"
+_QUESTION = "Is its signature used?"
 
 
-def use_part(study: Study) -> Section:
-    """Write the part."""
+def chapter(study: Study) -> Chapter:
+    """Write the chapter."""
     use, title = study.use, "Is its signature used, or only there?"
     if use is None:
-        return Section("use", title, study.absent["use"])
-    sentence = use_sentence(use)
+        why = study.absent["use"]
+        return Chapter(Section("use", title, why), (Verdict(_QUESTION, why, "unknown", None, "use"),))
+    sentence = _sentence(use)
     frame = use.to_frame()
     view = FigureView(
         id="signature-use",
@@ -45,10 +47,18 @@ def use_part(study: Study) -> Section:
         f"same length is subtracted along {len(use.random)} random subspaces of rank {use.rank}, and each untrained "
         "network loses its own signature. After the last block only what the read-out reads can matter."
     )
-    return Section("use", title, lead, figures=(view,), tables=(table,))
+    return Chapter(Section("use", title, lead, figures=(view,), tables=(table,)), (_card(use, sentence),))
 
 
-def use_sentence(use: SubspaceUse) -> str:
+def _card(use: SubspaceUse, sentence: str) -> Verdict:
+    if not use.untrained:
+        return Verdict(_QUESTION, sentence, "unknown", None, "use")
+    tone: Tone = "evidence" if use.verdict == "evidence" else "none"
+    detail = f"p = {use.p_value:.2g} by {len(use.random)} random subspaces, for itself, not among the joint claims."
+    return Verdict(_QUESTION, sentence, tone, detail, "use")
+
+
+def _sentence(use: SubspaceUse) -> str:
     """Say whether the model uses the subspace."""
     change = use.effect.change
     if not use.random:
@@ -78,9 +88,9 @@ def use_sentence(use: SubspaceUse) -> str:
 def _figure(use: SubspaceUse) -> HasJSON:
     series = []
     for name, effects, style in (
-        (UNTRAINED, use.untrained, role_style("untrained")),
-        (RANDOM, use.random, role_style("shuffled")),
-        (OWN, (use.effect,), role_style("model")),
+        (_UNTRAINED, use.untrained, role_style("untrained")),
+        (_RANDOM, use.random, role_style("shuffled")),
+        (_OWN, (use.effect,), role_style("model")),
     ):
         series.append(
             DotSeries(

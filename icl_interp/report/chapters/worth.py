@@ -1,6 +1,7 @@
-"""Section 4: what is that evidence worth? Every claim with its control, what was assumed, what was not measured."""
+"""What is that evidence worth? Every claim with its control, what was assumed, what was not measured."""
 
 import math
+from dataclasses import replace
 
 from icl_interp.figures.dots import DotSeries, dots_figure
 from icl_interp.figures.theme import role_style
@@ -8,14 +9,13 @@ from icl_interp.measure.controls import Excess, holm_p_values
 from icl_interp.measure.detectors.watch import OVERLAP
 from icl_interp.measure.study.plan import limits_of
 from icl_interp.measure.study.result import Study
-from icl_interp.report.model import FigureView, Section
+from icl_interp.report.chapters import WORTH
+from icl_interp.report.model import Chapter, FigureView, Section
 from icl_interp.report.sentences import listing
 from icl_interp.report.tables import Cell, TableView
 
-__all__ = ["worth_chapter"]
+__all__ = ["assumptions", "chapter", "controls", "unmeasured"]
 
-ALPHA = 0.05
-"""Error probability of all claims together."""
 _DETECTOR = "detector: "
 MLPS, HEAD_MEANS = "ablation of MLPs", "heads replaced by their mean output"
 _ELSEWHERE = {
@@ -36,22 +36,14 @@ _ELSEWHERE = {
 """What a report leaves out, and the call that does it."""
 
 
-def worth_chapter(study: Study) -> Section:
-    """Write the section."""
+def chapter(study: Study) -> Chapter:
+    """Write the chapter, which opens the question: every claim beside its control."""
     claims = _all_claims(study)
     lead = (
         "Untrained networks have the model's own configuration and initialisation, other seeds, and read the same "
         "prompts. What they show as well is no sign of learning. No evidence does not mean no effect."
     )
-    parts = (_controls(study, claims), _assumptions(study), _unmeasured(study))
-    return Section(
-        "worth",
-        "What is that evidence worth?",
-        lead,
-        figures=(_forest(claims),),
-        tables=(_table(study, claims),),
-        parts=parts,
-    )
+    return Chapter(replace(WORTH, lead=lead, figures=(_forest(claims),), tables=(_table(study, claims),)))
 
 
 def _all_claims(study: Study) -> dict[str, Excess]:
@@ -133,7 +125,9 @@ def _table(study: Study, claims: dict[str, Excess]) -> TableView:
     )  # fmt: skip
 
 
-def _controls(study: Study, claims: dict[str, Excess]) -> Section:
+def controls(study: Study) -> Chapter:
+    """Write the chapter with each claim's number in each untrained network."""
+    claims = _all_claims(study)
     most = max((len(excess.controls) for excess in claims.values()), default=0)
     rows: list[tuple[Cell, ...]] = [
         (name, excess.value, *excess.controls, *[None] * (most - len(excess.controls)))
@@ -160,10 +154,11 @@ def _controls(study: Study, claims: dict[str, Excess]) -> Section:
             )
         )
     lead = f"Shuffled targets are beside each linear probe; {study.n_verdicts} claims share one error rate."
-    return Section("controls", "The controls' numbers", lead, tables=tuple(tables), folded=True)
+    return Chapter(Section("controls", "The controls' numbers", lead, tables=tuple(tables)))
 
 
-def _assumptions(study: Study) -> Section:
+def assumptions(study: Study) -> Chapter:
+    """Write the chapter on what was assumed."""
     said: list[tuple[Cell, ...]] = [
         ("in distribution", study.task.describe(), "every word about shifts and familiarity"),
         ("spectral conventions", study.conventions.describe(), "signatures; the paper's own were not available to us"),
@@ -182,10 +177,11 @@ def _assumptions(study: Study) -> Section:
         ("one checkpoint", "one training run", "no number here speaks of the spread over training seeds"),
     ]
     table = TableView(("assumed", "as", "matters for"), tuple(said), caption="What was assumed")
-    return Section("assumptions", "What was assumed", tables=(table,), folded=True)
+    return Chapter(Section("assumptions", "What was assumed", tables=(table,)))
 
 
-def _unmeasured(study: Study) -> Section:
+def unmeasured(study: Study) -> Chapter:
+    """Write the chapter on what was not measured."""
     titles = {measure.name: measure.title for measure in study.measures}
     rows: list[tuple[Cell, ...]] = [(titles[name], reason) for name, reason in study.absent.items()]
     if study.detectors is not None:
@@ -202,7 +198,7 @@ def _unmeasured(study: Study) -> Section:
     ]
     rows += _elsewhere(study)
     table = TableView(("not measured", "because"), tuple(rows), caption="What was not measured, and why")
-    return Section("unmeasured", "What was not measured, and why", tables=(table,), folded=True)
+    return Chapter(Section("unmeasured", "What was not measured, and why", tables=(table,)))
 
 
 def _elsewhere(study: Study) -> list[tuple[Cell, ...]]:

@@ -14,7 +14,7 @@ import torch
 from icl_interp import InputError
 from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.cli.shared import one_line_errors
-from icl_interp.errors import DivergedError, InputTypeError, UserCodeError, _users_code
+from icl_interp.errors import DivergedError, InputTypeError, UserCodeError, users_code
 from icl_interp.jobs import StopSignalError
 from icl_interp.measure.development.record import MeasurementError
 from icl_interp.runs.folder import RunBusyError
@@ -121,7 +121,7 @@ def _theirs():
 
 
 def test_an_error_in_the_users_code_shows_their_lines_and_not_ours(capsys):
-    with pytest.raises(SystemExit) as stop, one_line_errors(), _users_code("--model mine.py:load"):
+    with pytest.raises(SystemExit) as stop, one_line_errors(), users_code("--model mine.py:load"):
         _theirs()
     *lines, last = capsys.readouterr().err.splitlines()
     assert stop.value.code == 2
@@ -132,13 +132,13 @@ def test_an_error_in_the_users_code_shows_their_lines_and_not_ours(capsys):
 
 def test_code_of_the_users_that_misuses_this_package_is_theirs_and_nested_once():
     with pytest.raises(UserCodeError, match=r"^inner is your own code, and it raised InputError: wrong.$") as caught:  # noqa: SIM117
-        with _users_code("outer"), _users_code("inner"):
+        with users_code("outer"), users_code("inner"):
             raise InputError("wrong.")
     assert isinstance(caught.value.__cause__, InputError)
 
 
 def test_an_error_in_the_users_code_comes_back_from_workers():
-    with pytest.raises(UserCodeError) as caught, _users_code("mine"):
+    with pytest.raises(UserCodeError) as caught, users_code("mine"):
         _theirs()
     copied = pickle.loads(pickle.dumps(caught.value))
     assert (str(copied), copied.traceback) == (str(caught.value), caught.value.traceback)

@@ -183,6 +183,8 @@ TASK_FILES = {
     "no YAML": ("a: [\n", "is not YAML"),
     "numbers as keys": ("1: 2\n", "got 1; check the spelling"),
     "an unknown key": ("nose_std: 1\n", "got nose_std"),
+    "an impossible value": ("noise_std: -1\n", "task.yaml: the task needs possible values"),
+    "another width": ("n_dims: 4\n", "task.yaml: the task needs n_dims=3"),
 }
 
 

@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.cli.probe import _app
-from icl_interp.cli.probe_job import _load_probed, _with_timeline
+from icl_interp.cli.probe_job import _load_probed
 from icl_interp.measure.development.run import development
-from icl_interp.report.model import Page
+from icl_interp.report.assemble import build_page
 
 FAST = ("--prompts", "8", "--shifts", "w_fresh", "--no-controls", "--plotlyjs", "directory", "--quiet", "--llc", "2")
 COMMAND = "import sys; from icl_interp.cli.probe import main; sys.argv[0] = 'icl-probe'; main()"
@@ -95,10 +95,10 @@ def test_of_a_folder_with_damaged_files_the_newest_that_can_be_read_is_probed(fo
         _load_probed(run / "checkpoints" / "step_00000006.pt")
 
 
-def test_the_page_warns_of_checkpoints_that_could_not_be_read(folder, tmp_path):
+def test_the_page_warns_of_checkpoints_that_could_not_be_read(folder, tmp_path, small_study, small_checkpoint):
     run = shutil.copytree(folder, tmp_path / "run", ignore=shutil.ignore_patterns("development"))
     damage(run, 2)
-    page = _with_timeline(Page(title="t"), development(run, settings=FEW, llc=None))
+    page = build_page(small_study, small_checkpoint, {}, timeline=development(run, settings=FEW, llc=None))
     (warning,) = page.warnings
     assert warning.startswith("Step 2 could not be read: ")
     assert warning in page.sections[-1].lead

@@ -102,7 +102,7 @@ def test_checkpoints_along_training(folder):
 
 
 def test_a_group_has_a_largest_size(monkeypatch):
-    monkeypatch.setattr(trained, "LARGEST_GROUP", 2)
+    monkeypatch.setattr(trained, "_LARGEST_GROUP", 2)
     assert [len(job) for job in trained._jobs([(config(seed), Path(str(seed))) for seed in range(5)])] == [2, 2, 1]
 
 

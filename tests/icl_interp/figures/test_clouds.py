@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from icl_interp.figures.clouds import Cloud, clouds_figure
+from icl_interp.figures.dots import Cloud, clouds_figure
 from icl_interp.figures.theme import role_style, shift_style
 
 

@@ -5,10 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from icl_interp.figures.lines import Line
+from icl_interp.figures.lines import Line, StepMark, timeline_figure
 from icl_interp.figures.paths import Landmark, PlanePath, paths_figure
 from icl_interp.figures.theme import role_style
-from icl_interp.figures.timeline import StepMark, timeline_figure
 
 LINE = Line("loss", [0, 9, 99], [3.0, 2.0, 1.0], role_style("model"))
 

@@ -14,6 +14,8 @@ from icl_interp.training.schedules import CheckpointSteps
 
 pytest.importorskip("distributed", reason="the cluster extra is not installed")
 
+NEEDED = "icl_interp.measure.development.jobs"
+
 
 @pytest.mark.slow  # three processes import torch and TransformerLens; a killed worker of a sweep is no slow test
 def test_a_worker_that_is_killed_costs_no_record(

@@ -11,6 +11,7 @@ from icl_interp.measure.heads import head_importance, heads_can_be_masked
 from icl_interp.measure.layer_readouts import layer_readouts
 from icl_interp.models.build import build_model
 from icl_interp.models.config import ModelConfig
+from icl_interp.prompts import derive_seed
 from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.tasks.sine import SineRegression
 
@@ -180,3 +181,13 @@ def test_attention_over_joint_tokens_has_a_context():
         build_model(config, seed=0), LinearRegression(n_dims=3, n_points=6), n_prompts=4, n_controls=0
     )
     assert summary.quantities == ("entropy", "self", "previous", "context", "variability")
+
+
+def test_pruning_is_tried_on_other_prompts_than_those_that_ranked_the_heads(tiny_model, tiny_task):
+    found = head_importance(tiny_model, tiny_task, n_prompts=8, n_orders=1, n_controls=0).pruning
+    others = tiny_task.sample(16, seed=derive_seed(0, "evaluation: heads"))[8:]
+    with torch.no_grad():
+        late = (tiny_model(others.xs, others.ys).double() - others.ys)[:, 3:].square().mean()
+    assert found.n_kept[-1] == 4  # all heads
+    # float32 answers
+    np.testing.assert_allclose(found.losses.values[-1], late / tiny_task.label_second_moment(), rtol=1e-5)

@@ -96,7 +96,7 @@ def test_context_tokens_are_a_role() -> None:
 @pytest.mark.parametrize("family", ["lsa", "ltb", "softmax_layer"])
 def test_a_study_of_every_family_has_no_final_norm(family: str) -> None:
     model = build_model(ModelConfig(family=family, n_dims=3, n_points=7), seed=0)
-    result = study(model, TASK, n_prompts=8, shifts=["x_scale=3", "label_noise=1"], n_controls=1)
+    result = study(model, TASK, n_prompts=8, shifts=["x_scale=3", "label_noise=1"], n_controls=0)
     assert [site.label for site in result.sites] == ["read-in", "block 0"]
     assert result.main_site.label == "block 0"
     assert result.ood_final is None

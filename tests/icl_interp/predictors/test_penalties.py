@@ -1,5 +1,6 @@
 """Predictors with a penalty or a noise level, from nothing to 1e20, against exact rational arithmetic."""
 
+import itertools
 import math
 from fractions import Fraction
 
@@ -13,6 +14,7 @@ from icl_interp.predictors import (
     least_squares,
     optimal_learned_init,
     ridge,
+    running_least_squares,
 )
 
 PENALTIES = [0.0, 1e-300, 1e-100, 1e-30, 1e-20, 1e-14, 1e-8, 1e-3, 1.0, 1e8, 1e20, 1e300]
@@ -163,6 +165,73 @@ def test_weights_that_no_input_shows_are_not_learned(noise, unit):
     optimum = optimal_learned_init(x_cov, unit * x_cov, torch.ones(2, dtype=torch.float64), noise, 5)
     omega = (6 * 625 + 625) / 5 + min(noise, 1e150) ** 2 / unit / 5
     torch.testing.assert_close(optimum.preconditioner, x_cov / omega, rtol=1e-9, atol=1e-300)
+
+
+def affine(a, b, start, unit):
+    values = [start]
+    for _ in range(6):
+        values.append(a * values[-1] + b)
+    return unit * torch.tensor(values, dtype=torch.float64)
+
+
+SEQUENCES = {
+    "growing": (1.5, 3.0, 1.0),
+    "by equal steps": (1.0, 2.0, 100.0),
+    "alternating": (-0.75, 1.0, 5.0),
+    "standing still": (0.5, 1.0, 2.0),
+    "far from 0": (-1.0, 8e6, 4e6 + 3),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("unit", [1e-20, 1e-7, 1.0, 1e7, 1e20], ids=str)
+@pytest.mark.parametrize("kind", SEQUENCES)
+def test_a_running_line_keeps_its_intercept_in_any_unit(kind, unit, dtype):
+    sequence = affine(*SEQUENCES[kind], unit).to(dtype)
+    for inputs in (sequence[:-1, None], torch.stack([sequence[:-1], sequence[:-1] / unit * sequence[:-1]], dim=1)):
+        # Labels are of order one and arbitrary, so that the intercept counts.
+        labels = _random(6, seed=2).to(dtype)
+        with_constant = torch.cat([inputs, torch.ones_like(inputs[:, :1])], dim=1)
+        wanted = expected(with_constant, labels, 0.0)
+        close(running_least_squares()(inputs[None], labels[None])[0], wanted, 1.0)
+
+
+def exact_lasso(inputs, labels, query, penalty):
+    # Every choice of signs: solve its equations, and keep the one that meets the conditions of optimality.
+    n, n_dims = len(labels), len(query)
+    columns = list(zip(*inputs, strict=True))
+    for signs in itertools.product((0, 1, -1), repeat=n_dims):
+        used = [j for j in range(n_dims) if signs[j]]
+        right = [dot(columns[j], labels) - n * penalty * signs[j] for j in used]
+        found = dict(zip(used, solve([[dot(columns[i], columns[j]) for j in used] for i in used], right), strict=True))
+        weights = [found.get(j, Fraction(0)) for j in range(n_dims)]
+        left = [y - dot(row, weights) for row, y in zip(inputs, labels, strict=True)]
+        pulls = [dot(column, left) for column in columns]
+        if all(weights[j] * signs[j] > 0 and pulls[j] == n * penalty * signs[j] for j in used) and all(
+            abs(pull) <= n * penalty for pull in pulls
+        ):
+            return float(dot(weights, query))
+    raise AssertionError
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9], ids=str)
+@pytest.mark.parametrize(
+    "kind", ["n < d", "n = d", "n > d", "fewer than coordinates", "whole numbers", "without noise"]
+)
+def test_the_lasso_is_exact_at_small_penalties(kind, unit):
+    inputs = {
+        "n < d": _random(3, 4),
+        "fewer than coordinates": _random(4, 3)[:, [0, 1, 2, 0]] * torch.tensor([1.0, 1.0, 1.0, -0.5]),
+        "whole numbers": torch.tensor([[1.0, 2.0, 0.0], [1.0, -1.0, 2.0], [0.0, 3.0, 1.0], [2.0, 1.0, 1.0]]),
+        "without noise": _random(5, 3),
+    }
+    xs = inputs.get(kind, INPUTS.get(kind)).double()
+    ys = _random(len(xs), seed=2).double() if kind != "without noise" else xs @ torch.tensor([2.0, 0.0, -1.0]).double()
+    xs, ys = unit * xs[:, :4], ys / unit
+    rows, labels = rational(xs.tolist()), rational(ys.tolist())
+    for penalty in (1e-300, 1e-30, 1e-12, 1e-9, 1e-7, 1e-5):
+        wanted = [exact_lasso(rows[:k], labels[:k], rows[k], Fraction(penalty)) for k in range(1, len(ys))]
+        close(lasso(penalty)(xs[None], ys[None])[0, 1:], wanted, 1.0)
 
 
 def test_the_lasso_at_the_ends():

@@ -318,7 +318,7 @@ def test_is_finite_for_finite_input(case):
 def test_prompts_do_not_touch_each_other(case, monkeypatch):
     xs, ys = random_prompts(n_prompts=5, n_dims=case.dims)
     together = case.build()(xs, ys)
-    monkeypatch.setattr(_base, "CHUNK_FLOATS", 1)  # one prompt at a time
+    monkeypatch.setattr(_base, "_CHUNK_FLOATS", 1)  # one prompt at a time
     torch.testing.assert_close(case.build()(xs, ys), together, rtol=1e-9, atol=1e-9)
 
 

@@ -69,7 +69,7 @@ def test_lasso_remembers_its_fits(monkeypatch):
 def test_lasso_forgets_the_oldest_fits(monkeypatch):
     from icl_interp.predictors import sparse
 
-    monkeypatch.setattr(sparse, "REMEMBERED_FITS", 3)
+    monkeypatch.setattr(sparse, "_REMEMBERED_FITS", 3)
     xs, ys = sparse_prompts(2, 4, 0.1)
     predictor = lasso(0.1)
     predictor(xs, ys)

@@ -6,42 +6,37 @@ import numpy as np
 import pytest
 
 from icl_interp.measure.controls import Excess
-from icl_interp.measure.errors import MODEL
+from icl_interp.measure.errors import MODEL, error_curves
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.linear_probes import LinearProbeReport
-from icl_interp.measure.study.run import study
-from icl_interp.report.assemble import _verdict_cards
-from icl_interp.report.chapters.agreement import agreement_part
-from icl_interp.report.chapters.errors import (
-    _late_table,
-    errors_chapter,
-    likeness,
-    reference,
-    shift_sentence,
-    shifts_part,
+from icl_interp.report.chapters import (
+    agreement,
+    attention,
+    errors,
+    heads,
+    layers,
+    ood,
+    probes,
+    shifts,
+    signature,
+    use,
 )
-from icl_interp.report.chapters.heads import attention_part, heads_part, pruning_part
-from icl_interp.report.chapters.layers import layers_part
-from icl_interp.report.chapters.ood import ood_chapter
-from icl_interp.report.chapters.probes import _CONTROLS, probe_targets_part, probes_chapter
-from icl_interp.report.chapters.signature import signature_chapter
-from icl_interp.report.chapters.use import use_part
 from icl_interp.report.model import FigureGrid
 from probes.bootstrap import Estimate
 
 CHAPTERS = {
-    "errors": errors_chapter,
-    "part-shifts": shifts_part,
-    "algorithm": agreement_part,
-    "layers": layers_part,
-    "heads": heads_part,
-    "use": use_part,
-    "part-pruning": pruning_part,
-    "part-attention": attention_part,
-    "probes": probes_chapter,
-    "part-probes": probe_targets_part,
-    "signature": signature_chapter,
-    "ood": ood_chapter,
+    "errors": errors.chapter,
+    "part-shifts": shifts.chapter,
+    "algorithm": agreement.chapter,
+    "layers": layers.chapter,
+    "heads": heads.chapter,
+    "use": use.chapter,
+    "part-pruning": heads.pruning,
+    "part-attention": attention.chapter,
+    "probes": probes.chapter,
+    "part-probes": probes.each_target,
+    "signature": signature.chapter,
+    "familiar": ood.chapter,
 }
 STUDIES = ["small_study", "uncontrolled_study", "signing_study"]
 
@@ -61,15 +56,15 @@ def with_shortfalls(study_of, lows: dict[str, dict[str, float]]):
             shortfalls[name] = Estimate(low + 1, low, low + 2)
         families[label] = replace(families[label], shortfalls=shortfalls)
     errors = replace(study_of.errors, families=families)
-    return replace(study_of, results={**study_of.results, "errors": errors})
+    return with_results(study_of, errors=errors)
 
 
 @pytest.mark.parametrize("name", STUDIES)
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_every_figure_has_a_finding_and_figures_speak_of_finite_numbers(request, name, chapter):
-    section = CHAPTERS[chapter](request.getfixturevalue(name))
+    section = CHAPTERS[chapter](request.getfixturevalue(name)).section
     assert section.id == chapter
-    assert section.lead
+    assert section.lead or chapter == "familiar"  # which the map of all detectors introduces
     for view in views(section):
         assert view.sentence.endswith(".")
         assert view.sentence[:40] in view.aria_label  # the finding, if not every number of it
@@ -77,25 +72,25 @@ def test_every_figure_has_a_finding_and_figures_speak_of_finite_numbers(request,
         assert "not a number" not in view.sentence
 
 
-@pytest.mark.parametrize("chapter", ["algorithm", "layers", "probes", "signature", "ood"])
+@pytest.mark.parametrize("chapter", ["algorithm", "layers", "probes", "signature", "familiar"])
 def test_an_untrained_network_gets_no_claim_in_any_chapter(small_study, chapter):
-    section = CHAPTERS[chapter](small_study)
+    section = CHAPTERS[chapter](small_study).section
     sentences = " ".join([item.sentence for item in section.figures] + [view.sentence for view in views(section)])
     assert "No evidence beyond an untrained network" in sentences
 
 
-@pytest.mark.parametrize("chapter", ["signature", "ood"])
+@pytest.mark.parametrize("chapter", ["signature", "familiar"])
 def test_a_planted_signature_is_claimed(signing_study, chapter):
-    sentences = [item.sentence for item in CHAPTERS[chapter](signing_study).figures]
+    sentences = [item.sentence for item in CHAPTERS[chapter](signing_study).section.figures]
     claims = {
         "signature": "In-distribution prompts share leading directions that shifted ones share less",
-        "ood": "The signature tells shifted prompts apart",
+        "familiar": "The signature tells shifted prompts apart",
     }
     assert [s for s in sentences if s.startswith(claims[chapter])]
 
 
 def test_errors_are_drawn_for_every_family(small_study):
-    (main,), (grid,) = errors_chapter(small_study).figures, shifts_part(small_study).figures
+    (main,), (grid,) = errors.chapter(small_study).section.figures, shifts.chapter(small_study).section.figures
     assert main.id == "error-curve"
     assert [cell.id for cell in grid.figures] == ["error-x_scale-3", "error-label_noise-1"]
     names = {trace.name for trace in main.figure.data}
@@ -110,12 +105,17 @@ STRENGTHS = (
 )  # fmt: skip
 
 
-def test_every_strength_has_an_anchor_of_its_own(tiny_model, tiny_task):
-    other = study(tiny_model, tiny_task, n_prompts=8, n_points=3, shifts=STRENGTHS, layers=[], n_controls=0)
-    cells = [cell.id for cell in shifts_part(other).figures[0].figures]
+def with_results(study_of, **results):
+    return replace(study_of, results={**study_of.results, **results})
+
+
+def test_every_strength_has_an_anchor_of_its_own(uncontrolled_study, tiny_model, tiny_task):
+    errors = error_curves(tiny_model, tiny_task, n_prompts=8, n_points=3, shifts=STRENGTHS)
+    other = with_results(uncontrolled_study, errors=errors)
+    cells = [cell.id for cell in shifts.chapter(other).section.figures[0].figures]
     assert len(set(cells)) == len(STRENGTHS)
-    for cell, label in zip(cells, STRENGTHS, strict=True):
-        assert cell.startswith(f"error-{label.split('=')[0]}")
+    for name in {label.split("=")[0] for label in STRENGTHS}:
+        assert sum(cell.startswith(f"error-{name}") for cell in cells) == sum(name in label for label in STRENGTHS)
 
 
 FALLS_SHORT = {
@@ -148,7 +148,7 @@ FALLS_SHORT = {
 @pytest.mark.parametrize(("lows", "sentence"), FALLS_SHORT.values(), ids=FALLS_SHORT)
 def test_the_shift_sentence_follows_the_shortfalls(small_study, lows, sentence):
     quiet = {label: {"least squares": 0.0} for label in lows}
-    assert shift_sentence(with_shortfalls(with_shortfalls(small_study, quiet), lows).errors) == sentence
+    assert shifts._sentence(with_shortfalls(with_shortfalls(small_study, quiet), lows).errors) == sentence
 
 
 @pytest.mark.parametrize(
@@ -159,13 +159,14 @@ def test_the_shift_sentence_follows_the_shortfalls(small_study, lows, sentence):
     ],
     ids=["falls short", "does not"],
 )
-def test_the_shift_sentence_tells_the_prior_s_failures(tiny_model, tiny_task, bayes, ending):
+def test_the_shift_sentence_tells_the_prior_s_failures(uncontrolled_study, tiny_model, tiny_task, bayes, ending):
     # Weights in a plane: under rotation the Bayes predictor of the prior fails, least squares does not.
     flat = tiny_task.model_copy(update={"w_cov": (1.5, 1.5, 0.0)})
-    other = study(tiny_model, flat, n_prompts=8, shifts=["w_rotation=1"], layers=[], n_controls=0)
+    errors = error_curves(tiny_model, flat, n_prompts=8, shifts=["w_rotation=1"])
+    other = with_results(uncontrolled_study, errors=errors)
     assert other.errors.families["w_rotation=1"].fails("Bayes")
     lows = {"w_rotation=1": {MODEL: 0.9, "Bayes": bayes}}
-    assert shift_sentence(with_shortfalls(other, lows).errors).endswith(
+    assert shifts._sentence(with_shortfalls(other, lows).errors).endswith(
         f"Least squares does not under 1 of these{ending}"
     )
 
@@ -176,29 +177,29 @@ def test_likeness_names_the_two_nearest_references_and_their_distances(small_stu
     distances = {name: replace(estimate, value=9.0) for name, estimate in own.distances.items()}
     distances[first] = replace(distances[first], value=0.25, low=0.125, high=0.5)
     distances[second] = replace(distances[second], value=2.0, low=1.0, high=3.0)
-    assert likeness(replace(own, distances=distances)) == (
+    assert errors._likeness(replace(own, distances=distances)) == (
         f"{first[0].upper()}{first[1:]} predicts most like it: mean squared difference 0.25 [0.125, 0.5] of E[y²]; "
         f"next is {second} with 2 [1, 3]."
     )
 
 
 def test_references_are_found_by_a_part_of_their_merged_name(small_study):
-    assert reference(small_study.errors, "Bayes") == reference(small_study.errors, "least squares")
-    assert "Bayes" in reference(small_study.errors, "Bayes").split(" = ")
+    assert shifts._reference(small_study.errors, "Bayes") == shifts._reference(small_study.errors, "least squares")
+    assert "Bayes" in shifts._reference(small_study.errors, "Bayes").split(" = ")
 
 
 def test_the_late_table_holds_the_late_errors(small_study):
-    table = _late_table(small_study.errors)
+    table = errors._late_table(small_study.errors)
     assert [row[0] for row in table.rows] == list(small_study.errors.families)
-    for row, errors in zip(table.rows, small_study.errors.families.values(), strict=True):
-        late = errors.curves[MODEL].late
+    for row, family in zip(table.rows, small_study.errors.families.values(), strict=True):
+        late = family.curves[MODEL].late
         np.testing.assert_allclose(row[3:6], [late.value, late.low, late.high], rtol=0)
-        np.testing.assert_allclose(row[-4:-1], [errors.excess.value, errors.excess.low, errors.excess.high], rtol=0)
+        np.testing.assert_allclose(row[-4:-1], [family.excess.value, family.excess.low, family.excess.high], rtol=0)
     assert "x_scale=3: inputs multiplied by 3" in table.notes
 
 
 def test_the_tables_of_error_figures_hold_the_numbers_before_they_were_drawn(small_study):
-    (main,), (grid,) = errors_chapter(small_study).figures, shifts_part(small_study).figures
+    (main,), (grid,) = errors.chapter(small_study).section.figures, shifts.chapter(small_study).section.figures
     frame = small_study.errors.to_frame()
     for label, view in zip(small_study.errors.families, (main, *grid.figures), strict=True):
         expected = frame[frame["family"] == label].drop(columns="family")
@@ -208,16 +209,16 @@ def test_the_tables_of_error_figures_hold_the_numbers_before_they_were_drawn(sma
     # Least squares is exact in distribution, up to float32: drawn at 1e-4, written as it is.
     least = [row for row in main.data.rows if row[0].startswith("least squares")]
     (drawn,) = (trace for trace in main.figure.data if trace.name.startswith("least squares"))
-    errors = [row[2] for row in least]
-    assert 0 < errors[-1] < 1e-8
+    late = [row[2] for row in least]
+    assert 0 < late[-1] < 1e-8
     np.testing.assert_allclose(drawn.y[-1], 1e-4, rtol=1e-12)
-    np.testing.assert_allclose(drawn.y, np.maximum(errors, 1e-4), rtol=1e-12)
+    np.testing.assert_allclose(drawn.y, np.maximum(late, 1e-4), rtol=1e-12)
 
 
 def test_the_tables_of_spectra_hold_means_and_spreads(small_study):
     site = small_study.main_site.label
     for view, survey in zip(
-        signature_chapter(small_study).figures[0].figures,
+        signature.chapter(small_study).section.figures[0].figures,
         (small_study.survey, small_study.untrained[0]),
         strict=True,
     ):
@@ -230,7 +231,7 @@ def test_the_tables_of_spectra_hold_means_and_spreads(small_study):
 
 
 def test_the_table_of_the_cloud_holds_every_prompt(small_study):
-    rows = ood_chapter(small_study).figures[1].data.rows
+    rows = ood.chapter(small_study).section.figures[1].data.rows
     assert len(rows) == 3 * 16
     for i, (label, score, error) in enumerate(rows):
         own = small_study.ood.scores[label][i % 16], small_study.ood.errors[label][i % 16]
@@ -238,7 +239,7 @@ def test_the_table_of_the_cloud_holds_every_prompt(small_study):
 
 
 def test_probes_have_a_cell_a_target(small_study):
-    section = probe_targets_part(small_study)
+    section = probes.each_target(small_study).section
     (grid,) = section.figures
     assert [cell.title for cell in grid.figures] == list(small_study.probes.targets)
     (table,) = section.tables
@@ -247,7 +248,7 @@ def test_probes_have_a_cell_a_target(small_study):
 
 
 def test_probes_have_a_row_a_target_in_one_heat_map_and_one_table(small_study):
-    section = probes_chapter(small_study)
+    section = probes.chapter(small_study).section
     (view,), (table,) = section.figures, section.tables
     assert list(view.figure.data[0].y) == list(small_study.probes.targets)
     assert [row[0] for row in table.rows] == list(small_study.probes.targets)
@@ -266,30 +267,31 @@ def test_probes_have_a_row_a_target_in_one_heat_map_and_one_table(small_study):
 def test_what_its_control_task_reads_as_well_is_not_called_readable(small_study, monkeypatch, selective, said, n_found):
     chance = 0.9 - selective.value
     excess = Excess(0.9, (0.1, 0.1), 0.7, 0.9, 0.95, chance, chance + selective.low)
-    monkeypatch.setattr(LinearProbeReport, "excess", lambda *_: excess)
+    claims = {f"probe: {target}": excess for target in small_study.probes.targets}
     monkeypatch.setattr(LinearProbeReport, "selectivity", lambda *_: ("control task", selective))
-    section = probe_targets_part(small_study)
+    changed = replace(small_study, verdicts={**small_study.verdicts, **claims})
+    section = probes.each_target(changed).section
     assert all(said in cell.sentence for cell in section.figures[0].figures)
     n_targets = len(small_study.probes.targets)
     assert section.lead.startswith(f"{n_targets if n_found else 0} of {n_targets} targets can be read out")
-    (card,) = (card for card in _verdict_cards(small_study) if card.anchor == "probes")
+    (card,) = probes.chapter(changed).cards
     assert (card.tone, "its control task" in card.sentence) == (("evidence", False) if n_found else ("none", True))
 
 
 def test_every_control_of_a_read_out_has_words(small_study, uncontrolled_study):
     names = {s.probes.selectivity(target)[0] for s in (small_study, uncontrolled_study) for target in s.probes.targets}
-    assert names <= set(_CONTROLS)
+    assert names <= set(probes._CONTROLS)
 
 
 def test_spectra_stand_beside_an_untrained_network_s(small_study, uncontrolled_study):
-    grid = signature_chapter(small_study).figures[0]
+    grid = signature.chapter(small_study).section.figures[0]
     assert [cell.title for cell in grid.figures] == ["This model", "An untrained network"]
     assert [trace.name for trace in grid.figures[0].figure.data] == ["x_scale=3", "label_noise=1", IN_DISTRIBUTION]
-    assert [cell.id for cell in signature_chapter(uncontrolled_study).figures[0].figures] == ["spectra-model"]
+    assert [cell.id for cell in signature.chapter(uncontrolled_study).section.figures[0].figures] == ["spectra-model"]
 
 
 def test_agreement_is_drawn_along_the_network(small_study, uncontrolled_study):
-    grid = signature_chapter(small_study).figures[1]
+    grid = signature.chapter(small_study).section.figures[1]
     assert [cell.id for cell in grid.figures] == ["agreement-overlap", "agreement-cosine-1", "agreement-cosine-2"]
     names = [trace.name for trace in grid.figures[0].figure.data]
     assert names == [
@@ -305,7 +307,7 @@ def test_agreement_is_drawn_along_the_network(small_study, uncontrolled_study):
         cosines = grid.figures[1 + j].figure.data[-1]
         np.testing.assert_allclose(cosines.y, [mine.sites[x].cosines_with_id[j] for x in cosines.x], rtol=0)
     assert small_study.conventions.describe().capitalize() in grid.sentence
-    assert len(signature_chapter(uncontrolled_study).figures[1].figures[0].figure.data) == 2
+    assert len(signature.chapter(uncontrolled_study).section.figures[1].figures[0].figure.data) == 2
 
 
 @pytest.mark.parametrize(("ratio", "warned"), [(0.95, True), (0.5, False)])
@@ -315,22 +317,22 @@ def test_directions_that_may_swap_are_flagged(small_study, ratio, warned):
     scores = replace(own.sites[site].scores, swap_ratio=own.sites[site].scores.swap_ratio * 0 + ratio)
     sites = {**own.sites, site: replace(own.sites[site], scores=scores)}
     families = {**survey.families, IN_DISTRIBUTION: replace(own, sites=sites)}
-    changed = replace(small_study, results={**small_study.results, "survey": replace(survey, families=families)})
-    assert ("v1 and v2 may swap" in signature_chapter(changed).figures[1].sentence) is warned
+    changed = with_results(small_study, survey=replace(survey, families=families))
+    assert ("v1 and v2 may swap" in signature.chapter(changed).section.figures[1].sentence) is warned
 
 
 def test_detection_has_a_row_a_shift(small_study, uncontrolled_study):
-    table = ood_chapter(small_study).tables[0]
+    table = ood.numbers(small_study).section.tables[0]
     assert [row[0] for row in table.rows] == list(small_study.ood.shifts)
     for row, detection in zip(table.rows, small_study.ood.shifts.values(), strict=True):
         expected = [detection.norms.auroc, detection.excess.control, detection.excess.excess]
         np.testing.assert_allclose([row[5], row[6], row[7]], expected, rtol=0)
-    for row in ood_chapter(uncontrolled_study).tables[0].rows:
+    for row in ood.numbers(uncontrolled_study).section.tables[0].rows:
         assert row[6:10] == (None,) * 4
 
 
 def test_correlations_stand_inside_families_pooled_and_given_norms(small_study):
-    table = ood_chapter(small_study).tables[1]
+    table = ood.numbers(small_study).section.tables[1]
     heads = [row[0] for row in table.rows]
     assert heads == [
         "inside in distribution", "inside x_scale=3", "inside label_noise=1", "mean of these", "pooled",
@@ -340,7 +342,7 @@ def test_correlations_stand_inside_families_pooled_and_given_norms(small_study):
 
 
 def test_the_cloud_shows_one_point_a_prompt(small_study):
-    cloud = ood_chapter(small_study).figures[1].figure
+    cloud = ood.chapter(small_study).section.figures[1].figure
     assert {trace.name for trace in cloud.data} == set(small_study.ood.scores)
     for trace in cloud.data:
         np.testing.assert_allclose(trace.x, small_study.ood.scores[trace.name], rtol=0)
@@ -348,6 +350,6 @@ def test_the_cloud_shows_one_point_a_prompt(small_study):
 
 
 def test_the_detection_sentence_names_rivals_that_do_as_well(signing_study, small_study):
-    planted, untrained = (ood_chapter(s).figures[0].sentence for s in (signing_study, small_study))
+    planted, untrained = (ood.chapter(s).section.figures[0].sentence for s in (signing_study, small_study))
     assert "do at least as well under 0 of 2 shifts" in planted
     assert "do at least as well under 0 of 2 shifts" not in untrained

@@ -97,7 +97,8 @@ def test_a_network_of_zeros_has_a_page_all_the_same(tiny_config, tiny_task, tmp_
         for weight in model.parameters():
             weight.zero_()
     checkpoint = load_checkpoint(save_checkpoint(tmp_path / "zeros.pt", model, task=tiny_task, step=0))
-    zeros = study(checkpoint.model, tiny_task, n_prompts=8, shifts=["x_scale=3", "label_noise=1"], n_controls=2)
+    shifts = ["x_scale=3", "label_noise=1"]
+    zeros = study(checkpoint.model, tiny_task, n_prompts=8, shifts=shifts, layers=[], n_controls=2)
     assert "evidence" not in {excess.verdict for excess in zeros.verdicts.values()}
     assert zeros.errors.in_distribution.closest() == "zero"
     np.testing.assert_allclose(zeros.verdicts["in-context learning"].value, 0, atol=1e-12)
@@ -111,7 +112,7 @@ def test_a_network_of_zeros_has_a_page_all_the_same(tiny_config, tiny_task, tmp_
 def test_a_task_where_references_fall_together_renders(tiny_model, small_checkpoint):
     # Pure noise: zero is the Bayes predictor, and ridge has no prior to take its penalty from.
     noise = small_checkpoint.task.model_copy(update={"w_cov": 0.0, "noise_std": 1.0})
-    other = study(tiny_model, noise, n_prompts=8, n_points=4, shifts=["x_mean"], layers=[], n_controls=2)
+    other = study(tiny_model, noise, n_prompts=8, n_points=4, shifts=["x_mean"], layers=[], n_controls=0)
     assert "zero = Bayes" in other.errors.in_distribution.curves
     html = render(build_page(other, small_checkpoint, {}), plotlyjs="directory")
     assert "zero = Bayes" in html

@@ -28,9 +28,9 @@ def numbers(small_study, small_checkpoint):
     return read(study_json(small_study, small_checkpoint, PROVENANCE))
 
 
-def test_equal_seeds_differ_in_provenance_only(small_study, small_study_again, small_checkpoint):
-    first = read(study_json(small_study, small_checkpoint, PROVENANCE))
-    second = read(study_json(small_study_again, small_checkpoint, {"command": "another", "time": "later"}))
+def test_equal_seeds_differ_in_provenance_only(uncontrolled_study, uncontrolled_study_again, small_checkpoint):
+    first = read(study_json(uncontrolled_study, small_checkpoint, PROVENANCE))
+    second = read(study_json(uncontrolled_study_again, small_checkpoint, {"command": "another", "time": "later"}))
     assert first.pop("provenance") != second.pop("provenance")
     assert first == second
 

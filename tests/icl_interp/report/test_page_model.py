@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 
 from icl_interp.report import Fact, FigureGrid, FigureView, Page, Section, TableView, Tone, Verdict
-from icl_interp.report.model import _check_figure
+from icl_interp.report.model import Chapter, Line, _check_figure, lay_out
 from icl_interp.report.tables import _check_cells, check_choice
 
 JSON = '{"data": [{"name": "model", "x": [0, 1], "y": [1.0, 0.5]}], "layout": {}}'
@@ -107,3 +107,35 @@ def test_verdicts_may_point_into_parts():
         "T", sections=(Section("s", "S", parts=(part,)),), verdicts=(Verdict("V", "S.", "none", anchor="deep"),)
     )
     assert page.verdicts[0].anchor == "deep"
+
+
+QUESTION = Section("question", "What?")
+
+
+def part(name):
+    return lambda found: Chapter(Section(name, name.upper()), (Verdict(name, f"{found}.", "none"),))
+
+
+def opening(lead, table):
+    tables = (TableView(("a",), ((1,),), caption=table),)
+    return lambda _: Chapter(replace(QUESTION, lead=lead, figures=(figure(table),), tables=tables))
+
+
+def test_chapters_are_laid_out_under_their_questions():
+    other = Section("other", "And what?")
+    lines = (
+        Line(part("a"), QUESTION, folded=True),
+        Line(opening("First.", "one"), QUESTION),
+        Line(part("b"), QUESTION),
+        Line(part("c"), other),
+        Line(lambda _: None, Section("left-out", "Nothing?")),
+        Line(part("d"), QUESTION),
+        Line(opening("", "two"), QUESTION),
+    )
+    (first, second), cards = lay_out(lines, "found")
+    assert [(section.id, section.folded) for section in first.parts] == [("b", False), ("d", False), ("a", True)]
+    assert (first.id, first.title, first.lead) == ("question", "What?", "First.")
+    assert [item.id for item in first.figures] == [table.caption for table in first.tables] == ["one", "two"]
+    assert (second.id, second.title, [section.id for section in second.parts]) == ("other", "And what?", ["c"])
+    assert [card.title for card in cards] == ["a", "b", "c", "d"]
+    assert cards[0].sentence == "found."

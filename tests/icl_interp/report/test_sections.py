@@ -11,9 +11,17 @@ import pytest
 
 import icl_interp
 from icl_interp.measure.detectors.watch import OVERLAP
-from icl_interp.report.assemble import _familiar_chapter, build_page
-from icl_interp.report.chapters.detectors import _detector_sentence, _detector_table, detectors_chapter
-from icl_interp.report.chapters.worth import _ELSEWHERE, HEAD_MEANS, MLPS, _all_claims, worth_chapter
+from icl_interp.report.assemble import build_page
+from icl_interp.report.chapters.detectors import _detector_sentence, _detector_table, details
+from icl_interp.report.chapters.worth import _ELSEWHERE, HEAD_MEANS, MLPS, _all_claims
+from icl_interp.report.contents import CONTENTS
+from icl_interp.report.model import lay_out
+
+
+def question(study_of, name):
+    """One of the questions of the page, with all that stands under it."""
+    (section,) = (section for section in lay_out(CONTENTS, study_of)[0] if section.id == name)
+    return section
 
 
 def with_p_values(report, lows):
@@ -26,7 +34,7 @@ def with_p_values(report, lows):
 
 
 def test_a_section_has_its_map_in_sight_and_the_rest_folded(small_study):
-    section = _familiar_chapter(small_study)
+    section = question(small_study, "familiar")
     assert [figure.id for figure in section.figures] == ["detectors", "auroc", "score-error"]
     assert [part.id for part in section.parts] == ["detector-details", "ood", "signature", "similarity"]
     assert all(part.folded for part in section.parts)
@@ -34,7 +42,7 @@ def test_a_section_has_its_map_in_sight_and_the_rest_folded(small_study):
 
 
 def test_every_claim_is_in_one_table(small_study):
-    section = worth_chapter(small_study)
+    section = question(small_study, "worth")
     (table,) = section.tables
     assert [row[0] for row in table.rows] == list(_all_claims(small_study))
     assert {row[-1] for row in table.rows} == {"none"}  # an untrained network
@@ -57,7 +65,7 @@ def test_the_signature_s_detection_is_one_claim(small_study):
 
 
 def unmeasured(study_of) -> dict[str, str]:
-    return dict(worth_chapter(study_of).parts[-1].tables[0].rows)
+    return dict(question(study_of, "worth").parts[-1].tables[0].rows)
 
 
 def test_what_a_report_leaves_out_names_a_call_that_exists(small_study):
@@ -80,6 +88,7 @@ def test_what_a_network_has_not_is_not_left_out(small_study):
         small_study,
         config=small_study.config.model_copy(update={"attn_only": True}),
         results={**small_study.results, "heads": None},
+        absent={"heads": "It has none."},
     )
     assert not {MLPS, HEAD_MEANS} & set(unmeasured(bare))
 
@@ -89,7 +98,7 @@ def test_the_page_keeps_to_its_budget_of_figures(small_study, small_checkpoint):
 
 
 def test_sections_three_and_four_keep_to_their_share(small_study):
-    assert _familiar_chapter(small_study).n_plots_in_sight + worth_chapter(small_study).n_plots_in_sight <= 4
+    assert question(small_study, "familiar").n_plots_in_sight + question(small_study, "worth").n_plots_in_sight <= 4
 
 
 SEEN = {
@@ -126,8 +135,8 @@ def test_a_planted_signature_is_beyond_untrained_networks(signing_study):
 
 def test_without_controls_nothing_is_claimed(uncontrolled_study):
     assert "controls were switched off" in _detector_sentence(uncontrolled_study.detectors)
-    assert detectors_chapter(uncontrolled_study.detectors).figures == ()
-    section = worth_chapter(uncontrolled_study)
+    assert details(uncontrolled_study).section.figures == ()
+    section = question(uncontrolled_study, "worth")
     assert section.figures[0].sentence.startswith("No claim has an interval")
     assert ("every excess", "the controls were switched off") in section.parts[-1].tables[0].rows
 

@@ -1,6 +1,8 @@
 """The timeline chapter: its figures, the sentences under them, and its tables, from tiny runs."""
 
 import dataclasses
+import json
+import math
 
 import pytest
 from development_runs import FEW, SHORT
@@ -9,9 +11,9 @@ from icl_interp.measure.development.one_run import LEAST_LLC
 from icl_interp.measure.development.record import LlcRecord
 from icl_interp.measure.development.run import development
 from icl_interp.measure.families import IN_DISTRIBUTION
-from icl_interp.report.chapters.timeline import timeline_chapter
-from icl_interp.report.chapters.timeline_sentences import _stages_sentence, lead_text
-from icl_interp.report.model import Page
+from icl_interp.report.chapters.timeline import _lead, _stages_sentence
+from icl_interp.report.contents import CONTENTS_OF_TRAINING
+from icl_interp.report.model import Page, lay_out
 from icl_interp.report.page import render
 from icl_interp.report.sentences import number
 from probes.trajectory.stages import Stage
@@ -22,8 +24,14 @@ def found(developed_run, endless_run):
     return development([developed_run, endless_run], settings=FEW, llc=SHORT)
 
 
+def timeline_of(found):
+    ((section,), cards) = lay_out(CONTENTS_OF_TRAINING, found)
+    assert cards == ()
+    return section
+
+
 def views(found):
-    return {view.id.removeprefix("timeline-"): view for view in timeline_chapter(found).figures}
+    return {view.id.removeprefix("timeline-"): view for view in timeline_of(found).figures}
 
 
 def test_it_holds_every_view_whose_numbers_are_there(found):
@@ -36,7 +44,7 @@ def test_it_holds_every_view_whose_numbers_are_there(found):
 
 
 def test_the_page_renders_with_buttons_and_sliders(found):
-    html = render(Page(title="t", sections=(timeline_chapter(found),)), plotlyjs="directory")
+    html = render(Page(title="t", sections=(timeline_of(found),)), plotlyjs="directory")
     for text in ("log steps", "linear steps", "sliders", "How it developed", "Local learning coefficients"):
         assert text in html
 
@@ -59,12 +67,12 @@ def test_warnings_of_estimates_reach_the_reader(found):
     for record, words in ((flagged, "1 of 1 estimate carries a warning."), (sound, "in order of training.")):
         one = dataclasses.replace(found, runs=(dataclasses.replace(found.runs[0], llc=(record,)),))
         assert views(one)["complexity"].sentence.endswith(words)
-        table = timeline_chapter(one).tables[1]
+        table = timeline_of(one).tables[1]
         assert table.rows[0][-1] == (", ".join(record.flags) or "none")
 
 
 def test_tables_have_a_row_a_run_and_a_row_a_checkpoint(found):
-    chapter = timeline_chapter(found)
+    chapter = timeline_of(found)
     (runs, _), (checkpoints,) = chapter.tables, chapter.parts[0].tables
     assert [row[0] for row in runs.rows] == [run.name for run in found.runs]
     assert len(checkpoints.rows) == 8
@@ -75,10 +83,10 @@ def one(found):
 
 
 def test_the_inside_of_the_network_is_folded(found):
-    (part,) = timeline_chapter(one(found)).parts
+    (part,) = timeline_of(one(found)).parts
     assert part.folded
     assert [view.id for view in part.figures] == ["timeline-probes", "timeline-attention", "timeline-weights"]
-    (several,) = timeline_chapter(found).parts
+    (several,) = timeline_of(found).parts
     assert [[cell.title for cell in grid.figures] for grid in several.figures] == [["M = 2", "M = ∞"]] * 3
 
 
@@ -97,7 +105,7 @@ def test_sentences_on_the_inside_are_read_from_the_numbers(found):
     first = dataclasses.replace(first, probe_r2=last.probe_r2)
     alone = dataclasses.replace(one(found), trajectory=None)
     shown = dataclasses.replace(alone, runs=(dataclasses.replace(only, records=(first, last)),))
-    probes, attention, weights = (view.sentence for view in timeline_chapter(shown).parts[0].figures)
+    probes, attention, weights = (view.sentence for view in timeline_of(shown).parts[0].figures)
     assert probes.endswith("At the end it is highest at “block 0”: 0.5 for ridge.")
     assert attention.endswith("Head 0.0 changes most from start to end, from 1 to 0.75.")
     assert weights.endswith(
@@ -105,7 +113,7 @@ def test_sentences_on_the_inside_are_read_from_the_numbers(found):
     )
     bare = dataclasses.replace(first, attention_entropy=())
     without = dataclasses.replace(alone, runs=(dataclasses.replace(only, records=(bare, bare)),))
-    assert [view.id for view in timeline_chapter(without).parts[0].figures] == ["timeline-probes", "timeline-weights"]
+    assert [view.id for view in timeline_of(without).parts[0].figures] == ["timeline-probes", "timeline-weights"]
 
 
 def test_the_score_of_in_context_learning_is_told_for_each_run(found):
@@ -117,7 +125,7 @@ def test_the_score_of_in_context_learning_is_told_for_each_run(found):
 
 def test_stages_are_told_by_number_and_source(found):
     only = found.runs[0]
-    assert "Every second of" not in lead_text(found)  # several runs are not shaded
+    assert "Every second of" not in _lead(found)  # several runs are not shaded
     text = _stages_sentence(only)
     assert text.endswith(f"where at least {LEAST_LLC} checkpoints have one; here 2 have.")
     assert _stages_sentence(dataclasses.replace(only, llc=only.llc[:1])).endswith("here 1 has.")
@@ -156,6 +164,14 @@ def test_task_diversity_is_told_by_the_ends(found):
 
 def test_what_could_not_be_read_is_in_the_lead(found):
     lost = dataclasses.replace(found.runs[0], unreadable={400: "got half a file"})
-    assert lead_text(dataclasses.replace(found, runs=(lost,))).endswith("Step 400 could not be read: got half a file.")
+    assert _lead(dataclasses.replace(found, runs=(lost,))).endswith("Step 400 could not be read: got half a file.")
     both = dataclasses.replace(found, runs=(lost, found.runs[1]))
     assert both.notes == ("M = 2: step 400 could not be read: got half a file.",)
+
+
+def test_what_no_probe_can_read_is_null_in_the_json(found):
+    only = found.runs[0]
+    last = dataclasses.replace(only.records[-1], probe_r2={"read-in": {"ridge": math.nan, "zero": -math.inf}})
+    lost = dataclasses.replace(found, runs=(dataclasses.replace(only, records=(*only.records[:-1], last)),))
+    written = json.loads(lost.to_json())["runs"][0]["checkpoints"][-1]
+    assert written["probe_r2"] == {"read-in": {"ridge": None, "zero": None}}

@@ -6,8 +6,10 @@ from dataclasses import replace
 import pytest
 
 from icl_interp.measure.controls import Excess
-from icl_interp.report.assemble import _verdict_cards
-from icl_interp.report.chapters.errors import likeness
+from icl_interp.report.chapters import probes
+from icl_interp.report.chapters.errors import _likeness
+from icl_interp.report.contents import CONTENTS
+from icl_interp.report.model import lay_out
 from icl_interp.report.sentences import listing, number
 
 TITLES = [
@@ -15,8 +17,8 @@ TITLES = [
     "Does that survive shifts?",
     "Does it act like a known algorithm?",
     "Does the answer arise along its layers?",
-    "Can known algorithms be read out?",
     "Is its signature used?",
+    "Can known algorithms be read out?",
     "Do spectra react to shifts?",
     "Are leading directions shared?",
     "Does the score tell the error?",
@@ -24,8 +26,12 @@ TITLES = [
 ]
 
 
+def cards_of(study_of):
+    return lay_out(CONTENTS, study_of)[1]
+
+
 def test_an_untrained_network_is_told_that_it_is_one(small_study):
-    cards = _verdict_cards(small_study)
+    cards = cards_of(small_study)
     assert [card.title for card in cards] == TITLES
     for card in cards:
         assert "No evidence beyond an untrained network" in card.sentence
@@ -36,7 +42,7 @@ def test_an_untrained_network_is_told_that_it_is_one(small_study):
 
 
 def test_without_controls_nothing_is_claimed(uncontrolled_study):
-    for card in _verdict_cards(uncontrolled_study):
+    for card in cards_of(uncontrolled_study):
         assert card.sentence.startswith("No verdict")
         assert "the controls were switched off" in card.sentence
         assert card.tone == "unknown"
@@ -45,14 +51,14 @@ def test_without_controls_nothing_is_claimed(uncontrolled_study):
 
 @pytest.mark.parametrize("title", ["Are leading directions shared?", "Does it detect shifts?"])
 def test_a_planted_signature_is_the_opposite(signing_study, title):
-    (card,) = (card for card in _verdict_cards(signing_study) if card.title == title)
+    (card,) = (card for card in cards_of(signing_study) if card.title == title)
     assert card.tone == "evidence"
     assert "No evidence" not in card.sentence
     assert "in untrained networks)" in card.sentence
 
 
 def test_a_planted_signature_changes_no_other_card(signing_study):
-    by_title = {card.title: card for card in _verdict_cards(signing_study)}
+    by_title = {card.title: card for card in cards_of(signing_study)}
     assert by_title["Does it learn in context?"].tone == "none"
     assert by_title["Can known algorithms be read out?"].tone == "none"
 
@@ -78,7 +84,7 @@ def test_read_outs_of_some_algorithms_only_are_mixed(small_study, verdicts, tone
     targets = [f"probe: {target}" for target in small_study.probes.targets]
     excesses |= {target: made[verdict] for target, verdict in zip(targets, verdicts.split(), strict=True)}
     changed = replace(small_study, verdicts=excesses)
-    (card,) = (card for card in _verdict_cards(changed) if card.anchor == "probes")
+    (card,) = probes.chapter(changed).cards
     assert card.tone == tone
     missing = listing([small_study.probes.targets[i] for i in without])
     assert card.sentence.endswith(f" No evidence for {missing}.") is bool(without)
@@ -86,7 +92,7 @@ def test_read_outs_of_some_algorithms_only_are_mixed(small_study, verdicts, tone
 
 
 def test_the_detection_card_names_its_rival(signing_study, small_study):
-    planted, untrained = _verdict_cards(signing_study)[-1], _verdict_cards(small_study)[-1]
+    planted, untrained = cards_of(signing_study)[-1], cards_of(small_study)[-1]
     assert planted.sentence.endswith(" and do as well or better under 0 of 2.")
     better = sum(d.norms.auroc >= d.signature.auroc for d in small_study.ood.shifts.values())
     assert better > 0
@@ -96,8 +102,8 @@ def test_the_detection_card_names_its_rival(signing_study, small_study):
 
 def test_the_first_card_names_the_algorithm_that_is_nearest(small_study):
     own = small_study.errors.in_distribution
-    assert likeness(own) in _verdict_cards(small_study)[0].sentence
-    assert own.closest().lower() in likeness(own).lower()
+    assert _likeness(own) in cards_of(small_study)[0].sentence
+    assert own.closest().lower() in _likeness(own).lower()
 
 
 def test_cards_follow_the_numbers(small_study):
@@ -109,4 +115,4 @@ def test_cards_follow_the_numbers(small_study):
     families = {**small_study.errors.families, own.family.label: replace(own, distances=distances)}
     errors = replace(small_study.errors, families=families)
     changed = replace(small_study, results={**small_study.results, "errors": errors})
-    assert "mean squared difference 123 " in _verdict_cards(changed)[0].sentence
+    assert "mean squared difference 123 " in cards_of(changed)[0].sentence

@@ -144,7 +144,7 @@ def test_bayes_orthogonality_on_the_pool() -> None:
 
 def test_pools_of_one_seed_share_their_memory_and_large_ones_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(task_pool, "_ROOTS", type(task_pool._ROOTS)())
-    monkeypatch.setattr(task_pool, "REMEMBERED_FLOATS", 3 * 2048)
+    monkeypatch.setattr(task_pool, "_REMEMBERED_FLOATS", 3 * 2048)
     small, large = task_pool._pool(3, 5, 0), task_pool._pool(3, 2000, 0)
     torch.testing.assert_close(large[:5], small, rtol=0, atol=0)
     assert task_pool._pool(3, 7, 0).untyped_storage().data_ptr() == large.untyped_storage().data_ptr()

@@ -45,10 +45,10 @@ def test_values_may_be_lists_and_mappings(config_file: str, tmp_path: Path) -> N
     assert runs[0].config.betas == (0.5, 0.9)
 
 
-def test_numbers_that_yaml_reads_as_text_are_numbers(config_file: str, tmp_path: Path) -> None:
-    (tmp_path / "grid.yaml").write_text("lr: [1e-3, 0.01]\nsteps: [1]\n")
+def test_numbers_that_are_typed_as_text_are_numbers(config_file: str, tmp_path: Path) -> None:
+    (tmp_path / "grid.yaml").write_text('lr: ["1e-3", 0.01]\nsteps: [1]\n')
     grid = load_grid(tmp_path / "grid.yaml")
-    assert grid["lr"] == ["1e-3", 0.01]  # YAML 1.1
+    assert grid["lr"] == ["1e-3", 0.01]
     result = sweep(expand_grid(config_file, grid, tmp_path / "out"), tmp_path / "out")
     assert list(result.table["lr"]) == [0.001, 0.01]
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out/sweep.parquet"), result.table)

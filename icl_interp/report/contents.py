@@ -1,0 +1,59 @@
+"""The table of contents: which chapters a report has, in which order, and under which question each stands."""
+
+from icl_interp.measure.development.result import Development
+from icl_interp.measure.study.result import Study
+from icl_interp.report.chapters import (
+    DOING,
+    FAMILIAR,
+    TRAINING,
+    WHERE,
+    WORTH,
+    agreement,
+    attention,
+    detectors,
+    errors,
+    heads,
+    layers,
+    ood,
+    probes,
+    shifts,
+    signature,
+    similarity,
+    timeline,
+    use,
+    worth,
+)
+from icl_interp.report.model import Line
+
+__all__ = ["CONTENTS", "CONTENTS_OF_TRAINING"]
+
+CONTENTS: tuple[Line[Study], ...] = (
+    Line(errors.chapter, DOING),
+    Line(shifts.chapter, DOING, folded=True),
+    Line(agreement.chapter, DOING),
+    Line(layers.chapter, WHERE),
+    Line(layers.newton, WHERE),
+    Line(layers.descent, WHERE, folded=True),
+    Line(heads.chapter, WHERE),
+    Line(use.chapter, WHERE),
+    Line(probes.chapter, WHERE),
+    Line(probes.each_target, WHERE, folded=True),
+    Line(heads.pruning, WHERE, folded=True),
+    Line(attention.chapter, WHERE, folded=True),
+    Line(detectors.chapter, FAMILIAR),
+    Line(detectors.details, FAMILIAR, folded=True),
+    Line(ood.numbers, FAMILIAR, folded=True),
+    Line(signature.chapter, FAMILIAR, folded=True),
+    Line(ood.chapter, FAMILIAR),
+    Line(similarity.chapter, FAMILIAR, folded=True),
+    Line(worth.chapter, WORTH),
+    Line(worth.controls, WORTH, folded=True),
+    Line(worth.assumptions, WORTH, folded=True),
+    Line(worth.unmeasured, WORTH, folded=True),
+)
+"""Of a study. Cards stand in this order too."""
+CONTENTS_OF_TRAINING: tuple[Line[Development], ...] = (
+    Line(timeline.chapter, TRAINING),
+    Line(timeline.inside, TRAINING, folded=True),
+)
+"""Of a run's checkpoints, after those of the study."""
