@@ -140,9 +140,8 @@ def _plan(
 ) -> list[PlannedRun]:
     planned = []
     for files in runs:
-        if loaded is not None and loaded.path == files.newest:
-            newest, lost = loaded, {}
-        else:
+        newest, lost = loaded, dict[int, str]()
+        if newest is None or newest.path != files.newest:
             newest, lost = load_newest(files.files, n_heads=n_heads, task=task, device=device)
         readable = {step: path for step, path in files.files.items() if step not in lost}
         folder = files.folder / FOLDER if cache is None else Path(cache) / _name_by_path(files.folder)

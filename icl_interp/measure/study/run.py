@@ -1,6 +1,7 @@
 """The main job: one model, all measures, each with its controls, from one set of prompts."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -120,8 +121,12 @@ def _read_networks(plan: StudyPlan, report: Tick) -> Findings:
     networks = [plan.model, *untrained_networks(plan.config, plan.n_controls, seed=plan.seed)]
     for i, network in enumerate(networks):
         name = "this model" if i == 0 else f"untrained network {i}"
-        _read_network(network, found, of_model=i == 0, on_prompts=lambda done, name=name: report(done, name))
+        _read_network(network, found, of_model=i == 0, on_prompts=partial(_named, report, name))
     return found
+
+
+def _named(report: Tick, name: str, done: int) -> None:
+    report(done, name)
 
 
 def _read_network(network: HookedModel, found: Findings, *, of_model: bool, on_prompts: Callable[[int], None]) -> None:
@@ -138,8 +143,8 @@ def _read_network(network: HookedModel, found: Findings, *, of_model: bool, on_p
     features = answering_features(network, plan.probe_prompts, plan.sites)
     on_prompts(len(plan.probe_prompts))
     found.surveys.append(survey)
-    for measure, watch in watches.items():
-        found.watched.setdefault(measure, []).append(watch)
+    for name, watch in watches.items():
+        found.watched.setdefault(name, []).append(watch)
     for measure in plan.running:
         if measure.read is not None:
             found.read.setdefault(measure.name, []).append(measure.read(plan, features, of_model))
