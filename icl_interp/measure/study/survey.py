@@ -20,7 +20,17 @@ from probes.pairwise import overlap_between, overlap_within, pairwise_alignment
 from probes.signature import SignatureFitter, SignatureScores, SpectralSignature
 from probes.spectra import LeadingDirections
 
-__all__ = ["FIT", "FamilyRecord", "NetworkSurvey", "SiteRecord", "SiteSurvey", "Watch", "survey_network", "survey_site"]
+__all__ = [
+    "FIT",
+    "FamilyRecord",
+    "NetworkSurvey",
+    "SiteRecord",
+    "SiteSurvey",
+    "Watch",
+    "survey_network",
+    "survey_site",
+    "together",
+]
 
 FIT = "fit prompts"
 """What a watch is told while the fit prompts are read."""
@@ -133,6 +143,16 @@ class _SiteSums(_DirectionSums):
             cosines_within=pairwise_alignment(self.sample()).cpu(),
             cosines_with_id=pairwise_alignment(self.sample(), reference.sample()).cpu(),
         )
+
+
+def together(watches: Sequence[Watch]) -> Watch:
+    """Show the same batches to several watches."""
+
+    def watch(label: str, batch: Batch, found: Mapping[str, LeadingDirections]) -> None:
+        for each in watches:
+            each(label, batch, found)
+
+    return watch
 
 
 def survey_network(
