@@ -84,6 +84,10 @@ def _order(number: Callable[[Trained], float]) -> Values:
     return lambda read: read.along_pools(lambda m: read.each(number, m))
 
 
+def _crossing_order(read: Reader) -> Curve:
+    return read.along_pools(read.log_crossovers)
+
+
 def _planes(number: Callable[[Plane], float]) -> Values:
     return lambda read: combine(number, read.planes)
 
@@ -214,7 +218,7 @@ CLAIMS: tuple[Stated[Reader], ...] = (
            "Losses on q_M, on the same prompts; the ratio of the gap at M = {large} to that at M = {low}. For dMMSE "
            "over {lists} lists of tasks: that of the networks, and others that no network saw.", (
         Row("pools", "ridge's loss - dMMSE's, M = {large} / M = {low}: over pools, nothing trained",
-            lambda read: read.pool_gaps, high=1.0, reason="shrinks"),
+            operator.attrgetter("pool_gaps"), high=1.0, reason="shrinks"),
         Row("networks", "ridge's loss - the network's, M = {large} / M = {low}", _network_gaps, high=1.0,
             reason="shrinks; below 0 the network at the large M is worse than ridge"),
         Row("low", "M = {low}: ridge's loss - the network's", _of("low", _gained), 0.0,
@@ -230,8 +234,8 @@ CLAIMS: tuple[Stated[Reader], ...] = (
             reason="0: ridge is never preferred"),
         Row("middle", "M = {middle}" + _CROSSING, _at("middle", Reader.log_crossovers), CROSSING,
             reason="ridge first, dMMSE later"),
-        Row("order", "rank correlation of n at the crossover with M",
-            lambda read: read.along_pools(read.log_crossovers), ORDERED, reason="later as M grows; ours; {swaps}"),
+        Row("order", "rank correlation of n at the crossover with M", _crossing_order, ORDERED,
+            reason="later as M grows; ours; {swaps}"),
         Row("large", "M = {large}" + _CROSSING, _at("large", Reader.log_crossovers)),
         Row("gap", "M = {middle}: ridge's loss - dMMSE's", _of("middle", below_ridge)),
         Row("flagged", "flagged learning coefficients out of {every}", Reader.flagged),
