@@ -189,18 +189,23 @@ def _slopes_and_alignment(
     return k, slopes, alignment / (k if normalise == "mean" else 1)
 
 
-# The normal equations of vec(G^T): sum_b (X_b^T X_b) kron (x_b x_b^T), without a row for each pair.
+# The normal equations of vec(G^T): sum_b (X_b^T X_b) kron (x_b x_b^T), without a row for each pair. They hold fourth
+# powers of the inputs, so each coordinate is measured in its own unit, lest a small one count as rounding.
 def _solve(
     pairs: Float64[Tensor, "batch pair dim"],
     query: Float64[Tensor, "batch dim"],
     slopes: Float64[Tensor, "batch pair"],
 ) -> Float64[Tensor, "dim dim"]:
     n_dims = query.shape[1]
+    units = pairs.square().mean(dim=(0, 1)).sqrt(), query.square().mean(dim=0).sqrt()
+    given, asked = (torch.where(unit > 0, unit, 1.0) for unit in units)
+    pairs, query = pairs / given, query / asked
     second, outer = pairs.mT @ pairs, query[:, :, None] * query[:, None]
     system = (second.flatten(1).T @ outer.flatten(1)).reshape(n_dims, n_dims, n_dims, n_dims)
     system = system.permute(0, 2, 1, 3).reshape(n_dims**2, n_dims**2)  # [i k j l] -> [(i j) (k l)]
     right = torch.einsum("bpi,bp,bj->ij", pairs, slopes, query).flatten()
-    return (torch.linalg.pinv(system, hermitian=True) @ right).reshape(n_dims, n_dims).T
+    found = (torch.linalg.pinv(system, hermitian=True) @ right).reshape(n_dims, n_dims).T
+    return found / given / asked[:, None]
 
 
 def _linearity(f: Callee, xs: Tensor, ys: Tensor, slopes: Float64[Tensor, "batch pair"], k: int) -> float:

@@ -29,6 +29,8 @@ __all__ = ["PatchResult", "patch"]
 
 _PatchAxis = Literal["layer", "pos", "head"]
 _ORDER: tuple[_PatchAxis, ...] = ("layer", "pos", "head")
+_ROUNDING = 8.0
+"""Units in the last place by which predictions of the same prompts may differ (ours)."""
 _HEAD_AXIS = ("hook_q", "hook_k", "hook_v", "hook_z")
 
 
@@ -42,7 +44,7 @@ class PatchResult:
     """Layers, positions or heads along each axis."""
     recovered: Float64[Tensor, "*axes"]
     """1 - |patched - clean|^2 / |corrupted - clean|^2 of the predictions: 0 where the patch changes nothing, 1 where it
-    brings all back, negative where it leads further away. NaN if corruption changed no prediction."""
+    brings all back, negative where it leads further away. NaN if corruption changed no prediction, up to rounding."""
     low: Float64[Tensor, "*axes"]
     """Lower end of the 95 % bootstrap interval over prompts."""
     high: Float64[Tensor, "*axes"]
@@ -147,8 +149,11 @@ def patch(
 
 
 def _baseline(model: HookedModel, clean: Prompts, corrupted: Prompts, batch_size: int) -> tuple[Tensor, Tensor]:
-    said = [predict_under(model, prompts, batch_size=batch_size).double() for prompts in (clean, corrupted)]
-    return said[0], (said[1] - said[0]).square().mean(1)
+    said = [predict_under(model, prompts, batch_size=batch_size) for prompts in (clean, corrupted)]
+    rounding = _ROUNDING * torch.finfo(said[0].dtype).eps * said[0].abs().amax().double()
+    first, second = (part.double() for part in said)
+    lost = (second - first).square().mean(1)
+    return first, torch.where(lost > rounding.square(), lost, 0.0)
 
 
 def _patched(

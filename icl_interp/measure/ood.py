@@ -242,6 +242,8 @@ def fit_norm_baseline(prompts: Prompts) -> NormBaseline:
     return NormBaseline(mean=features.mean(0), precision=torch.linalg.pinv(covariance, hermitian=True))
 
 
+_LEAST_ERROR = 1e-12
+"""Errors below this share of E[y^2] count as equal (ours); float32 predictions are not that good."""
 N_BOOTSTRAP = 1000
 """Resamples of the detection and correlation intervals."""
 
@@ -372,7 +374,7 @@ def _correlate(
     labels = list(families.by_label)
     return score_error_correlation(
         torch.cat([scores[label] for label in labels]),
-        torch.cat([errors[label] for label in labels]).clamp(min=1e-12).log(),
+        torch.cat([errors[label] for label in labels]).clamp(min=_LEAST_ERROR).log(),
         groups=[label for label in labels for _ in range(len(errors[label]))],
         clusters=[i for label in labels for i in range(len(errors[label]))],
         covariates=torch.cat([_log_norms(families.by_label[label].prompts) for label in labels]),

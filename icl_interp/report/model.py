@@ -1,4 +1,4 @@
-"""What a report consists of: facts, verdicts and figures, as plain data that knows nothing of the science."""
+"""What a report consists of: facts, cards, figures and chapters, as plain data that knows nothing of the science."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -53,7 +53,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The answer to one question, in one sentence.
+    """The answer to one question, in one sentence, as a card at the top of the page.
 
     Raises:
         InputError: If the tone is unknown, or the title or the sentence is empty.

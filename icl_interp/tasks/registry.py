@@ -86,7 +86,7 @@ def register_task(kind: _TaskKind) -> _TaskKind:
         ...         return type(labels)(2 * labels.ys, 2 * labels.ws)
         >>> task_from_config(task_to_config(Doubled(3))) == Doubled(3)
         True
-        >>> del FAMILIES["doubled"]  # for the examples that follow
+        >>> del _FAMILIES["doubled"]  # for the examples that follow
     """
     if not (isinstance(kind, type) and issubclass(kind, Task)) or inspect.isabstract(kind):
         raise InputTypeError(f"register_task needs a subclass of Task that defines all its methods, got {kind!r}.")

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from probes.agreement import similarity_of_errors
 from probes.correlation import score_error_correlation
+from probes.effective_descent import effective_preconditioner, effective_step
 from probes.head_importance import head_importance
 from probes.induced_weights import induced_weights
 from probes.learning_coefficient.health import LlcEvidence, effective_sample_size, health_flags, split_rhat
@@ -106,6 +107,21 @@ def curvature(u: float) -> Any:
     return [top_hessian_eigenvalue(loss, {"w": draw(n)}, None) / u for n in (3, 30)]
 
 
+def descent(u: float) -> Any:
+    given = torch.tensor([1.0, 1e-5, 1.0], dtype=torch.float64) * u  # a unit for each coordinate
+    matrix = draw(3, 3) / given / given[:, None]
+
+    def f(xs: Tensor, ys: Tensor, *, points: Any) -> Tensor:
+        steps = [(ys[:, :k, None] * xs[:, :k]).mean(1) @ matrix.T for k in points]
+        return torch.stack([(step * xs[:, k]).sum(1) for step, k in zip(steps, points, strict=True)], dim=1)
+
+    xs, ys = draw(40, 6, 3) * given, draw(40, 6, seed=1) * u
+    step, fitted = effective_step(f, xs, ys, n_bootstrap=5), effective_preconditioner(f, xs, ys)
+    scaled = fitted.matrix * given * given[:, None]
+    torch.testing.assert_close(scaled, draw(3, 3), rtol=1e-8, atol=1e-8)
+    return [step.r2, step.linearity, fitted.r2, scaled]
+
+
 MEASURES = {
     "p-values": p_values,
     "correlations": correlations,
@@ -115,6 +131,7 @@ MEASURES = {
     "partial": rivals,
     "induced weights": induced,
     "curves": curves,
+    "descent": descent,
     "learning coefficient": flags,
     "curvature": curvature,
 }

@@ -27,17 +27,17 @@ _MOST_POINTS = 3000
 def chapter(study: Study) -> Chapter:
     """Write the chapter: what it shows opens the question, beside the map of all detectors where there is one."""
     figures = (_auroc(study), _cloud(study)) if study.families.shifted else (_cloud(study),)
-    lead = "" if study.detectors else _lead(study)
+    lead = _lead(study) if study.detectors is None else ""
     return Chapter(replace(FAMILIAR, lead=lead, figures=figures), _cards(study))
 
 
 def numbers(study: Study) -> Chapter:
     """Write the chapter with the same in numbers."""
-    tables = (_correlation_table(study),)
-    if study.families.shifted:
-        tables = (_detection_table(study), *tables)
-    lead = _lead(study) if study.detectors else ""
-    return Chapter(Section("ood", "The signature's score in numbers", lead, tables=tables))
+    tables = [_detection_table(study)] if study.families.shifted else []
+    lead = "" if study.detectors is None else _lead(study)
+    return Chapter(
+        Section("ood", "The signature's score in numbers", lead, tables=(*tables, _correlation_table(study)))
+    )
 
 
 def _lead(study: Study) -> str:

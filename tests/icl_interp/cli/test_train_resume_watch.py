@@ -164,7 +164,7 @@ def test_a_run_without_metrics_has_a_page(stopped):
     assert "No step of 8 is logged yet" in (folder / "watch.html").read_text()
 
 
-@pytest.mark.parametrize("part", ["train_watch.write_atomically", "train_watch_status.is_busy"])
+@pytest.mark.parametrize("part", ["train_watch.write_atomically", "train_watch.is_busy"])
 def test_a_folder_that_cannot_be_written_is_one_sentence(refuses, stopped, monkeypatch, part):
     def fails(*_: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")

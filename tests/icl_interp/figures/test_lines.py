@@ -1,10 +1,14 @@
-"""Lines: bands without markers beneath their lines, ranges in axis units, edges."""
+"""Lines: bands beneath their lines, ranges in axis units, stretches, training curves, calibrations, edges."""
+
+import math
 
 import numpy as np
 import pytest
+import torch
 
-from icl_interp.figures.lines import Line, lines_figure
+from icl_interp.figures.lines import Line, Stretch, calibration_figure, distance_figure, lines_figure, loss_figure
 from icl_interp.figures.theme import role_style
+from probes.learning_coefficient.calibration import LlcCalibration, calibrate
 
 STYLE = role_style("model")
 
@@ -87,3 +91,84 @@ def test_a_short_logarithmic_axis_has_labels_inside_its_decades():
     assert figure_of(line).layout.yaxis.dtick is None
     short = Line("model", [0, 1], [2.0, 2.4], STYLE, low=[1.9, 2.3], high=[2.1, 2.5])
     assert figure_of(short, y_type="log").layout.yaxis.dtick is None
+
+
+def test_a_stretch_is_shaded_bordered_and_labelled() -> None:
+    line = Line("a", range(5), [1.0, 2.0, 3.0, 4.0, 5.0], role_style("model"))
+    figure = lines_figure([line], x="x", y="y", y_type="log", stretch=Stretch(2.5, 4.5, "unknown land"))
+    area, border = figure.layout.shapes
+    assert (area.type, area.x0, area.x1, area.layer) == ("rect", 2.5, 4.5, "below")
+    assert (border.type, border.x0, border.x1, border.line.dash) == ("line", 2.5, 2.5, "dash")
+    (note,) = figure.layout.annotations
+    assert (note.text, note.x, note.xref, note.yref) == ("unknown land", 2.5, "x", "paper")
+
+
+def test_without_one_nothing_is_drawn() -> None:
+    figure = lines_figure([Line("a", range(2), [1.0, 2.0], role_style("model"))], x="x", y="y")
+    assert figure.layout.shapes == figure.layout.annotations == ()
+
+
+METRICS = [
+    {"step": 1, "loss": 4.0, "lr": 0.1},
+    {"step": 10, "loss": 0.0, "lr": 0.1, "distances": {"in distribution": {"zero": 0.5, "Bayes": 0.25}}},
+    {"step": 20, "loss": 1.0, "lr": 0.1, "distances": {"in distribution": {"zero": 0.75, "Bayes": 0.125}}},
+]
+
+
+def test_the_loss_is_drawn_over_all_lines() -> None:
+    (trace,) = loss_figure(METRICS).data
+    assert list(trace.x) == [1, 10, 20]
+    assert list(trace.y) == pytest.approx([4.0, 1e-6, 1.0])  # a logarithmic axis has no zero
+
+
+def test_each_reference_has_a_line_over_the_evaluations() -> None:
+    zero, bayes = distance_figure(METRICS, "in distribution").data
+    assert (zero.name, list(zero.x), list(zero.y)) == ("zero", [10, 20], [0.5, 0.75])
+    assert (bayes.name, list(bayes.y)) == ("Bayes", [0.25, 0.125])
+    assert zero.line.color != bayes.line.color
+    assert len(distance_figure(METRICS, "x_scale=3").data) == 0
+
+
+def test_a_number_that_was_not_finite_is_a_gap() -> None:
+    line = {"step": 30, "loss": None, "lr": 0.1, "distances": {"in distribution": {"zero": None, "Bayes": 0.5}}}
+    (trace,) = loss_figure([*METRICS, line]).data
+    zero, bayes = distance_figure([*METRICS, line], "in distribution").data
+    assert math.isnan(trace.y[-1])
+    assert math.isnan(zero.y[-1])
+    assert bayes.y[-1] == 0.5
+
+
+def bowl(params: dict[str, torch.Tensor], batch: torch.Tensor) -> torch.Tensor:
+    return params["w"].square().sum() + 0 * batch.sum()
+
+
+def sweep(lrs: tuple[float, ...]) -> LlcCalibration:
+    start = {"w": torch.zeros(8)}
+    return calibrate(bowl, start, torch.zeros(1), nbeta=100.0, lrs=lrs, localizations=(1.0, 10.0), num_chains=16)
+
+
+@pytest.fixture(scope="module")
+def swept() -> LlcCalibration:
+    return sweep((1e-3, 2e-3, 1e-1))
+
+
+def test_each_cell_is_a_point_and_flags_open_it(swept: LlcCalibration) -> None:
+    first, second, star = calibration_figure(swept).data
+    assert (first.name, second.name, star.name) == ("localization 1", "localization 10", "recommended")
+    np.testing.assert_allclose(first.x, swept.lrs)
+    np.testing.assert_allclose(first.y[:2], swept.estimates[0, :2])
+    assert first.y[2] is None  # all chains diverged
+    assert first.marker.symbol == ("circle", "circle", "circle-open")
+    assert first.text[0] == "no flag"
+    assert "diverged" in first.text[2]
+    assert (star.x[0], star.marker.symbol) == (swept.recommended_lr, "star")
+
+
+def test_axes_and_reason(swept: LlcCalibration) -> None:
+    layout = calibration_figure(swept).layout
+    assert (layout.xaxis.type, layout.title.text) == ("log", swept.reason)
+
+
+def test_without_a_recommendation_there_is_no_star() -> None:
+    nothing = sweep((1e-1, 2e-1))
+    assert [trace.name for trace in calibration_figure(nothing).data] == ["localization 1", "localization 10"]

@@ -1,13 +1,23 @@
-"""The look of all figures holds on light and dark pages, and for readers who see few colours."""
+"""The look of all figures holds on light and dark pages, for readers who see few colours, on axes of any span."""
 
 import itertools
+import math
 import re
 from importlib.resources import files
 
 import plotly.graph_objects as go
 import pytest
 
-from icl_interp.figures.theme import COLOURS, SHIFT_COLOURS, base_layout, role_style, shift_style, translucent
+from icl_interp.figures.theme import (
+    COLOURS,
+    SHIFT_COLOURS,
+    axis_range,
+    base_layout,
+    log_labels,
+    role_style,
+    shift_style,
+    translucent,
+)
 
 ROLES = ("model", "least squares", "ridge", "bayes", "gradient descent", "zero", "untrained", "norm baseline")
 
@@ -85,3 +95,25 @@ def test_hover_modes(hovermode):
 def test_wrong_values_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("values", "dtick"),
+    [
+        ([0.001, 0.5, 10.0], 1),
+        ([1.0, 100.0], 1),
+        ([1.0, 99.0], "D2"),
+        ([1.1, 7.0], "D2"),
+        ([2.1, 4.5], None),
+        ([3.0], None),
+        ([], 1),
+        ([0.0, -3.0, math.nan, math.inf, 2.0, 10.0], "D2"),
+    ],
+)
+def test_labels_follow_the_decades_that_are_covered(values, dtick):
+    assert log_labels(iter(values)) == {"dtick": dtick, "tickformat": "~g"}
+
+
+def test_ranges_are_logarithms_on_a_logarithmic_axis_only():
+    assert axis_range((1, 100.0), "log") == pytest.approx([0.0, 2.0])
+    assert axis_range((1, 100.0), "linear") == [1.0, 100.0]

@@ -77,6 +77,18 @@ def test_nothing_corrupted_is_nothing_to_recover(model: HookedModel, clean: Prom
     assert result.corruption == 0.0
 
 
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6], ids=str)
+def test_what_changes_predictions_by_rounding_alone_is_no_corruption(
+    model: HookedModel, clean: Prompts, unit: float
+) -> None:
+    with torch.no_grad():
+        model.unembed.W_U.mul_(unit)
+        model.unembed.b_U.mul_(unit)
+    last_digit = Prompts(xs=clean.xs * (1 + 1.2e-7), ys=clean.ys)
+    result = patch(model, clean, last_digit, "hook_embed", axes=())
+    assert math.isnan(float(result.recovered))
+
+
 def test_unknown_axes_are_refused() -> None:
     with pytest.raises(ValueError, match="axes out of layer, pos, head, got 'token'"):
         _check_axes(["pos", "token"], "hook_embed")

@@ -1,10 +1,14 @@
 """The norm baseline against an explicit Mahalanobis distance."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from icl_interp.measure.ood import _log_norms, fit_norm_baseline
+from icl_interp.measure.errors import prompt_errors
+from icl_interp.measure.families import IN_DISTRIBUTION, draw_families
+from icl_interp.measure.ood import _correlate, _log_norms, fit_norm_baseline
 from icl_interp.prompts import Prompts
 from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.tasks.shifts.select import shifted
@@ -64,3 +68,24 @@ def test_norms_that_differ_by_rounding_alone_are_left_out(unit):
     xs = xs / xs.flatten(1).norm(dim=1)[:, None, None]
     prompts = Prompts(xs=unit * xs, ys=torch.full((20, 3), 0.1 * unit))
     assert float(fit_norm_baseline(prompts).precision.abs().max()) == 0.0
+
+
+@pytest.mark.parametrize("unit", [1e-13, 1e13])
+def test_score_against_error_is_the_same_in_any_unit(unit):
+    families = draw_families(TASK, shifts=["label_noise=1"], n_prompts=8)
+
+    def correlations(unit):
+        by_label = {
+            label: replace(
+                family,
+                prompts=Prompts(xs=unit * family.prompts.xs, ys=unit * family.prompts.ys),
+                label_second_moment=unit**2 * family.label_second_moment,
+            )
+            for label, family in families.by_label.items()
+        }
+        errors = {label: prompt_errors(1e-4 * family.prompts.ys, family) for label, family in by_label.items()}
+        scores = {label: family.prompts.ys.double().mean(1) / unit for label, family in by_label.items()}
+        found = _correlate(scores, errors, replace(families, by_label=by_label), seed=0)
+        return [found.pooled.value, found.partial.value, found.within[IN_DISTRIBUTION].low]
+
+    np.testing.assert_allclose(correlations(unit), correlations(1.0), rtol=1e-6)
