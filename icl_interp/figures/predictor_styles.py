@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from icl_interp.figures.theme import TraceStyle, role_style
+from icl_interp.predictors.references import names_in
 
 __all__ = ["predictor_style"]
 
@@ -29,7 +30,7 @@ _DASHES = ("solid", "dash", "dashdot", "longdash", "longdashdot")
 
 def predictor_style(name: str) -> TraceStyle:
     """Give the style of a predictor in figures."""
-    first = name.split(" = ")[0]
+    first = names_in(name)[0]
     if first in _OTHERS:
         place = _OTHERS.index(first)
         return replace(role_style(_BASES[place % len(_BASES)]), dash=_DASHES[place // len(_BASES)])

@@ -15,6 +15,7 @@ from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.predictor_styles import predictor_style
 from icl_interp.measure.study.plan import fresh_queries, weighed_points
 from icl_interp.predictors._base import Predictor
+from icl_interp.predictors.references import ByReference, References
 from icl_interp.prompts import derive_seed
 from icl_interp.query import Callee
 from icl_interp.tasks.base import Task
@@ -71,7 +72,7 @@ class ReferenceAgreement:
 class AgreementReport:
     """How far a predictor agrees with each reference."""
 
-    references: Mapping[str, ReferenceAgreement]
+    references: ByReference[ReferenceAgreement]
     """By name."""
     linear_r2: Curve
     """R² of the linear fit to the model at `points`; where it is low, ILWD and SimW say nothing."""
@@ -201,7 +202,7 @@ def algorithm_agreement(
             f"algorithm_agreement needs at least 2 prompts of 2 points, got {n_prompts} of {n_points}; raise them."
         )
     asked = list(weighed_points(task.n_dims, n_points) if points is None else points)
-    known = reference_predictors(task, n_points=n_points) if references is None else references
+    known = reference_predictors(task, n_points=n_points) if references is None else References.of(references)
     drawn = task.sample(n_prompts, n_points + n_queries, seed=derive_seed(seed, "evaluation: agreement"))
     drawn = drawn.to(getattr(model, "device", "cpu"))
     xs, ys, queries = drawn.xs[:, :n_points], drawn.ys[:, :n_points], drawn.xs[:, n_points:]
@@ -210,10 +211,11 @@ def algorithm_agreement(
     unit = task.label_second_moment()
     scale = float(xs.double().square().mean())
     return AgreementReport(
-        references={
-            name: _compare(own, _Answers(predictor, xs, ys, queries, asked), name, unit, scale, undefined, seed)
-            for name, predictor in known.items()
-        },
+        references=known.each(
+            lambda name: _compare(
+                own, _Answers(known[name], xs, ys, queries, asked), name, unit, scale, undefined, seed
+            )
+        ),
         linear_r2=curve_over_prompts(own.weights.r2.cpu(), seed=seed),
         step=_or_reason(undefined, "effective step", lambda: _step(own, seed)),
         undefined=undefined,

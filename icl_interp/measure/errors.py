@@ -13,7 +13,7 @@ from icl_interp.figures.lines import Line, Stretch, lines_figure
 from icl_interp.figures.predictor_styles import predictor_style
 from icl_interp.measure.controls import Excess, estimate_mean, excess_of_replicates, mean_band, resampled_means
 from icl_interp.measure.families import IN_DISTRIBUTION, Families, Family, draw_families
-from icl_interp.predictors._base import Predictor
+from icl_interp.predictors.references import ByReference, References
 from icl_interp.prompts import Prompts
 from icl_interp.query import Callee, predict
 from icl_interp.tasks.base import Task
@@ -69,14 +69,14 @@ class FamilyErrors:
 
     family: Family
     """The prompts and their unit."""
-    curves: Mapping[str, ErrorCurve]
+    curves: ByReference[ErrorCurve]
     """By name; "model" first."""
     excess: Estimate
     """Late error of the model minus that of least squares, prompt by prompt."""
-    shortfalls: Mapping[str, Estimate]
+    shortfalls: ByReference[Estimate]
     """Late error of the model and of each reference minus that of the best reference here, prompt by prompt: what
     could have been known and was not. Noise that nobody can predict cancels."""
-    distances: Mapping[str, Estimate]
+    distances: ByReference[Estimate]
     """Mean squared difference between the model's and each reference's predictions over all points, in units of
     E[y^2]: how far the model is from doing what the reference does, whatever the labels."""
 
@@ -208,7 +208,7 @@ def prompt_errors(predictions: Float[Tensor, "sample point"], family: Family) ->
 def summarise_errors(
     predictions: Mapping[str, Float[Tensor, "sample point"]],
     families: Families,
-    references: Mapping[str, Predictor],
+    references: References,
 ) -> ErrorReport:
     """Lay a model's errors beside those of the reference algorithms."""
     summaries = {
@@ -219,18 +219,17 @@ def summarise_errors(
     return ErrorReport(summaries, first_scored_point(fit.n_dims, fit.n_points), families.notes)
 
 
-def _summarise_family(own: Tensor, family: Family, references: Mapping[str, Predictor]) -> FamilyErrors:
-    said = {MODEL: own}
-    said |= {name: predict(predictor, family.prompts) for name, predictor in references.items()}
-    late = {name: prompt_errors(values, family) for name, values in said.items()}
-    least_squares = next(name for name in references if name.startswith("least squares"))
+def _summarise_family(own: Tensor, family: Family, references: References) -> FamilyErrors:
+    answers = references.answers(family.prompts)
+    said = ByReference([((MODEL,), own), *((answers.names[name], values) for name, values in answers.items())])
+    late = said.each(lambda name: prompt_errors(said[name], family))
     best = min(references, key=lambda name: float(late[name].mean()))
     return FamilyErrors(
         family=family,
-        curves={name: _curve(values, family, late[name]) for name, values in said.items()},
-        excess=estimate_mean(late[MODEL] - late[least_squares]),
-        shortfalls={name: estimate_mean(errors - late[best]) for name, errors in late.items()},
-        distances={name: _distance(own, said[name], family) for name in references},
+        curves=said.each(lambda name: _curve(said[name], family, late[name])),
+        excess=estimate_mean(late[MODEL] - late["least squares"]),
+        shortfalls=late.each(lambda name: estimate_mean(late[name] - late[best])),
+        distances=answers.each(lambda name: _distance(own, answers[name], family)),
         first_point=first_scored_point(family.prompts.n_dims, family.prompts.n_points),
     )
 
@@ -333,14 +332,14 @@ class Likeness:
 
 
 def likeness_to_references(
-    predictions: Sequence[Float[Tensor, "sample point"]], references: Mapping[str, Predictor], prompts: Prompts
+    predictions: Sequence[Float[Tensor, "sample point"]], references: References, prompts: Prompts
 ) -> Likeness:
     """Find the reference that each network predicts most like.
 
     Formula: max over references g of 1 - sum (f - g)^2 / sum g^2, over points with an example before them. Each
     network has the choice, so that the choice gives the model no advantage. References that predict zero are left out.
     """
-    said = {name: predictor(prompts.xs, prompts.ys)[:, 1:].double() for name, predictor in references.items()}
+    said = {name: answers[:, 1:].double() for name, answers in references.answers(prompts).items()}
     said = {name: values for name, values in said.items() if float(values.abs().max()) > 0}
     if not said:
         n, nan = len(predictions), float("nan")

@@ -27,6 +27,7 @@ from icl_interp.models.config import ModelConfig
 from icl_interp.models.hooked import HookedModel
 from icl_interp.predictors import gradient_descent, newton
 from icl_interp.predictors._base import Predictor
+from icl_interp.predictors.references import References
 from icl_interp.prompts import Prompts, derive_seed
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.linear import LinearTask
@@ -187,7 +188,7 @@ def summarise_readouts(
     task: Task,
     config: ModelConfig,
     *,
-    references: Mapping[str, Predictor],
+    references: References,
     seed: int = 0,
 ) -> LayerReadoutReport:
     """Put the read-outs of a model beside those of untrained networks, references and steps of algorithms."""
@@ -197,7 +198,7 @@ def summarise_readouts(
         return (said.double() - aim.double()).square().mean(-1) / unit
 
     errors = [shares(found.predictions, ys) for found in (readouts, *untrained)]
-    aims = {name: predictor(prompts.xs, prompts.ys)[:, 1:] for name, predictor in references.items()}
+    aims = references.answers(prompts)
     linear = isinstance(task, LinearTask)
     limits = (
         (
@@ -215,7 +216,8 @@ def summarise_readouts(
         untrained_errors=torch.stack(errors)[1:].mean(2),
         errors_by_prompt=torch.stack(errors),
         distances={
-            name: tuple(estimate_mean(row) for row in shares(readouts.predictions, aim)) for name, aim in aims.items()
+            name: tuple(estimate_mean(row) for row in shares(readouts.predictions, aim[:, 1:]))
+            for name, aim in aims.items()
         },
         steps=_match(readouts.predictions[:, :_MATCHED], prompts[:_MATCHED], seed) if linear else {},
         n_prompts=len(prompts),
@@ -278,7 +280,7 @@ def layer_readouts(
     if n_points < 2:
         raise InputError(f"layer_readouts needs prompts of at least 2 points, got {n_points}; raise n_points.")
     prompts = task.sample(n_prompts, n_points, seed=derive_seed(seed, "evaluation: probes"))
-    known = reference_predictors(task, n_points=n_points) if references is None else references
+    known = reference_predictors(task, n_points=n_points) if references is None else References.of(references)
     sites = residual_sites(model.cfg, layers)
     options: dict[str, Any] = {"method": method, "seed": seed}
     networks = [model, *untrained_networks(model.cfg, n_controls, seed=seed)]

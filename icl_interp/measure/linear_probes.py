@@ -18,7 +18,7 @@ from icl_interp.figures.theme import role_style
 from icl_interp.measure.controls import N_UNTRAINED, Excess, excess_over_controls, untrained_networks
 from icl_interp.measure.sites import ResidualSite, answering_features, residual_sites
 from icl_interp.models.hooked import HookedModel
-from icl_interp.predictors._base import Predictor
+from icl_interp.predictors.references import References
 from icl_interp.prompts import Prompts, derive_seed
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.linear import LinearTask
@@ -305,7 +305,7 @@ _CONTRASTED = ("least squares", "ridge", "Bayes")
 
 
 def probe_targets(
-    prompts: Prompts, references: Mapping[str, Predictor], task: Task | None = None
+    prompts: Prompts, references: References, task: Task | None = None
 ) -> tuple[dict[str, ProbeTarget], dict[str, str]]:
     """Compute what probes shall find, at points with at least one example before them.
 
@@ -314,14 +314,14 @@ def probe_targets(
     """
     targets: dict[str, ProbeTarget] = {}
     left_out = {}
-    said = {name: predictor(prompts.xs, prompts.ys)[:, 1:] for name, predictor in references.items()}
-    for name, values in said.items():
+    for name, said in references.answers(prompts).items():
+        values = said[:, 1:]
         if bool(_constant(values.flatten())):
             left_out[name] = f"{name} predicts the same everywhere, so there is nothing to decode"
         else:
             targets[name] = values
-    named = {part: name for name in targets for part in name.split(" = ") if part in _CONTRASTED}
-    contrasted = [part for part in _CONTRASTED if part in named]
+    named = {name: shown for name in _CONTRASTED if (shown := references.shown(name)) in targets}
+    contrasted = list(named)
     pairs = [(a, b) for a, b in pairwise(contrasted) if named[a] != named[b]]
     targets |= prediction_differences({part: targets[named[part]] for part in contrasted}, pairs)
     if isinstance(task, LinearTask):
@@ -415,7 +415,7 @@ def partial_scores(
     features: Mapping[str, Float[Tensor, "sample point d_model"]],
     probes: Mapping[str, LinearProbe],
     targets: Mapping[str, ProbeTarget],
-    references: Mapping[str, Predictor],
+    references: References,
     *,
     seed: int = 0,
 ) -> dict[str, Estimate]:

@@ -26,6 +26,7 @@ from icl_interp.measure.errors import first_scored_point
 from icl_interp.measure.sites import Conventions
 from icl_interp.models.hooked import HookedModel
 from icl_interp.predictors._base import Predictor
+from icl_interp.predictors.references import References
 from icl_interp.prompts import Prompts, derive_seed
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.references import reference_predictors
@@ -119,7 +120,7 @@ def intervention_effect(
     """
     given = task.sample(n_prompts, seed=seed) if prompts is None else prompts
     unit = task.label_second_moment()
-    known = reference_predictors(task) if references is None else references
+    known = reference_predictors(task) if references is None else References.of(references)
     late = late_answers(model, given)
     labels = given.targets.double()[:, late]
     before, after = (predict_under(model, given, what).double()[:, -len(late) :] for what in (None, intervention))
@@ -128,7 +129,7 @@ def intervention_effect(
         return (said - aim).square().mean(1) / unit
 
     errors = [shares(said, labels) for said in (before, after)]
-    aims = {name: predictor(given.xs, given.ys, points=late).double() for name, predictor in known.items()}
+    aims = {name: said[:, late].double() for name, said in known.answers(given).items()}
     return InterventionEffect(
         description=intervention.description,
         before=estimate_mean(errors[0], seed=seed),
@@ -257,7 +258,7 @@ def subspace_use(
     Raises:
         InputError: If the columns are not orthonormal or the model lacks the hook.
     """
-    known = reference_predictors(task) if references is None else references
+    known = reference_predictors(task) if references is None else References.of(references)
     given = task.sample(n_prompts, seed=seed) if prompts is None else prompts
 
     def effect(what: Any) -> InterventionEffect:
@@ -345,7 +346,7 @@ def signature_use(
         raise InputError("signature_use needs directions of the residual stream, got side 'left'; take side='right'.")
     fit = task.sample(n_prompts, seed=derive_seed(seed, "evaluation: fit")) if fit_prompts is None else fit_prompts
     given = task.sample(n_prompts, seed=derive_seed(seed, "evaluation: score")) if prompts is None else prompts
-    known = reference_predictors(task) if references is None else references
+    known = reference_predictors(task) if references is None else References.of(references)
 
     chosen = chosen.of_prompts(fit.n_points, model.cfg.d_model)
 

@@ -25,7 +25,7 @@ from icl_interp.measure.study.survey import NetworkSurvey, survey_site
 from icl_interp.models.hook_names import Site
 from icl_interp.models.hooked import HookedModel
 from icl_interp.models.layout import Role
-from icl_interp.predictors._base import Predictor
+from icl_interp.predictors.references import References
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.references import reference_predictors
 from probes.bootstrap import Estimate, percentile_interval
@@ -124,7 +124,7 @@ def summarise_detectors(
     surveys: Sequence[NetworkSurvey],
     watches: Sequence[DetectorWatch],
     families: Families,
-    references: Mapping[str, Predictor],
+    references: References,
     site: ResidualSite,
     conventions: Conventions,
     *,

@@ -13,8 +13,7 @@ from icl_interp.measure.errors import prompt_errors
 from icl_interp.measure.families import Families
 from icl_interp.measure.sites import ResidualSite
 from icl_interp.measure.study.survey import NetworkSurvey
-from icl_interp.predictors._base import Predictor
-from icl_interp.query import predict
+from icl_interp.predictors.references import References
 from probes._core.reprs import short_repr
 from probes.bootstrap import bootstrap_counts
 from probes.ood import fit_norm, fit_prompt_statistics, prediction_gap
@@ -55,7 +54,7 @@ def score_prompts(
     surveys: Sequence[NetworkSurvey],
     watches: Sequence[DetectorWatch],
     families: Families,
-    references: Mapping[str, Predictor],
+    references: References,
     site: ResidualSite,
 ) -> list[DetectorScores]:
     """Score every prompt by every detector, by its distance from ridge, and by what raw inputs show."""
@@ -67,20 +66,18 @@ def score_prompts(
         if name in by_network[0]:
             controls = tuple(scores[name] for scores in by_network[1:] if name in scores)
             found.append(DetectorScores(name, "hidden states", by_network[0][name], controls))
-    ridge = _holding(references, "ridge") or _holding(references, "least squares")
-    said = {label: predict(references[ridge], family.prompts) for label, family in families.by_label.items()}
+    short = "ridge" if "ridge" in references else "least squares"
+    said = {label: references.answer(short, family.prompts) for label, family in families.by_label.items()}
     gaps = [{label: _gap(survey, label, said[label]) for label in said} for survey in surveys]
-    short = "ridge" if "ridge" in ridge else "least squares"
     found.append(DetectorScores(f"|model - {short}|", "predictions", gaps[0], tuple(gaps[1:])))
     return found + [DetectorScores(name, "raw inputs", scores, ()) for name, scores in _input_scores(families).items()]
 
 
-def excess_loss(survey: NetworkSurvey, families: Families, references: Mapping[str, Predictor]) -> Scores:
+def excess_loss(survey: NetworkSurvey, families: Families, references: References) -> Scores:
     """Say how much more a network errs on each prompt than least squares does."""
-    solve = references[_holding(references, "least squares")]
     return {
         label: prompt_errors(survey.families[label].predictions, family)
-        - prompt_errors(predict(solve, family.prompts), family)
+        - prompt_errors(references.answer("least squares", family.prompts), family)
         for label, family in families.by_label.items()
     }
 
@@ -109,10 +106,6 @@ def _input_scores(families: Families) -> dict[str, dict[str, Tensor]]:
             label: statistics.score(p.xs.double(), p.ys.double()) for label, p in prompts.items()
         },
     }
-
-
-def _holding(references: Mapping[str, Predictor], part: str) -> str:
-    return next((name for name in references if any(p.startswith(part) for p in name.split(" = "))), "")
 
 
 _CHUNK = 2000

@@ -1,10 +1,7 @@
 """Which algorithm a model acts like and where it does its work: the measures that go beyond its activations."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-
-from jaxtyping import Float
-from torch import Tensor
 
 from icl_interp.measure.algorithm_agreement import AgreementReport, algorithm_agreement
 from icl_interp.measure.attention import AttentionSummary, attention_summary, has_patterns
@@ -16,7 +13,7 @@ from icl_interp.measure.sites import Conventions, last_block
 from icl_interp.measure.study.plan import Effort, spanned_by
 from icl_interp.measure.subspace_use import SubspaceUse, signature_use
 from icl_interp.models.hooked import HookedModel
-from icl_interp.predictors._base import Predictor
+from icl_interp.predictors.references import References
 from icl_interp.tasks.base import Task
 from probes._core.reprs import short_repr
 
@@ -51,7 +48,7 @@ def examine_mechanism(
     families: Families,
     conventions: Conventions,
     *,
-    references: Mapping[str, Predictor],
+    references: References,
     likeness: Likeness,
     readouts: LayerReadoutReport,
     effort: Effort,
@@ -79,16 +76,14 @@ def examine_mechanism(
     tick(effort.reads[2], "attention")
     use = None
     if not why["use"]:
-        prompts = given[: effort.use]
-        recalled = {name: _Recalled(name, f(prompts.xs, prompts.ys)) for name, f in references.items()}
         use = signature_use(
             model,
             task,
             site.hook,
             conventions=conventions,
             fit_prompts=families.fit[: effort.use],
-            prompts=prompts,
-            references=recalled,
+            prompts=given[: effort.use],
+            references=references,
             n_controls=n_controls,
             seed=seed,
         )
@@ -103,22 +98,3 @@ def _without_signature(conventions: Conventions, width: int, *, silent: bool) ->
     if conventions.k >= width:
         return f"The stream is {width} wide and {spanned_by(width)}, so there is no signature to remove."
     return "The stream after the last block is zero, so there is no signature to remove." if silent else None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Recalled:
-    """What a predictor said to prompts; all interventions are measured on the same ones."""
-
-    name: str
-    """Of the predictor."""
-    said: Float[Tensor, "sample point"]
-    """Its answers."""
-
-    def __call__(
-        self,
-        xs: Float[Tensor, "batch point dim"],  # noqa: ARG002
-        ys: Float[Tensor, "batch point"],  # noqa: ARG002
-        *,
-        points: Sequence[int] | None = None,
-    ) -> Float[Tensor, "batch asked"]:
-        return self.said if points is None else self.said[:, list(points)]

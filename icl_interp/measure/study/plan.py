@@ -9,7 +9,7 @@ from icl_interp.measure.families import Families, draw_families
 from icl_interp.measure.linear_probes import ProbeTarget, probe_targets
 from icl_interp.measure.sites import Conventions, ResidualSite, residual_sites
 from icl_interp.models.config import ModelConfig
-from icl_interp.predictors._base import Predictor
+from icl_interp.predictors.references import References
 from icl_interp.prompts import Prompts, derive_seed
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.references import reference_predictors
@@ -92,7 +92,7 @@ class StudyPlan:
     """Along the network."""
     conventions: Conventions
     """How activations become directions."""
-    references: Mapping[str, Predictor]
+    references: References
     """Algorithms by name."""
     probe_prompts: Prompts
     """For linear probes and read-outs, of a stream of their own."""

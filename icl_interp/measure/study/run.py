@@ -1,6 +1,6 @@
 """The main job: one model, all measures, each with its controls, from one set of prompts."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from icl_interp.measure.study.reading import Readings, read_networks
 from icl_interp.measure.study.result import Study
 from icl_interp.measure.subspace_use import N_RANDOM
 from icl_interp.models.hooked import HookedModel
-from icl_interp.predictors._base import Predictor
+from icl_interp.predictors.references import References
 from icl_interp.prompts import Prompts
 from icl_interp.query import predict
 from icl_interp.tasks.base import Task
@@ -154,13 +154,12 @@ def _detectors(plan: StudyPlan, found: Readings) -> DetectorReport | None:
     )
 
 
-def _context_free(references: Mapping[str, Predictor], prompts: Prompts) -> Tensor:
+def _context_free(references: References, prompts: Prompts) -> Tensor:
     # Zero where no Bayes reference is known: the tasks' labels have mean zero then.
-    bayes = next((f for name, f in references.items() if "Bayes" in name.split(" = ")), None)
-    if bayes is None:
+    if "Bayes" not in references:
         return torch.zeros_like(prompts.ys)
     alone = prompts.xs.flatten(0, 1)[:, None]
-    return bayes(alone, torch.zeros_like(alone[..., 0])).reshape(prompts.ys.shape)
+    return references["Bayes"](alone, torch.zeros_like(alone[..., 0])).reshape(prompts.ys.shape)
 
 
 def _errors_only(model: HookedModel, families: Families, on_prompts: Callable[[int], None]) -> dict[str, Tensor]:

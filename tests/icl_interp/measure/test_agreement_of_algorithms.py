@@ -8,15 +8,16 @@ from icl_interp.measure.errors import likeness_to_references
 from icl_interp.measure.study.plan import effort_of, fresh_queries, weighed_points
 from icl_interp.models.config import ModelConfig
 from icl_interp.predictors import gradient_descent, least_squares, ridge, zero
+from icl_interp.predictors.references import References
 from icl_interp.tasks.linear_regression import LinearRegression
 
 TASK = LinearRegression(n_dims=3, n_points=7, noise_std=0.5)
-REFERENCES = {
+REFERENCES = References.of({
     "zero": zero(),
     "least squares": least_squares(),
     "ridge": ridge(0.25),
     "1-step GD": gradient_descent(1, 0.5),
-}
+})
 
 
 class Detached:
@@ -115,7 +116,7 @@ def test_likeness_lets_each_network_choose():
 
 def test_likeness_to_nothing_is_unknown():
     prompts = TASK.sample(4, seed=0)
-    found = likeness_to_references([0 * prompts.ys] * 3, {"zero": zero()}, prompts)
+    found = likeness_to_references([0 * prompts.ys] * 3, References.of({"zero": zero()}), prompts)
     assert (found.nearest[0], found.excess().verdict) == ("none", "unknown")
 
 

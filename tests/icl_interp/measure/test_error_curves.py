@@ -22,6 +22,7 @@ from icl_interp.measure.errors import (
 )
 from icl_interp.measure.families import IN_DISTRIBUTION, Families, Family, draw_families
 from icl_interp.predictors import least_squares, zero
+from icl_interp.predictors.references import References
 from icl_interp.prompts import Prompts
 from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.tasks.references import reference_predictors
@@ -164,7 +165,7 @@ def test_who_falls_short_by_hand(model, least_squares_errors, value, fails):
     assert TOLERATED == 0.05
     late = {"zero": [16.0, 16.0], "least squares": least_squares_errors}
     references = {name: Constant(name, errors) for name, errors in late.items()}
-    report = summarise_errors({IN_DISTRIBUTION: constant(model)}, by_hand(model), references)
+    report = summarise_errors({IN_DISTRIBUTION: constant(model)}, by_hand(model), References.of(references))
     errors = report.in_distribution
     # float32 roots, squared
     np.testing.assert_allclose(errors.shortfalls[MODEL].value, value, rtol=1e-5, atol=1e-7)
