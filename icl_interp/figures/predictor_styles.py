@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from icl_interp.figures.theme import TraceStyle, role_style
+from icl_interp.figures.theme import COLOURS, TraceStyle, role_style
 from icl_interp.predictors.references import names_in
 
 __all__ = ["predictor_style"]
@@ -37,4 +37,5 @@ def predictor_style(name: str) -> TraceStyle:
     if first.endswith("-step GD"):
         style = role_style("gradient descent")
         return style if first == "1-step GD" else replace(style, dash="longdashdot", symbol="triangle-down")
-    return role_style({"Bayes": "bayes"}.get(first, first))
+    role = {"Bayes": "bayes"}.get(first, first)
+    return role_style(role if role in COLOURS else "reference")  # a user's own

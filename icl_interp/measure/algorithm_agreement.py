@@ -14,12 +14,11 @@ from icl_interp.errors import InputError
 from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.predictor_styles import predictor_style
 from icl_interp.measure.study.plan import fresh_queries, weighed_points
-from icl_interp.predictors._base import Predictor
-from icl_interp.predictors.references import ByReference, References
+from icl_interp.predictors.references import ByReference
 from icl_interp.prompts import derive_seed
 from icl_interp.query import Callee
 from icl_interp.tasks.base import Task
-from icl_interp.tasks.references import reference_predictors
+from icl_interp.tasks.references import references_with
 from probes.agreement import ilwd, mspd, similarity_of_errors, similarity_of_weights, spd
 from probes.bootstrap import Estimate
 from probes.curves import Curve, curve_over_prompts
@@ -153,7 +152,7 @@ def algorithm_agreement(
     model: Callee,
     task: Task,
     *,
-    references: Mapping[str, Predictor] | None = None,
+    references: Mapping[str, Callee] | None = None,
     n_prompts: int = 64,
     n_points: int | None = None,
     points: Sequence[int] | None = None,
@@ -171,7 +170,7 @@ def algorithm_agreement(
     Args:
         model: Any callable f(xs, ys, points=[...]): a model, or a predictor.
         task: What prompts are drawn from and references are derived for.
-        references: Predictors by name; None takes the task's.
+        references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
         n_prompts: At least 2.
         n_points: Pairs a prompt, at least 2; None takes the task's usual number.
         points: Examples before the fresh queries, each at least 1; None takes d / 2, d and all.
@@ -202,7 +201,7 @@ def algorithm_agreement(
             f"algorithm_agreement needs at least 2 prompts of 2 points, got {n_prompts} of {n_points}; raise them."
         )
     asked = list(weighed_points(task.n_dims, n_points) if points is None else points)
-    known = reference_predictors(task, n_points=n_points) if references is None else References.of(references)
+    known = references_with(task, references, n_points=n_points)
     drawn = task.sample(n_prompts, n_points + n_queries, seed=derive_seed(seed, "evaluation: agreement"))
     drawn = drawn.to(getattr(model, "device", "cpu"))
     xs, ys, queries = drawn.xs[:, :n_points], drawn.ys[:, :n_points], drawn.xs[:, n_points:]

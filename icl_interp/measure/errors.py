@@ -17,7 +17,7 @@ from icl_interp.predictors.references import ByReference, References
 from icl_interp.prompts import Prompts
 from icl_interp.query import Callee, predict
 from icl_interp.tasks.base import Task
-from icl_interp.tasks.references import reference_predictors
+from icl_interp.tasks.references import references_with
 from probes._core.reprs import short_repr
 from probes.bootstrap import Estimate
 
@@ -239,6 +239,7 @@ def error_curves(
     task: Task,
     *,
     shifts: Sequence[str] | None = None,
+    references: Mapping[str, Callee] | None = None,
     n_prompts: int = 256,
     n_points: int | None = None,
     n_points_trained: int | None = None,
@@ -251,6 +252,7 @@ def error_curves(
         task: What is in distribution.
         shifts: Patterns as `select_shifts` takes them; None means the core suite. Longer prompts are cut where the
             model (one with a `cfg`) has no more positions; the report's notes say so.
+        references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
         n_prompts: A family.
         n_points: Pairs a prompt; None takes the task's usual number.
         n_points_trained: Points that prompts had in training (`Checkpoint.n_points_trained`); later ones are marked as
@@ -279,7 +281,7 @@ def error_curves(
     )
     with torch.no_grad():
         said = {label: _predict(model, family.prompts) for label, family in families.all_families.items()}
-    return summarise_errors(said, families, reference_predictors(task, n_points=n_points))
+    return summarise_errors(said, families, references_with(task, references, n_points=n_points))
 
 
 def _predict(model: Callee, prompts: Prompts) -> Tensor:

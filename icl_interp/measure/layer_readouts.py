@@ -26,12 +26,12 @@ from icl_interp.measure.sites import answering_features, residual_sites
 from icl_interp.models.config import ModelConfig
 from icl_interp.models.hooked import HookedModel
 from icl_interp.predictors import gradient_descent, newton
-from icl_interp.predictors._base import Predictor
 from icl_interp.predictors.references import References
 from icl_interp.prompts import Prompts, derive_seed
+from icl_interp.query import Callee
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.linear import LinearTask
-from icl_interp.tasks.references import reference_predictors
+from icl_interp.tasks.references import references_with
 from probes.bootstrap import Estimate
 from probes.readouts import LayerReadouts, Method, fit_layer_readouts
 from probes.step_matching import StepMatches, match_steps
@@ -233,7 +233,7 @@ def layer_readouts(
     *,
     method: Method = "ridge",
     layers: Sequence[int] | None = None,
-    references: Mapping[str, Predictor] | None = None,
+    references: Mapping[str, Callee] | None = None,
     n_prompts: int = 256,
     n_points: int | None = None,
     n_controls: int = N_UNTRAINED,
@@ -251,7 +251,7 @@ def layer_readouts(
         task: What prompts are drawn from.
         method: "ridge" in closed form, or "sgd" as Fu et al.
         layers: Blocks to look at; None means all.
-        references: Predictors by name; None takes the task's.
+        references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
         n_prompts: At least 5.
         n_points: Pairs a prompt, at least 2; None takes the task's usual number.
         n_controls: Untrained networks; 0 switches them off.
@@ -280,7 +280,7 @@ def layer_readouts(
     if n_points < 2:
         raise InputError(f"layer_readouts needs prompts of at least 2 points, got {n_points}; raise n_points.")
     prompts = task.sample(n_prompts, n_points, seed=derive_seed(seed, "evaluation: probes"))
-    known = reference_predictors(task, n_points=n_points) if references is None else References.of(references)
+    known = references_with(task, references, n_points=n_points)
     sites = residual_sites(model.cfg, layers)
     options: dict[str, Any] = {"method": method, "seed": seed}
     networks = [model, *untrained_networks(model.cfg, n_controls, seed=seed)]

@@ -20,9 +20,10 @@ from icl_interp.measure.sites import ResidualSite, answering_features, residual_
 from icl_interp.models.hooked import HookedModel
 from icl_interp.predictors.references import References
 from icl_interp.prompts import Prompts, derive_seed
+from icl_interp.query import Callee
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.linear import LinearTask
-from icl_interp.tasks.references import reference_predictors
+from icl_interp.tasks.references import references_with
 from probes._core.reprs import short_repr
 from probes.bootstrap import Estimate, estimate_difference, percentile_interval
 from probes.linear import LinearProbe, fit_linear_probe
@@ -440,6 +441,7 @@ def linear_probes(
     task: Task,
     *,
     layers: Sequence[int] | None = None,
+    references: Mapping[str, Callee] | None = None,
     n_prompts: int = 256,
     n_points: int | None = None,
     n_controls: int = N_UNTRAINED,
@@ -455,6 +457,7 @@ def linear_probes(
         model: The network.
         task: What prompts are drawn from and references are derived for.
         layers: Blocks to look at; None means all.
+        references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
         n_prompts: At least 5.
         n_points: Pairs a prompt, at least 2; None takes the task's usual number.
         n_controls: Untrained networks; 0 switches them off.
@@ -473,8 +476,8 @@ def linear_probes(
         ['read-in', 'block 0', 'final norm']
     """
     prompts = task.sample(n_prompts, n_points, seed=derive_seed(seed, "evaluation: probes"))
-    references = reference_predictors(task, n_points=n_points)
-    targets, left_out = probe_targets(prompts, references, task)
+    known = references_with(task, references, n_points=n_points)
+    targets, left_out = probe_targets(prompts, known, task)
     sites = residual_sites(model.cfg, layers)
     features = answering_features(model, prompts, sites)
     own = probe_features(features, prompts, targets, seed=seed)
@@ -482,5 +485,5 @@ def linear_probes(
         probe_features(answering_features(network, prompts, sites), prompts, targets, controls=False, seed=seed)
         for network in untrained_networks(model.cfg, n_controls, seed=seed)
     ]
-    partial = partial_scores(features, own, targets, references, seed=seed)
+    partial = partial_scores(features, own, targets, known, seed=seed)
     return summarise_probes(own, controls, targets, left_out, partial)

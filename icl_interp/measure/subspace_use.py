@@ -25,11 +25,10 @@ from icl_interp.measure.controls import N_UNTRAINED, estimate_mean, untrained_ne
 from icl_interp.measure.errors import first_scored_point
 from icl_interp.measure.sites import Conventions
 from icl_interp.models.hooked import HookedModel
-from icl_interp.predictors._base import Predictor
-from icl_interp.predictors.references import References
 from icl_interp.prompts import Prompts, derive_seed
+from icl_interp.query import Callee
 from icl_interp.tasks.base import Task
-from icl_interp.tasks.references import reference_predictors
+from icl_interp.tasks.references import references_with
 from probes.bootstrap import Estimate
 from probes.signature import fit_signature
 
@@ -83,7 +82,7 @@ def intervention_effect(
     intervention: Intervention,
     *,
     prompts: Prompts | None = None,
-    references: Mapping[str, Predictor] | None = None,
+    references: Mapping[str, Callee] | None = None,
     n_prompts: int = 256,
     seed: int = 0,
 ) -> InterventionEffect:
@@ -97,7 +96,7 @@ def intervention_effect(
         task: What is in distribution; its E[y^2] is the unit.
         intervention: From `icl_interp.interventions`.
         prompts: What to measure on; None draws from the task.
-        references: Predictors by name; None takes the task's.
+        references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
         n_prompts: How many are drawn.
         seed: Of the prompts and of the bootstrap.
 
@@ -120,7 +119,7 @@ def intervention_effect(
     """
     given = task.sample(n_prompts, seed=seed) if prompts is None else prompts
     unit = task.label_second_moment()
-    known = reference_predictors(task) if references is None else References.of(references)
+    known = references_with(task, references)
     late = late_answers(model, given)
     labels = given.targets.double()[:, late]
     before, after = (predict_under(model, given, what).double()[:, -len(late) :] for what in (None, intervention))
@@ -224,7 +223,7 @@ def subspace_use(
     *,
     positions: Positions = "all",
     prompts: Prompts | None = None,
-    references: Mapping[str, Predictor] | None = None,
+    references: Mapping[str, Callee] | None = None,
     n_prompts: int = 256,
     ablation: Literal["mean", "zero"] = "mean",
     n_random: int = N_RANDOM,
@@ -246,7 +245,7 @@ def subspace_use(
         hook: Hook of width d_model.
         positions: Which positions.
         prompts: What to measure on; None draws from the task.
-        references: Predictors by name; None takes the task's.
+        references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
         n_prompts: How many are drawn.
         ablation: What the verdict rests on: "mean" (ours) or "zero".
         n_random: Random subspaces; fewer than 19 can never give evidence.
@@ -258,7 +257,7 @@ def subspace_use(
     Raises:
         InputError: If the columns are not orthonormal or the model lacks the hook.
     """
-    known = reference_predictors(task) if references is None else References.of(references)
+    known = references_with(task, references)
     given = task.sample(n_prompts, seed=seed) if prompts is None else prompts
 
     def effect(what: Any) -> InterventionEffect:
@@ -306,7 +305,7 @@ def signature_use(
     conventions: Conventions | None = None,
     fit_prompts: Prompts | None = None,
     prompts: Prompts | None = None,
-    references: Mapping[str, Predictor] | None = None,
+    references: Mapping[str, Callee] | None = None,
     n_prompts: int = 256,
     ablation: Literal["mean", "zero"] = "mean",
     n_random: int = N_RANDOM,
@@ -325,7 +324,7 @@ def signature_use(
         conventions: Tokens, centring and k; None takes the defaults. The side is "right".
         fit_prompts: For the signature; None draws from the task, by another stream than `prompts`.
         prompts: For the effect; None draws from the task.
-        references: Predictors by name; None takes the task's.
+        references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
         n_prompts: How many are drawn of each.
         ablation: As in `subspace_use`.
         n_random: Random subspaces.
@@ -346,7 +345,7 @@ def signature_use(
         raise InputError("signature_use needs directions of the residual stream, got side 'left'; take side='right'.")
     fit = task.sample(n_prompts, seed=derive_seed(seed, "evaluation: fit")) if fit_prompts is None else fit_prompts
     given = task.sample(n_prompts, seed=derive_seed(seed, "evaluation: score")) if prompts is None else prompts
-    known = reference_predictors(task) if references is None else References.of(references)
+    known = references_with(task, references)
 
     chosen = chosen.of_prompts(fit.n_points, model.cfg.d_model)
 

@@ -5,10 +5,9 @@ from typing import Generic, TypeVar
 
 from torch import Tensor
 
-from icl_interp.errors import InputError
-from icl_interp.predictors._base import Predictor
+from icl_interp.errors import InputError, InputTypeError
 from icl_interp.prompts import Prompts
-from icl_interp.query import predict
+from icl_interp.query import Callee, predict
 
 __all__ = ["ByReference", "References", "names_in"]
 
@@ -96,7 +95,7 @@ class ByReference(Mapping[str, T], Generic[T]):
         return ByReference((names, value(shown)) for shown, names in self._names.items())
 
 
-class References(ByReference[Predictor]):
+class References(ByReference[Callee]):
     """Reference predictors, each asked at most once about the same prompts.
 
     Args:
@@ -110,12 +109,12 @@ class References(ByReference[Predictor]):
         tensor([[0., 0.]])
     """
 
-    def __init__(self, entries: Iterable[tuple[Sequence[str], Predictor]]) -> None:
+    def __init__(self, entries: Iterable[tuple[Sequence[str], Callee]]) -> None:
         super().__init__(entries)
         self._said: list[tuple[Prompts, dict[str, Tensor]]] = []
 
     @classmethod
-    def of(cls, predictors: Mapping[str, Predictor]) -> "References":
+    def of(cls, predictors: Mapping[str, Callee]) -> "References":
         """Take predictors from a mapping.
 
         Args:
@@ -127,6 +126,27 @@ class References(ByReference[Predictor]):
         if isinstance(predictors, References):
             return predictors
         return cls((names_in(shown), predictor) for shown, predictor in predictors.items())
+
+    def and_own(self, own: Mapping[str, object]) -> "References":
+        """Add predictors of your own.
+
+        Args:
+            own: Called `f(xs, ys, points=None)`, by names that are not taken.
+
+        Returns:
+            All of them; what was answered is not kept.
+
+        Raises:
+            InputError: If a name is taken, or what it stands for cannot be called.
+        """
+        entries: list[tuple[tuple[str, ...], Callee]] = [(self._names[shown], f) for shown, f in self.items()]
+        for name, predictor in own.items():
+            if not callable(predictor):
+                raise InputTypeError(
+                    f"references need predictors f(xs, ys, points=None), got {type(predictor).__name__} for {name!r}."
+                )
+            entries.append(((name,), predictor))
+        return References(entries)
 
     def answer(self, name: str, prompts: Prompts) -> Tensor:
         """Ask one predictor, or recall what it said to these prompts.
@@ -144,7 +164,13 @@ class References(ByReference[Predictor]):
             self._said.append((prompts, said))
         shown = self._shown[name]
         if shown not in said:
-            said[shown] = predict(self._values[shown], prompts)
+            answer = predict(self._values[shown], prompts)
+            if answer.shape != prompts.targets.shape:
+                raise InputError(
+                    f"the reference predictor {shown!r} needs to answer {list(prompts.targets.shape)}, one number a "
+                    f"prompt and point, got {list(answer.shape)}; see `icl_interp.predictors.Predictor`."
+                )
+            said[shown] = answer
         return said[shown]
 
     def answers(self, prompts: Prompts) -> ByReference[Tensor]:

@@ -2,7 +2,7 @@
 
 import importlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -39,6 +39,7 @@ from icl_interp.predictors import (
 from icl_interp.predictors._base import Predictor
 from icl_interp.predictors.references import References
 from icl_interp.prompts import Prompts, derive_seed, stream
+from icl_interp.query import Callee
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.ill_conditioned import IllConditionedRegression
 from icl_interp.tasks.linear import GaussianWeights, LinearTask
@@ -56,6 +57,7 @@ __all__ = [
     "lasso_losses",
     "lasso_penalty",
     "reference_predictors",
+    "references_with",
 ]
 
 _LASSO_GRID = tuple(10 ** (exponent / 2) for exponent in range(0, -9, -1))
@@ -354,6 +356,14 @@ def reference_predictors(task: Task, *, n_points: int | None = None) -> Referenc
     n_points = max(2, task.default_points if n_points is None else n_points)
     large = isinstance(task, TaskPool) and task.n_tasks > _REMEMBERED_POOL
     return References((_built if large else _remembered)(task, n_points))  # a new one: what it recalls goes with it
+
+
+def references_with(task: Task, own: Mapping[str, Callee] | None, *, n_points: int | None = None) -> References:
+    """Add a user's predictors to those of a task; a `References` is all of them."""
+    if isinstance(own, References):
+        return own
+    known = reference_predictors(task, n_points=n_points)
+    return known if own is None else known.and_own(own)
 
 
 def _built(task: Task, n_points: int) -> list[tuple[list[str], Predictor]]:

@@ -11,8 +11,9 @@ from icl_interp.measure.sites import Conventions, ResidualSite, residual_sites
 from icl_interp.models.config import ModelConfig
 from icl_interp.predictors.references import References
 from icl_interp.prompts import Prompts, derive_seed
+from icl_interp.query import Callee
 from icl_interp.tasks.base import Task
-from icl_interp.tasks.references import reference_predictors
+from icl_interp.tasks.references import references_with
 from icl_interp.tasks.shifts.select import select_shifts
 from probes._core.reprs import short_repr
 
@@ -119,6 +120,7 @@ def plan_study(
     n_controls: int,
     n_points_trained: int | None,
     seed: int,
+    references: Mapping[str, Callee] | None = None,
 ) -> StudyPlan:
     """Draw and check everything that a study needs."""
     n_points = task.default_points if n_points is None else n_points
@@ -145,9 +147,9 @@ def plan_study(
             "a study compares prompts in distribution with shifted ones, got no shift; add one, such as x_scale=3, to "
             "--shifts."
         )
-    references = reference_predictors(task, n_points=n_points)
+    known = references_with(task, references, n_points=n_points)
     probe_prompts = task.sample(_probe_count(n_prompts), n_points, seed=derive_seed(seed, "evaluation: probes"))
-    targets, left_out = probe_targets(probe_prompts, references, task)
+    targets, left_out = probe_targets(probe_prompts, known, task)
     return StudyPlan(
         config=config,
         task=task,
@@ -156,7 +158,7 @@ def plan_study(
         n_points=n_points,
         sites=tuple(sites),
         conventions=Conventions(layout=config.tokens).of_prompts(n_points, config.d_model),
-        references=references,
+        references=known,
         probe_prompts=probe_prompts,
         targets=targets,
         left_out=left_out,

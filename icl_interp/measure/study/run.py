@@ -1,6 +1,6 @@
 """The main job: one model, all measures, each with its controls, from one set of prompts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ from icl_interp.measure.subspace_use import N_RANDOM
 from icl_interp.models.hooked import HookedModel
 from icl_interp.predictors.references import References
 from icl_interp.prompts import Prompts
-from icl_interp.query import predict
+from icl_interp.query import Callee, predict
 from icl_interp.tasks.base import Task
 
 __all__ = ["study"]
@@ -40,6 +40,7 @@ def study(
     n_points: int | None = None,
     shifts: Sequence[str] | None = None,
     layers: Sequence[int] | None = None,
+    references: Mapping[str, Callee] | None = None,
     n_controls: int = N_UNTRAINED,
     n_points_trained: int | None = None,
     seed: int = 0,
@@ -54,6 +55,7 @@ def study(
         n_points: Pairs a prompt; None takes the task's usual number.
         shifts: Patterns as `select_shifts` takes them; None means the core suite.
         layers: Blocks to look at; None means all.
+        references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
         n_controls: Untrained networks; 0 switches them off, and every verdict is then unknown.
         n_points_trained: Points that prompts had in training; later ones are marked as never seen there. None takes
             the task's usual number.
@@ -78,6 +80,7 @@ def study(
         n_controls=n_controls,
         n_points_trained=n_points_trained,
         seed=seed,
+        references=references,
     )
     found = read_networks([model, *untrained_networks(model.cfg, n_controls, seed=seed)], plan, report)
     mechanism = _mechanism(model, plan, found, report)

@@ -57,7 +57,7 @@ def test_spd_is_the_mean_square_over_the_labels():
     def one(xs, ys, points=None):  # noqa: ARG001
         return 1 + 0 * ys[:, points]
 
-    report = algorithm_agreement(one, TASK, references={"zero": zero()}, n_prompts=4)
+    report = algorithm_agreement(one, TASK, references=References.of({"zero": zero()}), n_prompts=4)
     np.testing.assert_allclose(report.references["zero"].spd.values, 1 / 3.25, rtol=1e-5)
 
 

@@ -98,6 +98,32 @@ def test_answers_are_those_of_the_predictor_and_follow_queries():
     torch.testing.assert_close(references.answers(asked)["least squares"], torch.tensor([[0.0, 60.0]]))
 
 
+def test_own_predictors_are_added_and_found():
+    own = Counting()
+    references = References([(("least squares", "ridge"), least_squares())]).and_own({"mine": own})
+    assert list(references) == ["least squares = ridge", "mine"]
+    assert references["mine"] is own
+    assert "ridge" in references
+
+
+@pytest.mark.parametrize(
+    ("own", "sentence"),
+    [
+        ({"ridge": zero()}, "need names of their own, got 'ridge' twice"),
+        ({"mine": 3.0}, r"need predictors f\(xs, ys, points=None\), got float for 'mine'"),
+    ],
+)
+def test_own_predictors_need_free_names_and_calls(own, sentence):
+    with pytest.raises((ValueError, TypeError), match=sentence):
+        References([(("least squares", "ridge"), least_squares())]).and_own(own)
+
+
+def test_an_answer_of_another_shape_is_told():
+    references = References([]).and_own({"mine": lambda xs, ys: ys[:, -1]})  # noqa: ARG005
+    with pytest.raises(ValueError, match=r"'mine' needs to answer \[1, 2\], one number a prompt and point, got \[1\]"):
+        references.answers(PROMPTS)
+
+
 def test_references_stay_what_they_are():
     references = References.of({"zero": zero(), "least squares = ridge": least_squares()})
     assert References.of(references) is references
