@@ -71,7 +71,9 @@ def test_a_wrong_step_size_is_told_by_spd_and_the_effective_step_and_not_by_cosi
 
 
 def test_what_carries_no_gradient_is_left_out_with_its_reason():
-    report = algorithm_agreement(least_squares(), TASK, references={"fitted elsewhere": Detached()}, n_prompts=3)
+    report = algorithm_agreement(
+        least_squares(), TASK, references=References.of({"fitted elsewhere": Detached()}), n_prompts=3
+    )
     assert report.references["fitted elsewhere"].sensitivity is None
     assert "carry a gradient" in report.undefined["gradients of fitted elsewhere"]
     assert "cosine of gradients" not in set(report.to_frame()["metric"])

@@ -119,8 +119,10 @@ def test_own_predictors_need_free_names_and_calls(own, sentence):
 
 
 def test_an_answer_of_another_shape_is_told():
-    references = References([]).and_own({"mine": lambda xs, ys: ys[:, -1]})  # noqa: ARG005
-    with pytest.raises(ValueError, match=r"'mine' needs to answer \[1, 2\], one number a prompt and point, got \[1\]"):
+    references = References([]).and_own({"mine": lambda xs, ys: ys[:, -1:]})  # noqa: ARG005
+    with pytest.raises(
+        ValueError, match=r"'mine' needs to answer \[1, 2\], one number a prompt and point, got \[1, 1\]"
+    ):
         references.answers(PROMPTS)
 
 
