@@ -11,8 +11,8 @@ from icl_interp.query import Callee, predict
 
 __all__ = ["ByReference", "References", "names_in"]
 
-T = TypeVar("T")
-S = TypeVar("S")
+_Value = TypeVar("_Value")
+_Other = TypeVar("_Other")
 
 _JOINED = " = "
 _OPTIMAL = ("Bayes", "oracle")
@@ -23,7 +23,7 @@ def names_in(shown: str) -> tuple[str, ...]:
     return tuple(shown.split(_JOINED))
 
 
-class ByReference(Mapping[str, T], Generic[T]):
+class ByReference(Mapping[str, _Value], Generic[_Value]):
     """One value for each reference predictor: listed under its merged name, found under each of its names.
 
     Args:
@@ -38,19 +38,19 @@ class ByReference(Mapping[str, T], Generic[T]):
         (['zero', 'least squares = ridge'], 0.1, 'least squares = ridge')
     """
 
-    def __init__(self, entries: Iterable[tuple[Sequence[str], T]]) -> None:
-        self._values: dict[str, T] = {}
+    def __init__(self, entries: Iterable[tuple[Sequence[str], _Value]]) -> None:
+        self._values: dict[str, _Value] = {}
         self._names: dict[str, tuple[str, ...]] = {}
         self._shown: dict[str, str] = {}
         for names, value in entries:
             shown = _JOINED.join(names)
-            for name in {*names, shown}:
+            for name in dict.fromkeys((*names, shown)):
                 if name in self._shown:
                     raise InputError(f"reference predictors need names of their own, got {name!r} twice; rename one.")
                 self._shown[name] = shown
             self._values[shown], self._names[shown] = value, tuple(names)
 
-    def __getitem__(self, name: str) -> T:
+    def __getitem__(self, name: str) -> _Value:
         return self._values[self._shown[name]]
 
     def __iter__(self) -> Iterator[str]:
@@ -83,7 +83,7 @@ class ByReference(Mapping[str, T], Generic[T]):
         """
         return self._shown.get(name)
 
-    def each(self, value: Callable[[str], S]) -> "ByReference[S]":
+    def each(self, value: Callable[[str], _Other]) -> "ByReference[_Other]":
         """Compute another value for each predictor.
 
         Args:
