@@ -29,6 +29,12 @@ def _probe(
         typer.Option(help="What is in distribution: a YAML file, or key=value such as noise_std=0.5; repeatable."),
     ] = None,
     heads: Annotated[int | None, typer.Option(min=1, help="Attention heads, where the file does not say.")] = None,
+    layout: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What else a foreign file does not say: key=value such as tokens=separate or sign=-1; repeatable."
+        ),
+    ] = None,
     prompts: Annotated[int | None, typer.Option(help="Prompts a family; by default what a few minutes allow.")] = None,
     points: Annotated[int | None, typer.Option(help="Pairs a prompt; by default as in training.")] = None,
     shifts: Annotated[
@@ -83,6 +89,7 @@ def _probe(
             json=json,
             task=tuple(task or ()),
             heads=heads,
+            layout=tuple(layout or ()),
             prompts=prompts,
             points=points,
             shifts=None if shifts is None else tuple(shifts.split(",")),

@@ -21,7 +21,7 @@ from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.checkpoints.record import Checkpoint
 from icl_interp.checkpoints.safe_load import choose_file, numbered_files
-from icl_interp.cli.probe_options import ProbeOptions, check_options, read_layers, read_sampler, read_task
+from icl_interp.cli.probe_options import ProbeOptions, check_options, read_layers, read_layout, read_sampler, read_task
 from icl_interp.cli.shared import progress
 from icl_interp.data import demo_path
 from icl_interp.errors import InputError
@@ -133,8 +133,8 @@ def follow(options: ProbeOptions, checkpoint: Checkpoint) -> Development | None:
         with progress("timeline", total, quiet=options.quiet) as tick:
             return development(
                 options.paths, settings=settings, llc=llc, task=read_task(options.task), n_heads=options.heads,
-                cache=cache, workers=options.workers, scheduler=options.scheduler, device=options.device,
-                on_checkpoint=tick,
+                layout=read_layout(options.layout), cache=cache, workers=options.workers, scheduler=options.scheduler,
+                device=options.device, on_checkpoint=tick,
             )  # fmt: skip
 
 
@@ -176,7 +176,8 @@ def run_probe(options: ProbeOptions) -> None:
     check_options(options)
     path = _probed_path(options.paths) if options.paths else demo_path()
     # A bad file is refused here, before the measures bring in TransformerLens, which takes seconds.
-    checkpoint = _load_probed(path, n_heads=options.heads, task=read_task(options.task), device=options.device)
+    how = {"n_heads": options.heads, "task": read_task(options.task), "layout": read_layout(options.layout)}
+    checkpoint = _load_probed(path, **how, device=options.device)
 
     pass
 

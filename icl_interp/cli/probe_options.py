@@ -13,7 +13,7 @@ from icl_interp.report.model import STUDY_FORMAT
 from icl_interp.report.page import PLOTLYJS_FILE, check_report_place
 from icl_interp.settings import parse_yaml, read_yaml
 
-__all__ = ["ProbeOptions", "check_options", "read_layers", "read_sampler", "read_task"]
+__all__ = ["ProbeOptions", "check_options", "read_layers", "read_layout", "read_sampler", "read_task"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,8 @@ class ProbeOptions:
     """A YAML file or key=value pairs."""
     heads: int | None
     """Attention heads."""
+    layout: tuple[str, ...]
+    """key=value pairs of what a foreign file does not say."""
     prompts: int | None
     """A family."""
     points: int | None
@@ -84,6 +86,7 @@ def check_options(options: ProbeOptions) -> None:
     if not 0 <= options.seed < 2**63:  # as in TrainConfig
         raise InputError(f"--seed needs a number of at least 0 and below 2**63, got {options.seed}.")
     read_layers(options.layers)
+    read_layout(options.layout)
     _check_timeline(options)
     _check_outputs(options)
 
@@ -187,6 +190,19 @@ def read_task(words: tuple[str, ...]) -> dict[str, Any] | None:
                 raise InputError(f"--task {word} needs key: value lines, got {type(contents).__name__}.")
             settings |= {str(key): value for key, value in contents.items()}  # YAML's 1: 2 has a number for a key
     return settings
+
+
+def read_layout(words: tuple[str, ...]) -> dict[str, str]:
+    """Read what a foreign file does not say; which keys there are depends on its format."""
+    layout: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key or not value:
+            raise InputError(f"--layout needs key=value such as tokens=separate, got {word!r}.")
+        if key in layout:
+            raise InputError(f"--layout needs every key once, got {key} twice; leave one out.")
+        layout[key] = value
+    return layout
 
 
 def read_layers(text: str | None) -> list[int] | None:
