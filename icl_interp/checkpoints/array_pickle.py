@@ -133,6 +133,7 @@ class _StandIn:
     """What a name of the pickle is answered by: it can be called, and nothing else can be done with it."""
 
     __slots__ = ("_call",)
+    _call: Callable[..., object] | None
 
     def __init__(self, call: Callable[..., object] | None) -> None:
         object.__setattr__(self, "_call", call)

@@ -311,8 +311,8 @@ def _activation(path: Path, said: Mapping[str, Any]) -> _Activation | None:
     stated = "gelu_new" if stated == "gelu_pytorch_tanh" else stated  # one formula
     if stated is not None and stated not in _ACTIVATIONS:
         raise CheckpointError(
-            f"a GPT-2 needs an activation out of {', '.join(_ACTIVATIONS)}, got {stated!r} in the config.json beside it: "
-            f"{path}; move that away if it belongs to something else."
+            f"a GPT-2 needs an activation out of {', '.join(_ACTIVATIONS)}, got {stated!r} in config.json: {path}; "
+            f"move that away if it belongs to something else."
         )
     return None if stated is None else _ACTIVATIONS[stated]
 

@@ -176,17 +176,19 @@ def _channel(layout: Layout, n_dims: int, width: int, *, default: int) -> int | 
 
 def _said_by(config: ModelConfig) -> dict[str, tuple[str, str]]:
     """Say how tokens are read, by the keys of `_READ`: a clause, and an example of how to say otherwise."""
-    place, divided = (
-        config.answer_coordinate,
-        {"sum": "1", "mean": "the number of pairs", "tokens": "the number of tokens"},
-    )
+    place = config.answer_coordinate
+    counted = {"mean": "pairs", "tokens": "tokens"}.get(config.normalise)
     channel = "the last channel" if place == config.d_model - 1 else f"channel {place}"
     channel = "the label's channel" if place == config.label_coordinate else channel
+    minus = config.output_sign < 0
     return {
-        "query": (f"the query is {'no' if config.mask_query else 'a'} key", "query=key"),
-        "divide": (f"attention is divided by {divided[config.normalise]}", "divide=pairs"),
-        "sign": (f"the prediction is {'minus' if config.output_sign < 0 else 'plus'} what is read", "sign=1"),
-        "channel": (f"{channel} of the query is read", "channel=last"),
+        "query": ("the query is no key", "query=key") if config.mask_query else ("the query is a key", "query=no_key"),
+        "divide": (
+            f"attention is {f'divided by the number of {counted}' if counted else 'not divided'}",
+            "divide=pairs",
+        ),
+        "sign": (f"the prediction is {'minus' if minus else 'plus'} what is read", f"sign={1 if minus else -1}"),
+        "channel": (f"{channel} of the query is read", f"channel={0 if place == config.label_coordinate else 'label'}"),
     }
 
 
@@ -267,7 +269,7 @@ class MergedMatrices(Reader):
 
 def _merged(contents: object) -> tuple[Tensor, ...] | None:
     """Find the key-query matrix and, where there is one, the value matrix."""
-    named = contents if isinstance(contents, Mapping) else {"W": contents}
+    named: Mapping[Any, Any] = contents if isinstance(contents, Mapping) else {"W": contents}
     names = [[name for name in named if name in known] for known in (_QUERY_KEY, _VALUE)]
     if len(names[0]) != 1 or len(names[1]) > 1 or len(named) != len(names[0]) + len(names[1]):
         return None

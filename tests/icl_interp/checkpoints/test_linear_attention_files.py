@@ -111,8 +111,8 @@ def test_what_is_assumed_can_be_said(tmp_path: Path) -> None:
     assert "1 is assumed" in heads
     assert tokens == (
         "The file does not say how tokens are built and read: a token is x of 3 coordinates, y, then 4 channels of "
-        "position, weights are applied once, the query is no key, attention is divided by 1, the prediction is minus "
-        "what is read, the last channel of the query is read; say otherwise with `--layout channel=last` or `layout=`."
+        "position, weights are applied once, the query is no key, attention is not divided, the prediction is minus "
+        "what is read, the last channel of the query is read; say otherwise with `--layout channel=label` or `layout=`."
     )
     layout = {"n_dims": 3, "layers": 1, "query": "no_key", "divide": "none", "sign": -1, "channel": "last"}
     told = load_checkpoint(tmp_path / "params.pkl", n_heads=1, task=LinearRegression(3, n_points=4), layout=layout)
@@ -226,7 +226,7 @@ def test_what_is_assumed_of_a_merged_matrix(tmp_path: Path) -> None:
     assert found.assumptions[-1] == (
         "The file does not say how tokens are built and read: rows of the matrix meet keys, attention is not added to "
         "its input, the query is a key, attention is divided by the number of tokens, the prediction is plus what is "
-        "read, the label's channel of the query is read; say otherwise with `--layout channel=last` or `layout=`."
+        "read, the label's channel of the query is read; say otherwise with `--layout channel=0` or `layout=`."
     )
     assert any("need not have been trained" in note for note in found.notes)
     with pytest.raises(InputError, match="a merged matrix needs one head, got 2"):
