@@ -7,7 +7,6 @@ from typing import Any
 
 from einops import rearrange
 from torch import Tensor
-from typing_extensions import override
 
 from icl_interp.checkpoints.distribution import fit_points
 from icl_interp.checkpoints.dtsip_config import DtsipConfig, read_dtsip_config, training_distribution
@@ -186,12 +185,10 @@ class Dtsip(Reader):
         "_read_out.weight",
     )
 
-    @override
     def recognises(self, contents: Any) -> bool:
         return dtsip_weights(contents) is not None
 
-    @override
-    def read(self, file: WeightFile, *, n_heads: int | None, layout: Layout) -> Reading:
+    def read(self, file: WeightFile, *, n_heads: int | None, layout: Layout) -> Reading:  # noqa: ARG002
         return read_dtsip(file, n_heads=n_heads)
 
 

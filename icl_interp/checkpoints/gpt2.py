@@ -13,7 +13,6 @@ from typing import Any, ClassVar, Literal, get_args
 import torch
 from einops import rearrange
 from torch import Tensor
-from typing_extensions import override
 
 from icl_interp.checkpoints.distribution import POINTS_UNKNOWN, TASK_UNKNOWN, assumed_points
 from icl_interp.checkpoints.errors import CheckpointError, one_line
@@ -50,11 +49,9 @@ class GPT2(Reader):
         "activation": f"of the MLPs, {', '.join(_ACTIVATIONS)}",
     }
 
-    @override
     def recognises(self, contents: Any) -> bool:
         return state_dict_in(contents, _is_gpt2) is not None
 
-    @override
     def read(self, file: WeightFile, *, n_heads: int | None, layout: Layout) -> Reading:
         network = _Network(file, layout)
         said = _said_beside(file)

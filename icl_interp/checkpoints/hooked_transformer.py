@@ -8,8 +8,6 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, get_args
 
-from typing_extensions import override
-
 from icl_interp.checkpoints.distribution import POINTS_UNKNOWN, TASK_UNKNOWN, assumed_points
 from icl_interp.checkpoints.errors import CheckpointError, one_line
 from icl_interp.checkpoints.reader import Layout, Reader
@@ -49,11 +47,9 @@ class HookedTransformerFile(Reader):
     signs = ("cfg*", "blocks.0.attn.W_Q", "blocks.0.attn.W_O", "unembed.W_U")
     options: ClassVar[Mapping[str, str]] = {"tokens": f"how pairs become tokens, {', '.join(get_args(Tokens))}"}
 
-    @override
     def recognises(self, contents: Any) -> bool:
         return is_hooked_transformer(contents)
 
-    @override
     def read(self, file: WeightFile, *, n_heads: int | None, layout: Layout) -> Reading:
         return read_hooked_transformer(file, n_heads=n_heads, tokens=layout.get("tokens"))
 

@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Literal
 import torch
 from einops import rearrange
 from torch import Tensor
-from typing_extensions import override
 
 from icl_interp.checkpoints.distribution import POINTS_UNKNOWN, TASK_UNKNOWN, assumed_points
 from icl_interp.checkpoints.errors import CheckpointError
@@ -65,11 +64,9 @@ class VonOswald(Reader):
         **_READ,
     }
 
-    @override
     def recognises(self, contents: Any) -> bool:
         return isinstance(contents, Mapping) and any(_PART.fullmatch(name) for name, _ in _flat(contents))
 
-    @override
     def read(self, file: WeightFile, *, n_heads: int | None, layout: Layout) -> Reading:
         weights = _layers_of(file)
         width, written = weights[0]["key"].shape
@@ -218,11 +215,9 @@ class MergedMatrices(Reader):
         **_READ,
     }
 
-    @override
     def recognises(self, contents: Any) -> bool:
         return _merged(contents) is not None
 
-    @override
     def read(self, file: WeightFile, *, n_heads: int | None, layout: Layout) -> Reading:
         if n_heads not in (None, 1):
             raise CheckpointError(

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import torch
 from torch import Tensor
-from typing_extensions import override
 
 from icl_interp.checkpoints.distribution import POINTS_UNKNOWN, TASK_UNKNOWN, assumed_points, fit_points
 from icl_interp.checkpoints.errors import CheckpointError, one_line
@@ -217,12 +216,10 @@ class Own(Reader):
     name = "checkpoints of icl-interp"
     signs = ("format", "format_version", "weights*")
 
-    @override
     def recognises(self, contents: Any) -> bool:
         return is_own(contents)
 
-    @override
-    def read(self, file: WeightFile, *, n_heads: int | None, layout: Layout) -> Reading:
+    def read(self, file: WeightFile, *, n_heads: int | None, layout: Layout) -> Reading:  # noqa: ARG002
         return read_own(file, n_heads=n_heads)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from einops import rearrange
 from torch import Tensor
-from typing_extensions import override
 
 from icl_interp.checkpoints.distribution import TASK_UNKNOWN
 from icl_interp.checkpoints.errors import CheckpointError
@@ -220,12 +219,10 @@ class Timaeus(Reader):
     name = "checkpoints of timaeus-research/icl"
     signs = (_READ_IN, _POSITIONS, _MLP, "blocks.0.attention.attention.weight", "unembedding.1.weight")
 
-    @override
     def recognises(self, contents: Any) -> bool:
         return timaeus_weights(contents) is not None
 
-    @override
-    def read(self, file: WeightFile, *, n_heads: int | None, layout: Layout) -> Reading:
+    def read(self, file: WeightFile, *, n_heads: int | None, layout: Layout) -> Reading:  # noqa: ARG002
         return read_timaeus(file, n_heads=n_heads)
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import GPT2Config, GPT2Model
+from transformers import GPT2Config, GPT2Model, GPT2PreTrainedModel
 
 from icl_interp import InputError, LinearRegression, load_checkpoint
 from icl_interp.models.layout import lay_out
@@ -120,6 +120,27 @@ def test_hugging_face_with_config_json_beside(tmp_path: Path) -> None:
     assert (cfg.n_heads, cfg.act_fn, cfg.eps, cfg.d_mlp, cfg.n_points) == (2, "relu", 0.1, 24, 7)
     assert "Left out, since the model never reads them: gpt2.wte.weight." in found.notes
     assert not any("activation" in said for said in found.assumptions)
+
+
+class Pretrained(GPT2PreTrainedModel):
+    """A model of the kind that `save_pretrained` writes."""
+
+    def __init__(self, config: GPT2Config) -> None:
+        super().__init__(config)
+        self.read_in, self.transformer, self.read_out = nn.Linear(4, 16), GPT2Model(config), nn.Linear(16, 1)
+        self.post_init()
+
+
+@torch.no_grad()
+def test_a_folder_of_save_pretrained(tmp_path: Path) -> None:
+    config = GPT2Config(vocab_size=9, n_positions=14, n_embd=16, n_layer=1, n_head=4, attn_implementation="eager")
+    theirs = Pretrained(config).eval()
+    theirs.save_pretrained(tmp_path)
+    found = load_checkpoint(tmp_path, layout={"tokens": "separate"})
+    assert (found.path.name, found.model.cfg.n_heads) == ("model.safetensors", 4)
+    xs, ys = prompts()
+    hidden = theirs.transformer(inputs_embeds=theirs.read_in(lay_out("separate", xs, ys))).last_hidden_state
+    torch.testing.assert_close(found.model(xs, ys), theirs.read_out(hidden)[:, ::2, 0], **CLOSE)
 
 
 @torch.no_grad()

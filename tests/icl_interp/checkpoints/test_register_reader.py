@@ -74,6 +74,10 @@ def test_what_the_users_reader_refuses_and_where_it_fails(lab: Path, monkeypatch
     ):
         icl.load_checkpoint(lab)
     lab.write_text('{"lab": 1, "key_query": 2}')
+    lab.write_text('{"lab": 1, "key_query": [[NaN, 1], [1, 1]]}')
+    with pytest.raises(icl.InputError, match=r"got NaN or infinity in blocks\.0\.attn\.W_Q"):
+        icl.load_checkpoint(lab)
+    lab.write_text('{"lab": 1, "key_query": 2}')
     monkeypatch.setattr(LabJson, "read", lambda *_, **__: {})
     with pytest.raises(InputTypeError, match="the reader 'JSON of a lab' needs to return a Reading, got dict"):
         icl.load_checkpoint(lab)
