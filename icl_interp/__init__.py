@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from icl_interp.activations import collect, stream
     from icl_interp.checkpoints.load import load_checkpoint
     from icl_interp.checkpoints.own import save_checkpoint
-    from icl_interp.checkpoints.record import Checkpoint
+    from icl_interp.checkpoints.reader import Reader
+    from icl_interp.checkpoints.record import Checkpoint, Reading
+    from icl_interp.checkpoints.registry import READERS, register_reader
+    from icl_interp.checkpoints.safe_load import WeightFile
     from icl_interp.data import demo_path
     from icl_interp.errors import InputError
     from icl_interp.measure.algorithm_agreement import algorithm_agreement
@@ -69,6 +72,11 @@ _HOMES = {
     "load_checkpoint": "checkpoints.load",
     "save_checkpoint": "checkpoints.own",
     "Checkpoint": "checkpoints.record",
+    "READERS": "checkpoints.registry",
+    "Reader": "checkpoints.reader",
+    "Reading": "checkpoints.record",
+    "WeightFile": "checkpoints.safe_load",
+    "register_reader": "checkpoints.registry",
     "demo_path": "data",
     "ModelConfig": "models.config",
     "HookedICLTransformer": "models.softmax.transformer",
@@ -138,6 +146,7 @@ _HOMES = {
 __all__ = [
     "DTSIP_EVALUATIONS",
     "MODEL_PRESETS",
+    "READERS",
     "SHIFTS",
     "AffineRecurrence",
     "CategoricalRegression",
@@ -157,6 +166,8 @@ __all__ = [
     "PromptSource",
     "Prompts",
     "QuadraticRegression",
+    "Reader",
+    "Reading",
     "ReluNetworkRegression",
     "SineRegression",
     "SparseLinearRegression",
@@ -165,6 +176,7 @@ __all__ = [
     "TaskPool",
     "TrainConfig",
     "UniformRegression",
+    "WeightFile",
     "__version__",
     "algorithm_agreement",
     "attention_summary",
@@ -190,6 +202,7 @@ __all__ = [
     "predict",
     "predictors",
     "reference_predictors",
+    "register_reader",
     "register_task",
     "save_checkpoint",
     "select_shifts",

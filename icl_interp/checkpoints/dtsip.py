@@ -11,12 +11,13 @@ from torch import Tensor
 from icl_interp.checkpoints.distribution import fit_points
 from icl_interp.checkpoints.dtsip_config import DtsipConfig, read_dtsip_config, training_distribution
 from icl_interp.checkpoints.errors import CheckpointError
+from icl_interp.checkpoints.reader import Layout, Reader
 from icl_interp.checkpoints.record import Reading
 from icl_interp.checkpoints.safe_load import WeightFile
 from icl_interp.checkpoints.weights import check_heads, check_names, check_shapes, few, state_dict_in, to_float32
 from icl_interp.models.config import ModelConfig
 
-__all__ = ["check_layout", "convert", "drop_unused", "dtsip_weights", "read_dtsip", "sizes_of"]
+__all__ = ["Dtsip", "check_layout", "convert", "drop_unused", "dtsip_weights", "read_dtsip", "sizes_of"]
 
 # Causal masks that old transformers versions wrote into files; `.attn.c_attn.bias` is a weight: no match.
 _LEGACY_BUFFER = re.compile(r"\.attn\.(bias|masked_bias)$")
@@ -173,6 +174,25 @@ def read_dtsip(file: WeightFile, *, n_heads: int | None = None) -> Reading:
         task_assumptions=tuple(found.assumptions),
         points_assumption=found.points_assumption,
     )
+
+
+class Dtsip(Reader):
+    """Checkpoints of dtsip/in-context-learning."""
+
+    name = "state.pt or model_N.pt of dtsip/in-context-learning"
+    signs = (
+        "_read_in.weight",
+        "_backbone.wpe.weight",
+        "_backbone.h.0.attn.c_attn.weight",
+        "_backbone.ln_f.weight",
+        "_read_out.weight",
+    )
+
+    def recognises(self, contents: Any) -> bool:
+        return dtsip_weights(contents) is not None
+
+    def read(self, file: WeightFile, *, n_heads: int | None, layout: Layout) -> Reading:  # noqa: ARG002
+        return read_dtsip(file, n_heads=n_heads)
 
 
 def _step(file: WeightFile) -> int | None:

@@ -16,7 +16,7 @@ from icl_interp.checkpoints.errors import CheckpointError, GivenTaskError
 from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.checkpoints.record import Checkpoint
 from icl_interp.checkpoints.safe_load import choose_file, numbered_files
-from icl_interp.cli.probe_checks import check_options, naming_task_files, read_layers, read_task
+from icl_interp.cli.probe_checks import check_options, naming_task_files, read_layers, read_layout, read_task
 from icl_interp.cli.probe_options import ProbeOptions
 from icl_interp.cli.shared import progress
 from icl_interp.data import demo_path
@@ -80,7 +80,8 @@ def run_probe(options: ProbeOptions) -> None:
     check_options(options)
     path = _probed_path(options.paths) if options.paths else demo_path()
     with naming_task_files(options.task):
-        checkpoint = _load_probed(path, n_heads=options.heads, task=read_task(options.task), device=options.device)
+        how = {"n_heads": options.heads, "task": read_task(options.task), "layout": read_layout(options.layout)}
+        checkpoint = _load_probed(path, **how, device=options.device)
 
     from icl_interp.cli.probe_timeline import follow
 

@@ -28,6 +28,12 @@ class ProbeOptions:
         typer.Option(help="What is in distribution: a YAML file, or key=value such as noise_std=0.5; repeatable."),
     ] = field(default_factory=list)
     heads: Annotated[int | None, typer.Option(min=1, help="Attention heads, where the file does not say.")] = None
+    layout: Annotated[
+        list[str],
+        typer.Option(
+            help="What else a foreign file does not say: key=value such as tokens=separate or sign=-1; repeatable."
+        ),
+    ] = field(default_factory=list)
     prompts: Annotated[int | None, typer.Option(help="Prompts a family; by default what a few minutes allow.")] = None
     points: Annotated[int | None, typer.Option(help="Pairs a prompt; by default as in training.")] = None
     shifts: Annotated[

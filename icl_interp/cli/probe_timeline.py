@@ -10,7 +10,7 @@ import typer
 from platformdirs import user_cache_path
 
 from icl_interp.checkpoints.record import Checkpoint
-from icl_interp.cli.probe_checks import read_sampler, read_task
+from icl_interp.cli.probe_checks import read_layout, read_sampler, read_task
 from icl_interp.cli.probe_options import ProbeOptions
 from icl_interp.cli.shared import progress
 from icl_interp.measure.development.find import RunFiles, find_runs
@@ -44,6 +44,7 @@ def follow(options: ProbeOptions, checkpoint: Checkpoint) -> Development | None:
         with progress("timeline", total, quiet=options.quiet) as tick:
             return development(
                 options.paths, settings=settings, llc=llc, task=read_task(options.task), n_heads=options.heads,
+                layout=read_layout(options.layout),
                 cache=cache, workers=options.workers, scheduler=options.scheduler, device=options.device,
                 newest=checkpoint, on_checkpoint=tick,
             )  # fmt: skip

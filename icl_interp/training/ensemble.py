@@ -75,7 +75,7 @@ def _is_plainly_linear(task: Task) -> TypeGuard[LinearTask]:
 
 def _has_formula(config: ModelConfig) -> bool:
     """Say whether `_answers_by_formula` knows a model."""
-    return config.family in ("lsa", "ltb") and config.n_layers == 1
+    return config.family in ("lsa", "ltb") and config.n_layers == 1 and config.is_textbook
 
 
 def _answers_by_formula(

@@ -49,6 +49,8 @@ class CheckpointJob:
     """Whether the training loss is that of the last point."""
     n_heads: int | None = None
     """Attention heads, where the file does not say."""
+    layout: tuple[tuple[str, object], ...] | None = None
+    """What else it does not say, as `load_checkpoint` takes it, in pairs."""
     device: str = "cpu"
     """Where the network runs."""
 
@@ -61,7 +63,9 @@ class CheckpointJob:
     def run(self) -> LeftOut | None:
         """Measure, and keep what was found."""
         try:
-            checkpoint = load_checkpoint(self.path, n_heads=self.n_heads, task=self.task, device=self.device)
+            checkpoint = load_checkpoint(
+                self.path, n_heads=self.n_heads, task=self.task, layout=dict(self.layout or ()), device=self.device
+            )
         except CheckpointError as error:
             return LeftOut("file", reason_without_place(error, self.path))
         try:

@@ -89,6 +89,7 @@ def _descent(owner: str, config: ModelConfig, steps: Sequence[float], curvatures
         "family='lsa'": config.family == "lsa",
         f"d_head >= {d}": config.head_width >= d,
         "attn_skip=True": config.attn_skip or config.n_layers == 1,
+        "d_position=0, mask_query=True and answer_channel=None": config.is_textbook,
         "output_sign=-1 for several layers": config.output_sign == -1 or config.n_layers == 1,
     }
     _check_needed(owner, needed, config)

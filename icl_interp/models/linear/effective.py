@@ -58,6 +58,12 @@ def effective_parameters(model: HookedLinearNetwork) -> EffectiveParameters:
     and v.
     """
     config, d = model.cfg, model.cfg.n_dims
+    if not config.is_textbook:
+        raise InputError(
+            "effective_parameters needs tokens [x; y] alone, a query that is no key, and an answer in the label's "
+            f"place, got d_position {config.d_position}, mask_query {config.mask_query} and answer_channel "
+            f"{config.answer_channel}; read the weights block by block instead."
+        )
     if config.n_layers != 1 or config.n_heads != 1:
         raise InputError(
             "effective_parameters needs a model of one layer and one head, whose answer is one product v G V x, got "

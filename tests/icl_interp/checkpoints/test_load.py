@@ -20,9 +20,13 @@ from icl_interp.tasks.linear_regression import LinearRegression
 UNKNOWN: dict[str, tuple[object, str]] = {
     "vision network": (
         {"conv1.weight": torch.ones(1), "bn1.bias": torch.ones(1)},
-        r"format that is known \(icl-interp's own format, state\.pt or model_N\.pt of "
-        r"dtsip/in-context-learning, checkpoints of timaeus-research/icl, .*with its cfg\), "
-        r"got a dictionary with the keys conv1\.weight, bn1\.bias: .*other\.pt; convert it",
+        r"format that is known, got a dictionary with the keys conv1\.weight, bn1\.bias: .*other\.pt; it is like none "
+        r"of checkpoints of icl-interp, state\.pt or model_N\.pt of dtsip/in-context-learning, .* Two ways on: "
+        r"docs/checkpoints\.md lists what opens, and icl_interp\.register_reader adds a format of your own\.$",
+    ),
+    "half a dtsip": (
+        {"backbone": {"wpe.weight": 0, "h.0.attn.c_attn.weight": 0}, "_read_out.weight": 0},
+        r"; nearest are state dicts of nanoGPT .*, which have h\.0\.mlp\.c_fc\.weight, h\.0\.ln_1\.weight, ln_f",
     ),
     "nested": (
         {"model": {"a": {"b": 1}, "c": 2}, "optimizer": {}},
@@ -100,7 +104,7 @@ def test_folder_of_bare_weights_takes_the_newest(tmp_path: Path, dtsip: Path) ->
 
 def test_folder_without_checkpoints(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("")
-    message = r"state\.pt, model_N\.pt or checkpoints/step_N\.pt\), got a folder without one: .*; name the weight"
+    message = r"checkpoints/step_N\.pt, model\.safetensors, .*\), got a folder without one: .*; name the weight"
     with pytest.raises(CheckpointError, match=message):
         load_checkpoint(tmp_path)
 
@@ -225,5 +229,5 @@ def test_two_networks_in_one_file_are_not_mixed(tmp_path: Path, state: dict[str,
     weights = state["model_state_dict"]
     both = {f"{prefix}{name}": weight for prefix in names for name, weight in weights.items()}
     torch.save({"state_dict": both}, tmp_path / "a.pt")
-    with pytest.raises(CheckpointError, match=r"a format that is known|exactly the names"):
+    with pytest.raises(CheckpointError, match=r"a format that is known|exactly the names|those of one network"):
         load_checkpoint(tmp_path / "a.pt", n_heads=2)

@@ -57,6 +57,12 @@ def test_several_layers_or_heads_are_refused(case: str) -> None:
         linear_model(case).effective_parameters()
 
 
+@pytest.mark.parametrize("case", ["lsa, positions, another channel", "lsa, no skip, the query a key"])
+def test_what_is_not_in_the_formula_is_refused(case: str) -> None:
+    with pytest.raises(ValueError, match=r"tokens \[x; y\] alone, .* got d_position [03], mask_query (Tru|Fals)e"):
+        linear_model(case).effective_parameters()
+
+
 @pytest.mark.slow
 def test_a_trained_block_recovers_the_optimum() -> None:
     # Recipe and setting of Zhang et al.'s Figure 1 (d = M = 5, w ~ N(1, I)), with fewer steps than the 20,000 of ours.
