@@ -43,7 +43,7 @@ def _reproduce(
     """
     with one_line_errors(to_save_memory="take a smaller preset or fewer workers"):
         from icl_interp.cli.reproduce_job import estimate, reproduce
-        from icl_interp.experiments.outcome import Means
+        from icl_interp.experiments.experiment import Means
 
         means = Means(workers, device, tuple(seeds) if seeds else None)
         if first_steps is not None:

@@ -10,19 +10,10 @@ import typer
 
 from icl_interp.cli.shared import progress
 from icl_interp.errors import InputError
-from icl_interp.experiments.claims import LEAST_SEEDS
-from icl_interp.experiments.comparison import differences
-from icl_interp.experiments.cost import FORMAT as COST_FORMAT
-from icl_interp.experiments.cost import Cost, PresetCost, first_steps, write_cost
-from icl_interp.experiments.experiment import Experiment
-from icl_interp.experiments.measuring_time import seconds_of_measuring
-from icl_interp.experiments.outcome import Means, Outcome
-from icl_interp.experiments.registry import PRESETS, experiment
-from icl_interp.experiments.stored import check_stored_place
-from icl_interp.experiments.summary import FORMAT as SUMMARY_FORMAT
-from icl_interp.experiments.summary import Summary, read_summary, write_summary
-from icl_interp.experiments.tables import FORMAT as TABLES_FORMAT
-from icl_interp.experiments.tables import write_tables
+from icl_interp.experiments.claims import LEAST_SEEDS, differences
+from icl_interp.experiments.cost import Cost, PresetCost, first_steps, measuring, seconds_of_measuring
+from icl_interp.experiments.experiment import PRESETS, Experiment, Means, Outcome, experiment
+from icl_interp.experiments.files import FigureTables, Summary, read_summary, write_summary, write_tables
 from icl_interp.experiments.trained_by import trained_by
 from icl_interp.provenance import provenance
 
@@ -49,7 +40,8 @@ def reproduce(
         # Two forecasts: a run takes minutes and a measurement often less than a second.
         with progress(f"{name}, training", len(configs), quiet=quiet) as trained:
             models = chosen.train(preset, out, means, lambda done: trained(done), stops)
-        with progress(f"{name}, measuring", chosen.n_measurements(configs), quiet=quiet) as measured:
+        n_measurements = chosen.n_measurements(configs)
+        with progress(f"{name}, measuring", n_measurements, quiet=quiet) as measured, measuring(out):
             outcome = chosen.judge(preset, models, out, means, lambda done: measured(done))
     except KeyboardInterrupt as stop:
         typer.echo("stopped: the same command goes on; linear models in training begin again.", err=True)
@@ -83,7 +75,7 @@ def estimate(name: str, preset: str, n_steps: int, *, out: Path | None, means: M
     plan = _chosen(name, preset, means).configs(preset, means)
     torch.set_num_threads(1)
     if out is not None:
-        check_stored_place(out / f"{name}-cost.json", COST_FORMAT, what="a cost")
+        PresetCost.check_place(out / f"{name}-cost.json")
         _make(out)
 
     def say(cost: Cost) -> None:
@@ -91,14 +83,13 @@ def estimate(name: str, preset: str, n_steps: int, *, out: Path | None, means: M
             typer.echo(repr(cost))
 
     costs = first_steps(plan, n_steps, device=means.device, on_kind=say)
-    found = PresetCost(name, preset, n_steps, tuple(costs))
+    command = f"icl-reproduce {name} --preset {preset} --first-steps {n_steps}"
+    made_with = {**provenance(), "device": means.device, "command": command}
+    found = PresetCost(paper=name, preset=preset, n_steps=n_steps, costs=tuple(costs), provenance=made_with)
     if not quiet:
         typer.echo(f"about {found.hours:.3g} hours of one process, for training alone")
     if out is not None:
-        command = f"icl-reproduce {name} --preset {preset} --first-steps {n_steps}"
-        path = write_cost(
-            found, out / f"{name}-cost.json", {**provenance(), "device": means.device, "command": command}
-        )
+        path = found.write(out / f"{name}-cost.json")
         if not quiet:
             typer.echo(str(path))
 
@@ -128,7 +119,8 @@ def _committed(path: Path, chosen: Experiment, preset: str) -> Summary:
             f"--against needs a summary of the sizes that {preset} has in this version, got one of others: {path}; "
             "write it again by icl-reproduce."
         )
-    if missing := [key for key in chosen.claim_keys if key not in {claim.key for claim in summary.claims}]:
+    known = {claim.key for claim in summary.claims}
+    if missing := [stated.key for stated in chosen.claims if stated.key not in known]:
         raise InputError(
             f"--against needs a summary that has all claims of this version, got one without {', '.join(missing)}: "
             f"{path}; write it again by icl-reproduce."
@@ -137,7 +129,7 @@ def _committed(path: Path, chosen: Experiment, preset: str) -> Summary:
 
 
 def _agrees(outcome: Outcome, committed: Summary, path: Path | None, *, quiet: bool) -> bool:
-    differing = differences(outcome, committed)
+    differing = differences(outcome.claims, committed.claims)
     for difference in differing:
         typer.echo(f"differs: {difference}")
     if not differing and not quiet:
@@ -166,8 +158,8 @@ def _check_places(name: str, out: Path, against: Path | None) -> None:
             "folder, or choose another --out."
         )
     check_report_place(out / "report.html")
-    check_stored_place(summary, SUMMARY_FORMAT, what="a summary")
-    check_stored_place(out / f"{name}-tables.json", TABLES_FORMAT, what="a file of tables")
+    Summary.check_place(summary)
+    FigureTables.check_place(out / f"{name}-tables.json")
     seconds_of_measuring(out)
 
 

@@ -1,14 +1,29 @@
-"""Claims of a paper as data, and verdicts as functions of numbers."""
+"""Claims of a paper as data; verdicts are functions of their numbers, alone or beside a committed summary."""
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
+from pydantic import BeforeValidator, ConfigDict, model_serializer, model_validator
+from pydantic.dataclasses import dataclass
 from scipy import stats
 
 from icl_interp.errors import InputError
 
-__all__ = ["LEAST_SEEDS", "Check", "Claim", "Interval", "Verdict", "judge"]
+__all__ = [
+    "LEAST_SEEDS",
+    "Check",
+    "Claim",
+    "Difference",
+    "Interval",
+    "Reads",
+    "Row",
+    "Stated",
+    "Verdict",
+    "differences",
+    "judge",
+    "over_seeds",
+]
 
 Verdict = Literal["reproduced", "partly", "not reproduced", "unknown in the paper", "not judged"]
 
@@ -18,6 +33,11 @@ LEAST_SEEDS = 3
 """Models that a verdict needs, each from its own seed."""
 _LEVEL = 0.95
 _ROUNDING = 1e-12
+_OPPOSITE = {"reproduced": "not reproduced", "not reproduced": "reproduced"}
+
+# JSON has no NaN: a seed without a number is null there.
+_Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+_RECORD = ConfigDict(extra="forbid", ser_json_inf_nan="null")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +51,59 @@ class Interval:
     high: float
     """Upper end."""
 
+    def __iter__(self) -> Iterator[float]:
+        yield from (self.value, self.low, self.high)
 
-@dataclass(frozen=True, slots=True)
+
+def over_seeds(values: Iterable[float]) -> Interval:
+    """Average over seeds, with Student's 95 % interval; NaN throughout where a seed has no finite number."""
+    known = tuple(values)
+    n, mean = len(known), sum(known) / len(known)
+    if not all(math.isfinite(value) for value in known):
+        return Interval(math.nan, math.nan, math.nan)
+    if n == 1:
+        return Interval(mean, mean, mean)
+    spread = math.sqrt(sum((value - mean) ** 2 for value in known) / (n - 1))
+    half = float(stats.t.ppf((1 + _LEVEL) / 2, n - 1)) * spread / math.sqrt(n)
+    return Interval(mean, mean - half, mean + half)
+
+
+def judge(found: Interval, low: float | None, high: float | None) -> Verdict:
+    """Compare an interval with an expected range.
+
+    Reproduced if the interval lies inside, not reproduced if the two are disjoint, partly otherwise, as where there is
+    no number; ends that differ by no more than the rounding of a mean are equal.
+    """
+    size = max(abs(end) for end in (found.low, found.high, low or 0.0, high or 0.0)) * _ROUNDING
+    least, most = (-math.inf if low is None else low - size), (math.inf if high is None else high + size)
+    if least <= found.low and found.high <= most:
+        return "reproduced"
+    return "not reproduced" if found.high < least or most < found.low else "partly"
+
+
+def _judged_again(computed: tuple[str, ...], stored: Any, build: Callable[[Any], Any]) -> Any:
+    # What a file says beside the numbers is computed from them, and has to agree.
+    if not isinstance(stored, dict):
+        return build(stored)
+    found = build({name: value for name, value in stored.items() if name not in computed})
+    if stored.get("verdict", found.verdict) != found.verdict:
+        raise InputError(
+            f"verdicts have to follow from numbers, got {stored['verdict']!r} for {stored.get('key')}, whose numbers "
+            f"say {found.verdict!r}"
+        )
+    return found
+
+
+@dataclass(frozen=True, slots=True, config=_RECORD)
 class Check:
     """One number that a claim says something about."""
 
+    key: str
+    """A short name, like no other of its claim: what a run is compared with a summary by."""
     label: str
     """What is measured, with its unit or what it is divided by."""
-    values: tuple[float, ...]
-    """One a seed, in their order."""
+    values: tuple[_Number, ...]
+    """One per seed, in their order; NaN where a seed has no number, which leaves the check undecided."""
     low: float | None = None
     """Least expected value, tolerance included; None leaves this side open."""
     high: float | None = None
@@ -47,27 +111,34 @@ class Check:
     reason: str = ""
     """Where the expectation and its tolerance come from."""
 
+    COMPUTED = ("mean", "interval", "verdict", "undecided")
+
     def __post_init__(self) -> None:
-        if not self.values or not all(math.isfinite(value) for value in self.values):
-            raise InputError(f"Check {self.label!r} needs one finite value a seed, got {list(self.values)}.")
+        if not self.key or not self.values:
+            raise InputError(f"Check {self.label!r} needs a key and one value per seed, got {self.key!r} and none.")
         if self.low is not None and self.high is not None and not self.low <= self.high:
             raise InputError(f"Check {self.label!r} needs low <= high, got {self.low:g} and {self.high:g}.")
 
     @property
     def interval(self) -> Interval:
         """Mean over seeds with Student's 95 % interval."""
-        n = len(self.values)
-        mean = sum(self.values) / n
-        if n == 1:
-            return Interval(mean, mean, mean)
-        spread = math.sqrt(sum((value - mean) ** 2 for value in self.values) / (n - 1))
-        half = float(stats.t.ppf((1 + _LEVEL) / 2, n - 1)) * spread / math.sqrt(n)
-        return Interval(mean, mean - half, mean + half)
+        return over_seeds(self.values)
+
+    @property
+    def expects(self) -> bool:
+        """Whether there is anything to compare with."""
+        return self.low is not None or self.high is not None
+
+    @property
+    def undecided(self) -> str:
+        """Why there is no mean; empty where there is one."""
+        lost = sum(not math.isfinite(value) for value in self.values)
+        return f"{lost} of {len(self.values)} seeds gave no number" if lost else ""
 
     @property
     def verdict(self) -> Verdict:
         """What the numbers say, see `judge`; too few seeds are not judged."""
-        if self.low is None and self.high is None:
+        if not self.expects:
             return "unknown in the paper"
         return judge(self.interval, self.low, self.high) if len(self.values) >= LEAST_SEEDS else "not judged"
 
@@ -79,28 +150,26 @@ class Check:
             return f"at least {self.low:.4g}"
         return "nothing stated" if self.high is None else f"at most {self.high:.4g}"
 
+    @model_serializer(mode="wrap")
+    def _stored(self, fields: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        found = self.interval
+        said = {"mean": found.value, "interval": [found.low, found.high], "verdict": self.verdict}
+        return fields(self) | said | ({"undecided": self.undecided} if self.undecided else {})
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _read(cls, stored: Any, build: Callable[[Any], Any]) -> Any:
+        return _judged_again(cls.COMPUTED, stored, build)
+
     def __repr__(self) -> str:
         found = self.interval
         return (
-            f"Check({self.label}: {found.value:.4g} [{found.low:.4g}, {found.high:.4g}], expected {self.expected()}, "
+            f"Check({self.key}: {found.value:.4g} [{found.low:.4g}, {found.high:.4g}], expected {self.expected()}, "
             f"{self.verdict})"
         )
 
 
-def judge(found: Interval, low: float | None, high: float | None) -> Verdict:
-    """Compare an interval with an expected range.
-
-    Formula: reproduced if [found.low, found.high] lies inside [low, high], not reproduced if the two are disjoint,
-    partly otherwise; ends that differ by no more than the rounding of a mean are equal.
-    """
-    size = max(abs(end) for end in (found.low, found.high, low or 0.0, high or 0.0)) * _ROUNDING
-    least, most = (-math.inf if low is None else low - size), (math.inf if high is None else high + size)
-    if least <= found.low and found.high <= most:
-        return "reproduced"
-    return "not reproduced" if found.high < least or most < found.low else "partly"
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=_RECORD)
 class Claim:
     """One claim of a paper, with what we found."""
 
@@ -115,10 +184,15 @@ class Claim:
     checks: tuple[Check, ...]
     """The numbers, with what is expected of each."""
 
+    COMPUTED = ("verdict",)
+
     def __post_init__(self) -> None:
         empty = [name for name in ("key", "statement", "source", "measure", "checks") if not getattr(self, name)]
         if empty:
             raise InputError(f"Claim {self.key!r} needs {', '.join(empty)}; none may be empty.")
+        keys = [check.key for check in self.checks]
+        if twice := sorted({key for key in keys if keys.count(key) > 1}):
+            raise InputError(f"Claim {self.key!r} needs a key of its own for each check, got {', '.join(twice)} twice.")
 
     @property
     def verdict(self) -> Verdict:
@@ -137,5 +211,131 @@ class Claim:
         """Seeds of the check that has fewest."""
         return min(len(check.values) for check in self.checks)
 
+    @model_serializer(mode="wrap")
+    def _stored(self, fields: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        said = fields(self)
+        checks = said.pop("checks")
+        return said | {"verdict": self.verdict, "checks": checks}
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _read(cls, stored: Any, build: Callable[[Any], Any]) -> Any:
+        return _judged_again(cls.COMPUTED, stored, build)
+
     def __repr__(self) -> str:
         return f"Claim({self.key}, {len(self.checks)} checks, {self.n_seeds} seeds, {self.verdict})"
+
+
+@runtime_checkable
+class Reads(Protocol):
+    """What looks up what was measured."""
+
+    @property
+    def words(self) -> Mapping[str, object]:
+        """What sentences say of the sizes, by the names that stand in braces there."""
+
+
+_Reader = TypeVar("_Reader", bound=Reads)
+
+
+@dataclass(frozen=True, slots=True)
+class Row(Generic[_Reader]):
+    """A check before anything is measured; label and reason may name the reader's words in braces."""
+
+    key: str
+    """As in `Check`, like all that follow."""
+    label: str
+    values: Callable[[_Reader], tuple[float, ...]]
+    """Reads the numbers, one per seed."""
+    low: float | None = None
+    high: float | None = None
+    reason: str = ""
+
+    def __call__(self, read: _Reader) -> Iterator[Check]:
+        label, reason = self.label.format(**read.words), self.reason.format(**read.words)
+        yield Check(self.key, label, self.values(read), self.low, self.high, reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Stated(Generic[_Reader]):
+    """A claim before anything is measured: what the paper says, and which numbers of a reader speak of it."""
+
+    key: str
+    """As in `Claim`, like the next three; the last of them may name the reader's words in braces."""
+    source: str
+    statement: str
+    measure: str
+    checks: tuple[Callable[[_Reader], Iterable[Check]], ...]
+    """Each a `Row`, or a function that gives as many checks as the sizes have it."""
+
+    def judged(self, read: _Reader) -> Claim:
+        """Fill in the numbers."""
+        checks = tuple(check for part in self.checks for check in part(read))
+        return Claim(self.key, self.statement, self.source, self.measure.format(**read.words), checks)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A number that lies on the other side of what is expected than the summary's interval."""
+
+    claim: str
+    """Key of the claim."""
+    check: str
+    """Key of the check."""
+    label: str
+    """What the check measures."""
+    value: float
+    """Mean over the seeds of this run."""
+    committed: str
+    """Verdict of the check in the summary."""
+    scatter: tuple[float, float]
+    """Where the mean of as many more seeds lies by the summary's own spread: Student's 95 % prediction interval."""
+
+    @property
+    def contradicts(self) -> bool:
+        """Whether seeds alone do not explain it."""
+        return not self.scatter[0] <= self.value <= self.scatter[1]
+
+    def __str__(self) -> str:
+        explained = "beyond" if self.contradicts else "within"
+        return (
+            f"{self.claim}: {self.label} is {self.value:.4g}, and the summary says {self.committed}; that is "
+            f"{explained} what its seeds scatter by, [{self.scatter[0]:.4g}, {self.scatter[1]:.4g}]."
+        )
+
+
+def differences(claims: Iterable[Claim], committed: Iterable[Claim]) -> list[Difference]:
+    """Find the checks that a run of a few seeds answers differently from a summary of more.
+
+    One seed has no interval, so its mean alone is compared: it differs where the summary's whole interval agrees with
+    what is expected and the mean does not, or the other way round. A check that the summary calls "partly" straddles
+    the expectation, so either side agrees with it (ours), and one without a number here differs from nothing. Checks
+    that need several seeds are left out with one, and so are those that expect nothing where the summary lacks them.
+    An interval for a mean is narrower than what single seeds scatter by, so that a difference contradicts the summary
+    only where it lies outside of mean ± t s sqrt(1/n + 1/m), for n seeds there and m here.
+    """
+    known = {(claim.key, check.key): check for claim in committed for check in claim.checks}
+    own = {(claim.key, check.key): check for claim in claims for check in claim.checks}
+    if any(name not in known and check.expects for name, check in own.items()):
+        raise InputError(
+            "--against needs a summary that has all claims and checks of this run, got one of another version; write "
+            "it again by icl-reproduce."
+        )
+    return [
+        Difference(*name, check.label, check.interval.value, known[name].verdict, _scatter(check, known[name]))
+        for name, check in own.items()
+        if name in known and _turns_round(check, known[name])
+    ]
+
+
+def _turns_round(check: Check, committed: Check) -> bool:
+    mean = check.interval.value
+    alone = judge(Interval(mean, mean, mean), committed.low, committed.high)
+    return alone == _OPPOSITE.get(committed.verdict)
+
+
+def _scatter(check: Check, committed: Check) -> tuple[float, float]:
+    n, found = len(committed.values), committed.interval
+    half = (found.high - found.low) / 2  # t s / sqrt(n)
+    wider = half * math.sqrt(1 + n / len(check.values))
+    return found.value - wider, found.value + wider

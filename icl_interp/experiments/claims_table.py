@@ -12,7 +12,7 @@ from pathlib import Path
 from icl_interp.errors import InputError
 from icl_interp.experiments.claims import Claim
 from icl_interp.experiments.cost import PresetCost, read_cost
-from icl_interp.experiments.summary import Summary, read_summary
+from icl_interp.experiments.files import Summary, read_summary
 from icl_interp.files import write_atomically
 
 __all__ = [
@@ -26,7 +26,7 @@ BEGIN, END = "<!-- claims:begin -->", "<!-- claims:end -->"
 
 
 def _summaries_in(folder: str | Path) -> list[Summary]:
-    """Read all summaries of a folder."""
+    """Read all summaries of a folder in the order of their names; tables of figures beside them are left out."""
     paths = sorted(path for path in Path(folder).glob("*.json") if not path.name.endswith("-tables.json"))
     if not paths:
         raise InputError(f"the table of claims needs summaries that icl-reproduce wrote, got none in {folder}.")
@@ -34,7 +34,7 @@ def _summaries_in(folder: str | Path) -> list[Summary]:
 
 
 def claims_table(summaries: Sequence[Summary]) -> str:
-    """Lay claims out as a Markdown table."""
+    """Lay claims out as a Markdown table, a row per claim: statement, source, verdict and how many checks agree."""
     rows = ["| Claim | Source | Verdict |", "|---|---|---|"]
     for summary in summaries:
         authors = summary.paper.citation.partition(", arXiv")[0]
@@ -46,7 +46,13 @@ def claims_table(summaries: Sequence[Summary]) -> str:
 
 
 def _cost_sentence(costs: Sequence[PresetCost]) -> str:
-    """Say what presets would cost."""
+    """Say what presets would cost, timed over equally many steps.
+
+    >>> from icl_interp.experiments.cost import Cost
+    >>> network = Cost("GPT-2", n_runs=24, steps=36000, seconds_per_step=1.0, loss=1.0)
+    >>> _cost_sentence([PresetCost(paper="who2024", preset="paper", n_steps=100, costs=(network,))])
+    'Training at the size "paper" would take about 10 days (who2024) of one core, by its first 100 steps.'
+    """
     said = ", ".join(f"{_days(cost.hours)} ({cost.paper})" for cost in costs)
     return (
         f'Training at the size "{costs[0].preset}" would take about {said} of one core, by its first '
@@ -59,7 +65,7 @@ def _days(hours: float) -> str:
 
 
 def _claims_block(folder: str | Path) -> str:
-    """Give what the README holds."""
+    """Give what the README holds: marker, table, what the papers' sizes would cost, marker."""
     costs = [read_cost(path) for path in sorted((Path(folder) / "cost").glob("*.json"))]
     if not costs:
         raise InputError(

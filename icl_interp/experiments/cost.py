@@ -1,36 +1,46 @@
-"""What a preset would cost: the first steps of each kind of run, timed."""
+"""What a preset would cost by the first steps of each kind of run, and how long measuring took."""
 
-import json
 import time
-from collections.abc import Callable, Hashable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Literal, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
+from pydantic.dataclasses import dataclass
 
 from icl_interp.errors import InputError
-from icl_interp.experiments.stored import complete, read_stored, write_stored
+from icl_interp.experiments.files import Kept, Provenance, read_file
+from icl_interp.files import write_atomically
 from icl_interp.training.ensemble import MAY_DIFFER
 from icl_interp.training.loop import Trainer
 from icl_interp.training.train_config import TrainConfig
 
-__all__ = ["Cost", "PresetCost", "first_steps", "read_cost", "write_cost"]
-
-FORMAT = "icl-interp cost 1"
+__all__ = ["Cost", "PresetCost", "first_steps", "measuring", "read_cost", "seconds_of_measuring"]
 
 Key = TypeVar("Key", bound=Hashable)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config={"extra": "forbid"})
 class Cost:
     """One kind of run: equal but for seed, learning rate and task."""
 
     what: str
     """Which network, and how long its prompts are."""
-    n_runs: int
+    n_runs: NonNegativeInt
     """How many of them the preset trains."""
-    steps: int
+    steps: NonNegativeInt
     """Optimiser steps of each."""
-    seconds_per_step: float
+    seconds_per_step: NonNegativeFloat
     """Processor time on the CPU, where other work on the machine must not count; wall time on other devices."""
     loss: float
     """At the last step that was taken, in squared units of y."""
@@ -47,10 +57,11 @@ class Cost:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class PresetCost:
+class PresetCost(Kept):
     """What all runs of one preset would take."""
 
+    WHAT = "a cost"
+    format: Literal["icl-interp cost 1"] = "icl-interp cost 1"
     paper: str
     """Its name, as icl-reproduce takes it."""
     preset: str
@@ -58,19 +69,40 @@ class PresetCost:
     n_steps: int
     """How many steps of each kind were timed."""
     costs: tuple[Cost, ...]
-    """One a kind."""
+    """One per kind."""
+    provenance: Provenance = Field(default_factory=dict)
+    """What it was made with."""
 
     @property
     def hours(self) -> float:
         """Of all runs, one after the other, for training alone."""
         return sum(cost.hours for cost in self.costs)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_hours(cls, stored: Any) -> Any:
+        # They are computed again.
+        return (
+            {name: value for name, value in stored.items() if name != "hours"} if isinstance(stored, dict) else stored
+        )
+
+    @model_serializer(mode="wrap")
+    def _with_hours(self, fields: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        said = fields(self)
+        made_with = said.pop("provenance")
+        return said | {"hours": self.hours, "provenance": made_with}
+
     def __repr__(self) -> str:
         return f"PresetCost({self.paper}, {self.preset}, {self.hours:.3g} h)"
 
 
+def read_cost(path: str | Path) -> PresetCost:
+    """Read what a preset would cost."""
+    return read_file(PresetCost, path, what=PresetCost.WHAT, by="icl-reproduce --first-steps")
+
+
 def _kinds_of(plan: Mapping[Key, TrainConfig]) -> list[list[TrainConfig]]:
-    """Group configs that cost the same."""
+    """Group configs that cost the same: they differ in seed, learning rate and task only."""
     groups: dict[str, list[TrainConfig]] = {}
     for config in plan.values():
         groups.setdefault(config.model_dump_json(exclude=set(MAY_DIFFER)), []).append(config)
@@ -86,7 +118,8 @@ def first_steps(
 ) -> list[Cost]:
     """Train the first run of each kind for some steps, keep nothing, and say what training all of it would take.
 
-    Prompts have their full length from the first step on; measuring comes on top.
+    Prompts have their full length from the first step on; measuring comes on top. `on_kind` is called with each cost
+    as it is known.
     """
     if n_steps < 1:
         raise InputError(f"--first-steps needs at least one step, got {n_steps}.")
@@ -107,20 +140,37 @@ def first_steps(
     return costs
 
 
-def write_cost(found: PresetCost, path: str | Path, provenance: Mapping[str, str | int | float]) -> Path:
-    """Write what a preset would cost, completely or not at all."""
-    contents = {"format": FORMAT, **asdict(found), "hours": found.hours, "provenance": dict(provenance)}
-    text = json.dumps(contents, indent=2, ensure_ascii=False) + "\n"
-    return write_stored(path, text, FORMAT, what="a cost")
+class _Measuring(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    seconds: float
 
 
-def read_cost(path: str | Path) -> PresetCost:
-    """Read what a preset would cost."""
-    by = "icl-reproduce --first-steps"
-    contents = read_stored(path, FORMAT, what="a cost", written_by=by)
-    with complete(path, what="a cost", written_by=by):
-        costs = tuple(Cost(**cost) for cost in contents["costs"])
-        found = PresetCost(contents["paper"], contents["preset"], contents["n_steps"], costs)
-        if not found.hours >= 0:
-            raise InputError(f"{found.hours} hours")
-    return found
+def _measuring_file(folder: str | Path) -> Path:
+    return Path(folder) / "measuring.json"
+
+
+@contextmanager
+def measuring(folder: str | Path) -> Iterator[None]:
+    """Add the wall time of a `with` block to what measuring has taken in a folder, however the block ends.
+
+    Many measurements are kept there and not made again, so that one command alone does not know.
+    """
+    before, started = seconds_of_measuring(folder), time.monotonic()
+    try:
+        yield
+    finally:
+        took = _Measuring(seconds=round(before + time.monotonic() - started, 1)).model_dump_json() + "\n"
+        write_atomically(_measuring_file(folder), lambda file: file.write(took.encode()))
+
+
+def seconds_of_measuring(folder: str | Path) -> float:
+    """Wall time of all commands that measured in a folder; versions that kept no time count as 0."""
+    path = _measuring_file(folder)
+    if not path.is_file():
+        return 0.0
+    try:
+        return _Measuring.model_validate_json(path.read_bytes()).seconds
+    except ValidationError as error:
+        raise InputError(
+            f"the time of measuring needs a file with a number of seconds, got {path}; remove it."
+        ) from error

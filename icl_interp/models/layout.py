@@ -10,7 +10,6 @@ from icl_interp.errors import InputError
 from icl_interp.models.config import Tokens
 
 __all__ = [
-    "ROLES",
     "Role",
     "answering_positions",
     "join",
@@ -24,7 +23,7 @@ Role = Literal["all", "x", "y", "context", "query"]
 
 _ALTERNATING: dict[Role, slice] = {"all": slice(None), "x": slice(0, None, 2), "y": slice(1, None, 2)}
 
-ROLES: dict[Tokens, dict[Role, slice]] = {
+_ROLES: dict[Tokens, dict[Role, slice]] = {
     "interleaved": _ALTERNATING,
     "separate": _ALTERNATING,
     "joint": {"all": slice(None), "context": slice(None, -1), "query": slice(-1, None)},
@@ -86,11 +85,11 @@ def lay_out(
 
 def answering_positions(tokens: Tokens) -> slice:
     """Select the positions whose output is a prediction."""
-    return ROLES[tokens]["query" if tokens == "joint" else "x"]
+    return _ROLES[tokens]["query" if tokens == "joint" else "x"]
 
 
 def positions_of(role: Role, *, tokens: Tokens = "interleaved") -> slice:
     """Select the positions of one kind of token."""
-    if role not in ROLES[tokens]:
-        raise InputError(f"{tokens} tokens need a role out of {', '.join(ROLES[tokens])}, got {role!r}.")
-    return ROLES[tokens][role]
+    if role not in _ROLES[tokens]:
+        raise InputError(f"{tokens} tokens need a role out of {', '.join(_ROLES[tokens])}, got {role!r}.")
+    return _ROLES[tokens][role]

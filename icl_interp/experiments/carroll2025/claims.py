@@ -1,45 +1,38 @@
-"""What Carroll et al. (2025) claim about behaviour, and what numbers would agree; the rest is in theory.py."""
+"""What Carroll et al. (2025) claim, and what numbers would agree."""
 
 import math
+import operator
+from collections.abc import Callable, Iterator
 
-from icl_interp.experiments.carroll2025.measures import Measures, Trained
-from icl_interp.experiments.carroll2025.reader import ORDERED, Reader, dip_share, rise, swaps, t_crit_index
-from icl_interp.experiments.carroll2025.setting import INFINITE, Sizes
-from icl_interp.experiments.carroll2025.theory import complexity, crossovers, loss_gap, trajectories
-from icl_interp.experiments.claims import Check, Claim
-
-__all__ = ["CLAIM_KEYS", "claims"]
-
-CLAIM_KEYS = (
-    "low-diversity", "transient-ridge", "stays-at-ridge", "t-crit", "threshold", "final-losses", "trajectories",
-    "complexity", "loss-gap", "crossover",
-)  # fmt: skip
-"""Of all claims, at every size."""
+from icl_interp.experiments.carroll2025.measures import (
+    ORDERED,
+    Curve,
+    Plane,
+    Reader,
+    Trained,
+    below_ridge,
+    dip_share,
+    largest_rise,
+    rank_correlation,
+    rise,
+)
+from icl_interp.experiments.carroll2025.setting import INFINITE
+from icl_interp.experiments.claims import Check, Row, Stated
+from icl_interp.experiments.experiment import combine
 
 _HALF_WAY = 0.5
 """Share of the way from dMMSE's loss on q_inf to ridge's that tells "by way of ridge" from "straight" (ours)."""
-_STAYS = 0.05
-"""A rise of less than this share of what was learned counts as none for M = infinity (ours)."""
-_MATCHES = 1.1
-"""A network matches a predictor if its loss is at most so many times the predictor's (ours)."""
+_STAYS = 0.05  # a rise of less than this share of what was learned counts as none for M = infinity (ours)
+_MATCHES = 1.1  # a network matches a predictor if its loss is at most so many times the predictor's (ours)
+_CORRELATED = 0.5  # least size of a rank correlation over checkpoints that counts as one (ours)
+_SAME_TIME = 1.0  # octaves of training steps within which two times agree (ours)
+CROSSING = math.log10(math.e)  # free energies cross at more than e samples or not at all
 _NEARER = "nearer is below 1; the paper's networks come much nearer"
-
-
-def claims(found: Measures, sizes: Sizes) -> tuple[Claim, ...]:
-    """Judge all claims of the paper."""
-    read = Reader(found, sizes)
-    return (
-        _low(read),
-        _transient(read),
-        _stays(read),
-        _later(read),
-        _threshold(read),
-        _losses(read),
-        trajectories(read),
-        complexity(read),
-        loss_gap(read),
-        crossovers(read),
-    )
+_WAY = ": share of the way from dMMSE's to ridge's loss on q_inf that is ever reached"
+_ENDS = ", end: distance to dMMSE / to ridge"
+_CROSSING = ": log10 of n at the crossover"
+_GROWS = "grows; least correlation ours; {swaps}"
+_EQUAL = "equal; tolerance ours"
 
 
 def _end_ratio(run: Trained) -> float:
@@ -47,134 +40,11 @@ def _end_ratio(run: Trained) -> float:
 
 
 def _crit_ratio(run: Trained) -> float:
-    at = t_crit_index(run)
-    return run.to_dmmse[at] / run.to_ridge[at]
+    return run.to_dmmse[run.t_crit] / run.to_ridge[run.t_crit]
 
 
 def _log_t_crit(run: Trained) -> float:
-    return math.log2(run.steps[t_crit_index(run)] + 1)
-
-
-def _low(read: Reader) -> Claim:
-    m, middle = read.sizes.low, read.sizes.middle
-    rises = zip(read.each(m, rise), read.each(middle, rise), strict=True)
-    return Claim(
-        "low-diversity",
-        "With few tasks a network goes straight to dMMSE.",
-        "Section 4.3; Figure 1",
-        f"M = {m}: distances on q_M at the end; loss on q_inf along training beside those of dMMSE and ridge.",
-        (
-            Check(f"M = {m}, end: distance to dMMSE / to ridge", read.each(m, _end_ratio), None, 1.0, _NEARER),
-            Check(
-                f"M = {m}: share of the way from dMMSE's to ridge's loss on q_inf that is ever reached",
-                read.each(m, dip_share), None, _HALF_WAY, "straight; half way is ours",
-            ),
-            Check(
-                f"rise of the loss on q_inf, M = {m} minus M = {middle}",
-                tuple(low - mid for low, mid in rises), None, 0.0, "less transient than the middle M",
-            ),
-        ),
-    )  # fmt: skip
-
-
-def _transient(read: Reader) -> Claim:
-    m = read.sizes.middle
-    others = [other for other in read.sizes.pools if other not in (read.sizes.low, m, read.sizes.large)]
-    return Claim(
-        "transient-ridge",
-        "With an intermediate number of tasks a network first approaches ridge and then turns to dMMSE: its loss on "
-        "fresh tasks falls and rises again.",
-        "Section 4.3; Figure 1",
-        "Rise: loss on q_inf at the end minus its least value, less the noise: the largest rise at any time of the run "
-        "with M = infinity and the same seed.",
-        (
-            Check(f"M = {m}: rise minus noise", _beyond_noise(read, m), 0.0, None, "beyond noise as we define it"),
-            Check(
-                f"M = {m}: share of the way from dMMSE's to ridge's loss on q_inf that is ever reached",
-                read.each(m, dip_share), _HALF_WAY, None, "by way of ridge; half way is ours",
-            ),
-            Check(f"M = {m}, t_crit: distance to dMMSE / to ridge", read.each(m, _crit_ratio), 1.0, None, "nearer it"),
-            Check(f"M = {m}, end: distance to dMMSE / to ridge", read.each(m, _end_ratio), None, 1.0, _NEARER),
-            *(Check(f"M = {other}: rise minus noise", _beyond_noise(read, other)) for other in others),
-            Check("noise", read.noise()),
-        ),
-    )  # fmt: skip
-
-
-def _beyond_noise(read: Reader, n_tasks: int) -> tuple[float, ...]:
-    return tuple(up - noise for up, noise in zip(read.each(n_tasks, rise), read.noise(), strict=True))
-
-
-def _stays(read: Reader) -> Claim:
-    m = read.sizes.large
-    learned = read.each(INFINITE, lambda run: rise(run) / (run.ood[0] - min(run.ood)))
-    return Claim(
-        "stays-at-ridge",
-        "With many tasks a network goes to ridge and stays there.",
-        "Section 4.3; Figure 1",
-        f"M = {m} and M = infinity: loss on q_inf along {read.sizes.recipe.steps:,} steps; distances on q_M at the "
-        "end. What has not turned by then may still turn.",
-        (
-            Check(f"M = {m}: rise minus noise", _beyond_noise(read, m), None, 0.0, "not beyond noise"),
-            Check(f"M = {m}, end: distance to dMMSE / to ridge", read.each(m, _end_ratio), 1.0, None, "nearer ridge"),
-            Check("M = ∞: rise / all that was learned", learned, None, _STAYS, "no rise; tolerance ours"),
-        ),
-    )
-
-
-def _later(read: Reader) -> Claim:
-    pools = read.sizes.pools
-    return Claim(
-        "t-crit",
-        "The more tasks there are, the later ridge is left: t_crit grows with M.",
-        "Figure 1; Appendix B.2; the prediction of equation 8",
-        "t_crit is the checkpoint with the least loss on q_inf; the last one where that loss still falls at the end.",
-        (
-            Check(
-                f"rank correlation of t_crit with M = {_list(pools)}", read.along_pools(_log_t_crit), ORDERED, None,
-                f"grows; least correlation ours; {swaps(len(pools))}",
-            ),
-            *(Check(f"M = {m}: log2 of t_crit + 1", read.each(m, _log_t_crit)) for m in _few(read)),
-        ),
-    )  # fmt: skip
-
-
-def _threshold(read: Reader) -> Claim:
-    least, most = read.sizes.threshold
-    return Claim(
-        "threshold",
-        "There is a task-diversity threshold: below it networks end at dMMSE, above it at ridge.",
-        "Section 3.1 (after Raventós et al. 2023); Section 4.3",
-        "The largest M whose last network is nearer to dMMSE than to ridge on q_M; 1 where none is. A definition of "
-        "ours: Raventós et al. compare two batch sizes.",
-        (
-            Check(
-                "log2 of the threshold", tuple(math.log2(max(1.0, m)) for m in read.thresholds()), math.log2(least),
-                math.log2(most), "between the M that are run",
-            ),
-            Check(
-                f"rank correlation of distance to dMMSE / to ridge with M = {_list(read.sizes.pools)}",
-                read.along_pools(_end_ratio), ORDERED, None,
-                f"grows; least correlation ours; {swaps(len(read.sizes.pools))}",
-            ),
-        ),
-    )  # fmt: skip
-
-
-def _losses(read: Reader) -> Claim:
-    low, middle, large = read.sizes.low, read.sizes.middle, read.sizes.large
-    return Claim(
-        "final-losses",
-        "Trained networks have the loss of dMMSE where M is small and of ridge where M is infinite.",
-        "Figure 3, top",
-        "Loss of the last network on q_M over that of the predictor, on the same prompts.",
-        (
-            Check(f"M = {low}: loss / dMMSE's", read.each(low, _over_dmmse), None, _MATCHES, "equal; tolerance ours"),
-            Check("M = ∞: loss / ridge's", read.each(INFINITE, _over_ridge), None, _MATCHES, "equal; tolerance ours"),
-            Check(f"M = {middle}: loss / dMMSE's", read.each(middle, _over_dmmse)),
-            Check(f"M = {large}: loss / ridge's", read.each(large, _over_ridge)),
-        ),
-    )
+    return math.log2(run.steps[run.t_crit] + 1)
 
 
 def _over_dmmse(run: Trained) -> float:
@@ -185,9 +55,208 @@ def _over_ridge(run: Trained) -> float:
     return run.own[-1] / run.own_of.ridge
 
 
-def _few(read: Reader) -> list[int]:
-    return sorted({read.sizes.low, read.sizes.middle, read.sizes.large})
+def _gained(run: Trained) -> float:
+    return run.own_of.ridge - run.own[-1]
 
 
-def _list(pools: tuple[int, ...]) -> str:
-    return ", ".join(str(m) for m in pools) if len(pools) <= 6 else f"{pools[0]} to {pools[-1]}"
+def _octaves(run: Trained) -> float:
+    return abs(math.log2((run.steps[run.turn] + 1) / (run.steps[run.t_crit] + 1)))
+
+
+def _llc(run: Trained) -> float:
+    return run.llc
+
+
+def _loses(run: Trained) -> float:
+    return rise(run) / (run.ood[0] - min(run.ood))
+
+
+Values = Callable[[Reader], Curve]
+
+
+def _of(which: str, number: Callable[[Trained], float]) -> Values:
+    # Of the runs of one M: "low", "middle", "large" or "infinite".
+    return lambda read: read.each(number, read.sizes_of[which])
+
+
+def _gap(number: Callable[[Trained], float], which: str, other: str) -> Values:
+    return lambda read: combine(operator.sub, _of(which, number)(read), _of(other, number)(read))
+
+
+def _beyond_noise(read: Reader, m: int | None) -> Curve:
+    return combine(operator.sub, read.each(rise, m), read.each(largest_rise, INFINITE))
+
+
+def _noisy_rise(which: str) -> Values:
+    return lambda read: _beyond_noise(read, read.sizes_of[which])
+
+
+def _crossing(which: str) -> Values:
+    return lambda read: read.log_crossovers(read.sizes_of[which])
+
+
+def _order(number: Callable[[Trained], float]) -> Values:
+    return lambda read: read.along_pools(*(read.each(number, m) for m in read.pools))
+
+
+def _crossing_order(read: Reader) -> Curve:
+    return read.along_pools(*(read.log_crossovers(m) for m in read.pools))
+
+
+def _planes(number: Callable[[Plane], float]) -> Values:
+    return lambda read: combine(number, read.planes)
+
+
+def _landmarks(read: Reader) -> Curve:
+    def order(plane: Plane) -> float:
+        return rank_correlation(range(len(read.every)), [plane.landmarks[m][1] for m in read.every])
+
+    return combine(order, read.planes)
+
+
+def _tracks(read: Reader) -> Curve:
+    def with_ood(*runs: Trained) -> float:
+        heights = [place[1] for run in runs for place in run.place]
+        return rank_correlation([loss for run in runs for loss in run.ood], heights)
+
+    return combine(with_ood, *(read.all(m) for m in read.pools))
+
+
+def _pool_gaps(read: Reader) -> Curve:
+    return read.pool_gaps
+
+
+def _network_gaps(read: Reader) -> Curve:
+    # a network that is no better than ridge has no gap that could shrink.
+    gaps = (read.each(_gained, m) for m in (read.sizes.large, read.sizes.low))
+    return combine(lambda most, least: most / least if least > 0 else math.nan, *gaps)
+
+
+def _other_rises(read: Reader) -> Iterator[Check]:
+    for m in (m for m in read.pools if m not in read.sizes_of.values()):
+        yield Check(f"rise.{m}", f"M = {m}: rise minus noise", _beyond_noise(read, m))
+
+
+def _t_crits(read: Reader) -> Iterator[Check]:
+    for m in sorted({read.sizes.low, read.sizes.middle, read.sizes.large}):
+        yield read.check(f"t-crit.{m}", f"M = {m}: log2 of t_crit + 1", _log_t_crit, m)
+
+
+def _thresholds(read: Reader) -> Iterator[Check]:
+    least, most = (math.log2(m) for m in read.sizes.threshold)
+    logs = combine(lambda m: math.log2(m or 1.0), read.thresholds())
+    yield Check("threshold", "log2 of the threshold", logs, least, most, "between the M that are run")
+
+
+CLAIMS: tuple[Stated[Reader], ...] = (
+    Stated("low-diversity", "Section 4.3; Figure 1", "With few tasks a network goes straight to dMMSE.",
+           "M = {low}: distances on q_M at the end; loss on q_inf along training beside those of dMMSE and ridge.", (
+        Row("end", "M = {low}" + _ENDS, _of("low", _end_ratio), high=1.0, reason=_NEARER),
+        Row("way", "M = {low}" + _WAY, _of("low", dip_share), high=_HALF_WAY, reason="straight; half way is ours"),
+        Row("rise", "rise of the loss on q_inf, M = {low} minus M = {middle}", _gap(rise, "low", "middle"), high=0.0,
+            reason="less transient than the middle M"),
+    )),
+    Stated("transient-ridge", "Section 4.3; Figure 1",
+           "With an intermediate number of tasks a network first approaches ridge and then turns to dMMSE: its loss "
+           "on fresh tasks falls and rises again.",
+           "Rise: loss on q_inf at the end minus its least value, less the noise: the largest rise at any time of the "
+           "run with M = infinity and the same seed.", (
+        Row("rise", "M = {middle}: rise minus noise", _noisy_rise("middle"), 0.0,
+            reason="beyond noise as we define it"),
+        Row("way", "M = {middle}" + _WAY, _of("middle", dip_share), _HALF_WAY,
+            reason="by way of ridge; half way is ours"),
+        Row("t-crit", "M = {middle}, t_crit: distance to dMMSE / to ridge", _of("middle", _crit_ratio), 1.0,
+            reason="nearer it"),
+        Row("end", "M = {middle}" + _ENDS, _of("middle", _end_ratio), high=1.0, reason=_NEARER),
+        _other_rises,
+        Row("noise", "noise", _of("infinite", largest_rise)),
+    )),
+    Stated("stays-at-ridge", "Section 4.3; Figure 1", "With many tasks a network goes to ridge and stays there.",
+           "M = {large} and M = infinity: loss on q_inf along {steps:,} steps; distances on q_M at the end. What has "
+           "not turned by then may still turn.", (
+        Row("rise", "M = {large}: rise minus noise", _noisy_rise("large"), high=0.0,
+            reason="not beyond noise"),
+        Row("end", "M = {large}" + _ENDS, _of("large", _end_ratio), 1.0, reason="nearer ridge"),
+        Row("infinite", "M = ∞: rise / all that was learned", _of("infinite", _loses), high=_STAYS,
+            reason="no rise; tolerance ours"),
+    )),
+    Stated("t-crit", "Figure 1; Appendix B.2; the prediction of equation 8",
+           "The more tasks there are, the later ridge is left: t_crit grows with M.",
+           "t_crit is the checkpoint with the least loss on q_inf; the last one where that loss still falls at the "
+           "end.", (
+        Row("order", "rank correlation of t_crit with M = {pools}", _order(_log_t_crit), ORDERED, reason=_GROWS),
+        _t_crits,
+    )),
+    Stated("threshold", "Section 3.1 (after Raventós et al. 2023); Section 4.3",
+           "There is a task-diversity threshold: below it networks end at dMMSE, above it at ridge.",
+           "The largest M whose last network is nearer to dMMSE than to ridge on q_M; 1 where none is. A definition of "
+           "ours: Raventós et al. compare two batch sizes.", (
+        _thresholds,
+        Row("order", "rank correlation of distance to dMMSE / to ridge with M = {pools}", _order(_end_ratio), ORDERED,
+            reason=_GROWS),
+    )),
+    Stated("final-losses", "Figure 3, top",
+           "Trained networks have the loss of dMMSE where M is small and of ridge where M is infinite.",
+           "Loss of the last network on q_M over that of the predictor, on the same prompts.", (
+        Row("low", "M = {low}: loss / dMMSE's", _of("low", _over_dmmse), high=_MATCHES, reason=_EQUAL),
+        Row("infinite", "M = ∞: loss / ridge's", _of("infinite", _over_ridge), high=_MATCHES, reason=_EQUAL),
+        Row("middle", "M = {middle}: loss / dMMSE's", _of("middle", _over_dmmse)),
+        Row("large", "M = {large}: loss / ridge's", _of("large", _over_ridge)),
+    )),
+    Stated("trajectories", "Section 4.2; Figure 1, right",
+           "In the plane of the first two joint principal components the second one leads from dMMSE, M growing, to "
+           "ridge, and runs with transience turn around on it.",
+           "Outputs on the same prompts of the root task, all M of a seed together; landmarks are projected, not "
+           "fitted.", (
+        Row("walks", "variance in two components / that of random walks with the same steps",
+            _planes(lambda plane: sum(plane.explained) / sum(plane.null)), 1.0,
+            reason="more than chance; the paper has no such control, as far as we know"),
+        Row("landmarks", "rank correlation of PC2 of dMMSE with M, ridge last", _landmarks, ORDERED,
+            reason="an axis; ours; {swaps_of_every}"),
+        Row("loss", "rank correlation of PC2 with the loss on q_inf, over the checkpoints of all pools",
+            _tracks, high=-_CORRELATED, reason="PC2 tracks it; ours"),
+        Row("turn", "M = {middle}: octaves between the turn in PC2 and t_crit", _of("middle", _octaves),
+            high=_SAME_TIME, reason="the same time; tolerance ours"),
+        Row("explained", "variance in two components (the paper's networks: 0.275)",
+            _planes(lambda plane: sum(plane.explained))),
+    )),
+    Stated("complexity", "Figure 3, bottom",
+           "The learning coefficient of trained networks rises with M and crosses that of M = infinity about where "
+           "transience begins.", "Last networks; {llc}.", (
+        Row("rises", "LLC, M = {middle} minus M = {low}", _gap(_llc, "middle", "low"), 0.0, reason="rises with M"),
+        Row("low", "LLC, M = {low} minus M = ∞", _gap(_llc, "low", "infinite"), high=0.0, reason="simpler than ridge"),
+        Row("middle", "LLC, M = {middle} minus M = ∞", _gap(_llc, "middle", "infinite"), 0.0,
+            reason="crossed by then"),
+        Row("large", "LLC, M = {large} minus M = {middle}", _gap(_llc, "large", "middle")),
+        Row("flagged", "flagged estimates out of {every}", Reader.flagged),
+    )),
+    Stated("loss-gap", "Figure 3, top",
+           "The gap between the losses of ridge and dMMSE shrinks as M grows, and so does that between ridge and the "
+           "trained networks.",
+           "Losses on q_M, on the same prompts; the ratio of the gap at M = {large} to that at M = {low}. For dMMSE "
+           "over {lists} lists of tasks: that of the networks, and others that no network saw.", (
+        Row("pools", "ridge's loss - dMMSE's, M = {large} / M = {low}: over pools, nothing trained",
+            _pool_gaps, high=1.0, reason="shrinks"),
+        Row("networks", "ridge's loss - the network's, M = {large} / M = {low}", _network_gaps, high=1.0,
+            reason="shrinks; below 0 the network at the large M is worse than ridge"),
+        Row("low", "M = {low}: ridge's loss - the network's", _of("low", _gained), 0.0,
+            reason="a gap that can shrink"),
+        Row("large", "M = {large}: ridge's loss - the network's", _of("large", _gained)),
+    )),
+    Stated("crossover", "Equations 7 and 8; Figures 2 and 3",
+           "Loss against complexity explains transience: for few tasks dMMSE is preferred at any n, for more tasks "
+           "ridge is preferred first, and the longer the larger M.",
+           "log n / n = (ridge's loss - dMMSE's) / (LLC of M - LLC of infinity), both losses mean squared errors on "
+           "q_M; n is only an analogue of training time.", (
+        Row("low", "M = {low}" + _CROSSING, _crossing("low"), high=0.0,
+            reason="0: ridge is never preferred"),
+        Row("middle", "M = {middle}" + _CROSSING, _crossing("middle"), CROSSING,
+            reason="ridge first, dMMSE later"),
+        Row("order", "rank correlation of n at the crossover with M", _crossing_order, ORDERED,
+            reason="later as M grows; ours; {swaps}"),
+        Row("large", "M = {large}" + _CROSSING, _crossing("large")),
+        Row("gap", "M = {middle}: ridge's loss - dMMSE's", _of("middle", below_ridge)),
+        Row("flagged", "flagged learning coefficients out of {every}", Reader.flagged),
+    )),
+)  # fmt: skip
+"""Behaviour first, then trajectories, then what Bayesian model selection says."""

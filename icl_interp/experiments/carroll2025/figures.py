@@ -1,43 +1,28 @@
-"""The figures of Carroll et al. (2025) that follow training; those over M are in sweeps.py."""
+"""The figures of Carroll et al. (2025): along training, and over M."""
 
 from collections.abc import Sequence
 
-from icl_interp.experiments.carroll2025.measures import Measures, Trained
-from icl_interp.experiments.carroll2025.reader import Reader, rise, t_crit_index
-from icl_interp.experiments.carroll2025.setting import INFINITE, Sizes, size_name
-from icl_interp.experiments.carroll2025.sweeps import complexity_panel, crossover_panel, losses_panel
-from icl_interp.experiments.outcome import Panel
-from icl_interp.figures.lines import Line, StepMark, timeline_figure
+from icl_interp.experiments.carroll2025.measures import Reader, Trained, below_ridge, crossover, largest_rise, rise
+from icl_interp.experiments.carroll2025.setting import INFINITE, size_name
+from icl_interp.experiments.claims import over_seeds
+from icl_interp.experiments.experiment import Panel
+from icl_interp.experiments.panels import band, dashed, flat, spread
+from icl_interp.figures.lines import Line, StepMark, lines_figure, timeline_figure
 from icl_interp.figures.paths import Landmark, PlanePath, paths_figure
 from icl_interp.figures.theme import TraceStyle, role_style, shift_style
 
-__all__ = ["panels"]
-
-_MOST_POINTS = 60
-"""Checkpoints of a curve that are drawn."""
-
-
-def panels(found: Measures, sizes: Sizes) -> tuple[Panel, ...]:
-    """Draw all figures."""
-    read = Reader(found, sizes)
-    return (
-        _ood(read),
-        _trajectories(read),
-        _distances(read),
-        losses_panel(read),
-        complexity_panel(read),
-        crossover_panel(read),
-    )
+_MOST_POINTS = 60  # checkpoints of a curve that are drawn
+_NETWORK, _RIDGE, _DMMSE = role_style("model"), role_style("ridge"), role_style("bayes")
 
 
 def _kept_indices(run: Trained) -> list[int]:
-    """Choose the checkpoints that are drawn."""
+    """Choose the checkpoints that are drawn: first, last, t_crit, others spread evenly over log(step + 1)."""
     n = len(run.steps)
     if n <= _MOST_POINTS:
         return list(range(n))
     last = run.steps[-1] + 1
     wanted = [last ** (j / (_MOST_POINTS - 2)) - 1 for j in range(_MOST_POINTS - 1)]
-    kept, at = {0, n - 1, t_crit_index(run)}, 0
+    kept, at = {0, n - 1, run.t_crit}, 0
     for step in wanted:
         while at < n - 1 and run.steps[at] < step:
             at += 1
@@ -46,69 +31,63 @@ def _kept_indices(run: Trained) -> list[int]:
 
 
 def _style(read: Reader, n_tasks: int | None) -> TraceStyle:
-    return shift_style((*read.sizes.pools, INFINITE).index(n_tasks))
-
-
-def _ood(read: Reader) -> Panel:
-    lines, marks, rows = [], [], []
-    for m in (*read.sizes.pools, INFINITE):
-        runs, style = [read.run(m, seed) for seed in read.sizes.seeds], _style(read, m)
-        kept = _kept_indices(runs[0])
-        spread = [[run.ood[i] for run in runs] for i in kept]
-        means, steps = [sum(values) / len(values) for values in spread], [runs[0].steps[i] for i in kept]
-        low, high = [min(values) for values in spread], [max(values) for values in spread]
-        lines.append(Line(f"M = {size_name(m)}", steps, means, style, low, high))
-        at = [(run.steps[t_crit_index(run)], min(run.ood)) for run in runs]
-        marks += [] if m is INFINITE else [StepMark("t_crit of each seed", s, y, style.colour) for s, y in at]
-        rows += [(size_name(m), *row) for row in zip(steps, means, low, high, strict=True)]
-    ridge = read.run(INFINITE, read.sizes.seeds[0]).ood_of.ridge
-    ends = [lines[0].x[0], lines[0].x[-1]]
-    lines.append(Line("ridge", ends, [ridge, ridge], TraceStyle(role_style("ridge").colour, "dot", "square")))
-    middle = read.sizes.middle
-    ups, noise = read.each(middle, rise), read.noise()
-    beyond = sum(up > limit for up, limit in zip(ups, noise, strict=True))
-    return Panel(
-        "ood-loss",
-        "Loss on fresh tasks along training (Figure 1 of the paper, top left)",
-        f"Trained on M = {middle} tasks, the loss on tasks it never saw ends {_mean(ups):.2g} above its lowest point; "
-        f"in {beyond} of {len(ups)} seeds this is more than any rise of the network for M = ∞ "
-        f"({_mean(noise):.2g} on average), which we count as noise. Mean and range over seeds; circles: t_crit.",
-        timeline_figure(lines, y="squared error on q_inf", marks=marks),
-        ("M", "step", "loss on q_inf", "least over seeds", "largest"),
-        tuple(rows),
-    )
+    return shift_style(read.every.index(n_tasks))
 
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
+def _ood(read: Reader) -> Panel:
+    lines, marks, rows = [], [], []
+    for m in read.every:
+        runs, style, name = read.all(m), _style(read, m), size_name(m)
+        kept = _kept_indices(runs[0])
+        steps, curves = [runs[0].steps[i] for i in kept], [[run.ood[i] for i in kept] for run in runs]
+        line, found = spread(f"M = {name}", steps, curves, style)
+        at = [(run.steps[run.t_crit], min(run.ood)) for run in runs]
+        lines.append(line)
+        marks += [] if m is INFINITE else [StepMark("t_crit of each seed", s, y, style.colour) for s, y in at]
+        rows += [(name, *row) for row in found]
+    ridge = TraceStyle(_RIDGE.colour, "dot", "square")
+    lines.append(flat("ridge", lines[0].x, read.first(INFINITE).ood_of.ridge, ridge))
+    ups, noise = read.each(rise, read.sizes.middle), read.each(largest_rise, INFINITE)
+    beyond = sum(up > limit for up, limit in zip(ups, noise, strict=True))
+    return Panel(
+        "ood-loss",
+        "Loss on fresh tasks along training (Figure 1 of the paper, top left)",
+        f"Trained on M = {read.sizes.middle} tasks, the loss on tasks it never saw ends {_mean(ups):.2g} above its "
+        f"lowest point; in {beyond} of {len(ups)} seeds this is more "
+        f"than any rise of the network for M = ∞ ({_mean(noise):.2g} on average), which we count as noise. Mean and "
+        "range over seeds; circles: t_crit.",
+        timeline_figure(lines, y="squared error on q_inf", marks=marks),
+        ("M", "step", "loss on q_inf", "least over seeds", "largest"),
+        tuple(rows),
+    )
+
+
 def _trajectories(read: Reader) -> Panel:
-    first, paths, rows = read.sizes.seeds[0], [], []
-    plane = read.found.planes[first]
-    for m in (*read.sizes.pools, INFINITE):
-        run = read.run(m, first)
+    plane, paths, rows = read.planes[0], [], []
+    for m in read.every:
+        run, name = read.first(m), f"M = {size_name(m)}"
         kept = _kept_indices(run)
-        xs, ys = zip(*(run.place[i] for i in kept), strict=True)
-        steps = [run.steps[i] for i in kept]
-        ring = None if m is INFINITE else kept.index(t_crit_index(run))
-        paths.append(PlanePath(f"M = {size_name(m)}", steps, xs, ys, _style(read, m), ring))
-        rows += [(f"M = {size_name(m)}", *row) for row in zip(steps, xs, ys, strict=True)]
+        steps, (xs, ys) = [run.steps[i] for i in kept], zip(*(run.place[i] for i in kept), strict=True)
+        ring = None if m is INFINITE else kept.index(run.t_crit)
+        paths.append(PlanePath(name, steps, xs, ys, _style(read, m), ring))
+        rows += [(name, *row) for row in zip(steps, xs, ys, strict=True)]
     landmarks = [
-        Landmark("ridge" if m is INFINITE else f"dMMSE {m}", *place, "square" if m is INFINITE else "diamond")
-        for m, place in plane.landmarks.items()
+        Landmark("ridge", *at, "square") if m is INFINITE else Landmark(f"dMMSE {m}", *at)
+        for m, at in plane.landmarks.items()
     ]
-    explained = [sum(each.explained) for each in read.found.planes.values()]
-    walks = [sum(each.null) for each in read.found.planes.values()]
+    explained, walks = (_mean([sum(getattr(one, of)) for one in read.planes]) for of in ("explained", "null"))
+    x, y = (f"PC{number} ({share:.0%})" for number, share in enumerate(plane.explained, start=1))
     return Panel(
         "trajectories",
         "All networks in the plane of two joint principal components (Figure 1 of the paper, right)",
-        f"Two components hold {_mean(explained):.0%} of the variance of what the networks answer; for random walks "
-        f"with the same steps it would be {_mean(walks):.0%} (means over seeds). Seed {first} is drawn. Stars: ends; "
-        "circles: t_crit; diamonds: dMMSE of each M; square: ridge; neither was fitted.",
-        paths_figure(
-            paths, x=f"PC1 ({plane.explained[0]:.0%})", y=f"PC2 ({plane.explained[1]:.0%})", landmarks=landmarks
-        ),
+        f"Two components hold {explained:.0%} of the variance of what the networks answer; for random walks with the "
+        f"same steps it would be {walks:.0%} (means over seeds). Seed {read.seeds[0]} is drawn. Stars: ends; circles: "
+        "t_crit; diamonds: dMMSE of each M; square: ridge; neither was fitted.",
+        paths_figure(paths, x=x, y=y, landmarks=landmarks),
         ("run or predictor", "step", "PC1", "PC2"),
         (*rows, *((mark.name, None, mark.x, mark.y) for mark in landmarks)),
     )
@@ -116,11 +95,11 @@ def _trajectories(read: Reader) -> Panel:
 
 def _distances(read: Reader) -> Panel:
     paths, rows = [], []
-    for m in read.sizes.pools:
-        for seed in read.sizes.seeds:
-            run = read.run(m, seed)
-            at = [t_crit_index(run), len(run.steps) - 1]
-            steps, xs, ys = [run.steps[i] for i in at], [run.to_dmmse[i] for i in at], [run.to_ridge[i] for i in at]
+    for m in read.pools:
+        for seed, run in zip(read.seeds, read.all(m), strict=True):
+            at = [run.t_crit, len(run.steps) - 1]
+            xs, ys = ([distances[i] for i in at] for distances in (run.to_dmmse, run.to_ridge))
+            steps = [run.steps[i] for i in at]
             paths.append(PlanePath(f"M = {m}", steps, xs, ys, _style(read, m), 0))
             rows += [(m, seed, *row) for row in zip(("t_crit", "end"), steps, xs, ys, strict=True)]
     figure = paths_figure(paths, x="distance to dMMSE", y="distance to ridge", diagonal=True)
@@ -128,15 +107,121 @@ def _distances(read: Reader) -> Panel:
     for trace in figure.data:
         trace.showlegend = trace.showlegend is not False and trace.name not in seen
         seen.add(trace.name)
-    ends = read.thresholds()
     return Panel(
         "distances",
         "Where networks are at t_crit and at the end (Figure 1 of the paper, bottom left)",
         "Above the dotted line a network answers more like dMMSE, which knows its M tasks by heart, below it more "
         "like ridge, which serves any task. The largest M that ends above it is "
-        f"{', '.join(f'{end:g}' for end in ends)} (seed by seed). Mean squared differences on q_M; circles: t_crit, "
-        "stars: end.",
+        f"{', '.join(f'{end:g}' for end in read.thresholds())} (seed by seed). Mean squared differences on q_M; "
+        "circles: t_crit, stars: end.",
         figure,
         ("M", "seed", "when", "step", "distance to dMMSE", "distance to ridge"),
         tuple(rows),
     )
+
+
+def _losses(read: Reader) -> Panel:
+    names = [size_name(m) for m in read.every]
+    numbers = (lambda run: run.own_of.dmmse, lambda run: run.own_of.ridge, lambda run: run.own[-1])
+    dmmse, ridge, found = ([read.interval(number, m) for m in read.every] for number in numbers)
+    lines = [
+        Line("dMMSE", names, [i.value for i in dmmse], _DMMSE, markers=True),
+        Line("ridge", names, [i.value for i in ridge], _RIDGE, markers=True),
+        band("networks", names, found, _NETWORK),
+    ]
+    of_dmmse, of_networks = ([f"{ridge[i].value - other[i].value:.2g}" for i in (0, -2)] for other in (dmmse, found))
+    return Panel(
+        "losses",
+        "Loss on the training tasks after training (Figure 3 of the paper, top)",
+        f"From M = {names[0]} to {names[-2]} the gap between ridge and dMMSE goes from {' to '.join(of_dmmse)}; that "
+        f"between ridge and the networks from {' to '.join(of_networks)}. Below zero a network is worse than ridge. "
+        "Bands: 95 % intervals over seeds.",
+        _over_tasks(lines, y="squared error on q_M"),
+        ("M", "dMMSE", "ridge", "networks", "low", "high"),
+        tuple((n, d.value, r.value, *f) for n, d, r, f in zip(names, dmmse, ridge, found, strict=True)),
+    )
+
+
+def _complexity(read: Reader) -> Panel:
+    known = {m: [run.llc for run in read.all(m) if run.llc == run.llc] for m in read.every}
+    found = {m: over_seeds(values) for m, values in known.items() if values}
+    pools, level = [m for m in read.pools if m in found], found.get(INFINITE)
+    names = [size_name(m) for m in pools]
+    lines = [band("networks", names, [found[m] for m in pools], _NETWORK)]
+    if level is not None:
+        lines.insert(0, band("M = ∞", names, [level] * len(names), dashed(_RIDGE)))
+    above = [size_name(m) for m in pools if level is not None and found[m].value > level.value]
+    rows = tuple(
+        (size_name(m), seed, run.llc, run.llc_error, ", ".join(run.llc_flags))
+        for m in read.every
+        for seed, run in zip(read.seeds, read.all(m), strict=True)
+    )
+    return Panel(
+        "complexity",
+        "Complexity of the trained networks (Figure 3 of the paper, bottom)",
+        f"The local learning coefficient is above that of M = ∞ for M = {', '.join(above) or 'none'} (means over "
+        f"seeds). {sum(bool(row[-1]) for row in rows)} of {len(rows)} estimates have a raised health flag. Bands: "
+        "95 % intervals over seeds; their height depends on the sampler's settings, so only their order is compared.",
+        _over_tasks(lines, y="local learning coefficient"),
+        ("M", "seed", "LLC", "sampler's standard error", "flags"),
+        rows,
+    )
+
+
+def _crossover(read: Reader) -> Panel:
+    logs, names = {m: read.log_crossovers(m) for m in read.pools}, [size_name(m) for m in read.pools]
+    crit = [read.mean(lambda run: run.steps[run.t_crit] + 1, m) for m in read.pools]
+    expected = [10 ** _mean(values) for values in logs.values()]
+    lines = [
+        Line("t_crit + 1, training steps", names, crit, _NETWORK, markers=True),
+        Line(
+            "predicted crossover, samples n",
+            names,
+            expected,
+            TraceStyle(_DMMSE.colour, "dash", "diamond"),
+            markers=True,
+        ),
+    ]
+    ridge_first = ", ".join(size_name(m) for m, values in logs.items() if all(value > 0 for value in values))
+    first = f"M = {ridge_first}" if ridge_first else "no M"
+    rows = []
+    for place, (seed, infinite) in enumerate(zip(read.seeds, read.all(INFINITE), strict=True)):
+        for m in read.pools:
+            run, log = read.all(m)[place], logs[m][place]
+            n = 10**log if log > 0 else None
+            rows.append((size_name(m), seed, below_ridge(run), run.llc - infinite.llc, n, run.steps[run.t_crit]))
+    return Panel(
+        "crossover",
+        "Loss against complexity: when should ridge be left? (equation 8 of the paper)",
+        f"In every seed ridge is predicted to be preferred first for {first}. {_reasons(read)}"
+        "n counts samples of a Bayesian and is only an analogue of training time: compare the order along M, not the "
+        "height. Where there is no crossing, 1 is drawn.",
+        _over_tasks(lines, y="samples or steps", log=True),
+        ("M", "seed", "ridge's loss - dMMSE's", "LLC of M - LLC of ∞", "n at the crossover", "t_crit"),
+        tuple(rows),
+    )
+
+
+def _reasons(read: Reader) -> str:
+    # Which M have no crossing, and why, in how many seeds; for the caption.
+    found: dict[str, dict[str, int]] = {}
+    for m in read.pools:
+        for one in (crossover(*both) for both in zip(read.all(m), read.all(INFINITE), strict=True)):
+            if one is not None and one.reason:
+                by_pool = found.setdefault(one.reason, {})
+                by_pool[size_name(m)] = by_pool.get(size_name(m), 0) + 1
+    n = len(read.seeds)
+    said = [
+        f"{reason} (M = {', '.join(f'{name} in {some} of {n} seeds' for name, some in by_pool.items())})"
+        for reason, by_pool in found.items()
+    ]
+    return f"There is no crossing where {'; or where '.join(said)}. " if said else ""
+
+
+def _over_tasks(lines: Sequence[Line], *, y: str, log: bool = False) -> object:
+    figure = lines_figure(lines, x="number of tasks M", y=y, y_type="log" if log else "linear")
+    return figure.update_xaxes(type="category")
+
+
+PANELS = (_ood, _trajectories, _distances, _losses, _complexity, _crossover)
+"""The paper's Figure 1, then Figure 3, then the predicted crossover."""

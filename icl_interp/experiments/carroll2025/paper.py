@@ -5,14 +5,13 @@ tasks (M = infinity). The best answer for a pool is dMMSE, the mean over its tas
 few tasks networks learn dMMSE, with many ridge, and in between first ridge and then dMMSE: ridge is transient.
 """
 
-from icl_interp.experiments.carroll2025.claims import CLAIM_KEYS, claims
-from icl_interp.experiments.carroll2025.figures import panels
-from icl_interp.experiments.carroll2025.measures import Measures, count_records, measure
+from icl_interp.experiments.carroll2025.claims import CLAIMS
+from icl_interp.experiments.carroll2025.figures import PANELS
+from icl_interp.experiments.carroll2025.measures import Reader, count_records, measure
 from icl_interp.experiments.carroll2025.setting import SIZES, Sizes, plan
-from icl_interp.experiments.experiment import Experiment, TrainedRuns
-from icl_interp.experiments.outcome import Paper
+from icl_interp.experiments.experiment import Experiment, Paper
 
-__all__ = ["EXPERIMENT", "PAPER"]
+__all__ = ["EXPERIMENT"]
 
 PAPER = Paper(
     name="carroll2025",
@@ -42,11 +41,6 @@ UNKNOWNS = (
 )
 
 
-def _measure(runs: TrainedRuns, sizes: Sizes) -> Measures:
-    workers, device = runs.means.workers, runs.means.device
-    return measure(runs.configs, runs.folder, sizes, workers=workers, device=device, on_done=runs.on_done)
-
-
 def _setting(sizes: Sizes) -> tuple[str, ...]:
     recipe, pools = sizes.recipe, ", ".join(str(m) for m in sizes.pools)
     return (
@@ -64,15 +58,7 @@ def _setting(sizes: Sizes) -> tuple[str, ...]:
 
 
 EXPERIMENT = Experiment(
-    paper=PAPER,
-    unknowns=UNKNOWNS,
-    sizes=SIZES,
-    plan=plan,
-    setting=_setting,
-    measure=_measure,
-    n_measurements=count_records,
-    claims=claims,
-    panels=panels,
-    claim_keys=CLAIM_KEYS,
-)
+    paper=PAPER, unknowns=UNKNOWNS, sizes=SIZES, plan=plan, setting=_setting, measure=measure,
+    n_measurements=count_records, reader=Reader, claims=CLAIMS, panels=PANELS,
+)  # fmt: skip
 """What `icl-reproduce carroll2025` runs."""

@@ -1,138 +1,348 @@
 """The figures of Hill et al. (2025) as the abstract lets us guess them, and our controls."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
-from icl_interp.experiments.hill2025.reader import Reader, failure_rate
-from icl_interp.experiments.hill2025.record import Measured
-from icl_interp.experiments.hill2025.setting import KINDS, NAMES, Kind, Run
-from icl_interp.experiments.hill2025.signature_figures import (
-    conventions_panel,
-    detectors_panel,
-    layers_panel,
-    scatter_panel,
-    spectra_panel,
-    within_panel,
-)
-from icl_interp.experiments.outcome import Panel
+from icl_interp.experiments.claims import Interval, over_seeds
+from icl_interp.experiments.experiment import Panel, combine
+from icl_interp.experiments.hill2025.claims import HIGHLY
+from icl_interp.experiments.hill2025.measures import NORMS, Measured, Reader
+from icl_interp.experiments.hill2025.setting import KINDS, NAMES, Kind
+from icl_interp.experiments.panels import band, dashed, dotted
+from icl_interp.figures.dots import Cloud, clouds_figure
 from icl_interp.figures.heatmap import MatrixBlock, matrix_figure
 from icl_interp.figures.lines import Line, lines_figure
-from icl_interp.figures.theme import TraceStyle, role_style
+from icl_interp.figures.theme import role_style, shift_style
 from icl_interp.measure.errors import MODEL
 from icl_interp.measure.families import IN_DISTRIBUTION
-
-__all__ = ["panels"]
 
 _SHOWN: Mapping[Kind, str] = {
     "isotropic": "x_scale=3", "weights": "w_rotation=1/2", "inputs": "x_complement", "scale": "x_scale=3",
 }  # fmt: skip
 """The shift whose curves are drawn for each training law."""
-_FLOOR, _CEILING = 1e-4, 1e2
-Row = tuple[str | float | int | None, ...]
+_FLOOR, _CEILING, _TINY = 1e-4, 1e2, 1e-3
 _COMPARED = ("least squares", "Bayes", "10-step GD")
 
 
-def panels(found: Mapping[Run, Measured], seeds: tuple[int, ...]) -> tuple[Panel, ...]:
-    """Draw all figures."""
-    read = Reader(found, seeds)
-    return (
-        *(_curves(read, kind) for kind in KINDS),
-        _failures(read),
-        *(spectra_panel(read, kind, _SHOWN[kind]) for kind in ("isotropic", "weights")),
-        layers_panel(read),
-        scatter_panel(read, _SHOWN["weights"]),
-        within_panel(read),
-        detectors_panel(read),
-        conventions_panel(read),
-    )
+def _mean_curve(read: Reader, kind: Kind, curve: Callable[[Measured], tuple[float, ...]]) -> list[float]:
+    return [sum(values) / len(values) for values in zip(*map(curve, read.all(kind)), strict=True)]
 
 
-def _curves(read: Reader, kind: Kind) -> Panel:
-    shift, model, shifted = _SHOWN[kind], role_style("model"), role_style("shuffled")
+def _labels(read: Reader) -> list[str]:
+    return list(dict.fromkeys(label for kind in KINDS for label in read.first(kind).families))
+
+
+def _curves(kind: Kind, read: Reader) -> Panel:
+    shift, model = _SHOWN[kind], role_style("model")
     drawn = (
         ("model, in distribution", IN_DISTRIBUTION, MODEL, model),
         ("10-step GD, in distribution", IN_DISTRIBUTION, "10-step GD", role_style("gradient descent")),
-        (f"model, {shift}", shift, MODEL, TraceStyle(shifted.colour, "dash", shifted.symbol)),
+        (f"model, {shift}", shift, MODEL, dashed(role_style("shuffled"))),
         (f"least squares, {shift}", shift, "least squares", role_style("least squares")),
         (f"ridge, {shift}", shift, "ridge", role_style("ridge")),
         (f"Bayes of its training law, {shift}", shift, "Bayes", role_style("bayes")),
     )
+
+    def said(error: float) -> str:
+        return "almost none" if error <= _FLOOR else f"{error:.2g}"
+
     lines, rows = [], []
-    for name, family, predictor, style in drawn:
-        curve = _mean_curve(read, kind, family, predictor)
-        lines.append(Line(name, range(len(curve)), [min(max(y, _FLOOR), _CEILING) for y in curve], style, markers=True))
+    for name, family, by, style in drawn:
+        curve = _mean_curve(read, kind, lambda found: found.families[family].curves[by])
+        shown = [min(max(error, _FLOOR), _CEILING) for error in curve]
+        lines.append(Line(name, range(len(curve)), shown, style, markers=True))
         rows += [(name, k, error) for k, error in enumerate(curve)]
-    last = {line.name: line.y[-1] for line in lines}
+    own, _, shifted, squares, _, bayes = (line.y[-1] for line in lines)
     return Panel(
         f"errors-{kind}",
         f"Error against in-context examples: {NAMES[kind]}",
-        f"After {len(lines[0].y) - 1} examples the model's error is {last[drawn[0][0]]:.2g} E[y²] in distribution and "
-        f"{last[drawn[2][0]]:.2g} under {shift}, where least squares has {_said(last[drawn[3][0]])} and the Bayes "
-        f"predictor of its training law {_said(last[drawn[5][0]])}. Mean over prompts and seeds.",
+        f"After {len(lines[0].y) - 1} examples the model's error is {own:.2g} E[y²] in distribution and "
+        f"{shifted:.2g} under {shift}, where least squares has {said(squares)} and the Bayes predictor of its "
+        f"training law {said(bayes)}. Mean over prompts and seeds.",
         lines_figure(lines, x="in-context examples", y="squared error / E[y²]", y_type="log"),
         ("curve", "examples", "squared error / E[y²]"),
         tuple(rows),
     )
 
 
-def _said(error: float) -> str:
-    return "almost none" if error <= _FLOOR else f"{error:.2g}"
-
-
-def _mean_curve(read: Reader, kind: Kind, family: str, predictor: str) -> list[float]:
-    curves = [read.found[Run(kind, seed)].families[family].curves[predictor] for seed in read.seeds]
-    return [sum(errors) / len(errors) for errors in zip(*curves, strict=True)]
-
-
 def _failures(read: Reader) -> Panel:
-    columns = _labels(read)
-    blocks: list[MatrixBlock] = []
-    rows: list[Row] = []
+    columns, blocks = _labels(read), []
+    rows: list[tuple[Any, ...]] = []
     for kind in KINDS:
-        cells = {name: [_late(read, kind, label, name) for label in columns] for name in (MODEL, *_COMPARED)}
+        known = [label for label in columns if label in read.first(kind).families]
+        late = {
+            name: {label: read.mean(lambda f: f.families[label].late[name], kind) for label in known}
+            for name in (MODEL, *_COMPARED)
+        }
         # Cells are log10 errors, so that 0 is what predicting zero has.
-        logs = {name: [_log(value) for value in values] for name, values in cells.items()}
-        blocks.append(MatrixBlock(NAMES[kind], {f"{kind}: {name}": values for name, values in logs.items()}))
-        for place, label in enumerate(columns):
-            if math.isfinite(cells[MODEL][place]):
-                fails = _share_failing(read, kind, label)
-                rows.append((NAMES[kind], label, *(cells[name][place] for name in cells), fails))
-    figure = matrix_figure(blocks, columns, value="log10 error / E[y²]", value_range=(-3.0, 1.0), middle=0.0)
-    rates = [f"{_share_said(read.mean(kind, _failure_rate))} ({NAMES[kind]})" for kind in KINDS]
+        logs = {
+            f"{kind}: {name}": [math.log10(min(max(of[c], 1e-3), 10.0)) if c in of else math.nan for c in columns]
+            for name, of in late.items()
+        }
+        blocks.append(MatrixBlock(NAMES[kind], logs))
+        for label in known:
+            fails = read.mean(lambda found: found.families[label].fails[MODEL], kind)
+            rows.append((NAMES[kind], label, *(of[label] for of in late.values()), fails))
+    rates = {kind: read.mean(lambda found: found.failure_rate("least squares"), kind) for kind in KINDS}
+    shares = {kind: f"{rate:.0%}" if math.isfinite(rate) else "an undefined share" for kind, rate in rates.items()}
     return Panel(
         "failures",
         "Who fails under which shift",
         "Of the shifts that least squares handles, the models fail on "
-        f"{', '.join(rates)}. Colours: log10 of the error after d examples, where 0 is as bad as always saying zero.",
-        figure,
+        f"{', '.join(f'{share} ({NAMES[kind]})' for kind, share in shares.items())}. Colours: log10 of the error after "
+        "d examples, where 0 is as bad as always saying zero.",
+        matrix_figure(blocks, columns, value="log10 error / E[y²]", value_range=(-3.0, 1.0), middle=0.0),
         ("training law", "shift", "model", *_COMPARED, "share of models that fail"),
         tuple(rows),
         height=230 + 25 * (len(_COMPARED) + 2) * len(KINDS),
     )
 
 
-def _share_said(share: float) -> str:
-    return f"{share:.0%}" if math.isfinite(share) else "an undefined share"
+def _spectra(kind: Kind, read: Reader) -> Panel:
+    lines, rows, shift = [], [], _SHOWN[kind]
+    for place, label in enumerate((IN_DISTRIBUTION, shift, "x_scale=1/3")):
+        style = role_style("model") if place == 0 else shift_style(place - 1)
+        for field, end, drawn in (("spectrum", "", style), ("untrained_spectrum", ", untrained", dotted(style))):
+            mean = _mean_curve(read, kind, lambda f: getattr(f.families[label], field))
+            indices = range(1, len(mean) + 1)
+            lines.append(Line(f"{label}{end}", indices, [max(value, _TINY) for value in mean], drawn))
+            rows += [(f"{label}{end}", *row) for row in zip(indices, mean, strict=True)]
+    own, shifted, smaller = (line.y[0] for line in lines[::2])
+    return Panel(
+        f"spectra-{kind}",
+        f"Singular values in and out of distribution: {NAMES[kind]}",
+        f"The leading singular value is {own:.3g} in distribution, {shifted:.3g} under {shift} and {smaller:.3g} "
+        "under x_scale=1/3. After the last block, mean over prompts and seeds.",
+        lines_figure(lines, x="index", y="singular value", y_type="log"),
+        ("family", "index", "singular value"),
+        tuple(rows),
+    )
 
 
-def _failure_rate(found: Measured) -> float:
-    return failure_rate(found, "least squares")
+def _layers(read: Reader) -> Panel:
+    def gap(kind: Kind, number: int, name: str, *, trained: bool) -> Interval:
+        # How much more alike prompts in distribution are than shifted ones.
+        def value(found: Measured) -> float:
+            layer = found.layers[number]
+            gaps = combine(lambda a, b: a - b, layer.inside[name], layer.shifted[name])
+            return gaps[0] if trained else sum(gaps[1:]) / len(gaps[1:])
+
+        return read.interval(value, kind)
+
+    sites = [layer.site for layer in read.first("isotropic").layers]
+    lines: list[Line] = []
+    rows: list[tuple[Any, ...]] = []
+    for place, kind in enumerate(KINDS):
+        trained, untrained = ([gap(kind, n, "overlap", trained=t) for n in range(len(sites))] for t in (True, False))
+        means, style = [one.value for one in untrained], shift_style(place)
+        lines.append(Line(f"{NAMES[kind]}, untrained", sites, means, dotted(style)))
+        lines.append(band(NAMES[kind], sites, trained, style))
+        for n, (site, own) in enumerate(zip(sites, trained, strict=True)):
+            by_index = [gap(kind, n, name, trained=t).value for name in ("v1", "v2") for t in (True, False)]
+            rows.append((NAMES[kind], site, *own, means[n], *by_index))
+    last = [f"{row[2]:.2f} ({row[0]}; untrained {row[5]:.2f})" for row in rows if row[1] == sites[-2]]
+    return Panel(
+        "layers",
+        "Do prompts in distribution share the top two directions, and shifted ones not?",
+        f"After the last block the difference of overlaps is {', '.join(last)}. Pairs of prompts, all tokens, "
+        "uncentred, right singular vectors, k = 2; dotted: untrained networks; bands: 95 % intervals over seeds.",
+        lines_figure(lines, x="site", y="overlap in distribution - under shift"),
+        ("training law", "site", "overlap difference", "low", "high", "untrained", "|cos| of v1", "untrained v1",
+         "|cos| of v2", "untrained v2"),
+        tuple(rows),
+    )  # fmt: skip
 
 
-def _labels(read: Reader) -> list[str]:
-    by_kind = [list(read.first(kind).families) for kind in KINDS]
-    return list(dict.fromkeys(label for labels in by_kind for label in labels))
+def _scatter(read: Reader) -> Panel:
+    found, clouds, rows = read.first("weights"), [], []
+    labels = (IN_DISTRIBUTION, "w_rotation=1/4", _SHOWN["weights"], "w_rotation=1")
+    for place, label in enumerate(label for label in labels if label in found.families):
+        style = role_style("model") if place == 0 else shift_style(place - 1)
+        scores, errors = zip(*found.families[label].sample, strict=True)
+        clouds.append(Cloud(label, scores, [max(error, 1e-6) for error in errors], style))
+        rows += [(label, *point) for point in found.families[label].sample]
+    reading = found.reading(found.layers[-2].site)
+    return Panel(
+        "score-error",
+        "Signature score against error, one point a prompt: weights in a subspace",
+        f"Spearman of 1 - score and error is {reading.pooled[0]:.2f} pooled over all shifts and "
+        f"{reading.within[0]:.2f} inside families. Seed {read.seeds[0]}, after the last block.",
+        clouds_figure(clouds, x="signature score (overlap)", y="squared error / E[y²]"),
+        ("family", "score", "squared error / E[y²]"),
+        tuple(rows),
+    )
 
 
-def _late(read: Reader, kind: Kind, label: str, name: str) -> float:
-    if label not in read.first(kind).families:
-        return math.nan
-    return read.mean(kind, lambda found: found.families[label].late[name])
+def _within(read: Reader) -> Panel:
+    labels, blocks, rows = _labels(read), {}, []
+    for kind in KINDS:
+        found = {label: read.interval(lambda m: m.families[label].within, kind) for label in read.first(kind).families}
+        blocks[NAMES[kind]] = [found[label].value if label in found else math.nan for label in labels]
+        rows += [(NAMES[kind], label, *i) for label, i in found.items() if math.isfinite(i.value)]
+    above, largest = sum(row[2] >= HIGHLY for row in rows), max((row[2] for row in rows), default=math.nan)
+    return Panel(
+        "within",
+        "Does the signature tell the error inside a family?",
+        f"In {above} of {len(rows)} families Spearman of 1 - score and log error reaches {HIGHLY:g}; the largest is "
+        f"{largest:.2f}. Mean over seeds, after the last block, default conventions.",
+        matrix_figure([MatrixBlock("Spearman", blocks)], labels, value="Spearman", value_range=(-1.0, 1.0), middle=0.0),
+        ("training law", "family", "Spearman", "low", "high"),
+        tuple(rows),
+    )
 
 
-def _log(value: float) -> float:
-    return math.log10(min(max(value, 1e-3), 10.0)) if math.isfinite(value) else math.nan
+def _detectors(read: Reader) -> Panel:
+    def auroc(kind: Kind, name: str, field: str) -> float:
+        if any(name not in found.detectors for found in read.all(kind)):
+            return math.nan
+        return read.mean(lambda found: getattr(found.detectors[name], field), kind)
+
+    blocks, detectors = [], read.first("isotropic").detectors
+    for field, end in (("auroc", ""), ("untrained", ", untrained")):
+        for what in ("hidden states", "predictions", "raw inputs")[: 2 if end else 3]:
+            names = [name for name, found in detectors.items() if found.reads == what]
+            cells = {f"{name}{end}": [auroc(kind, name, field) for kind in KINDS] for name in names}
+            blocks.append(MatrixBlock(f"{what}{end}", cells))
+    rows: tuple[tuple[Any, ...], ...] = tuple((name, *cells) for block in blocks for name, cells in block.rows.items())
+    ours, norms = ([auroc(kind, name, "auroc") for kind in KINDS] for name in ("signature C (overlap)", NORMS))
+    laws = [NAMES[kind] for kind in KINDS]
+    return Panel(
+        "detectors",
+        "Which detectors see the shifts?",
+        f"The signature's mean AUROC over shifts is {min(ours):.2f} to {max(ours):.2f} over training laws; the norms "
+        f"of a prompt alone reach {min(norms):.2f} to {max(norms):.2f}. Hidden states are read after the last block.",
+        matrix_figure(blocks, laws, value="AUROC", value_range=(0.0, 1.0), middle=0.5),
+        ("detector", *laws),
+        rows,
+        height=230 + 25 * len(rows),
+    )
 
 
-def _share_failing(read: Reader, kind: Kind, label: str) -> float:
-    return read.mean(kind, lambda found: float(found.families[label].fails[MODEL]))
+_MEASURES = ("contrast beyond untrained", "Spearman inside", "Spearman pooled", "AUROC")
+COLUMNS = (
+    "site", "tokens", "centring", "side", "variant", "holds",
+    *(f"{NAMES[kind]}: {measure}" for kind in KINDS for measure in _MEASURES),
+)  # fmt: skip
+"""Of the table of conventions, the one table of the experiment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Convention:
+    """One convention, and where the claims hold by it."""
+
+    name: tuple[str, str, str, str, str]  # site, tokens, centring, side and variant: the first columns of the table
+    judged: tuple[tuple[Interval, bool], ...]
+    """By training law and measure: the number over seeds, NaN where undefined, and whether the claim holds there."""
+
+    @property
+    def contrasts(self) -> list[Interval]:
+        """Beyond untrained networks, by training law."""
+        return [found for found, _ in self.judged[:: len(_MEASURES)]]
+
+    @property
+    def holds(self) -> str:
+        """Tell "yes" if the contrasts of all training laws lie above 0, "no" if one lies below, else "undecided"."""
+        if all(_above(one) for one in self.contrasts):
+            return "yes"
+        return "no" if any(one.low < one.high < 0.0 for one in self.contrasts) else "undecided"
+
+    @property
+    def beyond(self) -> float:
+        """Contrast beyond untrained networks, mean over training laws and seeds."""
+        return sum(one.value for one in self.contrasts) / len(self.contrasts)
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        """With cells such as "0.31 [0.12, 0.50] ✓"."""
+        return (*self.name, self.holds, *(_cell(found, held=held) for found, held in self.judged))
+
+    def __str__(self) -> str:
+        site, tokens, centring, side, variant = self.name
+        return f"{self.beyond:.2f} ({site}, tokens: {tokens}, {centring}, {side} vectors, {variant}; {self.holds})"
+
+
+def _above(found: Interval, least: float = 0.0) -> bool:
+    # Never where there is no spread because there is one seed.
+    return found.low > least and found.high > found.low
+
+
+def _cell(found: Interval, *, held: bool) -> str:
+    if math.isnan(found.value):
+        return "undefined"
+    ends = "" if found.low == found.high else f" [{found.low:.2f}, {found.high:.2f}]"
+    return f"{found.value:.2f}{ends}{' ✓' if held else ''}"
+
+
+def _convention(read: Reader, number: int) -> Convention:
+    def over(kind: Kind, value: Callable[[Measured], float]) -> Interval:
+        return over_seeds(read.each(value, kind))
+
+    judged: list[tuple[Interval, bool]] = []
+    for kind in KINDS:
+        contrast = over(kind, lambda found: found.readings[number].beyond("contrast"))
+        judged.append((contrast, _above(contrast)))
+        for name in ("within", "pooled"):
+            plain = over(kind, lambda found: getattr(found.readings[number], name)[0])
+            beyond = over(kind, lambda found: found.readings[number].beyond(name))
+            judged.append((plain, _above(plain, HIGHLY) and _above(beyond)))
+        beyond = over(kind, lambda f: f.readings[number].beyond("auroc", max(0.5, f.detectors[NORMS].auroc)))
+        judged.append((over(kind, lambda found: found.readings[number].auroc[0]), _above(beyond)))
+    of = read.first("isotropic").readings[number]
+    named = (of.site, of.tokens, "centred" if of.centred else "uncentred", of.side, of.variant)
+    return Convention(named, tuple(judged))
+
+
+def conventions(read: Reader) -> tuple[Convention, ...]:
+    """Judge all conventions: those that hold first, then the undecided ones; the largest contrast first in each."""
+    found = [_convention(read, number) for number in range(len(read.first("isotropic").readings))]
+
+    def place(one: Convention) -> tuple[int, float]:
+        # What is undefined comes last.
+        return ("yes", "undecided", "no").index(one.holds), -one.beyond if math.isfinite(one.beyond) else math.inf
+
+    return tuple(sorted(found, key=place))
+
+
+def _count_holding(judged: tuple[Convention, ...]) -> dict[str, tuple[int, int]]:
+    """Count, by measure, the cells where the claims hold and all that are defined: conventions times laws."""
+    cells = {
+        name: [held for one in judged for found, held in one.judged[n :: len(_MEASURES)] if not math.isnan(found.value)]
+        for n, name in enumerate(_MEASURES)
+    }
+    return {name: (sum(held), len(held)) for name, held in cells.items()}
+
+
+def _conventions(read: Reader) -> Panel:
+    judged, clouds = conventions(read), []
+    # Where prompts are rows, single prompts have no score that could follow their errors.
+    scored = [n for n, one in enumerate(read.first("isotropic").readings) if "prompts" not in one.tokens]
+    for place, kind in enumerate(KINDS):
+        xs = [read.mean(lambda found: found.readings[n].beyond("contrast"), kind) for n in scored]
+        ys = [read.mean(lambda found: found.readings[n].within[0], kind) for n in scored]
+        clouds.append(Cloud(NAMES[kind], xs, ys, shift_style(place)))
+    counts = {how: sum(one.holds == how for one in judged) for how in ("yes", "no", "undecided")}
+    held = "; ".join(f"{name}: {some} of {total}" for name, (some, total) in _count_holding(judged).items())
+    return Panel(
+        "conventions",
+        "Which conventions make the claims hold",
+        f"In {counts['yes'] or 'none'} of {len(judged)} conventions the contrast is beyond untrained networks for "
+        f"every training law; in {counts['no']} it is below them for a law or more, and {counts['undecided']} are "
+        f"undecided. The best convention has {judged[0]}, the worst {judged[-1]}: contrast beyond untrained networks, "
+        "mean over training laws. The table has the best first. Cells of the table that hold, conventions times "
+        f"training laws: {held}. A contrast holds if its interval over seeds lies above untrained networks, a "
+        f"correlation if it lies above {HIGHLY:g} and above untrained ones, an AUROC if it lies above 0.5, untrained "
+        "networks and norms; with so many cells about one in forty would pass a bound of no effect by chance.",
+        clouds_figure(clouds, x="contrast beyond untrained", y="Spearman inside families", y_type="linear"),
+        COLUMNS,
+        tuple(one.row for one in judged),
+    )
+
+
+PANELS: tuple[Callable[[Reader], Panel], ...] = (
+    *(partial(_curves, kind) for kind in KINDS), _failures, partial(_spectra, "isotropic"),
+    partial(_spectra, "weights"), _layers, _scatter, _within, _detectors, _conventions,
+)  # fmt: skip
+"""Errors first, then spectra, directions, score and error, detectors, conventions."""

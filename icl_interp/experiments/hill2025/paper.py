@@ -5,15 +5,13 @@ on a bounded cube. Do they fail where least squares does not, and does a spectra
 tell familiar prompts, and the error?
 """
 
-from icl_interp.experiments.experiment import Experiment, TrainedRuns
-from icl_interp.experiments.hill2025.claims import CLAIM_KEYS, claims
-from icl_interp.experiments.hill2025.figures import panels
-from icl_interp.experiments.hill2025.measures import measure
-from icl_interp.experiments.hill2025.record import Measured
-from icl_interp.experiments.hill2025.setting import SIZES, Run, Sizes, plan
-from icl_interp.experiments.outcome import Paper
+from icl_interp.experiments.experiment import Experiment, Paper
+from icl_interp.experiments.hill2025.claims import CLAIMS
+from icl_interp.experiments.hill2025.figures import PANELS
+from icl_interp.experiments.hill2025.measures import Reader, measure
+from icl_interp.experiments.hill2025.setting import SIZES, Sizes, plan
 
-__all__ = ["EXPERIMENT", "PAPER"]
+__all__ = ["EXPERIMENT"]
 
 PAPER = Paper(
     name="hill2025",
@@ -40,10 +38,6 @@ UNKNOWNS = (
 )
 
 
-def _measure(runs: TrainedRuns, sizes: Sizes) -> dict[Run, Measured]:
-    return measure(runs.configs, runs.models, runs.folder, sizes, runs.on_done)
-
-
 def _setting(sizes: Sizes) -> tuple[str, ...]:
     config = next(iter(plan(sizes).values()))
     network = config.model
@@ -59,15 +53,7 @@ def _setting(sizes: Sizes) -> tuple[str, ...]:
 
 
 EXPERIMENT = Experiment(
-    paper=PAPER,
-    unknowns=UNKNOWNS,
-    sizes=SIZES,
-    plan=plan,
-    setting=_setting,
-    measure=_measure,
-    n_measurements=len,
-    claims=lambda found, sizes: claims(found, sizes.seeds),
-    panels=lambda found, sizes: panels(found, sizes.seeds),
-    claim_keys=CLAIM_KEYS,
-)
+    paper=PAPER, unknowns=UNKNOWNS, sizes=SIZES, plan=plan, setting=_setting, measure=measure,
+    n_measurements=len, reader=Reader, claims=CLAIMS, panels=PANELS,
+)  # fmt: skip
 """What `icl-reproduce hill2025` runs."""

@@ -12,11 +12,8 @@ from icl_interp.tasks.uniform import UniformRegression
 from icl_interp.training.configs import load_config
 from icl_interp.training.train_config import TrainConfig
 
-__all__ = ["KINDS", "NAMES", "SIZES", "Kind", "Run", "Sizes", "plan", "shifts_of", "task_of"]
-
 Kind = Literal["isotropic", "weights", "inputs", "scale"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
-"""The training laws."""
+KINDS: tuple[Kind, ...] = get_args(Kind)  # the training laws
 NAMES: Mapping[str, str] = MappingProxyType({
     "isotropic": "isotropic training",
     "weights": "weights in a subspace",
@@ -29,10 +26,8 @@ NAMES: Mapping[str, str] = MappingProxyType({
 class Run(NamedTuple):
     """One trained model of the experiment."""
 
-    kind: Kind
-    """Its training law."""
-    seed: int
-    """Of weights, batches, untrained networks and evaluation prompts."""
+    kind: Kind  # its training law
+    seed: int  # of weights, batches, untrained networks and evaluation prompts
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,27 +35,16 @@ class Sizes:
     """What a preset spends."""
 
     seeds: tuple[int, ...]
-    """One model of each kind for each."""
-    n_dims: int
-    """d; prompts have 2 d + 1 points."""
+    n_dims: int  # prompts have 2 n_dims + 1 points
     n_layers: int
-    """Blocks."""
     n_heads: int
-    """Heads a block."""
     d_model: int
-    """Width."""
     steps: int
-    """Optimiser steps."""
-    full_steps: int
-    """Those of models whose prompts fill all dimensions, which learn later: isotropic, or inputs on a cube."""
-    n_prompts: int
-    """Of each family, and for fitting."""
-    n_controls: int
-    """Untrained networks for each model."""
-    quick: bool = False
-    """Whether only a few shifts are tested."""
-    as_garg: bool = False
-    """Whether network, recipe and curriculum are those of the preset dtsip-standard, whatever else stands here."""
+    full_steps: int  # of models whose prompts fill all dimensions, which learn later: isotropic, or inputs on a cube
+    n_prompts: int  # of each family, and for fitting
+    n_controls: int  # untrained networks for each model
+    quick: bool = False  # whether only a few shifts are tested
+    as_garg: bool = False  # whether network, recipe and curriculum are those of dtsip-standard, whatever else is here
 
 
 SIZES: Mapping[str, Sizes] = MappingProxyType({
@@ -82,33 +66,33 @@ _EVERYWHERE = (
     "x_scale", "w_scale", "x_skewed", "x_half_subspace", "x_mean", "label_noise", "random_orthants", "x_mixed=1/4",
     "x_mixed=1/3", "x_mixed=3/4",
 )  # fmt: skip
+_OUT_OF = {"weights": ("w_rotation", "w_mixed=1/4", "w_mixed=1/3", "w_mixed=3/4"), "inputs": ("x_complement",)}
 _QUICK = ("x_scale=1/3", "x_scale=3", "x_skewed", "x_mixed=1/3")
-_QUICK_OUT_OF = ("w_rotation=1/3", "w_rotation=1/2")
-_OUT_OF: Mapping[str, tuple[str, ...]] = MappingProxyType({
-    "weights": ("w_rotation", "w_mixed=1/4", "w_mixed=1/3", "w_mixed=3/4"),
-    "inputs": ("x_complement",),
-})
+_QUICK_OUT_OF = {**_OUT_OF, "weights": ("w_rotation=1/3", "w_rotation=1/2")}
 
 
 def shifts_of(kind: Kind, *, quick: bool = False) -> tuple[str, ...]:
-    """List the shifts that models of one law are tested on."""
-    if quick and kind == "weights":
-        return (*_QUICK, *_QUICK_OUT_OF)
-    return (*(_QUICK if quick else _EVERYWHERE), *_OUT_OF.get(kind, ()))
+    """List the shifts that models of one law are tested on: the same for all, then what leaves the law's own support.
+
+    >>> sorted(set(shifts_of("inputs")) - set(shifts_of("isotropic")))
+    ['x_complement']
+    """
+    everywhere, out_of = (_QUICK, _QUICK_OUT_OF) if quick else (_EVERYWHERE, _OUT_OF)
+    return (*everywhere, *out_of.get(kind, ()))
 
 
 def task_of(kind: Kind, n_dims: int) -> Task:
-    """Give the tasks of one training law, without noise; E|x|^2 = E|w|^2 = d in all of them."""
+    """Give the tasks of one training law, without noise; E|x|^2 = E|w|^2 = d in all of them.
+
+    Isotropic Gaussian inputs and weights; weights or inputs in the first d / 2 coordinates; or inputs uniform on a
+    cube.
+    """
     n_points, rank = 2 * n_dims + 1, n_dims // 2
     half = [n_dims / rank] * rank + [0.0] * (n_dims - rank)
     if kind == "scale":
         return UniformRegression(n_dims=n_dims, half_width=3**0.5, n_points=n_points)
-    return LinearRegression(
-        n_dims,
-        x_cov=half if kind == "inputs" else None,
-        w_cov=half if kind == "weights" else None,
-        n_points=n_points,
-    )
+    x_cov, w_cov = (half if kind == confined else None for confined in ("inputs", "weights"))
+    return LinearRegression(n_dims, x_cov=x_cov, w_cov=w_cov, n_points=n_points)
 
 
 def plan(sizes: Sizes) -> dict[Run, TrainConfig]:
@@ -123,20 +107,9 @@ def _config(sizes: Sizes, kind: Kind, seed: int) -> TrainConfig:
     steps = sizes.full_steps if kind in ("isotropic", "scale") else sizes.steps
     return TrainConfig(
         model=ModelConfig(
-            n_dims=sizes.n_dims,
-            n_points=2 * sizes.n_dims + 1,
-            n_layers=sizes.n_layers,
-            n_heads=sizes.n_heads,
+            n_dims=sizes.n_dims, n_points=2 * sizes.n_dims + 1, n_layers=sizes.n_layers, n_heads=sizes.n_heads,
             d_model=sizes.d_model,
         ),
-        task=task,
-        steps=steps,
-        batch_size=64,
-        lr=2e-3,
-        schedule="cosine",
-        warmup=steps // 20,
-        grad_clip=1.0,
-        log_every=max(1, steps // 100),
-        eval_every=None,
-        seed=seed,
-    )
+        task=task, steps=steps, batch_size=64, lr=2e-3, schedule="cosine", warmup=steps // 20, grad_clip=1.0,
+        log_every=max(1, steps // 100), eval_every=None, seed=seed,
+    )  # fmt: skip

@@ -1,100 +1,74 @@
 """The figures of Zhang et al. (2024), and those that the theory suggests."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from icl_interp.experiments.claims import Check, Interval
+from icl_interp.experiments.claims import Interval
+from icl_interp.experiments.experiment import Panel
 from icl_interp.experiments.linear_risk import shifted_risk
-from icl_interp.experiments.outcome import Panel
-from icl_interp.experiments.zhang2024.measures import DISTANCES, Measures
-from icl_interp.experiments.zhang2024.reader import named, optimum
+from icl_interp.experiments.panels import band, dots, dotted, flat, spread
+from icl_interp.experiments.zhang2024.claims import named
+from icl_interp.experiments.zhang2024.measures import DISTANCES, Measured, Reader, optimum
 from icl_interp.experiments.zhang2024.setting import (
     BETWEEN,
     FIGURE_NORM,
+    GPT2,
     LARGE,
     N_DIMS,
     N_PAIRS,
     NOISE_STD,
     TABLE_ENTRIES,
-    Sizes,
 )
-from icl_interp.figures.dots import DotSeries, dots_figure
+from icl_interp.figures.dots import dots_figure
 from icl_interp.figures.lines import Line, lines_figure
-from icl_interp.figures.theme import TraceStyle, role_style, shift_style
-
-__all__ = ["panels"]
+from icl_interp.figures.theme import role_style, shift_style
 
 _LTB, _LSA = role_style("model"), role_style("least squares")
+_KINDS = (("lsa", _LSA), ("ltb", _LTB))
 _RISK = "squared error"
-
-Values = Mapping[tuple[str, str, float, int], Interval]
-
-
-def panels(found: Measures, sizes: Sizes) -> tuple[Panel, ...]:
-    """Draw all figures."""
-    values = _over_seeds(found)
-    norms = sorted({*sizes.norms, FIGURE_NORM})
-    lengths = sorted({*sizes.lengths, N_PAIRS})
-    return (
-        _figure_1(found),
-        _sweep("norms", "Risk against |b*|", "|b*|", [(norm, norm, N_PAIRS) for norm in norms], values),
-        _sweep("lengths", "Risk against M", "M", [(float(m), FIGURE_NORM, m) for m in lengths], values),
-        _parts(values, found),
-        _moved(found),
-        _table_1(values, sizes),
-    )
+_FIGURE = (FIGURE_NORM, N_PAIRS)
 
 
-def _over_seeds(found: Measures) -> dict[tuple[str, str, float, int], Interval]:
-    groups: dict[tuple[str, str, float, int], list[float]] = {}
-    for run, risk in found.risks.items():
-        groups.setdefault((run.part, run.kind, run.norm, run.n_pairs), []).append(risk.value)
-    return {key: Check("risk", tuple(numbers)).interval for key, numbers in groups.items()}
+def _risk(found: Measured) -> float:
+    return found.risk.value
 
 
-def _figure_1(found: Measures) -> Panel:
+def _figure_1(read: Reader) -> Panel:
     lines, rows = [], []
-    for kind, style in (("lsa", _LSA), ("ltb", _LTB)):
-        curves = [curve for run, curve in found.along.items() if run.kind == kind]
+    for kind, style in _KINDS:
+        curves = [found.along for found in read.all("figure 1", kind, *_FIGURE)]
         steps = [step for step in curves[0] if step > 0]
-        spread = [[curve[step] for curve in curves] for step in steps]
-        means = [sum(risks) / len(risks) for risks in spread]
-        low, high = [min(risks) for risks in spread], [max(risks) for risks in spread]
-        lines.append(Line(kind.upper(), steps, means, style, low, high))
-        best = optimum(kind, FIGURE_NORM, N_PAIRS)
-        ends = [steps[0], steps[-1]]
-        dots = TraceStyle(style.colour, "dot", style.symbol)
-        lines.append(Line(f"least risk of {kind.upper()}, {best:.4g}", ends, [best, best], dots))
-        rows += [(kind.upper(), *row) for row in zip(steps, means, low, high, strict=True)]
-    last = {line.name: line.y[-1] for line in lines[::2]}
+        line, found = spread(kind.upper(), steps, [[curve[step] for step in steps] for curve in curves], style)
+        best = optimum(kind)
+        lines += [line, flat(f"least risk of {kind.upper()}, {best:.4g}", steps, best, dotted(style))]
+        rows += [(kind.upper(), *row) for row in found]
     figure = lines_figure(lines, x="training step", y=_RISK).update_xaxes(type="log", dtick=1)
     return Panel(
         "figure-1",
         "Risk of LSA and LTB along training (Figure 1 of the paper)",
-        f"After training the risk of LTB is {last['LTB']:.4g}, that of LSA {last['LSA']:.4g}; dotted lines are the "
-        f"least that each can have. Exact population risk of the checkpoints, mean and range over "
-        f"{len(found.weights)} seeds; d = M = 5, b* = (1, ..., 1).",
+        f"After training the risk of LTB is {lines[2].y[-1]:.4g}, that of LSA {lines[0].y[-1]:.4g}; dotted lines are "
+        f"the least that each can have. Exact population risk of the checkpoints, mean and range over "
+        f"{len(read.seeds)} seeds; d = M = 5, b* = (1, ..., 1).",
         figure,
         ("model", "step", "risk", "least over seeds", "largest"),
         tuple(rows),
     )
 
 
-def _sweep(key: str, title: str, x: str, points: Sequence[tuple[float, float, int]], values: Values) -> Panel:
+def _sweep(key: str, x: str, places: Sequence[tuple[float, float, int]], read: Reader) -> Panel:
     lines, rows = [], []
-    for kind, style in (("lsa", _LSA), ("ltb", _LTB)):
-        found = [values["figure 1" if _is_figure_1(norm, m) else key, kind, norm, m] for _, norm, m in points]
-        best = [optimum(kind, norm, m) for _, norm, m in points]
-        at = [place for place, _, _ in points]
-        dots = TraceStyle(style.colour, "dot", style.symbol)
-        lines.append(_trained(kind.upper(), at, found, style))
-        lines.append(Line(f"least risk of {kind.upper()}", at, best, dots))
-        rows += [(kind.upper(), a, f.value, f.low, f.high, b) for a, f, b in zip(at, found, best, strict=True)]
-    ratios = {line.name: line.y[-1] for line in lines}
+    at = [place for place, _, _ in places]
+    for kind, style in _KINDS:
+        parts = ["figure 1" if math.isclose(norm, FIGURE_NORM) and m == N_PAIRS else key for _, norm, m in places]
+        found = [read.interval(_risk, p, kind, norm, m) for p, (_, norm, m) in zip(parts, places, strict=True)]
+        best = [optimum(kind, norm, m) for _, norm, m in places]
+        lines.append(band(kind.upper(), at, found, style, tenth=True))
+        lines.append(Line(f"least risk of {kind.upper()}", at, best, dotted(style)))
+        rows += [(kind.upper(), a, *f, b) for a, f, b in zip(at, found, best, strict=True)]
     return Panel(
         key,
-        title,
-        f"At {x} = {points[-1][0]:.3g} LSA has {ratios['LSA']:.4g} and LTB {ratios['LTB']:.4g}. Dotted: the least that "
+        f"Risk against {x}",
+        f"At {x} = {at[-1]:.3g} LSA has {lines[0].y[-1]:.4g} and LTB {lines[2].y[-1]:.4g}. Dotted: the least that "
         "each can have; bands: 95 % intervals over seeds.",
         lines_figure(lines, x=x, y=_RISK, y_type="log"),
         ("model", x, "risk", "low", "high", "least risk"),
@@ -102,91 +76,76 @@ def _sweep(key: str, title: str, x: str, points: Sequence[tuple[float, float, in
     )
 
 
-def _trained(name: str, at: Sequence[float], found: Sequence[Interval], style: TraceStyle) -> Line:
-    low, high = [interval.low for interval in found], [interval.high for interval in found]
-    # A logarithmic axis has no place for an interval that crosses zero.
-    low = [max(end, interval.value / 10) for end, interval in zip(low, found, strict=True)]
-    return Line(name, at, [interval.value for interval in found], style, low, high, markers=True)
-
-
-def _is_figure_1(norm: float, n_pairs: int) -> bool:
-    return math.isclose(norm, FIGURE_NORM) and n_pairs == N_PAIRS
-
-
-def _parts(values: Values, found: Measures) -> Panel:
-    at = (FIGURE_NORM, N_PAIRS)
-    noisy = optimum("ltb", *at, noise_std=NOISE_STD)
+def _parts(read: Reader) -> Panel:
     trained = (
-        ("LTB", ("figure 1", "ltb"), optimum("ltb", *at)),
-        ("LTB without the skip", ("ablation", "ltb no skip"), optimum("lsa", *at)),
-        ("LTB without the MLP (LSA)", ("figure 1", "lsa"), optimum("lsa", *at)),
-        ("LTB, noisy tasks", ("noise", "ltb"), noisy),
+        ("LTB", "figure 1", "ltb", optimum("ltb")),
+        ("LTB without the skip", "ablation", "ltb no skip", optimum("lsa")),
+        ("LTB without the MLP (LSA)", "figure 1", "lsa", optimum("lsa")),
+        ("LTB, noisy tasks", "noise", "ltb", optimum("ltb", noise_std=NOISE_STD)),
     )
-    rows: list[tuple[str, Interval, float | None]] = [(name, values[*of, *at], best) for name, of, best in trained]
-    rows.append(("centred ridge, noisy tasks", Interval(*[found.bayes.value] * 3), None))
+    rows = [(name, read.interval(_risk, part, kind, *_FIGURE), best) for name, part, kind, best in trained]
+    bayes = read.bayes
+    cells = [*rows, ("centred ridge, noisy tasks", Interval(*[bayes.value] * 3), None)]
+    both, no_skip, no_mlp, noisy = (found.value for _, found, _ in rows)
     return Panel(
         "parts",
         "What the block needs, and how near it comes to Bayes where there is noise",
-        f"Without the skip the risk is {rows[1][1].value:.4g}, without the MLP {rows[2][1].value:.4g}, with both "
-        f"{rows[0][1].value:.4g}. With noise of the signal's size it is {rows[3][1].value:.4g}, and "
-        f"{found.bayes.value:.4g} ± {found.bayes.standard_error:.2g} (standard error) for the Bayes predictor, the "
-        "only one of these that is tested on prompts. Intervals are over seeds.",
-        _dots([(name, interval) for name, interval, _ in rows]),
+        f"Without the skip the risk is {no_skip:.4g}, without the MLP {no_mlp:.4g}, with both {both:.4g}. With noise "
+        f"of the signal's size it is {noisy:.4g}, and {bayes.value:.4g} ± {bayes.standard_error:.2g} (standard error) "
+        "for the Bayes predictor, the only one of these that is tested on prompts. Intervals are over seeds.",
+        dots_figure([dots("risk", {name: i for name, i, _ in cells}, _LTB)], x=_RISK).update_layout(showlegend=False),
         ("model", "risk", "low", "high", "least risk"),
-        tuple((name, i.value, i.low, i.high, best) for name, i, best in rows),
+        tuple((name, *found, best) for name, found, best in cells),
     )
 
 
-def _dots(rows: Sequence[tuple[str, Interval]]) -> object:
-    names, found = [name for name, _ in rows], [interval for _, interval in rows]
-    low, high = [i.low for i in found], [i.high for i in found]
-    series = DotSeries("risk", names, [i.value for i in found], _LTB, low, high)
-    return dots_figure([series], x=_RISK).update_layout(showlegend=False)
-
-
-def _moved(found: Measures) -> Panel:
-    trained: list[Interval] = []
-    for distance in DISTANCES:
-        numbers = tuple(risk for (_, moved), risk in found.moved.items() if moved == distance)
-        trained.append(Check("risk", numbers).interval)
-    exact = [shifted_risk(N_DIMS, N_PAIRS, distance) for distance in DISTANCES]
-    lines = [
-        _trained("LTB", DISTANCES, trained, _LTB),
-        Line("gradient step from the old b*", DISTANCES, exact, role_style("reference")),
-    ]
+def _moved(read: Reader) -> Panel:
+    trained = [read.interval(lambda found: found.moved[far], "figure 1", "ltb", *_FIGURE) for far in DISTANCES]
+    exact = [shifted_risk(N_DIMS, N_PAIRS, far) for far in DISTANCES]
+    closed_form = Line("gradient step from the old b*", DISTANCES, exact, role_style("reference"))
     return Panel(
         "moved",
         "Risk where b* has moved since training",
         f"At |delta| = {DISTANCES[-1]:g} the trained block has {trained[-1].value:.4g}; the closed form says "
         f"{exact[-1]:.4g}.",
-        lines_figure(lines, x="|delta|", y=_RISK),
+        lines_figure([band("LTB", DISTANCES, trained, _LTB, tenth=True), closed_form], x="|delta|", y=_RISK),
         ("|delta|", "risk", "low", "high", "closed form"),
-        tuple((d, i.value, i.low, i.high, e) for d, i, e in zip(DISTANCES, trained, exact, strict=True)),
+        tuple((far, *found, best) for far, found, best in zip(DISTANCES, trained, exact, strict=True)),
     )
 
 
-def _table_1(values: Values, sizes: Sizes) -> Panel:
-    of, rows, series = sizes.transformer, [], []
-    kinds = ("gpt2", "gpt2 no MLP", "gpt2 pinned", "gpt2 no MLP pinned", "ltb", "lsa")
-    unit = of.n_dims  # the error of the answer <b*, x>, whatever b*
+def _table_1(read: Reader) -> Panel:
+    of, rows, series = read.of, [], []
     for number, entry in enumerate(TABLE_ENTRIES):
-        cells = [values["table 1", kind, entry * math.sqrt(of.n_dims), of.n_pairs] for kind in kinds]
-        shares = [cell.value / unit for cell in cells]
-        low, high = [cell.low / unit for cell in cells], [cell.high / unit for cell in cells]
-        style, names = shift_style(number), [named(kind) for kind in kinds]
-        series.append(DotSeries(f"b* entries {entry:g}", names, shares, style, low, high))
-        rows += [(n, entry, c.value, c.low, c.high, s) for n, c, s in zip(names, cells, shares, strict=True)]
+        at = (read.table_norm(entry), of.n_pairs)
+        cells = {named(kind): read.interval(_risk, "table 1", kind, *at) for kind in (*GPT2, "ltb", "lsa")}
+        # In units of the error of the answer <b*, x>, whatever b*.
+        shares = {name: Interval(*(end / of.n_dims for end in found)) for name, found in cells.items()}
+        series.append(dots(f"b* entries {entry:g}", shares, shift_style(number)))
+        rows += [(name, entry, *found, shares[name].value) for name, found in cells.items()]
     share = {(row[0], row[1]): row[5] for row in rows}
-    near, far = ([share[named(kind), entry] for kind in ("gpt2", "gpt2 no MLP")] for entry in (BETWEEN, LARGE))
+    near, far = ([share[named(kind), entry] for kind in GPT2[:2]] for entry in (BETWEEN, LARGE))
     return Panel(
         "table-1",
         "GPT-2 with and without MLPs (Table 1 of the paper)",
         f"Around b* = (10, ..., 10), with a free read-out, GPT-2 has {far[0]:.2g} of the error of always answering "
         f"<b*, x> with MLPs and {far[1]:.2g} without, around ({BETWEEN:g}, ..., {BETWEEN:g}) {near[0]:.2g} and "
         f"{near[1]:.2g}; at 1, the dotted line, nothing was learned in context. No interval is drawn below a tenth of "
-        "its value. "
-        f"d = {of.n_dims}, M = {of.n_pairs}, {of.n_layers} layers, width {of.d_model}.",
+        f"its value. d = {of.n_dims}, M = {of.n_pairs}, {of.n_layers} layers, width {of.d_model}.",
         dots_figure(series, x="squared error / d, the error of answering <b*, x>", x_type="log", reference=1.0),
         ("model", "entries of b*", "squared error", "low", "high", "error / d"),
         tuple(rows),
     )
+
+
+def _norms(read: Reader) -> Panel:
+    return _sweep("norms", "|b*|", [(n, n, N_PAIRS) for n in sorted({*read.sizes.norms, FIGURE_NORM})], read)
+
+
+def _lengths(read: Reader) -> Panel:
+    lengths = sorted({*read.sizes.lengths, N_PAIRS})
+    return _sweep("lengths", "M", [(float(m), FIGURE_NORM, m) for m in lengths], read)
+
+
+PANELS = (_figure_1, _norms, _lengths, _parts, _moved, _table_1)
+"""In the order of the claims."""

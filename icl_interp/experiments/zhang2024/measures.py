@@ -1,106 +1,95 @@
-"""What is measured on the models of Zhang et al. (2024)."""
+"""What is measured on the models of Zhang et al. (2024), and the least risk beside it."""
 
 import copy
+import functools
+import math
+import operator
 from collections import defaultdict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 
 import torch
 
-from icl_interp.experiments.linear_risk import linear_risk
-from icl_interp.experiments.monte_carlo import Risk, query_risks
+from icl_interp.errors import InputError
+from icl_interp.experiments.experiment import PerSeed, TrainedRuns, combine
+from icl_interp.experiments.linear_risk import Risk, linear_risk, optimal_lsa_risk, query_risks
 from icl_interp.experiments.trained import checkpoints_of
-from icl_interp.experiments.zhang2024.setting import N_DIMS, N_PAIRS, Run, Sizes, task_of
+from icl_interp.experiments.zhang2024.setting import FIGURE_NORM, GPT2, N_DIMS, N_PAIRS, NOISE_STD, Run, Sizes, task_of
 from icl_interp.models.hooked import HookedModel
 from icl_interp.models.linear.effective import EffectiveParameters, effective_parameters
 from icl_interp.predictors import gaussian_posterior_mean
 from icl_interp.predictors.learned_init import optimal_learned_init
-from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.training.train_config import TrainConfig
 
-__all__ = [
-    "DISTANCES",
-    "Measures",
-    "count_laws",
-    "measure",
-]
-
-DISTANCES = (1.0, 2.0, 4.0)
-"""|delta|: how far b* is moved at test time (ours)."""
+DISTANCES = (1.0, 2.0, 4.0)  # |delta|: how far b* is moved at test time (ours)
 _TEST_SEED = 2024
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One model; of Figure 1's also along training, and of its blocks the weights and where b* has moved."""
+
+    risk: Risk
+    """Squared error on its own law: exact for linear models, without standard error; of fresh tasks for GPT-2."""
+    along: Mapping[int, float] = field(default_factory=dict)  # exact risk by training step
+    weights: Mapping[str, float] = field(default_factory=dict)  # largest deviation from each optimality condition
+    moved: Mapping[float, float] = field(default_factory=dict)  # exact risk by how far b* has moved
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Measures:
     """All numbers of the experiment; claims and figures are made from these alone."""
 
-    risks: Mapping[Run, Risk]
-    """Squared error on the run's own law: exact for linear models, without standard error; of fresh tasks for GPT-2."""
-    along: Mapping[Run, Mapping[int, float]]
-    """Exact risk of Figure 1's models by training step, in squared units of y."""
-    weights: Mapping[Run, Mapping[str, float]]
-    """Largest deviation from each optimality condition, of Figure 1's linear blocks."""
-    moved: Mapping[tuple[Run, float], float]
-    """Exact error of Figure 1's linear blocks where b* has moved by a distance, in squared units of y."""
-    bayes: Risk
-    """Error of the centred ridge on fresh noisy tasks."""
+    runs: Mapping[Run, Measured]
+    bayes: Risk  # error of the centred ridge on fresh noisy tasks
 
     def __repr__(self) -> str:
-        return f"Measures({len(self.risks)} runs)"
+        return f"Measures({len(self.runs)} runs)"
 
 
-def measure(
-    configs: Mapping[Run, TrainConfig],
-    models: Mapping[Run, HookedModel],
-    folder: Path,
-    sizes: Sizes,
-    on_done: Callable[[int], None],
-) -> Measures:
-    """Measure trained models."""
-    linear = {run: _effective(models[run]) for run in configs if not _is_gpt2(run)}
-    risks = {run: Risk(_exact(found, run), 0.0) for run, found in linear.items()}
-    for runs in _gpt2_by_law(configs):
-        asked, task = {run: models[run] for run in runs}, configs[runs[0]].task
-        risks |= query_risks(asked, task, sizes.transformer.eval_tasks, seed=_TEST_SEED)
-        on_done(1)
-    noisy = next(task_of(run) for run in configs if run.part == "noise")
-    bayes = _bayes(noisy, sizes.ridge_tasks)
-    on_done(1)
-    blocks = {run: found for run, found in linear.items() if run.part == "figure 1" and run.kind == "ltb"}
-    return Measures(
-        risks=risks,
-        along={run: _along(folder, run, configs[run]) for run in configs if run.part == "figure 1"},
-        weights={run: _weight_errors(found) for run, found in blocks.items()},
-        moved={
-            (run, distance): _exact(found, run, moved=distance)
-            for distance in DISTANCES
-            for run, found in blocks.items()
-        },
-        bayes=bayes,
-    )
+def measure(runs: TrainedRuns, sizes: Sizes) -> Measures:
+    """Measure trained models; done is counted in task laws that prompts are drawn from."""
+    found = {run: _linear(runs, run) for run in runs.configs if run.kind not in GPT2}
+    for group in _gpt2_by_law(runs.configs):
+        asked, task = {run: runs.models[run] for run in group}, runs.configs[group[0]].task
+        risks = query_risks(asked, task, sizes.transformer.eval_tasks, seed=_TEST_SEED)
+        found |= {run: Measured(risk) for run, risk in risks.items()}
+        runs.on_done(1)
+    task = next(task_of(run) for run in runs.configs if run.part == "noise")
+    ridge = gaussian_posterior_mean(task.weight_mean, task.weight_cov, task.noise_std)
+    bayes = query_risks({"bayes": ridge}, task, sizes.ridge_tasks, seed=_TEST_SEED)["bayes"]
+    runs.on_done(1)
+    return Measures(found, bayes)
 
 
 def count_laws(configs: Mapping[Run, TrainConfig]) -> int:
-    """Count what `measure` reports as done."""
+    """Count what `measure` reports as done: GPT-2's task laws, and the noisy one for the centred ridge."""
     return len(_gpt2_by_law(configs)) + 1
-
-
-def _is_gpt2(run: Run) -> bool:
-    return "gpt2" in run.kind
 
 
 def _gpt2_by_law(configs: Mapping[Run, TrainConfig]) -> list[list[Run]]:
     # Models of one law share their test tasks.
     groups: dict[str, list[Run]] = defaultdict(list)
-    for run, config in configs.items():
-        if _is_gpt2(run):
-            groups[config.task.model_dump_json()].append(run)
+    for run in configs:
+        if run.kind in GPT2:
+            groups[configs[run].task.model_dump_json()].append(run)
     return list(groups.values())
 
 
+def _linear(runs: TrainedRuns, run: Run) -> Measured:
+    found, in_figure = _effective(runs.models[run]), run.part == "figure 1"
+    risk = Risk(_exact(found, run), 0.0)
+    if not in_figure:
+        return Measured(risk)
+    kept = checkpoints_of(runs.folder, runs.configs[run])
+    along = {step: _exact(_effective(model), run) for step, model in kept.items()}
+    if run.kind != "ltb":
+        return Measured(risk, along)
+    return Measured(risk, along, _weight_errors(found), {far: _exact(found, run, moved=far) for far in DISTANCES})
+
+
 def _effective(model: HookedModel) -> EffectiveParameters:
-    # A copy: `double` would change the model itself.
+    # a copy: `double` would change the model itself.
     return effective_parameters(copy.deepcopy(model).double())
 
 
@@ -108,25 +97,14 @@ def _exact(found: EffectiveParameters, run: Run, *, moved: float = 0.0) -> float
     # All entries of b* are equal, and it moves along itself.
     n_dims = len(found.gamma)
     mean = torch.full((n_dims,), (run.norm + moved) / n_dims**0.5, dtype=torch.float64)
-    noise_std = task_of(run, n_dims).noise_std
     with torch.no_grad():
-        return float(linear_risk(found, mean, run.n_pairs, noise_std=noise_std))
-
-
-def _bayes(task: LinearRegression, n_tasks: int) -> Risk:
-    ridge = gaussian_posterior_mean(task.weight_mean, task.weight_cov, task.noise_std)
-    return query_risks({"bayes": ridge}, task, n_tasks, seed=_TEST_SEED)["bayes"]
-
-
-def _along(folder: Path, run: Run, config: TrainConfig) -> dict[int, float]:
-    kept = checkpoints_of(folder, config).items()
-    return {step: _exact(_effective(model), run) for step, model in kept}
+        return float(linear_risk(found, mean, run.n_pairs, noise_std=task_of(run, n_dims).noise_std))
 
 
 def _weight_errors(found: EffectiveParameters) -> dict[str, float]:
-    """Compare a block's weights with the conditions for a global minimiser of Figure 1's risk.
+    """Compare a block's weights with the conditions for a global minimiser of Figure 1's risk (Theorem 5.3).
 
-    Formula: largest absolute entry of gamma - b*, -v21 / v_minus1 - b*, v_minus1 v12 and v_minus1 V11^T - Gamma*.
+    Largest absolute entry of gamma - b*, -v21 / v_minus1 - b*, v_minus1 v12 and v_minus1 V11^T - Gamma*.
     """
     eye = torch.eye(N_DIMS, dtype=torch.float64)
     best = optimal_learned_init(eye, eye, torch.ones(N_DIMS, dtype=torch.float64), 0.0, N_PAIRS)
@@ -137,3 +115,51 @@ def _weight_errors(found: EffectiveParameters) -> dict[str, float]:
         "|v_-1 V11 - Gamma*|": found.preconditioner - best.preconditioner,
     }
     return {name: float(values.detach().abs().max()) for name, values in deviations.items()}
+
+
+class Reader(PerSeed[Measured]):
+    """The numbers by what was run, one per seed."""
+
+    def __init__(self, found: Measures, sizes: Sizes) -> None:
+        self.bayes, self.sizes, self.of, of = found.bayes, sizes, sizes.transformer, sizes.transformer
+        # Standard errors that no interval contains, in percent of what they are of.
+        gpt2 = [one.risk for run, one in found.runs.items() if run.kind in GPT2]
+        shares = combine(lambda risk: 100 * risk.standard_error / risk.value, gpt2)
+        (ridge,) = combine(lambda risk: 100 * risk.standard_error / (risk.value - NOISE_STD**2), [found.bayes])
+        words = {**asdict(of), "d": of.n_dims, "M": of.n_pairs, "ridge_tasks": sizes.ridge_tasks, "ridge_error": ridge}
+        words["gpt2_error"] = max((share for share in shares if share >= 0), default=math.nan)
+        super().__init__(found.runs, sizes.seeds, words)
+
+    def risk(self, part: str, kind: str, norm: float = FIGURE_NORM, n_pairs: int = N_PAIRS) -> tuple[float, ...]:
+        """Risks of the runs with these fields."""
+        return self.each(lambda found: found.risk.value, part, kind, norm, n_pairs)
+
+    def gap(self, part: str, norm: float = FIGURE_NORM, n_pairs: int = N_PAIRS) -> tuple[float, ...]:
+        """Risk of attention alone minus that of the block."""
+        return combine(operator.sub, *(self.risk(part, kind, norm, n_pairs) for kind in ("lsa", "ltb")))
+
+    def in_table(self, kind: str, entry: float) -> tuple[float, ...]:
+        """Risks of a kind of model of Table 1."""
+        return self.risk("table 1", kind, self.table_norm(entry), self.of.n_pairs)
+
+    def table_norm(self, entry: float) -> float:
+        """|b*| of tasks of Table 1."""
+        return entry * math.sqrt(self.of.n_dims)
+
+
+@functools.cache
+def optimum(
+    kind: str, norm: float = FIGURE_NORM, n_pairs: int = N_PAIRS, *, n_dims: int = N_DIMS, noise_std: float = 0.0
+) -> float:
+    """Give the least risk of a kind of linear model: "ltb", or anything else for attention alone, without noise only.
+
+    >>> round(optimum("ltb", 5**0.5, 5), 4), round(optimum("lsa", 5**0.5, 5), 4)
+    (2.7273, 4.5566)
+    """
+    mean = torch.full((n_dims,), norm / math.sqrt(n_dims), dtype=torch.float64)
+    if kind != "ltb":
+        if noise_std:
+            raise InputError(f"optimum of attention alone needs labels without noise, got noise_std={noise_std:g}.")
+        return optimal_lsa_risk(mean, n_pairs)
+    eye = torch.eye(n_dims, dtype=torch.float64)
+    return optimal_learned_init(eye, eye, mean, noise_std, n_pairs).risk

@@ -5,14 +5,13 @@ do one gradient step from 0; a linear transformer block (LTB: attention, skip an
 b*.
 """
 
-from icl_interp.experiments.experiment import Experiment, TrainedRuns
-from icl_interp.experiments.outcome import Paper
-from icl_interp.experiments.zhang2024.claims import CLAIM_KEYS, claims
-from icl_interp.experiments.zhang2024.figures import panels
-from icl_interp.experiments.zhang2024.measures import Measures, count_laws, measure
+from icl_interp.experiments.experiment import Experiment, Paper
+from icl_interp.experiments.zhang2024.claims import CLAIMS
+from icl_interp.experiments.zhang2024.figures import PANELS
+from icl_interp.experiments.zhang2024.measures import Reader, count_laws, measure
 from icl_interp.experiments.zhang2024.setting import SIZES, Sizes, plan
 
-__all__ = ["EXPERIMENT", "PAPER"]
+__all__ = ["EXPERIMENT"]
 
 PAPER = Paper(
     name="zhang2024",
@@ -42,10 +41,6 @@ UNKNOWNS = (
 )
 
 
-def _measure(runs: TrainedRuns, sizes: Sizes) -> Measures:
-    return measure(runs.configs, runs.models, runs.folder, sizes, runs.on_done)
-
-
 def _setting(sizes: Sizes) -> tuple[str, ...]:
     of = sizes.transformer
     return (
@@ -60,15 +55,7 @@ def _setting(sizes: Sizes) -> tuple[str, ...]:
 
 
 EXPERIMENT = Experiment(
-    paper=PAPER,
-    unknowns=UNKNOWNS,
-    sizes=SIZES,
-    plan=plan,
-    setting=_setting,
-    measure=_measure,
-    n_measurements=count_laws,
-    claims=claims,
-    panels=panels,
-    claim_keys=CLAIM_KEYS,
-)
+    paper=PAPER, unknowns=UNKNOWNS, sizes=SIZES, plan=plan, setting=_setting, measure=measure,
+    n_measurements=count_laws, reader=Reader, claims=CLAIMS, panels=PANELS,
+)  # fmt: skip
 """What `icl-reproduce zhang2024` runs."""

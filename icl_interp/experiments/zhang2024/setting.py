@@ -10,28 +10,26 @@ from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.training.schedules import CheckpointSteps
 from icl_interp.training.train_config import TrainConfig
 
-__all__ = ["BETWEEN", "LARGE", "SIZES", "TABLE_ENTRIES", "ZERO", "Run", "Sizes", "Transformer", "plan", "task_of"]
-
 Kind = Literal["lsa", "ltb", "ltb no skip", "gpt2", "gpt2 no MLP", "gpt2 pinned", "gpt2 no MLP pinned"]
 _BOTH: tuple[Kind, Kind] = ("lsa", "ltb")
+GPT2: tuple[Kind, ...] = ("gpt2", "gpt2 no MLP", "gpt2 pinned", "gpt2 no MLP pinned")
 _ALONE: tuple[tuple[str, Kind], ...] = (("noise", "ltb"), ("ablation", "ltb no skip"))
-N_DIMS, N_PAIRS = 5, 5
-"""d and M of Figure 1; b* = (1, ..., 1), H = Psi = I, no noise."""
+N_DIMS, N_PAIRS = 5, 5  # d and M of Figure 1; b* = (1, ..., 1), H = Psi = I, no noise
+FIGURE_NORM = N_DIMS**0.5  # |b*| of Figure 1
+ZERO, LARGE = 0.0, 10.0  # entries of b* in Table 1
+BETWEEN = 3.0  # an entry between them (ours), around which GPT-2 with MLPs learns in few steps
+TABLE_ENTRIES = (ZERO, BETWEEN, LARGE)  # of all models of Table 1, rising
+NOISE_STD = N_DIMS**0.5  # of the noisy setting (ours): sigma^2 = tr(H Psi), a signal-to-noise ratio of 1
 
 
 class Run(NamedTuple):
     """One trained model of the experiment."""
 
-    part: str
-    """"figure 1", "norms", "lengths", "noise", "ablation" or "table 1"."""
+    part: str  # "figure 1", "norms", "lengths", "noise", "ablation" or "table 1"
     kind: Kind
-    """Which model."""
-    norm: float
-    """|b*|; all its entries are equal."""
-    n_pairs: int
-    """M."""
-    seed: int
-    """Of weights and batches."""
+    norm: float  # |b*|; all its entries are equal
+    n_pairs: int  # M
+    seed: int  # of weights and batches
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,27 +37,16 @@ class Transformer:
     """The GPT-2 of Table 1 at some size, and its recipe."""
 
     n_dims: int
-    """d."""
     n_pairs: int
-    """M."""
     n_layers: int
-    """Blocks."""
     n_heads: int
-    """Heads a block."""
     d_model: int
-    """Width."""
     steps: int
-    """Optimiser steps."""
     batch_size: int
-    """Fresh tasks a step."""
     lr: float
-    """Adam's (peak) learning rate."""
     schedule: Literal["constant", "cosine"]
-    """Of the learning rate."""
-    linear_steps: int
-    """Steps of the linear analogue on the same tasks."""
-    eval_tasks: int
-    """Tasks that it is tested on."""
+    linear_steps: int  # of the linear analogue on the same tasks
+    eval_tasks: int  # that it is tested on
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +54,12 @@ class Sizes:
     """What a preset spends."""
 
     seeds: tuple[int, ...]
-    """One model of each kind for each."""
-    steps: int
-    """Of Figure 1."""
-    sweep_steps: int
-    """Of every other linear model but those on GPT-2's tasks."""
-    norms: tuple[float, ...]
-    """|b*| besides Figure 1's."""
-    lengths: tuple[int, ...]
-    """M besides Figure 1's."""
-    ridge_tasks: int
-    """Noisy tasks that the centred ridge is tested on; the errors of linear models are exact."""
+    steps: int  # of Figure 1
+    sweep_steps: int  # of every other linear model but those on GPT-2's tasks
+    norms: tuple[float, ...]  # |b*| besides Figure 1's
+    lengths: tuple[int, ...]  # M besides Figure 1's
+    ridge_tasks: int  # noisy tasks that the centred ridge is tested on; the errors of linear models are exact
     transformer: Transformer
-    """Of Table 1."""
 
 
 SIZES: Mapping[str, Sizes] = MappingProxyType({
@@ -100,20 +80,9 @@ SIZES: Mapping[str, Sizes] = MappingProxyType({
 })  # fmt: skip
 """Presets: "smoke" for tests, "laptop" for two cores, "paper" with the paper's sizes where it states them."""
 
-FIGURE_NORM = N_DIMS**0.5
-"""|b*| of Figure 1."""
-ZERO, LARGE = 0.0, 10.0
-"""Entries of b* in Table 1."""
-BETWEEN = 3.0
-"""An entry between them (ours), around which GPT-2 with MLPs learns in few steps."""
-TABLE_ENTRIES = (ZERO, BETWEEN, LARGE)
-"""Of all models of Table 1, rising."""
-NOISE_STD = N_DIMS**0.5
-"""Of the noisy setting (ours): sigma^2 = tr(H Psi), a signal-to-noise ratio of 1."""
-
 
 def task_of(run: Run, n_dims: int = N_DIMS) -> LinearRegression:
-    """Give the tasks of a run."""
+    """Give the tasks of a run: H = Psi = I, b* with equal entries, M pairs and a query."""
     noise = NOISE_STD if run.part == "noise" else 0.0
     return LinearRegression(n_dims, w_mean=run.norm / n_dims**0.5, noise_std=noise, n_points=run.n_pairs + 1)
 
@@ -131,20 +100,11 @@ def plan(sizes: Sizes) -> dict[Run, TrainConfig]:
         for part, kind in _ALONE:
             run = Run(part, kind, FIGURE_NORM, N_PAIRS, seed)
             configs[run] = _linear(run, sizes.sweep_steps)
-        configs |= _table_1(sizes.transformer, seed)
-    return configs
-
-
-def _table_1(sizes: Transformer, seed: int) -> dict[Run, TrainConfig]:
-    configs: dict[Run, TrainConfig] = {}
-    for entry in TABLE_ENTRIES:
-        norm = entry * sizes.n_dims**0.5
-        for linear in ("lsa", "ltb"):
-            run = Run("table 1", linear, norm, sizes.n_pairs, seed)
-            configs[run] = _linear(run, sizes.linear_steps, n_dims=sizes.n_dims)
-        for kind in ("gpt2", "gpt2 no MLP", "gpt2 pinned", "gpt2 no MLP pinned"):
-            run = Run("table 1", kind, norm, sizes.n_pairs, seed)
-            configs[run] = _gpt2(run, sizes)
+        of = sizes.transformer
+        for entry in TABLE_ENTRIES:
+            runs = [Run("table 1", kind, entry * of.n_dims**0.5, of.n_pairs, seed) for kind in (*_BOTH, *GPT2)]
+            linear = {run: _linear(run, of.linear_steps, n_dims=of.n_dims) for run in runs if run.kind in _BOTH}
+            configs |= linear | {run: _gpt2(run, of) for run in runs if run.kind in GPT2}
     return configs
 
 
@@ -153,42 +113,20 @@ def _linear(run: Run, steps: int, *, n_dims: int = N_DIMS, along: bool = False) 
     family: Literal["lsa", "ltb"] = "lsa" if run.kind == "lsa" else "ltb"
     return TrainConfig(
         model=ModelConfig(family=family, n_dims=n_dims, n_points=run.n_pairs + 1, attn_skip=run.kind != "ltb no skip"),
-        task=task_of(run, n_dims),
-        steps=steps,
-        batch_size=128,
-        lr=1e-3,
-        schedule="cosine",
-        grad_clip=10.0,
-        loss_points="last",
-        scale_loss=run.part != "figure 1",
+        task=task_of(run, n_dims), steps=steps, batch_size=128, lr=1e-3, schedule="cosine", grad_clip=10.0,
+        loss_points="last", scale_loss=run.part != "figure 1",
         checkpoints=CheckpointSteps(linear=21, log=21) if along else None,
-        log_every=max(1, steps // 100),
-        eval_every=None,
-        seed=run.seed,
-    )
+        log_every=max(1, steps // 100), eval_every=None, seed=run.seed,
+    )  # fmt: skip
 
 
-def _gpt2(run: Run, sizes: Transformer) -> TrainConfig:
+def _gpt2(run: Run, of: Transformer) -> TrainConfig:
     return TrainConfig(
         model=ModelConfig(
-            n_dims=sizes.n_dims,
-            n_points=sizes.n_pairs + 1,
-            n_layers=sizes.n_layers,
-            n_heads=sizes.n_heads,
-            d_model=sizes.d_model,
-            tokens="joint",
-            init="zhang",
-            attn_only="no MLP" in run.kind,
+            n_dims=of.n_dims, n_points=of.n_pairs + 1, n_layers=of.n_layers, n_heads=of.n_heads, d_model=of.d_model,
+            tokens="joint", init="zhang", attn_only="no MLP" in run.kind,
             read_out="pinned" if "pinned" in run.kind else "free",
         ),
-        task=task_of(run, sizes.n_dims),
-        steps=sizes.steps,
-        batch_size=sizes.batch_size,
-        lr=sizes.lr,
-        schedule=sizes.schedule,
-        loss_points="last",
-        scale_loss=True,
-        log_every=max(1, sizes.steps // 100),
-        eval_every=None,
-        seed=run.seed,
-    )
+        task=task_of(run, of.n_dims), steps=of.steps, batch_size=of.batch_size, lr=of.lr, schedule=of.schedule,
+        loss_points="last", scale_loss=True, log_every=max(1, of.steps // 100), eval_every=None, seed=run.seed,
+    )  # fmt: skip

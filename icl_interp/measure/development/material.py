@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +19,7 @@ from icl_interp.tasks.references import reference_predictors
 from icl_interp.tasks.shifts.select import SHIFTS
 from icl_interp.tasks.task_pool import TaskPool
 
-__all__ = ["Material", "answers", "fresh_weights_family", "material", "ood_label", "pca_task", "reference_named"]
+__all__ = ["Material", "answers", "fresh_weights_family", "material", "ood_label", "pca_task"]
 
 _FRESH, _LARGER = "w_fresh", "x_scale=3"
 
@@ -118,11 +117,6 @@ def pca_task(tasks: Sequence[Task]) -> Task | None:
     if pools and len({(task.n_dims, task.default_points) for task in tasks}) == 1:
         return pools[0].model_copy(update={"n_tasks": 1})
     return tasks[0] if all(task == tasks[0] for task in tasks) else None
-
-
-def reference_named(references: ByReference[Any], name: str) -> str | None:
-    """Find a reference, whatever it coincides with."""
-    return references.shown(name)
 
 
 def answers(model: object, prompts: Prompts, *, batch_size: int = 256) -> Tensor:

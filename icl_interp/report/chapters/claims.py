@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from icl_interp.experiments.claims import Check, Claim
 from icl_interp.experiments.claims import Verdict as ClaimVerdict
-from icl_interp.experiments.outcome import Outcome, Panel
+from icl_interp.experiments.experiment import Outcome, Panel
 from icl_interp.files import finite
 from icl_interp.report.model import Chapter, Fact, FigureView, Line, Page, Section, Tone, Verdict, lay_out
 from icl_interp.report.sentences import interval, number
@@ -139,25 +139,23 @@ def _part(claim: Claim) -> Section:
 
 
 def _words(check: Check, claim: Claim) -> str:
-    found = check.interval
-    expected = "" if check.low is None and check.high is None else f" (expected {check.expected()})"
+    found, expected = check.interval, f" (expected {check.expected()})" if check.expects else ""
     # The badge says it where all is alike; what contradicts is always marked.
     alike = check.verdict == claim.verdict and check.verdict not in ("partly", "not reproduced")
     word = "" if alike else f"{_WORDS[check.verdict]}: "
-    return f"{word}{check.label}: {number(found.value)} {interval(found.low, found.high)}{expected}"
+    said = check.undecided or f"{number(found.value)} {interval(found.low, found.high)}"
+    return f"{word}{check.label}: {said}{expected}"
 
 
 def _table(claim: Claim) -> TableView:
     rows = tuple(
         (
             check.label,
-            check.interval.value,
-            check.interval.low,
-            check.interval.high,
+            *finite(list(check.interval)),
             check.low,
             check.high,
             check.verdict,
-            check.reason,
+            "; ".join(filter(None, (check.reason, check.undecided))),
         )
         for check in claim.checks
     )

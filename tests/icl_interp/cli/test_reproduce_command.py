@@ -11,10 +11,8 @@ from typer.testing import CliRunner
 
 import icl_interp
 from icl_interp.cli.reproduce import _app
-from icl_interp.experiments.claims import Check, Claim
 from icl_interp.experiments.cost import read_cost
-from icl_interp.experiments.summary import read_summary
-from icl_interp.experiments.tables import _read_tables
+from icl_interp.experiments.files import _read_tables, read_summary
 from icl_interp.provenance import machine
 
 
@@ -113,7 +111,8 @@ def test_against_says_where_a_run_differs(smoke, tmp_path):
     for claim in turned["claims"]:
         for each in claim["checks"]:
             each["values"] = (each["values"] * 3)[:3]
-        claim["verdict"] = _verdict(claim)
+            del each["verdict"]  # it would have to follow from the values
+        del claim["verdict"]
     other = tmp_path / "other.json"
     other.write_text(json.dumps(turned))
     result = run("zhang2024", "--out", folder, "--against", other, "--quiet")
@@ -147,11 +146,6 @@ def test_the_summary_that_is_compared_with_is_not_written_over(smoke):
     assert result.stderr.startswith(
         f"error: --against needs a summary that this command does not write anew, got {own};"
     )
-
-
-def _verdict(stored):
-    checks = [Check(c["label"], tuple(c["values"]), c["low"], c["high"], c["reason"]) for c in stored["checks"]]
-    return Claim(stored["key"], stored["statement"], stored["source"], stored["measure"], tuple(checks)).verdict
 
 
 def test_against_another_size_is_refused_before_anything_runs(smoke, tmp_path):

@@ -3,7 +3,7 @@
 from typer.testing import CliRunner
 
 from icl_interp.cli.reproduce import _app
-from icl_interp.experiments.summary import read_summary
+from icl_interp.experiments.files import read_summary
 
 
 def test_smoke_writes_a_report_and_a_summary(tmp_path):

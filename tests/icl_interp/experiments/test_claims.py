@@ -1,20 +1,23 @@
-"""Verdicts are functions of numbers: intervals inside, outside or across what is expected."""
+"""Verdicts are functions of numbers: intervals inside, outside or across what is expected, or none; one seed beside a
+committed summary: agreement, difference, and what cannot be compared."""
 
 import math
+from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from icl_interp.experiments.claims import _VERDICTS, Check, Claim, Interval, judge
+from icl_interp.experiments.claims import _VERDICTS, Check, Claim, Interval, Row, Stated, differences, judge
 
 
 def test_rounding_decides_nothing():
     # The mean of three times -0.8 is -0.8000000000000002 or so, and the interval has that width.
-    check = Check("rank correlation", (-0.8, -0.8, -0.8), None, -0.8)
+    check = Check("order", "rank correlation", (-0.8, -0.8, -0.8), None, -0.8)
     assert check.interval.high != check.interval.low
     assert check.verdict == "reproduced"
-    assert Check("rank correlation", (-0.8, -0.8, -0.8), None, -0.8001).verdict == "not reproduced"
+    assert Check("order", "rank correlation", (-0.8, -0.8, -0.8), None, -0.8001).verdict == "not reproduced"
 
 
 @pytest.mark.parametrize(
@@ -28,7 +31,9 @@ def test_rounding_decides_nothing():
     ],
 )
 def test_a_claim_needs_a_number_that_agrees(values, verdict):
-    assert claim(*(Check(f"risk {i}", found, None, 2.0) for i, found in enumerate(values))).verdict == verdict
+    assert (
+        claim(*(Check(f"risk-{i}", f"risk {i}", found, None, 2.0) for i, found in enumerate(values))).verdict == verdict
+    )
 
 
 def claim(*checks: Check) -> Claim:
@@ -37,14 +42,14 @@ def claim(*checks: Check) -> Claim:
 
 def test_the_interval_is_students():
     values = (2.0, 2.5, 3.1, 2.2)
-    found = Check("risk", values).interval
+    found = Check("risk", "risk", values).interval
     low, high = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
     # The same formula in float64: rounding only.
     np.testing.assert_allclose([found.value, found.low, found.high], [np.mean(values), low, high], rtol=1e-12)
 
 
 def test_one_seed_is_its_own_interval_and_is_not_judged():
-    check = Check("risk", (2.0,), 1.0, 3.0)
+    check = Check("risk", "risk", (2.0,), 1.0, 3.0)
     assert check.interval == Interval(2.0, 2.0, 2.0)
     assert check.verdict == "not judged"
     assert claim(check).verdict == "not judged"
@@ -64,7 +69,7 @@ def test_one_seed_is_its_own_interval_and_is_not_judged():
     ],
 )
 def test_a_check_is_judged_by_its_interval(low, high, verdict):
-    check = Check("risk", (1.9, 2.0, 2.1), low, high)  # [1.75, 2.25]
+    check = Check("risk", "risk", (1.9, 2.0, 2.1), low, high)  # [1.75, 2.25]
     assert check.verdict == verdict
     assert verdict in _VERDICTS
     assert verdict in repr(check)
@@ -74,23 +79,35 @@ def test_an_end_belongs_to_the_range():
     assert judge(Interval(2.0, 2.0, 2.0), 2.0, 2.0) == "reproduced"
 
 
-GOOD = Check("good", (1.0, 1.0, 1.0), 0.0, 2.0)
-BAD = Check("bad", (9.0, 9.0, 9.0), 0.0, 2.0)
-OPEN = Check("open", (9.0, 9.0, 9.0))
-FEW = Check("few", (1.0, 1.0), 0.0, 2.0)
+GOOD = Check("good", "good", (1.0, 1.0, 1.0), 0.0, 2.0)
+BAD = Check("bad", "bad", (9.0, 9.0, 9.0), 0.0, 2.0)
+OPEN = Check("open", "open", (9.0, 9.0, 9.0))
+LOST = Check("lost", "lost", (1.0, math.nan, 1.0), 0.0, 2.0)
+FEW = Check("few", "few", (1.0, 1.0), 0.0, 2.0)
 
 
 @pytest.mark.parametrize(
     ("checks", "verdict"),
     [
-        ((GOOD, GOOD), "reproduced"),
-        ((BAD, BAD), "not reproduced"),
+        ((GOOD, replace(GOOD, key="again")), "reproduced"),
+        ((BAD, replace(BAD, key="again")), "not reproduced"),
+        ((GOOD, LOST), "partly"),
+        ((LOST,), "partly"),
         ((GOOD, BAD), "partly"),
         ((GOOD, OPEN), "reproduced"),
         ((OPEN,), "unknown in the paper"),
         ((GOOD, FEW), "not judged"),
     ],
-    ids=["all", "none", "some", "one without expectation", "no expectation", "too few seeds"],
+    ids=[
+        "all",
+        "none",
+        "one without a number",
+        "no number",
+        "some",
+        "one without expectation",
+        "no expectation",
+        "too few seeds",
+    ],
 )
 def test_a_claim_is_what_its_checks_are(checks, verdict):
     assert claim(*checks).verdict == verdict
@@ -105,8 +122,8 @@ def test_a_claim_has_the_seeds_of_its_poorest_check():
     ("check", "text"),
     [
         (GOOD, "from 0 to 2"),
-        (Check("x", (1.0,), 0.5556), "at least 0.5556"),
-        (Check("x", (1.0,), None, 2.0), "at most 2"),
+        (Check("x", "x", (1.0,), 0.5556), "at least 0.5556"),
+        (Check("x", "x", (1.0,), None, 2.0), "at most 2"),
         (OPEN, "nothing stated"),
     ],
 )
@@ -114,17 +131,129 @@ def test_expectations_in_words(check, text):
     assert check.expected() == text
 
 
-@pytest.mark.parametrize("values", [(), (1.0, math.nan), (math.inf,)])
-def test_values_have_to_be_numbers(values):
-    with pytest.raises(ValueError, match="needs one finite value a seed, got"):
-        Check("risk", values)
+def test_a_seed_without_a_number_leaves_its_check_undecided_with_the_reason():
+    for lost in (math.nan, math.inf):
+        check = Check("risk", "risk", (1.0, lost, 1.0), 0.0, 2.0)
+        assert (check.verdict, check.undecided) == ("partly", "1 of 3 seeds gave no number")
+        assert math.isnan(check.interval.value)
+    assert Check("risk", "risk", (1.0, 1.0, 1.0), 0.0, 2.0).undecided == ""
+    assert Check("risk", "risk", (math.nan,), 0.0).verdict == "not judged"
+    assert Check("risk", "risk", (math.nan,) * 3).verdict == "unknown in the paper"
+
+
+def test_values_and_keys_are_needed():
+    for key, values in (("risk", ()), ("", (1.0,))):
+        with pytest.raises(ValueError, match="needs a key and one value per seed"):
+            Check(key, "risk", values)
+
+
+def test_keys_of_a_claim_differ():
+    with pytest.raises(ValueError, match="needs a key of its own for each check, got good twice"):
+        claim(GOOD, GOOD)
+
+
+class Read:
+    words: ClassVar = {"n": 3, "size": 0.25}
+
+    def __init__(self, *values):
+        self.values = values
+
+
+def test_a_stated_claim_is_filled_in_by_a_reader():
+    def more(read):
+        yield Check("more", "more", read.values)
+
+    row = Row("risk", "risk at {size}", lambda read: read.values, 0.0, reason="of {n}")
+    found = Stated("one", "Figure 1", "A holds.", "Of {n} seeds.", (row, more)).judged(Read(1.0, 1.1, 0.9))
+    assert (found.statement, found.source, found.measure) == ("A holds.", "Figure 1", "Of 3 seeds.")
+    assert found.checks[0] == Check("risk", "risk at 0.25", (1.0, 1.1, 0.9), 0.0, None, "of 3")
+    assert [check.key for check in found.checks] == ["risk", "more"]
 
 
 def test_an_empty_range_is_refused():
     with pytest.raises(ValueError, match="needs low <= high, got 2 and 1"):
-        Check("risk", (1.0,), 2.0, 1.0)
+        Check("risk", "risk", (1.0,), 2.0, 1.0)
 
 
 def test_a_claim_needs_all_of_its_texts():
     with pytest.raises(ValueError, match="needs statement, checks; none may be empty"):
         Claim("key", "", "Figure 1", "measure", ())
+
+
+def run(*values: tuple[float, ...]) -> tuple[Claim]:
+    # Within 0.5 to 1.5; at least 2; nothing expected.
+    risk, gap, cell = values
+    checks = (
+        Check("risk", "the risk", risk, 0.5, 1.5), Check("gap", "the gap", gap, 2.0), Check("cell", "a cell", cell)
+    )  # fmt: skip
+    return (Claim("one", "A holds.", "Figure 1", "m", checks),)
+
+
+@pytest.fixture
+def committed():
+    # reproduced, not reproduced, unknown.
+    return run((1.0, 1.1, 0.9), (1.0, 1.1, 0.9), (3.0, 4.0, 5.0))
+
+
+def test_a_seed_on_the_same_sides_agrees(committed):
+    assert differences(run((1.4,), (1.9,), (9.0,)), committed) == []
+
+
+def test_a_seed_on_another_side_differs_either_way(committed):
+    found = differences(run((1.6,), (2.1,), (9.0,)), committed)
+    assert [(each.check, each.value, each.committed) for each in found] == [
+        ("risk", 1.6, "reproduced"),
+        ("gap", 2.1, "not reproduced"),
+    ]
+    # Standard deviation 0.1 of three seeds: 1 ± 4.303 * 0.1 * sqrt(1 + 1/3).
+    assert str(found[0]) == (
+        "one: the risk is 1.6, and the summary says reproduced; that is beyond what its seeds scatter by, [0.5032, "
+        "1.497]."
+    )
+    assert [each.contradicts for each in found] == [True, True]
+
+
+def test_what_seeds_scatter_by_contradicts_nothing():
+    # The mean is known to be above 2, and one more seed may still come out below.
+    full = run((1.0,) * 3, (2.3, 2.4, 2.5), (3.0,) * 3)
+    (near,), (far,) = (differences(run((1.0,), (gap,), (1.0,)), full) for gap in (1.95, 1.0))
+    assert (near.committed, near.contradicts, far.contradicts) == ("reproduced", False, True)
+    assert "within what its seeds scatter by" in str(near)
+    more = run((1.0,) * 3, (1.9, 1.95, 2.0), (1.0,) * 3)  # three more seeds scatter less than one
+    assert [each.contradicts for each in differences(more, full)] == [True]
+
+
+def test_a_check_that_straddles_agrees_with_both_sides():
+    full = run((1.0, 1.6, 1.4), (3.0, 3.1, 3.2), (1.0, 1.0, 1.0))
+    assert full[0].checks[0].verdict == "partly"
+    assert differences(run((9.0,), (3.0,), (1.0,)), full) == []
+    assert differences(run((1.0,), (3.0,), (1.0,)), full) == []
+
+
+def test_a_check_without_a_number_differs_from_nothing(committed):
+    assert differences(run((math.nan,), (1.0,), (1.0,)), committed) == []
+    assert differences(run((1.0,), (1.0,), (1.0,)), run((math.nan,) * 3, (1.0, 1.1, 0.9), (3.0,) * 3)) == []
+
+
+def with_checks(claims, *checks):
+    return (replace(claims[0], checks=checks),)
+
+
+def test_checks_are_compared_by_their_keys_and_not_by_their_sentences(committed):
+    said_anew = with_checks(committed, *(replace(check, label="another sentence") for check in committed[0].checks))
+    assert [each.check for each in differences(run((1.6,), (1.0,), (1.0,)), said_anew)] == ["risk"]
+    renamed = with_checks(committed, *(replace(check, key=f"{check.key}-2") for check in committed[0].checks))
+    with pytest.raises(ValueError, match="has all claims and checks of this run, got one of another version"):
+        differences(run((1.0,), (1.0,), (1.0,)), renamed)
+
+
+def test_a_check_that_needs_several_seeds_is_left_out(committed):
+    one = run((1.0,), (1.0,), (1.0,))
+    assert differences(with_checks(one, one[0].checks[0]), committed) == []
+
+
+def test_a_number_of_which_nothing_is_expected_may_be_new(committed):
+    one = run((1.0,), (1.0,), (1.0,))
+    assert differences(with_checks(one, *one[0].checks, Check("count", "count", (4.0,))), committed) == []
+    with pytest.raises(ValueError, match="got one of another version"):
+        differences(with_checks(one, *one[0].checks, Check("count", "count", (4.0,), 1.0)), committed)

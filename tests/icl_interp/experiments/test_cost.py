@@ -1,12 +1,21 @@
-"""First steps of each kind of run: what they cost, and that the paper's sizes start."""
+"""First steps of each kind of run: what they cost, and that the paper's sizes start; how long measuring took."""
 
 import json
+import time
+from pathlib import Path
 
 import pytest
 
-from icl_interp.experiments.cost import Cost, PresetCost, _kinds_of, first_steps, read_cost, write_cost
-from icl_interp.experiments.outcome import Means
-from icl_interp.experiments.registry import _EXPERIMENTS, experiment
+from icl_interp.experiments.cost import (
+    Cost,
+    PresetCost,
+    _kinds_of,
+    first_steps,
+    measuring,
+    read_cost,
+    seconds_of_measuring,
+)
+from icl_interp.experiments.experiment import _EXPERIMENTS, Means, experiment
 from icl_interp.experiments.zhang2024.setting import SIZES, plan
 
 
@@ -45,8 +54,9 @@ def test_the_papers_gpt2_starts():
 
 
 def test_costs_survive_the_file(tmp_path):
-    found = PresetCost("who2024", "paper", 100, (Cost("a", 3, 1200, 0.5, 1.0), Cost("b", 1, 3600, 1.0, 2.0)))
-    path = write_cost(found, tmp_path / "who2024-cost.json", {"torch": "2"})
+    costs = (Cost("a", 3, 1200, 0.5, 1.0), Cost("b", 1, 3600, 1.0, 2.0))
+    found = PresetCost(paper="who2024", preset="paper", n_steps=100, costs=costs, provenance={"torch": "2"})
+    path = found.write(tmp_path / "who2024-cost.json")
     assert (found.hours, json.loads(path.read_text())["hours"]) == (1.5, 1.5)
     assert read_cost(path) == found
     assert repr(found) == "PresetCost(who2024, paper, 1.5 h)"
@@ -65,16 +75,17 @@ def test_what_is_no_cost_is_refused(tmp_path, text):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"costs": 3}, "'int' object is not iterable"),
-        ({"costs": [{"what": "a"}]}, "missing"),
-        ({"costs": [{"x": 1}]}, "argument"),
-        ({"costs": [{"what": "a", "n_runs": "x", "steps": 1, "seconds_per_step": 1.0, "loss": 1.0}]}, "x"),
-        ({"preset": None}, "no 'preset'"),
+        ({"costs": 3}, "costs: Input should be"),
+        ({"costs": [{"what": "a"}]}, "costs.0.n_runs: Field required"),
+        ({"costs": [{"x": 1}]}, "costs.0.what: Field required"),
+        ({"costs": [{"what": "a", "n_runs": "x", "steps": 1, "seconds_per_step": 1.0, "loss": 1.0}]}, "costs.0.n_runs"),
+        ({"costs": [{"what": "a", "n_runs": -1, "steps": 1, "seconds_per_step": 3600, "loss": 1.0}]}, "costs.0.n_runs"),
+        ({"preset": None}, "preset: Field required"),
     ],
 )
 def test_a_broken_cost_is_one_sentence(tmp_path, change, reason):
-    found = PresetCost("who2024", "paper", 100, (Cost("a", 3, 1200, 0.5, 1.0),))
-    path = write_cost(found, tmp_path / "who2024-cost.json", {})
+    found = PresetCost(paper="who2024", preset="paper", n_steps=100, costs=(Cost("a", 3, 1200, 0.5, 1.0),))
+    path = found.write(tmp_path / "who2024-cost.json")
     contents = {key: value for key, value in (json.loads(path.read_text()) | change).items() if value is not None}
     path.write_text(json.dumps(contents))
     with pytest.raises(
@@ -82,6 +93,39 @@ def test_a_broken_cost_is_one_sentence(tmp_path, change, reason):
     ) as caught:
         read_cost(path)
     assert reason in str(caught.value)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Its last entry is the time."""
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[-1])
+    return now
+
+
+def test_blocks_add_up_also_where_they_end_in_an_error(tmp_path: Path, clock: list[float]) -> None:
+    assert seconds_of_measuring(tmp_path) == 0.0
+    with measuring(tmp_path):
+        clock.append(112.5)
+    assert seconds_of_measuring(tmp_path) == 12.5
+    with pytest.raises(KeyboardInterrupt):
+        _interrupted(tmp_path, clock)
+    assert seconds_of_measuring(tmp_path) == 15.0
+
+
+@pytest.mark.parametrize("text", ["", "[]", json.dumps({"minutes": 3})])
+def test_a_broken_file_is_told_before_anything_is_measured(tmp_path: Path, text: str) -> None:
+    (tmp_path / "measuring.json").write_text(text)
+    told = r"the time of measuring needs a file with a number of seconds, got .*remove"
+    with pytest.raises(ValueError, match=told), measuring(tmp_path):
+        pytest.fail("measured")
+    assert (tmp_path / "measuring.json").read_text() == text
+
+
+def _interrupted(folder: Path, clock: list[float]) -> None:
+    with measuring(folder):
+        clock.append(115.0)
+        raise KeyboardInterrupt
 
 
 @pytest.mark.slow

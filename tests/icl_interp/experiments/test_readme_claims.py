@@ -5,13 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from icl_interp.experiments.claims import differences
 from icl_interp.experiments.claims_table import BEGIN, END, _claims_block
-from icl_interp.experiments.comparison import differences
 from icl_interp.experiments.cost import _kinds_of, read_cost
-from icl_interp.experiments.outcome import Means
-from icl_interp.experiments.registry import _EXPERIMENTS, experiment
-from icl_interp.experiments.summary import read_summary
-from icl_interp.experiments.tables import _read_tables
+from icl_interp.experiments.experiment import _EXPERIMENTS, Means, experiment
+from icl_interp.experiments.files import _read_tables, read_summary
 
 ROOT = Path(__file__).parents[3]
 RESULTS = ROOT / "examples" / "results"
@@ -31,6 +29,7 @@ def test_each_paper_was_run_at_laptop_size_with_three_seeds(name):
     assert "not judged" not in {claim.verdict for claim in summary.claims}
     assert {"torch", "command", "git_commit"} <= set(summary.provenance)
     assert summary.setting == experiment(name).setting_of("laptop", summary.seeds)  # of today's sizes
+    assert [claim.key for claim in summary.claims] == [stated.key for stated in experiment(name).claims]
     assert not any("/" in str(value) for value in summary.provenance.values())
 
 
@@ -44,7 +43,7 @@ def test_another_seed_says_the_same(name):
     assert len(fourth.seeds) == 1
     assert not set(fourth.seeds) & set(summary.seeds)
     assert fourth.setting == experiment(name).setting_of("laptop", fourth.seeds)
-    assert [str(found) for found in differences(fourth, summary) if found.contradicts] == []
+    assert [str(found) for found in differences(fourth.claims, summary.claims) if found.contradicts] == []
 
 
 def test_the_readme_names_the_papers_with_a_fourth_seed():
@@ -82,15 +81,13 @@ def test_the_readmes_sentence_on_conventions_is_the_table():
 
 def test_the_readmes_sentence_on_mlps_is_the_summary():
     summary = read_summary(RESULTS / "zhang2024.json")
-    checks = {check.label: check for claim in summary.claims for check in claim.checks}
+    checks = {(claim.key, check.key): check for claim in summary.claims for check in claim.checks}
     text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    end = "free read-out: error / error of answering <b*, x>", "pinned read-out: error / error of answering <b*, x>"
-    far = [value for each in end for value in checks[f"b* = (10, ..., 10), GPT-2, {each}"].values]
+    far = [value for end in ("gpt2", "gpt2-pinned") for value in checks["gpt2", f"{end}.10"].values]
     assert f"({min(far):.2f} to {max(far):.2f} of the error of an answer that reads no example)" in text
     decided, said = {}, {}
-    for which in ("pinned", "free"):
-        log = checks[f"b* = (3, ..., 3), {which} read-out: log2 of error without MLP / with MLP"]
-        beyond = checks[f"b* = (3, ..., 3), {which} read-out: that logarithm, less the one around b* = 0"]
+    for which, end in (("pinned", "-pinned"), ("free", "")):
+        log, beyond = checks["gpt2-nearer", f"ratio{end}.3"], checks["gpt2-nearer", f"beyond-zero{end}"]
         here = [2**value for value in log.values]
         zero = [2 ** (value - more) for value, more in zip(log.values, beyond.values, strict=True)]
         said[which] = f"{min(here):.1f} to {max(here):.1f} times", f"{min(zero):.1f} to {max(zero):.1f}"

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from icl_interp.models.layout import ROLES, _interleave, answering_positions, join, lay_out, positions_of, separate
+from icl_interp.models.layout import _ROLES, _interleave, answering_positions, join, lay_out, positions_of, separate
 
 XS = torch.tensor([[[1.0, 2.0], [4.0, 5.0]], [[7.0, 8.0], [10.0, 11.0]]])
 YS = torch.tensor([[3.0, 6.0], [9.0, 12.0]])
@@ -75,7 +75,7 @@ def test_roles_of_each_layout(tokens: str, role: str, positions: list[int]) -> N
 
 def test_every_role_is_tried() -> None:
     tried = {(tokens, role) for tokens, role, _ in ROLES_BY_HAND}
-    assert tried == {(tokens, role) for tokens, roles in ROLES.items() for role in roles}
+    assert tried == {(tokens, role) for tokens, roles in _ROLES.items() for role in roles}
 
 
 @pytest.mark.parametrize(

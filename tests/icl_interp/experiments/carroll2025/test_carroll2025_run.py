@@ -8,9 +8,8 @@ from typer.testing import CliRunner
 from icl_interp.cli.reproduce import _app
 from icl_interp.experiments.carroll2025.measures import measure
 from icl_interp.experiments.carroll2025.setting import INFINITE, SIZES, Run, plan
-from icl_interp.experiments.outcome import Means
-from icl_interp.experiments.registry import experiment
-from icl_interp.experiments.summary import read_summary
+from icl_interp.experiments.experiment import Means, TrainedRuns, experiment
+from icl_interp.experiments.files import read_summary
 from icl_interp.measure.development import jobs
 
 SMOKE = SIZES["smoke"]
@@ -28,7 +27,7 @@ def again(smoke):
     units = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jobs, "measure_checkpoint", None)  # nothing is measured again
-        return measure(plan(SMOKE), smoke[1], SMOKE, workers=1, device="cpu", on_done=units.append), units
+        return measure(TrainedRuns(plan(SMOKE), {}, smoke[1], Means(), units.append), SMOKE), units
 
 
 @pytest.fixture(scope="module")

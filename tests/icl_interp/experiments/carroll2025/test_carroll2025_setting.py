@@ -8,8 +8,7 @@ from carroll_cases import THREE
 
 from icl_interp.experiments.carroll2025.setting import INFINITE, SIZES, Run, plan
 from icl_interp.experiments.cost import first_steps
-from icl_interp.experiments.outcome import Means
-from icl_interp.experiments.registry import experiment
+from icl_interp.experiments.experiment import Means, experiment
 from icl_interp.measure.development.material import pca_task
 from icl_interp.models.build import build_model
 from icl_interp.tasks.linear_regression import LinearRegression

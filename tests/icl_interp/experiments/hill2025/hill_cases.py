@@ -1,12 +1,16 @@
 """Measures of Hill et al.'s experiment as the paper would have them, without training anything."""
 
-from icl_interp.experiments.hill2025.measures import NORMS
-from icl_interp.experiments.hill2025.record import DetectorFound, FamilyFound, LayerFound, Measured, Reading
-from icl_interp.experiments.hill2025.setting import KINDS, Run, shifts_of, task_of
+from dataclasses import replace
+
+from icl_interp.experiments.hill2025.measures import NORMS, DetectorFound, FamilyFound, LayerFound, Measured
+from icl_interp.experiments.hill2025.setting import KINDS, SIZES, Run, shifts_of, task_of
 from icl_interp.measure.families import IN_DISTRIBUTION
+from icl_interp.measure.signature_conventions import Reading
 from icl_interp.tasks.shifts.select import select_shifts
 
 SEEDS = (0, 1, 2)
+THREE = SIZES["laptop"]
+ONE = replace(THREE, seeds=(0,))
 SITES = ("read-in", "block 0", "final norm")
 ZERO = (0.0, 0.0, 0.0)
 

@@ -3,19 +3,18 @@
 import math
 
 import pytest
-from hill_cases import SEEDS, ideal_measures, with_all, with_families, with_readings
+from hill_cases import ONE, SEEDS, THREE, ideal_measures, with_all, with_families, with_readings
 
-from icl_interp.experiments.hill2025.claims import _FRACTIONS, claims
-from icl_interp.experiments.hill2025.figures import panels
-from icl_interp.experiments.hill2025.measures import NORMS
+from icl_interp.experiments.experiment import Outcome
+from icl_interp.experiments.hill2025.claims import _FRACTIONS
+from icl_interp.experiments.hill2025.figures import COLUMNS, _count_holding, conventions
+from icl_interp.experiments.hill2025.measures import NORMS, DetectorFound, Reader
 from icl_interp.experiments.hill2025.paper import EXPERIMENT, PAPER, UNKNOWNS
-from icl_interp.experiments.hill2025.reader import Reader, failure_rate, handled_shifts
-from icl_interp.experiments.hill2025.record import DetectorFound
 from icl_interp.experiments.hill2025.setting import KINDS, Run
-from icl_interp.experiments.hill2025.table import COLUMNS, convention_rows, conventions, count_holding
-from icl_interp.experiments.outcome import Outcome
 from icl_interp.report import render
 from icl_interp.report.chapters.claims import claims_page
+
+claims, panels = EXPERIMENT.judged, EXPERIMENT.drawn
 
 
 @pytest.fixture(scope="module")
@@ -23,12 +22,8 @@ def ideal():
     return ideal_measures()
 
 
-def test_the_keys_are_known_before_anything_is_trained(ideal):
-    assert tuple(claim.key for claim in claims(ideal, SEEDS)) == EXPERIMENT.claim_keys
-
-
-def verdicts(found, seeds=SEEDS):
-    return {claim.key: claim.verdict for claim in claims(found, seeds)}
+def verdicts(found, sizes=THREE):
+    return {claim.key: claim.verdict for claim in claims(found, sizes)}
 
 
 def never_fails(_, family):
@@ -86,7 +81,7 @@ def test_a_claim_fails_on_spoilt_numbers_alone(ideal, key):
 def test_a_correlation_that_norms_have_as_well_is_no_evidence(ideal):
     norms = with_all(ideal, lambda _, measured: measured.model_copy(update={"norms_within": 0.95}))
     assert verdicts(norms)["score-and-loss"] == "partly"
-    (claim,) = [claim for claim in claims(norms, SEEDS) if claim.key == "score-and-loss"]
+    (claim,) = [claim for claim in claims(norms, THREE) if claim.key == "score-and-loss"]
     failed = [check.label for check in claim.checks if check.verdict == "not reproduced"]
     assert len(failed) == 8
     assert all("beyond that of norms alone" in label for label in failed)
@@ -101,9 +96,9 @@ def test_a_contrast_that_untrained_networks_show_as_well_is_no_evidence(ideal):
     found = with_readings(ideal, contrast=(0.5, 0.6, 0.6))
     said = verdicts(found)
     assert (said["shared-directions"], said["shared-directions-plain"]) == ("not reproduced", "reproduced")
-    (literal,) = [claim for claim in claims(found, SEEDS) if claim.key == "shared-directions-plain"]
+    (literal,) = [claim for claim in claims(found, THREE) if claim.key == "shared-directions-plain"]
     assert literal.statement.startswith("Taken literally, without a control: ")
-    assert count_holding(Reader(found, SEEDS))["contrast beyond untrained"][0] == 0
+    assert held(found)["contrast beyond untrained"][0] == 0
 
 
 def test_rivals_of_the_signature_are_no_signatures_and_no_norms(ideal):
@@ -115,7 +110,7 @@ def test_rivals_of_the_signature_are_no_signatures_and_no_norms(ideal):
         norms = DetectorFound(reads="raw inputs", auroc=0.98, untrained=math.nan)
         return measured.model_copy(update={"detectors": {**planted, NORMS: norms}})
 
-    (claim,) = [claim for claim in claims(with_all(ideal, detectors), SEEDS) if claim.key == "detection"]
+    (claim,) = [claim for claim in claims(with_all(ideal, detectors), THREE) if claim.key == "detection"]
     ranks = [check for check in claim.checks if "detectors out of" in check.label]
     assert len(ranks) == len(KINDS)
     assert all("detectors out of 2 other than" in check.label for check in ranks)
@@ -123,16 +118,16 @@ def test_rivals_of_the_signature_are_no_signatures_and_no_norms(ideal):
 
 
 def test_one_seed_is_not_judged():
-    assert set(verdicts(ideal_measures((0,)), (0,)).values()) == {"not judged", "unknown in the paper"}
+    assert set(verdicts(ideal_measures((0,)), ONE).values()) == {"not judged", "unknown in the paper"}
 
 
 def test_failures_count_only_where_the_reference_works(ideal):
     measured = ideal[Run("weights", 0)]
-    assert failure_rate(measured, "least squares") == 1.0
+    assert measured.failure_rate("least squares") == 1.0
     spoilt = with_families({Run("weights", 0): measured}, bayes_fails_too)[Run("weights", 0)]
-    assert failure_rate(spoilt, "Bayes") == 0.0
+    assert spoilt.failure_rate("Bayes") == 0.0
     n = len(measured.families) - 1
-    assert failure_rate(spoilt, "least squares") == (n - 1) / n
+    assert spoilt.failure_rate("least squares") == (n - 1) / n
 
 
 def descends_badly(label, family):
@@ -144,8 +139,8 @@ def descends_badly(label, family):
 def test_what_gradient_descent_handles_is_judged_by_its_own_error_in_distribution(ideal):
     found = with_families(ideal, descends_badly)
     n = len(ideal[Run("isotropic", 0)].families) - 1
-    assert len(handled_shifts(found[Run("isotropic", 0)], "10-step GD")) == n - 1
-    labels = {check.label: check for check in claims(found, SEEDS)[0].checks}
+    assert len(found[Run("isotropic", 0)].handled("10-step GD")) == n - 1
+    labels = {check.label: check for check in claims(found, THREE)[0].checks}
     share = labels["isotropic training: share of shifts that 10-step GD handles and the model does not"]
     assert share.values == (1.0, 1.0, 1.0)
     assert labels[f"isotropic training: shifts out of {n} that 10-step GD handles"].values == (n - 1.0,) * 3
@@ -163,35 +158,52 @@ def handles_nothing(name):
     ("place", "name", "said"), [(0, "10-step GD", "10-step GD"), (0, "least squares", "least squares"),
                                 (1, "Bayes", "its Bayes predictor")],
 )  # fmt: skip
-def test_a_share_of_no_shift_is_left_out_and_named(ideal, place, name, said):
+def test_a_share_of_no_shift_is_undecided(ideal, place, name, said):
     spoilt = with_families({run: ideal[run] for run in ideal if run.kind == "scale"}, handles_nothing(name))
-    claim = claims({**ideal, **spoilt}, SEEDS)[place]
-    assert math.isnan(failure_rate(spoilt[Run("scale", 0)], name))
-    label = f"share of shifts that {said} handles and the model does not"
-    laws = [check.label.partition(":")[0] for check in claim.checks if label in check.label]
-    assert laws == ["isotropic training", "weights in a subspace", "inputs in a subspace"]
-    assert f"Left out, being a share of nothing: {label} (inputs on a bounded cube)." in claim.measure
+    claim = claims({**ideal, **spoilt}, THREE)[place]
+    assert math.isnan(spoilt[Run("scale", 0)].failure_rate(name))
+    shares = [check for check in claim.checks if f"share of shifts that {said} handles and the model" in check.label]
+    assert [check.undecided for check in shares] == ["", "", "", "3 of 3 seeds gave no number"]
+    assert {check.verdict for check in shares[3:]} <= {"partly", "unknown in the paper"}
     (count,) = [c for c in claim.checks if f"that {said} handles" in c.label and "cube: shifts out of" in c.label]
     assert count.values == (0.0, 0.0, 0.0)
-    panels({**ideal, **spoilt}, SEEDS)
+    panels({**ideal, **spoilt}, THREE)
 
 
 def test_without_a_failure_none_is_beyond_bayes(ideal):
-    claim = claims(with_families(ideal, never_fails), SEEDS)[1]
-    assert not any("share of the model's failures" in check.label for check in claim.checks)
-    assert "share of nothing: share of the model's failures where its Bayes predictor does not fail" in claim.measure
+    claim = claims(with_families(ideal, never_fails), THREE)[1]
+    beyond = [check for check in claim.checks if "share of the model's failures" in check.label]
+    assert [check.undecided for check in beyond] == ["3 of 3 seeds gave no number"] * len(KINDS)
     assert [c.values for c in claim.checks if "on which the model fails" in c.label] == [(0.0, 0.0, 0.0)] * len(KINDS)
 
 
+def test_numbers_that_are_none_leave_checks_undecided_and_end_nothing(ideal):
+    lost = {field: (math.nan,) * 3 for field in ("contrast", "within", "pooled", "auroc")}
+
+    def without(_, family):
+        return {"late": {**family.late, "model": math.nan}, "within": math.nan, "growth": (math.nan,) * 3}
+
+    spoilt = with_families(with_readings(ideal, **lost), without)
+    found = claims(spoilt, THREE)
+    undecided = {claim.key for claim in found if all(c.undecided for c in claim.checks if c.expects)}
+    assert {"shared-directions", "score-and-loss", "detection", "singular-values"} <= undecided
+    outcome = Outcome(PAPER, "laptop", SEEDS, (), (), found, panels(spoilt, THREE))
+    assert "3 of 3 seeds gave no number" in render(claims_page(outcome, {}), plotlyjs="directory")
+
+
 def test_laws_are_recognised_where_patterns_differ_and_not_elsewhere(ideal):
-    assert Reader(ideal, SEEDS).recognised() == (1.0, 1.0, 1.0)
-    assert max(Reader(with_all(ideal, same_everywhere), SEEDS).recognised()) <= 0.25
+    assert Reader(ideal, THREE).recognised() == (1.0, 1.0, 1.0)
+    assert max(Reader(with_all(ideal, same_everywhere), THREE).recognised()) <= 0.25
     with pytest.raises(ValueError, match=r"needs models of two seeds or more, got one"):
-        Reader(ideal, (0,)).recognised()
+        Reader(ideal, ONE).recognised()
+
+
+def held(found):
+    return _count_holding(conventions(Reader(found, THREE)))
 
 
 def rows_of(found):
-    return convention_rows(conventions(Reader(found, SEEDS)))
+    return [one.row for one in conventions(Reader(found, THREE))]
 
 
 def test_the_table_has_every_convention_and_marks_what_holds(ideal):
@@ -207,12 +219,12 @@ def test_the_table_has_every_convention_and_marks_what_holds(ideal):
 
 def test_the_table_marks_nothing_that_fails_or_is_undefined(ideal):
     single = dict.fromkeys(("Spearman inside", "Spearman pooled", "AUROC"), (24, 24))
-    assert count_holding(Reader(ideal, SEEDS)) == {"contrast beyond untrained": (36, 36), **single}
-    low = count_holding(Reader(with_readings(ideal, within=(0.5, 0.0, 0.0)), SEEDS))
+    assert held(ideal) == {"contrast beyond untrained": (36, 36), **single}
+    low = held(with_readings(ideal, within=(0.5, 0.0, 0.0)))
     assert (low["Spearman inside"], low["Spearman pooled"]) == ((0, 36), (24, 24))
-    spoilt = Reader(with_readings(ideal, within=(math.nan, 0.0, 0.0)), SEEDS)
-    assert count_holding(spoilt)["Spearman inside"] == (0, 0)
-    assert rows_of(spoilt.found)[0][7] == "undefined"
+    spoilt = with_readings(ideal, within=(math.nan, 0.0, 0.0))
+    assert held(spoilt)["Spearman inside"] == (0, 0)
+    assert rows_of(spoilt)[0][7] == "undefined"
 
 
 def test_conventions_are_sorted_and_counted(ideal):
@@ -226,37 +238,37 @@ def test_conventions_are_sorted_and_counted(ideal):
         return measured.model_copy(update={"readings": tuple(readings)})
 
     found = with_all(ideal, contrasts)
-    judged = conventions(Reader(found, SEEDS))
+    judged = conventions(Reader(found, THREE))
     assert [one.holds for one in judged] == ["yes"] * 7 + ["undecided", "no"]
     assert judged[0].beyond == pytest.approx(0.801)
     assert judged[-1].beyond == pytest.approx((3 * 0.901 - 0.499) / 4)
-    panel = next(panel for panel in panels(found, SEEDS) if panel.id == "conventions")
+    panel = next(panel for panel in panels(found, THREE) if panel.id == "conventions")
     assert panel.sentence.startswith(
         "In 7 of 9 conventions the contrast is beyond untrained networks for every training law; in 1 it is below them "
         "for a law or more, and 1 are undecided. The best convention has 0.80 (final norm, tokens: last x, prompts as "
         "rows, uncentred, right vectors, overlap; yes), the worst 0.55 (read-in, tokens: all, uncentred, right "
         "vectors, overlap; no)"
     )
-    assert panel.rows == convention_rows(judged)
+    assert panel.rows == tuple(one.row for one in judged)
 
 
 def test_one_seed_decides_no_convention(ideal):
     one = {run: found for run, found in ideal.items() if run.seed == 0}
-    assert {each.holds for each in conventions(Reader(one, (0,)))} == {"undecided"}
-    sentence = next(panel.sentence for panel in panels(one, (0,)) if panel.id == "conventions")
+    assert {each.holds for each in conventions(Reader(one, ONE))} == {"undecided"}
+    sentence = next(panel.sentence for panel in panels(one, ONE) if panel.id == "conventions")
     assert sentence.startswith("In none of 9 conventions the contrast is beyond")
 
 
 def test_fractions_say_what_a_third_and_a_quarter_may_mean(ideal):
-    (claim,) = [claim for claim in claims(ideal, SEEDS) if claim.key == "fractions"]
+    (claim,) = [claim for claim in claims(ideal, THREE) if claim.key == "fractions"]
     said = " ".join(check.label for check in claim.checks)
     assert all(label in said for label in _FRACTIONS)
     assert {check.low for check in claim.checks} | {check.high for check in claim.checks} == {None}
 
 
 def test_the_page_renders_with_every_panel(ideal):
-    drawn = panels(ideal, SEEDS)
-    outcome = Outcome(PAPER, "laptop", SEEDS, ("As set.",), UNKNOWNS, claims(ideal, SEEDS), drawn)
+    drawn = panels(ideal, THREE)
+    outcome = Outcome(PAPER, "laptop", SEEDS, ("As set.",), UNKNOWNS, claims(ideal, THREE), drawn)
     html = render(claims_page(outcome, {"torch": "2"}), plotlyjs="directory")
     assert html.count('class="figure"') == len(drawn) == 4 + 1 + 2 + 5
     assert "Of 9 claims: 8 reproduced, 1 unknown in the paper." in html

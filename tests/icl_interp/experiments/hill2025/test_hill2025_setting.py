@@ -3,9 +3,8 @@
 import pytest
 import torch
 
+from icl_interp.experiments.experiment import Means, experiment
 from icl_interp.experiments.hill2025.setting import KINDS, SIZES, Run, plan, shifts_of, task_of
-from icl_interp.experiments.outcome import Means
-from icl_interp.experiments.registry import experiment
 from icl_interp.tasks.shifts.select import select_shifts
 from icl_interp.training.loop import Trainer
 

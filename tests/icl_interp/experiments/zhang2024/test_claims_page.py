@@ -6,11 +6,9 @@ import pytest
 from zhang_cases import THREE, ideal_measures, with_risks
 
 from icl_interp.experiments.claims import Check, Claim
-from icl_interp.experiments.monte_carlo import Risk
-from icl_interp.experiments.outcome import Outcome
-from icl_interp.experiments.zhang2024.claims import claims
-from icl_interp.experiments.zhang2024.figures import panels
-from icl_interp.experiments.zhang2024.paper import PAPER, UNKNOWNS
+from icl_interp.experiments.experiment import Outcome
+from icl_interp.experiments.linear_risk import Risk
+from icl_interp.experiments.zhang2024.paper import EXPERIMENT, PAPER, UNKNOWNS
 from icl_interp.report import render
 from icl_interp.report.chapters.claims import claims_page
 
@@ -18,7 +16,15 @@ from icl_interp.report.chapters.claims import claims_page
 @pytest.fixture(scope="module")
 def outcome():
     found = ideal_measures()
-    return Outcome(PAPER, "laptop", THREE.seeds, ("As set.",), UNKNOWNS, claims(found, THREE), panels(found, THREE))
+    return Outcome(
+        PAPER,
+        "laptop",
+        THREE.seeds,
+        ("As set.",),
+        UNKNOWNS,
+        EXPERIMENT.judged(found, THREE),
+        EXPERIMENT.drawn(found, THREE),
+    )
 
 
 def test_a_card_a_claim_with_its_numbers(outcome):
@@ -57,7 +63,7 @@ def test_the_parts_of_the_table_have_names_as_people_write_them(outcome):
 
 def test_what_contradicts_is_named_and_comes_first():
     found = with_risks(ideal_measures(), 100.0, kind="gpt2 pinned")
-    page = claims_page(Outcome(PAPER, "laptop", THREE.seeds, (), (), claims(found, THREE)), {})
+    page = claims_page(Outcome(PAPER, "laptop", THREE.seeds, (), (), EXPERIMENT.judged(found, THREE)), {})
     card = page.verdicts[8]
     assert (card.word, card.tone) == ("Partly reproduced", "mixed")
     of = "error / error of answering <b*, x>"
@@ -69,7 +75,7 @@ def test_what_contradicts_is_named_and_comes_first():
 
 
 def test_numbers_that_straddle_are_undecided():
-    checks = (Check("a", (1.0, 2.0, 3.0), 2.0), Check("b", (3.0,) * 3, 2.0))
+    checks = (Check("a", "a", (1.0, 2.0, 3.0), 2.0), Check("b", "b", (3.0,) * 3, 2.0))
     claim = Claim("one", "A holds.", "Figure 1", "m", checks)
     (card,) = claims_page(Outcome(PAPER, "laptop", (0, 1, 2), (), (), (claim,)), {}).verdicts
     assert (card.title, card.word) == ("A holds.", "Partly reproduced")
@@ -80,7 +86,7 @@ def test_numbers_that_straddle_are_undecided():
 
 
 def test_a_claim_that_no_check_decides_is_not_called_reproduced():
-    claim = Claim("one", "A holds.", "Figure 1", "m", (Check("a", (1.0, 2.0, 3.0), 2.0),) * 2)
+    claim = Claim("one", "A holds.", "Figure 1", "m", tuple(Check(key, key, (1.0, 2.0, 3.0), 2.0) for key in "ab"))
     (card,) = claims_page(Outcome(PAPER, "laptop", (0, 1, 2), (), (), (claim,)), {}).verdicts
     assert (card.word, card.sentence) == ("Partly: undecided", "2 of 2 checks are undecided.")
 
@@ -101,7 +107,7 @@ def test_each_card_leads_to_its_own_numbers(outcome):
 
 def test_too_few_seeds_are_warned_of(outcome):
     sizes = replace(THREE, seeds=(0,))
-    few = replace(outcome, claims=claims(ideal_measures(sizes), sizes))
+    few = replace(outcome, claims=EXPERIMENT.judged(ideal_measures(sizes), sizes))
     (warning,) = claims_page(few, {}).warnings
     assert warning.startswith("Too few seeds")
     card = claims_page(few, {}).verdicts[0]
@@ -118,7 +124,7 @@ def test_the_figures_show_theory_beside_what_was_trained(outcome):
 
 def test_the_standard_error_of_what_was_tested_on_prompts_is_told():
     found = replace(ideal_measures(), bayes=Risk(7.0, 0.0123))
-    assert "and 7 ± 0.012 (standard error) for the Bayes predictor" in panels(found, THREE)[3].sentence
+    assert "and 7 ± 0.012 (standard error) for the Bayes predictor" in EXPERIMENT.drawn(found, THREE)[3].sentence
 
 
 def test_gpt2_is_drawn_beside_the_answer_that_reads_no_example(outcome):

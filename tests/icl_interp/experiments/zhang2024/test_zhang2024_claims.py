@@ -4,13 +4,15 @@ import math
 from dataclasses import replace
 
 import pytest
-from zhang_cases import THREE, ideal_measures, with_risks
+from zhang_cases import THREE, ideal_measures, with_all, with_risks
 
-from icl_interp.experiments.monte_carlo import Risk
-from icl_interp.experiments.zhang2024.claims import claims
+from icl_interp.experiments.experiment import Outcome
+from icl_interp.experiments.linear_risk import Risk
+from icl_interp.experiments.zhang2024.measures import optimum
 from icl_interp.experiments.zhang2024.paper import EXPERIMENT
-from icl_interp.experiments.zhang2024.reader import optimum
 from icl_interp.experiments.zhang2024.setting import BETWEEN
+from icl_interp.report import render
+from icl_interp.report.chapters.claims import claims_page
 
 
 @pytest.fixture(scope="module")
@@ -18,8 +20,7 @@ def ideal():
     return ideal_measures()
 
 
-def test_the_keys_are_known_before_anything_is_trained(ideal):
-    assert tuple(claim.key for claim in claims(ideal, THREE)) == EXPERIMENT.claim_keys
+claims = EXPERIMENT.judged
 
 
 def verdicts(found):
@@ -41,8 +42,8 @@ SPOILT = {
     "lengths": lambda m: with_risks(with_risks(m, 1.1, part="lengths"), 3.0, part="figure 1", kind="lsa"),
     "near-bayes": lambda m: replace(with_risks(m, 1.1, part="noise"), bayes=Risk(5.01, 0.0)),
     "skip-and-mlp": lambda m: with_risks(with_risks(m, 0.6, part="ablation"), 0.6, part="figure 1", kind="lsa"),
-    "moved-mean": lambda m: replace(m, moved=dict.fromkeys(m.moved, 2.7)),
-    "weights": lambda m: replace(m, weights={run: dict.fromkeys(errors, 0.5) for run, errors in m.weights.items()}),
+    "moved-mean": lambda m: with_all(m, lambda _, one: {"moved": dict.fromkeys(one.moved, 2.7)}),
+    "weights": lambda m: with_all(m, lambda _, one: {"weights": dict.fromkeys(one.weights, 0.5)}),
     "linear-analogue": lambda m: with_risks(
         with_risks(m, 0.01, part="table 1", kind="lsa"), 1.1, part="table 1", kind="ltb"
     ),
@@ -117,11 +118,10 @@ LARGE = 10 * THREE.transformer.n_dims**0.5
 def gpt2_around_ten(found, with_mlp, without):
     """The same, with these errors of GPT-2 around b* = (10, ..., 10); d = 3 is that of answering <b*, x>."""
     errors = {"gpt2": with_mlp, "gpt2 pinned": with_mlp, "gpt2 no MLP": without, "gpt2 no MLP pinned": without}
-    risks = {
-        run: Risk(errors[run.kind], 0.0) if "gpt2" in run.kind and run.norm == pytest.approx(LARGE) else risk
-        for run, risk in found.risks.items()
-    }
-    changed = replace(found, risks=risks)
+    changed = with_all(
+        found,
+        lambda run, _: {"risk": Risk(errors[run.kind], 0.0)} if run.kind in errors and run.norm == LARGE else {},
+    )
     (claim,) = (claim for claim in claims(changed, THREE) if claim.key == "gpt2")
     return claim
 
@@ -167,11 +167,10 @@ def test_claims_say_what_their_intervals_leave_out(ideal):
     # The ridge's excess risk is that of the block less 0.3, and noise of 5 is in neither.
     excess = ideal.bayes.value - 5
     errors = {("gpt2", 0): 0.002, ("gpt2", 1): 0.004}
-    spread = {
-        run: Risk(risk.value, risk.value * errors.get((run.kind, run.seed), risk.standard_error))
-        for run, risk in ideal.risks.items()
-    }
-    changed = replace(ideal, risks=spread, bayes=Risk(ideal.bayes.value, 0.01 * excess))
+    spread = with_all(
+        ideal, lambda run, one: {"risk": Risk(one.risk.value, one.risk.value * errors.get((run.kind, run.seed), 0.0))}
+    )
+    changed = replace(spread, bayes=Risk(ideal.bayes.value, 0.01 * excess))
     said = {claim.key: claim.measure for claim in claims(changed, THREE)}
     for key in ("optima", "gap", "norms", "lengths", "skip-and-mlp", "moved-mean", "linear-analogue"):
         assert said[key].endswith("Errors are exact expectations for the trained weights, by formula."), key
@@ -197,3 +196,23 @@ def test_the_oracles_of_the_notes():
     assert optimum("ltb", 1.0, 5) == pytest.approx(optimum("ltb", 9.0, 5), rel=1e-12)  # exactly flat in |b*|
     with pytest.raises(ValueError, match=r"needs labels without noise, got noise_std=0\.5"):
         optimum("lsa", 1.0, 5, noise_std=0.5)
+
+
+def test_numbers_that_are_none_leave_checks_undecided_and_end_nothing(ideal):
+    lost = with_all(ideal, lambda run, _: {"risk": Risk(math.nan, math.nan)} if run.seed == 1 else {})
+    found = {claim.key: claim for claim in claims(lost, THREE)}
+    assert [check.verdict for check in found["optima"].checks] == ["partly"] * 2
+    assert [check.undecided for check in found["norms"].checks] == ["1 of 3 seeds gave no number"] * 4
+    assert found["lengths"].checks[0].undecided == "1 of 3 seeds gave no number"
+    assert found["weights"].verdict == "reproduced"
+    outcome = Outcome(
+        EXPERIMENT.paper, "laptop", THREE.seeds, (), (), tuple(found.values()), EXPERIMENT.drawn(lost, THREE)
+    )
+    html = render(claims_page(outcome, {}), plotlyjs="directory")
+    assert "undecided: LTB risk: 1 of 3 seeds gave no number (expected from 2.673 to 2.782)" in html
+
+
+def test_an_error_of_zero_leaves_ratios_undecided(ideal):
+    found = {claim.key: claim for claim in claims(with_risks(ideal, 0.0, kind="gpt2 no MLP"), THREE)}
+    (free, _) = named(found["gpt2"], "without MLP / with MLP")
+    assert (free.verdict, free.undecided) == ("partly", "3 of 3 seeds gave no number")

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from icl_interp.experiments.monte_carlo import query_risks
+from icl_interp.experiments.experiment import Means, TrainedRuns
+from icl_interp.experiments.linear_risk import query_risks
 from icl_interp.experiments.trained import train_all
 from icl_interp.experiments.zhang2024.measures import DISTANCES, Measures, count_laws, measure
 from icl_interp.experiments.zhang2024.setting import FIGURE_NORM, N_PAIRS, SIZES, Run, plan, task_of
@@ -27,7 +28,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """The smallest preset: as far from its optimum as a few steps leave it."""
     folder, configs, done = tmp_path_factory.mktemp("zhang"), plan(SMOKE), []
     models = train_all(configs, folder)
-    found = measure(configs, models, folder, SMOKE, done.append)
+    found = measure(TrainedRuns(configs, models, folder, Means(), done.append), SMOKE)
     assert sum(done) == count_laws(configs) == 4
     assert {weight.dtype for model in models.values() for weight in model.parameters()} == {torch.float32}
     return found, models
@@ -43,7 +44,7 @@ def assert_sampling_agrees(model: HookedModel, run: Run, exact: float) -> None:
 @pytest.mark.parametrize("run", LINEAR, ids=lambda run: f"{run.part}, {run.kind}")
 def test_errors_of_linear_models_are_exact(trained: Trained, run: Run) -> None:
     found, models = trained
-    risk = found.risks[run]
+    risk = found.runs[run].risk
     assert risk.standard_error == 0
     assert_sampling_agrees(models[run], run, risk.value)
 
@@ -52,16 +53,17 @@ def test_errors_of_linear_models_are_exact(trained: Trained, run: Run) -> None:
 def test_errors_where_the_mean_has_moved(trained: Trained, distance: float) -> None:
     found, models = trained
     run = LINEAR[0]
-    assert_sampling_agrees(models[run], run._replace(norm=FIGURE_NORM + distance), found.moved[run, distance])
+    assert_sampling_agrees(models[run], run._replace(norm=FIGURE_NORM + distance), found.runs[run].moved[distance])
 
 
 def test_the_last_point_of_the_curve_is_the_risk(trained: Trained) -> None:
     found, _ = trained
-    for run, curve in found.along.items():
-        assert curve[SMOKE.steps] == found.risks[run].value
+    curves = {run: one for run, one in found.runs.items() if one.along}
+    assert {run.part for run in curves} == {"figure 1"}
+    assert all(one.along[SMOKE.steps] == one.risk.value for one in curves.values())
 
 
 def test_gpt2_is_tested_on_prompts(trained: Trained) -> None:
     found, _ = trained
-    tested = {run for run, risk in found.risks.items() if risk.standard_error > 0}
-    assert tested == {run for run in found.risks if "gpt2" in run.kind}
+    tested = {run for run, one in found.runs.items() if one.risk.standard_error > 0}
+    assert tested == {run for run in found.runs if "gpt2" in run.kind}

@@ -5,8 +5,7 @@ import math
 import pytest
 import torch
 
-from icl_interp.experiments.outcome import Means
-from icl_interp.experiments.registry import _EXPERIMENTS, PRESETS, experiment
+from icl_interp.experiments.experiment import _EXPERIMENTS, PRESETS, Means, experiment
 from icl_interp.experiments.zhang2024.measures import _weight_errors
 from icl_interp.experiments.zhang2024.setting import SIZES, Run, plan, task_of
 from icl_interp.models.linear.effective import EffectiveParameters

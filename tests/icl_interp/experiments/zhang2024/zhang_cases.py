@@ -1,12 +1,12 @@
 """Measures of Zhang et al.'s experiment as theory has them, without training anything."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
-from icl_interp.experiments.linear_risk import shifted_risk
-from icl_interp.experiments.monte_carlo import Risk
-from icl_interp.experiments.zhang2024.measures import DISTANCES, Measures
-from icl_interp.experiments.zhang2024.reader import optimum
+from icl_interp.experiments.linear_risk import Risk, shifted_risk
+from icl_interp.experiments.zhang2024.measures import DISTANCES, Measured, Measures, optimum
 from icl_interp.experiments.zhang2024.setting import N_DIMS, N_PAIRS, NOISE_STD, SIZES, Run, Sizes, plan
 
 THREE: Sizes = replace(SIZES["smoke"], seeds=(0, 1, 2), lengths=(2, 10))
@@ -15,16 +15,17 @@ CONDITIONS = ("|gamma - b*|", "|-v21 / v_-1 - b*|", "|v_-1 v12|", "|v_-1 V11 - G
 
 
 def ideal_measures(sizes: Sizes = THREE) -> Measures:
-    configs = plan(sizes)
-    blocks = [run for run in configs if run.part == "figure 1" and run.kind == "ltb"]
     noisy = optimum("ltb", 0.0, N_PAIRS, noise_std=NOISE_STD)
-    return Measures(
-        risks={run: Risk(_ideal(run), 0.0) for run in configs},
-        along={run: {0: 10.0, 1: 9.0, sizes.steps: _ideal(run)} for run in configs if run.part == "figure 1"},
-        weights={run: dict.fromkeys(CONDITIONS, 0.001) for run in blocks},
-        moved={(run, d): shifted_risk(N_DIMS, N_PAIRS, d) for run in blocks for d in DISTANCES},
-        bayes=Risk(noisy - 0.3, 0.0),
-    )
+    return Measures({run: _measured(run, sizes) for run in plan(sizes)}, Risk(noisy - 0.3, 0.0))
+
+
+def _measured(run: Run, sizes: Sizes) -> Measured:
+    risk = _ideal(run)
+    along = {0: 10.0, 1: 9.0, sizes.steps: risk} if run.part == "figure 1" else {}
+    if run.part != "figure 1" or run.kind != "ltb":
+        return Measured(Risk(risk, 0.0), along)
+    moved = {d: shifted_risk(N_DIMS, N_PAIRS, d) for d in DISTANCES}
+    return Measured(Risk(risk, 0.0), along, dict.fromkeys(CONDITIONS, 0.001), moved)
 
 
 def _ideal(run: Run) -> float:
@@ -37,10 +38,14 @@ def _ideal(run: Run) -> float:
 
 def with_risks(found: Measures, factor: float, **fields: object) -> Measures:
     """The same, but the risks of runs with these fields are multiplied."""
-    chosen = {run for run in found.risks if all(getattr(run, name) == value for name, value in fields.items())}
+    chosen = {run for run in found.runs if all(getattr(run, name) == value for name, value in fields.items())}
     assert chosen
-    risks = {run: Risk(risk.value * (factor if run in chosen else 1.0), 0.0) for run, risk in found.risks.items()}
-    return replace(found, risks=risks)
+    return with_all(found, lambda run, one: {"risk": Risk(one.risk.value * (factor if run in chosen else 1.0), 0.0)})
+
+
+def with_all(found: Measures, change: Callable[[Run, Measured], dict[str, Any]]) -> Measures:
+    """The same, but these fields of all runs are others."""
+    return replace(found, runs={run: replace(one, **change(run, one)) for run, one in found.runs.items()})
 
 
 FIGURE_NORM = math.sqrt(N_DIMS)

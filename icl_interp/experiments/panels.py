@@ -1,0 +1,54 @@
+"""Lines, bands and dots of numbers over seeds, as the figures of all papers draw them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from icl_interp.experiments.claims import Interval
+from icl_interp.figures.dots import DotSeries
+from icl_interp.figures.lines import Line
+from icl_interp.figures.theme import TraceStyle
+
+__all__ = ["band", "dashed", "dots", "dotted", "flat", "spread"]
+
+
+def dotted(style: TraceStyle) -> TraceStyle:
+    """The same, dotted."""
+    return TraceStyle(style.colour, "dot", style.symbol)
+
+
+def dashed(style: TraceStyle) -> TraceStyle:
+    """The same, dashed."""
+    return TraceStyle(style.colour, "dash", style.symbol)
+
+
+def _ends(found: Iterable[Interval]) -> tuple[list[float], list[float], list[float]]:
+    known = list(found)
+    return [one.value for one in known], [one.low for one in known], [one.high for one in known]
+
+
+def band(name: str, xs: Sequence[Any], found: Sequence[Interval], style: TraceStyle, *, tenth: bool = False) -> Line:
+    """Means over seeds with their intervals, none below a tenth of its mean where a logarithmic axis needs that."""
+    means, low, high = _ends(found)
+    low = [max(end, mean / 10) for end, mean in zip(low, means, strict=True)] if tenth else low
+    return Line(name, xs, means, style, low, high, markers=True)
+
+
+def spread(
+    name: str, xs: Sequence[Any], curves: Sequence[Sequence[float]], style: TraceStyle
+) -> tuple[Line, list[tuple[Any, float, float, float]]]:
+    """Mean and range over seeds, one curve each; and the same as rows of x, mean, least and largest."""
+    points = list(zip(*curves, strict=True))
+    rows = [(x, sum(ys) / len(ys), min(ys), max(ys)) for x, ys in zip(xs, points, strict=True)]
+    _, means, low, high = zip(*rows, strict=True)
+    return Line(name, xs, means, style, low, high), rows
+
+
+def flat(name: str, xs: Sequence[Any], y: float, style: TraceStyle) -> Line:
+    """A level from the first to the last x."""
+    return Line(name, [xs[0], xs[-1]], [y, y], style)
+
+
+def dots(name: str, found: Mapping[str, Interval], style: TraceStyle) -> DotSeries:
+    """Means over seeds with their intervals, one row each."""
+    means, low, high = _ends(found.values())
+    return DotSeries(name, list(found), means, style, low, high)
