@@ -266,28 +266,26 @@ def _one(path: Path, layout: Layout, key: str, names: list[str], what: str, widt
 
 def _said_beside(file: WeightFile) -> dict[str, Any]:
     """Collect settings from config.json of `save_pretrained`, or from what nanoGPT keeps with the weights."""
-    contents, beside = file.contents, file.path.with_name("config.json")
-    for key in ("model_args", "config"):
-        if isinstance(inner := contents.get(key), Mapping) and "n_head" in inner:
-            return {str(name): value for name, value in inner.items()}
-    if not beside.is_file():
-        return {}
-    try:
-        said = json.loads(beside.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(
-            f"config.json beside the weights needs to be readable JSON, got {one_line(error)[:100]}: {beside}; mend it "
-            "or move it away."
-        ) from error
-    said = said if isinstance(said, dict) else {}
+    beside = file.path.with_name("config.json")
+    held = [file.contents.get(key) for key in ("model_args", "config")]
+    said: dict[str, Any] = next((dict(inner) for inner in held if isinstance(inner, Mapping) and "n_head" in inner), {})
+    if not said and beside.is_file():
+        try:
+            read = json.loads(beside.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise CheckpointError(
+                f"config.json beside the weights needs to be readable JSON, got {one_line(error)[:100]}: {beside}; "
+                "mend it or move it away."
+            ) from error
+        said = read if isinstance(read, dict) else {}
     wrong = [f"{name} {said[name]!r}" for name, value in _UNHEARD.items() if said.get(name, value) != value]
     eps = said.get("layer_norm_epsilon", 1e-5)
     if isinstance(eps, bool) or not isinstance(eps, int | float) or not 0 < eps < 1:
         wrong.append(f"layer_norm_epsilon {eps!r}")
     if wrong:
         raise CheckpointError(
-            f"config.json beside a GPT-2 needs the settings of the usual formula, got {few(wrong)}: {beside}; move it "
-            "away if it belongs to something else."
+            f"the config of a GPT-2 needs the settings of the usual formula, got {few(wrong)}: {file.path}; move a "
+            "config.json beside it away if that belongs to something else."
         )
     return said
 

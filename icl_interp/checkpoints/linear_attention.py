@@ -49,6 +49,12 @@ def _flat(contents: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{name}", value
 
 
+def _parameters(contents: Mapping[Any, Any]) -> dict[str, Any]:
+    # Training states keep them beside those of the optimiser, under the same names.
+    inner = contents.get("params")
+    return dict(_flat(inner if isinstance(inner, Mapping) else contents))
+
+
 class VonOswald(Reader):
     """Parameters of von Oswald et al.'s Haiku code, nested or with key paths joined by "/".
 
@@ -65,7 +71,7 @@ class VonOswald(Reader):
     }
 
     def recognises(self, contents: Any) -> bool:
-        return isinstance(contents, Mapping) and any(_PART.fullmatch(name) for name, _ in _flat(contents))
+        return isinstance(contents, Mapping) and any(_PART.fullmatch(name) for name in _parameters(contents))
 
     def read(self, file: WeightFile, *, n_heads: int | None, layout: Layout) -> Reading:
         weights = _layers_of(file)
@@ -127,7 +133,7 @@ class VonOswald(Reader):
 
 
 def _layers_of(file: WeightFile) -> list[dict[str, Tensor]]:
-    flat = dict(_flat(file.contents))
+    flat = _parameters(file.contents)
     found = {name: match for name in flat if (match := _PART.fullmatch(name))}
     others = [name for name in flat if name not in found]
     weights = to_float32(file.path, {name: flat[name] for name in found})

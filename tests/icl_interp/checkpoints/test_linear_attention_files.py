@@ -120,6 +120,14 @@ def test_what_is_assumed_can_be_said(tmp_path: Path) -> None:
     assert told.model.cfg == found.model.cfg
 
 
+def test_parameters_inside_a_training_state(tmp_path: Path) -> None:
+    parameters = von_oswald_parameters()
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(parameters))
+    (tmp_path / "b.pkl").write_bytes(pickle.dumps({"params": parameters, "opt": {"mu": parameters}, "step": 3}))
+    bare, inside = (load_checkpoint(tmp_path / name).model.state_dict() for name in ("a.pkl", "b.pkl"))
+    assert all(torch.equal(weight, inside[name]) for name, weight in bare.items())
+
+
 def changed(**parts: Any) -> dict[str, Any]:
     return {**von_oswald_parameters(), **parts}
 

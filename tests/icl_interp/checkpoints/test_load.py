@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from icl_interp.checkpoints.errors import CheckpointError
-from icl_interp.checkpoints.load import load_checkpoint
+from icl_interp.checkpoints.load import _as_dictionary, load_checkpoint
 from icl_interp.checkpoints.own import save_checkpoint
 from icl_interp.checkpoints.safe_load import choose_file
 from icl_interp.models.hooked import HookedModel
@@ -70,6 +70,11 @@ def test_device_without_float64(dtsip: Path, monkeypatch: pytest.MonkeyPatch) ->
         CheckpointError, match=r"a device with float64, got 'cpu' \(Cannot convert a MPS .*; pass cpu\.$"
     ):
         load_checkpoint(dtsip)
+
+
+def test_a_layout_that_is_no_dictionary() -> None:
+    with pytest.raises(CheckpointError, match=r"needs to be a dictionary such as .*, got 'tokens=joint'; pass one\."):
+        _as_dictionary("tokens=joint")
 
 
 def test_path_and_checksum(dtsip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
