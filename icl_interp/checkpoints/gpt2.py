@@ -143,9 +143,10 @@ class _Network:
         if norm is None or norm.ndim != 1 or not len(norm):
             raise CheckpointError(f"{_WHAT} need {self.root}h.0.ln_1.weight [d_model], got no such vector: {path}.")
         self.width = len(norm)
-        self.is_linear = tuple(self.blocks["h.0.attn.c_attn.weight"].shape) == (3 * self.width, self.width)
-        fc = self.blocks.get("h.0.mlp.c_fc.weight", torch.zeros(0, 0))
-        self.d_mlp = fc.shape[0 if self.is_linear else -1]
+        none = torch.zeros(0, 0)
+        self.is_linear = tuple(self.blocks.get("h.0.attn.c_attn.weight", none).shape) == (3 * self.width, self.width)
+        fc = self.blocks.get("h.0.mlp.c_fc.weight", none)
+        self.d_mlp = fc.shape[0 if self.is_linear else 1] if fc.ndim == 2 else 0
         ends = {n: w for n, w in weights.items() if not n.startswith(f"{self.root}h.")}
         self.positions = ends.pop(f"{self.root}wpe.weight", None)
         self.final = [ends.pop(f"{self.root}ln_f.{part}", None) for part in ("weight", "bias")]
@@ -161,7 +162,7 @@ class _Network:
 
     @property
     def n_positions(self) -> int | None:
-        return None if self.positions is None else len(self.positions)
+        return None if self.positions is None else len(self.positions) if self.positions.ndim else 0
 
     @property
     def d_token(self) -> int:

@@ -46,6 +46,15 @@ def test_unknown_format(tmp_path: Path, contents: object, message: str) -> None:
         load_checkpoint(tmp_path / "other.pt")
 
 
+def test_a_dictionary_that_refers_to_another_again_and_again(tmp_path: Path) -> None:
+    contents: dict[str, Any] = {}
+    for _ in range(60):
+        contents = {"a": contents, "b": contents}
+    torch.save(contents, tmp_path / "other.pt")
+    with pytest.raises(CheckpointError, match=r"a dictionary with the keys a\.a\.a\.a\.a.* and 99995 more: "):
+        load_checkpoint(tmp_path / "other.pt")
+
+
 def test_errors_are_value_errors(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="needs a file that exists"):
         load_checkpoint(tmp_path / "missing.pt")
