@@ -96,7 +96,7 @@ def _build(data: object, dtype: object, shape: object, order: str) -> NDArray[An
         or math.prod(shape) * dtype.numpy.itemsize != len(data)
     ):
         raise pickle.UnpicklingError("it has an array whose shape does not fit its bytes")
-    flat = np.frombuffer(bytes(data), dtype.numpy)
+    flat = np.frombuffer(data, dtype.numpy)
     return flat.astype(dtype.numpy.newbyteorder("=")).reshape(shape, order="F" if order == "F" else "C")
 
 

@@ -143,9 +143,10 @@ class _Network:
         if norm is None or norm.ndim != 1 or not len(norm):
             raise CheckpointError(f"{_WHAT} need {self.root}h.0.ln_1.weight [d_model], got no such vector: {path}.")
         self.width = len(norm)
-        self.is_linear = tuple(self.blocks["h.0.attn.c_attn.weight"].shape) == (3 * self.width, self.width)
-        fc = self.blocks.get("h.0.mlp.c_fc.weight", torch.zeros(0, 0))
-        self.d_mlp = fc.shape[0 if self.is_linear else -1]
+        none = torch.zeros(0, 0)
+        self.is_linear = tuple(self.blocks.get("h.0.attn.c_attn.weight", none).shape) == (3 * self.width, self.width)
+        fc = self.blocks.get("h.0.mlp.c_fc.weight", none)
+        self.d_mlp = fc.shape[0 if self.is_linear else 1] if fc.ndim == 2 else 0
         ends = {n: w for n, w in weights.items() if not n.startswith(f"{self.root}h.")}
         self.positions = ends.pop(f"{self.root}wpe.weight", None)
         self.final = [ends.pop(f"{self.root}ln_f.{part}", None) for part in ("weight", "bias")]
@@ -161,7 +162,7 @@ class _Network:
 
     @property
     def n_positions(self) -> int | None:
-        return None if self.positions is None else len(self.positions)
+        return None if self.positions is None else len(self.positions) if self.positions.ndim else 0
 
     @property
     def d_token(self) -> int:
@@ -266,28 +267,26 @@ def _one(path: Path, layout: Layout, key: str, names: list[str], what: str, widt
 
 def _said_beside(file: WeightFile) -> dict[str, Any]:
     """Collect settings from config.json of `save_pretrained`, or from what nanoGPT keeps with the weights."""
-    contents, beside = file.contents, file.path.with_name("config.json")
-    for key in ("model_args", "config"):
-        if isinstance(inner := contents.get(key), Mapping) and "n_head" in inner:
-            return {str(name): value for name, value in inner.items()}
-    if not beside.is_file():
-        return {}
-    try:
-        said = json.loads(beside.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(
-            f"config.json beside the weights needs to be readable JSON, got {one_line(error)[:100]}: {beside}; mend it "
-            "or move it away."
-        ) from error
-    said = said if isinstance(said, dict) else {}
+    beside = file.path.with_name("config.json")
+    held = [file.contents.get(key) for key in ("model_args", "config")]
+    said: dict[str, Any] = next((dict(inner) for inner in held if isinstance(inner, Mapping) and "n_head" in inner), {})
+    if not said and beside.is_file():
+        try:
+            read = json.loads(beside.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise CheckpointError(
+                f"config.json beside the weights needs to be readable JSON, got {one_line(error)[:100]}: {beside}; "
+                "mend it or move it away."
+            ) from error
+        said = read if isinstance(read, dict) else {}
     wrong = [f"{name} {said[name]!r}" for name, value in _UNHEARD.items() if said.get(name, value) != value]
     eps = said.get("layer_norm_epsilon", 1e-5)
     if isinstance(eps, bool) or not isinstance(eps, int | float) or not 0 < eps < 1:
         wrong.append(f"layer_norm_epsilon {eps!r}")
     if wrong:
         raise CheckpointError(
-            f"config.json beside a GPT-2 needs the settings of the usual formula, got {few(wrong)}: {beside}; move it "
-            "away if it belongs to something else."
+            f"the config of a GPT-2 needs the settings of the usual formula, got {few(wrong)}: {file.path}; move a "
+            "config.json beside it away if that belongs to something else."
         )
     return said
 

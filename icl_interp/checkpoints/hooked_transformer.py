@@ -57,7 +57,8 @@ class HookedTransformerFile(Reader):
 def read_hooked_transformer(file: WeightFile, *, n_heads: int | None = None, tokens: object = None) -> Reading:
     """Read such a file."""
     contents, path = file.contents, file.path
-    cfg, layout = contents.get("cfg"), contents.get("layout", tokens)
+    cfg, stated = contents.get("cfg"), contents.get("layout")
+    layout = tokens if stated is None else stated
     if tokens not in (None, layout):
         raise CheckpointError(
             f"the layout of a HookedTransformer needs to be the one in the file, which is {layout!r}, got {tokens!r}: "

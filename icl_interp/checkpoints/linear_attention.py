@@ -1,7 +1,7 @@
 """Read linear attention that other people trained: von Oswald et al.'s parameters, and merged matrices."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -13,7 +13,7 @@ from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.reader import Layout, Reader, choose, count, number_or_word
 from icl_interp.checkpoints.record import Reading
 from icl_interp.checkpoints.safe_load import WeightFile
-from icl_interp.checkpoints.weights import check_heads, few, to_float32
+from icl_interp.checkpoints.weights import check_heads, few, leaf_names, to_float32
 from icl_interp.models.config import ModelConfig
 from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.tasks.uniform import UniformRegression
@@ -41,12 +41,10 @@ _TOKENS_UNKNOWN = (
 )
 
 
-def _flat(contents: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in contents.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}/")
-        else:
-            yield f"{prefix}{name}", value
+def _parameters(contents: Mapping[Any, Any]) -> dict[str, Any]:
+    # Training states keep them beside those of the optimiser, under the same names.
+    inner = contents.get("params")
+    return leaf_names(inner if isinstance(inner, Mapping) else contents, joint="/")
 
 
 class VonOswald(Reader):
@@ -65,7 +63,7 @@ class VonOswald(Reader):
     }
 
     def recognises(self, contents: Any) -> bool:
-        return isinstance(contents, Mapping) and any(_PART.fullmatch(name) for name, _ in _flat(contents))
+        return isinstance(contents, Mapping) and any(_PART.fullmatch(name) for name in _parameters(contents))
 
     def read(self, file: WeightFile, *, n_heads: int | None, layout: Layout) -> Reading:
         weights = _layers_of(file)
@@ -127,7 +125,7 @@ class VonOswald(Reader):
 
 
 def _layers_of(file: WeightFile) -> list[dict[str, Tensor]]:
-    flat = dict(_flat(file.contents))
+    flat = _parameters(file.contents)
     found = {name: match for name in flat if (match := _PART.fullmatch(name))}
     others = [name for name in flat if name not in found]
     weights = to_float32(file.path, {name: flat[name] for name in found})

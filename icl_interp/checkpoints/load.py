@@ -64,14 +64,23 @@ def load_checkpoint(
             heads is unknown; the layout or the task does not fit; the device is not there or has no float64.
     """
     check_device(device)
+    said = _as_dictionary(layout)
     choice = choose_file(Path(path).expanduser())
     file = open_file(choice.path)
-    reading = read_file(file, n_heads=n_heads, layout=layout or {})
+    reading = read_file(file, n_heads=n_heads, layout=said)
     if choice.note is not None:
         reading = replace(reading, notes=(choice.note, *reading.notes))
     if task is not None:
         reading = with_given_task(reading, task)
     return _build(file, reading, device)
+
+
+def _as_dictionary(layout: object) -> Mapping[str, object]:
+    if not isinstance(layout, Mapping | None):
+        raise CheckpointError(
+            f"the layout of a file needs to be a dictionary such as {{'tokens': 'separate'}}, got {layout!r}; pass one."
+        )
+    return layout or {}
 
 
 def _build(file: WeightFile, reading: Reading, device: str | torch.device) -> Checkpoint:

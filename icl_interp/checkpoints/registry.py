@@ -2,7 +2,7 @@
 
 import fnmatch
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from icl_interp.checkpoints.reader import Layout, Reader
 from icl_interp.checkpoints.record import Reading
 from icl_interp.checkpoints.safe_load import WeightFile, head_of, load_weight_file, sha256_of
 from icl_interp.checkpoints.timaeus import Timaeus
-from icl_interp.checkpoints.weights import few, to_float32
+from icl_interp.checkpoints.weights import few, leaf_names, to_float32
 from icl_interp.errors import InputError, InputTypeError, UserCodeError, users_code
 
 __all__ = ["READERS", "open_file", "read_file", "register_reader"]
@@ -144,7 +144,7 @@ def _check_layout(path: Path, reader: Reader, layout: Layout) -> None:
 
 def _unknown(file: WeightFile) -> str:
     if isinstance(file.contents, Mapping):
-        names = list(_leaf_names(file.contents))
+        names = list(leaf_names(file.contents))
         came = f"a dictionary with the keys {few(names) or '(none)'}"
     else:
         names, came = [], f"one {type(file.contents).__name__}"
@@ -164,11 +164,3 @@ def _nearest(names: list[str]) -> str:
     if len(missing[reader]) == len(reader.signs):
         return f"it is like none of {', '.join(READERS)}"
     return f"nearest are {reader.name}, which have {few(missing[reader]) or 'other parts'} as well"
-
-
-def _leaf_names(contents: Mapping[object, object], prefix: str = "") -> Iterator[str]:
-    for name, value in contents.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaf_names(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}"

@@ -190,6 +190,17 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
         {},
         r"h\.1\.mlp\.c_fc\.weight is \[3, 16\] instead of \[64, 16\]",
     ),
+    "first layer absent": (lambda w: w.pop("transformer.h.0.attn.c_attn.weight"), {}, r"missing: .*h\.0\.attn\.c_attn"),
+    "numbers for matrices": (
+        lambda w: w.update({"transformer.h.0.mlp.c_fc.weight": torch.tensor(1.0)}),
+        {},
+        r"h\.0\.mlp\.c_fc\.weight is \[\] instead of",
+    ),
+    "one number for positions": (
+        lambda w: w.update({"transformer.wpe.weight": torch.tensor(1.0)}),
+        {},
+        r"wpe\.weight is \[\] instead of",
+    ),
     "positions of another width": (
         lambda w: w.update({"transformer.wpe.weight": torch.ones(14, 3)}),
         {},

@@ -63,6 +63,18 @@ def test_what_was_understood_and_what_was_assumed() -> None:
     assert load_checkpoint(_DATA / "model.pt", n_heads=4).model.cfg == checkpoint.model.cfg
 
 
+def test_a_person_may_say_the_layout(tmp_path: Path, contents: Contents) -> None:
+    found = load_checkpoint(_DATA / "model.pt", layout={"tokens": "separate"})
+    assert (found.model.cfg.tokens, found.model.cfg.n_dims, len(found.assumptions)) == ("separate", 5, 2)
+    with pytest.raises(CheckpointError, match="one of interleaved, separate, joint, sequence, got 'spiral'"):
+        load_checkpoint(_DATA / "model.pt", layout={"tokens": "spiral"})
+    torch.save({**contents, "layout": "separate"}, tmp_path / "a.pt")
+    with pytest.raises(
+        CheckpointError, match=r"the one in the file, which is 'separate', got 'joint'.*leave out --layout"
+    ):
+        load_checkpoint(tmp_path / "a.pt", layout={"tokens": "joint"})
+
+
 def test_file_may_say_its_layout(tmp_path: Path, contents: Contents) -> None:
     torch.save({**contents, "layout": "separate"}, tmp_path / "a.pt")
     checkpoint = load_checkpoint(tmp_path / "a.pt")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from icl_interp.checkpoints.errors import CheckpointError
-from icl_interp.checkpoints.load import load_checkpoint
+from icl_interp.checkpoints.load import _as_dictionary, load_checkpoint
 from icl_interp.checkpoints.own import save_checkpoint
 from icl_interp.checkpoints.safe_load import choose_file
 from icl_interp.models.hooked import HookedModel
@@ -46,6 +46,15 @@ def test_unknown_format(tmp_path: Path, contents: object, message: str) -> None:
         load_checkpoint(tmp_path / "other.pt")
 
 
+def test_a_dictionary_that_refers_to_another_again_and_again(tmp_path: Path) -> None:
+    contents: dict[str, Any] = {}
+    for _ in range(60):
+        contents = {"a": contents, "b": contents}
+    torch.save(contents, tmp_path / "other.pt")
+    with pytest.raises(CheckpointError, match=r"a dictionary with the keys a\.a\.a\.a\.a.* and 99995 more: "):
+        load_checkpoint(tmp_path / "other.pt")
+
+
 def test_errors_are_value_errors(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="needs a file that exists"):
         load_checkpoint(tmp_path / "missing.pt")
@@ -70,6 +79,11 @@ def test_device_without_float64(dtsip: Path, monkeypatch: pytest.MonkeyPatch) ->
         CheckpointError, match=r"a device with float64, got 'cpu' \(Cannot convert a MPS .*; pass cpu\.$"
     ):
         load_checkpoint(dtsip)
+
+
+def test_a_layout_that_is_no_dictionary() -> None:
+    with pytest.raises(CheckpointError, match=r"needs to be a dictionary such as .*, got 'tokens=joint'; pass one\."):
+        _as_dictionary("tokens=joint")
 
 
 def test_path_and_checksum(dtsip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
