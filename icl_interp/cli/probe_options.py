@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -71,7 +71,7 @@ class ProbeOptions:
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False
 
     @property
-    def controls(self) -> dict[str, int]:
+    def controls(self) -> dict[str, Any]:
         """How many untrained networks, where that is not left to the measures."""
         return {"n_controls": 0} if self.no_controls else {}
 

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from icl_interp.figures.theme import TraceStyle, role_style
+from icl_interp.figures.theme import COLOURS, TraceStyle, role_style
+from icl_interp.predictors.references import names_in
 
 __all__ = ["predictor_style"]
 
@@ -29,11 +30,12 @@ _DASHES = ("solid", "dash", "dashdot", "longdash", "longdashdot")
 
 def predictor_style(name: str) -> TraceStyle:
     """Give the style of a predictor in figures."""
-    first = name.split(" = ")[0]
+    first = names_in(name)[0]
     if first in _OTHERS:
         place = _OTHERS.index(first)
         return replace(role_style(_BASES[place % len(_BASES)]), dash=_DASHES[place // len(_BASES)])
     if first.endswith("-step GD"):
         style = role_style("gradient descent")
         return style if first == "1-step GD" else replace(style, dash="longdashdot", symbol="triangle-down")
-    return role_style({"Bayes": "bayes"}.get(first, first))
+    role = {"Bayes": "bayes"}.get(first, first)
+    return role_style(role if role in COLOURS else "reference")  # a user's own

@@ -21,7 +21,7 @@ from icl_interp.measure.detectors.report import start_watch
 from icl_interp.measure.detectors.scores import DetectorScores, Scores, mean_auroc_replicates, score_prompts
 from icl_interp.measure.detectors.watch import DetectorWatch
 from icl_interp.measure.errors import prompt_errors, summarise_errors
-from icl_interp.measure.families import IN_DISTRIBUTION, Families, answers_to, draw_families
+from icl_interp.measure.families import IN_DISTRIBUTION, Families, draw_families
 from icl_interp.measure.ood import fit_norm_baseline
 from icl_interp.measure.sites import Conventions, ResidualSite, last_block, residual_sites
 from icl_interp.measure.study.survey import NetworkSurvey, survey_network
@@ -89,7 +89,8 @@ def _measure_model(model: HookedModel, kind: Kind, sizes: Sizes, *, seed: int) -
     readers = [_Reader(network, site, how, seed) for network in networks]
     surveys = [_survey(reader, families, how) for reader in readers]
     said = {label: record.predictions for label, record in surveys[0].families.items()}
-    answers = answers_to(families.by_label, reference_predictors(task))
+    references = reference_predictors(task)
+    answers = {label: references.answers(family.prompts) for label, family in families.by_label.items()}
     scored = score_prompts(surveys, [reader.detectors for reader in readers], families, answers, site)
     errors = {label: prompt_errors(values, families.by_label[label]) for label, values in said.items()}
     norms = _norm_scores(families)
