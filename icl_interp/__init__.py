@@ -38,10 +38,9 @@ if TYPE_CHECKING:
     from icl_interp.measure.similarity import layer_similarity
     from icl_interp.measure.study.run import study
     from icl_interp.measure.subspace_use import intervention_effect, signature_use, subspace_use
-    from icl_interp.models.build import build_model
+    from icl_interp.models.build import MODEL_PRESETS, build_model, model_preset
     from icl_interp.models.config import ModelConfig
     from icl_interp.models.linear.attention import HookedLinearAttention, HookedLinearTransformerBlock
-    from icl_interp.models.presets import MODEL_PRESETS, model_preset
     from icl_interp.models.softmax.attention import plain_attention
     from icl_interp.models.softmax.softmax_layer import HookedSoftmaxLayer
     from icl_interp.models.softmax.transformer import HookedICLTransformer
@@ -84,8 +83,8 @@ _HOMES = {
     "HookedLinearTransformerBlock": "models.linear.attention",
     "HookedSoftmaxLayer": "models.softmax.softmax_layer",
     "build_model": "models.build",
-    "MODEL_PRESETS": "models.presets",
-    "model_preset": "models.presets",
+    "MODEL_PRESETS": "models.build",
+    "model_preset": "models.build",
     "plain_attention": "models.softmax.attention",
     "TrainConfig": "training.configs",
     "train": "training.run",

@@ -9,11 +9,11 @@ from einops import rearrange
 from torch import Tensor
 
 from icl_interp.checkpoints.distribution import POINTS_UNKNOWN, TASK_UNKNOWN, assumed_points
-from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.reader import Layout, Reader, choose, count, number_or_word
 from icl_interp.checkpoints.record import Reading
 from icl_interp.checkpoints.safe_load import WeightFile
 from icl_interp.checkpoints.weights import check_heads, few, leaf_names, to_float32
+from icl_interp.errors import CheckpointError
 from icl_interp.models.config import ModelConfig
 from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.tasks.uniform import UniformRegression

@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 
 from icl_interp.checkpoints.distribution import with_given_task
-from icl_interp.checkpoints.errors import CheckpointError, one_line
 from icl_interp.checkpoints.record import Checkpoint, Reading
 from icl_interp.checkpoints.registry import open_file, read_file
 from icl_interp.checkpoints.safe_load import WeightFile, choose_file
 from icl_interp.checkpoints.weights import check_names, check_shapes
+from icl_interp.errors import CheckpointError, one_line
 from icl_interp.tasks.base import Task
 
 __all__ = ["check_device", "load_checkpoint"]

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.record import Reading
 from icl_interp.checkpoints.safe_load import WeightFile
+from icl_interp.errors import CheckpointError
 
 __all__ = ["Layout", "Reader", "choose", "count", "number_or_word"]
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from icl_interp.checkpoints.dtsip import Dtsip
-from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.gpt2 import GPT2
 from icl_interp.checkpoints.hooked_transformer import HookedTransformerFile
 from icl_interp.checkpoints.linear_attention import MergedMatrices, VonOswald
@@ -19,7 +18,7 @@ from icl_interp.checkpoints.record import Reading
 from icl_interp.checkpoints.safe_load import WeightFile, head_of, load_weight_file, sha256_of
 from icl_interp.checkpoints.timaeus import Timaeus
 from icl_interp.checkpoints.weights import few, leaf_names, to_float32
-from icl_interp.errors import InputError, InputTypeError, UserCodeError, users_code
+from icl_interp.errors import CheckpointError, InputError, InputTypeError, UserCodeError, users_code
 
 __all__ = ["READERS", "open_file", "read_file", "register_reader"]
 

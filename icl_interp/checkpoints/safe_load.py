@@ -24,8 +24,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from icl_interp.checkpoints.array_pickle import numeric_array, read_array_pickle
-from icl_interp.checkpoints.errors import CheckpointError, one_line
-from icl_interp.errors import InputError
+from icl_interp.errors import CheckpointError, InputError, one_line
 
 __all__ = [
     "Choice",

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from icl_interp.checkpoints.errors import CheckpointError
+from icl_interp.errors import CheckpointError
 
 __all__ = [
     "check_heads",

@@ -7,9 +7,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from icl_interp.checkpoints.errors import GivenTaskError
 from icl_interp.cli.probe_options import ProbeOptions
-from icl_interp.errors import InputError
+from icl_interp.errors import GivenTaskError, InputError
 from icl_interp.files import is_own_json, refuse_foreign
 from icl_interp.measure.development.settings import LlcSettings
 from icl_interp.report.model import STUDY_FORMAT

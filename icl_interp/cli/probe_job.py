@@ -12,7 +12,6 @@ import joblib
 import torch
 import typer
 
-from icl_interp.checkpoints.errors import CheckpointError, GivenTaskError
 from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.checkpoints.record import Checkpoint
 from icl_interp.checkpoints.safe_load import choose_file, numbered_files
@@ -20,7 +19,7 @@ from icl_interp.cli.probe_checks import check_options, naming_task_files, read_l
 from icl_interp.cli.probe_options import ProbeOptions
 from icl_interp.cli.shared import progress
 from icl_interp.data import demo_path
-from icl_interp.errors import InputError
+from icl_interp.errors import CheckpointError, GivenTaskError, InputError
 from icl_interp.files import write_atomically
 from icl_interp.measure.development.find import load_newest
 from icl_interp.measure.development.record import MeasurementError, demand_finite

@@ -19,7 +19,7 @@ from icl_interp.predictors.references import ByReference, names_in
 from icl_interp.runs.folder import is_busy, read_manifest, read_metrics
 from icl_interp.settings import read_yaml
 from icl_interp.training.resume import sessions_of
-from probes._core.reprs import short_repr
+from probes._core.results import short_repr
 
 __all__ = ["RunStatus", "watch_run"]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from icl_interp.errors import InputError
 from icl_interp.figures.lines import Line, lines_figure
-from icl_interp.figures.predictor_styles import predictor_style
+from icl_interp.figures.theme import predictor_style
 from icl_interp.measure.study.measure import Findings, Measure
 from icl_interp.models.config import ModelConfig
 from icl_interp.predictors.references import ByReference

@@ -10,7 +10,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from icl_interp.figures.lines import Line, Stretch, lines_figure
-from icl_interp.figures.predictor_styles import predictor_style
+from icl_interp.figures.theme import predictor_style
 from icl_interp.measure.controls import Excess, estimate_mean, excess_of_replicates, mean_band, resampled_means
 from icl_interp.measure.families import IN_DISTRIBUTION, Families, Family, draw_families
 from icl_interp.measure.study.measure import Claim, Findings, Measure, StudyPlan
@@ -20,7 +20,7 @@ from icl_interp.prompts import Prompts
 from icl_interp.query import Callee, predict
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.references import references_with
-from probes._core.reprs import short_repr
+from probes._core.results import short_repr
 from probes.bootstrap import Estimate
 
 __all__ = [

@@ -9,7 +9,7 @@ from icl_interp.tasks.base import Task
 from icl_interp.tasks.shifts.record import ShiftedTask
 from icl_interp.tasks.shifts.select import left_out_for_length, select_shifts
 from icl_interp.tasks.shifts.sources import LongerPrompts
-from probes._core.reprs import short_repr
+from probes._core.results import short_repr
 
 __all__ = ["IN_DISTRIBUTION", "Families", "Family", "draw_families"]
 

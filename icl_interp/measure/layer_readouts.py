@@ -12,8 +12,7 @@ from torch import Tensor
 from icl_interp.errors import InputError
 from icl_interp.figures.heatmap import heatmap_figure
 from icl_interp.figures.lines import Line, lines_figure
-from icl_interp.figures.predictor_styles import predictor_style
-from icl_interp.figures.theme import role_style
+from icl_interp.figures.theme import predictor_style, role_style
 from icl_interp.measure.controls import (
     N_UNTRAINED,
     Excess,
@@ -31,7 +30,7 @@ from icl_interp.predictors.references import ByReference
 from icl_interp.prompts import Prompts, derive_seed
 from icl_interp.query import Callee
 from icl_interp.tasks.base import Task
-from icl_interp.tasks.linear import LinearTask
+from icl_interp.tasks.linear_regression import LinearTask
 from icl_interp.tasks.references import references_with
 from probes.bootstrap import Estimate
 from probes.readouts import LayerReadouts, Method, fit_layer_readouts

@@ -24,9 +24,9 @@ from icl_interp.predictors.references import ByReference
 from icl_interp.prompts import Prompts, derive_seed
 from icl_interp.query import Callee
 from icl_interp.tasks.base import Task
-from icl_interp.tasks.linear import LinearTask
+from icl_interp.tasks.linear_regression import LinearTask
 from icl_interp.tasks.references import references_with
-from probes._core.reprs import short_repr
+from probes._core.results import short_repr
 from probes.bootstrap import Estimate, estimate_difference, percentile_interval
 from probes.linear import LinearProbe, fit_linear_probe
 from probes.selectivity import control_task_targets, partial_r2

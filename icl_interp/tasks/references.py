@@ -42,8 +42,7 @@ from icl_interp.prompts import Prompts, derive_seed, stream
 from icl_interp.query import Callee
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.ill_conditioned import IllConditionedRegression
-from icl_interp.tasks.linear import GaussianWeights, LinearTask
-from icl_interp.tasks.linear_regression import LinearRegression
+from icl_interp.tasks.linear_regression import GaussianWeights, LinearRegression, LinearTask
 from icl_interp.tasks.quadratic import QuadraticRegression
 from icl_interp.tasks.recurrence import AffineRecurrence
 from icl_interp.tasks.sine import SineRegression

@@ -16,7 +16,7 @@ from icl_interp.models.config import ModelConfig
 from icl_interp.models.linear.components import context_divisor
 from icl_interp.prompts import stream
 from icl_interp.tasks.base import FunctionTask, Task
-from icl_interp.tasks.linear import LinearTask
+from icl_interp.tasks.linear_regression import LinearTask
 from icl_interp.training.batches import batch_seed, draw_batch
 from icl_interp.training.loop import (
     StepRecord,

@@ -16,7 +16,7 @@ from icl_interp.tasks.references import reference_predictors
 from icl_interp.tasks.shifts.select import SHIFTS
 from icl_interp.training.batches import evaluation_seed
 from icl_interp.training.train_config import TrainConfig
-from probes._core.reprs import short_repr
+from probes._core.results import short_repr
 
 __all__ = ["EvaluationRecord", "Evaluator"]
 

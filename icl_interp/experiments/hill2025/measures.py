@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from icl_interp.activations import Batch
-from icl_interp.code_version import code_version
 from icl_interp.errors import InputError
 from icl_interp.experiments.experiment import PerSeed, TrainedRuns
 from icl_interp.experiments.files import keep
@@ -35,6 +34,7 @@ from icl_interp.measure.signature_conventions import (
 from icl_interp.measure.sites import Conventions, ResidualSite, last_block, residual_sites
 from icl_interp.measure.study.survey import NetworkSurvey, survey_network
 from icl_interp.models.hooked import HookedModel
+from icl_interp.provenance import code_version
 from icl_interp.query import predict
 from icl_interp.tasks.references import reference_predictors
 from icl_interp.training.resume import config_hash

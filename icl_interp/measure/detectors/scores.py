@@ -14,7 +14,7 @@ from icl_interp.measure.families import IN_DISTRIBUTION, Families
 from icl_interp.measure.sites import ResidualSite
 from icl_interp.measure.study.survey import NetworkSurvey
 from icl_interp.predictors.references import ByReference
-from probes._core.reprs import short_repr
+from probes._core.results import short_repr
 from probes.bootstrap import bootstrap_counts
 from probes.ood import fit_norm, fit_prompt_statistics, prediction_gap
 from probes.permutation import permutation_p_value

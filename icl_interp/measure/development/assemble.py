@@ -23,7 +23,7 @@ from icl_interp.tasks.base import Task
 from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.tasks.registry import task_to_config
 from icl_interp.tasks.task_pool import TaskPool
-from probes._core.reprs import short_repr
+from probes._core.results import short_repr
 from probes.signature import emergence_of
 from probes.trajectory import JointTrajectoryPCA, joint_trajectory_pca, log_step_weights
 

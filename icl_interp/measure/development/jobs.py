@@ -4,10 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from icl_interp.checkpoints.errors import CheckpointError, one_line
 from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.checkpoints.record import Checkpoint
-from icl_interp.errors import InputError
+from icl_interp.errors import CheckpointError, InputError, one_line
 from icl_interp.jobs import WorkersDiedError, run
 from icl_interp.measure.development.cache import RecordStore
 from icl_interp.measure.development.checkpoint import measure_checkpoint

@@ -16,7 +16,7 @@ from icl_interp.models.hooked import HookedModel
 from icl_interp.predictors.references import ByReference, References
 from icl_interp.prompts import Prompts
 from icl_interp.tasks.base import Task
-from probes._core.reprs import short_repr
+from probes._core.results import short_repr
 
 __all__ = ["WORK", "Absent", "Claim", "Effort", "Findings", "Measure", "StudyPlan", "effort_of", "operations"]
 

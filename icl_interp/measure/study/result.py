@@ -15,7 +15,7 @@ from icl_interp.measure.study.survey import NetworkSurvey
 from icl_interp.models.config import ModelConfig
 from icl_interp.predictors.references import ByReference
 from icl_interp.tasks.base import Task
-from probes._core.reprs import short_repr
+from probes._core.results import short_repr
 
 __all__ = ["Study"]
 

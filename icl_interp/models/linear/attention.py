@@ -7,12 +7,13 @@ from torch import Tensor
 
 from icl_interp.models.config import ModelConfig
 from icl_interp.models.linear.constructions import (
+    EffectiveParameters,
     Number,
+    effective_parameters,
     gd_learned_init_weights,
     gd_plus_plus_weights,
     gradient_descent_weights,
 )
-from icl_interp.models.linear.effective import EffectiveParameters, effective_parameters
 from icl_interp.models.linear.network import HookedLinearNetwork
 
 __all__ = ["HookedLinearAttention", "HookedLinearTransformerBlock"]

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from icl_interp.checkpoints.array_pickle import read_array_pickle
-from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.safe_load import load_weight_file
+from icl_interp.errors import CheckpointError
 
 KINDS = ("?", "i1", "<i2", ">i4", "i8", "u1", "u2", "u4", "u8", "e", ">f4", "<f8", "F", ">c16")
 PROTOCOLS = range(2, pickle.HIGHEST_PROTOCOL + 1)

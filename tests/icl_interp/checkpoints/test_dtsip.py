@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from icl_interp.checkpoints.dtsip import dtsip_weights
-from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.load import load_checkpoint
+from icl_interp.errors import CheckpointError
 from icl_interp.models.softmax.transformer import HookedICLTransformer
 from icl_interp.tasks.linear_regression import LinearRegression
 

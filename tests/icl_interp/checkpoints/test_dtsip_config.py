@@ -6,8 +6,8 @@ import pytest
 import torch
 import yaml
 
-from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.load import load_checkpoint
+from icl_interp.errors import CheckpointError
 from icl_interp.tasks.linear_regression import LinearRegression
 
 

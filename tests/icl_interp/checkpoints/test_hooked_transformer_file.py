@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.hooked_transformer import is_hooked_transformer
 from icl_interp.checkpoints.load import load_checkpoint
+from icl_interp.errors import CheckpointError
 from icl_interp.tasks.linear_regression import LinearRegression
 
 _DATA = Path(__file__).parents[2] / "data" / "hooked_transformer_3_9"

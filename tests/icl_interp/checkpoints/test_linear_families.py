@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from icl_interp import LinearRegression, ModelConfig, build_model, load_checkpoint, save_checkpoint
-from icl_interp.checkpoints.errors import CheckpointError
+from icl_interp.errors import CheckpointError
 
 CONFIGS = {
     "lsa": ModelConfig(family="lsa", n_dims=3, n_points=7, n_layers=2, n_heads=2, d_head=2, output_sign=-1),

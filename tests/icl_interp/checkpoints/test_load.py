@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.load import _as_dictionary, load_checkpoint
 from icl_interp.checkpoints.own import save_checkpoint
 from icl_interp.checkpoints.safe_load import choose_file
+from icl_interp.errors import CheckpointError
 from icl_interp.models.hooked import HookedModel
 from icl_interp.models.softmax.transformer import HookedICLTransformer
 from icl_interp.tasks.linear_regression import LinearRegression

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from icl_interp.checkpoints.errors import CheckpointError, one_line
 from icl_interp.checkpoints.safe_load import load_weight_file
 from icl_interp.data import demo_path
+from icl_interp.errors import CheckpointError, one_line
 
 
 class Touch:

@@ -12,9 +12,9 @@ import pytest
 from development_runs import FEW, make_run
 from typer.testing import CliRunner
 
-from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.cli.probe import _app
 from icl_interp.cli.probe_job import _load_probed
+from icl_interp.errors import CheckpointError
 from icl_interp.measure.development.run import development
 from icl_interp.report.assemble import build_page
 

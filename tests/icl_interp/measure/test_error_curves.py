@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from icl_interp.figures.predictor_styles import predictor_style
-from icl_interp.figures.theme import COLOURS
+from icl_interp.figures.theme import COLOURS, predictor_style
 from icl_interp.measure.controls import estimate_mean, mean_band
 from icl_interp.measure.errors import (
     BATCH,

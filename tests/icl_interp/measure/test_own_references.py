@@ -2,8 +2,7 @@
 
 import pytest
 
-from icl_interp.figures.predictor_styles import predictor_style
-from icl_interp.figures.theme import role_style
+from icl_interp.figures.theme import predictor_style, role_style
 from icl_interp.measure.algorithm_agreement import algorithm_agreement
 from icl_interp.measure.errors import error_curves
 from icl_interp.measure.layer_readouts import layer_readouts

@@ -3,7 +3,7 @@ import torch
 from linear_cases import linear_model, prompts
 
 from icl_interp import HookedLinearAttention, HookedLinearTransformerBlock, ModelConfig, build_model
-from icl_interp.models.linear.effective import EffectiveParameters
+from icl_interp.models.linear.constructions import EffectiveParameters
 from icl_interp.predictors.learned_init import optimal_learned_init
 
 SHARP = {"rtol": 0, "atol": 1e-12}  # float64, sums of order 1

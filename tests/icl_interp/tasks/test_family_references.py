@@ -18,7 +18,7 @@ from icl_interp import (
     predictors,
     reference_predictors,
 )
-from icl_interp.figures.predictor_styles import predictor_style
+from icl_interp.figures.theme import predictor_style
 from icl_interp.predictors.references import References
 from icl_interp.prompts import derive_seed
 from icl_interp.tasks.references import _LASSO_GRID, bayes_penalty, lasso_losses, lasso_penalty
