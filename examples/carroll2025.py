@@ -35,12 +35,10 @@ def pool(size: int) -> icl.TaskPool:
 gaps = {}
 for size in (1, 4, 16, 64, 256):
     prompts = pool(size).sample(PROMPTS, seed=0)
-    losses = {
-        name: float((predictor(prompts.xs, prompts.ys) - prompts.ys).square().mean())
-        for name, predictor in icl.reference_predictors(pool(size)).items()
-        if {"ridge", "dMMSE"} & set(name.split(" = "))
-    }
-    ridge, dmmse = (next(loss for name, loss in losses.items() if known in name) for known in ("ridge", "dMMSE"))
+    references = icl.reference_predictors(pool(size))
+    ridge, dmmse = (
+        float((references.answer(name, prompts) - prompts.ys).square().mean()) for name in ("ridge", "dMMSE")
+    )
     gaps[size] = ridge - dmmse
     print(f"in distribution, M = {size}: ridge {ridge:.3f}, dMMSE {dmmse:.3f}, gap {gaps[size]:.3f}")
 

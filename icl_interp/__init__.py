@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from icl_interp.activations import collect, stream
     from icl_interp.checkpoints.load import load_checkpoint
     from icl_interp.checkpoints.own import save_checkpoint
-    from icl_interp.checkpoints.record import Checkpoint
+    from icl_interp.checkpoints.reader import Reader
+    from icl_interp.checkpoints.record import Checkpoint, Reading
+    from icl_interp.checkpoints.registry import READERS, register_reader
+    from icl_interp.checkpoints.safe_load import WeightFile
     from icl_interp.data import demo_path
     from icl_interp.errors import InputError
     from icl_interp.measure.algorithm_agreement import algorithm_agreement
@@ -35,10 +38,9 @@ if TYPE_CHECKING:
     from icl_interp.measure.similarity import layer_similarity
     from icl_interp.measure.study.run import study
     from icl_interp.measure.subspace_use import intervention_effect, signature_use, subspace_use
-    from icl_interp.models.build import build_model
+    from icl_interp.models.build import MODEL_PRESETS, build_model, model_preset
     from icl_interp.models.config import ModelConfig
     from icl_interp.models.linear.attention import HookedLinearAttention, HookedLinearTransformerBlock
-    from icl_interp.models.presets import MODEL_PRESETS, model_preset
     from icl_interp.models.softmax.attention import plain_attention
     from icl_interp.models.softmax.softmax_layer import HookedSoftmaxLayer
     from icl_interp.models.softmax.transformer import HookedICLTransformer
@@ -69,6 +71,11 @@ _HOMES = {
     "load_checkpoint": "checkpoints.load",
     "save_checkpoint": "checkpoints.own",
     "Checkpoint": "checkpoints.record",
+    "READERS": "checkpoints.registry",
+    "Reader": "checkpoints.reader",
+    "Reading": "checkpoints.record",
+    "WeightFile": "checkpoints.safe_load",
+    "register_reader": "checkpoints.registry",
     "demo_path": "data",
     "ModelConfig": "models.config",
     "HookedICLTransformer": "models.softmax.transformer",
@@ -76,8 +83,8 @@ _HOMES = {
     "HookedLinearTransformerBlock": "models.linear.attention",
     "HookedSoftmaxLayer": "models.softmax.softmax_layer",
     "build_model": "models.build",
-    "MODEL_PRESETS": "models.presets",
-    "model_preset": "models.presets",
+    "MODEL_PRESETS": "models.build",
+    "model_preset": "models.build",
     "plain_attention": "models.softmax.attention",
     "TrainConfig": "training.configs",
     "train": "training.run",
@@ -138,6 +145,7 @@ _HOMES = {
 __all__ = [
     "DTSIP_EVALUATIONS",
     "MODEL_PRESETS",
+    "READERS",
     "SHIFTS",
     "AffineRecurrence",
     "CategoricalRegression",
@@ -157,6 +165,8 @@ __all__ = [
     "PromptSource",
     "Prompts",
     "QuadraticRegression",
+    "Reader",
+    "Reading",
     "ReluNetworkRegression",
     "SineRegression",
     "SparseLinearRegression",
@@ -165,6 +175,7 @@ __all__ = [
     "TaskPool",
     "TrainConfig",
     "UniformRegression",
+    "WeightFile",
     "__version__",
     "algorithm_agreement",
     "attention_summary",
@@ -190,6 +201,7 @@ __all__ = [
     "predict",
     "predictors",
     "reference_predictors",
+    "register_reader",
     "register_task",
     "save_checkpoint",
     "select_shifts",

@@ -12,7 +12,7 @@ from icl_interp.errors import InputError
 from icl_interp.models.hook_names import check_names
 from icl_interp.models.hooked import HookedModel
 from icl_interp.prompts import Prompts
-from probes._core.reprs import short_repr
+from probes._core.results import short_repr
 
 __all__ = ["Batch", "collect", "stream"]
 

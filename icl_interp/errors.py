@@ -1,4 +1,4 @@
-"""Whose fault it is: of what was typed, of a diverged training, or of code that the user brought along."""
+"""Whose fault it is: of what was typed or read, of a diverged training, or of code that the user brought along."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -8,7 +8,9 @@ from typing import Any
 from probes._core.errors import InputError, InputTypeError
 
 __all__ = [
+    "CheckpointError",
     "DivergedError",
+    "GivenTaskError",
     "InputError",
     "InputTypeError",
     "UserCodeError",
@@ -76,3 +78,11 @@ def said(problem: Mapping[str, Any]) -> str:
     shown = problem["type"] not in _SAYS_ITSELF and len(came) <= _SHOWN
     text = str(problem["msg"]).removeprefix("Value error, ")
     return f"{text}, got {came}" if shown else text
+
+
+class CheckpointError(InputError):
+    """A checkpoint cannot be read, understood or written; the text is one sentence for whoever named it."""
+
+
+class GivenTaskError(CheckpointError):
+    """The task that a person named beside a checkpoint cannot be taken."""

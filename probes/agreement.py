@@ -23,8 +23,8 @@ from probes._core.callees import (
     _weight_cosines,
 )
 from probes._core.checks import _check_same_length
-from probes._core.dtypes import _like, _result
 from probes._core.errors import InputError
+from probes._core.results import _like, _result
 from probes.bootstrap import Estimate
 from probes.curves import Curve, curve_over_prompts, estimate_mean
 from probes.induced_weights import induced_weights

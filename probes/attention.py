@@ -13,8 +13,8 @@ from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from probes._core.checks import _check_activations, _check_axes, _check_same_length
-from probes._core.dtypes import _like, _result
 from probes._core.errors import InputError
+from probes._core.results import _like, _result
 from probes.bootstrap import _count_chunks, percentile_interval
 from probes.curves import Curve, _check_bootstrap, curve_over_prompts
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from probes._core.checks import _check_axes, _check_confidence, _check_count, _check_floating
-from probes._core.dtypes import _like
+from probes._core.results import _like
 from probes.bootstrap import Estimate, _count_chunks, percentile_interval
 
 __all__ = ["Curve", "curve_over_prompts", "estimate_mean"]

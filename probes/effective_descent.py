@@ -12,8 +12,8 @@ from torch import Tensor
 
 from probes._core.callees import Callee, _ask, _check_prompts, _context_point
 from probes._core.checks import _check_count, _check_option
-from probes._core.dtypes import _result
 from probes._core.errors import InputError
+from probes._core.results import _result
 from probes.bootstrap import Estimate, _count_chunks, percentile_interval
 from probes.curves import _check_bootstrap
 from probes.sensitivity import label_gradients

@@ -12,8 +12,8 @@ from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from probes._core.checks import _check_activations, _check_same_length
-from probes._core.dtypes import _like
 from probes._core.errors import InputError
+from probes._core.results import _like
 from probes.bootstrap import Estimate, _count_chunks, percentile_interval
 from probes.curves import Curve, _check_bootstrap, curve_over_prompts, estimate_mean
 

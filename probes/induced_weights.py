@@ -10,8 +10,8 @@ from torch import Tensor
 
 from probes._core.callees import Callee, _ask, _check_prompts, _resolve_points
 from probes._core.checks import _check_activations, _check_count, _check_same_length
-from probes._core.dtypes import _result
 from probes._core.errors import InputError
+from probes._core.results import _result
 
 __all__ = ["InducedWeights", "fresh_query_predictions", "induced_weights"]
 

@@ -16,8 +16,8 @@ from probes._core.checks import (
     _check_same_length,
     _check_varies,
 )
-from probes._core.dtypes import _like, _result
 from probes._core.errors import InputError
+from probes._core.results import _like, _result
 from probes._core.ridge import _assign_folds, _cross_validate, _r2_replicates, _shuffle
 from probes.bootstrap import percentile_interval
 

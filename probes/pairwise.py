@@ -14,8 +14,8 @@ from probes._core.checks import (
     _check_share,
     _check_trace,
 )
-from probes._core.dtypes import _result
 from probes._core.errors import InputError
+from probes._core.results import _result
 
 __all__ = ["mean_pairwise_overlap", "mean_projector", "overlap_between", "overlap_within", "pairwise_alignment"]
 

@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes._core.checks import _check_activations, _check_count, _check_option, _check_same_length, _check_varies
-from probes._core.dtypes import _at_least_single, _like, _result
 from probes._core.errors import InputError
+from probes._core.results import _at_least_single, _like, _result
 from probes._core.ridge import _r2_replicates
 from probes.bootstrap import percentile_interval
 from probes.curves import _check_bootstrap

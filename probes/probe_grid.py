@@ -12,7 +12,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from probes._core.checks import _check_activations, _check_count, _check_penalties, _check_same_length
-from probes._core.dtypes import _like
+from probes._core.results import _like
 from probes._core.ridge import _assign_folds, _cross_validate, _r2_replicates, _shuffle
 from probes.bootstrap import percentile_interval
 from probes.curves import _check_bootstrap

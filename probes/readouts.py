@@ -10,8 +10,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from probes._core.checks import _check_activations, _check_count, _check_option, _check_penalties, _check_same_shape
-from probes._core.dtypes import _at_least_single, _like, _result
 from probes._core.errors import InputError
+from probes._core.results import _at_least_single, _like, _result
 from probes._core.ridge import _assign_folds, _cross_predict
 from probes.curves import Curve, _check_bootstrap, curve_over_prompts
 

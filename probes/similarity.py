@@ -9,8 +9,8 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from probes._core.checks import _check_activations, _check_count, _check_same_length
-from probes._core.dtypes import _result
 from probes._core.errors import InputError
+from probes._core.results import _result
 
 __all__ = ["linear_cka", "procrustes_distance"]
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from probes._core.checks import _check_activations, _check_k, _check_option
 from probes._core.decompositions import _right_by_gram, _right_by_iteration, _right_by_svd, _values_by_gram
-from probes._core.dtypes import _result
 from probes._core.errors import InputError
+from probes._core.results import _result
 
 __all__ = [
     "SWAP_THRESHOLD",

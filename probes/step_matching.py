@@ -13,8 +13,8 @@ from torch import Tensor
 
 from probes._core.callees import _check_two, _error_cosines, _weight_cosines
 from probes._core.checks import _check_activations, _check_option, _check_same_length
-from probes._core.dtypes import _like
 from probes._core.errors import InputError
+from probes._core.results import _like
 from probes.bootstrap import _count_chunks
 from probes.curves import _check_bootstrap
 

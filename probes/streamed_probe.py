@@ -8,8 +8,8 @@ from jaxtyping import Float, Float64, Int, Int64
 from torch import Tensor
 
 from probes._core.checks import _check_activations, _check_count, _check_ids, _check_penalties, _check_same_length
-from probes._core.dtypes import _like
 from probes._core.errors import InputError
+from probes._core.results import _like
 from probes._core.ridge import _Moments, _moments, _principal_axes, _with, _without
 
 __all__ = ["StreamedProbe", "fit_streamed_probe"]

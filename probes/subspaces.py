@@ -18,7 +18,7 @@ from probes._core.checks import (
     _check_same_length,
     _check_same_shape,
 )
-from probes._core.dtypes import _result
+from probes._core.results import _result
 from probes.pairwise import mean_pairwise_overlap, mean_projector, pairwise_cosines, pairwise_overlaps
 
 __all__ = [

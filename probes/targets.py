@@ -14,7 +14,7 @@ from torch import Tensor
 
 from probes._core.callees import _check_prompts
 from probes._core.checks import _check_activations, _check_option, _check_same_length, _check_same_shape
-from probes._core.dtypes import _result
+from probes._core.results import _result
 
 __all__ = [
     "largest_stable_step",

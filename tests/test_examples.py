@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLES = {path.stem: path for path in sorted((Path(__file__).parents[1] / "examples").glob("*.py"))}
+EXAMPLES = {path.stem: path for path in sorted((Path(__file__).parents[1] / "examples").rglob("*.py"))}
 SMALL = {"ICL_EXAMPLE_PROMPTS": "24", "ICL_EXAMPLE_STEPS": "8", "OMP_NUM_THREADS": "1"}
 SCRIPT = "first_look"
 """Started as people do, in a process that imports for itself; the others have that from the tests."""

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from icl_interp.checkpoints.errors import GivenTaskError, one_line
 from icl_interp.checkpoints.record import Reading
+from icl_interp.errors import GivenTaskError, one_line
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.registry import changed_task, task_class, task_fields
 

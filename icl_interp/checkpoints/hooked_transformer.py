@@ -6,24 +6,25 @@ embeddings "read_in.weight" [d_model d_token] and "read_in.bias" [d_model], and 
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 from icl_interp.checkpoints.distribution import POINTS_UNKNOWN, TASK_UNKNOWN, assumed_points
-from icl_interp.checkpoints.errors import CheckpointError, one_line
+from icl_interp.checkpoints.reader import Layout, Reader
 from icl_interp.checkpoints.record import Reading
 from icl_interp.checkpoints.safe_load import WeightFile
 from icl_interp.checkpoints.weights import to_float32, without_prefix
+from icl_interp.errors import CheckpointError, one_line
 from icl_interp.models.config import Tokens
 from icl_interp.models.transformer_lens.read import from_lens_weights
 from icl_interp.tasks.linear_regression import LinearRegression
 
-__all__ = ["is_hooked_transformer", "read_hooked_transformer"]
+__all__ = ["HookedTransformerFile", "is_hooked_transformer", "read_hooked_transformer"]
 
 _NAME = re.compile(r"(embed\.W_E|unembed\.W_U|blocks\.\d+\.attn\.W_[QKVO])")
 _READ_IN = ("read_in.weight", "read_in.bias")
 _LAYOUT_UNKNOWN = (
     "The file does not say how pairs become tokens: x1, y1, x2, y2, ... with y in the first coordinate is assumed; "
-    "where that is wrong, only model.forward_tokens(tokens) is right."
+    "say otherwise with `--layout tokens=separate` or `layout=`."
 )
 
 
@@ -39,10 +40,30 @@ def _are_own(names: Iterable[str]) -> bool:
     return any(_NAME.fullmatch(name) for name in names)
 
 
-def read_hooked_transformer(file: WeightFile, *, n_heads: int | None = None) -> Reading:
+class HookedTransformerFile(Reader):
+    """A HookedTransformer's state dict with its cfg."""
+
+    name = "a HookedTransformer's state dict with its cfg"
+    signs = ("cfg*", "blocks.0.attn.W_Q", "blocks.0.attn.W_O", "unembed.W_U")
+    options: ClassVar[Mapping[str, str]] = {"tokens": f"how pairs become tokens, {', '.join(get_args(Tokens))}"}
+
+    def recognises(self, contents: Any) -> bool:
+        return is_hooked_transformer(contents)
+
+    def read(self, file: WeightFile, *, n_heads: int | None, layout: Layout) -> Reading:
+        return read_hooked_transformer(file, n_heads=n_heads, tokens=layout.get("tokens"))
+
+
+def read_hooked_transformer(file: WeightFile, *, n_heads: int | None = None, tokens: object = None) -> Reading:
     """Read such a file."""
     contents, path = file.contents, file.path
-    cfg, layout = contents.get("cfg"), contents.get("layout")
+    cfg, stated = contents.get("cfg"), contents.get("layout")
+    layout = tokens if stated is None else stated
+    if tokens not in (None, layout):
+        raise CheckpointError(
+            f"the layout of a HookedTransformer needs to be the one in the file, which is {layout!r}, got {tokens!r}: "
+            f"{path}; leave out --layout (layout=)."
+        )
     if "state_dict" not in contents or not isinstance(cfg, Mapping):
         raise CheckpointError(
             f"weights of a HookedTransformer need its config beside them, which shapes do not tell, got none: {path}; "

@@ -1,21 +1,18 @@
 """Load a checkpoint of any format that is known."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from icl_interp.checkpoints.distribution import with_given_task
-from icl_interp.checkpoints.dtsip import dtsip_weights, read_dtsip
-from icl_interp.checkpoints.errors import CheckpointError, one_line
-from icl_interp.checkpoints.hooked_transformer import is_hooked_transformer, read_hooked_transformer
-from icl_interp.checkpoints.own import is_own, read_own
 from icl_interp.checkpoints.record import Checkpoint, Reading
-from icl_interp.checkpoints.safe_load import WeightFile, choose_file, load_weight_file
-from icl_interp.checkpoints.timaeus import read_timaeus, timaeus_weights
-from icl_interp.checkpoints.weights import check_names, check_shapes, few
+from icl_interp.checkpoints.registry import open_file, read_file
+from icl_interp.checkpoints.safe_load import WeightFile, choose_file
+from icl_interp.checkpoints.weights import check_names, check_shapes
+from icl_interp.errors import CheckpointError, one_line
 from icl_interp.tasks.base import Task
 
 __all__ = ["check_device", "load_checkpoint"]
@@ -37,17 +34,12 @@ def check_device(device: str | torch.device) -> None:
         ) from error
 
 
-_KNOWN = (
-    "icl-interp's own format, state.pt or model_N.pt of dtsip/in-context-learning, checkpoints of "
-    "timaeus-research/icl, and a HookedTransformer's state dict with its cfg"
-)
-
-
 def load_checkpoint(
     path: str | os.PathLike[str],
     *,
     n_heads: int | None = None,
     task: Task | Mapping[str, object] | None = None,
+    layout: Mapping[str, object] | None = None,
     device: str | torch.device = "cpu",
 ) -> Checkpoint:
     """Load a model, with what is in distribution for it and what had to be assumed.
@@ -59,6 +51,8 @@ def load_checkpoint(
         n_heads: Attention heads a block, for foreign weights without a config.
         task: What is in distribution, if the file does not say so or says something else: a whole task, or
             only the fields that differ, as in `{"noise_std": 0.5}`.
+        layout: What a foreign file does not say, as in `{"sign": -1, "channel": "last"}`; docs/checkpoints.md lists the
+            keys of each format.
         device: Where the model shall be.
 
     Returns:
@@ -67,12 +61,13 @@ def load_checkpoint(
     Raises:
         CheckpointError: A ValueError whose text is one sentence: the path is missing, unreadable, damaged or
             holds code; the format is unknown; names, shapes or values of weights are wrong; the number of
-            heads is unknown; the task does not fit; the device is not there or has no float64.
+            heads is unknown; the layout or the task does not fit; the device is not there or has no float64.
     """
     check_device(device)
+    said = _as_dictionary(layout)
     choice = choose_file(Path(path).expanduser())
-    file = load_weight_file(choice.path)
-    reading = _read(file, n_heads)
+    file = open_file(choice.path)
+    reading = read_file(file, n_heads=n_heads, layout=said)
     if choice.note is not None:
         reading = replace(reading, notes=(choice.note, *reading.notes))
     if task is not None:
@@ -80,31 +75,12 @@ def load_checkpoint(
     return _build(file, reading, device)
 
 
-def _read(file: WeightFile, n_heads: int | None) -> Reading:
-    if is_own(file.contents):
-        return read_own(file, n_heads=n_heads)
-    if dtsip_weights(file.contents) is not None:
-        return read_dtsip(file, n_heads=n_heads)
-    if timaeus_weights(file.contents) is not None:
-        return read_timaeus(file, n_heads=n_heads)
-    if is_hooked_transformer(file.contents):
-        return read_hooked_transformer(file, n_heads=n_heads)
-    if isinstance(file.contents, Mapping):
-        came = f"a dictionary with the keys {few(_leaf_names(file.contents)) or '(none)'}"
-    else:
-        came = f"one {type(file.contents).__name__}"
-    raise CheckpointError(
-        f"a checkpoint needs a format that is known ({_KNOWN}), got {came}: {file.path}; convert it, or pass "
-        "another file."
-    )
-
-
-def _leaf_names(contents: Mapping[object, object], prefix: str = "") -> Iterator[str]:
-    for name, value in contents.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaf_names(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}"
+def _as_dictionary(layout: object) -> Mapping[str, object]:
+    if not isinstance(layout, Mapping | None):
+        raise CheckpointError(
+            f"the layout of a file needs to be a dictionary such as {{'tokens': 'separate'}}, got {layout!r}; pass one."
+        )
+    return layout or {}
 
 
 def _build(file: WeightFile, reading: Reading, device: str | torch.device) -> Checkpoint:

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from icl_interp.checkpoints.distribution import POINTS_UNKNOWN, TASK_UNKNOWN, assumed_points, fit_points
-from icl_interp.checkpoints.errors import CheckpointError, one_line
+from icl_interp.checkpoints.reader import Layout, Reader
 from icl_interp.checkpoints.record import Reading
 from icl_interp.checkpoints.safe_load import WeightFile, load_weight_file, to_safetensors
 from icl_interp.checkpoints.weights import check_names, check_shapes, plain_names, to_float32, without_prefix
-from icl_interp.errors import InputError
+from icl_interp.errors import CheckpointError, InputError, one_line
 from icl_interp.files import refuse_foreign, write_atomically
 from icl_interp.models.config import ModelConfig
 from icl_interp.models.shapes import parameter_shapes
@@ -30,7 +30,7 @@ from icl_interp.tasks.registry import class_in, task_to_config
 if TYPE_CHECKING:
     import icl_interp.models.hooked  # TransformerLens comes with it
 
-__all__ = ["FORMAT", "is_own", "read_own", "save_checkpoint", "write_checkpoint"]
+__all__ = ["FORMAT", "Own", "is_own", "read_own", "save_checkpoint", "write_checkpoint"]
 
 _BLOCK = re.compile(r"blocks\.(\d+)\.")
 
@@ -207,6 +207,19 @@ def read_own(file: WeightFile, *, n_heads: int | None = None) -> Reading:
         points_assumption=None if n_points else POINTS_UNKNOWN.format(n_points=trained),
         extra=contents["extra"],
     )
+
+
+class Own(Reader):
+    """Our own format."""
+
+    name = "checkpoints of icl-interp"
+    signs = ("format", "format_version", "weights*")
+
+    def recognises(self, contents: Any) -> bool:
+        return is_own(contents)
+
+    def read(self, file: WeightFile, *, n_heads: int | None, layout: Layout) -> Reading:  # noqa: ARG002
+        return read_own(file, n_heads=n_heads)
 
 
 def _are_own(names: Iterable[str]) -> bool:

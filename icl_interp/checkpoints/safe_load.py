@@ -8,14 +8,13 @@ import hashlib
 import json
 import os
 import pickle
-import pickletools
 import re
 import warnings
 import zipfile
-from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,15 +23,17 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from icl_interp.checkpoints.errors import CheckpointError, one_line
-from icl_interp.errors import InputError
+from icl_interp.checkpoints.array_pickle import numeric_array, read_array_pickle
+from icl_interp.errors import CheckpointError, InputError, one_line
 
 __all__ = [
     "Choice",
     "WeightFile",
     "choose_file",
+    "head_of",
     "load_weight_file",
     "numbered_files",
+    "sha256_of",
     "to_safetensors",
 ]
 
@@ -69,14 +70,9 @@ def to_safetensors(contents: Mapping[str, Any]) -> bytes:
 
 _ZIP_MAGIC = b"PK\x03\x04"
 _PICKLE_MAGIC = b"\x80"  # the first opcode of every pickle since protocol 2, with which torch has always written
+_TORCH_MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"  # the number that torch's older files start with
+_NPY_MAGIC = b"\x93NUMPY"
 _HEAD_BYTES = 512
-_STRINGS = ("UNICODE", "STRING")  # as in SHORT_BINUNICODE, BINSTRING, ...
-_PUSH_NOTHING = ("PROTO", "FRAME", "MARK", "STOP", "MEMOIZE", "BINPUT", "LONG_BINPUT", "PUT")
-_OF_TORCH = re.compile(
-    r"torch\._utils\._rebuild_\w+|torch\._tensor\._rebuild_from_type_v2|torch\.nn\.parameter\.Parameter|collections\.OrderedDict|"
-    r"torch\.(storage\.)?\w*Storage|torch\.(Size|Tensor|device|bool|b?float\d+|u?int\d+|complex\d+)|_codecs\.encode"
-)
-"""What every file of torch.save asks for, and torch allows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,27 +91,106 @@ class WeightFile:
 
 
 def load_weight_file(path: str | os.PathLike[str]) -> WeightFile:
-    """Read a file that torch.save or the safetensors library wrote; its first bytes tell which.
+    """Read a file of torch.save, of safetensors, or of numpy arrays (.npy, .npz, a pickle); its first bytes tell which.
 
-    Only tensors and plain data are read (`weights_only=True`), and numbers of numpy, which become Python's; a file
-    that needs more is refused, and no option changes that. The checksum and the contents come from the same open file.
+    Only tensors and plain data are read (`weights_only=True`), and numbers of numpy, which become Python's, as arrays
+    become tensors; a file that needs more is refused, and no option changes that. The checksum and the contents come
+    from the same open file.
     """
     path = Path(path)
     _check_place(path)
+    with _opened(path) as file:
+        head = file.read(_HEAD_BYTES)
+        _check_head(path, head)
+        file.seek(0)
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0)
+        contents = _reader_of(head, file)(path, file)
+    return WeightFile(path=path, contents=contents, sha256=sha256)
+
+
+def head_of(path: Path) -> bytes:
+    """Give the first bytes of a file."""
+    with _opened(path) as file:
+        return file.read(_HEAD_BYTES)
+
+
+def sha256_of(path: Path) -> str:
+    """Give the checksum of a file, in hexadecimal."""
+    with _opened(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BufferedReader]:
     try:
         with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
-            _check_head(path, head)
-            file.seek(0)
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            file.seek(0)
-            contents = _read_safetensors(path, file) if _looks_like_safetensors(head) else _read(path, file)
+            yield file
     except OSError as error:
         raise CheckpointError(
             f"a checkpoint needs a file that can be read, got {path} ({error.strerror or one_line(error)}); "
             "change its permissions or pass another file."
         ) from error
-    return WeightFile(path=path, contents=contents, sha256=sha256)
+
+
+def _reader_of(head: bytes, file: BinaryIO) -> Callable[[Path, BinaryIO], Any]:
+    if _looks_like_safetensors(head):
+        return _read_safetensors
+    if head.startswith(_NPY_MAGIC) or (head.startswith(_ZIP_MAGIC) and _is_npz(file)):
+        return _read_numpy
+    is_torch = head.startswith(_ZIP_MAGIC) or _TORCH_MAGIC in head[:32]
+    return _read if is_torch else _read_pickle
+
+
+def _is_npz(file: BinaryIO) -> bool:
+    try:
+        names = zipfile.ZipFile(file).namelist()
+    except Exception:  # cut or damaged: torch is asked, and the refusal says more
+        return False
+    finally:
+        file.seek(0)
+    return bool(names) and all(name.endswith(".npy") for name in names)
+
+
+def _read_numpy(path: Path, file: BinaryIO) -> Any:
+    try:
+        found = np.load(file, allow_pickle=False)
+        arrays = found if isinstance(found, np.ndarray) else {name: found[name] for name in found.files}
+        return _with_tensors(arrays)
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise _no_arrays(path, error) from error
+    except Exception as error:  # numpy raises ValueError, EOFError, BadZipFile and more
+        raise _no_arrays(path, error) from error
+
+
+def _read_pickle(path: Path, file: BinaryIO) -> Any:
+    try:
+        return _with_tensors(read_array_pickle(file.read()))
+    except OSError:
+        raise
+    except Exception as error:  # pickles raise anything
+        if isinstance(error, pickle.UnpicklingError) and (culprit := re.search(r"^GLOBAL (.+)", str(error))):
+            raise _asks_for(path, culprit.group(1)) from error
+        raise _no_arrays(path, error) from error
+
+
+def _with_tensors(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        array = numeric_array(value)
+        native = array.astype(array.dtype.newbyteorder("="))  # a copy, which may be written to
+        return torch.from_numpy(np.ascontiguousarray(native).reshape(array.shape))
+    if isinstance(value, dict):
+        return {key: _with_tensors(item) for key, item in value.items()}
+    return type(value)(map(_with_tensors, value)) if isinstance(value, list | tuple) else value
+
+
+def _no_arrays(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"a file of numpy arrays needs to be whole and to hold nothing but arrays of numbers, got another or a damaged "
+        f"one ({one_line(error)[:100]}): {path}; copy or download it again, or save the arrays with numpy.savez."
+    )
 
 
 def _check_place(path: Path) -> None:
@@ -136,7 +211,7 @@ def _check_place(path: Path) -> None:
 
 
 def _check_head(path: Path, head: bytes) -> None:
-    if head.startswith((_ZIP_MAGIC, _PICKLE_MAGIC)) or _looks_like_safetensors(head):
+    if head.startswith((_ZIP_MAGIC, _PICKLE_MAGIC, _NPY_MAGIC)) or _looks_like_safetensors(head):
         return
     advice = "pass the .pt file itself"
     if not head:
@@ -232,11 +307,8 @@ def _refusal(path: Path, file: BinaryIO, error: Exception) -> CheckpointError:
             f"a checkpoint needs tensors and plain data, got a TorchScript archive: {path}; save the model's "
             "state_dict() instead."
         )
-    if isinstance(error, pickle.UnpicklingError) and (culprit := _culprit(text, file)):
-        return CheckpointError(
-            f"a checkpoint needs tensors and plain data only, got a pickle that asks for {culprit}: {path}; "
-            "nothing of it was run and no option allows it: save the model's state_dict() instead."
-        )
+    if isinstance(error, pickle.UnpicklingError) and (named := re.search(r"GLOBAL ([\w.<>]+)", text)):
+        return _asks_for(path, named.group(1))
     file.seek(0)
     is_cut = file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC and not zipfile.is_zipfile(file)
     came = "a truncated zip archive" if is_cut else "a damaged file or one of another program"
@@ -245,36 +317,14 @@ def _refusal(path: Path, file: BinaryIO, error: Exception) -> CheckpointError:
     )
 
 
-def _culprit(text: str, file: BinaryIO) -> str | None:
-    # torch names the class in most of its messages; a plain pickle fails before torch comes to the class.
-    if named := re.search(r"GLOBAL ([\w.<>]+)", text):
-        return named.group(1)
-    file.seek(0)
-    return next((name for name in _globals(file) if not _OF_TORCH.fullmatch(name)), None)
+def _asks_for(path: Path, culprit: str) -> CheckpointError:
+    return CheckpointError(
+        f"a checkpoint needs tensors and plain data only, got a pickle that asks for {culprit}: {path}; "
+        "nothing of it was run and no option allows it: save the model's state_dict() instead."
+    )
 
 
-def _globals(file: BinaryIO) -> Iterator[str]:
-    # The classes and functions that a pickle asks for, from its opcodes; nothing is built or called.
-    pushed = deque(["", ""], maxlen=2)  # strings as they are, all else as ""
-    memo: dict[int, str] = {}
-    try:
-        for opcode, argument, _ in pickletools.genops(file):
-            if opcode.name == "GLOBAL":
-                yield str(argument).replace(" ", ".")
-            elif opcode.name == "STACK_GLOBAL":
-                yield ".".join(pushed)
-            if opcode.name == "MEMOIZE":
-                memo[len(memo)] = pushed[-1]
-            elif opcode.name.endswith("PUT"):
-                memo[int(argument or 0)] = pushed[-1]
-            elif opcode.name.endswith("GET"):
-                pushed.append(memo[int(argument or 0)])
-            elif opcode.name not in _PUSH_NOTHING:
-                pushed.append(str(argument) if opcode.name.endswith(_STRINGS) else "")
-    except Exception:  # not a pickle after all: the caller has a sentence for that
-        return
-
-
+_BY_NAME = ("model.safetensors", "pytorch_model.bin", "ckpt.pt")
 _NUMBERED = ("model_*", "checkpoints/step_*", "step_*")
 _NAME = re.compile(r"(?:model|step)_(\d+)\.(?:pt|safetensors)")
 
@@ -296,7 +346,8 @@ def choose_file(path: Path) -> Choice:
     """Take a file as it is, and out of a run folder its current or newest checkpoint.
 
     dtsip/in-context-learning keeps the current one in state.pt; otherwise the highest number in model_N.pt,
-    checkpoints/step_N.pt or step_N.pt wins. What is numbered may end in .safetensors as well.
+    checkpoints/step_N.pt or step_N.pt wins, and then the names that `save_pretrained` and nanoGPT give. What is
+    numbered may end in .safetensors as well.
     """
     try:
         if not path.is_dir():
@@ -307,13 +358,16 @@ def choose_file(path: Path) -> Choice:
             newest = numbered[max(numbered)]
             note = f"Of {len(numbered)} checkpoints in the folder the newest was taken, {newest.name}."
             return Choice(path=newest, note=note)
+        for name in _BY_NAME:
+            if (path / name).exists():
+                return Choice(path=path / name, note=None)
     except OSError as error:
         raise CheckpointError(
             f"a run folder needs to be readable, got {path} ({error.strerror}); change its permissions."
         ) from error
     raise CheckpointError(
-        f"a run folder needs a checkpoint (state.pt, model_N.pt or checkpoints/step_N.pt), got a folder "
-        f"without one: {path}; name the weight file itself."
+        f"a run folder needs a checkpoint (state.pt, model_N.pt or checkpoints/step_N.pt, {', '.join(_BY_NAME)}), "
+        f"got a folder without one: {path}; name the weight file itself, and save weights that are split in one file."
     )
 
 

@@ -10,14 +10,16 @@ from einops import rearrange
 from torch import Tensor
 
 from icl_interp.checkpoints.distribution import TASK_UNKNOWN
-from icl_interp.checkpoints.errors import CheckpointError
+from icl_interp.checkpoints.reader import Layout, Reader
 from icl_interp.checkpoints.record import Reading
 from icl_interp.checkpoints.safe_load import WeightFile
 from icl_interp.checkpoints.weights import check_heads, check_names, check_shapes, state_dict_in, to_float32
+from icl_interp.errors import CheckpointError
 from icl_interp.models.config import ModelConfig
 from icl_interp.tasks.linear_regression import LinearRegression
 
 __all__ = [
+    "Timaeus",
     "TimaeusSizes",
     "check_layout",
     "convert",
@@ -209,6 +211,19 @@ def read_timaeus(file: WeightFile, *, n_heads: int | None = None) -> Reading:
         ),
         task_assumptions=(TASK_UNKNOWN,),
     )
+
+
+class Timaeus(Reader):
+    """Checkpoints of timaeus-research/icl."""
+
+    name = "checkpoints of timaeus-research/icl"
+    signs = (_READ_IN, _POSITIONS, _MLP, "blocks.0.attention.attention.weight", "unembedding.1.weight")
+
+    def recognises(self, contents: Any) -> bool:
+        return timaeus_weights(contents) is not None
+
+    def read(self, file: WeightFile, *, n_heads: int | None, layout: Layout) -> Reading:  # noqa: ARG002
+        return read_timaeus(file, n_heads=n_heads)
 
 
 def _step(contents: Mapping[str, Any]) -> int | None:

@@ -1,20 +1,22 @@
 """Checks that every reader makes on its weights."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from icl_interp.checkpoints.errors import CheckpointError
+from icl_interp.errors import CheckpointError
 
 __all__ = [
     "check_heads",
     "check_names",
     "check_shapes",
     "few",
+    "leaf_names",
     "plain_names",
     "state_dict_in",
     "to_float32",
@@ -26,6 +28,7 @@ _WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:module|_orig_mod|_fsdp_wrapped_module|_
 _HOLDERS = ("model_state_dict", "model", "state_dict", "module")
 """Where training states keep the weights: dtsip's, timaeus's, Lightning's and DeepSpeed's."""
 _SHOWN = 5
+_MOST_NAMES, _MOST_LEVELS = 100_000, 20
 
 
 def few(names: Iterable[str]) -> str:
@@ -33,6 +36,22 @@ def few(names: Iterable[str]) -> str:
     listed = list(names)
     rest = len(listed) - _SHOWN
     return ", ".join(listed[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def leaf_names(contents: Mapping[Any, Any], *, joint: str = ".") -> dict[str, Any]:
+    """Name what nested dictionaries hold by the keys that lead there.
+
+    At most so deep and so much: a few bytes can refer to themselves again and again.
+    """
+    return dict(islice(_leaves(contents, "", joint, 0), _MOST_NAMES))
+
+
+def _leaves(contents: Mapping[Any, Any], prefix: str, joint: str, level: int) -> Iterator[tuple[str, Any]]:
+    for name, value in contents.items():
+        if isinstance(value, Mapping) and value and level < _MOST_LEVELS:
+            yield from _leaves(value, f"{prefix}{name}{joint}", joint, level + 1)
+        else:
+            yield f"{prefix}{name}", value
 
 
 def plain_names(weights: Mapping[Any, Any]) -> dict[str, Any]:

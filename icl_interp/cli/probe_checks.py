@@ -7,16 +7,15 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from icl_interp.checkpoints.errors import GivenTaskError
 from icl_interp.cli.probe_options import ProbeOptions
-from icl_interp.errors import InputError
+from icl_interp.errors import GivenTaskError, InputError
 from icl_interp.files import is_own_json, refuse_foreign
 from icl_interp.measure.development.settings import LlcSettings
 from icl_interp.report.model import STUDY_FORMAT
 from icl_interp.report.page import PLOTLYJS_FILE, check_report_place
 from icl_interp.settings import parse_yaml, read_yaml
 
-__all__ = ["check_options", "naming_task_files", "read_layers", "read_sampler", "read_task"]
+__all__ = ["check_options", "naming_task_files", "read_layers", "read_layout", "read_sampler", "read_task"]
 
 
 def check_options(options: ProbeOptions) -> None:
@@ -28,6 +27,7 @@ def check_options(options: ProbeOptions) -> None:
     if not 0 <= options.seed < 2**63:  # as in TrainConfig
         raise InputError(f"--seed needs a number of at least 0 and below 2**63, got {options.seed}.")
     read_layers(options.layers)
+    read_layout(options.layout)
     _check_timeline(options)
     _check_outputs(options)
 
@@ -143,6 +143,19 @@ def naming_task_files(words: Sequence[str]) -> Iterator[None]:
         if not files:
             raise
         raise GivenTaskError(f"--task {' '.join(files)}: {error}") from error
+
+
+def read_layout(words: Sequence[str]) -> dict[str, str]:
+    """Read what a foreign file does not say; which keys there are depends on its format."""
+    layout: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key or not value:
+            raise InputError(f"--layout needs key=value such as tokens=separate, got {word!r}.")
+        if key in layout:
+            raise InputError(f"--layout needs every key once, got {key} twice; leave one out.")
+        layout[key] = value
+    return layout
 
 
 def read_layers(text: str | None) -> list[int] | None:

@@ -1,45 +1,35 @@
 """What icl-probe does once its arguments are read. Everything that can be refused is refused before anything runs.
 
-Which file a path names, the study, the timeline over checkpoints, and where its records are cached.
+Which file a path names, the study, and what is written. Measures bring in TransformerLens, which takes seconds, so they
+are imported after the file was read.
 """
 
-import os
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import joblib
 import torch
 import typer
-from platformdirs import user_cache_path
 
-from icl_interp.checkpoints.errors import CheckpointError, GivenTaskError
 from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.checkpoints.record import Checkpoint
 from icl_interp.checkpoints.safe_load import choose_file, numbered_files
-from icl_interp.cli.probe_checks import check_options, naming_task_files, read_layers, read_sampler, read_task
+from icl_interp.cli.probe_checks import check_options, naming_task_files, read_layers, read_layout, read_task
 from icl_interp.cli.probe_options import ProbeOptions
 from icl_interp.cli.shared import progress
 from icl_interp.data import demo_path
-from icl_interp.errors import InputError
+from icl_interp.errors import CheckpointError, GivenTaskError, InputError
 from icl_interp.files import write_atomically
-from icl_interp.measure.development.find import RunFiles, find_runs, load_newest
+from icl_interp.measure.development.find import load_newest
 from icl_interp.measure.development.record import MeasurementError, demand_finite
-from icl_interp.measure.development.result import Development
-from icl_interp.measure.development.run import count_records, development
-from icl_interp.measure.development.settings import DevelopmentSettings, LlcSettings
 
 if TYPE_CHECKING:
-    from icl_interp.measure.development.run import Development
+    from icl_interp.measure.development.result import Development
     from icl_interp.measure.study.measure import StudyPlan
     from icl_interp.measure.study.result import Study
 
-__all__ = [
-    "follow",
-    "run_probe",
-]
+__all__ = ["run_probe"]
 
 _TRIED = 64
 """Prompts that a run's newest checkpoint must answer with numbers."""
@@ -70,7 +60,6 @@ def _load_probed(path: Path, **how: Any) -> Checkpoint:
 
 
 def _try_out(checkpoint: Checkpoint) -> None:
-    # This brings in TransformerLens, which takes seconds; a bad file was refused before it.
     from icl_interp.measure.development.material import answers
 
     demand_finite("answers", answers(checkpoint.model, checkpoint.task.sample(_TRIED, seed=0)))
@@ -81,78 +70,6 @@ def _number(path: Path) -> int:
     return int(digits) if digits.isdigit() else -1
 
 
-@contextmanager
-def _records_folder(asked: Path | None, runs: Sequence[RunFiles]) -> Iterator[tuple[Path | None, str]]:
-    """Choose a folder that the next call chooses as well, so that an interrupted analysis goes on."""
-    if asked is not None:
-        yield asked, f"the timeline's records are kept in {asked}"
-    elif all(os.access(run.folder, os.W_OK) for run in runs):
-        yield None, ""
-    elif (own := _made(user_cache_path("icl-interp"))) is not None:
-        yield own, f"a run folder cannot be written, so the timeline's records are kept in {own}"
-    else:
-        with tempfile.TemporaryDirectory() as lost:
-            yield (
-                Path(lost),
-                "neither run nor cache folder can be written, so the timeline's records are lost at the end; --cache "
-                "FOLDER keeps them",
-            )
-
-
-def _made(folder: Path) -> Path | None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return None
-    return folder if os.access(folder, os.W_OK) else None
-
-
-_SMALL = 100_000
-"""Parameters up to which learning coefficients are estimated unasked: some twenty seconds each."""
-_FEW = 5
-
-
-def follow(options: ProbeOptions, checkpoint: Checkpoint) -> Development | None:
-    """Measure all checkpoints that the paths name."""
-    if not options.paths or options.no_timeline:
-        return None
-    runs = find_runs(options.paths)
-    if sum(len(run.files) for run in runs) < 2:
-        if not options.quiet:
-            _say_why_not(options)
-        return None
-    llc = _coefficients(options, checkpoint)
-    chosen = {"n_prompts": options.prompts} if options.prompts else {}
-    settings = DevelopmentSettings(n_points=options.points, seed=options.seed, **chosen, **options.controls)
-    total = count_records(options.paths, llc)
-    with _records_folder(options.cache, runs) as (cache, said):
-        if said and not options.quiet:
-            typer.echo(f"note: {said}.")
-        with progress("timeline", total, quiet=options.quiet) as tick:
-            return development(
-                options.paths, settings=settings, llc=llc, task=read_task(options.task), n_heads=options.heads,
-                cache=cache, workers=options.workers, scheduler=options.scheduler, device=options.device,
-                newest=checkpoint, on_checkpoint=tick,
-            )  # fmt: skip
-
-
-def _coefficients(options: ProbeOptions, checkpoint: Checkpoint) -> LlcSettings | None:
-    few = options.llc
-    if few is None:
-        few = _FEW if checkpoint.model.n_params <= _SMALL else 0
-    return read_sampler(options.llc_set, checkpoints=few) if few else None
-
-
-def _say_why_not(options: ProbeOptions) -> None:
-    if options.paths[0].is_dir():
-        typer.echo(
-            "note: this run kept one checkpoint, so there is no timeline; icl-train --set checkpoints.log=20 keeps "
-            "what one needs."
-        )
-    if names := ", ".join(options.of_timeline()):
-        typer.echo(f"note: one checkpoint has no timeline, so nothing was done with {names}.")
-
-
 SMALL = 128
 """Residual streams up to this width run fastest on one thread."""
 
@@ -161,9 +78,11 @@ def run_probe(options: ProbeOptions) -> None:
     """Load, measure, write."""
     check_options(options)
     path = _probed_path(options.paths) if options.paths else demo_path()
-    # A bad file is refused here, before the measures bring in TransformerLens, which takes seconds.
     with naming_task_files(options.task):
-        checkpoint = _load_probed(path, n_heads=options.heads, task=read_task(options.task), device=options.device)
+        how = {"n_heads": options.heads, "task": read_task(options.task), "layout": read_layout(options.layout)}
+        checkpoint = _load_probed(path, **how, device=options.device)
+
+    from icl_interp.cli.probe_timeline import follow
 
     torch.set_num_threads(options.threads or _threads(checkpoint.model.cfg.d_model))
     found = _measure(options, checkpoint)

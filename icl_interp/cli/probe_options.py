@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -28,6 +28,12 @@ class ProbeOptions:
         typer.Option(help="What is in distribution: a YAML file, or key=value such as noise_std=0.5; repeatable."),
     ] = field(default_factory=list)
     heads: Annotated[int | None, typer.Option(min=1, help="Attention heads, where the file does not say.")] = None
+    layout: Annotated[
+        list[str],
+        typer.Option(
+            help="What else a foreign file does not say: key=value such as tokens=separate or sign=-1; repeatable."
+        ),
+    ] = field(default_factory=list)
     prompts: Annotated[int | None, typer.Option(help="Prompts a family; by default what a few minutes allow.")] = None
     points: Annotated[int | None, typer.Option(help="Pairs a prompt; by default as in training.")] = None
     shifts: Annotated[
@@ -71,7 +77,7 @@ class ProbeOptions:
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False
 
     @property
-    def controls(self) -> dict[str, int]:
+    def controls(self) -> dict[str, Any]:
         """How many untrained networks, where that is not left to the measures."""
         return {"n_controls": 0} if self.no_controls else {}
 

@@ -2,7 +2,7 @@
 
 import html
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,15 +15,14 @@ from icl_interp.figures.lines import distance_figure, loss_figure
 from icl_interp.figures.theme import plotlyjs_source
 from icl_interp.files import PAGE_MARKER, is_own_page, refuse_foreign, write_atomically
 from icl_interp.measure.families import IN_DISTRIBUTION
+from icl_interp.predictors.references import ByReference, names_in
 from icl_interp.runs.folder import is_busy, read_manifest, read_metrics
 from icl_interp.settings import read_yaml
 from icl_interp.training.resume import sessions_of
-from probes._core.reprs import short_repr
+from probes._core.results import short_repr
 
 __all__ = ["RunStatus", "watch_run"]
 
-_BEST = ("Bayes", "oracle")
-"""What the best reference has in its name."""
 _SURE_SECONDS = 2.0
 """Shorter sessions give no speed: the manifest's times are in whole seconds."""
 
@@ -95,7 +94,7 @@ class RunStatus:
         for line in reversed(self.metrics):
             if IN_DISTRIBUTION in line.get("distances", {}):
                 distances = line["distances"][IN_DISTRIBUTION]
-                best = _best_reference(distances)
+                best = ByReference((names_in(shown), value) for shown, value in distances.items()).optimal
                 return [] if best is None else [
                     f"Excess over the Bayes predictor ({best}): {distances[best]:.3g} E[y²] at step {line['step']}."
                 ]  # fmt: skip
@@ -112,11 +111,6 @@ class RunStatus:
         rate = done / seconds
         left = f", about {(self.steps - self.step) / rate:.0f} s left" if self.running else ""
         return [f"{rate:.3g} steps/s{left}."]
-
-
-def _best_reference(names: Iterable[str]) -> str | None:
-    """Find the best that can be known among reference predictors."""
-    return next((name for name in names if any(best in name for best in _BEST)), None)
 
 
 def _read_status(path: Path) -> RunStatus:

@@ -11,7 +11,7 @@ from scipy import optimize
 from torch import Tensor
 
 from icl_interp.errors import InputError
-from icl_interp.models.linear.effective import EffectiveParameters
+from icl_interp.models.linear.constructions import EffectiveParameters
 from icl_interp.prompts import derive_seed
 from icl_interp.tasks.base import Task
 

@@ -9,9 +9,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.load import load_checkpoint
-from icl_interp.errors import DivergedError, InputError
+from icl_interp.errors import CheckpointError, DivergedError, InputError
 from icl_interp.jobs import WorkersDiedError, run
 from icl_interp.models.config import LINEAR_FAMILIES
 from icl_interp.models.hooked import HookedModel
@@ -19,9 +18,8 @@ from icl_interp.provenance import provenance
 from icl_interp.runs.folder import RunFolder, is_busy, read_manifest
 from icl_interp.training.ensemble import MAY_DIFFER, EnsembleDivergedError, train_many
 from icl_interp.training.loop import loss_advice, loss_problem
-from icl_interp.training.resume import OtherCircumstancesWarning, new_session
+from icl_interp.training.resume import OtherCircumstancesWarning, new_session, run_folders
 from icl_interp.training.run import TrainResult, train
-from icl_interp.training.run_folders import run_folders
 from icl_interp.training.stopping import looks_for, stop_when_asked
 from icl_interp.training.train_config import TrainConfig
 

@@ -7,8 +7,7 @@ from typing import Any
 
 from icl_interp.experiments.trained import training_seconds
 from icl_interp.runs.folder import read_manifest
-from icl_interp.training.resume import sessions_of
-from icl_interp.training.run_folders import run_folders
+from icl_interp.training.resume import run_folders, sessions_of
 from icl_interp.training.train_config import TrainConfig
 
 __all__ = ["trained_by"]

@@ -3,11 +3,12 @@
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
 from icl_interp.errors import InputError
+from icl_interp.predictors.references import names_in
 
 __all__ = [
     "COLOURS",
@@ -22,6 +23,7 @@ __all__ = [
     "log_labels",
     "plotlyjs_source",
     "plotlyjs_version",
+    "predictor_style",
     "role_style",
     "shift_style",
     "translucent",
@@ -231,3 +233,37 @@ def plotlyjs_version() -> str:
     from plotly.offline import get_plotlyjs_version
 
     return str(get_plotlyjs_version())
+
+
+_OTHERS = (
+    "Lasso",
+    "10-step Newton",
+    "oracle",
+    "copy last",
+    "extrapolation",
+    "averaging",
+    "context mean",
+    "3 nearest neighbours",
+    "reweighted 10-step GD",
+    "GD-beta",
+    "GD-0",
+    "5-step GD++",
+    "10-step CG",
+    "online GD",
+)
+"""References of single families, in the order of their styles."""
+_BASES = ("norm baseline", "shuffled", "untrained")
+_PREDICTOR_DASHES = ("solid", "dash", "dashdot", "longdash", "longdashdot")
+
+
+def predictor_style(name: str) -> TraceStyle:
+    """Give the style of a predictor in figures."""
+    first = names_in(name)[0]
+    if first in _OTHERS:
+        place = _OTHERS.index(first)
+        return replace(role_style(_BASES[place % len(_BASES)]), dash=_PREDICTOR_DASHES[place // len(_BASES)])
+    if first.endswith("-step GD"):
+        style = role_style("gradient descent")
+        return style if first == "1-step GD" else replace(style, dash="longdashdot", symbol="triangle-down")
+    role = {"Bayes": "bayes"}.get(first, first)
+    return role_style(role if role in COLOURS else "reference")  # a user's own

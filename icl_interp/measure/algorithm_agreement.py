@@ -12,14 +12,14 @@ from torch import Tensor
 
 from icl_interp.errors import InputError
 from icl_interp.figures.lines import Line, lines_figure
-from icl_interp.figures.predictor_styles import predictor_style
+from icl_interp.figures.theme import predictor_style
 from icl_interp.measure.study.measure import Findings, Measure
 from icl_interp.models.config import ModelConfig
-from icl_interp.predictors._base import Predictor
+from icl_interp.predictors.references import ByReference
 from icl_interp.prompts import derive_seed
 from icl_interp.query import Callee
 from icl_interp.tasks.base import Task
-from icl_interp.tasks.references import reference_predictors
+from icl_interp.tasks.references import references_with
 from probes.agreement import ilwd, mspd, similarity_of_errors, similarity_of_weights, spd
 from probes.bootstrap import Estimate
 from probes.curves import Curve, curve_over_prompts
@@ -72,7 +72,7 @@ class ReferenceAgreement:
 class AgreementReport:
     """How far a predictor agrees with each reference."""
 
-    references: Mapping[str, ReferenceAgreement]
+    references: ByReference[ReferenceAgreement]
     """By name."""
     linear_r2: Curve
     """R² of the linear fit to the model at `points`; where it is low, ILWD and SimW say nothing."""
@@ -153,7 +153,7 @@ def algorithm_agreement(
     model: Callee,
     task: Task,
     *,
-    references: Mapping[str, Predictor] | None = None,
+    references: Mapping[str, Callee] | None = None,
     n_prompts: int = 64,
     n_points: int | None = None,
     points: Sequence[int] | None = None,
@@ -171,7 +171,7 @@ def algorithm_agreement(
     Args:
         model: Any callable f(xs, ys, points=[...]): a model, or a predictor.
         task: What prompts are drawn from and references are derived for.
-        references: Predictors by name; None takes the task's.
+        references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
         n_prompts: At least 2.
         n_points: Pairs a prompt, at least 2; None takes the task's usual number.
         points: Examples before the fresh queries, each at least 1; None takes d / 2, d and all.
@@ -202,7 +202,7 @@ def algorithm_agreement(
             f"algorithm_agreement needs at least 2 prompts of 2 points, got {n_prompts} of {n_points}; raise them."
         )
     asked = list(_weighed_points(task.n_dims, n_points) if points is None else points)
-    known = reference_predictors(task, n_points=n_points) if references is None else references
+    known = references_with(task, references, n_points=n_points)
     drawn = task.sample(n_prompts, n_points + n_queries, seed=derive_seed(seed, "evaluation: agreement"))
     drawn = drawn.to(getattr(model, "device", "cpu"))
     xs, ys, queries = drawn.xs[:, :n_points], drawn.ys[:, :n_points], drawn.xs[:, n_points:]
@@ -211,10 +211,11 @@ def algorithm_agreement(
     unit = task.label_second_moment()
     scale = float(xs.double().square().mean())
     return AgreementReport(
-        references={
-            name: _compare(own, _Answers(predictor, xs, ys, queries, asked), name, unit, scale, undefined, seed)
-            for name, predictor in known.items()
-        },
+        references=known.each(
+            lambda name: _compare(
+                own, _Answers(known[name], xs, ys, queries, asked), name, unit, scale, undefined, seed
+            )
+        ),
         linear_r2=curve_over_prompts(own.weights.r2.cpu(), seed=seed),
         step=_or_reason(undefined, "effective step", lambda: _step(own, seed)),
         undefined=undefined,

@@ -10,17 +10,17 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from icl_interp.figures.lines import Line, Stretch, lines_figure
-from icl_interp.figures.predictor_styles import predictor_style
+from icl_interp.figures.theme import predictor_style
 from icl_interp.measure.controls import Excess, estimate_mean, excess_of_replicates, mean_band, resampled_means
-from icl_interp.measure.families import IN_DISTRIBUTION, Families, Family, answers_to, draw_families
+from icl_interp.measure.families import IN_DISTRIBUTION, Families, Family, draw_families
 from icl_interp.measure.study.measure import Claim, Findings, Measure, StudyPlan
 from icl_interp.measure.study.survey import NetworkSurvey
-from icl_interp.predictors._base import Predictor
+from icl_interp.predictors.references import ByReference, References
 from icl_interp.prompts import Prompts
 from icl_interp.query import Callee, predict
 from icl_interp.tasks.base import Task
-from icl_interp.tasks.references import reference_predictors
-from probes._core.reprs import short_repr
+from icl_interp.tasks.references import references_with
+from probes._core.results import short_repr
 from probes.bootstrap import Estimate
 
 __all__ = [
@@ -73,14 +73,14 @@ class FamilyErrors:
 
     family: Family
     """The prompts and their unit."""
-    curves: Mapping[str, ErrorCurve]
+    curves: ByReference[ErrorCurve]
     """By name; "model" first."""
     excess: Estimate
     """Late error of the model minus that of least squares, prompt by prompt."""
-    shortfalls: Mapping[str, Estimate]
+    shortfalls: ByReference[Estimate]
     """Late error of the model and of each reference minus that of the best reference here, prompt by prompt: what
     could have been known and was not. Noise that nobody can predict cancels."""
-    distances: Mapping[str, Estimate]
+    distances: ByReference[Estimate]
     """Mean squared difference between the model's and each reference's predictions over all points, in units of
     E[y^2]: how far the model is from doing what the reference does, whatever the labels."""
 
@@ -212,7 +212,7 @@ def prompt_errors(predictions: Float[Tensor, "sample point"], family: Family) ->
 def summarise_errors(
     predictions: Mapping[str, Float[Tensor, "sample point"]],
     families: Families,
-    answers: Mapping[str, Mapping[str, Float[Tensor, "sample point"]]],
+    answers: Mapping[str, ByReference[Float[Tensor, "sample point"]]],
 ) -> ErrorReport:
     """Lay a model's errors beside those of the reference algorithms, whose answers come by family and name."""
     summaries = {
@@ -223,17 +223,16 @@ def summarise_errors(
     return ErrorReport(summaries, first_scored_point(fit.n_dims, fit.n_points), families.notes)
 
 
-def _summarise_family(own: Tensor, family: Family, references: Mapping[str, Tensor]) -> FamilyErrors:
-    said = {MODEL: own, **references}
-    late = {name: prompt_errors(values, family) for name, values in said.items()}
-    least_squares = next(name for name in references if name.startswith("least squares"))
-    best = min(references, key=lambda name: float(late[name].mean()))
+def _summarise_family(own: Tensor, family: Family, answers: ByReference[Tensor]) -> FamilyErrors:
+    said = ByReference([((MODEL,), own), *((answers.names[name], values) for name, values in answers.items())])
+    late = said.each(lambda name: prompt_errors(said[name], family))
+    best = min(answers, key=lambda name: float(late[name].mean()))
     return FamilyErrors(
         family=family,
-        curves={name: _curve(values, family, late[name]) for name, values in said.items()},
-        excess=estimate_mean(late[MODEL] - late[least_squares]),
-        shortfalls={name: estimate_mean(errors - late[best]) for name, errors in late.items()},
-        distances={name: _distance(own, said[name], family) for name in references},
+        curves=said.each(lambda name: _curve(said[name], family, late[name])),
+        excess=estimate_mean(late[MODEL] - late["least squares"]),
+        shortfalls=late.each(lambda name: estimate_mean(late[name] - late[best])),
+        distances=answers.each(lambda name: _distance(own, answers[name], family)),
         first_point=first_scored_point(family.prompts.n_dims, family.prompts.n_points),
     )
 
@@ -243,6 +242,7 @@ def error_curves(
     task: Task,
     *,
     shifts: Sequence[str] | None = None,
+    references: Mapping[str, Callee] | None = None,
     n_prompts: int = 256,
     n_points: int | None = None,
     n_points_trained: int | None = None,
@@ -255,6 +255,7 @@ def error_curves(
         task: What is in distribution.
         shifts: Patterns as `select_shifts` takes them; None means the core suite. Longer prompts are cut where the
             model (one with a `cfg`) has no more positions; the report's notes say so.
+        references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
         n_prompts: A family.
         n_points: Pairs a prompt; None takes the task's usual number.
         n_points_trained: Points that prompts had in training (`Checkpoint.n_points_trained`); later ones are marked as
@@ -283,9 +284,9 @@ def error_curves(
     )
     with torch.no_grad():
         said = {label: _predict(model, family.prompts) for label, family in families.all_families.items()}
-    return summarise_errors(
-        said, families, answers_to(families.all_families, reference_predictors(task, n_points=n_points))
-    )
+    known = references_with(task, references, n_points=n_points)
+    answers = {label: known.answers(family.prompts) for label, family in families.all_families.items()}
+    return summarise_errors(said, families, answers)
 
 
 def _predict(model: Callee, prompts: Prompts) -> Tensor:
@@ -338,14 +339,14 @@ class Likeness:
 
 
 def likeness_to_references(
-    predictions: Sequence[Float[Tensor, "sample point"]], references: Mapping[str, Float[Tensor, "sample point"]]
+    predictions: Sequence[Float[Tensor, "sample point"]], answers: ByReference[Float[Tensor, "sample point"]]
 ) -> Likeness:
     """Find the reference, by its answers to the same prompts, that each network predicts most like.
 
     Formula: max over references g of 1 - sum (f - g)^2 / sum g^2, over points with an example before them. Each
     network has the choice, so that the choice gives the model no advantage. References that predict zero are left out.
     """
-    said = {name: answers[:, 1:].double() for name, answers in references.items()}
+    said = {name: values[:, 1:].double() for name, values in answers.items()}
     said = {name: values for name, values in said.items() if float(values.abs().max()) > 0}
     if not said:
         n, nan = len(predictions), float("nan")
@@ -421,14 +422,13 @@ def _skill(survey: NetworkSurvey, family: Family, guess: Tensor) -> tuple[float,
     return 1 - float(own.mean() / base.mean()), 1 - resampled_means(own) / resampled_means(base)
 
 
-def _context_free(references: Mapping[str, Predictor], prompts: Prompts) -> Tensor:
+def _context_free(references: References, prompts: Prompts) -> Tensor:
     # The best guess of each label that reads no label: the Bayes reference's answer to a lone input. Zero where no
     # Bayes reference is known: the tasks' labels have mean zero then.
-    bayes = next((f for name, f in references.items() if "Bayes" in name.split(" = ")), None)
-    if bayes is None:
+    if "Bayes" not in references:
         return torch.zeros_like(prompts.ys)
     alone = prompts.xs.flatten(0, 1)[:, None]
-    return bayes(alone, torch.zeros_like(alone[..., 0])).reshape(prompts.ys.shape)
+    return references["Bayes"](alone, torch.zeros_like(alone[..., 0])).reshape(prompts.ys.shape)
 
 
 ERRORS = Measure("errors", "errors beside the references", run=_errors, claims=_claims)

@@ -3,20 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from jaxtyping import Float
-from torch import Tensor
-
 from icl_interp.errors import InputError
-from icl_interp.predictors._base import Predictor
 from icl_interp.prompts import Prompts, derive_seed
-from icl_interp.query import predict
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.shifts.record import ShiftedTask
 from icl_interp.tasks.shifts.select import left_out_for_length, select_shifts
 from icl_interp.tasks.shifts.sources import LongerPrompts
-from probes._core.reprs import short_repr
+from probes._core.results import short_repr
 
-__all__ = ["IN_DISTRIBUTION", "Families", "Family", "answers_to", "draw_families"]
+__all__ = ["IN_DISTRIBUTION", "Families", "Family", "draw_families"]
 
 IN_DISTRIBUTION = "in distribution"
 """Label of the unshifted family."""
@@ -123,16 +118,6 @@ def draw_families(
         errors_only={family.label: family for family in drawn if family.label in apart},
         notes=(*left_out_for_length(task, shifts, max_points=max_points), *_cuts(entries, max_points)),
     )
-
-
-def answers_to(
-    families: Mapping[str, Family], references: Mapping[str, Predictor]
-) -> dict[str, dict[str, Float[Tensor, "sample point"]]]:
-    """Ask each reference once for its predictions of each family: by family, then by reference."""
-    return {
-        label: {name: predict(reference, family.prompts) for name, reference in references.items()}
-        for label, family in families.items()
-    }
 
 
 def _family(entry: ShiftedTask, n_prompts: int, n_points: int | None, max_points: int | None, seed: int) -> Family:

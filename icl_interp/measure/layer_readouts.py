@@ -12,8 +12,7 @@ from torch import Tensor
 from icl_interp.errors import InputError
 from icl_interp.figures.heatmap import heatmap_figure
 from icl_interp.figures.lines import Line, lines_figure
-from icl_interp.figures.predictor_styles import predictor_style
-from icl_interp.figures.theme import role_style
+from icl_interp.figures.theme import predictor_style, role_style
 from icl_interp.measure.controls import (
     N_UNTRAINED,
     Excess,
@@ -27,11 +26,12 @@ from icl_interp.measure.study.measure import Claim, Features, Findings, Measure,
 from icl_interp.models.config import ModelConfig
 from icl_interp.models.hooked import HookedModel
 from icl_interp.predictors import gradient_descent, newton
-from icl_interp.predictors._base import Predictor
+from icl_interp.predictors.references import ByReference
 from icl_interp.prompts import Prompts, derive_seed
+from icl_interp.query import Callee
 from icl_interp.tasks.base import Task
-from icl_interp.tasks.linear import LinearTask
-from icl_interp.tasks.references import reference_predictors
+from icl_interp.tasks.linear_regression import LinearTask
+from icl_interp.tasks.references import references_with
 from probes.bootstrap import Estimate
 from probes.readouts import LayerReadouts, Method, fit_layer_readouts
 from probes.step_matching import StepMatches, match_steps
@@ -188,7 +188,7 @@ def _summarise_readouts(
     task: Task,
     config: ModelConfig,
     *,
-    answers: Mapping[str, Float[Tensor, "sample point"]],
+    answers: ByReference[Float[Tensor, "sample point"]],
     seed: int = 0,
 ) -> LayerReadoutReport:
     """Put the read-outs of a model beside those of untrained networks, references and steps of algorithms."""
@@ -198,7 +198,6 @@ def _summarise_readouts(
         return (said.double() - aim.double()).square().mean(-1) / unit
 
     errors = [shares(found.predictions, ys) for found in (readouts, *untrained)]
-    aims = {name: said[:, 1:] for name, said in answers.items()}
     linear = isinstance(task, LinearTask)
     limits = (
         (
@@ -216,7 +215,8 @@ def _summarise_readouts(
         untrained_errors=torch.stack(errors)[1:].mean(2),
         errors_by_prompt=torch.stack(errors),
         distances={
-            name: tuple(estimate_mean(row) for row in shares(readouts.predictions, aim)) for name, aim in aims.items()
+            name: tuple(estimate_mean(row) for row in shares(readouts.predictions, said[:, 1:]))
+            for name, said in answers.items()
         },
         steps=_match(readouts.predictions[:, :_MATCHED], prompts[:_MATCHED], seed) if linear else {},
         n_prompts=len(prompts),
@@ -232,7 +232,7 @@ def layer_readouts(
     *,
     method: Method = "ridge",
     layers: Sequence[int] | None = None,
-    references: Mapping[str, Predictor] | None = None,
+    references: Mapping[str, Callee] | None = None,
     n_prompts: int = 256,
     n_points: int | None = None,
     n_controls: int = N_UNTRAINED,
@@ -250,7 +250,7 @@ def layer_readouts(
         task: What prompts are drawn from.
         method: "ridge" in closed form, or "sgd" as Fu et al.
         layers: Blocks to look at; None means all.
-        references: Predictors by name; None takes the task's.
+        references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
         n_prompts: At least 5.
         n_points: Pairs a prompt, at least 2; None takes the task's usual number.
         n_controls: Untrained networks; 0 switches them off.
@@ -279,13 +279,13 @@ def layer_readouts(
     if n_points < 2:
         raise InputError(f"layer_readouts needs prompts of at least 2 points, got {n_points}; raise n_points.")
     prompts = task.sample(n_prompts, n_points, seed=derive_seed(seed, "evaluation: probes"))
-    known = reference_predictors(task, n_points=n_points) if references is None else references
+    known = references_with(task, references, n_points=n_points)
     sites = residual_sites(model.cfg, layers)
     options: dict[str, Any] = {"method": method, "seed": seed}
     networks = [model, *untrained_networks(model.cfg, n_controls, seed=seed)]
     found = [_read_out_layers(answering_features(network, prompts, sites), prompts, **options) for network in networks]
     labels = [site.label for site in sites]
-    answers = {name: predictor(prompts.xs, prompts.ys) for name, predictor in known.items()}
+    answers = known.answers(prompts)
     return _summarise_readouts(found[0], found[1:], labels, prompts, task, model.cfg, answers=answers, seed=seed)
 
 

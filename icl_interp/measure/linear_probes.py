@@ -20,11 +20,13 @@ from icl_interp.measure.controls import N_UNTRAINED, Excess, excess_over_control
 from icl_interp.measure.sites import ResidualSite, answering_features, residual_sites
 from icl_interp.measure.study.measure import Claim, Features, Findings, Measure, StudyPlan
 from icl_interp.models.hooked import HookedModel
+from icl_interp.predictors.references import ByReference
 from icl_interp.prompts import Prompts, derive_seed
+from icl_interp.query import Callee
 from icl_interp.tasks.base import Task
-from icl_interp.tasks.linear import LinearTask
-from icl_interp.tasks.references import reference_predictors
-from probes._core.reprs import short_repr
+from icl_interp.tasks.linear_regression import LinearTask
+from icl_interp.tasks.references import references_with
+from probes._core.results import short_repr
 from probes.bootstrap import Estimate, estimate_difference, percentile_interval
 from probes.linear import LinearProbe, fit_linear_probe
 from probes.selectivity import control_task_targets, partial_r2
@@ -305,7 +307,7 @@ _CONTRASTED = ("least squares", "ridge", "Bayes")
 
 
 def probe_targets(
-    prompts: Prompts, answers: Mapping[str, Float[Tensor, "sample asked"]], task: Task | None = None
+    prompts: Prompts, answers: ByReference[Float[Tensor, "sample asked"]], task: Task | None = None
 ) -> tuple[dict[str, ProbeTarget], dict[str, str]]:
     """Compute what probes shall find, at points with at least one example before them.
 
@@ -319,8 +321,8 @@ def probe_targets(
             left_out[name] = f"{name} predicts the same everywhere, so there is nothing to decode"
         else:
             targets[name] = values
-    named = {part: name for name in targets for part in name.split(" = ") if part in _CONTRASTED}
-    contrasted = [part for part in _CONTRASTED if part in named]
+    named = {name: shown for name in _CONTRASTED if (shown := answers.shown(name)) in targets}
+    contrasted = list(named)
     pairs = [(a, b) for a, b in pairwise(contrasted) if named[a] != named[b]]
     targets |= prediction_differences({part: targets[named[part]] for part in contrasted}, pairs)
     if isinstance(task, LinearTask):
@@ -439,6 +441,7 @@ def linear_probes(
     task: Task,
     *,
     layers: Sequence[int] | None = None,
+    references: Mapping[str, Callee] | None = None,
     n_prompts: int = 256,
     n_points: int | None = None,
     n_controls: int = N_UNTRAINED,
@@ -454,6 +457,7 @@ def linear_probes(
         model: The network.
         task: What prompts are drawn from and references are derived for.
         layers: Blocks to look at; None means all.
+        references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
         n_prompts: At least 5.
         n_points: Pairs a prompt, at least 2; None takes the task's usual number.
         n_controls: Untrained networks; 0 switches them off.
@@ -472,9 +476,8 @@ def linear_probes(
         ['read-in', 'block 0', 'final norm']
     """
     prompts = task.sample(n_prompts, n_points, seed=derive_seed(seed, "evaluation: probes"))
-    references = reference_predictors(task, n_points=n_points)
-    answers = {name: predictor(prompts.xs, prompts.ys) for name, predictor in references.items()}
-    targets, left_out = probe_targets(prompts, answers, task)
+    known = references_with(task, references, n_points=n_points)
+    targets, left_out = probe_targets(prompts, known.answers(prompts), task)
     sites = residual_sites(model.cfg, layers)
     features = answering_features(model, prompts, sites)
     own = probe_features(features, prompts, targets, seed=seed)
@@ -482,7 +485,7 @@ def linear_probes(
         probe_features(answering_features(network, prompts, sites), prompts, targets, controls=False, seed=seed)
         for network in untrained_networks(model.cfg, n_controls, seed=seed)
     ]
-    partial = _partial_scores(features, own, targets, references, seed=seed)
+    partial = _partial_scores(features, own, targets, known, seed=seed)
     return _summarise_probes(own, controls, targets, left_out, partial)
 
 

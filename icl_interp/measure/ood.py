@@ -24,7 +24,7 @@ from icl_interp.models.hooked import HookedModel
 from icl_interp.models.layout import Role
 from icl_interp.prompts import Prompts
 from icl_interp.tasks.base import Task
-from probes._core.reprs import short_repr
+from probes._core.results import short_repr
 from probes.correlation import CorrelationReport, score_error_correlation
 from probes.detection import DetectionReport, detection_report
 from probes.spectra import Side

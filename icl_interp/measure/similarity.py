@@ -20,7 +20,7 @@ from icl_interp.measure.study.measure import Findings, Measure, StudyPlan
 from icl_interp.models.hooked import HookedModel
 from icl_interp.models.layout import Role
 from icl_interp.prompts import Prompts
-from probes._core.reprs import short_repr
+from probes._core.results import short_repr
 from probes.similarity import linear_cka, procrustes_distance
 from probes.spectra import LeadingDirections
 

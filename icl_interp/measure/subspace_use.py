@@ -28,10 +28,11 @@ from icl_interp.measure.sites import Conventions, spanned_by
 from icl_interp.measure.study.measure import Absent, Findings, Measure, StudyPlan
 from icl_interp.models.config import ModelConfig
 from icl_interp.models.hooked import HookedModel
-from icl_interp.predictors._base import Predictor
+from icl_interp.predictors.references import References
 from icl_interp.prompts import Prompts, derive_seed
+from icl_interp.query import Callee
 from icl_interp.tasks.base import Task
-from icl_interp.tasks.references import reference_predictors
+from icl_interp.tasks.references import references_with
 from probes.bootstrap import Estimate
 from probes.signature import fit_signature
 
@@ -85,7 +86,7 @@ def intervention_effect(
     intervention: Intervention,
     *,
     prompts: Prompts | None = None,
-    references: Mapping[str, Predictor] | None = None,
+    references: Mapping[str, Callee] | None = None,
     n_prompts: int = 256,
     seed: int = 0,
 ) -> InterventionEffect:
@@ -99,7 +100,7 @@ def intervention_effect(
         task: What is in distribution; its E[y^2] is the unit.
         intervention: From `icl_interp.interventions`.
         prompts: What to measure on; None draws from the task.
-        references: Predictors by name; None takes the task's.
+        references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
         n_prompts: How many are drawn.
         seed: Of the prompts and of the bootstrap.
 
@@ -121,7 +122,7 @@ def intervention_effect(
         0.0
     """
     given = task.sample(n_prompts, seed=seed) if prompts is None else prompts
-    known = reference_predictors(task) if references is None else references
+    known = references_with(task, references)
     return _Untouched(model, task, given, _late_aims(model, given, known), seed).effect(intervention)
 
 
@@ -160,9 +161,9 @@ class _Untouched:
         return (said - aim).square().mean(1) / self._unit
 
 
-def _late_aims(model: HookedModel, prompts: Prompts, references: Mapping[str, Predictor]) -> dict[str, Tensor]:
+def _late_aims(model: HookedModel, prompts: Prompts, references: References) -> dict[str, Tensor]:
     late = late_answers(model, prompts)
-    return {name: predictor(prompts.xs, prompts.ys, points=late).double() for name, predictor in references.items()}
+    return {name: said[:, late].double() for name, said in references.answers(prompts).items()}
 
 
 def late_answers(model: HookedModel, prompts: Prompts) -> list[int]:
@@ -247,7 +248,7 @@ def subspace_use(
     *,
     positions: Positions = "all",
     prompts: Prompts | None = None,
-    references: Mapping[str, Predictor] | None = None,
+    references: Mapping[str, Callee] | None = None,
     n_prompts: int = 256,
     ablation: Literal["mean", "zero"] = "mean",
     n_random: int = _N_RANDOM,
@@ -269,7 +270,7 @@ def subspace_use(
         hook: Hook of width d_model.
         positions: Which positions.
         prompts: What to measure on; None draws from the task.
-        references: Predictors by name; None takes the task's.
+        references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
         n_prompts: How many are drawn.
         ablation: What the verdict rests on: "mean" (ours) or "zero".
         n_random: Random subspaces; fewer than 19 can never give evidence.
@@ -281,7 +282,7 @@ def subspace_use(
     Raises:
         InputError: If the columns are not orthonormal or the model lacks the hook.
     """
-    known = reference_predictors(task) if references is None else references
+    known = references_with(task, references)
     given = task.sample(n_prompts, seed=seed) if prompts is None else prompts
     untouched = _Untouched(model, task, given, _late_aims(model, given, known), seed)
     return _use(untouched, subspace, hook, positions, ablation, n_random, seed)
@@ -335,7 +336,7 @@ def signature_use(
     conventions: Conventions | None = None,
     fit_prompts: Prompts | None = None,
     prompts: Prompts | None = None,
-    references: Mapping[str, Predictor] | None = None,
+    references: Mapping[str, Callee] | None = None,
     n_prompts: int = 256,
     ablation: Literal["mean", "zero"] = "mean",
     n_random: int = _N_RANDOM,
@@ -354,7 +355,7 @@ def signature_use(
         conventions: Tokens, centring and k; None takes the defaults. The side is "right".
         fit_prompts: For the signature; None draws from the task, by another stream than `prompts`.
         prompts: For the effect; None draws from the task.
-        references: Predictors by name; None takes the task's.
+        references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
         n_prompts: How many are drawn of each.
         ablation: As in `subspace_use`.
         n_random: Random subspaces.
@@ -375,7 +376,7 @@ def signature_use(
         raise InputError("signature_use needs directions of the residual stream, got side 'left'; take side='right'.")
     fit = task.sample(n_prompts, seed=derive_seed(seed, "evaluation: fit")) if fit_prompts is None else fit_prompts
     given = task.sample(n_prompts, seed=derive_seed(seed, "evaluation: score")) if prompts is None else prompts
-    known = reference_predictors(task) if references is None else references
+    known = references_with(task, references)
 
     chosen = chosen.of_prompts(fit.n_points, model.cfg.d_model)
     aims = _late_aims(model, given, known)

@@ -1,10 +1,10 @@
 """The configuration of a model: everything that its shape and its first weights depend on, family by family."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, model_serializer, model_validator
 
 from icl_interp.errors import InputError
 from icl_interp.settings import Settings
@@ -25,7 +25,6 @@ LINEAR_FAMILIES: tuple[Family, ...] = ("lsa", "ltb", "softmax_layer")
 _JOINT: dict[str, Any] = {
     "tokens": "joint",
     "attention": "full",
-    "mask_query": True,
     "read_out": "pinned",
     "d_out": 1,
     "normalization_type": None,
@@ -42,8 +41,11 @@ _JOINT: dict[str, Any] = {
     "bias_read_out": False,
 }
 
+_PLAIN_TOKENS: dict[str, Any] = {"d_position": 0, "answer_channel": None}
+
 _FIXED: dict[str, dict[str, Any]] = {
     "gpt2": {
+        **_PLAIN_TOKENS,
         "d_v": None,
         "share_layers": False,
         "normalise": "mean",
@@ -53,9 +55,11 @@ _FIXED: dict[str, dict[str, Any]] = {
         "init_std": None,
     },
     "lsa": {**_JOINT, "attn_only": True, "d_mlp": None},
-    "ltb": {**_JOINT, "attn_only": False, "output_sign": 1},
+    "ltb": {**_JOINT, **_PLAIN_TOKENS, "mask_query": True, "attn_only": False, "output_sign": 1},
     "softmax_layer": {
         **_JOINT,
+        **_PLAIN_TOKENS,
+        "mask_query": True,
         "attn_only": True,
         "d_mlp": None,
         "d_head": None,
@@ -91,8 +95,10 @@ def _fill_family(fields: Mapping[str, Any]) -> dict[str, Any]:
     if family in LINEAR_FAMILIES:
         filled.setdefault("n_layers", 1)
         filled.setdefault("n_heads", 1)
-    if family in LINEAR_FAMILIES and isinstance(filled.get("n_dims"), int):
-        filled.setdefault("d_model", filled["n_dims"] + 1)
+        filled.setdefault("mask_query", True)
+    widths = filled.get("n_dims"), filled.get("d_position", 0)
+    if family in LINEAR_FAMILIES and all(isinstance(width, int) for width in widths):
+        filled.setdefault("d_model", sum(widths) + 1)
     if family == "gpt2" and filled.get("final_norm") is None:
         with_norm = filled.get("normalization_type", "LN") is not None
         filled["final_norm"] = with_norm and filled.get("read_out", "free") == "free"
@@ -116,6 +122,9 @@ def _refused_options(family: Family, fields: Mapping[str, Any]) -> list[str]:
     return wrong
 
 
+_LATER: dict[str, Any] = _PLAIN_TOKENS
+"""Options that came after run folders had been named by the hash of their config: written only where they matter."""
+
 Tokens = Literal["interleaved", "separate", "joint", "sequence"]
 
 
@@ -138,12 +147,16 @@ class ModelConfig(Settings):
         d_head: Width of queries and keys; None means d_model / n_heads for "gpt2" and d_model elsewhere (Zhang et
             al.'s d_k = d + 1).
         d_v: Width of values of "lsa" and "ltb"; None means d_model (Zhang et al.'s d_v = d + 1).
+        d_position: Channels that each token of "lsa" has after [x; y], for its position counted from 0: sines in the
+            even ones and cosines in the odd ones, of position / 10000^(2 i / d_position) in the i-th pair (von Oswald
+            et al.).
         d_mlp: Hidden width of the MLP; None means 4 * d_model.
         tokens: "interleaved": x1, y1, x2, y2, ... of width n_dims with y in coordinate 0 (dtsip). "separate": the same
             order, width n_dims + 1, (0, x) and (y, 0) (timaeus). "joint": one token [x; y] a pair, and the query with
             y = 0 last. "sequence": one value a token, for recurrences; n_dims is 1 and only xs is read.
         attention: "causal", or "full" over joint tokens; over any other tokens full attention would read labels.
-        mask_query: Whether the query of joint tokens is kept out of keys and values.
+        mask_query: Whether the query of joint tokens is kept out of keys and values; True in the linear families where
+            it is not said.
         read_out: "free": a learned linear map. "pinned": the label's coordinate of the residual stream, with the
             read-in pinned to the first coordinates as well and no final norm: nothing but attention and MLPs can then
             bring x into the prediction. How to pin was our choice.
@@ -165,12 +178,13 @@ class ModelConfig(Settings):
         bias_mlp: Of both MLP maps.
         bias_read_out: Of the free read-out.
         share_layers: Whether all layers of "lsa" or "ltb" are one set of weights.
-        normalise: Linear attention divides by the number of context pairs ("mean"), by 1 ("sum"), or by
-            `normalise_by` ("fixed").
+        normalise: Linear attention divides by the number of context pairs ("mean"), by that of all tokens, the query
+            among them ("tokens"), by 1 ("sum"), or by `normalise_by` ("fixed").
         normalise_by: The divisor of "fixed".
         attn_skip: Whether linear attention adds to its input; False is the ablation of Zhang et al.'s skip.
         output_sign: What the label coordinate of the query is multiplied by: 1 (Zhang et al.) or -1 (von Oswald et al.,
             whose layers subtract the prediction from the labels). "lsa" only.
+        answer_channel: Channel of the query that is read in place of its label's, "lsa" only; None means the label's.
         init: "gpt2" family: "dtsip" (GPT-2's inside, torch's Linear for read-in and read-out), "gpt2",
             "transformer_lens", "torch" (torch's Linear throughout, as timaeus) or "zhang" (Zhang et al.'s GPT-2); see
             `initialise`. "lsa" and "ltb": "normal" (N(0, init_std^2)) or "von_oswald". "softmax_layer": "zeros" (Huang
@@ -202,6 +216,7 @@ class ModelConfig(Settings):
     d_model: int = Field(default=0, ge=1)
     d_head: int | None = Field(default=None, ge=1)
     d_v: int | None = Field(default=None, ge=1)
+    d_position: int = Field(default=0, ge=0)
     d_mlp: int | None = Field(default=None, ge=1)
     tokens: Tokens = "interleaved"
     attention: Literal["causal", "full"] = "causal"
@@ -223,10 +238,11 @@ class ModelConfig(Settings):
     bias_mlp: bool = True
     bias_read_out: bool = True
     share_layers: bool = False
-    normalise: Literal["mean", "sum", "fixed"] = "mean"
+    normalise: Literal["mean", "tokens", "sum", "fixed"] = "mean"
     normalise_by: int | None = Field(default=None, ge=1)
     attn_skip: bool = True
     output_sign: Literal[1, -1] = 1
+    answer_channel: int | None = Field(default=None, ge=0)
     init: Literal["dtsip", "gpt2", "transformer_lens", "torch", "zhang", "normal", "von_oswald", "zeros"] = "dtsip"
     init_std: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
@@ -234,6 +250,10 @@ class ModelConfig(Settings):
     @classmethod
     def _fill(cls, fields: Any) -> Any:
         return _fill_family(fields) if isinstance(fields, dict) else fields
+
+    @model_serializer(mode="wrap")
+    def _write(self, write: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        return {name: value for name, value in write(self).items() if name not in _LATER or value != _LATER[name]}
 
     @model_validator(mode="after")
     def _check_options(self) -> "ModelConfig":
@@ -253,8 +273,10 @@ class ModelConfig(Settings):
         found = {
             f"d_model={self.d_model} and n_heads={self.n_heads} (d_model needs to be a multiple of n_heads, or d_head "
             "be set)": not linear and self.d_head is None and self.d_model % self.n_heads != 0,
-            f"d_model={self.d_model} in a linear family over n_dims={self.n_dims} (its width is n_dims + 1)": (
-                linear and self.d_model != self.n_dims + 1
+            f"d_model={self.d_model} in a linear family over n_dims={self.n_dims} (its width is n_dims + 1"
+            f"{' + d_position' if self.d_position else ''})": linear and self.d_model != self._joint_width,
+            f"answer_channel={self.answer_channel} in tokens of width {self.d_model}": (
+                (self.answer_channel or 0) >= self.d_model
             ),
             f"attention='full' over tokens={self.tokens!r} (it would read labels; take 'joint')": (
                 self.attention == "full" and not joint
@@ -318,12 +340,26 @@ class ModelConfig(Settings):
     @property
     def d_token(self) -> int:
         """Width of a raw token."""
-        return {"interleaved": self.n_dims, "sequence": 1}.get(self.tokens, self.n_dims + 1)
+        return {"interleaved": self.n_dims, "sequence": 1}.get(self.tokens, self._joint_width)
+
+    @property
+    def _joint_width(self) -> int:
+        return self.n_dims + 1 + self.d_position
 
     @property
     def label_coordinate(self) -> int:
         """The coordinate of a token that holds its label."""
         return self.n_dims if self.tokens == "joint" else 0
+
+    @property
+    def answer_coordinate(self) -> int:
+        """The channel of a linear model's query that is the answer, before the sign."""
+        return self.label_coordinate if self.answer_channel is None else self.answer_channel
+
+    @property
+    def is_textbook(self) -> bool:
+        """Whether joint tokens are [x; y] alone, the query is nobody's key, and the answer is in the label's place."""
+        return self.mask_query and not self.d_position and self.answer_coordinate == self.label_coordinate
 
     @property
     def n_ctx(self) -> int:

@@ -9,7 +9,15 @@ from torch import Tensor
 from icl_interp.errors import InputError
 from icl_interp.models.config import Tokens
 
-__all__ = ["Role", "answering_positions", "join", "lay_out", "positions_of", "separate"]
+__all__ = [
+    "Role",
+    "answering_positions",
+    "join",
+    "lay_out",
+    "positions_of",
+    "separate",
+    "with_positions",
+]
 
 Role = Literal["all", "x", "y", "context", "query"]
 
@@ -51,6 +59,19 @@ def join(
     labels = xs.new_zeros(batch, point)
     labels[:, : point - 1] = ys[:, : point - 1]
     return torch.cat([xs, labels[..., None]], dim=-1)
+
+
+def with_positions(
+    tokens: Float[Tensor, "batch token d_pair"], width: int, *, places: list[int] | None = None
+) -> Float[Tensor, "batch token d_token"]:
+    """Append sines and cosines of each token's place, by default 0, 1, ...; see `ModelConfig.d_position`."""
+    if width == 0:
+        return tokens
+    counted = torch.tensor([*range(tokens.shape[1])] if places is None else places, dtype=torch.float64)
+    pairs = torch.arange((width + 1) // 2, dtype=torch.float64)
+    angles = counted[:, None] / 10_000 ** (2 * pairs / width)
+    waves = torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)[:, :width].to(tokens)
+    return torch.cat([tokens, waves.expand(tokens.shape[0], -1, -1)], dim=2)
 
 
 def lay_out(

@@ -16,6 +16,7 @@ from icl_interp.predictors.recurrence import (
     linear_extrapolation,
     running_least_squares,
 )
+from icl_interp.predictors.references import References
 from icl_interp.predictors.sparse import lasso, preprocess_then_gradient_descent
 from icl_interp.predictors.step_size import BestGDPlusPlus, BestStep, best_constant_step, best_gd_plus_plus
 
@@ -24,6 +25,7 @@ __all__ = [
     "BestStep",
     "LearnedInitOptimum",
     "Predictor",
+    "References",
     "affine_recurrence",
     "averaging",
     "best_constant_step",

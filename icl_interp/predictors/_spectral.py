@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from icl_interp.predictors._posterior import exclusive_cumsum
-from probes._core.reprs import short_repr
+from icl_interp.predictors._prefix_lstsq import exclusive_cumsum
+from probes._core.results import short_repr
 
 # Up to so many prefixes are summed one by one, more by a running sum over all points.
 _FEW_POINTS = 3

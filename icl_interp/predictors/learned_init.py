@@ -16,10 +16,10 @@ from icl_interp.predictors._base import (
     check_number,
     check_parameter,
 )
-from icl_interp.predictors._posterior import exclusive_cumsum
+from icl_interp.predictors._prefix_lstsq import exclusive_cumsum
 from icl_interp.predictors.bayes import covariance_factor
 from icl_interp.predictors.gradient_descent import Normalise, check_normalise, divisors
-from probes._core.reprs import short_repr
+from probes._core.results import short_repr
 
 # Its square still is a number of float64.
 _LARGEST_NOISE = 1e150

@@ -7,8 +7,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from icl_interp.predictors._base import Number, Predictor, PrefixPredictor, check_dims, check_number, check_parameter
-from icl_interp.predictors._posterior import exact_predictions, prefix_posterior
-from icl_interp.predictors._prefix_lstsq import above_rounding, min_norm_predictions
+from icl_interp.predictors._prefix_lstsq import (
+    above_rounding,
+    exact_predictions,
+    min_norm_predictions,
+    prefix_posterior,
+)
 
 # Largest condition number of X X^T + penalty I that one Cholesky factor is trusted with.
 _CONDITION_LIMIT = 5e7

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from icl_interp.errors import InputError
 from icl_interp.predictors._base import Predictor, PrefixPredictor
-from icl_interp.predictors._posterior import exclusive_cumsum
+from icl_interp.predictors._prefix_lstsq import exclusive_cumsum
 
 
 def affine_recurrence() -> Predictor:

@@ -7,7 +7,7 @@ from typing import Generic, Literal, Protocol, TypeVar, get_args, runtime_checka
 
 from icl_interp.errors import InputError, InputTypeError
 from icl_interp.report.tables import TableView, check_choice, check_id, check_text
-from probes._core.reprs import short_repr
+from probes._core.results import short_repr
 
 __all__ = [
     "STUDY_FORMAT",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from icl_interp.errors import InputError, InputTypeError
-from probes._core.reprs import short_repr
+from probes._core.results import short_repr
 
 __all__ = ["Cell", "TableView", "check_choice", "check_id", "check_text", "format_column"]
 

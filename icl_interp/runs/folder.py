@@ -17,9 +17,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.own import write_checkpoint
-from icl_interp.errors import InputError
+from icl_interp.errors import CheckpointError, InputError
 from icl_interp.files import finite, write_atomically
 from icl_interp.tasks.base import Task
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from icl_interp.errors import InputError
 from icl_interp.prompts import Prompts, stream
 from icl_interp.settings import Settings
-from probes._core.reprs import short_repr
+from probes._core.results import short_repr
 
 __all__ = ["FunctionTask", "GaussianInputs", "Labels", "Task", "check_counts", "one_dimension"]
 

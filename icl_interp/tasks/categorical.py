@@ -9,7 +9,7 @@ from torch import Tensor
 
 from icl_interp.errors import InputError
 from icl_interp.prompts import stream
-from icl_interp.tasks.linear import GaussianWeights
+from icl_interp.tasks.linear_regression import GaussianWeights
 from icl_interp.tasks.subspaces import random_basis
 
 __all__ = ["CategoricalRegression"]

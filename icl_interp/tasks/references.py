@@ -2,7 +2,7 @@
 
 import importlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -37,11 +37,12 @@ from icl_interp.predictors import (
     zero,
 )
 from icl_interp.predictors._base import Predictor
+from icl_interp.predictors.references import References
 from icl_interp.prompts import Prompts, derive_seed, stream
+from icl_interp.query import Callee
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.ill_conditioned import IllConditionedRegression
-from icl_interp.tasks.linear import GaussianWeights, LinearTask
-from icl_interp.tasks.linear_regression import LinearRegression
+from icl_interp.tasks.linear_regression import GaussianWeights, LinearRegression, LinearTask
 from icl_interp.tasks.quadratic import QuadraticRegression
 from icl_interp.tasks.recurrence import AffineRecurrence
 from icl_interp.tasks.sine import SineRegression
@@ -51,11 +52,11 @@ from icl_interp.tasks.uniform import UniformRegression
 
 __all__ = [
     "GD_STEPS",
-    "Candidates",
     "bayes_penalty",
     "lasso_losses",
     "lasso_penalty",
     "reference_predictors",
+    "references_with",
 ]
 
 _LASSO_GRID = tuple(10 ** (exponent / 2) for exponent in range(0, -9, -1))
@@ -158,19 +159,19 @@ conjugate gradients."""
 _LASSO_PROMPTS = 128
 """Prompts on which the Lasso's penalty is chosen."""
 
-Candidates = dict[str, Predictor]
+_Candidates = dict[str, Predictor]
 
 
-def _candidates_for(task: Task, prompts: Prompts) -> Candidates:
+def _candidates_for(task: Task, prompts: Prompts) -> _Candidates:
     """List the algorithms for a family, before equals are merged."""
     return next(list_them(task, prompts) for kind, list_them in _LISTS if isinstance(task, kind))
 
 
-def _linear(task: LinearTask, prompts: Prompts) -> Candidates:
-    candidates: Candidates = {"least squares": least_squares()}
+def _linear(task: LinearTask, prompts: Prompts) -> _Candidates:
+    candidates: _Candidates = {"least squares": least_squares()}
     if isinstance(task, TaskPool):
         candidates["ridge"] = ridge(bayes_penalty(task))
-        candidates["Bayes = dMMSE"] = discrete_mmse(task.weights, task.noise_std)
+        candidates["Bayes"] = candidates["dMMSE"] = discrete_mmse(task.weights, task.noise_std)
     elif isinstance(task, LinearRegression):
         if task.weight_second_moment.any():
             candidates["ridge"] = ridge(bayes_penalty(task))
@@ -189,7 +190,7 @@ def _linear(task: LinearTask, prompts: Prompts) -> Candidates:
     return {**candidates, "averaging": averaging(), "3 nearest neighbours": nearest_neighbors(3)}
 
 
-def _one_learned_step(task: LinearRegression, n_points: int) -> Candidates:
+def _one_learned_step(task: LinearRegression, n_points: int) -> _Candidates:
     # The optima are those for the last point; on shorter prefixes they are no optima.
     n_pairs = max(1, n_points - 1)
     cov, mean = task.weight_cov, task.weight_mean
@@ -199,7 +200,7 @@ def _one_learned_step(task: LinearRegression, n_points: int) -> Candidates:
     return {"GD-beta": learned.predictor(), "GD-0": frozen.predictor()}
 
 
-def _sparse(task: SparseLinearRegression, prompts: Prompts) -> Candidates:
+def _sparse(task: SparseLinearRegression, prompts: Prompts) -> _Candidates:
     steps = GD_STEPS[-1]
     return {
         **_linear(task, prompts),
@@ -208,11 +209,11 @@ def _sparse(task: SparseLinearRegression, prompts: Prompts) -> Candidates:
     }
 
 
-def _uniform(task: UniformRegression, prompts: Prompts) -> Candidates:
+def _uniform(task: UniformRegression, prompts: Prompts) -> _Candidates:
     return {**_linear(task, prompts), **_descent_with_curvature(prompts)}
 
 
-def _ill_conditioned(task: IllConditionedRegression, prompts: Prompts) -> Candidates:
+def _ill_conditioned(task: IllConditionedRegression, prompts: Prompts) -> _Candidates:
     return {
         **_linear(task, prompts),
         **_descent_with_curvature(prompts),
@@ -222,12 +223,12 @@ def _ill_conditioned(task: IllConditionedRegression, prompts: Prompts) -> Candid
     }
 
 
-def _descent_with_curvature(prompts: Prompts) -> Candidates:
+def _descent_with_curvature(prompts: Prompts) -> _Candidates:
     best = best_gd_plus_plus(prompts.xs, prompts.ys, _GD_PLUS_PLUS_STEPS, normalise="sum", bounded=True)
     return {f"{_GD_PLUS_PLUS_STEPS}-step GD++": best.predictor()}
 
 
-def _recurrence(_task: AffineRecurrence, _prompts: Prompts) -> Candidates:
+def _recurrence(_task: AffineRecurrence, _prompts: Prompts) -> _Candidates:
     return {
         "least squares": running_least_squares(),
         "oracle": affine_recurrence(),
@@ -236,12 +237,12 @@ def _recurrence(_task: AffineRecurrence, _prompts: Prompts) -> Candidates:
     }
 
 
-def _quadratic(task: QuadraticRegression, _prompts: Prompts) -> Candidates:
+def _quadratic(task: QuadraticRegression, _prompts: Prompts) -> _Candidates:
     bayes = _OnSquares(gaussian_posterior_mean(0.0, 1.0, task.noise_std))
     return {"least squares": least_squares(), "Bayes": bayes, "3 nearest neighbours": nearest_neighbors(3)}
 
 
-def _wave(_task: SineRegression, _prompts: Prompts) -> Candidates:
+def _wave(_task: SineRegression, _prompts: Prompts) -> _Candidates:
     return {
         "least squares": running_least_squares(),
         "context mean": context_mean(),
@@ -249,7 +250,7 @@ def _wave(_task: SineRegression, _prompts: Prompts) -> Candidates:
     }
 
 
-def _other(_task: Task, _prompts: Prompts) -> Candidates:
+def _other(_task: Task, _prompts: Prompts) -> _Candidates:
     return {
         "least squares": least_squares(),
         "averaging": averaging(),
@@ -258,7 +259,7 @@ def _other(_task: Task, _prompts: Prompts) -> Candidates:
     }
 
 
-_LISTS: tuple[tuple[type[Task], Callable[..., Candidates]], ...] = (
+_LISTS: tuple[tuple[type[Task], Callable[..., _Candidates]], ...] = (
     (SparseLinearRegression, _sparse),
     (UniformRegression, _uniform),
     (IllConditionedRegression, _ill_conditioned),
@@ -303,7 +304,7 @@ _REMEMBERED_POOL = 2**15
 """Tasks of the largest pool whose references are remembered; larger ones would keep 100 MB alive each."""
 
 
-def reference_predictors(task: Task, *, n_points: int | None = None) -> Candidates:
+def reference_predictors(task: Task, *, n_points: int | None = None) -> References:
     """List the algorithms that a model of this task could have learned.
 
     Every list starts with zero and has a least squares. What else, by family:
@@ -326,8 +327,8 @@ def reference_predictors(task: Task, *, n_points: int | None = None) -> Candidat
     - quadratic functions: Bayes is the posterior mean on squared inputs. Nearest neighbours for it and the others.
     - sines, networks, trees: averages and nearest neighbours; Bayes is not known to us.
 
-    Predictors that coincide on the task are one entry, "a = b". The list of a task is built once and remembered (not
-    for pools above 2^15 tasks), and with it the fits of its Lasso.
+    Predictors that coincide on the task are one entry, shown as "a = b" and found under each of its names. The list of
+    a task is built once and remembered (not for pools above 2^15 tasks), and with it the fits of its Lasso.
 
     Args:
         task: What is in distribution.
@@ -335,7 +336,7 @@ def reference_predictors(task: Task, *, n_points: int | None = None) -> Candidat
             only one, two are taken.
 
     Returns:
-        Predictors by name, called `f(xs, ys, points=None)`.
+        A mapping from names to predictors, called `f(xs, ys, points=None)`. It remembers what each said to prompts.
 
     Raises:
         InputError: If `n_points` is below 1.
@@ -346,15 +347,25 @@ def reference_predictors(task: Task, *, n_points: int | None = None) -> Candidat
         ['zero', 'least squares = ridge = Bayes']
         >>> list(reference_predictors(TaskPool(3, 8, noise_std=0.5)))[:4]
         ['zero', 'least squares', 'ridge', 'Bayes = dMMSE']
+        >>> "dMMSE" in reference_predictors(TaskPool(3, 8, noise_std=0.5))
+        True
     """
     if n_points is not None and n_points < 1:
         raise InputError(f"reference_predictors needs n_points to be at least 1, got {n_points}; leave it out.")
     n_points = max(2, task.default_points if n_points is None else n_points)
     large = isinstance(task, TaskPool) and task.n_tasks > _REMEMBERED_POOL
-    return dict((_built if large else _remembered)(task, n_points))
+    return References((_built if large else _remembered)(task, n_points))  # a new one: what it recalls goes with it
 
 
-def _built(task: Task, n_points: int) -> Candidates:
+def references_with(task: Task, own: Mapping[str, Callee] | None, *, n_points: int | None = None) -> References:
+    """Add a user's predictors to those of a task; a `References` is all of them."""
+    if isinstance(own, References):
+        return own
+    known = reference_predictors(task, n_points=n_points)
+    return known if own is None else known.and_own(own)
+
+
+def _built(task: Task, n_points: int) -> list[tuple[list[str], Predictor]]:
     prompts = task.sample(_DRAWN, n_points, seed=derive_seed(0, "reference predictors"))
     candidates = {"zero": zero(), **_candidates_for(task, prompts)}
     return _merge_coinciding(candidates, prompts[: _compared(task)])
@@ -369,19 +380,22 @@ def _compared(task: Task) -> int:
     return max(4, min(_COMPARED, _COMPARED_POOL_ROWS // task.n_tasks)) if isinstance(task, TaskPool) else _COMPARED
 
 
-def _merge_coinciding(candidates: dict[str, Predictor], prompts: Prompts) -> dict[str, Predictor]:
+def _merge_coinciding(candidates: _Candidates, prompts: Prompts) -> list[tuple[list[str], Predictor]]:
     """Make one entry of predictors that say the same, on the prompts and on the prompts with noisy labels."""
     tolerance = _SAME * float(prompts.ys.square().mean().sqrt())
-    groups: list[tuple[list[str], Predictor, torch.Tensor]] = []
+    groups: list[tuple[list[str], Predictor, Tensor]] = []
     # Noisy labels as well: what agrees only where labels fit exactly is not the same algorithm.
     noise = torch.randn(prompts.ys.shape, generator=stream(0, "merge"), dtype=prompts.ys.dtype)
     xs, ys = prompts.xs.repeat(2, 1, 1), torch.cat([prompts.ys, prompts.ys + noise * prompts.ys.std()])
+    asked: dict[int, Tensor] = {}  # one predictor may have two names from the start
     for name, predictor in candidates.items():
-        said = predictor(xs, ys)
+        if id(predictor) not in asked:
+            asked[id(predictor)] = predictor(xs, ys)
+        said = asked[id(predictor)]
         for names, _, known in groups:
             if float((said - known).square().mean().sqrt()) <= tolerance:
                 names.append(name)
                 break
         else:
             groups.append(([name], predictor, said))
-    return {" = ".join(names): predictor for names, predictor, _ in groups}
+    return [(names, predictor) for names, predictor, _ in groups]

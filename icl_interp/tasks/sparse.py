@@ -9,8 +9,7 @@ from torch import Tensor
 
 from icl_interp.errors import InputError
 from icl_interp.prompts import stream
-from icl_interp.tasks.linear import LinearTask
-from icl_interp.tasks.linear_regression import symmetric_root
+from icl_interp.tasks.linear_regression import LinearTask, symmetric_root
 
 __all__ = ["SparseLinearRegression"]
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from icl_interp.prompts import stream
-from icl_interp.tasks.linear import LinearTask
+from icl_interp.tasks.linear_regression import LinearTask
 
 __all__ = ["TaskPool"]
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from icl_interp.prompts import stream
-from icl_interp.tasks.linear import GaussianWeights
+from icl_interp.tasks.linear_regression import GaussianWeights
 
 __all__ = ["UniformRegression"]
 

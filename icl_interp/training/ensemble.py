@@ -16,7 +16,7 @@ from icl_interp.models.config import ModelConfig
 from icl_interp.models.linear.components import context_divisor
 from icl_interp.prompts import stream
 from icl_interp.tasks.base import FunctionTask, Task
-from icl_interp.tasks.linear import LinearTask
+from icl_interp.tasks.linear_regression import LinearTask
 from icl_interp.training.batches import batch_seed, draw_batch
 from icl_interp.training.loop import (
     StepRecord,
@@ -75,7 +75,7 @@ def _is_plainly_linear(task: Task) -> TypeGuard[LinearTask]:
 
 def _has_formula(config: ModelConfig) -> bool:
     """Say whether `_answers_by_formula` knows a model."""
-    return config.family in ("lsa", "ltb") and config.n_layers == 1
+    return config.family in ("lsa", "ltb") and config.n_layers == 1 and config.is_textbook
 
 
 def _answers_by_formula(

@@ -10,18 +10,16 @@ import torch
 from torch import Tensor
 
 from icl_interp.measure.families import IN_DISTRIBUTION, Families, Family, draw_families
-from icl_interp.predictors._base import Predictor
+from icl_interp.predictors.references import ByReference, References
 from icl_interp.query import predict
 from icl_interp.tasks.references import reference_predictors
 from icl_interp.tasks.shifts.select import SHIFTS
 from icl_interp.training.batches import evaluation_seed
 from icl_interp.training.train_config import TrainConfig
-from probes._core.reprs import short_repr
+from probes._core.results import short_repr
 
 __all__ = ["EvaluationRecord", "Evaluator"]
 
-_BEST = ("Bayes", "oracle")
-"""The best that can be known, by its name among the references."""
 _PREFERRED = ("w_fresh", "x_scale=3")
 
 
@@ -85,24 +83,18 @@ class Evaluator:
         )
 
     @cached_property
-    def references(self) -> dict[str, Predictor]:
+    def references(self) -> References:
         """Reference predictors of the task by name."""
         return reference_predictors(self.config.task)
 
-    @cached_property
-    def _said(self) -> dict[str, dict[str, Tensor]]:
-        return {
-            label: {name: predict(predictor, family.prompts) for name, predictor in self.references.items()}
-            for label, family in self.families.all_families.items()
-        }
+    @property
+    def _said(self) -> dict[str, ByReference[Tensor]]:
+        return {label: self.references.answers(f.prompts) for label, f in self.families.all_families.items()}
 
     @cached_property
     def _best_per_point(self) -> Tensor | None:
-        said = self._said[IN_DISTRIBUTION]
-        name = next((name for name in said if any(best in name for best in _BEST)), None)
-        if name is None:
-            return None
-        return _squares(said[name], self.families.in_distribution.prompts.targets).mean(0)
+        prompts, name = self.families.in_distribution.prompts, self.references.optimal
+        return None if name is None else _squares(self.references.answer(name, prompts), prompts.targets).mean(0)
 
     def best_loss(self, step: int) -> float | None:
         """Give the loss of the Bayes predictor on prompts like those of a step."""

@@ -1,21 +1,21 @@
-"""The file from which a run resumes, written completely or not at all, and whether a resumed run has the same bits."""
+"""Which folder a config's run has, and the file from which it resumes, written completely or not at all."""
 
 import errno
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.safe_load import load_weight_file
-from icl_interp.errors import InputError
+from icl_interp.errors import CheckpointError, InputError
 from icl_interp.files import write_atomically
 from icl_interp.provenance import machine
-from icl_interp.runs.folder import RunFolder
+from icl_interp.runs.folder import RunFolder, read_manifest
 from icl_interp.settings import parse_yaml
 from icl_interp.training.configs import load_config
 from icl_interp.training.loop import Trainer
@@ -27,6 +27,7 @@ __all__ = [
     "config_hash",
     "load_resume",
     "new_session",
+    "run_folders",
     "save_resume",
     "sessions_of",
     "what_changed",
@@ -160,3 +161,53 @@ def what_changed(sessions: Sequence[_Session], now: _Session) -> str | None:
         if name in before and before[name] != now[name]
     ]
     return " and ".join(changes) or None
+
+
+_HASH_LENGTH = 12
+"""Hexadecimal digits of a config's hash that name its folder: 48 bits for at most thousands of runs."""
+_REMEMBERED = 4096
+
+
+def run_folders(parent: str | Path, configs: Sequence[TrainConfig]) -> list[Path]:
+    """Find the folder of each run, or name it where there is none yet.
+
+    A setting that is new in this version changes every hash. So, where the folder of that name is missing, one whose
+    config.yaml means the same today counts: `parent` is looked through once at most, and what cannot be read in it is
+    passed over.
+    """
+    hashes = [config_hash(config) for config in configs]
+    named = [Path(parent) / name[:_HASH_LENGTH] for name in hashes]
+    if all(path.exists() for path in named):
+        return named
+    others = _runs_by_hash(Path(parent))
+    return [
+        path if path.exists() else others.get(today, path) for path, today in zip(named, hashes, strict=True)
+    ]  # fmt: skip
+
+
+def _runs_by_hash(parent: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in sorted(parent.glob("*/config.yaml")):
+        try:
+            today = _hash_today(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError):
+            continue
+        if today is not None and (today not in found or (_is_finished(path.parent) > _is_finished(found[today]))):
+            found[today] = path.parent
+    return found
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _hash_today(text: str) -> str | None:
+    # The same text always means the same; reading it takes milliseconds.
+    try:
+        return config_hash(TrainConfig(**parse_yaml(text, where="config.yaml")))
+    except (TypeError, ValueError):
+        return None
+
+
+def _is_finished(folder: Path) -> bool:
+    try:
+        return bool(read_manifest(folder).get("finished"))
+    except (OSError, ValueError):
+        return False

@@ -13,7 +13,7 @@ import yaml
 from icl_interp.errors import InputError
 from icl_interp.settings import read_yaml
 from icl_interp.training.configs import load_config
-from icl_interp.training.run_folders import run_folders
+from icl_interp.training.resume import run_folders
 from icl_interp.training.sweep_table import (
     BEGUN,
     FAILED,

@@ -18,8 +18,7 @@ from torch import Tensor
 from torch.func import vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from probes._core.dtypes import _at_least_single
-from probes._core.reprs import short_repr
+from probes._core.results import _at_least_single, short_repr
 from probes.learning_coefficient.batches import Batch, Batches, Purpose, generator_for, map_batch
 from probes.learning_coefficient.parameters import ParameterRow
 

@@ -9,7 +9,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from probes._core.checks import _check_activations, _check_count, _check_option, _is_constant
-from probes._core.reprs import short_repr
+from probes._core.results import short_repr
 
 __all__ = ["FLAG_LIMITS", "HealthFlag", "LlcEvidence", "effective_sample_size", "health_flags", "split_rhat"]
 

@@ -7,9 +7,8 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor
 
-from probes._core.dtypes import _at_least_single
 from probes._core.errors import InputError, InputTypeError
-from probes._core.reprs import short_repr
+from probes._core.results import _at_least_single, short_repr
 
 ParamMasks = Sequence[str] | Mapping[str, Tensor] | None
 """Which entries move: None (all), name patterns, or name patterns with boolean masks."""

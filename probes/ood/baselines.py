@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes._core.checks import _check_activations, _check_count, _check_nonzero, _check_same_shape
-from probes._core.dtypes import _result
 from probes._core.errors import InputError
+from probes._core.results import _result
 from probes._core.streams import _batches
 from probes.covariance import MomentAccumulator
 from probes.ood.mahalanobis import Mahalanobis, fit_mahalanobis

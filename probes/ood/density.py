@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes._core.checks import _check_activations, _check_count
-from probes._core.dtypes import _like
 from probes._core.errors import InputError
+from probes._core.results import _like
 from probes._core.streams import _Reservoir, _reservoir_of
 from probes.covariance import Covariance, fit_covariance
 

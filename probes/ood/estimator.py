@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes._core.checks import _check_activations, _check_option
-from probes._core.dtypes import _like
 from probes._core.errors import InputError, InputTypeError
+from probes._core.results import _like
 from probes._core.streams import _reservoir_of
 
 Larger = Literal["auto", "inlier", "outlier"]

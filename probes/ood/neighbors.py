@@ -9,7 +9,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from probes._core.checks import _check_activations, _check_count, _check_nonzero, _check_same_length
-from probes._core.dtypes import _result
+from probes._core.results import _result
 from probes._core.streams import _reservoir_of
 
 _CHUNK = 1024

@@ -15,8 +15,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from probes._core.checks import _check_activations, _check_count, _check_same_length
-from probes._core.dtypes import _result
 from probes._core.errors import InputError
+from probes._core.results import _result
 from probes.pairwise import _mean_overlap, pairwise_alignment
 from probes.spectra import SWAP_THRESHOLD, LeadingDirections, Side, leading_directions
 

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from probes._core.reprs import short_repr
+from probes._core.results import short_repr
 
 __all__ = ["RandomWalkNull", "random_walk_null"]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from probes._core.checks import _check_activations, _check_same_length
 from probes._core.errors import InputError
-from probes._core.reprs import short_repr
+from probes._core.results import short_repr
 
 # Up to this many outputs the covariance is formed and decomposed; beyond, Lanczos needs only products with it.
 _DENSE_OUTPUTS = 512

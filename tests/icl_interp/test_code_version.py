@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from icl_interp import code_version as own
-from icl_interp.code_version import code_version
+from icl_interp import provenance as own
+from icl_interp.provenance import code_version
 
 
 @pytest.fixture

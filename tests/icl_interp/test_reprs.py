@@ -16,7 +16,7 @@ from icl_interp.measure.study.result import Study
 from icl_interp.report.model import Page, Section
 from icl_interp.report.tables import TableView
 from probes import covariance, curves, detection, linear, ood, spectra
-from probes._core.reprs import short_repr
+from probes._core.results import short_repr
 from probes.signature import fit
 from probes.trajectory import joint_pca
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from icl_interp.experiments.carroll2025.setting import INFINITE, Run, Sizes, pool
 from icl_interp.experiments.experiment import PerSeed, TrainedRuns, combine
 from icl_interp.experiments.trained import run_path
-from icl_interp.measure.development.material import Material, reference_named
+from icl_interp.measure.development.material import Material
 from icl_interp.measure.development.one_run import RunDevelopment
 from icl_interp.measure.development.run import Development, development
 from icl_interp.measure.families import IN_DISTRIBUTION
@@ -134,8 +134,8 @@ def _point(values: Tensor) -> _Point:
 def _trained(run: Run, one: RunDevelopment, seen: Development) -> Trained:
     fresh = IN_DISTRIBUTION if run.n_tasks is INFINITE else one.ood_family
     own, other, last = one.reference_losses[IN_DISTRIBUTION], one.reference_losses[fresh], one.llc[-1]
-    ridge = str(reference_named(own, "ridge"))
-    dmmse = ridge if run.n_tasks is INFINITE else str(reference_named(own, "dMMSE"))
+    ridge = "ridge"
+    dmmse = ridge if run.n_tasks is INFINITE else "dMMSE"
     return Trained(
         steps=one.steps,
         ood=tuple(one.losses(fresh).tolist()),
@@ -163,7 +163,7 @@ def _gap_ratios(sizes: Sizes) -> Curve:
 def _gap(sizes: Sizes, n_tasks: int, pool_seed: int) -> float:
     shown = Material(pool(sizes, n_tasks, pool_seed=pool_seed), None, sizes.measured, sizes.recipe.task.default_points)
     targets, said = shown.families.by_label[IN_DISTRIBUTION].prompts.targets, shown.said[IN_DISTRIBUTION]
-    ridge, dmmse = (said[str(reference_named(said, name))] for name in ("ridge", "dMMSE"))
+    ridge, dmmse = said["ridge"], said["dMMSE"]
     return float((ridge.double() - targets).square().mean() - (dmmse.double() - targets).square().mean())
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from icl_interp.code_version import code_version
 from icl_interp.errors import InputError
 from icl_interp.experiments.experiment import PerSeed, TrainedRuns
 from icl_interp.experiments.files import keep
@@ -20,7 +19,7 @@ from icl_interp.measure.detectors.report import start_watch
 from icl_interp.measure.detectors.result import Reads
 from icl_interp.measure.detectors.scores import score_prompts
 from icl_interp.measure.errors import MODEL, TOLERATED, FamilyErrors, prompt_errors, summarise_errors
-from icl_interp.measure.families import IN_DISTRIBUTION, Families, answers_to, draw_families
+from icl_interp.measure.families import IN_DISTRIBUTION, Families, draw_families
 from icl_interp.measure.ood import fit_norm_baseline
 from icl_interp.measure.signature_conventions import (
     Networks,
@@ -36,6 +35,7 @@ from icl_interp.measure.signature_conventions import (
 from icl_interp.measure.sites import Conventions, ResidualSite, last_block, residual_sites
 from icl_interp.measure.study.survey import NetworkSurvey, survey_network, together
 from icl_interp.models.hooked import HookedModel
+from icl_interp.provenance import code_version
 from icl_interp.query import predict
 from icl_interp.tasks.references import reference_predictors
 from icl_interp.training.resume import config_hash
@@ -135,7 +135,8 @@ def _measure_model(model: HookedModel, kind: Kind, sizes: Sizes, *, seed: int) -
     """Measure one model, trained on a law or not at all, and its untrained networks."""
     task, site, how = task_of(kind, sizes.n_dims), last_block(model.cfg), Conventions(layout=model.cfg.tokens)
     families = draw_families(task, shifts=shifts_of(kind, quick=sizes.quick), n_prompts=sizes.n_prompts, seed=seed)
-    answers, sites = answers_to(families.by_label, reference_predictors(task)), residual_sites(model.cfg)
+    references, sites = reference_predictors(task), residual_sites(model.cfg)
+    answers = {label: references.answers(family.prompts) for label, family in families.by_label.items()}
     networks = [model, *untrained_networks(model.cfg, sizes.n_controls, seed=seed)]
     signatures = [SignatureWatch(sites, network.cfg.tokens) for network in networks]
     detectors = [start_watch(network, site, how, seed=seed) for network in networks]
@@ -178,16 +179,14 @@ def _families(
     found = {}
     for label, networks in records.items():
         of = reports[label]
-        # Predictors that coincide on a task are one entry, "a = b".
-        names = {short: next(entry for entry in of.curves if short in entry.split(" = ")) for short in _REFERENCES}
-        curves = {MODEL: of.curves[MODEL], **{short: of.curves[name] for short, name in names.items()}}
+        curves = {name: of.curves[name] for name in (MODEL, *_REFERENCES)}
         # What the model never learned in distribution is no failure of a shift.
         fails = of.fails(MODEL) and (of is inside or of.excess.low > inside.excess.high)
         leading = [float(record.leading_value.mean()) for record in networks]
         passed = detection_report(scores[IN_DISTRIBUTION], scores[label], n_bootstrap=1, paired=True).fpr95_id_positive
         found[label] = FamilyFound(
             late={name: curve.late.value for name, curve in curves.items()},
-            fails={MODEL: fails, **{short: of.fails(name) for short, name in names.items()}},
+            fails={MODEL: fails, **{name: of.fails(name) for name in _REFERENCES}},
             curves={name: tuple(_rounded(curve.mean)) for name, curve in curves.items()},
             spectrum=tuple(_rounded(networks[0].spectrum)),
             untrained_spectrum=tuple(_rounded(torch.stack([r.spectrum for r in networks[1:]]).mean(0))),

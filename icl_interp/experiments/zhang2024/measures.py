@@ -16,7 +16,7 @@ from icl_interp.experiments.linear_risk import Risk, linear_risk, optimal_lsa_ri
 from icl_interp.experiments.trained import checkpoints_of
 from icl_interp.experiments.zhang2024.setting import FIGURE_NORM, GPT2, N_DIMS, N_PAIRS, NOISE_STD, Run, Sizes, task_of
 from icl_interp.models.hooked import HookedModel
-from icl_interp.models.linear.effective import EffectiveParameters, effective_parameters
+from icl_interp.models.linear.constructions import EffectiveParameters, effective_parameters
 from icl_interp.predictors import gaussian_posterior_mean
 from icl_interp.predictors.learned_init import optimal_learned_init
 from icl_interp.training.train_config import TrainConfig

@@ -19,13 +19,14 @@ from icl_interp.measure.detectors.scores import (
     score_prompts,
 )
 from icl_interp.measure.detectors.watch import DetectorWatch, Pooling
-from icl_interp.measure.families import IN_DISTRIBUTION, Families, answers_to
+from icl_interp.measure.families import IN_DISTRIBUTION, Families
 from icl_interp.measure.sites import Conventions, ResidualSite, last_block
 from icl_interp.measure.study.measure import Findings, Measure, StudyPlan
 from icl_interp.measure.study.survey import NetworkSurvey, survey_site
 from icl_interp.models.hook_names import Site
 from icl_interp.models.hooked import HookedModel
 from icl_interp.models.layout import Role
+from icl_interp.predictors.references import ByReference
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.references import reference_predictors
 from probes.bootstrap import Estimate, percentile_interval
@@ -124,7 +125,7 @@ def summarise_detectors(
     surveys: Sequence[NetworkSurvey],
     watches: Sequence[DetectorWatch],
     families: Families,
-    answers: Mapping[str, Mapping[str, Tensor]],
+    answers: Mapping[str, ByReference[Tensor]],
     site: ResidualSite,
     conventions: Conventions,
     *,
@@ -236,7 +237,7 @@ def detector_report(
         start_watch=watch,
     )
     references = reference_predictors(task, n_points=found.families.fit.n_points)
-    answers = answers_to(found.families.by_label, references)
+    answers = {label: references.answers(family.prompts) for label, family in found.families.by_label.items()}
     return summarise_detectors(
         found.networks, watches, found.families, answers, found.site, conventions, pooling=pooling, seed=seed
     )

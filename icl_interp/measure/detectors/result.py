@@ -10,7 +10,7 @@ from icl_interp.figures.heatmap import MatrixBlock, matrix_figure
 from icl_interp.measure.controls import Excess
 from icl_interp.measure.detectors.watch import Pooling
 from icl_interp.measure.sites import Conventions, ResidualSite
-from probes._core.reprs import short_repr
+from probes._core.results import short_repr
 from probes.bootstrap import Estimate
 from probes.detection import DetectionReport
 

@@ -13,7 +13,8 @@ from icl_interp.measure.errors import prompt_errors
 from icl_interp.measure.families import IN_DISTRIBUTION, Families
 from icl_interp.measure.sites import ResidualSite
 from icl_interp.measure.study.survey import NetworkSurvey
-from probes._core.reprs import short_repr
+from icl_interp.predictors.references import ByReference
+from probes._core.results import short_repr
 from probes.bootstrap import bootstrap_counts
 from probes.ood import fit_norm, fit_prompt_statistics, prediction_gap
 from probes.permutation import permutation_p_value
@@ -53,7 +54,7 @@ def score_prompts(
     surveys: Sequence[NetworkSurvey],
     watches: Sequence[DetectorWatch],
     families: Families,
-    answers: Mapping[str, Mapping[str, Tensor]],
+    answers: Mapping[str, ByReference[Tensor]],
     site: ResidualSite,
 ) -> list[DetectorScores]:
     """Score every prompt by every detector, by its distance from ridge, and by what raw inputs show."""
@@ -65,20 +66,17 @@ def score_prompts(
         if name in by_network[0]:
             controls = tuple(scores[name] for scores in by_network[1:] if name in scores)
             found.append(DetectorScores(name, "hidden states", by_network[0][name], controls))
-    references = answers[IN_DISTRIBUTION]
-    ridge = _holding(references, "ridge") or _holding(references, "least squares")
-    gaps = [{label: _gap(survey, label, answers[label][ridge]) for label in families.by_label} for survey in surveys]
-    short = "ridge" if "ridge" in ridge else "least squares"
+    short = "ridge" if "ridge" in answers[IN_DISTRIBUTION] else "least squares"
+    gaps = [{label: _gap(survey, label, answers[label][short]) for label in families.by_label} for survey in surveys]
     found.append(DetectorScores(f"|model - {short}|", "predictions", gaps[0], tuple(gaps[1:])))
     return found + [DetectorScores(name, "raw inputs", scores, ()) for name, scores in _input_scores(families).items()]
 
 
-def excess_loss(survey: NetworkSurvey, families: Families, answers: Mapping[str, Mapping[str, Tensor]]) -> Scores:
+def excess_loss(survey: NetworkSurvey, families: Families, answers: Mapping[str, ByReference[Tensor]]) -> Scores:
     """Say how much more a network errs on each prompt than least squares does."""
-    least_squares = _holding(answers[IN_DISTRIBUTION], "least squares")
     return {
         label: prompt_errors(survey.families[label].predictions, family)
-        - prompt_errors(answers[label][least_squares], family)
+        - prompt_errors(answers[label]["least squares"], family)
         for label, family in families.by_label.items()
     }
 
@@ -107,10 +105,6 @@ def _input_scores(families: Families) -> dict[str, dict[str, Tensor]]:
             label: statistics.score(p.xs.double(), p.ys.double()) for label, p in prompts.items()
         },
     }
-
-
-def _holding(references: Mapping[str, Tensor], part: str) -> str:
-    return next((name for name in references if any(p.startswith(part) for p in name.split(" = "))), "")
 
 
 _CHUNK = 2000

@@ -2,6 +2,8 @@
 
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
@@ -30,25 +32,43 @@ Pooling = Literal["last", "mean"]
 """How one prompt's positions become one vector: the last one, which has seen the whole prompt, or their mean."""
 
 PAIRWISE, BY_DIRECTION, OVERLAP = "signature A (pairs)", "signature B (directions)", "signature C (overlap)"
-HIDDEN_DETECTORS = (
-    PAIRWISE,
-    BY_DIRECTION,
-    OVERLAP,
-    "Mahalanobis",
-    "PCA residual",
-    "null space of the read-out",
-    "kNN",
-    "kNN, normalised",
-    "Gram ranges",
-    "kernel density",
-    "Gaussian mixture",
-    "isolation forest",
-)
-"""Detectors that read the residual stream, in the order of tables."""
-
 _MATRICES, _NORMALISED = "Gram ranges", "kNN, normalised"
-_KEPT = 64  # as many fit prompts as a signature keeps for variant A
 _NEIGHBOURS = 10
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Fitting:
+    """What a detector is fitted to."""
+
+    features: Float[Tensor, "sample d_model"]
+    read_out: Float[Tensor, "d_out d_model"] | None
+    seed: int
+
+    @property
+    def k(self) -> int:
+        """Neighbours."""
+        return min(_NEIGHBOURS, len(self.features))
+
+
+_FITS: Mapping[str, Callable[[_Fitting], Any] | None] = {
+    PAIRWISE: None,
+    BY_DIRECTION: None,
+    OVERLAP: None,
+    "Mahalanobis": lambda to: fit_mahalanobis(to.features),
+    "PCA residual": lambda to: fit_pca_residual(to.features),
+    "null space of the read-out": lambda to: _fit_null_space(to.read_out),
+    "kNN": lambda to: fit_nearest_neighbors(to.features, k=to.k, seed=to.seed),
+    _NORMALISED: lambda to: fit_nearest_neighbors(to.features, k=to.k, normalize=True, seed=to.seed),
+    _MATRICES: None,
+    "kernel density": lambda to: fit_kde(to.features, seed=to.seed),
+    "Gaussian mixture": lambda to: fit_gmm(to.features, seed=to.seed),
+    "isolation forest": lambda to: fit_estimator(to.features, _forest(to.seed), seed=to.seed),
+}
+"""Detectors that read the residual stream, in the order of tables, and how those that take one vector per prompt are
+fitted; the others are made while prompts stream by."""
+HIDDEN_DETECTORS = tuple(_FITS)
+
+_KEPT = 64  # as many fit prompts as a signature keeps for variant A
 
 
 def pooled(rows: Float[Tensor, "sample row d_model"], pooling: Pooling) -> Float[Tensor, "sample d_model"]:
@@ -111,29 +131,12 @@ class DetectorWatch:
             for name, by_label in self._by_batch.items()
             if by_label
         }
-        for name, fit in self._fits(features).items():
-            detector = self._try(name, fit)
+        fitting = _Fitting(features, self._read_out, self._seed)
+        for name, fit in _FITS.items():
+            detector = None if fit is None else self._try(name, partial(fit, fitting))
             if detector is not None:
                 found[name] = self._score(name, detector, families)
         return found
-
-    def _fits(self, features: Tensor) -> dict[str, Callable[[], Any]]:
-        k = min(_NEIGHBOURS, len(features))
-        fits: dict[str, Callable[[], Any]] = {
-            "Mahalanobis": lambda: fit_mahalanobis(features),
-            "PCA residual": lambda: fit_pca_residual(features),
-            "kNN": lambda: fit_nearest_neighbors(features, k=k, seed=self._seed),
-            "kNN, normalised": lambda: fit_nearest_neighbors(features, k=k, normalize=True, seed=self._seed),
-            "kernel density": lambda: fit_kde(features, seed=self._seed),
-            "Gaussian mixture": lambda: fit_gmm(features, seed=self._seed),
-            "isolation forest": lambda: fit_estimator(features, _forest(self._seed), seed=self._seed),
-        }
-        read_out = self._read_out
-        if read_out is None:
-            self.left_out["null space of the read-out"] = "the network's answer is an entry of its stream"
-        else:
-            fits["null space of the read-out"] = lambda: fit_null_space(read_out)
-        return fits
 
     def _try(self, name: str, fit: Callable[[], Any]) -> Any:
         # What cannot be fitted to these prompts is said, and the rest goes on.
@@ -158,6 +161,12 @@ class DetectorWatch:
         if caught:
             self.blind_to_scale.append(label)
         return scores
+
+
+def _fit_null_space(read_out: Tensor | None) -> Any:
+    if read_out is None:
+        raise InputError("the network's answer is an entry of its stream")
+    return fit_null_space(read_out)
 
 
 def _forest(seed: int) -> Any:

@@ -18,11 +18,12 @@ from icl_interp.measure.development.one_run import RunDevelopment, stages_of
 from icl_interp.measure.development.record import LeftOut, LlcRecord
 from icl_interp.measure.development.result import Development
 from icl_interp.measure.development.settings import DevelopmentSettings, LlcSettings, settings_key
+from icl_interp.predictors.references import ByReference
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.tasks.registry import task_to_config
 from icl_interp.tasks.task_pool import TaskPool
-from probes._core.reprs import short_repr
+from probes._core.results import short_repr
 from probes.signature import emergence_of
 from probes.trajectory import JointTrajectoryPCA, joint_trajectory_pca, log_step_weights
 
@@ -172,11 +173,8 @@ def _run(
         fresh_family=fresh_weights_family(task),
         label_second_moments={label: f.label_second_moment for label, f in held.families.by_label.items()},
         reference_losses={
-            label: {
-                reference: float((said.double() - held.families.by_label[label].prompts.targets).square().mean())
-                for reference, said in by_name.items()
-            }
-            for label, by_name in held.said.items()
+            label: _reference_losses(said, held.families.by_label[label].prompts.targets)
+            for label, said in held.said.items()
         },
         stages=boundaries,
         stages_from=stages_from,
@@ -184,6 +182,10 @@ def _run(
         unmeasured=_by_step(failed, "checkpoint"),
         without_llc={step: why for step, why in _by_step(failed, "learning coefficient").items() if step in steps},
     )
+
+
+def _reference_losses(said: ByReference[Tensor], targets: Tensor) -> ByReference[float]:
+    return said.each(lambda name: float((said[name].double() - targets).square().mean()))
 
 
 def _controls(run: PlannedRun, held: Material) -> tuple[float, ...]:
@@ -200,15 +202,15 @@ def _controls(run: PlannedRun, held: Material) -> tuple[float, ...]:
 
 def _landmarks(task: Task, held: Material) -> list[tuple[str, Tensor, str]]:
     # A pool's own posterior mean is a point of its own; the others are the same for all runs.
-    found = []
-    for name, row in held.landmarks().items():
-        parts = name.split(" = ")
-        if isinstance(task, TaskPool) and "dMMSE" in parts:
+    found, rows = [], held.landmarks()
+    for shown, row in rows.items():
+        names = rows.names[shown]
+        if isinstance(task, TaskPool) and "dMMSE" in names:
             found.append((f"dMMSE, M = {task.n_tasks}", row, "dMMSE"))
-        elif "ridge" in parts:
+        elif "ridge" in names:
             found.append(("ridge", row, "ridge"))
-        elif "zero" in parts or "least squares" in parts:
-            found.append((parts[0], row, parts[0]))
+        elif "zero" in names or "least squares" in names:
+            found.append((names[0], row, names[0]))
     return found
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.safe_load import load_weight_file
+from icl_interp.errors import CheckpointError
 from icl_interp.files import as_json, write_atomically
 from icl_interp.measure.development.checkpoint import Measured
 from icl_interp.measure.development.record import CheckpointRecord, LlcRecord

@@ -18,7 +18,7 @@ from icl_interp.models.config import ModelConfig
 from icl_interp.models.hooked import HookedModel
 from icl_interp.models.layout import answering_positions
 from icl_interp.prompts import Prompts
-from probes._core.reprs import short_repr
+from probes._core.results import short_repr
 from probes.attention import normalised_entropy, pattern_variability
 from probes.signature import SpectralSignature, fit_signature
 

@@ -5,11 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from icl_interp.checkpoints.errors import CheckpointError, one_line
 from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.checkpoints.record import Checkpoint
 from icl_interp.checkpoints.safe_load import choose_file, numbered_files
-from icl_interp.errors import InputError
+from icl_interp.errors import CheckpointError, InputError, one_line
 from icl_interp.measure.development.record import FAILURES
 from icl_interp.settings import read_yaml
 

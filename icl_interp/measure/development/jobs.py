@@ -4,10 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from icl_interp.checkpoints.errors import CheckpointError, one_line
 from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.checkpoints.record import Checkpoint
-from icl_interp.errors import InputError
+from icl_interp.errors import CheckpointError, InputError, one_line
 from icl_interp.jobs import WorkersDiedError, run
 from icl_interp.measure.development.cache import RecordStore
 from icl_interp.measure.development.checkpoint import measure_checkpoint
@@ -49,6 +48,8 @@ class CheckpointJob:
     """Whether the training loss is that of the last point."""
     n_heads: int | None = None
     """Attention heads, where the file does not say."""
+    layout: tuple[tuple[str, object], ...] | None = None
+    """What else it does not say, as `load_checkpoint` takes it, in pairs."""
     device: str = "cpu"
     """Where the network runs."""
 
@@ -61,7 +62,9 @@ class CheckpointJob:
     def run(self) -> LeftOut | None:
         """Measure, and keep what was found."""
         try:
-            checkpoint = load_checkpoint(self.path, n_heads=self.n_heads, task=self.task, device=self.device)
+            checkpoint = load_checkpoint(
+                self.path, n_heads=self.n_heads, task=self.task, layout=dict(self.layout or ()), device=self.device
+            )
         except CheckpointError as error:
             return LeftOut("file", reason_without_place(error, self.path))
         try:

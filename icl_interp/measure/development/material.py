@@ -1,6 +1,6 @@
 """What every checkpoint of a run is shown: fixed prompts, and what the reference predictors say to them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from icl_interp.measure.development.settings import DevelopmentSettings
-from icl_interp.measure.families import IN_DISTRIBUTION, Families, answers_to, draw_families
+from icl_interp.measure.families import IN_DISTRIBUTION, Families, draw_families
 from icl_interp.measure.linear_probes import probe_targets
-from icl_interp.predictors._base import Predictor
+from icl_interp.predictors.references import ByReference, References
 from icl_interp.prompts import Prompts, derive_seed
 from icl_interp.query import predict
 from icl_interp.tasks.base import Task
@@ -19,7 +19,7 @@ from icl_interp.tasks.references import reference_predictors
 from icl_interp.tasks.shifts.select import SHIFTS
 from icl_interp.tasks.task_pool import TaskPool
 
-__all__ = ["Material", "answers", "fresh_weights_family", "material", "ood_label", "pca_task", "reference_named"]
+__all__ = ["Material", "answers", "fresh_weights_family", "material", "ood_label", "pca_task"]
 
 _FRESH, _LARGER = "w_fresh", "x_scale=3"
 
@@ -51,14 +51,14 @@ class Material:
         )
 
     @cached_property
-    def references(self) -> dict[str, Predictor]:
+    def references(self) -> References:
         """Reference predictors of the task by name."""
         return reference_predictors(self.task, n_points=self.settings.n_points)
 
     @cached_property
-    def said(self) -> dict[str, dict[str, Tensor]]:
+    def said(self) -> dict[str, ByReference[Tensor]]:
         """What each reference says to each family."""
-        return answers_to(self.families.by_label, self.references)
+        return {label: self.references.answers(family.prompts) for label, family in self.families.by_label.items()}
 
     @cached_property
     def probe_prompts(self) -> Prompts:
@@ -71,8 +71,7 @@ class Material:
     def targets(self) -> dict[str, Tensor]:
         """What probes shall find on `probe_prompts`."""
         prompts = self.probe_prompts
-        answers = {name: f(prompts.xs, prompts.ys) for name, f in self.references.items()}
-        return probe_targets(prompts, answers)[0]
+        return probe_targets(prompts, self.references.answers(prompts))[0]
 
     @cached_property
     def shared_prompts(self) -> Prompts | None:
@@ -83,12 +82,12 @@ class Material:
         seed = derive_seed(settings.seed, "development: trajectory")
         return self.shared_task.sample(settings.n_pca_prompts, settings.n_points, seed=seed)
 
-    def landmarks(self) -> dict[str, Tensor]:
+    def landmarks(self) -> ByReference[Tensor]:
         """Give the references' function vectors on `shared_prompts`."""
         prompts = self.shared_prompts
         if prompts is None:
-            return {}
-        return {name: predict(f, prompts).double().flatten() for name, f in self.references.items()}
+            return ByReference([])
+        return self.references.each(lambda name: self.references.answer(name, prompts).double().flatten())
 
 
 @lru_cache(maxsize=4)
@@ -118,15 +117,6 @@ def pca_task(tasks: Sequence[Task]) -> Task | None:
     if pools and len({(task.n_dims, task.default_points) for task in tasks}) == 1:
         return pools[0].model_copy(update={"n_tasks": 1})
     return tasks[0] if all(task == tasks[0] for task in tasks) else None
-
-
-def reference_named(references: Mapping[str, object], *names: str) -> str | None:
-    """Find a reference, whatever it coincides with."""
-    for name in names:
-        for key in references:
-            if name in key.split(" = "):
-                return key
-    return None
 
 
 def answers(model: object, prompts: Prompts, *, batch_size: int = 256) -> Tensor:

@@ -13,6 +13,7 @@ from icl_interp.errors import InputError
 from icl_interp.measure.development.record import CheckpointRecord, LlcRecord
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.models.config import ModelConfig
+from icl_interp.predictors.references import ByReference
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.registry import describe_task
 from probes.learning_coefficient.exact import Crossover, free_energy_crossover
@@ -56,7 +57,7 @@ class RunDevelopment:
     """The family that follows standard normal weights; None where none does."""
     label_second_moments: Mapping[str, float]
     """E[y²] by family."""
-    reference_losses: Mapping[str, Mapping[str, float]]
+    reference_losses: Mapping[str, ByReference[float]]
     """Mean squared error of each reference predictor, by family, in squared units of y."""
     stages: StageBoundaries | None
     """Where a smoothed curve is flat; None with fewer than four checkpoints, or where none were sought."""
@@ -97,7 +98,7 @@ class RunDevelopment:
         Formula: mean over prompts and points of (f - g)^2; divided by n_dims or by the family's E[y²] on demand.
 
         Args:
-            reference: A key of `reference_losses`' entries.
+            reference: A key of `reference_losses`' entries, or one of the names in it.
             family: As in `losses`.
             unit: A `DistanceUnit`.
 
@@ -109,12 +110,13 @@ class RunDevelopment:
         """
         self._check_family(family)
         by_name = [record.distances[family] for record in self.records]
-        if reference not in by_name[0]:
+        name = self.reference_losses[family].shown(reference)
+        if name is None:
             raise InputError(f"distances need a reference out of {', '.join(by_name[0])}, got {reference!r}.")
         divisors = {"squared": 1.0, "per_dim": self.task.n_dims, "per_label": self.label_second_moments[family]}
         if unit not in divisors:
             raise InputError(f"distances need a unit out of {', '.join(divisors)}, got {unit!r}.")
-        return torch.tensor([row[reference] for row in by_name], dtype=torch.float64) / divisors[unit]
+        return torch.tensor([row[name] for row in by_name], dtype=torch.float64) / divisors[unit]
 
     def icl_scores(self, early: int = 0, late: int = -1) -> Float64[Tensor, " checkpoint"]:
         """Tell how much examples help.

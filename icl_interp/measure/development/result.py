@@ -11,7 +11,6 @@ from torch import Tensor
 
 from icl_interp.errors import InputError
 from icl_interp.files import as_json
-from icl_interp.measure.development.material import reference_named
 from icl_interp.measure.development.one_run import DistanceUnit, RunDevelopment
 from icl_interp.measure.development.plots import draw
 from icl_interp.measure.development.settings import DevelopmentSettings, LlcSettings
@@ -106,9 +105,8 @@ class Development:
         Returns:
             Distance in distribution from dMMSE and from ridge; None where the task has no such reference.
         """
-        names = run.records[0].distances[IN_DISTRIBUTION]
-        found = [reference_named(names, "dMMSE"), reference_named(names, "ridge")]
-        first, second = (None if name is None else run.distances(name, unit=unit) for name in found)
+        known = run.reference_losses[IN_DISTRIBUTION]
+        first, second = (run.distances(name, unit=unit) if name in known else None for name in ("dMMSE", "ridge"))
         return first, second
 
     @property
@@ -122,10 +120,9 @@ class Development:
         simple = [run for run in self.runs if run.fresh_family == IN_DISTRIBUTION and _end(run) is not None]
         found: dict[str, Crossover] = {}
         for run in self.runs if simple else ():
-            ridge = reference_named(run.reference_losses[IN_DISTRIBUTION], "ridge")
-            own = _end(run)
-            if isinstance(run.task, TaskPool) and ridge is not None and own is not None:
-                gap = run.reference_losses[IN_DISTRIBUTION][ridge] - float(run.losses()[-1])
+            known, own = run.reference_losses[IN_DISTRIBUTION], _end(run)
+            if isinstance(run.task, TaskPool) and "ridge" in known and own is not None:
+                gap = known["ridge"] - float(run.losses()[-1])
                 found[run.name] = free_energy_crossover(gap, own - (_end(simple[0]) or 0.0))
         return found
 

@@ -1,7 +1,7 @@
 """How does structure develop? Every checkpoint of a run, measured alike, cached, and put in order."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ def development(
     llc: LlcSettings | None = LlcSettings(),  # noqa: B008  # frozen
     task: Task | dict[str, Any] | None = None,
     n_heads: int | None = None,
+    layout: Mapping[str, object] | None = None,
     stages: bool = True,
     cache: str | Path | None = None,
     workers: int = 1,
@@ -64,6 +65,7 @@ def development(
             short chains: a first look and not a measurement, which the flags of each estimate tell.
         task: What is in distribution, if the files do not say so or say something else; for all runs.
         n_heads: Attention heads, where files do not say.
+        layout: What else files do not say, as for `load_checkpoint`.
         stages: Whether stages are sought; the fit takes the cube of the number of checkpoints.
         cache: Where records are kept, in one folder for each run, named after its path; None: "development" inside each
             run folder.
@@ -100,10 +102,11 @@ def development(
     """
     settings = settings or DevelopmentSettings()
     tick = on_checkpoint or (lambda _done, _what: None)
+    how: dict[str, Any] = {"n_heads": n_heads, "layout": None if not layout else tuple(layout.items())}
     runs = find_runs([run] if isinstance(run, str | Path) else list(run))
-    planned = _plan(runs, task, n_heads, cache, device, newest)
+    planned = _plan(runs, task, how, cache, device, newest)
     shared = pca_task([each.checkpoint.task for each in planned])
-    jobs = [_jobs(each, shared, settings, llc, n_heads, device) for each in planned]
+    jobs = [_jobs(each, shared, settings, llc, how, device) for each in planned]
     due = [job for own in jobs for job in own if not job.known()]
     tick(sum(map(len, jobs)) - len(due), "found on disk")
     lost: dict[CheckpointJob, LeftOut] = {}
@@ -133,7 +136,7 @@ def _llc_steps(files: RunFiles, llc: LlcSettings | None) -> tuple[int, ...]:
 def _plan(
     runs: Sequence[RunFiles],
     task: Task | dict[str, Any] | None,
-    n_heads: int | None,
+    how: Mapping[str, Any],
     cache: str | Path | None,
     device: str,
     loaded: Checkpoint | None,
@@ -142,7 +145,9 @@ def _plan(
     for files in runs:
         newest, lost = loaded, dict[int, str]()
         if newest is None or newest.path != files.newest:
-            newest, lost = load_newest(files.files, n_heads=n_heads, task=task, device=device)
+            newest, lost = load_newest(
+                files.files, n_heads=how["n_heads"], layout=dict(how["layout"] or ()), task=task, device=device
+            )
         readable = {step: path for step, path in files.files.items() if step not in lost}
         folder = files.folder / FOLDER if cache is None else Path(cache) / _name_by_path(files.folder)
         # Workers may have another working directory.
@@ -161,21 +166,21 @@ def _jobs(
     shared: Task | None,
     settings: DevelopmentSettings,
     llc: LlcSettings | None,
-    n_heads: int | None,
+    how: Mapping[str, Any],
     device: str,
 ) -> list[CheckpointJob]:
     own, jobs = run.checkpoint.task, []
     chosen, last = _llc_steps(run.files, llc), run.files.last_point_only
     task, shown = task_to_config(own), None if shared is None else task_to_config(shared)
     # What the file does not say of itself; left out where nothing was given, as in older keys.
-    given = [] if n_heads is None else [{"n_heads": n_heads}]
+    given = [{name: value} for name, value in how.items() if value is not None]
     key = settings_key(settings, task, shown, *given)
     llc_key = "" if llc is None else settings_key(_sampler(llc), settings.seed, settings.n_points, last, task, *given)
     for step, path in run.files.files.items():
         sha256 = _checksum(run.checkpoint, path)
         job = CheckpointJob(
             path.absolute(), step, own, shared, settings, sha256, run.store.folder,
-            run.store.measured_path(sha256, key), last_point_only=last, n_heads=n_heads, device=device,
+            run.store.measured_path(sha256, key), last_point_only=last, device=device, **how,
         )  # fmt: skip
         jobs.append(job)
         if step in chosen:

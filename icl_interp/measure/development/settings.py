@@ -7,8 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from icl_interp.code_version import code_version
 from icl_interp.errors import InputError
+from icl_interp.provenance import code_version
 
 __all__ = ["DevelopmentSettings", "LlcSettings", "settings_key"]
 

@@ -13,10 +13,10 @@ from icl_interp.measure.sites import Conventions, ResidualSite, last_block
 from icl_interp.measure.study.survey import NetworkSurvey, Watch
 from icl_interp.models.config import ModelConfig
 from icl_interp.models.hooked import HookedModel
-from icl_interp.predictors._base import Predictor
+from icl_interp.predictors.references import ByReference, References
 from icl_interp.prompts import Prompts
 from icl_interp.tasks.base import Task
-from probes._core.reprs import short_repr
+from probes._core.results import short_repr
 
 __all__ = ["WORK", "Absent", "Claim", "Effort", "Findings", "Measure", "StudyPlan", "effort_of", "operations"]
 
@@ -116,11 +116,11 @@ class StudyPlan:
     """Along the network."""
     conventions: Conventions
     """How activations become directions."""
-    references: Mapping[str, Predictor]
+    references: References
     """Algorithms by name."""
     probe_prompts: Prompts
     """For linear probes and read-outs, of a stream of their own."""
-    probe_answers: Mapping[str, Float[Tensor, "sample point"]]
+    probe_answers: ByReference[Float[Tensor, "sample point"]]
     """What each reference says to those prompts."""
     targets: Mapping[str, Tensor]
     """Of linear probes, on those prompts."""
@@ -203,7 +203,7 @@ class Findings:
 
     plan: StudyPlan
     """What was asked."""
-    answers: Mapping[str, Mapping[str, Float[Tensor, "sample point"]]]
+    answers: Mapping[str, ByReference[Float[Tensor, "sample point"]]]
     """By family, then by reference: each was asked once."""
     surveys: list[NetworkSurvey] = field(default_factory=list)
     """Spectra, scores and predictions."""

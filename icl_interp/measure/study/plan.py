@@ -1,6 +1,6 @@
 """What a study asks of every network; drawn and checked before anything runs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from icl_interp.errors import InputError
 from icl_interp.measure.controls import N_UNTRAINED
@@ -12,8 +12,9 @@ from icl_interp.measure.study.measure import WORK, StudyPlan, operations
 from icl_interp.models.config import ModelConfig
 from icl_interp.models.hooked import HookedModel
 from icl_interp.prompts import derive_seed
+from icl_interp.query import Callee
 from icl_interp.tasks.base import Task
-from icl_interp.tasks.references import reference_predictors
+from icl_interp.tasks.references import references_with
 from icl_interp.tasks.shifts.select import select_shifts
 
 __all__ = ["limits_of", "plan_study"]
@@ -31,6 +32,7 @@ def plan_study(
     n_points: int | None = None,
     shifts: Sequence[str] | None = None,
     layers: Sequence[int] | None = None,
+    references: Mapping[str, Callee] | None = None,
     n_controls: int = N_UNTRAINED,
     n_points_trained: int | None = None,
     seed: int = 0,
@@ -61,9 +63,9 @@ def plan_study(
             "a study compares prompts in distribution with shifted ones, got no shift; add one, such as x_scale=3, to "
             "--shifts."
         )
-    references = reference_predictors(task, n_points=n_points)
+    known = references_with(task, references, n_points=n_points)
     probe_prompts = task.sample(_probe_count(n_prompts), n_points, seed=derive_seed(seed, "evaluation: probes"))
-    probe_answers = {name: f(probe_prompts.xs, probe_prompts.ys) for name, f in references.items()}
+    probe_answers = known.answers(probe_prompts)
     targets, left_out = probe_targets(probe_prompts, probe_answers, task)
     return StudyPlan(
         model=model,
@@ -73,7 +75,7 @@ def plan_study(
         n_points=n_points,
         sites=tuple(sites),
         conventions=Conventions(layout=config.tokens).of_prompts(n_points, config.d_model),
-        references=references,
+        references=known,
         probe_prompts=probe_prompts,
         probe_answers=probe_answers,
         targets=targets,

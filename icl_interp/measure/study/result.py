@@ -13,8 +13,9 @@ from icl_interp.measure.sites import Conventions, ResidualSite, last_block
 from icl_interp.measure.study.measure import Claim, Measure
 from icl_interp.measure.study.survey import NetworkSurvey
 from icl_interp.models.config import ModelConfig
+from icl_interp.predictors.references import ByReference
 from icl_interp.tasks.base import Task
-from probes._core.reprs import short_repr
+from probes._core.results import short_repr
 
 __all__ = ["Study"]
 
@@ -41,7 +42,7 @@ class Study:
     """By claim: the model's number beside those of untrained networks."""
     claims: tuple[Claim, ...]
     """What is claimed of such a model, whatever the numbers; all intervals of verdicts hold together at 95 %."""
-    answers: Mapping[str, Mapping[str, Float[Tensor, "sample point"]]]
+    answers: Mapping[str, ByReference[Float[Tensor, "sample point"]]]
     """Predictions of each reference, by family and name."""
     untrained: tuple[NetworkSurvey, ...]
     """Spectra and scores of untrained networks; empty where controls were switched off."""

@@ -8,14 +8,13 @@ import torch
 from torch import Tensor
 
 from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
-from icl_interp.measure.families import answers_to
 from icl_interp.measure.sites import answering_features
 from icl_interp.measure.study.measure import Absent, Findings, StudyPlan
 from icl_interp.measure.study.plan import plan_study
 from icl_interp.measure.study.result import Study
 from icl_interp.measure.study.survey import survey_network, together
 from icl_interp.models.hooked import HookedModel
-from icl_interp.query import predict
+from icl_interp.query import Callee, predict
 from icl_interp.tasks.base import Task
 
 __all__ = ["run_study", "study"]
@@ -34,6 +33,7 @@ def study(
     n_points: int | None = None,
     shifts: Sequence[str] | None = None,
     layers: Sequence[int] | None = None,
+    references: Mapping[str, Callee] | None = None,
     n_controls: int = N_UNTRAINED,
     n_points_trained: int | None = None,
     seed: int = 0,
@@ -48,6 +48,7 @@ def study(
         n_points: Pairs a prompt; None takes the task's usual number.
         shifts: Patterns as `select_shifts` takes them; None means the core suite.
         layers: Blocks to look at; None means all.
+        references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
         n_controls: Untrained networks; 0 switches them off, and every verdict is then unknown.
         n_points_trained: Points that prompts had in training; later ones are marked as never seen there. None takes
             the task's usual number.
@@ -68,6 +69,7 @@ def study(
         n_points=n_points,
         shifts=shifts,
         layers=layers,
+        references=references,
         n_controls=n_controls,
         n_points_trained=n_points_trained,
         seed=seed,
@@ -115,7 +117,8 @@ def run_study(plan: StudyPlan, tick: Tick | None = None) -> Study:
 
 def _read_networks(plan: StudyPlan, report: Tick) -> Findings:
     """Run every network over all prompts of a study."""
-    found = Findings(plan, answers_to(plan.families.all_families, plan.references))
+    families = plan.families.all_families
+    found = Findings(plan, {label: plan.references.answers(family.prompts) for label, family in families.items()})
     networks = [plan.model, *untrained_networks(plan.config, plan.n_controls, seed=plan.seed)]
     for i, network in enumerate(networks):
         name = "this model" if i == 0 else f"untrained network {i}"

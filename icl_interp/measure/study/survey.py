@@ -15,7 +15,7 @@ from icl_interp.measure.sites import Conventions, ResidualSite, chosen_site
 from icl_interp.models.hook_names import Site
 from icl_interp.models.hooked import HookedModel
 from icl_interp.tasks.base import Task
-from probes._core.reprs import short_repr
+from probes._core.results import short_repr
 from probes.pairwise import overlap_between, overlap_within, pairwise_alignment
 from probes.signature import SignatureFitter, SignatureScores, SpectralSignature
 from probes.spectra import LeadingDirections

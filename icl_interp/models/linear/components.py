@@ -17,9 +17,9 @@ HOOK_MEANINGS = {
     "hook_embed": ("batch pos d_model", "the token matrix: one [x; y] a pair, the query [x; 0] last"),
     "hook_resid_pre": ("batch pos d_model", "tokens as the block reads them"),
     "attn.hook_q": ("batch pos head d_head", "queries"),
-    "attn.hook_k": ("batch pos head d_head", "keys; that of the last token, the query, is masked out"),
-    "attn.hook_v": ("batch pos head d_v", "values; that of the last token is masked out"),
-    "attn.hook_attn_scores": ("batch head query_pos key_pos", "q . k, 0 where the key is the last token"),
+    "attn.hook_k": ("batch pos head d_head", "keys; mask_query masks out that of the last token, the query"),
+    "attn.hook_v": ("batch pos head d_v", "values; mask_query masks out that of the last token"),
+    "attn.hook_attn_scores": ("batch head query_pos key_pos", "q . k, 0 where the key is masked out"),
     "attn.hook_pattern": ("batch head query_pos key_pos", "scores / normaliser; no softmax, rows do not sum to 1"),
     "attn.hook_z": ("batch pos head d_v", "values weighted by the pattern"),
     "hook_attn_out": ("batch pos d_model", "what attention writes"),
@@ -27,7 +27,7 @@ HOOK_MEANINGS = {
     "mlp.hook_pre": ("batch pos d_mlp", "hidden units"),
     "mlp.hook_post": ("batch pos d_mlp", "the same: there is no activation function"),
     "hook_mlp_out": ("batch pos d_model", "what the MLP writes"),
-    "hook_resid_post": ("batch pos d_model", "tokens after the block; the last one's label entry is the answer"),
+    "hook_resid_post": ("batch pos d_model", "tokens after the block; the last one holds the answer"),
 }
 """By the end of a hook's name: its axes, and what it holds."""
 
@@ -36,6 +36,8 @@ def context_divisor(config: ModelConfig, n_pairs: int) -> int:
     """Give what linear attention divides by."""
     if config.normalise == "mean":
         return max(n_pairs, 1)
+    if config.normalise == "tokens":
+        return n_pairs + 1
     return config.normalise_by or 1
 
 
@@ -58,8 +60,8 @@ class _Borrower(nn.Module):
 class LinearAttention(_Borrower):
     """Attention without softmax, in as few products as its hooks leave.
 
-    The last token, the query, is kept out of keys and values. The positions x positions pattern is there only while
-    scores or pattern are hooked; while nothing inside is, all tokens are multiplied by one matrix.
+    `mask_query` keeps the last token, the query, out of keys and values. The positions x positions pattern is there
+    only while scores or pattern are hooked; while nothing inside is, all tokens are multiplied by one matrix.
     """
 
     def __init__(self, config: ModelConfig, *, lender: "LinearAttention | None" = None) -> None:
@@ -95,21 +97,24 @@ class LinearAttention(_Borrower):
         """Let every token attend to the context."""
         openly = is_hooked(self.hook_attn_scores, self.hook_pattern)
         if not openly and not is_hooked(self.hook_q, self.hook_k, self.hook_v, self.hook_z):
-            context = tokens[:, :-1]
-            return tokens @ self.update(context.mT @ context / context_divisor(self.config, context.shape[1]))
+            context = self._context(tokens)
+            return tokens @ self.update(context.mT @ context / context_divisor(self.config, tokens.shape[1] - 1))
         q = self.hook_q(torch.einsum("bpm,hmc->bphc", tokens, self.W_Q))
         k = self.hook_k(torch.einsum("bpm,hmc->bphc", tokens, self.W_K))
         v = self.hook_v(torch.einsum("bpm,hmc->bphc", tokens, self.W_V))
         z = self.hook_z(self._attend_openly(q, k, v) if openly else self._attend_by_moments(q, k, v))
         return torch.einsum("bphc,hcm->bpm", z, self.W_O)
 
+    def _context(self, tokens: Tensor) -> Tensor:
+        return tokens[:, :-1] if self.config.mask_query else tokens
+
     def _attend_by_moments(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        moments = torch.einsum("bphc,bphe->bhce", k[:, :-1], v[:, :-1])
+        moments = torch.einsum("bphc,bphe->bhce", self._context(k), self._context(v))
         return torch.einsum("bphc,bhce->bphe", q, moments / context_divisor(self.config, k.shape[1] - 1))
 
     def _attend_openly(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         scores = torch.einsum("bihc,bjhc->bhij", q, k)
-        unmasked = torch.arange(k.shape[1], device=k.device) < k.shape[1] - 1
+        unmasked = torch.arange(k.shape[1], device=k.device) < k.shape[1] - int(self.config.mask_query)
         scores = self.hook_attn_scores(torch.where(unmasked, scores, 0.0))
         pattern = self.hook_pattern(scores / context_divisor(self.config, k.shape[1] - 1))
         return torch.einsum("bhij,bjhc->bihc", pattern, v)

@@ -1,6 +1,6 @@
 """Answers of a linear network from moments of its context: no sequence is run, whatever the number of points.
 
-A linear layer sees its context only through G = sum_i e_i e_i^T / c, and maps every token e to e T(G). So G after a
+A linear layer sees its keys only through G = sum_i e_i e_i^T / c, and maps every token e to e T(G). So G after a
 layer is T^T G T, and a network of K layers costs K products of small matrices a point, from moments that
 one cumulative sum gives for all points at once.
 """
@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from icl_interp.models.config import ModelConfig
+from icl_interp.models.layout import with_positions
 from icl_interp.models.linear.components import LinearBlock, context_divisor
 
 __all__ = ["answer_points", "read_of", "value_read_of"]
@@ -21,15 +22,15 @@ _MOST_FLOATS = 2**24
 
 
 def read_of(block: LinearBlock) -> Float[Tensor, " d_model"]:
-    """Give what a block reads its label entry from, after attention."""
+    """Give what a block reads its answer from, after attention."""
     if hasattr(block, "mlp"):
         return block.mlp.W_in @ block.mlp.W_out[:, -1]
     weight = block.attn.W_Q
-    return torch.eye(weight.shape[1], dtype=weight.dtype, device=weight.device)[-1]
+    return torch.eye(weight.shape[1], dtype=weight.dtype, device=weight.device)[block.attn.config.answer_coordinate]
 
 
 def value_read_of(block: LinearBlock) -> Float[Tensor, "head d_model"]:
-    """Give what each head's values are weighted by in the label entry."""
+    """Give what each head's values are weighted by in the answer."""
     return (block.attn.W_V @ (block.attn.W_O @ read_of(block))[..., None])[..., 0]
 
 
@@ -40,7 +41,7 @@ def answer_points(
     ys: Float[Tensor, "batch point"],
     asked: Sequence[int],
 ) -> Float[Tensor, "batch asked"]:
-    """Give the label entry of the query token after the last block, as one sequence for each point would."""
+    """Give the answer entry of the query token after the last block, as one sequence for each point would."""
     points = [k % xs.shape[1] for k in asked]
     width, n_layers = config.d_model, len(blocks)
     # Autograd keeps all parts, but they are no more than one sequence a point would keep.
@@ -51,18 +52,26 @@ def answer_points(
 
 def _answer(blocks: Sequence[LinearBlock], config: ModelConfig, xs: Tensor, ys: Tensor, points: list[int]) -> Tensor:
     *inner, last = blocks
-    context = torch.cat([xs, ys[..., None]], dim=2)
+    context = with_positions(torch.cat([xs, ys[..., None]], dim=2), config.d_position)
     query = torch.cat([xs[:, points], torch.zeros_like(xs[:, points, :1])], dim=2)
+    query = as_key = with_positions(query, config.d_position, places=points)
     scale = xs.new_tensor([1 / context_divisor(config, k) for k in points])[:, None, None]
     if inner:
-        moments = _second_moments(context, points) * scale
+        moments = _second_moments(context, points)
+        if not config.mask_query:
+            moments = moments + as_key[..., None] * as_key[..., None, :]
+        moments = moments * scale
         for block in inner:
             moved = _transition(block, moments)
             moments = moved.mT @ moments @ moved
             query = (query[:, :, None] @ moved)[:, :, 0]
         weighted = (moments[:, :, None] @ value_read_of(last)[..., None])[..., 0]
     else:
-        weighted = _weighted_sums(context, context @ value_read_of(last).mT, points) * scale
+        value_read = value_read_of(last).mT
+        weighted = _weighted_sums(context, context @ value_read, points)
+        if not config.mask_query:
+            weighted = weighted + (as_key @ value_read)[..., None] * as_key[:, :, None]
+        weighted = weighted * scale
     reads = torch.einsum("bpi,hij,bphj->bp", query, last.attn.query_key, weighted)
     return reads + query @ read_of(last) if last.skip else reads
 

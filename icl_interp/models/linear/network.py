@@ -13,7 +13,7 @@ from icl_interp.errors import InputError
 from icl_interp.models.accessors import WeightAccessors
 from icl_interp.models.config import ModelConfig
 from icl_interp.models.hooked import HookedModel
-from icl_interp.models.layout import join
+from icl_interp.models.layout import join, with_positions
 from icl_interp.models.linear.components import HOOK_MEANINGS, LinearBlock
 from icl_interp.models.linear.moments import answer_points
 
@@ -98,8 +98,8 @@ class HookedLinearNetwork(WeightAccessors, HookedModel):
 
     @property
     def W_U(self) -> Float[Tensor, "d_model d_out"]:
-        """What reads the answer: the output sign in the label's entry."""
-        return self.cfg.output_sign * self.W_E[:, -1:]
+        """What reads the answer: the output sign in the label's entry, or in the one that is read instead."""
+        return self.cfg.output_sign * self.W_E[:, [self.cfg.answer_coordinate]]
 
     @property
     def b_U(self) -> Float[Tensor, " d_out"]:
@@ -114,7 +114,8 @@ class HookedLinearNetwork(WeightAccessors, HookedModel):
         return self.cfg.output_sign * answer_points(self.layers, self.cfg, xs, ys, points)
 
     def _pass(self, xs: Tensor, ys: Tensor) -> Tensor:
-        return self.cfg.output_sign * self.forward_tokens(join(xs, ys))[:, -1:, -1]
+        tokens = with_positions(join(xs, ys), self.cfg.d_position)
+        return self.cfg.output_sign * self.forward_tokens(tokens)[:, -1:, self.cfg.answer_coordinate]
 
     def forward_tokens(self, tokens: Float[Tensor, "batch pos d_token"]) -> Float[Tensor, "batch pos d_model"]:
         """Run all blocks on a token matrix, with every token updated."""

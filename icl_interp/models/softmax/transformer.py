@@ -15,8 +15,7 @@ from icl_interp.models.config import ModelConfig
 from icl_interp.models.hooked import HookedModel
 from icl_interp.models.layout import answering_positions, lay_out
 from icl_interp.models.softmax.attention import Attention
-from icl_interp.models.softmax.components import MLP, Block, final_norm
-from icl_interp.models.softmax.embeddings import Embed, PosEmbed, Unembed
+from icl_interp.models.softmax.components import MLP, Block, Embed, PosEmbed, Unembed, final_norm
 
 __all__ = ["HookedICLTransformer", "initialise"]
 

@@ -36,28 +36,23 @@ def _card(study: Study, sentence: str) -> Verdict:
 
 def _sentence(report: ErrorReport) -> str:
     """Say where the model fails, and whether least squares and Bayes fail there too."""
-    least_squares = _reference(report, "least squares") or ""
-    bayes = _reference(report, "Bayes")
+    names = report.in_distribution.curves
+    least_squares, bayes = names.shown("least squares"), names.shown("Bayes")
     shifts = {label: errors for label, errors in report.families.items() if label != IN_DISTRIBUTION}
     failed = [label for label, errors in shifts.items() if errors.fails(MODEL)]
     if not failed:
         return f"Under none of the {len(shifts)} shifts does the model fall short of the best reference."
     text = f"The model falls short of the best reference under {len(failed)} of {len(shifts)} ({listing(failed)})."
-    alone = [label for label in failed if not shifts[label].fails(least_squares)]
+    alone = [label for label in failed if not shifts[label].fails("least squares")]
     if not alone:
         return text + " Least squares does so as well."
     text += f" Least squares does not under {len(alone)} of these"
     if bayes is None or bayes == least_squares:
         return text + "."
-    prior = [label for label in alone if shifts[label].fails(bayes)]
+    prior = [label for label in alone if shifts[label].fails("Bayes")]
     if not prior:
         return text + ", nor does the Bayes predictor of the training prior."
     return text + f"; the Bayes predictor of the training prior does under {len(prior)} ({listing(prior)})."
-
-
-def _reference(report: ErrorReport, part: str) -> str | None:
-    """Find a reference by a part of its merged name."""
-    return next((name for name in report.in_distribution.curves if part in name.split(" = ")), None)
 
 
 def _cell(report: ErrorReport, errors: FamilyErrors) -> FigureView:

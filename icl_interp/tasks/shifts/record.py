@@ -8,7 +8,7 @@ from typing import Any
 from icl_interp.errors import InputError
 from icl_interp.prompts import PromptSource
 from icl_interp.tasks.base import Task
-from probes._core.reprs import short_repr
+from probes._core.results import short_repr
 
 __all__ = ["Shift", "ShiftedTask", "fraction", "parse_strength"]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from icl_interp.errors import InputError, InputTypeError
 from icl_interp.prompts import PromptSource
 from icl_interp.tasks.base import Task
-from icl_interp.tasks.linear import LinearTask
+from icl_interp.tasks.linear_regression import LinearTask
 from icl_interp.tasks.shifts.record import Shift, ShiftedTask, fraction, parse_strength
 from icl_interp.tasks.shifts.suite import ALIASES, DTSIP_EVALUATIONS, SHIFTS
 

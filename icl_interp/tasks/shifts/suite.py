@@ -7,12 +7,10 @@ from torch import Tensor
 
 from icl_interp.prompts import PromptSource, stream
 from icl_interp.tasks.base import FunctionTask, Task
-from icl_interp.tasks.linear import LinearTask
-from icl_interp.tasks.linear_regression import LinearRegression
+from icl_interp.tasks.linear_regression import LinearRegression, LinearTask
 from icl_interp.tasks.quadratic import QuadraticRegression
 from icl_interp.tasks.recurrence import AffineRecurrence
 from icl_interp.tasks.shifts import gaussian
-from icl_interp.tasks.shifts.queries import QueryShift, fold_context, orthogonal_queries, repeated_queries
 from icl_interp.tasks.shifts.record import Shift
 from icl_interp.tasks.shifts.sources import (
     LongerPrompts,
@@ -20,8 +18,12 @@ from icl_interp.tasks.shifts.sources import (
     MovedInputs,
     MovedWeights,
     NoisyLabels,
+    QueryShift,
     RandomOrthants,
     ScaledLabels,
+    fold_context,
+    orthogonal_queries,
+    repeated_queries,
     student_scales,
 )
 from icl_interp.tasks.sparse import SparseLinearRegression

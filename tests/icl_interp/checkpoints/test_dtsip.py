@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from icl_interp.checkpoints.dtsip import dtsip_weights
-from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.load import load_checkpoint
+from icl_interp.errors import CheckpointError
 from icl_interp.models.softmax.transformer import HookedICLTransformer
 from icl_interp.tasks.linear_regression import LinearRegression
 
@@ -208,3 +208,13 @@ def test_weights_of_other_programs_are_not_taken(state: Any) -> None:
     assert dtsip_weights({"model_state_dict": [1]}) is None
     assert dtsip_weights({"conv1.weight": torch.ones(1)}) is None
     assert dtsip_weights(torch.ones(1)) is None
+
+
+def test_a_run_folder_of_others(foreign: Path) -> None:
+    expected = np.load(foreign / "gfouilhe-width1" / "expected.npz")
+    found = load_checkpoint(foreign / "gfouilhe-width1")
+    answers, cache = found.model.run_with_cache(torch.from_numpy(expected["xs"]), torch.from_numpy(expected["ys"]))
+    np.testing.assert_allclose(answers.detach(), expected["pred"], rtol=1e-5)
+    np.testing.assert_allclose(cache["resid_post", 0].detach(), expected["resid_post_0"], rtol=1e-5, atol=1e-6)
+    assert (found.step, found.model.cfg.d_model) == (500_000, 1)
+    assert "trained on polynomial_regression" in found.assumptions[0]

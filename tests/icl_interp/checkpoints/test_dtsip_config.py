@@ -6,8 +6,8 @@ import pytest
 import torch
 import yaml
 
-from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.load import load_checkpoint
+from icl_interp.errors import CheckpointError
 from icl_interp.tasks.linear_regression import LinearRegression
 
 
@@ -19,6 +19,7 @@ def _edit_config(run: Path, edit: Callable[[dict[str, Any]], object]) -> None:
 
 WRONG_CONFIGS: dict[str, tuple[str, str]] = {
     "no yaml": ("model: [", r"config\.yaml needs to be readable YAML, got .*; mend it or move it away"),
+    "no date": ("when: 2025-13-01", r"config\.yaml \(month must be in 1\.\.12\)"),
     "binary": ("\x00", "needs to be readable YAML"),
     "python object": ("!!python/object/apply:os.getcwd []", "needs to be readable YAML"),
     "empty": (
@@ -99,7 +100,7 @@ def test_renormalised_labels_have_variance_n_dims(run: Path) -> None:
 @pytest.mark.parametrize("value", ["big", -1, float("nan"), True])
 def test_impossible_scale(run: Path, value: object) -> None:
     _edit_config(run, _training(task_kwargs={"scale": value}))
-    with pytest.raises(CheckpointError, match=r"at least 0 under training\.task_kwargs\.scale, got "):
+    with pytest.raises(CheckpointError, match=r"config\.yaml: .*at least 0 under training\.task_kwargs\.scale, got "):
         load_checkpoint(run)
     _edit_config(run, _training(task_kwargs={"scale": 0}))
     with pytest.raises(CheckpointError, match=r"scale above 0, got 0; mend it"):

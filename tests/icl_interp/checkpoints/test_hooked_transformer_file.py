@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.hooked_transformer import is_hooked_transformer
 from icl_interp.checkpoints.load import load_checkpoint
+from icl_interp.errors import CheckpointError
 from icl_interp.tasks.linear_regression import LinearRegression
 
 _DATA = Path(__file__).parents[2] / "data" / "hooked_transformer_3_9"
@@ -61,6 +61,18 @@ def test_what_was_understood_and_what_was_assumed() -> None:
     given = load_checkpoint(_DATA / "model.pt", task={"noise_std": 0.5, "n_points": 5})
     assert given.assumptions == (layout,)
     assert load_checkpoint(_DATA / "model.pt", n_heads=4).model.cfg == checkpoint.model.cfg
+
+
+def test_a_person_may_say_the_layout(tmp_path: Path, contents: Contents) -> None:
+    found = load_checkpoint(_DATA / "model.pt", layout={"tokens": "separate"})
+    assert (found.model.cfg.tokens, found.model.cfg.n_dims, len(found.assumptions)) == ("separate", 5, 2)
+    with pytest.raises(CheckpointError, match="one of interleaved, separate, joint, sequence, got 'spiral'"):
+        load_checkpoint(_DATA / "model.pt", layout={"tokens": "spiral"})
+    torch.save({**contents, "layout": "separate"}, tmp_path / "a.pt")
+    with pytest.raises(
+        CheckpointError, match=r"the one in the file, which is 'separate', got 'joint'.*leave out --layout"
+    ):
+        load_checkpoint(tmp_path / "a.pt", layout={"tokens": "joint"})
 
 
 def test_file_may_say_its_layout(tmp_path: Path, contents: Contents) -> None:

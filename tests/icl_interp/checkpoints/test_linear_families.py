@@ -4,11 +4,14 @@ import pytest
 import torch
 
 from icl_interp import LinearRegression, ModelConfig, build_model, load_checkpoint, save_checkpoint
-from icl_interp.checkpoints.errors import CheckpointError
+from icl_interp.errors import CheckpointError
 
 CONFIGS = {
     "lsa": ModelConfig(family="lsa", n_dims=3, n_points=7, n_layers=2, n_heads=2, d_head=2, output_sign=-1),
     "shared": ModelConfig(family="lsa", n_dims=3, n_points=7, n_layers=3, share_layers=True, normalise="sum"),
+    "lsa of others": ModelConfig(
+        family="lsa", n_dims=3, n_points=7, d_position=4, answer_channel=7, mask_query=False, normalise="tokens"
+    ),
     "ltb": ModelConfig(family="ltb", n_dims=3, n_points=7, normalise="fixed", normalise_by=6),
     "softmax layer": ModelConfig(family="softmax_layer", n_dims=3, n_points=7, init="normal"),
 }

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from icl_interp.checkpoints.errors import CheckpointError
-from icl_interp.checkpoints.load import load_checkpoint
+from icl_interp.checkpoints.load import _as_dictionary, load_checkpoint
 from icl_interp.checkpoints.own import save_checkpoint
 from icl_interp.checkpoints.safe_load import choose_file
+from icl_interp.errors import CheckpointError
 from icl_interp.models.hooked import HookedModel
 from icl_interp.models.softmax.transformer import HookedICLTransformer
 from icl_interp.tasks.linear_regression import LinearRegression
@@ -20,9 +20,13 @@ from icl_interp.tasks.linear_regression import LinearRegression
 UNKNOWN: dict[str, tuple[object, str]] = {
     "vision network": (
         {"conv1.weight": torch.ones(1), "bn1.bias": torch.ones(1)},
-        r"format that is known \(icl-interp's own format, state\.pt or model_N\.pt of "
-        r"dtsip/in-context-learning, checkpoints of timaeus-research/icl, .*with its cfg\), "
-        r"got a dictionary with the keys conv1\.weight, bn1\.bias: .*other\.pt; convert it",
+        r"format that is known, got a dictionary with the keys conv1\.weight, bn1\.bias: .*other\.pt; it is like none "
+        r"of checkpoints of icl-interp, state\.pt or model_N\.pt of dtsip/in-context-learning, .* Two ways on: "
+        r"docs/checkpoints\.md lists what opens, and icl_interp\.register_reader adds a format of your own\.$",
+    ),
+    "half a dtsip": (
+        {"backbone": {"wpe.weight": 0, "h.0.attn.c_attn.weight": 0}, "_read_out.weight": 0},
+        r"; nearest are state dicts of nanoGPT .*, which have h\.0\.mlp\.c_fc\.weight, h\.0\.ln_1\.weight, ln_f",
     ),
     "nested": (
         {"model": {"a": {"b": 1}, "c": 2}, "optimizer": {}},
@@ -39,6 +43,15 @@ UNKNOWN: dict[str, tuple[object, str]] = {
 def test_unknown_format(tmp_path: Path, contents: object, message: str) -> None:
     torch.save(contents, tmp_path / "other.pt")
     with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(tmp_path / "other.pt")
+
+
+def test_a_dictionary_that_refers_to_another_again_and_again(tmp_path: Path) -> None:
+    contents: dict[str, Any] = {}
+    for _ in range(60):
+        contents = {"a": contents, "b": contents}
+    torch.save(contents, tmp_path / "other.pt")
+    with pytest.raises(CheckpointError, match=r"a dictionary with the keys a\.a\.a\.a\.a.* and 99995 more: "):
         load_checkpoint(tmp_path / "other.pt")
 
 
@@ -66,6 +79,11 @@ def test_device_without_float64(dtsip: Path, monkeypatch: pytest.MonkeyPatch) ->
         CheckpointError, match=r"a device with float64, got 'cpu' \(Cannot convert a MPS .*; pass cpu\.$"
     ):
         load_checkpoint(dtsip)
+
+
+def test_a_layout_that_is_no_dictionary() -> None:
+    with pytest.raises(CheckpointError, match=r"needs to be a dictionary such as .*, got 'tokens=joint'; pass one\."):
+        _as_dictionary("tokens=joint")
 
 
 def test_path_and_checksum(dtsip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +118,7 @@ def test_folder_of_bare_weights_takes_the_newest(tmp_path: Path, dtsip: Path) ->
 
 def test_folder_without_checkpoints(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("")
-    message = r"state\.pt, model_N\.pt or checkpoints/step_N\.pt\), got a folder without one: .*; name the weight"
+    message = r"checkpoints/step_N\.pt, model\.safetensors, .*\), got a folder without one: .*; name the weight"
     with pytest.raises(CheckpointError, match=message):
         load_checkpoint(tmp_path)
 
@@ -225,5 +243,5 @@ def test_two_networks_in_one_file_are_not_mixed(tmp_path: Path, state: dict[str,
     weights = state["model_state_dict"]
     both = {f"{prefix}{name}": weight for prefix in names for name, weight in weights.items()}
     torch.save({"state_dict": both}, tmp_path / "a.pt")
-    with pytest.raises(CheckpointError, match=r"a format that is known|exactly the names"):
+    with pytest.raises(CheckpointError, match=r"a format that is known|exactly the names|those of one network"):
         load_checkpoint(tmp_path / "a.pt", n_heads=2)

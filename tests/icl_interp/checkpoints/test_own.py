@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.checkpoints.own import save_checkpoint
+from icl_interp.errors import CheckpointError
 from icl_interp.models.build import build_model
 from icl_interp.models.config import ModelConfig
 from icl_interp.models.hooked import HookedModel

@@ -43,6 +43,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
 _OF_OTHER_FAMILIES = {
     "family",
     "d_v",
+    "d_position",
+    "answer_channel",
     "share_layers",
     "normalise",
     "normalise_by",

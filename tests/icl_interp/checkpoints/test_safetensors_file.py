@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.checkpoints.own import save_checkpoint
 from icl_interp.checkpoints.safe_load import _from_safetensors, _looks_like_safetensors, choose_file, load_weight_file
+from icl_interp.errors import CheckpointError
 from icl_interp.models.hooked import HookedModel
 from icl_interp.tasks.linear_regression import LinearRegression
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.checkpoints.timaeus import drop_unused, sizes_of, timaeus_weights
+from icl_interp.errors import CheckpointError
 from icl_interp.tasks.linear_regression import LinearRegression
 
 _DATA = Path(__file__).parents[2] / "data" / "timaeus_icl"

@@ -12,9 +12,8 @@ import pytest
 import torch
 
 from icl_interp import InputError
-from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.cli.shared import one_line_errors
-from icl_interp.errors import DivergedError, InputTypeError, UserCodeError, users_code
+from icl_interp.errors import CheckpointError, DivergedError, InputTypeError, UserCodeError, users_code
 from icl_interp.jobs import StopSignalError
 from icl_interp.measure.development.record import MeasurementError
 from icl_interp.runs.folder import RunBusyError

@@ -6,11 +6,13 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from icl_interp.checkpoints.own import save_checkpoint
 from icl_interp.cli.probe import _app
+from icl_interp.errors import InputError
 from icl_interp.tasks.linear_regression import LinearRegression
 
 
@@ -134,6 +136,12 @@ OPTIONS = {
     "shift without a strength": (["--shifts", "x_scale=big"], "needs a number such as 3 or 1/3, got 'big'"),
     "shift to nothing": (["--shifts", "x_scale=0"], "labels that are not all zero, got .* for 'x_scale=0'"),
     "unknown device": (["--device", "abacus"], "needs a device that this machine has, got 'abacus'"),
+    "layout that is no pair": (
+        ["--layout", "tokens"],
+        "--layout needs key=value such as tokens=separate, got 'tokens'",
+    ),
+    "layout twice": (["--layout", "a=1", "--layout", "a=2"], "--layout needs every key once, got a twice"),
+    "layout of our own file": (["--layout", "sign=1"], "checkpoints of icl-interp need no layout beside the file"),
     "heads contradict": (["--heads", "3"], "which is 2, got 3"),
 }
 
@@ -176,6 +184,19 @@ def test_a_folder_that_may_not_be_written(refuses, small, monkeypatch):
     # root may write everywhere, so the answer of the system is replaced
     monkeypatch.setattr("icl_interp.cli.probe_checks.os.access", lambda *_: False)
     assert "--out needs a file name in a folder that exists and can be written" in refuses(_app, small)
+
+
+def test_what_a_foreign_file_does_not_say_is_said_by_layout(refuses, tmp_path, monkeypatch):
+    seen = []
+
+    def stop(model: object, *_: object, **__: object) -> None:
+        seen.append(model)
+        raise InputError("stopped.")
+
+    np.save(tmp_path / "w.npy", np.eye(4))
+    monkeypatch.setattr("icl_interp.measure.study.run.study", stop)
+    assert refuses(_app, tmp_path / "w.npy", "--layout", "sign=-1", "--layout", "channel=0", "--quiet") == "stopped."
+    assert (seen[0].cfg.output_sign, seen[0].cfg.answer_channel) == (-1, 0)
 
 
 TASK_FILES = {

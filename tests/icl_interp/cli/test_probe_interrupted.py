@@ -12,9 +12,9 @@ import pytest
 from development_runs import FEW, make_run
 from typer.testing import CliRunner
 
-from icl_interp.checkpoints.errors import CheckpointError
 from icl_interp.cli.probe import _app
 from icl_interp.cli.probe_job import _load_probed
+from icl_interp.errors import CheckpointError
 from icl_interp.measure.development.run import development
 from icl_interp.report.assemble import build_page
 
@@ -140,7 +140,7 @@ def test_a_folder_whose_only_checkpoint_is_damaged_is_refused(tmp_path):
     ids=["workers", "scheduler"],
 )
 def test_workers_and_scheduler_are_handed_on(folder, tmp_path, monkeypatch, options, wanted):
-    from icl_interp.cli import probe_job
+    from icl_interp.cli import probe_timeline
 
     asked = []
 
@@ -148,7 +148,7 @@ def test_workers_and_scheduler_are_handed_on(folder, tmp_path, monkeypatch, opti
         asked.append((workers, scheduler))
         raise ChildProcessError("development needs workers that live")
 
-    monkeypatch.setattr(probe_job, "development", refuse)
+    monkeypatch.setattr(probe_timeline, "development", refuse)
     monkeypatch.setattr("icl_interp.measure.study.run.run_study", lambda *_: None)  # what comes before it takes longer
     result = CliRunner().invoke(_app, [str(folder), *FAST, *options, "--out", str(tmp_path / "r")])
     assert asked == [wanted]

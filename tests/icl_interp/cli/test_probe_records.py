@@ -9,10 +9,11 @@ import pytest
 from development_runs import make_run, overflow
 from typer.testing import CliRunner
 
-from icl_interp.cli import probe_job
+from icl_interp.cli import probe_job, probe_timeline
 from icl_interp.cli.probe import _app
 from icl_interp.cli.probe_checks import read_sampler
-from icl_interp.cli.probe_job import _load_probed, _records_folder
+from icl_interp.cli.probe_job import _load_probed
+from icl_interp.cli.probe_timeline import _records_folder
 from icl_interp.measure.development import find, jobs
 from icl_interp.measure.development.find import find_runs
 from icl_interp.measure.development.settings import LlcSettings
@@ -45,9 +46,9 @@ def timelines(monkeypatch):
 @pytest.fixture
 def read_only(run, tmp_path, monkeypatch):
     """A run folder that may not be written, and a cache folder of the user; root may write everywhere."""
-    real = probe_job.os.access
-    monkeypatch.setattr(probe_job.os, "access", lambda path, mode: Path(path) != run and real(path, mode))
-    monkeypatch.setattr(probe_job, "user_cache_path", lambda name: tmp_path / "home" / name)
+    real = probe_timeline.os.access
+    monkeypatch.setattr(probe_timeline.os, "access", lambda path, mode: Path(path) != run and real(path, mode))
+    monkeypatch.setattr(probe_timeline, "user_cache_path", lambda name: tmp_path / "home" / name)
     return run
 
 

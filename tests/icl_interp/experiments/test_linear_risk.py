@@ -9,7 +9,7 @@ from scipy import optimize
 
 from icl_interp.experiments import linear_risk as module
 from icl_interp.experiments.linear_risk import linear_risk, lsa_gap_bound, optimal_lsa_risk, query_risks, shifted_risk
-from icl_interp.models.linear.effective import EffectiveParameters
+from icl_interp.models.linear.constructions import EffectiveParameters
 from icl_interp.predictors import least_squares, zero
 from icl_interp.predictors.learned_init import optimal_learned_init
 from icl_interp.tasks.linear_regression import LinearRegression

@@ -9,15 +9,16 @@ from icl_interp.measure.study.measure import effort_of
 from icl_interp.measure.study.table import MEASURES
 from icl_interp.models.config import ModelConfig
 from icl_interp.predictors import gradient_descent, least_squares, ridge, zero
+from icl_interp.predictors.references import References
 from icl_interp.tasks.linear_regression import LinearRegression
 
 TASK = LinearRegression(n_dims=3, n_points=7, noise_std=0.5)
-REFERENCES = {
+REFERENCES = References.of({
     "zero": zero(),
     "least squares": least_squares(),
     "ridge": ridge(0.25),
     "1-step GD": gradient_descent(1, 0.5),
-}
+})
 
 
 class Detached:
@@ -57,7 +58,7 @@ def test_spd_is_the_mean_square_over_the_labels():
     def one(xs, ys, points=None):  # noqa: ARG001
         return 1 + 0 * ys[:, points]
 
-    report = algorithm_agreement(one, TASK, references={"zero": zero()}, n_prompts=4)
+    report = algorithm_agreement(one, TASK, references=References.of({"zero": zero()}), n_prompts=4)
     np.testing.assert_allclose(report.references["zero"].spd.values, 1 / 3.25, rtol=1e-5)
 
 
@@ -71,7 +72,9 @@ def test_a_wrong_step_size_is_told_by_spd_and_the_effective_step_and_not_by_cosi
 
 
 def test_what_carries_no_gradient_is_left_out_with_its_reason():
-    report = algorithm_agreement(least_squares(), TASK, references={"fitted elsewhere": Detached()}, n_prompts=3)
+    report = algorithm_agreement(
+        least_squares(), TASK, references=References.of({"fitted elsewhere": Detached()}), n_prompts=3
+    )
     assert report.references["fitted elsewhere"].sensitivity is None
     assert "carry a gradient" in report.undefined["gradients of fitted elsewhere"]
     assert "cosine of gradients" not in set(report.to_frame()["metric"])
@@ -107,7 +110,7 @@ def test_too_little_is_refused(options):
 def test_likeness_lets_each_network_choose():
     prompts = TASK.sample(40, seed=0)
     said = [ridge(0.25)(prompts.xs, prompts.ys), 0 * prompts.ys, -0.01 * ridge(0.25)(prompts.xs, prompts.ys)]
-    found = likeness_to_references(said, {name: f(prompts.xs, prompts.ys) for name, f in REFERENCES.items()})
+    found = likeness_to_references(said, REFERENCES.answers(prompts))
     assert found.nearest[0] == "ridge"
     np.testing.assert_allclose(found.values[:2], [1, 0], atol=1e-10)
     assert found.values[2] < 0
@@ -116,7 +119,8 @@ def test_likeness_lets_each_network_choose():
 
 def test_likeness_to_nothing_is_unknown():
     prompts = TASK.sample(4, seed=0)
-    found = likeness_to_references([0 * prompts.ys] * 3, {"zero": 0 * prompts.ys})
+    answers = References.of({"zero": zero()}).answers(prompts)
+    found = likeness_to_references([0 * prompts.ys] * 3, answers)
     assert (found.nearest[0], found.excess().verdict) == ("none", "unknown")
 
 

@@ -220,3 +220,13 @@ def test_runs_whose_files_share_a_folder_stay_apart(run, tmp_path):
     both = development([tmp_path / "one.pt", tmp_path / "two.pt"], settings=FEW, llc=None)
     assert [len(each.records) for each in both.runs] == [1, 1]
     assert both.runs[0].records[0].sha256 != both.runs[1].records[0].sha256
+
+
+def test_what_foreign_files_do_not_say_holds_for_all_of_them(tmp_path):
+    for step in (1, 2):
+        torch.save({"W": torch.eye(3) / step}, tmp_path / f"model_{step}.pt")
+    how = {"settings": FEW, "llc": None, "stages": False, "task": {"n_points": 4}}
+    plain, minus = (development(tmp_path, layout=layout, **how) for layout in (None, {"sign": -1}))
+    assert [found.runs[0].steps for found in (plain, minus)] == [(1, 2), (1, 2)]
+    losses = [found.runs[0].records[-1].losses[IN_DISTRIBUTION] for found in (plain, minus)]
+    assert float(np.abs(np.subtract(*losses)).max()) > 0.1  # and no record of the one was taken for the other

@@ -110,7 +110,7 @@ def test_free_energies_cross_where_the_formula_says(found):
 
 def test_a_pool_crosses_ridge_by_the_gaussian_run_s_coefficient(found):
     pool, gaussian = found.runs[0], found.runs[3]
-    ridge = next(v for n, v in pool.reference_losses[IN_DISTRIBUTION].items() if "ridge" in n.split(" = "))
+    ridge = pool.reference_losses[IN_DISTRIBUTION]["ridge"]
     better = pool.records[-1]
     better = dataclasses.replace(better, losses={IN_DISTRIBUTION: (ridge - 0.01,)})
     pool = dataclasses.replace(pool, records=(*pool.records[:-1], better), llc=(coefficient(6, 30.0),))

@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from icl_interp.figures.predictor_styles import predictor_style
-from icl_interp.figures.theme import COLOURS
+from icl_interp.figures.theme import COLOURS, predictor_style
 from icl_interp.measure.controls import estimate_mean, mean_band
 from icl_interp.measure.errors import (
     BATCH,
@@ -20,8 +19,9 @@ from icl_interp.measure.errors import (
     prompt_errors,
     summarise_errors,
 )
-from icl_interp.measure.families import IN_DISTRIBUTION, Families, Family, answers_to, draw_families
+from icl_interp.measure.families import IN_DISTRIBUTION, Families, Family, draw_families
 from icl_interp.predictors import least_squares, zero
+from icl_interp.predictors.references import References
 from icl_interp.prompts import Prompts
 from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.tasks.references import reference_predictors
@@ -164,8 +164,8 @@ def test_who_falls_short_by_hand(model, least_squares_errors, value, fails):
     assert TOLERATED == 0.05
     late = {"zero": [16.0, 16.0], "least squares": least_squares_errors}
     references = {name: Constant(name, errors) for name, errors in late.items()}
-    families = by_hand(model)
-    answers = answers_to(families.by_label, references)
+    families, references = by_hand(model), References.of(references)
+    answers = {label: references.answers(family.prompts) for label, family in families.by_label.items()}
     report = summarise_errors({IN_DISTRIBUTION: constant(model)}, families, answers)
     errors = report.in_distribution
     # float32 roots, squared

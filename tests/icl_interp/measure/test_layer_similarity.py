@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from icl_interp.activations import collect
-from icl_interp.measure.similarity import _check_measure, layer_similarity, summarise_similarity
+from icl_interp.measure.similarity import _check_measure, _summarise_similarity, layer_similarity
 from icl_interp.measure.sites import residual_sites
 from icl_interp.models.build import build_model
 from icl_interp.models.config import ModelConfig
@@ -38,7 +38,7 @@ def test_turned_and_scaled_layers_are_the_same_and_unrelated_ones_are_not():
     generator = torch.Generator().manual_seed(0)
     a, noise = torch.randn(2, 200, 6, generator=generator, dtype=torch.float64)
     turned = 3 * a @ torch.linalg.qr(torch.randn(6, 6, generator=generator, dtype=torch.float64)).Q
-    found = summarise_similarity([{"a": a, "turned": turned, "noise": noise}], pooling="mean")
+    found = _summarise_similarity([{"a": a, "turned": turned, "noise": noise}], pooling="mean")
     np.testing.assert_allclose([found.cka[0, 1], found.procrustes[0, 1]], [1, 0], atol=1e-7)
     assert abs(float(found.cka[0, 2])) < 0.05  # 200 prompts: an sd of about 0.01
     assert float(found.procrustes[0, 2]) > 1
@@ -46,7 +46,7 @@ def test_turned_and_scaled_layers_are_the_same_and_unrelated_ones_are_not():
 
 def test_a_place_that_does_not_vary_is_like_nothing():
     a = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
-    found = summarise_similarity([{"a": a, "flat": torch.ones(8, 3)}], pooling="last")
+    found = _summarise_similarity([{"a": a, "flat": torch.ones(8, 3)}], pooling="last")
     assert bool(found.cka[0, 1].isnan())
     np.testing.assert_allclose(found.cka[0, 0], 1.0, rtol=1e-6)
 

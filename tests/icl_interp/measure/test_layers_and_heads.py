@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from icl_interp.measure.attention import attention_summary
-from icl_interp.measure.heads import head_importance, heads_can_be_masked
+from icl_interp.measure.heads import _heads_can_be_masked, head_importance
 from icl_interp.measure.layer_readouts import layer_readouts
 from icl_interp.models.build import build_model
 from icl_interp.models.config import ModelConfig
@@ -130,7 +130,7 @@ def test_frame_and_figures_of_heads(tiny_model, tiny_task):
 
 def test_heads_that_cannot_be_masked_are_refused(tiny_model, tiny_task):
     merged = build_model(ModelConfig(family="softmax_layer", n_dims=3, n_points=8), seed=0)
-    assert not heads_can_be_masked(merged)
+    assert not _heads_can_be_masked(merged)
     with pytest.raises(ValueError, match="head_importance needs heads with a hook of their own"):
         head_importance(merged, tiny_task)
     with pytest.raises(ValueError, match="head_importance needs at least 2 prompts, got 1"):

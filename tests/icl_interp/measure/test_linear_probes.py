@@ -9,7 +9,8 @@ import torch
 from icl_interp.measure.controls import _claim_p_value
 from icl_interp.measure.linear_probes import LinearProbeReport, _probe_network, linear_probes, probe_targets
 from icl_interp.measure.sites import residual_sites
-from icl_interp.predictors import least_squares
+from icl_interp.predictors import least_squares, zero
+from icl_interp.predictors.references import References
 from icl_interp.tasks.linear_regression import LinearRegression
 from probes.bootstrap import Estimate
 
@@ -77,9 +78,8 @@ def test_zero_is_left_out_with_its_reason(planted):
 
 def test_targets_are_the_predictions_with_examples_before_them():
     prompts = LinearRegression(n_dims=2).sample(6, seed=0)
-    targets, left_out = probe_targets(
-        prompts, {"nothing": 0 * prompts.ys, "solution": least_squares()(prompts.xs, prompts.ys)}
-    )
+    answers = References.of({"nothing": zero(), "solution": least_squares()}).answers(prompts)
+    targets, left_out = probe_targets(prompts, answers)
     assert list(targets) == ["solution"]
     assert list(left_out) == ["nothing"]
     expected = least_squares()(prompts.xs, prompts.ys)[:, 1:]
@@ -143,7 +143,7 @@ def test_the_seed_decides_everything(tiny_model, tiny_task):
 
 def test_the_batch_size_does_not_matter(tiny_model, tiny_task):
     prompts = tiny_task.sample(7, seed=0)
-    targets, _ = probe_targets(prompts, {"solution": least_squares()(prompts.xs, prompts.ys)})
+    targets, _ = probe_targets(prompts, References.of({"solution": least_squares()}).answers(prompts))
     sites = residual_sites(tiny_model.cfg)[-1:]
     a, b = (_probe_network(tiny_model, prompts, targets, sites, batch_size=size) for size in (2, 64))
     # the float32 forward pass rounds by batch; a ridge fit on few prompts amplifies that

@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from icl_interp.measure.study import table
 from icl_interp.measure.study.measure import Absent, Claim, Measure
 from icl_interp.measure.study.plan import plan_study
 from icl_interp.measure.study.run import run_study
-from icl_interp.report.chapters.worth import worth_chapter
+from icl_interp.predictors.references import References
+from icl_interp.report.chapters import worth
 from icl_interp.report.numbers import study_json
 
 
@@ -86,11 +88,10 @@ def test_a_line_more_is_in_the_json(longer, small_checkpoint):
 
 
 def test_a_line_more_is_in_the_report(longer):
-    section = worth_chapter(longer[0])
-    rows = {row[0]: row for row in section.tables[0].rows}
+    rows = {row[0]: row for row in worth.chapter(longer[0]).section.tables[0].rows}
     assert rows["it is seven"][1:3] == ("always seven", 7.0)
     assert "it flies" not in rows
-    left_out = dict(section.parts[-1].tables[0].rows)
+    left_out = dict(worth.unmeasured(longer[0]).section.tables[0].rows)
     assert (left_out["flight"], left_out["its colour"]) == ("It has no wings.", "It is grey.")
 
 
@@ -108,7 +109,6 @@ def test_references_are_asked_once_for_each_family(plans):
 
     usual = plans[0]
     given = usual.families.in_distribution.prompts
-    counted = {name: Counted(name, f) for name, f in usual.references.items()}
-    object.__setattr__(plans[0], "references", counted)
-    run_study(plans[0])
+    counted = References.of({name: Counted(name, f) for name, f in usual.references.items()})
+    run_study(replace(usual, references=counted))
     assert asked == list(counted)

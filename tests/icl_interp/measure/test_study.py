@@ -192,7 +192,7 @@ def test_the_smallest_study(tiny_model, tiny_task):
 
 
 def test_the_number_of_prompts_has_a_default(tiny_model, monkeypatch):
-    monkeypatch.setattr("icl_interp.measure.study.plan._WORK", 1.0)  # what a minute allows is as few as possible
+    monkeypatch.setattr("icl_interp.measure.study.plan.WORK", 1.0)  # what a minute allows is as few as possible
     task = LinearRegression(n_dims=3, n_points=4)
     ours = study(tiny_model, task, shifts=["x_mean"], layers=[], n_controls=0)
     assert len(ours.families.fit) == _default_prompts(tiny_model.cfg, 1, 4, 0)

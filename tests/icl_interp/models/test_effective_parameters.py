@@ -3,7 +3,7 @@ import torch
 from linear_cases import linear_model, prompts
 
 from icl_interp import HookedLinearAttention, HookedLinearTransformerBlock, ModelConfig, build_model
-from icl_interp.models.linear.effective import EffectiveParameters
+from icl_interp.models.linear.constructions import EffectiveParameters
 from icl_interp.predictors.learned_init import optimal_learned_init
 
 SHARP = {"rtol": 0, "atol": 1e-12}  # float64, sums of order 1
@@ -54,6 +54,12 @@ def test_several_layers_or_heads_are_refused(case: str) -> None:
     with pytest.raises(
         ValueError, match=r"one layer and one head.* got (1|2) layers and (1|2) heads; read the weights"
     ):
+        linear_model(case).effective_parameters()
+
+
+@pytest.mark.parametrize("case", ["lsa, positions, another channel", "lsa, no skip, the query a key"])
+def test_what_is_not_in_the_formula_is_refused(case: str) -> None:
+    with pytest.raises(ValueError, match=r"tokens \[x; y\] alone, .* got d_position [03], mask_query (Tru|Fals)e"):
         linear_model(case).effective_parameters()
 
 

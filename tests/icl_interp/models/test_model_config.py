@@ -1,9 +1,12 @@
+import hashlib
+
 import pytest
 import torch
 import yaml
 from pydantic import ValidationError
 
-from icl_interp import ModelConfig
+from icl_interp import LinearRegression, ModelConfig, TrainConfig
+from icl_interp.training.resume import config_hash
 
 SIZES = {"n_dims": 5, "n_points": 11, "n_layers": 3, "n_heads": 2, "d_model": 64}
 
@@ -35,6 +38,38 @@ def test_what_activation_cache_reads() -> None:
 def test_a_config_survives_yaml(fields: dict[str, object]) -> None:
     config = ModelConfig(**SIZES, **fields)
     assert ModelConfig(**yaml.safe_load(yaml.safe_dump(config.model_dump(mode="json")))) == config
+
+
+# Of the text of a config, and of the config of a training: run folders are named by them.
+TEXTS = {
+    "gpt2": (SIZES, "0b3e2f1d2b51d0ca", "cec19ebb1a21e5c8"),
+    "lsa": ({"family": "lsa", "n_dims": 3, "n_points": 7}, "8e7c6c0ac1011528", "7aa5bb7dde650d92"),
+    "ltb": ({"family": "ltb", "n_dims": 3, "n_points": 7}, "ddeeace9950432f0", "950d304852052f06"),
+    "softmax": ({"family": "softmax_layer", "n_dims": 3, "n_points": 7}, "fd49cb437a34dbd0", "7e689ee34e783652"),
+}
+
+
+@pytest.mark.parametrize(("fields", "text", "training"), TEXTS.values(), ids=TEXTS)
+def test_options_that_came_later_do_not_change_the_text_of_configs(
+    fields: dict[str, object], text: str, training: str
+) -> None:
+    config = ModelConfig(**fields)
+    assert hashlib.sha256(config.model_dump_json().encode()).hexdigest().startswith(text)
+    task = LinearRegression(config.n_dims)
+    assert config_hash(TrainConfig(model=config, task=task, steps=10)).startswith(training)
+
+
+def test_options_that_came_later_are_written_where_they_matter() -> None:
+    config = ModelConfig(family="lsa", n_dims=3, n_points=7, d_position=4, answer_channel=7, mask_query=False)
+    assert (config.d_model, config.d_token, config.answer_coordinate, config.is_textbook) == (8, 8, 7, False)
+    assert config.model_dump(mode="json")["answer_channel"] == 7
+    assert ModelConfig(**yaml.safe_load(yaml.safe_dump(config.model_dump(mode="json")))) == config
+    with pytest.raises(ValueError, match="answer_channel=8 in tokens of width 8"):
+        ModelConfig(family="lsa", n_dims=3, n_points=7, d_position=4, answer_channel=8)
+    with pytest.raises(ValueError, match=r"d_model=4 in a linear family .* n_dims \+ 1 \+ d_position"):
+        ModelConfig(family="lsa", n_dims=3, n_points=7, d_position=4, d_model=4)
+    with pytest.raises(ValueError, match="family 'ltb' has d_position=0 only, got 2"):
+        ModelConfig(family="ltb", n_dims=3, n_points=7, d_position=2)
 
 
 @pytest.mark.parametrize(

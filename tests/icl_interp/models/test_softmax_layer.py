@@ -3,7 +3,7 @@ import torch
 from linear_cases import linear_model, prompts
 
 from icl_interp import HookedSoftmaxLayer, ModelConfig
-from icl_interp.models.feature_attention import _check_features, attention_to_features, feature_scores
+from icl_interp.models.softmax.softmax_layer import _check_features, attention_to_features, feature_scores
 
 CONFIG = ModelConfig(family="softmax_layer", n_dims=4, n_points=9)
 

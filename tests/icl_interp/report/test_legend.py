@@ -1,6 +1,6 @@
 """The legend that the figures of a grid share."""
 
-from icl_interp.report.context import _shared_legend
+from icl_interp.report.page import _shared_legend
 
 
 def test_the_shared_legend_names_each_series_once():

@@ -20,7 +20,7 @@ from icl_interp.report.model import lay_out
 
 def question(study_of, name):
     """One of the questions of the page, with all that stands under it."""
-    (section,) = (section for section in lay_out(CONTENTS, study_of)[0] if section.id == name)
+    ((section,), _) = lay_out([line for line in CONTENTS if line.question.id == name], study_of)
     return section
 
 

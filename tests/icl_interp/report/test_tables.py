@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from icl_interp.report.context import _table_of_traces
+from icl_interp.report.page import _table_of_traces
 from icl_interp.report.tables import _MINUS, TableView, format_column
 
 

@@ -111,7 +111,7 @@ def test_cards_follow_the_numbers(small_study):
     own = small_study.errors.in_distribution
     closest = own.closest()
     far = replace(own.distances[closest], value=123.0)
-    distances = dict.fromkeys(own.distances, far)
+    distances = own.distances.each(lambda _: far)
     families = {**small_study.errors.families, own.family.label: replace(own, distances=distances)}
     errors = replace(small_study.errors, families=families)
     changed = replace(small_study, results={**small_study.results, "errors": errors})

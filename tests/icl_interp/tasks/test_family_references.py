@@ -18,8 +18,8 @@ from icl_interp import (
     predictors,
     reference_predictors,
 )
-from icl_interp.figures.predictor_styles import predictor_style
-from icl_interp.predictors._base import Predictor
+from icl_interp.figures.theme import predictor_style
+from icl_interp.predictors.references import References
 from icl_interp.prompts import derive_seed
 from icl_interp.tasks.references import _LASSO_GRID, bayes_penalty, lasso_losses, lasso_penalty
 
@@ -39,7 +39,7 @@ EXTRA = {
 
 
 @pytest.fixture(scope="module")
-def references() -> dict[str, dict[str, Predictor]]:
+def references() -> dict[str, References]:
     return {name: reference_predictors(task) for name, task in ELSEWHERE.items()}
 
 
@@ -77,7 +77,7 @@ WITH_BAYES = [name for name in ELSEWHERE if name not in WITHOUT_BAYES]
 def test_bayes_has_the_smallest_error_on_its_own_task(references: dict, name: str) -> None:
     prompts = ELSEWHERE[name].sample(1000, seed=1)
     errors = {n: (f(prompts.xs, prompts.ys) - prompts.ys).square() for n, f in references[name].items()}
-    (bayes,) = [n for n in errors if "Bayes" in n.split(" = ")]
+    bayes = references[name].shown("Bayes")
     for error in errors.values():
         # Five standard errors of the paired difference over prompts, and 1e-5 for float32.
         excess = (error - errors[bayes]).mean(1).double()
@@ -89,6 +89,13 @@ def test_the_oracle_solves_recurrences_from_two_pairs_on(references: dict) -> No
     error = (references["recurrence"]["oracle"](prompts.xs, prompts.ys) - prompts.ys).abs()
     assert float(error[:, 2:].median()) < 1e-5
     assert float(error[:, 1].median()) > 0.1
+
+
+@pytest.mark.parametrize("name", ["pool", "pool of one"])
+def test_dmmse_is_found_by_each_of_its_names(name: str) -> None:
+    found = reference_predictors({"pool": TaskPool(3, 8, noise_std=0.5), "pool of one": TaskPool(3, 1)}[name])
+    assert found["dMMSE"] is found["Bayes"]
+    assert found.optimal == found.shown("dMMSE") == found.shown("Bayes")
 
 
 def test_bayes_on_quadratics_reads_squares() -> None:
@@ -155,8 +162,9 @@ def test_references_are_built_once_for_each_task_and_length() -> None:
     assert first["Lasso"] is again["Lasso"]  # and with it the fits that it remembers
     assert reference_predictors(task, n_points=task.default_points)["Lasso"] is first["Lasso"]
     assert reference_predictors(task, n_points=5)["1-step GD"] != first["1-step GD"]
-    first.clear()
-    assert "Lasso" in reference_predictors(task)  # what is handed out is a copy
+    prompts = task.sample(2, seed=0)
+    assert first.answer("Lasso", prompts) is first.answer("Lasso", prompts)
+    assert again.answer("Lasso", prompts) is not first.answer("Lasso", prompts)  # answers go with what is handed out
 
 
 def test_pools_too_large_to_keep_are_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@ import torch
 from task_cases import FAMILY_CASES
 
 from icl_interp import LinearRegression, Prompts, predictors, reference_predictors
+from icl_interp.predictors.references import References
 from icl_interp.prompts import derive_seed
 from icl_interp.tasks.references import _merge_coinciding, bayes_penalty
 
@@ -33,7 +34,7 @@ NAMES = {
 
 
 @pytest.fixture(scope="module")
-def references() -> dict[str, dict[str, predictors.Predictor]]:
+def references() -> dict[str, References]:
     return {name: reference_predictors(task) for name, task in TASKS.items()}
 
 
@@ -49,7 +50,7 @@ def test_bayes_has_the_smallest_error_on_its_own_task(references: dict, name: st
         names: (predictor(prompts.xs, prompts.ys) - prompts.ys).square()
         for names, predictor in references[name].items()
     }
-    (bayes,) = [names for names in errors if "Bayes" in names]
+    bayes = references[name].shown("Bayes")
     for error in errors.values():
         # Five standard errors of the paired difference over prompts, and 1e-6 for float32.
         excess = (error - errors[bayes]).mean(1).double()
@@ -105,9 +106,9 @@ def test_bayes_penalty_needs_weights_that_are_not_all_zero() -> None:
 def test_merging_keeps_order_and_the_first_predictor() -> None:
     candidates = {"a": predictors.zero(), "b": predictors.least_squares(), "c": predictors.ridge(0.0)}
     prompts = LinearRegression(3).sample(20, seed=0)
-    merged = _merge_coinciding(candidates, prompts)
+    merged = References(_merge_coinciding(candidates, prompts))
     assert list(merged) == ["a", "b = c"]
-    assert merged["b = c"] is candidates["b"]
+    assert merged["c"] is merged["b = c"] is candidates["b"]
 
 
 def test_what_agrees_only_where_labels_fit_exactly_is_not_merged() -> None:
@@ -117,7 +118,7 @@ def test_what_agrees_only_where_labels_fit_exactly_is_not_merged() -> None:
     said = [f(prompts.xs, prompts.ys) for f in candidates.values()]
     for other in said[1:]:
         torch.testing.assert_close(other, said[0], rtol=1e-6, atol=1e-6)  # rounding of float32
-    assert list(_merge_coinciding(candidates, prompts)) == ["a = c", "b"]
+    assert list(References(_merge_coinciding(candidates, prompts))) == ["a = c", "b"]
 
 
 def descents(task: LinearRegression) -> tuple[float, float, float]:
@@ -151,7 +152,7 @@ def test_merging_is_by_root_mean_square_relative_to_the_labels(penalty: float, n
     # differences is 10 penalty / sqrt(2), and 1e-4 of the labels' is 1e-3: the border is at penalty 1.414e-4.
     prompts = Prompts(xs=torch.ones(2, 2, 1), ys=torch.full((2, 2), 10.0))
     candidates = {"a": predictors.least_squares(), "b": predictors.ridge(penalty)}
-    assert list(_merge_coinciding(candidates, prompts)) == names
+    assert list(References(_merge_coinciding(candidates, prompts))) == names
 
 
 @pytest.mark.filterwarnings("ignore:Objective did not converge")  # scikit-learn says so for the Lasso

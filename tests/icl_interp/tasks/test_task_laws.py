@@ -7,7 +7,7 @@ from task_cases import FAMILY_CASES
 
 from icl_interp.prompts import PromptSource
 from icl_interp.tasks.base import FunctionTask, Task
-from icl_interp.tasks.linear import LinearTask
+from icl_interp.tasks.linear_regression import LinearTask
 from icl_interp.tasks.registry import _FAMILIES, task_from_config, task_to_config
 
 every_task = pytest.mark.parametrize("task", FAMILY_CASES.values(), ids=FAMILY_CASES)

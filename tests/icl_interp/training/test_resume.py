@@ -11,7 +11,7 @@ import torch
 from training_cases import TINY, assert_same_runs
 
 from icl_interp import TrainConfig, train
-from icl_interp.checkpoints.errors import CheckpointError
+from icl_interp.errors import CheckpointError
 from icl_interp.runs.folder import RunFolder
 from icl_interp.training.loop import StepRecord
 from icl_interp.training.schedules import CheckpointSteps, Curriculum, Ramp

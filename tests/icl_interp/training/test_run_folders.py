@@ -11,10 +11,9 @@ from training_cases import TINY as LONGER
 from training_cases import assert_same_tensors
 
 from icl_interp import TrainConfig, train
-from icl_interp.training import run_folders as module
+from icl_interp.training import resume as module
 from icl_interp.training.loop import StepRecord
-from icl_interp.training.resume import config_hash
-from icl_interp.training.run_folders import run_folders
+from icl_interp.training.resume import config_hash, run_folders
 from icl_interp.training.sweep import expand_grid, sweep
 
 TINY = LONGER.model_copy(update={"checkpoints": None, "eval_every": None})

@@ -8,7 +8,7 @@ import torch
 from icl_interp.experiments.experiment import _EXPERIMENTS, PRESETS, Means, experiment
 from icl_interp.experiments.zhang2024.measures import _weight_errors
 from icl_interp.experiments.zhang2024.setting import SIZES, Run, plan, task_of
-from icl_interp.models.linear.effective import EffectiveParameters
+from icl_interp.models.linear.constructions import EffectiveParameters
 
 
 def test_figure_1_is_the_papers():

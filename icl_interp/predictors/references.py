@@ -1,0 +1,185 @@
+"""Predictors that coincide on a task are one entry with several names, such as "least squares = ridge"."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Generic, TypeVar
+
+from torch import Tensor
+
+from icl_interp.errors import InputError, InputTypeError
+from icl_interp.prompts import Prompts
+from icl_interp.query import Callee, predict
+
+__all__ = ["ByReference", "References", "names_in"]
+
+_Value = TypeVar("_Value")
+_Other = TypeVar("_Other")
+
+_JOINED = " = "
+_OPTIMAL = ("Bayes", "oracle")
+
+
+def names_in(shown: str) -> tuple[str, ...]:
+    """Give the names that a table or file shows as one."""
+    return tuple(shown.split(_JOINED))
+
+
+class ByReference(Mapping[str, _Value], Generic[_Value]):
+    """One value for each reference predictor: listed under its merged name, found under each of its names.
+
+    Args:
+        entries: The names of each predictor, and its value.
+
+    Raises:
+        InputError: If a name stands for two entries.
+
+    Example:
+        >>> losses = ByReference([(("zero",), 1.0), (("least squares", "ridge"), 0.1)])
+        >>> list(losses), losses["ridge"], losses.shown("ridge")
+        (['zero', 'least squares = ridge'], 0.1, 'least squares = ridge')
+    """
+
+    def __init__(self, entries: Iterable[tuple[Sequence[str], _Value]]) -> None:
+        self._values: dict[str, _Value] = {}
+        self._names: dict[str, tuple[str, ...]] = {}
+        self._shown: dict[str, str] = {}
+        for names, value in entries:
+            shown = _JOINED.join(names)
+            for name in dict.fromkeys((*names, shown)):
+                if name in self._shown:
+                    raise InputError(f"reference predictors need names of their own, got {name!r} twice; rename one.")
+                self._shown[name] = shown
+            self._values[shown], self._names[shown] = value, tuple(names)
+
+    def __getitem__(self, name: str) -> _Value:
+        return self._values[self._shown[name]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._values!r})"
+
+    @property
+    def names(self) -> Mapping[str, tuple[str, ...]]:
+        """All names of each entry, by the name that is shown."""
+        return self._names
+
+    @property
+    def optimal(self) -> str | None:
+        """The shown name of the predictor that is Bayes-optimal on the task; None where it is not known."""
+        return next((self._shown[name] for name in _OPTIMAL if name in self), None)
+
+    def shown(self, name: str) -> str | None:
+        """Give the name under which tables and files show a predictor.
+
+        Args:
+            name: One of its names.
+
+        Returns:
+            All its names in one; None where there is no such predictor.
+        """
+        return self._shown.get(name)
+
+    def each(self, value: Callable[[str], _Other]) -> "ByReference[_Other]":
+        """Compute another value for each predictor.
+
+        Args:
+            value: Called with the shown name.
+
+        Returns:
+            The values under the same names.
+        """
+        return ByReference((names, value(shown)) for shown, names in self._names.items())
+
+
+class References(ByReference[Callee]):
+    """Reference predictors, each asked at most once about the same prompts.
+
+    Args:
+        entries: The names of each predictor, and the predictor, called `f(xs, ys, points=None)`.
+
+    Example:
+        >>> import torch
+        >>> from icl_interp.predictors import zero
+        >>> references = References.of({"zero": zero()})
+        >>> references.answers(Prompts(xs=torch.ones(1, 2, 3), ys=torch.ones(1, 2)))["zero"]
+        tensor([[0., 0.]])
+    """
+
+    def __init__(self, entries: Iterable[tuple[Sequence[str], Callee]]) -> None:
+        super().__init__(entries)
+        self._said: list[tuple[Prompts, dict[str, Tensor]]] = []
+
+    @classmethod
+    def of(cls, predictors: Mapping[str, Callee]) -> "References":
+        """Take predictors from a mapping.
+
+        Args:
+            predictors: By the name that is shown.
+
+        Returns:
+            The same object if it is of this type, so that it keeps what was answered.
+        """
+        if isinstance(predictors, References):
+            return predictors
+        return cls((names_in(shown), predictor) for shown, predictor in predictors.items())
+
+    def and_own(self, own: Mapping[str, object]) -> "References":
+        """Add predictors of your own.
+
+        Args:
+            own: Called `f(xs, ys, points=None)`, by names that are not taken.
+
+        Returns:
+            All of them; what was answered is not kept.
+
+        Raises:
+            InputError: If a name is taken, or what it stands for cannot be called.
+        """
+        entries: list[tuple[tuple[str, ...], Callee]] = [(self._names[shown], f) for shown, f in self.items()]
+        for name, predictor in own.items():
+            if not callable(predictor):
+                raise InputTypeError(
+                    f"references need predictors f(xs, ys, points=None), got {type(predictor).__name__} for {name!r}."
+                )
+            entries.append(((name,), predictor))
+        return References(entries)
+
+    def answer(self, name: str, prompts: Prompts) -> Tensor:
+        """Ask one predictor, or recall what it said to these prompts.
+
+        Args:
+            name: One of its names.
+            prompts: Plain, or with queries; the same object counts as the same prompts.
+
+        Returns:
+            One prediction for each entry of `prompts.targets`.
+        """
+        said = next((said for asked, said in self._said if asked is prompts), None)
+        if said is None:
+            said = {}
+            self._said.append((prompts, said))
+        shown = self._shown[name]
+        if shown not in said:
+            answer = predict(self._values[shown], prompts)
+            if answer.shape != prompts.targets.shape:
+                raise InputError(
+                    f"the reference predictor {shown!r} needs to answer {list(prompts.targets.shape)}, one number a "
+                    f"prompt and point, got {list(answer.shape)}; see `icl_interp.predictors.Predictor`."
+                )
+            said[shown] = answer
+        return said[shown]
+
+    def answers(self, prompts: Prompts) -> ByReference[Tensor]:
+        """Ask every predictor, or recall what it said to these prompts.
+
+        Args:
+            prompts: As for `answer`.
+
+        Returns:
+            One prediction for each entry of `prompts.targets`, by predictor.
+        """
+        return self.each(lambda name: self.answer(name, prompts))
