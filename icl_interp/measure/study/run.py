@@ -1,6 +1,6 @@
 """The main job: one model, all measures, each with its controls, from one set of prompts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
