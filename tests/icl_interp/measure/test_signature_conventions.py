@@ -7,7 +7,13 @@ import torch
 
 from icl_interp.activations import Batch
 from icl_interp.measure.families import IN_DISTRIBUTION
-from icl_interp.measure.signature_conventions import SignatureWatch, _all_conventions, correlate, readings
+from icl_interp.measure.signature_conventions import (
+    SharedDirections,
+    SignatureWatch,
+    _all_conventions,
+    correlate,
+    readings,
+)
 from icl_interp.measure.sites import ResidualSite
 from icl_interp.measure.study.survey import FIT
 from icl_interp.prompts import Prompts
@@ -149,3 +155,9 @@ def test_centring_takes_a_mean_away():
 def test_nothing_is_said_of_single_prompts(by_rows):
     for reading in by_rows.values():
         assert all(math.isnan(value) for value in (*reading.within, *reading.pooled, *reading.auroc))
+
+
+def test_the_gap_of_shared_directions_is_the_models_or_the_mean_of_untrained_networks():
+    found = SharedDirections(site="block 0", inside={"v1": (0.9, 0.5, 0.7)}, shifted={"v1": (0.3, 0.4, 0.4)})
+    assert found.gap("v1", trained=True) == pytest.approx(0.6)
+    assert found.gap("v1", trained=False) == pytest.approx(0.2)
