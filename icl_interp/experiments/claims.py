@@ -54,6 +54,15 @@ class Interval:
     def __iter__(self) -> Iterator[float]:
         yield from (self.value, self.low, self.high)
 
+    def above(self, least: float = 0.0) -> bool:
+        """Whether all of it lies above a value; never where there is no spread because there is one seed."""
+        return self.low > least and self.high > self.low
+
+    def __str__(self) -> str:
+        if math.isnan(self.value):
+            return "undefined"
+        return f"{self.value:.2f}" + ("" if self.low == self.high else f" [{self.low:.2f}, {self.high:.2f}]")
+
 
 def over_seeds(values: Iterable[float]) -> Interval:
     """Average over seeds, with Student's 95 % interval; NaN throughout where a seed has no finite number."""

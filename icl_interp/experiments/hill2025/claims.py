@@ -45,18 +45,15 @@ def _by_law(key: str, label: str, value: Value, **expected: Any) -> list[Row[Rea
 
 def _at_sites(key: str, label: str, value: _AtSite, low: float, reason: str) -> list[Row[Reader]]:
     # At the two default sites; all laws at one site first. `value` is of a reading by the default conventions.
+    def at(index: int, kind: Kind) -> Callable[[Reader], tuple[float, ...]]:
+        return _of(kind, lambda found: value(found, found.reading(found.layers[index].site)))
+
+    sites = ((-2, "{block}", "last-block"), (-1, "{norm}", "final-norm"))
     return [
-        Row(
-            f"{key}.{kind}.{where}", f"{NAMES[kind]}, {{{place}}}: {label}", _at(place, kind, value), low, reason=reason
-        )
-        for place, where in (("block", "last-block"), ("norm", "final-norm"))
+        Row(f"{key}.{kind}.{where}", f"{NAMES[kind]}, {place}: {label}", at(index, kind), low, reason=reason)
+        for index, place, where in sites
         for kind in KINDS
     ]
-
-
-def _at(place: str, kind: Kind, value: _AtSite) -> Callable[[Reader], tuple[float, ...]]:
-    index = {"block": -2, "norm": -1}[place]
-    return lambda read: read.each(lambda found: value(found, found.reading(found.layers[index].site)), kind)
 
 
 def _handled(rival: str, **expected: Any) -> tuple[list[Row[Reader]], list[Row[Reader]]]:

@@ -240,7 +240,7 @@ class Convention:
     @property
     def holds(self) -> str:
         """Tell "yes" if the contrasts of all training laws lie above 0, "no" if one lies below, else "undecided"."""
-        if all(_above(one) for one in self.contrasts):
+        if all(one.above() for one in self.contrasts):
             return "yes"
         return "no" if any(one.low < one.high < 0.0 for one in self.contrasts) else "undecided"
 
@@ -252,23 +252,11 @@ class Convention:
     @property
     def row(self) -> tuple[str, ...]:
         """With cells such as "0.31 [0.12, 0.50] ✓"."""
-        return (*self.name, self.holds, *(_cell(found, held=held) for found, held in self.judged))
+        return (*self.name, self.holds, *(f"{found} ✓" if held else str(found) for found, held in self.judged))
 
     def __str__(self) -> str:
         site, tokens, centring, side, variant = self.name
         return f"{self.beyond:.2f} ({site}, tokens: {tokens}, {centring}, {side} vectors, {variant}; {self.holds})"
-
-
-def _above(found: Interval, least: float = 0.0) -> bool:
-    # Never where there is no spread because there is one seed.
-    return found.low > least and found.high > found.low
-
-
-def _cell(found: Interval, *, held: bool) -> str:
-    if math.isnan(found.value):
-        return "undefined"
-    ends = "" if found.low == found.high else f" [{found.low:.2f}, {found.high:.2f}]"
-    return f"{found.value:.2f}{ends}{' ✓' if held else ''}"
 
 
 def _convention(read: Reader, number: int) -> Convention:
@@ -278,12 +266,12 @@ def _convention(read: Reader, number: int) -> Convention:
     judged: list[tuple[Interval, bool]] = []
     for kind in KINDS:
         contrast = over(kind, lambda by: by.beyond("contrast"))
-        judged.append((contrast, _above(contrast)))
+        judged.append((contrast, contrast.above()))
         for name in ("within", "pooled"):
             plain, beyond = over(kind, lambda by: getattr(by, name)[0]), over(kind, lambda by: by.beyond(name))
-            judged.append((plain, _above(plain, HIGHLY) and _above(beyond)))
+            judged.append((plain, plain.above(HIGHLY) and beyond.above()))
         beyond = read.interval(lambda f: f.readings[number].beyond("auroc", max(0.5, f.detectors[NORMS].auroc)), kind)
-        judged.append((over(kind, lambda by: by.auroc[0]), _above(beyond)))
+        judged.append((over(kind, lambda by: by.auroc[0]), beyond.above()))
     of = read.first("isotropic").readings[number]
     named = (of.site, of.tokens, "centred" if of.centred else "uncentred", of.side, of.variant)
     return Convention(named, tuple(judged))
