@@ -8,8 +8,6 @@ from icl_interp.figures.dots import DotSeries
 from icl_interp.figures.lines import Line
 from icl_interp.figures.theme import TraceStyle
 
-__all__ = ["band", "dashed", "dots", "dotted", "flat", "spread"]
-
 
 def dotted(style: TraceStyle) -> TraceStyle:
     """The same, dotted."""

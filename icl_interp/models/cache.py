@@ -10,8 +10,6 @@ from transformer_lens import ActivationCache
 
 from icl_interp.errors import InputError, InputTypeError
 
-__all__ = ["ICLActivationCache"]
-
 _WRITES = re.compile(r"blocks\.(\d+)\.(hook_attn_out|hook_mlp_out|attn\.hook_z|attn\.hook_result|mlp\.hook_post)")
 
 

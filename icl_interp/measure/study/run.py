@@ -19,8 +19,6 @@ from icl_interp.query import Callee, predict
 from icl_interp.tasks.base import Task
 from probes.spectra import LeadingDirections
 
-__all__ = ["run_study", "study"]
-
 _BATCH = 64
 """Prompts a forward pass."""
 Tick = Callable[[int, str], None]
