@@ -8,6 +8,8 @@ from icl_interp.figures.dots import DotSeries
 from icl_interp.figures.lines import Line
 from icl_interp.figures.theme import TraceStyle
 
+_MOST_POINTS = 60  # of a curve along training that are drawn
+
 
 def dotted(style: TraceStyle) -> TraceStyle:
     """The same, dotted."""
@@ -39,6 +41,19 @@ def spread(
     rows = [(x, sum(ys) / len(ys), min(ys), max(ys)) for x, ys in zip(xs, points, strict=True)]
     _, means, low, high = zip(*rows, strict=True)
     return Line(name, xs, means, style, low, high), rows
+
+
+def thinned(steps: Sequence[int], *always: int) -> list[int]:
+    """Choose the indices of a long curve that are drawn: ends, `always`, others spread evenly over log(step + 1)."""
+    n = len(steps)
+    if n <= _MOST_POINTS:
+        return list(range(n))
+    kept, at = {0, n - 1, *always}, 0
+    for step in ((steps[-1] + 1) ** (j / (_MOST_POINTS - 2)) - 1 for j in range(_MOST_POINTS - 1)):
+        while at < n - 1 and steps[at] < step:
+            at += 1
+        kept.add(at)
+    return sorted(kept)
 
 
 def flat(name: str, xs: Sequence[Any], y: float, style: TraceStyle) -> Line:

@@ -15,7 +15,7 @@ from icl_interp.activations import Batch
 from icl_interp.measure.detectors.scores import Scores, mean_auroc_replicates
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.sites import Conventions, ResidualSite
-from icl_interp.measure.study.survey import FIT
+from icl_interp.measure.study.survey import FIT, NetworkSurvey
 from icl_interp.models.config import Tokens
 from icl_interp.models.layout import positions_of
 from probes.signature import SignatureFitter, SpectralSignature
@@ -58,6 +58,19 @@ class Reading(Record):
     def beyond(self, measure: str, chance: float = 0.0) -> float:
         """Say how far the trained model goes beyond its controls: beyond their mean, and beyond chance."""
         return float(getattr(self, measure)[0]) - max(chance, self.control(measure))
+
+
+class SharedDirections(Record):
+    """How far leading directions agree at one site."""
+
+    site: str
+    inside: dict[str, Networks]  # "v1", "v2": mean |cos| of two prompts in distribution; "overlap" of their subspaces
+    shifted: dict[str, Networks]  # the same of a shifted prompt with one in distribution, mean over shifts
+
+    def gap(self, name: str, *, trained: bool) -> float:
+        """How much more alike prompts in distribution are than shifted ones, in the model or in untrained networks."""
+        own, *others = (a - b for a, b in zip(self.inside[name], self.shifted[name], strict=True))
+        return own if trained else sum(others) / len(others)
 
 
 def _all_conventions(layout: Tokens) -> list[Conventions]:
@@ -167,6 +180,20 @@ def readings(watches: Sequence[SignatureWatch], errors: Scores) -> Iterator[Read
             site=at, tokens=f"last {role}, prompts as rows", centred=centred, side="right", variant=variant,
             contrast=contrast, within=undefined, pooled=undefined, auroc=undefined,
         )  # fmt: skip
+
+
+def shared_directions(surveys: Sequence[NetworkSurvey], site: ResidualSite) -> SharedDirections:
+    """Read from the surveys of a model and of untrained networks how far directions agree at one site."""
+    inside: dict[str, Networks] = {"v1": (), "v2": (), "overlap": ()}
+    shifted = dict(inside)
+    for survey in surveys:
+        records = [record.sites[site.label] for record in survey.families.values()]  # in distribution first
+        cosines = [[float(value) for value in record.cosines_with_id] for record in records]
+        agreements = [*zip(*cosines, strict=True), [record.overlap_with_id for record in records]]
+        for name, (own, *others) in zip(inside, agreements, strict=True):
+            inside[name] += (own,)
+            shifted[name] += (sum(others) / len(others) if others else math.nan,)
+    return SharedDirections(site=site.label, inside=inside, shifted=shifted)
 
 
 def mean_auroc(scores: Scores) -> float:

@@ -33,14 +33,14 @@ _ENDS = ", end: distance to dMMSE / to ridge"
 _CROSSING = ": log10 of n at the crossover"
 _GROWS = "grows; least correlation ours; {swaps}"
 _EQUAL = "equal; tolerance ours"
+_LLC = operator.attrgetter("llc")
+
+
+Values = Callable[[Reader], Curve]
 
 
 def _end_ratio(run: Trained) -> float:
-    return run.to_dmmse[-1] / run.to_ridge[-1]
-
-
-def _crit_ratio(run: Trained) -> float:
-    return run.to_dmmse[run.t_crit] / run.to_ridge[run.t_crit]
+    return run.ratio(-1)
 
 
 def _log_t_crit(run: Trained) -> float:
@@ -63,17 +63,6 @@ def _octaves(run: Trained) -> float:
     return abs(math.log2((run.steps[run.turn] + 1) / (run.steps[run.t_crit] + 1)))
 
 
-def _llc(run: Trained) -> float:
-    return run.llc
-
-
-def _loses(run: Trained) -> float:
-    return rise(run) / (run.ood[0] - min(run.ood))
-
-
-Values = Callable[[Reader], Curve]
-
-
 def _of(which: str, number: Callable[[Trained], float]) -> Values:
     # Of the runs of one M: "low", "middle", "large" or "infinite".
     return lambda read: read.each(number, read.sizes_of[which])
@@ -87,20 +76,16 @@ def _beyond_noise(read: Reader, m: int | None) -> Curve:
     return combine(operator.sub, read.each(rise, m), read.each(largest_rise, INFINITE))
 
 
-def _noisy_rise(which: str) -> Values:
-    return lambda read: _beyond_noise(read, read.sizes_of[which])
-
-
-def _crossing(which: str) -> Values:
-    return lambda read: read.log_crossovers(read.sizes_of[which])
+def _at(which: str, number: Callable[[Reader, int | None], Curve]) -> Values:
+    return lambda read: number(read, read.sizes_of[which])
 
 
 def _order(number: Callable[[Trained], float]) -> Values:
-    return lambda read: read.along_pools(*(read.each(number, m) for m in read.pools))
+    return lambda read: read.along_pools(lambda m: read.each(number, m))
 
 
 def _crossing_order(read: Reader) -> Curve:
-    return read.along_pools(*(read.log_crossovers(m) for m in read.pools))
+    return read.along_pools(read.log_crossovers)
 
 
 def _planes(number: Callable[[Plane], float]) -> Values:
@@ -120,10 +105,6 @@ def _tracks(read: Reader) -> Curve:
         return rank_correlation([loss for run in runs for loss in run.ood], heights)
 
     return combine(with_ood, *(read.all(m) for m in read.pools))
-
-
-def _pool_gaps(read: Reader) -> Curve:
-    return read.pool_gaps
 
 
 def _network_gaps(read: Reader) -> Curve:
@@ -161,12 +142,12 @@ CLAIMS: tuple[Stated[Reader], ...] = (
            "on fresh tasks falls and rises again.",
            "Rise: loss on q_inf at the end minus its least value, less the noise: the largest rise at any time of the "
            "run with M = infinity and the same seed.", (
-        Row("rise", "M = {middle}: rise minus noise", _noisy_rise("middle"), 0.0,
+        Row("rise", "M = {middle}: rise minus noise", _at("middle", _beyond_noise), 0.0,
             reason="beyond noise as we define it"),
         Row("way", "M = {middle}" + _WAY, _of("middle", dip_share), _HALF_WAY,
             reason="by way of ridge; half way is ours"),
-        Row("t-crit", "M = {middle}, t_crit: distance to dMMSE / to ridge", _of("middle", _crit_ratio), 1.0,
-            reason="nearer it"),
+        Row("t-crit", "M = {middle}, t_crit: distance to dMMSE / to ridge",
+            _of("middle", lambda run: run.ratio(run.t_crit)), 1.0, reason="nearer it"),
         Row("end", "M = {middle}" + _ENDS, _of("middle", _end_ratio), high=1.0, reason=_NEARER),
         _other_rises,
         Row("noise", "noise", _of("infinite", largest_rise)),
@@ -174,10 +155,11 @@ CLAIMS: tuple[Stated[Reader], ...] = (
     Stated("stays-at-ridge", "Section 4.3; Figure 1", "With many tasks a network goes to ridge and stays there.",
            "M = {large} and M = infinity: loss on q_inf along {steps:,} steps; distances on q_M at the end. What has "
            "not turned by then may still turn.", (
-        Row("rise", "M = {large}: rise minus noise", _noisy_rise("large"), high=0.0,
+        Row("rise", "M = {large}: rise minus noise", _at("large", _beyond_noise), high=0.0,
             reason="not beyond noise"),
         Row("end", "M = {large}" + _ENDS, _of("large", _end_ratio), 1.0, reason="nearer ridge"),
-        Row("infinite", "M = ∞: rise / all that was learned", _of("infinite", _loses), high=_STAYS,
+        Row("infinite", "M = ∞: rise / all that was learned",
+            _of("infinite", lambda run: rise(run) / (run.ood[0] - min(run.ood))), high=_STAYS,
             reason="no rise; tolerance ours"),
     )),
     Stated("t-crit", "Figure 1; Appendix B.2; the prediction of equation 8",
@@ -223,11 +205,11 @@ CLAIMS: tuple[Stated[Reader], ...] = (
     Stated("complexity", "Figure 3, bottom",
            "The learning coefficient of trained networks rises with M and crosses that of M = infinity about where "
            "transience begins.", "Last networks; {llc}.", (
-        Row("rises", "LLC, M = {middle} minus M = {low}", _gap(_llc, "middle", "low"), 0.0, reason="rises with M"),
-        Row("low", "LLC, M = {low} minus M = ∞", _gap(_llc, "low", "infinite"), high=0.0, reason="simpler than ridge"),
-        Row("middle", "LLC, M = {middle} minus M = ∞", _gap(_llc, "middle", "infinite"), 0.0,
+        Row("rises", "LLC, M = {middle} minus M = {low}", _gap(_LLC, "middle", "low"), 0.0, reason="rises with M"),
+        Row("low", "LLC, M = {low} minus M = ∞", _gap(_LLC, "low", "infinite"), high=0.0, reason="simpler than ridge"),
+        Row("middle", "LLC, M = {middle} minus M = ∞", _gap(_LLC, "middle", "infinite"), 0.0,
             reason="crossed by then"),
-        Row("large", "LLC, M = {large} minus M = {middle}", _gap(_llc, "large", "middle")),
+        Row("large", "LLC, M = {large} minus M = {middle}", _gap(_LLC, "large", "middle")),
         Row("flagged", "flagged estimates out of {every}", Reader.flagged),
     )),
     Stated("loss-gap", "Figure 3, top",
@@ -236,7 +218,7 @@ CLAIMS: tuple[Stated[Reader], ...] = (
            "Losses on q_M, on the same prompts; the ratio of the gap at M = {large} to that at M = {low}. For dMMSE "
            "over {lists} lists of tasks: that of the networks, and others that no network saw.", (
         Row("pools", "ridge's loss - dMMSE's, M = {large} / M = {low}: over pools, nothing trained",
-            _pool_gaps, high=1.0, reason="shrinks"),
+            operator.attrgetter("pool_gaps"), high=1.0, reason="shrinks"),
         Row("networks", "ridge's loss - the network's, M = {large} / M = {low}", _network_gaps, high=1.0,
             reason="shrinks; below 0 the network at the large M is worse than ridge"),
         Row("low", "M = {low}: ridge's loss - the network's", _of("low", _gained), 0.0,
@@ -248,13 +230,13 @@ CLAIMS: tuple[Stated[Reader], ...] = (
            "ridge is preferred first, and the longer the larger M.",
            "log n / n = (ridge's loss - dMMSE's) / (LLC of M - LLC of infinity), both losses mean squared errors on "
            "q_M; n is only an analogue of training time.", (
-        Row("low", "M = {low}" + _CROSSING, _crossing("low"), high=0.0,
+        Row("low", "M = {low}" + _CROSSING, _at("low", Reader.log_crossovers), high=0.0,
             reason="0: ridge is never preferred"),
-        Row("middle", "M = {middle}" + _CROSSING, _crossing("middle"), CROSSING,
+        Row("middle", "M = {middle}" + _CROSSING, _at("middle", Reader.log_crossovers), CROSSING,
             reason="ridge first, dMMSE later"),
         Row("order", "rank correlation of n at the crossover with M", _crossing_order, ORDERED,
             reason="later as M grows; ours; {swaps}"),
-        Row("large", "M = {large}" + _CROSSING, _crossing("large")),
+        Row("large", "M = {large}" + _CROSSING, _at("large", Reader.log_crossovers)),
         Row("gap", "M = {middle}: ridge's loss - dMMSE's", _of("middle", below_ridge)),
         Row("flagged", "flagged learning coefficients out of {every}", Reader.flagged),
     )),

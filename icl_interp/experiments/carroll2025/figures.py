@@ -2,32 +2,16 @@
 
 from collections.abc import Sequence
 
-from icl_interp.experiments.carroll2025.measures import Reader, Trained, below_ridge, crossover, largest_rise, rise
+from icl_interp.experiments.carroll2025.measures import Reader, below_ridge, crossover, largest_rise, rise
 from icl_interp.experiments.carroll2025.setting import INFINITE, size_name
 from icl_interp.experiments.claims import over_seeds
 from icl_interp.experiments.experiment import Panel
-from icl_interp.experiments.panels import band, dashed, flat, spread
+from icl_interp.experiments.panels import band, dashed, flat, spread, thinned
 from icl_interp.figures.lines import Line, StepMark, lines_figure, timeline_figure
 from icl_interp.figures.paths import Landmark, PlanePath, paths_figure
 from icl_interp.figures.theme import TraceStyle, role_style, shift_style
 
-_MOST_POINTS = 60  # checkpoints of a curve that are drawn
 _NETWORK, _RIDGE, _DMMSE = role_style("model"), role_style("ridge"), role_style("bayes")
-
-
-def _kept_indices(run: Trained) -> list[int]:
-    """Choose the checkpoints that are drawn: first, last, t_crit, others spread evenly over log(step + 1)."""
-    n = len(run.steps)
-    if n <= _MOST_POINTS:
-        return list(range(n))
-    last = run.steps[-1] + 1
-    wanted = [last ** (j / (_MOST_POINTS - 2)) - 1 for j in range(_MOST_POINTS - 1)]
-    kept, at = {0, n - 1, run.t_crit}, 0
-    for step in wanted:
-        while at < n - 1 and run.steps[at] < step:
-            at += 1
-        kept.add(at)
-    return sorted(kept)
 
 
 def _style(read: Reader, n_tasks: int | None) -> TraceStyle:
@@ -42,7 +26,7 @@ def _ood(read: Reader) -> Panel:
     lines, marks, rows = [], [], []
     for m in read.every:
         runs, style, name = read.all(m), _style(read, m), size_name(m)
-        kept = _kept_indices(runs[0])
+        kept = thinned(runs[0].steps, runs[0].t_crit)
         steps, curves = [runs[0].steps[i] for i in kept], [[run.ood[i] for i in kept] for run in runs]
         line, found = spread(f"M = {name}", steps, curves, style)
         at = [(run.steps[run.t_crit], min(run.ood)) for run in runs]
@@ -70,7 +54,7 @@ def _trajectories(read: Reader) -> Panel:
     plane, paths, rows = read.planes[0], [], []
     for m in read.every:
         run, name = read.first(m), f"M = {size_name(m)}"
-        kept = _kept_indices(run)
+        kept = thinned(run.steps, run.t_crit)
         steps, (xs, ys) = [run.steps[i] for i in kept], zip(*(run.place[i] for i in kept), strict=True)
         ring = None if m is INFINITE else kept.index(run.t_crit)
         paths.append(PlanePath(name, steps, xs, ys, _style(read, m), ring))
@@ -171,16 +155,10 @@ def _complexity(read: Reader) -> Panel:
 def _crossover(read: Reader) -> Panel:
     logs, names = {m: read.log_crossovers(m) for m in read.pools}, [size_name(m) for m in read.pools]
     crit = [read.mean(lambda run: run.steps[run.t_crit] + 1, m) for m in read.pools]
-    expected = [10 ** _mean(values) for values in logs.values()]
+    expected, crossing = [10 ** _mean(values) for values in logs.values()], TraceStyle(_DMMSE.colour, "dash", "diamond")
     lines = [
         Line("t_crit + 1, training steps", names, crit, _NETWORK, markers=True),
-        Line(
-            "predicted crossover, samples n",
-            names,
-            expected,
-            TraceStyle(_DMMSE.colour, "dash", "diamond"),
-            markers=True,
-        ),
+        Line("predicted crossover, samples n", names, expected, crossing, markers=True),
     ]
     ridge_first = ", ".join(size_name(m) for m, values in logs.items() if all(value > 0 for value in values))
     first = f"M = {ridge_first}" if ridge_first else "no M"

@@ -3,7 +3,7 @@
 import itertools
 import math
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -58,6 +58,10 @@ class Trained:
     def t_crit(self) -> int:
         """Index of the checkpoint with the least loss on q_inf, the first of several (appendix B.2)."""
         return min(range(len(self.ood)), key=self.ood.__getitem__)
+
+    def ratio(self, at: int) -> float:
+        """Distance from dMMSE over that from ridge at one checkpoint: below 1 it is nearer to dMMSE."""
+        return self.to_dmmse[at] / self.to_ridge[at]
 
     @property
     def turn(self) -> int:
@@ -243,16 +247,15 @@ class Reader(PerSeed[Trained]):
         words |= {"swaps": swaps(len(self.pools)), "swaps_of_every": swaps(len(self.every))}
         super().__init__(found.runs, sizes.seeds, words | {"llc": sizes.llc.describe(), "lists": len(self.pool_gaps)})
 
-    def along_pools(self, *columns: Curve) -> Curve:
+    def along_pools(self, number: Callable[[int], Curve]) -> Curve:
         """Rank correlation with the finite M of numbers of each."""
-        return combine(lambda *ys: rank_correlation(self.pools, ys), *columns)
+        return combine(lambda *ys: rank_correlation(self.pools, ys), *map(number, self.pools))
 
     def thresholds(self) -> Curve:
         """The largest M whose last network is nearer to dMMSE than to ridge on q_M; 0 where none is."""
 
         def reached(m: int) -> Curve:
-            ratios = self.each(lambda run: run.to_dmmse[-1] / run.to_ridge[-1], m)
-            return combine(lambda ratio: m if ratio < 1 else 0.0 * ratio, ratios)
+            return combine(lambda ratio: m if ratio < 1 else 0.0 * ratio, self.each(lambda run: run.ratio(-1), m))
 
         return combine(lambda *ms: np.max(ms), *(reached(m) for m in self.pools))
 

@@ -38,7 +38,9 @@ def _of(kind: Kind, value: Value) -> Callable[[Reader], tuple[float, ...]]:
 
 
 def _by_law(key: str, label: str, value: Value, **expected: Any) -> list[Row[Reader]]:
-    return [Row(f"{key}.{kind}", f"{NAMES[kind]}: {label}", _of(kind, value), **expected) for kind in KINDS]
+    # The number of a law's shifts stands where a label has "{n}".
+    labels = {kind: f"{NAMES[kind]}: {label}".replace("{n}", f"{{n_{kind}}}") for kind in KINDS}
+    return [Row(f"{key}.{kind}", labels[kind], _of(kind, value), **expected) for kind in KINDS]
 
 
 def _at_sites(key: str, label: str, value: _AtSite, low: float, reason: str) -> list[Row[Reader]]:
@@ -62,15 +64,8 @@ def _handled(rival: str, **expected: Any) -> tuple[list[Row[Reader]], list[Row[R
     key, share = rival.lower().replace(" ", "-"), f"share of shifts that {named} handles and the model does not"
     return (
         _by_law(f"share.{key}", share, lambda found: found.failure_rate(rival), **expected),
-        _counts(f"handled.{key}", f"that {named} handles", lambda found: len(found.handled(rival))),
+        _by_law(f"handled.{key}", f"shifts out of {{n}} that {named} handles", lambda found: len(found.handled(rival))),
     )
-
-
-def _counts(key: str, what: str, count: Value) -> list[Row[Reader]]:
-    label = "{name}: shifts out of {{n_{kind}}} {what}"
-    return [
-        Row(f"{key}.{kind}", label.format(name=NAMES[kind], kind=kind, what=what), _of(kind, count)) for kind in KINDS
-    ]
 
 
 def _failed(found: Measured) -> list[str]:
@@ -165,7 +160,8 @@ CLAIMS: tuple[Stated[Reader], ...] = (
            "where weights are confined.", (
         *_BAYES[0],
         *_by_law("beyond", "share of the model's failures where its Bayes predictor does not fail", _beyond_bayes),
-        *_BAYES[1], *_counts("failures", "on which the model fails", lambda found: len(_failed(found))),
+        *_BAYES[1],
+        *_by_law("failures", "shifts out of {n} on which the model fails", lambda found: len(_failed(found))),
     )),
     Stated("shared-directions", "Abstract",
            "Prompts in distribution share the top two singular vectors of their residual streams; shifted ones do not.",

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from icl_interp.experiments.claims import Interval, over_seeds
-from icl_interp.experiments.experiment import Panel, combine
+from icl_interp.experiments.claims import Interval
+from icl_interp.experiments.experiment import Panel
 from icl_interp.experiments.hill2025.claims import HIGHLY
 from icl_interp.experiments.hill2025.measures import NORMS, Measured, Reader
 from icl_interp.experiments.hill2025.setting import KINDS, NAMES, Kind
@@ -18,6 +18,7 @@ from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import role_style, shift_style
 from icl_interp.measure.errors import MODEL
 from icl_interp.measure.families import IN_DISTRIBUTION
+from icl_interp.measure.signature_conventions import Reading
 
 _SHOWN: Mapping[Kind, str] = {
     "isotropic": "x_scale=3", "weights": "w_rotation=1/2", "inputs": "x_complement", "scale": "x_scale=3",
@@ -124,13 +125,7 @@ def _spectra(kind: Kind, read: Reader) -> Panel:
 
 def _layers(read: Reader) -> Panel:
     def gap(kind: Kind, number: int, name: str, *, trained: bool) -> Interval:
-        # How much more alike prompts in distribution are than shifted ones.
-        def value(found: Measured) -> float:
-            layer = found.layers[number]
-            gaps = combine(lambda a, b: a - b, layer.inside[name], layer.shifted[name])
-            return gaps[0] if trained else sum(gaps[1:]) / len(gaps[1:])
-
-        return read.interval(value, kind)
+        return read.interval(lambda found: found.layers[number].gap(name, trained=trained), kind)
 
     sites = [layer.site for layer in read.first("isotropic").layers]
     lines: list[Line] = []
@@ -277,19 +272,18 @@ def _cell(found: Interval, *, held: bool) -> str:
 
 
 def _convention(read: Reader, number: int) -> Convention:
-    def over(kind: Kind, value: Callable[[Measured], float]) -> Interval:
-        return over_seeds(read.each(value, kind))
+    def over(kind: Kind, value: Callable[[Reading], float]) -> Interval:
+        return read.interval(lambda found: value(found.readings[number]), kind)
 
     judged: list[tuple[Interval, bool]] = []
     for kind in KINDS:
-        contrast = over(kind, lambda found: found.readings[number].beyond("contrast"))
+        contrast = over(kind, lambda by: by.beyond("contrast"))
         judged.append((contrast, _above(contrast)))
         for name in ("within", "pooled"):
-            plain = over(kind, lambda found: getattr(found.readings[number], name)[0])
-            beyond = over(kind, lambda found: found.readings[number].beyond(name))
+            plain, beyond = over(kind, lambda by: getattr(by, name)[0]), over(kind, lambda by: by.beyond(name))
             judged.append((plain, _above(plain, HIGHLY) and _above(beyond)))
-        beyond = over(kind, lambda f: f.readings[number].beyond("auroc", max(0.5, f.detectors[NORMS].auroc)))
-        judged.append((over(kind, lambda found: found.readings[number].auroc[0]), _above(beyond)))
+        beyond = read.interval(lambda f: f.readings[number].beyond("auroc", max(0.5, f.detectors[NORMS].auroc)), kind)
+        judged.append((over(kind, lambda by: by.auroc[0]), _above(beyond)))
     of = read.first("isotropic").readings[number]
     named = (of.site, of.tokens, "centred" if of.centred else "uncentred", of.side, of.variant)
     return Convention(named, tuple(judged))

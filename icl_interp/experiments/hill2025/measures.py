@@ -3,14 +3,13 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from icl_interp.activations import Batch
 from icl_interp.errors import InputError
 from icl_interp.experiments.experiment import PerSeed, TrainedRuns
 from icl_interp.experiments.files import keep
@@ -26,13 +25,15 @@ from icl_interp.measure.signature_conventions import (
     Networks,
     Reading,
     Record,
+    SharedDirections,
     SignatureWatch,
     correlate,
     mean_auroc,
     readings,
+    shared_directions,
 )
 from icl_interp.measure.sites import Conventions, ResidualSite, last_block, residual_sites
-from icl_interp.measure.study.survey import NetworkSurvey, survey_network
+from icl_interp.measure.study.survey import NetworkSurvey, survey_network, together
 from icl_interp.models.hooked import HookedModel
 from icl_interp.provenance import code_version
 from icl_interp.query import predict
@@ -40,7 +41,6 @@ from icl_interp.tasks.references import reference_predictors
 from icl_interp.training.resume import config_hash
 from icl_interp.training.train_config import TrainConfig
 from probes.detection import detection_report
-from probes.spectra import LeadingDirections
 
 NORMS = "norms alone"  # the control that reads nothing but the norms of a prompt's inputs and labels
 _REFERENCES = ("zero", "least squares", "ridge", "Bayes", "1-step GD", "10-step GD")
@@ -64,14 +64,6 @@ class FamilyFound(Record):
     sample: tuple[tuple[float, float], ...]  # score and error of a few prompts, by the default conventions
 
 
-class LayerFound(Record):
-    """How far leading directions agree at one site."""
-
-    site: str
-    inside: dict[str, Networks]  # "v1", "v2": mean |cos| of two prompts in distribution; "overlap" of their subspaces
-    shifted: dict[str, Networks]  # the same of a shifted prompt with one in distribution, mean over shifts
-
-
 class DetectorFound(Record):
     """One detector, mean over shifts."""
 
@@ -85,7 +77,7 @@ class Measured(Record):
 
     families: dict[str, FamilyFound]  # by label; in distribution first
     readings: tuple[Reading, ...]  # every convention
-    layers: tuple[LayerFound, ...]
+    layers: tuple[SharedDirections, ...]
     """Along the network; the last two are the default sites: after the last block, before and after the final norm."""
     detectors: dict[str, DetectorFound]
     norms_within: float
@@ -149,7 +141,7 @@ def _measure_model(model: HookedModel, kind: Kind, sizes: Sizes, *, seed: int) -
     signatures = [SignatureWatch(sites, network.cfg.tokens) for network in networks]
     detectors = [start_watch(network, site, how, seed=seed) for network in networks]
     surveys = [
-        survey_network(network, families, sites, conventions=how, batch_size=256, watch=_both(signature, detector))
+        survey_network(network, families, sites, conventions=how, batch_size=256, watch=together((signature, detector)))
         for network, signature, detector in zip(networks, signatures, detectors, strict=True)
     ]
     said = {label: record.predictions for label, record in surveys[0].families.items()}
@@ -168,23 +160,12 @@ def _measure_model(model: HookedModel, kind: Kind, sizes: Sizes, *, seed: int) -
     return Measured(
         families=_families(surveys, errors, reports, site),
         readings=tuple(readings(signatures, errors)),
-        layers=tuple(_layer(surveys, where) for where in sites),
+        layers=tuple(shared_directions(surveys, where) for where in sites),
         detectors=found,
         norms_within=norms_within,
         norms_pooled=norms_pooled,
         common=_common_errors(model, sizes, seed),
     )
-
-
-Watch = Callable[[str, Batch, Mapping[str, LeadingDirections]], None]
-
-
-def _both(first: Watch, second: Watch) -> Watch:
-    def watch(label: str, batch: Batch, found: Mapping[str, LeadingDirections]) -> None:
-        first(label, batch, found)
-        second(label, batch, found)
-
-    return watch
 
 
 def _families(
@@ -215,19 +196,6 @@ def _families(
             sample=tuple(zip(_rounded(1 - scores[label][:_KEPT]), _rounded(wrong[label][:_KEPT]), strict=True)),
         )
     return found
-
-
-def _layer(surveys: Sequence[NetworkSurvey], site: ResidualSite) -> LayerFound:
-    inside: dict[str, list[float]] = {"v1": [], "v2": [], "overlap": []}
-    shifted: dict[str, list[float]] = {"v1": [], "v2": [], "overlap": []}
-    for survey in surveys:
-        records = [record.sites[site.label] for record in survey.families.values()]  # in distribution first
-        cosines = [[float(value) for value in record.cosines_with_id] for record in records]
-        agreements = [*zip(*cosines, strict=True), [record.overlap_with_id for record in records]]
-        for name, (own, *others) in zip(inside, agreements, strict=True):
-            inside[name].append(own)
-            shifted[name].append(_mean(others))
-    return LayerFound(site=site.label, inside=inside, shifted=shifted)  # type: ignore[arg-type]
 
 
 def _common_errors(model: HookedModel, sizes: Sizes, seed: int) -> dict[str, float]:

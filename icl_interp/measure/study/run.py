@@ -7,17 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from icl_interp.activations import Batch
 from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
 from icl_interp.measure.sites import answering_features
 from icl_interp.measure.study.measure import Absent, Findings, StudyPlan
 from icl_interp.measure.study.plan import plan_study
 from icl_interp.measure.study.result import Study
-from icl_interp.measure.study.survey import Watch, survey_network
+from icl_interp.measure.study.survey import survey_network, together
 from icl_interp.models.hooked import HookedModel
 from icl_interp.query import Callee, predict
 from icl_interp.tasks.base import Task
-from probes.spectra import LeadingDirections
 
 _BATCH = 64
 """Prompts a forward pass."""
@@ -139,7 +137,7 @@ def _read_network(network: HookedModel, found: Findings, *, of_model: bool, on_p
         plan.sites,
         conventions=plan.conventions,
         on_batch=on_prompts,
-        watch=_together(list(watches.values())),
+        watch=together(list(watches.values())),
     )
     features = answering_features(network, plan.probe_prompts, plan.sites)
     on_prompts(len(plan.probe_prompts))
@@ -152,14 +150,6 @@ def _read_network(network: HookedModel, found: Findings, *, of_model: bool, on_p
     if of_model:
         found.predictions = {label: record.predictions for label, record in survey.families.items()}
         found.predictions |= _errors_only(network, plan, on_prompts)
-
-
-def _together(watches: Sequence[Watch]) -> Watch:
-    def watch(label: str, batch: Batch, found: Mapping[str, LeadingDirections]) -> None:
-        for each in watches:
-            each(label, batch, found)
-
-    return watch
 
 
 def _errors_only(model: HookedModel, plan: StudyPlan, on_prompts: Callable[[int], None]) -> dict[str, Tensor]:

@@ -133,6 +133,16 @@ class _SiteSums(_DirectionSums):
         )
 
 
+def together(watches: Sequence[Watch]) -> Watch:
+    """Show the same batches to several watches."""
+
+    def watch(label: str, batch: Batch, found: Mapping[str, LeadingDirections]) -> None:
+        for each in watches:
+            each(label, batch, found)
+
+    return watch
+
+
 def survey_network(
     model: HookedModel,
     families: Families,

@@ -1,13 +1,11 @@
 """What is read off planted curves, and how figures thin and draw them."""
 
-import itertools
 import math
 from dataclasses import replace
 
 import pytest
 from carroll_cases import INFINITE, THREE, ideal_measures, ideal_run, spoil
 
-from icl_interp.experiments.carroll2025.figures import _kept_indices
 from icl_interp.experiments.carroll2025.measures import (
     _NEVER_LEFT,
     _POOL_SEEDS,
@@ -103,19 +101,6 @@ def test_crossovers_solve_the_equation(read):
     assert _log_crossover(replace(ideal_run(8), own_of=Pair(1.7, 1.6)), infinite) == _NEVER_LEFT
     assert [read.log_crossovers(m) for m in (4, 8)] == [(0.0,) * 3] * 2
     assert read.log_crossovers(16) == pytest.approx((math.log10(n),) * 3)
-
-
-def test_long_curves_are_thinned_and_keep_their_ends_and_t_crit():
-    steps = tuple(range(0, 20_000, 10))
-    curve = tuple(1.0 + (i - 1234) ** 2 * 1e-6 for i in range(len(steps)))
-    run = replace(ideal_run(16), steps=steps, ood=curve)
-    kept = _kept_indices(run)
-    assert len(kept) <= 61
-    assert {0, 1234, len(steps) - 1} <= set(kept)
-    assert kept == sorted(set(kept))
-    gaps = [math.log((steps[b] + 1) / (steps[a] + 1)) for a, b in itertools.pairwise(kept[20:])]
-    assert max(gaps) < 2.5 * 10 / 58  # the whole way is log 20,000, about 10, in 58 stretches
-    assert _kept_indices(ideal_run(16)) == list(range(7))
 
 
 def test_the_figures_say_what_they_show(ideal):

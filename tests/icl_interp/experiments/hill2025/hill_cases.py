@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from icl_interp.experiments.hill2025.measures import NORMS, DetectorFound, FamilyFound, LayerFound, Measured
+from icl_interp.experiments.hill2025.measures import NORMS, DetectorFound, FamilyFound, Measured
 from icl_interp.experiments.hill2025.setting import KINDS, SIZES, Run, shifts_of, task_of
 from icl_interp.measure.families import IN_DISTRIBUTION
-from icl_interp.measure.signature_conventions import Reading
+from icl_interp.measure.signature_conventions import Reading, SharedDirections
 from icl_interp.tasks.shifts.select import select_shifts
 
 SEEDS = (0, 1, 2)
@@ -82,7 +82,7 @@ def prompt_rows(site, off):
 
 
 def layer(site):
-    return LayerFound(
+    return SharedDirections(
         site=site,
         inside=dict.fromkeys(("v1", "v2", "overlap"), (0.9, 0.9, 0.9)),
         shifted=dict.fromkeys(("v1", "v2", "overlap"), (0.3, 0.8, 0.8)),
