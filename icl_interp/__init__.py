@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from icl_interp.measure.attention import attention_summary
     from icl_interp.measure.detectors.report import detector_report
     from icl_interp.measure.development.llc import calibrate_llc
-    from icl_interp.measure.development.run import Development, DevelopmentSettings, LlcSettings, development
+    from icl_interp.measure.development.result import Development
+    from icl_interp.measure.development.run import development
+    from icl_interp.measure.development.settings import DevelopmentSettings, LlcSettings
     from icl_interp.measure.errors import error_curves
     from icl_interp.measure.heads import head_importance
     from icl_interp.measure.layer_readouts import layer_readouts
@@ -56,15 +58,16 @@ if TYPE_CHECKING:
     from icl_interp.tasks.references import bayes_penalty, lasso_penalty, reference_predictors
     from icl_interp.tasks.registry import register_task, task_from_config, task_to_config
     from icl_interp.tasks.relu_network import ReluNetworkRegression
-    from icl_interp.tasks.shifts.select import DTSIP_EVALUATIONS, SHIFTS, select_shifts, shifted
+    from icl_interp.tasks.shifts.select import select_shifts, shifted
+    from icl_interp.tasks.shifts.suite import DTSIP_EVALUATIONS, SHIFTS
     from icl_interp.tasks.sine import SineRegression
     from icl_interp.tasks.sparse import SparseLinearRegression
     from icl_interp.tasks.subspaces import Subspace, subspace_covariance
     from icl_interp.tasks.task_pool import TaskPool
     from icl_interp.tasks.uniform import UniformRegression
-    from icl_interp.training.configs import TrainConfig
     from icl_interp.training.ensemble import train_many
     from icl_interp.training.run import train
+    from icl_interp.training.train_config import TrainConfig
 
 # Grouped by question: what is there, what made it, what could it compute, what does it do.
 _HOMES = {
@@ -86,7 +89,7 @@ _HOMES = {
     "MODEL_PRESETS": "models.build",
     "model_preset": "models.build",
     "plain_attention": "models.softmax.attention",
-    "TrainConfig": "training.configs",
+    "TrainConfig": "training.train_config",
     "train": "training.run",
     "train_many": "training.ensemble",
     "Prompts": "prompts",
@@ -108,8 +111,8 @@ _HOMES = {
     "register_task": "tasks.registry",
     "task_from_config": "tasks.registry",
     "task_to_config": "tasks.registry",
-    "SHIFTS": "tasks.shifts.select",
-    "DTSIP_EVALUATIONS": "tasks.shifts.select",
+    "SHIFTS": "tasks.shifts.suite",
+    "DTSIP_EVALUATIONS": "tasks.shifts.suite",
     "shifted": "tasks.shifts.select",
     "select_shifts": "tasks.shifts.select",
     "predict": "query",
@@ -135,9 +138,9 @@ _HOMES = {
     "subspace_use": "measure.subspace_use",
     "signature_use": "measure.subspace_use",
     "development": "measure.development.run",
-    "Development": "measure.development.run",
-    "DevelopmentSettings": "measure.development.run",
-    "LlcSettings": "measure.development.run",
+    "Development": "measure.development.result",
+    "DevelopmentSettings": "measure.development.settings",
+    "LlcSettings": "measure.development.settings",
     "calibrate_llc": "measure.development.llc",
     "InputError": "errors",
 }

@@ -14,8 +14,6 @@ from icl_interp.models.hooked import HookedModel
 from icl_interp.prompts import Prompts
 from probes._core.results import short_repr
 
-__all__ = ["Batch", "collect", "stream"]
-
 
 @dataclass(frozen=True, slots=True)
 class Batch:

@@ -15,8 +15,6 @@ from typing import Any, BinaryIO
 
 from icl_interp.errors import InputError
 
-__all__ = ["PAGE_MARKER", "as_json", "finite", "is_own_json", "is_own_page", "refuse_foreign", "write_atomically"]
-
 PAGE_MARKER = '<meta name="generator" content="icl-interp">'
 """In the head of every page that we write."""
 _HEAD_BYTES = 2048

@@ -22,8 +22,6 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from icl_interp.errors import InputError
 
-__all__ = ["StopSignalError", "WorkersDiedError", "run", "stop_signals"]
-
 _ATTEMPTS = 3
 """How often jobs whose worker died are given to others."""
 _WRITE_SECONDS = 30.0

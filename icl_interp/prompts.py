@@ -11,8 +11,6 @@ from torch import Tensor
 
 from icl_interp.errors import InputError
 
-__all__ = ["PromptSource", "Prompts", "derive_seed", "stream"]
-
 
 def derive_seed(seed: int, name: str) -> int:
     """Derive the seed of one purpose from a seed that a person typed.

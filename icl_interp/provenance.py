@@ -17,8 +17,6 @@ import torch
 
 from icl_interp._version import __version__
 
-__all__ = ["code_version", "machine", "provenance"]
-
 _PACKAGES = ("icl-interp", "torch", "transformer-lens", "numpy", "scipy", "plotly")
 _FILE = Path(__file__).resolve()
 _CPUINFO = Path("/proc/cpuinfo")

@@ -8,8 +8,6 @@ from torch import Tensor
 
 from icl_interp.prompts import Prompts
 
-__all__ = ["Callee", "predict"]
-
 Callee = Callable[..., Tensor]
 """Called f(xs, ys), and f(xs, ys, points=[-1]) where there are queries."""
 

@@ -10,8 +10,6 @@ from pydantic import BaseModel, ConfigDict, field_validator
 
 from icl_interp.errors import InputError
 
-__all__ = ["Settings", "parse_yaml", "read_yaml"]
-
 
 class Settings(BaseModel):
     """A frozen record with no keys but its fields, in which a number is a number and not True."""

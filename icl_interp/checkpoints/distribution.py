@@ -8,8 +8,6 @@ from icl_interp.errors import GivenTaskError, one_line
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.registry import changed_task, task_class, task_fields
 
-__all__ = ["POINTS_UNKNOWN", "TASK_UNKNOWN", "assumed_points", "fit_points", "with_given_task"]
-
 TASK_UNKNOWN = (
     "The file does not say what the model was trained on: linear regression with standard Gaussian inputs "
     "and weights and no label noise is taken as in distribution; say otherwise with `--task noise_std=0.5` "

@@ -20,20 +20,6 @@ from icl_interp.errors import CheckpointError, one_line
 from icl_interp.models.config import ModelConfig
 from icl_interp.tasks.linear_regression import LinearRegression
 
-__all__ = [
-    "Dtsip",
-    "DtsipConfig",
-    "TrainingDistribution",
-    "check_layout",
-    "convert",
-    "drop_unused",
-    "dtsip_weights",
-    "read_dtsip",
-    "read_dtsip_config",
-    "sizes_of",
-    "training_distribution",
-]
-
 _SIZES = ("n_dims", "n_embd", "n_head", "n_layer", "n_positions")
 _LINEAR = ("linear_regression", "noisy_linear_regression")
 _SAY = "say otherwise with `--task {}` or `task=`"

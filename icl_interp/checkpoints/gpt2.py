@@ -23,8 +23,6 @@ from icl_interp.errors import CheckpointError, one_line
 from icl_interp.models.config import ModelConfig, Tokens
 from icl_interp.tasks.linear_regression import LinearRegression
 
-__all__ = ["GPT2"]
-
 _BLOCK = re.compile(r"(?P<root>(?:.*\.)?)h\.(?P<layer>\d+)\.attn\.c_attn\.weight")
 _BUFFER = re.compile(r"\.attn\.(bias|masked_bias)$")
 _WHAT = "weights of a GPT-2"

@@ -6,7 +6,7 @@ embeddings "read_in.weight" [d_model d_token] and "read_in.bias" [d_model], and 
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, cast, get_args
 
 from icl_interp.checkpoints.distribution import POINTS_UNKNOWN, TASK_UNKNOWN, assumed_points
 from icl_interp.checkpoints.reader import Layout, Reader
@@ -17,8 +17,6 @@ from icl_interp.errors import CheckpointError, one_line
 from icl_interp.models.config import Tokens
 from icl_interp.models.transformer_lens.read import from_lens_weights
 from icl_interp.tasks.linear_regression import LinearRegression
-
-__all__ = ["HookedTransformerFile", "is_hooked_transformer", "read_hooked_transformer"]
 
 _NAME = re.compile(r"(embed\.W_E|unembed\.W_U|blocks\.\d+\.attn\.W_[QKVO])")
 _READ_IN = ("read_in.weight", "read_in.bias")
@@ -79,7 +77,7 @@ def read_hooked_transformer(file: WeightFile, *, n_heads: int | None = None, tok
     if _READ_IN[0] in weights:
         read_in = weights.pop(_READ_IN[0]), weights.pop(_READ_IN[1], None)
     try:
-        config, converted = from_lens_weights(weights, cfg, read_in=read_in, layout=layout)
+        config, converted = from_lens_weights(weights, cfg, read_in=read_in, layout=cast(Tokens | None, layout))
     except (ValueError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"{one_line(error)}: {path}.") from error
     if n_heads is not None and n_heads != config.n_heads:

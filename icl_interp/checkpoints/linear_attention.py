@@ -18,8 +18,6 @@ from icl_interp.models.config import ModelConfig
 from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.tasks.uniform import UniformRegression
 
-__all__ = ["MergedMatrices", "VonOswald"]
-
 _PART = re.compile(r"(?:.*/)?multi_head_attention(?:_(\d+))?/(key|query|value|linear)/w")
 _KINDS = ("key", "query", "value", "linear")
 _MOST_LAYERS = 1000

@@ -15,8 +15,6 @@ from icl_interp.checkpoints.weights import check_names, check_shapes
 from icl_interp.errors import CheckpointError, one_line
 from icl_interp.tasks.base import Task
 
-__all__ = ["check_device", "load_checkpoint"]
-
 
 def check_device(device: str | torch.device) -> None:
     """Refuse a device before minutes are spent on it."""

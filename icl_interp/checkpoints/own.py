@@ -30,8 +30,6 @@ from icl_interp.tasks.registry import class_in, task_to_config
 if TYPE_CHECKING:
     import icl_interp.models.hooked  # TransformerLens comes with it
 
-__all__ = ["FORMAT", "Own", "is_own", "read_own", "save_checkpoint", "write_checkpoint"]
-
 _BLOCK = re.compile(r"blocks\.(\d+)\.")
 
 

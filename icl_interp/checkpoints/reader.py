@@ -9,8 +9,6 @@ from icl_interp.checkpoints.record import Reading
 from icl_interp.checkpoints.safe_load import WeightFile
 from icl_interp.errors import CheckpointError
 
-__all__ = ["Layout", "Reader", "choose", "count", "number_or_word"]
-
 Layout = Mapping[str, object]
 """What a person says of a file: words or numbers by key."""
 

@@ -13,8 +13,6 @@ from icl_interp.tasks.base import Task
 if TYPE_CHECKING:
     import icl_interp.models.hooked  # TransformerLens comes with it, and only a good file is worth that
 
-__all__ = ["Checkpoint", "Reading"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:

@@ -20,8 +20,6 @@ from icl_interp.checkpoints.timaeus import Timaeus
 from icl_interp.checkpoints.weights import few, leaf_names, to_float32
 from icl_interp.errors import CheckpointError, InputError, InputTypeError, UserCodeError, users_code
 
-__all__ = ["READERS", "open_file", "read_file", "register_reader"]
-
 READERS: dict[str, Reader] = {
     reader.name: reader
     for reader in (Own(), Dtsip(), Timaeus(), HookedTransformerFile(), VonOswald(), GPT2(), MergedMatrices())

@@ -26,17 +26,6 @@ from torch import Tensor
 from icl_interp.checkpoints.array_pickle import numeric_array, read_array_pickle
 from icl_interp.errors import CheckpointError, InputError, one_line
 
-__all__ = [
-    "Choice",
-    "WeightFile",
-    "choose_file",
-    "head_of",
-    "load_weight_file",
-    "numbered_files",
-    "sha256_of",
-    "to_safetensors",
-]
-
 _KEY = "icl-interp"  # in the header's metadata, beside what other programs put there
 _LENGTH_BYTES = 8  # of the header, little-endian; then the header, a JSON object
 

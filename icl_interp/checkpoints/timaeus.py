@@ -18,17 +18,6 @@ from icl_interp.errors import CheckpointError
 from icl_interp.models.config import ModelConfig
 from icl_interp.tasks.linear_regression import LinearRegression
 
-__all__ = [
-    "Timaeus",
-    "TimaeusSizes",
-    "check_layout",
-    "convert",
-    "drop_unused",
-    "read_timaeus",
-    "sizes_of",
-    "timaeus_weights",
-]
-
 _ROOT = "token_sequence_transformer."
 _MASK = re.compile(r"\.attention\.causal_mask$")  # a buffer
 _LAYER = re.compile(re.escape(_ROOT) + r"blocks\.(\d+)\.")

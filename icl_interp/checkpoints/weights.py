@@ -11,18 +11,6 @@ from torch import Tensor
 
 from icl_interp.errors import CheckpointError
 
-__all__ = [
-    "check_heads",
-    "check_names",
-    "check_shapes",
-    "few",
-    "leaf_names",
-    "plain_names",
-    "state_dict_in",
-    "to_float32",
-    "without_prefix",
-]
-
 _WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 """What torch.nn.parallel, torch.compile, FSDP and activation checkpoints put into names."""
 _HOLDERS = ("model_state_dict", "model", "state_dict", "module")

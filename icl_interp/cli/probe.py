@@ -3,8 +3,6 @@
 from icl_interp.cli.probe_options import ProbeOptions
 from icl_interp.cli.shared import new_app, one_line_errors, takes
 
-__all__ = ["main"]
-
 _app = new_app()
 
 

@@ -15,8 +15,6 @@ from icl_interp.report.model import STUDY_FORMAT
 from icl_interp.report.page import PLOTLYJS_FILE, check_report_place
 from icl_interp.settings import parse_yaml, read_yaml
 
-__all__ = ["check_options", "naming_task_files", "read_layers", "read_layout", "read_sampler", "read_task"]
-
 
 def check_options(options: ProbeOptions) -> None:
     """Refuse what is wrong whatever the files hold."""

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from icl_interp.measure.study.measure import StudyPlan
     from icl_interp.measure.study.result import Study
 
-__all__ = ["run_probe"]
-
 _TRIED = 64
 """Prompts that a run's newest checkpoint must answer with numbers."""
 

@@ -6,8 +6,6 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-__all__ = ["ProbeOptions"]
-
 
 @dataclass(frozen=True, slots=True)
 class ProbeOptions:

@@ -18,8 +18,6 @@ from icl_interp.measure.development.result import Development
 from icl_interp.measure.development.run import count_records, development
 from icl_interp.measure.development.settings import DevelopmentSettings, LlcSettings
 
-__all__ = ["follow"]
-
 _SMALL = 100_000
 """Parameters up to which learning coefficients are estimated unasked: some twenty seconds each."""
 _FEW = 5

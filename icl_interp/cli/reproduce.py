@@ -7,8 +7,6 @@ import typer
 
 from icl_interp.cli.shared import Version, new_app, one_line_errors
 
-__all__ = ["main"]
-
 _app = new_app()
 
 

@@ -17,8 +17,6 @@ from icl_interp.experiments.files import FigureTables, Summary, read_summary, wr
 from icl_interp.experiments.trained_by import trained_by
 from icl_interp.provenance import provenance
 
-__all__ = ["estimate", "reproduce"]
-
 
 def reproduce(
     name: str, preset: str, out: Path, *, means: Means, against: Path | None = None, quiet: bool = False

@@ -19,8 +19,6 @@ import typer
 from icl_interp._version import __version__
 from icl_interp.errors import DivergedError, InputError, UserCodeError
 
-__all__ = ["Tick", "Version", "new_app", "one_line_errors", "progress", "takes"]
-
 _SHOWN = 200  # torch's account of its memory goes on for a paragraph
 _NOBODY_READS = 141
 """What a shell reports of a program whose reader has gone: 128 and the number of SIGPIPE."""

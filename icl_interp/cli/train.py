@@ -8,8 +8,6 @@ import typer
 from icl_interp.cli.shared import Version, new_app, one_line_errors
 from icl_interp.errors import InputError
 
-__all__ = ["main"]
-
 _app = new_app()
 
 

@@ -22,8 +22,6 @@ from icl_interp.training.sweep import SweepStoppedError, expand_grid, load_grid,
 from icl_interp.training.sweep_table import ParquetWarning
 from icl_interp.training.train_config import TrainConfig
 
-__all__ = ["LiveNote", "notes", "sweep_runs", "train_one"]
-
 _RATE_SECONDS = 2.0
 """Wall time over which steps a second are counted."""
 

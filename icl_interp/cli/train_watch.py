@@ -21,8 +21,6 @@ from icl_interp.settings import read_yaml
 from icl_interp.training.resume import sessions_of
 from probes._core.results import short_repr
 
-__all__ = ["RunStatus", "watch_run"]
-
 _SURE_SECONDS = 2.0
 """Shorter sessions give no speed: the manifest's times are in whole seconds."""
 

@@ -10,21 +10,6 @@ from scipy import stats
 
 from icl_interp.errors import InputError
 
-__all__ = [
-    "LEAST_SEEDS",
-    "Check",
-    "Claim",
-    "Difference",
-    "Interval",
-    "Reads",
-    "Row",
-    "Stated",
-    "Verdict",
-    "differences",
-    "judge",
-    "over_seeds",
-]
-
 Verdict = Literal["reproduced", "partly", "not reproduced", "unknown in the paper", "not judged"]
 
 _VERDICTS: tuple[Verdict, ...] = ("reproduced", "partly", "not reproduced", "unknown in the paper", "not judged")

@@ -15,12 +15,6 @@ from icl_interp.experiments.cost import PresetCost, read_cost
 from icl_interp.experiments.files import Summary, read_summary
 from icl_interp.files import write_atomically
 
-__all__ = [
-    "BEGIN",
-    "END",
-    "claims_table",
-]
-
 BEGIN, END = "<!-- claims:begin -->", "<!-- claims:end -->"
 """What the table stands between; both on lines of their own."""
 

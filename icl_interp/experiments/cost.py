@@ -25,8 +25,6 @@ from icl_interp.training.ensemble import MAY_DIFFER
 from icl_interp.training.loop import Trainer
 from icl_interp.training.train_config import TrainConfig
 
-__all__ = ["Cost", "PresetCost", "first_steps", "measuring", "read_cost", "seconds_of_measuring"]
-
 Key = TypeVar("Key", bound=Hashable)
 
 

@@ -16,19 +16,6 @@ from icl_interp.jobs import stop_signals
 from icl_interp.models.hooked import HookedModel
 from icl_interp.training.train_config import TrainConfig
 
-__all__ = [
-    "PRESETS",
-    "Experiment",
-    "Means",
-    "Outcome",
-    "Panel",
-    "Paper",
-    "PerSeed",
-    "TrainedRuns",
-    "combine",
-    "experiment",
-]
-
 _EXPERIMENTS: Mapping[str, str] = MappingProxyType({
     "zhang2024": "icl_interp.experiments.zhang2024.paper",
     "hill2025": "icl_interp.experiments.hill2025.paper",

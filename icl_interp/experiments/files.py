@@ -13,19 +13,6 @@ from icl_interp.experiments.claims import Claim
 from icl_interp.experiments.experiment import Outcome, Paper
 from icl_interp.files import is_own_json, refuse_foreign, write_atomically
 
-__all__ = [
-    "FigureTable",
-    "FigureTables",
-    "Kept",
-    "Provenance",
-    "Summary",
-    "keep",
-    "read_file",
-    "read_summary",
-    "write_summary",
-    "write_tables",
-]
-
 Provenance = Mapping[str, str | bool | int | float]
 Cell = str | int | float | None
 _DIGITS = 6

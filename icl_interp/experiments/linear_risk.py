@@ -15,8 +15,6 @@ from icl_interp.models.linear.constructions import EffectiveParameters
 from icl_interp.prompts import derive_seed
 from icl_interp.tasks.base import Task
 
-__all__ = ["Risk", "linear_risk", "lsa_gap_bound", "optimal_lsa_risk", "query_risks", "shifted_risk"]
-
 Key = TypeVar("Key", bound=Hashable)
 _STARTS = ((0.0, 0.0), (-0.5, 0.05), (0.5, -0.05))
 """Of the search: shares of |b*| in v21 and sizes of v12. Nine starts around them find the same (ours)."""

@@ -8,8 +8,6 @@ from icl_interp.figures.dots import DotSeries
 from icl_interp.figures.lines import Line
 from icl_interp.figures.theme import TraceStyle
 
-__all__ = ["band", "dashed", "dots", "dotted", "flat", "spread", "thinned"]
-
 _MOST_POINTS = 60  # of a curve along training that are drawn
 
 

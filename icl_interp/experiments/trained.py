@@ -23,8 +23,6 @@ from icl_interp.training.run import TrainResult, train
 from icl_interp.training.stopping import looks_for, stop_when_asked
 from icl_interp.training.train_config import TrainConfig
 
-__all__ = ["checkpoints_of", "run_path", "train_all", "training_seconds"]
-
 Key = TypeVar("Key", bound=Hashable)
 Run = tuple[TrainConfig, Path]
 Job = list[Run]

@@ -10,8 +10,6 @@ from icl_interp.runs.folder import read_manifest
 from icl_interp.training.resume import run_folders, sessions_of
 from icl_interp.training.train_config import TrainConfig
 
-__all__ = ["trained_by"]
-
 _NOT_RECORDED = "not recorded"
 """Where a manifest does not say, as those of older versions."""
 

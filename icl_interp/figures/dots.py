@@ -8,8 +8,6 @@ import plotly.graph_objects as go
 from icl_interp.figures.figure import Figure
 from icl_interp.figures.theme import AxisKind, TraceStyle, axis_range, base_layout, log_labels
 
-__all__ = ["Cloud", "DotSeries", "clouds_figure", "dots_figure"]
-
 
 @dataclass(frozen=True, slots=True)
 class DotSeries:

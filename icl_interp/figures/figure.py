@@ -6,8 +6,6 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-__all__ = ["Figure"]
-
 
 class Figure(go.Figure):
     """As plotly's, with HTML in the place of its error in a notebook without nbformat."""

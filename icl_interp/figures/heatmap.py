@@ -12,8 +12,6 @@ from icl_interp.figures.figure import Figure
 from icl_interp.figures.theme import DIVERGING, SEQUENTIAL, base_layout
 from icl_interp.files import finite
 
-__all__ = ["MatrixBlock", "heatmap_figure", "matrix_figure"]
-
 _Scale = Literal["sequential", "diverging"]
 
 

@@ -23,17 +23,6 @@ from icl_interp.figures.theme import (
 from icl_interp.files import finite
 from probes.learning_coefficient.calibration import LlcCalibration
 
-__all__ = [
-    "Line",
-    "StepMark",
-    "Stretch",
-    "calibration_figure",
-    "distance_figure",
-    "lines_figure",
-    "loss_figure",
-    "timeline_figure",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Line:

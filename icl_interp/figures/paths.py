@@ -8,8 +8,6 @@ import plotly.graph_objects as go
 from icl_interp.figures.figure import Figure
 from icl_interp.figures.theme import GREY, AxisKind, TraceStyle, base_layout
 
-__all__ = ["Landmark", "PlanePath", "paths_figure"]
-
 _MOST_STOPS = 40
 """Places of the slider; more checkpoints are thinned."""
 

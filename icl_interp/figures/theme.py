@@ -10,25 +10,6 @@ from typing import Any, Literal
 from icl_interp.errors import InputError
 from icl_interp.predictors.references import names_in
 
-__all__ = [
-    "COLOURS",
-    "DIVERGING",
-    "GREY",
-    "SEQUENTIAL",
-    "SHIFT_COLOURS",
-    "AxisKind",
-    "TraceStyle",
-    "axis_range",
-    "base_layout",
-    "log_labels",
-    "plotlyjs_source",
-    "plotlyjs_version",
-    "predictor_style",
-    "role_style",
-    "shift_style",
-    "translucent",
-]
-
 _HEX = re.compile(r"#[0-9A-Fa-f]{6}")
 
 # Okabe and Ito's hues, their luminance moved between 0.13 and 0.29, so that each keeps 3:1 on both pages.

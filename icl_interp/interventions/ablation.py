@@ -13,8 +13,6 @@ from icl_interp.interventions.record import Edit, Intervention, Positions
 from icl_interp.models.hooked import HookedModel
 from icl_interp.prompts import Prompts
 
-__all__ = ["ablate_heads", "ablate_mlps", "mean_activations"]
-
 
 def ablate_heads(
     heads: Iterable[tuple[int, int]],

@@ -25,8 +25,6 @@ from icl_interp.models.hooked import HookedModel
 from icl_interp.prompts import Prompts
 from probes.bootstrap import bootstrap_counts, percentile_interval
 
-__all__ = ["PatchResult", "patch"]
-
 _PatchAxis = Literal["layer", "pos", "head"]
 _ORDER: tuple[_PatchAxis, ...] = ("layer", "pos", "head")
 _ROUNDING = 8.0

@@ -16,8 +16,6 @@ from icl_interp.models.layout import Role, positions_of
 from icl_interp.prompts import Prompts
 from icl_interp.query import predict
 
-__all__ = ["Edit", "Intervention", "Positions", "answered_points", "chosen_positions", "predict_under"]
-
 Positions = Role | Sequence[int]
 """A role of the model's layout, or positions, counting from the end if negative."""
 
@@ -35,14 +33,7 @@ class Edit:
     """Which positions it changes; the others stay as they are."""
 
     def hook(self, config: ModelConfig) -> Callable[..., Tensor]:
-        """Turn the edit into a hook function.
-
-        Args:
-            config: Of the model, whose layout gives roles their positions.
-
-        Returns:
-            A function of TransformerLens' hook protocol; it copies before it writes.
-        """
+        """Turn the edit into a hook function."""
 
         def apply(activation: Tensor, hook: object) -> Tensor:  # noqa: ARG001
             chosen = chosen_positions(self.positions, activation.shape[1], config)

@@ -9,8 +9,6 @@ from torch import Tensor
 from icl_interp.errors import InputError
 from icl_interp.interventions.record import Edit, Intervention, Positions
 
-__all__ = ["exchange_for_random", "project_out", "steer", "swap"]
-
 _ORTHONORMAL = 1e-4  # float32 directions of a float64 decomposition are orthonormal to about 1e-7
 
 

@@ -27,8 +27,6 @@ from probes.effective_descent import EffectiveStep, effective_step
 from probes.induced_weights import InducedWeights, induced_weights
 from probes.sensitivity import SensitivityAgreement, sensitivity_agreement
 
-__all__ = ["AGREEMENT", "AgreementReport", "ReferenceAgreement", "algorithm_agreement"]
-
 _COLUMNS = {
     "SPD": "spd",
     "MSPD": "mspd",
@@ -91,19 +89,11 @@ class AgreementReport:
     """Fresh queries a prompt and point."""
 
     def nearest(self) -> list[str]:
-        """Order the references.
-
-        Returns:
-            Names by SPD, the smallest first.
-        """
+        """Order the references."""
         return sorted(self.references, key=lambda name: self.references[name].spd.mean.value)
 
     def to_frame(self) -> pd.DataFrame:
-        """Lay all metrics out in long form.
-
-        Returns:
-            Columns reference, metric, value, low, high; references by SPD, the smallest first.
-        """
+        """Lay all metrics out in long form."""
         rows = []
         for name in self.nearest():
             found = self.references[name]
@@ -114,11 +104,7 @@ class AgreementReport:
         return pd.DataFrame(rows, columns=["reference", "metric", "value", "low", "high"])
 
     def plot(self) -> Any:
-        """Draw SPD against the number of examples.
-
-        Returns:
-            A plotly figure.
-        """
+        """Draw SPD against the number of examples."""
         lines = []
         for name in reversed(self.nearest()):
             curve = self.references[name].spd

@@ -21,8 +21,6 @@ from icl_interp.prompts import Prompts, derive_seed
 from icl_interp.tasks.base import Task
 from probes.attention import AttentionReport, attention_report, role_masks
 
-__all__ = ["ATTENTION", "AttentionSummary", "attention_summary", "has_patterns"]
-
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class AttentionSummary:
@@ -41,33 +39,15 @@ class AttentionSummary:
         return ("entropy", *self.layers[0].mass, "variability")
 
     def table(self, quantity: str) -> Float[Tensor, "layer head"]:
-        """Take one number of each head.
-
-        Args:
-            quantity: One of `quantities`.
-
-        Returns:
-            In [0, 1].
-        """
+        """Take one number of each head."""
         return _table(self.layers, quantity)
 
     def chance(self, quantity: str) -> float:
-        """Say what attention that is uniform over visible keys would have.
-
-        Args:
-            quantity: One of `quantities`.
-
-        Returns:
-            1 for the entropy, 0 for the variability, the share of visible keys for a role.
-        """
+        """Say what attention that is uniform over visible keys would have."""
         return {"entropy": 1.0, "variability": 0.0, **self.layers[0].chance}[quantity]
 
     def to_frame(self) -> pd.DataFrame:
-        """Lay heads out in long form.
-
-        Returns:
-            Columns layer, head, quantity, value, untrained (the mean), chance.
-        """
+        """Lay heads out in long form."""
         rows = []
         for quantity in self.quantities:
             table, others = self.table(quantity), self.untrained[quantity]
@@ -77,11 +57,7 @@ class AttentionSummary:
         return pd.DataFrame(rows, columns=["layer", "head", "quantity", "value", "untrained", "chance"])
 
     def plot(self) -> Any:
-        """Draw all quantities of all heads.
-
-        Returns:
-            A plotly figure.
-        """
+        """Draw all quantities of all heads."""
         tables = {quantity: self.table(quantity).flatten().tolist() for quantity in self.quantities}
         n_heads = len(self.layers[0].variability)
         names = [f"{layer}.{head}" for layer in range(len(self.layers)) for head in range(n_heads)]

@@ -18,18 +18,6 @@ from icl_interp.prompts import derive_seed
 from probes.bootstrap import Estimate, bootstrap_counts, percentile_interval
 from probes.permutation import holm
 
-__all__ = [
-    "Excess",
-    "estimate_mean",
-    "excess_of_replicates",
-    "excess_over_controls",
-    "holm_p_values",
-    "mean_band",
-    "paired_variance",
-    "resampled_means",
-    "untrained_networks",
-]
-
 N_UNTRAINED = 5
 """Untrained networks a study, unless told otherwise."""
 

@@ -23,23 +23,6 @@ from icl_interp.tasks.references import references_with
 from probes._core.results import short_repr
 from probes.bootstrap import Estimate
 
-__all__ = [
-    "ERRORS",
-    "LIKENESS",
-    "MODEL",
-    "TOLERATED",
-    "UNSEEN",
-    "ErrorCurve",
-    "ErrorReport",
-    "FamilyErrors",
-    "Likeness",
-    "error_curves",
-    "first_scored_point",
-    "likeness_to_references",
-    "prompt_errors",
-    "summarise_errors",
-]
-
 UNSEEN = "never seen in training"
 """What figures and tables call points beyond the length of training prompts."""
 TOLERATED = 0.05
@@ -95,30 +78,15 @@ class FamilyErrors:
         return self.family.first_unseen_point
 
     def fails(self, name: str) -> bool:
-        """Tell whether a predictor fails on this family.
-
-        Args:
-            name: "model", or a reference.
-
-        Returns:
-            True if the whole interval of its shortfall lies above `TOLERATED`, or if the shortfall is undefined.
-        """
+        """Tell whether a predictor fails on this family."""
         return not self.shortfalls[name].low <= TOLERATED  # NaN fails as well
 
     def closest(self) -> str:
-        """Name the reference that predicts most like the model.
-
-        Returns:
-            A name of `distances`.
-        """
+        """Name the reference that predicts most like the model."""
         return self.nearest()[0]
 
     def nearest(self) -> list[str]:
-        """Order the references by how alike they predict.
-
-        Returns:
-            Names of `distances`, the most alike first.
-        """
+        """Order the references by how alike they predict."""
         return sorted(self.distances, key=lambda name: self.distances[name].value)
 
 
@@ -141,11 +109,7 @@ class ErrorReport:
         return self.families[IN_DISTRIBUTION]
 
     def to_frame(self) -> pd.DataFrame:
-        """Lay all curves out in long form.
-
-        Returns:
-            Columns family, predictor, examples, error, low, high, seen_in_training; errors in units of E[y^2].
-        """
+        """Lay all curves out in long form."""
         rows = [
             (label, name, k, *map(float, triple), errors.family.seen(k))
             for label, errors in self.families.items()
@@ -155,15 +119,7 @@ class ErrorReport:
         return pd.DataFrame(rows, columns=[*COLUMNS, "seen_in_training"])
 
     def plot(self, label: str = IN_DISTRIBUTION, *, axis: Literal["log", "linear"] = "log") -> Any:
-        """Draw one family's curves; points that training never had are shaded and labelled.
-
-        Args:
-            label: Of the family.
-            axis: "log" (what lies below 1e-4 is drawn at 1e-4; `to_frame` has it as it is) or "linear".
-
-        Returns:
-            A plotly figure.
-        """
+        """Draw one family's curves; points that training never had are shaded and labelled."""
         lines = [
             Line(
                 name=name,
@@ -326,14 +282,7 @@ class Likeness:
     __repr__ = short_repr
 
     def excess(self, n_verdicts: int = 1) -> Excess:
-        """Compare the model with untrained networks.
-
-        Args:
-            n_verdicts: How many claims the report makes.
-
-        Returns:
-            The excess with its interval.
-        """
+        """Compare the model with untrained networks."""
         own, *controls = zip(self.values, self.replicates, strict=True)
         return excess_of_replicates(own, controls, n_verdicts=n_verdicts, chance=0.0)
 

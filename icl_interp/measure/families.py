@@ -11,8 +11,6 @@ from icl_interp.tasks.shifts.select import left_out_for_length, select_shifts
 from icl_interp.tasks.shifts.sources import LongerPrompts
 from probes._core.results import short_repr
 
-__all__ = ["IN_DISTRIBUTION", "Families", "Family", "draw_families"]
-
 IN_DISTRIBUTION = "in distribution"
 """Label of the unshifted family."""
 
@@ -38,14 +36,7 @@ class Family:
     __repr__ = short_repr
 
     def seen(self, point: int) -> bool:
-        """Tell whether training asked the model at a point.
-
-        Args:
-            point: An index, from 0.
-
-        Returns:
-            Whether prompts were as long in training.
-        """
+        """Tell whether training asked the model at a point."""
         return self.first_unseen_point is None or point < self.first_unseen_point
 
 

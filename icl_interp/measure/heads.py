@@ -24,8 +24,6 @@ from icl_interp.tasks.base import Task
 from probes import head_importance as by_loss
 from probes.head_importance import HeadImportance, PruningCurve, pruning_curve, pruning_masks
 
-__all__ = ["HEADS", "HeadReport", "head_importance"]
-
 _N_KEPT = 9
 """Points of a pruning curve at most, the two ends among them."""
 _N_ORDERS = 3
@@ -59,23 +57,14 @@ class HeadReport:
         return float(self.untrained.max()) if len(self.untrained) else float("nan")
 
     def needed(self) -> list[str]:
-        """Name the heads that matter more than any head of an untrained network.
-
-        Returns:
-            "layer.head", most important first: those whose increase has its whole interval above `untrained_most`,
-            or above 0 without controls.
-        """
+        """Name the heads that matter more than any head of an untrained network."""
         bar = max(0.0, self.untrained_most) if len(self.untrained) else 0.0
         places = (self.importance.increase_low > bar).nonzero().tolist()
         places.sort(key=lambda place: -float(self.importance.increase[place[0], place[1]]))
         return [f"{layer}.{head}" for layer, head in places]
 
     def to_frame(self) -> pd.DataFrame:
-        """Lay heads out, one a row.
-
-        Returns:
-            Columns layer, head, increase, low, high, share of the layer, increase_untrained (the mean).
-        """
+        """Lay heads out, one a row."""
         found, rows = self.importance, []
         for layer, head in torch.ones_like(found.increase).nonzero().tolist():
             cells = (found.increase, found.increase_low, found.increase_high, found.importance)
@@ -84,11 +73,7 @@ class HeadReport:
         return pd.DataFrame(rows, columns=["layer", "head", "increase", "low", "high", "share", "increase_untrained"])
 
     def plot(self) -> Any:
-        """Draw the increase of the error for each head.
-
-        Returns:
-            A plotly figure; heads of `needed` are framed.
-        """
+        """Draw the increase of the error for each head."""
         n_layers, n_heads = self.importance.increase.shape
         return heatmap_figure(
             self.importance.increase.tolist(),
@@ -102,11 +87,7 @@ class HeadReport:
         )
 
     def plot_pruning(self) -> Any:
-        """Draw the error by the number of heads that are kept.
-
-        Returns:
-            A plotly figure.
-        """
+        """Draw the error by the number of heads that are kept."""
         kept = list(self.pruning.n_kept)
         lines = []
         if self.random_pruning:

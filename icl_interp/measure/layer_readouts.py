@@ -36,8 +36,6 @@ from probes.bootstrap import Estimate
 from probes.readouts import LayerReadouts, Method, fit_layer_readouts
 from probes.step_matching import StepMatches, match_steps
 
-__all__ = ["READOUTS", "LayerReadoutReport", "layer_readouts"]
-
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class LayerReadoutReport:
@@ -68,24 +66,13 @@ class LayerReadoutReport:
         """Compare what the blocks add to the embedding layer with what those of untrained networks add.
 
         Formula: 1 - (error after the last block) / (error of the read-in).
-
-        Args:
-            n_verdicts: How many claims the report makes.
-
-        Returns:
-            The excess with its interval, paired over prompts.
         """
         last = max(i for i, site in enumerate(self.sites) if site.startswith("block"))
         own, *controls = [_removed(errors, last) for errors in self.errors_by_prompt]
         return excess_of_replicates(own, controls, n_verdicts=n_verdicts, chance=0.0)
 
     def to_frame(self) -> pd.DataFrame:
-        """Lay sites out, one a row.
-
-        Returns:
-            Columns site, error, low, high, error_untrained, then the distance to each reference, then the best number
-            of steps of each algorithm.
-        """
+        """Lay sites out, one a row."""
         found = self.errors
         untrained = self.untrained_errors.mean(0).tolist() if len(self.untrained_errors) else None
         columns: dict[str, Any] = {
@@ -100,11 +87,7 @@ class LayerReadoutReport:
         return pd.DataFrame(columns)
 
     def plot(self) -> Any:
-        """Draw the error along the network, with untrained networks and the distance to each reference.
-
-        Returns:
-            A plotly figure.
-        """
+        """Draw the error along the network, with untrained networks and the distance to each reference."""
         sites, lines = list(self.sites), []
         for name, row in self.distances.items():
             lines.append(Line(f"distance to {name}", sites, [e.value for e in row], predictor_style(name), width=1))
@@ -120,17 +103,7 @@ class LayerReadoutReport:
         return lines_figure(lines, x="site", y="mean square / E[y²]", y_type="log")
 
     def plot_steps(self, algorithm: str) -> Any:
-        """Draw how near each number of steps of an algorithm is to each site.
-
-        Args:
-            algorithm: A key of `steps`.
-
-        Returns:
-            A plotly figure; the best number of steps of each site is framed.
-
-        Raises:
-            InputError: If there is no such algorithm.
-        """
+        """Draw how near each number of steps of an algorithm is to each site."""
         if algorithm not in self.steps:
             raise InputError(
                 f"plot_steps needs one of {', '.join(self.steps) or 'no algorithm (see limits)'}, got {algorithm!r}."

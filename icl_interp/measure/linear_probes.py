@@ -32,15 +32,6 @@ from probes.linear import LinearProbe, fit_linear_probe
 from probes.selectivity import control_task_targets, partial_r2
 from probes.targets import least_squares_weights, moment_vector, prediction_differences
 
-__all__ = [
-    "PROBES",
-    "LinearProbeReport",
-    "ProbeTarget",
-    "linear_probes",
-    "probe_features",
-    "probe_targets",
-]
-
 ProbeTarget = Float[Tensor, "sample point"] | Float[Tensor, "sample point dim"]
 """One number, or one vector, a prompt and point."""
 
@@ -72,38 +63,16 @@ class LinearProbeReport:
     __repr__ = short_repr
 
     def r2(self, target: str) -> Float[Tensor, " site"]:
-        """Take the model's R² along the network.
-
-        Args:
-            target: One of `targets`.
-
-        Returns:
-            One value a site, in order; of a vector, the mean over its coordinates.
-        """
+        """Take the model's R² along the network."""
         return _along(self.probes, self._columns(target))
 
     def untrained_r2(self, target: str) -> Float[Tensor, "network site"]:
-        """Take the R² of untrained networks.
-
-        Args:
-            target: One of `targets`.
-
-        Returns:
-            One row a network; no rows without controls.
-        """
+        """Take the R² of untrained networks."""
         rows = [_along(probes, self._columns(target)) for probes in self.untrained]
         return torch.stack(rows) if rows else torch.empty(0, len(self.probes))
 
     def interval(self, target: str, site: str) -> tuple[float, float]:
-        """Give the 95 % bootstrap interval of the model's R².
-
-        Args:
-            target: One of `targets`.
-            site: A key of `probes`.
-
-        Returns:
-            Its two ends.
-        """
+        """Give the 95 % bootstrap interval of the model's R²."""
         columns, probe = self._columns(target), self.probes[site]
         if columns.stop == columns.start + 1:
             low, high = probe.r2_interval[columns.start].tolist()
@@ -112,14 +81,7 @@ class LinearProbeReport:
         return low, high
 
     def best_site(self, target: str) -> str:
-        """Say where a target is read best.
-
-        Args:
-            target: One of `targets`.
-
-        Returns:
-            A key of `probes`.
-        """
+        """Say where a target is read best."""
         return list(self.probes)[int(self.r2(target).argmax())]
 
     def selectivity(self, target: str) -> tuple[str, Estimate]:
@@ -128,12 +90,6 @@ class LinearProbeReport:
         Controls are targets exchanged between prompts, a control task, the read-in (the embedding layer, unless it is
         the best site itself) and the best of the untrained networks at the same site. Intervals are paired over
         prompts.
-
-        Args:
-            target: One of `targets`.
-
-        Returns:
-            The control that comes nearest, and R² beyond it.
         """
         site, columns = self.best_site(target), self._columns(target)
         own = self.probes[site]
@@ -162,13 +118,6 @@ class LinearProbeReport:
 
         R² has to lie above 0 and above the control that comes nearest, as `selectivity` takes it; chance is whichever
         of the two is fewer standard errors away.
-
-        Args:
-            target: One of `targets`.
-            n_verdicts: How many claims the report makes.
-
-        Returns:
-            The excess with its interval; its sampling variance is that of the held-out R² over prompts.
         """
         value = float(self.r2(target).max())
         variance = _variance(*self.interval(target, self.best_site(target)))
@@ -193,11 +142,7 @@ class LinearProbeReport:
         return (control, paired) if nearer else (0.0, variance)
 
     def to_frame(self) -> pd.DataFrame:
-        """Lay sites and targets out in long form.
-
-        Returns:
-            Columns site, target, r2, low, high, r2_shuffled, r2_untrained.
-        """
+        """Lay sites and targets out in long form."""
         rows = []
         for i, (site, probe) in enumerate(self.probes.items()):
             for target in self.targets:
@@ -209,12 +154,7 @@ class LinearProbeReport:
         return pd.DataFrame(rows, columns=["site", "target", "r2", "low", "high", "r2_shuffled", "r2_untrained"])
 
     def summary(self) -> pd.DataFrame:
-        """Lay targets out, one a row, each at its best site.
-
-        Returns:
-            Columns target, site, r2, low, high, selectivity with its interval, the control that it is taken over, and
-            partial_r2 with its interval.
-        """
+        """Lay targets out, one a row, each at its best site."""
         rows = []
         nan = float("nan")
         for target in self.targets:
@@ -229,14 +169,7 @@ class LinearProbeReport:
         return pd.DataFrame(rows, columns=list(names))
 
     def plot(self, target: str | None = None) -> Any:
-        """Draw R² along the network with both controls.
-
-        Args:
-            target: One of `targets`; None takes the first.
-
-        Returns:
-            A plotly figure.
-        """
+        """Draw R² along the network with both controls."""
         target = self.targets[0] if target is None else target
         sites = list(self.probes)
         ends = [self.interval(target, site) for site in sites]
@@ -254,11 +187,7 @@ class LinearProbeReport:
         return lines_figure(lines, x="site", y=f"held-out R² of {target}", y_range=(-0.25, 1.05))
 
     def plot_all(self) -> Any:
-        """Draw R² of all targets along the network beyond the mean of untrained networks, as a heat map.
-
-        Returns:
-            A plotly figure; without controls it shows R² itself.
-        """
+        """Draw R² of all targets along the network beyond the mean of untrained networks, as a heat map."""
         rows = []
         for target in self.targets:
             untrained = self.untrained_r2(target)

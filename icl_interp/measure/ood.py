@@ -29,17 +29,6 @@ from probes.correlation import CorrelationReport, score_error_correlation
 from probes.detection import DetectionReport, detection_report
 from probes.spectra import Side
 
-__all__ = [
-    "OOD",
-    "OOD_FINAL",
-    "NormBaseline",
-    "OodReport",
-    "ShiftDetection",
-    "fit_norm_baseline",
-    "ood_report",
-    "summarise_ood",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class ShiftDetection:
@@ -89,17 +78,7 @@ class OodReport:
         return _mean([detection.norms.auroc for detection in self.shifts.values()])
 
     def detection_excess(self, n_verdicts: int = 1) -> Excess:
-        """Compare the mean AUROC over shifts with untrained networks.
-
-        Args:
-            n_verdicts: How many claims the report makes.
-
-        Returns:
-            The excess with its interval.
-
-        Raises:
-            InputError: If there is no shift.
-        """
+        """Compare the mean AUROC over shifts with untrained networks."""
         if not self.shifts:
             raise InputError(
                 "detection_excess needs a shift whose activations were read, got none; add one such as x_scale=3."
@@ -115,14 +94,7 @@ class OodReport:
         )
 
     def correlation_excess(self, n_verdicts: int = 1) -> Excess:
-        """Compare the mean Spearman correlation inside families with untrained networks.
-
-        Args:
-            n_verdicts: How many claims the report makes.
-
-        Returns:
-            The excess with its interval.
-        """
+        """Compare the mean Spearman correlation inside families with untrained networks."""
         own, *controls = [
             (report.within_mean.value, report.within_mean_replicates)
             for report in (self.correlation, *self.untrained_correlations)
@@ -130,19 +102,11 @@ class OodReport:
         return excess_of_replicates(own, controls, n_verdicts=n_verdicts, chance=0.0)
 
     def to_frame(self) -> pd.DataFrame:
-        """Lay the shifts out, one a row.
-
-        Returns:
-            AUROC with interval, both FPR95, that of norms and untrained networks, and the excess.
-        """
+        """Lay the shifts out, one a row."""
         return pd.DataFrame([_row(label, detection) for label, detection in self.shifts.items()]).set_index("shift")
 
     def plot(self) -> Any:
-        """Draw the AUROC of the signature beside its rivals.
-
-        Returns:
-            A plotly figure.
-        """
+        """Draw the AUROC of the signature beside its rivals."""
         rows = list(self.shifts)
         reports = [self.shifts[row].signature for row in rows]
         series = [
@@ -173,11 +137,7 @@ class OodReport:
         return figure.update_layout(title={"text": self.describe()})
 
     def describe(self) -> str:
-        """Name site and conventions, for figures.
-
-        Returns:
-            One clause.
-        """
+        """Name site and conventions, for figures."""
         return f"{self.site.hook}, {self.conventions.describe()}"
 
     def _repr_html_(self) -> str:

@@ -34,8 +34,6 @@ from icl_interp.prompts import Prompts
 from probes.signature import SignatureScores, SpectralSignature, fit_signature
 from probes.spectra import Side
 
-__all__ = ["SURVEY", "SignatureControl", "SignatureResult", "spectral_signature"]
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SignatureControl:
@@ -81,11 +79,7 @@ class SignatureResult:
         )
 
     def to_frame(self) -> pd.DataFrame:
-        """Lay the held-out prompts out, one a row.
-
-        Returns:
-            Columns overlap, ood_score, alignment_1 ... alignment_k, swap_ratio, swapped.
-        """
+        """Lay the held-out prompts out, one a row."""
         scores = self.scores
         columns = {"overlap": scores.overlap, "ood_score": scores.ood_score}
         columns |= {f"alignment_{j + 1}": scores.alignment[:, j] for j in range(scores.alignment.shape[1])}
@@ -93,11 +87,7 @@ class SignatureResult:
         return pd.DataFrame({name: column.numpy() for name, column in columns.items()})
 
     def plot(self) -> Any:
-        """Draw the mean spectrum beside that of untrained networks.
-
-        Returns:
-            A plotly figure; its title names the site and the conventions.
-        """
+        """Draw the mean spectrum beside that of untrained networks."""
         ranks = list(range(1, self.spectra.shape[1] + 1))
         lines = [Line("this model", ranks, self.spectra.mean(0).tolist(), role_style("model"), markers=True)]
         if self.control is not None:

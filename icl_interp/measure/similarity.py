@@ -24,8 +24,6 @@ from probes._core.results import short_repr
 from probes.similarity import linear_cka, procrustes_distance
 from probes.spectra import LeadingDirections
 
-__all__ = ["SIMILARITY", "LayerSimilarity", "layer_similarity"]
-
 _Of = Literal["cka", "procrustes"]
 
 
@@ -51,27 +49,13 @@ class LayerSimilarity:
     __repr__ = short_repr
 
     def control(self, of: _Of) -> Float[Tensor, "site site"]:
-        """Average over untrained networks.
-
-        Args:
-            of: "cka" or "procrustes".
-
-        Returns:
-            The mean; NaN without controls.
-
-        Raises:
-            InputError: If the measure is unknown.
-        """
+        """Average over untrained networks."""
         _check_measure(of)
         found = self.untrained_cka if of == "cka" else self.untrained_procrustes
         return found.mean(0)
 
     def to_frame(self) -> pd.DataFrame:
-        """Lay the pairs out, one a row.
-
-        Returns:
-            Columns a, b, cka, cka_untrained, procrustes, procrustes_untrained.
-        """
+        """Lay the pairs out, one a row."""
         cka, procrustes = self.control("cka"), self.control("procrustes")
         rows = [
             {
@@ -85,18 +69,7 @@ class LayerSimilarity:
         return pd.DataFrame(rows, columns=["a", "b", "cka", "cka_untrained", "procrustes", "procrustes_untrained"])
 
     def plot(self, of: _Of = "cka", *, untrained: bool = False) -> Any:
-        """Draw one measure as a map, site over site.
-
-        Args:
-            of: "cka" or "procrustes".
-            untrained: The mean over untrained networks instead of the network itself.
-
-        Returns:
-            A plotly figure.
-
-        Raises:
-            InputError: If the measure is unknown.
-        """
+        """Draw one measure as a map, site over site."""
         _check_measure(of)
         own = self.cka if of == "cka" else self.procrustes
         matrix = self.control(of) if untrained else own

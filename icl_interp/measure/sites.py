@@ -15,16 +15,6 @@ from icl_interp.models.layout import Role, positions_of
 from icl_interp.prompts import Prompts
 from probes.spectra import LeadingDirections, Side, leading_directions
 
-__all__ = [
-    "Conventions",
-    "ResidualSite",
-    "answering_features",
-    "chosen_site",
-    "last_block",
-    "residual_sites",
-    "spanned_by",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class ResidualSite:
@@ -84,63 +74,25 @@ class Conventions:
         positions_of(self.tokens, tokens=self.layout)  # a role that the layout lacks is refused before anything runs
 
     def within(self, n_positions: int, width: int) -> "Conventions":
-        """Lower k to what a matrix of these conventions has.
-
-        Args:
-            n_positions: Of a sequence, whatever their role.
-            width: Of the residual stream.
-
-        Returns:
-            The same conventions where k directions exist.
-
-        Example:
-            >>> Conventions(k=3).within(12, 2).describe()
-            'all tokens, uncentred, right singular vectors, k = 2 (3 asked for, no more exist)'
-        """
+        """Lower k to what a matrix of these conventions has."""
         rows = len(range(n_positions)[positions_of(self.tokens, tokens=self.layout)])
         most = min(rows, width)
         return replace(self, k=most, k_asked=self.k) if 1 <= most < self.k else self
 
     def of_prompts(self, n_points: int, width: int) -> "Conventions":
-        """Lower k to what the matrices of prompts have.
-
-        Args:
-            n_points: Of the shortest prompt.
-            width: Of the residual stream.
-
-        Returns:
-            As `within`.
-        """
+        """Lower k to what the matrices of prompts have."""
         return self.within(n_points * (2 if self.layout in ("interleaved", "separate") else 1), width)
 
     def rows(self, activations: Float[Tensor, "sample pos d_model"]) -> Float[Tensor, "sample row d_model"]:
-        """Select the positions that count.
-
-        Args:
-            activations: The residual stream at one site.
-
-        Returns:
-            A view of them.
-        """
+        """Select the positions that count."""
         return activations[:, positions_of(self.tokens, tokens=self.layout)]
 
     def directions(self, activations: Float[Tensor, "sample pos d_model"]) -> LeadingDirections:
-        """Find the leading directions of each prompt.
-
-        Args:
-            activations: The residual stream at one site.
-
-        Returns:
-            k directions a prompt, with the whole spectrum.
-        """
+        """Find the leading directions of each prompt."""
         return leading_directions(self.rows(activations), self.k, center=self.center, side=self.side)
 
     def describe(self) -> str:
-        """Name the conventions, for figures.
-
-        Returns:
-            One line.
-        """
+        """Name the conventions, for figures."""
         centred = "centred" if self.center else "uncentred"
         fewer = "" if self.k_asked is None else f" ({self.k_asked} asked for, no more exist)"
         return f"{self.tokens} tokens, {centred}, {self.side} singular vectors, k = {self.k}{fewer}"

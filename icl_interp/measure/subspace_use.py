@@ -36,16 +36,6 @@ from icl_interp.tasks.references import references_with
 from probes.bootstrap import Estimate
 from probes.signature import fit_signature
 
-__all__ = [
-    "USE",
-    "InterventionEffect",
-    "SubspaceUse",
-    "intervention_effect",
-    "late_answers",
-    "signature_use",
-    "subspace_use",
-]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class InterventionEffect:
@@ -66,11 +56,7 @@ class InterventionEffect:
     """The change of each prompt."""
 
     def to_frame(self) -> pd.DataFrame:
-        """Lay the changes out, one a row.
-
-        Returns:
-            Columns quantity, change, low, high.
-        """
+        """Lay the changes out, one a row."""
         rows = {"error": self.change, **{f"distance to {name}": e for name, e in self.distance_changes.items()}}
         return pd.DataFrame(
             [(name, e.value, e.low, e.high) for name, e in rows.items()], columns=["quantity", "change", "low", "high"]
@@ -209,23 +195,14 @@ class SubspaceUse:
 
     @property
     def verdict(self) -> str:
-        """Say whether the model uses the subspace.
-
-        Returns:
-            "evidence" if taking it away harms, with its whole interval, and more than at least 19 of 20 random
-            subspaces and every untrained network; "unknown" without random subspaces; else "none".
-        """
+        """Say whether the model uses the subspace."""
         if not self.random:
             return "unknown"
         beyond = all(self.effect.change.value > other.change.value for other in self.untrained)
         return "evidence" if self.effect.change.low > 0 and self.p_value <= 0.05 and beyond else "none"
 
     def to_frame(self) -> pd.DataFrame:
-        """Lay all effects out, one a row.
-
-        Returns:
-            Columns subspace, error before, error after, change, low, high.
-        """
+        """Lay all effects out, one a row."""
         named = [("this subspace", self.effect)]
         named += [(f"random {i + 1}", effect) for i, effect in enumerate(self.random)]
         named += [(f"untrained network {i + 1}", effect) for i, effect in enumerate(self.untrained)]

@@ -8,8 +8,6 @@ from transformer_lens import FactoredMatrix
 from icl_interp.errors import InputError
 from icl_interp.models.config import ModelConfig
 
-__all__ = ["WeightAccessors"]
-
 
 class WeightAccessors:
     """Stacked weights and circuits of a model with `blocks`, as HookedTransformer has them."""

@@ -11,8 +11,6 @@ from icl_interp.models.config import Family, ModelConfig
 if TYPE_CHECKING:
     from icl_interp.models.hooked import HookedModel
 
-__all__ = ["MODEL_PRESETS", "build_model", "model_class", "model_preset"]
-
 _CLASSES = {
     "gpt2": ("softmax.transformer", "HookedICLTransformer"),
     "lsa": ("linear.attention", "HookedLinearAttention"),

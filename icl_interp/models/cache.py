@@ -10,8 +10,6 @@ from transformer_lens import ActivationCache
 
 from icl_interp.errors import InputError, InputTypeError
 
-__all__ = ["ICLActivationCache"]
-
 _WRITES = re.compile(r"blocks\.(\d+)\.(hook_attn_out|hook_mlp_out|attn\.hook_z|attn\.hook_result|mlp\.hook_post)")
 
 
@@ -157,7 +155,7 @@ class ICLActivationCache(_Readable):
 
     def _no_vocabulary(self, method: str) -> str:
         advice = (
-            "the label's entry, stack[..., -1] times output_sign, is the answer of the query"
+            f"stack[..., {self.model.cfg.answer_coordinate}] times output_sign is the answer of the query"
             if self.model.cfg.family != "gpt2"
             else "take cache.apply_ln_to_stack(stack) @ model.W_U instead (times ln_final.w first, where the norm has "
             "a scale)"

@@ -9,13 +9,6 @@ from pydantic import Field, model_serializer, model_validator
 from icl_interp.errors import InputError
 from icl_interp.settings import Settings
 
-__all__ = [
-    "LINEAR_FAMILIES",
-    "Family",
-    "ModelConfig",
-    "Tokens",
-]
-
 Family = Literal["gpt2", "lsa", "ltb", "softmax_layer"]
 
 LINEAR_FAMILIES: tuple[Family, ...] = ("lsa", "ltb", "softmax_layer")

@@ -8,8 +8,6 @@ from typing import Literal, get_args
 
 from icl_interp.errors import InputError
 
-__all__ = ["HookMap", "HookRow", "Site", "check_names", "hook_map", "hook_name", "normalise_layer"]
-
 Site = Literal["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "embed", "final_norm"]
 
 _WITHOUT_LAYER = {"embed": "hook_embed", "final_norm": "ln_final.hook_out"}

@@ -15,8 +15,6 @@ from icl_interp.models.cache import ICLActivationCache
 from icl_interp.models.config import ModelConfig
 from icl_interp.models.hook_names import HookMap, check_names, hook_map
 
-__all__ = ["HookedModel", "is_hooked"]
-
 
 def _check_inputs(config: ModelConfig, xs: Tensor, ys: Tensor) -> None:
     """Refuse prompts that a model cannot read.

@@ -9,16 +9,6 @@ from torch import Tensor
 from icl_interp.errors import InputError
 from icl_interp.models.config import Tokens
 
-__all__ = [
-    "Role",
-    "answering_positions",
-    "join",
-    "lay_out",
-    "positions_of",
-    "separate",
-    "with_positions",
-]
-
 Role = Literal["all", "x", "y", "context", "query"]
 
 _ALTERNATING: dict[Role, slice] = {"all": slice(None), "x": slice(0, None, 2), "y": slice(1, None, 2)}

@@ -2,8 +2,6 @@
 
 from icl_interp.models.config import LINEAR_FAMILIES, ModelConfig
 
-__all__ = ["block_shapes", "linear_parameter_shapes", "parameter_shapes"]
-
 
 def block_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Give the shape of each weight of one block."""

@@ -9,8 +9,6 @@ from icl_interp.errors import InputError, InputTypeError
 from icl_interp.prompts import Prompts
 from icl_interp.query import Callee, predict
 
-__all__ = ["ByReference", "References", "names_in"]
-
 _Value = TypeVar("_Value")
 _Other = TypeVar("_Other")
 
@@ -24,19 +22,7 @@ def names_in(shown: str) -> tuple[str, ...]:
 
 
 class ByReference(Mapping[str, _Value], Generic[_Value]):
-    """One value for each reference predictor: listed under its merged name, found under each of its names.
-
-    Args:
-        entries: The names of each predictor, and its value.
-
-    Raises:
-        InputError: If a name stands for two entries.
-
-    Example:
-        >>> losses = ByReference([(("zero",), 1.0), (("least squares", "ridge"), 0.1)])
-        >>> list(losses), losses["ridge"], losses.shown("ridge")
-        (['zero', 'least squares = ridge'], 0.1, 'least squares = ridge')
-    """
+    """One value for each reference predictor: listed under its merged name, found under each of its names."""
 
     def __init__(self, entries: Iterable[tuple[Sequence[str], _Value]]) -> None:
         self._values: dict[str, _Value] = {}
@@ -73,25 +59,11 @@ class ByReference(Mapping[str, _Value], Generic[_Value]):
         return next((self._shown[name] for name in _OPTIMAL if name in self), None)
 
     def shown(self, name: str) -> str | None:
-        """Give the name under which tables and files show a predictor.
-
-        Args:
-            name: One of its names.
-
-        Returns:
-            All its names in one; None where there is no such predictor.
-        """
+        """Give the name under which tables and files show a predictor."""
         return self._shown.get(name)
 
     def each(self, value: Callable[[str], _Other]) -> "ByReference[_Other]":
-        """Compute another value for each predictor.
-
-        Args:
-            value: Called with the shown name.
-
-        Returns:
-            The values under the same names.
-        """
+        """Compute another value for each predictor."""
         return ByReference((names, value(shown)) for shown, names in self._names.items())
 
 

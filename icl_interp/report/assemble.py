@@ -9,8 +9,6 @@ from icl_interp.measure.study.result import Study
 from icl_interp.report.contents import CONTENTS, CONTENTS_OF_TRAINING
 from icl_interp.report.model import Fact, Page, lay_out
 
-__all__ = ["build_page"]
-
 
 def build_page(
     study: Study,

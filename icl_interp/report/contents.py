@@ -25,8 +25,6 @@ from icl_interp.report.chapters import (
 )
 from icl_interp.report.model import Line
 
-__all__ = ["CONTENTS", "CONTENTS_OF_TRAINING"]
-
 CONTENTS: tuple[Line[Study], ...] = (
     Line(errors.chapter, DOING),
     Line(shifts.chapter, DOING, folded=True),

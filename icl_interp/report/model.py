@@ -9,21 +9,6 @@ from icl_interp.errors import InputError, InputTypeError
 from icl_interp.report.tables import TableView, check_choice, check_id, check_text
 from probes._core.results import short_repr
 
-__all__ = [
-    "STUDY_FORMAT",
-    "Chapter",
-    "Fact",
-    "FigureGrid",
-    "FigureView",
-    "HasJSON",
-    "Line",
-    "Page",
-    "Section",
-    "Tone",
-    "Verdict",
-    "lay_out",
-]
-
 STUDY_FORMAT = "icl-interp study"
 """What the JSON of icl-probe says of itself."""
 

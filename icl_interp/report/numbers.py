@@ -19,8 +19,6 @@ from icl_interp.report.model import STUDY_FORMAT
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.registry import describe_task
 
-__all__ = ["study_json"]
-
 _LEFT_OUT = {
     "predictions",
     "errors_by_prompt",

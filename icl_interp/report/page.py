@@ -21,18 +21,6 @@ from icl_interp.files import finite, is_own_page, refuse_foreign, write_atomical
 from icl_interp.report.model import FigureGrid, FigureView, Page, Section, Tone, Verdict
 from icl_interp.report.tables import MISSING, Cell, TableView, check_choice, format_column
 
-__all__ = [
-    "PLOTLYJS_FILE",
-    "PlotlyJS",
-    "check_report_place",
-    "page_context",
-    "plain",
-    "prose",
-    "render",
-    "script_source",
-    "write_report",
-]
-
 _CODE = re.compile(r"`([^`]+)`")
 
 

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from icl_interp.measure.controls import Excess
 from icl_interp.report.model import Tone, Verdict
 
-__all__ = ["card", "extremes", "interval", "listing", "number", "trend", "verdict_words"]
-
 _TONES: Mapping[str, Tone] = {"evidence": "evidence", "none": "none"}
 
 _FLAT = 0.1

@@ -9,8 +9,6 @@ from typing import Literal, get_args
 from icl_interp.errors import InputError, InputTypeError
 from probes._core.results import short_repr
 
-__all__ = ["Cell", "TableView", "check_choice", "check_id", "check_text", "format_column"]
-
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9_.]*(-[A-Za-z0-9_.]+)*")  # no "--": the page's own anchors carry it
 
 

@@ -22,8 +22,6 @@ from icl_interp.errors import CheckpointError, InputError
 from icl_interp.files import finite, write_atomically
 from icl_interp.tasks.base import Task
 
-__all__ = ["RunBusyError", "RunFolder", "is_busy", "read_manifest", "read_metrics"]
-
 _LOCK = ".lock"
 """Held, by means of the operating system, while a process writes the run; the file may stay."""
 LOOK_SECONDS = 1.0

@@ -14,8 +14,6 @@ from icl_interp.prompts import Prompts, stream
 from icl_interp.settings import Settings
 from probes._core.results import short_repr
 
-__all__ = ["FunctionTask", "GaussianInputs", "Labels", "Task", "check_counts", "one_dimension"]
-
 
 class Task(Settings, ABC):
     """A distribution of prompts, and its own config: frozen, with no keys but its fields, to and from YAML.

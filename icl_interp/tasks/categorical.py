@@ -12,8 +12,6 @@ from icl_interp.prompts import stream
 from icl_interp.tasks.linear_regression import GaussianWeights
 from icl_interp.tasks.subspaces import random_basis
 
-__all__ = ["CategoricalRegression"]
-
 
 class CategoricalRegression(GaussianWeights):
     """Linear regression whose inputs are one of K orthonormal features v_1, ..., v_K.
@@ -88,26 +86,13 @@ class CategoricalRegression(GaussianWeights):
         return (self.features.T * self.shares) @ self.features
 
     def draw_inputs(self, n_prompts: int, n_points: int, *, seed: int) -> Float[Tensor, "batch point dim"]:
-        """Draw the inputs of a seed.
-
-        Args:
-            n_prompts: How many prompts.
-            n_points: Inputs a prompt.
-            seed: The only source of randomness.
-
-        Returns:
-            float32 rows of `features`.
-        """
+        """Draw the inputs of a seed."""
         coins = torch.rand(n_prompts, n_points, generator=stream(seed, "inputs"), dtype=torch.float64)
         which = torch.searchsorted(self.shares.cumsum(0), coins, right=True).clamp(max=len(self.shares) - 1)
         return self.features.float()[which]
 
     def describe(self) -> str:
-        """Say in one clause what is drawn.
-
-        Returns:
-            A clause without full stop, for headers and notes.
-        """
+        """Say in one clause what is drawn."""
         law = "balanced" if self.dominant_share is None else f"the first with probability {self.dominant_share:g}"
         return (
             f"regression on {len(self.shares)} orthonormal features in {self.n_dims} dimensions, {law}, weights "

@@ -10,8 +10,6 @@ from torch import Tensor
 from icl_interp.prompts import stream
 from icl_interp.tasks.base import GaussianInputs, Labels
 
-__all__ = ["DecisionTreeRegression"]
-
 
 class DecisionTreeRegression(GaussianInputs):
     """Labels by a random binary tree that branches on the sign of one coordinate at each node.
@@ -43,15 +41,7 @@ class DecisionTreeRegression(GaussianInputs):
         return self.n_points if self.n_points is not None else 5 * self.n_dims + 1
 
     def draw_labels(self, xs: Float[Tensor, "batch point dim"], *, seed: int) -> Labels:
-        """Ask the functions of a seed at some inputs.
-
-        Args:
-            xs: Any inputs.
-            seed: Decides the functions.
-
-        Returns:
-            Labels without noise.
-        """
+        """Ask the functions of a seed at some inputs."""
         n_leaves = 2**self.depth
         asked = torch.randint(self.n_dims, (len(xs), n_leaves - 1), generator=stream(seed, "weights"))
         leaves = torch.randn(len(xs), n_leaves, generator=stream(seed, "leaves"))
@@ -66,9 +56,6 @@ class DecisionTreeRegression(GaussianInputs):
         """Give E[y^2], the mean squared error of predicting zero.
 
         Formula: 1 + noise_std^2.
-
-        Returns:
-            In squared units of y.
         """
         return 1 + self.noise_std**2
 
@@ -79,21 +66,11 @@ class DecisionTreeRegression(GaussianInputs):
         """Give E[y^2] where the functions are asked at other inputs.
 
         Formula: 1 + noise_std^2, whichever leaves are reached.
-
-        Args:
-            input_second_moment: E[x x'] of these inputs.
-
-        Returns:
-            In squared units of y.
         """
         return self.label_second_moment()
 
     def describe(self) -> str:
-        """Say in one clause what is drawn.
-
-        Returns:
-            A clause without full stop, for headers and notes.
-        """
+        """Say in one clause what is drawn."""
         return (
             f"regression on decision trees of depth {self.depth} in {self.n_dims} dimensions, inputs standard "
             f"Gaussian, {self._describe_noise()}"

@@ -10,8 +10,6 @@ from torch import Tensor
 from icl_interp.prompts import stream
 from icl_interp.tasks.linear_regression import GaussianWeights
 
-__all__ = ["IllConditionedRegression"]
-
 
 class IllConditionedRegression(GaussianWeights):
     """Linear regression whose inputs have a covariance of high condition number along axes of their own each prompt.
@@ -53,26 +51,13 @@ class IllConditionedRegression(GaussianWeights):
         return (variances * (self.n_dims / variances.sum())).sqrt()
 
     def draw_inputs(self, n_prompts: int, n_points: int, *, seed: int) -> Float[Tensor, "batch point dim"]:
-        """Draw the inputs of a seed.
-
-        Args:
-            n_prompts: How many prompts.
-            n_points: Inputs a prompt.
-            seed: The only source of randomness; the axes have a stream of their own.
-
-        Returns:
-            float32.
-        """
+        """Draw the inputs of a seed."""
         z = torch.randn(n_prompts, n_points, self.n_dims, generator=stream(seed, "inputs"))
         axes = torch.linalg.qr(torch.randn(n_prompts, self.n_dims, self.n_dims, generator=stream(seed, "axes"))).Q
         return ((z @ axes) * self.input_scales.float()) @ axes.mT
 
     def describe(self) -> str:
-        """Say in one clause what is drawn.
-
-        Returns:
-            A clause without full stop, for headers and notes.
-        """
+        """Say in one clause what is drawn."""
         return (
             f"linear regression in {self.n_dims} dimensions, inputs Gaussian with condition number "
             f"{self.condition_number:g} along random axes, weights standard Gaussian, {self._describe_noise()}"

@@ -15,8 +15,6 @@ from icl_interp.prompts import stream
 from icl_interp.tasks.base import FunctionTask, Labels
 from icl_interp.tasks.subspaces import Subspace
 
-__all__ = ["GaussianWeights", "LinearRegression", "LinearTask", "Matrix", "numerical_rank", "symmetric_root"]
-
 
 class LinearTask(FunctionTask):
     """A task y_k = w.x_k + noise_std e_k whose weights are independent of its inputs.
@@ -292,38 +290,17 @@ class LinearRegression(LinearTask):
         return self.weight_cov + torch.outer(self.weight_mean, self.weight_mean)
 
     def draw_inputs(self, n_prompts: int, n_points: int, *, seed: int) -> Float[Tensor, "batch point dim"]:
-        """Draw the inputs of a seed.
-
-        Args:
-            n_prompts: How many prompts.
-            n_points: Inputs a prompt.
-            seed: The only source of randomness.
-
-        Returns:
-            float32.
-        """
+        """Draw the inputs of a seed."""
         z = torch.randn(n_prompts, n_points, self.n_dims, generator=stream(seed, "inputs"))
         return _draw_gaussian(z, self.x_mean, self.x_cov, self.n_dims)
 
     def draw_weights(self, n_prompts: int, *, seed: int) -> Float[Tensor, "batch dim"]:
-        """Draw the weights of a seed.
-
-        Args:
-            n_prompts: One row each.
-            seed: The only source of randomness.
-
-        Returns:
-            float32.
-        """
+        """Draw the weights of a seed."""
         v = torch.randn(n_prompts, self.n_dims, generator=stream(seed, "weights"))
         return _draw_gaussian(v, self.w_mean, self.w_cov, self.n_dims)
 
     def describe(self) -> str:
-        """Say in one clause what is drawn.
-
-        Returns:
-            A clause without full stop, for headers and notes.
-        """
+        """Say in one clause what is drawn."""
         parts = [f"linear regression in {self.n_dims} dimensions"]
         parts.append(_describe_law("inputs", self.input_mean, self.input_cov))
         parts.append(_describe_law("weights", self.weight_mean, self.weight_cov))

@@ -9,8 +9,6 @@ from torch import Tensor
 from icl_interp.prompts import stream
 from icl_interp.tasks.base import GaussianInputs, Labels
 
-__all__ = ["QuadraticRegression"]
-
 
 class QuadraticRegression(GaussianInputs):
     """Labels linear in the squared coordinates.
@@ -33,15 +31,7 @@ class QuadraticRegression(GaussianInputs):
     family: Literal["quadratic_regression"] = "quadratic_regression"
 
     def draw_labels(self, xs: Float[Tensor, "batch point dim"], *, seed: int) -> Labels:
-        """Ask the functions of a seed at some inputs.
-
-        Args:
-            xs: Any inputs.
-            seed: Decides the functions.
-
-        Returns:
-            Labels without noise.
-        """
+        """Ask the functions of a seed at some inputs."""
         ws = torch.randn(len(xs), self.n_dims, generator=stream(seed, "weights"))
         return Labels(torch.einsum("bpd,bd->bp", xs.square(), ws) / 3**0.5)
 
@@ -49,16 +39,9 @@ class QuadraticRegression(GaussianInputs):
         """Give E[y^2], the mean squared error of predicting zero.
 
         Formula: d + noise_std^2, since E[x^4] = 3.
-
-        Returns:
-            In squared units of y.
         """
         return self.n_dims + self.noise_std**2
 
     def describe(self) -> str:
-        """Say in one clause what is drawn.
-
-        Returns:
-            A clause without full stop, for headers and notes.
-        """
+        """Say in one clause what is drawn."""
         return f"quadratic regression in {self.n_dims} dimensions, inputs standard Gaussian, {self._describe_noise()}"

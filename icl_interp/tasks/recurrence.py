@@ -9,8 +9,6 @@ from torch import Tensor
 from icl_interp.prompts import Prompts, stream
 from icl_interp.tasks.base import Task, check_counts, one_dimension
 
-__all__ = ["AffineRecurrence"]
-
 
 class AffineRecurrence(Task):
     """Sequences s_{k+1} = a s_k + b + noise_std * e_k with one (a, b) a prompt.
@@ -55,18 +53,6 @@ class AffineRecurrence(Task):
         """Draw prompts as a pure function of the arguments.
 
         Starts, slopes, offsets and noise have streams of their own.
-
-        Args:
-            n_prompts: How many, at least 1.
-            n_points: Pairs a prompt, at least 1; None takes `default_points`. A shorter prompt is the beginning of a
-                longer one where there is no noise.
-            seed: The only source of randomness.
-
-        Returns:
-            float32 prompts on the CPU, without weights.
-
-        Raises:
-            InputError: If a count is below 1.
         """
         n_points = self.default_points if n_points is None else n_points
         check_counts(n_prompts, n_points)
@@ -85,9 +71,6 @@ class AffineRecurrence(Task):
 
         Formula: E[s_k^2] = E[a^2k] start_std^2 + E[(1 + a + ... + a^(k-1))^2] offset_std^2
         + E[1 + a^2 + ... + a^(2k-2)] noise_std^2, with E[a^m] = slope_bound^m / (m + 1) for even m and 0 for odd m.
-
-        Returns:
-            In squared units of y.
         """
         n = self.default_points
         powers = torch.arange(2 * n + 1, dtype=torch.float64)
@@ -100,11 +83,7 @@ class AffineRecurrence(Task):
         return total / n
 
     def describe(self) -> str:
-        """Say in one clause what is drawn.
-
-        Returns:
-            A clause without full stop, for headers and notes.
-        """
+        """Say in one clause what is drawn."""
         noise = f"noise of standard deviation {self.noise_std:g} a step" if self.noise_std else "no noise"
         return f"affine recurrences with slopes up to {self.slope_bound:g}, {noise}"
 

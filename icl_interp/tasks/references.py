@@ -50,15 +50,6 @@ from icl_interp.tasks.sparse import SparseLinearRegression
 from icl_interp.tasks.task_pool import TaskPool
 from icl_interp.tasks.uniform import UniformRegression
 
-__all__ = [
-    "GD_STEPS",
-    "bayes_penalty",
-    "lasso_losses",
-    "lasso_penalty",
-    "reference_predictors",
-    "references_with",
-]
-
 _LASSO_GRID = tuple(10 ** (exponent / 2) for exponent in range(0, -9, -1))
 """Where the Lasso's penalty is sought, largest first, in units of the root mean squares of a label times that of an
 input coordinate: half decades from 1, where nearly all weights are 0, to 1e-4, the least of Garg et al.'s list."""

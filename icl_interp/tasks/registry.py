@@ -20,18 +20,6 @@ from icl_interp.tasks.sparse import SparseLinearRegression
 from icl_interp.tasks.task_pool import TaskPool
 from icl_interp.tasks.uniform import UniformRegression
 
-__all__ = [
-    "AnyTask",
-    "changed_task",
-    "class_in",
-    "describe_task",
-    "register_task",
-    "task_class",
-    "task_fields",
-    "task_from_config",
-    "task_to_config",
-]
-
 _DEFAULT_FAMILY = "linear_regression"
 """What a config without a family means."""
 

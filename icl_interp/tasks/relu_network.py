@@ -10,8 +10,6 @@ from torch import Tensor
 from icl_interp.prompts import stream
 from icl_interp.tasks.base import GaussianInputs, Labels
 
-__all__ = ["ReluNetworkRegression"]
-
 
 class ReluNetworkRegression(GaussianInputs):
     """Labels by a random network with one hidden layer.
@@ -42,15 +40,7 @@ class ReluNetworkRegression(GaussianInputs):
         return self.n_points if self.n_points is not None else 5 * self.n_dims + 1
 
     def draw_labels(self, xs: Float[Tensor, "batch point dim"], *, seed: int) -> Labels:
-        """Ask the functions of a seed at some inputs.
-
-        Args:
-            xs: Any inputs.
-            seed: Decides the functions.
-
-        Returns:
-            Labels without noise.
-        """
+        """Ask the functions of a seed at some inputs."""
         first = torch.randn(len(xs), self.n_dims, self.n_hidden, generator=stream(seed, "weights"))
         second = torch.randn(len(xs), self.n_hidden, generator=stream(seed, "output weights"))
         hidden = torch.einsum("bpd,bdh->bph", xs, first).relu()
@@ -60,9 +50,6 @@ class ReluNetworkRegression(GaussianInputs):
         """Give E[y^2], the mean squared error of predicting zero.
 
         Formula: d + noise_std^2, since E[max(0, u.x)^2] = d / 2.
-
-        Returns:
-            In squared units of y.
         """
         return self.n_dims + self.noise_std**2
 
@@ -73,21 +60,11 @@ class ReluNetworkRegression(GaussianInputs):
         """Give E[y^2] where the functions are asked at other inputs.
 
         Formula: tr(E[x x']) + noise_std^2.
-
-        Args:
-            input_second_moment: E[x x'] of these inputs.
-
-        Returns:
-            In squared units of y.
         """
         return float(input_second_moment.trace()) + self.noise_std**2
 
     def describe(self) -> str:
-        """Say in one clause what is drawn.
-
-        Returns:
-            A clause without full stop, for headers and notes.
-        """
+        """Say in one clause what is drawn."""
         return (
             f"regression on relu networks with {self.n_hidden} hidden units in {self.n_dims} dimensions, inputs "
             f"standard Gaussian, {self._describe_noise()}"

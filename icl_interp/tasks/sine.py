@@ -11,8 +11,6 @@ from icl_interp.errors import InputError
 from icl_interp.prompts import stream
 from icl_interp.tasks.base import FunctionTask, Labels, one_dimension
 
-__all__ = ["SineRegression"]
-
 
 class SineRegression(FunctionTask):
     """Sine waves of random amplitude and phase.
@@ -66,28 +64,11 @@ class SineRegression(FunctionTask):
         return torch.tensor([[25 / 3]], dtype=torch.float64)
 
     def draw_inputs(self, n_prompts: int, n_points: int, *, seed: int) -> Float[Tensor, "batch point dim"]:
-        """Draw the inputs of a seed.
-
-        Args:
-            n_prompts: How many prompts.
-            n_points: Inputs a prompt.
-            seed: The only source of randomness.
-
-        Returns:
-            float32 in [-5, 5].
-        """
+        """Draw the inputs of a seed."""
         return 10 * torch.rand(n_prompts, n_points, 1, generator=stream(seed, "inputs")) - 5
 
     def draw_labels(self, xs: Float[Tensor, "batch point dim"], *, seed: int) -> Labels:
-        """Ask the functions of a seed at some inputs.
-
-        Args:
-            xs: Any inputs.
-            seed: Decides the functions.
-
-        Returns:
-            Labels without noise.
-        """
+        """Ask the functions of a seed at some inputs."""
         amplitude, phase = torch.rand(2, len(xs), 1, generator=stream(seed, "weights"))
         amplitude = self.amplitude_low + (self.amplitude_high - self.amplitude_low) * amplitude
         return Labels(amplitude * torch.sin(xs[..., 0] + torch.pi * phase))
@@ -96,9 +77,6 @@ class SineRegression(FunctionTask):
         """Give E[y^2], the mean squared error of predicting zero.
 
         Formula: (a^2 + a b + b^2) / 6 + noise_std^2 for amplitudes from a to b.
-
-        Returns:
-            In squared units of y.
         """
         a, b = self.amplitude_low, self.amplitude_high
         return (a * a + a * b + b * b) / 6 + self.noise_std**2
@@ -110,21 +88,11 @@ class SineRegression(FunctionTask):
         """Give E[y^2] where the functions are asked at other inputs.
 
         Formula: that of the task's own inputs, since phases cover half a period evenly.
-
-        Args:
-            input_second_moment: E[x x'] of these inputs.
-
-        Returns:
-            In squared units of y.
         """
         return self.label_second_moment()
 
     def describe(self) -> str:
-        """Say in one clause what is drawn.
-
-        Returns:
-            A clause without full stop, for headers and notes.
-        """
+        """Say in one clause what is drawn."""
         return (
             f"sine waves of amplitude {self.amplitude_low:g} to {self.amplitude_high:g}, inputs uniform on [-5, 5], "
             f"{self._describe_noise()}"

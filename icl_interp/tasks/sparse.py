@@ -11,8 +11,6 @@ from icl_interp.errors import InputError
 from icl_interp.prompts import stream
 from icl_interp.tasks.linear_regression import LinearTask, symmetric_root
 
-__all__ = ["SparseLinearRegression"]
-
 
 class SparseLinearRegression(LinearTask):
     """Linear regression with s non-zero weights: a random support of s coordinates, and N(0, 1) on it.
@@ -64,39 +62,18 @@ class SparseLinearRegression(LinearTask):
         return torch.eye(self.n_dims, dtype=torch.float64) * (self.n_nonzero / self.n_dims)
 
     def draw_inputs(self, n_prompts: int, n_points: int, *, seed: int) -> Float[Tensor, "batch point dim"]:
-        """Draw the inputs of a seed.
-
-        Args:
-            n_prompts: How many prompts.
-            n_points: Inputs a prompt.
-            seed: The only source of randomness.
-
-        Returns:
-            float32.
-        """
+        """Draw the inputs of a seed."""
         z = torch.randn(n_prompts, n_points, self.n_dims, generator=stream(seed, "inputs"))
         return z @ symmetric_root(self.input_second_moment).float()
 
     def draw_weights(self, n_prompts: int, *, seed: int) -> Float[Tensor, "batch dim"]:
-        """Draw the weights of a seed.
-
-        Args:
-            n_prompts: One row each.
-            seed: The only source of randomness; the support has a stream of its own.
-
-        Returns:
-            float32, n_nonzero of them not zero in each row.
-        """
+        """Draw the weights of a seed."""
         values = torch.randn(n_prompts, self.n_dims, generator=stream(seed, "weights"))
         ranks = torch.rand(n_prompts, self.n_dims, generator=stream(seed, "support")).argsort(1).argsort(1)
         return values * (ranks < self.n_nonzero)
 
     def describe(self) -> str:
-        """Say in one clause what is drawn.
-
-        Returns:
-            A clause without full stop, for headers and notes.
-        """
+        """Say in one clause what is drawn."""
         inputs = f"correlated by {self.x_correlation:g}" if self.x_correlation else "standard Gaussian"
         return (
             f"sparse linear regression in {self.n_dims} dimensions, inputs {inputs}, {self.n_nonzero} non-zero "

@@ -9,8 +9,6 @@ from icl_interp.errors import InputError
 from icl_interp.prompts import stream
 from icl_interp.settings import Settings
 
-__all__ = ["Subspace", "random_basis", "subspace_covariance"]
-
 
 class Subspace(Settings):
     """A random subspace or its complement, by name: what configs write in the place of a covariance matrix.

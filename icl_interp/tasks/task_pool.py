@@ -11,8 +11,6 @@ from torch import Tensor
 from icl_interp.prompts import stream
 from icl_interp.tasks.linear_regression import LinearTask
 
-__all__ = ["TaskPool"]
-
 _LARGEST_POOL = 2**20
 """The most tasks that Raventos et al. and the experiments after them use."""
 _BLOCK = 1024
@@ -83,37 +81,16 @@ class TaskPool(LinearTask):
         return _pool(self.n_dims, self.n_tasks, self.pool_seed).double().mean(0)
 
     def draw_inputs(self, n_prompts: int, n_points: int, *, seed: int) -> Float[Tensor, "batch point dim"]:
-        """Draw the inputs of a seed.
-
-        Args:
-            n_prompts: How many prompts.
-            n_points: Inputs a prompt.
-            seed: The only source of randomness.
-
-        Returns:
-            Standard normal numbers, those of `LinearRegression` with the same seed.
-        """
+        """Draw the inputs of a seed."""
         return torch.randn(n_prompts, n_points, self.n_dims, generator=stream(seed, "inputs"))
 
     def draw_weights(self, n_prompts: int, *, seed: int) -> Float[Tensor, "batch dim"]:
-        """Draw tasks of the pool, with replacement.
-
-        Args:
-            n_prompts: One row each.
-            seed: The only source of randomness; the stream is "tasks".
-
-        Returns:
-            Rows of `weights`.
-        """
+        """Draw tasks of the pool, with replacement."""
         which = torch.randint(self.n_tasks, (n_prompts,), generator=stream(seed, "tasks"))
         return _pool(self.n_dims, self.n_tasks, self.pool_seed)[which]
 
     def describe(self) -> str:
-        """Say in one clause what is drawn.
-
-        Returns:
-            A clause without full stop, for headers and notes.
-        """
+        """Say in one clause what is drawn."""
         tasks = "one task" if self.n_tasks == 1 else f"a pool of {self.n_tasks} tasks"
         return (
             f"linear regression in {self.n_dims} dimensions, inputs standard Gaussian, weights from {tasks} "

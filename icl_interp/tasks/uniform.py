@@ -10,8 +10,6 @@ from torch import Tensor
 from icl_interp.prompts import stream
 from icl_interp.tasks.linear_regression import GaussianWeights
 
-__all__ = ["UniformRegression"]
-
 
 class UniformRegression(GaussianWeights):
     """Linear regression with inputs uniform on a cube: each coordinate of x ~ U(-half_width, half_width).
@@ -48,25 +46,12 @@ class UniformRegression(GaussianWeights):
         return torch.eye(self.n_dims, dtype=torch.float64) * (self.half_width**2 / 3)
 
     def draw_inputs(self, n_prompts: int, n_points: int, *, seed: int) -> Float[Tensor, "batch point dim"]:
-        """Draw the inputs of a seed.
-
-        Args:
-            n_prompts: How many prompts.
-            n_points: Inputs a prompt.
-            seed: The only source of randomness.
-
-        Returns:
-            float32.
-        """
+        """Draw the inputs of a seed."""
         u = torch.rand(n_prompts, n_points, self.n_dims, generator=stream(seed, "inputs"))
         return (2 * u - 1) * self.half_width
 
     def describe(self) -> str:
-        """Say in one clause what is drawn.
-
-        Returns:
-            A clause without full stop, for headers and notes.
-        """
+        """Say in one clause what is drawn."""
         return (
             f"linear regression in {self.n_dims} dimensions, inputs uniform on [-{self.half_width:g}, "
             f"{self.half_width:g}], weights standard Gaussian, {self._describe_noise()}"

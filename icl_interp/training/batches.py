@@ -7,8 +7,6 @@ from icl_interp.prompts import Prompts, derive_seed
 from icl_interp.tasks.base import FunctionTask
 from icl_interp.training.train_config import TrainConfig
 
-__all__ = ["batch_seed", "draw_batch", "evaluation_seed"]
-
 _STREAMS = (
     "inputs", "weights", "tasks", "noise", "support", "axes", "output weights", "leaves", "offsets", "orthants",
 )  # fmt: skip

@@ -12,11 +12,6 @@ from icl_interp.errors import InputError, said
 from icl_interp.settings import parse_yaml, read_yaml
 from icl_interp.training.train_config import TrainConfig
 
-__all__ = [
-    "TrainConfig",
-    "load_config",
-]
-
 
 def _preset_names() -> list[str]:
     """List the presets that ship with the package."""

@@ -29,8 +29,6 @@ from icl_interp.training.loop import (
 from icl_interp.training.run import TrainResult, is_logged
 from icl_interp.training.train_config import TrainConfig
 
-__all__ = ["MAY_DIFFER", "EnsembleDivergedError", "train_many"]
-
 _ATTENTION = "blocks.0.attn."
 _MLP = "blocks.0.mlp."
 

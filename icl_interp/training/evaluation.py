@@ -13,12 +13,10 @@ from icl_interp.measure.families import IN_DISTRIBUTION, Families, Family, draw_
 from icl_interp.predictors.references import ByReference, References
 from icl_interp.query import predict
 from icl_interp.tasks.references import reference_predictors
-from icl_interp.tasks.shifts.select import SHIFTS
+from icl_interp.tasks.shifts.suite import SHIFTS
 from icl_interp.training.batches import evaluation_seed
 from icl_interp.training.train_config import TrainConfig
 from probes._core.results import short_repr
-
-__all__ = ["EvaluationRecord", "Evaluator"]
 
 _PREFERRED = ("w_fresh", "x_scale=3")
 
@@ -39,23 +37,12 @@ class EvaluationRecord:
     __repr__ = short_repr
 
     def to_dict(self) -> dict[str, Any]:
-        """Lay the record out for a line of metrics.
-
-        Returns:
-            Plain data by name.
-        """
+        """Lay the record out for a line of metrics."""
         return {"loss_per_point": list(self.loss_per_point), "errors": self.errors, "distances": self.distances}
 
     @classmethod
     def from_dict(cls, line: Mapping[str, Any]) -> "EvaluationRecord":
-        """Read a line of metrics back.
-
-        Args:
-            line: With the step and what `to_dict` gives.
-
-        Returns:
-            The record; what is null in the line, since it was not finite, is not a number.
-        """
+        """Read a line of metrics back."""
         distances = {label: _numbers(by_name) for label, by_name in line["distances"].items()}
         return cls(line["step"], tuple(line["loss_per_point"]), _numbers(line["errors"]), distances)
 

@@ -16,16 +16,6 @@ from icl_interp.prompts import Prompts
 from icl_interp.training.batches import draw_batch
 from icl_interp.training.train_config import TrainConfig
 
-__all__ = [
-    "StepRecord",
-    "Trainer",
-    "learning_rate",
-    "loss_advice",
-    "loss_problem",
-    "make_optimizer",
-    "set_learning_rate",
-]
-
 _FUSED = ("cpu", "cuda")
 """Devices for which torch has fused Adam, AdamW and SGD: one pass over the weights instead of a dozen."""
 

@@ -21,18 +21,6 @@ from icl_interp.training.configs import load_config
 from icl_interp.training.loop import Trainer
 from icl_interp.training.train_config import TrainConfig
 
-__all__ = [
-    "OtherCircumstancesWarning",
-    "check_same_config",
-    "config_hash",
-    "load_resume",
-    "new_session",
-    "run_folders",
-    "save_resume",
-    "sessions_of",
-    "what_changed",
-]
-
 FORMAT = "icl-interp resume"
 
 

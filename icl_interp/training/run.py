@@ -29,8 +29,6 @@ from icl_interp.training.sinks import Sink, check_sinks, open_sinks
 from icl_interp.training.stopping import RunStoppedError, stop_requests
 from icl_interp.training.train_config import TrainConfig
 
-__all__ = ["RunLog", "TrainResult", "is_logged", "train"]
-
 _EVERY_STEP_UNTIL = 50
 """Steps whose losses are all kept, so that a recipe can be checked against its record."""
 

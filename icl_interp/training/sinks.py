@@ -10,8 +10,6 @@ from typing import Any
 from icl_interp.errors import InputError
 from icl_interp.training.train_config import TrainConfig
 
-__all__ = ["Sink", "check_sinks", "open_sinks"]
-
 
 @dataclass(frozen=True, slots=True)
 class Sink:

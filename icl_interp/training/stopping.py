@@ -13,8 +13,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-__all__ = ["RunStoppedError", "looks_for", "stop_requests", "stop_when_asked"]
-
 LOOK_SECONDS = 0.2
 """Between two looks for the file that asks a run to stop (ours)."""
 

@@ -27,8 +27,6 @@ from icl_interp.training.sweep_table import (
 from icl_interp.training.sweep_workers import run_all
 from icl_interp.training.train_config import TrainConfig
 
-__all__ = ["SweepResult", "SweepRun", "SweepStoppedError", "expand_grid", "load_grid", "sweep"]
-
 
 @dataclass(frozen=True, slots=True)
 class SweepRun:

@@ -10,20 +10,6 @@ import pandas as pd
 from icl_interp.files import refuse_foreign, write_atomically
 from icl_interp.runs.folder import read_manifest, read_metrics
 
-__all__ = [
-    "BEGUN",
-    "FAILED",
-    "FINISHED",
-    "NOT_BEGUN",
-    "ParquetWarning",
-    "check_table_places",
-    "failed_row",
-    "row_on_disk",
-    "run_row",
-    "summary_table",
-    "write_table",
-]
-
 FINISHED, FAILED, BEGUN, NOT_BEGUN = "finished", "failed", "begun", "not begun"
 """What a run of a sweep can be; the last two where the sweep was stopped."""
 

@@ -17,8 +17,6 @@ from icl_interp.training.stopping import stop_when_asked
 from icl_interp.training.sweep_table import FAILED, FINISHED, failed_row, run_row
 from icl_interp.training.train_config import TrainConfig
 
-__all__ = ["run_all", "train_one_run"]
-
 RESUME_SECONDS = 30.0
 """Wall time between two states of a run in a sweep (ours)."""
 

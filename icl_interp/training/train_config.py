@@ -14,8 +14,6 @@ from icl_interp.tasks.registry import AnyTask, task_to_config
 from icl_interp.tasks.shifts.select import select_shifts
 from icl_interp.training.schedules import CheckpointSteps, Curriculum
 
-__all__ = ["TrainConfig"]
-
 _PEAKED = ("triangle", "one_cycle")
 _LINEAR_RECIPE = {"steps": 20_000, "batch_size": 128, "schedule": "cosine", "grad_clip": 10.0, "loss_points": "last"}
 """What "lsa" and "ltb" take where a config says nothing: with N(0, 0.2^2) weights and Adam at 1e-3 it reaches the risks

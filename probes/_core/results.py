@@ -7,8 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["short_repr"]
-
 _LONGEST = 240
 """Characters of a whole result."""
 _LONGEST_TEXT = 40

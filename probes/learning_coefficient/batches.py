@@ -38,46 +38,17 @@ class Purpose(IntEnum):
 
 
 def derived_seed(seed: int, purpose: Purpose, chain: int, block: int) -> int:
-    """Derive a seed that no other purpose, chain or block shares.
-
-    Args:
-        seed: What the user typed.
-        purpose: What the numbers are for.
-        chain: Its index; shared numbers take 0.
-        block: Its index in time.
-
-    Returns:
-        An integer below 2^32.
-    """
+    """Derive a seed that no other purpose, chain or block shares."""
     return int(np.random.SeedSequence([seed, int(purpose), chain, block]).generate_state(1)[0])
 
 
 def generator_for(device: torch.device, seed: int, purpose: Purpose, chain: int, block: int) -> torch.Generator:
-    """Open the random stream of one block of one chain.
-
-    Args:
-        device: Of the numbers.
-        seed: What the user typed.
-        purpose: What the numbers are for.
-        chain: Its index.
-        block: Its index in time.
-
-    Returns:
-        A generator of its own; the global one is untouched.
-    """
+    """Open the random stream of one block of one chain."""
     return torch.Generator(device).manual_seed(derived_seed(seed, purpose, chain, block))
 
 
 def map_batch(function: Callable[..., Any], *batches: Batch) -> Batch:
-    """Apply a function to the tensors of batches of one structure.
-
-    Args:
-        function: Takes one tensor of each batch.
-        batches: Of one structure.
-
-    Returns:
-        A batch of that structure.
-    """
+    """Apply a function to the tensors of batches of one structure."""
     first = batches[0]
     if isinstance(first, dict):
         return {key: map_batch(function, *(batch[key] for batch in batches)) for key in first}
@@ -87,18 +58,7 @@ def map_batch(function: Callable[..., Any], *batches: Batch) -> Batch:
 
 
 def batch_tensors(who: str, batch: Batch) -> list[Tensor]:
-    """List the tensors of a batch.
-
-    Args:
-        who: The public function, for messages.
-        batch: Anything.
-
-    Returns:
-        At least one tensor.
-
-    Raises:
-        InputTypeError: If it is no batch.
-    """
+    """List the tensors of a batch."""
     if isinstance(batch, Tensor):
         return [batch]
     parts = list(batch.values()) if isinstance(batch, dict) else batch
@@ -133,16 +93,7 @@ class Batches:
         return self.shared or self.batch_size is None
 
     def block(self, block: int, n_steps: int, chains: Sequence[int]) -> Iterator[Batch]:
-        """Draw the batches of a few steps in a row.
-
-        Args:
-            block: Its index in time.
-            n_steps: How many.
-            chains: Indices of the chains; ignored where batches are common.
-
-        Yields:
-            For each step a batch with axes [sample, ...], or [chain, sample, ...] where each chain has its own.
-        """
+        """Draw the batches of a few steps in a row."""
         if self.batch_size is None:
             yield from (self.data for _ in range(n_steps))
         elif self.n_samples is None:
@@ -185,24 +136,7 @@ def open_batches(
     seed: int,
     purpose: Purpose = Purpose.BATCHES,
 ) -> Batches:
-    """Check data and make a source of batches of them.
-
-    Args:
-        who: The public function, for messages.
-        data: A batch that holds the whole data set, or a stream.
-        batch_size: None for the whole data set each time.
-        shared: Whether all chains see the same batches.
-        seed: Of all draws.
-        purpose: What they are for.
-
-    Returns:
-        A source.
-
-    Raises:
-        InputTypeError: If data is neither a batch nor a stream.
-        InputError: If tensors differ in length, a stream has no batch size, or a stream returns another number of
-            samples than it was asked for.
-    """
+    """Check data and make a source of batches of them."""
     if batch_size is not None and batch_size < 1:
         raise InputError(f"{who} needs a batch_size of at least 1, got {batch_size}; pass None for all samples.")
     if callable(data):

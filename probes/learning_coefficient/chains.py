@@ -101,18 +101,7 @@ class ChainTraces:
 def run_chains(
     loss: Loss, row: ParameterRow, batches: Batches, settings: SgldSettings, evaluation: Batches | None = None
 ) -> ChainTraces:
-    """Run all chains.
-
-    Args:
-        loss: One number for (parameters by name, batch).
-        row: The parameters at w*.
-        batches: For the gradients.
-        settings: See `SgldSettings`.
-        evaluation: For a second loss at each draw.
-
-    Returns:
-        Traces that do not depend on how many chains run at once, up to rounding.
-    """
+    """Run all chains."""
     at_once = settings.chains_at_once
     if at_once is None:
         sequential = row.center.device.type == "cpu" and row.center.numel() >= _SEQUENTIAL_FROM
@@ -132,14 +121,7 @@ def run_chains(
 
 
 def at_least_single(loss: Loss) -> Loss:
-    """Let a loss read batches of 16 bits in float32, as the rows of 16-bit parameters are.
-
-    Args:
-        loss: One number for (parameters by name, batch).
-
-    Returns:
-        The same loss for batches of more bits.
-    """
+    """Let a loss read batches of 16 bits in float32, as the rows of 16-bit parameters are."""
 
     def widened(params: dict[str, Tensor], batch: Batch) -> Tensor:
         return loss(params, None if batch is None else map_batch(_wide, batch))
@@ -156,51 +138,26 @@ def plain_attention() -> AbstractContextManager[None]:
 
     The fused kernels have no rule for vmap and no second derivative; on the short sequences of in-context regression
     the plain one is as fast.
-
-    Returns:
-        A context for calls of a loss.
     """
     return sdpa_kernel(SDPBackend.MATH)
 
 
 class ChainLoss:
-    """The loss of several chains at once, and its gradient.
-
-    Args:
-        loss: One number for (parameters by name, batch).
-        row: The parameters at w*.
-        common: Whether a batch has no chain axis.
-    """
+    """The loss of several chains at once, and its gradient."""
 
     def __init__(self, loss: Loss, row: ParameterRow, *, common: bool) -> None:
         self.loss, self.row, self.common = loss, row, common
         self.mapped = vmap(self._one, in_dims=(0, None if common else 0), randomness="different")
 
     def values(self, points: Tensor, batch: Batch) -> Tensor:
-        """Evaluate the loss of each chain.
-
-        Args:
-            points: [chain entry].
-            batch: For all chains.
-
-        Returns:
-            [chain]; one chain alone goes without vmap.
-        """
+        """Evaluate the loss of each chain."""
         if len(points) > 1:
             return self.mapped(self.row.named(points), batch)
         own = batch if self.common else map_batch(_only, batch)
         return self._one(self.row.named(points[0]), own).reshape(1)
 
     def gradients(self, offsets: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Evaluate the loss and its gradient for each chain.
-
-        Args:
-            offsets: [chain entry], w - w*.
-            batch: For all chains.
-
-        Returns:
-            [chain] and [chain entry]; a chain that is not finite leaves the others alone.
-        """
+        """Evaluate the loss and its gradient for each chain."""
         points = (self.row.center + offsets).requires_grad_()
         values = self.values(points, batch)
         (gradients,) = torch.autograd.grad(values.sum(), points)

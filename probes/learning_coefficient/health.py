@@ -212,15 +212,7 @@ def health_flags(evidence: LlcEvidence) -> tuple[HealthFlag, ...]:
 
 
 def find_flag(flags: Sequence[HealthFlag], name: str) -> HealthFlag:
-    """Pick a flag by name.
-
-    Args:
-        flags: All of them.
-        name: A key of `FLAG_LIMITS`.
-
-    Returns:
-        The flag.
-    """
+    """Pick a flag by name."""
     _check_option("flag", "name", name, FLAG_LIMITS)
     return next(flag for flag in flags if flag.name == name)
 

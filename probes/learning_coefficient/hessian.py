@@ -81,20 +81,7 @@ def top_eigenvalue(
     max_iterations: int = 100,
     tolerance: float = 1e-3,
 ) -> float:
-    """Measure the top eigenvalue of S H S, S = diag(scale), over the entries that may move.
-
-    Args:
-        loss: See `top_hessian_eigenvalue`.
-        row: The parameters.
-        batch: Handed to the loss.
-        seed: Of the first direction.
-        scale: One positive number an entry; None for ones.
-        max_iterations: Restarts.
-        tolerance: Relative.
-
-    Returns:
-        NaN where the Hessian is not finite or the tolerance was not reached.
-    """
+    """Measure the top eigenvalue of S H S, S = diag(scale), over the entries that may move."""
     point = row.center.clone().requires_grad_()
     with plain_attention():
         value = loss({**row.frozen, **row.named(point)}, batch)

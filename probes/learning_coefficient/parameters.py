@@ -35,46 +35,18 @@ class ParameterRow:
         return self.center.numel() if self.mask is None else int(self.mask.sum())
 
     def named(self, rows: Tensor) -> dict[str, Tensor]:
-        """Cut rows into the parameters that the loss knows; leading axes (chains) stay in front.
-
-        Args:
-            rows: The last axis is that of `center`.
-
-        Returns:
-            Views by name, without the frozen parameters.
-        """
+        """Cut rows into the parameters that the loss knows; leading axes (chains) stay in front."""
         pieces = torch.split(rows, [shape.numel() for shape in self.shapes.values()], dim=-1)
         named = zip(self.shapes.items(), pieces, strict=True)
         return {name: piece.view(*rows.shape[:-1], *shape) for (name, shape), piece in named}
 
     def held(self, row: Tensor) -> Tensor:
-        """Zero the entries that must not move.
-
-        Args:
-            row: The last axis is that of `center`.
-
-        Returns:
-            The same tensor where all entries move.
-        """
+        """Zero the entries that must not move."""
         return row if self.mask is None else row * self.mask
 
 
 def parameter_row(who: str, params: Mapping[str, Tensor], param_masks: ParamMasks = None) -> ParameterRow:
-    """Lay parameters out in one row.
-
-    Args:
-        who: The public function, for messages.
-        params: By name, all of one floating-point dtype and device.
-        param_masks: See `ParamMasks`.
-
-    Returns:
-        Copies, detached from any graph; in float32 where the parameters have 16 bits, since steps round away there.
-
-    Raises:
-        InputTypeError: If an entry is no floating-point tensor.
-        InputError: If there is none, dtypes or devices differ, a value is not finite, a pattern matches nothing, a
-            mask does not fit, or no entry is left to move.
-    """
+    """Lay parameters out in one row."""
     _check_parameters(who, params)
     masks = _match_masks(who, params, param_masks)
     sampled = {name: params[name].detach() for name in params if name in masks}

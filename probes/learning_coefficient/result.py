@@ -36,21 +36,6 @@ def init_loss(who: str, loss: Loss, row: ParameterRow, batches: Batches, n_batch
 
     A data set of at most n_batches batches is evaluated once as a whole, batch by batch, which is exact for a loss that
     is a mean over samples; otherwise batches are drawn as for the chains.
-
-    Args:
-        who: The public function, for messages.
-        loss: One number for (parameters by name, batch).
-        row: The parameters.
-        batches: Shared ones.
-        n_batches: How many at most.
-
-    Returns:
-        Mean and standard error.
-
-    Raises:
-        InputTypeError: If the loss returns no tensor.
-        InputError: If it returns more than one number.
-        NonFiniteLossError: If it returns NaN or infinity.
     """
     named = {**row.frozen, **row.named(row.center)}
     size, total = batches.batch_size, batches.n_samples
@@ -172,19 +157,7 @@ def assemble(
     *,
     shared_noise: bool,
 ) -> LearningCoefficient:
-    """Turn traces into a result.
-
-    Args:
-        traces: Of all chains.
-        settings: That made them.
-        n_free: Parameters that may move.
-        initial: The loss at w*.
-        top_eigenvalue: Of the (preconditioned) Hessian.
-        shared_noise: Whether the chains see the same minibatches.
-
-    Returns:
-        The estimate over healthy chains, with flags.
-    """
+    """Turn traces into a result."""
     draws = settings.draw_steps
     losses = traces.losses[:, draws] if traces.evaluated is None else traces.evaluated
     own = settings.nbeta * (losses.mean(dim=1) - initial.value)

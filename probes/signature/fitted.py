@@ -65,15 +65,7 @@ _FIELDS: dict[str, type] = {
 
 
 def write_signature_fields(path: str | os.PathLike[str], fields: dict[str, Any]) -> None:
-    """Write into a temporary file of the same folder, force it to the disk, then move it into place.
-
-    Args:
-        path: Where the file shall be; a link stays one, and what it points to is replaced.
-        fields: A signature's fields.
-
-    Raises:
-        InputError: If something else than a signature is there.
-    """
+    """Write into a temporary file of the same folder, force it to the disk, then move it into place."""
     path = Path(os.path.realpath(path))
     _refuse_foreign(path)
     plain = {name: value.cpu() if isinstance(value, Tensor) else value for name, value in fields.items()}
@@ -105,17 +97,7 @@ def _holds_signature(path: Path) -> bool:
 
 
 def read_signature_fields(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read what `write_signature_fields` wrote.
-
-    Args:
-        path: The file.
-
-    Returns:
-        A signature's fields, on the CPU.
-
-    Raises:
-        InputError: If the file holds anything else.
-    """
+    """Read what `write_signature_fields` wrote."""
     path = Path(path)
     data = path.read_bytes()
     try:

@@ -33,11 +33,7 @@ class RunRows:
         self.weights = self._normalise(weights)
 
     def blocks(self) -> Iterator[tuple[str, slice, Tensor]]:
-        """Read all rows once.
-
-        Yields:
-            Name of the run, place of the rows in it, and the rows in float64.
-        """
+        """Read all rows once."""
         for name in self.names:
             start = 0
             for block in self._raw(name):
@@ -111,18 +107,7 @@ class StreamedPCA:
 
 
 def streamed_pca(rows: RunRows, n_components: int) -> StreamedPCA:
-    """Decompose the weighted covariance of all rows.
-
-    Args:
-        rows: Read a few times, or a few dozen times beyond 512 outputs.
-        n_components: At most the outputs, and fewer than the rows.
-
-    Returns:
-        In float64.
-
-    Raises:
-        InputError: If there are not that many components, or nothing varies.
-    """
+    """Decompose the weighted covariance of all rows."""
     n_rows = sum(rows.lengths.values())
     if n_components > min(n_rows - 1, rows.n_outputs):
         raise InputError(

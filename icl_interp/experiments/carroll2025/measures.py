@@ -16,7 +16,8 @@ from icl_interp.experiments.experiment import PerSeed, TrainedRuns, combine
 from icl_interp.experiments.trained import run_path
 from icl_interp.measure.development.material import Material
 from icl_interp.measure.development.one_run import RunDevelopment
-from icl_interp.measure.development.run import Development, development
+from icl_interp.measure.development.result import Development
+from icl_interp.measure.development.run import development
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.training.train_config import TrainConfig
 from probes.learning_coefficient.exact import Crossover, free_energy_crossover

@@ -11,8 +11,6 @@ from icl_interp.experiments.carroll2025.measures import Reader, count_records, m
 from icl_interp.experiments.carroll2025.setting import SIZES, Sizes, plan
 from icl_interp.experiments.experiment import Experiment, Paper
 
-__all__ = ["EXPERIMENT"]
-
 PAPER = Paper(
     name="carroll2025",
     title="Dynamics of Transient Structure in In-Context Linear Regression Transformers",

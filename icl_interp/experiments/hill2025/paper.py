@@ -11,8 +11,6 @@ from icl_interp.experiments.hill2025.figures import PANELS
 from icl_interp.experiments.hill2025.measures import Reader, measure
 from icl_interp.experiments.hill2025.setting import SIZES, Sizes, plan
 
-__all__ = ["EXPERIMENT"]
-
 PAPER = Paper(
     name="hill2025",
     title="Transformers Don't In-Context Learn Least Squares Regression",

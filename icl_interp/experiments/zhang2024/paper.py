@@ -11,8 +11,6 @@ from icl_interp.experiments.zhang2024.figures import PANELS
 from icl_interp.experiments.zhang2024.measures import Reader, count_laws, measure
 from icl_interp.experiments.zhang2024.setting import SIZES, Sizes, plan
 
-__all__ = ["EXPERIMENT"]
-
 PAPER = Paper(
     name="zhang2024",
     title="In-Context Learning of a Linear Transformer Block",

@@ -35,8 +35,6 @@ from probes.permutation import holm
 from probes.risk_coverage import risk_coverage
 from probes.spectra import Side
 
-__all__ = ["DETECTORS", "detector_report", "start_watch", "summarise_detectors"]
-
 N_BOOTSTRAP = 1000
 """Resamples of the AUROC intervals."""
 _N_BOOTSTRAP_RISK = 200

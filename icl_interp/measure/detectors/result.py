@@ -14,8 +14,6 @@ from probes._core.results import short_repr
 from probes.bootstrap import Estimate
 from probes.detection import DetectionReport
 
-__all__ = ["ALPHA", "DetectorReport", "DetectorResult", "Reads"]
-
 Reads = Literal["hidden states", "predictions", "raw inputs"]
 """What a detector looks at; only the first can speak of hidden states."""
 ALPHA = 0.05
@@ -53,14 +51,7 @@ class DetectorResult:
     __repr__ = short_repr
 
     def above_chance(self, label: str) -> bool:
-        """Tell whether it sees a shift.
-
-        Args:
-            label: Of the shift.
-
-        Returns:
-            Whether the adjusted p-value is below `ALPHA`.
-        """
+        """Tell whether it sees a shift."""
         return self.p_values[label] < ALPHA
 
 
@@ -96,48 +87,21 @@ class DetectorReport:
         return len(self.detectors) * len(self.shifts)
 
     def reading(self, what: Reads) -> dict[str, DetectorResult]:
-        """Select detectors by what they read.
-
-        Args:
-            what: One of `Reads`.
-
-        Returns:
-            By name.
-        """
+        """Select detectors by what they read."""
         return {name: found for name, found in self.detectors.items() if found.reads == what}
 
     def seen_by(self, what: Reads) -> list[str]:
-        """List the shifts that detectors of one kind see.
-
-        Args:
-            what: One of `Reads`.
-
-        Returns:
-            Labels under which at least one of them is above chance, after Holm's adjustment.
-        """
+        """List the shifts that detectors of one kind see."""
         found = self.reading(what).values()
         return [label for label in self.shifts if any(detector.above_chance(label) for detector in found)]
 
     def beats_raw(self, what: Reads, label: str) -> bool:
-        """Tell whether detectors of one kind see a shift better than raw inputs do.
-
-        Args:
-            what: One of `Reads`.
-            label: Of the shift.
-
-        Returns:
-            Whether one of them has an AUROC whose interval lies above those of all raw inputs.
-        """
+        """Tell whether detectors of one kind see a shift better than raw inputs do."""
         own = max(found.shifts[label].auroc_interval.low for found in self.reading(what).values())
         return own > max(found.shifts[label].auroc_interval.high for found in self.reading("raw inputs").values())
 
     def to_frame(self) -> pd.DataFrame:
-        """Lay everything out, one detector and shift a row.
-
-        Returns:
-            AUROC with interval, AUPR both ways with counts, both FPR95, detection error, p-value and the untrained
-            networks' AUROC.
-        """
+        """Lay everything out, one detector and shift a row."""
         rows = [
             {
                 "detector": name, "reads": found.reads, "shift": label, "auroc": report.auroc,
@@ -153,14 +117,7 @@ class DetectorReport:
         return pd.DataFrame(rows).set_index(["detector", "shift"])
 
     def plot(self, *, of: Literal["model", "untrained"] = "model") -> Any:
-        """Draw AUROC as a map, detectors over shifts.
-
-        Args:
-            of: "model", or the mean over untrained networks, where raw inputs are left out.
-
-        Returns:
-            A plotly figure; hidden states, predictions and raw inputs are set apart.
-        """
+        """Draw AUROC as a map, detectors over shifts."""
         blocks = []
         for what in ("hidden states", "predictions", "raw inputs"):
             rows = {
@@ -176,11 +133,7 @@ class DetectorReport:
         return figure.update_layout(title={"text": self.describe()})
 
     def describe(self) -> str:
-        """Name site, positions and pooling, for figures.
-
-        Returns:
-            One clause.
-        """
+        """Name site, positions and pooling, for figures."""
         where = "last position" if self.pooling == "last" else "mean over positions"
         return f"{self.site.hook}, {self.conventions.tokens} tokens, {where}"
 

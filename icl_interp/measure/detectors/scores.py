@@ -19,17 +19,6 @@ from probes.bootstrap import bootstrap_counts
 from probes.ood import fit_norm, fit_prompt_statistics, prediction_gap
 from probes.permutation import permutation_p_value
 
-__all__ = [
-    "DetectorScores",
-    "Scores",
-    "excess_loss",
-    "mean_auroc_replicates",
-    "mean_rank_correlation",
-    "paired_auroc_p_values",
-    "permutations_for",
-    "score_prompts",
-]
-
 Scores = Mapping[str, Float[Tensor, " sample"]]
 """One number a prompt, by the label of its family; larger is less familiar."""
 

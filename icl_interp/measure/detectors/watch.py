@@ -26,8 +26,6 @@ from probes.ood import (
 )
 from probes.spectra import LeadingDirections
 
-__all__ = ["HIDDEN_DETECTORS", "DetectorWatch", "Pooling", "pooled"]
-
 Pooling = Literal["last", "mean"]
 """How one prompt's positions become one vector: the last one, which has seen the whole prompt, or their mean."""
 

@@ -27,11 +27,6 @@ from probes._core.results import short_repr
 from probes.signature import emergence_of
 from probes.trajectory import JointTrajectoryPCA, joint_trajectory_pca, log_step_weights
 
-__all__ = [
-    "PlannedRun",
-    "assemble",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class PlannedRun:

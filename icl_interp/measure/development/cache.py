@@ -15,8 +15,6 @@ from icl_interp.measure.development.checkpoint import Measured
 from icl_interp.measure.development.record import CheckpointRecord, LlcRecord
 from probes.signature import SpectralSignature
 
-__all__ = ["FOLDER", "RecordStore"]
-
 FOLDER = "development"
 """Inside a run folder."""
 _FORMAT = "icl-interp development"

@@ -22,8 +22,6 @@ from probes._core.results import short_repr
 from probes.attention import normalised_entropy, pattern_variability
 from probes.signature import SpectralSignature, fit_signature
 
-__all__ = ["DEAD_SCALE", "Measured", "control_overlaps", "measure_checkpoint", "weight_metrics"]
-
 DEAD_SCALE = 0.1
 """A normalisation scale below this in size counts as dead (Hoogland et al.)."""
 

@@ -12,8 +12,6 @@ from icl_interp.errors import CheckpointError, InputError, one_line
 from icl_interp.measure.development.record import FAILURES
 from icl_interp.settings import read_yaml
 
-__all__ = ["RunFiles", "find_runs", "load_newest", "reason_without_place"]
-
 
 @dataclass(frozen=True, slots=True)
 class RunFiles:

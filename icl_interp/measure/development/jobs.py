@@ -17,8 +17,6 @@ from icl_interp.measure.development.record import FAILURES, LeftOut
 from icl_interp.measure.development.settings import DevelopmentSettings, LlcSettings
 from icl_interp.tasks.base import Task
 
-__all__ = ["CheckpointJob", "run_jobs"]
-
 _NAMED = 5
 
 

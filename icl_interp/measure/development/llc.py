@@ -21,13 +21,6 @@ from icl_interp.prompts import derive_seed
 from probes.learning_coefficient import estimate_learning_coefficient
 from probes.learning_coefficient.calibration import DEFAULT_LOCALIZATIONS, DEFAULT_LRS, LlcCalibration, calibrate
 
-__all__ = [
-    "CheckpointCalibration",
-    "calibrate_llc",
-    "checkpoint_llc",
-    "llc_steps",
-]
-
 
 def llc_steps(steps: Sequence[int], settings: LlcSettings) -> tuple[int, ...]:
     """Choose the checkpoints whose learning coefficient is estimated."""
@@ -108,11 +101,7 @@ class CheckpointCalibration:
     """The settings of the sweep with the recommended pair, ready for `development`; None where none is recommended."""
 
     def plot(self) -> Any:
-        """Draw the estimates over the step size, one line a localisation, the recommended one starred.
-
-        Returns:
-            A plotly figure whose title is the reason.
-        """
+        """Draw the estimates over the step size, one line a localisation, the recommended one starred."""
         return calibration_figure(self.calibration)
 
     def __repr__(self) -> str:

@@ -16,10 +16,8 @@ from icl_interp.query import predict
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.tasks.references import reference_predictors
-from icl_interp.tasks.shifts.select import SHIFTS
+from icl_interp.tasks.shifts.suite import SHIFTS
 from icl_interp.tasks.task_pool import TaskPool
-
-__all__ = ["Material", "answers", "fresh_weights_family", "material", "ood_label", "pca_task"]
 
 _FRESH, _LARGER = "w_fresh", "x_scale=3"
 

@@ -20,8 +20,6 @@ from probes.learning_coefficient.exact import Crossover, free_energy_crossover
 from probes.signature import SignatureEmergence
 from probes.trajectory.stages import StageBoundaries, find_stages
 
-__all__ = ["LEAST_LLC", "DistanceUnit", "RunDevelopment", "stages_of"]
-
 DistanceUnit = Literal["squared", "per_dim", "per_label"]
 """Of distances: squared units of y; divided by n_dims as Raventos et al. do; divided by E[y²] as the reports do."""
 
@@ -76,17 +74,7 @@ class RunDevelopment:
         return tuple(record.step for record in self.records)
 
     def losses(self, family: str = IN_DISTRIBUTION) -> Float64[Tensor, " checkpoint"]:
-        """Give the loss curve of a family.
-
-        Args:
-            family: "in distribution", or `ood_family`.
-
-        Returns:
-            Mean squared error over all points, in squared units of y.
-
-        Raises:
-            InputError: If the family was not measured.
-        """
+        """Give the loss curve of a family."""
         self._check_family(family)
         return torch.tensor([record.loss(family) for record in self.records], dtype=torch.float64)
 
@@ -96,17 +84,6 @@ class RunDevelopment:
         """Give the distance from a reference predictor, checkpoint by checkpoint.
 
         Formula: mean over prompts and points of (f - g)^2; divided by n_dims or by the family's E[y²] on demand.
-
-        Args:
-            reference: A key of `reference_losses`' entries, or one of the names in it.
-            family: As in `losses`.
-            unit: A `DistanceUnit`.
-
-        Returns:
-            One number a checkpoint.
-
-        Raises:
-            InputError: If family, reference or unit is unknown.
         """
         self._check_family(family)
         by_name = [record.distances[family] for record in self.records]
@@ -123,13 +100,6 @@ class RunDevelopment:
 
         Formula: l_early - l_late, the loss after `early` examples minus that after `late`; positive where later points
         are easier. Which two points is our choice.
-
-        Args:
-            early: A point, which counts the examples before it.
-            late: Another; negative ones count from the end.
-
-        Returns:
-            In squared units of y.
         """
         curves = [record.losses[IN_DISTRIBUTION] for record in self.records]
         return torch.tensor([curve[early] - curve[late] for curve in curves], dtype=torch.float64)
@@ -182,11 +152,7 @@ class RunDevelopment:
         )
 
     def to_plain(self) -> dict[str, Any]:
-        """Lay everything out.
-
-        Returns:
-            Plain data by name, finite numbers only.
-        """
+        """Lay everything out."""
         emergence = self.emergence
         stages = None
         if self.stages is not None:

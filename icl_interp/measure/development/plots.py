@@ -22,17 +22,6 @@ if TYPE_CHECKING:
 if TYPE_CHECKING:
     from icl_interp.measure.development.result import Development
 
-__all__ = [
-    "best_probes",
-    "boundaries",
-    "curve",
-    "draw",
-    "draw_weights",
-    "needs",
-    "prefix",
-    "relative_weights",
-]
-
 _LOWEST = 1e-6
 """What lies below is drawn here: a logarithmic axis has no zero."""
 

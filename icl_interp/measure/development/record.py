@@ -12,8 +12,6 @@ from torch import Tensor
 from icl_interp.errors import InputError
 from probes.learning_coefficient import NonFiniteLossError
 
-__all__ = ["FAILURES", "CheckpointRecord", "LeftOut", "LlcRecord", "MeasurementError", "demand_finite"]
-
 ByHead = tuple[tuple[float, ...], ...]
 
 
@@ -43,14 +41,7 @@ class CheckpointRecord:
     """Norms, collapse of normalisation layers and embeddings, by name; see `weight_metrics`."""
 
     def loss(self, family: str) -> float:
-        """Give the mean loss over all points.
-
-        Args:
-            family: A key of `losses`.
-
-        Returns:
-            In squared units of y.
-        """
+        """Give the mean loss over all points."""
         curve = self.losses[family]
         return sum(curve) / len(curve)
 
@@ -59,23 +50,12 @@ class CheckpointRecord:
         return f"CheckpointRecord(step {self.step}, loss {losses})"
 
     def to_plain(self) -> dict[str, Any]:
-        """Lay the record out.
-
-        Returns:
-            Plain data by name.
-        """
+        """Lay the record out."""
         return dataclasses.asdict(self)
 
     @staticmethod
     def from_plain(plain: Mapping[str, Any]) -> "CheckpointRecord":
-        """Read a record.
-
-        Args:
-            plain: From `to_plain`, perhaps by way of JSON.
-
-        Returns:
-            An equal record.
-        """
+        """Read a record."""
         heads = {name: tuple(tuple(row) for row in plain[name]) for name in _BY_HEAD}
         losses = {family: tuple(curve) for family, curve in plain["losses"].items()}
         return CheckpointRecord(**{**plain, **heads, "losses": losses})
@@ -113,11 +93,7 @@ class LlcRecord:
         return f"LlcRecord(step {self.step}, {found}, flags: {', '.join(self.flags) or 'none'})"
 
     def to_plain(self) -> dict[str, Any]:
-        """Lay the record out.
-
-        Returns:
-            Plain data by name.
-        """
+        """Lay the record out."""
         return dataclasses.asdict(self)
 
 

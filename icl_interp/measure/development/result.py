@@ -19,8 +19,6 @@ from icl_interp.tasks.task_pool import TaskPool
 from probes.learning_coefficient.exact import Crossover, free_energy_crossover
 from probes.trajectory import JointTrajectoryPCA
 
-__all__ = ["Development", "Panel"]
-
 Panel = Literal[
     "loss", "distance", "icl", "signature", "trajectory", "complexity", "diversity", "probes", "attention", "weights"
 ]

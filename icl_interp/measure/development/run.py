@@ -19,8 +19,6 @@ from icl_interp.measure.development.settings import DevelopmentSettings, LlcSett
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.registry import task_to_config
 
-__all__ = ["Development", "DevelopmentSettings", "LlcSettings", "development"]
-
 _SUMMARY = "development.json"
 """The last analysis of a run folder, next to the records it was made of."""
 

@@ -10,8 +10,6 @@ from typing import Any
 from icl_interp.errors import InputError
 from icl_interp.provenance import code_version
 
-__all__ = ["DevelopmentSettings", "LlcSettings", "settings_key"]
-
 
 @dataclass(frozen=True, slots=True)
 class LlcSettings:

@@ -18,8 +18,6 @@ from icl_interp.prompts import Prompts
 from icl_interp.tasks.base import Task
 from probes._core.results import short_repr
 
-__all__ = ["WORK", "Absent", "Claim", "Effort", "Findings", "Measure", "StudyPlan", "effort_of", "operations"]
-
 WORK = 8.0e12
 """Floating-point operations that the default number of prompts may cost: a few minutes on two cores."""
 _SHARE = WORK / 32

@@ -17,8 +17,6 @@ from icl_interp.tasks.base import Task
 from icl_interp.tasks.references import references_with
 from icl_interp.tasks.shifts.select import select_shifts
 
-__all__ = ["limits_of", "plan_study"]
-
 _MIN_PROMPTS, _MAX_PROMPTS = 24, 128
 _MAX_PROBE_PROMPTS = 256
 """Prompts that probes are fitted on at most: their features are held in memory, those of other prompts are not."""

@@ -17,8 +17,6 @@ from icl_interp.predictors.references import ByReference
 from icl_interp.tasks.base import Task
 from probes._core.results import short_repr
 
-__all__ = ["Study"]
-
 
 @dataclass(frozen=True, eq=False)
 class Study:

@@ -17,8 +17,6 @@ from icl_interp.models.hooked import HookedModel
 from icl_interp.query import Callee, predict
 from icl_interp.tasks.base import Task
 
-__all__ = ["run_study", "study"]
-
 _BATCH = 64
 """Prompts a forward pass."""
 Tick = Callable[[int, str], None]

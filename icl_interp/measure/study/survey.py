@@ -20,18 +20,6 @@ from probes.pairwise import overlap_between, overlap_within, pairwise_alignment
 from probes.signature import SignatureFitter, SignatureScores, SpectralSignature
 from probes.spectra import LeadingDirections
 
-__all__ = [
-    "FIT",
-    "FamilyRecord",
-    "NetworkSurvey",
-    "SiteRecord",
-    "SiteSurvey",
-    "Watch",
-    "survey_network",
-    "survey_site",
-    "together",
-]
-
 FIT = "fit prompts"
 """What a watch is told while the fit prompts are read."""
 Watch = Callable[[str, Batch, Mapping[str, LeadingDirections]], None]

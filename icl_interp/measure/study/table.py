@@ -13,8 +13,6 @@ from icl_interp.measure.similarity import SIMILARITY
 from icl_interp.measure.study.measure import Measure
 from icl_interp.measure.subspace_use import USE
 
-__all__ = ["MEASURES"]
-
 MEASURES: tuple[Measure, ...] = (
     ERRORS,
     SURVEY,

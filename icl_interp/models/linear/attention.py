@@ -16,8 +16,6 @@ from icl_interp.models.linear.constructions import (
 )
 from icl_interp.models.linear.network import HookedLinearNetwork
 
-__all__ = ["HookedLinearAttention", "HookedLinearTransformerBlock"]
-
 
 class HookedLinearAttention(HookedLinearNetwork):
     """Layers of linear self-attention over joint tokens [x; y], with HookedTransformer's hook and weight names.

@@ -11,8 +11,6 @@ from icl_interp.models.config import ModelConfig
 from icl_interp.models.hooked import is_hooked
 from icl_interp.models.shapes import block_shapes
 
-__all__ = ["HOOK_MEANINGS", "LinearAttention", "LinearBlock", "LinearMLP", "context_divisor"]
-
 HOOK_MEANINGS = {
     "hook_embed": ("batch pos d_model", "the token matrix: one [x; y] a pair, the query [x; 0] last"),
     "hook_resid_pre": ("batch pos d_model", "tokens as the block reads them"),

@@ -13,14 +13,6 @@ from icl_interp.models.linear.moments import read_of, value_read_of
 from icl_interp.models.linear.network import HookedLinearNetwork
 from icl_interp.models.shapes import linear_parameter_shapes
 
-__all__ = [
-    "EffectiveParameters",
-    "effective_parameters",
-    "gd_learned_init_weights",
-    "gd_plus_plus_weights",
-    "gradient_descent_weights",
-]
-
 Number = int | float
 
 

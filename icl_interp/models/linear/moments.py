@@ -15,8 +15,6 @@ from icl_interp.models.config import ModelConfig
 from icl_interp.models.layout import with_positions
 from icl_interp.models.linear.components import LinearBlock, context_divisor
 
-__all__ = ["answer_points", "read_of", "value_read_of"]
-
 _MOST_FLOATS = 2**24
 """Second moments at a time; larger batches are split."""
 

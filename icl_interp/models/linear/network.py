@@ -17,8 +17,6 @@ from icl_interp.models.layout import join, with_positions
 from icl_interp.models.linear.components import HOOK_MEANINGS, LinearBlock
 from icl_interp.models.linear.moments import answer_points
 
-__all__ = ["HookedLinearNetwork", "initialise_linear"]
-
 _INIT_STD = 0.2
 """Of "normal" where a config says nothing: it reproduces Figure 1 of Zhang et al., who do not state theirs."""
 

@@ -13,12 +13,6 @@ from transformer_lens.hook_points import HookPoint
 from icl_interp.models.config import ModelConfig
 from icl_interp.models.hooked import is_hooked
 
-__all__ = [
-    "Attention",
-    "add_weight",
-    "plain_attention",
-]
-
 
 def add_weight(
     module: nn.Module, name: str, shape: tuple[int, ...], *, learned: bool, value: Tensor | None = None

@@ -13,8 +13,6 @@ from icl_interp.models.config import ModelConfig
 from icl_interp.models.hooked import is_hooked
 from icl_interp.models.softmax.attention import Attention, add_weight
 
-__all__ = ["MLP", "Block", "Embed", "FinalNorm", "LayerNorm", "PosEmbed", "Unembed", "WithoutFinalNorm", "final_norm"]
-
 
 class LayerNorm(nn.Module):
     """LayerNorm whose `hook_normalized` comes before scale and shift, as HookedTransformer has it.

@@ -16,8 +16,6 @@ from icl_interp.models.hooked import HookedModel, is_hooked
 from icl_interp.models.layout import join
 from icl_interp.models.linear.network import initialise_linear
 
-__all__ = ["FeatureScores", "HookedSoftmaxLayer", "attention_to_features", "feature_scores"]
-
 
 class MergedAttention(nn.Module):
     """Softmax attention to the context by x_i^T Q x_j; values are the labels."""

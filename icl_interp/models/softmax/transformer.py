@@ -17,8 +17,6 @@ from icl_interp.models.layout import answering_positions, lay_out
 from icl_interp.models.softmax.attention import Attention
 from icl_interp.models.softmax.components import MLP, Block, Embed, PosEmbed, Unembed, final_norm
 
-__all__ = ["HookedICLTransformer", "initialise"]
-
 _STD = 0.02  # Hugging Face's GPT-2, initializer_range
 _ENDS = ("embed.W_E", "embed.b_E", "unembed.W_U", "unembed.b_U")
 

@@ -11,10 +11,6 @@ from icl_interp.errors import InputError, InputTypeError
 from icl_interp.models.config import ModelConfig, Tokens
 from icl_interp.models.shapes import parameter_shapes
 
-__all__ = [
-    "from_lens_weights",
-]
-
 # Fields that change what the network computes, with the values under which it is one of ours.
 _EXPRESSIBLE: dict[str, tuple[Any, ...]] = {
     "normalization_type": ("LN", "LNPre", None),

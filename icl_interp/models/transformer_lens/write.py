@@ -10,8 +10,6 @@ from icl_interp.models.config import ModelConfig
 from icl_interp.models.hooked import HookedModel
 from icl_interp.models.shapes import parameter_shapes
 
-__all__ = ["check_convertible", "lens_fields", "lens_weights"]
-
 # What HookedTransformer always has. Models of ours keep zeros, or the identity, under the names that they lack.
 _COMPLETE = {
     "read_out": "free",

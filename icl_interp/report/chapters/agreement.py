@@ -10,8 +10,6 @@ from icl_interp.report.tables import Cell, TableView
 from probes.bootstrap import Estimate
 from probes.curves import Curve
 
-__all__ = ["chapter"]
-
 _LOW_R2 = 0.9
 """Below this R² of the linear fit a predictor has no weights to speak of."""
 

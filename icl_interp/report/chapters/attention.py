@@ -5,8 +5,6 @@ from icl_interp.report.model import Chapter, FigureView, Section
 from icl_interp.report.sentences import number
 from icl_interp.report.tables import TableView
 
-__all__ = ["chapter"]
-
 
 def chapter(study: Study) -> Chapter:
     """Write the chapter."""

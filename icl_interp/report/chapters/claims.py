@@ -12,8 +12,6 @@ from icl_interp.report.model import Chapter, Fact, FigureView, Line, Page, Secti
 from icl_interp.report.sentences import interval, number
 from icl_interp.report.tables import TableView
 
-__all__ = ["claims_page"]
-
 _TONES: Mapping[ClaimVerdict, Tone] = {
     "reproduced": "evidence",
     "partly": "mixed",

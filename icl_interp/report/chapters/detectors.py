@@ -11,8 +11,6 @@ from icl_interp.report.model import Chapter, FigureView, Section
 from icl_interp.report.sentences import listing, number
 from icl_interp.report.tables import Cell, TableView
 
-__all__ = ["chapter", "details"]
-
 
 def chapter(study: Study) -> Chapter | None:
     """Write the chapter, which opens the question: the map of every detector over every shift."""

@@ -10,8 +10,6 @@ from icl_interp.report.sentences import card, interval, number, trend, verdict_w
 from icl_interp.report.tables import Cell, TableView
 from probes.bootstrap import Estimate
 
-__all__ = ["chapter", "curve_table", "drawn"]
-
 _LIMITS = (1e-4, 10.0)
 """Range of the error axes; what lies outside is drawn at its edge or cut off, the tables have it as it is."""
 

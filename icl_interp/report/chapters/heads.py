@@ -8,8 +8,6 @@ from icl_interp.report.model import Chapter, FigureView, Section
 from icl_interp.report.sentences import interval, listing, number
 from icl_interp.report.tables import TableView
 
-__all__ = ["chapter", "pruning"]
-
 
 def chapter(study: Study) -> Chapter:
     """Write the chapter on masked heads."""

@@ -11,8 +11,6 @@ from icl_interp.report.sentences import card, number, verdict_words
 from icl_interp.report.tables import TableView
 from probes.step_matching import StepMatches
 
-__all__ = ["chapter", "descent", "newton"]
-
 _SHOWN_REFERENCES = 3
 """References whose distance is drawn, the nearest to the last site; the table has all."""
 

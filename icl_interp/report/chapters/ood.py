@@ -18,8 +18,6 @@ from icl_interp.report.tables import Cell, TableView
 from probes.bootstrap import Estimate
 from probes.correlation import CorrelationReport
 
-__all__ = ["chapter", "numbers"]
-
 _MOST_POINTS = 3000
 """Points in the cloud figure; the correlations use all prompts."""
 

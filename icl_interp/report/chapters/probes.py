@@ -8,9 +8,6 @@ from icl_interp.report.model import Chapter, FigureGrid, FigureView, Section, Ve
 from icl_interp.report.sentences import card, listing, number, verdict_words
 from icl_interp.report.tables import TableView
 
-__all__ = ["chapter", "each_target"]
-
-
 _CONTROLS = {
     "shuffled targets": "targets shuffled between prompts",
     "control task": "its control task",

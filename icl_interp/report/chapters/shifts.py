@@ -7,8 +7,6 @@ from icl_interp.report.chapters.errors import curve_table, drawn
 from icl_interp.report.model import Chapter, FigureGrid, FigureView, Section, Verdict
 from icl_interp.report.sentences import card, listing, number, trend, verdict_words
 
-__all__ = ["chapter"]
-
 _QUESTION, _ANCHOR = "Does that survive shifts?", "error-shifts"
 
 

@@ -15,11 +15,6 @@ from icl_interp.report.sentences import card, extremes, listing, number, verdict
 from icl_interp.report.tables import Cell, TableView
 from probes.spectra import SWAP_THRESHOLD
 
-__all__ = [
-    "NO_SHIFT",
-    "chapter",
-]
-
 _VARIANTS = {
     "A": "pairs of prompts, |cos| of matched directions",
     "B": "reference directions, |cos| one by one",

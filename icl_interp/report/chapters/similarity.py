@@ -10,8 +10,6 @@ from icl_interp.report.model import Chapter, FigureGrid, FigureView, Section
 from icl_interp.report.sentences import number
 from icl_interp.report.tables import Cell, TableView
 
-__all__ = ["chapter"]
-
 
 def chapter(study: Study) -> Chapter:
     """Write the chapter."""

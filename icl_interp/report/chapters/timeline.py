@@ -15,8 +15,6 @@ from icl_interp.report.sentences import listing, number
 from icl_interp.report.tables import Cell, TableView
 from icl_interp.tasks.task_pool import TaskPool
 
-__all__ = ["chapter", "inside"]
-
 _TITLES: Mapping[Panel, str] = {
     "loss": "Loss over training",
     "distance": "Distance from the reference predictors over training",

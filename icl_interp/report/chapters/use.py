@@ -8,8 +8,6 @@ from icl_interp.report.model import Chapter, FigureView, HasJSON, Section, Tone,
 from icl_interp.report.sentences import interval, number
 from icl_interp.report.tables import TableView
 
-__all__ = ["chapter"]
-
 _OWN, _RANDOM, _UNTRAINED = "signature at its mean", "random subspaces", "untrained networks"
 _QUESTION = "Is its signature used?"
 

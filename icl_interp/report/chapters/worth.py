@@ -14,8 +14,6 @@ from icl_interp.report.model import Chapter, FigureView, Section
 from icl_interp.report.sentences import listing
 from icl_interp.report.tables import Cell, TableView
 
-__all__ = ["assumptions", "chapter", "controls", "unmeasured"]
-
 _DETECTOR = "detector: "
 MLPS, HEAD_MEANS = "ablation of MLPs", "heads replaced by their mean output"
 _ELSEWHERE = {

@@ -6,18 +6,6 @@ from torch import Tensor
 from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.tasks.subspaces import random_basis
 
-__all__ = [
-    "add_label_noise",
-    "complement_inputs",
-    "has_input_subspace",
-    "has_weight_subspace",
-    "other_weights",
-    "reshaping",
-    "rotate_weights",
-    "transform_inputs",
-    "transform_weights",
-]
-
 _ROTATION_SEED = 0
 """Seed of the one random rotation behind `x_skewed` and `x_half_subspace` (ours; Garg et al. leave it unseeded)."""
 

@@ -10,8 +10,6 @@ from icl_interp.prompts import PromptSource
 from icl_interp.tasks.base import Task
 from probes._core.results import short_repr
 
-__all__ = ["Shift", "ShiftedTask", "fraction", "parse_strength"]
-
 
 @dataclass(frozen=True, slots=True)
 class Shift:

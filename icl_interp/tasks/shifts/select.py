@@ -9,18 +9,7 @@ from icl_interp.prompts import PromptSource
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.linear_regression import LinearTask
 from icl_interp.tasks.shifts.record import Shift, ShiftedTask, fraction, parse_strength
-from icl_interp.tasks.shifts.suite import ALIASES, DTSIP_EVALUATIONS, SHIFTS
-
-__all__ = [
-    "ALIASES",
-    "DTSIP_EVALUATIONS",
-    "SHIFTS",
-    "Shift",
-    "ShiftedTask",
-    "left_out_for_length",
-    "select_shifts",
-    "shifted",
-]
+from icl_interp.tasks.shifts.suite import ALIASES, SHIFTS
 
 _EVERYTHING = ("all", "*")
 """Patterns that name every shift that applies."""

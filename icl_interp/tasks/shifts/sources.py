@@ -12,22 +12,6 @@ from icl_interp.tasks.base import FunctionTask, Task
 from icl_interp.tasks.linear_regression import LinearTask
 from probes._core.results import short_repr
 
-__all__ = [
-    "LongerPrompts",
-    "MixedWeights",
-    "MovedInputs",
-    "MovedWeights",
-    "NoisyLabels",
-    "QueryShift",
-    "RandomOrthants",
-    "ScaledLabels",
-    "estimate_label_second_moment",
-    "fold_context",
-    "orthogonal_queries",
-    "repeated_queries",
-    "student_scales",
-]
-
 _TAILS = 3
 """Degrees of freedom of heavy-tailed noise: the fewest whole number with a variance (ours)."""
 

@@ -29,8 +29,6 @@ from icl_interp.tasks.shifts.sources import (
 from icl_interp.tasks.sparse import SparseLinearRegression
 from icl_interp.tasks.task_pool import TaskPool
 
-__all__ = ["ALIASES", "DTSIP_EVALUATIONS", "SHIFTS"]
-
 _MIX_SCALE = 3.0
 """Factor of the shifted inputs in `x_mixed` (ours)."""
 

@@ -111,5 +111,5 @@ def test_what_cannot_be_registered() -> None:
 def test_the_manual_page_names_every_key_of_a_layout() -> None:
     page = (Path(__file__).parents[3] / "docs" / "checkpoints.md").read_text(encoding="utf-8")
     keys = {key for reader in icl.READERS.values() for key in reader.options}
-    assert len(keys) == 11
+    assert len(keys) == 12
     assert [key for key in sorted(keys) if f"`{key}`" not in page] == []

@@ -42,8 +42,8 @@ def test_no_heads() -> None:
 
 ADVICE: dict[str, tuple[dict[str, Any], str]] = {
     "gpt2": (GPT2, r"@ model\.W_U instead"),
-    "lsa": ({"family": "lsa"}, "label's entry"),
-    "ltb": ({"family": "ltb"}, "label's entry"),
+    "lsa": ({"family": "lsa"}, r"stack\[\.\.\., \d\] times output_sign is the answer"),
+    "ltb": ({"family": "ltb"}, r"stack\[\.\.\., \d\] times output_sign is the answer"),
 }
 
 

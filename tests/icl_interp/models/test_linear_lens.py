@@ -7,8 +7,8 @@ from torch import Tensor
 
 from icl_interp.models.cache import ICLActivationCache
 
-ADDING = [case for case in CASES if case.startswith("lsa") and case != "lsa, no skip"]
-REPLACING = ["lsa, no skip", "ltb", "ltb, no skip", "softmax"]
+ADDING = [case for case in CASES if case.startswith("lsa") and "no skip" not in case]
+REPLACING = ["lsa, no skip", "lsa, no skip, the query a key", "ltb", "ltb, no skip", "softmax"]
 LINEAR = [case for case in CASES if case != "softmax"]
 
 
@@ -72,7 +72,7 @@ def test_stacked_weights_are_those_of_the_blocks(case: str) -> None:
 def test_the_read_out_reads_the_answer_of_a_linear_network(case: str) -> None:
     model = linear_model(case)
     answer, cache = model.run_with_cache(*prompts())
-    assert model.W_E.shape == (4, 4)
+    assert model.W_E.shape == (model.cfg.d_model, model.cfg.d_model)
     torch.testing.assert_close((cache["resid_post", -1] @ model.W_U + model.b_U)[:, -1], answer)
 
 

@@ -14,11 +14,11 @@ from icl_interp import (
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.shifts.select import (
     ALIASES,
-    DTSIP_EVALUATIONS,
     _check_strength,
     left_out_for_length,
     select_shifts,
 )
+from icl_interp.tasks.shifts.suite import DTSIP_EVALUATIONS
 
 ISOTROPIC = LinearRegression(4)
 SUBSPACE = LinearRegression(4, w_cov=[2.0, 2.0, 0.0, 0.0])

@@ -78,6 +78,7 @@ LINEAR = {
     "ltb without skip": {"family": "ltb", "attn_skip": False},
     "two layers": {"family": "lsa", "n_layers": 2, "init": "von_oswald"},
     "shared layers": {"family": "ltb", "n_layers": 2, "share_layers": True},
+    "lsa with positions": {"family": "lsa", "d_position": 2, "answer_channel": 4, "mask_query": False},
     "softmax layer": {"family": "softmax_layer"},
     "gpt2 on joint tokens": {"n_layers": 1, "n_heads": 2, "d_model": 4, "tokens": "joint", "bias_qkv": False},
 }
@@ -102,7 +103,7 @@ def test_linear_families_together_are_apart_in_float64(settings: dict[str, objec
 def test_one_layer_has_a_formula_and_two_have_none() -> None:
     found = {name: _has_formula(ModelConfig(n_dims=2, n_points=5, **fields)) for name, fields in LINEAR.items()}
     assert [name for name, known in found.items() if not known] == [
-        "two layers", "shared layers", "softmax layer", "gpt2 on joint tokens",
+        "two layers", "shared layers", "lsa with positions", "softmax layer", "gpt2 on joint tokens",
     ]  # fmt: skip
     assert not _has_formula(MODEL)
 
