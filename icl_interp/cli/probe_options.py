@@ -74,6 +74,9 @@ class ProbeOptions:
     ] = None
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False
 
+    def __repr__(self) -> str:
+        return f"ProbeOptions({', '.join(map(str, self.paths)) or 'the embedded demo'})"
+
     @property
     def controls(self) -> dict[str, Any]:
         """How many untrained networks, where that is not left to the measures."""

@@ -15,6 +15,10 @@ class Figure(go.Figure):
         if not _shown_as_html(self):
             super().show(*args, **options)
 
+    def _repr_html_(self) -> str:
+        # plotly's own asks the renderer that is set, which may need IPython.
+        return str(self.to_html(full_html=False, include_plotlyjs="cdn"))
+
     def _ipython_display_(self) -> None:
         if not _shown_as_html(self):
             super()._ipython_display_()

@@ -76,7 +76,7 @@ class SharedDirections(Record):
 def _all_conventions(layout: Tokens) -> list[Conventions]:
     """List the conventions that are compared, the default first: tokens, centring, side; k = 2.
 
-    >>> len(_all_conventions("interleaved")), all_conventions("interleaved")[0] == Conventions()
+    >>> len(_all_conventions("interleaved")), _all_conventions("interleaved")[0] == Conventions()
     (12, True)
     """
     return [

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from probes.trajectory import joint_pca, joint_trajectory_pca
+from probes import trajectory
+from probes.trajectory import joint_trajectory_pca
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "trajectory.py"
 
@@ -43,7 +44,7 @@ def test_repeats_are_done_and_the_best_time_counts(monkeypatch, capsys):
         return joint_trajectory_pca(runs)
 
     sizes = ["--runs", "2", "--checkpoints", "40", "--outputs", "64", "--limit", "100"]
-    monkeypatch.setattr(joint_pca, "joint_trajectory_pca", counting)
+    monkeypatch.setattr(trajectory, "joint_trajectory_pca", counting)
     monkeypatch.setattr(time, "perf_counter", lambda: next(seconds))
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), *sizes, "--repeats", "3"])
     monkeypatch.syspath_prepend(str(SCRIPT.parent))

@@ -194,7 +194,7 @@ def test_what_a_foreign_file_does_not_say_is_said_by_layout(refuses, tmp_path, m
         raise InputError("stopped.")
 
     np.save(tmp_path / "w.npy", np.eye(4))
-    monkeypatch.setattr("icl_interp.measure.study.run.study", stop)
+    monkeypatch.setattr("icl_interp.measure.study.plan.plan_study", stop)
     assert refuses(_app, tmp_path / "w.npy", "--layout", "sign=-1", "--layout", "channel=0", "--quiet") == "stopped."
     assert (seen[0].cfg.output_sign, seen[0].cfg.answer_channel) == (-1, 0)
 

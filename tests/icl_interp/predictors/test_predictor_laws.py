@@ -331,7 +331,7 @@ def test_is_a_predictor_with_a_name_and_a_short_repr(case):
 
 
 def test_every_constructor_is_in_the_table():
-    results = {"BestGDPlusPlus", "BestStep", "LearnedInitOptimum", "Predictor"}
+    results = {"BestGDPlusPlus", "BestStep", "LearnedInitOptimum", "Predictor", "References"}
     results |= {"best_constant_step", "best_gd_plus_plus", "optimal_learned_init"}
     built = {type(case.build()) for case in CASES}
     constructors = [getattr(icl, name) for name in icl.__all__ if name not in results]
