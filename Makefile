@@ -22,7 +22,7 @@ test-newest: $(VENV)/installed-dev
 # Models and loaders under the oldest TransformerLens that is supported: 4.x no longer has the class HookedTransformer.
 # What never touches TransformerLens is left out, by name.
 TL3_TESTS = tests/icl_interp/models tests/icl_interp/checkpoints
-TL3_NAMES = (models or dtsip or timaeus or hooked_transformer) and not (gpt2_oracle or test_initialise or test_layout or \
+TL3_NAMES = (models or dtsip or timaeus or hooked_transformer) and not (gpt2_oracle or test_first_weights or test_layout or \
 	model_config or model_options or model_presets or dtsip_config)
 
 test-tl3: $(VENV_TL3)/installed

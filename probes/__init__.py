@@ -9,8 +9,7 @@ One file answers one question:
 - `probes.spectra`: which singular values and leading directions does a matrix of activations have?
 - `probes.subspaces`: do two directions or subspaces agree, whatever their signs and order?
 - `probes.pairwise`: do samples agree with each other, over all pairs?
-- `probes.signature.fit`: which directions do the samples of one distribution share, and how far is a new sample
-  from them?
+- `probes.signature`: which directions do the samples of one distribution share, and how far is a new sample from them?
 - `probes.similarity`: how alike are two representations of the same samples?
 - `probes.covariance`: where do features lie and how do they spread?
 - `probes.ood`: how far out of a fitted distribution is a sample?
@@ -19,31 +18,31 @@ One file answers one question:
 - `probes.correlation`: does a score predict the error, within and across families of prompts?
 - `probes.bootstrap`: how uncertain is a number, and how far is it above its control?
 - `probes.curves`: how does a quantity average over prompts, entry by entry?
-- `probes.permutation`, `probes.permutation`: could chance have done this, given how many tries it got?
+- `probes.permutation`: could chance have done this, given how many tries it got?
 - `probes.linear`: what can a ridge regression read out of features, beyond its control?
 - `probes.probe_grid`: where can it, over layers and positions?
-- `probes.selectivity`, `probes.selectivity`: does it beat control tasks, rival features and collinear targets?
+- `probes.selectivity`: does it beat control tasks, rival features and collinear targets?
 - `probes.streamed_probe`: the same where features do not fit into memory.
 - `probes.targets`: what could a network have computed from the pairs before each entry?
 - `probes.position_probe`: at which positions does a layer hold a quantity?
 - `probes.readouts`: what would each layer answer?
-- `probes.agreement`: do two predictors agree in predictions, errors and weights?
+- `probes.agreement`: do two predictors agree in predictions, errors and weights; or two callables, in all of it?
 - `probes.induced_weights`: which linear map does a predictor carry out, if any?
 - `probes.sensitivity`: do two predictors react alike to their query and to labels?
 - `probes.effective_descent`: which step size or preconditioner is a predictor nearest to?
 - `probes.step_matching`: after how many steps of an algorithm is it nearest to each layer?
-- `probes.agreement`: all of this for two callables at once.
-- `probes.attention`, `probes.attention`: where do heads look?
+- `probes.attention`: where do heads look?
 - `probes.head_importance`: which heads matter, judged by masked losses?
-- `probes.learning_coefficient.estimate`: how complex is a solution, by Langevin dynamics?
-- `probes.learning_coefficient.health`: may that estimate be believed?
+- `probes.learning_coefficient`: how complex is a solution, by Langevin dynamics?
+- `probes.learning_coefficient.health`: may that estimate be believed, and have the chains mixed?
 - `probes.learning_coefficient.calibration`: which step size and localisation should it take?
 - `probes.learning_coefficient.exact`: what must it find where the answer is known?
-- `probes.learning_coefficient.health`: have the chains mixed?
 - `probes.learning_coefficient.hessian`: how stiff is the loss?
-- `probes.trajectory.joint_pca`: which way do many training runs move in function space?
+- `probes.trajectory`: which way do many training runs move in function space?
 - `probes.trajectory.random_walk`: what would random walks show there?
 - `probes.trajectory.stages`: where do the stages of a run end?
+
+Names that stand for files elsewhere (`probes.llc_health`, `probes.stages`, ...) stay for one release.
 
 The files load at first use, so `import probes` costs next to nothing.
 """

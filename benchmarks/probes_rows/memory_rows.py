@@ -12,7 +12,7 @@ PROGRAM = """
 import resource, sys
 from pathlib import Path
 import torch
-from probes.signature.fit import fit_signature
+from probes.signature import fit_signature
 torch.set_num_threads(1)
 n, size = int(sys.argv[1]), int(sys.argv[2])
 generator = torch.Generator().manual_seed(0)

@@ -102,7 +102,7 @@ def test_a_fault_of_ours_is_in_a_file(capsys, tmp_path, monkeypatch, error):
     sentence = f"error: this is a fault of icl-interp and not of your input ({name}); {file} holds the traceback, "
     assert stop.value.code == 1
     assert capsys.readouterr().err == f"{sentence}please report it with that file.\n"
-    assert re.search(rf'test_errors.py".*raise error.*{name}: .*a bug', file.read_text(encoding="utf-8"), re.DOTALL)
+    assert re.search(rf'test_shared_errors.py".*raise error.*{name}: .*a bug', file.read_text(encoding="utf-8"), re.DOTALL)
 
 
 def test_a_fault_of_ours_is_told_where_no_file_can_be_written(capsys, tmp_path, monkeypatch):
@@ -125,7 +125,7 @@ def test_an_error_in_the_users_code_shows_their_lines_and_not_ours(capsys):
     *lines, last = capsys.readouterr().err.splitlines()
     assert stop.value.code == 2
     assert last == "error: --model mine.py:load is your own code, and it raised IndexError: list index out of range."
-    assert sum("test_errors.py" in line for line in lines) == 1
+    assert sum("test_shared_errors.py" in line for line in lines) == 1
     assert any("in _theirs" in line for line in lines)
 
 
