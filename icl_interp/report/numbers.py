@@ -75,9 +75,9 @@ def _results(study: Study) -> dict[str, Any]:
     for measure in study.measures:
         place = contents.setdefault(measure.group, {}) if measure.group else contents
         place[measure.name] = study.results[measure.name]
-        reasons = place.setdefault("absent", {})
-        if measure.name in study.absent:
-            reasons[measure.name] = study.absent[measure.name]
+        lacking = {name: reason for name, reason in study.absent.items() if name == measure.name}
+        if lacking or measure.group:
+            place.setdefault("absent", {}).update(lacking)
     return contents
 
 
