@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from traceback import format_exception
+from types import TracebackType
 from typing import Any
 
 from probes._core.errors import InputError, InputTypeError
@@ -16,6 +17,7 @@ __all__ = [
     "UserCodeError",
     "one_line",
     "said",
+    "users_code",
 ]
 
 
@@ -26,13 +28,10 @@ class DivergedError(FloatingPointError):
 class UserCodeError(Exception):
     """Code that the user brought along raised an error, which is the cause of this one."""
 
-    def __init__(self, name: str, error: Exception) -> None:
+    def __init__(self, name: str, error: Exception, frames: TracebackType | None = None) -> None:
         super().__init__(f"{name} is your own code, and it raised {type(error).__name__}: {one_line(error)}.")
-        frames = error.__traceback__
-        for _ in range(2):  # the frames of `users_code` and of whoever called the user's code
-            frames = frames.tb_next or frames if frames is not None else None
         self.traceback = "".join(format_exception(type(error), error, frames))
-        """As Python prints it, from the first line of the user's code on."""
+        """As Python prints it, from the first line of the user's code on, where `frames` begin."""
 
     def __reduce__(self) -> tuple[object, ...]:
         return _restored, (str(self), self.traceback)
@@ -53,7 +52,10 @@ def users_code(name: str) -> Iterator[None]:
     except UserCodeError:
         raise
     except Exception as error:
-        raise UserCodeError(name, error) from error
+        frames = error.__traceback__
+        for _ in range(2):  # of this function and of whoever called the user's code
+            frames = frames.tb_next or frames if frames is not None else None
+        raise UserCodeError(name, error, frames) from error
 
 
 def one_line(error: Exception) -> str:

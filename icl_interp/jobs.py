@@ -23,7 +23,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from icl_interp.errors import InputError
 
 _ATTEMPTS = 3
-"""How often jobs whose worker died are given to others."""
+"""How often in a row workers may die before any of their jobs is done."""
 _WRITE_SECONDS = 30.0
 """Wall time that workers have to finish a step and write their states after Ctrl-C or SIGTERM (ours)."""
 _CONNECT_SECONDS = 20
@@ -42,7 +42,7 @@ class StopSignalError(KeyboardInterrupt):
 
 
 class WorkersDiedError(ChildProcessError):
-    """Jobs have lost their workers at every attempt; `left` holds their indices."""
+    """Workers died `attempts` times and no job was done in between; `left` holds the indices of what is not done."""
 
     def __init__(self, left: Sequence[int], attempts: int) -> None:
         super().__init__(
@@ -61,6 +61,10 @@ def _never(job: object) -> bool:  # noqa: ARG001
     return False
 
 
+def _nothing(job: object) -> int:  # noqa: ARG001
+    return 0
+
+
 def run(
     jobs: Sequence[Job],
     work: _Work[Job, _Result],
@@ -69,21 +73,27 @@ def run(
     scheduler: str | None = None,
     attempts: int = _ATTEMPTS,
     done: Callable[[Job], bool] = _never,
-    writing: Callable[[Job], int] = _never,
+    writing: Callable[[Job], int] = _nothing,
     on_stop: Callable[[int], None] = _nobody,
 ) -> Iterator[tuple[int, _Result | None]]:
-    """Do all jobs."""
+    """Do all jobs, and give the index of each with its result when it is done, in any order.
+
+    `work` gets a job and the file that asks it to stop, None where nothing asks. A job that is `done` when its turn
+    comes, or when its worker has died, is not begun again: its result is None. On a signal, `on_stop` hears how
+    many states workers of this machine are `writing`, if any, and these get time to be written.
+    """
     if scheduler is None and workers == 1:
         with stop_signals():
             for index, job in enumerate(jobs):
-                yield index, work(job, None)
+                yield index, None if done(job) else work(job, None)
         return
     with tempfile.TemporaryDirectory(prefix="icl-jobs-") as notices:
         stop_file = Path(notices) / "stop" if scheduler is None else None
         with stop_signals(partial(_ask_workers, stop_file, jobs, writing, on_stop)):
             one = partial(_in_worker, work, done, stop_file)
-            left = dict(enumerate(jobs))
-            for _ in range(attempts):
+            left, deaths = dict(enumerate(jobs)), 0
+            while left:
+                before = len(left)
                 try:
                     for index, result in _each_once(one, left, workers, scheduler):
                         del left[index]
@@ -94,9 +104,9 @@ def run(
                 for index in [index for index, job in left.items() if done(job)]:
                     del left[index]
                     yield index, None
-                if not left:
-                    return
-            raise WorkersDiedError(list(left), attempts)
+                deaths = deaths + 1 if len(left) == before else 1
+                if left and deaths >= attempts:
+                    raise WorkersDiedError(list(left), attempts)
 
 
 def _each_once(

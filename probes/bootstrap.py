@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from probes._core.checks import _check_axes, _check_confidence, _check_count, _check_floating, _check_same_length
@@ -184,16 +184,3 @@ def _count_chunks(
 def _draw(generator: np.random.Generator, rows: int, n: int) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
     draws = generator.integers(n, size=(rows, n)) + n * np.arange(rows)[:, None]
     return np.bincount(draws.ravel(), minlength=rows * n).reshape(rows, n)
-
-
-# The place of each value among the distinct ones, from 0: all that rank statistics need to know.
-def _levels(values: Float[Tensor, " sample"]) -> Int64[Tensor, " sample"]:
-    return torch.unique(values, return_inverse=True)[1]
-
-
-# Sums counts of equal values: [bootstrap sample] -> [bootstrap level].
-def _count_levels(
-    counts: Float64[Tensor, "bootstrap sample"], levels: Int64[Tensor, " sample"], n_levels: int
-) -> Float64[Tensor, "bootstrap level"]:
-    totals = torch.zeros(len(counts), n_levels, dtype=torch.float64)
-    return totals.index_add_(1, levels, counts)

@@ -18,7 +18,8 @@ from probes._core.checks import (
     _check_no_nan,
     _check_same_length,
 )
-from probes.bootstrap import Interval, _count_chunks, _count_levels, _levels, percentile_interval
+from probes._core.levels import _count_levels, _levels
+from probes.bootstrap import Interval, _count_chunks, percentile_interval
 
 __all__ = ["DetectionReport", "detection_report"]
 

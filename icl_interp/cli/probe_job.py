@@ -23,6 +23,7 @@ from icl_interp.errors import CheckpointError, GivenTaskError, InputError
 from icl_interp.files import write_atomically
 from icl_interp.measure.development.find import load_newest
 from icl_interp.measure.development.record import MeasurementError, demand_finite
+from icl_interp.tasks.registry import code_of
 
 if TYPE_CHECKING:
     from icl_interp.measure.development.result import Development
@@ -60,7 +61,8 @@ def _load_probed(path: Path, **how: Any) -> Checkpoint:
 def _try_out(checkpoint: Checkpoint) -> None:
     from icl_interp.measure.development.material import answers
 
-    demand_finite("answers", answers(checkpoint.model, checkpoint.task.sample(_TRIED, seed=0)))
+    with code_of(checkpoint.task):
+        demand_finite("answers", answers(checkpoint.model, checkpoint.task.sample(_TRIED, seed=0)))
 
 
 def _number(path: Path) -> int:
@@ -83,8 +85,9 @@ def run_probe(options: ProbeOptions) -> None:
     from icl_interp.cli.probe_timeline import follow
 
     torch.set_num_threads(options.threads or _threads(checkpoint.model.cfg.d_model))
-    found = _measure(options, checkpoint)
-    _write(options, checkpoint, found, follow(options, checkpoint))
+    with code_of(checkpoint.task):
+        found = _measure(options, checkpoint)
+        _write(options, checkpoint, found, follow(options, checkpoint))
 
 
 def _measure(options: ProbeOptions, checkpoint: Checkpoint) -> "Study":

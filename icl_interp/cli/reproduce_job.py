@@ -16,6 +16,8 @@ from icl_interp.experiments.experiment import PRESETS, Experiment, Means, Outcom
 from icl_interp.experiments.files import FigureTables, Summary, read_summary, write_summary, write_tables
 from icl_interp.experiments.trained_by import trained_by
 from icl_interp.provenance import provenance
+from icl_interp.report.chapters.claims import claims_page
+from icl_interp.report.page import check_report_place, write_report
 
 
 def reproduce(
@@ -37,10 +39,10 @@ def reproduce(
     try:
         # Two forecasts: a run takes minutes and a measurement often less than a second.
         with progress(f"{name}, training", len(configs), quiet=quiet) as trained:
-            models = chosen.train(preset, out, means, lambda done: trained(done), stops)
+            models = chosen.train(configs, out, means, lambda done: trained(done), stops)
         n_measurements = chosen.n_measurements(configs)
         with progress(f"{name}, measuring", n_measurements, quiet=quiet) as measured, measuring(out):
-            outcome = chosen.judge(preset, models, out, means, lambda done: measured(done))
+            outcome = chosen.judge(preset, configs, models, out, means, lambda done: measured(done))
     except KeyboardInterrupt as stop:
         typer.echo("stopped: the same command goes on; linear models in training begin again.", err=True)
         raise SystemExit(128 + getattr(stop, "number", signal.SIGINT)) from None
@@ -56,9 +58,6 @@ def reproduce(
     made_with["command"] = f"icl-reproduce {name} --preset {preset}{chosen_seeds}"  # the folder is the machine's
     summary = write_summary(outcome, out / f"{name}.json", made_with)
     tables = write_tables(outcome, out / f"{name}-tables.json", made_with)
-    from icl_interp.report import write_report
-    from icl_interp.report.chapters.claims import claims_page
-
     report = write_report(claims_page(outcome, made_with), out / "report.html")
     if not quiet:
         for claim in outcome.claims:
@@ -147,8 +146,6 @@ def _check_seeds(preset: str, seeds: Sequence[int]) -> None:
 
 def _check_places(name: str, out: Path, against: Path | None) -> None:
     # Before hours are spent; whoever writes asks again.
-    from icl_interp.report.page import check_report_place
-
     summary = out / f"{name}.json"
     if against is not None and summary.exists() and against.samefile(summary):
         raise InputError(

@@ -12,6 +12,7 @@ import typer
 
 from icl_interp.cli.shared import progress
 from icl_interp.errors import InputError
+from icl_interp.tasks.registry import code_of
 from icl_interp.training.configs import load_config
 from icl_interp.training.evaluation import Evaluator
 from icl_interp.training.loop import StepRecord
@@ -47,8 +48,9 @@ def train_one(
             err=True,
         )
     evaluator = Evaluator(resolved)
+    shown = progress("training", resolved.steps, quiet=quiet)
     try:
-        with notes(OtherCircumstancesWarning, quiet=quiet), progress("training", resolved.steps, quiet=quiet) as tick:
+        with code_of(resolved.task), notes(OtherCircumstancesWarning, quiet=quiet), shown as tick:
             note = LiveNote(resolved, evaluator, tick)
             result = train(
                 resolved, out=out, resume=resume, device=device, log_to=log_to, on_step=note, evaluator=evaluator

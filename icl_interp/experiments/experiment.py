@@ -212,21 +212,31 @@ class Experiment:
         return self.setting(replace(self.sizes[preset], seeds=seeds))
 
     def train(
-        self, preset: str, folder: Path, means: Means, on_done: Tick, on_stop: Tick | None = None
+        self,
+        configs: Mapping[Any, TrainConfig],
+        folder: Path,
+        means: Means,
+        on_done: Tick,
+        on_stop: Tick | None = None,
     ) -> dict[Any, HookedModel]:
         """Train what a folder does not hold yet, see `train_all`; the same call goes on after a stop."""
-        configs = self.configs(preset, means)
         return train_all(configs, folder, workers=means.workers, device=means.device, on_done=on_done, on_stop=on_stop)
 
     def judge(
-        self, preset: str, models: Mapping[Any, HookedModel], folder: Path, means: Means, on_done: Tick
+        self,
+        preset: str,
+        configs: Mapping[Any, TrainConfig],
+        models: Mapping[Any, HookedModel],
+        folder: Path,
+        means: Means,
+        on_done: Tick,
     ) -> Outcome:
-        """Measure what `train` gave, keep in the folder what takes long, and judge the claims.
+        """Measure what `train` gave of `configs`, keep in the folder what takes long, and judge the claims.
 
         `on_done` is called with a number of finished measurements out of `n_measurements`.
         """
         sizes = self._sizes(preset, means)
-        runs = TrainedRuns(self.plan(sizes), models, folder, means, on_done)
+        runs = TrainedRuns(configs, models, folder, means, on_done)
         with stop_signals():  # nothing to wait for, but SIGTERM is no death
             found = self.measure(runs, sizes)
         return Outcome(

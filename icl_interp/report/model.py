@@ -146,8 +146,6 @@ class Section:
     """Tables, in reading order."""
     folded: bool = False
     """Whether the section waits behind its heading until it is opened."""
-    tables_first: bool = False
-    """Whether the tables stand before the figures."""
     parts: "tuple[Section, ...]" = ()
     """What follows under headings of its own, usually folded; parts have no further parts."""
 

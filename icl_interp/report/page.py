@@ -183,7 +183,6 @@ def _section(section: Section, numbers: Mapping[str, Iterator[int]]) -> dict[str
         "title": section.title,
         "lead": section.lead,
         "folded": section.folded,
-        "tables_first": section.tables_first,
         "blocks": blocks,
         "tables": tables,
         "inside": _inside(section),

@@ -1,12 +1,13 @@
 """Task families by name, so that YAML files and checkpoints can hold any of them, the user's own among them."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, PlainSerializer
 
-from icl_interp.errors import InputError, InputTypeError
+from icl_interp.errors import InputError, InputTypeError, UserCodeError
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.categorical import CategoricalRegression
 from icl_interp.tasks.decision_tree import DecisionTreeRegression
@@ -97,6 +98,28 @@ def register_task(kind: _TaskKind) -> _TaskKind:
 
 def _place(kind: type[Task]) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
+
+
+@contextmanager
+def code_of(task: Task) -> Iterator[None]:
+    """Say that errors come from code that the user brought along, where the methods of a task of their own raise them.
+
+    What these say of an input is said as it stands.
+    """
+    kinds = [kind for kind in type(task).__mro__ if issubclass(kind, Task)]
+    theirs = {kind.__module__ for kind in kinds if not kind.__module__.startswith("icl_interp.")}
+    try:
+        yield
+    except (InputError, UserCodeError):
+        raise
+    except Exception as error:
+        caller = error.__traceback__.tb_next if error.__traceback__ is not None else None
+        frames = caller.tb_next if caller is not None else None
+        while frames is not None and frames.tb_frame.f_globals.get("__name__") not in theirs:
+            frames = frames.tb_next
+        if frames is None:
+            raise
+        raise UserCodeError(f"the task {type(task).__name__}", error, frames) from error
 
 
 def task_class(family: object) -> type[Task]:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from probes.bootstrap import _count_levels, _levels
+from probes._core.levels import _count_levels, _levels
 
 
 def _resampled_ranks(

@@ -91,13 +91,22 @@ def test_what_a_dead_worker_left_is_done_by_others(places, monkeypatch, death):
 @pytest.mark.usefixtures("fake")
 @pytest.mark.parametrize("death", [killed_by_loky, killed_by_dask])
 def test_after_three_attempts_the_rest_is_named(places, monkeypatch, death):
+    places = places[:2]
     monkeypatch.setattr(FakeParallel, "deaths", [(0, death()) for _ in range(_ATTEMPTS)])
     found = []
-    with pytest.raises(WorkersDiedError, match=r"died 3 times, perhaps for want of memory, and 2 jobs are not") as died:
+    with pytest.raises(WorkersDiedError, match=r"died 3 times, perhaps for want of memory, and 1 jobs are not") as died:
         found.extend(run(places, touch, workers=2, done=Path.exists))
-    assert (died.value.left, died.value.attempts) == ((0, 4), 3)
-    assert [place.name for place in places if place.exists()] == ["b", "c", "d"]
+    assert (found, died.value.left, died.value.attempts) == ([(1, None)], (0,), 3)
+    assert FakeParallel.deaths == []
     assert isinstance(died.value, OSError)  # so one line and exit code 2 on a command line
+
+
+@pytest.mark.usefixtures("fake")
+def test_deaths_are_counted_anew_when_jobs_were_done_in_between(places, monkeypatch):
+    without_a_job, with_one = [(0, killed_by_loky())] * (_ATTEMPTS - 2), [(1, killed_by_loky())]
+    monkeypatch.setattr(FakeParallel, "deaths", [*with_one, *without_a_job] * 4)
+    assert dict(run(places, lambda place, _: place.name, workers=2)) == dict(enumerate("abcde"))
+    assert FakeParallel.deaths == []
 
 
 @pytest.mark.usefixtures("fake")
@@ -110,9 +119,10 @@ def test_a_job_that_fails_is_no_death(places, monkeypatch, error):
 
 
 @pytest.mark.usefixtures("fake")
-def test_what_was_finished_before_is_not_done_again(places):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_was_finished_before_is_not_done_again(places, workers):
     places[3].touch()  # `touch` would assert
-    assert dict(run(places, touch, workers=2, done=Path.exists))[3] is None
+    assert dict(run(places, touch, workers=workers, done=Path.exists))[3] is None
 
 
 def raise_signal(number: int) -> Any:

@@ -16,6 +16,7 @@ from icl_interp.measure.development.material import material
 from icl_interp.measure.development.record import FAILURES, LeftOut
 from icl_interp.measure.development.settings import DevelopmentSettings, LlcSettings
 from icl_interp.tasks.base import Task
+from icl_interp.tasks.registry import code_of
 
 _NAMED = 5
 
@@ -66,7 +67,8 @@ class CheckpointJob:
         except CheckpointError as error:
             return LeftOut("file", reason_without_place(error, self.path))
         try:
-            self._measure(checkpoint)
+            with code_of(self.task):
+                self._measure(checkpoint)
         except FAILURES as error:
             return LeftOut("checkpoint" if self.llc is None else "learning coefficient", one_line(error))
         return None

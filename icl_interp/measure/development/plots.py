@@ -16,12 +16,6 @@ from icl_interp.measure.families import IN_DISTRIBUTION
 if TYPE_CHECKING:
     from icl_interp.measure.development.result import Development
 
-if TYPE_CHECKING:
-    from icl_interp.measure.development.result import Development
-
-if TYPE_CHECKING:
-    from icl_interp.measure.development.result import Development
-
 _LOWEST = 1e-6
 """What lies below is drawn here: a logarithmic axis has no zero."""
 

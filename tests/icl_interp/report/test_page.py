@@ -79,7 +79,7 @@ def full_page(text: str = "text") -> Page:
     grid = FigureGrid("grid", text, text, (view("cell-1"), view("cell-2", title=text, sentence=text, aria_label=text)))
     sections = (
         Section("first", text, lead=text, figures=(view("alone", data=table), grid), tables=(table,)),
-        Section("second", text, figures=(view("folded"),), tables=(table,), folded=True, tables_first=True),
+        Section("second", text, figures=(view("folded"),), tables=(table,), folded=True),
     )
     inner = replace(grid, id="inner", figures=(view("inner-1"), view("inner-2")))
     parts = (
@@ -222,11 +222,8 @@ def test_long_tables_keep_their_tail_for_the_file():
 def test_table_order_and_folds():
     table = TableView(("a",), ((1,),), caption="The table")
     section = Section("s", "S", figures=(view("f"),), tables=(table,))
-    first, last = (
-        render(Page("T", sections=(s,)), plotlyjs="directory") for s in (replace(section, tables_first=True), section)
-    )
-    assert first.index("The table") < first.index('id="f"')
-    assert last.index("The table") > last.index('id="f"')
+    page = render(Page("T", sections=(section,)), plotlyjs="directory")
+    assert page.index("The table") > page.index('id="f"')
     assert '<details class="fold">' in render(Page("T", sections=(replace(section, folded=True),)))
 
 
