@@ -109,18 +109,28 @@ _IMPORT = re.compile(
 )
 
 
+_MODELS = "icl_interp.models"  # their classes are loaded by name, which no import shows
+
+
 @lru_cache
 def code_version(*names: str) -> str:
-    """Name the code of some modules and of all that they import of ours, directly or not."""
+    """Name the code of some modules, of the models, and of all that they import of ours, directly or not."""
+    texts = _closure(*names)
+    code = "".join(f"{path.relative_to(_ROOT).as_posix()}\n{text}\n" for path, text in sorted(texts.items()))
+    return hashlib.sha256((code or __version__).encode()).hexdigest()[:12]
+
+
+def _closure(*names: str) -> dict[Path, str]:
     texts: dict[Path, str] = {}
-    waiting = [path for name in names for path in (*_files(name), *_ROOT.joinpath(*name.split(".")).rglob("*.py"))]
+    waiting = [
+        path for name in (*names, _MODELS) for path in (*_files(name), *_ROOT.joinpath(*name.split(".")).rglob("*.py"))
+    ]
     while waiting:
         path = waiting.pop()
         if path not in texts:
             texts[path] = path.read_text(encoding="utf-8")
             waiting += [found for name in _imported(texts[path]) for found in _files(name)]
-    code = "".join(f"{path.relative_to(_ROOT).as_posix()}\n{text}\n" for path, text in sorted(texts.items()))
-    return hashlib.sha256((code or __version__).encode()).hexdigest()[:12]
+    return texts
 
 
 def _imported(text: str) -> Iterator[str]:

@@ -46,3 +46,20 @@ def test_without_sources_the_version_counts(package: Path, monkeypatch: pytest.M
     code_version.cache_clear()
     assert code_version("probes.missing") != before
     assert package.is_dir()
+
+
+def test_models_that_are_loaded_by_name_count(package: Path) -> None:
+    models = package.parent / "icl_interp" / "models" / "softmax"
+    models.mkdir(parents=True)
+    (models / "transformer.py").write_text("a = 1\n", encoding="utf-8")
+    before = code_version("probes.alone")
+    (models / "transformer.py").write_text("a = 2\n", encoding="utf-8")
+    code_version.cache_clear()
+    assert code_version("probes.alone") != before
+
+
+@pytest.mark.parametrize("module", ["icl_interp.measure.development", "icl_interp.experiments.hill2025.measures"])
+def test_the_forward_pass_is_part_of_what_records_are_made_by(module: str) -> None:
+    made_by = {path.relative_to(own._ROOT).as_posix() for path in own._closure(module)}
+    models = ("softmax/transformer", "softmax/attention", "linear/attention", "linear/components")
+    assert {f"icl_interp/models/{name}.py" for name in models} < made_by
