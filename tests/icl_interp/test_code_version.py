@@ -71,7 +71,8 @@ CODE = 'class A:\n    """Old."""\n    x: int = 1\n    """Of A."""\n\n\ndef f():\
 @pytest.mark.parametrize(
     ("old", "new", "differs"),
     [('"""Old."""', '"""New, in\n    two lines."""', False), ('"""Of A."""', "", False),
-     ("x: int", "# why\n    x: int", False), ("= 1", "=  1  # one", False), ("= 1", "= 2", True), ('return "a"', 'return "b"', True)],
+     ("x: int", "# why\n    x: int", False), ("= 1", "=  1  # one", False), ("= 1", "= 2", True),
+     ('return "a"', 'return "b"', True)],
     ids=["docstrings", "a field's", "comment", "layout", "number", "text"],
 )  # fmt: skip
 def test_words_about_the_code_do_not_count(package: Path, old: str, new: str, *, differs: bool) -> None:
