@@ -14,6 +14,8 @@ _Other = TypeVar("_Other")
 
 _JOINED = " = "
 _OPTIMAL = ("Bayes", "oracle")
+_FEW = 4
+"""Names that are shown of many."""
 
 
 def names_in(shown: str) -> tuple[str, ...]:
@@ -46,7 +48,8 @@ class ByReference(Mapping[str, _Value], Generic[_Value]):
         return len(self._values)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._values!r})"
+        shown = [*list(self)[:_FEW], *(["..."] if len(self) > _FEW else [])]
+        return f"{type(self).__name__}({len(self)}{': ' if shown else ''}{', '.join(shown)})"
 
     @property
     def names(self) -> Mapping[str, tuple[str, ...]]:

@@ -43,6 +43,14 @@ def test_what_is_not_there_is_not_found():
         LOSSES["Lasso"]
 
 
+def test_names_are_shown_and_their_number():
+    assert repr(LOSSES) == "ByReference(3: zero, least squares = ridge, Bayes = dMMSE)"
+    assert repr(LOSSES.each(lambda _: torch.zeros(99))) == repr(LOSSES)
+    many = ByReference(((f"predictor {number}",), number) for number in range(99))
+    assert repr(many) == "ByReference(99: predictor 0, predictor 1, predictor 2, predictor 3, ...)"
+    assert repr(References([])) == "References(0)"
+
+
 def test_a_name_stands_for_one_entry():
     with pytest.raises(ValueError, match="need names of their own, got 'ridge' twice; rename one"):
         ByReference([(("least squares", "ridge"), 1), (("ridge",), 2)])
