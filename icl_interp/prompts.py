@@ -51,7 +51,7 @@ def stream(seed: int, name: str) -> torch.Generator:
     return torch.Generator().manual_seed(derive_seed(seed, name))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Prompts:
     """A batch of prompts: in each, `point` pairs (x, y) that share one task.
 

@@ -1,10 +1,10 @@
 """With what a result was made: versions, machine, git state, and a name for the code that made it."""
 
+import ast
 import hashlib
 import importlib.metadata
 import os
 import platform
-import re
 import shlex
 import subprocess
 import sys
@@ -102,32 +102,61 @@ def _git(*arguments: str) -> str | None:
 
 
 _ROOT = Path(__file__).resolve().parents[1]
-_IMPORT = re.compile(
-    r"^[ \t]*(?:from[ \t]+((?:icl_interp|probes)[\w.]*)[ \t]+import[ \t]+(\([^)]*\)|.*)"
-    r"|import[ \t]+((?:icl_interp|probes)[\w.]*))",
-    re.MULTILINE,
-)
+_OURS = ("icl_interp", "probes")
+_MODELS = "icl_interp.models"  # their classes are loaded by name, which no import shows
 
 
 @lru_cache
 def code_version(*names: str) -> str:
-    """Name the code of some modules and of all that they import of ours, directly or not."""
-    texts: dict[Path, str] = {}
-    waiting = [path for name in names for path in (*_files(name), *_ROOT.joinpath(*name.split(".")).rglob("*.py"))]
-    while waiting:
-        path = waiting.pop()
-        if path not in texts:
-            texts[path] = path.read_text(encoding="utf-8")
-            waiting += [found for name in _imported(texts[path]) for found in _files(name)]
-    code = "".join(f"{path.relative_to(_ROOT).as_posix()}\n{text}\n" for path, text in sorted(texts.items()))
+    """Name the code of some modules, of the models, and of all that they import of ours, directly or not.
+
+    Comments, docstrings and layout do not count; the version of Python may.
+    """
+    codes = _closure(*names)
+    code = "".join(f"{path.relative_to(_ROOT).as_posix()}\n{text}\n" for path, text in sorted(codes.items()))
     return hashlib.sha256((code or __version__).encode()).hexdigest()[:12]
 
 
-def _imported(text: str) -> Iterator[str]:
-    for module, names, whole in _IMPORT.findall(text):
-        yield module or whole
-        # What is imported may be a module of its own; what is not one has no file and is passed over.
-        yield from (f"{module}.{name}" for name in re.findall(r"\w+", names))
+def _closure(*names: str) -> dict[Path, str]:
+    codes: dict[Path, str] = {}
+    roots = (*names, _MODELS)
+    waiting = [path for name in roots for path in (*_files(name), *_ROOT.joinpath(*name.split(".")).rglob("*.py"))]
+    while waiting:
+        path = waiting.pop()
+        if path not in codes:
+            text = path.read_text(encoding="utf-8")
+            try:
+                tree = ast.parse(text)
+            except (SyntaxError, ValueError):  # ValueError: of null bytes
+                codes[path] = text
+                continue
+            waiting += [found for name in _imported(tree) for found in _files(name)]
+            codes[path] = ast.dump(_without_docstrings(tree))
+    return codes
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    # A string that stands alone does nothing, wherever it is: those below fields are docstrings too.
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [line for line in node.body if not _is_text(line)]
+    return tree
+
+
+def _is_text(line: ast.stmt) -> bool:
+    return isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant) and isinstance(line.value.value, str)
+
+
+def _imported(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            # What is imported may be a module of its own; what is not one has no file and is passed over.
+            found = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        yield from (name for name in found if name.partition(".")[0] in _OURS)
 
 
 def _files(name: str) -> list[Path]:

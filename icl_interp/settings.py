@@ -58,16 +58,16 @@ def parse_yaml(text: str, *, where: str) -> Any:
 
 class _Loader(yaml.SafeLoader):
     # PyYAML speaks YAML 1.1, in which 1e4 is a word, yes is true, and the last of two equal keys counts.
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+    # Keys are compared as they are written: merging adds those that are overruled to the same list, and only later.
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
         seen = set()
-        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+        for key, _ in node.value:
             name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else key
             if name in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"found the key {key.value!r} twice", key.start_mark
-                )
+                raise yaml.composer.ComposerError(None, None, f"found the key {key.value!r} twice", key.start_mark)
             seen.add(name)
-        return super().construct_mapping(node, deep=deep)
+        return node
 
 
 _BOOL, _FLOAT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:float"

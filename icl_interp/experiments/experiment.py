@@ -115,7 +115,9 @@ def combine(number: Callable[..., float], *columns: Sequence[Any]) -> tuple[floa
 def _number(number: Callable[..., float], *of: Any) -> float:
     try:
         return float(number(*of))
-    except (ArithmeticError, np.linalg.LinAlgError):
+    except InputError:
+        raise
+    except (ArithmeticError, ValueError, np.linalg.LinAlgError):  # ValueError: of the logarithm of zero
         return float("nan")
 
 

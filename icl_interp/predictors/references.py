@@ -1,5 +1,6 @@
 """Predictors that coincide on a task are one entry with several names, such as "least squares = ridge"."""
 
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Generic, TypeVar
 
@@ -14,6 +15,8 @@ _Other = TypeVar("_Other")
 
 _JOINED = " = "
 _OPTIMAL = ("Bayes", "oracle")
+_FEW = 4
+"""Names that are shown of many."""
 
 
 def names_in(shown: str) -> tuple[str, ...]:
@@ -46,7 +49,8 @@ class ByReference(Mapping[str, _Value], Generic[_Value]):
         return len(self._values)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._values!r})"
+        shown = [*list(self)[:_FEW], *(["..."] if len(self) > _FEW else [])]
+        return f"{type(self).__name__}({len(self)}{': ' if shown else ''}{', '.join(shown)})"
 
     @property
     def names(self) -> Mapping[str, tuple[str, ...]]:
@@ -83,7 +87,11 @@ class References(ByReference[Callee]):
 
     def __init__(self, entries: Iterable[tuple[Sequence[str], Callee]]) -> None:
         super().__init__(entries)
-        self._said: list[tuple[Prompts, dict[str, Tensor]]] = []
+        self._said: list[tuple[weakref.ref[Prompts], dict[str, Tensor]]] = []
+
+    def __getstate__(self) -> dict[str, object]:
+        # Another process has other prompts, and no pickle holds a weak reference.
+        return {**self.__dict__, "_said": []}
 
     @classmethod
     def of(cls, predictors: Mapping[str, Callee]) -> "References":
@@ -128,12 +136,14 @@ class References(ByReference[Callee]):
             prompts: Plain, or with queries; the same object counts as the same prompts.
 
         Returns:
-            One prediction for each entry of `prompts.targets`.
+            One prediction for each entry of `prompts.targets`; yours to change, and recalled as long as the prompts
+            exist.
         """
-        said = next((said for asked, said in self._said if asked is prompts), None)
+        said = next((said for asked, said in self._said if asked() is prompts), None)
         if said is None:
             said = {}
-            self._said.append((prompts, said))
+            kept = [entry for entry in self._said if entry[0]() is not None]
+            self._said = [*kept, (weakref.ref(prompts), said)]
         shown = self._shown[name]
         if shown not in said:
             answer = predict(self._values[shown], prompts)
@@ -143,7 +153,7 @@ class References(ByReference[Callee]):
                     f"prompt and point, got {list(answer.shape)}; see `icl_interp.predictors.Predictor`."
                 )
             said[shown] = answer
-        return said[shown]
+        return said[shown].clone()
 
     def answers(self, prompts: Prompts) -> ByReference[Tensor]:
         """Ask every predictor, or recall what it said to these prompts.

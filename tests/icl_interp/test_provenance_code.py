@@ -46,3 +46,47 @@ def test_without_sources_the_version_counts(package: Path, monkeypatch: pytest.M
     code_version.cache_clear()
     assert code_version("probes.missing") != before
     assert package.is_dir()
+
+
+def test_models_that_are_loaded_by_name_count(package: Path) -> None:
+    models = package.parent / "icl_interp" / "models" / "softmax"
+    models.mkdir(parents=True)
+    (models / "transformer.py").write_text("a = 1\n", encoding="utf-8")
+    before = code_version("probes.alone")
+    (models / "transformer.py").write_text("a = 2\n", encoding="utf-8")
+    code_version.cache_clear()
+    assert code_version("probes.alone") != before
+
+
+@pytest.mark.parametrize("module", ["icl_interp.measure.development", "icl_interp.experiments.hill2025.measures"])
+def test_the_forward_pass_is_part_of_what_records_are_made_by(module: str) -> None:
+    made_by = {path.relative_to(own._ROOT).as_posix() for path in own._closure(module)}
+    models = ("softmax/transformer", "softmax/attention", "linear/attention", "linear/components")
+    assert {f"icl_interp/models/{name}.py" for name in models} < made_by
+
+
+CODE = 'class A:\n    """Old."""\n    x: int = 1\n    """Of A."""\n\n\ndef f():\n    """Old."""\n    return "a"\n'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "differs"),
+    [('"""Old."""', '"""New, in\n    two lines."""', False), ('"""Of A."""', "", False),
+     ("x: int", "# why\n    x: int", False), ("= 1", "=  1  # one", False), ("= 1", "= 2", True),
+     ('return "a"', 'return "b"', True)],
+    ids=["docstrings", "a field's", "comment", "layout", "number", "text"],
+)  # fmt: skip
+def test_words_about_the_code_do_not_count(package: Path, old: str, new: str, *, differs: bool) -> None:
+    (package / "d.py").write_text(CODE, encoding="utf-8")
+    before = code_version("probes.a")
+    (package / "d.py").write_text(CODE.replace(old, new), encoding="utf-8")
+    code_version.cache_clear()
+    assert (code_version("probes.a") != before) is differs
+
+
+@pytest.mark.parametrize("broken", ["def f(:  # old\n", "x = 1\0  # old\n"], ids=["syntax", "null"])
+def test_code_that_cannot_be_parsed_counts_as_text(package: Path, broken: str) -> None:
+    (package / "d.py").write_text(broken, encoding="utf-8")
+    before = code_version("probes.a")
+    (package / "d.py").write_text(broken.replace("old", "new"), encoding="utf-8")
+    code_version.cache_clear()
+    assert code_version("probes.a") != before

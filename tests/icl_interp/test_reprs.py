@@ -13,6 +13,7 @@ import torch
 import icl_interp as icl
 import probes
 from icl_interp.measure.study.result import Study
+from icl_interp.predictors.references import ByReference
 from icl_interp.report.model import Page, Section
 from icl_interp.report.tables import TableView
 from probes import covariance, curves, detection, linear, ood, spectra
@@ -53,6 +54,8 @@ def test_no_public_record_of_many_numbers_shows_them_all(package: ModuleType) ->
 
 def _all_in(value: Any) -> Iterator[Any]:
     if isinstance(value, Mapping):
+        if type(value).__module__.startswith(("icl_interp.", "probes.")):
+            yield value
         for entry in value.values():
             yield from _all_in(entry)
     elif isinstance(value, list | tuple):
@@ -92,6 +95,8 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "neighbours": lambda: ood.fit_nearest_neighbors(MANY),
     "signature": lambda: fit.fit_signature(_normal(40, 5, 12)),
     "probe": lambda: linear.fit_linear_probe(MANY, SCORES),
+    "references": lambda: icl.reference_predictors(icl.LinearRegression(3)),
+    "answers": lambda: ByReference(((f"a predictor with a long name, number {n}",), MANY) for n in range(30)),
     "page": lambda: Page("A page " * 99, sections=tuple(Section(f"s{i}", "Of many", "word " * 99) for i in range(30))),
     "table": lambda: TableView(("number",), tuple((float(i),) for i in range(300)), caption="Many numbers " * 9),
     "trajectory": lambda: joint_pca.joint_trajectory_pca(RUNS),

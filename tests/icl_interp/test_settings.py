@@ -82,6 +82,12 @@ def test_merged_keys_may_be_overruled(tmp_path: Path) -> None:
     assert read_yaml(path)["mine"] == {"a": 1, "b": 3}
 
 
+def test_what_was_merged_may_be_merged_again(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("base: &b {x: 0}\ndefs: {a: &A {<<: *b, x: 1}}\nc: {<<: *A}\n", encoding="utf-8")
+    assert read_yaml(path) == {"base": {"x": 0}, "defs": {"a": {"x": 1}}, "c": {"x": 1}}
+
+
 def test_files_are_utf_8_whatever_the_locale_is(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(UMLAUT + "a: ü\n", encoding="utf-8")
     run = "from icl_interp.settings import read_yaml; print(ascii(read_yaml('config.yaml')))"

@@ -1,5 +1,6 @@
 """Merged names, what is found under them, and answers that are asked for once."""
 
+import copy
 import pickle
 
 import pytest
@@ -43,6 +44,14 @@ def test_what_is_not_there_is_not_found():
         LOSSES["Lasso"]
 
 
+def test_names_are_shown_and_their_number():
+    assert repr(LOSSES) == "ByReference(3: zero, least squares = ridge, Bayes = dMMSE)"
+    assert repr(LOSSES.each(lambda _: torch.zeros(99))) == repr(LOSSES)
+    many = ByReference(((f"predictor {number}",), number) for number in range(99))
+    assert repr(many) == "ByReference(99: predictor 0, predictor 1, predictor 2, predictor 3, ...)"
+    assert repr(References([])) == "References(0)"
+
+
 def test_a_name_stands_for_one_entry():
     with pytest.raises(ValueError, match="need names of their own, got 'ridge' twice; rename one"):
         ByReference([(("least squares", "ridge"), 1), (("ridge",), 2)])
@@ -78,11 +87,40 @@ def test_each_predictor_is_asked_once_about_the_same_prompts():
     counting = Counting()
     references = References([(("zero",), zero()), (("counted", "counted again"), counting)])
     first = references.answers(PROMPTS)
-    assert references.answer("counted again", PROMPTS) is first["counted"]
-    assert references.answers(PROMPTS)["counted"] is first["counted"]
+    assert references.answer("counted again", PROMPTS).equal(first["counted"])
+    assert references.answers(PROMPTS)["counted"].equal(first["counted"])
     assert counting.asked == 1
     references.answers(PROMPTS[:1])  # another object, whatever it holds
     assert counting.asked == 2
+
+
+def test_answers_can_be_changed_without_changing_what_is_recalled():
+    references = References.of({"least squares": least_squares()})
+    for _ in range(3):
+        answer = references.answer("least squares", PROMPTS)
+        torch.testing.assert_close(answer, torch.tensor([[0.0, 6.0]]))
+        answer.zero_()
+
+
+def test_what_was_said_to_prompts_goes_with_them():
+    references, answers = References.of({"zero": zero()}), []
+    for _ in range(5):
+        prompts = PROMPTS[:1]
+        references.answer("zero", prompts)
+        answers.append(len(references._said))
+    assert max(answers) <= 2  # one that is gone and the one that is asked
+    references.answer("zero", PROMPTS)
+    assert len(references._said) == 2
+    assert references._said[0][0]() is prompts
+
+
+def test_references_are_copied_without_what_they_recall():
+    counting = Counting()
+    references = References.of({"counted": counting})
+    references.answer("counted", PROMPTS)
+    for again in (pickle.loads(pickle.dumps(references)), copy.deepcopy(references)):
+        assert again.answer("counted", PROMPTS).equal(references.answer("counted", PROMPTS))
+    assert counting.asked == 1
 
 
 def test_only_the_one_that_is_wanted_is_asked():
