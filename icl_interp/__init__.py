@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from icl_interp.activations import collect, stream
     from icl_interp.checkpoints.load import load_checkpoint
     from icl_interp.checkpoints.own import save_checkpoint
-    from icl_interp.checkpoints.reader import Reader
-    from icl_interp.checkpoints.record import Checkpoint, Reading
+    from icl_interp.checkpoints.record import Checkpoint, Reader, Reading
     from icl_interp.checkpoints.registry import READERS, register_reader
     from icl_interp.checkpoints.safe_load import WeightFile
     from icl_interp.data import demo_path
@@ -75,7 +74,7 @@ _HOMES = {
     "save_checkpoint": "checkpoints.own",
     "Checkpoint": "checkpoints.record",
     "READERS": "checkpoints.registry",
-    "Reader": "checkpoints.reader",
+    "Reader": "checkpoints.record",
     "Reading": "checkpoints.record",
     "WeightFile": "checkpoints.safe_load",
     "register_reader": "checkpoints.registry",

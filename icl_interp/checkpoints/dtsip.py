@@ -12,8 +12,7 @@ from einops import rearrange
 from torch import Tensor
 
 from icl_interp.checkpoints.distribution import POINTS_UNKNOWN, TASK_UNKNOWN, assumed_points, fit_points
-from icl_interp.checkpoints.reader import Layout, Reader
-from icl_interp.checkpoints.record import Reading
+from icl_interp.checkpoints.record import Layout, Reader, Reading
 from icl_interp.checkpoints.safe_load import WeightFile
 from icl_interp.checkpoints.weights import check_heads, check_names, check_shapes, few, state_dict_in, to_float32
 from icl_interp.errors import CheckpointError, one_line

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, cast, get_args
 
 from icl_interp.checkpoints.distribution import POINTS_UNKNOWN, TASK_UNKNOWN, assumed_points
-from icl_interp.checkpoints.reader import Layout, Reader
-from icl_interp.checkpoints.record import Reading
+from icl_interp.checkpoints.record import Layout, Reader, Reading
 from icl_interp.checkpoints.safe_load import WeightFile
 from icl_interp.checkpoints.weights import to_float32, without_prefix
 from icl_interp.errors import CheckpointError, one_line

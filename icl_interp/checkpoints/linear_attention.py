@@ -9,8 +9,7 @@ from einops import rearrange
 from torch import Tensor
 
 from icl_interp.checkpoints.distribution import POINTS_UNKNOWN, TASK_UNKNOWN, assumed_points
-from icl_interp.checkpoints.reader import Layout, Reader, choose, count, number_or_word
-from icl_interp.checkpoints.record import Reading
+from icl_interp.checkpoints.record import Layout, Reader, Reading, choose, count, number_or_word
 from icl_interp.checkpoints.safe_load import WeightFile
 from icl_interp.checkpoints.weights import check_heads, few, leaf_names, to_float32
 from icl_interp.errors import CheckpointError

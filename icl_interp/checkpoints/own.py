@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from icl_interp.checkpoints.distribution import POINTS_UNKNOWN, TASK_UNKNOWN, assumed_points, fit_points
-from icl_interp.checkpoints.reader import Layout, Reader
-from icl_interp.checkpoints.record import Reading
+from icl_interp.checkpoints.record import Layout, Reader, Reading
 from icl_interp.checkpoints.safe_load import WeightFile, load_weight_file, to_safetensors
 from icl_interp.checkpoints.weights import check_names, check_shapes, plain_names, to_float32, without_prefix
 from icl_interp.errors import CheckpointError, InputError, one_line

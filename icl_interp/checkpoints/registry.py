@@ -13,8 +13,7 @@ from icl_interp.checkpoints.gpt2 import GPT2
 from icl_interp.checkpoints.hooked_transformer import HookedTransformerFile
 from icl_interp.checkpoints.linear_attention import MergedMatrices, VonOswald
 from icl_interp.checkpoints.own import Own
-from icl_interp.checkpoints.reader import Layout, Reader
-from icl_interp.checkpoints.record import Reading
+from icl_interp.checkpoints.record import Layout, Reader, Reading
 from icl_interp.checkpoints.safe_load import WeightFile, head_of, load_weight_file, sha256_of
 from icl_interp.checkpoints.timaeus import Timaeus
 from icl_interp.checkpoints.weights import few, leaf_names, to_float32

@@ -10,8 +10,7 @@ from einops import rearrange
 from torch import Tensor
 
 from icl_interp.checkpoints.distribution import TASK_UNKNOWN
-from icl_interp.checkpoints.reader import Layout, Reader
-from icl_interp.checkpoints.record import Reading
+from icl_interp.checkpoints.record import Layout, Reader, Reading
 from icl_interp.checkpoints.safe_load import WeightFile
 from icl_interp.checkpoints.weights import check_heads, check_names, check_shapes, state_dict_in, to_float32
 from icl_interp.errors import CheckpointError

@@ -14,7 +14,7 @@ from icl_interp.experiments.claims import LEAST_SEEDS, differences
 from icl_interp.experiments.cost import Cost, PresetCost, first_steps, measuring, seconds_of_measuring
 from icl_interp.experiments.experiment import PRESETS, Experiment, Means, Outcome, experiment
 from icl_interp.experiments.files import FigureTables, Summary, read_summary, write_summary, write_tables
-from icl_interp.experiments.trained_by import trained_by
+from icl_interp.experiments.trained import trained_by
 from icl_interp.provenance import provenance
 from icl_interp.report.chapters.claims import claims_page
 from icl_interp.report.page import check_report_place, write_report

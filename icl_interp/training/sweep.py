@@ -14,17 +14,17 @@ from icl_interp.errors import InputError
 from icl_interp.settings import read_yaml
 from icl_interp.training.configs import load_config
 from icl_interp.training.resume import run_folders
-from icl_interp.training.sweep_table import (
+from icl_interp.training.sweep_workers import (
     BEGUN,
     FAILED,
     FINISHED,
     NOT_BEGUN,
     check_table_places,
     row_on_disk,
+    run_all,
     summary_table,
     write_table,
 )
-from icl_interp.training.sweep_workers import run_all
 from icl_interp.training.train_config import TrainConfig
 
 

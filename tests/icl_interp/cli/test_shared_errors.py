@@ -102,7 +102,8 @@ def test_a_fault_of_ours_is_in_a_file(capsys, tmp_path, monkeypatch, error):
     sentence = f"error: this is a fault of icl-interp and not of your input ({name}); {file} holds the traceback, "
     assert stop.value.code == 1
     assert capsys.readouterr().err == f"{sentence}please report it with that file.\n"
-    assert re.search(rf'test_shared_errors.py".*raise error.*{name}: .*a bug', file.read_text(encoding="utf-8"), re.DOTALL)
+    text = file.read_text(encoding="utf-8")
+    assert re.search(rf'test_shared_errors.py".*raise error.*{name}: .*a bug', text, re.DOTALL)
 
 
 def test_a_fault_of_ours_is_told_where_no_file_can_be_written(capsys, tmp_path, monkeypatch):

@@ -5,8 +5,7 @@ import json
 import pytest
 
 from icl_interp.experiments import trained
-from icl_interp.experiments.trained import run_path, train_all
-from icl_interp.experiments.trained_by import trained_by
+from icl_interp.experiments.trained import run_path, train_all, trained_by
 from icl_interp.models.config import ModelConfig
 from icl_interp.provenance import machine
 from icl_interp.tasks.linear_regression import LinearRegression

@@ -12,7 +12,7 @@ from training_cases import TINY, assert_same_runs
 from icl_interp import train
 from icl_interp.training import sweep_workers
 from icl_interp.training.sweep import SweepRun, expand_grid, load_grid, sweep
-from icl_interp.training.sweep_table import ParquetWarning, row_on_disk, run_row, write_table
+from icl_interp.training.sweep_workers import ParquetWarning, row_on_disk, run_row, write_table
 
 GRID = {"seed": [0, 1], "task.noise_std": [0.0, 0.5]}
 
