@@ -59,7 +59,7 @@ def parse_yaml(text: str, *, where: str) -> Any:
 class _Loader(yaml.SafeLoader):
     # PyYAML speaks YAML 1.1, in which 1e4 is a word, yes is true, and the last of two equal keys counts.
     # Keys are compared as they are written: merging adds those that are overruled to the same list, and only later.
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
         seen = set()
         for key, _ in node.value:
