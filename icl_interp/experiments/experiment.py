@@ -115,9 +115,7 @@ def combine(number: Callable[..., float], *columns: Sequence[Any]) -> tuple[floa
 def _number(number: Callable[..., float], *of: Any) -> float:
     try:
         return float(number(*of))
-    except InputError:
-        raise
-    except (ArithmeticError, ValueError, np.linalg.LinAlgError):  # ValueError: of the logarithm of zero
+    except (ArithmeticError, np.linalg.LinAlgError):
         return float("nan")
 
 

@@ -149,11 +149,15 @@ def _learned(read: Reader, kind: str, entry: float) -> Check:
     return Check(f"{_key(kind)}.{entry:g}", label, shares, None, _NEAR_ZERO, "around zero; threshold ours")
 
 
+def _doublings(less: float, more: float) -> float:
+    return math.log2(more) - math.log2(less) if min(less, more) > 0 else math.nan
+
+
 def _worth(read: Reader, end: str, entry: float) -> Check:
     # What a missing MLP costs. A mean of ratios would be that of the smallest denominator, hence the logarithm.
     learned = _learned(read, f"gpt2{end}", entry)
     both = (read.in_table(f"gpt2{part}{end}", entry) for part in ("", " no MLP"))
-    costs = combine(lambda with_mlp, without: math.log2(without / with_mlp) if without > 0 else math.nan, *both)
+    costs = combine(_doublings, *both)
     key = f"ratio{_key(end)}.{entry:g}"
     label = f"b* = {_mean(entry)}, {_end(end)} read-out: log2 of error without MLP / with MLP"
     # Two models that learned nothing have equal errors, which says nothing about MLPs.

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import pytest
 
-from icl_interp.errors import InputError
 from icl_interp.experiments.claims import Interval
 from icl_interp.experiments.experiment import _EXPERIMENTS, PerSeed, combine, experiment
 from icl_interp.experiments.panels import band, dots, flat, spread
@@ -32,7 +31,7 @@ def test_numbers_are_read_seed_by_seed(read):
     assert (check.key, check.label, check.values, check.low, check.reason) == ("key", "label", (1.0, 2.0), 0.0, "why")
 
 
-@pytest.mark.parametrize("number", [lambda x: 1 / x, lambda x: x or math.exp(1e4), lambda x: x or math.nan, math.log2])
+@pytest.mark.parametrize("number", [lambda x: 1 / x, lambda x: x or math.exp(1e4), lambda x: x or math.nan])
 def test_where_arithmetic_has_no_answer_there_is_no_number(read, number):
     found = read.each(number, "a")
     assert [math.isnan(value) for value in found] == [False, True]
@@ -45,8 +44,8 @@ def test_a_fault_of_ours_is_no_undecided_check(read):
         read.each(lambda record: record, "c")
     with pytest.raises(AttributeError):
         read.each(lambda record: record.missing, "a")
-    with pytest.raises(InputError, match="needs one of"):
-        read.each(lambda record: experiment(str(record)), "a")
+    with pytest.raises(ValueError, match="shorter"):
+        read.each(lambda record: sum(a for a, _ in zip([record], [], strict=True)), "a")
 
 
 def test_lines_have_intervals_and_ranges():

@@ -3,11 +3,13 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from zhang_cases import THREE, ideal_measures, with_all, with_risks
 
 from icl_interp.experiments.experiment import Outcome
 from icl_interp.experiments.linear_risk import Risk
+from icl_interp.experiments.zhang2024.claims import _doublings
 from icl_interp.experiments.zhang2024.measures import optimum
 from icl_interp.experiments.zhang2024.paper import EXPERIMENT
 from icl_interp.experiments.zhang2024.setting import BETWEEN
@@ -216,3 +218,8 @@ def test_an_error_of_zero_leaves_ratios_undecided(ideal):
     found = {claim.key: claim for claim in claims(with_risks(ideal, 0.0, kind="gpt2 no MLP"), THREE)}
     (free, _) = named(found["gpt2"], "without MLP / with MLP")
     assert (free.verdict, free.undecided) == ("partly", "3 of 3 seeds gave no number")
+
+
+@pytest.mark.parametrize(("less", "more", "found"), [(1.0, 8.0, 3.0), (math.inf, 1.0, -math.inf), (0.0, 1.0, math.nan)])
+def test_what_an_mlp_is_for_is_counted_in_doublings_of_the_error(less, more, found):
+    np.testing.assert_equal(_doublings(less, more), found)
