@@ -141,7 +141,7 @@ def test_runs_whose_worker_died_again_and_again_fail_alone(tmp_path: Path, monke
     jobs = [(TINY, tmp_path / str(index)) for index in range(3)]
     monkeypatch.setattr(sweep_workers, "train_one_run", lambda job, _, *, wait: {"status": job[1].name, "wait": wait})
     monkeypatch.setattr(joblib, "Parallel", FakeParallel)
-    monkeypatch.setattr(FakeParallel, "deaths", [(after, TerminatedWorkerError("")) for after in (1, 1, 0)])
+    monkeypatch.setattr(FakeParallel, "deaths", [(after, TerminatedWorkerError("")) for after in (1, 1, 0, 0)])
     rows = dict(sweep_workers.run_all(jobs, workers=2))
     assert (rows[0]["status"], rows[1]["status"]) == ("0", "1")
     assert rows[2] == run_row("failed", error="its worker died 3 times, perhaps for want of memory")
