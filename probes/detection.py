@@ -18,7 +18,7 @@ from probes._core.checks import (
     _check_no_nan,
     _check_same_length,
 )
-from probes._core.levels import _count_levels, _levels
+from probes._core.ranks import _count_levels, _levels
 from probes.bootstrap import Interval, _count_chunks, percentile_interval
 
 __all__ = ["DetectionReport", "detection_report"]

@@ -20,7 +20,7 @@ from probes._core.checks import (
     _is_constant,
 )
 from probes._core.errors import InputError
-from probes._core.levels import _levels
+from probes._core.ranks import _levels
 from probes.detection import _check_score_sets
 
 __all__ = [

@@ -7,7 +7,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from probes._core.checks import _check_activations, _check_same_length, _is_constant
-from probes._core.levels import _count_levels, _levels
+from probes._core.ranks import _count_levels, _levels
 from probes._core.results import _like
 from probes.bootstrap import Estimate, _count_chunks, percentile_interval
 from probes.curves import _check_bootstrap

@@ -1,14 +1,25 @@
-"""Rank correlations of many bootstrap resamples at once, from how often each sample was drawn.
+"""Levels of values, where ties share one, and rank correlations of many bootstrap resamples at once.
 
-A resample is never formed: the midrank of a value in it is the number of smaller draws plus half of one more
-than the number of equal draws, and a moment is a weighted one.
+A resample is never formed: it is how often each sample was drawn. The midrank of a value in it is the number of smaller
+draws plus half of one more than the number of equal draws, and a moment is a weighted one.
 """
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from probes._core.levels import _count_levels, _levels
+
+# The place of each value among the distinct ones, from 0.
+def _levels(values: Float[Tensor, " sample"]) -> Int64[Tensor, " sample"]:
+    return torch.unique(values, return_inverse=True)[1]
+
+
+# Sums counts of equal values: [bootstrap sample] -> [bootstrap level].
+def _count_levels(
+    counts: Float64[Tensor, "bootstrap sample"], levels: Int64[Tensor, " sample"], n_levels: int
+) -> Float64[Tensor, "bootstrap level"]:
+    totals = torch.zeros(len(counts), n_levels, dtype=torch.float64)
+    return totals.index_add_(1, levels, counts)
 
 
 def _resampled_ranks(
