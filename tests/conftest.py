@@ -10,8 +10,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
+from shape_checks import install
 
 torch.set_num_threads(1)
+install()
 
 collect_ignore = ["compare.py"]  # a command of its own: `make compare`
 
