@@ -2,10 +2,10 @@
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from fresh import run_fresh
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
@@ -16,10 +16,17 @@ def test_there_are_blocks_to_run():
     assert len(BLOCKS) == 3
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=["notebook cell", "probes alone", "model families"])
-def test_block_runs(block, tmp_path):
-    done = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("blocks")
+    for number, block in enumerate(BLOCKS):
+        (folder / f"block_{number}.py").write_text(block)
+    return run_fresh([[folder / f"block_{number}.py"] for number in range(len(BLOCKS))], folder=folder)
+
+
+@pytest.mark.parametrize("number", range(3), ids=["notebook cell", "probes alone", "model families"])
+def test_block_runs(number, ran):
+    assert ran[number].code == 0, ran[number].complained
 
 
 def test_links_point_to_files():

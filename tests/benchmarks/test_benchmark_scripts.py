@@ -7,13 +7,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from fresh import Ended, run_fresh
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 SCRIPTS = sorted(FOLDER.glob("*.py"))
 
 
-def run(script: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(script), *arguments], capture_output=True, text=True, timeout=120)
+@pytest.fixture(scope="module")
+def helped(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Ended]:
+    """Each script, asked how it is used."""
+    commands = [[str(script), "--help"] for script in SCRIPTS]
+    return dict(zip(SCRIPTS, run_fresh(commands, folder=tmp_path_factory.mktemp("helped")), strict=True))
 
 
 def test_the_scripts_are_found() -> None:
@@ -21,16 +25,18 @@ def test_the_scripts_are_found() -> None:
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
-def test_it_says_how_it_is_used(script: Path) -> None:
-    done = run(script, "--help")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"usage: {script.name}")
-    assert "--repeats" in done.stdout
+def test_it_says_how_it_is_used(script: Path, helped: dict[Path, Ended]) -> None:
+    done = helped[script]
+    assert done.code == 0, done.complained
+    assert done.said.startswith(f"usage: {script.name}")
+    assert "--repeats" in done.said
 
 
 def test_ridge_probes_agree_with_scikit_learn(tmp_path: Path) -> None:
     written = tmp_path / "rows.json"
-    done = run(FOLDER / "probes.py", "ridge", "--layers", "1", "--ridge-prompts", "10", "--json", str(written))
+    sizes = ["ridge", "--layers", "1", "--ridge-prompts", "10", "--json", str(written)]
+    command = [sys.executable, str(FOLDER / "probes.py"), *sizes]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     by_target, at_once = json.loads(written.read_text())
     # Sizes are too small for ratios, but never for errors.
     assert by_target["error"] <= by_target["allowed_error"] == 1e-6

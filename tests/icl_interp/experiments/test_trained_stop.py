@@ -116,10 +116,15 @@ def test_sigterm_between_two_models_is_no_death(tmp_path: Path, monkeypatch: pyt
         train_all({"run": GPT2}, tmp_path)
 
 
+# Each signal and each place once: what a signal does depends on no place, and the way on on no signal.
 @pytest.mark.parametrize(
-    "where", ["icl_interp.experiments.trained._train_job", "icl_interp.experiments.zhang2024.measures.query_risks"]
+    ("number", "where"),
+    [
+        (signal.SIGINT, "icl_interp.experiments.zhang2024.measures.query_risks"),
+        (signal.SIGTERM, "icl_interp.experiments.trained._train_job"),
+    ],
+    ids=["Ctrl-C while it measures", "SIGTERM while it trains"],
 )
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_says_it_in_one_sentence_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, where: str
 ) -> None:

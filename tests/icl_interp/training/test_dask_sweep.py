@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pandas as pd
@@ -94,20 +95,23 @@ def test_a_worker_that_is_killed_costs_nothing(cluster: Cluster, tmp_path: Path)
     address, workers = cluster
     assert address.startswith("tcp://")
     runs, arguments = _sweep(tmp_path, address)
-    sweeping = _start(arguments)
-    try:
+    seen = []
+
+    def kill_in_the_middle() -> None:
         wait_for("two runs under way, one finished", lambda: len(_under_way(runs)) == 2 and bool(_finished(runs)))
         workers[0].kill()
         workers[0].wait()
-        done, interrupted = _finished(runs), _under_way(runs)
-        before = _times(done)
-        said, _ = sweeping.communicate(timeout=PATIENCE)
-    finally:
-        sweeping.kill()
-    assert sweeping.returncode == 0
-    assert said.endswith("4 of 4 runs finished\n")
+        seen.append((_times(_finished(runs)), _under_way(runs)))
+
+    thread = threading.Thread(target=kill_in_the_middle)
+    thread.start()
+    swept = CliRunner().invoke(_app, arguments)
+    thread.join()
+    ((before, interrupted),) = seen
+    assert swept.exit_code == 0, swept.output
+    assert swept.stdout.endswith("4 of 4 runs finished\n")
     assert list(pd.read_csv(tmp_path / "out" / "sweep.csv")["status"]) == ["finished"] * 4
-    assert _times(done) == before  # no finished run was trained again
+    assert {path: path.stat().st_mtime_ns for path in before} == before  # no finished run was trained again
     resumed = {run.config.seed: _manifest(run)["resumed_after_steps"] for run in runs}
     (steps,) = [steps for steps in resumed.values() if steps]  # one worker, one interrupted run
     (step,) = steps

@@ -42,8 +42,10 @@ def files(tmp_path: Path) -> tuple[str, str]:
     return str(tmp_path / "config.yaml"), str(tmp_path / "grid.yaml")
 
 
-def stops_at(run: int, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let Ctrl-C come in the middle of one run."""
+def stops_at(
+    run: int, steps: int, monkeypatch: pytest.MonkeyPatch, number: signal.Signals = signal.SIGINT
+) -> None:
+    """Let Ctrl-C, or another signal, come in the middle of one run."""
     train_whole = sweep_workers.train
 
     def interrupted(config: object, **options: object) -> object:
@@ -51,7 +53,7 @@ def stops_at(run: int, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
         def on_step(record: object) -> None:
             if numbers[-1] == run and record.step == steps:
-                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(number)
 
         return train_whole(config, **options, on_step=on_step)
 
@@ -100,14 +102,15 @@ def test_at_a_scheduler_what_was_begun_goes_on_there(
         sweep(runs, tmp_path / "out", scheduler="tcp://127.0.0.1:1")
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_says_it_in_one_sentence_and_goes_on(
-    files: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    files: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     arguments = [files[0], "--sweep", files[1], "--out", str(tmp_path / "out")]
     with monkeypatch.context() as patch:
-        stops_at(0, 7, patch)
+        stops_at(0, 7, patch, number)
         stopped = CliRunner().invoke(_app, arguments)
-    assert stopped.exit_code == 130
+    assert stopped.exit_code == 128 + number
     assert re.fullmatch(r"stopped: 0 of 6 runs finished, 1 begun, 5 not begun; .*goes on\.\n", stopped.stderr)
     assert stopped.stdout == ""
     again = CliRunner().invoke(_app, arguments)
@@ -123,14 +126,14 @@ def test_the_command_says_it_in_one_sentence_and_goes_on(
 LONG = TINY.model_copy(update={"steps": 400, "checkpoints": CheckpointSteps(every=100), "eval_every": None})
 
 
-SLOW = pytest.mark.slow  # two more processes import torch and TransformerLens
+SLOW = pytest.mark.slow  # more processes import torch and TransformerLens; SIGTERM in the midst of a run is tested above
 
 
 @pytest.mark.parametrize(
     ("workers", "number", "to_all"),
     [
         pytest.param("1", signal.SIGINT, True, id="Ctrl-C, this process"),
-        pytest.param("1", signal.SIGTERM, False, id="SIGTERM, this process"),
+        pytest.param("1", signal.SIGTERM, False, id="SIGTERM, this process", marks=SLOW),
         pytest.param("2", signal.SIGINT, True, id="Ctrl-C at a terminal, two processes", marks=SLOW),
         pytest.param("2", signal.SIGINT, False, id="Ctrl-C to the parent alone, two processes", marks=SLOW),
         pytest.param("2", signal.SIGTERM, False, id="SIGTERM to the parent alone, two processes", marks=SLOW),
