@@ -347,3 +347,13 @@ def test_the_detection_sentence_names_rivals_that_do_as_well(signing_study, smal
     planted, untrained = (ood.chapter(s).section.figures[0].sentence for s in (signing_study, small_study))
     assert "do at least as well under 0 of 2 shifts" in planted
     assert "do at least as well under 0 of 2 shifts" not in untrained
+
+
+def test_the_order_of_importance_is_compared_with_random_orders(small_study):
+    curve = small_study.heads.pruning
+    worse, better, far_worse = (
+        replace(curve, losses=replace(curve.losses, values=factor * curve.losses.values)) for factor in (2.0, 0.5, 3.0)
+    )
+    report = replace(small_study.heads, random_pruning=(worse, better, far_worse))
+    (view,) = heads.pruning(with_results(small_study, heads=report)).section.figures
+    assert "less than under 2 of 3 random orders" in view.sentence
