@@ -15,7 +15,7 @@ from shape_checks import install
 torch.set_num_threads(1)
 install()
 
-collect_ignore = ["compare.py"]  # a command of its own: `make compare`
+collect_ignore = ["compare.py", "strength.py"]  # commands of their own: `make compare`, `make strength`
 
 # Shells start background jobs with Ctrl-C ignored, and every process that such a test session starts would inherit it.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN and threading.current_thread() is threading.main_thread():

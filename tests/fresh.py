@@ -1,7 +1,7 @@
 """Programs that start as in a process of their own: what is not ours is imported once for all of them, ours by each.
 
 A process for each would import torch and TransformerLens each time, which takes longer than what is tested. The parent
-here imports them and forks, so that a program finds nothing of ours imported, no argument parsed and no setting changed.
+here imports them and forks, so that a program finds nothing of ours imported and no setting changed.
 """
 
 import json

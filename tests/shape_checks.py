@@ -5,6 +5,7 @@ result once more. Here beartype checks arguments and result once, around the cal
 call has a table of their sizes of its own, and where none does, no table is made.
 """
 
+import dataclasses
 import functools
 import inspect
 import types
@@ -41,9 +42,17 @@ def _known(hint: object, names: dict[str, Any]) -> object:
 
 
 def checked(function: Any = None, *, typechecker: object = None) -> Any:
-    """Stands for `jaxtyping.jaxtyped` where the import hook decorates; what is no plain function is left to it."""
+    """Stands for `jaxtyping.jaxtyped` where the import hook decorates; what is no plain function is left to it.
+
+    A dataclass is checked where it is made.
+    """
     if function is None:
         return functools.partial(checked, typechecker=typechecker)
+    if dataclasses.is_dataclass(function) and inspect.isclass(function):
+        own = vars(function).get("__init__")
+        if own is not None and not hasattr(own, "__wrapped__"):
+            function.__init__ = checked(own, typechecker=typechecker)
+        return function
     if not inspect.isfunction(function) or inspect.isgeneratorfunction(function):
         return _jaxtyped(function, typechecker=typechecker)
     written = function.__annotations__

@@ -3,8 +3,8 @@
     python tests/strength.py [--minutes 40] [--results FILE] [--tree FOLDER]
 
 `strength.json` lists the faults: a file, one of its lines as it is and as it would be wrong, and the tests that must
-fail then. Of each is said: caught; missed; or stale, where the file has no such line any more. What FILE knows already
-is not tried again, unless the line, the fault or its tests have changed since.
+fail then. Of each is said: caught; missed; or stale, where the file has no such line any more. What FILE has as
+caught is not tried again, unless the line, the fault or the names of its tests have changed since.
 """
 
 import argparse
@@ -94,7 +94,8 @@ def main() -> int:
     options = parser.parse_args()
     faults = json.loads((HERE / "strength.json").read_text(encoding="utf-8"))
     known = json.loads(options.results.read_text(encoding="utf-8")) if options.results.exists() else []
-    known = [each for each in known if {name: each.get(name) for name in faults[0]} in faults]
+    same = [each for each in known if {name: each.get(name) for name in faults[0]} in faults]
+    known = [each for each in same if each["result"] == "caught"]
     tried = {(each["file"], each["after"]) for each in known}
     options.results.parent.mkdir(parents=True, exist_ok=True)
     for name in HEAVY:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from fresh import run_fresh
 
 from probes import trajectory
 from probes.trajectory import joint_trajectory_pca
@@ -55,13 +56,9 @@ def test_repeats_are_done_and_the_best_time_counts(monkeypatch, capsys):
     assert "20.0 s (best of 3)" in capsys.readouterr().out
 
 
-def test_no_repeat_is_refused():
-    refused = run("--repeats", 0)
-    assert refused.returncode == 2
-    assert "--repeats needs at least 1, got 0" in refused.stderr
-
-
-def test_a_peak_above_the_limit_and_a_lost_plane_fail():
-    sizes = ("--runs", 2, "--checkpoints", 40, "--outputs", 64)
-    assert run(*sizes).returncode == 0
-    assert run(*sizes, "--limit", 0.01).returncode == 1
+def test_its_exit_code_says_how_it_went(tmp_path):
+    sizes = ["--runs", 2, "--checkpoints", 40, "--outputs", 64]
+    arguments = ["--repeats", 0], sizes, [*sizes, "--limit", 0.01]
+    no_repeat, fine, above_the_limit = run_fresh([[SCRIPT, *words] for words in arguments], folder=tmp_path)
+    assert (no_repeat.code, fine.code, above_the_limit.code) == (2, 0, 1)
+    assert "--repeats needs at least 1, got 0" in no_repeat.complained

@@ -12,9 +12,20 @@ from torch import Tensor
 METHODS = ("sgld", "rmsprop_sgld")
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("shared", [False, True], ids=["own batches", "shared batches"])
-@pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
+# Each two of source, batches and method together once.
+PAIRS = [
+    ("fixed", False, "sgld"),
+    ("fixed", True, "rmsprop_sgld"),
+    ("stream", False, "rmsprop_sgld"),
+    ("stream", True, "sgld"),
+]
+
+
+@pytest.mark.parametrize(
+    ("source", "shared", "method"),
+    [(SOURCES[name], shared, method) for name, shared, method in PAIRS],
+    ids=[f"{name}, {'shared' if shared else 'own'} batches, {method}" for name, shared, method in PAIRS],
+)
 def test_how_many_chains_run_at_once_changes_nothing(source: Any, shared: bool, method: str) -> None:
     settings = {
         "batch_size": 20, "num_chains": 5, "num_draws": 72, "num_burnin_steps": 4, "lr": 1e-4,

@@ -42,9 +42,7 @@ def files(tmp_path: Path) -> tuple[str, str]:
     return str(tmp_path / "config.yaml"), str(tmp_path / "grid.yaml")
 
 
-def stops_at(
-    run: int, steps: int, monkeypatch: pytest.MonkeyPatch, number: signal.Signals = signal.SIGINT
-) -> None:
+def stops_at(run: int, steps: int, monkeypatch: pytest.MonkeyPatch, number: signal.Signals = signal.SIGINT) -> None:
     """Let Ctrl-C, or another signal, come in the middle of one run."""
     train_whole = sweep_workers.train
 
@@ -126,7 +124,9 @@ def test_the_command_says_it_in_one_sentence_and_goes_on(
 LONG = TINY.model_copy(update={"steps": 400, "checkpoints": CheckpointSteps(every=100), "eval_every": None})
 
 
-SLOW = pytest.mark.slow  # more processes import torch and TransformerLens; SIGTERM in the midst of a run is tested above
+SLOW = (
+    pytest.mark.slow
+)  # more processes import torch and TransformerLens; SIGTERM in the midst of a run is tested above
 
 
 @pytest.mark.parametrize(
