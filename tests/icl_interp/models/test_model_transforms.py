@@ -126,7 +126,7 @@ def run_compile_checks(*names: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_compiled_models_are_whole_graphs_whose_hooks_fire() -> None:
-    # What another version of TransformerLens could break is the guard; its control and its use elsewhere are one's own.
+    # Another version of TransformerLens could break the guard; its control and the linear families depend on none.
     names = ["hooks", *(["stale", "families"] if ON_4 else [])]
     done = run_compile_checks(*names)
     assert done.returncode == 0, done.stderr
