@@ -194,9 +194,9 @@ def test_the_smallest_study(tiny_model, tiny_task):
 def test_the_number_of_prompts_has_a_default(tiny_model, monkeypatch):
     monkeypatch.setattr("icl_interp.measure.study.plan.WORK", 1.0)  # what a minute allows is as few as possible
     task = LinearRegression(n_dims=3, n_points=4)
-    ours = study(tiny_model, task, shifts=["x_mean"], layers=[], n_controls=0)
-    assert len(ours.families.fit) == _default_prompts(tiny_model.cfg, 1, 4, 0)
-    assert ours.probes.n_prompts == _probe_count(len(ours.families.fit))
+    plan = plan_study(tiny_model, task, shifts=["x_mean"], layers=[], n_controls=0)
+    assert plan.n_prompts == len(plan.families.fit) == _default_prompts(tiny_model.cfg, 1, 4, 0)
+    assert len(plan.probe_prompts) == _probe_count(plan.n_prompts)
 
 
 @pytest.mark.parametrize(
