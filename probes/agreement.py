@@ -13,18 +13,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from probes._core import checks
 from probes._core.callees import (
     Callee,
-    _ask,
-    _check_prompts,
-    _check_two,
-    _error_cosines,
-    _resolve_points,
-    _weight_cosines,
+    ask,
+    check_prompts,
+    check_two,
+    error_cosines,
+    resolve_points,
+    weight_cosines,
 )
-from probes._core.checks import _check_same_length
 from probes._core.errors import InputError
-from probes._core.results import _like, _result
+from probes._core.results import cast_like, in_dtype
 from probes.bootstrap import Estimate
 from probes.curves import Curve, curve_over_prompts, estimate_mean
 from probes.induced_weights import induced_weights
@@ -127,7 +127,7 @@ def mspd(
     """
     squares = _squares("mspd", a, b, divide_by)
     counts = list(range(a.shape[1])) if n_pairs is None else list(n_pairs)
-    _check_same_length("mspd", ("points", "n_pairs"), a.shape[1], len(counts))
+    checks.same_length("mspd", ("points", "n_pairs"), a.shape[1], len(counts))
     keep = [i for i, count in enumerate(counts) if 1 <= count < n_dims]
     if not keep:
         raise InputError(
@@ -174,10 +174,10 @@ def ilwd(
         >>> curve = ilwd(torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[0.0, 2.0]]]))
         >>> torch.testing.assert_close(curve.values, torch.tensor([5.0]))
     """
-    _check_two("ilwd", a, b, "batch point dim")
+    check_two("ilwd", a, b, "batch point dim")
     _check_unit("ilwd", divide_by)
     squares = (a.double() - b.double()).square().sum(dim=2) / divide_by
-    return curve_over_prompts(_like(squares, a), seed=seed, n_bootstrap=n_bootstrap, confidence=confidence)
+    return curve_over_prompts(cast_like(squares, a), seed=seed, n_bootstrap=n_bootstrap, confidence=confidence)
 
 
 def similarity_of_errors(
@@ -214,8 +214,8 @@ def similarity_of_errors(
         >>> similarity = similarity_of_errors(torch.tensor([[1.0, 0.0]]), torch.tensor([[3.0, 3.0]]), ys)
         >>> torch.testing.assert_close(similarity.value, 0.5**0.5)
     """
-    cosines = _error_cosines("similarity_of_errors", a[None], b[None], ys)
-    return estimate_mean(_like(cosines[0, 0], a), **bootstrap)
+    cosines = error_cosines("similarity_of_errors", a[None], b[None], ys)
+    return estimate_mean(cast_like(cosines[0, 0], a), **bootstrap)
 
 
 def similarity_of_weights(
@@ -246,14 +246,14 @@ def similarity_of_weights(
         >>> weights = torch.tensor([[[0.0, 0.0], [1.0, 2.0]]])
         >>> torch.testing.assert_close(similarity_of_weights(weights, 3 * weights).value, 1.0)
     """
-    cosines = _weight_cosines("similarity_of_weights", a[None], b[None])
-    return estimate_mean(_like(cosines[0, 0], a), **bootstrap)
+    cosines = weight_cosines("similarity_of_weights", a[None], b[None])
+    return estimate_mean(cast_like(cosines[0, 0], a), **bootstrap)
 
 
 def _squares(who: str, a: Tensor, b: Tensor, divide_by: float) -> Tensor:
-    _check_two(who, a, b, "batch point")
+    check_two(who, a, b, "batch point")
     _check_unit(who, divide_by)
-    return _result((a.double() - b.double()).square() / divide_by, a.dtype)
+    return in_dtype((a.double() - b.double()).square() / divide_by, a.dtype)
 
 
 def _check_unit(who: str, divide_by: float) -> None:
@@ -340,10 +340,10 @@ def compare_algorithms(
         >>> assert found.spd.mean.low > 0  # SPD can
     """
     who = "compare_algorithms"
-    _check_prompts(who, xs, ys)
-    asked = _resolve_points(who, points, xs.shape[1])
+    check_prompts(who, xs, ys)
+    asked = resolve_points(who, points, xs.shape[1])
     with torch.no_grad():
-        said_f, said_g = (_ask(who, callee, xs, ys, asked) for callee in (f, g))
+        said_f, said_g = (ask(who, callee, xs, ys, asked) for callee in (f, g))
     first, second = (induced_weights(callee, xs, ys, queries, points=asked, batch_size=batch_size) for callee in (f, g))
     few = any(1 <= k < xs.shape[2] for k in asked)
     nan = float("nan")

@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from probes._core.checks import _check_axes, _check_confidence, _check_count, _check_floating
-from probes._core.results import _like
-from probes.bootstrap import Estimate, _count_chunks, percentile_interval
+from probes._core import checks
+from probes._core.ranks import count_chunks
+from probes._core.results import cast_like
+from probes.bootstrap import Estimate, percentile_interval
 
 __all__ = ["Curve", "curve_over_prompts", "estimate_mean"]
 
@@ -66,18 +67,18 @@ def curve_over_prompts(
         >>> torch.testing.assert_close(curve.values, torch.tensor([2.0, 5.0]))
         >>> torch.testing.assert_close(curve.mean.value, 3.5)
     """
-    _check_floating("curve_over_prompts", "values", values)
-    _check_axes("curve_over_prompts", "values", values, "batch point")
-    _check_bootstrap("curve_over_prompts", seed, n_bootstrap, confidence)
+    checks.floating("curve_over_prompts", "values", values)
+    checks.axes("curve_over_prompts", "values", values, "batch point")
+    checks.bootstrap("curve_over_prompts", seed, n_bootstrap, confidence)
     exact = values.detach().double().cpu()
     means = _weighted_means(exact, torch.ones(1, len(exact), dtype=torch.float64))[0]
     replicates = _replicates(exact, seed, n_bootstrap)
     ends = torch.tensor([list(percentile_interval(column, confidence)) for column in replicates.T])
     mean_replicates = replicates.nanmean(dim=1)
     return Curve(
-        values=_like(means, values),
-        low=_like(ends[:, 0], values),
-        high=_like(ends[:, 1], values),
+        values=cast_like(means, values),
+        low=cast_like(ends[:, 0], values),
+        high=cast_like(ends[:, 1], values),
         mean=_estimate(float(means.nanmean()), mean_replicates, confidence),
         mean_replicates=mean_replicates,
         n_prompts=len(values),
@@ -110,8 +111,8 @@ def estimate_mean(
     Example:
         >>> torch.testing.assert_close(estimate_mean(torch.tensor([1.0, 3.0])).value, 2.0)
     """
-    _check_floating("estimate_mean", "values", values)
-    _check_axes("estimate_mean", "values", values, "batch")
+    checks.floating("estimate_mean", "values", values)
+    checks.axes("estimate_mean", "values", values, "batch")
     return curve_over_prompts(values[:, None], seed=seed, n_bootstrap=n_bootstrap, confidence=confidence).mean
 
 
@@ -124,7 +125,7 @@ def _estimate(value: float, replicates: Float64[Tensor, " bootstrap"], confidenc
 def _replicates(
     values: Float64[Tensor, "batch point"], seed: int, n_bootstrap: int
 ) -> Float64[Tensor, "bootstrap point"]:
-    chunks = _count_chunks((len(values),), seed=seed, n_bootstrap=n_bootstrap)
+    chunks = count_chunks((len(values),), seed=seed, n_bootstrap=n_bootstrap)
     return torch.cat([_weighted_means(values, counts.double()) for counts in chunks])
 
 
@@ -135,10 +136,3 @@ def _weighted_means(
     defined = ~values.isnan()
     totals = counts @ torch.where(defined, values, 0.0)
     return totals / (counts @ defined.double())
-
-
-def _check_bootstrap(who: str, seed: int, n_bootstrap: int, confidence: float) -> None:
-    """Refuse options of a bootstrap that mean nothing."""
-    _check_count(who, "a seed", seed, 0)
-    _check_count(who, "an n_bootstrap", n_bootstrap, 1)
-    _check_confidence(who, confidence)

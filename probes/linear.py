@@ -4,21 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Float64, Int, Int64
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
-from probes._core.checks import (
-    _check_activations,
-    _check_axes,
-    _check_confidence,
-    _check_count,
-    _check_penalties,
-    _check_same_length,
-    _check_varies,
-)
+from probes._core import checks
 from probes._core.errors import InputError
-from probes._core.results import _like, _result
-from probes._core.ridge import _assign_folds, _cross_validate, _r2_replicates, _shuffle
+from probes._core.results import cast_like, in_dtype
+from probes._core.ridge import assign_folds, cross_validate, group_codes, resampled_r2, shuffled_rows, target_columns
 from probes.bootstrap import percentile_interval
 
 __all__ = ["LinearProbe", "fit_linear_probe"]
@@ -73,9 +65,9 @@ class LinearProbe:
             InputTypeError: If the features are no floating-point tensor.
             InputError: If their number differs from the fit's, or entries are not finite.
         """
-        _check_activations("predict", "features", features, "sample feature")
-        _check_same_length("predict", ("features", "weights"), features.shape[1], len(self.weight))
-        return _result(features.double() @ self.weight.double() + self.bias.double(), features.dtype)
+        checks.activations("predict", "features", features, "sample feature")
+        checks.same_length("predict", ("features", "weights"), features.shape[1], len(self.weight))
+        return in_dtype(features.double() @ self.weight.double() + self.bias.double(), features.dtype)
 
     def __repr__(self) -> str:
         scores = ", ".join(f"{value:.3f}" for value in self.r2.tolist())
@@ -135,50 +127,31 @@ def fit_linear_probe(
         >>> torch.testing.assert_close(probe.weight[:, 0], torch.tensor([1.0, -2.0, 0.0, 0.0]))
         >>> assert probe.r2 > 0.99 and probe.r2_shuffled < 0.1
     """
-    columns = _as_columns(features, targets)
-    codes = _group_codes(groups, len(features), features)
+    columns = target_columns(features, targets)
+    codes = group_codes(groups, len(features), features)
     _check_numbers(codes, n_folds, seed, n_bootstrap, confidence, penalties)
     exact, wanted = features.double(), columns.double()
     n_targets = wanted.shape[1]
     if controls:  # the same decompositions serve the control
-        wanted = torch.cat([wanted, wanted[_shuffle(codes, seed)]], dim=1)
+        wanted = torch.cat([wanted, wanted[shuffled_rows(codes, seed)]], dim=1)
     grid = None if penalties is None else exact.new_tensor(list(penalties))
-    squares, refit = _cross_validate(exact, wanted, _assign_folds(codes, n_folds, seed), grid)
+    squares, refit = cross_validate(exact, wanted, assign_folds(codes, n_folds, seed), grid)
     r2 = 1.0 - squares[0].sum(dim=0) / squares[1].sum(dim=0)
-    replicates = _r2_replicates(squares, codes, seed=seed, n_bootstrap=n_bootstrap)
+    replicates = resampled_r2(squares, codes, seed=seed, n_bootstrap=n_bootstrap)
     intervals = [percentile_interval(column, confidence) for column in replicates[:, :n_targets].T]
     interval = torch.tensor([list(ends) for ends in intervals])
     dtype = features.dtype
     return LinearProbe(
-        r2=_result(r2[:n_targets], dtype),
-        r2_interval=_like(interval, features),
-        r2_shuffled=_result(r2[n_targets:], dtype) if controls else None,
-        weight=_result(refit.weight[:, :n_targets], dtype),
-        bias=_result(refit.bias[:n_targets], dtype),
-        penalty=_result(refit.penalty[:n_targets], dtype),
+        r2=in_dtype(r2[:n_targets], dtype),
+        r2_interval=cast_like(interval, features),
+        r2_shuffled=in_dtype(r2[n_targets:], dtype) if controls else None,
+        weight=in_dtype(refit.weight[:, :n_targets], dtype),
+        bias=in_dtype(refit.bias[:n_targets], dtype),
+        penalty=in_dtype(refit.penalty[:n_targets], dtype),
         n_groups=int(codes.max()) + 1,
         r2_replicates=replicates[:, :n_targets],
         r2_shuffled_replicates=replicates[:, n_targets:] if controls else None,
     )
-
-
-def _as_columns(features: Tensor, targets: Tensor) -> Tensor:
-    who = "fit_linear_probe"
-    _check_activations(who, "features", features, "sample feature")
-    columns = targets[:, None] if targets.ndim == 1 else targets
-    _check_activations(who, "targets", columns, "sample target")
-    _check_same_length(who, ("features", "targets"), len(features), len(columns))
-    _check_varies(who, "target", columns)
-    return columns
-
-
-# Groups numbered 0, 1, 2 ... without gaps.
-def _group_codes(groups: Tensor | None, n_samples: int, like: Tensor) -> Int64[Tensor, " sample"]:
-    if groups is None:
-        return torch.arange(n_samples, device=like.device)
-    _check_axes("fit_linear_probe", "groups", groups, "sample")
-    _check_same_length("fit_linear_probe", ("features", "groups"), n_samples, len(groups))
-    return torch.unique(groups, return_inverse=True)[1]
 
 
 def _check_numbers(
@@ -190,10 +163,8 @@ def _check_numbers(
     penalties: Sequence[float] | None,
 ) -> None:
     who = "fit_linear_probe"
-    _check_count(who, "an n_folds", n_folds, 2)
-    _check_count(who, "a number of groups", int(codes.max()) + 1, n_folds)
-    _check_count(who, "a seed", seed, 0)
-    _check_count(who, "an n_bootstrap", n_bootstrap, 1)
-    _check_confidence(who, confidence)
+    checks.count(who, "an n_folds", n_folds, 2)
+    checks.count(who, "a number of groups", int(codes.max()) + 1, n_folds)
+    checks.bootstrap(who, seed, n_bootstrap, confidence)
     if penalties is not None:
-        _check_penalties(who, penalties)
+        checks.penalties(who, penalties)

@@ -5,17 +5,9 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from probes._core.checks import (
-    _check_activations,
-    _check_count,
-    _check_orthonormal,
-    _check_same_length,
-    _check_same_shape,
-    _check_share,
-    _check_trace,
-)
+from probes._core import checks
 from probes._core.errors import InputError
-from probes._core.results import _result
+from probes._core.results import in_dtype
 
 __all__ = ["mean_pairwise_overlap", "mean_projector", "overlap_between", "overlap_within", "pairwise_alignment"]
 
@@ -43,8 +35,8 @@ def mean_projector(directions: Float[Tensor, "sample k dim"]) -> Float[Tensor, "
         >>> both_axes = torch.eye(2)[:, None]
         >>> torch.testing.assert_close(mean_projector(both_axes), torch.eye(2).double() / 2)
     """
-    _check_activations("mean_projector", "directions", directions, "sample k dim")
-    _check_orthonormal("mean_projector", "directions", directions)
+    checks.activations("mean_projector", "directions", directions, "sample k dim")
+    checks.orthonormal("mean_projector", "directions", directions)
     exact = directions.double()
     if directions.dtype.itemsize == 2:  # rounded rows are orthonormal again in float64, so that the trace is k
         exact = torch.linalg.qr(exact.mT).Q.mT
@@ -93,15 +85,15 @@ def mean_pairwise_overlap(
     _check_paired(who, directions, others, paired=paired)
     k, n = directions.shape[1], len(directions)
     if others is None:
-        _check_count(who, "a number of samples", n, 2)
-        return _result(_mean_overlap(projector.square().sum() / k, n, 1.0), directions.dtype)
+        checks.count(who, "a number of samples", n, 2)
+        return in_dtype(mean_overlap(projector.square().sum() / k, n, 1.0), directions.dtype)
     other_projector = mean_projector(others)
     _check_same_space(who, directions, others)
     share = (projector * other_projector).sum() / k
     if not paired:
-        return _result(share.clamp(0.0, 1.0), directions.dtype)
+        return in_dtype(share.clamp(0.0, 1.0), directions.dtype)
     same_index = torch.einsum("pid,pjd->pij", directions.double(), others.double()).square().sum() / (n * k)
-    return _result(_mean_overlap(share, n, same_index), directions.dtype)
+    return in_dtype(mean_overlap(share, n, same_index), directions.dtype)
 
 
 def overlap_within(projector: Float[Tensor, "dim dim"], *, n_samples: int, k: int) -> Float[Tensor, ""]:
@@ -131,8 +123,8 @@ def overlap_within(projector: Float[Tensor, "dim dim"], *, n_samples: int, k: in
         >>> torch.testing.assert_close(overlap_within(half_and_half, n_samples=2, k=1), torch.tensor(0.0))
     """
     _check_mean_projector("overlap_within", "projector", projector, k)
-    _check_count("overlap_within", "a number of samples", n_samples, 2)
-    return _result(_mean_overlap(projector.double().square().sum() / k, n_samples, 1.0), projector.dtype)
+    checks.count("overlap_within", "a number of samples", n_samples, 2)
+    return in_dtype(mean_overlap(projector.double().square().sum() / k, n_samples, 1.0), projector.dtype)
 
 
 def overlap_between(
@@ -180,18 +172,18 @@ def overlap_between(
     who = "overlap_between"
     for name, value in (("projector", projector), ("other", other)):
         _check_mean_projector(who, name, value, k)
-    _check_same_shape(who, ("projector", "other"), projector, other)
+    checks.same_shape(who, ("projector", "other"), projector, other)
     share = (projector.double() * other.double()).sum() / k
     if n_samples is None and same_index_overlap is None:
-        return _result(share.clamp(0.0, 1.0), projector.dtype)
+        return in_dtype(share.clamp(0.0, 1.0), projector.dtype)
     if n_samples is None or same_index_overlap is None:
         raise InputError(
             f"{who} needs n_samples and same_index_overlap together, got {n_samples} and {same_index_overlap}; "
             "give both to leave out the pairs (i, i), or neither."
         )
-    _check_count(who, "a number of samples", n_samples, 2)
-    _check_share(who, "same_index_overlap", same_index_overlap)
-    return _result(_mean_overlap(share, n_samples, same_index_overlap), projector.dtype)
+    checks.count(who, "a number of samples", n_samples, 2)
+    checks.share(who, "same_index_overlap", same_index_overlap)
+    return in_dtype(mean_overlap(share, n_samples, same_index_overlap), projector.dtype)
 
 
 def pairwise_alignment(
@@ -230,29 +222,25 @@ def pairwise_alignment(
         >>> torch.testing.assert_close(pairwise_alignment(three), torch.tensor([1 / 3]))
     """
     who, n = "pairwise_alignment", len(directions)
-    pool = directions if others is None else others
-    for name, value in (("directions", directions), ("others", pool)):
-        _check_activations(who, name, value, "sample k dim")
-        _check_orthonormal(who, name, value)
-    _check_same_space(who, directions, pool)
+    pool = _checked_pool(who, directions, others)
     _check_paired(who, directions, others, paired=paired)
     cosines = torch.einsum("pjd,qjd->jpq", directions.double(), pool.double()).abs().clamp_max(1.0)
     if others is not None and not paired:
-        return _result(cosines.mean(dim=(1, 2)), directions.dtype)
-    _check_count(who, "a number of samples", n, 2)
+        return in_dtype(cosines.mean(dim=(1, 2)), directions.dtype)
+    checks.count(who, "a number of samples", n, 2)
     own = cosines.diagonal(dim1=1, dim2=2).sum(dim=1)
-    return _result((cosines.sum(dim=(1, 2)) - own) / (n * (n - 1)), directions.dtype)
+    return in_dtype((cosines.sum(dim=(1, 2)) - own) / (n * (n - 1)), directions.dtype)
 
 
-# `share` = tr(P_a P_b) / k is the mean over all n^2 ordered pairs; the n pairs (i, i) with their own mean leave it.
-def _mean_overlap(share: Float[Tensor, ""], n: int, same_index: Float[Tensor, ""] | float) -> Float[Tensor, ""]:
+def mean_overlap(share: Float[Tensor, ""], n: int, same_index: Float[Tensor, ""] | float) -> Float[Tensor, ""]:
+    """Take the n pairs (i, i), with their own mean, out of `share` = tr(P_a P_b) / k, the mean over all n^2 pairs."""
     return ((n * share - same_index) / (n - 1)).clamp(0.0, 1.0)
 
 
 def _check_mean_projector(who: str, name: str, projector: Tensor, k: int) -> None:
-    _check_activations(who, name, projector, "dim dim")
-    _check_count(who, "a k", k, 1)
-    _check_trace(who, name, projector, k)
+    checks.activations(who, name, projector, "dim dim")
+    checks.count(who, "a k", k, 1)
+    checks.trace(who, name, projector, k)
 
 
 def _check_paired(who: str, directions: Tensor, others: Tensor | None, *, paired: bool) -> None:
@@ -262,14 +250,13 @@ def _check_paired(who: str, directions: Tensor, others: Tensor | None, *, paired
             "sample is compared with itself anyway."
         )
     if paired and others is not None:
-        _check_same_length(who, ("samples in one of the paired sets", "in the other"), len(directions), len(others))
-        _check_count(who, "a number of paired samples", len(directions), 2)
+        checks.same_length(who, ("samples in one of the paired sets", "in the other"), len(directions), len(others))
+        checks.count(who, "a number of paired samples", len(directions), 2)
 
 
 def _check_same_space(who: str, directions: Tensor, others: Tensor) -> None:
     for axis, what in ((1, "directions a sample"), (2, "dimensions")):
-        names = (f"{what} in one set", "in the other")
-        _check_same_length(who, names, directions.shape[axis], others.shape[axis])
+        checks.same_length(who, (f"{what} in one set", "in the other"), directions.shape[axis], others.shape[axis])
 
 
 def pairwise_cosines(
@@ -300,7 +287,7 @@ def pairwise_cosines(
     """
     pool = _checked_pool("pairwise_cosines", directions, others)
     cosines = torch.einsum("pjd,qjd->jpq", directions.double(), pool.double())
-    return _result(cosines.abs().clamp_max(1.0), directions.dtype)
+    return in_dtype(cosines.abs().clamp_max(1.0), directions.dtype)
 
 
 def pairwise_overlaps(
@@ -333,14 +320,13 @@ def pairwise_overlaps(
     k = directions.shape[1]
     products = directions.double().flatten(0, 1) @ pool.double().flatten(0, 1).mT
     blocks = products.square().reshape(len(directions), k, len(pool), k).sum(dim=(1, 3)) / k
-    return _result(blocks.clamp_max(1.0), directions.dtype)
+    return in_dtype(blocks.clamp_max(1.0), directions.dtype)
 
 
 def _checked_pool(who: str, directions: Tensor, others: Tensor | None) -> Tensor:
     pool = directions if others is None else others
     for name, value in (("directions", directions), ("others", pool)):
-        _check_activations(who, name, value, "sample k dim")
-        _check_orthonormal(who, name, value)
-    for axis, what in ((1, "directions a sample"), (2, "dimensions")):
-        _check_same_length(who, (f"{what} in one set", "in the other"), directions.shape[axis], pool.shape[axis])
+        checks.activations(who, name, value, "sample k dim")
+        checks.orthonormal(who, name, value)
+    _check_same_space(who, directions, pool)
     return pool

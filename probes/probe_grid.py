@@ -11,11 +11,10 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from probes._core.checks import _check_activations, _check_count, _check_penalties, _check_same_length
-from probes._core.results import _like
-from probes._core.ridge import _assign_folds, _cross_validate, _r2_replicates, _shuffle
+from probes._core import checks
+from probes._core.results import cast_like
+from probes._core.ridge import assign_folds, cross_validate, resampled_r2, shuffled_rows
 from probes.bootstrap import percentile_interval
-from probes.curves import _check_bootstrap
 
 __all__ = ["ProbeGrid", "fit_probe_grid"]
 
@@ -105,8 +104,8 @@ def fit_probe_grid(
         for pos, target in _constant(targets).nonzero().tolist()
     }
     codes = torch.arange(n_prompts, device=features.device)
-    folds = _assign_folds(codes, n_folds, seed)
-    source = _shuffle(codes, seed) if controls else None
+    folds = assign_folds(codes, n_folds, seed)
+    source = shuffled_rows(codes, seed) if controls else None
     grid = None if penalties is None else torch.tensor(penalties, dtype=torch.float64, device=features.device)
     layers = []
     for layer in features:
@@ -118,7 +117,7 @@ def fit_probe_grid(
     best_layer, best_r2 = _choose(squares, seed)
     tensors = (r2, low, high, _r2(shuffled), penalty, best_r2)
     r2, low, high, shuffled, penalty, best_r2 = (
-        _like(torch.where(known.to(t.device), t, torch.nan), features) for t in tensors
+        cast_like(torch.where(known.to(t.device), t, torch.nan), features) for t in tensors
     )
     return ProbeGrid(
         r2=r2,
@@ -144,7 +143,7 @@ def _cell(
     wanted, n_targets = targets.double(), targets.shape[1]
     if source is not None:
         wanted = torch.cat([wanted, wanted[source]], dim=1)
-    squares, refit = _cross_validate(features.double(), wanted, folds, grid)
+    squares, refit = cross_validate(features.double(), wanted, folds, grid)
     return squares[..., :n_targets], squares[..., -n_targets:], refit.penalty[:n_targets]
 
 
@@ -162,7 +161,7 @@ def _intervals(
 ) -> tuple[Float64[Tensor, "layer pos target"], Float64[Tensor, "layer pos target"]]:
     n_layers, n_pos, _, n_prompts, n_targets = squares.shape
     flat = squares.permute(2, 3, 0, 1, 4).reshape(2, n_prompts, -1)
-    replicates = _r2_replicates(flat, codes, seed=seed, n_bootstrap=n_bootstrap)
+    replicates = resampled_r2(flat, codes, seed=seed, n_bootstrap=n_bootstrap)
     ends = torch.tensor([list(percentile_interval(column, confidence)) for column in replicates.T])
     low, high = ends.double().T.reshape(2, n_layers, n_pos, n_targets)
     return low, high
@@ -181,7 +180,7 @@ def _choose(
 
 def _constant(targets: Float[Tensor, "batch pos target"]) -> Tensor:
     spread = targets.amax(dim=0) - targets.amin(dim=0)
-    # As in _check_varies: what a constant suffers in a few operations.
+    # As in checks.varies: what a constant suffers in a few operations.
     return spread <= 8 * torch.finfo(targets.dtype).eps * targets.abs().amax(dim=0)
 
 
@@ -195,13 +194,13 @@ def _check_grid(
     confidence: float,
 ) -> int:
     who = "fit_probe_grid"
-    _check_activations(who, "features", features, "layer batch pos feature")
-    _check_activations(who, "targets", targets, "batch pos target")
-    _check_same_length(who, ("prompts of features", "of targets"), features.shape[1], len(targets))
-    _check_same_length(who, ("positions of features", "of targets"), features.shape[2], targets.shape[1])
-    _check_count(who, "an n_folds", n_folds, 2)
-    _check_count(who, "a number of prompts", len(targets), n_folds)
-    _check_bootstrap(who, seed, n_bootstrap, confidence)
+    checks.activations(who, "features", features, "layer batch pos feature")
+    checks.activations(who, "targets", targets, "batch pos target")
+    checks.same_length(who, ("prompts of features", "of targets"), features.shape[1], len(targets))
+    checks.same_length(who, ("positions of features", "of targets"), features.shape[2], targets.shape[1])
+    checks.count(who, "an n_folds", n_folds, 2)
+    checks.count(who, "a number of prompts", len(targets), n_folds)
+    checks.bootstrap(who, seed, n_bootstrap, confidence)
     if penalties is not None:
-        _check_penalties(who, penalties)
+        checks.penalties(who, penalties)
     return len(targets)

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from probes._core.checks import _check_activations, _check_count, _check_same_length
+from probes._core import checks
 from probes._core.errors import InputError
-from probes._core.results import _result
+from probes._core.results import in_dtype
 
 __all__ = ["linear_cka", "procrustes_distance"]
 
@@ -54,7 +54,7 @@ def linear_cka(
     own = measure(left, left), measure(right, right)
     _check_varies_enough("linear_cka", *own)
     share = measure(left, right) / (own[0].sqrt() * own[1].sqrt())
-    return _result(share.clamp(-1.0 if debiased else 0.0, 1.0), a.dtype)
+    return in_dtype(share.clamp(-1.0 if debiased else 0.0, 1.0), a.dtype)
 
 
 def procrustes_distance(a: Float[Tensor, "sample dim"], b: Float[Tensor, "sample other"]) -> Float[Tensor, ""]:
@@ -92,7 +92,7 @@ def procrustes_distance(a: Float[Tensor, "sample dim"], b: Float[Tensor, "sample
     padded = torch.nn.functional.pad(narrow, (0, wide.shape[1] - narrow.shape[1]))
     u, _, vt = torch.linalg.svd(wide.mT @ padded)
     # The residual itself, rather than 2 - 2 ||A^T B||_*, which has lost small distances.
-    return _result(torch.linalg.matrix_norm(padded - wide @ u @ vt), a.dtype)
+    return in_dtype(torch.linalg.matrix_norm(padded - wide @ u @ vt), a.dtype)
 
 
 def _biased_hsic(a: Float64[Tensor, "n d"], b: Float64[Tensor, "n e"]) -> Float64[Tensor, ""]:
@@ -111,9 +111,9 @@ def _unbiased_hsic(a: Float64[Tensor, "n d"], b: Float64[Tensor, "n e"]) -> Floa
 
 def _centred_pair(who: str, a: Tensor, b: Tensor, least: int) -> tuple[Tensor, Tensor]:
     for name, value in (("a", a), ("b", b)):
-        _check_activations(who, name, value, "sample dim")
-    _check_same_length(who, ("samples in a", "in b"), len(a), len(b))
-    _check_count(who, "a number of samples", len(a), least)
+        checks.activations(who, name, value, "sample dim")
+    checks.same_length(who, ("samples in a", "in b"), len(a), len(b))
+    checks.count(who, "a number of samples", len(a), least)
     left, right = (x.double() - x.double().mean(dim=0) for x in (a, b))
     # To a largest entry of one, so that no fourth power overflows; a constant becomes an exact zero.
     return _unit(left, a), _unit(right, b)

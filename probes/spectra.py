@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from probes._core.checks import _check_activations, _check_k, _check_option
-from probes._core.decompositions import _right_by_gram, _right_by_iteration, _right_by_svd, _values_by_gram
+from probes._core import checks
+from probes._core.decompositions import right_by_gram, right_by_iteration, right_by_svd, values_by_gram
 from probes._core.errors import InputError
-from probes._core.results import _result
+from probes._core.results import in_dtype
 
 __all__ = [
     "SWAP_THRESHOLD",
@@ -74,7 +74,7 @@ def effective_rank(singular_values: Float[Tensor, "*batch rank"]) -> Float[Tenso
     _check_spectrum("effective_rank", singular_values)
     shares = singular_values.double()
     shares = shares / shares.sum(dim=-1, keepdim=True)
-    return _result(torch.special.entr(shares).sum(dim=-1).exp(), singular_values.dtype)
+    return in_dtype(torch.special.entr(shares).sum(dim=-1).exp(), singular_values.dtype)
 
 
 def participation_ratio(singular_values: Float[Tensor, "*batch rank"]) -> Float[Tensor, "*batch"]:
@@ -104,7 +104,7 @@ def participation_ratio(singular_values: Float[Tensor, "*batch rank"]) -> Float[
     """
     _check_spectrum("participation_ratio", singular_values)
     energies = _relative_energies(singular_values)
-    return _result(energies.sum(dim=-1).square() / energies.square().sum(dim=-1), singular_values.dtype)
+    return in_dtype(energies.sum(dim=-1).square() / energies.square().sum(dim=-1), singular_values.dtype)
 
 
 def stable_rank(singular_values: Float[Tensor, "*batch rank"]) -> Float[Tensor, "*batch"]:
@@ -130,7 +130,7 @@ def stable_rank(singular_values: Float[Tensor, "*batch rank"]) -> Float[Tensor, 
         >>> assert stable_rank(torch.tensor([2.0, 1.0])) < participation_ratio(torch.tensor([2.0, 1.0]))
     """
     _check_spectrum("stable_rank", singular_values)
-    return _result(_relative_energies(singular_values).sum(dim=-1), singular_values.dtype)
+    return in_dtype(_relative_energies(singular_values).sum(dim=-1), singular_values.dtype)
 
 
 def spectral_gap(singular_values: Float[Tensor, "*batch rank"], k: int = 2) -> SpectralGap:
@@ -164,14 +164,14 @@ def spectral_gap(singular_values: Float[Tensor, "*batch rank"], k: int = 2) -> S
     _check_spectrum("spectral_gap", singular_values)
     _check_falling("spectral_gap", singular_values)
     rank = singular_values.shape[-1]
-    _check_k("spectral_gap", k, rank, "the length of the spectrum")
+    checks.k("spectral_gap", k, rank, "the length of the spectrum")
     values = singular_values.double()
     last = values[..., k - 1]
     following = values[..., k] if k < rank else torch.zeros_like(last)
     gap = torch.where(last > 0, 1.0 - following / last, torch.zeros_like(last))
     tolerance = rank * torch.finfo(singular_values.dtype).eps
     return SpectralGap(
-        gap=_result(gap, singular_values.dtype),
+        gap=in_dtype(gap, singular_values.dtype),
         tied=(last - following <= tolerance * values[..., 0]),
         k=k,
     )
@@ -191,7 +191,7 @@ def _check_falling(who: str, values: Tensor) -> None:
 
 def _check_spectrum(who: str, values: Tensor) -> None:
     """Refuse what cannot be a spectrum, or has no mass."""
-    _check_activations(who, "singular values", values, "*batch rank")
+    checks.activations(who, "singular values", values, "*batch rank")
     if bool((values < 0).any()):
         raise InputError(
             f"{who} needs non-negative singular values, got a least one of {float(values.min()):.3g}; "
@@ -264,10 +264,10 @@ def singular_values(matrix: Float[Tensor, "*batch row col"]) -> Float[Tensor, "*
         >>> stretched = torch.tensor([[0.0, 3.0], [1.0, 0.0], [0.0, 0.0]])
         >>> torch.testing.assert_close(singular_values(stretched), torch.tensor([3.0, 1.0]))
     """
-    _check_activations("singular_values", "matrix", matrix, "*batch row col")
+    checks.activations("singular_values", "matrix", matrix, "*batch row col")
     if matrix.dtype == torch.float64:
         return torch.linalg.svdvals(matrix)
-    return _result(_values_by_gram(matrix), matrix.dtype)
+    return in_dtype(values_by_gram(matrix), matrix.dtype)
 
 
 def leading_directions(
@@ -313,22 +313,22 @@ def leading_directions(
         >>> torch.testing.assert_close(found.directions.abs(), expected)
         >>> torch.testing.assert_close(found.swap_ratio, torch.tensor(0.4))
     """
-    _check_activations("leading_directions", "matrix", matrix, "*batch row col")
-    _check_option("leading_directions", "side", side, ("right", "left"))
-    _check_option("leading_directions", "spectrum", spectrum, ("full", "leading"))
-    _check_k("leading_directions", k, min(matrix.shape[-2:]), "the shorter side of the matrix")
+    checks.activations("leading_directions", "matrix", matrix, "*batch row col")
+    checks.option("leading_directions", "side", side, ("right", "left"))
+    checks.option("leading_directions", "spectrum", spectrum, ("full", "leading"))
+    checks.k("leading_directions", k, min(matrix.shape[-2:]), "the shorter side of the matrix")
     oriented = _orient(matrix, side, center=center)
     if matrix.dtype == torch.float64:
-        directions, values = _right_by_svd(oriented, k)
+        directions, values = right_by_svd(oriented, k)
     else:
-        decompose = _right_by_gram if spectrum == "full" else _right_by_iteration
+        decompose = right_by_gram if spectrum == "full" else right_by_iteration
         directions, values = decompose(oriented, k)
     values = values if spectrum == "full" else values[..., : k + 1]
     tolerance = _rounding(matrix)
     return LeadingDirections(
-        directions=_result(directions, matrix.dtype),
-        singular_values=_result(values, matrix.dtype),
-        swap_ratio=_result(_swap_ratio(values, k), matrix.dtype),
+        directions=in_dtype(directions, matrix.dtype),
+        singular_values=in_dtype(values, matrix.dtype),
+        swap_ratio=in_dtype(_swap_ratio(values, k), matrix.dtype),
         tied=_tied(values, k, directions.shape[-1], tolerance),
     )
 

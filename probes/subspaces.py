@@ -10,15 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes._core.checks import (
-    _check_activations,
-    _check_k,
-    _check_nonzero,
-    _check_orthonormal,
-    _check_same_length,
-    _check_same_shape,
-)
-from probes._core.results import _result
+from probes._core import checks
+from probes._core.results import in_dtype
 from probes.pairwise import mean_pairwise_overlap, mean_projector, pairwise_cosines, pairwise_overlaps
 
 __all__ = [
@@ -107,11 +100,11 @@ def mean_subspace(directions: Float[Tensor, "sample k dim"], k: int | None = Non
     """
     projector = mean_projector(directions)
     wanted = directions.shape[-2] if k is None else k
-    _check_k("mean_subspace", wanted, directions.shape[-1], "the dimensions of the space")
+    checks.k("mean_subspace", wanted, directions.shape[-1], "the dimensions of the space")
     eigenvalues, vectors = torch.linalg.eigh(projector)
     return MeanSubspace(
-        basis=_result(vectors.flip(-1)[:, :wanted].mT.contiguous(), directions.dtype),
-        eigenvalues=_result(eigenvalues.flip(-1).clamp(0.0, 1.0), directions.dtype),
+        basis=in_dtype(vectors.flip(-1)[:, :wanted].mT.contiguous(), directions.dtype),
+        eigenvalues=in_dtype(eigenvalues.flip(-1).clamp(0.0, 1.0), directions.dtype),
         n_samples=len(directions),
     )
 
@@ -149,16 +142,16 @@ def set_alignment(
     who = "set_alignment"
     basis = mean_subspace(directions).basis if reference is None else reference
     for name, value, axes in (("directions", directions, "sample k dim"), ("reference", basis, "k dim")):
-        _check_activations(who, name, value, axes)
-        _check_orthonormal(who, name, value)
-    _check_same_shape(who, ("one sample's directions", "the reference"), directions[0], basis)
+        checks.activations(who, name, value, axes)
+        checks.orthonormal(who, name, value)
+    checks.same_shape(who, ("one sample's directions", "the reference"), directions[0], basis)
     exact, rows = directions.double(), basis.double()
     overlap = (exact @ rows.mT).square().sum(dim=(1, 2)) / len(rows)
     cosines = (exact * rows).sum(dim=2).abs()
     return SetAlignment(
         reference=basis,
-        overlap=_result(overlap.clamp_max(1.0), directions.dtype),
-        cosines=_result(cosines.clamp_max(1.0), directions.dtype),
+        overlap=in_dtype(overlap.clamp_max(1.0), directions.dtype),
+        cosines=in_dtype(cosines.clamp_max(1.0), directions.dtype),
     )
 
 
@@ -187,13 +180,13 @@ def cosine_similarity(a: Float[Tensor, "*batch dim"], b: Float[Tensor, "*batch d
         >>> torch.testing.assert_close(cosine_similarity(up, diagonal), torch.tensor(0.5).sqrt())
     """
     for name, value in (("a", a), ("b", b)):
-        _check_activations("cosine_similarity", name, value, "*batch dim")
-    _check_same_shape("cosine_similarity", ("a", "b"), a, b)
+        checks.activations("cosine_similarity", name, value, "*batch dim")
+    checks.same_shape("cosine_similarity", ("a", "b"), a, b)
     lengths = [torch.linalg.vector_norm(x.double(), dim=-1, keepdim=True) for x in (a, b)]
     for name, length in zip(("a", "b"), lengths, strict=True):
-        _check_nonzero("cosine_similarity", name, length)
+        checks.nonzero("cosine_similarity", name, length)
     cosine = ((a.double() / lengths[0]) * (b.double() / lengths[1])).sum(dim=-1)
-    return _result(cosine.abs().clamp_max(1.0), a.dtype)
+    return in_dtype(cosine.abs().clamp_max(1.0), a.dtype)
 
 
 def principal_angles(
@@ -228,7 +221,7 @@ def principal_angles(
     products = small @ large.mT
     cosines = torch.linalg.svdvals(products)
     sines = torch.linalg.svdvals(small - products @ large).flip(-1)
-    return _result(torch.atan2(sines[..., : cosines.shape[-1]], cosines), a.dtype)
+    return in_dtype(torch.atan2(sines[..., : cosines.shape[-1]], cosines), a.dtype)
 
 
 def subspace_overlap(a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch k dim"]) -> Float[Tensor, "*batch"]:
@@ -257,10 +250,10 @@ def subspace_overlap(a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch 
         >>> torch.testing.assert_close(subspace_overlap(eye[:2], eye[1:]), torch.tensor(0.5))
         >>> torch.testing.assert_close(subspace_overlap(eye[:2], -eye[[1, 0]]), torch.tensor(1.0))
     """
-    _check_same_shape("subspace_overlap", ("a", "b"), a, b)
+    checks.same_shape("subspace_overlap", ("a", "b"), a, b)
     _check_bases("subspace_overlap", a, b)
     products = a.double() @ b.double().mT
-    return _result((products.square().sum(dim=(-2, -1)) / a.shape[-2]).clamp_max(1.0), a.dtype)
+    return in_dtype((products.square().sum(dim=(-2, -1)) / a.shape[-2]).clamp_max(1.0), a.dtype)
 
 
 def chordal_distance(a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch k dim"]) -> Float[Tensor, "*batch"]:
@@ -287,9 +280,9 @@ def chordal_distance(a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch 
         >>> eye = torch.eye(3)
         >>> torch.testing.assert_close(chordal_distance(eye[:2], eye[1:]), torch.tensor(1.0))
     """
-    _check_same_shape("chordal_distance", ("a", "b"), a, b)
+    checks.same_shape("chordal_distance", ("a", "b"), a, b)
     sines = principal_angles(a.double(), b.double()).sin()
-    return _result(torch.linalg.vector_norm(sines, dim=-1), a.dtype)
+    return in_dtype(torch.linalg.vector_norm(sines, dim=-1), a.dtype)
 
 
 def geodesic_distance(a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch k dim"]) -> Float[Tensor, "*batch"]:
@@ -317,14 +310,14 @@ def geodesic_distance(a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch
         >>> torch.testing.assert_close(geodesic_distance(eye[:2], eye[1:]), torch.tensor(torch.pi / 2))
         >>> assert geodesic_distance(eye[:2], eye[1:]) > chordal_distance(eye[:2], eye[1:])
     """
-    _check_same_shape("geodesic_distance", ("a", "b"), a, b)
+    checks.same_shape("geodesic_distance", ("a", "b"), a, b)
     angles = principal_angles(a.double(), b.double())
-    return _result(torch.linalg.vector_norm(angles, dim=-1), a.dtype)
+    return in_dtype(torch.linalg.vector_norm(angles, dim=-1), a.dtype)
 
 
 def _check_bases(who: str, a: Tensor, b: Tensor) -> None:
     for name, value in (("a", a), ("b", b)):
-        _check_activations(who, name, value, "*batch k dim")
-        _check_orthonormal(who, name, value)
-    _check_same_length(who, ("dimensions in a", "in b"), a.shape[-1], b.shape[-1])
-    _check_same_shape(who, ("the leading axes of a", "of b"), a[..., 0, 0], b[..., 0, 0])
+        checks.activations(who, name, value, "*batch k dim")
+        checks.orthonormal(who, name, value)
+    checks.same_length(who, ("dimensions in a", "in b"), a.shape[-1], b.shape[-1])
+    checks.same_shape(who, ("the leading axes of a", "of b"), a[..., 0, 0], b[..., 0, 0])

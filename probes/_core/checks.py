@@ -13,7 +13,7 @@ from torch import Tensor
 from probes._core.errors import InputError, InputTypeError
 
 
-def _check_floating(who: str, name: str, value: Tensor) -> None:
+def floating(who: str, name: str, value: Tensor) -> None:
     """Refuse what is no floating-point tensor."""
     if not isinstance(value, Tensor):
         raise InputTypeError(f"{who} needs a torch.Tensor as {name}, got {type(value).__name__}; use torch.as_tensor.")
@@ -23,15 +23,15 @@ def _check_floating(who: str, name: str, value: Tensor) -> None:
         )
 
 
-def _check_ids(who: str, name: str, ids: Tensor, n: int) -> None:
+def ids(who: str, name: str, ids: Tensor, n: int) -> None:
     """Refuse what is not one integer a sample."""
-    _check_axes(who, name, ids, "sample")
-    _check_same_length(who, ("samples", name), n, len(ids))
+    axes(who, name, ids, "sample")
+    same_length(who, ("samples", name), n, len(ids))
     if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
         raise InputTypeError(f"{who} needs integers as {name}, got {ids.dtype}; number the {name} from 0.")
 
 
-def _check_finite(who: str, name: str, value: Tensor) -> None:
+def finite(who: str, name: str, value: Tensor) -> None:
     """Refuse NaN and infinity."""
     # One pass without a copy; both extremes of a tensor with NaN are NaN.
     if not value.numel() or bool(torch.isfinite(torch.stack(torch.aminmax(value))).all()):
@@ -43,7 +43,7 @@ def _check_finite(who: str, name: str, value: Tensor) -> None:
     )
 
 
-def _check_no_nan(who: str, name: str, value: Tensor) -> None:
+def no_nan(who: str, name: str, value: Tensor) -> None:
     """Refuse NaN, which has no rank; infinity has one."""
     bad = int(value.isnan().sum())
     if bad:
@@ -53,7 +53,7 @@ def _check_no_nan(who: str, name: str, value: Tensor) -> None:
         )
 
 
-def _check_axes(who: str, name: str, value: Tensor, axes: str) -> None:
+def axes(who: str, name: str, value: Tensor, axes: str) -> None:
     """Refuse a tensor with other axes than the named ones, or with an empty one."""
     named = [axis for axis in axes.split() if not axis.startswith("*")]
     open_ended = axes.startswith("*")
@@ -71,26 +71,26 @@ def _check_axes(who: str, name: str, value: Tensor, axes: str) -> None:
         )
 
 
-def _check_activations(who: str, name: str, value: Tensor, axes: str) -> None:
+def activations(who: str, name: str, value: Tensor, named: str) -> None:
     """Refuse what is no finite floating-point tensor with the named axes."""
-    _check_floating(who, name, value)
-    _check_axes(who, name, value, axes)
-    _check_finite(who, name, value)
+    floating(who, name, value)
+    axes(who, name, value, named)
+    finite(who, name, value)
 
 
-def _check_k(who: str, k: int, limit: int, what: str) -> None:
+def k(who: str, k: int, limit: int, what: str) -> None:
     """Refuse a number of directions that does not exist."""
     if not 1 <= k <= limit:
         raise InputError(f"{who} needs 1 <= k <= {limit} ({what}), got k={k}; choose a k in that range.")
 
 
-def _check_option(who: str, name: str, value: object, valid: Collection[str]) -> None:
+def option(who: str, name: str, value: object, valid: Collection[str]) -> None:
     """Refuse an unknown name and list the known ones."""
     if value not in valid:
         raise InputError(f"{who} needs {name} to be one of {', '.join(map(repr, valid))}, got {value!r}; pick one.")
 
 
-def _check_same_shape(who: str, names: tuple[str, str], a: Tensor, b: Tensor) -> None:
+def same_shape(who: str, names: tuple[str, str], a: Tensor, b: Tensor) -> None:
     """Refuse two tensors that would only fit by broadcasting."""
     if a.shape != b.shape:
         raise InputError(
@@ -99,20 +99,20 @@ def _check_same_shape(who: str, names: tuple[str, str], a: Tensor, b: Tensor) ->
         )
 
 
-def _check_same_length(who: str, names: tuple[str, str], a: int, b: int) -> None:
+def same_length(who: str, names: tuple[str, str], a: int, b: int) -> None:
     """Refuse two arguments that do not describe the same samples (or dimensions)."""
     if a != b:
         raise InputError(f"{who} needs as many {names[0]} as {names[1]}, got {a} and {b}; align the two.")
 
 
-def _check_nonzero(who: str, name: str, lengths: Tensor) -> None:
+def nonzero(who: str, name: str, lengths: Tensor) -> None:
     """Refuse a direction of length zero."""
     zeros = int((lengths == 0).sum())
     if zeros:
         raise InputError(f"{who} needs non-zero directions in {name}, got {zeros} zero vectors; drop them.")
 
 
-def _check_orthonormal(who: str, name: str, directions: Tensor) -> None:
+def orthonormal(who: str, name: str, directions: Tensor) -> None:
     """Refuse rows that are not orthonormal, since overlaps of such rows mean nothing."""
     rows, dims = directions.shape[-2:]
     exact = directions.double()
@@ -130,11 +130,11 @@ def _half_of_the_digits(value: Tensor) -> float:
     return math.sqrt(max(torch.finfo(value.dtype).eps, torch.finfo(torch.float32).eps))
 
 
-def _check_trace(who: str, name: str, projector: Tensor, k: int) -> None:
+def trace(who: str, name: str, projector: Tensor, k: int) -> None:
     """Refuse what is no mean of projectors onto k directions each, such as a sum of them."""
-    _check_same_length(who, (f"rows of {name}", "columns"), *projector.shape)
+    same_length(who, (f"rows of {name}", "columns"), *projector.shape)
     trace = float(projector.double().trace())
-    # As in _check_orthonormal, for each of the k directions.
+    # As in orthonormal, for each of the k directions.
     if not abs(trace - k) <= k * _half_of_the_digits(projector):
         raise InputError(
             f"{who} needs a mean projector with trace k={k} as {name}, got trace {trace:.6g}; "
@@ -142,35 +142,51 @@ def _check_trace(who: str, name: str, projector: Tensor, k: int) -> None:
         )
 
 
-def _check_share(who: str, name: str, share: float) -> None:
+def share(who: str, name: str, share: float) -> None:
     """Refuse what is no share of a whole, up to float32 rounding."""
     slack = math.sqrt(torch.finfo(torch.float32).eps)
     if not -slack <= share <= 1.0 + slack:
         raise InputError(f"{who} needs {name} in [0, 1], got {share:.6g}; divide a sum by the number of its terms.")
 
 
-def _check_count(who: str, name: str, value: int, least: int) -> None:
+def count(who: str, name: str, value: int, least: int) -> None:
     """Refuse a count that is too small."""
     if value < least:
         raise InputError(f"{who} needs {name} of at least {least}, got {value}; give more.")
 
 
-def _check_confidence(who: str, confidence: float) -> None:
+def confidence(who: str, confidence: float) -> None:
     """Refuse a confidence level outside (0, 1)."""
     if not 0.0 < confidence < 1.0:
         raise InputError(f"{who} needs 0 < confidence < 1, got {confidence}; 0.95 is usual.")
 
 
-def _is_constant(values: Tensor, dim: int = 0, dtype: torch.dtype | None = None) -> Tensor:
+def bootstrap(who: str, seed: int, n_bootstrap: int, level: float) -> None:
+    """Refuse options of a bootstrap that mean nothing."""
+    count(who, "a seed", seed, 0)
+    count(who, "an n_bootstrap", n_bootstrap, 1)
+    confidence(who, level)
+
+
+def score_sets(who: str, scores_in: Tensor, scores_out: Tensor, *, paired: bool) -> None:
+    for name, scores in (("scores_in", scores_in), ("scores_out", scores_out)):
+        floating(who, name, scores)
+        axes(who, name, scores, "sample")
+        no_nan(who, name, scores)
+    if paired:
+        same_length(who, ("paired scores_in", "scores_out"), len(scores_in), len(scores_out))
+
+
+def is_constant(values: Tensor, dim: int = 0, dtype: torch.dtype | None = None) -> Tensor:
     # Whether values are equal along an axis, up to rounding of their dtype or of the one they came in: eight units in
     # the last place, what a constant suffers in a few operations.
     spread = values.amax(dim=dim) - values.amin(dim=dim)
     return spread <= 8 * torch.finfo(dtype or values.dtype).eps * values.abs().amax(dim=dim)
 
 
-def _check_varies(who: str, name: str, columns: Tensor) -> None:
+def varies(who: str, name: str, columns: Tensor) -> None:
     """Refuse a column that is constant up to rounding: no share of its variance can be explained."""
-    constant = _is_constant(columns)
+    constant = is_constant(columns)
     if bool(constant.any()):
         index = int(constant.nonzero()[0])
         raise InputError(
@@ -179,7 +195,7 @@ def _check_varies(who: str, name: str, columns: Tensor) -> None:
         )
 
 
-def _check_penalties(who: str, penalties: Sequence[float]) -> None:
+def penalties(who: str, penalties: Sequence[float]) -> None:
     """Refuse penalties that leave a singular fit possible."""
     if not len(penalties) or not all(0.0 < penalty < math.inf for penalty in penalties):
         raise InputError(

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.func import vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from probes._core.results import _at_least_single, short_repr
+from probes._core.results import short_repr, widened
 from probes.learning_coefficient.batches import Batch, Batches, Purpose, generator_for, map_batch
 from probes.learning_coefficient.parameters import ParameterRow
 
@@ -123,14 +123,14 @@ def run_chains(
 def at_least_single(loss: Loss) -> Loss:
     """Let a loss read batches of 16 bits in float32, as the rows of 16-bit parameters are."""
 
-    def widened(params: dict[str, Tensor], batch: Batch) -> Any:  # checked where it is used
+    def wide(params: dict[str, Tensor], batch: Batch) -> Any:  # checked where it is used
         return loss(params, None if batch is None else map_batch(_wide, batch))
 
-    return widened
+    return wide
 
 
 def _wide(tensor: Tensor) -> Tensor:
-    return _at_least_single(tensor) if tensor.is_floating_point() else tensor
+    return widened(tensor) if tensor.is_floating_point() else tensor
 
 
 def plain_attention() -> AbstractContextManager[None]:

@@ -18,7 +18,7 @@ from typing import Any, get_args
 from jaxtyping import Float
 from torch import Tensor
 
-from probes._core.checks import _check_count, _check_option
+from probes._core import checks
 from probes._core.errors import InputError
 from probes.learning_coefficient.batches import Batches, Purpose, open_batches
 from probes.learning_coefficient.chains import (
@@ -134,7 +134,7 @@ def estimate_learning_coefficient(
         rmsprop_alpha, rmsprop_eps, chains_at_once, num_mala_checks, seed,
     )  # fmt: skip
     _check_settings(who, settings)
-    _check_count(who, "num_init_loss_batches", num_init_loss_batches, 1)
+    checks.count(who, "num_init_loss_batches", num_init_loss_batches, 1)
 
     def source(purpose: Purpose, *, shared: bool) -> Batches:
         chosen = data if eval_data is None or purpose == Purpose.BATCHES else eval_data
@@ -174,10 +174,10 @@ def _check_settings(who: str, settings: SgldSettings) -> None:
         raise InputError(f"{who} needs a finite localization from 0, got {settings.localization}; 0 means none.")
     if not 0.0 <= settings.rmsprop_alpha < 1.0:
         raise InputError(f"{who} needs 0 <= rmsprop_alpha < 1, got {settings.rmsprop_alpha}; 0.99 is usual.")
-    _check_option(who, "sampling_method", settings.sampling_method, get_args(SamplingMethod))
+    checks.option(who, "sampling_method", settings.sampling_method, get_args(SamplingMethod))
     for name, least in {"num_chains": 1, "num_draws": 1, "num_burnin_steps": 0, "num_steps_bw_draws": 1}.items():
-        _check_count(who, name, getattr(settings, name), least)
-    _check_count(who, "num_mala_checks", settings.num_mala_checks, 1)
-    _check_count(who, "seed", settings.seed, 0)
+        checks.count(who, name, getattr(settings, name), least)
+    checks.count(who, "num_mala_checks", settings.num_mala_checks, 1)
+    checks.count(who, "seed", settings.seed, 0)
     if settings.chains_at_once is not None:
-        _check_count(who, "chains_at_once", settings.chains_at_once, 1)
+        checks.count(who, "chains_at_once", settings.chains_at_once, 1)

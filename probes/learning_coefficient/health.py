@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from probes._core.checks import _check_activations, _check_count, _check_option, _is_constant
+from probes._core import checks
 from probes._core.results import short_repr
 
 __all__ = ["FLAG_LIMITS", "HealthFlag", "LlcEvidence", "effective_sample_size", "health_flags", "split_rhat"]
@@ -92,18 +92,18 @@ def effective_sample_size(traces: Float[Tensor, "chain draw"]) -> float:
 
 
 def _halves(who: str, traces: Tensor) -> Tensor:
-    _check_activations(who, "traces", traces, "chain draw")
-    _check_count(who, "a number of draws", traces.shape[1], 4)
+    checks.activations(who, "traces", traces, "chain draw")
+    checks.count(who, "a number of draws", traces.shape[1], 4)
     n = traces.shape[1] // 2
     return torch.cat([traces[:, :n], traces[:, -n:]]).double()
 
 
 # The mean variance within and the variance of the means; exactly 0 where that is all rounding.
 def _variances(halves: Tensor) -> tuple[float, float]:
-    constant = _is_constant(halves, dim=1)
+    constant = checks.is_constant(halves, dim=1)
     means = torch.where(constant, halves[:, 0], halves.mean(dim=1))
     within = torch.where(constant, 0.0, halves.var(dim=1)).mean()
-    return float(within), 0.0 if bool(_is_constant(means)) else float(means.var())
+    return float(within), 0.0 if bool(checks.is_constant(means)) else float(means.var())
 
 
 def _autocovariances(chains: Tensor) -> Tensor:
@@ -213,7 +213,7 @@ def health_flags(evidence: LlcEvidence) -> tuple[HealthFlag, ...]:
 
 def find_flag(flags: Sequence[HealthFlag], name: str) -> HealthFlag:
     """Pick a flag by name."""
-    _check_option("flag", "name", name, FLAG_LIMITS)
+    checks.option("flag", "name", name, FLAG_LIMITS)
     return next(flag for flag in flags if flag.name == name)
 
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes._core.checks import _check_count
+from probes._core import checks
 from probes.learning_coefficient.batches import Purpose, generator_for
 from probes.learning_coefficient.chains import Loss, at_least_single, plain_attention
 from probes.learning_coefficient.parameters import ParameterRow, parameter_row
@@ -65,7 +65,7 @@ def top_hessian_eigenvalue(
         True
     """
     who = "top_hessian_eigenvalue"
-    _check_count(who, "max_iterations", max_iterations, 1)
+    checks.count(who, "max_iterations", max_iterations, 1)
     row = parameter_row(who, params, param_masks)
     loss = at_least_single(loss)
     return top_eigenvalue(loss, row, batch, max_iterations=max_iterations, tolerance=tolerance, seed=seed)

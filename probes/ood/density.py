@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes._core.checks import _check_activations, _check_count
+from probes._core import checks
 from probes._core.errors import InputError
-from probes._core.results import _like
-from probes._core.streams import _Reservoir, _reservoir_of
+from probes._core.results import cast_like
+from probes._core.streams import Reservoir, reservoir_of
 from probes.covariance import Covariance, fit_covariance
 
 _COMPONENTS = 8
@@ -50,10 +50,10 @@ class Density:
         Raises:
             InputError: If the width differs or entries are not finite.
         """
-        _check_activations("Density.score", "features", features, "sample dim")
+        checks.activations("Density.score", "features", features, "sample dim")
         whitened = _whitened(self.covariance, features, self.n_components)
         scores = torch.as_tensor(-self.estimator.score_samples(whitened))
-        return _like(scores, features)
+        return cast_like(scores, features)
 
     def __repr__(self) -> str:
         return f"Density({self.kind!r}, n_components={self.n_components}, kept={self.n_kept} of {self.n_samples})"
@@ -95,7 +95,7 @@ def fit_kde(
         >>> detector = fit_kde(inside, n_components=2)
         >>> assert detector.score(inside + 5).min() > detector.score(inside).max()
     """
-    reservoir = _reservoir_of("fit_kde", features, capacity, seed)
+    reservoir = reservoir_of("fit_kde", features, capacity, seed)
     kernel = importlib.import_module("sklearn.neighbors").KernelDensity(bandwidth=bandwidth)
     return _density("fit_kde", "kde", reservoir, n_components, kernel)
 
@@ -135,9 +135,9 @@ def fit_gmm(
         >>> detector = fit_gmm(inside, n_components=2)
         >>> assert detector.score(inside + 5).min() > detector.score(inside).max()
     """
-    _check_count("fit_gmm", "n_mixtures", n_mixtures, 1)
-    reservoir = _reservoir_of("fit_gmm", features, capacity, seed)
-    _check_count(
+    checks.count("fit_gmm", "n_mixtures", n_mixtures, 1)
+    reservoir = reservoir_of("fit_gmm", features, capacity, seed)
+    checks.count(
         "fit_gmm", f"a number of kept samples for n_mixtures={n_mixtures}", len(reservoir.sample()), n_mixtures
     )
     mixture = importlib.import_module("sklearn.mixture").GaussianMixture(n_components=n_mixtures, random_state=seed)
@@ -145,7 +145,7 @@ def fit_gmm(
 
 
 def _density(
-    who: str, kind: Literal["kde", "gmm"], reservoir: _Reservoir, n_components: int | None, estimator: Any
+    who: str, kind: Literal["kde", "gmm"], reservoir: Reservoir, n_components: int | None, estimator: Any
 ) -> Density:
     """Whiten the kept samples and fit the estimator to them."""
     samples = reservoir.sample()
@@ -154,7 +154,7 @@ def _density(
     # The share above moves a zero eigenvalue up to 1e-12 of the mean one.
     rank = int((values > 1e-10 * values[0]).sum())
     wanted = min(_COMPONENTS, rank) if n_components is None else n_components
-    _check_count(who, "n_components", wanted, 1)
+    checks.count(who, "n_components", wanted, 1)
     if rank < wanted:
         raise InputError(
             f"{who} needs n_components of at most {rank}, the directions in which the {len(samples)} kept samples "

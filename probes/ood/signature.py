@@ -7,7 +7,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from probes._core.checks import _check_option
+from probes._core import checks
 from probes.signature.fit import fit_signature
 from probes.signature.fitted import SpectralSignature
 from probes.spectra import Side
@@ -83,5 +83,5 @@ def fit_signature_detector(
         >>> detector = fit_signature_detector(noise + 5 * torch.eye(8)[0], k=1)
         >>> assert detector.score(noise).mean() > 0.5
     """
-    _check_option("fit_signature_detector", "variant", variant, ("pairwise", "alignment", "overlap"))
+    checks.option("fit_signature_detector", "variant", variant, ("pairwise", "alignment", "overlap"))
     return SignatureDetector(fit_signature(activations, k=k, center=center, side=side), variant)

@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from probes._core.checks import _check_activations, _check_count, _check_same_length
+from probes._core import checks
 from probes._core.errors import InputError
-from probes._core.results import _result
-from probes._core.streams import _batches
+from probes._core.results import in_dtype
+from probes._core.streams import checked_batches
 from probes.covariance import MomentAccumulator
 
 
@@ -42,7 +42,7 @@ class PCAResidual:
         _check_width("PCAResidual.score", features, self.components.shape[1])
         centred = features.double() - self.mean
         residual = centred - centred @ self.components.mT @ self.components
-        return _result(residual.square().sum(dim=1), features.dtype)
+        return in_dtype(residual.square().sum(dim=1), features.dtype)
 
     def __repr__(self) -> str:
         return f"PCAResidual(components={len(self.components)}, explained={self.explained:.3f})"
@@ -76,7 +76,7 @@ class NullSpace:
         inside = torch.linalg.vector_norm(exact @ self.basis.mT, dim=1)
         lengths = torch.linalg.vector_norm(exact, dim=1)
         share = torch.where(lengths > 0, inside / lengths, torch.zeros_like(lengths))
-        return _result(share.clamp_max(1.0), features.dtype)
+        return in_dtype(share.clamp_max(1.0), features.dtype)
 
     def __repr__(self) -> str:
         null, dims = self.basis.shape
@@ -120,12 +120,12 @@ def fit_pca_residual(
     if not 0.0 < variance < 1.0:
         raise InputError(f"{who} needs 0 < variance < 1, got {variance:g}; 0.95 is usual.")
     moments = MomentAccumulator()
-    for batch in _batches(who, "features", features, "sample dim"):
+    for batch in checked_batches(who, "features", features, "sample dim"):
         moments.update(batch)
     eigenvalues, vectors = torch.linalg.eigh(moments.covariance())
     shares = _cumulative_shares(who, eigenvalues.flip(0))
     wanted = int((shares < variance).sum()) + 1 if n_components is None else n_components
-    _check_count(who, "n_components", wanted, 1)
+    checks.count(who, "n_components", wanted, 1)
     if wanted >= len(shares):
         raise InputError(
             f"{who} needs fewer components than dimensions, got {wanted} of {len(shares)}; with all of space inside "
@@ -172,7 +172,7 @@ def fit_null_space(rows: Float[Tensor, "row dim"] | Iterable[Tensor], *, toleran
     if not 1e-7 <= tolerance < 1.0:
         raise InputError(f"{who} needs a tolerance in [1e-7, 1), got {tolerance:g}; 1e-6 suits float32 rows.")
     gram: Tensor | float = 0.0
-    for batch in _batches(who, "rows", rows, "row dim"):
+    for batch in checked_batches(who, "rows", rows, "row dim"):
         exact = batch.double()
         gram = gram + exact.mT @ exact
     eigenvalues, vectors = torch.linalg.eigh(torch.as_tensor(gram))
@@ -198,5 +198,5 @@ def _cumulative_shares(who: str, eigenvalues: Tensor) -> Tensor:
 
 
 def _check_width(who: str, features: Tensor, dims: int) -> None:
-    _check_activations(who, "features", features, "sample dim")
-    _check_same_length(who, ("dimensions", "in the fitted features"), features.shape[1], dims)
+    checks.activations(who, "features", features, "sample dim")
+    checks.same_length(who, ("dimensions", "in the fitted features"), features.shape[1], dims)

@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes._core.checks import _check_activations, _check_count, _check_option, _check_orthonormal, _check_same_length
+from probes._core import checks
 from probes._core.errors import InputError
-from probes._core.results import _result
-from probes._core.streams import _batches
+from probes._core.results import in_dtype
+from probes._core.streams import checked_batches
 from probes.pairwise import pairwise_alignment
 from probes.signature.fitted import SignatureScores, SpectralSignature
 from probes.spectra import Side, leading_directions
@@ -71,12 +71,12 @@ def emergence_of(signatures: Mapping[int, SpectralSignature]) -> SignatureEmerge
         InputError: If there is no signature, or they differ in dimension.
     """
     who = "signature_emergence"
-    _check_count(who, "a number of checkpoints", len(signatures), 1)
+    checks.count(who, "a number of checkpoints", len(signatures), 1)
     fitted = list(signatures.values())
     final = fitted[-1]
     for each in fitted:
         dims = each.reference.shape[1], final.reference.shape[1]
-        _check_same_length(who, ("dimensions at one checkpoint", "at the last"), *dims)
+        checks.same_length(who, ("dimensions at one checkpoint", "at the last"), *dims)
     references = torch.stack([each.reference for each in fitted])
     single = torch.stack([each.direction_references for each in fitted])
     return SignatureEmergence(
@@ -109,8 +109,8 @@ class SignatureFitter:
     """
 
     def __init__(self, *, k: int = 2, center: bool = False, side: Side = "right") -> None:
-        _check_count("SignatureFitter", "a k", k, 1)
-        _check_option("SignatureFitter", "side", side, ("right", "left"))
+        checks.count("SignatureFitter", "a k", k, 1)
+        checks.option("SignatureFitter", "side", side, ("right", "left"))
         self.k = k
         self.center = center
         self.side = side
@@ -135,14 +135,14 @@ class SignatureFitter:
             InputError: If rows are not finite and orthonormal, or differ in number or dimension from before.
         """
         who = "update_directions"
-        _check_activations(who, "directions", directions, "sample k dim")
+        checks.activations(who, "directions", directions, "sample k dim")
         dims = directions.shape[2]
-        _check_same_length(who, ("directions", "the fitter's k"), directions.shape[1], self.k)
-        _check_orthonormal(who, "directions", directions)
+        checks.same_length(who, ("directions", "the fitter's k"), directions.shape[1], self.k)
+        checks.orthonormal(who, "directions", directions)
         if self._moments is None:
             self._moments = directions.new_zeros(self.k, dims, dims, dtype=torch.float64)
             self._dtype = directions.dtype
-        _check_same_length(who, ("dimensions", "in earlier batches"), dims, self._moments.shape[-1])
+        checks.same_length(who, ("dimensions", "in earlier batches"), dims, self._moments.shape[-1])
         by_rank = directions.double().transpose(0, 1)
         self._moments += by_rank.mT @ by_rank
         if self.n_samples < _KEPT:
@@ -158,14 +158,14 @@ class SignatureFitter:
         Raises:
             InputError: If there were no samples.
         """
-        _check_count("SignatureFitter.fit", "a number of samples", self.n_samples, 1)
+        checks.count("SignatureFitter.fit", "a number of samples", self.n_samples, 1)
         moments = torch.as_tensor(self._moments) / self.n_samples
         eigenvalues, vectors = torch.linalg.eigh(moments.sum(dim=0))
         single = torch.linalg.eigh(moments).eigenvectors[..., -1]
         return SpectralSignature(
-            reference=_result(vectors.flip(-1)[:, : self.k].mT.contiguous(), self._dtype),
-            direction_references=_result(single, self._dtype),
-            eigenvalues=_result(eigenvalues.flip(-1).clamp(0.0, 1.0), self._dtype),
+            reference=in_dtype(vectors.flip(-1)[:, : self.k].mT.contiguous(), self._dtype),
+            direction_references=in_dtype(single, self._dtype),
+            eigenvalues=in_dtype(eigenvalues.flip(-1).clamp(0.0, 1.0), self._dtype),
             k=self.k,
             center=self.center,
             side=self.side,
@@ -213,7 +213,7 @@ def fit_signature(
         >>> assert signature.ood_score(noise).mean() > signature.ood_score(planted).mean() + 0.5
     """
     fitter = SignatureFitter(k=k, center=center, side=side)
-    for batch in _batches("fit_signature", "activations", activations, "sample row col"):
+    for batch in checked_batches("fit_signature", "activations", activations, "sample row col"):
         fitter.update(batch)
     return fitter.fit()
 

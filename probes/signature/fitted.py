@@ -14,10 +14,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from probes._core.checks import _check_activations, _check_count, _check_same_length
+from probes._core import checks
 from probes._core.errors import InputError
-from probes._core.results import _result
-from probes.pairwise import _mean_overlap, pairwise_alignment
+from probes._core.results import in_dtype
+from probes.pairwise import mean_overlap, pairwise_alignment
 from probes.spectra import SWAP_THRESHOLD, LeadingDirections, Side, leading_directions
 
 
@@ -46,8 +46,8 @@ class SignatureScores:
 
     def __repr__(self) -> str:
         means = ", ".join(f"{value:.3f}" for value in self.alignment.mean(dim=0).tolist())
-        mean_overlap = float(self.overlap.mean())
-        return f"SignatureScores(n={len(self.overlap)}, mean overlap={mean_overlap:.3f}, alignment=[{means}])"
+        overlap = float(self.overlap.mean())
+        return f"SignatureScores(n={len(self.overlap)}, mean overlap={overlap:.3f}, alignment=[{means}])"
 
 
 _FORMAT = "spectral-signature"
@@ -152,9 +152,9 @@ class SpectralSignature:
     @property
     def pairwise_overlap(self) -> Float[Tensor, ""]:
         """Mean overlap of two different fitted samples, in [0, 1]; exact, from the mean projector."""
-        _check_count("pairwise_overlap", "a number of fitted samples", self.n_samples, 2)
+        checks.count("pairwise_overlap", "a number of fitted samples", self.n_samples, 2)
         share = self.eigenvalues.double().square().sum() / self.k
-        return _result(_mean_overlap(share, self.n_samples, 1.0), self.eigenvalues.dtype)
+        return in_dtype(mean_overlap(share, self.n_samples, 1.0), self.eigenvalues.dtype)
 
     @property
     def pairwise_cosines(self) -> Float[Tensor, " k"]:
@@ -197,8 +197,8 @@ class SpectralSignature:
         overlap = (exact @ self.reference.double().mT).square().sum(dim=(1, 2)) / self.k
         alignment = (exact * self.direction_references.double()).sum(dim=2).abs()
         return SignatureScores(
-            overlap=_result(overlap.clamp_max(1.0), directions.dtype),
-            alignment=_result(alignment.clamp_max(1.0), directions.dtype),
+            overlap=in_dtype(overlap.clamp_max(1.0), directions.dtype),
+            alignment=in_dtype(alignment.clamp_max(1.0), directions.dtype),
             swap_ratio=found.swap_ratio,
             tied=found.tied,
         )
@@ -231,7 +231,7 @@ class SpectralSignature:
         directions = found.directions
         self._check_fits("pairwise_directions", directions)
         cosines = torch.einsum("pjd,qjd->pjq", directions.double(), self.kept.double()).abs()
-        return _result(cosines.mean(dim=2).clamp_max(1.0), directions.dtype)
+        return in_dtype(cosines.mean(dim=2).clamp_max(1.0), directions.dtype)
 
     def alignment(self, activations: Float[Tensor, "sample row col"]) -> Float[Tensor, "sample k"]:
         """Measure how far each direction agrees with its reference (variant B).
@@ -298,10 +298,10 @@ class SpectralSignature:
         return leading_directions(activations, self.k, center=self.center, side=self.side, spectrum="leading")
 
     def _check_fits(self, who: str, directions: Tensor) -> None:
-        _check_activations(who, "directions", directions, "sample k dim")
-        _check_same_length(who, ("directions", "in the signature"), directions.shape[1], self.k)
+        checks.activations(who, "directions", directions, "sample k dim")
+        checks.same_length(who, ("directions", "in the signature"), directions.shape[1], self.k)
         dims = self.reference.shape[1]
-        _check_same_length(who, ("dimensions", "in the signature"), directions.shape[2], dims)
+        checks.same_length(who, ("dimensions", "in the signature"), directions.shape[2], dims)
 
     def __repr__(self) -> str:
         shares = ", ".join(f"{value:.3f}" for value in self.eigenvalues[: self.k].tolist())

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from probes._core.checks import _check_activations, _check_count, _check_option
+from probes._core import checks
 from probes._core.errors import InputError
 from probes.trajectory.random_walk import RandomWalkNull, WalkMoments, random_walk_null
 from probes.trajectory.streamed_pca import RunRows, streamed_pca
@@ -116,10 +116,10 @@ def joint_trajectory_pca(
         True
     """
     who = "joint_trajectory_pca"
-    _check_count(who, "n_components", n_components, 1)
+    checks.count(who, "n_components", n_components, 1)
     rows = RunRows(who, runs, weights)
     if positive is not None:
-        _check_option(who, "positive", positive, landmarks or {})
+        checks.option(who, "positive", positive, landmarks or {})
     if smoothing is not None and not smoothing > 0:
         raise InputError(f"{who} needs a positive smoothing, got {smoothing}; pass None for none.")
     marks = _landmark_rows(who, landmarks or {}, rows.n_outputs)
@@ -164,7 +164,7 @@ def log_step_weights(steps: Float[Tensor, " checkpoint"]) -> Float64[Tensor, " c
         >>> torch.testing.assert_close(weights, torch.tensor([1.0, 2.0, 2.0, 1.0]).double() / 6)
     """
     who = "log_step_weights"
-    _check_activations(who, "steps", steps, "checkpoint")
+    checks.activations(who, "steps", steps, "checkpoint")
     if float(steps[0]) < 0 or bool((steps.diff() <= 0).any()):
         raise InputError(f"{who} needs steps from 0 that rise strictly, got {steps.tolist()[:5]} ...; sort them.")
     if len(steps) == 1:
@@ -177,7 +177,7 @@ def log_step_weights(steps: Float[Tensor, " checkpoint"]) -> Float64[Tensor, " c
 
 def _landmark_rows(who: str, landmarks: Mapping[str, Tensor], n_outputs: int) -> dict[str, Tensor]:
     for name, mark in landmarks.items():
-        _check_activations(who, f"landmark {name!r}", mark, "output")
+        checks.activations(who, f"landmark {name!r}", mark, "output")
         _check_width(f"{who}, landmark {name!r},", mark, n_outputs)
     return {name: mark.double() for name, mark in landmarks.items()}
 
