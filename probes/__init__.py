@@ -2,7 +2,8 @@
 
 Nothing here knows a model or a figure, and no file but a saved signature, so everything works on tensors from
 any source. Results have the dtype of the input, with two exceptions: 16-bit input gives float32 results, and where a
-finite result would overflow that dtype, it stays in float64.
+finite result would overflow that dtype, it stays in float64. A tensor that is not floating-point where numbers are
+measured is refused with an `InputTypeError`, which is an `InputError`, everywhere. What names no source is our choice.
 
 One file answers one question:
 

@@ -14,15 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes._core import checks
-from probes._core.callees import (
-    Callee,
-    ask,
-    check_prompts,
-    check_two,
-    error_cosines,
-    resolve_points,
-    weight_cosines,
-)
+from probes._core.callees import Callee, ask, check_prompts, check_two, error_cosines, resolve_points, weight_cosines
 from probes._core.errors import InputError
 from probes._core.results import cast_like, in_dtype
 from probes.bootstrap import Estimate
@@ -68,14 +60,12 @@ def spd(
         Non-negative, in squared label units over c; 0 for equal predictors, symmetric.
 
     Raises:
-        InputTypeError: If predictions are no floating-point tensors.
         InputError: If shapes differ, something is empty or not finite, or a number is out of range.
 
     Source:
         Akyürek et al. (2023), arXiv 2211.15661, section 4.1.
 
     Example:
-        >>> import torch
         >>> curve = spd(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 5.0]]))
         >>> torch.testing.assert_close(curve.values, torch.tensor([0.0, 9.0]))
     """
@@ -113,7 +103,6 @@ def mspd(
         Non-negative, in squared label units over `divide_by`.
 
     Raises:
-        InputTypeError: If predictions are no floating-point tensors.
         InputError: If shapes differ, something is empty or not finite, no entry is underdetermined, or a
             number is out of range.
 
@@ -121,7 +110,6 @@ def mspd(
         Akyürek et al. (2023), arXiv 2211.15661, section 4.
 
     Example:
-        >>> import torch
         >>> a, b = torch.tensor([[9.0, 2.0, 7.0]]), torch.tensor([[0.0, 5.0, 0.0]])
         >>> torch.testing.assert_close(mspd(a, b, n_dims=2).value, 9.0)  # one pair: entry 1 alone
     """
@@ -163,14 +151,12 @@ def ilwd(
         Non-negative, in squared weight units over c; 0 for equal predictors, symmetric.
 
     Raises:
-        InputTypeError: If weights are no floating-point tensors.
         InputError: If shapes differ, something is empty or not finite, or a number is out of range.
 
     Source:
         Akyürek et al. (2023), arXiv 2211.15661, section 4.1.
 
     Example:
-        >>> import torch
         >>> curve = ilwd(torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[0.0, 2.0]]]))
         >>> torch.testing.assert_close(curve.values, torch.tensor([5.0]))
     """
@@ -181,16 +167,12 @@ def ilwd(
 
 
 def similarity_of_errors(
-    a: Float[Tensor, "batch point"],
-    b: Float[Tensor, "batch point"],
-    ys: Float[Tensor, "batch point"],
-    **bootstrap: Any,
+    a: Float[Tensor, "batch point"], b: Float[Tensor, "batch point"], ys: Float[Tensor, "batch point"], **bootstrap: Any
 ) -> Estimate:
     """Measure whether two predictors make the same errors (SimE).
 
-    Formula: E cos([a_1 - y_1, ..., a_n - y_n], [b_1 - y_1, ..., b_n - y_n]), one vector a prompt. Blind to a
-    common factor of the errors. Prompts in which a predictor makes no error but rounding have no direction and
-    are left out.
+    Formula: E cos([a_1 - y_1, ..., a_n - y_n], [b_1 - y_1, ..., b_n - y_n]), one vector a prompt. Blind to a common
+    factor of the errors. Prompts in which a predictor makes no error but rounding have no direction and are left out.
 
     Args:
         a: One predictor's predictions, in label units.
@@ -202,14 +184,12 @@ def similarity_of_errors(
         In [-1, 1]; NaN with a reason if no prompt is left.
 
     Raises:
-        InputTypeError: If an argument is no floating-point tensor.
         InputError: If shapes differ, something is empty or not finite, or a number is out of range.
 
     Source:
         Fu et al. (2024), arXiv 2310.17086, section 3.3; entry 0 is included, as in their code.
 
     Example:
-        >>> import torch
         >>> ys = torch.zeros(1, 2)
         >>> similarity = similarity_of_errors(torch.tensor([[1.0, 0.0]]), torch.tensor([[3.0, 3.0]]), ys)
         >>> torch.testing.assert_close(similarity.value, 0.5**0.5)
@@ -235,14 +215,12 @@ def similarity_of_weights(
         In [-1, 1]; NaN with a reason if no entry is left.
 
     Raises:
-        InputTypeError: If weights are no floating-point tensors.
         InputError: If shapes differ, something is empty or not finite, or a number is out of range.
 
     Source:
         Fu et al. (2024), arXiv 2310.17086, section 3.3.
 
     Example:
-        >>> import torch
         >>> weights = torch.tensor([[[0.0, 0.0], [1.0, 2.0]]])
         >>> torch.testing.assert_close(similarity_of_weights(weights, 3 * weights).value, 1.0)
     """
@@ -322,7 +300,6 @@ def compare_algorithms(
         All metrics with intervals over prompts.
 
     Raises:
-        InputTypeError: If an argument is no floating-point tensor.
         InputError: As in the functions named above.
 
     Source:

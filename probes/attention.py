@@ -81,8 +81,7 @@ def normalised_entropy(
         In [0, 1], 1 for uniform attention, dimensionless; computed in float64, dtype of the pattern.
 
     Raises:
-        InputTypeError: If the pattern is no floating-point tensor.
-        InputError: If it has other axes, rows that are no distributions, or weight on invisible keys.
+        InputError: If the pattern has other axes, rows that are no distributions, or weight on invisible keys.
 
     Source:
         Shannon (1948); divided by its largest value, our choice.
@@ -110,11 +109,7 @@ def attention_mass(
         Shares in [0, 1] by name, computed in float64, dtype of the pattern.
 
     Raises:
-        InputTypeError: If the pattern is no floating-point tensor.
-        InputError: If it has other axes or rows that are no distributions, or a mask another shape.
-
-    Source:
-        Our choice; the usual summary of attention patterns.
+        InputError: If the pattern has other axes or rows that are no distributions, or a mask another shape.
 
     Example:
         >>> pattern = torch.tensor([[1.0, 0.0], [0.25, 0.75]])[None, None]
@@ -140,11 +135,7 @@ def pattern_variability(pattern: Float[Tensor, "batch head query key"]) -> Float
         In [0, 1), dimensionless; computed in float64, dtype of the pattern.
 
     Raises:
-        InputTypeError: If the pattern is no floating-point tensor.
-        InputError: If it has other axes or rows that are no distributions.
-
-    Source:
-        Our choice of distance.
+        InputError: If the pattern has other axes or rows that are no distributions.
 
     Example:
         >>> pattern = torch.tensor([[[[1.0, 0.0]]], [[[0.0, 1.0]]]])
@@ -237,11 +228,7 @@ def attention_report(
         One entry a head, with intervals over prompts.
 
     Raises:
-        InputTypeError: If the pattern is no floating-point tensor.
         InputError: As in the functions named above, or if no query is asked for.
-
-    Source:
-        Our choice of summary.
 
     Example:
         >>> pattern = torch.eye(4).expand(8, 2, 4, 4)

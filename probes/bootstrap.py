@@ -53,8 +53,7 @@ def bootstrap_counts(
 ) -> Int64[Tensor, "bootstrap n"]:
     """Draw how often each of n samples occurs in each bootstrap resample.
 
-    Formula: row b counts n independent draws from 0..n-1. Meaningless as a measure of uncertainty when n is
-    a handful.
+    Formula: row b counts n independent draws from 0..n-1. Meaningless as a measure of uncertainty when n is a handful.
 
     Args:
         n: How many samples.
@@ -99,8 +98,7 @@ def percentile_interval(replicates: Float[Tensor, " bootstrap"], confidence: flo
         Lower and upper end in the statistic's unit; NaN when no replicate is defined.
 
     Raises:
-        InputTypeError: If the replicates are no floating-point tensor.
-        InputError: If there is none, or confidence is not between 0 and 1.
+        InputError: If there is no replicate, or confidence is not between 0 and 1.
 
     Source:
         Efron and Tibshirani (1993), chapter 13.
@@ -130,9 +128,8 @@ def estimate_difference(
 ) -> Estimate:
     """Measure how far a number exceeds its control.
 
-    Formula: value - control, with the percentile interval of the replicates' differences. The interval is a
-    paired one if both came from the same prompts and seed; it is too wide, not wrong, if the two were
-    resampled independently.
+    Formula: value - control, with the percentile interval of the replicates' differences. The interval is a paired one
+    if both came from the same prompts and seed; it is too wide, not wrong, if the two were resampled independently.
 
     Args:
         value: The statistic of the model, on all samples.
@@ -145,7 +142,6 @@ def estimate_difference(
         The excess with its interval, in the statistic's unit.
 
     Raises:
-        InputTypeError: If replicates are no floating-point tensors.
         InputError: If the numbers of replicates differ or are zero, or confidence is not between 0 and 1.
 
     Source:

@@ -1,8 +1,7 @@
 """Does a score predict the error, within and across families of prompts?
 
-Pooling families that differ in both makes a correlation trivially high, so the correlation within each
-family stands beside the pooled one, the one of the family means, and a partial one given covariates such as
-input norms.
+Pooling families that differ in both makes a correlation trivially high, so the correlation within each family stands
+beside the pooled one, the one of the family means, and a partial one given covariates such as input norms.
 """
 
 from collections.abc import Iterator, Sequence
@@ -65,10 +64,9 @@ def score_error_correlation(
 ) -> CorrelationReport:
     """Measure whether a score predicts the error, inside each group and across them.
 
-    Formula: Spearman = Pearson of midranks; partial = Pearson of the residuals of score and error ranks
-    after a linear regression on the covariates' ranks. Undefined (NaN with a reason) in a group whose score
-    or error is constant, between fewer than three groups, and given covariates that are absent or explain
-    everything.
+    Formula: Spearman = Pearson of midranks; partial = Pearson of the residuals of score and error ranks after a linear
+    regression on the covariates' ranks. Undefined (NaN with a reason) in a group whose score or error is constant,
+    between fewer than three groups, and given covariates that are absent or explain everything.
 
     Intervals take samples to be independent unless `clusters` says which of them are not. Where all groups
     were built from the same random numbers, every group strays in the same direction: independent resamples
@@ -184,9 +182,7 @@ def _estimate(value: Tensor, replicates: Tensor, reason: str, confidence: float)
 
 
 # Names by first appearance, the samples' order with each group side by side, and the groups' sizes.
-def _sorted_by_group(
-    groups: Sequence[str | int],
-) -> tuple[list[str | int], Int64[Tensor, " sample"], list[int]]:
+def _sorted_by_group(groups: Sequence[str | int]) -> tuple[list[str | int], Int64[Tensor, " sample"], list[int]]:
     names = list(dict.fromkeys(groups))
     place = {name: i for i, name in enumerate(names)}
     codes = torch.tensor([place[group] for group in groups])

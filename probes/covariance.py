@@ -135,7 +135,6 @@ def fit_covariance(
         The covariance, always float64.
 
     Raises:
-        InputTypeError: If the features are no floating-point tensors.
         InputError: If axes are wrong or empty, entries are not finite, nothing varies, the share is not in [0, 1],
             or there are too few samples to go without shrinkage.
 

@@ -56,8 +56,7 @@ def curve_over_prompts(
         Means in the unit of the values and their dtype, computed in float64.
 
     Raises:
-        InputTypeError: If the values are no floating-point tensor.
-        InputError: If they are empty or have other axes, or another number is out of range.
+        InputError: If the values are empty or have other axes, or another number is out of range.
 
     Source:
         Efron and Tibshirani (1993), chapters 6 and 13.
@@ -102,8 +101,7 @@ def estimate_mean(
         The mean with its interval, in the unit of the values; NaN with a reason if no prompt defines it.
 
     Raises:
-        InputTypeError: If the values are no floating-point tensor.
-        InputError: If they are empty or have other axes, or another number is out of range.
+        InputError: If the values are empty or have other axes, or another number is out of range.
 
     Source:
         Efron and Tibshirani (1993), chapters 6 and 13.

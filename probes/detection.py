@@ -1,7 +1,6 @@
 """How well does a score tell two sets of samples apart?
 
-A score is larger the further out a sample is. FPR at 95 % TPR has two definitions in use, so both are
-reported by name.
+A score is larger the further out a sample is. FPR at 95 % TPR has two definitions in use, so both are reported by name.
 """
 
 from dataclasses import dataclass
@@ -80,7 +79,6 @@ def detection_report(
         Shares in [0, 1] with both counts, computed in float64.
 
     Raises:
-        InputTypeError: If scores are no floating-point tensors.
         InputError: If a set is empty or holds NaN, paired sets differ in size, n_bootstrap is below 1, seed
             is negative, or confidence is not between 0 and 1.
 

@@ -90,9 +90,7 @@ def effective_step(
         The step size with its interval, and what it explains; computed in float64.
 
     Raises:
-        InputTypeError: If xs or ys is no floating-point tensor.
-        InputError: As in `label_gradients`, if all inputs are zero, an option is unknown, or a number is out of
-            range.
+        InputError: As in `label_gradients`, if all inputs are zero, an option is unknown, or a number is out of range.
 
     Source:
         von Oswald et al. (2023), arXiv 2212.07677, section 2, for the step; the fit is ours.
@@ -146,7 +144,6 @@ def effective_preconditioner(
         The matrix, solved in float64, in the dtype of xs, and its held-out R².
 
     Raises:
-        InputTypeError: If xs or ys is no floating-point tensor.
         InputError: As in `label_gradients`, if half of the prompts do not determine the matrix, or an option is
             unknown.
 
@@ -192,9 +189,7 @@ def _slopes_and_alignment(
 # The normal equations of vec(G^T): sum_b (X_b^T X_b) kron (x_b x_b^T), without a row for each pair. They hold fourth
 # powers of the inputs, so each coordinate is measured in its own unit, lest a small one count as rounding.
 def _solve(
-    pairs: Float64[Tensor, "batch pair dim"],
-    query: Float64[Tensor, "batch dim"],
-    slopes: Float64[Tensor, "batch pair"],
+    pairs: Float64[Tensor, "batch pair dim"], query: Float64[Tensor, "batch dim"], slopes: Float64[Tensor, "batch pair"]
 ) -> Float64[Tensor, "dim dim"]:
     n_dims = query.shape[1]
     units = pairs.square().mean(dim=(0, 1)).sqrt(), query.square().mean(dim=0).sqrt()

@@ -90,7 +90,6 @@ def head_importance(
         Increases and shares with paired intervals, computed in float64, in the losses' dtype.
 
     Raises:
-        InputTypeError: If losses are no floating-point tensors.
         InputError: If numbers of prompts differ, something is empty or not finite, or a number is out of range.
 
     Source:
@@ -132,8 +131,7 @@ def pruning_masks(importance: Float[Tensor, "layer head"]) -> Bool[Tensor, "kept
         n_layers * n_heads + 1 masks, from none to all.
 
     Raises:
-        InputTypeError: If importance is no floating-point tensor.
-        InputError: If it is empty or has other axes.
+        InputError: If importance is empty or has other axes.
 
     Source:
         Chen, Zhao and Zou (2024), arXiv 2408.04532, figure 1(d) (pruning); the order over layers is our choice.
@@ -179,7 +177,6 @@ def pruning_curve(
         The curve in loss units and the number of heads needed.
 
     Raises:
-        InputTypeError: If losses are no floating-point tensors.
         InputError: If numbers do not fit, n_kept does not rise, something is empty or not finite, tolerance is
             negative, or another number is out of range.
 

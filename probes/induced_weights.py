@@ -62,7 +62,6 @@ def fresh_query_predictions(
         Predictions in label units, without gradients.
 
     Raises:
-        InputTypeError: If an argument is no floating-point tensor.
         InputError: If shapes do not fit, something is empty or not finite, a point does not exist, f answers
             another shape, or batch_size is below 1.
 
@@ -124,7 +123,6 @@ def induced_weights(
         Weights, solved in float64, in the dtype of f's answers.
 
     Raises:
-        InputTypeError: If an argument is no floating-point tensor.
         InputError: If there are too few queries, shapes do not fit, something is empty or not finite, a point
             does not exist, f answers another shape, or batch_size is below 1.
 

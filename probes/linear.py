@@ -62,8 +62,7 @@ class LinearProbe:
             Predictions in target units; one column even for a single target.
 
         Raises:
-            InputTypeError: If the features are no floating-point tensor.
-            InputError: If their number differs from the fit's, or entries are not finite.
+            InputError: If the number of features differs from the fit's, or entries are not finite.
         """
         checks.activations("predict", "features", features, "sample feature")
         checks.same_length("predict", ("features", "weights"), features.shape[1], len(self.weight))
@@ -101,10 +100,9 @@ def fit_linear_probe(
             from 1e-10 to 1e4 times n times the mean squared centred feature.
         n_folds: How many folds share out the groups.
         seed: Of folds, shuffle and bootstrap.
-        controls: Also score shuffled targets: each group gets another one's, position for position, so that
-            what merely depends on the position in the prompt stays and is not mistaken for a finding. Groups
-            of unequal sizes have no common positions; there the shuffle is over samples, and such an effect
-            is lost.
+        controls: Also score shuffled targets: each group gets another one's, position for position, so that what merely
+            depends on the position in the prompt stays and is not mistaken for a finding. Groups of unequal sizes have
+            no common positions; there the shuffle is over samples, and such an effect is lost.
         n_bootstrap: How many resamples of groups.
         confidence: The share of replicates inside the interval.
 
@@ -112,7 +110,6 @@ def fit_linear_probe(
         Scores and the refitted read-out, computed in float64, in the features' dtype.
 
     Raises:
-        InputTypeError: If features or targets are no floating-point tensors.
         InputError: If shapes do not fit, entries are not finite, a target does not vary, there are fewer
             groups than folds or than 2 folds, a penalty is not positive, or another number is out of range.
 
@@ -155,12 +152,7 @@ def fit_linear_probe(
 
 
 def _check_numbers(
-    codes: Tensor,
-    n_folds: int,
-    seed: int,
-    n_bootstrap: int,
-    confidence: float,
-    penalties: Sequence[float] | None,
+    codes: Tensor, n_folds: int, seed: int, n_bootstrap: int, confidence: float, penalties: Sequence[float] | None
 ) -> None:
     who = "fit_linear_probe"
     checks.count(who, "an n_folds", n_folds, 2)

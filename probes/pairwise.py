@@ -15,8 +15,7 @@ __all__ = ["mean_pairwise_overlap", "mean_projector", "overlap_between", "overla
 def mean_projector(directions: Float[Tensor, "sample k dim"]) -> Float[Tensor, "dim dim"]:
     """Average the projectors onto many subspaces.
 
-    Formula: P = (1/n) sum_p V_p^T V_p. An average of the directions themselves would depend on their
-    arbitrary signs.
+    Formula: P = (1/n) sum_p V_p^T V_p. An average of the directions themselves would depend on their arbitrary signs.
 
     Args:
         directions: Orthonormal rows for each sample.
@@ -25,11 +24,7 @@ def mean_projector(directions: Float[Tensor, "sample k dim"]) -> Float[Tensor, "
         A symmetric matrix with trace k and eigenvalues in [0, 1], dimensionless, always float64.
 
     Raises:
-        InputTypeError: If the directions are no floating-point tensor.
         InputError: If an axis is missing or empty, or rows are not finite and orthonormal.
-
-    Source:
-        Variant C of the signature's score, our choice.
 
     Example:
         >>> both_axes = torch.eye(2)[:, None]
@@ -66,7 +61,6 @@ def mean_pairwise_overlap(
         A number in [0, 1], dimensionless, computed in float64, dtype of the input.
 
     Raises:
-        InputTypeError: If an argument is no floating-point tensor.
         InputError: If rows are not finite and orthonormal, the sets differ in k or dimension, one set or
             paired ones have fewer than two samples, or paired sets are not two of one length.
 
@@ -103,8 +97,7 @@ def overlap_within(projector: Float[Tensor, "dim dim"], *, n_samples: int, k: in
     with itself count k each and are left out.
 
     Args:
-        projector: P = (1/n) sum_p V_p^T V_p, as `mean_projector` returns it, or a sum over batches divided
-            by n.
+        projector: P = (1/n) sum_p V_p^T V_p, as `mean_projector` returns it, or a sum over batches divided by n.
         n_samples: How many samples P is the mean of.
         k: How many directions a sample has.
 
@@ -112,8 +105,7 @@ def overlap_within(projector: Float[Tensor, "dim dim"], *, n_samples: int, k: in
         A number in [0, 1], dimensionless, computed in float64, dtype of the input.
 
     Raises:
-        InputTypeError: If the projector is no floating-point tensor.
-        InputError: If it is not finite and square with trace k, or there are fewer than two samples.
+        InputError: If the projector is not finite and square with trace k, or there are fewer than two samples.
 
     Source:
         Our choice: equals `mean_pairwise_overlap` of the samples.
@@ -141,8 +133,7 @@ def overlap_between(
     o = (1/n) sum_i ||V_i W_i^T||_F^2 / k is their own mean overlap.
 
     Args:
-        projector: P_a = (1/n) sum_p V_p^T V_p, as `mean_projector` returns it, or a sum over batches divided
-            by n.
+        projector: P_a = (1/n) sum_p V_p^T V_p, as `mean_projector` returns it, or a sum over batches divided by n.
         other: P_b of the other set, with rows W_p.
         k: How many directions a sample has, in both sets.
         n_samples: n, the same in both sets; only to leave out the pairs (i, i), which is right where sample i
@@ -153,14 +144,12 @@ def overlap_between(
         A number in [0, 1], dimensionless, computed in float64, dtype of the first projector.
 
     Raises:
-        InputTypeError: If a projector is no floating-point tensor.
         InputError: If a projector is not finite and square with trace k, the two differ in dimension, one of
             n_samples and same_index_overlap comes alone, there are fewer than two samples, or
             same_index_overlap is not in [0, 1].
 
     Source:
-        Our choice: equals `mean_pairwise_overlap` of the two sets, and with the last two arguments that of
-        paired sets.
+        Our choice: equals `mean_pairwise_overlap` of the two sets, and with the last two arguments that of paired sets.
 
     Example:
         >>> first, second = torch.eye(2).diag_embed()
@@ -194,14 +183,12 @@ def pairwise_alignment(
 ) -> Float[Tensor, " k"]:
     """Measure how far the j-th directions of different samples agree (variant A).
 
-    Formula: A_j = mean over pairs p, q of |<v_j(p), v_j(q)>|; within one set no sample is compared with
-    itself. Two random directions of d dimensions have about sqrt(2 / (pi d)). Meaningless where v_j and
-    v_{j+1} swap.
+    Formula: A_j = mean over pairs p, q of |<v_j(p), v_j(q)>|; within one set no sample is compared with itself. Two
+    random directions of d dimensions have about sqrt(2 / (pi d)). Meaningless where v_j and v_{j+1} swap.
 
     Args:
         directions: Orthonormal rows for each sample.
-        others: The other set; without it, the pairs within `directions`. Memory grows with the number of
-            pairs.
+        others: The other set; without it, the pairs within `directions`. Memory grows with the number of pairs.
         paired: Whether sample i of both sets was built from the same random numbers; the pairs (i, i) are
             then left out.
 
@@ -209,12 +196,8 @@ def pairwise_alignment(
         Numbers in [0, 1], dimensionless, computed in float64, dtype of the input.
 
     Raises:
-        InputTypeError: If an argument is no floating-point tensor.
         InputError: If rows are not finite and orthonormal, the sets differ in k or dimension, a lone set or
             paired ones have fewer than two samples, or paired sets are not two of one length.
-
-    Source:
-        Variant A of the signature's score, our choice.
 
     Example:
         >>> eye = torch.eye(2)
@@ -274,11 +257,7 @@ def pairwise_cosines(
         One matrix a direction, entries in [0, 1], dimensionless, computed in float64, dtype of the input.
 
     Raises:
-        InputTypeError: If an argument is no floating-point tensor.
         InputError: If rows are not finite and orthonormal, or the sets differ in k or dimension.
-
-    Source:
-        Variant A of the signature's score before averaging, our choice.
 
     Example:
         >>> first, second = torch.eye(2)[:1], torch.tensor([[0.6, 0.8]])
@@ -305,11 +284,7 @@ def pairwise_overlaps(
         A matrix with entries in [0, 1], dimensionless, computed in float64, dtype of the input.
 
     Raises:
-        InputTypeError: If an argument is no floating-point tensor.
         InputError: If rows are not finite and orthonormal, or the sets differ in k or dimension.
-
-    Source:
-        Variant C of the signature's score, pair by pair, our choice.
 
     Example:
         >>> eye = torch.eye(3)

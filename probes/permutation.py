@@ -61,8 +61,7 @@ def permutation_p_value(
         A probability in [1 / (n + 1), 1].
 
     Raises:
-        InputTypeError: If the null is no floating-point tensor.
-        InputError: If it is empty or holds NaN, or the alternative is unknown.
+        InputError: If the null is empty or holds NaN, or the alternative is unknown.
 
     Source:
         Phipson and Smyth (2010), "Permutation P-values should never be zero".
@@ -113,7 +112,6 @@ def permutation_test_correlation(
         The correlation in [-1, 1] and its p-value.
 
     Raises:
-        InputTypeError: If score or error is no floating-point tensor.
         InputError: If lengths differ, something is empty, not finite or constant, an option is unknown, or
             a number is out of range.
 
@@ -171,7 +169,6 @@ def permutation_test_auroc(
         The AUROC in [0, 1] and its p-value.
 
     Raises:
-        InputTypeError: If scores are no floating-point tensors.
         InputError: If a set is empty or holds NaN, paired sets differ in size, an option is unknown, or a
             number is out of range.
 
@@ -252,8 +249,7 @@ def holm(p_values: Float[Tensor, " test"]) -> Float[Tensor, " test"]:
         Adjusted p-values in the same order, in [p, 1], dtype of the input.
 
     Raises:
-        InputTypeError: If the p-values are no floating-point tensor.
-        InputError: If there is none, or one lies outside [0, 1].
+        InputError: If there is no p-value, or one lies outside [0, 1].
 
     Source:
         Holm (1979), "A simple sequentially rejective multiple test procedure".

@@ -146,7 +146,6 @@ class PositionProbe:
             Predictions in target units.
 
         Raises:
-            InputTypeError: If hidden is no floating-point tensor.
             InputError: If positions or features differ in number from the fit's, or entries are not finite.
         """
         checks.activations("predict", "hidden", hidden, "batch pos d_model")
@@ -199,7 +198,6 @@ def fit_position_probe(
         Scores on the fifth of the prompts that neither training nor validation saw, in the dtype of hidden.
 
     Raises:
-        InputTypeError: If hidden or targets is no floating-point tensor.
         InputError: If shapes do not fit, entries are not finite, a target does not vary, there are fewer than 10
             prompts, an option is unknown, or a number is out of range.
 

@@ -80,7 +80,6 @@ def fit_probe_grid(
         The grid, computed in float64, in the features' dtype.
 
     Raises:
-        InputTypeError: If features or targets are no floating-point tensors.
         InputError: If shapes do not fit, entries are not finite, there are fewer prompts than folds, a penalty is
             not positive, or another number is out of range.
 

@@ -77,7 +77,6 @@ def fit_layer_readouts(
         Held-out predictions and read-outs in the activations' dtype.
 
     Raises:
-        InputTypeError: If hidden or ys is no floating-point tensor.
         InputError: If shapes do not fit, entries are not finite, there are fewer prompts than folds, an option is
             unknown, a penalty or lr is not positive, or another number is out of range.
 

@@ -57,7 +57,6 @@ def risk_coverage(
         The curve in the error's dtype; areas computed in float64.
 
     Raises:
-        InputTypeError: If score or error is no floating-point tensor.
         InputError: If lengths differ, a tensor is empty or not finite, or a number is out of range.
 
     Source:

@@ -112,7 +112,6 @@ def fit_controlled_probe(
         All probes and the excess over each control.
 
     Raises:
-        InputTypeError: If features or targets are no floating-point tensors.
         InputError: As in `fit_linear_probe`, or if a control has another number of samples or a reserved name.
 
     Source:
@@ -203,7 +202,6 @@ def partial_r2(
         Shares with intervals, computed in float64.
 
     Raises:
-        InputTypeError: If an argument is no floating-point tensor.
         InputError: If shapes do not fit, entries are not finite, a target does not vary, a training fold has no
             more samples than given targets, or a number is out of range.
 

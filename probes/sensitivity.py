@@ -57,10 +57,8 @@ def query_gradients(
         Label units per input unit, in the dtype of xs.
 
     Raises:
-        InputTypeError: If xs or ys is no floating-point tensor.
-        InputError: If shapes do not fit, something is empty or not finite, a point does not exist, f answers
-            another shape, or its answers carry no
-            gradient although they change.
+        InputError: If shapes do not fit, something is empty or not finite, a point does not exist, f answers another
+            shape, or its answers carry no gradient although they change.
 
     Source:
         von Oswald et al. (2023), arXiv 2212.07677, section 3 ("model sensitivity").
@@ -93,10 +91,8 @@ def label_gradients(
         Dimensionless weights of the k labels, in the dtype of ys.
 
     Raises:
-        InputTypeError: If xs or ys is no floating-point tensor.
-        InputError: If shapes do not fit, something is empty or not finite, the point does not exist or is the
-            first, f answers another shape, or its answers depend on what they are differentiated by
-            without carrying a gradient.
+        InputError: If shapes do not fit, something is empty or not finite, the point does not exist or is the first, f
+            answers another shape, or its answers depend on what they are differentiated by without carrying a gradient.
 
     Source:
         The derivative is ours; von Oswald et al. (2023), arXiv 2212.07677, give the step whose it is.
@@ -138,7 +134,6 @@ def sensitivity_cosine(
         In [-1, 1]; NaN with a reason if no prompt is left.
 
     Raises:
-        InputTypeError: If xs or ys is no floating-point tensor.
         InputError: As in `query_gradients`, or if a number is out of range.
 
     Source:
@@ -180,7 +175,6 @@ def sensitivity_agreement(
         Three means over prompts with intervals; 0, 1 and 0 for equal predictors.
 
     Raises:
-        InputTypeError: If xs or ys is no floating-point tensor.
         InputError: As in `query_gradients`, or if a number is out of range.
 
     Source:

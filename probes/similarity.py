@@ -34,7 +34,6 @@ def linear_cka(
         A number in [0, 1], or in [-1, 1] where debiased, dimensionless, computed in float64, dtype of `a`.
 
     Raises:
-        InputTypeError: If an argument is no floating-point tensor.
         InputError: If the numbers of samples differ or are below 2 (4 where debiased), entries are not finite, or
             one representation does not vary.
 
@@ -71,7 +70,6 @@ def procrustes_distance(a: Float[Tensor, "sample dim"], b: Float[Tensor, "sample
         A number in [0, sqrt(2)], dimensionless, computed in float64, dtype of `a`.
 
     Raises:
-        InputTypeError: If an argument is no floating-point tensor.
         InputError: If the numbers of samples differ or are below 2, entries are not finite, or one representation
             does not vary.
 

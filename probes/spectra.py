@@ -50,8 +50,7 @@ class SpectralGap:
 def effective_rank(singular_values: Float[Tensor, "*batch rank"]) -> Float[Tensor, "*batch"]:
     """Measure how many directions carry the spectrum's mass.
 
-    Formula: exp(-sum_i p_i log p_i) with p_i = s_i / sum_j s_j. Meaningless for an all-zero spectrum, which
-    is refused.
+    Formula: exp(-sum_i p_i log p_i) with p_i = s_i / sum_j s_j. Meaningless for an all-zero spectrum, which is refused.
 
     Args:
         singular_values: Non-negative, any order, in activation units.
@@ -60,7 +59,6 @@ def effective_rank(singular_values: Float[Tensor, "*batch rank"]) -> Float[Tenso
         A number of directions in [1, rank], dimensionless, computed in float64, dtype of the input.
 
     Raises:
-        InputTypeError: If the spectrum is no floating-point tensor.
         InputError: If every singular value is zero, or one is negative or not finite.
 
     Source:
@@ -84,19 +82,16 @@ def participation_ratio(singular_values: Float[Tensor, "*batch rank"]) -> Float[
     Meaningless for an all-zero spectrum, which is refused.
 
     Args:
-        singular_values: Non-negative, any order, in activation units; of a centred matrix if variance is
-            meant.
+        singular_values: Non-negative, any order, in activation units; of a centred matrix if variance is meant.
 
     Returns:
         A number of directions in [1, rank], dimensionless, computed in float64, dtype of the input.
 
     Raises:
-        InputTypeError: If the spectrum is no floating-point tensor.
         InputError: If every singular value is zero, or one is negative or not finite.
 
     Source:
-        Gao et al. (2017), "A theory of multineuronal dimensionality, dynamics and measurement", bioRxiv
-        214262.
+        Gao et al. (2017), "A theory of multineuronal dimensionality, dynamics and measurement", bioRxiv 214262.
 
     Example:
         >>> torch.testing.assert_close(participation_ratio(torch.ones(4)), torch.tensor(4.0))
@@ -119,7 +114,6 @@ def stable_rank(singular_values: Float[Tensor, "*batch rank"]) -> Float[Tensor, 
         A number in [1, rank], dimensionless, computed in float64, dtype of the input.
 
     Raises:
-        InputTypeError: If the spectrum is no floating-point tensor.
         InputError: If every singular value is zero, or one is negative or not finite.
 
     Source:
@@ -147,7 +141,6 @@ def spectral_gap(singular_values: Float[Tensor, "*batch rank"], k: int = 2) -> S
         The gap with its tie flag, computed in float64, in the spectrum's dtype.
 
     Raises:
-        InputTypeError: If the spectrum is no floating-point tensor.
         InputError: If every singular value is zero, one is negative or not finite, they do not fall, or k is not
             in 1..rank.
 
@@ -171,9 +164,7 @@ def spectral_gap(singular_values: Float[Tensor, "*batch rank"], k: int = 2) -> S
     gap = torch.where(last > 0, 1.0 - following / last, torch.zeros_like(last))
     tolerance = rank * torch.finfo(singular_values.dtype).eps
     return SpectralGap(
-        gap=in_dtype(gap, singular_values.dtype),
-        tied=(last - following <= tolerance * values[..., 0]),
-        k=k,
+        gap=in_dtype(gap, singular_values.dtype), tied=(last - following <= tolerance * values[..., 0]), k=k
     )
 
 
@@ -249,13 +240,11 @@ def singular_values(matrix: Float[Tensor, "*batch row col"]) -> Float[Tensor, "*
         matrix: Activations, not centred here; any unit.
 
     Returns:
-        min(row, col) numbers >= 0 in activation units, largest first, in the input's dtype. Computed in
-        float64: from the Gram matrix of the short side, or by `torch.linalg.svdvals` where the input itself
-        is float64.
+        min(row, col) numbers >= 0 in activation units, largest first, in the input's dtype. Computed in float64: from
+        the Gram matrix of the short side, or by `torch.linalg.svdvals` where the input itself is float64.
 
     Raises:
-        InputTypeError: If the matrix is no floating-point tensor.
-        InputError: If it has fewer than two axes, an empty one, or entries that are not finite.
+        InputError: If the matrix has fewer than two axes, an empty one, or entries that are not finite.
 
     Source:
         Golub and Van Loan (2013), "Matrix Computations", section 8.6.
@@ -297,8 +286,7 @@ def leading_directions(
         Orthonormal directions with singular values and flags, computed in float64, in the input's dtype.
 
     Raises:
-        InputTypeError: If the matrix is no floating-point tensor.
-        InputError: If it has fewer than two axes, an empty one, or entries that are not finite; if k is not
+        InputError: If the matrix has fewer than two axes, an empty one, or entries that are not finite; if k is not
             between 1 and min(row, col); if the side or the spectrum is unknown.
 
     Source:

@@ -80,7 +80,6 @@ def match_steps(
         The heat map in the layers' dtype and the best step of each row.
 
     Raises:
-        InputTypeError: If predictions are no floating-point tensors.
         InputError: If shapes do not fit, something is empty or not finite, an option is unknown, a measure is
             undefined in all prompts, or a number is out of range.
 
@@ -134,7 +133,6 @@ def match_steps_by_weights(
         The heat map in the layers' dtype and the best step of each row.
 
     Raises:
-        InputTypeError: If weights are no floating-point tensors.
         InputError: If shapes do not fit, something is empty or not finite, no prompt defines a cosine, or a
             number is out of range.
 

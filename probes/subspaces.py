@@ -73,9 +73,8 @@ class SetAlignment:
 def mean_subspace(directions: Float[Tensor, "sample k dim"], k: int | None = None) -> MeanSubspace:
     """Find the subspace that many subspaces share.
 
-    Formula: the top k eigenvectors of P = (1/n) sum_p V_p^T V_p, which maximise the mean overlap with the
-    samples. Arbitrary where the k-th eigenvalue repeats (`tied`), as for samples without a common
-    direction.
+    Formula: the top k eigenvectors of P = (1/n) sum_p V_p^T V_p, which maximise the mean overlap with the samples.
+    Arbitrary where the k-th eigenvalue repeats (`tied`), as for samples without a common direction.
 
     Args:
         directions: Orthonormal rows for each sample.
@@ -85,12 +84,7 @@ def mean_subspace(directions: Float[Tensor, "sample k dim"], k: int | None = Non
         The basis and all eigenvalues of P, computed in float64, dtype of the input.
 
     Raises:
-        InputTypeError: If the directions are no floating-point tensor.
-        InputError: If an axis is missing or empty, rows are not finite and orthonormal, or k is not in
-            1..dim.
-
-    Source:
-        Variant C of the signature's score, our choice.
+        InputError: If an axis is missing or empty, rows are not finite and orthonormal, or k is not in 1..dim.
 
     Example:
         >>> eye = torch.eye(3)
@@ -114,9 +108,8 @@ def set_alignment(
 ) -> SetAlignment:
     """Measure how each subspace of a set agrees with a reference.
 
-    Formula: overlap_p = ||V_p R^T||_F^2 / k and cosine_pj = |<v_j(p), r_j>|. Without a reference R is the mean
-    subspace of the set itself, which each member has pulled towards itself: compare with k / dim only for large
-    sets.
+    Formula: overlap_p = ||V_p R^T||_F^2 / k and cosine_pj = |<v_j(p), r_j>|. Without a reference R is the mean subspace
+    of the set itself, which each member has pulled towards itself: compare with k / dim only for large sets.
 
     Args:
         directions: Orthonormal rows for each sample.
@@ -126,12 +119,8 @@ def set_alignment(
         Numbers in [0, 1], dimensionless, computed in float64, dtype of the directions.
 
     Raises:
-        InputTypeError: If an argument is no floating-point tensor.
         InputError: If an axis is missing or empty, rows are not finite and orthonormal, or the reference has other
             axes than a sample.
-
-    Source:
-        Variants B and C of the signature's score, our choice.
 
     Example:
         >>> eye = torch.eye(3)
@@ -169,7 +158,6 @@ def cosine_similarity(a: Float[Tensor, "*batch dim"], b: Float[Tensor, "*batch d
         Numbers in [0, 1], dimensionless, computed in float64, dtype of `a`.
 
     Raises:
-        InputTypeError: If an argument is no floating-point tensor.
         InputError: If the shapes differ, an entry is not finite, or a vector is zero.
 
     Source:
@@ -205,7 +193,6 @@ def principal_angles(
         min(k, l) angles in radians in [0, pi/2], smallest first, computed in float64, dtype of `a`.
 
     Raises:
-        InputTypeError: If an argument is no floating-point tensor.
         InputError: If the leading axes or dimensions differ, or rows are not finite and orthonormal.
 
     Source:
@@ -238,7 +225,6 @@ def subspace_overlap(a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch 
         Numbers in [0, 1], dimensionless, computed in float64, dtype of `a`.
 
     Raises:
-        InputTypeError: If an argument is no floating-point tensor.
         InputError: If the shapes differ, or rows are not finite and orthonormal.
 
     Source:
@@ -270,7 +256,6 @@ def chordal_distance(a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch 
         Numbers in [0, sqrt(k)], dimensionless, computed in float64, dtype of `a`.
 
     Raises:
-        InputTypeError: If an argument is no floating-point tensor.
         InputError: If the shapes differ, or rows are not finite and orthonormal.
 
     Source:
@@ -299,7 +284,6 @@ def geodesic_distance(a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch
         Numbers in [0, sqrt(k) pi / 2] in radians, computed in float64, dtype of `a`.
 
     Raises:
-        InputTypeError: If an argument is no floating-point tensor.
         InputError: If the shapes differ, or rows are not finite and orthonormal.
 
     Source:

@@ -49,7 +49,6 @@ def moment_vector(
         Label units times input units, summed in float64, in the dtype of xs.
 
     Raises:
-        InputTypeError: If an argument is no floating-point tensor.
         InputError: If shapes do not fit, something is empty or not finite, or an option is unknown.
 
     Source:
@@ -85,7 +84,6 @@ def least_squares_weights(
         Label units per input unit, solved in float64, in the dtype of xs.
 
     Raises:
-        InputTypeError: If an argument is no floating-point tensor.
         InputError: If shapes do not fit, or something is empty or not finite.
 
     Source:
@@ -121,7 +119,6 @@ def residuals(
         Label units, dtype of the predictions.
 
     Raises:
-        InputTypeError: If an argument is no floating-point tensor.
         InputError: If shapes differ, or something is empty or not finite.
 
     Source:
@@ -151,11 +148,7 @@ def prediction_differences(
         By the name "a - b", in label units; a pair that coincides gives zeros, which no probe accepts.
 
     Raises:
-        InputTypeError: If predictions are no floating-point tensors.
         InputError: If a name is unknown or shapes differ.
-
-    Source:
-        Our choice, as are all differences as targets.
 
     Example:
         >>> found = prediction_differences({"ols": torch.ones(1, 2), "ridge": torch.zeros(1, 2)})
@@ -184,7 +177,6 @@ def shared_signal(xs: Float[Tensor, "batch point dim"], mean: Float[Tensor, " di
         Label units, dtype of xs.
 
     Raises:
-        InputTypeError: If an argument is no floating-point tensor.
         InputError: If the dimensions differ, or something is empty or not finite.
 
     Source:
@@ -212,8 +204,7 @@ def largest_stable_step(xs: Float[Tensor, "batch point dim"]) -> Float[Tensor, "
         Inverse squared input units, dtype of xs.
 
     Raises:
-        InputTypeError: If xs is no floating-point tensor.
-        InputError: If it is empty, has other axes or is not finite.
+        InputError: If the tensor is empty, has other axes or is not finite.
 
     Source:
         Nesterov (2004), "Introductory Lectures on Convex Optimization", section 2.1 (1 / L).

@@ -259,9 +259,8 @@ def check_layout(path: Path, weights: Mapping[str, Tensor], sizes: Mapping[str, 
 def convert(weights: Mapping[str, Tensor], *, n_layers: int, n_heads: int) -> dict[str, Tensor]:
     """Rename and reshape into HookedTransformer's weights.
 
-    Hugging Face's Conv1D keeps matrices as [in, out], so nothing inside a block is transposed; c_attn holds
-    query, key and value side by side, and within each the heads side by side. Read-in and read-out are
-    torch.nn.Linear, [out, in].
+    Hugging Face's Conv1D keeps matrices as [in, out], so nothing inside a block is transposed; c_attn holds query, key
+    and value side by side, and within each the heads side by side. Read-in and read-out are torch.nn.Linear, [out, in].
     """
     ours = {
         "embed.W_E": weights["_read_in.weight"].T,

@@ -14,14 +14,7 @@ _HEX = re.compile(r"#[0-9A-Fa-f]{6}")
 
 # Okabe and Ito's hues, their luminance moved between 0.13 and 0.29, so that each keeps 3:1 on both pages.
 _BLUE, _VERMILLION, _GREEN, _PURPLE = "#1f78b8", "#d55e00", "#009e73", "#c2649a"
-_AMBER, _SKY, _OLIVE, GREY, _INDIGO, _BROWN = (
-    "#b97a00",
-    "#2f97cf",
-    "#8c8a1f",
-    "#868b94",
-    "#7a6fd0",
-    "#a0674b",
-)
+_AMBER, _SKY, _OLIVE, GREY, _INDIGO, _BROWN = ("#b97a00", "#2f97cf", "#8c8a1f", "#868b94", "#7a6fd0", "#a0674b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,14 +161,7 @@ def _template() -> dict[str, Any]:
         "plot_bgcolor": "rgba(0,0,0,0)",
         "colorway": [COLOURS["model"], *SHIFT_COLOURS],
         "margin": {"l": 8, "r": 12, "t": 32, "b": 8},
-        "legend": {
-            "orientation": "h",
-            "x": 0,
-            "xanchor": "left",
-            "y": 0,
-            "yref": "container",
-            "yanchor": "bottom",
-        },
+        "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yref": "container", "yanchor": "bottom"},
         "hoverlabel": {"font": {"family": _FONT, "size": 12}, "namelength": -1},
         "xaxis": axis | {"showgrid": False, "showline": True, "ticks": "outside", "ticklen": 4},
         "yaxis": axis | {"hoverformat": ".3~g"},

@@ -10,12 +10,7 @@ from icl_interp.predictors.gradient_descent import gd_plus_plus, gradient_descen
 from icl_interp.predictors.learned_init import LearnedInitOptimum, gd_learned_init, optimal_learned_init
 from icl_interp.predictors.least_squares import least_squares, ridge
 from icl_interp.predictors.newton import conjugate_gradient, newton
-from icl_interp.predictors.recurrence import (
-    affine_recurrence,
-    copy_last,
-    linear_extrapolation,
-    running_least_squares,
-)
+from icl_interp.predictors.recurrence import affine_recurrence, copy_last, linear_extrapolation, running_least_squares
 from icl_interp.predictors.references import References
 from icl_interp.predictors.sparse import lasso, preprocess_then_gradient_descent
 from icl_interp.predictors.step_size import BestGDPlusPlus, BestStep, best_constant_step, best_gd_plus_plus

@@ -20,7 +20,6 @@ class Predictor(Protocol):
     reads ``ys[:, k]`` or anything after point k, so an unknown last label may be any finite number.
 
     Example:
-        >>> import torch
         >>> from icl_interp.predictors import zero
         >>> assert isinstance(zero(), Predictor)
         >>> assert not isinstance(torch.zeros, Predictor)
@@ -160,11 +159,7 @@ class PrefixPredictor(ABC):
 
     @abstractmethod
     def _predict(
-        self,
-        xs: Float[Tensor, "batch point dim"],
-        ys: Float[Tensor, "batch point"],
-        asked: list[int],
-        eps: float,
+        self, xs: Float[Tensor, "batch point dim"], ys: Float[Tensor, "batch point"], asked: list[int], eps: float
     ) -> Float[Tensor, "batch asked"]:
         """Predict the asked points of a chunk in float64; ``eps`` is the precision of the caller's dtype."""
 

@@ -20,11 +20,10 @@ def prefix_posterior(
 ) -> Float[Tensor, "batch point"]:
     """Predict each target from the pairs before it under w ~ N(0, I) and noise variance ``noise``.
 
-    With K = F F^T + noise I = L L^T, the rows of L before the diagonal are the whitened covariances of
-    point k with the points before it and L^-1 t the whitened targets, so that the prediction at k is
-    sum_{j<k} L[k, j] (L^-1 t)[j]: one Cholesky factor serves all prefixes. Prompts that are long
-    against their dimension go through in blocks, each starting from the posterior of the one before.
-    Accurate while eps * |F|^2 / noise is small; the caller checks that.
+    With K = F F^T + noise I = L L^T, the rows of L before the diagonal are the whitened covariances of point k with the
+    points before it and L^-1 t the whitened targets, so that the prediction at k is sum_{j<k} L[k, j] (L^-1 t)[j]: one
+    Cholesky factor serves all prefixes. Prompts that are long against their dimension go through in blocks, each
+    starting from the posterior of the one before. Accurate while eps * |F|^2 / noise is small; the caller checks that.
     """
     n_points, n_dims = features.shape[1:]
     block = n_points if n_points <= 3 * n_dims + 32 else max(n_dims, 32)
@@ -117,11 +116,10 @@ def min_norm_predictions(
 ) -> Float[Tensor, "batch point"]:
     """Predict every point by the minimum-norm least-squares fit to the points before it.
 
-    Each point is written as a combination b of the independent points before it. The labels of the
-    independent points alone give the prediction b.y; the redundant ones then act like observations of
-    a standard normal deviation from those labels, so that all prefixes follow from one Cholesky factor
-    of I + B B^T (this reduction is ours; it is exact). Prefixes whose rank or accuracy is in doubt are
-    solved by a singular value decomposition each.
+    Each point is written as a combination b of the independent points before it. The labels of the independent points
+    alone give the prediction b.y; the redundant ones then act like observations of a standard normal deviation from
+    those labels, so that all prefixes follow from one Cholesky factor of I + B B^T (this reduction is ours; it is
+    exact). Prefixes whose rank or accuracy is in doubt are solved by a singular value decomposition each.
     """
     tolerance = _Tolerance.of(xs, eps)
     coordinates = xs @ torch.linalg.qr(xs[:, : min(xs.shape[1:])].mT).Q

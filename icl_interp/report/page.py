@@ -88,8 +88,7 @@ def _swatch(trace: Mapping[str, Any]) -> Markup:
 def _table_of_traces(figure: Mapping[str, Any], caption: str) -> TableView | None:
     """List every point that a figure's traces draw.
 
-    Traces without a hover label (the bands around lines) are left out, and so are those without x
-    and y of one length.
+    Traces without a hover label (the bands around lines) are left out, and so are those without x and y of one length.
     """
     rows = tuple(row for i, trace in enumerate(figure["data"]) for row in _rows(trace, i))
     return TableView(("series", "x", "y"), rows, caption=caption) if rows else None

@@ -1,7 +1,6 @@
 """Checks that all probes share: who needs what, what came, what to do.
 
-They take plain tensors, so that their messages can be tested while the type-check hook guards the public
-functions.
+They take plain tensors, so that their messages can be tested while the type-check hook guards the public functions.
 """
 
 import math

@@ -1,8 +1,7 @@
 """Ridge regression for many targets and penalties from one eigendecomposition, and its held-out errors.
 
-With centred features X = U S V^T and Gram eigenvalues l = s^2 the weights are V (V^T X^T y / (l + a)) for
-each penalty a, and the leave-one-out residual of sample i is its residual divided by
-1 - 1/n - sum_j (X / V)_ij^2 / (l_j + a).
+With centred features X = U S V^T and Gram eigenvalues l = s^2 the weights are V (V^T X^T y / (l + a)) for each penalty
+a, and the leave-one-out residual of sample i is its residual divided by 1 - 1/n - sum_j (X / V)_ij^2 / (l_j + a).
 """
 
 import operator

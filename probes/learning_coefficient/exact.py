@@ -31,7 +31,6 @@ def quadratic_learning_coefficient(
         Dimensionless, float64; flat directions count 0.
 
     Raises:
-        InputTypeError: If the curvatures are no floating-point tensor.
         InputError: If a curvature is negative or not finite, or a direction's step is unstable (lr P_i >= 4).
 
     Source:

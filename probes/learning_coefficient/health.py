@@ -28,7 +28,6 @@ def split_rhat(traces: Float[Tensor, "chain draw"]) -> float:
         1 for chains that agree, more otherwise; infinity for constant halves that differ, 1 for a constant trace.
 
     Raises:
-        InputTypeError: If the traces are no floating-point tensor.
         InputError: If there are fewer than four draws, or one is not finite.
 
     Source:
@@ -61,7 +60,6 @@ def effective_sample_size(traces: Float[Tensor, "chain draw"]) -> float:
         A number of draws, at most N log10 N for N draws in all; N for a constant trace.
 
     Raises:
-        InputTypeError: If the traces are no floating-point tensor.
         InputError: If there are fewer than four draws, or one is not finite.
 
     Source:
@@ -190,7 +188,6 @@ def health_flags(evidence: LlcEvidence) -> tuple[HealthFlag, ...]:
         One flag for each key of `FLAG_LIMITS`, in that order. Without a healthy chain all flags on chains are raised.
 
     Example:
-        >>> import torch
         >>> generator = torch.Generator().manual_seed(0)
         >>> losses = 1 + torch.randn(4, 500, generator=generator).double() / 100
         >>> evidence = LlcEvidence(5.0, 10.0, losses, losses, 0.9, 0.2, 0.0, 0, 4)

@@ -50,7 +50,6 @@ def top_hessian_eigenvalue(
         tolerance was not reached.
 
     Raises:
-        InputTypeError: If a parameter is no floating-point tensor.
         InputError: If parameters, masks or counts make no sense.
 
     Source:

@@ -92,11 +92,7 @@ def fit_norm(inputs: Float[Tensor, "sample point *axes"] | Iterable[Tensor], *, 
         A detector; larger is further out.
 
     Raises:
-        InputTypeError: If the inputs are no floating-point tensors.
         InputError: If entries are not finite, a sample is zero, or all lengths are equal.
-
-    Source:
-        The trivial rival of the signature, our choice.
 
     Example:
         >>> xs = torch.randn(100, 9, 4, generator=torch.Generator().manual_seed(0))
@@ -131,11 +127,7 @@ def prompt_statistics(
         dim (dim + 1) / 2 + dim numbers a prompt, in units of x^2 and x y, computed in float64, dtype of the input.
 
     Raises:
-        InputTypeError: If an argument is no floating-point tensor.
         InputError: If shapes differ or entries are not finite.
-
-    Source:
-        Our choice.
 
     Example:
         >>> xs, ys = torch.tensor([[[1.0, 2.0], [0.0, 2.0]]]), torch.tensor([[4.0, 0.0]])
@@ -171,11 +163,7 @@ def fit_prompt_statistics(
         A detector with `.score(xs, ys)`; larger is further out.
 
     Raises:
-        InputTypeError: If an argument holds no floating-point tensors.
         InputError: If shapes or numbers of batches differ, or as `fit_mahalanobis`.
-
-    Source:
-        Our choice.
 
     Example:
         >>> xs = torch.randn(100, 9, 3, generator=torch.Generator().manual_seed(0))
@@ -210,14 +198,9 @@ def prediction_gap(
         Numbers >= 0 in units of y, computed in float64, dtype of the predictions; larger is further out.
 
     Raises:
-        InputTypeError: If an argument is no floating-point tensor.
         InputError: If shapes differ or entries are not finite.
 
-    Source:
-        Our choice.
-
     Example:
-        >>> import torch
         >>> gap = prediction_gap(torch.tensor([[1.0, 3.0]]), torch.tensor([[1.0, 1.0]]))
         >>> torch.testing.assert_close(gap, torch.tensor([1.0]))
     """
@@ -239,7 +222,6 @@ def ensemble_disagreement(predictions: Float[Tensor, "member sample point"]) -> 
         Numbers >= 0 in squared units of y, computed in float64, dtype of the input; larger is further out.
 
     Raises:
-        InputTypeError: If the predictions are no floating-point tensor.
         InputError: If there are fewer than two members, or entries are not finite.
 
     Source:
@@ -247,7 +229,6 @@ def ensemble_disagreement(predictions: Float[Tensor, "member sample point"]) -> 
         deep ensembles", NeurIPS; averaging over points is our choice.
 
     Example:
-        >>> import torch
         >>> votes = torch.tensor([[[1.0, 1.0], [0.0, 4.0]], [[1.0, 1.0], [2.0, 4.0]]])
         >>> torch.testing.assert_close(ensemble_disagreement(votes), torch.tensor([0.0, 1.0]))
     """

@@ -83,7 +83,6 @@ def fit_kde(
         A detector; nats, larger is further out.
 
     Raises:
-        InputTypeError: If the features are no floating-point tensors.
         InputError: If axes or entries are wrong, or there are fewer components with variance than wanted.
 
     Source:
@@ -123,7 +122,6 @@ def fit_gmm(
         A detector; nats, larger is further out.
 
     Raises:
-        InputTypeError: If the features are no floating-point tensors.
         InputError: If axes or entries are wrong, there are fewer components with variance than wanted, or fewer
             samples than mixtures.
 

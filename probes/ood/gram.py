@@ -74,15 +74,13 @@ def fit_gram(
     upper triangle over samples. The only detector here that depends on the basis of the residual stream.
 
     Args:
-        activations: One matrix a sample, rows = positions; one tensor, or batches of it, which give the same
-            result.
+        activations: One matrix a sample, rows = positions; one tensor, or batches of it, which give the same result.
         powers: The p; high ones look at the largest activations.
 
     Returns:
         A detector; mean relative excess over the range, larger is further out.
 
     Raises:
-        InputTypeError: If the activations are no floating-point tensors.
         InputError: If axes or entries are wrong, batches differ in their rows, there are fewer than two samples,
             nothing varies, or a power is below 1.
 

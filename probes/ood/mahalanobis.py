@@ -93,7 +93,6 @@ def fit_mahalanobis(
         A detector; squared distances, larger is further out.
 
     Raises:
-        InputTypeError: If the features are no floating-point tensors.
         InputError: If axes, entries or the share are wrong, nothing varies, there are too few samples to go
             without shrinkage, or the covariance is singular all the same (constant features; two samples, of
             which Ledoit and Wolf shrink nothing).
@@ -138,8 +137,7 @@ def fit_relative_mahalanobis(
             batches, or as `fit_mahalanobis`.
 
     Source:
-        Ren et al. (2021), "A simple fix to Mahalanobis distance for improving near-OOD detection",
-        arXiv 2106.09022.
+        Ren et al. (2021), "A simple fix to Mahalanobis distance for improving near-OOD detection", arXiv 2106.09022.
 
     Example:
         >>> inside = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))

@@ -71,7 +71,6 @@ def fit_signature_detector(
         A detector; numbers in [0, 1], larger is further out.
 
     Raises:
-        InputTypeError: If the activations are no floating-point tensors.
         InputError: If axes or entries are wrong, or k, the side or the variant is impossible.
 
     Source:

@@ -84,10 +84,7 @@ class NullSpace:
 
 
 def fit_pca_residual(
-    features: Float[Tensor, "sample dim"] | Iterable[Tensor],
-    *,
-    n_components: int | None = None,
-    variance: float = 0.95,
+    features: Float[Tensor, "sample dim"] | Iterable[Tensor], *, n_components: int | None = None, variance: float = 0.95
 ) -> PCAResidual:
     """Find the principal components of in-distribution features.
 
@@ -103,7 +100,6 @@ def fit_pca_residual(
         A detector; squared residuals, larger is further out.
 
     Raises:
-        InputTypeError: If the features are no floating-point tensors.
         InputError: If axes, entries or shares are wrong, nothing varies, or all of space would be inside.
 
     Source:
@@ -132,9 +128,7 @@ def fit_pca_residual(
             "nothing is a residual: lower n_components or variance."
         )
     return PCAResidual(
-        mean=moments.mean(),
-        components=vectors.flip(1)[:, :wanted].mT.contiguous(),
-        explained=float(shares[wanted - 1]),
+        mean=moments.mean(), components=vectors.flip(1)[:, :wanted].mT.contiguous(), explained=float(shares[wanted - 1])
     )
 
 
@@ -153,7 +147,6 @@ def fit_null_space(rows: Float[Tensor, "row dim"] | Iterable[Tensor], *, toleran
         A detector; shares of length in [0, 1], larger is further out.
 
     Raises:
-        InputTypeError: If the rows are no floating-point tensors.
         InputError: If axes or entries are wrong, the tolerance is not in [1e-7, 1), every row is zero, or no
             direction is left over.
 

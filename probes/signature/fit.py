@@ -131,7 +131,6 @@ class SignatureFitter:
             directions: Orthonormal rows for each sample, by falling singular value.
 
         Raises:
-            InputTypeError: If the directions are no floating-point tensor.
             InputError: If rows are not finite and orthonormal, or differ in number or dimension from before.
         """
         who = "update_directions"
@@ -198,7 +197,6 @@ def fit_signature(
         The signature with its conventions, computed in float64, in the input's dtype.
 
     Raises:
-        InputTypeError: If the activations are no floating-point tensors.
         InputError: If an axis is missing or empty, entries are not finite, or k or the side is impossible.
 
     Source:
@@ -243,7 +241,6 @@ def signature_emergence(
         Agreement over checkpoints, in the first checkpoint's dtype.
 
     Raises:
-        InputTypeError: If activations are no floating-point tensors.
         InputError: If there is no checkpoint, steps do not rise, widths differ, or as `fit_signature`.
 
     Source:

@@ -171,7 +171,6 @@ class SpectralSignature:
             What `score_directions` returns.
 
         Raises:
-            InputTypeError: If the activations are no floating-point tensor.
             InputError: If axes, width or entries are not as they should be.
         """
         return self.score_directions(self._directions(activations))

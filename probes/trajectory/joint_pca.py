@@ -98,7 +98,6 @@ def joint_trajectory_pca(
         Curves, landmarks, explained variance and the null, in float64 on the runs' device.
 
     Raises:
-        InputTypeError: If rows are no floating-point tensors.
         InputError: If runs, weights or landmarks do not fit together, an entry is not finite, nothing varies, or there
             are not that many components.
 
@@ -153,8 +152,7 @@ def log_step_weights(steps: Float[Tensor, " checkpoint"]) -> Float64[Tensor, " c
         Weights that sum to 1, float64.
 
     Raises:
-        InputTypeError: If the steps are no floating-point tensor.
-        InputError: If they do not rise strictly, or one is negative or not finite.
+        InputError: If steps do not rise strictly, or one is negative or not finite.
 
     Source:
         Ours; that the usual checkpoints weigh late steps heavily is a caveat of Carroll et al. (2025), appendix C.

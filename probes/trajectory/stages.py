@@ -105,7 +105,6 @@ def find_stages(
         Boundaries and stages in optimiser steps, not rounded, with the curve; float64 on the CPU.
 
     Raises:
-        InputTypeError: If an argument is no floating-point tensor.
         InputError: If lengths differ, steps do not rise, there are fewer than four, an entry is not finite, an error
             or max_slope is not positive, or the grid has fewer than five points.
 
@@ -186,12 +185,7 @@ def _smooth(
     alpha = 1e-10 if errors is None else np.square(errors / spread)
     if errors is None:
         kernel = kernel + WhiteKernel(1e-2, (1e-8, 1.0))
-    process = GaussianProcessRegressor(
-        kernel,
-        alpha=alpha,
-        n_restarts_optimizer=n_restarts,
-        random_state=seed,
-    )
+    process = GaussianProcessRegressor(kernel, alpha=alpha, n_restarts_optimizer=n_restarts, random_state=seed)
     with warnings.catch_warnings():
         # A parameter at its bound is reported through the result, not as a warning.
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -11,7 +11,6 @@ from icl_interp.checkpoints.record import Checkpoint
 from icl_interp.errors import InputError
 from icl_interp.measure.development.cache import RecordStore
 from icl_interp.measure.development.checkpoint import Measured, control_overlaps
-from icl_interp.measure.development.find import RunFiles
 from icl_interp.measure.development.jobs import CheckpointJob
 from icl_interp.measure.development.material import Material, fresh_weights_family, material, ood_label
 from icl_interp.measure.development.one_run import RunDevelopment, stages_of
@@ -19,6 +18,7 @@ from icl_interp.measure.development.record import LeftOut, LlcRecord
 from icl_interp.measure.development.result import Development
 from icl_interp.measure.development.settings import DevelopmentSettings, LlcSettings, settings_key
 from icl_interp.predictors.references import ByReference
+from icl_interp.runs.find import RunFiles
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.tasks.registry import task_to_config

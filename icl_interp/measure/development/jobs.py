@@ -10,10 +10,9 @@ from icl_interp.errors import CheckpointError, InputError, one_line
 from icl_interp.jobs import WorkersDiedError, run
 from icl_interp.measure.development.cache import RecordStore
 from icl_interp.measure.development.checkpoint import measure_checkpoint
-from icl_interp.measure.development.find import reason_without_place
 from icl_interp.measure.development.llc import checkpoint_llc
 from icl_interp.measure.development.material import material
-from icl_interp.measure.development.record import FAILURES, LeftOut
+from icl_interp.measure.development.record import FAILURES, LeftOut, reason_without_place
 from icl_interp.measure.development.settings import DevelopmentSettings, LlcSettings
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.registry import code_of

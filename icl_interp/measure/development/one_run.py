@@ -126,9 +126,8 @@ class RunDevelopment:
     def crossover(self) -> Crossover | None:
         """Where the free energies n l + lambda log n of the simple and of the last solution cross.
 
-        Simple is the checkpoint with a learning coefficient that is nearest to t_crit in log(step + 1). None with
-        fewer than two coefficients that are not negative, without one at the end, or where t_crit is nearest to the
-        end.
+        Simple is the checkpoint with a learning coefficient that is nearest to t_crit in log(step + 1). None with fewer
+        than two coefficients that are not negative, without one at the end, or where t_crit is nearest to the end.
         """
         known = [record for record in self.llc if record.trusted is not None]
         if self.t_crit is None or len(known) < 2 or known[-1].step != self.steps[-1]:

@@ -1,18 +1,22 @@
 """What was measured at one checkpoint, as plain numbers; or why there is no such record."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from icl_interp.errors import InputError
+from icl_interp.checkpoints.load import load_checkpoint
+from icl_interp.checkpoints.record import Checkpoint
+from icl_interp.errors import CheckpointError, InputError, one_line
 from probes.learning_coefficient import NonFiniteLossError
 
 ByHead = tuple[tuple[float, ...], ...]
+_BY_HEAD = ("attention_entropy", "attention_variability")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -59,9 +63,6 @@ class CheckpointRecord:
         heads = {name: tuple(tuple(row) for row in plain[name]) for name in _BY_HEAD}
         losses = {family: tuple(curve) for family, curve in plain["losses"].items()}
         return CheckpointRecord(**{**plain, **heads, "losses": losses})
-
-
-_BY_HEAD = ("attention_entropy", "attention_variability")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -126,3 +127,31 @@ def demand_finite(what: str, values: Tensor) -> Tensor:
             "have diverged before this checkpoint."
         )
     return values
+
+
+def load_newest(
+    files: Mapping[int, Path], *, try_out: Callable[[Checkpoint], object] | None = None, **how: Any
+) -> tuple[Checkpoint, dict[int, str]]:
+    """Load the newest checkpoint that can be read."""
+    errors: dict[int, Exception] = {}
+    for step in sorted(files, reverse=True):
+        try:
+            checkpoint = load_checkpoint(files[step], **how)
+            if try_out is not None:
+                try_out(checkpoint)
+        except (CheckpointError, *FAILURES) as error:
+            errors[step] = error
+            continue
+        passed = {lost: reason_without_place(error, files[lost]) for lost, error in errors.items()}
+        done = {lost: "read" if isinstance(error, CheckpointError) else "measured" for lost, error in errors.items()}
+        said = tuple(
+            f"Step {lost} could not be {done[lost]} ({reason}); step {step} is the newest that can."
+            for lost, reason in passed.items()
+        )
+        return dataclasses.replace(checkpoint, assumptions=(*said, *checkpoint.assumptions)), passed
+    raise errors[max(errors)]
+
+
+def reason_without_place(error: Exception, path: Path) -> str:
+    """Say why a file cannot be read in words that are the same wherever the file lies."""
+    return one_line(error).replace(str(path), path.name)

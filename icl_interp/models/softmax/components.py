@@ -97,11 +97,7 @@ def _gelu_tanh(pre: Float[Tensor, "*batch d_mlp"]) -> Float[Tensor, "*batch d_ml
     return (pre * pre).mul_(_CUBIC).add_(_SLOPE).mul_(pre).sigmoid_().mul_(pre)
 
 
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu_new": _gelu_tanh,
-    "gelu": F.gelu,
-    "relu": F.relu,
-}
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu_new": _gelu_tanh, "gelu": F.gelu, "relu": F.relu}
 
 
 class MLP(nn.Module):

@@ -107,7 +107,6 @@ class HookedICLTransformer(WeightAccessors, HookedModel):
         seed: Seed of the first weights.
 
     Example:
-        >>> import torch
         >>> config = ModelConfig(n_dims=2, n_points=5, n_layers=1, n_heads=2, d_model=8)
         >>> model = HookedICLTransformer(config, seed=0)
         >>> predictions, cache = model.run_with_cache(torch.zeros(3, 5, 2), torch.zeros(3, 5))

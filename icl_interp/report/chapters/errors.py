@@ -45,9 +45,7 @@ def chapter(study: Study) -> Chapter:
     section = Section("errors", "What does it compute?", lead, figures=(main,), tables=(_late_table(report),))
     excess = study.verdicts["in-context learning"]
     said = verdict_words(
-        excess,
-        finding="It does: share of error removed",
-        absence="that it learns in context: share of error removed",
+        excess, finding="It does: share of error removed", absence="that it learns in context: share of error removed"
     )
     answer = card("Does it learn in context?", excess, f"{said} {_likeness(own)}", anchor="errors")
     return Chapter(section, (answer,))

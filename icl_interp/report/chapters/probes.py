@@ -136,11 +136,7 @@ def _summary(study: Study) -> TableView:
 def _cell(study: Study, index: int, target: str, excess: Excess) -> FigureView:
     where = study.probes.best_site(target)
     sentence = _readout_words(
-        study,
-        target,
-        excess,
-        finding=f"Readable, best at {where}: R²",
-        absence=f"that {target} can be read: R²",
+        study, target, excess, finding=f"Readable, best at {where}: R²", absence=f"that {target} can be read: R²"
     )
     return FigureView(
         id=f"probe-{index}",

@@ -268,10 +268,9 @@ def _agreement_cell(study: Study, name: str, title: str, quantity: Callable[[Sit
     lines = []
     if study.untrained:
         n = len(study.untrained)
-        for label, take, dash in (
-            ("untrained: in distribution", own, "solid"),
-            ("untrained: shifted", shifted, "dot"),
-        )[: 2 if study.families.shifted else 1]:
+        for label, take, dash in (("untrained: in distribution", own, "solid"), ("untrained: shifted", shifted, "dot"))[
+            : 2 if study.families.shifted else 1
+        ]:
             rows = [[take(survey, site) for site in sites] for survey in study.untrained]
             mean = [math.fsum(column) / n for column in zip(*rows, strict=True)]
             lines.append(Line(label, sites, mean, _dashed(control, dash), width=1.5))
@@ -311,15 +310,7 @@ def _table(study: Study) -> TableView:
         mean = math.fsum(untrained) / len(untrained) if untrained else None
         swapped = float(r.scores.swapped.float().mean())
         cosines = [float(c) for c in r.cosines_with_id]
-        rows.append((
-            label,
-            float(r.spectrum[0]),
-            r.overlap_within,
-            r.overlap_with_id,
-            mean,
-            *cosines,
-            swapped,
-        ))
+        rows.append((label, float(r.spectrum[0]), r.overlap_within, r.overlap_with_id, mean, *cosines, swapped))
     names = [f"|cos| v{j + 1}" for j in range(study.conventions.k)]
     return TableView(
         columns=("family", "s1", "overlap within", "overlap with ID", "untrained", *names, "share swapped"),

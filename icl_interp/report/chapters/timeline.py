@@ -6,8 +6,7 @@ from dataclasses import replace
 
 from icl_interp.measure.development.checkpoint import DEAD_SCALE
 from icl_interp.measure.development.one_run import LEAST_LLC, RunDevelopment
-from icl_interp.measure.development.plots import best_probes, needs, relative_weights
-from icl_interp.measure.development.result import Development, Panel
+from icl_interp.measure.development.result import Development, Panel, best_probes, needs, relative_weights
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.report.chapters import TRAINING
 from icl_interp.report.model import Chapter, FigureGrid, FigureView, Section
