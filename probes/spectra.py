@@ -29,6 +29,12 @@ __all__ = [
     "spectral_gap",
     "stable_rank",
 ]
+Side = Literal["right", "left"]
+"""Which singular vectors: "right" live in the columns' space (d_model), "left" in the rows' (positions)."""
+Spectrum = Literal["full", "leading"]
+"""How many singular values come with the directions: all, or the first k + 1, which is several times faster."""
+SWAP_THRESHOLD = 0.9
+"""Above this s2/s1 the first two directions may merely have changed places."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -193,16 +199,6 @@ def _check_spectrum(who: str, values: Tensor) -> None:
             f"{who} needs at least one non-zero singular value, got {values.shape[-1]} zeros; "
             "check that the activations vary."
         )
-
-
-Side = Literal["right", "left"]
-"""Which singular vectors: "right" live in the columns' space (d_model), "left" in the rows' (positions)."""
-
-Spectrum = Literal["full", "leading"]
-"""How many singular values come with the directions: all, or the first k + 1, which is several times faster."""
-
-SWAP_THRESHOLD = 0.9
-"""Above this s2/s1 the first two directions may merely have changed places."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

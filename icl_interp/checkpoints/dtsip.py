@@ -27,6 +27,15 @@ _RENORMALISED = (
     "{factor:.4g} is applied to weights and noise; say otherwise with `--task noise_std=0.5` or `task=`."
 )
 
+# Causal masks that old transformers versions wrote into files; `.attn.c_attn.bias` is a weight: no match.
+_LEGACY_BUFFER = re.compile(r"\.attn\.(bias|masked_bias)$")
+_TOKEN_TABLE = "_backbone.wte.weight"  # GPT-2 has one; the model reads numbers instead
+_LAYER = re.compile(r"_backbone\.h\.(\d+)\.")
+_WHAT = "weights of dtsip/in-context-learning"
+_Shapes = dict[str, tuple[int, ...]]
+_STEP_IN_NAME = re.compile(r"model_(\d+)\.(?:pt|safetensors)")
+_ROWS_IN_HEAD = 32  # widths 64, 128 and 256 have 2, 4 and 8 heads in Garg et al. (2022)
+
 
 @dataclass(frozen=True, slots=True)
 class DtsipConfig:
@@ -58,12 +67,10 @@ class TrainingDistribution:
 
     @property
     def task(self) -> LinearRegression:
-        """The task in distribution."""
         return LinearRegression(**self.fields, n_points=self.n_points)
 
 
 def read_dtsip_config(path: Path) -> DtsipConfig:
-    """Read and check a config.yaml."""
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # ValueError: not UTF-8, or no date
@@ -209,17 +216,7 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
-# Causal masks that old transformers versions wrote into files; `.attn.c_attn.bias` is a weight: no match.
-_LEGACY_BUFFER = re.compile(r"\.attn\.(bias|masked_bias)$")
-_TOKEN_TABLE = "_backbone.wte.weight"  # GPT-2 has one; the model reads numbers instead
-_LAYER = re.compile(r"_backbone\.h\.(\d+)\.")
-_WHAT = "weights of dtsip/in-context-learning"
-
-_Shapes = dict[str, tuple[int, ...]]
-
-
 def _is_dtsip(weights: Mapping[str, Any]) -> bool:
-    """Tell whether names look like this program's."""
     return "_read_in.weight" in weights or any(name.startswith("_backbone.") for name in weights)
 
 
@@ -316,10 +313,6 @@ def _shapes(sizes: Mapping[str, int]) -> _Shapes:
         for name, shape in maps.items():
             shapes |= {f"{prefix}{name}.weight": shape, f"{prefix}{name}.bias": shape[1:]}
     return shapes
-
-
-_STEP_IN_NAME = re.compile(r"model_(\d+)\.(?:pt|safetensors)")
-_ROWS_IN_HEAD = 32  # widths 64, 128 and 256 have 2, 4 and 8 heads in Garg et al. (2022)
 
 
 def dtsip_weights(contents: object) -> dict[str, Any] | None:

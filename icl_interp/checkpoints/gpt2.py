@@ -204,7 +204,6 @@ class _Network:
         check_names(path, [name for name in ends if name not in self.unused], [], what=_WHAT)
 
     def converted(self, n_heads: int, *, channel: int) -> dict[str, Tensor]:
-        """Rename and reshape into HookedTransformer's weights."""
         order = [channel, *(k for k in range(len(self.read_out)) if k != channel)]  # ours is the first
         ours = {"embed.W_E": self.read_in.T, "unembed.W_U": self.read_out[order].T}
         more = {

@@ -52,7 +52,6 @@ class HookedTransformerFile(Reader):
 
 
 def read_hooked_transformer(file: WeightFile, *, n_heads: int | None = None, tokens: object = None) -> Reading:
-    """Read such a file."""
     contents, path = file.contents, file.path
     cfg, stated = contents.get("cfg"), contents.get("layout")
     layout = tokens if stated is None else stated

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     import icl_interp.models.hooked  # TransformerLens comes with it
 
 _BLOCK = re.compile(r"blocks\.(\d+)\.")
+FORMAT = "icl-interp"
+_FORMAT_VERSION = 1
+_KEYS = ("format", "format_version", "model", "task", "step", "n_points_trained", "weights", "extra")
+_PLAIN = (type(None), bool, int, float, str)
 
 
 def _check_own_layout(path: Path, weights: Mapping[str, Tensor], config: ModelConfig) -> None:
@@ -45,12 +49,6 @@ def _check_own_layout(path: Path, weights: Mapping[str, Tensor], config: ModelCo
     shapes = parameter_shapes(config)
     check_names(path, weights, shapes, what="weights")
     check_shapes(path, weights, shapes, what="weights")
-
-
-FORMAT = "icl-interp"
-_FORMAT_VERSION = 1
-_KEYS = ("format", "format_version", "model", "task", "step", "n_points_trained", "weights", "extra")
-_PLAIN = (type(None), bool, int, float, str)
 
 
 def save_checkpoint(
@@ -175,7 +173,6 @@ def is_own(contents: object) -> bool:
 
 
 def read_own(file: WeightFile, *, n_heads: int | None = None) -> Reading:
-    """Read a file of this format."""
     contents, path = file.contents, file.path
     _check_keys(path, contents)
     config = _parse(path, ModelConfig, contents["model"], "model")

@@ -15,6 +15,9 @@ from icl_interp.tasks.base import Task
 
 if TYPE_CHECKING:
     import icl_interp.models.hooked  # TransformerLens comes with it, and only a good file is worth that
+Layout = Mapping[str, object]
+"""What a person says of a file: words or numbers by key."""
+_Choice = TypeVar("_Choice")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,12 +80,6 @@ class Reading:
 
     def __repr__(self) -> str:
         return f"Reading({self.origin}, {self.config.describe()})"
-
-
-Layout = Mapping[str, object]
-"""What a person says of a file: words or numbers by key."""
-
-_Choice = TypeVar("_Choice")
 
 
 class Reader(ABC):
@@ -148,7 +145,6 @@ class Reader(ABC):
 
 
 def choose(layout: Layout, key: str, among: Mapping[str, _Choice], *, default: _Choice) -> _Choice:
-    """Take one of several words."""
     if key not in layout:
         return default
     word = str(layout[key])
@@ -161,7 +157,6 @@ def choose(layout: Layout, key: str, among: Mapping[str, _Choice], *, default: _
 
 
 def count(layout: Layout, key: str, *, default: int, least: int, most: int) -> int:
-    """Take a whole number."""
     if key not in layout:
         return default
     given = layout[key]

@@ -23,6 +23,7 @@ _LAYER = re.compile(re.escape(_ROOT) + r"blocks\.(\d+)\.")
 _READ_IN, _POSITIONS, _MLP = "token_embedding.weight", "postn_embedding.weight", "blocks.0.compute.0.weight"
 _OUTPUT = "attention.output.weight"
 _WHAT = "weights of timaeus-research/icl"
+_PAPER = " (Hoogland et al. use 4 for width 64)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +48,10 @@ class TimaeusSizes:
 
 
 def _is_timaeus(weights: Mapping[str, Any]) -> bool:
-    """Tell whether names look like this program's."""
     return any(name.startswith(_ROOT) for name in weights)
 
 
 def drop_unused(weights: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out the causal masks."""
     return {name: weight for name, weight in weights.items() if not _MASK.search(name)}
 
 
@@ -152,9 +151,6 @@ def _shapes(sizes: TimaeusSizes) -> dict[str, tuple[int, ...]]:
         "unembedding.1.weight": (sizes.d_token, width),
         "unembedding.1.bias": (sizes.d_token,),
     }
-
-
-_PAPER = " (Hoogland et al. use 4 for width 64)"
 
 
 def timaeus_weights(contents: object) -> dict[str, Any] | None:

@@ -20,7 +20,6 @@ _MOST_NAMES, _MOST_LEVELS = 100_000, 20
 
 
 def few(names: Iterable[str]) -> str:
-    """List names for a sentence."""
     listed = list(names)
     rest = len(listed) - _SHOWN
     return ", ".join(listed[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
@@ -113,7 +112,6 @@ def check_shapes(
 
 
 def to_float32(path: Path, weights: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Turn weights into what models are built in."""
     strange = [name for name, weight in weights.items() if not _is_dense_float(weight)]
     if strange:
         raise CheckpointError(

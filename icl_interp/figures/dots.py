@@ -35,7 +35,6 @@ def dots_figure(
     reference: float | None = None,
     x_range: tuple[float, float] | None = None,
 ) -> go.Figure:
-    """Draw rivals as dots, the first row on top."""
     figure = Figure(layout=base_layout(x=x, x_type=x_type, hovermode="closest"))
     drawn: list[float] = []
     for rival in series:
@@ -84,7 +83,6 @@ class Cloud:
 
 
 def clouds_figure(clouds: Sequence[Cloud], *, x: str, y: str, y_type: AxisKind = "log") -> go.Figure:
-    """Draw clouds over two axes."""
     figure = Figure(layout=base_layout(x=x, y=y, y_type=y_type))
     for cloud in clouds:
         figure.add_scatter(

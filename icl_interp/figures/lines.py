@@ -23,6 +23,9 @@ from icl_interp.figures.theme import (
 from icl_interp.files import finite
 from probes.learning_coefficient.calibration import LlcCalibration
 
+_LOWEST = 1e-6
+"""What lies below is drawn here: a logarithmic axis has no zero."""
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -68,7 +71,6 @@ def lines_figure(
     legend: bool = True,
     stretch: Stretch | None = None,
 ) -> go.Figure:
-    """Draw lines over one axis."""
     figure = Figure(layout=base_layout(x=x, y=y, y_type=y_type, hovermode="x unified", legend=legend))
     for line in lines:
         xs = list(line.x)
@@ -116,19 +118,13 @@ def _drawn(lines: Sequence[Line]) -> Iterator[float]:
             yield from () if values is None else values
 
 
-_LOWEST = 1e-6
-"""What lies below is drawn here: a logarithmic axis has no zero."""
-
-
 def loss_figure(metrics: Sequence[Mapping[str, Any]]) -> go.Figure:
-    """Draw the loss against the step."""
     steps, losses = [line["step"] for line in metrics], [_drawn_curves(line["loss"]) for line in metrics]
     line = Line(name="loss", x=steps, y=losses, style=role_style("model"))
     return _log_steps(lines_figure([line], x="step", y="squared error", y_type="log", legend=False))
 
 
 def distance_figure(metrics: Sequence[Mapping[str, Any]], family: str) -> go.Figure:
-    """Draw the distance from each reference predictor against the step."""
     evaluated = [line for line in metrics if family in line.get("distances", {})]
     names = evaluated[-1]["distances"][family] if evaluated else {}
     lines = [
@@ -232,7 +228,6 @@ def timeline_figure(
 
 
 def _step_buttons() -> dict[str, Any]:
-    """Make the two named buttons that switch the scale of a step axis."""
     scales = {
         "log steps": {"xaxis.type": "log", "xaxis.dtick": 1, "xaxis.autorange": True},
         "linear steps": {"xaxis.type": "linear", "xaxis.dtick": None, "xaxis.autorange": True},

@@ -11,6 +11,13 @@ from torch import Tensor
 
 from icl_interp.errors import InputError, InputTypeError
 
+# An int is no float to beartype, and users type ridge(1).
+Number = float | int
+# Products of many inputs must stay finite in float64, whose largest number is 1.8e308.
+_LARGEST_INPUT = 1e50
+# 2 million float64 numbers (16 MB) of work space for one chunk of prompts: larger ones leave the cache.
+_CHUNK_FLOATS = 2**21
+
 
 @runtime_checkable
 class Predictor(Protocol):
@@ -39,13 +46,6 @@ class Predictor(Protocol):
     ) -> Float[Tensor, "batch asked"]:
         """Predict the labels of the asked points (all by default) from the pairs before each."""
         ...
-
-
-# An int is no float to beartype, and users type ridge(1).
-Number = float | int
-
-# Products of many inputs must stay finite in float64, whose largest number is 1.8e308.
-_LARGEST_INPUT = 1e50
 
 
 def check_prompts(name: str, xs: Tensor, ys: Tensor) -> None:
@@ -143,10 +143,6 @@ def check_dims(name: str, option: str, n_dims: int, xs: Tensor) -> None:
             f"{name} needs inputs of {n_dims} dimensions as its {option} has, got {xs.shape[-1]}; "
             "build it for this task's dimension."
         )
-
-
-# 2 million float64 numbers (16 MB) of work space for one chunk of prompts: larger ones leave the cache.
-_CHUNK_FLOATS = 2**21
 
 
 class PrefixPredictor(ABC):

@@ -9,6 +9,12 @@ from torch import Tensor
 
 # Prefixes handled in one decomposition by the fallback: bounds its memory, and what is padded to one length.
 _FALLBACK_CHUNK = 256
+# How much error the fast path may make, relative to the labels, before the exact fallback steps in.
+_ROUNDING_LIMIT = 1e-8
+# A direction dropped as rounding noise moves the prediction by the square of this ratio, noise to signal.
+_NOISE_LIMIT = 1e-3
+# Residuals up to this many tolerances are set aside as redundant; above one tolerance the fallback decides.
+_DOUBTFUL = 8.0
 
 
 def prefix_posterior(
@@ -101,14 +107,6 @@ def exact_predictions(
 def exclusive_cumsum(values: Float[Tensor, "batch point *rest"]) -> Float[Tensor, "batch point *rest"]:
     """Sum the entries of the points before each one."""
     return torch.cat([torch.zeros_like(values[:, :1]), values[:, :-1].cumsum(dim=1)], dim=1)
-
-
-# How much error the fast path may make, relative to the labels, before the exact fallback steps in.
-_ROUNDING_LIMIT = 1e-8
-# A direction dropped as rounding noise moves the prediction by the square of this ratio, noise to signal.
-_NOISE_LIMIT = 1e-3
-# Residuals up to this many tolerances are set aside as redundant; above one tolerance the fallback decides.
-_DOUBTFUL = 8.0
 
 
 def min_norm_predictions(

@@ -18,6 +18,11 @@ from icl_interp.predictors.gradient_descent import Normalise, check_normalise, d
 _GRID_SIZE = 96
 # Matrices decomposed at a time, to bound memory.
 _CHUNK_MATRICES = 2**13
+# Tried first: step sizes around that of plain gradient descent, curvatures as shares of one over an eigenvalue.
+_STEP_FACTORS = tuple(10 ** (exponent / 6) for exponent in range(-6, 8))
+_CURVATURE_SHARES = (0.0, 0.1, 0.2, 0.4, 0.8)
+# Where a bounded search ends, as shares of one over the largest eigenvalue of the sample.
+LARGEST_STEP, LARGEST_CURVATURE = 1.5, 1.0
 
 
 @dataclass(frozen=True)
@@ -150,13 +155,6 @@ def _sample_spectrum(
     if not bool((found.values > 0).any()):
         raise InputError(f"{owner} needs an asked point with a non-zero input before it; ask for later points.")
     return found
-
-
-# Tried first: step sizes around that of plain gradient descent, curvatures as shares of one over an eigenvalue.
-_STEP_FACTORS = tuple(10 ** (exponent / 6) for exponent in range(-6, 8))
-_CURVATURE_SHARES = (0.0, 0.1, 0.2, 0.4, 0.8)
-# Where a bounded search ends, as shares of one over the largest eigenvalue of the sample.
-LARGEST_STEP, LARGEST_CURVATURE = 1.5, 1.0
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ STUDY_FORMAT = "icl-interp study"
 """What the JSON of icl-probe says of itself."""
 
 Tone = Literal["evidence", "none", "mixed", "unknown"]
+_Found = TypeVar("_Found")
 
 
 @runtime_checkable
@@ -181,9 +182,6 @@ class Chapter:
     """Where it is told: a part of the question under which it stands, or, with that question's id, its opening."""
     cards: tuple[Verdict, ...] = ()
     """Its answers at the top of the page."""
-
-
-_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True, slots=True)

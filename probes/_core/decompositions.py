@@ -24,6 +24,8 @@ _LARGEST_SINE = 1e-5
 _CHUNK_ENTRIES = 2**19
 # Below this multiple of the block a full decomposition of the Gram matrix costs no more.
 _WORTHWHILE = 6
+# Below this share of s1 a direction keeps fewer than eight of float64's sixteen digits in the Gram matrix.
+_GRAM_FLOOR = 1e-4
 
 
 class _Proposal(NamedTuple):
@@ -85,10 +87,6 @@ def _largest_sine(
     ladder = torch.cat([energies[:, :k], rivals[:, None]], dim=1)
     gap = -ladder.diff(dim=1).amax(dim=1) - torch.linalg.vector_norm(misfits, dim=1)
     return torch.where(gap > 0, torch.linalg.vector_norm(misfits[:, :k], dim=1) / gap, torch.inf)
-
-
-# Below this share of s1 a direction keeps fewer than eight of float64's sixteen digits in the Gram matrix.
-_GRAM_FLOOR = 1e-4
 
 
 def values_by_gram(matrix: Float[Tensor, "*batch row col"]) -> Float64[Tensor, "*batch rank"]:

@@ -12,6 +12,43 @@ from probes._core import checks
 from probes._core.results import short_repr
 
 __all__ = ["FLAG_LIMITS", "HealthFlag", "LlcEvidence", "effective_sample_size", "health_flags", "split_rhat"]
+# Limits are ours unless the flag's sentence names a source.
+FLAG_LIMITS = {
+    "diverged": 0.0,
+    "negative": 0.0,
+    "not_plateaued": 3.0,
+    "rhat": 1.05,
+    "few_effective_draws": 100.0,
+    "low_acceptance": 0.5,
+    "wandering": 3.0,
+    "unstable_step": 2.0,
+    "noisy_init_loss": 0.1,
+}
+"""What each flag's value is held against. Below the limit is bad for the draws and the acceptance, above it for the
+others; `not_plateaued` and `wandering` also need a drift of more than 5 %."""
+_SMALL_DRIFT = 0.05
+_SENTENCES = {
+    "diverged": "{value:.0f} of {n_chains} chains diverged and are left out",
+    "negative": "the estimate is {value:.3g}",
+    "not_plateaued": "the loss drifts between the halves of the draws by {value:.1f} standard errors (limit {limit:g})",
+    "rhat": "split R-hat of the loss is {value:.3f} (limit {limit:g})",
+    "few_effective_draws": "the loss has {value:.0f} effective draws (limit {limit:g})",
+    "low_acceptance": "the matching MALA step accepts {value:.2f} (limit {limit:g})",
+    "wandering": "|w - w*| drifts between the halves of the draws by {value:.1f} standard errors (limit {limit:g})",
+    "unstable_step": "lr * (nbeta * h_max + localization) is {value:.3g} (limit {limit:g}, divergence at 4)",
+    "noisy_init_loss": "the loss at w* is uncertain by {value:.1%} of the estimate (limit {limit:.0%})",
+}
+_ADVICE = {
+    "diverged": "lower lr or nbeta, or raise localization",
+    "negative": "w* is no minimum of this loss or the chains do not move; lower lr, or raise localization",
+    "not_plateaued": "give more num_burnin_steps",
+    "rhat": "give more num_draws and num_burnin_steps",
+    "few_effective_draws": "give more num_draws or num_chains",
+    "low_acceptance": "lower lr",
+    "wandering": "give more num_burnin_steps or raise localization",
+    "unstable_step": "lower lr",
+    "noisy_init_loss": "give more num_init_loss_batches",
+}
 
 
 def split_rhat(traces: Float[Tensor, "chain draw"]) -> float:
@@ -111,24 +148,6 @@ def _autocovariances(chains: Tensor) -> Tensor:
     return torch.fft.irfft(spectrum.abs().square(), n=2 * n)[:, :n] / n
 
 
-# Limits are ours unless the flag's sentence names a source.
-FLAG_LIMITS = {
-    "diverged": 0.0,
-    "negative": 0.0,
-    "not_plateaued": 3.0,
-    "rhat": 1.05,
-    "few_effective_draws": 100.0,
-    "low_acceptance": 0.5,
-    "wandering": 3.0,
-    "unstable_step": 2.0,
-    "noisy_init_loss": 0.1,
-}
-"""What each flag's value is held against. Below the limit is bad for the draws and the acceptance, above it for the
-others; `not_plateaued` and `wandering` also need a drift of more than 5 %."""
-
-_SMALL_DRIFT = 0.05
-
-
 @dataclass(frozen=True)
 class HealthFlag:
     """One thing that can be wrong with an estimate."""
@@ -220,30 +239,6 @@ def _flag(name: str, value: float, evidence: LlcEvidence) -> HealthFlag:
     fine = value >= limit if low_is_bad else value <= limit
     message = _SENTENCES[name].format(value=value, limit=limit, n_chains=evidence.n_chains)
     return HealthFlag(name, not fine, value, limit, message if fine else f"{message}; {_ADVICE[name]}")
-
-
-_SENTENCES = {
-    "diverged": "{value:.0f} of {n_chains} chains diverged and are left out",
-    "negative": "the estimate is {value:.3g}",
-    "not_plateaued": "the loss drifts between the halves of the draws by {value:.1f} standard errors (limit {limit:g})",
-    "rhat": "split R-hat of the loss is {value:.3f} (limit {limit:g})",
-    "few_effective_draws": "the loss has {value:.0f} effective draws (limit {limit:g})",
-    "low_acceptance": "the matching MALA step accepts {value:.2f} (limit {limit:g})",
-    "wandering": "|w - w*| drifts between the halves of the draws by {value:.1f} standard errors (limit {limit:g})",
-    "unstable_step": "lr * (nbeta * h_max + localization) is {value:.3g} (limit {limit:g}, divergence at 4)",
-    "noisy_init_loss": "the loss at w* is uncertain by {value:.1%} of the estimate (limit {limit:.0%})",
-}
-_ADVICE = {
-    "diverged": "lower lr or nbeta, or raise localization",
-    "negative": "w* is no minimum of this loss or the chains do not move; lower lr, or raise localization",
-    "not_plateaued": "give more num_burnin_steps",
-    "rhat": "give more num_draws and num_burnin_steps",
-    "few_effective_draws": "give more num_draws or num_chains",
-    "low_acceptance": "lower lr",
-    "wandering": "give more num_burnin_steps or raise localization",
-    "unstable_step": "lower lr",
-    "noisy_init_loss": "give more num_init_loss_batches",
-}
 
 
 def _or_nan(measure: Callable[[Tensor], float], traces: Tensor) -> float:

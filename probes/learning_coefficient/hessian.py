@@ -17,6 +17,7 @@ __all__ = ["top_hessian_eigenvalue"]
 
 # Up to so many entries the Hessian is formed: Lanczos, which holds as many vectors, needs no fewer products.
 _DENSE_ENTRIES = 20
+_Product = Callable[[np.ndarray], np.ndarray]
 
 
 def top_hessian_eigenvalue(
@@ -105,9 +106,6 @@ def _direction(row: ParameterRow, seed: int) -> Tensor:
     center = row.center
     generator = generator_for(center.device, seed, Purpose.HESSIAN, 0, 0)
     return torch.randn(center.shape, generator=generator, dtype=center.dtype, device=center.device)
-
-
-_Product = Callable[[np.ndarray], np.ndarray]
 
 
 # The product among the entries that may move, from float64 to float64.

@@ -31,6 +31,7 @@ __all__ = [
     "pairwise_alignment",
     "signature_emergence",
 ]
+_KEPT = 64
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -88,9 +89,6 @@ def emergence_of(signatures: Mapping[int, SpectralSignature]) -> SignatureEmerge
         within=torch.stack([each.pairwise_overlap for each in fitted]),
         chance=final.k / final.reference.shape[1],
     )
-
-
-_KEPT = 64
 
 
 class SignatureFitter:

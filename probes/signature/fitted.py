@@ -20,6 +20,19 @@ from probes._core.results import in_dtype
 from probes.pairwise import mean_overlap, pairwise_alignment
 from probes.spectra import SWAP_THRESHOLD, LeadingDirections, Side, leading_directions
 
+_FORMAT = "spectral-signature"
+_VERSION = 1
+_FIELDS: dict[str, type] = {
+    "reference": Tensor,
+    "direction_references": Tensor,
+    "eigenvalues": Tensor,
+    "k": int,
+    "center": bool,
+    "side": str,
+    "n_samples": int,
+    "kept": Tensor,
+}
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SignatureScores:
@@ -48,20 +61,6 @@ class SignatureScores:
         means = ", ".join(f"{value:.3f}" for value in self.alignment.mean(dim=0).tolist())
         overlap = float(self.overlap.mean())
         return f"SignatureScores(n={len(self.overlap)}, mean overlap={overlap:.3f}, alignment=[{means}])"
-
-
-_FORMAT = "spectral-signature"
-_VERSION = 1
-_FIELDS: dict[str, type] = {
-    "reference": Tensor,
-    "direction_references": Tensor,
-    "eigenvalues": Tensor,
-    "k": int,
-    "center": bool,
-    "side": str,
-    "n_samples": int,
-    "kept": Tensor,
-}
 
 
 def write_signature_fields(path: str | os.PathLike[str], fields: dict[str, Any]) -> None:

@@ -27,6 +27,13 @@ from probes._core.results import short_repr
 from probes.signature import emergence_of
 from probes.trajectory import JointTrajectoryPCA, joint_trajectory_pca, log_step_weights
 
+_LEAST_ROWS = 4
+"""Checkpoints in all for a plane through them."""
+_MOST_HELD = 2**27
+"""Entries of function vectors, half a gigabyte, that are held in memory; more are read from the records in passes."""
+_BLOCK = 64
+Rows = Tensor | Callable[[], Iterator[Tensor]]
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedRun:
@@ -61,15 +68,6 @@ def _size(task: Task) -> str | None:
     if isinstance(task, TaskPool):
         return f"M = {task.n_tasks}"
     return "M = ∞" if isinstance(task, LinearRegression) else None
-
-
-_LEAST_ROWS = 4
-"""Checkpoints in all for a plane through them."""
-_MOST_HELD = 2**27
-"""Entries of function vectors, half a gigabyte, that are held in memory; more are read from the records in passes."""
-_BLOCK = 64
-
-Rows = Tensor | Callable[[], Iterator[Tensor]]
 
 
 def assemble(

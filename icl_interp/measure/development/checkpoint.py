@@ -90,7 +90,6 @@ class Measured:
 
 
 def measure_checkpoint(checkpoint: Checkpoint, material: Material, *, step: int) -> Measured:
-    """Measure one checkpoint."""
     model = checkpoint.model
     said = {
         label: demand_finite(f"answers ({label})", answers(model, family.prompts))

@@ -52,13 +52,11 @@ class CheckpointJob:
     """Where the network runs."""
 
     def known(self) -> bool:
-        """Tell whether there is a record that can be read."""
         store = RecordStore(self.folder)
         found = store.read_measured(self.target) if self.llc is None else store.read_llc(self.target)
         return found is not None
 
     def run(self) -> LeftOut | None:
-        """Measure, and keep what was found."""
         try:
             checkpoint = load_checkpoint(
                 self.path, n_heads=self.n_heads, task=self.task, layout=dict(self.layout or ()), device=self.device

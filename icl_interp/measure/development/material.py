@@ -37,7 +37,6 @@ class Material:
 
     @cached_property
     def families(self) -> Families:
-        """Prompts in distribution, and out of it: `ood_label`."""
         settings = self.settings
         return draw_families(
             self.task,
@@ -50,12 +49,10 @@ class Material:
 
     @cached_property
     def references(self) -> References:
-        """Reference predictors of the task by name."""
         return reference_predictors(self.task, n_points=self.settings.n_points)
 
     @cached_property
     def said(self) -> dict[str, ByReference[Tensor]]:
-        """What each reference says to each family."""
         return {label: self.references.answers(family.prompts) for label, family in self.families.by_label.items()}
 
     @cached_property
@@ -118,7 +115,6 @@ def pca_task(tasks: Sequence[Task]) -> Task | None:
 
 
 def answers(model: object, prompts: Prompts, *, batch_size: int = 256) -> Tensor:
-    """Ask a model without keeping graphs."""
     device = getattr(model, "device", "cpu")
     with torch.no_grad():
         parts = [

@@ -45,7 +45,6 @@ class CheckpointRecord:
     """Norms, collapse of normalisation layers and embeddings, by name; see `weight_metrics`."""
 
     def loss(self, family: str) -> float:
-        """Give the mean loss over all points."""
         curve = self.losses[family]
         return sum(curve) / len(curve)
 
@@ -54,12 +53,10 @@ class CheckpointRecord:
         return f"CheckpointRecord(step {self.step}, loss {losses})"
 
     def to_plain(self) -> dict[str, Any]:
-        """Lay the record out."""
         return dataclasses.asdict(self)
 
     @staticmethod
     def from_plain(plain: Mapping[str, Any]) -> "CheckpointRecord":
-        """Read a record."""
         heads = {name: tuple(tuple(row) for row in plain[name]) for name in _BY_HEAD}
         losses = {family: tuple(curve) for family, curve in plain["losses"].items()}
         return CheckpointRecord(**{**plain, **heads, "losses": losses})
@@ -94,7 +91,6 @@ class LlcRecord:
         return f"LlcRecord(step {self.step}, {found}, flags: {', '.join(self.flags) or 'none'})"
 
     def to_plain(self) -> dict[str, Any]:
-        """Lay the record out."""
         return dataclasses.asdict(self)
 
 

@@ -76,7 +76,6 @@ def gd_learned_init_weights(
 
 
 def _check_start(owner: str, n_dims: int, init: Tensor, preconditioner: Tensor) -> None:
-    """Refuse parameters of GD-beta that are not of the inputs' dimension."""
     if init.shape != (n_dims,) or preconditioner.shape != (n_dims, n_dims):
         raise InputError(
             f"{owner} needs init [{n_dims}] and preconditioner [{n_dims}, {n_dims}], got {list(init.shape)} and "

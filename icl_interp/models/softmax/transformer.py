@@ -19,6 +19,7 @@ from icl_interp.models.softmax.components import MLP, Block, Embed, PosEmbed, Un
 
 _STD = 0.02  # Hugging Face's GPT-2, initializer_range
 _ENDS = ("embed.W_E", "embed.b_E", "unembed.W_U", "unembed.b_U")
+_STREAM, _HEADS, _SCORES = "batch pos d_model", "batch pos head d_head", "batch head pos pos"
 
 
 def initialise(model: nn.Module, config: ModelConfig, *, seed: int) -> None:
@@ -86,9 +87,6 @@ def _weights_in_order(model: nn.Module) -> list[tuple[str, Tensor]]:
         if end is not None:
             weights += [(f"{module_name}.{name}", weight) for name, weight in end.named_parameters()]
     return weights
-
-
-_STREAM, _HEADS, _SCORES = "batch pos d_model", "batch pos head d_head", "batch head pos pos"
 
 
 class HookedICLTransformer(WeightAccessors, HookedModel):

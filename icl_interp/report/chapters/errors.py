@@ -15,7 +15,6 @@ _LIMITS = (1e-4, 10.0)
 
 
 def chapter(study: Study) -> Chapter:
-    """Write the chapter."""
     report = study.errors
     own = report.in_distribution
     curve = own.curves[MODEL].mean.tolist()
@@ -65,7 +64,6 @@ def _distance(estimate: Estimate) -> str:
 
 
 def _late_table(report: ErrorReport) -> TableView:
-    """Lay out the late errors, one family a row."""
     names = list(report.in_distribution.curves)
     columns = (
         "family", "late from", "first unseen point", "model", "low", "high", *names[1:], "excess", "excess low",
