@@ -235,7 +235,6 @@ def _squares(who: str, a: Tensor, b: Tensor, divide_by: float) -> Tensor:
 
 
 def _check_unit(who: str, divide_by: float) -> None:
-    """Refuse a unit that is not positive."""
     if not divide_by > 0:
         raise InputError(f"{who} needs a positive divide_by, got {divide_by}; give d or E[y^2].")
 

@@ -155,7 +155,6 @@ def _entropy(
 
 
 def _check_pattern(who: str, pattern: Tensor, *, causal: bool) -> Bool[Tensor, "query key"]:
-    """Refuse what is no attention pattern."""
     checks.activations(who, "pattern", pattern, "batch head query key")
     # A softmax in float16 sums to 1 up to a few of its units in the last place.
     slack = 16 * torch.finfo(pattern.dtype).eps
@@ -176,7 +175,6 @@ def _check_pattern(who: str, pattern: Tensor, *, causal: bool) -> Bool[Tensor, "
 
 
 def _check_roles(who: str, pattern: Tensor, roles: Mapping[str, Tensor]) -> None:
-    """Refuse masks that do not fit the pattern."""
     for name, mask in roles.items():
         if mask.shape != pattern.shape[2:]:
             raise InputError(
@@ -268,7 +266,6 @@ def _distance_interval(
 
 
 def _check_queries(who: str, queries: Tensor, n_queries: int) -> None:
-    """Refuse a choice of queries that fits no pattern."""
     if queries.shape != (n_queries,) or not bool(queries.any()):
         raise InputError(
             f"{who} needs a mask over {n_queries} queries with at least one asked for, got shape "

@@ -226,14 +226,12 @@ def _intervals(
 
 
 def _check_losses(who: str, masked_losses: Tensor, losses: Tensor) -> None:
-    """Refuse losses that are not of the same prompts."""
     checks.activations(who, "masked_losses", masked_losses, "layer head batch")
     checks.activations(who, "losses", losses, "batch")
     checks.same_length(who, ("prompts of masked_losses", "losses"), masked_losses.shape[2], len(losses))
 
 
 def _check_axes_floating(who: str, importance: Tensor) -> None:
-    """Refuse what is no table of heads; NaN is fine."""
     checks.activations(
         who, "importance", importance.nan_to_num(0.0) if importance.is_floating_point() else importance, "layer head"
     )

@@ -228,7 +228,6 @@ def _standardise(values: Float64[Tensor, " sample"]) -> Float64[Tensor, " sample
 
 
 def _check_pair(who: str, score: Tensor, error: Tensor, n_permutations: int, seed: int) -> None:
-    """Refuse two columns that cannot be correlated."""
     checks.activations(who, "score", score, "sample")
     checks.activations(who, "error", error, "sample")
     checks.same_length(who, ("scores", "errors"), len(score), len(error))

@@ -124,7 +124,6 @@ def _unit(centred: Tensor, original: Tensor) -> Tensor:
 
 
 def _check_varies_enough(who: str, first: Tensor, second: Tensor) -> None:
-    """Refuse representations without variation."""
     for name, value in (("a", first), ("b", second)):
         if not float(value) > 0.0:
             raise InputError(

@@ -181,13 +181,11 @@ def _relative_energies(values: Float[Tensor, "*batch rank"]) -> Float[Tensor, "*
 
 
 def _check_falling(who: str, values: Tensor) -> None:
-    """Refuse a spectrum whose largest value is not the first."""
     if bool((values.diff(dim=-1) > 0).any()):
         raise InputError(f"{who} needs singular values largest first, got rising ones; sort them, descending.")
 
 
 def _check_spectrum(who: str, values: Tensor) -> None:
-    """Refuse what cannot be a spectrum, or has no mass."""
     checks.activations(who, "singular values", values, "*batch rank")
     if bool((values < 0).any()):
         raise InputError(

@@ -57,13 +57,9 @@ class TrainingDistribution:
     fields: dict[str, Any]
     """Fields of the task in distribution."""
     n_points: int
-    """Points that prompts had in training."""
     notes: list[str] = field(default_factory=list)
-    """What was understood."""
     assumptions: list[str] = field(default_factory=list)
-    """What was assumed of the task."""
     points_assumption: str | None = None
-    """What was assumed of `n_points`."""
 
     @property
     def task(self) -> LinearRegression:

@@ -53,7 +53,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reading:
-    """What a reader makes of a file: everything but the model, which is built only from a good reading."""
+    """All but the model, which is built only from a good reading; what has no line here is as in `Checkpoint`."""
 
     config: ModelConfig
     """Shape of the model."""
@@ -62,13 +62,9 @@ class Reading:
     task: Task
     """The task of the file, or the one that was assumed."""
     n_points_trained: int
-    """As in `Checkpoint`."""
     origin: str
-    """As in `Checkpoint`."""
     step: int | None = None
-    """As in `Checkpoint`."""
     notes: tuple[str, ...] = ()
-    """As in `Checkpoint`."""
     task_assumptions: tuple[str, ...] = ()
     """What was assumed of the task; void once a task is given."""
     other_assumptions: tuple[str, ...] = ()
@@ -76,7 +72,6 @@ class Reading:
     points_assumption: str | None = None
     """What was assumed of `n_points_trained`; void once a task with its own `n_points` is given."""
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """As in `Checkpoint`."""
 
     def __repr__(self) -> str:
         return f"Reading({self.origin}, {self.config.describe()})"

@@ -71,7 +71,6 @@ class WeightFile:
     """What one weight file held."""
 
     path: Path
-    """The file."""
     contents: Any
     """Tensors (on the CPU) and plain data."""
     sha256: str
@@ -314,7 +313,6 @@ class Choice:
     """The weight file to read, and why that one."""
 
     path: Path
-    """The file."""
     note: str | None
     """A sentence where there was a choice."""
 

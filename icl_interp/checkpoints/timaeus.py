@@ -33,15 +33,11 @@ class TimaeusSizes:
     d_token: int
     """Coordinates of a token: one more than of x."""
     d_model: int
-    """Width of the residual stream."""
     d_mlp: int
-    """Hidden width of the MLP."""
     n_layers: int
-    """Number of blocks."""
     n_positions: int
     """Columns of the position matrix, two a point."""
     attn_out_proj: bool
-    """Whether attention has an output projection."""
 
     def __repr__(self) -> str:
         return f"TimaeusSizes({self.n_layers} layers, width {self.d_model}, tokens of width {self.d_token})"

@@ -14,17 +14,11 @@ class DotSeries:
     """One rival: a value and an interval in each row."""
 
     name: str
-    """For the legend."""
     rows: Sequence[str]
-    """Row labels."""
     values: Sequence[float]
-    """One a row."""
     style: TraceStyle
-    """Colour and symbol."""
     low: Sequence[float] | None = None
-    """Lower ends."""
     high: Sequence[float] | None = None
-    """Upper ends."""
 
 
 def dots_figure(
@@ -73,13 +67,9 @@ class Cloud:
     """One family of points."""
 
     name: str
-    """For the legend."""
     x: Sequence[float]
-    """One a prompt."""
     y: Sequence[float]
-    """One a prompt."""
     style: TraceStyle
-    """Colour and symbol."""
 
 
 def clouds_figure(clouds: Sequence[Cloud], *, x: str, y: str, y_type: AxisKind = "log") -> go.Figure:

@@ -32,21 +32,15 @@ class Line:
     """One named line."""
 
     name: str
-    """For the legend."""
     x: Sequence[Any]
     """Numbers, or labels of places in order."""
     y: Sequence[float]
-    """One value for each x."""
     style: TraceStyle
-    """Colour, dash and symbol."""
     low: Sequence[float] | None = None
-    """Lower end of the band, where there is one."""
     high: Sequence[float] | None = None
-    """Upper end."""
     width: float | int = 2
     """In pixels."""
     markers: bool = False
-    """Whether each point is marked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +48,6 @@ class Stretch:
     """A part of the x axis, from a value to the right end, that is set apart from the rest."""
 
     start: float
-    """Where it begins, in units of x."""
     end: float
     """The largest x that is drawn."""
     label: str
@@ -186,11 +179,8 @@ class StepMark:
     name: str
     """For the legend, such as "t_crit"."""
     step: float | int
-    """Optimiser steps."""
     y: float | int
-    """Height of the curve there."""
     colour: str
-    """`#rrggbb`, that of the curve."""
 
 
 def timeline_figure(

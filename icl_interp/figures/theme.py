@@ -58,7 +58,6 @@ class TraceStyle:
     dash: str
     """A plotly dash name, or lengths in pixels."""
     symbol: str
-    """A plotly marker symbol."""
 
     def line(self, *, width: float | int = 2) -> dict[str, Any]:
         return {"color": self.colour, "dash": self.dash, "width": width}

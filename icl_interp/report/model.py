@@ -193,7 +193,6 @@ class Line(Generic[_Found]):
     question: Section
     """Under which it stands: an id and a title."""
     folded: bool = False
-    """Whether it waits behind its heading until it is opened."""
 
 
 def lay_out(contents: Iterable[Line[_Found]], found: _Found) -> tuple[tuple[Section, ...], tuple[Verdict, ...]]:

@@ -13,7 +13,6 @@ from probes._core.errors import InputError, InputTypeError
 
 
 def floating(who: str, name: str, value: Tensor) -> None:
-    """Refuse what is no floating-point tensor."""
     if not isinstance(value, Tensor):
         raise InputTypeError(f"{who} needs a torch.Tensor as {name}, got {type(value).__name__}; use torch.as_tensor.")
     if not value.is_floating_point():
@@ -23,7 +22,6 @@ def floating(who: str, name: str, value: Tensor) -> None:
 
 
 def ids(who: str, name: str, ids: Tensor, n: int) -> None:
-    """Refuse what is not one integer a sample."""
     axes(who, name, ids, "sample")
     same_length(who, ("samples", name), n, len(ids))
     if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
@@ -31,7 +29,6 @@ def ids(who: str, name: str, ids: Tensor, n: int) -> None:
 
 
 def finite(who: str, name: str, value: Tensor) -> None:
-    """Refuse NaN and infinity."""
     # One pass without a copy; both extremes of a tensor with NaN are NaN.
     if not value.numel() or bool(torch.isfinite(torch.stack(torch.aminmax(value))).all()):
         return
@@ -53,7 +50,6 @@ def no_nan(who: str, name: str, value: Tensor) -> None:
 
 
 def axes(who: str, name: str, value: Tensor, axes: str) -> None:
-    """Refuse a tensor with other axes than the named ones, or with an empty one."""
     named = [axis for axis in axes.split() if not axis.startswith("*")]
     open_ended = axes.startswith("*")
     wrong = value.ndim < len(named) if open_ended else value.ndim != len(named)
@@ -78,13 +74,11 @@ def activations(who: str, name: str, value: Tensor, named: str) -> None:
 
 
 def k(who: str, k: int, limit: int, what: str) -> None:
-    """Refuse a number of directions that does not exist."""
     if not 1 <= k <= limit:
         raise InputError(f"{who} needs 1 <= k <= {limit} ({what}), got k={k}; choose a k in that range.")
 
 
 def option(who: str, name: str, value: object, valid: Collection[str]) -> None:
-    """Refuse an unknown name and list the known ones."""
     if value not in valid:
         raise InputError(f"{who} needs {name} to be one of {', '.join(map(repr, valid))}, got {value!r}; pick one.")
 
@@ -99,13 +93,11 @@ def same_shape(who: str, names: tuple[str, str], a: Tensor, b: Tensor) -> None:
 
 
 def same_length(who: str, names: tuple[str, str], a: int, b: int) -> None:
-    """Refuse two arguments that do not describe the same samples (or dimensions)."""
     if a != b:
         raise InputError(f"{who} needs as many {names[0]} as {names[1]}, got {a} and {b}; align the two.")
 
 
 def nonzero(who: str, name: str, lengths: Tensor) -> None:
-    """Refuse a direction of length zero."""
     zeros = int((lengths == 0).sum())
     if zeros:
         raise InputError(f"{who} needs non-zero directions in {name}, got {zeros} zero vectors; drop them.")
@@ -149,19 +141,16 @@ def share(who: str, name: str, share: float) -> None:
 
 
 def count(who: str, name: str, value: int, least: int) -> None:
-    """Refuse a count that is too small."""
     if value < least:
         raise InputError(f"{who} needs {name} of at least {least}, got {value}; give more.")
 
 
 def confidence(who: str, confidence: float) -> None:
-    """Refuse a confidence level outside (0, 1)."""
     if not 0.0 < confidence < 1.0:
         raise InputError(f"{who} needs 0 < confidence < 1, got {confidence}; 0.95 is usual.")
 
 
 def bootstrap(who: str, seed: int, n_bootstrap: int, level: float) -> None:
-    """Refuse options of a bootstrap that mean nothing."""
     count(who, "a seed", seed, 0)
     count(who, "an n_bootstrap", n_bootstrap, 1)
     confidence(who, level)
@@ -184,7 +173,6 @@ def is_constant(values: Tensor, dim: int = 0, dtype: torch.dtype | None = None) 
 
 
 def varies(who: str, name: str, columns: Tensor) -> None:
-    """Refuse a column that is constant up to rounding: no share of its variance can be explained."""
     constant = is_constant(columns)
     if bool(constant.any()):
         index = int(constant.nonzero()[0])
@@ -195,7 +183,6 @@ def varies(who: str, name: str, columns: Tensor) -> None:
 
 
 def penalties(who: str, penalties: Sequence[float]) -> None:
-    """Refuse penalties that leave a singular fit possible."""
     if not len(penalties) or not all(0.0 < penalty < math.inf for penalty in penalties):
         raise InputError(
             f"{who} needs positive finite penalties, got {list(penalties)}; use a small one such as 1e-8 for none."

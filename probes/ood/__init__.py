@@ -5,6 +5,9 @@ kNN, KDE, GMM and foreign estimators keep a capped, seeded random sample of a lo
 (norms, raw prompt statistics, gap to a reference predictor) belong beside every other score: where they see a
 shift as well, a claim about hidden states is empty.
 
+Every `score` refuses, with an `InputError`, samples of another width than the fitted ones and entries that are not
+finite.
+
 Scores for classifiers (energy, maximal softmax, ODIN, OpenMax, the logit half of ViM, ...) need logits and do not
 apply to regression.
 """

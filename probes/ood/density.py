@@ -46,9 +46,6 @@ class Density:
         Returns:
             Negative log densities in nats, any sign, computed in float64, dtype and device of the input; larger is
             further out.
-
-        Raises:
-            InputError: If the width differs or entries are not finite.
         """
         checks.activations("Density.score", "features", features, "sample dim")
         whitened = _whitened(self.covariance, features, self.n_components)

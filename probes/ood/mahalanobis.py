@@ -30,9 +30,6 @@ class Mahalanobis:
 
         Returns:
             Squared Mahalanobis distances >= 0, dimensionless, dtype of the input; larger is further out.
-
-        Raises:
-            InputError: If the width differs or entries are not finite.
         """
         return self.covariance.squared_distance(features)
 
@@ -61,9 +58,6 @@ class RelativeMahalanobis:
 
         Returns:
             Differences of squared distances, any sign, dimensionless, dtype of the input; larger is further out.
-
-        Raises:
-            InputError: If the width differs or entries are not finite.
         """
         who = "RelativeMahalanobis.score"
         checks.activations(who, "features", features, "sample dim")

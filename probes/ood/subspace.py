@@ -35,9 +35,6 @@ class PCAResidual:
 
         Returns:
             Squared lengths >= 0 in squared feature units, dtype of the input; larger is further out.
-
-        Raises:
-            InputError: If the width differs or entries are not finite.
         """
         _check_width("PCAResidual.score", features, self.components.shape[1])
         centred = features.double() - self.mean
@@ -67,9 +64,6 @@ class NullSpace:
 
         Returns:
             Shares in [0, 1], dimensionless, dtype of the input; larger is further out.
-
-        Raises:
-            InputError: If the width differs or entries are not finite.
         """
         _check_width("NullSpace.score", features, self.basis.shape[1])
         exact = features.double()

@@ -44,7 +44,6 @@ class PlannedRun:
     checkpoint: Checkpoint
     """The newest that can be read, which says what is in distribution."""
     store: RecordStore
-    """Of its records."""
     unreadable: Mapping[int, str]
     """Why each newer checkpoint cannot be read, by step."""
 

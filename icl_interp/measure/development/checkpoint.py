@@ -80,7 +80,6 @@ class Measured:
     """One checkpoint: its numbers, and what only means something beside other checkpoints."""
 
     record: CheckpointRecord
-    """The numbers."""
     outputs: Tensor
     """[output] float32: predictions on the shared prompts, prompt by prompt; empty where runs share none."""
     signature: SpectralSignature

@@ -25,31 +25,21 @@ class CheckpointJob:
     """One checkpoint to measure, in plain data that any process can read."""
 
     path: Path
-    """The weight file."""
     step: int
-    """Optimiser steps taken."""
     task: Task
-    """In distribution."""
     shared_task: Task | None
     """Of the joint trajectory."""
     settings: DevelopmentSettings
-    """What is measured."""
     sha256: str
-    """Of the weight file."""
     folder: Path
-    """Of the records."""
     target: Path
-    """The file to write."""
     llc: LlcSettings | None = None
     """Where not None, the learning coefficient is estimated and nothing else."""
     last_point_only: bool = False
-    """Whether the training loss is that of the last point."""
     n_heads: int | None = None
-    """Attention heads, where the file does not say."""
     layout: tuple[tuple[str, object], ...] | None = None
     """What else it does not say, as `load_checkpoint` takes it, in pairs."""
     device: str = "cpu"
-    """Where the network runs."""
 
     def known(self) -> bool:
         store = RecordStore(self.folder)

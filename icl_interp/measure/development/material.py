@@ -31,7 +31,6 @@ class Material:
     shared_task: Task | None
     """What the prompts of the joint trajectory come from; None where the runs have none in common."""
     settings: DevelopmentSettings
-    """How many prompts."""
     max_points: int | None
     """Points that the model has positions for."""
 

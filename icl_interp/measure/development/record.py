@@ -24,9 +24,7 @@ class CheckpointRecord:
     """One checkpoint, on prompts that are the same for all checkpoints of its run."""
 
     step: int
-    """Optimiser steps taken."""
     sha256: str
-    """Of the weight file."""
     losses: Mapping[str, tuple[float, ...]]
     """Mean squared error after k examples, by family, in squared units of y."""
     distances: Mapping[str, Mapping[str, float]]
@@ -67,9 +65,7 @@ class LlcRecord:
     """The local learning coefficient of one checkpoint."""
 
     step: int
-    """Optimiser steps taken."""
     sha256: str
-    """Of the weight file."""
     estimate: float | None
     """Dimensionless; None where every chain diverged."""
     standard_error: float | None
