@@ -2,8 +2,12 @@
 
 Nothing here knows a model or a figure, and no file but a saved signature, so everything works on tensors from
 any source. Results have the dtype of the input, with two exceptions: 16-bit input gives float32 results, and where a
-finite result would overflow that dtype, it stays in float64. A tensor that is not floating-point where numbers are
-measured is refused with an `InputTypeError`, which is an `InputError`, everywhere. What names no source is our choice.
+finite result would overflow that dtype, it stays in float64.
+
+Everything refuses, with an `InputError` that says what came and what to do, tensors that are no floating-point numbers
+(an `InputTypeError`, also a `TypeError`), are empty or not finite (unless NaN is said to mean something), shapes and
+lengths that do not fit, unknown options and numbers out of range; `Raises` names what is refused beyond that. What
+names no source is our choice.
 
 One file answers one question:
 
@@ -97,47 +101,13 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "agreement",
-    "algorithm_agreement",
-    "attention",
-    "attention_report",
-    "bootstrap",
-    "correlation",
-    "covariance",
-    "curves",
-    "detection",
-    "effective_descent",
-    "head_importance",
-    "hessian",
-    "induced_weights",
-    "learning_coefficient",
-    "linear",
-    "llc_calibration",
-    "llc_exact",
-    "llc_health",
-    "mixing",
-    "multiple_tests",
-    "ood",
-    "pairwise",
-    "partial",
-    "permutation",
-    "position_probe",
-    "probe_grid",
-    "random_walk",
-    "readouts",
-    "risk_coverage",
-    "selectivity",
-    "sensitivity",
-    "signature",
-    "similarity",
-    "spectra",
-    "stages",
-    "step_matching",
-    "streamed_probe",
-    "subspaces",
-    "targets",
-    "trajectory",
-]
+    "agreement", "algorithm_agreement", "attention", "attention_report", "bootstrap", "correlation", "covariance",
+    "curves", "detection", "effective_descent", "head_importance", "hessian", "induced_weights",
+    "learning_coefficient", "linear", "llc_calibration", "llc_exact", "llc_health", "mixing", "multiple_tests",
+    "ood", "pairwise", "partial", "permutation", "position_probe", "probe_grid", "random_walk", "readouts",
+    "risk_coverage", "selectivity", "sensitivity", "signature", "similarity", "spectra", "stages", "step_matching",
+    "streamed_probe", "subspaces", "targets", "trajectory",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> ModuleType:

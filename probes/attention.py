@@ -42,9 +42,6 @@ def role_masks(x_tokens: Bool[Tensor, " pos"], y_tokens: Bool[Tensor, " pos"]) -
     Returns:
         Masks by role.
 
-    Raises:
-        InputError: If the masks differ in length or are empty.
-
     Source:
         Our choice of roles; copying by the previous token follows von Oswald et al. (2023), arXiv 2212.07677.
 

@@ -65,9 +65,6 @@ def bootstrap_counts(
     Returns:
         Counts that sum to n in each row.
 
-    Raises:
-        InputError: If n or n_bootstrap is below 1, or seed or stream is negative.
-
     Source:
         Efron and Tibshirani (1993), "An Introduction to the Bootstrap", chapter 6.
 
@@ -96,9 +93,6 @@ def percentile_interval(replicates: Float[Tensor, " bootstrap"], confidence: flo
 
     Returns:
         Lower and upper end in the statistic's unit; NaN when no replicate is defined.
-
-    Raises:
-        InputError: If there is no replicate, or confidence is not between 0 and 1.
 
     Source:
         Efron and Tibshirani (1993), chapter 13.
@@ -140,9 +134,6 @@ def estimate_difference(
 
     Returns:
         The excess with its interval, in the statistic's unit.
-
-    Raises:
-        InputError: If the numbers of replicates differ or are zero, or confidence is not between 0 and 1.
 
     Source:
         Efron and Tibshirani (1993), chapter 8 (one resample for both).

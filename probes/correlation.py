@@ -90,9 +90,7 @@ def score_error_correlation(
         Correlations with intervals, computed in float64.
 
     Raises:
-        InputTypeError: If score, log_error or covariates are no floating-point tensors, or clusters no integers.
-        InputError: If lengths differ, a tensor is empty or not finite, n_bootstrap is below 1, seed is
-            negative, or confidence is not between 0 and 1.
+        InputTypeError: If clusters are no integers.
 
     Source:
         Hill, Eyre and Creager (2025), arXiv 2507.09440, claim a high correlation with low loss; the kind of

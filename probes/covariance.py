@@ -44,7 +44,7 @@ class Covariance:
             Coordinates by falling variance, dimensionless, computed in float64, dtype of the input.
 
         Raises:
-            InputError: If the width differs, entries are not finite, or the covariance is singular.
+            InputError: If the covariance is singular.
         """
         return in_dtype(self._whitened("whiten", features), features.dtype)
 
@@ -60,7 +60,7 @@ class Covariance:
             Numbers >= 0, dimensionless, computed in float64, dtype of the input.
 
         Raises:
-            InputError: If the width differs, entries are not finite, or the covariance is singular.
+            InputError: If the covariance is singular.
         """
         return in_dtype(self._whitened("squared_distance", features).square().sum(dim=1), features.dtype)
 
@@ -135,8 +135,7 @@ def fit_covariance(
         The covariance, always float64.
 
     Raises:
-        InputError: If axes are wrong or empty, entries are not finite, nothing varies, the share is not in [0, 1],
-            or there are too few samples to go without shrinkage.
+        InputError: If nothing varies, or there are too few samples to go without shrinkage.
 
     Source:
         Ledoit and Wolf (2004), "A well-conditioned estimator for large-dimensional covariance matrices".

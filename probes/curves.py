@@ -55,9 +55,6 @@ def curve_over_prompts(
     Returns:
         Means in the unit of the values and their dtype, computed in float64.
 
-    Raises:
-        InputError: If the values are empty or have other axes, or another number is out of range.
-
     Source:
         Efron and Tibshirani (1993), chapters 6 and 13.
 
@@ -99,9 +96,6 @@ def estimate_mean(
 
     Returns:
         The mean with its interval, in the unit of the values; NaN with a reason if no prompt defines it.
-
-    Raises:
-        InputError: If the values are empty or have other axes, or another number is out of range.
 
     Source:
         Efron and Tibshirani (1993), chapters 6 and 13.

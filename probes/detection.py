@@ -79,8 +79,7 @@ def detection_report(
         Shares in [0, 1] with both counts, computed in float64.
 
     Raises:
-        InputError: If a set is empty or holds NaN, paired sets differ in size, n_bootstrap is below 1, seed
-            is negative, or confidence is not between 0 and 1.
+        InputError: If a set holds NaN, or paired sets differ in size.
 
     Source:
         Hanley and McNeil (1982) for AUROC; Yang et al. (2022), OpenOOD, for `fpr95_ood_positive`; Liang et

@@ -90,7 +90,7 @@ def effective_step(
         The step size with its interval, and what it explains; computed in float64.
 
     Raises:
-        InputError: As in `label_gradients`, if all inputs are zero, an option is unknown, or a number is out of range.
+        InputError: As in `label_gradients`, or if all inputs are zero.
 
     Source:
         von Oswald et al. (2023), arXiv 2212.07677, section 2, for the step; the fit is ours.
@@ -144,8 +144,7 @@ def effective_preconditioner(
         The matrix, solved in float64, in the dtype of xs, and its held-out R².
 
     Raises:
-        InputError: As in `label_gradients`, if half of the prompts do not determine the matrix, or an option is
-            unknown.
+        InputError: As in `label_gradients`, or if half of the prompts do not determine the matrix.
 
     Source:
         Ahn et al. (2023), arXiv 2306.00297, for preconditioned steps; the fit is ours.

@@ -89,9 +89,6 @@ def head_importance(
     Returns:
         Increases and shares with paired intervals, computed in float64, in the losses' dtype.
 
-    Raises:
-        InputError: If numbers of prompts differ, something is empty or not finite, or a number is out of range.
-
     Source:
         Chen, Zhao and Zou (2024), arXiv 2408.04532, figure 1(c); the normalisation within a layer is our reading.
 
@@ -129,9 +126,6 @@ def pruning_masks(importance: Float[Tensor, "layer head"]) -> Bool[Tensor, "kept
 
     Returns:
         n_layers * n_heads + 1 masks, from none to all.
-
-    Raises:
-        InputError: If importance is empty or has other axes.
 
     Source:
         Chen, Zhao and Zou (2024), arXiv 2408.04532, figure 1(d) (pruning); the order over layers is our choice.
@@ -177,8 +171,7 @@ def pruning_curve(
         The curve in loss units and the number of heads needed.
 
     Raises:
-        InputError: If numbers do not fit, n_kept does not rise, something is empty or not finite, tolerance is
-            negative, or another number is out of range.
+        InputError: If n_kept does not rise.
 
     Source:
         Chen, Zhao and Zou (2024), arXiv 2408.04532, figure 1(d); the tolerance is ours.

@@ -62,8 +62,7 @@ def fresh_query_predictions(
         Predictions in label units, without gradients.
 
     Raises:
-        InputError: If shapes do not fit, something is empty or not finite, a point does not exist, f answers
-            another shape, or batch_size is below 1.
+        InputError: If a point does not exist, or f answers another shape.
 
     Source:
         Akyürek et al. (2023), arXiv 2211.15661, section 4.1 (extra unlabelled inputs).
@@ -123,8 +122,7 @@ def induced_weights(
         Weights, solved in float64, in the dtype of f's answers.
 
     Raises:
-        InputError: If there are too few queries, shapes do not fit, something is empty or not finite, a point
-            does not exist, f answers another shape, or batch_size is below 1.
+        InputError: If there are too few queries, or as in `fresh_query_predictions`.
 
     Source:
         Akyürek et al. (2023), arXiv 2211.15661, section 4.1 and appendix F (R² of the fit); Fu et al. (2024),

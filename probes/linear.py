@@ -60,9 +60,6 @@ class LinearProbe:
 
         Returns:
             Predictions in target units; one column even for a single target.
-
-        Raises:
-            InputError: If the number of features differs from the fit's, or entries are not finite.
         """
         checks.activations("predict", "features", features, "sample feature")
         checks.same_length("predict", ("features", "weights"), features.shape[1], len(self.weight))
@@ -110,8 +107,7 @@ def fit_linear_probe(
         Scores and the refitted read-out, computed in float64, in the features' dtype.
 
     Raises:
-        InputError: If shapes do not fit, entries are not finite, a target does not vary, there are fewer
-            groups than folds or than 2 folds, a penalty is not positive, or another number is out of range.
+        InputError: If a target does not vary, there are fewer groups than folds, or a penalty is not positive.
 
     Source:
         Hoerl and Kennard (1970) for ridge; Allen (1974) for the leave-one-out formula (PRESS); Hewitt and
@@ -124,9 +120,12 @@ def fit_linear_probe(
         >>> torch.testing.assert_close(probe.weight[:, 0], torch.tensor([1.0, -2.0, 0.0, 0.0]))
         >>> assert probe.r2 > 0.99 and probe.r2_shuffled < 0.1
     """
+    who = "fit_linear_probe"
     columns = target_columns(features, targets)
     codes = group_codes(groups, len(features), features)
-    _check_numbers(codes, n_folds, seed, n_bootstrap, confidence, penalties)
+    checks.folds(who, "groups", int(codes.max()) + 1, n_folds)
+    checks.bootstrap(who, seed, n_bootstrap, confidence)
+    checks.penalties(who, penalties)
     exact, wanted = features.double(), columns.double()
     n_targets = wanted.shape[1]
     if controls:  # the same decompositions serve the control
@@ -149,14 +148,3 @@ def fit_linear_probe(
         r2_replicates=replicates[:, :n_targets],
         r2_shuffled_replicates=replicates[:, n_targets:] if controls else None,
     )
-
-
-def _check_numbers(
-    codes: Tensor, n_folds: int, seed: int, n_bootstrap: int, confidence: float, penalties: Sequence[float] | None
-) -> None:
-    who = "fit_linear_probe"
-    checks.count(who, "an n_folds", n_folds, 2)
-    checks.count(who, "a number of groups", int(codes.max()) + 1, n_folds)
-    checks.bootstrap(who, seed, n_bootstrap, confidence)
-    if penalties is not None:
-        checks.penalties(who, penalties)

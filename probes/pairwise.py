@@ -24,7 +24,7 @@ def mean_projector(directions: Float[Tensor, "sample k dim"]) -> Float[Tensor, "
         A symmetric matrix with trace k and eigenvalues in [0, 1], dimensionless, always float64.
 
     Raises:
-        InputError: If an axis is missing or empty, or rows are not finite and orthonormal.
+        InputError: If rows are not orthonormal.
 
     Example:
         >>> both_axes = torch.eye(2)[:, None]
@@ -61,8 +61,8 @@ def mean_pairwise_overlap(
         A number in [0, 1], dimensionless, computed in float64, dtype of the input.
 
     Raises:
-        InputError: If rows are not finite and orthonormal, the sets differ in k or dimension, one set or
-            paired ones have fewer than two samples, or paired sets are not two of one length.
+        InputError: If rows are not orthonormal, a lone set or paired ones have fewer than two samples, or one is to be
+            paired alone.
 
     Source:
         Our choice: the exact mean of variant C over all pairs.
@@ -105,7 +105,7 @@ def overlap_within(projector: Float[Tensor, "dim dim"], *, n_samples: int, k: in
         A number in [0, 1], dimensionless, computed in float64, dtype of the input.
 
     Raises:
-        InputError: If the projector is not finite and square with trace k, or there are fewer than two samples.
+        InputError: If the projector's trace is not k, or there are fewer than two samples.
 
     Source:
         Our choice: equals `mean_pairwise_overlap` of the samples.
@@ -144,9 +144,7 @@ def overlap_between(
         A number in [0, 1], dimensionless, computed in float64, dtype of the first projector.
 
     Raises:
-        InputError: If a projector is not finite and square with trace k, the two differ in dimension, one of
-            n_samples and same_index_overlap comes alone, there are fewer than two samples, or
-            same_index_overlap is not in [0, 1].
+        InputError: If a projector's trace is not k, or one of n_samples and same_index_overlap comes alone.
 
     Source:
         Our choice: equals `mean_pairwise_overlap` of the two sets, and with the last two arguments that of paired sets.
@@ -196,8 +194,7 @@ def pairwise_alignment(
         Numbers in [0, 1], dimensionless, computed in float64, dtype of the input.
 
     Raises:
-        InputError: If rows are not finite and orthonormal, the sets differ in k or dimension, a lone set or
-            paired ones have fewer than two samples, or paired sets are not two of one length.
+        InputError: As in `mean_pairwise_overlap`.
 
     Example:
         >>> eye = torch.eye(2)
@@ -257,7 +254,7 @@ def pairwise_cosines(
         One matrix a direction, entries in [0, 1], dimensionless, computed in float64, dtype of the input.
 
     Raises:
-        InputError: If rows are not finite and orthonormal, or the sets differ in k or dimension.
+        InputError: If rows are not orthonormal.
 
     Example:
         >>> first, second = torch.eye(2)[:1], torch.tensor([[0.6, 0.8]])
@@ -284,7 +281,7 @@ def pairwise_overlaps(
         A matrix with entries in [0, 1], dimensionless, computed in float64, dtype of the input.
 
     Raises:
-        InputError: If rows are not finite and orthonormal, or the sets differ in k or dimension.
+        InputError: If rows are not orthonormal.
 
     Example:
         >>> eye = torch.eye(3)

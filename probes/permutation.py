@@ -61,7 +61,7 @@ def permutation_p_value(
         A probability in [1 / (n + 1), 1].
 
     Raises:
-        InputError: If the null is empty or holds NaN, or the alternative is unknown.
+        InputError: If the null holds NaN.
 
     Source:
         Phipson and Smyth (2010), "Permutation P-values should never be zero".
@@ -112,8 +112,7 @@ def permutation_test_correlation(
         The correlation in [-1, 1] and its p-value.
 
     Raises:
-        InputError: If lengths differ, something is empty, not finite or constant, an option is unknown, or
-            a number is out of range.
+        InputError: If score or error is constant.
 
     Source:
         Pitman (1937), "Significance tests which may be applied to samples from any populations. II".
@@ -169,8 +168,7 @@ def permutation_test_auroc(
         The AUROC in [0, 1] and its p-value.
 
     Raises:
-        InputError: If a set is empty or holds NaN, paired sets differ in size, an option is unknown, or a
-            number is out of range.
+        InputError: If a set holds NaN, or paired sets differ in size.
 
     Source:
         Mann and Whitney (1947) for the statistic; Pitman (1937) for the test.

@@ -144,9 +144,6 @@ class PositionProbe:
 
         Returns:
             Predictions in target units.
-
-        Raises:
-            InputError: If positions or features differ in number from the fit's, or entries are not finite.
         """
         checks.activations("predict", "hidden", hidden, "batch pos d_model")
         checks.same_length("predict", ("positions", "positions fitted"), hidden.shape[1], self.attention.shape[1])
@@ -198,8 +195,7 @@ def fit_position_probe(
         Scores on the fifth of the prompts that neither training nor validation saw, in the dtype of hidden.
 
     Raises:
-        InputError: If shapes do not fit, entries are not finite, a target does not vary, there are fewer than 10
-            prompts, an option is unknown, or a number is out of range.
+        InputError: If a target does not vary, or there are fewer than 10 prompts.
 
     Source:
         Akyürek et al. (2023), arXiv 2211.15661, section 5 and appendix E; the released code has a simpler probe.
@@ -212,8 +208,18 @@ def fit_position_probe(
         >>> assert probe.attention[0].argmax() == 2
         >>> assert probe.r2 > 0.9 and probe.r2_shuffled < 0.2
     """
-    _check_position_probe(hidden, targets, head, d_hidden, steps, lr, batch_size, seed)
-    checks.bootstrap("fit_position_probe", seed, n_bootstrap, confidence)
+    who = "fit_position_probe"
+    checks.activations(who, "hidden", hidden, "batch pos d_model")
+    checks.activations(who, "targets", targets, "batch target")
+    checks.same_length(who, ("prompts of hidden", "of targets"), len(hidden), len(targets))
+    checks.option(who, "head", head, get_args(Head))
+    checks.count(who, "a number of prompts", len(hidden), 10)
+    for name, count in (("d_hidden", d_hidden), ("steps", steps), ("batch_size", batch_size)):
+        checks.count(who, name, count, 1)
+    if not lr > 0:
+        raise InputError(f"{who} needs a positive lr, got {lr}; 1e-3 is the default.")
+    checks.varies(who, "target", targets)
+    checks.bootstrap(who, seed, n_bootstrap, confidence)
     n_prompts = len(hidden)
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(n_prompts, generator=generator).to(hidden.device)
@@ -254,20 +260,3 @@ def fit_position_probe(
 def _score(squares: Float[Tensor, "2 batch target"]) -> Float[Tensor, " target"]:
     errors, spread = squares.sum(dim=1)
     return 1.0 - errors / spread
-
-
-def _check_position_probe(
-    hidden: Tensor, targets: Tensor, head: str, d_hidden: int, steps: int, lr: float, batch_size: int, seed: int
-) -> None:
-    who = "fit_position_probe"
-    checks.activations(who, "hidden", hidden, "batch pos d_model")
-    checks.activations(who, "targets", targets, "batch target")
-    checks.same_length(who, ("prompts of hidden", "of targets"), len(hidden), len(targets))
-    checks.option(who, "head", head, get_args(Head))
-    checks.count(who, "a number of prompts", len(hidden), 10)
-    for name, count in (("d_hidden", d_hidden), ("steps", steps), ("batch_size", batch_size)):
-        checks.count(who, name, count, 1)
-    checks.count(who, "a seed", seed, 0)
-    if not lr > 0:
-        raise InputError(f"{who} needs a positive lr, got {lr}; 1e-3 is the default.")
-    checks.varies(who, "target", targets)

@@ -80,8 +80,7 @@ def fit_probe_grid(
         The grid, computed in float64, in the features' dtype.
 
     Raises:
-        InputError: If shapes do not fit, entries are not finite, there are fewer prompts than folds, a penalty is
-            not positive, or another number is out of range.
+        InputError: If there are fewer prompts than folds, or a penalty is not positive.
 
     Source:
         Akyürek et al. (2023), arXiv 2211.15661, appendix E, for a probe per layer, target and prefix; ridge and
@@ -97,10 +96,17 @@ def fit_probe_grid(
         >>> print(grid.undefined[0, 0])
         target 0 is constant at position 0
     """
-    n_prompts = _check_grid(features, targets, penalties, n_folds, seed, n_bootstrap, confidence)
+    who, n_prompts = "fit_probe_grid", len(targets)
+    checks.activations(who, "features", features, "layer batch pos feature")
+    checks.activations(who, "targets", targets, "batch pos target")
+    checks.same_length(who, ("prompts of features", "of targets"), features.shape[1], n_prompts)
+    checks.same_length(who, ("positions of features", "of targets"), features.shape[2], targets.shape[1])
+    checks.folds(who, "prompts", n_prompts, n_folds)
+    checks.bootstrap(who, seed, n_bootstrap, confidence)
+    checks.penalties(who, penalties)
     undefined = {
         (pos, target): f"target {target} is constant at position {pos}"
-        for pos, target in _constant(targets).nonzero().tolist()
+        for pos, target in checks.is_constant(targets).nonzero().tolist()
     }
     codes = torch.arange(n_prompts, device=features.device)
     folds = assign_folds(codes, n_folds, seed)
@@ -111,7 +117,7 @@ def fit_probe_grid(
         cells = [_cell(layer[:, pos], targets[:, pos], folds, source, grid) for pos in range(features.shape[2])]
         layers.append([torch.stack(parts) for parts in zip(*cells, strict=True)])
     squares, shuffled, penalty = (torch.stack(parts) for parts in zip(*layers, strict=True))
-    known = ~_constant(targets)
+    known = ~checks.is_constant(targets)
     r2, (low, high) = _r2(squares), _intervals(squares, codes, seed, n_bootstrap, confidence)
     best_layer, best_r2 = _choose(squares, seed)
     tensors = (r2, low, high, _r2(shuffled), penalty, best_r2)
@@ -175,31 +181,3 @@ def _choose(
     chosen = _r2(squares[:, :, :, order[: n_prompts // 2]]).nan_to_num(-torch.inf).argmax(dim=0)
     scores = _r2(squares[:, :, :, order[n_prompts // 2 :]])
     return chosen, scores.gather(0, chosen[None])[0]
-
-
-def _constant(targets: Float[Tensor, "batch pos target"]) -> Tensor:
-    spread = targets.amax(dim=0) - targets.amin(dim=0)
-    # As in checks.varies: what a constant suffers in a few operations.
-    return spread <= 8 * torch.finfo(targets.dtype).eps * targets.abs().amax(dim=0)
-
-
-def _check_grid(
-    features: Tensor,
-    targets: Tensor,
-    penalties: Sequence[float] | None,
-    n_folds: int,
-    seed: int,
-    n_bootstrap: int,
-    confidence: float,
-) -> int:
-    who = "fit_probe_grid"
-    checks.activations(who, "features", features, "layer batch pos feature")
-    checks.activations(who, "targets", targets, "batch pos target")
-    checks.same_length(who, ("prompts of features", "of targets"), features.shape[1], len(targets))
-    checks.same_length(who, ("positions of features", "of targets"), features.shape[2], targets.shape[1])
-    checks.count(who, "an n_folds", n_folds, 2)
-    checks.count(who, "a number of prompts", len(targets), n_folds)
-    checks.bootstrap(who, seed, n_bootstrap, confidence)
-    if penalties is not None:
-        checks.penalties(who, penalties)
-    return len(targets)

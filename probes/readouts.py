@@ -77,8 +77,7 @@ def fit_layer_readouts(
         Held-out predictions and read-outs in the activations' dtype.
 
     Raises:
-        InputError: If shapes do not fit, entries are not finite, there are fewer prompts than folds, an option is
-            unknown, a penalty or lr is not positive, or another number is out of range.
+        InputError: If there are fewer prompts than folds, or a penalty or lr is not positive.
 
     Source:
         Fu et al. (2024), arXiv 2310.17086, section 4.1 (a new linear layer per hidden state, trained with Adam over
@@ -90,12 +89,18 @@ def fit_layer_readouts(
         >>> found = fit_layer_readouts(hidden, 2 * hidden[1, :, :, 0] + 1)
         >>> assert found.errors[1].mean.value < 1e-6 < 1 < found.errors[0].mean.value
     """
-    _check_readouts(hidden, ys, method, penalties, n_folds, seed)
+    who = "fit_layer_readouts"
+    checks.activations(who, "hidden", hidden, "layer batch point d_model")
+    checks.activations(who, "ys", ys, "batch point")
+    checks.same_shape(who, ("hidden (without d_model)", "ys"), hidden[0, :, :, 0], ys)
+    checks.option(who, "method", method, get_args(Method))
+    checks.folds(who, "prompts", len(ys), n_folds)
+    checks.bootstrap(who, seed, n_bootstrap, confidence)
+    checks.penalties(who, penalties)
     for name, count in (("steps", steps), ("batch_size", batch_size)):
-        checks.count("fit_layer_readouts", name, count, 1)
+        checks.count(who, name, count, 1)
     if not lr > 0:
-        raise InputError(f"fit_layer_readouts needs a positive lr, got {lr}; 0.01 is the default.")
-    checks.bootstrap("fit_layer_readouts", seed, n_bootstrap, confidence)
+        raise InputError(f"{who} needs a positive lr, got {lr}; 0.01 is the default.")
     prompts = torch.arange(len(ys), device=ys.device)
     folds = assign_folds(prompts, n_folds, seed)
     if method == "ridge":
@@ -163,18 +168,3 @@ def _descend(
             schedule.step()
     raw = weight.detach().double() / scale.double()
     return raw, bias.detach().double() - (raw * mean.double()).sum(dim=1)
-
-
-def _check_readouts(
-    hidden: Tensor, ys: Tensor, method: str, penalties: Sequence[float] | None, n_folds: int, seed: int
-) -> None:
-    who = "fit_layer_readouts"
-    checks.activations(who, "hidden", hidden, "layer batch point d_model")
-    checks.activations(who, "ys", ys, "batch point")
-    checks.same_shape(who, ("hidden (without d_model)", "ys"), hidden[0, :, :, 0], ys)
-    checks.option(who, "method", method, get_args(Method))
-    checks.count(who, "a seed", seed, 0)
-    checks.count(who, "an n_folds", n_folds, 2)
-    checks.count(who, "a number of prompts", len(ys), n_folds)
-    if penalties is not None:
-        checks.penalties(who, penalties)

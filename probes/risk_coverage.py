@@ -56,9 +56,6 @@ def risk_coverage(
     Returns:
         The curve in the error's dtype; areas computed in float64.
 
-    Raises:
-        InputError: If lengths differ, a tensor is empty or not finite, or a number is out of range.
-
     Source:
         Geifman, Uziel and El-Yaniv (2019), "Bias-Reduced Uncertainty Estimation for Deep Neural
         Classifiers", for AURC and its excess over the oracle. Mean over ties and `gain` are our choices.

@@ -59,8 +59,7 @@ def control_task_targets(
         One row a sample, equal for equal types, in target units.
 
     Raises:
-        InputTypeError: If types are no integers or targets no floating-point tensor.
-        InputError: If lengths differ, something is empty or not finite, or the seed is negative.
+        InputTypeError: If types are no integers.
 
     Source:
         Hewitt and Liang (2019), "Designing and Interpreting Probes with Control Tasks", section 2.
@@ -202,8 +201,7 @@ def partial_r2(
         Shares with intervals, computed in float64.
 
     Raises:
-        InputError: If shapes do not fit, entries are not finite, a target does not vary, a training fold has no
-            more samples than given targets, or a number is out of range.
+        InputError: If a target does not vary, or a training fold has no more samples than given targets.
 
     Source:
         Frisch and Waugh (1933) and Lovell (1963) for the regression of residuals; holding out is our choice.
@@ -220,8 +218,7 @@ def partial_r2(
     checks.activations(who, "given", given, "sample rival")
     checks.same_length(who, ("samples", "rows of given"), len(features), len(given))
     codes = group_codes(groups, len(features), features)
-    checks.count(who, "an n_folds", n_folds, 2)
-    checks.count(who, "a number of groups", int(codes.max()) + 1, n_folds)
+    checks.folds(who, "groups", int(codes.max()) + 1, n_folds)
     checks.bootstrap(who, seed, n_bootstrap, confidence)
     exact, wanted, rivals = features.double(), columns.double(), given.double()
     squares = _partial_squares(exact, wanted, rivals, assign_folds(codes, n_folds, seed))

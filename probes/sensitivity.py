@@ -57,8 +57,8 @@ def query_gradients(
         Label units per input unit, in the dtype of xs.
 
     Raises:
-        InputError: If shapes do not fit, something is empty or not finite, a point does not exist, f answers another
-            shape, or its answers carry no gradient although they change.
+        InputError: If a point does not exist, f answers another shape, or its answers carry no gradient although they
+            change.
 
     Source:
         von Oswald et al. (2023), arXiv 2212.07677, section 3 ("model sensitivity").
@@ -91,8 +91,7 @@ def label_gradients(
         Dimensionless weights of the k labels, in the dtype of ys.
 
     Raises:
-        InputError: If shapes do not fit, something is empty or not finite, the point does not exist or is the first, f
-            answers another shape, or its answers depend on what they are differentiated by without carrying a gradient.
+        InputError: As in `query_gradients`, or if the point is the first.
 
     Source:
         The derivative is ours; von Oswald et al. (2023), arXiv 2212.07677, give the step whose it is.
@@ -134,7 +133,7 @@ def sensitivity_cosine(
         In [-1, 1]; NaN with a reason if no prompt is left.
 
     Raises:
-        InputError: As in `query_gradients`, or if a number is out of range.
+        InputError: As in `query_gradients`.
 
     Source:
         von Oswald et al. (2023), arXiv 2212.07677, section 3 ("model cos"); their code adds 1e-8 to norms.
@@ -175,7 +174,7 @@ def sensitivity_agreement(
         Three means over prompts with intervals; 0, 1 and 0 for equal predictors.
 
     Raises:
-        InputError: As in `query_gradients`, or if a number is out of range.
+        InputError: As in `query_gradients`.
 
     Source:
         von Oswald et al. (2023), arXiv 2212.07677, section 3.

@@ -34,8 +34,7 @@ def linear_cka(
         A number in [0, 1], or in [-1, 1] where debiased, dimensionless, computed in float64, dtype of `a`.
 
     Raises:
-        InputError: If the numbers of samples differ or are below 2 (4 where debiased), entries are not finite, or
-            one representation does not vary.
+        InputError: If there are fewer than two samples (four where debiased), or one representation does not vary.
 
     Source:
         Kornblith, Norouzi, Lee and Hinton (2019), "Similarity of neural network representations revisited",
@@ -70,8 +69,7 @@ def procrustes_distance(a: Float[Tensor, "sample dim"], b: Float[Tensor, "sample
         A number in [0, sqrt(2)], dimensionless, computed in float64, dtype of `a`.
 
     Raises:
-        InputError: If the numbers of samples differ or are below 2, entries are not finite, or one representation
-            does not vary.
+        InputError: If there are fewer than two samples, or one representation does not vary.
 
     Source:
         Schönemann (1966), "A generalized solution of the orthogonal Procrustes problem"; as a metric between

@@ -237,9 +237,6 @@ def singular_values(matrix: Float[Tensor, "*batch row col"]) -> Float[Tensor, "*
         min(row, col) numbers >= 0 in activation units, largest first, in the input's dtype. Computed in float64: from
         the Gram matrix of the short side, or by `torch.linalg.svdvals` where the input itself is float64.
 
-    Raises:
-        InputError: If the matrix has fewer than two axes, an empty one, or entries that are not finite.
-
     Source:
         Golub and Van Loan (2013), "Matrix Computations", section 8.6.
 
@@ -280,8 +277,7 @@ def leading_directions(
         Orthonormal directions with singular values and flags, computed in float64, in the input's dtype.
 
     Raises:
-        InputError: If the matrix has fewer than two axes, an empty one, or entries that are not finite; if k is not
-            between 1 and min(row, col); if the side or the spectrum is unknown.
+        InputError: If k is not between 1 and min(row, col).
 
     Source:
         Hill, Eyre and Creager (2025), arXiv 2507.09440, look at the top two singular vectors, hence k=2.

@@ -80,8 +80,7 @@ def match_steps(
         The heat map in the layers' dtype and the best step of each row.
 
     Raises:
-        InputError: If shapes do not fit, something is empty or not finite, an option is unknown, a measure is
-            undefined in all prompts, or a number is out of range.
+        InputError: If a measure is undefined in all prompts.
 
     Source:
         Fu et al. (2024), arXiv 2310.17086, section 3.3 and figure 3, for SimE and best-matching steps; the
@@ -133,8 +132,7 @@ def match_steps_by_weights(
         The heat map in the layers' dtype and the best step of each row.
 
     Raises:
-        InputError: If shapes do not fit, something is empty or not finite, no prompt defines a cosine, or a
-            number is out of range.
+        InputError: If no prompt defines a cosine.
 
     Source:
         Fu et al. (2024), arXiv 2310.17086, section 3.3.

@@ -61,9 +61,8 @@ def fit_streamed_probe(
         Scores and the refitted read-out, accumulated in float64, in the features' dtype.
 
     Raises:
-        InputTypeError: If features or targets are no floating-point tensors, or prompts no integers.
-        InputError: If there is no batch, shapes do not fit, entries are not finite, all samples fall into one fold,
-            a penalty is not positive, or a number is out of range.
+        InputTypeError: If prompts are no integers.
+        InputError: If there is no batch, all samples fall into one fold, or a penalty is not positive.
 
     Source:
         Golub, Heath and Wahba (1979) for generalised cross-validation; Chan, Golub and LeVeque (1983) for sums
@@ -76,7 +75,9 @@ def fit_streamed_probe(
         >>> probe = fit_streamed_probe(parts)
         >>> torch.testing.assert_close(probe.r2, torch.ones(1))
     """
-    _check_options(penalties, n_folds, seed)
+    checks.count("fit_streamed_probe", "an n_folds", n_folds, 2)
+    checks.count("fit_streamed_probe", "a seed", seed, 0)
+    checks.penalties("fit_streamed_probe", penalties)
     folds, shifts = _accumulate(batches, n_folds, seed)
     squares, whole = [sums.squares for sums in folds], folds[0].moments
     for sums in folds[1:]:
@@ -179,10 +180,3 @@ def _squared_errors(
     linear = bias * m.target_sum + (weight * m.cross).sum(dim=0) - bias * (m.feature_sum @ weight)
     quadratic = (weight * (m.gram @ weight)).sum(dim=0) + m.n * bias.square()
     return sums.squares - 2 * linear + quadratic
-
-
-def _check_options(penalties: Sequence[float] | None, n_folds: int, seed: int) -> None:
-    checks.count("fit_streamed_probe", "an n_folds", n_folds, 2)
-    checks.count("fit_streamed_probe", "a seed", seed, 0)
-    if penalties is not None:
-        checks.penalties("fit_streamed_probe", penalties)

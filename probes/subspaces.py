@@ -84,7 +84,7 @@ def mean_subspace(directions: Float[Tensor, "sample k dim"], k: int | None = Non
         The basis and all eigenvalues of P, computed in float64, dtype of the input.
 
     Raises:
-        InputError: If an axis is missing or empty, rows are not finite and orthonormal, or k is not in 1..dim.
+        InputError: If rows are not orthonormal, or k is not in 1..dim.
 
     Example:
         >>> eye = torch.eye(3)
@@ -119,8 +119,7 @@ def set_alignment(
         Numbers in [0, 1], dimensionless, computed in float64, dtype of the directions.
 
     Raises:
-        InputError: If an axis is missing or empty, rows are not finite and orthonormal, or the reference has other
-            axes than a sample.
+        InputError: If rows are not orthonormal.
 
     Example:
         >>> eye = torch.eye(3)
@@ -158,10 +157,7 @@ def cosine_similarity(a: Float[Tensor, "*batch dim"], b: Float[Tensor, "*batch d
         Numbers in [0, 1], dimensionless, computed in float64, dtype of `a`.
 
     Raises:
-        InputError: If the shapes differ, an entry is not finite, or a vector is zero.
-
-    Source:
-        Elementary.
+        InputError: If a vector is zero.
 
     Example:
         >>> up, diagonal = torch.tensor([0.0, -2.0]), torch.tensor([1.0, 1.0])
@@ -193,7 +189,7 @@ def principal_angles(
         min(k, l) angles in radians in [0, pi/2], smallest first, computed in float64, dtype of `a`.
 
     Raises:
-        InputError: If the leading axes or dimensions differ, or rows are not finite and orthonormal.
+        InputError: If rows are not orthonormal.
 
     Source:
         Björck and Golub (1973), "Numerical methods for computing angles between linear subspaces".
@@ -225,7 +221,7 @@ def subspace_overlap(a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch 
         Numbers in [0, 1], dimensionless, computed in float64, dtype of `a`.
 
     Raises:
-        InputError: If the shapes differ, or rows are not finite and orthonormal.
+        InputError: If rows are not orthonormal.
 
     Source:
         Variant C of the signature's score; the definition is ours, since the abstract of Hill, Eyre and
@@ -256,7 +252,7 @@ def chordal_distance(a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch 
         Numbers in [0, sqrt(k)], dimensionless, computed in float64, dtype of `a`.
 
     Raises:
-        InputError: If the shapes differ, or rows are not finite and orthonormal.
+        InputError: If rows are not orthonormal.
 
     Source:
         Conway, Hardin and Sloane (1996), "Packing lines, planes, etc.: packings in Grassmannian spaces".
@@ -284,7 +280,7 @@ def geodesic_distance(a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch
         Numbers in [0, sqrt(k) pi / 2] in radians, computed in float64, dtype of `a`.
 
     Raises:
-        InputError: If the shapes differ, or rows are not finite and orthonormal.
+        InputError: If rows are not orthonormal.
 
     Source:
         Edelman, Arias and Smith (1998), "The geometry of algorithms with orthogonality constraints", section 4.3.

@@ -48,9 +48,6 @@ def moment_vector(
     Returns:
         Label units times input units, summed in float64, in the dtype of xs.
 
-    Raises:
-        InputError: If shapes do not fit, something is empty or not finite, or an option is unknown.
-
     Source:
         Akyürek et al. (2023), arXiv 2211.15661, section 5 (X^T Y).
 
@@ -83,9 +80,6 @@ def least_squares_weights(
     Returns:
         Label units per input unit, solved in float64, in the dtype of xs.
 
-    Raises:
-        InputError: If shapes do not fit, or something is empty or not finite.
-
     Source:
         Akyürek et al. (2023), arXiv 2211.15661, section 5 (w_OLS).
 
@@ -117,9 +111,6 @@ def residuals(
 
     Returns:
         Label units, dtype of the predictions.
-
-    Raises:
-        InputError: If shapes differ, or something is empty or not finite.
 
     Source:
         Fu et al. (2024), arXiv 2310.17086, section 3.3.
@@ -176,9 +167,6 @@ def shared_signal(xs: Float[Tensor, "batch point dim"], mean: Float[Tensor, " di
     Returns:
         Label units, dtype of xs.
 
-    Raises:
-        InputError: If the dimensions differ, or something is empty or not finite.
-
     Source:
         Zhang, Wu and Bartlett (2024), arXiv 2402.14951, for the shared signal.
 
@@ -202,9 +190,6 @@ def largest_stable_step(xs: Float[Tensor, "batch point dim"]) -> Float[Tensor, "
 
     Returns:
         Inverse squared input units, dtype of xs.
-
-    Raises:
-        InputError: If the tensor is empty, has other axes or is not finite.
 
     Source:
         Nesterov (2004), "Introductory Lectures on Convex Optimization", section 2.1 (1 / L).

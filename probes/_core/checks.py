@@ -182,8 +182,14 @@ def varies(who: str, name: str, columns: Tensor) -> None:
         )
 
 
-def penalties(who: str, penalties: Sequence[float]) -> None:
-    if not len(penalties) or not all(0.0 < penalty < math.inf for penalty in penalties):
+def folds(who: str, units: str, n: int, n_folds: int) -> None:
+    count(who, "an n_folds", n_folds, 2)
+    count(who, f"a number of {units}", n, n_folds)
+
+
+# None chooses penalties that suit the features.
+def penalties(who: str, penalties: Sequence[float] | None) -> None:
+    if penalties is not None and not (len(penalties) and all(0.0 < penalty < math.inf for penalty in penalties)):
         raise InputError(
             f"{who} needs positive finite penalties, got {list(penalties)}; use a small one such as 1e-8 for none."
         )

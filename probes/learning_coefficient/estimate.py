@@ -1,14 +1,4 @@
-"""How complex is a solution? Its local learning coefficient (LLC), by Langevin dynamics over vectorised chains.
-
-Signs and scales. With l the loss as it is given (a mean over the batch; no factor K / (2 sigma^2), so values compare
-with log-likelihood coefficients only after nbeta is rescaled by it), the chains sample
-
-    p(w) ~ exp(-nbeta l(w) - (localization / 2) |w - w*|^2),
-    w <- w - (lr / 2) (nbeta grad l(w) + localization (w - w*)) + sqrt(lr) N(0, I),
-
-so nbeta multiplies the loss and its gradient, localization is the coefficient of the force, lr is epsilon with half of
-it before the force and its root before the noise. Only the product n * beta enters, never n alone.
-"""
+"""The local learning coefficient of one solution, from the settings to the result; the package says what is sampled."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -66,10 +56,10 @@ def estimate_learning_coefficient(
 ) -> LearningCoefficient:
     """Estimate the local learning coefficient of a solution.
 
-    Formula: nbeta (E[l(w)] - l(w*)), E over the chains' draws; the module says exactly what they sample. Meaningless
-    where w* is no minimum of this loss (negative values), where the chains have not settled, and as an absolute number
-    across different nbeta or localization; the flags tell. At finite nbeta it lies below the theoretical coefficient of
-    a singular loss, by a fifth in small examples.
+    Formula: nbeta (E[l(w)] - l(w*)), E over the chains' draws; `probes.learning_coefficient` says exactly what they
+    sample. Meaningless where w* is no minimum of this loss (negative values), where the chains have not settled, and as
+    an absolute number across different nbeta or localization; the flags tell. At finite nbeta it lies below the
+    theoretical coefficient of a singular loss, by a fifth in small examples.
 
     The loss runs under vmap, so it may not branch on values, and under the plain kernel of
     scaled_dot_product_attention, which alone has rules for vmap and second derivatives. From 10,000 parameters on, a
@@ -110,8 +100,7 @@ def estimate_learning_coefficient(
 
     Raises:
         InputTypeError: If parameters, masks, data or the loss are of the wrong kind.
-        InputError: If a setting is out of range, a pattern matches nothing, data do not align, or the loss at w* is not
-            one number.
+        InputError: If a pattern matches nothing, data do not align, or the loss at w* is not one number.
         NonFiniteLossError: A ValueError as well, if that number is NaN or infinite.
 
     Source:

@@ -65,7 +65,7 @@ def split_rhat(traces: Float[Tensor, "chain draw"]) -> float:
         1 for chains that agree, more otherwise; infinity for constant halves that differ, 1 for a constant trace.
 
     Raises:
-        InputError: If there are fewer than four draws, or one is not finite.
+        InputError: If there are fewer than four draws.
 
     Source:
         Gelman et al. (2013), "Bayesian Data Analysis", 3rd edition, section 11.4.
@@ -97,7 +97,7 @@ def effective_sample_size(traces: Float[Tensor, "chain draw"]) -> float:
         A number of draws, at most N log10 N for N draws in all; N for a constant trace.
 
     Raises:
-        InputError: If there are fewer than four draws, or one is not finite.
+        InputError: If there are fewer than four draws.
 
     Source:
         Geyer (1992), "Practical Markov chain Monte Carlo", section 3.3; Vehtari et al. (2021), "Rank-normalization,

@@ -5,9 +5,6 @@ kNN, KDE, GMM and foreign estimators keep a capped, seeded random sample of a lo
 (norms, raw prompt statistics, gap to a reference predictor) belong beside every other score: where they see a
 shift as well, a claim about hidden states is empty.
 
-Every `score` refuses, with an `InputError`, samples of another width than the fitted ones and entries that are not
-finite.
-
 Scores for classifiers (energy, maximal softmax, ODIN, OpenMax, the logit half of ViM, ...) need logits and do not
 apply to regression.
 """
@@ -30,32 +27,9 @@ from probes.ood.signature import SignatureDetector, Variant, fit_signature_detec
 from probes.ood.subspace import NullSpace, PCAResidual, fit_null_space, fit_pca_residual
 
 __all__ = [
-    "Density",
-    "EstimatorDetector",
-    "GramRange",
-    "Larger",
-    "Mahalanobis",
-    "NearestNeighbors",
-    "NormBaseline",
-    "NullSpace",
-    "PCAResidual",
-    "PromptStatisticsBaseline",
-    "RelativeMahalanobis",
-    "SignatureDetector",
-    "Variant",
-    "ensemble_disagreement",
-    "fit_estimator",
-    "fit_gmm",
-    "fit_gram",
-    "fit_kde",
-    "fit_mahalanobis",
-    "fit_nearest_neighbors",
-    "fit_norm",
-    "fit_null_space",
-    "fit_pca_residual",
-    "fit_prompt_statistics",
-    "fit_relative_mahalanobis",
-    "fit_signature_detector",
-    "prediction_gap",
-    "prompt_statistics",
-]
+    "Density", "EstimatorDetector", "GramRange", "Larger", "Mahalanobis", "NearestNeighbors", "NormBaseline",
+    "NullSpace", "PCAResidual", "PromptStatisticsBaseline", "RelativeMahalanobis", "SignatureDetector", "Variant",
+    "ensemble_disagreement", "fit_estimator", "fit_gmm", "fit_gram", "fit_kde", "fit_mahalanobis",
+    "fit_nearest_neighbors", "fit_norm", "fit_null_space", "fit_pca_residual", "fit_prompt_statistics",
+    "fit_relative_mahalanobis", "fit_signature_detector", "prediction_gap", "prompt_statistics",
+]  # fmt: skip

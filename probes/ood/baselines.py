@@ -40,7 +40,7 @@ class NormBaseline:
             Numbers of standard deviations, dtype of the input; larger is further out.
 
         Raises:
-            InputError: If entries are not finite or a sample is zero.
+            InputError: If a sample is zero.
         """
         z = (_log_norms("NormBaseline.score", inputs) - self.mean_log_norm) / self.std_log_norm
         return in_dtype(z.abs() if self.two_sided else z, inputs.dtype)
@@ -68,9 +68,6 @@ class PromptStatisticsBaseline:
 
         Returns:
             Squared Mahalanobis distances >= 0, dimensionless, dtype of the input; larger is further out.
-
-        Raises:
-            InputError: If shapes differ or entries are not finite.
         """
         return self.mahalanobis.score(prompt_statistics(xs, ys))
 
@@ -92,7 +89,7 @@ def fit_norm(inputs: Float[Tensor, "sample point *axes"] | Iterable[Tensor], *, 
         A detector; larger is further out.
 
     Raises:
-        InputError: If entries are not finite, a sample is zero, or all lengths are equal.
+        InputError: If a sample is zero, or all lengths are equal.
 
     Example:
         >>> xs = torch.randn(100, 9, 4, generator=torch.Generator().manual_seed(0))
@@ -125,9 +122,6 @@ def prompt_statistics(
 
     Returns:
         dim (dim + 1) / 2 + dim numbers a prompt, in units of x^2 and x y, computed in float64, dtype of the input.
-
-    Raises:
-        InputError: If shapes differ or entries are not finite.
 
     Example:
         >>> xs, ys = torch.tensor([[[1.0, 2.0], [0.0, 2.0]]]), torch.tensor([[4.0, 0.0]])
@@ -197,9 +191,6 @@ def prediction_gap(
     Returns:
         Numbers >= 0 in units of y, computed in float64, dtype of the predictions; larger is further out.
 
-    Raises:
-        InputError: If shapes differ or entries are not finite.
-
     Example:
         >>> gap = prediction_gap(torch.tensor([[1.0, 3.0]]), torch.tensor([[1.0, 1.0]]))
         >>> torch.testing.assert_close(gap, torch.tensor([1.0]))
@@ -222,7 +213,7 @@ def ensemble_disagreement(predictions: Float[Tensor, "member sample point"]) -> 
         Numbers >= 0 in squared units of y, computed in float64, dtype of the input; larger is further out.
 
     Raises:
-        InputError: If there are fewer than two members, or entries are not finite.
+        InputError: If there are fewer than two members.
 
     Source:
         Lakshminarayanan, Pritzel and Blundell (2017), "Simple and scalable predictive uncertainty estimation using

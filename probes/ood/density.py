@@ -80,7 +80,7 @@ def fit_kde(
         A detector; nats, larger is further out.
 
     Raises:
-        InputError: If axes or entries are wrong, or there are fewer components with variance than wanted.
+        InputError: If there are fewer components with variance than wanted.
 
     Source:
         Scott (1992), "Multivariate density estimation", for the default bandwidth; components and capacity are our
@@ -119,8 +119,7 @@ def fit_gmm(
         A detector; nats, larger is further out.
 
     Raises:
-        InputError: If axes or entries are wrong, there are fewer components with variance than wanted, or fewer
-            samples than mixtures.
+        InputError: If there are fewer components with variance than wanted, or fewer samples than mixtures.
 
     Source:
         Dempster, Laird and Rubin (1977) for the fit, by scikit-learn; all sizes are our choices.

@@ -75,8 +75,8 @@ def fit_estimator(
         A detector; larger is further out.
 
     Raises:
-        InputTypeError: If the estimator lacks one of the two methods, or the features are no floating-point tensors.
-        InputError: If axes or entries are wrong, `larger` is unknown, or "auto" cannot tell.
+        InputTypeError: If the estimator lacks one of the two methods.
+        InputError: If "auto" cannot tell.
 
     Source:
         The protocols of scikit-learn's outlier detection and of PyOD (Zhao, Nasrullah and Li 2019, JMLR 20).

@@ -42,9 +42,6 @@ class GramRange:
 
         Returns:
             Numbers >= 0, dimensionless, computed in float64, dtype of the input; larger is further out.
-
-        Raises:
-            InputError: If the width or the number of rows differs, or entries are not finite.
         """
         who = "GramRange.score"
         checks.activations(who, "activations", activations, "sample row col")
@@ -81,8 +78,7 @@ def fit_gram(
         A detector; mean relative excess over the range, larger is further out.
 
     Raises:
-        InputError: If axes or entries are wrong, batches differ in their rows, there are fewer than two samples,
-            nothing varies, or a power is below 1.
+        InputError: If batches differ in their rows, there are fewer than two samples, or nothing varies.
 
     Source:
         Sastry and Oore (2020), "Detecting out-of-distribution examples with Gram matrices", ICML. There an excess

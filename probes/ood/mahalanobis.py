@@ -87,9 +87,8 @@ def fit_mahalanobis(
         A detector; squared distances, larger is further out.
 
     Raises:
-        InputError: If axes, entries or the share are wrong, nothing varies, there are too few samples to go
-            without shrinkage, or the covariance is singular all the same (constant features; two samples, of
-            which Ledoit and Wolf shrink nothing).
+        InputError: If nothing varies, there are too few samples to go without shrinkage, or the covariance is singular
+            all the same (constant features; two samples, of which Ledoit and Wolf shrink nothing).
 
     Source:
         Lee et al. (2018), "A simple unified framework for detecting out-of-distribution samples", with one group;
@@ -126,7 +125,7 @@ def fit_relative_mahalanobis(
         A detector; larger is further out.
 
     Raises:
-        InputTypeError: If the features are no floating-point tensors, or the groups no integers.
+        InputTypeError: If the groups are no integers.
         InputError: If there are fewer than two groups, groups and features differ in length or in their number of
             batches, or as `fit_mahalanobis`.
 

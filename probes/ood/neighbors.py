@@ -47,7 +47,7 @@ class NearestNeighbors:
             input; larger is further out.
 
         Raises:
-            InputError: If the width differs, entries are not finite, or a vector is zero where lengths are divided out.
+            InputError: If a vector is zero where lengths are divided out.
 
         Warns:
             UserWarning: If lengths are divided out and the median length of 20 or more samples is off the fitted
@@ -105,8 +105,7 @@ def fit_nearest_neighbors(
         A detector; distances, larger is further out.
 
     Raises:
-        InputError: If axes or entries are wrong, there are fewer than k samples, or a vector is zero where lengths
-            are divided out.
+        InputError: If there are fewer than k samples, or a vector is zero where lengths are divided out.
 
     Source:
         Sun et al. (2022), "Out-of-distribution detection with deep nearest neighbors", ICML, which normalises; k

@@ -35,9 +35,6 @@ class SignatureDetector:
 
         Returns:
             Numbers in [0, 1], dimensionless, dtype of the input; larger is further out.
-
-        Raises:
-            InputError: If axes, width or entries are not as they should be.
         """
         if self.variant == "overlap":
             return self.signature.ood_score(activations)
@@ -69,9 +66,6 @@ def fit_signature_detector(
 
     Returns:
         A detector; numbers in [0, 1], larger is further out.
-
-    Raises:
-        InputError: If axes or entries are wrong, or k, the side or the variant is impossible.
 
     Source:
         Hill, Eyre and Creager (2025), arXiv 2507.09440; all three formulas are our choice.

@@ -94,7 +94,7 @@ def fit_pca_residual(
         A detector; squared residuals, larger is further out.
 
     Raises:
-        InputError: If axes, entries or shares are wrong, nothing varies, or all of space would be inside.
+        InputError: If nothing varies, or all of space would be inside.
 
     Source:
         Jackson and Mudholkar (1979), "Control procedures for residuals associated with principal component
@@ -141,8 +141,7 @@ def fit_null_space(rows: Float[Tensor, "row dim"] | Iterable[Tensor], *, toleran
         A detector; shares of length in [0, 1], larger is further out.
 
     Raises:
-        InputError: If axes or entries are wrong, the tolerance is not in [1e-7, 1), every row is zero, or no
-            direction is left over.
+        InputError: If the tolerance is not in [1e-7, 1), every row is zero, or no direction is left over.
 
     Source:
         Cook, Zare and Gader (2020), "Outlier detection through null space analysis of neural networks", arXiv

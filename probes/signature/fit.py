@@ -1,9 +1,4 @@
-"""The spectral signature: the leading directions that the samples of one distribution share.
-
-The claim under test (Hill, Eyre and Creager 2025, arXiv 2507.09440) is that in-distribution prompts share
-the top two singular vectors of their residual streams, and others do not. Only the abstract was available
-to us, so every convention is an option and is stored in the result.
-"""
+"""Fitting a signature, from one tensor or batch by batch, and following it over checkpoints."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,21 +11,10 @@ from probes._core import checks
 from probes._core.errors import InputError
 from probes._core.results import in_dtype
 from probes._core.streams import checked_batches
-from probes.pairwise import pairwise_alignment
-from probes.signature.fitted import SignatureScores, SpectralSignature
+from probes.signature.fitted import SpectralSignature
 from probes.spectra import Side, leading_directions
 from probes.subspaces import cosine_similarity, subspace_overlap
 
-__all__ = [
-    "SignatureEmergence",
-    "SignatureFitter",
-    "SignatureScores",
-    "SpectralSignature",
-    "emergence_of",
-    "fit_signature",
-    "pairwise_alignment",
-    "signature_emergence",
-]
 _KEPT = 64
 
 
@@ -193,9 +177,6 @@ def fit_signature(
 
     Returns:
         The signature with its conventions, computed in float64, in the input's dtype.
-
-    Raises:
-        InputError: If an axis is missing or empty, entries are not finite, or k or the side is impossible.
 
     Source:
         Hill, Eyre and Creager (2025), arXiv 2507.09440, for the top two directions; variants A, B and C, the

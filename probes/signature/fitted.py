@@ -168,9 +168,6 @@ class SpectralSignature:
 
         Returns:
             What `score_directions` returns.
-
-        Raises:
-            InputError: If axes, width or entries are not as they should be.
         """
         return self.score_directions(self._directions(activations))
 
@@ -185,9 +182,6 @@ class SpectralSignature:
 
         Returns:
             Scores in [0, 1], dimensionless, computed in float64, in the directions' dtype.
-
-        Raises:
-            InputError: If the directions are not stacked along one axis, or differ in number or dimension.
         """
         directions = found.directions
         self._check_fits("score_directions", directions)
@@ -222,9 +216,6 @@ class SpectralSignature:
 
         Returns:
             As `pairwise`.
-
-        Raises:
-            InputError: If the directions are not stacked along one axis, or differ in number or dimension.
         """
         directions = found.directions
         self._check_fits("pairwise_directions", directions)

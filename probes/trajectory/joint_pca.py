@@ -1,9 +1,4 @@
-"""Which way do models move in function space? One principal component analysis (PCA) of many runs together.
-
-A row is what one checkpoint predicts on a fixed batch of prompts. All runs are centred and decomposed together, so that
-their curves can be laid over one another; reference predictors are projected and never fitted. Random walks too draw
-smooth curves on their first components (Lissajous figures), so a null stands beside each result.
-"""
+"""One principal component analysis of many runs together."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -50,9 +45,6 @@ class JointTrajectoryPCA:
 
         Returns:
             Coordinates in output units.
-
-        Raises:
-            InputError: If the rows have another length.
         """
         _check_width("project", outputs, len(self.mean))
         return (outputs.double() - self.mean) @ self.components.mT
@@ -98,8 +90,8 @@ def joint_trajectory_pca(
         Curves, landmarks, explained variance and the null, in float64 on the runs' device.
 
     Raises:
-        InputError: If runs, weights or landmarks do not fit together, an entry is not finite, nothing varies, or there
-            are not that many components.
+        InputError: If runs, weights or landmarks do not fit together, nothing varies, or there are not that many
+            components.
 
     Source:
         Carroll et al. (2025), "Dynamics of transient structure in in-context linear regression transformers", section

@@ -105,8 +105,7 @@ def find_stages(
         Boundaries and stages in optimiser steps, not rounded, with the curve; float64 on the CPU.
 
     Raises:
-        InputError: If lengths differ, steps do not rise, there are fewer than four, an entry is not finite, an error
-            or max_slope is not positive, or the grid has fewer than five points.
+        InputError: If steps do not rise, there are fewer than four, or an error or max_slope is not positive.
 
     Source:
         Hoogland et al. (2024), "The developmental landscape of in-context learning", section on stage boundaries; the
