@@ -23,15 +23,9 @@ from probes.induced_weights import induced_weights
 from probes.sensitivity import SensitivityAgreement, sensitivity_agreement, sensitivity_cosine
 
 __all__ = [
-    "AlgorithmAgreement",
-    "compare_algorithms",
-    "ilwd",
-    "mspd",
-    "sensitivity_cosine",
-    "similarity_of_errors",
-    "similarity_of_weights",
-    "spd",
-]
+    "AlgorithmAgreement", "compare_algorithms", "ilwd", "mspd", "sensitivity_cosine", "similarity_of_errors",
+    "similarity_of_weights", "spd",
+]  # fmt: skip
 
 
 def spd(

@@ -20,13 +20,9 @@ from probes.bootstrap import percentile_interval
 from probes.curves import Curve, curve_over_prompts
 
 __all__ = [
-    "AttentionReport",
-    "attention_mass",
-    "attention_report",
-    "normalised_entropy",
-    "pattern_variability",
+    "AttentionReport", "attention_mass", "attention_report", "normalised_entropy", "pattern_variability",
     "role_masks",
-]
+]  # fmt: skip
 
 
 def role_masks(x_tokens: Bool[Tensor, " pos"], y_tokens: Bool[Tensor, " pos"]) -> dict[str, Bool[Tensor, "query key"]]:

@@ -14,13 +14,9 @@ from probes._core.errors import InputError
 from probes._core.ranks import levels_of
 
 __all__ = [
-    "Alternative",
-    "PermutationTest",
-    "holm",
-    "permutation_p_value",
-    "permutation_test_auroc",
+    "Alternative", "PermutationTest", "holm", "permutation_p_value", "permutation_test_auroc",
     "permutation_test_correlation",
-]
+]  # fmt: skip
 
 Alternative = Literal["greater", "less", "two-sided"]
 # Permuted statistics of this many samples at a time.

@@ -17,18 +17,9 @@ from probes._core.errors import InputError
 from probes._core.results import in_dtype
 
 __all__ = [
-    "SWAP_THRESHOLD",
-    "LeadingDirections",
-    "Side",
-    "SpectralGap",
-    "Spectrum",
-    "effective_rank",
-    "leading_directions",
-    "participation_ratio",
-    "singular_values",
-    "spectral_gap",
-    "stable_rank",
-]
+    "SWAP_THRESHOLD", "LeadingDirections", "Side", "SpectralGap", "Spectrum", "effective_rank",
+    "leading_directions", "participation_ratio", "singular_values", "spectral_gap", "stable_rank",
+]  # fmt: skip
 Side = Literal["right", "left"]
 """Which singular vectors: "right" live in the columns' space (d_model), "left" in the rows' (positions)."""
 Spectrum = Literal["full", "leading"]

@@ -15,20 +15,10 @@ from probes._core.results import in_dtype
 from probes.pairwise import mean_pairwise_overlap, mean_projector, pairwise_cosines, pairwise_overlaps
 
 __all__ = [
-    "MeanSubspace",
-    "SetAlignment",
-    "chordal_distance",
-    "cosine_similarity",
-    "geodesic_distance",
-    "mean_pairwise_overlap",
-    "mean_projector",
-    "mean_subspace",
-    "pairwise_cosines",
-    "pairwise_overlaps",
-    "principal_angles",
-    "set_alignment",
-    "subspace_overlap",
-]
+    "MeanSubspace", "SetAlignment", "chordal_distance", "cosine_similarity", "geodesic_distance",
+    "mean_pairwise_overlap", "mean_projector", "mean_subspace", "pairwise_cosines", "pairwise_overlaps",
+    "principal_angles", "set_alignment", "subspace_overlap",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -17,13 +17,9 @@ from probes._core.callees import check_prompts
 from probes._core.results import in_dtype
 
 __all__ = [
-    "largest_stable_step",
-    "least_squares_weights",
-    "moment_vector",
-    "prediction_differences",
-    "residuals",
+    "largest_stable_step", "least_squares_weights", "moment_vector", "prediction_differences", "residuals",
     "shared_signal",
-]
+]  # fmt: skip
 
 Normalise = Literal["sum", "mean"]
 

@@ -14,7 +14,15 @@ from torch import Tensor
 from icl_interp.checkpoints.distribution import POINTS_UNKNOWN, TASK_UNKNOWN, assumed_points, fit_points
 from icl_interp.checkpoints.record import Layout, Reader, Reading
 from icl_interp.checkpoints.safe_load import WeightFile
-from icl_interp.checkpoints.weights import check_heads, check_names, check_shapes, few, state_dict_in, to_float32
+from icl_interp.checkpoints.weights import (
+    check_heads,
+    check_names,
+    check_shapes,
+    few,
+    state_dict_in,
+    stated_heads,
+    to_float32,
+)
 from icl_interp.errors import CheckpointError, one_line
 from icl_interp.models.config import ModelConfig
 from icl_interp.tasks.linear_regression import LinearRegression
@@ -316,46 +324,8 @@ def dtsip_weights(contents: object) -> dict[str, Any] | None:
     return state_dict_in(contents, _is_dtsip)
 
 
-def read_dtsip(file: WeightFile, *, n_heads: int | None = None) -> Reading:
-    """Read state.pt or model_N.pt, with the config.yaml beside it where there is one.
-
-    Without a config.yaml the shapes tell everything but the number of heads.
-    """
-    named = dtsip_weights(file.contents) or {}
-    weights = to_float32(file.path, drop_unused(named))
-    sizes = sizes_of(file.path, weights)
-    check_layout(file.path, weights, sizes)
-    beside = file.path.with_name("config.yaml")
-    config = read_dtsip_config(beside) if beside.is_file() else None
-    _check_sizes(file.path, config, sizes)
-    heads = _heads(file.path, config, sizes["n_embd"], n_heads)
-    step = _step(file)
-    try:
-        found = training_distribution(config, n_dims=sizes["n_dims"], n_positions=sizes["n_positions"], step=step)
-    except CheckpointError as error:
-        raise CheckpointError(f"{beside}: {error}") from error
-    return Reading(
-        config=ModelConfig(
-            n_dims=sizes["n_dims"],
-            n_points=sizes["n_positions"],
-            n_layers=sizes["n_layer"],
-            n_heads=heads,
-            d_model=sizes["n_embd"],
-            init="dtsip",
-        ),
-        weights=convert(weights, n_layers=sizes["n_layer"], n_heads=heads),
-        task=fit_points(found.task, found.n_points),
-        n_points_trained=found.n_points,
-        origin=f"dtsip/in-context-learning {'run folder' if config else 'weights without config.yaml'}",
-        step=step,
-        notes=(*_notes(file, config, heads, [name for name in named if name not in weights]), *found.notes),
-        task_assumptions=tuple(found.assumptions),
-        points_assumption=found.points_assumption,
-    )
-
-
 class Dtsip(Reader):
-    """Checkpoints of dtsip/in-context-learning."""
+    """state.pt or model_N.pt, with the config.yaml beside it; without one, shapes tell all but the number of heads."""
 
     name = "state.pt or model_N.pt of dtsip/in-context-learning"
     signs = (
@@ -370,7 +340,37 @@ class Dtsip(Reader):
         return dtsip_weights(contents) is not None
 
     def read(self, file: WeightFile, *, n_heads: int | None, layout: Layout) -> Reading:  # noqa: ARG002
-        return read_dtsip(file, n_heads=n_heads)
+        named = dtsip_weights(file.contents) or {}
+        weights = to_float32(file.path, drop_unused(named))
+        sizes = sizes_of(file.path, weights)
+        check_layout(file.path, weights, sizes)
+        beside = file.path.with_name("config.yaml")
+        config = read_dtsip_config(beside) if beside.is_file() else None
+        _check_sizes(file.path, config, sizes)
+        heads = _heads(file.path, config, sizes["n_embd"], n_heads)
+        step = _step(file)
+        try:
+            found = training_distribution(config, n_dims=sizes["n_dims"], n_positions=sizes["n_positions"], step=step)
+        except CheckpointError as error:
+            raise CheckpointError(f"{beside}: {error}") from error
+        return Reading(
+            config=ModelConfig(
+                n_dims=sizes["n_dims"],
+                n_points=sizes["n_positions"],
+                n_layers=sizes["n_layer"],
+                n_heads=heads,
+                d_model=sizes["n_embd"],
+                init="dtsip",
+            ),
+            weights=convert(weights, n_layers=sizes["n_layer"], n_heads=heads),
+            task=fit_points(found.task, found.n_points),
+            n_points_trained=found.n_points,
+            origin=f"dtsip/in-context-learning {'run folder' if config else 'weights without config.yaml'}",
+            step=step,
+            notes=(*_notes(file, config, heads, [name for name in named if name not in weights]), *found.notes),
+            task_assumptions=tuple(found.assumptions),
+            points_assumption=found.points_assumption,
+        )
 
 
 def _step(file: WeightFile) -> int | None:
@@ -393,12 +393,7 @@ def _check_sizes(path: Path, config: DtsipConfig | None, sizes: Mapping[str, int
 
 def _heads(path: Path, config: DtsipConfig | None, width: int, n_heads: int | None) -> int:
     stated = None if config is None else config.sizes["n_head"]
-    if stated is not None and n_heads is not None and stated != n_heads:
-        raise CheckpointError(
-            f"the number of heads needs to be the one in the config.yaml beside the weights, which is "
-            f"{stated}, got {n_heads}: {path}; leave out --heads (n_heads=)."
-        )
-    heads = n_heads if stated is None else stated
+    heads = stated_heads(path, stated, n_heads, place="in the config.yaml beside the weights")
     usual = f" (Garg et al. use {width // _ROWS_IN_HEAD} for that width)" if width % _ROWS_IN_HEAD == 0 else ""
     return check_heads(path, width, heads, absent="no config.yaml that says so", hint=usual)
 

@@ -17,7 +17,14 @@ from torch import Tensor
 from icl_interp.checkpoints.distribution import POINTS_UNKNOWN, TASK_UNKNOWN, assumed_points, fit_points
 from icl_interp.checkpoints.record import Layout, Reader, Reading
 from icl_interp.checkpoints.safe_load import WeightFile, load_weight_file, to_safetensors
-from icl_interp.checkpoints.weights import check_names, check_shapes, plain_names, to_float32, without_prefix
+from icl_interp.checkpoints.weights import (
+    check_names,
+    check_shapes,
+    plain_names,
+    stated_heads,
+    to_float32,
+    without_prefix,
+)
 from icl_interp.errors import CheckpointError, InputError, one_line
 from icl_interp.files import refuse_foreign, write_atomically
 from icl_interp.models.config import ModelConfig
@@ -176,11 +183,7 @@ def read_own(file: WeightFile, *, n_heads: int | None = None) -> Reading:
     contents, path = file.contents, file.path
     _check_keys(path, contents)
     config = _parse(path, ModelConfig, contents["model"], "model")
-    if n_heads is not None and n_heads != config.n_heads:
-        raise CheckpointError(
-            f"the number of heads needs to be the one in the file, which is {config.n_heads}, got {n_heads}: "
-            f"{path}; leave out --heads (n_heads=)."
-        )
+    stated_heads(path, config.n_heads, n_heads, place="in the file")
     stored = contents["weights"]
     weights = to_float32(path, without_prefix(stored, _are_own) or plain_names(stored))
     _check_own_layout(path, weights, config)  # from here on the config's sizes are those of tensors in the file

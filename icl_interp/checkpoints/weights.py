@@ -82,6 +82,16 @@ def check_heads(path: Path, width: int, n_heads: int | None, *, absent: str, hin
     return n_heads
 
 
+def stated_heads(path: Path, stated: int | None, given: int | None, *, place: str) -> int | None:
+    """Refuse another number of heads than the one that a file states, and take what there is."""
+    if None not in (stated, given) and stated != given:
+        raise CheckpointError(
+            f"the number of heads needs to be the one {place}, which is {stated}, got {given}: {path}; leave out "
+            "--heads (n_heads=)."
+        )
+    return given if stated is None else stated
+
+
 def check_names(path: Path, got: Iterable[str], needed: Iterable[str], *, what: str) -> None:
     """Compare the names of weights with those that a model needs."""
     got, needed = dict.fromkeys(got), dict.fromkeys(needed)

@@ -29,21 +29,9 @@ _FONT = "-apple-system, 'Segoe UI', Roboto, 'Noto Sans', Ubuntu, Cantarell, 'Hel
 _FEW_DECADES, _FEW_DIGITS = 2.0, 0.4
 """Below the first a label a decade would be one or none; below the second 1, 2 and 5 may be so (ours)."""
 _OTHERS = (
-    "Lasso",
-    "10-step Newton",
-    "oracle",
-    "copy last",
-    "extrapolation",
-    "averaging",
-    "context mean",
-    "3 nearest neighbours",
-    "reweighted 10-step GD",
-    "GD-beta",
-    "GD-0",
-    "5-step GD++",
-    "10-step CG",
-    "online GD",
-)
+    "Lasso", "10-step Newton", "oracle", "copy last", "extrapolation", "averaging", "context mean",
+    "3 nearest neighbours", "reweighted 10-step GD", "GD-beta", "GD-0", "5-step GD++", "10-step CG", "online GD",
+)  # fmt: skip
 """References of single families, in the order of their styles."""
 _BASES = ("norm baseline", "shuffled", "untrained")
 _PREDICTOR_DASHES = ("solid", "dash", "dashdot", "longdash", "longdashdot")

@@ -33,34 +33,21 @@ _BLOCK_STEPS, _BLOCK_ENTRIES = 64, 2**16
 
 @dataclass(frozen=True)
 class SgldSettings:
-    """The settings of a run, by devinterp's names."""
+    """The settings of a run, by devinterp's names; `estimate_learning_coefficient` says what they are."""
 
     nbeta: float
-    """Multiplies the gradient of the loss."""
     lr: float
-    """Step size epsilon; half of it multiplies the force, its root the noise."""
     localization: float
-    """Coefficient gamma of the force towards w*."""
     num_chains: int
-    """Independent walks from w*."""
     num_draws: int
-    """Losses kept of each chain."""
     num_burnin_steps: int
-    """Steps before the first draw."""
     num_steps_bw_draws: int
-    """Steps from one draw to the next."""
     sampling_method: SamplingMethod
-    """Which preconditioner G."""
     rmsprop_alpha: float
-    """Memory of the mean squared gradient."""
     rmsprop_eps: float
-    """Added to its root."""
     chains_at_once: int | None
-    """Chains in one vmap; None decides by the number of parameters."""
     num_mala_checks: int
-    """Steps at which the acceptance of the matching MALA step is computed."""
     seed: int
-    """Of noise and batches."""
 
     @property
     def num_steps(self) -> int:

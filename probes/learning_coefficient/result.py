@@ -27,11 +27,9 @@ class InitLoss:
     """The loss at w*."""
 
     value: float
-    """Mean over batches."""
     error: float
     """Its standard error; 0 where the whole data set was evaluated, NaN for a single batch."""
     n_batches: int
-    """How many."""
 
 
 def init_loss(who: str, loss: Loss, row: ParameterRow, batches: Batches, n_batches: int) -> InitLoss:

@@ -10,12 +10,6 @@ from probes.signature.fit import SignatureEmergence, SignatureFitter, emergence_
 from probes.signature.fitted import SignatureScores, SpectralSignature
 
 __all__ = [
-    "SignatureEmergence",
-    "SignatureFitter",
-    "SignatureScores",
-    "SpectralSignature",
-    "emergence_of",
-    "fit_signature",
-    "pairwise_alignment",
-    "signature_emergence",
-]
+    "SignatureEmergence", "SignatureFitter", "SignatureScores", "SpectralSignature", "emergence_of",
+    "fit_signature", "pairwise_alignment", "signature_emergence",
+]  # fmt: skip
