@@ -20,6 +20,7 @@ __all__ = [
     "SWAP_THRESHOLD", "LeadingDirections", "Side", "SpectralGap", "Spectrum", "effective_rank",
     "leading_directions", "participation_ratio", "singular_values", "spectral_gap", "stable_rank",
 ]  # fmt: skip
+
 Side = Literal["right", "left"]
 """Which singular vectors: "right" live in the columns' space (d_model), "left" in the rows' (positions)."""
 Spectrum = Literal["full", "leading"]

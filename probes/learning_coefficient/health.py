@@ -12,6 +12,7 @@ from probes._core import checks
 from probes._core.results import short_repr
 
 __all__ = ["FLAG_LIMITS", "HealthFlag", "LlcEvidence", "effective_sample_size", "health_flags", "split_rhat"]
+
 # Limits are ours unless the flag's sentence names a source.
 FLAG_LIMITS = {
     "diverged": 0.0,

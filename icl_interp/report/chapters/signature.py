@@ -263,9 +263,8 @@ def _agreement_cell(study: Study, name: str, title: str, quantity: Callable[[Sit
     lines = []
     if study.untrained:
         n = len(study.untrained)
-        for label, take, dash in (("untrained: in distribution", own, "solid"), ("untrained: shifted", shifted, "dot"))[
-            : 2 if study.families.shifted else 1
-        ]:
+        both = [("untrained: in distribution", own, "solid"), ("untrained: shifted", shifted, "dot")]
+        for label, take, dash in both if study.families.shifted else both[:1]:
             rows = [[take(survey, site) for site in sites] for survey in study.untrained]
             mean = [math.fsum(column) / n for column in zip(*rows, strict=True)]
             lines.append(Line(label, sites, mean, _dashed(control, dash), width=1.5))
