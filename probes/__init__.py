@@ -4,8 +4,8 @@ Nothing here knows a model or a figure, and no file but a saved signature, so ev
 any source. Results have the dtype of the input, with two exceptions: 16-bit input gives float32 results, and where a
 finite result would overflow that dtype, it stays in float64.
 
-Everything refuses, with an `InputError` that says what came and what to do, tensors that are no floating-point numbers
-(an `InputTypeError`, also a `TypeError`), are empty or not finite (unless NaN is said to mean something), shapes and
+Everything refuses, with an `InputError` that says what came and what to do, tensors that hold no floating-point numbers
+(an `InputTypeError`, also a `TypeError`), or are empty or not finite (unless NaN is said to mean something), shapes and
 lengths that do not fit, unknown options and numbers out of range; `Raises` names what is refused beyond that. What
 names no source is our choice.
 
