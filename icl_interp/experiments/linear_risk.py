@@ -26,10 +26,8 @@ _MOST_FLOATS = 10_000_000
 class Risk:
     """A mean squared error: over test tasks, or exact."""
 
-    value: float
-    """In squared units of y."""
-    standard_error: float
-    """Of the mean, over tasks; 0 where it is exact."""
+    value: float  # in squared units of y
+    standard_error: float  # of the mean, over tasks; 0 where it is exact
 
 
 def query_risks(models: Mapping[Key, Callable[..., Tensor]], task: Task, n_tasks: int, *, seed: int) -> dict[Key, Risk]:

@@ -36,10 +36,7 @@ _MLP = "blocks.0.mlp."
 def _draw_batches(
     configs: Sequence[TrainConfig], step: int
 ) -> tuple[Float[Tensor, "model batch point dim"], Float[Tensor, "model batch point"]]:
-    """Draw the prompts of one step for every config.
-
-    Inputs and weights of linear tasks come from each config's own streams; they are labelled in one product.
-    """
+    """Draw the prompts of one step for every config; linear tasks are labelled in one product."""
     tasks = [task for task in (config.task for config in configs) if _is_plainly_linear(task)]
     if len(tasks) < len(configs):
         batches = [draw_batch(config, step) for config in configs]
@@ -72,7 +69,6 @@ def _is_plainly_linear(task: Task) -> TypeGuard[LinearTask]:
 
 
 def _has_formula(config: ModelConfig) -> bool:
-    """Say whether `_answers_by_formula` knows a model."""
     return config.family in ("lsa", "ltb") and config.n_layers == 1 and config.is_textbook
 
 
@@ -109,8 +105,7 @@ def _answers_by_formula(
     return config.output_sign * answers
 
 
-def _read(weights: Mapping[str, Tensor], like: Tensor) -> Tensor:
-    # [model d_model]
+def _read(weights: Mapping[str, Tensor], like: Tensor) -> Tensor:  # [model d_model]
     if _MLP + "W_in" in weights:
         return (weights[_MLP + "W_in"] @ weights[_MLP + "W_out"][..., -1:])[..., 0]
     label = torch.zeros(like.shape[0], like.shape[-1], dtype=like.dtype)
@@ -202,26 +197,24 @@ def train_many(
             on_step(records)
     ensemble.check_last_step()
     results = {n: TrainResult(model, tuple(histories[n]), (), None) for n, model in ensemble.models().items()}
-    if ensemble.diverged:
-        raise EnsembleDivergedError(_what_diverged(configs, ensemble.diverged), results, ensemble.diverged)
+    if diverged := ensemble.diverged:
+        others = "the others were trained to their end and are in this error's results" if results else "none is left"
+        said = what_diverged(configs, diverged, lambda number: f"model {number}")
+        message = f"{len(diverged)} of {len(configs)} models diverged: {said}; {others}."
+        raise EnsembleDivergedError(message, results, diverged)
     return list(results.values())
 
 
-def _what_diverged(configs: Sequence[TrainConfig], diverged: Mapping[int, StepRecord]) -> str:
+def what_diverged(
+    configs: Sequence[TrainConfig], diverged: Mapping[int, StepRecord], name: Callable[[int], str]
+) -> str:
+    """List what was wrong with each model, by its name, and what to change."""
     problems = (
-        loss_problem(record.step, record.loss, unit=configs[n].task.label_second_moment(), of=f" of model {n}")
+        loss_problem(record.step, record.loss, unit=configs[n].task.label_second_moment(), of=f" of {name(n)}")
         for n, record in diverged.items()
     )
     rates = dict.fromkeys(configs[number].lr for number in diverged)
-    others = (
-        "none is left"
-        if len(diverged) == len(configs)
-        else "the others were trained to their end and are in this error's results"
-    )
-    return (
-        f"{len(diverged)} of {len(configs)} models diverged: {', '.join(map(str, problems))}; {loss_advice(rates)}; "
-        f"{others}."
-    )
+    return f"{', '.join(map(str, problems))}; {loss_advice(rates)}"
 
 
 class _Ensemble:
@@ -230,7 +223,8 @@ class _Ensemble:
         self._dtype = torch.float64 if first.precision == "float64" else torch.float32
         self._models = [build_model(config.model, seed=config.seed).to(self._dtype) for config in configs]
         # One row a model: one tensor to clip and to update, whatever the number of weights.
-        self._rows = torch.stack([_flat(model) for model in self._models]).requires_grad_()
+        flat = [torch.cat([weight.detach().flatten() for weight in model.parameters()]) for model in self._models]
+        self._rows = torch.stack(flat).requires_grad_()
         self._shapes = {name: weight.shape for name, weight in self._models[0].named_parameters()}
         self._last = first.loss_points == "last"
         self._answer = self._by_formula if _has_formula(first.model) else self._by_vmap()
@@ -313,10 +307,6 @@ class _Ensemble:
                 for name, stacked in self._weights().items():
                     model.get_parameter(name).copy_(stacked[number])
         return {number: model for number, model in enumerate(self._models) if number not in self.diverged}
-
-
-def _flat(model: Any) -> Tensor:
-    return torch.cat([weight.detach().flatten() for weight in model.parameters()])
 
 
 def _check_alike(configs: Sequence[TrainConfig]) -> None:

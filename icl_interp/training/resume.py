@@ -2,8 +2,7 @@
 
 import errno
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -56,21 +55,20 @@ def save_resume(folder: RunFolder, trainer: Trainer, *, seconds: float) -> None:
 
 
 def load_resume(folder: RunFolder, trainer: Trainer) -> float:
-    """Set a fresh trainer to the state of a run, if there is one.
-
-    The state has to belong to the config, whatever comments somebody has added to config.yaml and whichever version
-    wrote either. States of older versions hold the hash of config.yaml's text only.
-    """
-    if not folder.resume_path.exists():
+    """Set a fresh trainer to the state of a run, if there is one that belongs to its config."""
+    path = folder.resume_path
+    if not path.exists():
         return 0.0
-    contents = _read(folder.resume_path)
+    contents = _read(path)
     if contents.get("format") != FORMAT or not _belongs(contents, folder, trainer.config):
-        raise InputError(
-            f"{folder.resume_path} does not belong to the config beside it; remove it to start the run afresh."
-        )
-    with _complete(folder.resume_path):
+        raise InputError(f"{path} does not belong to the config beside it; remove it to start the run afresh.")
+    try:
         trainer.load_state(contents)
         return float(contents["seconds"])
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "loading state_dict" not in str(error):
+            raise  # of the device
+        raise _damaged(path) from error
 
 
 def _read(path: Path) -> Mapping[str, Any]:
@@ -84,21 +82,12 @@ def _read(path: Path) -> Mapping[str, Any]:
     return contents if isinstance(contents, Mapping) else {}
 
 
-@contextmanager
-def _complete(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "loading state_dict" not in str(error):
-            raise  # of the device
-        raise _damaged(path) from error
-
-
 def _damaged(path: Path) -> ValueError:
     return InputError(f"{path} cannot be read; remove it to start the run afresh.")
 
 
 def _belongs(contents: Mapping[str, Any], folder: RunFolder, config: TrainConfig) -> bool:
+    # Whatever comments somebody has added to config.yaml. Older states hold the hash of its text only.
     if "config" not in contents:
         return contents.get("config_sha256") in (folder.config_sha256, config_hash(config))
     try:
@@ -140,20 +129,12 @@ def sessions_of(manifest: Mapping[str, Any]) -> list[_Session]:
 def what_changed(sessions: Sequence[_Session], now: _Session) -> str | None:
     """Compare a session with the one whose steps it goes on from."""
     left = [session for session in sessions if session["from_step"] < now["from_step"]]
-    if not left:
-        return None
-    before = left[-1]
-    changes = [
-        f"{name} {now[name]} ({before[name]} before)"
-        for name in _COMPARED
-        if name in before and before[name] != now[name]
-    ]
-    return " and ".join(changes) or None
+    before = left[-1] if left else {}
+    changed = [name for name in _COMPARED if name in before and before[name] != now[name]]
+    return " and ".join(f"{name} {now[name]} ({before[name]} before)" for name in changed) or None
 
 
-_HASH_LENGTH = 12
-"""Hexadecimal digits of a config's hash that name its folder: 48 bits for at most thousands of runs."""
-_REMEMBERED = 4096
+_HASH_LENGTH = 12  # hexadecimal digits of a config's hash that name its folder: 48 bits for at most thousands of runs
 
 
 def run_folders(parent: str | Path, configs: Sequence[TrainConfig]) -> list[Path]:
@@ -168,9 +149,7 @@ def run_folders(parent: str | Path, configs: Sequence[TrainConfig]) -> list[Path
     if all(path.exists() for path in named):
         return named
     others = _runs_by_hash(Path(parent))
-    return [
-        path if path.exists() else others.get(today, path) for path, today in zip(named, hashes, strict=True)
-    ]  # fmt: skip
+    return [path if path.exists() else others.get(now, path) for path, now in zip(named, hashes, strict=True)]
 
 
 def _runs_by_hash(parent: Path) -> dict[str, Path]:
@@ -185,7 +164,7 @@ def _runs_by_hash(parent: Path) -> dict[str, Path]:
     return found
 
 
-@lru_cache(maxsize=_REMEMBERED)
+@lru_cache(maxsize=4096)
 def _hash_today(text: str) -> str | None:
     # The same text always means the same; reading it takes milliseconds.
     try:

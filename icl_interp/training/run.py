@@ -29,11 +29,8 @@ from icl_interp.training.sinks import Sink, check_sinks, open_sinks
 from icl_interp.training.stopping import RunStoppedError, stop_requests
 from icl_interp.training.train_config import TrainConfig
 
-_EVERY_STEP_UNTIL = 50
-"""Steps whose losses are all kept, so that a recipe can be checked against its record."""
-
-_NO_CHECKOUT = {"git_commit": None, "git_dirty": None}
-"""What a manifest says of git where the package does not run from a checkout of its own."""
+_EVERY_STEP_UNTIL = 50  # steps whose losses are all kept, so that a recipe can be checked against its record
+_NO_CHECKOUT = {"git_commit": None, "git_dirty": None}  # in a manifest, where the package is in no checkout of its own
 
 
 def is_logged(config: TrainConfig, step: int) -> bool:
@@ -56,11 +53,7 @@ class RunLog:
         self._kept = frozenset(trainer.config.checkpoint_steps)
 
     def start(self) -> None:
-        """Take up the run where its folder says it is, and write down the circumstances of this session.
-
-        Warns:
-            OtherCircumstancesWarning: If they differ from those of the session that it goes on from.
-        """
+        """Take up the run where its folder says it is, and write down the circumstances of this session."""
         self._before = load_resume(self.folder, self.trainer)
         self._started = self._saved = time.monotonic()
         for line in self.folder.forget_metrics_after(self.trainer.step):
@@ -144,23 +137,15 @@ class RunLog:
         """Write down how the run ended, for those who only see its folder."""
         self.folder.write_manifest({**self.folder.read_manifest(), "diverged": message})
 
-    def last_checkpoint(self) -> Path | None:
-        """Find the newest checkpoint."""
-        return max((self.folder.path / "checkpoints").glob("step_*.pt"), default=None)
-
     def advice(self) -> str:
         """Say what a run that diverged leaves."""
-        last = self._last_before_this_step()
+        # A checkpoint of this very step holds the weights that have just failed.
+        newest = self.folder.checkpoint_path(self.trainer.step)
+        last = max((path for path in newest.parent.glob("step_*.pt") if path.name < newest.name), default=None)
         good = "there is no checkpoint before it" if last is None else f"the last good checkpoint is {last}"
         return (
             f"{good}; {self.folder.path} keeps what was logged, so remove it or choose another --out for the next run."
         )
-
-    def _last_before_this_step(self) -> Path | None:
-        # A checkpoint of this very step holds the weights that have just failed.
-        newest = self.folder.checkpoint_path(self.trainer.step)
-        paths = (self.folder.path / "checkpoints").glob("step_*.pt")
-        return max((path for path in paths if path.name < newest.name), default=None)
 
     def finish(self) -> Path:
         """Complete the manifest of a finished run; one that was finished before stays as it is."""
@@ -192,8 +177,7 @@ def _device(trainer: Trainer) -> str:
     return str(next(trainer.model.parameters()).device)
 
 
-RESUME_SECONDS = 60.0
-"""Wall time between two states to resume from (ours): what a run that is killed loses at most."""
+RESUME_SECONDS = 60.0  # between two states to resume from (ours): what a run that is killed loses at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,7 +244,7 @@ def train(
         >>> [record.step for record in train(tiny).history]
         [1, 2]
     """
-    tick = on_step or _nothing
+    tick = on_step or (lambda _: None)
     check_device(device)
     check_sinks(log_to)
     trainer = Trainer(config, device=device)
@@ -280,10 +264,6 @@ def train(
                 log.sinks.append(sink)
             _go_on(trainer, log, tick)
         return TrainResult(trainer.model, tuple(log.history), tuple(log.evaluations), log.finish())
-
-
-def _nothing(record: StepRecord) -> None:
-    pass
 
 
 @contextmanager

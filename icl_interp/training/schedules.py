@@ -7,8 +7,7 @@ from pydantic import Field, model_validator
 from icl_interp.errors import InputError
 from icl_interp.settings import Settings
 
-_ROOM = 1e-12
-"""Powers that are whole numbers come out a few float64 roundings too small, and floor would lose one."""
+_ROOM = 1e-12  # powers that are whole numbers come out a few float64 roundings too small, and floor would lose one
 
 
 class CheckpointSteps(Settings):

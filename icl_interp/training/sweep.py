@@ -33,11 +33,8 @@ class SweepRun:
     """One point of a grid."""
 
     config: TrainConfig
-    """What is trained."""
-    values: dict[str, Any]
-    """Where it stands on the grid, by setting."""
-    folder: Path
-    """Its run folder, named by the hash of the config; an older version may have named it otherwise."""
+    values: dict[str, Any]  # where it stands on the grid, by setting
+    folder: Path  # named by the hash of the config; an older version may have named it otherwise
 
     @property
     def place(self) -> str:
@@ -73,9 +70,8 @@ class SweepStoppedError(KeyboardInterrupt):
     def __init__(self, result: SweepResult, *, at_scheduler: bool = False, number: int = signal.SIGINT) -> None:
         counts = result.table["status"].value_counts()
         others = [f"{counts[status]} {status}" for status in (FAILED, BEGUN, NOT_BEGUN) if status in counts]
-        there = ""
-        if at_scheduler:
-            there = " (the scheduler's workers finish what they have begun, and the next start waits for that)"
+        waits = " (the scheduler's workers finish what they have begun, and the next start waits for that)"
+        there = waits if at_scheduler else ""
         done = f"{counts.get(FINISHED, 0)} of {len(result.table)} runs finished"
         super().__init__(
             f"stopped: {', '.join([done, *others])}{there}; {result.path} says which, and the same command goes on."
@@ -149,10 +145,8 @@ def sweep(
 ) -> SweepResult:
     """Train all runs, each in a process of its own with one thread.
 
-    Finished runs are not trained again and interrupted ones go on from their newest state. A run that fails does not
-    stop the others; nor does a worker that dies: its runs are given to another. A run that somebody else is training,
-    such as a worker that a stopped sweep left at a scheduler, comes last: it is waited for, and read back or gone on
-    with.
+    Finished runs are not trained again and interrupted ones go on from their newest state. A run that fails or a worker
+    that dies does not stop the others. A run that somebody else is training comes last, and is waited for.
     """
     check_table_places(Path(out))
     Path(out).mkdir(parents=True, exist_ok=True)

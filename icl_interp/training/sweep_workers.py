@@ -20,6 +20,7 @@ from icl_interp.training.train_config import TrainConfig
 
 FINISHED, FAILED, BEGUN, NOT_BEGUN = "finished", "failed", "begun", "not begun"
 """What a run of a sweep can be; the last two where the sweep was stopped."""
+_RESUME_SECONDS = 30.0  # wall time between two states of a run in a worker (ours)
 
 
 class ParquetWarning(UserWarning):
@@ -106,9 +107,6 @@ def _of_one_kind(table: pd.DataFrame) -> pd.DataFrame:
     return stored
 
 
-RESUME_SECONDS = 30.0
-"""Wall time between two states of a run in a sweep (ours)."""
-
 Job = tuple[TrainConfig, Path]
 
 
@@ -128,14 +126,19 @@ def train_one_run(job: Job, stop_file: Path | None = None, *, wait: bool = True)
     return run_row(FINISHED, step=last.step, loss=last.loss, seconds=manifest.get("seconds"))
 
 
+def train_in_worker(config: TrainConfig, folder: Path, stop_file: Path | None, *, device: str = "cpu") -> TrainResult:
+    """Go on with a run until it ends or a file asks it to stop."""
+    asked = None if stop_file is None else stop_when_asked(stop_file)
+    with warnings.catch_warnings():
+        # The manifest tells it; nobody looks at what single workers print.
+        warnings.simplefilter("ignore", OtherCircumstancesWarning)
+        return train(config, out=folder, resume=True, device=device, resume_seconds=_RESUME_SECONDS, on_step=asked)
+
+
 def _train_when_free(config: TrainConfig, folder: Path, *, wait: bool, stop_file: Path | None) -> TrainResult:
-    options: dict[str, Any] = {} if stop_file is None else {"on_step": stop_when_asked(stop_file)}
     while True:
         try:
-            with warnings.catch_warnings():
-                # The manifest tells it; nobody looks at what single workers print.
-                warnings.simplefilter("ignore", OtherCircumstancesWarning)
-                return train(config, out=folder, resume=True, resume_seconds=RESUME_SECONDS, **options)
+            return train_in_worker(config, folder, stop_file)
         except RunBusyError as busy:
             if not wait:
                 raise
@@ -150,11 +153,8 @@ def run_all(
     on_wait: Callable[[int], None] | None = None,
     on_stop: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Train all runs.
-
-    Those that other processes are training are left for the end and then waited for.
-    """
-    how = {"workers": workers, "scheduler": scheduler, "on_stop": on_stop or _nobody}
+    """Train all runs; those that other processes are training are left for the end and then waited for."""
+    how = {"workers": workers, "scheduler": scheduler, "on_stop": on_stop or (lambda _: None)}
     indices = list(range(len(jobs)))
     with stop_signals():  # between the two rounds as well
         for wait in (False, True):
@@ -166,22 +166,15 @@ def run_all(
                     yield indices[number], row
             if not busy:
                 return
-            (on_wait or _nobody)(len(busy))
+            if on_wait is not None:
+                on_wait(len(busy))
             indices = busy
-
-
-def _nobody(count: int) -> None:
-    pass
 
 
 def _rows(jobs: Sequence[Job], *, wait: bool, **how: Any) -> Iterator[tuple[int, dict[str, Any] | None]]:
     try:
-        yield from run(jobs, partial(train_one_run, wait=wait), writing=_is_writing, **how)
+        yield from run(jobs, partial(train_one_run, wait=wait), writing=lambda job: is_busy(job[1]), **how)
     except WorkersDiedError as died:
         problem = f"its worker died {died.attempts} times, perhaps for want of memory"
         for index in died.left:
             yield index, run_row(FAILED, error=problem)
-
-
-def _is_writing(job: Job) -> bool:
-    return is_busy(job[1])

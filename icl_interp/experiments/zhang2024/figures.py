@@ -9,22 +9,14 @@ from icl_interp.experiments.linear_risk import shifted_risk
 from icl_interp.experiments.panels import band, dots, dotted, flat, spread
 from icl_interp.experiments.zhang2024.claims import named
 from icl_interp.experiments.zhang2024.measures import DISTANCES, Measured, Reader, optimum
-from icl_interp.experiments.zhang2024.setting import (
-    BETWEEN,
-    FIGURE_NORM,
-    GPT2,
-    LARGE,
-    N_DIMS,
-    N_PAIRS,
-    NOISE_STD,
-    TABLE_ENTRIES,
-)
+from icl_interp.experiments.zhang2024.setting import FIGURE_NORM, GPT2, N_DIMS, N_PAIRS, NOISE_STD, TABLE_ENTRIES
 from icl_interp.figures.dots import dots_figure
 from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import role_style, shift_style
 
 _LTB, _LSA = role_style("model"), role_style("least squares")
 _KINDS = (("lsa", _LSA), ("ltb", _LTB))
+_, BETWEEN, LARGE = TABLE_ENTRIES
 _RISK = "squared error"
 _FIGURE = (FIGURE_NORM, N_PAIRS)
 
@@ -147,5 +139,4 @@ def _lengths(read: Reader) -> Panel:
     return _sweep("lengths", "M", [(float(m), FIGURE_NORM, m) for m in lengths], read)
 
 
-PANELS = (_figure_1, _norms, _lengths, _parts, _moved, _table_1)
-"""In the order of the claims."""
+PANELS = (_figure_1, _norms, _lengths, _parts, _moved, _table_1)  # in the order of the claims

@@ -53,7 +53,7 @@ def stops_at(run: int, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
             if numbers[-1] == run and record.step == steps:
                 signal.raise_signal(signal.SIGINT)
 
-        return train_whole(config, **options, on_step=on_step)
+        return train_whole(config, **options | {"on_step": on_step})
 
     numbers: list[int] = []
     monkeypatch.setattr(sweep_workers, "train", interrupted)
