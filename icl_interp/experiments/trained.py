@@ -82,13 +82,6 @@ def checkpoints_of(folder: str | Path, config: TrainConfig) -> dict[int, HookedM
     return {step: _load(path, step) for step in config.checkpoint_steps}
 
 
-def training_seconds(folder: str | Path, configs: Iterable[TrainConfig]) -> float | None:
-    """Add up what finished runs took, stops and other work on the machine included."""
-    paths = set(_run_paths(folder, configs))
-    took: list[Any] = [read_manifest(path).get("seconds") for path in paths]
-    return None if None in took else round(sum(took), 1)
-
-
 def _is_finished(path: Path, config: TrainConfig) -> bool:
     is_kept = (path / "checkpoints" / f"step_{config.steps:08d}.pt").is_file()
     return is_kept and bool(read_manifest(path).get("finished"))
@@ -171,23 +164,19 @@ _NOT_RECORDED = "not recorded"  # where a manifest does not say, as those of old
 
 
 def trained_by(folder: str | Path, configs: Iterable[TrainConfig]) -> dict[str, str | int | float]:
-    """Collect from the manifests of finished runs what they were trained with."""
-    chosen = list(configs)
-    paths = sorted(set(run_folders(Path(folder) / "runs", chosen)))
-    manifests = [read_manifest(path) for path in paths]
-    seconds = training_seconds(folder, chosen)
+    """Collect from the manifests of finished runs what they were trained with, and how long with all stops."""
+    manifests = [read_manifest(path) for path in sorted(set(_run_paths(folder, configs)))]
+    took: list[Any] = [manifest.get("seconds") for manifest in manifests]
     return {
         "trained_by_commits": _counted([_commit(manifest)] for manifest in manifests),
         "trained_on": _counted(_machines(manifest) for manifest in manifests),
-        "seconds_of_training": _NOT_RECORDED if seconds is None else seconds,
+        "seconds_of_training": _NOT_RECORDED if None in took else round(sum(took), 1),
     }
 
 
 def _commit(manifest: Mapping[str, Any]) -> str:
-    commit = manifest.get("git_commit")
-    if not commit:
-        return _NOT_RECORDED
-    return f"{commit} changed" if manifest.get("git_dirty") else str(commit)
+    commit = manifest.get("git_commit") or _NOT_RECORDED
+    return f"{commit} changed" if manifest.get("git_dirty") and manifest.get("git_commit") else str(commit)
 
 
 def _machines(manifest: Mapping[str, Any]) -> list[str]:

@@ -150,12 +150,10 @@ def train_many(
     """Train models of one shape together: the same batches and steps as `train`, one call for all of them.
 
     Equal to separate training but for the order of floating-point sums: 1e-4 relative after 100 steps in float32,
-    1e-9 in float64. It pays for models so small that calls cost more than products do. On one thread, sixteen at once
+    1e-9 in float64. It pays for models so small that calls cost more than products do: on one thread, sixteen at once
     made 6.7 (LSA) and 6.6 (LTB, d = 5) times the steps a second of one after the other; transformers of two layers 2.5
-    times at width 8 (16 prompts a step), 1.2 times at width 16 and 0.8 times at width 64 (64 prompts). From there on
-    separate processes (`sweep`) are the way: two of them on two free cores made 1.9 to 2.0 times the steps at every
-    width, against which one batched process had 1.3, 0.6 and 0.4 times. Ratios of one run on an otherwise idle machine,
-    by `python benchmarks/training.py --parts linear many --repeats 2`.
+    times at width 8, 1.2 times at width 16 and 0.8 times at width 64, from where on separate processes (`sweep`) are
+    the way. Ratios of one run, by `python benchmarks/training.py --parts linear many --repeats 2`.
 
     Models do not touch each other: where one diverges, it is given up and has no further records, and the others go on
     to the same bits as beside a model that does well, whatever its learning rate. Where all diverge, the training ends

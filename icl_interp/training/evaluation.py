@@ -42,13 +42,13 @@ class EvaluationRecord:
 
     @classmethod
     def from_dict(cls, line: Mapping[str, Any]) -> "EvaluationRecord":
-        """Read a line of metrics back."""
-        distances = {label: _numbers(by_name) for label, by_name in line["distances"].items()}
-        return cls(line["step"], tuple(line["loss_per_point"]), _numbers(line["errors"]), distances)
+        """Read a line of metrics back; what is not finite is null there."""
 
+        def numbers(by_name: Mapping[str, float | None]) -> dict[str, float]:
+            return {name: math.nan if value is None else value for name, value in by_name.items()}
 
-def _numbers(by_name: Mapping[str, float | None]) -> dict[str, float]:
-    return {name: math.nan if value is None else value for name, value in by_name.items()}
+        distances = {label: numbers(by_name) for label, by_name in line["distances"].items()}
+        return cls(line["step"], tuple(line["loss_per_point"]), numbers(line["errors"]), distances)
 
 
 class Evaluator:

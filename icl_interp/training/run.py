@@ -77,11 +77,11 @@ class RunLog:
         manifest = self.folder.read_manifest()
         if manifest.get("finished"):
             return
-        now = new_session(self.trainer.step, device=_device(self.trainer))
-        changed = None
+        device, changed = str(next(self.trainer.model.parameters()).device), None
+        now = new_session(self.trainer.step, device=device)
         if not manifest:
             # Now: the checkout may change while the run goes on.
-            made_with = {**_NO_CHECKOUT, **provenance(), **_made_with(self.folder, self.trainer)}
+            made_with = {**_NO_CHECKOUT, **provenance(), **_made_with(self.folder, self.trainer, device)}
             manifest = {**made_with, "finished": False, "resumed_after_steps": [], "sessions": [now]}
         else:
             sessions = sessions_of(manifest)
@@ -133,19 +133,16 @@ class RunLog:
     def _seconds(self) -> float:
         return self._before + time.monotonic() - self._started
 
-    def diverged(self, message: str) -> None:
-        """Write down how the run ended, for those who only see its folder."""
-        self.folder.write_manifest({**self.folder.read_manifest(), "diverged": message})
-
-    def advice(self) -> str:
-        """Say what a run that diverged leaves."""
+    def diverged(self, problem: str) -> DivergedError:
+        """Write down how the run ended, for those who only see its folder, and say what it leaves."""
+        with suppress(OSError):  # a full disk must not hide what ended the run
+            self.folder.write_manifest({**self.folder.read_manifest(), "diverged": problem})
         # A checkpoint of this very step holds the weights that have just failed.
         newest = self.folder.checkpoint_path(self.trainer.step)
         last = max((path for path in newest.parent.glob("step_*.pt") if path.name < newest.name), default=None)
         good = "there is no checkpoint before it" if last is None else f"the last good checkpoint is {last}"
-        return (
-            f"{good}; {self.folder.path} keeps what was logged, so remove it or choose another --out for the next run."
-        )
+        kept = f"{self.folder.path} keeps what was logged, so remove it or choose another --out for the next run."
+        return DivergedError(f"{problem.rstrip('.')}; {good}; {kept}")
 
     def finish(self) -> Path:
         """Complete the manifest of a finished run; one that was finished before stays as it is."""
@@ -162,19 +159,15 @@ class RunLog:
         return checkpoint
 
 
-def _made_with(folder: RunFolder, trainer: Trainer) -> dict[str, Any]:
+def _made_with(folder: RunFolder, trainer: Trainer, device: str) -> dict[str, Any]:
     weight, config = next(trainer.model.parameters()), trainer.config
     return {
         "seed": config.seed,  # of first weights and batches alike; see TrainConfig
         "evaluation_seed": None if config.eval_every is None else evaluation_seed(config),
         "config_sha256": folder.config_sha256,
-        "device": _device(trainer),
+        "device": device,
         "dtype": str(weight.dtype).removeprefix("torch."),
     }
-
-
-def _device(trainer: Trainer) -> str:
-    return str(next(trainer.model.parameters()).device)
 
 
 RESUME_SECONDS = 60.0  # between two states to resume from (ours): what a run that is killed loses at most
@@ -291,12 +284,9 @@ def _go_on(trainer: Trainer, log: RunLog, tick: Callable[[StepRecord], None]) ->
                 record = trainer.advance()
                 log.record(record)
             except FloatingPointError as error:
-                with suppress(OSError):  # a full disk must not hide what ended the run
-                    log.diverged(str(error))
-                raise DivergedError(f"{str(error).rstrip('.')}; {log.advice()}") from error
+                raise log.diverged(str(error)) from error
             tick(record)
-            number = stop()  # asked once: a signal that comes later is for the next step
-            if number is not None:
+            if (number := stop()) is not None:  # asked once: a signal that comes later is for the next step
                 log.save_state()
-            if number is not None and trainer.step < trainer.config.steps:
-                raise RunStoppedError(trainer.step, str(log.folder.path), number)
+                if trainer.step < trainer.config.steps:
+                    raise RunStoppedError(trainer.step, str(log.folder.path), number)

@@ -111,19 +111,23 @@ Job = tuple[TrainConfig, Path]
 
 
 def train_one_run(job: Job, stop_file: Path | None = None, *, wait: bool = True) -> dict[str, Any] | None:
-    """Train one run to its end, whatever there is of it already."""
+    """Train one run to its end, whatever there is of it already; None if it is busy and not waited for."""
     torch.set_num_threads(1)
     config, folder = job
     started = time.monotonic()
     try:
-        result = _train_when_free(config, folder, wait=wait, stop_file=stop_file)
-    except RunBusyError:
-        return None
+        while True:
+            try:
+                last = train_in_worker(config, folder, stop_file).history[-1]
+                break
+            except RunBusyError as busy:
+                if not wait:
+                    return None
+                busy.wait()
     except Exception as error:
         # Any reason: one run that fails must not stop the others, and the table tells which did.
         return failed_row(folder, error, seconds=time.monotonic() - started)
-    last, manifest = result.history[-1], read_manifest(folder)
-    return run_row(FINISHED, step=last.step, loss=last.loss, seconds=manifest.get("seconds"))
+    return run_row(FINISHED, step=last.step, loss=last.loss, seconds=read_manifest(folder).get("seconds"))
 
 
 def train_in_worker(config: TrainConfig, folder: Path, stop_file: Path | None, *, device: str = "cpu") -> TrainResult:
@@ -133,16 +137,6 @@ def train_in_worker(config: TrainConfig, folder: Path, stop_file: Path | None, *
         # The manifest tells it; nobody looks at what single workers print.
         warnings.simplefilter("ignore", OtherCircumstancesWarning)
         return train(config, out=folder, resume=True, device=device, resume_seconds=_RESUME_SECONDS, on_step=asked)
-
-
-def _train_when_free(config: TrainConfig, folder: Path, *, wait: bool, stop_file: Path | None) -> TrainResult:
-    while True:
-        try:
-            return train_in_worker(config, folder, stop_file)
-        except RunBusyError as busy:
-            if not wait:
-                raise
-            busy.wait()
 
 
 def run_all(

@@ -47,11 +47,10 @@ class TrainConfig(Settings):
             for labels of any size. What is logged stays in squared units of y.
         curriculum: Easy prompts first; None shows the task as it is from the start.
         precision: "float32"; "bfloat16" runs products in bfloat16 (autocast) and keeps float32 weights; "float64".
-            It pays only where the hardware multiplies in bfloat16: on a CPU that does not (AVX2 only, one thread)
+            bfloat16 pays only where the hardware multiplies in it: on a CPU that does not (AVX2 only, one thread)
             dtsip's tiny, small and standard sizes made 0.13, 0.08 and 0.04 times the steps a second of float32.
         compile: Whether the model goes through torch.compile, which needs a C++ compiler and a minute or two before
-            the first step. On the same processor these sizes then made 1.10, 1.00 and 0.98 times the steps a second.
-            All ratios are from one machine that others used, by `python benchmarks/training.py --parts options`.
+            the first step; there it made 1.10, 1.00 and 0.98 times the steps (benchmarks/training.py --parts options).
         checkpoints: Which steps are kept; None keeps the last one only.
         log_every: Steps between lines of metrics.
         eval_every: Steps between evaluations against the reference predictors; None never evaluates.
