@@ -56,10 +56,7 @@ def over_seeds(values: Iterable[float]) -> Interval:
 
 
 def judge(found: Interval, low: float | None, high: float | None) -> Verdict:
-    """Reproduced if the interval lies in the expected range, not if the two are disjoint, partly otherwise.
-
-    Ends that differ by no more than the rounding of a mean are equal.
-    """
+    """Reproduced if the interval lies in the expected range but for rounding, not if disjoint, partly otherwise."""
     size = max(abs(end) for end in (found.low, found.high, low or 0.0, high or 0.0)) * _ROUNDING
     least, most = (-math.inf if low is None else low - size), (math.inf if high is None else high + size)
     if least <= found.low and found.high <= most:

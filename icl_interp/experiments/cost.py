@@ -93,17 +93,9 @@ def _kinds_of(plan: Mapping[Key, TrainConfig]) -> list[list[TrainConfig]]:
 
 
 def first_steps(
-    plan: Mapping[Key, TrainConfig],
-    n_steps: int,
-    *,
-    device: str = "cpu",
-    on_kind: Callable[[Cost], None] | None = None,
+    plan: Mapping[Key, TrainConfig], n_steps: int, *, device: str = "cpu", on_kind: Callable[[Cost], None] | None = None
 ) -> list[Cost]:
-    """Train the first run of each kind for some steps, keep nothing, and say what training all of it would take.
-
-    Prompts have their full length from the first step on; measuring comes on top. `on_kind` is called with each cost
-    as it is known.
-    """
+    """Train the first run of each kind for some steps, and say what training, not measuring, all of it would take."""
     if n_steps < 1:
         raise InputError(f"--first-steps needs at least one step, got {n_steps}.")
     costs = []
@@ -129,10 +121,7 @@ class _Measuring(BaseModel, extra="forbid"):
 
 @contextmanager
 def measuring(folder: str | Path) -> Iterator[None]:
-    """Add the wall time of a `with` block to what measuring has taken in a folder, however the block ends.
-
-    Many measurements are kept there and not made again, so that one command alone does not know.
-    """
+    """Add the wall time of a block to what all commands, which share measurements, have measured in a folder."""
     before, started = seconds_of_measuring(folder), time.monotonic()
     try:
         yield

@@ -140,14 +140,11 @@ class TrainedRuns:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Experiment:
-    """A paper's experiment: one of these in each paper's paper.py, under the name EXPERIMENT.
-
-    Sizes are the paper's own dataclass with a field `seeds`; readers, whatever its claims and figures are made from.
-    """
+    """A paper's experiment: one of these in each paper's paper.py, under the name EXPERIMENT."""
 
     paper: Paper
     unknowns: tuple[str, ...]  # what it does not say and what we took, a sentence each
-    sizes: Mapping[str, Any]  # what each preset spends
+    sizes: Mapping[str, Any]  # what each preset spends: a dataclass of the paper's own with a field `seeds`
     plan: Callable[[Any], Mapping[Any, TrainConfig]]  # sizes to what is trained
     setting: Callable[[Any], tuple[str, ...]]  # sizes to what is run, a sentence each
     measure: Callable[[TrainedRuns, Any], Any]  # runs and sizes to numbers

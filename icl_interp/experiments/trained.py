@@ -20,7 +20,7 @@ from icl_interp.training.ensemble import MAY_DIFFER, EnsembleDivergedError, trai
 from icl_interp.training.resume import new_session, run_folders, sessions_of
 from icl_interp.training.run import TrainResult
 from icl_interp.training.stopping import looks_for
-from icl_interp.training.sweep_workers import train_in_worker
+from icl_interp.training.sweep import train_in_worker
 from icl_interp.training.train_config import TrainConfig
 
 Key = TypeVar("Key", bound=Hashable)
@@ -48,11 +48,7 @@ def train_all(
     on_done: Callable[[int], None] | None = None,
     on_stop: Callable[[int], None] | None = None,
 ) -> dict[Key, HookedModel]:
-    """Train what is not trained yet, one thread a process, and load all of it.
-
-    Linear models of one shape that keep no checkpoints on the way are trained together, the others one by one and
-    from their newest state. Equal configs are trained once.
-    """
+    """Train what is not trained yet, one thread a process, and load all of it; equal configs are trained once."""
     tick = on_done or (lambda _: None)
     paths = dict(zip(plan, _run_paths(folder, plan.values()), strict=True))
     unique = {path: plan[key] for key, path in paths.items()}
@@ -97,6 +93,7 @@ def _load(path: Path, step: int) -> HookedModel:
 
 
 def _jobs(runs: Iterable[Run]) -> list[Job]:
+    # Linear models of one shape that keep no checkpoints on the way are trained together.
     groups: dict[str, Job] = {}
     jobs: list[Job] = []
     for config, path in runs:

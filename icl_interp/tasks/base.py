@@ -77,9 +77,7 @@ class Labels:
 class FunctionTask(Task):
     """A task whose labels are a function of their own input: one random function a prompt, plus noise.
 
-    Inputs, functions and noise come from separate streams of the seed, so that two tasks that differ in one of the
-    three share the other two, prompt by prompt; and so that the functions of a seed can be asked at other inputs, as
-    shifts do.
+    Inputs, functions and noise come from separate streams of the seed: tasks that differ in one share the other two.
     """
 
     noise_std: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)

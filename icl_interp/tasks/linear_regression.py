@@ -17,10 +17,7 @@ from icl_interp.tasks.subspaces import Subspace
 
 
 class LinearTask(FunctionTask):
-    """A task y_k = w.x_k + noise_std e_k whose weights are independent of its inputs.
-
-    Its second moments decide E[y^2], here and under every shift that moves inputs or weights linearly.
-    """
+    """A task y_k = w.x_k + noise_std e_k whose weights are independent of its inputs."""
 
     @abstractmethod
     def draw_weights(self, n_prompts: int, *, seed: int) -> Float[Tensor, "batch dim"]:

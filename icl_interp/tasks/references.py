@@ -64,11 +64,7 @@ def bayes_penalty(task: LinearTask) -> float:
 
 
 def lasso_losses(prompts: Prompts) -> dict[float, float]:
-    """Try the Lasso's penalties on a sample.
-
-    Formula: the mean squared error over the prompts and the points d/2 and d, where sparsity helps and least squares
-    does not yet know the weights. scikit-learn fits the whole grid of a prefix at once, each penalty from the last.
-    """
+    """Give each penalty of the Lasso its mean squared error at the points d/2 and d, where sparsity helps."""
     xs, ys = prompts.xs.double().numpy(), prompts.ys.double().numpy()
     unit = float(np.sqrt(np.mean(xs**2) * np.mean(ys**2)))
     if unit == 0:

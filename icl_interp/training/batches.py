@@ -16,12 +16,7 @@ _SCORED = "evaluation: score"  # the stream of `measure.families` whose prompts 
 
 
 def batch_seed(seed: int, step: int) -> int:
-    """Give the seed of one training batch.
-
-    No two steps share this seed, but each stream that a task opens under it starts torch's CPU generator, which reads
-    32 bits of a seed only: in a run of 500,000 steps about 29 pairs of steps are to be expected that draw the same
-    inputs, and as many that draw the same weights, though not the same pairs. Runs of 10,000 steps rarely have one.
-    """
+    """Give the seed of one training batch; torch reads 32 bits of it, so that in 500,000 steps about 29 pairs meet."""
     return derive_seed(seed, f"train step {step}")
 
 
@@ -37,11 +32,7 @@ def draw_batch(config: TrainConfig, step: int) -> Prompts:
 
 
 def evaluation_seed(config: TrainConfig) -> int:
-    """Give the seed under which a run is evaluated; none of its streams is one that training reads.
-
-    All steps are checked, some seconds for 500,000; where two meet, in about one of a hundred such runs, the next
-    candidate is taken.
-    """
+    """Give the seed under which a run is evaluated: the first candidate none of whose streams training reads."""
     return _evaluation_seed(config.seed, config.steps, _READ)
 
 

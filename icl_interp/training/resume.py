@@ -138,17 +138,12 @@ _HASH_LENGTH = 12  # hexadecimal digits of a config's hash that name its folder:
 
 
 def run_folders(parent: str | Path, configs: Sequence[TrainConfig]) -> list[Path]:
-    """Find the folder of each run, or name it where there is none yet.
-
-    A setting that is new in this version changes every hash. So, where the folder of that name is missing, one whose
-    config.yaml means the same today counts: `parent` is looked through once at most, and what cannot be read in it is
-    passed over.
-    """
+    """Find the folder of each run, or name it where there is none yet."""
     hashes = [config_hash(config) for config in configs]
     named = [Path(parent) / name[:_HASH_LENGTH] for name in hashes]
     if all(path.exists() for path in named):
         return named
-    others = _runs_by_hash(Path(parent))
+    others = _runs_by_hash(Path(parent))  # a setting that is new in this version changes every hash
     return [path if path.exists() else others.get(now, path) for path, now in zip(named, hashes, strict=True)]
 
 

@@ -177,12 +177,8 @@ def _gap(sizes: Sizes, n_tasks: int, pool_seed: int) -> float:
 
 
 def crossover(run: Trained, infinite: Trained) -> Crossover | None:
-    """Predict where Bayesian selection leaves ridge for dMMSE, or say why nowhere; None without both coefficients.
-
-    The last networks' coefficients stand for dMMSE's and, of M = infinity, for ridge's; the predictors' own losses on
-    q_M for the losses.
-    """
-    complexity = run.llc - infinite.llc
+    """Predict where Bayesian selection leaves ridge for dMMSE, or say why nowhere; None without both coefficients."""
+    complexity = run.llc - infinite.llc  # the last networks' coefficients stand for those of dMMSE and of ridge
     return None if math.isnan(complexity) else free_energy_crossover(NUMBERS["ridge - dMMSE"](run), complexity)
 
 

@@ -1,9 +1,4 @@
-"""Carroll, Hoogland, Farrugia-Roberts and Murfet (2025), Dynamics of Transient Structure: setting, runs, claims.
-
-Tasks are y = <t, x> + noise with x ~ N(0, I). A network sees M tasks only, the first M of one endless list, or fresh
-tasks (M = infinity). The best answer for a pool is dMMSE, the mean over its tasks; for fresh tasks it is ridge. With
-few tasks networks learn dMMSE, with many ridge, and in between first ridge and then dMMSE: ridge is transient.
-"""
+"""Carroll, Hoogland, Farrugia-Roberts and Murfet (2025), Dynamics of Transient Structure: setting, runs, claims."""
 
 from icl_interp.experiments.carroll2025.claims import CLAIMS
 from icl_interp.experiments.carroll2025.figures import PANELS

@@ -68,7 +68,6 @@ class Measured(signatures.Record):
     layers: tuple[signatures.SharedDirections, ...]  # along the network; last block and final norm are the last two
     detectors: dict[str, DetectorFound]
     norms_within: float  # Spearman of unusual norms, which need no network, with the log error inside families
-    norms_pooled: float  # the same over all prompts at once
     common: dict[str, float]  # late error on isotropic prompts and their shifts, the same for all laws of a seed
 
     def __repr__(self) -> str:
@@ -125,7 +124,6 @@ def _measured(found: Findings) -> dict[str, Any]:
     errors = {label: prompt_errors(found.predictions[label], family) for label, family in families.by_label.items()}
     baseline = fit_norm_baseline(families.fit)
     norms = {label: baseline.score(family.prompts) for label, family in families.by_label.items()}
-    norms_within, norms_pooled, _ = signatures.correlate(norms, errors)
     scored = score_prompts(found.surveys, found.watched[DETECTORS.name], families, found.answers, found.main_site)
     detectors = {one.name: _detector(one.reads, one.scores, one.controls) for one in scored}
     return {
@@ -133,8 +131,7 @@ def _measured(found: Findings) -> dict[str, Any]:
         "readings": tuple(signatures.readings(found.watched[_SIGNATURES], errors)),
         "layers": tuple(signatures.shared_directions(found.surveys, where) for where in found.plan.sites),
         "detectors": {**detectors, NORMS: _detector("raw inputs", norms, ())},
-        "norms_within": norms_within,
-        "norms_pooled": norms_pooled,
+        "norms_within": signatures.correlate(norms, errors)[0],
     }
 
 

@@ -1,9 +1,4 @@
-"""Hill, Eyre and Creager (2025), Transformers Don't In-Context Learn Least Squares Regression: setting, runs, claims.
-
-Models are trained on linear regression with isotropic prompts, with weights or inputs in a subspace, or with inputs
-on a bounded cube. Do they fail where least squares does not, and does a spectral signature of their residual streams
-tell familiar prompts, and the error?
-"""
+"""Hill, Eyre and Creager (2025), Transformers Don't In-Context Learn Least Squares Regression: setting and claims."""
 
 from icl_interp.experiments.experiment import Experiment, Paper
 from icl_interp.experiments.hill2025.claims import CLAIMS

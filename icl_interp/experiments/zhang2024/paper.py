@@ -1,8 +1,7 @@
 """Zhang, Wu and Bartlett (2024), In-Context Learning of a Linear Transformer Block: setting, runs, claims.
 
-Tasks are y = <w, x> with x ~ N(0, I) and w ~ N(b*, I): all tasks share the signal b*. Linear self-attention (LSA) can
-do one gradient step from 0; a linear transformer block (LTB: attention, skip and a linear MLP) can learn to start from
-b*.
+Linear self-attention (LSA) can do one gradient step from 0; a linear transformer block (LTB: attention, skip and a
+linear MLP) can learn to start from b*, the mean of all tasks.
 """
 
 from icl_interp.experiments.experiment import Experiment, Paper
