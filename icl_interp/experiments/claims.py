@@ -1,7 +1,7 @@
 """Claims of a paper as data; verdicts are functions of their numbers, alone or beside a committed summary."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 from pydantic import BeforeValidator, ConfigDict, model_serializer, model_validator
@@ -42,17 +42,20 @@ class Interval:
         return f"{self.value:.2f}" + ("" if self.low == self.high else f" [{self.low:.2f}, {self.high:.2f}]")
 
 
-def over_seeds(values: Iterable[float]) -> Interval:
+def mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else math.nan
+
+
+def over_seeds(values: Sequence[float]) -> Interval:
     """Average over seeds, with Student's 95 % interval; NaN throughout where a seed has no finite number."""
-    known = tuple(values)
-    n, mean = len(known), sum(known) / len(known)
-    if not all(math.isfinite(value) for value in known):
+    n, middle = len(values), mean(values)
+    if not all(math.isfinite(value) for value in values):
         return Interval(math.nan, math.nan, math.nan)
     if n == 1:
-        return Interval(mean, mean, mean)
-    spread = math.sqrt(sum((value - mean) ** 2 for value in known) / (n - 1))
+        return Interval(middle, middle, middle)
+    spread = math.sqrt(sum((value - middle) ** 2 for value in values) / (n - 1))
     half = float(stats.t.ppf((1 + _LEVEL) / 2, n - 1)) * spread / math.sqrt(n)
-    return Interval(mean, mean - half, mean + half)
+    return Interval(middle, middle - half, middle + half)
 
 
 def judge(found: Interval, low: float | None, high: float | None) -> Verdict:

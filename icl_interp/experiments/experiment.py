@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from icl_interp.errors import InputError
-from icl_interp.experiments.claims import Check, Claim, Interval, Stated, over_seeds
+from icl_interp.experiments.claims import Check, Claim, Interval, Stated, mean, over_seeds
 from icl_interp.jobs import stop_signals
 from icl_interp.models.hooked import HookedModel
 from icl_interp.training.train_config import TrainConfig
@@ -117,8 +117,7 @@ class PerSeed(Generic[Record]):
         return over_seeds(self.each(number, *run))
 
     def mean(self, number: Callable[[Record], float], *run: Any) -> float:
-        values = self.each(number, *run)
-        return sum(values) / len(values)
+        return mean(self.each(number, *run))
 
     def check(self, key: str, label: str, number: Callable[[Record], float], *run: Any, **expected: Any) -> Check:
         return Check(key, label, self.each(number, *run), **expected)

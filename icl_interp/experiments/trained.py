@@ -112,9 +112,16 @@ def _train_job(job: Job, stop_file: Path | None, *, device: str) -> None:
     if len(job) == 1:
         train_in_worker(*job[0], stop_file, device=device)
         return
+    asked = None if stop_file is None else looks_for(stop_file)
+
+    def give_up_when_asked(_: object) -> None:
+        # Models that are trained together have no state on the way.
+        if asked is not None and asked():
+            raise KeyboardInterrupt
+
     started, lost = time.monotonic(), None
     try:
-        trained = train_many([config for config, _ in job], on_step=_gives_up_when_asked(stop_file))
+        trained = train_many([config for config, _ in job], on_step=give_up_when_asked)
         results: Mapping[int, TrainResult] = dict(enumerate(trained))
     except EnsembleDivergedError as error:
         results, lost = error.results, _what_diverged(job, error)
@@ -124,19 +131,6 @@ def _train_job(job: Job, stop_file: Path | None, *, device: str) -> None:
         _keep(*job[number], result, {**made_with, "seconds": round(seconds, 1)})
     if lost is not None:
         raise DivergedError(lost)
-
-
-def _gives_up_when_asked(stop_file: Path | None) -> Callable[[object], None] | None:
-    # Models that are trained together have no state on the way.
-    if stop_file is None:
-        return None
-    asked = looks_for(stop_file)
-
-    def give_up(records: object) -> None:  # noqa: ARG001  # any step
-        if asked():
-            raise KeyboardInterrupt
-
-    return give_up
 
 
 def _what_diverged(job: Job, error: EnsembleDivergedError) -> str:

@@ -125,6 +125,9 @@ class FunctionTask(Task):
             ys = ys + self.noise_std * torch.randn(ys.shape, generator=stream(seed, "noise"))
         return Prompts(xs=xs, ys=ys, ws=labels.ws, source=f"{type(self).__name__}, seed {seed}")
 
+    def _in_words(self, what: str, laws: str) -> str:
+        return f"{what} in {self.n_dims} dimensions, {laws}, {self._describe_noise()}"
+
     def _describe_noise(self) -> str:
         return f"label noise of standard deviation {self.noise_std:g}" if self.noise_std else "no label noise"
 

@@ -89,7 +89,5 @@ class CategoricalRegression(GaussianWeights):
 
     def describe(self) -> str:
         law = "balanced" if self.dominant_share is None else f"the first with probability {self.dominant_share:g}"
-        return (
-            f"regression on {len(self.shares)} orthonormal features in {self.n_dims} dimensions, {law}, weights "
-            f"standard Gaussian, {self._describe_noise()}"
-        )
+        what = f"regression on {len(self.shares)} orthonormal features"
+        return self._in_words(what, f"{law}, weights standard Gaussian")

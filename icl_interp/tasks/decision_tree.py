@@ -58,7 +58,4 @@ class DecisionTreeRegression(GaussianInputs):
         return self.label_second_moment()
 
     def describe(self) -> str:
-        return (
-            f"regression on decision trees of depth {self.depth} in {self.n_dims} dimensions, inputs standard "
-            f"Gaussian, {self._describe_noise()}"
-        )
+        return self._in_words(f"regression on decision trees of depth {self.depth}", "inputs standard Gaussian")

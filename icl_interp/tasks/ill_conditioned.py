@@ -54,7 +54,5 @@ class IllConditionedRegression(GaussianWeights):
         return ((z @ axes) * self.input_scales.float()) @ axes.mT
 
     def describe(self) -> str:
-        return (
-            f"linear regression in {self.n_dims} dimensions, inputs Gaussian with condition number "
-            f"{self.condition_number:g} along random axes, weights standard Gaussian, {self._describe_noise()}"
-        )
+        inputs = f"inputs Gaussian with condition number {self.condition_number:g} along random axes"
+        return self._in_words("linear regression", f"{inputs}, weights standard Gaussian")

@@ -283,7 +283,7 @@ class LinearRegression(LinearTask):
     def describe(self) -> str:
         inputs = _describe_law("inputs", self.input_mean, self.input_cov)
         weights = _describe_law("weights", self.weight_mean, self.weight_cov)
-        return f"linear regression in {self.n_dims} dimensions, {inputs}, {weights}, {self._describe_noise()}"
+        return self._in_words("linear regression", f"{inputs}, {weights}")
 
 
 def _describe_law(what: str, mean: Tensor, cov: Tensor) -> str:

@@ -37,4 +37,4 @@ class QuadraticRegression(GaussianInputs):
         return self.n_dims + self.noise_std**2
 
     def describe(self) -> str:
-        return f"quadratic regression in {self.n_dims} dimensions, inputs standard Gaussian, {self._describe_noise()}"
+        return self._in_words("quadratic regression", "inputs standard Gaussian")

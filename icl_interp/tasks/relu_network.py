@@ -52,7 +52,5 @@ class ReluNetworkRegression(GaussianInputs):
         return float(input_second_moment.trace()) + self.noise_std**2
 
     def describe(self) -> str:
-        return (
-            f"regression on relu networks with {self.n_hidden} hidden units in {self.n_dims} dimensions, inputs "
-            f"standard Gaussian, {self._describe_noise()}"
-        )
+        what = f"regression on relu networks with {self.n_hidden} hidden units"
+        return self._in_words(what, "inputs standard Gaussian")

@@ -69,7 +69,4 @@ class SparseLinearRegression(LinearTask):
 
     def describe(self) -> str:
         inputs = f"correlated by {self.x_correlation:g}" if self.x_correlation else "standard Gaussian"
-        return (
-            f"sparse linear regression in {self.n_dims} dimensions, inputs {inputs}, {self.n_nonzero} non-zero "
-            f"weights, {self._describe_noise()}"
-        )
+        return self._in_words("sparse linear regression", f"inputs {inputs}, {self.n_nonzero} non-zero weights")

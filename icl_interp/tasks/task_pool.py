@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from icl_interp.prompts import stream
+from icl_interp.tasks.base import GaussianInputs
 from icl_interp.tasks.linear_regression import LinearTask
 
 _LARGEST_POOL = 2**20  # the most tasks that Raventos et al. and the experiments after them use
@@ -18,7 +19,7 @@ _REMEMBERED_FLOATS = 2**24
 84 MB."""
 
 
-class TaskPool(LinearTask):
+class TaskPool(GaussianInputs, LinearTask):
     """Linear regression whose weights are one of M tasks, each as likely: w ~ uniform on {t_1, ..., t_M}.
 
     Formula: y_k = w.x_k + noise_std * e_k with x_k ~ N(0, I), and t_1, t_2, ... ~ N(0, I) the rows of one endless root
@@ -61,10 +62,6 @@ class TaskPool(LinearTask):
         return _pool(self.n_dims, 1, self.pool_seed)[0].clone()
 
     @property
-    def input_second_moment(self) -> Float[Tensor, "dim dim"]:
-        return torch.eye(self.n_dims, dtype=torch.float64)
-
-    @property
     def weight_second_moment(self) -> Float[Tensor, "dim dim"]:
         """(1/M) sum_m t_m t_m', float64."""
         pool = _pool(self.n_dims, self.n_tasks, self.pool_seed).double()
@@ -75,9 +72,6 @@ class TaskPool(LinearTask):
         """(1/M) sum_m t_m, float64."""
         return _pool(self.n_dims, self.n_tasks, self.pool_seed).double().mean(0)
 
-    def draw_inputs(self, n_prompts: int, n_points: int, *, seed: int) -> Float[Tensor, "batch point dim"]:
-        return torch.randn(n_prompts, n_points, self.n_dims, generator=stream(seed, "inputs"))
-
     def draw_weights(self, n_prompts: int, *, seed: int) -> Float[Tensor, "batch dim"]:
         """Draw tasks of the pool, with replacement."""
         which = torch.randint(self.n_tasks, (n_prompts,), generator=stream(seed, "tasks"))
@@ -85,10 +79,8 @@ class TaskPool(LinearTask):
 
     def describe(self) -> str:
         tasks = "one task" if self.n_tasks == 1 else f"a pool of {self.n_tasks} tasks"
-        return (
-            f"linear regression in {self.n_dims} dimensions, inputs standard Gaussian, weights from {tasks} "
-            f"(pool seed {self.pool_seed}), {self._describe_noise()}"
-        )
+        weights = f"weights from {tasks} (pool seed {self.pool_seed})"
+        return self._in_words("linear regression", f"inputs standard Gaussian, {weights}")
 
 
 _ROOTS: OrderedDict[tuple[int, int], Tensor] = OrderedDict()

@@ -48,7 +48,5 @@ class UniformRegression(GaussianWeights):
         return (2 * u - 1) * self.half_width
 
     def describe(self) -> str:
-        return (
-            f"linear regression in {self.n_dims} dimensions, inputs uniform on [-{self.half_width:g}, "
-            f"{self.half_width:g}], weights standard Gaussian, {self._describe_noise()}"
-        )
+        inputs = f"inputs uniform on [-{self.half_width:g}, {self.half_width:g}]"
+        return self._in_words("linear regression", f"{inputs}, weights standard Gaussian")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from icl_interp.experiments.carroll2025.measures import NUMBERS, Reader, crossover
 from icl_interp.experiments.carroll2025.setting import INFINITE, size_name
-from icl_interp.experiments.claims import over_seeds
+from icl_interp.experiments.claims import mean, over_seeds
 from icl_interp.experiments.experiment import Panel
 from icl_interp.experiments.panels import band, dashed, flat, spread, thinned
 from icl_interp.figures.lines import Line, StepMark, lines_figure, timeline_figure
@@ -16,10 +16,6 @@ _NETWORK, _RIDGE, _DMMSE = role_style("model"), role_style("ridge"), role_style(
 
 def _style(read: Reader, n_tasks: int | None) -> TraceStyle:
     return shift_style(read.every.index(n_tasks))
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
 
 
 def _ood(read: Reader) -> Panel:
@@ -39,9 +35,9 @@ def _ood(read: Reader) -> Panel:
     beyond = sum(up > limit for up, limit in zip(ups, noise, strict=True))
     return Panel(
         "ood-loss", "Loss on fresh tasks along training (Figure 1 of the paper, top left)",
-        f"Trained on M = {read.sizes.middle} tasks, the loss on tasks it never saw ends {_mean(ups):.2g} above its "
+        f"Trained on M = {read.sizes.middle} tasks, the loss on tasks it never saw ends {mean(ups):.2g} above its "
         f"lowest point; in {beyond} of {len(ups)} seeds this is more than any rise of the network for M = ∞ "
-        f"({_mean(noise):.2g} on average), which we count as noise. Mean and range over seeds; circles: t_crit.",
+        f"({mean(noise):.2g} on average), which we count as noise. Mean and range over seeds; circles: t_crit.",
         timeline_figure(lines, y="squared error on q_inf", marks=marks),
         ("M", "step", "loss on q_inf", "least over seeds", "largest"), rows,
     )  # fmt: skip
@@ -60,7 +56,7 @@ def _trajectories(read: Reader) -> Panel:
         Landmark("ridge", *at, "square") if m is INFINITE else Landmark(f"dMMSE {m}", *at)
         for m, at in plane.landmarks.items()
     ]
-    explained, walks = (_mean([sum(getattr(one, of)) for one in read.planes]) for of in ("explained", "null"))
+    explained, walks = (mean([sum(getattr(one, of)) for one in read.planes]) for of in ("explained", "null"))
     x, y = (f"PC{number} ({share:.0%})" for number, share in enumerate(plane.explained, start=1))
     return Panel(
         "trajectories", "All networks in the plane of two joint principal components (Figure 1 of the paper, right)",
@@ -140,7 +136,7 @@ def _complexity(read: Reader) -> Panel:
 def _crossover(read: Reader) -> Panel:
     logs, names = {m: read.log_crossovers(m) for m in read.pools}, [size_name(m) for m in read.pools]
     crit = [read.mean(lambda run: run.steps[run.t_crit] + 1, m) for m in read.pools]
-    expected, crossing = [10 ** _mean(values) for values in logs.values()], TraceStyle(_DMMSE.colour, "dash", "diamond")
+    expected, crossing = [10 ** mean(values) for values in logs.values()], TraceStyle(_DMMSE.colour, "dash", "diamond")
     lines = [
         Line("t_crit + 1, training steps", names, crit, _NETWORK, markers=True),
         Line("predicted crossover, samples n", names, expected, crossing, markers=True),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from icl_interp.experiments.claims import Interval
+from icl_interp.experiments.claims import Interval, mean
 from icl_interp.experiments.experiment import Panel
 from icl_interp.experiments.hill2025.claims import HIGHLY
 from icl_interp.experiments.hill2025.measures import NORMS, Measured, Reader
@@ -30,7 +30,7 @@ _Rows = list[tuple[Any, ...]]
 
 
 def _mean_curve(read: Reader, kind: Kind, curve: Callable[[Measured], tuple[float, ...]]) -> list[float]:
-    return [sum(values) / len(values) for values in zip(*map(curve, read.all(kind)), strict=True)]
+    return [mean(values) for values in zip(*map(curve, read.all(kind)), strict=True)]
 
 
 def _labels(read: Reader) -> list[str]:
@@ -103,10 +103,10 @@ def _spectra(kind: Kind, read: Reader) -> Panel:
     for place, label in enumerate((IN_DISTRIBUTION, shift, "x_scale=1/3")):
         style = _style(place)
         for field, end, drawn in (("spectrum", "", style), ("untrained_spectrum", ", untrained", dotted(style))):
-            mean = _mean_curve(read, kind, lambda found: getattr(found.families[label], field))
-            indices = range(1, len(mean) + 1)
-            lines.append(Line(f"{label}{end}", indices, [max(value, _TINY) for value in mean], drawn))
-            rows += [(f"{label}{end}", *row) for row in zip(indices, mean, strict=True)]
+            curve = _mean_curve(read, kind, lambda found: getattr(found.families[label], field))
+            indices = range(1, len(curve) + 1)
+            lines.append(Line(f"{label}{end}", indices, [max(value, _TINY) for value in curve], drawn))
+            rows += [(f"{label}{end}", *row) for row in zip(indices, curve, strict=True)]
     own, shifted, smaller = (line.y[0] for line in lines[::2])
     return Panel(
         f"spectra-{kind}", f"Singular values in and out of distribution: {NAMES[kind]}",
@@ -239,7 +239,7 @@ def _convention(read: Reader, number: int) -> Convention:
     of = read.first("isotropic").readings[number]
     named = (of.site, of.tokens, "centred" if of.centred else "uncentred", of.side, of.variant)
     by_law = tuple(cell for row in zip(*judged, strict=True) for cell in row)
-    return Convention(named, by_law, holds, sum(one.value for one in contrasts) / len(contrasts))
+    return Convention(named, by_law, holds, mean([one.value for one in contrasts]))
 
 
 def conventions(read: Reader) -> list[Convention]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from icl_interp.errors import InputError
+from icl_interp.experiments.claims import mean
 from icl_interp.experiments.experiment import PerSeed, TrainedRuns
 from icl_interp.experiments.files import keep
 from icl_interp.experiments.hill2025.setting import KINDS, Kind, Run, Sizes, shifts_of, task_of
@@ -89,7 +89,7 @@ class Measured(signatures.Record):
 
     def failure_rate(self, where_works: str) -> float:
         """On which share of the shifts that a reference handles the model fails; NaN where it handles none."""
-        return _mean([float(self.families[label].fails[MODEL]) for label in self.handled(where_works)])
+        return mean([float(self.families[label].fails[MODEL]) for label in self.handled(where_works)])
 
 
 def measure(runs: TrainedRuns, sizes: Sizes) -> dict[Run, Measured]:
@@ -137,7 +137,7 @@ def _measured(found: Findings) -> dict[str, Any]:
 
 def _detector(reads: str, scores: Scores, controls: Sequence[Scores]) -> DetectorFound:
     auroc, *untrained = map(signatures.mean_auroc, (scores, *controls))
-    return DetectorFound(reads=reads, auroc=auroc, untrained=_mean(untrained))
+    return DetectorFound(reads=reads, auroc=auroc, untrained=mean(untrained))
 
 
 _SIGNATURES = "signatures"
@@ -178,10 +178,6 @@ def _families(found: Findings, wrong: Scores) -> dict[str, FamilyFound]:
 
 def _rounded(values: Tensor) -> tuple[float, ...]:
     return tuple(float(f"{value:.4g}") for value in values.tolist())
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else math.nan
 
 
 class Reader(PerSeed[Measured]):
