@@ -4,7 +4,7 @@ import itertools
 import signal
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -61,18 +61,6 @@ def failed_row(folder: Path, error: Exception, *, seconds: float) -> dict[str, A
     kept = [clause for clause in clauses if "--out" not in clause] or clauses
     text = f"{type(error).__name__}: {'; '.join(kept).rstrip('.')}."
     return {**reached, "status": FAILED, "seconds": round(seconds, 1), "error": text}
-
-
-def summary_table(rows: Iterable[tuple[Mapping[str, Any], Path, Mapping[str, Any]]]) -> pd.DataFrame:
-    """Lay runs out as a table."""
-    return pd.DataFrame([
-        {**{name: _cell(value) for name, value in values.items()}, "run": folder.name, **row}
-        for values, folder, row in rows
-    ])
-
-
-def _cell(value: Any) -> Any:
-    return value if isinstance(value, int | float | str | None) else str(value)
 
 
 def check_table_places(out: Path) -> None:
@@ -313,8 +301,13 @@ def sweep(
 
 
 def _summary(runs: Sequence[SweepRun], rows: Mapping[int, dict[str, Any]], out: Path) -> SweepResult:
-    table = summary_table(
-        (run.values, run.folder, rows[index] if index in rows else row_on_disk(run.folder))
-        for index, run in enumerate(runs)
-    )
+    known = [rows[index] if index in rows else row_on_disk(run.folder) for index, run in enumerate(runs)]
+    table = pd.DataFrame([
+        {**dict(zip(run.values, map(_cell, run.values.values()), strict=True)), "run": run.folder.name, **row}
+        for run, row in zip(runs, known, strict=True)
+    ])
     return SweepResult(table=table, path=write_table(table, out))
+
+
+def _cell(value: Any) -> Any:
+    return value if isinstance(value, int | float | str | None) else str(value)
