@@ -1,10 +1,9 @@
 """The frame of a paper's experiment: plan, train, measure, judge, draw; and the papers by name."""
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -15,12 +14,7 @@ from icl_interp.jobs import stop_signals
 from icl_interp.models.hooked import HookedModel
 from icl_interp.training.train_config import TrainConfig
 
-_EXPERIMENTS: Mapping[str, str] = MappingProxyType({
-    "zhang2024": "icl_interp.experiments.zhang2024.paper",
-    "hill2025": "icl_interp.experiments.hill2025.paper",
-    "carroll2025": "icl_interp.experiments.carroll2025.paper",
-})
-"""Name to the module whose EXPERIMENT it is: one line per paper; nothing is imported before one is asked for."""
+_EXPERIMENTS = ("zhang2024", "hill2025", "carroll2025")  # a folder each; nothing is imported before one is asked for
 
 PRESETS = ("smoke", "laptop", "paper")
 """Sizes that every experiment has: seconds and nothing is judged; two cores for two hours at most; the paper's own."""
@@ -139,7 +133,7 @@ class TrainedRuns:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Experiment:
-    """A paper's experiment: one of these in each paper's paper.py, under the name EXPERIMENT."""
+    """A paper's experiment: what its folder says under these names, see `experiment`."""
 
     paper: Paper
     unknowns: tuple[str, ...]  # what it does not say and what we took, a sentence each
@@ -147,7 +141,7 @@ class Experiment:
     plan: Callable[[Any], Mapping[Any, TrainConfig]]  # sizes to what is trained
     setting: Callable[[Any], tuple[str, ...]]  # sizes to what is run, a sentence each
     measure: Callable[[TrainedRuns, Any], Any]  # runs and sizes to numbers
-    n_measurements: Callable[[Mapping[Any, TrainConfig]], int]  # how many `measure` reports as done
+    n_measurements: Callable[[Mapping[Any, TrainConfig]], int]  # how many `measure` reports as done, of configs
     reader: Callable[[Any, Any], Any]  # numbers and sizes to what claims and figures read them by
     claims: tuple[Stated[Any], ...]  # what the paper says: the same at every size
     panels: tuple[Callable[[Any], Panel], ...]  # figures, each drawn from a reader
@@ -192,5 +186,9 @@ def experiment(name: str) -> Experiment:
     """
     if name not in _EXPERIMENTS:
         raise InputError(f"icl-reproduce needs one of {', '.join(_EXPERIMENTS)}, got {name!r}.")
-    found: Experiment = importlib.import_module(_EXPERIMENTS[name]).EXPERIMENT
-    return found
+    parts = ("paper", "setting", "measures", "claims", "figures")
+    paper, setting, measures, claims, figures = (import_module(f"{__package__}.{name}.{part}") for part in parts)
+    return Experiment(
+        paper.PAPER, paper.UNKNOWNS, setting.SIZES, setting.plan, paper.setting, measures.measure, measures.count,
+        measures.Reader, claims.CLAIMS, figures.PANELS,
+    )  # fmt: skip

@@ -133,7 +133,7 @@ def measure(runs: TrainedRuns, sizes: Sizes) -> Measures:
     return Measures(found, planes, _gap_ratios(sizes))
 
 
-def count_records(configs: Mapping[Run, TrainConfig]) -> int:
+def count(configs: Mapping[Run, TrainConfig]) -> int:
     """Count what `measure` reports as done: checkpoints of each run, and one learning coefficient."""
     return sum(len(config.checkpoint_steps) + 1 for config in configs.values())
 

@@ -1,10 +1,7 @@
 """Carroll, Hoogland, Farrugia-Roberts and Murfet (2025), Dynamics of Transient Structure: setting, runs, claims."""
 
-from icl_interp.experiments.carroll2025.claims import CLAIMS
-from icl_interp.experiments.carroll2025.figures import PANELS
-from icl_interp.experiments.carroll2025.measures import Reader, count_records, measure
-from icl_interp.experiments.carroll2025.setting import SIZES, Sizes, plan
-from icl_interp.experiments.experiment import Experiment, Paper
+from icl_interp.experiments.carroll2025.setting import Sizes
+from icl_interp.experiments.experiment import Paper
 
 PAPER = Paper(
     name="carroll2025",
@@ -34,7 +31,7 @@ UNKNOWNS = (
 )
 
 
-def _setting(sizes: Sizes) -> tuple[str, ...]:
+def setting(sizes: Sizes) -> tuple[str, ...]:
     recipe, pools = sizes.recipe, ", ".join(str(m) for m in sizes.pools)
     return (
         f"Tasks: y = <t, x> + noise of variance 1/8, x ~ N(0, I) in {recipe.model.n_dims} dimensions, "
@@ -48,10 +45,3 @@ def _setting(sizes: Sizes) -> tuple[str, ...]:
         f"on {sizes.measured.n_pca_prompts} prompts of the root task. Learning coefficients of the last checkpoints: "
         f"{sizes.llc.describe()}.",
     )
-
-
-EXPERIMENT = Experiment(
-    paper=PAPER, unknowns=UNKNOWNS, sizes=SIZES, plan=plan, setting=_setting, measure=measure,
-    n_measurements=count_records, reader=Reader, claims=CLAIMS, panels=PANELS,
-)  # fmt: skip
-"""What `icl-reproduce carroll2025` runs."""

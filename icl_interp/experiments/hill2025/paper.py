@@ -1,10 +1,7 @@
 """Hill, Eyre and Creager (2025), Transformers Don't In-Context Learn Least Squares Regression: setting and claims."""
 
-from icl_interp.experiments.experiment import Experiment, Paper
-from icl_interp.experiments.hill2025.claims import CLAIMS
-from icl_interp.experiments.hill2025.figures import PANELS
-from icl_interp.experiments.hill2025.measures import Reader, measure
-from icl_interp.experiments.hill2025.setting import SIZES, Sizes, plan
+from icl_interp.experiments.experiment import Paper
+from icl_interp.experiments.hill2025.setting import Sizes, plan
 
 PAPER = Paper(
     name="hill2025",
@@ -31,7 +28,7 @@ UNKNOWNS = (
 )
 
 
-def _setting(sizes: Sizes) -> tuple[str, ...]:
+def setting(sizes: Sizes) -> tuple[str, ...]:
     config = next(iter(plan(sizes).values()))
     network = config.model
     return (
@@ -43,10 +40,3 @@ def _setting(sizes: Sizes) -> tuple[str, ...]:
         f"Measured on {sizes.n_prompts} prompts a family, drawn anew for each seed, beside {sizes.n_controls} "
         "untrained networks for each model.",
     )
-
-
-EXPERIMENT = Experiment(
-    paper=PAPER, unknowns=UNKNOWNS, sizes=SIZES, plan=plan, setting=_setting, measure=measure,
-    n_measurements=len, reader=Reader, claims=CLAIMS, panels=PANELS,
-)  # fmt: skip
-"""What `icl-reproduce hill2025` runs."""

@@ -59,7 +59,7 @@ def measure(runs: TrainedRuns, sizes: Sizes) -> Measures:
     return Measures(found, bayes)
 
 
-def count_laws(configs: Mapping[Run, TrainConfig]) -> int:
+def count(configs: Mapping[Run, TrainConfig]) -> int:
     """Count what `measure` reports as done: GPT-2's task laws, and the noisy one for the centred ridge."""
     return len(_gpt2_by_law(configs)) + 1
 

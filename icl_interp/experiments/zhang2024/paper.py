@@ -4,11 +4,8 @@ Linear self-attention (LSA) can do one gradient step from 0; a linear transforme
 linear MLP) can learn to start from b*, the mean of all tasks.
 """
 
-from icl_interp.experiments.experiment import Experiment, Paper
-from icl_interp.experiments.zhang2024.claims import CLAIMS
-from icl_interp.experiments.zhang2024.figures import PANELS
-from icl_interp.experiments.zhang2024.measures import Reader, count_laws, measure
-from icl_interp.experiments.zhang2024.setting import SIZES, Sizes, plan
+from icl_interp.experiments.experiment import Paper
+from icl_interp.experiments.zhang2024.setting import Sizes
 
 PAPER = Paper(
     name="zhang2024",
@@ -38,7 +35,7 @@ UNKNOWNS = (
 )
 
 
-def _setting(sizes: Sizes) -> tuple[str, ...]:
+def setting(sizes: Sizes) -> tuple[str, ...]:
     of = sizes.transformer
     return (
         "Tasks: y = <w, x>, x ~ N(0, I), w ~ N(b*, I), M pairs and a query; d = M = 5 and b* = (1, ..., 1) unless said "
@@ -49,10 +46,3 @@ def _setting(sizes: Sizes) -> tuple[str, ...]:
         f"GPT-2: {of.n_layers} layers, {of.n_heads} heads, width {of.d_model}; d = {of.n_dims}, M = {of.n_pairs}; "
         f"{of.steps:,} steps of {of.batch_size} tasks, Adam at {of.lr:g} ({of.schedule}); tested on {of.eval_tasks:,}.",
     )
-
-
-EXPERIMENT = Experiment(
-    paper=PAPER, unknowns=UNKNOWNS, sizes=SIZES, plan=plan, setting=_setting, measure=measure,
-    n_measurements=count_laws, reader=Reader, claims=CLAIMS, panels=PANELS,
-)  # fmt: skip
-"""What `icl-reproduce zhang2024` runs."""

@@ -19,8 +19,10 @@ from icl_interp.experiments.carroll2025.measures import (
     rank_correlation,
     swaps,
 )
-from icl_interp.experiments.carroll2025.paper import EXPERIMENT
 from icl_interp.experiments.carroll2025.setting import SIZES
+from icl_interp.experiments.experiment import experiment
+
+EXPERIMENT = experiment("carroll2025")
 
 panels = EXPERIMENT.drawn
 
