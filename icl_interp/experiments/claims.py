@@ -1,8 +1,8 @@
 """Claims of a paper as data; verdicts are functions of their numbers, alone or beside a committed summary."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BeforeValidator, ConfigDict, model_serializer, model_validator
 from pydantic.dataclasses import dataclass
@@ -196,15 +196,7 @@ class Claim:
         return f"Claim({self.key}, {len(self.checks)} checks, {self.n_seeds} seeds, {self.verdict})"
 
 
-@runtime_checkable
-class Reads(Protocol):
-    """What looks up what was measured; its words are what sentences say of the sizes, by the names in braces."""
-
-    @property
-    def words(self) -> Mapping[str, object]: ...
-
-
-_Reader = TypeVar("_Reader", bound=Reads)
+_Reader = TypeVar("_Reader", bound=Any)  # looks up what was measured, see `PerSeed`; knows the words in braces
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +227,6 @@ class Stated(Generic[_Reader]):
     """Each a `Row`, or a function that gives as many checks as the sizes have it."""
 
     def judged(self, read: _Reader) -> Claim:
-        """Fill in the numbers."""
         checks = tuple(check for part in self.checks for check in part(read))
         return Claim(self.key, self.statement, self.source, self.measure.format(**read.words), checks)
 

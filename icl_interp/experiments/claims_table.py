@@ -15,8 +15,7 @@ from icl_interp.experiments.cost import PresetCost, read_cost
 from icl_interp.experiments.files import Summary, read_summary
 from icl_interp.files import write_atomically
 
-BEGIN, END = "<!-- claims:begin -->", "<!-- claims:end -->"
-"""What the table stands between; both on lines of their own."""
+BEGIN, END = "<!-- claims:begin -->", "<!-- claims:end -->"  # the table stands between these lines
 
 
 def _summaries_in(folder: str | Path) -> list[Summary]:

@@ -1,10 +1,10 @@
 """What a preset would cost by the first steps of each kind of run, and how long measuring took."""
 
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -23,8 +23,6 @@ from icl_interp.files import write_atomically
 from icl_interp.training.ensemble import MAY_DIFFER
 from icl_interp.training.loop import Trainer
 from icl_interp.training.train_config import TrainConfig
-
-Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True, config={"extra": "forbid"})
@@ -84,7 +82,7 @@ def read_cost(path: str | Path) -> PresetCost:
     return read_kept(PresetCost, path)
 
 
-def _kinds_of(plan: Mapping[Key, TrainConfig]) -> list[list[TrainConfig]]:
+def _kinds_of(plan: Mapping[Any, TrainConfig]) -> list[list[TrainConfig]]:
     """Group configs that cost the same: they differ in seed, learning rate and task only."""
     groups: dict[str, list[TrainConfig]] = {}
     for config in plan.values():
@@ -93,7 +91,7 @@ def _kinds_of(plan: Mapping[Key, TrainConfig]) -> list[list[TrainConfig]]:
 
 
 def first_steps(
-    plan: Mapping[Key, TrainConfig], n_steps: int, *, device: str = "cpu", on_kind: Callable[[Cost], None] | None = None
+    plan: Mapping[Any, TrainConfig], n_steps: int, *, device: str = "cpu", on_kind: Callable[[Cost], None] | None = None
 ) -> list[Cost]:
     """Train the first run of each kind for some steps, and say what training, not measuring, all of it would take."""
     if n_steps < 1:

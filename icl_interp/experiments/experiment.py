@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from icl_interp.errors import InputError
-from icl_interp.experiments.claims import Check, Claim, Interval, Stated, mean, over_seeds
+from icl_interp.experiments.claims import Claim, Interval, Stated, mean, over_seeds
 from icl_interp.jobs import stop_signals
 from icl_interp.models.hooked import HookedModel
 from icl_interp.training.train_config import TrainConfig
@@ -42,7 +42,7 @@ class Paper:
     citation: str  # authors, year, arXiv number
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Panel:
     """One figure with its numbers."""
 
@@ -53,9 +53,6 @@ class Panel:
     columns: tuple[str, ...]  # of its numbers
     rows: Sequence[Sequence[str | float | int | None]]  # its numbers
     height: int = 420  # of the figure on the page, in pixels
-
-    def __repr__(self) -> str:
-        return f"Panel({self.id}, {len(self.rows)} rows)"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,11 +110,8 @@ class PerSeed(Generic[Record]):
     def mean(self, number: Callable[[Record], float], *run: Any) -> float:
         return mean(self.each(number, *run))
 
-    def check(self, key: str, label: str, number: Callable[[Record], float], *run: Any, **expected: Any) -> Check:
-        return Check(key, label, self.each(number, *run), **expected)
 
-
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class TrainedRuns:
     """What there is to be measured."""
 
@@ -126,9 +120,6 @@ class TrainedRuns:
     folder: Path  # of the experiment; checkpoints and measurements are kept there
     means: Means
     on_done: Tick  # called with a number of finished measurements
-
-    def __repr__(self) -> str:
-        return f"TrainedRuns({len(self.models)} models)"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -150,7 +141,6 @@ class Experiment:
         return f"Experiment({self.paper.name})"
 
     def configs(self, preset: str, means: Means) -> Mapping[Any, TrainConfig]:
-        """List what a preset trains, by run."""
         return self.plan(self._sizes(preset, means))
 
     def setting_of(self, preset: str, seeds: tuple[int, ...]) -> tuple[str, ...]:

@@ -43,7 +43,6 @@ class Kept(BaseModel):
         return repr(self)
 
     def text(self) -> str:
-        """What the file holds."""
         return self.model_dump_json(indent=2) + "\n"
 
     def write(self, path: str | Path) -> Path:
@@ -113,7 +112,6 @@ class Summary(Kept):
 
 
 def write_summary(outcome: Outcome, path: str | Path, provenance: Provenance) -> Path:
-    """Write what an experiment found."""
     names = ("paper", "preset", "seeds", "setting", "unknowns", "claims")
     return Summary(**{name: getattr(outcome, name) for name in names}, provenance=provenance).write(path)
 
@@ -169,6 +167,5 @@ def _lines(table: dict[str, Any]) -> str:
 
 
 def write_tables(outcome: Outcome, path: str | Path, provenance: Provenance) -> Path:
-    """Write the numbers of all figures."""
     tables = tuple(FigureTable.model_validate(panel, from_attributes=True) for panel in outcome.panels)
     return FigureTables(paper=outcome.paper, preset=outcome.preset, provenance=provenance, tables=tables).write(path)

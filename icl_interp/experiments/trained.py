@@ -31,7 +31,6 @@ _LARGEST_GROUP = 24  # linear models that are trained together; a stop in the mi
 
 
 def run_path(folder: str | Path, config: TrainConfig) -> Path:
-    """Name the run folder of a config."""
     return _run_paths(folder, [config])[0]
 
 
@@ -73,7 +72,6 @@ def train_all(
 
 
 def checkpoints_of(folder: str | Path, config: TrainConfig) -> dict[int, HookedModel]:
-    """Load all checkpoints that a finished run kept."""
     path = run_path(folder, config)
     return {step: _load(path, step) for step in config.checkpoint_steps}
 

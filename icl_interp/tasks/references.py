@@ -32,9 +32,7 @@ _LASSO_GRID = tuple(10 ** (exponent / 2) for exponent in range(0, -9, -1))
 """Where the Lasso's penalty is sought, largest first, in units of the root mean squares of a label times that of an
 input coordinate: half decades from 1, where nearly all weights are 0, to 1e-4, the least of Garg et al.'s list."""
 _NEARLY_BEST = 1.01  # of the least loss (ours): without noise the loss is flat towards 0, where fits only take longer
-_LASSO_GAP = 1e-4
-"""Duality gap at which a fit of the Lasso is done (scikit-learn's default): tighter ones take minutes where there are
-fewer pairs than dimensions and no noise."""
+_LASSO_GAP = 1e-4  # duality gap at which a fit is done, scikit-learn's default; without noise tighter ones take minutes
 
 
 def bayes_penalty(task: LinearTask) -> float:

@@ -14,9 +14,7 @@ from icl_interp.tasks.linear_regression import LinearTask
 
 _LARGEST_POOL = 2**20  # the most tasks that Raventos et al. and the experiments after them use
 _BLOCK = 1024  # rows of the root pool that are drawn at once; part of what a pool_seed means, so it never changes
-_REMEMBERED_FLOATS = 2**24
-"""Numbers of root lists that are kept (64 MB), but always those of the last pool: 2^20 tasks of 20 dimensions take
-84 MB."""
+_REMEMBERED_FLOATS = 2**24  # numbers of root lists that are kept (64 MB), but always those of the last pool
 
 
 class TaskPool(GaussianInputs, LinearTask):

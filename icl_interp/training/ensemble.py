@@ -138,9 +138,7 @@ class EnsembleDivergedError(DivergedError):
         return type(self), (str(self), dict(self.results), dict(self.diverged))
 
 
-MAY_DIFFER = ("seed", "lr", "task")
-"""What the configs of an ensemble may differ in."""
-
+MAY_DIFFER = ("seed", "lr", "task")  # what the configs of an ensemble may differ in
 _Answer = Callable[[dict[str, Tensor], Tensor, Tensor], Tensor]
 
 

@@ -37,7 +37,6 @@ class EvaluationRecord:
     __repr__ = short_repr
 
     def to_dict(self) -> dict[str, Any]:
-        """Lay the record out for a line of metrics."""
         return {"loss_per_point": list(self.loss_per_point), "errors": self.errors, "distances": self.distances}
 
     @classmethod
@@ -68,7 +67,6 @@ class Evaluator:
 
     @cached_property
     def references(self) -> References:
-        """Reference predictors of the task by name."""
         return reference_predictors(self.config.task)
 
     @cached_property
@@ -86,7 +84,6 @@ class Evaluator:
 
     @torch.no_grad()
     def __call__(self, model: Any, *, step: int) -> EvaluationRecord:
-        """Ask a model."""
         families = self.families.all_families
         device = getattr(model, "device", "cpu")
         own = {label: predict(model, family.prompts.to(device)).cpu() for label, family in families.items()}

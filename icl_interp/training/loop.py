@@ -21,7 +21,6 @@ _DIVERGED = 1e6  # a loss of so many E[y^2] counts as diverged (ours): fresh mod
 
 
 def make_optimizer(config: TrainConfig, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-    """Make the optimiser of a run."""
     parameters = list(parameters)
     common: Any = {"lr": config.lr, "weight_decay": config.weight_decay, "fused": parameters[0].device.type in _FUSED}
     if config.optimizer == "sgd":
@@ -31,7 +30,6 @@ def make_optimizer(config: TrainConfig, parameters: Iterable[Tensor]) -> torch.o
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Change the learning rate of all weights."""
     for group in optimizer.param_groups:
         group["lr"] = lr
 
@@ -96,7 +94,6 @@ def loss_problem(step: int, loss: float, *, unit: float, of: str = "") -> str | 
 
 
 def loss_advice(rates: Iterable[float]) -> str:
-    """Say what to change where a loss was lost."""
     return f"lower lr (now {', '.join(f'{lr:g}' for lr in rates)}), lengthen warmup or set grad_clip"
 
 
@@ -117,7 +114,6 @@ class Trainer:
         self._device = torch.device(device)
 
     def advance(self) -> StepRecord:
-        """Take one optimiser step."""
         step = self.step + 1
         lr = learning_rate(self.config, step)
         set_learning_rate(self.optimizer, lr)
@@ -132,7 +128,6 @@ class Trainer:
         return StepRecord(step=step, loss=loss, lr=lr)
 
     def check_loss(self, step: int, loss: float, *, of: str = "") -> None:
-        """Refuse a loss that is lost."""
         if (problem := loss_problem(step, loss, unit=self._unit, of=of)) is not None:
             raise DivergedError(f"{problem}; {loss_advice([self.config.lr])}.")
 
@@ -171,7 +166,6 @@ class Trainer:
         return {"step": self.step, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = int(state["step"])

@@ -24,7 +24,6 @@ FORMAT = "icl-interp resume"
 
 
 def config_hash(config: TrainConfig) -> str:
-    """Name a config by its content."""
     return hashlib.sha256(config.to_yaml().encode()).hexdigest()
 
 
@@ -96,9 +95,7 @@ def _belongs(contents: Mapping[str, Any], folder: RunFolder, config: TrainConfig
         return False
 
 
-_COMPARED = ("torch", "device", "threads", "machine")
-"""What bits depend on, besides the config; of a GPU only its name in torch is compared, not its model."""
-
+_COMPARED = ("torch", "device", "threads", "machine")  # what bits depend on, besides the config and a GPU's model
 _Session = dict[str, Any]
 
 
@@ -107,7 +104,6 @@ class OtherCircumstancesWarning(UserWarning):
 
 
 def new_session(step: int, *, device: str) -> _Session:
-    """Record the circumstances in which a run starts or goes on."""
     return {
         "from_step": step,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -119,7 +115,6 @@ def new_session(step: int, *, device: str) -> _Session:
 
 
 def sessions_of(manifest: Mapping[str, Any]) -> list[_Session]:
-    """Read the sessions of a run."""
     if "sessions" in manifest:
         return list(manifest["sessions"])
     known = {name: manifest[name] for name in ("time", "threads", "device", "torch") if name in manifest}

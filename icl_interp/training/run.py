@@ -34,7 +34,6 @@ _NO_CHECKOUT = {"git_commit": None, "git_dirty": None}  # in a manifest, where t
 
 
 def is_logged(config: TrainConfig, step: int) -> bool:
-    """Tell whether a step has a line of metrics."""
     evaluated = config.eval_every is not None and step % config.eval_every == 0
     return step <= _EVERY_STEP_UNTIL or step % config.log_every == 0 or evaluated or step == config.steps
 
@@ -100,7 +99,6 @@ class RunLog:
             )
 
     def record(self, record: StepRecord) -> None:
-        """Write down a step."""
         config, step = self.trainer.config, record.step
         if is_logged(config, step):
             line: dict[str, Any] = {"step": step, "loss": record.loss, "lr": record.lr}
@@ -126,7 +124,6 @@ class RunLog:
         self.folder.save(self.trainer.model, config.task, step, n_points_trained=n_points)
 
     def save_state(self) -> None:
-        """Write the state to resume from."""
         save_resume(self.folder, self.trainer, seconds=self._seconds())
         self._saved = time.monotonic()
 

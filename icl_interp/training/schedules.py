@@ -23,7 +23,6 @@ class CheckpointSteps(Settings):
     horizon: int | None = Field(default=None, ge=1)
 
     def steps(self, last: int) -> tuple[int, ...]:
-        """List the steps of a run."""
         horizon = last if self.horizon is None else self.horizon
         kept = {last}
         if self.every is not None:
@@ -53,7 +52,6 @@ class Ramp(Settings):
         return self
 
     def at(self, step: int) -> int:
-        """Give the number of a step."""
         return min(self.end, self.start + self.inc * ((step - 1) // self.interval))
 
 

@@ -20,7 +20,6 @@ class Sink:
 
 
 def open_sinks(names: Sequence[str], config: TrainConfig, path: Path) -> list[Sink]:
-    """Open the loggers that were asked for."""
     check_sinks(names)
     return [_SINKS[name](config, path) for name in names]
 

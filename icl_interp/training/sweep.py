@@ -25,8 +25,7 @@ from icl_interp.training.run import TrainResult, train
 from icl_interp.training.stopping import stop_when_asked
 from icl_interp.training.train_config import TrainConfig
 
-FINISHED, FAILED, BEGUN, NOT_BEGUN = "finished", "failed", "begun", "not begun"
-"""What a run of a sweep can be; the last two where the sweep was stopped."""
+FINISHED, FAILED, BEGUN, NOT_BEGUN = "finished", "failed", "begun", "not begun"  # the last two in a stopped sweep
 _RESUME_SECONDS = 30.0  # wall time between two states of a run in a worker (ours)
 
 
@@ -37,7 +36,6 @@ class ParquetWarning(UserWarning):
 def run_row(
     status: str, *, step: int | None = None, loss: float | None = None, seconds: float | None = None, error: str = ""
 ) -> dict[str, Any]:
-    """Make the columns that tell how a run ended."""
     return {"status": status, "step": step, "loss": loss, "seconds": seconds, "error": error}
 
 
@@ -55,7 +53,6 @@ def row_on_disk(folder: Path) -> dict[str, Any]:
 
 
 def failed_row(folder: Path, error: Exception, *, seconds: float) -> dict[str, Any]:
-    """Tell why a run failed and how far it had come."""
     reached = row_on_disk(folder)
     clauses = " ".join(str(error).split()).split("; ")
     kept = [clause for clause in clauses if "--out" not in clause] or clauses
@@ -198,7 +195,6 @@ class SweepResult:
 
     @property
     def failed(self) -> pd.DataFrame:
-        """The rows of runs that failed."""
         return self.table[self.table["status"] == FAILED]
 
     def __repr__(self) -> str:
@@ -222,7 +218,6 @@ class SweepStoppedError(KeyboardInterrupt):
 
 
 def load_grid(path: str | Path) -> dict[str, list[Any]]:
-    """Read a grid from a file."""
     grid = read_yaml(path)
     if not isinstance(grid, dict) or not grid or not all(isinstance(v, list) and v for v in grid.values()):
         raise InputError(f"{path} needs a mapping of settings to lists of values, such as 'seed: [0, 1]'.")
@@ -237,7 +232,6 @@ def expand_grid(
     *,
     grid_name: str = "the grid",
 ) -> list[SweepRun]:
-    """List the runs of a grid."""
     points: list[tuple[TrainConfig, dict[str, Any]]] = []
     for combination in itertools.product(*grid.values()):
         values = dict(zip(grid, combination, strict=True))

@@ -1,15 +1,15 @@
 """What Carroll et al. (2025) claim, and what numbers would agree."""
 
 import math
-import operator
 from collections.abc import Callable, Iterator
+from functools import partial
+from operator import attrgetter, methodcaller, sub
 
 from icl_interp.experiments.carroll2025.measures import ORDERED, Curve, Plane, Reader, Trained, rank_correlation
 from icl_interp.experiments.claims import Check, Row, Stated
 from icl_interp.experiments.experiment import combine
 
-_HALF_WAY = 0.5
-"""Share of the way from dMMSE's loss on q_inf to ridge's that tells "by way of ridge" from "straight" (ours)."""
+_HALF_WAY = 0.5  # share of the way to ridge's loss on q_inf that tells "by way of ridge" from "straight" (ours)
 _STAYS = 0.05  # a rise of less than this share of what was learned counts as none for M = infinity (ours)
 _MATCHES = 1.1  # a network matches a predictor if its loss is at most so many times the predictor's (ours)
 _CORRELATED = 0.5  # least size of a rank correlation over checkpoints that counts as one (ours)
@@ -25,25 +25,16 @@ _EQUAL = "equal; tolerance ours"
 _Values = Callable[[Reader], Curve]
 
 
-def _of(name: str, which: str) -> _Values:
-    # One of `NUMBERS` for the M that is "low", "middle", "large" or "infinite".
-    return lambda read: read.number(name, which)
+# Of the reader, for the M that is "low", "middle", "large" or "infinite".
+_of, _beyond_noise, _crossing = (partial(methodcaller, name) for name in ("number", "beyond_noise", "log_crossovers"))
 
 
 def _gap(name: str, which: str, other: str) -> _Values:
-    return lambda read: combine(operator.sub, read.number(name, which), read.number(name, other))
+    return lambda read: combine(sub, read.number(name, which), read.number(name, other))
 
 
 def _order(name: str) -> _Values:
     return lambda read: read.along_pools(lambda m: read.number(name, m))
-
-
-def _beyond_noise(which: str) -> _Values:
-    return lambda read: read.beyond_noise(which)
-
-
-def _crossing(which: str) -> _Values:
-    return lambda read: read.log_crossovers(which)
 
 
 def _crossing_order(read: Reader) -> Curve:
@@ -175,7 +166,7 @@ CLAIMS: tuple[Stated[Reader], ...] = (
            "Losses on q_M, on the same prompts; the ratio of the gap at M = {large} to that at M = {low}. For dMMSE "
            "over {lists} lists of tasks: that of the networks, and others that no network saw.", (
         Row("pools", "ridge's loss - dMMSE's, M = {large} / M = {low}: over pools, nothing trained",
-            operator.attrgetter("pool_gaps"), high=1.0, reason="shrinks"),
+            attrgetter("pool_gaps"), high=1.0, reason="shrinks"),
         Row("networks", "ridge's loss - the network's, M = {large} / M = {low}", _network_gaps, high=1.0,
             reason="shrinks; below 0 the network at the large M is worse than ridge"),
         Row("low", "M = {low}: ridge's loss - the network's", _of("ridge - loss", "low"), 0.0,

@@ -177,4 +177,3 @@ def _over_tasks(lines: Sequence[Line], *, y: str, log: bool = False) -> object:
 
 
 PANELS = (_ood, _trajectories, _distances, _losses, _complexity, _crossover)
-"""The paper's Figure 1, then Figure 3, then the predicted crossover."""

@@ -5,7 +5,7 @@ import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from icl_interp.experiments.claims import Check, Row, Stated
+from icl_interp.experiments.claims import Check, Row, Stated, mean
 from icl_interp.experiments.experiment import combine
 from icl_interp.experiments.hill2025.measures import NORMS, Measured, Reader
 from icl_interp.experiments.hill2025.setting import KINDS, NAMES, Kind
@@ -78,8 +78,7 @@ def _learned(found: Measured) -> float:
 
 def _beyond_bayes(found: Measured) -> float:
     # Of a model that never fails this is a share of nothing.
-    failed = _failed(found)
-    return sum(not found.families[label].fails["Bayes"] for label in failed) / len(failed) if failed else math.nan
+    return mean([float(not found.families[label].fails["Bayes"]) for label in _failed(found)])
 
 
 def _beyond_isotropic(key: str, label: str, value: _Value, **expected: Any) -> _Rows:
@@ -107,7 +106,7 @@ def _ranks(read: Reader) -> Iterator[Check]:
 
     for kind in KINDS:
         what = f"detectors out of {len(rivals(read.first(kind)))} other than signatures and norms with a larger AUROC"
-        yield read.check(f"rank.{kind}", f"{NAMES[kind]}: {what}", better, kind)
+        yield Check(f"rank.{kind}", f"{NAMES[kind]}: {what}", read.each(better, kind))
 
 
 def _growth(what: str, *, untrained: bool = False) -> _Value:

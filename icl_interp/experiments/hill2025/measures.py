@@ -32,8 +32,7 @@ from icl_interp.training.train_config import TrainConfig
 from probes.detection import detection_report
 
 NORMS = "norms alone"  # the control that reads nothing but the norms of a prompt's inputs and labels
-_REFERENCES = ("zero", "least squares", "ridge", "Bayes", "1-step GD", "10-step GD")
-"""Whose errors are kept; those that coincide on a task are one predictor under each of its names."""
+_REFERENCES = ("zero", "least squares", "ridge", "Bayes", "1-step GD", "10-step GD")  # whose errors are kept
 _KEPT = 48  # prompts a family whose score and error are kept one by one
 _LEAST = 1e-4
 

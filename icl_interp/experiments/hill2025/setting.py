@@ -89,7 +89,6 @@ def task_of(kind: Kind, n_dims: int) -> Task:
 
 
 def plan(sizes: Sizes) -> dict[Run, TrainConfig]:
-    """List everything that a preset trains."""
     return {Run(kind, seed): _config(sizes, kind, seed) for seed in sizes.seeds for kind in KINDS}
 
 

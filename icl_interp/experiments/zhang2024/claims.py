@@ -15,9 +15,7 @@ from icl_interp.experiments.zhang2024.setting import FIGURE_NORM, GPT2, N_DIMS, 
 
 _NEAR = 0.02  # a trained model counts as at its optimum if its risk is within this share of it (ours)
 _WEIGHTS_NEAR = 0.05  # largest deviation of a weight from its optimality condition (ours; b* has entries 1)
-_NEAR_BAYES = 1.25
-"""Most that the excess risk may be of the Bayes predictor's (ours: the paper says "up to constants"); an answer that
-reads no example, <b*, x>, has 1.58 times as much."""
+_NEAR_BAYES = 1.25  # most excess risk over that of Bayes (ours); the answer <b*, x>, without an example, has 1.58
 _ORDER_NEAR = 0.1  # how far the exponent of the gap along M may be from that of the exact gaps (ours)
 _LARGE_LENGTHS = (100, 300, 1000)  # M at which the limit is looked at
 _LARGER = 2.0  # how many times larger counts as "significantly larger" in Table 1 (ours)

@@ -86,7 +86,6 @@ def task_of(run: Run, n_dims: int = N_DIMS) -> LinearRegression:
 
 
 def plan(sizes: Sizes) -> dict[Run, TrainConfig]:
-    """List everything that a preset trains."""
     configs: dict[Run, TrainConfig] = {}
     for seed in sizes.seeds:
         for kind in _BOTH:
