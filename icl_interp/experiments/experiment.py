@@ -55,7 +55,7 @@ class Panel:
     height: int = 420  # of the figure on the page, in pixels
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Outcome:
     """What one run of an experiment found."""
 
@@ -66,10 +66,6 @@ class Outcome:
     unknowns: tuple[str, ...]  # what the paper does not say and what we took, a sentence each
     claims: tuple[Claim, ...]
     panels: tuple[Panel, ...] = ()
-
-    def __repr__(self) -> str:
-        verdicts = ", ".join(f"{claim.key}: {claim.verdict}" for claim in self.claims)
-        return f"Outcome({self.paper.name}, {self.preset}, {len(self.seeds)} seeds, {verdicts})"
 
 
 def combine(number: Callable[..., float], *columns: Sequence[Any]) -> tuple[float, ...]:

@@ -120,10 +120,8 @@ def read_summary(path: str | Path) -> Summary:
     return read_kept(Summary, path)
 
 
-class FigureTable(BaseModel):
+class FigureTable(BaseModel, frozen=True, extra="forbid"):
     """What one figure shows: a `Panel` without the figure, its numbers rounded."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
     title: str

@@ -4,10 +4,9 @@ from icl_interp.experiments.carroll2025.setting import Sizes
 from icl_interp.experiments.experiment import Paper
 
 PAPER = Paper(
-    name="carroll2025",
-    title="Dynamics of Transient Structure in In-Context Linear Regression Transformers",
-    citation="Carroll, Hoogland, Farrugia-Roberts, Murfet (2025), arXiv 2501.17745",
-)
+    "carroll2025", "Dynamics of Transient Structure in In-Context Linear Regression Transformers",
+    "Carroll, Hoogland, Farrugia-Roberts, Murfet (2025), arXiv 2501.17745",
+)  # fmt: skip
 UNKNOWNS = (
     "Optimiser, learning rate, batch size, seeds and the number of heads (appendix A was not available to us). At the "
     "paper's size we take those of the code that theirs descends from, with its doubled residual; at the laptop's size "

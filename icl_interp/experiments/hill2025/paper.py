@@ -4,10 +4,9 @@ from icl_interp.experiments.experiment import Paper
 from icl_interp.experiments.hill2025.setting import Sizes, plan
 
 PAPER = Paper(
-    name="hill2025",
-    title="Transformers Don't In-Context Learn Least Squares Regression",
-    citation="Hill, Eyre, Creager (2025), arXiv 2507.09440",
-)
+    "hill2025", "Transformers Don't In-Context Learn Least Squares Regression",
+    "Hill, Eyre, Creager (2025), arXiv 2507.09440",
+)  # fmt: skip
 UNKNOWNS = (
     "Only the abstract was available to us: the metric's formula, its correlation and units, the training laws, the "
     "shifts and every headline number are unknown. All thresholds are ours.",

@@ -8,9 +8,7 @@ from icl_interp.experiments.experiment import Paper
 from icl_interp.experiments.zhang2024.setting import Sizes
 
 PAPER = Paper(
-    name="zhang2024",
-    title="In-Context Learning of a Linear Transformer Block",
-    citation="Zhang, Wu, Bartlett (2024), arXiv 2402.14951",
+    "zhang2024", "In-Context Learning of a Linear Transformer Block", "Zhang, Wu, Bartlett (2024), arXiv 2402.14951"
 )
 UNKNOWNS = (
     "The paper states neither optimiser, learning rate, steps, initialisation nor test size of Figure 1. We train all "
