@@ -4,6 +4,11 @@ Nothing here knows a model or a figure, and no file but a saved signature, so ev
 any source. Results have the dtype of the input, with two exceptions: 16-bit input gives float32 results, and where a
 finite result would overflow that dtype, it stays in float64.
 
+Everything refuses, with an `InputError` that says what came and what to do, tensors that hold no floating-point numbers
+(an `InputTypeError`, also a `TypeError`), or are empty or not finite (unless NaN is said to mean something), shapes and
+lengths that do not fit, unknown options and numbers out of range; `Raises` names what is refused beyond that. What
+names no source is our choice.
+
 One file answers one question:
 
 - `probes.spectra`: which singular values and leading directions does a matrix of activations have?
@@ -96,47 +101,13 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "agreement",
-    "algorithm_agreement",
-    "attention",
-    "attention_report",
-    "bootstrap",
-    "correlation",
-    "covariance",
-    "curves",
-    "detection",
-    "effective_descent",
-    "head_importance",
-    "hessian",
-    "induced_weights",
-    "learning_coefficient",
-    "linear",
-    "llc_calibration",
-    "llc_exact",
-    "llc_health",
-    "mixing",
-    "multiple_tests",
-    "ood",
-    "pairwise",
-    "partial",
-    "permutation",
-    "position_probe",
-    "probe_grid",
-    "random_walk",
-    "readouts",
-    "risk_coverage",
-    "selectivity",
-    "sensitivity",
-    "signature",
-    "similarity",
-    "spectra",
-    "stages",
-    "step_matching",
-    "streamed_probe",
-    "subspaces",
-    "targets",
-    "trajectory",
-]
+    "agreement", "algorithm_agreement", "attention", "attention_report", "bootstrap", "correlation", "covariance",
+    "curves", "detection", "effective_descent", "head_importance", "hessian", "induced_weights",
+    "learning_coefficient", "linear", "llc_calibration", "llc_exact", "llc_health", "mixing", "multiple_tests",
+    "ood", "pairwise", "partial", "permutation", "position_probe", "probe_grid", "random_walk", "readouts",
+    "risk_coverage", "selectivity", "sensitivity", "signature", "similarity", "spectra", "stages", "step_matching",
+    "streamed_probe", "subspaces", "targets", "trajectory",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> ModuleType:

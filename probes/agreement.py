@@ -13,33 +13,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes._core.callees import (
-    Callee,
-    _ask,
-    _check_prompts,
-    _check_two,
-    _error_cosines,
-    _resolve_points,
-    _weight_cosines,
-)
-from probes._core.checks import _check_same_length
+from probes._core import checks
+from probes._core.callees import Callee, ask, check_prompts, check_two, error_cosines, resolve_points, weight_cosines
 from probes._core.errors import InputError
-from probes._core.results import _like, _result
+from probes._core.results import cast_like, in_dtype
 from probes.bootstrap import Estimate
 from probes.curves import Curve, curve_over_prompts, estimate_mean
 from probes.induced_weights import induced_weights
 from probes.sensitivity import SensitivityAgreement, sensitivity_agreement, sensitivity_cosine
 
 __all__ = [
-    "AlgorithmAgreement",
-    "compare_algorithms",
-    "ilwd",
-    "mspd",
-    "sensitivity_cosine",
-    "similarity_of_errors",
-    "similarity_of_weights",
-    "spd",
-]
+    "AlgorithmAgreement", "compare_algorithms", "ilwd", "mspd", "sensitivity_cosine", "similarity_of_errors",
+    "similarity_of_weights", "spd",
+]  # fmt: skip
 
 
 def spd(
@@ -67,15 +53,10 @@ def spd(
     Returns:
         Non-negative, in squared label units over c; 0 for equal predictors, symmetric.
 
-    Raises:
-        InputTypeError: If predictions are no floating-point tensors.
-        InputError: If shapes differ, something is empty or not finite, or a number is out of range.
-
     Source:
         Akyürek et al. (2023), arXiv 2211.15661, section 4.1.
 
     Example:
-        >>> import torch
         >>> curve = spd(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 5.0]]))
         >>> torch.testing.assert_close(curve.values, torch.tensor([0.0, 9.0]))
     """
@@ -113,21 +94,18 @@ def mspd(
         Non-negative, in squared label units over `divide_by`.
 
     Raises:
-        InputTypeError: If predictions are no floating-point tensors.
-        InputError: If shapes differ, something is empty or not finite, no entry is underdetermined, or a
-            number is out of range.
+        InputError: If no entry is underdetermined.
 
     Source:
         Akyürek et al. (2023), arXiv 2211.15661, section 4.
 
     Example:
-        >>> import torch
         >>> a, b = torch.tensor([[9.0, 2.0, 7.0]]), torch.tensor([[0.0, 5.0, 0.0]])
         >>> torch.testing.assert_close(mspd(a, b, n_dims=2).value, 9.0)  # one pair: entry 1 alone
     """
     squares = _squares("mspd", a, b, divide_by)
     counts = list(range(a.shape[1])) if n_pairs is None else list(n_pairs)
-    _check_same_length("mspd", ("points", "n_pairs"), a.shape[1], len(counts))
+    checks.same_length("mspd", ("points", "n_pairs"), a.shape[1], len(counts))
     keep = [i for i, count in enumerate(counts) if 1 <= count < n_dims]
     if not keep:
         raise InputError(
@@ -162,35 +140,26 @@ def ilwd(
     Returns:
         Non-negative, in squared weight units over c; 0 for equal predictors, symmetric.
 
-    Raises:
-        InputTypeError: If weights are no floating-point tensors.
-        InputError: If shapes differ, something is empty or not finite, or a number is out of range.
-
     Source:
         Akyürek et al. (2023), arXiv 2211.15661, section 4.1.
 
     Example:
-        >>> import torch
         >>> curve = ilwd(torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[0.0, 2.0]]]))
         >>> torch.testing.assert_close(curve.values, torch.tensor([5.0]))
     """
-    _check_two("ilwd", a, b, "batch point dim")
+    check_two("ilwd", a, b, "batch point dim")
     _check_unit("ilwd", divide_by)
     squares = (a.double() - b.double()).square().sum(dim=2) / divide_by
-    return curve_over_prompts(_like(squares, a), seed=seed, n_bootstrap=n_bootstrap, confidence=confidence)
+    return curve_over_prompts(cast_like(squares, a), seed=seed, n_bootstrap=n_bootstrap, confidence=confidence)
 
 
 def similarity_of_errors(
-    a: Float[Tensor, "batch point"],
-    b: Float[Tensor, "batch point"],
-    ys: Float[Tensor, "batch point"],
-    **bootstrap: Any,
+    a: Float[Tensor, "batch point"], b: Float[Tensor, "batch point"], ys: Float[Tensor, "batch point"], **bootstrap: Any
 ) -> Estimate:
     """Measure whether two predictors make the same errors (SimE).
 
-    Formula: E cos([a_1 - y_1, ..., a_n - y_n], [b_1 - y_1, ..., b_n - y_n]), one vector a prompt. Blind to a
-    common factor of the errors. Prompts in which a predictor makes no error but rounding have no direction and
-    are left out.
+    Formula: E cos([a_1 - y_1, ..., a_n - y_n], [b_1 - y_1, ..., b_n - y_n]), one vector a prompt. Blind to a common
+    factor of the errors. Prompts in which a predictor makes no error but rounding have no direction and are left out.
 
     Args:
         a: One predictor's predictions, in label units.
@@ -201,21 +170,16 @@ def similarity_of_errors(
     Returns:
         In [-1, 1]; NaN with a reason if no prompt is left.
 
-    Raises:
-        InputTypeError: If an argument is no floating-point tensor.
-        InputError: If shapes differ, something is empty or not finite, or a number is out of range.
-
     Source:
         Fu et al. (2024), arXiv 2310.17086, section 3.3; entry 0 is included, as in their code.
 
     Example:
-        >>> import torch
         >>> ys = torch.zeros(1, 2)
         >>> similarity = similarity_of_errors(torch.tensor([[1.0, 0.0]]), torch.tensor([[3.0, 3.0]]), ys)
         >>> torch.testing.assert_close(similarity.value, 0.5**0.5)
     """
-    cosines = _error_cosines("similarity_of_errors", a[None], b[None], ys)
-    return estimate_mean(_like(cosines[0, 0], a), **bootstrap)
+    cosines = error_cosines("similarity_of_errors", a[None], b[None], ys)
+    return estimate_mean(cast_like(cosines[0, 0], a), **bootstrap)
 
 
 def similarity_of_weights(
@@ -234,30 +198,24 @@ def similarity_of_weights(
     Returns:
         In [-1, 1]; NaN with a reason if no entry is left.
 
-    Raises:
-        InputTypeError: If weights are no floating-point tensors.
-        InputError: If shapes differ, something is empty or not finite, or a number is out of range.
-
     Source:
         Fu et al. (2024), arXiv 2310.17086, section 3.3.
 
     Example:
-        >>> import torch
         >>> weights = torch.tensor([[[0.0, 0.0], [1.0, 2.0]]])
         >>> torch.testing.assert_close(similarity_of_weights(weights, 3 * weights).value, 1.0)
     """
-    cosines = _weight_cosines("similarity_of_weights", a[None], b[None])
-    return estimate_mean(_like(cosines[0, 0], a), **bootstrap)
+    cosines = weight_cosines("similarity_of_weights", a[None], b[None])
+    return estimate_mean(cast_like(cosines[0, 0], a), **bootstrap)
 
 
 def _squares(who: str, a: Tensor, b: Tensor, divide_by: float) -> Tensor:
-    _check_two(who, a, b, "batch point")
+    check_two(who, a, b, "batch point")
     _check_unit(who, divide_by)
-    return _result((a.double() - b.double()).square() / divide_by, a.dtype)
+    return in_dtype((a.double() - b.double()).square() / divide_by, a.dtype)
 
 
 def _check_unit(who: str, divide_by: float) -> None:
-    """Refuse a unit that is not positive."""
     if not divide_by > 0:
         raise InputError(f"{who} needs a positive divide_by, got {divide_by}; give d or E[y^2].")
 
@@ -321,10 +279,6 @@ def compare_algorithms(
     Returns:
         All metrics with intervals over prompts.
 
-    Raises:
-        InputTypeError: If an argument is no floating-point tensor.
-        InputError: As in the functions named above.
-
     Source:
         Akyürek et al. (2023), arXiv 2211.15661; Fu et al. (2024), arXiv 2310.17086; von Oswald et al. (2023),
         arXiv 2212.07677.
@@ -340,10 +294,10 @@ def compare_algorithms(
         >>> assert found.spd.mean.low > 0  # SPD can
     """
     who = "compare_algorithms"
-    _check_prompts(who, xs, ys)
-    asked = _resolve_points(who, points, xs.shape[1])
+    check_prompts(who, xs, ys)
+    asked = resolve_points(who, points, xs.shape[1])
     with torch.no_grad():
-        said_f, said_g = (_ask(who, callee, xs, ys, asked) for callee in (f, g))
+        said_f, said_g = (ask(who, callee, xs, ys, asked) for callee in (f, g))
     first, second = (induced_weights(callee, xs, ys, queries, points=asked, batch_size=batch_size) for callee in (f, g))
     few = any(1 <= k < xs.shape[2] for k in asked)
     nan = float("nan")

@@ -12,20 +12,17 @@ import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
-from probes._core.checks import _check_activations, _check_axes, _check_same_length
+from probes._core import checks
 from probes._core.errors import InputError
-from probes._core.results import _like, _result
-from probes.bootstrap import _count_chunks, percentile_interval
-from probes.curves import Curve, _check_bootstrap, curve_over_prompts
+from probes._core.ranks import count_chunks
+from probes._core.results import cast_like, in_dtype
+from probes.bootstrap import percentile_interval
+from probes.curves import Curve, curve_over_prompts
 
 __all__ = [
-    "AttentionReport",
-    "attention_mass",
-    "attention_report",
-    "normalised_entropy",
-    "pattern_variability",
+    "AttentionReport", "attention_mass", "attention_report", "normalised_entropy", "pattern_variability",
     "role_masks",
-]
+]  # fmt: skip
 
 
 def role_masks(x_tokens: Bool[Tensor, " pos"], y_tokens: Bool[Tensor, " pos"]) -> dict[str, Bool[Tensor, "query key"]]:
@@ -41,9 +38,6 @@ def role_masks(x_tokens: Bool[Tensor, " pos"], y_tokens: Bool[Tensor, " pos"]) -
     Returns:
         Masks by role.
 
-    Raises:
-        InputError: If the masks differ in length or are empty.
-
     Source:
         Our choice of roles; copying by the previous token follows von Oswald et al. (2023), arXiv 2212.07677.
 
@@ -52,8 +46,8 @@ def role_masks(x_tokens: Bool[Tensor, " pos"], y_tokens: Bool[Tensor, " pos"]) -
         >>> assert masks["x"].tolist() == [[True, False], [True, False]]
         >>> assert masks["previous"].tolist() == [[False, False], [True, False]]
     """
-    _check_axes("role_masks", "x_tokens", x_tokens, "pos")
-    _check_same_length("role_masks", ("x_tokens", "y_tokens"), len(x_tokens), len(y_tokens))
+    checks.axes("role_masks", "x_tokens", x_tokens, "pos")
+    checks.same_length("role_masks", ("x_tokens", "y_tokens"), len(x_tokens), len(y_tokens))
     n_pos = len(x_tokens)
     place = torch.arange(n_pos, device=x_tokens.device)
     lag = place[:, None] - place
@@ -80,8 +74,7 @@ def normalised_entropy(
         In [0, 1], 1 for uniform attention, dimensionless; computed in float64, dtype of the pattern.
 
     Raises:
-        InputTypeError: If the pattern is no floating-point tensor.
-        InputError: If it has other axes, rows that are no distributions, or weight on invisible keys.
+        InputError: If the pattern has other axes, rows that are no distributions, or weight on invisible keys.
 
     Source:
         Shannon (1948); divided by its largest value, our choice.
@@ -91,7 +84,7 @@ def normalised_entropy(
         >>> torch.testing.assert_close(normalised_entropy(pattern)[0, 0, 1], torch.tensor(1.0))
     """
     visible = _check_pattern("normalised_entropy", pattern, causal=causal)
-    return _result(_entropy(pattern.double(), visible), pattern.dtype)
+    return in_dtype(_entropy(pattern.double(), visible), pattern.dtype)
 
 
 def attention_mass(
@@ -109,11 +102,7 @@ def attention_mass(
         Shares in [0, 1] by name, computed in float64, dtype of the pattern.
 
     Raises:
-        InputTypeError: If the pattern is no floating-point tensor.
-        InputError: If it has other axes or rows that are no distributions, or a mask another shape.
-
-    Source:
-        Our choice; the usual summary of attention patterns.
+        InputError: If the pattern has other axes or rows that are no distributions, or a mask another shape.
 
     Example:
         >>> pattern = torch.tensor([[1.0, 0.0], [0.25, 0.75]])[None, None]
@@ -123,7 +112,7 @@ def attention_mass(
     _check_pattern("attention_mass", pattern, causal=False)
     _check_roles("attention_mass", pattern, roles)
     exact = pattern.double()
-    return {name: _result((exact * mask).sum(dim=3), pattern.dtype) for name, mask in roles.items()}
+    return {name: in_dtype((exact * mask).sum(dim=3), pattern.dtype) for name, mask in roles.items()}
 
 
 def pattern_variability(pattern: Float[Tensor, "batch head query key"]) -> Float[Tensor, "batch head query"]:
@@ -139,11 +128,7 @@ def pattern_variability(pattern: Float[Tensor, "batch head query key"]) -> Float
         In [0, 1), dimensionless; computed in float64, dtype of the pattern.
 
     Raises:
-        InputTypeError: If the pattern is no floating-point tensor.
-        InputError: If it has other axes or rows that are no distributions.
-
-    Source:
-        Our choice of distance.
+        InputError: If the pattern has other axes or rows that are no distributions.
 
     Example:
         >>> pattern = torch.tensor([[[[1.0, 0.0]]], [[[0.0, 1.0]]]])
@@ -151,7 +136,7 @@ def pattern_variability(pattern: Float[Tensor, "batch head query key"]) -> Float
     """
     _check_pattern("pattern_variability", pattern, causal=False)
     exact = pattern.double()
-    return _result((exact - exact.mean(dim=0)).abs().sum(dim=3) / 2, pattern.dtype)
+    return in_dtype((exact - exact.mean(dim=0)).abs().sum(dim=3) / 2, pattern.dtype)
 
 
 def _entropy(
@@ -163,8 +148,7 @@ def _entropy(
 
 
 def _check_pattern(who: str, pattern: Tensor, *, causal: bool) -> Bool[Tensor, "query key"]:
-    """Refuse what is no attention pattern."""
-    _check_activations(who, "pattern", pattern, "batch head query key")
+    checks.activations(who, "pattern", pattern, "batch head query key")
     # A softmax in float16 sums to 1 up to a few of its units in the last place.
     slack = 16 * torch.finfo(pattern.dtype).eps
     worst = float((pattern.double().sum(dim=3) - 1.0).abs().max())
@@ -184,7 +168,6 @@ def _check_pattern(who: str, pattern: Tensor, *, causal: bool) -> Bool[Tensor, "
 
 
 def _check_roles(who: str, pattern: Tensor, roles: Mapping[str, Tensor]) -> None:
-    """Refuse masks that do not fit the pattern."""
     for name, mask in roles.items():
         if mask.shape != pattern.shape[2:]:
             raise InputError(
@@ -236,11 +219,7 @@ def attention_report(
         One entry a head, with intervals over prompts.
 
     Raises:
-        InputTypeError: If the pattern is no floating-point tensor.
         InputError: As in the functions named above, or if no query is asked for.
-
-    Source:
-        Our choice of summary.
 
     Example:
         >>> pattern = torch.eye(4).expand(8, 2, 4, 4)
@@ -257,30 +236,29 @@ def attention_report(
     seen = visible[keep].double()
     uniform = seen / seen.sum(dim=1, keepdim=True)
     mass = {
-        name: curve_over_prompts(_result((exact * mask[keep]).sum(dim=3).mean(dim=2), pattern.dtype), **bootstrap)
+        name: curve_over_prompts(in_dtype((exact * mask[keep]).sum(dim=3).mean(dim=2), pattern.dtype), **bootstrap)
         for name, mask in roles.items()
     }
     distance = (exact - exact.mean(dim=0)).abs().sum(dim=3).mean(dim=2) / 2
     return AttentionReport(
-        entropy=curve_over_prompts(_result(_entropy(exact, visible[keep]).nanmean(dim=2), pattern.dtype), **bootstrap),
+        entropy=curve_over_prompts(in_dtype(_entropy(exact, visible[keep]).nanmean(dim=2), pattern.dtype), **bootstrap),
         mass=mass,
         chance={name: float((uniform * mask[keep]).sum(dim=1).mean()) for name, mask in roles.items()},
-        variability=_result(distance.mean(dim=0), pattern.dtype),
-        variability_interval=_like(_distance_interval(distance, **bootstrap), pattern),
+        variability=in_dtype(distance.mean(dim=0), pattern.dtype),
+        variability_interval=cast_like(_distance_interval(distance, **bootstrap), pattern),
     )
 
 
 def _distance_interval(
     distance: Float64[Tensor, "batch head"], *, seed: int = 0, n_bootstrap: int = 1000, confidence: float = 0.95
 ) -> Float64[Tensor, "head 2"]:
-    _check_bootstrap("attention_report", seed, n_bootstrap, confidence)
-    chunks = _count_chunks((len(distance),), seed=seed, n_bootstrap=n_bootstrap)
+    checks.bootstrap("attention_report", seed, n_bootstrap, confidence)
+    chunks = count_chunks((len(distance),), seed=seed, n_bootstrap=n_bootstrap)
     replicates = torch.cat([counts.double() @ distance.cpu() for counts in chunks]) / len(distance)
     return torch.tensor([list(percentile_interval(column, confidence)) for column in replicates.T]).double()
 
 
 def _check_queries(who: str, queries: Tensor, n_queries: int) -> None:
-    """Refuse a choice of queries that fits no pattern."""
     if queries.shape != (n_queries,) or not bool(queries.any()):
         raise InputError(
             f"{who} needs a mask over {n_queries} queries with at least one asked for, got shape "

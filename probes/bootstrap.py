@@ -6,7 +6,6 @@ identically under one seed, so that differences of their replicates are paired. 
 built from the same random numbers are no independent sets: they take the same stream, or one id a sample.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,12 +14,10 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from probes._core.checks import _check_axes, _check_confidence, _check_count, _check_floating, _check_same_length
+from probes._core import checks
+from probes._core.ranks import count_chunks
 
 __all__ = ["Estimate", "Interval", "bootstrap_counts", "estimate_difference", "percentile_interval"]
-
-# Counts of this many entries at a time, so that memory does not grow with resamples times samples.
-_CHUNK_ENTRIES = 500_000
 
 
 class Interval(NamedTuple):
@@ -56,8 +53,7 @@ def bootstrap_counts(
 ) -> Int64[Tensor, "bootstrap n"]:
     """Draw how often each of n samples occurs in each bootstrap resample.
 
-    Formula: row b counts n independent draws from 0..n-1. Meaningless as a measure of uncertainty when n is
-    a handful.
+    Formula: row b counts n independent draws from 0..n-1. Meaningless as a measure of uncertainty when n is a handful.
 
     Args:
         n: How many samples.
@@ -69,9 +65,6 @@ def bootstrap_counts(
     Returns:
         Counts that sum to n in each row.
 
-    Raises:
-        InputError: If n or n_bootstrap is below 1, or seed or stream is negative.
-
     Source:
         Efron and Tibshirani (1993), "An Introduction to the Bootstrap", chapter 6.
 
@@ -80,11 +73,11 @@ def bootstrap_counts(
         >>> torch.testing.assert_close(counts.sum(dim=1), torch.tensor([4, 4, 4]))
         >>> torch.testing.assert_close(bootstrap_counts(4, seed=1, n_bootstrap=2), counts[:2])
     """
-    _check_count("bootstrap_counts", "a number of samples n", n, 1)
-    _check_count("bootstrap_counts", "an n_bootstrap", n_bootstrap, 1)
-    _check_count("bootstrap_counts", "a seed", seed, 0)
-    _check_count("bootstrap_counts", "a stream", stream, 0)
-    chunks = list(_count_chunks((n,), seed=seed, n_bootstrap=n_bootstrap, first_stream=stream))
+    checks.count("bootstrap_counts", "a number of samples n", n, 1)
+    checks.count("bootstrap_counts", "an n_bootstrap", n_bootstrap, 1)
+    checks.count("bootstrap_counts", "a seed", seed, 0)
+    checks.count("bootstrap_counts", "a stream", stream, 0)
+    chunks = list(count_chunks((n,), seed=seed, n_bootstrap=n_bootstrap, first_stream=stream))
     return torch.cat(chunks)
 
 
@@ -101,10 +94,6 @@ def percentile_interval(replicates: Float[Tensor, " bootstrap"], confidence: flo
     Returns:
         Lower and upper end in the statistic's unit; NaN when no replicate is defined.
 
-    Raises:
-        InputTypeError: If the replicates are no floating-point tensor.
-        InputError: If there is none, or confidence is not between 0 and 1.
-
     Source:
         Efron and Tibshirani (1993), chapter 13.
 
@@ -112,9 +101,9 @@ def percentile_interval(replicates: Float[Tensor, " bootstrap"], confidence: flo
         >>> interval = percentile_interval(torch.arange(101.0), confidence=0.9)
         >>> torch.testing.assert_close(tuple(interval), (5.0, 95.0))
     """
-    _check_floating("percentile_interval", "replicates", replicates)
-    _check_axes("percentile_interval", "replicates", replicates, "bootstrap")
-    _check_confidence("percentile_interval", confidence)
+    checks.floating("percentile_interval", "replicates", replicates)
+    checks.axes("percentile_interval", "replicates", replicates, "bootstrap")
+    checks.confidence("percentile_interval", confidence)
     defined = replicates.double()[~replicates.isnan()]
     if len(defined) == 0:
         return Interval(float("nan"), float("nan"))
@@ -133,9 +122,8 @@ def estimate_difference(
 ) -> Estimate:
     """Measure how far a number exceeds its control.
 
-    Formula: value - control, with the percentile interval of the replicates' differences. The interval is a
-    paired one if both came from the same prompts and seed; it is too wide, not wrong, if the two were
-    resampled independently.
+    Formula: value - control, with the percentile interval of the replicates' differences. The interval is a paired one
+    if both came from the same prompts and seed; it is too wide, not wrong, if the two were resampled independently.
 
     Args:
         value: The statistic of the model, on all samples.
@@ -147,10 +135,6 @@ def estimate_difference(
     Returns:
         The excess with its interval, in the statistic's unit.
 
-    Raises:
-        InputTypeError: If replicates are no floating-point tensors.
-        InputError: If the numbers of replicates differ or are zero, or confidence is not between 0 and 1.
-
     Source:
         Efron and Tibshirani (1993), chapter 8 (one resample for both).
 
@@ -159,28 +143,10 @@ def estimate_difference(
         >>> excess = estimate_difference(0.9, 0.6, 0.9 + noisy, 0.6 + noisy)
         >>> torch.testing.assert_close(excess.low, 0.3, rtol=0, atol=1e-6)  # the shared noise cancels
     """
-    _check_same_length(
+    checks.same_length(
         "estimate_difference", ("replicates", "control replicates"), len(replicates), len(control_replicates)
     )
     interval = percentile_interval(replicates - control_replicates, confidence)
     difference = value - control
     reason = "the value or its control is undefined" if np.isnan(difference) else ""
     return Estimate(difference, interval.low, interval.high, reason)
-
-
-# Counts of several groups side by side, the i-th from stream first_stream + i, a few resamples at a time; `width` is
-# the number of entries a row that the caller makes of them, if it is another than the number of counts.
-def _count_chunks(
-    sizes: tuple[int, ...], *, seed: int, n_bootstrap: int, first_stream: int = 0, width: int | None = None
-) -> Iterator[Int64[Tensor, "bootstrap n"]]:
-    generators = [np.random.default_rng([seed, first_stream + i]) for i in range(len(sizes))]
-    step = max(1, _CHUNK_ENTRIES // (width or sum(sizes)))
-    for start in range(0, n_bootstrap, step):
-        rows = min(step, n_bootstrap - start)
-        parts = [_draw(generator, rows, n) for generator, n in zip(generators, sizes, strict=True)]
-        yield torch.from_numpy(np.concatenate(parts, axis=1))
-
-
-def _draw(generator: np.random.Generator, rows: int, n: int) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
-    draws = generator.integers(n, size=(rows, n)) + n * np.arange(rows)[:, None]
-    return np.bincount(draws.ravel(), minlength=rows * n).reshape(rows, n)

@@ -1,8 +1,7 @@
 """Does a score predict the error, within and across families of prompts?
 
-Pooling families that differ in both makes a correlation trivially high, so the correlation within each
-family stands beside the pooled one, the one of the family means, and a partial one given covariates such as
-input norms.
+Pooling families that differ in both makes a correlation trivially high, so the correlation within each family stands
+beside the pooled one, the one of the family means, and a partial one given covariates such as input norms.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,16 +11,16 @@ import torch
 from jaxtyping import Float, Float64, Int, Int64
 from torch import Tensor
 
-from probes._core.checks import (
-    _check_activations,
-    _check_confidence,
-    _check_count,
-    _check_ids,
-    _check_same_length,
-    _is_constant,
+from probes._core import checks
+from probes._core.ranks import (
+    count_chunks,
+    partial_correlation,
+    pearson,
+    resampled_ranks,
+    spearman_over_means,
+    weighted_covariance,
 )
-from probes._core.ranks import _covariance, _partial, _pearson, _resampled_ranks, _spearman_over_means
-from probes.bootstrap import Estimate, _count_chunks, percentile_interval
+from probes.bootstrap import Estimate, percentile_interval
 
 __all__ = ["CorrelationReport", "score_error_correlation"]
 
@@ -65,10 +64,9 @@ def score_error_correlation(
 ) -> CorrelationReport:
     """Measure whether a score predicts the error, inside each group and across them.
 
-    Formula: Spearman = Pearson of midranks; partial = Pearson of the residuals of score and error ranks
-    after a linear regression on the covariates' ranks. Undefined (NaN with a reason) in a group whose score
-    or error is constant, between fewer than three groups, and given covariates that are absent or explain
-    everything.
+    Formula: Spearman = Pearson of midranks; partial = Pearson of the residuals of score and error ranks after a linear
+    regression on the covariates' ranks. Undefined (NaN with a reason) in a group whose score or error is constant,
+    between fewer than three groups, and given covariates that are absent or explain everything.
 
     Intervals take samples to be independent unless `clusters` says which of them are not. Where all groups
     were built from the same random numbers, every group strays in the same direction: independent resamples
@@ -92,9 +90,7 @@ def score_error_correlation(
         Correlations with intervals, computed in float64.
 
     Raises:
-        InputTypeError: If score, log_error or covariates are no floating-point tensors, or clusters no integers.
-        InputError: If lengths differ, a tensor is empty or not finite, n_bootstrap is below 1, seed is
-            negative, or confidence is not between 0 and 1.
+        InputTypeError: If clusters are no integers.
 
     Source:
         Hill, Eyre and Creager (2025), arXiv 2507.09440, claim a high correlation with low loss; the kind of
@@ -146,11 +142,11 @@ def _statistics(
     weights = counts.double()
     within = []
     for part, weight in zip(torch.split(values[:2], sizes, dim=1), torch.split(weights, sizes, dim=1), strict=True):
-        within.append(_pearson(_covariance(_resampled_ranks(part, weight), weight)))
-    ranks = _covariance(_resampled_ranks(values, weights), weights)
-    raw = _covariance(values[None, :2].expand(len(weights), -1, -1), weights)
-    between = _spearman_over_means(values[:2], weights, sizes)
-    return torch.stack([*within, _pearson(ranks), _pearson(raw), between, _partial(ranks)], dim=1)
+        within.append(pearson(weighted_covariance(resampled_ranks(part, weight), weight)))
+    ranks = weighted_covariance(resampled_ranks(values, weights), weights)
+    raw = weighted_covariance(values[None, :2].expand(len(weights), -1, -1), weights)
+    between = spearman_over_means(values[:2], weights, sizes)
+    return torch.stack([*within, pearson(ranks), pearson(raw), between, partial_correlation(ranks)], dim=1)
 
 
 # Places of the samples' clusters among the distinct ones, from 0.
@@ -158,7 +154,7 @@ def _cluster_ids(clusters: Tensor | Sequence[int] | None, n: int) -> Int64[Tenso
     if clusters is None:
         return None
     ids = clusters.detach().cpu() if isinstance(clusters, Tensor) else torch.tensor(list(clusters))
-    _check_ids("score_error_correlation", "clusters", ids, n)
+    checks.ids("score_error_correlation", "clusters", ids, n)
     return torch.unique(ids, return_inverse=True)[1]
 
 
@@ -167,10 +163,10 @@ def _resamples(
     sizes: list[int], ids: Int64[Tensor, " sample"] | None, *, seed: int, n_bootstrap: int
 ) -> Iterator[Int64[Tensor, "bootstrap sample"]]:
     if ids is None:
-        yield from _count_chunks(tuple(sizes), seed=seed, n_bootstrap=n_bootstrap)
+        yield from count_chunks(tuple(sizes), seed=seed, n_bootstrap=n_bootstrap)
         return
     n_ids = int(ids.max()) + 1
-    for counts in _count_chunks((n_ids,), seed=seed, n_bootstrap=n_bootstrap, width=len(ids)):
+    for counts in count_chunks((n_ids,), seed=seed, n_bootstrap=n_bootstrap, width=len(ids)):
         yield counts[:, ids]
 
 
@@ -184,9 +180,7 @@ def _estimate(value: Tensor, replicates: Tensor, reason: str, confidence: float)
 
 
 # Names by first appearance, the samples' order with each group side by side, and the groups' sizes.
-def _sorted_by_group(
-    groups: Sequence[str | int],
-) -> tuple[list[str | int], Int64[Tensor, " sample"], list[int]]:
+def _sorted_by_group(groups: Sequence[str | int]) -> tuple[list[str | int], Int64[Tensor, " sample"], list[int]]:
     names = list(dict.fromkeys(groups))
     place = {name: i for i, name in enumerate(names)}
     codes = torch.tensor([place[group] for group in groups])
@@ -215,7 +209,7 @@ def _reasons_overall(
 
 def _constant(values: Float64[Tensor, "row sample"], dtypes: tuple[torch.dtype, torch.dtype]) -> str:
     named = zip(("score", "error"), values, dtypes, strict=True)
-    return " and ".join(name for name, row, dtype in named if bool(_is_constant(row, dtype=dtype)))
+    return " and ".join(name for name, row, dtype in named if bool(checks.is_constant(row, dtype=dtype)))
 
 
 def _check_arguments(
@@ -228,14 +222,12 @@ def _check_arguments(
     confidence: float,
 ) -> int:
     who, n = "score_error_correlation", len(groups)
-    _check_activations(who, "score", score, "sample")
-    _check_activations(who, "log_error", log_error, "sample")
-    _check_same_length(who, ("scores", "log errors"), len(score), len(log_error))
-    _check_same_length(who, ("scores", "groups"), len(score), n)
+    checks.activations(who, "score", score, "sample")
+    checks.activations(who, "log_error", log_error, "sample")
+    checks.same_length(who, ("scores", "log errors"), len(score), len(log_error))
+    checks.same_length(who, ("scores", "groups"), len(score), n)
     if covariates is not None:
-        _check_activations(who, "covariates", covariates, "sample covariate")
-        _check_same_length(who, ("scores", "covariates"), len(score), len(covariates))
-    _check_count(who, "an n_bootstrap", n_bootstrap, 1)
-    _check_count(who, "a seed", seed, 0)
-    _check_confidence(who, confidence)
+        checks.activations(who, "covariates", covariates, "sample covariate")
+        checks.same_length(who, ("scores", "covariates"), len(score), len(covariates))
+    checks.bootstrap(who, seed, n_bootstrap, confidence)
     return n

@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from probes._core.checks import _check_activations, _check_same_length
+from probes._core import checks
 from probes._core.errors import InputError
-from probes._core.results import _result
-from probes._core.streams import MomentAccumulator, _batches
+from probes._core.results import in_dtype
+from probes._core.streams import MomentAccumulator, checked_batches
 
 __all__ = ["Covariance", "MomentAccumulator", "fit_covariance", "ledoit_wolf_shrinkage"]
 
@@ -44,9 +44,9 @@ class Covariance:
             Coordinates by falling variance, dimensionless, computed in float64, dtype of the input.
 
         Raises:
-            InputError: If the width differs, entries are not finite, or the covariance is singular.
+            InputError: If the covariance is singular.
         """
-        return _result(self._whitened("whiten", features), features.dtype)
+        return in_dtype(self._whitened("whiten", features), features.dtype)
 
     def squared_distance(self, features: Float[Tensor, "sample dim"]) -> Float[Tensor, " sample"]:
         """Measure the squared Mahalanobis distance from the mean.
@@ -60,17 +60,17 @@ class Covariance:
             Numbers >= 0, dimensionless, computed in float64, dtype of the input.
 
         Raises:
-            InputError: If the width differs, entries are not finite, or the covariance is singular.
+            InputError: If the covariance is singular.
         """
-        return _result(self._whitened("squared_distance", features).square().sum(dim=1), features.dtype)
+        return in_dtype(self._whitened("squared_distance", features).square().sum(dim=1), features.dtype)
 
     def _whitened(self, who: str, features: Tensor) -> Tensor:
-        _check_activations(who, "features", features, "sample dim")
-        _check_same_length(who, ("dimensions", "in the fitted features"), features.shape[1], len(self.mean))
-        self._check_invertible(who)
+        checks.activations(who, "features", features, "sample dim")
+        checks.same_length(who, ("dimensions", "in the fitted features"), features.shape[1], len(self.mean))
+        self.require_invertible(who)
         return (features.double() - self.mean) @ self.eigenvectors.mT / self.eigenvalues.sqrt()
 
-    def _check_invertible(self, who: str) -> None:
+    def require_invertible(self, who: str) -> None:
         """Refuse a covariance whose inverse would be rounding noise."""
         floor = len(self.mean) * torch.finfo(torch.float64).eps * self.eigenvalues[0]
         singular = int((self.eigenvalues <= floor).sum())
@@ -135,9 +135,7 @@ def fit_covariance(
         The covariance, always float64.
 
     Raises:
-        InputTypeError: If the features are no floating-point tensors.
-        InputError: If axes are wrong or empty, entries are not finite, nothing varies, the share is not in [0, 1],
-            or there are too few samples to go without shrinkage.
+        InputError: If nothing varies, or there are too few samples to go without shrinkage.
 
     Source:
         Ledoit and Wolf (2004), "A well-conditioned estimator for large-dimensional covariance matrices".
@@ -148,9 +146,9 @@ def fit_covariance(
         >>> torch.testing.assert_close(distances.mean(), torch.tensor(3.0))
     """
     moments = MomentAccumulator()
-    for batch in _batches("fit_covariance", "features", features, "sample dim"):
+    for batch in checked_batches("fit_covariance", "features", features, "sample dim"):
         moments.update(batch)
-    return _shrunk(
+    return shrunk_covariance(
         "fit_covariance",
         mean=moments.mean(),
         covariance=moments.covariance(),
@@ -160,9 +158,10 @@ def fit_covariance(
     )
 
 
-def _shrunk(
+def shrunk_covariance(
     who: str, *, mean: Tensor, covariance: Tensor, fourth: Tensor, n_samples: int, shrinkage: bool | float
 ) -> Covariance:
+    """Shrink a covariance that was gathered elsewhere."""
     share = _share(who, covariance, fourth, n_samples, shrinkage=shrinkage)
     dims = len(mean)
     identity = torch.eye(dims, dtype=covariance.dtype, device=covariance.device)

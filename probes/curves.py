@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from probes._core.checks import _check_axes, _check_confidence, _check_count, _check_floating
-from probes._core.results import _like
-from probes.bootstrap import Estimate, _count_chunks, percentile_interval
+from probes._core import checks
+from probes._core.ranks import count_chunks
+from probes._core.results import cast_like
+from probes.bootstrap import Estimate, percentile_interval
 
 __all__ = ["Curve", "curve_over_prompts", "estimate_mean"]
 
@@ -54,10 +55,6 @@ def curve_over_prompts(
     Returns:
         Means in the unit of the values and their dtype, computed in float64.
 
-    Raises:
-        InputTypeError: If the values are no floating-point tensor.
-        InputError: If they are empty or have other axes, or another number is out of range.
-
     Source:
         Efron and Tibshirani (1993), chapters 6 and 13.
 
@@ -66,18 +63,18 @@ def curve_over_prompts(
         >>> torch.testing.assert_close(curve.values, torch.tensor([2.0, 5.0]))
         >>> torch.testing.assert_close(curve.mean.value, 3.5)
     """
-    _check_floating("curve_over_prompts", "values", values)
-    _check_axes("curve_over_prompts", "values", values, "batch point")
-    _check_bootstrap("curve_over_prompts", seed, n_bootstrap, confidence)
+    checks.floating("curve_over_prompts", "values", values)
+    checks.axes("curve_over_prompts", "values", values, "batch point")
+    checks.bootstrap("curve_over_prompts", seed, n_bootstrap, confidence)
     exact = values.detach().double().cpu()
     means = _weighted_means(exact, torch.ones(1, len(exact), dtype=torch.float64))[0]
     replicates = _replicates(exact, seed, n_bootstrap)
     ends = torch.tensor([list(percentile_interval(column, confidence)) for column in replicates.T])
     mean_replicates = replicates.nanmean(dim=1)
     return Curve(
-        values=_like(means, values),
-        low=_like(ends[:, 0], values),
-        high=_like(ends[:, 1], values),
+        values=cast_like(means, values),
+        low=cast_like(ends[:, 0], values),
+        high=cast_like(ends[:, 1], values),
         mean=_estimate(float(means.nanmean()), mean_replicates, confidence),
         mean_replicates=mean_replicates,
         n_prompts=len(values),
@@ -100,18 +97,14 @@ def estimate_mean(
     Returns:
         The mean with its interval, in the unit of the values; NaN with a reason if no prompt defines it.
 
-    Raises:
-        InputTypeError: If the values are no floating-point tensor.
-        InputError: If they are empty or have other axes, or another number is out of range.
-
     Source:
         Efron and Tibshirani (1993), chapters 6 and 13.
 
     Example:
         >>> torch.testing.assert_close(estimate_mean(torch.tensor([1.0, 3.0])).value, 2.0)
     """
-    _check_floating("estimate_mean", "values", values)
-    _check_axes("estimate_mean", "values", values, "batch")
+    checks.floating("estimate_mean", "values", values)
+    checks.axes("estimate_mean", "values", values, "batch")
     return curve_over_prompts(values[:, None], seed=seed, n_bootstrap=n_bootstrap, confidence=confidence).mean
 
 
@@ -124,7 +117,7 @@ def _estimate(value: float, replicates: Float64[Tensor, " bootstrap"], confidenc
 def _replicates(
     values: Float64[Tensor, "batch point"], seed: int, n_bootstrap: int
 ) -> Float64[Tensor, "bootstrap point"]:
-    chunks = _count_chunks((len(values),), seed=seed, n_bootstrap=n_bootstrap)
+    chunks = count_chunks((len(values),), seed=seed, n_bootstrap=n_bootstrap)
     return torch.cat([_weighted_means(values, counts.double()) for counts in chunks])
 
 
@@ -135,10 +128,3 @@ def _weighted_means(
     defined = ~values.isnan()
     totals = counts @ torch.where(defined, values, 0.0)
     return totals / (counts @ defined.double())
-
-
-def _check_bootstrap(who: str, seed: int, n_bootstrap: int, confidence: float) -> None:
-    """Refuse options of a bootstrap that mean nothing."""
-    _check_count(who, "a seed", seed, 0)
-    _check_count(who, "an n_bootstrap", n_bootstrap, 1)
-    _check_confidence(who, confidence)

@@ -1,7 +1,6 @@
 """How well does a score tell two sets of samples apart?
 
-A score is larger the further out a sample is. FPR at 95 % TPR has two definitions in use, so both are
-reported by name.
+A score is larger the further out a sample is. FPR at 95 % TPR has two definitions in use, so both are reported by name.
 """
 
 from dataclasses import dataclass
@@ -10,16 +9,9 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from probes._core.checks import (
-    _check_axes,
-    _check_confidence,
-    _check_count,
-    _check_floating,
-    _check_no_nan,
-    _check_same_length,
-)
-from probes._core.ranks import _count_levels, _levels
-from probes.bootstrap import Interval, _count_chunks, percentile_interval
+from probes._core import checks
+from probes._core.ranks import count_chunks, count_levels, levels_of
+from probes.bootstrap import Interval, percentile_interval
 
 __all__ = ["DetectionReport", "detection_report"]
 
@@ -87,9 +79,7 @@ def detection_report(
         Shares in [0, 1] with both counts, computed in float64.
 
     Raises:
-        InputTypeError: If scores are no floating-point tensors.
-        InputError: If a set is empty or holds NaN, paired sets differ in size, n_bootstrap is below 1, seed
-            is negative, or confidence is not between 0 and 1.
+        InputError: If a set holds NaN, or paired sets differ in size.
 
     Source:
         Hanley and McNeil (1982) for AUROC; Yang et al. (2022), OpenOOD, for `fpr95_ood_positive`; Liang et
@@ -104,11 +94,9 @@ def detection_report(
         >>> assert paired.std() < 1e-6 < alone.std()  # a set against itself: 0.5 in every resample
     """
     who = "detection_report"
-    _check_score_sets(who, scores_in, scores_out, paired=paired)
-    _check_count(who, "an n_bootstrap", n_bootstrap, 1)
-    _check_count(who, "a seed", seed, 0)
-    _check_confidence(who, confidence)
-    pooled = _levels(torch.cat([scores_in.double(), scores_out.double()]).detach().cpu())
+    checks.score_sets(who, scores_in, scores_out, paired=paired)
+    checks.bootstrap(who, seed, n_bootstrap, confidence)
+    pooled = levels_of(torch.cat([scores_in.double(), scores_out.double()]).detach().cpu())
     inside, outside = pooled[: len(scores_in)], pooled[len(scores_in) :]
     replicates = _auroc_replicates(inside, outside, paired=paired, seed=seed, n_bootstrap=n_bootstrap)
     return DetectionReport(
@@ -132,8 +120,8 @@ def _auroc_replicates(
     sets = ((inside, 0), (outside, 0 if paired else 1))
     chunks = [
         [
-            _count_levels(counts.double(), levels, n_levels)
-            for counts in _count_chunks((len(levels),), seed=seed, n_bootstrap=n_bootstrap, first_stream=stream)
+            count_levels(counts.double(), levels, n_levels)
+            for counts in count_chunks((len(levels),), seed=seed, n_bootstrap=n_bootstrap, first_stream=stream)
         ]
         for levels, stream in sets
     ]
@@ -151,7 +139,7 @@ def _auroc(
 def _histograms(
     a: Int64[Tensor, " inside"], b: Int64[Tensor, " outside"]
 ) -> tuple[Float64[Tensor, " level"], Float64[Tensor, " level"]]:
-    levels = _levels(torch.cat([a, b]).double())
+    levels = levels_of(torch.cat([a, b]).double())
     size = int(levels.max()) + 1
     first = torch.bincount(levels[: len(a)], minlength=size)
     second = torch.bincount(levels[len(a) :], minlength=size)
@@ -177,12 +165,3 @@ def _false_positives_at_95(positives: Int64[Tensor, " positive"], negatives: Int
     needed = -(-95 * len(positives) // 100)  # the ceiling, in integers: 0.95 * n would round
     threshold = positives.sort(descending=True).values[needed - 1]
     return float((negatives >= threshold).double().mean())
-
-
-def _check_score_sets(who: str, scores_in: Tensor, scores_out: Tensor, *, paired: bool) -> None:
-    for name, scores in (("scores_in", scores_in), ("scores_out", scores_out)):
-        _check_floating(who, name, scores)
-        _check_axes(who, name, scores, "sample")
-        _check_no_nan(who, name, scores)
-    if paired:
-        _check_same_length(who, ("paired scores_in", "scores_out"), len(scores_in), len(scores_out))

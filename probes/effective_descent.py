@@ -10,12 +10,12 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from probes._core.callees import Callee, _ask, _check_prompts, _context_point
-from probes._core.checks import _check_count, _check_option
+from probes._core import checks
+from probes._core.callees import Callee, ask, check_prompts, context_point
 from probes._core.errors import InputError
-from probes._core.results import _result
-from probes.bootstrap import Estimate, _count_chunks, percentile_interval
-from probes.curves import _check_bootstrap
+from probes._core.ranks import count_chunks
+from probes._core.results import in_dtype
+from probes.bootstrap import Estimate, percentile_interval
 from probes.sensitivity import label_gradients
 
 __all__ = ["EffectivePreconditioner", "EffectiveStep", "Normalise", "effective_preconditioner", "effective_step"]
@@ -90,9 +90,7 @@ def effective_step(
         The step size with its interval, and what it explains; computed in float64.
 
     Raises:
-        InputTypeError: If xs or ys is no floating-point tensor.
-        InputError: As in `label_gradients`, if all inputs are zero, an option is unknown, or a number is out of
-            range.
+        InputError: As in `label_gradients`, or if all inputs are zero.
 
     Source:
         von Oswald et al. (2023), arXiv 2212.07677, section 2, for the step; the fit is ours.
@@ -104,13 +102,13 @@ def effective_step(
         >>> torch.testing.assert_close((found.step_size.value, found.r2), (1.0, 1.0))
     """
     who = "effective_step"
-    _check_option(who, "normalise", normalise, get_args(Normalise))
-    _check_bootstrap(who, seed, n_bootstrap, confidence)
+    checks.option(who, "normalise", normalise, get_args(Normalise))
+    checks.bootstrap(who, seed, n_bootstrap, confidence)
     k, slopes, alignment = _slopes_and_alignment(who, f, xs, ys, point, normalise)
     inner, own = (slopes * alignment).sum(dim=1), alignment.square().sum(dim=1)
     if not float(own.sum()) > 0:
         raise InputError(f"{who} needs inputs before entry {k} that are not orthogonal to it, got none; see xs.")
-    chunks = [c.double() for c in _count_chunks((len(xs),), seed=seed, n_bootstrap=n_bootstrap)]
+    chunks = [c.double() for c in count_chunks((len(xs),), seed=seed, n_bootstrap=n_bootstrap)]
     replicates = torch.cat([(counts @ inner) / (counts @ own) for counts in chunks])
     eta = float(inner.sum() / own.sum())
     return EffectiveStep(
@@ -146,9 +144,7 @@ def effective_preconditioner(
         The matrix, solved in float64, in the dtype of xs, and its held-out R².
 
     Raises:
-        InputTypeError: If xs or ys is no floating-point tensor.
-        InputError: As in `label_gradients`, if half of the prompts do not determine the matrix, or an option is
-            unknown.
+        InputError: As in `label_gradients`, or if half of the prompts do not determine the matrix.
 
     Source:
         Ahn et al. (2023), arXiv 2306.00297, for preconditioned steps; the fit is ours.
@@ -162,11 +158,11 @@ def effective_preconditioner(
         >>> torch.testing.assert_close(found.matrix, torch.tensor([[2.0, 0.0], [1.0, 1.0]]))
     """
     who = "effective_preconditioner"
-    _check_option(who, "normalise", normalise, get_args(Normalise))
+    checks.option(who, "normalise", normalise, get_args(Normalise))
     n_prompts, _, n_dims = xs.shape
     k, slopes, _ = _slopes_and_alignment(who, f, xs, ys, point, normalise)
-    _check_count(who, f"a number of prompts (2 d for d = {n_dims})", n_prompts, 2 * n_dims)
-    _check_count(who, f"a number of pairs in half of the prompts (d^2 for d = {n_dims})", n_prompts // 2 * k, n_dims**2)
+    checks.count(who, f"a number of prompts (2 d for d = {n_dims})", n_prompts, 2 * n_dims)
+    checks.count(who, f"a number of pairs in half of the prompts (d^2 for d = {n_dims})", n_prompts // 2 * k, n_dims**2)
     pairs = xs[:, :k].double() / (k if normalise == "mean" else 1)
     query = xs[:, k].double()
     even = torch.arange(n_prompts, device=xs.device) % 2 == 0
@@ -175,15 +171,15 @@ def effective_preconditioner(
         matrix = _solve(pairs[train], query[train], slopes[train])
         residuals[test] = slopes[test] - torch.einsum("bj,ji,bpi->bp", query[test], matrix, pairs[test])
     matrix = _solve(pairs, query, slopes)
-    return EffectivePreconditioner(_result(matrix, xs.dtype), _share(residuals, slopes), normalise, k)
+    return EffectivePreconditioner(in_dtype(matrix, xs.dtype), _share(residuals, slopes), normalise, k)
 
 
 # d f_k / d y_i, and x_i^T x_k / c beside it.
 def _slopes_and_alignment(
     who: str, f: Callee, xs: Tensor, ys: Tensor, point: int, normalise: Normalise
 ) -> tuple[int, Float64[Tensor, "batch pair"], Float64[Tensor, "batch pair"]]:
-    _check_prompts(who, xs, ys)
-    k = _context_point(who, point, xs.shape[1])
+    check_prompts(who, xs, ys)
+    k = context_point(who, point, xs.shape[1])
     slopes = label_gradients(f, xs, ys, point=k).double()
     alignment = torch.einsum("bpd,bd->bp", xs[:, :k].double(), xs[:, k].double())
     return k, slopes, alignment / (k if normalise == "mean" else 1)
@@ -192,9 +188,7 @@ def _slopes_and_alignment(
 # The normal equations of vec(G^T): sum_b (X_b^T X_b) kron (x_b x_b^T), without a row for each pair. They hold fourth
 # powers of the inputs, so each coordinate is measured in its own unit, lest a small one count as rounding.
 def _solve(
-    pairs: Float64[Tensor, "batch pair dim"],
-    query: Float64[Tensor, "batch dim"],
-    slopes: Float64[Tensor, "batch pair"],
+    pairs: Float64[Tensor, "batch pair dim"], query: Float64[Tensor, "batch dim"], slopes: Float64[Tensor, "batch pair"]
 ) -> Float64[Tensor, "dim dim"]:
     n_dims = query.shape[1]
     units = pairs.square().mean(dim=(0, 1)).sqrt(), query.square().mean(dim=0).sqrt()
@@ -210,7 +204,7 @@ def _solve(
 
 def _linearity(f: Callee, xs: Tensor, ys: Tensor, slopes: Float64[Tensor, "batch pair"], k: int) -> float:
     with torch.no_grad():
-        said, offset = (_ask("effective_step", f, xs, labels, [k])[:, 0].double() for labels in (ys, 0 * ys))
+        said, offset = (ask("effective_step", f, xs, labels, [k])[:, 0].double() for labels in (ys, 0 * ys))
     reaction = said - offset
     return _share(reaction - (slopes * ys[:, :k].double()).sum(dim=1), reaction)
 

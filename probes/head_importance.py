@@ -11,11 +11,12 @@ import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
-from probes._core.checks import _check_activations, _check_same_length
+from probes._core import checks
 from probes._core.errors import InputError
-from probes._core.results import _like
-from probes.bootstrap import Estimate, _count_chunks, percentile_interval
-from probes.curves import Curve, _check_bootstrap, curve_over_prompts, estimate_mean
+from probes._core.ranks import count_chunks
+from probes._core.results import cast_like
+from probes.bootstrap import Estimate, percentile_interval
+from probes.curves import Curve, curve_over_prompts, estimate_mean
 
 __all__ = ["HeadImportance", "PruningCurve", "head_importance", "pruning_curve", "pruning_masks"]
 
@@ -88,10 +89,6 @@ def head_importance(
     Returns:
         Increases and shares with paired intervals, computed in float64, in the losses' dtype.
 
-    Raises:
-        InputTypeError: If losses are no floating-point tensors.
-        InputError: If numbers of prompts differ, something is empty or not finite, or a number is out of range.
-
     Source:
         Chen, Zhao and Zou (2024), arXiv 2408.04532, figure 1(c); the normalisation within a layer is our reading.
 
@@ -100,13 +97,13 @@ def head_importance(
         >>> torch.testing.assert_close(found.importance, torch.tensor([[1.0, 0.0]]))
     """
     _check_losses("head_importance", masked_losses, losses)
-    _check_bootstrap("head_importance", seed, n_bootstrap, confidence)
+    checks.bootstrap("head_importance", seed, n_bootstrap, confidence)
     differences = (masked_losses.double() - losses.double()).cpu()
     increase = differences.mean(dim=2)
     # A rise below the rounding of the losses is none.
     floor = 8 * torch.finfo(losses.dtype).eps * float(losses.double().abs().mean())
     flat = differences.flatten(0, 1).T
-    chunks = _count_chunks((len(losses),), seed=seed, n_bootstrap=n_bootstrap)
+    chunks = count_chunks((len(losses),), seed=seed, n_bootstrap=n_bootstrap)
     replicates = torch.cat([counts.double() @ flat for counts in chunks]) / len(losses)
     replicates = replicates.reshape(-1, *increase.shape)
     shares = _shares(increase, floor)
@@ -115,7 +112,7 @@ def head_importance(
     share_low, share_high = _intervals(_shares(replicates, floor), confidence)
     entropy = torch.where(entropy.isfinite(), entropy, torch.nan)
     tensors = (increase, increase_low, increase_high, shares, share_low, share_high, entropy, shares.amax(dim=1))
-    return HeadImportance(*(_like(tensor, losses) for tensor in tensors))
+    return HeadImportance(*(cast_like(tensor, losses) for tensor in tensors))
 
 
 def pruning_masks(importance: Float[Tensor, "layer head"]) -> Bool[Tensor, "kept layer head"]:
@@ -129,10 +126,6 @@ def pruning_masks(importance: Float[Tensor, "layer head"]) -> Bool[Tensor, "kept
 
     Returns:
         n_layers * n_heads + 1 masks, from none to all.
-
-    Raises:
-        InputTypeError: If importance is no floating-point tensor.
-        InputError: If it is empty or has other axes.
 
     Source:
         Chen, Zhao and Zou (2024), arXiv 2408.04532, figure 1(d) (pruning); the order over layers is our choice.
@@ -178,9 +171,7 @@ def pruning_curve(
         The curve in loss units and the number of heads needed.
 
     Raises:
-        InputTypeError: If losses are no floating-point tensors.
-        InputError: If numbers do not fit, n_kept does not rise, something is empty or not finite, tolerance is
-            negative, or another number is out of range.
+        InputError: If n_kept does not rise.
 
     Source:
         Chen, Zhao and Zou (2024), arXiv 2408.04532, figure 1(d); the tolerance is ours.
@@ -190,11 +181,11 @@ def pruning_curve(
         >>> assert pruning_curve(losses_by_kept, torch.ones(2)).n_needed == 1
     """
     who = "pruning_curve"
-    _check_activations(who, "losses_by_kept", losses_by_kept, "kept batch")
-    _check_activations(who, "losses", losses, "batch")
-    _check_same_length(who, ("prompts of losses_by_kept", "losses"), losses_by_kept.shape[1], len(losses))
+    checks.activations(who, "losses_by_kept", losses_by_kept, "kept batch")
+    checks.activations(who, "losses", losses, "batch")
+    checks.same_length(who, ("prompts of losses_by_kept", "losses"), losses_by_kept.shape[1], len(losses))
     counts = tuple(range(len(losses_by_kept))) if n_kept is None else tuple(n_kept)
-    _check_same_length(who, ("rows", "n_kept"), len(losses_by_kept), len(counts))
+    checks.same_length(who, ("rows", "n_kept"), len(losses_by_kept), len(counts))
     if list(counts) != sorted(set(counts)):
         raise InputError(f"{who} needs rising n_kept, got {counts}; sort the rows.")
     if not tolerance >= 0:
@@ -228,14 +219,12 @@ def _intervals(
 
 
 def _check_losses(who: str, masked_losses: Tensor, losses: Tensor) -> None:
-    """Refuse losses that are not of the same prompts."""
-    _check_activations(who, "masked_losses", masked_losses, "layer head batch")
-    _check_activations(who, "losses", losses, "batch")
-    _check_same_length(who, ("prompts of masked_losses", "losses"), masked_losses.shape[2], len(losses))
+    checks.activations(who, "masked_losses", masked_losses, "layer head batch")
+    checks.activations(who, "losses", losses, "batch")
+    checks.same_length(who, ("prompts of masked_losses", "losses"), masked_losses.shape[2], len(losses))
 
 
 def _check_axes_floating(who: str, importance: Tensor) -> None:
-    """Refuse what is no table of heads; NaN is fine."""
-    _check_activations(
+    checks.activations(
         who, "importance", importance.nan_to_num(0.0) if importance.is_floating_point() else importance, "layer head"
     )

@@ -8,10 +8,10 @@ from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor
 
-from probes._core.callees import Callee, _ask, _check_prompts, _resolve_points
-from probes._core.checks import _check_activations, _check_count, _check_same_length
+from probes._core import checks
+from probes._core.callees import Callee, ask, check_prompts, resolve_points
 from probes._core.errors import InputError
-from probes._core.results import _result
+from probes._core.results import in_dtype
 
 __all__ = ["InducedWeights", "fresh_query_predictions", "induced_weights"]
 
@@ -62,9 +62,7 @@ def fresh_query_predictions(
         Predictions in label units, without gradients.
 
     Raises:
-        InputTypeError: If an argument is no floating-point tensor.
-        InputError: If shapes do not fit, something is empty or not finite, a point does not exist, f answers
-            another shape, or batch_size is below 1.
+        InputError: If a point does not exist, or f answers another shape.
 
     Source:
         Akyürek et al. (2023), arXiv 2211.15661, section 4.1 (extra unlabelled inputs).
@@ -77,21 +75,21 @@ def fresh_query_predictions(
         >>> torch.testing.assert_close(answers[:, :, 0], ys[:, 1:2].expand(2, 7))
     """
     who = "fresh_query_predictions"
-    _check_prompts(who, xs, ys)
-    _check_activations(who, "queries", queries, "batch query dim")
-    _check_same_length(who, ("prompts", "sets of queries"), len(xs), len(queries))
-    _check_same_length(who, ("dimensions of xs", "of queries"), xs.shape[2], queries.shape[2])
-    _check_count(who, "a batch_size", batch_size, 1)
+    check_prompts(who, xs, ys)
+    checks.activations(who, "queries", queries, "batch query dim")
+    checks.same_length(who, ("prompts", "sets of queries"), len(xs), len(queries))
+    checks.same_length(who, ("dimensions of xs", "of queries"), xs.shape[2], queries.shape[2])
+    checks.count(who, "a batch_size", batch_size, 1)
     n_queries = queries.shape[1]
     answers = []
-    for k in _resolve_points(who, points, xs.shape[1]):
+    for k in resolve_points(who, points, xs.shape[1]):
         context = repeat(xs[:, :k], "batch pair dim -> (batch query) pair dim", query=n_queries)
         labels = repeat(ys[:, :k], "batch pair -> (batch query) pair", query=n_queries)
         asked = torch.cat([context, rearrange(queries, "batch query dim -> (batch query) 1 dim")], dim=1)
         labels = torch.cat([labels, torch.zeros_like(asked[:, :1, 0])], dim=1)
         with torch.no_grad():
             parts = zip(torch.split(asked, batch_size), torch.split(labels, batch_size), strict=True)
-            said = torch.cat([_ask(who, f, x, y, [-1]) for x, y in parts])
+            said = torch.cat([ask(who, f, x, y, [-1]) for x, y in parts])
         answers.append(rearrange(said, "(batch query) 1 -> batch query", query=n_queries))
     return torch.stack(answers, dim=2)
 
@@ -124,9 +122,7 @@ def induced_weights(
         Weights, solved in float64, in the dtype of f's answers.
 
     Raises:
-        InputTypeError: If an argument is no floating-point tensor.
-        InputError: If there are too few queries, shapes do not fit, something is empty or not finite, a point
-            does not exist, f answers another shape, or batch_size is below 1.
+        InputError: If there are too few queries, or as in `fresh_query_predictions`.
 
     Source:
         Akyürek et al. (2023), arXiv 2211.15661, section 4.1 and appendix F (R² of the fit); Fu et al. (2024),
@@ -139,14 +135,14 @@ def induced_weights(
         >>> torch.testing.assert_close(found.weights[0, 1], torch.tensor([2.0, 0.0, 0.0]))
         >>> torch.testing.assert_close(found.r2, torch.ones(1, 2))
     """
-    _check_prompts("induced_weights", xs, ys)
+    check_prompts("induced_weights", xs, ys)
     n_queries, n_unknowns = queries.shape[1], xs.shape[2] + int(intercept)
     if n_queries <= n_unknowns:
         raise InputError(
             f"induced_weights needs more queries than unknowns, got {n_queries} queries for {n_unknowns}; "
             "with fewer any answers lie on a line."
         )
-    asked = _resolve_points("induced_weights", points, xs.shape[1])
+    asked = resolve_points("induced_weights", points, xs.shape[1])
     answers = fresh_query_predictions(f, xs, ys, queries, points=asked, batch_size=batch_size)
     exact, design = answers.double(), queries.double()
     # Without a column of ones, whose size beside the queries' would depend on their unit.
@@ -161,9 +157,9 @@ def induced_weights(
     weights = rearrange(solution, "batch dim point -> batch point dim")
     intercepts = (level - centre @ solution)[:, 0]
     return InducedWeights(
-        _result(weights, answers.dtype),
-        _result(intercepts, answers.dtype),
-        _result(r2, answers.dtype),
+        in_dtype(weights, answers.dtype),
+        in_dtype(intercepts, answers.dtype),
+        in_dtype(r2, answers.dtype),
         tuple(asked),
         n_queries,
     )

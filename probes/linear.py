@@ -4,21 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Float64, Int, Int64
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
-from probes._core.checks import (
-    _check_activations,
-    _check_axes,
-    _check_confidence,
-    _check_count,
-    _check_penalties,
-    _check_same_length,
-    _check_varies,
-)
+from probes._core import checks
 from probes._core.errors import InputError
-from probes._core.results import _like, _result
-from probes._core.ridge import _assign_folds, _cross_validate, _r2_replicates, _shuffle
+from probes._core.results import cast_like, in_dtype
+from probes._core.ridge import assign_folds, cross_validate, group_codes, resampled_r2, shuffled_rows, target_columns
 from probes.bootstrap import percentile_interval
 
 __all__ = ["LinearProbe", "fit_linear_probe"]
@@ -68,14 +60,10 @@ class LinearProbe:
 
         Returns:
             Predictions in target units; one column even for a single target.
-
-        Raises:
-            InputTypeError: If the features are no floating-point tensor.
-            InputError: If their number differs from the fit's, or entries are not finite.
         """
-        _check_activations("predict", "features", features, "sample feature")
-        _check_same_length("predict", ("features", "weights"), features.shape[1], len(self.weight))
-        return _result(features.double() @ self.weight.double() + self.bias.double(), features.dtype)
+        checks.activations("predict", "features", features, "sample feature")
+        checks.same_length("predict", ("features", "weights"), features.shape[1], len(self.weight))
+        return in_dtype(features.double() @ self.weight.double() + self.bias.double(), features.dtype)
 
     def __repr__(self) -> str:
         scores = ", ".join(f"{value:.3f}" for value in self.r2.tolist())
@@ -109,10 +97,9 @@ def fit_linear_probe(
             from 1e-10 to 1e4 times n times the mean squared centred feature.
         n_folds: How many folds share out the groups.
         seed: Of folds, shuffle and bootstrap.
-        controls: Also score shuffled targets: each group gets another one's, position for position, so that
-            what merely depends on the position in the prompt stays and is not mistaken for a finding. Groups
-            of unequal sizes have no common positions; there the shuffle is over samples, and such an effect
-            is lost.
+        controls: Also score shuffled targets: each group gets another one's, position for position, so that what merely
+            depends on the position in the prompt stays and is not mistaken for a finding. Groups of unequal sizes have
+            no common positions; there the shuffle is over samples, and such an effect is lost.
         n_bootstrap: How many resamples of groups.
         confidence: The share of replicates inside the interval.
 
@@ -120,9 +107,7 @@ def fit_linear_probe(
         Scores and the refitted read-out, computed in float64, in the features' dtype.
 
     Raises:
-        InputTypeError: If features or targets are no floating-point tensors.
-        InputError: If shapes do not fit, entries are not finite, a target does not vary, there are fewer
-            groups than folds or than 2 folds, a penalty is not positive, or another number is out of range.
+        InputError: If a target does not vary, there are fewer groups than folds, or a penalty is not positive.
 
     Source:
         Hoerl and Kennard (1970) for ridge; Allen (1974) for the leave-one-out formula (PRESS); Hewitt and
@@ -135,65 +120,31 @@ def fit_linear_probe(
         >>> torch.testing.assert_close(probe.weight[:, 0], torch.tensor([1.0, -2.0, 0.0, 0.0]))
         >>> assert probe.r2 > 0.99 and probe.r2_shuffled < 0.1
     """
-    columns = _as_columns(features, targets)
-    codes = _group_codes(groups, len(features), features)
-    _check_numbers(codes, n_folds, seed, n_bootstrap, confidence, penalties)
+    who = "fit_linear_probe"
+    columns = target_columns(features, targets)
+    codes = group_codes(groups, len(features), features)
+    checks.folds(who, "groups", int(codes.max()) + 1, n_folds)
+    checks.bootstrap(who, seed, n_bootstrap, confidence)
+    checks.penalties(who, penalties)
     exact, wanted = features.double(), columns.double()
     n_targets = wanted.shape[1]
     if controls:  # the same decompositions serve the control
-        wanted = torch.cat([wanted, wanted[_shuffle(codes, seed)]], dim=1)
+        wanted = torch.cat([wanted, wanted[shuffled_rows(codes, seed)]], dim=1)
     grid = None if penalties is None else exact.new_tensor(list(penalties))
-    squares, refit = _cross_validate(exact, wanted, _assign_folds(codes, n_folds, seed), grid)
+    squares, refit = cross_validate(exact, wanted, assign_folds(codes, n_folds, seed), grid)
     r2 = 1.0 - squares[0].sum(dim=0) / squares[1].sum(dim=0)
-    replicates = _r2_replicates(squares, codes, seed=seed, n_bootstrap=n_bootstrap)
+    replicates = resampled_r2(squares, codes, seed=seed, n_bootstrap=n_bootstrap)
     intervals = [percentile_interval(column, confidence) for column in replicates[:, :n_targets].T]
     interval = torch.tensor([list(ends) for ends in intervals])
     dtype = features.dtype
     return LinearProbe(
-        r2=_result(r2[:n_targets], dtype),
-        r2_interval=_like(interval, features),
-        r2_shuffled=_result(r2[n_targets:], dtype) if controls else None,
-        weight=_result(refit.weight[:, :n_targets], dtype),
-        bias=_result(refit.bias[:n_targets], dtype),
-        penalty=_result(refit.penalty[:n_targets], dtype),
+        r2=in_dtype(r2[:n_targets], dtype),
+        r2_interval=cast_like(interval, features),
+        r2_shuffled=in_dtype(r2[n_targets:], dtype) if controls else None,
+        weight=in_dtype(refit.weight[:, :n_targets], dtype),
+        bias=in_dtype(refit.bias[:n_targets], dtype),
+        penalty=in_dtype(refit.penalty[:n_targets], dtype),
         n_groups=int(codes.max()) + 1,
         r2_replicates=replicates[:, :n_targets],
         r2_shuffled_replicates=replicates[:, n_targets:] if controls else None,
     )
-
-
-def _as_columns(features: Tensor, targets: Tensor) -> Tensor:
-    who = "fit_linear_probe"
-    _check_activations(who, "features", features, "sample feature")
-    columns = targets[:, None] if targets.ndim == 1 else targets
-    _check_activations(who, "targets", columns, "sample target")
-    _check_same_length(who, ("features", "targets"), len(features), len(columns))
-    _check_varies(who, "target", columns)
-    return columns
-
-
-# Groups numbered 0, 1, 2 ... without gaps.
-def _group_codes(groups: Tensor | None, n_samples: int, like: Tensor) -> Int64[Tensor, " sample"]:
-    if groups is None:
-        return torch.arange(n_samples, device=like.device)
-    _check_axes("fit_linear_probe", "groups", groups, "sample")
-    _check_same_length("fit_linear_probe", ("features", "groups"), n_samples, len(groups))
-    return torch.unique(groups, return_inverse=True)[1]
-
-
-def _check_numbers(
-    codes: Tensor,
-    n_folds: int,
-    seed: int,
-    n_bootstrap: int,
-    confidence: float,
-    penalties: Sequence[float] | None,
-) -> None:
-    who = "fit_linear_probe"
-    _check_count(who, "an n_folds", n_folds, 2)
-    _check_count(who, "a number of groups", int(codes.max()) + 1, n_folds)
-    _check_count(who, "a seed", seed, 0)
-    _check_count(who, "an n_bootstrap", n_bootstrap, 1)
-    _check_confidence(who, confidence)
-    if penalties is not None:
-        _check_penalties(who, penalties)

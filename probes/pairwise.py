@@ -5,17 +5,9 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from probes._core.checks import (
-    _check_activations,
-    _check_count,
-    _check_orthonormal,
-    _check_same_length,
-    _check_same_shape,
-    _check_share,
-    _check_trace,
-)
+from probes._core import checks
 from probes._core.errors import InputError
-from probes._core.results import _result
+from probes._core.results import in_dtype
 
 __all__ = ["mean_pairwise_overlap", "mean_projector", "overlap_between", "overlap_within", "pairwise_alignment"]
 
@@ -23,8 +15,7 @@ __all__ = ["mean_pairwise_overlap", "mean_projector", "overlap_between", "overla
 def mean_projector(directions: Float[Tensor, "sample k dim"]) -> Float[Tensor, "dim dim"]:
     """Average the projectors onto many subspaces.
 
-    Formula: P = (1/n) sum_p V_p^T V_p. An average of the directions themselves would depend on their
-    arbitrary signs.
+    Formula: P = (1/n) sum_p V_p^T V_p. An average of the directions themselves would depend on their arbitrary signs.
 
     Args:
         directions: Orthonormal rows for each sample.
@@ -33,18 +24,14 @@ def mean_projector(directions: Float[Tensor, "sample k dim"]) -> Float[Tensor, "
         A symmetric matrix with trace k and eigenvalues in [0, 1], dimensionless, always float64.
 
     Raises:
-        InputTypeError: If the directions are no floating-point tensor.
-        InputError: If an axis is missing or empty, or rows are not finite and orthonormal.
-
-    Source:
-        Variant C of the signature's score, our choice.
+        InputError: If rows are not orthonormal.
 
     Example:
         >>> both_axes = torch.eye(2)[:, None]
         >>> torch.testing.assert_close(mean_projector(both_axes), torch.eye(2).double() / 2)
     """
-    _check_activations("mean_projector", "directions", directions, "sample k dim")
-    _check_orthonormal("mean_projector", "directions", directions)
+    checks.activations("mean_projector", "directions", directions, "sample k dim")
+    checks.orthonormal("mean_projector", "directions", directions)
     exact = directions.double()
     if directions.dtype.itemsize == 2:  # rounded rows are orthonormal again in float64, so that the trace is k
         exact = torch.linalg.qr(exact.mT).Q.mT
@@ -74,9 +61,8 @@ def mean_pairwise_overlap(
         A number in [0, 1], dimensionless, computed in float64, dtype of the input.
 
     Raises:
-        InputTypeError: If an argument is no floating-point tensor.
-        InputError: If rows are not finite and orthonormal, the sets differ in k or dimension, one set or
-            paired ones have fewer than two samples, or paired sets are not two of one length.
+        InputError: If rows are not orthonormal, a lone set or paired ones have fewer than two samples, or one is to be
+            paired alone.
 
     Source:
         Our choice: the exact mean of variant C over all pairs.
@@ -93,15 +79,15 @@ def mean_pairwise_overlap(
     _check_paired(who, directions, others, paired=paired)
     k, n = directions.shape[1], len(directions)
     if others is None:
-        _check_count(who, "a number of samples", n, 2)
-        return _result(_mean_overlap(projector.square().sum() / k, n, 1.0), directions.dtype)
+        checks.count(who, "a number of samples", n, 2)
+        return in_dtype(mean_overlap(projector.square().sum() / k, n, 1.0), directions.dtype)
     other_projector = mean_projector(others)
     _check_same_space(who, directions, others)
     share = (projector * other_projector).sum() / k
     if not paired:
-        return _result(share.clamp(0.0, 1.0), directions.dtype)
+        return in_dtype(share.clamp(0.0, 1.0), directions.dtype)
     same_index = torch.einsum("pid,pjd->pij", directions.double(), others.double()).square().sum() / (n * k)
-    return _result(_mean_overlap(share, n, same_index), directions.dtype)
+    return in_dtype(mean_overlap(share, n, same_index), directions.dtype)
 
 
 def overlap_within(projector: Float[Tensor, "dim dim"], *, n_samples: int, k: int) -> Float[Tensor, ""]:
@@ -111,8 +97,7 @@ def overlap_within(projector: Float[Tensor, "dim dim"], *, n_samples: int, k: in
     with itself count k each and are left out.
 
     Args:
-        projector: P = (1/n) sum_p V_p^T V_p, as `mean_projector` returns it, or a sum over batches divided
-            by n.
+        projector: P = (1/n) sum_p V_p^T V_p, as `mean_projector` returns it, or a sum over batches divided by n.
         n_samples: How many samples P is the mean of.
         k: How many directions a sample has.
 
@@ -120,8 +105,7 @@ def overlap_within(projector: Float[Tensor, "dim dim"], *, n_samples: int, k: in
         A number in [0, 1], dimensionless, computed in float64, dtype of the input.
 
     Raises:
-        InputTypeError: If the projector is no floating-point tensor.
-        InputError: If it is not finite and square with trace k, or there are fewer than two samples.
+        InputError: If the projector's trace is not k, or there are fewer than two samples.
 
     Source:
         Our choice: equals `mean_pairwise_overlap` of the samples.
@@ -131,8 +115,8 @@ def overlap_within(projector: Float[Tensor, "dim dim"], *, n_samples: int, k: in
         >>> torch.testing.assert_close(overlap_within(half_and_half, n_samples=2, k=1), torch.tensor(0.0))
     """
     _check_mean_projector("overlap_within", "projector", projector, k)
-    _check_count("overlap_within", "a number of samples", n_samples, 2)
-    return _result(_mean_overlap(projector.double().square().sum() / k, n_samples, 1.0), projector.dtype)
+    checks.count("overlap_within", "a number of samples", n_samples, 2)
+    return in_dtype(mean_overlap(projector.double().square().sum() / k, n_samples, 1.0), projector.dtype)
 
 
 def overlap_between(
@@ -149,8 +133,7 @@ def overlap_between(
     o = (1/n) sum_i ||V_i W_i^T||_F^2 / k is their own mean overlap.
 
     Args:
-        projector: P_a = (1/n) sum_p V_p^T V_p, as `mean_projector` returns it, or a sum over batches divided
-            by n.
+        projector: P_a = (1/n) sum_p V_p^T V_p, as `mean_projector` returns it, or a sum over batches divided by n.
         other: P_b of the other set, with rows W_p.
         k: How many directions a sample has, in both sets.
         n_samples: n, the same in both sets; only to leave out the pairs (i, i), which is right where sample i
@@ -161,14 +144,10 @@ def overlap_between(
         A number in [0, 1], dimensionless, computed in float64, dtype of the first projector.
 
     Raises:
-        InputTypeError: If a projector is no floating-point tensor.
-        InputError: If a projector is not finite and square with trace k, the two differ in dimension, one of
-            n_samples and same_index_overlap comes alone, there are fewer than two samples, or
-            same_index_overlap is not in [0, 1].
+        InputError: If a projector's trace is not k, or one of n_samples and same_index_overlap comes alone.
 
     Source:
-        Our choice: equals `mean_pairwise_overlap` of the two sets, and with the last two arguments that of
-        paired sets.
+        Our choice: equals `mean_pairwise_overlap` of the two sets, and with the last two arguments that of paired sets.
 
     Example:
         >>> first, second = torch.eye(2).diag_embed()
@@ -180,18 +159,18 @@ def overlap_between(
     who = "overlap_between"
     for name, value in (("projector", projector), ("other", other)):
         _check_mean_projector(who, name, value, k)
-    _check_same_shape(who, ("projector", "other"), projector, other)
+    checks.same_shape(who, ("projector", "other"), projector, other)
     share = (projector.double() * other.double()).sum() / k
     if n_samples is None and same_index_overlap is None:
-        return _result(share.clamp(0.0, 1.0), projector.dtype)
+        return in_dtype(share.clamp(0.0, 1.0), projector.dtype)
     if n_samples is None or same_index_overlap is None:
         raise InputError(
             f"{who} needs n_samples and same_index_overlap together, got {n_samples} and {same_index_overlap}; "
             "give both to leave out the pairs (i, i), or neither."
         )
-    _check_count(who, "a number of samples", n_samples, 2)
-    _check_share(who, "same_index_overlap", same_index_overlap)
-    return _result(_mean_overlap(share, n_samples, same_index_overlap), projector.dtype)
+    checks.count(who, "a number of samples", n_samples, 2)
+    checks.share(who, "same_index_overlap", same_index_overlap)
+    return in_dtype(mean_overlap(share, n_samples, same_index_overlap), projector.dtype)
 
 
 def pairwise_alignment(
@@ -202,14 +181,12 @@ def pairwise_alignment(
 ) -> Float[Tensor, " k"]:
     """Measure how far the j-th directions of different samples agree (variant A).
 
-    Formula: A_j = mean over pairs p, q of |<v_j(p), v_j(q)>|; within one set no sample is compared with
-    itself. Two random directions of d dimensions have about sqrt(2 / (pi d)). Meaningless where v_j and
-    v_{j+1} swap.
+    Formula: A_j = mean over pairs p, q of |<v_j(p), v_j(q)>|; within one set no sample is compared with itself. Two
+    random directions of d dimensions have about sqrt(2 / (pi d)). Meaningless where v_j and v_{j+1} swap.
 
     Args:
         directions: Orthonormal rows for each sample.
-        others: The other set; without it, the pairs within `directions`. Memory grows with the number of
-            pairs.
+        others: The other set; without it, the pairs within `directions`. Memory grows with the number of pairs.
         paired: Whether sample i of both sets was built from the same random numbers; the pairs (i, i) are
             then left out.
 
@@ -217,12 +194,7 @@ def pairwise_alignment(
         Numbers in [0, 1], dimensionless, computed in float64, dtype of the input.
 
     Raises:
-        InputTypeError: If an argument is no floating-point tensor.
-        InputError: If rows are not finite and orthonormal, the sets differ in k or dimension, a lone set or
-            paired ones have fewer than two samples, or paired sets are not two of one length.
-
-    Source:
-        Variant A of the signature's score, our choice.
+        InputError: As in `mean_pairwise_overlap`.
 
     Example:
         >>> eye = torch.eye(2)
@@ -230,29 +202,25 @@ def pairwise_alignment(
         >>> torch.testing.assert_close(pairwise_alignment(three), torch.tensor([1 / 3]))
     """
     who, n = "pairwise_alignment", len(directions)
-    pool = directions if others is None else others
-    for name, value in (("directions", directions), ("others", pool)):
-        _check_activations(who, name, value, "sample k dim")
-        _check_orthonormal(who, name, value)
-    _check_same_space(who, directions, pool)
+    pool = _checked_pool(who, directions, others)
     _check_paired(who, directions, others, paired=paired)
     cosines = torch.einsum("pjd,qjd->jpq", directions.double(), pool.double()).abs().clamp_max(1.0)
     if others is not None and not paired:
-        return _result(cosines.mean(dim=(1, 2)), directions.dtype)
-    _check_count(who, "a number of samples", n, 2)
+        return in_dtype(cosines.mean(dim=(1, 2)), directions.dtype)
+    checks.count(who, "a number of samples", n, 2)
     own = cosines.diagonal(dim1=1, dim2=2).sum(dim=1)
-    return _result((cosines.sum(dim=(1, 2)) - own) / (n * (n - 1)), directions.dtype)
+    return in_dtype((cosines.sum(dim=(1, 2)) - own) / (n * (n - 1)), directions.dtype)
 
 
-# `share` = tr(P_a P_b) / k is the mean over all n^2 ordered pairs; the n pairs (i, i) with their own mean leave it.
-def _mean_overlap(share: Float[Tensor, ""], n: int, same_index: Float[Tensor, ""] | float) -> Float[Tensor, ""]:
+def mean_overlap(share: Float[Tensor, ""], n: int, same_index: Float[Tensor, ""] | float) -> Float[Tensor, ""]:
+    """Take the n pairs (i, i), with their own mean, out of `share` = tr(P_a P_b) / k, the mean over all n^2 pairs."""
     return ((n * share - same_index) / (n - 1)).clamp(0.0, 1.0)
 
 
 def _check_mean_projector(who: str, name: str, projector: Tensor, k: int) -> None:
-    _check_activations(who, name, projector, "dim dim")
-    _check_count(who, "a k", k, 1)
-    _check_trace(who, name, projector, k)
+    checks.activations(who, name, projector, "dim dim")
+    checks.count(who, "a k", k, 1)
+    checks.trace(who, name, projector, k)
 
 
 def _check_paired(who: str, directions: Tensor, others: Tensor | None, *, paired: bool) -> None:
@@ -262,14 +230,13 @@ def _check_paired(who: str, directions: Tensor, others: Tensor | None, *, paired
             "sample is compared with itself anyway."
         )
     if paired and others is not None:
-        _check_same_length(who, ("samples in one of the paired sets", "in the other"), len(directions), len(others))
-        _check_count(who, "a number of paired samples", len(directions), 2)
+        checks.same_length(who, ("samples in one of the paired sets", "in the other"), len(directions), len(others))
+        checks.count(who, "a number of paired samples", len(directions), 2)
 
 
 def _check_same_space(who: str, directions: Tensor, others: Tensor) -> None:
     for axis, what in ((1, "directions a sample"), (2, "dimensions")):
-        names = (f"{what} in one set", "in the other")
-        _check_same_length(who, names, directions.shape[axis], others.shape[axis])
+        checks.same_length(who, (f"{what} in one set", "in the other"), directions.shape[axis], others.shape[axis])
 
 
 def pairwise_cosines(
@@ -287,11 +254,7 @@ def pairwise_cosines(
         One matrix a direction, entries in [0, 1], dimensionless, computed in float64, dtype of the input.
 
     Raises:
-        InputTypeError: If an argument is no floating-point tensor.
-        InputError: If rows are not finite and orthonormal, or the sets differ in k or dimension.
-
-    Source:
-        Variant A of the signature's score before averaging, our choice.
+        InputError: If rows are not orthonormal.
 
     Example:
         >>> first, second = torch.eye(2)[:1], torch.tensor([[0.6, 0.8]])
@@ -300,7 +263,7 @@ def pairwise_cosines(
     """
     pool = _checked_pool("pairwise_cosines", directions, others)
     cosines = torch.einsum("pjd,qjd->jpq", directions.double(), pool.double())
-    return _result(cosines.abs().clamp_max(1.0), directions.dtype)
+    return in_dtype(cosines.abs().clamp_max(1.0), directions.dtype)
 
 
 def pairwise_overlaps(
@@ -318,11 +281,7 @@ def pairwise_overlaps(
         A matrix with entries in [0, 1], dimensionless, computed in float64, dtype of the input.
 
     Raises:
-        InputTypeError: If an argument is no floating-point tensor.
-        InputError: If rows are not finite and orthonormal, or the sets differ in k or dimension.
-
-    Source:
-        Variant C of the signature's score, pair by pair, our choice.
+        InputError: If rows are not orthonormal.
 
     Example:
         >>> eye = torch.eye(3)
@@ -333,14 +292,13 @@ def pairwise_overlaps(
     k = directions.shape[1]
     products = directions.double().flatten(0, 1) @ pool.double().flatten(0, 1).mT
     blocks = products.square().reshape(len(directions), k, len(pool), k).sum(dim=(1, 3)) / k
-    return _result(blocks.clamp_max(1.0), directions.dtype)
+    return in_dtype(blocks.clamp_max(1.0), directions.dtype)
 
 
 def _checked_pool(who: str, directions: Tensor, others: Tensor | None) -> Tensor:
     pool = directions if others is None else others
     for name, value in (("directions", directions), ("others", pool)):
-        _check_activations(who, name, value, "sample k dim")
-        _check_orthonormal(who, name, value)
-    for axis, what in ((1, "directions a sample"), (2, "dimensions")):
-        _check_same_length(who, (f"{what} in one set", "in the other"), directions.shape[axis], pool.shape[axis])
+        checks.activations(who, name, value, "sample k dim")
+        checks.orthonormal(who, name, value)
+    _check_same_space(who, directions, pool)
     return pool

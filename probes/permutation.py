@@ -9,28 +9,14 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from probes._core.checks import (
-    _check_activations,
-    _check_axes,
-    _check_count,
-    _check_floating,
-    _check_no_nan,
-    _check_option,
-    _check_same_length,
-    _is_constant,
-)
+from probes._core import checks
 from probes._core.errors import InputError
-from probes._core.ranks import _levels
-from probes.detection import _check_score_sets
+from probes._core.ranks import levels_of
 
 __all__ = [
-    "Alternative",
-    "PermutationTest",
-    "holm",
-    "permutation_p_value",
-    "permutation_test_auroc",
+    "Alternative", "PermutationTest", "holm", "permutation_p_value", "permutation_test_auroc",
     "permutation_test_correlation",
-]
+]  # fmt: skip
 
 Alternative = Literal["greater", "less", "two-sided"]
 # Permuted statistics of this many samples at a time.
@@ -71,8 +57,7 @@ def permutation_p_value(
         A probability in [1 / (n + 1), 1].
 
     Raises:
-        InputTypeError: If the null is no floating-point tensor.
-        InputError: If it is empty or holds NaN, or the alternative is unknown.
+        InputError: If the null holds NaN.
 
     Source:
         Phipson and Smyth (2010), "Permutation P-values should never be zero".
@@ -80,10 +65,10 @@ def permutation_p_value(
     Example:
         >>> torch.testing.assert_close(permutation_p_value(9.0, torch.arange(9.0)), 0.1)
     """
-    _check_floating("permutation_p_value", "null", null)
-    _check_axes("permutation_p_value", "null", null, "permutation")
-    _check_no_nan("permutation_p_value", "null", null)
-    _check_option("permutation_p_value", "alternative", alternative, get_args(Alternative))
+    checks.floating("permutation_p_value", "null", null)
+    checks.axes("permutation_p_value", "null", null, "permutation")
+    checks.no_nan("permutation_p_value", "null", null)
+    checks.option("permutation_p_value", "alternative", alternative, get_args(Alternative))
     exact = null.detach().double()
     # The same value summed in another order differs by rounding, and counts as reached. Rounding is in the unit of what
     # was summed, which the null tells where the statistic is near 0.
@@ -123,9 +108,7 @@ def permutation_test_correlation(
         The correlation in [-1, 1] and its p-value.
 
     Raises:
-        InputTypeError: If score or error is no floating-point tensor.
-        InputError: If lengths differ, something is empty, not finite or constant, an option is unknown, or
-            a number is out of range.
+        InputError: If score or error is constant.
 
     Source:
         Pitman (1937), "Significance tests which may be applied to samples from any populations. II".
@@ -137,14 +120,14 @@ def permutation_test_correlation(
     """
     who = "permutation_test_correlation"
     _check_pair(who, score, error, n_permutations, seed)
-    _check_option(who, "kind", kind, ("spearman", "pearson"))
-    if bool(_is_constant(score)) or bool(_is_constant(error)):
+    checks.option(who, "kind", kind, ("spearman", "pearson"))
+    if bool(checks.is_constant(score)) or bool(checks.is_constant(error)):
         raise InputError(f"{who} needs score and error to vary, got a constant one; report it as undefined.")
     columns = [column.detach().double().cpu() for column in (score, error)]
     a, b = (_standardise(_midranks(column) if kind == "spearman" else column) for column in columns)
     codes = torch.zeros(len(a), dtype=torch.int64)
     if groups is not None:
-        _check_same_length(who, ("samples", "groups"), len(a), len(groups))
+        checks.same_length(who, ("samples", "groups"), len(a), len(groups))
         place = {name: i for i, name in enumerate(dict.fromkeys(groups))}
         codes = torch.tensor([place[name] for name in groups])
     order = codes.argsort(stable=True)
@@ -181,9 +164,7 @@ def permutation_test_auroc(
         The AUROC in [0, 1] and its p-value.
 
     Raises:
-        InputTypeError: If scores are no floating-point tensors.
-        InputError: If a set is empty or holds NaN, paired sets differ in size, an option is unknown, or a
-            number is out of range.
+        InputError: If a set holds NaN, or paired sets differ in size.
 
     Source:
         Mann and Whitney (1947) for the statistic; Pitman (1937) for the test.
@@ -193,9 +174,9 @@ def permutation_test_auroc(
         >>> assert test.statistic == 1.0 and test.p_value < 0.01
     """
     who = "permutation_test_auroc"
-    _check_score_sets(who, scores_in, scores_out, paired=paired)
-    _check_count(who, "an n_permutations", n_permutations, 1)
-    _check_count(who, "a seed", seed, 0)
+    checks.score_sets(who, scores_in, scores_out, paired=paired)
+    checks.count(who, "an n_permutations", n_permutations, 1)
+    checks.count(who, "a seed", seed, 0)
     n_in, n_out = len(scores_in), len(scores_out)
     ranks = _midranks(torch.cat([scores_in.detach().double(), scores_out.detach().double()]).cpu())
 
@@ -230,7 +211,7 @@ def _test(
 
 # The mean place, from 1, of each value among all: equal values share it.
 def _midranks(values: Float64[Tensor, " sample"]) -> Float64[Tensor, " sample"]:
-    levels = _levels(values)
+    levels = levels_of(values)
     counts = torch.bincount(levels).double()
     return (counts.cumsum(0) - (counts - 1) / 2)[levels]
 
@@ -241,12 +222,11 @@ def _standardise(values: Float64[Tensor, " sample"]) -> Float64[Tensor, " sample
 
 
 def _check_pair(who: str, score: Tensor, error: Tensor, n_permutations: int, seed: int) -> None:
-    """Refuse two columns that cannot be correlated."""
-    _check_activations(who, "score", score, "sample")
-    _check_activations(who, "error", error, "sample")
-    _check_same_length(who, ("scores", "errors"), len(score), len(error))
-    _check_count(who, "an n_permutations", n_permutations, 1)
-    _check_count(who, "a seed", seed, 0)
+    checks.activations(who, "score", score, "sample")
+    checks.activations(who, "error", error, "sample")
+    checks.same_length(who, ("scores", "errors"), len(score), len(error))
+    checks.count(who, "an n_permutations", n_permutations, 1)
+    checks.count(who, "a seed", seed, 0)
 
 
 def holm(p_values: Float[Tensor, " test"]) -> Float[Tensor, " test"]:
@@ -262,8 +242,7 @@ def holm(p_values: Float[Tensor, " test"]) -> Float[Tensor, " test"]:
         Adjusted p-values in the same order, in [p, 1], dtype of the input.
 
     Raises:
-        InputTypeError: If the p-values are no floating-point tensor.
-        InputError: If there is none, or one lies outside [0, 1].
+        InputError: If there is no p-value, or one lies outside [0, 1].
 
     Source:
         Holm (1979), "A simple sequentially rejective multiple test procedure".
@@ -272,8 +251,8 @@ def holm(p_values: Float[Tensor, " test"]) -> Float[Tensor, " test"]:
         >>> adjusted = holm(torch.tensor([0.01, 0.04, 0.03]))
         >>> torch.testing.assert_close(adjusted, torch.tensor([0.03, 0.06, 0.06]))
     """
-    _check_floating("holm", "p_values", p_values)
-    _check_axes("holm", "p_values", p_values, "test")
+    checks.floating("holm", "p_values", p_values)
+    checks.axes("holm", "p_values", p_values, "test")
     outside = int((~((p_values >= 0) & (p_values <= 1))).sum())
     if outside:
         raise InputError(f"holm needs p-values in [0, 1], got {outside} outside; leave undefined tests out.")

@@ -12,12 +12,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes._core.checks import _check_activations, _check_count, _check_option, _check_same_length, _check_varies
+from probes._core import checks
 from probes._core.errors import InputError
-from probes._core.results import _at_least_single, _like, _result
-from probes._core.ridge import _r2_replicates
+from probes._core.results import cast_like, in_dtype, widened
+from probes._core.ridge import resampled_r2
 from probes.bootstrap import percentile_interval
-from probes.curves import _check_bootstrap
 
 __all__ = ["Head", "PositionProbe", "fit_position_probe"]
 
@@ -145,15 +144,11 @@ class PositionProbe:
 
         Returns:
             Predictions in target units.
-
-        Raises:
-            InputTypeError: If hidden is no floating-point tensor.
-            InputError: If positions or features differ in number from the fit's, or entries are not finite.
         """
-        _check_activations("predict", "hidden", hidden, "batch pos d_model")
-        _check_same_length("predict", ("positions", "positions fitted"), hidden.shape[1], self.attention.shape[1])
+        checks.activations("predict", "hidden", hidden, "batch pos d_model")
+        checks.same_length("predict", ("positions", "positions fitted"), hidden.shape[1], self.attention.shape[1])
         mean = self.parameters["feature_mean"]
-        _check_same_length("predict", ("features", "features fitted"), hidden.shape[2], len(mean))
+        checks.same_length("predict", ("features", "features fitted"), hidden.shape[2], len(mean))
         with torch.no_grad():
             return _forward(self.parameters, hidden)
 
@@ -200,9 +195,7 @@ def fit_position_probe(
         Scores on the fifth of the prompts that neither training nor validation saw, in the dtype of hidden.
 
     Raises:
-        InputTypeError: If hidden or targets is no floating-point tensor.
-        InputError: If shapes do not fit, entries are not finite, a target does not vary, there are fewer than 10
-            prompts, an option is unknown, or a number is out of range.
+        InputError: If a target does not vary, or there are fewer than 10 prompts.
 
     Source:
         Akyürek et al. (2023), arXiv 2211.15661, section 5 and appendix E; the released code has a simpler probe.
@@ -215,14 +208,24 @@ def fit_position_probe(
         >>> assert probe.attention[0].argmax() == 2
         >>> assert probe.r2 > 0.9 and probe.r2_shuffled < 0.2
     """
-    _check_position_probe(hidden, targets, head, d_hidden, steps, lr, batch_size, seed)
-    _check_bootstrap("fit_position_probe", seed, n_bootstrap, confidence)
+    who = "fit_position_probe"
+    checks.activations(who, "hidden", hidden, "batch pos d_model")
+    checks.activations(who, "targets", targets, "batch target")
+    checks.same_length(who, ("prompts of hidden", "of targets"), len(hidden), len(targets))
+    checks.option(who, "head", head, get_args(Head))
+    checks.count(who, "a number of prompts", len(hidden), 10)
+    for name, count in (("d_hidden", d_hidden), ("steps", steps), ("batch_size", batch_size)):
+        checks.count(who, name, count, 1)
+    if not lr > 0:
+        raise InputError(f"{who} needs a positive lr, got {lr}; 1e-3 is the default.")
+    checks.varies(who, "target", targets)
+    checks.bootstrap(who, seed, n_bootstrap, confidence)
     n_prompts = len(hidden)
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(n_prompts, generator=generator).to(hidden.device)
     cuts = (n_prompts - 2 * (n_prompts // 5), n_prompts // 5, n_prompts // 5)
     splits = torch.split(order, list(cuts))
-    data = _at_least_single(hidden.detach())
+    data = widened(hidden.detach())
     wanted = targets.detach().to(data.dtype)
 
     def trained(columns: Tensor) -> tuple[dict[str, Tensor], Tensor]:
@@ -238,15 +241,15 @@ def fit_position_probe(
         circle = torch.randperm(n_prompts, generator=generator).to(hidden.device)
         exchanged = torch.empty_like(wanted)
         exchanged[circle] = wanted[circle.roll(1)]
-        shuffled = _result(_score(trained(exchanged)[1]), hidden.dtype)
+        shuffled = in_dtype(_score(trained(exchanged)[1]), hidden.dtype)
     codes = torch.arange(cuts[2], device=hidden.device)
-    replicates = _r2_replicates(squares, codes, seed=seed, n_bootstrap=n_bootstrap)
+    replicates = resampled_r2(squares, codes, seed=seed, n_bootstrap=n_bootstrap)
     ends = torch.tensor([list(percentile_interval(column, confidence)) for column in replicates.T])
     return PositionProbe(
-        r2=_result(_score(squares), hidden.dtype),
-        r2_interval=_like(ends, hidden),
+        r2=in_dtype(_score(squares), hidden.dtype),
+        r2_interval=cast_like(ends, hidden),
         r2_shuffled=shuffled,
-        error=_result(squares[0].mean(dim=0), hidden.dtype),
+        error=in_dtype(squares[0].mean(dim=0), hidden.dtype),
         attention=parameters["scores"].softmax(dim=1),
         parameters=parameters,
         head=head,
@@ -257,20 +260,3 @@ def fit_position_probe(
 def _score(squares: Float[Tensor, "2 batch target"]) -> Float[Tensor, " target"]:
     errors, spread = squares.sum(dim=1)
     return 1.0 - errors / spread
-
-
-def _check_position_probe(
-    hidden: Tensor, targets: Tensor, head: str, d_hidden: int, steps: int, lr: float, batch_size: int, seed: int
-) -> None:
-    who = "fit_position_probe"
-    _check_activations(who, "hidden", hidden, "batch pos d_model")
-    _check_activations(who, "targets", targets, "batch target")
-    _check_same_length(who, ("prompts of hidden", "of targets"), len(hidden), len(targets))
-    _check_option(who, "head", head, get_args(Head))
-    _check_count(who, "a number of prompts", len(hidden), 10)
-    for name, count in (("d_hidden", d_hidden), ("steps", steps), ("batch_size", batch_size)):
-        _check_count(who, name, count, 1)
-    _check_count(who, "a seed", seed, 0)
-    if not lr > 0:
-        raise InputError(f"{who} needs a positive lr, got {lr}; 1e-3 is the default.")
-    _check_varies(who, "target", targets)

@@ -11,11 +11,10 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from probes._core.checks import _check_activations, _check_count, _check_penalties, _check_same_length
-from probes._core.results import _like
-from probes._core.ridge import _assign_folds, _cross_validate, _r2_replicates, _shuffle
+from probes._core import checks
+from probes._core.results import cast_like
+from probes._core.ridge import assign_folds, cross_validate, resampled_r2, shuffled_rows
 from probes.bootstrap import percentile_interval
-from probes.curves import _check_bootstrap
 
 __all__ = ["ProbeGrid", "fit_probe_grid"]
 
@@ -81,9 +80,7 @@ def fit_probe_grid(
         The grid, computed in float64, in the features' dtype.
 
     Raises:
-        InputTypeError: If features or targets are no floating-point tensors.
-        InputError: If shapes do not fit, entries are not finite, there are fewer prompts than folds, a penalty is
-            not positive, or another number is out of range.
+        InputError: If there are fewer prompts than folds, or a penalty is not positive.
 
     Source:
         Akyürek et al. (2023), arXiv 2211.15661, appendix E, for a probe per layer, target and prefix; ridge and
@@ -99,26 +96,33 @@ def fit_probe_grid(
         >>> print(grid.undefined[0, 0])
         target 0 is constant at position 0
     """
-    n_prompts = _check_grid(features, targets, penalties, n_folds, seed, n_bootstrap, confidence)
+    who, n_prompts = "fit_probe_grid", len(targets)
+    checks.activations(who, "features", features, "layer batch pos feature")
+    checks.activations(who, "targets", targets, "batch pos target")
+    checks.same_length(who, ("prompts of features", "of targets"), features.shape[1], n_prompts)
+    checks.same_length(who, ("positions of features", "of targets"), features.shape[2], targets.shape[1])
+    checks.folds(who, "prompts", n_prompts, n_folds)
+    checks.bootstrap(who, seed, n_bootstrap, confidence)
+    checks.penalties(who, penalties)
     undefined = {
         (pos, target): f"target {target} is constant at position {pos}"
-        for pos, target in _constant(targets).nonzero().tolist()
+        for pos, target in checks.is_constant(targets).nonzero().tolist()
     }
     codes = torch.arange(n_prompts, device=features.device)
-    folds = _assign_folds(codes, n_folds, seed)
-    source = _shuffle(codes, seed) if controls else None
+    folds = assign_folds(codes, n_folds, seed)
+    source = shuffled_rows(codes, seed) if controls else None
     grid = None if penalties is None else torch.tensor(penalties, dtype=torch.float64, device=features.device)
     layers = []
     for layer in features:
         cells = [_cell(layer[:, pos], targets[:, pos], folds, source, grid) for pos in range(features.shape[2])]
         layers.append([torch.stack(parts) for parts in zip(*cells, strict=True)])
     squares, shuffled, penalty = (torch.stack(parts) for parts in zip(*layers, strict=True))
-    known = ~_constant(targets)
+    known = ~checks.is_constant(targets)
     r2, (low, high) = _r2(squares), _intervals(squares, codes, seed, n_bootstrap, confidence)
     best_layer, best_r2 = _choose(squares, seed)
     tensors = (r2, low, high, _r2(shuffled), penalty, best_r2)
     r2, low, high, shuffled, penalty, best_r2 = (
-        _like(torch.where(known.to(t.device), t, torch.nan), features) for t in tensors
+        cast_like(torch.where(known.to(t.device), t, torch.nan), features) for t in tensors
     )
     return ProbeGrid(
         r2=r2,
@@ -144,7 +148,7 @@ def _cell(
     wanted, n_targets = targets.double(), targets.shape[1]
     if source is not None:
         wanted = torch.cat([wanted, wanted[source]], dim=1)
-    squares, refit = _cross_validate(features.double(), wanted, folds, grid)
+    squares, refit = cross_validate(features.double(), wanted, folds, grid)
     return squares[..., :n_targets], squares[..., -n_targets:], refit.penalty[:n_targets]
 
 
@@ -162,7 +166,7 @@ def _intervals(
 ) -> tuple[Float64[Tensor, "layer pos target"], Float64[Tensor, "layer pos target"]]:
     n_layers, n_pos, _, n_prompts, n_targets = squares.shape
     flat = squares.permute(2, 3, 0, 1, 4).reshape(2, n_prompts, -1)
-    replicates = _r2_replicates(flat, codes, seed=seed, n_bootstrap=n_bootstrap)
+    replicates = resampled_r2(flat, codes, seed=seed, n_bootstrap=n_bootstrap)
     ends = torch.tensor([list(percentile_interval(column, confidence)) for column in replicates.T])
     low, high = ends.double().T.reshape(2, n_layers, n_pos, n_targets)
     return low, high
@@ -177,31 +181,3 @@ def _choose(
     chosen = _r2(squares[:, :, :, order[: n_prompts // 2]]).nan_to_num(-torch.inf).argmax(dim=0)
     scores = _r2(squares[:, :, :, order[n_prompts // 2 :]])
     return chosen, scores.gather(0, chosen[None])[0]
-
-
-def _constant(targets: Float[Tensor, "batch pos target"]) -> Tensor:
-    spread = targets.amax(dim=0) - targets.amin(dim=0)
-    # As in _check_varies: what a constant suffers in a few operations.
-    return spread <= 8 * torch.finfo(targets.dtype).eps * targets.abs().amax(dim=0)
-
-
-def _check_grid(
-    features: Tensor,
-    targets: Tensor,
-    penalties: Sequence[float] | None,
-    n_folds: int,
-    seed: int,
-    n_bootstrap: int,
-    confidence: float,
-) -> int:
-    who = "fit_probe_grid"
-    _check_activations(who, "features", features, "layer batch pos feature")
-    _check_activations(who, "targets", targets, "batch pos target")
-    _check_same_length(who, ("prompts of features", "of targets"), features.shape[1], len(targets))
-    _check_same_length(who, ("positions of features", "of targets"), features.shape[2], targets.shape[1])
-    _check_count(who, "an n_folds", n_folds, 2)
-    _check_count(who, "a number of prompts", len(targets), n_folds)
-    _check_bootstrap(who, seed, n_bootstrap, confidence)
-    if penalties is not None:
-        _check_penalties(who, penalties)
-    return len(targets)

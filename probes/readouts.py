@@ -9,11 +9,11 @@ from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from probes._core.checks import _check_activations, _check_count, _check_option, _check_penalties, _check_same_shape
+from probes._core import checks
 from probes._core.errors import InputError
-from probes._core.results import _at_least_single, _like, _result
-from probes._core.ridge import _assign_folds, _cross_predict
-from probes.curves import Curve, _check_bootstrap, curve_over_prompts
+from probes._core.results import cast_like, in_dtype, widened
+from probes._core.ridge import assign_folds, cross_predict
+from probes.curves import Curve, curve_over_prompts
 
 __all__ = ["LayerReadouts", "Method", "fit_layer_readouts"]
 
@@ -77,9 +77,7 @@ def fit_layer_readouts(
         Held-out predictions and read-outs in the activations' dtype.
 
     Raises:
-        InputTypeError: If hidden or ys is no floating-point tensor.
-        InputError: If shapes do not fit, entries are not finite, there are fewer prompts than folds, an option is
-            unknown, a penalty or lr is not positive, or another number is out of range.
+        InputError: If there are fewer prompts than folds, or a penalty or lr is not positive.
 
     Source:
         Fu et al. (2024), arXiv 2310.17086, section 4.1 (a new linear layer per hidden state, trained with Adam over
@@ -91,24 +89,30 @@ def fit_layer_readouts(
         >>> found = fit_layer_readouts(hidden, 2 * hidden[1, :, :, 0] + 1)
         >>> assert found.errors[1].mean.value < 1e-6 < 1 < found.errors[0].mean.value
     """
-    _check_readouts(hidden, ys, method, penalties, n_folds, seed)
+    who = "fit_layer_readouts"
+    checks.activations(who, "hidden", hidden, "layer batch point d_model")
+    checks.activations(who, "ys", ys, "batch point")
+    checks.same_shape(who, ("hidden (without d_model)", "ys"), hidden[0, :, :, 0], ys)
+    checks.option(who, "method", method, get_args(Method))
+    checks.folds(who, "prompts", len(ys), n_folds)
+    checks.bootstrap(who, seed, n_bootstrap, confidence)
+    checks.penalties(who, penalties)
     for name, count in (("steps", steps), ("batch_size", batch_size)):
-        _check_count("fit_layer_readouts", name, count, 1)
+        checks.count(who, name, count, 1)
     if not lr > 0:
-        raise InputError(f"fit_layer_readouts needs a positive lr, got {lr}; 0.01 is the default.")
-    _check_bootstrap("fit_layer_readouts", seed, n_bootstrap, confidence)
+        raise InputError(f"{who} needs a positive lr, got {lr}; 0.01 is the default.")
     prompts = torch.arange(len(ys), device=ys.device)
-    folds = _assign_folds(prompts, n_folds, seed)
+    folds = assign_folds(prompts, n_folds, seed)
     if method == "ridge":
         predictions, weight, bias = _by_ridge(hidden, ys, folds, penalties)
     else:
-        predictions, weight, bias = _by_sgd(_at_least_single(hidden), ys, folds, steps, lr, batch_size, seed)
+        predictions, weight, bias = _by_sgd(widened(hidden), ys, folds, steps, lr, batch_size, seed)
     squares = (predictions - ys.double()).square()
     errors = [
         curve_over_prompts(layer, seed=seed, n_bootstrap=n_bootstrap, confidence=confidence)
-        for layer in _result(squares, hidden.dtype)
+        for layer in in_dtype(squares, hidden.dtype)
     ]
-    said, weight, bias = (_like(exact, hidden) for exact in (predictions, weight, bias))
+    said, weight, bias = (cast_like(exact, hidden) for exact in (predictions, weight, bias))
     return LayerReadouts(said, tuple(errors), weight, bias, method)
 
 
@@ -121,7 +125,7 @@ def _by_ridge(
     predictions, weights, biases = [], [], []
     for layer in hidden:
         features = rearrange(layer.double(), "batch point d_model -> (batch point) d_model")
-        said, refit = _cross_predict(features, labels, rows, grid)
+        said, refit = cross_predict(features, labels, rows, grid)
         predictions.append(rearrange(said[0], "(batch point) 1 -> batch point", batch=len(ys)))
         weights.append(refit.weight[:, 0])
         biases.append(refit.bias[0])
@@ -164,18 +168,3 @@ def _descend(
             schedule.step()
     raw = weight.detach().double() / scale.double()
     return raw, bias.detach().double() - (raw * mean.double()).sum(dim=1)
-
-
-def _check_readouts(
-    hidden: Tensor, ys: Tensor, method: str, penalties: Sequence[float] | None, n_folds: int, seed: int
-) -> None:
-    who = "fit_layer_readouts"
-    _check_activations(who, "hidden", hidden, "layer batch point d_model")
-    _check_activations(who, "ys", ys, "batch point")
-    _check_same_shape(who, ("hidden (without d_model)", "ys"), hidden[0, :, :, 0], ys)
-    _check_option(who, "method", method, get_args(Method))
-    _check_count(who, "a seed", seed, 0)
-    _check_count(who, "an n_folds", n_folds, 2)
-    _check_count(who, "a number of prompts", len(ys), n_folds)
-    if penalties is not None:
-        _check_penalties(who, penalties)

@@ -6,11 +6,10 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from probes._core.checks import _check_activations, _check_same_length, _is_constant
-from probes._core.ranks import _count_levels, _levels
-from probes._core.results import _like
-from probes.bootstrap import Estimate, _count_chunks, percentile_interval
-from probes.curves import _check_bootstrap
+from probes._core import checks
+from probes._core.ranks import count_chunks, count_levels, levels_of
+from probes._core.results import cast_like
+from probes.bootstrap import Estimate, percentile_interval
 
 __all__ = ["RiskCoverage", "risk_coverage"]
 
@@ -57,10 +56,6 @@ def risk_coverage(
     Returns:
         The curve in the error's dtype; areas computed in float64.
 
-    Raises:
-        InputTypeError: If score or error is no floating-point tensor.
-        InputError: If lengths differ, a tensor is empty or not finite, or a number is out of range.
-
     Source:
         Geifman, Uziel and El-Yaniv (2019), "Bias-Reduced Uncertainty Estimation for Deep Neural
         Classifiers", for AURC and its excess over the oracle. Mean over ties and `gain` are our choices.
@@ -71,26 +66,26 @@ def risk_coverage(
         >>> torch.testing.assert_close(perfect.aurc.value, (1 + 1.5 + 2) / 3)
         >>> torch.testing.assert_close(perfect.gain.value, 1.0)
     """
-    _check_activations("risk_coverage", "score", score, "sample")
-    _check_activations("risk_coverage", "error", error, "sample")
-    _check_same_length("risk_coverage", ("scores", "errors"), len(score), len(error))
-    _check_bootstrap("risk_coverage", seed, n_bootstrap, confidence)
-    levels = _levels(score.detach().double().cpu())
+    checks.activations("risk_coverage", "score", score, "sample")
+    checks.activations("risk_coverage", "error", error, "sample")
+    checks.same_length("risk_coverage", ("scores", "errors"), len(score), len(error))
+    checks.bootstrap("risk_coverage", seed, n_bootstrap, confidence)
+    levels = levels_of(score.detach().double().cpu())
     exact = error.detach().double().cpu()
-    best = _levels(exact)
+    best = levels_of(exact)
     once = torch.ones(1, len(exact), dtype=torch.int64)
     risk = _risks(levels, exact, once)[0]
     aurc, oracle, mean = float(risk.mean()), float(_risks(best, exact, once).mean()), float(exact.mean())
     replicates, gains = [], []
-    for counts in _count_chunks((len(exact),), seed=seed, n_bootstrap=n_bootstrap):
+    for counts in count_chunks((len(exact),), seed=seed, n_bootstrap=n_bootstrap):
         found, least = _risks(levels, exact, counts), _risks(best, exact, counts).mean(dim=1)
         replicates.append(found.mean(dim=1))
         gains.append((found[:, -1] - replicates[-1]) / (found[:, -1] - least))
-    varies = not bool(_is_constant(error))
+    varies = not bool(checks.is_constant(error))
     gain = (mean - aurc) / (mean - oracle) if varies else float("nan")
     reason = "" if varies else "all errors are equal"
     return RiskCoverage(
-        risk=_like(risk, error),
+        risk=cast_like(risk, error),
         aurc=Estimate(aurc, *percentile_interval(torch.cat(replicates), confidence)),
         oracle=oracle,
         random=mean,
@@ -103,8 +98,8 @@ def _risks(
     levels: Int64[Tensor, " sample"], errors: Float64[Tensor, " sample"], counts: Int64[Tensor, "bootstrap sample"]
 ) -> Float64[Tensor, "bootstrap sample"]:
     n_levels = int(levels.max()) + 1
-    drawn = _count_levels(counts.double(), levels, n_levels)
-    means = _count_levels(counts * errors, levels, n_levels) / drawn  # levels that nobody drew are not repeated below
+    drawn = count_levels(counts.double(), levels, n_levels)
+    means = count_levels(counts * errors, levels, n_levels) / drawn  # levels that nobody drew are not repeated below
     n, rows = len(errors), len(counts)
     source = torch.repeat_interleave(torch.arange(rows * n_levels), drawn.flatten().long())
     sums = means.flatten()[source].reshape(rows, n).cumsum(dim=1)

@@ -12,12 +12,11 @@ import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
-from probes._core.checks import _check_activations, _check_count, _check_ids, _check_same_length, _is_constant
+from probes._core import checks
 from probes._core.errors import InputError
-from probes._core.ridge import _assign_folds, _fit_ridge, _moments, _r2_replicates
+from probes._core.ridge import assign_folds, fit_ridge, group_codes, moments_of, resampled_r2, target_columns
 from probes.bootstrap import Estimate, estimate_difference, percentile_interval
-from probes.curves import _check_bootstrap
-from probes.linear import LinearProbe, _as_columns, _group_codes, fit_linear_probe
+from probes.linear import LinearProbe, fit_linear_probe
 
 __all__ = ["ControlledProbe", "PartialR2", "control_task_targets", "fit_controlled_probe", "partial_r2"]
 
@@ -60,8 +59,7 @@ def control_task_targets(
         One row a sample, equal for equal types, in target units.
 
     Raises:
-        InputTypeError: If types are no integers or targets no floating-point tensor.
-        InputError: If lengths differ, something is empty or not finite, or the seed is negative.
+        InputTypeError: If types are no integers.
 
     Source:
         Hewitt and Liang (2019), "Designing and Interpreting Probes with Control Tasks", section 2.
@@ -71,9 +69,9 @@ def control_task_targets(
         >>> torch.testing.assert_close(control[0], control[2])
     """
     who = "control_task_targets"
-    _check_activations(who, "targets", targets, "sample target")
-    _check_ids(who, "types", types, len(targets))
-    _check_count(who, "a seed", seed, 0)
+    checks.activations(who, "targets", targets, "sample target")
+    checks.ids(who, "types", types, len(targets))
+    checks.count(who, "a seed", seed, 0)
     codes = torch.unique(types, return_inverse=True)[1].to(targets.device)
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randint(len(targets), (int(codes.max()) + 1,), generator=generator).to(targets.device)
@@ -113,7 +111,6 @@ def fit_controlled_probe(
         All probes and the excess over each control.
 
     Raises:
-        InputTypeError: If features or targets are no floating-point tensors.
         InputError: As in `fit_linear_probe`, or if a control has another number of samples or a reserved name.
 
     Source:
@@ -139,10 +136,10 @@ def fit_controlled_probe(
     probe = fit_linear_probe(features, targets, **shared)
     controls = {}
     for name, other in control_features.items():
-        _check_same_length(who, ("samples", f"samples of control {name!r}"), len(features), len(other))
+        checks.same_length(who, ("samples", f"samples of control {name!r}"), len(features), len(other))
         controls[name] = fit_linear_probe(other, targets, controls=False, **shared)
     if control_targets is not None:
-        _check_same_length(who, ("targets", "control targets"), targets.shape[1], control_targets.shape[1])
+        checks.same_length(who, ("targets", "control targets"), targets.shape[1], control_targets.shape[1])
         controls["control task"] = fit_linear_probe(features, control_targets, controls=False, **shared)
     rivals = {name: (other.r2, other.r2_replicates) for name, other in controls.items()}
     if probe.r2_shuffled is not None and probe.r2_shuffled_replicates is not None:
@@ -204,9 +201,7 @@ def partial_r2(
         Shares with intervals, computed in float64.
 
     Raises:
-        InputTypeError: If an argument is no floating-point tensor.
-        InputError: If shapes do not fit, entries are not finite, a target does not vary, a training fold has no
-            more samples than given targets, or a number is out of range.
+        InputError: If a target does not vary, or a training fold has no more samples than given targets.
 
     Source:
         Frisch and Waugh (1933) and Lovell (1963) for the regression of residuals; holding out is our choice.
@@ -219,17 +214,16 @@ def partial_r2(
         >>> assert partial_r2(b, target, a).partial[0].value > 0.99
     """
     who = "partial_r2"
-    columns = _as_columns(features, targets)
-    _check_activations(who, "given", given, "sample rival")
-    _check_same_length(who, ("samples", "rows of given"), len(features), len(given))
-    codes = _group_codes(groups, len(features), features)
-    _check_count(who, "an n_folds", n_folds, 2)
-    _check_count(who, "a number of groups", int(codes.max()) + 1, n_folds)
-    _check_bootstrap(who, seed, n_bootstrap, confidence)
+    columns = target_columns(features, targets)
+    checks.activations(who, "given", given, "sample rival")
+    checks.same_length(who, ("samples", "rows of given"), len(features), len(given))
+    codes = group_codes(groups, len(features), features)
+    checks.folds(who, "groups", int(codes.max()) + 1, n_folds)
+    checks.bootstrap(who, seed, n_bootstrap, confidence)
     exact, wanted, rivals = features.double(), columns.double(), given.double()
-    squares = _partial_squares(exact, wanted, rivals, _assign_folds(codes, n_folds, seed))
+    squares = _partial_squares(exact, wanted, rivals, assign_folds(codes, n_folds, seed))
     errors, left, spread = squares.sum(dim=1)
-    replicates = _r2_replicates(squares[:2], codes, seed=seed, n_bootstrap=n_bootstrap)
+    replicates = resampled_r2(squares[:2], codes, seed=seed, n_bootstrap=n_bootstrap)
     least = ((8 if columns.dtype.itemsize == 2 else 1e3) * torch.finfo(columns.dtype).eps) ** 2
     r2_given = tuple((1.0 - left / spread).tolist())
     estimates = []
@@ -265,11 +259,11 @@ def _partial_squares(
         # Centred and to unit deviation, so that no unit decides which column counts as rounding.
         centre, level = given[train].mean(dim=0), both[train].mean(dim=0)
         width = given[train].std(dim=0)
-        constant = _is_constant(given[train])
+        constant = checks.is_constant(given[train])
         rivals = torch.where(constant, 0.0, (given - centre) / torch.where(constant, 1.0, width))
         rest = both - level - rivals @ (torch.linalg.pinv(rivals[train]) @ (both[train] - level))
         x, y = rest[:, :n_features], rest[:, n_features:]
-        ridge = _fit_ridge(x[train], y[train], _moments(x[train], y[train]), None)
+        ridge = fit_ridge(x[train], y[train], moments_of(x[train], y[train]), None)
         squares[0, test] = (y[test] - x[test] @ ridge.weight - ridge.bias).square()
         squares[1, test] = y[test].square()
         squares[2, test] = (targets[test] - targets[train].mean(dim=0)).square()

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes._core.callees import Callee, _check_prompts, _context_point, _gradient, _resolve_points, _unit_rows
+from probes._core.callees import Callee, check_prompts, context_point, gradient_of, resolve_points, unit_rows
 from probes.bootstrap import Estimate
 from probes.curves import estimate_mean
 
@@ -57,10 +57,8 @@ def query_gradients(
         Label units per input unit, in the dtype of xs.
 
     Raises:
-        InputTypeError: If xs or ys is no floating-point tensor.
-        InputError: If shapes do not fit, something is empty or not finite, a point does not exist, f answers
-            another shape, or its answers carry no
-            gradient although they change.
+        InputError: If a point does not exist, f answers another shape, or its answers carry no gradient although they
+            change.
 
     Source:
         von Oswald et al. (2023), arXiv 2212.07677, section 3 ("model sensitivity").
@@ -71,8 +69,8 @@ def query_gradients(
         >>> gradients = query_gradients(square, torch.tensor([[[3.0], [5.0]]]), torch.zeros(1, 2))
         >>> torch.testing.assert_close(gradients, torch.tensor([[[6.0], [10.0]]]))
     """
-    _check_prompts("query_gradients", xs, ys)
-    asked = _resolve_points("query_gradients", points, xs.shape[1])
+    check_prompts("query_gradients", xs, ys)
+    asked = resolve_points("query_gradients", points, xs.shape[1])
     return _answers_and_gradients("query_gradients", f, xs, ys, asked)[1]
 
 
@@ -93,10 +91,7 @@ def label_gradients(
         Dimensionless weights of the k labels, in the dtype of ys.
 
     Raises:
-        InputTypeError: If xs or ys is no floating-point tensor.
-        InputError: If shapes do not fit, something is empty or not finite, the point does not exist or is the
-            first, f answers another shape, or its answers depend on what they are differentiated by
-            without carrying a gradient.
+        InputError: As in `query_gradients`, or if the point is the first.
 
     Source:
         The derivative is ours; von Oswald et al. (2023), arXiv 2212.07677, give the step whose it is.
@@ -107,9 +102,9 @@ def label_gradients(
         >>> found = label_gradients(mean_label, torch.randn(1, 5, 2), torch.randn(1, 5))
         >>> torch.testing.assert_close(found, torch.full((1, 4), 0.25))
     """
-    _check_prompts("label_gradients", xs, ys)
-    k = _context_point("label_gradients", point, xs.shape[1])
-    return _gradient("label_gradients", f, xs, ys, k, of_labels=True)[1]
+    check_prompts("label_gradients", xs, ys)
+    k = context_point("label_gradients", point, xs.shape[1])
+    return gradient_of("label_gradients", f, xs, ys, k, of_labels=True)[1]
 
 
 def sensitivity_cosine(
@@ -138,8 +133,7 @@ def sensitivity_cosine(
         In [-1, 1]; NaN with a reason if no prompt is left.
 
     Raises:
-        InputTypeError: If xs or ys is no floating-point tensor.
-        InputError: As in `query_gradients`, or if a number is out of range.
+        InputError: As in `query_gradients`.
 
     Source:
         von Oswald et al. (2023), arXiv 2212.07677, section 3 ("model cos"); their code adds 1e-8 to norms.
@@ -180,8 +174,7 @@ def sensitivity_agreement(
         Three means over prompts with intervals; 0, 1 and 0 for equal predictors.
 
     Raises:
-        InputTypeError: If xs or ys is no floating-point tensor.
-        InputError: As in `query_gradients`, or if a number is out of range.
+        InputError: As in `query_gradients`.
 
     Source:
         von Oswald et al. (2023), arXiv 2212.07677, section 3.
@@ -193,12 +186,12 @@ def sensitivity_agreement(
         >>> torch.testing.assert_close((same.cosine.value, same.gradient_difference.value), (1.0, 0.0))
     """
     who = "sensitivity_agreement"
-    _check_prompts(who, xs, ys)
-    asked = _resolve_points(who, [point], xs.shape[1])
+    check_prompts(who, xs, ys)
+    asked = resolve_points(who, [point], xs.shape[1])
     (f_said, f_slope), (g_said, g_slope) = (_answers_and_gradients(who, callee, xs, ys, asked) for callee in (f, g))
     first, second = f_slope[:, 0].double(), g_slope[:, 0].double()
     zero = torch.zeros((), dtype=torch.float64, device=xs.device)
-    cosines = (_unit_rows(first, zero) * _unit_rows(second, zero)).sum(dim=1).clamp(-1.0, 1.0)
+    cosines = (unit_rows(first, zero) * unit_rows(second, zero)).sum(dim=1).clamp(-1.0, 1.0)
     return SensitivityAgreement(
         prediction_difference=estimate_mean((f_said - g_said).double().abs()[:, 0], **bootstrap),
         cosine=estimate_mean(cosines, **bootstrap),
@@ -210,5 +203,5 @@ def sensitivity_agreement(
 def _answers_and_gradients(
     who: str, f: Callee, xs: Tensor, ys: Tensor, asked: Sequence[int]
 ) -> tuple[Float[Tensor, "batch asked"], Float[Tensor, "batch asked dim"]]:
-    answers, slopes = zip(*[_gradient(who, f, xs, ys, k, of_labels=False) for k in asked], strict=True)
+    answers, slopes = zip(*[gradient_of(who, f, xs, ys, k, of_labels=False) for k in asked], strict=True)
     return torch.stack(answers, dim=1), torch.stack(slopes, dim=1)

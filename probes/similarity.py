@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from probes._core.checks import _check_activations, _check_count, _check_same_length
+from probes._core import checks
 from probes._core.errors import InputError
-from probes._core.results import _result
+from probes._core.results import in_dtype
 
 __all__ = ["linear_cka", "procrustes_distance"]
 
@@ -34,9 +34,7 @@ def linear_cka(
         A number in [0, 1], or in [-1, 1] where debiased, dimensionless, computed in float64, dtype of `a`.
 
     Raises:
-        InputTypeError: If an argument is no floating-point tensor.
-        InputError: If the numbers of samples differ or are below 2 (4 where debiased), entries are not finite, or
-            one representation does not vary.
+        InputError: If there are fewer than two samples (four where debiased), or one representation does not vary.
 
     Source:
         Kornblith, Norouzi, Lee and Hinton (2019), "Similarity of neural network representations revisited",
@@ -54,7 +52,7 @@ def linear_cka(
     own = measure(left, left), measure(right, right)
     _check_varies_enough("linear_cka", *own)
     share = measure(left, right) / (own[0].sqrt() * own[1].sqrt())
-    return _result(share.clamp(-1.0 if debiased else 0.0, 1.0), a.dtype)
+    return in_dtype(share.clamp(-1.0 if debiased else 0.0, 1.0), a.dtype)
 
 
 def procrustes_distance(a: Float[Tensor, "sample dim"], b: Float[Tensor, "sample other"]) -> Float[Tensor, ""]:
@@ -71,9 +69,7 @@ def procrustes_distance(a: Float[Tensor, "sample dim"], b: Float[Tensor, "sample
         A number in [0, sqrt(2)], dimensionless, computed in float64, dtype of `a`.
 
     Raises:
-        InputTypeError: If an argument is no floating-point tensor.
-        InputError: If the numbers of samples differ or are below 2, entries are not finite, or one representation
-            does not vary.
+        InputError: If there are fewer than two samples, or one representation does not vary.
 
     Source:
         Schönemann (1966), "A generalized solution of the orthogonal Procrustes problem"; as a metric between
@@ -92,7 +88,7 @@ def procrustes_distance(a: Float[Tensor, "sample dim"], b: Float[Tensor, "sample
     padded = torch.nn.functional.pad(narrow, (0, wide.shape[1] - narrow.shape[1]))
     u, _, vt = torch.linalg.svd(wide.mT @ padded)
     # The residual itself, rather than 2 - 2 ||A^T B||_*, which has lost small distances.
-    return _result(torch.linalg.matrix_norm(padded - wide @ u @ vt), a.dtype)
+    return in_dtype(torch.linalg.matrix_norm(padded - wide @ u @ vt), a.dtype)
 
 
 def _biased_hsic(a: Float64[Tensor, "n d"], b: Float64[Tensor, "n e"]) -> Float64[Tensor, ""]:
@@ -111,9 +107,9 @@ def _unbiased_hsic(a: Float64[Tensor, "n d"], b: Float64[Tensor, "n e"]) -> Floa
 
 def _centred_pair(who: str, a: Tensor, b: Tensor, least: int) -> tuple[Tensor, Tensor]:
     for name, value in (("a", a), ("b", b)):
-        _check_activations(who, name, value, "sample dim")
-    _check_same_length(who, ("samples in a", "in b"), len(a), len(b))
-    _check_count(who, "a number of samples", len(a), least)
+        checks.activations(who, name, value, "sample dim")
+    checks.same_length(who, ("samples in a", "in b"), len(a), len(b))
+    checks.count(who, "a number of samples", len(a), least)
     left, right = (x.double() - x.double().mean(dim=0) for x in (a, b))
     # To a largest entry of one, so that no fourth power overflows; a constant becomes an exact zero.
     return _unit(left, a), _unit(right, b)
@@ -126,7 +122,6 @@ def _unit(centred: Tensor, original: Tensor) -> Tensor:
 
 
 def _check_varies_enough(who: str, first: Tensor, second: Tensor) -> None:
-    """Refuse representations without variation."""
     for name, value in (("a", first), ("b", second)):
         if not float(value) > 0.0:
             raise InputError(

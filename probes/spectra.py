@@ -11,24 +11,22 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from probes._core.checks import _check_activations, _check_k, _check_option
-from probes._core.decompositions import _right_by_gram, _right_by_iteration, _right_by_svd, _values_by_gram
+from probes._core import checks
+from probes._core.decompositions import right_by_gram, right_by_iteration, right_by_svd, values_by_gram
 from probes._core.errors import InputError
-from probes._core.results import _result
+from probes._core.results import in_dtype
 
 __all__ = [
-    "SWAP_THRESHOLD",
-    "LeadingDirections",
-    "Side",
-    "SpectralGap",
-    "Spectrum",
-    "effective_rank",
-    "leading_directions",
-    "participation_ratio",
-    "singular_values",
-    "spectral_gap",
-    "stable_rank",
-]
+    "SWAP_THRESHOLD", "LeadingDirections", "Side", "SpectralGap", "Spectrum", "effective_rank",
+    "leading_directions", "participation_ratio", "singular_values", "spectral_gap", "stable_rank",
+]  # fmt: skip
+
+Side = Literal["right", "left"]
+"""Which singular vectors: "right" live in the columns' space (d_model), "left" in the rows' (positions)."""
+Spectrum = Literal["full", "leading"]
+"""How many singular values come with the directions: all, or the first k + 1, which is several times faster."""
+SWAP_THRESHOLD = 0.9
+"""Above this s2/s1 the first two directions may merely have changed places."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -50,8 +48,7 @@ class SpectralGap:
 def effective_rank(singular_values: Float[Tensor, "*batch rank"]) -> Float[Tensor, "*batch"]:
     """Measure how many directions carry the spectrum's mass.
 
-    Formula: exp(-sum_i p_i log p_i) with p_i = s_i / sum_j s_j. Meaningless for an all-zero spectrum, which
-    is refused.
+    Formula: exp(-sum_i p_i log p_i) with p_i = s_i / sum_j s_j. Meaningless for an all-zero spectrum, which is refused.
 
     Args:
         singular_values: Non-negative, any order, in activation units.
@@ -60,7 +57,6 @@ def effective_rank(singular_values: Float[Tensor, "*batch rank"]) -> Float[Tenso
         A number of directions in [1, rank], dimensionless, computed in float64, dtype of the input.
 
     Raises:
-        InputTypeError: If the spectrum is no floating-point tensor.
         InputError: If every singular value is zero, or one is negative or not finite.
 
     Source:
@@ -74,7 +70,7 @@ def effective_rank(singular_values: Float[Tensor, "*batch rank"]) -> Float[Tenso
     _check_spectrum("effective_rank", singular_values)
     shares = singular_values.double()
     shares = shares / shares.sum(dim=-1, keepdim=True)
-    return _result(torch.special.entr(shares).sum(dim=-1).exp(), singular_values.dtype)
+    return in_dtype(torch.special.entr(shares).sum(dim=-1).exp(), singular_values.dtype)
 
 
 def participation_ratio(singular_values: Float[Tensor, "*batch rank"]) -> Float[Tensor, "*batch"]:
@@ -84,19 +80,16 @@ def participation_ratio(singular_values: Float[Tensor, "*batch rank"]) -> Float[
     Meaningless for an all-zero spectrum, which is refused.
 
     Args:
-        singular_values: Non-negative, any order, in activation units; of a centred matrix if variance is
-            meant.
+        singular_values: Non-negative, any order, in activation units; of a centred matrix if variance is meant.
 
     Returns:
         A number of directions in [1, rank], dimensionless, computed in float64, dtype of the input.
 
     Raises:
-        InputTypeError: If the spectrum is no floating-point tensor.
         InputError: If every singular value is zero, or one is negative or not finite.
 
     Source:
-        Gao et al. (2017), "A theory of multineuronal dimensionality, dynamics and measurement", bioRxiv
-        214262.
+        Gao et al. (2017), "A theory of multineuronal dimensionality, dynamics and measurement", bioRxiv 214262.
 
     Example:
         >>> torch.testing.assert_close(participation_ratio(torch.ones(4)), torch.tensor(4.0))
@@ -104,7 +97,7 @@ def participation_ratio(singular_values: Float[Tensor, "*batch rank"]) -> Float[
     """
     _check_spectrum("participation_ratio", singular_values)
     energies = _relative_energies(singular_values)
-    return _result(energies.sum(dim=-1).square() / energies.square().sum(dim=-1), singular_values.dtype)
+    return in_dtype(energies.sum(dim=-1).square() / energies.square().sum(dim=-1), singular_values.dtype)
 
 
 def stable_rank(singular_values: Float[Tensor, "*batch rank"]) -> Float[Tensor, "*batch"]:
@@ -119,7 +112,6 @@ def stable_rank(singular_values: Float[Tensor, "*batch rank"]) -> Float[Tensor, 
         A number in [1, rank], dimensionless, computed in float64, dtype of the input.
 
     Raises:
-        InputTypeError: If the spectrum is no floating-point tensor.
         InputError: If every singular value is zero, or one is negative or not finite.
 
     Source:
@@ -130,7 +122,7 @@ def stable_rank(singular_values: Float[Tensor, "*batch rank"]) -> Float[Tensor, 
         >>> assert stable_rank(torch.tensor([2.0, 1.0])) < participation_ratio(torch.tensor([2.0, 1.0]))
     """
     _check_spectrum("stable_rank", singular_values)
-    return _result(_relative_energies(singular_values).sum(dim=-1), singular_values.dtype)
+    return in_dtype(_relative_energies(singular_values).sum(dim=-1), singular_values.dtype)
 
 
 def spectral_gap(singular_values: Float[Tensor, "*batch rank"], k: int = 2) -> SpectralGap:
@@ -147,7 +139,6 @@ def spectral_gap(singular_values: Float[Tensor, "*batch rank"], k: int = 2) -> S
         The gap with its tie flag, computed in float64, in the spectrum's dtype.
 
     Raises:
-        InputTypeError: If the spectrum is no floating-point tensor.
         InputError: If every singular value is zero, one is negative or not finite, they do not fall, or k is not
             in 1..rank.
 
@@ -164,16 +155,14 @@ def spectral_gap(singular_values: Float[Tensor, "*batch rank"], k: int = 2) -> S
     _check_spectrum("spectral_gap", singular_values)
     _check_falling("spectral_gap", singular_values)
     rank = singular_values.shape[-1]
-    _check_k("spectral_gap", k, rank, "the length of the spectrum")
+    checks.k("spectral_gap", k, rank, "the length of the spectrum")
     values = singular_values.double()
     last = values[..., k - 1]
     following = values[..., k] if k < rank else torch.zeros_like(last)
     gap = torch.where(last > 0, 1.0 - following / last, torch.zeros_like(last))
     tolerance = rank * torch.finfo(singular_values.dtype).eps
     return SpectralGap(
-        gap=_result(gap, singular_values.dtype),
-        tied=(last - following <= tolerance * values[..., 0]),
-        k=k,
+        gap=in_dtype(gap, singular_values.dtype), tied=(last - following <= tolerance * values[..., 0]), k=k
     )
 
 
@@ -184,14 +173,12 @@ def _relative_energies(values: Float[Tensor, "*batch rank"]) -> Float[Tensor, "*
 
 
 def _check_falling(who: str, values: Tensor) -> None:
-    """Refuse a spectrum whose largest value is not the first."""
     if bool((values.diff(dim=-1) > 0).any()):
         raise InputError(f"{who} needs singular values largest first, got rising ones; sort them, descending.")
 
 
 def _check_spectrum(who: str, values: Tensor) -> None:
-    """Refuse what cannot be a spectrum, or has no mass."""
-    _check_activations(who, "singular values", values, "*batch rank")
+    checks.activations(who, "singular values", values, "*batch rank")
     if bool((values < 0).any()):
         raise InputError(
             f"{who} needs non-negative singular values, got a least one of {float(values.min()):.3g}; "
@@ -202,16 +189,6 @@ def _check_spectrum(who: str, values: Tensor) -> None:
             f"{who} needs at least one non-zero singular value, got {values.shape[-1]} zeros; "
             "check that the activations vary."
         )
-
-
-Side = Literal["right", "left"]
-"""Which singular vectors: "right" live in the columns' space (d_model), "left" in the rows' (positions)."""
-
-Spectrum = Literal["full", "leading"]
-"""How many singular values come with the directions: all, or the first k + 1, which is several times faster."""
-
-SWAP_THRESHOLD = 0.9
-"""Above this s2/s1 the first two directions may merely have changed places."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -249,13 +226,8 @@ def singular_values(matrix: Float[Tensor, "*batch row col"]) -> Float[Tensor, "*
         matrix: Activations, not centred here; any unit.
 
     Returns:
-        min(row, col) numbers >= 0 in activation units, largest first, in the input's dtype. Computed in
-        float64: from the Gram matrix of the short side, or by `torch.linalg.svdvals` where the input itself
-        is float64.
-
-    Raises:
-        InputTypeError: If the matrix is no floating-point tensor.
-        InputError: If it has fewer than two axes, an empty one, or entries that are not finite.
+        min(row, col) numbers >= 0 in activation units, largest first, in the input's dtype. Computed in float64: from
+        the Gram matrix of the short side, or by `torch.linalg.svdvals` where the input itself is float64.
 
     Source:
         Golub and Van Loan (2013), "Matrix Computations", section 8.6.
@@ -264,10 +236,10 @@ def singular_values(matrix: Float[Tensor, "*batch row col"]) -> Float[Tensor, "*
         >>> stretched = torch.tensor([[0.0, 3.0], [1.0, 0.0], [0.0, 0.0]])
         >>> torch.testing.assert_close(singular_values(stretched), torch.tensor([3.0, 1.0]))
     """
-    _check_activations("singular_values", "matrix", matrix, "*batch row col")
+    checks.activations("singular_values", "matrix", matrix, "*batch row col")
     if matrix.dtype == torch.float64:
         return torch.linalg.svdvals(matrix)
-    return _result(_values_by_gram(matrix), matrix.dtype)
+    return in_dtype(values_by_gram(matrix), matrix.dtype)
 
 
 def leading_directions(
@@ -297,9 +269,7 @@ def leading_directions(
         Orthonormal directions with singular values and flags, computed in float64, in the input's dtype.
 
     Raises:
-        InputTypeError: If the matrix is no floating-point tensor.
-        InputError: If it has fewer than two axes, an empty one, or entries that are not finite; if k is not
-            between 1 and min(row, col); if the side or the spectrum is unknown.
+        InputError: If k is not between 1 and min(row, col).
 
     Source:
         Hill, Eyre and Creager (2025), arXiv 2507.09440, look at the top two singular vectors, hence k=2.
@@ -313,22 +283,22 @@ def leading_directions(
         >>> torch.testing.assert_close(found.directions.abs(), expected)
         >>> torch.testing.assert_close(found.swap_ratio, torch.tensor(0.4))
     """
-    _check_activations("leading_directions", "matrix", matrix, "*batch row col")
-    _check_option("leading_directions", "side", side, ("right", "left"))
-    _check_option("leading_directions", "spectrum", spectrum, ("full", "leading"))
-    _check_k("leading_directions", k, min(matrix.shape[-2:]), "the shorter side of the matrix")
+    checks.activations("leading_directions", "matrix", matrix, "*batch row col")
+    checks.option("leading_directions", "side", side, ("right", "left"))
+    checks.option("leading_directions", "spectrum", spectrum, ("full", "leading"))
+    checks.k("leading_directions", k, min(matrix.shape[-2:]), "the shorter side of the matrix")
     oriented = _orient(matrix, side, center=center)
     if matrix.dtype == torch.float64:
-        directions, values = _right_by_svd(oriented, k)
+        directions, values = right_by_svd(oriented, k)
     else:
-        decompose = _right_by_gram if spectrum == "full" else _right_by_iteration
+        decompose = right_by_gram if spectrum == "full" else right_by_iteration
         directions, values = decompose(oriented, k)
     values = values if spectrum == "full" else values[..., : k + 1]
     tolerance = _rounding(matrix)
     return LeadingDirections(
-        directions=_result(directions, matrix.dtype),
-        singular_values=_result(values, matrix.dtype),
-        swap_ratio=_result(_swap_ratio(values, k), matrix.dtype),
+        directions=in_dtype(directions, matrix.dtype),
+        singular_values=in_dtype(values, matrix.dtype),
+        swap_ratio=in_dtype(_swap_ratio(values, k), matrix.dtype),
         tied=_tied(values, k, directions.shape[-1], tolerance),
     )
 

@@ -11,12 +11,11 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
-from probes._core.callees import _check_two, _error_cosines, _weight_cosines
-from probes._core.checks import _check_activations, _check_option, _check_same_length
+from probes._core import checks
+from probes._core.callees import check_two, error_cosines, weight_cosines
 from probes._core.errors import InputError
-from probes._core.results import _like
-from probes.bootstrap import _count_chunks
-from probes.curves import _check_bootstrap
+from probes._core.ranks import count_chunks
+from probes._core.results import cast_like
 
 __all__ = ["Measure", "StepMatches", "match_steps", "match_steps_by_weights"]
 
@@ -81,9 +80,7 @@ def match_steps(
         The heat map in the layers' dtype and the best step of each row.
 
     Raises:
-        InputTypeError: If predictions are no floating-point tensors.
-        InputError: If shapes do not fit, something is empty or not finite, an option is unknown, a measure is
-            undefined in all prompts, or a number is out of range.
+        InputError: If a measure is undefined in all prompts.
 
     Source:
         Fu et al. (2024), arXiv 2310.17086, section 3.3 and figure 3, for SimE and best-matching steps; the
@@ -96,14 +93,14 @@ def match_steps(
         >>> assert found.best_steps == (1, 4) and not found.tied.any()
     """
     who = "match_steps"
-    _check_option(who, "measure", measure, get_args(Measure))
-    _check_activations(who, "layers", layers, "layer batch point")
-    _check_activations(who, "candidates", candidates, "step batch point")
+    checks.option(who, "measure", measure, get_args(Measure))
+    checks.activations(who, "layers", layers, "layer batch point")
+    checks.activations(who, "candidates", candidates, "step batch point")
     if measure == "errors":
-        values = _error_cosines(who, layers, candidates, ys)
+        values = error_cosines(who, layers, candidates, ys)
     else:
-        _check_two(who, layers[0], ys, "batch point")
-        _check_two(who, candidates[0], ys, "batch point")
+        check_two(who, layers[0], ys, "batch point")
+        check_two(who, candidates[0], ys, "batch point")
         rows = [(layer.double() - candidates.double()).square().mean(dim=2) for layer in layers]
         values = torch.stack(rows)
     return _best(who, values, layers, steps, measure, seed, n_bootstrap, confidence)
@@ -135,9 +132,7 @@ def match_steps_by_weights(
         The heat map in the layers' dtype and the best step of each row.
 
     Raises:
-        InputTypeError: If weights are no floating-point tensors.
-        InputError: If shapes do not fit, something is empty or not finite, no prompt defines a cosine, or a
-            number is out of range.
+        InputError: If no prompt defines a cosine.
 
     Source:
         Fu et al. (2024), arXiv 2310.17086, section 3.3.
@@ -147,9 +142,9 @@ def match_steps_by_weights(
         >>> assert match_steps_by_weights(2 * candidates[3:], candidates).best_steps == (3, 4)
     """
     who = "match_steps_by_weights"
-    _check_activations(who, "layers", layers, "layer batch point dim")
-    _check_activations(who, "candidates", candidates, "step batch point dim")
-    values = _weight_cosines(who, layers, candidates)
+    checks.activations(who, "layers", layers, "layer batch point dim")
+    checks.activations(who, "candidates", candidates, "step batch point dim")
+    values = weight_cosines(who, layers, candidates)
     return _best(who, values, layers, steps, "weights", seed, n_bootstrap, confidence)
 
 
@@ -163,10 +158,10 @@ def _best(
     n_bootstrap: int,
     confidence: float,
 ) -> StepMatches:
-    _check_bootstrap(who, seed, n_bootstrap, confidence)
+    checks.bootstrap(who, seed, n_bootstrap, confidence)
     n_layers, n_steps, n_prompts = values.shape
     names = tuple(range(n_steps)) if steps is None else tuple(steps)
-    _check_same_length(who, ("candidates", "steps"), n_steps, len(names))
+    checks.same_length(who, ("candidates", "steps"), n_steps, len(names))
     sign = -1.0 if measure == "spd" else 1.0
     exact = sign * values.detach().cpu()
     means = exact.nanmean(dim=2)
@@ -178,7 +173,7 @@ def _best(
     defined = ~exact.isnan()
     totals, known = torch.where(defined, exact, 0.0).flatten(0, 1).T, defined.double().flatten(0, 1).T
     chosen = []
-    for counts in _count_chunks((n_prompts,), seed=seed, n_bootstrap=n_bootstrap, width=n_prompts + n_layers * n_steps):
+    for counts in count_chunks((n_prompts,), seed=seed, n_bootstrap=n_bootstrap, width=n_prompts + n_layers * n_steps):
         resampled = (counts.double() @ totals) / (counts.double() @ known)
         chosen.append(resampled.nan_to_num(-torch.inf).reshape(-1, n_layers, n_steps).argmax(dim=2))
     places, best = torch.cat(chosen), means.argmax(dim=1)
@@ -187,10 +182,10 @@ def _best(
     top = means.amax(dim=1, keepdim=True)
     slack = 8 * torch.finfo(like.dtype).eps * means.abs().amax(dim=1, keepdim=True)
     return StepMatches(
-        values=_like(sign * means, like),
+        values=cast_like(sign * means, like),
         best=best.to(like.device),
         best_interval=torch.stack([sorted_places[tail], sorted_places[-1 - tail]], dim=1).to(like.device),
-        support=_like((places == best).double().mean(dim=0), like),
+        support=cast_like((places == best).double().mean(dim=0), like),
         tied=((means >= top - slack).sum(dim=1) > 1).to(like.device),
         steps=names,
         measure=measure,

@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Float, Float64, Int, Int64
 from torch import Tensor
 
-from probes._core.checks import _check_activations, _check_count, _check_ids, _check_penalties, _check_same_length
+from probes._core import checks
 from probes._core.errors import InputError
-from probes._core.results import _like
-from probes._core.ridge import _Moments, _moments, _principal_axes, _with, _without
+from probes._core.results import cast_like
+from probes._core.ridge import Moments, minus, moments_of, plus, principal_axes
 
 __all__ = ["StreamedProbe", "fit_streamed_probe"]
 
@@ -61,9 +61,8 @@ def fit_streamed_probe(
         Scores and the refitted read-out, accumulated in float64, in the features' dtype.
 
     Raises:
-        InputTypeError: If features or targets are no floating-point tensors, or prompts no integers.
-        InputError: If there is no batch, shapes do not fit, entries are not finite, all samples fall into one fold,
-            a penalty is not positive, or a number is out of range.
+        InputTypeError: If prompts are no integers.
+        InputError: If there is no batch, all samples fall into one fold, or a penalty is not positive.
 
     Source:
         Golub, Heath and Wahba (1979) for generalised cross-validation; Chan, Golub and LeVeque (1983) for sums
@@ -76,15 +75,17 @@ def fit_streamed_probe(
         >>> probe = fit_streamed_probe(parts)
         >>> torch.testing.assert_close(probe.r2, torch.ones(1))
     """
-    _check_options(penalties, n_folds, seed)
+    checks.count("fit_streamed_probe", "an n_folds", n_folds, 2)
+    checks.count("fit_streamed_probe", "a seed", seed, 0)
+    checks.penalties("fit_streamed_probe", penalties)
     folds, shifts = _accumulate(batches, n_folds, seed)
     squares, whole = [sums.squares for sums in folds], folds[0].moments
     for sums in folds[1:]:
-        whole = _with(whole, sums.moments)
+        whole = plus(whole, sums.moments)
     total = torch.stack(squares).sum(dim=0)
     errors, spread = [], []
     for sums in folds:
-        train = _without(whole, sums.moments)
+        train = minus(whole, sums.moments)
         if train.n == 0:
             raise InputError(
                 f"fit_streamed_probe needs prompts in at least two folds, got {whole.n} samples in one; give more "
@@ -101,40 +102,42 @@ def fit_streamed_probe(
     varies = width.sum(dim=0) > 1e-12 * whole.n * target_shift.square()
     r2 = torch.where(varies, 1.0 - error.sum(dim=0) / width.sum(dim=0), torch.nan)
     return StreamedProbe(
-        r2=_like(r2, like),
-        r2_folds=_like(torch.where(varies, 1.0 - error / width, torch.nan), like),
-        weight=_like(weight, like),
-        bias=_like(bias + target_shift - feature_shift @ weight, like),
-        penalty=_like(penalty, like),
+        r2=cast_like(r2, like),
+        r2_folds=cast_like(torch.where(varies, 1.0 - error / width, torch.nan), like),
+        weight=cast_like(weight, like),
+        bias=cast_like(bias + target_shift - feature_shift @ weight, like),
+        penalty=cast_like(penalty, like),
         n_samples=whole.n,
     )
 
 
 @dataclass
 class _Sums:
-    moments: _Moments
+    moments: Moments
     squares: Float64[Tensor, " target"]
 
 
 def _accumulate(batches: Iterable[Batch], n_folds: int, seed: int) -> tuple[list[_Sums], tuple[Tensor, Tensor]]:
     who, folds, shifts = "fit_streamed_probe", list[_Sums](), None
     for features, targets, groups in batches:
-        _check_activations(who, "features", features, "sample feature")
-        _check_activations(who, "targets", targets, "sample target")
-        _check_same_length(who, ("features", "targets"), len(features), len(targets))
-        _check_ids(who, "prompts", groups, len(features))
+        checks.activations(who, "features", features, "sample feature")
+        checks.activations(who, "targets", targets, "sample target")
+        checks.same_length(who, ("features", "targets"), len(features), len(targets))
+        checks.ids(who, "prompts", groups, len(features))
         if shifts is None:  # the first sample is the same however the batches are cut
             shifts = features[0], targets[0]
-            empty = _Sums(_moments(features[:0].double(), targets[:0].double()), torch.zeros_like(targets[0]).double())
+            empty = _Sums(
+                moments_of(features[:0].double(), targets[:0].double()), torch.zeros_like(targets[0]).double()
+            )
             folds = [empty] * n_folds
-        _check_same_length(who, ("features a batch", "features of the first"), features.shape[1], len(shifts[0]))
-        _check_same_length(who, ("targets a batch", "targets of the first"), targets.shape[1], len(shifts[1]))
+        checks.same_length(who, ("features a batch", "features of the first"), features.shape[1], len(shifts[0]))
+        checks.same_length(who, ("targets a batch", "targets of the first"), targets.shape[1], len(shifts[1]))
         x, y = features.double() - shifts[0].double(), targets.double() - shifts[1].double()
         place = _fold_of(groups, n_folds, seed).to(features.device)
         for fold in range(n_folds):
-            part = _moments(x[place == fold], y[place == fold])
+            part = moments_of(x[place == fold], y[place == fold])
             squares = folds[fold].squares + y[place == fold].square().sum(dim=0)
-            folds[fold] = _Sums(_with(folds[fold].moments, part), squares)
+            folds[fold] = _Sums(plus(folds[fold].moments, part), squares)
     if shifts is None:
         raise InputError(f"{who} needs at least one batch, got none; an iterator is used up after one pass.")
     return folds, shifts
@@ -153,11 +156,11 @@ def _fold_of(groups: Int[Tensor, " sample"], n_folds: int, seed: int) -> Int64[T
 
 
 def _fit(
-    moments: _Moments, squares: Float64[Tensor, " target"], penalties: Sequence[float] | None
+    moments: Moments, squares: Float64[Tensor, " target"], penalties: Sequence[float] | None
 ) -> tuple[Float64[Tensor, "feature target"], Float64[Tensor, " target"], Float64[Tensor, " target"]]:
     n = moments.n
     feature_mean, target_mean = moments.feature_sum / n, moments.target_sum / n
-    values, vectors, rotated, usual = _principal_axes(moments)
+    values, vectors, rotated, usual = principal_axes(moments)
     grid = usual if penalties is None else values.new_tensor(list(penalties))
     spread = squares - n * target_mean.square()
     shrunk = values[:, None] + grid
@@ -177,10 +180,3 @@ def _squared_errors(
     linear = bias * m.target_sum + (weight * m.cross).sum(dim=0) - bias * (m.feature_sum @ weight)
     quadratic = (weight * (m.gram @ weight)).sum(dim=0) + m.n * bias.square()
     return sums.squares - 2 * linear + quadratic
-
-
-def _check_options(penalties: Sequence[float] | None, n_folds: int, seed: int) -> None:
-    _check_count("fit_streamed_probe", "an n_folds", n_folds, 2)
-    _check_count("fit_streamed_probe", "a seed", seed, 0)
-    if penalties is not None:
-        _check_penalties("fit_streamed_probe", penalties)

@@ -10,32 +10,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes._core.checks import (
-    _check_activations,
-    _check_k,
-    _check_nonzero,
-    _check_orthonormal,
-    _check_same_length,
-    _check_same_shape,
-)
-from probes._core.results import _result
+from probes._core import checks
+from probes._core.results import in_dtype
 from probes.pairwise import mean_pairwise_overlap, mean_projector, pairwise_cosines, pairwise_overlaps
 
 __all__ = [
-    "MeanSubspace",
-    "SetAlignment",
-    "chordal_distance",
-    "cosine_similarity",
-    "geodesic_distance",
-    "mean_pairwise_overlap",
-    "mean_projector",
-    "mean_subspace",
-    "pairwise_cosines",
-    "pairwise_overlaps",
-    "principal_angles",
-    "set_alignment",
-    "subspace_overlap",
-]
+    "MeanSubspace", "SetAlignment", "chordal_distance", "cosine_similarity", "geodesic_distance",
+    "mean_pairwise_overlap", "mean_projector", "mean_subspace", "pairwise_cosines", "pairwise_overlaps",
+    "principal_angles", "set_alignment", "subspace_overlap",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -80,9 +63,8 @@ class SetAlignment:
 def mean_subspace(directions: Float[Tensor, "sample k dim"], k: int | None = None) -> MeanSubspace:
     """Find the subspace that many subspaces share.
 
-    Formula: the top k eigenvectors of P = (1/n) sum_p V_p^T V_p, which maximise the mean overlap with the
-    samples. Arbitrary where the k-th eigenvalue repeats (`tied`), as for samples without a common
-    direction.
+    Formula: the top k eigenvectors of P = (1/n) sum_p V_p^T V_p, which maximise the mean overlap with the samples.
+    Arbitrary where the k-th eigenvalue repeats (`tied`), as for samples without a common direction.
 
     Args:
         directions: Orthonormal rows for each sample.
@@ -92,12 +74,7 @@ def mean_subspace(directions: Float[Tensor, "sample k dim"], k: int | None = Non
         The basis and all eigenvalues of P, computed in float64, dtype of the input.
 
     Raises:
-        InputTypeError: If the directions are no floating-point tensor.
-        InputError: If an axis is missing or empty, rows are not finite and orthonormal, or k is not in
-            1..dim.
-
-    Source:
-        Variant C of the signature's score, our choice.
+        InputError: If rows are not orthonormal, or k is not in 1..dim.
 
     Example:
         >>> eye = torch.eye(3)
@@ -107,11 +84,11 @@ def mean_subspace(directions: Float[Tensor, "sample k dim"], k: int | None = Non
     """
     projector = mean_projector(directions)
     wanted = directions.shape[-2] if k is None else k
-    _check_k("mean_subspace", wanted, directions.shape[-1], "the dimensions of the space")
+    checks.k("mean_subspace", wanted, directions.shape[-1], "the dimensions of the space")
     eigenvalues, vectors = torch.linalg.eigh(projector)
     return MeanSubspace(
-        basis=_result(vectors.flip(-1)[:, :wanted].mT.contiguous(), directions.dtype),
-        eigenvalues=_result(eigenvalues.flip(-1).clamp(0.0, 1.0), directions.dtype),
+        basis=in_dtype(vectors.flip(-1)[:, :wanted].mT.contiguous(), directions.dtype),
+        eigenvalues=in_dtype(eigenvalues.flip(-1).clamp(0.0, 1.0), directions.dtype),
         n_samples=len(directions),
     )
 
@@ -121,9 +98,8 @@ def set_alignment(
 ) -> SetAlignment:
     """Measure how each subspace of a set agrees with a reference.
 
-    Formula: overlap_p = ||V_p R^T||_F^2 / k and cosine_pj = |<v_j(p), r_j>|. Without a reference R is the mean
-    subspace of the set itself, which each member has pulled towards itself: compare with k / dim only for large
-    sets.
+    Formula: overlap_p = ||V_p R^T||_F^2 / k and cosine_pj = |<v_j(p), r_j>|. Without a reference R is the mean subspace
+    of the set itself, which each member has pulled towards itself: compare with k / dim only for large sets.
 
     Args:
         directions: Orthonormal rows for each sample.
@@ -133,12 +109,7 @@ def set_alignment(
         Numbers in [0, 1], dimensionless, computed in float64, dtype of the directions.
 
     Raises:
-        InputTypeError: If an argument is no floating-point tensor.
-        InputError: If an axis is missing or empty, rows are not finite and orthonormal, or the reference has other
-            axes than a sample.
-
-    Source:
-        Variants B and C of the signature's score, our choice.
+        InputError: If rows are not orthonormal.
 
     Example:
         >>> eye = torch.eye(3)
@@ -149,16 +120,16 @@ def set_alignment(
     who = "set_alignment"
     basis = mean_subspace(directions).basis if reference is None else reference
     for name, value, axes in (("directions", directions, "sample k dim"), ("reference", basis, "k dim")):
-        _check_activations(who, name, value, axes)
-        _check_orthonormal(who, name, value)
-    _check_same_shape(who, ("one sample's directions", "the reference"), directions[0], basis)
+        checks.activations(who, name, value, axes)
+        checks.orthonormal(who, name, value)
+    checks.same_shape(who, ("one sample's directions", "the reference"), directions[0], basis)
     exact, rows = directions.double(), basis.double()
     overlap = (exact @ rows.mT).square().sum(dim=(1, 2)) / len(rows)
     cosines = (exact * rows).sum(dim=2).abs()
     return SetAlignment(
         reference=basis,
-        overlap=_result(overlap.clamp_max(1.0), directions.dtype),
-        cosines=_result(cosines.clamp_max(1.0), directions.dtype),
+        overlap=in_dtype(overlap.clamp_max(1.0), directions.dtype),
+        cosines=in_dtype(cosines.clamp_max(1.0), directions.dtype),
     )
 
 
@@ -176,24 +147,20 @@ def cosine_similarity(a: Float[Tensor, "*batch dim"], b: Float[Tensor, "*batch d
         Numbers in [0, 1], dimensionless, computed in float64, dtype of `a`.
 
     Raises:
-        InputTypeError: If an argument is no floating-point tensor.
-        InputError: If the shapes differ, an entry is not finite, or a vector is zero.
-
-    Source:
-        Elementary.
+        InputError: If a vector is zero.
 
     Example:
         >>> up, diagonal = torch.tensor([0.0, -2.0]), torch.tensor([1.0, 1.0])
         >>> torch.testing.assert_close(cosine_similarity(up, diagonal), torch.tensor(0.5).sqrt())
     """
     for name, value in (("a", a), ("b", b)):
-        _check_activations("cosine_similarity", name, value, "*batch dim")
-    _check_same_shape("cosine_similarity", ("a", "b"), a, b)
+        checks.activations("cosine_similarity", name, value, "*batch dim")
+    checks.same_shape("cosine_similarity", ("a", "b"), a, b)
     lengths = [torch.linalg.vector_norm(x.double(), dim=-1, keepdim=True) for x in (a, b)]
     for name, length in zip(("a", "b"), lengths, strict=True):
-        _check_nonzero("cosine_similarity", name, length)
+        checks.nonzero("cosine_similarity", name, length)
     cosine = ((a.double() / lengths[0]) * (b.double() / lengths[1])).sum(dim=-1)
-    return _result(cosine.abs().clamp_max(1.0), a.dtype)
+    return in_dtype(cosine.abs().clamp_max(1.0), a.dtype)
 
 
 def principal_angles(
@@ -212,8 +179,7 @@ def principal_angles(
         min(k, l) angles in radians in [0, pi/2], smallest first, computed in float64, dtype of `a`.
 
     Raises:
-        InputTypeError: If an argument is no floating-point tensor.
-        InputError: If the leading axes or dimensions differ, or rows are not finite and orthonormal.
+        InputError: If rows are not orthonormal.
 
     Source:
         Björck and Golub (1973), "Numerical methods for computing angles between linear subspaces".
@@ -228,7 +194,7 @@ def principal_angles(
     products = small @ large.mT
     cosines = torch.linalg.svdvals(products)
     sines = torch.linalg.svdvals(small - products @ large).flip(-1)
-    return _result(torch.atan2(sines[..., : cosines.shape[-1]], cosines), a.dtype)
+    return in_dtype(torch.atan2(sines[..., : cosines.shape[-1]], cosines), a.dtype)
 
 
 def subspace_overlap(a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch k dim"]) -> Float[Tensor, "*batch"]:
@@ -245,8 +211,7 @@ def subspace_overlap(a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch 
         Numbers in [0, 1], dimensionless, computed in float64, dtype of `a`.
 
     Raises:
-        InputTypeError: If an argument is no floating-point tensor.
-        InputError: If the shapes differ, or rows are not finite and orthonormal.
+        InputError: If rows are not orthonormal.
 
     Source:
         Variant C of the signature's score; the definition is ours, since the abstract of Hill, Eyre and
@@ -257,10 +222,10 @@ def subspace_overlap(a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch 
         >>> torch.testing.assert_close(subspace_overlap(eye[:2], eye[1:]), torch.tensor(0.5))
         >>> torch.testing.assert_close(subspace_overlap(eye[:2], -eye[[1, 0]]), torch.tensor(1.0))
     """
-    _check_same_shape("subspace_overlap", ("a", "b"), a, b)
+    checks.same_shape("subspace_overlap", ("a", "b"), a, b)
     _check_bases("subspace_overlap", a, b)
     products = a.double() @ b.double().mT
-    return _result((products.square().sum(dim=(-2, -1)) / a.shape[-2]).clamp_max(1.0), a.dtype)
+    return in_dtype((products.square().sum(dim=(-2, -1)) / a.shape[-2]).clamp_max(1.0), a.dtype)
 
 
 def chordal_distance(a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch k dim"]) -> Float[Tensor, "*batch"]:
@@ -277,8 +242,7 @@ def chordal_distance(a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch 
         Numbers in [0, sqrt(k)], dimensionless, computed in float64, dtype of `a`.
 
     Raises:
-        InputTypeError: If an argument is no floating-point tensor.
-        InputError: If the shapes differ, or rows are not finite and orthonormal.
+        InputError: If rows are not orthonormal.
 
     Source:
         Conway, Hardin and Sloane (1996), "Packing lines, planes, etc.: packings in Grassmannian spaces".
@@ -287,9 +251,9 @@ def chordal_distance(a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch 
         >>> eye = torch.eye(3)
         >>> torch.testing.assert_close(chordal_distance(eye[:2], eye[1:]), torch.tensor(1.0))
     """
-    _check_same_shape("chordal_distance", ("a", "b"), a, b)
+    checks.same_shape("chordal_distance", ("a", "b"), a, b)
     sines = principal_angles(a.double(), b.double()).sin()
-    return _result(torch.linalg.vector_norm(sines, dim=-1), a.dtype)
+    return in_dtype(torch.linalg.vector_norm(sines, dim=-1), a.dtype)
 
 
 def geodesic_distance(a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch k dim"]) -> Float[Tensor, "*batch"]:
@@ -306,8 +270,7 @@ def geodesic_distance(a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch
         Numbers in [0, sqrt(k) pi / 2] in radians, computed in float64, dtype of `a`.
 
     Raises:
-        InputTypeError: If an argument is no floating-point tensor.
-        InputError: If the shapes differ, or rows are not finite and orthonormal.
+        InputError: If rows are not orthonormal.
 
     Source:
         Edelman, Arias and Smith (1998), "The geometry of algorithms with orthogonality constraints", section 4.3.
@@ -317,14 +280,14 @@ def geodesic_distance(a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch
         >>> torch.testing.assert_close(geodesic_distance(eye[:2], eye[1:]), torch.tensor(torch.pi / 2))
         >>> assert geodesic_distance(eye[:2], eye[1:]) > chordal_distance(eye[:2], eye[1:])
     """
-    _check_same_shape("geodesic_distance", ("a", "b"), a, b)
+    checks.same_shape("geodesic_distance", ("a", "b"), a, b)
     angles = principal_angles(a.double(), b.double())
-    return _result(torch.linalg.vector_norm(angles, dim=-1), a.dtype)
+    return in_dtype(torch.linalg.vector_norm(angles, dim=-1), a.dtype)
 
 
 def _check_bases(who: str, a: Tensor, b: Tensor) -> None:
     for name, value in (("a", a), ("b", b)):
-        _check_activations(who, name, value, "*batch k dim")
-        _check_orthonormal(who, name, value)
-    _check_same_length(who, ("dimensions in a", "in b"), a.shape[-1], b.shape[-1])
-    _check_same_shape(who, ("the leading axes of a", "of b"), a[..., 0, 0], b[..., 0, 0])
+        checks.activations(who, name, value, "*batch k dim")
+        checks.orthonormal(who, name, value)
+    checks.same_length(who, ("dimensions in a", "in b"), a.shape[-1], b.shape[-1])
+    checks.same_shape(who, ("the leading axes of a", "of b"), a[..., 0, 0], b[..., 0, 0])

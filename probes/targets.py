@@ -12,18 +12,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes._core.callees import _check_prompts
-from probes._core.checks import _check_activations, _check_option, _check_same_length, _check_same_shape
-from probes._core.results import _result
+from probes._core import checks
+from probes._core.callees import check_prompts
+from probes._core.results import in_dtype
 
 __all__ = [
-    "largest_stable_step",
-    "least_squares_weights",
-    "moment_vector",
-    "prediction_differences",
-    "residuals",
+    "largest_stable_step", "least_squares_weights", "moment_vector", "prediction_differences", "residuals",
     "shared_signal",
-]
+]  # fmt: skip
 
 Normalise = Literal["sum", "mean"]
 
@@ -48,10 +44,6 @@ def moment_vector(
     Returns:
         Label units times input units, summed in float64, in the dtype of xs.
 
-    Raises:
-        InputTypeError: If an argument is no floating-point tensor.
-        InputError: If shapes do not fit, something is empty or not finite, or an option is unknown.
-
     Source:
         Akyürek et al. (2023), arXiv 2211.15661, section 5 (X^T Y).
 
@@ -59,15 +51,15 @@ def moment_vector(
         >>> xs, ys = torch.tensor([[[1.0], [2.0], [9.0]]]), torch.tensor([[3.0, 4.0, 9.0]])
         >>> torch.testing.assert_close(moment_vector(xs, ys), torch.tensor([[[0.0], [3.0], [11.0]]]))
     """
-    _check_prompts("moment_vector", xs, ys)
-    _check_option("moment_vector", "normalise", normalise, get_args(Normalise))
+    check_prompts("moment_vector", xs, ys)
+    checks.option("moment_vector", "normalise", normalise, get_args(Normalise))
     labels = ys.double() if mean is None else ys.double() - shared_signal(xs, mean).double()
     products = xs.double() * labels[..., None]
     before = products.cumsum(dim=1) - products
     before[:, 0] = 0.0
     if normalise == "mean":
         before = before / torch.arange(xs.shape[1], device=xs.device).clamp_min(1)[:, None]
-    return _result(before, xs.dtype)
+    return in_dtype(before, xs.dtype)
 
 
 def least_squares_weights(
@@ -84,10 +76,6 @@ def least_squares_weights(
     Returns:
         Label units per input unit, solved in float64, in the dtype of xs.
 
-    Raises:
-        InputTypeError: If an argument is no floating-point tensor.
-        InputError: If shapes do not fit, or something is empty or not finite.
-
     Source:
         Akyürek et al. (2023), arXiv 2211.15661, section 5 (w_OLS).
 
@@ -96,14 +84,14 @@ def least_squares_weights(
         >>> weights = least_squares_weights(xs, torch.tensor([[4.0, 5.0, 0.0]]))
         >>> torch.testing.assert_close(weights[0], torch.tensor([[0.0, 0.0], [2.0, 0.0], [2.0, 5.0]]))
     """
-    _check_prompts("least_squares_weights", xs, ys)
+    check_prompts("least_squares_weights", xs, ys)
     exact, labels = xs.double(), ys.double()
     weights = torch.zeros_like(exact)
     for k in range(1, xs.shape[1]):
         # The rank is what the caller's precision can tell.
         cutoff = torch.finfo(xs.dtype).eps * max(k, xs.shape[2])
         weights[:, k] = (torch.linalg.pinv(exact[:, :k], rtol=cutoff) @ labels[:, :k, None])[..., 0]
-    return _result(weights, xs.dtype)
+    return in_dtype(weights, xs.dtype)
 
 
 def residuals(
@@ -120,19 +108,15 @@ def residuals(
     Returns:
         Label units, dtype of the predictions.
 
-    Raises:
-        InputTypeError: If an argument is no floating-point tensor.
-        InputError: If shapes differ, or something is empty or not finite.
-
     Source:
         Fu et al. (2024), arXiv 2310.17086, section 3.3.
 
     Example:
         >>> torch.testing.assert_close(residuals(torch.ones(1, 2), torch.zeros(1, 2)), torch.ones(1, 2))
     """
-    _check_activations("residuals", "predictions", predictions, "batch point")
-    _check_activations("residuals", "ys", ys, "batch point")
-    _check_same_shape("residuals", ("predictions", "ys"), predictions, ys)
+    checks.activations("residuals", "predictions", predictions, "batch point")
+    checks.activations("residuals", "ys", ys, "batch point")
+    checks.same_shape("residuals", ("predictions", "ys"), predictions, ys)
     return predictions - ys
 
 
@@ -151,11 +135,7 @@ def prediction_differences(
         By the name "a - b", in label units; a pair that coincides gives zeros, which no probe accepts.
 
     Raises:
-        InputTypeError: If predictions are no floating-point tensors.
         InputError: If a name is unknown or shapes differ.
-
-    Source:
-        Our choice, as are all differences as targets.
 
     Example:
         >>> found = prediction_differences({"ols": torch.ones(1, 2), "ridge": torch.zeros(1, 2)})
@@ -164,9 +144,9 @@ def prediction_differences(
     differences = {}
     for a, b in combinations(predictions, 2) if pairs is None else pairs:
         for name in (a, b):
-            _check_option("prediction_differences", "a name", name, predictions)
-            _check_activations("prediction_differences", name, predictions[name], "batch point")
-        _check_same_shape("prediction_differences", (a, b), predictions[a], predictions[b])
+            checks.option("prediction_differences", "a name", name, predictions)
+            checks.activations("prediction_differences", name, predictions[name], "batch point")
+        checks.same_shape("prediction_differences", (a, b), predictions[a], predictions[b])
         differences[f"{a} - {b}"] = predictions[a] - predictions[b]
     return differences
 
@@ -183,20 +163,16 @@ def shared_signal(xs: Float[Tensor, "batch point dim"], mean: Float[Tensor, " di
     Returns:
         Label units, dtype of xs.
 
-    Raises:
-        InputTypeError: If an argument is no floating-point tensor.
-        InputError: If the dimensions differ, or something is empty or not finite.
-
     Source:
         Zhang, Wu and Bartlett (2024), arXiv 2402.14951, for the shared signal.
 
     Example:
         >>> torch.testing.assert_close(shared_signal(torch.ones(1, 2, 3), torch.ones(3)), torch.full((1, 2), 3.0))
     """
-    _check_activations("shared_signal", "xs", xs, "batch point dim")
-    _check_activations("shared_signal", "mean", mean, "dim")
-    _check_same_length("shared_signal", ("dimensions of xs", "of mean"), xs.shape[2], len(mean))
-    return _result(xs.double() @ mean.double(), xs.dtype)
+    checks.activations("shared_signal", "xs", xs, "batch point dim")
+    checks.activations("shared_signal", "mean", mean, "dim")
+    checks.same_length("shared_signal", ("dimensions of xs", "of mean"), xs.shape[2], len(mean))
+    return in_dtype(xs.double() @ mean.double(), xs.dtype)
 
 
 def largest_stable_step(xs: Float[Tensor, "batch point dim"]) -> Float[Tensor, "batch point"]:
@@ -211,10 +187,6 @@ def largest_stable_step(xs: Float[Tensor, "batch point dim"]) -> Float[Tensor, "
     Returns:
         Inverse squared input units, dtype of xs.
 
-    Raises:
-        InputTypeError: If xs is no floating-point tensor.
-        InputError: If it is empty, has other axes or is not finite.
-
     Source:
         Nesterov (2004), "Introductory Lectures on Convex Optimization", section 2.1 (1 / L).
 
@@ -222,10 +194,10 @@ def largest_stable_step(xs: Float[Tensor, "batch point dim"]) -> Float[Tensor, "
         >>> steps = largest_stable_step(torch.full((1, 3, 1), 2.0))
         >>> torch.testing.assert_close(steps[:, 1:], torch.full((1, 2), 0.25))
     """
-    _check_activations("largest_stable_step", "xs", xs, "batch point dim")
+    checks.activations("largest_stable_step", "xs", xs, "batch point dim")
     exact = xs.double()
     steps = torch.full(xs.shape[:2], torch.nan, dtype=torch.float64, device=xs.device)
     for k in range(1, xs.shape[1]):
         steepest = torch.linalg.svdvals(exact[:, :k])[:, 0].square()
         steps[:, k] = torch.where(steepest > 0, k / steepest, torch.nan)
-    return _result(steps, xs.dtype)
+    return in_dtype(steps, xs.dtype)

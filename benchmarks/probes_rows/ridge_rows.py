@@ -12,7 +12,7 @@ from row import Row, Sizes
 from sklearn.linear_model import RidgeCV
 from torch import Tensor
 
-from probes._core.ridge import _assign_folds
+from probes._core.ridge import assign_folds
 from probes.linear import fit_linear_probe
 
 WANTED_RATIO, LARGEST_DIFFERENCE, N_FOLDS = 10.0, 1e-6, 5
@@ -55,7 +55,7 @@ def _loop(features: Tensor, targets: Tensor, folds: Tensor, *, together: bool) -
 
 def _ridge_row(how: str, wanted: float, sizes: Sizes, *, together: bool) -> Row:
     groups = torch.arange(sizes.ridge_prompts).repeat_interleave(N_POINTS)
-    folds = _assign_folds(groups, N_FOLDS, 0)
+    folds = assign_folds(groups, N_FOLDS, 0)
     ours, loop, worst = 0.0, 0.0, 0.0
     for features, targets in _layers(sizes.layers, len(groups)):
         start = time.process_time()

@@ -14,7 +14,15 @@ from torch import Tensor
 from icl_interp.checkpoints.distribution import POINTS_UNKNOWN, TASK_UNKNOWN, assumed_points, fit_points
 from icl_interp.checkpoints.record import Layout, Reader, Reading
 from icl_interp.checkpoints.safe_load import WeightFile
-from icl_interp.checkpoints.weights import check_heads, check_names, check_shapes, few, state_dict_in, to_float32
+from icl_interp.checkpoints.weights import (
+    check_heads,
+    check_names,
+    check_shapes,
+    few,
+    state_dict_in,
+    stated_heads,
+    to_float32,
+)
 from icl_interp.errors import CheckpointError, one_line
 from icl_interp.models.config import ModelConfig
 from icl_interp.tasks.linear_regression import LinearRegression
@@ -26,6 +34,15 @@ _RENORMALISED = (
     "Training rescaled the labels of each batch to standard deviation sqrt(n_dims): the expected factor "
     "{factor:.4g} is applied to weights and noise; say otherwise with `--task noise_std=0.5` or `task=`."
 )
+
+# Causal masks that old transformers versions wrote into files; `.attn.c_attn.bias` is a weight: no match.
+_LEGACY_BUFFER = re.compile(r"\.attn\.(bias|masked_bias)$")
+_TOKEN_TABLE = "_backbone.wte.weight"  # GPT-2 has one; the model reads numbers instead
+_LAYER = re.compile(r"_backbone\.h\.(\d+)\.")
+_WHAT = "weights of dtsip/in-context-learning"
+_Shapes = dict[str, tuple[int, ...]]
+_STEP_IN_NAME = re.compile(r"model_(\d+)\.(?:pt|safetensors)")
+_ROWS_IN_HEAD = 32  # widths 64, 128 and 256 have 2, 4 and 8 heads in Garg et al. (2022)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,22 +65,16 @@ class TrainingDistribution:
     fields: dict[str, Any]
     """Fields of the task in distribution."""
     n_points: int
-    """Points that prompts had in training."""
     notes: list[str] = field(default_factory=list)
-    """What was understood."""
     assumptions: list[str] = field(default_factory=list)
-    """What was assumed of the task."""
     points_assumption: str | None = None
-    """What was assumed of `n_points`."""
 
     @property
     def task(self) -> LinearRegression:
-        """The task in distribution."""
         return LinearRegression(**self.fields, n_points=self.n_points)
 
 
 def read_dtsip_config(path: Path) -> DtsipConfig:
-    """Read and check a config.yaml."""
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # ValueError: not UTF-8, or no date
@@ -209,17 +220,7 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
-# Causal masks that old transformers versions wrote into files; `.attn.c_attn.bias` is a weight: no match.
-_LEGACY_BUFFER = re.compile(r"\.attn\.(bias|masked_bias)$")
-_TOKEN_TABLE = "_backbone.wte.weight"  # GPT-2 has one; the model reads numbers instead
-_LAYER = re.compile(r"_backbone\.h\.(\d+)\.")
-_WHAT = "weights of dtsip/in-context-learning"
-
-_Shapes = dict[str, tuple[int, ...]]
-
-
 def _is_dtsip(weights: Mapping[str, Any]) -> bool:
-    """Tell whether names look like this program's."""
     return "_read_in.weight" in weights or any(name.startswith("_backbone.") for name in weights)
 
 
@@ -259,9 +260,8 @@ def check_layout(path: Path, weights: Mapping[str, Tensor], sizes: Mapping[str, 
 def convert(weights: Mapping[str, Tensor], *, n_layers: int, n_heads: int) -> dict[str, Tensor]:
     """Rename and reshape into HookedTransformer's weights.
 
-    Hugging Face's Conv1D keeps matrices as [in, out], so nothing inside a block is transposed; c_attn holds
-    query, key and value side by side, and within each the heads side by side. Read-in and read-out are
-    torch.nn.Linear, [out, in].
+    Hugging Face's Conv1D keeps matrices as [in, out], so nothing inside a block is transposed; c_attn holds query, key
+    and value side by side, and within each the heads side by side. Read-in and read-out are torch.nn.Linear, [out, in].
     """
     ours = {
         "embed.W_E": weights["_read_in.weight"].T,
@@ -319,55 +319,13 @@ def _shapes(sizes: Mapping[str, int]) -> _Shapes:
     return shapes
 
 
-_STEP_IN_NAME = re.compile(r"model_(\d+)\.(?:pt|safetensors)")
-_ROWS_IN_HEAD = 32  # widths 64, 128 and 256 have 2, 4 and 8 heads in Garg et al. (2022)
-
-
 def dtsip_weights(contents: object) -> dict[str, Any] | None:
     """Find dtsip's weights in what a file held: the training state of state.pt, or a bare state dict."""
     return state_dict_in(contents, _is_dtsip)
 
 
-def read_dtsip(file: WeightFile, *, n_heads: int | None = None) -> Reading:
-    """Read state.pt or model_N.pt, with the config.yaml beside it where there is one.
-
-    Without a config.yaml the shapes tell everything but the number of heads.
-    """
-    named = dtsip_weights(file.contents) or {}
-    weights = to_float32(file.path, drop_unused(named))
-    sizes = sizes_of(file.path, weights)
-    check_layout(file.path, weights, sizes)
-    beside = file.path.with_name("config.yaml")
-    config = read_dtsip_config(beside) if beside.is_file() else None
-    _check_sizes(file.path, config, sizes)
-    heads = _heads(file.path, config, sizes["n_embd"], n_heads)
-    step = _step(file)
-    try:
-        found = training_distribution(config, n_dims=sizes["n_dims"], n_positions=sizes["n_positions"], step=step)
-    except CheckpointError as error:
-        raise CheckpointError(f"{beside}: {error}") from error
-    return Reading(
-        config=ModelConfig(
-            n_dims=sizes["n_dims"],
-            n_points=sizes["n_positions"],
-            n_layers=sizes["n_layer"],
-            n_heads=heads,
-            d_model=sizes["n_embd"],
-            init="dtsip",
-        ),
-        weights=convert(weights, n_layers=sizes["n_layer"], n_heads=heads),
-        task=fit_points(found.task, found.n_points),
-        n_points_trained=found.n_points,
-        origin=f"dtsip/in-context-learning {'run folder' if config else 'weights without config.yaml'}",
-        step=step,
-        notes=(*_notes(file, config, heads, [name for name in named if name not in weights]), *found.notes),
-        task_assumptions=tuple(found.assumptions),
-        points_assumption=found.points_assumption,
-    )
-
-
 class Dtsip(Reader):
-    """Checkpoints of dtsip/in-context-learning."""
+    """state.pt or model_N.pt, with the config.yaml beside it; without one, shapes tell all but the number of heads."""
 
     name = "state.pt or model_N.pt of dtsip/in-context-learning"
     signs = (
@@ -382,7 +340,37 @@ class Dtsip(Reader):
         return dtsip_weights(contents) is not None
 
     def read(self, file: WeightFile, *, n_heads: int | None, layout: Layout) -> Reading:  # noqa: ARG002
-        return read_dtsip(file, n_heads=n_heads)
+        named = dtsip_weights(file.contents) or {}
+        weights = to_float32(file.path, drop_unused(named))
+        sizes = sizes_of(file.path, weights)
+        check_layout(file.path, weights, sizes)
+        beside = file.path.with_name("config.yaml")
+        config = read_dtsip_config(beside) if beside.is_file() else None
+        _check_sizes(file.path, config, sizes)
+        heads = _heads(file.path, config, sizes["n_embd"], n_heads)
+        step = _step(file)
+        try:
+            found = training_distribution(config, n_dims=sizes["n_dims"], n_positions=sizes["n_positions"], step=step)
+        except CheckpointError as error:
+            raise CheckpointError(f"{beside}: {error}") from error
+        return Reading(
+            config=ModelConfig(
+                n_dims=sizes["n_dims"],
+                n_points=sizes["n_positions"],
+                n_layers=sizes["n_layer"],
+                n_heads=heads,
+                d_model=sizes["n_embd"],
+                init="dtsip",
+            ),
+            weights=convert(weights, n_layers=sizes["n_layer"], n_heads=heads),
+            task=fit_points(found.task, found.n_points),
+            n_points_trained=found.n_points,
+            origin=f"dtsip/in-context-learning {'run folder' if config else 'weights without config.yaml'}",
+            step=step,
+            notes=(*_notes(file, config, heads, [name for name in named if name not in weights]), *found.notes),
+            task_assumptions=tuple(found.assumptions),
+            points_assumption=found.points_assumption,
+        )
 
 
 def _step(file: WeightFile) -> int | None:
@@ -405,12 +393,7 @@ def _check_sizes(path: Path, config: DtsipConfig | None, sizes: Mapping[str, int
 
 def _heads(path: Path, config: DtsipConfig | None, width: int, n_heads: int | None) -> int:
     stated = None if config is None else config.sizes["n_head"]
-    if stated is not None and n_heads is not None and stated != n_heads:
-        raise CheckpointError(
-            f"the number of heads needs to be the one in the config.yaml beside the weights, which is "
-            f"{stated}, got {n_heads}: {path}; leave out --heads (n_heads=)."
-        )
-    heads = n_heads if stated is None else stated
+    heads = stated_heads(path, stated, n_heads, place="in the config.yaml beside the weights")
     usual = f" (Garg et al. use {width // _ROWS_IN_HEAD} for that width)" if width % _ROWS_IN_HEAD == 0 else ""
     return check_heads(path, width, heads, absent="no config.yaml that says so", hint=usual)
 

@@ -17,7 +17,15 @@ from torch import Tensor
 from icl_interp.checkpoints.distribution import POINTS_UNKNOWN, TASK_UNKNOWN, assumed_points
 from icl_interp.checkpoints.record import Layout, Reader, Reading, choose, number_or_word
 from icl_interp.checkpoints.safe_load import WeightFile
-from icl_interp.checkpoints.weights import check_heads, check_names, check_shapes, few, state_dict_in, to_float32
+from icl_interp.checkpoints.weights import (
+    check_heads,
+    check_names,
+    check_shapes,
+    few,
+    state_dict_in,
+    stated_heads,
+    to_float32,
+)
 from icl_interp.errors import CheckpointError, one_line
 from icl_interp.models.config import ModelConfig, Tokens
 from icl_interp.tasks.linear_regression import LinearRegression
@@ -53,67 +61,76 @@ class GPT2(Reader):
         network = _Network(file, layout)
         said = _said_beside(file)
         heads = _heads(file.path, said, network.width, n_heads)
-        tokens = choose(layout, "tokens", _TOKENS, default=None)
-        if tokens is None:
-            raise CheckpointError(
-                f"{_WHAT} need to be told how pairs become tokens of width {network.d_token}, got no such word: "
-                f"{file.path}; pass --layout tokens=interleaved (x1, y1, ... with y in the first coordinate), separate "
-                "((0, x), (y, 0), ...), joint ([x; y]) or sequence (layout={'tokens': ...})."
-            )
-        n_dims = {"interleaved": network.d_token, "sequence": 1}.get(tokens, network.d_token - 1)
-        a_point = 2 if tokens in ("interleaved", "separate") else 1
-        rows = network.n_positions
-        n_points = 2 * n_dims + 1 if rows is None else rows // a_point
-        if n_dims < 1 or n_points < 1 or (tokens == "sequence" and network.d_token != 1):
-            raise CheckpointError(
-                f"{tokens} tokens need a wider read-in or more positions, got tokens of width {network.d_token} and "
-                f"{rows} positions: {file.path}; pass another --layout tokens=."
-            )
+        stated = _activation(file.path, said)
         usual: _Activation = "gelu" if network.is_linear else "gelu_new"
-        activation = choose(layout, "activation", _ACTIVATIONS, default=_activation(file.path, said) or usual)
-        config = ModelConfig(
-            n_dims=n_dims,
-            n_points=n_points,
-            n_layers=network.n_layers,
-            n_heads=heads,
-            d_model=network.width,
-            d_mlp=network.d_mlp,
-            tokens=tokens,
-            d_out=len(network.read_out),
-            final_norm=network.has_final_norm,
-            positional_embedding_type="none" if rows is None else "standard",
-            n_positions=rows if rows is not None and rows != n_points * a_point else None,
-            act_fn=activation,
-            eps=float(said.get("layer_norm_epsilon", 1e-5)),
-            bias_read_in=network.read_in_bias is not None,
-            bias_qkv=network.has("attn.c_attn.bias"),
-            bias_attn_out=network.has("attn.c_proj.bias"),
-            bias_mlp=network.has("mlp.c_fc.bias"),
-            bias_read_out=network.read_out_bias is not None,
-            init="gpt2" if network.is_linear else "dtsip",
-        )
-        trained = assumed_points(n_dims, n_points)
-        known = "activation" in layout or _activation(file.path, said) is not None
+        activation = choose(layout, "activation", _ACTIVATIONS, default=stated or usual)
+        eps = float(said.get("layer_norm_epsilon", 1e-5))
+        config = _config(network, *_pairs(file.path, network, layout), n_heads=heads, act_fn=activation, eps=eps)
+        trained = assumed_points(config.n_dims, config.n_points)
+        program = "nanoGPT" if network.is_linear else "Hugging Face"
         return Reading(
             config=config,
             weights=network.converted(heads, channel=_channel(layout, len(network.read_out))),
-            task=LinearRegression(n_dims, n_points=trained),
+            task=LinearRegression(config.n_dims, n_points=trained),
             n_points_trained=trained,
-            origin=f"GPT-2 under {'nanoGPT' if network.is_linear else 'Hugging Face'}'s names",
+            origin=f"GPT-2 under {program}'s names",
             step=_step(file.contents),
             notes=(
                 f"{file.path.name} was read as a GPT-2 whose read-in is {network.names[0]} and whose read-out is "
-                f"{network.names[1]}, with {tokens} tokens.",
+                f"{network.names[1]}, with {config.tokens} tokens.",
                 *((f"Left out, since the model never reads them: {few(network.unused)}.",) if network.unused else ()),
             ),
             task_assumptions=(TASK_UNKNOWN,),
-            other_assumptions=() if known else (
-                f"The file does not say which activation its MLPs have: {activation} is assumed, as in "
-                f"{'nanoGPT' if network.is_linear else 'Hugging Face'}; say otherwise with `--layout activation=relu` "
-                "or `layout=`.",
+            other_assumptions=() if stated is not None or "activation" in layout else (
+                f"The file does not say which activation its MLPs have: {activation} is assumed, as in {program}; say "
+                "otherwise with `--layout activation=relu` or `layout=`.",
             ),
             points_assumption=POINTS_UNKNOWN.format(n_points=trained),
         )  # fmt: skip
+
+
+def _pairs(path: Path, network: "_Network", layout: Layout) -> tuple[Tokens, int, int, int]:
+    """Say how pairs become tokens, which no weight tells, and so the dimensions, points and tokens a point."""
+    tokens = choose(layout, "tokens", _TOKENS, default=None)
+    if tokens is None:
+        raise CheckpointError(
+            f"{_WHAT} need to be told how pairs become tokens of width {network.d_token}, got no such word: {path}; "
+            "pass --layout tokens=interleaved (x1, y1, ... with y in the first coordinate), separate ((0, x), (y, 0), "
+            "...), joint ([x; y]) or sequence (layout={'tokens': ...})."
+        )
+    n_dims = {"interleaved": network.d_token, "sequence": 1}.get(tokens, network.d_token - 1)
+    a_point = 2 if tokens in ("interleaved", "separate") else 1
+    rows = network.n_positions
+    n_points = 2 * n_dims + 1 if rows is None else rows // a_point
+    if n_dims < 1 or n_points < 1 or (tokens == "sequence" and network.d_token != 1):
+        raise CheckpointError(
+            f"{tokens} tokens need a wider read-in or more positions, got tokens of width {network.d_token} and "
+            f"{rows} positions: {path}; pass another --layout tokens=."
+        )
+    return tokens, n_dims, n_points, a_point
+
+
+def _config(network: "_Network", tokens: Tokens, n_dims: int, n_points: int, a_point: int, **told: Any) -> ModelConfig:
+    rows = network.n_positions
+    return ModelConfig(
+        n_dims=n_dims,
+        n_points=n_points,
+        n_layers=network.n_layers,
+        d_model=network.width,
+        d_mlp=network.d_mlp,
+        tokens=tokens,
+        d_out=len(network.read_out),
+        final_norm=network.has_final_norm,
+        positional_embedding_type="none" if rows is None else "standard",
+        n_positions=rows if rows is not None and rows != n_points * a_point else None,
+        bias_read_in=network.read_in_bias is not None,
+        bias_qkv=network.has("attn.c_attn.bias"),
+        bias_attn_out=network.has("attn.c_proj.bias"),
+        bias_mlp=network.has("mlp.c_fc.bias"),
+        bias_read_out=network.read_out_bias is not None,
+        init="gpt2" if network.is_linear else "dtsip",
+        **told,
+    )
 
 
 def _is_gpt2(names: Mapping[str, Any]) -> bool:
@@ -204,7 +221,6 @@ class _Network:
         check_names(path, [name for name in ends if name not in self.unused], [], what=_WHAT)
 
     def converted(self, n_heads: int, *, channel: int) -> dict[str, Tensor]:
-        """Rename and reshape into HookedTransformer's weights."""
         order = [channel, *(k for k in range(len(self.read_out)) if k != channel)]  # ours is the first
         ours = {"embed.W_E": self.read_in.T, "unembed.W_U": self.read_out[order].T}
         more = {
@@ -290,13 +306,8 @@ def _said_beside(file: WeightFile) -> dict[str, Any]:
 
 def _heads(path: Path, said: Mapping[str, Any], width: int, n_heads: int | None) -> int:
     stated = said.get("n_head")
-    stated = stated if type(stated) is int else None
-    if None not in (stated, n_heads) and stated != n_heads:
-        raise CheckpointError(
-            f"the number of heads needs to be the one that the file states, which is {stated}, got {n_heads}: {path}; "
-            "leave out --heads (n_heads=)."
-        )
-    return check_heads(path, width, n_heads if stated is None else stated, absent="no number", hint="")
+    heads = stated_heads(path, stated if type(stated) is int else None, n_heads, place="that the file states")
+    return check_heads(path, width, heads, absent="no number", hint="")
 
 
 def _activation(path: Path, said: Mapping[str, Any]) -> _Activation | None:

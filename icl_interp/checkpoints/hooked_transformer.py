@@ -11,7 +11,7 @@ from typing import Any, ClassVar, cast, get_args
 from icl_interp.checkpoints.distribution import POINTS_UNKNOWN, TASK_UNKNOWN, assumed_points
 from icl_interp.checkpoints.record import Layout, Reader, Reading
 from icl_interp.checkpoints.safe_load import WeightFile
-from icl_interp.checkpoints.weights import to_float32, without_prefix
+from icl_interp.checkpoints.weights import stated_heads, to_float32, without_prefix
 from icl_interp.errors import CheckpointError, one_line
 from icl_interp.models.config import Tokens
 from icl_interp.models.transformer_lens.read import from_lens_weights
@@ -48,55 +48,47 @@ class HookedTransformerFile(Reader):
         return is_hooked_transformer(contents)
 
     def read(self, file: WeightFile, *, n_heads: int | None, layout: Layout) -> Reading:
-        return read_hooked_transformer(file, n_heads=n_heads, tokens=layout.get("tokens"))
-
-
-def read_hooked_transformer(file: WeightFile, *, n_heads: int | None = None, tokens: object = None) -> Reading:
-    """Read such a file."""
-    contents, path = file.contents, file.path
-    cfg, stated = contents.get("cfg"), contents.get("layout")
-    layout = tokens if stated is None else stated
-    if tokens not in (None, layout):
-        raise CheckpointError(
-            f"the layout of a HookedTransformer needs to be the one in the file, which is {layout!r}, got {tokens!r}: "
-            f"{path}; leave out --layout (layout=)."
+        tokens = layout.get("tokens")
+        contents, path = file.contents, file.path
+        cfg, stated = contents.get("cfg"), contents.get("layout")
+        spoken = tokens if stated is None else stated
+        if tokens not in (None, spoken):
+            raise CheckpointError(
+                f"the layout of a HookedTransformer needs to be the one in the file, which is {spoken!r}, got "
+                f"{tokens!r}: {path}; leave out --layout (layout=)."
+            )
+        if "state_dict" not in contents or not isinstance(cfg, Mapping):
+            raise CheckpointError(
+                f"weights of a HookedTransformer need its config beside them, which shapes do not tell, got none: "
+                f'{path}; save {{"cfg": its fields as plain values, "state_dict": model.state_dict()}}.'
+            )
+        if spoken is not None and spoken not in get_args(Tokens):
+            raise CheckpointError(
+                f"the layout of a HookedTransformer needs to be one of {', '.join(get_args(Tokens))}, got {spoken!r}: "
+                f"{path}; write it anew."
+            )
+        weights = to_float32(path, _weights(contents))
+        read_in = None
+        if _READ_IN[0] in weights:
+            read_in = weights.pop(_READ_IN[0]), weights.pop(_READ_IN[1], None)
+        try:
+            config, converted = from_lens_weights(weights, cfg, read_in=read_in, layout=cast(Tokens | None, spoken))
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise CheckpointError(f"{one_line(error)}: {path}.") from error
+        stated_heads(path, config.n_heads, n_heads, place="in the file")
+        entry = "with its token table as the read-in of one-hot tokens" if read_in is None else "with its read-in"
+        n_points = assumed_points(config.n_dims, config.n_points)
+        return Reading(
+            config=config,
+            weights=converted,
+            task=LinearRegression(config.n_dims, n_points=n_points),
+            n_points_trained=n_points,
+            origin="HookedTransformer of TransformerLens",
+            notes=(f"{path.name} was read as a HookedTransformer, {entry}, in the layout {config.tokens!r}.",),
+            task_assumptions=(TASK_UNKNOWN,),
+            other_assumptions=(_LAYOUT_UNKNOWN,) if spoken is None else (),
+            points_assumption=POINTS_UNKNOWN.format(n_points=n_points),
         )
-    if "state_dict" not in contents or not isinstance(cfg, Mapping):
-        raise CheckpointError(
-            f"weights of a HookedTransformer need its config beside them, which shapes do not tell, got none: {path}; "
-            'save {"cfg": its fields as plain values, "state_dict": model.state_dict()}.'
-        )
-    if layout is not None and layout not in get_args(Tokens):
-        raise CheckpointError(
-            f"the layout of a HookedTransformer needs to be one of {', '.join(get_args(Tokens))}, got {layout!r}: "
-            f"{path}; write it anew."
-        )
-    weights = to_float32(path, _weights(contents))
-    read_in = None
-    if _READ_IN[0] in weights:
-        read_in = weights.pop(_READ_IN[0]), weights.pop(_READ_IN[1], None)
-    try:
-        config, converted = from_lens_weights(weights, cfg, read_in=read_in, layout=cast(Tokens | None, layout))
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise CheckpointError(f"{one_line(error)}: {path}.") from error
-    if n_heads is not None and n_heads != config.n_heads:
-        raise CheckpointError(
-            f"the number of heads needs to be the one in the file, which is {config.n_heads}, got {n_heads}: "
-            f"{path}; leave out --heads (n_heads=)."
-        )
-    entry = "with its token table as the read-in of one-hot tokens" if read_in is None else "with its read-in"
-    n_points = assumed_points(config.n_dims, config.n_points)
-    return Reading(
-        config=config,
-        weights=converted,
-        task=LinearRegression(config.n_dims, n_points=n_points),
-        n_points_trained=n_points,
-        origin="HookedTransformer of TransformerLens",
-        notes=(f"{path.name} was read as a HookedTransformer, {entry}, in the layout {config.tokens!r}.",),
-        task_assumptions=(TASK_UNKNOWN,),
-        other_assumptions=(_LAYOUT_UNKNOWN,) if layout is None else (),
-        points_assumption=POINTS_UNKNOWN.format(n_points=n_points),
-    )
 
 
 def _weights(contents: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,6 +37,9 @@ _TOKENS_UNKNOWN = (
     "The file does not say how tokens are built and read: {said}; say otherwise with `--layout {example}` or `layout=`."
 )
 
+_QUERY_KEY = ("W", "W_KQ", "W_QK", "KQ", "QK", "arr_0")
+_VALUE = ("W_PV", "W_OV", "PV", "OV")
+
 
 def _parameters(contents: Mapping[Any, Any]) -> dict[str, Any]:
     # Training states keep them beside those of the optimiser, under the same names.
@@ -190,10 +193,6 @@ def _assumed(clauses: Mapping[str, tuple[str, str]], layout: Layout) -> tuple[st
         return ()
     said, example = ", ".join(clause for clause, _ in open_ones), open_ones[-1][1]
     return (_TOKENS_UNKNOWN.format(said=said, example=example),)
-
-
-_QUERY_KEY = ("W", "W_KQ", "W_QK", "KQ", "QK", "arr_0")
-_VALUE = ("W_PV", "W_OV", "PV", "OV")
 
 
 class MergedMatrices(Reader):

@@ -17,7 +17,14 @@ from torch import Tensor
 from icl_interp.checkpoints.distribution import POINTS_UNKNOWN, TASK_UNKNOWN, assumed_points, fit_points
 from icl_interp.checkpoints.record import Layout, Reader, Reading
 from icl_interp.checkpoints.safe_load import WeightFile, load_weight_file, to_safetensors
-from icl_interp.checkpoints.weights import check_names, check_shapes, plain_names, to_float32, without_prefix
+from icl_interp.checkpoints.weights import (
+    check_names,
+    check_shapes,
+    plain_names,
+    stated_heads,
+    to_float32,
+    without_prefix,
+)
 from icl_interp.errors import CheckpointError, InputError, one_line
 from icl_interp.files import refuse_foreign, write_atomically
 from icl_interp.models.config import ModelConfig
@@ -30,6 +37,10 @@ if TYPE_CHECKING:
     import icl_interp.models.hooked  # TransformerLens comes with it
 
 _BLOCK = re.compile(r"blocks\.(\d+)\.")
+FORMAT = "icl-interp"
+_FORMAT_VERSION = 1
+_KEYS = ("format", "format_version", "model", "task", "step", "n_points_trained", "weights", "extra")
+_PLAIN = (type(None), bool, int, float, str)
 
 
 def _check_own_layout(path: Path, weights: Mapping[str, Tensor], config: ModelConfig) -> None:
@@ -45,12 +56,6 @@ def _check_own_layout(path: Path, weights: Mapping[str, Tensor], config: ModelCo
     shapes = parameter_shapes(config)
     check_names(path, weights, shapes, what="weights")
     check_shapes(path, weights, shapes, what="weights")
-
-
-FORMAT = "icl-interp"
-_FORMAT_VERSION = 1
-_KEYS = ("format", "format_version", "model", "task", "step", "n_points_trained", "weights", "extra")
-_PLAIN = (type(None), bool, int, float, str)
 
 
 def save_checkpoint(
@@ -175,15 +180,10 @@ def is_own(contents: object) -> bool:
 
 
 def read_own(file: WeightFile, *, n_heads: int | None = None) -> Reading:
-    """Read a file of this format."""
     contents, path = file.contents, file.path
     _check_keys(path, contents)
     config = _parse(path, ModelConfig, contents["model"], "model")
-    if n_heads is not None and n_heads != config.n_heads:
-        raise CheckpointError(
-            f"the number of heads needs to be the one in the file, which is {config.n_heads}, got {n_heads}: "
-            f"{path}; leave out --heads (n_heads=)."
-        )
+    stated_heads(path, config.n_heads, n_heads, place="in the file")
     stored = contents["weights"]
     weights = to_float32(path, without_prefix(stored, _are_own) or plain_names(stored))
     _check_own_layout(path, weights, config)  # from here on the config's sizes are those of tensors in the file

@@ -15,6 +15,9 @@ from icl_interp.tasks.base import Task
 
 if TYPE_CHECKING:
     import icl_interp.models.hooked  # TransformerLens comes with it, and only a good file is worth that
+Layout = Mapping[str, object]
+"""What a person says of a file: words or numbers by key."""
+_Choice = TypeVar("_Choice")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +53,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reading:
-    """What a reader makes of a file: everything but the model, which is built only from a good reading."""
+    """All but the model, which is built only from a good reading; what has no line here is as in `Checkpoint`."""
 
     config: ModelConfig
     """Shape of the model."""
@@ -59,13 +62,9 @@ class Reading:
     task: Task
     """The task of the file, or the one that was assumed."""
     n_points_trained: int
-    """As in `Checkpoint`."""
     origin: str
-    """As in `Checkpoint`."""
     step: int | None = None
-    """As in `Checkpoint`."""
     notes: tuple[str, ...] = ()
-    """As in `Checkpoint`."""
     task_assumptions: tuple[str, ...] = ()
     """What was assumed of the task; void once a task is given."""
     other_assumptions: tuple[str, ...] = ()
@@ -73,16 +72,9 @@ class Reading:
     points_assumption: str | None = None
     """What was assumed of `n_points_trained`; void once a task with its own `n_points` is given."""
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """As in `Checkpoint`."""
 
     def __repr__(self) -> str:
         return f"Reading({self.origin}, {self.config.describe()})"
-
-
-Layout = Mapping[str, object]
-"""What a person says of a file: words or numbers by key."""
-
-_Choice = TypeVar("_Choice")
 
 
 class Reader(ABC):
@@ -148,7 +140,6 @@ class Reader(ABC):
 
 
 def choose(layout: Layout, key: str, among: Mapping[str, _Choice], *, default: _Choice) -> _Choice:
-    """Take one of several words."""
     if key not in layout:
         return default
     word = str(layout[key])
@@ -161,7 +152,6 @@ def choose(layout: Layout, key: str, among: Mapping[str, _Choice], *, default: _
 
 
 def count(layout: Layout, key: str, *, default: int, least: int, most: int) -> int:
-    """Take a whole number."""
     if key not in layout:
         return default
     given = layout[key]

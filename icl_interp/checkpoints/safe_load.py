@@ -28,10 +28,19 @@ from icl_interp.errors import CheckpointError, InputError, one_line
 
 _KEY = "icl-interp"  # in the header's metadata, beside what other programs put there
 _LENGTH_BYTES = 8  # of the header, little-endian; then the header, a JSON object
+_ZIP_MAGIC = b"PK\x03\x04"
+_PICKLE_MAGIC = b"\x80"  # the first opcode of every pickle since protocol 2, with which torch has always written
+_TORCH_MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"  # the number that torch's older files start with
+_NPY_MAGIC = b"\x93NUMPY"
+_HEAD_BYTES = 512
+_NO_NUMBERS = {"O": "ObjectDType", "V": "VoidDType", "U": "StrDType", "S": "BytesDType", "M": "DateTime64DType",
+               "m": "TimeDelta64DType"}  # fmt: skip
+_BY_NAME = ("model.safetensors", "pytorch_model.bin", "ckpt.pt")
+_NUMBERED = ("model_*", "checkpoints/step_*", "step_*")
+_NAME = re.compile(r"(?:model|step)_(\d+)\.(?:pt|safetensors)")
 
 
 def _looks_like_safetensors(head: bytes) -> bool:
-    """Tell from a file's first bytes whether it is of this format."""
     return head[4:_LENGTH_BYTES] == b"\0\0\0\0" and head[_LENGTH_BYTES : _LENGTH_BYTES + 1] == b"{"
 
 
@@ -57,19 +66,11 @@ def to_safetensors(contents: Mapping[str, Any]) -> bytes:
     return save(whole, metadata={"format": "pt", _KEY: json.dumps(plain)})
 
 
-_ZIP_MAGIC = b"PK\x03\x04"
-_PICKLE_MAGIC = b"\x80"  # the first opcode of every pickle since protocol 2, with which torch has always written
-_TORCH_MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"  # the number that torch's older files start with
-_NPY_MAGIC = b"\x93NUMPY"
-_HEAD_BYTES = 512
-
-
 @dataclass(frozen=True, slots=True)
 class WeightFile:
     """What one weight file held."""
 
     path: Path
-    """The file."""
     contents: Any
     """Tensors (on the CPU) and plain data."""
     sha256: str
@@ -99,13 +100,11 @@ def load_weight_file(path: str | os.PathLike[str]) -> WeightFile:
 
 
 def head_of(path: Path) -> bytes:
-    """Give the first bytes of a file."""
     with _opened(path) as file:
         return file.read(_HEAD_BYTES)
 
 
 def sha256_of(path: Path) -> str:
-    """Give the checksum of a file, in hexadecimal."""
     with _opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -249,10 +248,6 @@ class _NumberType:
         self.order = {"<": "<", ">": ">"}.get(str(state[1]), "=")
 
 
-_NO_NUMBERS = {"O": "ObjectDType", "V": "VoidDType", "U": "StrDType", "S": "BytesDType", "M": "DateTime64DType",
-               "m": "TimeDelta64DType"}  # fmt: skip
-
-
 def _number(kind: _NumberType, data: bytes) -> bool | int | float | complex:
     (value,) = np.frombuffer(data, np.dtype(f"{kind.order}{kind.name}"))
     python = {"b": bool, "i": int, "u": int, "f": float, "c": complex}[value.dtype.kind]
@@ -313,17 +308,11 @@ def _asks_for(path: Path, culprit: str) -> CheckpointError:
     )
 
 
-_BY_NAME = ("model.safetensors", "pytorch_model.bin", "ckpt.pt")
-_NUMBERED = ("model_*", "checkpoints/step_*", "step_*")
-_NAME = re.compile(r"(?:model|step)_(\d+)\.(?:pt|safetensors)")
-
-
 @dataclass(frozen=True, slots=True)
 class Choice:
     """The weight file to read, and why that one."""
 
     path: Path
-    """The file."""
     note: str | None
     """A sentence where there was a choice."""
 

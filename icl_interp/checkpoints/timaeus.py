@@ -23,6 +23,7 @@ _LAYER = re.compile(re.escape(_ROOT) + r"blocks\.(\d+)\.")
 _READ_IN, _POSITIONS, _MLP = "token_embedding.weight", "postn_embedding.weight", "blocks.0.compute.0.weight"
 _OUTPUT = "attention.output.weight"
 _WHAT = "weights of timaeus-research/icl"
+_PAPER = " (Hoogland et al. use 4 for width 64)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,27 +33,21 @@ class TimaeusSizes:
     d_token: int
     """Coordinates of a token: one more than of x."""
     d_model: int
-    """Width of the residual stream."""
     d_mlp: int
-    """Hidden width of the MLP."""
     n_layers: int
-    """Number of blocks."""
     n_positions: int
     """Columns of the position matrix, two a point."""
     attn_out_proj: bool
-    """Whether attention has an output projection."""
 
     def __repr__(self) -> str:
         return f"TimaeusSizes({self.n_layers} layers, width {self.d_model}, tokens of width {self.d_token})"
 
 
 def _is_timaeus(weights: Mapping[str, Any]) -> bool:
-    """Tell whether names look like this program's."""
     return any(name.startswith(_ROOT) for name in weights)
 
 
 def drop_unused(weights: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out the causal masks."""
     return {name: weight for name, weight in weights.items() if not _MASK.search(name)}
 
 
@@ -154,51 +149,9 @@ def _shapes(sizes: TimaeusSizes) -> dict[str, tuple[int, ...]]:
     }
 
 
-_PAPER = " (Hoogland et al. use 4 for width 64)"
-
-
 def timaeus_weights(contents: object) -> dict[str, Any] | None:
     """Find this program's weights in what a file held."""
     return state_dict_in(contents, _is_timaeus)
-
-
-def read_timaeus(file: WeightFile, *, n_heads: int | None = None) -> Reading:
-    """Read such a file; shapes tell everything but the number of heads."""
-    weights = to_float32(file.path, drop_unused(timaeus_weights(file.contents) or {}))
-    sizes = sizes_of(file.path, weights)
-    check_layout(file.path, weights, sizes)
-    heads = check_heads(file.path, sizes.d_model, n_heads, absent="no number", hint=_PAPER)
-    config = ModelConfig(
-        n_dims=sizes.d_token - 1,
-        n_points=sizes.n_positions // 2,
-        n_layers=sizes.n_layers,
-        n_heads=heads,
-        d_model=sizes.d_model,
-        d_mlp=sizes.d_mlp,
-        tokens="separate",
-        d_out=sizes.d_token,
-        act_fn="relu",
-        attn_out_proj=sizes.attn_out_proj,
-        doubled_residual=True,
-        bias_read_in=False,
-        bias_qkv=False,
-        bias_attn_out=False,
-        init="torch",
-    )
-    return Reading(
-        config=config,
-        weights=convert(weights, sizes, n_heads=heads),
-        task=LinearRegression(config.n_dims, n_points=config.n_points),
-        n_points_trained=config.n_points,
-        origin="timaeus-research/icl checkpoint",
-        step=_step(file.contents),
-        notes=(
-            f"{file.path.name} was read as weights of timaeus-research/icl, with sizes from the shapes of its weights.",
-            f"The number of heads, {heads}, was given.",
-            f"Prompts had {config.n_points} points, for which the model has positions.",
-        ),
-        task_assumptions=(TASK_UNKNOWN,),
-    )
 
 
 class Timaeus(Reader):
@@ -211,7 +164,42 @@ class Timaeus(Reader):
         return timaeus_weights(contents) is not None
 
     def read(self, file: WeightFile, *, n_heads: int | None, layout: Layout) -> Reading:  # noqa: ARG002
-        return read_timaeus(file, n_heads=n_heads)
+        weights = to_float32(file.path, drop_unused(timaeus_weights(file.contents) or {}))
+        sizes = sizes_of(file.path, weights)
+        check_layout(file.path, weights, sizes)
+        heads = check_heads(file.path, sizes.d_model, n_heads, absent="no number", hint=_PAPER)
+        config = ModelConfig(
+            n_dims=sizes.d_token - 1,
+            n_points=sizes.n_positions // 2,
+            n_layers=sizes.n_layers,
+            n_heads=heads,
+            d_model=sizes.d_model,
+            d_mlp=sizes.d_mlp,
+            tokens="separate",
+            d_out=sizes.d_token,
+            act_fn="relu",
+            attn_out_proj=sizes.attn_out_proj,
+            doubled_residual=True,
+            bias_read_in=False,
+            bias_qkv=False,
+            bias_attn_out=False,
+            init="torch",
+        )
+        return Reading(
+            config=config,
+            weights=convert(weights, sizes, n_heads=heads),
+            task=LinearRegression(config.n_dims, n_points=config.n_points),
+            n_points_trained=config.n_points,
+            origin="timaeus-research/icl checkpoint",
+            step=_step(file.contents),
+            notes=(
+                f"{file.path.name} was read as weights of timaeus-research/icl, with sizes from the shapes of its "
+                "weights.",
+                f"The number of heads, {heads}, was given.",
+                f"Prompts had {config.n_points} points, for which the model has positions.",
+            ),
+            task_assumptions=(TASK_UNKNOWN,),
+        )
 
 
 def _step(contents: Mapping[str, Any]) -> int | None:

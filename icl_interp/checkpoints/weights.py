@@ -20,7 +20,6 @@ _MOST_NAMES, _MOST_LEVELS = 100_000, 20
 
 
 def few(names: Iterable[str]) -> str:
-    """List names for a sentence."""
     listed = list(names)
     rest = len(listed) - _SHOWN
     return ", ".join(listed[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
@@ -83,6 +82,16 @@ def check_heads(path: Path, width: int, n_heads: int | None, *, absent: str, hin
     return n_heads
 
 
+def stated_heads(path: Path, stated: int | None, given: int | None, *, place: str) -> int | None:
+    """Refuse another number of heads than the one that a file states, and take what there is."""
+    if None not in (stated, given) and stated != given:
+        raise CheckpointError(
+            f"the number of heads needs to be the one {place}, which is {stated}, got {given}: {path}; leave out "
+            "--heads (n_heads=)."
+        )
+    return given if stated is None else stated
+
+
 def check_names(path: Path, got: Iterable[str], needed: Iterable[str], *, what: str) -> None:
     """Compare the names of weights with those that a model needs."""
     got, needed = dict.fromkeys(got), dict.fromkeys(needed)
@@ -113,7 +122,6 @@ def check_shapes(
 
 
 def to_float32(path: Path, weights: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Turn weights into what models are built in."""
     strange = [name for name, weight in weights.items() if not _is_dense_float(weight)]
     if strange:
         raise CheckpointError(

@@ -21,8 +21,7 @@ from icl_interp.cli.shared import progress
 from icl_interp.data import demo_path
 from icl_interp.errors import CheckpointError, GivenTaskError, InputError
 from icl_interp.files import write_atomically
-from icl_interp.measure.development.find import load_newest
-from icl_interp.measure.development.record import MeasurementError, demand_finite
+from icl_interp.measure.development.record import MeasurementError, demand_finite, load_newest
 from icl_interp.tasks.registry import code_of
 
 if TYPE_CHECKING:

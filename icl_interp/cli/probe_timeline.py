@@ -13,10 +13,10 @@ from icl_interp.checkpoints.record import Checkpoint
 from icl_interp.cli.probe_checks import read_layout, read_sampler, read_task
 from icl_interp.cli.probe_options import ProbeOptions
 from icl_interp.cli.shared import progress
-from icl_interp.measure.development.find import RunFiles, find_runs
 from icl_interp.measure.development.result import Development
 from icl_interp.measure.development.run import count_records, development
 from icl_interp.measure.development.settings import DevelopmentSettings, LlcSettings
+from icl_interp.runs.find import RunFiles, find_runs
 
 _SMALL = 100_000
 """Parameters up to which learning coefficients are estimated unasked: some twenty seconds each."""

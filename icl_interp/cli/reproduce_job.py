@@ -12,9 +12,9 @@ from icl_interp.cli.shared import progress
 from icl_interp.errors import InputError
 from icl_interp.experiments.claims import LEAST_SEEDS, differences
 from icl_interp.experiments.cost import Cost, PresetCost, first_steps, measuring, seconds_of_measuring
-from icl_interp.experiments.experiment import PRESETS, Experiment, Means, Outcome, experiment
+from icl_interp.experiments.experiment import PRESETS, Experiment, Means, Outcome, TrainedRuns, experiment
 from icl_interp.experiments.files import FigureTables, Summary, read_summary, write_summary, write_tables
-from icl_interp.experiments.trained import trained_by
+from icl_interp.experiments.trained import train_all, trained_by
 from icl_interp.provenance import provenance
 from icl_interp.report.chapters.claims import claims_page
 from icl_interp.report.page import check_report_place, write_report
@@ -39,10 +39,12 @@ def reproduce(
     try:
         # Two forecasts: a run takes minutes and a measurement often less than a second.
         with progress(f"{name}, training", len(configs), quiet=quiet) as trained:
-            models = chosen.train(configs, out, means, lambda done: trained(done), stops)
+            models = train_all(
+                configs, out, workers=means.workers, device=means.device, on_done=lambda n: trained(n), on_stop=stops
+            )
         n_measurements = chosen.n_measurements(configs)
         with progress(f"{name}, measuring", n_measurements, quiet=quiet) as measured, measuring(out):
-            outcome = chosen.judge(preset, configs, models, out, means, lambda done: measured(done))
+            outcome = chosen.judge(preset, TrainedRuns(configs, models, out, means, lambda done: measured(done)))
     except KeyboardInterrupt as stop:
         typer.echo("stopped: the same command goes on; linear models in training begin again.", err=True)
         raise SystemExit(128 + getattr(stop, "number", signal.SIGINT)) from None

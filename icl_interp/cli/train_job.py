@@ -19,8 +19,7 @@ from icl_interp.training.loop import StepRecord
 from icl_interp.training.resume import OtherCircumstancesWarning
 from icl_interp.training.run import train
 from icl_interp.training.stopping import RunStoppedError
-from icl_interp.training.sweep import SweepStoppedError, expand_grid, load_grid, sweep
-from icl_interp.training.sweep_workers import ParquetWarning
+from icl_interp.training.sweep import ParquetWarning, SweepStoppedError, expand_grid, load_grid, sweep
 from icl_interp.training.train_config import TrainConfig
 
 _RATE_SECONDS = 2.0

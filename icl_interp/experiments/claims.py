@@ -1,8 +1,8 @@
 """Claims of a paper as data; verdicts are functions of their numbers, alone or beside a committed summary."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BeforeValidator, ConfigDict, model_serializer, model_validator
 from pydantic.dataclasses import dataclass
@@ -12,12 +12,8 @@ from icl_interp.errors import InputError
 
 Verdict = Literal["reproduced", "partly", "not reproduced", "unknown in the paper", "not judged"]
 
-_VERDICTS: tuple[Verdict, ...] = ("reproduced", "partly", "not reproduced", "unknown in the paper", "not judged")
-"""All verdicts; "not judged" stands where there were too few seeds."""
-LEAST_SEEDS = 3
-"""Models that a verdict needs, each from its own seed."""
-_LEVEL = 0.95
-_ROUNDING = 1e-12
+LEAST_SEEDS = 3  # models that a verdict needs, each from its own seed
+_LEVEL, _ROUNDING = 0.95, 1e-12
 _OPPOSITE = {"reproduced": "not reproduced", "not reproduced": "reproduced"}
 
 # JSON has no NaN: a seed without a number is null there.
@@ -29,12 +25,9 @@ _RECORD = ConfigDict(extra="forbid", ser_json_inf_nan="null")
 class Interval:
     """A mean over seeds, and how far it is known."""
 
-    value: float
-    """Mean."""
-    low: float
-    """Lower end of Student's 95 % interval for the mean; the value itself where there is one seed."""
-    high: float
-    """Upper end."""
+    value: float  # mean
+    low: float  # lower end of Student's 95 % interval for the mean; the value itself where there is one seed
+    high: float  # upper end
 
     def __iter__(self) -> Iterator[float]:
         yield from (self.value, self.low, self.high)
@@ -49,25 +42,24 @@ class Interval:
         return f"{self.value:.2f}" + ("" if self.low == self.high else f" [{self.low:.2f}, {self.high:.2f}]")
 
 
-def over_seeds(values: Iterable[float]) -> Interval:
+def mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else math.nan
+
+
+def over_seeds(values: Sequence[float]) -> Interval:
     """Average over seeds, with Student's 95 % interval; NaN throughout where a seed has no finite number."""
-    known = tuple(values)
-    n, mean = len(known), sum(known) / len(known)
-    if not all(math.isfinite(value) for value in known):
+    n, middle = len(values), mean(values)
+    if not all(math.isfinite(value) for value in values):
         return Interval(math.nan, math.nan, math.nan)
     if n == 1:
-        return Interval(mean, mean, mean)
-    spread = math.sqrt(sum((value - mean) ** 2 for value in known) / (n - 1))
+        return Interval(middle, middle, middle)
+    spread = math.sqrt(sum((value - middle) ** 2 for value in values) / (n - 1))
     half = float(stats.t.ppf((1 + _LEVEL) / 2, n - 1)) * spread / math.sqrt(n)
-    return Interval(mean, mean - half, mean + half)
+    return Interval(middle, middle - half, middle + half)
 
 
 def judge(found: Interval, low: float | None, high: float | None) -> Verdict:
-    """Compare an interval with an expected range.
-
-    Reproduced if the interval lies inside, not reproduced if the two are disjoint, partly otherwise, as where there is
-    no number; ends that differ by no more than the rounding of a mean are equal.
-    """
+    """Reproduced if the interval lies in the expected range but for rounding, not if disjoint, partly otherwise."""
     size = max(abs(end) for end in (found.low, found.high, low or 0.0, high or 0.0)) * _ROUNDING
     least, most = (-math.inf if low is None else low - size), (math.inf if high is None else high + size)
     if least <= found.low and found.high <= most:
@@ -92,18 +84,13 @@ def _judged_again(computed: tuple[str, ...], stored: Any, build: Callable[[Any],
 class Check:
     """One number that a claim says something about."""
 
-    key: str
-    """A short name, like no other of its claim: what a run is compared with a summary by."""
-    label: str
-    """What is measured, with its unit or what it is divided by."""
+    key: str  # a short name, like no other of its claim: what a run is compared with a summary by
+    label: str  # what is measured, with its unit or what it is divided by
     values: tuple[_Number, ...]
     """One per seed, in their order; NaN where a seed has no number, which leaves the check undecided."""
-    low: float | None = None
-    """Least expected value, tolerance included; None leaves this side open."""
-    high: float | None = None
-    """Largest expected value, tolerance included; with both ends open nothing is expected."""
-    reason: str = ""
-    """Where the expectation and its tolerance come from."""
+    low: float | None = None  # least expected value, tolerance included; None leaves this side open
+    high: float | None = None  # largest expected value, tolerance included; with both ends open nothing is expected
+    reason: str = ""  # where the expectation and its tolerance come from
 
     COMPUTED = ("mean", "interval", "verdict", "undecided")
 
@@ -115,12 +102,10 @@ class Check:
 
     @property
     def interval(self) -> Interval:
-        """Mean over seeds with Student's 95 % interval."""
         return over_seeds(self.values)
 
     @property
     def expects(self) -> bool:
-        """Whether there is anything to compare with."""
         return self.low is not None or self.high is not None
 
     @property
@@ -137,7 +122,6 @@ class Check:
         return judge(self.interval, self.low, self.high) if len(self.values) >= LEAST_SEEDS else "not judged"
 
     def expected(self) -> str:
-        """Write the expected range."""
         if self.low is not None and self.high is not None:
             return f"from {self.low:.4g} to {self.high:.4g}"
         if self.low is not None:
@@ -157,26 +141,19 @@ class Check:
 
     def __repr__(self) -> str:
         found = self.interval
-        return (
-            f"Check({self.key}: {found.value:.4g} [{found.low:.4g}, {found.high:.4g}], expected {self.expected()}, "
-            f"{self.verdict})"
-        )
+        shown = f"{found.value:.4g} [{found.low:.4g}, {found.high:.4g}]"
+        return f"Check({self.key}: {shown}, expected {self.expected()}, {self.verdict})"
 
 
 @dataclass(frozen=True, slots=True, config=_RECORD)
 class Claim:
     """One claim of a paper, with what we found."""
 
-    key: str
-    """A short name for links: lower case, hyphens."""
-    statement: str
-    """What the paper says, in one sentence."""
-    source: str
-    """Where it says so: section, theorem, figure."""
-    measure: str
-    """What we measured, and on what."""
-    checks: tuple[Check, ...]
-    """The numbers, with what is expected of each."""
+    key: str  # a short name for links: lower case, hyphens
+    statement: str  # what the paper says, in one sentence
+    source: str  # where it says so: section, theorem, figure
+    measure: str  # what we measured, and on what
+    checks: tuple[Check, ...]  # the numbers, with what is expected of each
 
     COMPUTED = ("verdict",)
 
@@ -202,7 +179,6 @@ class Claim:
 
     @property
     def n_seeds(self) -> int:
-        """Seeds of the check that has fewest."""
         return min(len(check.values) for check in self.checks)
 
     @model_serializer(mode="wrap")
@@ -220,27 +196,16 @@ class Claim:
         return f"Claim({self.key}, {len(self.checks)} checks, {self.n_seeds} seeds, {self.verdict})"
 
 
-@runtime_checkable
-class Reads(Protocol):
-    """What looks up what was measured."""
-
-    @property
-    def words(self) -> Mapping[str, object]:
-        """What sentences say of the sizes, by the names that stand in braces there."""
-
-
-_Reader = TypeVar("_Reader", bound=Reads)
+_Reader = TypeVar("_Reader", bound=Any)  # looks up what was measured, see `PerSeed`; knows the words in braces
 
 
 @dataclass(frozen=True, slots=True)
 class Row(Generic[_Reader]):
     """A check before anything is measured; label and reason may name the reader's words in braces."""
 
-    key: str
-    """As in `Check`, like all that follow."""
+    key: str  # as in `Check`, like all that follow
     label: str
-    values: Callable[[_Reader], tuple[float, ...]]
-    """Reads the numbers, one per seed."""
+    values: Callable[[_Reader], tuple[float, ...]]  # reads the numbers, one per seed
     low: float | None = None
     high: float | None = None
     reason: str = ""
@@ -254,8 +219,7 @@ class Row(Generic[_Reader]):
 class Stated(Generic[_Reader]):
     """A claim before anything is measured: what the paper says, and which numbers of a reader speak of it."""
 
-    key: str
-    """As in `Claim`, like the next three; the last of them may name the reader's words in braces."""
+    key: str  # as in `Claim`, like the next three; the last of them may name the reader's words in braces
     source: str
     statement: str
     measure: str
@@ -263,7 +227,6 @@ class Stated(Generic[_Reader]):
     """Each a `Row`, or a function that gives as many checks as the sizes have it."""
 
     def judged(self, read: _Reader) -> Claim:
-        """Fill in the numbers."""
         checks = tuple(check for part in self.checks for check in part(read))
         return Claim(self.key, self.statement, self.source, self.measure.format(**read.words), checks)
 
@@ -272,16 +235,11 @@ class Stated(Generic[_Reader]):
 class Difference:
     """A number that lies on the other side of what is expected than the summary's interval."""
 
-    claim: str
-    """Key of the claim."""
+    claim: str  # keys of claim and check
     check: str
-    """Key of the check."""
     label: str
-    """What the check measures."""
-    value: float
-    """Mean over the seeds of this run."""
-    committed: str
-    """Verdict of the check in the summary."""
+    value: float  # mean over the seeds of this run
+    committed: str  # verdict of the check in the summary
     scatter: tuple[float, float]
     """Where the mean of as many more seeds lies by the summary's own spread: Student's 95 % prediction interval."""
 
@@ -303,10 +261,8 @@ def differences(claims: Iterable[Claim], committed: Iterable[Claim]) -> list[Dif
 
     One seed has no interval, so its mean alone is compared: it differs where the summary's whole interval agrees with
     what is expected and the mean does not, or the other way round. A check that the summary calls "partly" straddles
-    the expectation, so either side agrees with it (ours), and one without a number here differs from nothing. Checks
-    that need several seeds are left out with one, and so are those that expect nothing where the summary lacks them.
-    An interval for a mean is narrower than what single seeds scatter by, so that a difference contradicts the summary
-    only where it lies outside of mean ± t s sqrt(1/n + 1/m), for n seeds there and m here.
+    the expectation, so either side agrees with it (ours). An interval for a mean is narrower than what single seeds
+    scatter by: a difference contradicts only outside of mean ± t s sqrt(1/n + 1/m), for n seeds there and m here.
     """
     known = {(claim.key, check.key): check for claim in committed for check in claim.checks}
     own = {(claim.key, check.key): check for claim in claims for check in claim.checks}

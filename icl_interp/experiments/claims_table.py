@@ -15,8 +15,7 @@ from icl_interp.experiments.cost import PresetCost, read_cost
 from icl_interp.experiments.files import Summary, read_summary
 from icl_interp.files import write_atomically
 
-BEGIN, END = "<!-- claims:begin -->", "<!-- claims:end -->"
-"""What the table stands between; both on lines of their own."""
+BEGIN, END = "<!-- claims:begin -->", "<!-- claims:end -->"  # the table stands between these lines
 
 
 def _summaries_in(folder: str | Path) -> list[Summary]:
@@ -32,10 +31,9 @@ def claims_table(summaries: Sequence[Summary]) -> str:
     rows = ["| Claim | Source | Verdict |", "|---|---|---|"]
     for summary in summaries:
         authors = summary.paper.citation.partition(", arXiv")[0]
-        rows += [
-            f"| {_cell(claim.statement)} | {_cell(authors)}: {_cell(claim.source)} | {_verdict(claim)} |"
-            for claim in summary.claims
-        ]
+        for claim in summary.claims:
+            said, source = (text.replace("|", "\\|") for text in (claim.statement, f"{authors}: {claim.source}"))
+            rows.append(f"| {said} | {source} | {_verdict(claim)} |")
     return "\n".join(rows)
 
 
@@ -47,19 +45,13 @@ def _cost_sentence(costs: Sequence[PresetCost]) -> str:
     >>> _cost_sentence([PresetCost(paper="who2024", preset="paper", n_steps=100, costs=(network,))])
     'Training at the size "paper" would take about 10 days (who2024) of one core, by its first 100 steps.'
     """
-    said = ", ".join(f"{_days(cost.hours)} ({cost.paper})" for cost in costs)
-    return (
-        f'Training at the size "{costs[0].preset}" would take about {said} of one core, by its first '
-        f"{costs[0].n_steps} steps."
-    )
-
-
-def _days(hours: float) -> str:
-    return f"{hours / 24:,.0f} days" if hours > 48 else f"{hours:.0f} hours"
+    days = [f"{c.hours / 24:,.0f} days" if c.hours > 48 else f"{c.hours:.0f} hours" for c in costs]
+    said = ", ".join(f"{took} ({cost.paper})" for took, cost in zip(days, costs, strict=True))
+    size, first = costs[0].preset, costs[0].n_steps
+    return f'Training at the size "{size}" would take about {said} of one core, by its first {first} steps.'
 
 
 def _claims_block(folder: str | Path) -> str:
-    """Give what the README holds: marker, table, what the papers' sizes would cost, marker."""
     costs = [read_cost(path) for path in sorted((Path(folder) / "cost").glob("*.json"))]
     if not costs:
         raise InputError(
@@ -69,7 +61,6 @@ def _claims_block(folder: str | Path) -> str:
 
 
 def _rewrite_table(page: str | Path, folder: str | Path) -> None:
-    """Put the table of a folder's summaries where a page has its markers."""
     text = Path(page).read_text(encoding="utf-8")
     block = _claims_block(folder)
     written, found = re.subn(f"{BEGIN}.*{END}", lambda _: block, text, flags=re.DOTALL)
@@ -84,10 +75,6 @@ def _verdict(claim: Claim) -> str:
         return claim.verdict
     agreeing = sum(check.verdict == "reproduced" for check in judged)
     return f"{claim.verdict} ({agreeing} of {len(judged)} checks, {claim.n_seeds} seeds)"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,13 @@
 """What a preset would cost by the first steps of each kind of run, and how long measuring took."""
 
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -19,33 +18,26 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from icl_interp.errors import InputError
-from icl_interp.experiments.files import Kept, Provenance, read_file
+from icl_interp.experiments.files import Kept, Provenance, read_kept
 from icl_interp.files import write_atomically
 from icl_interp.training.ensemble import MAY_DIFFER
 from icl_interp.training.loop import Trainer
 from icl_interp.training.train_config import TrainConfig
-
-Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True, config={"extra": "forbid"})
 class Cost:
     """One kind of run: equal but for seed, learning rate and task."""
 
-    what: str
-    """Which network, and how long its prompts are."""
-    n_runs: NonNegativeInt
-    """How many of them the preset trains."""
-    steps: NonNegativeInt
-    """Optimiser steps of each."""
+    what: str  # which network, and how long its prompts are
+    n_runs: NonNegativeInt  # how many of them the preset trains
+    steps: NonNegativeInt  # optimiser steps of each
     seconds_per_step: NonNegativeFloat
     """Processor time on the CPU, where other work on the machine must not count; wall time on other devices."""
-    loss: float
-    """At the last step that was taken, in squared units of y."""
+    loss: float  # at the last step that was taken, in squared units of y
 
     @property
     def hours(self) -> float:
-        """Of all runs, one after the other."""
         return self.n_runs * self.steps * self.seconds_per_step / 3600
 
     def __repr__(self) -> str:
@@ -58,31 +50,23 @@ class Cost:
 class PresetCost(Kept):
     """What all runs of one preset would take."""
 
-    WHAT = "a cost"
+    WHAT, BY = "a cost", "icl-reproduce --first-steps"
     format: Literal["icl-interp cost 1"] = "icl-interp cost 1"
-    paper: str
-    """Its name, as icl-reproduce takes it."""
-    preset: str
-    """At which size."""
-    n_steps: int
-    """How many steps of each kind were timed."""
-    costs: tuple[Cost, ...]
-    """One per kind."""
-    provenance: Provenance = Field(default_factory=dict)
-    """What it was made with."""
+    paper: str  # its name, as icl-reproduce takes it
+    preset: str  # at which size
+    n_steps: int  # how many steps of each kind were timed
+    costs: tuple[Cost, ...]  # one per kind
+    provenance: Provenance = Field(default_factory=dict)  # what it was made with
 
     @property
     def hours(self) -> float:
-        """Of all runs, one after the other, for training alone."""
         return sum(cost.hours for cost in self.costs)
 
     @model_validator(mode="before")
     @classmethod
     def _without_hours(cls, stored: Any) -> Any:
         # They are computed again.
-        return (
-            {name: value for name, value in stored.items() if name != "hours"} if isinstance(stored, dict) else stored
-        )
+        return {name: stored[name] for name in stored if name != "hours"} if isinstance(stored, dict) else stored
 
     @model_serializer(mode="wrap")
     def _with_hours(self, fields: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
@@ -95,11 +79,10 @@ class PresetCost(Kept):
 
 
 def read_cost(path: str | Path) -> PresetCost:
-    """Read what a preset would cost."""
-    return read_file(PresetCost, path, what=PresetCost.WHAT, by="icl-reproduce --first-steps")
+    return read_kept(PresetCost, path)
 
 
-def _kinds_of(plan: Mapping[Key, TrainConfig]) -> list[list[TrainConfig]]:
+def _kinds_of(plan: Mapping[Any, TrainConfig]) -> list[list[TrainConfig]]:
     """Group configs that cost the same: they differ in seed, learning rate and task only."""
     groups: dict[str, list[TrainConfig]] = {}
     for config in plan.values():
@@ -108,17 +91,9 @@ def _kinds_of(plan: Mapping[Key, TrainConfig]) -> list[list[TrainConfig]]:
 
 
 def first_steps(
-    plan: Mapping[Key, TrainConfig],
-    n_steps: int,
-    *,
-    device: str = "cpu",
-    on_kind: Callable[[Cost], None] | None = None,
+    plan: Mapping[Any, TrainConfig], n_steps: int, *, device: str = "cpu", on_kind: Callable[[Cost], None] | None = None
 ) -> list[Cost]:
-    """Train the first run of each kind for some steps, keep nothing, and say what training all of it would take.
-
-    Prompts have their full length from the first step on; measuring comes on top. `on_kind` is called with each cost
-    as it is known.
-    """
+    """Train the first run of each kind for some steps, and say what training, not measuring, all of it would take."""
     if n_steps < 1:
         raise InputError(f"--first-steps needs at least one step, got {n_steps}.")
     costs = []
@@ -138,32 +113,24 @@ def first_steps(
     return costs
 
 
-class _Measuring(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class _Measuring(BaseModel, extra="forbid"):
     seconds: float
-
-
-def _measuring_file(folder: str | Path) -> Path:
-    return Path(folder) / "measuring.json"
 
 
 @contextmanager
 def measuring(folder: str | Path) -> Iterator[None]:
-    """Add the wall time of a `with` block to what measuring has taken in a folder, however the block ends.
-
-    Many measurements are kept there and not made again, so that one command alone does not know.
-    """
+    """Add the wall time of a block to what all commands, which share measurements, have measured in a folder."""
     before, started = seconds_of_measuring(folder), time.monotonic()
     try:
         yield
     finally:
         took = _Measuring(seconds=round(before + time.monotonic() - started, 1)).model_dump_json() + "\n"
-        write_atomically(_measuring_file(folder), lambda file: file.write(took.encode()))
+        write_atomically(Path(folder) / "measuring.json", lambda file: file.write(took.encode()))
 
 
 def seconds_of_measuring(folder: str | Path) -> float:
     """Wall time of all commands that measured in a folder; versions that kept no time count as 0."""
-    path = _measuring_file(folder)
+    path = Path(folder) / "measuring.json"
     if not path.is_file():
         return 0.0
     try:

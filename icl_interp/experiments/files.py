@@ -4,9 +4,9 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
 from icl_interp.errors import InputError
 from icl_interp.experiments.claims import Claim
@@ -15,7 +15,13 @@ from icl_interp.files import is_own_json, refuse_foreign, write_atomically
 
 Provenance = Mapping[str, str | bool | int | float]
 Cell = str | int | float | None
-_DIGITS = 6
+
+
+def _rounded(cell: Any) -> Any:
+    # Six significant digits; JSON has no number that is not finite.
+    if not isinstance(cell, float):
+        return cell
+    return float(f"{cell:.6g}") if math.isfinite(cell) else None
 
 
 class Kept(BaseModel):
@@ -23,10 +29,9 @@ class Kept(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
 
-    WHAT: ClassVar[str]
-    """What sentences call it, such as "a summary"."""
+    WHAT: ClassVar[str]  # what sentences call it, such as "a summary"
+    BY: ClassVar[str] = "icl-reproduce"
     format: str
-    """Of the file."""
 
     @classmethod
     def check_place(cls, path: str | Path) -> None:
@@ -38,7 +43,6 @@ class Kept(BaseModel):
         return repr(self)
 
     def text(self) -> str:
-        """What the file holds."""
         return self.model_dump_json(indent=2) + "\n"
 
     def write(self, path: str | Path) -> Path:
@@ -48,6 +52,11 @@ class Kept(BaseModel):
 
 
 _File = TypeVar("_File", bound=BaseModel)
+_Kept = TypeVar("_Kept", bound=Kept)
+
+
+def read_kept(kind: type[_Kept], path: str | Path) -> _Kept:
+    return read_file(kind, path, what=kind.WHAT, by=kind.BY)
 
 
 def read_file(
@@ -91,50 +100,34 @@ class Summary(Kept):
     WHAT = "a summary"
     format: Literal["icl-interp claims 2"] = "icl-interp claims 2"
     paper: Paper
-    """Which paper."""
     preset: str
-    """At which size."""
     seeds: tuple[int, ...]
-    """Of the models."""
     setting: tuple[str, ...]
-    """What was run, a sentence each."""
     unknowns: tuple[str, ...]
-    """What the paper does not say and what we took, a sentence each."""
     claims: tuple[Claim, ...]
-    """With their values."""
     provenance: Provenance
-    """What it was made with."""
 
     def __repr__(self) -> str:
         return f"Summary({self.paper.name}, {self.preset}, {len(self.claims)} claims)"
 
 
 def write_summary(outcome: Outcome, path: str | Path, provenance: Provenance) -> Path:
-    """Write what an experiment found."""
     names = ("paper", "preset", "seeds", "setting", "unknowns", "claims")
     return Summary(**{name: getattr(outcome, name) for name in names}, provenance=provenance).write(path)
 
 
 def read_summary(path: str | Path) -> Summary:
-    """Read what an experiment found."""
-    return read_file(Summary, path, what=Summary.WHAT)
+    return read_kept(Summary, path)
 
 
-class FigureTable(BaseModel):
-    """What one figure shows."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class FigureTable(BaseModel, frozen=True, extra="forbid"):
+    """What one figure shows: a `Panel` without the figure, its numbers rounded."""
 
     id: str
-    """Of the figure on the page."""
     title: str
-    """What is drawn."""
     sentence: str
-    """What is seen."""
     columns: tuple[str, ...]
-    """Names."""
-    rows: tuple[tuple[Cell, ...], ...]
-    """Numbers of six significant digits; None where there is none or it is not finite."""
+    rows: tuple[tuple[Annotated[Cell, BeforeValidator(_rounded)], ...], ...]
 
     @model_validator(mode="after")
     def _has_a_cell_per_column(self) -> "FigureTable":
@@ -152,20 +145,15 @@ class FigureTables(Kept):
     WHAT = "a file of tables"
     format: Literal["icl-interp tables 1"] = "icl-interp tables 1"
     paper: Paper
-    """Which paper."""
     preset: str
-    """At which size."""
     provenance: Provenance
-    """What it was made with."""
     tables: tuple[FigureTable, ...]
-    """One per figure."""
 
     def text(self) -> str:
         """What the file holds, a row on a line: short, and its differences can be read."""
         head = json.dumps(self.model_dump(exclude={"tables"}), indent=2, ensure_ascii=False)[:-2]
-        return (
-            head + ',\n  "tables": [\n' + ",\n".join(_lines(table.model_dump()) for table in self.tables) + "\n  ]\n}\n"
-        )
+        tables = ",\n".join(_lines(table.model_dump()) for table in self.tables)
+        return f'{head},\n  "tables": [\n{tables}\n  ]\n}}\n'
 
     def __repr__(self) -> str:
         return f"FigureTables({self.paper.name}, {self.preset}, {len(self.tables)} tables)"
@@ -176,29 +164,6 @@ def _lines(table: dict[str, Any]) -> str:
     return f'    {json.dumps(table, ensure_ascii=False)[:-1]}, "rows": [\n{rows}\n    ]}}'
 
 
-def _rounded(cell: Cell) -> Cell:
-    if not isinstance(cell, float):
-        return cell
-    return float(f"{cell:.{_DIGITS}g}") if math.isfinite(cell) else None
-
-
 def write_tables(outcome: Outcome, path: str | Path, provenance: Provenance) -> Path:
-    """Write the numbers of all figures."""
-    tables = [
-        FigureTable(
-            id=panel.id,
-            title=panel.title,
-            sentence=panel.sentence,
-            columns=panel.columns,
-            rows=tuple(tuple(_rounded(cell) for cell in row) for row in panel.rows),
-        )
-        for panel in outcome.panels
-    ]
-    return FigureTables(paper=outcome.paper, preset=outcome.preset, provenance=provenance, tables=tuple(tables)).write(
-        path
-    )
-
-
-def _read_tables(path: str | Path) -> FigureTables:
-    """Read the numbers of all figures."""
-    return read_file(FigureTables, path, what=FigureTables.WHAT)
+    tables = tuple(FigureTable.model_validate(panel, from_attributes=True) for panel in outcome.panels)
+    return FigureTables(paper=outcome.paper, preset=outcome.preset, provenance=provenance, tables=tables).write(path)

@@ -26,10 +26,8 @@ _MOST_FLOATS = 10_000_000
 class Risk:
     """A mean squared error: over test tasks, or exact."""
 
-    value: float
-    """In squared units of y."""
-    standard_error: float
-    """Of the mean, over tasks; 0 where it is exact."""
+    value: float  # in squared units of y
+    standard_error: float  # of the mean, over tasks; 0 where it is exact
 
 
 def query_risks(models: Mapping[Key, Callable[..., Tensor]], task: Task, n_tasks: int, *, seed: int) -> dict[Key, Risk]:
@@ -104,11 +102,10 @@ def linear_risk(
 
 
 def optimal_lsa_risk(w_mean: Float[Tensor, " dim"], n_pairs: int) -> float:
-    """Give the least expected error of linear self-attention without MLP, by minimising `linear_risk`.
+    """Give the least expected error of linear self-attention without MLP, by BFGS from around the best step of GD-0.
 
     Over v21 = alpha e, V11 = p I + q e e^T, v12 = omega e and v_minus1 = 1, with e along b*; for d = 5 it equals the
-    minimum over all weights. BFGS from the best step of GD-0 and from starts around it. Theorem 4.1 bounds it; the
-    number is ours.
+    minimum over all weights. Theorem 4.1 bounds it; the number is ours.
     """
     if n_pairs < 1:
         raise InputError(f"optimal_lsa_risk needs at least one pair, got {n_pairs}.")
@@ -136,10 +133,7 @@ def optimal_lsa_risk(w_mean: Float[Tensor, " dim"], n_pairs: int) -> float:
 
 
 def lsa_gap_bound(w_mean: Float[Tensor, " dim"], n_pairs: int) -> float:
-    """Give by how much attention alone is worse than a linear block, each at its best, at least: 2 |b*|^2 / (3 (M+1)).
-
-    Theorem 4.1 for H = I; the theorem's other bound is not implied by its proof and is not used.
-    """
+    """Give by how much attention alone is at least worse than a linear block: 2 |b*|^2 / (3 (M+1)), Theorem 4.1."""
     return 2 / (3 * (n_pairs + 1)) * float(w_mean.double().square().sum())
 
 

@@ -12,12 +12,10 @@ _MOST_POINTS = 60  # of a curve along training that are drawn
 
 
 def dotted(style: TraceStyle) -> TraceStyle:
-    """The same, dotted."""
     return TraceStyle(style.colour, "dot", style.symbol)
 
 
 def dashed(style: TraceStyle) -> TraceStyle:
-    """The same, dashed."""
     return TraceStyle(style.colour, "dash", style.symbol)
 
 
@@ -57,7 +55,6 @@ def thinned(steps: Sequence[int], *always: int) -> list[int]:
 
 
 def flat(name: str, xs: Sequence[Any], y: float, style: TraceStyle) -> Line:
-    """A level from the first to the last x."""
     return Line(name, [xs[0], xs[-1]], [y, y], style)
 
 

@@ -1,9 +1,8 @@
 """All models of an experiment, trained once, and what they were trained with; what is finished is read back."""
 
 import time
-import warnings
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,24 +16,21 @@ from icl_interp.models.config import LINEAR_FAMILIES
 from icl_interp.models.hooked import HookedModel
 from icl_interp.provenance import provenance
 from icl_interp.runs.folder import RunFolder, is_busy, read_manifest
-from icl_interp.training.ensemble import MAY_DIFFER, EnsembleDivergedError, train_many
-from icl_interp.training.loop import loss_advice, loss_problem
-from icl_interp.training.resume import OtherCircumstancesWarning, new_session, run_folders, sessions_of
-from icl_interp.training.run import TrainResult, train
-from icl_interp.training.stopping import looks_for, stop_when_asked
+from icl_interp.training.ensemble import MAY_DIFFER, EnsembleDivergedError, train_many, what_diverged
+from icl_interp.training.resume import new_session, run_folders, sessions_of
+from icl_interp.training.run import TrainResult
+from icl_interp.training.stopping import looks_for
+from icl_interp.training.sweep import train_in_worker
 from icl_interp.training.train_config import TrainConfig
 
 Key = TypeVar("Key", bound=Hashable)
 Run = tuple[TrainConfig, Path]
 Job = list[Run]
 
-_LARGEST_GROUP = 24
-"""Linear models that are trained together: what a stop in the middle of a group loses, a minute or two (ours)."""
-_RESUME_SECONDS = 30.0
+_LARGEST_GROUP = 24  # linear models that are trained together; a stop in the middle loses a minute or two (ours)
 
 
 def run_path(folder: str | Path, config: TrainConfig) -> Path:
-    """Name the run folder of a config."""
     return _run_paths(folder, [config])[0]
 
 
@@ -51,12 +47,8 @@ def train_all(
     on_done: Callable[[int], None] | None = None,
     on_stop: Callable[[int], None] | None = None,
 ) -> dict[Key, HookedModel]:
-    """Train what is not trained yet, one thread a process, and load all of it.
-
-    Linear models of one shape that keep no checkpoints on the way are trained together, the others one by one and
-    from their newest state. Equal configs are trained once.
-    """
-    tick = on_done or _nothing
+    """Train what is not trained yet, one thread a process, and load all of it; equal configs are trained once."""
+    tick = on_done or (lambda _: None)
     paths = dict(zip(plan, _run_paths(folder, plan.values()), strict=True))
     unique = {path: plan[key] for key, path in paths.items()}
     open_runs = [(config, path) for path, config in unique.items() if not _is_finished(path, config)]
@@ -65,49 +57,28 @@ def train_all(
     work = partial(_train_job, device=device)
     try:
         for index, _ in run(
-            jobs, work, workers=workers, done=_is_done, writing=_writing, on_stop=on_stop or _nothing
+            jobs, work, workers=workers, on_stop=on_stop or (lambda _: None),
+            done=lambda job: all(_is_finished(path, config) for config, path in job),
+            writing=lambda job: sum(is_busy(path) for _, path in job),
         ):  # fmt: skip
             tick(len(jobs[index]))
     except WorkersDiedError as died:
-        raise ChildProcessError(_lost([jobs[index] for index in died.left], died.attempts)) from None
+        lost = sum(len(jobs[index]) for index in died.left)
+        raise ChildProcessError(
+            f"training needs workers that live, but they died {died.attempts} times, perhaps for want of memory, and "
+            f"{lost} runs are not finished; what was trained is kept: start it again with fewer workers."
+        ) from None
     return {key: _load(path, plan[key].steps) for key, path in paths.items()}
 
 
 def checkpoints_of(folder: str | Path, config: TrainConfig) -> dict[int, HookedModel]:
-    """Load all checkpoints that a finished run kept."""
     path = run_path(folder, config)
     return {step: _load(path, step) for step in config.checkpoint_steps}
-
-
-def training_seconds(folder: str | Path, configs: Iterable[TrainConfig]) -> float | None:
-    """Add up what finished runs took, stops and other work on the machine included."""
-    paths = set(_run_paths(folder, configs))
-    took: list[Any] = [read_manifest(path).get("seconds") for path in paths]
-    return None if None in took else round(sum(took), 1)
-
-
-def _nothing(done: int) -> None:
-    pass
 
 
 def _is_finished(path: Path, config: TrainConfig) -> bool:
     is_kept = (path / "checkpoints" / f"step_{config.steps:08d}.pt").is_file()
     return is_kept and bool(read_manifest(path).get("finished"))
-
-
-def _is_done(job: Job) -> bool:
-    return all(_is_finished(path, config) for config, path in job)
-
-
-def _writing(job: Job) -> int:
-    return sum(is_busy(path) for _, path in job)
-
-
-def _lost(jobs: Sequence[Job], attempts: int) -> str:
-    return (
-        f"training needs workers that live, but they died {attempts} times, perhaps for want of memory, and "
-        f"{sum(map(len, jobs))} runs are not finished; what was trained is kept: start it again with fewer workers."
-    )
 
 
 def _load(path: Path, step: int) -> HookedModel:
@@ -120,6 +91,7 @@ def _load(path: Path, step: int) -> HookedModel:
 
 
 def _jobs(runs: Iterable[Run]) -> list[Job]:
+    # Linear models of one shape that keep no checkpoints on the way are trained together.
     groups: dict[str, Job] = {}
     jobs: list[Job] = []
     for config, path in runs:
@@ -136,15 +108,18 @@ def _jobs(runs: Iterable[Run]) -> list[Job]:
 def _train_job(job: Job, stop_file: Path | None, *, device: str) -> None:
     torch.set_num_threads(1)
     if len(job) == 1:
-        config, path = job[0]
-        asked: dict[str, Any] = {} if stop_file is None else {"on_step": stop_when_asked(stop_file)}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", OtherCircumstancesWarning)  # the manifest tells it
-            train(config, out=path, resume=True, device=device, resume_seconds=_RESUME_SECONDS, **asked)
+        train_in_worker(*job[0], stop_file, device=device)
         return
+    asked = None if stop_file is None else looks_for(stop_file)
+
+    def give_up_when_asked(_: object) -> None:
+        # Models that are trained together have no state on the way.
+        if asked is not None and asked():
+            raise KeyboardInterrupt
+
     started, lost = time.monotonic(), None
     try:
-        trained = train_many([config for config, _ in job], on_step=_gives_up_when_asked(stop_file))
+        trained = train_many([config for config, _ in job], on_step=give_up_when_asked)
         results: Mapping[int, TrainResult] = dict(enumerate(trained))
     except EnsembleDivergedError as error:
         results, lost = error.results, _what_diverged(job, error)
@@ -156,30 +131,11 @@ def _train_job(job: Job, stop_file: Path | None, *, device: str) -> None:
         raise DivergedError(lost)
 
 
-def _gives_up_when_asked(stop_file: Path | None) -> Callable[[object], None] | None:
-    # Models that are trained together have no state on the way.
-    if stop_file is None:
-        return None
-    asked = looks_for(stop_file)
-
-    def give_up(records: object) -> None:  # noqa: ARG001  # any step
-        if asked():
-            raise KeyboardInterrupt
-
-    return give_up
-
-
 def _what_diverged(job: Job, error: EnsembleDivergedError) -> str:
-    problems = []
-    for number, record in error.diverged.items():
-        config, path = job[number]
-        of = f" of run {path.name} (seed {config.seed})"
-        problems.append(loss_problem(record.step, record.loss, unit=config.task.label_second_moment(), of=of))
-    rates = dict.fromkeys(job[number][0].lr for number in error.diverged)
-    return (
-        f"{len(error.diverged)} of {len(job)} models that were trained together diverged: "
-        f"{', '.join(map(str, problems))}; {loss_advice(rates)}; the others are kept in {job[0][1].parent}."
-    )
+    names = [f"run {path.name} (seed {config.seed})" for config, path in job]
+    said = what_diverged([config for config, _ in job], error.diverged, names.__getitem__)
+    count = f"{len(error.diverged)} of {len(job)} models that were trained together diverged"
+    return f"{count}: {said}; the others are kept in {job[0][1].parent}."
 
 
 def _keep(config: TrainConfig, path: Path, result: TrainResult, made_with: Mapping[str, object]) -> None:
@@ -189,36 +145,27 @@ def _keep(config: TrainConfig, path: Path, result: TrainResult, made_with: Mappi
         for record in result.history:
             run.log({"step": record.step, "loss": record.loss, "lr": record.lr})
         run.save(result.model, config.task, config.steps, n_points_trained=config.n_points_at(config.steps))
-        run.write_manifest({
-            **made_with,
-            "finished": True,
-            "config_sha256": run.config_sha256,
-            "trained_together": True,
-        })
+        ended = {"finished": True, "config_sha256": run.config_sha256, "trained_together": True}
+        run.write_manifest({**made_with, **ended})
 
 
-_NOT_RECORDED = "not recorded"
-"""Where a manifest does not say, as those of older versions."""
+_NOT_RECORDED = "not recorded"  # where a manifest does not say, as those of older versions
 
 
 def trained_by(folder: str | Path, configs: Iterable[TrainConfig]) -> dict[str, str | int | float]:
-    """Collect from the manifests of finished runs what they were trained with."""
-    chosen = list(configs)
-    paths = sorted(set(run_folders(Path(folder) / "runs", chosen)))
-    manifests = [read_manifest(path) for path in paths]
-    seconds = training_seconds(folder, chosen)
+    """Collect from the manifests of finished runs what they were trained with, and how long with all stops."""
+    manifests = [read_manifest(path) for path in sorted(set(_run_paths(folder, configs)))]
+    took: list[Any] = [manifest.get("seconds") for manifest in manifests]
     return {
         "trained_by_commits": _counted([_commit(manifest)] for manifest in manifests),
         "trained_on": _counted(_machines(manifest) for manifest in manifests),
-        "seconds_of_training": _NOT_RECORDED if seconds is None else seconds,
+        "seconds_of_training": _NOT_RECORDED if None in took else round(sum(took), 1),
     }
 
 
 def _commit(manifest: Mapping[str, Any]) -> str:
-    commit = manifest.get("git_commit")
-    if not commit:
-        return _NOT_RECORDED
-    return f"{commit} changed" if manifest.get("git_dirty") else str(commit)
+    commit = manifest.get("git_commit") or _NOT_RECORDED
+    return f"{commit} changed" if manifest.get("git_dirty") and manifest.get("git_commit") else str(commit)
 
 
 def _machines(manifest: Mapping[str, Any]) -> list[str]:

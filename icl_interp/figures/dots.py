@@ -14,17 +14,11 @@ class DotSeries:
     """One rival: a value and an interval in each row."""
 
     name: str
-    """For the legend."""
     rows: Sequence[str]
-    """Row labels."""
     values: Sequence[float]
-    """One a row."""
     style: TraceStyle
-    """Colour and symbol."""
     low: Sequence[float] | None = None
-    """Lower ends."""
     high: Sequence[float] | None = None
-    """Upper ends."""
 
 
 def dots_figure(
@@ -35,7 +29,6 @@ def dots_figure(
     reference: float | None = None,
     x_range: tuple[float, float] | None = None,
 ) -> go.Figure:
-    """Draw rivals as dots, the first row on top."""
     figure = Figure(layout=base_layout(x=x, x_type=x_type, hovermode="closest"))
     drawn: list[float] = []
     for rival in series:
@@ -74,17 +67,12 @@ class Cloud:
     """One family of points."""
 
     name: str
-    """For the legend."""
     x: Sequence[float]
-    """One a prompt."""
     y: Sequence[float]
-    """One a prompt."""
     style: TraceStyle
-    """Colour and symbol."""
 
 
 def clouds_figure(clouds: Sequence[Cloud], *, x: str, y: str, y_type: AxisKind = "log") -> go.Figure:
-    """Draw clouds over two axes."""
     figure = Figure(layout=base_layout(x=x, y=y, y_type=y_type))
     for cloud in clouds:
         figure.add_scatter(

@@ -70,7 +70,6 @@ class MatrixBlock:
     """Rows that belong together; blocks are set apart by a gap."""
 
     name: str
-    """Of the block, for the hover."""
     rows: Mapping[str, Sequence[float]]
     """Values by row label, one a column; NaN cells stay empty."""
 

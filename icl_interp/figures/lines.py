@@ -23,27 +23,24 @@ from icl_interp.figures.theme import (
 from icl_interp.files import finite
 from probes.learning_coefficient.calibration import LlcCalibration
 
+_LOWEST = 1e-6
+"""What lies below is drawn here: a logarithmic axis has no zero."""
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
     """One named line."""
 
     name: str
-    """For the legend."""
     x: Sequence[Any]
     """Numbers, or labels of places in order."""
     y: Sequence[float]
-    """One value for each x."""
     style: TraceStyle
-    """Colour, dash and symbol."""
     low: Sequence[float] | None = None
-    """Lower end of the band, where there is one."""
     high: Sequence[float] | None = None
-    """Upper end."""
     width: float | int = 2
     """In pixels."""
     markers: bool = False
-    """Whether each point is marked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +48,6 @@ class Stretch:
     """A part of the x axis, from a value to the right end, that is set apart from the rest."""
 
     start: float
-    """Where it begins, in units of x."""
     end: float
     """The largest x that is drawn."""
     label: str
@@ -68,7 +64,6 @@ def lines_figure(
     legend: bool = True,
     stretch: Stretch | None = None,
 ) -> go.Figure:
-    """Draw lines over one axis."""
     figure = Figure(layout=base_layout(x=x, y=y, y_type=y_type, hovermode="x unified", legend=legend))
     for line in lines:
         xs = list(line.x)
@@ -116,19 +111,13 @@ def _drawn(lines: Sequence[Line]) -> Iterator[float]:
             yield from () if values is None else values
 
 
-_LOWEST = 1e-6
-"""What lies below is drawn here: a logarithmic axis has no zero."""
-
-
 def loss_figure(metrics: Sequence[Mapping[str, Any]]) -> go.Figure:
-    """Draw the loss against the step."""
     steps, losses = [line["step"] for line in metrics], [_drawn_curves(line["loss"]) for line in metrics]
     line = Line(name="loss", x=steps, y=losses, style=role_style("model"))
     return _log_steps(lines_figure([line], x="step", y="squared error", y_type="log", legend=False))
 
 
 def distance_figure(metrics: Sequence[Mapping[str, Any]], family: str) -> go.Figure:
-    """Draw the distance from each reference predictor against the step."""
     evaluated = [line for line in metrics if family in line.get("distances", {})]
     names = evaluated[-1]["distances"][family] if evaluated else {}
     lines = [
@@ -190,11 +179,8 @@ class StepMark:
     name: str
     """For the legend, such as "t_crit"."""
     step: float | int
-    """Optimiser steps."""
     y: float | int
-    """Height of the curve there."""
     colour: str
-    """`#rrggbb`, that of the curve."""
 
 
 def timeline_figure(
@@ -232,7 +218,6 @@ def timeline_figure(
 
 
 def _step_buttons() -> dict[str, Any]:
-    """Make the two named buttons that switch the scale of a step axis."""
     scales = {
         "log steps": {"xaxis.type": "log", "xaxis.dtick": 1, "xaxis.autorange": True},
         "linear steps": {"xaxis.type": "linear", "xaxis.dtick": None, "xaxis.autorange": True},

@@ -17,19 +17,13 @@ class PlanePath:
     """One run's way through a plane."""
 
     name: str
-    """For the legend."""
     steps: Sequence[int]
-    """Of its points, rising."""
     x: Sequence[float]
-    """One a point."""
     y: Sequence[float]
-    """One a point."""
     style: TraceStyle
-    """Colour, dash and symbol."""
     ring: int | None = None
     """Index of a point that is pointed out, t_crit."""
     y_error: Sequence[float] | None = None
-    """Standard errors of y."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +31,9 @@ class Landmark:
     """A fixed point of the plane."""
 
     name: str
-    """Written beside it."""
     x: float | int
-    """Place."""
     y: float | int
-    """Place."""
     symbol: str = "diamond"
-    """A plotly marker symbol."""
 
 
 def paths_figure(

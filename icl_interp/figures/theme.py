@@ -14,14 +14,27 @@ _HEX = re.compile(r"#[0-9A-Fa-f]{6}")
 
 # Okabe and Ito's hues, their luminance moved between 0.13 and 0.29, so that each keeps 3:1 on both pages.
 _BLUE, _VERMILLION, _GREEN, _PURPLE = "#1f78b8", "#d55e00", "#009e73", "#c2649a"
-_AMBER, _SKY, _OLIVE, GREY, _INDIGO, _BROWN = (
-    "#b97a00",
-    "#2f97cf",
-    "#8c8a1f",
-    "#868b94",
-    "#7a6fd0",
-    "#a0674b",
-)
+_AMBER, _SKY, _OLIVE, GREY, _INDIGO, _BROWN = ("#b97a00", "#2f97cf", "#8c8a1f", "#868b94", "#7a6fd0", "#a0674b")
+SHIFT_COLOURS = (_VERMILLION, _GREEN, _PURPLE, _AMBER, _SKY, _INDIGO, _OLIVE, _BROWN)
+"""Colours of shifts in order; `shift_style` adds dashes and symbols and goes on past the eighth."""
+_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "triangle-down")
+SEQUENTIAL = "Cividis"
+"""A colour scale for magnitudes that colour-blind readers see in the same order."""
+DIVERGING = ((0.0, "#1f78b8"), (0.5, "#d9dadb"), (1.0, "#d55e00"))
+"""A colour scale for signed values, its middle at zero."""
+AxisKind = Literal["linear", "log", "category"]
+"""How an axis is scaled."""
+_FONT = "-apple-system, 'Segoe UI', Roboto, 'Noto Sans', Ubuntu, Cantarell, 'Helvetica Neue', Arial, sans-serif"
+_FEW_DECADES, _FEW_DIGITS = 2.0, 0.4
+"""Below the first a label a decade would be one or none; below the second 1, 2 and 5 may be so (ours)."""
+_OTHERS = (
+    "Lasso", "10-step Newton", "oracle", "copy last", "extrapolation", "averaging", "context mean",
+    "3 nearest neighbours", "reweighted 10-step GD", "GD-beta", "GD-0", "5-step GD++", "10-step CG", "online GD",
+)  # fmt: skip
+"""References of single families, in the order of their styles."""
+_BASES = ("norm baseline", "shuffled", "untrained")
+_PREDICTOR_DASHES = ("solid", "dash", "dashdot", "longdash", "longdashdot")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +46,11 @@ class TraceStyle:
     dash: str
     """A plotly dash name, or lengths in pixels."""
     symbol: str
-    """A plotly marker symbol."""
 
     def line(self, *, width: float | int = 2) -> dict[str, Any]:
-        """Give a trace's `line`."""
         return {"color": self.colour, "dash": self.dash, "width": width}
 
     def marker(self, *, size: float | int = 7, opacity: float | int = 1) -> dict[str, Any]:
-        """Give a trace's `marker`."""
         return {"color": self.colour, "symbol": self.symbol, "size": size, "opacity": opacity}
 
     def band(self, *, opacity: float | int = 0.16) -> str:
@@ -65,20 +75,8 @@ _ROLES: Mapping[str, TraceStyle] = MappingProxyType({
 COLOURS: Mapping[str, str] = MappingProxyType({role: style.colour for role, style in _ROLES.items()})
 """Role to `#rrggbb`."""
 
-SHIFT_COLOURS = (_VERMILLION, _GREEN, _PURPLE, _AMBER, _SKY, _INDIGO, _OLIVE, _BROWN)
-"""Colours of shifts in order; `shift_style` adds dashes and symbols and goes on past the eighth."""
-
-_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
-_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "triangle-down")
-
-SEQUENTIAL = "Cividis"
-"""A colour scale for magnitudes that colour-blind readers see in the same order."""
-DIVERGING = ((0.0, "#1f78b8"), (0.5, "#d9dadb"), (1.0, "#d55e00"))
-"""A colour scale for signed values, its middle at zero."""
-
 
 def role_style(role: str) -> TraceStyle:
-    """Look up the style of a role."""
     if role not in _ROLES:
         raise InputError(f"role_style needs one of {', '.join(_ROLES)}, got {role!r}.")
     return _ROLES[role]
@@ -97,17 +95,10 @@ def shift_style(index: int) -> TraceStyle:
 
 
 def translucent(colour: str, opacity: float | int) -> str:
-    """Make a colour see-through."""
     if not _HEX.fullmatch(colour) or not 0 <= opacity <= 1:
         raise InputError(f"translucent needs '#rrggbb' and an opacity in [0, 1], got {colour!r} and {opacity}.")
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},{opacity:g})"
-
-
-AxisKind = Literal["linear", "log", "category"]
-"""How an axis is scaled."""
-
-_FONT = "-apple-system, 'Segoe UI', Roboto, 'Noto Sans', Ubuntu, Cantarell, 'Helvetica Neue', Arial, sans-serif"
 
 
 def base_layout(
@@ -168,14 +159,7 @@ def _template() -> dict[str, Any]:
         "plot_bgcolor": "rgba(0,0,0,0)",
         "colorway": [COLOURS["model"], *SHIFT_COLOURS],
         "margin": {"l": 8, "r": 12, "t": 32, "b": 8},
-        "legend": {
-            "orientation": "h",
-            "x": 0,
-            "xanchor": "left",
-            "y": 0,
-            "yref": "container",
-            "yanchor": "bottom",
-        },
+        "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yref": "container", "yanchor": "bottom"},
         "hoverlabel": {"font": {"family": _FONT, "size": 12}, "namelength": -1},
         "xaxis": axis | {"showgrid": False, "showline": True, "ticks": "outside", "ticklen": 4},
         "yaxis": axis | {"hoverformat": ".3~g"},
@@ -183,10 +167,6 @@ def _template() -> dict[str, Any]:
     }
     bar = {"colorbar": {"thickness": 12, "outlinewidth": 0, "title": {"font": {"size": 12}}}}
     return {"layout": layout, "data": {"heatmap": [bar]}}
-
-
-_FEW_DECADES, _FEW_DIGITS = 2.0, 0.4
-"""Below the first a label a decade would be one or none; below the second 1, 2 and 5 may be so (ours)."""
 
 
 def log_labels(values: Iterable[float | int | None]) -> dict[str, Any]:
@@ -198,47 +178,22 @@ def log_labels(values: Iterable[float | int | None]) -> dict[str, Any]:
 
 
 def axis_range(limits: tuple[float | int, float | int], kind: AxisKind) -> list[float]:
-    """Give the range of an axis as plotly takes it."""
     return [math.log10(limit) for limit in limits] if kind == "log" else [float(limit) for limit in limits]
 
 
 def plotlyjs_source() -> str:
-    """Read plotly.js, about 5 MB, from the installed plotly."""
     from plotly.offline import get_plotlyjs
 
     return str(get_plotlyjs())
 
 
 def plotlyjs_version() -> str:
-    """Read the version of the plotly.js that the installed plotly ships."""
     from plotly.offline import get_plotlyjs_version
 
     return str(get_plotlyjs_version())
 
 
-_OTHERS = (
-    "Lasso",
-    "10-step Newton",
-    "oracle",
-    "copy last",
-    "extrapolation",
-    "averaging",
-    "context mean",
-    "3 nearest neighbours",
-    "reweighted 10-step GD",
-    "GD-beta",
-    "GD-0",
-    "5-step GD++",
-    "10-step CG",
-    "online GD",
-)
-"""References of single families, in the order of their styles."""
-_BASES = ("norm baseline", "shuffled", "untrained")
-_PREDICTOR_DASHES = ("solid", "dash", "dashdot", "longdash", "longdashdot")
-
-
 def predictor_style(name: str) -> TraceStyle:
-    """Give the style of a predictor in figures."""
     first = names_in(name)[0]
     if first in _OTHERS:
         place = _OTHERS.index(first)

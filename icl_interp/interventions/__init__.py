@@ -6,16 +6,6 @@ from icl_interp.interventions.record import Intervention, answered_points, predi
 from icl_interp.interventions.subspace import exchange_for_random, project_out, steer, swap
 
 __all__ = [
-    "Intervention",
-    "PatchResult",
-    "ablate_heads",
-    "ablate_mlps",
-    "answered_points",
-    "exchange_for_random",
-    "mean_activations",
-    "patch",
-    "predict_under",
-    "project_out",
-    "steer",
-    "swap",
-]
+    "Intervention", "PatchResult", "ablate_heads", "ablate_mlps", "answered_points", "exchange_for_random",
+    "mean_activations", "patch", "predict_under", "project_out", "steer", "swap",
+]  # fmt: skip

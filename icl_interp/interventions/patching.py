@@ -13,13 +13,7 @@ from torch import Tensor
 
 from icl_interp.activations import collect
 from icl_interp.errors import InputError
-from icl_interp.interventions.record import (
-    Edit,
-    Intervention,
-    Positions,
-    chosen_positions,
-    predict_under,
-)
+from icl_interp.interventions.record import Edit, Intervention, Positions, chosen_positions, predict_under
 from icl_interp.models.hook_names import check_names
 from icl_interp.models.hooked import HookedModel
 from icl_interp.prompts import Prompts

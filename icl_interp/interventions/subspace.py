@@ -27,8 +27,7 @@ def project_out(
         subspace: Orthonormal columns V.
         name: Hook, of width d_model.
         positions: Which positions.
-        mean: m, in activation units; one row, or one for each position of the sequence. None ablates to
-            zero.
+        mean: m, in activation units; one row, or one for each position of the sequence. None ablates to zero.
 
     Returns:
         The intervention.

@@ -11,6 +11,13 @@ from torch import Tensor
 
 from icl_interp.errors import InputError, InputTypeError
 
+# An int is no float to beartype, and users type ridge(1).
+Number = float | int
+# Products of many inputs must stay finite in float64, whose largest number is 1.8e308.
+_LARGEST_INPUT = 1e50
+# 2 million float64 numbers (16 MB) of work space for one chunk of prompts: larger ones leave the cache.
+_CHUNK_FLOATS = 2**21
+
 
 @runtime_checkable
 class Predictor(Protocol):
@@ -20,7 +27,6 @@ class Predictor(Protocol):
     reads ``ys[:, k]`` or anything after point k, so an unknown last label may be any finite number.
 
     Example:
-        >>> import torch
         >>> from icl_interp.predictors import zero
         >>> assert isinstance(zero(), Predictor)
         >>> assert not isinstance(torch.zeros, Predictor)
@@ -40,13 +46,6 @@ class Predictor(Protocol):
     ) -> Float[Tensor, "batch asked"]:
         """Predict the labels of the asked points (all by default) from the pairs before each."""
         ...
-
-
-# An int is no float to beartype, and users type ridge(1).
-Number = float | int
-
-# Products of many inputs must stay finite in float64, whose largest number is 1.8e308.
-_LARGEST_INPUT = 1e50
 
 
 def check_prompts(name: str, xs: Tensor, ys: Tensor) -> None:
@@ -146,10 +145,6 @@ def check_dims(name: str, option: str, n_dims: int, xs: Tensor) -> None:
         )
 
 
-# 2 million float64 numbers (16 MB) of work space for one chunk of prompts: larger ones leave the cache.
-_CHUNK_FLOATS = 2**21
-
-
 class PrefixPredictor(ABC):
     """A predictor that answers for every prefix of a prompt; subclasses hold only the mathematics."""
 
@@ -160,11 +155,7 @@ class PrefixPredictor(ABC):
 
     @abstractmethod
     def _predict(
-        self,
-        xs: Float[Tensor, "batch point dim"],
-        ys: Float[Tensor, "batch point"],
-        asked: list[int],
-        eps: float,
+        self, xs: Float[Tensor, "batch point dim"], ys: Float[Tensor, "batch point"], asked: list[int], eps: float
     ) -> Float[Tensor, "batch asked"]:
         """Predict the asked points of a chunk in float64; ``eps`` is the precision of the caller's dtype."""
 

@@ -9,6 +9,12 @@ from torch import Tensor
 
 # Prefixes handled in one decomposition by the fallback: bounds its memory, and what is padded to one length.
 _FALLBACK_CHUNK = 256
+# How much error the fast path may make, relative to the labels, before the exact fallback steps in.
+_ROUNDING_LIMIT = 1e-8
+# A direction dropped as rounding noise moves the prediction by the square of this ratio, noise to signal.
+_NOISE_LIMIT = 1e-3
+# Residuals up to this many tolerances are set aside as redundant; above one tolerance the fallback decides.
+_DOUBTFUL = 8.0
 
 
 def prefix_posterior(
@@ -20,11 +26,10 @@ def prefix_posterior(
 ) -> Float[Tensor, "batch point"]:
     """Predict each target from the pairs before it under w ~ N(0, I) and noise variance ``noise``.
 
-    With K = F F^T + noise I = L L^T, the rows of L before the diagonal are the whitened covariances of
-    point k with the points before it and L^-1 t the whitened targets, so that the prediction at k is
-    sum_{j<k} L[k, j] (L^-1 t)[j]: one Cholesky factor serves all prefixes. Prompts that are long
-    against their dimension go through in blocks, each starting from the posterior of the one before.
-    Accurate while eps * |F|^2 / noise is small; the caller checks that.
+    With K = F F^T + noise I = L L^T, the rows of L before the diagonal are the whitened covariances of point k with the
+    points before it and L^-1 t the whitened targets, so that the prediction at k is sum_{j<k} L[k, j] (L^-1 t)[j]: one
+    Cholesky factor serves all prefixes. Prompts that are long against their dimension go through in blocks, each
+    starting from the posterior of the one before. Accurate while eps * |F|^2 / noise is small; the caller checks that.
     """
     n_points, n_dims = features.shape[1:]
     block = n_points if n_points <= 3 * n_dims + 32 else max(n_dims, 32)
@@ -104,24 +109,15 @@ def exclusive_cumsum(values: Float[Tensor, "batch point *rest"]) -> Float[Tensor
     return torch.cat([torch.zeros_like(values[:, :1]), values[:, :-1].cumsum(dim=1)], dim=1)
 
 
-# How much error the fast path may make, relative to the labels, before the exact fallback steps in.
-_ROUNDING_LIMIT = 1e-8
-# A direction dropped as rounding noise moves the prediction by the square of this ratio, noise to signal.
-_NOISE_LIMIT = 1e-3
-# Residuals up to this many tolerances are set aside as redundant; above one tolerance the fallback decides.
-_DOUBTFUL = 8.0
-
-
 def min_norm_predictions(
     xs: Float[Tensor, "batch point dim"], ys: Float[Tensor, "batch point"], eps: float
 ) -> Float[Tensor, "batch point"]:
     """Predict every point by the minimum-norm least-squares fit to the points before it.
 
-    Each point is written as a combination b of the independent points before it. The labels of the
-    independent points alone give the prediction b.y; the redundant ones then act like observations of
-    a standard normal deviation from those labels, so that all prefixes follow from one Cholesky factor
-    of I + B B^T (this reduction is ours; it is exact). Prefixes whose rank or accuracy is in doubt are
-    solved by a singular value decomposition each.
+    Each point is written as a combination b of the independent points before it. The labels of the independent points
+    alone give the prediction b.y; the redundant ones then act like observations of a standard normal deviation from
+    those labels, so that all prefixes follow from one Cholesky factor of I + B B^T (this reduction is ours; it is
+    exact). Prefixes whose rank or accuracy is in doubt are solved by a singular value decomposition each.
     """
     tolerance = _Tolerance.of(xs, eps)
     coordinates = xs @ torch.linalg.qr(xs[:, : min(xs.shape[1:])].mT).Q

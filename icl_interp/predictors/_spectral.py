@@ -6,11 +6,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from icl_interp.predictors._base import PrefixPredictor
 from icl_interp.predictors._prefix_lstsq import exclusive_cumsum
 from probes._core.results import short_repr
 
 # Up to so many prefixes are summed one by one, more by a running sum over all points.
 _FEW_POINTS = 3
+
+
+class MomentPredictor(PrefixPredictor):
+    """A predictor that keeps X^T X of every prefix."""
+
+    def _floats_per_prompt(self, n_points: int, n_dims: int) -> int:
+        return 5 * n_points * n_dims * n_dims
 
 
 def prefix_moments(

@@ -24,7 +24,6 @@ def zero() -> Predictor:
         A predictor named "zero".
 
     Example:
-        >>> import torch
         >>> assert zero()(torch.ones(2, 3, 4), torch.ones(2, 3)).abs().max() == 0
     """
     return _Zero()
@@ -40,7 +39,6 @@ def context_mean() -> Predictor:
         A predictor named "context_mean": degree 1 in y.
 
     Example:
-        >>> import torch
         >>> answer = context_mean()(torch.ones(1, 3, 1), torch.tensor([[1.0, 3.0, 9.0]]))
         >>> torch.testing.assert_close(answer, torch.tensor([[0.0, 1.0, 2.0]]))
     """
@@ -60,7 +58,6 @@ def averaging() -> Predictor:
         Garg et al. (2022), arXiv 2208.01066, section 3 ("averaging"; AveragingModel in dtsip's code).
 
     Example:
-        >>> import torch
         >>> from icl_interp.predictors import gradient_descent
         >>> xs, ys = torch.randn(2, 5, 3), torch.randn(2, 5)
         >>> torch.testing.assert_close(averaging()(xs, ys), gradient_descent(1, 1.0)(xs, ys))
@@ -71,10 +68,9 @@ def averaging() -> Predictor:
 def nearest_neighbors(n_neighbors: int = 3, *, weighting: _Weighting = "uniform") -> Predictor:
     """Predict the mean label of the pairs whose inputs are nearest.
 
-    Formula: yhat_k = sum_j a_j y_j over the nearest pairs before k in Euclidean distance, with a_j equal
-    ("uniform") or proportional to 1 / distance^2 ("inverse_square"; inputs met before then decide
-    alone). All pairs while there are fewer than ``n_neighbors``, 0 from none; the earlier pair wins a
-    tie. No Bayes predictor.
+    Formula: yhat_k = sum_j a_j y_j over the nearest pairs before k in Euclidean distance, with a_j equal ("uniform") or
+    proportional to 1 / distance^2 ("inverse_square"; inputs met before then decide alone). All pairs while there are
+    fewer than ``n_neighbors``, 0 from none; the earlier pair wins a tie. No Bayes predictor.
 
     Args:
         n_neighbors: How many pairs, at least 1; 3 as in both sources.
@@ -92,7 +88,6 @@ def nearest_neighbors(n_neighbors: int = 3, *, weighting: _Weighting = "uniform"
         2211.15661, section 4 (both weightings).
 
     Example:
-        >>> import torch
         >>> xs = torch.tensor([[[0.0], [5.0], [1.0], [4.5]]])
         >>> ys = torch.tensor([[1.0, 7.0, 2.0, 0.0]])
         >>> answer = nearest_neighbors(1)(xs, ys)
@@ -106,32 +101,20 @@ def nearest_neighbors(n_neighbors: int = 3, *, weighting: _Weighting = "uniform"
 
 @dataclass(frozen=True)
 class _Zero(PrefixPredictor):
-    @property
-    def name(self) -> str:
-        return "zero"
+    name = "zero"
 
     def _predict(
-        self,
-        xs: Float[Tensor, "batch point dim"],
-        ys: Float[Tensor, "batch point"],  # noqa: ARG002
-        asked: list[int],
-        eps: float,  # noqa: ARG002
+        self, xs: Float[Tensor, "batch point dim"], _ys: Float[Tensor, "batch point"], asked: list[int], _eps: float
     ) -> Float[Tensor, "batch asked"]:
         return xs.new_zeros(xs.shape[0], len(asked))
 
 
 @dataclass(frozen=True)
 class _ContextMean(PrefixPredictor):
-    @property
-    def name(self) -> str:
-        return "context_mean"
+    name = "context_mean"
 
     def _predict(
-        self,
-        xs: Float[Tensor, "batch point dim"],
-        ys: Float[Tensor, "batch point"],
-        asked: list[int],
-        eps: float,  # noqa: ARG002
+        self, xs: Float[Tensor, "batch point dim"], ys: Float[Tensor, "batch point"], asked: list[int], _eps: float
     ) -> Float[Tensor, "batch asked"]:
         counts = torch.arange(xs.shape[1]).to(xs).clamp(min=1)
         return (exclusive_cumsum(ys) / counts)[:, asked]
@@ -139,16 +122,10 @@ class _ContextMean(PrefixPredictor):
 
 @dataclass(frozen=True)
 class _Averaging(PrefixPredictor):
-    @property
-    def name(self) -> str:
-        return "averaging"
+    name = "averaging"
 
     def _predict(
-        self,
-        xs: Float[Tensor, "batch point dim"],
-        ys: Float[Tensor, "batch point"],
-        asked: list[int],
-        eps: float,  # noqa: ARG002
+        self, xs: Float[Tensor, "batch point dim"], ys: Float[Tensor, "batch point"], asked: list[int], _eps: float
     ) -> Float[Tensor, "batch asked"]:
         counts = torch.arange(xs.shape[1]).to(xs).clamp(min=1)
         weights = exclusive_cumsum(xs * ys[..., None]) / counts[:, None]
@@ -169,11 +146,7 @@ class _NearestNeighbors(PrefixPredictor):
         return 4 * n_points * n_points * (n_dims + 4)
 
     def _predict(
-        self,
-        xs: Float[Tensor, "batch point dim"],
-        ys: Float[Tensor, "batch point"],
-        asked: list[int],
-        eps: float,  # noqa: ARG002
+        self, xs: Float[Tensor, "batch point dim"], ys: Float[Tensor, "batch point"], asked: list[int], _eps: float
     ) -> Float[Tensor, "batch asked"]:
         # Differences, not the expanded square: equal inputs must be at distance 0 exactly.
         distances = (xs[:, asked, None] - xs[:, None]).square().sum(dim=3)

@@ -21,9 +21,7 @@ _LARGEST_RATIO = 1e150
 
 
 def gaussian_posterior_mean(
-    w_mean: Float[Tensor, " dim"] | Number,
-    w_cov: Float[Tensor, "dim dim"] | Number,
-    noise_std: Number,
+    w_mean: Float[Tensor, " dim"] | Number, w_cov: Float[Tensor, "dim dim"] | Number, noise_std: Number
 ) -> Predictor:
     """Predict with the posterior mean of the weights under w ~ N(w_mean, w_cov).
 
@@ -49,7 +47,6 @@ def gaussian_posterior_mean(
         Zhang, Wu and Bartlett (2024), arXiv 2402.14951, Lemma 6.1.
 
     Example:
-        >>> import torch
         >>> from icl_interp.predictors import ridge
         >>> xs, ys = torch.randn(2, 5, 3), torch.randn(2, 5)
         >>> isotropic = gaussian_posterior_mean(0.0, 4.0, noise_std=0.5)
@@ -92,14 +89,12 @@ def discrete_mmse(weights: Float[Tensor, "task dim"], noise_std: Number) -> Pred
         A predictor named after the size of the pool; neither of degree 1 in y nor scale-free in x.
 
     Raises:
-        InputTypeError: If a parameter is of the wrong kind.
         InputError: If the pool is empty or not finite, or the noise is negative.
 
     Source:
         Raventos et al. (2023), arXiv 2306.15063; arXiv 2501.17745, eq. 4. The limit without noise is ours.
 
     Example:
-        >>> import torch
         >>> pool = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
         >>> xs, ys = torch.tensor([[[1.0, -1.0], [2.0, 4.0]]]), torch.tensor([[-1.0, 0.0]])
         >>> answer = discrete_mmse(pool, noise_std=0.1)(xs, ys)  # the pool's mean, then the second task
@@ -149,11 +144,7 @@ class _GaussianPosteriorMean(PrefixPredictor):
             check_dims(self.name, "w_cov", self.factor.shape[0], xs)
 
     def _predict(
-        self,
-        xs: Float[Tensor, "batch point dim"],
-        ys: Float[Tensor, "batch point"],
-        asked: list[int],
-        eps: float,
+        self, xs: Float[Tensor, "batch point dim"], ys: Float[Tensor, "batch point"], asked: list[int], eps: float
     ) -> Float[Tensor, "batch asked"]:
         prior = (xs * torch.as_tensor(self.w_mean).to(xs)).sum(dim=2)
         if isinstance(self.factor, Tensor):
@@ -185,11 +176,7 @@ class _DiscreteMMSE(PrefixPredictor):
         return 4 * self.weights.shape[0] + n_points * n_dims  # small chunks stay in the cache
 
     def _predict(
-        self,
-        xs: Float[Tensor, "batch point dim"],
-        ys: Float[Tensor, "batch point"],
-        asked: list[int],
-        eps: float,
+        self, xs: Float[Tensor, "batch point dim"], ys: Float[Tensor, "batch point"], asked: list[int], eps: float
     ) -> Float[Tensor, "batch asked"]:
         pool = self.weights.to(xs)
         # What rounding makes of a misfit 0: by the labels' dtype without noise, else by float64's own arithmetic.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from icl_interp.errors import InputError
 from icl_interp.predictors._base import Number, Predictor, PrefixPredictor, check_count, check_number
-from icl_interp.predictors._spectral import affine_power, descent_progress, prefix_moments, spectrum
+from icl_interp.predictors._spectral import MomentPredictor, affine_power, descent_progress, prefix_moments, spectrum
 
 Normalise = Literal["mean", "sum", "fixed"]
 
@@ -27,11 +27,10 @@ def gradient_descent(
 ) -> Predictor:
     """Descend the squared error of the pairs before each point from w = 0 by a number of steps.
 
-    Formula: w <- w - (step_size / c) X^T (X w - y), ``steps`` times, with c the number of pairs k
-    ("mean"), 1 ("sum") or ``fixed_count`` ("fixed"). No Bayes predictor in general: it approaches least
-    squares, and few steps act like ridge regression. It diverges where step_size / c exceeds
-    2 / s_max(X)^2; what then overflows is held at a large finite number. Long runs go by repeated
-    squaring, in O(log steps).
+    Formula: w <- w - (step_size / c) X^T (X w - y), ``steps`` times, with c the number of pairs k ("mean"), 1 ("sum")
+    or ``fixed_count`` ("fixed"). No Bayes predictor in general: it approaches least squares, and few steps act like
+    ridge regression. It diverges where step_size / c exceeds 2 / s_max(X)^2; what then overflows is held at a large
+    finite number. Long runs go by repeated squaring, in O(log steps).
 
     Args:
         steps: How many steps, at least 0.
@@ -45,7 +44,6 @@ def gradient_descent(
         A predictor named after its steps and step size: degree 1 in y.
 
     Raises:
-        InputTypeError: If an option is of the wrong kind.
         InputError: If an option is out of range, unknown or missing.
 
     Source:
@@ -53,7 +51,6 @@ def gradient_descent(
         2310.17086, section 3 ("sum"); Zhang, Wu and Bartlett (2024), arXiv 2402.14951 ("fixed" at M).
 
     Example:
-        >>> import torch
         >>> xs, ys = torch.tensor([[[1.0], [3.0], [2.0]]]), torch.tensor([[2.0, 1.0, 0.0]])
         >>> one = gradient_descent(1, 0.5)(xs, ys)  # at the last point: 2 * 0.5 / 2 * (1 * 2 + 3 * 1)
         >>> torch.testing.assert_close(one, torch.tensor([[0.0, 3.0, 2.5]]))
@@ -75,10 +72,9 @@ def gd_plus_plus(
 ) -> Predictor:
     """Descend while each step also shrinks the inputs along their own directions of large variance.
 
-    Formula, in each step and with S = X^T X / c of the current inputs: residuals of context and query
-    take a gradient step eta, and every input becomes (I - gamma S) x. Equivalently
-    w <- w + (eta / c) P^2 X^T (y - X w), P <- P - gamma P^2 S P from P = I: an eigenvalue l of S counts
-    as l (1 - gamma l)^2 in the second step. No Bayes predictor.
+    Formula, in each step and with S = X^T X / c of the current inputs: residuals of context and query take a gradient
+    step eta, and every input becomes (I - gamma S) x. Equivalently w <- w + (eta / c) P^2 X^T (y - X w), P <- P - gamma
+    P^2 S P from P = I: an eigenvalue l of S counts as l (1 - gamma l)^2 in the second step. No Bayes predictor.
 
     Args:
         steps: How many steps, at least 1.
@@ -92,14 +88,12 @@ def gd_plus_plus(
         A predictor named after its steps: degree 1 in y.
 
     Raises:
-        InputTypeError: If an option is of the wrong kind.
         InputError: If an option is out of range, or a list has not one number for each step.
 
     Source:
         von Oswald et al. (2023), arXiv 2212.07677, appendix A.10; the common divisor is our choice.
 
     Example:
-        >>> import torch
         >>> xs, ys = torch.randn(2, 5, 3), torch.randn(2, 5)
         >>> plain = gradient_descent(3, 0.1)(xs, ys)
         >>> torch.testing.assert_close(gd_plus_plus(3, 0.1, 0.0)(xs, ys), plain)
@@ -155,7 +149,7 @@ def _one_for_each_step(owner: str, option: str, given: Number | Sequence[Number]
 
 
 @dataclass(frozen=True)
-class _GradientDescent(PrefixPredictor):
+class _GradientDescent(MomentPredictor):
     steps: int
     step_size: float | None
     normalise: Normalise
@@ -166,15 +160,8 @@ class _GradientDescent(PrefixPredictor):
         step_size = "per_prefix" if self.step_size is None else f"{self.step_size:.4g}"
         return f"gradient_descent({self.steps}, {step_size})"
 
-    def _floats_per_prompt(self, n_points: int, n_dims: int) -> int:
-        return 5 * n_points * n_dims * n_dims
-
     def _predict(
-        self,
-        xs: Float[Tensor, "batch point dim"],
-        ys: Float[Tensor, "batch point"],
-        asked: list[int],
-        eps: float,
+        self, xs: Float[Tensor, "batch point dim"], ys: Float[Tensor, "batch point"], asked: list[int], eps: float
     ) -> Float[Tensor, "batch asked"]:
         second, first = prefix_moments(xs, ys, asked)
         if self.step_size is None:
@@ -186,7 +173,7 @@ class _GradientDescent(PrefixPredictor):
 
 
 @dataclass(frozen=True)
-class _GDPlusPlus(PrefixPredictor):
+class _GDPlusPlus(MomentPredictor):
     step_sizes: tuple[float, ...]
     curvatures: tuple[float, ...]
     normalise: Normalise
@@ -196,15 +183,8 @@ class _GDPlusPlus(PrefixPredictor):
     def name(self) -> str:
         return f"gd_plus_plus({len(self.step_sizes)}, {self.step_sizes[0]:.4g}, {self.curvatures[0]:.4g})"
 
-    def _floats_per_prompt(self, n_points: int, n_dims: int) -> int:
-        return 5 * n_points * n_dims * n_dims
-
     def _predict(
-        self,
-        xs: Float[Tensor, "batch point dim"],
-        ys: Float[Tensor, "batch point"],
-        asked: list[int],
-        eps: float,  # noqa: ARG002
+        self, xs: Float[Tensor, "batch point dim"], ys: Float[Tensor, "batch point"], asked: list[int], _eps: float
     ) -> Float[Tensor, "batch asked"]:
         counts = divisors(asked, self.normalise, self.fixed_count, xs)[:, None]
         second, first = prefix_moments(xs, ys, asked)
@@ -223,17 +203,15 @@ class _GDPlusPlus(PrefixPredictor):
 def online_gradient_descent(step_size: Number | Literal["normalised"]) -> Predictor:
     """Take one gradient step for each pair in turn, from w = 0.
 
-    Formula: w <- w + eta (y_j - <w, x_j>) x_j for j = 0 .. k-1; yhat_k = <w, x_k>. With
-    eta = 1 / |x_j|^2 ("normalised", the Kaczmarz projection) each pair is fitted exactly and then
-    partly forgotten. The order of the pairs matters. No Bayes predictor. A diverging run is held at a
-    large finite number.
+    Formula: w <- w + eta (y_j - <w, x_j>) x_j for j = 0 .. k-1; yhat_k = <w, x_k>. With eta = 1 / |x_j|^2
+    ("normalised", the Kaczmarz projection) each pair is fitted exactly and then partly forgotten. The order of the
+    pairs matters. No Bayes predictor. A diverging run is held at a large finite number.
 
     Args:
         step_size: eta above 0 in inverse squared units of the inputs, or "normalised".
 
     Returns:
-        A predictor named after its step size: degree 1 in y; invariant when all x are scaled if
-        normalised.
+        A predictor named after its step size: degree 1 in y; invariant when all x are scaled if normalised.
 
     Raises:
         InputTypeError: If the step size is neither a number nor a word.
@@ -244,7 +222,6 @@ def online_gradient_descent(step_size: Number | Literal["normalised"]) -> Predic
         2310.17086, section 3 (both step sizes).
 
     Example:
-        >>> import torch
         >>> xs, ys = torch.tensor([[[1.0], [2.0], [1.0]]]), torch.tensor([[1.0, 4.0, 0.0]])
         >>> answer = online_gradient_descent("normalised")(xs, ys)  # w = 0, 1, 2
         >>> torch.testing.assert_close(answer, torch.tensor([[0.0, 2.0, 2.0]]))
@@ -266,11 +243,7 @@ class _OnlineGradientDescent(PrefixPredictor):
         return f"online_gradient_descent({self.step_size})"
 
     def _predict(
-        self,
-        xs: Float[Tensor, "batch point dim"],
-        ys: Float[Tensor, "batch point"],
-        asked: list[int],
-        eps: float,  # noqa: ARG002
+        self, xs: Float[Tensor, "batch point dim"], ys: Float[Tensor, "batch point"], asked: list[int], _eps: float
     ) -> Float[Tensor, "batch asked"]:
         if isinstance(self.step_size, str):
             squares = xs.square().sum(dim=2)

@@ -34,10 +34,9 @@ def gd_learned_init(
 ) -> Predictor:
     """Take one preconditioned gradient step from a given start (GD-beta).
 
-    Formula: yhat_k = <beta - Gamma (1/c) X^T (X beta - y), x_k> with beta = ``init``, Gamma =
-    ``preconditioner`` and c the number of pairs k ("mean"), 1 ("sum") or ``fixed_count`` ("fixed").
-    From no pairs it predicts <beta, x_k>. Not Bayes-optimal; with the parameters of
-    `optimal_learned_init` it is the best that a linear transformer block can do.
+    Formula: yhat_k = <beta - Gamma (1/c) X^T (X beta - y), x_k> with beta = ``init``, Gamma = ``preconditioner`` and c
+    the number of pairs k ("mean"), 1 ("sum") or ``fixed_count`` ("fixed"). From no pairs it predicts <beta, x_k>. Not
+    Bayes-optimal; with the parameters of `optimal_learned_init` it is the best that a linear transformer block can do.
 
     Args:
         init: beta; zeros give GD-0.
@@ -50,14 +49,12 @@ def gd_learned_init(
         A predictor named "gd_learned_init". Degree 1 in y only from init 0.
 
     Raises:
-        InputTypeError: If a parameter is of the wrong kind.
         InputError: If shapes do not fit, or an option is unknown.
 
     Source:
         Zhang, Wu and Bartlett (2024), arXiv 2402.14951, eq. 5.1.
 
     Example:
-        >>> import torch
         >>> from icl_interp.predictors import gradient_descent
         >>> xs, ys = torch.randn(2, 5, 3), torch.randn(2, 5)
         >>> same = gd_learned_init(torch.zeros(3), 0.1 * torch.eye(3))
@@ -108,11 +105,10 @@ def optimal_learned_init(
 ) -> LearnedInitOptimum:
     """Give the parameters with which one gradient step has the least expected error.
 
-    Formula: with H = ``x_cov``, Psi = ``w_cov``, M = ``n_pairs`` and A = H^1/2 Psi H^1/2,
-    Omega = ((M+1) A + (tr A + noise_std^2) I) / M, Gamma = Psi H^1/2 Omega^-1 H^-1/2,
-    beta = ``w_mean`` and risk = noise_std^2 + tr(A (I - A Omega^-1)). For x ~ N(0, H) and
-    w ~ N(w_mean, Psi). A singular H takes the pseudo-inverse root; without variance and noise
-    (Omega = 0) nothing is left to learn and Gamma is 0.
+    Formula: with H = ``x_cov``, Psi = ``w_cov``, M = ``n_pairs`` and A = H^1/2 Psi H^1/2, Omega = ((M+1) A + (tr A +
+    noise_std^2) I) / M, Gamma = Psi H^1/2 Omega^-1 H^-1/2, beta = ``w_mean`` and risk = noise_std^2 + tr(A (I - A
+    Omega^-1)). For x ~ N(0, H) and w ~ N(w_mean, Psi). A singular H takes the pseudo-inverse root; without variance and
+    noise (Omega = 0) nothing is left to learn and Gamma is 0.
 
     Args:
         x_cov: Covariance H of the inputs, which have mean 0.
@@ -125,14 +121,12 @@ def optimal_learned_init(
         The optimum, in the dtype of ``w_mean``.
 
     Raises:
-        InputTypeError: If a parameter is of the wrong kind.
         InputError: If shapes do not fit, or a covariance is not symmetric and positive semi-definite.
 
     Source:
         Zhang, Wu and Bartlett (2024), arXiv 2402.14951, Theorems 5.2 and 5.3.
 
     Example:
-        >>> import torch
         >>> eye = torch.eye(5, dtype=torch.float64)
         >>> optimum = optimal_learned_init(eye, eye, torch.ones(5), noise_std=0.0, n_pairs=5)
         >>> assert abs(optimum.risk - 30 / 11) < 1e-12
@@ -172,19 +166,13 @@ class _LearnedInit(PrefixPredictor):
     normalise: Normalise
     fixed_count: int | None
 
-    @property
-    def name(self) -> str:
-        return "gd_learned_init"
+    name = "gd_learned_init"
 
     def _check(self, xs: Tensor) -> None:
         check_dims(self.name, "init", self.init.shape[0], xs)
 
     def _predict(
-        self,
-        xs: Float[Tensor, "batch point dim"],
-        ys: Float[Tensor, "batch point"],
-        asked: list[int],
-        eps: float,  # noqa: ARG002
+        self, xs: Float[Tensor, "batch point dim"], ys: Float[Tensor, "batch point"], asked: list[int], _eps: float
     ) -> Float[Tensor, "batch asked"]:
         start = xs @ self.init.to(xs)
         moments = exclusive_cumsum(xs * (ys - start)[..., None])[:, asked]

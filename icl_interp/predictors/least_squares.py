@@ -21,10 +21,9 @@ _CONDITION_LIMIT = 5e7
 def least_squares() -> Predictor:
     """Fit the pairs before each point exactly, with the smallest weights that do.
 
-    Formula: yhat_k = x_k^T X^+ y over the k pairs before it. Bayes-optimal without label noise for
-    w ~ N(0, c I), and the limit of ridge as the penalty goes to 0. Below k = d, and for inputs in a
-    subspace, it is the minimum-norm solution; nothing is predicted (0) from no pairs. With noisy labels
-    its error has a peak at k = d.
+    Formula: yhat_k = x_k^T X^+ y over the k pairs before it. Bayes-optimal without label noise for w ~ N(0, c I), and
+    the limit of ridge as the penalty goes to 0. Below k = d, and for inputs in a subspace, it is the minimum-norm
+    solution; nothing is predicted (0) from no pairs. With noisy labels its error has a peak at k = d.
 
     Singular values of the k inputs up to eps * max(k, d) * s_max count as zero, where eps belongs to
     the dtype the inputs *came in*: a float32 prompt drawn in a subspace leaves it by rounding, and a
@@ -38,7 +37,6 @@ def least_squares() -> Predictor:
         algorithm for all prefixes at once is ours.
 
     Example:
-        >>> import torch
         >>> xs = torch.tensor([[[1.0, 0.0], [1.0, 1.0], [3.0, 2.0]]])
         >>> ys = torch.tensor([[2.0, 5.0, 0.0]])  # w = (2, 3): the last label is never read
         >>> torch.testing.assert_close(least_squares()(xs, ys), torch.tensor([[0.0, 2.0, 12.0]]))
@@ -71,7 +69,6 @@ def ridge(penalty: Number, mean: Float[Tensor, " dim"] | Number | None = None) -
         (2024), arXiv 2402.14951, Lemma 6.1.
 
     Example:
-        >>> import torch
         >>> xs, ys = torch.tensor([[[1.0], [1.0]]]), torch.tensor([[4.0, 0.0]])
         >>> torch.testing.assert_close(ridge(1.0)(xs, ys), torch.tensor([[0.0, 2.0]]))
         >>> torch.testing.assert_close(ridge(1.0, mean=2.0)(xs, ys), torch.tensor([[2.0, 3.0]]))
@@ -87,16 +84,10 @@ def ridge(penalty: Number, mean: Float[Tensor, " dim"] | Number | None = None) -
 
 @dataclass(frozen=True)
 class _LeastSquares(PrefixPredictor):
-    @property
-    def name(self) -> str:
-        return "least_squares"
+    name = "least_squares"
 
     def _predict(
-        self,
-        xs: Float[Tensor, "batch point dim"],
-        ys: Float[Tensor, "batch point"],
-        asked: list[int],
-        eps: float,
+        self, xs: Float[Tensor, "batch point dim"], ys: Float[Tensor, "batch point"], asked: list[int], eps: float
     ) -> Float[Tensor, "batch asked"]:
         return min_norm_predictions(xs, ys, eps)[:, asked]
 
@@ -115,11 +106,7 @@ class _Ridge(PrefixPredictor):
             check_dims(self.name, "mean", self.mean.shape[0], xs)
 
     def _predict(
-        self,
-        xs: Float[Tensor, "batch point dim"],
-        ys: Float[Tensor, "batch point"],
-        asked: list[int],
-        eps: float,
+        self, xs: Float[Tensor, "batch point dim"], ys: Float[Tensor, "batch point"], asked: list[int], eps: float
     ) -> Float[Tensor, "batch asked"]:
         if self.mean is None:
             return ridge_predictions(xs, ys, self.penalty, eps)[:, asked]

@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from icl_interp.errors import InputError
-from icl_interp.predictors._base import Number, Predictor, PrefixPredictor, check_count, check_number
-from icl_interp.predictors._spectral import descent_progress, prefix_moments, spectrum
+from icl_interp.predictors._base import Number, Predictor, check_count, check_number
+from icl_interp.predictors._spectral import MomentPredictor, descent_progress, prefix_moments, spectrum
 
 # 2^1000 still fits into float64, and every direction that is kept has long been inverted by then.
 _MOST_DOUBLINGS = 1000
@@ -18,17 +18,15 @@ _MOST_DOUBLINGS = 1000
 def newton(steps: int, *, scaling: Number | Literal["frobenius"] = 1.0) -> Predictor:
     """Invert X^T X by Newton-Schulz iterations and predict with the inverse reached.
 
-    Formula: M <- 2 M - M S M with S = X^T X, ``steps`` times from M = alpha S;
-    yhat_k = x_k^T M X^T y. An eigenvalue l of S is inverted up to the factor
-    1 - (1 - alpha l^2)^(2^steps), which is how it is computed: the iteration itself would double its
-    rounding errors outside the inputs' span in each step. Tends to minimum-norm least squares, and is
-    Bayes-optimal where that is. Directions that `least_squares` would count as rounding of the inputs,
-    eigenvalues l up to (eps * max(k, d))^2 times the largest with eps of the dtype the inputs came in
-    (at least 2e-16 * d times it, the rounding of S), are left out.
+    Formula: M <- 2 M - M S M with S = X^T X, ``steps`` times from M = alpha S; yhat_k = x_k^T M X^T y. An eigenvalue l
+    of S is inverted up to the factor 1 - (1 - alpha l^2)^(2^steps), which is how it is computed: the iteration itself
+    would double its rounding errors outside the inputs' span in each step. Tends to minimum-norm least squares, and is
+    Bayes-optimal where that is. Directions that `least_squares` would count as rounding of the inputs, eigenvalues l up
+    to (eps * max(k, d))^2 times the largest with eps of the dtype the inputs came in (at least 2e-16 * d times it, the
+    rounding of S), are left out.
 
     Args:
-        steps: Iterations, at least 0; n of them learn a direction as far as 2^n gradient steps of
-            size alpha on S^2.
+        steps: Iterations, at least 0; n of them learn a direction as far as 2^n gradient steps of size alpha on S^2.
         scaling: c in alpha = c / ||S S^T||_2, between 0 and 2, both excluded; or "frobenius" for
             alpha = 1 / ||S S^T||_F.
 
@@ -36,7 +34,6 @@ def newton(steps: int, *, scaling: Number | Literal["frobenius"] = 1.0) -> Predi
         A predictor named after its iterations: degree 1 in y, invariant when all x are scaled.
 
     Raises:
-        InputTypeError: If an option is of the wrong kind.
         InputError: If ``steps`` is negative, or ``scaling`` is not in its range.
 
     Source:
@@ -45,7 +42,6 @@ def newton(steps: int, *, scaling: Number | Literal["frobenius"] = 1.0) -> Predi
         takes the Frobenius norm; the default c = 1 is ours.
 
     Example:
-        >>> import torch
         >>> from icl_interp.predictors import least_squares
         >>> xs, ys = torch.randn(2, 9, 3, dtype=torch.float64), torch.randn(2, 9, dtype=torch.float64)
         >>> torch.testing.assert_close(newton(40)(xs, ys)[:, 5:], least_squares()(xs, ys)[:, 5:])
@@ -68,20 +64,18 @@ def newton(steps: int, *, scaling: Number | Literal["frobenius"] = 1.0) -> Predi
 def conjugate_gradient(steps: int) -> Predictor:
     """Minimise the squared error of the pairs before each point over a Krylov space.
 
-    Formula: w = argmin |X w - y|^2 over span{S^i X^T y : i < steps} with S = X^T X, by ``steps``
-    iterations of conjugate gradients on the normal equations from w = 0. Equals minimum-norm least
-    squares, and is Bayes-optimal where that is, once ``steps`` reaches the number of different nonzero
-    eigenvalues of S (up to rounding, which an ill-conditioned prefix, k near d, amplifies). Directions
-    that `least_squares` would count as rounding of the inputs are left out, as in `newton`: float32 inputs
-    drawn in a subspace leave it by rounding, and a further step would fit noisy labels with weights of
-    1e7 there. A prefix whose residual has vanished stays where it is.
+    Formula: w = argmin |X w - y|^2 over span{S^i X^T y : i < steps} with S = X^T X, by ``steps`` iterations of
+    conjugate gradients on the normal equations from w = 0. Equals minimum-norm least squares, and is Bayes-optimal
+    where that is, once ``steps`` reaches the number of different nonzero eigenvalues of S (up to rounding, which an
+    ill-conditioned prefix, k near d, amplifies). Directions that `least_squares` would count as rounding of the inputs
+    are left out, as in `newton`: float32 inputs drawn in a subspace leave it by rounding, and a further step would fit
+    noisy labels with weights of 1e7 there. A prefix whose residual has vanished stays where it is.
 
     Args:
         steps: Iterations, at least 0.
 
     Returns:
-        A predictor named after its iterations: degree 1 in y (though not linear), invariant when all
-        x are scaled.
+        A predictor named after its iterations: degree 1 in y (though not linear), invariant when all x are scaled.
 
     Raises:
         InputTypeError: If ``steps`` is no whole number.
@@ -92,7 +86,6 @@ def conjugate_gradient(steps: int) -> Predictor:
         (2024), arXiv 2310.17086, appendix.
 
     Example:
-        >>> import torch
         >>> from icl_interp.predictors import least_squares
         >>> xs, ys = torch.randn(2, 9, 2, dtype=torch.float64), torch.randn(2, 9, dtype=torch.float64)
         >>> torch.testing.assert_close(conjugate_gradient(2)(xs, ys)[:, 4:], least_squares()(xs, ys)[:, 4:])
@@ -102,7 +95,7 @@ def conjugate_gradient(steps: int) -> Predictor:
 
 
 @dataclass(frozen=True)
-class _Newton(PrefixPredictor):
+class _Newton(MomentPredictor):
     steps: int
     scaling: float | Literal["frobenius"]
 
@@ -111,15 +104,8 @@ class _Newton(PrefixPredictor):
         suffix = "" if self.scaling == 1 else f", scaling={self.scaling}"
         return f"newton({self.steps}{suffix})"
 
-    def _floats_per_prompt(self, n_points: int, n_dims: int) -> int:
-        return 5 * n_points * n_dims * n_dims
-
     def _predict(
-        self,
-        xs: Float[Tensor, "batch point dim"],
-        ys: Float[Tensor, "batch point"],
-        asked: list[int],
-        eps: float,
+        self, xs: Float[Tensor, "batch point dim"], ys: Float[Tensor, "batch point"], asked: list[int], eps: float
     ) -> Float[Tensor, "batch asked"]:
         axes = spectrum(*prefix_moments(xs, ys, asked), xs[:, asked], asked=asked, eps=eps)
         rates = (axes.values / axes.largest).square()  # alpha l^2 for c = 1
@@ -132,22 +118,15 @@ class _Newton(PrefixPredictor):
 
 
 @dataclass(frozen=True)
-class _ConjugateGradient(PrefixPredictor):
+class _ConjugateGradient(MomentPredictor):
     steps: int
 
     @property
     def name(self) -> str:
         return f"conjugate_gradient({self.steps})"
 
-    def _floats_per_prompt(self, n_points: int, n_dims: int) -> int:
-        return 5 * n_points * n_dims * n_dims
-
     def _predict(
-        self,
-        xs: Float[Tensor, "batch point dim"],
-        ys: Float[Tensor, "batch point"],
-        asked: list[int],
-        eps: float,
+        self, xs: Float[Tensor, "batch point dim"], ys: Float[Tensor, "batch point"], asked: list[int], eps: float
     ) -> Float[Tensor, "batch asked"]:
         # In the eigenbasis of S a product with it is one of numbers, and what is no signal has been left out.
         axes = spectrum(*prefix_moments(xs, ys, asked), xs[:, asked], asked=asked, eps=eps)

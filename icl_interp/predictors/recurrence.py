@@ -18,11 +18,10 @@ from icl_interp.predictors._prefix_lstsq import exclusive_cumsum
 def affine_recurrence() -> Predictor:
     """Solve s' = a s + b from two pairs and apply it.
 
-    Formula: a = (y_j - y_i) / (x_j - x_i), yhat_k = y_i + a (x_k - x_i), from the consecutive pairs
-    i, j = i + 1 before k whose inputs lie furthest apart (the earliest in a tie). Exact, hence
-    Bayes-optimal, from k = 2 on for a sequence without noise; where all inputs before k agree the
-    sequence stands still and the last label is repeated. With fewer than two pairs the last value is
-    repeated.
+    Formula: a = (y_j - y_i) / (x_j - x_i), yhat_k = y_i + a (x_k - x_i), from the consecutive pairs i, j = i + 1 before
+    k whose inputs lie furthest apart (the earliest in a tie). Exact, hence Bayes-optimal, from k = 2 on for a sequence
+    without noise; where all inputs before k agree the sequence stands still and the last label is repeated. With fewer
+    than two pairs the last value is repeated.
 
     Returns:
         A predictor named "affine_recurrence": it depends on the order of the pairs.
@@ -32,7 +31,6 @@ def affine_recurrence() -> Predictor:
         differences of a contracting sequence are rounding noise.
 
     Example:
-        >>> import torch
         >>> s = torch.tensor([[1.0, 3.0, 7.0, 15.0, 31.0]])  # s' = 2 s + 1
         >>> answer = affine_recurrence()(s[:, :-1, None], s[:, 1:])
         >>> torch.testing.assert_close(answer, torch.tensor([[1.0, 3.0, 15.0, 31.0]]))
@@ -43,11 +41,10 @@ def affine_recurrence() -> Predictor:
 def running_least_squares() -> Predictor:
     """Fit a s + b to the pairs before each point by least squares.
 
-    Formula: minimum-norm (a, b) of |X a + b - y|^2, yhat_k = a x_k + b. Exact for a sequence without
-    noise from k = 2 on, whatever the unit of x and its distance from 0; singular systems (one pair, or a
-    sequence that stands still up to the rounding of its dtype) take the minimum-norm (a, b), which fits
-    them as well. Inputs of more dimensions are fitted alike, with one slope each. Bayes-optimal in the same
-    cases as `least_squares` with an intercept.
+    Formula: minimum-norm (a, b) of |X a + b - y|^2, yhat_k = a x_k + b. Exact for a sequence without noise from k = 2
+    on, whatever the unit of x and its distance from 0; singular systems (one pair, or a sequence that stands still up
+    to the rounding of its dtype) take the minimum-norm (a, b), which fits them as well. Inputs of more dimensions are
+    fitted alike, with one slope each. Bayes-optimal in the same cases as `least_squares` with an intercept.
 
     Returns:
         A predictor named "running_least_squares": degree 1 in y.
@@ -56,7 +53,6 @@ def running_least_squares() -> Predictor:
         Bhargav and Gu (2024), arXiv 2410.17438, for the task; the baseline is ours.
 
     Example:
-        >>> import torch
         >>> s = torch.tensor([[1.0, 3.0, 7.0, 15.0, 31.0]])  # s' = 2 s + 1
         >>> answer = running_least_squares()(s[:, :-1, None], s[:, 1:])
         >>> torch.testing.assert_close(answer[:, 2:], torch.tensor([[15.0, 31.0]]))
@@ -77,7 +73,6 @@ def copy_last() -> Predictor:
         Our baseline for the task of Bhargav and Gu (2024), arXiv 2410.17438.
 
     Example:
-        >>> import torch
         >>> s = torch.tensor([[1.0, 3.0, 7.0, 15.0]])
         >>> torch.testing.assert_close(copy_last()(s[:, :-1, None], s[:, 1:]), s[:, :-1])
     """
@@ -97,7 +92,6 @@ def linear_extrapolation() -> Predictor:
         Our baseline for the task of Bhargav and Gu (2024), arXiv 2410.17438.
 
     Example:
-        >>> import torch
         >>> s = torch.tensor([[1.0, 3.0, 5.0, 7.0]])
         >>> answer = linear_extrapolation()(s[:, :-1, None], s[:, 1:])
         >>> torch.testing.assert_close(answer, torch.tensor([[1.0, 5.0, 7.0]]))
@@ -116,16 +110,10 @@ class _SequencePredictor(PrefixPredictor):
 
 @dataclass(frozen=True)
 class _AffineRecurrence(_SequencePredictor):
-    @property
-    def name(self) -> str:
-        return "affine_recurrence"
+    name = "affine_recurrence"
 
     def _predict(
-        self,
-        xs: Float[Tensor, "batch point dim"],
-        ys: Float[Tensor, "batch point"],
-        asked: list[int],
-        eps: float,  # noqa: ARG002
+        self, xs: Float[Tensor, "batch point dim"], ys: Float[Tensor, "batch point"], asked: list[int], _eps: float
     ) -> Float[Tensor, "batch asked"]:
         inputs = xs[..., 0]
         answer = _last_values(inputs, ys)
@@ -147,19 +135,13 @@ class _AffineRecurrence(_SequencePredictor):
 
 @dataclass(frozen=True)
 class _RunningLeastSquares(PrefixPredictor):
-    @property
-    def name(self) -> str:
-        return "running_least_squares"
+    name = "running_least_squares"
 
     def _floats_per_prompt(self, n_points: int, n_dims: int) -> int:
         return 4 * n_points * (n_points + n_dims) * n_dims
 
     def _predict(
-        self,
-        xs: Float[Tensor, "batch point dim"],
-        ys: Float[Tensor, "batch point"],
-        asked: list[int],
-        eps: float,
+        self, xs: Float[Tensor, "batch point dim"], ys: Float[Tensor, "batch point"], asked: list[int], eps: float
     ) -> Float[Tensor, "batch asked"]:
         # Centred: the constant column is exact at any unit of x, and only x itself has rounding in it.
         xs, first = xs - xs[:, :1], xs[:, :1]  # differences of near numbers are exact
@@ -199,32 +181,20 @@ def _principal_axes(
 
 @dataclass(frozen=True)
 class _CopyLast(_SequencePredictor):
-    @property
-    def name(self) -> str:
-        return "copy_last"
+    name = "copy_last"
 
     def _predict(
-        self,
-        xs: Float[Tensor, "batch point dim"],
-        ys: Float[Tensor, "batch point"],
-        asked: list[int],
-        eps: float,  # noqa: ARG002
+        self, xs: Float[Tensor, "batch point dim"], ys: Float[Tensor, "batch point"], asked: list[int], _eps: float
     ) -> Float[Tensor, "batch asked"]:
         return _last_values(xs[..., 0], ys)[:, asked]
 
 
 @dataclass(frozen=True)
 class _LinearExtrapolation(_SequencePredictor):
-    @property
-    def name(self) -> str:
-        return "linear_extrapolation"
+    name = "linear_extrapolation"
 
     def _predict(
-        self,
-        xs: Float[Tensor, "batch point dim"],
-        ys: Float[Tensor, "batch point"],
-        asked: list[int],
-        eps: float,  # noqa: ARG002
+        self, xs: Float[Tensor, "batch point dim"], ys: Float[Tensor, "batch point"], asked: list[int], _eps: float
     ) -> Float[Tensor, "batch asked"]:
         return torch.cat([xs[:, :1, 0], 2 * ys[:, :-1] - xs[:, :-1, 0]], dim=1)[:, asked]
 

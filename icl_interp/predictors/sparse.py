@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from icl_interp.predictors._base import Number, Predictor, PrefixPredictor, check_count, check_number
-from icl_interp.predictors._spectral import affine_power, descent_progress, prefix_moments, spectrum
+from icl_interp.predictors._spectral import MomentPredictor, affine_power, descent_progress, prefix_moments, spectrum
 from icl_interp.predictors.gradient_descent import check_step_size, divisors
 
 # Fits remembered by one Lasso predictor: 65536 prefixes of 20 dimensions take some 20 MB.
@@ -40,19 +40,16 @@ def lasso(penalty: Number, *, max_iter: int = 100_000, tol: Number = 1e-8) -> Pr
         tol: Largest duality gap at which descent counts as done, relative to |y|^2 (scikit-learn's tol).
 
     Returns:
-        A predictor named after its penalty; at a fixed penalty neither of degree 1 in y nor scale-free
-        in x.
+        A predictor named after its penalty; at a fixed penalty neither of degree 1 in y nor scale-free in x.
 
     Raises:
         ImportError: When called without scikit-learn.
-        InputTypeError: If an option is of the wrong kind.
         InputError: If an option is out of range; penalty 0 is `least_squares`.
 
     Source:
         Tibshirani (1996); as a reference for sparse tasks Garg et al. (2022), arXiv 2208.01066, section 4.
 
     Example:
-        >>> import torch
         >>> xs, ys = torch.ones(1, 3, 1), torch.tensor([[3.0, 3.0, 0.0]])
         >>> answer = lasso(0.5)(xs, ys)  # (w - 3)^2 / 2 + 0.5 |w| is least at 2.5
         >>> torch.testing.assert_close(answer, torch.tensor([[0.0, 2.5, 2.5]]))
@@ -66,10 +63,9 @@ def lasso(penalty: Number, *, max_iter: int = 100_000, tol: Number = 1e-8) -> Pr
 def preprocess_then_gradient_descent(steps: int, step_size: Number | Literal["per_prefix"] = "per_prefix") -> Predictor:
     """Reweight each input coordinate by its correlation with the labels, then descend.
 
-    Formula: R = diag(X^T y / k), z = R x, and gradient descent from v = 0 on |Z v - y|^2 / (2 k);
-    yhat_k = <v, R x_k>. Coordinates that do not go with the labels are learned slowly, which helps
-    sparse weights when pairs are few or noisy and steps are few; run long without noise, plain gradient
-    descent is better. No Bayes predictor.
+    Formula: R = diag(X^T y / k), z = R x, and gradient descent from v = 0 on |Z v - y|^2 / (2 k); yhat_k = <v, R x_k>.
+    Coordinates that do not go with the labels are learned slowly, which helps sparse weights when pairs are few or
+    noisy and steps are few; run long without noise, plain gradient descent is better. No Bayes predictor.
 
     Args:
         steps: Gradient steps, at least 0.
@@ -80,7 +76,6 @@ def preprocess_then_gradient_descent(steps: int, step_size: Number | Literal["pe
         A predictor named after its steps: with "per_prefix" of degree 1 in y and scale-free in x.
 
     Raises:
-        InputTypeError: If an option is of the wrong kind.
         InputError: If an option is out of range.
 
     Source:
@@ -88,7 +83,6 @@ def preprocess_then_gradient_descent(steps: int, step_size: Number | Literal["pe
         are our reading: the sources at hand do not give the constants.
 
     Example:
-        >>> import torch
         >>> xs, ys = torch.tensor([[[1.0, 1.0], [1.0, -1.0], [1.0, 1.0]]]), torch.tensor([[2.0, 2.0, 0.0]])
         >>> answer = preprocess_then_gradient_descent(1)(xs, ys)  # R = diag(2, 0): one step finds w = (2, 0)
         >>> torch.testing.assert_close(answer[:, 2], torch.tensor([2.0]))
@@ -110,11 +104,7 @@ class _Lasso(PrefixPredictor):
         return f"lasso({self.penalty:.4g})"
 
     def _predict(
-        self,
-        xs: Float[Tensor, "batch point dim"],
-        ys: Float[Tensor, "batch point"],
-        asked: list[int],
-        eps: float,  # noqa: ARG002
+        self, xs: Float[Tensor, "batch point dim"], ys: Float[Tensor, "batch point"], asked: list[int], _eps: float
     ) -> Float[Tensor, "batch asked"]:
         model = _lasso_class()(alpha=self.penalty, fit_intercept=False, max_iter=self.max_iter, tol=self.tol)
         inputs, labels = xs.detach().cpu(), ys.detach().cpu()
@@ -175,7 +165,7 @@ def _linear_models() -> Any:
 
 
 @dataclass(frozen=True)
-class _PreprocessThenDescend(PrefixPredictor):
+class _PreprocessThenDescend(MomentPredictor):
     steps: int
     step_size: float | None
 
@@ -184,15 +174,8 @@ class _PreprocessThenDescend(PrefixPredictor):
         suffix = "" if self.step_size is None else f", {self.step_size:.4g}"
         return f"preprocess_then_gradient_descent({self.steps}{suffix})"
 
-    def _floats_per_prompt(self, n_points: int, n_dims: int) -> int:
-        return 5 * n_points * n_dims * n_dims
-
     def _predict(
-        self,
-        xs: Float[Tensor, "batch point dim"],
-        ys: Float[Tensor, "batch point"],
-        asked: list[int],
-        eps: float,
+        self, xs: Float[Tensor, "batch point dim"], ys: Float[Tensor, "batch point"], asked: list[int], eps: float
     ) -> Float[Tensor, "batch asked"]:
         counts = divisors(asked, "mean", None, xs)[:, None]
         second, correlations = (

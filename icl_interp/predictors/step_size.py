@@ -18,6 +18,11 @@ from icl_interp.predictors.gradient_descent import Normalise, check_normalise, d
 _GRID_SIZE = 96
 # Matrices decomposed at a time, to bound memory.
 _CHUNK_MATRICES = 2**13
+# Tried first: step sizes around that of plain gradient descent, curvatures as shares of one over an eigenvalue.
+_STEP_FACTORS = tuple(10 ** (exponent / 6) for exponent in range(-6, 8))
+_CURVATURE_SHARES = (0.0, 0.1, 0.2, 0.4, 0.8)
+# Where a bounded search ends, as shares of one over the largest eigenvalue of the sample.
+LARGEST_STEP, LARGEST_CURVATURE = 1.5, 1.0
 
 
 @dataclass(frozen=True)
@@ -55,12 +60,11 @@ def best_constant_step(
 ) -> BestStep:
     """Search the one step size that minimises the mean squared error of gradient descent on a sample.
 
-    Formula: argmin over eta of the mean over prompts and points of (yhat_k(eta) - y_k)^2, with yhat
-    from `gradient_descent`. In the eigenbasis of X^T X each yhat is a sum of the scalars
-    (1 - (1 - eta l / c)^steps) / l, so that every step size is tried exactly at the price of one
-    decomposition. A logarithmic grid covers all scales from "nothing learned" to "every prefix
-    diverges"; a bounded search refines the best cell. Step sizes at which some prefix diverges are
-    not forbidden: with few steps they can be best. An error beyond float64 counts as infinite.
+    Formula: argmin over eta of the mean over prompts and points of (yhat_k(eta) - y_k)^2, with yhat from
+    `gradient_descent`. In the eigenbasis of X^T X each yhat is a sum of the scalars (1 - (1 - eta l / c)^steps) / l, so
+    that every step size is tried exactly at the price of one decomposition. A logarithmic grid covers all scales from
+    "nothing learned" to "every prefix diverges"; a bounded search refines the best cell. Step sizes at which some
+    prefix diverges are not forbidden: with few steps they can be best. An error beyond float64 counts as infinite.
 
     The step is chosen on a training sample: draw it apart from the prompts it is then used on.
 
@@ -76,7 +80,6 @@ def best_constant_step(
         The step size and its loss; ``.predictor()`` builds the gradient descent.
 
     Raises:
-        InputTypeError: If an option or a tensor is of the wrong kind.
         InputError: If an option is out of range, or no asked point has a non-zero input before it.
 
     Source:
@@ -84,7 +87,6 @@ def best_constant_step(
         eigenvalue form and the grid are ours.
 
     Example:
-        >>> import torch
         >>> xs = torch.tensor([[[2.0], [1.0]]])
         >>> best = best_constant_step(xs, torch.tensor([[2.0, 1.0]]), steps=1)
         >>> assert abs(best.step_size - 0.25) < 1e-6  # eta * 2 * 2 = 1 recovers w = 1
@@ -155,13 +157,6 @@ def _sample_spectrum(
     return found
 
 
-# Tried first: step sizes around that of plain gradient descent, curvatures as shares of one over an eigenvalue.
-_STEP_FACTORS = tuple(10 ** (exponent / 6) for exponent in range(-6, 8))
-_CURVATURE_SHARES = (0.0, 0.1, 0.2, 0.4, 0.8)
-# Where a bounded search ends, as shares of one over the largest eigenvalue of the sample.
-LARGEST_STEP, LARGEST_CURVATURE = 1.5, 1.0
-
-
 @dataclass(frozen=True)
 class BestGDPlusPlus:
     """The best step size and curvature for a number of steps, the same in each, and what they achieve."""
@@ -224,7 +219,6 @@ def best_gd_plus_plus(
         Both values and their loss; ``.predictor()`` builds the GD++.
 
     Raises:
-        InputTypeError: If an option or a tensor is of the wrong kind.
         InputError: If an option is out of range, or no asked point has a non-zero input before it.
 
     Source:
@@ -232,7 +226,6 @@ def best_gd_plus_plus(
         same loss; the search is ours.
 
     Example:
-        >>> import torch
         >>> xs = torch.randn(200, 11, 10, generator=torch.Generator().manual_seed(0))
         >>> ys = xs.sum(dim=2)
         >>> assert best_gd_plus_plus(xs, ys, 3).loss < 0.9 * best_constant_step(xs, ys, 3).loss

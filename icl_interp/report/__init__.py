@@ -5,17 +5,6 @@ from icl_interp.report.page import PlotlyJS, render, write_report
 from icl_interp.report.tables import Cell, TableView
 
 __all__ = [
-    "Cell",
-    "Fact",
-    "FigureGrid",
-    "FigureView",
-    "HasJSON",
-    "Page",
-    "PlotlyJS",
-    "Section",
-    "TableView",
-    "Tone",
-    "Verdict",
-    "render",
-    "write_report",
-]
+    "Cell", "Fact", "FigureGrid", "FigureView", "HasJSON", "Page", "PlotlyJS", "Section", "TableView", "Tone",
+    "Verdict", "render", "write_report",
+]  # fmt: skip

@@ -11,11 +11,7 @@ from icl_interp.report.model import Fact, Page, lay_out
 
 
 def build_page(
-    study: Study,
-    checkpoint: Checkpoint,
-    provenance: Mapping[str, str | int],
-    *,
-    timeline: Development | None = None,
+    study: Study, checkpoint: Checkpoint, provenance: Mapping[str, str | int], *, timeline: Development | None = None
 ) -> Page:
     """Lay a study out as a report, and how the model developed where that is known."""
     sections, cards = lay_out(CONTENTS, study)
@@ -44,8 +40,7 @@ def _facts(study: Study, checkpoint: Checkpoint) -> tuple[Fact, ...]:
         Fact("Training steps", step),
         Fact("In distribution", study.task.describe()),
         Fact(
-            "Prompts",
-            f"{len(families.fit)} a family, {families.fit.n_points} points, {len(families.shifted)} shifts",
+            "Prompts", f"{len(families.fit)} a family, {families.fit.n_points} points, {len(families.shifted)} shifts"
         ),
         Fact("Controls", f"{len(study.untrained)} untrained networks, initialisation {study.config.init!r}"),
     ]

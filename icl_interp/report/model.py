@@ -13,6 +13,7 @@ STUDY_FORMAT = "icl-interp study"
 """What the JSON of icl-probe says of itself."""
 
 Tone = Literal["evidence", "none", "mixed", "unknown"]
+_Found = TypeVar("_Found")
 
 
 @runtime_checkable
@@ -183,9 +184,6 @@ class Chapter:
     """Its answers at the top of the page."""
 
 
-_Found = TypeVar("_Found")
-
-
 @dataclass(frozen=True, slots=True)
 class Line(Generic[_Found]):
     """One line of a table of contents."""
@@ -195,7 +193,6 @@ class Line(Generic[_Found]):
     question: Section
     """Under which it stands: an id and a title."""
     folded: bool = False
-    """Whether it waits behind its heading until it is opened."""
 
 
 def lay_out(contents: Iterable[Line[_Found]], found: _Found) -> tuple[tuple[Section, ...], tuple[Verdict, ...]]:

@@ -19,24 +19,12 @@ from icl_interp.report.model import STUDY_FORMAT
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.registry import describe_task
 
-_LEFT_OUT = {
-    "predictions",
-    "errors_by_prompt",
-    "signatures",
-    "weight",
-    "bias",
-    "reference",
-    "direction_references",
-}
+_LEFT_OUT = {"predictions", "errors_by_prompt", "signatures", "weight", "bias", "reference", "direction_references"}
 _FLAT_LIST = re.compile(r"\[[^\[\]{}]*\]")  # numbers that belong together stand on one line
 
 
 def study_json(
-    study: Study,
-    checkpoint: Checkpoint,
-    provenance: Mapping[str, str | int],
-    *,
-    timeline: Development | None = None,
+    study: Study, checkpoint: Checkpoint, provenance: Mapping[str, str | int], *, timeline: Development | None = None
 ) -> str:
     """Write a study as JSON text, and how the model developed where that is known.
 

@@ -22,6 +22,44 @@ from icl_interp.report.model import FigureGrid, FigureView, Page, Section, Tone,
 from icl_interp.report.tables import MISSING, Cell, TableView, check_choice, format_column
 
 _CODE = re.compile(r"`([^`]+)`")
+_DASHES = {
+    "solid": "none",
+    "dot": "2 3",
+    "dash": "7 4",
+    "longdash": "12 4",
+    "dashdot": "7 3 2 3",
+    "longdashdot": "12 3 2 3",
+}
+_DASH_LENGTHS = re.compile(r"[\dpx., ]+")
+_COLOUR = re.compile(r"#[0-9A-Fa-f]{3,8}|rgba?\([\d., ]+\)")
+_ROWS_ON_PAGE = 200
+_SHORT = 24  # characters that stay on one line
+_WORDS: Mapping[Tone, str] = {
+    "evidence": "Evidence",
+    "none": "No evidence beyond the control",
+    "mixed": "Mixed evidence",
+    "unknown": "Cannot be told",
+}
+# A disc with a tick, a ring, a half disc, a broken ring with a question mark: told apart without colour.
+_RING = '<circle cx="9" cy="9" r="7.5" fill="none" stroke="currentColor" stroke-width="1.5"{}/>'
+_SHAPES: Mapping[Tone, str] = {
+    "evidence": '<circle cx="9" cy="9" r="8.25" fill="currentColor"/>'
+    '<path d="M5.2 9.3l2.6 2.6 5-5.6" fill="none" stroke="var(--panel)" stroke-width="1.8"/>',
+    "none": _RING.format(""),
+    "mixed": _RING.format("") + '<path d="M9 1.5a7.5 7.5 0 0 0 0 15z" fill="currentColor"/>',
+    "unknown": _RING.format(' stroke-dasharray="2.6 2.1"')
+    + '<path d="M6.9 7.2a2.1 2.1 0 1 1 2.9 2c-.6.3-.8.6-.8 1.2M9 12.4v1.2" fill="none" stroke="currentColor" '
+    'stroke-width="1.5"/>',
+}
+PlotlyJS = Literal["embed", "cdn", "directory"]
+_MEGABYTE = 1_000_000
+_MAX_MEGABYTES = 25
+PLOTLYJS_FILE = "plotly.min.js"
+# The browser itself then keeps the page from asking anyone for anything. WebGL traces compile with eval.
+_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "
+    "img-src data: blob:; worker-src blob:"
+)
 
 
 def prose(text: str) -> Markup:
@@ -46,18 +84,6 @@ def _embedded_json(value: Any) -> Markup:
 def script_source(source: str) -> Markup:
     """Make JavaScript safe to stand between script tags."""
     return Markup(re.sub(r"</(?=script)", r"<\\/", source, flags=re.IGNORECASE))
-
-
-_DASHES = {
-    "solid": "none",
-    "dot": "2 3",
-    "dash": "7 4",
-    "longdash": "12 4",
-    "dashdot": "7 3 2 3",
-    "longdashdot": "12 3 2 3",
-}
-_DASH_LENGTHS = re.compile(r"[\dpx., ]+")
-_COLOUR = re.compile(r"#[0-9A-Fa-f]{3,8}|rgba?\([\d., ]+\)")
 
 
 def _shared_legend(figures: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -88,8 +114,7 @@ def _swatch(trace: Mapping[str, Any]) -> Markup:
 def _table_of_traces(figure: Mapping[str, Any], caption: str) -> TableView | None:
     """List every point that a figure's traces draw.
 
-    Traces without a hover label (the bands around lines) are left out, and so are those without x
-    and y of one length.
+    Traces without a hover label (the bands around lines) are left out, and so are those without x and y of one length.
     """
     rows = tuple(row for i, trace in enumerate(figure["data"]) for row in _rows(trace, i))
     return TableView(("series", "x", "y"), rows, caption=caption) if rows else None
@@ -112,29 +137,7 @@ def _values(array: object) -> Sequence[Cell]:
     return [v if isinstance(v, str | int | float) else None for v in array]
 
 
-_ROWS_ON_PAGE = 200
-_SHORT = 24  # characters that stay on one line
-_WORDS: Mapping[Tone, str] = {
-    "evidence": "Evidence",
-    "none": "No evidence beyond the control",
-    "mixed": "Mixed evidence",
-    "unknown": "Cannot be told",
-}
-# A disc with a tick, a ring, a half disc, a broken ring with a question mark: told apart without colour.
-_RING = '<circle cx="9" cy="9" r="7.5" fill="none" stroke="currentColor" stroke-width="1.5"{}/>'
-_SHAPES: Mapping[Tone, str] = {
-    "evidence": '<circle cx="9" cy="9" r="8.25" fill="currentColor"/>'
-    '<path d="M5.2 9.3l2.6 2.6 5-5.6" fill="none" stroke="var(--panel)" stroke-width="1.8"/>',
-    "none": _RING.format(""),
-    "mixed": _RING.format("") + '<path d="M9 1.5a7.5 7.5 0 0 0 0 15z" fill="currentColor"/>',
-    "unknown": _RING.format(' stroke-dasharray="2.6 2.1"')
-    + '<path d="M6.9 7.2a2.1 2.1 0 1 1 2.9 2c-.6.3-.8.6-.8 1.2M9 12.4v1.2" fill="none" stroke="currentColor" '
-    'stroke-width="1.5"/>',
-}
-
-
 def page_context(page: Page) -> dict[str, Any]:
-    """Lay a page out for the template."""
     numbers = {"figure": count(1), "table": count(1)}
     sections = [_section(section, numbers) for section in page.sections]
     targets = {view["id"]: view for section in sections for view in _views(section)}
@@ -271,18 +274,6 @@ def _cell(value: Cell, text: str, side: str, *, heads: bool) -> dict[str, Any]:
         "short": len(text) <= _SHORT,
         "raw": None if exact == text else exact,
     }
-
-
-PlotlyJS = Literal["embed", "cdn", "directory"]
-
-_MEGABYTE = 1_000_000
-_MAX_MEGABYTES = 25
-PLOTLYJS_FILE = "plotly.min.js"
-# The browser itself then keeps the page from asking anyone for anything. WebGL traces compile with eval.
-_POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "
-    "img-src data: blob:; worker-src blob:"
-)
 
 
 def render(page: Page, *, plotlyjs: PlotlyJS = "embed") -> str:

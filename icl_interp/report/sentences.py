@@ -24,7 +24,6 @@ def number(value: float) -> str:
 
 
 def interval(low: float, high: float) -> str:
-    """Write an interval."""
     return f"[{number(low)}, {number(high)}]"
 
 
@@ -69,7 +68,6 @@ def card(title: str, excess: Excess, sentence: str, *, anchor: str) -> Verdict:
 
 
 def listing(names: Sequence[str], *, most: int = 4) -> str:
-    """List names in prose."""
     if not names:
         return "none"
     shown = list(names[:most])
@@ -79,6 +77,5 @@ def listing(names: Sequence[str], *, most: int = 4) -> str:
 
 
 def extremes(values: Mapping[str, float]) -> tuple[str, str]:
-    """Name the smallest and the largest entry."""
     finite = {name: value for name, value in values.items() if math.isfinite(value)} or dict(values)
     return min(finite, key=finite.__getitem__), max(finite, key=finite.__getitem__)

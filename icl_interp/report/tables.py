@@ -10,6 +10,10 @@ from icl_interp.errors import InputError, InputTypeError
 from probes._core.results import short_repr
 
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9_.]*(-[A-Za-z0-9_.]+)*")  # no "--": the page's own anchors carry it
+Cell = str | float | int | None
+_Align = Literal["left", "right"]
+MISSING = "n/a"
+_MINUS = "\N{MINUS SIGN}"
 
 
 def check_choice(who: str, what: str, value: str, choices: tuple[str, ...]) -> None:
@@ -28,12 +32,6 @@ def check_id(who: str, value: str) -> None:
             f"{who} needs an id of letters, digits, '_', '.' and single hyphens that starts with a letter, "
             f"got {value!r}."
         )
-
-
-Cell = str | float | int | None
-_Align = Literal["left", "right"]
-MISSING = "n/a"
-_MINUS = "\N{MINUS SIGN}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,11 +189,9 @@ class RunFolder:
         return self.path / "resume.pt"
 
     def checkpoint_path(self, step: int) -> Path:
-        """Name the checkpoint of a step."""
         return self.path / "checkpoints" / f"step_{step:08d}.pt"
 
     def log(self, record: Mapping[str, Any]) -> None:
-        """Append one line of metrics."""
         with self.metrics_path.open("a", encoding="utf-8") as file:
             file.write(_line(record))
 
@@ -204,7 +202,6 @@ class RunFolder:
                 os.fsync(file.fileno())
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """Read what was logged."""
         return read_metrics(self.path)
 
     def forget_metrics_after(self, step: int) -> list[dict[str, Any]]:
@@ -231,7 +228,6 @@ class RunFolder:
         write_atomically(self.manifest_path, lambda file: file.write(text.encode()))
 
     def read_manifest(self) -> dict[str, Any]:
-        """Read what the run was made with."""
         return read_manifest(self.path)
 
 

@@ -55,19 +55,11 @@ class Task(Settings, ABC):
 
     @abstractmethod
     def label_second_moment(self) -> float:
-        """Give E[y^2], the mean squared error of predicting zero.
-
-        Returns:
-            In squared units of y.
-        """
+        """Give E[y^2], the mean squared error of predicting zero, in squared units of y."""
 
     @abstractmethod
     def describe(self) -> str:
-        """Say in one clause what is drawn.
-
-        Returns:
-            A clause without full stop, for headers and notes.
-        """
+        """Say in one clause without full stop what is drawn, for headers and notes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,14 +77,7 @@ class Labels:
 class FunctionTask(Task):
     """A task whose labels are a function of their own input: one random function a prompt, plus noise.
 
-    Inputs, functions and noise come from separate streams of the seed, so that two tasks that differ in one of the
-    three share the other two, prompt by prompt; and so that the functions of a seed can be asked at other inputs, as
-    shifts do.
-
-    Args:
-        n_dims: Coordinates of x.
-        noise_std: Standard deviation of the label noise, in units of y.
-        n_points: As in `Task`.
+    Inputs, functions and noise come from separate streams of the seed: tasks that differ in one share the other two.
     """
 
     noise_std: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
@@ -102,28 +87,11 @@ class FunctionTask(Task):
 
     @abstractmethod
     def draw_inputs(self, n_prompts: int, n_points: int, *, seed: int) -> Float[Tensor, "batch point dim"]:
-        """Draw the inputs of a seed.
-
-        Args:
-            n_prompts: How many prompts.
-            n_points: Inputs a prompt.
-            seed: The only source of randomness.
-
-        Returns:
-            float32, from the stream "inputs".
-        """
+        """Draw the inputs of a seed, float32, from the stream "inputs"."""
 
     @abstractmethod
     def draw_labels(self, xs: Float[Tensor, "batch point dim"], *, seed: int) -> Labels:
-        """Ask the functions of a seed at some inputs.
-
-        Args:
-            xs: Any inputs, the task's own or others.
-            seed: Decides the functions, one a prompt, whatever the number of points.
-
-        Returns:
-            Labels without noise.
-        """
+        """Ask the functions of a seed, one per prompt, at any inputs; without noise."""
 
     @property
     def input_mean(self) -> Float[Tensor, " dim"]:
@@ -135,18 +103,8 @@ class FunctionTask(Task):
         """E[x x'], float64; None where it is not known."""
         return None
 
-    def label_second_moment_at(
-        self,
-        input_second_moment: Float[Tensor, "dim dim"],  # noqa: ARG002
-    ) -> float | None:
-        """Give E[y^2] where the functions are asked at other inputs.
-
-        Args:
-            input_second_moment: E[x x'] of these inputs, whatever else their law is.
-
-        Returns:
-            In squared units of y; None where it depends on more than this moment.
-        """
+    def label_second_moment_at(self, input_second_moment: Float[Tensor, "dim dim"]) -> float | None:  # noqa: ARG002
+        """Give E[y^2] at other inputs of this E[x x']; None where it depends on more than this moment."""
         return None
 
     @property
@@ -155,81 +113,38 @@ class FunctionTask(Task):
         return self.n_dims
 
     def sample(self, n_prompts: int, n_points: int | None = None, *, seed: int) -> Prompts:
-        """Draw prompts as a pure function of the arguments.
-
-        Args:
-            n_prompts: How many, at least 1.
-            n_points: Pairs a prompt, at least 1; None takes `default_points`.
-            seed: The only source of randomness.
-
-        Returns:
-            float32 prompts on the CPU, with their weights where the functions are linear.
-
-        Raises:
-            InputError: If a count is below 1.
-        """
         n_points = self.default_points if n_points is None else n_points
         check_counts(n_prompts, n_points)
         return self.prompts_at(self.draw_inputs(n_prompts, n_points, seed=seed), seed=seed)
 
     def prompts_at(self, xs: Float[Tensor, "batch point dim"], *, seed: int) -> Prompts:
-        """Label given inputs with the functions and the noise of a seed.
-
-        Args:
-            xs: Any inputs; those of the seed give `sample`.
-            seed: Decides functions and noise.
-
-        Returns:
-            Prompts with these inputs.
-        """
+        """Label given inputs with the functions and the noise of a seed; the inputs of the seed give `sample`."""
         labels = self.draw_labels(xs, seed=seed)
         ys = labels.ys
         if self.noise_std > 0:
             ys = ys + self.noise_std * torch.randn(ys.shape, generator=stream(seed, "noise"))
         return Prompts(xs=xs, ys=ys, ws=labels.ws, source=f"{type(self).__name__}, seed {seed}")
 
+    def _in_words(self, what: str, laws: str) -> str:
+        return f"{what} in {self.n_dims} dimensions, {laws}, {self._describe_noise()}"
+
     def _describe_noise(self) -> str:
         return f"label noise of standard deviation {self.noise_std:g}" if self.noise_std else "no label noise"
 
 
 class GaussianInputs(FunctionTask):
-    """A task with x ~ N(0, I).
-
-    Args:
-        n_dims: As in `FunctionTask`.
-        noise_std: As in `FunctionTask`.
-        n_points: As in `FunctionTask`.
-    """
+    """A task with x ~ N(0, I)."""
 
     @property
     def input_second_moment(self) -> Float[Tensor, "dim dim"]:
-        """E[x x'] = I, float64."""
         return torch.eye(self.n_dims, dtype=torch.float64)
 
     def draw_inputs(self, n_prompts: int, n_points: int, *, seed: int) -> Float[Tensor, "batch point dim"]:
-        """Draw the inputs of a seed.
-
-        Args:
-            n_prompts: How many prompts.
-            n_points: Inputs a prompt.
-            seed: The only source of randomness.
-
-        Returns:
-            Standard normal numbers.
-        """
         return torch.randn(n_prompts, n_points, self.n_dims, generator=stream(seed, "inputs"))
 
 
 def check_counts(n_prompts: int, n_points: int) -> None:
-    """Refuse to draw nothing.
-
-    Args:
-        n_prompts: Prompts asked for.
-        n_points: Pairs asked for.
-
-    Raises:
-        InputError: If either is below 1.
-    """
+    """Refuse to draw nothing."""
     if n_prompts < 1 or n_points < 1:
         raise InputError(
             f"sample needs at least one prompt and one point, got {n_prompts} prompts of {n_points} points; "
@@ -238,17 +153,7 @@ def check_counts(n_prompts: int, n_points: int) -> None:
 
 
 def one_dimension(n_dims: object) -> object:
-    """Refuse more than one dimension, for families of numbers.
-
-    Args:
-        n_dims: As it was typed.
-
-    Returns:
-        The same.
-
-    Raises:
-        InputError: If it is anything but 1.
-    """
+    """Refuse more than one dimension, for families of numbers."""
     if isinstance(n_dims, bool) or n_dims != 1:
         raise InputError(
             f"n_dims needs to be 1, since inputs of this family are numbers, got {n_dims!r}; give a model of n_dims=1, "

@@ -21,12 +21,10 @@ class CategoricalRegression(GaussianWeights):
     coordinates, or a random rotation of them where a basis_seed is given (ours; the theory does not depend on it).
 
     Args:
-        n_dims: Coordinates of x.
         n_features: K, from 1 to n_dims; None takes n_dims.
         dominant_share: Probability of the first feature, between 0 and 1, both excluded; None for balanced features.
         basis_seed: Of the rotation; None for none.
-        noise_std: Standard deviation of the label noise, in units of y.
-        n_points: As in `Task`.
+        n_dims, noise_std, n_points: As in `LinearRegression`.
 
     Raises:
         ValueError: If there are more features than dimensions, or a share is given to the only one.
@@ -77,7 +75,6 @@ class CategoricalRegression(GaussianWeights):
 
     @property
     def input_mean(self) -> Float[Tensor, " dim"]:
-        """Mean of x, float64."""
         return self.shares @ self.features
 
     @property
@@ -86,15 +83,11 @@ class CategoricalRegression(GaussianWeights):
         return (self.features.T * self.shares) @ self.features
 
     def draw_inputs(self, n_prompts: int, n_points: int, *, seed: int) -> Float[Tensor, "batch point dim"]:
-        """Draw the inputs of a seed."""
         coins = torch.rand(n_prompts, n_points, generator=stream(seed, "inputs"), dtype=torch.float64)
         which = torch.searchsorted(self.shares.cumsum(0), coins, right=True).clamp(max=len(self.shares) - 1)
         return self.features.float()[which]
 
     def describe(self) -> str:
-        """Say in one clause what is drawn."""
         law = "balanced" if self.dominant_share is None else f"the first with probability {self.dominant_share:g}"
-        return (
-            f"regression on {len(self.shares)} orthonormal features in {self.n_dims} dimensions, {law}, weights "
-            f"standard Gaussian, {self._describe_noise()}"
-        )
+        what = f"regression on {len(self.shares)} orthonormal features"
+        return self._in_words(what, f"{law}, weights standard Gaussian")

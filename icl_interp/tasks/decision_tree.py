@@ -18,9 +18,8 @@ class DecisionTreeRegression(GaussianInputs):
     leaf's value ~ N(0, 1), plus noise_std * e_k. Without noise E[y^2] = 1.
 
     Args:
-        n_dims: Coordinates of x.
         depth: Decisions from root to leaf.
-        noise_std: Standard deviation of the label noise, in units of y.
+        n_dims, noise_std: As in `LinearRegression`.
         n_points: Pairs a prompt when `sample` is not told; None means 5 * n_dims + 1, as Garg et al. train.
 
     Source:
@@ -37,11 +36,9 @@ class DecisionTreeRegression(GaussianInputs):
 
     @property
     def default_points(self) -> int:
-        """Pairs a prompt when `sample` is not told."""
         return self.n_points if self.n_points is not None else 5 * self.n_dims + 1
 
     def draw_labels(self, xs: Float[Tensor, "batch point dim"], *, seed: int) -> Labels:
-        """Ask the functions of a seed at some inputs."""
         n_leaves = 2**self.depth
         asked = torch.randint(self.n_dims, (len(xs), n_leaves - 1), generator=stream(seed, "weights"))
         leaves = torch.randn(len(xs), n_leaves, generator=stream(seed, "leaves"))
@@ -53,25 +50,12 @@ class DecisionTreeRegression(GaussianInputs):
         return Labels(leaves.gather(1, node - (n_leaves - 1)))
 
     def label_second_moment(self) -> float:
-        """Give E[y^2], the mean squared error of predicting zero.
-
-        Formula: 1 + noise_std^2.
-        """
+        """E[y^2] = 1 + noise_std^2."""
         return 1 + self.noise_std**2
 
-    def label_second_moment_at(
-        self,
-        input_second_moment: Float[Tensor, "dim dim"],  # noqa: ARG002
-    ) -> float:
-        """Give E[y^2] where the functions are asked at other inputs.
-
-        Formula: 1 + noise_std^2, whichever leaves are reached.
-        """
+    def label_second_moment_at(self, input_second_moment: Float[Tensor, "dim dim"]) -> float:  # noqa: ARG002
+        """E[y^2] = 1 + noise_std^2, whichever leaves are reached."""
         return self.label_second_moment()
 
     def describe(self) -> str:
-        """Say in one clause what is drawn."""
-        return (
-            f"regression on decision trees of depth {self.depth} in {self.n_dims} dimensions, inputs standard "
-            f"Gaussian, {self._describe_noise()}"
-        )
+        return self._in_words(f"regression on decision trees of depth {self.depth}", "inputs standard Gaussian")

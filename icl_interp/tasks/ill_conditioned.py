@@ -19,10 +19,8 @@ class IllConditionedRegression(GaussianWeights):
     y_k = w.x_k + noise_std * e_k with w ~ N(0, I).
 
     Args:
-        n_dims: Coordinates of x.
         condition_number: Ratio of the largest to the smallest eigenvalue of the covariance, at least 1.
-        noise_std: Standard deviation of the label noise, in units of y.
-        n_points: As in `Task`.
+        n_dims, noise_std, n_points: As in `LinearRegression`.
 
     Source:
         Fu et al. (2024), arXiv 2310.17086, section 4 (eigenvalues 100 and 1 half and half, a basis for each
@@ -51,14 +49,10 @@ class IllConditionedRegression(GaussianWeights):
         return (variances * (self.n_dims / variances.sum())).sqrt()
 
     def draw_inputs(self, n_prompts: int, n_points: int, *, seed: int) -> Float[Tensor, "batch point dim"]:
-        """Draw the inputs of a seed."""
         z = torch.randn(n_prompts, n_points, self.n_dims, generator=stream(seed, "inputs"))
         axes = torch.linalg.qr(torch.randn(n_prompts, self.n_dims, self.n_dims, generator=stream(seed, "axes"))).Q
         return ((z @ axes) * self.input_scales.float()) @ axes.mT
 
     def describe(self) -> str:
-        """Say in one clause what is drawn."""
-        return (
-            f"linear regression in {self.n_dims} dimensions, inputs Gaussian with condition number "
-            f"{self.condition_number:g} along random axes, weights standard Gaussian, {self._describe_noise()}"
-        )
+        inputs = f"inputs Gaussian with condition number {self.condition_number:g} along random axes"
+        return self._in_words("linear regression", f"{inputs}, weights standard Gaussian")

@@ -17,10 +17,7 @@ from icl_interp.tasks.subspaces import Subspace
 
 
 class LinearTask(FunctionTask):
-    """A task y_k = w.x_k + noise_std e_k whose weights are independent of its inputs.
-
-    Its second moments decide E[y^2], here and under every shift that moves inputs or weights linearly.
-    """
+    """A task y_k = w.x_k + noise_std e_k whose weights are independent of its inputs."""
 
     @abstractmethod
     def draw_weights(self, n_prompts: int, *, seed: int) -> Float[Tensor, "batch dim"]:
@@ -42,40 +39,29 @@ class LinearTask(FunctionTask):
         return torch.zeros(self.n_dims, dtype=torch.float64)
 
     def label_second_moment_at(self, input_second_moment: Float[Tensor, "dim dim"]) -> float:
-        """Give E[y^2] where the functions are asked at other inputs.
-
-        Formula: tr(E[x x'] E[w w']) + noise_std^2.
-        """
+        """E[y^2] = tr(E[x x'] E[w w']) + noise_std^2."""
         return float((input_second_moment * self.weight_second_moment).sum() + self.noise_std**2)
 
     @property
     def input_rank(self) -> int:
-        """Dimension of the span of many inputs of a prompt."""
         return numerical_rank(self.input_second_moment)
 
     def draw_labels(self, xs: Float[Tensor, "batch point dim"], *, seed: int) -> Labels:
-        """Ask the functions of a seed at some inputs."""
         ws = self.draw_weights(len(xs), seed=seed)
         return Labels((xs @ ws[:, :, None])[:, :, 0], ws)  # the product that einsum would call, at a fifth of its cost
 
     def label_second_moment(self) -> float:
-        """Give E[y^2], the mean squared error of predicting zero.
-
-        Formula: tr(E[x x'] E[w w']) + noise_std^2.
-        """
-        return float((self.input_second_moment * self.weight_second_moment).sum() + self.noise_std**2)
+        return self.label_second_moment_at(self.input_second_moment)
 
 
 class GaussianWeights(LinearTask):
     """A linear task with w ~ N(0, I), whatever its inputs."""
 
     def draw_weights(self, n_prompts: int, *, seed: int) -> Float[Tensor, "batch dim"]:
-        """Draw the weights of a seed."""
         return torch.randn(n_prompts, self.n_dims, generator=stream(seed, "weights"))
 
     @property
     def weight_second_moment(self) -> Float[Tensor, "dim dim"]:
-        """E[w w'], float64."""
         return torch.eye(self.n_dims, dtype=torch.float64)
 
 
@@ -256,7 +242,6 @@ class LinearRegression(LinearTask):
 
     @property
     def input_mean(self) -> Float[Tensor, " dim"]:
-        """Mean of x, float64."""
         return _mean_vector(self.x_mean, self.n_dims, "x_mean")
 
     @property
@@ -281,31 +266,24 @@ class LinearRegression(LinearTask):
 
     @property
     def input_second_moment(self) -> Float[Tensor, "dim dim"]:
-        """E[x x'], float64."""
         return self.input_cov + torch.outer(self.input_mean, self.input_mean)
 
     @property
     def weight_second_moment(self) -> Float[Tensor, "dim dim"]:
-        """E[w w'], float64."""
         return self.weight_cov + torch.outer(self.weight_mean, self.weight_mean)
 
     def draw_inputs(self, n_prompts: int, n_points: int, *, seed: int) -> Float[Tensor, "batch point dim"]:
-        """Draw the inputs of a seed."""
         z = torch.randn(n_prompts, n_points, self.n_dims, generator=stream(seed, "inputs"))
         return _draw_gaussian(z, self.x_mean, self.x_cov, self.n_dims)
 
     def draw_weights(self, n_prompts: int, *, seed: int) -> Float[Tensor, "batch dim"]:
-        """Draw the weights of a seed."""
         v = torch.randn(n_prompts, self.n_dims, generator=stream(seed, "weights"))
         return _draw_gaussian(v, self.w_mean, self.w_cov, self.n_dims)
 
     def describe(self) -> str:
-        """Say in one clause what is drawn."""
-        parts = [f"linear regression in {self.n_dims} dimensions"]
-        parts.append(_describe_law("inputs", self.input_mean, self.input_cov))
-        parts.append(_describe_law("weights", self.weight_mean, self.weight_cov))
-        parts.append(self._describe_noise())
-        return ", ".join(parts)
+        inputs = _describe_law("inputs", self.input_mean, self.input_cov)
+        weights = _describe_law("weights", self.weight_mean, self.weight_cov)
+        return self._in_words("linear regression", f"{inputs}, {weights}")
 
 
 def _describe_law(what: str, mean: Tensor, cov: Tensor) -> str:

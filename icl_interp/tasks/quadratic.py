@@ -16,9 +16,7 @@ class QuadraticRegression(GaussianInputs):
     Formula: y_k = sum_i w_i x_ki^2 / sqrt(3) + noise_std * e_k with w ~ N(0, I), so that E[y^2] = d without noise.
 
     Args:
-        n_dims: Coordinates of x.
-        noise_std: Standard deviation of the label noise, in units of y.
-        n_points: As in `Task`.
+        n_dims, noise_std, n_points: As in `LinearRegression`.
 
     Source:
         dtsip/in-context-learning, `QuadraticRegression`.
@@ -31,17 +29,12 @@ class QuadraticRegression(GaussianInputs):
     family: Literal["quadratic_regression"] = "quadratic_regression"
 
     def draw_labels(self, xs: Float[Tensor, "batch point dim"], *, seed: int) -> Labels:
-        """Ask the functions of a seed at some inputs."""
         ws = torch.randn(len(xs), self.n_dims, generator=stream(seed, "weights"))
         return Labels(torch.einsum("bpd,bd->bp", xs.square(), ws) / 3**0.5)
 
     def label_second_moment(self) -> float:
-        """Give E[y^2], the mean squared error of predicting zero.
-
-        Formula: d + noise_std^2, since E[x^4] = 3.
-        """
+        """E[y^2] = d + noise_std^2, since E[x^4] = 3."""
         return self.n_dims + self.noise_std**2
 
     def describe(self) -> str:
-        """Say in one clause what is drawn."""
-        return f"quadratic regression in {self.n_dims} dimensions, inputs standard Gaussian, {self._describe_noise()}"
+        return self._in_words("quadratic regression", "inputs standard Gaussian")

@@ -4,7 +4,6 @@ from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BeforeValidator, Field
-from torch import Tensor
 
 from icl_interp.prompts import Prompts, stream
 from icl_interp.tasks.base import Task, check_counts, one_dimension
@@ -46,14 +45,10 @@ class AffineRecurrence(Task):
 
     @property
     def default_points(self) -> int:
-        """Pairs a prompt when `sample` is not told."""
         return self.n_points if self.n_points is not None else 16
 
     def sample(self, n_prompts: int, n_points: int | None = None, *, seed: int) -> Prompts:
-        """Draw prompts as a pure function of the arguments.
-
-        Starts, slopes, offsets and noise have streams of their own.
-        """
+        """Draw prompts; starts, slopes, offsets and noise have streams of their own."""
         n_points = self.default_points if n_points is None else n_points
         check_counts(n_prompts, n_points)
         value = self.start_std * torch.randn(n_prompts, generator=stream(seed, "inputs"))
@@ -79,14 +74,9 @@ class AffineRecurrence(Task):
         for k in range(1, n + 1):
             sums = powers[:k, None].long() + powers[:k].long()
             total += float(moments[2 * k]) * self.start_std**2 + float(moments[sums].sum()) * self.offset_std**2
-            total += float(_sum_of_squares(moments, k)) * self.noise_std**2
+            total += float(moments[: 2 * k : 2].sum()) * self.noise_std**2
         return total / n
 
     def describe(self) -> str:
-        """Say in one clause what is drawn."""
         noise = f"noise of standard deviation {self.noise_std:g} a step" if self.noise_std else "no noise"
         return f"affine recurrences with slopes up to {self.slope_bound:g}, {noise}"
-
-
-def _sum_of_squares(moments: Tensor, k: int) -> Tensor:
-    return moments[: 2 * k : 2].sum()

@@ -12,30 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from icl_interp import predictors
 from icl_interp.errors import InputError
-from icl_interp.predictors import (
-    affine_recurrence,
-    averaging,
-    best_constant_step,
-    best_gd_plus_plus,
-    conjugate_gradient,
-    context_mean,
-    copy_last,
-    discrete_mmse,
-    gaussian_posterior_mean,
-    gradient_descent,
-    lasso,
-    least_squares,
-    linear_extrapolation,
-    nearest_neighbors,
-    newton,
-    online_gradient_descent,
-    optimal_learned_init,
-    preprocess_then_gradient_descent,
-    ridge,
-    running_least_squares,
-    zero,
-)
 from icl_interp.predictors._base import Predictor
 from icl_interp.predictors.references import References
 from icl_interp.prompts import Prompts, derive_seed, stream
@@ -53,12 +31,8 @@ from icl_interp.tasks.uniform import UniformRegression
 _LASSO_GRID = tuple(10 ** (exponent / 2) for exponent in range(0, -9, -1))
 """Where the Lasso's penalty is sought, largest first, in units of the root mean squares of a label times that of an
 input coordinate: half decades from 1, where nearly all weights are 0, to 1e-4, the least of Garg et al.'s list."""
-_NEARLY_BEST = 1.01
-"""The largest penalty whose loss is within 1 % of the least is taken: without noise the loss is flat towards 0, where
-fits only take longer (ours)."""
-_LASSO_GAP = 1e-4
-"""Duality gap at which a fit of the Lasso is done (scikit-learn's default): tighter ones take minutes where there are
-fewer pairs than dimensions and no noise."""
+_NEARLY_BEST = 1.01  # of the least loss (ours): without noise the loss is flat towards 0, where fits only take longer
+_LASSO_GAP = 1e-4  # duality gap at which a fit is done, scikit-learn's default; without noise tighter ones take minutes
 
 
 def bayes_penalty(task: LinearTask) -> float:
@@ -88,11 +62,7 @@ def bayes_penalty(task: LinearTask) -> float:
 
 
 def lasso_losses(prompts: Prompts) -> dict[float, float]:
-    """Try the Lasso's penalties on a sample.
-
-    Formula: the mean squared error over the prompts and the points d/2 and d, where sparsity helps and least squares
-    does not yet know the weights. scikit-learn fits the whole grid of a prefix at once, each penalty from the last.
-    """
+    """Give each penalty of the Lasso its mean squared error at the points d/2 and d, where sparsity helps."""
     xs, ys = prompts.xs.double().numpy(), prompts.ys.double().numpy()
     unit = float(np.sqrt(np.mean(xs**2) * np.mean(ys**2)))
     if unit == 0:
@@ -140,54 +110,46 @@ def _lasso_path() -> tuple[Any, type[Warning]]:
         raise ImportError("lasso_losses needs scikit-learn; run `pip install scikit-learn`.") from error
 
 
-GD_STEPS = (1, 10)
-"""Steps of the gradient-descent references (ours)."""
-_GD_PLUS_PLUS_STEPS = 5
-"""Steps of GD++: the layers of von Oswald et al.'s deepest network with weights of their own."""
-NEWTON_STEPS = 10
-"""Iterations of Newton's method where inputs are ill-conditioned (ours; Fu et al. see some 20 in 12 layers), and of
-conjugate gradients."""
-_LASSO_PROMPTS = 128
-"""Prompts on which the Lasso's penalty is chosen."""
+GD_STEPS = (1, 10)  # of the gradient-descent references (ours)
+_GD_PLUS_PLUS_STEPS = 5  # the layers of von Oswald et al.'s deepest network with weights of their own
+NEWTON_STEPS = (
+    10  # where inputs are ill-conditioned (ours; Fu et al. see some 20 in 12 layers); conjugate gradients' too
+)
+_LASSO_PROMPTS = 128  # on which the Lasso's penalty is chosen
 
 _Candidates = dict[str, Predictor]
 
 
-def _candidates_for(task: Task, prompts: Prompts) -> _Candidates:
-    """List the algorithms for a family, before equals are merged."""
-    return next(list_them(task, prompts) for kind, list_them in _LISTS if isinstance(task, kind))
-
-
 def _linear(task: LinearTask, prompts: Prompts) -> _Candidates:
-    candidates: _Candidates = {"least squares": least_squares()}
+    candidates: _Candidates = {"least squares": predictors.least_squares()}
     if isinstance(task, TaskPool):
-        candidates["ridge"] = ridge(bayes_penalty(task))
-        candidates["Bayes"] = candidates["dMMSE"] = discrete_mmse(task.weights, task.noise_std)
+        candidates["ridge"] = predictors.ridge(bayes_penalty(task))
+        candidates["Bayes"] = candidates["dMMSE"] = predictors.discrete_mmse(task.weights, task.noise_std)
     elif isinstance(task, LinearRegression):
         if task.weight_second_moment.any():
-            candidates["ridge"] = ridge(bayes_penalty(task))
-        candidates["Bayes"] = gaussian_posterior_mean(task.weight_mean, task.weight_cov, task.noise_std)
+            candidates["ridge"] = predictors.ridge(bayes_penalty(task))
+        candidates["Bayes"] = predictors.gaussian_posterior_mean(task.weight_mean, task.weight_cov, task.noise_std)
         if task.weight_mean.any() and not task.input_mean.any():
             candidates |= _one_learned_step(task, prompts.n_points)
     else:
-        candidates["ridge"] = ridge(bayes_penalty(task))
+        candidates["ridge"] = predictors.ridge(bayes_penalty(task))
         if isinstance(task, GaussianWeights):
-            candidates["Bayes"] = gaussian_posterior_mean(0.0, 1.0, task.noise_std)
+            candidates["Bayes"] = predictors.gaussian_posterior_mean(0.0, 1.0, task.noise_std)
     top = float(torch.linalg.matrix_norm(prompts.xs.double(), ord=2).max()) ** 2
     for steps in GD_STEPS if top > 0 else ():  # at inputs that are all zero no step is best
-        step = best_constant_step(prompts.xs, prompts.ys, steps, normalise="sum").step_size
+        step = predictors.best_constant_step(prompts.xs, prompts.ys, steps, normalise="sum").step_size
         step = min(step, 1.5 / top) if steps > 1 else step  # one step cannot diverge
-        candidates[f"{steps}-step GD"] = gradient_descent(steps, step, normalise="sum")
-    return {**candidates, "averaging": averaging(), "3 nearest neighbours": nearest_neighbors(3)}
+        candidates[f"{steps}-step GD"] = predictors.gradient_descent(steps, step, normalise="sum")
+    return {**candidates, "averaging": predictors.averaging(), "3 nearest neighbours": predictors.nearest_neighbors(3)}
 
 
 def _one_learned_step(task: LinearRegression, n_points: int) -> _Candidates:
     # The optima are those for the last point; on shorter prefixes they are no optima.
     n_pairs = max(1, n_points - 1)
     cov, mean = task.weight_cov, task.weight_mean
-    learned = optimal_learned_init(task.input_cov, cov, mean, task.noise_std, n_pairs)
+    learned = predictors.optimal_learned_init(task.input_cov, cov, mean, task.noise_std, n_pairs)
     second = cov + torch.outer(mean, mean)
-    frozen = optimal_learned_init(task.input_cov, second, torch.zeros_like(mean), task.noise_std, n_pairs)
+    frozen = predictors.optimal_learned_init(task.input_cov, second, torch.zeros_like(mean), task.noise_std, n_pairs)
     return {"GD-beta": learned.predictor(), "GD-0": frozen.predictor()}
 
 
@@ -195,8 +157,8 @@ def _sparse(task: SparseLinearRegression, prompts: Prompts) -> _Candidates:
     steps = GD_STEPS[-1]
     return {
         **_linear(task, prompts),
-        "Lasso": lasso(lasso_penalty(prompts[:_LASSO_PROMPTS]), tol=_LASSO_GAP),
-        f"reweighted {steps}-step GD": preprocess_then_gradient_descent(steps),
+        "Lasso": predictors.lasso(lasso_penalty(prompts[:_LASSO_PROMPTS]), tol=_LASSO_GAP),
+        f"reweighted {steps}-step GD": predictors.preprocess_then_gradient_descent(steps),
     }
 
 
@@ -208,45 +170,49 @@ def _ill_conditioned(task: IllConditionedRegression, prompts: Prompts) -> _Candi
     return {
         **_linear(task, prompts),
         **_descent_with_curvature(prompts),
-        f"{NEWTON_STEPS}-step Newton": newton(NEWTON_STEPS),
-        f"{NEWTON_STEPS}-step CG": conjugate_gradient(NEWTON_STEPS),
-        "online GD": online_gradient_descent("normalised"),
+        f"{NEWTON_STEPS}-step Newton": predictors.newton(NEWTON_STEPS),
+        f"{NEWTON_STEPS}-step CG": predictors.conjugate_gradient(NEWTON_STEPS),
+        "online GD": predictors.online_gradient_descent("normalised"),
     }
 
 
 def _descent_with_curvature(prompts: Prompts) -> _Candidates:
-    best = best_gd_plus_plus(prompts.xs, prompts.ys, _GD_PLUS_PLUS_STEPS, normalise="sum", bounded=True)
+    best = predictors.best_gd_plus_plus(prompts.xs, prompts.ys, _GD_PLUS_PLUS_STEPS, normalise="sum", bounded=True)
     return {f"{_GD_PLUS_PLUS_STEPS}-step GD++": best.predictor()}
 
 
 def _recurrence(_task: AffineRecurrence, _prompts: Prompts) -> _Candidates:
     return {
-        "least squares": running_least_squares(),
-        "oracle": affine_recurrence(),
-        "copy last": copy_last(),
-        "extrapolation": linear_extrapolation(),
+        "least squares": predictors.running_least_squares(),
+        "oracle": predictors.affine_recurrence(),
+        "copy last": predictors.copy_last(),
+        "extrapolation": predictors.linear_extrapolation(),
     }
 
 
 def _quadratic(task: QuadraticRegression, _prompts: Prompts) -> _Candidates:
-    bayes = _OnSquares(gaussian_posterior_mean(0.0, 1.0, task.noise_std))
-    return {"least squares": least_squares(), "Bayes": bayes, "3 nearest neighbours": nearest_neighbors(3)}
+    bayes = _OnSquares(predictors.gaussian_posterior_mean(0.0, 1.0, task.noise_std))
+    return {
+        "least squares": predictors.least_squares(),
+        "Bayes": bayes,
+        "3 nearest neighbours": predictors.nearest_neighbors(3),
+    }
 
 
 def _wave(_task: SineRegression, _prompts: Prompts) -> _Candidates:
     return {
-        "least squares": running_least_squares(),
-        "context mean": context_mean(),
-        "3 nearest neighbours": nearest_neighbors(3),
+        "least squares": predictors.running_least_squares(),
+        "context mean": predictors.context_mean(),
+        "3 nearest neighbours": predictors.nearest_neighbors(3),
     }
 
 
 def _other(_task: Task, _prompts: Prompts) -> _Candidates:
     return {
-        "least squares": least_squares(),
-        "averaging": averaging(),
-        "context mean": context_mean(),
-        "3 nearest neighbours": nearest_neighbors(3),
+        "least squares": predictors.least_squares(),
+        "averaging": predictors.averaging(),
+        "context mean": predictors.context_mean(),
+        "3 nearest neighbours": predictors.nearest_neighbors(3),
     }
 
 
@@ -281,18 +247,12 @@ class _OnSquares:
         return self.inner(xs.square() / 3**0.5, ys, points=points)
 
 
-_SAME = 1e-4
-"""Two predictors coincide on a task if they differ by less than this share of the labels' root mean square."""
-_DRAWN = 256
-"""Prompts on which step sizes are chosen."""
-_COMPARED = 128
-"""Prompts on which predictors are compared."""
-_COMPARED_POOL_ROWS = 2**22
-"""Prompts times tasks on which a pool's predictors are compared, a second or two."""
-_COMPARED_LASSO = 8
-"""Prompts for the Lasso, which fits one prefix after the other."""
-_REMEMBERED_POOL = 2**15
-"""Tasks of the largest pool whose references are remembered; larger ones would keep 100 MB alive each."""
+_SAME = 1e-4  # predictors coincide if they differ by less than this share of the labels' root mean square
+_DRAWN = 256  # prompts on which step sizes are chosen
+_COMPARED = 128  # prompts on which predictors are compared
+_COMPARED_POOL_ROWS = 2**22  # prompts times tasks on which a pool's predictors are compared, a second or two
+_COMPARED_LASSO = 8  # prompts for the Lasso, which fits one prefix after the other
+_REMEMBERED_POOL = 2**15  # tasks of the largest pool that is remembered; larger ones would keep 100 MB alive each
 
 
 def reference_predictors(task: Task, *, n_points: int | None = None) -> References:
@@ -358,7 +318,8 @@ def references_with(task: Task, own: Mapping[str, Callee] | None, *, n_points: i
 
 def _built(task: Task, n_points: int) -> list[tuple[list[str], Predictor]]:
     prompts = task.sample(_DRAWN, n_points, seed=derive_seed(0, "reference predictors"))
-    candidates = {"zero": zero(), **_candidates_for(task, prompts)}
+    list_them = next(listing for kind, listing in _LISTS if isinstance(task, kind))
+    candidates = {"zero": predictors.zero(), **list_them(task, prompts)}
     return _merge_coinciding(candidates, prompts[: _compared(task)])
 
 

@@ -18,9 +18,8 @@ class ReluNetworkRegression(GaussianInputs):
     noise E[y^2] = d.
 
     Args:
-        n_dims: Coordinates of x.
         n_hidden: h. 100 as in dtsip's last version (4 before).
-        noise_std: Standard deviation of the label noise, in units of y.
+        n_dims, noise_std: As in `LinearRegression`.
         n_points: Pairs a prompt when `sample` is not told; None means 5 * n_dims + 1, as Garg et al. train.
 
     Source:
@@ -36,36 +35,22 @@ class ReluNetworkRegression(GaussianInputs):
 
     @property
     def default_points(self) -> int:
-        """Pairs a prompt when `sample` is not told."""
         return self.n_points if self.n_points is not None else 5 * self.n_dims + 1
 
     def draw_labels(self, xs: Float[Tensor, "batch point dim"], *, seed: int) -> Labels:
-        """Ask the functions of a seed at some inputs."""
         first = torch.randn(len(xs), self.n_dims, self.n_hidden, generator=stream(seed, "weights"))
         second = torch.randn(len(xs), self.n_hidden, generator=stream(seed, "output weights"))
         hidden = torch.einsum("bpd,bdh->bph", xs, first).relu()
         return Labels(torch.einsum("bph,bh->bp", hidden, second) * (2 / self.n_hidden) ** 0.5)
 
     def label_second_moment(self) -> float:
-        """Give E[y^2], the mean squared error of predicting zero.
-
-        Formula: d + noise_std^2, since E[max(0, u.x)^2] = d / 2.
-        """
+        """E[y^2] = d + noise_std^2, since E[max(0, u.x)^2] = d / 2."""
         return self.n_dims + self.noise_std**2
 
-    def label_second_moment_at(
-        self,
-        input_second_moment: Float[Tensor, "dim dim"],
-    ) -> float:
-        """Give E[y^2] where the functions are asked at other inputs.
-
-        Formula: tr(E[x x']) + noise_std^2.
-        """
+    def label_second_moment_at(self, input_second_moment: Float[Tensor, "dim dim"]) -> float:
+        """E[y^2] = tr(E[x x']) + noise_std^2."""
         return float(input_second_moment.trace()) + self.noise_std**2
 
     def describe(self) -> str:
-        """Say in one clause what is drawn."""
-        return (
-            f"regression on relu networks with {self.n_hidden} hidden units in {self.n_dims} dimensions, inputs "
-            f"standard Gaussian, {self._describe_noise()}"
-        )
+        what = f"regression on relu networks with {self.n_hidden} hidden units"
+        return self._in_words(what, "inputs standard Gaussian")

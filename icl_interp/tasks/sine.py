@@ -55,7 +55,6 @@ class SineRegression(FunctionTask):
 
     @property
     def default_points(self) -> int:
-        """Pairs a prompt when `sample` is not told."""
         return self.n_points if self.n_points is not None else 11
 
     @property
@@ -64,35 +63,23 @@ class SineRegression(FunctionTask):
         return torch.tensor([[25 / 3]], dtype=torch.float64)
 
     def draw_inputs(self, n_prompts: int, n_points: int, *, seed: int) -> Float[Tensor, "batch point dim"]:
-        """Draw the inputs of a seed."""
         return 10 * torch.rand(n_prompts, n_points, 1, generator=stream(seed, "inputs")) - 5
 
     def draw_labels(self, xs: Float[Tensor, "batch point dim"], *, seed: int) -> Labels:
-        """Ask the functions of a seed at some inputs."""
         amplitude, phase = torch.rand(2, len(xs), 1, generator=stream(seed, "weights"))
         amplitude = self.amplitude_low + (self.amplitude_high - self.amplitude_low) * amplitude
         return Labels(amplitude * torch.sin(xs[..., 0] + torch.pi * phase))
 
     def label_second_moment(self) -> float:
-        """Give E[y^2], the mean squared error of predicting zero.
-
-        Formula: (a^2 + a b + b^2) / 6 + noise_std^2 for amplitudes from a to b.
-        """
+        """E[y^2] = (a^2 + a b + b^2) / 6 + noise_std^2 for amplitudes from a to b."""
         a, b = self.amplitude_low, self.amplitude_high
         return (a * a + a * b + b * b) / 6 + self.noise_std**2
 
-    def label_second_moment_at(
-        self,
-        input_second_moment: Float[Tensor, "dim dim"],  # noqa: ARG002
-    ) -> float:
-        """Give E[y^2] where the functions are asked at other inputs.
-
-        Formula: that of the task's own inputs, since phases cover half a period evenly.
-        """
+    def label_second_moment_at(self, input_second_moment: Float[Tensor, "dim dim"]) -> float:  # noqa: ARG002
+        """That of the task's own inputs, since phases cover half a period evenly."""
         return self.label_second_moment()
 
     def describe(self) -> str:
-        """Say in one clause what is drawn."""
         return (
             f"sine waves of amplitude {self.amplitude_low:g} to {self.amplitude_high:g}, inputs uniform on [-5, 5], "
             f"{self._describe_noise()}"

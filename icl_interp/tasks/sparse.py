@@ -20,11 +20,9 @@ class SparseLinearRegression(LinearTask):
     only (d = 16, s = 4), and this form of C is ours.
 
     Args:
-        n_dims: Coordinates of x.
         n_nonzero: s, at most n_dims.
         x_correlation: Of neighbouring coordinates, between -1 and 1, both excluded.
-        noise_std: Standard deviation of the label noise, in units of y.
-        n_points: As in `Task`.
+        n_dims, noise_std, n_points: As in `LinearRegression`.
 
     Raises:
         ValueError: If there are more non-zero weights than dimensions, or another value is out of range.
@@ -52,7 +50,6 @@ class SparseLinearRegression(LinearTask):
 
     @property
     def input_second_moment(self) -> Float[Tensor, "dim dim"]:
-        """E[x x'] = C, float64."""
         place = torch.arange(self.n_dims, dtype=torch.float64)
         return torch.tensor(self.x_correlation, dtype=torch.float64) ** (place[:, None] - place).abs()
 
@@ -62,20 +59,14 @@ class SparseLinearRegression(LinearTask):
         return torch.eye(self.n_dims, dtype=torch.float64) * (self.n_nonzero / self.n_dims)
 
     def draw_inputs(self, n_prompts: int, n_points: int, *, seed: int) -> Float[Tensor, "batch point dim"]:
-        """Draw the inputs of a seed."""
         z = torch.randn(n_prompts, n_points, self.n_dims, generator=stream(seed, "inputs"))
         return z @ symmetric_root(self.input_second_moment).float()
 
     def draw_weights(self, n_prompts: int, *, seed: int) -> Float[Tensor, "batch dim"]:
-        """Draw the weights of a seed."""
         values = torch.randn(n_prompts, self.n_dims, generator=stream(seed, "weights"))
         ranks = torch.rand(n_prompts, self.n_dims, generator=stream(seed, "support")).argsort(1).argsort(1)
         return values * (ranks < self.n_nonzero)
 
     def describe(self) -> str:
-        """Say in one clause what is drawn."""
         inputs = f"correlated by {self.x_correlation:g}" if self.x_correlation else "standard Gaussian"
-        return (
-            f"sparse linear regression in {self.n_dims} dimensions, inputs {inputs}, {self.n_nonzero} non-zero "
-            f"weights, {self._describe_noise()}"
-        )
+        return self._in_words("sparse linear regression", f"inputs {inputs}, {self.n_nonzero} non-zero weights")

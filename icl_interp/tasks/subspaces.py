@@ -30,25 +30,12 @@ class Subspace(Settings):
     complement: bool = False
 
     def covariance(self, n_dims: int) -> Float64[Tensor, "dim other"]:
-        """Write the matrix out.
-
-        Args:
-            n_dims: Of the space.
-
-        Returns:
-            As `subspace_covariance`.
-
-        Raises:
-            InputError: If the rank does not fit.
-        """
+        """Write the matrix out in n_dims dimensions, see `subspace_covariance`."""
         return subspace_covariance(n_dims, self.rank, seed=self.seed, complement=self.complement)
 
 
 def random_basis(n_dims: int, *, seed: int, purpose: str = "subspace") -> Float64[Tensor, "dim rank"]:
-    """Draw an orthonormal basis.
-
-    Formula: Q of the QR decomposition of a Gaussian matrix.
-    """
+    """Draw an orthonormal basis: Q of the QR decomposition of a Gaussian matrix."""
     gaussian = torch.randn(n_dims, n_dims, generator=stream(seed, f"rotation: {purpose}"), dtype=torch.float64)
     return torch.linalg.qr(gaussian).Q
 

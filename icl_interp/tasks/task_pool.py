@@ -9,18 +9,15 @@ from pydantic import Field
 from torch import Tensor
 
 from icl_interp.prompts import stream
+from icl_interp.tasks.base import GaussianInputs
 from icl_interp.tasks.linear_regression import LinearTask
 
-_LARGEST_POOL = 2**20
-"""The most tasks that Raventos et al. and the experiments after them use."""
-_BLOCK = 1024
-"""Rows of the root pool that are drawn at once; part of what a pool_seed means, so it never changes."""
-_REMEMBERED_FLOATS = 2**24
-"""Numbers of root lists that are kept (64 MB), but always those of the last pool: 2^20 tasks of 20 dimensions take
-84 MB."""
+_LARGEST_POOL = 2**20  # the most tasks that Raventos et al. and the experiments after them use
+_BLOCK = 1024  # rows of the root pool that are drawn at once; part of what a pool_seed means, so it never changes
+_REMEMBERED_FLOATS = 2**24  # numbers of root lists that are kept (64 MB), but always those of the last pool
 
 
-class TaskPool(LinearTask):
+class TaskPool(GaussianInputs, LinearTask):
     """Linear regression whose weights are one of M tasks, each as likely: w ~ uniform on {t_1, ..., t_M}.
 
     Formula: y_k = w.x_k + noise_std * e_k with x_k ~ N(0, I), and t_1, t_2, ... ~ N(0, I) the rows of one endless root
@@ -29,11 +26,9 @@ class TaskPool(LinearTask):
     drawn in blocks of 1024 rows, each from its own stream.) M = infinity is `LinearRegression`.
 
     Args:
-        n_dims: Coordinates of x.
         n_tasks: M, up to 2^20.
-        noise_std: Standard deviation of the label noise, in units of y.
+        n_dims, noise_std, n_points: As in `LinearRegression`.
         pool_seed: Decides the root list, apart from the seeds of prompts.
-        n_points: As in `Task`.
 
     Source:
         Raventos et al. (2023), arXiv 2306.15063, section 2; nested pools with a shared root task: arXiv 2501.17745,
@@ -65,11 +60,6 @@ class TaskPool(LinearTask):
         return _pool(self.n_dims, 1, self.pool_seed)[0].clone()
 
     @property
-    def input_second_moment(self) -> Float[Tensor, "dim dim"]:
-        """E[x x'] = I, float64."""
-        return torch.eye(self.n_dims, dtype=torch.float64)
-
-    @property
     def weight_second_moment(self) -> Float[Tensor, "dim dim"]:
         """(1/M) sum_m t_m t_m', float64."""
         pool = _pool(self.n_dims, self.n_tasks, self.pool_seed).double()
@@ -80,22 +70,15 @@ class TaskPool(LinearTask):
         """(1/M) sum_m t_m, float64."""
         return _pool(self.n_dims, self.n_tasks, self.pool_seed).double().mean(0)
 
-    def draw_inputs(self, n_prompts: int, n_points: int, *, seed: int) -> Float[Tensor, "batch point dim"]:
-        """Draw the inputs of a seed."""
-        return torch.randn(n_prompts, n_points, self.n_dims, generator=stream(seed, "inputs"))
-
     def draw_weights(self, n_prompts: int, *, seed: int) -> Float[Tensor, "batch dim"]:
         """Draw tasks of the pool, with replacement."""
         which = torch.randint(self.n_tasks, (n_prompts,), generator=stream(seed, "tasks"))
         return _pool(self.n_dims, self.n_tasks, self.pool_seed)[which]
 
     def describe(self) -> str:
-        """Say in one clause what is drawn."""
         tasks = "one task" if self.n_tasks == 1 else f"a pool of {self.n_tasks} tasks"
-        return (
-            f"linear regression in {self.n_dims} dimensions, inputs standard Gaussian, weights from {tasks} "
-            f"(pool seed {self.pool_seed}), {self._describe_noise()}"
-        )
+        weights = f"weights from {tasks} (pool seed {self.pool_seed})"
+        return self._in_words("linear regression", f"inputs standard Gaussian, {weights}")
 
 
 _ROOTS: OrderedDict[tuple[int, int], Tensor] = OrderedDict()

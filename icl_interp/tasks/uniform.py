@@ -17,10 +17,9 @@ class UniformRegression(GaussianWeights):
     Formula: y_k = w.x_k + noise_std * e_k with w ~ N(0, I); the variance of a coordinate is half_width^2 / 3.
 
     Args:
-        n_dims: Coordinates of x.
         half_width: Of the cube. 0.5 is von Oswald et al.'s code (`input_range=1`), whose losses their paper reports;
             its text says U(-1, 1), which is half_width 1.
-        noise_std: Standard deviation of the label noise, in units of y.
+        n_dims, noise_std: As in `LinearRegression`.
         n_points: Pairs a prompt when `sample` is not told; None means n_dims + 1: as many pairs as dimensions, then
             the query, as in their experiments.
 
@@ -37,7 +36,6 @@ class UniformRegression(GaussianWeights):
 
     @property
     def default_points(self) -> int:
-        """Pairs a prompt when `sample` is not told."""
         return self.n_points if self.n_points is not None else self.n_dims + 1
 
     @property
@@ -46,13 +44,9 @@ class UniformRegression(GaussianWeights):
         return torch.eye(self.n_dims, dtype=torch.float64) * (self.half_width**2 / 3)
 
     def draw_inputs(self, n_prompts: int, n_points: int, *, seed: int) -> Float[Tensor, "batch point dim"]:
-        """Draw the inputs of a seed."""
         u = torch.rand(n_prompts, n_points, self.n_dims, generator=stream(seed, "inputs"))
         return (2 * u - 1) * self.half_width
 
     def describe(self) -> str:
-        """Say in one clause what is drawn."""
-        return (
-            f"linear regression in {self.n_dims} dimensions, inputs uniform on [-{self.half_width:g}, "
-            f"{self.half_width:g}], weights standard Gaussian, {self._describe_noise()}"
-        )
+        inputs = f"inputs uniform on [-{self.half_width:g}, {self.half_width:g}]"
+        return self._in_words("linear regression", f"{inputs}, weights standard Gaussian")

@@ -11,28 +11,17 @@ _STREAMS = (
     "inputs", "weights", "tasks", "noise", "support", "axes", "output weights", "leaves", "offsets", "orthants",
 )  # fmt: skip
 """The streams that tasks open under the seed of a batch."""
-_READ = 2**32
-"""torch's CPU generator reads the low 32 bits of a seed: seeds meet if these agree."""
-_SCORED = "evaluation: score"
-"""The stream of `measure.families` whose prompts are scored."""
+_READ = 2**32  # torch's CPU generator reads the low 32 bits of a seed: seeds meet if these agree
+_SCORED = "evaluation: score"  # the stream of `measure.families` whose prompts are scored
 
 
 def batch_seed(seed: int, step: int) -> int:
-    """Give the seed of one training batch.
-
-    No two steps share this seed, but each stream that a task opens under it starts torch's CPU generator, which reads
-    32 bits of a seed only: in a run of 500,000 steps about 29 pairs of steps are to be expected that draw the same
-    inputs, and as many that draw the same weights, though not the same pairs. Runs of 10,000 steps rarely have one.
-    """
+    """Give the seed of one training batch; torch reads 32 bits of it, so that in 500,000 steps about 29 pairs meet."""
     return derive_seed(seed, f"train step {step}")
 
 
 def draw_batch(config: TrainConfig, step: int) -> Prompts:
-    """Draw the prompts of one step, whatever was drawn before.
-
-    Under a curriculum of dimensions the coordinates that are not yet in use are 0, and the labels are those of the
-    inputs with these zeros.
-    """
+    """Draw the prompts of one step; coordinates that a curriculum does not use yet are 0 before x is labelled."""
     task, seed = config.task, batch_seed(config.seed, step)
     n_points, n_dims = config.n_points_at(step), config.n_dims_at(step)
     if n_dims == task.n_dims or not isinstance(task, FunctionTask):
@@ -43,12 +32,7 @@ def draw_batch(config: TrainConfig, step: int) -> Prompts:
 
 
 def evaluation_seed(config: TrainConfig) -> int:
-    """Give the seed under which a run is evaluated; none of its streams is one that training reads.
-
-    All steps of the run are checked, on the bits that torch's generator reads; where two agree, which happens in about
-    one of a hundred runs of 500,000 steps, the next candidate is taken. Such a run takes some seconds to check, once a
-    process.
-    """
+    """Give the seed under which a run is evaluated: the first candidate none of whose streams training reads."""
     return _evaluation_seed(config.seed, config.steps, _READ)
 
 

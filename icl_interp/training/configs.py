@@ -14,7 +14,6 @@ from icl_interp.training.train_config import TrainConfig
 
 
 def _preset_names() -> list[str]:
-    """List the presets that ship with the package."""
     folder = resources.files("icl_interp.training") / "presets"
     return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
@@ -52,7 +51,7 @@ def _describe_problems(error: Exception) -> str:
     """Put all problems that pydantic found in a config into one line."""
     if not isinstance(error, ValidationError):
         return str(error)
-    return "; ".join(_describe(problem) for problem in error.errors())
+    return "; ".join(map(_describe, error.errors()))
 
 
 def _describe(problem: Any) -> str:
@@ -76,9 +75,7 @@ _KINDS = {
     "eval_shifts": "a list of names such as [x_skewed, x_scale=3]",
     "betas": "a list of two numbers such as [0.9, 0.999]",
 }
-"""What settings of several parts look like."""
-_NEAR = 0.7
-"""How much alike two names must be, by difflib's measure: stepss means steps, dropout does not mean d_out."""
+_NEAR = 0.7  # how alike two names must be, by difflib's measure: stepss means steps, dropout does not mean d_out
 
 
 def _near_names(location: Sequence[int | str]) -> str:

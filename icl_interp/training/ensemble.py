@@ -36,10 +36,7 @@ _MLP = "blocks.0.mlp."
 def _draw_batches(
     configs: Sequence[TrainConfig], step: int
 ) -> tuple[Float[Tensor, "model batch point dim"], Float[Tensor, "model batch point"]]:
-    """Draw the prompts of one step for every config.
-
-    Inputs and weights of linear tasks come from each config's own streams; they are labelled in one product.
-    """
+    """Draw the prompts of one step for every config; linear tasks are labelled in one product."""
     tasks = [task for task in (config.task for config in configs) if _is_plainly_linear(task)]
     if len(tasks) < len(configs):
         batches = [draw_batch(config, step) for config in configs]
@@ -72,7 +69,6 @@ def _is_plainly_linear(task: Task) -> TypeGuard[LinearTask]:
 
 
 def _has_formula(config: ModelConfig) -> bool:
-    """Say whether `_answers_by_formula` knows a model."""
     return config.family in ("lsa", "ltb") and config.n_layers == 1 and config.is_textbook
 
 
@@ -109,8 +105,7 @@ def _answers_by_formula(
     return config.output_sign * answers
 
 
-def _read(weights: Mapping[str, Tensor], like: Tensor) -> Tensor:
-    # [model d_model]
+def _read(weights: Mapping[str, Tensor], like: Tensor) -> Tensor:  # [model d_model]
     if _MLP + "W_in" in weights:
         return (weights[_MLP + "W_in"] @ weights[_MLP + "W_out"][..., -1:])[..., 0]
     label = torch.zeros(like.shape[0], like.shape[-1], dtype=like.dtype)
@@ -143,9 +138,7 @@ class EnsembleDivergedError(DivergedError):
         return type(self), (str(self), dict(self.results), dict(self.diverged))
 
 
-MAY_DIFFER = ("seed", "lr", "task")
-"""What the configs of an ensemble may differ in."""
-
+MAY_DIFFER = ("seed", "lr", "task")  # what the configs of an ensemble may differ in
 _Answer = Callable[[dict[str, Tensor], Tensor, Tensor], Tensor]
 
 
@@ -155,12 +148,10 @@ def train_many(
     """Train models of one shape together: the same batches and steps as `train`, one call for all of them.
 
     Equal to separate training but for the order of floating-point sums: 1e-4 relative after 100 steps in float32,
-    1e-9 in float64. It pays for models so small that calls cost more than products do. On one thread, sixteen at once
+    1e-9 in float64. It pays for models so small that calls cost more than products do: on one thread, sixteen at once
     made 6.7 (LSA) and 6.6 (LTB, d = 5) times the steps a second of one after the other; transformers of two layers 2.5
-    times at width 8 (16 prompts a step), 1.2 times at width 16 and 0.8 times at width 64 (64 prompts). From there on
-    separate processes (`sweep`) are the way: two of them on two free cores made 1.9 to 2.0 times the steps at every
-    width, against which one batched process had 1.3, 0.6 and 0.4 times. Ratios of one run on an otherwise idle machine,
-    by `python benchmarks/training.py --parts linear many --repeats 2`.
+    times at width 8, 1.2 times at width 16 and 0.8 times at width 64, from where on separate processes (`sweep`) are
+    the way. Ratios of one run, by `python benchmarks/training.py --parts linear many --repeats 2`.
 
     Models do not touch each other: where one diverges, it is given up and has no further records, and the others go on
     to the same bits as beside a model that does well, whatever its learning rate. Where all diverge, the training ends
@@ -202,26 +193,24 @@ def train_many(
             on_step(records)
     ensemble.check_last_step()
     results = {n: TrainResult(model, tuple(histories[n]), (), None) for n, model in ensemble.models().items()}
-    if ensemble.diverged:
-        raise EnsembleDivergedError(_what_diverged(configs, ensemble.diverged), results, ensemble.diverged)
+    if diverged := ensemble.diverged:
+        others = "the others were trained to their end and are in this error's results" if results else "none is left"
+        said = what_diverged(configs, diverged, lambda number: f"model {number}")
+        message = f"{len(diverged)} of {len(configs)} models diverged: {said}; {others}."
+        raise EnsembleDivergedError(message, results, diverged)
     return list(results.values())
 
 
-def _what_diverged(configs: Sequence[TrainConfig], diverged: Mapping[int, StepRecord]) -> str:
+def what_diverged(
+    configs: Sequence[TrainConfig], diverged: Mapping[int, StepRecord], name: Callable[[int], str]
+) -> str:
+    """List what was wrong with each model, by its name, and what to change."""
     problems = (
-        loss_problem(record.step, record.loss, unit=configs[n].task.label_second_moment(), of=f" of model {n}")
+        loss_problem(record.step, record.loss, unit=configs[n].task.label_second_moment(), of=f" of {name(n)}")
         for n, record in diverged.items()
     )
     rates = dict.fromkeys(configs[number].lr for number in diverged)
-    others = (
-        "none is left"
-        if len(diverged) == len(configs)
-        else "the others were trained to their end and are in this error's results"
-    )
-    return (
-        f"{len(diverged)} of {len(configs)} models diverged: {', '.join(map(str, problems))}; {loss_advice(rates)}; "
-        f"{others}."
-    )
+    return f"{', '.join(map(str, problems))}; {loss_advice(rates)}"
 
 
 class _Ensemble:
@@ -230,7 +219,8 @@ class _Ensemble:
         self._dtype = torch.float64 if first.precision == "float64" else torch.float32
         self._models = [build_model(config.model, seed=config.seed).to(self._dtype) for config in configs]
         # One row a model: one tensor to clip and to update, whatever the number of weights.
-        self._rows = torch.stack([_flat(model) for model in self._models]).requires_grad_()
+        flat = [torch.cat([weight.detach().flatten() for weight in model.parameters()]) for model in self._models]
+        self._rows = torch.stack(flat).requires_grad_()
         self._shapes = {name: weight.shape for name, weight in self._models[0].named_parameters()}
         self._last = first.loss_points == "last"
         self._answer = self._by_formula if _has_formula(first.model) else self._by_vmap()
@@ -313,10 +303,6 @@ class _Ensemble:
                 for name, stacked in self._weights().items():
                     model.get_parameter(name).copy_(stacked[number])
         return {number: model for number, model in enumerate(self._models) if number not in self.diverged}
-
-
-def _flat(model: Any) -> Tensor:
-    return torch.cat([weight.detach().flatten() for weight in model.parameters()])
 
 
 def _check_alike(configs: Sequence[TrainConfig]) -> None:

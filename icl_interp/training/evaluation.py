@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from icl_interp.measure.families import IN_DISTRIBUTION, Families, Family, draw_families
-from icl_interp.predictors.references import ByReference, References
+from icl_interp.measure.families import IN_DISTRIBUTION, Families, draw_families
+from icl_interp.predictors.references import References
 from icl_interp.query import predict
 from icl_interp.tasks.references import reference_predictors
 from icl_interp.tasks.shifts.suite import SHIFTS
@@ -37,18 +37,17 @@ class EvaluationRecord:
     __repr__ = short_repr
 
     def to_dict(self) -> dict[str, Any]:
-        """Lay the record out for a line of metrics."""
         return {"loss_per_point": list(self.loss_per_point), "errors": self.errors, "distances": self.distances}
 
     @classmethod
     def from_dict(cls, line: Mapping[str, Any]) -> "EvaluationRecord":
-        """Read a line of metrics back."""
-        distances = {label: _numbers(by_name) for label, by_name in line["distances"].items()}
-        return cls(line["step"], tuple(line["loss_per_point"]), _numbers(line["errors"]), distances)
+        """Read a line of metrics back; what is not finite is null there."""
 
+        def numbers(by_name: Mapping[str, float | None]) -> dict[str, float]:
+            return {name: math.nan if value is None else value for name, value in by_name.items()}
 
-def _numbers(by_name: Mapping[str, float | None]) -> dict[str, float]:
-    return {name: math.nan if value is None else value for name, value in by_name.items()}
+        distances = {label: numbers(by_name) for label, by_name in line["distances"].items()}
+        return cls(line["step"], tuple(line["loss_per_point"]), numbers(line["errors"]), distances)
 
 
 class Evaluator:
@@ -62,21 +61,13 @@ class Evaluator:
         """The prompts, in distribution first."""
         config = self.config
         return draw_families(
-            config.task,
-            shifts=_shifts(config),
-            n_prompts=config.eval_prompts,
-            max_points=config.model.n_points,
+            config.task, shifts=_shifts(config), n_prompts=config.eval_prompts, max_points=config.model.n_points,
             seed=evaluation_seed(config),
-        )
+        )  # fmt: skip
 
     @cached_property
     def references(self) -> References:
-        """Reference predictors of the task by name."""
         return reference_predictors(self.config.task)
-
-    @property
-    def _said(self) -> dict[str, ByReference[Tensor]]:
-        return {label: self.references.answers(f.prompts) for label, f in self.families.all_families.items()}
 
     @cached_property
     def _best_per_point(self) -> Tensor | None:
@@ -93,20 +84,16 @@ class Evaluator:
 
     @torch.no_grad()
     def __call__(self, model: Any, *, step: int) -> EvaluationRecord:
-        """Ask a model."""
         families = self.families.all_families
-        own = {label: _ask(model, family) for label, family in families.items()}
-        errors = {
-            label: float(_squares(own[label], family.prompts.targets).mean()) / family.label_second_moment
-            for label, family in families.items()
-        }
-        distances = {
-            label: {
-                name: float(_squares(own[label], said).mean()) / family.label_second_moment
-                for name, said in self._said[label].items()
-            }
-            for label, family in families.items()
-        }
+        device = getattr(model, "device", "cpu")
+        own = {label: predict(model, family.prompts.to(device)).cpu() for label, family in families.items()}
+
+        def far(label: str, other: Tensor) -> float:
+            return float(_squares(own[label], other).mean()) / families[label].label_second_moment
+
+        errors = {label: far(label, family.prompts.targets) for label, family in families.items()}
+        answers = {label: self.references.answers(family.prompts) for label, family in families.items()}
+        distances = {label: {name: far(label, said) for name, said in of.items()} for label, of in answers.items()}
         per_point = _squares(own[IN_DISTRIBUTION], self.families.in_distribution.prompts.targets).mean(0)
         return EvaluationRecord(step, tuple(per_point.tolist()), errors, distances)
 
@@ -116,10 +103,6 @@ def _shifts(config: TrainConfig) -> list[str]:
         return list(config.eval_shifts)
     applying = [shift for shift in _PREFERRED if SHIFTS[shift.partition("=")[0]].applies_to(config.task)]
     return applying[:1]
-
-
-def _ask(model: Any, family: Family) -> Tensor:
-    return predict(model, family.prompts.to(getattr(model, "device", "cpu"))).cpu()
 
 
 def _squares(said: Tensor, wanted: Tensor) -> Tensor:

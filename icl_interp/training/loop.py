@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,31 +16,20 @@ from icl_interp.prompts import Prompts
 from icl_interp.training.batches import draw_batch
 from icl_interp.training.train_config import TrainConfig
 
-_FUSED = ("cpu", "cuda")
-"""Devices for which torch has fused Adam, AdamW and SGD: one pass over the weights instead of a dozen."""
+_FUSED = ("cpu", "cuda")  # where torch has fused optimisers: one pass over the weights instead of a dozen
+_DIVERGED = 1e6  # a loss of so many E[y^2] counts as diverged (ours): fresh models have about 1, steep ones thousands
 
 
 def make_optimizer(config: TrainConfig, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-    """Make the optimiser of a run."""
     parameters = list(parameters)
-    fused = parameters[0].device.type in _FUSED
+    common: Any = {"lr": config.lr, "weight_decay": config.weight_decay, "fused": parameters[0].device.type in _FUSED}
     if config.optimizer == "sgd":
-        return torch.optim.SGD(
-            parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=fused
-        )
+        return torch.optim.SGD(parameters, momentum=config.momentum, **common)
     kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
-    return kind(
-        parameters,
-        lr=config.lr,
-        betas=config.betas,
-        eps=config.adam_eps,
-        weight_decay=config.weight_decay,
-        fused=fused,
-    )
+    return kind(parameters, betas=config.betas, eps=config.adam_eps, **common)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Change the learning rate of all weights."""
     for group in optimizer.param_groups:
         group["lr"] = lr
 
@@ -73,10 +62,6 @@ def _one_cycle(peak: float, warmup: int, steps: int, step: int) -> float:
     return peak + (start / (warmup - 1) - peak) * (step - warmup) / (steps - warmup)
 
 
-_DIVERGED = 1e6
-"""A loss of so many E[y^2] counts as diverged (ours): fresh models have about 1, steep ones thousands."""
-
-
 @dataclass(frozen=True, slots=True)
 class StepRecord:
     """What one optimiser step saw."""
@@ -92,14 +77,9 @@ class StepRecord:
 def _prompt_loss(
     model: Any, xs: Float[Tensor, "batch point dim"], ys: Float[Tensor, "batch point"], config: TrainConfig
 ) -> Float[Tensor, ""]:
-    """Give the mean squared error that a run minimises.
-
-    Formula: mean over prompts and points of (f_k - y_k)^2, over all points or the last one, in float32 or better.
-    """
-    if config.loss_points == "last":
-        predictions, targets = model(xs, ys, points=[-1]), ys[:, -1:]
-    else:
-        predictions, targets = model(xs, ys), ys
+    """Give the mean over prompts and points, all or the last, of (f_k - y_k)^2, in float32 or better."""
+    last = config.loss_points == "last"
+    predictions, targets = (model(xs, ys, points=[-1]), ys[:, -1:]) if last else (model(xs, ys), ys)
     targets = targets.to(torch.float64 if config.precision == "float64" else torch.float32)
     return (predictions.to(targets.dtype) - targets).square().mean()
 
@@ -114,7 +94,6 @@ def loss_problem(step: int, loss: float, *, unit: float, of: str = "") -> str | 
 
 
 def loss_advice(rates: Iterable[float]) -> str:
-    """Say what to change where a loss was lost."""
     return f"lower lr (now {', '.join(f'{lr:g}' for lr in rates)}), lengthen warmup or set grad_clip"
 
 
@@ -135,7 +114,6 @@ class Trainer:
         self._device = torch.device(device)
 
     def advance(self) -> StepRecord:
-        """Take one optimiser step."""
         step = self.step + 1
         lr = learning_rate(self.config, step)
         set_learning_rate(self.optimizer, lr)
@@ -150,7 +128,6 @@ class Trainer:
         return StepRecord(step=step, loss=loss, lr=lr)
 
     def check_loss(self, step: int, loss: float, *, of: str = "") -> None:
-        """Refuse a loss that is lost."""
         if (problem := loss_problem(step, loss, unit=self._unit, of=of)) is not None:
             raise DivergedError(f"{problem}; {loss_advice([self.config.lr])}.")
 
@@ -175,7 +152,8 @@ class Trainer:
             yield prompts if size == len(prompts) else prompts[start : start + size]
 
     def _loss(self, model: Any, prompts: Prompts) -> Tensor:
-        with self._autocast():
+        half = self.config.precision == "bfloat16"
+        with torch.autocast(self._device.type, dtype=torch.bfloat16) if half else nullcontext():
             return _prompt_loss(model, prompts.xs, prompts.ys, self.config)
 
     def _backward(self, prompts: Prompts) -> float:
@@ -183,17 +161,11 @@ class Trainer:
         torch.autograd.backward(loss / (self._scale * self.config.accumulate))
         return loss.item()
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self.config.precision != "bfloat16":
-            return nullcontext()
-        return torch.autocast(self._device.type, dtype=torch.bfloat16)
-
     def state(self) -> dict[str, Any]:
         """Take everything that later steps depend on; batches need the step alone."""
         return {"step": self.step, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = int(state["step"])

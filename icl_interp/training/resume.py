@@ -2,8 +2,7 @@
 
 import errno
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -25,7 +24,6 @@ FORMAT = "icl-interp resume"
 
 
 def config_hash(config: TrainConfig) -> str:
-    """Name a config by its content."""
     return hashlib.sha256(config.to_yaml().encode()).hexdigest()
 
 
@@ -56,21 +54,20 @@ def save_resume(folder: RunFolder, trainer: Trainer, *, seconds: float) -> None:
 
 
 def load_resume(folder: RunFolder, trainer: Trainer) -> float:
-    """Set a fresh trainer to the state of a run, if there is one.
-
-    The state has to belong to the config, whatever comments somebody has added to config.yaml and whichever version
-    wrote either. States of older versions hold the hash of config.yaml's text only.
-    """
-    if not folder.resume_path.exists():
+    """Set a fresh trainer to the state of a run, if there is one that belongs to its config."""
+    path = folder.resume_path
+    if not path.exists():
         return 0.0
-    contents = _read(folder.resume_path)
+    contents = _read(path)
     if contents.get("format") != FORMAT or not _belongs(contents, folder, trainer.config):
-        raise InputError(
-            f"{folder.resume_path} does not belong to the config beside it; remove it to start the run afresh."
-        )
-    with _complete(folder.resume_path):
+        raise InputError(f"{path} does not belong to the config beside it; remove it to start the run afresh.")
+    try:
         trainer.load_state(contents)
         return float(contents["seconds"])
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "loading state_dict" not in str(error):
+            raise  # of the device
+        raise _damaged(path) from error
 
 
 def _read(path: Path) -> Mapping[str, Any]:
@@ -84,21 +81,12 @@ def _read(path: Path) -> Mapping[str, Any]:
     return contents if isinstance(contents, Mapping) else {}
 
 
-@contextmanager
-def _complete(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "loading state_dict" not in str(error):
-            raise  # of the device
-        raise _damaged(path) from error
-
-
 def _damaged(path: Path) -> ValueError:
     return InputError(f"{path} cannot be read; remove it to start the run afresh.")
 
 
 def _belongs(contents: Mapping[str, Any], folder: RunFolder, config: TrainConfig) -> bool:
+    # Whatever comments somebody has added to config.yaml. Older states hold the hash of its text only.
     if "config" not in contents:
         return contents.get("config_sha256") in (folder.config_sha256, config_hash(config))
     try:
@@ -107,9 +95,7 @@ def _belongs(contents: Mapping[str, Any], folder: RunFolder, config: TrainConfig
         return False
 
 
-_COMPARED = ("torch", "device", "threads", "machine")
-"""What bits depend on, besides the config; of a GPU only its name in torch is compared, not its model."""
-
+_COMPARED = ("torch", "device", "threads", "machine")  # what bits depend on, besides the config and a GPU's model
 _Session = dict[str, Any]
 
 
@@ -118,7 +104,6 @@ class OtherCircumstancesWarning(UserWarning):
 
 
 def new_session(step: int, *, device: str) -> _Session:
-    """Record the circumstances in which a run starts or goes on."""
     return {
         "from_step": step,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -130,7 +115,6 @@ def new_session(step: int, *, device: str) -> _Session:
 
 
 def sessions_of(manifest: Mapping[str, Any]) -> list[_Session]:
-    """Read the sessions of a run."""
     if "sessions" in manifest:
         return list(manifest["sessions"])
     known = {name: manifest[name] for name in ("time", "threads", "device", "torch") if name in manifest}
@@ -140,37 +124,22 @@ def sessions_of(manifest: Mapping[str, Any]) -> list[_Session]:
 def what_changed(sessions: Sequence[_Session], now: _Session) -> str | None:
     """Compare a session with the one whose steps it goes on from."""
     left = [session for session in sessions if session["from_step"] < now["from_step"]]
-    if not left:
-        return None
-    before = left[-1]
-    changes = [
-        f"{name} {now[name]} ({before[name]} before)"
-        for name in _COMPARED
-        if name in before and before[name] != now[name]
-    ]
-    return " and ".join(changes) or None
+    before = left[-1] if left else {}
+    changed = [name for name in _COMPARED if name in before and before[name] != now[name]]
+    return " and ".join(f"{name} {now[name]} ({before[name]} before)" for name in changed) or None
 
 
-_HASH_LENGTH = 12
-"""Hexadecimal digits of a config's hash that name its folder: 48 bits for at most thousands of runs."""
-_REMEMBERED = 4096
+_HASH_LENGTH = 12  # hexadecimal digits of a config's hash that name its folder: 48 bits for at most thousands of runs
 
 
 def run_folders(parent: str | Path, configs: Sequence[TrainConfig]) -> list[Path]:
-    """Find the folder of each run, or name it where there is none yet.
-
-    A setting that is new in this version changes every hash. So, where the folder of that name is missing, one whose
-    config.yaml means the same today counts: `parent` is looked through once at most, and what cannot be read in it is
-    passed over.
-    """
+    """Find the folder of each run, or name it where there is none yet."""
     hashes = [config_hash(config) for config in configs]
     named = [Path(parent) / name[:_HASH_LENGTH] for name in hashes]
     if all(path.exists() for path in named):
         return named
-    others = _runs_by_hash(Path(parent))
-    return [
-        path if path.exists() else others.get(today, path) for path, today in zip(named, hashes, strict=True)
-    ]  # fmt: skip
+    others = _runs_by_hash(Path(parent))  # a setting that is new in this version changes every hash
+    return [path if path.exists() else others.get(now, path) for path, now in zip(named, hashes, strict=True)]
 
 
 def _runs_by_hash(parent: Path) -> dict[str, Path]:
@@ -185,7 +154,7 @@ def _runs_by_hash(parent: Path) -> dict[str, Path]:
     return found
 
 
-@lru_cache(maxsize=_REMEMBERED)
+@lru_cache(maxsize=4096)
 def _hash_today(text: str) -> str | None:
     # The same text always means the same; reading it takes milliseconds.
     try:

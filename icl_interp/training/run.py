@@ -29,15 +29,11 @@ from icl_interp.training.sinks import Sink, check_sinks, open_sinks
 from icl_interp.training.stopping import RunStoppedError, stop_requests
 from icl_interp.training.train_config import TrainConfig
 
-_EVERY_STEP_UNTIL = 50
-"""Steps whose losses are all kept, so that a recipe can be checked against its record."""
-
-_NO_CHECKOUT = {"git_commit": None, "git_dirty": None}
-"""What a manifest says of git where the package does not run from a checkout of its own."""
+_EVERY_STEP_UNTIL = 50  # steps whose losses are all kept, so that a recipe can be checked against its record
+_NO_CHECKOUT = {"git_commit": None, "git_dirty": None}  # in a manifest, where the package is in no checkout of its own
 
 
 def is_logged(config: TrainConfig, step: int) -> bool:
-    """Tell whether a step has a line of metrics."""
     evaluated = config.eval_every is not None and step % config.eval_every == 0
     return step <= _EVERY_STEP_UNTIL or step % config.log_every == 0 or evaluated or step == config.steps
 
@@ -56,11 +52,7 @@ class RunLog:
         self._kept = frozenset(trainer.config.checkpoint_steps)
 
     def start(self) -> None:
-        """Take up the run where its folder says it is, and write down the circumstances of this session.
-
-        Warns:
-            OtherCircumstancesWarning: If they differ from those of the session that it goes on from.
-        """
+        """Take up the run where its folder says it is, and write down the circumstances of this session."""
         self._before = load_resume(self.folder, self.trainer)
         self._started = self._saved = time.monotonic()
         for line in self.folder.forget_metrics_after(self.trainer.step):
@@ -84,11 +76,11 @@ class RunLog:
         manifest = self.folder.read_manifest()
         if manifest.get("finished"):
             return
-        now = new_session(self.trainer.step, device=_device(self.trainer))
-        changed = None
+        device, changed = str(next(self.trainer.model.parameters()).device), None
+        now = new_session(self.trainer.step, device=device)
         if not manifest:
             # Now: the checkout may change while the run goes on.
-            made_with = {**_NO_CHECKOUT, **provenance(), **_made_with(self.folder, self.trainer)}
+            made_with = {**_NO_CHECKOUT, **provenance(), **_made_with(self.folder, self.trainer, device)}
             manifest = {**made_with, "finished": False, "resumed_after_steps": [], "sessions": [now]}
         else:
             sessions = sessions_of(manifest)
@@ -107,7 +99,6 @@ class RunLog:
             )
 
     def record(self, record: StepRecord) -> None:
-        """Write down a step."""
         config, step = self.trainer.config, record.step
         if is_logged(config, step):
             line: dict[str, Any] = {"step": step, "loss": record.loss, "lr": record.lr}
@@ -133,34 +124,22 @@ class RunLog:
         self.folder.save(self.trainer.model, config.task, step, n_points_trained=n_points)
 
     def save_state(self) -> None:
-        """Write the state to resume from."""
         save_resume(self.folder, self.trainer, seconds=self._seconds())
         self._saved = time.monotonic()
 
     def _seconds(self) -> float:
         return self._before + time.monotonic() - self._started
 
-    def diverged(self, message: str) -> None:
-        """Write down how the run ended, for those who only see its folder."""
-        self.folder.write_manifest({**self.folder.read_manifest(), "diverged": message})
-
-    def last_checkpoint(self) -> Path | None:
-        """Find the newest checkpoint."""
-        return max((self.folder.path / "checkpoints").glob("step_*.pt"), default=None)
-
-    def advice(self) -> str:
-        """Say what a run that diverged leaves."""
-        last = self._last_before_this_step()
-        good = "there is no checkpoint before it" if last is None else f"the last good checkpoint is {last}"
-        return (
-            f"{good}; {self.folder.path} keeps what was logged, so remove it or choose another --out for the next run."
-        )
-
-    def _last_before_this_step(self) -> Path | None:
+    def diverged(self, problem: str) -> DivergedError:
+        """Write down how the run ended, for those who only see its folder, and say what it leaves."""
+        with suppress(OSError):  # a full disk must not hide what ended the run
+            self.folder.write_manifest({**self.folder.read_manifest(), "diverged": problem})
         # A checkpoint of this very step holds the weights that have just failed.
         newest = self.folder.checkpoint_path(self.trainer.step)
-        paths = (self.folder.path / "checkpoints").glob("step_*.pt")
-        return max((path for path in paths if path.name < newest.name), default=None)
+        last = max((path for path in newest.parent.glob("step_*.pt") if path.name < newest.name), default=None)
+        good = "there is no checkpoint before it" if last is None else f"the last good checkpoint is {last}"
+        kept = f"{self.folder.path} keeps what was logged, so remove it or choose another --out for the next run."
+        return DivergedError(f"{problem.rstrip('.')}; {good}; {kept}")
 
     def finish(self) -> Path:
         """Complete the manifest of a finished run; one that was finished before stays as it is."""
@@ -177,23 +156,18 @@ class RunLog:
         return checkpoint
 
 
-def _made_with(folder: RunFolder, trainer: Trainer) -> dict[str, Any]:
+def _made_with(folder: RunFolder, trainer: Trainer, device: str) -> dict[str, Any]:
     weight, config = next(trainer.model.parameters()), trainer.config
     return {
         "seed": config.seed,  # of first weights and batches alike; see TrainConfig
         "evaluation_seed": None if config.eval_every is None else evaluation_seed(config),
         "config_sha256": folder.config_sha256,
-        "device": _device(trainer),
+        "device": device,
         "dtype": str(weight.dtype).removeprefix("torch."),
     }
 
 
-def _device(trainer: Trainer) -> str:
-    return str(next(trainer.model.parameters()).device)
-
-
-RESUME_SECONDS = 60.0
-"""Wall time between two states to resume from (ours): what a run that is killed loses at most."""
+RESUME_SECONDS = 60.0  # between two states to resume from (ours): what a run that is killed loses at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,7 +234,7 @@ def train(
         >>> [record.step for record in train(tiny).history]
         [1, 2]
     """
-    tick = on_step or _nothing
+    tick = on_step or (lambda _: None)
     check_device(device)
     check_sinks(log_to)
     trainer = Trainer(config, device=device)
@@ -280,10 +254,6 @@ def train(
                 log.sinks.append(sink)
             _go_on(trainer, log, tick)
         return TrainResult(trainer.model, tuple(log.history), tuple(log.evaluations), log.finish())
-
-
-def _nothing(record: StepRecord) -> None:
-    pass
 
 
 @contextmanager
@@ -311,12 +281,9 @@ def _go_on(trainer: Trainer, log: RunLog, tick: Callable[[StepRecord], None]) ->
                 record = trainer.advance()
                 log.record(record)
             except FloatingPointError as error:
-                with suppress(OSError):  # a full disk must not hide what ended the run
-                    log.diverged(str(error))
-                raise DivergedError(f"{str(error).rstrip('.')}; {log.advice()}") from error
+                raise log.diverged(str(error)) from error
             tick(record)
-            number = stop()  # asked once: a signal that comes later is for the next step
-            if number is not None:
+            if (number := stop()) is not None:  # asked once: a signal that comes later is for the next step
                 log.save_state()
-            if number is not None and trainer.step < trainer.config.steps:
-                raise RunStoppedError(trainer.step, str(log.folder.path), number)
+                if trainer.step < trainer.config.steps:
+                    raise RunStoppedError(trainer.step, str(log.folder.path), number)

@@ -7,8 +7,7 @@ from pydantic import Field, model_validator
 from icl_interp.errors import InputError
 from icl_interp.settings import Settings
 
-_ROOM = 1e-12
-"""Powers that are whole numbers come out a few float64 roundings too small, and floor would lose one."""
+_ROOM = 1e-12  # powers that are whole numbers come out a few float64 roundings too small, and floor would lose one
 
 
 class CheckpointSteps(Settings):
@@ -24,7 +23,6 @@ class CheckpointSteps(Settings):
     horizon: int | None = Field(default=None, ge=1)
 
     def steps(self, last: int) -> tuple[int, ...]:
-        """List the steps of a run."""
         horizon = last if self.horizon is None else self.horizon
         kept = {last}
         if self.every is not None:
@@ -54,7 +52,6 @@ class Ramp(Settings):
         return self
 
     def at(self, step: int) -> int:
-        """Give the number of a step."""
         return min(self.end, self.start + self.inc * ((step - 1) // self.interval))
 
 

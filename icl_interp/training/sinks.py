@@ -15,14 +15,11 @@ from icl_interp.training.train_config import TrainConfig
 class Sink:
     """A logger that is open."""
 
-    log: Callable[[Mapping[str, Any]], None]
-    """Takes the record of a logged step."""
-    close: Callable[[], None]
-    """Ends the logger's own run; a resumed training run opens another one."""
+    log: Callable[[Mapping[str, Any]], None]  # takes the record of a logged step
+    close: Callable[[], None]  # ends the logger's own run; a resumed training run opens another one
 
 
 def open_sinks(names: Sequence[str], config: TrainConfig, path: Path) -> list[Sink]:
-    """Open the loggers that were asked for."""
     check_sinks(names)
     return [_SINKS[name](config, path) for name in names]
 
@@ -68,7 +65,6 @@ def _tensorboard(config: TrainConfig, path: Path) -> Sink:
 
 
 _SINKS: dict[str, Callable[[TrainConfig, Path], Sink]] = {"wandb": _wandb, "tensorboard": _tensorboard}
-"""Loggers by name."""
 
 
 def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

@@ -13,8 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-LOOK_SECONDS = 0.2
-"""Between two looks for the file that asks a run to stop (ours)."""
+LOOK_SECONDS = 0.2  # between two looks for the file that asks a run to stop (ours)
 
 
 class RunStoppedError(KeyboardInterrupt):
@@ -32,10 +31,7 @@ class RunStoppedError(KeyboardInterrupt):
 
 @contextmanager
 def stop_requests() -> Iterator[Callable[[], int | None]]:
-    """Collect requests to stop instead of dying at once; a second Ctrl-C is as brutal as ever.
-
-    Only the main thread of a process can do this; elsewhere signals keep their meaning.
-    """
+    """Collect requests to stop instead of dying at once, in the main thread; a second Ctrl-C is as brutal as ever."""
     came: list[int] = []
 
     def remember(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # the signature of handlers

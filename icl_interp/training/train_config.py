@@ -1,6 +1,6 @@
 """Everything that a run's weights depend on."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import yaml
@@ -12,7 +12,7 @@ from icl_interp.settings import Settings
 from icl_interp.tasks.base import FunctionTask
 from icl_interp.tasks.registry import AnyTask, task_to_config
 from icl_interp.tasks.shifts.select import select_shifts
-from icl_interp.training.schedules import CheckpointSteps, Curriculum
+from icl_interp.training.schedules import CheckpointSteps, Curriculum, Ramp
 
 _PEAKED = ("triangle", "one_cycle")
 _LINEAR_RECIPE = {"steps": 20_000, "batch_size": 128, "schedule": "cosine", "grad_clip": 10.0, "loss_points": "last"}
@@ -47,11 +47,10 @@ class TrainConfig(Settings):
             for labels of any size. What is logged stays in squared units of y.
         curriculum: Easy prompts first; None shows the task as it is from the start.
         precision: "float32"; "bfloat16" runs products in bfloat16 (autocast) and keeps float32 weights; "float64".
-            It pays only where the hardware multiplies in bfloat16: on a CPU that does not (AVX2 only, one thread)
+            bfloat16 pays only where the hardware multiplies in it: on a CPU that does not (AVX2 only, one thread)
             dtsip's tiny, small and standard sizes made 0.13, 0.08 and 0.04 times the steps a second of float32.
         compile: Whether the model goes through torch.compile, which needs a C++ compiler and a minute or two before
-            the first step. On the same processor these sizes then made 1.10, 1.00 and 0.98 times the steps a second.
-            All ratios are from one machine that others used, by `python benchmarks/training.py --parts options`.
+            the first step; there it made 1.10, 1.00 and 0.98 times the steps (benchmarks/training.py --parts options).
         checkpoints: Which steps are kept; None keeps the last one only.
         log_every: Steps between lines of metrics.
         eval_every: Steps between evaluations against the reference predictors; None never evaluates.
@@ -101,9 +100,7 @@ class TrainConfig(Settings):
     @model_validator(mode="before")
     @classmethod
     def _fill_recipe(cls, values: Any) -> Any:
-        if not isinstance(values, Mapping):
-            return values
-        model = values.get("model")
+        model = values.get("model") if isinstance(values, Mapping) else None
         family = model.get("family") if isinstance(model, Mapping) else getattr(model, "family", None)
         return {**_LINEAR_RECIPE, **values} if family in ("lsa", "ltb") else values
 
@@ -122,70 +119,49 @@ class TrainConfig(Settings):
 
     @model_validator(mode="after")
     def _check_fit(self) -> "TrainConfig":
-        problems = [*self._misfits(), *self._wrong_optimizer(), *self._wrong_curriculum(), *self._wrong_shifts()]
-        if self.batch_size % self.accumulate:
-            problems.append(
-                f"accumulate needs to divide batch_size, got {self.accumulate} and {self.batch_size}; change one."
-            )
-        if problems:
+        if problems := [*self._misfits(), *self._wrong_recipe()]:
             raise InputError(" ".join(problems))
         return self
 
-    def _misfits(self) -> list[str]:
-        problems = []
-        if self.model.n_dims != self.task.n_dims:
-            problems.append(
-                f"model and task need the same n_dims, got {self.model.n_dims} and {self.task.n_dims}; change one."
+    def _misfits(self) -> Iterator[str]:
+        model, task, (dims, points) = self.model, self.task, self._ramps
+        if model.n_dims != task.n_dims:
+            yield f"model and task need the same n_dims, got {model.n_dims} and {task.n_dims}; change one."
+        if task.default_points > model.n_points:
+            yield (
+                f"prompts of {task.default_points} points do not fit a model with positions for {model.n_points}; "
+                "raise model.n_points or lower task.n_points."
             )
-        if self.task.default_points > self.model.n_points:
-            problems.append(
-                f"prompts of {self.task.default_points} points do not fit a model with positions for "
-                f"{self.model.n_points}; raise model.n_points or lower task.n_points."
-            )
-        return problems
+        if dims is not None and dims.end > task.n_dims:
+            yield f"curriculum.dims needs an end of at most n_dims={task.n_dims}, got {dims.end}."
+        if dims is not None and not isinstance(task, FunctionTask):
+            yield f"curriculum.dims needs a task whose labels are a function of x, got {task.family}; leave it out."
+        if points is not None and points.end > model.n_points:
+            yield f"curriculum.points needs an end of at most model.n_points={model.n_points}, got {points.end}."
+        # Now rather than at the first evaluation, which may be hours away.
+        for pattern in (self.eval_shifts or ()) if self.eval_every is not None else ():
+            try:
+                select_shifts(task, [pattern], max_points=model.n_points)
+            except ValueError as error:
+                yield f"eval_shifts: {error}"
 
-    def _wrong_optimizer(self) -> list[str]:
-        problems = []
+    def _wrong_recipe(self) -> Iterator[str]:
         if self.momentum and self.optimizer != "sgd":
-            problems.append(
-                f"momentum needs optimizer sgd, got {self.momentum:g} with {self.optimizer}; Adam's is betas."
-            )
+            yield f"momentum needs optimizer sgd, got {self.momentum:g} with {self.optimizer}; Adam's is betas."
         if not all(0 <= beta < 1 for beta in self.betas):
-            problems.append(
-                f"betas need two numbers from 0 to below 1, got {self.betas}; Adam's own are 0.9 and 0.999."
-            )
+            yield f"betas need two numbers from 0 to below 1, got {self.betas}; Adam's own are 0.9 and 0.999."
         if self.schedule in _PEAKED and not 2 <= self.peak_step < self.steps:
-            problems.append(
+            yield (
                 f"the schedule {self.schedule} needs its peak after step 1 and before the last step, got step "
                 f"{self.peak_step} of {self.steps}; change warmup or steps."
             )
-        return problems
+        if self.batch_size % self.accumulate:
+            yield f"accumulate needs to divide batch_size, got {self.accumulate} and {self.batch_size}; change one."
 
-    def _wrong_curriculum(self) -> list[str]:
-        problems = []
-        dims = None if self.curriculum is None else self.curriculum.dims
-        points = None if self.curriculum is None else self.curriculum.points
-        if dims is not None and dims.end > self.task.n_dims:
-            problems.append(f"curriculum.dims needs an end of at most n_dims={self.task.n_dims}, got {dims.end}.")
-        if dims is not None and not isinstance(self.task, FunctionTask):
-            problems.append(
-                f"curriculum.dims needs a task whose labels are a function of x, got {self.task.family}; leave it out."
-            )
-        if points is not None and points.end > self.model.n_points:
-            problems.append(
-                f"curriculum.points needs an end of at most model.n_points={self.model.n_points}, got {points.end}."
-            )
-        return problems
-
-    def _wrong_shifts(self) -> list[str]:
-        # Now rather than at the first evaluation, which may be hours away.
-        problems = []
-        for pattern in (self.eval_shifts or ()) if self.eval_every is not None else ():
-            try:
-                select_shifts(self.task, [pattern], max_points=self.model.n_points)
-            except ValueError as error:
-                problems.append(f"eval_shifts: {error}")
-        return problems
+    @property
+    def _ramps(self) -> tuple[Ramp | None, Ramp | None]:
+        curriculum = self.curriculum or Curriculum()
+        return curriculum.dims, curriculum.points
 
     @property
     def peak_step(self) -> int:
@@ -198,34 +174,17 @@ class TrainConfig(Settings):
         return (self.steps,) if self.checkpoints is None else self.checkpoints.steps(self.steps)
 
     def n_points_at(self, step: int) -> int:
-        """Say how many points the prompts of a step have.
-
-        Args:
-            step: Counting from 1.
-
-        Returns:
-            Pairs a prompt.
-        """
-        ramp = None if self.curriculum is None else self.curriculum.points
+        """Say how many pairs the prompts of a step have; steps count from 1."""
+        _, ramp = self._ramps
         return self.task.default_points if ramp is None else ramp.at(step)
 
     def n_dims_at(self, step: int) -> int:
-        """Say how many coordinates of x a step uses.
-
-        Args:
-            step: Counting from 1.
-
-        Returns:
-            Coordinates that are not zero.
-        """
-        ramp = None if self.curriculum is None else self.curriculum.dims
+        """Say how many coordinates of x are not zero at a step; steps count from 1."""
+        ramp, _ = self._ramps
         return self.task.n_dims if ramp is None else ramp.at(step)
 
     def to_yaml(self) -> str:
-        """Write the resolved config, defaults included.
-
-        Returns:
-            YAML that `load_config` reads back to an equal config.
+        """Write the resolved config, defaults included, as YAML that `load_config` reads back to an equal config.
 
         Raises:
             InputError: If this, its model or its task is of a class that would be read back as another.

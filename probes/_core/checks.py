@@ -1,7 +1,6 @@
 """Checks that all probes share: who needs what, what came, what to do.
 
-They take plain tensors, so that their messages can be tested while the type-check hook guards the public
-functions.
+They take plain tensors, so that their messages can be tested while the type-check hook guards the public functions.
 """
 
 import math
@@ -13,8 +12,7 @@ from torch import Tensor
 from probes._core.errors import InputError, InputTypeError
 
 
-def _check_floating(who: str, name: str, value: Tensor) -> None:
-    """Refuse what is no floating-point tensor."""
+def floating(who: str, name: str, value: Tensor) -> None:
     if not isinstance(value, Tensor):
         raise InputTypeError(f"{who} needs a torch.Tensor as {name}, got {type(value).__name__}; use torch.as_tensor.")
     if not value.is_floating_point():
@@ -23,16 +21,14 @@ def _check_floating(who: str, name: str, value: Tensor) -> None:
         )
 
 
-def _check_ids(who: str, name: str, ids: Tensor, n: int) -> None:
-    """Refuse what is not one integer a sample."""
-    _check_axes(who, name, ids, "sample")
-    _check_same_length(who, ("samples", name), n, len(ids))
+def ids(who: str, name: str, ids: Tensor, n: int) -> None:
+    axes(who, name, ids, "sample")
+    same_length(who, ("samples", name), n, len(ids))
     if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
         raise InputTypeError(f"{who} needs integers as {name}, got {ids.dtype}; number the {name} from 0.")
 
 
-def _check_finite(who: str, name: str, value: Tensor) -> None:
-    """Refuse NaN and infinity."""
+def finite(who: str, name: str, value: Tensor) -> None:
     # One pass without a copy; both extremes of a tensor with NaN are NaN.
     if not value.numel() or bool(torch.isfinite(torch.stack(torch.aminmax(value))).all()):
         return
@@ -43,7 +39,7 @@ def _check_finite(who: str, name: str, value: Tensor) -> None:
     )
 
 
-def _check_no_nan(who: str, name: str, value: Tensor) -> None:
+def no_nan(who: str, name: str, value: Tensor) -> None:
     """Refuse NaN, which has no rank; infinity has one."""
     bad = int(value.isnan().sum())
     if bad:
@@ -53,8 +49,7 @@ def _check_no_nan(who: str, name: str, value: Tensor) -> None:
         )
 
 
-def _check_axes(who: str, name: str, value: Tensor, axes: str) -> None:
-    """Refuse a tensor with other axes than the named ones, or with an empty one."""
+def axes(who: str, name: str, value: Tensor, axes: str) -> None:
     named = [axis for axis in axes.split() if not axis.startswith("*")]
     open_ended = axes.startswith("*")
     wrong = value.ndim < len(named) if open_ended else value.ndim != len(named)
@@ -71,26 +66,24 @@ def _check_axes(who: str, name: str, value: Tensor, axes: str) -> None:
         )
 
 
-def _check_activations(who: str, name: str, value: Tensor, axes: str) -> None:
+def activations(who: str, name: str, value: Tensor, named: str) -> None:
     """Refuse what is no finite floating-point tensor with the named axes."""
-    _check_floating(who, name, value)
-    _check_axes(who, name, value, axes)
-    _check_finite(who, name, value)
+    floating(who, name, value)
+    axes(who, name, value, named)
+    finite(who, name, value)
 
 
-def _check_k(who: str, k: int, limit: int, what: str) -> None:
-    """Refuse a number of directions that does not exist."""
+def k(who: str, k: int, limit: int, what: str) -> None:
     if not 1 <= k <= limit:
         raise InputError(f"{who} needs 1 <= k <= {limit} ({what}), got k={k}; choose a k in that range.")
 
 
-def _check_option(who: str, name: str, value: object, valid: Collection[str]) -> None:
-    """Refuse an unknown name and list the known ones."""
+def option(who: str, name: str, value: object, valid: Collection[str]) -> None:
     if value not in valid:
         raise InputError(f"{who} needs {name} to be one of {', '.join(map(repr, valid))}, got {value!r}; pick one.")
 
 
-def _check_same_shape(who: str, names: tuple[str, str], a: Tensor, b: Tensor) -> None:
+def same_shape(who: str, names: tuple[str, str], a: Tensor, b: Tensor) -> None:
     """Refuse two tensors that would only fit by broadcasting."""
     if a.shape != b.shape:
         raise InputError(
@@ -99,20 +92,18 @@ def _check_same_shape(who: str, names: tuple[str, str], a: Tensor, b: Tensor) ->
         )
 
 
-def _check_same_length(who: str, names: tuple[str, str], a: int, b: int) -> None:
-    """Refuse two arguments that do not describe the same samples (or dimensions)."""
+def same_length(who: str, names: tuple[str, str], a: int, b: int) -> None:
     if a != b:
         raise InputError(f"{who} needs as many {names[0]} as {names[1]}, got {a} and {b}; align the two.")
 
 
-def _check_nonzero(who: str, name: str, lengths: Tensor) -> None:
-    """Refuse a direction of length zero."""
+def nonzero(who: str, name: str, lengths: Tensor) -> None:
     zeros = int((lengths == 0).sum())
     if zeros:
         raise InputError(f"{who} needs non-zero directions in {name}, got {zeros} zero vectors; drop them.")
 
 
-def _check_orthonormal(who: str, name: str, directions: Tensor) -> None:
+def orthonormal(who: str, name: str, directions: Tensor) -> None:
     """Refuse rows that are not orthonormal, since overlaps of such rows mean nothing."""
     rows, dims = directions.shape[-2:]
     exact = directions.double()
@@ -130,11 +121,11 @@ def _half_of_the_digits(value: Tensor) -> float:
     return math.sqrt(max(torch.finfo(value.dtype).eps, torch.finfo(torch.float32).eps))
 
 
-def _check_trace(who: str, name: str, projector: Tensor, k: int) -> None:
+def trace(who: str, name: str, projector: Tensor, k: int) -> None:
     """Refuse what is no mean of projectors onto k directions each, such as a sum of them."""
-    _check_same_length(who, (f"rows of {name}", "columns"), *projector.shape)
+    same_length(who, (f"rows of {name}", "columns"), *projector.shape)
     trace = float(projector.double().trace())
-    # As in _check_orthonormal, for each of the k directions.
+    # As in orthonormal, for each of the k directions.
     if not abs(trace - k) <= k * _half_of_the_digits(projector):
         raise InputError(
             f"{who} needs a mean projector with trace k={k} as {name}, got trace {trace:.6g}; "
@@ -142,35 +133,47 @@ def _check_trace(who: str, name: str, projector: Tensor, k: int) -> None:
         )
 
 
-def _check_share(who: str, name: str, share: float) -> None:
+def share(who: str, name: str, share: float) -> None:
     """Refuse what is no share of a whole, up to float32 rounding."""
     slack = math.sqrt(torch.finfo(torch.float32).eps)
     if not -slack <= share <= 1.0 + slack:
         raise InputError(f"{who} needs {name} in [0, 1], got {share:.6g}; divide a sum by the number of its terms.")
 
 
-def _check_count(who: str, name: str, value: int, least: int) -> None:
-    """Refuse a count that is too small."""
+def count(who: str, name: str, value: int, least: int) -> None:
     if value < least:
         raise InputError(f"{who} needs {name} of at least {least}, got {value}; give more.")
 
 
-def _check_confidence(who: str, confidence: float) -> None:
-    """Refuse a confidence level outside (0, 1)."""
+def confidence(who: str, confidence: float) -> None:
     if not 0.0 < confidence < 1.0:
         raise InputError(f"{who} needs 0 < confidence < 1, got {confidence}; 0.95 is usual.")
 
 
-def _is_constant(values: Tensor, dim: int = 0, dtype: torch.dtype | None = None) -> Tensor:
+def bootstrap(who: str, seed: int, n_bootstrap: int, level: float) -> None:
+    count(who, "a seed", seed, 0)
+    count(who, "an n_bootstrap", n_bootstrap, 1)
+    confidence(who, level)
+
+
+def score_sets(who: str, scores_in: Tensor, scores_out: Tensor, *, paired: bool) -> None:
+    for name, scores in (("scores_in", scores_in), ("scores_out", scores_out)):
+        floating(who, name, scores)
+        axes(who, name, scores, "sample")
+        no_nan(who, name, scores)
+    if paired:
+        same_length(who, ("paired scores_in", "scores_out"), len(scores_in), len(scores_out))
+
+
+def is_constant(values: Tensor, dim: int = 0, dtype: torch.dtype | None = None) -> Tensor:
     # Whether values are equal along an axis, up to rounding of their dtype or of the one they came in: eight units in
     # the last place, what a constant suffers in a few operations.
     spread = values.amax(dim=dim) - values.amin(dim=dim)
     return spread <= 8 * torch.finfo(dtype or values.dtype).eps * values.abs().amax(dim=dim)
 
 
-def _check_varies(who: str, name: str, columns: Tensor) -> None:
-    """Refuse a column that is constant up to rounding: no share of its variance can be explained."""
-    constant = _is_constant(columns)
+def varies(who: str, name: str, columns: Tensor) -> None:
+    constant = is_constant(columns)
     if bool(constant.any()):
         index = int(constant.nonzero()[0])
         raise InputError(
@@ -179,9 +182,14 @@ def _check_varies(who: str, name: str, columns: Tensor) -> None:
         )
 
 
-def _check_penalties(who: str, penalties: Sequence[float]) -> None:
-    """Refuse penalties that leave a singular fit possible."""
-    if not len(penalties) or not all(0.0 < penalty < math.inf for penalty in penalties):
+def folds(who: str, units: str, n: int, n_folds: int) -> None:
+    count(who, "an n_folds", n_folds, 2)
+    count(who, f"a number of {units}", n, n_folds)
+
+
+# None chooses penalties that suit the features.
+def penalties(who: str, penalties: Sequence[float] | None) -> None:
+    if penalties is not None and not (len(penalties) and all(0.0 < penalty < math.inf for penalty in penalties)):
         raise InputError(
             f"{who} needs positive finite penalties, got {list(penalties)}; use a small one such as 1e-8 for none."
         )

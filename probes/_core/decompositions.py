@@ -24,6 +24,8 @@ _LARGEST_SINE = 1e-5
 _CHUNK_ENTRIES = 2**19
 # Below this multiple of the block a full decomposition of the Gram matrix costs no more.
 _WORTHWHILE = 6
+# Below this share of s1 a direction keeps fewer than eight of float64's sixteen digits in the Gram matrix.
+_GRAM_FLOOR = 1e-4
 
 
 class _Proposal(NamedTuple):
@@ -87,15 +89,11 @@ def _largest_sine(
     return torch.where(gap > 0, torch.linalg.vector_norm(misfits[:, :k], dim=1) / gap, torch.inf)
 
 
-# Below this share of s1 a direction keeps fewer than eight of float64's sixteen digits in the Gram matrix.
-_GRAM_FLOOR = 1e-4
-
-
-def _values_by_gram(matrix: Float[Tensor, "*batch row col"]) -> Float64[Tensor, "*batch rank"]:
+def values_by_gram(matrix: Float[Tensor, "*batch row col"]) -> Float64[Tensor, "*batch rank"]:
     return _roots(torch.linalg.eigvalsh(_short_gram(matrix.double())))
 
 
-def _right_by_gram(
+def right_by_gram(
     matrix: Float[Tensor, "*batch row dim"], k: int
 ) -> tuple[Float64[Tensor, "*batch k dim"], Float64[Tensor, "*batch rank"]]:
     matrix = matrix.double()
@@ -108,31 +106,31 @@ def _right_by_gram(
     directions = directions.mT.contiguous()
     weak = values[..., k - 1] <= _GRAM_FLOOR * values[..., 0]  # not <, or a zero matrix would slip through
     if weak.any():
-        directions[weak] = _right_by_svd(matrix[weak], k)[0]
+        directions[weak] = right_by_svd(matrix[weak], k)[0]
     return directions, values
 
 
-def _right_by_svd(
+def right_by_svd(
     matrix: Float64[Tensor, "*batch row dim"], k: int
 ) -> tuple[Float64[Tensor, "*batch k dim"], Float64[Tensor, "*batch rank"]]:
     _, values, right = torch.linalg.svd(matrix, full_matrices=False)
     return right[..., :k, :], values
 
 
-def _right_by_iteration(
+def right_by_iteration(
     matrix: Float[Tensor, "*batch row dim"], k: int
 ) -> tuple[Float64[Tensor, "*batch k dim"], Float64[Tensor, "*batch leading"]]:
-    # As _right_by_gram, but no more than k + 1 values, and only where the iteration can prove its result.
+    # As right_by_gram, but no more than k + 1 values, and only where the iteration can prove its result.
     rows, dims = matrix.shape[-2:]
     if matrix.numel() == 0 or not _is_worthwhile(min(rows, dims), k):
-        directions, values = _right_by_gram(matrix, k)
+        directions, values = right_by_gram(matrix, k)
         return directions, values[..., : k + 1]
     flat = matrix.reshape(-1, rows, dims)
     found = _iterate(flat if rows <= dims else flat.mT, k)
     directions, values = found.long if rows <= dims else found.short, found.values
     unproven = ~found.proven
     if unproven.any():
-        exact_directions, exact_values = _right_by_gram(flat[unproven], k)
+        exact_directions, exact_values = right_by_gram(flat[unproven], k)
         directions[unproven], values[unproven] = exact_directions, exact_values[:, : k + 1]
     batch = matrix.shape[:-2]
     return directions.reshape(*batch, k, dims), values.reshape(*batch, k + 1)

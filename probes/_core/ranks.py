@@ -1,40 +1,64 @@
-"""Levels of values, where ties share one, and rank correlations of many bootstrap resamples at once.
+"""Bootstrap resamples as counts, levels of values where ties share one, and rank correlations of many resamples.
 
 A resample is never formed: it is how often each sample was drawn. The midrank of a value in it is the number of smaller
 draws plus half of one more than the number of equal draws, and a moment is a weighted one.
 """
 
+from collections.abc import Iterator
+
+import numpy as np
 import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+# Counts of this many entries at a time, so that memory does not grow with resamples times samples.
+_CHUNK_ENTRIES = 500_000
+
+
+# Counts of several groups side by side, the i-th from stream first_stream + i, a few resamples at a time; `width` is
+# the number of entries a row that the caller makes of them, if it is another than the number of counts.
+def count_chunks(
+    sizes: tuple[int, ...], *, seed: int, n_bootstrap: int, first_stream: int = 0, width: int | None = None
+) -> Iterator[Int64[Tensor, "bootstrap n"]]:
+    generators = [np.random.default_rng([seed, first_stream + i]) for i in range(len(sizes))]
+    step = max(1, _CHUNK_ENTRIES // (width or sum(sizes)))
+    for start in range(0, n_bootstrap, step):
+        rows = min(step, n_bootstrap - start)
+        parts = [_draw(generator, rows, n) for generator, n in zip(generators, sizes, strict=True)]
+        yield torch.from_numpy(np.concatenate(parts, axis=1))
+
+
+def _draw(generator: np.random.Generator, rows: int, n: int) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+    draws = generator.integers(n, size=(rows, n)) + n * np.arange(rows)[:, None]
+    return np.bincount(draws.ravel(), minlength=rows * n).reshape(rows, n)
+
 
 # The place of each value among the distinct ones, from 0.
-def _levels(values: Float[Tensor, " sample"]) -> Int64[Tensor, " sample"]:
+def levels_of(values: Float[Tensor, " sample"]) -> Int64[Tensor, " sample"]:
     return torch.unique(values, return_inverse=True)[1]
 
 
 # Sums counts of equal values: [bootstrap sample] -> [bootstrap level].
-def _count_levels(
+def count_levels(
     counts: Float64[Tensor, "bootstrap sample"], levels: Int64[Tensor, " sample"], n_levels: int
 ) -> Float64[Tensor, "bootstrap level"]:
     totals = torch.zeros(len(counts), n_levels, dtype=torch.float64)
     return totals.index_add_(1, levels, counts)
 
 
-def _resampled_ranks(
+def resampled_ranks(
     values: Float64[Tensor, "row sample"], weights: Float64[Tensor, "bootstrap sample"]
 ) -> Float64[Tensor, "bootstrap row sample"]:
     ranks = []
     for row in values:
-        levels = _levels(row)
-        drawn = _count_levels(weights, levels, int(levels.max()) + 1)
+        levels = levels_of(row)
+        drawn = count_levels(weights, levels, int(levels.max()) + 1)
         midranks = drawn.cumsum(dim=1) - (drawn - 1.0) / 2  # smaller + (equal + 1) / 2
         ranks.append(midranks[:, levels])
     return torch.stack(ranks, dim=1)
 
 
-def _covariance(
+def weighted_covariance(
     values: Float64[Tensor, "bootstrap row sample"], weights: Float64[Tensor, "bootstrap sample"]
 ) -> Float64[Tensor, "bootstrap row row"]:
     shares = weights / weights.sum(dim=1, keepdim=True)
@@ -47,14 +71,14 @@ def _covariance(
 
 
 # Of the first two rows; NaN where one of them does not vary.
-def _pearson(covariance: Float64[Tensor, "bootstrap row row"]) -> Float64[Tensor, " bootstrap"]:
+def pearson(covariance: Float64[Tensor, "bootstrap row row"]) -> Float64[Tensor, " bootstrap"]:
     variances = covariance[:, 0, 0] * covariance[:, 1, 1]
     correlation = covariance[:, 0, 1] / variances.clamp_min(0.0).sqrt()
     return torch.where(variances > 0, correlation.clamp(-1.0, 1.0), torch.nan)
 
 
 # Of the first two rows after a regression on all others: the Schur complement of the covariance.
-def _partial(covariance: Float64[Tensor, "bootstrap row row"]) -> Float64[Tensor, " bootstrap"]:
+def partial_correlation(covariance: Float64[Tensor, "bootstrap row row"]) -> Float64[Tensor, " bootstrap"]:
     if covariance.shape[1] == 2:
         return torch.full_like(covariance[:, 0, 0], torch.nan)
     cross = covariance[:, :2, 2:]
@@ -62,11 +86,11 @@ def _partial(covariance: Float64[Tensor, "bootstrap row row"]) -> Float64[Tensor
     left = rest.diagonal(dim1=1, dim2=2) / covariance[:, :2, :2].diagonal(dim1=1, dim2=2)
     # A share of variance below rounding: the covariates explain the score or the error completely.
     explained = ~(left > 1e-12).all(dim=1)
-    return torch.where(explained, torch.nan, _pearson(rest))
+    return torch.where(explained, torch.nan, pearson(rest))
 
 
 # NaN where a resample drew nothing of a group.
-def _spearman_over_means(
+def spearman_over_means(
     values: Float64[Tensor, "row sample"], weights: Float64[Tensor, "bootstrap sample"], sizes: list[int]
 ) -> Float64[Tensor, " bootstrap"]:
     drawn = zip(torch.split(values, sizes, dim=1), torch.split(weights, sizes, dim=1), strict=True)
@@ -77,5 +101,5 @@ def _spearman_over_means(
     smaller = (above > rounding).double().sum(dim=-1)
     equal = (above.abs() <= rounding).double().sum(dim=-1)
     ranks = smaller + (equal + 1.0) / 2
-    spearman = _pearson(_covariance(ranks, torch.ones_like(ranks[:, 0])))
+    spearman = pearson(weighted_covariance(ranks, torch.ones_like(ranks[:, 0])))
     return torch.where(means.isnan().any(dim=2).any(dim=1), torch.nan, spearman)

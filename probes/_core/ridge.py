@@ -1,10 +1,10 @@
 """Ridge regression for many targets and penalties from one eigendecomposition, and its held-out errors.
 
-With centred features X = U S V^T and Gram eigenvalues l = s^2 the weights are V (V^T X^T y / (l + a)) for
-each penalty a, and the leave-one-out residual of sample i is its residual divided by
-1 - 1/n - sum_j (X / V)_ij^2 / (l_j + a).
+With centred features X = U S V^T and Gram eigenvalues l = s^2 the weights are V (V^T X^T y / (l + a)) for each penalty
+a, and the leave-one-out residual of sample i is its residual divided by 1 - 1/n - sum_j (X / V)_ij^2 / (l_j + a).
 """
 
+import operator
 from typing import NamedTuple
 
 import torch
@@ -12,10 +12,11 @@ from einops import rearrange
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from probes.bootstrap import _count_chunks
+from probes._core import checks
+from probes._core.ranks import count_chunks
 
 
-class _Moments(NamedTuple):
+class Moments(NamedTuple):
     """Sums from which a centred ridge regression follows; a fold's may be subtracted from the whole's."""
 
     n: int
@@ -25,7 +26,7 @@ class _Moments(NamedTuple):
     cross: Float64[Tensor, "feature target"]
 
 
-class _Ridge(NamedTuple):
+class Ridge(NamedTuple):
     """A fitted regression with one penalty for each target."""
 
     weight: Float64[Tensor, "feature target"]
@@ -34,50 +35,38 @@ class _Ridge(NamedTuple):
     penalty: Float64[Tensor, " target"]
 
 
-def _moments(features: Float64[Tensor, "sample feature"], targets: Float64[Tensor, "sample target"]) -> _Moments:
-    return _Moments(len(features), features.sum(dim=0), targets.sum(dim=0), features.T @ features, features.T @ targets)
+def moments_of(features: Float64[Tensor, "sample feature"], targets: Float64[Tensor, "sample target"]) -> Moments:
+    return Moments(len(features), features.sum(dim=0), targets.sum(dim=0), features.T @ features, features.T @ targets)
 
 
-def _without(whole: _Moments, part: _Moments) -> _Moments:
-    return _Moments(
-        whole.n - part.n,
-        whole.feature_sum - part.feature_sum,
-        whole.target_sum - part.target_sum,
-        whole.gram - part.gram,
-        whole.cross - part.cross,
-    )
+def minus(whole: Moments, part: Moments) -> Moments:
+    return Moments._make(map(operator.sub, whole, part))
 
 
-def _with(whole: _Moments, part: _Moments) -> _Moments:
-    return _Moments(
-        whole.n + part.n,
-        whole.feature_sum + part.feature_sum,
-        whole.target_sum + part.target_sum,
-        whole.gram + part.gram,
-        whole.cross + part.cross,
-    )
+def plus(whole: Moments, part: Moments) -> Moments:
+    return Moments._make(map(operator.add, whole, part))
 
 
-def _fit_ridge(
+def fit_ridge(
     features: Float64[Tensor, "sample feature"],
     targets: Float64[Tensor, "sample target"],
-    moments: _Moments,
+    moments: Moments,
     penalties: Float64[Tensor, " penalty"] | None,
-) -> _Ridge:
+) -> Ridge:
     feature_mean, target_mean = moments.feature_sum / moments.n, moments.target_sum / moments.n
-    eigenvalues, vectors, rotated, usual = _principal_axes(moments)
+    eigenvalues, vectors, rotated, usual = principal_axes(moments)
     grid = usual if penalties is None else penalties
     projected = (features - feature_mean) @ vectors
     errors = _leave_one_out_errors(projected, targets - target_mean, eigenvalues, rotated, grid)
     penalty = grid[errors.argmin(dim=0)]
     weight = vectors @ (rotated / (eigenvalues[:, None] + penalty))
-    return _Ridge(weight, target_mean - feature_mean @ weight, target_mean, penalty)
+    return Ridge(weight, target_mean - feature_mean @ weight, target_mean, penalty)
 
 
 # Eigenvalues and eigenvectors of the centred Gram matrix, the cross moments along them, and penalties that suit them.
 # Directions that are only rounding go: a small penalty would divide one rounding by another.
-def _principal_axes(
-    moments: _Moments,
+def principal_axes(
+    moments: Moments,
 ) -> tuple[
     Float64[Tensor, " axis"],
     Float64[Tensor, "feature axis"],
@@ -122,8 +111,27 @@ def _default_penalties(eigenvalues: Float64[Tensor, " feature"]) -> Float64[Tens
     return scale * torch.logspace(-10, 4, 15, dtype=torch.float64, device=eigenvalues.device)
 
 
+def target_columns(features: Tensor, targets: Tensor) -> Tensor:
+    who = "fit_linear_probe"
+    checks.activations(who, "features", features, "sample feature")
+    columns = targets[:, None] if targets.ndim == 1 else targets
+    checks.activations(who, "targets", columns, "sample target")
+    checks.same_length(who, ("features", "targets"), len(features), len(columns))
+    checks.varies(who, "target", columns)
+    return columns
+
+
+# Groups numbered 0, 1, 2 ... without gaps.
+def group_codes(groups: Tensor | None, n_samples: int, like: Tensor) -> Int64[Tensor, " sample"]:
+    if groups is None:
+        return torch.arange(n_samples, device=like.device)
+    checks.axes("fit_linear_probe", "groups", groups, "sample")
+    checks.same_length("fit_linear_probe", ("features", "groups"), n_samples, len(groups))
+    return torch.unique(groups, return_inverse=True)[1]
+
+
 # Each group goes to one fold, at random; fold sizes differ by one group at most.
-def _assign_folds(groups: Int64[Tensor, " sample"], n_folds: int, seed: int) -> Int64[Tensor, " sample"]:
+def assign_folds(groups: Int64[Tensor, " sample"], n_folds: int, seed: int) -> Int64[Tensor, " sample"]:
     n_groups = int(groups.max()) + 1
     order = torch.randperm(n_groups, generator=torch.Generator().manual_seed(seed))
     folds = torch.empty_like(order)
@@ -133,7 +141,7 @@ def _assign_folds(groups: Int64[Tensor, " sample"], n_folds: int, seed: int) -> 
 
 # The samples whose targets each sample gets: the next group's on a random circle, position for position,
 # so no group keeps its own. Unequal groups have no such positions; there samples are shuffled one by one.
-def _shuffle(groups: Int64[Tensor, " sample"], seed: int) -> Int64[Tensor, " sample"]:
+def shuffled_rows(groups: Int64[Tensor, " sample"], seed: int) -> Int64[Tensor, " sample"]:
     generator = torch.Generator().manual_seed(seed)
     sizes = torch.bincount(groups)
     if bool((sizes != sizes[0]).any()):
@@ -147,47 +155,47 @@ def _shuffle(groups: Int64[Tensor, " sample"], seed: int) -> Int64[Tensor, " sam
 
 
 # Squared held-out errors of the probe [0] and of the training mean [1], and the fit on everything.
-def _cross_validate(
+def cross_validate(
     features: Float64[Tensor, "sample feature"],
     targets: Float64[Tensor, "sample target"],
     folds: Int64[Tensor, " sample"],
     grid: Float64[Tensor, " penalty"] | None,
-) -> tuple[Float64[Tensor, "2 sample target"], _Ridge]:
-    predictions, refit = _cross_predict(features, targets, folds, grid)
+) -> tuple[Float64[Tensor, "2 sample target"], Ridge]:
+    predictions, refit = cross_predict(features, targets, folds, grid)
     return (targets - predictions).square(), refit
 
 
 # Held-out predictions of the probe [0] and of the training mean [1], and the fit on everything.
-def _cross_predict(
+def cross_predict(
     features: Float64[Tensor, "sample feature"],
     targets: Float64[Tensor, "sample target"],
     folds: Int64[Tensor, " sample"],
     grid: Float64[Tensor, " penalty"] | None,
-) -> tuple[Float64[Tensor, "2 sample target"], _Ridge]:
+) -> tuple[Float64[Tensor, "2 sample target"], Ridge]:
     # Centred first, so that a training fold's moments are the whole's minus the test fold's without a loss.
     feature_mean, target_mean = features.mean(dim=0), targets.mean(dim=0)
     features, targets = features - feature_mean, targets - target_mean
-    whole = _moments(features, targets)
+    whole = moments_of(features, targets)
     predictions = torch.zeros(2, *targets.shape, dtype=torch.float64, device=targets.device)
     for fold in range(int(folds.max()) + 1):
         test = folds == fold
-        train = _without(whole, _moments(features[test], targets[test]))
-        ridge = _fit_ridge(features[~test], targets[~test], train, grid)
+        train = minus(whole, moments_of(features[test], targets[test]))
+        ridge = fit_ridge(features[~test], targets[~test], train, grid)
         predictions[0, test] = features[test] @ ridge.weight + ridge.bias
         predictions[1, test] = ridge.target_mean
-    refit = _fit_ridge(features, targets, whole, grid)
+    refit = fit_ridge(features, targets, whole, grid)
     bias = refit.bias + target_mean - feature_mean @ refit.weight
     return predictions + target_mean, refit._replace(bias=bias)
 
 
 # R² on each resample of groups; the fits are not repeated, and a resample without spread is undefined.
-def _r2_replicates(
+def resampled_r2(
     squares: Float64[Tensor, "2 sample target"], groups: Int64[Tensor, " sample"], *, seed: int, n_bootstrap: int
 ) -> Float64[Tensor, "bootstrap target"]:
     n_groups = int(groups.max()) + 1
     totals = squares.new_zeros(2, n_groups, squares.shape[2]).index_add_(1, groups, squares).cpu()
     replicates = []
-    for counts in _count_chunks((n_groups,), seed=seed, n_bootstrap=n_bootstrap):
+    for counts in count_chunks((n_groups,), seed=seed, n_bootstrap=n_bootstrap):
         errors, spread = counts.double() @ totals
         replicates.append(torch.where(spread > 0, 1.0 - errors / spread, torch.nan))
     return torch.cat(replicates)

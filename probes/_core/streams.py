@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from probes._core.checks import _check_activations, _check_count, _check_same_length
+from probes._core import checks
 from probes._core.errors import InputError, InputTypeError
 
 
-def _batches(who: str, name: str, given: object, axes: str) -> Iterator[Tensor]:
+def checked_batches(who: str, name: str, given: object, axes: str) -> Iterator[Tensor]:
     """Yield checked batches; a tensor is one batch."""
     if not isinstance(given, Iterable):
         raise InputTypeError(
@@ -22,9 +22,9 @@ def _batches(who: str, name: str, given: object, axes: str) -> Iterator[Tensor]:
         )
     width: int | None = None
     for batch in [given] if isinstance(given, Tensor) else given:
-        _check_activations(who, name, batch, axes)
+        checks.activations(who, name, batch, axes)
         width = batch.shape[-1] if width is None else width
-        _check_same_length(who, (f"columns of {name}", "in earlier batches"), batch.shape[-1], width)
+        checks.same_length(who, (f"columns of {name}", "in earlier batches"), batch.shape[-1], width)
         yield batch
     if width is None:
         raise InputError(
@@ -32,14 +32,14 @@ def _batches(who: str, name: str, given: object, axes: str) -> Iterator[Tensor]:
         )
 
 
-class _Reservoir:
+class Reservoir:
     """A uniform random sample of at most `capacity` rows of a stream, the same for any batch size.
 
     Each row gets a random priority and the largest ones stay; rows keep the order in which they came.
     """
 
     def __init__(self, who: str, capacity: int, seed: int) -> None:
-        _check_count(who, "a capacity", capacity, 1)
+        checks.count(who, "a capacity", capacity, 1)
         self.capacity = capacity
         self.n_seen = 0
         self._generator = torch.Generator().manual_seed(seed)
@@ -62,11 +62,11 @@ class _Reservoir:
         return torch.as_tensor(self._rows)
 
 
-def _reservoir_of(
+def reservoir_of(
     who: str, features: Tensor | Iterable[Tensor], capacity: int, seed: int, axes: str = "sample dim"
-) -> _Reservoir:
-    reservoir = _Reservoir(who, capacity, seed)
-    for batch in _batches(who, "features", features, axes):
+) -> Reservoir:
+    reservoir = Reservoir(who, capacity, seed)
+    for batch in checked_batches(who, "features", features, axes):
         reservoir.update(batch)
     return reservoir
 
@@ -81,7 +81,7 @@ class MomentAccumulator:
     def update(self, features: Float[Tensor, "sample dim"]) -> None:
         """Add samples."""
         who = "MomentAccumulator"
-        _check_activations(who, "features", features, "sample dim")
+        checks.activations(who, "features", features, "sample dim")
         exact = features.double()
         if self._origin is None:
             self._origin = exact[0].clone()
@@ -89,7 +89,7 @@ class MomentAccumulator:
             self._products = self._sum[:, None] * self._sum
             self._cubes = torch.zeros_like(self._origin)
             self._fourth = self._sum.sum()
-        _check_same_length(who, ("dimensions", "in earlier batches"), exact.shape[1], len(self._origin))
+        checks.same_length(who, ("dimensions", "in earlier batches"), exact.shape[1], len(self._origin))
         centred = exact - self._origin
         lengths = centred.square().sum(dim=1)
         self._sum = self._sum + centred.sum(dim=0)
@@ -119,5 +119,5 @@ class MomentAccumulator:
         return (total / n).clamp_min(0.0)
 
     def _known_origin(self) -> Tensor:
-        _check_count("MomentAccumulator", "a number of samples", self.n_samples, 1)
+        checks.count("MomentAccumulator", "a number of samples", self.n_samples, 1)
         return torch.as_tensor(self._origin)

@@ -75,17 +75,13 @@ class Batches:
     """A source of batches for chains."""
 
     data: Batch | BatchStream
-    """A data set or a stream."""
     n_samples: int | None
     """Size of the data set; None for a stream."""
     batch_size: int | None
     """None: the whole data set each time."""
     shared: bool
-    """Whether all chains see the same batches."""
     seed: int
-    """Of all draws."""
     purpose: Purpose = Purpose.BATCHES
-    """Keeps the draws for different ends apart."""
 
     @property
     def common(self) -> bool:

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.func import vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from probes._core.results import _at_least_single, short_repr
+from probes._core.results import short_repr, widened
 from probes.learning_coefficient.batches import Batch, Batches, Purpose, generator_for, map_batch
 from probes.learning_coefficient.parameters import ParameterRow
 
@@ -33,34 +33,21 @@ _BLOCK_STEPS, _BLOCK_ENTRIES = 64, 2**16
 
 @dataclass(frozen=True)
 class SgldSettings:
-    """The settings of a run, by devinterp's names."""
+    """The settings of a run, by devinterp's names; `estimate_learning_coefficient` says what they are."""
 
     nbeta: float
-    """Multiplies the gradient of the loss."""
     lr: float
-    """Step size epsilon; half of it multiplies the force, its root the noise."""
     localization: float
-    """Coefficient gamma of the force towards w*."""
     num_chains: int
-    """Independent walks from w*."""
     num_draws: int
-    """Losses kept of each chain."""
     num_burnin_steps: int
-    """Steps before the first draw."""
     num_steps_bw_draws: int
-    """Steps from one draw to the next."""
     sampling_method: SamplingMethod
-    """Which preconditioner G."""
     rmsprop_alpha: float
-    """Memory of the mean squared gradient."""
     rmsprop_eps: float
-    """Added to its root."""
     chains_at_once: int | None
-    """Chains in one vmap; None decides by the number of parameters."""
     num_mala_checks: int
-    """Steps at which the acceptance of the matching MALA step is computed."""
     seed: int
-    """Of noise and batches."""
 
     @property
     def num_steps(self) -> int:
@@ -123,14 +110,14 @@ def run_chains(
 def at_least_single(loss: Loss) -> Loss:
     """Let a loss read batches of 16 bits in float32, as the rows of 16-bit parameters are."""
 
-    def widened(params: dict[str, Tensor], batch: Batch) -> Any:  # checked where it is used
+    def wide(params: dict[str, Tensor], batch: Batch) -> Any:  # checked where it is used
         return loss(params, None if batch is None else map_batch(_wide, batch))
 
-    return widened
+    return wide
 
 
 def _wide(tensor: Tensor) -> Tensor:
-    return _at_least_single(tensor) if tensor.is_floating_point() else tensor
+    return widened(tensor) if tensor.is_floating_point() else tensor
 
 
 def plain_attention() -> AbstractContextManager[None]:

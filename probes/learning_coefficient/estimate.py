@@ -1,14 +1,4 @@
-"""How complex is a solution? Its local learning coefficient (LLC), by Langevin dynamics over vectorised chains.
-
-Signs and scales. With l the loss as it is given (a mean over the batch; no factor K / (2 sigma^2), so values compare
-with log-likelihood coefficients only after nbeta is rescaled by it), the chains sample
-
-    p(w) ~ exp(-nbeta l(w) - (localization / 2) |w - w*|^2),
-    w <- w - (lr / 2) (nbeta grad l(w) + localization (w - w*)) + sqrt(lr) N(0, I),
-
-so nbeta multiplies the loss and its gradient, localization is the coefficient of the force, lr is epsilon with half of
-it before the force and its root before the noise. Only the product n * beta enters, never n alone.
-"""
+"""The local learning coefficient of one solution, from the settings to the result; the package says what is sampled."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -18,7 +8,7 @@ from typing import Any, get_args
 from jaxtyping import Float
 from torch import Tensor
 
-from probes._core.checks import _check_count, _check_option
+from probes._core import checks
 from probes._core.errors import InputError
 from probes.learning_coefficient.batches import Batches, Purpose, open_batches
 from probes.learning_coefficient.chains import (
@@ -66,10 +56,10 @@ def estimate_learning_coefficient(
 ) -> LearningCoefficient:
     """Estimate the local learning coefficient of a solution.
 
-    Formula: nbeta (E[l(w)] - l(w*)), E over the chains' draws; the module says exactly what they sample. Meaningless
-    where w* is no minimum of this loss (negative values), where the chains have not settled, and as an absolute number
-    across different nbeta or localization; the flags tell. At finite nbeta it lies below the theoretical coefficient of
-    a singular loss, by a fifth in small examples.
+    Formula: nbeta (E[l(w)] - l(w*)), E over the chains' draws; `probes.learning_coefficient` says exactly what they
+    sample. Meaningless where w* is no minimum of this loss (negative values), where the chains have not settled, and as
+    an absolute number across different nbeta or localization; the flags tell. At finite nbeta it lies below the
+    theoretical coefficient of a singular loss, by a fifth in small examples.
 
     The loss runs under vmap, so it may not branch on values, and under the plain kernel of
     scaled_dot_product_attention, which alone has rules for vmap and second derivatives. From 10,000 parameters on, a
@@ -110,8 +100,7 @@ def estimate_learning_coefficient(
 
     Raises:
         InputTypeError: If parameters, masks, data or the loss are of the wrong kind.
-        InputError: If a setting is out of range, a pattern matches nothing, data do not align, or the loss at w* is not
-            one number.
+        InputError: If a pattern matches nothing, data do not align, or the loss at w* is not one number.
         NonFiniteLossError: A ValueError as well, if that number is NaN or infinite.
 
     Source:
@@ -134,7 +123,7 @@ def estimate_learning_coefficient(
         rmsprop_alpha, rmsprop_eps, chains_at_once, num_mala_checks, seed,
     )  # fmt: skip
     _check_settings(who, settings)
-    _check_count(who, "num_init_loss_batches", num_init_loss_batches, 1)
+    checks.count(who, "num_init_loss_batches", num_init_loss_batches, 1)
 
     def source(purpose: Purpose, *, shared: bool) -> Batches:
         chosen = data if eval_data is None or purpose == Purpose.BATCHES else eval_data
@@ -174,10 +163,10 @@ def _check_settings(who: str, settings: SgldSettings) -> None:
         raise InputError(f"{who} needs a finite localization from 0, got {settings.localization}; 0 means none.")
     if not 0.0 <= settings.rmsprop_alpha < 1.0:
         raise InputError(f"{who} needs 0 <= rmsprop_alpha < 1, got {settings.rmsprop_alpha}; 0.99 is usual.")
-    _check_option(who, "sampling_method", settings.sampling_method, get_args(SamplingMethod))
+    checks.option(who, "sampling_method", settings.sampling_method, get_args(SamplingMethod))
     for name, least in {"num_chains": 1, "num_draws": 1, "num_burnin_steps": 0, "num_steps_bw_draws": 1}.items():
-        _check_count(who, name, getattr(settings, name), least)
-    _check_count(who, "num_mala_checks", settings.num_mala_checks, 1)
-    _check_count(who, "seed", settings.seed, 0)
+        checks.count(who, name, getattr(settings, name), least)
+    checks.count(who, "num_mala_checks", settings.num_mala_checks, 1)
+    checks.count(who, "seed", settings.seed, 0)
     if settings.chains_at_once is not None:
-        _check_count(who, "chains_at_once", settings.chains_at_once, 1)
+        checks.count(who, "chains_at_once", settings.chains_at_once, 1)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from probes._core.checks import _check_activations
+from probes._core import checks
 from probes._core.errors import InputError
 
 __all__ = ["free_energy_crossover", "quadratic_learning_coefficient"]
@@ -31,7 +31,6 @@ def quadratic_learning_coefficient(
         Dimensionless, float64; flat directions count 0.
 
     Raises:
-        InputTypeError: If the curvatures are no floating-point tensor.
         InputError: If a curvature is negative or not finite, or a direction's step is unstable (lr P_i >= 4).
 
     Source:
@@ -44,7 +43,7 @@ def quadratic_learning_coefficient(
         10.53
     """
     who = "quadratic_learning_coefficient"
-    _check_activations(who, "curvatures", curvatures, "rank")
+    checks.activations(who, "curvatures", curvatures, "rank")
     h = curvatures.double()
     if float(h.min()) < 0:
         raise InputError(f"{who} needs curvatures that are not negative, got {float(h.min()):.3g}; take a minimum.")

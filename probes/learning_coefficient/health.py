@@ -8,10 +8,48 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from probes._core.checks import _check_activations, _check_count, _check_option, _is_constant
+from probes._core import checks
 from probes._core.results import short_repr
 
 __all__ = ["FLAG_LIMITS", "HealthFlag", "LlcEvidence", "effective_sample_size", "health_flags", "split_rhat"]
+
+# Limits are ours unless the flag's sentence names a source.
+FLAG_LIMITS = {
+    "diverged": 0.0,
+    "negative": 0.0,
+    "not_plateaued": 3.0,
+    "rhat": 1.05,
+    "few_effective_draws": 100.0,
+    "low_acceptance": 0.5,
+    "wandering": 3.0,
+    "unstable_step": 2.0,
+    "noisy_init_loss": 0.1,
+}
+"""What each flag's value is held against. Below the limit is bad for the draws and the acceptance, above it for the
+others; `not_plateaued` and `wandering` also need a drift of more than 5 %."""
+_SMALL_DRIFT = 0.05
+_SENTENCES = {
+    "diverged": "{value:.0f} of {n_chains} chains diverged and are left out",
+    "negative": "the estimate is {value:.3g}",
+    "not_plateaued": "the loss drifts between the halves of the draws by {value:.1f} standard errors (limit {limit:g})",
+    "rhat": "split R-hat of the loss is {value:.3f} (limit {limit:g})",
+    "few_effective_draws": "the loss has {value:.0f} effective draws (limit {limit:g})",
+    "low_acceptance": "the matching MALA step accepts {value:.2f} (limit {limit:g})",
+    "wandering": "|w - w*| drifts between the halves of the draws by {value:.1f} standard errors (limit {limit:g})",
+    "unstable_step": "lr * (nbeta * h_max + localization) is {value:.3g} (limit {limit:g}, divergence at 4)",
+    "noisy_init_loss": "the loss at w* is uncertain by {value:.1%} of the estimate (limit {limit:.0%})",
+}
+_ADVICE = {
+    "diverged": "lower lr or nbeta, or raise localization",
+    "negative": "w* is no minimum of this loss or the chains do not move; lower lr, or raise localization",
+    "not_plateaued": "give more num_burnin_steps",
+    "rhat": "give more num_draws and num_burnin_steps",
+    "few_effective_draws": "give more num_draws or num_chains",
+    "low_acceptance": "lower lr",
+    "wandering": "give more num_burnin_steps or raise localization",
+    "unstable_step": "lower lr",
+    "noisy_init_loss": "give more num_init_loss_batches",
+}
 
 
 def split_rhat(traces: Float[Tensor, "chain draw"]) -> float:
@@ -28,8 +66,7 @@ def split_rhat(traces: Float[Tensor, "chain draw"]) -> float:
         1 for chains that agree, more otherwise; infinity for constant halves that differ, 1 for a constant trace.
 
     Raises:
-        InputTypeError: If the traces are no floating-point tensor.
-        InputError: If there are fewer than four draws, or one is not finite.
+        InputError: If there are fewer than four draws.
 
     Source:
         Gelman et al. (2013), "Bayesian Data Analysis", 3rd edition, section 11.4.
@@ -61,8 +98,7 @@ def effective_sample_size(traces: Float[Tensor, "chain draw"]) -> float:
         A number of draws, at most N log10 N for N draws in all; N for a constant trace.
 
     Raises:
-        InputTypeError: If the traces are no floating-point tensor.
-        InputError: If there are fewer than four draws, or one is not finite.
+        InputError: If there are fewer than four draws.
 
     Source:
         Geyer (1992), "Practical Markov chain Monte Carlo", section 3.3; Vehtari et al. (2021), "Rank-normalization,
@@ -92,18 +128,18 @@ def effective_sample_size(traces: Float[Tensor, "chain draw"]) -> float:
 
 
 def _halves(who: str, traces: Tensor) -> Tensor:
-    _check_activations(who, "traces", traces, "chain draw")
-    _check_count(who, "a number of draws", traces.shape[1], 4)
+    checks.activations(who, "traces", traces, "chain draw")
+    checks.count(who, "a number of draws", traces.shape[1], 4)
     n = traces.shape[1] // 2
     return torch.cat([traces[:, :n], traces[:, -n:]]).double()
 
 
 # The mean variance within and the variance of the means; exactly 0 where that is all rounding.
 def _variances(halves: Tensor) -> tuple[float, float]:
-    constant = _is_constant(halves, dim=1)
+    constant = checks.is_constant(halves, dim=1)
     means = torch.where(constant, halves[:, 0], halves.mean(dim=1))
     within = torch.where(constant, 0.0, halves.var(dim=1)).mean()
-    return float(within), 0.0 if bool(_is_constant(means)) else float(means.var())
+    return float(within), 0.0 if bool(checks.is_constant(means)) else float(means.var())
 
 
 def _autocovariances(chains: Tensor) -> Tensor:
@@ -111,24 +147,6 @@ def _autocovariances(chains: Tensor) -> Tensor:
     centred = chains - chains.mean(dim=1, keepdim=True)
     spectrum = torch.fft.rfft(centred, n=2 * n)
     return torch.fft.irfft(spectrum.abs().square(), n=2 * n)[:, :n] / n
-
-
-# Limits are ours unless the flag's sentence names a source.
-FLAG_LIMITS = {
-    "diverged": 0.0,
-    "negative": 0.0,
-    "not_plateaued": 3.0,
-    "rhat": 1.05,
-    "few_effective_draws": 100.0,
-    "low_acceptance": 0.5,
-    "wandering": 3.0,
-    "unstable_step": 2.0,
-    "noisy_init_loss": 0.1,
-}
-"""What each flag's value is held against. Below the limit is bad for the draws and the acceptance, above it for the
-others; `not_plateaued` and `wandering` also need a drift of more than 5 %."""
-
-_SMALL_DRIFT = 0.05
 
 
 @dataclass(frozen=True)
@@ -190,7 +208,6 @@ def health_flags(evidence: LlcEvidence) -> tuple[HealthFlag, ...]:
         One flag for each key of `FLAG_LIMITS`, in that order. Without a healthy chain all flags on chains are raised.
 
     Example:
-        >>> import torch
         >>> generator = torch.Generator().manual_seed(0)
         >>> losses = 1 + torch.randn(4, 500, generator=generator).double() / 100
         >>> evidence = LlcEvidence(5.0, 10.0, losses, losses, 0.9, 0.2, 0.0, 0, 4)
@@ -213,7 +230,7 @@ def health_flags(evidence: LlcEvidence) -> tuple[HealthFlag, ...]:
 
 def find_flag(flags: Sequence[HealthFlag], name: str) -> HealthFlag:
     """Pick a flag by name."""
-    _check_option("flag", "name", name, FLAG_LIMITS)
+    checks.option("flag", "name", name, FLAG_LIMITS)
     return next(flag for flag in flags if flag.name == name)
 
 
@@ -223,30 +240,6 @@ def _flag(name: str, value: float, evidence: LlcEvidence) -> HealthFlag:
     fine = value >= limit if low_is_bad else value <= limit
     message = _SENTENCES[name].format(value=value, limit=limit, n_chains=evidence.n_chains)
     return HealthFlag(name, not fine, value, limit, message if fine else f"{message}; {_ADVICE[name]}")
-
-
-_SENTENCES = {
-    "diverged": "{value:.0f} of {n_chains} chains diverged and are left out",
-    "negative": "the estimate is {value:.3g}",
-    "not_plateaued": "the loss drifts between the halves of the draws by {value:.1f} standard errors (limit {limit:g})",
-    "rhat": "split R-hat of the loss is {value:.3f} (limit {limit:g})",
-    "few_effective_draws": "the loss has {value:.0f} effective draws (limit {limit:g})",
-    "low_acceptance": "the matching MALA step accepts {value:.2f} (limit {limit:g})",
-    "wandering": "|w - w*| drifts between the halves of the draws by {value:.1f} standard errors (limit {limit:g})",
-    "unstable_step": "lr * (nbeta * h_max + localization) is {value:.3g} (limit {limit:g}, divergence at 4)",
-    "noisy_init_loss": "the loss at w* is uncertain by {value:.1%} of the estimate (limit {limit:.0%})",
-}
-_ADVICE = {
-    "diverged": "lower lr or nbeta, or raise localization",
-    "negative": "w* is no minimum of this loss or the chains do not move; lower lr, or raise localization",
-    "not_plateaued": "give more num_burnin_steps",
-    "rhat": "give more num_draws and num_burnin_steps",
-    "few_effective_draws": "give more num_draws or num_chains",
-    "low_acceptance": "lower lr",
-    "wandering": "give more num_burnin_steps or raise localization",
-    "unstable_step": "lower lr",
-    "noisy_init_loss": "give more num_init_loss_batches",
-}
 
 
 def _or_nan(measure: Callable[[Tensor], float], traces: Tensor) -> float:

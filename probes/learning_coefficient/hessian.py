@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes._core.checks import _check_count
+from probes._core import checks
 from probes.learning_coefficient.batches import Purpose, generator_for
 from probes.learning_coefficient.chains import Loss, at_least_single, plain_attention
 from probes.learning_coefficient.parameters import ParameterRow, parameter_row
@@ -17,6 +17,7 @@ __all__ = ["top_hessian_eigenvalue"]
 
 # Up to so many entries the Hessian is formed: Lanczos, which holds as many vectors, needs no fewer products.
 _DENSE_ENTRIES = 20
+_Product = Callable[[np.ndarray], np.ndarray]
 
 
 def top_hessian_eigenvalue(
@@ -50,7 +51,6 @@ def top_hessian_eigenvalue(
         tolerance was not reached.
 
     Raises:
-        InputTypeError: If a parameter is no floating-point tensor.
         InputError: If parameters, masks or counts make no sense.
 
     Source:
@@ -65,7 +65,7 @@ def top_hessian_eigenvalue(
         True
     """
     who = "top_hessian_eigenvalue"
-    _check_count(who, "max_iterations", max_iterations, 1)
+    checks.count(who, "max_iterations", max_iterations, 1)
     row = parameter_row(who, params, param_masks)
     loss = at_least_single(loss)
     return top_eigenvalue(loss, row, batch, max_iterations=max_iterations, tolerance=tolerance, seed=seed)
@@ -106,9 +106,6 @@ def _direction(row: ParameterRow, seed: int) -> Tensor:
     center = row.center
     generator = generator_for(center.device, seed, Purpose.HESSIAN, 0, 0)
     return torch.randn(center.shape, generator=generator, dtype=center.dtype, device=center.device)
-
-
-_Product = Callable[[np.ndarray], np.ndarray]
 
 
 # The product among the entries that may move, from float64 to float64.

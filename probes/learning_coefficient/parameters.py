@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from probes._core.errors import InputError, InputTypeError
-from probes._core.results import _at_least_single, short_repr
+from probes._core.results import short_repr, widened
 
 ParamMasks = Sequence[str] | Mapping[str, Tensor] | None
 """Which entries move: None (all), name patterns, or name patterns with boolean masks."""
@@ -53,13 +53,13 @@ def parameter_row(who: str, params: Mapping[str, Tensor], param_masks: ParamMask
     if not any(bool(mask.any()) for mask in masks.values()):
         raise InputError(f"{who} needs an entry that may move, got masks without any; set some entry to True.")
     full = all(bool(mask.all()) for mask in masks.values())
-    center = _at_least_single(torch.cat([value.reshape(value.numel()) for value in sampled.values()]))
+    center = widened(torch.cat([value.reshape(value.numel()) for value in sampled.values()]))
     flat_masks = [masks[name].expand(value.shape).reshape(value.numel()) for name, value in sampled.items()]
     return ParameterRow(
         shapes={name: value.shape for name, value in sampled.items()},
         center=center,
         mask=None if full else torch.cat(flat_masks).to(center),
-        frozen={name: _at_least_single(value.detach()) for name, value in params.items() if name not in masks},
+        frozen={name: widened(value.detach()) for name, value in params.items() if name not in masks},
     )
 
 

@@ -14,6 +14,9 @@ from probes.learning_coefficient.chains import ChainTraces, Loss, SgldSettings, 
 from probes.learning_coefficient.health import HealthFlag, LlcEvidence, effective_sample_size, find_flag, health_flags
 from probes.learning_coefficient.parameters import ParameterRow
 
+# A chain's own estimate beyond this many times its parameters has left every basin: a coefficient is at most half.
+_RUNAWAY = 10
+
 
 class NonFiniteLossError(InputError):
     """The loss at w* is NaN or infinite, so there is nothing to start from."""
@@ -24,11 +27,9 @@ class InitLoss:
     """The loss at w*."""
 
     value: float
-    """Mean over batches."""
     error: float
     """Its standard error; 0 where the whole data set was evaluated, NaN for a single batch."""
     n_batches: int
-    """How many."""
 
 
 def init_loss(who: str, loss: Loss, row: ParameterRow, batches: Batches, n_batches: int) -> InitLoss:
@@ -69,10 +70,6 @@ def _one(who: str, value: Any) -> float:
     if not math.isfinite(number):
         raise NonFiniteLossError(f"{who} needs a finite loss at w*, got {number}; check the parameters and the data.")
     return number
-
-
-# A chain's own estimate beyond this many times its parameters has left every basin: a coefficient is at most half.
-_RUNAWAY = 10
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes._core.checks import _check_activations, _check_count, _check_nonzero, _check_same_shape
+from probes._core import checks
 from probes._core.errors import InputError
-from probes._core.results import _result
-from probes._core.streams import _batches
+from probes._core.results import in_dtype
+from probes._core.streams import checked_batches
 from probes.covariance import MomentAccumulator
 from probes.ood.mahalanobis import Mahalanobis, fit_mahalanobis
 
@@ -40,10 +40,10 @@ class NormBaseline:
             Numbers of standard deviations, dtype of the input; larger is further out.
 
         Raises:
-            InputError: If entries are not finite or a sample is zero.
+            InputError: If a sample is zero.
         """
         z = (_log_norms("NormBaseline.score", inputs) - self.mean_log_norm) / self.std_log_norm
-        return _result(z.abs() if self.two_sided else z, inputs.dtype)
+        return in_dtype(z.abs() if self.two_sided else z, inputs.dtype)
 
     def __repr__(self) -> str:
         spread = f"log norm {self.mean_log_norm:.3g} +- {self.std_log_norm:.2g}"
@@ -68,9 +68,6 @@ class PromptStatisticsBaseline:
 
         Returns:
             Squared Mahalanobis distances >= 0, dimensionless, dtype of the input; larger is further out.
-
-        Raises:
-            InputError: If shapes differ or entries are not finite.
         """
         return self.mahalanobis.score(prompt_statistics(xs, ys))
 
@@ -92,11 +89,7 @@ def fit_norm(inputs: Float[Tensor, "sample point *axes"] | Iterable[Tensor], *, 
         A detector; larger is further out.
 
     Raises:
-        InputTypeError: If the inputs are no floating-point tensors.
-        InputError: If entries are not finite, a sample is zero, or all lengths are equal.
-
-    Source:
-        The trivial rival of the signature, our choice.
+        InputError: If a sample is zero, or all lengths are equal.
 
     Example:
         >>> xs = torch.randn(100, 9, 4, generator=torch.Generator().manual_seed(0))
@@ -106,7 +99,7 @@ def fit_norm(inputs: Float[Tensor, "sample point *axes"] | Iterable[Tensor], *, 
     """
     who = "fit_norm"
     moments = MomentAccumulator()
-    for batch in _batches(who, "inputs", inputs, "*sample point axis"):
+    for batch in checked_batches(who, "inputs", inputs, "*sample point axis"):
         moments.update(_log_norms(who, batch)[:, None])
     spread = float(moments.covariance().clamp_min(0.0).sqrt())
     mean, n = float(moments.mean()), moments.n_samples
@@ -130,26 +123,19 @@ def prompt_statistics(
     Returns:
         dim (dim + 1) / 2 + dim numbers a prompt, in units of x^2 and x y, computed in float64, dtype of the input.
 
-    Raises:
-        InputTypeError: If an argument is no floating-point tensor.
-        InputError: If shapes differ or entries are not finite.
-
-    Source:
-        Our choice.
-
     Example:
         >>> xs, ys = torch.tensor([[[1.0, 2.0], [0.0, 2.0]]]), torch.tensor([[4.0, 0.0]])
         >>> torch.testing.assert_close(prompt_statistics(xs, ys), torch.tensor([[0.5, 1.0, 4.0, 2.0, 4.0]]))
     """
     who = "prompt_statistics"
-    _check_activations(who, "xs", xs, "sample point dim")
-    _check_activations(who, "ys", ys, "sample point")
-    _check_same_shape(who, ("xs without its last axis", "ys"), xs[..., 0], ys)
+    checks.activations(who, "xs", xs, "sample point dim")
+    checks.activations(who, "ys", ys, "sample point")
+    checks.same_shape(who, ("xs without its last axis", "ys"), xs[..., 0], ys)
     exact, n, dims = xs.double(), xs.shape[1], xs.shape[2]
     rows, columns = torch.triu_indices(dims, dims, device=xs.device)
     squares = (exact.mT @ exact)[:, rows, columns]
     products = (exact.mT @ ys.double()[..., None])[..., 0]
-    return _result(torch.cat([squares, products], dim=1) / n, xs.dtype)
+    return in_dtype(torch.cat([squares, products], dim=1) / n, xs.dtype)
 
 
 def fit_prompt_statistics(
@@ -171,11 +157,7 @@ def fit_prompt_statistics(
         A detector with `.score(xs, ys)`; larger is further out.
 
     Raises:
-        InputTypeError: If an argument holds no floating-point tensors.
         InputError: If shapes or numbers of batches differ, or as `fit_mahalanobis`.
-
-    Source:
-        Our choice.
 
     Example:
         >>> xs = torch.randn(100, 9, 3, generator=torch.Generator().manual_seed(0))
@@ -189,9 +171,9 @@ def fit_prompt_statistics(
 
 
 def _log_norms(who: str, inputs: Tensor) -> Tensor:
-    _check_activations(who, "inputs", inputs, "*sample point axis")
+    checks.activations(who, "inputs", inputs, "*sample point axis")
     lengths = torch.linalg.vector_norm(inputs.double().flatten(1), dim=1)
-    _check_nonzero(who, "inputs", lengths)
+    checks.nonzero(who, "inputs", lengths)
     return lengths.log()
 
 
@@ -209,22 +191,14 @@ def prediction_gap(
     Returns:
         Numbers >= 0 in units of y, computed in float64, dtype of the predictions; larger is further out.
 
-    Raises:
-        InputTypeError: If an argument is no floating-point tensor.
-        InputError: If shapes differ or entries are not finite.
-
-    Source:
-        Our choice.
-
     Example:
-        >>> import torch
         >>> gap = prediction_gap(torch.tensor([[1.0, 3.0]]), torch.tensor([[1.0, 1.0]]))
         >>> torch.testing.assert_close(gap, torch.tensor([1.0]))
     """
     for name, value in (("predictions", predictions), ("reference", reference)):
-        _check_activations("prediction_gap", name, value, "sample point")
-    _check_same_shape("prediction_gap", ("predictions", "reference"), predictions, reference)
-    return _result((predictions.double() - reference.double()).abs().mean(dim=1), predictions.dtype)
+        checks.activations("prediction_gap", name, value, "sample point")
+    checks.same_shape("prediction_gap", ("predictions", "reference"), predictions, reference)
+    return in_dtype((predictions.double() - reference.double()).abs().mean(dim=1), predictions.dtype)
 
 
 def ensemble_disagreement(predictions: Float[Tensor, "member sample point"]) -> Float[Tensor, " sample"]:
@@ -239,19 +213,17 @@ def ensemble_disagreement(predictions: Float[Tensor, "member sample point"]) -> 
         Numbers >= 0 in squared units of y, computed in float64, dtype of the input; larger is further out.
 
     Raises:
-        InputTypeError: If the predictions are no floating-point tensor.
-        InputError: If there are fewer than two members, or entries are not finite.
+        InputError: If there are fewer than two members.
 
     Source:
         Lakshminarayanan, Pritzel and Blundell (2017), "Simple and scalable predictive uncertainty estimation using
         deep ensembles", NeurIPS; averaging over points is our choice.
 
     Example:
-        >>> import torch
         >>> votes = torch.tensor([[[1.0, 1.0], [0.0, 4.0]], [[1.0, 1.0], [2.0, 4.0]]])
         >>> torch.testing.assert_close(ensemble_disagreement(votes), torch.tensor([0.0, 1.0]))
     """
     who = "ensemble_disagreement"
-    _check_activations(who, "predictions", predictions, "member sample point")
-    _check_count(who, "a number of members", len(predictions), 2)
-    return _result(predictions.double().var(dim=0).mean(dim=1), predictions.dtype)
+    checks.activations(who, "predictions", predictions, "member sample point")
+    checks.count(who, "a number of members", len(predictions), 2)
+    return in_dtype(predictions.double().var(dim=0).mean(dim=1), predictions.dtype)

@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes._core.checks import _check_activations, _check_count
+from probes._core import checks
 from probes._core.errors import InputError
-from probes._core.results import _like
-from probes._core.streams import _Reservoir, _reservoir_of
+from probes._core.results import cast_like
+from probes._core.streams import Reservoir, reservoir_of
 from probes.covariance import Covariance, fit_covariance
 
 _COMPONENTS = 8
@@ -46,14 +46,11 @@ class Density:
         Returns:
             Negative log densities in nats, any sign, computed in float64, dtype and device of the input; larger is
             further out.
-
-        Raises:
-            InputError: If the width differs or entries are not finite.
         """
-        _check_activations("Density.score", "features", features, "sample dim")
+        checks.activations("Density.score", "features", features, "sample dim")
         whitened = _whitened(self.covariance, features, self.n_components)
         scores = torch.as_tensor(-self.estimator.score_samples(whitened))
-        return _like(scores, features)
+        return cast_like(scores, features)
 
     def __repr__(self) -> str:
         return f"Density({self.kind!r}, n_components={self.n_components}, kept={self.n_kept} of {self.n_samples})"
@@ -83,8 +80,7 @@ def fit_kde(
         A detector; nats, larger is further out.
 
     Raises:
-        InputTypeError: If the features are no floating-point tensors.
-        InputError: If axes or entries are wrong, or there are fewer components with variance than wanted.
+        InputError: If there are fewer components with variance than wanted.
 
     Source:
         Scott (1992), "Multivariate density estimation", for the default bandwidth; components and capacity are our
@@ -95,7 +91,7 @@ def fit_kde(
         >>> detector = fit_kde(inside, n_components=2)
         >>> assert detector.score(inside + 5).min() > detector.score(inside).max()
     """
-    reservoir = _reservoir_of("fit_kde", features, capacity, seed)
+    reservoir = reservoir_of("fit_kde", features, capacity, seed)
     kernel = importlib.import_module("sklearn.neighbors").KernelDensity(bandwidth=bandwidth)
     return _density("fit_kde", "kde", reservoir, n_components, kernel)
 
@@ -123,9 +119,7 @@ def fit_gmm(
         A detector; nats, larger is further out.
 
     Raises:
-        InputTypeError: If the features are no floating-point tensors.
-        InputError: If axes or entries are wrong, there are fewer components with variance than wanted, or fewer
-            samples than mixtures.
+        InputError: If there are fewer components with variance than wanted, or fewer samples than mixtures.
 
     Source:
         Dempster, Laird and Rubin (1977) for the fit, by scikit-learn; all sizes are our choices.
@@ -135,9 +129,9 @@ def fit_gmm(
         >>> detector = fit_gmm(inside, n_components=2)
         >>> assert detector.score(inside + 5).min() > detector.score(inside).max()
     """
-    _check_count("fit_gmm", "n_mixtures", n_mixtures, 1)
-    reservoir = _reservoir_of("fit_gmm", features, capacity, seed)
-    _check_count(
+    checks.count("fit_gmm", "n_mixtures", n_mixtures, 1)
+    reservoir = reservoir_of("fit_gmm", features, capacity, seed)
+    checks.count(
         "fit_gmm", f"a number of kept samples for n_mixtures={n_mixtures}", len(reservoir.sample()), n_mixtures
     )
     mixture = importlib.import_module("sklearn.mixture").GaussianMixture(n_components=n_mixtures, random_state=seed)
@@ -145,7 +139,7 @@ def fit_gmm(
 
 
 def _density(
-    who: str, kind: Literal["kde", "gmm"], reservoir: _Reservoir, n_components: int | None, estimator: Any
+    who: str, kind: Literal["kde", "gmm"], reservoir: Reservoir, n_components: int | None, estimator: Any
 ) -> Density:
     """Whiten the kept samples and fit the estimator to them."""
     samples = reservoir.sample()
@@ -154,7 +148,7 @@ def _density(
     # The share above moves a zero eigenvalue up to 1e-12 of the mean one.
     rank = int((values > 1e-10 * values[0]).sum())
     wanted = min(_COMPONENTS, rank) if n_components is None else n_components
-    _check_count(who, "n_components", wanted, 1)
+    checks.count(who, "n_components", wanted, 1)
     if rank < wanted:
         raise InputError(
             f"{who} needs n_components of at most {rank}, the directions in which the {len(samples)} kept samples "

@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes._core.checks import _check_activations, _check_option
+from probes._core import checks
 from probes._core.errors import InputError, InputTypeError
-from probes._core.results import _like
-from probes._core.streams import _reservoir_of
+from probes._core.results import cast_like
+from probes._core.streams import reservoir_of
 
 Larger = Literal["auto", "inlier", "outlier"]
 """What a larger `decision_function` means: scikit-learn's is larger for inliers, PyOD's for outliers."""
@@ -43,9 +43,9 @@ class EstimatorDetector:
         Raises:
             InputError: If entries are not finite, or the estimator refuses the width.
         """
-        _check_activations("EstimatorDetector.score", "features", features, "sample dim")
+        checks.activations("EstimatorDetector.score", "features", features, "sample dim")
         decided = torch.as_tensor(self.estimator.decision_function(_array(features)))
-        return _like(self.sign * decided, features)
+        return cast_like(self.sign * decided, features)
 
     def __repr__(self) -> str:
         return f"EstimatorDetector({type(self.estimator).__name__}, sign={self.sign:+d}, n_samples={self.n_samples})"
@@ -75,8 +75,8 @@ def fit_estimator(
         A detector; larger is further out.
 
     Raises:
-        InputTypeError: If the estimator lacks one of the two methods, or the features are no floating-point tensors.
-        InputError: If axes or entries are wrong, `larger` is unknown, or "auto" cannot tell.
+        InputTypeError: If the estimator lacks one of the two methods.
+        InputError: If "auto" cannot tell.
 
     Source:
         The protocols of scikit-learn's outlier detection and of PyOD (Zhao, Nasrullah and Li 2019, JMLR 20).
@@ -88,14 +88,14 @@ def fit_estimator(
         >>> assert detector.score(inside + 5).mean() > detector.score(inside).mean()
     """
     who = "fit_estimator"
-    _check_option(who, "larger", larger, ("auto", "inlier", "outlier"))
+    checks.option(who, "larger", larger, ("auto", "inlier", "outlier"))
     missing = [name for name in ("fit", "decision_function") if not hasattr(estimator, name)]
     if missing:
         raise InputTypeError(
             f"{who} needs an estimator with fit and decision_function, got {type(estimator).__name__} without "
             f"{' and '.join(missing)}; scikit-learn's LocalOutlierFactor has them with novelty=True."
         )
-    reservoir = _reservoir_of(who, features, capacity, seed)
+    reservoir = reservoir_of(who, features, capacity, seed)
     fitted = copy.deepcopy(estimator)
     fitted.fit(_array(reservoir.sample()))
     return EstimatorDetector(fitted, _sign(who, fitted, larger), reservoir.n_seen)

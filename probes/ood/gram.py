@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from probes._core.checks import _check_activations, _check_count, _check_same_length
+from probes._core import checks
 from probes._core.errors import InputError
-from probes._core.results import _result
-from probes._core.streams import _batches
+from probes._core.results import in_dtype
+from probes._core.streams import checked_batches
 
 _CHUNK_ENTRIES = 2**22
 
@@ -42,14 +42,11 @@ class GramRange:
 
         Returns:
             Numbers >= 0, dimensionless, computed in float64, dtype of the input; larger is further out.
-
-        Raises:
-            InputError: If the width or the number of rows differs, or entries are not finite.
         """
         who = "GramRange.score"
-        _check_activations(who, "activations", activations, "sample row col")
-        _check_same_length(who, ("rows", "in the fitted activations"), activations.shape[1], self.n_rows)
-        _check_same_length(who, ("columns", "in the fitted activations"), activations.shape[2], self.n_dims)
+        checks.activations(who, "activations", activations, "sample row col")
+        checks.same_length(who, ("rows", "in the fitted activations"), activations.shape[1], self.n_rows)
+        checks.same_length(who, ("columns", "in the fitted activations"), activations.shape[2], self.n_dims)
         width = self.high - self.low
         # An entry that never varied is judged by the mean range of its power.
         width = torch.where(width > 0, width, width.mean(dim=1, keepdim=True))
@@ -57,7 +54,7 @@ class GramRange:
         for entries in _entries(activations, self.powers):
             outside = torch.maximum(self.low - entries, entries - self.high).clamp_min(0.0)
             parts.append((outside / width).mean(dim=(1, 2)))
-        return _result(torch.cat(parts), activations.dtype)
+        return in_dtype(torch.cat(parts), activations.dtype)
 
     def __repr__(self) -> str:
         return (
@@ -74,17 +71,14 @@ def fit_gram(
     upper triangle over samples. The only detector here that depends on the basis of the residual stream.
 
     Args:
-        activations: One matrix a sample, rows = positions; one tensor, or batches of it, which give the same
-            result.
+        activations: One matrix a sample, rows = positions; one tensor, or batches of it, which give the same result.
         powers: The p; high ones look at the largest activations.
 
     Returns:
         A detector; mean relative excess over the range, larger is further out.
 
     Raises:
-        InputTypeError: If the activations are no floating-point tensors.
-        InputError: If axes or entries are wrong, batches differ in their rows, there are fewer than two samples,
-            nothing varies, or a power is below 1.
+        InputError: If batches differ in their rows, there are fewer than two samples, or nothing varies.
 
     Source:
         Sastry and Oore (2020), "Detecting out-of-distribution examples with Gram matrices", ICML. There an excess
@@ -98,20 +92,20 @@ def fit_gram(
     """
     who = "fit_gram"
     wanted = tuple(powers)
-    _check_count(who, "a number of powers", len(wanted), 1)
-    _check_count(who, "powers", min(wanted), 1)
+    checks.count(who, "a number of powers", len(wanted), 1)
+    checks.count(who, "powers", min(wanted), 1)
     low: Tensor | None = None
     high: Tensor | None = None
     n_samples = n_rows = dims = 0
-    for batch in _batches(who, "activations", activations, "sample row col"):
+    for batch in checked_batches(who, "activations", activations, "sample row col"):
         n_rows = n_rows or batch.shape[1]
-        _check_same_length(who, ("rows", "in earlier batches"), batch.shape[1], n_rows)
+        checks.same_length(who, ("rows", "in earlier batches"), batch.shape[1], n_rows)
         n_samples, dims = n_samples + len(batch), batch.shape[2]
         for entries in _entries(batch, wanted):
             least, most = entries.amin(dim=0), entries.amax(dim=0)
             low = least if low is None else torch.minimum(low, least)
             high = most if high is None else torch.maximum(high, most)
-    _check_count(who, "a number of samples", n_samples, 2)
+    checks.count(who, "a number of samples", n_samples, 2)
     if low is None or high is None or not bool(((high - low).amax(dim=1) > 0).all()):
         raise InputError(f"{who} needs activations that vary, got {n_samples} equal samples; collect more.")
     return GramRange(low=low, high=high, powers=wanted, n_rows=n_rows, n_dims=dims, n_samples=n_samples)

@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from probes._core.checks import _check_activations, _check_ids, _check_same_length
+from probes._core import checks
 from probes._core.errors import InputError
-from probes._core.results import _result
-from probes._core.streams import _batches
-from probes.covariance import Covariance, MomentAccumulator, _shrunk, fit_covariance
+from probes._core.results import in_dtype
+from probes._core.streams import checked_batches
+from probes.covariance import Covariance, MomentAccumulator, fit_covariance, shrunk_covariance
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -30,9 +30,6 @@ class Mahalanobis:
 
         Returns:
             Squared Mahalanobis distances >= 0, dimensionless, dtype of the input; larger is further out.
-
-        Raises:
-            InputError: If the width differs or entries are not finite.
         """
         return self.covariance.squared_distance(features)
 
@@ -61,18 +58,15 @@ class RelativeMahalanobis:
 
         Returns:
             Differences of squared distances, any sign, dimensionless, dtype of the input; larger is further out.
-
-        Raises:
-            InputError: If the width differs or entries are not finite.
         """
         who = "RelativeMahalanobis.score"
-        _check_activations(who, "features", features, "sample dim")
+        checks.activations(who, "features", features, "sample dim")
         dims = self.group_means.shape[1]
-        _check_same_length(who, ("dimensions", "in the fitted features"), features.shape[1], dims)
+        checks.same_length(who, ("dimensions", "in the fitted features"), features.shape[1], dims)
         exact = features.double()
         shift = self.within.mean - self.group_means
         nearest = torch.stack([self.within.squared_distance(exact + moved) for moved in shift]).amin(dim=0)
-        return _result(nearest - self.background.squared_distance(exact), features.dtype)
+        return in_dtype(nearest - self.background.squared_distance(exact), features.dtype)
 
     def __repr__(self) -> str:
         return f"RelativeMahalanobis(groups={len(self.group_means)}, {self.background!r})"
@@ -93,10 +87,8 @@ def fit_mahalanobis(
         A detector; squared distances, larger is further out.
 
     Raises:
-        InputTypeError: If the features are no floating-point tensors.
-        InputError: If axes, entries or the share are wrong, nothing varies, there are too few samples to go
-            without shrinkage, or the covariance is singular all the same (constant features; two samples, of
-            which Ledoit and Wolf shrink nothing).
+        InputError: If nothing varies, there are too few samples to go without shrinkage, or the covariance is singular
+            all the same (constant features; two samples, of which Ledoit and Wolf shrink nothing).
 
     Source:
         Lee et al. (2018), "A simple unified framework for detecting out-of-distribution samples", with one group;
@@ -108,7 +100,7 @@ def fit_mahalanobis(
         >>> assert detector.score(inside + 3).min() > detector.score(inside).median()
     """
     covariance = fit_covariance(features, shrinkage=shrinkage)
-    covariance._check_invertible("fit_mahalanobis")
+    covariance.require_invertible("fit_mahalanobis")
     return Mahalanobis(covariance)
 
 
@@ -133,13 +125,12 @@ def fit_relative_mahalanobis(
         A detector; larger is further out.
 
     Raises:
-        InputTypeError: If the features are no floating-point tensors, or the groups no integers.
+        InputTypeError: If the groups are no integers.
         InputError: If there are fewer than two groups, groups and features differ in length or in their number of
             batches, or as `fit_mahalanobis`.
 
     Source:
-        Ren et al. (2021), "A simple fix to Mahalanobis distance for improving near-OOD detection",
-        arXiv 2106.09022.
+        Ren et al. (2021), "A simple fix to Mahalanobis distance for improving near-OOD detection", arXiv 2106.09022.
 
     Example:
         >>> inside = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
@@ -156,7 +147,7 @@ def fit_relative_mahalanobis(
             "fit_mahalanobis, or pass groups."
         )
     weights = total.mean().new_tensor([part.n_samples / total.n_samples for part in parts])
-    within = _shrunk(
+    within = shrunk_covariance(
         who,
         mean=total.mean(),
         covariance=_weighted(weights, [part.covariance() for part in parts]),
@@ -164,11 +155,11 @@ def fit_relative_mahalanobis(
         n_samples=total.n_samples,
         shrinkage=shrinkage,
     )
-    within._check_invertible(who)
+    within.require_invertible(who)
     return RelativeMahalanobis(
         group_means=torch.stack([part.mean() for part in parts]),
         within=within,
-        background=_shrunk(
+        background=shrunk_covariance(
             who,
             mean=total.mean(),
             covariance=total.covariance(),
@@ -184,7 +175,7 @@ def _grouped_moments(
 ) -> tuple[MomentAccumulator, list[MomentAccumulator]]:
     total, parts = MomentAccumulator(), dict[int, MomentAccumulator]()
     ids = [groups] if isinstance(groups, Tensor) else groups
-    pairs = zip_longest(_batches(who, "features", features, "sample dim"), ids)
+    pairs = zip_longest(checked_batches(who, "features", features, "sample dim"), ids)
     for n_before, (batch, members) in enumerate(pairs):
         if batch is None or members is None:
             ended = "features" if batch is None else "groups"
@@ -192,7 +183,7 @@ def _grouped_moments(
                 f"{who} needs as many batches of groups as of features, got no more {ended} after batch {n_before}; "
                 "cut both alike, or pass two tensors."
             )
-        _check_ids(who, "groups", members, len(batch))
+        checks.ids(who, "groups", members, len(batch))
         total.update(batch)
         for name in members.unique().tolist():
             parts.setdefault(name, MomentAccumulator()).update(batch[members == name])

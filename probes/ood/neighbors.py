@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from probes._core.checks import _check_activations, _check_count, _check_nonzero, _check_same_length
-from probes._core.results import _result
-from probes._core.streams import _reservoir_of
+from probes._core import checks
+from probes._core.results import in_dtype
+from probes._core.streams import reservoir_of
 
 _CHUNK = 1024
 # Scored lengths whose median is off the fitted one by this factor are a change of scale; a few samples are not.
@@ -47,16 +47,15 @@ class NearestNeighbors:
             input; larger is further out.
 
         Raises:
-            InputError: If the width differs, entries are not finite, or a vector is zero where lengths are
-                divided out.
+            InputError: If a vector is zero where lengths are divided out.
 
         Warns:
             UserWarning: If lengths are divided out and the median length of 20 or more samples is off the fitted
                 one by a factor of 1.5, since the score is blind to scale.
         """
         who = "NearestNeighbors.score"
-        _check_activations(who, "features", features, "sample dim")
-        _check_same_length(who, ("dimensions", "in the fitted features"), features.shape[1], self.samples.shape[1])
+        checks.activations(who, "features", features, "sample dim")
+        checks.same_length(who, ("dimensions", "in the fitted features"), features.shape[1], self.samples.shape[1])
         exact = features.double()
         if self.normalize:
             self._warn_if_rescaled(exact)
@@ -65,7 +64,7 @@ class NearestNeighbors:
             torch.cdist(chunk, self.samples, compute_mode="donot_use_mm_for_euclid_dist").kthvalue(self.k, dim=1).values
             for chunk in torch.split(exact, _CHUNK)
         ]
-        return _result(torch.cat(nearest), features.dtype)
+        return in_dtype(torch.cat(nearest), features.dtype)
 
     def _warn_if_rescaled(self, exact: Tensor) -> None:
         ratio = _median_length(exact) / self.median_length
@@ -106,9 +105,7 @@ def fit_nearest_neighbors(
         A detector; distances, larger is further out.
 
     Raises:
-        InputTypeError: If the features are no floating-point tensors.
-        InputError: If axes or entries are wrong, there are fewer than k samples, or a vector is zero where lengths
-            are divided out.
+        InputError: If there are fewer than k samples, or a vector is zero where lengths are divided out.
 
     Source:
         Sun et al. (2022), "Out-of-distribution detection with deep nearest neighbors", ICML, which normalises; k
@@ -120,10 +117,10 @@ def fit_nearest_neighbors(
         >>> assert detector.score(10 * inside).mean() > 3 * detector.score(inside).mean()
     """
     who = "fit_nearest_neighbors"
-    _check_count(who, "a k", k, 1)
-    reservoir = _reservoir_of(who, features, capacity, seed)
+    checks.count(who, "a k", k, 1)
+    reservoir = reservoir_of(who, features, capacity, seed)
     samples = reservoir.sample().double()
-    _check_count(who, f"a number of kept samples for k={k}", len(samples), k)
+    checks.count(who, f"a number of kept samples for k={k}", len(samples), k)
     return NearestNeighbors(
         samples=_normalised(who, samples) if normalize else samples,
         k=k,
@@ -135,7 +132,7 @@ def fit_nearest_neighbors(
 
 def _normalised(who: str, exact: Tensor) -> Tensor:
     lengths = torch.linalg.vector_norm(exact, dim=1, keepdim=True)
-    _check_nonzero(who, "features", lengths)
+    checks.nonzero(who, "features", lengths)
     return exact / lengths
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from probes._core.checks import _check_option
+from probes._core import checks
 from probes.signature.fit import fit_signature
 from probes.signature.fitted import SpectralSignature
 from probes.spectra import Side
@@ -35,9 +35,6 @@ class SignatureDetector:
 
         Returns:
             Numbers in [0, 1], dimensionless, dtype of the input; larger is further out.
-
-        Raises:
-            InputError: If axes, width or entries are not as they should be.
         """
         if self.variant == "overlap":
             return self.signature.ood_score(activations)
@@ -70,10 +67,6 @@ def fit_signature_detector(
     Returns:
         A detector; numbers in [0, 1], larger is further out.
 
-    Raises:
-        InputTypeError: If the activations are no floating-point tensors.
-        InputError: If axes or entries are wrong, or k, the side or the variant is impossible.
-
     Source:
         Hill, Eyre and Creager (2025), arXiv 2507.09440; all three formulas are our choice.
 
@@ -83,5 +76,5 @@ def fit_signature_detector(
         >>> detector = fit_signature_detector(noise + 5 * torch.eye(8)[0], k=1)
         >>> assert detector.score(noise).mean() > 0.5
     """
-    _check_option("fit_signature_detector", "variant", variant, ("pairwise", "alignment", "overlap"))
+    checks.option("fit_signature_detector", "variant", variant, ("pairwise", "alignment", "overlap"))
     return SignatureDetector(fit_signature(activations, k=k, center=center, side=side), variant)

@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from probes._core.checks import _check_activations, _check_count, _check_same_length
+from probes._core import checks
 from probes._core.errors import InputError
-from probes._core.results import _result
-from probes._core.streams import _batches
+from probes._core.results import in_dtype
+from probes._core.streams import checked_batches
 from probes.covariance import MomentAccumulator
 
 
@@ -35,14 +35,11 @@ class PCAResidual:
 
         Returns:
             Squared lengths >= 0 in squared feature units, dtype of the input; larger is further out.
-
-        Raises:
-            InputError: If the width differs or entries are not finite.
         """
         _check_width("PCAResidual.score", features, self.components.shape[1])
         centred = features.double() - self.mean
         residual = centred - centred @ self.components.mT @ self.components
-        return _result(residual.square().sum(dim=1), features.dtype)
+        return in_dtype(residual.square().sum(dim=1), features.dtype)
 
     def __repr__(self) -> str:
         return f"PCAResidual(components={len(self.components)}, explained={self.explained:.3f})"
@@ -67,16 +64,13 @@ class NullSpace:
 
         Returns:
             Shares in [0, 1], dimensionless, dtype of the input; larger is further out.
-
-        Raises:
-            InputError: If the width differs or entries are not finite.
         """
         _check_width("NullSpace.score", features, self.basis.shape[1])
         exact = features.double()
         inside = torch.linalg.vector_norm(exact @ self.basis.mT, dim=1)
         lengths = torch.linalg.vector_norm(exact, dim=1)
         share = torch.where(lengths > 0, inside / lengths, torch.zeros_like(lengths))
-        return _result(share.clamp_max(1.0), features.dtype)
+        return in_dtype(share.clamp_max(1.0), features.dtype)
 
     def __repr__(self) -> str:
         null, dims = self.basis.shape
@@ -84,10 +78,7 @@ class NullSpace:
 
 
 def fit_pca_residual(
-    features: Float[Tensor, "sample dim"] | Iterable[Tensor],
-    *,
-    n_components: int | None = None,
-    variance: float = 0.95,
+    features: Float[Tensor, "sample dim"] | Iterable[Tensor], *, n_components: int | None = None, variance: float = 0.95
 ) -> PCAResidual:
     """Find the principal components of in-distribution features.
 
@@ -103,8 +94,7 @@ def fit_pca_residual(
         A detector; squared residuals, larger is further out.
 
     Raises:
-        InputTypeError: If the features are no floating-point tensors.
-        InputError: If axes, entries or shares are wrong, nothing varies, or all of space would be inside.
+        InputError: If nothing varies, or all of space would be inside.
 
     Source:
         Jackson and Mudholkar (1979), "Control procedures for residuals associated with principal component
@@ -120,21 +110,19 @@ def fit_pca_residual(
     if not 0.0 < variance < 1.0:
         raise InputError(f"{who} needs 0 < variance < 1, got {variance:g}; 0.95 is usual.")
     moments = MomentAccumulator()
-    for batch in _batches(who, "features", features, "sample dim"):
+    for batch in checked_batches(who, "features", features, "sample dim"):
         moments.update(batch)
     eigenvalues, vectors = torch.linalg.eigh(moments.covariance())
     shares = _cumulative_shares(who, eigenvalues.flip(0))
     wanted = int((shares < variance).sum()) + 1 if n_components is None else n_components
-    _check_count(who, "n_components", wanted, 1)
+    checks.count(who, "n_components", wanted, 1)
     if wanted >= len(shares):
         raise InputError(
             f"{who} needs fewer components than dimensions, got {wanted} of {len(shares)}; with all of space inside "
             "nothing is a residual: lower n_components or variance."
         )
     return PCAResidual(
-        mean=moments.mean(),
-        components=vectors.flip(1)[:, :wanted].mT.contiguous(),
-        explained=float(shares[wanted - 1]),
+        mean=moments.mean(), components=vectors.flip(1)[:, :wanted].mT.contiguous(), explained=float(shares[wanted - 1])
     )
 
 
@@ -153,9 +141,7 @@ def fit_null_space(rows: Float[Tensor, "row dim"] | Iterable[Tensor], *, toleran
         A detector; shares of length in [0, 1], larger is further out.
 
     Raises:
-        InputTypeError: If the rows are no floating-point tensors.
-        InputError: If axes or entries are wrong, the tolerance is not in [1e-7, 1), every row is zero, or no
-            direction is left over.
+        InputError: If the tolerance is not in [1e-7, 1), every row is zero, or no direction is left over.
 
     Source:
         Cook, Zare and Gader (2020), "Outlier detection through null space analysis of neural networks", arXiv
@@ -172,7 +158,7 @@ def fit_null_space(rows: Float[Tensor, "row dim"] | Iterable[Tensor], *, toleran
     if not 1e-7 <= tolerance < 1.0:
         raise InputError(f"{who} needs a tolerance in [1e-7, 1), got {tolerance:g}; 1e-6 suits float32 rows.")
     gram: Tensor | float = 0.0
-    for batch in _batches(who, "rows", rows, "row dim"):
+    for batch in checked_batches(who, "rows", rows, "row dim"):
         exact = batch.double()
         gram = gram + exact.mT @ exact
     eigenvalues, vectors = torch.linalg.eigh(torch.as_tensor(gram))
@@ -198,5 +184,5 @@ def _cumulative_shares(who: str, eigenvalues: Tensor) -> Tensor:
 
 
 def _check_width(who: str, features: Tensor, dims: int) -> None:
-    _check_activations(who, "features", features, "sample dim")
-    _check_same_length(who, ("dimensions", "in the fitted features"), features.shape[1], dims)
+    checks.activations(who, "features", features, "sample dim")
+    checks.same_length(who, ("dimensions", "in the fitted features"), features.shape[1], dims)

@@ -5,24 +5,11 @@ the top two singular vectors of their residual streams, and others do not. Only 
 to us, so every convention is an option and is stored in the result.
 """
 
-from probes.signature.fit import (
-    SignatureEmergence,
-    SignatureFitter,
-    SignatureScores,
-    SpectralSignature,
-    emergence_of,
-    fit_signature,
-    pairwise_alignment,
-    signature_emergence,
-)
+from probes.pairwise import pairwise_alignment
+from probes.signature.fit import SignatureEmergence, SignatureFitter, emergence_of, fit_signature, signature_emergence
+from probes.signature.fitted import SignatureScores, SpectralSignature
 
 __all__ = [
-    "SignatureEmergence",
-    "SignatureFitter",
-    "SignatureScores",
-    "SpectralSignature",
-    "emergence_of",
-    "fit_signature",
-    "pairwise_alignment",
-    "signature_emergence",
-]
+    "SignatureEmergence", "SignatureFitter", "SignatureScores", "SpectralSignature", "emergence_of",
+    "fit_signature", "pairwise_alignment", "signature_emergence",
+]  # fmt: skip

@@ -1,9 +1,4 @@
-"""The spectral signature: the leading directions that the samples of one distribution share.
-
-The claim under test (Hill, Eyre and Creager 2025, arXiv 2507.09440) is that in-distribution prompts share
-the top two singular vectors of their residual streams, and others do not. Only the abstract was available
-to us, so every convention is an option and is stored in the result.
-"""
+"""Fitting a signature, from one tensor or batch by batch, and following it over checkpoints."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,25 +7,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes._core.checks import _check_activations, _check_count, _check_option, _check_orthonormal, _check_same_length
+from probes._core import checks
 from probes._core.errors import InputError
-from probes._core.results import _result
-from probes._core.streams import _batches
-from probes.pairwise import pairwise_alignment
-from probes.signature.fitted import SignatureScores, SpectralSignature
+from probes._core.results import in_dtype
+from probes._core.streams import checked_batches
+from probes.signature.fitted import SpectralSignature
 from probes.spectra import Side, leading_directions
 from probes.subspaces import cosine_similarity, subspace_overlap
 
-__all__ = [
-    "SignatureEmergence",
-    "SignatureFitter",
-    "SignatureScores",
-    "SpectralSignature",
-    "emergence_of",
-    "fit_signature",
-    "pairwise_alignment",
-    "signature_emergence",
-]
+_KEPT = 64
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -71,12 +56,12 @@ def emergence_of(signatures: Mapping[int, SpectralSignature]) -> SignatureEmerge
         InputError: If there is no signature, or they differ in dimension.
     """
     who = "signature_emergence"
-    _check_count(who, "a number of checkpoints", len(signatures), 1)
+    checks.count(who, "a number of checkpoints", len(signatures), 1)
     fitted = list(signatures.values())
     final = fitted[-1]
     for each in fitted:
         dims = each.reference.shape[1], final.reference.shape[1]
-        _check_same_length(who, ("dimensions at one checkpoint", "at the last"), *dims)
+        checks.same_length(who, ("dimensions at one checkpoint", "at the last"), *dims)
     references = torch.stack([each.reference for each in fitted])
     single = torch.stack([each.direction_references for each in fitted])
     return SignatureEmergence(
@@ -88,9 +73,6 @@ def emergence_of(signatures: Mapping[int, SpectralSignature]) -> SignatureEmerge
         within=torch.stack([each.pairwise_overlap for each in fitted]),
         chance=final.k / final.reference.shape[1],
     )
-
-
-_KEPT = 64
 
 
 class SignatureFitter:
@@ -109,8 +91,8 @@ class SignatureFitter:
     """
 
     def __init__(self, *, k: int = 2, center: bool = False, side: Side = "right") -> None:
-        _check_count("SignatureFitter", "a k", k, 1)
-        _check_option("SignatureFitter", "side", side, ("right", "left"))
+        checks.count("SignatureFitter", "a k", k, 1)
+        checks.option("SignatureFitter", "side", side, ("right", "left"))
         self.k = k
         self.center = center
         self.side = side
@@ -131,18 +113,17 @@ class SignatureFitter:
             directions: Orthonormal rows for each sample, by falling singular value.
 
         Raises:
-            InputTypeError: If the directions are no floating-point tensor.
             InputError: If rows are not finite and orthonormal, or differ in number or dimension from before.
         """
         who = "update_directions"
-        _check_activations(who, "directions", directions, "sample k dim")
+        checks.activations(who, "directions", directions, "sample k dim")
         dims = directions.shape[2]
-        _check_same_length(who, ("directions", "the fitter's k"), directions.shape[1], self.k)
-        _check_orthonormal(who, "directions", directions)
+        checks.same_length(who, ("directions", "the fitter's k"), directions.shape[1], self.k)
+        checks.orthonormal(who, "directions", directions)
         if self._moments is None:
             self._moments = directions.new_zeros(self.k, dims, dims, dtype=torch.float64)
             self._dtype = directions.dtype
-        _check_same_length(who, ("dimensions", "in earlier batches"), dims, self._moments.shape[-1])
+        checks.same_length(who, ("dimensions", "in earlier batches"), dims, self._moments.shape[-1])
         by_rank = directions.double().transpose(0, 1)
         self._moments += by_rank.mT @ by_rank
         if self.n_samples < _KEPT:
@@ -158,14 +139,14 @@ class SignatureFitter:
         Raises:
             InputError: If there were no samples.
         """
-        _check_count("SignatureFitter.fit", "a number of samples", self.n_samples, 1)
+        checks.count("SignatureFitter.fit", "a number of samples", self.n_samples, 1)
         moments = torch.as_tensor(self._moments) / self.n_samples
         eigenvalues, vectors = torch.linalg.eigh(moments.sum(dim=0))
         single = torch.linalg.eigh(moments).eigenvectors[..., -1]
         return SpectralSignature(
-            reference=_result(vectors.flip(-1)[:, : self.k].mT.contiguous(), self._dtype),
-            direction_references=_result(single, self._dtype),
-            eigenvalues=_result(eigenvalues.flip(-1).clamp(0.0, 1.0), self._dtype),
+            reference=in_dtype(vectors.flip(-1)[:, : self.k].mT.contiguous(), self._dtype),
+            direction_references=in_dtype(single, self._dtype),
+            eigenvalues=in_dtype(eigenvalues.flip(-1).clamp(0.0, 1.0), self._dtype),
             k=self.k,
             center=self.center,
             side=self.side,
@@ -197,10 +178,6 @@ def fit_signature(
     Returns:
         The signature with its conventions, computed in float64, in the input's dtype.
 
-    Raises:
-        InputTypeError: If the activations are no floating-point tensors.
-        InputError: If an axis is missing or empty, entries are not finite, or k or the side is impossible.
-
     Source:
         Hill, Eyre and Creager (2025), arXiv 2507.09440, for the top two directions; variants A, B and C, the
         side and the centring are our choices.
@@ -213,7 +190,7 @@ def fit_signature(
         >>> assert signature.ood_score(noise).mean() > signature.ood_score(planted).mean() + 0.5
     """
     fitter = SignatureFitter(k=k, center=center, side=side)
-    for batch in _batches("fit_signature", "activations", activations, "sample row col"):
+    for batch in checked_batches("fit_signature", "activations", activations, "sample row col"):
         fitter.update(batch)
     return fitter.fit()
 
@@ -243,7 +220,6 @@ def signature_emergence(
         Agreement over checkpoints, in the first checkpoint's dtype.
 
     Raises:
-        InputTypeError: If activations are no floating-point tensors.
         InputError: If there is no checkpoint, steps do not rise, widths differ, or as `fit_signature`.
 
     Source:

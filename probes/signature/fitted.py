@@ -14,11 +14,24 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from probes._core.checks import _check_activations, _check_count, _check_same_length
+from probes._core import checks
 from probes._core.errors import InputError
-from probes._core.results import _result
-from probes.pairwise import _mean_overlap, pairwise_alignment
+from probes._core.results import in_dtype
+from probes.pairwise import mean_overlap, pairwise_alignment
 from probes.spectra import SWAP_THRESHOLD, LeadingDirections, Side, leading_directions
+
+_FORMAT = "spectral-signature"
+_VERSION = 1
+_FIELDS: dict[str, type] = {
+    "reference": Tensor,
+    "direction_references": Tensor,
+    "eigenvalues": Tensor,
+    "k": int,
+    "center": bool,
+    "side": str,
+    "n_samples": int,
+    "kept": Tensor,
+}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -46,22 +59,8 @@ class SignatureScores:
 
     def __repr__(self) -> str:
         means = ", ".join(f"{value:.3f}" for value in self.alignment.mean(dim=0).tolist())
-        mean_overlap = float(self.overlap.mean())
-        return f"SignatureScores(n={len(self.overlap)}, mean overlap={mean_overlap:.3f}, alignment=[{means}])"
-
-
-_FORMAT = "spectral-signature"
-_VERSION = 1
-_FIELDS: dict[str, type] = {
-    "reference": Tensor,
-    "direction_references": Tensor,
-    "eigenvalues": Tensor,
-    "k": int,
-    "center": bool,
-    "side": str,
-    "n_samples": int,
-    "kept": Tensor,
-}
+        overlap = float(self.overlap.mean())
+        return f"SignatureScores(n={len(self.overlap)}, mean overlap={overlap:.3f}, alignment=[{means}])"
 
 
 def write_signature_fields(path: str | os.PathLike[str], fields: dict[str, Any]) -> None:
@@ -152,9 +151,9 @@ class SpectralSignature:
     @property
     def pairwise_overlap(self) -> Float[Tensor, ""]:
         """Mean overlap of two different fitted samples, in [0, 1]; exact, from the mean projector."""
-        _check_count("pairwise_overlap", "a number of fitted samples", self.n_samples, 2)
+        checks.count("pairwise_overlap", "a number of fitted samples", self.n_samples, 2)
         share = self.eigenvalues.double().square().sum() / self.k
-        return _result(_mean_overlap(share, self.n_samples, 1.0), self.eigenvalues.dtype)
+        return in_dtype(mean_overlap(share, self.n_samples, 1.0), self.eigenvalues.dtype)
 
     @property
     def pairwise_cosines(self) -> Float[Tensor, " k"]:
@@ -169,10 +168,6 @@ class SpectralSignature:
 
         Returns:
             What `score_directions` returns.
-
-        Raises:
-            InputTypeError: If the activations are no floating-point tensor.
-            InputError: If axes, width or entries are not as they should be.
         """
         return self.score_directions(self._directions(activations))
 
@@ -187,9 +182,6 @@ class SpectralSignature:
 
         Returns:
             Scores in [0, 1], dimensionless, computed in float64, in the directions' dtype.
-
-        Raises:
-            InputError: If the directions are not stacked along one axis, or differ in number or dimension.
         """
         directions = found.directions
         self._check_fits("score_directions", directions)
@@ -197,8 +189,8 @@ class SpectralSignature:
         overlap = (exact @ self.reference.double().mT).square().sum(dim=(1, 2)) / self.k
         alignment = (exact * self.direction_references.double()).sum(dim=2).abs()
         return SignatureScores(
-            overlap=_result(overlap.clamp_max(1.0), directions.dtype),
-            alignment=_result(alignment.clamp_max(1.0), directions.dtype),
+            overlap=in_dtype(overlap.clamp_max(1.0), directions.dtype),
+            alignment=in_dtype(alignment.clamp_max(1.0), directions.dtype),
             swap_ratio=found.swap_ratio,
             tied=found.tied,
         )
@@ -224,14 +216,11 @@ class SpectralSignature:
 
         Returns:
             As `pairwise`.
-
-        Raises:
-            InputError: If the directions are not stacked along one axis, or differ in number or dimension.
         """
         directions = found.directions
         self._check_fits("pairwise_directions", directions)
         cosines = torch.einsum("pjd,qjd->pjq", directions.double(), self.kept.double()).abs()
-        return _result(cosines.mean(dim=2).clamp_max(1.0), directions.dtype)
+        return in_dtype(cosines.mean(dim=2).clamp_max(1.0), directions.dtype)
 
     def alignment(self, activations: Float[Tensor, "sample row col"]) -> Float[Tensor, "sample k"]:
         """Measure how far each direction agrees with its reference (variant B).
@@ -298,10 +287,10 @@ class SpectralSignature:
         return leading_directions(activations, self.k, center=self.center, side=self.side, spectrum="leading")
 
     def _check_fits(self, who: str, directions: Tensor) -> None:
-        _check_activations(who, "directions", directions, "sample k dim")
-        _check_same_length(who, ("directions", "in the signature"), directions.shape[1], self.k)
+        checks.activations(who, "directions", directions, "sample k dim")
+        checks.same_length(who, ("directions", "in the signature"), directions.shape[1], self.k)
         dims = self.reference.shape[1]
-        _check_same_length(who, ("dimensions", "in the signature"), directions.shape[2], dims)
+        checks.same_length(who, ("dimensions", "in the signature"), directions.shape[2], dims)
 
     def __repr__(self) -> str:
         shares = ", ".join(f"{value:.3f}" for value in self.eigenvalues[: self.k].tolist())

@@ -1,9 +1,4 @@
-"""Which way do models move in function space? One principal component analysis (PCA) of many runs together.
-
-A row is what one checkpoint predicts on a fixed batch of prompts. All runs are centred and decomposed together, so that
-their curves can be laid over one another; reference predictors are projected and never fitted. Random walks too draw
-smooth curves on their first components (Lissajous figures), so a null stands beside each result.
-"""
+"""One principal component analysis of many runs together."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +8,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from probes._core.checks import _check_activations, _check_count, _check_option
+from probes._core import checks
 from probes._core.errors import InputError
 from probes.trajectory.random_walk import RandomWalkNull, WalkMoments, random_walk_null
 from probes.trajectory.streamed_pca import RunRows, streamed_pca
@@ -50,9 +45,6 @@ class JointTrajectoryPCA:
 
         Returns:
             Coordinates in output units.
-
-        Raises:
-            InputError: If the rows have another length.
         """
         _check_width("project", outputs, len(self.mean))
         return (outputs.double() - self.mean) @ self.components.mT
@@ -98,9 +90,8 @@ def joint_trajectory_pca(
         Curves, landmarks, explained variance and the null, in float64 on the runs' device.
 
     Raises:
-        InputTypeError: If rows are no floating-point tensors.
-        InputError: If runs, weights or landmarks do not fit together, an entry is not finite, nothing varies, or there
-            are not that many components.
+        InputError: If runs, weights or landmarks do not fit together, nothing varies, or there are not that many
+            components.
 
     Source:
         Carroll et al. (2025), "Dynamics of transient structure in in-context linear regression transformers", section
@@ -116,10 +107,10 @@ def joint_trajectory_pca(
         True
     """
     who = "joint_trajectory_pca"
-    _check_count(who, "n_components", n_components, 1)
+    checks.count(who, "n_components", n_components, 1)
     rows = RunRows(who, runs, weights)
     if positive is not None:
-        _check_option(who, "positive", positive, landmarks or {})
+        checks.option(who, "positive", positive, landmarks or {})
     if smoothing is not None and not smoothing > 0:
         raise InputError(f"{who} needs a positive smoothing, got {smoothing}; pass None for none.")
     marks = _landmark_rows(who, landmarks or {}, rows.n_outputs)
@@ -153,8 +144,7 @@ def log_step_weights(steps: Float[Tensor, " checkpoint"]) -> Float64[Tensor, " c
         Weights that sum to 1, float64.
 
     Raises:
-        InputTypeError: If the steps are no floating-point tensor.
-        InputError: If they do not rise strictly, or one is negative or not finite.
+        InputError: If steps do not rise strictly, or one is negative or not finite.
 
     Source:
         Ours; that the usual checkpoints weigh late steps heavily is a caveat of Carroll et al. (2025), appendix C.
@@ -164,7 +154,7 @@ def log_step_weights(steps: Float[Tensor, " checkpoint"]) -> Float64[Tensor, " c
         >>> torch.testing.assert_close(weights, torch.tensor([1.0, 2.0, 2.0, 1.0]).double() / 6)
     """
     who = "log_step_weights"
-    _check_activations(who, "steps", steps, "checkpoint")
+    checks.activations(who, "steps", steps, "checkpoint")
     if float(steps[0]) < 0 or bool((steps.diff() <= 0).any()):
         raise InputError(f"{who} needs steps from 0 that rise strictly, got {steps.tolist()[:5]} ...; sort them.")
     if len(steps) == 1:
@@ -177,7 +167,7 @@ def log_step_weights(steps: Float[Tensor, " checkpoint"]) -> Float64[Tensor, " c
 
 def _landmark_rows(who: str, landmarks: Mapping[str, Tensor], n_outputs: int) -> dict[str, Tensor]:
     for name, mark in landmarks.items():
-        _check_activations(who, f"landmark {name!r}", mark, "output")
+        checks.activations(who, f"landmark {name!r}", mark, "output")
         _check_width(f"{who}, landmark {name!r},", mark, n_outputs)
     return {name: mark.double() for name, mark in landmarks.items()}
 

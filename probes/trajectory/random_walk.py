@@ -20,15 +20,12 @@ class WalkMoments:
     """What the null keeps of the runs: where they start, how far each step goes, and how rows are weighed."""
 
     names: Sequence[str]
-    """Of the runs."""
     lengths: Mapping[str, int]
-    """Checkpoints of each run."""
     square_steps: Mapping[str, Tensor]
     """Squared distance from each checkpoint to the next."""
     starts: Tensor
     """[run output]: first rows, centred."""
     weights: Mapping[str, Tensor]
-    """Of each run's checkpoints."""
 
     __repr__ = short_repr
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from probes._core.checks import _check_activations, _check_count, _check_same_length, _is_constant
+from probes._core import checks
 from probes._core.errors import InputError
 
 __all__ = ["Stage", "StageBoundaries", "find_stages"]
@@ -105,9 +105,7 @@ def find_stages(
         Boundaries and stages in optimiser steps, not rounded, with the curve; float64 on the CPU.
 
     Raises:
-        InputTypeError: If an argument is no floating-point tensor.
-        InputError: If lengths differ, steps do not rise, there are fewer than four, an entry is not finite, an error
-            or max_slope is not positive, or the grid has fewer than five points.
+        InputError: If steps do not rise, there are fewer than four, or an error or max_slope is not positive.
 
     Source:
         Hoogland et al. (2024), "The developmental landscape of in-context learning", section on stage boundaries; the
@@ -122,7 +120,7 @@ def find_stages(
     """
     who = "find_stages"
     _check_curve(who, steps, values, errors)
-    _check_count(who, "n_grid", n_grid, 5)
+    checks.count(who, "n_grid", n_grid, 5)
     if min_change is not None and not min_change >= 0:
         raise InputError(f"{who} needs a min_change from 0, got {min_change}; pass None for a twentieth of the range.")
     if max_slope is not None and not max_slope > 0:
@@ -132,7 +130,7 @@ def find_stages(
     y = values.detach().double().cpu().numpy()
     noise = None if errors is None else errors.detach().double().cpu().numpy()
     curve, std, length_scale, noise_std = _smooth(
-        u, y, noise, grid, n_restarts, seed, constant=bool(_is_constant(values))
+        u, y, noise, grid, n_restarts, seed, constant=bool(checks.is_constant(values))
     )
     # On an even grid numpy's inner differences are the mean of the two one-sided ones.
     slope = np.gradient(curve, (grid[-1] - grid[0]) / (n_grid - 1))
@@ -152,15 +150,15 @@ def find_stages(
 
 
 def _check_curve(who: str, steps: Tensor, values: Tensor, errors: Tensor | None) -> None:
-    _check_activations(who, "steps", steps, "checkpoint")
-    _check_activations(who, "values", values, "checkpoint")
-    _check_same_length(who, ("steps", "values"), len(steps), len(values))
-    _check_count(who, "a number of checkpoints", len(steps), 4)
+    checks.activations(who, "steps", steps, "checkpoint")
+    checks.activations(who, "values", values, "checkpoint")
+    checks.same_length(who, ("steps", "values"), len(steps), len(values))
+    checks.count(who, "a number of checkpoints", len(steps), 4)
     if float(steps[0]) < 0 or bool((steps.diff() <= 0).any()):
         raise InputError(f"{who} needs steps from 0 that rise strictly, got {steps.tolist()[:5]} ...; sort them.")
     if errors is not None:
-        _check_activations(who, "errors", errors, "checkpoint")
-        _check_same_length(who, ("errors", "values"), len(errors), len(values))
+        checks.activations(who, "errors", errors, "checkpoint")
+        checks.same_length(who, ("errors", "values"), len(errors), len(values))
         if float(errors.min()) <= 0:
             raise InputError(f"{who} needs positive errors, got {float(errors.min()):.3g}; pass None to fit the noise.")
 
@@ -186,12 +184,7 @@ def _smooth(
     alpha = 1e-10 if errors is None else np.square(errors / spread)
     if errors is None:
         kernel = kernel + WhiteKernel(1e-2, (1e-8, 1.0))
-    process = GaussianProcessRegressor(
-        kernel,
-        alpha=alpha,
-        n_restarts_optimizer=n_restarts,
-        random_state=seed,
-    )
+    process = GaussianProcessRegressor(kernel, alpha=alpha, n_restarts_optimizer=n_restarts, random_state=seed)
     with warnings.catch_warnings():
         # A parameter at its bound is reported through the result, not as a warning.
         warnings.simplefilter("ignore", ConvergenceWarning)

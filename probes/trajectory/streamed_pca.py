@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probes._core.checks import _check_activations, _check_same_length
+from probes._core import checks
 from probes._core.errors import InputError
 from probes._core.results import short_repr
 
@@ -54,7 +54,7 @@ class RunRows:
         for name in self.names:
             lengths[name] = 0
             for block in self._raw(name):
-                _check_activations(self.who, f"run {name!r}", block, "checkpoint output")
+                checks.activations(self.who, f"run {name!r}", block, "checkpoint output")
                 lengths[name] += len(block)
                 widths.setdefault(block.shape[1], name)
             if not lengths[name]:
@@ -74,8 +74,8 @@ class RunRows:
                 f"{', '.join(weights) or 'none'}; give one tensor a run."
             )
         for name, value in weights.items():
-            _check_activations(self.who, f"weights of {name!r}", value, "checkpoint")
-            _check_same_length(self.who, (f"weights of {name!r}", "checkpoints"), len(value), self.lengths[name])
+            checks.activations(self.who, f"weights of {name!r}", value, "checkpoint")
+            checks.same_length(self.who, (f"weights of {name!r}", "checkpoints"), len(value), self.lengths[name])
         total = math.fsum(float(value.double().sum()) for value in weights.values())
         if total <= 0 or any(float(value.min()) < 0 for value in weights.values()):
             raise InputError(

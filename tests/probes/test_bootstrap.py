@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from probes import bootstrap
+from probes._core import ranks
 from probes.bootstrap import Estimate, bootstrap_counts, estimate_difference, percentile_interval
 
 
@@ -21,7 +21,7 @@ def test_counts_depend_on_n_seed_and_stream_alone() -> None:
 
 def test_chunks_do_not_change_the_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
     at_once = bootstrap_counts(30, seed=3)
-    monkeypatch.setattr(bootstrap, "_CHUNK_ENTRIES", 100)
+    monkeypatch.setattr(ranks, "_CHUNK_ENTRIES", 100)
     torch.testing.assert_close(bootstrap_counts(30, seed=3), at_once)
 
 

@@ -5,7 +5,7 @@ import torch
 from hand_made import descent, draw_prompts
 from torch import Tensor
 
-from probes._core.callees import _ask, _check_prompts, _context_point, _resolve_points
+from probes._core.callees import ask, check_prompts, context_point, resolve_points
 from probes.agreement import compare_algorithms, mspd, spd
 from probes.effective_descent import effective_preconditioner, effective_step
 from probes.induced_weights import fresh_query_predictions, induced_weights
@@ -27,15 +27,15 @@ def detached(xs: Tensor, ys: Tensor, *, points: list[int]) -> Tensor:
 
 ERRORS = {
     "answer": (lambda: query_gradients(all_points, XS, YS, points=[1]), r"= \(8, 1\), got \(8, 5\); answer the asked"),
-    "ask": (lambda: _ask("f", all_points, XS, YS, [0, 1]), r"f needs f\(xs, ys, points=\[0, 1\]\) to answer"),
+    "ask": (lambda: ask("f", all_points, XS, YS, [0, 1]), r"f needs f\(xs, ys, points=\[0, 1\]\) to answer"),
     "detached": (lambda: query_gradients(detached, XS, YS), "answers that carry a gradient, got detached ones"),
     "detached labels": (lambda: label_gradients(detached, XS, YS), "answers that carry a gradient"),
-    "prompts": (lambda: _check_prompts("f", XS, YS[:3]), "as many prompts of xs as of ys, got 8 and 3"),
-    "points of xs": (lambda: _check_prompts("f", XS, YS[:, :2]), "as many points of xs as of ys, got 5 and 2"),
+    "prompts": (lambda: check_prompts("f", XS, YS[:3]), "as many prompts of xs as of ys, got 8 and 3"),
+    "points of xs": (lambda: check_prompts("f", XS, YS[:, :2]), "as many points of xs as of ys, got 5 and 2"),
     "point": (lambda: query_gradients(F, XS, YS, points=[7]), r"points in \[-5, 5\), got \[7\]"),
-    "no points": (lambda: _resolve_points("f", [], 5), "number of points of at least 1, got 0"),
+    "no points": (lambda: resolve_points("f", [], 5), "number of points of at least 1, got 0"),
     "first entry": (lambda: label_gradients(F, XS, YS, point=0), "an entry with a pair before it, got entry 0"),
-    "first entry again": (lambda: _context_point("f", -5, 5), "an entry with a pair before it, got entry 0"),
+    "first entry again": (lambda: context_point("f", -5, 5), "an entry with a pair before it, got entry 0"),
     "NaN": (lambda: query_gradients(F, XS * torch.nan, YS), "finite xs"),
     "few queries": (
         lambda: induced_weights(F, XS, YS, QUERIES[:, :3]),
@@ -79,6 +79,6 @@ def test_errors(call: object, message: str) -> None:
 
 
 def test_negative_points_count_from_the_end() -> None:
-    assert _resolve_points("f", [-1, 0, -5], 5) == [4, 0, 0]
-    assert _resolve_points("f", None, 3) == [0, 1, 2]
-    assert _context_point("f", -1, 5) == 4
+    assert resolve_points("f", [-1, 0, -5], 5) == [4, 0, 0]
+    assert resolve_points("f", None, 3) == [0, 1, 2]
+    assert context_point("f", -1, 5) == 4

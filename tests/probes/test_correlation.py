@@ -8,8 +8,8 @@ import scipy.stats
 import torch
 from torch import Tensor
 
-from probes import bootstrap
-from probes._core.ranks import _covariance, _pearson, _spearman_over_means
+from probes._core import ranks
+from probes._core.ranks import pearson, spearman_over_means, weighted_covariance
 from probes.bootstrap import bootstrap_counts
 from probes.correlation import score_error_correlation
 
@@ -146,9 +146,9 @@ def test_the_rounding_of_a_constant_is_no_variance() -> None:
         values = torch.arange(2.0 * n, dtype=torch.float64).reshape(1, 2, n)
         values[0, 0] = 0.1
         weights = torch.ones(1, n, dtype=torch.float64)
-        assert _pearson(_covariance(values, weights)).isnan().all()
+        assert pearson(weighted_covariance(values, weights)).isnan().all()
         values[0, 0, 0] = 0.2
-        assert _pearson(_covariance(values, weights)).isfinite().all()
+        assert pearson(weighted_covariance(values, weights)).isfinite().all()
 
 
 def test_reasons_for_too_few_groups_and_no_covariates() -> None:
@@ -311,7 +311,7 @@ def test_clustered_resamples_depend_on_the_number_of_clusters_and_the_seed_alone
 
 def test_chunks_do_not_change_clustered_replicates(monkeypatch: pytest.MonkeyPatch) -> None:
     at_once = score_error_correlation(*shared_noise(0), groups=SHIFTS, clusters=IDS, n_bootstrap=50)
-    monkeypatch.setattr(bootstrap, "_CHUNK_ENTRIES", 1000)  # six resamples of 160 samples
+    monkeypatch.setattr(ranks, "_CHUNK_ENTRIES", 1000)  # six resamples of 160 samples
     chunked = score_error_correlation(*shared_noise(0), groups=SHIFTS, clusters=IDS, n_bootstrap=50)
     torch.testing.assert_close(chunked.pooled_replicates, at_once.pooled_replicates)
 
@@ -327,7 +327,7 @@ def test_a_group_that_a_resample_misses_is_undefined_there() -> None:
     assert math.isfinite(report.within["rare"].low)
     assert math.isfinite(report.between.low)
     weights = bootstrap_counts(40, n_bootstrap=1000).double()[:, clusters]
-    means = _spearman_over_means(torch.stack([score, error]), weights, [40, 40, 20])
+    means = spearman_over_means(torch.stack([score, error]), weights, [40, 40, 20])
     torch.testing.assert_close(means.isnan(), missed)
 
 

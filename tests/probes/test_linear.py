@@ -6,7 +6,7 @@ import torch
 from sklearn.linear_model import Ridge, RidgeCV
 from torch import Tensor
 
-from probes._core.ridge import _assign_folds, _fit_ridge, _moments, _shuffle
+from probes._core.ridge import assign_folds, fit_ridge, moments_of, shuffled_rows
 from probes.linear import fit_linear_probe
 
 
@@ -51,7 +51,7 @@ def test_leave_one_out_formula_equals_leaving_one_out() -> None:
             keep = torch.arange(12) != i
             fit = Ridge(alpha=float(penalty)).fit(x[keep].numpy(), y[keep].numpy())
             errors[a] += torch.from_numpy(fit.predict(x[i : i + 1].numpy())[0] - y[i].numpy()).square()
-    best = _fit_ridge(x, y, _moments(x, y), grid)
+    best = fit_ridge(x, y, moments_of(x, y), grid)
     torch.testing.assert_close(best.penalty, grid[errors.argmin(dim=0)])
 
 
@@ -59,7 +59,7 @@ def test_r2_formula_on_held_out_folds() -> None:
     x, y = draw()
     groups = prompts(30, 4)
     probe = fit_linear_probe(x, y, groups=groups, penalties=[2.0], seed=3)
-    folds = _assign_folds(groups, 5, 3)
+    folds = assign_folds(groups, 5, 3)
     errors, spread = np.zeros(2), np.zeros(2)
     for fold in range(5):
         train, test = (folds != fold).numpy(), (folds == fold).numpy()
@@ -121,7 +121,7 @@ def test_groups_stop_leakage() -> None:
 
 def test_folds_keep_groups_together_and_balanced() -> None:
     groups = prompts(13, 3)
-    folds = _assign_folds(groups, 5, seed=0)
+    folds = assign_folds(groups, 5, seed=0)
     assert all(len(folds[groups == g].unique()) == 1 for g in range(13))
     sizes = torch.bincount(folds) // 3
     assert sizes.max() - sizes.min() <= 1
@@ -129,7 +129,7 @@ def test_folds_keep_groups_together_and_balanced() -> None:
 
 def test_shuffle_moves_whole_prompts() -> None:
     groups = torch.tensor([0, 1, 0, 2, 1, 2])  # interleaved; positions are 0 0 1 0 1 1
-    source = _shuffle(groups, seed=0)
+    source = shuffled_rows(groups, seed=0)
     torch.testing.assert_close(source.sort().values, torch.arange(6))
     assert (groups[source] != groups).all()
     position = torch.tensor([0, 0, 1, 0, 1, 1])

@@ -8,7 +8,7 @@ import torch
 from sklearn.linear_model import LinearRegression
 from torch import Tensor
 
-from probes._core.ridge import _assign_folds
+from probes._core.ridge import assign_folds
 from probes.linear import fit_linear_probe
 from probes.selectivity import control_task_targets, fit_controlled_probe, partial_r2
 
@@ -91,7 +91,7 @@ class TestPartial:
         x, given = X[:, :3], torch.stack([X[:, 0] + X[:, 3], X[:, 4]], dim=1)
         target = (X[:, 0] + 0.5 * draw(seed=2)[:, 0])[:, None]
         found = partial_r2(x, target, given, seed=1, n_bootstrap=20)
-        folds = _assign_folds(torch.arange(200), 5, 1).numpy()
+        folds = assign_folds(torch.arange(200), 5, 1).numpy()
         both, alone, spread = 0.0, 0.0, 0.0
         for fold in range(5):
             train, test = folds != fold, folds == fold

@@ -5,6 +5,7 @@ import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -16,7 +17,6 @@ from icl_interp.experiments.experiment import PerSeed, TrainedRuns, combine
 from icl_interp.experiments.trained import run_path
 from icl_interp.measure.development.material import Material
 from icl_interp.measure.development.one_run import RunDevelopment
-from icl_interp.measure.development.result import Development
 from icl_interp.measure.development.run import development
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.training.train_config import TrainConfig
@@ -38,7 +38,7 @@ class Pair(NamedTuple):
     ridge: float  # the best predictor for tasks from N(0, I)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Trained:
     """One run, by checkpoint. Losses and distances are in squared units of y, means over prompts and points."""
 
@@ -59,17 +59,38 @@ class Trained:
         """Index of the checkpoint with the least loss on q_inf, the first of several (appendix B.2)."""
         return min(range(len(self.ood)), key=self.ood.__getitem__)
 
-    def ratio(self, at: int) -> float:
-        """Distance from dMMSE over that from ridge at one checkpoint: below 1 it is nearer to dMMSE."""
-        return self.to_dmmse[at] / self.to_ridge[at]
-
     @property
     def turn(self) -> int:
         """Index of the checkpoint with the largest second component, whose sign is that of ridge."""
         return max(range(len(self.place)), key=lambda i: self.place[i][1])
 
-    def __repr__(self) -> str:
-        return f"Trained({len(self.steps)} checkpoints, loss on fresh tasks {self.ood[-1]:.3g}, LLC {self.llc:.3g})"
+    def ratio(self, at: int) -> float:
+        """Distance from dMMSE over that from ridge at one checkpoint: below 1 it is nearer to dMMSE."""
+        return self.to_dmmse[at] / self.to_ridge[at]
+
+    def octaves(self, at: int) -> float:
+        return math.log2(self.steps[at] + 1)
+
+
+NUMBERS: Mapping[str, Callable[[Trained], float]] = MappingProxyType({
+    "end": lambda run: run.ratio(-1),
+    "at t_crit": lambda run: run.ratio(run.t_crit),
+    "log2 t_crit": lambda run: run.octaves(run.t_crit),
+    "turn - t_crit": lambda run: abs(run.octaves(run.turn) - run.octaves(run.t_crit)),
+    # Transience: loss on q_inf at the end minus its least value. It means something only beyond the noise from
+    # checkpoint to checkpoint, an extreme as well: the largest rise at any time of M = infinity, whose tasks are q_inf.
+    "rise": lambda run: run.ood[-1] - min(run.ood),
+    "noise": lambda run: max(map(operator.sub, run.ood, itertools.accumulate(run.ood, min))),
+    "rise / learned": lambda run: NUMBERS["rise"](run) / (run.ood[0] - min(run.ood)),
+    # How far a run came from dMMSE's loss on q_inf towards that of ridge: 1 where it reached ridge (ours).
+    "way": lambda run: (run.ood_of.dmmse - min(run.ood)) / (run.ood_of.dmmse - run.ood_of.ridge),
+    "loss / dMMSE's": lambda run: run.own[-1] / run.own_of.dmmse,
+    "loss / ridge's": lambda run: run.own[-1] / run.own_of.ridge,
+    "ridge - loss": lambda run: run.own_of.ridge - run.own[-1],
+    "ridge - dMMSE": lambda run: run.own_of.ridge - run.own_of.dmmse,
+    "llc": lambda run: run.llc,
+})
+"""Of one run; losses without another name are those on q_M."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,16 +102,13 @@ class Plane:
     landmarks: Mapping[int | None, _Point]  # places of dMMSE by M; None is ridge
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Measures:
     """All numbers of the experiment; claims and figures are made from these alone."""
 
     runs: Mapping[Run, Trained]
     planes: Mapping[int, Plane]  # by seed
     pool_gaps: Curve  # ridge's loss minus dMMSE's at the large M over that at the low one: one per list of tasks
-
-    def __repr__(self) -> str:
-        return f"Measures({len(self.runs)} runs)"
 
 
 def measure(runs: TrainedRuns, sizes: Sizes) -> Measures:
@@ -104,27 +122,20 @@ def measure(runs: TrainedRuns, sizes: Sizes) -> Measures:
             stages=False, workers=runs.means.workers, device=runs.means.device,
             on_checkpoint=lambda done, _: runs.on_done(done),
         )  # fmt: skip
-        planes[seed] = _plane(seen)
-        found |= {run: _trained(run, one, seen) for run, one in zip(of_seed, seen.runs, strict=True)}
+        # Always there: the pools share their root task, and three runs have four checkpoints and more.
+        pca = cast(JointTrajectoryPCA, seen.trajectory)
+        places = {name: _point(place) for name, place in pca.landmarks.items()}
+        landmarks: dict[int | None, _Point] = {INFINITE: places["ridge"]}
+        dmmse = (name for name in places if seen.landmark_roles[name] == "dMMSE")
+        landmarks |= {int(name.rpartition("=")[2]): places[name] for name in dmmse}
+        planes[seed] = Plane(_point(pca.explained), _point(pca.null.explained), landmarks)
+        found |= {run: _trained(run, one, pca) for run, one in zip(of_seed, seen.runs, strict=True)}
     return Measures(found, planes, _gap_ratios(sizes))
 
 
-def count_records(configs: Mapping[Run, TrainConfig]) -> int:
+def count(configs: Mapping[Run, TrainConfig]) -> int:
     """Count what `measure` reports as done: checkpoints of each run, and one learning coefficient."""
     return sum(len(config.checkpoint_steps) + 1 for config in configs.values())
-
-
-def _pca(seen: Development) -> JointTrajectoryPCA:
-    # Always there: the pools share their root task, and three runs have four checkpoints and more.
-    return cast(JointTrajectoryPCA, seen.trajectory)
-
-
-def _plane(seen: Development) -> Plane:
-    pca, roles = _pca(seen), seen.landmark_roles
-    known = {name: _point(place) for name, place in pca.landmarks.items()}
-    landmarks: dict[int | None, _Point] = {INFINITE: known["ridge"]}
-    landmarks |= {int(name.rpartition("=")[2]): at for name, at in known.items() if roles[name] == "dMMSE"}
-    return Plane(_point(pca.explained), _point(pca.null.explained), landmarks)
 
 
 def _point(values: Tensor) -> _Point:
@@ -132,20 +143,19 @@ def _point(values: Tensor) -> _Point:
     return first, second
 
 
-def _trained(run: Run, one: RunDevelopment, seen: Development) -> Trained:
-    fresh = IN_DISTRIBUTION if run.n_tasks is INFINITE else one.ood_family
+def _trained(run: Run, one: RunDevelopment, pca: JointTrajectoryPCA) -> Trained:
+    infinite = run.n_tasks is INFINITE
+    fresh, dmmse = (IN_DISTRIBUTION, "ridge") if infinite else (one.ood_family, "dMMSE")
     own, other, last = one.reference_losses[IN_DISTRIBUTION], one.reference_losses[fresh], one.llc[-1]
-    ridge = "ridge"
-    dmmse = ridge if run.n_tasks is INFINITE else "dMMSE"
     return Trained(
         steps=one.steps,
         ood=tuple(one.losses(fresh).tolist()),
         own=tuple(one.losses().tolist()),
         to_dmmse=tuple(one.distances(dmmse).tolist()),
-        to_ridge=tuple(one.distances(ridge).tolist()),
-        place=tuple(_point(row) for row in _pca(seen).scores[one.name]),
-        ood_of=Pair(other[dmmse], other[ridge]),
-        own_of=Pair(own[dmmse], own[ridge]),
+        to_ridge=tuple(one.distances("ridge").tolist()),
+        place=tuple(map(_point, pca.scores[one.name])),
+        ood_of=Pair(other[dmmse], other["ridge"]),
+        own_of=Pair(own[dmmse], own["ridge"]),
         llc=math.nan if last.estimate is None else last.estimate,
         llc_error=last.standard_error or 0.0,
         llc_flags=tuple(last.flags),
@@ -153,54 +163,23 @@ def _trained(run: Run, one: RunDevelopment, seen: Development) -> Trained:
 
 
 def _gap_ratios(sizes: Sizes) -> Curve:
-    """Compare the gaps between ridge and dMMSE of the large and the low M, for several lists of tasks.
-
-    (l(ridge) - l(dMMSE)) at the one over that at the other, on prompts of each pool's own tasks; nothing is trained.
-    """
+    """Ridge's loss minus dMMSE's at the large M over that at the low M, by list of tasks; nothing is trained."""
     gaps = ([_gap(sizes, m, seed) for seed in _POOL_SEEDS] for m in (sizes.large, sizes.low))
     return combine(operator.truediv, *gaps)
 
 
 def _gap(sizes: Sizes, n_tasks: int, pool_seed: int) -> float:
+    # On prompts of a pool's own tasks.
     shown = Material(pool(sizes, n_tasks, pool_seed=pool_seed), None, sizes.measured, sizes.recipe.task.default_points)
     targets, said = shown.families.by_label[IN_DISTRIBUTION].prompts.targets, shown.said[IN_DISTRIBUTION]
-    ridge, dmmse = said["ridge"], said["dMMSE"]
-    return float((ridge.double() - targets).square().mean() - (dmmse.double() - targets).square().mean())
-
-
-def rise(run: Trained) -> float:
-    """Transience: loss on q_inf at the end minus its least value; it means something only beyond `largest_rise`."""
-    return run.ood[-1] - min(run.ood)
-
-
-def largest_rise(run: Trained) -> float:
-    """How far a curve rises at any time above what it had reached before.
-
-    On the run of M = infinity, whose tasks follow q_inf, this is the noise from checkpoint to checkpoint (ours): like
-    `rise` it is an extreme over as many checkpoints.
-    """
-    least = itertools.accumulate(run.ood, min)
-    return max(now - before for now, before in zip(run.ood, least, strict=True))
-
-
-def dip_share(run: Trained) -> float:
-    """How far a pool's run came from dMMSE's loss on q_inf towards that of ridge: 1 where it reached ridge (ours)."""
-    return (run.ood_of.dmmse - min(run.ood)) / (run.ood_of.dmmse - run.ood_of.ridge)
-
-
-def below_ridge(run: Trained) -> float:
-    """By how much dMMSE's loss on q_M is below ridge's."""
-    return run.own_of.ridge - run.own_of.dmmse
+    ridge, dmmse = (said[name].double() - targets for name in ("ridge", "dMMSE"))
+    return float(ridge.square().mean() - dmmse.square().mean())
 
 
 def crossover(run: Trained, infinite: Trained) -> Crossover | None:
-    """Predict where Bayesian selection leaves ridge for dMMSE, or say why nowhere; None without both coefficients.
-
-    The last networks' coefficients stand for dMMSE's and, of M = infinity, for ridge's; the predictors' own losses on
-    q_M for the losses.
-    """
-    complexity = run.llc - infinite.llc
-    return None if math.isnan(complexity) else free_energy_crossover(below_ridge(run), complexity)
+    """Predict where Bayesian selection leaves ridge for dMMSE, or say why nowhere; None without both coefficients."""
+    complexity = run.llc - infinite.llc  # the last networks' coefficients stand for those of dMMSE and of ridge
+    return None if math.isnan(complexity) else free_energy_crossover(NUMBERS["ridge - dMMSE"](run), complexity)
 
 
 def _log_crossover(run: Trained, infinite: Trained) -> float:
@@ -208,7 +187,7 @@ def _log_crossover(run: Trained, infinite: Trained) -> float:
     found = crossover(run, infinite)
     if found is None:
         return math.nan
-    if below_ridge(run) <= 0:
+    if NUMBERS["ridge - dMMSE"](run) <= 0:
         return _NEVER_LEFT
     return 0.0 if math.isnan(found.n) else math.log10(found.n)
 
@@ -223,9 +202,7 @@ def rank_correlation(xs: Sequence[float | int], ys: Sequence[float]) -> float:
 
 
 def swaps(n: int) -> str:
-    """Say how coarse the bound `ORDERED` is.
-
-    k swaps of different pairs of neighbours lower Spearman's coefficient of n places by 12 k / (n^3 - n).
+    """Say how coarse `ORDERED` is: k swaps of different neighbours cost Spearman's coefficient 12 k / (n^3 - n).
 
     >>> swaps(4)
     'with 4 points 0.8 allows 1 swap of neighbours'
@@ -247,6 +224,13 @@ class Reader(PerSeed[Trained]):
         words |= {"swaps": swaps(len(self.pools)), "swaps_of_every": swaps(len(self.every))}
         super().__init__(found.runs, sizes.seeds, words | {"llc": sizes.llc.describe(), "lists": len(self.pool_gaps)})
 
+    def number(self, name: str, m: int | str | None) -> Curve:
+        """One of `NUMBERS` for an M, or for the M that a word stands for."""
+        return self.each(NUMBERS[name], self.sizes_of[m] if isinstance(m, str) else m)
+
+    def beyond_noise(self, m: int | str | None) -> Curve:
+        return combine(operator.sub, self.number("rise", m), self.number("noise", INFINITE))
+
     def along_pools(self, number: Callable[[int], Curve]) -> Curve:
         """Rank correlation with the finite M of numbers of each."""
         return combine(lambda *ys: rank_correlation(self.pools, ys), *map(number, self.pools))
@@ -254,14 +238,14 @@ class Reader(PerSeed[Trained]):
     def thresholds(self) -> Curve:
         """The largest M whose last network is nearer to dMMSE than to ridge on q_M; 0 where none is."""
 
-        def reached(m: int) -> Curve:
-            return combine(lambda ratio: m if ratio < 1 else 0.0 * ratio, self.each(lambda run: run.ratio(-1), m))
+        def largest(*ratios: float) -> float:
+            return float(np.max([m if ratio < 1 else 0.0 * ratio for m, ratio in zip(self.pools, ratios, strict=True)]))
 
-        return combine(lambda *ms: np.max(ms), *(reached(m) for m in self.pools))
+        return combine(largest, *(self.number("end", m) for m in self.pools))
 
-    def log_crossovers(self, n_tasks: int | None) -> Curve:
-        """`_log_crossover` of an M."""
-        return combine(_log_crossover, self.all(n_tasks), self.all(INFINITE))
+    def log_crossovers(self, m: int | str | None) -> Curve:
+        runs = self.all(self.sizes_of[m] if isinstance(m, str) else m)
+        return combine(_log_crossover, runs, self.all(INFINITE))
 
     def flagged(self) -> Curve:
         """Learning coefficients against which something speaks."""

@@ -1,21 +1,12 @@
-"""Carroll, Hoogland, Farrugia-Roberts and Murfet (2025), Dynamics of Transient Structure: setting, runs, claims.
+"""Carroll, Hoogland, Farrugia-Roberts and Murfet (2025), Dynamics of Transient Structure: setting, runs, claims."""
 
-Tasks are y = <t, x> + noise with x ~ N(0, I). A network sees M tasks only, the first M of one endless list, or fresh
-tasks (M = infinity). The best answer for a pool is dMMSE, the mean over its tasks; for fresh tasks it is ridge. With
-few tasks networks learn dMMSE, with many ridge, and in between first ridge and then dMMSE: ridge is transient.
-"""
-
-from icl_interp.experiments.carroll2025.claims import CLAIMS
-from icl_interp.experiments.carroll2025.figures import PANELS
-from icl_interp.experiments.carroll2025.measures import Reader, count_records, measure
-from icl_interp.experiments.carroll2025.setting import SIZES, Sizes, plan
-from icl_interp.experiments.experiment import Experiment, Paper
+from icl_interp.experiments.carroll2025.setting import Sizes
+from icl_interp.experiments.experiment import Paper
 
 PAPER = Paper(
-    name="carroll2025",
-    title="Dynamics of Transient Structure in In-Context Linear Regression Transformers",
-    citation="Carroll, Hoogland, Farrugia-Roberts, Murfet (2025), arXiv 2501.17745",
-)
+    "carroll2025", "Dynamics of Transient Structure in In-Context Linear Regression Transformers",
+    "Carroll, Hoogland, Farrugia-Roberts, Murfet (2025), arXiv 2501.17745",
+)  # fmt: skip
 UNKNOWNS = (
     "Optimiser, learning rate, batch size, seeds and the number of heads (appendix A was not available to us). At the "
     "paper's size we take those of the code that theirs descends from, with its doubled residual; at the laptop's size "
@@ -39,7 +30,7 @@ UNKNOWNS = (
 )
 
 
-def _setting(sizes: Sizes) -> tuple[str, ...]:
+def setting(sizes: Sizes) -> tuple[str, ...]:
     recipe, pools = sizes.recipe, ", ".join(str(m) for m in sizes.pools)
     return (
         f"Tasks: y = <t, x> + noise of variance 1/8, x ~ N(0, I) in {recipe.model.n_dims} dimensions, "
@@ -53,10 +44,3 @@ def _setting(sizes: Sizes) -> tuple[str, ...]:
         f"on {sizes.measured.n_pca_prompts} prompts of the root task. Learning coefficients of the last checkpoints: "
         f"{sizes.llc.describe()}.",
     )
-
-
-EXPERIMENT = Experiment(
-    paper=PAPER, unknowns=UNKNOWNS, sizes=SIZES, plan=plan, setting=_setting, measure=measure,
-    n_measurements=count_records, reader=Reader, claims=CLAIMS, panels=PANELS,
-)  # fmt: skip
-"""What `icl-reproduce carroll2025` runs."""

@@ -50,36 +50,33 @@ _LAPTOP = TrainConfig(
 )  # fmt: skip
 
 
-def _smoke() -> TrainConfig:
-    model = _LAPTOP.model.model_copy(update={"n_layers": 1, "n_heads": 2, "d_model": 16, "d_mlp": 16})
-    changes = {"model": model, "steps": 30, "batch_size": 16, "warmup": 3, "checkpoints": CheckpointSteps(linear=4)}
-    return _LAPTOP.model_copy(update=changes)
-
-
-def _paper() -> TrainConfig:
-    preset = load_config("carroll")
-    task = LinearRegression(preset.task.n_dims, noise_std=NOISE_STD, n_points=preset.task.n_points)
-    return preset.model_copy(update={"task": task, "eval_every": None})
-
+_SMOKE = _LAPTOP.model_copy(update={
+    "model": _LAPTOP.model.model_copy(update={"n_layers": 1, "n_heads": 2, "d_model": 16, "d_mlp": 16}),
+    "steps": 30, "batch_size": 16, "warmup": 3, "checkpoints": CheckpointSteps(linear=4),
+})  # fmt: skip
+_PRESET = load_config("carroll")
+_PAPER = _PRESET.model_copy(update={
+    "task": LinearRegression(_PRESET.task.n_dims, noise_std=NOISE_STD, n_points=_PRESET.task.n_points),
+    "eval_every": None,
+})  # fmt: skip
+_MEASURED = DevelopmentSettings(n_prompts=2048, n_pca_prompts=512, n_probe_prompts=8, n_controls=0)
 
 SIZES: Mapping[str, Sizes] = MappingProxyType({
     "smoke": Sizes(
-        seeds=(0,), pools=(4, 16), low=4, middle=16, large=16, threshold=(4, 4), recipe=_smoke(),
+        seeds=(0,), pools=(4, 16), low=4, middle=16, large=16, threshold=(4, 4), recipe=_SMOKE,
         measured=DevelopmentSettings(n_prompts=32, n_pca_prompts=8, n_probe_prompts=8, n_controls=0),
         llc=LlcSettings(1, lr=5e-4, localization=66.7, num_chains=2, num_draws=4, num_burnin_steps=2, batch_size=16),
     ),
     "laptop": Sizes(
         seeds=(0, 1, 2), pools=(4, 8, 16, 64), low=4, middle=16, large=64, threshold=(4, 32), recipe=_LAPTOP,
-        measured=DevelopmentSettings(n_prompts=2048, n_pca_prompts=512, n_probe_prompts=8, n_controls=0),
-        llc=LlcSettings(
+        measured=_MEASURED, llc=LlcSettings(
             1, lr=5e-4, localization=66.7, num_chains=4, num_draws=300, num_burnin_steps=150, batch_size=128
         ),
     ),
     "paper": Sizes(
         seeds=(0, 1, 2),
         pools=(1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 182, 256, 362, 512, *(2**k for k in range(10, 16))),
-        low=4, middle=32, large=512, threshold=(128, 256), recipe=_paper(),
-        measured=DevelopmentSettings(n_prompts=2048, n_pca_prompts=512, n_probe_prompts=8, n_controls=0),
+        low=4, middle=32, large=512, threshold=(128, 256), recipe=_PAPER, measured=_MEASURED,
         llc=LlcSettings(1, num_chains=10, num_draws=4000, num_burnin_steps=1000, batch_size=1024),
     ),
 })  # fmt: skip
@@ -100,5 +97,4 @@ def pool(sizes: Sizes, n_tasks: int, *, pool_seed: int = 0) -> Task:
 
 
 def size_name(n_tasks: int | None) -> str:
-    """Write M."""
     return "∞" if n_tasks is INFINITE else str(n_tasks)

@@ -5,7 +5,7 @@ import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from icl_interp.experiments.claims import Check, Row, Stated
+from icl_interp.experiments.claims import Check, Row, Stated, mean
 from icl_interp.experiments.experiment import combine
 from icl_interp.experiments.hill2025.measures import NORMS, Measured, Reader
 from icl_interp.experiments.hill2025.setting import KINDS, NAMES, Kind
@@ -29,21 +29,23 @@ _HOW = "All tokens, uncentred, right singular vectors, k = 2, overlap with the s
 _CONTRAST = "Contrast: mean overlap in distribution minus that under shift, mean over all shifts."
 _OVER_UNTRAINED = "any excess over the larger of 0 and the untrained mean; the control is ours"
 
-Value = Callable[[Measured], float]
-_AtSite = Callable[[Measured, Reading], float]
+_Value = Callable[[Measured], float]
+_Rows = list[Row[Reader]]
 
 
-def _of(kind: Kind, value: Value) -> Callable[[Reader], tuple[float, ...]]:
+def _of(kind: Kind, value: _Value) -> Callable[[Reader], tuple[float, ...]]:
     return lambda read: read.each(value, kind)
 
 
-def _by_law(key: str, label: str, value: Value, **expected: Any) -> list[Row[Reader]]:
+def _by_law(key: str, label: str, value: _Value, **expected: Any) -> _Rows:
     # The number of a law's shifts stands where a label has "{n}".
     labels = {kind: f"{NAMES[kind]}: {label}".replace("{n}", f"{{n_{kind}}}") for kind in KINDS}
     return [Row(f"{key}.{kind}", labels[kind], _of(kind, value), **expected) for kind in KINDS]
 
 
-def _at_sites(key: str, label: str, value: _AtSite, low: float, reason: str) -> list[Row[Reader]]:
+def _at_sites(
+    key: str, label: str, value: Callable[[Measured, Reading], float], low: float = 0.0, reason: str = _OVER_UNTRAINED
+) -> _Rows:
     # At the two default sites; all laws at one site first. `value` is of a reading by the default conventions.
     def at(index: int, kind: Kind) -> Callable[[Reader], tuple[float, ...]]:
         return _of(kind, lambda found: value(found, found.reading(found.layers[index].site)))
@@ -56,7 +58,7 @@ def _at_sites(key: str, label: str, value: _AtSite, low: float, reason: str) -> 
     ]
 
 
-def _handled(rival: str, **expected: Any) -> tuple[list[Row[Reader]], list[Row[Reader]]]:
+def _handled(rival: str, **expected: Any) -> tuple[_Rows, _Rows]:
     named = "its Bayes predictor" if rival == "Bayes" else rival
     key, share = rival.lower().replace(" ", "-"), f"share of shifts that {named} handles and the model does not"
     return (
@@ -76,11 +78,10 @@ def _learned(found: Measured) -> float:
 
 def _beyond_bayes(found: Measured) -> float:
     # Of a model that never fails this is a share of nothing.
-    failed = _failed(found)
-    return sum(not found.families[label].fails["Bayes"] for label in failed) / len(failed) if failed else math.nan
+    return mean([float(not found.families[label].fails["Bayes"]) for label in _failed(found)])
 
 
-def _beyond_isotropic(key: str, label: str, value: Value, **expected: Any) -> list[Row[Reader]]:
+def _beyond_isotropic(key: str, label: str, value: _Value, **expected: Any) -> _Rows:
     def beyond(kind: Kind) -> Callable[[Reader], tuple[float, ...]]:
         return lambda read: combine(operator.sub, read.each(value, kind), read.each(value, "isotropic"))
 
@@ -93,37 +94,36 @@ def _recognised(read: Reader) -> Iterator[Check]:
         yield Check("recognised", label, read.recognised(), _RECOGNISED, None, "chance is 1/4; threshold ours")
 
 
-def _rivals(found: Measured) -> list[str]:
-    # No variant of the signature itself, and not the norms, which have a check of their own.
-    return [name for name in found.detectors if name != NORMS and not name.startswith("signature ")]
-
-
 def _ranks(read: Reader) -> Iterator[Check]:
+    def rivals(found: Measured) -> list[float]:
+        # No variant of the signature itself, and not the norms, which have a check of their own.
+        known = found.detectors.items()
+        return [one.auroc for name, one in known if name != NORMS and not name.startswith("signature ")]
+
     def better(found: Measured) -> float:
         own = found.reading(found.layers[-2].site).auroc[0]
-        return float(sum(found.detectors[name].auroc > own for name in _rivals(found)))
+        return float(sum(auroc > own for auroc in rivals(found)))
 
     for kind in KINDS:
-        what = f"detectors out of {len(_rivals(read.first(kind)))} other than signatures and norms with a larger AUROC"
-        yield read.check(f"rank.{kind}", f"{NAMES[kind]}: {what}", better, kind)
+        what = f"detectors out of {len(rivals(read.first(kind)))} other than signatures and norms with a larger AUROC"
+        yield Check(f"rank.{kind}", f"{NAMES[kind]}: {what}", read.each(better, kind))
 
 
-def _growth(what: str, *, untrained: bool = False) -> Value:
+def _growth(what: str, *, untrained: bool = False) -> _Value:
     def growth(found: Measured) -> float:
-        names = {label for label in found.shifts if {label, label.partition("=")[0]} & set(_ENERGIES[what])}
-        grown = [f.growth for label, f in found.shifts.items() if label in names]
-        by_network = [math.fsum(values) / len(values) for values in zip(*grown, strict=True)]
-        return math.fsum(by_network[1:]) / len(by_network[1:]) if untrained else by_network[0]
+        chosen = set(_ENERGIES[what])
+        grown = [f.growth for label, f in found.shifts.items() if {label, label.partition("=")[0]} & chosen]
+        own, *others = (math.fsum(values) / len(values) for values in zip(*grown, strict=True))
+        return math.fsum(others) / len(others) if untrained else own
 
     return growth
 
 
-def _grown(kind: Kind) -> list[Row[Reader]]:
-    label, reason = "log of s1 over that in distribution, shifts that", "direction as hinted; any excess"
-    return [
-        Row(f"{what.split()[0]}.{kind}", f"{NAMES[kind]}: {label} {what}", _of(kind, _growth(what)), 0.0, reason=reason)
-        for what in _ENERGIES
-    ]
+def _grown(kind: Kind) -> Iterator[Row[Reader]]:
+    for what in _ENERGIES:
+        label = f"{NAMES[kind]}: log of s1 over that in distribution, shifts that {what}"
+        values, reason = _of(kind, _growth(what)), "direction as hinted; any excess"
+        yield Row(f"{what.split()[0]}.{kind}", label, values, 0.0, reason=reason)
 
 
 def _fractions(read: Reader) -> Iterator[Check]:
@@ -162,30 +162,27 @@ CLAIMS: tuple[Stated[Reader], ...] = (
     )),
     Stated("shared-directions", "Abstract",
            "Prompts in distribution share the top two singular vectors of their residual streams; shifted ones do not.",
-           f"{_HOW}. {_CONTRAST} Judged beyond untrained networks, whose prompts share directions as well.",
-           (
-        *_at_sites("contrast", "contrast beyond untrained networks", lambda _, by: by.beyond("contrast"), 0.0,
-                   _OVER_UNTRAINED),
+           f"{_HOW}. {_CONTRAST} Judged beyond untrained networks, whose prompts share directions as well.", (
+        *_at_sites("contrast", "contrast beyond untrained networks", lambda _, by: by.beyond("contrast")),
     )),
     Stated("shared-directions-plain", "Abstract",
            "Taken literally, without a control: prompts in distribution share the top two singular vectors of their "
            "residual streams; shifted ones do not.",
            f"{_HOW}. {_CONTRAST} Untrained networks may show it as well: the claim that counts is shared-directions.",
            (
-        *_at_sites("contrast", "contrast", lambda _, by: by.contrast[0], 0.0, "any excess; threshold ours"),
+        *_at_sites("contrast", "contrast", lambda _, by: by.contrast[0], reason="any excess; threshold ours"),
     )),
     Stated("score-and-loss", "Abstract",
            "A measure of how far the signature is present is highly correlated with low loss.",
            f"{_HOW}. Spearman of 1 - score and log error: positive means that the less the signature, the larger the "
            "error. The paper's formula, kind of correlation and units are unknown.", (
         *_at_sites("within", "Spearman inside families", lambda _, by: by.within[0], HIGHLY, "threshold ours"),
-        *_at_sites("within-beyond", "the same beyond untrained networks", lambda _, by: by.beyond("within"), 0.0,
-                   _OVER_UNTRAINED),
+        *_at_sites("within-beyond", "the same beyond untrained networks", lambda _, by: by.beyond("within")),
         *_at_sites("pooled-beyond", "Spearman pooled over families, beyond untrained networks",
-                   lambda _, by: by.beyond("pooled"), 0.0,
-                   "the other reading of the claim; any excess over the larger of 0 and the untrained mean"),
+                   lambda _, by: by.beyond("pooled"),
+                   reason="the other reading of the claim; any excess over the larger of 0 and the untrained mean"),
         *_at_sites("beyond-norms", "Spearman inside families beyond that of norms alone",
-                   lambda found, by: by.within[0] - found.norms_within, 0.0, "any excess; the control is ours"),
+                   lambda found, by: by.within[0] - found.norms_within, reason="any excess; the control is ours"),
     )),
     Stated("training-data", "Abstract", "What a model was pretrained on shapes this behaviour.",
            "Models of all training laws on the same isotropic prompts and their shifts. The law is told by the nearest "
@@ -198,12 +195,11 @@ CLAIMS: tuple[Stated[Reader], ...] = (
     )),
     Stated("detection", "A summary of the paper; the abstract does not say so",
            "The signature detects prompts out of distribution.",
-           f"{_HOW}; mean AUROC over all shifts. Norms alone: distance of (log ‖X‖, log ‖y‖) from the usual.",
-           (
-        *_at_sites("untrained", "AUROC beyond untrained networks", lambda _, by: by.beyond("auroc", 0.5), 0.0,
-                   "any excess over the larger of 0.5 and the untrained mean; the control is ours"),
+           f"{_HOW}; mean AUROC over all shifts. Norms alone: distance of (log ‖X‖, log ‖y‖) from the usual.", (
+        *_at_sites("untrained", "AUROC beyond untrained networks", lambda _, by: by.beyond("auroc", 0.5),
+                   reason="any excess over the larger of 0.5 and the untrained mean; the control is ours"),
         *_at_sites("norms", "AUROC beyond norms alone", lambda found, by: by.auroc[0] - found.detectors[NORMS].auroc,
-                   0.0, "any excess; the control is ours"),
+                   reason="any excess; the control is ours"),
         _ranks,
     )),
     Stated("singular-values", "A summary of the paper: a hint only",

@@ -1,21 +1,12 @@
-"""Hill, Eyre and Creager (2025), Transformers Don't In-Context Learn Least Squares Regression: setting, runs, claims.
+"""Hill, Eyre and Creager (2025), Transformers Don't In-Context Learn Least Squares Regression: setting and claims."""
 
-Models are trained on linear regression with isotropic prompts, with weights or inputs in a subspace, or with inputs
-on a bounded cube. Do they fail where least squares does not, and does a spectral signature of their residual streams
-tell familiar prompts, and the error?
-"""
-
-from icl_interp.experiments.experiment import Experiment, Paper
-from icl_interp.experiments.hill2025.claims import CLAIMS
-from icl_interp.experiments.hill2025.figures import PANELS
-from icl_interp.experiments.hill2025.measures import Reader, measure
-from icl_interp.experiments.hill2025.setting import SIZES, Sizes, plan
+from icl_interp.experiments.experiment import Paper
+from icl_interp.experiments.hill2025.setting import Sizes, plan
 
 PAPER = Paper(
-    name="hill2025",
-    title="Transformers Don't In-Context Learn Least Squares Regression",
-    citation="Hill, Eyre, Creager (2025), arXiv 2507.09440",
-)
+    "hill2025", "Transformers Don't In-Context Learn Least Squares Regression",
+    "Hill, Eyre, Creager (2025), arXiv 2507.09440",
+)  # fmt: skip
 UNKNOWNS = (
     "Only the abstract was available to us: the metric's formula, its correlation and units, the training laws, the "
     "shifts and every headline number are unknown. All thresholds are ours.",
@@ -36,7 +27,7 @@ UNKNOWNS = (
 )
 
 
-def _setting(sizes: Sizes) -> tuple[str, ...]:
+def setting(sizes: Sizes) -> tuple[str, ...]:
     config = next(iter(plan(sizes).values()))
     network = config.model
     return (
@@ -48,10 +39,3 @@ def _setting(sizes: Sizes) -> tuple[str, ...]:
         f"Measured on {sizes.n_prompts} prompts a family, drawn anew for each seed, beside {sizes.n_controls} "
         "untrained networks for each model.",
     )
-
-
-EXPERIMENT = Experiment(
-    paper=PAPER, unknowns=UNKNOWNS, sizes=SIZES, plan=plan, setting=_setting, measure=measure,
-    n_measurements=len, reader=Reader, claims=CLAIMS, panels=PANELS,
-)  # fmt: skip
-"""What `icl-reproduce hill2025` runs."""

@@ -15,12 +15,9 @@ from icl_interp.training.train_config import TrainConfig
 Kind = Literal["isotropic", "weights", "inputs", "scale"]
 KINDS: tuple[Kind, ...] = get_args(Kind)  # the training laws
 NAMES: Mapping[str, str] = MappingProxyType({
-    "isotropic": "isotropic training",
-    "weights": "weights in a subspace",
-    "inputs": "inputs in a subspace",
+    "isotropic": "isotropic training", "weights": "weights in a subspace", "inputs": "inputs in a subspace",
     "scale": "inputs on a bounded cube",
-})
-"""The training laws for people."""
+})  # fmt: skip
 
 
 class Run(NamedTuple):
@@ -82,11 +79,7 @@ def shifts_of(kind: Kind, *, quick: bool = False) -> tuple[str, ...]:
 
 
 def task_of(kind: Kind, n_dims: int) -> Task:
-    """Give the tasks of one training law, without noise; E|x|^2 = E|w|^2 = d in all of them.
-
-    Isotropic Gaussian inputs and weights; weights or inputs in the first d / 2 coordinates; or inputs uniform on a
-    cube.
-    """
+    """Give the tasks of one training law, without noise; E|x|^2 = E|w|^2 = d in all of them."""
     n_points, rank = 2 * n_dims + 1, n_dims // 2
     half = [n_dims / rank] * rank + [0.0] * (n_dims - rank)
     if kind == "scale":
@@ -96,7 +89,6 @@ def task_of(kind: Kind, n_dims: int) -> Task:
 
 
 def plan(sizes: Sizes) -> dict[Run, TrainConfig]:
-    """List everything that a preset trains."""
     return {Run(kind, seed): _config(sizes, kind, seed) for seed in sizes.seeds for kind in KINDS}
 
 

@@ -10,29 +10,18 @@ import torch
 from icl_interp.experiments.claims import Check, Stated, judge
 from icl_interp.experiments.experiment import combine
 from icl_interp.experiments.linear_risk import lsa_gap_bound, shifted_risk
-from icl_interp.experiments.zhang2024.measures import DISTANCES, Reader, optimum
-from icl_interp.experiments.zhang2024.setting import (
-    BETWEEN,
-    FIGURE_NORM,
-    GPT2,
-    LARGE,
-    N_DIMS,
-    N_PAIRS,
-    NOISE_STD,
-    TABLE_ENTRIES,
-    ZERO,
-)
+from icl_interp.experiments.zhang2024.measures import BLOCK, DISTANCES, Reader, optimum
+from icl_interp.experiments.zhang2024.setting import FIGURE_NORM, GPT2, N_DIMS, N_PAIRS, NOISE_STD, TABLE_ENTRIES
 
 _NEAR = 0.02  # a trained model counts as at its optimum if its risk is within this share of it (ours)
 _WEIGHTS_NEAR = 0.05  # largest deviation of a weight from its optimality condition (ours; b* has entries 1)
-_NEAR_BAYES = 1.25
-"""Most that the excess risk may be of the Bayes predictor's (ours: the paper says "up to constants"); an answer that
-reads no example, <b*, x>, has 1.58 times as much."""
+_NEAR_BAYES = 1.25  # most excess risk over that of Bayes (ours); the answer <b*, x>, without an example, has 1.58
 _ORDER_NEAR = 0.1  # how far the exponent of the gap along M may be from that of the exact gaps (ours)
 _LARGE_LENGTHS = (100, 300, 1000)  # M at which the limit is looked at
 _LARGER = 2.0  # how many times larger counts as "significantly larger" in Table 1 (ours)
 _NEAR_ZERO = 0.05  # what counts as "around zero" in Table 1, in units of d, the error of answering <b*, x> (ours)
 _NO_GAP = 1e-6
+ZERO, BETWEEN, LARGE = TABLE_ENTRIES
 _THEORY = "the exact optimum; the tolerance is ours"
 _EXACT = "Errors are exact expectations for the trained weights, by formula."
 _READ_OUTS = ("", " pinned")
@@ -57,10 +46,6 @@ def _near(key: str, label: str, values: tuple[float, ...], best: float) -> Check
     return Check(key, label, values, best * (1 - _NEAR), best * (1 + _NEAR), _THEORY)
 
 
-def _over(unit: float | int, values: tuple[float, ...]) -> tuple[float, ...]:
-    return tuple(value / unit for value in values)
-
-
 def _figure_1(read: Reader) -> Iterable[Check]:
     return [_near(kind, f"{kind.upper()} risk", read.risk("figure 1", kind), optimum(kind)) for kind in ("ltb", "lsa")]
 
@@ -76,24 +61,22 @@ def _gap(read: Reader) -> Iterator[Check]:
 
 
 def _weights(read: Reader) -> Iterator[Check]:
-    block = ("figure 1", "ltb", FIGURE_NORM, N_PAIRS)
-    for key, name in zip(("gamma", "start", "v12", "preconditioner"), read.first(*block).weights, strict=True):
-        errors = read.each(lambda found: found.weights[name], *block)  # noqa: B023  # called at once
+    for key, name in zip(("gamma", "start", "v12", "preconditioner"), read.first(*BLOCK).weights, strict=True):
+        errors = read.each(lambda found: found.weights[name], *BLOCK)  # noqa: B023  # called at once
         yield Check(key, name, errors, None, _WEIGHTS_NEAR, "tolerance ours")
 
 
-def _at_optimum(read: Reader, part: str, what: str, points: Iterable[tuple[float, int, str]]) -> Iterator[Check]:
+def _at_optimum(read: Reader, part: str, what: str, points: Sequence[tuple[float, int, str]]) -> Iterator[Check]:
     # Risk over the least risk, so that one tolerance serves all.
-    known = list(points)
     for kind in ("ltb", "lsa"):
-        for norm, n_pairs, at in known:
+        for norm, n_pairs, at in points:
             best = optimum(kind, norm, n_pairs)
-            shares = _over(best, read.risk(part, kind, norm, n_pairs))
+            shares = read.risk(part, kind, norm, n_pairs, unit=best)
             yield _near(f"{kind}.{at}", f"{kind.upper()} risk / its optimum {best:.4g}, {what} = {at}", shares, 1.0)
 
 
 def _norms(read: Reader) -> Iterator[Check]:
-    return _at_optimum(read, "norms", "|b*|", ((norm, N_PAIRS, f"{norm:.3g}") for norm in read.sizes.norms))
+    return _at_optimum(read, "norms", "|b*|", [(norm, N_PAIRS, f"{norm:.3g}") for norm in read.sizes.norms])
 
 
 def _slope(lengths: Sequence[int], gaps: Sequence[float]) -> float:
@@ -115,7 +98,7 @@ def _lengths(read: Reader) -> Iterator[Check]:
     # No evidence of ours: equal for all seeds, and never judged.
     limit = (_exact_slope(_LARGE_LENGTHS),) * len(read.seeds)
     yield Check("limit", label, limit, reason="nothing trained, so not judged; theory tends to -1")
-    yield from _at_optimum(read, "lengths", "M", ((FIGURE_NORM, m, str(m)) for m in read.sizes.lengths))
+    yield from _at_optimum(read, "lengths", "M", [(FIGURE_NORM, m, str(m)) for m in read.sizes.lengths])
 
 
 def _near_bayes(read: Reader) -> Iterator[Check]:
@@ -133,8 +116,7 @@ def _without_a_part(read: Reader) -> Iterator[Check]:
 
 def _moved_mean(read: Reader) -> Iterator[Check]:
     for far in DISTANCES:
-        block = ("figure 1", "ltb", FIGURE_NORM, N_PAIRS)
-        risks = read.each(lambda found: found.moved[far], *block)  # noqa: B023  # called at once
+        risks = read.each(lambda found: found.moved[far], *BLOCK)  # noqa: B023  # called at once
         yield _near(f"by-{far:g}", f"LTB risk, |delta| = {far:g}", risks, shifted_risk(N_DIMS, N_PAIRS, far))
 
 
@@ -144,7 +126,7 @@ def _mean(entry: float) -> str:
 
 def _learned(read: Reader, kind: str, entry: float) -> Check:
     # The answer <b*, x> has E[<w - b*, x>^2] = tr(H Psi) = d, whatever b*; around b* = 0 this is E[y^2].
-    shares = _over(read.of.n_dims, read.in_table(kind, entry))
+    shares = read.in_table(kind, entry, unit=read.of.n_dims)
     label = f"b* = {_mean(entry)}, {named(kind)}: error / error of answering <b*, x>"
     return Check(f"{_key(kind)}.{entry:g}", label, shares, None, _NEAR_ZERO, "around zero; threshold ours")
 
@@ -162,11 +144,8 @@ def _worth(read: Reader, end: str, entry: float) -> Check:
     label = f"b* = {_mean(entry)}, {_end(end)} read-out: log2 of error without MLP / with MLP"
     # Two models that learned nothing have equal errors, which says nothing about MLPs.
     if judge(learned.interval, None, _NEAR_ZERO) != "reproduced":
-        reason = (
-            f"not judged: GPT-2 with MLP has not learned (error over that of answering <b*, x> up to "
-            f"{learned.interval.high:.3g}, needed at most {_NEAR_ZERO:g})"
-        )
-        return Check(key, label, costs, reason=reason)
+        found = f"error over that of answering <b*, x> up to {learned.interval.high:.3g}, needed at most {_NEAR_ZERO:g}"
+        return Check(key, label, costs, reason=f"not judged: GPT-2 with MLP has not learned ({found})")
     return Check(key, label, costs, math.log2(_LARGER), None, f"a factor of {_LARGER:g}; threshold ours")
 
 
@@ -179,11 +158,8 @@ def _gpt2(read: Reader) -> Iterator[Check]:
 
 def _nearer(read: Reader) -> Iterator[Check]:
     for end in _READ_OUTS:
-        without, cost, at_zero = (
-            _learned(read, f"gpt2 no MLP{end}", BETWEEN),
-            _worth(read, end, BETWEEN),
-            _worth(read, end, ZERO),
-        )
+        without = _learned(read, f"gpt2 no MLP{end}", BETWEEN)
+        cost, at_zero = (_worth(read, end, entry) for entry in (BETWEEN, ZERO))
         yield _learned(read, f"gpt2{end}", BETWEEN)
         reason = "not judged by itself: its ratio to GPT-2 with MLP is"
         yield Check(without.key, without.label, without.values, reason=reason)
@@ -200,7 +176,7 @@ def _linear_analogue(read: Reader) -> Iterator[Check]:
         for kind in ("ltb", "lsa"):
             best = optimum(kind, read.table_norm(entry), read.of.n_pairs, n_dims=read.of.n_dims)
             label = f"b* entries {entry:g}, {named(kind)}: risk / its optimum {best:.4g}"
-            yield _near(f"{kind}.{entry:g}", label, _over(best, read.in_table(kind, entry)), 1.0)
+            yield _near(f"{kind}.{entry:g}", label, read.in_table(kind, entry, unit=best), 1.0)
     ratios = combine(operator.truediv, read.in_table("lsa", LARGE), read.in_table("ltb", LARGE))
     yield Check("ratio.10", "b* entries 10: risk of LSA / of LTB", ratios, _LARGER, None, "significantly larger; ours")
 

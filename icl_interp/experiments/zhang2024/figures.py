@@ -8,23 +8,15 @@ from icl_interp.experiments.experiment import Panel
 from icl_interp.experiments.linear_risk import shifted_risk
 from icl_interp.experiments.panels import band, dots, dotted, flat, spread
 from icl_interp.experiments.zhang2024.claims import named
-from icl_interp.experiments.zhang2024.measures import DISTANCES, Measured, Reader, optimum
-from icl_interp.experiments.zhang2024.setting import (
-    BETWEEN,
-    FIGURE_NORM,
-    GPT2,
-    LARGE,
-    N_DIMS,
-    N_PAIRS,
-    NOISE_STD,
-    TABLE_ENTRIES,
-)
+from icl_interp.experiments.zhang2024.measures import BLOCK, DISTANCES, Measured, Reader, optimum
+from icl_interp.experiments.zhang2024.setting import FIGURE_NORM, GPT2, N_DIMS, N_PAIRS, NOISE_STD, TABLE_ENTRIES
 from icl_interp.figures.dots import dots_figure
 from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import role_style, shift_style
 
 _LTB, _LSA = role_style("model"), role_style("least squares")
 _KINDS = (("lsa", _LSA), ("ltb", _LTB))
+_, BETWEEN, LARGE = TABLE_ENTRIES
 _RISK = "squared error"
 _FIGURE = (FIGURE_NORM, N_PAIRS)
 
@@ -42,17 +34,14 @@ def _figure_1(read: Reader) -> Panel:
         best = optimum(kind)
         lines += [line, flat(f"least risk of {kind.upper()}, {best:.4g}", steps, best, dotted(style))]
         rows += [(kind.upper(), *row) for row in found]
-    figure = lines_figure(lines, x="training step", y=_RISK).update_xaxes(type="log", dtick=1)
     return Panel(
-        "figure-1",
-        "Risk of LSA and LTB along training (Figure 1 of the paper)",
+        "figure-1", "Risk of LSA and LTB along training (Figure 1 of the paper)",
         f"After training the risk of LTB is {lines[2].y[-1]:.4g}, that of LSA {lines[0].y[-1]:.4g}; dotted lines are "
         f"the least that each can have. Exact population risk of the checkpoints, mean and range over "
         f"{len(read.seeds)} seeds; d = M = 5, b* = (1, ..., 1).",
-        figure,
-        ("model", "step", "risk", "least over seeds", "largest"),
-        tuple(rows),
-    )
+        lines_figure(lines, x="training step", y=_RISK).update_xaxes(type="log", dtick=1),
+        ("model", "step", "risk", "least over seeds", "largest"), rows,
+    )  # fmt: skip
 
 
 def _sweep(key: str, x: str, places: Sequence[tuple[float, float, int]], read: Reader) -> Panel:
@@ -66,14 +55,11 @@ def _sweep(key: str, x: str, places: Sequence[tuple[float, float, int]], read: R
         lines.append(Line(f"least risk of {kind.upper()}", at, best, dotted(style)))
         rows += [(kind.upper(), a, *f, b) for a, f, b in zip(at, found, best, strict=True)]
     return Panel(
-        key,
-        f"Risk against {x}",
+        key, f"Risk against {x}",
         f"At {x} = {at[-1]:.3g} LSA has {lines[0].y[-1]:.4g} and LTB {lines[2].y[-1]:.4g}. Dotted: the least that "
         "each can have; bands: 95 % intervals over seeds.",
-        lines_figure(lines, x=x, y=_RISK, y_type="log"),
-        ("model", x, "risk", "low", "high", "least risk"),
-        tuple(rows),
-    )
+        lines_figure(lines, x=x, y=_RISK, y_type="log"), ("model", x, "risk", "low", "high", "least risk"), rows,
+    )  # fmt: skip
 
 
 def _parts(read: Reader) -> Panel:
@@ -88,30 +74,27 @@ def _parts(read: Reader) -> Panel:
     cells = [*rows, ("centred ridge, noisy tasks", Interval(*[bayes.value] * 3), None)]
     both, no_skip, no_mlp, noisy = (found.value for _, found, _ in rows)
     return Panel(
-        "parts",
-        "What the block needs, and how near it comes to Bayes where there is noise",
+        "parts", "What the block needs, and how near it comes to Bayes where there is noise",
         f"Without the skip the risk is {no_skip:.4g}, without the MLP {no_mlp:.4g}, with both {both:.4g}. With noise "
         f"of the signal's size it is {noisy:.4g}, and {bayes.value:.4g} ± {bayes.standard_error:.2g} (standard error) "
         "for the Bayes predictor, the only one of these that is tested on prompts. Intervals are over seeds.",
         dots_figure([dots("risk", {name: i for name, i, _ in cells}, _LTB)], x=_RISK).update_layout(showlegend=False),
-        ("model", "risk", "low", "high", "least risk"),
-        tuple((name, *found, best) for name, found, best in cells),
-    )
+        ("model", "risk", "low", "high", "least risk"), [(name, *found, best) for name, found, best in cells],
+    )  # fmt: skip
 
 
 def _moved(read: Reader) -> Panel:
-    trained = [read.interval(lambda found: found.moved[far], "figure 1", "ltb", *_FIGURE) for far in DISTANCES]
+    trained = [read.interval(lambda found: found.moved[far], *BLOCK) for far in DISTANCES]
     exact = [shifted_risk(N_DIMS, N_PAIRS, far) for far in DISTANCES]
     closed_form = Line("gradient step from the old b*", DISTANCES, exact, role_style("reference"))
     return Panel(
-        "moved",
-        "Risk where b* has moved since training",
+        "moved", "Risk where b* has moved since training",
         f"At |delta| = {DISTANCES[-1]:g} the trained block has {trained[-1].value:.4g}; the closed form says "
         f"{exact[-1]:.4g}.",
         lines_figure([band("LTB", DISTANCES, trained, _LTB, tenth=True), closed_form], x="|delta|", y=_RISK),
         ("|delta|", "risk", "low", "high", "closed form"),
-        tuple((far, *found, best) for far, found, best in zip(DISTANCES, trained, exact, strict=True)),
-    )
+        [(far, *found, best) for far, found, best in zip(DISTANCES, trained, exact, strict=True)],
+    )  # fmt: skip
 
 
 def _table_1(read: Reader) -> Panel:
@@ -126,16 +109,14 @@ def _table_1(read: Reader) -> Panel:
     share = {(row[0], row[1]): row[5] for row in rows}
     near, far = ([share[named(kind), entry] for kind in GPT2[:2]] for entry in (BETWEEN, LARGE))
     return Panel(
-        "table-1",
-        "GPT-2 with and without MLPs (Table 1 of the paper)",
+        "table-1", "GPT-2 with and without MLPs (Table 1 of the paper)",
         f"Around b* = (10, ..., 10), with a free read-out, GPT-2 has {far[0]:.2g} of the error of always answering "
         f"<b*, x> with MLPs and {far[1]:.2g} without, around ({BETWEEN:g}, ..., {BETWEEN:g}) {near[0]:.2g} and "
         f"{near[1]:.2g}; at 1, the dotted line, nothing was learned in context. No interval is drawn below a tenth of "
         f"its value. d = {of.n_dims}, M = {of.n_pairs}, {of.n_layers} layers, width {of.d_model}.",
         dots_figure(series, x="squared error / d, the error of answering <b*, x>", x_type="log", reference=1.0),
-        ("model", "entries of b*", "squared error", "low", "high", "error / d"),
-        tuple(rows),
-    )
+        ("model", "entries of b*", "squared error", "low", "high", "error / d"), rows,
+    )  # fmt: skip
 
 
 def _norms(read: Reader) -> Panel:
@@ -147,5 +128,4 @@ def _lengths(read: Reader) -> Panel:
     return _sweep("lengths", "M", [(float(m), FIGURE_NORM, m) for m in lengths], read)
 
 
-PANELS = (_figure_1, _norms, _lengths, _parts, _moved, _table_1)
-"""In the order of the claims."""
+PANELS = (_figure_1, _norms, _lengths, _parts, _moved, _table_1)  # in the order of the claims

@@ -22,6 +22,7 @@ from icl_interp.predictors.learned_init import optimal_learned_init
 from icl_interp.training.train_config import TrainConfig
 
 DISTANCES = (1.0, 2.0, 4.0)  # |delta|: how far b* is moved at test time (ours)
+BLOCK = ("figure 1", "ltb", FIGURE_NORM, N_PAIRS)  # the block of Figure 1
 _TEST_SEED = 2024
 
 
@@ -29,22 +30,18 @@ _TEST_SEED = 2024
 class Measured:
     """One model; of Figure 1's also along training, and of its blocks the weights and where b* has moved."""
 
-    risk: Risk
-    """Squared error on its own law: exact for linear models, without standard error; of fresh tasks for GPT-2."""
+    risk: Risk  # squared error on its own law: exact for linear models; of fresh tasks for GPT-2
     along: Mapping[int, float] = field(default_factory=dict)  # exact risk by training step
     weights: Mapping[str, float] = field(default_factory=dict)  # largest deviation from each optimality condition
     moved: Mapping[float, float] = field(default_factory=dict)  # exact risk by how far b* has moved
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Measures:
     """All numbers of the experiment; claims and figures are made from these alone."""
 
     runs: Mapping[Run, Measured]
     bayes: Risk  # error of the centred ridge on fresh noisy tasks
-
-    def __repr__(self) -> str:
-        return f"Measures({len(self.runs)} runs)"
 
 
 def measure(runs: TrainedRuns, sizes: Sizes) -> Measures:
@@ -62,7 +59,7 @@ def measure(runs: TrainedRuns, sizes: Sizes) -> Measures:
     return Measures(found, bayes)
 
 
-def count_laws(configs: Mapping[Run, TrainConfig]) -> int:
+def count(configs: Mapping[Run, TrainConfig]) -> int:
     """Count what `measure` reports as done: GPT-2's task laws, and the noisy one for the centred ridge."""
     return len(_gpt2_by_law(configs)) + 1
 
@@ -70,27 +67,24 @@ def count_laws(configs: Mapping[Run, TrainConfig]) -> int:
 def _gpt2_by_law(configs: Mapping[Run, TrainConfig]) -> list[list[Run]]:
     # Models of one law share their test tasks.
     groups: dict[str, list[Run]] = defaultdict(list)
-    for run in configs:
-        if run.kind in GPT2:
-            groups[configs[run].task.model_dump_json()].append(run)
+    for run in (run for run in configs if run.kind in GPT2):
+        groups[configs[run].task.model_dump_json()].append(run)
     return list(groups.values())
 
 
 def _linear(runs: TrainedRuns, run: Run) -> Measured:
-    found, in_figure = _effective(runs.models[run]), run.part == "figure 1"
+    def effective(model: HookedModel) -> EffectiveParameters:
+        return effective_parameters(copy.deepcopy(model).double())  # a copy: `double` would change the model itself
+
+    found = effective(runs.models[run])
     risk = Risk(_exact(found, run), 0.0)
-    if not in_figure:
+    if run.part != "figure 1":
         return Measured(risk)
     kept = checkpoints_of(runs.folder, runs.configs[run])
-    along = {step: _exact(_effective(model), run) for step, model in kept.items()}
+    along = {step: _exact(effective(model), run) for step, model in kept.items()}
     if run.kind != "ltb":
         return Measured(risk, along)
     return Measured(risk, along, _weight_errors(found), {far: _exact(found, run, moved=far) for far in DISTANCES})
-
-
-def _effective(model: HookedModel) -> EffectiveParameters:
-    # a copy: `double` would change the model itself.
-    return effective_parameters(copy.deepcopy(model).double())
 
 
 def _exact(found: EffectiveParameters, run: Run, *, moved: float = 0.0) -> float:
@@ -102,10 +96,7 @@ def _exact(found: EffectiveParameters, run: Run, *, moved: float = 0.0) -> float
 
 
 def _weight_errors(found: EffectiveParameters) -> dict[str, float]:
-    """Compare a block's weights with the conditions for a global minimiser of Figure 1's risk (Theorem 5.3).
-
-    Largest absolute entry of gamma - b*, -v21 / v_minus1 - b*, v_minus1 v12 and v_minus1 V11^T - Gamma*.
-    """
+    """Give the largest entry of each condition for a global minimiser of Figure 1's risk (Theorem 5.3)."""
     eye = torch.eye(N_DIMS, dtype=torch.float64)
     best = optimal_learned_init(eye, eye, torch.ones(N_DIMS, dtype=torch.float64), 0.0, N_PAIRS)
     deviations = {
@@ -130,20 +121,18 @@ class Reader(PerSeed[Measured]):
         words["gpt2_error"] = max((share for share in shares if share >= 0), default=math.nan)
         super().__init__(found.runs, sizes.seeds, words)
 
-    def risk(self, part: str, kind: str, norm: float = FIGURE_NORM, n_pairs: int = N_PAIRS) -> tuple[float, ...]:
-        """Risks of the runs with these fields."""
-        return self.each(lambda found: found.risk.value, part, kind, norm, n_pairs)
+    def risk(
+        self, part: str, kind: str, norm: float = FIGURE_NORM, n_pairs: int = N_PAIRS, *, unit: float | int = 1.0
+    ) -> tuple[float, ...]:
+        return self.each(lambda found: found.risk.value / unit, part, kind, norm, n_pairs)
 
     def gap(self, part: str, norm: float = FIGURE_NORM, n_pairs: int = N_PAIRS) -> tuple[float, ...]:
-        """Risk of attention alone minus that of the block."""
         return combine(operator.sub, *(self.risk(part, kind, norm, n_pairs) for kind in ("lsa", "ltb")))
 
-    def in_table(self, kind: str, entry: float) -> tuple[float, ...]:
-        """Risks of a kind of model of Table 1."""
-        return self.risk("table 1", kind, self.table_norm(entry), self.of.n_pairs)
+    def in_table(self, kind: str, entry: float, *, unit: float | int = 1.0) -> tuple[float, ...]:
+        return self.risk("table 1", kind, self.table_norm(entry), self.of.n_pairs, unit=unit)
 
     def table_norm(self, entry: float) -> float:
-        """|b*| of tasks of Table 1."""
         return entry * math.sqrt(self.of.n_dims)
 
 
@@ -151,7 +140,7 @@ class Reader(PerSeed[Measured]):
 def optimum(
     kind: str, norm: float = FIGURE_NORM, n_pairs: int = N_PAIRS, *, n_dims: int = N_DIMS, noise_std: float = 0.0
 ) -> float:
-    """Give the least risk of a kind of linear model: "ltb", or anything else for attention alone, without noise only.
+    """Give the least risk of a linear model: "ltb", or anything else for attention alone, without noise only.
 
     >>> round(optimum("ltb", 5**0.5, 5), 4), round(optimum("lsa", 5**0.5, 5), 4)
     (2.7273, 4.5566)

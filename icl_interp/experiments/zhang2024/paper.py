@@ -1,20 +1,14 @@
 """Zhang, Wu and Bartlett (2024), In-Context Learning of a Linear Transformer Block: setting, runs, claims.
 
-Tasks are y = <w, x> with x ~ N(0, I) and w ~ N(b*, I): all tasks share the signal b*. Linear self-attention (LSA) can
-do one gradient step from 0; a linear transformer block (LTB: attention, skip and a linear MLP) can learn to start from
-b*.
+Linear self-attention (LSA) can do one gradient step from 0; a linear transformer block (LTB: attention, skip and a
+linear MLP) can learn to start from b*, the mean of all tasks.
 """
 
-from icl_interp.experiments.experiment import Experiment, Paper
-from icl_interp.experiments.zhang2024.claims import CLAIMS
-from icl_interp.experiments.zhang2024.figures import PANELS
-from icl_interp.experiments.zhang2024.measures import Reader, count_laws, measure
-from icl_interp.experiments.zhang2024.setting import SIZES, Sizes, plan
+from icl_interp.experiments.experiment import Paper
+from icl_interp.experiments.zhang2024.setting import Sizes
 
 PAPER = Paper(
-    name="zhang2024",
-    title="In-Context Learning of a Linear Transformer Block",
-    citation="Zhang, Wu, Bartlett (2024), arXiv 2402.14951",
+    "zhang2024", "In-Context Learning of a Linear Transformer Block", "Zhang, Wu, Bartlett (2024), arXiv 2402.14951"
 )
 UNKNOWNS = (
     "The paper states neither optimiser, learning rate, steps, initialisation nor test size of Figure 1. We train all "
@@ -39,7 +33,7 @@ UNKNOWNS = (
 )
 
 
-def _setting(sizes: Sizes) -> tuple[str, ...]:
+def setting(sizes: Sizes) -> tuple[str, ...]:
     of = sizes.transformer
     return (
         "Tasks: y = <w, x>, x ~ N(0, I), w ~ N(b*, I), M pairs and a query; d = M = 5 and b* = (1, ..., 1) unless said "
@@ -50,10 +44,3 @@ def _setting(sizes: Sizes) -> tuple[str, ...]:
         f"GPT-2: {of.n_layers} layers, {of.n_heads} heads, width {of.d_model}; d = {of.n_dims}, M = {of.n_pairs}; "
         f"{of.steps:,} steps of {of.batch_size} tasks, Adam at {of.lr:g} ({of.schedule}); tested on {of.eval_tasks:,}.",
     )
-
-
-EXPERIMENT = Experiment(
-    paper=PAPER, unknowns=UNKNOWNS, sizes=SIZES, plan=plan, setting=_setting, measure=measure,
-    n_measurements=count_laws, reader=Reader, claims=CLAIMS, panels=PANELS,
-)  # fmt: skip
-"""What `icl-reproduce zhang2024` runs."""

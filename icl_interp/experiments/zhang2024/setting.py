@@ -16,9 +16,7 @@ GPT2: tuple[Kind, ...] = ("gpt2", "gpt2 no MLP", "gpt2 pinned", "gpt2 no MLP pin
 _ALONE: tuple[tuple[str, Kind], ...] = (("noise", "ltb"), ("ablation", "ltb no skip"))
 N_DIMS, N_PAIRS = 5, 5  # d and M of Figure 1; b* = (1, ..., 1), H = Psi = I, no noise
 FIGURE_NORM = N_DIMS**0.5  # |b*| of Figure 1
-ZERO, LARGE = 0.0, 10.0  # entries of b* in Table 1
-BETWEEN = 3.0  # an entry between them (ours), around which GPT-2 with MLPs learns in few steps
-TABLE_ENTRIES = (ZERO, BETWEEN, LARGE)  # of all models of Table 1, rising
+TABLE_ENTRIES = (0.0, 3.0, 10.0)  # of b* in Table 1; that between is ours: GPT-2 with MLPs learns there in few steps
 NOISE_STD = N_DIMS**0.5  # of the noisy setting (ours): sigma^2 = tr(H Psi), a signal-to-noise ratio of 1
 
 
@@ -88,7 +86,6 @@ def task_of(run: Run, n_dims: int = N_DIMS) -> LinearRegression:
 
 
 def plan(sizes: Sizes) -> dict[Run, TrainConfig]:
-    """List everything that a preset trains."""
     configs: dict[Run, TrainConfig] = {}
     for seed in sizes.seeds:
         for kind in _BOTH:

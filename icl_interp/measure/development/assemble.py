@@ -11,7 +11,6 @@ from icl_interp.checkpoints.record import Checkpoint
 from icl_interp.errors import InputError
 from icl_interp.measure.development.cache import RecordStore
 from icl_interp.measure.development.checkpoint import Measured, control_overlaps
-from icl_interp.measure.development.find import RunFiles
 from icl_interp.measure.development.jobs import CheckpointJob
 from icl_interp.measure.development.material import Material, fresh_weights_family, material, ood_label
 from icl_interp.measure.development.one_run import RunDevelopment, stages_of
@@ -19,6 +18,7 @@ from icl_interp.measure.development.record import LeftOut, LlcRecord
 from icl_interp.measure.development.result import Development
 from icl_interp.measure.development.settings import DevelopmentSettings, LlcSettings, settings_key
 from icl_interp.predictors.references import ByReference
+from icl_interp.runs.find import RunFiles
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.tasks.registry import task_to_config
@@ -26,6 +26,13 @@ from icl_interp.tasks.task_pool import TaskPool
 from probes._core.results import short_repr
 from probes.signature import emergence_of
 from probes.trajectory import JointTrajectoryPCA, joint_trajectory_pca, log_step_weights
+
+_LEAST_ROWS = 4
+"""Checkpoints in all for a plane through them."""
+_MOST_HELD = 2**27
+"""Entries of function vectors, half a gigabyte, that are held in memory; more are read from the records in passes."""
+_BLOCK = 64
+Rows = Tensor | Callable[[], Iterator[Tensor]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +44,6 @@ class PlannedRun:
     checkpoint: Checkpoint
     """The newest that can be read, which says what is in distribution."""
     store: RecordStore
-    """Of its records."""
     unreadable: Mapping[int, str]
     """Why each newer checkpoint cannot be read, by step."""
 
@@ -61,15 +67,6 @@ def _size(task: Task) -> str | None:
     if isinstance(task, TaskPool):
         return f"M = {task.n_tasks}"
     return "M = ∞" if isinstance(task, LinearRegression) else None
-
-
-_LEAST_ROWS = 4
-"""Checkpoints in all for a plane through them."""
-_MOST_HELD = 2**27
-"""Entries of function vectors, half a gigabyte, that are held in memory; more are read from the records in passes."""
-_BLOCK = 64
-
-Rows = Tensor | Callable[[], Iterator[Tensor]]
 
 
 def assemble(

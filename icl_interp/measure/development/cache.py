@@ -31,15 +31,12 @@ class RecordStore:
         self.folder = Path(folder)
 
     def measured_path(self, sha256: str, key: str) -> Path:
-        """Name the file of a checkpoint's measures."""
         return self.folder / f"{sha256[:16]}-{key}.pt"
 
     def plain_path(self, what: str, sha256: str, key: str) -> Path:
-        """Name a file of plain data."""
         return self.folder / f"{what}-{sha256[:16]}-{key}.json"
 
     def write_measured(self, path: Path, measured: Measured) -> None:
-        """Keep a checkpoint's measures."""
         signature = {f.name: getattr(measured.signature, f.name) for f in dataclasses.fields(measured.signature)}
         content = {
             "format": _FORMAT,
@@ -51,7 +48,6 @@ class RecordStore:
         write_atomically(path, lambda file: torch.save(content, file))
 
     def read_measured(self, path: Path) -> Measured | None:
-        """Read a checkpoint's measures."""
         try:
             content = load_weight_file(path).contents
             record = CheckpointRecord.from_plain(json.loads(content["record"]))
@@ -60,19 +56,16 @@ class RecordStore:
             return None
 
     def write_plain(self, path: Path, content: Mapping[str, Any]) -> None:
-        """Keep plain data."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(path, lambda file: file.write(as_json(content).encode()))
 
     def read_llc(self, path: Path) -> LlcRecord | None:
-        """Read a checkpoint's learning coefficient."""
         content = self.read_plain(path)
         if content is None or content.keys() != {field.name for field in dataclasses.fields(LlcRecord)}:
             return None
         return LlcRecord(**content)
 
     def read_plain(self, path: Path) -> dict[str, Any] | None:
-        """Read plain data."""
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):

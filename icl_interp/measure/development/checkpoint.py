@@ -80,7 +80,6 @@ class Measured:
     """One checkpoint: its numbers, and what only means something beside other checkpoints."""
 
     record: CheckpointRecord
-    """The numbers."""
     outputs: Tensor
     """[output] float32: predictions on the shared prompts, prompt by prompt; empty where runs share none."""
     signature: SpectralSignature
@@ -90,7 +89,6 @@ class Measured:
 
 
 def measure_checkpoint(checkpoint: Checkpoint, material: Material, *, step: int) -> Measured:
-    """Measure one checkpoint."""
     model = checkpoint.model
     said = {
         label: demand_finite(f"answers ({label})", answers(model, family.prompts))

@@ -10,10 +10,9 @@ from icl_interp.errors import CheckpointError, InputError, one_line
 from icl_interp.jobs import WorkersDiedError, run
 from icl_interp.measure.development.cache import RecordStore
 from icl_interp.measure.development.checkpoint import measure_checkpoint
-from icl_interp.measure.development.find import reason_without_place
 from icl_interp.measure.development.llc import checkpoint_llc
 from icl_interp.measure.development.material import material
-from icl_interp.measure.development.record import FAILURES, LeftOut
+from icl_interp.measure.development.record import FAILURES, LeftOut, reason_without_place
 from icl_interp.measure.development.settings import DevelopmentSettings, LlcSettings
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.registry import code_of
@@ -26,40 +25,28 @@ class CheckpointJob:
     """One checkpoint to measure, in plain data that any process can read."""
 
     path: Path
-    """The weight file."""
     step: int
-    """Optimiser steps taken."""
     task: Task
-    """In distribution."""
     shared_task: Task | None
     """Of the joint trajectory."""
     settings: DevelopmentSettings
-    """What is measured."""
     sha256: str
-    """Of the weight file."""
     folder: Path
-    """Of the records."""
     target: Path
-    """The file to write."""
     llc: LlcSettings | None = None
     """Where not None, the learning coefficient is estimated and nothing else."""
     last_point_only: bool = False
-    """Whether the training loss is that of the last point."""
     n_heads: int | None = None
-    """Attention heads, where the file does not say."""
     layout: tuple[tuple[str, object], ...] | None = None
     """What else it does not say, as `load_checkpoint` takes it, in pairs."""
     device: str = "cpu"
-    """Where the network runs."""
 
     def known(self) -> bool:
-        """Tell whether there is a record that can be read."""
         store = RecordStore(self.folder)
         found = store.read_measured(self.target) if self.llc is None else store.read_llc(self.target)
         return found is not None
 
     def run(self) -> LeftOut | None:
-        """Measure, and keep what was found."""
         try:
             checkpoint = load_checkpoint(
                 self.path, n_heads=self.n_heads, task=self.task, layout=dict(self.layout or ()), device=self.device

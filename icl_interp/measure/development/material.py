@@ -31,13 +31,11 @@ class Material:
     shared_task: Task | None
     """What the prompts of the joint trajectory come from; None where the runs have none in common."""
     settings: DevelopmentSettings
-    """How many prompts."""
     max_points: int | None
     """Points that the model has positions for."""
 
     @cached_property
     def families(self) -> Families:
-        """Prompts in distribution, and out of it: `ood_label`."""
         settings = self.settings
         return draw_families(
             self.task,
@@ -50,12 +48,10 @@ class Material:
 
     @cached_property
     def references(self) -> References:
-        """Reference predictors of the task by name."""
         return reference_predictors(self.task, n_points=self.settings.n_points)
 
     @cached_property
     def said(self) -> dict[str, ByReference[Tensor]]:
-        """What each reference says to each family."""
         return {label: self.references.answers(family.prompts) for label, family in self.families.by_label.items()}
 
     @cached_property
@@ -118,7 +114,6 @@ def pca_task(tasks: Sequence[Task]) -> Task | None:
 
 
 def answers(model: object, prompts: Prompts, *, batch_size: int = 256) -> Tensor:
-    """Ask a model without keeping graphs."""
     device = getattr(model, "device", "cpu")
     with torch.no_grad():
         parts = [

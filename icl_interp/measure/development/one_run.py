@@ -74,7 +74,6 @@ class RunDevelopment:
         return tuple(record.step for record in self.records)
 
     def losses(self, family: str = IN_DISTRIBUTION) -> Float64[Tensor, " checkpoint"]:
-        """Give the loss curve of a family."""
         self._check_family(family)
         return torch.tensor([record.loss(family) for record in self.records], dtype=torch.float64)
 
@@ -126,9 +125,8 @@ class RunDevelopment:
     def crossover(self) -> Crossover | None:
         """Where the free energies n l + lambda log n of the simple and of the last solution cross.
 
-        Simple is the checkpoint with a learning coefficient that is nearest to t_crit in log(step + 1). None with
-        fewer than two coefficients that are not negative, without one at the end, or where t_crit is nearest to the
-        end.
+        Simple is the checkpoint with a learning coefficient that is nearest to t_crit in log(step + 1). None with fewer
+        than two coefficients that are not negative, without one at the end, or where t_crit is nearest to the end.
         """
         known = [record for record in self.llc if record.trusted is not None]
         if self.t_crit is None or len(known) < 2 or known[-1].step != self.steps[-1]:
@@ -152,7 +150,6 @@ class RunDevelopment:
         )
 
     def to_plain(self) -> dict[str, Any]:
-        """Lay everything out."""
         emergence = self.emergence
         stages = None
         if self.stages is not None:
@@ -186,7 +183,6 @@ class RunDevelopment:
 
 
 def stages_of(records: tuple[CheckpointRecord, ...], llc: tuple[LlcRecord, ...]) -> tuple[StageBoundaries | None, str]:
-    """Find the stages of a run."""
     known = [record for record in llc if record.trusted is not None]
     if len(known) >= LEAST_LLC:
         errors = [record.standard_error or 0.0 for record in known]

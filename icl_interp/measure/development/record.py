@@ -1,18 +1,22 @@
 """What was measured at one checkpoint, as plain numbers; or why there is no such record."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from icl_interp.errors import InputError
+from icl_interp.checkpoints.load import load_checkpoint
+from icl_interp.checkpoints.record import Checkpoint
+from icl_interp.errors import CheckpointError, InputError, one_line
 from probes.learning_coefficient import NonFiniteLossError
 
 ByHead = tuple[tuple[float, ...], ...]
+_BY_HEAD = ("attention_entropy", "attention_variability")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -20,9 +24,7 @@ class CheckpointRecord:
     """One checkpoint, on prompts that are the same for all checkpoints of its run."""
 
     step: int
-    """Optimiser steps taken."""
     sha256: str
-    """Of the weight file."""
     losses: Mapping[str, tuple[float, ...]]
     """Mean squared error after k examples, by family, in squared units of y."""
     distances: Mapping[str, Mapping[str, float]]
@@ -41,7 +43,6 @@ class CheckpointRecord:
     """Norms, collapse of normalisation layers and embeddings, by name; see `weight_metrics`."""
 
     def loss(self, family: str) -> float:
-        """Give the mean loss over all points."""
         curve = self.losses[family]
         return sum(curve) / len(curve)
 
@@ -50,18 +51,13 @@ class CheckpointRecord:
         return f"CheckpointRecord(step {self.step}, loss {losses})"
 
     def to_plain(self) -> dict[str, Any]:
-        """Lay the record out."""
         return dataclasses.asdict(self)
 
     @staticmethod
     def from_plain(plain: Mapping[str, Any]) -> "CheckpointRecord":
-        """Read a record."""
         heads = {name: tuple(tuple(row) for row in plain[name]) for name in _BY_HEAD}
         losses = {family: tuple(curve) for family, curve in plain["losses"].items()}
         return CheckpointRecord(**{**plain, **heads, "losses": losses})
-
-
-_BY_HEAD = ("attention_entropy", "attention_variability")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -69,9 +65,7 @@ class LlcRecord:
     """The local learning coefficient of one checkpoint."""
 
     step: int
-    """Optimiser steps taken."""
     sha256: str
-    """Of the weight file."""
     estimate: float | None
     """Dimensionless; None where every chain diverged."""
     standard_error: float | None
@@ -93,7 +87,6 @@ class LlcRecord:
         return f"LlcRecord(step {self.step}, {found}, flags: {', '.join(self.flags) or 'none'})"
 
     def to_plain(self) -> dict[str, Any]:
-        """Lay the record out."""
         return dataclasses.asdict(self)
 
 
@@ -126,3 +119,31 @@ def demand_finite(what: str, values: Tensor) -> Tensor:
             "have diverged before this checkpoint."
         )
     return values
+
+
+def load_newest(
+    files: Mapping[int, Path], *, try_out: Callable[[Checkpoint], object] | None = None, **how: Any
+) -> tuple[Checkpoint, dict[int, str]]:
+    """Load the newest checkpoint that can be read."""
+    errors: dict[int, Exception] = {}
+    for step in sorted(files, reverse=True):
+        try:
+            checkpoint = load_checkpoint(files[step], **how)
+            if try_out is not None:
+                try_out(checkpoint)
+        except (CheckpointError, *FAILURES) as error:
+            errors[step] = error
+            continue
+        passed = {lost: reason_without_place(error, files[lost]) for lost, error in errors.items()}
+        done = {lost: "read" if isinstance(error, CheckpointError) else "measured" for lost, error in errors.items()}
+        said = tuple(
+            f"Step {lost} could not be {done[lost]} ({reason}); step {step} is the newest that can."
+            for lost, reason in passed.items()
+        )
+        return dataclasses.replace(checkpoint, assumptions=(*said, *checkpoint.assumptions)), passed
+    raise errors[max(errors)]
+
+
+def reason_without_place(error: Exception, path: Path) -> str:
+    """Say why a file cannot be read in words that are the same wherever the file lies."""
+    return one_line(error).replace(str(path), path.name)

@@ -9,13 +9,13 @@ from typing import Any
 from icl_interp.checkpoints.record import Checkpoint
 from icl_interp.measure.development.assemble import PlannedRun, assemble
 from icl_interp.measure.development.cache import FOLDER, RecordStore
-from icl_interp.measure.development.find import RunFiles, find_runs, load_newest
 from icl_interp.measure.development.jobs import CheckpointJob, run_jobs
 from icl_interp.measure.development.llc import llc_steps
 from icl_interp.measure.development.material import pca_task
-from icl_interp.measure.development.record import LeftOut
+from icl_interp.measure.development.record import LeftOut, load_newest
 from icl_interp.measure.development.result import Development
 from icl_interp.measure.development.settings import DevelopmentSettings, LlcSettings, settings_key
+from icl_interp.runs.find import RunFiles, find_runs
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.registry import task_to_config
 

@@ -92,7 +92,6 @@ class LinearAttention(_Borrower):
         return written
 
     def forward(self, tokens: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
-        """Let every token attend to the context."""
         openly = is_hooked(self.hook_attn_scores, self.hook_pattern)
         if not openly and not is_hooked(self.hook_q, self.hook_k, self.hook_v, self.hook_z):
             context = self._context(tokens)
@@ -127,7 +126,6 @@ class LinearMLP(_Borrower):
         self.hook_post = HookPoint()  # [batch pos d_mlp]
 
     def forward(self, tokens: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
-        """Map each token."""
         if not is_hooked(self.hook_pre, self.hook_post):
             return tokens @ (self.W_in @ self.W_out)
         return self.hook_post(self.hook_pre(tokens @ self.W_in)) @ self.W_out
@@ -149,7 +147,6 @@ class LinearBlock(nn.Module):
         self.hook_resid_post = HookPoint()
 
     def forward(self, tokens: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
-        """Apply attention and MLP."""
         tokens = self.hook_resid_pre(tokens)
         written = self.hook_attn_out(self.attn(tokens))
         tokens = tokens + written if self.skip else written

@@ -76,7 +76,6 @@ def gd_learned_init_weights(
 
 
 def _check_start(owner: str, n_dims: int, init: Tensor, preconditioner: Tensor) -> None:
-    """Refuse parameters of GD-beta that are not of the inputs' dimension."""
     if init.shape != (n_dims,) or preconditioner.shape != (n_dims, n_dims):
         raise InputError(
             f"{owner} needs init [{n_dims}] and preconditioner [{n_dims}, {n_dims}], got {list(init.shape)} and "
@@ -175,10 +174,9 @@ class EffectiveParameters:
 def effective_parameters(model: HookedLinearNetwork) -> EffectiveParameters:
     """Reduce the weights of a one-layer, one-head linear model to what its answer depends on.
 
-    Formula, in the source's W (the transposes of ours): gamma = first d entries of the last row of W_2^T W_1;
-    (v21, v_minus1) = last row of W_2^T W_1 W_P^T W_V; (V11; v12) = first d columns of W_K^T W_Q. Without an MLP
-    W_2^T W_1 is the identity and gamma, which would only meet the query's label 0, is 0. The output sign is in gamma
-    and v.
+    Formula, in the source's W (the transposes of ours): gamma = first d entries of the last row of W_2^T W_1; (v21,
+    v_minus1) = last row of W_2^T W_1 W_P^T W_V; (V11; v12) = first d columns of W_K^T W_Q. Without an MLP W_2^T W_1 is
+    the identity and gamma, which would only meet the query's label 0, is 0. The output sign is in gamma and v.
     """
     config, d = model.cfg, model.cfg.n_dims
     if not config.is_textbook:

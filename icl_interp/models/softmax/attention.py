@@ -70,7 +70,6 @@ class Attention(nn.Module):
     def forward(
         self, normed: Float[Tensor, "batch pos d_model"], *, keep: slice | None = None
     ) -> Float[Tensor, "batch kept d_model"]:
-        """Attend to the positions that each position may see."""
         q, k, v = self._project(normed)
         q, k, v = self.hook_q(q), self.hook_k(k), self.hook_v(v)
         fused = self.fused and not is_hooked(self.hook_attn_scores, self.hook_pattern)

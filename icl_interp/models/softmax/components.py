@@ -13,6 +13,10 @@ from icl_interp.models.config import ModelConfig
 from icl_interp.models.hooked import is_hooked
 from icl_interp.models.softmax.attention import Attention, add_weight
 
+_SLOPE, _CUBIC = math.sqrt(8 / math.pi), math.sqrt(8 / math.pi) * 0.044715
+# 1 MB of float32: so many neurons, and what the nonlinearity makes of them, stay in a core's cache.
+_CACHED_NEURONS = 2**18
+
 
 class LayerNorm(nn.Module):
     """LayerNorm whose `hook_normalized` comes before scale and shift, as HookedTransformer has it.
@@ -33,7 +37,6 @@ class LayerNorm(nn.Module):
         self.hook_normalized = HookPoint()
 
     def forward(self, resid: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
-        """Normalise each position."""
         if not is_hooked(self.hook_scale, self.hook_normalized):
             w, b = (self.w, self.b) if self.affine else (None, None)
             return F.layer_norm(resid, resid.shape[-1:], w, b, self.eps)
@@ -51,7 +54,6 @@ class FinalNorm(LayerNorm):
         self.hook_out = HookPoint()
 
     def forward(self, resid: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
-        """Normalise each position."""
         return self.hook_out(super().forward(resid))
 
 
@@ -63,23 +65,15 @@ class WithoutFinalNorm(nn.Module):
         self.hook_out = HookPoint()
 
     def forward(self, resid: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
-        """Pass the residual stream on."""
         return self.hook_out(resid)
 
 
 def _block_norm(config: ModelConfig) -> nn.Module:
-    """Make the norm that a sublayer reads through."""
     return nn.Identity() if config.normalization_type is None else LayerNorm(config)
 
 
 def final_norm(config: ModelConfig) -> nn.Module:
-    """Make the norm that the read-out reads through."""
     return FinalNorm(config) if config.final_norm else WithoutFinalNorm()
-
-
-_SLOPE, _CUBIC = math.sqrt(8 / math.pi), math.sqrt(8 / math.pi) * 0.044715
-# 1 MB of float32: so many neurons, and what the nonlinearity makes of them, stay in a core's cache.
-_CACHED_NEURONS = 2**18
 
 
 def _gelu_tanh(pre: Float[Tensor, "*batch d_mlp"]) -> Float[Tensor, "*batch d_mlp"]:
@@ -97,11 +91,7 @@ def _gelu_tanh(pre: Float[Tensor, "*batch d_mlp"]) -> Float[Tensor, "*batch d_ml
     return (pre * pre).mul_(_CUBIC).add_(_SLOPE).mul_(pre).sigmoid_().mul_(pre)
 
 
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu_new": _gelu_tanh,
-    "gelu": F.gelu,
-    "relu": F.relu,
-}
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu_new": _gelu_tanh, "gelu": F.gelu, "relu": F.relu}
 
 
 class MLP(nn.Module):
@@ -124,7 +114,6 @@ class MLP(nn.Module):
         self.hook_post = HookPoint()
 
     def forward(self, normed: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
-        """Transform each position by itself."""
         quiet = not torch.is_grad_enabled() and not is_hooked(self.hook_pre, self.hook_post)
         if quiet and normed.device.type == "cpu" and not torch.compiler.is_compiling():
             # A few prompts at a time: the neurons of a whole batch would go through main memory several times, which
@@ -162,7 +151,6 @@ class Block(nn.Module):
     def forward(
         self, resid: Float[Tensor, "batch pos d_model"], *, keep: slice | None = None
     ) -> Float[Tensor, "batch kept d_model"]:
-        """Add attention, then the MLP, to the residual stream."""
         resid = self.hook_resid_pre(resid)
         added = self.hook_attn_out(self.attn(self.ln1(resid), keep=keep))
         if keep is not None:
@@ -191,7 +179,6 @@ class Embed(nn.Module):
         add_weight(self, "b_E", (config.d_model,), learned=self.biased)
 
     def forward(self, tokens: Float[Tensor, "batch pos d_token"]) -> Float[Tensor, "batch pos d_model"]:
-        """Read tokens into the residual stream."""
         return F.linear(tokens, self.W_E.T, self.b_E if self.biased else None)
 
 
@@ -205,7 +192,6 @@ class PosEmbed(nn.Module):
         add_weight(self, "W_pos", (config.n_ctx, config.d_model), learned=True)
 
     def forward(self, tokens: Float[Tensor, "batch pos d_token"]) -> Float[Tensor, "batch pos d_model"]:
-        """Look up the positions of a batch."""
         batch, pos, _ = tokens.shape
         return self.W_pos[:pos].expand(batch, -1, -1)
 
@@ -230,5 +216,4 @@ class Unembed(nn.Module):
         self.hook_out = HookPoint()
 
     def forward(self, normed: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_out"]:
-        """Read predictions out of the residual stream."""
         return self.hook_out(F.linear(self.hook_in(normed), self.W_U.T, self.b_U if self.biased else None))

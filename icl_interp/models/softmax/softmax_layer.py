@@ -27,7 +27,6 @@ class MergedAttention(nn.Module):
         self.hook_pattern = HookPoint()  # [batch head query_pos key_pos]
 
     def forward(self, tokens: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
-        """Average the labels of the context, for each token."""
         xs, n_pairs = tokens[..., :-1], tokens.shape[1] - 1
         asked = xs @ self.W_KQ.mT  # row i: x_key . row = x_key^T Q x_i
         if n_pairs and not is_hooked(self.hook_attn_scores, self.hook_pattern):
@@ -52,7 +51,6 @@ class SoftmaxLayerBlock(nn.Module):
         self.hook_resid_post = HookPoint()
 
     def forward(self, tokens: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
-        """Apply the attention."""
         return self.hook_resid_post(self.hook_attn_out(self.attn(self.hook_resid_pre(tokens))))
 
 
@@ -192,6 +190,5 @@ def attention_to_features(
 
 
 def _check_features(owner: str, features: Tensor, n_dims: int) -> None:
-    """Refuse features of another width than the inputs."""
     if features.ndim != 2 or features.shape[1] != n_dims:
         raise InputError(f"{owner} needs features [feature {n_dims}], got shape {list(features.shape)}.")

@@ -19,6 +19,7 @@ from icl_interp.models.softmax.components import MLP, Block, Embed, PosEmbed, Un
 
 _STD = 0.02  # Hugging Face's GPT-2, initializer_range
 _ENDS = ("embed.W_E", "embed.b_E", "unembed.W_U", "unembed.b_U")
+_STREAM, _HEADS, _SCORES = "batch pos d_model", "batch pos head d_head", "batch head pos pos"
 
 
 def initialise(model: nn.Module, config: ModelConfig, *, seed: int) -> None:
@@ -88,9 +89,6 @@ def _weights_in_order(model: nn.Module) -> list[tuple[str, Tensor]]:
     return weights
 
 
-_STREAM, _HEADS, _SCORES = "batch pos d_model", "batch pos head d_head", "batch head pos pos"
-
-
 class HookedICLTransformer(WeightAccessors, HookedModel):
     """A GPT-2 decoder that learns regression in its context, with HookedTransformer's hook and weight names.
 
@@ -107,7 +105,6 @@ class HookedICLTransformer(WeightAccessors, HookedModel):
         seed: Seed of the first weights.
 
     Example:
-        >>> import torch
         >>> config = ModelConfig(n_dims=2, n_points=5, n_layers=1, n_heads=2, d_model=8)
         >>> model = HookedICLTransformer(config, seed=0)
         >>> predictions, cache = model.run_with_cache(torch.zeros(3, 5, 2), torch.zeros(3, 5))

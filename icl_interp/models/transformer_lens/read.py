@@ -54,10 +54,19 @@ _HARMLESS = frozenset({
     "use_yarn_rope", "yarn_factor", "yarn_attention_factor", "yarn_beta_fast", "yarn_beta_slow",
     "yarn_original_max_position_embeddings", "yarn_truncate", "yarn_global_attn_only",
 })  # fmt: skip
+_BUFFER = re.compile(r"\.attn\.(mask|IGNORE)$")  # what HookedTransformer writes into state dicts besides weights
+_BLOCK = re.compile(r"blocks\.(\d+)\.")
+_BIASES = {
+    "bias_qkv": re.compile(r"\.attn\.b_[QKV]$"),
+    "bias_attn_out": re.compile(r"\.attn\.b_O$"),
+    "bias_mlp": re.compile(r"\.mlp\.b_(in|out)$"),
+    "bias_read_out": re.compile(r"^unembed\.b_U$"),
+}
+_NORM = re.compile(r"^(blocks\.\d+\.ln[12]|ln_final)\.[wb]$")
+_WHO = "from_hooked_transformer"
 
 
 def _cfg_fields(cfg: Any) -> dict[str, Any]:
-    """Take a config as a mapping of its fields."""
     if isinstance(cfg, Mapping):
         return dict(cfg)
     if callable(getattr(cfg, "to_dict", None)):
@@ -82,18 +91,6 @@ def _inexpressible(fields: Mapping[str, Any]) -> list[str]:
     known = {*_EXPRESSIBLE, *_HARMLESS, *_SOFT_CAPS, *_SIZES, "act_fn", "attn_only", "n_key_value_heads", "attn_scale"}
     wrong += [name for name, value in fields.items() if name not in known and value not in (None, False)]
     return [f"{name}={fields.get(name)!r}" for name in wrong]
-
-
-_BUFFER = re.compile(r"\.attn\.(mask|IGNORE)$")  # what HookedTransformer writes into state dicts besides weights
-_BLOCK = re.compile(r"blocks\.(\d+)\.")
-_BIASES = {
-    "bias_qkv": re.compile(r"\.attn\.b_[QKV]$"),
-    "bias_attn_out": re.compile(r"\.attn\.b_O$"),
-    "bias_mlp": re.compile(r"\.mlp\.b_(in|out)$"),
-    "bias_read_out": re.compile(r"^unembed\.b_U$"),
-}
-_NORM = re.compile(r"^(blocks\.\d+\.ln[12]|ln_final)\.[wb]$")
-_WHO = "from_hooked_transformer"
 
 
 def from_lens_weights(

@@ -15,7 +15,6 @@ _LOW_R2 = 0.9
 
 
 def chapter(study: Study) -> Chapter:
-    """Write the chapter."""
     report = study.agreement
     excess = study.verdicts["algorithm"]
     sentence = _sentence(study.likeness, excess)
@@ -42,7 +41,6 @@ def chapter(study: Study) -> Chapter:
 
 
 def _sentence(likeness: Likeness, excess: Excess) -> str:
-    """Say which algorithm the model predicts like, beyond untrained networks or not."""
     name = likeness.nearest[0]
     return verdict_words(
         excess,

@@ -7,7 +7,6 @@ from icl_interp.report.tables import TableView
 
 
 def chapter(study: Study) -> Chapter:
-    """Write the chapter."""
     summary, title = study.attention, "Where do heads look?"
     if summary is None:
         return Chapter(Section("part-attention", title, study.absent["attention"]))

@@ -37,10 +37,23 @@ _SAID: Mapping[ClaimVerdict, tuple[str, str]] = {
 _NAMES = {"ood": "OOD", "mlp": "MLP", "bayes": "Bayes", "gpt2": "GPT-2"}
 _SHOWN = 3
 """Checks whose numbers stand on a claim's card, contradicting ones first; the tables have all."""
+_SHORT_RULE = (
+    "Reproduced: every check agrees. Not reproduced: none agrees, one contradicts. Partly: anything between. Checks "
+    "are 95 % intervals over seeds."
+)
+_RULE = (
+    "A check is reproduced if the 95 % interval of its mean over seeds (Student's t) lies inside the expected range, "
+    "not reproduced if it lies outside, partly if it crosses an end; a claim is reproduced if all of "
+    "its checks are, not reproduced if some are not and none is, partly otherwise. "
+    "Fewer than three seeds are not judged. For shares, counts and rank correlations, which have bounds, such "
+    "intervals are rough."
+)
+_FIGURES = Section("figures", "The figures")
+_CLAIMS = Section("claims", "Every number")
+_UNKNOWNS = Section("unknowns", "What the paper leaves open")
 
 
 def claims_page(outcome: Outcome, provenance: Mapping[str, str | int | float]) -> Page:
-    """Lay an experiment out as a report."""
     sections, cards = lay_out(_CONTENTS, outcome)
     return Page(
         title=f"{outcome.paper.title}: what we found",
@@ -55,19 +68,6 @@ def claims_page(outcome: Outcome, provenance: Mapping[str, str | int | float]) -
         sections=sections,
         provenance=tuple(Fact(name.replace("_", " "), str(value)) for name, value in provenance.items()),
     )
-
-
-_SHORT_RULE = (
-    "Reproduced: every check agrees. Not reproduced: none agrees, one contradicts. Partly: anything between. Checks "
-    "are 95 % intervals over seeds."
-)
-_RULE = (
-    "A check is reproduced if the 95 % interval of its mean over seeds (Student's t) lies inside the expected range, "
-    "not reproduced if it lies outside, partly if it crosses an end; a claim is reproduced if all of "
-    "its checks are, not reproduced if some are not and none is, partly otherwise. "
-    "Fewer than three seeds are not judged. For shares, counts and rank correlations, which have bounds, such "
-    "intervals are rough."
-)
 
 
 def _count(outcome: Outcome) -> str:
@@ -198,9 +198,6 @@ def _unknowns_chapter(outcome: Outcome) -> Chapter:
     return Chapter(replace(_UNKNOWNS, tables=(table,)))
 
 
-_FIGURES = Section("figures", "The figures")
-_CLAIMS = Section("claims", "Every number")
-_UNKNOWNS = Section("unknowns", "What the paper leaves open")
 _CONTENTS: tuple[Line[Outcome], ...] = (
     Line(_figures_chapter, _FIGURES),
     Line(_claims_chapter, _CLAIMS),

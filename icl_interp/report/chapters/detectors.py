@@ -38,7 +38,6 @@ def _map(report: DetectorReport) -> FigureView:
 
 
 def _detector_sentence(report: DetectorReport) -> str:
-    """Say what hidden states see, and whether raw inputs see it as well."""
     hidden, raw, said = (report.seen_by(what) for what in ("hidden states", "raw inputs", "predictions"))
     shared = [label for label in hidden if label in raw]
     alone = [label for label in hidden if label not in raw]
@@ -76,7 +75,6 @@ def _beyond_untrained(report: DetectorReport) -> str:
 
 
 def _detector_table(report: DetectorReport) -> TableView:
-    """Lay AUROC out, detectors over shifts."""
     rows: list[tuple[Cell, ...]] = []
     for name, found in report.detectors.items():
         excess = found.excess if found.excess is not None and found.excess.controls else None

@@ -15,7 +15,6 @@ _LIMITS = (1e-4, 10.0)
 
 
 def chapter(study: Study) -> Chapter:
-    """Write the chapter."""
     report = study.errors
     own = report.in_distribution
     curve = own.curves[MODEL].mean.tolist()
@@ -45,9 +44,7 @@ def chapter(study: Study) -> Chapter:
     section = Section("errors", "What does it compute?", lead, figures=(main,), tables=(_late_table(report),))
     excess = study.verdicts["in-context learning"]
     said = verdict_words(
-        excess,
-        finding="It does: share of error removed",
-        absence="that it learns in context: share of error removed",
+        excess, finding="It does: share of error removed", absence="that it learns in context: share of error removed"
     )
     answer = card("Does it learn in context?", excess, f"{said} {_likeness(own)}", anchor="errors")
     return Chapter(section, (answer,))
@@ -67,7 +64,6 @@ def _distance(estimate: Estimate) -> str:
 
 
 def _late_table(report: ErrorReport) -> TableView:
-    """Lay out the late errors, one family a row."""
     names = list(report.in_distribution.curves)
     columns = (
         "family", "late from", "first unseen point", "model", "low", "high", *names[1:], "excess", "excess low",

@@ -10,7 +10,6 @@ from icl_interp.report.tables import TableView
 
 
 def chapter(study: Study) -> Chapter:
-    """Write the chapter on masked heads."""
     report, title = study.heads, "Which heads does it need?"
     if report is None:
         return Chapter(Section("heads", title, study.absent["heads"]))
@@ -40,7 +39,6 @@ def chapter(study: Study) -> Chapter:
 
 
 def pruning(study: Study) -> Chapter | None:
-    """Write the chapter on pruning."""
     report = study.heads
     if report is None or report.pruning.n_kept[-1] < 2:
         return None
@@ -61,7 +59,6 @@ def pruning(study: Study) -> Chapter | None:
 
 
 def _heads_sentence(report: HeadReport) -> str:
-    """Say which heads matter, beside untrained networks."""
     layer, head = report.top
     found = report.importance
     rise, low, high = (float(x[layer, head]) for x in (found.increase, found.increase_low, found.increase_high))
@@ -81,7 +78,6 @@ def _heads_sentence(report: HeadReport) -> str:
 
 
 def _pruning_sentence(report: HeadReport) -> str:
-    """Say how many heads suffice, and whether the order matters."""
     curve = report.pruning
     total = curve.n_kept[-1]
     if curve.n_needed is None:

@@ -16,7 +16,6 @@ _SHOWN_REFERENCES = 3
 
 
 def chapter(study: Study) -> Chapter:
-    """Write the chapter on errors along the network."""
     report = study.readouts
     excess = study.verdicts["layers"]
     sentence = _sentence(report, excess)
@@ -42,12 +41,10 @@ def chapter(study: Study) -> Chapter:
 
 
 def newton(study: Study) -> Chapter | None:
-    """Write the chapter on steps of Newton's method."""
     return _steps_chapter(study.readouts, "Newton")
 
 
 def descent(study: Study) -> Chapter | None:
-    """Write the chapter on steps of gradient descent."""
     return _steps_chapter(study.readouts, "gradient descent")
 
 
@@ -80,7 +77,6 @@ def _steps_chapter(report: LayerReadoutReport, algorithm: str) -> Chapter | None
 
 
 def _sentence(report: LayerReadoutReport, excess: Excess) -> str:
-    """Say what the blocks add to what the read-in knows, and where most of it is added."""
     text = verdict_words(
         excess,
         finding="The blocks work towards the answer: share of the read-in's error that a read-out of the last one "
@@ -100,7 +96,6 @@ def _sentence(report: LayerReadoutReport, excess: Excess) -> str:
 
 
 def _steps_sentence(report: LayerReadoutReport, algorithm: str) -> str:
-    """Say which numbers of steps the layers are nearest to, and how firmly."""
     match = report.steps[algorithm]
     blocks = [i for i, site in enumerate(report.sites) if site.startswith("block")]
     best = [match.best_steps[i] for i in blocks]

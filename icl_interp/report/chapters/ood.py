@@ -30,7 +30,6 @@ def chapter(study: Study) -> Chapter:
 
 
 def numbers(study: Study) -> Chapter:
-    """Write the chapter with the same in numbers."""
     tables = [_detection_table(study)] if study.families.shifted else []
     lead = "" if study.detectors is None else _lead(study)
     return Chapter(

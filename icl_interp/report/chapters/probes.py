@@ -18,7 +18,6 @@ _CONTROLS = {
 
 
 def chapter(study: Study) -> Chapter:
-    """Write the chapter."""
     report, excesses = study.probes, _excesses(study)
     best = max(report.targets, key=lambda target: excesses[target].value)
     best_site = report.best_site(best)
@@ -67,7 +66,6 @@ def _card(study: Study, best: str, excesses: dict[str, Excess]) -> Verdict:
 
 
 def each_target(study: Study) -> Chapter:
-    """Write the chapter with each target's curve."""
     report, excesses = study.probes, _excesses(study)
     cells = tuple(_cell(study, i, target, excesses[target]) for i, target in enumerate(report.targets))
     found = [target for target, excess in excesses.items() if excess.verdict == "evidence"]
@@ -136,11 +134,7 @@ def _summary(study: Study) -> TableView:
 def _cell(study: Study, index: int, target: str, excess: Excess) -> FigureView:
     where = study.probes.best_site(target)
     sentence = _readout_words(
-        study,
-        target,
-        excess,
-        finding=f"Readable, best at {where}: R²",
-        absence=f"that {target} can be read: R²",
+        study, target, excess, finding=f"Readable, best at {where}: R²", absence=f"that {target} can be read: R²"
     )
     return FigureView(
         id=f"probe-{index}",

@@ -11,7 +11,6 @@ _QUESTION, _ANCHOR = "Does that survive shifts?", "error-shifts"
 
 
 def chapter(study: Study) -> Chapter:
-    """Write the chapter."""
     report = study.errors
     cells = tuple(_cell(report, errors) for label, errors in report.families.items() if label != IN_DISTRIBUTION)
     sentence = _sentence(report)
@@ -33,7 +32,6 @@ def _card(study: Study, sentence: str) -> Verdict:
 
 
 def _sentence(report: ErrorReport) -> str:
-    """Say where the model fails, and whether least squares and Bayes fail there too."""
     names = report.in_distribution.curves
     least_squares, bayes = names.shown("least squares"), names.shown("Bayes")
     shifts = {label: errors for label, errors in report.families.items() if label != IN_DISTRIBUTION}

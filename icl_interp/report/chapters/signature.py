@@ -21,10 +21,14 @@ _VARIANTS = {
     "C": "reference subspace, overlap",
 }
 """What each variant compares; higher means that prompts agree more."""
+NO_SHIFT = (
+    "Nothing to compare with: under none of the shifts that were asked for are activations read, since their prompts "
+    "have queries of their own or more points; add one such as x_scale=3 to --shifts."
+)
+"""Said where a claim over shifts would stand."""
 
 
 def _variants_grid(study: Study) -> FigureGrid:
-    """Draw the contrast in distribution minus shifted, for each variant along the network."""
     site = study.main_site.label
     contrasts = {name: _contrast(study.survey, name, site) for name in _VARIANTS}
     said = [f"{name} {number(value)}" for name, value in contrasts.items()]
@@ -47,7 +51,6 @@ def _variants_grid(study: Study) -> FigureGrid:
 
 
 def _variants_table(study: Study) -> TableView:
-    """Lay the variants out for every place along the network."""
     rows: list[tuple[Cell, ...]] = []
     for name in _VARIANTS:
         for site in study.sites:
@@ -122,15 +125,7 @@ def _swapping(study: Study) -> list[str]:
     return [name for name, record in sites.items() if float(record.scores.swap_ratio.mean()) > SWAP_THRESHOLD]
 
 
-NO_SHIFT = (
-    "Nothing to compare with: under none of the shifts that were asked for are activations read, since their prompts "
-    "have queries of their own or more points; add one such as x_scale=3 to --shifts."
-)
-"""Said where a claim over shifts would stand."""
-
-
 def chapter(study: Study) -> Chapter:
-    """Write the chapter."""
     where = "after the last block, before the final norm" if study.config.final_norm else "after the last block"
     lead = (
         f"Spectra are those of one prompt's residual stream {where} "
@@ -268,10 +263,8 @@ def _agreement_cell(study: Study, name: str, title: str, quantity: Callable[[Sit
     lines = []
     if study.untrained:
         n = len(study.untrained)
-        for label, take, dash in (
-            ("untrained: in distribution", own, "solid"),
-            ("untrained: shifted", shifted, "dot"),
-        )[: 2 if study.families.shifted else 1]:
+        both = [("untrained: in distribution", own, "solid"), ("untrained: shifted", shifted, "dot")]
+        for label, take, dash in both if study.families.shifted else both[:1]:
             rows = [[take(survey, site) for site in sites] for survey in study.untrained]
             mean = [math.fsum(column) / n for column in zip(*rows, strict=True)]
             lines.append(Line(label, sites, mean, _dashed(control, dash), width=1.5))
@@ -311,15 +304,7 @@ def _table(study: Study) -> TableView:
         mean = math.fsum(untrained) / len(untrained) if untrained else None
         swapped = float(r.scores.swapped.float().mean())
         cosines = [float(c) for c in r.cosines_with_id]
-        rows.append((
-            label,
-            float(r.spectrum[0]),
-            r.overlap_within,
-            r.overlap_with_id,
-            mean,
-            *cosines,
-            swapped,
-        ))
+        rows.append((label, float(r.spectrum[0]), r.overlap_within, r.overlap_with_id, mean, *cosines, swapped))
     names = [f"|cos| v{j + 1}" for j in range(study.conventions.k)]
     return TableView(
         columns=("family", "s1", "overlap within", "overlap with ID", "untrained", *names, "share swapped"),

@@ -12,7 +12,6 @@ from icl_interp.report.tables import Cell, TableView
 
 
 def chapter(study: Study) -> Chapter:
-    """Write the chapter."""
     found = study.similarity
     controls = len(found.untrained_cka) > 0
     cells = [

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 from icl_interp.measure.development.checkpoint import DEAD_SCALE
 from icl_interp.measure.development.one_run import LEAST_LLC, RunDevelopment
-from icl_interp.measure.development.plots import best_probes, needs, relative_weights
-from icl_interp.measure.development.result import Development, Panel
+from icl_interp.measure.development.result import Development, Panel, best_probes, needs, relative_weights
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.report.chapters import TRAINING
 from icl_interp.report.model import Chapter, FigureGrid, FigureView, Section
@@ -23,6 +22,19 @@ _TITLES: Mapping[Panel, str] = {
     "trajectory": "Joint trajectory of the predictions",
     "complexity": "Loss against complexity",
     "diversity": "Distance from dMMSE against distance from ridge",
+}
+_MOST = 6
+"""Runs that a sentence names; more are in the table."""
+_INSIDE_TITLES: Mapping[Panel, str] = {
+    "probes": "Linear probes over training",
+    "attention": "Attention entropy over training",
+    "weights": "Norms and ranks of the weights over training",
+}
+_ABOUT: Mapping[Panel, str] = {
+    "probes": "Held-out R² of the linear probe that does best at each place, out of one for each reference predictor.",
+    "attention": "Entropy of each head's pattern divided by that of uniform attention, mean over the tokens that "
+    "answer: 1 looks everywhere alike, 0 at one token.",
+    "weights": "Norms, normalisation scales and ranks, each divided by its value at the first checkpoint.",
 }
 
 
@@ -49,12 +61,7 @@ def _view(found: Development, panel: Panel) -> FigureView:
     )
 
 
-_MOST = 6
-"""Runs that a sentence names; more are in the table."""
-
-
 def _lead(found: Development) -> str:
-    """Say what was measured, on what, and what was left out."""
     runs = found.runs
     n = sum(len(run.records) for run in runs)
     several = f"{len(runs)} runs, " if len(runs) > 1 else ""
@@ -70,7 +77,6 @@ def _lead(found: Development) -> str:
 
 
 def _stages_sentence(run: RunDevelopment) -> str:
-    """Say what the shading is."""
     if run.stages is None:
         return ""
     curve = "learning coefficient" if run.stages_from != "loss" else "loss in distribution"
@@ -231,7 +237,6 @@ _SENTENCES: Mapping[Panel, Callable[[Development], str]] = {
 
 
 def _runs_table(found: Development) -> TableView:
-    """Lay the runs out, one a row."""
     rows: list[tuple[Cell, ...]] = []
     for run in found.runs:
         own, ridge = (None if d is None else float(d[-1]) for d in found.endpoints(run, unit="per_label"))
@@ -256,7 +261,6 @@ def _runs_table(found: Development) -> TableView:
 
 
 def _llc_table(found: Development) -> TableView:
-    """Lay the learning coefficients out."""
     rows = [
         (
             run.name,
@@ -282,7 +286,6 @@ def _llc_table(found: Development) -> TableView:
 
 
 def _checkpoints_table(found: Development) -> TableView:
-    """Lay the checkpoints out, one a row."""
     frame = found.to_frame()
     rows = tuple(tuple(_cell(value) for value in row) for row in frame.itertuples(index=False))
     return TableView(
@@ -302,15 +305,7 @@ def _cell(value: object) -> Cell:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-_INSIDE_TITLES: Mapping[Panel, str] = {
-    "probes": "Linear probes over training",
-    "attention": "Attention entropy over training",
-    "weights": "Norms and ranks of the weights over training",
-}
-
-
 def inside(found: Development) -> Chapter:
-    """Write the chapter on probes, attention and weights over training."""
     figures = tuple(_item(found, panel) for panel in _INSIDE_TITLES if needs(found, panel) is None)
     lead = (
         f"Probes and attention on {found.settings.n_probe_prompts} prompts in distribution. These curves have no "
@@ -337,14 +332,6 @@ def _inside_view(found: Development, panel: Panel, anchor: str, title: str) -> F
         sentence = f"{_ABOUT[panel]} {sentence}"
     label = f"Line chart over training steps: {_INSIDE_TITLES[panel].lower()}, {found.runs[0].name}. {sentence}"
     return FigureView(anchor, title, found.plot(panel), sentence, aria_label=label, height=360)
-
-
-_ABOUT: Mapping[Panel, str] = {
-    "probes": "Held-out R² of the linear probe that does best at each place, out of one for each reference predictor.",
-    "attention": "Entropy of each head's pattern divided by that of uniform attention, mean over the tokens that "
-    "answer: 1 looks everywhere alike, 0 at one token.",
-    "weights": "Norms, normalisation scales and ranks, each divided by its value at the first checkpoint.",
-}
 
 
 def _probes(run: RunDevelopment) -> str:

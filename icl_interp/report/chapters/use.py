@@ -13,7 +13,6 @@ _QUESTION = "Is its signature used?"
 
 
 def chapter(study: Study) -> Chapter:
-    """Write the chapter."""
     use, title = study.use, "Is its signature used, or only there?"
     if use is None:
         why = study.absent["use"]
@@ -57,7 +56,6 @@ def _card(use: SubspaceUse, sentence: str) -> Verdict:
 
 
 def _sentence(use: SubspaceUse) -> str:
-    """Say whether the model uses the subspace."""
     change = use.effect.change
     if not use.random:
         return "No verdict that the signature is used: no random subspaces were tried."

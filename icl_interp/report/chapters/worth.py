@@ -45,7 +45,6 @@ def chapter(study: Study) -> Chapter:
 
 
 def _all_claims(study: Study) -> dict[str, Excess]:
-    """Gather every claim of a report."""
     claims = dict(study.verdicts)
     if study.detectors is not None:
         for name, found in study.detectors.detectors.items():
@@ -124,7 +123,6 @@ def _table(study: Study, claims: dict[str, Excess]) -> TableView:
 
 
 def controls(study: Study) -> Chapter:
-    """Write the chapter with each claim's number in each untrained network."""
     claims = _all_claims(study)
     most = max((len(excess.controls) for excess in claims.values()), default=0)
     rows: list[tuple[Cell, ...]] = [
@@ -156,7 +154,6 @@ def controls(study: Study) -> Chapter:
 
 
 def assumptions(study: Study) -> Chapter:
-    """Write the chapter on what was assumed."""
     said: list[tuple[Cell, ...]] = [
         ("in distribution", study.task.describe(), "every word about shifts and familiarity"),
         ("spectral conventions", study.conventions.describe(), "signatures; the paper's own were not available to us"),
@@ -179,7 +176,6 @@ def assumptions(study: Study) -> Chapter:
 
 
 def unmeasured(study: Study) -> Chapter:
-    """Write the chapter on what was not measured."""
     titles = {measure.name: measure.title for measure in study.measures}
     rows: list[tuple[Cell, ...]] = [(titles[name], reason) for name, reason in study.absent.items()]
     if study.detectors is not None:

@@ -14,9 +14,9 @@ from icl_interp.cli.probe import _app
 from icl_interp.cli.probe_checks import read_sampler
 from icl_interp.cli.probe_job import _load_probed
 from icl_interp.cli.probe_timeline import _records_folder
-from icl_interp.measure.development import find, jobs
-from icl_interp.measure.development.find import find_runs
+from icl_interp.measure.development import jobs, record
 from icl_interp.measure.development.settings import LlcSettings
+from icl_interp.runs.find import find_runs
 
 SAMPLER = {
     "nbeta": "10", "lr": "1e-5", "localization": "0", "num_chains": "2", "num_draws": "4", "num_burnin_steps": "0",
@@ -68,13 +68,13 @@ def test_every_setting_of_the_sampler_can_be_typed(run, timelines):
 
 
 def test_the_newest_checkpoint_is_loaded_once(run, timelines, monkeypatch):
-    real, loaded = find.load_checkpoint, []
+    real, loaded = record.load_checkpoint, []
 
     def load(path, **how):
         loaded.append(path)
         return real(path, **how)
 
-    for home in (probe_job, find):  # the records of a timeline load what they measure by themselves
+    for home in (probe_job, record):  # the records of a timeline load what they measure by themselves
         monkeypatch.setattr(home, "load_checkpoint", load)
     probe(run, "--llc", 0)
     assert loaded == [run]

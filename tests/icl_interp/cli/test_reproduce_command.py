@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import icl_interp
 from icl_interp.cli.reproduce import _app
 from icl_interp.experiments.cost import read_cost
-from icl_interp.experiments.files import _read_tables, read_summary
+from icl_interp.experiments.files import FigureTables, read_kept, read_summary
 from icl_interp.provenance import machine
 
 
@@ -60,7 +60,7 @@ def test_the_figures_numbers_are_kept_beside_the_summary(smoke):
     result, folder = smoke
     names = ("report.html", "zhang2024.json", "zhang2024-tables.json")
     assert result.stdout.splitlines()[-1] == ", ".join(str(folder / name) for name in names)
-    found = _read_tables(folder / "zhang2024-tables.json")
+    found = read_kept(FigureTables, folder / "zhang2024-tables.json")
     assert [table.id for table in found.tables] == ["figure-1", "norms", "lengths", "parts", "moved", "table-1"]
     assert found.provenance == read_summary(folder / "zhang2024.json").provenance
     assert [claim.key for claim in read_summary(folder / "zhang2024.json").claims][-1] == "table-1-cells"

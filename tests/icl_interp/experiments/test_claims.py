@@ -3,13 +3,13 @@ committed summary: agreement, difference, and what cannot be compared."""
 
 import math
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from icl_interp.experiments.claims import _VERDICTS, Check, Claim, Interval, Row, Stated, differences, judge
+from icl_interp.experiments.claims import Check, Claim, Interval, Row, Stated, Verdict, differences, judge
 
 
 def test_rounding_decides_nothing():
@@ -71,7 +71,7 @@ def test_one_seed_is_its_own_interval_and_is_not_judged():
 def test_a_check_is_judged_by_its_interval(low, high, verdict):
     check = Check("risk", "risk", (1.9, 2.0, 2.1), low, high)  # [1.75, 2.25]
     assert check.verdict == verdict
-    assert verdict in _VERDICTS
+    assert verdict in get_args(Verdict)
     assert verdict in repr(check)
 
 

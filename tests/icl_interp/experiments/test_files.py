@@ -9,7 +9,7 @@ from icl_interp.experiments.claims import Check, Claim
 from icl_interp.experiments.claims_table import BEGIN, END, _claims_block, _rewrite_table, _summaries_in, claims_table
 from icl_interp.experiments.cost import Cost, PresetCost
 from icl_interp.experiments.experiment import Outcome, Panel, Paper
-from icl_interp.experiments.files import FigureTable, _read_tables, read_summary, write_summary, write_tables
+from icl_interp.experiments.files import FigureTable, FigureTables, read_kept, read_summary, write_summary, write_tables
 
 CLAIMS = (
     Claim("one", "A | B holds.", "Figure 1", "m", (Check("risk", "the risk", (1.0, 1.1, 0.9), 0.5, 1.5, "why"),)),
@@ -160,7 +160,7 @@ def tables(tmp_path):
 
 
 def test_tables_that_are_written_are_read(tables):
-    found = _read_tables(tables)
+    found = read_kept(FigureTables, tables)
     assert (found.paper, found.preset, found.provenance) == (OUTCOME.paper, "laptop", {"torch": "2"})
     rows = (("LSA", 1, 1.23457), ("LTB “x”", 2, None), ("none", None, 1.5e-300))
     columns = ("model", "step", "risk")
@@ -172,7 +172,7 @@ def test_tables_that_are_written_are_read(tables):
 
 
 def test_an_outcome_without_figures_is_read(tmp_path):
-    assert _read_tables(write_tables(replace(OUTCOME, panels=()), tmp_path / "x.json", {})).tables == ()
+    assert read_kept(FigureTables, write_tables(replace(OUTCOME, panels=()), tmp_path / "x.json", {})).tables == ()
 
 
 def test_tables_beside_summaries_are_no_summaries(path, tables):
@@ -195,5 +195,5 @@ def test_tables_beside_summaries_are_no_summaries(path, tables):
 def test_broken_tables_are_one_sentence(tables, change, reason):
     tables.write_text(json.dumps(json.loads(tables.read_text()) | change))
     with pytest.raises(ValueError, match="a file of tables needs ") as caught:
-        _read_tables(tables)
+        read_kept(FigureTables, tables)
     assert reason in str(caught.value)

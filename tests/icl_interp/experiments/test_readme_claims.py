@@ -9,7 +9,7 @@ from icl_interp.experiments.claims import differences
 from icl_interp.experiments.claims_table import BEGIN, END, _claims_block
 from icl_interp.experiments.cost import _kinds_of, read_cost
 from icl_interp.experiments.experiment import _EXPERIMENTS, Means, experiment
-from icl_interp.experiments.files import _read_tables, read_summary
+from icl_interp.experiments.files import FigureTables, read_kept, read_summary
 
 ROOT = Path(__file__).parents[3]
 RESULTS = ROOT / "examples" / "results"
@@ -64,7 +64,9 @@ def test_the_papers_sizes_were_timed_as_they_are_planned(name):
 
 
 def test_the_readmes_sentence_on_conventions_is_the_table():
-    (table,) = (table for table in _read_tables(RESULTS / "hill2025-tables.json").tables if table.id == "conventions")
+    (table,) = (
+        table for table in read_kept(FigureTables, RESULTS / "hill2025-tables.json").tables if table.id == "conventions"
+    )
     rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
     held = [row for row in rows if row["holds"] == "yes"]
     spearman = [str(row[name]) for row in rows for name in row if "Spearman" in name]

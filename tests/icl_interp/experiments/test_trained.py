@@ -13,7 +13,7 @@ from fake_parallel import FakeParallel
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from icl_interp.experiments import trained
-from icl_interp.experiments.trained import checkpoints_of, run_path, train_all, training_seconds
+from icl_interp.experiments.trained import checkpoints_of, run_path, train_all, trained_by
 from icl_interp.jobs import _ATTEMPTS
 from icl_interp.models.config import ModelConfig
 from icl_interp.tasks.linear_regression import LinearRegression
@@ -165,7 +165,7 @@ def test_runs_that_an_older_version_named_are_read_back(folder, tmp_path, monkey
     assert list(train_all(plan, tmp_path)) == list(plan)
     assert looks == [tmp_path / "runs"]
     assert run_path(tmp_path, PLAN["gpt2"]).name == "older gpt2"
-    assert training_seconds(tmp_path, plan.values()) is not None
+    assert isinstance(trained_by(tmp_path, plan.values())["seconds_of_training"], float)
     with pytest.raises(AssertionError, match="1 configs were trained again"):  # the control: it has to mean the same
         train_all({"other": PLAN["a"].model_copy(update={"scale_loss": True})}, tmp_path)
 
@@ -209,7 +209,7 @@ def test_two_processes_train_the_same(folder, tmp_path):
 
 
 def test_what_training_took_is_added_up_once_a_run(folder):
-    took = training_seconds(folder, PLAN.values())
+    took = trained_by(folder, PLAN.values())["seconds_of_training"]
     manifests = [json.loads(path.read_text()) for path in folder.glob("runs/*/manifest.json")]
     assert len(manifests) == 5
     # Each manifest is rounded to a tenth of a second.
@@ -217,7 +217,7 @@ def test_what_training_took_is_added_up_once_a_run(folder):
     path = run_path(folder, PLAN["a"]) / "manifest.json"
     before = path.read_text()
     path.write_text(json.dumps({key: value for key, value in json.loads(before).items() if key != "seconds"}))
-    assert training_seconds(folder, PLAN.values()) is None
+    assert trained_by(folder, PLAN.values())["seconds_of_training"] == "not recorded"
     path.write_text(before)
 
 
@@ -228,6 +228,6 @@ def test_damaged_runs_are_one_sentence_with_the_way_on(folder, tmp_path):
     with pytest.raises(ValueError, match=rf"step_00000004\.pt; .*, or remove the run folder {path}, which the same"):
         train_all({"a": PLAN["a"]}, tmp_path / "copy")
     (path / "manifest.json").write_bytes(b"")
-    for ask in (train_all, lambda plan, where: training_seconds(where, plan.values())):
+    for ask in (train_all, lambda plan, where: trained_by(where, plan.values())):
         with pytest.raises(ValueError, match=r"got a damaged one: .*manifest\.json; remove it"):
             ask({"a": PLAN["a"]}, tmp_path / "copy")

@@ -10,9 +10,8 @@ from development_runs import FEW, SHORT, STEPS, enlarge, overflow
 
 import icl_interp as icl
 from icl_interp.measure.development import jobs
-from icl_interp.measure.development.find import load_newest
 from icl_interp.measure.development.jobs import CheckpointJob
-from icl_interp.measure.development.record import LeftOut, MeasurementError, demand_finite
+from icl_interp.measure.development.record import LeftOut, MeasurementError, demand_finite, load_newest
 from icl_interp.measure.development.run import development
 from probes.learning_coefficient import NonFiniteLossError
 

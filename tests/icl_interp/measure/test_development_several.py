@@ -12,7 +12,6 @@ from development_runs import FEW, SHORT, make_run
 
 import icl_interp as icl
 from icl_interp.measure.development import assemble
-from icl_interp.measure.development.find import find_runs
 from icl_interp.measure.development.llc import llc_steps
 from icl_interp.measure.development.material import fresh_weights_family, ood_label, pca_task
 from icl_interp.measure.development.one_run import LEAST_LLC, stages_of
@@ -20,6 +19,7 @@ from icl_interp.measure.development.record import LlcRecord
 from icl_interp.measure.development.result import Panel
 from icl_interp.measure.development.run import development
 from icl_interp.measure.families import IN_DISTRIBUTION
+from icl_interp.runs.find import find_runs
 from icl_interp.tasks.quadratic import QuadraticRegression
 from probes.learning_coefficient.exact import free_energy_crossover
 

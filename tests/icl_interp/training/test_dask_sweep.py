@@ -23,7 +23,7 @@ from icl_interp.training.sweep import SweepRun, expand_grid, load_grid
 pytest.importorskip("distributed", reason="the cluster extra is not installed")
 
 CONFIG = TINY.model_copy(update={"steps": 300, "checkpoints": CheckpointSteps(every=50), "eval_every": None})
-NEEDED = "icl_interp.training.sweep_workers"
+NEEDED = "icl_interp.training.sweep"
 GRID = {"seed": list(range(4))}
 
 

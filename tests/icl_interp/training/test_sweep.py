@@ -10,9 +10,17 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from training_cases import TINY, assert_same_runs
 
 from icl_interp import train
-from icl_interp.training import sweep_workers
-from icl_interp.training.sweep import SweepRun, expand_grid, load_grid, sweep
-from icl_interp.training.sweep_workers import ParquetWarning, row_on_disk, run_row, write_table
+from icl_interp.training import sweep as sweep_module
+from icl_interp.training.sweep import (
+    ParquetWarning,
+    SweepRun,
+    expand_grid,
+    load_grid,
+    row_on_disk,
+    run_row,
+    sweep,
+    write_table,
+)
 
 GRID = {"seed": [0, 1], "task.noise_std": [0.0, 0.5]}
 
@@ -139,10 +147,10 @@ def _no_pyarrow(*_: object, **__: object) -> None:
 
 def test_runs_whose_worker_died_again_and_again_fail_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = [(TINY, tmp_path / str(index)) for index in range(3)]
-    monkeypatch.setattr(sweep_workers, "train_one_run", lambda job, _, *, wait: {"status": job[1].name, "wait": wait})
+    monkeypatch.setattr(sweep_module, "train_one_run", lambda job, _, *, wait: {"status": job[1].name, "wait": wait})
     monkeypatch.setattr(joblib, "Parallel", FakeParallel)
     monkeypatch.setattr(FakeParallel, "deaths", [(after, TerminatedWorkerError("")) for after in (1, 1, 0, 0)])
-    rows = dict(sweep_workers.run_all(jobs, workers=2))
+    rows = dict(sweep_module.run_all(jobs, workers=2))
     assert (rows[0]["status"], rows[1]["status"]) == ("0", "1")
     assert rows[2] == run_row("failed", error="its worker died 3 times, perhaps for want of memory")
 

@@ -10,9 +10,8 @@ from typer.testing import CliRunner
 from icl_interp import TrainConfig, train
 from icl_interp.cli.train import _app
 from icl_interp.runs.folder import RunFolder
-from icl_interp.training import sweep_workers
-from icl_interp.training.sweep import SweepRun, expand_grid, sweep
-from icl_interp.training.sweep_workers import run_all, train_one_run
+from icl_interp.training import sweep as sweep_module
+from icl_interp.training.sweep import SweepRun, expand_grid, run_all, sweep, train_one_run
 
 SHORT = TINY.model_copy(update={"steps": 3, "checkpoints": None, "eval_every": None})
 PATIENCE = 240.0
@@ -29,14 +28,14 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[SweepRun]:
 
 def order_of_training(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     trained: list[int] = []
-    whole = sweep_workers.train
+    whole = sweep_module.train
 
     def noted(config: TrainConfig, **options: object) -> object:
         result = whole(config, **options)
         trained.append(config.seed)
         return result
 
-    monkeypatch.setattr(sweep_workers, "train", noted)
+    monkeypatch.setattr(sweep_module, "train", noted)
     return trained
 
 

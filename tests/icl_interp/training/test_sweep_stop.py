@@ -20,12 +20,11 @@ from typer.testing import CliRunner
 from icl_interp import train
 from icl_interp.cli.train import _app
 from icl_interp.jobs import _WRITE_SECONDS
-from icl_interp.training import sweep_workers
+from icl_interp.training import sweep as sweep_module
 from icl_interp.training.loop import StepRecord, Trainer
 from icl_interp.training.schedules import CheckpointSteps
 from icl_interp.training.stopping import RunStoppedError
-from icl_interp.training.sweep import SweepRun, SweepStoppedError, expand_grid, load_grid, sweep
-from icl_interp.training.sweep_workers import train_one_run
+from icl_interp.training.sweep import SweepRun, SweepStoppedError, expand_grid, load_grid, sweep, train_one_run
 
 GRID = {"seed": [0, 1], "lr": [0.01, 1e18, 0.003]}
 """The second learning rate makes a run fail."""
@@ -44,7 +43,7 @@ def files(tmp_path: Path) -> tuple[str, str]:
 
 def stops_at(run: int, steps: int, monkeypatch: pytest.MonkeyPatch, number: signal.Signals = signal.SIGINT) -> None:
     """Let Ctrl-C, or another signal, come in the middle of one run."""
-    train_whole = sweep_workers.train
+    train_whole = sweep_module.train
 
     def interrupted(config: object, **options: object) -> object:
         numbers.append(len(numbers))
@@ -53,10 +52,10 @@ def stops_at(run: int, steps: int, monkeypatch: pytest.MonkeyPatch, number: sign
             if numbers[-1] == run and record.step == steps:
                 signal.raise_signal(number)
 
-        return train_whole(config, **options, on_step=on_step)
+        return train_whole(config, **options | {"on_step": on_step})
 
     numbers: list[int] = []
-    monkeypatch.setattr(sweep_workers, "train", interrupted)
+    monkeypatch.setattr(sweep_module, "train", interrupted)
 
 
 def test_the_table_tells_how_far_each_run_is(
@@ -80,7 +79,7 @@ def test_the_table_tells_how_far_each_run_is(
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out" / "sweep.parquet"), stop.value.result.table)
     assert len(stop.value.result.failed) == 1
     # Stopped again before it comes to anything, it still knows what was finished.
-    monkeypatch.setattr(sweep_workers, "train_one_run", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(sweep_module, "train_one_run", lambda *_, **__: signal.raise_signal(signal.SIGINT))
     with pytest.raises(SweepStoppedError, match=r"stopped: 1 of 6 runs finished, 2 begun, 3 not begun; "):
         sweep(runs, tmp_path / "out")
 
@@ -181,7 +180,7 @@ def test_signals_reach_a_real_sweep(tmp_path: Path, workers: str, number: signal
 def test_sigterm_between_two_runs_leaves_the_table(
     files: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweep_workers, "train_one_run", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+    monkeypatch.setattr(sweep_module, "train_one_run", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
     stopped = CliRunner().invoke(_app, [files[0], "--sweep", files[1], "--out", str(tmp_path / "out")])
     assert stopped.exit_code == 143
     assert list(pd.read_csv(tmp_path / "out" / "sweep.csv")["status"]) == ["not begun"] * 6

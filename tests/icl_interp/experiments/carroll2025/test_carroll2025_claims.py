@@ -7,10 +7,11 @@ import pytest
 from carroll_cases import INFINITE, THREE, ideal_measures, spoil, spoil_all
 
 from icl_interp.experiments.carroll2025.measures import Plane
-from icl_interp.experiments.carroll2025.paper import EXPERIMENT
-from icl_interp.experiments.experiment import Outcome
+from icl_interp.experiments.experiment import Outcome, experiment
 from icl_interp.report import render
 from icl_interp.report.chapters.claims import claims_page
+
+EXPERIMENT = experiment("carroll2025")
 
 claims = EXPERIMENT.judged
 

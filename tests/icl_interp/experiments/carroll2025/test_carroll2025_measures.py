@@ -9,20 +9,20 @@ from carroll_cases import INFINITE, THREE, ideal_measures, ideal_run, spoil
 from icl_interp.experiments.carroll2025.measures import (
     _NEVER_LEFT,
     _POOL_SEEDS,
+    NUMBERS,
     ORDERED,
     Pair,
     Reader,
     _gap_ratios,
     _log_crossover,
     crossover,
-    dip_share,
-    largest_rise,
     rank_correlation,
-    rise,
     swaps,
 )
-from icl_interp.experiments.carroll2025.paper import EXPERIMENT
 from icl_interp.experiments.carroll2025.setting import SIZES
+from icl_interp.experiments.experiment import experiment
+
+EXPERIMENT = experiment("carroll2025")
 
 panels = EXPERIMENT.drawn
 
@@ -40,22 +40,22 @@ def ideal():
 def test_transience_is_the_rise_from_t_crit_to_the_end():
     run = ideal_run(16)
     assert (run.t_crit, run.steps[run.t_crit]) == (3, 300)
-    assert rise(run) == pytest.approx(3.3 - 1.8)
-    assert rise(ideal_run(64)) == 0.0
+    assert NUMBERS["rise"](run) == pytest.approx(3.3 - 1.8)
+    assert NUMBERS["rise"](ideal_run(64)) == 0.0
 
 
 def test_noise_is_the_largest_rise_at_any_time():
     run = replace(ideal_run(INFINITE), ood=(4.0, 3.0, 3.4, 2.0, 2.1, 1.5, 1.6))
-    assert largest_rise(run) == pytest.approx(0.4)
-    assert rise(run) == pytest.approx(0.1)
-    assert largest_rise(replace(run, ood=(3.0, 2.0, 1.0))) == 0.0
+    assert NUMBERS["noise"](run) == pytest.approx(0.4)
+    assert NUMBERS["rise"](run) == pytest.approx(0.1)
+    assert NUMBERS["noise"](replace(run, ood=(3.0, 2.0, 1.0))) == 0.0
 
 
 def test_the_dip_is_a_share_of_the_way_between_the_solutions():
     run = ideal_run(16)
-    assert dip_share(run) == pytest.approx((3.4 - 1.8) / (3.4 - 1.6))
-    assert dip_share(replace(run, ood=(3.4, 3.6))) == pytest.approx(0.0)
-    assert dip_share(replace(run, ood=(3.4, 1.6))) == pytest.approx(1.0)
+    assert NUMBERS["way"](run) == pytest.approx((3.4 - 1.8) / (3.4 - 1.6))
+    assert NUMBERS["way"](replace(run, ood=(3.4, 3.6))) == pytest.approx(0.0)
+    assert NUMBERS["way"](replace(run, ood=(3.4, 1.6))) == pytest.approx(1.0)
 
 
 def test_the_turn_is_the_largest_second_component():

@@ -35,7 +35,6 @@ def ideal(kind, seed):
             NORMS: DetectorFound(reads="raw inputs", auroc=0.8, untrained=float("nan")),
         },
         norms_within=0.2,
-        norms_pooled=0.3,
         common={IN_DISTRIBUTION: 0.01 + 0.2 * KINDS.index(kind) + off, "x_scale=3": 0.5},
     )
 

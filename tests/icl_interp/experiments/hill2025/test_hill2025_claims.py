@@ -5,14 +5,16 @@ import math
 import pytest
 from hill_cases import ONE, SEEDS, THREE, ideal_measures, with_all, with_families, with_readings
 
-from icl_interp.experiments.experiment import Outcome
+from icl_interp.experiments.experiment import Outcome, experiment
 from icl_interp.experiments.hill2025.claims import _FRACTIONS
 from icl_interp.experiments.hill2025.figures import COLUMNS, _count_holding, conventions
 from icl_interp.experiments.hill2025.measures import NORMS, DetectorFound, Reader
-from icl_interp.experiments.hill2025.paper import EXPERIMENT, PAPER, UNKNOWNS
+from icl_interp.experiments.hill2025.paper import PAPER, UNKNOWNS
 from icl_interp.experiments.hill2025.setting import KINDS, Run
 from icl_interp.report import render
 from icl_interp.report.chapters.claims import claims_page
+
+EXPERIMENT = experiment("hill2025")
 
 claims, panels = EXPERIMENT.judged, EXPERIMENT.drawn
 

@@ -6,11 +6,13 @@ import pytest
 from zhang_cases import THREE, ideal_measures, with_risks
 
 from icl_interp.experiments.claims import Check, Claim
-from icl_interp.experiments.experiment import Outcome
+from icl_interp.experiments.experiment import Outcome, experiment
 from icl_interp.experiments.linear_risk import Risk
-from icl_interp.experiments.zhang2024.paper import EXPERIMENT, PAPER, UNKNOWNS
+from icl_interp.experiments.zhang2024.paper import PAPER, UNKNOWNS
 from icl_interp.report import render
 from icl_interp.report.chapters.claims import claims_page
+
+EXPERIMENT = experiment("zhang2024")
 
 
 @pytest.fixture(scope="module")

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from zhang_cases import THREE, ideal_measures, with_all, with_risks
 
-from icl_interp.experiments.experiment import Outcome
+from icl_interp.experiments.experiment import Outcome, experiment
 from icl_interp.experiments.linear_risk import Risk
-from icl_interp.experiments.zhang2024.claims import _doublings
+from icl_interp.experiments.zhang2024.claims import BETWEEN, _doublings
 from icl_interp.experiments.zhang2024.measures import optimum
-from icl_interp.experiments.zhang2024.paper import EXPERIMENT
-from icl_interp.experiments.zhang2024.setting import BETWEEN
 from icl_interp.report import render
 from icl_interp.report.chapters.claims import claims_page
+
+EXPERIMENT = experiment("zhang2024")
 
 
 @pytest.fixture(scope="module")

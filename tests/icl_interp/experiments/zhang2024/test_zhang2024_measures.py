@@ -6,7 +6,7 @@ import torch
 from icl_interp.experiments.experiment import Means, TrainedRuns
 from icl_interp.experiments.linear_risk import query_risks
 from icl_interp.experiments.trained import train_all
-from icl_interp.experiments.zhang2024.measures import DISTANCES, Measures, count_laws, measure
+from icl_interp.experiments.zhang2024.measures import DISTANCES, Measures, count, measure
 from icl_interp.experiments.zhang2024.setting import FIGURE_NORM, N_PAIRS, SIZES, Run, plan, task_of
 from icl_interp.models.hooked import HookedModel
 
@@ -29,7 +29,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     folder, configs, done = tmp_path_factory.mktemp("zhang"), plan(SMOKE), []
     models = train_all(configs, folder)
     found = measure(TrainedRuns(configs, models, folder, Means(), done.append), SMOKE)
-    assert sum(done) == count_laws(configs) == 4
+    assert sum(done) == count(configs) == 4
     assert {weight.dtype for model in models.values() for weight in model.parameters()} == {torch.float32}
     return found, models
 

@@ -1,15 +1,11 @@
 """Which checkpoints a run has, and what the run is called."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from icl_interp.checkpoints.load import load_checkpoint
-from icl_interp.checkpoints.record import Checkpoint
 from icl_interp.checkpoints.safe_load import choose_file, numbered_files
-from icl_interp.errors import CheckpointError, InputError, one_line
-from icl_interp.measure.development.record import FAILURES
+from icl_interp.errors import InputError
 from icl_interp.settings import read_yaml
 
 
@@ -58,34 +54,6 @@ def find_runs(paths: Sequence[str | Path]) -> list[RunFiles]:
         key = (path.parent, "" if step is not None else path.name)
         groups.setdefault(key, {})[step or 0] = path
     return [_run(folder, files) for (folder, _), files in groups.items()]
-
-
-def load_newest(
-    files: Mapping[int, Path], *, try_out: Callable[[Checkpoint], object] | None = None, **how: Any
-) -> tuple[Checkpoint, dict[int, str]]:
-    """Load the newest checkpoint that can be read."""
-    errors: dict[int, Exception] = {}
-    for step in sorted(files, reverse=True):
-        try:
-            checkpoint = load_checkpoint(files[step], **how)
-            if try_out is not None:
-                try_out(checkpoint)
-        except (CheckpointError, *FAILURES) as error:
-            errors[step] = error
-            continue
-        passed = {lost: reason_without_place(error, files[lost]) for lost, error in errors.items()}
-        done = {lost: "read" if isinstance(error, CheckpointError) else "measured" for lost, error in errors.items()}
-        said = tuple(
-            f"Step {lost} could not be {done[lost]} ({reason}); step {step} is the newest that can."
-            for lost, reason in passed.items()
-        )
-        return replace(checkpoint, assumptions=(*said, *checkpoint.assumptions)), passed
-    raise errors[max(errors)]
-
-
-def reason_without_place(error: Exception, path: Path) -> str:
-    """Say why a file cannot be read in words that are the same wherever the file lies."""
-    return one_line(error).replace(str(path), path.name)
 
 
 def _step(path: Path) -> int | None:
