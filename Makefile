@@ -27,6 +27,7 @@ test-newest: $(VENV)/installed-dev
 TL3_TESTS = $(patsubst %,tests/icl_interp/models/test_%.py,lens lens_from linear_lens hooked hook_map hook_names \
 	activation_cache cache_refusals quiet_answers model_families transformer softmax_layer) \
 	$(patsubst %,tests/icl_interp/checkpoints/test_%.py,hooked_transformer_file dtsip timaeus own linear_families) \
+	tests/icl_interp/models/open/test_language_models.py \
 	tests/icl_interp/models/test_model_transforms.py::test_compiled_models_are_whole_graphs_whose_hooks_fire
 
 test-tl3: $(VENV_TL3)/installed

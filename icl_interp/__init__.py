@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from icl_interp.checkpoints.registry import READERS, register_reader
     from icl_interp.checkpoints.safe_load import WeightFile
     from icl_interp.data import demo_path
-    from icl_interp.errors import InputError
+    from icl_interp.errors import InputError, UserCodeError
+    from icl_interp.measure.activation_study import ActivationStudy, activation_study
     from icl_interp.measure.algorithm_agreement import algorithm_agreement
     from icl_interp.measure.attention import attention_summary
+    from icl_interp.measure.detectors.own import DETECTORS, Detector, register_detector
     from icl_interp.measure.detectors.report import detector_report
     from icl_interp.measure.development.llc import calibrate_llc
     from icl_interp.measure.development.result import Development
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from icl_interp.measure.errors import error_curves
     from icl_interp.measure.heads import head_importance
     from icl_interp.measure.layer_readouts import layer_readouts
-    from icl_interp.measure.linear_probes import linear_probes
+    from icl_interp.measure.linear_probes import TARGETS, linear_probes, register_target
     from icl_interp.measure.ood import ood_report
     from icl_interp.measure.signature import spectral_signature
     from icl_interp.measure.similarity import layer_similarity
@@ -42,23 +44,28 @@ if TYPE_CHECKING:
     from icl_interp.models.build import MODEL_PRESETS, build_model, model_preset
     from icl_interp.models.config import ModelConfig
     from icl_interp.models.linear.attention import HookedLinearAttention, HookedLinearTransformerBlock
+    from icl_interp.models.open.discover import sites
+    from icl_interp.models.open.wrap import wrap
     from icl_interp.models.softmax.attention import plain_attention
     from icl_interp.models.softmax.softmax_layer import HookedSoftmaxLayer
     from icl_interp.models.softmax.transformer import HookedICLTransformer
+    from icl_interp.predictors.references import REFERENCES, register_reference
     from icl_interp.prompts import Prompts, PromptSource
     from icl_interp.query import predict
-    from icl_interp.tasks.base import Task
+    from icl_interp.tasks.base import FunctionTask, Labels, Task
     from icl_interp.tasks.categorical import CategoricalRegression
     from icl_interp.tasks.decision_tree import DecisionTreeRegression
+    from icl_interp.tasks.fixed_prompts import FixedPrompts
     from icl_interp.tasks.ill_conditioned import IllConditionedRegression
     from icl_interp.tasks.linear_regression import LinearRegression
     from icl_interp.tasks.quadratic import QuadraticRegression
     from icl_interp.tasks.recurrence import AffineRecurrence
     from icl_interp.tasks.references import bayes_penalty, lasso_penalty, reference_predictors
-    from icl_interp.tasks.registry import register_task, task_from_config, task_to_config
+    from icl_interp.tasks.registry import TASKS, register_task, task_from_config, task_to_config
     from icl_interp.tasks.relu_network import ReluNetworkRegression
+    from icl_interp.tasks.shifts.record import Shift
     from icl_interp.tasks.shifts.select import select_shifts, shifted
-    from icl_interp.tasks.shifts.suite import DTSIP_EVALUATIONS, SHIFTS
+    from icl_interp.tasks.shifts.suite import DTSIP_EVALUATIONS, SHIFTS, register_shift
     from icl_interp.tasks.sine import SineRegression
     from icl_interp.tasks.sparse import SparseLinearRegression
     from icl_interp.tasks.subspaces import Subspace, subspace_covariance
@@ -88,12 +95,16 @@ _HOMES = {
     "MODEL_PRESETS": "models.build",
     "model_preset": "models.build",
     "plain_attention": "models.softmax.attention",
+    "wrap": "models.open.wrap",
+    "sites": "models.open.discover",
     "TrainConfig": "training.train_config",
     "train": "training.run",
     "train_many": "training.ensemble",
     "Prompts": "prompts",
     "PromptSource": "prompts",
     "Task": "tasks.base",
+    "Labels": "tasks.base",
+    "FunctionTask": "tasks.base",
     "LinearRegression": "tasks.linear_regression",
     "TaskPool": "tasks.task_pool",
     "SparseLinearRegression": "tasks.sparse",
@@ -105,18 +116,24 @@ _HOMES = {
     "ReluNetworkRegression": "tasks.relu_network",
     "DecisionTreeRegression": "tasks.decision_tree",
     "QuadraticRegression": "tasks.quadratic",
+    "FixedPrompts": "tasks.fixed_prompts",
     "Subspace": "tasks.subspaces",
     "subspace_covariance": "tasks.subspaces",
+    "TASKS": "tasks.registry",
     "register_task": "tasks.registry",
     "task_from_config": "tasks.registry",
     "task_to_config": "tasks.registry",
+    "Shift": "tasks.shifts.record",
     "SHIFTS": "tasks.shifts.suite",
+    "register_shift": "tasks.shifts.suite",
     "DTSIP_EVALUATIONS": "tasks.shifts.suite",
     "shifted": "tasks.shifts.select",
     "select_shifts": "tasks.shifts.select",
     "predict": "query",
     "predictors": "",
     "interventions": "",
+    "REFERENCES": "predictors.references",
+    "register_reference": "predictors.references",
     "reference_predictors": "tasks.references",
     "bayes_penalty": "tasks.references",
     "lasso_penalty": "tasks.references",
@@ -125,14 +142,21 @@ _HOMES = {
     "error_curves": "measure.errors",
     "spectral_signature": "measure.signature",
     "detector_report": "measure.detectors.report",
+    "Detector": "measure.detectors.own",
+    "DETECTORS": "measure.detectors.own",
+    "register_detector": "measure.detectors.own",
     "layer_similarity": "measure.similarity",
     "ood_report": "measure.ood",
     "linear_probes": "measure.linear_probes",
+    "TARGETS": "measure.linear_probes",
+    "register_target": "measure.linear_probes",
     "layer_readouts": "measure.layer_readouts",
     "algorithm_agreement": "measure.algorithm_agreement",
     "head_importance": "measure.heads",
     "attention_summary": "measure.attention",
     "study": "measure.study.run",
+    "activation_study": "measure.activation_study",
+    "ActivationStudy": "measure.activation_study",
     "intervention_effect": "measure.subspace_use",
     "subspace_use": "measure.subspace_use",
     "signature_use": "measure.subspace_use",
@@ -142,25 +166,35 @@ _HOMES = {
     "LlcSettings": "measure.development.settings",
     "calibrate_llc": "measure.development.llc",
     "InputError": "errors",
+    "UserCodeError": "errors",
 }
 
 __all__ = [
+    "DETECTORS",
     "DTSIP_EVALUATIONS",
     "MODEL_PRESETS",
     "READERS",
+    "REFERENCES",
     "SHIFTS",
+    "TARGETS",
+    "TASKS",
+    "ActivationStudy",
     "AffineRecurrence",
     "CategoricalRegression",
     "Checkpoint",
     "DecisionTreeRegression",
+    "Detector",
     "Development",
     "DevelopmentSettings",
+    "FixedPrompts",
+    "FunctionTask",
     "HookedICLTransformer",
     "HookedLinearAttention",
     "HookedLinearTransformerBlock",
     "HookedSoftmaxLayer",
     "IllConditionedRegression",
     "InputError",
+    "Labels",
     "LinearRegression",
     "LlcSettings",
     "ModelConfig",
@@ -170,6 +204,7 @@ __all__ = [
     "Reader",
     "Reading",
     "ReluNetworkRegression",
+    "Shift",
     "SineRegression",
     "SparseLinearRegression",
     "Subspace",
@@ -177,8 +212,10 @@ __all__ = [
     "TaskPool",
     "TrainConfig",
     "UniformRegression",
+    "UserCodeError",
     "WeightFile",
     "__version__",
+    "activation_study",
     "algorithm_agreement",
     "attention_summary",
     "bayes_penalty",
@@ -203,12 +240,17 @@ __all__ = [
     "predict",
     "predictors",
     "reference_predictors",
+    "register_detector",
     "register_reader",
+    "register_reference",
+    "register_shift",
+    "register_target",
     "register_task",
     "save_checkpoint",
     "select_shifts",
     "shifted",
     "signature_use",
+    "sites",
     "spectral_signature",
     "stream",
     "study",
@@ -218,6 +260,7 @@ __all__ = [
     "task_to_config",
     "train",
     "train_many",
+    "wrap",
 ]
 
 

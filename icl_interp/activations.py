@@ -3,15 +3,17 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from icl_interp.door import ModelLike, as_model, as_prompts_or_tokens
 from icl_interp.errors import InputError
 from icl_interp.models.hook_names import check_names
 from icl_interp.models.hooked import HookedModel
-from icl_interp.prompts import Prompts
+from icl_interp.prompts import Prompts, TokenPrompts
 from probes._core.results import short_repr
 
 
@@ -19,7 +21,7 @@ from probes._core.results import short_repr
 class Batch:
     """What a model said and held while it read one batch of prompts."""
 
-    prompts: Prompts
+    prompts: Any
     """The prompts of this batch, on the CPU."""
     predictions: Float[Tensor, "batch point"]
     """The model's predictions, on the CPU."""
@@ -30,7 +32,7 @@ class Batch:
 
 
 def stream(
-    model: HookedModel, prompts: Prompts, names: Sequence[str], *, batch_size: int = 256, point: int = -1
+    model: ModelLike, prompts: Any, names: Sequence[str], *, batch_size: int = 256, point: int = -1
 ) -> Iterator[Batch]:
     """Run a model over prompts in batches and hand out the named activations.
 
@@ -55,6 +57,8 @@ def stream(
         InputError: If a name is unknown (near names are listed), batch_size is below 1, or a point other than the
             last is asked of a model that answers all points in one pass.
     """
+    model, prompts = as_model("stream", model), as_prompts_or_tokens("stream", prompts)
+    model.prepare(prompts.xs, prompts.ys)
     _check(model, names, batch_size, point)
     for start in range(0, len(prompts), batch_size):
         batch = prompts[start : start + batch_size]
@@ -67,7 +71,7 @@ def stream(
 
 
 def collect(
-    model: HookedModel, prompts: Prompts, names: str | Sequence[str], *, batch_size: int = 256, point: int = -1
+    model: ModelLike, prompts: Any, names: str | Sequence[str], *, batch_size: int = 256, point: int = -1
 ) -> dict[str, Tensor]:
     """Run a model over prompts and return the named activations of all of them.
 
@@ -97,9 +101,11 @@ def collect(
         >>> collect(model, prompts, "blocks.0.hook_resid_post", batch_size=4)["blocks.0.hook_resid_post"].shape
         torch.Size([10, 10, 8])
     """
+    model, prompts = as_model("collect", model), as_prompts_or_tokens("collect", prompts)
     names = [names] if isinstance(names, str) else list(dict.fromkeys(names))
     if not names:
         raise InputError("collect needs at least one hook name, got none; print(model.hook_dict.keys()).")
+    model.prepare(prompts.xs, prompts.ys)
     _check(model, names, batch_size, point)
     parts: dict[str, list[Tensor]] = {name: [] for name in names}
     for start in range(0, len(prompts), batch_size):
@@ -121,7 +127,9 @@ def _check(model: HookedModel, names: Sequence[str], batch_size: int, point: int
     check_names(names, model.hook_dict)
 
 
-def _run(model: HookedModel, there: Prompts, names: Sequence[str], point: int) -> tuple[Tensor, dict[str, Tensor]]:
+def _run(
+    model: HookedModel, there: Prompts | TokenPrompts, names: Sequence[str], point: int
+) -> tuple[Tensor, dict[str, Tensor]]:
     kept: dict[str, Tensor] = {}
     hooks = [(name, _keeper(kept, name)) for name in names]
     asked = {"points": [point]} if model.cfg.query_only else {}
@@ -129,7 +137,7 @@ def _run(model: HookedModel, there: Prompts, names: Sequence[str], point: int) -
         return model(there.xs, there.ys, **asked), kept
 
 
-def _all_points(model: HookedModel, there: Prompts) -> Tensor:
+def _all_points(model: HookedModel, there: Any) -> Tensor:
     # A query-only model that somebody else hooked, an ablation say, takes one point after the other.
     if not model.is_listened_to:
         return model(there.xs, there.ys)

@@ -45,13 +45,13 @@ def _restored(text: str, traceback: str) -> UserCodeError:
 
 
 @contextmanager
-def users_code(name: str) -> Iterator[None]:
-    """Say that whatever is raised inside comes from code that the user brought along."""
+def users_code(name: str, *, passing: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Say that whatever is raised inside, but for some kinds, comes from code that the user brought along."""
     try:
         yield
-    except UserCodeError:
-        raise
     except Exception as error:
+        if isinstance(error, (UserCodeError, *passing)):
+            raise
         frames = error.__traceback__
         for _ in range(2):  # of this function and of whoever called the user's code
             frames = frames.tb_next or frames if frames is not None else None

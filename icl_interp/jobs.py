@@ -18,9 +18,12 @@ from typing import Any, TypeVar
 
 import joblib
 import torch
+from cloudpickle import dumps, loads
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from icl_interp.errors import InputError
+from icl_interp.registry import carried, unpack
+from icl_interp.user_files import import_files, imported_files
 
 _ATTEMPTS = 3
 """How often in a row workers may die before any of their jobs is done."""
@@ -90,7 +93,8 @@ def run(
     with tempfile.TemporaryDirectory(prefix="icl-jobs-") as notices:
         stop_file = Path(notices) / "stop" if scheduler is None else None
         with stop_signals(partial(_ask_workers, stop_file, jobs, writing, on_stop)):
-            one = partial(_in_worker, work, done, stop_file)
+            luggage = _Packed((imported_files(), carried()))
+            one = partial(_with_luggage, luggage, _Packed(partial(_in_worker, work, done, stop_file)))
             left, deaths = dict(enumerate(jobs)), 0
             while left:
                 before = len(left)
@@ -109,12 +113,45 @@ def run(
                     raise WorkersDiedError(list(left), attempts)
 
 
+class _Packed:
+    """An object that another process reads only once it asks, when it has what the object needs."""
+
+    def __init__(self, thing: Any) -> None:
+        self._thing = thing
+
+    def __getstate__(self) -> bytes:
+        return self._packed if self.travelled else bytes(dumps(self._thing))  # a scheduler hands it on unread
+
+    def __setstate__(self, packed: bytes) -> None:
+        self._packed = packed
+
+    @property
+    def travelled(self) -> bool:
+        return hasattr(self, "_packed")
+
+    def get(self) -> Any:
+        return loads(self._packed) if self.travelled else self._thing
+
+
 def _each_once(
-    one: Callable[[int, Job], tuple[int, _Result | None]], jobs: Mapping[int, Job], workers: int, scheduler: str | None
+    one: Callable[[int, _Packed], tuple[int, _Result | None]],
+    jobs: Mapping[int, Job],
+    workers: int,
+    scheduler: str | None,
 ) -> Iterator[tuple[int, _Result | None]]:
     with _workers_or_scheduler(workers, scheduler):
         parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")
-        yield from parallel([joblib.delayed(one)(index, job) for index, job in jobs.items()])
+        yield from parallel([joblib.delayed(one)(index, _Packed(job)) for index, job in jobs.items()])
+
+
+def _with_luggage(luggage: _Packed, one: _Packed, index: int, job: _Packed) -> tuple[int, Any]:
+    # What the user brought along comes first: a job may hold objects of their classes.
+    if luggage.travelled:
+        files, registered = luggage.get()
+        import_files(files)
+        unpack(registered)
+    found: tuple[int, Any] = one.get()(index, job.get())
+    return found
 
 
 def _in_worker(

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from icl_interp.errors import InputError
+from probes._core.arrays import tensor_of
 
 
 def derive_seed(seed: int, name: str) -> int:
@@ -51,11 +53,44 @@ def stream(seed: int, name: str) -> torch.Generator:
     return torch.Generator().manual_seed(derive_seed(seed, name))
 
 
+@dataclass(frozen=True, slots=True)
+class TokenPrompts:
+    """A batch of token sequences, for language models; what a wrapped model of tokens reads in place of `Prompts`."""
+
+    tokens: Int[Tensor, "batch pos"]
+    """Numbers of vocabulary entries."""
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __getitem__(self, which: slice) -> "TokenPrompts":
+        return TokenPrompts(self.tokens[which])
+
+    def to(self, device: str | torch.device) -> "TokenPrompts":
+        """Copy the tokens to a device."""
+        return TokenPrompts(self.tokens.to(device))
+
+    @property
+    def xs(self) -> Int[Tensor, "batch pos"]:
+        """The tokens, in the place where a model looks for its inputs."""
+        return self.tokens
+
+    @property
+    def ys(self) -> None:
+        """None: tokens have no labels."""
+
+    @property
+    def n_points(self) -> int:
+        """Tokens per sequence."""
+        return self.tokens.shape[1]
+
+
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class Prompts:
     """A batch of prompts: in each, `point` pairs (x, y) that share one task.
 
-    A *point* is one (x, y) pair; a *position* is a token slot of a model and does not occur here.
+    Arrays of numpy become tensors of their dtype. A *point* is one (x, y) pair; a *position* is a token slot of a model
+    and does not occur here.
 
     Example:
         >>> prompts = Prompts(xs=torch.zeros(4, 3, 2), ys=torch.zeros(4, 3))
@@ -77,6 +112,9 @@ class Prompts:
     """The labels of `query_xs`, noise included."""
 
     def __post_init__(self) -> None:
+        for name in ("xs", "ys", "ws", "query_xs", "query_ys"):
+            if isinstance(value := getattr(self, name), np.ndarray):
+                object.__setattr__(self, name, tensor_of(value))
         _check_prompts(self.xs, self.ys, self.ws)
         _check_queries(self.xs, self.ys, self.query_xs, self.query_ys)
 

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from icl_interp.errors import InputTypeError
 from icl_interp.prompts import Prompts
 
 Callee = Callable[..., Tensor]
@@ -21,12 +22,15 @@ def predict(
     query_xs[:, k], whose label is put as 0: one call for each k.
 
     Args:
-        f: A model, or a predictor.
+        f: A model, a `Checkpoint`, or a predictor.
         prompts: Plain, or with queries.
         on_prompts: Called with the number of prompts after each call of f, for progress.
 
     Returns:
         One prediction for each entry of `prompts.targets`.
+
+    Raises:
+        InputTypeError: If f cannot be called, or the prompts are of another kind.
 
     Example:
         >>> from icl_interp.predictors import copy_last
@@ -35,6 +39,12 @@ def predict(
         >>> predict(copy_last(), asked)  # without pairs, this predictor repeats its input
         tensor([[15., 7.]])
     """
+    f = f if callable(f) else getattr(f, "model", f)
+    if not callable(f) or not isinstance(prompts, Prompts):
+        raise InputTypeError(
+            f"predict needs a model or predictor and Prompts, got {type(f).__name__} and {type(prompts).__name__}; "
+            "pass icl_interp.Prompts(xs=xs, ys=ys)."
+        )
     tick = on_prompts or (lambda _: None)
     if prompts.query_xs is None:
         answer = f(prompts.xs, prompts.ys)

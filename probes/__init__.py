@@ -1,8 +1,8 @@
 """Pure measurements on activations: tensors in, frozen results out.
 
 Nothing here knows a model or a figure, and no file but a saved signature, so everything works on tensors from
-any source. Results have the dtype of the input, with two exceptions: 16-bit input gives float32 results, and where a
-finite result would overflow that dtype, it stays in float64.
+any source; arrays of numpy are taken where tensors are. Results have the dtype of the input, with two exceptions:
+16-bit input gives float32 results, and where a finite result would overflow that dtype, it stays in float64.
 
 Everything refuses, with an `InputError` that says what came and what to do, tensors that hold no floating-point numbers
 (an `InputTypeError`, also a `TypeError`), or are empty or not finite (unless NaN is said to mean something), shapes and

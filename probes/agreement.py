@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes._core import checks
+from probes._core.arrays import takes_arrays
 from probes._core.callees import Callee, ask, check_prompts, check_two, error_cosines, resolve_points, weight_cosines
 from probes._core.errors import InputError
 from probes._core.results import cast_like, in_dtype
@@ -28,6 +29,7 @@ __all__ = [
 ]  # fmt: skip
 
 
+@takes_arrays
 def spd(
     a: Float[Tensor, "batch point"],
     b: Float[Tensor, "batch point"],
@@ -64,6 +66,7 @@ def spd(
     return curve_over_prompts(squares, seed=seed, n_bootstrap=n_bootstrap, confidence=confidence)
 
 
+@takes_arrays
 def mspd(
     a: Float[Tensor, "batch point"],
     b: Float[Tensor, "batch point"],
@@ -115,6 +118,7 @@ def mspd(
     return estimate_mean(squares[:, keep].mean(dim=1), seed=seed, n_bootstrap=n_bootstrap, confidence=confidence)
 
 
+@takes_arrays
 def ilwd(
     a: Float[Tensor, "batch point dim"],
     b: Float[Tensor, "batch point dim"],
@@ -153,6 +157,7 @@ def ilwd(
     return curve_over_prompts(cast_like(squares, a), seed=seed, n_bootstrap=n_bootstrap, confidence=confidence)
 
 
+@takes_arrays
 def similarity_of_errors(
     a: Float[Tensor, "batch point"], b: Float[Tensor, "batch point"], ys: Float[Tensor, "batch point"], **bootstrap: Any
 ) -> Estimate:
@@ -182,6 +187,7 @@ def similarity_of_errors(
     return estimate_mean(cast_like(cosines[0, 0], a), **bootstrap)
 
 
+@takes_arrays
 def similarity_of_weights(
     a: Float[Tensor, "batch point dim"], b: Float[Tensor, "batch point dim"], **bootstrap: Any
 ) -> Estimate:
@@ -247,6 +253,7 @@ class AlgorithmAgreement:
         return f"AlgorithmAgreement(spd={self.spd.mean}, cosine={self.sensitivity.cosine}, n_points={len(self.points)})"
 
 
+@takes_arrays
 def compare_algorithms(
     f: Callee,
     g: Callee,

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from probes._core import checks
+from probes._core.arrays import takes_arrays
 from probes._core.errors import InputError
 from probes._core.ranks import count_chunks
 from probes._core.results import cast_like, in_dtype
@@ -25,6 +26,7 @@ __all__ = [
 ]  # fmt: skip
 
 
+@takes_arrays
 def role_masks(x_tokens: Bool[Tensor, " pos"], y_tokens: Bool[Tensor, " pos"]) -> dict[str, Bool[Tensor, "query key"]]:
     """Name the tokens that a query may look at.
 
@@ -59,6 +61,7 @@ def role_masks(x_tokens: Bool[Tensor, " pos"], y_tokens: Bool[Tensor, " pos"]) -
     }
 
 
+@takes_arrays
 def normalised_entropy(
     pattern: Float[Tensor, "batch head query key"], *, causal: bool = True
 ) -> Float[Tensor, "batch head query"]:
@@ -87,6 +90,7 @@ def normalised_entropy(
     return in_dtype(_entropy(pattern.double(), visible), pattern.dtype)
 
 
+@takes_arrays
 def attention_mass(
     pattern: Float[Tensor, "batch head query key"], roles: Mapping[str, Bool[Tensor, "query key"]]
 ) -> dict[str, Float[Tensor, "batch head query"]]:
@@ -115,6 +119,7 @@ def attention_mass(
     return {name: in_dtype((exact * mask).sum(dim=3), pattern.dtype) for name, mask in roles.items()}
 
 
+@takes_arrays
 def pattern_variability(pattern: Float[Tensor, "batch head query key"]) -> Float[Tensor, "batch head query"]:
     """Measure how far each prompt's pattern is from the mean pattern.
 
@@ -196,6 +201,7 @@ class AttentionReport:
         return f"AttentionReport(entropy=[{entropy}], roles={list(self.mass)}, n_prompts={self.entropy.n_prompts})"
 
 
+@takes_arrays
 def attention_report(
     pattern: Float[Tensor, "batch head query key"],
     roles: Mapping[str, Bool[Tensor, "query key"]],

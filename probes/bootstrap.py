@@ -15,6 +15,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from probes._core import checks
+from probes._core.arrays import takes_arrays
 from probes._core.ranks import count_chunks
 
 __all__ = ["Estimate", "Interval", "bootstrap_counts", "estimate_difference", "percentile_interval"]
@@ -81,6 +82,7 @@ def bootstrap_counts(
     return torch.cat(chunks)
 
 
+@takes_arrays
 def percentile_interval(replicates: Float[Tensor, " bootstrap"], confidence: float = 0.95) -> Interval:
     """Read an interval off bootstrap replicates.
 
@@ -112,6 +114,7 @@ def percentile_interval(replicates: Float[Tensor, " bootstrap"], confidence: flo
     return Interval(float(low), float(high))
 
 
+@takes_arrays
 def estimate_difference(
     value: float,
     control: float,

@@ -12,6 +12,7 @@ from jaxtyping import Float, Float64, Int, Int64
 from torch import Tensor
 
 from probes._core import checks
+from probes._core.arrays import takes_arrays
 from probes._core.ranks import (
     count_chunks,
     partial_correlation,
@@ -51,6 +52,7 @@ class CorrelationReport:
         return f"CorrelationReport(within_mean={self.within_mean}, pooled={self.pooled}, n_groups={n_groups})"
 
 
+@takes_arrays
 def score_error_correlation(
     score: Float[Tensor, " sample"],
     log_error: Float[Tensor, " sample"],

@@ -8,6 +8,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from probes._core import checks
+from probes._core.arrays import takes_arrays
 from probes._core.errors import InputError
 from probes._core.results import in_dtype
 from probes._core.streams import MomentAccumulator, checked_batches
@@ -32,6 +33,7 @@ class Covariance:
     n_samples: int
     """How many samples were fitted."""
 
+    @takes_arrays
     def whiten(self, features: Float[Tensor, "sample dim"]) -> Float[Tensor, "sample dim"]:
         """Express features in the eigenvectors' coordinates, each with variance one.
 
@@ -48,6 +50,7 @@ class Covariance:
         """
         return in_dtype(self._whitened("whiten", features), features.dtype)
 
+    @takes_arrays
     def squared_distance(self, features: Float[Tensor, "sample dim"]) -> Float[Tensor, " sample"]:
         """Measure the squared Mahalanobis distance from the mean.
 
@@ -84,6 +87,7 @@ class Covariance:
         return f"Covariance(dim={len(self.mean)}, n_samples={self.n_samples}, shrinkage={self.shrinkage:.3g})"
 
 
+@takes_arrays
 def ledoit_wolf_shrinkage(
     covariance: Float64[Tensor, "dim dim"], mean_fourth_power: Float64[Tensor, ""], n_samples: int
 ) -> float:
@@ -119,6 +123,7 @@ def ledoit_wolf_shrinkage(
     return min(1.0, max(0.0, error / spread))
 
 
+@takes_arrays
 def fit_covariance(
     features: Float[Tensor, "sample dim"] | Iterable[Tensor], *, shrinkage: bool | float = True
 ) -> Covariance:
@@ -158,6 +163,7 @@ def fit_covariance(
     )
 
 
+@takes_arrays
 def shrunk_covariance(
     who: str, *, mean: Tensor, covariance: Tensor, fourth: Tensor, n_samples: int, shrinkage: bool | float
 ) -> Covariance:

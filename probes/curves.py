@@ -10,6 +10,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from probes._core import checks
+from probes._core.arrays import takes_arrays
 from probes._core.ranks import count_chunks
 from probes._core.results import cast_like
 from probes.bootstrap import Estimate, percentile_interval
@@ -38,6 +39,7 @@ class Curve:
         return f"Curve(mean={self.mean}, n_points={len(self.values)}, n_prompts={self.n_prompts})"
 
 
+@takes_arrays
 def curve_over_prompts(
     values: Float[Tensor, "batch point"], *, seed: int = 0, n_bootstrap: int = 1000, confidence: float = 0.95
 ) -> Curve:
@@ -81,6 +83,7 @@ def curve_over_prompts(
     )
 
 
+@takes_arrays
 def estimate_mean(
     values: Float[Tensor, " batch"], *, seed: int = 0, n_bootstrap: int = 1000, confidence: float = 0.95
 ) -> Estimate:

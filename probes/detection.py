@@ -10,6 +10,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from probes._core import checks
+from probes._core.arrays import takes_arrays
 from probes._core.ranks import count_chunks, count_levels, levels_of
 from probes.bootstrap import Interval, percentile_interval
 
@@ -46,6 +47,7 @@ class DetectionReport:
         return f"DetectionReport(auroc={self.auroc:.3f} [{low:.3f}, {high:.3f}], n_in={self.n_in}, n_out={self.n_out})"
 
 
+@takes_arrays
 def detection_report(
     scores_in: Float[Tensor, " inside"],
     scores_out: Float[Tensor, " outside"],

@@ -11,6 +11,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from probes._core import checks
+from probes._core.arrays import takes_arrays
 from probes._core.callees import Callee, ask, check_prompts, context_point
 from probes._core.errors import InputError
 from probes._core.ranks import count_chunks
@@ -59,6 +60,7 @@ class EffectivePreconditioner:
         return f"EffectivePreconditioner(r2={self.r2:.3f}, n_dims={len(self.matrix)}, point={self.point})"
 
 
+@takes_arrays
 def effective_step(
     f: Callee,
     xs: Float[Tensor, "batch point dim"],
@@ -120,6 +122,7 @@ def effective_step(
     )
 
 
+@takes_arrays
 def effective_preconditioner(
     f: Callee,
     xs: Float[Tensor, "batch point dim"],

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from probes._core import checks
+from probes._core.arrays import takes_arrays
 from probes._core.errors import InputError
 from probes._core.ranks import count_chunks
 from probes._core.results import cast_like
@@ -66,6 +67,7 @@ class PruningCurve:
         return f"PruningCurve(n_needed={self.n_needed} of {self.n_kept[-1]}, full={self.full})"
 
 
+@takes_arrays
 def head_importance(
     masked_losses: Float[Tensor, "layer head batch"],
     losses: Float[Tensor, " batch"],
@@ -115,6 +117,7 @@ def head_importance(
     return HeadImportance(*(cast_like(tensor, losses) for tensor in tensors))
 
 
+@takes_arrays
 def pruning_masks(importance: Float[Tensor, "layer head"]) -> Bool[Tensor, "kept layer head"]:
     """Say which heads to keep when only the n most important ones may stay.
 
@@ -142,6 +145,7 @@ def pruning_masks(importance: Float[Tensor, "layer head"]) -> Bool[Tensor, "kept
     return (rank < kept[:, None]).reshape(-1, *importance.shape)
 
 
+@takes_arrays
 def pruning_curve(
     losses_by_kept: Float[Tensor, "kept batch"],
     losses: Float[Tensor, " batch"],

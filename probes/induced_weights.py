@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes._core import checks
+from probes._core.arrays import takes_arrays
 from probes._core.callees import Callee, ask, check_prompts, resolve_points
 from probes._core.errors import InputError
 from probes._core.results import in_dtype
@@ -36,6 +37,7 @@ class InducedWeights:
         return f"InducedWeights(r2={r2:.3f}, n_points={len(self.points)}, n_queries={self.n_queries})"
 
 
+@takes_arrays
 def fresh_query_predictions(
     f: Callee,
     xs: Float[Tensor, "batch point dim"],
@@ -94,6 +96,7 @@ def fresh_query_predictions(
     return torch.stack(answers, dim=2)
 
 
+@takes_arrays
 def induced_weights(
     f: Callee,
     xs: Float[Tensor, "batch point dim"],

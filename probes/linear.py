@@ -8,6 +8,7 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from probes._core import checks
+from probes._core.arrays import takes_arrays
 from probes._core.errors import InputError
 from probes._core.results import cast_like, in_dtype
 from probes._core.ridge import assign_folds, cross_validate, group_codes, resampled_r2, shuffled_rows, target_columns
@@ -50,6 +51,7 @@ class LinearProbe:
             raise InputError("selectivity needs the shuffled control, got a probe without; pass controls=True.")
         return self.r2 - self.r2_shuffled
 
+    @takes_arrays
     def predict(self, features: Float[Tensor, "sample feature"]) -> Float[Tensor, "sample target"]:
         """Predict targets from features of any samples.
 
@@ -70,6 +72,7 @@ class LinearProbe:
         return f"LinearProbe(r2=[{scores}], n_features={len(self.weight)}, n_groups={self.n_groups})"
 
 
+@takes_arrays
 def fit_linear_probe(
     features: Float[Tensor, "sample feature"],
     targets: Float[Tensor, "sample target"] | Float[Tensor, " sample"],

@@ -6,12 +6,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes._core import checks
+from probes._core.arrays import takes_arrays
 from probes._core.errors import InputError
 from probes._core.results import in_dtype
 
 __all__ = ["mean_pairwise_overlap", "mean_projector", "overlap_between", "overlap_within", "pairwise_alignment"]
 
 
+@takes_arrays
 def mean_projector(directions: Float[Tensor, "sample k dim"]) -> Float[Tensor, "dim dim"]:
     """Average the projectors onto many subspaces.
 
@@ -39,6 +41,7 @@ def mean_projector(directions: Float[Tensor, "sample k dim"]) -> Float[Tensor, "
     return rows.mT @ rows / len(directions)
 
 
+@takes_arrays
 def mean_pairwise_overlap(
     directions: Float[Tensor, "sample k dim"],
     others: Float[Tensor, "other k dim"] | None = None,
@@ -90,6 +93,7 @@ def mean_pairwise_overlap(
     return in_dtype(mean_overlap(share, n, same_index), directions.dtype)
 
 
+@takes_arrays
 def overlap_within(projector: Float[Tensor, "dim dim"], *, n_samples: int, k: int) -> Float[Tensor, ""]:
     """Measure how much the members of a set of subspaces overlap, given no more than their mean projector.
 
@@ -119,6 +123,7 @@ def overlap_within(projector: Float[Tensor, "dim dim"], *, n_samples: int, k: in
     return in_dtype(mean_overlap(projector.double().square().sum() / k, n_samples, 1.0), projector.dtype)
 
 
+@takes_arrays
 def overlap_between(
     projector: Float[Tensor, "dim dim"],
     other: Float[Tensor, "dim dim"],
@@ -173,6 +178,7 @@ def overlap_between(
     return in_dtype(mean_overlap(share, n_samples, same_index_overlap), projector.dtype)
 
 
+@takes_arrays
 def pairwise_alignment(
     directions: Float[Tensor, "sample k dim"],
     others: Float[Tensor, "other k dim"] | None = None,
@@ -212,6 +218,7 @@ def pairwise_alignment(
     return in_dtype((cosines.sum(dim=(1, 2)) - own) / (n * (n - 1)), directions.dtype)
 
 
+@takes_arrays
 def mean_overlap(share: Float[Tensor, ""], n: int, same_index: Float[Tensor, ""] | float) -> Float[Tensor, ""]:
     """Take the n pairs (i, i), with their own mean, out of `share` = tr(P_a P_b) / k, the mean over all n^2 pairs."""
     return ((n * share - same_index) / (n - 1)).clamp(0.0, 1.0)
@@ -239,6 +246,7 @@ def _check_same_space(who: str, directions: Tensor, others: Tensor) -> None:
         checks.same_length(who, (f"{what} in one set", "in the other"), directions.shape[axis], others.shape[axis])
 
 
+@takes_arrays
 def pairwise_cosines(
     directions: Float[Tensor, "sample k dim"], others: Float[Tensor, "other k dim"] | None = None
 ) -> Float[Tensor, "k sample other"]:
@@ -266,6 +274,7 @@ def pairwise_cosines(
     return in_dtype(cosines.abs().clamp_max(1.0), directions.dtype)
 
 
+@takes_arrays
 def pairwise_overlaps(
     directions: Float[Tensor, "sample k dim"], others: Float[Tensor, "other k dim"] | None = None
 ) -> Float[Tensor, "sample other"]:

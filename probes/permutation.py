@@ -10,6 +10,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from probes._core import checks
+from probes._core.arrays import takes_arrays
 from probes._core.errors import InputError
 from probes._core.ranks import levels_of
 
@@ -40,6 +41,7 @@ class PermutationTest:
         return f"PermutationTest(statistic={self.statistic:.3f}, p_value={self.p_value:.2g}, {self.alternative})"
 
 
+@takes_arrays
 def permutation_p_value(
     statistic: float, null: Float[Tensor, " permutation"], *, alternative: Alternative = "greater"
 ) -> float:
@@ -79,6 +81,7 @@ def permutation_p_value(
     return {"greater": above, "less": below, "two-sided": min(1.0, 2 * min(above, below))}[alternative]
 
 
+@takes_arrays
 def permutation_test_correlation(
     score: Float[Tensor, " sample"],
     error: Float[Tensor, " sample"],
@@ -139,6 +142,7 @@ def permutation_test_correlation(
     return _test(float(a @ b), permuted, len(a), alternative, n_permutations, seed)
 
 
+@takes_arrays
 def permutation_test_auroc(
     scores_in: Float[Tensor, " inside"],
     scores_out: Float[Tensor, " outside"],
@@ -229,6 +233,7 @@ def _check_pair(who: str, score: Tensor, error: Tensor, n_permutations: int, see
     checks.count(who, "a seed", seed, 0)
 
 
+@takes_arrays
 def holm(p_values: Float[Tensor, " test"]) -> Float[Tensor, " test"]:
     """Adjust p-values for the number of tests, whatever their dependence.
 

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes._core import checks
+from probes._core.arrays import takes_arrays
 from probes._core.errors import InputError
 from probes._core.results import cast_like, in_dtype, widened
 from probes._core.ridge import resampled_r2
@@ -134,6 +135,7 @@ class PositionProbe:
             raise InputError("selectivity needs the shuffled control, got a probe without; pass controls=True.")
         return self.r2 - self.r2_shuffled
 
+    @takes_arrays
     def predict(self, hidden: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch target"]:
         """Predict targets from activations of any prompts.
 
@@ -157,6 +159,7 @@ class PositionProbe:
         return f"PositionProbe(r2=[{scores}], head={self.head!r}, n_prompts={self.n_prompts})"
 
 
+@takes_arrays
 def fit_position_probe(
     hidden: Float[Tensor, "batch pos d_model"],
     targets: Float[Tensor, "batch target"],

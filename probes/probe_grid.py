@@ -12,6 +12,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from probes._core import checks
+from probes._core.arrays import takes_arrays
 from probes._core.results import cast_like
 from probes._core.ridge import assign_folds, cross_validate, resampled_r2, shuffled_rows
 from probes.bootstrap import percentile_interval
@@ -50,6 +51,7 @@ class ProbeGrid:
         )
 
 
+@takes_arrays
 def fit_probe_grid(
     features: Float[Tensor, "layer batch pos feature"],
     targets: Float[Tensor, "batch pos target"],

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from probes._core import checks
+from probes._core.arrays import takes_arrays
 from probes._core.errors import InputError
 from probes._core.results import cast_like, in_dtype, widened
 from probes._core.ridge import assign_folds, cross_predict
@@ -40,6 +41,7 @@ class LayerReadouts:
         return f"LayerReadouts(errors=[{errors}], method={self.method!r})"
 
 
+@takes_arrays
 def fit_layer_readouts(
     hidden: Float[Tensor, "layer batch point d_model"],
     ys: Float[Tensor, "batch point"],

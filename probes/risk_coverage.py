@@ -7,6 +7,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from probes._core import checks
+from probes._core.arrays import takes_arrays
 from probes._core.ranks import count_chunks, count_levels, levels_of
 from probes._core.results import cast_like
 from probes.bootstrap import Estimate, percentile_interval
@@ -33,6 +34,7 @@ class RiskCoverage:
         return f"RiskCoverage(aurc={self.aurc}, gain={self.gain}, n_samples={len(self.risk)})"
 
 
+@takes_arrays
 def risk_coverage(
     score: Float[Tensor, " sample"],
     error: Float[Tensor, " sample"],

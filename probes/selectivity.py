@@ -13,6 +13,7 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from probes._core import checks
+from probes._core.arrays import takes_arrays
 from probes._core.errors import InputError
 from probes._core.ridge import assign_folds, fit_ridge, group_codes, moments_of, resampled_r2, target_columns
 from probes.bootstrap import Estimate, estimate_difference, percentile_interval
@@ -42,6 +43,7 @@ class ControlledProbe:
         return f"ControlledProbe(probe={self.probe}, controls={list(self.excess)})"
 
 
+@takes_arrays
 def control_task_targets(
     types: Int[Tensor, " sample"], targets: Float[Tensor, "sample target"], *, seed: int = 0
 ) -> Float[Tensor, "sample target"]:
@@ -78,6 +80,7 @@ def control_task_targets(
     return targets[rows[codes]]
 
 
+@takes_arrays
 def fit_controlled_probe(
     features: Float[Tensor, "sample feature"],
     targets: Float[Tensor, "sample target"],
@@ -170,6 +173,7 @@ class PartialR2:
         return f"PartialR2(partial={list(self.partial)}, n_groups={self.n_groups})"
 
 
+@takes_arrays
 def partial_r2(
     features: Float[Tensor, "sample feature"],
     targets: Float[Tensor, "sample target"] | Float[Tensor, " sample"],

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from probes._core.arrays import takes_arrays
 from probes._core.callees import Callee, check_prompts, context_point, gradient_of, resolve_points, unit_rows
 from probes.bootstrap import Estimate
 from probes.curves import estimate_mean
@@ -35,6 +36,7 @@ class SensitivityAgreement:
         return f"SensitivityAgreement(cosine={self.cosine}, prediction_difference={self.prediction_difference})"
 
 
+@takes_arrays
 def query_gradients(
     f: Callee,
     xs: Float[Tensor, "batch point dim"],
@@ -74,6 +76,7 @@ def query_gradients(
     return _answers_and_gradients("query_gradients", f, xs, ys, asked)[1]
 
 
+@takes_arrays
 def label_gradients(
     f: Callee, xs: Float[Tensor, "batch point dim"], ys: Float[Tensor, "batch point"], *, point: int = -1
 ) -> Float[Tensor, "batch pair"]:
@@ -107,6 +110,7 @@ def label_gradients(
     return gradient_of("label_gradients", f, xs, ys, k, of_labels=True)[1]
 
 
+@takes_arrays
 def sensitivity_cosine(
     f: Callee,
     g: Callee,
@@ -149,6 +153,7 @@ def sensitivity_cosine(
     return sensitivity_agreement(f, g, xs, ys, point=point, **bootstrap).cosine
 
 
+@takes_arrays
 def sensitivity_agreement(
     f: Callee,
     g: Callee,

@@ -9,12 +9,14 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from probes._core import checks
+from probes._core.arrays import takes_arrays
 from probes._core.errors import InputError
 from probes._core.results import in_dtype
 
 __all__ = ["linear_cka", "procrustes_distance"]
 
 
+@takes_arrays
 def linear_cka(
     a: Float[Tensor, "sample dim"], b: Float[Tensor, "sample other"], *, debiased: bool = False
 ) -> Float[Tensor, ""]:
@@ -55,6 +57,7 @@ def linear_cka(
     return in_dtype(share.clamp(-1.0 if debiased else 0.0, 1.0), a.dtype)
 
 
+@takes_arrays
 def procrustes_distance(a: Float[Tensor, "sample dim"], b: Float[Tensor, "sample other"]) -> Float[Tensor, ""]:
     """Measure how far two representations are apart after the best rotation.
 

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from probes._core import checks
+from probes._core.arrays import takes_arrays
 from probes._core.decompositions import right_by_gram, right_by_iteration, right_by_svd, values_by_gram
 from probes._core.errors import InputError
 from probes._core.results import in_dtype
@@ -45,6 +46,7 @@ class SpectralGap:
         return f"SpectralGap(k={self.k}, mean gap={mean:.3f}, tied={int(self.tied.sum())} of {self.tied.numel()})"
 
 
+@takes_arrays
 def effective_rank(singular_values: Float[Tensor, "*batch rank"]) -> Float[Tensor, "*batch"]:
     """Measure how many directions carry the spectrum's mass.
 
@@ -73,6 +75,7 @@ def effective_rank(singular_values: Float[Tensor, "*batch rank"]) -> Float[Tenso
     return in_dtype(torch.special.entr(shares).sum(dim=-1).exp(), singular_values.dtype)
 
 
+@takes_arrays
 def participation_ratio(singular_values: Float[Tensor, "*batch rank"]) -> Float[Tensor, "*batch"]:
     """Measure how many directions carry the spectrum's energy.
 
@@ -100,6 +103,7 @@ def participation_ratio(singular_values: Float[Tensor, "*batch rank"]) -> Float[
     return in_dtype(energies.sum(dim=-1).square() / energies.square().sum(dim=-1), singular_values.dtype)
 
 
+@takes_arrays
 def stable_rank(singular_values: Float[Tensor, "*batch rank"]) -> Float[Tensor, "*batch"]:
     """Measure how much of the matrix's energy its first direction leaves to others.
 
@@ -125,6 +129,7 @@ def stable_rank(singular_values: Float[Tensor, "*batch rank"]) -> Float[Tensor, 
     return in_dtype(_relative_energies(singular_values).sum(dim=-1), singular_values.dtype)
 
 
+@takes_arrays
 def spectral_gap(singular_values: Float[Tensor, "*batch rank"], k: int = 2) -> SpectralGap:
     """Measure how clearly a spectrum's k-th value stands above the next one.
 
@@ -216,6 +221,7 @@ class LeadingDirections:
         return f"LeadingDirections(directions={shape}, tied={tied}, swapped={swapped})"
 
 
+@takes_arrays
 def singular_values(matrix: Float[Tensor, "*batch row col"]) -> Float[Tensor, "*batch rank"]:
     """Measure the singular values of each matrix.
 
@@ -242,6 +248,7 @@ def singular_values(matrix: Float[Tensor, "*batch row col"]) -> Float[Tensor, "*
     return in_dtype(values_by_gram(matrix), matrix.dtype)
 
 
+@takes_arrays
 def leading_directions(
     matrix: Float[Tensor, "*batch row col"],
     k: int = 2,

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from probes._core import checks
+from probes._core.arrays import takes_arrays
 from probes._core.callees import check_two, error_cosines, weight_cosines
 from probes._core.errors import InputError
 from probes._core.ranks import count_chunks
@@ -50,6 +51,7 @@ class StepMatches:
         return f"StepMatches(best_steps={self.best_steps}, measure={self.measure!r})"
 
 
+@takes_arrays
 def match_steps(
     layers: Float[Tensor, "layer batch point"],
     candidates: Float[Tensor, "step batch point"],
@@ -106,6 +108,7 @@ def match_steps(
     return _best(who, values, layers, steps, measure, seed, n_bootstrap, confidence)
 
 
+@takes_arrays
 def match_steps_by_weights(
     layers: Float[Tensor, "layer batch point dim"],
     candidates: Float[Tensor, "step batch point dim"],

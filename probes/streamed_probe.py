@@ -8,6 +8,7 @@ from jaxtyping import Float, Float64, Int, Int64
 from torch import Tensor
 
 from probes._core import checks
+from probes._core.arrays import tensors_in
 from probes._core.errors import InputError
 from probes._core.results import cast_like
 from probes._core.ridge import Moments, minus, moments_of, plus, principal_axes
@@ -119,7 +120,7 @@ class _Sums:
 
 def _accumulate(batches: Iterable[Batch], n_folds: int, seed: int) -> tuple[list[_Sums], tuple[Tensor, Tensor]]:
     who, folds, shifts = "fit_streamed_probe", list[_Sums](), None
-    for features, targets, groups in batches:
+    for features, targets, groups in map(tensors_in, batches):
         checks.activations(who, "features", features, "sample feature")
         checks.activations(who, "targets", targets, "sample target")
         checks.same_length(who, ("features", "targets"), len(features), len(targets))

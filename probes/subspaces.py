@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes._core import checks
+from probes._core.arrays import takes_arrays
 from probes._core.results import in_dtype
 from probes.pairwise import mean_pairwise_overlap, mean_projector, pairwise_cosines, pairwise_overlaps
 
@@ -60,6 +61,7 @@ class SetAlignment:
         return f"SetAlignment(n_samples={len(self.overlap)}, mean overlap={float(self.overlap.double().mean()):.3f})"
 
 
+@takes_arrays
 def mean_subspace(directions: Float[Tensor, "sample k dim"], k: int | None = None) -> MeanSubspace:
     """Find the subspace that many subspaces share.
 
@@ -93,6 +95,7 @@ def mean_subspace(directions: Float[Tensor, "sample k dim"], k: int | None = Non
     )
 
 
+@takes_arrays
 def set_alignment(
     directions: Float[Tensor, "sample k dim"], reference: Float[Tensor, "k dim"] | None = None
 ) -> SetAlignment:
@@ -133,6 +136,7 @@ def set_alignment(
     )
 
 
+@takes_arrays
 def cosine_similarity(a: Float[Tensor, "*batch dim"], b: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch"]:
     """Measure how far two directions agree, whatever their signs.
 
@@ -163,6 +167,7 @@ def cosine_similarity(a: Float[Tensor, "*batch dim"], b: Float[Tensor, "*batch d
     return in_dtype(cosine.abs().clamp_max(1.0), a.dtype)
 
 
+@takes_arrays
 def principal_angles(
     a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch l dim"]
 ) -> Float[Tensor, "*batch angle"]:
@@ -197,6 +202,7 @@ def principal_angles(
     return in_dtype(torch.atan2(sines[..., : cosines.shape[-1]], cosines), a.dtype)
 
 
+@takes_arrays
 def subspace_overlap(a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch k dim"]) -> Float[Tensor, "*batch"]:
     """Measure how much of one subspace lies in another of the same dimension.
 
@@ -228,6 +234,7 @@ def subspace_overlap(a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch 
     return in_dtype((products.square().sum(dim=(-2, -1)) / a.shape[-2]).clamp_max(1.0), a.dtype)
 
 
+@takes_arrays
 def chordal_distance(a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch k dim"]) -> Float[Tensor, "*batch"]:
     """Measure how far two subspaces of one dimension are apart, by the sines of their angles.
 
@@ -256,6 +263,7 @@ def chordal_distance(a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch 
     return in_dtype(torch.linalg.vector_norm(sines, dim=-1), a.dtype)
 
 
+@takes_arrays
 def geodesic_distance(a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch k dim"]) -> Float[Tensor, "*batch"]:
     """Measure how far one subspace has to turn to become another of the same dimension.
 

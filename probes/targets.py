@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes._core import checks
+from probes._core.arrays import takes_arrays
 from probes._core.callees import check_prompts
 from probes._core.results import in_dtype
 
@@ -24,6 +25,7 @@ __all__ = [
 Normalise = Literal["sum", "mean"]
 
 
+@takes_arrays
 def moment_vector(
     xs: Float[Tensor, "batch point dim"],
     ys: Float[Tensor, "batch point"],
@@ -62,6 +64,7 @@ def moment_vector(
     return in_dtype(before, xs.dtype)
 
 
+@takes_arrays
 def least_squares_weights(
     xs: Float[Tensor, "batch point dim"], ys: Float[Tensor, "batch point"]
 ) -> Float[Tensor, "batch point dim"]:
@@ -94,6 +97,7 @@ def least_squares_weights(
     return in_dtype(weights, xs.dtype)
 
 
+@takes_arrays
 def residuals(
     predictions: Float[Tensor, "batch point"], ys: Float[Tensor, "batch point"]
 ) -> Float[Tensor, "batch point"]:
@@ -120,6 +124,7 @@ def residuals(
     return predictions - ys
 
 
+@takes_arrays
 def prediction_differences(
     predictions: Mapping[str, Float[Tensor, "batch point"]], pairs: Sequence[tuple[str, str]] | None = None
 ) -> dict[str, Float[Tensor, "batch point"]]:
@@ -151,6 +156,7 @@ def prediction_differences(
     return differences
 
 
+@takes_arrays
 def shared_signal(xs: Float[Tensor, "batch point dim"], mean: Float[Tensor, " dim"]) -> Float[Tensor, "batch point"]:
     """Project inputs on the tasks' shared weight.
 
@@ -175,6 +181,7 @@ def shared_signal(xs: Float[Tensor, "batch point dim"], mean: Float[Tensor, " di
     return in_dtype(xs.double() @ mean.double(), xs.dtype)
 
 
+@takes_arrays
 def largest_stable_step(xs: Float[Tensor, "batch point dim"]) -> Float[Tensor, "batch point"]:
     """Find the step size at which the steepest direction is learned in one step.
 

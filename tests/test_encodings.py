@@ -20,7 +20,8 @@ def _without_encoding(path: Path) -> Iterator[str]:
         modes = [value.value for value in given if isinstance(value, ast.Constant) and isinstance(value.value, str)]
         binary = any("b" in mode and set(mode) <= set("rwxab+") for mode in modes)
         binary |= name.endswith("TemporaryFile") and not modes  # whose mode is w+b by default
-        of_os = isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value) in ("os", "webbrowser")
+        others = ("os", "webbrowser", "archive")  # members of a zip archive are bytes
+        of_os = isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value) in others
         if name in _TEXTS and not binary and not (of_os and name == "open"):
             named = any(keyword.arg in ("encoding", None) for keyword in call.keywords)
             if not named and len(call.args) <= _TEXTS[name]:

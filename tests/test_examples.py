@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import icl_interp as icl
+
 EXAMPLES = {path.stem: path for path in sorted((Path(__file__).parents[1] / "examples").rglob("*.py"))}
 SMALL = {"ICL_EXAMPLE_PROMPTS": "24", "ICL_EXAMPLE_STEPS": "8", "OMP_NUM_THREADS": "1"}
 SCRIPT = "first_look"
@@ -15,11 +17,16 @@ SCRIPT = "first_look"
 
 @pytest.fixture
 def small(tmp_path, monkeypatch):
-    """Small settings, and an empty folder to work in."""
+    """Small settings, and an empty folder to work in; what an example registers goes with it."""
     for name, value in SMALL.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    registries = (icl.TASKS, icl.SHIFTS, icl.REFERENCES, icl.DETECTORS, icl.TARGETS, icl.READERS)
+    before = [dict(registry) for registry in registries]
+    yield tmp_path
+    for registry, held in zip(registries, before, strict=True):
+        registry.clear()
+        registry.update(held)
 
 
 @pytest.mark.parametrize("name", [name for name in EXAMPLES if name != SCRIPT])

@@ -13,7 +13,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
 
 
 def test_there_are_blocks_to_run():
-    assert len(BLOCKS) == 3
+    assert len(BLOCKS) == 4
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def ran(tmp_path_factory):
     return run_fresh([[folder / f"block_{number}.py"] for number in range(len(BLOCKS))], folder=folder)
 
 
-@pytest.mark.parametrize("number", range(3), ids=["notebook cell", "probes alone", "model families"])
+@pytest.mark.parametrize("number", range(4), ids=["notebook cell", "your own model", "probes alone", "model families"])
 def test_block_runs(number, ran):
     assert ran[number].code == 0, ran[number].complained
 

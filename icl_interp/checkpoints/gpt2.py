@@ -27,7 +27,8 @@ from icl_interp.checkpoints.weights import (
     to_float32,
 )
 from icl_interp.errors import CheckpointError, one_line
-from icl_interp.models.config import ModelConfig, Tokens
+from icl_interp.models.architecture import Tokens
+from icl_interp.models.config import ModelConfig
 from icl_interp.tasks.linear_regression import LinearRegression
 
 _BLOCK = re.compile(r"(?P<root>(?:.*\.)?)h\.(?P<layer>\d+)\.attn\.c_attn\.weight")

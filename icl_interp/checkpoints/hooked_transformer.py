@@ -13,7 +13,7 @@ from icl_interp.checkpoints.record import Layout, Reader, Reading
 from icl_interp.checkpoints.safe_load import WeightFile
 from icl_interp.checkpoints.weights import stated_heads, to_float32, without_prefix
 from icl_interp.errors import CheckpointError, one_line
-from icl_interp.models.config import Tokens
+from icl_interp.models.architecture import Tokens
 from icl_interp.models.transformer_lens.read import from_lens_weights
 from icl_interp.tasks.linear_regression import LinearRegression
 

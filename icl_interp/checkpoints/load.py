@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from icl_interp.checkpoints.distribution import with_given_task
+from icl_interp.checkpoints.own_code import Loader, load_by
 from icl_interp.checkpoints.record import Checkpoint, Reading
 from icl_interp.checkpoints.registry import open_file, read_file
 from icl_interp.checkpoints.safe_load import WeightFile, choose_file
@@ -38,6 +39,7 @@ def load_checkpoint(
     n_heads: int | None = None,
     task: Task | Mapping[str, object] | None = None,
     layout: Mapping[str, object] | None = None,
+    loader: Loader | None = None,
     device: str | torch.device = "cpu",
 ) -> Checkpoint:
     """Load a model, with what is in distribution for it and what had to be assumed.
@@ -51,6 +53,8 @@ def load_checkpoint(
             only the fields that differ, as in `{"noise_std": 0.5}`.
         layout: What a foreign file does not say, as in `{"sign": -1, "channel": "last"}`; docs/checkpoints.md lists the
             keys of each format.
+        loader: A function of your own, from the path to a module or a wrapped one (`icl_interp.wrap`), for networks
+            that are no model of ours; it needs `task`, and `n_heads` and `layout` say nothing then.
         device: Where the model shall be.
 
     Returns:
@@ -63,6 +67,8 @@ def load_checkpoint(
     """
     check_device(device)
     said = _as_dictionary(layout)
+    if loader is not None:
+        return load_by(loader, Path(path).expanduser(), task=task, device=device)
     choice = choose_file(Path(path).expanduser())
     file = open_file(choice.path)
     reading = read_file(file, n_heads=n_heads, layout=said)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from icl_interp.checkpoints.distribution import POINTS_UNKNOWN, TASK_UNKNOWN, assumed_points, fit_points
-from icl_interp.checkpoints.record import Layout, Reader, Reading
+from icl_interp.checkpoints.record import Checkpoint, Layout, Reader, Reading
 from icl_interp.checkpoints.safe_load import WeightFile, load_weight_file, to_safetensors
 from icl_interp.checkpoints.weights import (
     check_names,
@@ -60,7 +60,7 @@ def _check_own_layout(path: Path, weights: Mapping[str, Tensor], config: ModelCo
 
 def save_checkpoint(
     path: str | os.PathLike[str],
-    model: "icl_interp.models.hooked.HookedModel",
+    model: "icl_interp.models.hooked.HookedModel | Checkpoint",
     *,
     task: Task | None = None,
     step: int | None = None,
@@ -72,7 +72,8 @@ def save_checkpoint(
     Args:
         path: Where; the folder must exist, and a checkpoint of this format is replaced, but no other file. A name that
             ends in .safetensors chooses that format, in which tuples of `extra` become lists and keys strings.
-        model: The model; the device does not matter.
+        model: The model; the device does not matter. A `Checkpoint` brings its own task, step and number of points,
+            where none are given.
         task: What it was trained on, if that is to be in the file.
         step: Training steps taken.
         n_points_trained: Points that prompts had in training; None means the task's usual number, where there
@@ -101,6 +102,10 @@ def save_checkpoint(
         refuse_foreign(path, _is_own_file, what="a checkpoint")
     except ValueError as error:
         raise CheckpointError(str(error)) from error
+    if isinstance(model, Checkpoint):
+        task, step = task or model.task, model.step if step is None else step
+        n_points_trained = model.n_points_trained if n_points_trained is None else n_points_trained
+        model = model.model
     return write_checkpoint(path, model, task=task, step=step, n_points_trained=n_points_trained, extra=extra)
 
 
@@ -250,7 +255,8 @@ def _task(path: Path, stored: Mapping[str, Any] | None, config: ModelConfig) -> 
     try:
         kind = class_in(fields)
     except InputError as error:
-        raise CheckpointError(f"{path}: {one_line(error)}; or upgrade icl-interp.") from error
+        newer = "" if "defined_in" in stored else "; or upgrade icl-interp"
+        raise CheckpointError(f"{path}: {one_line(error)}{newer}.") from error
     # Before the task is made, whose covariances have n_dims x n_dims entries.
     if (n_dims := fields.get("n_dims", config.n_dims)) != config.n_dims:
         raise CheckpointError(

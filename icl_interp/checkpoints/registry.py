@@ -17,12 +17,11 @@ from icl_interp.checkpoints.record import Layout, Reader, Reading
 from icl_interp.checkpoints.safe_load import WeightFile, head_of, load_weight_file, sha256_of
 from icl_interp.checkpoints.timaeus import Timaeus
 from icl_interp.checkpoints.weights import few, leaf_names, to_float32
-from icl_interp.errors import CheckpointError, InputError, InputTypeError, UserCodeError, users_code
+from icl_interp.errors import CheckpointError, InputError, InputTypeError, users_code
+from icl_interp.registry import Registry
 
-READERS: dict[str, Reader] = {
-    reader.name: reader
-    for reader in (Own(), Dtsip(), Timaeus(), HookedTransformerFile(), VonOswald(), GPT2(), MergedMatrices())
-}
+_ALL_OURS = (Own(), Dtsip(), Timaeus(), HookedTransformerFile(), VonOswald(), GPT2(), MergedMatrices())
+READERS = Registry[Reader](__name__, "READERS", {reader.name: reader for reader in _ALL_OURS})
 """Every reader by its name. Readers of others are asked first, the newest before all."""
 _OURS = tuple(READERS)
 
@@ -67,22 +66,12 @@ def register_reader(kind: _ReaderKind) -> _ReaderKind:
             f"register_reader needs a name for sentences, got none in {own.__name__}; write name = "
             f'"checkpoints of my lab" in the class.'
         )
-    if own.name in READERS and _place(type(READERS[own.name])) != _place(own):
-        raise InputError(
-            f"register_reader needs a name that no other reader has, got {own.name!r} in {_place(own)}, which is "
-            f"{_place(type(READERS[own.name]))}'s; give it a name of its own."
-        )
-    READERS.pop(own.name, None)
-    READERS[own.name] = own()
+    READERS.add(own.name, own(), who="register_reader", what="name that no other reader has", code=type)
     return kind
 
 
-def _place(kind: type[Reader]) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"
-
-
 def _theirs() -> list[Reader]:
-    return [reader for name, reader in reversed(READERS.items()) if name not in _OURS]
+    return list(reversed(READERS.theirs.values()))
 
 
 def open_file(path: Path) -> WeightFile:
@@ -92,6 +81,13 @@ def open_file(path: Path) -> WeightFile:
         if (contents := _ask(reader, partial(reader.open, path, head_of(path)))) is not None:
             return WeightFile(path=path, contents=contents, sha256=sha256_of(path))
     return load_weight_file(path)
+
+
+def is_claimed(path: Path, contents: object) -> bool:
+    """Tell whether a reader takes a file, or what is in it, for weights."""
+    readers = (*_theirs(), *(READERS[name] for name in _OURS if name in READERS))
+    opened = any(_ask(reader, partial(reader.open, path, head_of(path))) is not None for reader in _theirs())
+    return opened or any(_ask(reader, partial(reader.recognises, contents)) for reader in readers)
 
 
 def read_file(file: WeightFile, *, n_heads: int | None, layout: Layout) -> Reading:
@@ -114,13 +110,8 @@ def _ask(reader: Reader, question: Callable[[], _Answer]) -> _Answer:
     # What somebody else's reader says of an input is said as it stands; any other error of it is shown as theirs.
     if reader.name in _OURS:
         return question()
-    try:
-        with users_code(f"the reader {reader.name!r}"):
-            return question()
-    except UserCodeError as error:
-        if isinstance(error.__cause__, InputError):
-            raise error.__cause__ from None
-        raise
+    with users_code(f"the reader {reader.name!r}", passing=(InputError,)):
+        return question()
 
 
 def _check_layout(path: Path, reader: Reader, layout: Layout) -> None:
@@ -145,8 +136,10 @@ def _unknown(file: WeightFile) -> str:
     else:
         names, came = [], f"one {type(file.contents).__name__}"
     return (
-        f"a checkpoint needs a format that is known, got {came}: {file.path}; {_nearest(names)}. Two ways on: "
-        "docs/checkpoints.md lists what opens, and icl_interp.register_reader adds a format of your own."
+        f"a checkpoint needs a format that is known, got {came}: {file.path}; {_nearest(names)}. Three ways on: "
+        "--model my_model.py:load (loader=) opens it by your own code, see docs/own_models.md; activations that "
+        "you saved as .npz are probed without a model; docs/checkpoints.md lists what opens, and "
+        "icl_interp.register_reader adds a format of your own."
     )
 
 

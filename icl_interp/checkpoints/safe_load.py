@@ -35,7 +35,14 @@ _NPY_MAGIC = b"\x93NUMPY"
 _HEAD_BYTES = 512
 _NO_NUMBERS = {"O": "ObjectDType", "V": "VoidDType", "U": "StrDType", "S": "BytesDType", "M": "DateTime64DType",
                "m": "TimeDelta64DType"}  # fmt: skip
-_BY_NAME = ("model.safetensors", "pytorch_model.bin", "ckpt.pt")
+_INDEX = ".index.json"  # of weights that save_pretrained split into several files
+_BY_NAME = (
+    "model.safetensors",
+    f"model.safetensors{_INDEX}",
+    "pytorch_model.bin",
+    f"pytorch_model.bin{_INDEX}",
+    "ckpt.pt",
+)
 _NUMBERED = ("model_*", "checkpoints/step_*", "step_*")
 _NAME = re.compile(r"(?:model|step)_(\d+)\.(?:pt|safetensors)")
 
@@ -88,6 +95,8 @@ def load_weight_file(path: str | os.PathLike[str]) -> WeightFile:
     from the same open file.
     """
     path = Path(path)
+    if path.name.endswith(_INDEX):
+        return _load_split(path)
     _check_place(path)
     with _opened(path) as file:
         head = file.read(_HEAD_BYTES)
@@ -97,6 +106,36 @@ def load_weight_file(path: str | os.PathLike[str]) -> WeightFile:
         file.seek(0)
         contents = _reader_of(head, file)(path, file)
     return WeightFile(path=path, contents=contents, sha256=sha256)
+
+
+def _load_split(path: Path) -> WeightFile:
+    """Join the parts that the index of `save_pretrained` names; they lie beside it."""
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+        names = sorted(set(index["weight_map"].values()))
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"the index of split weights needs a weight_map from names to files, got {one_line(error)[:100]}: {path}; "
+            "copy or download it again."
+        ) from error
+    weights: dict[str, Any] = {}
+    digest = hashlib.sha256()
+    for name in names:
+        if not isinstance(name, str) or name != Path(name).name or name.endswith(_INDEX):
+            raise CheckpointError(
+                f"the index of split weights needs names of files beside it, got {name!r}: {path}; mend it."
+            )
+        part = load_weight_file(path.with_name(name))
+        if not isinstance(part.contents, dict) or (twice := sorted(weights.keys() & part.contents.keys())):
+            came = "no dictionary" if not isinstance(part.contents, dict) else f"{twice[0]} again"
+            raise CheckpointError(f"each part of split weights needs weights of its own, got {came}: {part.path}.")
+        weights |= part.contents
+        digest.update(bytes.fromhex(part.sha256))
+    if missing := sorted(index["weight_map"].keys() - weights.keys()):
+        raise CheckpointError(
+            f"split weights need all that their index names, {missing[0]} is in no part: {path}; download them again."
+        )
+    return WeightFile(path=path, contents=weights, sha256=digest.hexdigest())
 
 
 def head_of(path: Path) -> bytes:
@@ -345,7 +384,7 @@ def choose_file(path: Path) -> Choice:
         ) from error
     raise CheckpointError(
         f"a run folder needs a checkpoint (state.pt, model_N.pt or checkpoints/step_N.pt, {', '.join(_BY_NAME)}), "
-        f"got a folder without one: {path}; name the weight file itself, and save weights that are split in one file."
+        f"got a folder without one: {path}; name the weight file itself."
     )
 
 

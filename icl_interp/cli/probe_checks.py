@@ -7,6 +7,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from icl_interp.arrays import looks_like_arrays
+from icl_interp.checkpoints.own_code import CodeFile
 from icl_interp.cli.probe_options import ProbeOptions
 from icl_interp.errors import GivenTaskError, InputError
 from icl_interp.files import is_own_json, refuse_foreign
@@ -14,6 +16,8 @@ from icl_interp.measure.development.settings import LlcSettings
 from icl_interp.report.model import STUDY_FORMAT
 from icl_interp.report.page import PLOTLYJS_FILE, check_report_place
 from icl_interp.settings import parse_yaml, read_yaml
+from icl_interp.tasks.base import Task
+from icl_interp.tasks.fixed_prompts import FixedPrompts
 
 
 def check_options(options: ProbeOptions) -> None:
@@ -57,6 +61,8 @@ def _check_no_input(flag: str, path: Path, options: ProbeOptions) -> None:
 def _inputs(options: ProbeOptions) -> Iterator[Path]:
     yield from options.paths
     yield from (Path(word) for word in options.task if "=" not in word)
+    if options.model is not None:
+        yield Path(options.model.rpartition(":")[0])
 
 
 def _check_timeline(options: ProbeOptions) -> None:
@@ -112,10 +118,14 @@ def read_sampler(words: Sequence[str], *, checkpoints: int = 1) -> LlcSettings:
         raise InputError(f"--llc-set: {error}") from None
 
 
-def read_task(words: Sequence[str]) -> dict[str, Any] | None:
+def read_task(words: Sequence[str]) -> dict[str, Any] | Task | None:
     """Read what is in distribution."""
     if not words:
         return None
+    if (saved := next((word for word in words if Path(word).is_file() and looks_like_arrays(word)), None)) is not None:
+        if len(words) > 1:
+            raise InputError(f"--task takes a file of saved prompts alone, got {saved} and more; leave the others out.")
+        return FixedPrompts(saved)
     settings: dict[str, Any] = {}
     for word in words:
         key, equals, text = word.partition("=")
@@ -154,6 +164,19 @@ def read_layout(words: Sequence[str]) -> dict[str, str]:
             raise InputError(f"--layout needs every key once, got {key} twice; leave one out.")
         layout[key] = value
     return layout
+
+
+def read_loader(options: ProbeOptions) -> CodeFile | None:
+    """Read which function of the user's opens the files."""
+    if options.model is None:
+        return None
+    if not options.paths:
+        raise InputError("--model opens a file of yours, and none was named; name it, as in icl-probe weights.pt.")
+    if options.heads is not None or options.layout:
+        raise InputError(
+            "--model opens the file by your own code, so it takes no --heads and no --layout; leave them out."
+        )
+    return CodeFile.parse(options.model)
 
 
 def read_layers(text: str | None) -> list[int] | None:

@@ -15,14 +15,25 @@ import typer
 from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.checkpoints.record import Checkpoint
 from icl_interp.checkpoints.safe_load import choose_file, numbered_files
-from icl_interp.cli.probe_checks import check_options, naming_task_files, read_layers, read_layout, read_task
+from icl_interp.cli.probe_activations import open_activations, probe_activations
+from icl_interp.cli.probe_checks import (
+    check_options,
+    naming_task_files,
+    read_layers,
+    read_layout,
+    read_loader,
+    read_task,
+)
 from icl_interp.cli.probe_options import ProbeOptions
 from icl_interp.cli.shared import progress
 from icl_interp.data import demo_path
 from icl_interp.errors import CheckpointError, GivenTaskError, InputError
 from icl_interp.files import write_atomically
 from icl_interp.measure.development.record import MeasurementError, demand_finite, load_newest
+from icl_interp.tasks.fixed_prompts import FixedPrompts
+from icl_interp.tasks.own import try_out
 from icl_interp.tasks.registry import code_of
+from icl_interp.user_files import import_files
 
 if TYPE_CHECKING:
     from icl_interp.measure.development.result import Development
@@ -49,6 +60,7 @@ def _load_probed(path: Path, **how: Any) -> Checkpoint:
         return load_checkpoint(path, **how)
     try:
         checkpoint = load_checkpoint(path, **how)
+        try_out(checkpoint.task)
         _try_out(checkpoint)
     except GivenTaskError:
         raise
@@ -60,8 +72,10 @@ def _load_probed(path: Path, **how: Any) -> Checkpoint:
 def _try_out(checkpoint: Checkpoint) -> None:
     from icl_interp.measure.development.material import answers
 
-    with code_of(checkpoint.task):
-        demand_finite("answers", answers(checkpoint.model, checkpoint.task.sample(_TRIED, seed=0)))
+    task = checkpoint.task
+    n_prompts = min(_TRIED, task.n_saved) if isinstance(task, FixedPrompts) else _TRIED
+    with code_of(task):
+        demand_finite("answers", answers(checkpoint.model, task.sample(n_prompts, seed=0)))
 
 
 def _number(path: Path) -> int:
@@ -76,9 +90,18 @@ SMALL = 128
 def run_probe(options: ProbeOptions) -> None:
     """Load, measure, write."""
     check_options(options)
+    import_files(options.imports)
+    if (activations := open_activations(options)) is not None:
+        probe_activations(options, activations)
+        return
     path = _probed_path(options.paths) if options.paths else demo_path()
     with naming_task_files(options.task):
-        how = {"n_heads": options.heads, "task": read_task(options.task), "layout": read_layout(options.layout)}
+        how: dict[str, Any] = {
+            "n_heads": options.heads,
+            "task": read_task(options.task),
+            "layout": read_layout(options.layout),
+        }
+        how["loader"] = read_loader(options)
         checkpoint = _load_probed(path, **how, device=options.device)
 
     from icl_interp.cli.probe_timeline import follow

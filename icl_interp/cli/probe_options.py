@@ -15,7 +15,8 @@ class ProbeOptions:
         list[Path],
         typer.Argument(
             help="Checkpoint files or run folders; the newest of the first is probed, and where there are several "
-            "checkpoints a timeline compares them all. Nothing means the embedded demo.",
+            "checkpoints a timeline compares them all. Or a file of activations (.npz or .safetensors). Nothing means "
+            "the embedded demo.",
             readable=False,
         ),
     ] = field(default_factory=list)
@@ -23,7 +24,18 @@ class ProbeOptions:
     json: Annotated[Path | None, typer.Option(help="Where all numbers go, as JSON.")] = None
     task: Annotated[
         list[str],
-        typer.Option(help="What is in distribution: a YAML file, or key=value such as noise_std=0.5; repeatable."),
+        typer.Option(
+            help="What is in distribution: a YAML file, key=value such as noise_std=0.5 (repeatable), or saved prompts "
+            "(.npz or .safetensors)."
+        ),
+    ] = field(default_factory=list)
+    imports: Annotated[
+        list[Path],
+        typer.Option(
+            "--import",
+            help="A Python file of your own that is run first: what it registers (icl_interp.register_task, "
+            "register_shift, register_reference, ...) holds; repeatable.",
+        ),
     ] = field(default_factory=list)
     heads: Annotated[int | None, typer.Option(min=1, help="Attention heads, where the file does not say.")] = None
     layout: Annotated[
@@ -32,6 +44,13 @@ class ProbeOptions:
             help="What else a foreign file does not say: key=value such as tokens=separate or sign=-1; repeatable."
         ),
     ] = field(default_factory=list)
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="FILE.py:NAME, a function of yours from the path to a torch module or a wrapped one; needs --task.",
+            metavar="FILE.py:NAME",
+        ),
+    ] = None
     prompts: Annotated[int | None, typer.Option(help="Prompts a family; by default what a few minutes allow.")] = None
     points: Annotated[int | None, typer.Option(help="Pairs a prompt; by default as in training.")] = None
     shifts: Annotated[

@@ -10,13 +10,15 @@ import typer
 from platformdirs import user_cache_path
 
 from icl_interp.checkpoints.record import Checkpoint
-from icl_interp.cli.probe_checks import read_layout, read_sampler, read_task
+from icl_interp.cli.probe_checks import read_layout, read_loader, read_sampler, read_task
 from icl_interp.cli.probe_options import ProbeOptions
 from icl_interp.cli.shared import progress
 from icl_interp.measure.development.result import Development
 from icl_interp.measure.development.run import count_records, development
 from icl_interp.measure.development.settings import DevelopmentSettings, LlcSettings
+from icl_interp.models.architecture import NO_SITES
 from icl_interp.runs.find import RunFiles, find_runs
+from icl_interp.tasks.fixed_prompts import FixedPrompts
 
 _SMALL = 100_000
 """Parameters up to which learning coefficients are estimated unasked: some twenty seconds each."""
@@ -27,10 +29,18 @@ def follow(options: ProbeOptions, checkpoint: Checkpoint) -> Development | None:
     """Measure all checkpoints that the paths name."""
     if not options.paths or options.no_timeline:
         return None
+    if isinstance(checkpoint.task, FixedPrompts):
+        if not options.quiet:
+            typer.echo("note: a timeline draws prompts of its own, so with saved prompts there is none.")
+        return None
     runs = find_runs(options.paths)
     if sum(len(run.files) for run in runs) < 2:
         if not options.quiet:
             _say_why_not(options)
+        return None
+    if not checkpoint.model.cfg.residual_sites():
+        if not options.quiet:
+            typer.echo(f"note: there is no timeline. {NO_SITES}")
         return None
     llc = _coefficients(options, checkpoint)
     chosen = {"n_prompts": options.prompts} if options.prompts else {}
@@ -42,7 +52,7 @@ def follow(options: ProbeOptions, checkpoint: Checkpoint) -> Development | None:
         with progress("timeline", total, quiet=options.quiet) as tick:
             return development(
                 options.paths, settings=settings, llc=llc, task=read_task(options.task), n_heads=options.heads,
-                layout=read_layout(options.layout),
+                layout=read_layout(options.layout), loader=read_loader(options),
                 cache=cache, workers=options.workers, scheduler=options.scheduler, device=options.device,
                 newest=checkpoint, on_checkpoint=tick,
             )  # fmt: skip

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from icl_interp.cli.shared import Version, new_app, one_line_errors
+from icl_interp.user_files import import_files
 
 _app = new_app()
 
@@ -29,6 +30,12 @@ def _reproduce(
     against: Annotated[
         Path | None, typer.Option(help="A summary, such as examples/results/NAME.json: does this run agree with it?")
     ] = None,
+    imports: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--import", help="A Python file of your own that is run first, for what it registers; repeatable."
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
     version: Version = False,  # noqa: ARG001
 ) -> None:
@@ -40,6 +47,7 @@ def _reproduce(
     checks that answer otherwise than the summary are named; the exit code is 1 if seeds alone do not explain one.
     """
     with one_line_errors(to_save_memory="take a smaller preset or fewer workers"):
+        import_files(imports or [])
         from icl_interp.cli.reproduce_job import estimate, reproduce
         from icl_interp.experiments.experiment import Means
 

@@ -7,6 +7,7 @@ import typer
 
 from icl_interp.cli.shared import Version, new_app, one_line_errors
 from icl_interp.errors import InputError
+from icl_interp.user_files import import_files
 
 _app = new_app()
 
@@ -23,6 +24,12 @@ def _train(
         list[str] | None,
         typer.Option("--set", help="key=value, such as steps=100 or model.n_layers=2; repeatable."),
     ] = None,
+    imports: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--import", help="A Python file of your own that is run first, for what it registers; repeatable."
+        ),
+    ] = None,
     watch: Annotated[Path | None, typer.Option(help="Show a running run in a page that refreshes itself.")] = None,
     sweep: Annotated[Path | None, typer.Option(help="A YAML file of lists: train every combination.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes of a sweep, one thread each.")] = 1,
@@ -37,6 +44,7 @@ def _train(
 ) -> None:
     """Train a model on fresh prompts and keep config, metrics and checkpoints in a run folder."""
     with one_line_errors(to_save_memory="lower batch_size or the sizes of the model"):
+        import_files(imports or [])
         if watch is not None:
             _refuse_with_watch(
                 CONFIG=config, sweep=sweep, resume=resume, set=settings, out=out != Path("run"), workers=workers != 1,

@@ -12,6 +12,7 @@ import typer
 
 from icl_interp.cli.shared import progress
 from icl_interp.errors import InputError
+from icl_interp.tasks.own import try_out
 from icl_interp.tasks.registry import code_of
 from icl_interp.training.configs import load_config
 from icl_interp.training.evaluation import Evaluator
@@ -40,6 +41,7 @@ def train_one(
     """Train, show how far it is, and say where the checkpoint is."""
     torch.set_num_threads(threads)
     resolved = _config_of(config, out, settings, resume=resume)
+    try_out(resolved.task)
     if resolved.warmup > resolved.steps and not resume and not quiet:
         typer.echo(
             f"note: a warm-up of {resolved.warmup} steps is longer than the run of {resolved.steps}, so lr never "

@@ -8,12 +8,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from icl_interp.activations import stream
+from icl_interp.door import ModelLike, PromptsLike, as_model, as_prompts
 from icl_interp.errors import InputError
 from icl_interp.interventions.record import Edit, Intervention, Positions
-from icl_interp.models.hooked import HookedModel
-from icl_interp.prompts import Prompts
+from probes._core.arrays import takes_arrays
 
 
+@takes_arrays
 def ablate_heads(
     heads: Iterable[tuple[int, int]],
     *,
@@ -57,6 +58,7 @@ def ablate_heads(
     return Intervention(tuple(edits), f"{'mask' if means is None else 'mean-ablate'} heads {listed}")
 
 
+@takes_arrays
 def ablate_mlps(
     layers: Sequence[int],
     *,
@@ -88,7 +90,7 @@ def ablate_mlps(
 
 
 def mean_activations(
-    model: HookedModel, prompts: Prompts, names: Sequence[str], *, batch_size: int = 256
+    model: ModelLike, prompts: PromptsLike, names: Sequence[str], *, batch_size: int = 256
 ) -> dict[str, Float[Tensor, "pos ..."]]:
     """Average activations over prompts, position by position.
 
@@ -104,6 +106,7 @@ def mean_activations(
     Raises:
         InputError: If a name is unknown.
     """
+    model, prompts = as_model("mean_activations", model), as_prompts("mean_activations", prompts)
     sums: dict[str, Tensor] = {}
     wide: dict[str, torch.dtype] = {}
     for batch in stream(model, prompts, names, batch_size=batch_size):

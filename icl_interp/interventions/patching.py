@@ -12,6 +12,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from icl_interp.activations import collect
+from icl_interp.door import ModelLike, PromptsLike, as_model, as_prompts
 from icl_interp.errors import InputError
 from icl_interp.interventions.record import Edit, Intervention, Positions, chosen_positions, predict_under
 from icl_interp.models.hook_names import check_names
@@ -63,9 +64,9 @@ class PatchResult:
 
 
 def patch(
-    model: HookedModel,
-    clean: Prompts,
-    corrupted: Prompts,
+    model: ModelLike,
+    clean: PromptsLike,
+    corrupted: PromptsLike,
     name: str,
     axes: Sequence[_PatchAxis] = ("pos",),
     *,
@@ -111,6 +112,9 @@ def patch(
         >>> everything = patch(model, clean, other, "blocks.0.hook_resid_post", axes=())
         >>> torch.testing.assert_close(everything.recovered, torch.ones((), dtype=torch.float64))
     """
+    model = as_model("patch", model)
+    clean, corrupted = as_prompts("patch", clean, "clean prompts"), as_prompts("patch", corrupted, "corrupted prompts")
+    model.prepare(clean.xs, clean.ys)
     layers = _check(model, clean, corrupted, name, axes)
     names = {layer: name.format(layer=layer) for layer in layers}
     held = collect(model, clean, list(names.values()), batch_size=batch_size)

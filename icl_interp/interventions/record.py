@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from icl_interp.door import ModelLike, PromptsLike, as_model, as_prompts
 from icl_interp.errors import InputError
-from icl_interp.models.config import ModelConfig
+from icl_interp.models.architecture import Architecture
 from icl_interp.models.hook_names import check_names
 from icl_interp.models.hooked import HookedModel
 from icl_interp.models.layout import Role, positions_of
@@ -32,7 +33,7 @@ class Edit:
     positions: Positions = "all"
     """Which positions it changes; the others stay as they are."""
 
-    def hook(self, config: ModelConfig) -> Callable[..., Tensor]:
+    def hook(self, config: Architecture) -> Callable[..., Tensor]:
         """Turn the edit into a hook function."""
 
         def apply(activation: Tensor, hook: object) -> Tensor:  # noqa: ARG001
@@ -66,9 +67,10 @@ class Intervention:
         Raises:
             InputError: If the model lacks a hook; near names are listed.
         """
+        config = model.cfg  # of a wrapped module, known once it has seen prompts, as its hook points are
         check_names([edit.name for edit in self.edits], model.hook_dict)
         hooks: list[tuple[str, Callable[..., Tensor | None]]]
-        hooks = [(edit.name, edit.hook(model.cfg)) for edit in self.edits]
+        hooks = [(edit.name, edit.hook(config)) for edit in self.edits]
         # Somebody always listens, so that with and without edits the model takes one and the same path.
         hooks.append((next(iter(model.hook_dict)), _listen))
         with model.hooks(fwd_hooks=hooks):
@@ -85,7 +87,7 @@ def _listen(activation: Tensor, hook: object) -> None:  # noqa: ARG001
     return None
 
 
-def answered_points(config: ModelConfig, n_points: int) -> list[int]:
+def answered_points(config: Architecture, n_points: int) -> list[int]:
     """Say which points a model answers while it is hooked.
 
     Args:
@@ -99,7 +101,7 @@ def answered_points(config: ModelConfig, n_points: int) -> list[int]:
 
 
 def predict_under(
-    model: HookedModel, prompts: Prompts, intervention: Intervention | None = None, *, batch_size: int = 256
+    model: ModelLike, prompts: PromptsLike, intervention: Intervention | None = None, *, batch_size: int = 256
 ) -> Float[Tensor, "sample asked"]:
     """Let a model predict while an intervention holds.
 
@@ -115,6 +117,8 @@ def predict_under(
     Raises:
         InputError: If the model lacks a hook, or prompts with queries meet a model that answers only its query.
     """
+    model, prompts = as_model("predict_under", model), as_prompts("predict_under", prompts)
+    model.prepare(prompts.xs, prompts.ys)
     there = prompts.to(model.device)
     asked = answered_points(model.cfg, prompts.n_points)
     points = asked if model.cfg.query_only else None
@@ -134,10 +138,10 @@ def predict_under(
     return torch.cat(parts)
 
 
-def chosen_positions(positions: Positions, n_positions: int, config: ModelConfig) -> list[int]:
+def chosen_positions(positions: Positions, n_positions: int, config: Architecture) -> list[int]:
     """Resolve roles and negative numbers."""
     if isinstance(positions, str):
-        return list(range(n_positions))[positions_of(positions, tokens=config.tokens)]
+        return _numbers(positions_of(positions, tokens=config.tokens, n_positions=n_positions), n_positions)
     wrong = [p for p in positions if not -n_positions <= p < n_positions]
     if wrong:
         raise InputError(
@@ -145,3 +149,7 @@ def chosen_positions(positions: Positions, n_positions: int, config: ModelConfig
             f"got {wrong[0]}."
         )
     return [p % n_positions for p in positions]
+
+
+def _numbers(chosen: slice | list[int], n_positions: int) -> list[int]:
+    return list(range(n_positions))[chosen] if isinstance(chosen, slice) else chosen

@@ -8,10 +8,12 @@ from torch import Tensor
 
 from icl_interp.errors import InputError
 from icl_interp.interventions.record import Edit, Intervention, Positions
+from probes._core.arrays import takes_arrays
 
 _ORTHONORMAL = 1e-4  # float32 directions of a float64 decomposition are orthonormal to about 1e-7
 
 
+@takes_arrays
 def project_out(
     subspace: Float[Tensor, "d_model rank"],
     name: str,
@@ -45,6 +47,7 @@ def project_out(
     return _along(f"project {basis.shape[1]} directions {what}", name, positions, partial(_project_out, basis, mean))
 
 
+@takes_arrays
 def swap(
     subspace: Float[Tensor, "d_model rank"], name: str, *, positions: Positions = "all", offset: int = 1
 ) -> Intervention:
@@ -72,6 +75,7 @@ def swap(
     return _along(f"swap {basis.shape[1]} directions between prompts", name, positions, partial(_swap, basis, offset))
 
 
+@takes_arrays
 def steer(
     direction: Float[Tensor, " d_model"], name: str, *, amount: float, positions: Positions = "all"
 ) -> Intervention:
@@ -100,6 +104,7 @@ def steer(
     return _along(f"steer by {amount:g}", name, positions, partial(_push, push))
 
 
+@takes_arrays
 def exchange_for_random(
     subspace: Float[Tensor, "d_model rank"],
     name: str,

@@ -10,15 +10,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from icl_interp.door import CalleeLike, TaskLike, as_callee_and_task
 from icl_interp.errors import InputError
 from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import predictor_style
-from icl_interp.measure.study.measure import Findings, Measure
-from icl_interp.models.config import ModelConfig
+from icl_interp.measure.study.measure import Findings, Measure, StudyPlan
+from icl_interp.models.architecture import Architecture
 from icl_interp.predictors.references import ByReference
 from icl_interp.prompts import derive_seed
 from icl_interp.query import Callee
-from icl_interp.tasks.base import Task
+from icl_interp.tasks.fixed_prompts import FixedPrompts
 from icl_interp.tasks.references import references_with
 from probes.agreement import ilwd, mspd, similarity_of_errors, similarity_of_weights, spd
 from probes.bootstrap import Estimate
@@ -136,8 +137,8 @@ def _floored(values: list[float]) -> list[float]:
 
 
 def algorithm_agreement(
-    model: Callee,
-    task: Task,
+    model: CalleeLike,
+    task: TaskLike = None,
     *,
     references: Mapping[str, Callee] | None = None,
     n_prompts: int = 64,
@@ -181,6 +182,7 @@ def algorithm_agreement(
         >>> report.nearest()[0]
         'least squares = ridge = Bayes'
     """
+    model, task = as_callee_and_task("algorithm_agreement", model, task)
     n_points = task.default_points if n_points is None else n_points
     n_queries = _fresh_queries(task.n_dims) if n_queries is None else n_queries
     if n_prompts < 2 or n_points < 2:
@@ -268,9 +270,15 @@ def _fresh_queries(n_dims: int) -> int:
     return 2 * n_dims + 2
 
 
-def _cost(config: ModelConfig, n_points: int, n_controls: int) -> int:  # noqa: ARG001
+def _cost(config: Architecture, n_points: int, n_controls: int) -> int:  # noqa: ARG001
     queries = _fresh_queries(config.n_dims) * len(_weighed_points(config.n_dims, n_points))
     return queries + 3 * (n_points if config.query_only else 1)
+
+
+def _without_law(plan: StudyPlan) -> str | None:
+    if isinstance(plan.task, FixedPrompts):
+        return "It asks each prompt at fresh queries, and saved prompts have none."
+    return None
 
 
 def _agreement(found: Findings) -> AgreementReport:
@@ -285,4 +293,4 @@ def _agreement(found: Findings) -> AgreementReport:
     )
 
 
-AGREEMENT = Measure("agreement", "agreement", run=_agreement, group="mechanism", cost=_cost)
+AGREEMENT = Measure("agreement", "agreement", run=_agreement, group="mechanism", without=_without_law, cost=_cost)

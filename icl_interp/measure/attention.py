@@ -10,15 +10,16 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from icl_interp.activations import collect
+from icl_interp.door import ModelLike, TaskLike, as_model_and_task
 from icl_interp.errors import InputError
 from icl_interp.figures.heatmap import heatmap_figure
 from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
+from icl_interp.measure.families import look_first
 from icl_interp.measure.study.measure import Findings, Measure, StudyPlan
-from icl_interp.models.config import ModelConfig
+from icl_interp.models.architecture import Architecture, OwnRoles
 from icl_interp.models.hooked import HookedModel
-from icl_interp.models.layout import answering_positions, positions_of
+from icl_interp.models.layout import Positions, Role, answering_positions, positions_of
 from icl_interp.prompts import Prompts, derive_seed
-from icl_interp.tasks.base import Task
 from probes.attention import AttentionReport, attention_report, role_masks
 
 
@@ -80,14 +81,9 @@ class AttentionSummary:
         return f"AttentionSummary(entropy={float(entropy.min()):.2f} to {float(entropy.max()):.2f}, {self.n_prompts=})"
 
 
-def has_patterns(config: ModelConfig) -> bool:
-    """Say whether attention is a distribution over tokens of the sequence."""
-    return config.family == "gpt2"
-
-
 def attention_summary(
-    model: HookedModel,
-    task: Task,
+    model: ModelLike,
+    task: TaskLike = None,
     *,
     n_prompts: int = 128,
     n_points: int | None = None,
@@ -125,8 +121,10 @@ def attention_summary(
         >>> attention_summary(model, LinearRegression(n_dims=2), n_prompts=8, n_controls=0).quantities
         ('entropy', 'self', 'previous', 'x', 'y', 'variability')
     """
+    model, task = as_model_and_task("attention_summary", model, task)
+    look_first(model, task, n_points, seed=seed)
     config = model.cfg
-    if not has_patterns(config):
+    if not config.has_patterns:
         raise InputError(
             f"attention_summary needs softmax attention over the tokens, got family {config.family!r}, whose weights "
             "are no distribution over them; look at its hook_pattern, or at head_importance."
@@ -135,7 +133,7 @@ def attention_summary(
         raise InputError(f"attention_summary needs at least 2 prompts, got {n_prompts}; raise n_prompts.")
     prompts = task.sample(n_prompts, n_points, seed=derive_seed(seed, "evaluation: attention"))
     layers = _reports(model, prompts, seed)
-    controls = [_reports(network, prompts, seed) for network in untrained_networks(config, n_controls, seed=seed)]
+    controls = [_reports(network, prompts, seed) for network in untrained_networks(model, n_controls, seed=seed)]
     quantities = ("entropy", *layers[0].mass, "variability")
     none = torch.empty(0, len(layers), config.n_heads)
     return AttentionSummary(
@@ -159,16 +157,19 @@ def _reports(model: HookedModel, prompts: Prompts, seed: int) -> tuple[Attention
     return tuple(found)
 
 
-def _roles(config: ModelConfig, n_pos: int) -> tuple[dict[str, Bool[Tensor, "query key"]], Bool[Tensor, " pos"]]:
-    def mask(chosen: slice) -> Bool[Tensor, " pos"]:
+def _roles(config: Architecture, n_pos: int) -> tuple[dict[str, Bool[Tensor, "query key"]], Bool[Tensor, " pos"]]:
+    def mask(chosen: Positions) -> Bool[Tensor, " pos"]:
         kept = torch.zeros(n_pos, dtype=torch.bool)
         kept[chosen] = True
         return kept
 
+    def role(name: Role) -> Bool[Tensor, " pos"]:
+        return mask(positions_of(name, tokens=tokens, n_positions=n_pos))
+
     tokens = config.tokens
-    asking = mask(answering_positions(tokens))
-    if tokens in ("interleaved", "separate"):
-        return role_masks(mask(positions_of("x", tokens=tokens)), mask(positions_of("y", tokens=tokens))), asking
+    asking = mask(answering_positions(tokens, n_pos))
+    if tokens in ("interleaved", "separate") or (isinstance(tokens, OwnRoles) and {"x", "y"} <= {*tokens.of(n_pos)}):
+        return role_masks(role("x"), role("y")), asking
     masks = role_masks(asking, ~asking)
     roles = {"self": masks["self"], "previous": masks["previous"]}
     return roles | ({"context": masks["y"]} if tokens == "joint" else {}), asking
@@ -183,12 +184,18 @@ def _table(layers: tuple[AttentionReport, ...], quantity: str) -> Float[Tensor, 
     return torch.stack([row(report) for report in layers])
 
 
-def _cost(config: ModelConfig, n_points: int, n_controls: int) -> int:  # noqa: ARG001
+def _cost(config: Architecture, n_points: int, n_controls: int) -> int:  # noqa: ARG001
     return 1 + n_controls
 
 
+def _why_not(config: Architecture) -> str:
+    if config.family == "wrapped":
+        return "No site shows attention patterns; name one per block in sites, of shape [batch head query key]."
+    return "Its attention is no distribution over the tokens."
+
+
 def _without_patterns(plan: StudyPlan) -> str | None:
-    return None if has_patterns(plan.config) else "Its attention is no distribution over the tokens."
+    return None if plan.config.has_patterns else _why_not(plan.config)
 
 
 def _attention(found: Findings) -> AttentionSummary:

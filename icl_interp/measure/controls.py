@@ -22,9 +22,10 @@ N_UNTRAINED = 5
 """Untrained networks a study, unless told otherwise."""
 
 
-def untrained_networks(config: ModelConfig, n: int = N_UNTRAINED, *, seed: int = 0) -> list[HookedModel]:
-    """Build networks of one config and initialisation that never saw data."""
-    return [build_model(config, seed=derive_seed(seed, f"untrained network {i}")) for i in range(n)]
+def untrained_networks(of: HookedModel | ModelConfig, n: int = N_UNTRAINED, *, seed: int = 0) -> Sequence[HookedModel]:
+    """Build networks of one architecture and initialisation that never saw data; none where nobody knows how."""
+    seeds = [derive_seed(seed, f"untrained network {i}") for i in range(n)]
+    return [build_model(of, seed=each) for each in seeds] if isinstance(of, ModelConfig) else of.untrained(seeds)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

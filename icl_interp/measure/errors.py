@@ -9,17 +9,20 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from icl_interp.door import CalleeLike, TaskLike, as_callee_and_task, trained_points
 from icl_interp.figures.lines import Line, Stretch, lines_figure
 from icl_interp.figures.theme import predictor_style
 from icl_interp.measure.controls import Excess, estimate_mean, excess_of_replicates, mean_band, resampled_means
-from icl_interp.measure.families import IN_DISTRIBUTION, Families, Family, draw_families
+from icl_interp.measure.families import IN_DISTRIBUTION, Families, Family, draw_families, look_first
 from icl_interp.measure.study.measure import Claim, Findings, Measure, StudyPlan
 from icl_interp.measure.study.survey import NetworkSurvey
+from icl_interp.models.hooked import HookedModel
 from icl_interp.predictors.references import ByReference, References
 from icl_interp.prompts import Prompts
 from icl_interp.query import Callee, predict
-from icl_interp.tasks.base import Task
+from icl_interp.tasks.fixed_prompts import FixedPrompts
 from icl_interp.tasks.references import references_with
+from icl_interp.tasks.shifts.select import Shifts
 from probes._core.results import short_repr
 from probes.bootstrap import Estimate
 
@@ -165,6 +168,15 @@ def prompt_errors(predictions: Float[Tensor, "sample point"], family: Family) ->
     return _squared_errors(predictions, family)[:, first:].mean(1)
 
 
+def prompt_errors_of(survey: NetworkSurvey, families: Families) -> dict[str, Tensor]:
+    """Give each prompt its error, by family; nothing where predictions or labels are not known."""
+    if any(not record.predictions.shape[1] for record in survey.families.values()):
+        return {}
+    return {
+        label: prompt_errors(survey.families[label].predictions, family) for label, family in families.by_label.items()
+    }
+
+
 def summarise_errors(
     predictions: Mapping[str, Float[Tensor, "sample point"]],
     families: Families,
@@ -194,10 +206,10 @@ def _summarise_family(own: Tensor, family: Family, answers: ByReference[Tensor])
 
 
 def error_curves(
-    model: Callee,
-    task: Task,
+    model: CalleeLike,
+    task: TaskLike = None,
     *,
-    shifts: Sequence[str] | None = None,
+    shifts: Shifts | None = None,
     references: Mapping[str, Callee] | None = None,
     n_prompts: int = 256,
     n_points: int | None = None,
@@ -209,13 +221,13 @@ def error_curves(
     Args:
         model: Any callable f(xs, ys): a model, or a predictor. Shifts of the query call f(xs, ys, points=[-1]).
         task: What is in distribution.
-        shifts: Patterns as `select_shifts` takes them; None means the core suite. Longer prompts are cut where the
-            model (one with a `cfg`) has no more positions; the report's notes say so.
+        shifts: Names or patterns, or your own `Shift` objects, see `select_shifts`; None means the core suite.
+            Longer prompts are cut where the model (one with a `cfg`) has no more positions; the report's notes say so.
         references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
         n_prompts: A family.
         n_points: Pairs a prompt; None takes the task's usual number.
         n_points_trained: Points that prompts had in training (`Checkpoint.n_points_trained`); later ones are marked as
-            never seen there. None takes the task's usual number.
+            never seen there. None takes what a `Checkpoint` says, or the task's usual number.
         seed: The only source of randomness.
 
     Returns:
@@ -228,6 +240,10 @@ def error_curves(
         >>> report.in_distribution.curves["model"].late.value < 1e-6
         True
     """
+    n_points_trained = trained_points(model, n_points_trained)
+    model, task = as_callee_and_task("error_curves", model, task)
+    if isinstance(model, HookedModel):
+        look_first(model, task, n_points, seed=seed)
     max_points = getattr(getattr(model, "cfg", None), "max_points", None)
     families = draw_families(
         task,
@@ -342,7 +358,11 @@ def _claims(plan: StudyPlan) -> list[Claim]:
 
 def _learning(_: ErrorReport, found: Findings, n_claims: int) -> Excess:
     family = found.plan.families.in_distribution
-    guess = _context_free(found.plan.references, family.prompts)
+    task = found.plan.task
+    if isinstance(task, FixedPrompts):
+        guess = torch.full_like(family.prompts.ys, task.mean_label())
+    else:
+        guess = _context_free(found.plan.references, family.prompts)
 
     def skill(survey: NetworkSurvey) -> tuple[float, Tensor]:
         # As under shift: how much worse than no reading at all an untrained network is says nothing of learning.

@@ -4,14 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from icl_interp.errors import InputError
+from icl_interp.models.hooked import HookedModel
 from icl_interp.prompts import Prompts, derive_seed
 from icl_interp.tasks.base import Task
+from icl_interp.tasks.fixed_prompts import REFERENCE, FixedPrompts
 from icl_interp.tasks.shifts.record import ShiftedTask
-from icl_interp.tasks.shifts.select import left_out_for_length, select_shifts
+from icl_interp.tasks.shifts.select import Shifts, left_out_for_length, select_shifts
 from icl_interp.tasks.shifts.sources import LongerPrompts
 from probes._core.results import short_repr
 
-IN_DISTRIBUTION = "in distribution"
+IN_DISTRIBUTION = REFERENCE
 """Label of the unshifted family."""
 
 
@@ -72,10 +74,16 @@ class Families:
         return {**self.by_label, **self.errors_only}
 
 
+def look_first(model: HookedModel, task: Task, n_points: int | None = None, *, seed: int = 0) -> None:
+    """Show a network a few prompts, by which a wrapped one is understood."""
+    first = task.sample(8, n_points, seed=derive_seed(seed, "evaluation: first look"))
+    model.prepare(first.xs, first.ys)
+
+
 def draw_families(
     task: Task,
     *,
-    shifts: Sequence[str] | None = None,
+    shifts: Shifts | None = None,
     n_prompts: int,
     n_points: int | None = None,
     max_points: int | None = None,
@@ -88,6 +96,8 @@ def draw_families(
     """
     score_seed = derive_seed(seed, "evaluation: score")
     trained = task.default_points if n_points_trained is None else n_points_trained
+    if isinstance(task, FixedPrompts):
+        return _saved_families(task, shifts, n_prompts, n_points, max_points, trained, seed)
     if n_points is not None:
         task = task.model_copy(update={"n_points": n_points})  # labels of recurrences grow with the length
     own = Family(
@@ -108,6 +118,45 @@ def draw_families(
         by_label={family.label: family for family in drawn if family.label not in apart},
         errors_only={family.label: family for family in drawn if family.label in apart},
         notes=(*left_out_for_length(task, shifts, max_points=max_points), *_cuts(entries, max_points)),
+    )
+
+
+_NO_LAW = (
+    "Prompts are saved ones and no law of them is known: there is no Bayes reference, no probe of weights, no "
+    "agreement at fresh queries, and no shift that draws new prompts."
+)
+
+
+def _saved_families(
+    task: FixedPrompts,
+    shifts: Shifts | None,
+    n_prompts: int,
+    n_points: int | None,
+    max_points: int | None,
+    n_points_trained: int,
+    seed: int,
+) -> Families:
+    fit, scored = task.draw(n_prompts, n_points, seed=seed)
+    entries = {entry.label: entry for entry in select_shifts(task, shifts)}
+    drawn, notes = [], [_NO_LAW]
+    for label, prompts in scored.items():
+        if label != IN_DISTRIBUTION and label not in entries:
+            continue
+        if max_points is not None and prompts.n_points > max_points:
+            notes.append(
+                f"{label} is cut to {max_points} of its {prompts.n_points} points, for which the model has positions."
+            )
+            prompts = prompts.first_points(max_points)
+        meaning = entries[label].meaning if label in entries else "prompts that were saved as in distribution"
+        changes = entries[label].changes if label in entries else "nothing"
+        drawn.append(_marked(Family(label, meaning, changes, prompts, task.second_moment_of(label)), n_points_trained))
+    _check_units(drawn)
+    apart = {entry.label for entry in entries.values() if entry.shift.errors_only}
+    return Families(
+        fit=fit,
+        by_label={family.label: family for family in drawn if family.label not in apart},
+        errors_only={family.label: family for family in drawn if family.label in apart},
+        notes=tuple(notes),
     )
 
 

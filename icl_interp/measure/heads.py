@@ -9,18 +9,19 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from icl_interp.door import ModelLike, TaskLike, as_model_and_task
 from icl_interp.errors import InputError
 from icl_interp.figures.heatmap import heatmap_figure
 from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import role_style
 from icl_interp.interventions import Intervention, ablate_heads, predict_under
 from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
+from icl_interp.measure.families import look_first
 from icl_interp.measure.study.measure import Findings, Measure, StudyPlan
 from icl_interp.measure.subspace_use import late_answers
-from icl_interp.models.config import ModelConfig
+from icl_interp.models.architecture import Architecture
 from icl_interp.models.hooked import HookedModel
 from icl_interp.prompts import Prompts, derive_seed
-from icl_interp.tasks.base import Task
 from probes import head_importance as by_loss
 from probes.head_importance import HeadImportance, PruningCurve, pruning_curve, pruning_masks
 
@@ -115,8 +116,8 @@ def _heads_can_be_masked(model: HookedModel) -> bool:
 
 
 def head_importance(
-    model: HookedModel,
-    task: Task,
+    model: ModelLike,
+    task: TaskLike = None,
     *,
     n_prompts: int = 128,
     n_points: int | None = None,
@@ -159,6 +160,8 @@ def head_importance(
         >>> report.importance.increase.shape, report.pruning.n_kept
         (torch.Size([1, 2]), (0, 1, 2))
     """
+    model, task = as_model_and_task("head_importance", model, task)
+    look_first(model, task, n_points, seed=seed)
     if not _heads_can_be_masked(model):
         raise InputError("head_importance needs heads with a hook of their own (hook_z), got a merged layer without.")
     if n_prompts < 2:
@@ -168,7 +171,7 @@ def head_importance(
     unit = task.label_second_moment()
     found = by_loss.head_importance(*_masked(model, first, unit), seed=seed)
     controls = []
-    for network in untrained_networks(model.cfg, n_controls, seed=seed):
+    for network in untrained_networks(model, n_controls, seed=seed):
         masked, losses = _masked(network, first, unit)
         controls.append((masked - losses).mean(2))
     orders = [found.increase, *_random_orders(found.increase, n_orders, seed)]
@@ -218,13 +221,17 @@ def _random_orders(like: Float[Tensor, "layer head"], n: int, seed: int) -> list
     return [torch.rand(like.shape, generator=generator, dtype=like.dtype) for _ in range(n)]
 
 
-def _cost(config: ModelConfig, n_points: int, n_controls: int) -> int:  # noqa: ARG001
+def _cost(config: Architecture, n_points: int, n_controls: int) -> int:  # noqa: ARG001
     heads = config.n_layers * config.n_heads
     return (1 + n_controls) * (1 + heads) + 1 + (1 + _N_ORDERS) * min(heads + 1, _N_KEPT)
 
 
 def _without_heads(plan: StudyPlan) -> str | None:
-    return None if _heads_can_be_masked(plan.model) else "The merged layer has no heads that could be masked."
+    if _heads_can_be_masked(plan.model):
+        return None
+    if plan.config.family == "wrapped":
+        return "No site shows the outputs of heads; name one per block in sites, of shape [batch pos head d_head]."
+    return "The merged layer has no heads that could be masked."
 
 
 def _heads(found: Findings) -> HeadReport:

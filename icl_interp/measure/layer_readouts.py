@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from icl_interp.door import ModelLike, TaskLike, as_model_and_task
 from icl_interp.errors import InputError
 from icl_interp.figures.heatmap import heatmap_figure
 from icl_interp.figures.lines import Line, lines_figure
@@ -21,10 +22,10 @@ from icl_interp.measure.controls import (
     resampled_means,
     untrained_networks,
 )
-from icl_interp.measure.sites import answering_features, residual_sites
-from icl_interp.measure.study.measure import Claim, Features, Findings, Measure, StudyPlan
-from icl_interp.models.config import ModelConfig
-from icl_interp.models.hooked import HookedModel
+from icl_interp.measure.families import look_first
+from icl_interp.measure.sites import answering_features
+from icl_interp.measure.study.measure import Claim, Features, Findings, Measure, StudyPlan, without_sites
+from icl_interp.models.architecture import FINAL_NORM, READ_IN, Architecture
 from icl_interp.predictors import gradient_descent, newton
 from icl_interp.predictors.references import ByReference
 from icl_interp.prompts import Prompts, derive_seed
@@ -62,12 +63,19 @@ class LayerReadoutReport:
     limits: tuple[str, ...]
     """What this network or task cannot show, in sentences."""
 
+    @property
+    def blocks(self) -> list[int]:
+        """Which sites are blocks, by their places in `sites`."""
+        return [i for i, site in enumerate(self.sites) if site not in (READ_IN, FINAL_NORM)]
+
     def excess(self, n_verdicts: int = 1) -> Excess:
         """Compare what the blocks add to the embedding layer with what those of untrained networks add.
 
         Formula: 1 - (error after the last block) / (error of the read-in).
         """
-        last = max(i for i, site in enumerate(self.sites) if site.startswith("block"))
+        if self.sites[0] != READ_IN:
+            raise InputError(f"what blocks add needs a site {READ_IN!r} before them, got {self.sites[0]!r} first.")
+        last = self.blocks[-1]
         own, *controls = [_removed(errors, last) for errors in self.errors_by_prompt]
         return excess_of_replicates(own, controls, n_verdicts=n_verdicts, chance=0.0)
 
@@ -159,7 +167,7 @@ def _summarise_readouts(
     sites: Sequence[str],
     prompts: Prompts,
     task: Task,
-    config: ModelConfig,
+    config: Architecture,
     *,
     answers: ByReference[Float[Tensor, "sample point"]],
     seed: int = 0,
@@ -200,8 +208,8 @@ def _summarise_readouts(
 
 
 def layer_readouts(
-    model: HookedModel,
-    task: Task,
+    model: ModelLike,
+    task: TaskLike = None,
     *,
     method: Method = "ridge",
     layers: Sequence[int] | None = None,
@@ -248,14 +256,16 @@ def layer_readouts(
         >>> report.sites
         ('read-in', 'block 0', 'block 1', 'final norm')
     """
+    model, task = as_model_and_task("layer_readouts", model, task)
     n_points = task.default_points if n_points is None else n_points
     if n_points < 2:
         raise InputError(f"layer_readouts needs prompts of at least 2 points, got {n_points}; raise n_points.")
+    look_first(model, task, n_points, seed=seed)
     prompts = task.sample(n_prompts, n_points, seed=derive_seed(seed, "evaluation: probes"))
     known = references_with(task, references, n_points=n_points)
-    sites = residual_sites(model.cfg, layers)
+    sites = model.cfg.residual_sites(layers)
     options: dict[str, Any] = {"method": method, "seed": seed}
-    networks = [model, *untrained_networks(model.cfg, n_controls, seed=seed)]
+    networks = [model, *untrained_networks(model, n_controls, seed=seed)]
     found = [_read_out_layers(answering_features(network, prompts, sites), prompts, **options) for network in networks]
     labels = [site.label for site in sites]
     answers = known.answers(prompts)
@@ -291,9 +301,19 @@ def _readouts(found: Findings) -> LayerReadoutReport:
     )
 
 
-def _claims(_: StudyPlan) -> list[Claim]:
+def _claims(plan: StudyPlan) -> list[Claim]:
+    if plan.sites[0].label != READ_IN:
+        return []
     meaning = "share of the read-in's error that a read-out of the last block removes"
     return [Claim("layers", meaning, lambda report, _, n_claims: report.excess(n_claims))]
 
 
-READOUTS = Measure("readouts", "read-outs of the layers", run=_readouts, group="mechanism", read=_read, claims=_claims)
+READOUTS = Measure(
+    "readouts",
+    "read-outs of the layers",
+    run=_readouts,
+    group="mechanism",
+    without=without_sites,
+    read=_read,
+    claims=_claims,
+)

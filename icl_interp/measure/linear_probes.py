@@ -2,28 +2,34 @@
 
 import functools
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from icl_interp.errors import InputError
+from icl_interp.door import ModelLike, TaskLike, as_model_and_task
+from icl_interp.errors import InputError, InputTypeError, users_code
 from icl_interp.figures.heatmap import heatmap_figure
 from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import role_style
 from icl_interp.measure.controls import N_UNTRAINED, Excess, excess_over_controls, untrained_networks
-from icl_interp.measure.sites import ResidualSite, answering_features, residual_sites
-from icl_interp.measure.study.measure import Claim, Features, Findings, Measure, StudyPlan
+from icl_interp.measure.families import look_first
+from icl_interp.measure.sites import answering_features
+from icl_interp.measure.study.measure import Claim, Features, Findings, Measure, StudyPlan, without_sites
+from icl_interp.models.architecture import READ_IN, ResidualSite
 from icl_interp.models.hooked import HookedModel
 from icl_interp.predictors.references import ByReference
 from icl_interp.prompts import Prompts, derive_seed
 from icl_interp.query import Callee
+from icl_interp.registry import Registry, check_callable, name_of
 from icl_interp.tasks.base import Task
+from icl_interp.tasks.fixed_prompts import FixedPrompts
 from icl_interp.tasks.linear_regression import LinearTask
 from icl_interp.tasks.references import references_with
 from probes._core.results import short_repr
@@ -98,7 +104,7 @@ class LinearProbeReport:
             total = sum(self.widths)
             rivals["control task"] = _score(own, slice(columns.start + total, columns.stop + total))
         first = next(iter(self.probes))
-        if site != first:
+        if site != first == READ_IN:
             rivals["the embedding layer"] = _score(self.probes[first], columns)
         if self.untrained:
             scores = [_score(probes[site], columns) for probes in self.untrained]
@@ -256,7 +262,90 @@ def probe_targets(
     targets |= prediction_differences({part: targets[named[part]] for part in contrasted}, pairs)
     if isinstance(task, LinearTask):
         targets |= _vectors(prompts, left_out)
+    elif isinstance(task, FixedPrompts):
+        left_out |= dict.fromkeys((MOMENTS, WEIGHTS), "no law says that labels of saved prompts are linear in inputs")
     return targets, left_out
+
+
+Target = Callable[[Prompts], Tensor]
+"""Gives what probes shall find at every point of prompts: [sample point], or [sample point k]."""
+TARGETS = Registry[Target](__name__, "TARGETS")
+"""Targets that join those of the task in every study and in `linear_probes`."""
+
+
+def register_target(target: Target, *, name: str | None = None) -> Target:
+    """Let linear probes look for a quantity of your own on every task, also under `--import`.
+
+    `targets={"mine": f}` does so in a single call.
+
+    Args:
+        target: Called with `Prompts`; returns one number [sample point] or k numbers [sample point k] for each of their
+            points. Entry k of a prompt should be something that a network can know from the k pairs before it and input
+            k. The first point is not probed. A function of the same module and name takes the place of the one before,
+            so that a notebook's cell can run again.
+        name: For tables and files; None takes the function's own name.
+
+    Returns:
+        The same function, so that this can be written above it as a decorator.
+
+    Raises:
+        InputTypeError: If it cannot be called with one argument.
+        InputError: If it has no name, or one that another has.
+
+    Example:
+        >>> @register_target
+        ... def input_length(prompts):
+        ...     return prompts.xs.norm(dim=2)
+        >>> TARGETS
+        Registry(1: input_length)
+        >>> del TARGETS["input_length"]  # for the examples that follow
+    """
+    found = name_of("register_target", target, name)
+    check_callable(f"the target {found!r}", "a function", target, "prompts")
+    TARGETS.add(found, target, who="register_target", what="name that no other target has", code=_itself)
+    return target
+
+
+def _itself(target: Target) -> Target:
+    return target
+
+
+def with_own_targets(
+    known: tuple[dict[str, ProbeTarget], dict[str, str]],
+    own: Mapping[str, Target] | None,
+    prompts: Prompts,
+    references: Collection[str],
+) -> tuple[dict[str, ProbeTarget], dict[str, str]]:
+    """Add what the user's targets are on the prompts, and why those that are constant are left out."""
+    targets, left_out = dict(known[0]), dict(known[1])
+    given = own or {}
+    twice = [name for name in given if TARGETS.get(name, given[name]) is not given[name]]
+    for name, f in {**TARGETS, **given}.items():
+        if name in twice or name in references or name in {*targets, *left_out, MOMENTS, WEIGHTS}:
+            raise InputError(f"targets need names that no other target has, got {name!r}; rename yours.")
+        values = _own_target(name, f, prompts)[:, 1:]
+        columns = values.flatten(0, 1) if values.ndim == 3 else values.flatten()[:, None]
+        if bool(_constant(columns).any()):
+            what = name if values.ndim == 2 else f"{name}: a coordinate"
+            left_out[name] = f"{what} is the same everywhere, so there is nothing to decode"
+        else:
+            targets[name] = values
+    return targets, left_out
+
+
+def _own_target(name: str, f: Target, prompts: Prompts) -> Tensor:
+    check_callable(f"the target {name!r}", "a function", f, "prompts")
+    with users_code(f"the target {name!r}", passing=(InputError,)):
+        said: object = f(prompts)
+    values = torch.as_tensor(said) if isinstance(said, np.ndarray) else said
+    need = f"the target {name!r} needs to return a tensor [{len(prompts)}, {prompts.n_points}], or with one axis more"
+    if not isinstance(values, Tensor):
+        raise InputTypeError(f"{need}, got {type(said).__name__}.")
+    if values.shape[:2] != prompts.ys.shape or values.ndim > 3 or not values.numel() or values.is_complex():
+        raise InputError(f"{need}, got {list(values.shape)} in {values.dtype}.")
+    if not bool(values[:, 1:].isfinite().all()):
+        raise InputError(f"{need}, got NaN or infinity in it after the first point.")
+    return values.detach().to(prompts.xs)
 
 
 def _constant(values: Tensor) -> Tensor:
@@ -366,11 +455,12 @@ def _partial_scores(
 
 
 def linear_probes(
-    model: HookedModel,
-    task: Task,
+    model: ModelLike,
+    task: TaskLike = None,
     *,
     layers: Sequence[int] | None = None,
     references: Mapping[str, Callee] | None = None,
+    targets: Mapping[str, Target] | None = None,
     n_prompts: int = 256,
     n_points: int | None = None,
     n_controls: int = N_UNTRAINED,
@@ -387,6 +477,8 @@ def linear_probes(
         task: What prompts are drawn from and references are derived for.
         layers: Blocks to look at; None means all.
         references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
+        targets: Quantities of your own by name, added to the others: functions of prompts, see `register_target`. One
+            that is constant over the prompts is in `left_out`.
         n_prompts: At least 5.
         n_points: Pairs a prompt, at least 2; None takes the task's usual number.
         n_controls: Untrained networks; 0 switches them off.
@@ -404,18 +496,20 @@ def linear_probes(
         >>> list(report.probes)
         ['read-in', 'block 0', 'final norm']
     """
+    model, task = as_model_and_task("linear_probes", model, task)
+    look_first(model, task, n_points, seed=seed)
     prompts = task.sample(n_prompts, n_points, seed=derive_seed(seed, "evaluation: probes"))
     known = references_with(task, references, n_points=n_points)
-    targets, left_out = probe_targets(prompts, known.answers(prompts), task)
-    sites = residual_sites(model.cfg, layers)
+    sought, left_out = with_own_targets(probe_targets(prompts, known.answers(prompts), task), targets, prompts, known)
+    sites = model.cfg.residual_sites(layers)
     features = answering_features(model, prompts, sites)
-    own = probe_features(features, prompts, targets, seed=seed)
+    own = probe_features(features, prompts, sought, seed=seed)
     controls = [
-        probe_features(answering_features(network, prompts, sites), prompts, targets, controls=False, seed=seed)
-        for network in untrained_networks(model.cfg, n_controls, seed=seed)
+        probe_features(answering_features(network, prompts, sites), prompts, sought, controls=False, seed=seed)
+        for network in untrained_networks(model, n_controls, seed=seed)
     ]
-    partial = _partial_scores(features, own, targets, known, seed=seed)
-    return _summarise_probes(own, controls, targets, left_out, partial)
+    partial = _partial_scores(features, own, sought, known, seed=seed)
+    return _summarise_probes(own, controls, sought, left_out, partial)
 
 
 def _read(
@@ -445,4 +539,4 @@ def _judge(target: str, report: LinearProbeReport, _: Findings, n_claims: int) -
     return report.excess(target, n_claims)
 
 
-PROBES = Measure("probes", "linear probes", run=_probes, read=_read, claims=_claims)
+PROBES = Measure("probes", "linear probes", run=_probes, without=without_sites, read=_read, claims=_claims)

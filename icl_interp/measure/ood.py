@@ -3,31 +3,34 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from icl_interp.door import ModelLike, TaskLike, as_model_and_task
 from icl_interp.errors import InputError
 from icl_interp.figures.dots import DotSeries, dots_figure
 from icl_interp.figures.theme import role_style
 from icl_interp.measure.controls import N_UNTRAINED, Excess, excess_of_replicates
-from icl_interp.measure.errors import prompt_errors
-from icl_interp.measure.families import IN_DISTRIBUTION, Families
-from icl_interp.measure.sites import Conventions, ResidualSite
-from icl_interp.measure.study.measure import Claim, Findings, Measure, StudyPlan
-from icl_interp.measure.study.survey import NetworkSurvey, survey_site
+from icl_interp.measure.errors import prompt_errors_of
+from icl_interp.measure.families import IN_DISTRIBUTION, Families, look_first
+from icl_interp.measure.sites import Conventions
+from icl_interp.measure.study.measure import Claim, Findings, Measure, StudyPlan, without_sites
+from icl_interp.measure.study.survey import FIT, NetworkSurvey, survey_site
+from icl_interp.models.architecture import ResidualSite
 from icl_interp.models.hook_names import Site
-from icl_interp.models.hooked import HookedModel
 from icl_interp.models.layout import Role
 from icl_interp.prompts import Prompts
-from icl_interp.tasks.base import Task
+from icl_interp.tasks.shifts.select import Shifts
 from probes._core.results import short_repr
 from probes.correlation import CorrelationReport, score_error_correlation
 from probes.detection import DetectionReport, detection_report
 from probes.spectra import Side
+
+NormsOf = Literal["prompts", "activations"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,7 @@ class ShiftDetection:
     signature: DetectionReport
     """By the score 1 - overlap of the model."""
     norms: DetectionReport
-    """By the norms of the prompt alone."""
+    """By norms alone."""
     untrained: tuple[DetectionReport, ...]
     """By the score of each untrained network."""
     excess: Excess
@@ -52,18 +55,20 @@ class OodReport:
 
     shifts: Mapping[str, ShiftDetection]
     """By label."""
-    correlation: CorrelationReport
-    """Of the score 1 - overlap with the log error of the same prompt, over all families."""
+    correlation: CorrelationReport | None
+    """Of the score 1 - overlap with the log error of the same prompt, over all families; None without errors."""
     untrained_correlations: tuple[CorrelationReport, ...]
     """Of the scores of untrained networks with the same errors of this model (our choice of control)."""
     scores: Mapping[str, Float64[Tensor, " sample"]]
     """1 - overlap of each prompt, by family."""
     errors: Mapping[str, Float64[Tensor, " sample"]]
-    """Error of each prompt in units of its family's E[y^2], by family."""
+    """Error of each prompt in units of its family's E[y^2], by family; empty where predictions are not known."""
     site: ResidualSite
     """Where."""
     conventions: Conventions
     """How."""
+    norms_of: NormsOf = "prompts"
+    """Whose norms the baseline reads: those of inputs and labels, or of activations where prompts are not known."""
 
     __repr__ = short_repr
 
@@ -95,6 +100,10 @@ class OodReport:
 
     def correlation_excess(self, n_verdicts: int = 1) -> Excess:
         """Compare the mean Spearman correlation inside families with untrained networks."""
+        if self.correlation is None:
+            raise InputError(
+                "correlation_excess needs the error of each prompt, got none; give predictions and targets."
+            )
         own, *controls = [
             (report.within_mean.value, report.within_mean_replicates)
             for report in (self.correlation, *self.untrained_correlations)
@@ -131,7 +140,7 @@ class OodReport:
                 high=[report.auroc_interval.high for report in reports],
             ),
         ]
-        if not self.untrained_correlations:
+        if not any(detection.untrained for detection in self.shifts.values()):
             del series[1]
         figure = dots_figure(series, x="AUROC", reference=0.5, x_range=(-0.02, 1.02))
         return figure.update_layout(title={"text": self.describe()})
@@ -177,25 +186,33 @@ def _log_norms(prompts: Prompts) -> Float64[Tensor, "sample two"]:
 
 @dataclass(frozen=True, slots=True)
 class NormBaseline:
-    """Mahalanobis distance of (log ||X||, log ||y||) from in-distribution prompts."""
+    """Mahalanobis distance of logarithms of norms, such as (log ||X||, log ||y||), from in-distribution prompts."""
 
-    mean: Float64[Tensor, " two"]
+    mean: Float64[Tensor, " norm"]
     """Of in-distribution prompts."""
-    precision: Float64[Tensor, "two two"]
+    precision: Float64[Tensor, "norm norm"]
     """Inverse of their covariance."""
 
     __repr__ = short_repr
 
     def score(self, prompts: Prompts) -> Float64[Tensor, " sample"]:
         """Measure how far out prompts are by their norms alone."""
-        centred = _log_norms(prompts) - self.mean
+        return self.score_norms(_log_norms(prompts))
+
+    def score_norms(self, norms: Float64[Tensor, "sample norm"]) -> Float64[Tensor, " sample"]:
+        """Measure how far out logarithms of norms are."""
+        centred = norms - self.mean
         return torch.einsum("bi,ij,bj->b", centred, self.precision, centred)
 
 
 def fit_norm_baseline(prompts: Prompts) -> NormBaseline:
     """Learn the usual norms."""
-    features = _log_norms(prompts)
-    covariance = torch.cov(features.T)
+    return fit_log_norms(_log_norms(prompts))
+
+
+def fit_log_norms(features: Float64[Tensor, "sample norm"]) -> NormBaseline:
+    """Learn the usual logarithms of norms."""
+    covariance = torch.cov(features.T).reshape(features.shape[1], features.shape[1])
     # Logarithms of float32 numbers: a relative error is an absolute one here, whatever the unit.
     varies = covariance.diagonal() > (8 * torch.finfo(torch.float32).eps) ** 2
     covariance = covariance * varies * varies[:, None]
@@ -215,13 +232,22 @@ def summarise_ood(
     site: ResidualSite,
     conventions: Conventions,
     *,
+    norms_of_activations: Mapping[str, Float64[Tensor, "sample norm"]] | None = None,
     seed: int = 0,
 ) -> OodReport:
-    """Turn surveys into detection and correlation at one site."""
+    """Turn surveys into detection and correlation at one site.
+
+    Logarithms of the activations' norms, of the fit prompts and by family, stand for those of inputs and labels where
+    these are not known.
+    """
     scores = _scores(survey, site)
     control_scores = [_scores(control, site) for control in controls]
-    baseline = fit_norm_baseline(families.fit)
-    norms = {label: baseline.score(family.prompts) for label, family in families.by_label.items()}
+    log_norms = norms_of_activations or {
+        FIT: _log_norms(families.fit),
+        **{label: _log_norms(family.prompts) for label, family in families.by_label.items()},
+    }
+    baseline = fit_log_norms(log_norms[FIT])
+    norms = {label: baseline.score_norms(log_norms[label]) for label in families.by_label}
 
     def detect(of: Mapping[str, Tensor], label: str) -> DetectionReport:
         # Prompt i shares its random numbers across families, so it is drawn in all of them or in none.
@@ -238,29 +264,28 @@ def summarise_ood(
             chance=0.5,
         )
         shifts[family.label] = ShiftDetection(own, detect(norms, family.label), untrained, excess)
-    errors = {
-        label: prompt_errors(survey.families[label].predictions, family) for label, family in families.by_label.items()
-    }
+    errors = prompt_errors_of(survey, families)
 
     def correlate(of: Mapping[str, Tensor]) -> CorrelationReport:
-        return _correlate(of, errors, families, seed)
+        return _correlate(of, errors, log_norms, seed)
 
     return OodReport(
         shifts=shifts,
-        correlation=correlate(scores),
-        untrained_correlations=tuple(correlate(control) for control in control_scores),
+        correlation=correlate(scores) if errors else None,
+        untrained_correlations=tuple(correlate(control) for control in control_scores if errors),
         scores=scores,
         errors=errors,
         site=site,
         conventions=conventions,
+        norms_of="prompts" if norms_of_activations is None else "activations",
     )
 
 
 def ood_report(
-    model: HookedModel,
-    task: Task,
+    model: ModelLike,
+    task: TaskLike = None,
     *,
-    shifts: Sequence[str] | None = None,
+    shifts: Shifts | None = None,
     layer: int = -1,
     site: Site = "resid_post",
     tokens: Role = "all",
@@ -278,7 +303,7 @@ def ood_report(
     Args:
         model: The network.
         task: What is in distribution.
-        shifts: Patterns as `select_shifts` takes them; None means the core suite.
+        shifts: Names or patterns, or your own `Shift` objects, see `select_shifts`; None means the core suite.
         layer: Which block; -1 is the last.
         site: "resid_post" is before the final norm; "final_norm" after it.
         tokens: Which positions are rows: "all", "x" or "y", or in joint tokens "context".
@@ -306,8 +331,10 @@ def ood_report(
         >>> report.shifts["x_scale=3"].norms.auroc > 0.99  # norms alone see a change of scale
         True
     """
+    model, task = as_model_and_task("ood_report", model, task)
+    look_first(model, task, n_points, seed=seed)
     conventions = Conventions(tokens=tokens, center=center, side=side, k=k, layout=model.cfg.tokens)
-    conventions = conventions.of_prompts(n_points or task.default_points, model.cfg.d_model)
+    conventions = conventions.of_prompts(n_points or task.default_points, model.cfg)
     found = survey_site(
         model,
         task,
@@ -329,15 +356,15 @@ def _scores(survey: NetworkSurvey, site: ResidualSite) -> dict[str, Tensor]:
 
 
 def _correlate(
-    scores: Mapping[str, Tensor], errors: Mapping[str, Tensor], families: Families, seed: int
+    scores: Mapping[str, Tensor], errors: Mapping[str, Tensor], log_norms: Mapping[str, Tensor], seed: int
 ) -> CorrelationReport:
-    labels = list(families.by_label)
+    labels = list(scores)
     return score_error_correlation(
         torch.cat([scores[label] for label in labels]),
         torch.cat([errors[label] for label in labels]).clamp(min=_LEAST_ERROR).log(),
         groups=[label for label in labels for _ in range(len(errors[label]))],
         clusters=[i for label in labels for i in range(len(errors[label]))],
-        covariates=torch.cat([_log_norms(families.by_label[label].prompts) for label in labels]),
+        covariates=torch.cat([log_norms[label] for label in labels]),
         seed=seed,
         n_bootstrap=N_BOOTSTRAP,
     )
@@ -354,28 +381,25 @@ def _after_the_norm(found: Findings) -> OodReport:
 
 
 def _without_norm(plan: StudyPlan) -> str | None:
-    return None if plan.config.final_norm else "The network has no final norm."
+    return without_sites(plan) or (None if plan.config.final_norm else "The network has no final norm.")
+
+
+SCORE_AND_ERROR = Claim(
+    "score and error",
+    "Spearman of score and log error, mean inside families",
+    lambda report, _, n_claims: report.correlation_excess(n_claims),
+)
+DETECTION = Claim(
+    "detection",
+    "AUROC of the signature, mean over shifts",
+    lambda report, _, n_claims: report.detection_excess(n_claims),
+)
 
 
 def _claims(plan: StudyPlan) -> list[Claim]:
-    claims = [
-        Claim(
-            "score and error",
-            "Spearman of score and log error, mean inside families",
-            lambda report, _, n_claims: report.correlation_excess(n_claims),
-        )
-    ]
-    if plan.families.shifted:
-        claims.append(
-            Claim(
-                "detection",
-                "AUROC of the signature, mean over shifts",
-                lambda report, _, n_claims: report.detection_excess(n_claims),
-            )
-        )
-    return claims
+    return [SCORE_AND_ERROR, DETECTION] if plan.families.shifted else [SCORE_AND_ERROR]
 
 
-OOD = Measure("ood", "detection by the signature", run=_before_the_norm, claims=_claims)
+OOD = Measure("ood", "detection by the signature", run=_before_the_norm, without=without_sites, claims=_claims)
 OOD_FINAL = Measure("ood_final", "detection after the final norm", run=_after_the_norm, without=_without_norm)
 """Beside `OOD`, without controls."""

@@ -1,8 +1,9 @@
 """The spectral signature of a model: do in-distribution prompts share leading directions, beyond untrained networks?"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -11,6 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from icl_interp.activations import collect
+from icl_interp.arrays import as_tensor
+from icl_interp.door import PromptsLike, as_model, as_prompts_or_tokens
 from icl_interp.errors import InputError
 from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import role_style
@@ -25,12 +28,12 @@ from icl_interp.measure.controls import (
 )
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.sites import Conventions
-from icl_interp.measure.study.measure import Claim, Findings, Measure, StudyPlan
+from icl_interp.measure.study.measure import Claim, Findings, Measure, StudyPlan, without_sites
 from icl_interp.measure.study.survey import NetworkSurvey
-from icl_interp.models.hook_names import Site, hook_name
+from icl_interp.models.hook_names import Site
 from icl_interp.models.hooked import HookedModel
 from icl_interp.models.layout import Role
-from icl_interp.prompts import Prompts
+from probes._core.arrays import takes_arrays
 from probes.signature import SignatureScores, SpectralSignature, fit_signature
 from probes.spectra import Side
 
@@ -60,7 +63,7 @@ class SignatureResult:
     spectra: Float[Tensor, "sample rank"]
     """Singular values of each held-out prompt, largest first, in activation units."""
     control: SignatureControl | None
-    """Untrained networks; None if activations were given instead of a model, or controls were switched off."""
+    """Untrained networks; None if there are none."""
     conventions: Conventions
     """Tokens, centring, side and k."""
     site: str
@@ -111,9 +114,10 @@ class SignatureResult:
         )
 
 
+@takes_arrays
 def spectral_signature(
-    model_or_activations: HookedModel | Float[Tensor, "sample pos d_model"],
-    prompts: Prompts | None = None,
+    model_or_activations: Any,
+    prompts: PromptsLike | None = None,
     *,
     layer: int = -1,
     site: Site = "resid_post",
@@ -122,6 +126,7 @@ def spectral_signature(
     side: Side = "right",
     k: int = 2,
     n_controls: int = N_UNTRAINED,
+    controls: Sequence[Any] | None = None,
     seed: int = 0,
 ) -> SignatureResult:
     """Measure the spectral signature of a model on in-distribution prompts, with its untrained control.
@@ -131,8 +136,10 @@ def spectral_signature(
     directions too, so only `result.excess` speaks of learning.
 
     Args:
-        model_or_activations: A model, or the activations [sample pos d_model] of one site.
-        prompts: In distribution, at least 4; with activations leave it out.
+        model_or_activations: A model or a `Checkpoint`, or the activations [sample pos d_model] of one site, an array
+            of any framework.
+        prompts: In distribution, at least 4; of a wrapped language model tokens [batch pos]; with activations leave it
+            out.
         layer: Which block; -1 is the last.
         site: "resid_post" is before the final norm; "final_norm" after it.
         tokens: Which positions are rows: "all", "x" or "y", or in joint tokens "context" (with activations, positions
@@ -142,13 +149,17 @@ def spectral_signature(
         k: How many directions; where there are fewer rows or the width is smaller, all there are, and
             `result.conventions` says so.
         n_controls: Untrained networks of the model's config and initialisation; 0 switches them off.
+        controls: With activations: those of untrained networks at the same site on the same prompts, two or more for
+            an excess.
         seed: Of the untrained networks.
 
     Returns:
         Signature, held-out scores and spectra, and the control.
 
     Raises:
-        InputError: If there are fewer than 4 prompts, the site or token role does not exist, or prompts are missing.
+        InputTypeError: If it is neither a model nor an array of real numbers.
+        InputError: If there are fewer than 4 prompts, the site or token role does not exist, prompts are missing, or
+            activations of controls have another shape.
 
     Source:
         Hill, Eyre and Creager (2025), arXiv 2507.09440. Site, tokens, centring, side and the overlap itself are our
@@ -163,26 +174,47 @@ def spectral_signature(
         >>> result.excess.verdict  # an untrained model shows nothing beyond an untrained model
         'none'
     """
-    layout = "interleaved" if isinstance(model_or_activations, Tensor) else model_or_activations.cfg.tokens
-    conventions = Conventions(tokens=tokens, center=center, side=side, k=k, layout=layout)
-    if isinstance(model_or_activations, Tensor):
-        if prompts is not None:
-            raise InputError("spectral_signature takes activations or a model with prompts, got activations and both.")
-        if model_or_activations.ndim == 3:
-            conventions = conventions.within(*model_or_activations.shape[1:])
-        signature, scores, spectra = _fit_and_score(model_or_activations, conventions)
-        return SignatureResult(signature, scores, spectra, None, conventions, "given activations")
-    if prompts is None:
-        raise InputError("spectral_signature of a model needs prompts, got none; pass task.sample(512, seed=0).")
-    name = hook_name(site, layer, n_layers=model_or_activations.cfg.n_layers)
-    conventions = conventions.of_prompts(prompts.n_points, model_or_activations.cfg.d_model)
+    if hasattr(model_or_activations, "__array__") or hasattr(model_or_activations, "__dlpack__"):
+        conventions = Conventions(tokens=tokens, center=center, side=side, k=k)
+        return _of_activations(model_or_activations, prompts, controls, conventions)
+    if controls is not None:
+        raise InputError(
+            "spectral_signature takes controls beside activations, got them beside a model, whose untrained networks "
+            "it makes itself; leave them out."
+        )
+    model = as_model("spectral_signature", model_or_activations)
+    given = as_prompts_or_tokens("spectral_signature of a model", prompts)
+    model.prepare(given.xs, given.ys)
+    conventions = Conventions(tokens=tokens, center=center, side=side, k=k, layout=model.cfg.tokens)
+    name = model.cfg.site(site, layer).hook
+    conventions = conventions.of_prompts(given.n_points, model.cfg)
 
     def measure(network: HookedModel) -> tuple[SpectralSignature, SignatureScores, Tensor]:
-        return _fit_and_score(collect(network, prompts, name)[name], conventions)
+        return _fit_and_score(collect(network, given, name)[name], conventions)
 
-    signature, scores, spectra = measure(model_or_activations)
-    control = _control([measure(n) for n in untrained_networks(model_or_activations.cfg, n_controls, seed=seed)])
+    signature, scores, spectra = measure(model)
+    control = _control([measure(n) for n in untrained_networks(model, n_controls, seed=seed)])
     return SignatureResult(signature, scores, spectra, control, conventions, name)
+
+
+def _of_activations(
+    given: object, prompts: object, controls: Sequence[Any] | None, conventions: Conventions
+) -> SignatureResult:
+    if prompts is not None:
+        raise InputError("spectral_signature takes activations or a model with prompts, got activations and both.")
+    own = as_tensor(given, what="spectral_signature")
+    others = [as_tensor(each, what=f"control {i} of spectral_signature") for i, each in enumerate(controls or (), 1)]
+    for i, each in enumerate(others, 1):
+        if each.shape != own.shape:
+            raise InputError(
+                f"spectral_signature needs controls of the shape {list(own.shape)}, the same prompts in untrained "
+                f"networks, got {list(each.shape)} in control {i}."
+            )
+    if own.ndim == 3:
+        conventions = conventions.within(*own.shape[1:])
+    signature, scores, spectra = _fit_and_score(own, conventions)
+    control = _control([_fit_and_score(each, conventions) for each in others])
+    return SignatureResult(signature, scores, spectra, control, conventions, "given activations")
 
 
 def _control(
@@ -212,46 +244,52 @@ def _survey(found: Findings) -> NetworkSurvey:
     return found.model
 
 
+SPECTRA = "spectra", "|log ratio| of leading singular values, shifted to in distribution, mean over shifts"
+SHARED = "shared directions", "overlap in distribution minus mean overlap under shift"
+"""Name and meaning of the claims."""
+
+
 def _claims(plan: StudyPlan) -> list[Claim]:
     if not plan.families.shifted:
         return []
-    return [
-        Claim(
-            "spectra",
-            "|log ratio| of leading singular values, shifted to in distribution, mean over shifts",
-            _spectral_change,
-        ),
-        Claim("shared directions", "overlap in distribution minus mean overlap under shift", _contrast),
-    ]
+    return [Claim(*SPECTRA, partial(_judged, spectral_change)), Claim(*SHARED, partial(_judged, contrast))]
 
 
-def _spectral_change(_: NetworkSurvey, found: Findings, n_claims: int) -> Excess:
+def _judged(judge: Callable[..., Excess], _: NetworkSurvey, found: Findings, n_claims: int) -> Excess:
+    return judge(found.surveys, found.main_site.label, n_claims)
+
+
+def spectral_change(surveys: Sequence[NetworkSurvey], site: str, n_claims: int = 1) -> Excess:
+    """Judge how much shifts change the leading singular value, the model's survey first."""
+
     def change(survey: NetworkSurvey) -> tuple[float, Tensor]:
         def log_leading(label: str) -> tuple[Tensor, Tensor]:
-            values = survey.families[label].sites[found.main_site.label].leading_value.double()
+            values = survey.families[label].sites[site].leading_value.double()
             return values.mean().log(), resampled_means(values).log()
 
         own, own_replicates = log_leading(IN_DISTRIBUTION)
-        shifted = [log_leading(family.label) for family in found.plan.families.shifted]
+        shifted = [log_leading(label) for label in survey.families if label != IN_DISTRIBUTION]
         value = torch.stack([(mean - own).abs() for mean, _ in shifted]).mean()
         return float(value), torch.stack([(means - own_replicates).abs() for _, means in shifted]).mean(0)
 
-    own, *controls = map(change, found.surveys)
+    own, *controls = map(change, surveys)
     # A mean of |log| is positive by construction, so there is no level of chance.
     return excess_of_replicates(own, controls, n_verdicts=n_claims, chance=-math.inf)
 
 
-def _contrast(_: NetworkSurvey, found: Findings, n_claims: int) -> Excess:
-    def contrast(survey: NetworkSurvey) -> tuple[float, Tensor]:
-        def overlap(label: str) -> Tensor:
-            return survey.families[label].sites[found.main_site.label].scores.overlap.double()
+def contrast(surveys: Sequence[NetworkSurvey], site: str, n_claims: int = 1) -> Excess:
+    """Judge how much more directions are shared in distribution than under shift, the model's survey first."""
 
-        shifted = torch.stack([overlap(family.label) for family in found.plan.families.shifted]).mean(0)
+    def difference(survey: NetworkSurvey) -> tuple[float, Tensor]:
+        def overlap(label: str) -> Tensor:
+            return survey.families[label].sites[site].scores.overlap.double()
+
+        shifted = torch.stack([overlap(label) for label in survey.families if label != IN_DISTRIBUTION]).mean(0)
         differences = overlap(IN_DISTRIBUTION) - shifted  # prompt i shares its random numbers across families
         return float(differences.mean()), resampled_means(differences)
 
-    own, *controls = map(contrast, found.surveys)
+    own, *controls = map(difference, surveys)
     return excess_of_replicates(own, controls, n_verdicts=n_claims, chance=0.0)
 
 
-SURVEY = Measure("survey", "spectra and signatures", run=_survey, claims=_claims)
+SURVEY = Measure("survey", "spectra and signatures", run=_survey, without=without_sites, claims=_claims)

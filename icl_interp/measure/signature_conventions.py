@@ -14,10 +14,10 @@ from torch import Tensor
 from icl_interp.activations import Batch
 from icl_interp.measure.detectors.scores import Scores, mean_auroc_replicates
 from icl_interp.measure.families import IN_DISTRIBUTION
-from icl_interp.measure.sites import Conventions, ResidualSite
+from icl_interp.measure.sites import Conventions
 from icl_interp.measure.study.survey import FIT, NetworkSurvey
-from icl_interp.models.config import Tokens
-from icl_interp.models.layout import positions_of
+from icl_interp.models.architecture import ResidualSite, Tokens
+from icl_interp.models.layout import Positions, positions_of
 from probes.signature import SignatureFitter, SpectralSignature
 from probes.spectra import LeadingDirections, leading_directions
 
@@ -100,7 +100,7 @@ class SignatureWatch:
         self._fitted: dict[Key, SpectralSignature] = {}
         self._scores: Any = defaultdict(lambda: defaultdict(list))
         self._last: Any = defaultdict(lambda: defaultdict(list))
-        self._ends = [(role, positions_of(role, tokens=layout)) for role in ("x", "y")]
+        self._ends: list[tuple[str, Positions]] = [(role, positions_of(role, tokens=layout)) for role in ("x", "y")]
 
     def __call__(self, label: str, batch: Batch, found: Mapping[str, LeadingDirections]) -> None:
         for site in dict(self._keys):

@@ -10,16 +10,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from icl_interp.activations import Batch, collect
+from icl_interp.door import ModelLike, PromptsLike, as_model, as_prompts
 from icl_interp.errors import InputError
 from icl_interp.figures.heatmap import MatrixBlock, matrix_figure
 from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
 from icl_interp.measure.detectors.watch import Pooling, pooled
 from icl_interp.measure.families import IN_DISTRIBUTION
-from icl_interp.measure.sites import Conventions, ResidualSite, residual_sites
-from icl_interp.measure.study.measure import Findings, Measure, StudyPlan
+from icl_interp.measure.sites import Conventions
+from icl_interp.measure.study.measure import Findings, Measure, StudyPlan, without_sites
+from icl_interp.models.architecture import ResidualSite
 from icl_interp.models.hooked import HookedModel
 from icl_interp.models.layout import Role
-from icl_interp.prompts import Prompts
 from probes._core.results import short_repr
 from probes.similarity import linear_cka, procrustes_distance
 from probes.spectra import LeadingDirections
@@ -80,7 +81,7 @@ class LayerSimilarity:
         return figure.update_layout(title={"text": f"{value}, {name}"})
 
 
-class _LayerWatch:
+class LayerWatch:
     """Keeps one vector a prompt and site while a survey reads the prompts in distribution."""
 
     def __init__(self, sites: Sequence[ResidualSite], conventions: Conventions, *, pooling: Pooling = "last") -> None:
@@ -99,7 +100,7 @@ class _LayerWatch:
         return {label: torch.cat(parts) for label, parts in self._vectors.items()}
 
 
-def _summarise_similarity(vectors: Sequence[Mapping[str, Tensor]], *, pooling: Pooling) -> LayerSimilarity:
+def summarise_similarity(vectors: Sequence[Mapping[str, Tensor]], *, pooling: Pooling) -> LayerSimilarity:
     """Compare the sites of each network."""
     sites = tuple(vectors[0])
     pairs = [_pairs([network[site] for site in sites]) for network in vectors]
@@ -116,8 +117,8 @@ def _summarise_similarity(vectors: Sequence[Mapping[str, Tensor]], *, pooling: P
 
 
 def layer_similarity(
-    model: HookedModel,
-    prompts: Prompts,
+    model: ModelLike,
+    prompts: PromptsLike,
     *,
     layers: Sequence[int] | None = None,
     tokens: Role = "all",
@@ -153,17 +154,19 @@ def layer_similarity(
         >>> found = layer_similarity(model, LinearRegression(n_dims=2).sample(64, seed=0), n_controls=1)
         >>> torch.testing.assert_close(found.cka.diagonal(), torch.ones(4, dtype=torch.float64))
     """
+    model, prompts = as_model("layer_similarity", model), as_prompts("layer_similarity", prompts)
     if len(prompts) < 4:
         raise InputError(f"layer_similarity needs at least 4 prompts, got {len(prompts)}; sample more.")
+    model.prepare(prompts.xs, prompts.ys)
     conventions = Conventions(tokens=tokens, layout=model.cfg.tokens)
-    sites = residual_sites(model.cfg, layers)
-    networks = [model, *untrained_networks(model.cfg, n_controls, seed=seed)]
+    sites = model.cfg.residual_sites(layers)
+    networks = [model, *untrained_networks(model, n_controls, seed=seed)]
     vectors = []
     for network in networks:
         found = collect(network, prompts, [site.hook for site in sites])
         rows = {site.label: conventions.rows(found[site.hook]) for site in sites}
         vectors.append({label: pooled(part, pooling).double().cpu() for label, part in rows.items()})
-    return _summarise_similarity(vectors, pooling=pooling)
+    return summarise_similarity(vectors, pooling=pooling)
 
 
 def _pairs(vectors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -185,12 +188,12 @@ def _check_measure(of: str) -> None:
         raise InputError(f"LayerSimilarity needs a measure out of {', '.join(get_args(_Of))}, got {of!r}.")
 
 
-def _watch(plan: StudyPlan, _: HookedModel) -> _LayerWatch:
-    return _LayerWatch(plan.sites, plan.conventions)
+def _watch(plan: StudyPlan, _: HookedModel) -> LayerWatch:
+    return LayerWatch(plan.sites, plan.conventions)
 
 
 def _similarity(found: Findings) -> LayerSimilarity:
-    return _summarise_similarity([watch.vectors() for watch in found.watched[SIMILARITY.name]], pooling="last")
+    return summarise_similarity([watch.vectors() for watch in found.watched[SIMILARITY.name]], pooling="last")
 
 
-SIMILARITY = Measure("similarity", "similarity of layers", run=_similarity, watch=_watch)
+SIMILARITY = Measure("similarity", "similarity of layers", run=_similarity, without=without_sites, watch=_watch)

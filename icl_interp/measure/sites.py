@@ -8,45 +8,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from icl_interp.activations import collect, stream
-from icl_interp.models.config import ModelConfig, Tokens
-from icl_interp.models.hook_names import Site, hook_name, normalise_layer
+from icl_interp.models.architecture import Architecture, Layout, ResidualSite
 from icl_interp.models.hooked import HookedModel
-from icl_interp.models.layout import Role, positions_of
+from icl_interp.models.layout import Positions, Role, answering_positions, check_role, positions_of
 from icl_interp.prompts import Prompts
 from probes.spectra import LeadingDirections, Side, leading_directions
-
-
-@dataclass(frozen=True, slots=True)
-class ResidualSite:
-    """One place in the residual stream."""
-
-    label: str
-    """For figures: "read-in", "block 0", ..., "final norm"."""
-    hook: str
-    """The hook point's name."""
-
-
-def last_block(config: ModelConfig) -> ResidualSite:
-    """Name the residual stream after the last block, before the final norm: the default site."""
-    layer = config.n_layers - 1
-    return ResidualSite(f"block {layer}", hook_name("resid_post", layer, n_layers=config.n_layers))
-
-
-def chosen_site(config: ModelConfig, site: Site, layer: int) -> ResidualSite:
-    """Name one place that a user chose."""
-    hook = hook_name(site, layer, n_layers=config.n_layers)
-    last = last_block(config)
-    return last if hook == last.hook else ResidualSite(hook, hook)
-
-
-def residual_sites(config: ModelConfig, layers: Sequence[int] | None = None) -> list[ResidualSite]:
-    """List the residual stream along the network: read-in, after each block, after the final norm if there is one."""
-    n_layers = config.n_layers
-    chosen = range(n_layers) if layers is None else sorted({normalise_layer(x, n_layers) for x in (*layers, -1)})
-    blocks = [ResidualSite(f"block {x}", hook_name("resid_post", x, n_layers=n_layers)) for x in chosen]
-    read_in = ResidualSite("read-in", hook_name("resid_pre", 0, n_layers=n_layers))
-    final = ResidualSite("final norm", hook_name("final_norm", 0, n_layers=n_layers))
-    return [read_in, *blocks, *([final] if config.final_norm else [])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,27 +31,30 @@ class Conventions:
     """Singular vectors in d_model ("right") or over positions ("left")."""
     k: int = 2
     """How many directions."""
-    layout: Tokens = "interleaved"
+    layout: Layout = "interleaved"
     """How the model lays pairs out, which decides where the roles are."""
     k_asked: int | None = None
     """How many directions were asked for, where no matrix has as many."""
 
     def __post_init__(self) -> None:
-        positions_of(self.tokens, tokens=self.layout)  # a role that the layout lacks is refused before anything runs
+        check_role(self.tokens, tokens=self.layout)
 
     def within(self, n_positions: int, width: int) -> "Conventions":
         """Lower k to what a matrix of these conventions has."""
-        rows = len(range(n_positions)[positions_of(self.tokens, tokens=self.layout)])
+        rows = len(torch.arange(n_positions)[self._chosen(n_positions)])
         most = min(rows, width)
         return replace(self, k=most, k_asked=self.k) if 1 <= most < self.k else self
 
-    def of_prompts(self, n_points: int, width: int) -> "Conventions":
+    def of_prompts(self, n_points: int, architecture: Architecture) -> "Conventions":
         """Lower k to what the matrices of prompts have."""
-        return self.within(n_points * (2 if self.layout in ("interleaved", "separate") else 1), width)
+        return self.within(architecture.positions_for(n_points), architecture.narrowest)
 
     def rows(self, activations: Float[Tensor, "sample pos d_model"]) -> Float[Tensor, "sample row d_model"]:
         """Select the positions that count."""
-        return activations[:, positions_of(self.tokens, tokens=self.layout)]
+        return activations[:, self._chosen(activations.shape[1])]
+
+    def _chosen(self, n_positions: int) -> Positions:
+        return positions_of(self.tokens, tokens=self.layout, n_positions=n_positions)
 
     def directions(self, activations: Float[Tensor, "sample pos d_model"]) -> LeadingDirections:
         """Find the leading directions of each prompt."""
@@ -110,15 +79,16 @@ def answering_features(
 
     A query-only model reads one sequence for each point, so that entry k is its query token after k pairs.
     """
+    if not sites:
+        return {}
     read = _query_tokens if model.cfg.query_only else _x_tokens
     parts = list(read(model, prompts, list(dict.fromkeys(site.hook for site in sites)), batch_size))
     return {site.label: torch.cat([part[site.hook] for part in parts]) for site in sites}
 
 
 def _x_tokens(model: HookedModel, prompts: Prompts, hooks: list[str], batch_size: int) -> Iterator[dict[str, Tensor]]:
-    asking = positions_of("x", tokens=model.cfg.tokens)
     for batch in stream(model, prompts, hooks, batch_size=batch_size):  # only x tokens are kept, half of what passes by
-        yield {hook: batch.activations[hook][:, asking][:, 1:].cpu() for hook in hooks}
+        yield {hook: _asking(model, batch.activations[hook])[:, 1:].cpu() for hook in hooks}
 
 
 def _query_tokens(
@@ -127,4 +97,8 @@ def _query_tokens(
     for start in range(0, len(prompts), batch_size):
         part = prompts[start : start + batch_size]
         at_points = [collect(model, part, hooks, batch_size=batch_size, point=k) for k in range(1, prompts.n_points)]
-        yield {hook: torch.stack([found[hook][:, -1] for found in at_points], dim=1) for hook in hooks}
+        yield {hook: torch.stack([_asking(model, found[hook])[:, -1] for found in at_points], dim=1) for hook in hooks}
+
+
+def _asking(model: HookedModel, activations: Tensor) -> Tensor:
+    return activations[:, answering_positions(model.cfg.tokens, activations.shape[1])]

@@ -11,6 +11,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from icl_interp.activations import collect
+from icl_interp.door import ModelLike, PromptsLike, TaskLike, as_model_and_task, as_prompts
 from icl_interp.errors import InputError
 from icl_interp.interventions import (
     Intervention,
@@ -26,13 +27,15 @@ from icl_interp.measure.errors import first_scored_point
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.sites import Conventions, spanned_by
 from icl_interp.measure.study.measure import Absent, Findings, Measure, StudyPlan
-from icl_interp.models.config import ModelConfig
+from icl_interp.models.architecture import NO_SITES, Architecture
 from icl_interp.models.hooked import HookedModel
 from icl_interp.predictors.references import References
 from icl_interp.prompts import Prompts, derive_seed
 from icl_interp.query import Callee
 from icl_interp.tasks.base import Task
+from icl_interp.tasks.fixed_prompts import FixedPrompts
 from icl_interp.tasks.references import references_with
+from probes._core.arrays import takes_arrays
 from probes.bootstrap import Estimate
 from probes.signature import fit_signature
 
@@ -67,11 +70,11 @@ class InterventionEffect:
 
 
 def intervention_effect(
-    model: HookedModel,
-    task: Task,
+    model: ModelLike,
+    task: TaskLike,
     intervention: Intervention,
     *,
-    prompts: Prompts | None = None,
+    prompts: PromptsLike | None = None,
     references: Mapping[str, Callee] | None = None,
     n_prompts: int = 256,
     seed: int = 0,
@@ -83,7 +86,7 @@ def intervention_effect(
 
     Args:
         model: Any family.
-        task: What is in distribution; its E[y^2] is the unit.
+        task: What is in distribution; its E[y^2] is the unit. None takes that of a `Checkpoint`.
         intervention: From `icl_interp.interventions`.
         prompts: What to measure on; None draws from the task.
         references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
@@ -107,9 +110,14 @@ def intervention_effect(
         >>> intervention_effect(model, LinearRegression(n_dims=2), nothing, n_prompts=32).change.value
         0.0
     """
-    given = task.sample(n_prompts, seed=seed) if prompts is None else prompts
+    model, task = as_model_and_task("intervention_effect", model, task)
+    given = _given("intervention_effect", task, prompts, n_prompts, seed)
     known = references_with(task, references)
     return _Untouched(model, task, given, _late_aims(model, given, known), seed).effect(intervention)
+
+
+def _given(who: str, task: Task, prompts: PromptsLike | None, n_prompts: int, seed: int) -> Prompts:
+    return task.sample(n_prompts, seed=seed) if prompts is None else as_prompts(who, prompts)
 
 
 class _Untouched:
@@ -148,6 +156,7 @@ class _Untouched:
 
 
 def _late_aims(model: HookedModel, prompts: Prompts, references: References) -> dict[str, Tensor]:
+    model.prepare(prompts.xs, prompts.ys)
     late = late_answers(model, prompts)
     return {name: said[:, late].double() for name, said in references.answers(prompts).items()}
 
@@ -217,14 +226,15 @@ class SubspaceUse:
         )
 
 
+@takes_arrays
 def subspace_use(
-    model: HookedModel,
-    task: Task,
+    model: ModelLike,
+    task: TaskLike,
     subspace: Float[Tensor, "d_model rank"],
     hook: str,
     *,
     positions: Positions = "all",
-    prompts: Prompts | None = None,
+    prompts: PromptsLike | None = None,
     references: Mapping[str, Callee] | None = None,
     n_prompts: int = 256,
     ablation: Literal["mean", "zero"] = "mean",
@@ -259,8 +269,9 @@ def subspace_use(
     Raises:
         InputError: If the columns are not orthonormal or the model lacks the hook.
     """
+    model, task = as_model_and_task("subspace_use", model, task)
     known = references_with(task, references)
-    given = task.sample(n_prompts, seed=seed) if prompts is None else prompts
+    given = _given("subspace_use", task, prompts, n_prompts, seed)
     untouched = _Untouched(model, task, given, _late_aims(model, given, known), seed)
     return _use(untouched, subspace, hook, positions, ablation, n_random, seed)
 
@@ -306,13 +317,13 @@ def _use(
 
 
 def signature_use(
-    model: HookedModel,
-    task: Task,
+    model: ModelLike,
+    task: TaskLike,
     hook: str,
     *,
     conventions: Conventions | None = None,
-    fit_prompts: Prompts | None = None,
-    prompts: Prompts | None = None,
+    fit_prompts: PromptsLike | None = None,
+    prompts: PromptsLike | None = None,
     references: Mapping[str, Callee] | None = None,
     n_prompts: int = 256,
     ablation: Literal["mean", "zero"] = "mean",
@@ -351,11 +362,16 @@ def signature_use(
     chosen = Conventions(tokens="all", center=False, side="right", k=2) if conventions is None else conventions
     if chosen.side != "right":
         raise InputError("signature_use needs directions of the residual stream, got side 'left'; take side='right'.")
-    fit = task.sample(n_prompts, seed=derive_seed(seed, "evaluation: fit")) if fit_prompts is None else fit_prompts
-    given = task.sample(n_prompts, seed=derive_seed(seed, "evaluation: score")) if prompts is None else prompts
+    model, task = as_model_and_task("signature_use", model, task)
+    if isinstance(task, FixedPrompts) and fit_prompts is None and prompts is None:
+        fit_prompts, scored = task.draw(n_prompts, seed=seed)  # two samples of it would share prompts
+        prompts = scored[IN_DISTRIBUTION]
+    fit = _given("signature_use", task, fit_prompts, n_prompts, derive_seed(seed, "evaluation: fit"))
+    given = _given("signature_use", task, prompts, n_prompts, derive_seed(seed, "evaluation: score"))
     known = references_with(task, references)
 
-    chosen = chosen.of_prompts(fit.n_points, model.cfg.d_model)
+    model.prepare(fit.xs, fit.ys)
+    chosen = chosen.of_prompts(fit.n_points, model.cfg)
     aims = _late_aims(model, given, known)
     return _use_of_signature(model, task, hook, chosen, fit, given, aims, ablation, n_random, n_controls, seed)
 
@@ -382,7 +398,7 @@ def _use_of_signature(
 
     own = _use(untouched(model), directions(model), hook, "all", ablation, n_random, seed)
     untrained = []
-    for network in untrained_networks(model.cfg, n_controls, seed=seed):
+    for network in untrained_networks(model, n_controls, seed=seed):
         mean = mean_activations(network, given, [hook])[hook] if ablation == "mean" else None
         untrained.append(untouched(network).effect(project_out(directions(network), hook, mean=mean)))
     return replace(own, untrained=tuple(untrained))
@@ -392,12 +408,14 @@ def _median(values: list[float]) -> float:
     return float(torch.tensor(values, dtype=torch.float64).median()) if values else math.nan
 
 
-def _cost(config: ModelConfig, n_points: int, n_controls: int) -> int:  # noqa: ARG001
+def _cost(config: Architecture, n_points: int, n_controls: int) -> int:  # noqa: ARG001
     return 4 + 2 * _N_RANDOM + 3 * n_controls
 
 
 def _without_signature(plan: StudyPlan) -> str | None:
     width = plan.config.d_model
+    if not plan.sites:
+        return NO_SITES
     if plan.conventions.side != "right":
         return "The signature's directions are positions, which no intervention on the stream could remove."
     if plan.conventions.k >= width:

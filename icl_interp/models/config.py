@@ -1,12 +1,14 @@
 """The configuration of a model: everything that its shape and its first weights depend on, family by family."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from pydantic import Field, model_serializer, model_validator
 
 from icl_interp.errors import InputError
+from icl_interp.models.architecture import Architecture, ResidualSite, Tokens
+from icl_interp.models.hook_names import hook_name, normalise_layer
 from icl_interp.settings import Settings
 
 Family = Literal["gpt2", "lsa", "ltb", "softmax_layer"]
@@ -118,10 +120,8 @@ def _refused_options(family: Family, fields: Mapping[str, Any]) -> list[str]:
 _LATER: dict[str, Any] = _PLAIN_TOKENS
 """Options that came after run folders had been named by the hash of their config: written only where they matter."""
 
-Tokens = Literal["interleaved", "separate", "joint", "sequence"]
 
-
-class ModelConfig(Settings):
+class ModelConfig(Settings, Architecture):
     """Shape and initialisation of a model, with the field names of TransformerLens' configs where it has them.
 
     An option that a family does not have keeps the one value that describes the family, and any other is refused.
@@ -316,7 +316,7 @@ class ModelConfig(Settings):
 
     @property
     def _positions_taken(self) -> int:
-        return self.n_points * (2 if self.tokens in ("interleaved", "separate") else 1)
+        return self.positions_for(self.n_points)
 
     @property
     def query_only(self) -> bool:
@@ -394,6 +394,34 @@ class ModelConfig(Settings):
         heads = "1 head" if self.n_heads == 1 else f"{self.n_heads} heads"
         dims = "1 dimension" if self.n_dims == 1 else f"{self.n_dims} dimensions"
         return f"{kind}, {layers}, {heads}, width {self.d_model}, inputs of {dims}"
+
+    @property
+    def has_patterns(self) -> bool:
+        """Whether attention is a distribution over tokens of the sequence."""
+        return self.family == "gpt2"
+
+    def residual_sites(self, layers: Sequence[int] | None = None) -> list[ResidualSite]:
+        """List the residual stream: read-in, after each block, after the final norm if there is one."""
+        n_layers = self.n_layers
+        chosen = range(n_layers) if layers is None else sorted({normalise_layer(x, n_layers) for x in (*layers, -1)})
+        blocks = [ResidualSite(f"block {x}", hook_name("resid_post", x, n_layers=n_layers)) for x in chosen]
+        read_in = ResidualSite("read-in", hook_name("resid_pre", 0, n_layers=n_layers))
+        final = ResidualSite("final norm", hook_name("final_norm", 0, n_layers=n_layers))
+        return [read_in, *blocks, *([final] if self.final_norm else [])]
+
+    def site(self, kind: str, layer: int) -> ResidualSite:
+        """Name one place that a user chose."""
+        hook = hook_name(kind, layer, n_layers=self.n_layers)
+        last = hook_name("resid_post", -1, n_layers=self.n_layers)
+        return ResidualSite(f"block {self.n_layers - 1}" if hook == last else hook, hook)
+
+    def positions_for(self, n_points: int) -> int:
+        """Count the positions of a sequence."""
+        return n_points * (2 if self.tokens in ("interleaved", "separate") else 1)
+
+    def operations(self, n_points: int) -> int:
+        """Count the floating-point operations of a sequence: two tokens per point, two operations per product."""
+        return 2 * 2 * n_points * self.n_layers * (4 * self.d_model**2 + 2 * self.d_model * self.mlp_width)
 
     # What ActivationCache and patching read from a TransformerLens config.
     @property

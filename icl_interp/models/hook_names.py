@@ -22,7 +22,7 @@ def normalise_layer(layer: int, n_layers: int) -> int:
     return layer % n_layers
 
 
-def hook_name(site: Site, layer: int, *, n_layers: int) -> str:
+def hook_name(site: str, layer: int, *, n_layers: int) -> str:
     """Name the hook point of a site."""
     if site not in get_args(Site):
         raise InputError(f"site needs one of {', '.join(get_args(Site))}, got {site!r}.")

@@ -11,12 +11,14 @@ from transformer_lens import ActivationCache, HookedRootModule
 from transformer_lens.hook_points import HookPoint
 
 from icl_interp.errors import InputError, InputTypeError
+from icl_interp.models.architecture import Architecture
 from icl_interp.models.cache import ICLActivationCache
 from icl_interp.models.config import ModelConfig
 from icl_interp.models.hook_names import HookMap, check_names, hook_map
+from probes._core.arrays import tensors_in
 
 
-def _check_inputs(config: ModelConfig, xs: Tensor, ys: Tensor) -> None:
+def _check_inputs(config: Architecture, xs: Tensor, ys: Tensor) -> None:
     """Refuse prompts that a model cannot read.
 
     Args:
@@ -133,6 +135,7 @@ class HookedModel(HookedRootModule, ABC):
         """
         if ys is None:
             raise InputTypeError(_ONE_OF_TWO)
+        xs, ys = tensors_in(xs), tensors_in(ys)
         self._guard_hooks()
         _check_inputs(self.cfg, xs, ys)
         asked = None if points is None else _check_points(points, xs.shape[1])
@@ -257,6 +260,15 @@ class HookedModel(HookedRootModule, ABC):
             raise InputError("the names filter needs at least one hook name, got none; leave it out for all of them.")
         elif names is not None:
             check_names([names] if isinstance(names, str) else names, self.hook_dict)
+
+    def prepare(self, xs: Tensor, ys: Tensor | None) -> None:
+        """Look at first prompts; only wrapped modules have to, since nothing else is known of them."""
+
+    def untrained(self, seeds: Sequence[int]) -> "Sequence[HookedModel]":
+        """Build networks of the same architecture and initialisation that never saw data, one per seed."""
+        from icl_interp.models.build import build_model
+
+        return [build_model(self.cfg, seed=seed) for seed in seeds]
 
     @property
     def device(self) -> Any:

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from icl_interp.errors import InputError
-from icl_interp.models.config import Tokens
+from icl_interp.models.architecture import Layout, OwnRoles, Tokens
 
 Role = Literal["all", "x", "y", "context", "query"]
 
@@ -73,13 +73,33 @@ def lay_out(
     return {"interleaved": _interleave, "separate": separate, "joint": join}[tokens](xs, ys)
 
 
-def answering_positions(tokens: Tokens) -> slice:
+Positions = slice | list[int]
+"""Which positions of a sequence, as an index."""
+
+
+def answering_positions(tokens: Layout, n_positions: int | None = None) -> Positions:
     """Select the positions whose output is a prediction."""
-    return _ROLES[tokens]["query" if tokens == "joint" else "x"]
+    roles = tokens.of(_length(n_positions)) if isinstance(tokens, OwnRoles) else _ROLES[tokens]
+    return positions_of("query" if "query" in roles else "x", tokens=tokens, n_positions=n_positions)
 
 
-def positions_of(role: Role, *, tokens: Tokens = "interleaved") -> slice:
-    """Select the positions of one kind of token."""
-    if role not in _ROLES[tokens]:
+def positions_of(role: Role, *, tokens: Layout = "interleaved", n_positions: int | None = None) -> Positions:
+    """Select the positions of one kind of token; only a user's own roles need the length of the sequence."""
+    if not isinstance(tokens, OwnRoles):
+        check_role(role, tokens=tokens)
+        return _ROLES[tokens][role]
+    roles = tokens.of(_length(n_positions))
+    if role != "all" and role not in roles:
+        raise InputError(f"these positions have the roles all, {', '.join(dict.fromkeys(roles))}, got {role!r}.")
+    return [i for i, given in enumerate(roles) if role in ("all", given)]
+
+
+def check_role(role: Role, *, tokens: Layout) -> None:
+    """Refuse a role that a layout lacks, as far as that is known before anything runs."""
+    if not isinstance(tokens, OwnRoles) and role not in _ROLES[tokens]:
         raise InputError(f"{tokens} tokens need a role out of {', '.join(_ROLES[tokens])}, got {role!r}.")
-    return _ROLES[tokens][role]
+
+
+def _length(n_positions: int | None) -> int:
+    assert n_positions is not None, "a user's own roles need the length of the sequence"
+    return n_positions

@@ -18,8 +18,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from icl_interp.models.architecture import Tokens
 from icl_interp.models.build import build_model
-from icl_interp.models.config import Tokens
 from icl_interp.models.hooked import HookedModel
 from icl_interp.models.transformer_lens.read import from_lens_weights
 from icl_interp.models.transformer_lens.write import check_convertible, lens_fields, lens_weights

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from icl_interp.errors import InputError, InputTypeError
+from probes._core.arrays import takes_arrays
 
 # An int is no float to beartype, and users type ridge(1).
 Number = float | int
@@ -167,6 +168,7 @@ class PrefixPredictor(ABC):
         # How much work space one prompt takes, for the size of the chunks.
         return 4 * n_points * (n_points + n_dims)
 
+    @takes_arrays
     def __call__(
         self,
         xs: Float[Tensor, "batch point dim"],

@@ -10,6 +10,7 @@ from torch import Tensor
 from icl_interp.errors import InputError
 from icl_interp.predictors._base import Number, Predictor, PrefixPredictor, check_dims, check_number, check_parameter
 from icl_interp.predictors.least_squares import ridge_predictions
+from probes._core.arrays import takes_arrays
 
 # Misfits in units of the noise are held below this precision, so that the sum of their squares stays finite.
 _LARGEST_PRECISION = 1e40
@@ -20,6 +21,7 @@ _CLEAR_OF_ROUNDING = 100.0
 _LARGEST_RATIO = 1e150
 
 
+@takes_arrays
 def gaussian_posterior_mean(
     w_mean: Float[Tensor, " dim"] | Number, w_cov: Float[Tensor, "dim dim"] | Number, noise_std: Number
 ) -> Predictor:
@@ -72,6 +74,7 @@ def gaussian_posterior_mean(
     return _GaussianPosteriorMean(w_mean if isinstance(w_mean, Tensor) else float(w_mean), factor, float(noise_std))
 
 
+@takes_arrays
 def discrete_mmse(weights: Float[Tensor, "task dim"], noise_std: Number) -> Predictor:
     """Predict with the posterior mean over a finite pool of tasks (dMMSE).
 

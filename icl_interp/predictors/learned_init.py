@@ -19,12 +19,14 @@ from icl_interp.predictors._base import (
 from icl_interp.predictors._prefix_lstsq import exclusive_cumsum
 from icl_interp.predictors.bayes import covariance_factor
 from icl_interp.predictors.gradient_descent import Normalise, check_normalise, divisors
+from probes._core.arrays import takes_arrays
 from probes._core.results import short_repr
 
 # Its square still is a number of float64.
 _LARGEST_NOISE = 1e150
 
 
+@takes_arrays
 def gd_learned_init(
     init: Float[Tensor, " dim"],
     preconditioner: Float[Tensor, "dim dim"],
@@ -96,6 +98,7 @@ class LearnedInitOptimum:
         return gd_learned_init(self.init, self.preconditioner)
 
 
+@takes_arrays
 def optimal_learned_init(
     x_cov: Float[Tensor, "dim dim"],
     w_cov: Float[Tensor, "dim dim"],

@@ -13,6 +13,7 @@ from icl_interp.predictors._prefix_lstsq import (
     min_norm_predictions,
     prefix_posterior,
 )
+from probes._core.arrays import takes_arrays
 
 # Largest condition number of X X^T + penalty I that one Cholesky factor is trusted with.
 _CONDITION_LIMIT = 5e7
@@ -44,6 +45,7 @@ def least_squares() -> Predictor:
     return _LeastSquares()
 
 
+@takes_arrays
 def ridge(penalty: Number, mean: Float[Tensor, " dim"] | Number | None = None) -> Predictor:
     """Fit the pairs before each point with squared weights penalised.
 

@@ -2,13 +2,17 @@
 
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import numpy as np
+import torch
 from torch import Tensor
 
-from icl_interp.errors import InputError, InputTypeError
+from icl_interp.errors import InputError, users_code
 from icl_interp.prompts import Prompts
 from icl_interp.query import Callee, predict
+from icl_interp.registry import Registry, check_callable, name_of, takes
 
 _Value = TypeVar("_Value")
 _Other = TypeVar("_Other")
@@ -71,6 +75,46 @@ class ByReference(Mapping[str, _Value], Generic[_Value]):
         return ByReference((names, value(shown)) for shown, names in self._names.items())
 
 
+@dataclass(frozen=True)
+class OwnReference:
+    """A predictor of the user's own, whose answers are looked at."""
+
+    name: str
+    """For tables and sentences."""
+    predictor: Callee
+    """Theirs."""
+
+    @classmethod
+    def of(cls, name: str, predictor: object) -> "OwnReference":
+        """Take what can be called as predictors are."""
+        if isinstance(predictor, OwnReference):
+            return predictor
+        check_callable(f"the reference {name!r}", "a predictor", predictor, "xs", "ys")
+        return cls(name, predictor)  # type: ignore[arg-type]  # the check above
+
+    def __call__(self, xs: Tensor, ys: Tensor, *, points: Sequence[int] | None = None) -> Tensor:
+        """Answer as the user's predictor does."""
+        who = f"the reference {self.name!r}"
+        by_points = takes(self.predictor, "xs", "ys", points="None")
+        with users_code(who, passing=(InputError,)):
+            said: object = self.predictor(xs, ys, points=points) if by_points else self.predictor(xs, ys)
+        answer = torch.as_tensor(said) if isinstance(said, np.ndarray) else said
+        if not by_points and points is not None and isinstance(answer, Tensor) and answer.ndim == 2:
+            answer = answer[:, list(points)]
+        shape = [len(xs), xs.shape[1] if points is None else len(points)]
+        if not isinstance(answer, Tensor) or not answer.is_floating_point() or list(answer.shape) != shape:
+            came = f"{list(answer.shape)} in {answer.dtype}" if isinstance(answer, Tensor) else type(answer).__name__
+            raise InputError(
+                f"{who} needs to answer {shape} in floating point, one number per prompt and asked point, got {came}; "
+                "see icl_interp.predictors.Predictor."
+            )
+        if not bool(answer.isfinite().all()):
+            raise InputError(
+                f"{who} needs to answer by finite numbers, got NaN or infinity; put 0 where it knows none."
+            )
+        return answer.to(xs)
+
+
 class References(ByReference[Callee]):
     """Reference predictors, each asked at most once about the same prompts.
 
@@ -111,7 +155,7 @@ class References(ByReference[Callee]):
         """Add predictors of your own.
 
         Args:
-            own: Called `f(xs, ys, points=None)`, by names that are not taken.
+            own: Called `f(xs, ys, points=None)` or `f(xs, ys)`, by names that are not taken.
 
         Returns:
             All of them; what was answered is not kept.
@@ -120,12 +164,7 @@ class References(ByReference[Callee]):
             InputError: If a name is taken, or what it stands for cannot be called.
         """
         entries: list[tuple[tuple[str, ...], Callee]] = [(self._names[shown], f) for shown, f in self.items()]
-        for name, predictor in own.items():
-            if not callable(predictor):
-                raise InputTypeError(
-                    f"references need predictors f(xs, ys, points=None), got {type(predictor).__name__} for {name!r}."
-                )
-            entries.append(((name,), predictor))
+        entries += [((name,), OwnReference.of(name, predictor)) for name, predictor in own.items()]
         return References(entries)
 
     def answer(self, name: str, prompts: Prompts) -> Tensor:
@@ -165,3 +204,45 @@ class References(ByReference[Callee]):
             One prediction for each entry of `prompts.targets`, by predictor.
         """
         return self.each(lambda name: self.answer(name, prompts))
+
+
+REFERENCES = Registry[OwnReference](__name__, "REFERENCES")
+"""Predictors that measures compare with on every task, beside the task's own."""
+
+
+def register_reference(predictor: Callee, *, name: str | None = None) -> Callee:
+    """Let every measure compare with a predictor of your own, also under `--import` and in worker processes.
+
+    `references={"mine": f}` does so in a single call.
+
+    Args:
+        predictor: Called `f(xs, ys, points=None)`, see `icl_interp.predictors.Predictor`, or `f(xs, ys)`, which then
+            always answers all points. A function of the same module and name takes the place of the one before, so that
+            a notebook's cell can run again.
+        name: For tables and files; None takes `predictor.name` or the function's own name.
+
+    Returns:
+        The same predictor, so that this can be written above a function as a decorator.
+
+    Raises:
+        InputTypeError: If it cannot be called so.
+        InputError: If it has no name, or one that another has.
+
+    Example:
+        >>> @register_reference
+        ... def last_label(xs, ys, points=None):
+        ...     said = ys.roll(1, dims=1)
+        ...     said[:, 0] = 0
+        ...     return said if points is None else said[:, points]
+        >>> REFERENCES
+        Registry(1: last_label)
+        >>> del REFERENCES["last_label"]  # for the examples that follow
+    """
+    found = name_of("register_reference", predictor, name)
+    own = OwnReference.of(found, predictor)
+    REFERENCES.add(found, own, who="register_reference", what="name that no other reference has", code=_code)
+    return predictor
+
+
+def _code(reference: OwnReference) -> object:
+    return reference.predictor

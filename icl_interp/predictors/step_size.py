@@ -13,6 +13,7 @@ from icl_interp.errors import InputError
 from icl_interp.predictors._base import Predictor, check_count, check_prompts, resolve_points
 from icl_interp.predictors._spectral import Spectrum, descent_progress, prefix_moments, spectrum
 from icl_interp.predictors.gradient_descent import Normalise, check_normalise, divisors, gd_plus_plus, gradient_descent
+from probes._core.arrays import takes_arrays
 
 # Step sizes tried first, evenly on a logarithmic scale; the best cell is then refined.
 _GRID_SIZE = 96
@@ -49,6 +50,7 @@ class BestStep:
         return gradient_descent(self.steps, self.step_size, normalise=self.normalise, fixed_count=self.fixed_count)
 
 
+@takes_arrays
 def best_constant_step(
     xs: Float[Tensor, "batch point dim"],
     ys: Float[Tensor, "batch point"],
@@ -185,6 +187,7 @@ class BestGDPlusPlus:
         )
 
 
+@takes_arrays
 def best_gd_plus_plus(
     xs: Float[Tensor, "batch point dim"],
     ys: Float[Tensor, "batch point"],

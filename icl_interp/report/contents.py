@@ -1,5 +1,6 @@
 """The table of contents: which chapters a report has, in which order, and under which question each stands."""
 
+from icl_interp.measure.activation_study import ActivationStudy
 from icl_interp.measure.development.result import Development
 from icl_interp.measure.study.result import Study
 from icl_interp.report.chapters import (
@@ -12,6 +13,7 @@ from icl_interp.report.chapters import (
     attention,
     detectors,
     errors,
+    given,
     heads,
     layers,
     ood,
@@ -50,6 +52,19 @@ CONTENTS: tuple[Line[Study], ...] = (
     Line(worth.unmeasured, WORTH, folded=True),
 )
 """Of a study. Cards stand in this order too."""
+CONTENTS_OF_ACTIVATIONS: tuple[Line[ActivationStudy], ...] = (
+    Line(detectors.chapter, FAMILIAR),
+    Line(detectors.details, FAMILIAR, folded=True),
+    Line(ood.numbers, FAMILIAR, folded=True),
+    Line(signature.chapter, FAMILIAR),
+    Line(ood.chapter, FAMILIAR),
+    Line(similarity.chapter, FAMILIAR),
+    Line(given.claims, WORTH),
+    Line(given.controls, WORTH, folded=True),
+    Line(given.assumptions, WORTH, folded=True),
+    Line(given.left_out, WORTH),
+)
+"""Of activations without a model."""
 CONTENTS_OF_TRAINING: tuple[Line[Development], ...] = (
     Line(timeline.chapter, TRAINING),
     Line(timeline.inside, TRAINING, folded=True),

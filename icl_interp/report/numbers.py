@@ -10,10 +10,13 @@ from torch import Tensor
 
 from icl_interp.checkpoints.record import Checkpoint
 from icl_interp.files import as_json
+from icl_interp.measure.activation_study import ActivationStudy
+from icl_interp.measure.controls import Excess
 from icl_interp.measure.development.result import Development
 from icl_interp.measure.families import Family
 from icl_interp.measure.ood import OodReport
 from icl_interp.measure.study.result import Study
+from icl_interp.models.architecture import Architecture
 from icl_interp.prompts import Prompts
 from icl_interp.report.model import STUDY_FORMAT
 from icl_interp.tasks.base import Task
@@ -44,15 +47,42 @@ def study_json(
             "notes": checkpoint.notes,
             "assumptions": checkpoint.assumptions,
         },
-        "verdicts": {
-            name: {**dataclasses.asdict(excess), "excess": excess.excess, "verdict": excess.verdict}
-            for name, excess in study.verdicts.items()
-        },
+        "verdicts": _judged(study.verdicts),
         "study": _results(study),
         "provenance": dict(provenance),
     }
     if timeline is not None:
         contents["development"] = timeline.to_plain()
+    return _text(contents)
+
+
+def activations_json(study: ActivationStudy, name: str, sha256: str, provenance: Mapping[str, str | int]) -> str:
+    """Write a study of given activations as JSON text; see `study_json`."""
+    parts = ("families", "sites", "conventions", "pooling", "n_controls", "untrained", "seed")
+    contents: dict[str, Any] = {
+        "format": STUDY_FORMAT,
+        "format_version": 1,
+        "activations": {"name": name, "sha256": sha256},
+        "claims": _judged(study.numbers),
+        "verdicts": _judged(study.verdicts),
+        "study": {
+            **{part: getattr(study, part) for part in parts},
+            **{measure: found for measure, found in study.results.items() if measure not in study.absent},
+            "absent": study.absent,
+        },
+        "provenance": dict(provenance),
+    }
+    return _text(contents)
+
+
+def _judged(claims: Mapping[str, Excess]) -> dict[str, Any]:
+    return {
+        name: {**dataclasses.asdict(excess), "excess": excess.excess, "verdict": excess.verdict}
+        for name, excess in claims.items()
+    }
+
+
+def _text(contents: Mapping[str, Any]) -> str:
     return _FLAT_LIST.sub(lambda match: " ".join(match.group().split()), as_json(_plain(contents)))
 
 
@@ -73,6 +103,8 @@ def _plain(value: Any) -> Any:
     match value:
         case Prompts():
             return {"n_prompts": len(value), "n_points": value.n_points, "n_dims": value.n_dims}
+        case Architecture():
+            return value.model_dump(mode="json")
         case Task():
             return describe_task(value)
         case BaseModel():

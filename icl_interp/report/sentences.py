@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from icl_interp.measure.controls import Excess
+from icl_interp.measure.study.result import Surveyed
 from icl_interp.report.model import Tone, Verdict
 
 _TONES: Mapping[str, Tone] = {"evidence": "evidence", "none": "none"}
@@ -39,7 +40,9 @@ def trend(what: str, values: Sequence[float], *, start: str, end: str) -> str:
     return f"{what} {verb} from {number(first)} {start} to {number(last)} {end}."
 
 
-def verdict_words(excess: Excess, *, finding: str, absence: str) -> str:
+def verdict_words(
+    excess: Excess, *, finding: str, absence: str, uncontrolled: str = "the controls were switched off"
+) -> str:
     """Say what an excess over untrained networks allows to say."""
     numbers = f"{number(excess.value)} here, {number(excess.control)} in untrained networks"
     if excess.verdict == "evidence":
@@ -51,10 +54,15 @@ def verdict_words(excess: Excess, *, finding: str, absence: str) -> str:
     if excess.verdict == "none":
         return f"No evidence beyond an untrained network {absence} ({numbers})."
     if not excess.controls:
-        return f"No verdict {absence} ({number(excess.value)} here): the controls were switched off."
+        return f"No verdict {absence} ({number(excess.value)} here): {uncontrolled}."
     if len(excess.controls) == 1:
         return f"No verdict {absence}: one untrained network shows no spread ({numbers})."
     return f"No verdict {absence}: the numbers are not finite ({numbers})."
+
+
+def claim_words(study: Surveyed, claim: str, *, finding: str, absence: str) -> str:
+    """Say what a claim's number allows to say."""
+    return verdict_words(study.measured[claim], finding=finding, absence=absence, uncontrolled=study.uncontrolled)
 
 
 def card(title: str, excess: Excess, sentence: str, *, anchor: str) -> Verdict:

@@ -15,10 +15,11 @@ from torch import Tensor
 from icl_interp import predictors
 from icl_interp.errors import InputError
 from icl_interp.predictors._base import Predictor
-from icl_interp.predictors.references import References
+from icl_interp.predictors.references import REFERENCES, References
 from icl_interp.prompts import Prompts, derive_seed, stream
 from icl_interp.query import Callee
 from icl_interp.tasks.base import Task
+from icl_interp.tasks.fixed_prompts import FixedPrompts
 from icl_interp.tasks.ill_conditioned import IllConditionedRegression
 from icl_interp.tasks.linear_regression import GaussianWeights, LinearRegression, LinearTask
 from icl_interp.tasks.quadratic import QuadraticRegression
@@ -135,12 +136,22 @@ def _linear(task: LinearTask, prompts: Prompts) -> _Candidates:
         candidates["ridge"] = predictors.ridge(bayes_penalty(task))
         if isinstance(task, GaussianWeights):
             candidates["Bayes"] = predictors.gaussian_posterior_mean(0.0, 1.0, task.noise_std)
+    return {
+        **candidates,
+        **_descent(prompts),
+        "averaging": predictors.averaging(),
+        "3 nearest neighbours": predictors.nearest_neighbors(3),
+    }
+
+
+def _descent(prompts: Prompts) -> _Candidates:
+    found: _Candidates = {}
     top = float(torch.linalg.matrix_norm(prompts.xs.double(), ord=2).max()) ** 2
     for steps in GD_STEPS if top > 0 else ():  # at inputs that are all zero no step is best
         step = predictors.best_constant_step(prompts.xs, prompts.ys, steps, normalise="sum").step_size
         step = min(step, 1.5 / top) if steps > 1 else step  # one step cannot diverge
-        candidates[f"{steps}-step GD"] = predictors.gradient_descent(steps, step, normalise="sum")
-    return {**candidates, "averaging": predictors.averaging(), "3 nearest neighbours": predictors.nearest_neighbors(3)}
+        found[f"{steps}-step GD"] = predictors.gradient_descent(steps, step, normalise="sum")
+    return found
 
 
 def _one_learned_step(task: LinearRegression, n_points: int) -> _Candidates:
@@ -207,6 +218,28 @@ def _wave(_task: SineRegression, _prompts: Prompts) -> _Candidates:
     }
 
 
+def _saved(_task: FixedPrompts, prompts: Prompts) -> _Candidates:
+    return {
+        "least squares": predictors.least_squares(),
+        "ridge": predictors.ridge(_best_penalty(prompts)),
+        **_descent(prompts),
+        "averaging": predictors.averaging(),
+        "context mean": predictors.context_mean(),
+        "3 nearest neighbours": predictors.nearest_neighbors(3),
+    }
+
+
+def _best_penalty(prompts: Prompts) -> float:
+    # No law says it: of half decades around the mean square of an input, the one whose answers err least.
+    unit, aim = float(prompts.xs.double().square().mean()), prompts.ys[:, 1:].double()
+    penalties = [0.0, *(unit * 10 ** (exponent / 2) for exponent in range(-6, 5))]
+
+    def loss(penalty: float) -> float:
+        return float((predictors.ridge(penalty)(prompts.xs, prompts.ys)[:, 1:].double() - aim).square().mean())
+
+    return min(penalties, key=loss)
+
+
 def _other(_task: Task, _prompts: Prompts) -> _Candidates:
     return {
         "least squares": predictors.least_squares(),
@@ -224,6 +257,7 @@ _LISTS: tuple[tuple[type[Task], Callable[..., _Candidates]], ...] = (
     (AffineRecurrence, _recurrence),
     (QuadraticRegression, _quadratic),
     (SineRegression, _wave),
+    (FixedPrompts, _saved),
     (Task, _other),
 )
 
@@ -276,6 +310,7 @@ def reference_predictors(task: Task, *, n_points: int | None = None) -> Referenc
     - recurrences: least squares with an intercept on consecutive values, the solution from two pairs ("oracle":
       Bayes-optimal without noise, from two pairs on), the last value, and the last step repeated.
     - quadratic functions: Bayes is the posterior mean on squared inputs. Nearest neighbours for it and the others.
+    - saved prompts (`FixedPrompts`): ridge with the penalty, and gradient descent with the steps, that suit them.
     - sines, networks, trees: averages and nearest neighbours; Bayes is not known to us.
 
     Predictors that coincide on the task are one entry, shown as "a = b" and found under each of its names. The list of
@@ -313,11 +348,22 @@ def references_with(task: Task, own: Mapping[str, Callee] | None, *, n_points: i
     if isinstance(own, References):
         return own
     known = reference_predictors(task, n_points=n_points)
-    return known if own is None else known.and_own(own)
+    theirs = own_references(own)
+    return known.and_own(theirs) if theirs else known
+
+
+def own_references(given: Mapping[str, Callee] | None) -> dict[str, Callee]:
+    """Put a user's predictors of one call beside those that are registered."""
+    registered = {name: reference.predictor for name, reference in REFERENCES.items()}
+    for name, predictor in (given or {}).items():
+        if registered.setdefault(name, predictor) is not predictor:
+            raise InputError(f"references need names that no other has, got {name!r}, which is registered; rename one.")
+    return registered
 
 
 def _built(task: Task, n_points: int) -> list[tuple[list[str], Predictor]]:
-    prompts = task.sample(_DRAWN, n_points, seed=derive_seed(0, "reference predictors"))
+    n_prompts = min(_DRAWN, task.n_saved) if isinstance(task, FixedPrompts) else _DRAWN
+    prompts = task.sample(n_prompts, n_points, seed=derive_seed(0, "reference predictors"))
     list_them = next(listing for kind, listing in _LISTS if isinstance(task, kind))
     candidates = {"zero": predictors.zero(), **list_them(task, prompts)}
     return _merge_coinciding(candidates, prompts[: _compared(task)])

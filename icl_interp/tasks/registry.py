@@ -8,9 +8,11 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BeforeValidator, PlainSerializer
 
 from icl_interp.errors import InputError, InputTypeError, UserCodeError
+from icl_interp.registry import Registry, place_of
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.categorical import CategoricalRegression
 from icl_interp.tasks.decision_tree import DecisionTreeRegression
+from icl_interp.tasks.fixed_prompts import FixedPrompts
 from icl_interp.tasks.ill_conditioned import IllConditionedRegression
 from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.tasks.quadratic import QuadraticRegression
@@ -24,24 +26,21 @@ from icl_interp.tasks.uniform import UniformRegression
 _DEFAULT_FAMILY = "linear_regression"
 """What a config without a family means."""
 
-_FAMILIES: dict[str, type[Task]] = {
-    kind.model_fields["family"].default: kind
-    for kind in (
-        LinearRegression,
-        TaskPool,
-        SparseLinearRegression,
-        CategoricalRegression,
-        AffineRecurrence,
-        UniformRegression,
-        IllConditionedRegression,
-        SineRegression,
-        ReluNetworkRegression,
-        DecisionTreeRegression,
-        QuadraticRegression,
-    )
-}
+_OURS = (
+    LinearRegression,
+    TaskPool,
+    SparseLinearRegression,
+    CategoricalRegression,
+    AffineRecurrence,
+    UniformRegression,
+    IllConditionedRegression,
+    SineRegression,
+    ReluNetworkRegression,
+    DecisionTreeRegression,
+    QuadraticRegression,
+)
+TASKS = Registry[type[Task]](__name__, "TASKS", {kind.model_fields["family"].default: kind for kind in _OURS})
 """Every task class by the name that files hold."""
-_OURS = frozenset(_FAMILIES.values())
 _DEFINED_IN = "defined_in"
 """The key by which files say where a task that is not ours comes from."""
 
@@ -75,7 +74,7 @@ def register_task(kind: _TaskKind) -> _TaskKind:
         ...         return type(labels)(2 * labels.ys, 2 * labels.ws)
         >>> task_from_config(task_to_config(Doubled(3))) == Doubled(3)
         True
-        >>> del _FAMILIES["doubled"]  # for the examples that follow
+        >>> del TASKS["doubled"]  # for the examples that follow
     """
     if not (isinstance(kind, type) and issubclass(kind, Task)) or inspect.isabstract(kind):
         raise InputTypeError(f"register_task needs a subclass of Task that defines all its methods, got {kind!r}.")
@@ -86,18 +85,12 @@ def register_task(kind: _TaskKind) -> _TaskKind:
             f"register_task needs a name for files in the field family, got none in {own.__name__}; write "
             f"family: str = {own.__name__.lower()!r} in the class."
         )
-    known = _FAMILIES.get(family, own)
-    if _place(known) != _place(own):
-        raise InputError(
-            f"register_task needs a family that no other class has, got {family!r} in {_place(own)}, which is "
-            f"{_place(known)}'s; give it a name of its own."
-        )
-    _FAMILIES[family] = own
+    TASKS.add(family, own, who="register_task", what="family that no other class has", code=_itself)
     return kind
 
 
-def _place(kind: type[Task]) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"
+def _itself(kind: type[Task]) -> type[Task]:
+    return kind
 
 
 @contextmanager
@@ -124,21 +117,23 @@ def code_of(task: Task) -> Iterator[None]:
 
 def task_class(family: object) -> type[Task]:
     """Look up a family."""
-    if not isinstance(family, str) or family not in _FAMILIES:
-        raise InputError(f"a task needs a family among {', '.join(_FAMILIES)}, got {family!r}; check the spelling.")
-    return _FAMILIES[family]
+    if not isinstance(family, str) or family not in TASKS:
+        raise InputError(f"a task needs a family among {', '.join(TASKS)}, got {family!r}; check the spelling.")
+    return TASKS[family]
 
 
 def class_in(fields: dict[str, Any], *, default: str | None = None) -> type[Task]:
     """Take the class out of what a file holds."""
     family, place = fields.pop("family", default), fields.pop(_DEFINED_IN, None)
-    if place is None or family in _FAMILIES:
+    if place is None or family in TASKS:
         return task_class(family)
     module, _, name = str(place).rpartition(".")
-    where = "run the code that defines it" if module == "__main__" else f"import {module}"
+    script = module == "__main__"
+    where = "run the code that defines it" if script else f"import {module}"
+    file = "FILE.py" if script else f"{module.rpartition('.')[2]}.py"
     raise InputError(
         f"a task of the family {family!r} needs its class {name}, which is not ours and was defined in {module}; "
-        f"{where} first, and call icl_interp.register_task({name}) there."
+        f"{where} first, and call icl_interp.register_task({name}) there; commands take --import {file}."
     )
 
 
@@ -198,11 +193,16 @@ def task_to_config(task: Task) -> dict[str, Any]:
         >>> task_from_config(task_to_config(task)) == task
         True
     """
-    if _FAMILIES.get(task.family) is not type(task):
+    if isinstance(task, FixedPrompts):
+        raise InputError(
+            f"a file cannot hold saved prompts as its task, got {task.describe()}; leave the task out, and give it "
+            "when the file is read (task=, --task prompts.npz)."
+        )
+    if TASKS.get(task.family) is not type(task):
         kind = type(task).__name__
         raise InputError(
             f"a file can hold a task of a class that is known, got {kind}, which would be read back as "
-            f"{_FAMILIES[task.family].__name__ if task.family in _FAMILIES else 'nothing'}; give {kind} a family of "
+            f"{TASKS[task.family].__name__ if task.family in TASKS else 'nothing'}; give {kind} a family of "
             f"its own and call icl_interp.register_task({kind})."
         )
     return describe_task(task)
@@ -210,7 +210,7 @@ def task_to_config(task: Task) -> dict[str, Any]:
 
 def describe_task(task: Task) -> dict[str, Any]:
     """Write a task as plain data that nobody reads back."""
-    place = {} if type(task) in _OURS else {_DEFINED_IN: _place(type(task))}
+    place = {} if type(task) in _OURS else {_DEFINED_IN: place_of(type(task))}
     return {**task.model_dump(mode="json"), **place}
 
 

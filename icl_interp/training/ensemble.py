@@ -17,6 +17,7 @@ from icl_interp.models.linear.components import context_divisor
 from icl_interp.prompts import stream
 from icl_interp.tasks.base import FunctionTask, Task
 from icl_interp.tasks.linear_regression import LinearTask
+from icl_interp.tasks.own import try_out
 from icl_interp.training.batches import batch_seed, draw_batch
 from icl_interp.training.loop import (
     StepRecord,
@@ -180,6 +181,8 @@ def train_many(
         [2, 2]
     """
     _check_alike(configs)
+    for config in configs:
+        try_out(config.task)
     ensemble = _Ensemble(configs)
     histories: list[list[StepRecord]] = [[] for _ in configs]
     for step in range(1, configs[0].steps + 1):

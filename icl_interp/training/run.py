@@ -13,6 +13,7 @@ from icl_interp.checkpoints.load import check_device
 from icl_interp.errors import DivergedError, InputError
 from icl_interp.provenance import provenance
 from icl_interp.runs.folder import RunFolder
+from icl_interp.tasks.own import try_out
 from icl_interp.training.batches import evaluation_seed
 from icl_interp.training.evaluation import EvaluationRecord, Evaluator
 from icl_interp.training.loop import StepRecord, Trainer
@@ -237,6 +238,7 @@ def train(
     tick = on_step or (lambda _: None)
     check_device(device)
     check_sinks(log_to)
+    try_out(config.task)
     trainer = Trainer(config, device=device)
     if out is None:
         if resume or log_to:

@@ -10,6 +10,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from probes._core import checks
+from probes._core.arrays import tensors_in
 from probes._core.errors import InputError, InputTypeError
 
 
@@ -21,7 +22,7 @@ def checked_batches(who: str, name: str, given: object, axes: str) -> Iterator[T
             "pass one tensor, or batches along its first axis."
         )
     width: int | None = None
-    for batch in [given] if isinstance(given, Tensor) else given:
+    for batch in [given] if isinstance(given, Tensor) else map(tensors_in, given):
         checks.activations(who, name, batch, axes)
         width = batch.shape[-1] if width is None else width
         checks.same_length(who, (f"columns of {name}", "in earlier batches"), batch.shape[-1], width)

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
+from probes._core.arrays import takes_arrays
 from probes._core.errors import InputError
 from probes.learning_coefficient.estimate import estimate_learning_coefficient
 from probes.learning_coefficient.result import LearningCoefficient
@@ -60,6 +61,7 @@ class LlcCalibration:
         return f"LlcCalibration({len(self.localizations)} x {len(self.lrs)} cells, {self.reason})"
 
 
+@takes_arrays
 def calibrate(
     loss: Callable[[dict[str, Tensor], Any], Tensor],
     params: Mapping[str, Float[Tensor, "..."]],

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes._core import checks
+from probes._core.arrays import takes_arrays
 from probes._core.errors import InputError
 from probes.learning_coefficient.batches import Batches, Purpose, open_batches
 from probes.learning_coefficient.chains import (
@@ -29,6 +30,7 @@ __all__ = ["LearningCoefficient", "NonFiniteLossError", "estimate_learning_coeff
 _HESSIAN_BATCHES = 4
 
 
+@takes_arrays
 def estimate_learning_coefficient(
     loss: Callable[[dict[str, Tensor], Any], Tensor],
     params: Mapping[str, Float[Tensor, "..."]],

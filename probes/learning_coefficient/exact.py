@@ -7,11 +7,13 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from probes._core import checks
+from probes._core.arrays import takes_arrays
 from probes._core.errors import InputError
 
 __all__ = ["free_energy_crossover", "quadratic_learning_coefficient"]
 
 
+@takes_arrays
 def quadratic_learning_coefficient(
     curvatures: Float[Tensor, " rank"], *, nbeta: float, lr: float = 0.0, localization: float = 0.0
 ) -> Float64[Tensor, ""]:

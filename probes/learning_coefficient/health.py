@@ -9,6 +9,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from probes._core import checks
+from probes._core.arrays import takes_arrays
 from probes._core.results import short_repr
 
 __all__ = ["FLAG_LIMITS", "HealthFlag", "LlcEvidence", "effective_sample_size", "health_flags", "split_rhat"]
@@ -52,6 +53,7 @@ _ADVICE = {
 }
 
 
+@takes_arrays
 def split_rhat(traces: Float[Tensor, "chain draw"]) -> float:
     """Measure whether the halves of all chains agree with one another.
 
@@ -85,6 +87,7 @@ def split_rhat(traces: Float[Tensor, "chain draw"]) -> float:
     return math.sqrt((n - 1) / n + between / within)
 
 
+@takes_arrays
 def effective_sample_size(traces: Float[Tensor, "chain draw"]) -> float:
     """Measure how many independent draws say as much about the mean as these correlated ones.
 

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes._core import checks
+from probes._core.arrays import takes_arrays
 from probes.learning_coefficient.batches import Purpose, generator_for
 from probes.learning_coefficient.chains import Loss, at_least_single, plain_attention
 from probes.learning_coefficient.parameters import ParameterRow, parameter_row
@@ -20,6 +21,7 @@ _DENSE_ENTRIES = 20
 _Product = Callable[[np.ndarray], np.ndarray]
 
 
+@takes_arrays
 def top_hessian_eigenvalue(
     loss: Callable[[dict[str, Tensor], Any], Tensor],
     params: Mapping[str, Float[Tensor, "..."]],
@@ -71,6 +73,7 @@ def top_hessian_eigenvalue(
     return top_eigenvalue(loss, row, batch, max_iterations=max_iterations, tolerance=tolerance, seed=seed)
 
 
+@takes_arrays
 def top_eigenvalue(
     loss: Loss,
     row: ParameterRow,

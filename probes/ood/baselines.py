@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes._core import checks
+from probes._core.arrays import takes_arrays
 from probes._core.errors import InputError
 from probes._core.results import in_dtype
 from probes._core.streams import checked_batches
@@ -28,6 +29,7 @@ class NormBaseline:
     n_samples: int
     """How many samples were fitted."""
 
+    @takes_arrays
     def score(self, inputs: Float[Tensor, "sample point *axes"]) -> Float[Tensor, " sample"]:
         """Measure how far out samples are.
 
@@ -57,6 +59,7 @@ class PromptStatisticsBaseline:
     mahalanobis: Mahalanobis
     """Fitted to `prompt_statistics`."""
 
+    @takes_arrays
     def score(
         self, xs: Float[Tensor, "sample point dim"], ys: Float[Tensor, "sample point"]
     ) -> Float[Tensor, " sample"]:
@@ -75,6 +78,7 @@ class PromptStatisticsBaseline:
         return f"PromptStatisticsBaseline({self.mahalanobis!r})"
 
 
+@takes_arrays
 def fit_norm(inputs: Float[Tensor, "sample point *axes"] | Iterable[Tensor], *, two_sided: bool = True) -> NormBaseline:
     """Learn how large in-distribution samples are: ||X||, ||y|| or the length of features.
 
@@ -109,6 +113,7 @@ def fit_norm(inputs: Float[Tensor, "sample point *axes"] | Iterable[Tensor], *, 
     return NormBaseline(mean, spread, two_sided, n)
 
 
+@takes_arrays
 def prompt_statistics(
     xs: Float[Tensor, "sample point dim"], ys: Float[Tensor, "sample point"]
 ) -> Float[Tensor, "sample statistic"]:
@@ -138,6 +143,7 @@ def prompt_statistics(
     return in_dtype(torch.cat([squares, products], dim=1) / n, xs.dtype)
 
 
+@takes_arrays
 def fit_prompt_statistics(
     xs: Float[Tensor, "sample point dim"] | Iterable[Tensor],
     ys: Float[Tensor, "sample point"] | Iterable[Tensor],
@@ -177,6 +183,7 @@ def _log_norms(who: str, inputs: Tensor) -> Tensor:
     return lengths.log()
 
 
+@takes_arrays
 def prediction_gap(
     predictions: Float[Tensor, "sample point"], reference: Float[Tensor, "sample point"]
 ) -> Float[Tensor, " sample"]:
@@ -201,6 +208,7 @@ def prediction_gap(
     return in_dtype((predictions.double() - reference.double()).abs().mean(dim=1), predictions.dtype)
 
 
+@takes_arrays
 def ensemble_disagreement(predictions: Float[Tensor, "member sample point"]) -> Float[Tensor, " sample"]:
     """Measure how much the members of an ensemble disagree on each prompt.
 

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes._core import checks
+from probes._core.arrays import takes_arrays
 from probes._core.errors import InputError
 from probes._core.results import cast_like
 from probes._core.streams import Reservoir, reservoir_of
@@ -35,6 +36,7 @@ class Density:
     n_samples: int
     """How many samples were offered; more than `n_kept` where the capacity was reached."""
 
+    @takes_arrays
     def score(self, features: Float[Tensor, "sample dim"]) -> Float[Tensor, " sample"]:
         """Measure how far out samples are.
 
@@ -56,6 +58,7 @@ class Density:
         return f"Density({self.kind!r}, n_components={self.n_components}, kept={self.n_kept} of {self.n_samples})"
 
 
+@takes_arrays
 def fit_kde(
     features: Float[Tensor, "sample dim"] | Iterable[Tensor],
     *,
@@ -96,6 +99,7 @@ def fit_kde(
     return _density("fit_kde", "kde", reservoir, n_components, kernel)
 
 
+@takes_arrays
 def fit_gmm(
     features: Float[Tensor, "sample dim"] | Iterable[Tensor],
     *,

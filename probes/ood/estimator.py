@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes._core import checks
+from probes._core.arrays import takes_arrays
 from probes._core.errors import InputError, InputTypeError
 from probes._core.results import cast_like
 from probes._core.streams import reservoir_of
@@ -29,6 +30,7 @@ class EstimatorDetector:
     n_samples: int
     """How many samples were offered."""
 
+    @takes_arrays
     def score(self, features: Float[Tensor, "sample dim"]) -> Float[Tensor, " sample"]:
         """Measure how far out samples are.
 
@@ -51,6 +53,7 @@ class EstimatorDetector:
         return f"EstimatorDetector({type(self.estimator).__name__}, sign={self.sign:+d}, n_samples={self.n_samples})"
 
 
+@takes_arrays
 def fit_estimator(
     features: Float[Tensor, "sample dim"] | Iterable[Tensor],
     estimator: Any,

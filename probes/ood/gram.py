@@ -8,6 +8,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from probes._core import checks
+from probes._core.arrays import takes_arrays
 from probes._core.errors import InputError
 from probes._core.results import in_dtype
 from probes._core.streams import checked_batches
@@ -32,6 +33,7 @@ class GramRange:
     n_samples: int
     """How many samples were fitted."""
 
+    @takes_arrays
     def score(self, activations: Float[Tensor, "sample row col"]) -> Float[Tensor, " sample"]:
         """Measure how far out samples are.
 
@@ -62,6 +64,7 @@ class GramRange:
         )
 
 
+@takes_arrays
 def fit_gram(
     activations: Float[Tensor, "sample row col"] | Iterable[Tensor], *, powers: Sequence[int] = (1, 2, 3)
 ) -> GramRange:
@@ -90,25 +93,70 @@ def fit_gram(
         >>> detector = fit_gram(inside)
         >>> assert detector.score(tied).mean() > 5 * detector.score(inside[:1]).mean()
     """
-    who = "fit_gram"
-    wanted = tuple(powers)
-    checks.count(who, "a number of powers", len(wanted), 1)
-    checks.count(who, "powers", min(wanted), 1)
-    low: Tensor | None = None
-    high: Tensor | None = None
-    n_samples = n_rows = dims = 0
-    for batch in checked_batches(who, "activations", activations, "sample row col"):
-        n_rows = n_rows or batch.shape[1]
-        checks.same_length(who, ("rows", "in earlier batches"), batch.shape[1], n_rows)
-        n_samples, dims = n_samples + len(batch), batch.shape[2]
-        for entries in _entries(batch, wanted):
+    fitter = GramFitter(powers=powers)
+    for batch in checked_batches("fit_gram", "activations", activations, "sample row col"):
+        fitter.update(batch)
+    return fitter.fit()
+
+
+class GramFitter:
+    """Do what `fit_gram` does while batches come by, in memory that does not grow with them.
+
+    Args:
+        powers: As in `fit_gram`.
+
+    Example:
+        >>> fitter = GramFitter()
+        >>> for batch in torch.randn(6, 8, 3, generator=torch.Generator().manual_seed(0)).split(2):
+        ...     fitter.update(batch)
+        >>> fitter.fit().n_samples
+        6
+    """
+
+    def __init__(self, *, powers: Sequence[int] = (1, 2, 3)) -> None:
+        self._powers = tuple(powers)
+        checks.count("fit_gram", "a number of powers", len(self._powers), 1)
+        checks.count("fit_gram", "powers", min(self._powers), 1)
+        self._low: Tensor | None = None
+        self._high: Tensor | None = None
+        self._n_samples = self._n_rows = self._n_dims = 0
+
+    def update(self, activations: Float[Tensor, "sample row col"]) -> None:
+        """Read a batch.
+
+        Args:
+            activations: One matrix a sample, of as many rows as those before.
+
+        Raises:
+            InputError: If axes or entries are wrong, or rows or columns differ from those before.
+        """
+        who = "fit_gram"
+        checks.activations(who, "activations", activations, "sample row col")
+        self._n_rows, self._n_dims = self._n_rows or activations.shape[1], self._n_dims or activations.shape[2]
+        checks.same_length(who, ("rows", "in earlier batches"), activations.shape[1], self._n_rows)
+        checks.same_length(who, ("columns of activations", "in earlier batches"), activations.shape[2], self._n_dims)
+        self._n_samples += len(activations)
+        for entries in _entries(activations, self._powers):
             least, most = entries.amin(dim=0), entries.amax(dim=0)
-            low = least if low is None else torch.minimum(low, least)
-            high = most if high is None else torch.maximum(high, most)
-    checks.count(who, "a number of samples", n_samples, 2)
-    if low is None or high is None or not bool(((high - low).amax(dim=1) > 0).all()):
-        raise InputError(f"{who} needs activations that vary, got {n_samples} equal samples; collect more.")
-    return GramRange(low=low, high=high, powers=wanted, n_rows=n_rows, n_dims=dims, n_samples=n_samples)
+            self._low = least if self._low is None else torch.minimum(self._low, least)
+            self._high = most if self._high is None else torch.maximum(self._high, most)
+
+    def fit(self) -> GramRange:
+        """Make the detector.
+
+        Returns:
+            What `fit_gram` gives for all batches at once.
+
+        Raises:
+            InputError: If there are fewer than two samples, or nothing varies.
+        """
+        who, low, high = "fit_gram", self._low, self._high
+        checks.count(who, "a number of samples", self._n_samples, 2)
+        if low is None or high is None or not bool(((high - low).amax(dim=1) > 0).all()):
+            raise InputError(f"{who} needs activations that vary, got {self._n_samples} equal samples; collect more.")
+        return GramRange(
+            low=low, high=high, powers=self._powers, n_rows=self._n_rows, n_dims=self._n_dims, n_samples=self._n_samples
+        )
 
 
 # [sample power entry], in chunks of bounded size.

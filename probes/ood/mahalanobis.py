@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from probes._core import checks
+from probes._core.arrays import takes_arrays
 from probes._core.errors import InputError
 from probes._core.results import in_dtype
 from probes._core.streams import checked_batches
@@ -22,6 +23,7 @@ class Mahalanobis:
     covariance: Covariance
     """Mean and spread of the fitted features."""
 
+    @takes_arrays
     def score(self, features: Float[Tensor, "sample dim"]) -> Float[Tensor, " sample"]:
         """Measure how far out samples are.
 
@@ -48,6 +50,7 @@ class RelativeMahalanobis:
     background: Covariance
     """Spread of all samples around their mean."""
 
+    @takes_arrays
     def score(self, features: Float[Tensor, "sample dim"]) -> Float[Tensor, " sample"]:
         """Measure how far out samples are.
 
@@ -72,6 +75,7 @@ class RelativeMahalanobis:
         return f"RelativeMahalanobis(groups={len(self.group_means)}, {self.background!r})"
 
 
+@takes_arrays
 def fit_mahalanobis(
     features: Float[Tensor, "sample dim"] | Iterable[Tensor], *, shrinkage: bool | float = True
 ) -> Mahalanobis:
@@ -104,6 +108,7 @@ def fit_mahalanobis(
     return Mahalanobis(covariance)
 
 
+@takes_arrays
 def fit_relative_mahalanobis(
     features: Float[Tensor, "sample dim"] | Iterable[Tensor],
     groups: Int[Tensor, " sample"] | Iterable[Tensor],

@@ -9,6 +9,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from probes._core import checks
+from probes._core.arrays import takes_arrays
 from probes._core.results import in_dtype
 from probes._core.streams import reservoir_of
 
@@ -33,6 +34,7 @@ class NearestNeighbors:
     n_samples: int
     """How many samples were fitted; more than `kept` where the capacity was reached."""
 
+    @takes_arrays
     def score(self, features: Float[Tensor, "sample dim"]) -> Float[Tensor, " sample"]:
         """Measure how far out samples are.
 
@@ -81,6 +83,7 @@ class NearestNeighbors:
         return f"NearestNeighbors(k={self.k}, normalize={self.normalize}, {kept})"
 
 
+@takes_arrays
 def fit_nearest_neighbors(
     features: Float[Tensor, "sample dim"] | Iterable[Tensor],
     *,

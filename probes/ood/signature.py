@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes._core import checks
+from probes._core.arrays import takes_arrays
 from probes.signature.fit import fit_signature
 from probes.signature.fitted import SpectralSignature
 from probes.spectra import Side
@@ -25,6 +26,7 @@ class SignatureDetector:
     variant: Variant
     """ "pairwise" (A), "alignment" (B) or "overlap" (C)."""
 
+    @takes_arrays
     def score(self, activations: Float[Tensor, "sample row col"]) -> Float[Tensor, " sample"]:
         """Measure how far out samples are.
 
@@ -45,6 +47,7 @@ class SignatureDetector:
         return f"SignatureDetector({self.variant!r}, {self.signature!r})"
 
 
+@takes_arrays
 def fit_signature_detector(
     activations: Float[Tensor, "sample row col"] | Iterable[Tensor],
     *,

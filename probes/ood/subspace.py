@@ -8,6 +8,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from probes._core import checks
+from probes._core.arrays import takes_arrays
 from probes._core.errors import InputError
 from probes._core.results import in_dtype
 from probes._core.streams import checked_batches
@@ -25,6 +26,7 @@ class PCAResidual:
     explained: float
     """Share of the fitted variance inside, in [0, 1]."""
 
+    @takes_arrays
     def score(self, features: Float[Tensor, "sample dim"]) -> Float[Tensor, " sample"]:
         """Measure how far out samples are.
 
@@ -54,6 +56,7 @@ class NullSpace:
     tolerance: float
     """Singular values up to this share of the largest count as zero."""
 
+    @takes_arrays
     def score(self, features: Float[Tensor, "sample dim"]) -> Float[Tensor, " sample"]:
         """Measure how far out samples are.
 
@@ -77,6 +80,7 @@ class NullSpace:
         return f"NullSpace({null} of {dims} dimensions, tolerance={self.tolerance:g})"
 
 
+@takes_arrays
 def fit_pca_residual(
     features: Float[Tensor, "sample dim"] | Iterable[Tensor], *, n_components: int | None = None, variance: float = 0.95
 ) -> PCAResidual:
@@ -126,6 +130,7 @@ def fit_pca_residual(
     )
 
 
+@takes_arrays
 def fit_null_space(rows: Float[Tensor, "row dim"] | Iterable[Tensor], *, tolerance: float = 1e-6) -> NullSpace:
     """Find the directions that a matrix maps to zero: a layer's blind spot, or where no fitted feature went.
 

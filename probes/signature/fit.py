@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes._core import checks
+from probes._core.arrays import takes_arrays
 from probes._core.errors import InputError
 from probes._core.results import in_dtype
 from probes._core.streams import checked_batches
@@ -101,11 +102,13 @@ class SignatureFitter:
         self._kept: list[Tensor] = []
         self._dtype = torch.float32
 
+    @takes_arrays
     def update(self, activations: Float[Tensor, "sample row col"]) -> None:
         """Add samples; refuses what `leading_directions` refuses, and another width than before."""
         found = leading_directions(activations, self.k, center=self.center, side=self.side, spectrum="leading")
         self.update_directions(found.directions)
 
+    @takes_arrays
     def update_directions(self, directions: Float[Tensor, "sample k dim"]) -> None:
         """Add samples whose directions were already found, by the fitter's conventions.
 
@@ -155,6 +158,7 @@ class SignatureFitter:
         )
 
 
+@takes_arrays
 def fit_signature(
     activations: Float[Tensor, "sample row col"] | Iterable[Tensor],
     *,
@@ -195,6 +199,7 @@ def fit_signature(
     return fitter.fit()
 
 
+@takes_arrays
 def signature_emergence(
     checkpoints: Mapping[int, Tensor | Iterable[Tensor]] | Iterable[tuple[int, Tensor | Iterable[Tensor]]],
     *,

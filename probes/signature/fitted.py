@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from probes._core import checks
+from probes._core.arrays import takes_arrays
 from probes._core.errors import InputError
 from probes._core.results import in_dtype
 from probes.pairwise import mean_overlap, pairwise_alignment
@@ -160,6 +161,7 @@ class SpectralSignature:
         """Variant A: mean |<v_j(p), v_j(q)>| over pairs of different kept samples, in [0, 1]."""
         return pairwise_alignment(self.kept)
 
+    @takes_arrays
     def score(self, activations: Float[Tensor, "sample row col"]) -> SignatureScores:
         """Measure overlap and alignment of new samples by the signature's own conventions.
 
@@ -195,6 +197,7 @@ class SpectralSignature:
             tied=found.tied,
         )
 
+    @takes_arrays
     def pairwise(self, activations: Float[Tensor, "sample row col"]) -> Float[Tensor, "sample k"]:
         """Measure how far each direction agrees with that of each kept sample (variant A).
 
@@ -222,6 +225,7 @@ class SpectralSignature:
         cosines = torch.einsum("pjd,qjd->pjq", directions.double(), self.kept.double()).abs()
         return in_dtype(cosines.mean(dim=2).clamp_max(1.0), directions.dtype)
 
+    @takes_arrays
     def alignment(self, activations: Float[Tensor, "sample row col"]) -> Float[Tensor, "sample k"]:
         """Measure how far each direction agrees with its reference (variant B).
 
@@ -233,6 +237,7 @@ class SpectralSignature:
         """
         return self.score(activations).alignment
 
+    @takes_arrays
     def overlap(self, activations: Float[Tensor, "sample row col"]) -> Float[Tensor, " sample"]:
         """Measure how far each sample's subspace agrees with the reference (variant C).
 
@@ -244,6 +249,7 @@ class SpectralSignature:
         """
         return self.score(activations).overlap
 
+    @takes_arrays
     def ood_score(self, activations: Float[Tensor, "sample row col"]) -> Float[Tensor, " sample"]:
         """Measure how far out of the fitted distribution each sample lies.
 

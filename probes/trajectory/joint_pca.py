@@ -9,6 +9,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from probes._core import checks
+from probes._core.arrays import takes_arrays
 from probes._core.errors import InputError
 from probes.trajectory.random_walk import RandomWalkNull, WalkMoments, random_walk_null
 from probes.trajectory.streamed_pca import RunRows, streamed_pca
@@ -37,6 +38,7 @@ class JointTrajectoryPCA:
     null: RandomWalkNull
     """The same analysis of random walks with the runs' own step lengths."""
 
+    @takes_arrays
     def project(self, outputs: Float[Tensor, "row output"]) -> Float64[Tensor, "row component"]:
         """Project more function vectors into the same space.
 
@@ -55,6 +57,7 @@ class JointTrajectoryPCA:
         return f"JointTrajectoryPCA({len(self.scores)} runs, explained {shares}; random walk {null})"
 
 
+@takes_arrays
 def joint_trajectory_pca(
     runs: Mapping[str, Float[Tensor, "_checkpoint output"] | Callable[[], Iterator[Tensor]]],
     *,
@@ -131,6 +134,7 @@ def joint_trajectory_pca(
     )
 
 
+@takes_arrays
 def log_step_weights(steps: Float[Tensor, " checkpoint"]) -> Float64[Tensor, " checkpoint"]:
     """Weigh checkpoints so that equal stretches of log(step + 1) count alike.
 

@@ -11,6 +11,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from probes._core import checks
+from probes._core.arrays import takes_arrays
 from probes._core.errors import InputError
 
 __all__ = ["Stage", "StageBoundaries", "find_stages"]
@@ -67,6 +68,7 @@ class StageBoundaries:
         return f"StageBoundaries({len(self.stages)} stages {kinds}, boundaries at {found or 'no'} steps)"
 
 
+@takes_arrays
 def find_stages(
     steps: Float[Tensor, " checkpoint"],
     values: Float[Tensor, " checkpoint"],

@@ -5,10 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from icl_interp.door import ModelLike, TaskLike, as_model_and_task
 from icl_interp.errors import InputError
 from icl_interp.measure.controls import N_UNTRAINED, Excess, excess_of_replicates
-from icl_interp.measure.detectors.result import DetectorReport, DetectorResult
+from icl_interp.measure.detectors.own import Detector, Fit, own_detectors
+from icl_interp.measure.detectors.result import BASELINES, DetectorReport, DetectorResult
 from icl_interp.measure.detectors.scores import (
+    TAKEN,
     DetectorScores,
     Scores,
     excess_loss,
@@ -19,16 +22,17 @@ from icl_interp.measure.detectors.scores import (
     score_prompts,
 )
 from icl_interp.measure.detectors.watch import DetectorWatch, Pooling
-from icl_interp.measure.families import IN_DISTRIBUTION, Families
-from icl_interp.measure.sites import Conventions, ResidualSite, last_block
-from icl_interp.measure.study.measure import Findings, Measure, StudyPlan
+from icl_interp.measure.families import IN_DISTRIBUTION, Families, look_first
+from icl_interp.measure.sites import Conventions
+from icl_interp.measure.study.measure import Findings, Measure, StudyPlan, without_sites
 from icl_interp.measure.study.survey import NetworkSurvey, survey_site
+from icl_interp.models.architecture import ResidualSite
 from icl_interp.models.hook_names import Site
 from icl_interp.models.hooked import HookedModel
 from icl_interp.models.layout import Role
 from icl_interp.predictors.references import ByReference
-from icl_interp.tasks.base import Task
 from icl_interp.tasks.references import reference_predictors
+from icl_interp.tasks.shifts.select import Shifts
 from probes.bootstrap import Estimate, percentile_interval
 from probes.detection import detection_report
 from probes.permutation import holm
@@ -59,14 +63,8 @@ def _judge_detector(
         for label in labels
     }
     mean, replicates = mean_auroc_replicates(found.scores, IN_DISTRIBUTION, seed=seed, n_bootstrap=N_BOOTSTRAP)
-    order = list(found.scores)
-    risk = risk_coverage(
-        torch.cat([found.scores[label] for label in order]),
-        torch.cat([loss[label] for label in order]),
-        seed=seed,
-        n_bootstrap=_N_BOOTSTRAP_RISK,
-    )
-    controls = [mean_rank_correlation(scores, loss, seed=seed)[0] for scores in found.controls]
+    aurc, gain = _risk(found, loss, seed)
+    controls = [mean_rank_correlation(scores, loss, seed=seed)[0] for scores in found.controls if loss]
     return DetectorResult(
         reads=found.reads,
         shifts=shifts,
@@ -77,9 +75,23 @@ def _judge_detector(
         correlation=correlation[0],
         correlation_p=correlation[1],
         untrained_correlation=float(torch.tensor(controls).nanmean()) if controls else float("nan"),
-        aurc=risk.aurc,
-        gain=risk.gain,
+        aurc=aurc,
+        gain=gain,
     )
+
+
+def _risk(found: DetectorScores, loss: Scores, seed: int) -> tuple[Estimate, Estimate]:
+    if not loss:
+        unknown = Estimate(float("nan"), float("nan"), float("nan"), "no loss is known")
+        return unknown, unknown
+    order = list(found.scores)
+    risk = risk_coverage(
+        torch.cat([found.scores[label] for label in order]),
+        torch.cat([loss[label] for label in order]),
+        seed=seed,
+        n_bootstrap=_N_BOOTSTRAP_RISK,
+    )
+    return risk.aurc, risk.gain
 
 
 def _untrained(found: DetectorScores, labels: Sequence[str]) -> dict[str, float]:
@@ -93,7 +105,7 @@ def _untrained(found: DetectorScores, labels: Sequence[str]) -> dict[str, float]
 
 
 def _excess(found: DetectorScores, mean: float, replicates: Tensor, n_claims: int, seed: int) -> Excess | None:
-    if found.reads == "raw inputs":
+    if found.reads in BASELINES:
         return None
     controls = [
         mean_auroc_replicates(scores, IN_DISTRIBUTION, seed=seed, n_bootstrap=N_BOOTSTRAP) for scores in found.controls
@@ -110,13 +122,19 @@ _NOT_APPLICABLE = {
 
 
 def start_watch(
-    model: HookedModel, site: ResidualSite, conventions: Conventions, *, pooling: Pooling = "last", seed: int = 0
+    model: HookedModel,
+    site: ResidualSite,
+    conventions: Conventions,
+    *,
+    pooling: Pooling = "last",
+    own: Mapping[str, Detector] | None = None,
+    seed: int = 0,
 ) -> DetectorWatch:
     """Prepare to watch a survey of a network."""
     read_out = None
     if hasattr(model, "unembed"):
         read_out = model.W_U.detach().cpu()[:, :1].T  # channel 0 is the prediction
-    return DetectorWatch(site, conventions, pooling=pooling, read_out=read_out, seed=seed)
+    return DetectorWatch(site, conventions, pooling=pooling, read_out=read_out, own=own, seed=seed)
 
 
 def summarise_detectors(
@@ -128,16 +146,24 @@ def summarise_detectors(
     conventions: Conventions,
     *,
     pooling: Pooling = "last",
+    norms_of_activations: Sequence[Scores] = (),
     n_verdicts: int = 1,
     seed: int = 0,
 ) -> DetectorReport:
-    """Judge every score on every shift."""
+    """Judge every score on every shift.
+
+    Where prompts are not known there are no answers of references, and the norms of each network's activations, scored
+    as a detector's, stand for raw inputs.
+    """
     if not families.shifted:
         raise InputError("detectors need a shift whose activations are read, got none; add one such as x_scale=3.")
     scored = score_prompts(surveys, watches, families, answers, site)
+    if norms_of_activations:
+        own, *controls = norms_of_activations
+        scored.append(DetectorScores("‖activations‖", "norms of activations", own, tuple(controls)))
     loss = excess_loss(surveys[0], families, answers)
     labels = [family.label for family in families.shifted]
-    n_claims = sum(found.reads != "raw inputs" for found in scored) + n_verdicts - 1
+    n_claims = sum(found.reads not in BASELINES for found in scored) + n_verdicts - 1
     judged = zip(scored, _p_values(scored, labels, seed), _correlations(scored, loss, seed), strict=True)
     results = {
         found.name: _judge_detector(
@@ -153,14 +179,15 @@ def summarise_detectors(
         conventions=conventions,
         pooling=pooling,
         n_networks=len(surveys) - 1,
+        loss="unknown" if not loss else "excess loss over least squares" if answers else "error",
     )
 
 
 def detector_report(
-    model: HookedModel,
-    task: Task,
+    model: ModelLike,
+    task: TaskLike = None,
     *,
-    shifts: Sequence[str] | None = None,
+    shifts: Shifts | None = None,
     layer: int = -1,
     site: Site = "resid_post",
     tokens: Role = "all",
@@ -168,6 +195,7 @@ def detector_report(
     center: bool = False,
     side: Side = "right",
     k: int = 2,
+    detectors: Mapping[str, Fit | Detector] | None = None,
     n_prompts: int = 256,
     n_points: int | None = None,
     n_controls: int = N_UNTRAINED,
@@ -182,7 +210,7 @@ def detector_report(
     Args:
         model: The network, of any family.
         task: What is in distribution.
-        shifts: Patterns as `select_shifts` takes them; None means the core suite.
+        shifts: Names or patterns, or your own `Shift` objects, see `select_shifts`; None means the core suite.
         layer: Which block; -1 is the last.
         site: "resid_post" is before the final norm; "final_norm" after it.
         tokens: Which positions count: "all", "x" or "y", or in joint tokens "context".
@@ -190,6 +218,8 @@ def detector_report(
         center: For the signatures: whether each prompt's mean row is subtracted first.
         side: For the signatures: "right" or "left" singular vectors.
         k: For the signatures: how many directions; fewer where no more exist, and `report.conventions` says so.
+        detectors: Your own by name, beside the built-in ones: functions that fit to features [sample d_model] and
+            return an object with `score`, as those of `probes.ood`; a `Detector` where they take all positions.
         n_prompts: A family, and as many for fitting.
         n_points: Pairs a prompt; None takes the task's usual number.
         n_controls: Untrained networks; 0 switches them off.
@@ -200,7 +230,9 @@ def detector_report(
         AUROC, AUPR, both FPR95, detection error, p-values and risk coverage for each detector.
 
     Raises:
-        InputError: If a shift, layer, site, token role or pooling does not exist.
+        InputError: If a shift, layer, site, token role or pooling does not exist, or a detector of your own has a name
+            that is taken or scores that are no finite numbers, one per prompt.
+        UserCodeError: If a detector of your own raises an error that is no InputError.
 
     Example:
         >>> from icl_interp.models.config import ModelConfig
@@ -212,12 +244,15 @@ def detector_report(
         >>> report.detectors["‖X‖"].shifts["x_scale=3"].auroc > 0.99  # no network is needed to see that
         True
     """
+    model, task = as_model_and_task("detector_report", model, task)
+    look_first(model, task, n_points, seed=seed)
     conventions = Conventions(tokens=tokens, center=center, side=side, k=k, layout=model.cfg.tokens)
-    conventions = conventions.of_prompts(n_points or task.default_points, model.cfg.d_model)
+    conventions = conventions.of_prompts(n_points or task.default_points, model.cfg)
+    own = own_detectors(detectors, TAKEN)
     watches = []
 
     def watch(network: HookedModel, where: ResidualSite) -> DetectorWatch:
-        watches.append(start_watch(network, where, conventions, pooling=pooling, seed=seed))
+        watches.append(start_watch(network, where, conventions, pooling=pooling, own=own, seed=seed))
         return watches[-1]
 
     found = survey_site(
@@ -251,6 +286,8 @@ def _p_values(scored: Sequence[DetectorScores], labels: Sequence[str], seed: int
 
 def _correlations(scored: Sequence[DetectorScores], loss: Scores, seed: int) -> list[tuple[float, float]]:
     # Holm over all detectors.
+    if not loss:
+        return [(float("nan"), float("nan"))] * len(scored)
     found = [mean_rank_correlation(detector.scores, loss, seed=seed) for detector in scored]
     adjusted = _holm_of_defined([p_value for _, p_value in found])
     return [(value, p_value) for (value, _), p_value in zip(found, adjusted, strict=True)]
@@ -265,7 +302,7 @@ def _holm_of_defined(p_values: Sequence[float]) -> list[float]:
 
 
 def _watch(plan: StudyPlan, network: HookedModel) -> DetectorWatch:
-    return start_watch(network, last_block(plan.config), plan.conventions, seed=plan.seed)
+    return start_watch(network, plan.config.last_block, plan.conventions, own=plan.detectors, seed=plan.seed)
 
 
 def _detectors(found: Findings) -> DetectorReport:
@@ -276,7 +313,8 @@ def _detectors(found: Findings) -> DetectorReport:
 
 
 def _without_shifts(plan: StudyPlan) -> str | None:
-    return None if plan.families.shifted else "No shift whose activations are read was asked for."
+    lacking = None if plan.families.shifted else "No shift whose activations are read was asked for."
+    return without_sites(plan) or lacking
 
 
 DETECTORS = Measure("detectors", "detection of shifts", run=_detectors, without=_without_shifts, watch=_watch)

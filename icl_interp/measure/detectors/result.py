@@ -2,20 +2,24 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pandas as pd
 
 from icl_interp.figures.heatmap import MatrixBlock, matrix_figure
 from icl_interp.measure.controls import Excess
 from icl_interp.measure.detectors.watch import Pooling
-from icl_interp.measure.sites import Conventions, ResidualSite
+from icl_interp.measure.sites import Conventions
+from icl_interp.models.architecture import ResidualSite
 from probes._core.results import short_repr
 from probes.bootstrap import Estimate
 from probes.detection import DetectionReport
 
-Reads = Literal["hidden states", "predictions", "raw inputs"]
-"""What a detector looks at; only the first can speak of hidden states."""
+Reads = Literal["hidden states", "predictions", "raw inputs", "norms of activations"]
+"""What a detector looks at; only the first can speak of hidden states. The last two are the baselines to beat: raw
+inputs, or norms of activations where inputs are not known."""
+BASELINES: tuple[Reads, ...] = ("raw inputs", "norms of activations")
+Loss = Literal["excess loss over least squares", "error", "unknown"]
 ALPHA = 0.05
 """Adjusted p-values below this count as above chance."""
 
@@ -38,13 +42,13 @@ class DetectorResult:
     """Mean AUROC over shifts beyond untrained networks; all excesses of a report hold together. None for raw inputs,
     which read no network."""
     correlation: float
-    """Spearman of score and excess loss over least squares, mean inside families."""
+    """Spearman of score and loss, mean inside families; NaN without a loss."""
     correlation_p: float
     """That it is above 0, by permutation of prompts; Holm over all detectors. NaN where undefined."""
     untrained_correlation: float
     """The same for scores of untrained networks with this model's excess loss; NaN without."""
     aurc: Estimate
-    """Area under the risk-coverage curve of the excess loss, all families pooled, in units of E[y^2]."""
+    """Area under the risk-coverage curve of the loss, all families pooled, in units of E[y^2]; NaN without a loss."""
     gain: Estimate
     """How much of the way from a score without information (0) to a perfect one (1) it goes."""
 
@@ -73,6 +77,8 @@ class DetectorReport:
     """How positions become one vector."""
     n_networks: int
     """Untrained networks."""
+    loss: Loss = "excess loss over least squares"
+    """What risk and correlations are about."""
 
     __repr__ = short_repr
 
@@ -80,6 +86,11 @@ class DetectorReport:
     def shifts(self) -> list[str]:
         """Their labels."""
         return list(next(iter(self.detectors.values())).shifts)
+
+    @property
+    def baseline(self) -> Reads:
+        """What the detectors have to beat."""
+        return next((what for what in BASELINES if self.reading(what)), BASELINES[0])
 
     @property
     def n_tests(self) -> int:
@@ -96,9 +107,9 @@ class DetectorReport:
         return [label for label in self.shifts if any(detector.above_chance(label) for detector in found)]
 
     def beats_raw(self, what: Reads, label: str) -> bool:
-        """Tell whether detectors of one kind see a shift better than raw inputs do."""
+        """Tell whether detectors of one kind see a shift better than the baseline does."""
         own = max(found.shifts[label].auroc_interval.low for found in self.reading(what).values())
-        return own > max(found.shifts[label].auroc_interval.high for found in self.reading("raw inputs").values())
+        return own > max(found.shifts[label].auroc_interval.high for found in self.reading(self.baseline).values())
 
     def to_frame(self) -> pd.DataFrame:
         """Lay everything out, one detector and shift a row."""
@@ -119,7 +130,7 @@ class DetectorReport:
     def plot(self, *, of: Literal["model", "untrained"] = "model") -> Any:
         """Draw AUROC as a map, detectors over shifts."""
         blocks = []
-        for what in ("hidden states", "predictions", "raw inputs"):
+        for what in get_args(Reads):
             rows = {
                 name: [
                     found.untrained[label] if of == "untrained" else found.shifts[label].auroc for label in self.shifts

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from icl_interp.measure.detectors.result import Reads
 from icl_interp.measure.detectors.watch import BY_DIRECTION, HIDDEN_DETECTORS, OVERLAP, DetectorWatch
-from icl_interp.measure.errors import prompt_errors
+from icl_interp.measure.errors import prompt_errors, prompt_errors_of
 from icl_interp.measure.families import IN_DISTRIBUTION, Families
-from icl_interp.measure.sites import ResidualSite
 from icl_interp.measure.study.survey import NetworkSurvey
+from icl_interp.models.architecture import ResidualSite
 from icl_interp.predictors.references import ByReference
 from probes._core.results import short_repr
 from probes.bootstrap import bootstrap_counts
@@ -46,26 +46,44 @@ def score_prompts(
     answers: Mapping[str, ByReference[Tensor]],
     site: ResidualSite,
 ) -> list[DetectorScores]:
-    """Score every prompt by every detector, by its distance from ridge, and by what raw inputs show."""
+    """Score every prompt by every detector, by its distance from ridge, and by what raw inputs show.
+
+    Without answers of references the prompts are not known, and only hidden states are scored.
+    """
     by_network = [
         {**watch.scores(), **_signatures(survey, site)} for survey, watch in zip(surveys, watches, strict=True)
     ]
     found: list[DetectorScores] = []
-    for name in HIDDEN_DETECTORS:
+    for name in (*HIDDEN_DETECTORS, *watches[0].own):
         if name in by_network[0]:
             controls = tuple(scores[name] for scores in by_network[1:] if name in scores)
             found.append(DetectorScores(name, "hidden states", by_network[0][name], controls))
-    short = "ridge" if "ridge" in answers[IN_DISTRIBUTION] else "least squares"
-    gaps = [{label: _gap(survey, label, answers[label][short]) for label in families.by_label} for survey in surveys]
-    found.append(DetectorScores(f"|model - {short}|", "predictions", gaps[0], tuple(gaps[1:])))
+    if not answers:
+        return found
+    if surveys[0].families[IN_DISTRIBUTION].predictions.shape[1]:
+        found.append(_distance(surveys, families, answers))
     return found + [DetectorScores(name, "raw inputs", scores, ()) for name, scores in _input_scores(families).items()]
 
 
+def _distance(
+    surveys: Sequence[NetworkSurvey], families: Families, answers: Mapping[str, ByReference[Tensor]]
+) -> DetectorScores:
+    short = "ridge" if "ridge" in answers[IN_DISTRIBUTION] else "least squares"
+    said = [survey for survey in surveys if survey.families[IN_DISTRIBUTION].predictions.shape[1]]
+    gaps = [{label: _gap(survey, label, answers[label][short]) for label in families.by_label} for survey in said]
+    return DetectorScores(f"|model - {short}|", "predictions", gaps[0], tuple(gaps[1:]))
+
+
 def excess_loss(survey: NetworkSurvey, families: Families, answers: Mapping[str, ByReference[Tensor]]) -> Scores:
-    """Say how much more a network errs on each prompt than least squares does."""
+    """Say how much more a network errs on each prompt than least squares does.
+
+    Its own error where there are no answers of least squares, and nothing where its predictions are not known.
+    """
+    errors = prompt_errors_of(survey, families)
+    if not errors or not answers:
+        return errors
     return {
-        label: prompt_errors(survey.families[label].predictions, family)
-        - prompt_errors(answers[label]["least squares"], family)
+        label: errors[label] - prompt_errors(answers[label]["least squares"], family)
         for label, family in families.by_label.items()
     }
 
@@ -82,18 +100,22 @@ def _gap(survey: NetworkSurvey, label: str, reference: Tensor) -> Tensor:
     return prediction_gap(survey.families[label].predictions.double(), reference.double().cpu())
 
 
+_INPUT_SCORES = "‖X‖", "‖y‖", "raw statistics XᵀX, Xᵀy"
+TAKEN = (*HIDDEN_DETECTORS, "|model - ridge|", "|model - least squares|", *_INPUT_SCORES)
+"""Names of the built-in scores."""
+
+
 def _input_scores(families: Families) -> dict[str, dict[str, Tensor]]:
     fit = families.fit
     inputs, labels = fit_norm(fit.xs.double()), fit_norm(fit.ys.double())
     statistics = fit_prompt_statistics(fit.xs.double(), fit.ys.double())
     prompts = {label: family.prompts for label, family in families.by_label.items()}
-    return {
-        "‖X‖": {label: inputs.score(p.xs.double()) for label, p in prompts.items()},
-        "‖y‖": {label: labels.score(p.ys.double()) for label, p in prompts.items()},
-        "raw statistics XᵀX, Xᵀy": {
-            label: statistics.score(p.xs.double(), p.ys.double()) for label, p in prompts.items()
-        },
-    }
+    found = (
+        {label: inputs.score(p.xs.double()) for label, p in prompts.items()},
+        {label: labels.score(p.ys.double()) for label, p in prompts.items()},
+        {label: statistics.score(p.xs.double(), p.ys.double()) for label, p in prompts.items()},
+    )
+    return dict(zip(_INPUT_SCORES, found, strict=True))
 
 
 _CHUNK = 2000

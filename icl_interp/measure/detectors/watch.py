@@ -12,12 +12,14 @@ from torch import Tensor
 
 from icl_interp.activations import Batch
 from icl_interp.errors import InputError
-from icl_interp.measure.sites import Conventions, ResidualSite
+from icl_interp.measure.detectors.own import Detector, fit_own, score_own
+from icl_interp.measure.sites import Conventions
 from icl_interp.measure.study.survey import FIT
+from icl_interp.models.architecture import ResidualSite
 from probes.ood import (
+    GramFitter,
     fit_estimator,
     fit_gmm,
-    fit_gram,
     fit_kde,
     fit_mahalanobis,
     fit_nearest_neighbors,
@@ -40,6 +42,7 @@ class _Fitting:
 
     features: Float[Tensor, "sample d_model"]
     read_out: Float[Tensor, "d_out d_model"] | None
+    no_read_out: str
     seed: int
 
     @property
@@ -54,7 +57,7 @@ _FITS: Mapping[str, Callable[[_Fitting], Any] | None] = {
     OVERLAP: None,
     "Mahalanobis": lambda to: fit_mahalanobis(to.features),
     "PCA residual": lambda to: fit_pca_residual(to.features),
-    "null space of the read-out": lambda to: _fit_null_space(to.read_out),
+    "null space of the read-out": lambda to: _fit_null_space(to),
     "kNN": lambda to: fit_nearest_neighbors(to.features, k=to.k, seed=to.seed),
     _NORMALISED: lambda to: fit_nearest_neighbors(to.features, k=to.k, normalize=True, seed=to.seed),
     _MATRICES: None,
@@ -72,13 +75,13 @@ _KEPT = 64  # as many fit prompts as a signature keeps for variant A
 def pooled(rows: Float[Tensor, "sample row d_model"], pooling: Pooling) -> Float[Tensor, "sample d_model"]:
     """Turn a prompt's positions into one vector."""
     _check_pooling(pooling)
-    return rows[:, -1] if pooling == "last" else rows.mean(1)
+    return rows[:, -1].clone() if pooling == "last" else rows.mean(1)  # a view would keep all positions
 
 
 class DetectorWatch:
     """What a survey shows in passing, kept for detectors: one vector a prompt, and what needs whole matrices.
 
-    Memory: the fit prompts' matrices at one site until the first scored family, and one vector for each prompt.
+    Memory: one vector for each prompt, and the directions of a few.
     """
 
     def __init__(
@@ -88,13 +91,20 @@ class DetectorWatch:
         *,
         pooling: Pooling = "last",
         read_out: Float[Tensor, "d_out d_model"] | None = None,
+        own: Mapping[str, Detector] | None = None,
+        no_read_out: str = "the network's answer is an entry of its stream",
         seed: int = 0,
     ) -> None:
         """Prepare for one network."""
+        self._no_read_out = no_read_out
         self._site, self._conventions, self._pooling = site, conventions, pooling
         self._read_out, self._seed = read_out, seed
+        self.own: Mapping[str, Detector] = own or {}
+        """The user's."""
+        self._fitted: dict[str, Any] = {}
         self._fit_rows: list[Tensor] = []
         self._kept: list[Tensor] = []
+        self._gram_fitter: GramFitter | None = GramFitter()
         self._gram: Any = None
         self._vectors: dict[str, list[Tensor]] = {}
         self._by_batch: dict[str, dict[str, list[Tensor]]] = {PAIRWISE: {}, _MATRICES: {}}
@@ -108,17 +118,26 @@ class DetectorWatch:
         rows = self._conventions.rows(batch.activations[self._site.hook]).cpu()
         directions = found[self._site.label].directions.double().cpu()
         self._vectors.setdefault(label, []).append(pooled(rows, self._pooling))
+        fitter = self._gram_fitter
         if label == FIT:
-            self._fit_rows.append(rows)
             self._kept.append(directions[: max(0, _KEPT - sum(map(len, self._kept)))])
+            if fitter is not None:
+                self._gram_fitter = self._try(_MATRICES, partial(_updated, fitter, rows))
             return
-        if self._fit_rows:
-            self._gram = self._try(_MATRICES, lambda: fit_gram(list(self._fit_rows)))
-            self._fit_rows = []
+        if fitter is not None:
+            self._gram, self._gram_fitter = self._try(_MATRICES, fitter.fit), None
+            if self._fit_rows:
+                self._fit_own("activations", torch.cat(self._fit_rows))
+                self._fit_rows = []
+        if self._gram is not None and rows.shape[1] != self._gram.n_rows:
+            self._gram, self._by_batch[_MATRICES] = None, {}
+            self.left_out[_MATRICES] = f"{label} has {rows.shape[1]} positions, in distribution it is another number"
         cosines = torch.einsum("pjd,qjd->pqj", directions, torch.cat(self._kept)).abs()
         self._by_batch[PAIRWISE].setdefault(label, []).append(1 - cosines.mean((1, 2)))
         if self._gram is not None:
             self._by_batch[_MATRICES].setdefault(label, []).append(self._gram.score(rows))
+        for name, fitted in self._fitted.items():
+            self._by_batch.setdefault(name, {}).setdefault(label, []).append(score_own(name, fitted, rows))
 
     def scores(self) -> dict[str, dict[str, Tensor]]:
         """Fit the detectors that take vectors and score every family."""
@@ -129,12 +148,27 @@ class DetectorWatch:
             for name, by_label in self._by_batch.items()
             if by_label
         }
-        fitting = _Fitting(features, self._read_out, self._seed)
+        fitting = _Fitting(features, self._read_out, self._no_read_out, self._seed)
         for name, fit in _FITS.items():
             detector = None if fit is None else self._try(name, partial(fit, fitting))
             if detector is not None:
                 found[name] = self._score(name, detector, families)
+        self._fitted = {}
+        self._fit_own("features", features)
+        for name, fitted in self._fitted.items():
+            scores = score_own(name, fitted, torch.cat(list(families.values())))
+            found[name] = _split(scores, families)
         return found
+
+    def _fit_own(self, takes: str, inside: Tensor) -> None:
+        for name, detector in self.own.items():
+            if detector.takes != takes:
+                continue
+            found = fit_own(name, detector, inside)
+            if isinstance(found, str):
+                self.left_out[name] = found
+            else:
+                self._fitted[name] = found
 
     def _try(self, name: str, fit: Callable[[], Any]) -> Any:
         # What cannot be fitted to these prompts is said, and the rest goes on.
@@ -149,8 +183,7 @@ class DetectorWatch:
     def _score(self, name: str, detector: Any, families: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if name == _NORMALISED:  # one family at a time, since it warns of those whose lengths are others
             return {label: self._score_warned(detector, vectors, label) for label, vectors in families.items()}
-        scores = detector.score(torch.cat(list(families.values()))).double()
-        return dict(zip(families, scores.split([len(vectors) for vectors in families.values()]), strict=True))
+        return _split(detector.score(torch.cat(list(families.values()))).double(), families)
 
     def _score_warned(self, detector: Any, vectors: Tensor, label: str) -> Tensor:
         with warnings.catch_warnings(record=True) as caught:
@@ -161,10 +194,20 @@ class DetectorWatch:
         return scores
 
 
-def _fit_null_space(read_out: Tensor | None) -> Any:
-    if read_out is None:
-        raise InputError("the network's answer is an entry of its stream")
-    return fit_null_space(read_out)
+def _split(scores: Tensor, families: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    parts = torch.split(scores, [len(vectors) for vectors in families.values()])
+    return dict(zip(families, parts, strict=True))
+
+
+def _updated(fitter: GramFitter, rows: Tensor) -> GramFitter:
+    fitter.update(rows)
+    return fitter
+
+
+def _fit_null_space(to: _Fitting) -> Any:
+    if to.read_out is None:
+        raise InputError(to.no_read_out)
+    return fit_null_space(to.read_out)
 
 
 def _forest(seed: int) -> Any:

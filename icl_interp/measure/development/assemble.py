@@ -12,7 +12,7 @@ from icl_interp.errors import InputError
 from icl_interp.measure.development.cache import RecordStore
 from icl_interp.measure.development.checkpoint import Measured, control_overlaps
 from icl_interp.measure.development.jobs import CheckpointJob
-from icl_interp.measure.development.material import Material, fresh_weights_family, material, ood_label
+from icl_interp.measure.development.material import Material, OwnParts, material
 from icl_interp.measure.development.one_run import RunDevelopment, stages_of
 from icl_interp.measure.development.record import LeftOut, LlcRecord
 from icl_interp.measure.development.result import Development
@@ -76,6 +76,7 @@ def assemble(
     shared: Task | None,
     settings: DevelopmentSettings,
     llc: LlcSettings | None,
+    own: OwnParts,
     *,
     stages: bool = True,
 ) -> Development:
@@ -93,7 +94,7 @@ def assemble(
         paths = [job for job in kept if job.llc is None]
         if not paths:
             raise InputError(_nothing_measured(name, failed))
-        held = material(run.checkpoint.task, shared, settings, run.checkpoint.model.cfg.max_points)
+        held = material(run.checkpoint.task, shared, settings, run.checkpoint.model.cfg.max_points, own)
         measured = [_read(run, job) for job in paths]
         records = [run.store.read_llc(job.target) for job in kept if job.llc is not None]
         llc_records = tuple(record for record in records if record is not None)
@@ -161,11 +162,11 @@ def _run(
         llc=llc,
         emergence=emergence_of({found.record.step: found.signature for found in measured}),
         untrained_overlaps=_controls(run, held),
-        ood_family=ood_label(task),
-        fresh_family=fresh_weights_family(task),
-        label_second_moments={label: f.label_second_moment for label, f in held.families.by_label.items()},
+        ood_family=held.ood_family,
+        fresh_family=held.fresh_family,
+        label_second_moments={label: f.label_second_moment for label, f in held.families.all_families.items()},
         reference_losses={
-            label: _reference_losses(said, held.families.by_label[label].prompts.targets)
+            label: _reference_losses(said, held.families.all_families[label].prompts.targets)
             for label, said in held.said.items()
         },
         stages=boundaries,
@@ -187,7 +188,7 @@ def _controls(run: PlannedRun, held: Material) -> tuple[float, ...]:
     kept = run.store.read_plain(path)
     if kept is None or "overlaps" not in kept:
         n, seed = settings.n_controls, settings.seed
-        kept = {"overlaps": list(control_overlaps(config, held.probe_prompts, n, seed=seed))}
+        kept = {"overlaps": list(control_overlaps(run.checkpoint.model, held.probe_prompts, n, seed=seed))}
         run.store.write_plain(path, kept)
     return tuple(kept["overlaps"])
 
@@ -201,6 +202,8 @@ def _landmarks(task: Task, held: Material) -> list[tuple[str, Tensor, str]]:
             found.append((f"dMMSE, M = {task.n_tasks}", row, "dMMSE"))
         elif "ridge" in names:
             found.append(("ridge", row, "ridge"))
+        elif shown in held.own_references:
+            found.append((shown, row, "reference"))
         elif "zero" in names or "least squares" in names:
             found.append((names[0], row, names[0]))
     return found

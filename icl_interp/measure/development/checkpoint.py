@@ -13,8 +13,7 @@ from icl_interp.measure.development.material import Material, answers
 from icl_interp.measure.development.record import ByHead, CheckpointRecord, demand_finite
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.linear_probes import probe_features
-from icl_interp.measure.sites import Conventions, answering_features, last_block, residual_sites
-from icl_interp.models.config import ModelConfig
+from icl_interp.measure.sites import Conventions, answering_features
 from icl_interp.models.hooked import HookedModel
 from icl_interp.models.layout import answering_positions
 from icl_interp.prompts import Prompts
@@ -41,7 +40,7 @@ def weight_metrics(model: HookedModel) -> dict[str, float]:
     found = {"weight norm": float(torch.cat([w.flatten() for w in weights.values()]).norm())}
     for name in weights:
         owner, _, leaf = name.rpartition(".")
-        if leaf == "w" and owner.rpartition(".")[2] in _NORMS:
+        if leaf == "w" and owner.rpartition(".")[2] in _NORMS and f"{owner}.b" in weights:
             found |= _norm_metrics(owner, weights[name], weights[f"{owner}.b"])
     for name, label in (("embed.W_E", "read-in rank"), ("pos_embed.W_pos", "position rank")):
         if name in weights:
@@ -92,10 +91,10 @@ def measure_checkpoint(checkpoint: Checkpoint, material: Material, *, step: int)
     model = checkpoint.model
     said = {
         label: demand_finite(f"answers ({label})", answers(model, family.prompts))
-        for label, family in material.families.by_label.items()
+        for label, family in material.families.all_families.items()
     }
     entropy, variability = _attention(model, material.probe_prompts)
-    targets, sites = material.targets, residual_sites(model.cfg)
+    targets, sites = material.targets, model.cfg.residual_sites()
     features = answering_features(model, material.probe_prompts, sites)
     for label, rows in features.items():
         demand_finite(f"activations ({label})", rows)
@@ -105,7 +104,7 @@ def measure_checkpoint(checkpoint: Checkpoint, material: Material, *, step: int)
         sha256=checkpoint.sha256,
         losses={
             label: tuple((said[label] - family.prompts.targets).square().mean(0).tolist())
-            for label, family in material.families.by_label.items()
+            for label, family in material.families.all_families.items()
         },
         distances={
             label: {name: float((said[label] - other).square().mean()) for name, other in by_name.items()}
@@ -124,15 +123,15 @@ def measure_checkpoint(checkpoint: Checkpoint, material: Material, *, step: int)
 
 def _signature_of(model: HookedModel, prompts: Prompts) -> SpectralSignature:
     """Fit the signature after the last block, by the conventions that `spectral_signature` has by default."""
-    site = last_block(model.cfg)
-    conventions = Conventions(layout=model.cfg.tokens).of_prompts(prompts.n_points, model.cfg.d_model)
+    site = model.cfg.last_block
+    conventions = Conventions(layout=model.cfg.tokens).of_prompts(prompts.n_points, model.cfg)
     rows = conventions.rows(demand_finite(f"activations ({site.label})", collect(model, prompts, site.hook)[site.hook]))
     return fit_signature(rows, k=conventions.k, center=conventions.center, side=conventions.side)
 
 
-def control_overlaps(config: ModelConfig, prompts: Prompts, n: int, *, seed: int) -> tuple[float, ...]:
+def control_overlaps(model: HookedModel, prompts: Prompts, n: int, *, seed: int) -> tuple[float, ...]:
     """Measure the overlap within untrained networks, the control of the signature."""
-    networks = untrained_networks(config, n, seed=seed)
+    networks = untrained_networks(model, n, seed=seed)
     return tuple(float(_signature_of(network, prompts).pairwise_overlap) for network in networks)
 
 
@@ -141,7 +140,9 @@ def _attention(model: HookedModel, prompts: Prompts) -> tuple[ByHead, ByHead]:
     if not set(names) <= set(model.hook_dict):
         return (), ()
     patterns = collect(model, prompts, names)
-    causal, asking = model.cfg.attention == "causal", answering_positions(model.cfg.tokens)
+    causal = model.cfg.attention == "causal"
+    n_positions = next(iter(patterns.values())).shape[-1]
+    asking = answering_positions(model.cfg.tokens, n_positions)
     if any(not _sums_to_one(pattern) for pattern in patterns.values()):
         return (), ()  # linear attention is no distribution
     entropy, variability = [], []

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from icl_interp.checkpoints.load import load_checkpoint
+from icl_interp.checkpoints.own_code import Loader
 from icl_interp.checkpoints.record import Checkpoint
 from icl_interp.errors import CheckpointError, InputError, one_line
 from icl_interp.jobs import WorkersDiedError, run
 from icl_interp.measure.development.cache import RecordStore
 from icl_interp.measure.development.checkpoint import measure_checkpoint
 from icl_interp.measure.development.llc import checkpoint_llc
-from icl_interp.measure.development.material import material
+from icl_interp.measure.development.material import OwnParts, material
 from icl_interp.measure.development.record import FAILURES, LeftOut, reason_without_place
 from icl_interp.measure.development.settings import DevelopmentSettings, LlcSettings
 from icl_interp.tasks.base import Task
@@ -39,7 +40,11 @@ class CheckpointJob:
     n_heads: int | None = None
     layout: tuple[tuple[str, object], ...] | None = None
     """What else it does not say, as `load_checkpoint` takes it, in pairs."""
+    loader: Loader | None = None
+    """The user's own function that opens the file."""
     device: str = "cpu"
+    own: OwnParts = OwnParts()  # noqa: RUF009  # frozen
+    """What the user chose or brought along."""
 
     def known(self) -> bool:
         store = RecordStore(self.folder)
@@ -49,7 +54,12 @@ class CheckpointJob:
     def run(self) -> LeftOut | None:
         try:
             checkpoint = load_checkpoint(
-                self.path, n_heads=self.n_heads, task=self.task, layout=dict(self.layout or ()), device=self.device
+                self.path,
+                n_heads=self.n_heads,
+                task=self.task,
+                layout=dict(self.layout or ()),
+                loader=self.loader,
+                device=self.device,
             )
         except CheckpointError as error:
             return LeftOut("file", reason_without_place(error, self.path))
@@ -63,7 +73,7 @@ class CheckpointJob:
     def _measure(self, checkpoint: Checkpoint) -> None:
         store, settings = RecordStore(self.folder), self.settings
         if self.llc is None:
-            held = material(self.task, self.shared_task, settings, checkpoint.model.cfg.max_points)
+            held = material(self.task, self.shared_task, settings, checkpoint.model.cfg.max_points, self.own)
             store.write_measured(self.target, measure_checkpoint(checkpoint, held, step=self.step))
             return
         n_points = settings.n_points or self.task.default_points

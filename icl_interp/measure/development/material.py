@@ -1,25 +1,41 @@
 """What every checkpoint of a run is shown: fixed prompts, and what the reference predictors say to them."""
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
 
+from icl_interp.errors import InputError
 from icl_interp.measure.development.settings import DevelopmentSettings
 from icl_interp.measure.families import IN_DISTRIBUTION, Families, draw_families
 from icl_interp.measure.linear_probes import probe_targets
-from icl_interp.predictors.references import ByReference, References
+from icl_interp.predictors.references import ByReference, OwnReference, References
 from icl_interp.prompts import Prompts, derive_seed
-from icl_interp.query import predict
+from icl_interp.query import Callee, predict
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.tasks.references import reference_predictors
+from icl_interp.tasks.shifts.select import Shifts
 from icl_interp.tasks.shifts.suite import SHIFTS
 from icl_interp.tasks.task_pool import TaskPool
+from probes._core.results import short_repr
 
 _FRESH, _LARGER = "w_fresh", "x_scale=3"
+
+
+@dataclass(frozen=True, slots=True)
+class OwnParts:
+    """What the user chose or brought along: which families are drawn, and predictors beside the task's."""
+
+    shifts: Shifts | None = None
+    """As `select_shifts` takes them; None draws the one family of `ood_label`."""
+    references: tuple[tuple[str, Callee], ...] = field(default=(), hash=False)
+    """By name, those that are registered among them; some callables have no hash."""
+
+    __repr__ = short_repr
 
 
 @dataclass(frozen=True)
@@ -33,13 +49,15 @@ class Material:
     settings: DevelopmentSettings
     max_points: int | None
     """Points that the model has positions for."""
+    own: OwnParts = OwnParts()  # frozen
+    """What the user chose or brought along."""
 
     @cached_property
     def families(self) -> Families:
         settings = self.settings
         return draw_families(
             self.task,
-            shifts=[ood_label(self.task)],
+            shifts=[ood_label(self.task)] if self.own.shifts is None else self.own.shifts,
             n_prompts=settings.n_prompts,
             n_points=settings.n_points,
             max_points=self.max_points,
@@ -48,11 +66,45 @@ class Material:
 
     @cached_property
     def references(self) -> References:
-        return reference_predictors(self.task, n_points=self.settings.n_points)
+        """Reference predictors of the task by name."""
+        known = reference_predictors(self.task, n_points=self.settings.n_points)
+        return known.and_own(dict(self.own.references)) if self.own.references else known
 
     @cached_property
     def said(self) -> dict[str, ByReference[Tensor]]:
-        return {label: self.references.answers(family.prompts) for label, family in self.families.by_label.items()}
+        """What each reference says to each family."""
+        return {label: self.references.answers(family.prompts) for label, family in self.families.all_families.items()}
+
+    @property
+    def ood_family(self) -> str:
+        """The family that counts as out of distribution: the first that is shifted."""
+        shifted = [label for label in self.families.all_families if label != IN_DISTRIBUTION]
+        if not shifted:
+            raise InputError("development needs a shifted family, got none; name one, such as shifts=['x_scale=3'].")
+        return shifted[0]
+
+    @property
+    def fresh_family(self) -> str | None:
+        """As `fresh_weights_family`, where that family was drawn."""
+        label = fresh_weights_family(self.task)
+        return label if label in self.families.all_families else None
+
+    @property
+    def own_references(self) -> tuple[str, ...]:
+        """Names of the predictors that the user brought along."""
+        return tuple(name for name, f in self.references.items() if isinstance(f, OwnReference))
+
+    def digest(self) -> str | None:
+        """Name the prompts and answers of the user's parts, on which records depend; None where there are none."""
+        if self.own.shifts is None and not self.own_references:
+            return None
+        parts = hashlib.sha256()
+        shown = {label: family.prompts for label, family in self.families.all_families.items()}
+        for label, prompts in {**shown, "": self.probe_prompts}.items():
+            said = {name: self.references.answer(name, prompts) for name in self.own_references}
+            for name, values in {"xs": prompts.xs, "ys": prompts.targets, **said}.items():
+                parts.update(f"{label}:{name}:{values.dtype}".encode() + values.contiguous().numpy().tobytes())
+        return parts.hexdigest()[:16]
 
     @cached_property
     def probe_prompts(self) -> Prompts:
@@ -85,9 +137,11 @@ class Material:
 
 
 @lru_cache(maxsize=4)
-def material(task: Task, shared_task: Task | None, settings: DevelopmentSettings, max_points: int | None) -> Material:
+def material(
+    task: Task, shared_task: Task | None, settings: DevelopmentSettings, max_points: int | None, own: OwnParts
+) -> Material:
     """Prepare what checkpoints are shown, once for all checkpoints that a process measures."""
-    return Material(task, shared_task, settings, max_points)
+    return Material(task, shared_task, settings, max_points, own)
 
 
 def ood_label(task: Task) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 from icl_interp.errors import InputError
 from icl_interp.measure.development.record import CheckpointRecord, LlcRecord
 from icl_interp.measure.families import IN_DISTRIBUTION
-from icl_interp.models.config import ModelConfig
+from icl_interp.models.architecture import Architecture
 from icl_interp.predictors.references import ByReference
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.registry import describe_task
@@ -37,7 +37,7 @@ class RunDevelopment:
     """Told apart from the other runs of the analysis."""
     task: Task
     """In distribution."""
-    config: ModelConfig
+    config: Architecture
     """Of the network."""
     seed: int | None
     """Of training, where the run's config says it."""

@@ -6,18 +6,28 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from icl_interp.checkpoints.own_code import Loader, identity_of
 from icl_interp.checkpoints.record import Checkpoint
+from icl_interp.door import PathsLike, as_paths
+from icl_interp.errors import InputError
 from icl_interp.measure.development.assemble import PlannedRun, assemble
 from icl_interp.measure.development.cache import FOLDER, RecordStore
 from icl_interp.measure.development.jobs import CheckpointJob, run_jobs
 from icl_interp.measure.development.llc import llc_steps
-from icl_interp.measure.development.material import pca_task
+from icl_interp.measure.development.material import OwnParts, material, pca_task
 from icl_interp.measure.development.record import LeftOut, load_newest
 from icl_interp.measure.development.result import Development
 from icl_interp.measure.development.settings import DevelopmentSettings, LlcSettings, settings_key
+from icl_interp.models.architecture import NO_SITES
+from icl_interp.query import Callee
 from icl_interp.runs.find import RunFiles, find_runs
 from icl_interp.tasks.base import Task
+from icl_interp.tasks.fixed_prompts import FixedPrompts
+from icl_interp.tasks.own import try_out
+from icl_interp.tasks.references import own_references
 from icl_interp.tasks.registry import task_to_config
+from icl_interp.tasks.shifts.record import Shift
+from icl_interp.tasks.shifts.select import Shifts
 
 _SUMMARY = "development.json"
 """The last analysis of a run folder, next to the records it was made of."""
@@ -28,13 +38,16 @@ _UNREADABLE = "unreadable"
 
 
 def development(
-    run: str | Path | Sequence[str | Path],
+    run: PathsLike,
     *,
     settings: DevelopmentSettings | None = None,
     llc: LlcSettings | None = LlcSettings(),  # noqa: B008  # frozen
     task: Task | dict[str, Any] | None = None,
     n_heads: int | None = None,
     layout: Mapping[str, object] | None = None,
+    loader: Loader | None = None,
+    shifts: Shifts | None = None,
+    references: Mapping[str, Callee] | None = None,
     stages: bool = True,
     cache: str | Path | None = None,
     workers: int = 1,
@@ -64,6 +77,10 @@ def development(
         task: What is in distribution, if the files do not say so or say something else; for all runs.
         n_heads: Attention heads, where files do not say.
         layout: What else files do not say, as for `load_checkpoint`.
+        loader: A function of your own that opens the files, as for `load_checkpoint`; it needs `task`.
+        shifts: Names or patterns, or your own `Shift` objects, see `select_shifts`; the first counts as out of
+            distribution. None takes weights from outside the pool or the sparse law of training, else x_scale=3.
+        references: Predictors of your own by name, added to the task's.
         stages: Whether stages are sought; the fit takes the cube of the number of checkpoints.
         cache: Where records are kept, in one folder for each run, named after its path; None: "development" inside each
             run folder.
@@ -77,8 +94,8 @@ def development(
         Curves, trajectory and stages; `plot`, `to_frame` and `to_json` show them.
 
     Raises:
-        InputError: If a path is no run, no checkpoint of a run can be read or measured, or as `find_runs`, `llc_steps`,
-            `run_jobs`.
+        InputError: If the task is saved prompts, a path is no run, no checkpoint of a run can be read or measured, no
+            place of the stream is known, or as `find_runs`, `llc_steps`, `run_jobs`.
         OSError: If records cannot be written.
         ChildProcessError: If workers died again and again.
 
@@ -98,13 +115,27 @@ def development(
         >>> found.runs[0].steps, found.trajectory is None
         ((0, 1, 2, 3, 4), False)
     """
+    if isinstance(task, FixedPrompts):
+        raise InputError(
+            "development draws prompts of its own for each purpose, got saved ones as the task; leave the task out, or "
+            "call study on single checkpoints."
+        )
     settings = settings or DevelopmentSettings()
     tick = on_checkpoint or (lambda _done, _what: None)
-    how: dict[str, Any] = {"n_heads": n_heads, "layout": None if not layout else tuple(layout.items())}
-    runs = find_runs([run] if isinstance(run, str | Path) else list(run))
+    how: dict[str, Any] = {
+        "n_heads": n_heads,
+        "layout": None if not layout else tuple(layout.items()),
+        "loader": loader,
+    }
+    own = OwnParts(None if shifts is None else _listed(shifts), tuple(own_references(references).items()))
+    runs = find_runs(as_paths("development", run))
     planned = _plan(runs, task, how, cache, device, newest)
+    for each in planned:
+        try_out(each.checkpoint.task)
+    if any(not each.checkpoint.model.cfg.residual_sites() for each in planned):
+        raise InputError(f"a timeline follows the residual stream, and got a network without. {NO_SITES}")
     shared = pca_task([each.checkpoint.task for each in planned])
-    jobs = [_jobs(each, shared, settings, llc, how, device) for each in planned]
+    jobs = [_jobs(each, shared, settings, llc, how, device, own) for each in planned]
     due = [job for own in jobs for job in own if not job.known()]
     tick(sum(map(len, jobs)) - len(due), "found on disk")
     lost: dict[CheckpointJob, LeftOut] = {}
@@ -112,10 +143,14 @@ def development(
         tick(1, f"step {due[index].step}")
         if left_out is not None:
             lost[due[index]] = left_out
-    found = assemble(planned, jobs, lost, shared, settings, llc, stages=stages)
+    found = assemble(planned, jobs, lost, shared, settings, llc, own, stages=stages)
     for each in planned:
         each.store.write_plain(each.store.folder / _SUMMARY, found.to_plain())
     return found
+
+
+def _listed(shifts: Shifts) -> Shifts:
+    return shifts if isinstance(shifts, str | Shift) else tuple(shifts)  # one alone is refused with a sentence
 
 
 def count_records(
@@ -144,7 +179,12 @@ def _plan(
         newest, lost = loaded, dict[int, str]()
         if newest is None or newest.path != files.newest:
             newest, lost = load_newest(
-                files.files, n_heads=how["n_heads"], layout=dict(how["layout"] or ()), task=task, device=device
+                files.files,
+                n_heads=how["n_heads"],
+                layout=dict(how["layout"] or ()),
+                loader=how["loader"],
+                task=task,
+                device=device,
             )
         readable = {step: path for step, path in files.files.items() if step not in lost}
         folder = files.folder / FOLDER if cache is None else Path(cache) / _name_by_path(files.folder)
@@ -166,19 +206,25 @@ def _jobs(
     llc: LlcSettings | None,
     how: Mapping[str, Any],
     device: str,
+    own_parts: OwnParts,
 ) -> list[CheckpointJob]:
     own, jobs = run.checkpoint.task, []
     chosen, last = _llc_steps(run.files, llc), run.files.last_point_only
     task, shown = task_to_config(own), None if shared is None else task_to_config(shared)
     # What the file does not say of itself; left out where nothing was given, as in older keys.
-    given = [{name: value} for name, value in how.items() if value is not None]
-    key = settings_key(settings, task, shown, *given)
+    given = [
+        {name: identity_of(value) if name == "loader" else value} for name, value in how.items() if value is not None
+    ]
+    held = material(own, shared, settings, run.checkpoint.model.cfg.max_points, own_parts)
+    digest = held.digest()
+    key = settings_key(settings, task, shown, *given, *([] if digest is None else [{"own": digest}]))
     llc_key = "" if llc is None else settings_key(_sampler(llc), settings.seed, settings.n_points, last, task, *given)
     for step, path in run.files.files.items():
         sha256 = _checksum(run.checkpoint, path)
         job = CheckpointJob(
             path.absolute(), step, own, shared, settings, sha256, run.store.folder,
-            run.store.measured_path(sha256, key), last_point_only=last, device=device, **how,
+            run.store.measured_path(sha256, key), last_point_only=last, device=device, own=own_parts,
+            **how,
         )  # fmt: skip
         jobs.append(job)
         if step in chosen:

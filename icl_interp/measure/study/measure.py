@@ -8,10 +8,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from icl_interp.measure.controls import Excess
+from icl_interp.measure.detectors.own import Detector
 from icl_interp.measure.families import Families
-from icl_interp.measure.sites import Conventions, ResidualSite, last_block
+from icl_interp.measure.sites import Conventions
 from icl_interp.measure.study.survey import NetworkSurvey, Watch
-from icl_interp.models.config import ModelConfig
+from icl_interp.models.architecture import NO_SITES, Architecture, ResidualSite
 from icl_interp.models.hooked import HookedModel
 from icl_interp.predictors.references import ByReference, References
 from icl_interp.prompts import Prompts
@@ -81,7 +82,7 @@ class Measure:
     """The key of the JSON that holds the result; empty: the study itself."""
     without: "Callable[[StudyPlan], str | None]" = _never
     """Why a model or study lacks what it needs, in a sentence; None where nothing is missing."""
-    cost: Callable[[ModelConfig, int, int], int] | None = None
+    cost: Callable[[Architecture, int, int], int] | None = None
     """Sequences that all networks read for one of its own prompts, by config, points and number of untrained networks;
     None where it lives on what a study reads anyway."""
     watch: "Callable[[StudyPlan, HookedModel], Watch] | None" = None
@@ -130,11 +131,13 @@ class StudyPlan:
     """The only source of randomness."""
     measures: tuple[Measure, ...]
     """The table; those of `absent` are not run."""
+    detectors: Mapping[str, Detector] = field(default_factory=dict)
+    """The user's own."""
 
     __repr__ = short_repr
 
     @property
-    def config(self) -> ModelConfig:
+    def config(self) -> Architecture:
         """Of all networks."""
         return self.model.cfg
 
@@ -180,19 +183,19 @@ def _asked(prompts: Prompts) -> int:
     return len(prompts) * (1 if prompts.query_xs is None else prompts.n_points)
 
 
-def operations(config: ModelConfig, n_points: int) -> int:
-    """Count the floating-point operations of one sequence: two tokens a point, two operations a multiplication."""
-    return 2 * 2 * n_points * config.n_layers * (4 * config.d_model**2 + 2 * config.d_model * config.mlp_width)
-
-
-def effort_of(cost: int, config: ModelConfig, n_prompts: int, n_points: int) -> Effort:
+def effort_of(cost: int, config: Architecture, n_prompts: int, n_points: int) -> Effort:
     """Say how many prompts a measure may take.
 
     Formula: SHARE / (operations a sequence * sequences a prompt), cut to [8, 32] and to n_prompts.
     """
-    affordable = int(_SHARE / (operations(config, n_points) * cost))
+    affordable = int(_SHARE / (config.operations(n_points) * cost))
     prompts = min(n_prompts, max(_LEAST, min(_MOST, affordable)))
     return Effort(prompts, prompts * cost)
+
+
+def without_sites(plan: StudyPlan) -> str | None:
+    """Say that whatever reads the residual stream needs to know a place of it."""
+    return None if plan.sites else NO_SITES
 
 
 @dataclass(slots=True, eq=False)
@@ -227,4 +230,4 @@ class Findings:
     @property
     def main_site(self) -> ResidualSite:
         """After the last block, before the final norm."""
-        return last_block(self.plan.config)
+        return self.plan.config.last_block

@@ -2,20 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 
+from icl_interp.door import ModelLike, TaskLike, as_model_and_task, trained_points
 from icl_interp.errors import InputError
 from icl_interp.measure.controls import N_UNTRAINED
-from icl_interp.measure.families import draw_families
-from icl_interp.measure.linear_probes import probe_targets
-from icl_interp.measure.sites import Conventions, residual_sites, spanned_by
+from icl_interp.measure.detectors.own import Detector, Fit, own_detectors
+from icl_interp.measure.detectors.scores import TAKEN
+from icl_interp.measure.families import draw_families, look_first
+from icl_interp.measure.linear_probes import Target, probe_targets, with_own_targets
+from icl_interp.measure.sites import Conventions, spanned_by
 from icl_interp.measure.study import table
-from icl_interp.measure.study.measure import WORK, StudyPlan, operations
-from icl_interp.models.config import ModelConfig
-from icl_interp.models.hooked import HookedModel
+from icl_interp.measure.study.measure import WORK, StudyPlan
+from icl_interp.models.architecture import Architecture
 from icl_interp.prompts import derive_seed
 from icl_interp.query import Callee
 from icl_interp.tasks.base import Task
+from icl_interp.tasks.fixed_prompts import FixedPrompts
 from icl_interp.tasks.references import references_with
-from icl_interp.tasks.shifts.select import select_shifts
+from icl_interp.tasks.shifts.select import Shifts, select_shifts
 
 _MIN_PROMPTS, _MAX_PROMPTS = 24, 128
 _MAX_PROBE_PROMPTS = 256
@@ -23,25 +26,31 @@ _MAX_PROBE_PROMPTS = 256
 
 
 def plan_study(
-    model: HookedModel,
-    task: Task,
+    model: ModelLike,
+    task: TaskLike = None,
     *,
     n_prompts: int | None = None,
     n_points: int | None = None,
-    shifts: Sequence[str] | None = None,
+    shifts: Shifts | None = None,
     layers: Sequence[int] | None = None,
     references: Mapping[str, Callee] | None = None,
+    detectors: Mapping[str, Fit | Detector] | None = None,
+    targets: Mapping[str, Target] | None = None,
     n_controls: int = N_UNTRAINED,
     n_points_trained: int | None = None,
     seed: int = 0,
 ) -> StudyPlan:
     """Draw and check everything that a study needs; its arguments are those of `study`."""
-    config = model.cfg
+    n_points_trained = trained_points(model, n_points_trained)
+    model, task = as_model_and_task("study", model, task)
     n_points = task.default_points if n_points is None else n_points
-    sites = residual_sites(config, layers)
+    look_first(model, task, n_points, seed=seed)
+    config = model.cfg
+    sites = config.residual_sites(layers)
     if n_prompts is None:
         n_shifts, once = _shift_reads(task, shifts, n_points=n_points, max_points=config.max_points)
         n_prompts = _default_prompts(config, n_shifts, n_points, n_controls, once=once)
+        n_prompts = min(n_prompts, task.most_prompts) if isinstance(task, FixedPrompts) else n_prompts
     if n_prompts < 8 or n_points < 2:
         raise InputError(
             f"a study needs at least 8 prompts of 2 points, got {n_prompts} prompts of {n_points} points; raise "
@@ -57,14 +66,15 @@ def plan_study(
         seed=seed,
     )
     if len(families.all_families) == 1:
-        raise InputError(
-            "a study compares prompts in distribution with shifted ones, got no shift; add one, such as x_scale=3, to "
-            "--shifts."
-        )
+        remedy = "add one, such as x_scale=3, to --shifts"
+        if isinstance(task, FixedPrompts):
+            remedy = "save another family beside, or name one in --shifts"
+        raise InputError(f"a study compares prompts in distribution with shifted ones, got no shift; {remedy}.")
     known = references_with(task, references, n_points=n_points)
     probe_prompts = task.sample(_probe_count(n_prompts), n_points, seed=derive_seed(seed, "evaluation: probes"))
     probe_answers = known.answers(probe_prompts)
-    targets, left_out = probe_targets(probe_prompts, probe_answers, task)
+    found = probe_targets(probe_prompts, probe_answers, task)
+    sought, left_out = with_own_targets(found, targets, probe_prompts, known)
     return StudyPlan(
         model=model,
         task=task,
@@ -72,15 +82,16 @@ def plan_study(
         n_prompts=n_prompts,
         n_points=n_points,
         sites=tuple(sites),
-        conventions=Conventions(layout=config.tokens).of_prompts(n_points, config.d_model),
+        conventions=Conventions(layout=config.tokens).of_prompts(n_points, config),
         references=known,
         probe_prompts=probe_prompts,
         probe_answers=probe_answers,
-        targets=targets,
+        targets=sought,
         left_out=left_out,
         n_controls=n_controls,
         seed=seed,
         measures=table.MEASURES,
+        detectors=own_detectors(detectors, TAKEN),
     )
 
 
@@ -90,7 +101,7 @@ def _probe_count(n_prompts: int) -> int:
 
 
 def _default_prompts(
-    config: ModelConfig, n_shifts: int, n_points: int, n_controls: int = N_UNTRAINED, *, once: int = 0
+    config: Architecture, n_shifts: int, n_points: int, n_controls: int = N_UNTRAINED, *, once: int = 0
 ) -> int:
     """Choose as many prompts a family as a few minutes allow.
 
@@ -99,10 +110,10 @@ def _default_prompts(
     """
     passes = n_points if config.query_only else 1
     reads = (n_shifts + 2 + _probe_count(1)) * (1 + n_controls) + once
-    return max(_MIN_PROMPTS, min(_MAX_PROMPTS, int(WORK / (operations(config, n_points) * passes * reads))))
+    return max(_MIN_PROMPTS, min(_MAX_PROMPTS, int(WORK / (config.operations(n_points) * passes * reads))))
 
 
-def _shift_reads(task: Task, shifts: Sequence[str] | None, *, n_points: int, max_points: int | None) -> tuple[int, int]:
+def _shift_reads(task: Task, shifts: Shifts | None, *, n_points: int, max_points: int | None) -> tuple[int, int]:
     """Count the shifts that every network reads, and the sequences a prompt of those that the model alone reads."""
     entries = select_shifts(task, shifts, n_points=n_points, max_points=max_points)
     alone = [entry for entry in entries if entry.shift.errors_only]
@@ -110,7 +121,7 @@ def _shift_reads(task: Task, shifts: Sequence[str] | None, *, n_points: int, max
     return len(entries) - len(alone), once
 
 
-def limits_of(config: ModelConfig, conventions: Conventions) -> list[str]:
+def limits_of(config: Architecture, conventions: Conventions) -> list[str]:
     """List what does not apply to a network, or is decided before any prompt is read."""
     width, k = config.d_model, min(conventions.k, config.d_model)
     limits = (
@@ -124,7 +135,7 @@ def limits_of(config: ModelConfig, conventions: Conventions) -> list[str]:
             "token.",
         ),
         (
-            conventions.side == "right" and k >= width,
+            conventions.side == "right" and k >= width > 0,
             f"The stream is {width} wide and {spanned_by(k)}, so every overlap is 1 and no signature exists.",
         ),
         (
@@ -137,4 +148,4 @@ def limits_of(config: ModelConfig, conventions: Conventions) -> list[str]:
             "Untrained networks start from zeros and are all alike: they are one control, whatever their number.",
         ),
     )
-    return [sentence for applies, sentence in limits if applies]
+    return [*config.notes, *(sentence for applies, sentence in limits if applies)]

@@ -7,7 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from icl_interp.door import ModelLike, TaskLike
 from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
+from icl_interp.measure.detectors.own import Detector, Fit
+from icl_interp.measure.linear_probes import Target
 from icl_interp.measure.sites import answering_features
 from icl_interp.measure.study.measure import Absent, Findings, StudyPlan
 from icl_interp.measure.study.plan import plan_study
@@ -15,7 +18,7 @@ from icl_interp.measure.study.result import Study
 from icl_interp.measure.study.survey import survey_network, together
 from icl_interp.models.hooked import HookedModel
 from icl_interp.query import Callee, predict
-from icl_interp.tasks.base import Task
+from icl_interp.tasks.shifts.select import Shifts
 
 _BATCH = 64
 """Prompts a forward pass."""
@@ -24,14 +27,16 @@ Tick = Callable[[int, str], None]
 
 
 def study(
-    model: HookedModel,
-    task: Task,
+    model: ModelLike,
+    task: TaskLike = None,
     *,
     n_prompts: int | None = None,
     n_points: int | None = None,
-    shifts: Sequence[str] | None = None,
+    shifts: Shifts | None = None,
     layers: Sequence[int] | None = None,
     references: Mapping[str, Callee] | None = None,
+    detectors: Mapping[str, Fit | Detector] | None = None,
+    targets: Mapping[str, Target] | None = None,
     n_controls: int = N_UNTRAINED,
     n_points_trained: int | None = None,
     seed: int = 0,
@@ -40,16 +45,18 @@ def study(
     """Measure everything that the report of a model shows.
 
     Args:
-        model: The network.
-        task: What is in distribution.
+        model: The network, or a `Checkpoint`.
+        task: What is in distribution; of a `Checkpoint` its own by default.
         n_prompts: For each family; None takes what a few minutes allow.
         n_points: Pairs a prompt; None takes the task's usual number.
-        shifts: Patterns as `select_shifts` takes them; None means the core suite.
+        shifts: Names or patterns, or your own `Shift` objects, see `select_shifts`; None means the core suite.
         layers: Blocks to look at; None means all.
         references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
+        detectors: Your own by name, as in `detector_report`.
+        targets: Quantities of your own that probes look for, by name, as in `linear_probes`.
         n_controls: Untrained networks; 0 switches them off, and every verdict is then unknown.
         n_points_trained: Points that prompts had in training; later ones are marked as never seen there. None takes
-            the task's usual number.
+            what a `Checkpoint` says, or the task's usual number.
         seed: The only source of randomness.
         tick: Told the number of sequences just read, and by which network or for which measure, for progress;
             `StudyPlan.reads` in all.
@@ -68,6 +75,8 @@ def study(
         shifts=shifts,
         layers=layers,
         references=references,
+        detectors=detectors,
+        targets=targets,
         n_controls=n_controls,
         n_points_trained=n_points_trained,
         seed=seed,
@@ -117,7 +126,7 @@ def _read_networks(plan: StudyPlan, report: Tick) -> Findings:
     """Run every network over all prompts of a study."""
     families = plan.families.all_families
     found = Findings(plan, {label: plan.references.answers(family.prompts) for label, family in families.items()})
-    networks = [plan.model, *untrained_networks(plan.config, plan.n_controls, seed=plan.seed)]
+    networks = [plan.model, *untrained_networks(plan.model, plan.n_controls, seed=plan.seed)]
     for i, network in enumerate(networks):
         name = "this model" if i == 0 else f"untrained network {i}"
         _read_network(network, found, of_model=i == 0, on_prompts=partial(_named, report, name))

@@ -1,6 +1,6 @@
 """One network read on every family: predictions and spectra, streamed in batches, reduced to numbers per prompt."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,11 +10,13 @@ from torch import Tensor
 from icl_interp.activations import Batch, stream
 from icl_interp.errors import InputError
 from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
-from icl_interp.measure.families import Families, Family, draw_families
-from icl_interp.measure.sites import Conventions, ResidualSite, chosen_site
+from icl_interp.measure.families import Families, draw_families
+from icl_interp.measure.sites import Conventions
+from icl_interp.models.architecture import ResidualSite
 from icl_interp.models.hook_names import Site
 from icl_interp.models.hooked import HookedModel
 from icl_interp.tasks.base import Task
+from icl_interp.tasks.shifts.select import Shifts
 from probes._core.results import short_repr
 from probes.pairwise import overlap_between, overlap_within, pairwise_alignment
 from probes.signature import SignatureFitter, SignatureScores, SpectralSignature
@@ -24,6 +26,9 @@ FIT = "fit prompts"
 """What a watch is told while the fit prompts are read."""
 Watch = Callable[[str, Batch, Mapping[str, LeadingDirections]], None]
 """Shown each batch with its family's label, or `FIT`, and the directions by site label."""
+
+Reading = Callable[[str], Iterator[Batch]]
+"""Reads a family by its label, or `FIT`, batch by batch: by a network, or from activations that somebody collected."""
 
 _PAIR_SAMPLE = 64
 """Prompts whose directions are kept for pairwise |cos|; the mean overlap comes exactly from the mean projectors."""
@@ -89,7 +94,7 @@ class _DirectionSums:
     def add(self, found: LeadingDirections) -> None:
         flat = found.directions.flatten(0, 1).double()
         self.moment = self.moment + flat.T @ flat
-        self.samples.append(found.directions[: max(0, _PAIR_SAMPLE - self.n_prompts)])
+        self.samples.append(found.directions[: max(0, _PAIR_SAMPLE - self.n_prompts)].clone())
         self.n_prompts += len(found.directions)
 
     def projector(self) -> Tensor:
@@ -113,7 +118,7 @@ class _SiteSums(_DirectionSums):
         self.add(found)
         values = found.singular_values.double()
         self.scores.append(scores)
-        self.leading.append(values[:, 0])
+        self.leading.append(values[:, 0].clone())
         self.spectrum = self.spectrum + values.sum(0)
         self.squares = self.squares + values.square().sum(0)
 
@@ -154,15 +159,33 @@ def survey_network(
     watch: Watch | None = None,
 ) -> NetworkSurvey:
     """Fit a network's signatures on the fit prompts, then read every family once."""
+
+    def read(label: str) -> Iterator[Batch]:
+        prompts = families.fit if label == FIT else families.by_label[label].prompts
+        return stream(model, prompts, [site.hook for site in sites], batch_size=batch_size)
+
+    return survey_batches(read, families, sites, conventions=conventions, on_batch=on_batch, watch=watch)
+
+
+def survey_batches(
+    read: Reading,
+    families: Families,
+    sites: Sequence[ResidualSite],
+    *,
+    conventions: Conventions | None = None,
+    on_batch: Callable[[int], None] | None = None,
+    watch: Watch | None = None,
+) -> NetworkSurvey:
+    """Fit signatures on the fit prompts, then read every family once, wherever the batches come from."""
     if len(families.fit) < 2:
         raise InputError(f"a survey compares prompts and needs at least 2 a family, got {len(families.fit)}.")
     conventions = conventions or Conventions()
     tick = on_batch or (lambda _: None)
     look = watch or (lambda _label, _batch, _found: None)
-    signatures, reference = _fit(model, families, sites, conventions, batch_size, tick, look)
+    signatures, reference = _fit(read, sites, conventions, tick, look)
     records: dict[str, FamilyRecord] = {}
-    for label, family in families.by_label.items():
-        predictions, sums = _read(model, family, sites, signatures, conventions, batch_size, tick, look)
+    for label in families.by_label:
+        predictions, sums = _read(read, label, sites, signatures, conventions, tick, look)
         records[label] = FamilyRecord(
             predictions=predictions,
             sites={name: sums[name].record(reference[name], conventions.k) for name in sums},
@@ -171,11 +194,9 @@ def survey_network(
 
 
 def _fit(
-    model: HookedModel,
-    families: Families,
+    read: Reading,
     sites: Sequence[ResidualSite],
     conventions: Conventions,
-    batch_size: int,
     tick: Callable[[int], None],
     look: Watch,
 ) -> tuple[dict[str, SpectralSignature], dict[str, _DirectionSums]]:
@@ -183,7 +204,7 @@ def _fit(
         site.label: SignatureFitter(k=conventions.k, center=conventions.center, side=conventions.side) for site in sites
     }
     sums = {site.label: _DirectionSums() for site in sites}
-    for batch in stream(model, families.fit, [site.hook for site in sites], batch_size=batch_size):
+    for batch in read(FIT):
         found = {site.label: conventions.directions(batch.activations[site.hook]) for site in sites}
         for label, directions in found.items():
             fitters[label].update_directions(directions.directions)
@@ -194,23 +215,22 @@ def _fit(
 
 
 def _read(
-    model: HookedModel,
-    family: Family,
+    read: Reading,
+    family: str,
     sites: Sequence[ResidualSite],
     signatures: Mapping[str, SpectralSignature],
     conventions: Conventions,
-    batch_size: int,
     tick: Callable[[int], None],
     look: Watch,
 ) -> tuple[Tensor, dict[str, _SiteSums]]:
     sums = {site.label: _SiteSums() for site in sites}
     predictions = []
-    for batch in stream(model, family.prompts, [site.hook for site in sites], batch_size=batch_size):
+    for batch in read(family):
         predictions.append(batch.predictions)
         found = {site.label: conventions.directions(batch.activations[site.hook]) for site in sites}
         for label, directions in found.items():
             sums[label].add_scored(directions, signatures[label].score_directions(directions))
-        look(family.label, batch, found)
+        look(family, batch, found)
         tick(len(batch.prompts))
     return torch.cat(predictions), sums
 
@@ -248,7 +268,7 @@ def survey_site(
     task: Task,
     conventions: Conventions,
     *,
-    shifts: Sequence[str] | None = None,
+    shifts: Shifts | None = None,
     layer: int = -1,
     site: Site = "resid_post",
     n_prompts: int = 256,
@@ -259,12 +279,12 @@ def survey_site(
     start_watch: _StartWatch | None = None,
 ) -> SiteSurvey:
     """Draw the families of a task, and read a model and its untrained networks on them at one site."""
-    where = chosen_site(model.cfg, site, layer)
+    where = model.cfg.site(site, layer)
     families = draw_families(
         task, shifts=shifts, n_prompts=n_prompts, n_points=n_points, max_points=model.cfg.max_points, seed=seed
     )
     surveys = []
-    for network in [model, *untrained_networks(model.cfg, n_controls, seed=seed)]:
+    for network in [model, *untrained_networks(model, n_controls, seed=seed)]:
         watch = None if start_watch is None else start_watch(network, where)
         surveys.append(
             survey_network(network, families, [where], conventions=conventions, on_batch=on_batch, watch=watch)

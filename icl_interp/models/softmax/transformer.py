@@ -172,7 +172,7 @@ class HookedICLTransformer(WeightAccessors, HookedModel):
         self._guard_hooks()
         return self._run(tokens)
 
-    def _run(self, tokens: Tensor, *, keep: slice | None = None) -> Tensor:
+    def _run(self, tokens: Tensor, *, keep: slice | list[int] | None = None) -> Tensor:
         _check_tokens(self.cfg, tokens)
         tokens = tokens.to(self.embed.W_E)
         resid = self.hook_embed(self.embed(tokens))

@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from icl_interp.errors import InputError, InputTypeError
-from icl_interp.models.config import ModelConfig, Tokens
+from icl_interp.models.architecture import Tokens
+from icl_interp.models.config import ModelConfig
 from icl_interp.models.shapes import parameter_shapes
 
 # Fields that change what the network computes, with the values under which it is one of ours.

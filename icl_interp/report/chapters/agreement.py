@@ -18,6 +18,10 @@ def chapter(study: Study) -> Chapter:
     report = study.agreement
     excess = study.verdicts["algorithm"]
     sentence = _sentence(study.likeness, excess)
+    title = "Which algorithm does it act like?"
+    cards = (card("Does it act like a known algorithm?", excess, sentence, anchor="algorithm"),)
+    if report is None:
+        return Chapter(Section("algorithm", title, f"{sentence} {study.absent['agreement']}"), cards)
     figure = FigureView(
         id="algorithm-spd",
         title="Squared difference to each reference's predictions",
@@ -34,10 +38,7 @@ def chapter(study: Study) -> Chapter:
         "examples. Cosines are blind to scale, squared differences are not; bands and intervals are 95 % bootstraps "
         f"over prompts. Differences below {number(1e-6)} are drawn there."
     )
-    section = Section(
-        "algorithm", "Which algorithm does it act like?", lead, figures=(figure,), tables=(_table(report),)
-    )
-    return Chapter(section, (card("Does it act like a known algorithm?", excess, sentence, anchor="algorithm"),))
+    return Chapter(Section("algorithm", title, lead, figures=(figure,), tables=(_table(report),)), cards)
 
 
 def _sentence(likeness: Likeness, excess: Excess) -> str:

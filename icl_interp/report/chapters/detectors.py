@@ -5,27 +5,30 @@ from dataclasses import replace
 
 from icl_interp.figures.heatmap import MatrixBlock, matrix_figure
 from icl_interp.measure.detectors.result import ALPHA, DetectorReport, DetectorResult
-from icl_interp.measure.study.result import Study
+from icl_interp.measure.study.result import Surveyed
 from icl_interp.report.chapters import FAMILIAR
 from icl_interp.report.model import Chapter, FigureView, Section
 from icl_interp.report.sentences import listing, number
 from icl_interp.report.tables import Cell, TableView
 
 
-def chapter(study: Study) -> Chapter | None:
+def chapter(study: Surveyed) -> Chapter | None:
     """Write the chapter, which opens the question: the map of every detector over every shift."""
     if study.detectors is None:
         return None
+    rival = "what needs no network at all: norms and second moments of the raw prompt. Where those see"
+    if study.detectors.baseline != "raw inputs":
+        rival = "the mere norm of a prompt's activations, since the prompts are not known. Where it sees"
     lead = (
         "Scores of how far out a prompt is, fitted on in-distribution prompts that are not scored; larger is further "
-        "out. They stand beside what needs no network at all: norms and second moments of the raw prompt. Where those "
-        "see a shift as well, hidden states prove nothing, and what untrained networks see too is no sign of learning."
+        f"out. They stand beside {rival} a shift as well, hidden states prove nothing, and what untrained networks see "
+        "too is no sign of learning."
     )
-    return Chapter(replace(FAMILIAR, lead=lead, figures=(_map(study.detectors),)))
+    return Chapter(replace(FAMILIAR, lead=lead, figures=(_map(study, study.detectors),)))
 
 
-def _map(report: DetectorReport) -> FigureView:
-    sentence = _detector_sentence(report)
+def _map(study: Surveyed, report: DetectorReport) -> FigureView:
+    sentence = _detector_sentence(report, study.uncontrolled)
     return FigureView(
         id="detectors",
         title="AUROC of every score, by shift",
@@ -37,8 +40,9 @@ def _map(report: DetectorReport) -> FigureView:
     )
 
 
-def _detector_sentence(report: DetectorReport) -> str:
-    hidden, raw, said = (report.seen_by(what) for what in ("hidden states", "raw inputs", "predictions"))
+def _detector_sentence(report: DetectorReport, uncontrolled: str = "the controls were switched off") -> str:
+    hidden, raw, said = (report.seen_by(what) for what in ("hidden states", report.baseline, "predictions"))
+    rival = "raw inputs see" if report.baseline == "raw inputs" else "the norm of activations sees"
     shared = [label for label in hidden if label in raw]
     alone = [label for label in hidden if label not in raw]
     text = (
@@ -47,21 +51,21 @@ def _detector_sentence(report: DetectorReport) -> str:
     )
     if shared:
         text += (
-            f" Under {len(shared)} of these raw inputs see the shift as well, so that it shows in hidden states says "
+            f" Under {len(shared)} of these {rival} the shift as well, so that it shows in hidden states says "
             "nothing of the network."
         )
     if hidden:
         text += f" Seen in hidden states alone: {listing(alone)}."
     if beyond := [label for label in said if label not in raw or report.beats_raw("predictions", label)]:
         text += f" The model's distance from a reference sees more than raw inputs under {listing(beyond)}."
-    return f"{text} {_beyond_untrained(report)}"
+    return f"{text} {_beyond_untrained(report, uncontrolled)}"
 
 
-def _beyond_untrained(report: DetectorReport) -> str:
+def _beyond_untrained(report: DetectorReport, uncontrolled: str) -> str:
     found = report.reading("hidden states")
     judged = {name: d.excess for name, d in found.items() if d.excess is not None}
     if not judged or not any(excess.controls for excess in judged.values()):
-        return "The controls were switched off, so nothing here speaks of learning."
+        return f"{uncontrolled[0].upper()}{uncontrolled[1:]}, so nothing here is evidence of learning."
     better = [name for name, excess in judged.items() if excess.verdict == "evidence"]
     if not better:
         return (
@@ -96,7 +100,7 @@ def _detector_table(report: DetectorReport) -> TableView:
     )  # fmt: skip
 
 
-def details(study: Study) -> Chapter | None:
+def details(study: Surveyed) -> Chapter | None:
     """Write the chapter with the untrained map, every measure of every test, risk, and what does not apply."""
     report = study.detectors
     if report is None:
@@ -104,7 +108,8 @@ def details(study: Study) -> Chapter | None:
     figures: tuple[FigureView, ...] = ()
     if report.n_networks:
         figures = (_untrained_map(report), _excess_map(report))
-    tables = (_measures_table(report), _risk_table(report), _left_out_table(report))
+    risk = () if report.loss == "unknown" else (_risk_table(report),)
+    tables = (_measures_table(report), *risk, _left_out_table(report))
     lead = (
         f"At `{report.site.hook}`, {report.conventions.tokens} tokens; most detectors read one vector a prompt, the "
         f"{'last position' if report.pooling == 'last' else 'mean over positions'}. Signatures and Gram ranges read "
@@ -188,7 +193,7 @@ def _risk_table(report: DetectorReport) -> TableView:
             "score", "Spearman", "p (Holm)", "untrained", "AURC", "low", "high", "gain", "gain low", "gain high",
         ),
         rows=rows,
-        caption="Does the score tell the loss? Against the excess loss over least squares",
+        caption=f"Does the score tell the loss? Against the {report.loss}",
         notes="Spearman: mean inside families; p by permutation of whole prompts, Holm over the scores. Untrained: "
         "scores of untrained networks against this model's loss. AURC: mean excess loss of the prompts that a score "
         "accepts first, over all shares accepted, all families pooled. Gain: 1 for a perfect order, 0 for a random "

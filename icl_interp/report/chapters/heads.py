@@ -68,12 +68,12 @@ def _heads_sentence(report: HeadReport) -> str:
     needed = report.needed()
     if not needed:
         return f"No evidence beyond an untrained network that any head is needed: masking raises the error for {said}" \
-            f"{beside}." if not without else f"No verdict on heads: masking raises the error for {said}, and the " \
-            "controls were switched off."  # fmt: skip
+            f"{beside}." if not without else f"No verdict on heads: masking raises the error for {said}, and " \
+            "there are no untrained networks to compare with."  # fmt: skip
     text = f"Masking raises the error for {said}{beside}."
     n_heads = found.increase.numel()
     return f"{text} {len(needed)} of {n_heads} heads are needed in this sense ({listing(needed)})." + (
-        " The controls were switched off, so this is beyond zero only." if without else ""
+        " There are no untrained networks to compare with, so this is beyond zero only." if without else ""
     )
 
 

@@ -16,8 +16,10 @@ _SHOWN_REFERENCES = 3
 
 
 def chapter(study: Study) -> Chapter:
-    report = study.readouts
-    excess = study.verdicts["layers"]
+    report, title = study.readouts, "In which layer does the answer arise?"
+    if report is None:
+        return Chapter(Section("layers", title, study.absent["readouts"]))
+    excess = study.verdicts.get("layers")
     sentence = _sentence(report, excess)
     view = FigureView(
         id="layer-errors",
@@ -36,7 +38,9 @@ def chapter(study: Study) -> Chapter:
         "uses."
     )
     lead += "".join(f" {limit}" for limit in report.limits)
-    section = Section("layers", "In which layer does the answer arise?", lead, figures=(view,))
+    section = Section("layers", title, lead, figures=(view,))
+    if excess is None:
+        return Chapter(section)
     return Chapter(section, (card("Does the answer arise along its layers?", excess, sentence, anchor="layers"),))
 
 
@@ -48,8 +52,8 @@ def descent(study: Study) -> Chapter | None:
     return _steps_chapter(study.readouts, "gradient descent")
 
 
-def _steps_chapter(report: LayerReadoutReport, algorithm: str) -> Chapter | None:
-    if algorithm not in report.steps:
+def _steps_chapter(report: LayerReadoutReport | None, algorithm: str) -> Chapter | None:
+    if report is None or algorithm not in report.steps:
         return None
     match = report.steps[algorithm]
     sentence = _steps_sentence(report, algorithm)
@@ -76,7 +80,9 @@ def _steps_chapter(report: LayerReadoutReport, algorithm: str) -> Chapter | None
     return Chapter(Section(f"part-{slug}", f"How many steps of {_name(algorithm)}?", lead, figures=(view,)))
 
 
-def _sentence(report: LayerReadoutReport, excess: Excess) -> str:
+def _sentence(report: LayerReadoutReport, excess: Excess | None) -> str:
+    if excess is None:
+        return 'What the blocks add is not judged, since no site before them is known; name a "read-in" in sites.'
     text = verdict_words(
         excess,
         finding="The blocks work towards the answer: share of the read-in's error that a read-out of the last one "
@@ -97,7 +103,7 @@ def _sentence(report: LayerReadoutReport, excess: Excess) -> str:
 
 def _steps_sentence(report: LayerReadoutReport, algorithm: str) -> str:
     match = report.steps[algorithm]
-    blocks = [i for i, site in enumerate(report.sites) if site.startswith("block")]
+    blocks = report.blocks
     best = [match.best_steps[i] for i in blocks]
     said = ", ".join(f"{report.sites[i]}: {_steps(match, i)}" for i in blocks[:6])
     said += f", … {report.sites[blocks[-1]]}: {_steps(match, blocks[-1])}" if len(blocks) > 6 else ""

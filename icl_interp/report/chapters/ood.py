@@ -9,11 +9,10 @@ from icl_interp.figures.dots import Cloud, clouds_figure
 from icl_interp.figures.theme import role_style, shift_style
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.ood import OodReport
-from icl_interp.measure.study.result import Study
+from icl_interp.measure.study.result import Surveyed
 from icl_interp.report.chapters import FAMILIAR
-from icl_interp.report.chapters.signature import NO_SHIFT
 from icl_interp.report.model import Chapter, FigureView, Section, Verdict
-from icl_interp.report.sentences import card, interval, listing, number, verdict_words
+from icl_interp.report.sentences import card, claim_words, interval, listing, number
 from icl_interp.report.tables import Cell, TableView
 from probes.bootstrap import Estimate
 from probes.correlation import CorrelationReport
@@ -22,43 +21,55 @@ _MOST_POINTS = 3000
 """Points in the cloud figure; the correlations use all prompts."""
 
 
-def chapter(study: Study) -> Chapter:
+def chapter(study: Surveyed) -> Chapter:
     """Write the chapter: what it shows opens the question, beside the map of all detectors where there is one."""
-    figures = (_auroc(study), _cloud(study)) if study.families.shifted else (_cloud(study),)
+    if study.ood is None:
+        return Chapter(replace(FAMILIAR, lead=study.absent["ood"]))
+    figures = (_auroc(study),) if study.families.shifted else ()
+    if study.ood.correlation is not None:
+        figures = (*figures, _cloud(study, study.ood.correlation))
     lead = _lead(study) if study.detectors is None else ""
     return Chapter(replace(FAMILIAR, lead=lead, figures=figures), _cards(study))
 
 
-def numbers(study: Study) -> Chapter:
+def numbers(study: Surveyed) -> Chapter | None:
+    if study.ood is None:
+        return None
     tables = [_detection_table(study)] if study.families.shifted else []
     lead = "" if study.detectors is None else _lead(study)
-    return Chapter(
-        Section("ood", "The signature's score in numbers", lead, tables=(*tables, _correlation_table(study)))
-    )
+    if study.ood.correlation is not None:
+        tables.append(_correlation_table(study, study.ood.correlation))
+    return Chapter(Section("ood", "The signature's score in numbers", lead, tables=tuple(tables)))
 
 
-def _lead(study: Study) -> str:
+def _lead(study: Surveyed) -> str:
+    norms = "the prompt's norms alone (Mahalanobis distance of log ‖X‖ and log ‖y‖)"
+    if study.ood.norms_of == "activations":
+        norms = "the norm of its activations alone (how far log ‖A‖ is from the usual)"
     text = (
         "The score of a prompt is 1 - overlap of its leading subspace with the in-distribution reference, which was "
-        "fitted on other prompts; larger is further out. Its rivals: the prompt's norms alone (Mahalanobis distance "
-        f"of log ‖X‖ and log ‖y‖), and the same score in untrained networks. At `{study.ood.site.hook}`; "
+        f"fitted on other prompts; larger is further out. Its rivals: {norms}, and the same score in untrained "
+        f"networks. At `{study.ood.site.hook}`; "
         f"{study.conventions.describe()}."
     )
-    return text if study.families.shifted else f"{text} {NO_SHIFT}"
+    return text if study.families.shifted else f"{text} {study.unshifted}"
 
 
-def _cards(study: Study) -> tuple[Verdict, ...]:
-    claims = study.verdicts
-    told = verdict_words(
-        claims["score and error"],
-        finding="Inside families it does: mean Spearman correlation",
-        absence="that the score tells the error: mean Spearman correlation inside families",
-    )
-    error = card("Does the score tell the error?", claims["score and error"], told, anchor="score-error")
+def _cards(study: Surveyed) -> tuple[Verdict, ...]:
+    claims, cards = study.measured, []
+    if "score and error" in claims:
+        told = claim_words(
+            study,
+            "score and error",
+            finding="Inside families it does: mean Spearman correlation",
+            absence="that the score tells the error: mean Spearman correlation inside families",
+        )
+        cards.append(card("Does the score tell the error?", claims["score and error"], told, anchor="score-error"))
     if not study.families.shifted:
-        return error, Verdict("Does it detect shifts?", NO_SHIFT, "unknown", None, "ood")
-    found = verdict_words(
-        claims["detection"],
+        return (*cards, Verdict("Does it detect shifts?", study.unshifted, "unknown", None, "ood"))
+    found = claim_words(
+        study,
+        "detection",
         finding="It does: mean AUROC over shifts",
         absence="that it detects shifts: mean AUROC over shifts",
     )
@@ -67,17 +78,18 @@ def _cards(study: Study) -> tuple[Verdict, ...]:
         f" Norms alone reach {number(study.ood.mean_norm_auroc)} and do as well or better under {better} of "
         f"{len(study.ood.shifts)}."
     )
-    return error, card("Does it detect shifts?", claims["detection"], found, anchor="auroc")
+    return (*cards, card("Does it detect shifts?", claims["detection"], found, anchor="auroc"))
 
 
 def _norms_do_as_well(report: OodReport) -> list[str]:
     return [label for label, d in report.shifts.items() if d.norms.auroc >= d.signature.auroc]
 
 
-def _auroc(study: Study) -> FigureView:
+def _auroc(study: Surveyed) -> FigureView:
     report = study.ood
-    sentence = verdict_words(
-        study.verdicts["detection"],
+    sentence = claim_words(
+        study,
+        "detection",
         finding="The signature tells shifted prompts apart, mean AUROC over shifts",
         absence="that the signature tells shifted prompts apart, mean AUROC over shifts",
     )
@@ -106,7 +118,7 @@ def _auroc(study: Study) -> FigureView:
     )
 
 
-def _cloud(study: Study) -> FigureView:
+def _cloud(study: Surveyed, correlation: CorrelationReport) -> FigureView:
     report = study.ood
     keep = max(1, _MOST_POINTS // len(report.scores))
     clouds = [
@@ -118,9 +130,9 @@ def _cloud(study: Study) -> FigureView:
         )
         for i, label in enumerate(report.scores)
     ]
-    correlation = report.correlation
-    sentence = verdict_words(
-        study.verdicts["score and error"],
+    sentence = claim_words(
+        study,
+        "score and error",
         finding="Inside families, prompts that look further out are predicted worse, mean Spearman correlation",
         absence="that prompts which look further out are predicted worse, mean Spearman correlation inside families",
     )
@@ -155,7 +167,7 @@ def _estimate(estimate: Estimate) -> str:
     return f"{number(estimate.value)} {interval(estimate.low, estimate.high)}"
 
 
-def _detection_table(study: Study) -> TableView:
+def _detection_table(study: Surveyed) -> TableView:
     final = study.ood_final
     rows = []
     for label, d in study.ood.shifts.items():
@@ -180,11 +192,11 @@ def _detection_table(study: Study) -> TableView:
     )  # fmt: skip
 
 
-def _correlation_table(study: Study) -> TableView:
+def _correlation_table(study: Surveyed, correlation: CorrelationReport) -> TableView:
     rows = []
     before, after = study.ood, study.ood_final
     for label in before.scores:
-        pair = _pair(before, partial(_within, label))
+        pair = _pair(before, correlation, partial(_within, label))
         rows.append((f"inside {label}", *pair, None if after is None else after.correlation.within[label].value))
     overall: tuple[tuple[str, Callable[[CorrelationReport], Estimate]], ...] = (
         ("mean of these", lambda c: c.within_mean),
@@ -194,7 +206,11 @@ def _correlation_table(study: Study) -> TableView:
         ("pooled, given norms", lambda c: c.partial),
     )
     for title, take in overall:
-        rows.append((title, *_pair(before, take), None if after is None else take(after.correlation).value))
+        rows.append((
+            title,
+            *_pair(before, correlation, take),
+            None if after is None else take(after.correlation).value,
+        ))
     return TableView(
         columns=("correlation", f"at {before.site.label}", "low", "high", "untrained", "after final norm"),
         rows=tuple(rows),
@@ -204,8 +220,10 @@ def _correlation_table(study: Study) -> TableView:
     )
 
 
-def _pair(report: OodReport, take: Callable[[CorrelationReport], Estimate]) -> tuple[float, float, float, float | None]:
-    estimate = take(report.correlation)
+def _pair(
+    report: OodReport, correlation: CorrelationReport, take: Callable[[CorrelationReport], Estimate]
+) -> tuple[float, float, float, float | None]:
+    estimate = take(correlation)
     untrained = [take(c).value for c in report.untrained_correlations]
     finite = [value for value in untrained if math.isfinite(value)]
     return estimate.value, estimate.low, estimate.high, math.fsum(finite) / len(finite) if finite else None

@@ -18,6 +18,9 @@ _CONTROLS = {
 
 
 def chapter(study: Study) -> Chapter:
+    title = "Where can it be read?"
+    if study.probes is None:
+        return Chapter(Section("probes", title, study.absent["probes"]))
     report, excesses = study.probes, _excesses(study)
     best = max(report.targets, key=lambda target: excesses[target].value)
     best_site = report.best_site(best)
@@ -46,7 +49,7 @@ def chapter(study: Study) -> Chapter:
         data=_by_site(study),
         height=120 + 34 * len(report.targets),
     )
-    section = Section("probes", "Where can it be read?", lead, figures=(overview,), tables=(_summary(study),))
+    section = Section("probes", title, lead, figures=(overview,), tables=(_summary(study),))
     return Chapter(section, (_card(study, best, excesses),))
 
 
@@ -65,7 +68,9 @@ def _card(study: Study, best: str, excesses: dict[str, Excess]) -> Verdict:
     return replace(made, sentence=f"{said} No evidence for {listing(without)}.", tone="mixed")
 
 
-def each_target(study: Study) -> Chapter:
+def each_target(study: Study) -> Chapter | None:
+    if study.probes is None:
+        return None
     report, excesses = study.probes, _excesses(study)
     cells = tuple(_cell(study, i, target, excesses[target]) for i, target in enumerate(report.targets))
     found = [target for target, excess in excesses.items() if excess.verdict == "evidence"]

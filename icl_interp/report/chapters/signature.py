@@ -8,10 +8,10 @@ from functools import partial
 from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import TraceStyle, role_style, shift_style
 from icl_interp.measure.families import IN_DISTRIBUTION
-from icl_interp.measure.study.result import Study
+from icl_interp.measure.study.result import Surveyed
 from icl_interp.measure.study.survey import NetworkSurvey, SiteRecord
 from icl_interp.report.model import Chapter, FigureGrid, FigureView, Section, Verdict
-from icl_interp.report.sentences import card, extremes, listing, number, verdict_words
+from icl_interp.report.sentences import card, claim_words, extremes, listing, number
 from icl_interp.report.tables import Cell, TableView
 from probes.spectra import SWAP_THRESHOLD
 
@@ -21,14 +21,9 @@ _VARIANTS = {
     "C": "reference subspace, overlap",
 }
 """What each variant compares; higher means that prompts agree more."""
-NO_SHIFT = (
-    "Nothing to compare with: under none of the shifts that were asked for are activations read, since their prompts "
-    "have queries of their own or more points; add one such as x_scale=3 to --shifts."
-)
-"""Said where a claim over shifts would stand."""
 
 
-def _variants_grid(study: Study) -> FigureGrid:
+def _variants_grid(study: Surveyed) -> FigureGrid:
     site = study.main_site.label
     contrasts = {name: _contrast(study.survey, name, site) for name in _VARIANTS}
     said = [f"{name} {number(value)}" for name, value in contrasts.items()]
@@ -50,7 +45,7 @@ def _variants_grid(study: Study) -> FigureGrid:
     )
 
 
-def _variants_table(study: Study) -> TableView:
+def _variants_table(study: Surveyed) -> TableView:
     rows: list[tuple[Cell, ...]] = []
     for name in _VARIANTS:
         for site in study.sites:
@@ -72,14 +67,15 @@ def _variants_table(study: Study) -> TableView:
     )  # fmt: skip
 
 
-def _cell(study: Study, name: str) -> FigureView:
+def _cell(study: Surveyed, name: str) -> FigureView:
     sites = [site.label for site in study.sites]
+    lone = len(sites) == 1  # no line runs through one point
     lines = []
     if study.untrained:
         control = [_untrained_contrast(study, name, site) for site in sites]
-        lines.append(Line("untrained networks", sites, control, role_style("untrained"), width=1.5))
+        lines.append(Line("untrained networks", sites, control, role_style("untrained"), width=1.5, markers=lone))
     values = [_contrast(study.survey, name, site) for site in sites]
-    lines.append(Line("this model", sites, values, role_style("model"), width=3))
+    lines.append(Line("this model", sites, values, role_style("model"), width=3, markers=lone))
     most = sites[max(range(len(sites)), key=lambda i: values[i])]
     sentence = f"Largest at {most}: {number(max(values))}."
     return FigureView(
@@ -115,22 +111,23 @@ def _contrast(survey: NetworkSurvey, name: str, site: str) -> float:
     return _own(survey, name, site) - _shifted(survey, name, site)
 
 
-def _untrained_contrast(study: Study, name: str, site: str) -> float:
+def _untrained_contrast(study: Surveyed, name: str, site: str) -> float:
     values = [_contrast(survey, name, site) for survey in study.untrained]
     return math.fsum(values) / len(values)
 
 
-def _swapping(study: Study) -> list[str]:
+def _swapping(study: Surveyed) -> list[str]:
     sites = study.survey.families[IN_DISTRIBUTION].sites
     return [name for name, record in sites.items() if float(record.scores.swap_ratio.mean()) > SWAP_THRESHOLD]
 
 
-def chapter(study: Study) -> Chapter:
-    where = "after the last block, before the final norm" if study.config.final_norm else "after the last block"
+def chapter(study: Surveyed) -> Chapter | None:
+    if study.survey is None:
+        return None
     lead = (
-        f"Spectra are those of one prompt's residual stream {where} "
-        f"(`{study.main_site.hook}`; {study.conventions.describe()}). Untrained networks share leading directions "
-        "too, and react to a change of scale: only the difference from them speaks of learning."
+        f"Spectra are those of {study.subject} (`{study.main_site.hook}`; {study.conventions.describe()}). Untrained "
+        "networks share leading directions too, and react to a change of scale: only the difference from them speaks "
+        "of learning."
     )
     figures: tuple[FigureGrid, ...] = (_spectra(study), _agreement(study))
     if study.families.shifted:
@@ -140,16 +137,18 @@ def chapter(study: Study) -> Chapter:
     return Chapter(section, _cards(study) if study.families.shifted else ())
 
 
-def _cards(study: Study) -> tuple[Verdict, ...]:
-    claims = study.verdicts
+def _cards(study: Surveyed) -> tuple[Verdict, ...]:
+    claims = study.measured
     spectra, directions = claims["spectra"], claims["shared directions"]
-    react = verdict_words(
-        spectra,
+    react = claim_words(
+        study,
+        "spectra",
         finding="More than untrained: mean |log ratio| of s1",
         absence="that leading singular values react to shifts: mean |log ratio| of s1",
     )
-    shared = verdict_words(
-        directions,
+    shared = claim_words(
+        study,
+        "shared directions",
         finding="More in distribution than under shift: overlap difference",
         absence="that familiar prompts share directions which shifted ones do not: overlap difference",
     )
@@ -159,14 +158,15 @@ def _cards(study: Study) -> tuple[Verdict, ...]:
     )
 
 
-def _spectra(study: Study) -> FigureGrid:
+def _spectra(study: Surveyed) -> FigureGrid:
     cells = [_spectrum_cell(study, study.survey, "this model", "spectra-model")]
     if study.untrained:
         cells.append(_spectrum_cell(study, study.untrained[0], "an untrained network", "spectra-untrained"))
-    sentence = NO_SHIFT
+    sentence = study.unshifted
     if study.families.shifted:
-        sentence = verdict_words(
-            study.verdicts["spectra"],
+        sentence = claim_words(
+            study,
+            "spectra",
             finding="Shifts change the leading singular value more than in untrained networks, mean |log ratio|",
             absence="that shifts change the leading singular value, mean |log ratio|",
         )
@@ -174,7 +174,7 @@ def _spectra(study: Study) -> FigureGrid:
     return FigureGrid("spectra", "Singular values, in and out of distribution", sentence, tuple(cells))
 
 
-def _spectrum_cell(study: Study, survey: NetworkSurvey, name: str, identifier: str) -> FigureView:
+def _spectrum_cell(study: Surveyed, survey: NetworkSurvey, name: str, identifier: str) -> FigureView:
     records = {label: record.sites[study.main_site.label] for label, record in survey.families.items()}
     own = float(records[IN_DISTRIBUTION].spectrum[0])
     ratios = {
@@ -224,16 +224,17 @@ def _positive(record: SiteRecord) -> list[float]:
     return record.spectrum.clamp(min=floor).tolist()
 
 
-def _agreement(study: Study) -> FigureGrid:
+def _agreement(study: Surveyed) -> FigureGrid:
     measures: list[tuple[str, str, Callable[[SiteRecord], float]]] = [
         ("overlap", "Overlap of the leading subspaces", lambda r: r.overlap_with_id)
     ]
     for j in range(study.conventions.k):
         measures.append((f"cosine-{j + 1}", f"|cos| of singular vector {j + 1}", partial(_cosine, j)))
-    sentence = NO_SHIFT
+    sentence = study.unshifted
     if study.families.shifted:
-        sentence = verdict_words(
-            study.verdicts["shared directions"],
+        sentence = claim_words(
+            study,
+            "shared directions",
             finding="In-distribution prompts share leading directions that shifted ones share less, overlap difference",
             absence="that in-distribution prompts share leading directions which shifted ones do not, overlap "
             "difference",
@@ -249,8 +250,9 @@ def _agreement(study: Study) -> FigureGrid:
     return FigureGrid("agreement", "Agreement of leading directions along the network", sentence, cells)
 
 
-def _agreement_cell(study: Study, name: str, title: str, quantity: Callable[[SiteRecord], float]) -> FigureView:
+def _agreement_cell(study: Surveyed, name: str, title: str, quantity: Callable[[SiteRecord], float]) -> FigureView:
     sites = [site.label for site in study.sites]
+    lone = len(sites) == 1
 
     def shifted(survey: NetworkSurvey, site: str) -> float:
         values = [quantity(r.sites[site]) for label, r in survey.families.items() if label != IN_DISTRIBUTION]
@@ -267,15 +269,17 @@ def _agreement_cell(study: Study, name: str, title: str, quantity: Callable[[Sit
         for label, take, dash in both if study.families.shifted else both[:1]:
             rows = [[take(survey, site) for site in sites] for survey in study.untrained]
             mean = [math.fsum(column) / n for column in zip(*rows, strict=True)]
-            lines.append(Line(label, sites, mean, _dashed(control, dash), width=1.5))
+            lines.append(Line(label, sites, mean, _dashed(control, dash), width=1.5, markers=lone))
     if study.families.shifted:
-        lines.append(Line("shifted", sites, [shifted(study.survey, s) for s in sites], _dashed(model, "dot")))
+        under = [shifted(study.survey, site) for site in sites]
+        lines.append(Line("shifted", sites, under, _dashed(model, "dot"), markers=lone))
     values = [own(study.survey, site) for site in sites]
-    lines.append(Line("in distribution", sites, values, model, width=3))
+    lines.append(Line("in distribution", sites, values, model, width=3, markers=lone))
     last = study.main_site.label
-    under = f", {number(shifted(study.survey, last))} under shift" if study.families.shifted else ""
+    beside = f", {number(shifted(study.survey, last))} under shift" if study.families.shifted else ""
     sentence = (
-        f"At {last}: {number(own(study.survey, last))} in distribution{under}, each with other in-distribution prompts."
+        f"At {last}: {number(own(study.survey, last))} in distribution{beside}, each with other in-distribution "
+        "prompts."
     )
     return FigureView(
         id=f"agreement-{name}",
@@ -295,7 +299,7 @@ def _dashed(style: TraceStyle, dash: str) -> TraceStyle:
     return replace(style, dash=dash)
 
 
-def _table(study: Study) -> TableView:
+def _table(study: Surveyed) -> TableView:
     site = study.main_site.label
     rows = []
     for label, record in study.survey.families.items():

@@ -5,14 +5,16 @@ import math
 import torch
 
 from icl_interp.measure.similarity import LayerSimilarity
-from icl_interp.measure.study.result import Study
+from icl_interp.measure.study.result import Surveyed
 from icl_interp.report.model import Chapter, FigureGrid, FigureView, Section
 from icl_interp.report.sentences import number
 from icl_interp.report.tables import Cell, TableView
 
 
-def chapter(study: Study) -> Chapter:
+def chapter(study: Surveyed) -> Chapter | None:
     found = study.similarity
+    if found is None:
+        return None
     controls = len(found.untrained_cka) > 0
     cells = [
         _cell(found, measure, untrained=untrained) for measure in ("cka", "procrustes") for untrained in (False, True)

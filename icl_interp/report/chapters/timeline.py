@@ -145,7 +145,7 @@ def _signature(found: Development) -> str:
         whose = "" if len(found.runs) == 1 else f"for {run.name} "
         parts.append(f"{whose}from {number(within[0])} to {number(within[-1])}")
     overlaps = found.runs[0].untrained_overlaps
-    control = "; untrained networks were switched off" if not overlaps else ""
+    control = "; there are no untrained networks" if not overlaps else ""
     if overlaps:
         control = f"; untrained networks have {number(math.fsum(overlaps) / len(overlaps))}"
     return f"Two prompts share their leading subspaces with an overlap that goes {listing(parts, most=_MOST)}{control}."

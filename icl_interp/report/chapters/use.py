@@ -67,7 +67,7 @@ def _sentence(use: SubspaceUse) -> str:
         f"as much or more do {worse} of {len(random)} random subspaces (median {number(random[len(random) // 2])})"
     )
     if not use.untrained:
-        return f"No verdict that the signature is used: {numbers}, and the controls were switched off."
+        return f"No verdict that the signature is used: {numbers}, and there are no untrained networks to compare with."
     most = max(effect.change.value for effect in use.untrained)
     numbers += f" and at most {number(most)} is seen in untrained networks"
     zero = use.to_zero.change

@@ -8,7 +8,7 @@ from icl_interp.figures.theme import role_style
 from icl_interp.measure.controls import Excess, holm_p_values
 from icl_interp.measure.detectors.watch import OVERLAP
 from icl_interp.measure.study.plan import limits_of
-from icl_interp.measure.study.result import Study
+from icl_interp.measure.study.result import Study, Surveyed
 from icl_interp.report.chapters import WORTH
 from icl_interp.report.model import Chapter, FigureView, Section
 from icl_interp.report.sentences import listing
@@ -34,18 +34,15 @@ _ELSEWHERE = {
 """What a report leaves out, and the call that does it."""
 
 
-def chapter(study: Study) -> Chapter:
+def chapter(study: Surveyed) -> Chapter:
     """Write the chapter, which opens the question: every claim beside its control."""
     claims = _all_claims(study)
-    lead = (
-        "Untrained networks have the model's own configuration and initialisation, other seeds, and read the same "
-        "prompts. What they show as well is no sign of learning. No evidence does not mean no effect."
-    )
+    lead = f"{study.controls_are} What they show as well is no sign of learning. No evidence does not mean no effect."
     return Chapter(replace(WORTH, lead=lead, figures=(_forest(claims),), tables=(_table(study, claims),)))
 
 
-def _all_claims(study: Study) -> dict[str, Excess]:
-    claims = dict(study.verdicts)
+def _all_claims(study: Surveyed) -> dict[str, Excess]:
+    claims = dict(study.measured)
     if study.detectors is not None:
         for name, found in study.detectors.detectors.items():
             if found.excess is not None and name != OVERLAP:
@@ -53,7 +50,7 @@ def _all_claims(study: Study) -> dict[str, Excess]:
     return claims
 
 
-def _meaning(study: Study, name: str) -> str:
+def _meaning(study: Surveyed, name: str) -> str:
     return study.meanings.get(name, "AUROC, mean over shifts")  # of a detector
 
 
@@ -62,7 +59,9 @@ def _forest(claims: dict[str, Excess]) -> FigureView:
     evidence = [name for name, excess in claims.items() if excess.verdict == "evidence"]
     sentence = f"Of {len(claims)} claims {len(evidence)} hold beyond untrained networks: {listing(evidence, most=8)}."
     if not drawn:
-        sentence = "No claim has an interval: the controls were switched off, or the numbers are not finite."
+        sentence = (
+            "No claim has an interval: there are no untrained networks to compare with, or the numbers are not finite."
+        )
     style = role_style("model")
     rows = list(drawn) or list(claims)
     values = [claims[name].excess if name in drawn else math.nan for name in rows]
@@ -95,7 +94,7 @@ def _range(drawn: dict[str, Excess]) -> tuple[float, float] | None:
     return min(least, *middle, -0.05) - 0.05, max(most, *middle, 0.05) + 0.05
 
 
-def _table(study: Study, claims: dict[str, Excess]) -> TableView:
+def _table(study: Surveyed, claims: dict[str, Excess]) -> TableView:
     adjusted = holm_p_values(claims)
     rows: list[tuple[Cell, ...]] = []
     for name, excess in claims.items():
@@ -122,7 +121,7 @@ def _table(study: Study, claims: dict[str, Excess]) -> TableView:
     )  # fmt: skip
 
 
-def controls(study: Study) -> Chapter:
+def controls(study: Surveyed) -> Chapter:
     claims = _all_claims(study)
     most = max((len(excess.controls) for excess in claims.values()), default=0)
     rows: list[tuple[Cell, ...]] = [
@@ -141,15 +140,17 @@ def controls(study: Study) -> Chapter:
             (name, found.mean.value, found.mean.low, found.mean.high, sum(map(found.above_chance, found.shifts)))
             for name, found in raw.items()
         ]
-        tables.append(
-            TableView(
-                columns=("raw inputs", "mean AUROC", "low", "high", "shifts seen"),
-                rows=tuple(seen),
-                caption="What norms and second moments of the prompt see without any network",
-                notes=f"Of {len(study.detectors.shifts)} shifts, at adjusted p below 0.05.",
+        if raw:
+            tables.append(
+                TableView(
+                    columns=("raw inputs", "mean AUROC", "low", "high", "shifts seen"),
+                    rows=tuple(seen),
+                    caption="What norms and second moments of the prompt see without any network",
+                    notes=f"Of {len(study.detectors.shifts)} shifts, at adjusted p below 0.05.",
+                )
             )
-        )
-    lead = f"Shuffled targets are beside each linear probe; {study.n_verdicts} claims share one error rate."
+    probes = "Shuffled targets are beside each linear probe; " if study.results.get("probes") is not None else ""
+    lead = f"{probes}{study.n_verdicts} claims share one error rate."
     return Chapter(Section("controls", "The controls' numbers", lead, tables=tuple(tables)))
 
 
@@ -182,10 +183,11 @@ def unmeasured(study: Study) -> Chapter:
         rows += [(name, reason) for name, reason in study.detectors.left_out.items()]
     for label in study.families.errors_only:
         rows.append((f"hidden states under {label}", "its prompts have queries of their own or more points"))
-    rows += [(f"probe of {target}", reason) for target, reason in study.probes.left_out.items()]
+    if study.probes is not None:
+        rows += [(f"probe of {target}", reason) for target, reason in study.probes.left_out.items()]
     rows += [("limits of this network", limit) for limit in limits_of(study.config, study.conventions)]
     if not study.untrained:
-        rows.append(("every excess", "the controls were switched off"))
+        rows.append(("every excess", "there are no untrained networks to compare with"))
     rows += [
         ("development over training", "it needs the checkpoints of a run, and this report has one"),
         ("local learning coefficient", "it needs the training loss and minutes of sampling"),

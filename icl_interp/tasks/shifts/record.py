@@ -1,19 +1,50 @@
 """What a shift is: one registry line, and the same line at one strength on one task."""
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from icl_interp.errors import InputError
 from icl_interp.prompts import PromptSource
+from icl_interp.registry import check_callable
 from icl_interp.tasks.base import Task
 from probes._core.results import short_repr
+
+CHANGES = ("inputs", "weights", "labels", "queries", "length")
+"""What a shift can change."""
+
+
+def _any_task(_: Task) -> bool:
+    return True
 
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """One way to move prompts out of distribution."""
+    """One way to move prompts out of distribution: one of `icl_interp.SHIFTS`, or your own.
+
+    Give your own to any `shifts=[...]`, beside names, or to `icl_interp.register_shift`. Under one seed its prompts
+    should share their random numbers with the task's own, prompt by prompt: intervals and tests are paired.
+
+    Raises:
+        InputError: If the name holds anything but letters, digits, "_" and "-", or a field cannot be used.
+
+    Example:
+        >>> from icl_interp.prompts import Prompts
+        >>> from icl_interp.tasks.linear_regression import LinearRegression
+        >>> from icl_interp.tasks.shifts.select import select_shifts
+        >>> class Flipped:
+        ...     def __init__(self, task):
+        ...         self.task = task
+        ...
+        ...     def sample(self, n_prompts, n_points=None, *, seed):
+        ...         prompts = self.task.sample(n_prompts, n_points, seed=seed)
+        ...         return Prompts(xs=prompts.xs, ys=-prompts.ys)
+        >>> flip = Shift("y_flipped", (), "labels", "labels with the other sign", lambda task, _: Flipped(task))
+        >>> [shifted.label for shifted in select_shifts(LinearRegression(2), ["x_scale=3", flip])]
+        ['x_scale=3', 'y_flipped']
+    """
 
     name: str
     """As typed in `--shifts`."""
@@ -24,8 +55,9 @@ class Shift:
     meaning: str
     """One clause for people; {value} stands for the strength."""
     apply: Callable[[Any, float], PromptSource]
-    """Turns a task and a strength into a source of prompts."""
-    applies_to: Callable[[Task], bool]
+    """Turns a task and a strength (0 where it has none) into a source of prompts: anything with `sample` and
+    `label_second_moment`, such as a task. Without the second, E[y²] is estimated."""
+    applies_to: Callable[[Task], bool] = _any_task
     """Whether the shift is defined for a task, and changes anything."""
     needs: str = "labels that are functions of inputs"
     """What `applies_to` asks for, in words."""
@@ -51,10 +83,35 @@ class Shift:
 
     __repr__ = short_repr
 
+    def __post_init__(self) -> None:
+        who = f"the shift {self.name!r}"
+        if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z][\w-]*", self.name, flags=re.ASCII):
+            raise InputError(f'a Shift needs a name of letters, digits, "_" and "-", got {self.name!r}; rename it.')
+        for field in ("values", "core_values"):
+            if isinstance(given := getattr(self, field), list):
+                object.__setattr__(self, field, tuple(given))
+        if not all(_is_number(value) for value in (*self.values, *(self.core_values or ()))):
+            raise InputError(f"{who} needs finite numbers as values, got {self.values!r}; () is for none.")
+        if self.changes not in CHANGES:
+            known = ", ".join(CHANGES)
+            raise InputError(f"{who} needs changes out of {known}, got {self.changes!r}; pick the nearest.")
+        try:
+            self.meaning.format(value="1")
+        except (AttributeError, LookupError, ValueError):
+            raise InputError(
+                f"{who} needs a meaning in which only {{value}} stands in braces, got {self.meaning!r}."
+            ) from None
+        check_callable(who, "apply", self.apply, "task", "value")
+        check_callable(who, "applies_to", self.applies_to, "task")
+
     @property
     def default_values(self) -> tuple[float, ...]:
         """The strengths that run by default."""
         return self.values if self.core_values is None else self.core_values
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 @dataclass(frozen=True, slots=True)

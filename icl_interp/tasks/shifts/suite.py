@@ -5,7 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from icl_interp.errors import InputError, InputTypeError
 from icl_interp.prompts import PromptSource, stream
+from icl_interp.registry import Registry
 from icl_interp.tasks.base import FunctionTask, Task
 from icl_interp.tasks.linear_regression import LinearRegression, LinearTask
 from icl_interp.tasks.quadratic import QuadraticRegression
@@ -157,7 +159,7 @@ _MIX: dict[str, Any] = {"takes": "a share of examples from 0 to 1", "least": 0.0
 _FACTOR: dict[str, Any] = {"takes": "a factor of at least 0", "least": 0.0}
 _STD: dict[str, Any] = {"takes": "a standard deviation of at least 0", "least": 0.0}
 
-SHIFTS: dict[str, Shift] = {
+SHIFTS = Registry[Shift](__name__, "SHIFTS", {
     shift.name: shift
     for shift in (
         Shift("x_scale", _SCALES, "inputs", "inputs multiplied by {value}", _scale_inputs,
@@ -217,7 +219,7 @@ SHIFTS: dict[str, Shift] = {
               LongerPrompts, lambda _: True, core=False, errors_only=True, lengthens=True,
               takes="a factor above 1, at most 64", least=1.0 + 1e-9, most=64.0),
     )
-}  # fmt: skip
+})  # fmt: skip
 """Every shift by its name."""
 
 ALIASES: dict[str, tuple[str, float | None]] = {
@@ -239,3 +241,39 @@ DTSIP_EVALUATIONS = (
 )  # fmt: skip
 """The 15 evaluations of dtsip/in-context-learning's linear regression, by its names, all of which `--shifts` takes;
 "standard" is in distribution."""
+
+NO_NAMES = ("standard", "all", *ALIASES)
+"""Words that patterns of shifts read otherwise."""
+
+
+def register_shift(shift: Shift) -> Shift:
+    """Let patterns and `--shifts` name a shift of your own; where its `core` is set, it runs by default.
+
+    Args:
+        shift: With a name of its own. One whose `apply` has the same module and name takes the place of the one before,
+            so that a notebook's cell can run again.
+
+    Returns:
+        The same shift.
+
+    Raises:
+        InputTypeError: If it is no `Shift`.
+        InputError: If another shift has its name.
+
+    Example:
+        >>> from icl_interp.tasks.shifts.select import shifted
+        >>> halved = register_shift(Shift("halved", (), "inputs", "half the inputs", lambda task, _: task))
+        >>> shifted(LinearRegression(2), "halved").label_second_moment()
+        2.0
+        >>> del SHIFTS["halved"]  # for the examples that follow
+    """
+    if not isinstance(shift, Shift):
+        raise InputTypeError(f"register_shift needs an icl_interp.Shift, got {type(shift).__name__}.")
+    if shift.name in NO_NAMES:
+        raise InputError(f"register_shift needs a name without another meaning, got {shift.name!r}; rename it.")
+    SHIFTS.add(shift.name, shift, who="register_shift", what="name that no other shift has", code=_code)
+    return shift
+
+
+def _code(shift: Shift) -> object:
+    return shift.apply

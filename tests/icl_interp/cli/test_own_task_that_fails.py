@@ -14,7 +14,7 @@ from icl_interp.errors import UserCodeError
 from icl_interp.measure.development.jobs import CheckpointJob
 from icl_interp.measure.development.settings import DevelopmentSettings
 from icl_interp.tasks.base import Labels
-from icl_interp.tasks.registry import _FAMILIES, code_of, task_to_config
+from icl_interp.tasks.registry import TASKS, code_of, task_to_config
 
 MODEL = icl.ModelConfig(n_dims=2, n_points=5, n_layers=1, n_heads=1, d_model=8)
 SENTENCE = "the task Broken is your own code, and it raised IndexError: list index out of range."
@@ -31,7 +31,7 @@ class Broken(icl.LinearRegression):
 def task() -> Iterator[icl.Task]:
     icl.register_task(Broken)
     yield Broken(2)
-    del _FAMILIES["broken"]
+    del TASKS["broken"]
 
 
 @pytest.fixture

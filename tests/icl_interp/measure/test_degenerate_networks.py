@@ -92,3 +92,15 @@ def test_a_study_of_width_one_says_what_it_leaves_out(narrow: HookedModel) -> No
     assert found.conventions.k == 1
     assert found.use is None
     assert found.absent["use"].startswith("The stream is 1 wide and 1 direction spans it, so there is no")
+
+
+def test_a_constant_model_goes_through_a_study() -> None:
+    """Its read-out is zero, so it predicts one number; with all weights zero its stream does not vary either."""
+    model = build_model(ModelConfig(n_dims=2, n_points=4, n_layers=1, n_heads=1, d_model=4), seed=0)
+    for weights in ([model.unembed.W_U], list(model.parameters())):
+        with torch.no_grad():
+            for weight in weights:
+                weight.zero_()
+        found = study(model, LinearRegression(2, n_points=4), shifts=["x_scale=3"], **FEW)
+        assert found.verdicts["in-context learning"].value == 0.0
+        assert found.verdicts["algorithm"].verdict != "evidence"

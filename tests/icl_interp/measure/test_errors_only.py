@@ -10,10 +10,10 @@ import torch
 from icl_interp.measure.errors import MODEL, UNSEEN, error_curves
 from icl_interp.measure.families import IN_DISTRIBUTION, draw_families
 from icl_interp.measure.study.plan import _default_prompts, _shift_reads, plan_study
+from icl_interp.measure.study.result import NO_SHIFT
 from icl_interp.measure.study.run import run_study, study
 from icl_interp.predictors import least_squares
 from icl_interp.report.assemble import build_page
-from icl_interp.report.chapters.signature import NO_SHIFT
 from icl_interp.report.numbers import study_json
 from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.tasks.recurrence import AffineRecurrence

@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from icl_interp.activations import collect
-from icl_interp.measure.similarity import _check_measure, _summarise_similarity, layer_similarity
-from icl_interp.measure.sites import residual_sites
+from icl_interp.measure.similarity import _check_measure, layer_similarity, summarise_similarity
 from icl_interp.models.build import build_model
 from icl_interp.models.config import ModelConfig
 from icl_interp.tasks.linear_regression import LinearRegression
@@ -24,7 +23,7 @@ def found(tiny_model, prompts):
 
 
 def test_each_pair_is_what_the_measures_say(tiny_model, prompts, found):
-    sites = residual_sites(tiny_model.cfg)
+    sites = tiny_model.cfg.residual_sites()
     assert found.sites == tuple(site.label for site in sites)
     held = collect(tiny_model, prompts, [site.hook for site in sites])
     first, last = held[sites[0].hook][:, -1].double(), held[sites[-1].hook][:, -1].double()
@@ -38,7 +37,7 @@ def test_turned_and_scaled_layers_are_the_same_and_unrelated_ones_are_not():
     generator = torch.Generator().manual_seed(0)
     a, noise = torch.randn(2, 200, 6, generator=generator, dtype=torch.float64)
     turned = 3 * a @ torch.linalg.qr(torch.randn(6, 6, generator=generator, dtype=torch.float64)).Q
-    found = _summarise_similarity([{"a": a, "turned": turned, "noise": noise}], pooling="mean")
+    found = summarise_similarity([{"a": a, "turned": turned, "noise": noise}], pooling="mean")
     np.testing.assert_allclose([found.cka[0, 1], found.procrustes[0, 1]], [1, 0], atol=1e-7)
     assert abs(float(found.cka[0, 2])) < 0.05  # 200 prompts: an sd of about 0.01
     assert float(found.procrustes[0, 2]) > 1
@@ -46,7 +45,7 @@ def test_turned_and_scaled_layers_are_the_same_and_unrelated_ones_are_not():
 
 def test_a_place_that_does_not_vary_is_like_nothing():
     a = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
-    found = _summarise_similarity([{"a": a, "flat": torch.ones(8, 3)}], pooling="last")
+    found = summarise_similarity([{"a": a, "flat": torch.ones(8, 3)}], pooling="last")
     assert bool(found.cka[0, 1].isnan())
     np.testing.assert_allclose(found.cka[0, 0], 1.0, rtol=1e-6)
 

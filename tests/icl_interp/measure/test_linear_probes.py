@@ -8,7 +8,6 @@ import torch
 
 from icl_interp.measure.controls import _claim_p_value
 from icl_interp.measure.linear_probes import LinearProbeReport, _probe_network, linear_probes, probe_targets
-from icl_interp.measure.sites import residual_sites
 from icl_interp.predictors import least_squares, zero
 from icl_interp.predictors.references import References
 from icl_interp.tasks.linear_regression import LinearRegression
@@ -144,7 +143,7 @@ def test_the_seed_decides_everything(tiny_model, tiny_task):
 def test_the_batch_size_does_not_matter(tiny_model, tiny_task):
     prompts = tiny_task.sample(7, seed=0)
     targets, _ = probe_targets(prompts, References.of({"solution": least_squares()}).answers(prompts))
-    sites = residual_sites(tiny_model.cfg)[-1:]
+    sites = tiny_model.cfg.residual_sites()[-1:]
     a, b = (_probe_network(tiny_model, prompts, targets, sites, batch_size=size) for size in (2, 64))
     # the float32 forward pass rounds by batch; a ridge fit on few prompts amplifies that
     torch.testing.assert_close(a["final norm"].r2, b["final norm"].r2, rtol=1e-3, atol=1e-4)

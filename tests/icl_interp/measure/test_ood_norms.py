@@ -85,7 +85,8 @@ def test_score_against_error_is_the_same_in_any_unit(unit):
         }
         errors = {label: prompt_errors(1e-4 * family.prompts.ys, family) for label, family in by_label.items()}
         scores = {label: family.prompts.ys.double().mean(1) / unit for label, family in by_label.items()}
-        found = _correlate(scores, errors, replace(families, by_label=by_label), seed=0)
+        log_norms = {label: _log_norms(family.prompts) for label, family in by_label.items()}
+        found = _correlate(scores, errors, log_norms, seed=0)
         return [found.pooled.value, found.partial.value, found.within[IN_DISTRIBUTION].low]
 
     np.testing.assert_allclose(correlations(unit), correlations(1.0), rtol=1e-6)

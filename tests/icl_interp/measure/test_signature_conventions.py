@@ -14,8 +14,8 @@ from icl_interp.measure.signature_conventions import (
     correlate,
     readings,
 )
-from icl_interp.measure.sites import ResidualSite
 from icl_interp.measure.study.survey import FIT
+from icl_interp.models.architecture import ResidualSite
 from icl_interp.prompts import Prompts
 
 SITE = ResidualSite("block 0", "hook")

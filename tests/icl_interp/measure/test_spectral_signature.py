@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from icl_interp.activations import collect
+from icl_interp.measure.controls import untrained_networks
 from icl_interp.measure.signature import spectral_signature
 from icl_interp.measure.sites import Conventions
 from icl_interp.models.hook_names import hook_name
@@ -190,3 +191,39 @@ def test_reprs_are_short_and_say_where(untrained):
 def test_what_cannot_be_measured_is_refused(tiny_model, prompts, arguments, options, message):
     with pytest.raises(ValueError, match=message):
         spectral_signature(*arguments(tiny_model, prompts), n_controls=0, **options)
+
+
+def test_controls_from_arrays_are_those_of_the_model(tiny_model, tiny_config, prompts, untrained):
+    hook = hook_name("resid_post", -1, n_layers=tiny_config.n_layers)
+    own, *controls = [
+        collect(network, prompts, hook)[hook].numpy()
+        for network in [tiny_model, *untrained_networks(tiny_config, 5, seed=0)]
+    ]
+    found = spectral_signature(own, controls=controls)
+    assert found.site == "given activations"
+    torch.testing.assert_close(found.scores.overlap, untrained.scores.overlap, rtol=0, atol=0)
+    torch.testing.assert_close(found.spectra, untrained.spectra, rtol=0, atol=0)
+    torch.testing.assert_close(found.control.spectra, untrained.control.spectra, rtol=0, atol=0)
+    assert found.excess == untrained.excess
+    assert found.plot().layout.title.text.startswith("given activations: held-out overlap")
+
+
+def test_a_stamp_beyond_controls_from_arrays_is_evidence():
+    others = [np.random.default_rng(seed).standard_normal((200, 12, 16)) for seed in range(3)]
+    assert spectral_signature(stamped().numpy(), controls=others).excess.verdict == "evidence"
+    assert spectral_signature(stamped(), controls=[stamped().numpy()] * 2).excess.verdict == "none"
+
+
+def test_sixteen_bits_of_numpy_are_read_as_they_are():
+    halves = stamped().numpy().astype(np.float16)
+    found, exact = spectral_signature(halves), spectral_signature(torch.from_numpy(halves).float())
+    torch.testing.assert_close(found.scores.overlap, exact.scores.overlap, rtol=0, atol=0)
+
+
+def test_controls_are_refused_beside_a_model_or_of_another_shape(tiny_model, prompts):
+    with pytest.raises(ValueError, match="takes controls beside activations, got them beside a model"):
+        spectral_signature(tiny_model, prompts, controls=[noise()])
+    with pytest.raises(ValueError, match=r"controls of the shape \[200, 12, 16\].*, got \[9, 12, 16\] in control 2"):
+        spectral_signature(noise(), controls=[noise(), noise(9)])
+    with pytest.raises(TypeError, match=r"spectral_signature needs an array .*, got list"):
+        spectral_signature([1.0, 2.0])

@@ -140,7 +140,7 @@ def test_own_predictors_are_added_and_found():
     own = Counting()
     references = References([(("least squares", "ridge"), least_squares())]).and_own({"mine": own})
     assert list(references) == ["least squares = ridge", "mine"]
-    assert references["mine"] is own
+    assert references["mine"].predictor is own
     assert "ridge" in references
 
 
@@ -148,7 +148,8 @@ def test_own_predictors_are_added_and_found():
     ("own", "sentence"),
     [
         ({"ridge": zero()}, "need names of their own, got 'ridge' twice"),
-        ({"mine": 3.0}, r"need predictors f\(xs, ys, points=None\), got float for 'mine'"),
+        ({"mine": 3.0}, r"'mine' needs a predictor that is called f\(xs, ys\), got float"),
+        ({"mine": lambda xs: xs}, r"needs a predictor that is called f\(xs, ys\), got .*\(xs\)"),
     ],
 )
 def test_own_predictors_need_free_names_and_calls(own, sentence):
@@ -159,7 +160,8 @@ def test_own_predictors_need_free_names_and_calls(own, sentence):
 def test_an_answer_of_another_shape_is_told():
     references = References([]).and_own({"mine": lambda xs, ys: ys[:, -1:]})  # noqa: ARG005
     with pytest.raises(
-        ValueError, match=r"'mine' needs to answer \[1, 2\], one number a prompt and point, got \[1, 1\]"
+        ValueError,
+        match=r"'mine' needs to answer \[1, 2\] in floating point, one number per prompt and asked point, got \[1, 1\]",
     ):
         references.answers(PROMPTS)
 

@@ -86,7 +86,7 @@ def test_the_page_renders_with_the_assumption_first(small_study, small_checkpoin
 def test_the_page_without_controls_renders_its_warnings(uncontrolled_study, small_checkpoint):
     html = render(build_page(uncontrolled_study, small_checkpoint, {}), plotlyjs="directory")
     assert "later positions were never trained" in html
-    assert "the controls were switched off" in html
+    assert "there are no untrained networks to compare with" in html
     assert "Evidence</" not in html
 
 

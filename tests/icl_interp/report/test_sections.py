@@ -134,11 +134,11 @@ def test_a_planted_signature_is_beyond_untrained_networks(signing_study):
 
 
 def test_without_controls_nothing_is_claimed(uncontrolled_study):
-    assert "controls were switched off" in _detector_sentence(uncontrolled_study.detectors)
+    assert "no untrained networks" in _detector_sentence(uncontrolled_study.detectors)
     assert details(uncontrolled_study).section.figures == ()
     section = question(uncontrolled_study, "worth")
     assert section.figures[0].sentence.startswith("No claim has an interval")
-    assert ("every excess", "the controls were switched off") in section.parts[-1].tables[0].rows
+    assert ("every excess", "there are no untrained networks to compare with") in section.parts[-1].tables[0].rows
 
 
 def test_the_table_holds_the_numbers_of_the_report(small_study):

@@ -121,7 +121,7 @@ EXCESSES = {
     ),
     "controls off": (
         excess_over_controls(0.9, []),
-        "No verdict that it does (0.9 here): the controls were switched off.",
+        "No verdict that it does (0.9 here): there are no untrained networks to compare with.",
     ),
     "one control": (
         excess_over_controls(0.9, [0.1]),

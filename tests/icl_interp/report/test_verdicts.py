@@ -44,7 +44,7 @@ def test_an_untrained_network_is_told_that_it_is_one(small_study):
 def test_without_controls_nothing_is_claimed(uncontrolled_study):
     for card in cards_of(uncontrolled_study):
         assert card.sentence.startswith("No verdict")
-        assert "the controls were switched off" in card.sentence
+        assert "there are no untrained networks to compare with" in card.sentence
         assert card.tone == "unknown"
         assert card.detail is None
 

@@ -11,7 +11,7 @@ import icl_interp as icl
 from icl_interp.measure.development.settings import DevelopmentSettings, settings_key
 from icl_interp.models.softmax.transformer import HookedICLTransformer
 from icl_interp.tasks.base import Labels
-from icl_interp.tasks.registry import _FAMILIES, changed_task, task_from_config, task_to_config
+from icl_interp.tasks.registry import TASKS, changed_task, task_from_config, task_to_config
 from icl_interp.training.configs import load_config
 
 MODEL = icl.ModelConfig(n_dims=2, n_points=5, n_layers=1, n_heads=1, d_model=8)
@@ -34,7 +34,7 @@ class OtherNamed(Ones):
 @pytest.fixture
 def named() -> Iterator[type[Named]]:
     yield icl.register_task(Named)
-    del _FAMILIES["ones"]
+    del TASKS["ones"]
 
 
 def config(task: icl.Task, **fields: Any) -> icl.TrainConfig:
@@ -70,13 +70,13 @@ def test_a_registered_class_is_kept(tmp_path: Path, named: type[Named]) -> None:
 def test_a_file_says_which_class_it_needs(tmp_path: Path, named: type[Named]) -> None:
     icl.train(config(named(2)), out=tmp_path / "run")
     icl.save_checkpoint(tmp_path / "model.pt", icl.build_model(MODEL, seed=0), task=named(2))
-    del _FAMILIES["ones"]
+    del TASKS["ones"]
     sentence = rf"needs its class Named, .* import {__name__} first, and call icl_interp.register_task\(Named\)"
     with pytest.raises(icl.InputError, match=rf"model.pt: .*{sentence}"):
         icl.load_checkpoint(tmp_path / "model.pt")
     with pytest.raises(ValueError, match=rf"config.yaml: task: .*{sentence}"):
         load_config(str(tmp_path / "run" / "config.yaml"))
-    _FAMILIES["ones"] = named
+    TASKS["ones"] = named
 
 
 def test_names_are_unique_and_ours_stay_ours(named: type[Named]) -> None:
@@ -91,7 +91,7 @@ def test_names_are_unique_and_ours_stay_ours(named: type[Named]) -> None:
 
 def test_a_cell_that_runs_again_replaces_its_class(named: type[Named]) -> None:
     again = type("Named", (Ones,), {"__annotations__": {"family": str}, "family": "ones", "__module__": __name__})
-    assert icl.register_task(again) is again is _FAMILIES[named(2).family]
+    assert icl.register_task(again) is again is TASKS[named(2).family]
 
 
 @pytest.mark.parametrize("kind", [int, icl.Task, Ones(2)], ids=["another class", "abstract", "an instance"])

@@ -4,13 +4,13 @@ import pytest
 from task_cases import FAMILY_CASES
 
 from icl_interp import LinearRegression, TaskPool
-from icl_interp.tasks.registry import _FAMILIES, changed_task, task_class, task_fields, task_from_config, task_to_config
+from icl_interp.tasks.registry import TASKS, changed_task, task_class, task_fields, task_from_config, task_to_config
 
 
 def test_names_are_those_that_files_hold() -> None:
-    assert _FAMILIES["linear_regression"] is LinearRegression
-    assert _FAMILIES["task_pool"] is TaskPool
-    assert all(kind.model_fields["family"].default == name for name, kind in _FAMILIES.items())
+    assert TASKS["linear_regression"] is LinearRegression
+    assert TASKS["task_pool"] is TaskPool
+    assert all(kind.model_fields["family"].default == name for name, kind in TASKS.items())
 
 
 def test_a_config_without_a_family_is_linear_regression() -> None:

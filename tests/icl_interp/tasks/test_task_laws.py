@@ -8,7 +8,7 @@ from task_cases import FAMILY_CASES
 from icl_interp.prompts import PromptSource
 from icl_interp.tasks.base import FunctionTask, Task
 from icl_interp.tasks.linear_regression import LinearTask
-from icl_interp.tasks.registry import _FAMILIES, task_from_config, task_to_config
+from icl_interp.tasks.registry import TASKS, task_from_config, task_to_config
 
 every_task = pytest.mark.parametrize("task", FAMILY_CASES.values(), ids=FAMILY_CASES)
 FUNCTIONS = {name: task for name, task in FAMILY_CASES.items() if isinstance(task, FunctionTask)}
@@ -23,7 +23,7 @@ def assert_same(actual: torch.Tensor | None, expected: torch.Tensor | None) -> N
 
 
 def test_every_family_has_a_case() -> None:
-    assert {task.family for task in FAMILY_CASES.values()} == set(_FAMILIES)
+    assert {task.family for task in FAMILY_CASES.values()} == set(TASKS)
 
 
 @every_task

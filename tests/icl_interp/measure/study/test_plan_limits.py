@@ -3,7 +3,7 @@ import torch
 
 from icl_interp import HookedLinearAttention, LinearRegression, ModelConfig, build_model, spectral_signature
 from icl_interp.measure.linear_probes import linear_probes
-from icl_interp.measure.sites import Conventions, answering_features, residual_sites
+from icl_interp.measure.sites import Conventions, answering_features
 from icl_interp.measure.study.plan import limits_of
 from icl_interp.measure.study.run import study
 
@@ -59,7 +59,7 @@ TASK = LinearRegression(3, n_points=7)
 @torch.no_grad()
 def test_features_of_a_query_only_model_are_its_query_tokens() -> None:
     model, prompts = build_model(LSA, seed=0), TASK.sample(6, seed=0)
-    found = answering_features(model, prompts, residual_sites(LSA), batch_size=4)
+    found = answering_features(model, prompts, LSA.residual_sites(), batch_size=4)
     assert {label: tuple(value.shape) for label, value in found.items()} == {
         "read-in": (6, 6, 4),
         "block 0": (6, 6, 4),

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from icl_interp.activations import collect
 from icl_interp.measure.families import IN_DISTRIBUTION, draw_families
-from icl_interp.measure.sites import Conventions, residual_sites
+from icl_interp.measure.sites import Conventions
 from icl_interp.measure.study.survey import _PAIR_SAMPLE, survey_network
 from icl_interp.models.build import build_model
 from icl_interp.models.config import ModelConfig
@@ -17,7 +17,7 @@ from icl_interp.tasks.linear_regression import LinearRegression
 
 CONFIG = ModelConfig(n_dims=2, n_points=5, n_layers=2, n_heads=2, d_model=8)
 MODEL = build_model(CONFIG, seed=3)
-SITES = residual_sites(CONFIG)
+SITES = CONFIG.residual_sites()
 FAMILIES = draw_families(LinearRegression(n_dims=2), shifts=["x_scale=3", "label_noise=1"], n_prompts=9, seed=1)
 LABELS = list(FAMILIES.by_label)
 SITE_LABELS = [site.label for site in SITES]

@@ -1,0 +1,34 @@
+# %% [markdown]
+# # A probe target of your own
+#
+# Does the residual stream hold how far the query is from the inputs seen so far? A function of prompts says what probes
+# look for at every point; its first point is not probed.
+
+# %%
+import os
+
+import torch
+
+import icl_interp as icl
+
+N_PROMPTS = int(os.environ.get("ICL_EXAMPLE_PROMPTS", "256"))
+
+
+def distance_to_nearest(prompts):
+    """Entry k: from x_k to the nearest input before it; 0 at the first point, where there is none."""
+    apart = torch.cdist(prompts.xs, prompts.xs)
+    later = torch.ones(apart.shape[1:], dtype=torch.bool).triu()
+    return apart.masked_fill(later, torch.inf).amin(2).nan_to_num(posinf=0.0)
+
+
+# %%
+checkpoint = icl.load_checkpoint(icl.demo_path())
+report = icl.linear_probes(checkpoint, targets={"novelty": distance_to_nearest}, n_prompts=N_PROMPTS, n_controls=2)
+print(f"held-out R² on prompts in distribution ({len(report.targets)} targets)")
+for site, r2, untrained in zip(
+    report.probes, report.r2("novelty"), report.untrained_r2("novelty").mean(0), strict=True
+):
+    print(f"{site:12} novelty {r2:.3f}, untrained {untrained:.3f}")
+
+# %% [markdown]
+# `icl.register_target(distance_to_nearest)` adds it to every study that follows.

@@ -1,0 +1,1 @@
+"""Other people's modules, measured as models of ours are."""
