@@ -43,6 +43,8 @@ print(signature.excess)
 
 # %%
 found = icl.activation_study(families, model=model, n_controls=4)
+for label, family in found.survey.families.items():
+    print(f"{label:16} overlap with the signature {float(family.sites['block 2'].scores.overlap.mean()):.2f}")
 for label, shift in found.ood.shifts.items():
     print(f"{label:12} AUROC {shift.signature.auroc:.2f}, norms alone {shift.norms.auroc:.2f}")
 for claim, verdict in found.verdicts.items():

@@ -126,6 +126,8 @@ def _remedy_for_a_model(thing: object) -> str:
         return "wrap the module first: icl_interp.wrap(module)"
     if isinstance(getattr(thing, "model", None), HookedModel):
         return "pass its .model"
+    if isinstance(thing, Prompts | TokenPrompts):
+        return "the model comes first, then the prompts"
     return "pass what icl_interp.load_checkpoint or build_model returns"
 
 

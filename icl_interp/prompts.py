@@ -60,6 +60,9 @@ class TokenPrompts:
     tokens: Int[Tensor, "batch pos"]
     """Numbers of vocabulary entries."""
 
+    def __repr__(self) -> str:
+        return f"TokenPrompts({len(self)} sequences of {self.n_points} tokens)"
+
     def __len__(self) -> int:
         return len(self.tokens)
 

@@ -17,6 +17,10 @@ from icl_interp.tasks.base import Task
 from icl_interp.tasks.registry import task_from_config
 from icl_interp.user_files import import_files
 
+_POINTS_UNKNOWN = (
+    "How many examples prompts had in training is not known: {n_points} are assumed, the usual number of the task; "
+    "say otherwise with `--task n_points={n_points}` or `task=`."
+)
 Loader = Callable[[Path], Any]
 """From the path of a weight file, or of a folder, to a module or a wrapped one."""
 
@@ -58,12 +62,17 @@ def load_by(loader: Loader, path: Path, *, task: Any, device: str | torch.device
 
     Raises:
         CheckpointError: If the path does not exist, there is no task, or what comes is no module.
+        InputTypeError: If the loader is no function.
     """
     from icl_interp.models.open.wrap import WrappedModel, wrap  # seconds, spent on a good file only
 
     if not path.exists():
         raise CheckpointError(f"{path} does not exist; check the path.")
     chosen = choose_file(path).path if path.is_dir() and numbered_files(path) else path
+    if not callable(loader):
+        raise InputTypeError(
+            f"loader needs a function from the path to a torch module, got {loader!r}; import it and pass the function."
+        )
     found = task_of(task)
     model = loader(chosen)
     if isinstance(model, torch.nn.Module) and not isinstance(model, WrappedModel):
@@ -73,7 +82,8 @@ def load_by(loader: Loader, path: Path, *, task: Any, device: str | torch.device
             model = model.eval()
     if not isinstance(model, torch.nn.Module):
         raise CheckpointError(
-            f"{loader} needs to return a torch module or a wrapped one, got {type(model).__name__}; return the network."
+            f"{_named(loader)} needs to return a torch module or a wrapped one, got {type(model).__name__}; return the "
+            "network."
         )
     if isinstance(model, WrappedModel) and isinstance(loader, CodeFile):
         model.options = replace(model.options, code=str(loader))
@@ -85,12 +95,16 @@ def load_by(loader: Loader, path: Path, *, task: Any, device: str | torch.device
         task=found,
         step=None,
         n_points_trained=found.default_points,
-        origin=f"opened by {loader if isinstance(loader, CodeFile) else getattr(loader, '__name__', 'your function')}",
+        origin=f"opened by {_named(loader)}",
         notes=(),
-        assumptions=(),
+        assumptions=() if found.n_points else (_POINTS_UNKNOWN.format(n_points=found.default_points),),
         path=chosen,
         sha256=_checksum(chosen),
     )
+
+
+def _named(loader: Loader) -> str:
+    return str(loader) if isinstance(loader, CodeFile) else getattr(loader, "__name__", "your function")
 
 
 def task_of(task: Any) -> Task:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 import typer
 
-from icl_interp.arrays import StoredArray, stored_arrays
+from icl_interp.arrays import StoredArray, keeps_order, stored_arrays
 from icl_interp.checkpoints.registry import is_claimed
 from icl_interp.checkpoints.safe_load import sha256_of
 from icl_interp.cli.probe_options import ProbeOptions
 from icl_interp.cli.shared import progress
 from icl_interp.errors import InputError
 from icl_interp.files import write_atomically
-from icl_interp.measure.activations_file import ActivationsFile, read_activations
+from icl_interp.measure.activations_file import ActivationsFile, read_activations, why_no_activations
 from icl_interp.tasks.fixed_prompts import holds_prompts
 
 if TYPE_CHECKING:
@@ -29,11 +29,13 @@ _TAKEN = (
 
 def open_activations(options: ProbeOptions) -> ActivationsFile | None:
     """Open the file that is probed, where it holds activations and no reader of checkpoints claims it."""
-    found = [(path, held) for path in options.paths if (held := _opened(path)) is not None]
     if saved := [path for path in options.paths if path.is_file() and holds_prompts(path)]:
         raise InputError(
             f"{saved[0]} holds saved prompts, which are read as a task: icl-probe CHECKPOINT --task {saved[0]}."
         )
+    if options.model is not None:  # the user's own code opens whatever it is
+        return None
+    found = [(path, held) for path in options.paths if (held := _opened(path)) is not None]
     if not found:
         return None
     if len(options.paths) > 1:
@@ -53,7 +55,10 @@ def _opened(path: Path) -> ActivationsFile | None:
         arrays = stored_arrays(path) if path.is_file() else None
     if not arrays or is_claimed(path, {name: _stand_in(array) for name, array in arrays.items()}):
         return None
-    return read_activations(path)
+    held = read_activations(path)
+    if held is None and keeps_order(path) and (reason := why_no_activations(path)):
+        raise InputError(reason)
+    return held
 
 
 def _stand_in(array: StoredArray) -> torch.Tensor:

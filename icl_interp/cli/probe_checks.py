@@ -28,6 +28,8 @@ def check_options(options: ProbeOptions) -> None:
         raise InputError(f"--points needs at least 2, got {options.points}; leave it out for the training length.")
     if not 0 <= options.seed < 2**63:  # as in TrainConfig
         raise InputError(f"--seed needs a number of at least 0 and below 2**63, got {options.seed}.")
+    if options.controls is not None and options.no_controls:
+        raise InputError("--no-controls leaves out what --controls counts; leave out one of the two.")
     read_layers(options.layers)
     read_layout(options.layout)
     _check_timeline(options)
@@ -132,7 +134,10 @@ def read_task(words: Sequence[str]) -> dict[str, Any] | Task | None:
         if equals:
             settings[key] = parse_yaml(text, where=f"--task {word}")
         elif not Path(word).is_file():
-            raise InputError(f"--task needs a YAML file or key=value such as noise_std=0.5, got {word!r}.")
+            raise InputError(
+                f"--task needs a file that exists (YAML, or saved prompts) or key=value such as noise_std=0.5, got "
+                f"{word!r}."
+            )
         else:
             contents = read_yaml(word)
             if not isinstance(contents, dict):

@@ -125,7 +125,7 @@ def _measure(options: ProbeOptions, checkpoint: Checkpoint) -> "Study":
         layers=read_layers(options.layers),
         n_points_trained=checkpoint.n_points_trained,
         seed=options.seed,
-        **options.controls,
+        **options.n_controls,
     )
     if not options.quiet:
         _say_what_is_probed(checkpoint, plan)

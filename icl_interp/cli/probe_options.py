@@ -65,6 +65,10 @@ class ProbeOptions:
         Literal["embed", "cdn", "directory"],
         typer.Option(help="plotly.js inside the file, from the web or beside it."),
     ] = "embed"
+    controls: Annotated[
+        int | None,
+        typer.Option(min=2, help="Untrained networks to compare with; by default 20, or 10 for large networks."),
+    ] = None
     no_controls: Annotated[bool, typer.Option("--no-controls", help="Skip untrained networks; no verdicts then.")] = (
         False
     )
@@ -97,9 +101,11 @@ class ProbeOptions:
         return f"ProbeOptions({', '.join(map(str, self.paths)) or 'the embedded demo'})"
 
     @property
-    def controls(self) -> dict[str, Any]:
+    def n_controls(self) -> dict[str, Any]:
         """How many untrained networks, where that is not left to the measures."""
-        return {"n_controls": 0} if self.no_controls else {}
+        if self.no_controls:
+            return {"n_controls": 0}
+        return {} if self.controls is None else {"n_controls": self.controls}
 
     def of_timeline(self) -> tuple[str, ...]:
         """Name the given options that only a timeline uses."""

@@ -29,14 +29,14 @@ def follow(options: ProbeOptions, checkpoint: Checkpoint) -> Development | None:
     """Measure all checkpoints that the paths name."""
     if not options.paths or options.no_timeline:
         return None
-    if isinstance(checkpoint.task, FixedPrompts):
-        if not options.quiet:
-            typer.echo("note: a timeline draws prompts of its own, so with saved prompts there is none.")
-        return None
     runs = find_runs(options.paths)
     if sum(len(run.files) for run in runs) < 2:
         if not options.quiet:
             _say_why_not(options)
+        return None
+    if isinstance(checkpoint.task, FixedPrompts):
+        if not options.quiet:
+            typer.echo("note: a timeline draws prompts of its own, so with saved prompts there is none.")
         return None
     if not checkpoint.model.cfg.residual_sites():
         if not options.quiet:
@@ -44,7 +44,7 @@ def follow(options: ProbeOptions, checkpoint: Checkpoint) -> Development | None:
         return None
     llc = _coefficients(options, checkpoint)
     chosen = {"n_prompts": options.prompts} if options.prompts else {}
-    settings = DevelopmentSettings(n_points=options.points, seed=options.seed, **chosen, **options.controls)
+    settings = DevelopmentSettings(n_points=options.points, seed=options.seed, **chosen, **options.n_controls)
     total = count_records(options.paths, llc)
     with _records_folder(options.cache, runs) as (cache, said):
         if said and not options.quiet:

@@ -63,7 +63,7 @@ def reproduce(
     report = write_report(claims_page(outcome, made_with), out / "report.html")
     if not quiet:
         for claim in outcome.claims:
-            typer.echo(f"{claim.verdict}: {claim.statement}")
+            typer.echo(f"{claim.said}. {claim.statement}")
         typer.echo(f"{report}, {summary}, {tables}")
     if committed is not None and not _agrees(outcome, committed, against, quiet=quiet):
         raise SystemExit(1)

@@ -1,7 +1,9 @@
 """Claims of a paper as data; verdicts are functions of their numbers, alone or beside a committed summary."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BeforeValidator, ConfigDict, model_serializer, model_validator
@@ -10,11 +12,13 @@ from scipy import stats
 
 from icl_interp.errors import InputError
 
-Verdict = Literal["reproduced", "partly", "not reproduced", "unknown in the paper", "not judged"]
+CheckVerdict = Literal["agrees", "contradicts", "undecided", "no target"]
+Verdict = Literal["reproduced", "inconclusive", "partly reproduced", "mixed", "contradicted", "no target"]
 
-LEAST_SEEDS = 3  # models that a verdict needs, each from its own seed
-_LEVEL, _ROUNDING = 0.95, 1e-12
-_OPPOSITE = {"reproduced": "not reproduced", "not reproduced": "reproduced"}
+LEAST_SEEDS = 3  # models that a check needs to be decided, each from its own seed
+LEVEL = 0.05  # chance that any check of a claim contradicts what is true; a check has its share of it
+_ROUNDING = 1e-12
+_OPPOSITE = {"agrees": "contradicts", "contradicts": "agrees"}
 
 # JSON has no NaN: a seed without a number is null there.
 _Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
@@ -46,25 +50,35 @@ def mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else math.nan
 
 
-def over_seeds(values: Sequence[float]) -> Interval:
-    """Average over seeds, with Student's 95 % interval; NaN throughout where a seed has no finite number."""
+def over_seeds(values: Sequence[float], *, level: float = LEVEL, step: float | None = None) -> Interval:
+    """Average over seeds, with Student's interval at 1 - level; NaN throughout where a seed has no finite number.
+
+    Equal counts of all seeds do not say that the mean is known exactly: their interval is half a `step` on both sides,
+    the distance between neighbouring values.
+    """
     n, middle = len(values), mean(values)
     if not all(math.isfinite(value) for value in values):
         return Interval(math.nan, math.nan, math.nan)
     if n == 1:
         return Interval(middle, middle, middle)
     spread = math.sqrt(sum((value - middle) ** 2 for value in values) / (n - 1))
-    half = float(stats.t.ppf((1 + _LEVEL) / 2, n - 1)) * spread / math.sqrt(n)
+    half = float(stats.t.ppf(1 - level / 2, n - 1)) * spread / math.sqrt(n)
+    if step is not None and _alike(values):
+        half = step / 2
     return Interval(middle, middle - half, middle + half)
 
 
-def judge(found: Interval, low: float | None, high: float | None) -> Verdict:
-    """Reproduced if the interval lies in the expected range but for rounding, not if disjoint, partly otherwise."""
+def _alike(values: Sequence[float]) -> bool:
+    return max(values) - min(values) <= _ROUNDING * max(map(abs, values))
+
+
+def judge(found: Interval, low: float | None, high: float | None) -> CheckVerdict:
+    """Say whether an interval lies in the expected range, but for rounding, outside of it, or across an end."""
     size = max(abs(end) for end in (found.low, found.high, low or 0.0, high or 0.0)) * _ROUNDING
     least, most = (-math.inf if low is None else low - size), (math.inf if high is None else high + size)
     if least <= found.low and found.high <= most:
-        return "reproduced"
-    return "not reproduced" if found.high < least or most < found.low else "partly"
+        return "agrees"
+    return "contradicts" if found.high < least or most < found.low else "undecided"
 
 
 def _judged_again(computed: tuple[str, ...], stored: Any, build: Callable[[Any], Any]) -> Any:
@@ -91,8 +105,10 @@ class Check:
     low: float | None = None  # least expected value, tolerance included; None leaves this side open
     high: float | None = None  # largest expected value, tolerance included; with both ends open nothing is expected
     reason: str = ""  # where the expectation and its tolerance come from
+    step: float | None = None  # of counts, shares and ranks: the distance between neighbouring values
+    among: int = 1  # checks of its claim that expect something, which share the level; a claim fills it in
 
-    COMPUTED = ("mean", "interval", "verdict", "undecided")
+    COMPUTED = ("mean", "interval", "verdict", "note")
 
     def __post_init__(self) -> None:
         if not self.key or not self.values:
@@ -102,24 +118,35 @@ class Check:
 
     @property
     def interval(self) -> Interval:
-        return over_seeds(self.values)
+        return over_seeds(self.values, step=self.step)
 
     @property
     def expects(self) -> bool:
         return self.low is not None or self.high is not None
 
     @property
-    def undecided(self) -> str:
-        """Why there is no mean; empty where there is one."""
-        lost = sum(not math.isfinite(value) for value in self.values)
-        return f"{lost} of {len(self.values)} seeds gave no number" if lost else ""
+    def note(self) -> str:
+        """Why there is no mean, why nothing is decided, or that all seeds agree; empty where nothing is to be said."""
+        n, lost = len(self.values), sum(not math.isfinite(value) for value in self.values)
+        if lost:
+            return f"{lost} of {n} seeds gave no number"
+        if self.expects and n < LEAST_SEEDS:
+            return f"too few seeds: {n}, and a check needs {LEAST_SEEDS}"
+        if n == 1 or not _alike(self.values):
+            return ""
+        return f"all {n} seeds gave the same number" + ("" if self.step is None else f", known to ±{self.step / 2:.2g}")
 
     @property
-    def verdict(self) -> Verdict:
-        """What the numbers say, see `judge`; too few seeds are not judged."""
+    def verdict(self) -> CheckVerdict:
+        """Agrees by the 95 % interval, contradicts by that at 5 % / `among`; too few seeds leave it undecided."""
         if not self.expects:
-            return "unknown in the paper"
-        return judge(self.interval, self.low, self.high) if len(self.values) >= LEAST_SEEDS else "not judged"
+            return "no target"
+        if len(self.values) < LEAST_SEEDS:
+            return "undecided"
+        if judge(self.interval, self.low, self.high) == "agrees":
+            return "agrees"
+        wider = over_seeds(self.values, level=LEVEL / self.among, step=self.step)
+        return "contradicts" if judge(wider, self.low, self.high) == "contradicts" else "undecided"
 
     def expected(self) -> str:
         if self.low is not None and self.high is not None:
@@ -132,7 +159,8 @@ class Check:
     def _stored(self, fields: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         found = self.interval
         said = {"mean": found.value, "interval": [found.low, found.high], "verdict": self.verdict}
-        return fields(self) | said | ({"undecided": self.undecided} if self.undecided else {})
+        kept = {name: value for name, value in fields(self).items() if name != "step" or value is not None}
+        return kept | said | ({"note": self.note} if self.note else {})
 
     @model_validator(mode="wrap")
     @classmethod
@@ -164,18 +192,45 @@ class Claim:
         keys = [check.key for check in self.checks]
         if twice := sorted({key for key in keys if keys.count(key) > 1}):
             raise InputError(f"Claim {self.key!r} needs a key of its own for each check, got {', '.join(twice)} twice.")
+        among = max(1, sum(check.expects for check in self.checks))
+        object.__setattr__(self, "checks", tuple(replace(check, among=among) for check in self.checks))
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """How many checks agree, contradict and are undecided; those without a target do not count."""
+        said = Counter(check.verdict for check in self.checks)
+        return said["agrees"], said["contradicts"], said["undecided"]
+
+    @property
+    def counted(self) -> str:
+        """The three counts in words."""
+        agree, contradict, undecided = self.counts
+        return f"{agree} agree, {contradict} contradict, {undecided} undecided"
 
     @property
     def verdict(self) -> Verdict:
-        """Reproduced if all checks that expect something are; not if some are not and none is; partly otherwise."""
-        said = {check.verdict for check in self.checks} - {"unknown in the paper"}
-        if not said:
-            return "unknown in the paper"
-        if "not judged" in said:
-            return "not judged"
-        if "reproduced" in said:
-            return "reproduced" if len(said) == 1 else "partly"
-        return "not reproduced" if "not reproduced" in said else "partly"
+        """What the three counts say together."""
+        agree, contradict, undecided = self.counts
+        n = agree + contradict + undecided
+        if n == 0:
+            return "no target"
+        if agree == n:
+            return "reproduced"
+        if 2 * (agree + contradict) < n:
+            return "inconclusive"
+        if contradict == 0:
+            return "partly reproduced"
+        return "mixed" if agree else "contradicted"
+
+    @property
+    def said(self) -> str:
+        """The verdict with its counts, where there is anything to count."""
+        return self.verdict if self.verdict == "no target" else f"{self.verdict}: {self.counted}"
+
+    @property
+    def lacks_seeds(self) -> bool:
+        """Whether a check is undecided for want of seeds."""
+        return any(check.expects and len(check.values) < LEAST_SEEDS for check in self.checks)
 
     @property
     def n_seeds(self) -> int:
@@ -193,7 +248,7 @@ class Claim:
         return _judged_again(cls.COMPUTED, stored, build)
 
     def __repr__(self) -> str:
-        return f"Claim({self.key}, {len(self.checks)} checks, {self.n_seeds} seeds, {self.verdict})"
+        return f"Claim({self.key}, {len(self.checks)} checks, {self.n_seeds} seeds, {self.said})"
 
 
 _Reader = TypeVar("_Reader", bound=Any)  # looks up what was measured, see `PerSeed`; knows the words in braces
@@ -209,10 +264,12 @@ class Row(Generic[_Reader]):
     low: float | None = None
     high: float | None = None
     reason: str = ""
+    step: Callable[[_Reader], float] | None = None  # reads it, where values are counts, shares or ranks
 
     def __call__(self, read: _Reader) -> Iterator[Check]:
         label, reason = self.label.format(**read.words), self.reason.format(**read.words)
-        yield Check(self.key, label, self.values(read), self.low, self.high, reason)
+        step = None if self.step is None else self.step(read)
+        yield Check(self.key, label, self.values(read), self.low, self.high, reason, step)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +296,7 @@ class Difference:
     check: str
     label: str
     value: float  # mean over the seeds of this run
-    committed: str  # verdict of the check in the summary
+    committed: CheckVerdict  # of the check in the summary
     scatter: tuple[float, float]
     """Where the mean of as many more seeds lies by the summary's own spread: Student's 95 % prediction interval."""
 
@@ -249,10 +306,11 @@ class Difference:
         return not self.scatter[0] <= self.value <= self.scatter[1]
 
     def __str__(self) -> str:
-        explained = "beyond" if self.contradicts else "within"
+        where = "outside" if self.contradicts else "inside"
         return (
-            f"{self.claim}: {self.label} is {self.value:.4g}, and the summary says {self.committed}; that is "
-            f"{explained} what its seeds scatter by, [{self.scatter[0]:.4g}, {self.scatter[1]:.4g}]."
+            f"{self.claim}: {self.label} is {self.value:.4g}, which {_OPPOSITE[self.committed]}, where the summary "
+            f"{self.committed}; that is {where} the 95 % prediction interval of its seeds, "
+            f"[{self.scatter[0]:.4g}, {self.scatter[1]:.4g}]."
         )
 
 
@@ -260,7 +318,7 @@ def differences(claims: Iterable[Claim], committed: Iterable[Claim]) -> list[Dif
     """Find the checks that a run of a few seeds answers differently from a summary of more.
 
     One seed has no interval, so its mean alone is compared: it differs where the summary's whole interval agrees with
-    what is expected and the mean does not, or the other way round. A check that the summary calls "partly" straddles
+    what is expected and the mean does not, or the other way round. A check that the summary leaves undecided straddles
     the expectation, so either side agrees with it (ours). An interval for a mean is narrower than what single seeds
     scatter by: a difference contradicts only outside of mean ± t s sqrt(1/n + 1/m), for n seeds there and m here.
     """

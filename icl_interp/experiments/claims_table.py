@@ -27,7 +27,7 @@ def _summaries_in(folder: str | Path) -> list[Summary]:
 
 
 def claims_table(summaries: Sequence[Summary]) -> str:
-    """Lay claims out as a Markdown table, a row per claim: statement, source, verdict and how many checks agree."""
+    """Lay claims out as a Markdown table, a row per claim: statement, source, verdict and its three counts."""
     rows = ["| Claim | Source | Verdict |", "|---|---|---|"]
     for summary in summaries:
         authors = summary.paper.citation.partition(", arXiv")[0]
@@ -70,11 +70,7 @@ def _rewrite_table(page: str | Path, folder: str | Path) -> None:
 
 
 def _verdict(claim: Claim) -> str:
-    judged = [check for check in claim.checks if check.verdict != "unknown in the paper"]
-    if not judged:
-        return claim.verdict
-    agreeing = sum(check.verdict == "reproduced" for check in judged)
-    return f"{claim.verdict} ({agreeing} of {len(judged)} checks, {claim.n_seeds} seeds)"
+    return claim.said if claim.verdict == "no target" else f"{claim.said} ({claim.n_seeds} seeds)"
 
 
 if __name__ == "__main__":

@@ -78,7 +78,10 @@ def _refusal(kind: type[BaseModel], path: str | Path, error: ValidationError, wh
     if "format" in kind.model_fields and any(
         e["loc"] == ("format",) or e["type"] == "model_type" for e in (first, *rest)
     ):
-        wanted = kind.model_fields["format"].default
+        wanted = str(kind.model_fields["format"].default)
+        given = next((str(e["input"]) for e in (first, *rest) if e["loc"] == ("format",)), "")
+        if given.startswith(wanted.rpartition(" ")[0]):
+            return f"{what} needs the format {wanted!r}, got {given!r} of another version: {path}; run {by} again."
         return f"{what} needs the format {wanted!r}, got another file: {path}; write it by {by}."
     where = ".".join(str(part) for part in first["loc"])
     reason = f"{where}: {first['msg']}" if where else first["msg"]
@@ -98,7 +101,7 @@ class Summary(Kept):
     """The claims of an experiment; verdicts are computed from their numbers again when it is read."""
 
     WHAT = "a summary"
-    format: Literal["icl-interp claims 2"] = "icl-interp claims 2"
+    format: Literal["icl-interp claims 3"] = "icl-interp claims 3"
     paper: Paper
     preset: str
     seeds: tuple[int, ...]

@@ -15,8 +15,9 @@ from icl_interp.arrays import Rows, as_tensor, give_memory_back, rows_of
 from icl_interp.door import ModelLike, as_model, as_prompts_or_tokens
 from icl_interp.errors import InputError, InputTypeError
 from icl_interp.measure.activations_file import UNNAMED, ActivationsFile, read_activations
-from icl_interp.measure.controls import N_UNTRAINED, Excess, untrained_networks
-from icl_interp.measure.detectors.report import summarise_detectors
+from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
+from icl_interp.measure.detectors.report import judged_detector, summarise_detectors
+from icl_interp.measure.detectors.scores import claimed
 from icl_interp.measure.detectors.watch import DetectorWatch, Pooling
 from icl_interp.measure.families import IN_DISTRIBUTION, Families, Family
 from icl_interp.measure.ood import DETECTION, SCORE_AND_ERROR, fit_log_norms, summarise_ood
@@ -26,6 +27,7 @@ from icl_interp.measure.sites import Conventions
 from icl_interp.measure.study.result import Surveyed
 from icl_interp.measure.study.survey import FIT, NetworkSurvey, Reading, Watch, survey_batches, together
 from icl_interp.measure.study.table import MEASURES
+from icl_interp.measure.verdicts import Excess
 from icl_interp.models.architecture import FINAL_NORM, NO_SITES, ResidualSite
 from icl_interp.models.hooked import HookedModel
 from icl_interp.models.layout import Role
@@ -341,7 +343,7 @@ def _network(families: object, what: str, reference: str, like: _Network | None 
     if like is not None and set(given) != set(like):
         raise InputError(
             f"{_WHO} needs the same families in {what} as in the network itself ({', '.join(like)}), got "
-            f"{', '.join(given) or type(families).__name__}."
+            f"{', '.join(given) or type(families).__name__}; give the control's activations for each of them."
         )
     found = {label: _sites(given[label], f"{what}, {label!r}") for label in like or given}
     first = next(iter(found.values()))
@@ -354,7 +356,7 @@ def _network(families: object, what: str, reference: str, like: _Network | None 
             if rows.shape[2] != first[name].shape[2]:
                 raise InputError(
                     f"{_WHO} needs one width at each site, got {first[name].shape[2]} and, in {label!r}{_at(name)}, "
-                    f"{rows.shape[2]}."
+                    f"{rows.shape[2]}; take all families from one place of one network."
                 )
             if like is not None and (name not in like[label] or rows.shape != like[label][name].shape):
                 _refuse_control(what, label, name, rows, like[label])
@@ -374,7 +376,8 @@ def _sites(given: Any, what: str) -> dict[str, Rows]:
     for name, rows in found.items():
         if len(rows.shape) != 3 or 0 in rows.shape[1:]:
             raise InputError(
-                f"{_WHO} needs activations [sample pos width], got the shape {list(rows.shape)} in {what}{_at(name)}."
+                f"{_WHO} needs activations [sample pos width], got the shape {list(rows.shape)} in {what}{_at(name)}; "
+                "one vector per sample is [:, None, :]."
             )
     counts = {name: len(rows) for name, rows in found.items()}
     if not counts or len(set(counts.values())) > 1:
@@ -388,16 +391,20 @@ def _at(site: object) -> str:
 
 def _listed(controls: object, what: str) -> Sequence[Any]:
     if isinstance(controls, Mapping) or not isinstance(controls, Sequence | None):
-        raise InputTypeError(f"{_WHO} needs a list of untrained networks as {what}, got {type(controls).__name__}.")
+        raise InputTypeError(
+            f"{_WHO} needs a list of untrained networks as {what}, got {type(controls).__name__}; write "
+            f"{what}=[{{...}}, {{...}}]."
+        )
     return controls or ()
 
 
 def _split(sizes: Mapping[str, int], n_prompts: int | None, seed: int) -> Split:
     most = most_scored(sizes)
     if most < _LEAST:
+        had = ", ".join(f"{size} of {label!r}" for label, size in sizes.items())
         raise InputError(
             f"{_WHO} needs at least {2 * _LEAST} samples in distribution, half of which are fitted, and {_LEAST} of "
-            f"each other family, got {dict(sizes)}; collect more."
+            f"each other family, got {had}; collect more."
         )
     if n_prompts is not None and not _LEAST <= n_prompts <= most:
         raise InputError(
@@ -607,6 +614,13 @@ def _summarise(
         norms_of_activations=None if answers else found[0].norms.norms(),
         seed=seed,
     )
+    meanings = dict([SPECTRA, SHARED, (DETECTION.name, DETECTION.meaning)] if families.shifted else [])
+    if ood.correlation is not None:
+        meanings[SCORE_AND_ERROR.name] = SCORE_AND_ERROR.meaning
+    known = answers.get(IN_DISTRIBUTION)
+    scores = claimed(known, (), reads_out=False) if families.shifted else []
+    detectors = {f"detector: {name}": name for name in scores}
+    meanings |= dict.fromkeys(detectors, "AUROC, mean over shifts")
     results: dict[str, Any] = {**dict.fromkeys(absent), "survey": surveys[0], "ood": ood}
     results |= {"detectors": None, "similarity": None}
     if families.shifted:
@@ -619,6 +633,7 @@ def _summarise(
             conventions,
             pooling=pooling,
             norms_of_activations=() if answers else [seen.norms.scores() for seen in found],
+            n_verdicts=len(meanings),
             seed=seed,
         )
     else:
@@ -627,14 +642,12 @@ def _summarise(
         results["similarity"] = summarise_similarity([seen.layers.vectors() for seen in found], pooling=pooling)
     else:
         absent["similarity"] = "It compares sites, and one was given: give arrays by the name of the site."
-    meanings = dict([SPECTRA, SHARED, (DETECTION.name, DETECTION.meaning)] if families.shifted else [])
-    if ood.correlation is not None:
-        meanings[SCORE_AND_ERROR.name] = SCORE_AND_ERROR.meaning
     judges: dict[str, Callable[[int], Excess]] = {
         SPECTRA[0]: partial(spectral_change, surveys, main.label),
         SHARED[0]: partial(contrast, surveys, main.label),
         DETECTION.name: ood.detection_excess,
         SCORE_AND_ERROR.name: ood.correlation_excess,
+        **{claim: partial(judged_detector, name, results["detectors"]) for claim, name in detectors.items()},
     }
     numbers = {name: judges[name](len(meanings)) for name in meanings}
     return ActivationStudy(

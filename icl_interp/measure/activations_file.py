@@ -1,5 +1,6 @@
 """Activations in a file: which of its arrays are families, untrained networks, predictions, targets and inputs."""
 
+import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -49,6 +50,8 @@ def read_activations(path: str | Path) -> ActivationsFile | None:
     arrays = stored_arrays(path)
     if not arrays:
         return None
+    if any(len(array.shape) == 3 for array in arrays.values()):
+        _check_names(path, list(arrays))
     families: dict[str, _BySite] = {}
     controls: dict[int, dict[str, _BySite]] = {}
     beside: dict[str, dict[str, StoredArray]] = {}
@@ -75,6 +78,35 @@ def read_activations(path: str | Path) -> ActivationsFile | None:
         for label, found in network.items():
             network[label] = {site: found[site] for site in sites if site in found}
     return ActivationsFile(families, _in_order(controls), beside, _in_order(said) or None)
+
+
+def _check_names(path: str | Path, names: list[str]) -> None:
+    # A misspelt one would be a family: families may have a "/" as well, as "x_scale=1/3" has.
+    for name in names:
+        kind, _, rest = name.partition("/")
+        is_control = kind.lower().startswith("control") and not _CONTROL.fullmatch(name)
+        if rest and kind not in _BESIDE and (is_control or difflib.get_close_matches(kind.lower(), _BESIDE, 1, 0.8)):
+            raise InputError(
+                f"a file of activations needs names such as 'control 1/FAMILY', 'predictions/FAMILY', 'targets/FAMILY' "
+                f"and 'inputs/FAMILY', got {name!r}: {path}; rename that array."
+            )
+
+
+def why_no_activations(path: Path) -> str | None:
+    """Say what keeps an .npz file from being one of activations, where it looks like one; None where it does not."""
+    arrays = stored_arrays(path) or {}
+    if set(arrays) == {"xs", "ys"}:
+        return (
+            "saved prompts need arrays named NAME.xs and NAME.ys, such as 'in distribution.xs', got xs and ys: "
+            f"{path}; rename them, and pass the file as --task beside a checkpoint."
+        )
+    wrong = [name for name, array in arrays.items() if len(array.shape) != 3 and name.partition("/")[0] not in _BESIDE]
+    if len(wrong) == len(arrays) or not wrong:
+        return None
+    return (
+        f"a file of activations needs arrays [sample pos width], got {list(arrays[wrong[0]].shape)} in {wrong[0]!r}: "
+        f"{path}; docs/activations.md says what else may be in it, and under which names."
+    )
 
 
 def _ordered(path: str | Path, sites: list[str]) -> list[str]:

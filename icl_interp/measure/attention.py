@@ -124,6 +124,10 @@ def attention_summary(
     model, task = as_model_and_task("attention_summary", model, task)
     look_first(model, task, n_points, seed=seed)
     config = model.cfg
+    if not config.has_patterns and config.is_wrapped:
+        raise InputError(
+            f"attention_summary needs attention patterns, got {config.describe()}: no{_why_not(config)[2:]}"
+        )
     if not config.has_patterns:
         raise InputError(
             f"attention_summary needs softmax attention over the tokens, got family {config.family!r}, whose weights "
@@ -189,7 +193,7 @@ def _cost(config: Architecture, n_points: int, n_controls: int) -> int:  # noqa:
 
 
 def _why_not(config: Architecture) -> str:
-    if config.family == "wrapped":
+    if config.is_wrapped:
         return "No site shows attention patterns; name one per block in sites, of shape [batch head query key]."
     return "Its attention is no distribution over the tokens."
 

@@ -12,10 +12,11 @@ from torch import Tensor
 from icl_interp.door import CalleeLike, TaskLike, as_callee_and_task, trained_points
 from icl_interp.figures.lines import Line, Stretch, lines_figure
 from icl_interp.figures.theme import predictor_style
-from icl_interp.measure.controls import Excess, estimate_mean, excess_of_replicates, mean_band, resampled_means
+from icl_interp.measure.controls import estimate_mean, mean_band, resampled_means
 from icl_interp.measure.families import IN_DISTRIBUTION, Families, Family, draw_families, look_first
 from icl_interp.measure.study.measure import Claim, Findings, Measure, StudyPlan
 from icl_interp.measure.study.survey import NetworkSurvey
+from icl_interp.measure.verdicts import Excess, excess_of_replicates
 from icl_interp.models.hooked import HookedModel
 from icl_interp.predictors.references import ByReference, References
 from icl_interp.prompts import Prompts
@@ -337,6 +338,10 @@ def _best(own: Float64[Tensor, "sample point"], said: Mapping[str, Tensor]) -> t
     return name, value(name), 1 - resampled_means(apart) / resampled_means(size)
 
 
+LEARNING = "in-context learning"
+"""The claim that others presuppose."""
+
+
 def _errors(found: Findings) -> ErrorReport:
     return summarise_errors(found.predictions, found.plan.families, found.answers)
 
@@ -344,14 +349,19 @@ def _errors(found: Findings) -> ErrorReport:
 def _claims(plan: StudyPlan) -> list[Claim]:
     claims = [
         Claim(
-            "in-context learning",
+            LEARNING,
             "1 - late error / that of the best guess that reads no label, in distribution",
             _learning,
         )
     ]
     if plan.families.shifted:
         claims.append(
-            Claim("under shift", "1 - late error / that of zero, not below 0, mean over shifts", _learning_under_shift)
+            Claim(
+                "under shift",
+                "1 - late error / that of zero, not below 0, mean over shifts",
+                _learning_under_shift,
+                gate=LEARNING,
+            )
         )
     return claims
 
@@ -370,7 +380,9 @@ def _learning(_: ErrorReport, found: Findings, n_claims: int) -> Excess:
         return max(0.0, value), replicates.clamp(min=0)
 
     own, *controls = map(skill, found.surveys)
-    return excess_of_replicates(own, controls, n_verdicts=n_claims, chance=0.0)
+    return excess_of_replicates(
+        own, controls, n_verdicts=n_claims, chance=0.0, scale="logit", n_prompts=found.plan.n_prompts
+    )
 
 
 def _learning_under_shift(_: ErrorReport, found: Findings, n_claims: int) -> Excess:
@@ -382,7 +394,9 @@ def _learning_under_shift(_: ErrorReport, found: Findings, n_claims: int) -> Exc
         return float(value), torch.stack([replicates.clamp(min=0) for _, replicates in skills]).mean(0)
 
     own, *controls = map(skill, found.surveys)
-    return excess_of_replicates(own, controls, n_verdicts=n_claims, chance=0.0)
+    return excess_of_replicates(
+        own, controls, n_verdicts=n_claims, chance=0.0, scale="logit", n_prompts=found.plan.n_prompts
+    )
 
 
 def _skill(survey: NetworkSurvey, family: Family, guess: Tensor) -> tuple[float, Tensor]:
@@ -410,7 +424,7 @@ def _likeness(found: Findings) -> Likeness:
 
 def _likeness_claim(_: StudyPlan) -> list[Claim]:
     meaning = "share of the nearest reference's predictions, 1 - E(f - g)² / E g²"
-    return [Claim("algorithm", meaning, lambda likeness, _, n_claims: likeness.excess(n_claims))]
+    return [Claim("algorithm", meaning, lambda likeness, _, n_claims: likeness.excess(n_claims), LEARNING)]
 
 
 LIKENESS = Measure("likeness", "likeness to the references", run=_likeness, group="mechanism", claims=_likeness_claim)

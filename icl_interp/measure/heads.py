@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+import scipy.stats
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -19,6 +20,7 @@ from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
 from icl_interp.measure.families import look_first
 from icl_interp.measure.study.measure import Findings, Measure, StudyPlan
 from icl_interp.measure.subspace_use import late_answers
+from icl_interp.measure.verdicts import LEVEL
 from icl_interp.models.architecture import Architecture
 from icl_interp.models.hooked import HookedModel
 from icl_interp.prompts import Prompts, derive_seed
@@ -58,9 +60,16 @@ class HeadReport:
         return float(self.untrained.max()) if len(self.untrained) else float("nan")
 
     def needed(self) -> list[str]:
-        """Name the heads that matter more than any head of an untrained network."""
-        bar = max(0.0, self.untrained_most) if len(self.untrained) else 0.0
-        places = (self.importance.increase_low > bar).nonzero().tolist()
+        """Name the heads that matter more than the most important head of one more untrained network.
+
+        Each is compared with the largest increase of each network, so that no head is found for being one of many; its
+        interval over prompts lies above 0, and above that bar, too.
+        """
+        most = self.untrained.double().flatten(1).amax(1) if len(self.untrained) else torch.zeros(1).double()
+        bar = most.mean()
+        if len(most) > 1:
+            bar += float(scipy.stats.t.isf(LEVEL, df=len(most) - 1)) * most.std() * (1 + 1 / len(most)) ** 0.5
+        places = (self.importance.increase_low > bar.clamp(min=0)).nonzero().tolist()  # none above a bar of NaN
         places.sort(key=lambda place: -float(self.importance.increase[place[0], place[1]]))
         return [f"{layer}.{head}" for layer, head in places]
 
@@ -163,7 +172,11 @@ def head_importance(
     model, task = as_model_and_task("head_importance", model, task)
     look_first(model, task, n_points, seed=seed)
     if not _heads_can_be_masked(model):
-        raise InputError("head_importance needs heads with a hook of their own (hook_z), got a merged layer without.")
+        reason = _why_not(model.cfg)
+        raise InputError(
+            f"head_importance needs heads with a hook of their own, got {model.cfg.describe()}: "
+            f"{reason[0].lower()}{reason[1:]}"
+        )
     if n_prompts < 2:
         raise InputError(f"head_importance needs at least 2 prompts, got {n_prompts}; raise n_prompts.")
     prompts = task.sample(2 * n_prompts, n_points, seed=derive_seed(seed, "evaluation: heads"))
@@ -227,9 +240,11 @@ def _cost(config: Architecture, n_points: int, n_controls: int) -> int:  # noqa:
 
 
 def _without_heads(plan: StudyPlan) -> str | None:
-    if _heads_can_be_masked(plan.model):
-        return None
-    if plan.config.family == "wrapped":
+    return None if _heads_can_be_masked(plan.model) else _why_not(plan.config)
+
+
+def _why_not(config: Architecture) -> str:
+    if config.is_wrapped:
         return "No site shows the outputs of heads; name one per block in sites, of shape [batch pos head d_head]."
     return "The merged layer has no heads that could be masked."
 

@@ -14,17 +14,11 @@ from icl_interp.errors import InputError
 from icl_interp.figures.heatmap import heatmap_figure
 from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import predictor_style, role_style
-from icl_interp.measure.controls import (
-    N_UNTRAINED,
-    Excess,
-    estimate_mean,
-    excess_of_replicates,
-    resampled_means,
-    untrained_networks,
-)
+from icl_interp.measure.controls import N_UNTRAINED, estimate_mean, resampled_means, untrained_networks
 from icl_interp.measure.families import look_first
 from icl_interp.measure.sites import answering_features
 from icl_interp.measure.study.measure import Claim, Features, Findings, Measure, StudyPlan, without_sites
+from icl_interp.measure.verdicts import Excess, excess_of_replicates
 from icl_interp.models.architecture import FINAL_NORM, READ_IN, Architecture
 from icl_interp.predictors import gradient_descent, newton
 from icl_interp.predictors.references import ByReference

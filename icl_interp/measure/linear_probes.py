@@ -18,10 +18,11 @@ from icl_interp.errors import InputError, InputTypeError, users_code
 from icl_interp.figures.heatmap import heatmap_figure
 from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import role_style
-from icl_interp.measure.controls import N_UNTRAINED, Excess, excess_over_controls, untrained_networks
+from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
 from icl_interp.measure.families import look_first
 from icl_interp.measure.sites import answering_features
 from icl_interp.measure.study.measure import Claim, Features, Findings, Measure, StudyPlan, without_sites
+from icl_interp.measure.verdicts import Excess, excess_over_controls
 from icl_interp.models.architecture import READ_IN, ResidualSite
 from icl_interp.models.hooked import HookedModel
 from icl_interp.predictors.references import ByReference

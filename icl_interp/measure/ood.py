@@ -14,12 +14,13 @@ from icl_interp.door import ModelLike, TaskLike, as_model_and_task
 from icl_interp.errors import InputError
 from icl_interp.figures.dots import DotSeries, dots_figure
 from icl_interp.figures.theme import role_style
-from icl_interp.measure.controls import N_UNTRAINED, Excess, excess_of_replicates
+from icl_interp.measure.controls import N_UNTRAINED
 from icl_interp.measure.errors import prompt_errors_of
 from icl_interp.measure.families import IN_DISTRIBUTION, Families, look_first
 from icl_interp.measure.sites import Conventions
 from icl_interp.measure.study.measure import Claim, Findings, Measure, StudyPlan, without_sites
 from icl_interp.measure.study.survey import FIT, NetworkSurvey, survey_site
+from icl_interp.measure.verdicts import OF_CORRELATIONS, Excess, excess_of_replicates
 from icl_interp.models.architecture import ResidualSite
 from icl_interp.models.hook_names import Site
 from icl_interp.models.layout import Role
@@ -96,6 +97,8 @@ class OodReport:
             [(_mean([report.auroc for report in reports]), _mean_replicates(reports)) for reports in controls],
             n_verdicts=n_verdicts,
             chance=0.5,
+            scale="logit",
+            n_prompts=len(next(iter(self.scores.values()))),
         )
 
     def correlation_excess(self, n_verdicts: int = 1) -> Excess:
@@ -108,7 +111,7 @@ class OodReport:
             (report.within_mean.value, report.within_mean_replicates)
             for report in (self.correlation, *self.untrained_correlations)
         ]
-        return excess_of_replicates(own, controls, n_verdicts=n_verdicts, chance=0.0)
+        return excess_of_replicates(own, controls, n_verdicts=n_verdicts, chance=0.0, smallest=OF_CORRELATIONS)
 
     def to_frame(self) -> pd.DataFrame:
         """Lay the shifts out, one a row."""
@@ -262,6 +265,8 @@ def summarise_ood(
             [(report.auroc, report.auroc_replicates) for report in untrained],
             n_verdicts=len(families.shifted),
             chance=0.5,
+            scale="logit",
+            n_prompts=len(scores[IN_DISTRIBUTION]),
         )
         shifts[family.label] = ShiftDetection(own, detect(norms, family.label), untrained, excess)
     errors = prompt_errors_of(survey, families)

@@ -17,19 +17,12 @@ from icl_interp.door import PromptsLike, as_model, as_prompts_or_tokens
 from icl_interp.errors import InputError
 from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import role_style
-from icl_interp.measure.controls import (
-    N_UNTRAINED,
-    Excess,
-    excess_of_replicates,
-    excess_over_controls,
-    paired_variance,
-    resampled_means,
-    untrained_networks,
-)
+from icl_interp.measure.controls import N_UNTRAINED, resampled_means, untrained_networks
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.sites import Conventions
 from icl_interp.measure.study.measure import Claim, Findings, Measure, StudyPlan, without_sites
 from icl_interp.measure.study.survey import NetworkSurvey
+from icl_interp.measure.verdicts import Excess, Scale, excess_of_replicates
 from icl_interp.models.hook_names import Site
 from icl_interp.models.hooked import HookedModel
 from icl_interp.models.layout import Role
@@ -74,12 +67,11 @@ class SignatureResult:
         """Mean held-out overlap beyond untrained networks; None without controls."""
         if self.control is None:
             return None
-        controls = [resampled_means(overlap) for overlap in self.control.overlaps]
-        return excess_over_controls(
-            float(self.scores.overlap.mean()),
-            [float(overlap.mean()) for overlap in self.control.overlaps],
-            sampling_variance=paired_variance(resampled_means(self.scores.overlap), controls),
-        )
+        own, *controls = [
+            (float(overlap.mean()), resampled_means(overlap))
+            for overlap in (self.scores.overlap, *self.control.overlaps)
+        ]
+        return excess_of_replicates(own, controls, scale="logit", n_prompts=len(self.scores.overlap))
 
     def to_frame(self) -> pd.DataFrame:
         """Lay the held-out prompts out, one a row."""
@@ -133,7 +125,7 @@ def spectral_signature(
 
     The first half of the prompts is fitted, the second half scored, so that no prompt is its own reference. Formula:
     overlap = ||V_k R_k'||_F^2 / k with R_k the top k eigenvectors of the mean projector. Untrained networks share
-    directions too, so only `result.excess` speaks of learning.
+    directions too, so only `result.excess` is evidence of learning.
 
     Args:
         model_or_activations: A model or a `Checkpoint`, or the activations [sample pos d_model] of one site, an array
@@ -172,7 +164,7 @@ def spectral_signature(
         >>> model = build_model(ModelConfig(n_dims=2, n_points=5, n_layers=1, n_heads=1, d_model=8), seed=0)
         >>> result = spectral_signature(model, LinearRegression(n_dims=2).sample(64, seed=0))
         >>> result.excess.verdict  # an untrained model shows nothing beyond an untrained model
-        'none'
+        'inconclusive'
     """
     if hasattr(model_or_activations, "__array__") or hasattr(model_or_activations, "__dlpack__"):
         conventions = Conventions(tokens=tokens, center=center, side=side, k=k)
@@ -273,8 +265,9 @@ def spectral_change(surveys: Sequence[NetworkSurvey], site: str, n_claims: int =
         return float(value), torch.stack([(means - own_replicates).abs() for _, means in shifted]).mean(0)
 
     own, *controls = map(change, surveys)
-    # A mean of |log| is positive by construction, so there is no level of chance.
-    return excess_of_replicates(own, controls, n_verdicts=n_claims, chance=-math.inf)
+    # A mean of |log| is positive by construction, so there is no level of chance; it is 0 where nothing ever changes.
+    scale: Scale = "log" if all(value > 0 for value, _ in (own, *controls)) else "identity"
+    return excess_of_replicates(own, controls, n_verdicts=n_claims, chance=-math.inf, scale=scale)
 
 
 def contrast(surveys: Sequence[NetworkSurvey], site: str, n_claims: int = 1) -> Excess:

@@ -129,7 +129,7 @@ def layer_similarity(
     """Measure how alike the residual stream is along a network, and along untrained ones.
 
     Residual streams are alike because each block adds to what is there: only the difference from untrained networks
-    speaks of learning.
+    is evidence of learning.
 
     Args:
         model: The network, of any family.

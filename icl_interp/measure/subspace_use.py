@@ -26,7 +26,8 @@ from icl_interp.measure.controls import N_UNTRAINED, estimate_mean, untrained_ne
 from icl_interp.measure.errors import first_scored_point
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.sites import Conventions, spanned_by
-from icl_interp.measure.study.measure import Absent, Findings, Measure, StudyPlan
+from icl_interp.measure.study.measure import Absent, Claim, Findings, Measure, StudyPlan
+from icl_interp.measure.verdicts import Excess, VerdictWord, excess_over_controls
 from icl_interp.models.architecture import NO_SITES, Architecture
 from icl_interp.models.hooked import HookedModel
 from icl_interp.predictors.references import References
@@ -167,8 +168,12 @@ def late_answers(model: HookedModel, prompts: Prompts) -> list[int]:
     return [point for point in answered_points(model.cfg, prompts.n_points) if point >= first]
 
 
+_NORMAL_95 = 1.959964
+"""Half the width of a normal 95 % interval, in standard deviations."""
 _N_RANDOM = 20
 """Random subspaces beside the one that is asked about."""
+_LEAST_RANDOM = 19
+"""Fewer can never give evidence: the largest of 19 lies below by chance in 5 % of cases."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -202,13 +207,31 @@ class SubspaceUse:
         worse = sum(other.change.value >= self.effect.change.value for other in self.random)
         return (1 + worse) / (1 + len(self.random))
 
+    def excess(self, n_verdicts: int = 1) -> Excess:
+        """Compare the change with that in untrained networks; evidence exceeds every random subspace as well."""
+        change, enough = self.effect.change, len(self.random) >= _LEAST_RANDOM
+        variance = _variance(change)
+        return excess_over_controls(
+            change.value,
+            [other.change.value for other in self.untrained],
+            sampling_variance=variance,
+            n_verdicts=n_verdicts,
+            chance=max(other.change.value for other in self.random) if enough else math.inf,
+            value_variance=variance,
+        )
+
+    def over_random(self) -> Excess:
+        """Compare the change with that of the random subspaces."""
+        change, others = self.effect.change, [other.change.value for other in self.random]
+        return excess_over_controls(change.value, others, sampling_variance=_variance(change))
+
     @property
-    def verdict(self) -> str:
-        """Say whether the model uses the subspace."""
-        if not self.random:
-            return "unknown"
-        beyond = all(self.effect.change.value > other.change.value for other in self.untrained)
-        return "evidence" if self.effect.change.low > 0 and self.p_value <= 0.05 and beyond else "none"
+    def verdict(self) -> VerdictWord:
+        """Whether the model uses the subspace, judged alone; beside random subspaces only without untrained networks.
+
+        A study judges it together with its other claims.
+        """
+        return (self.excess() if self.untrained else self.over_random()).verdict
 
     def to_frame(self) -> pd.DataFrame:
         """Lay all effects out, one a row."""
@@ -224,6 +247,10 @@ class SubspaceUse:
             f"SubspaceUse({self.verdict}: rank {self.rank} at {self.hook}, error change "
             f"{self.effect.change.value:.3g}, random subspaces {median:.3g}, p = {self.p_value:.2g})"
         )
+
+
+def _variance(change: Estimate) -> float:
+    return ((change.high - change.low) / (2 * _NORMAL_95)) ** 2
 
 
 @takes_arrays
@@ -245,7 +272,7 @@ def subspace_use(
 
     The component along the subspace is set to its mean over prompts at each position, so that what it tells of a
     prompt is gone, and the change of the error compared with that of subtracting an equally long vector along random
-    subspaces. Decodable is not used: only such a change speaks of use. Setting the component to 0 stands beside it and
+    subspaces. Decodable is not used: only such a change shows use. Setting the component to 0 stands beside it and
     is no measure of use where norms follow: a large constant part that nobody reads is then missing from the scale that
     all else is divided by. For the last block's output, whatever the read-out reads is needed trivially; earlier sites
     say more.
@@ -260,7 +287,7 @@ def subspace_use(
         references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
         n_prompts: How many are drawn.
         ablation: What the verdict rests on: "mean" (ours) or "zero".
-        n_random: Random subspaces; fewer than 19 can never give evidence.
+        n_random: Random subspaces; at least 2 for a verdict.
         seed: Of prompts, bootstrap and random subspaces.
 
     Returns:
@@ -346,7 +373,7 @@ def signature_use(
         references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
         n_prompts: How many are drawn of each.
         ablation: As in `subspace_use`.
-        n_random: Random subspaces.
+        n_random: Random subspaces; with fewer than 19 nothing is evidence.
         n_controls: Untrained networks; 0 switches them off.
         seed: The only source of randomness.
 
@@ -446,6 +473,12 @@ def _use_in_study(found: Findings) -> SubspaceUse | Absent:
     )
 
 
+def _claims(_: StudyPlan) -> list[Claim]:
+    meaning = "rise of the late error when the signature's directions are set to their mean"
+    return [Claim("use", meaning, lambda use, _, n_claims: use.excess(n_claims))]
+
+
 USE = Measure(
-    "use", "use of the signature", run=_use_in_study, group="mechanism", without=_without_signature, cost=_cost
-)
+    "use", "use of the signature", run=_use_in_study, group="mechanism", without=_without_signature, cost=_cost,
+    claims=_claims,
+)  # fmt: skip

@@ -103,6 +103,11 @@ class Architecture(ABC):
         return self.d_model
 
     @property
+    def is_wrapped(self) -> bool:
+        """Whether it is somebody else's module, of which no weight is known by name."""
+        return bool(self.family == "wrapped")
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of a report has to know about such a network, a sentence each."""
         return ()

@@ -83,14 +83,18 @@ def _warnings(study: Study, checkpoint: Checkpoint) -> tuple[str, ...]:
     warnings = []
     asked, trained = study.families.fit.n_points, checkpoint.n_points_trained
     if asked > trained:
+        guessed = any("in training" in assumption for assumption in checkpoint.assumptions)
         warnings.append(
-            f"Prompts have {asked} points, but in training they had {trained}: later positions were never trained."
+            f"Prompts have {asked} points, and training is assumed to have had {trained}: if so, later positions were "
+            "never trained."
+            if guessed
+            else f"Prompts have {asked} points, but in training they had {trained}: later positions were never trained."
         )
     if not study.untrained:
         warnings.append(
             NO_RECIPE
             if study.config.init == UNKNOWN_INIT
-            else "Controls were switched off, so no number here speaks of learning; run without --no-controls."
+            else "Controls were switched off, so no number here is evidence of learning; run without --no-controls."
         )
     return tuple(warnings)
 

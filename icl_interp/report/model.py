@@ -12,7 +12,7 @@ from probes._core.results import short_repr
 STUDY_FORMAT = "icl-interp study"
 """What the JSON of icl-probe says of itself."""
 
-Tone = Literal["evidence", "none", "mixed", "unknown"]
+Tone = Literal["evidence", "opposite", "none", "inconclusive", "mixed", "unknown"]
 _Found = TypeVar("_Found")
 
 
@@ -50,7 +50,7 @@ class Verdict:
     sentence: str
     """The answer."""
     tone: Tone
-    """"evidence" for it, "none" beyond the control, "mixed", or "unknown"."""
+    """"evidence" for it, the "opposite", "none" that matters, "inconclusive", "mixed", or "unknown"."""
     detail: str | None = None
     """The numbers behind the sentence, in smaller type."""
     anchor: str | None = None

@@ -11,11 +11,11 @@ from torch import Tensor
 from icl_interp.checkpoints.record import Checkpoint
 from icl_interp.files import as_json
 from icl_interp.measure.activation_study import ActivationStudy
-from icl_interp.measure.controls import Excess
 from icl_interp.measure.development.result import Development
 from icl_interp.measure.families import Family
 from icl_interp.measure.ood import OodReport
 from icl_interp.measure.study.result import Study
+from icl_interp.measure.verdicts import Excess
 from icl_interp.models.architecture import Architecture
 from icl_interp.prompts import Prompts
 from icl_interp.report.model import STUDY_FORMAT
@@ -37,7 +37,7 @@ def study_json(
     """
     contents = {
         "format": STUDY_FORMAT,
-        "format_version": 1,
+        "format_version": 2,
         "checkpoint": {
             "name": checkpoint.path.name,
             "sha256": checkpoint.sha256,
@@ -61,7 +61,7 @@ def activations_json(study: ActivationStudy, name: str, sha256: str, provenance:
     parts = ("families", "sites", "conventions", "pooling", "n_controls", "untrained", "seed")
     contents: dict[str, Any] = {
         "format": STUDY_FORMAT,
-        "format_version": 1,
+        "format_version": 2,
         "activations": {"name": name, "sha256": sha256},
         "claims": _judged(study.numbers),
         "verdicts": _judged(study.verdicts),
@@ -77,7 +77,13 @@ def activations_json(study: ActivationStudy, name: str, sha256: str, provenance:
 
 def _judged(claims: Mapping[str, Excess]) -> dict[str, Any]:
     return {
-        name: {**dataclasses.asdict(excess), "excess": excess.excess, "verdict": excess.verdict}
+        name: {
+            **dataclasses.asdict(excess),
+            "control": excess.control,
+            "excess": excess.excess,
+            "verdict": excess.verdict,
+            "reason": excess.reason,
+        }
         for name, excess in claims.items()
     }
 

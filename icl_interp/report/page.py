@@ -36,18 +36,25 @@ _ROWS_ON_PAGE = 200
 _SHORT = 24  # characters that stay on one line
 _WORDS: Mapping[Tone, str] = {
     "evidence": "Evidence",
-    "none": "No evidence beyond the control",
-    "mixed": "Mixed evidence",
-    "unknown": "Cannot be told",
+    "opposite": "The opposite",
+    "none": "Nothing that matters",
+    "inconclusive": "Not shown",
+    "mixed": "Partly",
+    "unknown": "Not applicable",
 }
-# A disc with a tick, a ring, a half disc, a broken ring with a question mark: told apart without colour.
+# A disc with a tick or a cross, a ring, a half disc, a broken ring with a question mark or a dash: told apart without
+# colour.
 _RING = '<circle cx="9" cy="9" r="7.5" fill="none" stroke="currentColor" stroke-width="1.5"{}/>'
 _SHAPES: Mapping[Tone, str] = {
     "evidence": '<circle cx="9" cy="9" r="8.25" fill="currentColor"/>'
     '<path d="M5.2 9.3l2.6 2.6 5-5.6" fill="none" stroke="var(--panel)" stroke-width="1.8"/>',
+    "opposite": '<circle cx="9" cy="9" r="8.25" fill="currentColor"/>'
+    '<path d="M5.8 5.8l6.4 6.4M12.2 5.8l-6.4 6.4" fill="none" stroke="var(--panel)" stroke-width="1.8"/>',
     "none": _RING.format(""),
     "mixed": _RING.format("") + '<path d="M9 1.5a7.5 7.5 0 0 0 0 15z" fill="currentColor"/>',
     "unknown": _RING.format(' stroke-dasharray="2.6 2.1"')
+    + '<path d="M5.5 9h7" stroke="currentColor" stroke-width="1.5"/>',
+    "inconclusive": _RING.format(' stroke-dasharray="2.6 2.1"')
     + '<path d="M6.9 7.2a2.1 2.1 0 1 1 2.9 2c-.6.3-.8.6-.8 1.2M9 12.4v1.2" fill="none" stroke="currentColor" '
     'stroke-width="1.5"/>',
 }

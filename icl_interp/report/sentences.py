@@ -1,14 +1,26 @@
 """The sentences under figures and on cards: functions of the numbers, and of nothing else."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
-from icl_interp.measure.controls import Excess
-from icl_interp.measure.study.result import Surveyed
+from icl_interp.measure.verdicts import Excess, VerdictWord
 from icl_interp.report.model import Tone, Verdict
 
-_TONES: Mapping[str, Tone] = {"evidence": "evidence", "none": "none"}
+_TONES: Mapping[VerdictWord, Tone] = {
+    "evidence": "evidence",
+    "opposite": "opposite",
+    "negligible": "none",
+    "inconclusive": "inconclusive",
+    "not applicable": "unknown",
+}
+_NONE = 5e-4
+"""Shares below this are written as none."""
 
+_MANY = 1e4
+"""Shares from here on are written with a power of ten."""
+_LEAST_P = 1e-3
+"""Smaller p-values are not written out."""
 _FLAT = 0.1
 """A curve that ends within this share of its starting value counts as flat."""
 
@@ -40,39 +52,70 @@ def trend(what: str, values: Sequence[float], *, start: str, end: str) -> str:
     return f"{what} {verb} from {number(first)} {start} to {number(last)} {end}."
 
 
-def verdict_words(
-    excess: Excess, *, finding: str, absence: str, uncontrolled: str = "the controls were switched off"
+def percent(share: float) -> str:
+    """Write a share of 1 with at most three digits: "99.7 %", "0.4 %", "none"."""
+    if not math.isfinite(share):
+        return number(share)
+    if abs(share) < _NONE:
+        return "none"
+    if abs(share) >= _MANY:
+        return f"{number(100 * share)} %"
+    rounded = float(f"{100 * share:.3g}")
+    return f"{rounded:,.0f} %" if abs(share) >= 10 else f"{rounded:g} %"
+
+
+def answer(
+    excess: Excess,
+    *,
+    here: str,
+    there: str,
+    written: Callable[[float], str] = number,
+    chance: str = "chance",
+    uncontrolled: str | None = None,
 ) -> str:
-    """Say what an excess over untrained networks allows to say."""
-    numbers = f"{number(excess.value)} here, {number(excess.control)} in untrained networks"
-    if excess.verdict == "evidence":
-        return f"{finding} ({numbers})."
-    if excess.verdict == "none" and excess.low > 0:
-        return f"No evidence {absence}: more than in untrained networks, but not above chance ({numbers})."
-    if excess.verdict == "none" and excess.high < 0:
-        return f"No evidence beyond an untrained network {absence}; it is less than there ({numbers})."
-    if excess.verdict == "none":
-        return f"No evidence beyond an untrained network {absence} ({numbers})."
-    if not excess.controls:
-        return f"No verdict {absence} ({number(excess.value)} here): {uncontrolled}."
-    if len(excess.controls) == 1:
-        return f"No verdict {absence}: one untrained network shows no spread ({numbers})."
-    return f"No verdict {absence}: the numbers are not finite ({numbers})."
+    """Answer a question: yes, the opposite, nothing that matters, not shown, or not asked; then model and control.
+
+    `here` says what the model shows and `there` what untrained networks show, each a clause with its number; `chance`
+    is what evidence has to exceed as well, and `uncontrolled` says why there are no untrained networks.
+    """
+    said = here[0].upper() + here[1:]
+    match excess.verdict:
+        case "evidence" if excess.matters:
+            return f"Yes. {said}; {there}."
+        case "evidence":
+            return f"Yes, but too little to matter. {said}; {there}."
+        case "opposite":
+            return f"The opposite. {said}; {there}."
+        case "negligible":
+            return f"No, nothing that matters. {said}; {there}."
+        case "inconclusive":
+            beyond = excess.low > 0
+            doubt = f" That is more than in untrained networks, but not more than {chance}." if beyond else ""
+            return f"Not shown. {said}; {there}.{doubt} {detectable(excess, written)}"
+    if (lacking := replace(excess, gate=None).reason) is not None:
+        return f"No verdict, since {lacking if excess.controls else uncontrolled or lacking}. {said}."
+    return f"Not asked, since {excess.gate} is not shown. {said}; {there}."
 
 
-def claim_words(study: Surveyed, claim: str, *, finding: str, absence: str) -> str:
-    """Say what a claim's number allows to say."""
-    return verdict_words(study.measured[claim], finding=finding, absence=absence, uncontrolled=study.uncontrolled)
+def detectable(excess: Excess, written: Callable[[float], str] = number) -> str:
+    """Say which difference a study would have found."""
+    return f"The smallest difference that this study would find with 80 % power is {written(excess.detectable)}."
 
 
 def card(title: str, excess: Excess, sentence: str, *, anchor: str) -> Verdict:
     """Answer a question by a claim: its tone and its bounds follow from the excess."""
-    tone, detail = _TONES.get(excess.verdict, "unknown"), None
-    if excess.controls and tone != "unknown":
+    tone, detail = _TONES[excess.verdict], None
+    if tone != "unknown":
+        low, high = excess.interval
         detail = (
-            f"Excess {number(excess.excess)}, bounds {interval(excess.low, excess.high)} (one-sided, together 95 %)."
+            f"Excess over control {number(excess.excess)} {interval(low, high)}, {_p(excess.p_value)} (all claims of "
+            "the report together)."
         )
     return Verdict(title, sentence, tone, detail, anchor)
+
+
+def _p(value: float) -> str:
+    return f"p < {_LEAST_P:g}" if value < _LEAST_P else f"p = {number(value)}"
 
 
 def listing(names: Sequence[str], *, most: int = 4) -> str:

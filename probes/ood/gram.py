@@ -121,6 +121,7 @@ class GramFitter:
         self._high: Tensor | None = None
         self._n_samples = self._n_rows = self._n_dims = 0
 
+    @takes_arrays
     def update(self, activations: Float[Tensor, "sample row col"]) -> None:
         """Read a batch.
 

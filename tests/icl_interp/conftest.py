@@ -113,7 +113,7 @@ def small_checkpoint(tmp_path_factory: pytest.TempPathFactory, tiny_model: Hooke
 @pytest.fixture(scope="session")
 def small_study(small_checkpoint: Checkpoint) -> Study:
     """An untrained network, with five untrained networks beside it."""
-    return study(small_checkpoint.model, small_checkpoint.task, n_prompts=16, shifts=_SHIFTS)
+    return study(small_checkpoint.model, small_checkpoint.task, n_prompts=16, shifts=_SHIFTS, n_controls=5)
 
 
 _UNCONTROLLED: dict[str, Any] = {"n_prompts": 16, "n_points": 10, "shifts": _SHIFTS, "n_controls": 0}
@@ -134,7 +134,8 @@ def uncontrolled_study_again(small_checkpoint: Checkpoint) -> Study:
 @pytest.fixture(scope="session")
 def signing_study(signing_model: HookedModel) -> Study:
     """The positive control of everything that speaks of signatures."""
-    return study(signing_model, _TASK, n_prompts=32, shifts=["label_noise=1", "label_noise=2"], layers=[-1])
+    shifts = ["label_noise=1", "label_noise=2"]
+    return study(signing_model, _TASK, n_prompts=32, shifts=shifts, layers=[-1], n_controls=10)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """What Carroll et al. (2025) claim, and what numbers would agree."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from operator import attrgetter, methodcaller, sub
 
@@ -41,6 +41,14 @@ def _crossing_order(read: Reader) -> Curve:
     return read.along_pools(read.log_crossovers)
 
 
+def _swap(points: Callable[[Reader], Sequence[object]]) -> Callable[[Reader], float]:
+    # What a swap of neighbours changes a rank correlation by.
+    return lambda read: 12 / (len(points(read)) * (len(points(read)) ** 2 - 1))
+
+
+_SWAP, _SWAP_OF_EVERY = _swap(lambda read: read.pools), _swap(lambda read: read.every)
+
+
 def _planes(number: Callable[[Plane], float]) -> _Values:
     return lambda read: combine(number, read.planes)
 
@@ -77,7 +85,7 @@ def _t_crits(read: Reader) -> Iterator[Check]:
 def _thresholds(read: Reader) -> Iterator[Check]:
     least, most = (math.log2(m) for m in read.sizes.threshold)
     logs = combine(lambda m: math.log2(m or 1.0), read.thresholds())
-    yield Check("threshold", "log2 of the threshold", logs, least, most, "between the M that are run")
+    yield Check("threshold", "log2 of the threshold", logs, least, most, "between the M that are run", step=1.0)
 
 
 CLAIMS: tuple[Stated[Reader], ...] = (
@@ -114,7 +122,8 @@ CLAIMS: tuple[Stated[Reader], ...] = (
            "The more tasks there are, the later ridge is left: t_crit grows with M.",
            "t_crit is the checkpoint with the least loss on q_inf; the last one where that loss still falls at the "
            "end.", (
-        Row("order", "rank correlation of t_crit with M = {pools}", _order("log2 t_crit"), ORDERED, reason=_GROWS),
+        Row("order", "rank correlation of t_crit with M = {pools}", _order("log2 t_crit"), ORDERED,
+            reason=_GROWS, step=_SWAP),
         _t_crits,
     )),
     Stated("threshold", "Section 3.1 (after Raventós et al. 2023); Section 4.3",
@@ -123,7 +132,7 @@ CLAIMS: tuple[Stated[Reader], ...] = (
            "ours: Raventós et al. compare two batch sizes.", (
         _thresholds,
         Row("order", "rank correlation of distance to dMMSE / to ridge with M = {pools}", _order("end"), ORDERED,
-            reason=_GROWS),
+            reason=_GROWS, step=_SWAP),
     )),
     Stated("final-losses", "Figure 3, top",
            "Trained networks have the loss of dMMSE where M is small and of ridge where M is infinite.",
@@ -142,7 +151,7 @@ CLAIMS: tuple[Stated[Reader], ...] = (
             _planes(lambda plane: sum(plane.explained) / sum(plane.null)), 1.0,
             reason="more than chance; the paper has no such control, as far as we know"),
         Row("landmarks", "rank correlation of PC2 of dMMSE with M, ridge last", _landmarks, ORDERED,
-            reason="an axis; ours; {swaps_of_every}"),
+            reason="an axis; ours; {swaps_of_every}", step=_SWAP_OF_EVERY),
         Row("loss", "rank correlation of PC2 with the loss on q_inf, over the checkpoints of all pools", _tracks,
             high=-_CORRELATED, reason="PC2 tracks it; ours"),
         Row("turn", "M = {middle}: octaves between the turn in PC2 and t_crit", _of("turn - t_crit", "middle"),
@@ -181,7 +190,7 @@ CLAIMS: tuple[Stated[Reader], ...] = (
         Row("low", "M = {low}" + _CROSSING, _crossing("low"), high=0.0, reason="0: ridge is never preferred"),
         Row("middle", "M = {middle}" + _CROSSING, _crossing("middle"), CROSSING, reason="ridge first, dMMSE later"),
         Row("order", "rank correlation of n at the crossover with M",
-            _crossing_order, ORDERED, reason="later as M grows; ours; {swaps}"),
+            _crossing_order, ORDERED, reason="later as M grows; ours; {swaps}", step=_SWAP),
         Row("large", "M = {large}" + _CROSSING, _crossing("large")),
         Row("gap", "M = {middle}: ridge's loss - dMMSE's", _of("ridge - dMMSE", "middle")),
         Row("flagged", "flagged learning coefficients out of {every}", Reader.flagged),

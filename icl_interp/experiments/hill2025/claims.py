@@ -3,6 +3,7 @@
 import math
 import operator
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from icl_interp.experiments.claims import Check, Row, Stated, mean
@@ -58,11 +59,17 @@ def _at_sites(
     ]
 
 
+def _one_of(kind: Kind, rival: str) -> Callable[[Reader], float]:
+    # By how much one shift more changes a share.
+    return lambda read: 1 / max(1, len(read.first(kind).handled(rival)))
+
+
 def _handled(rival: str, **expected: Any) -> tuple[_Rows, _Rows]:
     named = "its Bayes predictor" if rival == "Bayes" else rival
     key, share = rival.lower().replace(" ", "-"), f"share of shifts that {named} handles and the model does not"
+    shares = _by_law(f"share.{key}", share, lambda found: found.failure_rate(rival), **expected)
     return (
-        _by_law(f"share.{key}", share, lambda found: found.failure_rate(rival), **expected),
+        [replace(row, step=_one_of(kind, rival)) for row, kind in zip(shares, KINDS, strict=True)],
         _by_law(f"handled.{key}", f"shifts out of {{n}} that {named} handles", lambda found: len(found.handled(rival))),
     )
 
@@ -91,7 +98,9 @@ def _beyond_isotropic(key: str, label: str, value: _Value, **expected: Any) -> _
 def _recognised(read: Reader) -> Iterator[Check]:
     if len(read.seeds) > 1:
         label = "share of models whose training law is told from their errors on the same prompts"
-        yield Check("recognised", label, read.recognised(), _RECOGNISED, None, "chance is 1/4; threshold ours")
+        yield Check(
+            "recognised", label, read.recognised(), _RECOGNISED, None, "chance is 1/4; threshold ours", 1 / len(KINDS)
+        )
 
 
 def _ranks(read: Reader) -> Iterator[Check]:

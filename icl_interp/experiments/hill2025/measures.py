@@ -144,7 +144,7 @@ def _detector(reads: str, scores: Scores, controls: Sequence[Scores]) -> Detecto
 
 _SIGNATURES = "signatures"
 _MEASURES = (
-    replace(DETECTORS, run=lambda _: None),  # only watches
+    replace(DETECTORS, run=lambda _: None, claims=lambda _: ()),  # only watches
     Measure(
         _SIGNATURES, "signatures by every convention", run=_measured,
         watch=lambda plan, network: signatures.SignatureWatch(plan.sites, network.cfg.tokens),

@@ -143,7 +143,7 @@ def _worth(read: Reader, end: str, entry: float) -> Check:
     key = f"ratio{_key(end)}.{entry:g}"
     label = f"b* = {_mean(entry)}, {_end(end)} read-out: log2 of error without MLP / with MLP"
     # Two models that learned nothing have equal errors, which says nothing about MLPs.
-    if judge(learned.interval, None, _NEAR_ZERO) != "reproduced":
+    if judge(learned.interval, None, _NEAR_ZERO) != "agrees":
         found = f"error over that of answering <b*, x> up to {learned.interval.high:.3g}, needed at most {_NEAR_ZERO:g}"
         return Check(key, label, costs, reason=f"not judged: GPT-2 with MLP has not learned ({found})")
     return Check(key, label, costs, math.log2(_LARGER), None, f"a factor of {_LARGER:g}; threshold ours")

@@ -1,19 +1,22 @@
 """Which scores tell shifted prompts apart: every detector, beside norms, raw statistics and untrained networks."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from icl_interp.door import ModelLike, TaskLike, as_model_and_task
 from icl_interp.errors import InputError
-from icl_interp.measure.controls import N_UNTRAINED, Excess, excess_of_replicates
+from icl_interp.measure.controls import N_UNTRAINED
 from icl_interp.measure.detectors.own import Detector, Fit, own_detectors
 from icl_interp.measure.detectors.result import BASELINES, DetectorReport, DetectorResult
 from icl_interp.measure.detectors.scores import (
     TAKEN,
     DetectorScores,
     Scores,
+    claimed,
     excess_loss,
     mean_auroc_replicates,
     mean_rank_correlation,
@@ -21,11 +24,12 @@ from icl_interp.measure.detectors.scores import (
     permutations_for,
     score_prompts,
 )
-from icl_interp.measure.detectors.watch import DetectorWatch, Pooling
+from icl_interp.measure.detectors.watch import OWN_ENTRY, DetectorWatch, Pooling
 from icl_interp.measure.families import IN_DISTRIBUTION, Families, look_first
 from icl_interp.measure.sites import Conventions
-from icl_interp.measure.study.measure import Findings, Measure, StudyPlan, without_sites
+from icl_interp.measure.study.measure import Claim, Findings, Measure, StudyPlan, without_sites
 from icl_interp.measure.study.survey import NetworkSurvey, survey_site
+from icl_interp.measure.verdicts import Excess, excess_of_replicates, excess_over_controls
 from icl_interp.models.architecture import ResidualSite
 from icl_interp.models.hook_names import Site
 from icl_interp.models.hooked import HookedModel
@@ -110,7 +114,10 @@ def _excess(found: DetectorScores, mean: float, replicates: Tensor, n_claims: in
     controls = [
         mean_auroc_replicates(scores, IN_DISTRIBUTION, seed=seed, n_bootstrap=N_BOOTSTRAP) for scores in found.controls
     ]
-    return excess_of_replicates((mean, replicates), controls, n_verdicts=n_claims, chance=0.5)
+    n_prompts = len(found.scores[IN_DISTRIBUTION])
+    return excess_of_replicates(
+        (mean, replicates), controls, n_verdicts=n_claims, chance=0.5, scale="logit", n_prompts=n_prompts
+    )
 
 
 _NOT_APPLICABLE = {
@@ -132,9 +139,15 @@ def start_watch(
 ) -> DetectorWatch:
     """Prepare to watch a survey of a network."""
     read_out = None
-    if hasattr(model, "unembed"):
+    if _reads_out(model):
         read_out = model.W_U.detach().cpu()[:, :1].T  # channel 0 is the prediction
-    return DetectorWatch(site, conventions, pooling=pooling, read_out=read_out, own=own, seed=seed)
+    unknown = "no weight of a wrapped module is known to be its read-out"
+    without = unknown if model.cfg.is_wrapped else OWN_ENTRY
+    return DetectorWatch(site, conventions, pooling=pooling, read_out=read_out, own=own, no_read_out=without, seed=seed)
+
+
+def _reads_out(model: HookedModel) -> bool:
+    return hasattr(model, "unembed")
 
 
 def summarise_detectors(
@@ -147,10 +160,10 @@ def summarise_detectors(
     *,
     pooling: Pooling = "last",
     norms_of_activations: Sequence[Scores] = (),
-    n_verdicts: int = 1,
+    n_verdicts: int | None = None,
     seed: int = 0,
 ) -> DetectorReport:
-    """Judge every score on every shift.
+    """Judge every score on every shift; alone, the detectors that read a network share one error rate.
 
     Where prompts are not known there are no answers of references, and the norms of each network's activations, scored
     as a detector's, stand for raw inputs.
@@ -163,7 +176,7 @@ def summarise_detectors(
         scored.append(DetectorScores("‖activations‖", "norms of activations", own, tuple(controls)))
     loss = excess_loss(surveys[0], families, answers)
     labels = [family.label for family in families.shifted]
-    n_claims = sum(found.reads not in BASELINES for found in scored) + n_verdicts - 1
+    n_claims = n_verdicts or sum(found.reads not in BASELINES for found in scored)
     judged = zip(scored, _p_values(scored, labels, seed), _correlations(scored, loss, seed), strict=True)
     results = {
         found.name: _judge_detector(
@@ -308,8 +321,9 @@ def _watch(plan: StudyPlan, network: HookedModel) -> DetectorWatch:
 def _detectors(found: Findings) -> DetectorReport:
     plan, watches = found.plan, found.watched[DETECTORS.name]
     return summarise_detectors(
-        found.surveys, watches, plan.families, found.answers, found.main_site, plan.conventions, seed=plan.seed
-    )
+        found.surveys, watches, plan.families, found.answers, found.main_site, plan.conventions,
+        n_verdicts=len(plan.claims), seed=plan.seed,
+    )  # fmt: skip
 
 
 def _without_shifts(plan: StudyPlan) -> str | None:
@@ -317,4 +331,22 @@ def _without_shifts(plan: StudyPlan) -> str | None:
     return without_sites(plan) or lacking
 
 
-DETECTORS = Measure("detectors", "detection of shifts", run=_detectors, without=_without_shifts, watch=_watch)
+def _claims(plan: StudyPlan) -> list[Claim]:
+    names = claimed(plan.references, plan.detectors, reads_out=_reads_out(plan.model))
+    return [Claim(f"detector: {name}", "AUROC, mean over shifts", partial(_judge, name)) for name in names]
+
+
+def _judge(name: str, report: DetectorReport, _: Findings, n_claims: int) -> Excess:
+    return judged_detector(name, report, n_claims)
+
+
+def judged_detector(name: str, report: DetectorReport, n_claims: int) -> Excess:
+    """Take a detector's excess, or what stands for one that could not be fitted."""
+    results = report.detectors
+    excess = results[name].excess if name in results else None
+    return excess_over_controls(math.nan, [], n_verdicts=n_claims) if excess is None else excess
+
+
+DETECTORS = Measure(
+    "detectors", "detection of shifts", run=_detectors, without=_without_shifts, watch=_watch, claims=_claims
+)

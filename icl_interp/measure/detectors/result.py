@@ -7,9 +7,9 @@ from typing import Any, Literal, get_args
 import pandas as pd
 
 from icl_interp.figures.heatmap import MatrixBlock, matrix_figure
-from icl_interp.measure.controls import Excess
 from icl_interp.measure.detectors.watch import Pooling
 from icl_interp.measure.sites import Conventions
+from icl_interp.measure.verdicts import Excess
 from icl_interp.models.architecture import ResidualSite
 from probes._core.results import short_repr
 from probes.bootstrap import Estimate

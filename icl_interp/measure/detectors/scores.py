@@ -1,6 +1,6 @@
 """The score of every detector and of its simple rivals on every prompt, and tests of many scores at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +8,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from icl_interp.measure.detectors.result import Reads
-from icl_interp.measure.detectors.watch import BY_DIRECTION, HIDDEN_DETECTORS, OVERLAP, DetectorWatch
+from icl_interp.measure.detectors.watch import BY_DIRECTION, HIDDEN_DETECTORS, NULL_SPACE, OVERLAP, DetectorWatch
 from icl_interp.measure.errors import prompt_errors, prompt_errors_of
 from icl_interp.measure.families import IN_DISTRIBUTION, Families
 from icl_interp.measure.study.survey import NetworkSurvey
@@ -68,10 +68,25 @@ def score_prompts(
 def _distance(
     surveys: Sequence[NetworkSurvey], families: Families, answers: Mapping[str, ByReference[Tensor]]
 ) -> DetectorScores:
-    short = "ridge" if "ridge" in answers[IN_DISTRIBUTION] else "least squares"
+    short = _nearest_line(answers[IN_DISTRIBUTION])
     said = [survey for survey in surveys if survey.families[IN_DISTRIBUTION].predictions.shape[1]]
     gaps = [{label: _gap(survey, label, answers[label][short]) for label in families.by_label} for survey in said]
-    return DetectorScores(f"|model - {short}|", "predictions", gaps[0], tuple(gaps[1:]))
+    return DetectorScores(gap_to(short), "predictions", gaps[0], tuple(gaps[1:]))
+
+
+def _nearest_line(known: Container[str]) -> str:
+    return "ridge" if "ridge" in known else "least squares"
+
+
+def gap_to(short: str) -> str:
+    """Name the score that is the distance from a reference."""
+    return f"|model - {short}|"
+
+
+def claimed(known: Container[str] | None, own: Iterable[str], *, reads_out: bool) -> list[str]:
+    """Name the detectors whose AUROC is a claim; that of the overlap is judged as the signature's own."""
+    hidden = [name for name in HIDDEN_DETECTORS if name != OVERLAP and (reads_out or name != NULL_SPACE)]
+    return [*hidden, *own, *([] if known is None else [gap_to(_nearest_line(known))])]
 
 
 def excess_loss(survey: NetworkSurvey, families: Families, answers: Mapping[str, ByReference[Tensor]]) -> Scores:

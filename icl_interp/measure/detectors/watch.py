@@ -32,6 +32,7 @@ Pooling = Literal["last", "mean"]
 """How one prompt's positions become one vector: the last one, which has seen the whole prompt, or their mean."""
 
 PAIRWISE, BY_DIRECTION, OVERLAP = "signature A (pairs)", "signature B (directions)", "signature C (overlap)"
+NULL_SPACE = "null space of the read-out"
 _MATRICES, _NORMALISED = "Gram ranges", "kNN, normalised"
 _NEIGHBOURS = 10
 
@@ -57,7 +58,7 @@ _FITS: Mapping[str, Callable[[_Fitting], Any] | None] = {
     OVERLAP: None,
     "Mahalanobis": lambda to: fit_mahalanobis(to.features),
     "PCA residual": lambda to: fit_pca_residual(to.features),
-    "null space of the read-out": lambda to: _fit_null_space(to),
+    NULL_SPACE: lambda to: _fit_null_space(to),
     "kNN": lambda to: fit_nearest_neighbors(to.features, k=to.k, seed=to.seed),
     _NORMALISED: lambda to: fit_nearest_neighbors(to.features, k=to.k, normalize=True, seed=to.seed),
     _MATRICES: None,
@@ -69,6 +70,8 @@ _FITS: Mapping[str, Callable[[_Fitting], Any] | None] = {
 fitted; the others are made while prompts stream by."""
 HIDDEN_DETECTORS = tuple(_FITS)
 
+OWN_ENTRY = "the network's answer is an entry of its stream"
+"""Why our families without a read-out have no null space of it."""
 _KEPT = 64  # as many fit prompts as a signature keeps for variant A
 
 
@@ -92,7 +95,7 @@ class DetectorWatch:
         pooling: Pooling = "last",
         read_out: Float[Tensor, "d_out d_model"] | None = None,
         own: Mapping[str, Detector] | None = None,
-        no_read_out: str = "the network's answer is an entry of its stream",
+        no_read_out: str = OWN_ENTRY,
         seed: int = 0,
     ) -> None:
         """Prepare for one network."""
@@ -123,12 +126,14 @@ class DetectorWatch:
             self._kept.append(directions[: max(0, _KEPT - sum(map(len, self._kept)))])
             if fitter is not None:
                 self._gram_fitter = self._try(_MATRICES, partial(_updated, fitter, rows))
+            if any(detector.takes == "activations" for detector in self.own.values()):
+                self._fit_rows.append(rows)  # whole, since nobody knows what theirs reads
             return
         if fitter is not None:
             self._gram, self._gram_fitter = self._try(_MATRICES, fitter.fit), None
-            if self._fit_rows:
-                self._fit_own("activations", torch.cat(self._fit_rows))
-                self._fit_rows = []
+        if self._fit_rows:
+            self._fit_own("activations", torch.cat(self._fit_rows))
+            self._fit_rows = []
         if self._gram is not None and rows.shape[1] != self._gram.n_rows:
             self._gram, self._by_batch[_MATRICES] = None, {}
             self.left_out[_MATRICES] = f"{label} has {rows.shape[1]} positions, in distribution it is another number"

@@ -7,11 +7,11 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from icl_interp.measure.controls import Excess
 from icl_interp.measure.detectors.own import Detector
 from icl_interp.measure.families import Families
 from icl_interp.measure.sites import Conventions
 from icl_interp.measure.study.survey import NetworkSurvey, Watch
+from icl_interp.measure.verdicts import Excess
 from icl_interp.models.architecture import NO_SITES, Architecture, ResidualSite
 from icl_interp.models.hooked import HookedModel
 from icl_interp.predictors.references import ByReference, References
@@ -40,6 +40,8 @@ class Claim:
     """What the number is, in one line; larger is more."""
     judge: "Callable[[Any, Findings, int], Excess]"
     """From the measure's result, what all networks showed, and the number of joint claims."""
+    gate: str | None = None
+    """The claim that this one presupposes: it is judged only where that is evidence."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 from icl_interp.door import ModelLike, TaskLike, as_model_and_task, trained_points
 from icl_interp.errors import InputError
-from icl_interp.measure.controls import N_UNTRAINED
 from icl_interp.measure.detectors.own import Detector, Fit, own_detectors
 from icl_interp.measure.detectors.scores import TAKEN
 from icl_interp.measure.families import draw_families, look_first
@@ -36,7 +35,7 @@ def plan_study(
     references: Mapping[str, Callee] | None = None,
     detectors: Mapping[str, Fit | Detector] | None = None,
     targets: Mapping[str, Target] | None = None,
-    n_controls: int = N_UNTRAINED,
+    n_controls: int | None = None,
     n_points_trained: int | None = None,
     seed: int = 0,
 ) -> StudyPlan:
@@ -47,8 +46,10 @@ def plan_study(
     look_first(model, task, n_points, seed=seed)
     config = model.cfg
     sites = config.residual_sites(layers)
+    n_shifts, once = _shift_reads(task, shifts, n_points=n_points, max_points=config.max_points)
+    if n_controls is None:
+        n_controls = _default_controls(config, n_shifts, n_points, n_prompts)
     if n_prompts is None:
-        n_shifts, once = _shift_reads(task, shifts, n_points=n_points, max_points=config.max_points)
         n_prompts = _default_prompts(config, n_shifts, n_points, n_controls, once=once)
         n_prompts = min(n_prompts, task.most_prompts) if isinstance(task, FixedPrompts) else n_prompts
     if n_prompts < 8 or n_points < 2:
@@ -68,7 +69,7 @@ def plan_study(
     if len(families.all_families) == 1:
         remedy = "add one, such as x_scale=3, to --shifts"
         if isinstance(task, FixedPrompts):
-            remedy = "save another family beside, or name one in --shifts"
+            remedy = "save another family beside it (NAME.xs and NAME.ys)"
         raise InputError(f"a study compares prompts in distribution with shifted ones, got no shift; {remedy}.")
     known = references_with(task, references, n_points=n_points)
     probe_prompts = task.sample(_probe_count(n_prompts), n_points, seed=derive_seed(seed, "evaluation: probes"))
@@ -100,8 +101,23 @@ def _probe_count(n_prompts: int) -> int:
     return min(2 * n_prompts, _MAX_PROBE_PROMPTS)
 
 
+_MOST_CONTROLS, _FEWER_CONTROLS = 20, 10
+_PER_SEQUENCE, _PER_SECOND, _A_MINUTE = 1e-3, 2.5e10, 60.0
+"""Seconds that a sequence costs beside its operations, operations per second of one thread (measured once, on one core
+of a server), and the seconds that 20 untrained networks may take on two cores."""
+
+
+def _default_controls(config: Architecture, n_shifts: int, n_points: int, n_prompts: int | None) -> int:
+    """Choose 20 untrained networks where they cost less than a minute, else 10; from shapes, never from a clock."""
+    prompts = _default_prompts(config, n_shifts, n_points, _MOST_CONTROLS) if n_prompts is None else n_prompts
+    passes = n_points if config.query_only else 1
+    reads = _MOST_CONTROLS * prompts * (n_shifts + 2 + _probe_count(1)) * passes
+    seconds = reads * (_PER_SEQUENCE + config.operations(n_points) / _PER_SECOND) / 2
+    return _MOST_CONTROLS if seconds <= _A_MINUTE else _FEWER_CONTROLS
+
+
 def _default_prompts(
-    config: Architecture, n_shifts: int, n_points: int, n_controls: int = N_UNTRAINED, *, once: int = 0
+    config: Architecture, n_shifts: int, n_points: int, n_controls: int = _MOST_CONTROLS, *, once: int = 0
 ) -> int:
     """Choose as many prompts a family as a few minutes allow.
 

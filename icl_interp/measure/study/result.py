@@ -8,11 +8,11 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from icl_interp.measure.controls import Excess
 from icl_interp.measure.families import Families
 from icl_interp.measure.sites import Conventions
 from icl_interp.measure.study.measure import Claim, Measure
 from icl_interp.measure.study.survey import NetworkSurvey
+from icl_interp.measure.verdicts import Excess
 from icl_interp.models.architecture import Architecture, ResidualSite
 from icl_interp.predictors.references import ByReference
 from icl_interp.tasks.base import Task
@@ -135,7 +135,7 @@ class Study(Surveyed):
 
     @property
     def uncontrolled(self) -> str:
-        return "the controls were switched off"
+        return "there are no untrained networks to compare with"
 
     @property
     def unshifted(self) -> str:

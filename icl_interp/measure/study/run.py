@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from icl_interp.door import ModelLike, TaskLike
-from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
+from icl_interp.measure.controls import untrained_networks
 from icl_interp.measure.detectors.own import Detector, Fit
 from icl_interp.measure.linear_probes import Target
 from icl_interp.measure.sites import answering_features
@@ -16,6 +16,7 @@ from icl_interp.measure.study.measure import Absent, Findings, StudyPlan
 from icl_interp.measure.study.plan import plan_study
 from icl_interp.measure.study.result import Study
 from icl_interp.measure.study.survey import survey_network, together
+from icl_interp.measure.verdicts import gated
 from icl_interp.models.hooked import HookedModel
 from icl_interp.query import Callee, predict
 from icl_interp.tasks.shifts.select import Shifts
@@ -37,7 +38,7 @@ def study(
     references: Mapping[str, Callee] | None = None,
     detectors: Mapping[str, Fit | Detector] | None = None,
     targets: Mapping[str, Target] | None = None,
-    n_controls: int = N_UNTRAINED,
+    n_controls: int | None = None,
     n_points_trained: int | None = None,
     seed: int = 0,
     tick: Tick | None = None,
@@ -54,7 +55,8 @@ def study(
         references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
         detectors: Your own by name, as in `detector_report`.
         targets: Quantities of your own that probes look for, by name, as in `linear_probes`.
-        n_controls: Untrained networks; 0 switches them off, and every verdict is then unknown.
+        n_controls: Untrained networks; None takes 20 where they cost less than a minute and 10 elsewhere. 0 switches
+            them off, and no verdict applies then.
         n_points_trained: Points that prompts had in training; later ones are marked as never seen there. None takes
             what a `Checkpoint` says, or the task's usual number.
         seed: The only source of randomness.
@@ -99,12 +101,13 @@ def run_study(plan: StudyPlan, tick: Tick | None = None) -> Study:
         if measure.name in efforts:
             report(efforts[measure.name].reads, measure.title)
     claims = plan.claims
-    verdicts = {
+    judged = {
         claim.name: claim.judge(results[measure.name], found, len(claims))
         for measure in plan.running
         for claim in measure.claims(plan)
         if measure.name not in absent
     }
+    gates = {claim.name: claim.gate for claim in claims if claim.gate in judged and claim.name in judged}
     return Study(
         config=plan.config,
         task=plan.task,
@@ -113,7 +116,7 @@ def run_study(plan: StudyPlan, tick: Tick | None = None) -> Study:
         conventions=plan.conventions,
         results=results,
         absent=absent,
-        verdicts=verdicts,
+        verdicts=gated(judged, gates),
         claims=claims,
         answers=found.answers,
         untrained=found.untrained,

@@ -4,12 +4,19 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from icl_interp.errors import InputError
+from icl_interp.errors import InputError, InputTypeError
+from icl_interp.prompts import Prompts
+from probes._core.arrays import takes_arrays
+
+if TYPE_CHECKING:
+    ModuleLike = nn.Module
+else:  # so that these functions say what is wrong, and no type checker before them
+    ModuleLike = object
 
 INPUT = ":input"
 """After the name of a submodule: what goes into it, instead of what comes out."""
@@ -217,14 +224,16 @@ def _text(shape: tuple[int, ...] | None) -> str:
     return "-" if shape is None else str(list(shape))
 
 
-def sites(module: nn.Module, xs: Tensor, ys: Tensor | None = None, *, call: Call = plain_call) -> SiteTable:
+@takes_arrays
+def sites(module: ModuleLike, xs: Prompts | Tensor, ys: Tensor | None = None, *, call: Call = plain_call) -> SiteTable:
     """List the submodules of a network with the shapes that they take and give, and which of them look like blocks.
 
     The module runs once, in evaluation mode and without gradients; its mode and its hooks stay as they were.
 
     Args:
         module: Any module.
-        xs: A few inputs [batch point dim], as `call` takes them; of a language model tokens [batch pos].
+        xs: A few prompts, or their inputs [batch point dim] as `call` takes them; of a language model tokens
+            [batch pos].
         ys: Their labels [batch point]; none for a language model.
         call: How the module is called.
 
@@ -234,6 +243,7 @@ def sites(module: nn.Module, xs: Tensor, ys: Tensor | None = None, *, call: Call
 
     Raises:
         InputError: If no submodule ran.
+        InputTypeError: If the first argument is no module.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(3, 8), nn.Sequential(nn.Linear(8, 8)), nn.Linear(8, 1))
@@ -244,7 +254,12 @@ def sites(module: nn.Module, xs: Tensor, ys: Tensor | None = None, *, call: Call
         1          Sequential  1     [2, 5, 8]  [2, 5, 8]
         2          Linear      1     [2, 5, 8]  [2, 5, 1]
     """
-    module = original(module)
+    if not isinstance(module, nn.Module):
+        raise InputTypeError(f"sites needs a torch.nn.Module first, got {type(module).__name__}; pass the network.")
+    xs, ys = (xs.xs, xs.ys) if isinstance(xs, Prompts) else (xs, ys)
+    module, kind = original(module), next((p.dtype for p in module.parameters() if p.is_floating_point()), xs.dtype)
+    if xs.is_floating_point():
+        xs, ys = xs.to(kind), None if ys is None else ys.to(kind)
     ran, _ = dry_run(module, lambda: call(module, xs) if ys is None else call(module, xs, ys))
     if not ran:
         raise InputError("sites needs a module whose submodules run, and none ran; pass the module that holds them.")

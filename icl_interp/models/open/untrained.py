@@ -36,6 +36,11 @@ def recipe_for(module: nn.Module, make: Make) -> Recipe | None:
     if make == "reset":
         return Recipe(lambda: _reset(module), "PyTorch's default initialisation (reset_parameters)")
     if make is not None:
+        if isinstance(make, nn.Module):
+            raise InputError(
+                f"make needs a function that builds a fresh network each time, got one network, {type(make).__name__}; "
+                f"pass make=lambda: {type(make).__name__}(...)."
+            )
         if not callable(make):
             raise InputError(
                 f'make needs a function without arguments, "reset" or None, got {make!r}; pass a function.'

@@ -1,6 +1,7 @@
 """Any module as a model of ours: predictions, residual sites that can be read and changed, untrained networks."""
 
 import difflib
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -31,6 +32,7 @@ from icl_interp.models.hooked import HookedModel, is_hooked
 from icl_interp.models.open.discover import (
     INPUT,
     Call,
+    ModuleLike,
     Ran,
     as_in_evaluation,
     dry_run,
@@ -45,6 +47,8 @@ from icl_interp.models.open.discover import (
 )
 from icl_interp.models.open.first_look import check_answers, check_equal
 from icl_interp.models.open.untrained import Make, make_untrained, recipe_for
+from icl_interp.prompts import Prompts
+from probes._core.arrays import takes_arrays, tensors_in
 
 _AXES = ("batch", "pos", "width")
 _HEAD_AXES = ("batch", "pos", "head", "d_head")
@@ -257,6 +261,8 @@ class WrappedModel(HookedModel):
         """Predict labels as every model of ours does; see `HookedModel.forward`."""
         if self.options.reads == "tokens":
             return self._read_tokens(xs, ys)
+        xs, ys = tensors_in(xs), tensors_in(ys)
+        self._check_kind(xs, ys)
         if ys is not None:
             self.prepare(xs, ys)
         return super().forward(xs, ys, points=points)
@@ -302,8 +308,8 @@ class WrappedModel(HookedModel):
             )
         if self.options.reads == "points" and ys is None:
             raise InputTypeError(
-                "this wrapped model reads inputs and labels, got tokens; pass prompts, or wrap the module with "
-                "reads='tokens'."
+                "this wrapped model reads inputs and labels, got one tensor alone; pass xs and ys, or wrap the module "
+                "with reads='tokens' if it is a language model."
             )
 
     def _prepare_for_tokens(self, tokens: Tensor) -> None:
@@ -320,7 +326,11 @@ class WrappedModel(HookedModel):
     def _answer(self, xs: Tensor, ys: Tensor) -> Any:
         dtype = next((p.dtype for p in self.module.parameters() if p.is_floating_point()), xs.dtype)
         with as_in_evaluation(self.module), self._their_code():
-            return self.options.call(self.module, xs.to(dtype), ys.to(dtype))
+            try:
+                return self.options.call(self.module, xs.to(dtype), ys.to(dtype))
+            except Exception as error:
+                error.add_note(f"The module was asked with xs {list(xs.shape)} and ys {list(ys.shape)}.")
+                raise
 
     def _their_code(self) -> AbstractContextManager[None]:
         """Say that what is raised inside is theirs, where a command runs it; a notebook shows that by itself."""
@@ -451,7 +461,8 @@ class WrappedModel(HookedModel):
         if not blocks:
             raise InputError(
                 "no blocks were found in this module; name places of its residual stream with sites={'block 0': 'h.0', "
-                "...} (icl_interp.sites(module, xs, ys) lists what there is), or pass sites={} to go without."
+                "...} (icl_interp.sites(module, xs, ys) lists what there is), change axes, or pass "
+                "sites={} to go without."
             )
         found = {READ_IN: _Place(blocks[0], INPUT)}
         found |= {f"block {i}": _Place(block, "") for i, block in enumerate(blocks)}
@@ -589,6 +600,12 @@ class _FitsBothError(InputError):
     """As many heads as positions, and as many entries per head."""
 
 
+def _nearest_layout(n_positions: int, n_points: int, query_only: bool) -> str:  # noqa: FBT001
+    if n_positions == n_points:
+        return f'positions="{"joint" if query_only else "sequence"}" (one position per point), or '
+    return 'positions="interleaved" (x1, y1, x2, ...), or ' if n_positions in (2 * n_points, 2 * n_points - 1) else ""
+
+
 def _check_positions(options: "_Options", n_positions: int, n_points: int) -> int:
     """Refuse a layout that does not fit the sites; how many positions there are beyond those of the points."""
     if not isinstance(options.layout, OwnRoles):
@@ -597,8 +614,8 @@ def _check_positions(options: "_Options", n_positions: int, n_points: int) -> in
         if more not in ((0, -1) if per_point == 2 else (0,)):
             raise InputError(
                 f"positions={options.layout!r} needs {per_point * n_points} positions for {n_points} points, and "
-                f"the sites have {n_positions}; pass another layout, or a function of n_points that gives the role "
-                "of each position."
+                f"the sites have {n_positions}; pass {_nearest_layout(n_positions, n_points, options.query_only)}a "
+                "function of n_points that gives the role of each position."
             )
         return more
     roles = list(options.layout.by_points(n_points))
@@ -669,8 +686,19 @@ def _odd_one_out(most: int, n_points: int) -> int:
     return next((n for n in free if n % 2), most)
 
 
+def _came(thing: object) -> str:
+    if isinstance(thing, type):
+        return f"the class {thing.__name__}; pass a network, {thing.__name__}(...)"
+    if isinstance(thing, str | os.PathLike):
+        return f"the path {str(thing)!r}; build the network, load its weights, and pass it"
+    if isinstance(thing, Mapping):
+        return "a mapping, such as a state dict; build the network, load its weights, and pass it"
+    return f"{type(thing).__name__}; pass the network"
+
+
+@takes_arrays
 def wrap(
-    module: nn.Module,
+    module: ModuleLike,
     *,
     sites: Mapping[str, str] | None = None,
     call: Call = plain_call,
@@ -681,7 +709,7 @@ def wrap(
     attention: Literal["causal", "full"] = "causal",
     max_points: int | None = None,
     reads: Literal["points", "tokens"] = "points",
-    example: tuple[Tensor, Tensor | None] | None = None,
+    example: Prompts | tuple[Tensor, Tensor | None] | None = None,
 ) -> WrappedModel:
     """Make any PyTorch module a model that every measure takes.
 
@@ -719,7 +747,7 @@ def wrap(
         reads: "points" for a network of inputs and labels; "tokens" for a language model, whose call is module(tokens)
             with tokens [batch pos] and whose answer is not looked at: measures of activations take it, with tokens
             where others take prompts, and errors, probes and references do not.
-        example: A few prompts (xs, ys), or (tokens, None), to look at the module at once.
+        example: A few prompts, also as (xs, ys), or (tokens, None), to look at the module at once.
 
     Returns:
         The model.
@@ -744,12 +772,12 @@ def wrap(
     """
     if isinstance(module, WrappedModel):
         raise InputTypeError("wrap needs the module itself, got one that is wrapped already; pass its .module.")
-    if not isinstance(module, nn.Module):
-        raise InputTypeError(f"wrap needs a torch.nn.Module, got {type(module).__name__}; pass the network.")
-    if isinstance(module, HookedModel):
+    if isinstance(module, HookedModel) or isinstance(getattr(module, "model", None), HookedModel):
         raise InputTypeError(
             "wrap needs a module of somebody else, got a model of ours; every measure takes it as it is."
         )
+    if not isinstance(module, nn.Module):
+        raise InputTypeError(f"wrap needs a torch.nn.Module, got {_came(module)}.")
     if not callable(positions) and positions not in get_args(Tokens):
         known = ", ".join(get_args(Tokens))
         raise InputError(f"positions needs one of {known} or a function of n_points, got {positions!r}; choose one.")
@@ -776,5 +804,5 @@ def wrap(
     options = _Options(sites, call, query_only, layout, tuple(axes.split()), make, attention, max_points, reads)
     model = WrappedModel(original(module), options)
     if example is not None:
-        model.prepare(*example)
+        model.prepare(*((example.xs, example.ys) if isinstance(example, Prompts) else example))
     return model

@@ -1,11 +1,11 @@
 """Which algorithm does the model act like? Its agreement with each known one, by every metric."""
 
 from icl_interp.measure.algorithm_agreement import AgreementReport
-from icl_interp.measure.controls import Excess
 from icl_interp.measure.errors import Likeness
 from icl_interp.measure.study.result import Study
+from icl_interp.measure.verdicts import Excess
 from icl_interp.report.model import Chapter, FigureView, Section
-from icl_interp.report.sentences import card, interval, listing, number, verdict_words
+from icl_interp.report.sentences import answer, card, interval, listing, number
 from icl_interp.report.tables import Cell, TableView
 from probes.bootstrap import Estimate
 from probes.curves import Curve
@@ -43,10 +43,10 @@ def chapter(study: Study) -> Chapter:
 
 def _sentence(likeness: Likeness, excess: Excess) -> str:
     name = likeness.nearest[0]
-    return verdict_words(
+    return answer(
         excess,
-        finding=f"It predicts most like {name}: share of {name}'s predictions that it has",
-        absence=f"that it predicts like any reference, {name} least unlike: share of its predictions",
+        here=f"the predictions of {name} account best for its own (R² {number(excess.value)})",
+        there=f"in untrained networks the best reference has R² {number(excess.control)}",
     )
 
 

@@ -1,10 +1,10 @@
 """The page of a reproduced paper: its figures, every claim with what was found, and what the paper leaves open."""
 
-from collections import Counter
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from icl_interp.experiments.claims import Check, Claim
+from icl_interp.experiments.claims import LEAST_SEEDS, Check, Claim
 from icl_interp.experiments.claims import Verdict as ClaimVerdict
 from icl_interp.experiments.experiment import Outcome, Panel
 from icl_interp.files import finite
@@ -14,39 +14,25 @@ from icl_interp.report.tables import TableView
 
 _TONES: Mapping[ClaimVerdict, Tone] = {
     "reproduced": "evidence",
-    "partly": "mixed",
-    "not reproduced": "none",
-    "unknown in the paper": "unknown",
-    "not judged": "unknown",
+    "partly reproduced": "mixed",
+    "mixed": "mixed",
+    "contradicted": "opposite",
+    "inconclusive": "inconclusive",
+    "no target": "unknown",
 }
-_WORDS: Mapping[ClaimVerdict, str] = {
-    "reproduced": "agrees",
-    "not reproduced": "contradicts",
-    "partly": "undecided",
-    "not judged": "too few seeds",
-    "unknown in the paper": "not judged",
-}
-"""What a check does to its claim."""
-_SAID: Mapping[ClaimVerdict, tuple[str, str]] = {
-    "reproduced": ("agrees", "agree"),
-    "not reproduced": ("contradicts", "contradict"),
-    "partly": ("is undecided", "are undecided"),
-    "not judged": ("has too few seeds", "have too few seeds"),
-}
-"""The same as verbs, of one check and of several; what is not judged is counted apart."""
 _NAMES = {"ood": "OOD", "mlp": "MLP", "bayes": "Bayes", "gpt2": "GPT-2"}
 _SHOWN = 3
 """Checks whose numbers stand on a claim's card, contradicting ones first; the tables have all."""
 _SHORT_RULE = (
-    "Reproduced: every check agrees. Not reproduced: none agrees, one contradicts. Partly: anything between. Checks "
-    "are 95 % intervals over seeds."
+    "Reproduced: every check agrees. Inconclusive: fewer than half of the checks are decided. Otherwise partly "
+    "reproduced (none contradicts), mixed, or contradicted (none agrees)."
 )
 _RULE = (
-    "A check is reproduced if the 95 % interval of its mean over seeds (Student's t) lies inside the expected range, "
-    "not reproduced if it lies outside, partly if it crosses an end; a claim is reproduced if all of "
-    "its checks are, not reproduced if some are not and none is, partly otherwise. "
-    "Fewer than three seeds are not judged. For shares, counts and rank correlations, which have bounds, such "
-    "intervals are rough."
+    "A check agrees if the 95 % interval of its mean over seeds (Student's t) lies inside the expected range. It "
+    "contradicts if a wider interval, at 5 % divided by the number of checks of its claim, lies outside. Otherwise it "
+    f"is undecided, as it is with fewer than {LEAST_SEEDS} seeds. {_SHORT_RULE} Checks without an expected range do "
+    "not count. Where all seeds give the same count or share, the interval is half a step of it on both sides. For "
+    "shares, counts and rank correlations, which have bounds, intervals are rough."
 )
 _FIGURES = Section("figures", "The figures")
 _CLAIMS = Section("claims", "Every number")
@@ -77,9 +63,9 @@ def _count(outcome: Outcome) -> str:
 
 
 def _warnings(outcome: Outcome) -> tuple[str, ...]:
-    if "not judged" not in [claim.verdict for claim in outcome.claims]:
+    if not any(claim.lacks_seeds for claim in outcome.claims):
         return ()
-    return ("Too few seeds: nothing here is judged. The numbers show only that everything runs.",)
+    return ("Too few seeds: no check is decided. The numbers show only that everything runs.",)
 
 
 def _card(claim: Claim) -> Verdict:
@@ -92,30 +78,21 @@ def _card(claim: Claim) -> Verdict:
         detail=f"{claim.source}. {claim.measure}{more}",
         anchor=_anchor(claim),
         word=_badge(claim),
-        points=tuple(_words(check, claim) for check in sorted(claim.checks, key=_urgency)[:_SHOWN]),
+        points=tuple(_words(check) for check in sorted(claim.checks, key=_urgency)[:_SHOWN]),
     )
 
 
 def _badge(claim: Claim) -> str:
-    if claim.verdict == "not judged":
-        return "Too few seeds"
-    if claim.verdict != "partly":
-        return claim.verdict.capitalize()
-    agrees = any(check.verdict == "reproduced" for check in claim.checks)
-    return "Partly reproduced" if agrees else "Partly: undecided"
+    return "Too few seeds" if claim.lacks_seeds else claim.verdict.capitalize()
 
 
 def _why(claim: Claim) -> str:
-    counts = Counter(check.verdict for check in claim.checks)
-    n_open = counts["unknown in the paper"]
-    judged = len(claim.checks) - n_open
-    if not judged:
+    n_open = sum(not check.expects for check in claim.checks)
+    if claim.verdict == "no target":
         return f"The paper states nothing that {_counted(n_open, 'number')} could be compared with."
-    found = [(n, _SAID[verdict][n > 1]) for verdict in _SAID if (n := counts[verdict])]
-    (n, verb), *others = found
-    said = [f"{n} of {_counted(judged, 'check')} {verb}", *(f"{n} {verb}" for n, verb in others)]
-    rest = f" {_counted(n_open, 'further number')} {'is' if n_open == 1 else 'are'} not judged." if n_open else ""
-    return f"{', '.join(said)}.{rest}"
+    has = "has" if n_open == 1 else "have"
+    rest = f" {_counted(n_open, 'further number')} {has} no target." if n_open else ""
+    return f"Of {_counted(sum(claim.counts), 'check')}: {claim.counted}.{rest}"
 
 
 def _counted(n: int, what: str) -> str:
@@ -123,7 +100,7 @@ def _counted(n: int, what: str) -> str:
 
 
 def _urgency(check: Check) -> int:
-    return ("not reproduced", "partly", "reproduced", "not judged", "unknown in the paper").index(check.verdict)
+    return ("contradicts", "undecided", "agrees", "no target").index(check.verdict)
 
 
 def _anchor(claim: Claim) -> str:
@@ -133,16 +110,14 @@ def _anchor(claim: Claim) -> str:
 def _part(claim: Claim) -> Section:
     words = [_NAMES.get(word, word) for word in claim.key.split("-")]
     name = " ".join([words[0][0].upper() + words[0][1:], *words[1:]])
-    return Section(_anchor(claim), f"{name} ({claim.source}): {claim.verdict}", tables=(_table(claim),))
+    return Section(_anchor(claim), f"{name} ({claim.source}), {claim.said}", tables=(_table(claim),))
 
 
-def _words(check: Check, claim: Claim) -> str:
+def _words(check: Check) -> str:
     found, expected = check.interval, f" (expected {check.expected()})" if check.expects else ""
-    # The badge says it where all is alike; what contradicts is always marked.
-    alike = check.verdict == claim.verdict and check.verdict not in ("partly", "not reproduced")
-    word = "" if alike else f"{_WORDS[check.verdict]}: "
-    said = check.undecided or f"{number(found.value)} {interval(found.low, found.high)}"
-    return f"{word}{check.label}: {said}{expected}"
+    said = f"{number(found.value)} {interval(found.low, found.high)}" if math.isfinite(found.value) else check.note
+    note = f"; {check.note}" if check.note not in ("", said) else ""
+    return f"{check.verdict}: {check.label}: {said}{expected}{note}"
 
 
 def _table(claim: Claim) -> TableView:
@@ -153,7 +128,7 @@ def _table(claim: Claim) -> TableView:
             check.low,
             check.high,
             check.verdict,
-            "; ".join(filter(None, (check.reason, check.undecided))),
+            "; ".join(filter(None, (check.reason, check.note))),
         )
         for check in claim.checks
     )

@@ -40,7 +40,9 @@ def _map(study: Surveyed, report: DetectorReport) -> FigureView:
     )
 
 
-def _detector_sentence(report: DetectorReport, uncontrolled: str = "the controls were switched off") -> str:
+def _detector_sentence(
+    report: DetectorReport, uncontrolled: str = "there are no untrained networks to compare with"
+) -> str:
     hidden, raw, said = (report.seen_by(what) for what in ("hidden states", report.baseline, "predictions"))
     rival = "raw inputs see" if report.baseline == "raw inputs" else "the norm of activations sees"
     shared = [label for label in hidden if label in raw]
@@ -66,16 +68,12 @@ def _beyond_untrained(report: DetectorReport, uncontrolled: str) -> str:
     judged = {name: d.excess for name, d in found.items() if d.excess is not None}
     if not judged or not any(excess.controls for excess in judged.values()):
         return f"{uncontrolled[0].upper()}{uncontrolled[1:]}, so nothing here is evidence of learning."
-    better = [name for name, excess in judged.items() if excess.verdict == "evidence"]
-    if not better:
-        return (
-            f"No evidence beyond an untrained network: none of {len(judged)} scores of hidden states has a larger mean "
-            "AUROC than the same score in untrained networks."
-        )
-    return (
-        f"Beyond untrained networks, in mean AUROC: {len(better)} of {len(judged)} scores of hidden states "
-        f"({listing(better)})."
+    better, worse = (
+        [name for name, excess in judged.items() if excess.verdict == word] for word in ("evidence", "opposite")
     )
+    text = f"Of {len(judged)} scores of hidden states {len(better)} have a larger mean AUROC than in untrained networks"
+    text += f" ({listing(better)})" if better else ""
+    return f"{text}, and {len(worse)} a smaller one{f' ({listing(worse)})' if worse else ''}."
 
 
 def _detector_table(report: DetectorReport) -> TableView:
@@ -95,8 +93,8 @@ def _detector_table(report: DetectorReport) -> TableView:
         rows=tuple(rows),
         caption="AUROC of every score: mean over shifts, beside untrained networks, and under each shift",
         notes=f"At {report.describe()}; fitted on in-distribution prompts that are not scored. Below 0.5 shifted "
-        "prompts look more familiar than familiar ones. Bounds of the excess hold for all rows together at 95 %, each "
-        "end by itself. Raw inputs read no network and have no untrained control.",
+        "prompts look more familiar than familiar ones. Bounds of the excess hold for all claims of the report "
+        "together at 95 %. Raw inputs read no network and have no untrained control.",
     )  # fmt: skip
 
 

@@ -6,9 +6,8 @@ from icl_interp.measure.errors import MODEL, TOLERATED, UNSEEN, ErrorReport, Fam
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.study.result import Study
 from icl_interp.report.model import Chapter, FigureView, HasJSON, Section
-from icl_interp.report.sentences import card, interval, number, trend, verdict_words
+from icl_interp.report.sentences import answer, card, number, percent, trend
 from icl_interp.report.tables import Cell, TableView
-from probes.bootstrap import Estimate
 
 _LIMITS = (1e-4, 10.0)
 """Range of the error axes; what lies outside is drawn at its edge or cut off, the tables have it as it is."""
@@ -43,24 +42,22 @@ def chapter(study: Study) -> Chapter:
         lead += f" Points beyond the length of training prompts, {UNSEEN}, are shaded."
     section = Section("errors", "What does it compute?", lead, figures=(main,), tables=(_late_table(report),))
     excess = study.verdicts["in-context learning"]
-    said = verdict_words(
-        excess, finding="It does: share of error removed", absence="that it learns in context: share of error removed"
+    said = answer(
+        excess,
+        here=f"with {own.first_point} or more examples it removes {percent(excess.value)} of the error",
+        there=f"untrained networks remove {percent(excess.control)}",
+        written=percent,
     )
-    answer = card("Does it learn in context?", excess, f"{said} {_likeness(own)}", anchor="errors")
-    return Chapter(section, (answer,))
+    learns = card("Does it learn in context?", excess, f"{said} {_likeness(own)}", anchor="errors")
+    return Chapter(section, (learns,))
 
 
 def _likeness(errors: FamilyErrors) -> str:
     """Say which reference predicts most like the model, and which comes next."""
-    said = [(name, errors.distances[name]) for name in errors.nearest()[:2]]
-    (first, nearest), *others = said
-    text = f"{first} predicts most like it: mean squared difference {_distance(nearest)} of E[y²]"
-    text += "".join(f"; next is {name} with {_distance(estimate)}" for name, estimate in others)
-    return text[0].upper() + text[1:] + "."
-
-
-def _distance(estimate: Estimate) -> str:
-    return f"{number(estimate.value)} {interval(estimate.low, estimate.high)}"
+    (first, nearest), *others = [(name, errors.distances[name]) for name in errors.nearest()[:2]]
+    text = f"Its predictions are closest to those of {first} (they differ by {percent(nearest.value)} of E[y²])"
+    text += "".join(f"; next comes {name} ({percent(estimate.value)})" for name, estimate in others)
+    return f"{text}."
 
 
 def _late_table(report: ErrorReport) -> TableView:

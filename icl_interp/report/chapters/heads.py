@@ -32,8 +32,8 @@ def chapter(study: Study) -> Chapter:
         f"One head's output is set to zero at a time ({report.n_prompts} prompts, late error in units of E[y²]). That "
         "takes the network off its distribution, so part of the rise may come from that alone; another baseline, such "
         "as a head's mean output, may cost more or less. Heads that stand in for each "
-        "other look unimportant. Framed are heads whose whole interval exceeds every head of every "
-        "untrained network."
+        "other look unimportant. Framed are heads whose whole interval exceeds what the most important head of one "
+        "more untrained network would show."
     )
     return Chapter(Section("heads", title, lead, figures=(view,)))
 
@@ -67,9 +67,12 @@ def _heads_sentence(report: HeadReport) -> str:
     beside = "" if without else f"; in untrained networks no head does so by more than {number(report.untrained_most)}"
     needed = report.needed()
     if not needed:
-        return f"No evidence beyond an untrained network that any head is needed: masking raises the error for {said}" \
-            f"{beside}." if not without else f"No verdict on heads: masking raises the error for {said}, and " \
-            "there are no untrained networks to compare with."  # fmt: skip
+        if without:
+            return (
+                "No verdict on heads, since there are no untrained networks to compare with: masking raises the error "
+                f"for {said}."
+            )
+        return f"Not shown that any head is needed: masking raises the error for {said}{beside}."
     text = f"Masking raises the error for {said}{beside}."
     n_heads = found.increase.numel()
     return f"{text} {len(needed)} of {n_heads} heads are needed in this sense ({listing(needed)})." + (

@@ -3,11 +3,11 @@
 from dataclasses import replace
 from itertools import pairwise
 
-from icl_interp.measure.controls import Excess
 from icl_interp.measure.layer_readouts import LayerReadoutReport
 from icl_interp.measure.study.result import Study
+from icl_interp.measure.verdicts import Excess
 from icl_interp.report.model import Chapter, FigureView, Section
-from icl_interp.report.sentences import card, number, verdict_words
+from icl_interp.report.sentences import answer, card, number, percent
 from icl_interp.report.tables import TableView
 from probes.step_matching import StepMatches
 
@@ -83,12 +83,11 @@ def _steps_chapter(report: LayerReadoutReport | None, algorithm: str) -> Chapter
 def _sentence(report: LayerReadoutReport, excess: Excess | None) -> str:
     if excess is None:
         return 'What the blocks add is not judged, since no site before them is known; name a "read-in" in sites.'
-    text = verdict_words(
+    text = answer(
         excess,
-        finding="The blocks work towards the answer: share of the read-in's error that a read-out of the last one "
-        "removes",
-        absence="that the blocks work towards the answer: share of the read-in's error that a read-out of the last one "
-        "removes",
+        here=f"a linear read-out after the last block has {_less(excess.value)} error than one at the embedding",
+        there=f"in untrained networks it has {_less(excess.control)}",
+        written=percent,
     )
     errors = [estimate.value for estimate in report.errors]
     if excess.verdict != "evidence" or len(report.sites) < 3:
@@ -99,6 +98,12 @@ def _sentence(report: LayerReadoutReport, excess: Excess | None) -> str:
         f"{text} The largest fall is from {report.sites[place]} to {report.sites[place + 1]}: "
         f"{number(errors[place])} to {number(errors[place + 1])}."
     )
+
+
+def _less(share: float) -> str:
+    if (said := percent(abs(share))) == "none":
+        return "no less"
+    return f"{said} {'less' if share > 0 else 'more'}"
 
 
 def _steps_sentence(report: LayerReadoutReport, algorithm: str) -> str:

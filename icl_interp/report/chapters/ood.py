@@ -12,7 +12,7 @@ from icl_interp.measure.ood import OodReport
 from icl_interp.measure.study.result import Surveyed
 from icl_interp.report.chapters import FAMILIAR
 from icl_interp.report.model import Chapter, FigureView, Section, Verdict
-from icl_interp.report.sentences import card, claim_words, interval, listing, number
+from icl_interp.report.sentences import answer, card, interval, listing, number
 from icl_interp.report.tables import Cell, TableView
 from probes.bootstrap import Estimate
 from probes.correlation import CorrelationReport
@@ -55,30 +55,40 @@ def _lead(study: Surveyed) -> str:
     return text if study.families.shifted else f"{text} {study.unshifted}"
 
 
+def _correlated(study: Surveyed) -> str:
+    excess = study.measured["score and error"]
+    return answer(
+        excess,
+        here=f"inside task families the rank correlation of score and error is {number(excess.value)} on average",
+        there=f"in untrained networks {number(excess.control)}",
+        uncontrolled=study.uncontrolled,
+    )
+
+
+def _detected(study: Surveyed) -> str:
+    excess = study.measured["detection"]
+    return answer(
+        excess,
+        here=f"over the shifts the signature's AUROC is {number(excess.value)} on average",
+        there=f"in untrained networks {number(excess.control)}",
+        uncontrolled=study.uncontrolled,
+    )
+
+
 def _cards(study: Surveyed) -> tuple[Verdict, ...]:
     claims, cards = study.measured, []
     if "score and error" in claims:
-        told = claim_words(
-            study,
-            "score and error",
-            finding="Inside families it does: mean Spearman correlation",
-            absence="that the score tells the error: mean Spearman correlation inside families",
-        )
-        cards.append(card("Does the score tell the error?", claims["score and error"], told, anchor="score-error"))
+        question, told = "Does a prompt's overlap predict its error?", _correlated(study)
+        cards.append(card(question, claims["score and error"], told, anchor="score-error"))
     if not study.families.shifted:
-        return (*cards, Verdict("Does it detect shifts?", study.unshifted, "unknown", None, "ood"))
-    found = claim_words(
-        study,
-        "detection",
-        finding="It does: mean AUROC over shifts",
-        absence="that it detects shifts: mean AUROC over shifts",
-    )
+        return (*cards, Verdict("Does the signature detect shifts?", study.unshifted, "unknown", None, "ood"))
+    found = _detected(study)
     better = len(_norms_do_as_well(study.ood))
     found += (
         f" Norms alone reach {number(study.ood.mean_norm_auroc)} and do as well or better under {better} of "
         f"{len(study.ood.shifts)}."
     )
-    return (*cards, card("Does it detect shifts?", claims["detection"], found, anchor="auroc"))
+    return (*cards, card("Does the signature detect shifts?", claims["detection"], found, anchor="auroc"))
 
 
 def _norms_do_as_well(report: OodReport) -> list[str]:
@@ -87,12 +97,7 @@ def _norms_do_as_well(report: OodReport) -> list[str]:
 
 def _auroc(study: Surveyed) -> FigureView:
     report = study.ood
-    sentence = claim_words(
-        study,
-        "detection",
-        finding="The signature tells shifted prompts apart, mean AUROC over shifts",
-        absence="that the signature tells shifted prompts apart, mean AUROC over shifts",
-    )
+    sentence = _detected(study)
     better = _norms_do_as_well(report)
     sentence += (
         f" Norms alone reach {number(report.mean_norm_auroc)} on average and do at least as well under "
@@ -130,12 +135,7 @@ def _cloud(study: Surveyed, correlation: CorrelationReport) -> FigureView:
         )
         for i, label in enumerate(report.scores)
     ]
-    sentence = claim_words(
-        study,
-        "score and error",
-        finding="Inside families, prompts that look further out are predicted worse, mean Spearman correlation",
-        absence="that prompts which look further out are predicted worse, mean Spearman correlation inside families",
-    )
+    sentence = _correlated(study)
     sentence += (
         f" Pooled over families it is {_estimate(correlation.pooled)}, and {_estimate(correlation.partial)} given the "
         "norms of the prompt."
@@ -186,7 +186,7 @@ def _detection_table(study: Surveyed) -> TableView:
         rows=tuple(rows),
         caption="Out-of-distribution detection",
         notes="Intervals of AUROC: 95 % bootstrap over prompts. Excess: AUROC minus the mean of untrained networks, "
-        "with bounds that hold for all rows together at 95 %, each end by itself. FPR95 (OOD positive): share of "
+        "with bounds that hold for all rows together at 95 %. FPR95 (OOD positive): share of "
         "in-distribution prompts flagged when 95 % of shifted ones are; FPR95 (ID positive): share of shifted prompts "
         "accepted when 95 % of in-distribution ones are.",
     )  # fmt: skip

@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from icl_interp.measure.controls import Excess
 from icl_interp.measure.study.result import Study
+from icl_interp.measure.verdicts import Excess
 from icl_interp.report.model import Chapter, FigureGrid, FigureView, Section, Verdict
-from icl_interp.report.sentences import card, listing, number, verdict_words
+from icl_interp.report.sentences import answer, card, listing, number
 from icl_interp.report.tables import TableView
 
 _CONTROLS = {
@@ -17,20 +17,22 @@ _CONTROLS = {
 """What a read-out can fail to beat, in words."""
 
 
+_ELSE = {
+    "inconclusive": "Not shown for",
+    "negligible": "Nothing that matters for",
+    "opposite": "The opposite for",
+    "not applicable": "No verdict for",
+}
+"""What is said of targets without evidence, beside one with it."""
+
+
 def chapter(study: Study) -> Chapter:
     title = "Where can it be read?"
     if study.probes is None:
         return Chapter(Section("probes", title, study.absent["probes"]))
     report, excesses = study.probes, _excesses(study)
     best = max(report.targets, key=lambda target: excesses[target].value)
-    best_site = report.best_site(best)
-    sentence = _readout_words(
-        study,
-        best,
-        excesses[best],
-        finding=f"The best read-out is {best} at {best_site}: held-out R²",
-        absence=f"that any target can be read out, best {best}: held-out R²",
-    )
+    sentence = f"{_readout_words(study, best, excesses[best])} Best at {report.best_site(best)}."
     where = "the query token" if study.config.query_only else "x tokens"
     lead = (
         f"One ridge probe a site reads the residual stream at {where}, at all points with at least one example before "
@@ -59,13 +61,13 @@ def _excesses(study: Study) -> dict[str, Excess]:
 
 
 def _card(study: Study, best: str, excesses: dict[str, Excess]) -> Verdict:
-    finding, absence = f"Best is {best}: held-out R²", f"that {best} can be read out: held-out R²"
-    said = _readout_words(study, best, excesses[best], finding=finding, absence=absence)
-    made = card("Can known algorithms be read out?", excesses[best], said, anchor="probes")
-    without = [target for target, excess in excesses.items() if excess.verdict != "evidence"]
-    if not without or len(without) == len(excesses):
+    said = _readout_words(study, best, excesses[best])
+    made = card("Are quantities of known algorithms decodable?", excesses[best], said, anchor="probes")
+    found = {word: [target for target, e in excesses.items() if e.verdict == word] for word in _ELSE}
+    rest = "".join(f" {_ELSE[word]} {listing(targets)}." for word, targets in found.items() if targets)
+    if not rest or excesses[best].verdict != "evidence":
         return made
-    return replace(made, sentence=f"{said} No evidence for {listing(without)}.", tone="mixed")
+    return replace(made, sentence=f"{said}{rest}", tone="mixed")
 
 
 def each_target(study: Study) -> Chapter | None:
@@ -83,14 +85,19 @@ def each_target(study: Study) -> Chapter | None:
     return Chapter(Section("part-probes", title, sentence, figures=(grid,), tables=(_by_site(study),)))
 
 
-def _readout_words(study: Study, target: str, excess: Excess, *, finding: str, absence: str) -> str:
+def _readout_words(study: Study, target: str, excess: Excess) -> str:
     """Say what a read-out's excess allows to say, and where it fails by its own control, which one."""
-    if excess.verdict != "none" or excess.low <= 0 or excess.chance <= 0:
-        return verdict_words(excess, finding=finding, absence=absence)
+    said = answer(
+        excess,
+        here=f"a linear probe finds {target} with a held-out R² of {number(excess.value)}",
+        there=f"in untrained networks with {number(excess.control)}",
+    )
+    if excess.verdict != "inconclusive" or excess.low <= 0 or excess.chance <= 0:
+        return said
     control, beyond = study.probes.selectivity(target)
     return (
-        f"No evidence {absence} {number(excess.value)}, more than in untrained networks ({number(excess.control)}), "
-        f"but no better than {_CONTROLS[control]} ({number(excess.value - beyond.value)})."
+        f"Not shown. A linear probe finds {target} with a held-out R² of {number(excess.value)}, in untrained networks "
+        f"with {number(excess.control)}; {_CONTROLS[control]} reaches {number(excess.value - beyond.value)}."
     )
 
 
@@ -110,7 +117,7 @@ def _beyond(study: Study) -> str:
         return "There are no two references whose partial R² could be compared."
     best = max(report.partial, key=lambda name: _or_less(report.partial[name].value))
     if not alone:
-        return "No evidence of any reference beyond what all others say: no partial R² has its interval above 0."
+        return "Nothing of a reference is shown beyond what all others say: no partial R² has its interval above 0."
     return (
         f"Beyond what all other references say, {listing(alone)} can be read ({best} best: partial R² "
         f"{number(report.partial[best].value)})."
@@ -138,9 +145,7 @@ def _summary(study: Study) -> TableView:
 
 def _cell(study: Study, index: int, target: str, excess: Excess) -> FigureView:
     where = study.probes.best_site(target)
-    sentence = _readout_words(
-        study, target, excess, finding=f"Readable, best at {where}: R²", absence=f"that {target} can be read: R²"
-    )
+    sentence = f"{_readout_words(study, target, excess)} Best at {where}."
     return FigureView(
         id=f"probe-{index}",
         title=target,

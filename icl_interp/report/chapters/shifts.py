@@ -1,11 +1,13 @@
 """Does what it computes survive shifts of the prompts?"""
 
+from dataclasses import replace
+
 from icl_interp.measure.errors import MODEL, UNSEEN, ErrorReport, FamilyErrors
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.study.result import Study
 from icl_interp.report.chapters.errors import curve_table, drawn
 from icl_interp.report.model import Chapter, FigureGrid, FigureView, Section, Verdict
-from icl_interp.report.sentences import card, listing, number, trend, verdict_words
+from icl_interp.report.sentences import answer, card, listing, number, percent, trend
 
 _QUESTION, _ANCHOR = "Does that survive shifts?", "error-shifts"
 
@@ -23,12 +25,17 @@ def _card(study: Study, sentence: str) -> Verdict:
     if not study.families.shifted:
         return Verdict(_QUESTION, sentence, "unknown", None, _ANCHOR)
     excess = study.verdicts["under shift"]
-    said = verdict_words(
+    short = any(errors.fails(MODEL) for label, errors in study.errors.families.items() if label != IN_DISTRIBUTION)
+    said = answer(
         excess,
-        finding="In part at least: mean share of error removed",
-        absence="that it predicts under shift: mean share of error removed",
+        here=f"over the shifts it removes {percent(excess.value)} of the error on average",
+        there=f"untrained networks remove {percent(excess.control)}",
+        written=percent,
     )
-    return card(_QUESTION, excess, f"{said} {sentence}", anchor=_ANCHOR)
+    made = card(_QUESTION, excess, f"{said} {sentence}", anchor=_ANCHOR)
+    if excess.verdict != "evidence" or not short:
+        return made
+    return replace(made, sentence=made.sentence.replace("Yes", "Partly", 1), tone="mixed")
 
 
 def _sentence(report: ErrorReport) -> str:

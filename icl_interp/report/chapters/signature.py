@@ -11,7 +11,7 @@ from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.study.result import Surveyed
 from icl_interp.measure.study.survey import NetworkSurvey, SiteRecord
 from icl_interp.report.model import Chapter, FigureGrid, FigureView, Section, Verdict
-from icl_interp.report.sentences import card, claim_words, extremes, listing, number
+from icl_interp.report.sentences import answer, card, extremes, listing, number, percent
 from icl_interp.report.tables import Cell, TableView
 from probes.spectra import SWAP_THRESHOLD
 
@@ -21,6 +21,8 @@ _VARIANTS = {
     "C": "reference subspace, overlap",
 }
 """What each variant compares; higher means that prompts agree more."""
+_MOST_LOG = 700.0
+"""Exponents beyond it overflow."""
 
 
 def _variants_grid(study: Surveyed) -> FigureGrid:
@@ -126,8 +128,8 @@ def chapter(study: Surveyed) -> Chapter | None:
         return None
     lead = (
         f"Spectra are those of {study.subject} (`{study.main_site.hook}`; {study.conventions.describe()}). Untrained "
-        "networks share leading directions too, and react to a change of scale: only the difference from them speaks "
-        "of learning."
+        "networks share leading directions too, and react to a change of scale: only the difference from them is "
+        "evidence of learning."
     )
     figures: tuple[FigureGrid, ...] = (_spectra(study), _agreement(study))
     if study.families.shifted:
@@ -137,21 +139,34 @@ def chapter(study: Surveyed) -> Chapter | None:
     return Chapter(section, _cards(study) if study.families.shifted else ())
 
 
+def _reaction(study: Surveyed) -> str:
+    excess = study.measured["spectra"]
+    return answer(
+        excess,
+        here=f"shifts change the largest singular value by {_factor(excess.value)} on average",
+        there=f"in untrained networks by {_factor(excess.control)}",
+        written=_factor,
+    )
+
+
+def _factor(log_ratio: float) -> str:
+    return percent(math.expm1(log_ratio) if log_ratio < _MOST_LOG else math.inf)
+
+
+def _sharing(study: Surveyed) -> str:
+    excess = study.measured["shared directions"]
+    return answer(
+        excess,
+        here="the overlap with the signature is "
+        f"{number(abs(excess.value))} {'lower' if excess.value >= 0 else 'higher'} under shift than in distribution",
+        there=f"in untrained networks {number(abs(excess.control))} {'lower' if excess.control >= 0 else 'higher'}",
+    )
+
+
 def _cards(study: Surveyed) -> tuple[Verdict, ...]:
     claims = study.measured
     spectra, directions = claims["spectra"], claims["shared directions"]
-    react = claim_words(
-        study,
-        "spectra",
-        finding="More than untrained: mean |log ratio| of s1",
-        absence="that leading singular values react to shifts: mean |log ratio| of s1",
-    )
-    shared = claim_words(
-        study,
-        "shared directions",
-        finding="More in distribution than under shift: overlap difference",
-        absence="that familiar prompts share directions which shifted ones do not: overlap difference",
-    )
+    react, shared = _reaction(study), _sharing(study)
     return (
         card("Do spectra react to shifts?", spectra, react, anchor="spectra"),
         card("Are leading directions shared?", directions, shared, anchor="agreement"),
@@ -164,12 +179,7 @@ def _spectra(study: Surveyed) -> FigureGrid:
         cells.append(_spectrum_cell(study, study.untrained[0], "an untrained network", "spectra-untrained"))
     sentence = study.unshifted
     if study.families.shifted:
-        sentence = claim_words(
-            study,
-            "spectra",
-            finding="Shifts change the leading singular value more than in untrained networks, mean |log ratio|",
-            absence="that shifts change the leading singular value, mean |log ratio|",
-        )
+        sentence = _reaction(study)
     sentence += f" At {study.ood.describe()}."
     return FigureGrid("spectra", "Singular values, in and out of distribution", sentence, tuple(cells))
 
@@ -232,13 +242,7 @@ def _agreement(study: Surveyed) -> FigureGrid:
         measures.append((f"cosine-{j + 1}", f"|cos| of singular vector {j + 1}", partial(_cosine, j)))
     sentence = study.unshifted
     if study.families.shifted:
-        sentence = claim_words(
-            study,
-            "shared directions",
-            finding="In-distribution prompts share leading directions that shifted ones share less, overlap difference",
-            absence="that in-distribution prompts share leading directions which shifted ones do not, overlap "
-            "difference",
-        )
+        sentence = _sharing(study)
     ratio = float(study.survey.families[IN_DISTRIBUTION].sites[study.main_site.label].scores.swap_ratio.mean())
     if ratio > 0.9:
         sentence += (

@@ -4,12 +4,13 @@ from icl_interp.figures.dots import DotSeries, dots_figure
 from icl_interp.figures.theme import role_style
 from icl_interp.measure.study.result import Study
 from icl_interp.measure.subspace_use import SubspaceUse
-from icl_interp.report.model import Chapter, FigureView, HasJSON, Section, Tone, Verdict
-from icl_interp.report.sentences import interval, number
+from icl_interp.measure.verdicts import Excess
+from icl_interp.report.model import Chapter, FigureView, HasJSON, Section, Verdict
+from icl_interp.report.sentences import answer, card, number, percent
 from icl_interp.report.tables import TableView
 
 _OWN, _RANDOM, _UNTRAINED = "signature at its mean", "random subspaces", "untrained networks"
-_QUESTION = "Is its signature used?"
+_QUESTION = "Does the model use its signature?"
 
 
 def chapter(study: Study) -> Chapter:
@@ -17,7 +18,8 @@ def chapter(study: Study) -> Chapter:
     if use is None:
         why = study.absent["use"]
         return Chapter(Section("use", title, why), (Verdict(_QUESTION, why, "unknown", None, "use"),))
-    sentence = _sentence(use)
+    excess = study.verdicts["use"]
+    sentence = _sentence(use, excess)
     frame = use.to_frame()
     view = FigureView(
         id="signature-use",
@@ -44,41 +46,29 @@ def chapter(study: Study) -> Chapter:
         f"same length is subtracted along {len(use.random)} random subspaces of rank {use.rank}, and each untrained "
         "network loses its own signature. After the last block only what the read-out reads can matter."
     )
-    return Chapter(Section("use", title, lead, figures=(view,), tables=(table,)), (_card(use, sentence),))
-
-
-def _card(use: SubspaceUse, sentence: str) -> Verdict:
-    if not use.untrained:
-        return Verdict(_QUESTION, sentence, "unknown", None, "use")
-    tone: Tone = "evidence" if use.verdict == "evidence" else "none"
-    detail = f"p = {use.p_value:.2g} by {len(use.random)} random subspaces, for itself, not among the joint claims."
-    return Verdict(_QUESTION, sentence, tone, detail, "use")
-
-
-def _sentence(use: SubspaceUse) -> str:
-    change = use.effect.change
-    if not use.random:
-        return "No verdict that the signature is used: no random subspaces were tried."
-    random = sorted(effect.change.value for effect in use.random)
-    worse = sum(value >= change.value for value in random)
-    numbers = (
-        f"without what it tells of a prompt the late error changes by {number(change.value)} "
-        f"{interval(change.low, change.high)} of E[y²], "
-        f"as much or more do {worse} of {len(random)} random subspaces (median {number(random[len(random) // 2])})"
+    return Chapter(
+        Section("use", title, lead, figures=(view,), tables=(table,)),
+        (card(_QUESTION, excess, sentence, anchor="use"),),
     )
-    if not use.untrained:
-        return f"No verdict that the signature is used: {numbers}, and there are no untrained networks to compare with."
-    most = max(effect.change.value for effect in use.untrained)
-    numbers += f" and at most {number(most)} is seen in untrained networks"
+
+
+def _sentence(use: SubspaceUse, excess: Excess) -> str:
+    changes = [effect.change.value for effect in use.random]
+    worse = sum(value >= use.effect.change.value for value in changes)
+    said = answer(
+        excess,
+        here=f"replacing the {use.rank} signature directions by their mean changes the late error by "
+        f"{number(excess.value)} of E[y²]",
+        there=f"in untrained networks by {number(excess.control)} on average",
+        chance="along random subspaces",
+    )
+    planes = f"{worse or 'None'} of {len(changes)} random subspaces {'do' if worse > 1 else 'does'} as much."
     zero = use.to_zero.change
-    aside = (
-        f" Set to zero, its constant part too ({number(1 - use.varying)} of its energy), it changes the error by "
-        f"{number(zero.value)} {interval(zero.low, zero.high)}; that also moves the scale which a norm divides by, and "
-        "speaks of no use."
+    return (
+        f"{said} {planes} Setting them to 0 also removes their constant part ({percent(1 - use.varying)} of their "
+        f"energy) and changes the error by {number(zero.value)}; that moves the scale a norm divides by, so it does "
+        "not show use."
     )
-    if use.verdict == "evidence":
-        return f"It is used: {numbers}.{aside}"
-    return f"No evidence beyond an untrained network and random directions that it is used: {numbers}.{aside}"
 
 
 def _figure(use: SubspaceUse) -> HasJSON:

@@ -2,19 +2,19 @@
 
 import math
 from dataclasses import replace
+from typing import get_args
 
 from icl_interp.figures.dots import DotSeries, dots_figure
 from icl_interp.figures.theme import role_style
-from icl_interp.measure.controls import Excess, holm_p_values
-from icl_interp.measure.detectors.watch import OVERLAP
 from icl_interp.measure.study.plan import limits_of
 from icl_interp.measure.study.result import Study, Surveyed
+from icl_interp.measure.verdicts import Excess, VerdictWord
+from icl_interp.models.architecture import UNKNOWN_INIT
 from icl_interp.report.chapters import WORTH
 from icl_interp.report.model import Chapter, FigureView, Section
 from icl_interp.report.sentences import listing
 from icl_interp.report.tables import Cell, TableView
 
-_DETECTOR = "detector: "
 MLPS, HEAD_MEANS = "ablation of MLPs", "heads replaced by their mean output"
 _ELSEWHERE = {
     "probes that learn at which positions to read": "probes.position_probe.fit_position_probe",
@@ -34,30 +34,30 @@ _ELSEWHERE = {
 """What a report leaves out, and the call that does it."""
 
 
+_NAMED: tuple[VerdictWord, ...] = ("evidence", "opposite")
+"""Verdicts whose claims are listed by name."""
+
+
 def chapter(study: Surveyed) -> Chapter:
     """Write the chapter, which opens the question: every claim beside its control."""
     claims = _all_claims(study)
-    lead = f"{study.controls_are} What they show as well is no sign of learning. No evidence does not mean no effect."
+    lead = (
+        f"{study.controls_are} What they show as well is no sign of learning. Inconclusive does not mean that there is "
+        "no effect."
+    )
     return Chapter(replace(WORTH, lead=lead, figures=(_forest(claims),), tables=(_table(study, claims),)))
 
 
 def _all_claims(study: Surveyed) -> dict[str, Excess]:
-    claims = dict(study.measured)
-    if study.detectors is not None:
-        for name, found in study.detectors.detectors.items():
-            if found.excess is not None and name != OVERLAP:
-                claims[f"{_DETECTOR}{name}"] = found.excess
-    return claims
-
-
-def _meaning(study: Surveyed, name: str) -> str:
-    return study.meanings.get(name, "AUROC, mean over shifts")  # of a detector
+    return dict(study.measured)
 
 
 def _forest(claims: dict[str, Excess]) -> FigureView:
     drawn = {name: excess for name, excess in claims.items() if math.isfinite(excess.low)}
-    evidence = [name for name, excess in claims.items() if excess.verdict == "evidence"]
-    sentence = f"Of {len(claims)} claims {len(evidence)} hold beyond untrained networks: {listing(evidence, most=8)}."
+    found = {word: [name for name, e in claims.items() if e.verdict == word] for word in get_args(VerdictWord)}
+    named = [f"{len(found[word])} {word} ({listing(found[word], most=8)})" for word in _NAMED if found[word]]
+    counted = [f"{len(names)} {word}" for word, names in found.items() if names and word not in _NAMED]
+    sentence = f"Of {len(claims)} claims: {'; '.join(named + counted)}."
     if not drawn:
         sentence = (
             "No claim has an interval: there are no untrained networks to compare with, or the numbers are not finite."
@@ -95,28 +95,27 @@ def _range(drawn: dict[str, Excess]) -> tuple[float, float] | None:
 
 
 def _table(study: Surveyed, claims: dict[str, Excess]) -> TableView:
-    adjusted = holm_p_values(claims)
     rows: list[tuple[Cell, ...]] = []
     for name, excess in claims.items():
         chance = excess.chance if math.isfinite(excess.chance) else None
         value_low = excess.value_low if chance is not None else None
-        numbers = (excess.value, excess.control, excess.excess, excess.low, excess.high, adjusted[name])
-        rows.append((name, _meaning(study, name), *numbers, value_low, chance, excess.verdict))
+        numbers = (excess.value, excess.control, excess.excess, excess.low, excess.high, excess.p_value)
+        rows.append((name, study.meanings[name], *numbers, value_low, chance, excess.verdict, excess.detectable))
     return TableView(
         columns=(
-            "claim", "number", "this model", "untrained", "excess", "low", "high", "p (Holm)", "value low", "chance",
-            "evidence",
+            "claim", "number", "this model", "untrained", "excess", "low", "high", "p", "value low", "chance",
+            "verdict", "detectable",
         ),
         rows=tuple(rows),
         caption=f"Each claim beside {len(study.untrained)} untrained networks",
-        notes="The bounds of the excess cover the spread over untrained networks and the bootstrap over prompts; each "
-        f"end is one-sided. The {study.n_verdicts} claims of the report hold together at 95 % (Bonferroni), and so do "
-        "those of the detectors among themselves. Evidence means that the lower bound of the excess lies above zero, "
-        "and that of the value (value low) above chance; chance of a read-out is the R² of its nearest control where "
-        "that decides. p belongs to the same two intervals and is adjusted over all "
-        "rows by Holm's method.",
+        notes="The interval of the excess covers the spread over untrained networks and the bootstrap over prompts. "
+        f"The {study.n_verdicts} intervals of the report hold together at 95 % (Bonferroni), and p is adjusted in the "
+        "same way: it is below 0.05 exactly where the verdict is evidence or opposite. Evidence: the interval lies "
+        "above 0, and the value's own lower bound (value low) above chance. Opposite: the interval lies below 0. "
+        "Negligible: the whole interval is within the smallest effect of interest. Inconclusive: all else. Detectable: "
+        "the excess that this study finds in 8 of 10 cases.",
         align=(
-            "left", "left", "right", "right", "right", "right", "right", "right", "right", "right", "left",
+            "left", "left", "right", "right", "right", "right", "right", "right", "right", "right", "left", "right",
         ),
     )  # fmt: skip
 
@@ -170,7 +169,7 @@ def assumptions(study: Study) -> Chapter:
             "bootstraps and permutations keep such pairs whole",
         ),
         ("fitted references", "held fixed", "the fit prompts' own sampling error is in no interval"),
-        ("one checkpoint", "one training run", "no number here speaks of the spread over training seeds"),
+        ("one checkpoint", "one training run", "no interval here covers the spread over training seeds"),
     ]
     table = TableView(("assumed", "as", "matters for"), tuple(said), caption="What was assumed")
     return Chapter(Section("assumptions", "What was assumed", tables=(table,)))
@@ -185,7 +184,9 @@ def unmeasured(study: Study) -> Chapter:
         rows.append((f"hidden states under {label}", "its prompts have queries of their own or more points"))
     if study.probes is not None:
         rows += [(f"probe of {target}", reason) for target, reason in study.probes.left_out.items()]
-    rows += [("limits of this network", limit) for limit in limits_of(study.config, study.conventions)]
+    notes = () if study.config.init == UNKNOWN_INIT else study.config.notes[:1]  # how controls were made is no limit
+    limits = limits_of(study.config, study.conventions)
+    rows += [("limits of this network", limit) for limit in limits if limit not in notes]
     if not study.untrained:
         rows.append(("every excess", "there are no untrained networks to compare with"))
     rows += [

@@ -12,7 +12,7 @@ from icl_interp.registry import check_callable
 from icl_interp.tasks.base import Task
 from probes._core.results import short_repr
 
-CHANGES = ("inputs", "weights", "labels", "queries", "length")
+CHANGES = ("inputs", "weights", "labels", "queries", "length", "prompts")
 """What a shift can change."""
 
 
@@ -51,7 +51,7 @@ class Shift:
     values: tuple[float, ...]
     """The strengths that the name alone stands for; empty for a shift without a parameter."""
     changes: str
-    """What is changed: "inputs", "weights", "labels", "queries" or "length"."""
+    """What is changed: "inputs", "weights", "labels", "queries", "length", or "prompts" for several of these."""
     meaning: str
     """One clause for people; {value} stands for the strength."""
     apply: Callable[[Any, float], PromptSource]
@@ -131,7 +131,7 @@ class ShiftedTask:
 
     @property
     def changes(self) -> str:
-        """What is changed: "inputs", "weights", "labels", "queries" or "length"."""
+        """What is changed: "inputs", "weights", "labels", "queries", "length" or "prompts"."""
         return self._words[0]
 
     @property

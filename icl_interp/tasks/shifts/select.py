@@ -143,7 +143,7 @@ def _saved_family(task: FixedPrompts, label: str) -> ShiftedTask:
     prompts = task.families[label]
     longer = prompts.n_points - task.families[REFERENCE].n_points
     shift = Shift(
-        name=label,
+        name="saved",
         values=(),
         changes="prompts",
         meaning="prompts that were saved under this name",

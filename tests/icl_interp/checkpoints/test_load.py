@@ -21,8 +21,9 @@ UNKNOWN: dict[str, tuple[object, str]] = {
     "vision network": (
         {"conv1.weight": torch.ones(1), "bn1.bias": torch.ones(1)},
         r"format that is known, got a dictionary with the keys conv1\.weight, bn1\.bias: .*other\.pt; it is like none "
-        r"of checkpoints of icl-interp, state\.pt or model_N\.pt of dtsip/in-context-learning, .* Two ways on: "
-        r"docs/checkpoints\.md lists what opens, and icl_interp\.register_reader adds a format of your own\.$",
+        r"of checkpoints of icl-interp, state\.pt or model_N\.pt of dtsip/in-context-learning, .* Three ways on: "
+        r"--model my_model\.py:load .* activations that you saved as \.npz .* docs/checkpoints\.md lists what "
+        r"opens, and icl_interp\.register_reader adds a format of your own\.$",
     ),
     "half a dtsip": (
         {"backbone": {"wpe.weight": 0, "h.0.attn.c_attn.weight": 0}, "_read_out.weight": 0},

@@ -67,7 +67,7 @@ def test_version(app):
 OPTIONS = {
     "icl-probe": [
         "--task", "--heads", "--out", "--json", "--prompts", "--points", "--seed", "--device", "--shifts", "--layers",
-        "--no-controls", "--quiet",
+        "--controls", "--no-controls", "--quiet",
     ],
     "icl-train": ["--out", "--set", "--quiet"],
 }  # fmt: skip

@@ -65,7 +65,11 @@ def test_a_bare_file_gives_a_report_without_verdicts(tmp_path):
     found = json.loads(Path("numbers.json").read_text(encoding="utf-8"))
     expected = icl.activation_study(BARE)
     assert found["verdicts"] == {}
-    assert set(found["claims"]) == {"spectra", "shared directions", "detection"}
+    assert {name for name in found["claims"] if not name.startswith("detector: ")} == {
+        "spectra",
+        "shared directions",
+        "detection",
+    }
     auroc = found["study"]["ood"]["shifts"]["x_scale=1/3"]["signature"]["auroc"]
     assert auroc == expected.ood.shifts["x_scale=1/3"].signature.auroc
     assert found["study"]["absent"] == expected.absent
@@ -81,7 +85,12 @@ def test_a_full_file_gives_all_that_activations_can():
     found = json.loads(Path("numbers.json").read_text(encoding="utf-8"))
     expected = icl.activation_study("full.npz", n_prompts=12, seed=3)
     assert found["study"]["n_controls"] == expected.n_controls == 3
-    assert set(found["verdicts"]) == {"spectra", "shared directions", "detection", "score and error"}
+    assert {name for name in found["verdicts"] if not name.startswith("detector: ")} == {
+        "spectra",
+        "shared directions",
+        "detection",
+        "score and error",
+    }
     for name, excess in expected.verdicts.items():
         assert found["verdicts"][name]["controls"] == list(excess.controls)
     by_hand = icl.activation_study(
@@ -123,6 +132,27 @@ def test_a_file_without_order_needs_names_that_say_it(refuses):
     save_file({f"in distribution@block {n}": own + n for n in (10, 9, 0)}, "a.safetensors")
     found = icl.activation_study("a.safetensors")
     assert [site.label for site in found.sites] == ["block 0", "block 9", "block 10"]
+
+
+MISTAKES = {
+    "a control without a number": ({**BARE, "control/in distribution": BARE["in distribution"]}, "got 'control/in dis"),
+    "a control without a space": ({**BARE, "control1/in distribution": BARE["in distribution"]}, "got 'control1/in di"),
+    "a misspelt prediction": ({**BARE, "prediction/in distribution": np.zeros((4, 2))}, "got 'prediction/in distrib"),
+    "an array without positions": (
+        {**BARE, "other": np.zeros((24, 6))},
+        "arrays [sample pos width], got [24, 6] in 'oth",
+    ),
+    "prompts without a family": ({"xs": np.zeros((24, 6, 2)), "ys": np.zeros((24, 6))}, "such as 'in distribution.xs'"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_what_is_nearly_a_file_of_activations_is_told_apart_from_weights(name, refuses):
+    arrays, sentence = MISTAKES[name]
+    np.savez("a.npz", **arrays)
+    said = refuses(_app, "a.npz")
+    assert sentence in said
+    assert "checkpoint needs a format" not in said
 
 
 def test_the_same_seed_gives_the_same_numbers():
@@ -243,7 +273,7 @@ def test_refusals_of_saved_prompts(tiny_model, tiny_task, refuses):
     assert "with arrays NAME.xs and NAME.ys, got arrays named in distribution" in refuses(_app, *small, "r.npz")
     assert "takes a file of saved prompts alone" in refuses(_app, *small, "p.npz", "--task", "noise_std=1")
     assert "saved prompts need names of their families" in refuses(_app, *small, "p.npz", "--shifts", "x_scale")
-    assert "of 8 points in distribution, got 1 of 9 asked for" in refuses(_app, *small, "p.npz", "--points", "9")
+    assert "of 8 points in distribution, got 8 of 9 asked for" in refuses(_app, *small, "p.npz", "--points", "9")
 
 
 def test_with_saved_prompts_a_run_has_no_timeline(developed_run, tmp_path):

@@ -121,7 +121,10 @@ OPTIONS = {
         "--json and plotly.js need two files",
     ),
     "two paths": (["another.pt", "--no-timeline"], "--no-timeline probes one checkpoint, got 2 paths"),
-    "task is no pair": (["--task", "noise"], "--task needs a YAML file or key=value"),
+    "task is no pair": (
+        ["--task", "noise"],
+        r"--task needs a file that exists .* or key=value such as .*, got 'noise'\.",
+    ),
     "task with an unknown key": (["--task", "nose_std=1"], "fields among n_dims, .*got nose_std"),
     "task with an impossible value": (["--task", "noise_std=-1"], "noise_std"),
     "task that is no YAML": (["--task", "noise_std=[}"], "is not YAML"),

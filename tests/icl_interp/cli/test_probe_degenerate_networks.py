@@ -32,7 +32,7 @@ def test_it_reports_and_says_what_cannot_be_measured(name: str, controls: bool, 
     task = LinearRegression(1, n_points=model.cfg.n_points)
     path = save_checkpoint(tmp_path / "model.pt", model, task=task)
     options = ["--prompts", "8", "--shifts", "x_scale=3", "--plotlyjs", "directory"]
-    options += [] if controls else ["--no-controls"]
+    options += ["--controls", "5"] if controls else ["--no-controls"]
     out = ["--out", str(tmp_path / "r.html"), "--json", str(tmp_path / "r.json")]
     result = CliRunner().invoke(_app, [str(path), *out, *options])
     assert result.exit_code == 0, result.stderr

@@ -1,6 +1,8 @@
 """icl-probe --model: a function of the user's opens the file, and faults in their code are shown as theirs."""
 
 import json
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,11 @@ from torch import nn
 from typer.testing import CliRunner
 
 import icl_interp as icl
-from icl_interp.checkpoints.own_code import CodeFile, identity_of, import_file
+from icl_interp.checkpoints.own_code import CodeFile, identity_of, load_by
 from icl_interp.cli.probe import _app
 from icl_interp.errors import CheckpointError
 from icl_interp.models.architecture import NO_RECIPE, NO_SITES
+from icl_interp.user_files import import_files
 
 CODE = """
 from pathlib import Path
@@ -70,14 +73,19 @@ def failing_make(path):
 number = 3
 """
 TASK = ("--task", "family=linear_regression", "--task", "n_dims=2", "--task", "n_points=5")
-FAST = ("--prompts", "8", "--shifts", "x_scale=3", "--plotlyjs", "directory", "--quiet")
+FAST = ("--prompts", "8", "--controls", "5", "--shifts", "x_scale=3", "--plotlyjs", "directory", "--quiet")
+
+
+def imported(file: Path) -> Any:
+    import_files([file], option="--model")
+    return sys.modules[file.stem]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("own model")
     (place / "mine.py").write_text(CODE)
-    module: Any = import_file(place / "mine.py")
+    module = imported(place / "mine.py")
     torch.manual_seed(0)
     net = module.Net()
     torch.save(net.state_dict(), place / "weights.pt")
@@ -114,7 +122,7 @@ def test_a_report_without_untrained_networks_says_how_to_have_them(folder: Path,
     assert done.exit_code == 0, done.stderr
     assert NO_RECIPE in (tmp_path / "r.html").read_text()
     found = json.loads((tmp_path / "r.json").read_text())
-    assert {verdict["verdict"] for verdict in found["verdicts"].values()} == {"unknown"}
+    assert {verdict["verdict"] for verdict in found["verdicts"].values()} == {"not applicable"}
 
 
 def test_a_folder_of_checkpoints_gets_a_timeline(folder: Path, tmp_path: Path) -> None:
@@ -180,7 +188,7 @@ def test_a_fault_in_their_file_shows_their_lines(folder: Path, tmp_path: Path) -
     done = probe(folder / "weights.pt", "--model", f"{tmp_path / 'bad.py'}:load", *TASK, *FAST)
     *lines, last = done.stderr.splitlines()
     assert done.exit_code == 2
-    assert last.startswith("error: bad.py is your own code, and it raised ModuleNotFoundError: No module named")
+    assert "bad.py is your own code, and it raised ModuleNotFoundError: No module named" in last
     assert lines[0].startswith("Traceback")
     assert any("bad.py" in line for line in lines)
 
@@ -223,21 +231,27 @@ def test_a_file_that_cannot_be_imported_is_tried_again(tmp_path: Path) -> None:
     file = tmp_path / "later.py"
     file.write_text("raise KeyError('not yet')\n")
     with pytest.raises(Exception, match=r"later\.py is your own code, and it raised KeyError: 'not yet'\."):
-        import_file(file)
+        imported(file)
     file.write_text("value = 7\n")
-    assert import_file(file).value == 7
-    assert import_file(file) is import_file(file)
+    assert imported(file).value == 7
+    file.write_text("value = 8\n")
+    assert imported(file).value == 7  # once per process
 
 
 def test_loaders_in_python(folder: Path) -> None:
     task = icl.LinearRegression(2, n_points=5)
-    module: Any = import_file(folder / "mine.py")
+    module = imported(folder / "mine.py")
     checkpoint = icl.load_checkpoint(folder / "weights.pt", loader=module.load, task=task)
     assert checkpoint.origin == "opened by load"
+    assert checkpoint.assumptions == ()
     assert checkpoint.model.cfg.n_layers == 2
     assert checkpoint.task == task
     newest = icl.load_checkpoint(folder / "run", loader=module.load, task={"family": "linear_regression", "n_dims": 2})
     assert newest.path.name == "model_20.pt"
+    assert re.match("How many examples prompts had in training is not known: 5 are assumed", newest.assumptions[0])
+    unchecked: Any = load_by.__wrapped__  # type: ignore[attr-defined]  # as without the tests' type checker
+    with pytest.raises(TypeError, match=r"loader needs a function from the path .*, got 'mine\.py:load'; import it"):
+        unchecked("mine.py:load", folder / "weights.pt", task=task, device="cpu")
     ours = icl.build_model(icl.ModelConfig(n_dims=2, n_points=5, n_layers=1, n_heads=1, d_model=4), seed=0)
     assert icl.load_checkpoint(folder / "weights.pt", loader=lambda _: ours, task=task).model is ours
     with pytest.raises(CheckpointError, match="needs its task, and none was given"):

@@ -36,7 +36,8 @@ def ran(folder: Path, *arguments: object):
 
 @pytest.fixture(scope="module")
 def controlled(tmp_path_factory, dtsip_folder):
-    folder, options = tmp_path_factory.mktemp("controlled"), ("--prompts", "16", "--plotlyjs", "embed")
+    folder = tmp_path_factory.mktemp("controlled")
+    options = ("--prompts", "16", "--controls", "10", "--plotlyjs", "embed")
     return ran(folder, dtsip_folder, *options, "--shifts", "x_scale=3,label_noise")
 
 
@@ -78,6 +79,7 @@ def test_it_says_what_it_found_and_where(controlled):
 
 def test_a_trained_model_learns_in_context(controlled):
     verdicts = numbers(controlled[0])["verdicts"]
+    assert {len(verdict["controls"]) for verdict in verdicts.values()} == {10}
     # 16 prompts are few, so only what is far beyond the controls is asked for
     assert {verdicts[name]["verdict"] for name in ("under shift", "probe: 10-step GD")} == {"evidence"}
     assert verdicts["in-context learning"]["value"] > 0.8
@@ -98,7 +100,7 @@ def test_quiet_prints_nothing(twice):
 
 def test_without_controls_there_are_no_verdicts(twice):
     folder, _ = twice[0]
-    assert {verdict["verdict"] for verdict in numbers(folder)["verdicts"].values()} == {"unknown"}
+    assert {verdict["verdict"] for verdict in numbers(folder)["verdicts"].values()} == {"not applicable"}
     assert "Controls were switched off" in page(folder)
 
 

@@ -39,7 +39,7 @@ def test_smoke_writes_a_report_and_a_summary(smoke):
         "zhang2024-tables.json",
     }
     summary = read_summary(folder / "zhang2024.json")
-    assert {claim.verdict for claim in summary.claims} == {"not judged", "unknown in the paper"}
+    assert {claim.verdict for claim in summary.claims} == {"inconclusive", "no target"}
     assert str(folder) not in (folder / "zhang2024.json").read_text()
     assert summary.provenance["command"] == "icl-reproduce zhang2024 --preset smoke"
     assert " runs)" in summary.provenance["trained_by_commits"]

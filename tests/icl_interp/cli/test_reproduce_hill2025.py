@@ -18,7 +18,7 @@ def test_smoke_writes_a_report_and_a_summary(tmp_path):
         "hill2025-tables.json",
     }
     summary = read_summary(tmp_path / "hill2025.json")
-    assert {claim.verdict for claim in summary.claims} == {"not judged", "unknown in the paper"}
+    assert {claim.verdict for claim in summary.claims} == {"inconclusive", "no target"}
     html = (tmp_path / "report.html").read_text()
     for text in ("Which conventions make the claims hold", "Too few seeds", "What the paper leaves open"):
         assert text in html

@@ -9,31 +9,26 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from icl_interp.experiments.claims import Check, Claim, Interval, Row, Stated, Verdict, differences, judge
+from icl_interp.experiments.claims import (
+    Check,
+    CheckVerdict,
+    Claim,
+    Interval,
+    Row,
+    Stated,
+    Verdict,
+    differences,
+    judge,
+    over_seeds,
+)
 
 
 def test_rounding_decides_nothing():
     # The mean of three times -0.8 is -0.8000000000000002 or so, and the interval has that width.
     check = Check("order", "rank correlation", (-0.8, -0.8, -0.8), None, -0.8)
     assert check.interval.high != check.interval.low
-    assert check.verdict == "reproduced"
-    assert Check("order", "rank correlation", (-0.8, -0.8, -0.8), None, -0.8001).verdict == "not reproduced"
-
-
-@pytest.mark.parametrize(
-    ("values", "verdict"),
-    [
-        (((1.0,) * 3, (1.1,) * 3), "reproduced"),
-        (((1.0,) * 3, (5.0,) * 3), "partly"),
-        (((5.0,) * 3, (6.0,) * 3), "not reproduced"),
-        (((5.0,) * 3, (1.0, 1.9, 2.8)), "not reproduced"),  # one contradicts, one cannot be told, none agrees
-        (((1.0, 1.9, 2.8), (1.0, 1.9, 2.8)), "partly"),
-    ],
-)
-def test_a_claim_needs_a_number_that_agrees(values, verdict):
-    assert (
-        claim(*(Check(f"risk-{i}", f"risk {i}", found, None, 2.0) for i, found in enumerate(values))).verdict == verdict
-    )
+    assert check.verdict == "agrees"
+    assert Check("order", "rank correlation", (-0.8, -0.8, -0.8), None, -0.8001).verdict == "contradicts"
 
 
 def claim(*checks: Check) -> Claim:
@@ -48,35 +43,80 @@ def test_the_interval_is_students():
     np.testing.assert_allclose([found.value, found.low, found.high], [np.mean(values), low, high], rtol=1e-12)
 
 
-def test_one_seed_is_its_own_interval_and_is_not_judged():
-    check = Check("risk", "risk", (2.0,), 1.0, 3.0)
-    assert check.interval == Interval(2.0, 2.0, 2.0)
-    assert check.verdict == "not judged"
-    assert claim(check).verdict == "not judged"
+@pytest.mark.parametrize("values", [(2.0,), (2.0, 2.1)], ids=len)
+def test_too_few_seeds_are_undecided_with_the_reason(values):
+    check = Check("risk", "risk", values, 1.0, 3.0)
+    assert (check.verdict, check.note) == ("undecided", f"too few seeds: {len(values)}, and a check needs 3")
+    assert claim(check).verdict == "inconclusive"
+    assert claim(check).lacks_seeds
+    assert Check("risk", "risk", values).note == ""
+    assert not claim(Check("risk", "risk", values)).lacks_seeds
+
+
+def test_one_seed_is_its_own_interval():
+    assert Check("risk", "risk", (2.0,), 1.0, 3.0).interval == Interval(2.0, 2.0, 2.0)
+
+
+def test_equal_seeds_are_said_to_be_so_and_a_count_is_known_to_half_a_step():
+    share = Check("share", "share", (0.75,) * 3, 0.7, step=0.25)
+    assert share.interval == Interval(0.75, 0.625, 0.875)
+    assert (share.verdict, share.note) == ("undecided", "all 3 seeds gave the same number, known to ±0.12")
+    assert replace(share, low=0.625).verdict == "agrees"
+    assert replace(share, low=0.9).verdict == "contradicts"
+    assert replace(share, step=None).note == "all 3 seeds gave the same number"
+    assert replace(share, step=None).interval == Interval(0.75, 0.75, 0.75)
+    # Other values have Student's interval, whatever the step.
+    other = (0.75, 0.75, 1.0)
+    assert Check("share", "share", other, step=0.25).interval == over_seeds(other) == Check("a", "a", other).interval
+    assert Check("share", "share", other).note == ""
+
+
+def test_a_check_contradicts_at_its_share_of_the_level():
+    values = (1.9, 2.0, 2.1)
+    ends = {}
+    for among in (1, 4):
+        half = stats.t.ppf(1 - 0.05 / among / 2, 2) * 0.1 / np.sqrt(3)
+        ends[among] = 2.0 + half
+        for edge, verdict in ((1e-6, "contradicts"), (-1e-6, "undecided")):
+            assert Check("a", "a", values, low=ends[among] + edge, among=among).verdict == verdict
+        # It agrees at 95 % whatever the number of checks.
+        agreeing = 2.0 - stats.t.ppf(0.975, 2) * 0.1 / np.sqrt(3)
+        assert Check("a", "a", values, low=agreeing - 1e-6, among=among).verdict == "agrees"
+        assert Check("a", "a", values, low=agreeing + 1e-6, among=among).verdict == "undecided"
+    assert ends[4] > ends[1]
+
+
+def test_a_claim_tells_its_checks_how_many_share_the_level():
+    found = claim(GOOD, BAD, OPEN, replace(OPEN, key="more"))
+    assert [check.among for check in found.checks] == [2] * 4
+    between = Check("between", "between", (1.9, 2.0, 2.1), low=2.3)
+    assert [each.verdict for each in claim(between).checks] == ["contradicts"]
+    assert claim(between, GOOD).checks[0].verdict == "undecided"
+    assert [check.among for check in claim(OPEN).checks] == [1]
 
 
 @pytest.mark.parametrize(
     ("low", "high", "verdict"),
     [
-        (0.0, 4.0, "reproduced"),
-        (None, 4.0, "reproduced"),
-        (0.0, None, "reproduced"),
-        (2.0, 4.0, "partly"),  # the mean is inside, the lower end of the interval is not
-        (2.1, 4.0, "partly"),
-        (3.0, 4.0, "not reproduced"),
-        (None, 1.0, "not reproduced"),
-        (None, None, "unknown in the paper"),
+        (0.0, 4.0, "agrees"),
+        (None, 4.0, "agrees"),
+        (0.0, None, "agrees"),
+        (2.0, 4.0, "undecided"),  # the mean is inside, the lower end of the interval is not
+        (2.1, 4.0, "undecided"),
+        (3.0, 4.0, "contradicts"),
+        (None, 1.0, "contradicts"),
+        (None, None, "no target"),
     ],
 )
 def test_a_check_is_judged_by_its_interval(low, high, verdict):
     check = Check("risk", "risk", (1.9, 2.0, 2.1), low, high)  # [1.75, 2.25]
     assert check.verdict == verdict
-    assert verdict in get_args(Verdict)
+    assert verdict in get_args(CheckVerdict)
     assert verdict in repr(check)
 
 
 def test_an_end_belongs_to_the_range():
-    assert judge(Interval(2.0, 2.0, 2.0), 2.0, 2.0) == "reproduced"
+    assert judge(Interval(2.0, 2.0, 2.0), 2.0, 2.0) == "agrees"
 
 
 GOOD = Check("good", "good", (1.0, 1.0, 1.0), 0.0, 2.0)
@@ -86,32 +126,37 @@ LOST = Check("lost", "lost", (1.0, math.nan, 1.0), 0.0, 2.0)
 FEW = Check("few", "few", (1.0, 1.0), 0.0, 2.0)
 
 
+def checks_of(agree: int, contradict: int, undecided: int, no_target: int) -> list[Check]:
+    kinds = [GOOD] * agree + [BAD] * contradict + [LOST] * undecided + [OPEN] * no_target
+    return [replace(kind, key=f"check-{i}") for i, kind in enumerate(kinds)]
+
+
 @pytest.mark.parametrize(
-    ("checks", "verdict"),
+    ("counts", "verdict"),
     [
-        ((GOOD, replace(GOOD, key="again")), "reproduced"),
-        ((BAD, replace(BAD, key="again")), "not reproduced"),
-        ((GOOD, LOST), "partly"),
-        ((LOST,), "partly"),
-        ((GOOD, BAD), "partly"),
-        ((GOOD, OPEN), "reproduced"),
-        ((OPEN,), "unknown in the paper"),
-        ((GOOD, FEW), "not judged"),
-    ],
-    ids=[
-        "all",
-        "none",
-        "one without a number",
-        "no number",
-        "some",
-        "one without expectation",
-        "no expectation",
-        "too few seeds",
+        ((1, 0, 0, 0), "reproduced"),
+        ((3, 0, 0, 5), "reproduced"),
+        ((0, 1, 0, 0), "contradicted"),
+        ((0, 2, 0, 1), "contradicted"),
+        ((0, 2, 2, 0), "contradicted"),  # half are decided
+        ((0, 2, 3, 0), "inconclusive"),
+        ((1, 0, 1, 0), "partly reproduced"),
+        ((7, 0, 1, 0), "partly reproduced"),
+        ((1, 0, 2, 9), "inconclusive"),
+        ((1, 1, 0, 0), "mixed"),
+        ((1, 1, 2, 0), "mixed"),
+        ((1, 1, 3, 0), "inconclusive"),
+        ((0, 0, 8, 0), "inconclusive"),
+        ((0, 0, 0, 2), "no target"),
     ],
 )
-def test_a_claim_is_what_its_checks_are(checks, verdict):
-    assert claim(*checks).verdict == verdict
-    assert verdict in repr(claim(*checks))
+def test_a_claim_is_what_its_three_counts_say(counts, verdict):
+    found = claim(*checks_of(*counts))
+    assert found.counts == counts[:3]
+    assert found.counted == "{} agree, {} contradict, {} undecided".format(*counts[:3])
+    assert found.verdict == verdict
+    assert verdict in get_args(Verdict)
+    assert verdict in repr(found)
 
 
 def test_a_claim_has_the_seeds_of_its_poorest_check():
@@ -134,11 +179,11 @@ def test_expectations_in_words(check, text):
 def test_a_seed_without_a_number_leaves_its_check_undecided_with_the_reason():
     for lost in (math.nan, math.inf):
         check = Check("risk", "risk", (1.0, lost, 1.0), 0.0, 2.0)
-        assert (check.verdict, check.undecided) == ("partly", "1 of 3 seeds gave no number")
+        assert (check.verdict, check.note) == ("undecided", "1 of 3 seeds gave no number")
         assert math.isnan(check.interval.value)
-    assert Check("risk", "risk", (1.0, 1.0, 1.0), 0.0, 2.0).undecided == ""
-    assert Check("risk", "risk", (math.nan,), 0.0).verdict == "not judged"
-    assert Check("risk", "risk", (math.nan,) * 3).verdict == "unknown in the paper"
+    assert Check("risk", "risk", (1.0, 1.0, 1.0), 0.0, 2.0).verdict == "agrees"
+    assert Check("risk", "risk", (math.nan,), 0.0).verdict == "undecided"
+    assert Check("risk", "risk", (math.nan,) * 3).verdict == "no target"
 
 
 def test_values_and_keys_are_needed():
@@ -163,10 +208,12 @@ def test_a_stated_claim_is_filled_in_by_a_reader():
     def more(read):
         yield Check("more", "more", read.values)
 
-    row = Row("risk", "risk at {size}", lambda read: read.values, 0.0, reason="of {n}")
+    row = Row(
+        "risk", "risk at {size}", lambda read: read.values, 0.0, reason="of {n}", step=lambda read: read.words["size"]
+    )
     found = Stated("one", "Figure 1", "A holds.", "Of {n} seeds.", (row, more)).judged(Read(1.0, 1.1, 0.9))
     assert (found.statement, found.source, found.measure) == ("A holds.", "Figure 1", "Of 3 seeds.")
-    assert found.checks[0] == Check("risk", "risk at 0.25", (1.0, 1.1, 0.9), 0.0, None, "of 3")
+    assert found.checks[0] == Check("risk", "risk at 0.25", (1.0, 1.1, 0.9), 0.0, None, "of 3", 0.25)
     assert [check.key for check in found.checks] == ["risk", "more"]
 
 
@@ -191,7 +238,7 @@ def run(*values: tuple[float, ...]) -> tuple[Claim]:
 
 @pytest.fixture
 def committed():
-    # reproduced, not reproduced, unknown.
+    # agrees, contradicts, no target.
     return run((1.0, 1.1, 0.9), (1.0, 1.1, 0.9), (3.0, 4.0, 5.0))
 
 
@@ -202,13 +249,13 @@ def test_a_seed_on_the_same_sides_agrees(committed):
 def test_a_seed_on_another_side_differs_either_way(committed):
     found = differences(run((1.6,), (2.1,), (9.0,)), committed)
     assert [(each.check, each.value, each.committed) for each in found] == [
-        ("risk", 1.6, "reproduced"),
-        ("gap", 2.1, "not reproduced"),
+        ("risk", 1.6, "agrees"),
+        ("gap", 2.1, "contradicts"),
     ]
     # Standard deviation 0.1 of three seeds: 1 ± 4.303 * 0.1 * sqrt(1 + 1/3).
     assert str(found[0]) == (
-        "one: the risk is 1.6, and the summary says reproduced; that is beyond what its seeds scatter by, [0.5032, "
-        "1.497]."
+        "one: the risk is 1.6, which contradicts, where the summary agrees; that is outside the 95 % prediction "
+        "interval of its seeds, [0.5032, 1.497]."
     )
     assert [each.contradicts for each in found] == [True, True]
 
@@ -217,15 +264,15 @@ def test_what_seeds_scatter_by_contradicts_nothing():
     # The mean is known to be above 2, and one more seed may still come out below.
     full = run((1.0,) * 3, (2.3, 2.4, 2.5), (3.0,) * 3)
     (near,), (far,) = (differences(run((1.0,), (gap,), (1.0,)), full) for gap in (1.95, 1.0))
-    assert (near.committed, near.contradicts, far.contradicts) == ("reproduced", False, True)
-    assert "within what its seeds scatter by" in str(near)
+    assert (near.committed, near.contradicts, far.contradicts) == ("agrees", False, True)
+    assert "inside the 95 % prediction interval" in str(near)
     more = run((1.0,) * 3, (1.9, 1.95, 2.0), (1.0,) * 3)  # three more seeds scatter less than one
     assert [each.contradicts for each in differences(more, full)] == [True]
 
 
 def test_a_check_that_straddles_agrees_with_both_sides():
     full = run((1.0, 1.6, 1.4), (3.0, 3.1, 3.2), (1.0, 1.0, 1.0))
-    assert full[0].checks[0].verdict == "partly"
+    assert full[0].checks[0].verdict == "undecided"
     assert differences(run((9.0,), (3.0,), (1.0,)), full) == []
     assert differences(run((1.0,), (3.0,), (1.0,)), full) == []
 

@@ -33,7 +33,7 @@ def test_numbers_are_read_seed_by_seed(read):
 def test_where_arithmetic_has_no_answer_there_is_no_number(read, number):
     found = read.each(number, "a")
     assert [math.isnan(value) for value in found] == [False, True]
-    assert Check("key", "label", found, low=0.0).undecided == "1 of 2 seeds gave no number"
+    assert Check("key", "label", found, low=0.0).note == "1 of 2 seeds gave no number"
     assert math.isnan(combine(lambda a, b: b / a, [0.0], [1.0])[0])
 
 

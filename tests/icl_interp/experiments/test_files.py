@@ -1,6 +1,7 @@
 """Files of an experiment: written and read, judged again, refused where broken; and the README's table of claims."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -45,15 +46,15 @@ def test_what_is_written_is_read(path):
 def test_the_file_says_what_a_reader_needs(path):
     (first, *_) = json.loads(path.read_text())["claims"]
     (check,) = first["checks"]
-    assert first["verdict"] == check["verdict"] == "reproduced"
+    assert (first["verdict"], check["verdict"]) == ("reproduced", "agrees")
     assert check["values"] == [1.0, 1.1, 0.9]
     low, high = check["interval"]
     assert low < check["mean"] < high
 
 
 def test_a_verdict_that_does_not_follow_is_refused(path):
-    path.write_text(path.read_text().replace('"verdict": "not reproduced"', '"verdict": "reproduced"'))
-    with pytest.raises(ValueError, match="got 'reproduced' for risk, whose numbers say 'not reproduced'"):
+    path.write_text(path.read_text().replace('"verdict": "contradicts"', '"verdict": "agrees"'))
+    with pytest.raises(ValueError, match="got 'agrees' for risk, whose numbers say 'contradicts'"):
         read_summary(path)
 
 
@@ -62,7 +63,7 @@ def test_seeds_without_a_number_are_null_and_read_again(tmp_path):
     path = write_summary(replace(OUTCOME, claims=(lost,)), tmp_path / "who2024.json", {})
     (stored,) = json.loads(path.read_text())["claims"][0]["checks"]
     assert (stored["values"], stored["mean"], stored["interval"]) == ([1.0, None, 1.0], None, [None, None])
-    assert (stored["verdict"], stored["undecided"]) == ("partly", "1 of 3 seeds gave no number")
+    assert (stored["verdict"], stored["note"]) == ("undecided", "1 of 3 seeds gave no number")
     assert repr(read_summary(path).claims) == repr((lost,))
 
 
@@ -76,6 +77,21 @@ def test_other_files_are_refused(tmp_path, text, message):
         read_summary(tmp_path / "x.json")
     with pytest.raises(ValueError, match="needs a JSON file, got"):
         read_summary(tmp_path / "nowhere.json")
+
+
+def test_a_summary_of_an_older_version_is_one_sentence_that_says_to_run_it_again(path):
+    # As version 2 wrote it: other words for verdicts, and nothing that says how many checks share the level.
+    contents = json.loads(path.read_text())
+    contents["format"] = "icl-interp claims 2"
+    for claim in contents["claims"]:
+        claim["verdict"] = "partly"
+        for check in claim["checks"]:
+            check["verdict"] = "reproduced"
+            del check["among"]
+    path.write_text(json.dumps(contents))
+    wanted = "needs the format 'icl-interp claims 3', got 'icl-interp claims 2' of another version: "
+    with pytest.raises(ValueError, match=re.escape(f"a summary {wanted}{path}; run icl-reproduce again.")):
+        read_summary(path)
 
 
 BROKEN = {
@@ -115,9 +131,9 @@ def test_the_table_has_a_row_a_claim(path):
     assert claims_table(_summaries_in(path.parent)).splitlines() == [
         "| Claim | Source | Verdict |",
         "|---|---|---|",
-        "| A \\| B holds. | Who (2024): Figure 1 | reproduced (1 of 1 checks, 3 seeds) |",
-        "| C holds. | Who (2024): Table 1 | not reproduced (0 of 1 checks, 3 seeds) |",
-        "| D has a size. | Who (2024): Table 1 | unknown in the paper |",
+        "| A \\| B holds. | Who (2024): Figure 1 | reproduced: 1 agree, 0 contradict, 0 undecided (3 seeds) |",
+        "| C holds. | Who (2024): Table 1 | contradicted: 0 agree, 1 contradict, 0 undecided (3 seeds) |",
+        "| D has a size. | Who (2024): Table 1 | no target |",
     ]
 
 

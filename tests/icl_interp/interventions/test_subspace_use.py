@@ -29,10 +29,10 @@ def test_a_planted_necessary_direction_is_found(planted_model: HookedModel) -> N
 
 def test_a_planted_unused_direction_is_not(planted_model: HookedModel) -> None:
     use = subspace_use(planted_model, TASK, LOUD, PRE, n_prompts=64)
-    assert use.verdict == "none"
+    assert use.verdict not in ("evidence", "not applicable")
     assert use.effect.change.value == pytest.approx(0.0, abs=1e-6)
     assert use.energy > 0.5  # loud, and yet of no use
-    assert "none" in repr(use)
+    assert repr(use).startswith(f"SubspaceUse({use.verdict}: rank 1 at ")
     assert len(use.to_frame()) == 21
 
 
@@ -40,7 +40,7 @@ def test_a_loud_constant_under_a_norm_is_not_used(normed_model: HookedModel) -> 
     use = subspace_use(normed_model, TASK, LOUD, POST, n_prompts=64)
     assert use.effect.before.value < 0.01  # the scale of the norm moves a little with the prediction
     assert use.effect.change.value == pytest.approx(0.0, abs=1e-5)
-    assert use.verdict == "none"
+    assert use.verdict not in ("evidence", "not applicable")
     assert use.varying == pytest.approx(0.0, abs=1e-6)
     # Set to zero it wrecks the scale, which is no use of it.
     assert use.to_zero.change.value > 10
@@ -58,19 +58,37 @@ def test_what_is_read_under_a_norm_is_used(normed_model: HookedModel) -> None:
 
 
 def test_without_random_subspaces_nothing_is_said(planted_model: HookedModel) -> None:
-    assert subspace_use(planted_model, TASK, READ, PRE, n_prompts=16, n_random=0).verdict == "unknown"
+    assert subspace_use(planted_model, TASK, READ, PRE, n_prompts=16, n_random=0).verdict == "not applicable"
 
 
 def test_an_untrained_network_that_is_harmed_as_much_takes_the_evidence_away(planted_model: HookedModel) -> None:
     use = subspace_use(planted_model, TASK, READ, PRE, n_prompts=32)
-    assert dataclasses.replace(use, untrained=(use.effect,)).verdict == "none"
+    assert use.verdict == "evidence"
+    assert dataclasses.replace(use, untrained=(use.effect,)).verdict == "not applicable"
+    alike = dataclasses.replace(use, untrained=(use.effect,) * 5)
+    assert alike.excess().controls == (use.effect.change.value,) * 5
+    assert alike.verdict != "evidence"
+
+
+def test_evidence_exceeds_untrained_networks_and_every_random_subspace(planted_model: HookedModel) -> None:
+    use = subspace_use(planted_model, TASK, READ, PRE, n_prompts=32)
+    harmless = subspace_use(planted_model, TASK, LOUD, PRE, n_prompts=32, n_random=1).effect
+    beside = dataclasses.replace(use, untrained=(harmless,) * 5)
+    assert beside.excess().chance == max(other.change.value for other in use.random)
+    assert beside.verdict == "evidence"
+    as_much = dataclasses.replace(beside, random=(*use.random[1:], use.effect))
+    assert as_much.verdict == "inconclusive"
+    assert as_much.excess().low > 0  # untrained networks are exceeded all the same
+    few = dataclasses.replace(beside, random=use.random[:18])
+    assert (few.verdict, few.excess().p_value) == ("inconclusive", 1.0)
 
 
 def test_the_signature_is_fitted_and_asked_about(planted_model: HookedModel) -> None:
     conventions = Conventions(tokens="all", center=False, side="right", k=1)
     use = signature_use(planted_model, TASK, PRE, conventions=conventions, n_prompts=32, n_random=5, n_controls=2)
     # The loudest direction is the one that nobody reads.
-    assert (use.verdict, use.rank, len(use.random), len(use.untrained)) == ("none", 1, 5, 2)
+    assert use.verdict in ("negligible", "inconclusive")
+    assert (use.rank, len(use.random), len(use.untrained)) == (1, 5, 2)
     assert use.effect.change.value == pytest.approx(0.0, abs=1e-3)  # the estimate of the loud axis leans a little
 
 

@@ -154,21 +154,25 @@ def test_likeness_of_sites_is_that_of_the_network(whole, of_network):
 
 
 def test_claims_have_the_numbers_of_the_network(whole, of_network):
-    assert list(whole.verdicts) == ["spectra", "shared directions", "detection", "score and error"]
+    claims = [name for name in whole.verdicts if not name.startswith("detector: ")]
+    assert claims == ["spectra", "shared directions", "detection", "score and error"]
+    assert {name for name in of_network.verdicts if name.startswith("detector: ")} - set(whole.verdicts) <= {
+        "detector: null space of the read-out"
+    }
     for name, own in whole.verdicts.items():
         theirs = of_network.verdicts[name]
         np.testing.assert_allclose([own.value, *own.controls], [theirs.value, *theirs.controls], **EXACT)
-        assert own.confidence == pytest.approx(1 - 0.05 / 4)  # four claims here, more there
-        assert theirs.confidence > own.confidence
-    assert whole.verdicts["shared directions"].verdict == "evidence"  # what was planted
+        assert own.level == pytest.approx(0.05 / len(whole.verdicts))  # fewer claims than there
+        assert theirs.level < own.level
+    assert whole.verdicts["shared directions"].excess > 0.1  # what was planted; two controls are too few for a verdict
 
 
 def test_two_controls_give_verdicts_and_one_gives_none(given):
     alone = {**given, "control_predictions": None}
-    for n, wanted in ((0, 0), (1, 0), (2, 4)):
+    for n in range(3):
         found = icl.activation_study(**alone | {"controls": given["controls"][:n]}, n_prompts=N)
-        assert len(found.verdicts) == wanted
-        assert len(found.numbers) == 4
+        assert set(found.verdicts) == (set(found.numbers) if n == 2 else set())
+        assert {"spectra", "shared directions", "detection", "score and error"} <= set(found.numbers)
         assert found.n_controls == n
         assert ("controls=[{...}, {...}]" in found.without_verdicts) == (n < 2)
 
@@ -207,7 +211,7 @@ def test_with_predictions_and_targets_alone_the_loss_is_the_error(given):
         ys, said = given["targets"][label], given["predictions"][label]
         errors = (said.double() - ys.double())[rows].square().mean(1) / ys.double().square().mean()
         torch.testing.assert_close(found.ood.errors[label], errors, rtol=1e-12, atol=1e-14)
-    assert list(found.numbers)[-1] == "score and error"
+    assert "score and error" in found.numbers
 
 
 class Arrays:

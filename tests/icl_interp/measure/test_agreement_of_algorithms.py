@@ -121,7 +121,7 @@ def test_likeness_to_nothing_is_unknown():
     prompts = TASK.sample(4, seed=0)
     answers = References.of({"zero": zero()}).answers(prompts)
     found = likeness_to_references([0 * prompts.ys] * 3, answers)
-    assert (found.nearest[0], found.excess().verdict) == ("none", "unknown")
+    assert (found.nearest[0], found.excess().verdict) == ("none", "not applicable")
 
 
 def test_effort_is_bounded():

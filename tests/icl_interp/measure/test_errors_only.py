@@ -146,7 +146,7 @@ def errors_alone(small_checkpoint):
 def test_a_study_of_such_families_alone_makes_no_claims_over_shifts(errors_alone):
     claims = ["in-context learning", "score and error"]
     assert list(errors_alone.verdicts)[:2] == claims
-    assert errors_alone.n_verdicts == len(errors_alone.verdicts) == 4 + len(errors_alone.probes.targets)
+    assert errors_alone.n_verdicts == len(errors_alone.verdicts) == 5 + len(errors_alone.probes.targets)
     assert errors_alone.ood.shifts == {}
     assert math.isnan(errors_alone.ood.mean_auroc)
     with pytest.raises(ValueError, match="detection_excess needs a shift whose activations were read, got none; add"):
@@ -160,7 +160,7 @@ def test_the_report_of_such_a_study_says_why_it_has_no_detection(errors_alone, s
     assert [figure.id for figure in sections["familiar"].figures] == ["score-error"]
     assert [NO_SHIFT in figure.sentence for figure in sections["signature"].figures] == [True, True]
     tones = {card.title: card.tone for card in page.verdicts}
-    assert tones["Does it detect shifts?"] == tones["Does that survive shifts?"] == "unknown"
+    assert tones["Does the signature detect shifts?"] == tones["Does that survive shifts?"] == "unknown"
     (late,) = sections["errors"].tables
     assert late.columns[:3] == ("family", "late from", "first unseen point")
     assert [row[:3] for row in late.rows] == [

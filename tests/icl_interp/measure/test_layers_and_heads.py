@@ -1,9 +1,11 @@
 """Read-outs of layers, masked heads and attention: planted answers are found, untrained networks have none."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 
 from icl_interp.measure.attention import attention_summary
@@ -34,7 +36,7 @@ def test_a_planted_answer_is_read_where_it_is_written(planted):
 
 def test_an_untrained_network_adds_nothing(tiny_model, tiny_task):
     report = layer_readouts(tiny_model, tiny_task, n_prompts=24)
-    assert report.excess(n_verdicts=9).verdict == "none"
+    assert report.excess(n_verdicts=9).verdict in ("negligible", "inconclusive")
     assert report.untrained_errors.shape == (5, 4)
 
 
@@ -49,7 +51,7 @@ def test_read_outs_by_descent_find_it_too(solving_model, tiny_task):
     report = layer_readouts(solving_model, tiny_task, method="sgd", n_prompts=32, n_controls=0, layers=[-1])
     assert report.method == "sgd"
     assert report.errors[1].value < report.errors[0].value
-    assert report.excess().verdict == "unknown"
+    assert report.excess().verdict == "not applicable"
 
 
 @pytest.mark.parametrize(
@@ -113,6 +115,31 @@ def test_untrained_heads_are_not_needed(tiny_model, tiny_task):
     assert report.needed() == []
     assert report.untrained.shape == (5, 2, 2)
     np.testing.assert_allclose(report.untrained_most, report.untrained.max(), rtol=0)
+
+
+def with_increases(report, own: float, untrained: list[float]):
+    """The same report where head 1.0 has an increase of its own, and head 0.1 of each untrained network has another."""
+    low = torch.full_like(report.importance.increase_low, -1.0)
+    low[1, 0] = own
+    beside = torch.full((len(untrained), 2, 2), -1.0, dtype=torch.float64)
+    beside[:, 0, 1] = torch.tensor(untrained, dtype=torch.float64)
+    importance = replace(report.importance, increase=low + 0.01, increase_low=low)
+    return replace(report, importance=importance, untrained=beside)
+
+
+def test_a_needed_head_exceeds_the_most_important_one_of_one_more_untrained_network(tiny_model, tiny_task):
+    report = head_importance(tiny_model, tiny_task, n_prompts=4, n_orders=0, n_controls=0)
+    most = [0.1, 0.14, 0.08, 0.12]
+    t = scipy.stats.t.ppf(0.95, df=3)
+    bar = np.mean(most) + t * np.std(most, ddof=1) * np.sqrt(1 + 1 / 4)
+    assert bar > max(most)
+    assert with_increases(report, bar + 1e-6, most).needed() == ["1.0"]
+    assert with_increases(report, bar - 1e-6, most).needed() == []
+    # A bar below 0 asks for more than 0, one network is a bar by itself, and none at all leaves 0.
+    assert with_increases(report, -1e-6, [-0.5, -0.5]).needed() == []
+    assert [with_increases(report, own, [0.2]).needed() for own in (0.19, 0.21)] == [[], ["1.0"]]
+    assert [with_increases(report, own, []).needed() for own in (-1e-6, 1e-6)] == [[], ["1.0"]]
+    assert with_increases(report, 9.0, [0.1, float("nan")]).needed() == []
 
 
 def test_frame_and_figures_of_heads(tiny_model, tiny_task):

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from icl_interp.measure.controls import _variance_over, excess_over_controls, paired_variance
 from icl_interp.measure.errors import prompt_errors
 from icl_interp.measure.families import IN_DISTRIBUTION, draw_families
 from icl_interp.measure.ood import N_BOOTSTRAP, _log_norms, ood_report
 from icl_interp.measure.signature import spectral_signature
 from icl_interp.measure.sites import Conventions
+from icl_interp.measure.verdicts import excess_of_replicates
 from icl_interp.models.hook_names import hook_name
 from icl_interp.tasks.linear_regression import LinearRegression
 from probes.correlation import score_error_correlation
@@ -40,9 +40,9 @@ def test_a_planted_signature_detects_the_shifts(planted):
 
 
 def test_an_untrained_model_detects_nothing_beyond_untrained_models(untrained):
-    assert untrained.detection_excess().verdict == "none"
-    assert untrained.correlation_excess().verdict == "none"
-    assert {detection.excess.verdict for detection in untrained.shifts.values()} == {"none"}
+    found = {untrained.detection_excess().verdict, untrained.correlation_excess().verdict}
+    found |= {detection.excess.verdict for detection in untrained.shifts.values()}
+    assert found <= {"negligible", "inconclusive"}
 
 
 def test_permuted_labels_leave_nothing_to_detect(planted):
@@ -92,17 +92,16 @@ def test_each_shift_s_excess_is_over_its_own_controls(untrained):
         torch.testing.assert_close(detection.signature.auroc_replicates, expected.auroc_replicates, rtol=0, atol=0)
         assert detection.excess.controls == tuple(report.auroc for report in detection.untrained)
         np.testing.assert_allclose(detection.excess.value, detection.signature.auroc, rtol=0)
-        replicates = [report.auroc_replicates for report in detection.untrained]
-        literal = excess_over_controls(
-            detection.signature.auroc,
-            [report.auroc for report in detection.untrained],
-            sampling_variance=paired_variance(detection.signature.auroc_replicates, replicates),
+        literal = excess_of_replicates(
+            (detection.signature.auroc, detection.signature.auroc_replicates),
+            [(report.auroc, report.auroc_replicates) for report in detection.untrained],
             n_verdicts=2,
             chance=0.5,
-            value_variance=_variance_over(detection.signature.auroc_replicates),
+            scale="logit",
+            n_prompts=32,
         )
         assert detection.excess == literal
-        np.testing.assert_allclose(detection.excess.confidence, 1 - 0.05 / 2, rtol=1e-15)
+        np.testing.assert_allclose(detection.excess.level, 0.05 / 2, rtol=1e-15)
 
 
 def test_the_mean_excess_is_that_of_mean_aurocs(untrained):
@@ -111,16 +110,16 @@ def test_the_mean_excess_is_that_of_mean_aurocs(untrained):
     np.testing.assert_allclose(excess.value, np.mean([d.signature.auroc for d in detections]), rtol=1e-12)
     controls = [np.mean([d.untrained[i].auroc for d in detections]) for i in range(5)]
     np.testing.assert_allclose(excess.controls, controls, rtol=1e-12)
-    np.testing.assert_allclose([excess.chance, excess.confidence], [0.5, 0.99], rtol=1e-12)
+    np.testing.assert_allclose([excess.chance, excess.level], [0.5, 0.01], rtol=1e-12)
     own = torch.stack([d.signature.auroc_replicates for d in detections]).mean(0)
     theirs = [torch.stack([d.untrained[i].auroc_replicates for d in detections]).mean(0) for i in range(5)]
-    assert excess == excess_over_controls(
-        excess.value,
-        excess.controls,
-        sampling_variance=paired_variance(own, theirs),
+    assert excess == excess_of_replicates(
+        (excess.value, own),
+        list(zip(excess.controls, theirs, strict=True)),
         n_verdicts=5,
         chance=0.5,
-        value_variance=_variance_over(own),
+        scale="logit",
+        n_prompts=32,
     )
 
 
@@ -129,7 +128,8 @@ def test_the_correlation_excess_is_over_untrained_scores_with_the_same_errors(un
     np.testing.assert_allclose(excess.value, untrained.correlation.within_mean.value, rtol=0)
     expected = [report.within_mean.value for report in untrained.untrained_correlations]
     np.testing.assert_allclose(excess.controls, expected, rtol=0)
-    np.testing.assert_equal(excess.chance, 0.0)
+    np.testing.assert_equal([excess.chance, excess.smallest], [0.0, 0.1])  # that of correlations
+    assert excess.scale == "identity"
 
 
 def test_the_correlation_resamples_prompts_and_not_rows(untrained, tiny_task):
@@ -179,7 +179,7 @@ def test_each_option_reaches_the_scores(tiny_model, tiny_task, options, where):
 
 def test_without_controls_there_are_no_claims(tiny_model, tiny_task):
     report = ood_report(tiny_model, tiny_task, shifts=["x_scale=3"], n_prompts=8, n_controls=0)
-    assert report.detection_excess().verdict == report.correlation_excess().verdict == "unknown"
+    assert report.detection_excess().verdict == report.correlation_excess().verdict == "not applicable"
     assert report.shifts["x_scale=3"].untrained == ()
     assert math.isnan(report.to_frame().loc["x_scale=3", "auroc_untrained"])
     assert [trace.name for trace in report.plot().data] == ["norms alone", "signature of this model"]

@@ -70,7 +70,7 @@ def test_one_half_is_fitted_and_the_other_scored():
 
 
 def test_an_untrained_model_shows_nothing_beyond_untrained_models(untrained):
-    assert untrained.excess.verdict == "none"
+    assert untrained.excess.verdict in ("negligible", "inconclusive")
     assert len(untrained.control.overlaps) == 5
     assert untrained.control.spectra.shape[0] == 5
 
@@ -82,7 +82,7 @@ def test_a_planted_model_shows_evidence(signing_model, prompts):
 
 
 def test_the_plant_is_not_there_before_it_is_written(signing_model, prompts):
-    assert spectral_signature(signing_model, prompts, layer=0).excess.verdict == "none"
+    assert spectral_signature(signing_model, prompts, layer=0).excess.verdict in ("negligible", "inconclusive")
 
 
 def test_the_excess_is_over_the_mean_of_the_controls(untrained):
@@ -211,7 +211,7 @@ def test_controls_from_arrays_are_those_of_the_model(tiny_model, tiny_config, pr
 def test_a_stamp_beyond_controls_from_arrays_is_evidence():
     others = [np.random.default_rng(seed).standard_normal((200, 12, 16)) for seed in range(3)]
     assert spectral_signature(stamped().numpy(), controls=others).excess.verdict == "evidence"
-    assert spectral_signature(stamped(), controls=[stamped().numpy()] * 2).excess.verdict == "none"
+    assert spectral_signature(stamped(), controls=[stamped().numpy()] * 2).excess.verdict == "negligible"
 
 
 def test_sixteen_bits_of_numpy_are_read_as_they_are():
@@ -225,5 +225,5 @@ def test_controls_are_refused_beside_a_model_or_of_another_shape(tiny_model, pro
         spectral_signature(tiny_model, prompts, controls=[noise()])
     with pytest.raises(ValueError, match=r"controls of the shape \[200, 12, 16\].*, got \[9, 12, 16\] in control 2"):
         spectral_signature(noise(), controls=[noise(), noise(9)])
-    with pytest.raises(TypeError, match=r"spectral_signature needs an array .*, got list"):
+    with pytest.raises(TypeError, match=r"spectral_signature needs a model, got list"):
         spectral_signature([1.0, 2.0])

@@ -91,9 +91,12 @@ def test_what_was_left_out_has_a_reason_each(name, page):
 
 def test_cards_answer_what_can_be_asked(name, page):
     titles = [card.title for card in page.verdicts]
-    assert ("Does the score tell the error?" in titles) == (name in ("everything", "errors"))
-    assert "Does it detect shifts?" in titles
-    assert {card.tone for card in page.verdicts} & {"evidence", "none"} or name not in ("everything", "controls")
+    assert ("Does a prompt's overlap predict its error?" in titles) == (name in ("everything", "errors"))
+    assert "Does the signature detect shifts?" in titles
+    assert {card.tone for card in page.verdicts} & {"evidence", "opposite", "none", "inconclusive"} or name not in (
+        "everything",
+        "controls",
+    )
     if name in ("families", "errors", "one control", "one family"):
         assert {card.tone for card in page.verdicts} == {"unknown"}
 

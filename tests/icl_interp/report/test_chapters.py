@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from icl_interp.measure.controls import Excess
 from icl_interp.measure.errors import MODEL, error_curves
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.linear_probes import LinearProbeReport
+from icl_interp.measure.verdicts import Excess
 from icl_interp.report.chapters import (
     agreement,
     attention,
@@ -75,16 +75,15 @@ def test_every_figure_has_a_finding_and_figures_speak_of_finite_numbers(request,
 def test_an_untrained_network_gets_no_claim_in_any_chapter(small_study, chapter):
     section = CHAPTERS[chapter](small_study).section
     sentences = " ".join([item.sentence for item in section.figures] + [view.sentence for view in views(section)])
-    assert "No evidence beyond an untrained network" in sentences
+    assert any(opening in sentences for opening in ("Not shown.", "Not asked,", "No, nothing that matters."))
+    assert "Yes" not in sentences
+    assert "The opposite" not in sentences
 
 
 @pytest.mark.parametrize("chapter", ["signature", "familiar"])
 def test_a_planted_signature_is_claimed(signing_study, chapter):
     sentences = [item.sentence for item in CHAPTERS[chapter](signing_study).section.figures]
-    claims = {
-        "signature": "In-distribution prompts share leading directions that shifted ones share less",
-        "familiar": "The signature tells shifted prompts apart",
-    }
+    claims = {"signature": "Yes. The overlap with the signature is", "familiar": "Yes. Over the shifts the signature's"}
     assert [s for s in sentences if s.startswith(claims[chapter])]
 
 
@@ -177,8 +176,7 @@ def test_likeness_names_the_two_nearest_references_and_their_distances(small_stu
     distances[first] = replace(distances[first], value=0.25, low=0.125, high=0.5)
     distances[second] = replace(distances[second], value=2.0, low=1.0, high=3.0)
     assert errors._likeness(replace(own, distances=own.distances.each(distances.__getitem__))) == (
-        f"{first[0].upper()}{first[1:]} predicts most like it: mean squared difference 0.25 [0.125, 0.5] of E[y²]; "
-        f"next is {second} with 2 [1, 3]."
+        f"Its predictions are closest to those of {first} (they differ by 25 % of E[y²]); next comes {second} (200 %)."
     )
 
 
@@ -252,15 +250,15 @@ def test_probes_have_a_row_a_target_in_one_heat_map_and_one_table(small_study):
 @pytest.mark.parametrize(
     ("selective", "said", "n_found"),
     [
-        (Estimate(0.3, 0.2, 0.4), "Readable, best at", True),
-        (Estimate(-0.01, -0.03, 0.01), "can be read: R² 0.9, more than in untrained networks (0.1), but no better than "
-         "its control task (0.91).", False),
+        (Estimate(0.3, 0.2, 0.4), "Yes. ", True),
+        (Estimate(-0.01, -0.03, 0.01), "with a held-out R² of 0.9, in untrained networks with 0.1; its control task "
+         "reaches 0.91.", False),
     ],
     ids=["selective", "a lookup"],
 )  # fmt: skip
 def test_what_its_control_task_reads_as_well_is_not_called_readable(small_study, monkeypatch, selective, said, n_found):
     chance = 0.9 - selective.value
-    excess = Excess(0.9, (0.1, 0.1), 0.7, 0.9, 0.95, chance, chance + selective.low)
+    excess = Excess(0.9, (0.1, 0.1), 0.7, 0.9, 0.05, chance=chance, value_low=chance + selective.low)
     claims = {f"probe: {target}": excess for target in small_study.probes.targets}
     monkeypatch.setattr(LinearProbeReport, "selectivity", lambda *_: ("control task", selective))
     changed = replace(small_study, verdicts={**small_study.verdicts, **claims})
@@ -269,7 +267,9 @@ def test_what_its_control_task_reads_as_well_is_not_called_readable(small_study,
     n_targets = len(small_study.probes.targets)
     assert section.lead.startswith(f"{n_targets if n_found else 0} of {n_targets} targets can be read out")
     (card,) = probes.chapter(changed).cards
-    assert (card.tone, "its control task" in card.sentence) == (("evidence", False) if n_found else ("none", True))
+    assert (card.tone, "its control task" in card.sentence) == (
+        ("evidence", False) if n_found else ("inconclusive", True)
+    )
 
 
 def test_every_control_of_a_read_out_has_words(small_study, uncontrolled_study):

@@ -70,14 +70,14 @@ def test_untrained_positions_and_missing_controls_are_warned_of(uncontrolled_stu
     warnings = build_page(uncontrolled_study, small_checkpoint, {}).warnings
     assert warnings == (
         "Prompts have 10 points, but in training they had 8: later positions were never trained.",
-        "Controls were switched off, so no number here speaks of learning; run without --no-controls.",
+        "Controls were switched off, so no number here is evidence of learning; run without --no-controls.",
     )
 
 
 def test_the_page_renders_with_the_assumption_first(small_study, small_checkpoint):
     assumed = replace(small_checkpoint, assumptions=(ASSUMPTION,))
     html = render(build_page(small_study, assumed, provenance()), plotlyjs="directory")
-    assert html.index(ASSUMPTION) < html.index("<h1>") < html.index("No evidence beyond an untrained network")
+    assert html.index(ASSUMPTION) < html.index("<h1>") < html.index("Not shown.")
     for text in (small_checkpoint.sha256, "16 a family, 8 points, 2 shifts", "SHA-256", "Seed"):
         assert text in html
     assert html.count('class="figure"') >= 8
@@ -105,7 +105,7 @@ def test_a_network_of_zeros_has_a_page_all_the_same(tiny_config, tiny_task, tmp_
     html = render(build_page(zeros, checkpoint, provenance()), plotlyjs="directory")
     assert html.count('class="figure"') >= 8
     assert "Evidence</" not in html
-    assert "the numbers are not finite" in html
+    assert "the model gives no such number" in html
     json.loads(study_json(zeros, checkpoint, {}))
 
 

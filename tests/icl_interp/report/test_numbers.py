@@ -43,7 +43,7 @@ def test_keys_are_sorted_and_the_text_ends_in_a_newline(small_study, small_check
 
 
 def test_the_header(numbers, small_checkpoint):
-    assert (numbers["format"], numbers["format_version"]) == ("icl-interp study", 1)
+    assert (numbers["format"], numbers["format_version"]) == ("icl-interp study", 2)
     assert numbers["provenance"] == PROVENANCE
     checkpoint = numbers["checkpoint"]
     assert (checkpoint["name"], checkpoint["sha256"]) == ("small.pt", small_checkpoint.sha256)
@@ -59,12 +59,14 @@ def test_verdicts(numbers, small_study):
     assert set(numbers["verdicts"]) == set(small_study.verdicts)
     for name, excess in small_study.verdicts.items():
         written = numbers["verdicts"][name]
-        assert written["verdict"] == excess.verdict
-        fields = ("value", "low", "high", "excess", "confidence", "chance", "value_low")
+        assert (written["verdict"], written["reason"]) == (excess.verdict, excess.reason)
+        assert (written["scale"], written["gate"]) == (excess.scale, excess.gate)
+        fields = ("value", "low", "high", "excess", "level", "chance", "value_low", "p_value", "detectable", "smallest")
         # JSON keeps every digit of a float64, and has no infinities
         expected = {f: getattr(excess, f) for f in fields}
         assert {f: written[f] for f in fields} == {f: v if math.isfinite(v) else None for f, v in expected.items()}
         assert (written["chance"] is None) is (name == "spectra")
+        assert (written["gate"] is not None) is (name in ("under shift", "algorithm"))
         np.testing.assert_allclose(written["controls"], excess.controls, rtol=1e-15)
 
 
@@ -123,7 +125,9 @@ def test_what_no_figure_shows_is_left_out(numbers):
 def test_missing_numbers_are_null(uncontrolled_study, small_checkpoint):
     numbers = read(study_json(uncontrolled_study, small_checkpoint, {}))
     for verdict in numbers["verdicts"].values():
-        assert (verdict["low"], verdict["high"], verdict["excess"], verdict["verdict"]) == (None, None, None, "unknown")
+        assert (verdict["low"], verdict["high"], verdict["excess"], verdict["p_value"]) == (None,) * 4
+        assert verdict["verdict"] == "not applicable"
+        assert verdict["reason"] == "there are no untrained networks to compare with"
         assert verdict["controls"] == []
     assert math.isfinite(numbers["verdicts"]["detection"]["value"])
 

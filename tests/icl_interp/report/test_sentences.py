@@ -1,9 +1,11 @@
 """Sentences are functions of the numbers: tables of numbers and what is said of them."""
 
+from dataclasses import replace
+
 import pytest
 
-from icl_interp.measure.controls import Excess, excess_over_controls
-from icl_interp.report.sentences import _FLAT, extremes, interval, listing, number, trend, verdict_words
+from icl_interp.measure.verdicts import Excess, excess_over_controls
+from icl_interp.report.sentences import _FLAT, answer, card, extremes, interval, listing, number, percent, trend
 
 NAN, INF = float("nan"), float("inf")
 
@@ -107,36 +109,89 @@ def test_trends_at_the_edges(values, verb):
     assert f"The error {verb}" in said_of(values)
 
 
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (1.0, "100 %"),
+        (0.9968, "99.7 %"),
+        (0.0041, "0.41 %"),
+        (-0.12, "-12 %"),
+        (0.000499, "none"),
+        (0.0, "none"),
+        (1.2345, "123 %"),
+        (123.0, "12,300 %"),
+        (1e300, "1.0e302 %"),
+        (INF, "infinite"),
+        (NAN, "not a number"),
+    ],
+)
+def test_percents(share, text):
+    assert percent(share) == text
+
+
 LOW = [0.1, 0.12, 0.08, 0.1, 0.1]
-EXCESSES = {
-    "evidence": (excess_over_controls(0.9, LOW), "It does (0.9 here, 0.1 in untrained networks)."),
-    "none": (
+ANSWERS = {
+    "evidence": (excess_over_controls(0.9, LOW), "Yes. It has 0.9; untrained networks have 0.1."),
+    "too small": (
+        excess_over_controls(0.13, [0.1, 0.101, 0.099, 0.1]),
+        "Yes, but too little to matter. It has 0.13; untrained networks have 0.1.",
+    ),
+    "opposite": (excess_over_controls(-0.9, LOW), "The opposite. It has -0.9; untrained networks have 0.1."),
+    "negligible": (
         excess_over_controls(0.1, LOW),
-        "No evidence beyond an untrained network that it does (0.1 here, 0.1 in untrained networks).",
+        "No, nothing that matters. It has 0.1; untrained networks have 0.1.",
+    ),
+    "inconclusive": (
+        excess_over_controls(0.2, [0.0, 0.4]),
+        "Not shown. It has 0.2; untrained networks have 0.2. The smallest difference that this study would find with "
+        "80 % power is 4.88.",
     ),
     "above controls, below chance": (
         excess_over_controls(0.3, LOW, chance=0.5),
-        "No evidence that it does: more than in untrained networks, but not above chance (0.3 here, 0.1 in untrained "
-        "networks).",
+        "Not shown. It has 0.3; untrained networks have 0.1. That is more than in untrained networks, but not more "
+        "than chance. The smallest difference that this study would find with 80 % power is 0.0576.",
     ),
     "controls off": (
         excess_over_controls(0.9, []),
-        "No verdict that it does (0.9 here): there are no untrained networks to compare with.",
+        "No verdict, since there are no untrained networks to compare with. It has 0.9.",
     ),
     "one control": (
         excess_over_controls(0.9, [0.1]),
-        "No verdict that it does: one untrained network shows no spread (0.9 here, 0.1 in untrained networks).",
+        "No verdict, since one untrained network shows no spread. It has 0.9.",
     ),
     "not finite": (
-        excess_over_controls(NAN, LOW),
-        "No verdict that it does: the numbers are not finite (not a number here, 0.1 in untrained networks).",
+        excess_over_controls(INF, LOW),
+        "No verdict, since the numbers are not finite. It has infinite.",
+    ),
+    "gated": (
+        replace(excess_over_controls(0.9, LOW), gate="learning"),
+        "Not asked, since learning is not shown. It has 0.9; untrained networks have 0.1.",
+    ),
+    "gated, controls off": (
+        replace(excess_over_controls(0.9, []), gate="learning"),
+        "No verdict, since there are no untrained networks to compare with. It has 0.9.",
     ),
 }
+TONES = ("evidence", "evidence", "opposite", "none", "inconclusive", "inconclusive", *("unknown",) * 5)
 
 
-@pytest.mark.parametrize(("excess", "sentence"), EXCESSES.values(), ids=EXCESSES)
-def test_verdict_words(excess: Excess, sentence: str):
-    assert verdict_words(excess, finding="It does", absence="that it does") == sentence
+@pytest.mark.parametrize(
+    ("excess", "sentence", "tone"), [(*case, tone) for case, tone in zip(ANSWERS.values(), TONES, strict=True)],
+    ids=ANSWERS,
+)  # fmt: skip
+def test_answers(excess: Excess, sentence: str, tone: str):
+    here, there = f"it has {number(excess.value)}", f"untrained networks have {number(excess.control)}"
+    said = answer(excess, here=here, there=there)
+    assert said == sentence
+    made = card("Does it?", excess, said, anchor="it")
+    assert (made.tone, made.detail is None) == (tone, tone == "unknown")
+
+
+def test_a_card_s_detail_has_the_interval_and_p():
+    assert card("Does it?", excess_over_controls(0.2, [0.0, 0.4]), "S.", anchor="it").detail == (
+        "Excess over control 0 [-4.4, 4.4], p = 1 (all claims of the report together)."
+    )
+    assert ", p < 0.001 (" in card("Does it?", excess_over_controls(9.9, LOW), "S.", anchor="it").detail
 
 
 @pytest.mark.parametrize(

@@ -5,68 +5,103 @@ from dataclasses import replace
 
 import pytest
 
-from icl_interp.measure.controls import Excess
+from icl_interp.measure.verdicts import Excess
 from icl_interp.report.chapters import probes
 from icl_interp.report.chapters.errors import _likeness
 from icl_interp.report.contents import CONTENTS
 from icl_interp.report.model import lay_out
 from icl_interp.report.sentences import listing, number
+from probes.bootstrap import Estimate
 
 TITLES = [
     "Does it learn in context?",
     "Does that survive shifts?",
     "Does it act like a known algorithm?",
     "Does the answer arise along its layers?",
-    "Is its signature used?",
-    "Can known algorithms be read out?",
+    "Does the model use its signature?",
+    "Are quantities of known algorithms decodable?",
     "Do spectra react to shifts?",
     "Are leading directions shared?",
-    "Does the score tell the error?",
-    "Does it detect shifts?",
+    "Does a prompt's overlap predict its error?",
+    "Does the signature detect shifts?",
 ]
+OPENINGS = {
+    "evidence": "Yes",
+    "mixed": ("Yes", "Partly"),
+    "opposite": "The opposite. ",
+    "none": "No, nothing that matters. ",
+    "inconclusive": "Not shown. ",
+    "unknown": ("Not asked, since ", "No verdict, since "),
+}
 
 
 def cards_of(study_of):
     return lay_out(CONTENTS, study_of)[1]
 
 
-def test_an_untrained_network_is_told_that_it_is_one(small_study):
-    cards = cards_of(small_study)
+@pytest.mark.parametrize("name", ["small_study", "uncontrolled_study", "signing_study"])
+def test_cards_answer_first_and_by_their_verdict(request, name):
+    cards = cards_of(request.getfixturevalue(name))
     assert [card.title for card in cards] == TITLES
     for card in cards:
-        assert "No evidence beyond an untrained network" in card.sentence
-        assert card.tone == "none"
-        joint = r"Excess \S+, bounds \[\S+, \S+\] \(one-sided, together 95 %\)\."
-        alone = r"p = \S+ by 20 random subspaces, for itself, not among the joint claims\."
-        assert re.fullmatch(f"{joint}|{alone}", card.detail)
+        assert card.sentence.startswith(OPENINGS[card.tone])
+        assert (card.detail is None) is (card.tone == "unknown")
+        assert ("with 80 % power" in card.sentence) is (card.tone == "inconclusive")
+        assert "not a number" not in card.sentence
+
+
+def test_nothing_is_found_in_an_untrained_network(small_study):
+    tones = {card.title: card.tone for card in cards_of(small_study)}
+    assert set(tones.values()) <= {"none", "inconclusive", "unknown"}
+    # What presupposes learning is not asked.
+    assert {title for title, tone in tones.items() if tone == "unknown"} == {TITLES[1], TITLES[2]}
+    for card in cards_of(small_study)[1:3]:
+        assert card.sentence.startswith("Not asked, since in-context learning is not shown.")
+    detail = r"Excess over control \S+ \[\S+, \S+\], p (=|<) \S+ \(all claims of the report together\)\."
+    assert all(re.fullmatch(detail, card.detail) for card in cards_of(small_study) if card.detail)
 
 
 def test_without_controls_nothing_is_claimed(uncontrolled_study):
     for card in cards_of(uncontrolled_study):
-        assert card.sentence.startswith("No verdict")
-        assert "there are no untrained networks to compare with" in card.sentence
+        assert card.sentence.startswith("No verdict, since there are no untrained networks to compare with.")
         assert card.tone == "unknown"
-        assert card.detail is None
 
 
-@pytest.mark.parametrize("title", ["Are leading directions shared?", "Does it detect shifts?"])
-def test_a_planted_signature_is_the_opposite(signing_study, title):
+@pytest.mark.parametrize("title", ["Are leading directions shared?", "Does the signature detect shifts?"])
+def test_a_planted_signature_is_found(signing_study, title):
     (card,) = (card for card in cards_of(signing_study) if card.title == title)
     assert card.tone == "evidence"
-    assert "No evidence" not in card.sentence
-    assert "in untrained networks)" in card.sentence
+    assert "in untrained networks" in card.sentence
 
 
 def test_a_planted_signature_changes_no_other_card(signing_study):
     by_title = {card.title: card for card in cards_of(signing_study)}
-    assert by_title["Does it learn in context?"].tone == "none"
-    assert by_title["Can known algorithms be read out?"].tone == "none"
+    for title in ("Does it learn in context?", "Are quantities of known algorithms decodable?"):
+        assert by_title[title].tone in ("none", "inconclusive")
+
+
+def with_verdicts(study_of, **changed):
+    return replace(study_of, verdicts={**study_of.verdicts, **changed})
+
+
+@pytest.mark.parametrize(("low", "tone"), [(0.9, "mixed"), (0.01, "evidence")], ids=["falls short", "nowhere"])
+def test_what_falls_short_under_some_shift_survives_partly(small_study, low, tone):
+    found = Excess(0.9, (0.1, 0.1), 0.7, 0.9, 0.05, 0.001)
+    families = {
+        label: replace(errors, shortfalls=errors.shortfalls.each(lambda _: Estimate(low + 1, low, low + 2)))
+        for label, errors in small_study.errors.families.items()
+    }
+    results = {**small_study.results, "errors": replace(small_study.errors, families=families)}
+    card = cards_of(replace(with_verdicts(small_study, **{"under shift": found}), results=results))[1]
+    assert card.tone == tone
+    assert card.sentence.startswith(OPENINGS["mixed" if tone == "mixed" else "evidence"])
+    assert card.sentence.startswith("Partly. ") is (tone == "mixed")
 
 
 @pytest.mark.parametrize(
     ("verdicts", "tone", "without"),
     [
-        ("none none none none none none none", "none", []),
+        ("none none none none none none none", "inconclusive", []),
         ("evidence none none none none none none", "mixed", [1, 2, 3, 4, 5, 6]),
         ("none none evidence evidence evidence evidence evidence", "mixed", [0, 1]),
         ("evidence none evidence evidence evidence evidence evidence", "mixed", [1]),
@@ -76,9 +111,9 @@ def test_a_planted_signature_changes_no_other_card(signing_study):
 )
 def test_read_outs_of_some_algorithms_only_are_mixed(small_study, verdicts, tone, without):
     made = {
-        "evidence": Excess(0.9, (0.1, 0.1), 0.7, 0.9, 0.95, 0.0, 0.8),
-        "none": Excess(0.2, (0.1, 0.1), -0.1, 0.3, 0.95, 0.0, 0.1),
-        "unknown": Excess(0.2, (), float("nan"), float("nan"), 0.95, 0.0),
+        "evidence": Excess(0.9, (0.1, 0.1), 0.7, 0.9, 0.05, chance=0.0, value_low=0.8),
+        "none": Excess(0.2, (0.1, 0.1), -0.1, 0.3, 0.05, detectable=0.5, chance=0.0, value_low=0.1),
+        "unknown": Excess(0.2, (), float("nan"), float("nan"), 0.05, chance=0.0),
     }
     excesses = {name: made["none"] for name in small_study.verdicts}
     targets = [f"probe: {target}" for target in small_study.probes.targets]
@@ -87,8 +122,25 @@ def test_read_outs_of_some_algorithms_only_are_mixed(small_study, verdicts, tone
     (card,) = probes.chapter(changed).cards
     assert card.tone == tone
     missing = listing([small_study.probes.targets[i] for i in without])
-    assert card.sentence.endswith(f" No evidence for {missing}.") is bool(without)
-    assert ("No evidence for" in card.sentence) is bool(without)
+    assert card.sentence.endswith(f" Not shown for {missing}.") is bool(without)
+    assert ("Not shown for" in card.sentence) is bool(without)
+
+
+def test_targets_beside_a_readable_one_are_sorted_by_their_verdict(small_study):
+    made = [
+        Excess(0.9, (0.1, 0.1), 0.7, 0.9, 0.05),
+        Excess(-0.9, (0.1, 0.1), -1.2, -0.8, 0.05),
+        Excess(0.1, (0.1, 0.1), -0.01, 0.01, 0.05),
+        *[Excess(0.1, (0.1, 0.1), -0.2, 0.2, 0.05)] * 4,
+    ]
+    targets = small_study.probes.targets
+    excesses = {f"probe: {target}": excess for target, excess in zip(targets, made, strict=True)}
+    (card,) = probes.chapter(with_verdicts(small_study, **excesses)).cards
+    assert card.tone == "mixed"
+    said = (
+        f" Not shown for {listing(targets[3:])}. Nothing that matters for {targets[2]}. The opposite for {targets[1]}."
+    )
+    assert card.sentence.endswith(said)
 
 
 def test_the_detection_card_names_its_rival(signing_study, small_study):
@@ -115,4 +167,4 @@ def test_cards_follow_the_numbers(small_study):
     families = {**small_study.errors.families, own.family.label: replace(own, distances=distances)}
     errors = replace(small_study.errors, families=families)
     changed = replace(small_study, results={**small_study.results, "errors": errors})
-    assert "mean squared difference 123 " in cards_of(changed)[0].sentence
+    assert "(they differ by 12,300 % of E[y²])" in cards_of(changed)[0].sentence

@@ -88,6 +88,12 @@ def test_families_stand_where_shifts_do(saved):
     assert list(draw_families(saved, shifts=["standard"], n_prompts=10).all_families) == ["in distribution"]
 
 
+@pytest.mark.parametrize("name", ["x_scale=1/3", "other words", "größer", "{value}", "3"])
+def test_a_family_may_have_any_name(name):
+    saved = icl.FixedPrompts({"in distribution": OWN, name: LARGER})
+    assert list(draw_families(saved, n_prompts=10).by_label) == ["in distribution", name]
+
+
 def test_references_are_those_that_need_no_law(saved):
     known = reference_predictors(saved)
     assert "Bayes" not in known

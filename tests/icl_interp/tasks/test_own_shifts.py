@@ -89,7 +89,7 @@ def test_names_are_unique(registered: icl.Shift) -> None:
     [
         ({"name": "my shift"}, 'a Shift needs a name of letters, digits, "_" and "-", got \'my shift\''),
         ({"values": (float("nan"),)}, r"the shift 'moved' needs finite numbers as values, got \(nan,\)"),
-        ({"changes": "x"}, "needs changes out of inputs, weights, labels, queries, length, got 'x'"),
+        ({"changes": "x"}, "needs changes out of inputs, weights, labels, queries, length, prompts, got 'x'"),
         ({"meaning": "moved by {by}"}, r"needs a meaning in which only \{value\} stands in braces, got"),
         ({"apply": lambda task: task}, r"needs apply that is called f\(task, value\), got .*<lambda>\(task\)"),
     ],

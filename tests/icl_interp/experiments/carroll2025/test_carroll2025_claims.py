@@ -89,8 +89,8 @@ SPOILT = {
 
 
 @pytest.mark.parametrize("key", SPOILT)
-def test_a_claim_whose_numbers_are_spoilt_is_not_reproduced(ideal, key):
-    assert verdicts(SPOILT[key](ideal))[key] == "not reproduced"
+def test_a_claim_whose_numbers_are_spoilt_is_contradicted(ideal, key):
+    assert verdicts(SPOILT[key](ideal))[key] == "contradicted"
 
 
 CHECKS = {
@@ -115,32 +115,39 @@ CHECKS = {
 def test_one_spoilt_number_is_told_by_its_check(ideal, key, label):
     found = {claim.key: claim for claim in claims(CHECKS[key, label](ideal), THREE)}[key]
     first = next(check for check in found.checks if label in check.label)
-    assert first.verdict == "not reproduced"
-    assert found.verdict == "partly"
+    assert first.verdict == "contradicts"
+    assert found.verdict == "mixed"
 
 
 def test_one_seed_is_not_judged():
     sizes = replace(THREE, seeds=(0,))
-    assert {claim.verdict for claim in claims(ideal_measures(sizes), sizes)} == {"not judged"}
+    assert {claim.verdict for claim in claims(ideal_measures(sizes), sizes)} == {"inconclusive"}
 
 
 def test_a_sampler_that_diverged_leaves_its_checks_undecided(ideal):
     runs = {run: replace(one, llc=math.nan) if run == (16, 1) else one for run, one in ideal.runs.items()}
     found = {claim.key: claim for claim in claims(replace(ideal, runs=runs), THREE)}
-    assert found["complexity"].verdict == found["crossover"].verdict == "partly"
+    assert [found[key].verdict for key in ("complexity", "crossover")] == ["inconclusive", "inconclusive"]
     checks = {check.key: check for check in found["complexity"].checks}
-    assert {key for key, check in checks.items() if check.undecided} == {"rises", "middle", "large"}
-    assert checks["rises"].undecided == "1 of 3 seeds gave no number"
-    assert checks["low"].verdict == "reproduced"
-    assert {check.key for check in found["crossover"].checks if check.undecided} == {"middle", "order"}
+    assert {key for key, check in checks.items() if check.note.endswith("gave no number")} == {
+        "rises",
+        "middle",
+        "large",
+    }
+    assert checks["rises"].note == "1 of 3 seeds gave no number"
+    assert checks["low"].verdict == "agrees"
+    assert {check.key for check in found["crossover"].checks if check.note.endswith("gave no number")} == {
+        "middle",
+        "order",
+    }
 
 
 def test_numbers_that_are_none_leave_checks_undecided_and_end_nothing(ideal):
     lost = (math.nan,) * 7
     spoilt = spoil(ideal, 16, lambda _: {"ood": lost, "own": lost, "to_dmmse": lost, "llc": math.nan})
     found = claims(spoilt, THREE)
-    assert "partly" in {claim.verdict for claim in found}
-    assert next(claim for claim in found if claim.key == "threshold").checks[0].undecided
+    assert "undecided" in {check.verdict for claim in found for check in claim.checks}
+    assert next(claim for claim in found if claim.key == "threshold").checks[0].note == "3 of 3 seeds gave no number"
     outcome = Outcome(EXPERIMENT.paper, "laptop", THREE.seeds, (), (), found, EXPERIMENT.drawn(spoilt, THREE))
     assert "3 of 3 seeds gave no number" in render(claims_page(outcome, {}), plotlyjs="directory")
 
@@ -157,9 +164,9 @@ def test_gaps_are_ratios_and_undefined_where_the_network_is_no_better_than_ridge
     assert claim.checks[0].values == (0.7, 0.6, 0.5)
     assert claim.checks[1].values == pytest.approx([(1.6 - 1.02 * 1.6) / (1.6 - 1.02 * 1.05)] * 3)
     bad = next(c for c in claims(spoil(ideal, 4, lambda _: {"own": (4.0, 1.7)}), THREE) if c.key == "loss-gap")
-    assert [check.verdict for check in bad.checks[:3]] == ["reproduced", "partly", "not reproduced"]
-    assert bad.checks[1].undecided == "3 of 3 seeds gave no number"
-    assert bad.verdict == "partly"
+    assert [check.verdict for check in bad.checks[:3]] == ["agrees", "undecided", "contradicts"]
+    assert bad.checks[1].note == "3 of 3 seeds gave no number"
+    assert bad.verdict == "mixed"
 
 
 def test_reasons_say_how_coarse_a_rank_correlation_is(ideal):

@@ -46,7 +46,7 @@ def test_smoke_writes_a_report_and_a_summary(smoke):
         "carroll2025-tables.json",
     }
     summary = read_summary(folder / "carroll2025.json")
-    assert {claim.verdict for claim in summary.claims} == {"not judged"}
+    assert {claim.verdict for claim in summary.claims} == {"inconclusive"}
     assert str(folder) not in (folder / "carroll2025.json").read_text()
     assert (folder / "report.html").read_text().count('class="figure"') == 6
 

@@ -31,12 +31,15 @@ def outcome():
 
 def test_a_card_a_claim_with_its_numbers(outcome):
     page = claims_page(outcome, {"torch": "2"})
-    assert [card.word for card in page.verdicts] == ["Reproduced"] * 11 + ["Unknown in the paper"]
+    assert [card.word for card in page.verdicts] == ["Reproduced"] * 11 + ["No target"]
     assert [card.tone for card in page.verdicts] == ["evidence"] * 11 + ["unknown"]
-    assert page.verdicts[0].points[0] == "LTB risk: 2.73 [2.73, 2.73] (expected from 2.673 to 2.782)"
-    assert page.verdicts[0].sentence == "2 of 2 checks agree."
+    assert (
+        page.verdicts[0].points[0]
+        == "agrees: LTB risk: 2.73 [2.73, 2.73] (expected from 2.673 to 2.782); all 3 seeds gave the same number"
+    )
+    assert page.verdicts[0].sentence == "Of 2 checks: 2 agree, 0 contradict, 0 undecided."
     assert page.verdicts[-1].sentence == "The paper states nothing that 18 numbers could be compared with."
-    assert "Of 12 claims: 11 reproduced, 1 unknown in the paper." in page.subtitle
+    assert "Of 12 claims: 11 reproduced, 1 no target." in page.subtitle
     assert page.warnings == ()
 
 
@@ -67,11 +70,13 @@ def test_what_contradicts_is_named_and_comes_first():
     found = with_risks(ideal_measures(), 100.0, kind="gpt2 pinned")
     page = claims_page(Outcome(PAPER, "laptop", THREE.seeds, (), (), EXPERIMENT.judged(found, THREE)), {})
     card = page.verdicts[8]
-    assert (card.word, card.tone) == ("Partly reproduced", "mixed")
+    assert (card.word, card.tone) == ("Mixed", "mixed")
     of = "error / error of answering <b*, x>"
-    assert card.sentence == "5 of 7 checks agree, 2 contradict. 1 further number is not judged."
+    assert card.sentence == "Of 7 checks: 5 agree, 2 contradict, 0 undecided. 1 further number has no target."
     first, second, third = card.points
-    assert first == f"contradicts: b* = 0, GPT-2, pinned read-out: {of}: 3.33 [3.33, 3.33] (expected at most 0.05)"
+    assert first.startswith(
+        f"contradicts: b* = 0, GPT-2, pinned read-out: {of}: 3.33 [3.33, 3.33] (expected at most 0.05)"
+    )
     assert second.startswith("contradicts: ")
     assert third.startswith("agrees: ")
 
@@ -81,7 +86,7 @@ def test_numbers_that_straddle_are_undecided():
     claim = Claim("one", "A holds.", "Figure 1", "m", checks)
     (card,) = claims_page(Outcome(PAPER, "laptop", (0, 1, 2), (), (), (claim,)), {}).verdicts
     assert (card.title, card.word) == ("A holds.", "Partly reproduced")
-    assert card.sentence == "1 of 2 checks agrees, 1 is undecided."
+    assert card.sentence == "Of 2 checks: 1 agree, 0 contradict, 1 undecided."
     assert card.points[0].startswith("undecided: a: 2 [")
     assert card.points[1].startswith("agrees: b: 3 [")
     assert card.detail == "Figure 1. m"
@@ -90,7 +95,10 @@ def test_numbers_that_straddle_are_undecided():
 def test_a_claim_that_no_check_decides_is_not_called_reproduced():
     claim = Claim("one", "A holds.", "Figure 1", "m", tuple(Check(key, key, (1.0, 2.0, 3.0), 2.0) for key in "ab"))
     (card,) = claims_page(Outcome(PAPER, "laptop", (0, 1, 2), (), (), (claim,)), {}).verdicts
-    assert (card.word, card.sentence) == ("Partly: undecided", "2 of 2 checks are undecided.")
+    assert (card.word, card.sentence) == (
+        "Inconclusive", "Of 2 checks: 0 agree, 0 contradict, 2 undecided.",
+    )  # fmt: skip
+    assert card.tone == "inconclusive"
 
 
 def test_every_number_is_in_a_table(outcome):
@@ -113,7 +121,9 @@ def test_too_few_seeds_are_warned_of(outcome):
     (warning,) = claims_page(few, {}).warnings
     assert warning.startswith("Too few seeds")
     card = claims_page(few, {}).verdicts[0]
-    assert (card.word, card.sentence) == ("Too few seeds", "2 of 2 checks have too few seeds.")
+    assert (card.word, card.sentence) == (
+        "Too few seeds", "Of 2 checks: 0 agree, 0 contradict, 2 undecided.",
+    )  # fmt: skip
 
 
 def test_the_figures_show_theory_beside_what_was_trained(outcome):
@@ -144,4 +154,4 @@ def test_the_page_renders(outcome):
     assert html.count('class="figure"') == 6
     assert '<h3><span class="unseen">Reproduced: </span>Trained, the linear block reaches the least risk' in html
     assert "<span>Reproduced</span>" in html
-    assert "<li>LTB risk: 2.73 [2.73, 2.73] (expected from 2.673 to 2.782)</li>" in html
+    assert "<li>agrees: LTB risk: 2.73 [2.73, 2.73] (expected from 2.673 to 2.782); all 3 seeds" in html

@@ -31,7 +31,7 @@ def verdicts(found):
 
 def test_theory_reproduces_every_claim(ideal):
     found = verdicts(ideal)
-    assert found.pop("table-1-cells") == "unknown in the paper"
+    assert found.pop("table-1-cells") == "no target"
     assert set(found.values()) == {"reproduced"}
     assert len(found) == 11
 
@@ -56,19 +56,19 @@ SPOILT = {
 
 @pytest.mark.parametrize("key", SPOILT)
 def test_a_claim_fails_on_spoilt_numbers(ideal, key):
-    assert verdicts(SPOILT[key](ideal))[key] in ("not reproduced", "partly")
+    assert verdicts(SPOILT[key](ideal))[key] in ("contradicted", "mixed", "inconclusive", "partly reproduced")
 
 
 @pytest.mark.parametrize(
     "key",
     ["optima", "norms", "near-bayes", "skip-and-mlp", "moved-mean", "weights", "gpt2-nearer", "linear-analogue"],
 )
-def test_a_claim_whose_checks_all_fail_is_not_reproduced(ideal, key):
-    assert verdicts(SPOILT[key](ideal))[key] == "not reproduced"
+def test_a_claim_whose_checks_all_fail_is_contradicted(ideal, key):
+    assert verdicts(SPOILT[key](ideal))[key] == "contradicted"
 
 
-def test_one_spoilt_check_makes_a_claim_partly(ideal):
-    assert verdicts(with_risks(ideal, 1.1, part="figure 1", kind="ltb"))["optima"] == "partly"
+def test_one_spoilt_check_makes_a_claim_mixed(ideal):
+    assert verdicts(with_risks(ideal, 1.1, part="figure 1", kind="ltb"))["optima"] == "mixed"
 
 
 def nearer(found):
@@ -78,19 +78,19 @@ def nearer(found):
 
 def test_what_mlps_are_worth_nearer_to_zero_is_judged_by_itself(ideal):
     equal = with_risks(with_risks(ideal, 1 / 30, kind="gpt2 no MLP", norm=NEARER), 1 / 30, kind="gpt2 no MLP pinned")
-    assert {claim.key: claim.verdict for claim in claims(equal, THREE)}["gpt2"] == "partly"
-    assert [check.verdict for check in named(nearer(equal), "without MLP / with MLP")] == ["not reproduced"] * 2
-    assert [check.verdict for check in named(nearer(equal), "b* = (3, ..., 3), GPT-2, ")] == ["reproduced"] * 2
+    assert {claim.key: claim.verdict for claim in claims(equal, THREE)}["gpt2"] == "mixed"
+    assert [check.verdict for check in named(nearer(equal), "without MLP / with MLP")] == ["contradicts"] * 2
+    assert [check.verdict for check in named(nearer(equal), "b* = (3, ..., 3), GPT-2, ")] == ["agrees"] * 2
 
 
 def test_what_fewer_weights_cost_is_taken_off(ideal):
     without = named(nearer(ideal), "b* = (3, ..., 3), GPT-2 without MLP")
-    assert [(check.values, check.verdict) for check in without] == [((1.0,) * 3, "unknown in the paper")] * 2
+    assert [(check.values, check.verdict) for check in without] == [((1.0,) * 3, "no target")] * 2
     assert [c.values for c in named(nearer(ideal), "less the one")] == [pytest.approx((math.log2(30),) * 3)] * 2
     # Without MLPs it is a hundred times worse around zero already.
     worse = with_risks(with_risks(ideal, 100.0, kind="gpt2 no MLP", norm=0.0), 1.0, kind="gpt2")
     free, pinned = named(nearer(worse), "less the one")
-    assert (free.verdict, pinned.verdict) == ("not reproduced", "reproduced")
+    assert (free.verdict, pinned.verdict) == ("contradicts", "agrees")
     assert free.values == pytest.approx((math.log2(30 / 100),) * 3)
 
 
@@ -100,14 +100,14 @@ def test_without_learning_around_zero_nothing_is_beyond_it(ideal, unlearned):
     for kind in unlearned:
         found = with_risks(found, 30.0, kind=kind, norm=0.0)
     free, pinned = named(nearer(found), "less the one")
-    assert (free.verdict, pinned.verdict) == ("unknown in the paper", "reproduced")
+    assert (free.verdict, pinned.verdict) == ("no target", "agrees")
     assert free.reason.startswith("not judged: GPT-2 with MLP has not learned")
 
 
 def test_one_read_out_that_has_not_learned_leaves_the_other_judged(ideal):
     claim = nearer(with_risks(ideal, 10.0, kind="gpt2 pinned", norm=NEARER))
     (free,), (pinned,) = (named(claim, f"{end} read-out: log2") for end in ("free", "pinned"))
-    assert (free.verdict, pinned.verdict) == ("reproduced", "unknown in the paper")
+    assert (free.verdict, pinned.verdict) == ("agrees", "no target")
     beyond = named(claim, "less the one")[1]
     assert beyond.reason == pinned.reason
     assert pinned.reason.startswith("not judged: GPT-2 with MLP has not learned")
@@ -135,7 +135,7 @@ def named(claim, part):
 def test_gpt2_that_learns_with_mlps_only_reproduces_table_1(ideal):
     claim = gpt2_around_ten(ideal, 0.1, 20.0)
     assert claim.verdict == "reproduced"
-    assert [check.verdict for check in named(claim, "without MLP / with MLP")] == ["reproduced"] * 2
+    assert [check.verdict for check in named(claim, "without MLP / with MLP")] == ["agrees"] * 2
     assert [check.values for check in named(claim, "b* = (10, ..., 10), GPT-2")] == [pytest.approx((0.1 / 3,) * 3)] * 2
     assert [check.high for check in named(claim, "error of answering <b*, x>")] == [0.05] * 6
     assert "nothing was learned in context where this is 1." in claim.measure
@@ -145,21 +145,21 @@ def test_gpt2_that_learns_with_mlps_only_reproduces_table_1(ideal):
 def test_what_no_gpt2_learns_says_nothing_about_mlps(ideal, with_mlp, without):
     claim = gpt2_around_ten(ideal, with_mlp, without)
     # Around b* = 0 these are ideal still.
-    assert claim.verdict == "partly"
-    assert [check.verdict for check in named(claim, "b* = (10, ..., 10), GPT-2")] == ["not reproduced"] * 2
+    assert claim.verdict == "mixed"
+    assert [check.verdict for check in named(claim, "b* = (10, ..., 10), GPT-2")] == ["contradicts"] * 2
     for ratio in named(claim, "without MLP / with MLP"):
-        assert (ratio.low, ratio.high, ratio.verdict) == (None, None, "unknown in the paper")
+        assert (ratio.low, ratio.high, ratio.verdict) == (None, None, "no target")
         assert ratio.values == pytest.approx((math.log2(without / with_mlp),) * 3)
         assert ratio.reason.startswith("not judged: GPT-2 with MLP has not learned (error over that of answering")
     nothing = gpt2_around_ten(with_risks(ideal, 100.0, part="table 1", norm=0.0), with_mlp, without)
-    assert nothing.verdict == "not reproduced"
+    assert nothing.verdict == "contradicted"
 
 
 def test_a_slope_of_theory_alone_is_no_evidence(ideal):
     (claim,) = (claim for claim in claims(ideal, THREE) if claim.key == "lengths")
     (limit,) = named(claim, "nothing trained")
     assert (limit.verdict, limit.reason) == (
-        "unknown in the paper",
+        "no target",
         "nothing trained, so not judged; theory tends to -1",
     )
     assert limit.values == pytest.approx((-0.93,) * 3, abs=0.005)  # two digits
@@ -188,7 +188,7 @@ def test_claims_say_what_their_intervals_leave_out(ideal):
 def test_one_seed_is_not_judged():
     sizes = replace(THREE, seeds=(0,))
     found = {claim.verdict for claim in claims(ideal_measures(sizes), sizes)}
-    assert found == {"not judged", "unknown in the paper"}
+    assert found == {"inconclusive", "no target"}
 
 
 def test_the_oracles_of_the_notes():
@@ -203,9 +203,9 @@ def test_the_oracles_of_the_notes():
 def test_numbers_that_are_none_leave_checks_undecided_and_end_nothing(ideal):
     lost = with_all(ideal, lambda run, _: {"risk": Risk(math.nan, math.nan)} if run.seed == 1 else {})
     found = {claim.key: claim for claim in claims(lost, THREE)}
-    assert [check.verdict for check in found["optima"].checks] == ["partly"] * 2
-    assert [check.undecided for check in found["norms"].checks] == ["1 of 3 seeds gave no number"] * 4
-    assert found["lengths"].checks[0].undecided == "1 of 3 seeds gave no number"
+    assert [check.verdict for check in found["optima"].checks] == ["undecided"] * 2
+    assert [check.note for check in found["norms"].checks] == ["1 of 3 seeds gave no number"] * 4
+    assert found["lengths"].checks[0].note == "1 of 3 seeds gave no number"
     assert found["weights"].verdict == "reproduced"
     outcome = Outcome(
         EXPERIMENT.paper, "laptop", THREE.seeds, (), (), tuple(found.values()), EXPERIMENT.drawn(lost, THREE)
@@ -217,7 +217,7 @@ def test_numbers_that_are_none_leave_checks_undecided_and_end_nothing(ideal):
 def test_an_error_of_zero_leaves_ratios_undecided(ideal):
     found = {claim.key: claim for claim in claims(with_risks(ideal, 0.0, kind="gpt2 no MLP"), THREE)}
     (free, _) = named(found["gpt2"], "without MLP / with MLP")
-    assert (free.verdict, free.undecided) == ("partly", "3 of 3 seeds gave no number")
+    assert (free.verdict, free.note) == ("undecided", "3 of 3 seeds gave no number")
 
 
 @pytest.mark.parametrize(("less", "more", "found"), [(1.0, 8.0, 3.0), (math.inf, 1.0, -math.inf), (0.0, 1.0, math.nan)])

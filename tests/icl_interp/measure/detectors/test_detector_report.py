@@ -52,7 +52,7 @@ def test_a_planted_signature_is_seen_in_hidden_states_alone(planted):
 
 def test_an_untrained_network_shows_nothing_beyond_untrained_ones(untrained):
     verdicts = {found.excess.verdict for found in untrained.detectors.values() if found.excess is not None}
-    assert verdicts == {"none"}
+    assert verdicts <= {"negligible", "inconclusive"}
 
 
 def test_raw_inputs_see_a_change_of_scale_without_any_network(untrained):
@@ -159,7 +159,7 @@ def test_a_network_of_zeros_leaves_detectors_out_and_says_why(tiny_config, tiny_
 
 def test_without_controls_there_is_no_claim(signing_model, tiny_task):
     report = detector_report(signing_model, tiny_task, shifts=["label_noise=1"], n_prompts=12, n_controls=0)
-    assert {found.excess.verdict for found in report.detectors.values() if found.excess} == {"unknown"}
+    assert {found.excess.verdict for found in report.detectors.values() if found.excess} == {"not applicable"}
     assert all(found.untrained == {} and math.isnan(found.untrained_correlation) for found in report.detectors.values())
 
 

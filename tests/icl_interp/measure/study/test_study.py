@@ -4,37 +4,87 @@ import itertools
 
 import numpy as np
 import pytest
-import scipy.stats
 import torch
 from torch import Tensor
 
 from icl_interp.measure.controls import _N_RESAMPLES
 from icl_interp.measure.families import IN_DISTRIBUTION
-from icl_interp.measure.study.plan import _MAX_PROMPTS, _MIN_PROMPTS, _default_prompts, _probe_count, plan_study
+from icl_interp.measure.study.plan import (
+    _MAX_PROMPTS,
+    _MIN_PROMPTS,
+    _default_controls,
+    _default_prompts,
+    _probe_count,
+    plan_study,
+)
 from icl_interp.measure.study.run import run_study, study
+from icl_interp.models.build import build_model
 from icl_interp.models.config import ModelConfig
 from icl_interp.models.softmax.transformer import HookedICLTransformer
 from icl_interp.predictors import least_squares
 from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.tasks.shifts.select import select_shifts
 from probes.bootstrap import bootstrap_counts
+from probes.ood import fit_mahalanobis
 
+DETECTORS = [
+    "signature A (pairs)", "signature B (directions)", "Mahalanobis", "PCA residual", "null space of the read-out",
+    "kNN", "kNN, normalised", "Gram ranges", "kernel density", "Gaussian mixture", "isolation forest",
+    "|model - ridge|",
+]  # fmt: skip
 CLAIMS = [
-    "in-context learning", "under shift", "spectra", "shared directions", "score and error", "detection", "algorithm",
-    "layers",
+    "in-context learning", "under shift", "spectra", "shared directions", "score and error", "detection",
+    *(f"detector: {name}" for name in DETECTORS), "algorithm", "layers",
 ]  # fmt: skip
 
 
-def test_an_untrained_network_is_never_evidence(small_study):
+def test_nothing_is_found_in_an_untrained_network(small_study):
     verdicts = small_study.verdicts
-    assert list(verdicts) == [*CLAIMS, *(f"probe: {target}" for target in small_study.probes.targets)]
-    assert {name: excess.verdict for name, excess in verdicts.items()} == dict.fromkeys(verdicts, "none")
+    assert list(verdicts) == [*CLAIMS, *(f"probe: {target}" for target in small_study.probes.targets), "use"]
+    assert {excess.verdict for excess in verdicts.values()} == {"negligible", "inconclusive", "not applicable"}
     assert {len(excess.controls) for excess in verdicts.values()} == {5}
 
 
-def test_without_controls_every_verdict_is_unknown(uncontrolled_study):
+def test_what_presupposes_learning_is_not_judged_without_it(small_study, signing_study):
+    for study_of in (small_study, signing_study):
+        found = {name: excess for name, excess in study_of.verdicts.items() if excess.verdict == "not applicable"}
+        assert set(found) == {"under shift", "algorithm"}
+        assert {excess.gate for excess in found.values()} == {"in-context learning"}
+
+
+def test_claims_about_detectors_are_those_of_their_report(small_study):
+    detectors = small_study.detectors.detectors
+    assert all(small_study.verdicts[f"detector: {name}"] == detectors[name].excess for name in DETECTORS)
+    assert small_study.verdicts["use"] == small_study.use.excess(small_study.n_verdicts)
+
+
+def test_a_detector_of_your_own_is_one_more_claim(tiny_model, tiny_task):
+    def fit(features):
+        return fit_mahalanobis(features)
+
+    options = {"n_prompts": 8, "n_points": 4, "shifts": ["x_scale=3"], "layers": [], "n_controls": 2}
+    own = plan_study(tiny_model, tiny_task, detectors={"mine": fit}, **options)
+    assert len(own.claims) == len(plan_study(tiny_model, tiny_task, **options).claims) + 1
+    found = run_study(own)
+    assert found.verdicts["detector: mine"] == found.detectors.detectors["mine"].excess
+    assert found.verdicts["detector: mine"].value == found.verdicts["detector: Mahalanobis"].value
+
+
+def test_a_detector_that_cannot_be_fitted_has_no_verdict(tiny_config, tiny_task):
+    model = build_model(tiny_config, seed=0)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.zero_()
+    found = study(model, tiny_task, n_prompts=8, n_points=4, shifts=["x_scale=3"], layers=[], n_controls=2)
+    assert "Mahalanobis" not in found.detectors.detectors
+    lost = found.verdicts["detector: Mahalanobis"]
+    assert (lost.verdict, lost.reason) == ("not applicable", "the model gives no such number")
+    assert lost.level == 0.05 / found.n_verdicts
+
+
+def test_without_controls_no_verdict_applies(uncontrolled_study):
     verdicts = uncontrolled_study.verdicts
-    assert {excess.verdict for excess in verdicts.values()} == {"unknown"}
+    assert {excess.verdict for excess in verdicts.values()} == {"not applicable"}
     assert {excess.controls for excess in verdicts.values()} == {()}
 
 
@@ -45,14 +95,24 @@ def test_a_planted_signature_is_evidence(signing_study, claim):
 
 @pytest.mark.parametrize("claim", ["in-context learning", "under shift"])
 def test_a_planted_signature_is_no_evidence_of_anything_else(signing_study, claim):
-    assert signing_study.verdicts[claim].verdict == "none"
+    assert signing_study.verdicts[claim].verdict not in ("evidence", "opposite")
 
 
-def test_all_claims_share_one_confidence(small_study):
-    m = 8 + len(small_study.probes.targets)
+def test_all_claims_share_one_level(small_study):
+    m = 8 + 12 + len(small_study.probes.targets) + 1
     assert small_study.n_verdicts == len(small_study.verdicts) == m
-    confidences = [excess.confidence for excess in small_study.verdicts.values()]
-    np.testing.assert_allclose(confidences, 1 - 0.05 / m, rtol=1e-15)
+    levels = [excess.level for excess in small_study.verdicts.values()]
+    np.testing.assert_allclose(levels, 0.05 / m, rtol=1e-15)
+
+
+def test_each_claim_is_formed_on_its_scale(small_study):
+    scales = {name.partition(":")[0]: excess.scale for name, excess in small_study.verdicts.items()}
+    logit = ("in-context learning", "under shift", "detection", "detector")
+    assert scales == {
+        **dict.fromkeys(scales, "identity"), **dict.fromkeys(logit, "logit"), "spectra": "log",
+    }  # fmt: skip
+    smallest = {name: excess.smallest for name, excess in small_study.verdicts.items() if excess.smallest != 0.05}
+    assert smallest == {"score and error": 0.1}
 
 
 def test_verdicts_are_the_numbers_that_they_name(small_study):
@@ -80,10 +140,10 @@ def test_verdicts_are_the_numbers_that_they_name(small_study):
     assert verdicts["score and error"] == small_study.ood.correlation_excess(small_study.n_verdicts)
 
 
-def spectral_replicates(study_of) -> list[float]:
+def spectral_replicates(study_of, survey) -> list[float]:
     """One resample of the prompts at a time, alike in every family."""
     site = study_of.main_site.label
-    first = {label: r.sites[site].leading_value.double() for label, r in study_of.survey.families.items()}
+    first = {label: r.sites[site].leading_value.double() for label, r in survey.families.items()}
     shifts = [label for label in first if label != IN_DISTRIBUTION]
     n = len(first[IN_DISTRIBUTION])
     replicates = []
@@ -94,14 +154,15 @@ def spectral_replicates(study_of) -> list[float]:
 
 
 def test_the_change_of_spectra_has_replicates_and_no_level_of_chance(small_study):
-    excess, replicates = small_study.verdicts["spectra"], spectral_replicates(small_study)
-    spread = np.std(replicates, ddof=1)
-    assert spread > 1e-3
-    z = scipy.stats.norm.ppf(1 - 0.05 / small_study.n_verdicts)
-    np.testing.assert_allclose(excess.value - excess.value_low, z * spread, rtol=1e-6)  # sums in another order
-    assert excess.chance == -np.inf
+    excess = small_study.verdicts["spectra"]
+    own, *others = (
+        np.log(spectral_replicates(small_study, survey)) for survey in (small_study.survey, *small_study.untrained)
+    )
+    spread = np.var(own - np.mean(others, axis=0), ddof=1)
+    assert spread > 1e-6
+    np.testing.assert_allclose(excess.sampling_variance, spread, rtol=1e-6)  # sums in another order
     # Chance decides nothing: the verdict is that of the excess.
-    assert (excess.verdict == "evidence") is (excess.low > 0)
+    assert (excess.chance, excess.value_low) == (-np.inf, np.inf)
 
 
 class Answering(HookedICLTransformer):
@@ -118,8 +179,8 @@ class Answering(HookedICLTransformer):
 
 
 GUESSES = {
-    "the mean weights, no label read": (lambda xs, ys: 2 * xs.sum(-1), 0.0, "none"),  # noqa: ARG005
-    "zero": (lambda xs, ys: 0 * ys, None, "none"),  # noqa: ARG005
+    "the mean weights, no label read": (lambda xs, ys: 2 * xs.sum(-1), 0.0, "not shown"),  # noqa: ARG005
+    "zero": (lambda xs, ys: 0 * ys, None, "not shown"),  # noqa: ARG005
     "least squares": (least_squares(), 1.0, "evidence"),
 }
 
@@ -128,7 +189,7 @@ GUESSES = {
 def test_knowing_the_mean_weights_is_no_learning_in_context(tiny_config, answer, value, verdict):
     task = LinearRegression(n_dims=3, n_points=8, w_mean=2.0)
     model = Answering(tiny_config, answer).eval()
-    found = study(model, task, n_prompts=16, shifts=["x_scale=3"], layers=[], n_controls=3)
+    found = study(model, task, n_prompts=16, shifts=["x_scale=3"], layers=[], n_controls=5)
     excess = found.verdicts["in-context learning"]
     errors = found.errors.in_distribution
     prompts = found.families.in_distribution.prompts
@@ -142,7 +203,7 @@ def test_knowing_the_mean_weights_is_no_learning_in_context(tiny_config, answer,
         assert removed < -3  # E[y^2] = 15, of which 12 are known beforehand
     else:
         np.testing.assert_allclose(excess.value, value, atol=1e-6)  # float32 answers
-    assert excess.verdict == verdict
+    assert (excess.verdict == "evidence") is (verdict == "evidence")
     # What an error in units of E[y^2] would have called learning.
     assert (errors.curves["model"].late.value < 0.5) is (value is not None)
 
@@ -188,7 +249,7 @@ def test_the_plan_s_reads_are_the_sum_of_the_ticks(tiny_model, tiny_task):
 def test_the_smallest_study(tiny_model, tiny_task):
     smallest = study(tiny_model, tiny_task, n_prompts=8, n_points=2, shifts=["label_noise"], layers=[], n_controls=2)
     assert smallest.families.fit.n_points == 2
-    assert "evidence" not in {excess.verdict for excess in smallest.verdicts.values()}
+    assert not {"evidence", "opposite"} & {excess.verdict for excess in smallest.verdicts.values()}
 
 
 def test_the_number_of_prompts_has_a_default(tiny_model, monkeypatch):
@@ -230,7 +291,7 @@ def test_default_prompts_stay_in_their_bounds_and_fall_with_width():
 def test_default_prompts_are_their_formula_between_the_bounds(monkeypatch):
     n_shifts = len(select_shifts(LinearRegression(n_dims=20)))
     prompt = 2 * 2 * 41 * 12 * (4 * 256**2 + 2 * 256 * 1024)  # multiply-adds count twice, points have two tokens
-    passes = 6 * (n_shifts + 4)  # networks times families, probes included
+    passes = 21 * (n_shifts + 4)  # networks times families, probes included
     monkeypatch.setattr("icl_interp.measure.study.plan.WORK", 70.5 * prompt * passes)
     assert _MIN_PROMPTS < 70 < _MAX_PROMPTS
     assert _default_prompts(config(256), n_shifts, 41) == 70
@@ -238,7 +299,28 @@ def test_default_prompts_are_their_formula_between_the_bounds(monkeypatch):
 
 def test_default_prompts_grow_as_controls_go():
     assert _default_prompts(config(512), 20, 41, 0) > _default_prompts(config(512), 20, 41, 5)
-    assert _default_prompts(config(512), 1, 41) > _default_prompts(config(512), 20, 41)
+    assert _default_prompts(config(128), 1, 41) > _default_prompts(config(128), 20, 41)
+
+
+def test_twenty_untrained_networks_where_they_cost_less_than_a_minute_and_ten_elsewhere(monkeypatch, tiny_model):
+    assert plan_study(tiny_model, LinearRegression(n_dims=3, n_points=4), shifts=["x_scale"]).n_controls == 20
+    assert _default_controls(config(512), 13, 41, None) == 10
+    operations = 2 * 2 * 41 * 12 * (4 * 64**2 + 2 * 64 * 256)
+    # 50 prompts of 13 shifts, the family itself, fit prompts and twice as many for probes; by two processes.
+    seconds = 20 * 50 * (13 + 4) * (1e-3 + operations / 2.5e10) / 2
+    for minute, expected in ((1.001 * seconds, 20), (0.999 * seconds, 10)):
+        monkeypatch.setattr("icl_interp.measure.study.plan._A_MINUTE", minute)
+        assert _default_controls(config(64), 13, 41, 50) == expected
+    query_only = ModelConfig(family="lsa", n_dims=3, n_points=8)
+    monkeypatch.setattr("icl_interp.measure.study.plan._A_MINUTE", 20 * 50 * (13 + 4) * 1e-3)
+    assert _default_controls(query_only, 13, 8, 50) == 10  # eight passes for eight points
+    assert _default_controls(ModelConfig(n_dims=3, n_points=8, n_layers=1, n_heads=1, d_model=4), 13, 8, 50) == 20
+
+
+def test_the_number_of_untrained_networks_can_be_chosen(tiny_model, tiny_task):
+    plan = plan_study(tiny_model, tiny_task, n_prompts=8, n_points=4, shifts=["x_scale"], layers=[], n_controls=3)
+    assert plan.n_controls == 3
+    assert {len(excess.controls) for excess in run_study(plan).verdicts.values()} == {3}
 
 
 @pytest.mark.parametrize(("n_prompts", "count"), [(8, 16), (127, 254), (128, 256), (129, 256), (1000, 256)])

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from icl_interp.measure.controls import excess_over_controls
 from icl_interp.measure.study import table
 from icl_interp.measure.study.measure import Absent, Claim, Measure
 from icl_interp.measure.study.plan import plan_study
 from icl_interp.measure.study.run import run_study
+from icl_interp.measure.verdicts import excess_over_controls
 from icl_interp.predictors.references import References
 from icl_interp.report.chapters import worth
 from icl_interp.report.numbers import study_json
@@ -61,12 +61,12 @@ def test_a_line_more_is_told_in_progress(plans, longer):
     assert sum(done for done, _ in longer[1]) == plans[1].reads
 
 
-def test_a_line_more_shares_the_confidence_of_all_claims(plans, longer):
+def test_a_line_more_shares_the_level_of_all_claims(plans, longer):
     study, _ = longer
     assert study.n_verdicts == len(study.verdicts) == len(plans[0].claims) + 1
     assert study.verdicts["it is seven"].value == 7.0
-    confidences = [excess.confidence for excess in study.verdicts.values()]
-    np.testing.assert_allclose(confidences, 1 - 0.05 / study.n_verdicts, rtol=1e-15)
+    levels = [excess.level for excess in study.verdicts.values()]
+    np.testing.assert_allclose(levels, 0.05 / study.n_verdicts, rtol=1e-15)
 
 
 def test_a_line_more_is_an_attribute(longer):

@@ -194,7 +194,7 @@ def test_without_a_recipe_there_are_no_untrained_networks_and_no_verdicts(net: P
     model = icl.wrap(net)
     found = icl.study(model, TASK, n_prompts=8, shifts=["x_scale=3"])
     assert found.untrained == ()
-    assert {excess.verdict for excess in found.verdicts.values()} == {"unknown"}
+    assert {excess.verdict for excess in found.verdicts.values()} == {"not applicable"}
     assert model.cfg.notes == (NO_RECIPE,)
     assert model.untrained([1]) == []
 

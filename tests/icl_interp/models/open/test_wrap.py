@@ -342,6 +342,16 @@ def test_a_site_that_holds_nothing_at_other_prompts() -> None:
     assert not net.fickle._forward_hooks
 
 
+def test_without_sites_of_heads_the_sentence_says_what_to_name() -> None:
+    model = wrapped(drawn())
+    with pytest.raises(icl.InputError, match=r"blocks, .*: no site shows the outputs of heads; name one per block in"):
+        icl.head_importance(model, TASK, n_prompts=8)
+    with pytest.raises(icl.InputError, match=r"blocks, .*: no site shows attention patterns; name one per block in"):
+        icl.attention_summary(model, TASK, n_prompts=8)
+    left_out = icl.detector_report(model, TASK, shifts=["x_scale=3"], n_prompts=8, n_controls=0).left_out
+    assert left_out["null space of the read-out"] == "no weight of a wrapped module is known to be its read-out"
+
+
 def test_without_a_read_in_nothing_is_said_of_what_blocks_add() -> None:
     model = wrapped(drawn(), sites={"one": "pieces.0", "two": "pieces.1"})
     found = icl.layer_readouts(model, TASK, n_prompts=16, n_controls=0)
@@ -398,8 +408,9 @@ SENTENCES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a layout that does not fit": (
         {"positions": "sequence"},
-        "positions='sequence' needs 5 positions for 5 points, and the sites have 10; pass another layout, or a",
+        "positions='sequence' needs 5 positions for 5 points, and the sites have 10; pass positions=\"interleaved\"",
     ),
+    "one network as make": ({"make": nn.Linear(1, 1)}, "got one network, Linear; pass make=lambda: Linear(...)."),
     "too few roles": (
         {"positions": lambda n: ["x"] * n},
         "a function that gives 10 roles for 5 points, as many as the sites have positions, got 5; change the function.",
@@ -465,6 +476,38 @@ def test_what_is_no_module_of_somebody_else() -> None:
         icl.wrap(ours)
     with pytest.raises(TypeError, match=r"got one that is wrapped already; pass its \.module\."):
         icl.wrap(wrapped(drawn()))
+    for given, came in (
+        (Drawn, r"the class Drawn; pass a network, Drawn\(\.\.\.\)\."),
+        ("weights.pt", r"the path 'weights\.pt'; build the network, load its weights, and pass it\."),
+        (drawn().state_dict(), "a mapping, such as a state dict; build the network"),
+        (icl.load_checkpoint(icl.demo_path()), "a model of ours; every measure takes it as it is"),
+    ):
+        with pytest.raises(TypeError, match=f"got {came}"):
+            icl.wrap(given)
+    with pytest.raises(TypeError, match=r"sites needs a torch\.nn\.Module first, got Tensor; pass the network"):
+        icl.sites(XS, YS)
+
+
+def test_prompts_and_arrays_are_taken_where_tensors_are() -> None:
+    net = drawn()
+    table = str(icl.sites(net, XS, YS))
+    assert "block" in table
+    assert str(icl.sites(net, PROMPTS)) == table
+    assert str(icl.sites(net, XS.double().numpy(), YS.double().numpy())) == table
+    for example in (PROMPTS, (XS.numpy(), YS.numpy())):
+        assert wrapped(net, example=example).cfg.n_layers == 3
+
+
+def test_a_tensor_alone_is_no_prompt() -> None:
+    for given in (XS, torch.zeros(2, 5, dtype=torch.long)):
+        with pytest.raises(TypeError, match="reads inputs and labels, got one tensor alone; pass xs and ys, or"):
+            wrapped(drawn())(given)
+
+
+def test_an_error_of_the_module_names_the_shapes_that_it_was_given() -> None:
+    with pytest.raises(RuntimeError) as failed:
+        wrapped(drawn())(torch.zeros(2, 5, 3), torch.zeros(2, 5))
+    assert failed.value.__notes__ == ["The module was asked with xs [2, 5, 3] and ys [2, 5]."]
 
 
 def test_a_module_that_has_seen_no_prompt_says_so() -> None:
