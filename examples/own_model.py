@@ -67,7 +67,8 @@ print(icl.sites(network, first.xs, first.ys))
 
 # %%
 model = icl.wrap(network, make=MyDecoder)
-study = icl.study(model, TASK, n_prompts=N_PROMPTS, shifts=["x_scale=3", "label_noise=1"])
+shifts = ["x_scale=3", "label_noise=1"]
+study = icl.study(model, TASK, n_prompts=N_PROMPTS, n_controls=4 if N_PROMPTS < 64 else 20, shifts=shifts)
 for claim, found in study.verdicts.items():
     print(f"{claim:24} {found.verdict:10} {found.value:6.2f}, in untrained networks {found.control:6.2f}")
 for measure, reason in study.absent.items():

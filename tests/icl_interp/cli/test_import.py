@@ -260,6 +260,7 @@ def test_what_a_worker_cannot_load_is_named() -> None:
         registry.unpack(packed)
 
 
+@pytest.mark.slow
 def test_a_sweep_of_an_own_task_trains_in_workers(tmp_path: Path, parts: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(

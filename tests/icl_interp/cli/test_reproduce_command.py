@@ -93,6 +93,7 @@ def test_the_same_command_goes_on_finds_the_same_and_agrees_with_itself(smoke, t
     assert lines[-1] == "zhang2024, measuring: 100 %, about 0 s left"
 
 
+@pytest.mark.slow
 def test_two_workers_find_the_same(smoke, tmp_path):
     result = run("zhang2024", "--out", tmp_path / "o", "--workers", "2", "--quiet")
     assert (result.exit_code, result.output) == (0, "")

@@ -15,7 +15,7 @@ from icl_interp.report.assemble import build_page
 from icl_interp.report.numbers import study_json
 from icl_interp.report.page import render
 
-N_QUICK, N_ALL = 12, 300
+N_QUICK, N_ALL = 6, 300
 OF_THE_STREAM = {"survey", "ood", "detectors", "similarity", "readouts", "probes", "use"}
 """Measures of the stream."""
 
