@@ -43,7 +43,19 @@ def test_a_look_alike_gets_its_report(loader: Any, kind: str, tmp_path: Path) ->
     torch.save({"model_state_dict": weights, "num_layers": 2, "d": 2, "hidden_dim": None, "model_type": kind}, path)
     task = ("--task", "family=linear_regression", "--task", "n_dims=2", "--task", "n_points=4")
     places = ("--out", tmp_path / "r.html", "--json", tmp_path / "r.json", "--plotlyjs", "directory", "--quiet")
-    arguments = (path, "--model", f"{FILE}:load", *task, *places, "--prompts", "8", "--shifts", "x_scale=3")
+    arguments = (
+        path,
+        "--model",
+        f"{FILE}:load",
+        *task,
+        *places,
+        "--prompts",
+        "8",
+        "--controls",
+        "2",
+        "--shifts",
+        "x_scale=3",
+    )
     done = CliRunner().invoke(_app, [str(argument) for argument in arguments])
     assert done.exit_code == 0, done.stderr
     found = json.loads((tmp_path / "r.json").read_text())["study"]
