@@ -8,6 +8,7 @@ from icl_interp.measure.study.result import Study
 from icl_interp.report.model import Chapter, FigureView, HasJSON, Section
 from icl_interp.report.sentences import answer, card, number, percent, trend
 from icl_interp.report.tables import Cell, TableView
+from probes.bootstrap import Estimate
 
 _LIMITS = (1e-4, 10.0)
 """Range of the error axes; what lies outside is drawn at its edge or cut off, the tables have it as it is."""
@@ -55,9 +56,14 @@ def chapter(study: Study) -> Chapter:
 def _likeness(errors: FamilyErrors) -> str:
     """Say which reference predicts most like the model, and which comes next."""
     (first, nearest), *others = [(name, errors.distances[name]) for name in errors.nearest()[:2]]
-    text = f"Its predictions are closest to those of {first} (they differ by {percent(nearest.value)} of E[y²])"
-    text += "".join(f"; next comes {name} ({percent(estimate.value)})" for name, estimate in others)
+    text = f"Its predictions are closest to those of {first} (they differ by {_apart(nearest)} of E[y²])"
+    text += "".join(f"; next comes {name} ({_apart(estimate)})" for name, estimate in others)
     return f"{text}."
+
+
+def _apart(estimate: Estimate) -> str:
+    said = percent(estimate.value)
+    return "less than 0.1 %" if said == "none" else said
 
 
 def _late_table(report: ErrorReport) -> TableView:
