@@ -219,7 +219,8 @@ CLAIMS: tuple[Stated[Reader], ...] = (
                  _growth("keep the energy", untrained=True)),
     )),
     Stated("fractions", "A summary of the paper; what they measure is unknown",
-           "Numbers of 43 % and 10 % are told of prompts shifted by a third and a quarter, or by factors like them.",
+           "A summary of the paper quotes 43 % and 10 % for prompts shifted by a third and a quarter, or by factors "
+           "like these.",
            "Every reading of “shifted by 1/3 and 1/4” that we have: a share of examples, of the weights' energy, a "
            "scale. Flagged: outside of where 95 % of prompts in distribution pass. Nothing to compare with.",
            (_fractions,)),

@@ -16,7 +16,7 @@ from probes.bootstrap import Estimate
 from probes.detection import DetectionReport
 
 Reads = Literal["hidden states", "predictions", "raw inputs", "norms of activations"]
-"""What a detector looks at; only the first can speak of hidden states. The last two are the baselines to beat: raw
+"""What a detector looks at; only the first says anything of hidden states. The last two are the baselines to beat: raw
 inputs, or norms of activations where inputs are not known."""
 BASELINES: tuple[Reads, ...] = ("raw inputs", "norms of activations")
 Loss = Literal["excess loss over least squares", "error", "unknown"]
