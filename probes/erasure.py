@@ -9,7 +9,6 @@ from torch import Tensor
 
 from probes._core import checks
 from probes._core.arrays import takes_arrays
-from probes._core.errors import InputError
 from probes._core.results import in_dtype
 from probes._core.streams import MomentAccumulator
 
@@ -118,16 +117,13 @@ class ErasureFitter:
             The eraser; more samples may follow.
 
         Raises:
-            InputError: If there are fewer than two samples, or no feature or no target varies.
+            InputError: If there are fewer than two samples.
         """
-        who, n = "ErasureFitter.fit", self._moments.n_samples
-        checks.count(who, "a number of samples", n, 2)
+        n = self._moments.n_samples
+        checks.count("ErasureFitter.fit", "a number of samples", n, 2)
         d, joint, mean = self._n_features, self._moments.covariance(), self._moments.mean()
         whiten, colour = _roots(joint[:d, :d], self._eps)
         whiten_targets, _ = _roots(joint[d:, d:], torch.finfo(torch.float64).eps)
-        for name, found in (("features", whiten), ("targets", whiten_targets)):
-            if not bool(found.any()):
-                raise InputError(f"{who} needs {name} that vary, got {n} equal samples; collect more.")
         left, correlations, _ = torch.linalg.svd(whiten @ joint[:d, d:] @ whiten_targets, full_matrices=False)
         kept = left[:, correlations > _CORRELATED]
         directions, triangle = torch.linalg.qr(colour @ kept)
@@ -165,7 +161,7 @@ def fit_eraser(
         The eraser, fitted in float64.
 
     Raises:
-        InputError: If there are fewer than two samples, or no feature or no target varies.
+        InputError: If there are fewer than two samples.
 
     Source:
         Belrose et al. (2023), arXiv 2306.03819, theorems 4.2 and 4.3.
