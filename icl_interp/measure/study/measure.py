@@ -17,6 +17,7 @@ from icl_interp.models.hooked import HookedModel
 from icl_interp.predictors.references import ByReference, References
 from icl_interp.prompts import Prompts
 from icl_interp.tasks.base import Task
+from icl_interp.tasks.shifts.select import Shifts
 from probes._core.results import short_repr
 
 WORK = 8.0e12
@@ -128,13 +129,17 @@ class StudyPlan:
     left_out: Mapping[str, str]
     """Targets that cannot be probed, with the reason."""
     n_controls: int
-    """Untrained networks."""
+    """Number of untrained networks that every measure compares with."""
+    n_surveyed: int
+    """Number of untrained networks in all: those beyond `n_controls` give spectra and signature scores, and no more."""
     seed: int
     """The only source of randomness."""
     measures: tuple[Measure, ...]
     """The table; those of `absent` are not run."""
     detectors: Mapping[str, Detector] = field(default_factory=dict)
     """The user's own."""
+    shifts: Shifts | None = None
+    """As asked for, to draw further prompts of the same families."""
 
     __repr__ = short_repr
 
@@ -175,9 +180,10 @@ class StudyPlan:
     def reads(self) -> int:
         """How many sequences all networks will read; for progress."""
         families = len(self.families.by_label) + 1  # and the fit prompts
-        shared = self.n_prompts * families + len(self.probe_prompts)
+        surveyed, networks = self.n_prompts * families, 1 + self.n_controls
         once = sum(_asked(family.prompts) for family in self.families.errors_only.values())
-        return shared * (1 + self.n_controls) + once + sum(effort.reads for effort in self.efforts.values())
+        own = len(self.probe_prompts) * networks + sum(effort.reads for effort in self.efforts.values())
+        return surveyed * (1 + self.n_surveyed) + own + once
 
 
 def _asked(prompts: Prompts) -> int:
@@ -210,12 +216,16 @@ class Findings:
     """By family, then by reference: each was asked once."""
     surveys: list[NetworkSurvey] = field(default_factory=list)
     """Spectra, scores and predictions."""
+    further: list[NetworkSurvey] = field(default_factory=list)
+    """The same of the untrained networks that nothing else is measured of."""
     predictions: dict[str, Float[Tensor, "sample point"]] = field(default_factory=dict)
     """Of the model, by family; those that are read for errors alone are among them."""
     watched: dict[str, list[Any]] = field(default_factory=dict)
     """By measure: what watched each network."""
     read: dict[str, list[Any]] = field(default_factory=dict)
     """By measure: what it took from each network's features."""
+    results: dict[str, Any] = field(default_factory=dict)
+    """By measure, of those that have run: later rows of the table may ask earlier ones."""
 
     __repr__ = short_repr
 
