@@ -1,8 +1,8 @@
 """The tables of claims in README.md and docs/results.md, made from the summaries that the laptop preset left.
 
 `python -m icl_interp.experiments.claims_table README.md docs/results.md examples/results` writes both: short claims,
-one table per paper, into the first page; full claims with their sources into the second. What the papers' own sizes would
-cost is read from the folder `cost` beside the summaries.
+one table per paper, into the first page; full claims with their sources into the second. What the papers' own sizes
+would cost is read from the folder `cost` beside the summaries.
 """
 
 import re
