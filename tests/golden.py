@@ -14,7 +14,7 @@ from typing import Any
 import typer
 
 FOLDER = Path(__file__).parent / "golden"
-_NUMBER = re.compile(r"(?<![\w-])[-−+±]?(\d[\d,]*\.?\d*|∞)(e[-−+]?\d+)?(?![\d])")
+_NUMBER = re.compile(r"(?<![\w-])[-\N{MINUS SIGN}+±]?(\d+(,\d{3})*(\.\d+)?|∞)(e[-\N{MINUS SIGN}+]?\d+)?(?!\d)")
 _BLOCKS = {"p", "h1", "h2", "h3", "h4", "h5", "caption", "tr", "li", "dt", "dd", "summary", "figure", "section"}
 _CELLS = {"td", "th", "dd"}
 _UNREAD = {"script", "style", "svg", "button", "title", "footer", "nav", "noscript"}
@@ -35,10 +35,13 @@ class _Text(HTMLParser):
         self._unread = 0
         self._figure = False
         self._rows: set[str] = set()
+        self._data = False  # under a figure, where a table repeats its points
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "table":
             self._rows = set()
+        if tag == "details":
+            self._data = "data" in (dict(attrs).get("class") or "").split()
         if tag in _BLOCKS:
             self._end_line()
         if tag in ("h1", "h2", "h3"):
@@ -50,9 +53,10 @@ class _Text(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "tr":
-            line = masked(self._line)
-            self._line = "" if line in self._rows else self._line  # rows that differ in numbers alone
-            self._rows.add(line)
+            row = masked(self._line)
+            if row in self._rows or (self._data and self._rows):  # it differs in numbers alone, or its head says enough
+                self._line = ""
+            self._rows.add(row)
         if tag in _BLOCKS:
             self._end_line()
         self._unread -= tag in _UNREAD
@@ -89,7 +93,7 @@ def page_text(html: str) -> str:
 def help_text(app: typer.Typer) -> str:
     """Read a command's help, free of the width of a terminal."""
     command = typer.main.get_command(app)
-    lines = [f"{command.name}", *(command.help or "").splitlines()]
+    lines = [command.help or ""]
     for parameter in command.params:
         names = ", ".join((*parameter.opts, *parameter.secondary_opts))
         lines.append(f"{names}: {getattr(parameter, 'help', None) or ''}")
