@@ -120,4 +120,4 @@ def test_a_task_where_references_fall_together_renders(tiny_model, small_checkpo
 
 
 def test_the_words_of_an_untrained_network_s_report(page, golden):
-    golden("report-untrained", page_text(render(page, plotlyjs="directory")))
+    golden("report-untrained.txt", page_text(render(page, plotlyjs="directory")))

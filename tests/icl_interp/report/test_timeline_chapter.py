@@ -180,4 +180,4 @@ def test_what_no_probe_can_read_is_null_in_the_json(found):
 
 def test_the_words_of_a_timeline(found, golden):
     pages = (Page(title="One run", sections=(timeline_of(one(found)),)), Page("Two", sections=(timeline_of(found),)))
-    golden("report-timeline", "\n".join(page_text(render(page, plotlyjs="directory")) for page in pages))
+    golden("report-timeline.txt", "\n".join(page_text(render(page, plotlyjs="directory")) for page in pages))

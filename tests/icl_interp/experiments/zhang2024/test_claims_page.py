@@ -159,4 +159,4 @@ def test_the_page_renders(outcome):
 
 
 def test_the_words_of_the_page(outcome, golden):
-    golden("paper-zhang2024", page_text(render(claims_page(outcome, {}), plotlyjs="directory")))
+    golden("paper-zhang2024.txt", page_text(render(claims_page(outcome, {}), plotlyjs="directory")))
