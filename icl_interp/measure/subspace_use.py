@@ -274,8 +274,8 @@ def subspace_use(
     between prompts, and the change of the error compared with that of subtracting an equally long vector along random
     subspaces. Decodable does not mean used: only such a change shows use. Setting the component to 0 stands beside it
     and is no measure of use where norms follow: a large constant part that nobody reads is then missing from the scale
-    that all else is divided by. For the last block's output, whatever the read-out reads is needed trivially; earlier sites
-    say more.
+    that all else is divided by. For the last block's output, whatever the read-out reads is needed trivially; earlier
+    sites say more.
 
     Args:
         model: Any family.

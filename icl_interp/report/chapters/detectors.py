@@ -47,9 +47,8 @@ def _detector_sentence(
     shared = [label for label in hidden if label in raw]
     alone = [label for label in hidden if label not in raw]
     text = (
-        "A score that knows unfamiliar prompts is near 1, chance is 0.5. Here at least one score of hidden states is "
-        f"above chance under {len(hidden)} of {len(report.shifts)} shifts (p below {ALPHA:g}, Holm over "
-        f"{report.n_tests} tests)."
+        "A score that detects a shift is near 1; chance is 0.5. Here scores of hidden states detect "
+        f"{len(hidden) or 'none'} of {len(report.shifts)} shifts (p below {ALPHA:g}, Holm over {report.n_tests} tests)."
     )
     if shared:
         text += (
