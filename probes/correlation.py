@@ -45,7 +45,7 @@ class CorrelationReport:
     within_mean_replicates: Float64[Tensor, " bootstrap"]
     """`within_mean` on each resample; another score on the same samples, clusters and seed pairs up with it."""
     pooled_replicates: Float64[Tensor, " bootstrap"]
-    """`pooled` on each resample, paired likewise."""
+    """`pooled` on each resample, paired in the same way."""
 
     def __repr__(self) -> str:
         n_groups = len(self.within)

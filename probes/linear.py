@@ -90,7 +90,7 @@ def fit_linear_probe(
     Formula: R² = 1 - sum_i (y_i - f_i)^2 / sum_i (y_i - m_i)^2, where prediction f_i and mean m_i come from
     the folds that do not hold sample i's group. Samples of one prompt are not independent: without groups
     they leak between folds. Within a training fold leave-one-out chooses a penalty for each target.
-    Decodable is not used: R² needs its control, and a causal check.
+    Decodable does not mean used: R² needs its control, and a causal check.
 
     Args:
         features: Activations, any unit; not standardised.

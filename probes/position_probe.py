@@ -179,7 +179,7 @@ def fit_position_probe(
     Formula: v_j = FF_j(sum_t softmax(s_j)_t h_t), one score vector s_j per target coordinate, whatever the prompt;
     least mean squared error by Adam. The "mlp" collects W_v h_t with a shared W_v and reads it by one hidden GELU
     layer a coordinate; it computes much by itself, so its gain over the embedding layer is the finding. Fit one
-    probe for each layer, target and number of pairs. Decodable is not used.
+    probe for each layer, target and number of pairs. Decodable does not mean used.
 
     Args:
         hidden: Activations of one layer at all positions of prompts with equally many pairs.

@@ -134,7 +134,7 @@ class ModelConfig(Settings, Architecture):
         n_dims: Coordinates of each input x.
         n_points: Longest prompt in (x, y) pairs, the query among them: M context pairs are n_points = M + 1.
         n_layers: Number of blocks; 1 in the linear families where it is not said.
-        n_heads: Attention heads per block; likewise.
+        n_heads: Attention heads per block; 1 in the linear families where it is not said.
         d_model: Width of the residual stream. Needed for "gpt2"; elsewhere the stream is the token matrix and the
             width n_dims + 1.
         d_head: Width of queries and keys; None means d_model / n_heads for "gpt2" and d_model elsewhere (Zhang et
@@ -145,7 +145,7 @@ class ModelConfig(Settings, Architecture):
             et al.).
         d_mlp: Hidden width of the MLP; None means 4 * d_model.
         tokens: "interleaved": x1, y1, x2, y2, ... of width n_dims with y in coordinate 0 (dtsip). "separate": the same
-            order, width n_dims + 1, (0, x) and (y, 0) (timaeus). "joint": one token [x; y] a pair, and the query with
+            order, width n_dims + 1, (0, x) and (y, 0) (timaeus). "joint": one token [x; y] per pair, and the query with
             y = 0 last. "sequence": one value per token, for recurrences; n_dims is 1 and only xs is read.
         attention: "causal", or "full" over joint tokens; over any other tokens full attention would read labels.
         mask_query: Whether the query of joint tokens is kept out of keys and values; True in the linear families where
@@ -165,7 +165,7 @@ class ModelConfig(Settings, Architecture):
         attn_out_proj: Whether attention has an output projection; without one, heads are laid side by side.
         doubled_residual: Whether each block's input is added twice, x -> 2x + attention + MLP, as
             timaeus-research/icl does.
-        bias_read_in: Whether the read-in has a bias; likewise for the four below.
+        bias_read_in: Whether the read-in has a bias. The four below say the same of other parts.
         bias_qkv: Of queries, keys and values.
         bias_attn_out: Of the output projection.
         bias_mlp: Of both MLP maps.

@@ -211,7 +211,7 @@ def train(
         config: Everything that the weights depend on; the same config gives the same weights on the same machine,
             versions and number of threads.
         out: A folder for config, manifest, metrics and checkpoints; None keeps nothing.
-        resume: Whether `out` may hold this run already, which is then gone on with; a finished one is read back.
+        resume: Whether `out` may hold this run already, which is then resumed; a finished one is read back.
             Without it `out` has to be empty or missing.
         device: Where to train, as torch names it.
         log_to: "wandb" and "tensorboard", besides metrics.jsonl.
