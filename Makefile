@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 # Each of many processes would compile our modules anew where compiled ones are not kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-newest test-tl3 test-slow strength compare check format claims demo-checkpoint clean
+.PHONY: demo test test-newest test-tl3 test-slow strength golden words compare check format claims demo-checkpoint clean
 
 demo: $(VENV)/installed
 	$(BIN)/icl-probe --out icl-report.html
@@ -40,6 +40,10 @@ test-slow: check
 MINUTES ?= 40
 strength: $(VENV)/installed-dev
 	$(BIN)/python tests/strength.py --minutes $(MINUTES)
+
+# The words of reports and help texts anew, in tests/golden: to be read as a diff before they are committed.
+golden: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -q --write-golden tests/icl_interp/report tests/icl_interp/cli tests/icl_interp/experiments
 
 # Numbers of commands before and after a change: `make compare KEPT=folder` keeps them, called again it compares.
 KEPT ?= kept-numbers

@@ -208,7 +208,7 @@ class PromptSource(Protocol):
 
         Args:
             n_prompts: How many.
-            n_points: Pairs a prompt; None takes the task's usual number.
+            n_points: Pairs per prompt; None takes the task's usual number.
             seed: The only source of randomness.
 
         Returns:

@@ -163,7 +163,7 @@ def similarity_of_errors(
 ) -> Estimate:
     """Measure whether two predictors make the same errors (SimE).
 
-    Formula: E cos([a_1 - y_1, ..., a_n - y_n], [b_1 - y_1, ..., b_n - y_n]), one vector a prompt. Blind to a common
+    Formula: E cos([a_1 - y_1, ..., a_n - y_n], [b_1 - y_1, ..., b_n - y_n]), one vector per prompt. Blind to a common
     factor of the errors. Prompts in which a predictor makes no error but rounding have no direction and are left out.
 
     Args:

@@ -183,7 +183,7 @@ def _check_roles(who: str, pattern: Tensor, roles: Mapping[str, Tensor]) -> None
 
 @dataclass(frozen=True, eq=False, repr=False)
 class AttentionReport:
-    """What the heads of one layer look at, means over prompts and queries, one entry a head."""
+    """What the heads of one layer look at, means over prompts and queries, one entry per head."""
 
     entropy: Curve
     """Entropy over log of the number of visible keys, in [0, 1]: 1 looks everywhere alike."""
@@ -222,7 +222,7 @@ def attention_report(
         **bootstrap: `seed`, `n_bootstrap` and `confidence`, as in `curve_over_prompts`.
 
     Returns:
-        One entry a head, with intervals over prompts.
+        One entry per head, with intervals over prompts.
 
     Raises:
         InputError: As in the functions named above, or if no query is asked for.

@@ -3,7 +3,7 @@
 The bootstrap draws samples (prompts) with replacement. Which ones depends on the number of samples and the
 seed alone: two score sets on the same prompts, say of a model and of its untrained control, are resampled
 identically under one seed, so that differences of their replicates are paired. Sets whose i-th samples were
-built from the same random numbers are no independent sets: they take the same stream, or one id a sample.
+built from the same random numbers are no independent sets: they take the same stream, or one id per sample.
 """
 
 from dataclasses import dataclass

@@ -75,7 +75,7 @@ def score_error_correlation(
     then make the intervals of within_mean and pooled too narrow. Meaningless for a handful of clusters.
 
     Args:
-        score: One number a sample, larger = further out.
+        score: One number per sample, larger = further out.
         log_error: Logarithm of the sample's error.
         groups: Which family (shift) each sample belongs to.
         covariates: What a trivial rival knows, such as log norms of the inputs.

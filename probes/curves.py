@@ -49,7 +49,7 @@ def curve_over_prompts(
     of prompts, whose interval is too narrow; one prompt has an interval of width zero.
 
     Args:
-        values: One number a prompt and entry, any unit; NaN where it is undefined.
+        values: One number per prompt and entry, any unit; NaN where it is undefined.
         seed: Of the bootstrap.
         n_bootstrap: How many resamples of prompts.
         confidence: The share of replicates inside each interval.
@@ -92,7 +92,7 @@ def estimate_mean(
     Formula: the mean over the prompts in which it is defined (not NaN), with a percentile interval.
 
     Args:
-        values: One number a prompt, any unit; NaN where it is undefined.
+        values: One number per prompt, any unit; NaN where it is undefined.
         seed: Of the bootstrap.
         n_bootstrap: How many resamples of prompts.
         confidence: The share of replicates inside the interval.

@@ -30,7 +30,7 @@ class InducedWeights:
     points: tuple[int, ...]
     """The entries: how many pairs came before the query."""
     n_queries: int
-    """Fresh queries a prompt and entry."""
+    """Fresh queries per prompt and entry."""
 
     def __repr__(self) -> str:
         r2 = float(self.r2.nanmean())
@@ -58,7 +58,7 @@ def fresh_query_predictions(
         ys: Labels.
         queries: Fresh inputs for each prompt, drawn like xs unless a shift of the query is meant.
         points: Entries k; None takes all.
-        batch_size: Sequences a call.
+        batch_size: Sequences per call.
 
     Returns:
         Predictions in label units, without gradients.
@@ -119,7 +119,7 @@ def induced_weights(
         queries: More fresh inputs a prompt than dimensions (and intercept).
         points: Entries k; None takes all.
         intercept: Whether to fit c as well, as the paper's code does.
-        batch_size: Sequences a call.
+        batch_size: Sequences per call.
 
     Returns:
         Weights, solved in float64, in the dtype of f's answers.

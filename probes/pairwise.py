@@ -242,7 +242,7 @@ def _check_paired(who: str, directions: Tensor, others: Tensor | None, *, paired
 
 
 def _check_same_space(who: str, directions: Tensor, others: Tensor) -> None:
-    for axis, what in ((1, "directions a sample"), (2, "dimensions")):
+    for axis, what in ((1, "directions per sample"), (2, "dimensions")):
         checks.same_length(who, (f"{what} in one set", "in the other"), directions.shape[axis], others.shape[axis])
 
 
@@ -259,7 +259,7 @@ def pairwise_cosines(
         others: The other set; without it, the same set, with ones on the diagonals.
 
     Returns:
-        One matrix a direction, entries in [0, 1], dimensionless, computed in float64, dtype of the input.
+        One matrix per direction, entries in [0, 1], dimensionless, computed in float64, dtype of the input.
 
     Raises:
         InputError: If rows are not orthonormal.

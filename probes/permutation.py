@@ -99,7 +99,7 @@ def permutation_test_correlation(
     where samples are not exchangeable, such as several entries of one prompt.
 
     Args:
-        score: One number a sample, larger = further out.
+        score: One number per sample, larger = further out.
         error: The sample's error or excess loss.
         groups: Which family each sample belongs to; None: all samples may be exchanged.
         kind: Of the correlation.

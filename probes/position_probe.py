@@ -176,19 +176,19 @@ def fit_position_probe(
 ) -> PositionProbe:
     """Train a probe that learns at which positions to read a quantity of the whole prompt.
 
-    Formula: v_j = FF_j(sum_t softmax(s_j)_t h_t), one score vector s_j a target coordinate, whatever the prompt;
+    Formula: v_j = FF_j(sum_t softmax(s_j)_t h_t), one score vector s_j per target coordinate, whatever the prompt;
     least mean squared error by Adam. The "mlp" collects W_v h_t with a shared W_v and reads it by one hidden GELU
     layer a coordinate; it computes much by itself, so its gain over the embedding layer is the finding. Fit one
     probe for each layer, target and number of pairs. Decodable is not used.
 
     Args:
         hidden: Activations of one layer at all positions of prompts with equally many pairs.
-        targets: One row a prompt, such as X^T y or least-squares weights.
+        targets: One row per prompt, such as X^T y or least-squares weights.
         head: The read-out; "linear" needs no W_v of its own, since a product of linear maps is one.
         d_hidden: Width of W_v and of the hidden layer of "mlp"; 512 in the paper.
         steps: Of Adam; the parameters with the least validation error are kept.
         lr: Learning rate; 1e-3 in the paper, chosen there on validation prompts.
-        batch_size: Prompts a step; 64 in the paper.
+        batch_size: Prompts per step; 64 in the paper.
         controls: Also train on targets of other prompts.
         seed: Of split, initialisation, minibatches, shuffle and bootstrap.
         n_bootstrap: How many resamples of test prompts.

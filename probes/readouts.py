@@ -28,7 +28,7 @@ class LayerReadouts:
     predictions: Float[Tensor, "layer batch point"]
     """Held out by prompt: each comes from a fit without its prompt; label units."""
     errors: tuple[Curve, ...]
-    """Squared held-out error by entry, one curve a layer; squared label units."""
+    """Squared held-out error by entry, one curve per layer; squared label units."""
     weight: Float[Tensor, "layer d_model"]
     """Refitted on all prompts; label units per activation unit."""
     bias: Float[Tensor, " layer"]

@@ -49,7 +49,7 @@ def risk_coverage(
     count as their mean over all orders of the tie. `gain` is undefined where all errors are equal.
 
     Args:
-        score: One number a sample, larger = further out.
+        score: One number per sample, larger = further out.
         error: The sample's error, any unit; usually a squared error, not its logarithm.
         seed: Of the bootstrap.
         n_bootstrap: How many resamples.

@@ -58,7 +58,7 @@ def control_task_targets(
         seed: Of the draw.
 
     Returns:
-        One row a sample, equal for equal types, in target units.
+        One row per sample, equal for equal types, in target units.
 
     Raises:
         InputTypeError: If types are no integers.

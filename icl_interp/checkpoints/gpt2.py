@@ -91,7 +91,7 @@ class GPT2(Reader):
 
 
 def _pairs(path: Path, network: "_Network", layout: Layout) -> tuple[Tokens, int, int, int]:
-    """Say how pairs become tokens, which no weight tells, and so the dimensions, points and tokens a point."""
+    """Say how pairs become tokens, which no weight tells, and so the dimensions, points and tokens per point."""
     tokens = choose(layout, "tokens", _TOKENS, default=None)
     if tokens is None:
         raise CheckpointError(

@@ -51,8 +51,8 @@ class ProbeOptions:
             metavar="FILE.py:NAME",
         ),
     ] = None
-    prompts: Annotated[int | None, typer.Option(help="Prompts a family; by default what a few minutes allow.")] = None
-    points: Annotated[int | None, typer.Option(help="Pairs a prompt; by default as in training.")] = None
+    prompts: Annotated[int | None, typer.Option(help="Prompts per family; by default what a few minutes allow.")] = None
+    points: Annotated[int | None, typer.Option(help="Pairs per prompt; by default as in training.")] = None
     shifts: Annotated[
         str | None,
         typer.Option(help="Names, globs or name=value, separated by commas: 'x_*,w_rotation=1/4'; or 'all'."),

@@ -92,7 +92,7 @@ def answered_points(config: Architecture, n_points: int) -> list[int]:
 
     Args:
         config: Of the model.
-        n_points: Pairs a prompt.
+        n_points: Pairs per prompt.
 
     Returns:
         All points; the last alone for a model that answers only its query.

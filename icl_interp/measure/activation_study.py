@@ -126,7 +126,7 @@ class ActivationStudy(Surveyed):
         return "Nothing to compare with: one family was given; give another one beside it."
 
     def to_frame(self) -> pd.DataFrame:
-        """Lay families and sites out, one pair a row.
+        """Lay families and sites out, one pair per row.
 
         Returns:
             Mean leading singular value, agreement within the family and with prompts in distribution, and the same

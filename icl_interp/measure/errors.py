@@ -155,7 +155,7 @@ def _floor(values: Tensor, axis: str) -> list[float]:
 
 
 BATCH = 256
-"""Prompts a call."""
+"""Prompts per call."""
 
 
 def first_scored_point(n_dims: int, n_points: int) -> int:
@@ -226,7 +226,7 @@ def error_curves(
             Longer prompts are cut where the model (one with a `cfg`) has no more positions; the report's notes say so.
         references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
         n_prompts: A family.
-        n_points: Pairs a prompt; None takes the task's usual number.
+        n_points: Pairs per prompt; None takes the task's usual number.
         n_points_trained: Points that prompts had in training (`Checkpoint.n_points_trained`); later ones are marked as
             never seen there. None takes what a `Checkpoint` says, or the task's usual number.
         seed: The only source of randomness.

@@ -134,7 +134,7 @@ class ModelConfig(Settings, Architecture):
         n_dims: Coordinates of each input x.
         n_points: Longest prompt in (x, y) pairs, the query among them: M context pairs are n_points = M + 1.
         n_layers: Number of blocks; 1 in the linear families where it is not said.
-        n_heads: Attention heads a block; likewise.
+        n_heads: Attention heads per block; likewise.
         d_model: Width of the residual stream. Needed for "gpt2"; elsewhere the stream is the token matrix and the
             width n_dims + 1.
         d_head: Width of queries and keys; None means d_model / n_heads for "gpt2" and d_model elsewhere (Zhang et
@@ -146,7 +146,7 @@ class ModelConfig(Settings, Architecture):
         d_mlp: Hidden width of the MLP; None means 4 * d_model.
         tokens: "interleaved": x1, y1, x2, y2, ... of width n_dims with y in coordinate 0 (dtsip). "separate": the same
             order, width n_dims + 1, (0, x) and (y, 0) (timaeus). "joint": one token [x; y] a pair, and the query with
-            y = 0 last. "sequence": one value a token, for recurrences; n_dims is 1 and only xs is read.
+            y = 0 last. "sequence": one value per token, for recurrences; n_dims is 1 and only xs is read.
         attention: "causal", or "full" over joint tokens; over any other tokens full attention would read labels.
         mask_query: Whether the query of joint tokens is kept out of keys and values; True in the linear families where
             it is not said.

@@ -117,7 +117,7 @@ class HookedModel(HookedRootModule, ABC):
 
         A causal model answers all points in one pass. A query-only model (joint tokens, linear families) runs one
         sequence for each asked point; while anything is hooked it takes exactly one point, so that each activation
-        keeps one position a token.
+        keeps one position per token.
 
         Args:
             xs: Inputs.

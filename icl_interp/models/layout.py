@@ -44,7 +44,7 @@ def separate(
 def join(
     xs: Float[Tensor, "batch point dim"], ys: Float[Tensor, "batch point"]
 ) -> Float[Tensor, "batch point d_token"]:
-    """Lay pairs out as [x; y], one position a point; the last is the query, whose label is never read."""
+    """Lay pairs out as [x; y], one position per point; the last is the query, whose label is never read."""
     batch, point, _ = xs.shape
     labels = xs.new_zeros(batch, point)
     labels[:, : point - 1] = ys[:, : point - 1]

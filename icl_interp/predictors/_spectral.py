@@ -1,4 +1,4 @@
-"""Prefix moments and their eigenvalues: what gradient methods do to a prompt, one scalar a direction."""
+"""Prefix moments and their eigenvalues: what gradient methods do to a prompt, one scalar per direction."""
 
 from dataclasses import dataclass
 

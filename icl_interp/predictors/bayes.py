@@ -85,7 +85,7 @@ def discrete_mmse(weights: Float[Tensor, "task dim"], noise_std: Number) -> Pred
     float64. Memory grows with the number of tasks, not with prompts times points times tasks.
 
     Args:
-        weights: The pool, one task a row.
+        weights: The pool, one task per row.
         noise_std: Standard deviation of the label noise, at least 0, in the unit of the labels.
 
     Returns:

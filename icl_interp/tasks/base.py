@@ -22,7 +22,7 @@ class Task(Settings, ABC):
 
     Args:
         n_dims: Coordinates of x.
-        n_points: Pairs a prompt when `sample` is not told; None takes the family's usual number.
+        n_points: Pairs per prompt when `sample` is not told; None takes the family's usual number.
     """
 
     family: str
@@ -34,7 +34,7 @@ class Task(Settings, ABC):
 
     @property
     def default_points(self) -> int:
-        """Pairs a prompt when `sample` is not told: 2 n_dims + 1 where the family does not say otherwise."""
+        """Pairs per prompt when `sample` is not told: 2 n_dims + 1 where the family does not say otherwise."""
         return self.n_points if self.n_points is not None else 2 * self.n_dims + 1
 
     @abstractmethod
@@ -43,7 +43,7 @@ class Task(Settings, ABC):
 
         Args:
             n_prompts: How many, at least 1.
-            n_points: Pairs a prompt, at least 1; None takes `default_points`.
+            n_points: Pairs per prompt, at least 1; None takes `default_points`.
             seed: The only source of randomness.
 
         Returns:
@@ -64,7 +64,7 @@ class Task(Settings, ABC):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labels:
-    """What random functions say, one function a prompt, before noise."""
+    """What random functions say, one function per prompt, before noise."""
 
     ys: Float[Tensor, "batch point"]
     """Noiseless labels."""
@@ -75,7 +75,7 @@ class Labels:
 
 
 class FunctionTask(Task):
-    """A task whose labels are a function of their own input: one random function a prompt, plus noise.
+    """A task whose labels are a function of their own input: one random function per prompt, plus noise.
 
     Inputs, functions and noise come from separate streams of the seed: tasks that differ in one share the other two.
     """

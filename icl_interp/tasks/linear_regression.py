@@ -177,7 +177,7 @@ def _float_law(
 
 
 class LinearRegression(LinearTask):
-    """Linear regression with Gaussian inputs x ~ N(x_mean, x_cov) and weights w ~ N(w_mean, w_cov), one w a prompt.
+    """Linear regression with Gaussian inputs x ~ N(x_mean, x_cov) and weights w ~ N(w_mean, w_cov), one w per prompt.
 
     Formula: y_k = w.x_k + noise_std * e_k with e_k ~ N(0, 1). Covariances may be rank-deficient, which restricts
     inputs or weights to a subspace.
@@ -190,7 +190,7 @@ class LinearRegression(LinearTask):
             a random subspace by name: {"rank": r, "seed": s, "complement": False}.
         w_mean: As `x_mean`, for the weights: the signal that all tasks share.
         w_cov: As `x_cov`, for the weights.
-        n_points: Pairs a prompt when `sample` is not told; None means 2 * n_dims + 1, so that the last label is
+        n_points: Pairs per prompt when `sample` is not told; None means 2 * n_dims + 1, so that the last label is
             predicted from 2 * n_dims pairs.
 
     A subspace and its complement share rank and seed; `icl_interp.subspace_covariance` writes their matrices out.

@@ -318,7 +318,7 @@ def reference_predictors(task: Task, *, n_points: int | None = None) -> Referenc
 
     Args:
         task: What is in distribution.
-        n_points: Pairs a prompt, for which step sizes are derived; None takes the task's usual number. Where there is
+        n_points: Pairs per prompt, for which step sizes are derived; None takes the task's usual number. Where there is
             only one, two are taken.
 
     Returns:

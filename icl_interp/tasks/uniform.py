@@ -20,7 +20,7 @@ class UniformRegression(GaussianWeights):
         half_width: Of the cube. 0.5 is von Oswald et al.'s code (`input_range=1`), whose losses their paper reports;
             its text says U(-1, 1), which is half_width 1.
         n_dims, noise_std: As in `LinearRegression`.
-        n_points: Pairs a prompt when `sample` is not told; None means n_dims + 1: as many pairs as dimensions, then
+        n_points: Pairs per prompt when `sample` is not told; None means n_dims + 1: as many pairs as dimensions, then
             the query, as in their experiments.
 
     Source:

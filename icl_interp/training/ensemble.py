@@ -221,7 +221,7 @@ class _Ensemble:
         self._configs, first = configs, configs[0]
         self._dtype = torch.float64 if first.precision == "float64" else torch.float32
         self._models = [build_model(config.model, seed=config.seed).to(self._dtype) for config in configs]
-        # One row a model: one tensor to clip and to update, whatever the number of weights.
+        # One row per model: one tensor to clip and to update, whatever the number of weights.
         flat = [torch.cat([weight.detach().flatten() for weight in model.parameters()]) for model in self._models]
         self._rows = torch.stack(flat).requires_grad_()
         self._shapes = {name: weight.shape for name, weight in self._models[0].named_parameters()}
@@ -243,7 +243,7 @@ class _Ensemble:
         self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward((losses / self._scales).sum())
         if (largest := self._configs[0].grad_clip) is not None and self._rows.grad is not None:
-            # torch.nn.utils.clip_grad_norm_, one norm a model.
+            # torch.nn.utils.clip_grad_norm_, one norm per model.
             norms = self._rows.grad.norm(dim=1, keepdim=True)
             self._rows.grad.mul_((largest / (norms + 1e-6)).clamp_(max=1.0))
         self._step(rates)

@@ -31,7 +31,7 @@ class TrainConfig(Settings):
         task: What prompts are drawn from; fresh ones at every step. In a file `family` names its kind; without one
             it is linear regression.
         steps: Optimiser steps.
-        batch_size: Prompts a step.
+        batch_size: Prompts per step.
         accumulate: Parts that a batch is cut into, whose gradients are added up: less memory, the same step.
         lr: Peak learning rate.
         optimizer: "adam", "adamw" (decoupled weight decay) or "sgd"; fused where torch has it.
@@ -54,7 +54,7 @@ class TrainConfig(Settings):
         checkpoints: Which steps are kept; None keeps the last one only.
         log_every: Steps between lines of metrics.
         eval_every: Steps between evaluations against the reference predictors; None never evaluates.
-        eval_prompts: Prompts a family in evaluations.
+        eval_prompts: Prompts per family in evaluations.
         eval_shifts: Shifts in evaluations, as `select_shifts` takes them, that apply to the task; None means fresh
             weights for a task pool and inputs three times as large elsewhere.
         seed: Seeds the first weights and, by separate streams, every batch; from 0 to 2**63 - 1.

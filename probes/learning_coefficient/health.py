@@ -62,7 +62,7 @@ def split_rhat(traces: Float[Tensor, "chain draw"]) -> float:
     minibatches, hides slow mixing.
 
     Args:
-        traces: One row a chain, at least four draws each.
+        traces: One row per chain, at least four draws each.
 
     Returns:
         1 for chains that agree, more otherwise; infinity for constant halves that differ, 1 for a constant trace.
@@ -95,7 +95,7 @@ def effective_sample_size(traces: Float[Tensor, "chain draw"]) -> float:
     while a pair is positive and not larger than the one before. White noise in a trace makes it look better mixed.
 
     Args:
-        traces: One row a chain, at least four draws each.
+        traces: One row per chain, at least four draws each.
 
     Returns:
         A number of draws, at most N log10 N for N draws in all; N for a constant trace.

@@ -126,7 +126,7 @@ def prompt_statistics(
         ys: Labels.
 
     Returns:
-        dim (dim + 1) / 2 + dim numbers a prompt, in units of x^2 and x y, computed in float64, dtype of the input.
+        dim (dim + 1) / 2 + dim numbers per prompt, in units of x^2 and x y, computed in float64, dtype of the input.
 
     Example:
         >>> xs, ys = torch.tensor([[[1.0, 2.0], [0.0, 2.0]]]), torch.tensor([[4.0, 0.0]])

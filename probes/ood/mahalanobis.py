@@ -44,7 +44,7 @@ class RelativeMahalanobis:
     """Distance from the nearest group's mean, less the distance from the mean of all."""
 
     group_means: Float[Tensor, "group dim"]
-    """One mean a group, in feature units."""
+    """One mean per group, in feature units."""
     within: Covariance
     """Spread around the groups' own means, shared by the groups; its mean is that of all samples."""
     background: Covariance
@@ -115,7 +115,7 @@ def fit_relative_mahalanobis(
     *,
     shrinkage: bool | float = True,
 ) -> RelativeMahalanobis:
-    """Fit one Gaussian a group, with a shared spread, against one background Gaussian for all.
+    """Fit one Gaussian per group, with a shared spread, against one background Gaussian for all.
 
     Formula: score(x) = min_g d_within(x, mean_g)^2 - d_background(x, mean)^2. With one group both terms are the
     same and the score is 0 everywhere, so that is refused.

@@ -139,7 +139,7 @@ def fit_null_space(rows: Float[Tensor, "row dim"] | Iterable[Tensor], *, toleran
     in-distribution features as rows, N spans what they never used.
 
     Args:
-        rows: W, one row an output; or features, one row a sample; one tensor or batches of rows.
+        rows: W, one row per output; or features, one row per sample; one tensor or batches of rows.
         tolerance: Singular values up to this share of the largest count as zero.
 
     Returns:

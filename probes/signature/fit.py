@@ -173,7 +173,7 @@ def fit_signature(
     nothing; untrained networks share a lot, so only the excess over them says something about learning.
 
     Args:
-        activations: One matrix a sample, rows = positions; any unit; one tensor, or batches of it, which give the
+        activations: One matrix per sample, rows = positions; any unit; one tensor, or batches of it, which give the
             same result. For side "left" a row must mean the same position in every sample.
         k: How many directions.
         center: Subtract each sample's mean row first.

@@ -166,7 +166,7 @@ class SpectralSignature:
         """Measure overlap and alignment of new samples by the signature's own conventions.
 
         Args:
-            activations: One matrix a sample, of the fitted width; any number of rows, unless side is "left".
+            activations: One matrix per sample, of the fitted width; any number of rows, unless side is "left".
 
         Returns:
             What `score_directions` returns.

@@ -234,7 +234,7 @@ def detector_report(
         detectors: Your own by name, beside the built-in ones: functions that fit to features [sample d_model] and
             return an object with `score`, as those of `probes.ood`; a `Detector` where they take all positions.
         n_prompts: A family, and as many for fitting.
-        n_points: Pairs a prompt; None takes the task's usual number.
+        n_points: Pairs per prompt; None takes the task's usual number.
         n_controls: Untrained networks; 0 switches them off.
         seed: The only source of randomness.
         on_batch: Called with the number of prompts just read, for progress.

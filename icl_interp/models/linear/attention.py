@@ -49,7 +49,7 @@ class HookedLinearAttention(HookedLinearNetwork):
 
     @classmethod
     def gradient_descent(cls, config: ModelConfig, step_size: Number | Sequence[Number]) -> "HookedLinearAttention":
-        """Build a model that descends by one step a layer.
+        """Build a model that descends by one step per layer.
 
         Args:
             config: See `gradient_descent_weights`.
@@ -69,7 +69,7 @@ class HookedLinearAttention(HookedLinearNetwork):
     def gd_plus_plus(
         cls, config: ModelConfig, step_size: Number | Sequence[Number], curvature: Number | Sequence[Number]
     ) -> "HookedLinearAttention":
-        """Build a model that does GD++ by one step a layer.
+        """Build a model that does GD++ by one step per layer.
 
         Args:
             config: See `gd_plus_plus_weights`.

@@ -17,7 +17,7 @@ Number = int | float
 
 
 def gradient_descent_weights(config: ModelConfig, step_size: Number | Sequence[Number]) -> dict[str, Tensor]:
-    """Set linear self-attention to gradient descent from w = 0, one step a layer.
+    """Set linear self-attention to gradient descent from w = 0, one step per layer.
 
     Formula: W_Q W_K^T = diag(1, ..., 1, 0) and W_V W_O = diag(0, ..., 0, -step_size), so that each layer turns the
     labels y_j of context and query into y_j - <dw, x_j> with dw = (step_size / c) sum_i (y_i - <w, x_i>) x_i. The

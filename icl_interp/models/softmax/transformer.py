@@ -161,7 +161,7 @@ class HookedICLTransformer(WeightAccessors, HookedModel):
         """Run on raw read-in inputs, for models whose pair layout is unknown.
 
         Args:
-            tokens: One vector a position, as the read-in takes them.
+            tokens: One vector per position, as the read-in takes them.
 
         Returns:
             The read-out at every position.

@@ -1,4 +1,4 @@
-"""The chapters of a report, one question a file: what was found in; sentences, figures and the card at the top out.
+"""The chapters of a report, one question per file: what was found in; sentences, figures and the card at the top out.
 
 A new chapter is a function `chapter(study) -> Chapter` in a file of its own here, and a line in `report/contents.py`.
 """

@@ -27,7 +27,7 @@ def chapter(study: Study) -> Chapter:
         title="Squared difference to each reference's predictions",
         figure=report.plot(),
         sentence=f"{sentence} {_scale_sentence(report)}",
-        aria_label=f"Line chart, squared prediction difference over in-context examples, one line a reference. "
+        aria_label=f"Line chart, squared prediction difference over in-context examples, one line per reference. "
         f"{sentence}",
         data=_curves(report),
         height=400,

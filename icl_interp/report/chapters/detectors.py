@@ -109,7 +109,7 @@ def details(study: Surveyed) -> Chapter | None:
     risk = () if report.loss == "unknown" else (_risk_table(report),)
     tables = (_measures_table(report), *risk, _left_out_table(report))
     lead = (
-        f"At `{report.site.hook}`, {report.conventions.tokens} tokens; most detectors read one vector a prompt, the "
+        f"At `{report.site.hook}`, {report.conventions.tokens} tokens; most detectors read one vector per prompt, the "
         f"{'last position' if report.pooling == 'last' else 'mean over positions'}. Signatures and Gram ranges read "
         "all positions."
     )

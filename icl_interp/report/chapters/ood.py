@@ -118,7 +118,7 @@ def _auroc(study: Surveyed) -> FigureView:
         title=f"Telling shifted prompts from in-distribution ones, at {report.site.label}",
         figure=report.plot(),
         sentence=sentence,
-        aria_label=f"Dot plot of AUROC, one row a shift. {sentence}",
+        aria_label=f"Dot plot of AUROC, one row per shift. {sentence}",
         height=140 + 26 * len(report.shifts),
     )
 
@@ -142,7 +142,7 @@ def _cloud(study: Surveyed, correlation: CorrelationReport) -> FigureView:
     )
     return FigureView(
         id="score-error",
-        title=f"Signature score at {report.site.label} against the model's error, one point a prompt",
+        title=f"Signature score at {report.site.label} against the model's error, one point per prompt",
         figure=clouds_figure(clouds, x="1 - overlap", y="error / E[y²]"),
         sentence=sentence,
         aria_label=f"Scatter of error over score. {sentence}",

@@ -35,7 +35,7 @@ def chapter(study: Study) -> Chapter:
     sentence = f"{_readout_words(study, best, excesses[best])} Best at {report.best_site(best)}."
     where = "the query token" if study.config.query_only else "x tokens"
     lead = (
-        f"One ridge probe a site reads the residual stream at {where}, at all points with at least one example before "
+        f"One ridge probe per site reads the residual stream at {where}, at all points with at least one example before "
         f"them; whole prompts are held out ({report.n_prompts} prompts, 5 folds). Targets are predictions of the "
         "references, their differences, and what they rest on; of vectors, the mean R² over coordinates. Predictions "
         "are nearly collinear, so a high R² for one is expected where another is high; partial R² is what is left "

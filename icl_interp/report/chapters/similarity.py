@@ -21,7 +21,7 @@ def chapter(study: Surveyed) -> Chapter | None:
     ]
     figures = tuple(cell for i, cell in enumerate(cells) if controls or i % 2 == 0)
     lead = (
-        f"One vector a prompt ({'last position' if found.pooling == 'last' else 'mean over positions'}, "
+        f"One vector per prompt ({'last position' if found.pooling == 'last' else 'mean over positions'}, "
         f"{found.n_prompts} in-distribution prompts) at each place along the network. Both measures are blind to "
         "rotation and scale. Layers are alike because each block adds to what is there, in untrained networks too."
     )

@@ -79,7 +79,7 @@ def _forest(claims: dict[str, Excess]) -> FigureView:
         title="Every claim as an excess over untrained networks",
         figure=figure.update_layout(showlegend=False),
         sentence=sentence,
-        aria_label=f"Dot plot with intervals, one row a claim. {sentence}",
+        aria_label=f"Dot plot with intervals, one row per claim. {sentence}",
         height=min(2000, 110 + 22 * len(rows)),
     )
 

@@ -155,7 +155,7 @@ class MixedWeights:
 
 @dataclass(frozen=True, eq=False)
 class LongerPrompts:
-    """More pairs a prompt than the task has."""
+    """More pairs per prompt than the task has."""
 
     task: Task
     """Whose prompts."""
@@ -196,7 +196,7 @@ def student_scales(shape: tuple[int, ...], degrees: int, seed: int) -> Tensor:
 class RandomOrthants:
     """A task whose inputs have, prompt by prompt, the signs of one random orthant.
 
-    Formula: x_k = s * |x_k|, with s uniform on {-1, 1}^dim, one s a prompt; labels are those that the same
+    Formula: x_k = s * |x_k|, with s uniform on {-1, 1}^dim, one s per prompt; labels are those that the same
     functions give the new inputs, with the same noise. Garg et al. leave the query free, which is the shift
     `random_quadrants`; here it shares the orthant, so that one pass of the model answers all points (our choice).
     """
@@ -261,7 +261,7 @@ class QueryShift:
 
 
 def fold_context(xs: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """Force the inputs of the pairs into one random orthant a prompt, and leave the query free."""
+    """Force the inputs of the pairs into one random orthant per prompt, and leave the query free."""
     coins = torch.randint(0, 2, (xs.shape[0], 1, xs.shape[2]), generator=stream(seed, "orthants"))
     return xs.abs() * (2 * coins - 1), xs
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from golden import page_text
 
 from icl_interp.checkpoints.load import load_checkpoint
 from icl_interp.checkpoints.own import save_checkpoint
@@ -116,3 +117,7 @@ def test_a_task_where_references_fall_together_renders(tiny_model, small_checkpo
     assert "zero = Bayes" in other.errors.in_distribution.curves
     html = render(build_page(other, small_checkpoint, {}), plotlyjs="directory")
     assert "zero = Bayes" in html
+
+
+def test_the_words_of_an_untrained_network_s_report(page, golden):
+    golden("report-untrained", page_text(render(page, plotlyjs="directory")))

@@ -6,6 +6,7 @@ import math
 
 import pytest
 from development_runs import FEW, SHORT
+from golden import page_text
 
 from icl_interp.measure.development.one_run import LEAST_LLC
 from icl_interp.measure.development.record import LlcRecord
@@ -175,3 +176,8 @@ def test_what_no_probe_can_read_is_null_in_the_json(found):
     lost = dataclasses.replace(found, runs=(dataclasses.replace(only, records=(*only.records[:-1], last)),))
     written = json.loads(lost.to_json())["runs"][0]["checkpoints"][-1]
     assert written["probe_r2"] == {"read-in": {"ridge": None, "zero": None}}
+
+
+def test_the_words_of_a_timeline(found, golden):
+    pages = (Page(title="One run", sections=(timeline_of(one(found)),)), Page("Two", sections=(timeline_of(found),)))
+    golden("report-timeline", "\n".join(page_text(render(page, plotlyjs="directory")) for page in pages))

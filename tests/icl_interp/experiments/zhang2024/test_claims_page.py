@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from golden import page_text
 from zhang_cases import THREE, ideal_measures, with_risks
 
 from icl_interp.experiments.claims import Check, Claim
@@ -155,3 +156,7 @@ def test_the_page_renders(outcome):
     assert '<h3><span class="unseen">Reproduced: </span>Trained, the linear block reaches the least risk' in html
     assert "<span>Reproduced</span>" in html
     assert "<li>agrees: LTB risk: 2.73 [2.73, 2.73] (expected from 2.673 to 2.782); all 3 seeds" in html
+
+
+def test_the_words_of_the_page(outcome, golden):
+    golden("paper-zhang2024", page_text(render(claims_page(outcome, {}), plotlyjs="directory")))
