@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from icl_interp.errors import InputError, UserCodeError
     from icl_interp.measure.activation_study import ActivationStudy, activation_study
     from icl_interp.measure.algorithm_agreement import algorithm_agreement
+    from icl_interp.measure.atlas import Atlas, AtlasCell, signature_atlas
     from icl_interp.measure.attention import attention_summary
     from icl_interp.measure.detectors.own import DETECTORS, Detector, register_detector
     from icl_interp.measure.detectors.report import detector_report
@@ -141,6 +142,9 @@ _HOMES = {
     "stream": "activations",
     "error_curves": "measure.errors",
     "spectral_signature": "measure.signature",
+    "signature_atlas": "measure.atlas",
+    "Atlas": "measure.atlas",
+    "AtlasCell": "measure.atlas",
     "detector_report": "measure.detectors.report",
     "Detector": "measure.detectors.own",
     "DETECTORS": "measure.detectors.own",
@@ -180,6 +184,8 @@ __all__ = [
     "TASKS",
     "ActivationStudy",
     "AffineRecurrence",
+    "Atlas",
+    "AtlasCell",
     "CategoricalRegression",
     "Checkpoint",
     "DecisionTreeRegression",
@@ -249,6 +255,7 @@ __all__ = [
     "save_checkpoint",
     "select_shifts",
     "shifted",
+    "signature_atlas",
     "signature_use",
     "sites",
     "spectral_signature",

@@ -128,7 +128,9 @@ class StudyPlan:
     left_out: Mapping[str, str]
     """Targets that cannot be probed, with the reason."""
     n_controls: int
-    """Untrained networks."""
+    """Number of untrained networks that every measure compares with."""
+    n_surveyed: int
+    """Number of untrained networks in all: those beyond `n_controls` give spectra and signature scores, and no more."""
     seed: int
     """The only source of randomness."""
     measures: tuple[Measure, ...]
@@ -175,9 +177,10 @@ class StudyPlan:
     def reads(self) -> int:
         """How many sequences all networks will read; for progress."""
         families = len(self.families.by_label) + 1  # and the fit prompts
-        shared = self.n_prompts * families + len(self.probe_prompts)
+        surveyed, networks = self.n_prompts * families, 1 + self.n_controls
         once = sum(_asked(family.prompts) for family in self.families.errors_only.values())
-        return shared * (1 + self.n_controls) + once + sum(effort.reads for effort in self.efforts.values())
+        own = len(self.probe_prompts) * networks + sum(effort.reads for effort in self.efforts.values())
+        return surveyed * (1 + self.n_surveyed) + own + once
 
 
 def _asked(prompts: Prompts) -> int:
@@ -210,6 +213,8 @@ class Findings:
     """By family, then by reference: each was asked once."""
     surveys: list[NetworkSurvey] = field(default_factory=list)
     """Spectra, scores and predictions."""
+    further: list[NetworkSurvey] = field(default_factory=list)
+    """The same of the untrained networks that nothing else is measured of."""
     predictions: dict[str, Float[Tensor, "sample point"]] = field(default_factory=dict)
     """Of the model, by family; those that are read for errors alone are among them."""
     watched: dict[str, list[Any]] = field(default_factory=dict)

@@ -47,8 +47,9 @@ def plan_study(
     config = model.cfg
     sites = config.residual_sites(layers)
     n_shifts, once = _shift_reads(task, shifts, n_points=n_points, max_points=config.max_points)
-    if n_controls is None:
-        n_controls = _default_controls(config, n_shifts, n_points, n_prompts)
+    n_surveyed = n_controls
+    if n_controls is None or n_surveyed is None:
+        n_controls, n_surveyed = _default_controls(config, n_shifts, n_points, n_prompts)
     if n_prompts is None:
         n_prompts = _default_prompts(config, n_shifts, n_points, n_controls, once=once)
         n_prompts = min(n_prompts, task.most_prompts) if isinstance(task, FixedPrompts) else n_prompts
@@ -90,6 +91,7 @@ def plan_study(
         targets=sought,
         left_out=left_out,
         n_controls=n_controls,
+        n_surveyed=n_surveyed,
         seed=seed,
         measures=table.MEASURES,
         detectors=own_detectors(detectors, TAKEN),
@@ -102,18 +104,26 @@ def _probe_count(n_prompts: int) -> int:
 
 
 _MOST_CONTROLS, _FEWER_CONTROLS = 20, 10
+_MOST_SURVEYED, _FEWER_SURVEYED = 40, 20
 _PER_SEQUENCE, _PER_SECOND, _A_MINUTE = 1e-3, 2.5e10, 60.0
 """Seconds that a sequence costs beside its operations, operations per second of one thread (measured once, on one core
-of a server), and the seconds that 20 untrained networks may take on two cores."""
+of a server), and the seconds that untrained networks may take on two cores."""
 
 
-def _default_controls(config: Architecture, n_shifts: int, n_points: int, n_prompts: int | None) -> int:
-    """Choose 20 untrained networks where they cost less than a minute, else 10; from shapes, never from a clock."""
+def _default_controls(config: Architecture, n_shifts: int, n_points: int, n_prompts: int | None) -> tuple[int, int]:
+    """Choose how many untrained networks are measured, and how many are surveyed.
+
+    20 and 40 where each of the two costs less than a minute, else 10 and 20; from shapes, never from a clock.
+    """
     prompts = _default_prompts(config, n_shifts, n_points, _MOST_CONTROLS) if n_prompts is None else n_prompts
     passes = n_points if config.query_only else 1
-    reads = _MOST_CONTROLS * prompts * (n_shifts + 2 + _probe_count(1)) * passes
-    seconds = reads * (_PER_SEQUENCE + config.operations(n_points) / _PER_SECOND) / 2
-    return _MOST_CONTROLS if seconds <= _A_MINUTE else _FEWER_CONTROLS
+    seconds = prompts * passes * (_PER_SEQUENCE + config.operations(n_points) / _PER_SECOND) / 2
+    measured = _MOST_CONTROLS * seconds * (n_shifts + 2 + _probe_count(1)) <= _A_MINUTE
+    surveyed = _MOST_SURVEYED * seconds * (n_shifts + 2) <= _A_MINUTE
+    return (
+        _MOST_CONTROLS if measured else _FEWER_CONTROLS,
+        _MOST_SURVEYED if surveyed else _FEWER_SURVEYED,
+    )
 
 
 def _default_prompts(

@@ -15,7 +15,7 @@ from icl_interp.measure.sites import answering_features
 from icl_interp.measure.study.measure import Absent, Findings, StudyPlan
 from icl_interp.measure.study.plan import plan_study
 from icl_interp.measure.study.result import Study
-from icl_interp.measure.study.survey import survey_network, together
+from icl_interp.measure.study.survey import NetworkSurvey, Watch, survey_network, together
 from icl_interp.measure.verdicts import gated
 from icl_interp.models.hooked import HookedModel
 from icl_interp.query import Callee, predict
@@ -55,8 +55,8 @@ def study(
         references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
         detectors: Your own by name, as in `detector_report`.
         targets: Quantities of your own that probes look for, by name, as in `linear_probes`.
-        n_controls: Untrained networks; None takes 20 where they cost less than a minute and 10 elsewhere. 0 switches
-            them off, and no verdict applies then.
+        n_controls: Untrained networks; None takes 20 where they cost less than a minute and 10 elsewhere, and 40 or 20
+            for spectra. 0 switches them off, and no verdict applies then.
         n_points_trained: Points that prompts had in training; later ones are marked as never seen there. None takes
             what a `Checkpoint` says, or the task's usual number.
         seed: The only source of randomness.
@@ -129,10 +129,13 @@ def _read_networks(plan: StudyPlan, report: Tick) -> Findings:
     """Run every network over all prompts of a study."""
     families = plan.families.all_families
     found = Findings(plan, {label: plan.references.answers(family.prompts) for label, family in families.items()})
-    networks = [plan.model, *untrained_networks(plan.model, plan.n_controls, seed=plan.seed)]
+    networks = [plan.model, *untrained_networks(plan.model, plan.n_surveyed, seed=plan.seed)]
     for i, network in enumerate(networks):
-        name = "this model" if i == 0 else f"untrained network {i}"
-        _read_network(network, found, of_model=i == 0, on_prompts=partial(_named, report, name))
+        on_prompts = partial(_named, report, "this model" if i == 0 else f"untrained network {i}")
+        if i <= plan.n_controls:
+            _read_network(network, found, of_model=i == 0, on_prompts=on_prompts)
+        else:
+            found.further.append(_survey(network, plan, (), on_prompts))
     return found
 
 
@@ -143,14 +146,7 @@ def _named(report: Tick, name: str, done: int) -> None:
 def _read_network(network: HookedModel, found: Findings, *, of_model: bool, on_prompts: Callable[[int], None]) -> None:
     plan = found.plan
     watches = {m.name: m.watch(plan, network) for m in plan.running if m.watch is not None}
-    survey = survey_network(
-        network,
-        plan.families,
-        plan.sites,
-        conventions=plan.conventions,
-        on_batch=on_prompts,
-        watch=together(list(watches.values())),
-    )
+    survey = _survey(network, plan, list(watches.values()), on_prompts)
     features = answering_features(network, plan.probe_prompts, plan.sites)
     on_prompts(len(plan.probe_prompts))
     found.surveys.append(survey)
@@ -162,6 +158,19 @@ def _read_network(network: HookedModel, found: Findings, *, of_model: bool, on_p
     if of_model:
         found.predictions = {label: record.predictions for label, record in survey.families.items()}
         found.predictions |= _errors_only(network, plan, on_prompts)
+
+
+def _survey(
+    network: HookedModel, plan: StudyPlan, watches: Sequence[Watch], on_prompts: Callable[[int], None]
+) -> NetworkSurvey:
+    return survey_network(
+        network,
+        plan.families,
+        plan.sites,
+        conventions=plan.conventions,
+        on_batch=on_prompts,
+        watch=together(watches),
+    )
 
 
 def _errors_only(model: HookedModel, plan: StudyPlan, on_prompts: Callable[[int], None]) -> dict[str, Tensor]:
