@@ -28,7 +28,7 @@ from icl_interp.user_files import import_files, imported_files
 _ATTEMPTS = 3
 """How often in a row workers may die before any of their jobs is done."""
 _WRITE_SECONDS = 30.0
-"""Wall time that workers have to finish a step and write their states after Ctrl-C or SIGTERM (ours)."""
+"""Wall time that workers have to finish a step and write their states after Ctrl-C or SIGTERM (our choice)."""
 _CONNECT_SECONDS = 20
 
 Job = TypeVar("Job")

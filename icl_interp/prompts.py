@@ -1,4 +1,4 @@
-"""The record that tasks make and models read: prompts of (x, y) pairs, and the seeds behind them."""
+"""The record that tasks make and models read: prompts of (x, y) examples, and the seeds behind them."""
 
 import hashlib
 from collections.abc import Callable
@@ -90,10 +90,10 @@ class TokenPrompts:
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class Prompts:
-    """A batch of prompts: in each, `point` pairs (x, y) that share one task.
+    """A batch of prompts: in each, `point` examples (x, y) that share one task.
 
-    Arrays of numpy become tensors of their dtype. A *point* is one (x, y) pair; a *position* is a token slot of a model
-    and does not occur here.
+    Arrays of numpy become tensors of their dtype. A *point* is one (x, y) example; a *position* is a token slot of a
+    model and does not occur here.
 
     Example:
         >>> prompts = Prompts(xs=torch.zeros(4, 3, 2), ys=torch.zeros(4, 3))
@@ -110,7 +110,7 @@ class Prompts:
     source: str = ""
     """Where the prompts came from: task and seed, for people."""
     query_xs: Float[Tensor, "batch point dim"] | None = None
-    """Where entry k is asked instead, after the pairs before k; None where it is asked at xs[:, k]."""
+    """Where entry k is asked instead, after the examples before k; None where it is asked at xs[:, k]."""
     query_ys: Float[Tensor, "batch point"] | None = None
     """The labels of `query_xs`, noise included."""
 
@@ -126,7 +126,7 @@ class Prompts:
 
     @property
     def n_points(self) -> int:
-        """Number of (x, y) pairs in each prompt."""
+        """Number of (x, y) examples in each prompt."""
         return self.xs.shape[1]
 
     @property
@@ -208,7 +208,7 @@ class PromptSource(Protocol):
 
         Args:
             n_prompts: How many.
-            n_points: Pairs per prompt; None takes the task's usual number.
+            n_points: Number of examples per prompt; None takes the task's usual number.
             seed: The only source of randomness.
 
         Returns:

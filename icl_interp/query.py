@@ -18,7 +18,7 @@ def predict(
 ) -> Float[Tensor, "batch point"]:
     """Let f predict `prompts.targets`.
 
-    Formula: f(xs, ys) for plain prompts. With queries, entry k is f's last answer to the k pairs before k and then
+    Formula: f(xs, ys) for plain prompts. With queries, entry k is f's last answer to the k examples before k and then
     query_xs[:, k], whose label is put as 0: one call for each k.
 
     Args:

@@ -22,7 +22,7 @@ class Task(Settings, ABC):
 
     Args:
         n_dims: Coordinates of x.
-        n_points: Pairs per prompt when `sample` is not told; None takes the family's usual number.
+        n_points: Number of examples per prompt if `sample` gets none; None takes the family's usual number.
     """
 
     family: str
@@ -34,7 +34,7 @@ class Task(Settings, ABC):
 
     @property
     def default_points(self) -> int:
-        """Pairs per prompt when `sample` is not told: 2 n_dims + 1 where the family does not say otherwise."""
+        """Number of examples per prompt if `sample` gets none: 2 n_dims + 1 where the family does not say otherwise."""
         return self.n_points if self.n_points is not None else 2 * self.n_dims + 1
 
     @abstractmethod
@@ -43,7 +43,7 @@ class Task(Settings, ABC):
 
         Args:
             n_prompts: How many, at least 1.
-            n_points: Pairs per prompt, at least 1; None takes `default_points`.
+            n_points: Number of examples per prompt, at least 1; None takes `default_points`.
             seed: The only source of randomness.
 
         Returns:

@@ -18,7 +18,8 @@ class CategoricalRegression(GaussianWeights):
 
     Formula: x_k = v_c with P(c = 1) = dominant_share and the rest shared evenly; y_k = w.x_k + noise_std * e_k with
     w ~ N(0, I). Without a dominant share all features are as likely (the balanced case). The features are the first K
-    coordinates, or a random rotation of them where a basis_seed is given (ours; the theory does not depend on it).
+    coordinates, or a random rotation of them where a basis_seed is given (our choice; the theory does not depend on
+    it).
 
     Args:
         n_features: K, from 1 to n_dims; None takes n_dims.
@@ -31,7 +32,7 @@ class CategoricalRegression(GaussianWeights):
 
     Source:
         Huang, Cheng and Liang (2024), arXiv 2310.05249, section 2. A convenient simulation has 10 features and 200
-        pairs, balanced or with dominant_share 0.5.
+        examples, balanced or with dominant_share 0.5.
 
     Example:
         >>> prompts = CategoricalRegression(n_dims=4, dominant_share=0.7).sample(1000, 1, seed=0)

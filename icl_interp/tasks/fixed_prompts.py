@@ -100,7 +100,7 @@ class FixedPrompts(Task):
             any framework; or an .npz or .safetensors file with arrays named `NAME.xs` and `NAME.ys`. "in distribution"
             is the reference, or the first one where none has this name. Families with as many prompts as the reference
             count as the same prompts, changed, one by one.
-        n_points: Pairs per prompt when `sample` is not told; None takes all that were saved.
+        n_points: Number of examples per prompt if `sample` gets none; None takes all that were saved.
 
     Raises:
         InputTypeError: If there is something else than a mapping or a path, or arrays do not hold real numbers.
@@ -146,7 +146,7 @@ class FixedPrompts(Task):
 
     @property
     def default_points(self) -> int:
-        """Pairs per prompt when `sample` is not told: all that were saved."""
+        """Number of examples per prompt if `sample` gets none: all that were saved."""
         return self.n_points if self.n_points is not None else self._first.n_points
 
     @property

@@ -24,7 +24,7 @@ class IllConditionedRegression(GaussianWeights):
 
     Source:
         Fu et al. (2024), arXiv 2310.17086, section 4 (eigenvalues 100 and 1 half and half, a basis for each
-        sequence), normalised as in their code. For odd d the split is ours.
+        sequence), normalised as in their code. For odd d the split is our choice.
 
     Example:
         >>> prompts = IllConditionedRegression(n_dims=4).sample(1, 4000, seed=0)

@@ -190,8 +190,8 @@ class LinearRegression(LinearTask):
             a random subspace by name: {"rank": r, "seed": s, "complement": False}.
         w_mean: As `x_mean`, for the weights: the signal that all tasks share.
         w_cov: As `x_cov`, for the weights.
-        n_points: Pairs per prompt when `sample` is not told; None means 2 * n_dims + 1, so that the last label is
-            predicted from 2 * n_dims pairs.
+        n_points: Number of examples per prompt if `sample` gets none; None means 2 * n_dims + 1, so that the last label
+            is predicted from 2 * n_dims examples.
 
     A subspace and its complement share rank and seed; `icl_interp.subspace_covariance` writes their matrices out.
 

@@ -23,7 +23,7 @@ class AffineRecurrence(Task):
         offset_std: Of b.
         start_std: Of s_0.
         noise_std: Standard deviation of the noise of each step, in units of y.
-        n_points: Pairs per prompt when `sample` is not told; None means 16.
+        n_points: Number of examples per prompt if `sample` gets none; None means 16.
 
     Source:
         Bhargav and Gu (2024), arXiv 2410.17438.

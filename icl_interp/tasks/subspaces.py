@@ -17,7 +17,7 @@ class Subspace(Settings):
 
     Args:
         rank: Dimension of the subspace (not of its complement).
-        seed: Of the rotation.
+        seed: Seed of the rotation.
         complement: Whether the other dimensions are meant.
 
     Example:
@@ -52,7 +52,7 @@ def subspace_covariance(
     Args:
         n_dims: d.
         rank: r, the dimension of the subspace, from 1 to d.
-        seed: Of the rotation.
+        seed: Seed of the rotation.
         complement: Whether to take the other d - r dimensions.
 
     Returns:

@@ -32,7 +32,7 @@ class TaskPool(GaussianInputs, LinearTask):
 
     Source:
         Raventos et al. (2023), arXiv 2306.15063, section 2; nested pools with a shared root task: arXiv 2501.17745,
-        section 3.1 (n_dims 8, 16 pairs, noise variance 0.125).
+        section 3.1 (n_dims 8, 16 examples, noise variance 0.125).
 
     Example:
         >>> small, large = TaskPool(4, 3), TaskPool(4, 2000)

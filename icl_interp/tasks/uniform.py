@@ -20,8 +20,8 @@ class UniformRegression(GaussianWeights):
         half_width: Of the cube. 0.5 is von Oswald et al.'s code (`input_range=1`), whose losses their paper reports;
             its text says U(-1, 1), which is half_width 1.
         n_dims, noise_std: As in `LinearRegression`.
-        n_points: Pairs per prompt when `sample` is not told; None means n_dims + 1: as many pairs as dimensions, then
-            the query, as in their experiments.
+        n_points: Number of examples per prompt if `sample` gets none; None means n_dims + 1: as many examples as
+            dimensions, then the query, as in their experiments.
 
     Source:
         Von Oswald et al. (2023), arXiv 2212.07677, section 3, and their released code.

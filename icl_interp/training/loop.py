@@ -17,7 +17,7 @@ from icl_interp.training.batches import draw_batch
 from icl_interp.training.train_config import TrainConfig
 
 _FUSED = ("cpu", "cuda")  # where torch has fused optimisers: one pass over the weights instead of a dozen
-_DIVERGED = 1e6  # a loss of so many E[y^2] counts as diverged (ours): fresh models have about 1, steep ones thousands
+_DIVERGED = 1e6  # a loss of so many E[y^2] counts as diverged (our choice); fresh models have about 1
 
 
 def make_optimizer(config: TrainConfig, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:

@@ -168,7 +168,7 @@ def _made_with(folder: RunFolder, trainer: Trainer, device: str) -> dict[str, An
     }
 
 
-RESUME_SECONDS = 60.0  # between two states to resume from (ours): what a run that is killed loses at most
+RESUME_SECONDS = 60.0  # between two states to resume from (our choice): what a run that is killed loses at most
 
 
 @dataclass(frozen=True, eq=False)

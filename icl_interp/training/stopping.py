@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-LOOK_SECONDS = 0.2  # between two looks for the file that asks a run to stop (ours)
+LOOK_SECONDS = 0.2  # between two looks for the file that asks a run to stop (our choice)
 
 
 class RunStoppedError(KeyboardInterrupt):

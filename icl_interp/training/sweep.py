@@ -26,7 +26,7 @@ from icl_interp.training.stopping import stop_when_asked
 from icl_interp.training.train_config import TrainConfig
 
 FINISHED, FAILED, BEGUN, NOT_BEGUN = "finished", "failed", "begun", "not begun"  # the last two in a stopped sweep
-_RESUME_SECONDS = 30.0  # wall time between two states of a run in a worker (ours)
+_RESUME_SECONDS = 30.0  # wall time between two states of a run in a worker (our choice)
 
 
 class ParquetWarning(UserWarning):

@@ -31,7 +31,7 @@ class TrainConfig(Settings):
         task: What prompts are drawn from; fresh ones at every step. In a file `family` names its kind; without one
             it is linear regression.
         steps: Optimiser steps.
-        batch_size: Prompts per step.
+        batch_size: Number of prompts per step.
         accumulate: Parts that a batch is cut into, whose gradients are added up: less memory, the same step.
         lr: Peak learning rate.
         optimizer: "adam", "adamw" (decoupled weight decay) or "sgd"; fused where torch has it.
@@ -174,7 +174,7 @@ class TrainConfig(Settings):
         return (self.steps,) if self.checkpoints is None else self.checkpoints.steps(self.steps)
 
     def n_points_at(self, step: int) -> int:
-        """Say how many pairs the prompts of a step have; steps count from 1."""
+        """Say how many examples the prompts of a step have; steps count from 1."""
         _, ramp = self._ramps
         return self.task.default_points if ramp is None else ramp.at(step)
 

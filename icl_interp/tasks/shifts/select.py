@@ -82,7 +82,7 @@ def select_shifts(
             objects of your own. "standard" adds nothing, since prompts in distribution are always there. None means the
             core suite: every shift whose `core` is set, at its default strengths, that applies to the task. Of
             `FixedPrompts` names and globs of its families.
-        n_points: Pairs per prompt; None takes the task's usual number.
+        n_points: Number of examples per prompt; None takes the task's usual number.
         max_points: Points that the model has positions for; None where there is no such limit. Longer prompts need
             room.
 

@@ -13,7 +13,7 @@ from icl_interp.tasks.linear_regression import LinearTask
 from probes._core.results import short_repr
 
 _TAILS = 3
-"""Degrees of freedom of heavy-tailed noise: the fewest whole number with a variance (ours)."""
+"""Degrees of freedom of heavy-tailed noise: the fewest whole number with a variance (our choice)."""
 
 
 def estimate_label_second_moment(source: PromptSource) -> float:
@@ -155,7 +155,7 @@ class MixedWeights:
 
 @dataclass(frozen=True, eq=False)
 class LongerPrompts:
-    """More pairs per prompt than the task has."""
+    """More examples per prompt than the task has."""
 
     task: Task
     """Whose prompts."""
@@ -225,14 +225,14 @@ class RandomOrthants:
 
 @dataclass(frozen=True, eq=False)
 class QueryShift:
-    """A task whose entry k is asked elsewhere than at xs[:, k], after the pairs before k."""
+    """A task whose entry k is asked elsewhere than at xs[:, k], after the examples before k."""
 
     task: FunctionTask
     """Whose functions answer."""
     name: str
     """For `Prompts.source`."""
     split: Callable[[Tensor, int], tuple[Tensor, Tensor]]
-    """From the task's inputs and the seed to the inputs of the pairs and the queries."""
+    """From the task's inputs and the seed to the inputs of the examples and the queries."""
     most_points: int | None = None
     """Points after which queries mean nothing; prompts are cut there."""
     keeps_energy: bool = True
@@ -261,7 +261,7 @@ class QueryShift:
 
 
 def fold_context(xs: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """Force the inputs of the pairs into one random orthant per prompt, and leave the query free."""
+    """Force the inputs of the examples into one random orthant per prompt, and leave the query free."""
     coins = torch.randint(0, 2, (xs.shape[0], 1, xs.shape[2]), generator=stream(seed, "orthants"))
     return xs.abs() * (2 * coins - 1), xs
 

@@ -32,7 +32,7 @@ from icl_interp.tasks.sparse import SparseLinearRegression
 from icl_interp.tasks.task_pool import TaskPool
 
 _MIX_SCALE = 3.0
-"""Factor of the shifted inputs in `x_mixed` (ours)."""
+"""Factor of the shifted inputs in `x_mixed` (our choice)."""
 
 
 def _is_function(task: Task) -> bool:
