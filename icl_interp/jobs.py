@@ -1,4 +1,4 @@
-"""The one job runner: many jobs here, in processes of this machine, or by the workers of a Dask scheduler.
+"""The job runner: many jobs in this process, in other processes, or by the workers of a Dask scheduler.
 
 If a worker dies, the jobs that are not done are given to others. Ctrl-C and SIGTERM stop all jobs: workers on this
 machine are asked by a file and get time to write their states.

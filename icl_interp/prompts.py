@@ -1,4 +1,4 @@
-"""The record that tasks make and models read: prompts of (x, y) examples, and the seeds behind them."""
+"""Prompts of (x, y) examples, which tasks make and models read, and the seeds behind them."""
 
 import hashlib
 from collections.abc import Callable
@@ -55,7 +55,7 @@ def stream(seed: int, name: str) -> torch.Generator:
 
 @dataclass(frozen=True, slots=True)
 class TokenPrompts:
-    """A batch of token sequences, for language models; what a wrapped model of tokens reads in place of `Prompts`."""
+    """A batch of token sequences, which a wrapped language model reads instead of `Prompts`."""
 
     tokens: Int[Tensor, "batch pos"]
     """Numbers of vocabulary entries."""
@@ -108,9 +108,9 @@ class Prompts:
     ws: Float[Tensor, "batch dim"] | None = None
     """The weights behind the labels, where the task is linear."""
     source: str = ""
-    """Where the prompts came from: task and seed, for people."""
+    """Task and seed that the prompts came from, in words."""
     query_xs: Float[Tensor, "batch point dim"] | None = None
-    """Where entry k is asked instead, after the examples before k; None where it is asked at xs[:, k]."""
+    """Query of entry k, asked after the examples before k; None means that entry k is asked at xs[:, k]."""
     query_ys: Float[Tensor, "batch point"] | None = None
     """The labels of `query_xs`, noise included."""
 
@@ -152,7 +152,7 @@ class Prompts:
             device: As torch names it.
 
         Returns:
-            The same prompts over there.
+            The same prompts on that device.
         """
         return self._each(lambda tensor: tensor.to(device))
 
@@ -165,7 +165,7 @@ class Prompts:
         """Keep the beginning of each prompt.
 
         Args:
-            n_points: Pairs to keep, at least 1; all where there are fewer.
+            n_points: Number of examples to keep, at least 1; all if there are fewer.
 
         Returns:
             Views of the tensors.
@@ -207,7 +207,7 @@ class PromptSource(Protocol):
         """Draw prompts.
 
         Args:
-            n_prompts: How many.
+            n_prompts: Number of prompts.
             n_points: Number of examples per prompt; None takes the task's usual number.
             seed: The only source of randomness.
 

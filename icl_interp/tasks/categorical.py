@@ -24,7 +24,7 @@ class CategoricalRegression(GaussianWeights):
     Args:
         n_features: K, from 1 to n_dims; None takes n_dims.
         dominant_share: Probability of the first feature, between 0 and 1, both excluded; None for balanced features.
-        basis_seed: Of the rotation; None for none.
+        basis_seed: Seed of the rotation; None for no rotation.
         n_dims, noise_std, n_points: As in `LinearRegression`.
 
     Raises:
@@ -68,7 +68,7 @@ class CategoricalRegression(GaussianWeights):
 
     @property
     def features(self) -> Float[Tensor, "feature dim"]:
-        """v_1, ..., v_K, one a row, float64."""
+        """v_1, ..., v_K, one per row, float64."""
         basis = torch.eye(self.n_dims, dtype=torch.float64)
         if self.basis_seed is not None:
             basis = random_basis(self.n_dims, seed=self.basis_seed, purpose="features").T

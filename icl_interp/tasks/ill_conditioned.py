@@ -1,4 +1,4 @@
-"""Linear regression with inputs of high condition number, along axes of their own in each prompt."""
+"""Linear regression with inputs of high condition number, along other axes in each prompt."""
 
 from typing import Literal
 
@@ -12,7 +12,7 @@ from icl_interp.tasks.linear_regression import GaussianWeights
 
 
 class IllConditionedRegression(GaussianWeights):
-    """Linear regression whose inputs have a covariance of high condition number along axes of their own each prompt.
+    """Linear regression whose inputs have a covariance of high condition number, along other axes in each prompt.
 
     Formula: x_k = U diag(s) U' z_k with z_k ~ N(0, I) and one random orthonormal U per prompt; half of the s^2 (the
     smaller half, for odd d) are condition_number times the others, and they sum to d, so that E|x|^2 = d.

@@ -1,4 +1,4 @@
-"""Which reference predictors matter for a task, with penalties and steps derived from its law or its own prompts."""
+"""The reference predictors of a task, with penalties and steps derived from its distribution or its prompts."""
 
 import importlib
 import warnings
@@ -37,13 +37,13 @@ _LASSO_GAP = 1e-4  # duality gap at which a fit is done, scikit-learn's default;
 
 
 def bayes_penalty(task: LinearTask) -> float:
-    """Give the ridge penalty that the task's noise and weights call for.
+    """Give the ridge penalty that suits the task's noise and weights.
 
     Formula: noise_std^2 * n_dims / E|w|^2. Ridge with it is Bayes-optimal for w ~ N(0, c I); for other weights
     it is the penalty of the isotropic prior of equal energy. A pool counts as what it was drawn from, N(0, I).
 
     Args:
-        task: With weights that are not all zero.
+        task: Task with weights that are not all zero.
 
     Returns:
         Lambda in (X'X + lambda I)^-1 X'y, in squared units of x.
@@ -87,7 +87,7 @@ def lasso_penalty(prompts: Prompts) -> float:
     Formula: the largest of `_LASSO_GRID` whose loss (`lasso_losses`) is within 1 % of the least.
 
     Args:
-        prompts: Of the task, with labels that are not all zero; a hundred or more.
+        prompts: A hundred or more prompts of the task, with labels that are not all zero.
 
     Returns:
         alpha of `icl_interp.predictors.lasso`, in units of label times input.
@@ -290,9 +290,9 @@ _REMEMBERED_POOL = 2**15  # tasks of the largest pool that is remembered; larger
 
 
 def reference_predictors(task: Task, *, n_points: int | None = None) -> References:
-    """List the algorithms that a model of this task could have learned.
+    """List the predictors that a model of this task could have learned.
 
-    Every list starts with zero and has a least squares. What else, by family:
+    Every list starts with zero and has least squares. The others depend on the family:
 
     - linear tasks: ridge with `bayes_penalty`, and gradient descent from zero with `GD_STEPS` steps, each with the
       constant step that is best over all prefixes of 256 of the task's own prompts; from two steps on at most 1.5 over
@@ -322,7 +322,8 @@ def reference_predictors(task: Task, *, n_points: int | None = None) -> Referenc
             Where there is only one, two are taken.
 
     Returns:
-        A mapping from names to predictors, called `f(xs, ys, points=None)`. It remembers what each said to prompts.
+        A mapping from names to predictors, called `f(xs, ys, points=None)`. It remembers the answers of each to
+        prompts.
 
     Raises:
         InputError: If `n_points` is below 1.

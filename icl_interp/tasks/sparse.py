@@ -20,8 +20,8 @@ class SparseLinearRegression(LinearTask):
     only (d = 16, s = 4), and this form of C is our choice.
 
     Args:
-        n_nonzero: s, at most n_dims.
-        x_correlation: Of neighbouring coordinates, between -1 and 1, both excluded.
+        n_nonzero: Number of non-zero weights s, at most n_dims.
+        x_correlation: Correlation of neighbouring coordinates, between -1 and 1, both excluded.
         n_dims, noise_std, n_points: As in `LinearRegression`.
 
     Raises:

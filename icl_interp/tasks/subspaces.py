@@ -11,7 +11,7 @@ from icl_interp.settings import Settings
 
 
 class Subspace(Settings):
-    """A random subspace or its complement, by name: what configs write in the place of a covariance matrix.
+    """A random subspace or its complement, which configs write in place of a covariance matrix.
 
     In YAML or on the command line `{rank: 10, seed: 0, complement: true}`; see `subspace_covariance`.
 
@@ -50,8 +50,8 @@ def subspace_covariance(
     `LinearRegression`; a subspace and its complement share their seed.
 
     Args:
-        n_dims: d.
-        rank: r, the dimension of the subspace, from 1 to d.
+        n_dims: Number of dimensions d.
+        rank: Dimension r of the subspace, from 1 to d.
         seed: Seed of the rotation.
         complement: Whether to take the other d - r dimensions.
 

@@ -64,7 +64,7 @@ def _one_cycle(peak: float, warmup: int, steps: int, step: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """What one optimiser step saw."""
+    """The numbers of one optimiser step."""
 
     step: int
     """Counting from 1."""

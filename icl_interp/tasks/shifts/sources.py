@@ -104,7 +104,7 @@ class NoisyLabels:
     task: FunctionTask
     """Whose labels."""
     std: float
-    """Of the noise that is added."""
+    """Standard deviation of the added noise."""
     heavy_tailed: bool = False
     """Whether it follows Student's t with 3 degrees of freedom; else it is Gaussian."""
 
@@ -129,7 +129,7 @@ class NoisyLabels:
 
 @dataclass(frozen=True, eq=False)
 class MixedWeights:
-    """Prompts in which a share of the examples follows weights of another law: no weights fit all of a prompt."""
+    """Prompts in which a share of the examples follows other weights: no weights fit the whole prompt.
 
     task: LinearTask
     """Whose prompts."""
@@ -147,7 +147,7 @@ class MixedWeights:
         return replace(base, ys=base.ys + mixed * change, ws=None, source=f"{base.source}, mixed weights")
 
     def label_second_moment(self) -> float:
-        """Give E[y^2], the mean of both laws by their shares."""
+        """Give E[y^2], the mean of both distributions by their shares."""
         task = self.task
         second = (1 - self.share) * task.weight_second_moment + self.share * self.other.weight_second_moment
         return float((second * task.input_second_moment).sum() + task.noise_std**2)
@@ -160,7 +160,7 @@ class LongerPrompts:
     task: Task
     """Whose prompts."""
     factor: float
-    """How many times as many, above 1."""
+    """Factor of the number of examples, above 1."""
     most_points: int | None = None
     """Points that a model has positions for; prompts are cut there."""
 
