@@ -31,7 +31,7 @@ SHORT: Mapping[str, Mapping[str, str]] = MappingProxyType({
     },
     "hill2025": {
         "ood-failure": "Transformers fail on shifted prompts where least squares does not.",
-        "not-only-bayes": "Bayes for the training data does not share all of these failures (ours).",
+        "not-only-bayes": "Bayes for the training data does not share all of these failures (our question).",
         "shared-directions": "Prompts in distribution share two leading directions; shifted prompts do not.",
         "shared-directions-plain": "The same, without a comparison with untrained networks.",
         "score-and-loss": "The stronger the signature, the lower the loss.",
@@ -50,7 +50,7 @@ SHORT: Mapping[str, Mapping[str, str]] = MappingProxyType({
         "skip-and-mlp": "It takes MLP and skip connection together.",
         "moved-mean": "Where the mean task moves at test time, the block keeps its old start.",
         "gpt2": "GPT-2 learns tasks around (10, ..., 10) only with MLPs.",
-        "gpt2-nearer": "Around (3, ..., 3), GPT-2 errs twice as much without MLPs (ours).",
+        "gpt2-nearer": "Around (3, ..., 3), GPT-2 errs twice as much without MLPs (our addition).",
         "linear-analogue": "Linear models show the same on these tasks.",
         "table-1-cells": "The errors of Table 1.",
     },

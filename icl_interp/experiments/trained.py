@@ -27,7 +27,7 @@ Key = TypeVar("Key", bound=Hashable)
 Run = tuple[TrainConfig, Path]
 Job = list[Run]
 
-_LARGEST_GROUP = 24  # linear models that are trained together; a stop in the middle loses a minute or two (ours)
+_LARGEST_GROUP = 24  # linear models that are trained together; a stop in the middle loses a minute or two (our choice)
 
 
 def run_path(folder: str | Path, config: TrainConfig) -> Path:
