@@ -11,6 +11,7 @@ from icl_interp.measure.linear_probes import LinearProbeReport
 from icl_interp.measure.verdicts import Excess
 from icl_interp.report.chapters import (
     agreement,
+    atlas,
     attention,
     errors,
     heads,
@@ -37,6 +38,8 @@ CHAPTERS = {
     "part-probes": probes.each_target,
     "signature": signature.chapter,
     "familiar": ood.chapter,
+    "ood": ood.numbers,
+    "atlas": atlas.chapter,
 }
 STUDIES = ["small_study", "uncontrolled_study", "signing_study"]
 
@@ -80,10 +83,10 @@ def test_an_untrained_network_gets_no_claim_in_any_chapter(small_study, chapter)
     assert "The opposite" not in sentences
 
 
-@pytest.mark.parametrize("chapter", ["signature", "familiar"])
+@pytest.mark.parametrize("chapter", ["signature", "ood"])
 def test_a_planted_signature_is_claimed(signing_study, chapter):
     sentences = [item.sentence for item in CHAPTERS[chapter](signing_study).section.figures]
-    claims = {"signature": "Yes. The overlap with the signature is", "familiar": "Yes. Over the shifts the signature's"}
+    claims = {"signature": "Yes. The overlap with the signature is", "ood": "Yes. Over the shifts the signature's"}
     assert [s for s in sentences if s.startswith(claims[chapter])]
 
 
@@ -223,7 +226,7 @@ def test_the_tables_of_spectra_hold_means_and_spreads(small_study):
 
 
 def test_the_table_of_the_cloud_holds_every_prompt(small_study):
-    rows = ood.chapter(small_study).section.figures[1].data.rows
+    rows = ood.chapter(small_study).section.figures[0].data.rows
     assert len(rows) == 3 * 16
     for i, (label, score, error) in enumerate(rows):
         own = small_study.ood.scores[label][i % 16], small_study.ood.errors[label][i % 16]
@@ -336,7 +339,7 @@ def test_correlations_stand_inside_families_pooled_and_given_norms(small_study):
 
 
 def test_the_cloud_shows_one_point_a_prompt(small_study):
-    cloud = ood.chapter(small_study).section.figures[1].figure
+    cloud = ood.chapter(small_study).section.figures[0].figure
     assert {trace.name for trace in cloud.data} == set(small_study.ood.scores)
     for trace in cloud.data:
         np.testing.assert_allclose(trace.x, small_study.ood.scores[trace.name], rtol=0)
@@ -344,7 +347,7 @@ def test_the_cloud_shows_one_point_a_prompt(small_study):
 
 
 def test_the_detection_sentence_names_rivals_that_do_as_well(signing_study, small_study):
-    planted, untrained = (ood.chapter(s).section.figures[0].sentence for s in (signing_study, small_study))
+    planted, untrained = (ood.numbers(s).section.figures[0].sentence for s in (signing_study, small_study))
     assert "do at least as well under 0 of 2 shifts" in planted
     assert "do at least as well under 0 of 2 shifts" not in untrained
 
