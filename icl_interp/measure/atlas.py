@@ -61,6 +61,8 @@ class Ranks:
     scores: Float64[np.ndarray, " network"]
     """Largest |deviation| of each network over all cells; NaN without any cell."""
 
+    __repr__ = short_repr
+
     @property
     def p_value(self) -> float:
         """Share of networks that score as high as the first one, itself included."""
