@@ -35,7 +35,8 @@ from probes.bootstrap import Estimate, percentile_interval
 from probes.detection import DetectionReport, detection_report
 
 N_CONTROLS = 40
-"""Untrained networks of an atlas: a single cell five spreads away is found in 9 of 10 trials with 40."""
+"""Untrained networks of an atlas: one cell of 80 that is five spreads away is found in 84 % of trials with 40, in 68 %
+with 20 (independent normal cells)."""
 LEAST_CONTROLS = math.floor(1 / LEVEL)
 """With fewer, the smallest p-value that ranks can give is not below the level."""
 _ROUNDING = 1e-12
