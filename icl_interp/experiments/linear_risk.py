@@ -105,7 +105,7 @@ def optimal_lsa_risk(w_mean: Float[Tensor, " dim"], n_pairs: int) -> float:
     """Give the least expected error of linear self-attention without MLP, by BFGS from around the best step of GD-0.
 
     Over v21 = alpha e, V11 = p I + q e e^T, v12 = omega e and v_minus1 = 1, with e along b*; for d = 5 it equals the
-    minimum over all weights. Theorem 4.1 bounds it; the number is our choice.
+    minimum over all weights. Theorem 4.1 bounds it; we computed the number.
     """
     if n_pairs < 1:
         raise InputError(f"optimal_lsa_risk needs at least one pair, got {n_pairs}.")

@@ -86,7 +86,7 @@ def best_constant_step(
 
     Source:
         von Oswald et al. (2023), arXiv 2212.07677, appendix (line search on 10^4 tasks); the
-        eigenvalue form and the grid are ours.
+        eigenvalue form and the grid are our own.
 
     Example:
         >>> xs = torch.tensor([[[2.0], [1.0]]])
@@ -216,7 +216,7 @@ def best_gd_plus_plus(
         fixed_count: The divisor for "fixed".
         points: Which points count, all by default.
         bounded: Whether eta stays at most 1.5 and gamma at most 1 over the largest eigenvalue of the sample, so that
-            no prefix of it diverges, nor one that is a little larger (both bounds are ours).
+            no prefix of it diverges, nor one that is a little larger (both bounds are our choice).
 
     Returns:
         Both values and their loss; ``.predictor()`` builds the GD++.

@@ -129,7 +129,7 @@ class NoisyLabels:
 
 @dataclass(frozen=True, eq=False)
 class MixedWeights:
-    """Prompts in which a share of the examples follows other weights: no weights fit the whole prompt.
+    """Prompts in which a share of the examples follows other weights: no weights fit the whole prompt."""
 
     task: LinearTask
     """Whose prompts."""
