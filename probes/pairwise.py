@@ -242,7 +242,7 @@ def _check_paired(who: str, directions: Tensor, others: Tensor | None, *, paired
 
 
 def _check_same_space(who: str, directions: Tensor, others: Tensor) -> None:
-    for axis, what in ((1, "directions per sample"), (2, "dimensions")):
+    for axis, what in ((1, "directions a sample"), (2, "dimensions")):
         checks.same_length(who, (f"{what} in one set", "in the other"), directions.shape[axis], others.shape[axis])
 
 
