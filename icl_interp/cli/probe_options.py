@@ -60,7 +60,9 @@ class ProbeOptions:
     layers: Annotated[str | None, typer.Option(help="Blocks to look at, separated by commas; by default all.")] = None
     seed: Annotated[int, typer.Option(help="The only source of randomness.")] = 0
     device: Annotated[str, typer.Option(help="Where the networks run, as torch names it.")] = "cpu"
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads; by default chosen by the model's size.")] = None
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of this process; by default one, and --workers share the work.")
+    ] = None
     plotlyjs: Annotated[
         Literal["embed", "cdn", "directory"],
         typer.Option(help="plotly.js inside the file, from the web or beside it."),
@@ -84,7 +86,14 @@ class ProbeOptions:
             "num_burnin_steps or batch_size; repeatable."
         ),
     ] = field(default_factory=list)
-    workers: Annotated[int, typer.Option(min=1, help="Processes for the timeline, one thread each.")] = 1
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Processes of one thread each, for untrained networks and the timeline; by default up to 4 for the "
+            "former, as cores and work allow (one with --threads), and one for the latter.",
+        ),
+    ] = None
     scheduler: Annotated[
         str | None, typer.Option(help="A Dask scheduler for the timeline instead, tcp://host:port.")
     ] = None
@@ -112,7 +121,6 @@ class ProbeOptions:
         given = {
             "--llc": self.llc,
             "--llc-set": self.llc_set,
-            "--workers": self.workers != 1,
             "--scheduler": self.scheduler is not None,
             "--cache": self.cache is not None,
         }

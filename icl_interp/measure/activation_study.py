@@ -626,7 +626,7 @@ def _summarise(
     if families.shifted:
         results["detectors"] = summarise_detectors(
             surveys,
-            [seen.detectors for seen in found],
+            [seen.detectors.seen() for seen in found],
             families,
             answers,
             main,

@@ -400,35 +400,37 @@ def signature_use(
     model.prepare(fit.xs, fit.ys)
     chosen = chosen.of_prompts(fit.n_points, model.cfg)
     aims = _late_aims(model, given, known)
-    return _use_of_signature(model, task, hook, chosen, fit, given, aims, ablation, n_random, n_controls, seed)
+    asked = _Signature(task, hook, chosen, fit, given, aims, ablation, seed)
+    networks = untrained_networks(model, n_controls, seed=seed)
+    return replace(asked.used_by(model, n_random), untrained=tuple(asked.effect_on(network) for network in networks))
 
 
-def _use_of_signature(
-    model: HookedModel,
-    task: Task,
-    hook: str,
-    conventions: Conventions,
-    fit: Prompts,
-    given: Prompts,
-    aims: Mapping[str, Float64[Tensor, "sample late"]],
-    ablation: Literal["mean", "zero"],
-    n_random: int,
-    n_controls: int,
-    seed: int,
-) -> SubspaceUse:
-    def directions(network: HookedModel) -> Tensor:
-        rows = conventions.rows(collect(network, fit, hook)[hook])
-        return fit_signature(rows, k=conventions.k, center=conventions.center).reference.T.contiguous()
+@dataclass(frozen=True, slots=True, eq=False)
+class _Signature:
+    """What is asked of each network's own signature."""
 
-    def untouched(network: HookedModel) -> _Untouched:
-        return _Untouched(network, task, given, aims, seed)
+    task: Task
+    hook: str
+    conventions: Conventions
+    fit: Prompts
+    given: Prompts
+    aims: Mapping[str, Float64[Tensor, "sample late"]]
+    ablation: Literal["mean", "zero"]
+    seed: int
 
-    own = _use(untouched(model), directions(model), hook, "all", ablation, n_random, seed)
-    untrained = []
-    for network in untrained_networks(model, n_controls, seed=seed):
-        mean = mean_activations(network, given, [hook])[hook] if ablation == "mean" else None
-        untrained.append(untouched(network).effect(project_out(directions(network), hook, mean=mean)))
-    return replace(own, untrained=tuple(untrained))
+    def used_by(self, model: HookedModel, n_random: int) -> SubspaceUse:
+        untouched = _Untouched(model, self.task, self.given, self.aims, self.seed)
+        return _use(untouched, self._directions(model), self.hook, "all", self.ablation, n_random, self.seed)
+
+    def effect_on(self, network: HookedModel) -> InterventionEffect:
+        mean = mean_activations(network, self.given, [self.hook])[self.hook] if self.ablation == "mean" else None
+        untouched = _Untouched(network, self.task, self.given, self.aims, self.seed)
+        return untouched.effect(project_out(self._directions(network), self.hook, mean=mean))
+
+    def _directions(self, network: HookedModel) -> Tensor:
+        rows = self.conventions.rows(collect(network, self.fit, self.hook)[self.hook])
+        fitted = fit_signature(rows, k=self.conventions.k, center=self.conventions.center)
+        return fitted.reference.T.contiguous()
 
 
 def _median(values: list[float]) -> float:
@@ -450,27 +452,24 @@ def _without_signature(plan: StudyPlan) -> str | None:
     return None
 
 
+def _alone(found: Findings, network: HookedModel, of_model: bool) -> SubspaceUse | InterventionEffect:  # noqa: FBT001
+    plan = found.plan
+    n_prompts = plan.efforts[USE.name].prompts
+    given = plan.families.in_distribution.prompts[:n_prompts]
+    late = late_answers(network, given)
+    aims = {name: said[:n_prompts, late].double() for name, said in found.answers[IN_DISTRIBUTION].items()}
+    fit, hook = plan.families.fit[:n_prompts], found.main_site.hook
+    asked = _Signature(plan.task, hook, plan.conventions, fit, given, aims, "mean", plan.seed)
+    return asked.used_by(network, _N_RANDOM) if of_model else asked.effect_on(network)
+
+
 def _use_in_study(found: Findings) -> SubspaceUse | Absent:
-    plan, site = found.plan, found.main_site
+    site = found.main_site
     streams = [survey.families[IN_DISTRIBUTION].sites[site.label].leading_value for survey in found.surveys]
     if not any(values.any() for values in streams):
         return Absent("The stream after the last block is zero, so there is no signature to remove.")
-    n_prompts = plan.efforts[USE.name].prompts
-    given = plan.families.in_distribution.prompts[:n_prompts]
-    late = late_answers(plan.model, given)
-    return _use_of_signature(
-        plan.model,
-        plan.task,
-        site.hook,
-        plan.conventions,
-        plan.families.fit[:n_prompts],
-        given,
-        {name: said[:n_prompts, late].double() for name, said in found.answers[IN_DISTRIBUTION].items()},
-        "mean",
-        _N_RANDOM,
-        plan.n_controls,
-        plan.seed,
-    )
+    use, *untrained = found.alone[USE.name]
+    return replace(use, untrained=tuple(untrained))
 
 
 def _claims(_: StudyPlan) -> list[Claim]:
@@ -480,5 +479,5 @@ def _claims(_: StudyPlan) -> list[Claim]:
 
 USE = Measure(
     "use", "use of the signature", run=_use_in_study, group="mechanism", without=_without_signature, cost=_cost,
-    claims=_claims,
+    claims=_claims, alone=_alone,
 )  # fmt: skip
