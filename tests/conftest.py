@@ -25,12 +25,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run nothing but what writes a golden text, where that is asked for."""
-    if config.getoption("--write-golden"):
-        items[:] = [item for item in items if "golden" in getattr(item, "fixturenames", ())]
-
-
 @pytest.fixture(scope="session")
 def golden(request: pytest.FixtureRequest) -> Golden:
     return Golden(write=request.config.getoption("--write-golden"))
@@ -57,7 +51,9 @@ def _group(file: str) -> str:
     return next((group for group, names in SHARED.items() if any(name in text for name in names)), file)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--write-golden"):
+        items[:] = [item for item in items if "golden" in getattr(item, "fixturenames", ())]
     items.sort(key=lambda item: not item.nodeid.startswith(FIRST))
 
 
