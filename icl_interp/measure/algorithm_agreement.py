@@ -16,6 +16,7 @@ from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import predictor_style
 from icl_interp.measure.study.measure import Findings, Measure, StudyPlan
 from icl_interp.models.architecture import Architecture
+from icl_interp.models.hooked import HookedModel
 from icl_interp.predictors.references import ByReference
 from icl_interp.prompts import derive_seed
 from icl_interp.query import Callee
@@ -83,11 +84,11 @@ class AgreementReport:
     points: tuple[int, ...]
     """Examples before the fresh queries."""
     n_points: int
-    """Pairs a prompt."""
+    """Pairs per prompt."""
     n_prompts: int
     """Prompts."""
     n_queries: int
-    """Fresh queries a prompt and point."""
+    """Fresh queries per prompt and point."""
 
     def nearest(self) -> list[str]:
         """Order the references."""
@@ -160,13 +161,13 @@ def algorithm_agreement(
         task: What prompts are drawn from and references are derived for.
         references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
         n_prompts: At least 2.
-        n_points: Pairs a prompt, at least 2; None takes the task's usual number.
+        n_points: Pairs per prompt, at least 2; None takes the task's usual number.
         points: Examples before the fresh queries, each at least 1; None takes d / 2, d and all.
-        n_queries: Fresh queries a prompt and point, more than d; None takes 2 d + 2.
+        n_queries: Fresh queries per prompt and point, more than d; None takes 2 d + 2.
         seed: The only source of randomness.
 
     Returns:
-        All metrics, one reference a row, with bootstrap intervals over prompts.
+        All metrics, one reference per row, with bootstrap intervals over prompts.
 
     Raises:
         InputError: If there are too few prompts, points or queries, or a point does not exist.
@@ -281,10 +282,12 @@ def _without_law(plan: StudyPlan) -> str | None:
     return None
 
 
-def _agreement(found: Findings) -> AgreementReport:
+def _alone(found: Findings, network: HookedModel, of_model: bool) -> AgreementReport | None:  # noqa: FBT001
     plan = found.plan
+    if not of_model:
+        return None
     return algorithm_agreement(
-        plan.model,
+        network,
         plan.task,
         references=plan.references,
         n_prompts=plan.efforts[AGREEMENT.name].prompts,
@@ -293,4 +296,11 @@ def _agreement(found: Findings) -> AgreementReport:
     )
 
 
-AGREEMENT = Measure("agreement", "agreement", run=_agreement, group="mechanism", without=_without_law, cost=_cost)
+def _agreement(found: Findings) -> AgreementReport:
+    report: AgreementReport = found.alone[AGREEMENT.name][0]
+    return report
+
+
+AGREEMENT = Measure(
+    "agreement", "agreement", run=_agreement, group="mechanism", without=_without_law, cost=_cost, alone=_alone
+)

@@ -252,8 +252,8 @@ def _conventions(read: Reader) -> Panel:
         f"By {most}, {mean(shares[most]):.0%} of models do at some site and under some shift, and by {least} "
         f"{mean(shares[least]):.0%}; by chance at most 5 % would. Each convention has an atlas of its own, corrected "
         "for its cells and not for the number of conventions. The table has the strongest cell of each: above the "
-        "untrained AUROC shifted prompts leave the signature there, below it they stay. Where prompts are rows, it "
-        "has differences of agreement. Contrast and Spearman are averages over shifts after the last block.",
+        "untrained AUROC shifted prompts leave the signature there, below it they stay in it. Where prompts are rows, "
+        "it has differences of agreement. Contrast and Spearman are averages over shifts after the last block.",
         matrix_figure([MatrixBlock("share", shares)], [NAMES[kind] for kind in KINDS], value="share of models",
                       value_range=(0.0, 1.0)),
         COLUMNS,

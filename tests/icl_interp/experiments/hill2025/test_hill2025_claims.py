@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from golden import page_text
 from hill_cases import CONVENTIONS, EIGHT, ONE, SEEDS, ideal_measures, with_all, with_families, with_records
 from scipy import stats
 
@@ -309,3 +310,9 @@ def test_the_page_renders_with_every_panel(ideal):
     failures = next(panel for panel in drawn if panel.id == "failures")
     assert "fail on 100% (isotropic training)" in failures.sentence
     assert len({row[0] for row in failures.rows}) == len(KINDS)
+
+
+def test_the_words_of_the_page(ideal, golden):
+    setting = EXPERIMENT.setting_of("laptop", EIGHT.seeds)
+    outcome = Outcome(PAPER, "laptop", EIGHT.seeds, setting, UNKNOWNS, claims(ideal, EIGHT), panels(ideal, EIGHT))
+    golden("paper-hill2025.txt", page_text(render(claims_page(outcome, {}), plotlyjs="directory")))
