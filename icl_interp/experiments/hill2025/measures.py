@@ -130,7 +130,9 @@ def measure(runs: TrainedRuns, sizes: Sizes) -> dict[Run, Measured]:
     found = {}
     for run, config in runs.configs.items():
         path = runs.folder / "measured" / f"{_key(run, config, sizes)}.json"
-        found[run] = keep(path, Measured, partial(_measure_model, runs.models[run], run.kind, sizes, seed=run.seed))
+        found[run] = keep(
+            path, Measured, partial(_measure_model, runs.models[run], run, sizes, workers=runs.means.workers)
+        )
         runs.on_done(1)
     return found
 
@@ -145,11 +147,12 @@ def _key(run: Run, config: TrainConfig, sizes: Sizes) -> str:
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:12]
 
 
-def _measure_model(model: HookedModel, kind: Kind, sizes: Sizes, *, seed: int) -> Measured:
+def _measure_model(model: HookedModel, run: Run, sizes: Sizes, *, workers: int = 1) -> Measured:
     def asked(law: Kind) -> dict[str, Any]:
-        return {"shifts": shifts_of(law, quick=sizes.quick), "n_prompts": sizes.n_prompts, "seed": seed}
+        return {"shifts": shifts_of(law, quick=sizes.quick), "n_prompts": sizes.n_prompts, "seed": run.seed}
 
-    study = plan_study(model, task_of(kind, sizes.n_dims), n_controls=sizes.n_controls, **asked(kind))
+    task, n_controls = task_of(run.kind, sizes.n_dims), sizes.n_controls
+    study = plan_study(model, task, n_controls=n_controls, workers=workers, **asked(run.kind))
     found = run_study(replace(study, measures=_MEASURES)).results[_SIGNATURES]
     shown = error_curves(model, task_of("isotropic", sizes.n_dims), **asked("isotropic"))
     return Measured(**found, common={label: of.curves[MODEL].late.value for label, of in shown.families.items()})
@@ -196,6 +199,7 @@ _MEASURES = (
     Measure(
         _SIGNATURES, "signatures by every convention", run=_measured,
         watch=lambda plan, network: signatures.SignatureWatch(_compared(plan.sites), network.cfg.tokens),
+        kept=signatures.SignatureWatch.seen,
     ),
 )  # fmt: skip
 

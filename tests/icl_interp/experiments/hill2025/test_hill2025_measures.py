@@ -18,7 +18,7 @@ SMOKE = SIZES["smoke"]
 @pytest.fixture(scope="module")
 def tiny():
     model = build_model(plan(SMOKE)[Run("weights", 0)].model, seed=0)
-    return _measure_model(model, "weights", SMOKE, seed=0)
+    return _measure_model(model, Run("weights", 0), SMOKE)
 
 
 def test_a_model_is_measured_on_every_family(tiny):
