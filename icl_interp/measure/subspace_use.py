@@ -451,21 +451,32 @@ def _without_signature(plan: StudyPlan) -> str | None:
 
 
 def _use_in_study(found: Findings) -> SubspaceUse | Absent:
+    """Ask at the site that the atlas names, on prompts that did not name it; else after the last block."""
     plan, site = found.plan, found.main_site
+    n_prompts = plan.efforts[USE.name].prompts
+    fit, given = plan.families.fit[:n_prompts], plan.families.in_distribution.prompts[:n_prompts]
+    answers = found.answers[IN_DISTRIBUTION]
+    atlas = found.results.get("atlas")
+    named = None if atlas is None or isinstance(plan.task, FixedPrompts) else atlas.strongest_site()
+    if named is not None:
+        site = named
+        fit, given = (
+            plan.task.sample(n_prompts, plan.n_points, seed=derive_seed(plan.seed, f"evaluation: use, {part}"))
+            for part in ("fit", "score")
+        )
+        answers = plan.references.answers(given)
     streams = [survey.families[IN_DISTRIBUTION].sites[site.label].leading_value for survey in found.surveys]
     if not any(values.any() for values in streams):
         return Absent("The stream after the last block is zero, so there is no signature to remove.")
-    n_prompts = plan.efforts[USE.name].prompts
-    given = plan.families.in_distribution.prompts[:n_prompts]
     late = late_answers(plan.model, given)
     return _use_of_signature(
         plan.model,
         plan.task,
         site.hook,
         plan.conventions,
-        plan.families.fit[:n_prompts],
+        fit,
         given,
-        {name: said[:n_prompts, late].double() for name, said in found.answers[IN_DISTRIBUTION].items()},
+        {name: said[:n_prompts, late].double() for name, said in answers.items()},
         "mean",
         _N_RANDOM,
         plan.n_controls,

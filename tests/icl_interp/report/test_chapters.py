@@ -11,6 +11,7 @@ from icl_interp.measure.linear_probes import LinearProbeReport
 from icl_interp.measure.verdicts import Excess
 from icl_interp.report.chapters import (
     agreement,
+    atlas,
     attention,
     errors,
     heads,
@@ -37,6 +38,8 @@ CHAPTERS = {
     "part-probes": probes.each_target,
     "signature": signature.chapter,
     "familiar": ood.chapter,
+    "ood": ood.numbers,
+    "atlas": atlas.chapter,
 }
 STUDIES = ["small_study", "uncontrolled_study", "signing_study"]
 
@@ -189,7 +192,7 @@ def test_the_tables_of_spectra_hold_means_and_spreads(small_study):
 
 
 def test_the_table_of_the_cloud_holds_every_prompt(small_study):
-    rows = ood.chapter(small_study).section.figures[1].data.rows
+    rows = ood.chapter(small_study).section.figures[0].data.rows
     assert len(rows) == 3 * 16
     for i, (label, score, error) in enumerate(rows):
         own = small_study.ood.scores[label][i % 16], small_study.ood.errors[label][i % 16]
@@ -228,7 +231,7 @@ def test_what_its_control_task_reads_as_well_is_not_called_decodable(small_study
     n_targets = len(small_study.probes.targets)
     (grid,) = section.figures
     assert grid.sentence.startswith(f"{n_targets if found else 0} of {n_targets} targets")
-    assert all(("its control task gives 0.91" in cell.sentence) is not found for cell in grid.figures)
+    assert all(("its control task (0.91)" in cell.sentence) is not found for cell in grid.figures)
     (card,) = probes.chapter(changed).cards
     assert (card.tone, "control task" in card.sentence) == (("evidence", False) if found else ("inconclusive", True))
 
@@ -261,7 +264,7 @@ def test_agreement_is_drawn_along_the_network(small_study, uncontrolled_study):
     for j in (0, 1):
         cosines = grid.figures[1 + j].figure.data[-1]
         np.testing.assert_allclose(cosines.y, [mine.sites[x].cosines_with_id[j] for x in cosines.x], rtol=0)
-    assert small_study.conventions.describe().capitalize() in grid.sentence
+    assert small_study.conventions.describe() in grid.sentence
     assert len(signature.chapter(uncontrolled_study).section.figures[1].figures[0].figure.data) == 2
 
 
@@ -297,7 +300,7 @@ def test_correlations_stand_inside_families_pooled_and_given_norms(small_study):
 
 
 def test_the_cloud_shows_one_point_a_prompt(small_study):
-    cloud = ood.chapter(small_study).section.figures[1].figure
+    cloud = ood.chapter(small_study).section.figures[0].figure
     assert {trace.name for trace in cloud.data} == set(small_study.ood.scores)
     for trace in cloud.data:
         np.testing.assert_allclose(trace.x, small_study.ood.scores[trace.name], rtol=0)

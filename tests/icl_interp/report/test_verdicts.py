@@ -20,6 +20,7 @@ TITLES = [
     "Does the answer arise along its layers?",
     "Does the model use its signature?",
     "Are quantities of known algorithms decodable?",
+    "Do shifted prompts leave the signature?",
     "Do spectra react to shifts?",
     "Are leading directions shared?",
     "Does a prompt's overlap predict its error?",
@@ -54,7 +55,8 @@ def test_nothing_is_found_in_an_untrained_network(small_study):
     tones = {card.title: card.tone for card in cards_of(small_study)}
     assert set(tones.values()) <= {"none", "inconclusive", "unknown"}
     # What presupposes learning is not asked.
-    assert {title for title, tone in tones.items() if tone == "unknown"} == {TITLES[1], TITLES[2]}
+    unknown = {title for title, tone in tones.items() if tone == "unknown"}
+    assert unknown == {TITLES[1], TITLES[2], "Do shifted prompts leave the signature?"}  # five controls cannot judge it
     for card in cards_of(small_study)[1:3]:
         assert card.sentence.startswith("Not asked, since in-context learning is not shown.")
     detail = r"Excess over control \S+ \[\S+, \S+\], p (=|<) \S+ \(.*\)\."
