@@ -224,7 +224,7 @@ def error_curves(
         task: The task in distribution.
         shifts: Names or patterns, or your own `Shift` objects, see `select_shifts`; None means the core suite.
             Longer prompts are cut where the model (one with a `cfg`) has no more positions; the report's notes say so.
-        references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
+        references: Predictors of your own by name, added to the task's; a `References` replaces them.
         n_prompts: Number of prompts per family.
         n_points: Number of examples per prompt; None takes the task's usual number.
         n_points_trained: Number of examples per prompt in training (`Checkpoint.n_points_trained`); later ones are

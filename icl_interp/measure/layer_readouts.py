@@ -225,7 +225,7 @@ def layer_readouts(
         task: Task that prompts are drawn from.
         method: "ridge" in closed form, or "sgd" as Fu et al.
         layers: Blocks to look at; None means all.
-        references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
+        references: Predictors of your own by name, added to the task's; a `References` replaces them.
         n_prompts: Number of prompts, at least 5.
         n_points: Number of examples per prompt, at least 2; None takes the task's usual number.
         n_controls: Number of untrained networks; 0 switches them off.
