@@ -301,7 +301,7 @@ class Atlas:
         return by_label[labels[0]] if labels else None
 
     def to_frame(self) -> pd.DataFrame:
-        """Lay the cells out, one a row."""
+        """Lay the cells out, one per row."""
         return pd.DataFrame([
             {
                 "site": cell.site, "shift": cell.shift, "auroc": cell.value, "untrained": cell.control,

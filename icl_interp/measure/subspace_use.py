@@ -62,7 +62,7 @@ class InterventionEffect:
     """The change of each prompt."""
 
     def to_frame(self) -> pd.DataFrame:
-        """Lay the changes out, one a row."""
+        """Lay the changes out, one per row."""
         rows = {"error": self.change, **{f"distance to {name}": e for name, e in self.distance_changes.items()}}
         return pd.DataFrame(
             [(name, e.value, e.low, e.high) for name, e in rows.items()], columns=["quantity", "change", "low", "high"]
