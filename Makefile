@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 # Each of many processes would compile our modules anew where compiled ones are not kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-newest test-tl3 test-slow strength compare check format claims demo-checkpoint clean
+.PHONY: demo test test-newest test-tl3 test-slow strength golden words compare check format claims demo-checkpoint clean
 
 demo: $(VENV)/installed
 	$(BIN)/icl-probe --out icl-report.html
@@ -41,6 +41,10 @@ MINUTES ?= 40
 strength: $(VENV)/installed-dev
 	$(BIN)/python tests/strength.py --minutes $(MINUTES)
 
+# The words of reports and help texts anew, in tests/golden and docs/glossary.md: to be read as a diff before they are committed.
+golden: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -q --write-golden tests/icl_interp/report tests/icl_interp/cli tests/icl_interp/experiments
+
 # Numbers of commands before and after a change: `make compare KEPT=folder` keeps them, called again it compares.
 KEPT ?= kept-numbers
 compare: $(VENV)/installed-dev
@@ -54,14 +58,19 @@ check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(MYPY)
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/words.py
+
+# Wording that has to be read twice, by place, and what to write instead.
+words: $(VENV)/installed-dev
+	$(BIN)/python .ci/words.py
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# The README's table of claims, from the summaries that `icl-reproduce NAME --preset laptop` left in examples/results.
+# The tables of claims in README and docs, from the summaries that `icl-reproduce NAME --preset laptop` left in examples/results.
 claims: $(VENV)/installed
-	$(BIN)/python -m icl_interp.experiments.claims_table README.md examples/results
+	$(BIN)/python -m icl_interp.experiments.claims_table README.md docs/results.md examples/results
 
 # Trains the embedded demo checkpoint again and records recipe, losses and manifest beside it.
 demo-checkpoint: $(VENV)/installed

@@ -10,12 +10,31 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
+from golden import Golden
 from shape_checks import install
 
 torch.set_num_threads(1)
 install()
 
 collect_ignore = ["compare.py", "strength.py"]  # commands of their own: `make compare`, `make strength`
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--write-golden", action="store_true", help="write the texts in tests/golden, compare nothing else"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Run nothing but what writes a golden text, where that is asked for."""
+    if config.getoption("--write-golden"):
+        items[:] = [item for item in items if "golden" in getattr(item, "fixturenames", ())]
+
+
+@pytest.fixture(scope="session")
+def golden(request: pytest.FixtureRequest) -> Golden:
+    return Golden(write=request.config.getoption("--write-golden"))
+
 
 # Shells start background jobs with Ctrl-C ignored, and every process that such a test session starts would inherit it.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN and threading.current_thread() is threading.main_thread():

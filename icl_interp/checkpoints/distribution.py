@@ -52,7 +52,7 @@ def with_given_task(reading: Reading, given: Task | Mapping[str, object]) -> Rea
     if says_points and reading.points_assumption and task.n_points is not None:
         reading = replace(reading, n_points_trained=task.n_points, points_assumption=None)
     task = task if says_points else fit_points(task, reading.n_points_trained)
-    note = f"The task was given: {task.describe()}, {task.default_points} points a prompt."
+    note = f"The task was given: {task.describe()}, {task.default_points} points per prompt."
     if task.default_points > reading.n_points_trained:
         note = f"{note[:-1]}, of which training had {reading.n_points_trained}."
     return replace(reading, task=task, notes=(*reading.notes, note), task_assumptions=())

@@ -48,7 +48,7 @@ def load_checkpoint(
 
     Args:
         path: A checkpoint file, or a run folder (its current or newest checkpoint is taken).
-        n_heads: Attention heads a block, for foreign weights without a config.
+        n_heads: Attention heads per block, for foreign weights without a config.
         task: What is in distribution, if the file does not say so or says something else: a whole task, or
             only the fields that differ, as in `{"noise_std": 0.5}`.
         layout: What a foreign file does not say, as in `{"sign": -1, "channel": "last"}`; docs/checkpoints.md lists the

@@ -122,7 +122,9 @@ def _version(value: bool) -> bool:  # noqa: FBT001  # typer's callback
     return value
 
 
-Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")]
+Version = Annotated[
+    bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+]
 """The option that prints the version and ends."""
 
 

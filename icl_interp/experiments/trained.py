@@ -27,7 +27,7 @@ Key = TypeVar("Key", bound=Hashable)
 Run = tuple[TrainConfig, Path]
 Job = list[Run]
 
-_LARGEST_GROUP = 24  # linear models that are trained together; a stop in the middle loses a minute or two (ours)
+_LARGEST_GROUP = 24  # linear models that are trained together; a stop in the middle loses a minute or two (our choice)
 
 
 def run_path(folder: str | Path, config: TrainConfig) -> Path:
@@ -47,7 +47,7 @@ def train_all(
     on_done: Callable[[int], None] | None = None,
     on_stop: Callable[[int], None] | None = None,
 ) -> dict[Key, HookedModel]:
-    """Train what is not trained yet, one thread a process, and load all of it; equal configs are trained once."""
+    """Train what is not trained yet, one thread per process, and load all of it; equal configs are trained once."""
     tick = on_done or (lambda _: None)
     paths = dict(zip(plan, _run_paths(folder, plan.values()), strict=True))
     unique = {path: plan[key] for key, path in paths.items()}

@@ -1,4 +1,4 @@
-"""Dots: scores of several rivals with intervals, one row a name, and clouds, one point a prompt."""
+"""Dots: scores of several rivals with intervals, one row a name, and clouds, one point per prompt."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -23,7 +23,7 @@ from probes.bootstrap import bootstrap_counts, percentile_interval
 _PatchAxis = Literal["layer", "pos", "head"]
 _ORDER: tuple[_PatchAxis, ...] = ("layer", "pos", "head")
 _ROUNDING = 8.0
-"""Units in the last place by which predictions of the same prompts may differ (ours)."""
+"""Units in the last place by which predictions of the same prompts may differ (our choice)."""
 _HEAD_AXIS = ("hook_q", "hook_k", "hook_v", "hook_z")
 
 
@@ -90,7 +90,7 @@ def patch(
         positions: Which positions are patched, or walked through where "pos" is an axis.
         batch_size: Prompts a forward pass.
         n_bootstrap: Resamples of the prompt pairs.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Returns:
         The share of the clean prediction that each patch recovers, with its interval.

@@ -91,8 +91,8 @@ def answered_points(config: Architecture, n_points: int) -> list[int]:
     """Say which points a model answers while it is hooked.
 
     Args:
-        config: Of the model.
-        n_points: Pairs a prompt.
+        config: Configuration of the model.
+        n_points: Number of examples per prompt.
 
     Returns:
         All points; the last alone for a model that answers only its query.

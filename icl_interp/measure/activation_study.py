@@ -51,13 +51,13 @@ _CONTROLS = (
     "store them as 'control 1/NAME' and 'control 2/NAME'"
 )
 _NEEDS = {
-    "errors": "It needs a model that answers prompts.",
+    "errors": "It needs a model that predicts.",
     "ood_final": "Activations have no final norm; give what comes after it as another site.",
-    "likeness": "It needs a model that answers prompts.",
-    "readouts": "It needs a model's labels at each position.",
+    "likeness": "It needs a model that predicts.",
+    "readouts": "It needs the label at each position.",
     "probes": "It needs a model that reads prompts of a known task.",
-    "agreement": "It needs a model that answers prompts.",
-    "heads": "It needs a model whose heads can be masked.",
+    "agreement": "It needs a model that predicts.",
+    "heads": "It needs a model whose heads can be ablated.",
     "attention": "It needs a model's attention patterns.",
     "use": "It needs a model whose activations can be changed.",
 }
@@ -106,7 +106,7 @@ class ActivationStudy(Surveyed):
         """What the untrained networks are, in a sentence."""
         if not self.n_controls:
             return f"{self.uncontrolled[0].upper()}{self.uncontrolled[1:]}."
-        return "Controls are activations that were given as those of untrained networks on the same prompts."
+        return "The untrained controls are activations that were given as such, on the same prompts."
 
     @property
     def uncontrolled(self) -> str:
@@ -124,10 +124,10 @@ class ActivationStudy(Surveyed):
     @property
     def unshifted(self) -> str:
         """Why there is no shift, in a sentence."""
-        return "Nothing to compare with: one family was given; give another one beside it."
+        return "There is nothing to compare with, since one family was given; add another one."
 
     def to_frame(self) -> pd.DataFrame:
-        """Lay families and sites out, one pair a row.
+        """Lay families and sites out, one pair per row.
 
         Returns:
             Mean leading singular value, agreement within the family and with prompts in distribution, and the same

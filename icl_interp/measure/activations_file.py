@@ -81,7 +81,7 @@ def read_activations(path: str | Path) -> ActivationsFile | None:
 
 
 def _check_names(path: str | Path, names: list[str]) -> None:
-    # A misspelt one would be a family: families may have a "/" as well, as "x_scale=1/3" has.
+    # A misspelt one would be per family: families may have a "/" as well, as "x_scale=1/3" has.
     for name in names:
         kind, _, rest = name.partition("/")
         is_control = kind.lower().startswith("control") and not _CONTROL.fullmatch(name)

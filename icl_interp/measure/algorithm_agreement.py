@@ -83,11 +83,11 @@ class AgreementReport:
     points: tuple[int, ...]
     """Examples before the fresh queries."""
     n_points: int
-    """Pairs a prompt."""
+    """Pairs per prompt."""
     n_prompts: int
     """Prompts."""
     n_queries: int
-    """Fresh queries a prompt and point."""
+    """Fresh queries per prompt and point."""
 
     def nearest(self) -> list[str]:
         """Order the references."""
@@ -160,13 +160,13 @@ def algorithm_agreement(
         task: What prompts are drawn from and references are derived for.
         references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
         n_prompts: At least 2.
-        n_points: Pairs a prompt, at least 2; None takes the task's usual number.
+        n_points: Pairs per prompt, at least 2; None takes the task's usual number.
         points: Examples before the fresh queries, each at least 1; None takes d / 2, d and all.
-        n_queries: Fresh queries a prompt and point, more than d; None takes 2 d + 2.
+        n_queries: Fresh queries per prompt and point, more than d; None takes 2 d + 2.
         seed: The only source of randomness.
 
     Returns:
-        All metrics, one reference a row, with bootstrap intervals over prompts.
+        All metrics, one reference per row, with bootstrap intervals over prompts.
 
     Raises:
         InputError: If there are too few prompts, points or queries, or a point does not exist.

@@ -100,12 +100,12 @@ def attention_summary(
         model: A decoder with softmax attention.
         task: What prompts are drawn from.
         n_prompts: At least 2; patterns of all are held in memory.
-        n_points: Pairs a prompt; None takes the task's usual number.
+        n_points: Pairs per prompt; None takes the task's usual number.
         n_controls: Untrained networks; 0 switches them off.
         seed: The only source of randomness.
 
     Returns:
-        One entry a head, beside uniform attention and untrained networks.
+        One entry per head, beside uniform attention and untrained networks.
 
     Raises:
         InputError: If attention is linear or merged, or n_prompts is below 2.

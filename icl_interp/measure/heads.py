@@ -146,7 +146,7 @@ def head_importance(
         model: Any family with heads.
         task: What prompts are drawn from.
         n_prompts: For the importance, and as many again for the pruning.
-        n_points: Pairs a prompt; None takes the task's usual number.
+        n_points: Pairs per prompt; None takes the task's usual number.
         n_orders: Random orders of pruning.
         n_controls: Untrained networks; 0 switches them off.
         seed: The only source of randomness.

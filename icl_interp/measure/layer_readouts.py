@@ -149,7 +149,7 @@ def _read_out_layers(
     method: Method = "ridge",
     seed: int = 0,
 ) -> LayerReadouts:
-    """Tune one read-out a site to the labels."""
+    """Tune one read-out per site to the labels."""
     return fit_layer_readouts(
         torch.stack(list(features.values())), prompts.ys[:, 1:].contiguous(), method=method, seed=seed, n_bootstrap=1
     )
@@ -215,7 +215,7 @@ def layer_readouts(
 ) -> LayerReadoutReport:
     """Tune a linear read-out of the labels to each layer, and ask which algorithm its answers are nearest to.
 
-    Formula: one read-out a site for all points with an example before them, held out by prompt; the error of each in
+    Formula: one read-out per site for all points with an example before them, held out by prompt; the error of each in
     units of E[y^2]; its distance to each reference; argmax over steps of SimE to gradient descent and to Newton's
     method. Controls are the read-in, which has seen no other token, and untrained networks. What a read-out finds need
     not be what the network uses. The final norm is a site of its own.
@@ -227,7 +227,7 @@ def layer_readouts(
         layers: Blocks to look at; None means all.
         references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
         n_prompts: At least 5.
-        n_points: Pairs a prompt, at least 2; None takes the task's usual number.
+        n_points: Pairs per prompt, at least 2; None takes the task's usual number.
         n_controls: Untrained networks; 0 switches them off.
         seed: The only source of randomness.
 
@@ -298,13 +298,13 @@ def _readouts(found: Findings) -> LayerReadoutReport:
 def _claims(plan: StudyPlan) -> list[Claim]:
     if plan.sites[0].label != READ_IN:
         return []
-    meaning = "share of the read-in's error that a read-out of the last block removes"
+    meaning = "share of the error of a read-out at the embedding that one after the last block removes"
     return [Claim("layers", meaning, lambda report, _, n_claims: report.excess(n_claims))]
 
 
 READOUTS = Measure(
     "readouts",
-    "read-outs of the layers",
+    "read-outs at each site",
     run=_readouts,
     group="mechanism",
     without=without_sites,

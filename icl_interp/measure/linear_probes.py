@@ -374,7 +374,7 @@ def _probe_network(
     batch_size: int = 64,
     seed: int = 0,
 ) -> dict[str, LinearProbe]:
-    """Fit one probe a site: from the residual stream at x tokens, or at the query, to all targets at once."""
+    """Fit one probe per site: from the residual stream at x tokens, or at the query, to all targets at once."""
     return probe_features(answering_features(model, prompts, sites, batch_size=batch_size), prompts, targets, seed=seed)
 
 
@@ -386,7 +386,7 @@ def probe_features(
     controls: bool = True,
     seed: int = 0,
 ) -> dict[str, LinearProbe]:
-    """Fit one probe a site to all targets and to their control task at once.
+    """Fit one probe per site to all targets and to their control task at once.
 
     The control task has for each orthant (around the mean) of the query's first coordinates a target drawn at random,
     so that a probe can find it only by storing a table of what the query alone shows.
@@ -469,9 +469,9 @@ def linear_probes(
 ) -> LinearProbeReport:
     """Probe the residual stream at x tokens for the predictions of the task's references and what they rest on.
 
-    One ridge probe a site, over all points with at least one example before them; whole prompts are held out. Targets
+    One ridge probe per site, over all points with at least one example before them; whole prompts are held out. Targets
     as `probe_targets` lists them; of a vector, the mean R² over its coordinates.
-    Decodable is not used: a high R² says where a prediction could be read, not that the model reads it.
+    Decodable does not mean used: a high R² says where a prediction could be read, not that the model reads it.
 
     Args:
         model: The network.
@@ -481,7 +481,7 @@ def linear_probes(
         targets: Quantities of your own by name, added to the others: functions of prompts, see `register_target`. One
             that is constant over the prompts is in `left_out`.
         n_prompts: At least 5.
-        n_points: Pairs a prompt, at least 2; None takes the task's usual number.
+        n_points: Pairs per prompt, at least 2; None takes the task's usual number.
         n_controls: Untrained networks; 0 switches them off.
         seed: The only source of randomness.
 
@@ -531,7 +531,7 @@ def _probes(found: Findings) -> LinearProbeReport:
 
 def _claims(plan: StudyPlan) -> list[Claim]:
     return [
-        Claim(f"probe: {target}", "held-out R², best site", functools.partial(_judge, target))
+        Claim(f"probe: {target}", "held-out R² at the best site", functools.partial(_judge, target))
         for target in plan.targets
     ]
 

@@ -316,13 +316,13 @@ def ood_report(
         side: "right" or "left" singular vectors.
         k: How many directions; fewer where no more exist, and `report.conventions` says so.
         n_prompts: A family, and as many for fitting.
-        n_points: Pairs a prompt; None takes the task's usual number.
+        n_points: Pairs per prompt; None takes the task's usual number.
         n_controls: Untrained networks; 0 switches them off.
         seed: The only source of randomness.
         on_batch: Called with the number of prompts just read, for progress.
 
     Returns:
-        One row a shift, with the norm baseline and untrained networks beside it.
+        One row per shift, with the norm baseline and untrained networks beside it.
 
     Raises:
         InputError: If a shift, layer, site or token role does not exist.
@@ -391,7 +391,7 @@ def _without_norm(plan: StudyPlan) -> str | None:
 
 SCORE_AND_ERROR = Claim(
     "score and error",
-    "Spearman of score and log error, mean inside families",
+    "Spearman correlation of score and log error, mean over task families",
     lambda report, _, n_claims: report.correlation_excess(n_claims),
 )
 DETECTION = Claim(

@@ -82,7 +82,7 @@ class LayerSimilarity:
 
 
 class LayerWatch:
-    """Keeps one vector a prompt and site while a survey reads the prompts in distribution."""
+    """Keeps one vector per prompt and site while a survey reads the prompts in distribution."""
 
     def __init__(self, sites: Sequence[ResidualSite], conventions: Conventions, *, pooling: Pooling = "last") -> None:
         self._sites, self._conventions, self._pooling = sites, conventions, pooling

@@ -132,9 +132,9 @@ class ModelConfig(Settings, Architecture):
             the linear transformer block, LSA followed by a linear MLP. "softmax_layer": one softmax attention layer
             with merged query-key weights.
         n_dims: Coordinates of each input x.
-        n_points: Longest prompt in (x, y) pairs, the query among them: M context pairs are n_points = M + 1.
+        n_points: Longest prompt in (x, y) examples, the query among them: M context examples are n_points = M + 1.
         n_layers: Number of blocks; 1 in the linear families where it is not said.
-        n_heads: Attention heads a block; likewise.
+        n_heads: Attention heads per block; 1 in the linear families where it is not said.
         d_model: Width of the residual stream. Needed for "gpt2"; elsewhere the stream is the token matrix and the
             width n_dims + 1.
         d_head: Width of queries and keys; None means d_model / n_heads for "gpt2" and d_model elsewhere (Zhang et
@@ -145,8 +145,8 @@ class ModelConfig(Settings, Architecture):
             et al.).
         d_mlp: Hidden width of the MLP; None means 4 * d_model.
         tokens: "interleaved": x1, y1, x2, y2, ... of width n_dims with y in coordinate 0 (dtsip). "separate": the same
-            order, width n_dims + 1, (0, x) and (y, 0) (timaeus). "joint": one token [x; y] a pair, and the query with
-            y = 0 last. "sequence": one value a token, for recurrences; n_dims is 1 and only xs is read.
+            order, width n_dims + 1, (0, x) and (y, 0) (timaeus). "joint": one token [x; y] per example, and the query
+            with y = 0 last. "sequence": one value per token, for recurrences; n_dims is 1 and only xs is read.
         attention: "causal", or "full" over joint tokens; over any other tokens full attention would read labels.
         mask_query: Whether the query of joint tokens is kept out of keys and values; True in the linear families where
             it is not said.
@@ -165,13 +165,13 @@ class ModelConfig(Settings, Architecture):
         attn_out_proj: Whether attention has an output projection; without one, heads are laid side by side.
         doubled_residual: Whether each block's input is added twice, x -> 2x + attention + MLP, as
             timaeus-research/icl does.
-        bias_read_in: Whether the read-in has a bias; likewise for the four below.
+        bias_read_in: Whether the read-in has a bias. The four below say the same of other parts.
         bias_qkv: Of queries, keys and values.
         bias_attn_out: Of the output projection.
         bias_mlp: Of both MLP maps.
         bias_read_out: Of the free read-out.
         share_layers: Whether all layers of "lsa" or "ltb" are one set of weights.
-        normalise: Linear attention divides by the number of context pairs ("mean"), by that of all tokens, the query
+        normalise: Linear attention divides by the number of context examples ("mean"), by that of all tokens, the query
             among them ("tokens"), by 1 ("sum"), or by `normalise_by` ("fixed").
         normalise_by: The divisor of "fixed".
         attn_skip: Whether linear attention adds to its input; False is the ablation of Zhang et al.'s skip.

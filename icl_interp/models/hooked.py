@@ -22,7 +22,7 @@ def _check_inputs(config: Architecture, xs: Tensor, ys: Tensor) -> None:
     """Refuse prompts that a model cannot read.
 
     Args:
-        config: Of the model.
+        config: Configuration of the model.
         xs: Inputs.
         ys: Labels.
 
@@ -113,11 +113,11 @@ class HookedModel(HookedRootModule, ABC):
         *,
         points: Sequence[int] | None = None,
     ) -> Float[Tensor, "batch asked"]:
-        """Predict labels, each from its input and the pairs before it.
+        """Predict labels, each from its input and the examples before it.
 
         A causal model answers all points in one pass. A query-only model (joint tokens, linear families) runs one
         sequence for each asked point; while anything is hooked it takes exactly one point, so that each activation
-        keeps one position a token.
+        keeps one position per token.
 
         Args:
             xs: Inputs.

@@ -158,7 +158,8 @@ def from_hooked_transformer(
         cfg: Its config, or that config's fields as a mapping.
         read_in: Weight [d_model d_token] and bias [d_model] of the linear map whose outputs were fed in as
             embeddings. None takes the token table itself: raw tokens are then one-hot.
-        layout: How pairs become tokens. None means "interleaved", and that only `forward_tokens` is known to be right.
+        layout: How examples become tokens. None means "interleaved", and that only `forward_tokens` is known to be
+            right.
 
     Returns:
         A float32 model in evaluation mode that computes the same.

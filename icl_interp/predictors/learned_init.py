@@ -37,8 +37,9 @@ def gd_learned_init(
     """Take one preconditioned gradient step from a given start (GD-beta).
 
     Formula: yhat_k = <beta - Gamma (1/c) X^T (X beta - y), x_k> with beta = ``init``, Gamma = ``preconditioner`` and c
-    the number of pairs k ("mean"), 1 ("sum") or ``fixed_count`` ("fixed"). From no pairs it predicts <beta, x_k>. Not
-    Bayes-optimal; with the parameters of `optimal_learned_init` it is the best that a linear transformer block can do.
+    the number of examples k ("mean"), 1 ("sum") or ``fixed_count`` ("fixed"). From no examples it predicts <beta, x_k>.
+    Not Bayes-optimal; with the parameters of `optimal_learned_init` it is the best that a linear transformer block can
+    do.
 
     Args:
         init: beta; zeros give GD-0.
@@ -93,7 +94,7 @@ class LearnedInitOptimum:
         """Build the gradient step with these parameters.
 
         Returns:
-            `gd_learned_init`, dividing by the number of pairs.
+            `gd_learned_init`, dividing by the number of examples.
         """
         return gd_learned_init(self.init, self.preconditioner)
 

@@ -1,4 +1,4 @@
-"""Second-order and Krylov iterations on the pairs before each point."""
+"""Second-order and Krylov iterations on the examples before each point."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -39,7 +39,7 @@ def newton(steps: int, *, scaling: Number | Literal["frobenius"] = 1.0) -> Predi
     Source:
         Fu et al. (2024), arXiv 2310.17086, section 3 and appendix, where alpha = 2 / ||S S^T||_2 is
         printed: with exactly 2 the top direction's factor is 1 - (-1)^(2^steps) = 0 for ever. Their code
-        takes the Frobenius norm; the default c = 1 is ours.
+        takes the Frobenius norm; the default c = 1 is our choice.
 
     Example:
         >>> from icl_interp.predictors import least_squares
@@ -62,7 +62,7 @@ def newton(steps: int, *, scaling: Number | Literal["frobenius"] = 1.0) -> Predi
 
 
 def conjugate_gradient(steps: int) -> Predictor:
-    """Minimise the squared error of the pairs before each point over a Krylov space.
+    """Minimise the squared error of the examples before each point over a Krylov space.
 
     Formula: w = argmin |X w - y|^2 over span{S^i X^T y : i < steps} with S = X^T X, by ``steps`` iterations of
     conjugate gradients on the normal equations from w = 0. Equals minimum-norm least squares, and is Bayes-optimal

@@ -172,7 +172,7 @@ class BestGDPlusPlus:
     steps: int
     """Gradient steps they were chosen for."""
     normalise: Normalise
-    """What sums over pairs are divided by."""
+    """What sums over examples are divided by."""
     fixed_count: int | None = None
     """The divisor for "fixed"."""
 
@@ -212,7 +212,7 @@ def best_gd_plus_plus(
         xs: Inputs of the training sample.
         ys: Labels of the training sample.
         steps: Gradient steps, at least 2: the curvature of one step would change nothing.
-        normalise: What sums over pairs are divided by, as in `gd_plus_plus`.
+        normalise: What sums over examples are divided by, as in `gd_plus_plus`.
         fixed_count: The divisor for "fixed".
         points: Which points count, all by default.
         bounded: Whether eta stays at most 1.5 and gamma at most 1 over the largest eigenvalue of the sample, so that
@@ -226,7 +226,7 @@ def best_gd_plus_plus(
 
     Source:
         von Oswald et al. (2023), arXiv 2212.07677, appendix A.10, where both are trained by gradient descent on the
-        same loss; the search is ours.
+        same loss; the search is our choice.
 
     Example:
         >>> xs = torch.randn(200, 11, 10, generator=torch.Generator().manual_seed(0))

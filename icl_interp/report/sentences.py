@@ -90,7 +90,7 @@ def answer(
             return f"No, nothing that matters. {said}; {there}."
         case "inconclusive":
             beyond = excess.low > 0
-            doubt = f" That is more than in untrained networks, but not more than {chance}." if beyond else ""
+            doubt = f" This is more than in untrained networks, but not more than {chance}." if beyond else ""
             return f"Not shown. {said}; {there}.{doubt} {detectable(excess, written)}"
     if (lacking := replace(excess, gate=None).reason) is not None:
         return f"No verdict, since {lacking if excess.controls else uncontrolled or lacking}. {said}."
@@ -98,8 +98,8 @@ def answer(
 
 
 def detectable(excess: Excess, written: Callable[[float], str] = number) -> str:
-    """Say which difference a study would have found."""
-    return f"The smallest difference that this study would find with 80 % power is {written(excess.detectable)}."
+    """Say which effect a study would have found."""
+    return f"The smallest detectable effect is {written(excess.detectable)} (80 % power)."
 
 
 def card(title: str, excess: Excess, sentence: str, *, anchor: str) -> Verdict:
@@ -108,8 +108,8 @@ def card(title: str, excess: Excess, sentence: str, *, anchor: str) -> Verdict:
     if tone != "unknown":
         low, high = excess.interval
         detail = (
-            f"Excess over control {number(excess.excess)} {interval(low, high)}, {_p(excess.p_value)} (all claims of "
-            "the report together)."
+            f"Excess over control {number(excess.excess)} {interval(low, high)}, {_p(excess.p_value)} (corrected for "
+            "all claims of the report)."
         )
     return Verdict(title, sentence, tone, detail, anchor)
 

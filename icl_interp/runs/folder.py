@@ -25,7 +25,7 @@ from icl_interp.tasks.base import Task
 _LOCK = ".lock"
 """Held, by means of the operating system, while a process writes the run; the file may stay."""
 LOOK_SECONDS = 1.0
-"""Between two looks whether another process still writes (ours)."""
+"""Between two looks whether another process still writes (our choice)."""
 _LEFTOVER = re.compile(
     r"\.(config\.yaml|manifest\.json|metrics\.jsonl|resume\.pt|watch\.html|step_\d+\.pt)\.[0-9a-f]{8}\.tmp"
 )
@@ -175,7 +175,7 @@ class RunFolder:
 
     @property
     def metrics_path(self) -> Path:
-        """One JSON object a line."""
+        """One JSON object per line."""
         return self.path / "metrics.jsonl"
 
     @property

@@ -177,21 +177,21 @@ def _float_law(
 
 
 class LinearRegression(LinearTask):
-    """Linear regression with Gaussian inputs x ~ N(x_mean, x_cov) and weights w ~ N(w_mean, w_cov), one w a prompt.
+    """Linear regression with Gaussian inputs x ~ N(x_mean, x_cov) and weights w ~ N(w_mean, w_cov), one w per prompt.
 
     Formula: y_k = w.x_k + noise_std * e_k with e_k ~ N(0, 1). Covariances may be rank-deficient, which restricts
     inputs or weights to a subspace.
 
     Args:
-        n_dims: Coordinates of x.
+        n_dims: Number of coordinates of x.
         noise_std: Standard deviation of the label noise, in units of y.
-        x_mean: One number for all coordinates, or one for each.
-        x_cov: None for the identity, one number (a multiple of it), a diagonal, a full symmetric matrix, or
-            a random subspace by name: {"rank": r, "seed": s, "complement": False}.
+        x_mean: Mean of x: one number for all coordinates, or one per coordinate.
+        x_cov: Covariance of x: None for the identity, one number (a multiple of it), a diagonal, a full symmetric
+            matrix, or a random subspace by name: {"rank": r, "seed": s, "complement": False}.
         w_mean: As `x_mean`, for the weights: the signal that all tasks share.
         w_cov: As `x_cov`, for the weights.
-        n_points: Pairs a prompt when `sample` is not told; None means 2 * n_dims + 1, so that the last label is
-            predicted from 2 * n_dims pairs.
+        n_points: Number of examples per prompt if `sample` gets none; None means 2 * n_dims + 1, so that the last label
+            is predicted from 2 * n_dims examples.
 
     A subspace and its complement share rank and seed; `icl_interp.subspace_covariance` writes their matrices out.
 

@@ -27,7 +27,7 @@ SamplingMethod = Literal["sgld", "rmsprop_sgld"]
 
 # Above this many parameters a step is bound by arithmetic, and chains one after another are faster on a CPU.
 _SEQUENTIAL_FROM = 10_000
-# Random numbers come in blocks of at most this many steps, and of about this many entries a chain.
+# Random numbers come in blocks of at most this many steps, and of about this many entries per chain.
 _BLOCK_STEPS, _BLOCK_ENTRIES = 64, 2**16
 
 

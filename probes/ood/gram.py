@@ -31,7 +31,7 @@ class GramRange:
     n_dims: int
     """Columns of the activations."""
     n_samples: int
-    """How many samples were fitted."""
+    """Number of fitted samples."""
 
     @takes_arrays
     def score(self, activations: Float[Tensor, "sample row col"]) -> Float[Tensor, " sample"]:
@@ -40,7 +40,7 @@ class GramRange:
         Formula: mean over entries g of max(low - g, g - high, 0) / (high - low).
 
         Args:
-            activations: One matrix a sample, of the fitted width and as many rows as the fitted ones had.
+            activations: One matrix per sample, of the fitted width and as many rows as the fitted ones had.
 
         Returns:
             Numbers >= 0, dimensionless, computed in float64, dtype of the input; larger is further out.
@@ -74,7 +74,7 @@ def fit_gram(
     upper triangle over samples. The only detector here that depends on the basis of the residual stream.
 
     Args:
-        activations: One matrix a sample, rows = positions; one tensor, or batches of it, which give the same result.
+        activations: One matrix per sample, rows = positions; one tensor, or batches of it, which give the same result.
         powers: The p; high ones look at the largest activations.
 
     Returns:
@@ -126,7 +126,7 @@ class GramFitter:
         """Read a batch.
 
         Args:
-            activations: One matrix a sample, of as many rows as those before.
+            activations: One matrix per sample, of as many rows as those before.
 
         Raises:
             InputError: If axes or entries are wrong, or rows or columns differ from those before.

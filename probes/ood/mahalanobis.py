@@ -28,7 +28,7 @@ class Mahalanobis:
         """Measure how far out samples are.
 
         Args:
-            features: Of the fitted width.
+            features: Features of the fitted width.
 
         Returns:
             Squared Mahalanobis distances >= 0, dimensionless, dtype of the input; larger is further out.
@@ -44,7 +44,7 @@ class RelativeMahalanobis:
     """Distance from the nearest group's mean, less the distance from the mean of all."""
 
     group_means: Float[Tensor, "group dim"]
-    """One mean a group, in feature units."""
+    """One mean per group, in feature units."""
     within: Covariance
     """Spread around the groups' own means, shared by the groups; its mean is that of all samples."""
     background: Covariance
@@ -57,7 +57,7 @@ class RelativeMahalanobis:
         Formula: min_g d_within(x, mean_g)^2 - d_background(x, mean)^2.
 
         Args:
-            features: Of the fitted width.
+            features: Features of the fitted width.
 
         Returns:
             Differences of squared distances, any sign, dimensionless, dtype of the input; larger is further out.
@@ -115,14 +115,14 @@ def fit_relative_mahalanobis(
     *,
     shrinkage: bool | float = True,
 ) -> RelativeMahalanobis:
-    """Fit one Gaussian a group, with a shared spread, against one background Gaussian for all.
+    """Fit one Gaussian per group, with a shared spread, against one background Gaussian for all.
 
     Formula: score(x) = min_g d_within(x, mean_g)^2 - d_background(x, mean)^2. With one group both terms are the
     same and the score is 0 everywhere, so that is refused.
 
     Args:
         features: Any unit; one tensor, or batches of it, which give the same result.
-        groups: An integer a sample: its task, shift or length, whatever divides the in-distribution samples; in
+        groups: One integer per sample: its task, shift or length, whatever divides the in-distribution samples; in
             batches where the features are.
         shrinkage: As in `fit_mahalanobis`, for both covariances.
 

@@ -1,4 +1,4 @@
-"""The spectral signature as a detector: one number a sample."""
+"""The spectral signature as a detector: one number per sample."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class SignatureDetector:
         Formula: 1 - overlap, or 1 - the mean over directions of the alignment or of the pairwise |cos|.
 
         Args:
-            activations: One matrix a sample, of the fitted width.
+            activations: One matrix per sample, of the fitted width.
 
         Returns:
             Numbers in [0, 1], dimensionless, dtype of the input; larger is further out.
@@ -56,14 +56,14 @@ def fit_signature_detector(
     center: bool = False,
     side: Side = "right",
 ) -> SignatureDetector:
-    """Fit a spectral signature and read one number a sample from it.
+    """Fit a spectral signature and read one number per sample from it.
 
     Formula: see `SignatureDetector.score`; the variants differ where v_1 and v_2 swap, which "overlap" ignores.
 
     Args:
-        activations: One matrix a sample, rows = positions; one tensor, or batches of it.
+        activations: One matrix per sample, rows = positions; one tensor, or batches of it.
         variant: Which agreement counts.
-        k: How many directions.
+        k: Number of directions.
         center: Subtract each sample's mean row first.
         side: "right" for directions in d_model, "left" in the rows' space.
 

@@ -21,7 +21,7 @@ from icl_interp.predictors import gaussian_posterior_mean
 from icl_interp.predictors.learned_init import optimal_learned_init
 from icl_interp.training.train_config import TrainConfig
 
-DISTANCES = (1.0, 2.0, 4.0)  # |delta|: how far b* is moved at test time (ours)
+DISTANCES = (1.0, 2.0, 4.0)  # |delta|: how far b* is moved at test time (our choice)
 BLOCK = ("figure 1", "ltb", FIGURE_NORM, N_PAIRS)  # the block of Figure 1
 _TEST_SEED = 2024
 

@@ -20,7 +20,7 @@ from probes.ood import fit_norm, fit_prompt_statistics, prediction_gap
 from probes.permutation import permutation_p_value
 
 Scores = Mapping[str, Float[Tensor, " sample"]]
-"""One number a prompt, by the label of its family; larger is less familiar."""
+"""One number per prompt, by the label of its family; larger is less familiar."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,7 @@ def pooled(rows: Float[Tensor, "sample row d_model"], pooling: Pooling) -> Float
 
 
 class DetectorWatch:
-    """What a survey shows in passing, kept for detectors: one vector a prompt, and what needs whole matrices.
+    """What a survey shows in passing, kept for detectors: one vector per prompt, and what needs whole matrices.
 
     Memory: one vector for each prompt, and the directions of a few.
     """

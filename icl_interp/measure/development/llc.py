@@ -128,7 +128,7 @@ def calibrate_llc(
         settings: nbeta, chains, draws and batches of every cell; its lr and localization are not used.
         lrs: Step sizes; at least two.
         localizations: At least one.
-        n_points: Pairs a prompt; None takes the task's usual number.
+        n_points: Pairs per prompt; None takes the task's usual number.
         last_point_only: Whether training asked for the last point alone.
         seed: Of noise and batches, the same in every cell.
 

@@ -80,7 +80,7 @@ class DevelopmentSettings:
     n_prompts: int = 512
     """Prompts a family for losses and distances."""
     n_points: int | None = None
-    """Pairs a prompt; None takes the task's usual number."""
+    """Pairs per prompt; None takes the task's usual number."""
     n_pca_prompts: int = 64
     """Prompts whose predictions are a checkpoint's function vector."""
     n_probe_prompts: int = 64

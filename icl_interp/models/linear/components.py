@@ -84,7 +84,7 @@ class LinearAttention(_Borrower):
 
     def update(self, moments: Float[Tensor, "*batch d_model d_model"]) -> Float[Tensor, "*batch d_model d_model"]:
         """Give the matrix that attention multiplies every token by."""
-        # Head after head, so that the memory stays at one matrix a prompt.
+        # Head after head, so that the memory stays at one matrix per prompt.
         query_key, value_out = self.query_key, self.value_out
         written = query_key[0] @ moments @ value_out[0]
         for head in range(1, len(query_key)):

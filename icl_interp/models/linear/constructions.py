@@ -17,7 +17,7 @@ Number = int | float
 
 
 def gradient_descent_weights(config: ModelConfig, step_size: Number | Sequence[Number]) -> dict[str, Tensor]:
-    """Set linear self-attention to gradient descent from w = 0, one step a layer.
+    """Set linear self-attention to gradient descent from w = 0, one step per layer.
 
     Formula: W_Q W_K^T = diag(1, ..., 1, 0) and W_V W_O = diag(0, ..., 0, -step_size), so that each layer turns the
     labels y_j of context and query into y_j - <dw, x_j> with dw = (step_size / c) sum_i (y_i - <w, x_i>) x_i. The
@@ -138,7 +138,7 @@ def _zeros(config: ModelConfig) -> dict[str, Tensor]:
 class EffectiveParameters:
     """f = <gamma, x> + [v21, v_minus1] G [V11; v12] x with G = sum_i [x_i; y_i] [x_i; y_i]^T / c over the context.
 
-    c is the number of pairs, 1, or a fixed number, as the model normalises. Only products count: [v21, v_minus1] may
+    c is the number of examples, 1, or a fixed number, as the model normalises. Only products count: [v21, v_minus1] may
     be multiplied and [V11; v12] divided by any number.
     """
 

@@ -1,7 +1,7 @@
 """Answers of a linear network from moments of its context: no sequence is run, whatever the number of points.
 
 A linear layer sees its keys only through G = sum_i e_i e_i^T / c, and maps every token e to e T(G). So G after a
-layer is T^T G T, and a network of K layers costs K products of small matrices a point, from moments that
+layer is T^T G T, and a network of K layers costs K products of small matrices per point, from moments that
 one cumulative sum gives for all points at once.
 """
 
@@ -42,7 +42,7 @@ def answer_points(
     """Give the answer entry of the query token after the last block, as one sequence for each point would."""
     points = [k % xs.shape[1] for k in asked]
     width, n_layers = config.d_model, len(blocks)
-    # Autograd keeps all parts, but they are no more than one sequence a point would keep.
+    # Autograd keeps all parts, but they are no more than one sequence per point would keep.
     size = len(xs) if n_layers == 1 else max(1, _MOST_FLOATS // (max(len(points), 1) * width * width))
     parts = zip(xs.split(max(size, 1)), ys.split(max(size, 1)), strict=True)
     return torch.cat([_answer(blocks, config, x, y, points) for x, y in parts])
@@ -83,7 +83,7 @@ def _transition(block: LinearBlock, moments: Tensor) -> Tensor:
 
 
 def _second_moments(context: Tensor, points: list[int]) -> Tensor:
-    # [batch asked d_model d_model], over the pairs before each point.
+    # [batch asked d_model d_model], over the examples before each point.
     if len(points) == 1:
         before = context[:, : points[0]]
         return (before.mT @ before)[:, None]
@@ -91,7 +91,7 @@ def _second_moments(context: Tensor, points: list[int]) -> Tensor:
 
 
 def _weighted_sums(context: Tensor, weights: Tensor, points: list[int]) -> Tensor:
-    # [batch asked head d_model]: sums of e_i times its weights, over the pairs before each point.
+    # [batch asked head d_model]: sums of e_i times its weights, over the examples before each point.
     if len(points) == 1:
         return (weights[:, : points[0]].mT @ context[:, : points[0]])[:, None]
     return _before(weights[..., None] * context[:, :, None], points)

@@ -1,4 +1,4 @@
-"""The softmax family: a GPT-2 decoder over (x, y) pairs, hook for hook a HookedTransformer; and its first weights."""
+"""The softmax family: a GPT-2 decoder over (x, y) examples, hook for hook a HookedTransformer, and its weights."""
 
 import math
 from collections.abc import Mapping
@@ -158,10 +158,10 @@ class HookedICLTransformer(WeightAccessors, HookedModel):
         return self._run(tokens, keep=answering)[..., 0]
 
     def forward_tokens(self, tokens: Float[Tensor, "batch pos d_token"]) -> Float[Tensor, "batch pos d_out"]:
-        """Run on raw read-in inputs, for models whose pair layout is unknown.
+        """Run on raw read-in inputs, for models whose example layout is unknown.
 
         Args:
-            tokens: One vector a position, as the read-in takes them.
+            tokens: One vector per position, as the read-in takes them.
 
         Returns:
             The read-out at every position.

@@ -5,10 +5,12 @@ import subprocess
 import sys
 
 import pytest
+from golden import help_text
 from typer.testing import CliRunner
 
 import icl_interp
 from icl_interp.cli.probe import _app as probe_app
+from icl_interp.cli.reproduce import _app as reproduce_app
 from icl_interp.cli.train import _app as train_app
 
 COMMANDS = {"icl-probe": "icl_interp.cli.probe", "icl-train": "icl_interp.cli.train"}
@@ -79,3 +81,8 @@ OPTIONS = {
 def test_the_options_of_the_contract_are_there(app, options):
     text = CliRunner().invoke(app, ["--help"]).stdout
     assert [option for option in options if option not in text] == []
+
+
+@pytest.mark.parametrize("app", [probe_app, train_app, reproduce_app], ids=[*COMMANDS, "icl-reproduce"])
+def test_the_words_of_help(app, request, golden):
+    golden(f"help-{request.node.callspec.id}.txt", help_text(app))

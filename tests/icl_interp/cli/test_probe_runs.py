@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from golden import page_text
 from typer.testing import CliRunner
 
 from icl_interp import LinearRegression, select_shifts
@@ -67,6 +68,10 @@ def test_the_whole_path_writes_a_report_and_its_numbers(controlled):
     assert len(html) < 10_000_000
     for text in ("What state.pt does in context", "x_scale=3", "label_noise=1", "SHA-256", "dtsip/in-context-learning"):
         assert text in html
+
+
+def test_the_words_of_a_trained_network_s_report(controlled, golden):
+    golden("report-trained.txt", page_text(page(controlled[0])))
 
 
 def test_it_says_what_it_found_and_where(controlled):

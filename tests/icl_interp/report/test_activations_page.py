@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from golden import page_text
 
 import icl_interp as icl
 from icl_interp.measure.study.table import MEASURES
@@ -159,3 +160,8 @@ def test_odd_activations_give_reports(given):
     found = icl.activation_study(given, controls=[given] * 2)
     assert "What was not measured" in render(build_activations_page(found, "odd.npz", "0", {}), plotlyjs="directory")
     json.loads(activations_json(found, "odd.npz", "0", {}))
+
+
+def test_the_words_of_a_report_on_activations(golden):
+    page = build_activations_page(STUDIES["everything"], "mine.npz", "0" * 64, {})
+    golden("report-activations.txt", page_text(render(page, plotlyjs="directory")))

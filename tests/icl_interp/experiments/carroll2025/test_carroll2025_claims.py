@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 from carroll_cases import INFINITE, THREE, ideal_measures, spoil, spoil_all
+from golden import page_text
 
 from icl_interp.experiments.carroll2025.measures import Plane
 from icl_interp.experiments.experiment import Outcome, experiment
@@ -177,3 +178,17 @@ def test_reasons_say_how_coarse_a_rank_correlation_is(ideal):
         "with 6 points 0.8 allows 3 swaps of neighbours",
         "with 5 points 0.8 allows 2 swaps of neighbours",
     ]
+
+
+def test_the_words_of_the_page(ideal, golden):
+    setting = EXPERIMENT.setting_of("laptop", THREE.seeds)
+    outcome = Outcome(
+        EXPERIMENT.paper,
+        "laptop",
+        THREE.seeds,
+        setting,
+        EXPERIMENT.unknowns,
+        claims(ideal, THREE),
+        EXPERIMENT.drawn(ideal, THREE),
+    )
+    golden("paper-carroll2025.txt", page_text(render(claims_page(outcome, {}), plotlyjs="directory")))

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from golden import page_text
 from hill_cases import ONE, SEEDS, THREE, ideal_measures, with_all, with_families, with_readings
 
 from icl_interp.experiments.experiment import Outcome, experiment
@@ -281,3 +282,9 @@ def test_the_page_renders_with_every_panel(ideal):
     failures = next(panel for panel in drawn if panel.id == "failures")
     assert "fail on 100% (isotropic training)" in failures.sentence
     assert len({row[0] for row in failures.rows}) == len(KINDS)
+
+
+def test_the_words_of_the_page(ideal, golden):
+    setting = EXPERIMENT.setting_of("laptop", THREE.seeds)
+    outcome = Outcome(PAPER, "laptop", THREE.seeds, setting, UNKNOWNS, claims(ideal, THREE), panels(ideal, THREE))
+    golden("paper-hill2025.txt", page_text(render(claims_page(outcome, {}), plotlyjs="directory")))
