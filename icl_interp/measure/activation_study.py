@@ -637,7 +637,7 @@ def _summarise(
         )
         results["detectors"] = summarise_detectors(
             surveys,
-            [seen.detectors for seen in found],
+            [seen.detectors.seen() for seen in found],
             families,
             answers,
             main,

@@ -166,9 +166,9 @@ def _readings(atlas: Atlas) -> TableView:
         columns=("site", *(column for name in names for column in (name, "untrained"))),
         rows=tuple(rows),
         caption="What moves the overlap, and whether it tells the error",
-        notes="Slopes: of logit(overlap) on the standardised logarithms of the norms of labels and inputs, for prompts in "
-        "distribution. Overlap and error: Spearman of 1 - overlap with the model's log error, in distribution and over "
-        "all families. Untrained: mean, least and largest.",
+        notes="Slopes: of logit(overlap) on the standardised logarithms of the norms of labels and inputs, for prompts "
+        "in distribution. Overlap and error: Spearman of 1 - overlap with the model's log error, in distribution and "
+        "over all families. Untrained: mean, least and largest.",
     )
 
 
