@@ -150,7 +150,7 @@ def _scatter(read: Reader) -> Panel:
         rows += [(label, *point) for point in found.families[label].sample]
     reading = found.reading(found.layers[-2].site)
     return Panel(
-        "score-error", "Signature score against error, one point a prompt: weights in a subspace",
+        "score-error", "Signature score against error, one point per prompt: weights in a subspace",
         f"Spearman of 1 - score and error is {reading.pooled[0]:.2f} pooled over all shifts and "
         f"{reading.within[0]:.2f} inside families. Seed {read.seeds[0]}, after the last block.",
         clouds_figure(clouds, x="signature score (overlap)", y="squared error / E[y²]"),
