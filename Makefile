@@ -68,9 +68,9 @@ format: $(VENV)/installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# The README's table of claims, from the summaries that `icl-reproduce NAME --preset laptop` left in examples/results.
+# The tables of claims in README and docs, from the summaries that `icl-reproduce NAME --preset laptop` left in examples/results.
 claims: $(VENV)/installed
-	$(BIN)/python -m icl_interp.experiments.claims_table README.md examples/results
+	$(BIN)/python -m icl_interp.experiments.claims_table README.md docs/results.md examples/results
 
 # Trains the embedded demo checkpoint again and records recipe, losses and manifest beside it.
 demo-checkpoint: $(VENV)/installed

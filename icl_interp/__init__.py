@@ -1,4 +1,4 @@
-"""Open up transformers that learn regression in their context.
+"""Study transformers that learn regression from the examples in their prompt.
 
 Public names load when they are first used, so that `import icl_interp` costs nothing.
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from icl_interp.errors import InputError, UserCodeError
     from icl_interp.measure.activation_study import ActivationStudy, activation_study
     from icl_interp.measure.algorithm_agreement import algorithm_agreement
+    from icl_interp.measure.atlas import Atlas, AtlasCell, signature_atlas
     from icl_interp.measure.attention import attention_summary
     from icl_interp.measure.detectors.own import DETECTORS, Detector, register_detector
     from icl_interp.measure.detectors.report import detector_report
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from icl_interp.measure.development.result import Development
     from icl_interp.measure.development.run import development
     from icl_interp.measure.development.settings import DevelopmentSettings, LlcSettings
+    from icl_interp.measure.erasure_use import erasure_use
     from icl_interp.measure.errors import error_curves
     from icl_interp.measure.heads import head_importance
     from icl_interp.measure.layer_readouts import layer_readouts
@@ -141,6 +143,9 @@ _HOMES = {
     "stream": "activations",
     "error_curves": "measure.errors",
     "spectral_signature": "measure.signature",
+    "signature_atlas": "measure.atlas",
+    "Atlas": "measure.atlas",
+    "AtlasCell": "measure.atlas",
     "detector_report": "measure.detectors.report",
     "Detector": "measure.detectors.own",
     "DETECTORS": "measure.detectors.own",
@@ -160,6 +165,7 @@ _HOMES = {
     "intervention_effect": "measure.subspace_use",
     "subspace_use": "measure.subspace_use",
     "signature_use": "measure.subspace_use",
+    "erasure_use": "measure.erasure_use",
     "development": "measure.development.run",
     "Development": "measure.development.result",
     "DevelopmentSettings": "measure.development.settings",
@@ -180,6 +186,8 @@ __all__ = [
     "TASKS",
     "ActivationStudy",
     "AffineRecurrence",
+    "Atlas",
+    "AtlasCell",
     "CategoricalRegression",
     "Checkpoint",
     "DecisionTreeRegression",
@@ -225,6 +233,7 @@ __all__ = [
     "demo_path",
     "detector_report",
     "development",
+    "erasure_use",
     "error_curves",
     "head_importance",
     "intervention_effect",
@@ -249,6 +258,7 @@ __all__ = [
     "save_checkpoint",
     "select_shifts",
     "shifted",
+    "signature_atlas",
     "signature_use",
     "sites",
     "spectral_signature",

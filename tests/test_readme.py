@@ -1,4 +1,4 @@
-"""The README's python blocks run, and what it points to exists."""
+"""The python blocks of the README and of docs/models.md run, and what it points to exists."""
 
 import re
 import subprocess
@@ -9,7 +9,8 @@ from fresh import run_fresh
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
+MODELS = (ROOT / "docs" / "models.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", TEXT + MODELS, flags=re.DOTALL)
 
 
 def test_there_are_blocks_to_run():

@@ -54,18 +54,27 @@ def over_seeds(values: Sequence[float], *, level: float = LEVEL, step: float | N
     """Average over seeds, with Student's interval at 1 - level; NaN throughout where a seed has no finite number.
 
     Equal counts of all seeds do not say that the mean is known exactly: their interval is half a `step` on both sides,
-    the distance between neighbouring values.
+    the distance between neighbouring values. A yes or no per seed (1 or 0, in steps of 1) has the exact interval of
+    Clopper and Pearson (1934), which is no point either where all seeds agree.
     """
     n, middle = len(values), mean(values)
     if not all(math.isfinite(value) for value in values):
         return Interval(math.nan, math.nan, math.nan)
     if n == 1:
         return Interval(middle, middle, middle)
+    if _yes_or_no(values, step):
+        yes, tail = round(sum(values)), level / 2
+        low = float(stats.beta.ppf(tail, yes, n - yes + 1)) if yes else 0.0
+        return Interval(middle, low, float(stats.beta.isf(tail, yes + 1, n - yes)) if yes < n else 1.0)
     spread = math.sqrt(sum((value - middle) ** 2 for value in values) / (n - 1))
     half = float(stats.t.ppf(1 - level / 2, n - 1)) * spread / math.sqrt(n)
     if step is not None and _alike(values):
         half = step / 2
     return Interval(middle, middle - half, middle + half)
+
+
+def _yes_or_no(values: Sequence[float], step: float | None) -> bool:
+    return step == 1.0 and set(values) <= {0.0, 1.0}
 
 
 def _alike(values: Sequence[float]) -> bool:
@@ -105,7 +114,7 @@ class Check:
     low: float | None = None  # least expected value, tolerance included; None leaves this side open
     high: float | None = None  # largest expected value, tolerance included; with both ends open nothing is expected
     reason: str = ""  # where the expectation and its tolerance come from
-    step: float | None = None  # of counts, shares and ranks: the distance between neighbouring values
+    step: float | None = None  # of counts, shares and ranks: the distance between neighbouring values; of yes or no 1
     among: int = 1  # checks of its claim that expect something, which share the level; a claim fills it in
 
     COMPUTED = ("mean", "interval", "verdict", "note")
@@ -134,6 +143,8 @@ class Check:
             return f"too few seeds: {n}, and a check needs {LEAST_SEEDS}"
         if n == 1 or not _alike(self.values):
             return ""
+        if _yes_or_no(self.values, self.step):
+            return f"all {n} seeds gave the same answer"
         return f"all {n} seeds gave the same number" + ("" if self.step is None else f", known to ±{self.step / 2:.2g}")
 
     @property
@@ -234,7 +245,7 @@ class Claim:
 
     @property
     def n_seeds(self) -> int:
-        return min(len(check.values) for check in self.checks)
+        return max(len(check.values) for check in self.checks)  # some are judged on a part of them
 
     @model_serializer(mode="wrap")
     def _stored(self, fields: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:

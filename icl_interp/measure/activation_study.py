@@ -15,6 +15,7 @@ from icl_interp.arrays import Rows, as_tensor, give_memory_back, rows_of
 from icl_interp.door import ModelLike, as_model, as_prompts_or_tokens
 from icl_interp.errors import InputError, InputTypeError
 from icl_interp.measure.activations_file import UNNAMED, ActivationsFile, read_activations
+from icl_interp.measure.atlas import LEAST_CONTROLS, atlas_of
 from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
 from icl_interp.measure.detectors.report import judged_detector, summarise_detectors
 from icl_interp.measure.detectors.scores import claimed
@@ -622,11 +623,21 @@ def _summarise(
     detectors = {f"detector: {name}": name for name in scores}
     meanings |= dict.fromkeys(detectors, "AUROC, mean over shifts")
     results: dict[str, Any] = {**dict.fromkeys(absent), "survey": surveys[0], "ood": ood}
-    results |= {"detectors": None, "similarity": None}
+    results |= {"atlas": None, "detectors": None, "similarity": None}
     if families.shifted:
+        results["atlas"] = atlas_of(
+            surveys,
+            families,
+            sites,
+            conventions,
+            norms_of_activations=None if answers else found[0].norms.norms(),
+            unconfirmed="activations were given, and none are kept aside",
+            remedy=f"{LEAST_CONTROLS} controls",
+            seed=seed,
+        )
         results["detectors"] = summarise_detectors(
             surveys,
-            [seen.detectors for seen in found],
+            [seen.detectors.seen() for seen in found],
             families,
             answers,
             main,
@@ -637,7 +648,7 @@ def _summarise(
             seed=seed,
         )
     else:
-        absent["detectors"] = "It compares families, and one was given."
+        absent |= dict.fromkeys(("atlas", "detectors"), "It compares families, and one was given.")
     if len(sites) > 1:
         results["similarity"] = summarise_similarity([seen.layers.vectors() for seen in found], pooling=pooling)
     else:
@@ -667,5 +678,5 @@ def _summarise(
 
 
 def _absent() -> dict[str, str]:
-    given = ("survey", "ood", "detectors", "similarity")
+    given = ("survey", "ood", "atlas", "detectors", "similarity")
     return {m.name: _NEEDS.get(m.name, "It needs a model.") for m in MEASURES if m.name not in given}

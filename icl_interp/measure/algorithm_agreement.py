@@ -16,6 +16,7 @@ from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import predictor_style
 from icl_interp.measure.study.measure import Findings, Measure, StudyPlan
 from icl_interp.models.architecture import Architecture
+from icl_interp.models.hooked import HookedModel
 from icl_interp.predictors.references import ByReference
 from icl_interp.prompts import derive_seed
 from icl_interp.query import Callee
@@ -281,10 +282,12 @@ def _without_law(plan: StudyPlan) -> str | None:
     return None
 
 
-def _agreement(found: Findings) -> AgreementReport:
+def _alone(found: Findings, network: HookedModel, of_model: bool) -> AgreementReport | None:  # noqa: FBT001
     plan = found.plan
+    if not of_model:
+        return None
     return algorithm_agreement(
-        plan.model,
+        network,
         plan.task,
         references=plan.references,
         n_prompts=plan.efforts[AGREEMENT.name].prompts,
@@ -293,4 +296,11 @@ def _agreement(found: Findings) -> AgreementReport:
     )
 
 
-AGREEMENT = Measure("agreement", "agreement", run=_agreement, group="mechanism", without=_without_law, cost=_cost)
+def _agreement(found: Findings) -> AgreementReport:
+    report: AgreementReport = found.alone[AGREEMENT.name][0]
+    return report
+
+
+AGREEMENT = Measure(
+    "agreement", "agreement", run=_agreement, group="mechanism", without=_without_law, cost=_cost, alone=_alone
+)

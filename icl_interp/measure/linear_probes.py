@@ -43,7 +43,7 @@ ProbeTarget = Float[Tensor, "sample point"] | Float[Tensor, "sample point dim"]
 """One number, or one vector, a prompt and point."""
 
 
-def _columns_of(target: ProbeTarget) -> Float[Tensor, "row column"]:
+def columns_of(target: ProbeTarget) -> Float[Tensor, "row column"]:
     """Lay a target out as a probe reads it."""
     return target.flatten()[:, None] if target.ndim == 2 else target.flatten(0, 1)
 
@@ -393,7 +393,7 @@ def probe_features(
     """
     if not targets:
         raise InputError("linear probes need a reference whose predictions vary, got none; change the task.")
-    wanted = torch.cat([_columns_of(target) for target in targets.values()], dim=1)
+    wanted = torch.cat([columns_of(target) for target in targets.values()], dim=1)
     groups = torch.arange(len(prompts)).repeat_interleave(prompts.n_points - 1)
     both = torch.cat([wanted, _control_task(prompts, wanted, seed)], dim=1) if controls else wanted
     return {
@@ -425,7 +425,7 @@ def _summarise_probes(
 ) -> LinearProbeReport:
     """Put the probes of a model beside those of untrained networks."""
     n_prompts = len(next(iter(targets.values())))
-    widths = tuple(_columns_of(target).shape[1] for target in targets.values())
+    widths = tuple(columns_of(target).shape[1] for target in targets.values())
     return LinearProbeReport(
         tuple(targets), left_out, probes, tuple(untrained), n_prompts, widths, {} if partial is None else partial
     )
@@ -440,7 +440,7 @@ def _partial_scores(
     seed: int = 0,
 ) -> dict[str, Estimate]:
     """Ask of each reference whether it can be read out beyond what all other references already say."""
-    predictions = {name: _columns_of(target) for name, target in targets.items() if name in references}
+    predictions = {name: columns_of(target) for name, target in targets.items() if name in references}
     if len(predictions) < 2:
         return {}
     groups = torch.arange(len(next(iter(targets.values())))).repeat_interleave(next(iter(features.values())).shape[1])

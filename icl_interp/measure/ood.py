@@ -181,7 +181,7 @@ def _mean_replicates(reports: Sequence[DetectionReport]) -> Tensor:
     return torch.stack([report.auroc_replicates for report in reports]).mean(0)
 
 
-def _log_norms(prompts: Prompts) -> Float64[Tensor, "sample two"]:
+def log_norms_of(prompts: Prompts) -> Float64[Tensor, "sample two"]:
     """Take log ||X|| and log ||y|| of each prompt."""
     norms = torch.stack([prompts.xs.double().flatten(1).norm(dim=1), prompts.ys.double().norm(dim=1)], dim=1)
     return norms.clamp(min=torch.finfo(torch.float64).tiny).log()
@@ -200,7 +200,7 @@ class NormBaseline:
 
     def score(self, prompts: Prompts) -> Float64[Tensor, " sample"]:
         """Measure how far out prompts are by their norms alone."""
-        return self.score_norms(_log_norms(prompts))
+        return self.score_norms(log_norms_of(prompts))
 
     def score_norms(self, norms: Float64[Tensor, "sample norm"]) -> Float64[Tensor, " sample"]:
         """Measure how far out logarithms of norms are."""
@@ -210,7 +210,7 @@ class NormBaseline:
 
 def fit_norm_baseline(prompts: Prompts) -> NormBaseline:
     """Learn the usual norms."""
-    return fit_log_norms(_log_norms(prompts))
+    return fit_log_norms(log_norms_of(prompts))
 
 
 def fit_log_norms(features: Float64[Tensor, "sample norm"]) -> NormBaseline:
@@ -246,8 +246,8 @@ def summarise_ood(
     scores = _scores(survey, site)
     control_scores = [_scores(control, site) for control in controls]
     log_norms = norms_of_activations or {
-        FIT: _log_norms(families.fit),
-        **{label: _log_norms(family.prompts) for label, family in families.by_label.items()},
+        FIT: log_norms_of(families.fit),
+        **{label: log_norms_of(family.prompts) for label, family in families.by_label.items()},
     }
     baseline = fit_log_norms(log_norms[FIT])
     norms = {label: baseline.score_norms(log_norms[label]) for label in families.by_label}

@@ -193,7 +193,14 @@ def _watch(plan: StudyPlan, _: HookedModel) -> LayerWatch:
 
 
 def _similarity(found: Findings) -> LayerSimilarity:
-    return summarise_similarity([watch.vectors() for watch in found.watched[SIMILARITY.name]], pooling="last")
+    return summarise_similarity(found.watched[SIMILARITY.name], pooling="last")
 
 
-SIMILARITY = Measure("similarity", "similarity of layers", run=_similarity, without=without_sites, watch=_watch)
+SIMILARITY = Measure(
+    "similarity",
+    "similarity of layers",
+    run=_similarity,
+    without=without_sites,
+    watch=_watch,
+    kept=LayerWatch.vectors,
+)

@@ -236,6 +236,28 @@ def _compare(
     )
 
 
+def beyond_both(excess: Excess, other: Excess) -> Excess:
+    """Join two comparisons of one number with two kinds of controls: a verdict needs both of them.
+
+    Formula: the interval goes from the smaller lower end to the larger upper end, so that evidence lies above both
+    kinds of controls and the opposite below both; p is the larger of the two, 1 where they disagree about the sign. As
+    both are needed, each keeps the level of its claim (an intersection-union test). The controls named are those of the
+    first; chance is the mean of the other ones.
+    """
+    if excess.reason is not None:
+        return excess
+    agree = excess.excess * other.excess > 0
+    return replace(
+        excess,
+        low=min(other.low, excess.low),  # NaN of the other stays NaN
+        high=max(other.high, excess.high),
+        p_value=max(other.p_value, excess.p_value) if agree else 1.0,
+        detectable=max(other.detectable, excess.detectable),
+        chance=other.control,
+        value_low=other.control + other.low,
+    )
+
+
 def variance_over(replicates: Float[Tensor, " resample"]) -> float:
     """Give the variance over bootstrap resamples."""
     finite = replicates[replicates.isfinite()]

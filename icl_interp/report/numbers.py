@@ -11,6 +11,7 @@ from torch import Tensor
 from icl_interp.checkpoints.record import Checkpoint
 from icl_interp.files import as_json
 from icl_interp.measure.activation_study import ActivationStudy
+from icl_interp.measure.atlas import Atlas, AtlasCell, Beside
 from icl_interp.measure.development.result import Development
 from icl_interp.measure.families import Family
 from icl_interp.measure.ood import OodReport
@@ -23,6 +24,12 @@ from icl_interp.tasks.base import Task
 from icl_interp.tasks.registry import describe_task
 
 _LEFT_OUT = {"predictions", "errors_by_prompt", "signatures", "weight", "bias", "reference", "direction_references"}
+_TOLD: dict[type, tuple[str, ...]] = {
+    Atlas: ("verdict", "n_controls"),
+    AtlasCell: ("verdict", "control", "beyond_norms", "confirmed"),
+    Beside: ("mean", "span"),
+}
+"""What records say beyond their fields."""
 _FLAT_LIST = re.compile(r"\[[^\[\]{}]*\]")  # numbers that belong together stand on one line
 
 
@@ -126,14 +133,14 @@ def _plain(value: Any) -> Any:
                 field.name: _plain(getattr(value, field.name))
                 for field in dataclasses.fields(value)
                 if _kept(value, field.name)
-            }
+            } | {name: _plain(getattr(value, name)) for name in _TOLD.get(type(value), ())}
         case _:
             return value
 
 
 def _kept(record: object, name: str) -> bool:
     if name == "scores":
-        return isinstance(record, OodReport)
+        return isinstance(record, OodReport | Atlas)
     if name == "changes":  # what a family changes; elsewhere the changes of single prompts
         return isinstance(record, Family)
     return name not in _LEFT_OUT and not name.endswith("replicates")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from icl_interp.measure.verdicts import Excess, VerdictWord
 from icl_interp.report.model import Tone, Verdict
 
-_TONES: Mapping[VerdictWord, Tone] = {
+TONES: Mapping[VerdictWord, Tone] = {
     "evidence": "evidence",
     "opposite": "opposite",
     "negligible": "none",
@@ -104,7 +104,7 @@ def detectable(excess: Excess, written: Callable[[float], str] = number) -> str:
 
 def card(title: str, excess: Excess, sentence: str, *, anchor: str) -> Verdict:
     """Answer a question by a claim: its tone and its bounds follow from the excess."""
-    tone, detail = _TONES[excess.verdict], None
+    tone, detail = TONES[excess.verdict], None
     if tone != "unknown":
         low, high = excess.interval
         detail = (

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -164,8 +164,8 @@ class RunDevelopment:
             "task": describe_task(self.task),
             "model": self.config.model_dump(mode="json"),
             "seed": self.seed,
-            "checkpoints": [record.to_plain() for record in self.records],
-            "learning_coefficients": [record.to_plain() for record in self.llc],
+            "checkpoints": [asdict(record) for record in self.records],
+            "learning_coefficients": [asdict(record) for record in self.llc],
             "signature": {
                 "overlap_with_final": emergence.overlap_with_final.tolist(),
                 "overlap_with_previous": emergence.overlap_with_previous.tolist(),

@@ -2,12 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from icl_interp.checkpoints.load import load_checkpoint
@@ -16,10 +17,10 @@ from icl_interp.errors import CheckpointError, InputError, one_line
 from probes.learning_coefficient import NonFiniteLossError
 
 ByHead = tuple[tuple[float, ...], ...]
-_BY_HEAD = ("attention_entropy", "attention_variability")
+_KEPT = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, config=_KEPT)
 class CheckpointRecord:
     """One checkpoint, on prompts that are the same for all checkpoints of its run."""
 
@@ -50,17 +51,8 @@ class CheckpointRecord:
         losses = ", ".join(f"{family} {self.loss(family):.3g}" for family in self.losses)
         return f"CheckpointRecord(step {self.step}, loss {losses})"
 
-    def to_plain(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
 
-    @staticmethod
-    def from_plain(plain: Mapping[str, Any]) -> "CheckpointRecord":
-        heads = {name: tuple(tuple(row) for row in plain[name]) for name in _BY_HEAD}
-        losses = {family: tuple(curve) for family, curve in plain["losses"].items()}
-        return CheckpointRecord(**{**plain, **heads, "losses": losses})
-
-
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, config=_KEPT)
 class LlcRecord:
     """The local learning coefficient of one checkpoint."""
 
@@ -85,9 +77,6 @@ class LlcRecord:
     def __repr__(self) -> str:
         found = "diverged" if self.estimate is None else f"{self.estimate:.3g} +- {self.standard_error or 0:.2g}"
         return f"LlcRecord(step {self.step}, {found}, flags: {', '.join(self.flags) or 'none'})"
-
-    def to_plain(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
 
 
 class MeasurementError(InputError):

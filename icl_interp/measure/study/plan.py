@@ -1,6 +1,9 @@
 """What a study asks of every network; drawn and checked before anything runs."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import joblib
 
 from icl_interp.door import ModelLike, TaskLike, as_model_and_task, trained_points
 from icl_interp.errors import InputError
@@ -10,7 +13,7 @@ from icl_interp.measure.families import draw_families, look_first
 from icl_interp.measure.linear_probes import Target, probe_targets, with_own_targets
 from icl_interp.measure.sites import Conventions, spanned_by
 from icl_interp.measure.study import table
-from icl_interp.measure.study.measure import WORK, StudyPlan
+from icl_interp.measure.study.measure import PER_SECOND, PER_SEQUENCE, WORK, StudyPlan
 from icl_interp.models.architecture import Architecture
 from icl_interp.prompts import derive_seed
 from icl_interp.query import Callee
@@ -38,6 +41,7 @@ def plan_study(
     n_controls: int | None = None,
     n_points_trained: int | None = None,
     seed: int = 0,
+    workers: int | None = None,
 ) -> StudyPlan:
     """Draw and check everything that a study needs; its arguments are those of `study`."""
     n_points_trained = trained_points(model, n_points_trained)
@@ -47,8 +51,9 @@ def plan_study(
     config = model.cfg
     sites = config.residual_sites(layers)
     n_shifts, once = _shift_reads(task, shifts, n_points=n_points, max_points=config.max_points)
-    if n_controls is None:
-        n_controls = _default_controls(config, n_shifts, n_points, n_prompts)
+    n_surveyed = n_controls
+    if n_controls is None or n_surveyed is None:
+        n_controls, n_surveyed = _default_controls(config, n_shifts, n_points, n_prompts)
     if n_prompts is None:
         n_prompts = _default_prompts(config, n_shifts, n_points, n_controls, once=once)
         n_prompts = min(n_prompts, task.most_prompts) if isinstance(task, FixedPrompts) else n_prompts
@@ -76,7 +81,7 @@ def plan_study(
     probe_answers = known.answers(probe_prompts)
     found = probe_targets(probe_prompts, probe_answers, task)
     sought, left_out = with_own_targets(found, targets, probe_prompts, known)
-    return StudyPlan(
+    plan = StudyPlan(
         model=model,
         task=task,
         families=families,
@@ -90,10 +95,24 @@ def plan_study(
         targets=sought,
         left_out=left_out,
         n_controls=n_controls,
+        n_surveyed=n_surveyed,
         seed=seed,
         measures=table.MEASURES,
         detectors=own_detectors(detectors, TAKEN),
+        shifts=shifts,
     )
+    return replace(plan, workers=_default_workers(plan) if workers is None else workers)
+
+
+_MOST_WORKERS, _SECONDS_EACH = 4, 10.0
+"""Processes, and the seconds of work below which another one does not pay: it imports torch for four."""
+
+
+def _default_workers(plan: StudyPlan) -> int:
+    """Choose how many processes read networks, of the cores that this process may use."""
+    on_cpu = str(plan.model.device).startswith("cpu")
+    worthwhile = int(plan.seconds / _SECONDS_EACH) if on_cpu else 1
+    return max(1, min(_MOST_WORKERS, joblib.cpu_count(), worthwhile))
 
 
 def _probe_count(n_prompts: int) -> int:
@@ -102,18 +121,25 @@ def _probe_count(n_prompts: int) -> int:
 
 
 _MOST_CONTROLS, _FEWER_CONTROLS = 20, 10
-_PER_SEQUENCE, _PER_SECOND, _A_MINUTE = 1e-3, 2.5e10, 60.0
-"""Seconds that a sequence costs beside its operations, operations per second of one thread (measured once, on one core
-of a server), and the seconds that 20 untrained networks may take on two cores."""
+_MOST_SURVEYED, _FEWER_SURVEYED = 40, 20
+_A_MINUTE = 60.0
+"""Seconds that untrained networks may take on two cores."""
 
 
-def _default_controls(config: Architecture, n_shifts: int, n_points: int, n_prompts: int | None) -> int:
-    """Choose 20 untrained networks where they cost less than a minute, else 10; from shapes, never from a clock."""
+def _default_controls(config: Architecture, n_shifts: int, n_points: int, n_prompts: int | None) -> tuple[int, int]:
+    """Choose how many untrained networks are measured, and how many are surveyed.
+
+    20 and 40 where each of the two costs less than a minute, else 10 and 20; from shapes, never from a clock.
+    """
     prompts = _default_prompts(config, n_shifts, n_points, _MOST_CONTROLS) if n_prompts is None else n_prompts
     passes = n_points if config.query_only else 1
-    reads = _MOST_CONTROLS * prompts * (n_shifts + 2 + _probe_count(1)) * passes
-    seconds = reads * (_PER_SEQUENCE + config.operations(n_points) / _PER_SECOND) / 2
-    return _MOST_CONTROLS if seconds <= _A_MINUTE else _FEWER_CONTROLS
+    seconds = prompts * passes * (PER_SEQUENCE + config.operations(n_points) / PER_SECOND) / 2
+    measured = _MOST_CONTROLS * seconds * (n_shifts + 2 + _probe_count(1)) <= _A_MINUTE
+    surveyed = _MOST_SURVEYED * seconds * (n_shifts + 2) <= _A_MINUTE
+    return (
+        _MOST_CONTROLS if measured else _FEWER_CONTROLS,
+        _MOST_SURVEYED if surveyed else _FEWER_SURVEYED,
+    )
 
 
 def _default_prompts(

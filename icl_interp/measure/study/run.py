@@ -1,6 +1,8 @@
 """The main job: one model, all measures, each with its controls, from one set of prompts."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -8,14 +10,16 @@ import torch
 from torch import Tensor
 
 from icl_interp.door import ModelLike, TaskLike
-from icl_interp.measure.controls import untrained_networks
+from icl_interp.jobs import Crew
+from icl_interp.measure.controls import untrained_makers
 from icl_interp.measure.detectors.own import Detector, Fit
 from icl_interp.measure.linear_probes import Target
 from icl_interp.measure.sites import answering_features
+from icl_interp.measure.study import table
 from icl_interp.measure.study.measure import Absent, Findings, StudyPlan
 from icl_interp.measure.study.plan import plan_study
 from icl_interp.measure.study.result import Study
-from icl_interp.measure.study.survey import survey_network, together
+from icl_interp.measure.study.survey import NetworkSurvey, Watch, survey_network, together
 from icl_interp.measure.verdicts import gated
 from icl_interp.models.hooked import HookedModel
 from icl_interp.query import Callee, predict
@@ -41,6 +45,7 @@ def study(
     n_controls: int | None = None,
     n_points_trained: int | None = None,
     seed: int = 0,
+    workers: int | None = None,
     tick: Tick | None = None,
 ) -> Study:
     """Measure everything that the report of a model shows.
@@ -55,11 +60,14 @@ def study(
         references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
         detectors: Your own by name, as in `detector_report`.
         targets: Quantities of your own that probes look for, by name, as in `linear_probes`.
-        n_controls: Untrained networks; None takes 20 where they cost less than a minute and 10 elsewhere. 0 switches
-            them off, and no verdict applies then.
+        n_controls: Untrained networks; None takes 20 where they cost less than a minute and 10 elsewhere, and 40 or 20
+            for spectra. 0 switches them off, and no verdict applies then.
         n_points_trained: Points that prompts had in training; later ones are marked as never seen there. None takes
             what a `Checkpoint` says, or the task's usual number.
         seed: The only source of randomness.
+        workers: Number of processes, of one thread each, that untrained networks are divided between; results do not
+            depend on it. None takes two or more where the cores are there and the work would take one of them longer
+            than 20 seconds. Networks that cannot be sent to another process stay in this one.
         tick: Told the number of sequences just read, and by which network or for which measure, for progress;
             `StudyPlan.reads` in all.
 
@@ -82,6 +90,7 @@ def study(
         n_controls=n_controls,
         n_points_trained=n_points_trained,
         seed=seed,
+        workers=workers,
     )
     return run_study(plan, tick)
 
@@ -90,7 +99,8 @@ def run_study(plan: StudyPlan, tick: Tick | None = None) -> Study:
     """Read every network once, then ask each measure for its result and its claims."""
     report = tick or (lambda _done, _note: None)
     found = _read_networks(plan, report)
-    results: dict[str, Any] = dict.fromkeys(measure.name for measure in plan.measures)
+    results = found.results
+    results |= dict.fromkeys(measure.name for measure in plan.measures)
     absent, efforts = plan.absent, plan.efforts
     for measure in plan.running:
         result = measure.run(found)
@@ -98,7 +108,7 @@ def run_study(plan: StudyPlan, tick: Tick | None = None) -> Study:
             absent[measure.name] = result.reason
         else:
             results[measure.name] = result
-        if measure.name in efforts:
+        if measure.name in efforts and measure.alone is None:
             report(efforts[measure.name].reads, measure.title)
     claims = plan.claims
     judged = {
@@ -125,43 +135,107 @@ def run_study(plan: StudyPlan, tick: Tick | None = None) -> Study:
     )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Network:
+    """One network whose turn comes."""
+
+    name: str
+    """For progress."""
+    make: Callable[[], HookedModel]
+    of_model: bool
+    measured: bool
+    """Whether more than spectra is asked of it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Reading:
+    """What one network showed."""
+
+    survey: NetworkSurvey
+    watched: dict[str, Any] = field(default_factory=dict)
+    read: dict[str, Any] = field(default_factory=dict)
+    alone: dict[str, Any] = field(default_factory=dict)
+    errors_only: dict[str, Tensor] = field(default_factory=dict)
+
+
 def _read_networks(plan: StudyPlan, report: Tick) -> Findings:
     """Run every network over all prompts of a study."""
-    families = plan.families.all_families
-    found = Findings(plan, {label: plan.references.answers(family.prompts) for label, family in families.items()})
-    networks = [plan.model, *untrained_networks(plan.model, plan.n_controls, seed=plan.seed)]
+    makers = untrained_makers(plan.model, plan.n_surveyed, seed=plan.seed)
+    networks = [_Network("this model", lambda: plan.model, of_model=True, measured=True)]
+    networks += [
+        _Network(f"untrained network {i}", make, of_model=False, measured=i <= plan.n_controls)
+        for i, make in enumerate(makers, start=1)
+    ]
+    helpers = min(plan.workers, len(networks)) - 1
+    readings: dict[int, _Reading] = {}
+    with Crew(helpers, modules=[table.__name__]) as crew:
+        families = plan.families.all_families
+        found = Findings(plan, {label: plan.references.answers(family.prompts) for label, family in families.items()})
+        shared = crew.share(networks, partial(_read_network, found), partial(_read_here, found, report))
+        with closing(shared):  # at once, if this is stopped
+            for i, (reading, told) in shared:
+                if not told:
+                    report(plan.reads_of(measured=networks[i].measured), networks[i].name)
+                readings[i] = reading
     for i, network in enumerate(networks):
-        name = "this model" if i == 0 else f"untrained network {i}"
-        _read_network(network, found, of_model=i == 0, on_prompts=partial(_named, report, name))
+        _put(found, network, readings.pop(i))
     return found
 
 
-def _named(report: Tick, name: str, done: int) -> None:
-    report(done, name)
+def _put(found: Findings, network: _Network, reading: _Reading) -> None:
+    (found.surveys if network.measured else found.further).append(reading.survey)
+    for place, one in ((found.watched, reading.watched), (found.read, reading.read), (found.alone, reading.alone)):
+        for name, what in one.items():
+            place.setdefault(name, []).append(what)
+    if network.of_model:
+        found.predictions = {label: record.predictions for label, record in reading.survey.families.items()}
+        found.predictions |= reading.errors_only
 
 
-def _read_network(network: HookedModel, found: Findings, *, of_model: bool, on_prompts: Callable[[int], None]) -> None:
-    plan = found.plan
+def _read_here(found: Findings, report: Tick, network: _Network) -> tuple[_Reading, bool]:
+    def on_prompts(done: int) -> None:
+        report(done, network.name)
+
+    return _read(found, network, on_prompts), True
+
+
+def _read_network(found: Findings, network: _Network) -> tuple[_Reading, bool]:
+    return _read(found, network, lambda _: None), False
+
+
+def _read(found: Findings, asked: _Network, on_prompts: Callable[[int], None]) -> _Reading:
+    plan, network = found.plan, asked.make()
+    if not asked.measured:
+        return _Reading(_survey(network, plan, (), on_prompts))
     watches = {m.name: m.watch(plan, network) for m in plan.running if m.watch is not None}
-    survey = survey_network(
+    survey = _survey(network, plan, list(watches.values()), on_prompts)
+    features = answering_features(network, plan.probe_prompts, plan.sites)
+    on_prompts(len(plan.probe_prompts))
+    alone = {}
+    for measure in plan.running:
+        if measure.alone is not None:
+            alone[measure.name] = measure.alone(found, network, asked.of_model)
+            on_prompts(plan.reads_alone(measure, of_model=asked.of_model))
+    return _Reading(
+        survey=survey,
+        watched={m.name: m.kept(watches[m.name]) for m in plan.running if m.name in watches},
+        read={m.name: m.read(plan, features, asked.of_model) for m in plan.running if m.read is not None},
+        alone=alone,
+        errors_only=_errors_only(network, plan, on_prompts) if asked.of_model else {},
+    )
+
+
+def _survey(
+    network: HookedModel, plan: StudyPlan, watches: Sequence[Watch], on_prompts: Callable[[int], None]
+) -> NetworkSurvey:
+    return survey_network(
         network,
         plan.families,
         plan.sites,
         conventions=plan.conventions,
         on_batch=on_prompts,
-        watch=together(list(watches.values())),
+        watch=together(watches),
     )
-    features = answering_features(network, plan.probe_prompts, plan.sites)
-    on_prompts(len(plan.probe_prompts))
-    found.surveys.append(survey)
-    for name, watch in watches.items():
-        found.watched.setdefault(name, []).append(watch)
-    for measure in plan.running:
-        if measure.read is not None:
-            found.read.setdefault(measure.name, []).append(measure.read(plan, features, of_model))
-    if of_model:
-        found.predictions = {label: record.predictions for label, record in survey.families.items()}
-        found.predictions |= _errors_only(network, plan, on_prompts)
 
 
 def _errors_only(model: HookedModel, plan: StudyPlan, on_prompts: Callable[[int], None]) -> dict[str, Tensor]:

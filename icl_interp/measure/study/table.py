@@ -1,8 +1,10 @@
 """The measures of a study, in the order in which claims are listed."""
 
 from icl_interp.measure.algorithm_agreement import AGREEMENT
+from icl_interp.measure.atlas import ATLAS
 from icl_interp.measure.attention import ATTENTION
 from icl_interp.measure.detectors.report import DETECTORS
+from icl_interp.measure.erasure_use import ERASURE
 from icl_interp.measure.errors import ERRORS, LIKENESS
 from icl_interp.measure.heads import HEADS
 from icl_interp.measure.layer_readouts import READOUTS
@@ -18,6 +20,7 @@ MEASURES: tuple[Measure, ...] = (
     SURVEY,
     OOD,
     OOD_FINAL,
+    ATLAS,
     DETECTORS,
     SIMILARITY,
     LIKENESS,
@@ -27,5 +30,6 @@ MEASURES: tuple[Measure, ...] = (
     HEADS,
     ATTENTION,
     USE,
+    ERASURE,
 )
 """Progress, the number of joint claims and their meanings, the JSON and what was left out all follow from it."""

@@ -25,9 +25,7 @@ def chapter(study: Surveyed) -> Chapter:
     """Write the chapter: what it shows opens the question, beside the map of all detectors where there is one."""
     if study.ood is None:
         return Chapter(replace(FAMILIAR, lead=study.absent["ood"]))
-    figures = (_auroc(study),) if study.families.shifted else ()
-    if study.ood.correlation is not None:
-        figures = (*figures, _cloud(study, study.ood.correlation))
+    figures = () if study.ood.correlation is None else (_cloud(study, study.ood.correlation),)
     lead = _lead(study) if study.detectors is None else ""
     return Chapter(replace(FAMILIAR, lead=lead, figures=figures), _cards(study))
 
@@ -35,11 +33,11 @@ def chapter(study: Surveyed) -> Chapter:
 def numbers(study: Surveyed) -> Chapter | None:
     if study.ood is None:
         return None
-    tables = [_detection_table(study)] if study.families.shifted else []
+    figures, tables = ((_auroc(study),), [_detection_table(study)]) if study.families.shifted else ((), [])
     lead = "" if study.detectors is None else _lead(study)
     if study.ood.correlation is not None:
         tables.append(_correlation_table(study, study.ood.correlation))
-    return Chapter(Section("ood", "The signature's score in detail", lead, tables=tuple(tables)))
+    return Chapter(Section("ood", "The signature's score in detail", lead, figures=figures, tables=tuple(tables)))
 
 
 def _lead(study: Surveyed) -> str:
@@ -82,6 +80,8 @@ def _cards(study: Surveyed) -> tuple[Verdict, ...]:
         cards.append(card(question, claims["score and error"], told, anchor="score-error"))
     if not study.families.shifted:
         return (*cards, Verdict("Does the signature detect shifts?", study.unshifted, "unknown", None, "ood"))
+    if study.atlas is not None and study.atlas.judged:
+        return tuple(cards)
     found = _detected(study)
     better = len(_norms_do_as_well(study.ood))
     found += (

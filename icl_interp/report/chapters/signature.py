@@ -140,7 +140,9 @@ def chapter(study: Surveyed) -> Chapter | None:
         figures = (*figures, _variants_grid(study))
     tables = (_table(study), _variants_table(study))
     section = Section("signature", "Is there a spectral signature?", lead, figures=figures, tables=tables)
-    return Chapter(section, _cards(study) if study.families.shifted else ())
+    # Means over all shifts at one site cancel what the atlas finds; where it is not judged they are all there is.
+    answered = study.atlas is not None and study.atlas.judged
+    return Chapter(section, _cards(study) if study.families.shifted and not answered else ())
 
 
 def _reaction(study: Surveyed) -> str:

@@ -122,7 +122,6 @@ def test_a_sampler_without_coefficients_is_refused(refuses):
 USELESS = {
     "--llc": ["--llc", "2"],
     "--llc, --llc-set": ["--llc", "2", "--llc-set", "lr=1"],
-    "--workers": ["--workers", "2"],
     "--scheduler": ["--scheduler", "tcp://127.0.0.1:1"],
     "--cache": ["--cache", "records"],
 }

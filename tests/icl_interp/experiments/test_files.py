@@ -1,4 +1,4 @@
-"""Files of an experiment: written and read, judged again, refused where broken; and the README's table of claims."""
+"""Files of an experiment: written and read, judged again, refused where broken; and the table of claims."""
 
 import json
 import re
@@ -7,7 +7,14 @@ from dataclasses import replace
 import pytest
 
 from icl_interp.experiments.claims import Check, Claim
-from icl_interp.experiments.claims_table import BEGIN, END, _claims_block, _rewrite_table, _summaries_in, claims_table
+from icl_interp.experiments.claims_table import (
+    BEGIN,
+    END,
+    claims_table,
+    results_block,
+    rewrite,
+    summaries_in,
+)
 from icl_interp.experiments.cost import Cost, PresetCost
 from icl_interp.experiments.experiment import Outcome, Panel, Paper
 from icl_interp.experiments.files import FigureTable, FigureTables, read_kept, read_summary, write_summary, write_tables
@@ -128,7 +135,7 @@ def test_bytes_that_are_no_text_are_refused(path):
 
 
 def test_the_table_has_a_row_a_claim(path):
-    assert claims_table(_summaries_in(path.parent)).splitlines() == [
+    assert claims_table(summaries_in(path.parent)).splitlines() == [
         "| Claim | Source | Verdict |",
         "|---|---|---|",
         "| A \\| B holds. | Who (2024): Figure 1 | reproduced: 1 agree, 0 contradict, 0 undecided (3 seeds) |",
@@ -146,28 +153,28 @@ def cost(path):
 
 def test_the_block_stands_between_its_markers(path, cost):
     said = 'Training at the size "paper" would take about 10 hours (who2024) of one core, by its first 100 steps.'
-    block = _claims_block(path.parent)
+    block = results_block(path.parent)
     assert block == f"{BEGIN}\n{claims_table([read_summary(path)])}\n\n{said}\n{END}"
     cost.unlink()
     with pytest.raises(ValueError, match=r"needs costs that icl-reproduce --first-steps --out wrote, got none in"):
-        _claims_block(path.parent)
+        results_block(path.parent)
 
 
 @pytest.mark.usefixtures("cost")
 def test_a_page_gets_its_table(path, tmp_path):
     page = tmp_path / "README.md"
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
-    _rewrite_table(page, path.parent)
-    assert page.read_text() == f"before\n{_claims_block(path.parent)}\nafter\n"
+    rewrite(page, results_block(path.parent))
+    assert page.read_text() == f"before\n{results_block(path.parent)}\nafter\n"
     page.write_text("no markers")
     with pytest.raises(ValueError, match=f"needs a page with the lines {BEGIN} and"):
-        _rewrite_table(page, path.parent)
+        rewrite(page, results_block(path.parent))
     assert page.read_text() == "no markers"
 
 
 def test_a_folder_without_summaries_is_refused(tmp_path):
     with pytest.raises(ValueError, match="needs summaries that icl-reproduce wrote, got none in"):
-        _summaries_in(tmp_path)
+        summaries_in(tmp_path)
 
 
 @pytest.fixture
@@ -193,7 +200,7 @@ def test_an_outcome_without_figures_is_read(tmp_path):
 
 def test_tables_beside_summaries_are_no_summaries(path, tables):
     assert path.parent == tables.parent
-    assert [summary.paper.name for summary in _summaries_in(path.parent)] == ["who2024"]
+    assert [summary.paper.name for summary in summaries_in(path.parent)] == ["who2024"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The README's table of claims is what the committed summaries say, and these are real runs."""
+"""The tables of claims in README and docs/results.md are what the committed summaries say, and these are real runs."""
 
 import re
 from pathlib import Path
@@ -6,19 +6,27 @@ from pathlib import Path
 import pytest
 
 from icl_interp.experiments.claims import differences
-from icl_interp.experiments.claims_table import BEGIN, END, _claims_block
+from icl_interp.experiments.claims_table import BEGIN, END, SHORT, readme_block, results_block
 from icl_interp.experiments.cost import _kinds_of, read_cost
 from icl_interp.experiments.experiment import _EXPERIMENTS, Means, experiment
 from icl_interp.experiments.files import FigureTables, read_kept, read_summary
 
 ROOT = Path(__file__).parents[3]
 RESULTS = ROOT / "examples" / "results"
+DETAILS = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
 
 
-def test_the_readme_holds_the_table():
-    found = re.search(f"{BEGIN}.*{END}", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+@pytest.mark.parametrize(("page", "block"), [("README.md", readme_block), ("docs/results.md", results_block)])
+def test_the_page_holds_the_tables(page, block):
+    found = re.search(f"{BEGIN}.*{END}", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
     assert found is not None
-    assert found.group() == _claims_block(RESULTS)
+    assert found.group() == block(RESULTS)
+
+
+@pytest.mark.parametrize("name", _EXPERIMENTS)
+def test_claims_are_short_in_the_readme(name):
+    assert list(SHORT[name]) == [stated.key for stated in experiment(name).claims]
+    assert max(len(said.split()) for said in SHORT[name].values()) <= 15
 
 
 @pytest.mark.parametrize("name", _EXPERIMENTS)
@@ -46,9 +54,9 @@ def test_another_seed_says_the_same(name):
     assert [str(found) for found in differences(fourth.claims, summary.claims) if found.contradicts] == []
 
 
-def test_the_readme_names_the_papers_with_a_fourth_seed():
-    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    (named,) = re.findall(r"A fourth seed of ([\w, ]+), trained afterwards", text)
+def test_the_page_names_the_papers_with_a_fourth_seed():
+    text = " ".join(DETAILS.split())
+    (named,) = re.findall(r"a fourth seed of ([\w, ]+) afterwards", text)
     assert re.findall(r"\w+\d{4}", named) == FOURTH
 
 
@@ -63,7 +71,7 @@ def test_the_papers_sizes_were_timed_as_they_are_planned(name):
     ]
 
 
-def test_the_readmes_sentence_on_conventions_is_the_table():
+def test_the_sentence_on_conventions_is_the_table():
     (table,) = (
         table for table in read_kept(FigureTables, RESULTS / "hill2025-tables.json").tables if table.id == "conventions"
     )
@@ -75,28 +83,25 @@ def test_the_readmes_sentence_on_conventions_is_the_table():
         [float(str(row[name]).split()[0]) for name in row if name.endswith("contrast beyond untrained")] for row in held
     ]
     best = max(sum(cells) / len(cells) for cells in contrasts)
-    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    assert f"All {len(rows)} combinations were measured at the laptop size: in {len(held)} of them" in text
+    text = " ".join(DETAILS.split())
+    assert f"all {len(rows)} combinations at the laptop size. In {len(held)} of them" in text
     # Cells have two digits.
-    assert abs(float(re.findall(r"by ([\d.]+) of an overlap at best", text)[0]) - best) < 0.006
+    assert abs(float(re.findall(r"overlap differs by ([\d.]+) at most", text)[0]) - best) < 0.006
 
 
-def test_the_readmes_sentence_on_mlps_is_the_summary():
+def test_the_sentence_on_mlps_is_the_summary():
     summary = read_summary(RESULTS / "zhang2024.json")
     checks = {(claim.key, check.key): check for claim in summary.claims for check in claim.checks}
-    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    text = " ".join(DETAILS.split())
     far = [value for end in ("gpt2", "gpt2-pinned") for value in checks["gpt2", f"{end}.10"].values]
-    assert f"({min(far):.2f} to {max(far):.2f} of the error of an answer that reads no example)" in text
+    assert f"its error is {min(far):.2f} to {max(far):.2f} times that of an answer that reads no example" in text
     decided, said = {}, {}
     for which, end in (("pinned", "-pinned"), ("free", "")):
         log, beyond = checks["gpt2-nearer", f"ratio{end}.3"], checks["gpt2-nearer", f"beyond-zero{end}"]
         here = [2**value for value in log.values]
         zero = [2 ** (value - more) for value, more in zip(log.values, beyond.values, strict=True)]
-        said[which] = f"{min(here):.1f} to {max(here):.1f} times", f"{min(zero):.1f} to {max(zero):.1f}"
+        said[which] = f"| {min(here):.1f} to {max(here):.1f} | {min(zero):.1f} to {max(zero):.1f} |"
         decided[which] = log.verdict, beyond.verdict
-    assert f"{said['pinned'][0]} as large with a read-out pinned to the label's coordinate" in text
-    assert f"and {said['free'][0]} with a free one; around b* = 0 it is" in text
-    assert f"{said['pinned'][1]} and {said['free'][1]} times" in text
-    conclusion = "decide the first of these alone to be a factor of two or more, and no difference to b* = 0."
-    assert f"Three seeds {conclusion}" in text
+    assert f"| pinned to the label's coordinate {said['pinned']} | free {said['free']}" in text
+    assert "three seeds show a factor of two or more with the pinned read-out only. They show no difference" in text
     assert decided == {"pinned": ("agrees", "undecided"), "free": ("undecided", "undecided")}

@@ -8,7 +8,7 @@ import torch
 
 from icl_interp.measure.errors import prompt_errors
 from icl_interp.measure.families import IN_DISTRIBUTION, draw_families
-from icl_interp.measure.ood import _correlate, _log_norms, fit_norm_baseline
+from icl_interp.measure.ood import _correlate, fit_norm_baseline, log_norms_of
 from icl_interp.prompts import Prompts
 from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.tasks.shifts.select import shifted
@@ -19,17 +19,17 @@ TASK = LinearRegression(n_dims=3)
 def test_log_norms_by_hand():
     prompts = Prompts(xs=torch.tensor([[[3.0, 0.0], [0.0, 4.0]]]), ys=torch.tensor([[5.0, 12.0]]))
     # ||X|| = 5 and ||y|| = 13, in float64
-    torch.testing.assert_close(_log_norms(prompts), torch.tensor([[5.0, 13.0]]).double().log(), rtol=1e-12, atol=0)
+    torch.testing.assert_close(log_norms_of(prompts), torch.tensor([[5.0, 13.0]]).double().log(), rtol=1e-12, atol=0)
 
 
 def test_labels_of_zero_stay_finite():
     prompts = Prompts(xs=torch.ones(2, 3, 2), ys=torch.zeros(2, 3))
-    assert _log_norms(prompts).isfinite().all()
+    assert log_norms_of(prompts).isfinite().all()
 
 
 def test_scores_are_squared_mahalanobis_distances():
     fit, other = TASK.sample(50, seed=0), TASK.sample(20, seed=1)
-    features, points = _log_norms(fit).numpy(), _log_norms(other).numpy()
+    features, points = log_norms_of(fit).numpy(), log_norms_of(other).numpy()
     centred = points - features.mean(0)
     inverse = np.linalg.inv(np.cov(features.T))
     expected = [row @ inverse @ row for row in centred]
@@ -57,7 +57,7 @@ def test_a_norm_that_does_not_vary_is_left_out():
     task = LinearRegression(n_dims=2, x_mean=1.0, x_cov=0.0)
     fit = task.sample(40, seed=0)
     scores = fit_norm_baseline(fit).score(fit)
-    only = _log_norms(fit)[:, 1]
+    only = log_norms_of(fit)[:, 1]
     expected = ((only - only.mean()) ** 2 / only.var()).numpy()
     np.testing.assert_allclose(scores, expected, rtol=1e-6, atol=1e-9)  # pseudo-inverse of a rank-1 matrix
 
@@ -85,7 +85,7 @@ def test_score_against_error_is_the_same_in_any_unit(unit):
         }
         errors = {label: prompt_errors(1e-4 * family.prompts.ys, family) for label, family in by_label.items()}
         scores = {label: family.prompts.ys.double().mean(1) / unit for label, family in by_label.items()}
-        log_norms = {label: _log_norms(family.prompts) for label, family in by_label.items()}
+        log_norms = {label: log_norms_of(family.prompts) for label, family in by_label.items()}
         found = _correlate(scores, errors, log_norms, seed=0)
         return [found.pooled.value, found.partial.value, found.within[IN_DISTRIBUTION].low]
 

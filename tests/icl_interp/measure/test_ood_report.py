@@ -8,7 +8,7 @@ import torch
 
 from icl_interp.measure.errors import prompt_errors
 from icl_interp.measure.families import IN_DISTRIBUTION, draw_families
-from icl_interp.measure.ood import N_BOOTSTRAP, _log_norms, ood_report
+from icl_interp.measure.ood import N_BOOTSTRAP, log_norms_of, ood_report
 from icl_interp.measure.signature import spectral_signature
 from icl_interp.measure.sites import Conventions
 from icl_interp.measure.verdicts import excess_of_replicates
@@ -140,7 +140,7 @@ def test_the_correlation_resamples_prompts_and_not_rows(untrained, tiny_task):
         torch.cat(list(untrained.errors.values())).clamp(min=1e-12).log(),
         groups=labels,
         clusters=[*range(32)] * 3,
-        covariates=torch.cat([_log_norms(family.prompts) for family in families.by_label.values()]),
+        covariates=torch.cat([log_norms_of(family.prompts) for family in families.by_label.values()]),
         n_bootstrap=N_BOOTSTRAP,
     )
     assert untrained.correlation.within_mean == expected.within_mean

@@ -11,6 +11,7 @@ from icl_interp.measure.linear_probes import LinearProbeReport
 from icl_interp.measure.verdicts import Excess
 from icl_interp.report.chapters import (
     agreement,
+    atlas,
     attention,
     errors,
     heads,
@@ -37,6 +38,8 @@ CHAPTERS = {
     "part-probes": probes.each_target,
     "signature": signature.chapter,
     "familiar": ood.chapter,
+    "ood": ood.numbers,
+    "atlas": atlas.chapter,
 }
 STUDIES = ["small_study", "uncontrolled_study", "signing_study"]
 
@@ -189,7 +192,7 @@ def test_the_tables_of_spectra_hold_means_and_spreads(small_study):
 
 
 def test_the_table_of_the_cloud_holds_every_prompt(small_study):
-    rows = ood.chapter(small_study).section.figures[1].data.rows
+    rows = ood.chapter(small_study).section.figures[0].data.rows
     assert len(rows) == 3 * 16
     for i, (label, score, error) in enumerate(rows):
         own = small_study.ood.scores[label][i % 16], small_study.ood.errors[label][i % 16]
@@ -297,7 +300,7 @@ def test_correlations_stand_inside_families_pooled_and_given_norms(small_study):
 
 
 def test_the_cloud_shows_one_point_a_prompt(small_study):
-    cloud = ood.chapter(small_study).section.figures[1].figure
+    cloud = ood.chapter(small_study).section.figures[0].figure
     assert {trace.name for trace in cloud.data} == set(small_study.ood.scores)
     for trace in cloud.data:
         np.testing.assert_allclose(trace.x, small_study.ood.scores[trace.name], rtol=0)

@@ -1,6 +1,7 @@
 """The whole study: what an untrained network may never claim, what a planted one must, and where numbers come from."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from icl_interp.measure.controls import _N_RESAMPLES
 from icl_interp.measure.families import IN_DISTRIBUTION
+from icl_interp.measure.study.measure import Findings, Measure
 from icl_interp.measure.study.plan import (
     _MAX_PROMPTS,
     _MIN_PROMPTS,
@@ -40,7 +42,7 @@ CLAIMS = [
 
 def test_nothing_is_found_in_an_untrained_network(small_study):
     verdicts = small_study.verdicts
-    assert list(verdicts) == [*CLAIMS, *(f"probe: {target}" for target in small_study.probes.targets), "use"]
+    assert list(verdicts) == [*CLAIMS, *(f"probe: {target}" for target in small_study.probes.targets), "use", "erasure"]
     assert {excess.verdict for excess in verdicts.values()} == {"negligible", "inconclusive", "not applicable"}
     assert {len(excess.controls) for excess in verdicts.values()} == {5}
 
@@ -48,8 +50,9 @@ def test_nothing_is_found_in_an_untrained_network(small_study):
 def test_what_presupposes_learning_is_not_judged_without_it(small_study, signing_study):
     for study_of in (small_study, signing_study):
         found = {name: excess for name, excess in study_of.verdicts.items() if excess.verdict == "not applicable"}
-        assert set(found) == {"under shift", "algorithm"}
-        assert {excess.gate for excess in found.values()} == {"in-context learning"}
+        erased = {"erasure"} & set(study_of.verdicts)  # which presupposes a probe
+        assert set(found) == {"under shift", "algorithm"} | erased
+        assert {excess.gate for name, excess in found.items() if name not in erased} == {"in-context learning"}
 
 
 def test_claims_about_detectors_are_those_of_their_report(small_study):
@@ -99,7 +102,7 @@ def test_a_planted_signature_is_no_evidence_of_anything_else(signing_study, clai
 
 
 def test_all_claims_share_one_level(small_study):
-    m = 8 + 12 + len(small_study.probes.targets) + 1
+    m = 8 + 12 + len(small_study.probes.targets) + 2
     assert small_study.n_verdicts == len(small_study.verdicts) == m
     levels = [excess.level for excess in small_study.verdicts.values()]
     np.testing.assert_allclose(levels, 0.05 / m, rtol=1e-15)
@@ -242,8 +245,7 @@ def test_the_plan_s_reads_are_the_sum_of_the_ticks(tiny_model, tiny_task):
     # 6 shifts, in distribution and to fit, and twice as many for the probes; then what each measure asks of 8 prompts.
     assert plan.reads == 8 * (6 + 4) * 2 + sum(effort.reads for effort in efforts)
     assert sum(done for done, _ in ticks) == plan.reads
-    measures = {"agreement", "heads", "attention", "use of the signature"}
-    assert {note for _, note in ticks} == {"this model", "untrained network 1"} | measures
+    assert {note for _, note in ticks} == {"this model", "untrained network 1"}
 
 
 def test_the_smallest_study(tiny_model, tiny_task):
@@ -302,25 +304,64 @@ def test_default_prompts_grow_as_controls_go():
     assert _default_prompts(config(128), 1, 41) > _default_prompts(config(128), 20, 41)
 
 
-def test_twenty_untrained_networks_where_they_cost_less_than_a_minute_and_ten_elsewhere(monkeypatch, tiny_model):
-    assert plan_study(tiny_model, LinearRegression(n_dims=3, n_points=4), shifts=["x_scale"]).n_controls == 20
-    assert _default_controls(config(512), 13, 41, None) == 10
+def test_untrained_networks_are_as_many_as_cost_less_than_a_minute(monkeypatch, tiny_model):
+    plan = plan_study(tiny_model, LinearRegression(n_dims=3, n_points=4), shifts=["x_scale"])
+    assert (plan.n_controls, plan.n_surveyed) == (20, 40)
+    assert _default_controls(config(512), 13, 41, None) == (10, 20)
     operations = 2 * 2 * 41 * 12 * (4 * 64**2 + 2 * 64 * 256)
-    # 50 prompts of 13 shifts, the family itself, fit prompts and twice as many for probes; by two processes.
-    seconds = 20 * 50 * (13 + 4) * (1e-3 + operations / 2.5e10) / 2
-    for minute, expected in ((1.001 * seconds, 20), (0.999 * seconds, 10)):
+    one = (1e-3 + operations / 2.5e10) / 2  # seconds of a sequence, by two processes
+    # 50 prompts of 13 shifts, the family itself and fit prompts; and twice as many for probes.
+    measured, surveyed = 20 * 50 * (13 + 4) * one, 40 * 50 * (13 + 2) * one
+    for minute, expected in (
+        (1.001 * surveyed, (20, 40)),
+        (0.999 * surveyed, (20, 20)),
+        (1.001 * measured, (20, 20)),
+        (0.999 * measured, (10, 20)),
+    ):
         monkeypatch.setattr("icl_interp.measure.study.plan._A_MINUTE", minute)
         assert _default_controls(config(64), 13, 41, 50) == expected
     query_only = ModelConfig(family="lsa", n_dims=3, n_points=8)
     monkeypatch.setattr("icl_interp.measure.study.plan._A_MINUTE", 20 * 50 * (13 + 4) * 1e-3)
-    assert _default_controls(query_only, 13, 8, 50) == 10  # eight passes for eight points
-    assert _default_controls(ModelConfig(n_dims=3, n_points=8, n_layers=1, n_heads=1, d_model=4), 13, 8, 50) == 20
+    assert _default_controls(query_only, 13, 8, 50) == (10, 20)  # eight passes for eight points
+    one_layer = ModelConfig(n_dims=3, n_points=8, n_layers=1, n_heads=1, d_model=4)
+    assert _default_controls(one_layer, 13, 8, 50) == (20, 40)
 
 
 def test_the_number_of_untrained_networks_can_be_chosen(tiny_model, tiny_task):
     plan = plan_study(tiny_model, tiny_task, n_prompts=8, n_points=4, shifts=["x_scale"], layers=[], n_controls=3)
-    assert plan.n_controls == 3
+    assert (plan.n_controls, plan.n_surveyed) == (3, 3)
     assert {len(excess.controls) for excess in run_study(plan).verdicts.values()} == {3}
+
+
+def test_further_networks_are_surveyed_and_asked_nothing_else(tiny_model, tiny_task):
+    options = {"n_prompts": 8, "n_points": 4, "shifts": ["x_scale=3"], "layers": []}
+    found, ticks, plans = [], [], [plan_study(tiny_model, tiny_task, **options, n_controls=n) for n in (3, 2)]
+    plans[1] = replace(plans[1], n_surveyed=3)
+    for plan in plans:
+        run_study(replace(plan, measures=(KEEP,)), tick=lambda done, note: ticks.append((done, note)))
+        found.append(KEPT.pop())
+    assert sum(done for done, _ in ticks) == sum(replace(plan, measures=(KEEP,)).reads for plan in plans)
+    assert ticks[-1] == (8, "untrained network 3")
+    assert plans[0].reads - plans[1].reads == len(plans[1].probe_prompts) + _of_measures(plans[0]) - _of_measures(
+        plans[1]
+    )
+    three, two = found
+    assert [len(three.surveys), len(three.further), len(two.surveys), len(two.further)] == [4, 0, 3, 1]
+    assert len(two.read["keep"]) == 3
+    for one, other in zip(three.surveys, [*two.surveys, *two.further], strict=True):
+        for label, family in one.families.items():
+            torch.testing.assert_close(family.predictions, other.families[label].predictions, rtol=0, atol=0)
+            for site, record in family.sites.items():
+                overlap = other.families[label].sites[site].scores.overlap
+                torch.testing.assert_close(record.scores.overlap, overlap, rtol=0, atol=0)
+
+
+KEPT: list[Findings] = []
+KEEP = Measure("keep", "keep", run=KEPT.append, read=lambda _plan, features, _of_model: features)
+
+
+def _of_measures(plan) -> int:
+    return sum(effort.reads for effort in plan.efforts.values())
 
 
 @pytest.mark.parametrize(("n_prompts", "count"), [(8, 16), (127, 254), (128, 256), (129, 256), (1000, 256)])
