@@ -45,7 +45,7 @@ _ROUNDING = 1e-12
 _DIGITS = 6
 """Overlaps come from float32 directions, and differences beyond these decimals are rounding."""
 _ENERGY = 0.1
-"""Second moments that differ by less, relative to those in distribution, count as kept (ours)."""
+"""Second moments that differ by less, relative to those in distribution, count as kept (our choice)."""
 _N_BOOTSTRAP = 1000
 
 NetworkScores = Mapping[str, Mapping[str, Float64[np.ndarray, " sample"]]]
@@ -171,7 +171,7 @@ class AtlasCell:
     norms: float
     """AUROC of the norms of inputs and labels (or of activations) under this shift, without any network."""
     over_norms: Estimate
-    """AUROC of the cell minus that of norms, with the sign of z: above 0, the finding is more than norms tell. The
+    """AUROC of the cell minus that of norms, with the sign of z: above 0, it detects more than norms do. The
     95 % interval is a bootstrap over prompts, of this cell alone."""
     keeps_energy: bool | None
     """Whether the shift keeps the second moments of inputs and labels; None where inputs are not known."""
@@ -229,7 +229,7 @@ class AtlasCell:
 
 @dataclass(frozen=True, slots=True)
 class SiteReading:
-    """What moves the overlap at one site, and whether it tells the error."""
+    """What moves the overlap at one site, and whether it predicts the error."""
 
     site: str
     """Label of the site."""
@@ -260,7 +260,7 @@ class Atlas:
     scores: tuple[float, ...]
     """Largest |z| over the atlas: of the model, then of each untrained network standardised in the same way."""
     readings: tuple[SiteReading, ...]
-    """By site: what moves the overlap, and whether it tells the error."""
+    """By site: what moves the overlap, and whether it predicts the error."""
     conventions: Conventions
     """How activations became directions."""
     n_prompts: int
@@ -302,7 +302,7 @@ class Atlas:
         return by_label[labels[0]] if labels else None
 
     def to_frame(self) -> pd.DataFrame:
-        """Lay the cells out, one a row."""
+        """Lay the cells out, one per row."""
         return pd.DataFrame([
             {
                 "site": cell.site, "shift": cell.shift, "auroc": cell.value, "untrained": cell.control,
@@ -734,7 +734,7 @@ def signature_atlas(
 
     Args:
         model: The network, or a `Checkpoint`.
-        task: What is in distribution; of a `Checkpoint` its own by default.
+        task: The task in distribution; a `Checkpoint` brings its own.
         shifts: Names or patterns, or your own `Shift` objects, see `select_shifts`; None means the core suite.
         layers: Blocks to look at; None means all. The final norm is always among the sites, and the read-in never: it
             holds one token at a time.
