@@ -41,7 +41,7 @@ MINUTES ?= 40
 strength: $(VENV)/installed-dev
 	$(BIN)/python tests/strength.py --minutes $(MINUTES)
 
-# The words of reports and help texts anew, in tests/golden: to be read as a diff before they are committed.
+# The words of reports and help texts anew, in tests/golden and docs/glossary.md: to be read as a diff before they are committed.
 golden: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -q --write-golden tests/icl_interp/report tests/icl_interp/cli tests/icl_interp/experiments
 
@@ -58,6 +58,11 @@ check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(MYPY)
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/words.py
+
+# Wording that has to be read twice, by place, and what to write instead.
+words: $(VENV)/installed-dev
+	$(BIN)/python .ci/words.py
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff format .

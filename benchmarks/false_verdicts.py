@@ -1,12 +1,13 @@
 """How often is an untrained network said to differ from untrained networks, and how large an effect is found?
 
 Run `python benchmarks/false_verdicts.py --kept FOLDER`; it measures untrained networks once, each as the model of a
-study beside the same two controls, and keeps the numbers of its claims in the folder, so that a stopped or a larger
-run goes on from there. Then it takes one network at random as the model and N others as its controls, many times, and
-counts the studies with any `evidence` or `opposite` (wanted: at most 5 %), and the claims that are found where the
-model's number is shifted by 1 to 8 standard deviations over networks. `--json FILE` writes the counts.
+study beside the same two controls, and keeps the numbers of its claims and of its atlas in the folder, so that a stopped
+run can resume and a larger one can add networks. Then it takes one network at random as the model and N others as its
+controls, many times. It counts the studies with any `evidence` or `opposite` (wanted: at most 5 %), and the claims that
+are found if the model's number is shifted by 1 to 8 standard deviations over networks. The atlas is a family of claims
+of its own: the same is counted of its cells, and one cell of the model is shifted. `--json FILE` writes the counts.
 
-All networks read the same prompts, so what their numbers scatter by holds some of the variance over prompts already;
+All networks read the same prompts, so the spread of their numbers already holds some of the variance over prompts.
 "by the spread over networks alone" leaves that variance out of the intervals, to show what counting it costs.
 
 The rate has two standard errors: that of the resampling, and the larger one that comes from there being so few
@@ -37,9 +38,11 @@ if TYPE_CHECKING:  # it takes seconds, which --help need not
 SIZES = {"demo": (4, 64), "small": (2, 32)}  # layers, width
 GROUPS = {f"{size}, {init}": (*shape, init) for size, shape in SIZES.items() for init in ("dtsip", "gpt2")}
 SHIFTS = ("x_scale=3", "w_scale=2", "label_noise=1", "x_mean=1")
+"""Of the joint claims; the atlas has the shifts that a study has by default."""
 SPREAD_ALONE = "by the spread over networks alone"
 N_PROMPTS, N_CONTROLS = 32, 2
 CONTROLS, PLANTED = (10, 20, 40), tuple(range(1, 9))
+ATLAS_CONTROLS = (20, 40)
 
 
 def _config(name: str) -> "ModelConfig":
@@ -50,7 +53,8 @@ def _config(name: str) -> "ModelConfig":
 
 
 def measure(name: str, seed: int) -> dict[str, dict[str, Any]]:
-    """Study one untrained network; its controls and prompts are those of all others."""
+    """Study one untrained network for its claims and its atlas; its controls and prompts are those of all others."""
+    from icl_interp.measure.atlas import signature_atlas
     from icl_interp.measure.study.plan import plan_study
     from icl_interp.measure.study.run import run_study
     from icl_interp.models.build import build_model
@@ -64,7 +68,7 @@ def measure(name: str, seed: int) -> dict[str, dict[str, Any]]:
     claiming = {measure.name for measure in plan.running if measure.claims(plan)}
     plan = replace(plan, measures=tuple(measure for measure in plan.measures if measure.name in claiming))
     gates = {claim.name: claim.gate for claim in plan.claims}
-    return {
+    claims = {
         name: {
             "value": excess.value,
             "sampling_variance": excess.sampling_variance,
@@ -74,6 +78,8 @@ def measure(name: str, seed: int) -> dict[str, dict[str, Any]]:
         }
         for name, excess in run_study(plan).verdicts.items()
     }
+    atlas = signature_atlas(model, LinearRegression(6), n_prompts=N_PROMPTS, n_points=13, n_controls=0)
+    return {"claims": claims, "atlas": {f"{cell.site}, {cell.shift}": cell.value for cell in atlas.cells}}
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,11 @@ def gather(found: Sequence[dict[str, dict[str, Any]]]) -> Group:
     return Group(claims, np.array(rows), np.array(sampling), np.array(above), places)
 
 
+def gather_atlas(found: Sequence[dict[str, float]]) -> np.ndarray:
+    """Put the AUROCs of networks side by side, [network cell]."""
+    return np.array([[network[cell] for cell in found[0]] for network in found])
+
+
 def draw(n_networks: int, n_controls: int, repeats: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Choose a model and its controls, for each study."""
     generator = np.random.default_rng(seed)
@@ -114,10 +125,10 @@ def decide(group: Group, model: np.ndarray, controls: np.ndarray, shift: float =
     """Say of each claim and study whether the interval lies above 0, and whether below: the rule of `Excess`.
 
     Args:
-        group: What was measured.
-        model: Which network stands as the model, by study.
-        controls: Which ones stand beside it, by study.
-        shift: How many standard deviations over all networks the model's numbers are shifted by.
+        group: Numbers of all networks.
+        model: Network that is the model, by study.
+        controls: Networks that are its controls, by study.
+        shift: Shift of the model's numbers, in standard deviations over all networks.
 
     Returns:
         Both, by claim and study.
@@ -171,6 +182,54 @@ def power(group: Group, n_controls: int, repeats: int, seed: int = 0) -> list[di
     return rows
 
 
+def _ranks(aurocs: np.ndarray, n_controls: int, repeats: int, seed: int, shift: float = 0.0) -> np.ndarray:
+    """Say of each study whether its atlas shows anything, and whether it shows the cell in which the model is shifted.
+
+    Returns:
+        Both, and which network stood as the model, by study.
+    """
+    from icl_interp.measure.atlas import ranks_of_aurocs
+    from icl_interp.measure.verdicts import LEVEL, scale_maps
+
+    to, back = scale_maps("logit", N_PROMPTS)
+    logits = to(torch.from_numpy(aurocs)).numpy()
+    model, controls = draw(len(aurocs), n_controls, repeats, seed)
+    places = np.random.default_rng(seed).integers(aurocs.shape[1], size=repeats)
+    rows = []
+    for own, others, j in zip(model, controls, places, strict=True):
+        values = aurocs[[own, *others]]
+        values[0, j] = back(logits[own, j] + shift * logits[:, j].std(ddof=1))
+        found = ranks_of_aurocs(values, N_PROMPTS).cell_p_values < LEVEL
+        rows.append((found.any(), found[j], own))
+    return np.array(rows).T
+
+
+def false_atlases(aurocs: np.ndarray, n_controls: int, repeats: int, seed: int = 0) -> dict[str, Any]:
+    """Count the atlases of untrained networks in which anything is found."""
+    found, _, model = _ranks(aurocs, n_controls, repeats, seed)
+    by_model = np.array([found[model == i].mean() for i in np.unique(model)])
+    rate = float(found.mean())
+    return {
+        "controls": n_controls,
+        "studies": repeats,
+        "rate": rate,
+        "standard error of resampling": math.sqrt(rate * (1 - rate) / repeats),
+        "standard error over networks": float(by_model.std(ddof=1) / math.sqrt(len(by_model))),
+    }
+
+
+def atlas_power(aurocs: np.ndarray, n_controls: int, repeats: int, seed: int = 0) -> list[dict[str, Any]]:
+    """Give the share of atlases that find the one cell in which the model is shifted, a cell at random."""
+    return [
+        {
+            "controls": n_controls,
+            "shift": shift,
+            "found": float(_ranks(aurocs, n_controls, repeats, seed, shift)[1].mean()),
+        }
+        for shift in PLANTED
+    ]
+
+
 def _networks(name: str, n: int, kept: Path) -> list[dict[str, dict[str, Any]]]:
     from icl_interp.files import write_atomically
 
@@ -178,7 +237,7 @@ def _networks(name: str, n: int, kept: Path) -> list[dict[str, dict[str, Any]]]:
     folder.mkdir(parents=True, exist_ok=True)
     for seed in range(n):
         path = folder / f"{seed}.json"
-        if not path.exists():
+        if not path.exists() or "atlas" not in json.loads(path.read_text()):
             text = json.dumps(measure(name, seed))
             write_atomically(path, lambda file, text=text: file.write(text.encode()))
             print(f"{name}: network {seed + 1} of {n}", file=sys.stderr, flush=True)
@@ -200,14 +259,35 @@ def main() -> None:
 
     groups = {}
     for name in options.groups:
-        group = gather(_networks(name, options.networks, options.kept))
+        networks = _networks(name, options.networks, options.kept)
+        group, aurocs = (
+            gather([each["claims"] for each in networks]),
+            gather_atlas([each["atlas"] for each in networks]),
+        )
         sizes = [n for n in CONTROLS if n < options.networks]
         rules = {}
         for rule, judged in (("as judged", group), (SPREAD_ALONE, replace(group, sampling=0 * group.sampling))):
             rates = [false_verdicts(judged, n, options.repeats) for n in sizes]
             found = [row for n in sizes for row in power(judged, n, options.repeats)]
             rules[rule] = {"false": rates, "power": found}
-        groups[name] = {"networks": options.networks, "claims": len(group.claims), **rules}
+        enough = [n for n in ATLAS_CONTROLS if n < options.networks]
+        atlas: dict[str, Any] = {
+            "cells": aurocs.shape[1],
+            "false": [false_atlases(aurocs, n, options.repeats) for n in enough],
+            "power": [row for n in enough for row in atlas_power(aurocs, n, options.repeats // 4)],
+        }
+        groups[name] = {"networks": options.networks, "claims": len(group.claims), **rules, "atlas": atlas}
+        for row in atlas["false"]:
+            print(
+                f"{name}, atlas of {atlas['cells']} cells, {row['controls']} controls: something found in "
+                f"{100 * row['rate']:.1f} % of {row['studies']} studies (standard error "
+                f"{100 * row['standard error over networks']:.1f} %)"
+            )
+        for row in atlas["power"]:
+            print(
+                f"{name}, atlas, {row['controls']} controls, one cell shifted by {row['shift']} spreads: found in "
+                f"{100 * row['found']:.0f} %"
+            )
         for rule, row in ((rule, row) for rule, rows in rules.items() for row in rows["false"]):
             print(
                 f"{name}, {rule}, {row['controls']} controls: evidence or opposite in {100 * row['rate']:.1f} % of "

@@ -91,7 +91,7 @@ def _ridge_loop(xs: Tensor, ys: Tensor) -> Tensor:
 
 
 def _discrete_mmse_loop(pool: Tensor, xs: Tensor, ys: Tensor) -> Tensor:
-    # Sum the log-likelihoods of the pairs before each point anew, for all prompts and tasks at once.
+    # Sum the log-likelihoods of the examples before each point anew, for all prompts and tasks at once.
     answers = []
     for k in range(ys.shape[1]):
         misfits = ys[:, :k, None] - xs[:, :k] @ pool.mT

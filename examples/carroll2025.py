@@ -1,11 +1,11 @@
 # %% [markdown]
 # # Loss against complexity: when should a network leave ridge?
 #
-# Carroll, Hoogland, Farrugia-Roberts and Murfet (2025): trained on M tasks, a network can answer like ridge, which
-# serves every task, or like dMMSE, which knows the M tasks by heart. dMMSE has the lower loss on them. Bayesian model
-# selection weighs that against complexity, measured by the local learning coefficient: free energy is about
-# n * loss + coefficient * log n. This takes a few minutes; set ICL_EXAMPLE_STEPS to a small number for a quick pass.
-# `development.py` shows the sweep over training, and `icl-reproduce carroll2025` does the whole paper.
+# Carroll, Hoogland, Farrugia-Roberts and Murfet (2025) train networks on M tasks. A network can answer like ridge,
+# which serves every task, or like dMMSE, which knows the M tasks by heart and has the lower loss on them. Bayesian
+# model selection weighs loss against complexity: free energy is about n * loss + coefficient * log n, where the
+# coefficient is the local learning coefficient. This takes a few minutes; set ICL_EXAMPLE_STEPS to a small number for a
+# quick pass. `development.py` shows the sweep over training, and `icl-reproduce carroll2025` does the whole paper.
 
 # %%
 import os
@@ -28,8 +28,8 @@ def pool(size: int) -> icl.TaskPool:
 # %% [markdown]
 # ## The loss gap shrinks
 #
-# Both predictors on prompts of the pool's own tasks; nothing is trained. The larger the pool, the less dMMSE knows that
-# ridge does not.
+# We compare both predictors on prompts of the pool's own tasks; nothing is trained. The larger the pool, the smaller
+# the advantage of dMMSE.
 
 # %%
 gaps = {}
@@ -45,9 +45,9 @@ for size in (1, 4, 16, 64, 256):
 # %% [markdown]
 # ## Complexity of trained networks
 #
-# One network learns a pool of 4 tasks, another fresh tasks, which makes it ridge. Chains of Langevin dynamics around
-# each tell how fast its loss rises nearby. They are short here, and small steps of training leave networks unfinished:
-# the flags say what speaks against an estimate.
+# One network learns a pool of 4 tasks. Another learns fresh tasks, which makes it answer like ridge. Chains of Langevin
+# dynamics around each network show how fast its loss rises nearby. The chains are short, and with few training steps
+# the networks are unfinished. The flags say what makes an estimate doubtful.
 
 # %%
 MODEL = icl.ModelConfig(
@@ -71,12 +71,12 @@ with tempfile.TemporaryDirectory() as folder:
 # %% [markdown]
 # ## Which one is preferred?
 #
-# With a lower loss and a lower coefficient dMMSE is preferred from the start, as the paper has it for few tasks. If its
-# coefficient were higher, ridge would come first, and the longer the smaller the gap. n counts samples, and is only an
-# analogue of training time.
+# If dMMSE has a lower loss and a lower coefficient, it is preferred from the start; the paper says so for few tasks. If
+# its coefficient were higher, ridge would be preferred first. The smaller the gap, the longer that would last. n counts
+# samples and is only an analogue of training time.
 
 # %%
 difference = (ends["M = 4"].estimate or 0.0) - (ends["fresh tasks"].estimate or 0.0)
 print(f"M = 4, measured coefficients, {difference:+.1f}: {free_energy_crossover(gaps[4], difference)}")
 for size in (16, 64, 256):
-    print(f"M = {size}, if dMMSE's were higher by 20: {free_energy_crossover(gaps[size], 20.0)}")
+    print(f"M = {size}, if dMMSE's coefficient were higher by 20: {free_energy_crossover(gaps[size], 20.0)}")

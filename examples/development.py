@@ -1,10 +1,10 @@
 # %% [markdown]
 # # How structure develops: transient ridge on a laptop
 #
-# Networks are trained on pools of M tasks. With few tasks a network learns them by heart; with many it learns ridge
-# regression; in between it may first look like ridge and then turn to its tasks, so that its loss on fresh weights
-# falls and rises again (Carroll et al. 2025). Set ICL_EXAMPLE_STEPS to a small number for a quick pass; by default the
-# eight runs train for long: 47 minutes of wall time were measured on a shared machine, one thread.
+# We train networks on pools of M tasks. With few tasks a network learns them by heart; with many it learns ridge
+# regression. In between it may first look like ridge and then turn to its tasks: its loss on fresh weights falls and
+# rises again (Carroll et al. 2025). Set ICL_EXAMPLE_STEPS to a small number for a quick pass. By default the eight runs
+# took 47 minutes with one thread on a shared machine.
 
 # %%
 import json
@@ -36,8 +36,8 @@ TASKS = [TaskPool(4, size, noise_std=NOISE, n_points=8) for size in (16, 64, 4)]
 TASKS.append(LinearRegression(4, noise_std=NOISE, n_points=8))
 
 # %% [markdown]
-# Pools are nested: the 16 tasks are among the 64. Adam at 3e-3 after a linear warm-up, 22 checkpoints evenly over
-# log(step). Finished runs are read back, so the script can be started again.
+# Pools are nested: the 16 tasks are among the 64. Training uses Adam at 3e-3 after a linear warm-up and keeps 22
+# checkpoints, evenly over log(step). Finished runs are read back, so the script can be started again.
 
 # %%
 folders = []
@@ -51,7 +51,7 @@ for seed in SEEDS:
         train(config, out=folders[-1], resume=True)
 
 # %% [markdown]
-# Every checkpoint is measured on the same prompts; records are cached in the run folders.
+# We measure every checkpoint on the same prompts. The results are cached in the run folders.
 
 # %%
 few = min(64, PROMPTS)
@@ -63,9 +63,9 @@ found.plot("trajectory")
 found.plot("diversity")
 
 # %% [markdown]
-# ## What it says
+# ## What did they learn, and when?
 #
-# t_crit is where the loss on fresh weights is smallest; transience is how far it rises from there to the end.
+# t_crit is the step at which the loss on fresh weights is smallest. Transience is how far the loss rises afterwards.
 
 # %%
 rows = []

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # A first look at a regression transformer
 #
-# Load a checkpoint, ask what it computes, and see whether its spectral signature says anything. The embedded demo is
-# a 4-layer decoder whose training weights lay in three of six dimensions. Set ICL_EXAMPLE_PROMPTS to a small number
-# for a quick pass.
+# We load a checkpoint, measure what it computes, and ask whether its spectral signature recognises familiar prompts.
+# The embedded demo is a 4-layer decoder; the weights of its training tasks lay in three of six dimensions. Set
+# ICL_EXAMPLE_PROMPTS to a small number for a quick pass.
 
 # %%
 import os
@@ -20,20 +20,21 @@ print(checkpoint.task.describe())
 # %% [markdown]
 # ## What does it compute?
 #
-# Every model and every reference algorithm is called alike: f(xs, ys) predicts each label from the pairs before it.
+# Models and reference predictors are called in the same way: f(xs, ys) predicts each label from its x and the examples
+# before it.
 
 # %%
 errors = error_curves(checkpoint.model, checkpoint.task, shifts=["w_rotation", "x_scale=3"], n_prompts=N_PROMPTS)
 for label, family in errors.families.items():
     late = family.curves["model"].late
-    print(f"{label:16} error {late.value:.3f} [{late.low:.3f}, {late.high:.3f}], predicts most like {family.closest()}")
+    print(f"{label:16} error {late.value:.3f} [{late.low:.3f}, {late.high:.3f}], closest to {family.closest()}")
 errors.plot()
 
 # %% [markdown]
-# Where weights are turned out of the training subspace the model fails, and least squares does not. So does the Bayes
-# predictor of the model's own training distribution: failing there is what an ideal learner of that prior would do.
+# When the weights are turned out of the training subspace, the model fails and least squares does not. The Bayes
+# predictor for the training distribution fails too, so an ideal learner of this distribution would fail as well.
 #
-# ## Where can it be read?
+# ## At which sites is the answer decodable?
 
 # %%
 probes = linear_probes(checkpoint.model, checkpoint.task, n_prompts=N_PROMPTS, n_controls=2)
@@ -41,9 +42,9 @@ print(probes.to_frame().pivot(index="site", columns="target", values="r2").round
 probes.plot("Bayes")
 
 # %% [markdown]
-# ## Is there a spectral signature, and does it know unfamiliar prompts?
+# ## Is there a spectral signature, and does it detect unfamiliar prompts?
 #
-# Untrained networks are the control: what they show as well is no sign of learning.
+# Untrained networks are the control: what they show too is no sign of learning.
 
 # %%
 signature = spectral_signature(checkpoint.model, checkpoint.task.sample(2 * N_PROMPTS, seed=0))

@@ -1,11 +1,10 @@
 # %% [markdown]
 # # Does a transformer learn least squares, or its training prompts?
 #
-# Hill, Eyre and Creager (2025): transformers that learn regression in context fail on shifted prompts where least
-# squares would not, and a "spectral signature" of their residual streams is said to show it. Here a small model is
-# trained on weights in a subspace and then asked about weights that leave it, in about two minutes. Set
-# ICL_EXAMPLE_PROMPTS and ICL_EXAMPLE_STEPS to small numbers for a quick pass; `icl-reproduce hill2025` does the whole
-# paper.
+# Hill, Eyre and Creager (2025) say that transformers that learn regression in context fail on shifted prompts where
+# least squares does not, and that a "spectral signature" of their residual streams shows it. Here we train a small
+# model on weights in a subspace and test it on weights outside, in about two minutes. Set ICL_EXAMPLE_PROMPTS and
+# ICL_EXAMPLE_STEPS to small numbers for a quick pass; `icl-reproduce hill2025` does the whole paper.
 
 # %%
 import os
@@ -42,9 +41,9 @@ model = icl.train(config).model
 # %% [markdown]
 # ## Where does it fail?
 #
-# Errors after at least d examples, in units of E[y²]. Least squares handles every one of these shifts. The Bayes
-# predictor of the training law looks only into the subspace of the weights, so it fails under the rotation too: an
-# ideal learner of these prompts would. It does not fail where inputs are scaled.
+# We print late errors: after at least d examples, divided by E[y²]. Least squares handles all of these shifts. The
+# Bayes predictor for the training distribution uses only the subspace of the weights, so it fails under the rotation
+# too. An ideal learner of the training prompts would do so as well. It does not fail if the inputs are scaled.
 
 # %%
 errors = error_curves(model, task, shifts=SHIFTS, n_prompts=N_PROMPTS)
@@ -56,21 +55,23 @@ for label, family in errors.families.items():
     print(f"{label}: {said}")
 
 # %% [markdown]
-# ## Does the signature know?
+# ## Does the signature detect shifted prompts?
 #
-# The top two right singular vectors of a prompt's residual stream after the last block, against the subspace that
-# prompts in distribution share. Untrained networks and the norms of a prompt stand beside it: they know a lot too.
+# The score compares the top two right singular vectors of a prompt's residual stream after the last block with the
+# subspace that prompts in distribution share. Untrained networks and the norms of a prompt stand beside it; they detect
+# a lot too.
 
 # %%
 report = ood_report(model, task, shifts=SHIFTS, n_prompts=N_PROMPTS, n_controls=3)
 print(report.to_frame()[["auroc", "auroc_norms", "auroc_untrained"]].round(2))
 
 # %% [markdown]
-# ## Does it know the error?
+# ## Does it predict the error?
 #
-# Pooled over families a correlation is easily high, since shifted prompts differ in both; inside families it is not.
+# A correlation over all families together is easily high, since shifted prompts differ in both. So we also take it
+# inside each family.
 
 # %%
-print(f"pooled: {report.correlation.pooled}")
+print(f"all families together: {report.correlation.pooled}")
 print(f"inside families: {report.correlation.within_mean}")
 print(f"inside families, beyond untrained networks: {report.correlation_excess()}")

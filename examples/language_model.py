@@ -1,10 +1,10 @@
 # %% [markdown]
 # # A language model
 #
-# The measures of activations take language models as well: a Hugging Face decoder, a TransformerLens bridge, or a
+# The measures of activations take language models too: a Hugging Face decoder, a TransformerLens bridge, or a
 # HookedTransformer of TransformerLens 3.9. Families are token prompts. The network below has random weights, so nothing
-# is downloaded and nothing should be found beyond other random networks; put your own model and prompts in its place.
-# Set ICL_EXAMPLE_PROMPTS to a small number for a quick pass.
+# is downloaded, and it should not differ from other random networks. Put your own model and prompts in its place. Set
+# ICL_EXAMPLE_PROMPTS to a small number for a quick pass.
 
 # %%
 import os
@@ -20,8 +20,8 @@ config = GPT2Config(n_layer=3, n_head=2, n_embd=32, vocab_size=100, n_positions=
 network = GPT2LMHeadModel(config)
 
 # %% [markdown]
-# `reads="tokens"` says that the module is called on token numbers [batch pos]. Its blocks are found by themselves, and
-# its class knows how an untrained one is made.
+# `reads="tokens"` says that the module takes token numbers [batch pos]. `wrap` finds its blocks, and the class knows
+# how to make an untrained network.
 
 # %%
 model = icl.wrap(network, reads="tokens")
@@ -39,7 +39,7 @@ print(signature)
 print(signature.excess)
 
 # %% [markdown]
-# The study compares families at the last block, and says of each measure whether untrained networks show the same.
+# The study compares families at the last block and says for each measure whether untrained networks show the same.
 
 # %%
 found = icl.activation_study(families, model=model, n_controls=4)

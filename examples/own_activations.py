@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Activations and prompts from elsewhere
 #
-# Another framework ran the network: all that is left are arrays on disk. They are enough for the signature, spectra,
-# detectors and likeness of sites, with the same code and the same controls as for a model. Set ICL_EXAMPLE_PROMPTS to a
-# small number for a quick pass.
+# If another framework ran the network, you may have only arrays on disk. They are enough for the signature, spectra,
+# detectors and similarity of sites, with the same code and the same controls as for a model. Set ICL_EXAMPLE_PROMPTS to
+# a small number for a quick pass.
 
 # %%
 import os
@@ -48,8 +48,8 @@ own = run(pairs, seed=0, memory=0.9)
 untrained = [run(pairs, seed=seed, memory=0.1) for seed in (1, 2, 3)]
 
 # %% [markdown]
-# Half of the prompts in distribution are fitted; sample i of the other families is prompt i, changed, so that those
-# whose original was fitted are left out. Controls make verdicts; without them there are numbers only.
+# Half of the prompts in distribution are fitted. Sample i of another family is prompt i, changed; it is left out if
+# prompt i was fitted. Verdicts need controls; without them there are numbers only.
 
 # %%
 found = icl.activation_study(own, controls=untrained)
@@ -59,8 +59,8 @@ for claim, excess in found.verdicts.items():
 found.plot()
 
 # %% [markdown]
-# The same from a file, which `icl-probe activations.npz` turns into a report. What activations alone do not give is
-# listed with the reason.
+# The arrays may also be in a file, which `icl-probe activations.npz` turns into a report. `absent` lists what cannot be
+# measured on activations alone, with the reason.
 
 # %%
 with tempfile.TemporaryDirectory() as folder:
@@ -74,7 +74,7 @@ print(again.detectors.to_frame()["auroc"].unstack().round(2))
 print(f"left out: {', '.join(again.absent)}")
 
 # %% [markdown]
-# Prompts that were saved stand in for a task, wherever one is taken.
+# Saved prompts can replace a task everywhere.
 
 # %%
 saved = icl.FixedPrompts({label: (p.xs.numpy(), p.ys.numpy()) for label, p in drawn.items()})
@@ -83,5 +83,5 @@ model = icl.load_checkpoint(icl.demo_path()).model
 demo = icl.FixedPrompts({"mine": icl.LinearRegression(n_dims=6, n_points=13).sample(2 * N_PROMPTS, seed=0)})
 errors = icl.error_curves(model, demo, n_prompts=N_PROMPTS)
 print(
-    f"late error {errors.in_distribution.curves['model'].late.value:.2f}, most like {errors.in_distribution.closest()}"
+    f"late error {errors.in_distribution.curves['model'].late.value:.2f}, closest to {errors.in_distribution.closest()}"
 )

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # A model of your own
 #
-# Any PyTorch module can be measured: `icl.wrap` finds its blocks, and needs to be told how untrained networks are made.
+# Any PyTorch module can be measured: `icl.wrap` finds its blocks, and you say how untrained networks are made.
 # Set ICL_EXAMPLE_STEPS and ICL_EXAMPLE_PROMPTS to small numbers for a quick pass.
 
 # %%
@@ -19,7 +19,7 @@ TASK = icl.LinearRegression(n_dims=3, n_points=10)
 # %% [markdown]
 # ## The network
 #
-# Nothing in it knows of this package. Tokens are x1, y1, x2, y2, ..., and a label is predicted where its x stands.
+# It does not use icl-interp. Tokens are x1, y1, x2, y2, ..., and each label is predicted at its x.
 
 
 # %%
@@ -63,7 +63,7 @@ print(icl.sites(network, first.xs, first.ys))
 # %% [markdown]
 # ## Wrap it, and measure it like any other model
 #
-# `make=MyDecoder` builds the untrained networks beside which every number stands.
+# `make=MyDecoder` builds the untrained networks that every number is compared with.
 
 # %%
 model = icl.wrap(network, make=MyDecoder)

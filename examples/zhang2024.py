@@ -1,10 +1,10 @@
 # %% [markdown]
 # # A linear transformer block learns where to start
 #
-# Zhang, Wu and Bartlett (2024): all tasks share a signal, w ~ N(b*, I). Linear attention alone (LSA) can do one
-# gradient step from 0; with a linear MLP and the skip (LTB) it can do the step from b*. Both are trained here in
-# distribution, in about a minute. Set ICL_EXAMPLE_PROMPTS to a small number for a quick pass; `icl-reproduce zhang2024`
-# does the whole paper.
+# In Zhang, Wu and Bartlett (2024) all tasks share a signal, w ~ N(b*, I). Linear attention alone (LSA) can do one
+# gradient step from 0. With a linear MLP and the skip connection (LTB) it can do the step from b*. We train both, in
+# about a minute. Set ICL_EXAMPLE_PROMPTS to a small number for a quick pass; `icl-reproduce zhang2024` does the whole
+# paper.
 
 # %%
 import os
@@ -25,7 +25,7 @@ print(f"in distribution: {task.describe()}")
 # %% [markdown]
 # ## The best that each can do
 #
-# One gradient step from b* with the preconditioner Gamma* for LTB; for LSA the minimum of its exact risk.
+# LTB can do one gradient step from b* with the preconditioner Gamma*. LSA can reach the minimum of its exact risk.
 
 # %%
 eye = torch.eye(D, dtype=torch.float64)
@@ -35,8 +35,8 @@ print(f"least risk: LTB {best.risk:.4f}, LSA {optimal_lsa_risk(b_star, M):.4f}")
 # %% [markdown]
 # ## Train both
 #
-# All weight matrices are trained, six for LTB and four for LSA. `linear_risk` is the exact population risk of the
-# weights: no test set is needed, and the heavy tails of LSA do no harm.
+# We train all weight matrices, six for LTB and four for LSA. `linear_risk` is the exact population risk of the weights.
+# It needs no test set, and the heavy tails of LSA do no harm.
 
 
 # %%
@@ -61,7 +61,7 @@ for family in ("lsa", "ltb"):
 # %% [markdown]
 # ## What is in the weights?
 #
-# At the optimum gamma (the answer without examples) and the start of the step are b*, and the preconditioner is Gamma*.
+# At the optimum, gamma (the answer without examples) and the start of the step are b*. The preconditioner is Gamma*.
 
 # %%
 print(found)
@@ -70,7 +70,7 @@ print(f"Gamma* = {best.preconditioner[0, 0]:.3f} times the identity")
 # %% [markdown]
 # ## The start is learned, not inferred
 #
-# Move b* at test time: the block still starts from the old one, and pays for it.
+# We move b* at test time. The block still starts from the old one, so its risk rises.
 
 # %%
 for distance in (0.0, 2.0, 4.0):

@@ -1,4 +1,4 @@
-"""Open up transformers that learn regression in their context.
+"""Study transformers that learn regression from the examples in their prompt.
 
 Public names load when they are first used, so that `import icl_interp` costs nothing.
 

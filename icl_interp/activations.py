@@ -19,14 +19,14 @@ from probes._core.results import short_repr
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What a model said and held while it read one batch of prompts."""
+    """A model's predictions and activations for one batch of prompts."""
 
     prompts: Any
     """The prompts of this batch, on the CPU."""
     predictions: Float[Tensor, "batch point"]
     """The model's predictions, on the CPU."""
     activations: Mapping[str, Tensor]
-    """Each named activation [batch pos ...], on the model's device; of one point's sequence in a query-only model."""
+    """Named activations [batch pos ...] on the model's device; of one point's sequence for a query-only model."""
 
     __repr__ = short_repr
 
@@ -34,21 +34,21 @@ class Batch:
 def stream(
     model: ModelLike, prompts: Any, names: Sequence[str], *, batch_size: int = 256, point: int = -1
 ) -> Iterator[Batch]:
-    """Run a model over prompts in batches and hand out the named activations.
+    """Run a model over prompts in batches and yield the named activations.
 
     A causal model answers all points in the pass whose activations are kept. A query-only model (joint tokens, linear
-    families) reads one sequence for each point: activations are those of one of them, and the predictions of all
-    points come from passes of their own, without these hooks.
+    families) reads one sequence per point. Its activations are those of one of these sequences; the predictions of all
+    points come from separate passes without hooks.
 
     Memory: one batch at a time, whatever the number of prompts. Hooks come off after each batch, also when the
     consumer stops early or the model raises. No gradients.
 
     Args:
         model: The network.
-        prompts: What it reads.
+        prompts: Prompts that the model reads.
         names: Hook names, in TransformerLens' spelling.
-        batch_size: Prompts a forward pass.
-        point: Whose sequence a query-only model is looked at in, counting from the end if negative.
+        batch_size: Number of prompts per forward pass.
+        point: Point whose sequence a query-only model reads; counted from the end if negative.
 
     Yields:
         One `Batch` after the other, in the order of the prompts.
@@ -80,10 +80,10 @@ def collect(
 
     Args:
         model: The network.
-        prompts: What it reads.
+        prompts: Prompts that the model reads.
         names: Hook names, in TransformerLens' spelling.
-        batch_size: Prompts a forward pass; does not change the result beyond float rounding.
-        point: Whose sequence a query-only model is looked at in, counting from the end if negative.
+        batch_size: Number of prompts per forward pass; does not change the result beyond float rounding.
+        point: Point whose sequence a query-only model reads; counted from the end if negative.
 
     Returns:
         Activations by name, [batch pos ...], on the CPU, in the order of the prompts.

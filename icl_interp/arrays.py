@@ -167,15 +167,15 @@ class StoredArray:
     """An array in a file, of which slices are read when they are asked for."""
 
     shape: tuple[int, ...]
-    """As stored."""
+    """Shape of the stored array."""
     dtype: "np.dtype[Any]"
-    """Of what a slice holds, unless it is bfloat16."""
+    """Type of the numbers in a slice, unless it is bfloat16."""
     path: Path
-    """The file."""
+    """Path of the file."""
     offset: int
-    """Where the numbers begin; below 0 where the array is compressed."""
+    """Offset of the first number in bytes; below 0 if the array is compressed."""
     member: str = ""
-    """Of a zip archive, where the array is compressed or its first axis is not the slowest."""
+    """Name in the zip archive, if the array is compressed or its first axis is not the slowest."""
     is_bfloat16: bool = False
     """Whether the 16 bits of each number are a bfloat16."""
     _whole: list[Any] = field(default_factory=list, compare=False)

@@ -1,4 +1,4 @@
-"""What people hand to a public function: models, tasks and prompts in any form that can be told, the rest refused.
+"""Arguments of public functions: models, tasks and prompts in every form that is understood; the rest is refused.
 
 Each public function that takes one of these calls its `as_...` first.
 """

@@ -1,4 +1,4 @@
-"""Whose fault it is: of what was typed or read, of a diverged training, or of code that the user brought along."""
+"""Errors by their cause: wrong input, a diverged training, or the user's own code."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,11 +22,11 @@ __all__ = [
 
 
 class DivergedError(FloatingPointError):
-    """A training whose loss or weights are no longer finite, or beyond all bounds."""
+    """A training whose loss or weights are not finite, or far too large."""
 
 
 class UserCodeError(Exception):
-    """Code that the user brought along raised an error, which is the cause of this one."""
+    """The user's own code raised an error, which is the cause of this one."""
 
     def __init__(self, name: str, error: Exception, frames: TracebackType | None = None) -> None:
         super().__init__(f"{name} is your own code, and it raised {type(error).__name__}: {one_line(error)}.")

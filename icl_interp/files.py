@@ -1,4 +1,4 @@
-"""Write a file completely or not at all, and over nothing but an older one of our own; JSON without NaN."""
+"""Write a file completely or not at all, and replace only older files of our own; JSON without NaN."""
 
 import errno
 import io

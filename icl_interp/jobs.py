@@ -1,4 +1,4 @@
-"""The one job runner: many jobs here, in processes of this machine, or by the workers of a Dask scheduler.
+"""The job runner: many jobs in this process, in other processes, or by the workers of a Dask scheduler.
 
 If a worker dies, the jobs that are not done are given to others. Ctrl-C and SIGTERM stop all jobs: workers on this
 machine are asked by a file and get time to write their states.
@@ -28,7 +28,7 @@ from icl_interp.user_files import import_files, imported_files
 _ATTEMPTS = 3
 """How often in a row workers may die before any of their jobs is done."""
 _WRITE_SECONDS = 30.0
-"""Wall time that workers have to finish a step and write their states after Ctrl-C or SIGTERM (ours)."""
+"""Wall time that workers have to finish a step and write their states after Ctrl-C or SIGTERM (our choice)."""
 _CONNECT_SECONDS = 20
 
 Job = TypeVar("Job")

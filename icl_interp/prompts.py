@@ -1,4 +1,4 @@
-"""The record that tasks make and models read: prompts of (x, y) pairs, and the seeds behind them."""
+"""Prompts of (x, y) examples, which tasks make and models read, and the seeds behind them."""
 
 import hashlib
 from collections.abc import Callable
@@ -55,7 +55,7 @@ def stream(seed: int, name: str) -> torch.Generator:
 
 @dataclass(frozen=True, slots=True)
 class TokenPrompts:
-    """A batch of token sequences, for language models; what a wrapped model of tokens reads in place of `Prompts`."""
+    """A batch of token sequences, which a wrapped language model reads instead of `Prompts`."""
 
     tokens: Int[Tensor, "batch pos"]
     """Numbers of vocabulary entries."""
@@ -90,10 +90,10 @@ class TokenPrompts:
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class Prompts:
-    """A batch of prompts: in each, `point` pairs (x, y) that share one task.
+    """A batch of prompts: in each, `point` examples (x, y) that share one task.
 
-    Arrays of numpy become tensors of their dtype. A *point* is one (x, y) pair; a *position* is a token slot of a model
-    and does not occur here.
+    Arrays of numpy become tensors of their dtype. A *point* is one (x, y) example; a *position* is a token slot of a
+    model and does not occur here.
 
     Example:
         >>> prompts = Prompts(xs=torch.zeros(4, 3, 2), ys=torch.zeros(4, 3))
@@ -108,9 +108,9 @@ class Prompts:
     ws: Float[Tensor, "batch dim"] | None = None
     """The weights behind the labels, where the task is linear."""
     source: str = ""
-    """Where the prompts came from: task and seed, for people."""
+    """Task and seed that the prompts came from, in words."""
     query_xs: Float[Tensor, "batch point dim"] | None = None
-    """Where entry k is asked instead, after the pairs before k; None where it is asked at xs[:, k]."""
+    """Query of entry k, asked after the examples before k; None means that entry k is asked at xs[:, k]."""
     query_ys: Float[Tensor, "batch point"] | None = None
     """The labels of `query_xs`, noise included."""
 
@@ -126,7 +126,7 @@ class Prompts:
 
     @property
     def n_points(self) -> int:
-        """Number of (x, y) pairs in each prompt."""
+        """Number of (x, y) examples in each prompt."""
         return self.xs.shape[1]
 
     @property
@@ -152,7 +152,7 @@ class Prompts:
             device: As torch names it.
 
         Returns:
-            The same prompts over there.
+            The same prompts on that device.
         """
         return self._each(lambda tensor: tensor.to(device))
 
@@ -165,7 +165,7 @@ class Prompts:
         """Keep the beginning of each prompt.
 
         Args:
-            n_points: Pairs to keep, at least 1; all where there are fewer.
+            n_points: Number of examples to keep, at least 1; all if there are fewer.
 
         Returns:
             Views of the tensors.
@@ -207,8 +207,8 @@ class PromptSource(Protocol):
         """Draw prompts.
 
         Args:
-            n_prompts: How many.
-            n_points: Pairs per prompt; None takes the task's usual number.
+            n_prompts: Number of prompts.
+            n_points: Number of examples per prompt; None takes the task's usual number.
             seed: The only source of randomness.
 
         Returns:

@@ -1,4 +1,4 @@
-"""With what a result was made: versions, machine, git state, and a name for the code that made it."""
+"""The record of what made a result: versions, machine, git state, and a name for the code."""
 
 import ast
 import hashlib

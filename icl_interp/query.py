@@ -1,4 +1,4 @@
-"""Ask a model or a predictor: once for plain prompts, once a point where each point has a query of its own."""
+"""Ask a model or a predictor: once for plain prompts, once per point if each point has its own query."""
 
 from collections.abc import Callable
 
@@ -16,9 +16,9 @@ Callee = Callable[..., Tensor]
 def predict(
     f: Callee, prompts: Prompts, *, on_prompts: Callable[[int], None] | None = None
 ) -> Float[Tensor, "batch point"]:
-    """Let f predict `prompts.targets`.
+    """Ask f to predict `prompts.targets`.
 
-    Formula: f(xs, ys) for plain prompts. With queries, entry k is f's last answer to the k pairs before k and then
+    Formula: f(xs, ys) for plain prompts. With queries, entry k is f's last answer to the k examples before k and then
     query_xs[:, k], whose label is put as 0: one call for each k.
 
     Args:

@@ -1,4 +1,4 @@
-"""What goes by a name, ours and the user's own: each name once, and the user's entries travel to worker processes."""
+"""Registries of named parts, ours and the user's; each name is unique, and worker processes get the user's entries."""
 
 import importlib
 import inspect

@@ -1,4 +1,4 @@
-"""Settings: frozen records that refuse unknown keys, and the YAML that people write them in."""
+"""Settings: frozen records that refuse unknown keys, and their YAML."""
 
 import re
 import typing

@@ -1,4 +1,4 @@
-"""Files of the user's own that commands run first, so that what they register holds."""
+"""The user's own files, which commands run first so that their parts are registered."""
 
 import importlib.util
 import sys

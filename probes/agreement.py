@@ -1,8 +1,8 @@
-"""Do two predictors agree: in their predictions, their errors and their weights?
+"""Do two predictors agree in their predictions, errors and weights?
 
-All but `sensitivity_cosine` and `algorithm_agreement` take tensors: `probes.induced_weights` makes weights of a
-callable, `probes.sensitivity` compares gradients and `algorithm_agreement` asks all of it of two callables. Cosines
-are blind to scale: an algorithm with the wrong step size has a similarity of 1, and only SPD and ILWD expose it.
+The functions take tensors, except `compare_algorithms`, which takes two callables and measures everything.
+`probes.induced_weights` finds the weights of a callable, `probes.sensitivity` compares gradients. Cosines are blind to
+scale: an algorithm with the wrong step size has a similarity of 1. Only SPD and ILWD show the difference.
 """
 
 from collections.abc import Sequence
@@ -48,8 +48,8 @@ def spd(
         a: One predictor's predictions, in label units.
         b: The other's for the same prompts.
         divide_by: The unit c; the paper's plots divide by d, and E[y^2] makes it a share.
-        seed: Of the bootstrap.
-        n_bootstrap: How many resamples of prompts.
+        seed: Seed of the bootstrap.
+        n_bootstrap: Number of bootstrap resamples of prompts.
         confidence: The share of replicates inside each interval.
 
     Returns:
@@ -78,19 +78,19 @@ def mspd(
     n_bootstrap: int = 1000,
     confidence: float = 0.95,
 ) -> Estimate:
-    """Measure SPD where the pairs do not determine the weights.
+    """Measure SPD where the examples do not determine the weights.
 
-    Formula: mean of SPD over the entries with 1 <= n < d pairs before them; entry 0, which has seen nothing,
+    Formula: mean of SPD over the entries with 1 <= n < d examples before them; entry 0, which has seen nothing,
     is left out by our choice. Undefined for d = 1.
 
     Args:
         a: One predictor's predictions, in label units.
         b: The other's for the same prompts.
         n_dims: The number of input dimensions d.
-        n_pairs: How many pairs each entry has before it; None: entry k has k.
+        n_pairs: Number of examples before each entry; None: entry k has k.
         divide_by: The unit, as in `spd`.
-        seed: Of the bootstrap.
-        n_bootstrap: How many resamples of prompts.
+        seed: Seed of the bootstrap.
+        n_bootstrap: Number of bootstrap resamples of prompts.
         confidence: The share of replicates inside the interval.
 
     Returns:
@@ -134,11 +134,11 @@ def ilwd(
     own weights; for others `induced_weights`, whose R² says whether there is a weight at all.
 
     Args:
-        a: One predictor's weights after the pairs before each entry, label units per input unit.
+        a: One predictor's weights after the examples before each entry, label units per input unit.
         b: The other's.
         divide_by: The unit c; the paper's plots divide by d.
-        seed: Of the bootstrap.
-        n_bootstrap: How many resamples of prompts.
+        seed: Seed of the bootstrap.
+        n_bootstrap: Number of bootstrap resamples of prompts.
         confidence: The share of replicates inside each interval.
 
     Returns:
@@ -191,13 +191,13 @@ def similarity_of_errors(
 def similarity_of_weights(
     a: Float[Tensor, "batch point dim"], b: Float[Tensor, "batch point dim"], **bootstrap: Any
 ) -> Estimate:
-    """Measure whether two predictors have weights of one direction (SimW).
+    """Measure whether the weights of two predictors have the same direction (SimW).
 
     Formula: E mean_k cos(w_a,k, w_b,k). Blind to a common factor of the weights. Entries where a weight is
-    zero, as before the first pair, are left out.
+    zero, as before the first example, are left out.
 
     Args:
-        a: One predictor's weights after the pairs before each entry.
+        a: One predictor's weights after the examples before each entry.
         b: The other's.
         **bootstrap: `seed`, `n_bootstrap` and `confidence`, as in `spd`.
 
@@ -228,16 +228,16 @@ def _check_unit(who: str, divide_by: float) -> None:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class AlgorithmAgreement:
-    """How far two callables agree, by every metric; f first, g second."""
+    """How far two callables f and g agree, by every metric."""
 
     spd: Curve
     """Squared prediction difference by entry, squared label units over `divide_by`."""
     mspd: Estimate
-    """Mean SPD over entries with fewer pairs than dimensions; NaN with a reason if there is none."""
+    """Mean SPD over entries with fewer examples than dimensions; NaN with a reason if there is none."""
     ilwd: Curve
     """Squared distance of induced weights by entry."""
     linear_r2: tuple[Curve, Curve]
-    """R² of the linear fit of f and of g by entry; ILWD and SimW mean nothing where one is low."""
+    """R² of the linear fit of f and of g by entry; ILWD and SimW are meaningless where one is low."""
     similarity_of_errors: Estimate
     """SimE, in [-1, 1]; blind to scale."""
     similarity_of_weights: Estimate
@@ -245,7 +245,7 @@ class AlgorithmAgreement:
     sensitivity: SensitivityAgreement
     """The three metrics of gradients at the last asked entry."""
     points: tuple[int, ...]
-    """The entries: how many pairs came before each query."""
+    """The entries: how many examples came before each query."""
     divide_by: float
     """The unit of SPD, MSPD and ILWD."""
 
@@ -277,7 +277,7 @@ def compare_algorithms(
         g: Another.
         xs: Inputs.
         ys: Labels.
-        queries: More fresh inputs a prompt than dimensions.
+        queries: More fresh inputs per prompt than dimensions.
         points: Entries k; None takes all. Gradients are taken at the last of them.
         divide_by: The unit of squared differences, such as d or E[y^2].
         batch_size: Sequences a call with fresh queries.

@@ -1,4 +1,4 @@
-"""Where does each query look: how broadly, at which tokens, and alike in all prompts?
+"""Where does each query look: how broadly, at which tokens, and does that depend on the prompt?
 
 Patterns are [batch head query key], rows that sum to 1. Roles of tokens are masks that the caller gives; patterns
 of linear attention, which are no distributions, are refused.
@@ -123,8 +123,8 @@ def attention_mass(
 def pattern_variability(pattern: Float[Tensor, "batch head query key"]) -> Float[Tensor, "batch head query"]:
     """Measure how far each prompt's pattern is from the mean pattern.
 
-    Formula: (1/2) sum_j |a_ij - mean_b a_bij|, the total variation distance. 0 for a head that looks at fixed
-    positions whatever the prompt says; one prompt tells nothing.
+    Formula: (1/2) sum_j |a_ij - mean_b a_bij|, the total variation distance. 0 for a head that looks at the same
+    positions in every prompt. Meaningless for one prompt.
 
     Args:
         pattern: Attention after the softmax.
@@ -186,7 +186,7 @@ class AttentionReport:
     """What the heads of one layer look at, means over prompts and queries, one entry per head."""
 
     entropy: Curve
-    """Entropy over log of the number of visible keys, in [0, 1]: 1 looks everywhere alike."""
+    """Entropy over log of the number of visible keys, in [0, 1]; 1 means uniform attention."""
     mass: Mapping[str, Curve]
     """Share of attention on the keys of each role, in [0, 1]."""
     chance: Mapping[str, float]

@@ -3,7 +3,7 @@
 The bootstrap draws samples (prompts) with replacement. Which ones depends on the number of samples and the
 seed alone: two score sets on the same prompts, say of a model and of its untrained control, are resampled
 identically under one seed, so that differences of their replicates are paired. Sets whose i-th samples were
-built from the same random numbers are no independent sets: they take the same stream, or one id per sample.
+built from the same random numbers are not independent: give them the same stream, or one id per sample.
 """
 
 from dataclasses import dataclass
@@ -57,9 +57,9 @@ def bootstrap_counts(
     Formula: row b counts n independent draws from 0..n-1. Meaningless as a measure of uncertainty when n is a handful.
 
     Args:
-        n: How many samples.
+        n: Number of samples.
         seed: Equal n, seed and stream give equal rows, and fewer resamples are the first rows of more.
-        n_bootstrap: How many resamples.
+        n_bootstrap: Number of bootstrap resamples.
         stream: A number for each of several sets (or groups) that are resampled independently; sets whose
             i-th samples share their random numbers take the same one.
 

@@ -45,7 +45,7 @@ class CorrelationReport:
     within_mean_replicates: Float64[Tensor, " bootstrap"]
     """`within_mean` on each resample; another score on the same samples, clusters and seed pairs up with it."""
     pooled_replicates: Float64[Tensor, " bootstrap"]
-    """`pooled` on each resample, paired likewise."""
+    """`pooled` on each resample, paired in the same way."""
 
     def __repr__(self) -> str:
         n_groups = len(self.within)
@@ -78,14 +78,14 @@ def score_error_correlation(
         score: One number per sample, larger = further out.
         log_error: Logarithm of the sample's error.
         groups: Which family (shift) each sample belongs to.
-        covariates: What a trivial rival knows, such as log norms of the inputs.
+        covariates: Quantities that a trivial rival knows, such as log norms of the inputs.
         clusters: Which random numbers each sample was built from, as a number, usually 0..n-1 in every group.
             Samples with equal numbers are resampled together, in whatever group: the j-th smallest of m
             numbers occurs as often as `bootstrap_counts(m, seed=seed)[:, j]` says, for all statistics alike.
-            A group of which a resample holds nothing is undefined there. None: all samples are independent.
-        seed: Of the bootstrap. Without clusters it is stratified: the resamples of the i-th group depend on
+            A group is undefined in a resample that holds none of it. None: all samples are independent.
+        seed: Seed of the bootstrap. Without clusters it is stratified: the resamples of the i-th group depend on
             i, its size and this seed alone; with clusters they depend on m and this seed alone.
-        n_bootstrap: How many resamples.
+        n_bootstrap: Number of bootstrap resamples.
         confidence: The share of replicates inside each interval.
 
     Returns:

@@ -25,13 +25,13 @@ class Covariance:
     matrix: Float64[Tensor, "dim dim"]
     """Covariance with divisor n, after shrinkage, in squared feature units."""
     eigenvalues: Float64[Tensor, " dim"]
-    """Of `matrix`, largest first, >= 0."""
+    """Eigenvalues of `matrix`, largest first, at least 0."""
     eigenvectors: Float64[Tensor, "dim dim"]
     """Orthonormal rows, in the same order."""
     shrinkage: float
-    """Share of the scaled identity that was mixed in, in [0, 1]."""
+    """Share of the scaled identity in `matrix`, in [0, 1]."""
     n_samples: int
-    """How many samples were fitted."""
+    """Number of fitted samples."""
 
     @takes_arrays
     def whiten(self, features: Float[Tensor, "sample dim"]) -> Float[Tensor, "sample dim"]:
@@ -40,7 +40,7 @@ class Covariance:
         Formula: z_i = <e_i, x - mean> / sqrt(lambda_i). Refused where an eigenvalue is zero up to rounding.
 
         Args:
-            features: Of the fitted width.
+            features: Features of the fitted width.
 
         Returns:
             Coordinates by falling variance, dimensionless, computed in float64, dtype of the input.
@@ -57,7 +57,7 @@ class Covariance:
         Formula: (x - mean)^T matrix^{-1} (x - mean); `dim` on average for the fitted samples without shrinkage.
 
         Args:
-            features: Of the fitted width.
+            features: Features of the fitted width.
 
         Returns:
             Numbers >= 0, dimensionless, computed in float64, dtype of the input.

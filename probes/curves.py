@@ -1,4 +1,4 @@
-"""How does a quantity that each prompt has average over prompts, and how uncertain is that average?
+"""What is the mean of a quantity over prompts, and how uncertain is it?
 
 Prompts are the unit of resampling: entries of one prompt are not independent.
 """
@@ -23,7 +23,7 @@ class Curve:
     """A mean over prompts at each entry, with bootstrap intervals over prompts."""
 
     values: Float[Tensor, " point"]
-    """Mean over the prompts in which the entry is defined; NaN where it is in none."""
+    """Mean over the prompts in which the entry is defined; NaN if there are none."""
     low: Float[Tensor, " point"]
     """Lower ends, each for its entry alone."""
     high: Float[Tensor, " point"]
@@ -50,8 +50,8 @@ def curve_over_prompts(
 
     Args:
         values: One number per prompt and entry, any unit; NaN where it is undefined.
-        seed: Of the bootstrap.
-        n_bootstrap: How many resamples of prompts.
+        seed: Seed of the bootstrap.
+        n_bootstrap: Number of bootstrap resamples of prompts.
         confidence: The share of replicates inside each interval.
 
     Returns:
@@ -93,8 +93,8 @@ def estimate_mean(
 
     Args:
         values: One number per prompt, any unit; NaN where it is undefined.
-        seed: Of the bootstrap.
-        n_bootstrap: How many resamples of prompts.
+        seed: Seed of the bootstrap.
+        n_bootstrap: Number of bootstrap resamples of prompts.
         confidence: The share of replicates inside the interval.
 
     Returns:

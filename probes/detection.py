@@ -63,9 +63,9 @@ def detection_report(
     above a threshold. Intervals say nothing about the spread over model seeds. An AUROC below 0.5 means that
     the score has the wrong sign for this shift.
 
-    Independent sets are resampled each by itself. Where the i-th OOD sample is the i-th ID one after a shift,
-    that is wrong (too wide, if the shift keeps the order of the scores); pass paired=True. All numbers but the
-    interval and the replicates stay the same: pairs (i, i) are part of the AUROC and move it by at most 1 / n.
+    Independent sets are resampled each by itself. If the i-th OOD sample is the i-th ID sample after a shift, pass
+    paired=True; otherwise the interval is wrong (too wide, if the shift keeps the order of the scores). Only the
+    interval and the replicates change: pairs (i, i) are part of the AUROC and move it by at most 1 / n.
 
     Args:
         scores_in: Scores of ID samples, larger = further out; infinite ones are fine.
@@ -73,8 +73,8 @@ def detection_report(
         paired: Whether the i-th ID and the i-th OOD sample share their random numbers. Both sets are then
             resampled alike, by `bootstrap_counts(n, seed=seed)`: so are all reports of n pairs under one seed,
             and the mean of the replicates of several shifts is a replicate of their mean.
-        seed: Of the bootstrap. The resamples of a set depend on its size, its side and this seed alone.
-        n_bootstrap: How many resamples.
+        seed: Seed of the bootstrap. The resamples of a set depend on its size, its side and this seed alone.
+        n_bootstrap: Number of bootstrap resamples.
         confidence: The share of replicates inside the interval.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Which step size, or which preconditioner, would make one gradient step react to its labels as this predictor does?
+"""Which step size or preconditioner makes one gradient step react to its labels as a predictor does?
 
 One step from w = 0 predicts x_k^T G (1/k) sum_i x_i y_i with G = eta I, so d f_k / d y_i = x_k^T G x_i / k.
 """
@@ -26,18 +26,18 @@ Normalise = Literal["mean", "sum"]
 
 @dataclass(frozen=True, repr=False)
 class EffectiveStep:
-    """One gradient step that reacts to labels as a predictor does, as nearly as a step size allows."""
+    """The gradient step whose reaction to labels is nearest to a predictor's."""
 
     step_size: Estimate
-    """eta, inverse squared input units; not blind to scale."""
+    """Step size eta, in inverse squared input units; not blind to scale."""
     r2: float
-    """Share of the squared label gradients that such a step explains, at most 1: 1 is one plain step."""
+    """Share of the squared label gradients that this step explains, at most 1; 1 means one plain step."""
     linearity: float
     """Share of f - f(y = 0) that is linear in the labels, at most 1; NaN if f does not react to labels."""
     normalise: Normalise
-    """Whether the gradient is divided by the number of pairs."""
+    """Whether the gradient is divided by the number of examples."""
     point: int
-    """The entry that was asked, which is also the number of pairs before it."""
+    """The entry that was asked, which is also the number of examples before it."""
 
     def __repr__(self) -> str:
         return f"EffectiveStep(step_size={self.step_size}, r2={self.r2:.3f}, point={self.point})"
@@ -45,14 +45,14 @@ class EffectiveStep:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class EffectivePreconditioner:
-    """One preconditioned gradient step that reacts to labels as a predictor does."""
+    """The preconditioned gradient step whose reaction to labels is nearest to a predictor's."""
 
     matrix: Float[Tensor, "dim dim"]
-    """G, inverse squared input units; need not be symmetric."""
+    """Preconditioner G, in inverse squared input units; it need not be symmetric."""
     r2: float
     """Share of the squared label gradients that it explains in prompts it was not fitted on, at most 1."""
     normalise: Normalise
-    """Whether the gradient is divided by the number of pairs."""
+    """Whether the gradient is divided by the number of examples."""
     point: int
     """The entry that was asked."""
 
@@ -82,10 +82,10 @@ def effective_step(
         f: A model or a predictor, called f(xs, ys, points=[k]).
         xs: Inputs.
         ys: Labels; they matter only if f is not linear in them.
-        point: The entry k, with at least one pair before it.
+        point: The entry k, with at least one example before it.
         normalise: What the summed gradient is divided by.
-        seed: Of the bootstrap.
-        n_bootstrap: How many resamples of prompts.
+        seed: Seed of the bootstrap.
+        n_bootstrap: Number of bootstrap resamples of prompts.
         confidence: The share of replicates inside the interval.
 
     Returns:
@@ -95,7 +95,7 @@ def effective_step(
         InputError: As in `label_gradients`, or if all inputs are zero.
 
     Source:
-        von Oswald et al. (2023), arXiv 2212.07677, section 2, for the step; the fit is ours.
+        von Oswald et al. (2023), arXiv 2212.07677, section 2, for the step; the fit is our choice.
 
     Example:
         >>> def step(xs, ys, *, points=None):
@@ -140,7 +140,7 @@ def effective_preconditioner(
         f: A model or a predictor, called f(xs, ys, points=[k]).
         xs: Inputs of at least 2 d prompts.
         ys: Labels; they matter only if f is not linear in them.
-        point: The entry k, with at least one pair before it.
+        point: The entry k, with at least one example before it.
         normalise: What the summed gradient is divided by.
 
     Returns:
@@ -150,7 +150,7 @@ def effective_preconditioner(
         InputError: As in `label_gradients`, or if half of the prompts do not determine the matrix.
 
     Source:
-        Ahn et al. (2023), arXiv 2306.00297, for preconditioned steps; the fit is ours.
+        Ahn et al. (2023), arXiv 2306.00297, for preconditioned steps; the fit is our choice.
 
     Example:
         >>> def step(xs, ys, *, points=None):
@@ -188,7 +188,7 @@ def _slopes_and_alignment(
     return k, slopes, alignment / (k if normalise == "mean" else 1)
 
 
-# The normal equations of vec(G^T): sum_b (X_b^T X_b) kron (x_b x_b^T), without a row for each pair. They hold fourth
+# The normal equations of vec(G^T): sum_b (X_b^T X_b) kron (x_b x_b^T), without a row for each example. They hold fourth
 # powers of the inputs, so each coordinate is measured in its own unit, lest a small one count as rounding.
 def _solve(
     pairs: Float64[Tensor, "batch pair dim"], query: Float64[Tensor, "batch dim"], slopes: Float64[Tensor, "batch pair"]

@@ -1,8 +1,8 @@
-"""Which heads matter, judged by the losses of a network in which each was masked in turn?
+"""Which heads matter? The losses of a network in which each head was masked in turn.
 
-Masking is the caller's work; here are losses of the same prompts with and without. A masked head takes the network
-off its distribution, so part of an increase may come from that alone. It belongs to the way of masking: with the mean
-output in place of zero it may be larger or smaller.
+The caller masks the heads; this file compares losses of the same prompts with and without them. A masked head takes the
+network off its distribution, so part of an increase may come from that alone. The increase depends on the way of
+masking: with the mean output in place of zero it may be larger or smaller.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ __all__ = ["HeadImportance", "PruningCurve", "head_importance", "pruning_curve",
 
 @dataclass(frozen=True, eq=False, repr=False)
 class HeadImportance:
-    """How much the loss rises without each head, and what share of its layer that is."""
+    """How much the loss rises without each head, and its share of the rises in its layer."""
 
     increase: Float[Tensor, "layer head"]
     """Mean masked loss minus mean loss, in loss units; negative where the network is better off without."""
@@ -33,7 +33,7 @@ class HeadImportance:
     increase_high: Float[Tensor, "layer head"]
     """Upper ends."""
     importance: Float[Tensor, "layer head"]
-    """Positive part of `increase` over its sum in the layer: shares that sum to 1; NaN in a layer without any."""
+    """Positive part of `increase` over its sum in the layer: shares that sum to 1; NaN in a layer without increases."""
     importance_low: Float[Tensor, "layer head"]
     """Lower ends of bootstrap intervals."""
     importance_high: Float[Tensor, "layer head"]
@@ -55,13 +55,13 @@ class PruningCurve:
     losses: Curve
     """Mean loss at each number of kept heads."""
     n_kept: tuple[int, ...]
-    """How many heads were kept."""
+    """Number of kept heads."""
     n_needed: int | None
-    """The least number from which on the mean loss stays within `tolerance` of the whole network's; None if never."""
+    """Least number from which the mean loss stays within `tolerance` of the whole network's; None if never."""
     full: Estimate
     """The whole network's loss."""
     tolerance: float
-    """Relative to `full`."""
+    """Largest allowed excess of the loss, relative to `full`."""
 
     def __repr__(self) -> str:
         return f"PruningCurve(n_needed={self.n_needed} of {self.n_kept[-1]}, full={self.full})"
@@ -82,10 +82,10 @@ def head_importance(
     with the head's output masked. Blind to heads that stand in for each other.
 
     Args:
-        masked_losses: Of each prompt without each head, on the same prompts.
-        losses: Of each prompt by the whole network.
-        seed: Of the bootstrap.
-        n_bootstrap: How many resamples of prompts.
+        masked_losses: Loss of each prompt without each head, on the same prompts.
+        losses: Loss of each prompt by the whole network.
+        seed: Seed of the bootstrap.
+        n_bootstrap: Number of bootstrap resamples of prompts.
         confidence: The share of replicates inside each interval.
 
     Returns:
@@ -125,7 +125,7 @@ def pruning_masks(importance: Float[Tensor, "layer head"]) -> Bool[Tensor, "kept
     shares (NaN) count as zero. Shares of different layers are hardly comparable; increases of the loss are.
 
     Args:
-        importance: Of each head, larger = kept longer: `HeadImportance.increase`, or shares.
+        importance: Importance of each head; larger ones are kept longer. `HeadImportance.increase`, or shares.
 
     Returns:
         n_layers * n_heads + 1 masks, from none to all.
@@ -156,19 +156,19 @@ def pruning_curve(
     n_bootstrap: int = 1000,
     confidence: float = 0.95,
 ) -> PruningCurve:
-    """Measure how many heads a network needs.
+    """Measure the number of heads that a network needs.
 
     Formula: L(n) is the mean loss with the n most important heads kept; n_needed is the least n such that
     L(m) <= (1 + tolerance) L for every m >= n that was measured. Importance and losses should come from different
     prompts, or the order has seen the answer.
 
     Args:
-        losses_by_kept: Of each prompt, a row for each row of `pruning_masks` that was run.
+        losses_by_kept: Loss of each prompt, with one row per row of `pruning_masks` that was run.
         losses: Of each prompt by the whole network.
-        n_kept: How many heads each row keeps, rising; None counts from 0.
+        n_kept: Number of heads that each row keeps, rising; None counts from 0.
         tolerance: How much larger the mean loss may be, relative to the whole network's.
-        seed: Of the bootstrap.
-        n_bootstrap: How many resamples of prompts.
+        seed: Seed of the bootstrap.
+        n_bootstrap: Number of bootstrap resamples of prompts.
         confidence: The share of replicates inside each interval.
 
     Returns:
@@ -178,7 +178,7 @@ def pruning_curve(
         InputError: If n_kept does not rise.
 
     Source:
-        Chen, Zhao and Zou (2024), arXiv 2408.04532, figure 1(d); the tolerance is ours.
+        Chen, Zhao and Zou (2024), arXiv 2408.04532, figure 1(d); the tolerance is our choice.
 
     Example:
         >>> losses_by_kept = torch.tensor([[9.0, 9.0], [1.0, 1.0], [1.0, 1.0]])

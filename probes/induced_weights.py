@@ -1,4 +1,4 @@
-"""Which linear map from query to prediction does a predictor carry out after some pairs, if any?"""
+"""Which linear map from query to prediction does a predictor apply after some examples, if any?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ __all__ = ["InducedWeights", "fresh_query_predictions", "induced_weights"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class InducedWeights:
-    """The least-squares line through a predictor's answers to fresh queries, by prompt and entry."""
+    """The least-squares fit to a predictor's answers to fresh queries, by prompt and entry."""
 
     weights: Float[Tensor, "batch point dim"]
     """Label units per input unit."""
@@ -28,7 +28,7 @@ class InducedWeights:
     r2: Float[Tensor, "batch point"]
     """Share of the answers' variance over queries that is linear, at most 1; NaN where answers do not vary."""
     points: tuple[int, ...]
-    """The entries: how many pairs came before the query."""
+    """The entries: how many examples came before the query."""
     n_queries: int
     """Fresh queries per prompt and entry."""
 
@@ -47,9 +47,9 @@ def fresh_query_predictions(
     points: Sequence[int] | None = None,
     batch_size: int = 4096,
 ) -> Float[Tensor, "batch query asked"]:
-    """Ask a predictor at fresh queries after the pairs before each entry.
+    """Ask a predictor at fresh queries after the examples before each entry.
 
-    Formula: entry k answers f to the pairs before k and then query q, which replaces xs[:, k]; its label is
+    Formula: entry k answers f to the examples before k and then query q, which replaces xs[:, k]; its label is
     put as 0, which no predictor may read, and what came after k is dropped.
 
     Args:
@@ -107,7 +107,7 @@ def induced_weights(
     intercept: bool = False,
     batch_size: int = 4096,
 ) -> InducedWeights:
-    """Fit the linear map that a predictor carries out after the pairs before each entry.
+    """Fit the linear map that a predictor applies after the examples before each entry.
 
     Formula: w = argmin_w sum_q (f(D_k, x_q) - w^T x_q - c)^2 over fresh queries, c = 0 without an intercept;
     R² = 1 - sum_q (residual)^2 / sum_q (f - mean f)^2. Meaningless where R² is low: then f has no weight.
@@ -116,7 +116,7 @@ def induced_weights(
         f: A model or a predictor, called f(xs, ys, points=[-1]).
         xs: Inputs.
         ys: Labels.
-        queries: More fresh inputs a prompt than dimensions (and intercept).
+        queries: More fresh inputs per prompt than dimensions (and intercept).
         points: Entries k; None takes all.
         intercept: Whether to fit c as well, as the paper's code does.
         batch_size: Sequences per call.

@@ -1,4 +1,4 @@
-"""Linear probes: what can a ridge regression read out of features, beyond its control?"""
+"""Linear probes: what can a ridge regression decode from features, beyond its control?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class LinearProbe:
     penalty: Float[Tensor, " target"]
     """The refit's a in ||y - X w - b||^2 + a ||w||^2, chosen by leave-one-out; squared feature units."""
     n_groups: int
-    """How many groups (prompts) the samples came from."""
+    """Number of groups (prompts) that the samples came from."""
     r2_replicates: Float64[Tensor, "bootstrap target"]
     """`r2` on each resample of groups; another probe of the same groups and seed pairs up with it."""
     r2_shuffled_replicates: Float64[Tensor, "bootstrap target"] | None
@@ -42,7 +42,7 @@ class LinearProbe:
 
     @property
     def selectivity(self) -> Float[Tensor, " target"]:
-        """R² beyond the control's, r2 - r2_shuffled; the claim that a probe supports.
+        """Excess of R² over the control, r2 - r2_shuffled: what a probe shows.
 
         Raises:
             InputError: If the probe was fitted without controls.
@@ -90,7 +90,7 @@ def fit_linear_probe(
     Formula: R² = 1 - sum_i (y_i - f_i)^2 / sum_i (y_i - m_i)^2, where prediction f_i and mean m_i come from
     the folds that do not hold sample i's group. Samples of one prompt are not independent: without groups
     they leak between folds. Within a training fold leave-one-out chooses a penalty for each target.
-    Decodable is not used: R² needs its control, and a causal check.
+    Decodable does not mean used: R² needs its control, and a causal check.
 
     Args:
         features: Activations, any unit; not standardised.
@@ -98,12 +98,12 @@ def fit_linear_probe(
         groups: Which prompt each sample belongs to; without it each sample is its own group.
         penalties: Candidates for a in ||y - X w - b||^2 + a ||w||^2, in squared feature units; by default 15
             from 1e-10 to 1e4 times n times the mean squared centred feature.
-        n_folds: How many folds share out the groups.
-        seed: Of folds, shuffle and bootstrap.
+        n_folds: Number of folds that the groups are divided into.
+        seed: Seed of folds, shuffle and bootstrap.
         controls: Also score shuffled targets: each group gets another one's, position for position, so that what merely
             depends on the position in the prompt stays and is not mistaken for a finding. Groups of unequal sizes have
             no common positions; there the shuffle is over samples, and such an effect is lost.
-        n_bootstrap: How many resamples of groups.
+        n_bootstrap: Number of bootstrap resamples of groups.
         confidence: The share of replicates inside the interval.
 
     Returns:

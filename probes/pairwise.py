@@ -1,4 +1,4 @@
-"""Agreement of samples with each other: all pairs of leading directions, or of subspaces, as numbers or as a matrix."""
+"""Agreement of samples with each other, over all pairs of leading directions or subspaces."""
 
 import torch
 from einops import rearrange
@@ -102,8 +102,8 @@ def overlap_within(projector: Float[Tensor, "dim dim"], *, n_samples: int, k: in
 
     Args:
         projector: P = (1/n) sum_p V_p^T V_p, as `mean_projector` returns it, or a sum over batches divided by n.
-        n_samples: How many samples P is the mean of.
-        k: How many directions a sample has.
+        n_samples: Number of samples that P is the mean of.
+        k: Number of directions per sample.
 
     Returns:
         A number in [0, 1], dimensionless, computed in float64, dtype of the input.
@@ -140,7 +140,7 @@ def overlap_between(
     Args:
         projector: P_a = (1/n) sum_p V_p^T V_p, as `mean_projector` returns it, or a sum over batches divided by n.
         other: P_b of the other set, with rows W_p.
-        k: How many directions a sample has, in both sets.
+        k: Number of directions per sample, in both sets.
         n_samples: n, the same in both sets; only to leave out the pairs (i, i), which is right where sample i
             of both sets was built from the same random numbers.
         same_index_overlap: o, the mean of `subspace_overlap` of the pairs (i, i); goes with n_samples.
@@ -242,7 +242,7 @@ def _check_paired(who: str, directions: Tensor, others: Tensor | None, *, paired
 
 
 def _check_same_space(who: str, directions: Tensor, others: Tensor) -> None:
-    for axis, what in ((1, "directions per sample"), (2, "dimensions")):
+    for axis, what in ((1, "directions a sample"), (2, "dimensions")):
         checks.same_length(who, (f"{what} in one set", "in the other"), directions.shape[axis], others.shape[axis])
 
 

@@ -29,13 +29,13 @@ class PermutationTest:
     """A statistic and how rarely chance reaches it."""
 
     statistic: float
-    """On the data as they are."""
+    """Statistic of the data."""
     p_value: float
-    """Share of permutations, the data's own order among them, that reach it; at least 1 / (n_permutations + 1)."""
+    """Share of permutations, with the data's own order, that reach it; at least 1 / (n_permutations + 1)."""
     alternative: Alternative
-    """What counts as reaching it."""
+    """Which values count as reaching it."""
     n_permutations: int
-    """How many random orders were tried."""
+    """Number of random orders that were tried."""
 
     def __repr__(self) -> str:
         return f"PermutationTest(statistic={self.statistic:.3f}, p_value={self.p_value:.2g}, {self.alternative})"
@@ -51,8 +51,8 @@ def permutation_p_value(
     smaller of both, at most 1. The 1 counts the data's own order, without which p could be zero.
 
     Args:
-        statistic: On the data.
-        null: On permuted data.
+        statistic: Statistic of the data.
+        null: Statistics of permuted data.
         alternative: What counts as reaching the statistic.
 
     Returns:
@@ -102,10 +102,10 @@ def permutation_test_correlation(
         score: One number per sample, larger = further out.
         error: The sample's error or excess loss.
         groups: Which family each sample belongs to; None: all samples may be exchanged.
-        kind: Of the correlation.
+        kind: Kind of correlation.
         alternative: "greater" asks whether larger scores go with larger errors.
-        n_permutations: How many random orders.
-        seed: Of the permutations.
+        n_permutations: Number of random orders.
+        seed: Seed of the permutations.
 
     Returns:
         The correlation in [-1, 1] and its p-value.
@@ -161,8 +161,8 @@ def permutation_test_auroc(
         scores_out: Scores of OOD samples.
         paired: Whether the i-th ID and the i-th OOD sample share their random numbers.
         alternative: "greater" asks whether OOD samples score higher.
-        n_permutations: How many random labellings.
-        seed: Of the permutations.
+        n_permutations: Number of random labellings.
+        seed: Seed of the permutations.
 
     Returns:
         The AUROC in [0, 1] and its p-value.
@@ -241,7 +241,7 @@ def holm(p_values: Float[Tensor, " test"]) -> Float[Tensor, " test"]:
     what is at most alpha keeps the chance of any false claim at alpha or below.
 
     Args:
-        p_values: One a test, in [0, 1], any order.
+        p_values: One per test, in [0, 1], any order.
 
     Returns:
         Adjusted p-values in the same order, in [p, 1], dtype of the input.

@@ -1,7 +1,7 @@
-"""At which positions does a layer hold a quantity, when a probe may choose where to look?
+"""At which positions of a layer is a quantity decodable, if a probe may choose where to look?
 
-One attention vector over positions for each coordinate of the target, the same in all prompts, then a linear or
-a two-layer read-out of what it collects. Trained by Adam, so its control is trained beside it.
+The probe has one attention vector over positions for each coordinate of the target, the same in all prompts, then a
+linear or a two-layer read-out of what it collects. Adam trains it, and its control is trained in the same way.
 """
 
 from collections.abc import Mapping
@@ -116,7 +116,7 @@ class PositionProbe:
     error: Float[Tensor, " target"]
     """Mean squared error on test prompts, squared target units."""
     attention: Float[Tensor, "target pos"]
-    """Where each coordinate is read; each row sums to 1."""
+    """Attention over positions for each coordinate; each row sums to 1."""
     parameters: Mapping[str, Tensor]
     """What `predict` needs; features and targets standardised as in training."""
     head: Head
@@ -126,7 +126,7 @@ class PositionProbe:
 
     @property
     def selectivity(self) -> Float[Tensor, " target"]:
-        """R² beyond the control's, r2 - r2_shuffled.
+        """Excess of R² over the control, r2 - r2_shuffled.
 
         Raises:
             InputError: If the probe was trained without controls.
@@ -178,20 +178,20 @@ def fit_position_probe(
 
     Formula: v_j = FF_j(sum_t softmax(s_j)_t h_t), one score vector s_j per target coordinate, whatever the prompt;
     least mean squared error by Adam. The "mlp" collects W_v h_t with a shared W_v and reads it by one hidden GELU
-    layer a coordinate; it computes much by itself, so its gain over the embedding layer is the finding. Fit one
-    probe for each layer, target and number of pairs. Decodable is not used.
+    layer per coordinate; it computes much by itself, so its gain over the embedding layer is the finding. Fit one
+    probe for each layer, target and number of examples. Decodable does not mean used.
 
     Args:
-        hidden: Activations of one layer at all positions of prompts with equally many pairs.
+        hidden: Activations of one layer at all positions of prompts with equally many examples.
         targets: One row per prompt, such as X^T y or least-squares weights.
         head: The read-out; "linear" needs no W_v of its own, since a product of linear maps is one.
         d_hidden: Width of W_v and of the hidden layer of "mlp"; 512 in the paper.
-        steps: Of Adam; the parameters with the least validation error are kept.
+        steps: Number of steps of Adam; the parameters with the least validation error are kept.
         lr: Learning rate; 1e-3 in the paper, chosen there on validation prompts.
-        batch_size: Prompts per step; 64 in the paper.
+        batch_size: Number of prompts per step; 64 in the paper.
         controls: Also train on targets of other prompts.
-        seed: Of split, initialisation, minibatches, shuffle and bootstrap.
-        n_bootstrap: How many resamples of test prompts.
+        seed: Seed of split, initialisation, minibatches, shuffle and bootstrap.
+        n_bootstrap: Number of bootstrap resamples of test prompts.
         confidence: The share of replicates inside the interval.
 
     Returns:

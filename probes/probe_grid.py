@@ -1,7 +1,7 @@
-"""Where can targets be read out? One linear probe for each layer and position, with one factorisation for all targets.
+"""Where are targets decodable? One linear probe for each layer and position, with one factorisation for all targets.
 
-Many cells are many tests: the layer is chosen on one half of the prompts and scored on the other, and p-values of
-many claims belong into `probes.permutation.holm`.
+Many cells are many tests. The layer is chosen on one half of the prompts and scored on the other; adjust the p-values
+of many claims with `probes.permutation.holm`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,13 +33,13 @@ class ProbeGrid:
     r2_shuffled: Float[Tensor, "layer pos target"] | None
     """Held-out R² with targets exchanged between prompts; None without controls."""
     penalty: Float[Tensor, "layer pos target"]
-    """Of the refit on all prompts, chosen by leave-one-out; squared feature units."""
+    """Penalty of the refit on all prompts, chosen by leave-one-out; squared feature units."""
     best_layer: Int64[Tensor, "pos target"]
     """The layer with the largest R² on one half of the prompts."""
     best_r2: Float[Tensor, "pos target"]
-    """Its R² on the other half, free of the luck of choosing."""
+    """R² of the best layer on the other half, so that the choice does not inflate it."""
     undefined: Mapping[tuple[int, int], str]
-    """Why (position, target) has no R²."""
+    """Reason why (position, target) has no R²."""
     n_prompts: int
     """Number of prompts, the units of hold-out."""
 
@@ -72,10 +72,10 @@ def fit_probe_grid(
         features: Activations of all layers.
         targets: What to read out at each position, such as prefix-wise predictions or weights.
         penalties: Candidates for the ridge penalty, as in `fit_linear_probe`.
-        n_folds: How many folds share out the prompts.
-        seed: Of folds, shuffle, bootstrap and the halves on which a layer is chosen and scored.
+        n_folds: Number of folds that the prompts are divided into.
+        seed: Seed of folds, shuffle, bootstrap and the halves on which a layer is chosen and scored.
         controls: Also score targets of other prompts.
-        n_bootstrap: How many resamples of prompts.
+        n_bootstrap: Number of bootstrap resamples of prompts.
         confidence: The share of replicates inside each interval.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What would each layer answer? A linear read-out of its own for each layer, tuned to the labels."""
+"""What would each layer answer? One linear read-out per layer, tuned to the labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ Method = Literal["ridge", "sgd"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LayerReadouts:
-    """The predictions that a linear read-out makes of each layer."""
+    """The predictions of one linear read-out per layer."""
 
     predictions: Float[Tensor, "layer batch point"]
-    """Held out by prompt: each comes from a fit without its prompt; label units."""
+    """Predictions held out by prompt: each comes from a fit without its prompt; label units."""
     errors: tuple[Curve, ...]
     """Squared held-out error by entry, one curve per layer; squared label units."""
     weight: Float[Tensor, "layer d_model"]
@@ -34,7 +34,7 @@ class LayerReadouts:
     bias: Float[Tensor, " layer"]
     """Refitted on all prompts; label units."""
     method: Method
-    """How the read-outs were tuned."""
+    """Method by which the read-outs were tuned."""
 
     def __repr__(self) -> str:
         errors = ", ".join(f"{curve.mean.value:.3g}" for curve in self.errors)
@@ -67,12 +67,12 @@ def fit_layer_readouts(
         ys: Labels.
         method: "ridge" in closed form; "sgd" as in the paper, on features standardised by the training folds.
         penalties: Candidates for "ridge", as in `fit_linear_probe`.
-        steps: Of "sgd", for each fit.
+        steps: Number of steps of "sgd", for each fit.
         lr: Learning rate of "sgd"; falls to zero along a cosine.
-        batch_size: Prompts a step of "sgd".
-        n_folds: How many folds share out the prompts.
-        seed: Of folds, minibatches and bootstrap.
-        n_bootstrap: How many resamples of prompts.
+        batch_size: Number of prompts per step of "sgd".
+        n_folds: Number of folds that the prompts are divided into.
+        seed: Seed of folds, minibatches and bootstrap.
+        n_bootstrap: Number of bootstrap resamples of prompts.
         confidence: The share of replicates inside each interval.
 
     Returns:

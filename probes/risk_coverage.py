@@ -24,9 +24,9 @@ class RiskCoverage:
     aurc: Estimate
     """Mean of `risk` over all coverages; smaller is better, in error units."""
     oracle: float
-    """What a score equal to the error would reach."""
+    """AURC of a score that equals the error."""
     random: float
-    """What a score without information reaches: the mean error."""
+    """AURC of a score without information: the mean error."""
     gain: Estimate
     """(random - aurc) / (random - oracle): 1 at best, 0 without information, negative for a wrong sign."""
 
@@ -51,8 +51,8 @@ def risk_coverage(
     Args:
         score: One number per sample, larger = further out.
         error: The sample's error, any unit; usually a squared error, not its logarithm.
-        seed: Of the bootstrap.
-        n_bootstrap: How many resamples.
+        seed: Seed of the bootstrap.
+        n_bootstrap: Number of bootstrap resamples.
         confidence: The share of replicates inside each interval.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Is a read-out a finding? The same probe on control tasks, on features that cannot know, and beside collinear targets.
+"""Is a read-out a finding? Probes beside control tasks, features that cannot know, and collinear targets.
 
 The controls' features come from the caller: an untrained network, the embedding layer, raw prompts. Decodable
 is not used: a probe that passes them all still needs a causal check.
@@ -27,15 +27,15 @@ class ControlledProbe:
     """A linear probe beside its controls, all on the same folds and resamples."""
 
     probe: LinearProbe
-    """Of the features in question."""
+    """Probe of the features in question."""
     controls: Mapping[str, LinearProbe]
-    """Of the same targets from other features, and "control task" from the same features."""
+    """Probes of the same targets from other features, and of the "control task" from the same features."""
     excess: Mapping[str, tuple[Estimate, ...]]
-    """R² beyond each control's, one a target, with paired intervals; "shuffled" is always there."""
+    """R² beyond each control's, one per target, with paired intervals; "shuffled" is always there."""
 
     @property
     def selectivity(self) -> tuple[Estimate, ...]:
-        """The least excess over any control, one a target: what remains to be claimed."""
+        """Least excess over any control, one per target."""
         columns = zip(*self.excess.values(), strict=True)
         return tuple(min(column, key=lambda estimate: estimate.value) for column in columns)
 
@@ -54,8 +54,8 @@ def control_task_targets(
 
     Args:
         types: What a probe could memorise, as a number: the position, the pool task, a bin of the inputs.
-        targets: The real ones, whose law the control keeps.
-        seed: Of the draw.
+        targets: The real targets, whose distribution the control keeps.
+        seed: Seed of the random targets.
 
     Returns:
         One row per sample, equal for equal types, in target units.
@@ -106,7 +106,7 @@ def fit_controlled_probe(
         control_targets: From `control_task_targets`; None leaves that control out.
         groups: Which prompt each sample belongs to; without it each sample is its own group.
         penalties: Candidates, as in `fit_linear_probe`.
-        seed: Of folds, shuffle and bootstrap, shared by all probes.
+        seed: Seed of folds, shuffle and bootstrap, shared by all probes.
         confidence: The share of replicates inside each interval.
         **options: `n_folds` and `n_bootstrap` of `fit_linear_probe`.
 
@@ -159,15 +159,15 @@ def fit_controlled_probe(
 
 @dataclass(frozen=True, repr=False)
 class PartialR2:
-    """What features know about targets beyond other targets that are given."""
+    """How well targets are decodable from features once other targets are known."""
 
     partial: tuple[Estimate, ...]
-    """Share of the variance left by the given targets that features explain, one a target, at most 1; NaN with a
+    """Share of the variance left by the given targets that features explain, one per target, at most 1; NaN with a
     reason where nothing is left."""
     r2_given: tuple[float, ...]
     """Held-out R² of the given targets alone."""
     n_groups: int
-    """How many groups (prompts) the samples came from."""
+    """Number of groups (prompts) that the samples came from."""
 
     def __repr__(self) -> str:
         return f"PartialR2(partial={list(self.partial)}, n_groups={self.n_groups})"
@@ -196,9 +196,9 @@ def partial_r2(
         targets: What to read out; one column or several.
         given: Rivals that may be collinear with the targets, such as another algorithm's predictions.
         groups: Which prompt each sample belongs to; without it each sample is its own group.
-        n_folds: How many folds share out the groups.
-        seed: Of folds and bootstrap.
-        n_bootstrap: How many resamples of groups.
+        n_folds: Number of folds that the groups are divided into.
+        seed: Seed of folds and bootstrap.
+        n_bootstrap: Number of bootstrap resamples of groups.
         confidence: The share of replicates inside each interval.
 
     Returns:

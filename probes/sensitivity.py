@@ -1,4 +1,4 @@
-"""Do two predictors react alike to their query, and to the labels in their context?
+"""Do two predictors react in the same way to their query, and to the labels before it?
 
 Gradients come from torch.autograd. The query is entry k of the prompt; its gradient is d f_k / d xs[:, k].
 """
@@ -30,7 +30,7 @@ class SensitivityAgreement:
     gradient_difference: Estimate
     """Mean distance of these gradients, label units per input unit ("model diff"); not blind to scale."""
     point: int
-    """The entry that was asked, which is also the number of pairs before it."""
+    """The entry that was asked, which is also the number of examples before it."""
 
     def __repr__(self) -> str:
         return f"SensitivityAgreement(cosine={self.cosine}, prediction_difference={self.prediction_difference})"
@@ -46,7 +46,7 @@ def query_gradients(
 ) -> Float[Tensor, "batch asked dim"]:
     """Differentiate predictions with respect to their query.
 
-    Formula: d f_k / d xs[:, k], with the pairs before k held fixed. For a predictor that is linear in its query
+    Formula: d f_k / d xs[:, k], with the examples before k held fixed. For a predictor that is linear in its query
     this is its weight. f must treat prompts independently.
 
     Args:
@@ -88,7 +88,7 @@ def label_gradients(
         f: A model or a predictor, called f(xs, ys, points=[k]).
         xs: Inputs.
         ys: Labels.
-        point: The entry k, with at least one pair before it.
+        point: The entry k, with at least one example before it.
 
     Returns:
         Dimensionless weights of the k labels, in the dtype of ys.
@@ -97,7 +97,7 @@ def label_gradients(
         InputError: As in `query_gradients`, or if the point is the first.
 
     Source:
-        The derivative is ours; von Oswald et al. (2023), arXiv 2212.07677, give the step whose it is.
+        We computed the derivative; the step is that of von Oswald et al. (2023), arXiv 2212.07677.
 
     Example:
         >>> def mean_label(xs, ys, *, points=None):
@@ -120,7 +120,7 @@ def sensitivity_cosine(
     point: int = -1,
     **bootstrap: Any,
 ) -> Estimate:
-    """Measure whether two predictors react to their query in one direction.
+    """Measure whether the predictions of two predictors change with their query in the same direction.
 
     Formula: E cos(d f_k / d x_k, d g_k / d x_k) over prompts. Blind to step size. Prompts with a zero gradient
     are left out.

@@ -1,4 +1,4 @@
-"""How alike are two representations of the same samples, whatever their axes: CKA and Procrustes.
+"""How similar are two representations of the same samples, whatever their axes? CKA and Procrustes.
 
 For comparing layers or models: both are blind to rotations, reflections and the overall scale, and the two
 representations may differ in width.
@@ -20,7 +20,7 @@ __all__ = ["linear_cka", "procrustes_distance"]
 def linear_cka(
     a: Float[Tensor, "sample dim"], b: Float[Tensor, "sample other"], *, debiased: bool = False
 ) -> Float[Tensor, ""]:
-    """Measure how alike the samples' pairwise similarities are in two representations.
+    """Measure whether two representations have the same pairwise similarities of samples.
 
     Formula: HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L)) with K = A A^T, L = B B^T. Plain: HSIC = ||A_c^T B_c||_F^2 of
     the centred features, which is far above 0 for unrelated ones when samples are few. Debiased: the unbiased

@@ -25,7 +25,7 @@ __all__ = [
 Side = Literal["right", "left"]
 """Which singular vectors: "right" live in the columns' space (d_model), "left" in the rows' (positions)."""
 Spectrum = Literal["full", "leading"]
-"""How many singular values come with the directions: all, or the first k + 1, which is several times faster."""
+"""Number of singular values come with the directions: all, or the first k + 1, which is several times faster."""
 SWAP_THRESHOLD = 0.9
 """Above this s2/s1 the first two directions may merely have changed places."""
 
@@ -265,7 +265,7 @@ def leading_directions(
 
     Args:
         matrix: Activations of one sample a matrix; any unit.
-        k: How many directions.
+        k: Number of directions.
         side: "right" for directions in the columns' space, "left" in the rows' space.
         center: Subtract the mean row of each matrix first.
         spectrum: "full", or "leading" where the first k + 1 values are enough. Then a block power iteration

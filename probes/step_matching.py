@@ -1,6 +1,6 @@
-"""After how many steps of an algorithm is it nearest to each layer of a network?
+"""Which number of steps of an algorithm is nearest to each layer of a network?
 
-A heat map of layers by steps; the step in which each row is best, and how firmly.
+The result is a heat map of layers by steps, with the best step of each row and how certain it is.
 """
 
 from collections.abc import Sequence
@@ -74,8 +74,8 @@ def match_steps(
         ys: The labels.
         steps: The number of steps at each place, for the result; None counts from 0.
         measure: What is compared.
-        seed: Of the bootstrap.
-        n_bootstrap: How many resamples of prompts.
+        seed: Seed of the bootstrap.
+        n_bootstrap: Number of bootstrap resamples of prompts.
         confidence: The share of resamples inside `best_interval`.
 
     Returns:
@@ -127,8 +127,8 @@ def match_steps_by_weights(
         layers: Weights induced by each layer's read-out, as by `induced_weights`.
         candidates: Weights after each number of steps, for the same prompts.
         steps: The number of steps at each place, for the result; None counts from 0.
-        seed: Of the bootstrap.
-        n_bootstrap: How many resamples of prompts.
+        seed: Seed of the bootstrap.
+        n_bootstrap: Number of bootstrap resamples of prompts.
         confidence: The share of resamples inside `best_interval`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Linear probes of features that do not fit into memory: one pass over batches, sums alone are kept."""
+"""Linear probes of features that do not fit into memory: one pass over batches, which keeps sums only."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class StreamedProbe:
     r2: Float[Tensor, " target"]
     """Held-out R², at most 1; 0 is what the training folds' mean achieves. NaN for a constant target."""
     r2_folds: Float[Tensor, "fold target"]
-    """Of each fold alone; their spread says how far to trust `r2`. NaN for a fold that got no sample."""
+    """R² of each fold; their spread shows how certain `r2` is. NaN for a fold without samples."""
     weight: Float[Tensor, "feature target"]
     """Refitted on all samples; target units per feature unit."""
     bias: Float[Tensor, " target"]
@@ -34,7 +34,7 @@ class StreamedProbe:
     penalty: Float[Tensor, " target"]
     """The refit's a in ||y - X w - b||^2 + a ||w||^2; squared feature units."""
     n_samples: int
-    """How many samples passed by."""
+    """Number of samples in the stream."""
 
     def __repr__(self) -> str:
         scores = ", ".join(f"{value:.3f}" for value in self.r2.tolist())
@@ -54,9 +54,9 @@ def fit_streamed_probe(
     Args:
         batches: Features, targets and the number of the prompt that each sample belongs to; once through.
         penalties: Candidates, as in `fit_linear_probe`.
-        n_folds: How many folds; a prompt's number and the seed decide which one it goes to, so that folds are equal
+        n_folds: Number of folds; a prompt's number and the seed decide which one it goes to, so that folds are equal
             only on average.
-        seed: Of the folds.
+        seed: Seed of the folds.
 
     Returns:
         Scores and the refitted read-out, accumulated in float64, in the features' dtype.

@@ -29,10 +29,10 @@ class MeanSubspace:
     basis: Float[Tensor, "k dim"]
     """Orthonormal rows, most shared first; signs are arbitrary."""
     eigenvalues: Float[Tensor, " dim"]
-    """Of the mean projector, largest first, in [0, 1]: 1 means in every sample's subspace; they sum to the
+    """Eigenvalues of the mean projector, largest first, in [0, 1]: 1 means in every sample's subspace; they sum to the
     samples' k."""
     n_samples: int
-    """How many subspaces were averaged."""
+    """Number of averaged subspaces."""
 
     @property
     def tied(self) -> bool:
@@ -220,7 +220,7 @@ def subspace_overlap(a: Float[Tensor, "*batch k dim"], b: Float[Tensor, "*batch 
         InputError: If rows are not orthonormal.
 
     Source:
-        Variant C of the signature's score; the definition is ours, since the abstract of Hill, Eyre and
+        Variant C of the signature's score; the definition is our choice, since the abstract of Hill, Eyre and
         Creager (2025) states none.
 
     Example:

@@ -1,7 +1,7 @@
-"""What could a network have computed from the pairs before each entry? Targets of probes, as functions of tensors.
+"""What could a network have computed from the examples before each entry? Targets of probes, as functions of tensors.
 
-Entry k knows the k pairs before it, as every predictor does. Predictions of reference algorithms come from the
-caller; here are the quantities on the way to them.
+Entry k uses the k examples before it, as every predictor does. The caller makes the predictions of reference
+predictors; this file makes the quantities on the way to them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ def moment_vector(
     normalise: Normalise = "sum",
     mean: Float[Tensor, " dim"] | None = None,
 ) -> Float[Tensor, "batch point dim"]:
-    """Sum inputs times labels over the pairs before each entry.
+    """Sum inputs times labels over the examples before each entry.
 
     Formula: m_k = sum_{i < k} x_i (y_i - <b, x_i>), divided by k for "mean". Zero at entry 0.
 
@@ -68,7 +68,7 @@ def moment_vector(
 def least_squares_weights(
     xs: Float[Tensor, "batch point dim"], ys: Float[Tensor, "batch point"]
 ) -> Float[Tensor, "batch point dim"]:
-    """Fit the pairs before each entry, with the least norm where they leave a choice.
+    """Fit the examples before each entry, with the least norm where they leave a choice.
 
     Formula: w_k = pinv(X_k) y_k; zero at entry 0. Badly conditioned near k = d, where targets get heavy tails.
 
@@ -106,7 +106,7 @@ def residuals(
     Formula: f_k - y_k.
 
     Args:
-        predictions: Of any predictor.
+        predictions: Predictions of any predictor.
         ys: Labels.
 
     Returns:
@@ -134,7 +134,7 @@ def prediction_differences(
 
     Args:
         predictions: By the algorithm's name, for the same prompts.
-        pairs: Which to subtract; None takes all, in order.
+        pairs: Pairs to subtract; None takes all, in order.
 
     Returns:
         By the name "a - b", in label units; a pair that coincides gives zeros, which no probe accepts.
@@ -185,7 +185,7 @@ def shared_signal(xs: Float[Tensor, "batch point dim"], mean: Float[Tensor, " di
 def largest_stable_step(xs: Float[Tensor, "batch point dim"]) -> Float[Tensor, "batch point"]:
     """Find the step size at which the steepest direction is learned in one step.
 
-    Formula: k / s_max(X_k)^2, for a gradient divided by the k pairs before the entry; it diverges beyond twice
+    Formula: k / s_max(X_k)^2, for a gradient divided by the k examples before the entry; it diverges beyond twice
     that. NaN at entry 0 and wherever all inputs before are zero; leave those entries out.
 
     Args:

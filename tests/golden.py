@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parent / "golden"
 _NUMBER = re.compile(r"(?<![\w-])[-\N{MINUS SIGN}+±]?(\d+(,\d{3})*(\.\d+)?|∞)(e[-\N{MINUS SIGN}+]?\d+)?(?!\d)")
 _BLOCKS = {"p", "h1", "h2", "h3", "h4", "h5", "caption", "tr", "li", "dt", "dd", "summary", "figure", "section"}
 _CELLS = {"td", "th", "dd"}
-_UNREAD = {"script", "style", "svg", "button", "title", "footer", "nav", "noscript"}
+_UNREAD = {"script", "style", "svg", "button", "title", "footer", "nav", "noscript", "aside"}
 
 
 def masked(text: str) -> str:
@@ -106,11 +106,10 @@ class Golden:
     def __init__(self, *, write: bool) -> None:
         self._write = write
 
-    def __call__(self, name: str, text: str) -> None:
+    def __call__(self, name: str, text: str, *, folder: Path = FOLDER) -> None:
         """Fail with a diff where the text is not the one that is kept."""
-        path = FOLDER / f"{name}.txt"
+        path = folder / name
         if self._write:
-            FOLDER.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
         kept = path.read_text(encoding="utf-8") if path.exists() else ""
         diff = list(unified_diff(kept.splitlines(), text.splitlines(), str(path), "now", lineterm="", n=0))

@@ -59,7 +59,7 @@ def ours(config: ModelConfig, names: Callable[[str], bool]) -> dict[str, Side]:
     """Our network, and the same without hook points.
 
     Args:
-        config: Of the network.
+        config: Configuration of the network.
         names: Accepts the hook points to keep.
 
     Returns:
@@ -120,7 +120,7 @@ def products(config: ModelConfig) -> dict[str, Side]:
     """The matrix products that every side shares, those inside attention aside, at every position of every block.
 
     Args:
-        config: Of the network.
+        config: Configuration of the network.
 
     Returns:
         Sides by name.
@@ -136,7 +136,7 @@ def nnsight(config: ModelConfig) -> dict[str, Side]:
     """Trace Hugging Face's GPT2Model by nnsight, where that is installed, and save each block's output.
 
     Args:
-        config: Of the network.
+        config: Configuration of the network.
 
     Returns:
         Sides by name; none without nnsight.
@@ -170,7 +170,7 @@ def hugging_face(config: ModelConfig) -> dict[str, Side]:
     """GPT2Model between two linear maps, as dtsip/in-context-learning uses it.
 
     Args:
-        config: Of the network.
+        config: Configuration of the network.
 
     Returns:
         Sides by name.
@@ -198,7 +198,7 @@ def transformer_lens(config: ModelConfig, names: Callable[[str], bool]) -> dict[
     """HookedTransformer on 3.9 and the native TransformerBridge on 4.x, entered at the residual stream.
 
     Args:
-        config: Of the network.
+        config: Configuration of the network.
         names: Accepts the hook points to keep.
 
     Returns:

@@ -1,8 +1,9 @@
 # %% [markdown]
 # # Detectors of your own
 #
-# One takes a vector per prompt, from scikit-learn; the other takes whole matrices and scores how far their norm is from
-# the usual one. Both stand beside the built-in detectors, fitted to the model and to untrained networks.
+# The first detector, from scikit-learn, takes one vector per prompt. The second takes whole matrices; its score is how
+# far their norm is from the usual one. Both are fitted to the model and to untrained networks, as the built-in
+# detectors are.
 
 # %%
 import os

@@ -2,8 +2,8 @@
 # # A checkpoint format of your own
 #
 # A lab keeps one layer of linear attention in JSON: a key-query matrix and a value matrix, which multiply tokens [x; y]
-# from the left. Twenty lines teach `load_checkpoint` and `icl-probe` to open it. Set ICL_EXAMPLE_PROMPTS to a small
-# number for a quick pass.
+# from the left. With these twenty lines `load_checkpoint` and `icl-probe` can open it. Set ICL_EXAMPLE_PROMPTS to a
+# small number for a quick pass.
 
 # %%
 import json
@@ -63,4 +63,4 @@ with tempfile.TemporaryDirectory() as folder:
 print(checkpoint)
 errors = icl.error_curves(checkpoint.model, checkpoint.task, shifts=["x_scale=3"], n_prompts=N_PROMPTS)
 for label, family in errors.families.items():
-    print(f"{label:16} late error {family.curves['model'].late.value:.3f}, predicts most like {family.closest()}")
+    print(f"{label:16} late error {family.curves['model'].late.value:.3f}, closest to {family.closest()}")

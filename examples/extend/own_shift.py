@@ -1,8 +1,8 @@
 # %% [markdown]
 # # A shift of your own
 #
-# Sparse inputs: each coordinate is kept with some probability and scaled so that E[x²] stays. Prompt i has the inputs,
-# weights and noise of the unshifted prompt i, with some inputs set to zero.
+# The inputs become sparse: each coordinate is kept with some probability and scaled so that E[x²] stays. Prompt i has
+# the inputs, weights and noise of the unshifted prompt i, with some coordinates set to zero.
 
 # %%
 import os
@@ -33,10 +33,10 @@ sparse = icl.Shift("x_sparse", (1 / 2, 1 / 4), "inputs", "a share {value} of the
 checkpoint = icl.load_checkpoint(icl.demo_path())
 errors = icl.error_curves(checkpoint, shifts=["x_scale=3", sparse], n_prompts=N_PROMPTS)
 for label, family in errors.families.items():
-    print(f"{label:16} late error {family.curves['model'].late.value:.3f}, predicts most like {family.closest()}")
+    print(f"{label:16} late error {family.curves['model'].late.value:.3f}, closest to {family.closest()}")
 
 # %% [markdown]
-# Registered, it has a name that patterns and `icl-probe --import own_shift.py --shifts x_sparse=1/8` know.
+# Once it is registered, patterns and `icl-probe --import own_shift.py --shifts x_sparse=1/8` find it by its name.
 
 # %%
 icl.register_shift(sparse)

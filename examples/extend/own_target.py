@@ -1,8 +1,8 @@
 # %% [markdown]
 # # A probe target of your own
 #
-# Does the residual stream hold how far the query is from the inputs seen so far? A function of prompts says what probes
-# look for at every point; its first point is not probed.
+# Is the distance of the query from the inputs before it decodable from the residual stream? A function of prompts gives
+# the target at every point; the first point is not probed.
 
 # %%
 import os
@@ -15,7 +15,7 @@ N_PROMPTS = int(os.environ.get("ICL_EXAMPLE_PROMPTS", "256"))
 
 
 def distance_to_nearest(prompts):
-    """Entry k: from x_k to the nearest input before it; 0 at the first point, where there is none."""
+    """Entry k is the distance from x_k to the nearest input before it; 0 at the first point, which has none."""
     apart = torch.cdist(prompts.xs, prompts.xs)
     later = torch.ones(apart.shape[1:], dtype=torch.bool).triu()
     return apart.masked_fill(later, torch.inf).amin(2).nan_to_num(posinf=0.0)

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # A task of your own
 #
-# Labels saturate: y = tanh(w'x). A registered task is a family like any other: configs and checkpoints hold it by its
-# name, and whoever reads them imports this file first, or names it with `--import own_task.py`.
+# Labels saturate: y = tanh(w'x). A registered task is a family like any other. Configs and checkpoints hold its name.
+# To read them, import this file first or name it with `--import own_task.py`.
 
 # %%
 import os
@@ -39,4 +39,4 @@ with tempfile.TemporaryDirectory() as folder:
 print(checkpoint.task)
 errors = icl.error_curves(checkpoint, shifts=["x_scale=3"], n_prompts=N_PROMPTS)
 for label, family in errors.families.items():
-    print(f"{label:16} late error {family.curves['model'].late.value:.3f}, predicts most like {family.closest()}")
+    print(f"{label:16} late error {family.curves['model'].late.value:.3f}, closest to {family.closest()}")

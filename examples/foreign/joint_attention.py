@@ -1,7 +1,7 @@
 """A loader for `icl-probe FILE --model joint_attention.py:load --task n_dims=20`: causal attention over tokens [x; y].
 
-The file holds no formula. Its authors' code has one head, norms before the branch and after the sum, and a branch that
-is scaled by 0.1; "lsa" multiplies scores as they are, "softmax" normalises them.
+The file does not describe the architecture. Its authors' code has one head, norms before the branch and after the sum,
+and a branch that is scaled by 0.1. "lsa" uses the scores unchanged, "softmax" normalises them.
 """
 
 import torch

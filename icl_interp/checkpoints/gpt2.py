@@ -1,7 +1,7 @@
 """Read GPT-2s under the names of nanoGPT or Hugging Face, with linear maps that read numbers in and out.
 
-Names and shapes tell the sizes, which matrices are transposed, which biases there are, and mostly the two maps. How
-pairs become tokens they do not tell.
+Names and shapes determine the sizes, the transposed matrices, the biases, and mostly the two maps. They do not
+determine how examples become tokens.
 """
 
 import json
@@ -91,7 +91,7 @@ class GPT2(Reader):
 
 
 def _pairs(path: Path, network: "_Network", layout: Layout) -> tuple[Tokens, int, int, int]:
-    """Say how pairs become tokens, which no weight tells, and so the dimensions, points and tokens per point."""
+    """Say how examples become tokens, which no weight tells, and so the dimensions, points and tokens per point."""
     tokens = choose(layout, "tokens", _TOKENS, default=None)
     if tokens is None:
         raise CheckpointError(

@@ -1,7 +1,7 @@
 """Read the weights of a TransformerLens HookedTransformer, kept with its config.
 
 Keys: "cfg" (the fields of HookedTransformerConfig, plain values), "state_dict", and where numbers were fed in as
-embeddings "read_in.weight" [d_model d_token] and "read_in.bias" [d_model], and "layout", how pairs became tokens.
+embeddings "read_in.weight" [d_model d_token] and "read_in.bias" [d_model], and "layout", how examples became tokens.
 """
 
 import re

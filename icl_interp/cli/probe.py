@@ -9,7 +9,7 @@ _app = new_app()
 @_app.command()
 @takes(ProbeOptions)
 def _probe(options: ProbeOptions) -> None:
-    """Measure what a regression transformer does in context, and write one interactive report."""
+    """Measure what a transformer learns in context, and write one interactive HTML report."""
     with one_line_errors(to_save_memory="lower --prompts or --points, or pass --device cpu"):
         from icl_interp.cli.probe_job import run_probe
 

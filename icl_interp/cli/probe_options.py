@@ -16,87 +16,98 @@ class ProbeOptions:
     paths: Annotated[
         list[Path],
         typer.Argument(
-            help="Checkpoint files or run folders; the newest of the first is probed, and where there are several "
-            "checkpoints a timeline compares them all. Or a file of activations (.npz or .safetensors). Nothing means "
-            "the embedded demo.",
+            help="Checkpoint files or run folders. The newest checkpoint of the first one is measured in full; with "
+            "several checkpoints the report has a timeline too. Or one file of activations (.npz or .safetensors). "
+            "Without a path: the embedded demo.",
             readable=False,
         ),
     ] = field(default_factory=list)
-    out: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("icl-report.html")
-    json: Annotated[Path | None, typer.Option(help="Where all numbers go, as JSON.")] = None
+    out: Annotated[Path, typer.Option(help="File for the report.")] = Path("icl-report.html")
+    json: Annotated[Path | None, typer.Option(help="File for all numbers, as JSON.")] = None
     figures: FiguresFolder = None
     figures_set: FiguresSet = field(default_factory=list)
     task: Annotated[
         list[str],
         typer.Option(
-            help="What is in distribution: a YAML file, key=value such as noise_std=0.5 (repeatable), or saved prompts "
-            "(.npz or .safetensors)."
+            help="The training distribution: a YAML file, key=value such as noise_std=0.5 (repeatable), or a file of "
+            "prompts (.npz or .safetensors)."
         ),
     ] = field(default_factory=list)
     imports: Annotated[
         list[Path],
         typer.Option(
             "--import",
-            help="A Python file of your own that is run first: what it registers (icl_interp.register_task, "
-            "register_shift, register_reference, ...) holds; repeatable.",
+            help="Python file to run first, for tasks, shifts, references and so on that it registers. Repeatable.",
         ),
     ] = field(default_factory=list)
-    heads: Annotated[int | None, typer.Option(min=1, help="Attention heads, where the file does not say.")] = None
+    heads: Annotated[int | None, typer.Option(min=1, help="Number of attention heads, if the file does not say.")] = (
+        None
+    )
     layout: Annotated[
         list[str],
         typer.Option(
-            help="What else a foreign file does not say: key=value such as tokens=separate or sign=-1; repeatable."
+            help="Anything else that the file does not say: key=value, such as tokens=separate or sign=-1. Repeatable."
         ),
     ] = field(default_factory=list)
     model: Annotated[
         str | None,
         typer.Option(
-            help="FILE.py:NAME, a function of yours from the path to a torch module or a wrapped one; needs --task.",
+            help="Your own function that takes the path and returns a torch module or a wrapped one. Needs --task.",
             metavar="FILE.py:NAME",
         ),
     ] = None
-    prompts: Annotated[int | None, typer.Option(help="Prompts per family; by default what a few minutes allow.")] = None
-    points: Annotated[int | None, typer.Option(help="Pairs per prompt; by default as in training.")] = None
+    prompts: Annotated[
+        int | None, typer.Option(help="Prompts per family (default: as many as fit in a few minutes).")
+    ] = None
+    points: Annotated[int | None, typer.Option(help="Examples per prompt (default: as in training).")] = None
     shifts: Annotated[
         str | None,
-        typer.Option(help="Names, globs or name=value, separated by commas: 'x_*,w_rotation=1/4'; or 'all'."),
+        typer.Option(
+            help="Shifts to measure: names, globs or name=value, separated by commas ('x_*,w_rotation=1/4'), or 'all'."
+        ),
     ] = None
-    layers: Annotated[str | None, typer.Option(help="Blocks to look at, separated by commas; by default all.")] = None
-    seed: Annotated[int, typer.Option(help="The only source of randomness.")] = 0
-    device: Annotated[str, typer.Option(help="Where the networks run, as torch names it.")] = "cpu"
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads; by default chosen by the model's size.")] = None
+    layers: Annotated[str | None, typer.Option(help="Blocks to measure, separated by commas (default: all).")] = None
+    seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0
+    device: Annotated[str, typer.Option(help="Device to run on, such as cpu or cuda.")] = "cpu"
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Number of threads (default: by the size of the model).")
+    ] = None
     plotlyjs: Annotated[
         Literal["embed", "cdn", "directory"],
-        typer.Option(help="plotly.js inside the file, from the web or beside it."),
+        typer.Option(help="Put plotly.js into the report, load it from the web, or from a file beside the report."),
     ] = "embed"
     controls: Annotated[
         int | None,
-        typer.Option(min=2, help="Untrained networks to compare with; by default 20, or 10 for large networks."),
+        typer.Option(
+            min=2, help="Number of untrained networks to compare with (default: 20, or 10 for large networks)."
+        ),
     ] = None
-    no_controls: Annotated[bool, typer.Option("--no-controls", help="Skip untrained networks; no verdicts then.")] = (
-        False
-    )
-    no_timeline: Annotated[bool, typer.Option("--no-timeline", help="Probe one checkpoint only.")] = False
+    no_controls: Annotated[
+        bool, typer.Option("--no-controls", help="Skip untrained networks. The report then has no verdicts.")
+    ] = False
+    no_timeline: Annotated[bool, typer.Option("--no-timeline", help="Measure one checkpoint only.")] = False
     llc: Annotated[
         int | None,
-        typer.Option(min=0, help="Checkpoints of a run with a learning coefficient; by default 5 for small networks."),
+        typer.Option(
+            min=0, help="Number of checkpoints with a learning coefficient (default: 5 for small networks, else 0)."
+        ),
     ] = None
     llc_set: Annotated[
         list[str],
         typer.Option(
-            help="key=value for the sampler of --llc: nbeta, lr, localization, num_chains, num_draws, "
-            "num_burnin_steps or batch_size; repeatable."
+            help="Setting of the sampler of --llc: key=value, with nbeta, lr, localization, num_chains, num_draws, "
+            "num_burnin_steps or batch_size. Repeatable."
         ),
     ] = field(default_factory=list)
-    workers: Annotated[int, typer.Option(min=1, help="Processes for the timeline, one thread each.")] = 1
+    workers: Annotated[int, typer.Option(min=1, help="Number of processes for the timeline, one thread each.")] = 1
     scheduler: Annotated[
-        str | None, typer.Option(help="A Dask scheduler for the timeline instead, tcp://host:port.")
+        str | None, typer.Option(help="Address of a Dask scheduler that computes the timeline (tcp://host:port).")
     ] = None
     cache: Annotated[
         Path | None,
         typer.Option(
-            help="A folder for the timeline's records, so that a stopped one goes on; by default the run's own, or the "
-            "user's cache where that cannot be written."
+            help="Where to cache timeline results, so that an interrupted run can resume (default: the run folder, or "
+            "the user's cache folder if that cannot be written)."
         ),
     ] = None
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False

@@ -36,7 +36,7 @@ def follow(options: ProbeOptions, checkpoint: Checkpoint) -> Development | None:
         return None
     if isinstance(checkpoint.task, FixedPrompts):
         if not options.quiet:
-            typer.echo("note: a timeline draws prompts of its own, so with saved prompts there is none.")
+            typer.echo("note: there is no timeline, since it draws its own prompts and the task is a file of prompts.")
         return None
     if not checkpoint.model.cfg.residual_sites():
         if not options.quiet:
@@ -68,11 +68,11 @@ def _coefficients(options: ProbeOptions, checkpoint: Checkpoint) -> LlcSettings 
 def _say_why_not(options: ProbeOptions) -> None:
     if options.paths[0].is_dir():
         typer.echo(
-            "note: this run kept one checkpoint, so there is no timeline; icl-train --set checkpoints.log=20 keeps "
-            "what one needs."
+            "note: there is no timeline, since this run kept one checkpoint; icl-train --set checkpoints.log=20 keeps "
+            "more."
         )
     if names := ", ".join(options.of_timeline()):
-        typer.echo(f"note: one checkpoint has no timeline, so nothing was done with {names}.")
+        typer.echo(f"note: one checkpoint has no timeline, so {names} had no effect.")
 
 
 @contextmanager

@@ -13,40 +13,39 @@ _app = new_app()
 
 @_app.command()
 def _reproduce(
-    name: Annotated[str, typer.Argument(help="The paper, such as 'zhang2024'.")],
-    preset: Annotated[str, typer.Option(help="smoke, laptop or paper: how large.")] = "smoke",
+    name: Annotated[str, typer.Argument(help="The paper: hill2025, zhang2024 or carroll2025.")],
+    preset: Annotated[str, typer.Option(help="Size: smoke (seconds), laptop (two cores) or paper (a GPU).")] = "smoke",
     out: Annotated[
-        Path | None, typer.Option(help="Folder for runs, report, summary and tables; NAME-PRESET by default.")
+        Path | None, typer.Option(help="Folder for runs, report, summary and tables (default: NAME-PRESET).")
     ] = None,
     figures: FiguresFolder = None,
     figures_set: FiguresSet = [],  # noqa: B006  # typer's
-    workers: Annotated[int, typer.Option(min=1, help="Processes that train, one thread each.")] = 1,
-    device: Annotated[str, typer.Option(help="Where larger models are trained, as torch names it.")] = "cpu",
+    workers: Annotated[int, typer.Option(min=1, help="Number of training processes, one thread each.")] = 1,
+    device: Annotated[str, typer.Option(help="Device for larger models, such as cpu or cuda.")] = "cpu",
     seeds: Annotated[
-        list[int] | None, typer.Option("--seed", min=0, help="Other seeds than the preset's; repeatable.")
+        list[int] | None,
+        typer.Option("--seed", min=0, help="Train this seed instead of the preset's seeds. Repeatable."),
     ] = None,
     first_steps: Annotated[
         int | None,
-        typer.Option(min=1, help="Only so many steps of each kind of run, and what all would cost; --out keeps it."),
+        typer.Option(min=1, help="Train only this many steps of each kind of run, and print what all would cost."),
     ] = None,
     against: Annotated[
-        Path | None, typer.Option(help="A summary, such as examples/results/NAME.json: does this run agree with it?")
+        Path | None, typer.Option(help="Compare with a summary, such as examples/results/NAME.json.")
     ] = None,
     imports: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--import", help="A Python file of your own that is run first, for what it registers; repeatable."
-        ),
+        typer.Option("--import", help="Python file to run first, for tasks and shifts that it registers. Repeatable."),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
     version: Version = False,  # noqa: ARG001
 ) -> None:
-    """Train what a paper trains, measure, and write a report of its claims with what we found.
+    """Repeat a paper's experiments and write a report that judges each of its claims.
 
-    The claims and their numbers are kept in NAME.json, the numbers of all figures in NAME-tables.json.
+    NAME.json holds the claims with their numbers, NAME-tables.json the numbers behind all figures.
 
-    What is finished in --out is not trained again: the same command goes on after a stop. With --against,
-    checks that answer otherwise than the summary are named; the exit code is 1 if seeds alone do not explain one.
+    After an interruption, the same command resumes: finished runs in --out are not trained again. With --against, the
+    command lists checks that differ from the summary; the exit code is 1 if the spread over seeds does not explain one.
     """
     with one_line_errors(to_save_memory="take a smaller preset or fewer workers"):
         import_files(imports or [])

@@ -56,7 +56,7 @@ def reproduce(
         with progress(f"{name}, measuring", n_measurements, quiet=quiet) as measured, measuring(out):
             outcome = chosen.judge(preset, TrainedRuns(configs, models, out, means, lambda done: measured(done)))
     except KeyboardInterrupt as stop:
-        typer.echo("stopped: the same command goes on; linear models in training begin again.", err=True)
+        typer.echo("stopped: the same command resumes; linear models in training start again.", err=True)
         raise SystemExit(128 + getattr(stop, "number", signal.SIGINT)) from None
     made_with = {
         **provenance(),
@@ -144,7 +144,7 @@ def _agrees(outcome: Outcome, committed: Summary, path: Path | None, *, quiet: b
     for difference in differing:
         typer.echo(f"differs: {difference}")
     if not differing and not quiet:
-        typer.echo(f"every check says what {path} says")
+        typer.echo(f"every check agrees with {path}")
     return not any(difference.contradicts for difference in differing)
 
 

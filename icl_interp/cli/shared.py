@@ -123,20 +123,22 @@ def _version(value: bool) -> bool:  # noqa: FBT001  # typer's callback
     return value
 
 
-Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")]
+Version = Annotated[
+    bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+]
 """The option that prints the version and ends."""
 
 FiguresFolder = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Folder that gets every figure of the report as SVG, PDF and PNG, for a paper."),
+    typer.Option(metavar="DIR", help="Folder for every figure of the report as SVG, PDF and PNG, for a paper."),
 ]
 """The option of the commands that write a report."""
 FiguresSet = Annotated[
     list[str],
     typer.Option(
         metavar="KEY=VALUE",
-        help="Style of these figures: width=single (one column; default: double), font=serif (default: sans-serif); "
-        "repeatable.",
+        help="Style of these figures: width=single for one column (default: double), font=serif (default: sans-serif). "
+        "Repeatable.",
     ),
 ]
 """The option that goes with it."""

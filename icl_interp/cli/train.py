@@ -16,33 +16,37 @@ _app = new_app()
 def _train(
     config: Annotated[
         str | None,
-        typer.Argument(help="A YAML file, or the name of a preset such as 'demo'; --resume may leave it out."),
+        typer.Argument(help="A YAML file, or the name of a preset such as 'demo'. Optional with --resume."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="The folder for the run, or for the runs of a sweep.")] = Path("run"),
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, if there is one.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder of the run, or of all runs of a sweep.")] = Path("run"),
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the run in --out, if there is one.")] = False,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="key=value, such as steps=100 or model.n_layers=2; repeatable."),
+        typer.Option("--set", help="Change a setting: key=value, such as steps=100 or model.n_layers=2. Repeatable."),
     ] = None,
     imports: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--import", help="A Python file of your own that is run first, for what it registers; repeatable."
-        ),
+        typer.Option("--import", help="Python file to run first, for tasks and shifts that it registers. Repeatable."),
     ] = None,
-    watch: Annotated[Path | None, typer.Option(help="Show a running run in a page that refreshes itself.")] = None,
-    sweep: Annotated[Path | None, typer.Option(help="A YAML file of lists: train every combination.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes of a sweep, one thread each.")] = 1,
-    scheduler: Annotated[str | None, typer.Option(help="A Dask scheduler for a sweep, tcp://host:port.")] = None,
+    watch: Annotated[
+        Path | None, typer.Option(help="Folder of a run in progress: show it in a page that refreshes itself.")
+    ] = None,
+    sweep: Annotated[
+        Path | None, typer.Option(help="YAML file with lists of values: train one run per combination.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Number of processes for a sweep, one thread each.")] = 1,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler that runs the sweep (tcp://host:port).")
+    ] = None,
     log_to: Annotated[
-        list[str] | None, typer.Option(help="wandb or tensorboard, besides metrics.jsonl; repeatable.")
+        list[str] | None, typer.Option(help="Log to wandb or tensorboard too, beside metrics.jsonl. Repeatable.")
     ] = None,
-    device: Annotated[str, typer.Option(help="Where to train, as torch names it.")] = "cpu",
-    threads: Annotated[int, typer.Option(min=1, help="Threads; small models run fastest on one.")] = 1,
+    device: Annotated[str, typer.Option(help="Device to train on, such as cpu or cuda.")] = "cpu",
+    threads: Annotated[int, typer.Option(min=1, help="Number of threads. Small models run fastest on one.")] = 1,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
     version: Version = False,  # noqa: ARG001
 ) -> None:
-    """Train a model on fresh prompts and keep config, metrics and checkpoints in a run folder."""
+    """Train a model on fresh prompts, and keep its config, metrics and checkpoints in a run folder."""
     with one_line_errors(to_save_memory="lower batch_size or the sizes of the model"):
         import_files(imports or [])
         if watch is not None:

@@ -24,7 +24,7 @@ from icl_interp.training.sweep import ParquetWarning, SweepStoppedError, expand_
 from icl_interp.training.train_config import TrainConfig
 
 _RATE_SECONDS = 2.0
-"""Wall time over which steps a second are counted."""
+"""Wall time over which steps per second are counted."""
 
 
 def train_one(

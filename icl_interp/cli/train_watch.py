@@ -136,7 +136,7 @@ def _steps(path: Path) -> int:
 
 
 _REFRESH_SECONDS = 10.0
-"""Between two pages (ours); each is about 5 MB, since it needs no network."""
+"""Between two pages, our choice: each is about 5 MB, since it needs no network."""
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8">{generator}{refresh}<title>{title}</title>

@@ -8,8 +8,8 @@ __all__ = ["demo_path"]
 def demo_path() -> Path:
     """Locate the embedded demo checkpoint.
 
-    Beside it lie the resolved recipe (`demo_config.yaml`), the loss of its training steps (`demo_metrics.jsonl`) and
-    what it was trained with (`demo_manifest.json`).
+    In the same folder are its config (`demo_config.yaml`), the loss of its training steps (`demo_metrics.jsonl`) and
+    the record of versions and machine (`demo_manifest.json`).
 
     Returns:
         A .pt file of the own format.

@@ -31,7 +31,7 @@ SHORT: Mapping[str, Mapping[str, str]] = MappingProxyType({
     },
     "hill2025": {
         "ood-failure": "Transformers fail on shifted prompts where least squares does not.",
-        "not-only-bayes": "Bayes for the training data does not share all of these failures (ours).",
+        "not-only-bayes": "Bayes for the training data does not share all of these failures (our question).",
         "shared-directions": "Prompts in distribution share two leading directions; shifted prompts do not.",
         "shared-directions-plain": "The same, without a comparison with untrained networks.",
         "score-and-loss": "The stronger the signature, the lower the loss.",
@@ -50,7 +50,7 @@ SHORT: Mapping[str, Mapping[str, str]] = MappingProxyType({
         "skip-and-mlp": "It takes MLP and skip connection together.",
         "moved-mean": "Where the mean task moves at test time, the block keeps its old start.",
         "gpt2": "GPT-2 learns tasks around (10, ..., 10) only with MLPs.",
-        "gpt2-nearer": "Around (3, ..., 3), GPT-2 errs twice as much without MLPs (ours).",
+        "gpt2-nearer": "Around (3, ..., 3), GPT-2 errs twice as much without MLPs (our addition).",
         "linear-analogue": "Linear models show the same on these tasks.",
         "table-1-cells": "The errors of Table 1.",
     },
@@ -69,7 +69,7 @@ def summaries_in(folder: str | Path) -> list[Summary]:
 
 
 def claims_table(summaries: Sequence[Summary]) -> str:
-    """Lay claims out as a Markdown table, a row per claim: statement, source, verdict and its three counts."""
+    """Lay claims out as a Markdown table, one row per claim: statement, source, verdict and its three counts."""
     rows = ["| Claim | Source | Verdict |", "|---|---|---|"]
     for summary in summaries:
         authors = summary.paper.citation.partition(", arXiv")[0]
@@ -81,7 +81,7 @@ def claims_table(summaries: Sequence[Summary]) -> str:
 
 
 def short_tables(summaries: Sequence[Summary]) -> str:
-    """Lay claims out in a table per paper: the claim in a few words, verdict, and how many checks say what."""
+    """Lay claims out in one table per paper: the claim in a few words, its verdict and the three counts."""
     return "\n\n".join(map(_short_table, summaries))
 
 

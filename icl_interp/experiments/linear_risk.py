@@ -1,4 +1,4 @@
-"""Risks of models on isotropic tasks: exact for one linear block, by sampling for anything, and the least there is."""
+"""Risks of models on isotropic tasks: exact for one linear block, by sampling for any model, and the least possible."""
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from icl_interp.tasks.base import Task
 
 Key = TypeVar("Key", bound=Hashable)
 _STARTS = ((0.0, 0.0), (-0.5, 0.05), (0.5, -0.05))
-"""Of the search: shares of |b*| in v21 and sizes of v12. Nine starts around them find the same (ours)."""
+"""Starts of the search (our choice): shares of |b*| in v21 and sizes of v12. Nine starts around them find the same."""
 _CHUNK = 20_000
 _MOST_FLOATS = 10_000_000
 
@@ -52,7 +52,7 @@ def linear_risk(
 ) -> Float[Tensor, ""]:
     """Give the expected squared error of one linear block at the query, attached to the parameters for autograd.
 
-    Formula: for x ~ N(0, I), w ~ N(b*, I), y = <w, x> and M pairs, with u = v_minus1, b = v21 + u b*,
+    Formula: for x ~ N(0, I), w ~ N(b*, I), y = <w, x> and M examples, with u = v_minus1, b = v21 + u b*,
     A = V11 + b* v12^T and c = b* - gamma the error without noise is
     (M+1)/M |A^T b|^2 + |b|^2 |A|^2 / M + (M+2)/M u^2 (2d + d^2) |v12|^2 + 2 (M+1)/M u (d+1) b^T A v12
     + u^2 |A|^2 (M+1+d)/M + 4/M u b^T A v12 + (M+1+d)/M |b|^2 |v12|^2
@@ -105,7 +105,7 @@ def optimal_lsa_risk(w_mean: Float[Tensor, " dim"], n_pairs: int) -> float:
     """Give the least expected error of linear self-attention without MLP, by BFGS from around the best step of GD-0.
 
     Over v21 = alpha e, V11 = p I + q e e^T, v12 = omega e and v_minus1 = 1, with e along b*; for d = 5 it equals the
-    minimum over all weights. Theorem 4.1 bounds it; the number is ours.
+    minimum over all weights. Theorem 4.1 bounds it; we computed the number.
     """
     if n_pairs < 1:
         raise InputError(f"optimal_lsa_risk needs at least one pair, got {n_pairs}.")
@@ -133,7 +133,7 @@ def optimal_lsa_risk(w_mean: Float[Tensor, " dim"], n_pairs: int) -> float:
 
 
 def lsa_gap_bound(w_mean: Float[Tensor, " dim"], n_pairs: int) -> float:
-    """Give by how much attention alone is at least worse than a linear block: 2 |b*|^2 / (3 (M+1)), Theorem 4.1."""
+    """Give the least gap between attention alone and a linear block: 2 |b*|^2 / (3 (M+1)), Theorem 4.1."""
     return 2 / (3 * (n_pairs + 1)) * float(w_mean.double().square().sum())
 
 

@@ -27,7 +27,7 @@ AxisKind = Literal["linear", "log", "category"]
 """How an axis is scaled."""
 _FONT = "-apple-system, 'Segoe UI', Roboto, 'Noto Sans', Ubuntu, Cantarell, 'Helvetica Neue', Arial, sans-serif"
 _FEW_DECADES, _FEW_DIGITS = 2.0, 0.4
-"""Below the first a label a decade would be one or none; below the second 1, 2 and 5 may be so (ours)."""
+"""Below the first a label a decade would be one or none; below the second 1, 2 and 5 may be so: our choice."""
 _OTHERS = (
     "Lasso", "10-step Newton", "oracle", "copy last", "extrapolation", "averaging", "context mean",
     "3 nearest neighbours", "reweighted 10-step GD", "GD-beta", "GD-0", "5-step GD++", "10-step CG", "online GD",

@@ -1,4 +1,4 @@
-"""Change what a model holds while it reads per prompt, and see what it says then."""
+"""Change a model's activations while it reads a prompt, and measure what it then predicts."""
 
 from icl_interp.interventions.ablation import ablate_heads, ablate_mlps, mean_activations
 from icl_interp.interventions.patching import PatchResult, patch

@@ -15,6 +15,7 @@ from icl_interp.arrays import Rows, as_tensor, give_memory_back, rows_of
 from icl_interp.door import ModelLike, as_model, as_prompts_or_tokens
 from icl_interp.errors import InputError, InputTypeError
 from icl_interp.measure.activations_file import UNNAMED, ActivationsFile, read_activations
+from icl_interp.measure.atlas import LEAST_CONTROLS, atlas_of
 from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
 from icl_interp.measure.detectors.report import judged_detector, summarise_detectors
 from icl_interp.measure.detectors.scores import claimed
@@ -51,13 +52,13 @@ _CONTROLS = (
     "store them as 'control 1/NAME' and 'control 2/NAME'"
 )
 _NEEDS = {
-    "errors": "It needs a model that answers prompts.",
+    "errors": "It needs a model that predicts.",
     "ood_final": "Activations have no final norm; give what comes after it as another site.",
-    "likeness": "It needs a model that answers prompts.",
-    "readouts": "It needs a model's labels at each position.",
+    "likeness": "It needs a model that predicts.",
+    "readouts": "It needs the label at each position.",
     "probes": "It needs a model that reads prompts of a known task.",
-    "agreement": "It needs a model that answers prompts.",
-    "heads": "It needs a model whose heads can be masked.",
+    "agreement": "It needs a model that predicts.",
+    "heads": "It needs a model whose heads can be ablated.",
     "attention": "It needs a model's attention patterns.",
     "use": "It needs a model whose activations can be changed.",
 }
@@ -106,7 +107,7 @@ class ActivationStudy(Surveyed, Result):
         """What the untrained networks are, in a sentence."""
         if not self.n_controls:
             return f"{self.uncontrolled[0].upper()}{self.uncontrolled[1:]}."
-        return "Controls are activations that were given as those of untrained networks on the same prompts."
+        return "The untrained controls are activations that were given as such, on the same prompts."
 
     @property
     def uncontrolled(self) -> str:
@@ -124,7 +125,7 @@ class ActivationStudy(Surveyed, Result):
     @property
     def unshifted(self) -> str:
         """Why there is no shift, in a sentence."""
-        return "Nothing to compare with: one family was given; give another one beside it."
+        return "There is nothing to compare with, since one family was given; add another one."
 
     def to_frame(self) -> pd.DataFrame:
         """Lay families and sites out, one pair per row.
@@ -620,8 +621,18 @@ def _summarise(
     detectors = {f"detector: {name}": name for name in scores}
     meanings |= dict.fromkeys(detectors, "AUROC, mean over shifts")
     results: dict[str, Any] = {**dict.fromkeys(absent), "survey": surveys[0], "ood": ood}
-    results |= {"detectors": None, "similarity": None}
+    results |= {"atlas": None, "detectors": None, "similarity": None}
     if families.shifted:
+        results["atlas"] = atlas_of(
+            surveys,
+            families,
+            sites,
+            conventions,
+            norms_of_activations=None if answers else found[0].norms.norms(),
+            unconfirmed="activations were given, and none are kept aside",
+            remedy=f"{LEAST_CONTROLS} controls",
+            seed=seed,
+        )
         results["detectors"] = summarise_detectors(
             surveys,
             [seen.detectors for seen in found],
@@ -635,7 +646,7 @@ def _summarise(
             seed=seed,
         )
     else:
-        absent["detectors"] = "It compares families, and one was given."
+        absent |= dict.fromkeys(("atlas", "detectors"), "It compares families, and one was given.")
     if len(sites) > 1:
         results["similarity"] = summarise_similarity([seen.layers.vectors() for seen in found], pooling=pooling)
     else:
@@ -665,5 +676,5 @@ def _summarise(
 
 
 def _absent() -> dict[str, str]:
-    given = ("survey", "ood", "detectors", "similarity")
+    given = ("survey", "ood", "atlas", "detectors", "similarity")
     return {m.name: _NEEDS.get(m.name, "It needs a model.") for m in MEASURES if m.name not in given}

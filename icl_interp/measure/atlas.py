@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,19 +22,22 @@ from icl_interp.measure.families import IN_DISTRIBUTION, Families, Family, draw_
 from icl_interp.measure.ood import fit_log_norms, log_norms_of
 from icl_interp.measure.result import Result
 from icl_interp.measure.sites import Conventions
+from icl_interp.measure.study.measure import Absent, Findings, Measure, StudyPlan, without_sites
+from icl_interp.measure.study.result import NO_SHIFT
 from icl_interp.measure.study.survey import FIT, NetworkSurvey, survey_network
 from icl_interp.measure.verdicts import LEVEL, POWER, VerdictWord, scale_maps
-from icl_interp.models.architecture import FINAL_NORM, ResidualSite
+from icl_interp.models.architecture import FINAL_NORM, READ_IN, ResidualSite
 from icl_interp.models.hooked import HookedModel
 from icl_interp.prompts import derive_seed
 from icl_interp.tasks.fixed_prompts import FixedPrompts
 from icl_interp.tasks.shifts.select import Shifts
 from probes._core.results import short_repr
-from probes.bootstrap import Estimate
-from probes.detection import detection_report
+from probes.bootstrap import Estimate, percentile_interval
+from probes.detection import DetectionReport, detection_report
 
 N_CONTROLS = 40
-"""Untrained networks of an atlas: a single cell five spreads away is found in 9 of 10 trials with 40."""
+"""Untrained networks of an atlas: one cell of 80 that is five spreads away is found in 84 % of trials with 40, in 68 %
+with 20 (independent normal cells)."""
 LEAST_CONTROLS = math.floor(1 / LEVEL)
 """With fewer, the smallest p-value that ranks can give is not below the level."""
 _ROUNDING = 1e-12
@@ -60,6 +63,8 @@ class Ranks:
     scores: Float64[np.ndarray, " network"]
     """Largest |deviation| of each network over all cells; NaN without any cell."""
 
+    __repr__ = short_repr
+
     @property
     def p_value(self) -> float:
         """Share of networks that score as high as the first one, itself included."""
@@ -84,7 +89,8 @@ def ranks_of(
     Each network is standardised in each cell against the mean and the standard deviation of all others, and its score
     is its largest |deviation|. Where networks are exchangeable, so are their scores, and the rank of the first one is
     an exact p-value whatever the distribution and however cells depend on one another; ties make it larger.
-    `resolution` gives, from the means of the others, the least standard deviation that is believed.
+    `resolution` gives, from the means of the others, the least standard deviation and the least distance that are
+    believed: spreads are at least that, and smaller distances count as none.
     """
     n = len(values)
     flat = np.asarray(values, dtype=np.float64).reshape(n, -1)
@@ -93,10 +99,9 @@ def ranks_of(
     others = flat[[[j for j in range(n) if j != i] for i in range(n)]]  # [network other cell]
     mean, spread = others.mean(1), others.std(1, ddof=1)
     rounding = _ROUNDING * np.abs(flat).max(0, initial=0.0)
-    distance = np.where(np.abs(flat - mean) <= rounding, 0.0, flat - mean)
-    spread = np.where(spread <= rounding, 0.0, spread)
-    if resolution is not None:
-        spread = np.maximum(spread, resolution(mean))
+    least = rounding if resolution is None else np.maximum(rounding, resolution(mean))
+    distance = np.where(np.abs(flat - mean) <= least, 0.0, flat - mean)
+    spread = np.where(spread <= rounding, 0.0, spread) if resolution is None else np.maximum(spread, least)
     with np.errstate(divide="ignore", invalid="ignore"):
         deviations = np.where(distance == 0, 0.0, distance / spread)
     deviations[:, ~np.isfinite(flat).all(0)] = np.nan
@@ -108,8 +113,8 @@ def ranks_of(
 def ranks_of_aurocs(aurocs: Float64[np.ndarray, " network *cell"], n_prompts: int) -> Ranks:
     """Rank networks by AUROCs, on the logit scale with half a prompt added on both sides.
 
-    No spread is believed that is below the half prompt: where all controls have an AUROC of 1, one of 0.99 is not
-    infinitely far.
+    No spread or distance is believed that is below the half prompt: where all controls have an AUROC of 1, one of 0.999
+    is not infinitely far.
     """
     to, _ = scale_maps("logit", n_prompts)
 
@@ -185,6 +190,11 @@ class AtlasCell:
         return Beside(self.value, self.controls).mean
 
     @property
+    def level(self) -> float:
+        """What the AUROC is drawn against: the control, or 0.5 without untrained networks."""
+        return self.control if self.controls else 0.5
+
+    @property
     def verdict(self) -> VerdictWord:
         """Evidence if more prompts leave the signature than in untrained networks, opposite if it keeps more."""
         if self.reason is not None:
@@ -257,7 +267,9 @@ class Atlas(Result):
     """Number of prompts per family."""
     detectable: float
     """Smallest detectable effect: the rise of AUROC in one cell that is found with 80 % power, median over cells."""
-    unconfirmed: str | None = field(default=None)
+    reason: str | None = None
+    """Why the atlas is described and not judged, in a clause; None where it is judged."""
+    unconfirmed: str | None = None
     """Why no cell was measured on other prompts, where there was something to measure; None else."""
 
     @property
@@ -267,15 +279,8 @@ class Atlas(Result):
 
     @property
     def judged(self) -> bool:
-        """Whether there are untrained networks enough, and a cell."""
+        """Whether there are untrained networks enough, and a cell that is a number in all of them."""
         return self.reason is None
-
-    @property
-    def reason(self) -> str | None:
-        """Why the atlas is described and not judged, in a clause; None where it is judged."""
-        if self.n_controls < LEAST_CONTROLS:
-            return too_few(self.n_controls)
-        return "no cell of it is a number in every network" if math.isnan(self.scores[0]) else None
 
     @property
     def found(self) -> tuple[AtlasCell, ...]:
@@ -311,17 +316,20 @@ class Atlas(Result):
         ])  # fmt: skip
 
     def plot(self) -> Any:
-        """Draw by how much the AUROC of each cell exceeds untrained networks; cells with a finding are framed."""
+        """Draw by how much the AUROC of each cell exceeds untrained networks; cells with a finding are framed.
+
+        Without untrained networks by how much it exceeds 0.5.
+        """
         by_place = {(cell.site, cell.shift): cell for cell in self.cells}
         columns, rows = list(dict.fromkeys(c.site for c in self.cells)), self.rows()
         cells = [[by_place.get((site, shift)) for site in columns] for shift in rows]
         return heatmap_figure(
-            [[math.nan if cell is None else cell.value - cell.control for cell in line] for line in cells],
+            [[math.nan if cell is None else cell.value - cell.level for cell in line] for line in cells],
             rows=rows,
             columns=columns,
             x="site",
             y="shift",
-            unit="AUROC beyond untrained networks",
+            unit="AUROC beyond untrained networks" if self.n_controls else "AUROC - 0.5",
             marked=[
                 (i, j) for i, line in enumerate(cells) for j, cell in enumerate(line) if cell is not None and cell.found
             ],
@@ -337,7 +345,7 @@ class Atlas(Result):
     def describe(self) -> str:
         """Say in words where prompts leave the signature, under which shifts and in which direction."""
         if self.reason is not None:
-            return f"Described, not judged: {self.reason}."
+            return f"No verdict, since {self.reason}."
         sites, shifts = (len({getattr(cell, name) for cell in self.cells}) for name in ("site", "shift"))
         if not self.found:
             return (
@@ -347,8 +355,8 @@ class Atlas(Result):
             )
         leave, stay = ([c for c in self.found if c.verdict == word] for word in ("evidence", "opposite"))
         head = "Yes, at some places." if leave else "The opposite, at some places."
-        said = [_told(leave, "leave the signature more often than in untrained networks")] if leave else []
-        said += [_told(stay, "stay in the signature where untrained networks lose them")] if stay else []
+        said = [_told(leave, "leave the signature more often")] if leave else []
+        said += [_told(stay, "stay in the signature more often")] if stay else []
         quiet = shifts - len({cell.shift for cell in self.found})
         if quiet:
             said.append(f"{_count(quiet, 'other shift')} {'shows' if quiet == 1 else 'show'} nothing at any site.")
@@ -364,14 +372,6 @@ class Atlas(Result):
         )
 
 
-def too_few(n_controls: int) -> str:
-    """Say why an atlas with few controls is not judged, in a clause."""
-    return (
-        f"ranks among {n_controls} untrained networks cannot reach 5 %, and {LEAST_CONTROLS} or more can "
-        f"(`--controls {LEAST_CONTROLS}`)"
-    )
-
-
 _FEW = 4
 """Cells that a sentence lists; of more it gives the number and the strongest."""
 
@@ -380,14 +380,14 @@ def _told(cells: Sequence[AtlasCell], what: str) -> str:
     if len(cells) > _FEW:
         best = cells[0]
         return (
-            f"In {len(cells)} cells prompts {what}, most of all at {best.site} under {best.shift} (AUROC "
-            f"{best.value:.2f}, untrained {best.control:.2f})."
+            f"In {len(cells)} cells prompts {what} than in untrained networks, most clearly at {best.site} under "
+            f"{best.shift} (AUROC {best.value:.2f}, untrained {best.control:.2f})."
         )
     by_shift: dict[str, list[AtlasCell]] = {}
     for cell in cells:
         by_shift.setdefault(cell.shift, []).append(cell)
     return " ".join(
-        f"At {_joined([cell.site for cell in group])}, prompts under {shift} {what} (AUROC "
+        f"At {_joined([cell.site for cell in group])}, prompts under {shift} {what} than in untrained networks (AUROC "
         f"{_joined([f'{cell.value:.2f}' for cell in group])}, untrained "
         f"{_joined([f'{cell.control:.2f}' for cell in group])})."
         for shift, group in by_shift.items()
@@ -411,11 +411,13 @@ def atlas_of(
     norms_of_activations: Mapping[str, Float64[Tensor, "sample norm"]] | None = None,
     again: Again | None = None,
     unconfirmed: str | None = None,
+    remedy: str = f"n_controls={LEAST_CONTROLS}",
     seed: int = 0,
 ) -> Atlas:
     """Judge the signature at every site and under every shift, the model's survey first.
 
-    `again` scores prompts kept aside, where there are any; else `unconfirmed` says why there are none.
+    `again` scores prompts kept aside, where there are any; else `unconfirmed` says why there are none. `remedy` is how
+    one gets untrained networks enough.
     """
     shifts = [family.label for family in families.shifted]
     if not shifts or not sites:
@@ -427,11 +429,16 @@ def atlas_of(
     ranks = ranks_of_aurocs(aurocs, n_prompts)
     p_values = ranks.cell_p_values
     norms = _norm_scores(families, norms_of_activations, n_prompts)
+    n_controls, few = len(surveys) - 1, None
+    if n_controls < LEAST_CONTROLS:
+        few = f"ranks among {_count(n_controls, 'untrained network')} cannot reach 5 %; take {remedy} or more"
+    if not n_controls:
+        few = "there are no untrained networks to compare with"
     kept = {family.label: _keeps_energy(families.in_distribution, family) for family in families.shifted}
+    by_norms = {shift: _detection(norms, shift, seed) for shift in shifts}
     cells = []
     for j, (site, shift) in enumerate(places):
         z = float(ranks.deviations[0, j])
-        own, floor = (of[IN_DISTRIBUTION] for of in (scores[0][site], norms))
         cells.append(
             AtlasCell(
                 site=site,
@@ -441,9 +448,9 @@ def atlas_of(
                 z=z,
                 p_value=float(p_values[j]),
                 norms=_auroc(norms, shift),
-                over_norms=_difference((own, scores[0][site][shift]), (floor, norms[shift]), z < 0, seed),
+                over_norms=_over(by_norms[shift], scores[0][site], shift, -1.0 if z < 0 else 1.0, seed),
                 keeps_energy=kept[shift],
-                reason=_reason(aurocs[:, j], surveys[0], site, conventions),
+                reason=_reason(aurocs[:, j], surveys[0], site, conventions) or few,
             )
         )
     found = [cell for cell in cells if cell.found]
@@ -458,6 +465,7 @@ def atlas_of(
         conventions=conventions,
         n_prompts=n_prompts,
         detectable=_detectable(ranks, aurocs, n_prompts),
+        reason=next((cell.reason for cell in cells), None) if math.isnan(ranks.scores[0]) else few,
         unconfirmed=unconfirmed if found and again is None else None,
     )
 
@@ -499,8 +507,8 @@ def _reason(aurocs: np.ndarray, survey: NetworkSurvey, site: str, conventions: C
             return "the signature spans all directions that exist here"
         return "the model has no signature here: its stream is zero, tied or not finite"
     if missing := int(np.isnan(aurocs[1:]).sum()):
-        return f"{_count(missing, 'untrained network')} of {len(aurocs) - 1} give no such number"
-    return too_few(len(aurocs) - 1) if len(aurocs) - 1 < LEAST_CONTROLS else None
+        return f"{missing} of {_count(len(aurocs) - 1, 'untrained network')} give no such number"
+    return None
 
 
 def _norm_scores(
@@ -514,23 +522,18 @@ def _norm_scores(
     return {label: baseline.score_norms(norms[label])[:n_prompts].numpy() for label in families.by_label}
 
 
-_Pair = tuple[np.ndarray, np.ndarray]
-
-
-def _difference(own: _Pair, norms: _Pair, negative: bool, seed: int) -> Estimate:  # noqa: FBT001
-    if np.isnan(own[0]).any() or np.isnan(own[1]).any():
-        return Estimate(math.nan, math.nan, math.nan, "the model has no signature here")
+def _detection(scores: Mapping[str, np.ndarray], shift: str, seed: int) -> DetectionReport:
     # Prompt i shares its random numbers across families, so it is drawn in both or in none.
-    reports = [
-        detection_report(
-            torch.from_numpy(inside), torch.from_numpy(outside), seed=seed, n_bootstrap=_N_BOOTSTRAP, paired=True
-        )
-        for inside, outside in (own, norms)
-    ]
-    sign = -1.0 if negative else 1.0
-    differences = sign * (reports[0].auroc_replicates - reports[1].auroc_replicates)
-    low, high = np.quantile(differences.numpy(), [0.025, 0.975]).tolist()
-    return Estimate(sign * (reports[0].auroc - reports[1].auroc), low, high)
+    inside, outside = (torch.from_numpy(scores[label]) for label in (IN_DISTRIBUTION, shift))
+    return detection_report(inside, outside, seed=seed, n_bootstrap=_N_BOOTSTRAP, paired=True)
+
+
+def _over(norms: DetectionReport, scores: Mapping[str, np.ndarray], shift: str, sign: float, seed: int) -> Estimate:
+    if any(np.isnan(scores[label]).any() for label in (IN_DISTRIBUTION, shift)):
+        return Estimate(math.nan, math.nan, math.nan, "the model has no signature here")
+    own = _detection(scores, shift, seed)
+    low, high = percentile_interval(sign * (own.auroc_replicates - norms.auroc_replicates))
+    return Estimate(sign * (own.auroc - norms.auroc), low, high)
 
 
 def _keeps_energy(own: Family, shifted: Family) -> bool | None:
@@ -710,7 +713,8 @@ def signature_atlas(
         model: The network, or a `Checkpoint`.
         task: What is in distribution; of a `Checkpoint` its own by default.
         shifts: Names or patterns, or your own `Shift` objects, see `select_shifts`; None means the core suite.
-        layers: Blocks to look at; None means all.
+        layers: Blocks to look at; None means all. The final norm is always among the sites, and the read-in never: it
+            holds one token at a time.
         conventions: How activations become directions; None takes all tokens, uncentred, right vectors, k = 2.
         n_prompts: Number of prompts per family, with as many for fitting and for confirming.
         n_points: Number of examples per prompt; None takes the task's usual number.
@@ -736,14 +740,14 @@ def signature_atlas(
         >>> model = build_model(ModelConfig(n_dims=2, n_points=5, n_layers=1, n_heads=1, d_model=8), seed=0)
         >>> atlas = signature_atlas(model, LinearRegression(2), shifts=["x_scale=3"], n_prompts=16, n_controls=3)
         >>> atlas.judged, len(atlas.cells)  # three untrained networks cannot judge it
-        (False, 3)
+        (False, 2)
     """
     model, task = as_model_and_task("signature_atlas", model, task)
     look_first(model, task, n_points, seed=seed)
     asked = Conventions(layout=model.cfg.tokens) if conventions is None else conventions
     asked = replace(asked, layout=model.cfg.tokens)
     chosen = asked.of_prompts(n_points or task.default_points, model.cfg)
-    sites = model.cfg.residual_sites(layers)
+    sites = blocks_among(model.cfg.residual_sites(layers))
 
     def draw(stream_seed: int) -> Families:
         return draw_families(
@@ -773,3 +777,46 @@ SAVED = "prompts are saved ones, and none are kept aside"
 def confirming(seed: int) -> int:
     """Give the seed of prompts that confirm what a study found."""
     return derive_seed(seed, "evaluation: confirmation")
+
+
+def blocks_among(sites: Sequence[ResidualSite]) -> tuple[ResidualSite, ...]:
+    """Leave the read-in out, a linear map of one token at a time."""
+    return tuple(site for site in sites if site.label != READ_IN)
+
+
+def _in_study(found: Findings) -> Atlas | Absent:
+    plan, surveys = found.plan, [*found.surveys, *found.further]
+
+    def again(sites: Sequence[ResidualSite], shifts: Sequence[str]) -> list[NetworkScores]:
+        networks = [plan.model, *untrained_networks(plan.model, len(surveys) - 1, seed=plan.seed)]
+        families = draw_families(
+            plan.task,
+            shifts=plan.shifts,
+            n_prompts=plan.n_prompts,
+            n_points=plan.n_points,
+            max_points=plan.config.max_points,
+            seed=confirming(plan.seed),
+        )
+        return read_again(networks, surveys, families, plan.conventions)(sites, shifts)
+
+    saved = isinstance(plan.task, FixedPrompts)
+    atlas = atlas_of(
+        surveys,
+        plan.families,
+        blocks_among(plan.sites),
+        plan.conventions,
+        again=None if saved else again,
+        unconfirmed=SAVED if saved else None,
+        remedy=f"`--controls {LEAST_CONTROLS}` (`n_controls`)",
+        seed=plan.seed,
+    )
+    numbers = [cell.value for cell in atlas.cells if math.isfinite(cell.value)]
+    return atlas if numbers else Absent(f"There is no signature to ask about: {atlas.reason}.")
+
+
+def _without(plan: StudyPlan) -> str | None:
+    return without_sites(plan) or (None if plan.families.shifted else NO_SHIFT)
+
+
+ATLAS = Measure("atlas", "the atlas of the signature", run=_in_study, without=_without)
+"""A family of claims of its own at 5 %: no claim of it is among the joint ones."""

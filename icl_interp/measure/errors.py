@@ -31,7 +31,7 @@ from probes.bootstrap import Estimate
 UNSEEN = "never seen in training"
 """What figures and tables call points beyond the length of training prompts."""
 TOLERATED = 0.05
-"""A shortfall of this share of E[y^2] is not called a failure (ours)."""
+"""A gap to the best reference of this share of E[y^2] is not called a failure: our choice."""
 MODEL = "model"
 """The model's name among the predictors."""
 COLUMNS = ("family", "predictor", "examples", "error", "low", "high")
@@ -348,7 +348,7 @@ def _claims(plan: StudyPlan) -> list[Claim]:
     claims = [
         Claim(
             LEARNING,
-            "1 - late error / that of the best guess that reads no label, in distribution",
+            "share of the error of the best guess without labels that the model removes, in distribution",
             _learning,
         )
     ]
@@ -356,7 +356,7 @@ def _claims(plan: StudyPlan) -> list[Claim]:
         claims.append(
             Claim(
                 "under shift",
-                "1 - late error / that of zero, not below 0, mean over shifts",
+                "share of the error of predicting zero that the model removes, at least 0, mean over shifts",
                 _learning_under_shift,
                 gate=LEARNING,
             )
@@ -412,7 +412,7 @@ def _context_free(references: References, prompts: Prompts) -> Tensor:
     return references["Bayes"](alone, torch.zeros_like(alone[..., 0])).reshape(prompts.ys.shape)
 
 
-ERRORS = Measure("errors", "errors beside the references", run=_errors, claims=_claims)
+ERRORS = Measure("errors", "errors beside reference predictors", run=_errors, claims=_claims)
 
 
 def _likeness(found: Findings) -> Likeness:
@@ -421,8 +421,10 @@ def _likeness(found: Findings) -> Likeness:
 
 
 def _likeness_claim(_: StudyPlan) -> list[Claim]:
-    meaning = "share of the nearest reference's predictions, 1 - E(f - g)² / E g²"
+    meaning = "R² of the nearest reference's predictions with the model's"
     return [Claim("algorithm", meaning, lambda likeness, _, n_claims: likeness.excess(n_claims), LEARNING)]
 
 
-LIKENESS = Measure("likeness", "likeness to the references", run=_likeness, group="mechanism", claims=_likeness_claim)
+LIKENESS = Measure(
+    "likeness", "likeness to reference predictors", run=_likeness, group="mechanism", claims=_likeness_claim
+)

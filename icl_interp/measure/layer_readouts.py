@@ -296,13 +296,13 @@ def _readouts(found: Findings) -> LayerReadoutReport:
 def _claims(plan: StudyPlan) -> list[Claim]:
     if plan.sites[0].label != READ_IN:
         return []
-    meaning = "share of the read-in's error that a read-out of the last block removes"
+    meaning = "share of the error of a read-out at the embedding that one after the last block removes"
     return [Claim("layers", meaning, lambda report, _, n_claims: report.excess(n_claims))]
 
 
 READOUTS = Measure(
     "readouts",
-    "read-outs of the layers",
+    "read-outs at each site",
     run=_readouts,
     group="mechanism",
     without=without_sites,

@@ -469,7 +469,7 @@ def linear_probes(
 
     One ridge probe per site, over all points with at least one example before them; whole prompts are held out. Targets
     as `probe_targets` lists them; of a vector, the mean R² over its coordinates.
-    Decodable is not used: a high R² says where a prediction could be read, not that the model reads it.
+    Decodable does not mean used: a high R² says where a prediction could be read, not that the model reads it.
 
     Args:
         model: The network.
@@ -529,7 +529,7 @@ def _probes(found: Findings) -> LinearProbeReport:
 
 def _claims(plan: StudyPlan) -> list[Claim]:
     return [
-        Claim(f"probe: {target}", "held-out R², best site", functools.partial(_judge, target))
+        Claim(f"probe: {target}", "held-out R² at the best site", functools.partial(_judge, target))
         for target in plan.targets
     ]
 

@@ -389,7 +389,7 @@ def _without_norm(plan: StudyPlan) -> str | None:
 
 SCORE_AND_ERROR = Claim(
     "score and error",
-    "Spearman of score and log error, mean inside families",
+    "Spearman correlation of score and log error, mean over task families",
     lambda report, _, n_claims: report.correlation_excess(n_claims),
 )
 DETECTION = Claim(

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,7 +40,7 @@ class Result(ABC):
             Entries by field name: tensors as lists, NaN and infinities as None. Prompts are counted, not listed, and
             bootstrap replicates are left out.
         """
-        return finite(plain(self, keep=_is_told))
+        return finite(plain(self, _told))
 
     def savefig(
         self,
@@ -72,8 +72,8 @@ class Result(ABC):
         return str(self.plot()._repr_html_())
 
 
-def plain(value: Any, keep: Callable[[object, str], bool]) -> Any:
-    """Turn records, tensors and configs into plain data; `keep` says which fields of a record stay."""
+def plain(value: Any, names: Callable[[Any], Iterable[str]]) -> Any:
+    """Turn records, tensors and configs into plain data; `names` says what of a record is told."""
     match value:
         case Prompts():
             return {"n_prompts": len(value), "n_points": value.n_points, "n_dims": value.n_dims}
@@ -84,20 +84,20 @@ def plain(value: Any, keep: Callable[[object, str], bool]) -> Any:
         case BaseModel():
             return value.model_dump(mode="json")
         case Tensor() | np.ndarray() | np.generic():
-            return plain(value.tolist(), keep)
+            return plain(value.tolist(), names)
         case Mapping():
-            return {str(key): plain(entry, keep) for key, entry in value.items()}
+            return {str(key): plain(entry, names) for key, entry in value.items()}
         case list() | tuple():
-            return [plain(entry, keep) for entry in value]
+            return [plain(entry, names) for entry in value]
         case _ if dataclasses.is_dataclass(value):
-            return {
-                field.name: plain(getattr(value, field.name), keep)
-                for field in dataclasses.fields(value)
-                if keep(value, field.name)
-            }
+            return {name: plain(getattr(value, name), names) for name in names(value)}
         case _:
             return value
 
 
-def _is_told(_: object, name: str) -> bool:
-    return not name.endswith("replicates")
+def field_names(record: Any) -> list[str]:
+    return [field.name for field in dataclasses.fields(record)]
+
+
+def _told(record: Any) -> list[str]:
+    return [name for name in field_names(record) if not name.endswith("replicates")]

@@ -83,7 +83,7 @@ def intervention_effect(
     """Measure what an intervention does.
 
     Formula: error = mean over late points (at least d examples before them; the last point for a model that answers
-    only its query) of squared error / E[y^2]; distances to references likewise.
+    only its query) of squared error / E[y^2]; distances to references in the same unit.
 
     Args:
         model: Any family.
@@ -181,7 +181,7 @@ class SubspaceUse:
     """What taking a subspace away does, beside taking as much away along random ones."""
 
     effect: InterventionEffect
-    """Of taking away what the subspace tells of a prompt: its component becomes the mean, or 0 by `ablation`."""
+    """Of taking away what the subspace holds of a prompt: its component becomes the mean, or 0 by `ablation`."""
     to_zero: InterventionEffect
     """Of projecting the subspace out to 0, its constant part included: where norms follow, this also changes the scale
     of everything else."""
@@ -270,12 +270,12 @@ def subspace_use(
 ) -> SubspaceUse:
     """Measure whether a model needs a subspace.
 
-    The component along the subspace is set to its mean over prompts at each position, so that what it tells of a
-    prompt is gone, and the change of the error compared with that of subtracting an equally long vector along random
-    subspaces. Decodable is not used: only such a change shows use. Setting the component to 0 stands beside it and
-    is no measure of use where norms follow: a large constant part that nobody reads is then missing from the scale that
-    all else is divided by. For the last block's output, whatever the read-out reads is needed trivially; earlier sites
-    say more.
+    The component along the subspace is set to its mean over prompts at each position, which removes what differs
+    between prompts, and the change of the error compared with that of subtracting an equally long vector along random
+    subspaces. Decodable does not mean used: only such a change shows use. Setting the component to 0 stands beside it
+    and is no measure of use where norms follow: a large constant part that nobody reads is then missing from the scale
+    that all else is divided by. For the last block's output, whatever the read-out reads is needed trivially; earlier
+    sites say more.
 
     Args:
         model: Any family.
@@ -286,7 +286,7 @@ def subspace_use(
         prompts: What to measure on; None draws from the task.
         references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
         n_prompts: How many are drawn.
-        ablation: What the verdict rests on: "mean" (ours) or "zero".
+        ablation: What the verdict rests on: "mean", our choice, or "zero".
         n_random: Random subspaces; at least 2 for a verdict.
         seed: Of prompts, bootstrap and random subspaces.
 
@@ -451,21 +451,32 @@ def _without_signature(plan: StudyPlan) -> str | None:
 
 
 def _use_in_study(found: Findings) -> SubspaceUse | Absent:
+    """Ask at the site that the atlas names, on prompts that did not name it; else after the last block."""
     plan, site = found.plan, found.main_site
+    n_prompts = plan.efforts[USE.name].prompts
+    fit, given = plan.families.fit[:n_prompts], plan.families.in_distribution.prompts[:n_prompts]
+    answers = found.answers[IN_DISTRIBUTION]
+    atlas = found.results.get("atlas")
+    named = None if atlas is None or isinstance(plan.task, FixedPrompts) else atlas.strongest_site()
+    if named is not None:
+        site = named
+        fit, given = (
+            plan.task.sample(n_prompts, plan.n_points, seed=derive_seed(plan.seed, f"evaluation: use, {part}"))
+            for part in ("fit", "score")
+        )
+        answers = plan.references.answers(given)
     streams = [survey.families[IN_DISTRIBUTION].sites[site.label].leading_value for survey in found.surveys]
     if not any(values.any() for values in streams):
         return Absent("The stream after the last block is zero, so there is no signature to remove.")
-    n_prompts = plan.efforts[USE.name].prompts
-    given = plan.families.in_distribution.prompts[:n_prompts]
     late = late_answers(plan.model, given)
     return _use_of_signature(
         plan.model,
         plan.task,
         site.hook,
         plan.conventions,
-        plan.families.fit[:n_prompts],
+        fit,
         given,
-        {name: said[:n_prompts, late].double() for name, said in found.answers[IN_DISTRIBUTION].items()},
+        {name: said[:n_prompts, late].double() for name, said in answers.items()},
         "mean",
         _N_RANDOM,
         plan.n_controls,

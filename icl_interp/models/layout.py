@@ -1,4 +1,4 @@
-"""How pairs become tokens: which position carries which x or y."""
+"""How examples become tokens: which position carries which x or y."""
 
 from typing import Literal
 
@@ -26,7 +26,7 @@ in a sequence of values every token is an x, and the label is the next one."""
 def _interleave(
     xs: Float[Tensor, "batch point dim"], ys: Float[Tensor, "batch point"]
 ) -> Float[Tensor, "batch pos dim"]:
-    """Lay pairs out as x1, y1, x2, y2, ..., with each y in coordinate 0 of a token of its own."""
+    """Lay examples out as x1, y1, x2, y2, ..., with each y in coordinate 0 of a token of its own."""
     batch, point, dim = xs.shape
     tokens = xs.new_zeros(batch, point, 2, dim)
     tokens[:, :, 0] = xs
@@ -37,14 +37,14 @@ def _interleave(
 def separate(
     xs: Float[Tensor, "batch point dim"], ys: Float[Tensor, "batch point"]
 ) -> Float[Tensor, "batch pos d_token"]:
-    """Lay pairs out as x1, y1, x2, y2, ..., with coordinate 0 for labels alone: (0, x), (y, 0)."""
+    """Lay examples out as x1, y1, x2, y2, ..., with coordinate 0 for labels alone: (0, x), (y, 0)."""
     return _interleave(torch.nn.functional.pad(xs, (1, 0)), ys)
 
 
 def join(
     xs: Float[Tensor, "batch point dim"], ys: Float[Tensor, "batch point"]
 ) -> Float[Tensor, "batch point d_token"]:
-    """Lay pairs out as [x; y], one position per point; the last is the query, whose label is never read."""
+    """Lay examples out as [x; y], one position per point; the last is the query, whose label is never read."""
     batch, point, _ = xs.shape
     labels = xs.new_zeros(batch, point)
     labels[:, : point - 1] = ys[:, : point - 1]
@@ -67,7 +67,7 @@ def with_positions(
 def lay_out(
     tokens: Tokens, xs: Float[Tensor, "batch point dim"], ys: Float[Tensor, "batch point"]
 ) -> Float[Tensor, "batch pos d_token"]:
-    """Turn pairs into the tokens that a model reads."""
+    """Turn examples into the tokens that a model reads."""
     if tokens == "sequence":
         return xs
     return {"interleaved": _interleave, "separate": separate, "joint": join}[tokens](xs, ys)

@@ -24,7 +24,7 @@ def prefix_posterior(
     noise: float,
     used: Bool[Tensor, "batch point"] | None = None,
 ) -> Float[Tensor, "batch point"]:
-    """Predict each target from the pairs before it under w ~ N(0, I) and noise variance ``noise``.
+    """Predict each target from the examples before it under w ~ N(0, I) and noise variance ``noise``.
 
     With K = F F^T + noise I = L L^T, the rows of L before the diagonal are the whitened covariances of point k with the
     points before it and L^-1 t the whitened targets, so that the prediction at k is sum_{j<k} L[k, j] (L^-1 t)[j]: one
@@ -87,7 +87,7 @@ def exact_predictions(
 ) -> Float[Tensor, " pair"]:
     """Predict the marked prefixes by a singular value decomposition each: slow, and right for any rank.
 
-    Formula: yhat = x_k^T V f(s) U^T y with X = U diag(s) V^T the pairs before k.
+    Formula: yhat = x_k^T V f(s) U^T y with X = U diag(s) V^T the examples before k.
     """
     prompts, ends = where.nonzero(as_tuple=True)
     before = torch.arange(xs.shape[1], device=xs.device)
@@ -116,7 +116,7 @@ def min_norm_predictions(
 
     Each point is written as a combination b of the independent points before it. The labels of the independent points
     alone give the prediction b.y; the redundant ones then act like observations of a standard normal deviation from
-    those labels, so that all prefixes follow from one Cholesky factor of I + B B^T (this reduction is ours; it is
+    those labels, so that all prefixes follow from one Cholesky factor of I + B B^T (this reduction is our own; it is
     exact). Prefixes whose rank or accuracy is in doubt are solved by a singular value decomposition each.
     """
     tolerance = _Tolerance.of(xs, eps)

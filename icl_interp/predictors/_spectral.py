@@ -24,7 +24,7 @@ class MomentPredictor(PrefixPredictor):
 def prefix_moments(
     xs: Float[Tensor, "batch point dim"], ys: Float[Tensor, "batch point"], asked: list[int]
 ) -> tuple[Float[Tensor, "batch asked dim dim"], Float[Tensor, "batch asked dim"]]:
-    """Sum x x^T and x y over the pairs before each asked point."""
+    """Sum x x^T and x y over the examples before each asked point."""
     if len(asked) <= _FEW_POINTS:
         moments = [(xs[:, :end].mT @ xs[:, :end], (ys[:, None, :end] @ xs[:, :end])[:, 0]) for end in asked]
         return torch.stack([second for second, _ in moments], 1), torch.stack([first for _, first in moments], 1)

@@ -1,4 +1,4 @@
-"""Predictors that solve no system: what any algorithm has to beat."""
+"""Simple predictors that every algorithm has to beat."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -32,8 +32,8 @@ def zero() -> Predictor:
 def context_mean() -> Predictor:
     """Predict the mean of the labels seen so far, whatever the input.
 
-    Formula: yhat_k = (1/k) sum_{j<k} y_j, and 0 from no pairs. Bayes-optimal (in the limit of many
-    pairs) where labels do not depend on inputs.
+    Formula: yhat_k = (1/k) sum_{j<k} y_j, and 0 without examples. Bayes-optimal (in the limit of many
+    examples) where labels do not depend on inputs.
 
     Returns:
         A predictor named "context_mean": degree 1 in y.
@@ -48,7 +48,7 @@ def context_mean() -> Predictor:
 def averaging() -> Predictor:
     """Predict with the mean of x y as weights.
 
-    Formula: yhat_k = x_k . (1/k) sum_{j<k} y_j x_j, and 0 from no pairs: one gradient step of size 1
+    Formula: yhat_k = x_k . (1/k) sum_{j<k} y_j x_j, and 0 without examples: one gradient step of size 1
     from w = 0. Unbiased for inputs of covariance I; Bayes-optimal for none of our tasks.
 
     Returns:
@@ -66,15 +66,15 @@ def averaging() -> Predictor:
 
 
 def nearest_neighbors(n_neighbors: int = 3, *, weighting: _Weighting = "uniform") -> Predictor:
-    """Predict the mean label of the pairs whose inputs are nearest.
+    """Predict the mean label of the examples whose inputs are nearest.
 
-    Formula: yhat_k = sum_j a_j y_j over the nearest pairs before k in Euclidean distance, with a_j equal ("uniform") or
-    proportional to 1 / distance^2 ("inverse_square"; inputs met before then decide alone). All pairs while there are
-    fewer than ``n_neighbors``, 0 from none; the earlier pair wins a tie. No Bayes predictor.
+    Formula: yhat_k = sum_j a_j y_j over the nearest examples before k in Euclidean distance, with a_j equal ("uniform")
+    or proportional to 1 / distance^2 ("inverse_square"; inputs met before then decide alone). All examples while there
+    are fewer than ``n_neighbors``, 0 from none; the earlier example wins a tie. No Bayes predictor.
 
     Args:
-        n_neighbors: How many pairs, at least 1; 3 as in both sources.
-        weighting: How their labels are weighted.
+        n_neighbors: Number of neighbours, at least 1; 3 as in both sources.
+        weighting: Weighting of their labels.
 
     Returns:
         A predictor named after its neighbours: degree 1 in y, invariant when all x are scaled.

@@ -79,8 +79,8 @@ def discrete_mmse(weights: Float[Tensor, "task dim"], noise_std: Number) -> Pred
     """Predict with the posterior mean over a finite pool of tasks (dMMSE).
 
     Formula: yhat_k = x_k . sum_m p_m t_m with p = softmax_m(-sum_{j<k} (y_j - t_m.x_j)^2 / (2 noise_std^2)).
-    Bayes-optimal for tasks drawn uniformly from the pool with that label noise. From no pairs it predicts
-    with the mean of the pool. Without noise only the tasks that fit the pairs best keep weight, where
+    Bayes-optimal for tasks drawn uniformly from the pool with that label noise. From no examples it predicts
+    with the mean of the pool. Without noise only the tasks that fit the examples best keep weight, where
     misfits within the rounding of the inputs' dtype count as none; with noise below it that is the rounding of
     float64. Memory grows with the number of tasks, not with prompts times points times tasks.
 
@@ -95,7 +95,7 @@ def discrete_mmse(weights: Float[Tensor, "task dim"], noise_std: Number) -> Pred
         InputError: If the pool is empty or not finite, or the noise is negative.
 
     Source:
-        Raventos et al. (2023), arXiv 2306.15063; arXiv 2501.17745, eq. 4. The limit without noise is ours.
+        Raventos et al. (2023), arXiv 2306.15063; arXiv 2501.17745, eq. 4. The limit without noise is our choice.
 
     Example:
         >>> pool = torch.tensor([[1.0, 0.0], [0.0, 1.0]])

@@ -1,4 +1,4 @@
-"""Gradient descent on the pairs before each point: all pairs at once, or one by one in their order."""
+"""Gradient descent on the examples before each point: all examples at once, or one by one in their order."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,17 +25,17 @@ def gradient_descent(
     normalise: Normalise = "mean",
     fixed_count: int | None = None,
 ) -> Predictor:
-    """Descend the squared error of the pairs before each point from w = 0 by a number of steps.
+    """Do steps of gradient descent from w = 0 on the squared error of the examples before each point.
 
-    Formula: w <- w - (step_size / c) X^T (X w - y), ``steps`` times, with c the number of pairs k ("mean"), 1 ("sum")
-    or ``fixed_count`` ("fixed"). No Bayes predictor in general: it approaches least squares, and few steps act like
-    ridge regression. It diverges where step_size / c exceeds 2 / s_max(X)^2; what then overflows is held at a large
-    finite number. Long runs go by repeated squaring, in O(log steps).
+    Formula: w <- w - (step_size / c) X^T (X w - y), ``steps`` times, with c the number of examples k ("mean"), 1
+    ("sum") or ``fixed_count`` ("fixed"). No Bayes predictor in general: it approaches least squares, and few steps act
+    like ridge regression. It diverges where step_size / c exceeds 2 / s_max(X)^2; what then overflows is held at a
+    large finite number. Long runs go by repeated squaring, in O(log steps).
 
     Args:
-        steps: How many steps, at least 0.
+        steps: Number of steps, at least 0.
         step_size: Learning rate eta above 0, in inverse squared units of the inputs. "per_prefix" takes
-            c / s_max(X)^2 from the pairs before each point, so that no prompt diverges and a common
+            c / s_max(X)^2 from the examples before each point, so that no prompt diverges and a common
             scale of the inputs cancels. `best_constant_step` searches one on a training sample.
         normalise: What the summed gradient is divided by; the papers differ.
         fixed_count: The divisor for "fixed", otherwise None.
@@ -70,18 +70,18 @@ def gd_plus_plus(
     normalise: Normalise = "mean",
     fixed_count: int | None = None,
 ) -> Predictor:
-    """Descend while each step also shrinks the inputs along their own directions of large variance.
+    """Do gradient descent in which each step also shrinks the inputs along directions of large variance (GD++).
 
     Formula, in each step and with S = X^T X / c of the current inputs: residuals of context and query take a gradient
     step eta, and every input becomes (I - gamma S) x. Equivalently w <- w + (eta / c) P^2 X^T (y - X w), P <- P - gamma
     P^2 S P from P = I: an eigenvalue l of S counts as l (1 - gamma l)^2 in the second step. No Bayes predictor.
 
     Args:
-        steps: How many steps, at least 1.
-        step_size: eta above 0, or one for each step.
-        curvature: gamma at least 0, or one for each step; plain gradient descent at 0. The paper's gamma
-            multiplies the *sum* over N pairs; ours is divided by c as eta is, so it is N times theirs.
-        normalise: What sums over pairs are divided by.
+        steps: Number of steps, at least 1.
+        step_size: Step size eta above 0, or one per step.
+        curvature: Curvature gamma, at least 0, or one per step; 0 is plain gradient descent. The paper's gamma
+            multiplies the *sum* over N examples; ours is divided by c as eta is, so it is N times theirs.
+        normalise: Divisor of sums over examples.
         fixed_count: The divisor for "fixed", otherwise None.
 
     Returns:
@@ -134,7 +134,7 @@ def check_normalise(owner: str, normalise: str, fixed_count: int | None) -> None
 
 
 def divisors(asked: list[int], normalise: str, fixed_count: int | None, like: Tensor) -> Float[Tensor, " asked"]:
-    """Give what a sum over the pairs before each asked point is divided by."""
+    """Give what a sum over the examples before each asked point is divided by."""
     if normalise == "mean":
         return torch.tensor(asked).to(like).clamp(min=1)
     return torch.full((len(asked),), float(fixed_count or 1)).to(like)
@@ -201,11 +201,11 @@ class _GDPlusPlus(MomentPredictor):
 
 
 def online_gradient_descent(step_size: Number | Literal["normalised"]) -> Predictor:
-    """Take one gradient step for each pair in turn, from w = 0.
+    """Take one gradient step for each example in turn, from w = 0.
 
     Formula: w <- w + eta (y_j - <w, x_j>) x_j for j = 0 .. k-1; yhat_k = <w, x_k>. With eta = 1 / |x_j|^2
-    ("normalised", the Kaczmarz projection) each pair is fitted exactly and then partly forgotten. The order of the
-    pairs matters. No Bayes predictor. A diverging run is held at a large finite number.
+    ("normalised", the Kaczmarz projection) each example is fitted exactly and then partly forgotten. The order of the
+    examples matters. No Bayes predictor. A diverging run is held at a large finite number.
 
     Args:
         step_size: eta above 0 in inverse squared units of the inputs, or "normalised".

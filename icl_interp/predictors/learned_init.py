@@ -37,12 +37,13 @@ def gd_learned_init(
     """Take one preconditioned gradient step from a given start (GD-beta).
 
     Formula: yhat_k = <beta - Gamma (1/c) X^T (X beta - y), x_k> with beta = ``init``, Gamma = ``preconditioner`` and c
-    the number of pairs k ("mean"), 1 ("sum") or ``fixed_count`` ("fixed"). From no pairs it predicts <beta, x_k>. Not
-    Bayes-optimal; with the parameters of `optimal_learned_init` it is the best that a linear transformer block can do.
+    the number of examples k ("mean"), 1 ("sum") or ``fixed_count`` ("fixed"). From no examples it predicts <beta, x_k>.
+    Not Bayes-optimal; with the parameters of `optimal_learned_init` it is the best that a linear transformer block can
+    do.
 
     Args:
-        init: beta; zeros give GD-0.
-        preconditioner: Gamma, in inverse squared units of the inputs.
+        init: Start beta; zeros give GD-0.
+        preconditioner: Preconditioner Gamma, in inverse squared units of the inputs.
         normalise: What the summed gradient is divided by. The source has one context length M, where
             "mean" and "fixed" at M agree.
         fixed_count: The divisor for "fixed", otherwise None.
@@ -79,13 +80,13 @@ class LearnedInitOptimum:
     """The best start and preconditioner for a task and a context length, and their risk."""
 
     init: Float[Tensor, " dim"]
-    """beta, the mean of the weights."""
+    """Start beta, the mean of the weights."""
     preconditioner: Float[Tensor, "dim dim"]
-    """Gamma, in inverse squared units of the inputs."""
+    """Preconditioner Gamma, in inverse squared units of the inputs."""
     risk: float
     """Least expected squared error at the query, label noise included, in squared units of the labels."""
     n_pairs: int
-    """Context length M for which they are the best."""
+    """Number of context examples M for which they are the best."""
 
     __repr__ = short_repr
 
@@ -93,7 +94,7 @@ class LearnedInitOptimum:
         """Build the gradient step with these parameters.
 
         Returns:
-            `gd_learned_init`, dividing by the number of pairs.
+            `gd_learned_init`, dividing by the number of examples.
         """
         return gd_learned_init(self.init, self.preconditioner)
 

@@ -1,4 +1,4 @@
-"""Least squares and ridge regression on the pairs before each point, for all points at once."""
+"""Least squares and ridge regression on the examples before each point, for all points at once."""
 
 from dataclasses import dataclass, field
 
@@ -20,11 +20,11 @@ _CONDITION_LIMIT = 5e7
 
 
 def least_squares() -> Predictor:
-    """Fit the pairs before each point exactly, with the smallest weights that do.
+    """Fit the examples before each point exactly, with the smallest weights that do.
 
-    Formula: yhat_k = x_k^T X^+ y over the k pairs before it. Bayes-optimal without label noise for w ~ N(0, c I), and
-    the limit of ridge as the penalty goes to 0. Below k = d, and for inputs in a subspace, it is the minimum-norm
-    solution; nothing is predicted (0) from no pairs. With noisy labels its error has a peak at k = d.
+    Formula: yhat_k = x_k^T X^+ y over the k examples before it. Bayes-optimal without label noise for w ~ N(0, c I),
+    and the limit of ridge as the penalty goes to 0. Below k = d, and for inputs in a subspace, it is the minimum-norm
+    solution; nothing is predicted (0) without examples. With noisy labels its error has a peak at k = d.
 
     Singular values of the k inputs up to eps * max(k, d) * s_max count as zero, where eps belongs to
     the dtype the inputs *came in*: a float32 prompt drawn in a subspace leaves it by rounding, and a
@@ -35,7 +35,7 @@ def least_squares() -> Predictor:
 
     Source:
         Akyurek et al. (2022), arXiv 2211.15661, section 3; Garg et al. (2022), arXiv 2208.01066. The
-        algorithm for all prefixes at once is ours.
+        algorithm for all prefixes at once is our own.
 
     Example:
         >>> xs = torch.tensor([[[1.0, 0.0], [1.0, 1.0], [3.0, 2.0]]])
@@ -47,17 +47,17 @@ def least_squares() -> Predictor:
 
 @takes_arrays
 def ridge(penalty: Number, mean: Float[Tensor, " dim"] | Number | None = None) -> Predictor:
-    """Fit the pairs before each point with squared weights penalised.
+    """Fit the examples before each point with squared weights penalised.
 
-    Formula: yhat_k = x_k^T (w0 + (X^T X + penalty I)^-1 X^T (y - X w0)) with the *sum* over the k pairs
+    Formula: yhat_k = x_k^T (w0 + (X^T X + penalty I)^-1 X^T (y - X w0)) with the *sum* over the k examples
     in X^T X, not the mean, and w0 = ``mean``. Bayes-optimal for w ~ N(w0, tau^2 I) and label noise of
     variance sigma^2 at penalty = sigma^2 / tau^2. At penalty 0 it is least squares (minimum distance
     from w0), singular systems included. A penalty takes the inputs as they are: only singular values that
     float64 cannot tell from 0 count as zero, also for inputs that came in float32.
 
     Args:
-        penalty: lambda, at least 0, in squared units of the inputs.
-        mean: The weights it shrinks towards: a vector, one number for all coordinates, or None for 0.
+        penalty: Penalty lambda, at least 0, in squared units of the inputs.
+        mean: Weights that it shrinks towards: a vector, one number for all coordinates, or None for 0.
 
     Returns:
         A predictor named after its penalty. Degree 1 in y only without a mean.

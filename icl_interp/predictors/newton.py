@@ -1,4 +1,4 @@
-"""Second-order and Krylov iterations on the pairs before each point."""
+"""Second-order and Krylov iterations on the examples before each point."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -26,7 +26,8 @@ def newton(steps: int, *, scaling: Number | Literal["frobenius"] = 1.0) -> Predi
     rounding of S), are left out.
 
     Args:
-        steps: Iterations, at least 0; n of them learn a direction as far as 2^n gradient steps of size alpha on S^2.
+        steps: Number of iterations, at least 0; n of them learn a direction as far as 2^n gradient steps of size alpha
+            on S^2.
         scaling: c in alpha = c / ||S S^T||_2, between 0 and 2, both excluded; or "frobenius" for
             alpha = 1 / ||S S^T||_F.
 
@@ -39,7 +40,7 @@ def newton(steps: int, *, scaling: Number | Literal["frobenius"] = 1.0) -> Predi
     Source:
         Fu et al. (2024), arXiv 2310.17086, section 3 and appendix, where alpha = 2 / ||S S^T||_2 is
         printed: with exactly 2 the top direction's factor is 1 - (-1)^(2^steps) = 0 for ever. Their code
-        takes the Frobenius norm; the default c = 1 is ours.
+        takes the Frobenius norm; the default c = 1 is our choice.
 
     Example:
         >>> from icl_interp.predictors import least_squares
@@ -62,7 +63,7 @@ def newton(steps: int, *, scaling: Number | Literal["frobenius"] = 1.0) -> Predi
 
 
 def conjugate_gradient(steps: int) -> Predictor:
-    """Minimise the squared error of the pairs before each point over a Krylov space.
+    """Minimise the squared error of the examples before each point over a Krylov space.
 
     Formula: w = argmin |X w - y|^2 over span{S^i X^T y : i < steps} with S = X^T X, by ``steps`` iterations of
     conjugate gradients on the normal equations from w = 0. Equals minimum-norm least squares, and is Bayes-optimal
@@ -72,7 +73,7 @@ def conjugate_gradient(steps: int) -> Predictor:
     noisy labels with weights of 1e7 there. A prefix whose residual has vanished stays where it is.
 
     Args:
-        steps: Iterations, at least 0.
+        steps: Number of iterations, at least 0.
 
     Returns:
         A predictor named after its iterations: degree 1 in y (though not linear), invariant when all x are scaled.

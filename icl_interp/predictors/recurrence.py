@@ -1,7 +1,7 @@
 """Predictors for sequences of numbers s_0, s_1, ..., where each value is to follow from those before.
 
-A sequence becomes a prompt of pairs (s_k, s_{k+1}): ``xs[:, k, 0] = s_k`` and ``ys[:, k] = s_{k+1}``, one
-dimension. At point k the values s_0 .. s_k are known: s_k as the input, the others from the pairs too.
+A sequence becomes a prompt of examples (s_k, s_{k+1}): ``xs[:, k, 0] = s_k`` and ``ys[:, k] = s_{k+1}``, one
+dimension. At point k the values s_0 .. s_k are known: s_k as the input, the others from the examples too.
 """
 
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ from icl_interp.predictors._prefix_lstsq import exclusive_cumsum
 
 
 def affine_recurrence() -> Predictor:
-    """Solve s' = a s + b from two pairs and apply it.
+    """Solve s' = a s + b from two examples and apply it.
 
-    Formula: a = (y_j - y_i) / (x_j - x_i), yhat_k = y_i + a (x_k - x_i), from the consecutive pairs i, j = i + 1 before
-    k whose inputs lie furthest apart (the earliest in a tie). Exact, hence Bayes-optimal, from k = 2 on for a sequence
-    without noise; where all inputs before k agree the sequence stands still and the last label is repeated. With fewer
-    than two pairs the last value is repeated.
+    Formula: a = (y_j - y_i) / (x_j - x_i), yhat_k = y_i + a (x_k - x_i), from the consecutive examples i, j = i + 1
+    before k whose inputs lie furthest apart (the earliest in a tie). Exact, hence Bayes-optimal, from k = 2 on for a
+    sequence without noise; where all inputs before k agree the sequence stands still and the last label is repeated.
+    With fewer than two examples the last value is repeated.
 
     Returns:
-        A predictor named "affine_recurrence": it depends on the order of the pairs.
+        A predictor named "affine_recurrence": it depends on the order of the examples.
 
     Source:
         Bhargav and Gu (2024), arXiv 2410.17438, for the task. Taking the widest pair is ours: late
@@ -39,18 +39,18 @@ def affine_recurrence() -> Predictor:
 
 
 def running_least_squares() -> Predictor:
-    """Fit a s + b to the pairs before each point by least squares.
+    """Fit a s + b to the examples before each point by least squares.
 
     Formula: minimum-norm (a, b) of |X a + b - y|^2, yhat_k = a x_k + b. Exact for a sequence without noise from k = 2
-    on, whatever the unit of x and its distance from 0; singular systems (one pair, or a sequence that stands still up
-    to the rounding of its dtype) take the minimum-norm (a, b), which fits them as well. Inputs of more dimensions are
-    fitted alike, with one slope each. Bayes-optimal in the same cases as `least_squares` with an intercept.
+    on, whatever the unit of x and its distance from 0; singular systems (one example, or a sequence that stands still
+    up to the rounding of its dtype) take the minimum-norm (a, b), which fits them as well. Inputs of more dimensions
+    are fitted alike, with one slope each. Bayes-optimal in the same cases as `least_squares` with an intercept.
 
     Returns:
         A predictor named "running_least_squares": degree 1 in y.
 
     Source:
-        Bhargav and Gu (2024), arXiv 2410.17438, for the task; the baseline is ours.
+        Bhargav and Gu (2024), arXiv 2410.17438, for the task; the baseline is our choice.
 
     Example:
         >>> s = torch.tensor([[1.0, 3.0, 7.0, 15.0, 31.0]])  # s' = 2 s + 1
@@ -67,7 +67,7 @@ def copy_last() -> Predictor:
     sequence that stands still or walks at random.
 
     Returns:
-        A predictor named "copy_last": it depends on the order of the pairs.
+        A predictor named "copy_last": it depends on the order of the examples.
 
     Source:
         Our baseline for the task of Bhargav and Gu (2024), arXiv 2410.17438.
@@ -86,7 +86,7 @@ def linear_extrapolation() -> Predictor:
     Bayes-optimal, for s' = s + b.
 
     Returns:
-        A predictor named "linear_extrapolation": it depends on the order of the pairs.
+        A predictor named "linear_extrapolation": it depends on the order of the examples.
 
     Source:
         Our baseline for the task of Bhargav and Gu (2024), arXiv 2410.17438.
@@ -150,7 +150,7 @@ class _RunningLeastSquares(PrefixPredictor):
         means, mean_labels = exclusive_cumsum(xs) / counts[:, None], exclusive_cumsum(ys) / counts
         away = xs - means
         noise = eps * exclusive_cumsum((xs + first).square().sum(dim=2)).sqrt() * counts.clamp(min=xs.shape[2])
-        # Helmert's rows: those before point k have the moments of the k centred pairs.
+        # Helmert's rows: those before point k have the moments of the k centred examples.
         shares = (before / (before + 1)).sqrt()
         rows, labels = shares[:, None] * away, shares * (ys - mean_labels)
         values, slopes, axes = _principal_axes(rows, labels, asked)

@@ -9,6 +9,7 @@ from icl_interp.measure.study.plan import limits_of
 from icl_interp.measure.study.result import Study
 from icl_interp.models.architecture import NO_RECIPE, UNKNOWN_INIT
 from icl_interp.report.contents import CONTENTS, CONTENTS_OF_ACTIVATIONS, CONTENTS_OF_TRAINING
+from icl_interp.report.glossary import GLOSSARY
 from icl_interp.report.model import Fact, Page, lay_out
 
 
@@ -30,6 +31,7 @@ def build_page(
         sections=sections,
         provenance=_footer(study, checkpoint, provenance),
         warnings=warnings,
+        glossary=GLOSSARY,
     )
 
 
@@ -41,7 +43,7 @@ def build_activations_page(study: ActivationStudy, name: str, sha256: str, prove
         Fact("Families", ", ".join(labels)),
         Fact("Sites", ", ".join(sites)),
         Fact("Conventions", study.conventions.describe()),
-        Fact("Controls", f"{study.n_controls} untrained networks that were given"),
+        Fact("Controls", f"{study.n_controls} untrained networks, as given"),
         *(Fact("Note", note) for note in study.families.notes),
     )
     footer = (Fact("File", name), Fact("SHA-256", sha256), Fact("Seed", str(study.seed)))
@@ -54,6 +56,7 @@ def build_activations_page(study: ActivationStudy, name: str, sha256: str, prove
         sections=sections,
         provenance=(*footer, *_circumstances(provenance)),
         warnings=(study.without_verdicts,) if study.without_verdicts else (),
+        glossary=GLOSSARY,
     )
 
 
@@ -66,7 +69,8 @@ def _facts(study: Study, checkpoint: Checkpoint) -> tuple[Fact, ...]:
         Fact("Training steps", step),
         Fact("In distribution", study.task.describe()),
         Fact(
-            "Prompts", f"{len(families.fit)} a family, {families.fit.n_points} points, {len(families.shifted)} shifts"
+            "Prompts",
+            f"{len(families.fit)} per family, {families.fit.n_points} examples each, {len(families.shifted)} shifts",
         ),
         Fact("Controls", _controls(study)),
     ]
@@ -85,16 +89,17 @@ def _warnings(study: Study, checkpoint: Checkpoint) -> tuple[str, ...]:
     if asked > trained:
         guessed = any("in training" in assumption for assumption in checkpoint.assumptions)
         warnings.append(
-            f"Prompts have {asked} points, and training is assumed to have had {trained}: if so, later positions were "
-            "never trained."
+            f"Prompts have {asked} examples, and training is assumed to have had {trained}: if so, later positions "
+            "were never trained."
             if guessed
-            else f"Prompts have {asked} points, but in training they had {trained}: later positions were never trained."
+            else f"Prompts have {asked} examples, but in training they had {trained}: later positions were never "
+            "trained."
         )
     if not study.untrained:
         warnings.append(
             NO_RECIPE
             if study.config.init == UNKNOWN_INIT
-            else "Controls were switched off, so no number here is evidence of learning; run without --no-controls."
+            else "Controls were switched off, so no number here is evidence of learning. Run without --no-controls."
         )
     return tuple(warnings)
 

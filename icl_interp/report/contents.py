@@ -10,6 +10,7 @@ from icl_interp.report.chapters import (
     WHERE,
     WORTH,
     agreement,
+    atlas,
     attention,
     detectors,
     errors,
@@ -40,6 +41,7 @@ CONTENTS: tuple[Line[Study], ...] = (
     Line(probes.each_target, WHERE, folded=True),
     Line(heads.pruning, WHERE, folded=True),
     Line(attention.chapter, WHERE, folded=True),
+    Line(atlas.chapter, FAMILIAR),
     Line(detectors.chapter, FAMILIAR),
     Line(detectors.details, FAMILIAR, folded=True),
     Line(ood.numbers, FAMILIAR, folded=True),
@@ -53,6 +55,7 @@ CONTENTS: tuple[Line[Study], ...] = (
 )
 """Of a study. Cards stand in this order too."""
 CONTENTS_OF_ACTIVATIONS: tuple[Line[ActivationStudy], ...] = (
+    Line(atlas.chapter, FAMILIAR),
     Line(detectors.chapter, FAMILIAR),
     Line(detectors.details, FAMILIAR, folded=True),
     Line(ood.numbers, FAMILIAR, folded=True),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Generic, Literal, Protocol, TypeVar, get_args, runtime_checkable
 
 from icl_interp.errors import InputError, InputTypeError
+from icl_interp.report.glossary import Term
 from icl_interp.report.tables import TableView, check_choice, check_id, check_text
 from probes._core.results import short_repr
 
@@ -247,6 +248,8 @@ class Page:
     """Versions, seed, command, hashes: the footer."""
     warnings: tuple[str, ...] = ()
     """What went less well than it should, beneath the facts."""
+    glossary: tuple[Term, ...] = ()
+    """Words that the page explains where it uses them."""
 
     __repr__ = short_repr
 

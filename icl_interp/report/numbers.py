@@ -8,15 +8,22 @@ from typing import Any
 from icl_interp.checkpoints.record import Checkpoint
 from icl_interp.files import as_json
 from icl_interp.measure.activation_study import ActivationStudy
+from icl_interp.measure.atlas import Atlas, AtlasCell, Beside
 from icl_interp.measure.development.result import Development
 from icl_interp.measure.families import Family
 from icl_interp.measure.ood import OodReport
-from icl_interp.measure.result import plain
+from icl_interp.measure.result import field_names, plain
 from icl_interp.measure.study.result import Study
 from icl_interp.measure.verdicts import Excess
 from icl_interp.report.model import STUDY_FORMAT
 
 _LEFT_OUT = {"predictions", "errors_by_prompt", "signatures", "weight", "bias", "reference", "direction_references"}
+_TOLD: dict[type, tuple[str, ...]] = {
+    Atlas: ("verdict", "n_controls"),
+    AtlasCell: ("verdict", "control", "beyond_norms", "confirmed"),
+    Beside: ("mean", "span"),
+}
+"""What records say beyond their fields."""
 _FLAT_LIST = re.compile(r"\[[^\[\]{}]*\]")  # numbers that belong together stand on one line
 
 
@@ -83,7 +90,7 @@ def _judged(claims: Mapping[str, Excess]) -> dict[str, Any]:
 
 
 def _text(contents: Mapping[str, Any]) -> str:
-    return _FLAT_LIST.sub(lambda match: " ".join(match.group().split()), as_json(plain(contents, _kept)))
+    return _FLAT_LIST.sub(lambda match: " ".join(match.group().split()), as_json(plain(contents, _names)))
 
 
 def _results(study: Study) -> dict[str, Any]:
@@ -99,9 +106,13 @@ def _results(study: Study) -> dict[str, Any]:
     return contents
 
 
+def _names(record: Any) -> list[str]:
+    return [*(name for name in field_names(record) if _kept(record, name)), *_TOLD.get(type(record), ())]
+
+
 def _kept(record: object, name: str) -> bool:
     if name == "scores":
-        return isinstance(record, OodReport)
+        return isinstance(record, OodReport | Atlas)
     if name == "changes":  # what a family changes; elsewhere the changes of single prompts
         return isinstance(record, Family)
     return name not in _LEFT_OUT and not name.endswith("replicates")

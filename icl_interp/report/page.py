@@ -18,6 +18,7 @@ from markupsafe import Markup, escape
 from icl_interp.errors import InputError
 from icl_interp.figures.theme import plotlyjs_source, plotlyjs_version
 from icl_interp.files import finite, is_own_page, refuse_foreign, write_atomically
+from icl_interp.report.glossary import Term
 from icl_interp.report.model import FigureGrid, FigureView, Page, Section, Tone, Verdict
 from icl_interp.report.tables import MISSING, Cell, TableView, check_choice, format_column
 
@@ -72,6 +73,34 @@ _POLICY = (
 def prose(text: str) -> Markup:
     """Escape plain text for HTML and set what stands between backticks as code."""
     return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))
+
+
+class _Linked:
+    """Sets prose, and links each term of a glossary to its definition at its first use since `begin`."""
+
+    def __init__(self, glossary: Sequence[Term]) -> None:
+        self._terms = {form.lower(): term for term in glossary for form in (term.name, *term.forms)}
+        forms = "|".join(re.escape(str(escape(form))) for form in sorted(self._terms, key=len, reverse=True))
+        self._pattern = re.compile(rf"<code>.*?</code>|(?<![\w-])({forms})(?![\w-])", flags=re.IGNORECASE)
+        self._seen: set[Term] = set()
+        self.used: set[Term] = set()
+
+    def begin(self) -> str:
+        """Start a chapter."""
+        self._seen = set()
+        return ""
+
+    def __call__(self, text: str) -> Markup:
+        set_text = prose(text)
+        return Markup(self._pattern.sub(self._link, str(set_text))) if self._terms else set_text
+
+    def _link(self, match: re.Match[str]) -> str:
+        term = self._terms.get((match.group(1) or "").lower())
+        if term is None or term in self._seen:
+            return match.group()
+        self._seen.add(term)
+        self.used.add(term)
+        return f'<a class="term" href="#{term.anchor}" title="{escape(term.meaning)}">{match.group()}</a>'
 
 
 def plain(text: str) -> str:
@@ -151,6 +180,8 @@ def page_context(page: Page) -> dict[str, Any]:
     contents = [(section.id, section.title) for section in page.sections]
     if page.verdicts:
         contents.insert(0, ("page--verdicts", "In short"))
+    if page.glossary:
+        contents.append(("page--glossary", "Glossary"))
     if page.provenance:
         contents.append(("page--provenance", "Provenance"))
     verdicts = [_verdict(verdict, targets) for verdict in page.verdicts]
@@ -304,9 +335,11 @@ def render(page: Page, *, plotlyjs: PlotlyJS = "embed") -> str:
     """
     check_choice("render", "plotlyjs", plotlyjs, get_args(PlotlyJS))
     environment = Environment(autoescape=True, undefined=StrictUndefined)
-    environment.filters |= {"prose": prose, "plain": plain}
+    linked = _Linked(page.glossary)
+    environment.filters |= {"prose": prose, "plain": plain, "linked": linked}
     return environment.from_string(_read("template.html")).render(
         page_context(page),
+        linked=linked,
         style=Markup(_read("style.css")),
         script=script_source(_read("page.js")),
         theme_script=script_source(_read("theme.js")),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from icl_interp.measure.verdicts import Excess, VerdictWord
 from icl_interp.report.model import Tone, Verdict
 
-_TONES: Mapping[VerdictWord, Tone] = {
+TONES: Mapping[VerdictWord, Tone] = {
     "evidence": "evidence",
     "opposite": "opposite",
     "negligible": "none",
@@ -53,14 +53,14 @@ def trend(what: str, values: Sequence[float], *, start: str, end: str) -> str:
 
 
 def percent(share: float) -> str:
-    """Write a share of 1 with at most three digits: "99.7 %", "0.4 %", "none"."""
+    """Write a share of 1 as people say it: "99.7 %", "5.4 %", "none"."""
     if not math.isfinite(share):
         return number(share)
     if abs(share) < _NONE:
         return "none"
     if abs(share) >= _MANY:
         return f"{number(100 * share)} %"
-    rounded = float(f"{100 * share:.3g}")
+    rounded = float(f"{100 * share:.3g}" if abs(share) >= 0.1 else f"{100 * share:.2g}")
     return f"{rounded:,.0f} %" if abs(share) >= 10 else f"{rounded:g} %"
 
 
@@ -90,7 +90,7 @@ def answer(
             return f"No, nothing that matters. {said}; {there}."
         case "inconclusive":
             beyond = excess.low > 0
-            doubt = f" That is more than in untrained networks, but not more than {chance}." if beyond else ""
+            doubt = f" This is more than in untrained networks, but not more than {chance}." if beyond else ""
             return f"Not shown. {said}; {there}.{doubt} {detectable(excess, written)}"
     if (lacking := replace(excess, gate=None).reason) is not None:
         return f"No verdict, since {lacking if excess.controls else uncontrolled or lacking}. {said}."
@@ -98,18 +98,18 @@ def answer(
 
 
 def detectable(excess: Excess, written: Callable[[float], str] = number) -> str:
-    """Say which difference a study would have found."""
-    return f"The smallest difference that this study would find with 80 % power is {written(excess.detectable)}."
+    """Say which effect a study would have found."""
+    return f"The smallest detectable effect is {written(excess.detectable)} (80 % power)."
 
 
 def card(title: str, excess: Excess, sentence: str, *, anchor: str) -> Verdict:
     """Answer a question by a claim: its tone and its bounds follow from the excess."""
-    tone, detail = _TONES[excess.verdict], None
+    tone, detail = TONES[excess.verdict], None
     if tone != "unknown":
         low, high = excess.interval
         detail = (
-            f"Excess over control {number(excess.excess)} {interval(low, high)}, {_p(excess.p_value)} (all claims of "
-            "the report together)."
+            f"Excess over control {number(excess.excess)} {interval(low, high)}, {_p(excess.p_value)} (corrected for "
+            "all claims of the report)."
         )
     return Verdict(title, sentence, tone, detail, anchor)
 

@@ -25,7 +25,7 @@ from icl_interp.tasks.base import Task
 _LOCK = ".lock"
 """Held, by means of the operating system, while a process writes the run; the file may stay."""
 LOOK_SECONDS = 1.0
-"""Between two looks whether another process still writes (ours)."""
+"""Between two looks whether another process still writes (our choice)."""
 _LEFTOVER = re.compile(
     r"\.(config\.yaml|manifest\.json|metrics\.jsonl|resume\.pt|watch\.html|step_\d+\.pt)\.[0-9a-f]{8}\.tmp"
 )
@@ -97,7 +97,7 @@ else:
 
 
 class RunFolder:
-    """A folder that tells the story of one run: config.yaml, manifest.json, metrics.jsonl, checkpoints/step_N.pt.
+    """The folder of one run: config.yaml, manifest.json, metrics.jsonl, checkpoints/step_N.pt.
 
     One process at a time: the folder is locked until `close`, until a `with` block ends, or the process does.
     """

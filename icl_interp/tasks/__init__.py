@@ -1,1 +1,1 @@
-"""Prompt distributions: tasks, shifts of them, and the reference algorithms that matter for each."""
+"""Distributions of prompts: tasks, their shifts, and the reference predictors of each task."""

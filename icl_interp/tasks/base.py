@@ -1,4 +1,4 @@
-"""What every task is: a frozen config that draws prompts, and says what it draws."""
+"""The base of all tasks: a frozen config that draws prompts."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ class Task(Settings, ABC):
     `family` names the class in files; `icl_interp.tasks.registry` turns it back into one.
 
     Args:
-        n_dims: Coordinates of x.
-        n_points: Pairs per prompt when `sample` is not told; None takes the family's usual number.
+        n_dims: Number of coordinates of x.
+        n_points: Number of examples per prompt if `sample` gets none; None takes the family's usual number.
     """
 
     family: str
@@ -34,7 +34,7 @@ class Task(Settings, ABC):
 
     @property
     def default_points(self) -> int:
-        """Pairs per prompt when `sample` is not told: 2 n_dims + 1 where the family does not say otherwise."""
+        """Number of examples per prompt if `sample` gets none: 2 n_dims + 1 where the family does not say otherwise."""
         return self.n_points if self.n_points is not None else 2 * self.n_dims + 1
 
     @abstractmethod
@@ -42,8 +42,8 @@ class Task(Settings, ABC):
         """Draw prompts as a pure function of the arguments.
 
         Args:
-            n_prompts: How many, at least 1.
-            n_points: Pairs per prompt, at least 1; None takes `default_points`.
+            n_prompts: Number of prompts, at least 1.
+            n_points: Number of examples per prompt, at least 1; None takes `default_points`.
             seed: The only source of randomness.
 
         Returns:
@@ -59,17 +59,17 @@ class Task(Settings, ABC):
 
     @abstractmethod
     def describe(self) -> str:
-        """Say in one clause without full stop what is drawn, for headers and notes."""
+        """Describe the prompts in one clause without full stop, for headers and notes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labels:
-    """What random functions say, one function per prompt, before noise."""
+    """Noiseless labels of random functions, one function per prompt."""
 
     ys: Float[Tensor, "batch point"]
     """Noiseless labels."""
     ws: Float[Tensor, "batch dim"] | None = None
-    """The weights behind them, where the functions are linear."""
+    """Weights of the functions, if they are linear."""
 
     __repr__ = short_repr
 

@@ -18,12 +18,13 @@ class CategoricalRegression(GaussianWeights):
 
     Formula: x_k = v_c with P(c = 1) = dominant_share and the rest shared evenly; y_k = w.x_k + noise_std * e_k with
     w ~ N(0, I). Without a dominant share all features are as likely (the balanced case). The features are the first K
-    coordinates, or a random rotation of them where a basis_seed is given (ours; the theory does not depend on it).
+    coordinates, or a random rotation of them where a basis_seed is given (our choice; the theory does not depend on
+    it).
 
     Args:
         n_features: K, from 1 to n_dims; None takes n_dims.
         dominant_share: Probability of the first feature, between 0 and 1, both excluded; None for balanced features.
-        basis_seed: Of the rotation; None for none.
+        basis_seed: Seed of the rotation; None for no rotation.
         n_dims, noise_std, n_points: As in `LinearRegression`.
 
     Raises:
@@ -31,7 +32,7 @@ class CategoricalRegression(GaussianWeights):
 
     Source:
         Huang, Cheng and Liang (2024), arXiv 2310.05249, section 2. A convenient simulation has 10 features and 200
-        pairs, balanced or with dominant_share 0.5.
+        examples, balanced or with dominant_share 0.5.
 
     Example:
         >>> prompts = CategoricalRegression(n_dims=4, dominant_share=0.7).sample(1000, 1, seed=0)
@@ -67,7 +68,7 @@ class CategoricalRegression(GaussianWeights):
 
     @property
     def features(self) -> Float[Tensor, "feature dim"]:
-        """v_1, ..., v_K, one a row, float64."""
+        """v_1, ..., v_K, one per row, float64."""
         basis = torch.eye(self.n_dims, dtype=torch.float64)
         if self.basis_seed is not None:
             basis = random_basis(self.n_dims, seed=self.basis_seed, purpose="features").T

@@ -20,7 +20,7 @@ class DecisionTreeRegression(GaussianInputs):
     Args:
         depth: Decisions from root to leaf.
         n_dims, noise_std: As in `LinearRegression`.
-        n_points: Pairs per prompt when `sample` is not told; None means 5 * n_dims + 1, as Garg et al. train.
+        n_points: Number of examples per prompt if `sample` gets none; None means 5 * n_dims + 1, as Garg et al. train.
 
     Source:
         Garg et al. (2022), section 6 (depth 4); dtsip/in-context-learning, `DecisionTree`.

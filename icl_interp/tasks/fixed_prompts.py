@@ -1,4 +1,4 @@
-"""Prompts that a user saved, where a task would draw them; and which saved samples are fitted, and which are scored."""
+"""Saved prompts in place of a task, and the choice of samples that are fitted and scored."""
 
 import hashlib
 import os
@@ -27,9 +27,9 @@ class Split:
     """Which samples of saved families are fitted, and which are scored."""
 
     fit: list[int]
-    """Of the first family."""
+    """Samples of the first family that are fitted."""
     scored: Mapping[str, list[int]]
-    """Of each family, as many of each; sample i of one is compared with sample i of another."""
+    """Scored samples of each family, equally many; sample i of one is compared with sample i of another."""
 
     __repr__ = short_repr
 
@@ -88,19 +88,20 @@ class _Saved:
 
 
 class FixedPrompts(Task):
-    """Prompts that you saved, where a task would draw them: families by name instead of shifts.
+    """Saved prompts in place of a task, with families by name instead of shifts.
 
-    Goes wherever a task goes: `study`, `ood_report`, `linear_probes`, `error_curves`, ...; `sample` hands out prompts
-    of the reference family, a random choice by the seed, each at most once. Predictors that can be asked of any prompts
-    (least squares, ridge, gradient descent, ...) are the references. What needs a law is left out: Bayes, the targets
-    that are weights, shifts that draw new prompts, agreement at fresh queries. Checkpoints cannot hold them.
+    Goes wherever a task goes: `study`, `ood_report`, `linear_probes`, `error_curves`, ... `sample` returns prompts of
+    the reference family, chosen at random by the seed, each at most once. The reference predictors are those that work
+    for any prompts (least squares, ridge, gradient descent, ...). What needs the distribution is left out: Bayes, the
+    targets that are weights, shifts that draw new prompts, agreement at fresh queries. Checkpoints cannot hold saved
+    prompts.
 
     Args:
         prompts: `(xs, ys)` or `Prompts` by the name of the family: xs [prompt point dim], ys [prompt point], arrays of
             any framework; or an .npz or .safetensors file with arrays named `NAME.xs` and `NAME.ys`. "in distribution"
             is the reference, or the first one where none has this name. Families with as many prompts as the reference
             count as the same prompts, changed, one by one.
-        n_points: Pairs per prompt when `sample` is not told; None takes all that were saved.
+        n_points: Number of examples per prompt if `sample` gets none; None takes all that were saved.
 
     Raises:
         InputTypeError: If there is something else than a mapping or a path, or arrays do not hold real numbers.
@@ -116,7 +117,7 @@ class FixedPrompts(Task):
 
     family: Literal["fixed_prompts"] = "fixed_prompts"
     digest: str
-    """Of all prompts and names."""
+    """Digest of all prompts and names."""
     _saved: _Saved = PrivateAttr()
 
     def __init__(self, prompts: Mapping[str, Any] | str | os.PathLike[str], *, n_points: int | None = None) -> None:
@@ -136,17 +137,17 @@ class FixedPrompts(Task):
 
     @property
     def n_saved(self) -> int:
-        """How many prompts there are in distribution."""
+        """Number of prompts in distribution."""
         return len(self._first)
 
     @property
     def most_prompts(self) -> int:
-        """How many prompts of each family can be scored, with as many to fit."""
+        """Largest number of prompts per family that can be scored, with as many to fit."""
         return most_scored(self._sizes)
 
     @property
     def default_points(self) -> int:
-        """Pairs per prompt when `sample` is not told: all that were saved."""
+        """Number of examples per prompt if `sample` gets none: all that were saved."""
         return self.n_points if self.n_points is not None else self._first.n_points
 
     @property
@@ -158,11 +159,11 @@ class FixedPrompts(Task):
         return {label: len(prompts) for label, prompts in self.families.items()}
 
     def sample(self, n_prompts: int, n_points: int | None = None, *, seed: int) -> Prompts:
-        """Hand out prompts of the reference family, a random choice by the seed, none twice.
+        """Return prompts of the reference family, chosen at random by the seed, none twice.
 
         Args:
-            n_prompts: How many, at most all that were saved.
-            n_points: The first so many pairs of each; None takes `default_points`.
+            n_prompts: Number of prompts, at most all that were saved.
+            n_points: Number of examples to take from the start of each; None takes `default_points`.
             seed: The only source of randomness.
 
         Returns:
@@ -178,11 +179,12 @@ class FixedPrompts(Task):
         return self._take(REFERENCE, order, n_points, seed)
 
     def draw(self, n_prompts: int, n_points: int | None = None, *, seed: int) -> tuple[Prompts, dict[str, Prompts]]:
-        """Hand out prompts to fit, and others to score: `n_prompts` of each family.
+        """Return prompts to fit, and others to score: `n_prompts` of each family.
 
         Args:
-            n_prompts: To fit, and of each family to score.
-            n_points: The first so many pairs of each prompt of the reference's length; None takes `default_points`.
+            n_prompts: Number of prompts to fit, and to score of each family.
+            n_points: Number of examples to take from the start of each prompt of the reference's length; None takes
+                `default_points`.
             seed: The only source of randomness.
 
         Returns:
@@ -230,7 +232,7 @@ class FixedPrompts(Task):
         """Give the mean of y^2 over the saved prompts of a family.
 
         Args:
-            label: Of the family.
+            label: Name of the family.
 
         Returns:
             In squared units of y.
@@ -241,12 +243,12 @@ class FixedPrompts(Task):
         """Give the mean of y over the saved prompts in distribution, in units of y.
 
         Returns:
-            The best guess of a label that reads nothing.
+            The best prediction of a label without any example.
         """
         return float(self._first.ys.double().mean())
 
     def describe(self) -> str:
-        """Say in one clause what there is."""
+        """Describe the prompts in one clause."""
         first, others = self._first, len(self.families) - 1
         more = "" if not others else f" and {others} other famil{'y' if others == 1 else 'ies'}"
         named = "" if self._saved.named == REFERENCE else f" ({self._saved.named!r})"

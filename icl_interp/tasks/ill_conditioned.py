@@ -1,4 +1,4 @@
-"""Linear regression with inputs of high condition number, along axes of their own in each prompt."""
+"""Linear regression with inputs of high condition number, along other axes in each prompt."""
 
 from typing import Literal
 
@@ -12,7 +12,7 @@ from icl_interp.tasks.linear_regression import GaussianWeights
 
 
 class IllConditionedRegression(GaussianWeights):
-    """Linear regression whose inputs have a covariance of high condition number along axes of their own each prompt.
+    """Linear regression whose inputs have a covariance of high condition number, along other axes in each prompt.
 
     Formula: x_k = U diag(s) U' z_k with z_k ~ N(0, I) and one random orthonormal U per prompt; half of the s^2 (the
     smaller half, for odd d) are condition_number times the others, and they sum to d, so that E|x|^2 = d.
@@ -24,7 +24,7 @@ class IllConditionedRegression(GaussianWeights):
 
     Source:
         Fu et al. (2024), arXiv 2310.17086, section 4 (eigenvalues 100 and 1 half and half, a basis for each
-        sequence), normalised as in their code. For odd d the split is ours.
+        sequence), normalised as in their code. For odd d the split is our choice.
 
     Example:
         >>> prompts = IllConditionedRegression(n_dims=4).sample(1, 4000, seed=0)

@@ -183,15 +183,15 @@ class LinearRegression(LinearTask):
     inputs or weights to a subspace.
 
     Args:
-        n_dims: Coordinates of x.
+        n_dims: Number of coordinates of x.
         noise_std: Standard deviation of the label noise, in units of y.
-        x_mean: One number for all coordinates, or one for each.
-        x_cov: None for the identity, one number (a multiple of it), a diagonal, a full symmetric matrix, or
-            a random subspace by name: {"rank": r, "seed": s, "complement": False}.
+        x_mean: Mean of x: one number for all coordinates, or one per coordinate.
+        x_cov: Covariance of x: None for the identity, one number (a multiple of it), a diagonal, a full symmetric
+            matrix, or a random subspace by name: {"rank": r, "seed": s, "complement": False}.
         w_mean: As `x_mean`, for the weights: the signal that all tasks share.
         w_cov: As `x_cov`, for the weights.
-        n_points: Pairs per prompt when `sample` is not told; None means 2 * n_dims + 1, so that the last label is
-            predicted from 2 * n_dims pairs.
+        n_points: Number of examples per prompt if `sample` gets none; None means 2 * n_dims + 1, so that the last label
+            is predicted from 2 * n_dims examples.
 
     A subspace and its complement share rank and seed; `icl_interp.subspace_covariance` writes their matrices out.
 

@@ -1,4 +1,4 @@
-"""What tasks and shifts of the user's own give, looked at before anything rests on it."""
+"""Checks of the user's own tasks and shifts, before anything rests on them."""
 
 import math
 from typing import Any

@@ -10,20 +10,20 @@ from icl_interp.tasks.base import Task, check_counts, one_dimension
 
 
 class AffineRecurrence(Task):
-    """Sequences s_{k+1} = a s_k + b + noise_std * e_k with one (a, b) a prompt.
+    """Sequences s_{k+1} = a s_k + b + noise_std * e_k with one (a, b) per prompt.
 
     Formula: a ~ U(-slope_bound, slope_bound), b ~ N(0, offset_std^2), s_0 ~ N(0, start_std^2). Written as pairs of one
     dimension, xs[:, k, 0] = s_k and ys[:, k] = s_{k+1}; a model that reads one value per token reads s_0, s_1, ....
-    Noise enters the sequence and stays in it. The paper's laws, lengths and noise are not known to us: all defaults
-    are ours, and |a| is bounded because a growing sequence drowns the loss.
+    Noise enters the sequence and stays in it. The paper's distributions, lengths and noise are not known to us: all
+    defaults are our choice, and |a| is bounded because a growing sequence dominates the loss.
 
     Args:
         n_dims: 1.
         slope_bound: Above 0, at most 1.1.
-        offset_std: Of b.
-        start_std: Of s_0.
+        offset_std: Standard deviation of b.
+        start_std: Standard deviation of s_0.
         noise_std: Standard deviation of the noise of each step, in units of y.
-        n_points: Pairs per prompt when `sample` is not told; None means 16.
+        n_points: Number of examples per prompt if `sample` gets none; None means 16.
 
     Source:
         Bhargav and Gu (2024), arXiv 2410.17438.

@@ -1,4 +1,4 @@
-"""Which reference predictors matter for a task, with penalties and steps derived from its law or its own prompts."""
+"""The reference predictors of a task, with penalties and steps derived from its distribution or its prompts."""
 
 import importlib
 import warnings
@@ -32,18 +32,18 @@ from icl_interp.tasks.uniform import UniformRegression
 _LASSO_GRID = tuple(10 ** (exponent / 2) for exponent in range(0, -9, -1))
 """Where the Lasso's penalty is sought, largest first, in units of the root mean squares of a label times that of an
 input coordinate: half decades from 1, where nearly all weights are 0, to 1e-4, the least of Garg et al.'s list."""
-_NEARLY_BEST = 1.01  # of the least loss (ours): without noise the loss is flat towards 0, where fits only take longer
+_NEARLY_BEST = 1.01  # of the least loss (our choice); without noise the loss is flat towards 0, and fits take longer
 _LASSO_GAP = 1e-4  # duality gap at which a fit is done, scikit-learn's default; without noise tighter ones take minutes
 
 
 def bayes_penalty(task: LinearTask) -> float:
-    """Give the ridge penalty that the task's noise and weights call for.
+    """Give the ridge penalty that suits the task's noise and weights.
 
     Formula: noise_std^2 * n_dims / E|w|^2. Ridge with it is Bayes-optimal for w ~ N(0, c I); for other weights
     it is the penalty of the isotropic prior of equal energy. A pool counts as what it was drawn from, N(0, I).
 
     Args:
-        task: With weights that are not all zero.
+        task: Task with weights that are not all zero.
 
     Returns:
         Lambda in (X'X + lambda I)^-1 X'y, in squared units of x.
@@ -87,7 +87,7 @@ def lasso_penalty(prompts: Prompts) -> float:
     Formula: the largest of `_LASSO_GRID` whose loss (`lasso_losses`) is within 1 % of the least.
 
     Args:
-        prompts: Of the task, with labels that are not all zero; a hundred or more.
+        prompts: A hundred or more prompts of the task, with labels that are not all zero.
 
     Returns:
         alpha of `icl_interp.predictors.lasso`, in units of label times input.
@@ -111,10 +111,10 @@ def _lasso_path() -> tuple[Any, type[Warning]]:
         raise ImportError("lasso_losses needs scikit-learn; run `pip install scikit-learn`.") from error
 
 
-GD_STEPS = (1, 10)  # of the gradient-descent references (ours)
+GD_STEPS = (1, 10)  # of the gradient-descent references (our choice)
 _GD_PLUS_PLUS_STEPS = 5  # the layers of von Oswald et al.'s deepest network with weights of their own
 NEWTON_STEPS = (
-    10  # where inputs are ill-conditioned (ours; Fu et al. see some 20 in 12 layers); conjugate gradients' too
+    10  # where inputs are ill-conditioned (our choice; Fu et al. see some 20 in 12 layers); conjugate gradients' too
 )
 _LASSO_PROMPTS = 128  # on which the Lasso's penalty is chosen
 
@@ -290,16 +290,16 @@ _REMEMBERED_POOL = 2**15  # tasks of the largest pool that is remembered; larger
 
 
 def reference_predictors(task: Task, *, n_points: int | None = None) -> References:
-    """List the algorithms that a model of this task could have learned.
+    """List the predictors that a model of this task could have learned.
 
-    Every list starts with zero and has a least squares. What else, by family:
+    Every list starts with zero and has least squares. The others depend on the family:
 
     - linear tasks: ridge with `bayes_penalty`, and gradient descent from zero with `GD_STEPS` steps, each with the
       constant step that is best over all prefixes of 256 of the task's own prompts; from two steps on at most 1.5 over
       the largest eigenvalue of X'X among them, so that it does not diverge on the next prompt that is a little larger.
-      It descends the sum over pairs and not their mean: under the mean, a step that is good for long contexts diverges
-      on short ones (both our choices). "Bayes" is the posterior mean under the task's own prior where that is known:
-      Gaussian weights, whatever the inputs, and pools, where it is dMMSE. Bayes-optimal, each on its own task.
+      It descends the sum over examples and not their mean: under the mean, a step that is good for long contexts
+      diverges on short ones (both our choices). "Bayes" is the posterior mean under the task's own prior where that is
+      known: Gaussian weights, whatever the inputs, and pools, where it is dMMSE. Bayes-optimal, each on its own task.
       Averaging and three nearest neighbours are Garg et al.'s baselines.
     - weights around a mean, inputs around zero: one gradient step from the best initial value with the best
       preconditioner (GD-beta), and from zero (GD-0), Zhang et al. (2024), Theorem 5.2, for the last point.
@@ -307,8 +307,8 @@ def reference_predictors(task: Task, *, n_points: int | None = None) -> Referenc
       it mixes the posteriors of all supports, 1,140 for 3 of 20, each with a fit of its own at every prefix.
     - uniform and ill-conditioned inputs: GD++ with the step and the curvature that `best_gd_plus_plus` finds.
     - ill-conditioned inputs: Newton's method, conjugate gradients and online gradient descent (Kaczmarz) as well.
-    - recurrences: least squares with an intercept on consecutive values, the solution from two pairs ("oracle":
-      Bayes-optimal without noise, from two pairs on), the last value, and the last step repeated.
+    - recurrences: least squares with an intercept on consecutive values, the solution from two examples ("oracle":
+      Bayes-optimal without noise, from two examples on), the last value, and the last step repeated.
     - quadratic functions: Bayes is the posterior mean on squared inputs. Nearest neighbours for it and the others.
     - saved prompts (`FixedPrompts`): ridge with the penalty, and gradient descent with the steps, that suit them.
     - sines, networks, trees: averages and nearest neighbours; Bayes is not known to us.
@@ -318,11 +318,12 @@ def reference_predictors(task: Task, *, n_points: int | None = None) -> Referenc
 
     Args:
         task: What is in distribution.
-        n_points: Pairs per prompt, for which step sizes are derived; None takes the task's usual number. Where there is
-            only one, two are taken.
+        n_points: Number of examples per prompt, for which step sizes are derived; None takes the task's usual number.
+            Where there is only one, two are taken.
 
     Returns:
-        A mapping from names to predictors, called `f(xs, ys, points=None)`. It remembers what each said to prompts.
+        A mapping from names to predictors, called `f(xs, ys, points=None)`. It remembers the answers of each to
+        prompts.
 
     Raises:
         InputError: If `n_points` is below 1.

@@ -1,4 +1,4 @@
-"""Task families by name, so that YAML files and checkpoints can hold any of them, the user's own among them."""
+"""Task families by name, so that YAML files and checkpoints can hold all of them, the user's own too."""
 
 import inspect
 from collections.abc import Iterator, Mapping
@@ -54,11 +54,11 @@ def register_task(kind: _TaskKind) -> _TaskKind:
     first, in a notebook by importing the module that does so.
 
     Args:
-        kind: A subclass of `Task`, or of any family, with a name of its own: `family: str = "my_family"`. A class of
-            the same module and name takes the place of the one before, so that a notebook's cell can run again.
+        kind: A subclass of `Task`, or of any family, with its own name: `family: str = "my_family"`. A class of the
+            same module and name replaces the one before, so that a notebook's cell can run again.
 
     Returns:
-        The same class, so that this can be written above it as a decorator.
+        The same class, so that this works as a decorator.
 
     Raises:
         InputTypeError: If it is no subclass of Task, or an abstract one.
@@ -180,7 +180,7 @@ def task_to_config(task: Task) -> dict[str, Any]:
     """Write a task as plain data.
 
     Args:
-        task: Any.
+        task: Any task.
 
     Returns:
         `{"family": ..., ...}`, which `task_from_config` turns back into an equal task.

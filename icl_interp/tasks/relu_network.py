@@ -18,9 +18,9 @@ class ReluNetworkRegression(GaussianInputs):
     noise E[y^2] = d.
 
     Args:
-        n_hidden: h. 100 as in dtsip's last version (4 before).
+        n_hidden: Number of hidden units h; 100 as in dtsip's last version (4 before).
         n_dims, noise_std: As in `LinearRegression`.
-        n_points: Pairs per prompt when `sample` is not told; None means 5 * n_dims + 1, as Garg et al. train.
+        n_points: Number of examples per prompt if `sample` gets none; None means 5 * n_dims + 1, as Garg et al. train.
 
     Source:
         Garg et al. (2022), section 6; dtsip/in-context-learning, `Relu2nnRegression`.

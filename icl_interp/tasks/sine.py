@@ -23,7 +23,7 @@ class SineRegression(FunctionTask):
         amplitude_low: Least amplitude.
         amplitude_high: Largest amplitude. 0.5 as in the released code; the paper's text says 5.
         noise_std: Standard deviation of the label noise, in units of y.
-        n_points: Pairs per prompt when `sample` is not told; None means 11 (ours).
+        n_points: Number of examples per prompt if `sample` gets none; None means 11 (our choice).
 
     Raises:
         ValueError: If there is more than one dimension, or the amplitudes are in the wrong order.

@@ -17,11 +17,11 @@ class SparseLinearRegression(LinearTask):
 
     Formula: y_k = w.x_k + noise_std * e_k, x_k ~ N(0, C) with C_ij = x_correlation^|i - j|. The defaults are Garg et
     al.'s task in 20 dimensions; correlated inputs and noise make Chen et al.'s variants. Their sizes are remembered
-    only (d = 16, s = 4), and this form of C is ours.
+    only (d = 16, s = 4), and this form of C is our choice.
 
     Args:
-        n_nonzero: s, at most n_dims.
-        x_correlation: Of neighbouring coordinates, between -1 and 1, both excluded.
+        n_nonzero: Number of non-zero weights s, at most n_dims.
+        x_correlation: Correlation of neighbouring coordinates, between -1 and 1, both excluded.
         n_dims, noise_std, n_points: As in `LinearRegression`.
 
     Raises:

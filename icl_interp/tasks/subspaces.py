@@ -11,13 +11,13 @@ from icl_interp.settings import Settings
 
 
 class Subspace(Settings):
-    """A random subspace or its complement, by name: what configs write in the place of a covariance matrix.
+    """A random subspace or its complement, which configs write in place of a covariance matrix.
 
     In YAML or on the command line `{rank: 10, seed: 0, complement: true}`; see `subspace_covariance`.
 
     Args:
         rank: Dimension of the subspace (not of its complement).
-        seed: Of the rotation.
+        seed: Seed of the rotation.
         complement: Whether the other dimensions are meant.
 
     Example:
@@ -50,9 +50,9 @@ def subspace_covariance(
     `LinearRegression`; a subspace and its complement share their seed.
 
     Args:
-        n_dims: d.
-        rank: r, the dimension of the subspace, from 1 to d.
-        seed: Of the rotation.
+        n_dims: Number of dimensions d.
+        rank: Dimension r of the subspace, from 1 to d.
+        seed: Seed of the rotation.
         complement: Whether to take the other d - r dimensions.
 
     Returns:

@@ -22,17 +22,17 @@ class TaskPool(GaussianInputs, LinearTask):
 
     Formula: y_k = w.x_k + noise_std * e_k with x_k ~ N(0, I), and t_1, t_2, ... ~ N(0, I) the rows of one endless root
     list that `pool_seed` decides. Pools are nested: the first M rows are the same for every larger pool, and t_1 is
-    the root task that all share. (One `torch.randn(M, d)` a pool would not do: its first rows depend on M. The list is
-    drawn in blocks of 1024 rows, each from its own stream.) M = infinity is `LinearRegression`.
+    the root task that all share. (One `torch.randn(M, d)` per pool would not do: its first rows depend on M. The list
+    is drawn in blocks of 1024 rows, each from its own stream.) M = infinity is `LinearRegression`.
 
     Args:
-        n_tasks: M, up to 2^20.
+        n_tasks: Number of tasks M, up to 2^20.
         n_dims, noise_std, n_points: As in `LinearRegression`.
-        pool_seed: Decides the root list, apart from the seeds of prompts.
+        pool_seed: Seed of the root list, independent of the seeds of prompts.
 
     Source:
         Raventos et al. (2023), arXiv 2306.15063, section 2; nested pools with a shared root task: arXiv 2501.17745,
-        section 3.1 (n_dims 8, 16 pairs, noise variance 0.125).
+        section 3.1 (n_dims 8, 16 examples, noise variance 0.125).
 
     Example:
         >>> small, large = TaskPool(4, 3), TaskPool(4, 2000)

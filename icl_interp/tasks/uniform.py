@@ -17,11 +17,11 @@ class UniformRegression(GaussianWeights):
     Formula: y_k = w.x_k + noise_std * e_k with w ~ N(0, I); the variance of a coordinate is half_width^2 / 3.
 
     Args:
-        half_width: Of the cube. 0.5 is von Oswald et al.'s code (`input_range=1`), whose losses their paper reports;
-            its text says U(-1, 1), which is half_width 1.
+        half_width: Half the width of the cube. 0.5 is von Oswald et al.'s code (`input_range=1`), whose losses their
+            paper reports; its text says U(-1, 1), which is half_width 1.
         n_dims, noise_std: As in `LinearRegression`.
-        n_points: Pairs per prompt when `sample` is not told; None means n_dims + 1: as many pairs as dimensions, then
-            the query, as in their experiments.
+        n_points: Number of examples per prompt if `sample` gets none; None means n_dims + 1: as many examples as
+            dimensions, then the query, as in their experiments.
 
     Source:
         Von Oswald et al. (2023), arXiv 2212.07677, section 3, and their released code.

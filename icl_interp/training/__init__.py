@@ -1,1 +1,1 @@
-"""Training, in as much as the models that are measured need it."""
+"""Training of the models that are measured."""

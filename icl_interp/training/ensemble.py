@@ -127,7 +127,7 @@ def _sums_before(context: Tensor, value_read: Tensor, *, last: bool) -> Tensor:
 
 
 class EnsembleDivergedError(DivergedError):
-    """Models of an ensemble diverged; the others were trained to their end and are here."""
+    """Some models of an ensemble diverged; the results of the others are here."""
 
     def __init__(self, message: str, results: Mapping[int, TrainResult], diverged: Mapping[int, StepRecord]) -> None:
         super().__init__(message)
@@ -150,9 +150,9 @@ def train_many(
 
     Equal to separate training but for the order of floating-point sums: 1e-4 relative after 100 steps in float32,
     1e-9 in float64. It pays for models so small that calls cost more than products do: on one thread, sixteen at once
-    made 6.7 (LSA) and 6.6 (LTB, d = 5) times the steps a second of one after the other; transformers of two layers 2.5
-    times at width 8, 1.2 times at width 16 and 0.8 times at width 64, from where on separate processes (`sweep`) are
-    the way. Ratios of one run, by `python benchmarks/training.py --parts linear many --repeats 2`.
+    made 6.7 (LSA) and 6.6 (LTB, d = 5) times the steps per second of one after the other; transformers of two layers
+    2.5 times at width 8, 1.2 times at width 16 and 0.8 times at width 64, from where on separate processes (`sweep`)
+    are the way. Ratios of one run, by `python benchmarks/training.py --parts linear many --repeats 2`.
 
     Models do not touch each other: where one diverges, it is given up and has no further records, and the others go on
     to the same bits as beside a model that does well, whatever its learning rate. Where all diverge, the training ends
@@ -165,7 +165,7 @@ def train_many(
             progress.
 
     Returns:
-        One result a config, in their order.
+        One result per config, in their order.
 
     Raises:
         InputError: If there is no config, configs differ in more than may differ, or ask for compile, accumulate or

@@ -17,7 +17,7 @@ from icl_interp.training.batches import draw_batch
 from icl_interp.training.train_config import TrainConfig
 
 _FUSED = ("cpu", "cuda")  # where torch has fused optimisers: one pass over the weights instead of a dozen
-_DIVERGED = 1e6  # a loss of so many E[y^2] counts as diverged (ours): fresh models have about 1, steep ones thousands
+_DIVERGED = 1e6  # a loss of so many E[y^2] counts as diverged (our choice); fresh models have about 1
 
 
 def make_optimizer(config: TrainConfig, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
@@ -64,7 +64,7 @@ def _one_cycle(peak: float, warmup: int, steps: int, step: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """What one optimiser step saw."""
+    """The numbers of one optimiser step."""
 
     step: int
     """Counting from 1."""

@@ -168,15 +168,15 @@ def _made_with(folder: RunFolder, trainer: Trainer, device: str) -> dict[str, An
     }
 
 
-RESUME_SECONDS = 60.0  # between two states to resume from (ours): what a run that is killed loses at most
+RESUME_SECONDS = 60.0  # between two states to resume from (our choice): what a run that is killed loses at most
 
 
 @dataclass(frozen=True, eq=False)
 class TrainResult:
-    """A trained model and what its training saw."""
+    """A trained model and the record of its training."""
 
     model: Any
-    """With its final weights."""
+    """Model with its final weights."""
     history: tuple[StepRecord, ...]
     """The logged steps: all of the first 50, then every `log_every`-th, and the last."""
     evaluations: tuple[EvaluationRecord, ...]
@@ -211,13 +211,13 @@ def train(
         config: Everything that the weights depend on; the same config gives the same weights on the same machine,
             versions and number of threads.
         out: A folder for config, manifest, metrics and checkpoints; None keeps nothing.
-        resume: Whether `out` may hold this run already, which is then gone on with; a finished one is read back.
-            Without it `out` has to be empty or missing.
+        resume: Whether `out` may already hold this run, which then continues; a finished run is read back. Otherwise
+            `out` has to be empty or missing.
         device: Where to train, as torch names it.
-        log_to: "wandb" and "tensorboard", besides metrics.jsonl.
+        log_to: Loggers besides metrics.jsonl: "wandb" and "tensorboard".
         resume_seconds: Wall time between two states to resume from; they come with each checkpoint as well.
         on_step: Called after each step, for progress.
-        evaluator: Shared with somebody who shows the loss of the Bayes predictor; None makes one.
+        evaluator: Evaluator to share with a caller that shows the loss of the Bayes predictor; None makes one.
 
     Returns:
         The model with its history.

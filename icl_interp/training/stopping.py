@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-LOOK_SECONDS = 0.2  # between two looks for the file that asks a run to stop (ours)
+LOOK_SECONDS = 0.2  # between two looks for the file that asks a run to stop (our choice)
 
 
 class RunStoppedError(KeyboardInterrupt):
@@ -31,7 +31,7 @@ class RunStoppedError(KeyboardInterrupt):
 
 @contextmanager
 def stop_requests() -> Iterator[Callable[[], int | None]]:
-    """Collect requests to stop instead of dying at once, in the main thread; a second Ctrl-C is as brutal as ever."""
+    """Collect requests to stop instead of ending at once, in the main thread; a second Ctrl-C ends at once."""
     came: list[int] = []
 
     def remember(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # the signature of handlers

@@ -26,7 +26,7 @@ from icl_interp.training.stopping import stop_when_asked
 from icl_interp.training.train_config import TrainConfig
 
 FINISHED, FAILED, BEGUN, NOT_BEGUN = "finished", "failed", "begun", "not begun"  # the last two in a stopped sweep
-_RESUME_SECONDS = 30.0  # wall time between two states of a run in a worker (ours)
+_RESUME_SECONDS = 30.0  # wall time between two states of a run in a worker (our choice)
 
 
 class ParquetWarning(UserWarning):
@@ -188,8 +188,8 @@ class SweepResult:
     """How all runs of a sweep ended."""
 
     table: pd.DataFrame
-    """A row a run: values of the grid, folder, status, last loss, seconds, error. The status is "finished" or "failed";
-    in a sweep that was stopped also "begun" or "not begun"."""
+    """One row per run: values of the grid, folder, status, last loss, seconds, error. The status is "finished" or
+    "failed"; in a sweep that was stopped also "begun" or "not begun"."""
     path: Path
     """The table as CSV; as parquet beside it where pyarrow is installed."""
 
@@ -202,7 +202,7 @@ class SweepResult:
 
 
 class SweepStoppedError(KeyboardInterrupt):
-    """A sweep was asked to stop; what its runs have written stays, and they can be gone on with."""
+    """A sweep was asked to stop; its runs keep what they have written and can be resumed."""
 
     def __init__(self, result: SweepResult, *, at_scheduler: bool = False, number: int = signal.SIGINT) -> None:
         counts = result.table["status"].value_counts()
@@ -278,7 +278,7 @@ def sweep(
     on_wait: Callable[[int], None] | None = None,
     on_stop: Callable[[int], None] | None = None,
 ) -> SweepResult:
-    """Train what is not finished, each run in a process of its own with one thread; one that fails stops no other."""
+    """Train the runs that are not finished, each in its own process with one thread; one that fails stops no other."""
     check_table_places(Path(out))
     Path(out).mkdir(parents=True, exist_ok=True)
     rows: dict[int, dict[str, Any]] = {}

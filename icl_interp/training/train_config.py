@@ -21,24 +21,24 @@ of Zhang et al.'s theorems within 20,000 steps; their own settings are not known
 
 
 class TrainConfig(Settings):
-    """Everything that a run's weights depend on, and what is written down on the way.
+    """Everything that a run's weights depend on, and what the run records.
 
     A model of family "lsa" or "ltb" brings other defaults: 20,000 steps of 128 prompts, "cosine", gradients clipped at
     10, and the loss of the query alone.
 
     Args:
-        model: Shape and initialisation.
-        task: What prompts are drawn from; fresh ones at every step. In a file `family` names its kind; without one
-            it is linear regression.
-        steps: Optimiser steps.
-        batch_size: Prompts per step.
-        accumulate: Parts that a batch is cut into, whose gradients are added up: less memory, the same step.
+        model: Shape and initialisation of the model.
+        task: Source of the prompts, fresh at every step. In a file `family` names its kind; the default is linear
+            regression.
+        steps: Number of optimiser steps.
+        batch_size: Number of prompts per step.
+        accumulate: Number of parts that a batch is cut into; their gradients are added: less memory, the same step.
         lr: Peak learning rate.
-        optimizer: "adam", "adamw" (decoupled weight decay) or "sgd"; fused where torch has it.
+        optimizer: "adam", "adamw" (decoupled weight decay) or "sgd"; fused where torch can.
         betas: Adam's decay rates.
-        adam_eps: What Adam adds to the denominator.
-        weight_decay: Of all weights; decoupled for "adamw" only.
-        momentum: Of "sgd".
+        adam_eps: Number that Adam adds to the denominator.
+        weight_decay: Weight decay of all weights; decoupled for "adamw" only.
+        momentum: Momentum of "sgd".
         schedule: "constant", "cosine" (down to 0 at the last step), "triangle" or "one_cycle"; see `learning_rate`.
         warmup: Steps over which the learning rate rises to its peak; for triangle and one-cycle 0 means half the run.
         grad_clip: Largest gradient norm; None leaves gradients alone.
@@ -48,13 +48,13 @@ class TrainConfig(Settings):
         curriculum: Easy prompts first; None shows the task as it is from the start.
         precision: "float32"; "bfloat16" runs products in bfloat16 (autocast) and keeps float32 weights; "float64".
             bfloat16 pays only where the hardware multiplies in it: on a CPU that does not (AVX2 only, one thread)
-            dtsip's tiny, small and standard sizes made 0.13, 0.08 and 0.04 times the steps a second of float32.
+            dtsip's tiny, small and standard sizes made 0.13, 0.08 and 0.04 times the steps per second of float32.
         compile: Whether the model goes through torch.compile, which needs a C++ compiler and a minute or two before
             the first step; there it made 1.10, 1.00 and 0.98 times the steps (benchmarks/training.py --parts options).
         checkpoints: Which steps are kept; None keeps the last one only.
         log_every: Steps between lines of metrics.
         eval_every: Steps between evaluations against the reference predictors; None never evaluates.
-        eval_prompts: Prompts per family in evaluations.
+        eval_prompts: Number of prompts per family in evaluations.
         eval_shifts: Shifts in evaluations, as `select_shifts` takes them, that apply to the task; None means fresh
             weights for a task pool and inputs three times as large elsewhere.
         seed: Seeds the first weights and, by separate streams, every batch; from 0 to 2**63 - 1.
@@ -174,7 +174,7 @@ class TrainConfig(Settings):
         return (self.steps,) if self.checkpoints is None else self.checkpoints.steps(self.steps)
 
     def n_points_at(self, step: int) -> int:
-        """Say how many pairs the prompts of a step have; steps count from 1."""
+        """Say how many examples the prompts of a step have; steps count from 1."""
         _, ramp = self._ramps
         return self.task.default_points if ramp is None else ramp.at(step)
 

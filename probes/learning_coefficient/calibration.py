@@ -1,4 +1,4 @@
-"""Which step size and localisation? A sweep, and a recommendation that can be argued with."""
+"""Which step size and localisation? A sweep, and a recommendation with its reason."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,11 +33,11 @@ class LlcCalibration:
     nbeta: float
     """As given."""
     results: tuple[tuple[LearningCoefficient, ...], ...]
-    """One a cell."""
+    """One result per cell."""
     estimates: Float64[Tensor, "localization lr"]
     """The learning coefficients; NaN where all chains diverged."""
     standard_errors: Float64[Tensor, "localization lr"]
-    """With the error of the loss at w*."""
+    """Standard errors of the estimates, with the error of the loss at w*."""
     healthy: Bool[Tensor, "localization lr"]
     """Cells without a raised flag."""
     plateau: Bool[Tensor, "localization lr"]
@@ -47,7 +47,7 @@ class LlcCalibration:
     recommended_localization: float | None
     """None if no cell is on a plateau."""
     reason: str
-    """Why this cell, or why none."""
+    """Reason for this cell, or for none."""
 
     @property
     def recommended(self) -> LearningCoefficient | None:
@@ -77,15 +77,15 @@ def calibrate(
     Formula: of the cells without a raised flag whose estimate agrees with a neighbouring step size (within 10 % or 3
     standard errors), take those of the smallest localisation, which bends the posterior least, and among these the one
     with most effective draws. Where no cell qualifies nothing is recommended: widen the grid or lengthen the chains.
-    The rule is ours; `icl_interp.figures.lines` draws what it saw. Cells share their seed.
+    The rule is our choice; `icl_interp.figures.lines` draws what it saw. Cells share their seed.
 
     Args:
         loss: As for `estimate_learning_coefficient`.
         params: w* by name.
         data: A data set or a stream.
-        nbeta: Multiplies the loss.
+        nbeta: Factor of the loss.
         lrs: Step sizes; at least two.
-        localizations: At least one.
+        localizations: Localisations; at least one.
         **settings: Any other argument of `estimate_learning_coefficient`.
 
     Returns:
@@ -96,7 +96,7 @@ def calibrate(
         InputError: If the grid is too small, repeats a value, or a setting is out of range.
 
     Source:
-        The plateau over a grid follows Hoogland et al. (2024), appendix on LLC estimation; the rule is ours.
+        The plateau over a grid follows Hoogland et al. (2024), appendix on LLC estimation; the rule is our choice.
 
     Example:
         >>> bowl = lambda params, batch: params["w"].square().sum() + 0 * batch.sum()

@@ -1,4 +1,4 @@
-"""The local learning coefficient of one solution, from the settings to the result; the package says what is sampled."""
+"""The local learning coefficient of one solution, from the settings to the result."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -60,7 +60,7 @@ def estimate_learning_coefficient(
 
     Formula: nbeta (E[l(w)] - l(w*)), E over the chains' draws; `probes.learning_coefficient` says exactly what they
     sample. Meaningless where w* is no minimum of this loss (negative values), where the chains have not settled, and as
-    an absolute number across different nbeta or localization; the flags tell. At finite nbeta it lies below the
+    an absolute number across different nbeta or localization; the flags say so. At finite nbeta it lies below the
     theoretical coefficient of a singular loss, by a fifth in small examples.
 
     The loss runs under vmap, so it may not branch on values, and under the plain kernel of
@@ -94,8 +94,9 @@ def estimate_learning_coefficient(
         num_init_loss_batches: Batches for the loss at w*; a smaller data set is evaluated exactly.
         num_mala_checks: Steps at which MALA's acceptance is computed; each costs one more gradient.
         chains_at_once: Chains in one vmap, for memory; None decides. The result does not depend on it.
-        top_eigenvalue_at_init: Of the Hessian, if known (of G^(1/2) H G^(1/2) for "rmsprop_sgld"); None computes it.
-        seed: Of noise and batches.
+        top_eigenvalue_at_init: That of the Hessian, if known (of G^(1/2) H G^(1/2) for "rmsprop_sgld"); None computes
+            it.
+        seed: Seed of noise and batches.
 
     Returns:
         The estimate, dimensionless, with its traces and flags, in float64 whatever the parameters' dtype.

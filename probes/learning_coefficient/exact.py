@@ -1,4 +1,4 @@
-"""What the sampler must find where the answer is known: a quadratic loss, its discretisation error included."""
+"""Exact answers for a quadratic loss, with the sampler's discretisation error."""
 
 import math
 from dataclasses import dataclass
@@ -80,8 +80,8 @@ def free_energy_crossover(loss_gap: float, llc_gap: float) -> Crossover:
     of training time.
 
     Args:
-        loss_gap: By how much the accurate solution's loss is lower, in the units that the coefficients were made with.
-        llc_gap: By how much its learning coefficient is higher.
+        loss_gap: Loss of the simple solution minus that of the accurate one, in the units of the coefficients.
+        llc_gap: Learning coefficient of the accurate solution minus that of the simple one.
 
     Returns:
         The crossover, or why there is none. Where both gaps are negative the two have changed places, and n is where

@@ -1,4 +1,4 @@
-"""May this estimate of a learning coefficient be believed? Flags with a number and a limit; have chains mixed?"""
+"""Can this estimate of a learning coefficient be trusted? Flags with a number and a limit; have the chains mixed?"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -89,7 +89,7 @@ def split_rhat(traces: Float[Tensor, "chain draw"]) -> float:
 
 @takes_arrays
 def effective_sample_size(traces: Float[Tensor, "chain draw"]) -> float:
-    """Measure how many independent draws say as much about the mean as these correlated ones.
+    """Measure how many independent draws would determine the mean as well as these correlated ones.
 
     Formula: N / (1 + 2 sum_t rho_t), rho_t = 1 - (W - mean autocovariance_t) / V over all split chains, summed in pairs
     while a pair is positive and not larger than the one before. White noise in a trace makes it look better mixed.
@@ -159,11 +159,11 @@ class HealthFlag:
     name: str
     """A key of `FLAG_LIMITS`."""
     raised: bool
-    """Whether it is wrong."""
+    """Whether something is wrong."""
     value: float
     """The number behind it; NaN where it could not be computed, which raises the flag."""
     limit: float
-    """What the number is held against."""
+    """Limit that the number is compared with."""
     message: str
     """What was measured and, if raised, what to do."""
 
@@ -173,12 +173,12 @@ class HealthFlag:
 
 @dataclass(frozen=True, eq=False)
 class LlcEvidence:
-    """What the flags are judged by; traces hold the healthy chains only."""
+    """The numbers behind the flags; traces hold the healthy chains only."""
 
     estimate: float
     """The learning coefficient."""
     nbeta: float
-    """Losses times this are in its units."""
+    """Factor that turns losses into units of the learning coefficient."""
     losses: Float64[Tensor, "chain draw"]
     """Losses at the draws."""
     distances: Float64[Tensor, "chain draw"]

@@ -46,7 +46,7 @@ def top_hessian_eigenvalue(
         max_iterations: Most restarts of the Lanczos iteration, about ten products with H each.
         tolerance: Error at which to stop, relative to h_max or, if that is larger, to the eigenvalues' root mean
             square.
-        seed: Of the first direction.
+        seed: Seed of the first direction.
 
     Returns:
         In loss units per squared parameter unit; negative at a maximum. NaN where the Hessian is not finite or the

@@ -1,4 +1,4 @@
-"""Named parameters as one row of numbers, so that a step of all chains is a handful of tensor operations."""
+"""Named parameters as one row of numbers, so that a step of all chains takes few tensor operations."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class ParameterRow:
     """The sampled parameters side by side in one row; the others are held fixed."""
 
     shapes: Mapping[str, torch.Size]
-    """Of the sampled parameters, in the order of the row."""
+    """Names of the sampled parameters, in the order of the row."""
     center: Tensor
     """Their values at w*, one row of n entries."""
     mask: Tensor | None
@@ -31,7 +31,7 @@ class ParameterRow:
 
     @property
     def n_free(self) -> int:
-        """How many entries may move."""
+        """Number of entries that may move."""
         return self.center.numel() if self.mask is None else int(self.mask.sum())
 
     def named(self, rows: Tensor) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""From traces and the loss at w* to an estimate: which chains count, what they say, and whether to believe it."""
+"""From traces and the loss at w* to an estimate and its flags."""
 
 import math
 from dataclasses import dataclass
@@ -74,7 +74,7 @@ def _one(who: str, value: Any) -> float:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LearningCoefficient:
-    """An estimate of a local learning coefficient, with everything to judge it by."""
+    """An estimate of a local learning coefficient, with its traces, errors and flags."""
 
     estimate: float
     """nbeta (mean loss over draws of the healthy chains - loss at w*), burn-in excluded; NaN without such chains."""
@@ -94,12 +94,12 @@ class LearningCoefficient:
     acceptance: Float64[Tensor, " chain"]
     """Mean probability, chain by chain, that a Metropolis step on the same batch would accept."""
     shared_error: float
-    """Error that the chains have in common because they share batches: nbeta times the standard error, over draws, of
+    """Common error of the chains if they share batches: nbeta times the standard error, over draws, of
     their mean trace; 0 where each has its own batches or all use the whole data set."""
     init_loss: float
     """The loss at w*."""
     init_loss_error: float
-    """Its standard error; times nbeta, it shifts all chains alike."""
+    """Standard error of `init_loss`; times nbeta, it shifts all chains by the same amount."""
     n_init_batches: int
     """Batches behind `init_loss`."""
     top_eigenvalue: float
@@ -113,7 +113,7 @@ class LearningCoefficient:
     localization: float
     """As given."""
     flags: tuple[HealthFlag, ...]
-    """One a question; see `probes.learning_coefficient.health`."""
+    """One flag per question; see `probes.learning_coefficient.health`."""
 
     @property
     def raised(self) -> tuple[str, ...]:

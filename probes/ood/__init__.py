@@ -2,8 +2,8 @@
 
 Every `fit_*` takes in-distribution samples, as one tensor or as an iterator of batches with the same result;
 kNN, KDE, GMM and foreign estimators keep a capped, seeded random sample of a long stream. The baselines
-(norms, raw prompt statistics, gap to a reference predictor) belong beside every other score: where they see a
-shift as well, a claim about hidden states is empty.
+(norms, raw prompt statistics, gap to a reference predictor) belong beside every other score: if they detect a shift
+too, a claim about hidden states is empty.
 
 Scores for classifiers (energy, maximal softmax, ODIN, OpenMax, the logit half of ViM, ...) need logits and do not
 apply to regression.

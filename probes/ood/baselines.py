@@ -27,7 +27,7 @@ class NormBaseline:
     two_sided: bool
     """Whether small samples are as far out as large ones."""
     n_samples: int
-    """How many samples were fitted."""
+    """Number of fitted samples."""
 
     @takes_arrays
     def score(self, inputs: Float[Tensor, "sample point *axes"]) -> Float[Tensor, " sample"]:
@@ -117,7 +117,7 @@ def fit_norm(inputs: Float[Tensor, "sample point *axes"] | Iterable[Tensor], *, 
 def prompt_statistics(
     xs: Float[Tensor, "sample point dim"], ys: Float[Tensor, "sample point"]
 ) -> Float[Tensor, "sample statistic"]:
-    """Compute what least squares sees of a prompt, without any network.
+    """Compute the moments of a prompt that least squares uses, without any network.
 
     Formula: the upper triangle of X^T X / n, then X^T y / n.
 
@@ -215,7 +215,7 @@ def ensemble_disagreement(predictions: Float[Tensor, "member sample point"]) -> 
     Formula: mean over points of the members' variance, divisor m - 1.
 
     Args:
-        predictions: Of models that differ in seed, in units of y.
+        predictions: Predictions of models that differ in seed, in units of y.
 
     Returns:
         Numbers >= 0 in squared units of y, computed in float64, dtype of the input; larger is further out.

@@ -26,15 +26,15 @@ class Density:
     kind: Literal["kde", "gmm"]
     """Kernel density or Gaussian mixture."""
     covariance: Covariance
-    """Of the kept samples; its leading eigenvectors are the components."""
+    """Covariance of the kept samples; its leading eigenvectors are the components."""
     n_components: int
-    """How many principal components are looked at; what happens outside them is not seen."""
+    """Number of principal components in use; changes outside them are not seen."""
     estimator: Any
     """The fitted scikit-learn object."""
     n_kept: int
-    """How many samples the density was fitted to."""
+    """Number of samples the density was fitted to."""
     n_samples: int
-    """How many samples were offered; more than `n_kept` where the capacity was reached."""
+    """Number of samples offered; more than `n_kept` where the capacity was reached."""
 
     @takes_arrays
     def score(self, features: Float[Tensor, "sample dim"]) -> Float[Tensor, " sample"]:
@@ -43,7 +43,7 @@ class Density:
         Formula: -log p(z), z the whitened leading components of x.
 
         Args:
-            features: Of the fitted width.
+            features: Features of the fitted width.
 
         Returns:
             Negative log densities in nats, any sign, computed in float64, dtype and device of the input; larger is
@@ -76,8 +76,8 @@ def fit_kde(
         features: Any unit; one tensor, or batches of it, which give the same result.
         n_components: Leading principal components to look at; the first 8, or all that vary, unless given.
         bandwidth: h in units of a component's standard deviation, or a rule's name.
-        capacity: How many samples are kept at most; beyond it a uniform random sample of them.
-        seed: Of that random sample.
+        capacity: Largest number of samples to keep; of more, a uniform random choice is kept.
+        seed: Seed of that random sample.
 
     Returns:
         A detector; nats, larger is further out.
@@ -116,8 +116,8 @@ def fit_gmm(
         features: Any unit; one tensor, or batches of it, which give the same result.
         n_components: Leading principal components to look at; the first 8, or all that vary, unless given.
         n_mixtures: Gaussians in the mixture; no more than samples.
-        capacity: How many samples are kept at most; beyond it a uniform random sample of them.
-        seed: Of that random sample and of the mixture's start.
+        capacity: Largest number of samples to keep; of more, a uniform random choice is kept.
+        seed: Seed of that random sample and of the mixture's start.
 
     Returns:
         A detector; nats, larger is further out.

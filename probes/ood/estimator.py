@@ -21,14 +21,14 @@ Larger = Literal["auto", "inlier", "outlier"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class EstimatorDetector:
-    """A fitted foreign estimator that speaks our language."""
+    """A fitted outlier estimator as a detector."""
 
     estimator: Any
     """The fitted copy."""
     sign: int
-    """What `decision_function` is multiplied by: 1, or -1 where it is larger for inliers."""
+    """Factor of `decision_function`: 1, or -1 where it is larger for inliers."""
     n_samples: int
-    """How many samples were offered."""
+    """Number of samples offered."""
 
     @takes_arrays
     def score(self, features: Float[Tensor, "sample dim"]) -> Float[Tensor, " sample"]:
@@ -37,7 +37,7 @@ class EstimatorDetector:
         Formula: sign * estimator.decision_function(x).
 
         Args:
-            features: Of the fitted width.
+            features: Features of the fitted width.
 
         Returns:
             Numbers in the estimator's unit, any sign, dtype and device of the input; larger is further out.
@@ -71,8 +71,8 @@ def fit_estimator(
         features: Any unit; one tensor, or batches of it, which give the same result.
         estimator: Anything with `fit(X)` and `decision_function(X)`; it is copied and stays as it was.
         larger: What a larger decision function means, where "auto" cannot know.
-        capacity: How many samples are kept at most; beyond it a uniform random sample of them.
-        seed: Of that random sample; the estimator's own seed is its own affair.
+        capacity: Largest number of samples to keep; of more, a uniform random choice is kept.
+        seed: Seed of that random sample; set the estimator's own seed on the estimator.
 
     Returns:
         A detector; larger is further out.

@@ -31,7 +31,7 @@ class GramRange:
     n_dims: int
     """Columns of the activations."""
     n_samples: int
-    """How many samples were fitted."""
+    """Number of fitted samples."""
 
     @takes_arrays
     def score(self, activations: Float[Tensor, "sample row col"]) -> Float[Tensor, " sample"]:

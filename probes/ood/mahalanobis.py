@@ -28,7 +28,7 @@ class Mahalanobis:
         """Measure how far out samples are.
 
         Args:
-            features: Of the fitted width.
+            features: Features of the fitted width.
 
         Returns:
             Squared Mahalanobis distances >= 0, dimensionless, dtype of the input; larger is further out.
@@ -57,7 +57,7 @@ class RelativeMahalanobis:
         Formula: min_g d_within(x, mean_g)^2 - d_background(x, mean)^2.
 
         Args:
-            features: Of the fitted width.
+            features: Features of the fitted width.
 
         Returns:
             Differences of squared distances, any sign, dimensionless, dtype of the input; larger is further out.
@@ -122,7 +122,7 @@ def fit_relative_mahalanobis(
 
     Args:
         features: Any unit; one tensor, or batches of it, which give the same result.
-        groups: An integer a sample: its task, shift or length, whatever divides the in-distribution samples; in
+        groups: One integer per sample: its task, shift or length, whatever divides the in-distribution samples; in
             batches where the features are.
         shrinkage: As in `fit_mahalanobis`, for both covariances.
 

@@ -32,7 +32,7 @@ class NearestNeighbors:
     median_length: float
     """Median ||x|| of the kept samples before any normalising, in feature units."""
     n_samples: int
-    """How many samples were fitted; more than `kept` where the capacity was reached."""
+    """Number of fitted samples; more than `kept` where the capacity was reached."""
 
     @takes_arrays
     def score(self, features: Float[Tensor, "sample dim"]) -> Float[Tensor, " sample"]:
@@ -42,7 +42,7 @@ class NearestNeighbors:
         distance 0, so score samples that were not fitted.
 
         Args:
-            features: Of the fitted width.
+            features: Features of the fitted width.
 
         Returns:
             Distances >= 0 in feature units, or in [0, 2] where normalised, computed in float64, dtype of the
@@ -101,8 +101,8 @@ def fit_nearest_neighbors(
         features: Any unit; one tensor, or batches of it, which give the same result.
         k: Which neighbour; larger is smoother.
         normalize: Divide out each vector's length.
-        capacity: How many samples are kept at most; beyond it a uniform random sample of them.
-        seed: Of that random sample.
+        capacity: Largest number of samples to keep; of more, a uniform random choice is kept.
+        seed: Seed of that random sample.
 
     Returns:
         A detector; distances, larger is further out.

@@ -63,7 +63,7 @@ def fit_signature_detector(
     Args:
         activations: One matrix per sample, rows = positions; one tensor, or batches of it.
         variant: Which agreement counts.
-        k: How many directions.
+        k: Number of directions.
         center: Subtract each sample's mean row first.
         side: "right" for directions in d_model, "left" in the rows' space.
 

@@ -1,4 +1,4 @@
-"""What features have outside the subspace that training left them: PCA residual and null space."""
+"""Features outside the subspace of the training data: PCA residual and null space."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ class PCAResidual:
     """Energy outside the leading principal components."""
 
     mean: Float64[Tensor, " dim"]
-    """Of the fitted features, in feature units."""
+    """Mean of the fitted features, in feature units."""
     components: Float64[Tensor, "component dim"]
-    """Orthonormal rows that are thought of as the inside."""
+    """Orthonormal rows: the leading principal components."""
     explained: float
     """Share of the fitted variance inside, in [0, 1]."""
 
@@ -33,7 +33,7 @@ class PCAResidual:
         Formula: ||(I - V^T V)(x - mean)||^2.
 
         Args:
-            features: Of the fitted width.
+            features: Features of the fitted width.
 
         Returns:
             Squared lengths >= 0 in squared feature units, dtype of the input; larger is further out.
@@ -63,7 +63,7 @@ class NullSpace:
         Formula: ||N x|| / ||x||; 0 for a zero vector, which has no direction (our choice).
 
         Args:
-            features: Of the fitted width, not centred.
+            features: Features of the fitted width, not centred.
 
         Returns:
             Shares in [0, 1], dimensionless, dtype of the input; larger is further out.
@@ -132,7 +132,7 @@ def fit_pca_residual(
 
 @takes_arrays
 def fit_null_space(rows: Float[Tensor, "row dim"] | Iterable[Tensor], *, tolerance: float = 1e-6) -> NullSpace:
-    """Find the directions that a matrix maps to zero: a layer's blind spot, or where no fitted feature went.
+    """Find the directions that a matrix maps to zero: those a layer cannot see, or those no fitted feature used.
 
     Formula: score(x) = ||N x|| / ||x||, the rows of N orthonormal with W N^T = 0. With a layer's weight, pass W
     such that the layer computes W x; its score grows where features leave what the layer can see. With

@@ -175,7 +175,7 @@ def fit_signature(
     Args:
         activations: One matrix per sample, rows = positions; any unit; one tensor, or batches of it, which give the
             same result. For side "left" a row must mean the same position in every sample.
-        k: How many directions.
+        k: Number of directions.
         center: Subtract each sample's mean row first.
         side: "right" for directions in d_model, "left" in the rows' space.
 
@@ -217,7 +217,7 @@ def signature_emergence(
     Args:
         checkpoints: Step -> activations [sample row col] (or batches of them), as a mapping or as an iterator of
             pairs, which is read once; steps rise.
-        k: How many directions.
+        k: Number of directions.
         center: Subtract each sample's mean row first.
         side: "right" for directions in d_model, "left" in the rows' space.
 

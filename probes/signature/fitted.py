@@ -1,4 +1,4 @@
-"""What a fitted spectral signature is, what it says about a sample, and its file; `probes.signature.fit` fits one.
+"""A fitted spectral signature, its scores of a sample, and its file; `probes.signature.fit` fits one.
 
 A saved signature is one file of plain tensors and plain data: the only file access in this package.
 """
@@ -136,16 +136,16 @@ class SpectralSignature:
     direction_references: Float[Tensor, "k d_model"]
     """Variant B: row j is the top eigenvector of the mean of v_j v_j^T, so rows need not be orthogonal."""
     eigenvalues: Float[Tensor, " d_model"]
-    """Of the mean projector, largest first, in [0, 1]; the first k average to the mean overlap of the
+    """Eigenvalues of the mean projector, largest first, in [0, 1]; the first k average to the mean overlap of the
     fitted samples."""
     k: int
-    """How many directions of each sample."""
+    """Number of directions per sample."""
     center: bool
     """Whether each sample's mean row was subtracted first."""
     side: Side
     """Which singular vectors; for "left", `d_model` reads as the number of rows."""
     n_samples: int
-    """How many samples were fitted."""
+    """Number of fitted samples."""
     kept: Float[Tensor, "kept k d_model"]
     """Directions of a few fitted samples, for comparisons pair by pair (variant A)."""
 

@@ -80,9 +80,9 @@ def joint_trajectory_pca(
             times. A memory-mapped tensor is read block by block as well, but the pages that were read count as
             resident until the system wants them back; a function that reads each block from the file does not have
             that. Arithmetic is float64, whatever comes.
-        n_components: How many components.
+        n_components: Number of components.
         landmarks: Function vectors of reference predictors on the same prompts; projected, not fitted.
-        weights: One for each checkpoint of each run, not negative; None weighs all alike, which on the usual union of
+        weights: One weight per checkpoint of each run, not negative; None weighs all alike, which on the usual union of
             linear and logarithmic checkpoints means mostly late steps. See `log_step_weights`.
         positive: A landmark whose coordinates are made positive. None: each component points where the runs go, from
             first to last checkpoint, summed over runs. A coordinate of exactly 0 leaves its largest entry positive.

@@ -17,7 +17,7 @@ _MOST_ROWS = 1500
 
 @dataclass(frozen=True, eq=False)
 class WalkMoments:
-    """What the null keeps of the runs: where they start, how far each step goes, and how rows are weighed."""
+    """The runs' starts, step lengths and weights, which the null keeps."""
 
     names: Sequence[str]
     lengths: Mapping[str, int]
@@ -39,7 +39,7 @@ class RandomWalkNull:
     scores: Mapping[str, Float64[Tensor, "_kept component"]]
     """Coordinates of the walks; a component's sign is that of its largest entry, made positive."""
     kept: Mapping[str, Int64[Tensor, " _kept"]]
-    """Which checkpoints were kept."""
+    """Checkpoints that were kept."""
 
     def __repr__(self) -> str:
         return f"RandomWalkNull(explained {', '.join(f'{float(share):.1%}' for share in self.explained)})"
@@ -54,8 +54,8 @@ def random_walk_null(moments: WalkMoments, n_components: int) -> RandomWalkNull:
     variance, 6 / (pi k)^2, along cosines: a first component that explains less than that is no finding.
 
     Args:
-        moments: Of the runs.
-        n_components: How many components.
+        moments: Moments of the runs.
+        n_components: Number of components.
 
     Returns:
         Shares and curves; long runs are thinned evenly to 1,500 rows in all, their weights gathered in what is kept.

@@ -58,9 +58,9 @@ class StageBoundaries:
     max_slope: float
     """A boundary's |slope| is below this."""
     length_scale: float
-    """Of the fitted kernel, in units of log(step + 1)."""
+    """Length scale of the fitted kernel, in units of log(step + 1)."""
     noise_std: float
-    """Of single values, as fitted or as given (root mean square)."""
+    """Noise of single values, as fitted or as given (root mean square)."""
 
     def __repr__(self) -> str:
         found = ", ".join(f"{float(step):.0f}" for step in self.boundaries)
@@ -92,16 +92,16 @@ def find_stages(
 
     Args:
         steps: Optimiser steps, from 0, rising.
-        values: A learning coefficient or a loss, one a checkpoint.
+        values: A learning coefficient or a loss, one value per checkpoint.
         errors: Standard errors of the values; None fits one noise level for all.
-        max_slope: In value units per unit of log(step + 1); None means a tenth of the steepest slope (ours). The
+        max_slope: In value units per unit of log(step + 1); None means a tenth of the steepest slope (our choice). The
             paper's code uses 8 for its learning coefficients.
         min_change: In value units; None means a twentieth of the smoothed curve's range, 0 merges nothing, as in the
-            paper's code. The twentieth is ours, chosen on the synthetic curve of our own tests and on no run: compare
-            with 0 before a boundary is believed.
+            paper's code. The twentieth is our choice, chosen on the synthetic curve of our own tests and on no run:
+            compare with 0 before a boundary is believed.
         n_grid: Points of the even grid.
         n_restarts: Restarts of the fit of the kernel.
-        seed: Of the restarts.
+        seed: Seed of the restarts.
 
     Returns:
         Boundaries and stages in optimiser steps, not rounded, with the curve; float64 on the CPU.

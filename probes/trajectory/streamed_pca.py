@@ -97,11 +97,11 @@ class StreamedPCA:
     total_variance: float
     """Trace of the covariance."""
     scores: dict[str, Tensor]
-    """Of each run, [checkpoint component]."""
+    """Scores of each run, [checkpoint component]."""
     starts: Tensor
     """[run output]: first row of each run, minus `mean`."""
     square_steps: dict[str, Tensor]
-    """Of each run, [checkpoint - 1]: squared distance from one checkpoint to the next."""
+    """Squared distance from each checkpoint of a run to the next, [checkpoint - 1]."""
 
     __repr__ = short_repr
 

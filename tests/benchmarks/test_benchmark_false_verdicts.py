@@ -92,6 +92,19 @@ def test_larger_effects_are_found_more_often(benchmark: ModuleType) -> None:
     assert found[-1] > found[0]
 
 
+def test_an_atlas_of_alike_networks_shows_something_in_one_study_of_twenty(benchmark: ModuleType) -> None:
+    aurocs = np.random.default_rng(0).uniform(0.3, 0.7, size=(75, 5))
+    row = benchmark.false_atlases(aurocs, 20, 200)
+    assert 0 < row["rate"] <= 1 / 21 + 3 * row["standard error over networks"]
+
+
+def test_a_larger_shift_of_one_cell_is_found_more_often(benchmark: ModuleType) -> None:
+    aurocs = np.random.default_rng(0).normal(0.5, 0.02, size=(30, 5))
+    found = [row["found"] for row in benchmark.atlas_power(aurocs, 20, 60)]
+    assert found == sorted(found)
+    assert found[0] < 0.5 < found[-1]
+
+
 @pytest.mark.slow  # three studies
 def test_it_goes_on_from_what_it_kept(tmp_path: Path) -> None:
     command = [
@@ -119,3 +132,5 @@ def test_what_is_committed_was_measured_by_it(benchmark: ModuleType) -> None:
         for one, other in zip(group["as judged"]["power"], group[benchmark.SPREAD_ALONE]["power"], strict=True):
             assert one["least"] <= one["found"] <= one["most"]
             assert one["found"] <= other["found"]
+        for row in group.get("atlas", {}).get("false", ()):
+            assert row["rate"] <= 0.05 + 2 * row["standard error over networks"]

@@ -1,4 +1,4 @@
-"""What Zhang et al. (2024) claim, and what numbers would agree."""
+"""The claims of Zhang et al. (2024), and the numbers that would agree with them."""
 
 import math
 import operator
@@ -13,13 +13,13 @@ from icl_interp.experiments.linear_risk import lsa_gap_bound, shifted_risk
 from icl_interp.experiments.zhang2024.measures import BLOCK, DISTANCES, Reader, optimum
 from icl_interp.experiments.zhang2024.setting import FIGURE_NORM, GPT2, N_DIMS, N_PAIRS, NOISE_STD, TABLE_ENTRIES
 
-_NEAR = 0.02  # a trained model counts as at its optimum if its risk is within this share of it (ours)
-_WEIGHTS_NEAR = 0.05  # largest deviation of a weight from its optimality condition (ours; b* has entries 1)
-_NEAR_BAYES = 1.25  # most excess risk over that of Bayes (ours); the answer <b*, x>, without an example, has 1.58
-_ORDER_NEAR = 0.1  # how far the exponent of the gap along M may be from that of the exact gaps (ours)
+_NEAR = 0.02  # a trained model counts as at its optimum if its risk is within this share of it (our choice)
+_WEIGHTS_NEAR = 0.05  # largest deviation of a weight from its optimality condition (our choice; b* has entries 1)
+_NEAR_BAYES = 1.25  # largest ratio of excess risks, block over Bayes (our choice); <b*, x>, without examples, has 1.58
+_ORDER_NEAR = 0.1  # how far the exponent of the gap along M may be from that of the exact gaps (our choice)
 _LARGE_LENGTHS = (100, 300, 1000)  # M at which the limit is looked at
-_LARGER = 2.0  # how many times larger counts as "significantly larger" in Table 1 (ours)
-_NEAR_ZERO = 0.05  # what counts as "around zero" in Table 1, in units of d, the error of answering <b*, x> (ours)
+_LARGER = 2.0  # how many times larger counts as "significantly larger" in Table 1 (our choice)
+_NEAR_ZERO = 0.05  # what counts as "around zero" in Table 1, in units of d, the error of answering <b*, x> (our choice)
 _NO_GAP = 1e-6
 ZERO, BETWEEN, LARGE = TABLE_ENTRIES
 _THEORY = "the exact optimum; the tolerance is ours"

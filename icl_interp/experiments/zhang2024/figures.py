@@ -1,4 +1,4 @@
-"""The figures of Zhang et al. (2024), and those that the theory suggests."""
+"""The figures of Zhang et al. (2024), and further ones that the theory suggests."""
 
 import math
 from collections.abc import Sequence

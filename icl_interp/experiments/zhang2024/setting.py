@@ -1,4 +1,4 @@
-"""The settings of Zhang et al. (2024) and ours: what is trained, at which size."""
+"""The settings of Zhang et al. (2024), and ours at smaller sizes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,8 +16,12 @@ GPT2: tuple[Kind, ...] = ("gpt2", "gpt2 no MLP", "gpt2 pinned", "gpt2 no MLP pin
 _ALONE: tuple[tuple[str, Kind], ...] = (("noise", "ltb"), ("ablation", "ltb no skip"))
 N_DIMS, N_PAIRS = 5, 5  # d and M of Figure 1; b* = (1, ..., 1), H = Psi = I, no noise
 FIGURE_NORM = N_DIMS**0.5  # |b*| of Figure 1
-TABLE_ENTRIES = (0.0, 3.0, 10.0)  # of b* in Table 1; that between is ours: GPT-2 with MLPs learns there in few steps
-NOISE_STD = N_DIMS**0.5  # of the noisy setting (ours): sigma^2 = tr(H Psi), a signal-to-noise ratio of 1
+TABLE_ENTRIES = (
+    0.0,
+    3.0,
+    10.0,
+)  # entries of b* in Table 1, and one between (our choice), where GPT-2 with MLPs learns in few steps
+NOISE_STD = N_DIMS**0.5  # of the noisy setting (our choice): sigma^2 = tr(H Psi), a signal-to-noise ratio of 1
 
 
 class Run(NamedTuple):
@@ -49,7 +53,7 @@ class Transformer:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What a preset spends."""
+    """Sizes of a preset."""
 
     seeds: tuple[int, ...]
     steps: int  # of Figure 1
@@ -80,7 +84,7 @@ SIZES: Mapping[str, Sizes] = MappingProxyType({
 
 
 def task_of(run: Run, n_dims: int = N_DIMS) -> LinearRegression:
-    """Give the tasks of a run: H = Psi = I, b* with equal entries, M pairs and a query."""
+    """Give the tasks of a run: H = Psi = I, b* with equal entries, M examples and a query."""
     noise = NOISE_STD if run.part == "noise" else 0.0
     return LinearRegression(n_dims, w_mean=run.norm / n_dims**0.5, noise_std=noise, n_points=run.n_pairs + 1)
 

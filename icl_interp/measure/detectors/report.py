@@ -215,10 +215,10 @@ def detector_report(
     seed: int = 0,
     on_batch: Callable[[int], None] | None = None,
 ) -> DetectorReport:
-    """Measure how well every detector tells each shift, beside the dumb baselines and untrained networks.
+    """Measure how well every detector tells each shift, beside simple baselines and untrained networks.
 
-    Detectors are fitted on in-distribution prompts that are not scored. Where raw inputs see a shift as well, that a
-    hidden state sees it says nothing of the network.
+    Detectors are fitted on in-distribution prompts that are not scored. Where raw inputs detect a shift too, hidden
+    states that detect it are no evidence about the network.
 
     Args:
         model: The network, of any family.
@@ -333,7 +333,9 @@ def _without_shifts(plan: StudyPlan) -> str | None:
 
 def _claims(plan: StudyPlan) -> list[Claim]:
     names = claimed(plan.references, plan.detectors, reads_out=_reads_out(plan.model))
-    return [Claim(f"detector: {name}", "AUROC, mean over shifts", partial(_judge, name)) for name in names]
+    return [
+        Claim(f"detector: {name}", "AUROC of this score, mean over shifts", partial(_judge, name)) for name in names
+    ]
 
 
 def _judge(name: str, report: DetectorReport, _: Findings, n_claims: int) -> Excess:

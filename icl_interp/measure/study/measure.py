@@ -17,6 +17,7 @@ from icl_interp.models.hooked import HookedModel
 from icl_interp.predictors.references import ByReference, References
 from icl_interp.prompts import Prompts
 from icl_interp.tasks.base import Task
+from icl_interp.tasks.shifts.select import Shifts
 from probes._core.results import short_repr
 
 WORK = 8.0e12
@@ -137,6 +138,8 @@ class StudyPlan:
     """The table; those of `absent` are not run."""
     detectors: Mapping[str, Detector] = field(default_factory=dict)
     """The user's own."""
+    shifts: Shifts | None = None
+    """As asked for, to draw further prompts of the same families."""
 
     __repr__ = short_repr
 
@@ -221,6 +224,8 @@ class Findings:
     """By measure: what watched each network."""
     read: dict[str, list[Any]] = field(default_factory=dict)
     """By measure: what it took from each network's features."""
+    results: dict[str, Any] = field(default_factory=dict)
+    """By measure, of those that have run: later rows of the table may ask earlier ones."""
 
     __repr__ = short_repr
 

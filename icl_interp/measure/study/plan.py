@@ -95,6 +95,7 @@ def plan_study(
         seed=seed,
         measures=table.MEASURES,
         detectors=own_detectors(detectors, TAKEN),
+        shifts=shifts,
     )
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -90,7 +89,8 @@ def run_study(plan: StudyPlan, tick: Tick | None = None) -> Study:
     """Read every network once, then ask each measure for its result and its claims."""
     report = tick or (lambda _done, _note: None)
     found = _read_networks(plan, report)
-    results: dict[str, Any] = dict.fromkeys(measure.name for measure in plan.measures)
+    results = found.results
+    results |= dict.fromkeys(measure.name for measure in plan.measures)
     absent, efforts = plan.absent, plan.efforts
     for measure in plan.running:
         result = measure.run(found)

@@ -1,6 +1,7 @@
 """The measures of a study, in the order in which claims are listed."""
 
 from icl_interp.measure.algorithm_agreement import AGREEMENT
+from icl_interp.measure.atlas import ATLAS
 from icl_interp.measure.attention import ATTENTION
 from icl_interp.measure.detectors.report import DETECTORS
 from icl_interp.measure.errors import ERRORS, LIKENESS
@@ -18,6 +19,7 @@ MEASURES: tuple[Measure, ...] = (
     SURVEY,
     OOD,
     OOD_FINAL,
+    ATLAS,
     DETECTORS,
     SIMILARITY,
     LIKENESS,

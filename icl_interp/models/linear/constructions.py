@@ -138,7 +138,7 @@ def _zeros(config: ModelConfig) -> dict[str, Tensor]:
 class EffectiveParameters:
     """f = <gamma, x> + [v21, v_minus1] G [V11; v12] x with G = sum_i [x_i; y_i] [x_i; y_i]^T / c over the context.
 
-    c is the number of pairs, 1, or a fixed number, as the model normalises. Only products count: [v21, v_minus1] may
+    c is the number of examples, 1, or a fixed number, as the model normalises. Only products count: [v21, v_minus1] may
     be multiplied and [V11; v12] divided by any number.
     """
 

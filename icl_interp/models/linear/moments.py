@@ -83,7 +83,7 @@ def _transition(block: LinearBlock, moments: Tensor) -> Tensor:
 
 
 def _second_moments(context: Tensor, points: list[int]) -> Tensor:
-    # [batch asked d_model d_model], over the pairs before each point.
+    # [batch asked d_model d_model], over the examples before each point.
     if len(points) == 1:
         before = context[:, : points[0]]
         return (before.mT @ before)[:, None]
@@ -91,7 +91,7 @@ def _second_moments(context: Tensor, points: list[int]) -> Tensor:
 
 
 def _weighted_sums(context: Tensor, weights: Tensor, points: list[int]) -> Tensor:
-    # [batch asked head d_model]: sums of e_i times its weights, over the pairs before each point.
+    # [batch asked head d_model]: sums of e_i times its weights, over the examples before each point.
     if len(points) == 1:
         return (weights[:, : points[0]].mT @ context[:, : points[0]])[:, None]
     return _before(weights[..., None] * context[:, :, None], points)

@@ -35,7 +35,7 @@ class MergedAttention(nn.Module):
         scores = (asked @ xs.mT)[:, None]
         masked = torch.arange(n_pairs + 1, device=tokens.device) == n_pairs
         scores = self.hook_attn_scores(scores.masked_fill(masked, -torch.inf))
-        # Without pairs there is nothing to attend to: a softmax over nothing would be NaN.
+        # Without examples there is nothing to attend to: a softmax over nothing would be NaN.
         pattern = self.hook_pattern(scores.softmax(-1) if n_pairs else torch.zeros_like(scores))
         return torch.cat([torch.zeros_like(xs), pattern[:, 0] @ tokens[..., -1:]], dim=2)
 
@@ -57,12 +57,12 @@ class SoftmaxLayerBlock(nn.Module):
 class HookedSoftmaxLayer(WeightAccessors, HookedModel):
     """One softmax attention layer over joint tokens [x; y], with HookedTransformer's hook names.
 
-    Formula: yhat = sum_i a_i y_i with a = softmax_i(x_i^T Q x_query) over the context pairs, where Q is
-    `blocks.0.attn.W_KQ`; the source's W^V = diag(0, 1) is fixed, and there is no residual. Without pairs yhat is 0,
+    Formula: yhat = sum_i a_i y_i with a = softmax_i(x_i^T Q x_query) over the context examples, where Q is
+    `blocks.0.attn.W_KQ`; the source's W^V = diag(0, 1) is fixed, and there is no residual. Without examples yhat is 0,
     our choice.
 
     Args:
-        config: Of family "softmax_layer".
+        config: Configuration of family "softmax_layer".
         seed: Seed of the first weights; Q is 0 at first under "zeros".
 
     Raises:
@@ -132,7 +132,7 @@ class HookedSoftmaxLayer(WeightAccessors, HookedModel):
         asked = [k % xs.shape[1] for k in points]
         scores = xs[:, asked] @ weight.mT @ xs.mT
         before = torch.arange(xs.shape[1], device=xs.device) < torch.tensor(asked, device=xs.device)[:, None]
-        # Rows without pairs are left finite, so that neither answer nor gradient is NaN, and then set to 0.
+        # Rows without examples are left finite, so that neither answer nor gradient is NaN, and then set to 0.
         empty = ~before.any(1, keepdim=True)
         pattern = scores.masked_fill(~(before | empty), -torch.inf).softmax(-1).masked_fill(empty, 0.0)
         return (pattern @ torch.where(before.any(0), ys, 0.0)[..., None])[..., 0]
@@ -175,10 +175,10 @@ def feature_scores(model: HookedSoftmaxLayer, features: Float[Tensor, "feature d
 def attention_to_features(
     model: HookedSoftmaxLayer, xs: Float[Tensor, "batch point dim"], features: Float[Tensor, "feature dim"]
 ) -> Float[Tensor, "batch feature"]:
-    """Give Attn_k: the attention of the last point to the context pairs whose input is feature v_k.
+    """Give Attn_k: the attention of the last point to the context examples whose input is feature v_k.
 
     Formula: Attn_k = sum over i with x_i = v_k of softmax_i(x_i^T Q x_query). Inputs count as a feature where they
-    differ by less than 1e-4 in every coordinate (ours); the sum over k is below 1 if some are no feature.
+    differ by less than 1e-4 in every coordinate (our choice); the sum over k is below 1 if some are no feature.
     """
     _check_features("attention_to_features", features, model.cfg.n_dims)
     with torch.no_grad():

@@ -7,8 +7,8 @@ from icl_interp.report.model import Section
 
 __all__ = ["DOING", "FAMILIAR", "TRAINING", "WHERE", "WORTH"]
 
-DOING = Section("doing", "What is this model doing?")
-WHERE = Section("where", "Where does it do that?")
-FAMILIAR = Section("familiar", "Is this prompt familiar?")
-WORTH = Section("worth", "What is that evidence worth?")
+DOING = Section("doing", "What does the model do?")
+WHERE = Section("where", "Where in the network does it happen?")
+FAMILIAR = Section("familiar", "Do hidden states show that a prompt is unfamiliar?")
+WORTH = Section("worth", "How strong is the evidence?")
 TRAINING = Section("timeline", "How it developed")

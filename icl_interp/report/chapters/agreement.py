@@ -5,13 +5,13 @@ from icl_interp.measure.errors import Likeness
 from icl_interp.measure.study.result import Study
 from icl_interp.measure.verdicts import Excess
 from icl_interp.report.model import Chapter, FigureView, Section
-from icl_interp.report.sentences import answer, card, interval, listing, number
+from icl_interp.report.sentences import answer, card, interval, listing, number, percent
 from icl_interp.report.tables import Cell, TableView
 from probes.bootstrap import Estimate
 from probes.curves import Curve
 
 _LOW_R2 = 0.9
-"""Below this R² of the linear fit a predictor has no weights to speak of."""
+"""Below this R² of the linear fit a predictor has no weights to compare."""
 
 
 def chapter(study: Study) -> Chapter:
@@ -22,21 +22,25 @@ def chapter(study: Study) -> Chapter:
     cards = (card("Does it act like a known algorithm?", excess, sentence, anchor="algorithm"),)
     if report is None:
         return Chapter(Section("algorithm", title, f"{sentence} {study.absent['agreement']}"), cards)
+    shown = (
+        "Mean squared difference after each number of examples. A model that acts like a reference has almost none to "
+        f"it throughout. {_nearest(report)}"
+    )
     figure = FigureView(
         id="algorithm-spd",
-        title="Squared difference to each reference's predictions",
+        title="Difference between the model's predictions and each reference's",
         figure=report.plot(),
-        sentence=f"{sentence} {_scale_sentence(report)}",
-        aria_label=f"Line chart, squared prediction difference over in-context examples, one line per reference. "
-        f"{sentence}",
+        sentence=f"{shown} {_scale_sentence(report)}".strip(),
+        aria_label=f"Line chart, one line per reference. {shown}",
         data=_curves(report),
         height=400,
     )
     lead = (
-        f"The same {report.n_prompts} prompts in distribution are put to the model and to each reference. Weights are "
-        f"fitted to the answers to {report.n_queries} fresh queries after {listing([str(k) for k in report.points])} "
-        "examples. Cosines are blind to scale, squared differences are not; bands and intervals are 95 % bootstraps "
-        f"over prompts. Differences below {number(1e-6)} are drawn there."
+        f"The model and each reference predictor answer the same {report.n_prompts} prompts in distribution. Linear "
+        f"weights are fitted to their answers to {report.n_queries} fresh queries after "
+        f"{listing([str(k) for k in report.points])} examples. Cosines ignore scale, squared differences do not. Bands "
+        f"and intervals are 95 % bootstraps over prompts. Values below 1e-6 are drawn at 1e-6; the "
+        "table shows the true value."
     )
     return Chapter(Section("algorithm", title, lead, figures=(figure,), tables=(_table(report),)), cards)
 
@@ -45,30 +49,35 @@ def _sentence(likeness: Likeness, excess: Excess) -> str:
     name = likeness.nearest[0]
     return answer(
         excess,
-        here=f"the predictions of {name} account best for its own (R² {number(excess.value)})",
+        here=f"of all reference predictors, {name} explains its predictions best (R² {number(excess.value)})",
         there=f"in untrained networks the best reference has R² {number(excess.control)}",
     )
+
+
+def _nearest(report: AgreementReport) -> str:
+    nearest = report.nearest()[0]
+    return f"This one is nearest to {nearest}: {_with(report.references[nearest].spd.mean)} of E[y²]."
 
 
 def _scale_sentence(report: AgreementReport) -> str:
     """Say what weights and gradients add to the prediction differences."""
     r2 = report.linear_r2.mean.value
     nearest = report.nearest()[0]
-    found = report.references[nearest]
-    text = f"By squared difference {nearest} is nearest: {_with(found.spd.mean)} of E[y²]."
+    weights = report.references[nearest].similarity_of_weights
+    text = ""
     if not r2 >= _LOW_R2:  # NaN as well
-        text += f" Its answers are not linear in the query (R² {number(r2)}), so it has no weights to compare."
-    elif found.similarity_of_weights.value == found.similarity_of_weights.value:
-        text += (
-            f" Its answers are linear in the query (R² {number(r2)}); their weights have a mean cosine of "
-            f"{_with(found.similarity_of_weights)} with those of {nearest}."
+        text = f"Its answers are not linear in the query (R² {number(r2)}), so it has no weights to compare."
+    elif weights.value == weights.value:
+        text = (
+            f"Its answers are linear in the query (R² {number(r2)}); the mean cosine between its weights and those of "
+            f"{nearest} is {_with(weights)}."
         )
     if report.step is not None and report.step.linearity == report.step.linearity:
         step, share = report.step.step_size, report.step.r2
-        like = "acts like one such step" if share > _LOW_R2 else "is not one such step"
+        like = "acts like one such step" if share > _LOW_R2 else "does not act like one such step"
         text += (
-            f" The gradient step that reacts to labels most like it has size {_with(step)} and explains "
-            f"{number(share)} of its reaction, so the model {like}."
+            f" The gradient step whose reaction to the labels is most like the model's has size {_with(step)}. It "
+            f"explains {percent(share)} of the model's reaction, so the model {like}."
         )
     return text
 
@@ -95,11 +104,11 @@ def _table(report: AgreementReport) -> TableView:
         rows=tuple(rows),
         caption="Agreement with each reference, by every metric",
         notes=" ".join((
-            "SPD: squared prediction difference / E[y²]; MSPD: the same where examples do not determine the weights;",
-            "ILWD: squared distance of induced weights, in the same unit; SimE, SimW: mean cosines of errors and of",
-            "weights. The last three compare predictions and their gradients with respect to the query at the last",
-            "point, in units of the labels. R² of its fit: how linear the reference is in its query; where it is low,",
-            "ILWD and SimW say nothing. The JSON file has an interval for each.",
+            "SPD: squared prediction difference divided by E[y²]. MSPD: the same where examples do not determine the",
+            "weights. ILWD: squared distance of the linear weights, in the same unit. SimE and SimW: mean cosines of",
+            "errors and of the weights. R² of its fit: how linear the reference is in its query; where it is low, ILWD",
+            "and SimW mean nothing. The last three columns compare predictions f and g and their gradients with",
+            "respect to the query at the last point, in units of the labels. The JSON file has all intervals.",
             *missing,
         )),
     )

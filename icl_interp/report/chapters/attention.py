@@ -16,14 +16,15 @@ def chapter(study: Study) -> Chapter:
     beside = f" ({number(float(untrained.mean()))} on average in untrained networks)" if len(untrained) else ""
     place = divmod(int(varying.argmax()), varying.shape[1])
     sentence = (
-        f"Entropy is from {number(float(entropy.min()))} to {number(float(entropy.max()))} of that of uniform "
-        f"attention{beside}. The pattern of head {place[0]}.{place[1]} depends most on the prompt: mean distance "
-        f"{number(float(varying.max()))} from its mean pattern."
+        "Entropy (1: looks everywhere alike, 0: at one token), attention to each role of token, and dependence on the "
+        f"prompt. Here entropies go from {number(float(entropy.min()))} to {number(float(entropy.max()))}{beside}. "
+        f"Head {place[0]}.{place[1]} depends most on the prompt: its mean distance from its mean pattern is "
+        f"{number(float(varying.max()))}."
     )
     frame = summary.to_frame()
     view = FigureView(
         id="attention",
-        title="Entropy, mass by role of token, and variability of each head",
+        title="What each head attends to",
         figure=summary.plot(),
         sentence=sentence,
         aria_label=f"Heat map of heads by quantities of their attention. {sentence}",
@@ -35,7 +36,7 @@ def chapter(study: Study) -> Chapter:
         height=320,
     )
     lead = (
-        f"Means over {summary.n_prompts} prompts and the tokens that ask for a prediction. Roles overlap: the query is "
-        "itself an x token. A head that looks somewhere need not carry anything from there."
+        f"Means over {summary.n_prompts} prompts and over the tokens at which the model predicts. Roles overlap: the "
+        "query is an x token too. A head that attends to a token need not carry information from it."
     )
     return Chapter(Section("part-attention", title, lead, figures=(view,)))

@@ -8,6 +8,7 @@ from icl_interp.experiments.claims import LEAST_SEEDS, Check, Claim
 from icl_interp.experiments.claims import Verdict as ClaimVerdict
 from icl_interp.experiments.experiment import Outcome, Panel
 from icl_interp.files import finite
+from icl_interp.report.glossary import GLOSSARY
 from icl_interp.report.model import Chapter, Fact, FigureView, Line, Page, Section, Tone, Verdict, lay_out
 from icl_interp.report.sentences import interval, number
 from icl_interp.report.tables import TableView
@@ -24,18 +25,18 @@ _NAMES = {"ood": "OOD", "mlp": "MLP", "bayes": "Bayes", "gpt2": "GPT-2"}
 _SHOWN = 3
 """Checks whose numbers stand on a claim's card, contradicting ones first; the tables have all."""
 _SHORT_RULE = (
-    "Reproduced: every check agrees. Inconclusive: fewer than half of the checks are decided. Otherwise partly "
-    "reproduced (none contradicts), mixed, or contradicted (none agrees)."
+    "Reproduced: every check agrees. Inconclusive: fewer than half of the checks are decided. Otherwise: partly "
+    "reproduced if none contradicts, contradicted if none agrees, else mixed."
 )
 _RULE = (
-    "A check agrees if the 95 % interval of its mean over seeds (Student's t) lies inside the expected range. It "
-    "contradicts if a wider interval, at 5 % divided by the number of checks of its claim, lies outside. Otherwise it "
-    f"is undecided, as it is with fewer than {LEAST_SEEDS} seeds. {_SHORT_RULE} Checks without an expected range do "
-    "not count. Where all seeds give the same count or share, the interval is half a step of it on both sides. For "
-    "shares, counts and rank correlations, which have bounds, intervals are rough."
+    "A check agrees if the 95 % interval of its mean over seeds (Student's t) is inside the expected range. It "
+    "contradicts if a wider interval, at 5 % divided by the number of checks of its claim, is outside. Otherwise it is "
+    f"undecided, and always with fewer than {LEAST_SEEDS} seeds. {_SHORT_RULE} Checks without an expected range do not "
+    "count. Where all seeds give the same count or share, the interval is half a step of it on both sides. Intervals "
+    "of shares, counts and rank correlations are rough, since these have bounds."
 )
 _FIGURES = Section("figures", "The figures")
-_CLAIMS = Section("claims", "Every number")
+_CLAIMS = Section("claims", "Every claim and its checks")
 _UNKNOWNS = Section("unknowns", "What the paper leaves open")
 
 
@@ -53,6 +54,7 @@ def claims_page(outcome: Outcome, provenance: Mapping[str, str | int | float]) -
         verdicts=cards,
         sections=sections,
         provenance=tuple(Fact(name.replace("_", " "), str(value)) for name, value in provenance.items()),
+        glossary=GLOSSARY,
     )
 
 
@@ -65,12 +67,12 @@ def _count(outcome: Outcome) -> str:
 def _warnings(outcome: Outcome) -> tuple[str, ...]:
     if not any(claim.lacks_seeds for claim in outcome.claims):
         return ()
-    return ("Too few seeds: no check is decided. The numbers show only that everything runs.",)
+    return ("Too few seeds: no check is decided. This run only shows that everything works.",)
 
 
 def _card(claim: Claim) -> Verdict:
     rest = len(claim.checks) - _SHOWN
-    more = f" {_counted(rest, 'more number')} below." if rest > 0 else ""
+    more = f" {_counted(rest, 'more check')} below." if rest > 0 else ""
     return Verdict(
         title=claim.statement,
         sentence=_why(claim),
@@ -89,10 +91,10 @@ def _badge(claim: Claim) -> str:
 def _why(claim: Claim) -> str:
     n_open = sum(not check.expects for check in claim.checks)
     if claim.verdict == "no target":
-        return f"The paper states nothing that {_counted(n_open, 'number')} could be compared with."
+        return f"The paper gives no number to compare with; we report {_counted(n_open, 'number')}."
     has = "has" if n_open == 1 else "have"
-    rest = f" {_counted(n_open, 'further number')} {has} no target." if n_open else ""
-    return f"Of {_counted(sum(claim.counts), 'check')}: {claim.counted}.{rest}"
+    rest = f" {_counted(n_open, 'further number')} {has} no target in the paper." if n_open else ""
+    return f"Of {_counted(sum(claim.counts), 'check')}, {claim.counted}.{rest}"
 
 
 def _counted(n: int, what: str) -> str:
@@ -133,7 +135,16 @@ def _table(claim: Claim) -> TableView:
         for check in claim.checks
     )
     return TableView(
-        columns=("check", "mean over seeds", "low", "high", "expected from", "to", "verdict", "expectation"),
+        columns=(
+            "check",
+            "mean over seeds",
+            "low",
+            "high",
+            "expected from",
+            "to",
+            "verdict",
+            "why expected, and notes",
+        ),
         rows=rows,
         caption=claim.statement,
         notes=f"{claim.measure} {claim.n_seeds} seeds.",
@@ -166,9 +177,9 @@ def _claims_chapter(outcome: Outcome) -> Chapter:
 
 def _unknowns_chapter(outcome: Outcome) -> Chapter:
     table = TableView(
-        columns=("what is not said, and what we took",),
+        columns=("open in the paper, and our choice",),
         rows=tuple((sentence,) for sentence in outcome.unknowns),
-        caption="Not stated in the paper",
+        caption="What the paper does not state, and what we chose",
     )
     return Chapter(replace(_UNKNOWNS, tables=(table,)))
 

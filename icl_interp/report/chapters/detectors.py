@@ -16,13 +16,12 @@ def chapter(study: Surveyed) -> Chapter | None:
     """Write the chapter, which opens the question: the map of every detector over every shift."""
     if study.detectors is None:
         return None
-    rival = "what needs no network at all: norms and second moments of the raw prompt. Where those see"
+    rival = "scores of the raw prompt that need no network: its norms and second moments. If those detect"
     if study.detectors.baseline != "raw inputs":
-        rival = "the mere norm of a prompt's activations, since the prompts are not known. Where it sees"
+        rival = "the norm of a prompt's activations, since the prompts themselves are not known. If it detects"
     lead = (
-        "Scores of how far out a prompt is, fitted on in-distribution prompts that are not scored; larger is further "
-        f"out. They stand beside {rival} a shift as well, hidden states prove nothing, and what untrained networks see "
-        "too is no sign of learning."
+        "Each score says how unfamiliar a prompt is; it was fitted on prompts in distribution that are not scored. The "
+        f"baseline: {rival} a shift too, hidden states add nothing. What untrained networks detect too is not learned."
     )
     return Chapter(replace(FAMILIAR, lead=lead, figures=(_map(study, study.detectors),)))
 
@@ -31,7 +30,7 @@ def _map(study: Surveyed, report: DetectorReport) -> FigureView:
     sentence = _detector_sentence(report, study.uncontrolled)
     return FigureView(
         id="detectors",
-        title="AUROC of every score, by shift",
+        title="AUROC of every score under every shift",
         figure=report.plot(),
         sentence=sentence,
         aria_label=f"Colour map of AUROC, detectors over shifts. {sentence}",
@@ -44,22 +43,23 @@ def _detector_sentence(
     report: DetectorReport, uncontrolled: str = "there are no untrained networks to compare with"
 ) -> str:
     hidden, raw, said = (report.seen_by(what) for what in ("hidden states", report.baseline, "predictions"))
-    rival = "raw inputs see" if report.baseline == "raw inputs" else "the norm of activations sees"
+    rival = "raw inputs detect" if report.baseline == "raw inputs" else "the norm of activations detects"
     shared = [label for label in hidden if label in raw]
     alone = [label for label in hidden if label not in raw]
     text = (
-        f"Some score of hidden states is above chance under {len(hidden)} of {len(report.shifts)} shifts (adjusted p "
-        f"below {ALPHA:g} over {report.n_tests} tests)."
+        "A score that detects a shift is near 1; chance is 0.5. Here scores of hidden states detect "
+        f"{len(hidden) or 'none'} of {len(report.shifts)} shifts (p below {ALPHA:g}, Holm over {report.n_tests} tests)."
     )
     if shared:
         text += (
-            f" Under {len(shared)} of these {rival} the shift as well, so that it shows in hidden states says "
-            "nothing of the network."
+            f" Under {len(shared)} of these {rival} the shift too, so hidden states are no evidence about the network."
         )
     if hidden:
-        text += f" Seen in hidden states alone: {listing(alone)}."
+        text += f" Detected by hidden states alone: {listing(alone)}."
     if beyond := [label for label in said if label not in raw or report.beats_raw("predictions", label)]:
-        text += f" The model's distance from a reference sees more than raw inputs under {listing(beyond)}."
+        text += (
+            f" The model's distance from a reference predictor detects more than raw inputs under {listing(beyond)}."
+        )
     return f"{text} {_beyond_untrained(report, uncontrolled)}"
 
 
@@ -71,9 +71,9 @@ def _beyond_untrained(report: DetectorReport, uncontrolled: str) -> str:
     better, worse = (
         [name for name, excess in judged.items() if excess.verdict == word] for word in ("evidence", "opposite")
     )
-    text = f"Of {len(judged)} scores of hidden states {len(better)} have a larger mean AUROC than in untrained networks"
+    text = f"Beside untrained networks, {len(better)} of {len(judged)} scores of hidden states have a larger mean AUROC"
     text += f" ({listing(better)})" if better else ""
-    return f"{text}, and {len(worse)} a smaller one{f' ({listing(worse)})' if worse else ''}."
+    return f"{text} and {len(worse)} a smaller one{f' ({listing(worse)})' if worse else ''}."
 
 
 def _detector_table(report: DetectorReport) -> TableView:
@@ -87,14 +87,14 @@ def _detector_table(report: DetectorReport) -> TableView:
         rows.append((name, found.reads, found.mean.value, found.mean.low, found.mean.high, *bounds, *shifts))
     return TableView(
         columns=(
-            "score", "reads", "mean AUROC", "low", "high", "untrained", "excess", "excess low", "excess high",
-            *report.shifts,
+            "score", "reads", "mean AUROC", "low", "high", "untrained", "excess over control", "excess low",
+            "excess high", *report.shifts,
         ),
         rows=tuple(rows),
         caption="AUROC of every score: mean over shifts, beside untrained networks, and under each shift",
-        notes=f"At {report.describe()}; fitted on in-distribution prompts that are not scored. Below 0.5 shifted "
-        "prompts look more familiar than familiar ones. Bounds of the excess hold for all claims of the report "
-        "together at 95 %. Raw inputs read no network and have no untrained control.",
+        notes=f"At {report.describe()}. Below 0.5 shifted prompts score as more familiar than those in distribution. "
+        "Intervals of the excess hold for all claims of the report together at 95 %. Scores of raw inputs read no "
+        "network and have no untrained control.",
     )  # fmt: skip
 
 
@@ -109,14 +109,14 @@ def details(study: Surveyed) -> Chapter | None:
     risk = () if report.loss == "unknown" else (_risk_table(report),)
     tables = (_measures_table(report), *risk, _left_out_table(report))
     lead = (
-        f"At `{report.site.hook}`, {report.conventions.tokens} tokens; most detectors read one vector per prompt, the "
-        f"{'last position' if report.pooling == 'last' else 'mean over positions'}. Signatures and Gram ranges read "
+        f"At `{report.site.hook}`, {report.conventions.tokens} tokens. Most detectors read one vector per prompt, the "
+        f"{'last position' if report.pooling == 'last' else 'mean over positions'}; signatures and Gram ranges read "
         "all positions."
     )
     if report.blind_to_scale:
         lead += (
-            f" Normalised neighbours are blind to scale, and vectors change their length under "
-            f"{listing(report.blind_to_scale)}: see the raw ones there."
+            f" Normalised nearest neighbours ignore scale, and vectors change their length under "
+            f"{listing(report.blind_to_scale)}: use the unnormalised ones for these shifts."
         )
     return Chapter(Section("detector-details", "Every detector in detail", lead, figures=figures, tables=tables))
 
@@ -125,7 +125,10 @@ def _untrained_map(report: DetectorReport) -> FigureView:
     rows = {name: list(found.untrained.values()) for name, found in report.detectors.items() if found.untrained}
     means = [value for row in rows.values() for value in row if math.isfinite(value)]
     mean = math.fsum(means) / len(means) if means else math.nan
-    sentence = f"The same scores in {report.n_networks} untrained networks reach {number(mean)} on average."
+    sentence = (
+        f"Mean AUROC over {report.n_networks} untrained networks. Without learning it would be 0.5 if shifts left no "
+        f"mark on activations; here it is {number(mean)} on average."
+    )
     return FigureView(
         id="detectors-untrained",
         title="The same scores in untrained networks",
@@ -146,12 +149,13 @@ def _excess_map(report: DetectorReport) -> FigureView:
     flat = [(value, name, label) for name, row in rows.items() for value, label in zip(row, report.shifts, strict=True)]
     largest = max((entry for entry in flat if math.isfinite(entry[0])), default=(math.nan, "none", "none"))
     sentence = (
-        f"The largest gain over untrained networks is {number(largest[0])} ({largest[1]}, {largest[2]}); single cells "
-        "have no intervals here, the means in the table do."
+        "Difference in AUROC for each score and shift. A learned signature gives cells well above 0. Here the largest "
+        f"is {number(largest[0])} ({largest[1]}, {largest[2]}); single cells have no intervals, the means in the table "
+        "above do."
     )
     return FigureView(
         id="detectors-excess",
-        title="This model minus untrained networks",
+        title="AUROC of this model minus that of untrained networks",
         figure=matrix_figure(
             [MatrixBlock("excess", rows)], report.shifts, value="difference", value_range=(-0.5, 0.5), middle=0.0
         ),
@@ -176,11 +180,11 @@ def _measures_table(report: DetectorReport) -> TableView:
         columns=columns,
         rows=tuple(tuple(_plain(cell) for cell in row) for row in frame.itertuples(index=False, name=None)),
         caption="Every score under every shift",
-        notes="AUPR with in-distribution (ID) or shifted (OOD) prompts as the positive class, whose chance level is "
-        "their share; ID and OOD count the prompts. FPR95 (OOD positive): share of in-distribution prompts flagged "
-        "when 95 % of shifted ones are; FPR95 (ID positive): share of shifted prompts accepted when 95 % of "
-        "in-distribution ones are. Detection error: least mean of both error rates. p: permutation inside pairs of a "
-        f"prompt and its shifted self, one-sided, Holm over {report.n_tests} tests.",
+        notes="AUPR: with prompts in distribution (ID) or shifted ones (OOD) as the positive class; chance is their "
+        "share. The columns ID and OOD count prompts. FPR95 (OOD positive): share of prompts in distribution that are "
+        "flagged when 95 % of shifted ones are. FPR95 (ID positive): share of shifted prompts that are accepted when "
+        "95 % of those in distribution are. Detection error: least mean of both error rates. p: permutation between a "
+        f"prompt and its shifted version, one-sided, Holm over {report.n_tests} tests.",
     )
 
 
@@ -191,11 +195,11 @@ def _risk_table(report: DetectorReport) -> TableView:
             "score", "Spearman", "p (Holm)", "untrained", "AURC", "low", "high", "gain", "gain low", "gain high",
         ),
         rows=rows,
-        caption=f"Does the score tell the loss? Against the {report.loss}",
-        notes="Spearman: mean inside families; p by permutation of whole prompts, Holm over the scores. Untrained: "
-        "scores of untrained networks against this model's loss. AURC: mean excess loss of the prompts that a score "
-        "accepts first, over all shares accepted, all families pooled. Gain: 1 for a perfect order, 0 for a random "
-        "one.",
+        caption=f"Does a score predict the loss? Each score against the {report.loss}",
+        notes="Spearman: mean of the correlations inside task families; p by permutation of whole prompts, Holm over "
+        "the scores. Untrained: scores of untrained networks against this model's loss. AURC: mean loss of the prompts "
+        "that a score accepts first, minus the least possible, over all shares accepted and all families. Gain: 1 for "
+        "a perfect order, 0 for a random one.",
     )  # fmt: skip
 
 

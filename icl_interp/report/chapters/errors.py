@@ -18,29 +18,31 @@ def chapter(study: Study) -> Chapter:
     report = study.errors
     own = report.in_distribution
     curve = own.curves[MODEL].mean.tolist()
-    sentence = trend(
-        "In distribution the model's error", curve, start="without examples", end=f"after {len(curve) - 1}"
+    sentence = (
+        "Error after each number of examples, for the model and for each reference predictor. A model that learns in "
+        "context comes down to the best reference. "
     )
-    late = f"From {report.first_point} examples on it is {number(own.curves[MODEL].late.value)}. {_likeness(own)}"
+    sentence += trend("Here the error", curve, start="without examples", end=f"after {len(curve) - 1}")
+    sentence += f" {_beside_the_best(own)}"
     if own.curves[MODEL].unseen is not None:
-        late += f" Points from {own.first_unseen_point} examples on were {UNSEEN}."
+        sentence += f" Prompts with {own.first_unseen_point} or more examples were {UNSEEN}."
     main = FigureView(
         id="error-curve",
         title="Error against in-context examples, in distribution",
         figure=drawn(report, IN_DISTRIBUTION),
-        sentence=f"{sentence} {late}",
+        sentence=sentence,
         aria_label=f"Line chart, squared error over in-context examples, model and references. {sentence}",
         data=curve_table(report, IN_DISTRIBUTION),
         height=420,
     )
     lead = (
-        "Squared error of each prediction, divided by E[y²] of its family, so that predicting zero has 1. Bands are "
-        "95 % bootstrap intervals over prompts. References get the same prompts and know the training distribution; "
-        "errors below 1e-4 are drawn there. To fall short is to have a late error whose excess over the best reference "
-        f"of the family is more than {TOLERATED:g}, with its whole interval."
+        "Squared errors are divided by E[y²] of the task family, so predicting zero has error 1. Bands are 95 % "
+        "bootstrap intervals over prompts. Reference predictors get the same prompts and know the training "
+        "distribution. Values below 1e-4 are drawn at 1e-4; the table shows the true value. A model falls short if its "
+        f"gap to the best reference exceeds {TOLERATED:g} over the whole 95 % interval."
     )
     if any(errors.first_unseen_point is not None for errors in report.families.values()):
-        lead += f" Points beyond the length of training prompts, {UNSEEN}, are shaded."
+        lead += f" The shade marks prompts with more examples than in training; they were {UNSEEN}."
     section = Section("errors", "What does it compute?", lead, figures=(main,), tables=(_late_table(report),))
     excess = study.verdicts["in-context learning"]
     said = answer(
@@ -51,6 +53,16 @@ def chapter(study: Study) -> Chapter:
     )
     learns = card("Does it learn in context?", excess, f"{said} {_likeness(own)}", anchor="errors")
     return Chapter(section, (learns,))
+
+
+def _beside_the_best(errors: FamilyErrors) -> str:
+    late = {name: curve.late.value for name, curve in errors.curves.items()}
+    text = f"The late error is {number(late.pop(MODEL))}"
+    if not (finite := {name: value for name, value in late.items() if math.isfinite(value)}):
+        return f"{text}."
+    best = min(finite, key=finite.__getitem__)
+    least = number(finite[best]) if finite[best] >= _LIMITS[0] else "below 1e-4"
+    return f"{text}; that of the best reference ({best}) is {least}."
 
 
 def _likeness(errors: FamilyErrors) -> str:
@@ -69,8 +81,8 @@ def _apart(estimate: Estimate) -> str:
 def _late_table(report: ErrorReport) -> TableView:
     names = list(report.in_distribution.curves)
     columns = (
-        "family", "late from", "first unseen point", "model", "low", "high", *names[1:], "excess", "excess low",
-        "excess high", "model, unseen points",
+        "family", "late from", "first unseen point", "model", "low", "high", *names[1:], "gap to least squares",
+        "gap low", "gap high", "model, unseen points",
     )  # fmt: skip
     rows: list[tuple[Cell, ...]] = []
     for label, errors in report.families.items():
@@ -94,12 +106,12 @@ def _late_table(report: ErrorReport) -> TableView:
     return TableView(
         columns=columns,
         rows=tuple(rows),
-        caption="Late error: mean over the points with at least as many examples before them as “late from” says, in "
-        "units of E[y²]",
+        caption="Late error of the model and of each reference predictor, in units of E[y²]",
         notes=" ".join((
-            "Late from: the number of dimensions, or the last point of families without so many.",
-            f"First unseen point: the number of examples from which on prompts were {UNSEEN}; n/a where training had",
-            "prompts as long. Excess is the model's error minus that of least squares, prompt by prompt.",
+            "Late from: only predictions with at least this many examples before them count; it is the number of",
+            "dimensions, or the last prediction where a family has fewer examples.",
+            f"First unseen point: prompts with this many examples were {UNSEEN}; n/a where training had prompts as",
+            "long. Gap to least squares: the model's late error minus that of least squares on the same prompts.",
             _meanings(report),
             *report.notes,
         )),

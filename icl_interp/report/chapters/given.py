@@ -21,21 +21,29 @@ def assumptions(study: ActivationStudy) -> Chapter:
     """Write the chapter on what was assumed."""
     n_fit, n_scored = len(study.families.fit), len(study.families.in_distribution.prompts)
     said: list[tuple[Cell, ...]] = [
-        ("in distribution", f"the first family: {n_fit} samples fitted, {n_scored} scored", "every word about shifts"),
-        ("spectral conventions", study.conventions.describe(), "signatures; the paper's own were not available to us"),
+        (
+            "in distribution",
+            f"the first family: {n_fit} samples fitted, {n_scored} scored",
+            "all statements about shifts",
+        ),
+        ("spectral conventions", study.conventions.describe(), "signatures; the paper does not state its own"),
         (
             "untrained networks",
-            f"{study.n_controls}, as they were given",
-            "every excess: one more such network is what a claim has to lie outside of",
+            f"{study.n_controls}, as given",
+            "every excess over control: evidence lies outside of what one more such network would show",
         ),
         (
             "pairs across families",
             "sample i of a family as large as the first one is the same prompt, changed",
-            "bootstraps and permutations keep such pairs whole; others lose nothing by being treated as pairs",
+            "bootstraps and permutations keep such pairs together; this costs nothing where they are no pairs",
         ),
-        ("fitted references", "held fixed", "the fitted samples' own sampling error is in no interval"),
+        (
+            "fitted signature and detectors",
+            "held fixed",
+            "no interval covers the choice of the samples they are fitted on",
+        ),
     ]
-    table = TableView(("assumed", "as", "matters for"), tuple(said), caption="What was assumed")
+    table = TableView(("assumption", "here", "it matters for"), tuple(said), caption="Assumptions of this report")
     return Chapter(Section("assumptions", "What was assumed", tables=(table,)))
 
 
@@ -51,5 +59,5 @@ def left_out(study: ActivationStudy) -> Chapter:
         rows.append(("score and error", "They need predictions and targets of each family."))
     if study.ood.norms_of == "activations":
         rows.append(("norms and raw statistics of prompts", "They need inputs and targets of each family."))
-    table = TableView(("not measured", "because"), tuple(rows), caption="What was not measured, and why")
+    table = TableView(("not measured", "because"), tuple(rows), caption="Measurements that this report leaves out")
     return Chapter(Section("unmeasured", "What was not measured, and why", tables=(table,)))

@@ -17,10 +17,10 @@ def chapter(study: Study) -> Chapter:
     frame = report.to_frame()
     view = FigureView(
         id="head-importance",
-        title="Rise of the late error when one head is masked",
+        title="Rise of the late error when one head is ablated",
         figure=report.plot(),
         sentence=sentence,
-        aria_label=f"Heat map of layers by heads, rise of the error when the head is masked. {sentence}",
+        aria_label=f"Heat map of layers by heads. {sentence}",
         data=TableView(
             ("layer", "head", "rise", "low", "high", "share of its layer", "rise, untrained"),
             tuple(tuple(row) for row in frame.itertuples(index=False, name=None)),
@@ -29,11 +29,10 @@ def chapter(study: Study) -> Chapter:
         height=120 + 40 * study.config.n_layers,
     )
     lead = (
-        f"One head's output is set to zero at a time ({report.n_prompts} prompts, late error in units of E[y²]). That "
-        "takes the network off its distribution, so part of the rise may come from that alone; another baseline, such "
-        "as a head's mean output, may cost more or less. Heads that stand in for each "
-        "other look unimportant. Framed are heads whose whole interval exceeds what the most important head of one "
-        "more untrained network would show."
+        f"The output of one head at a time is set to zero ({report.n_prompts} prompts, late error in units of E[y²]). "
+        "The network never saw such activations, so part of the rise may come from that alone. Replacing the output by "
+        "its mean may cost more or less. Heads that can replace each other look unimportant. A frame marks heads whose "
+        "whole interval exceeds the most important head of one more untrained network."
     )
     return Chapter(Section("heads", title, lead, figures=(view,)))
 
@@ -52,8 +51,8 @@ def pruning(study: Study) -> Chapter | None:
         height=300,
     )
     lead = (
-        f"Heads stay in the order of their importance over all layers, all others are masked, on {report.n_prompts} "
-        f"other prompts; beside it {len(report.random_pruning)} random orders."
+        f"The n most important heads are kept and the rest is ablated, on {report.n_prompts} other prompts. For "
+        f"comparison, n heads are kept in {len(report.random_pruning)} random orders."
     )
     return Chapter(Section("part-pruning", "How many heads does it need?", lead, figures=(view,)))
 
@@ -62,22 +61,17 @@ def _heads_sentence(report: HeadReport) -> str:
     layer, head = report.top
     found = report.importance
     rise, low, high = (float(x[layer, head]) for x in (found.increase, found.increase_low, found.increase_high))
-    said = f"head {layer}.{head} most, by {number(rise)} {interval(low, high)} of E[y²]"
+    text = "Rise of the late error without each head. A head that the model needs has a large rise. "
+    text += f"Here head {layer}.{head} has the largest: {number(rise)} {interval(low, high)} of E[y²]"
     without = math.isnan(report.untrained_most)
-    beside = "" if without else f"; in untrained networks no head does so by more than {number(report.untrained_most)}"
+    text += "." if without else f"; in untrained networks no head exceeds {number(report.untrained_most)}."
     needed = report.needed()
+    if without:
+        against = " There are no untrained networks to compare with, so a head counts as needed if its rise exceeds 0."
+        return f"{text}{against} {len(needed)} of {found.increase.numel()} do ({listing(needed)})."
     if not needed:
-        if without:
-            return (
-                "No verdict on heads, since there are no untrained networks to compare with: masking raises the error "
-                f"for {said}."
-            )
-        return f"Not shown that any head is needed: masking raises the error for {said}{beside}."
-    text = f"Masking raises the error for {said}{beside}."
-    n_heads = found.increase.numel()
-    return f"{text} {len(needed)} of {n_heads} heads are needed in this sense ({listing(needed)})." + (
-        " There are no untrained networks to compare with, so this is beyond zero only." if without else ""
-    )
+        return f"{text} It is not shown that any head is needed."
+    return f"{text} The model needs {len(needed)} of {found.increase.numel()} heads ({listing(needed)})."
 
 
 def _pruning_sentence(report: HeadReport) -> str:
@@ -86,7 +80,8 @@ def _pruning_sentence(report: HeadReport) -> str:
     if curve.n_needed is None:
         text = f"Not even all {total} heads keep the error within 5 % of the whole network's."
     else:
-        text = f"With {curve.n_needed} of {total} heads the error stays within 5 % of the whole network's."
+        text = f"With {curve.n_needed} of {total} heads the error is within 5 % of the whole network's."
+    text = f"Late error by the number of heads kept. If few heads do the work, it stays low until few are left. {text}"
     middle = len(curve.n_kept) // 2
     own = float(curve.losses.values[middle])
     others = [float(other.losses.values[middle]) for other in report.random_pruning]
@@ -94,6 +89,6 @@ def _pruning_sentence(report: HeadReport) -> str:
         return text
     better = sum(own < other for other in others)
     return (
-        f"{text} With {curve.n_kept[middle]} heads it is {number(own)}, less than under {better} of {len(others)} "
-        f"random orders (the best has {number(min(others))})."
+        f"{text} With {curve.n_kept[middle]} heads it is {number(own)}; {better} of {len(others)} random orders have a "
+        f"larger one (the smallest is {number(min(others))})."
     )

@@ -1,4 +1,4 @@
-"""In which layer does the answer arise? What each would answer, and after how many steps of an algorithm that is."""
+"""In which layer does the answer arise? What a read-out finds at each site, and to how many steps that compares."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -20,10 +20,11 @@ def chapter(study: Study) -> Chapter:
     if report is None:
         return Chapter(Section("layers", title, study.absent["readouts"]))
     excess = study.verdicts.get("layers")
-    sentence = _sentence(report, excess)
+    said = _sentence(report, excess)
+    sentence = _caption(report)
     view = FigureView(
         id="layer-errors",
-        title="What a linear read-out of each layer would answer",
+        title="Error of a linear read-out at each site",
         figure=_nearest_only(report).plot(),
         sentence=sentence,
         aria_label=f"Line chart, error of linear read-outs along the network. {sentence}",
@@ -32,16 +33,16 @@ def chapter(study: Study) -> Chapter:
     )
     where = "the query token" if study.config.query_only else "x tokens"
     lead = (
-        f"One {report.method} read-out a site is tuned to the labels at {where} and scored on held-out prompts "
-        f"({report.n_prompts}, 5 folds, points with at least one example before them), in units of E[y²]. The read-in "
-        "is the embedding layer, which has seen no other token. What a read-out finds need not be what the network "
-        "uses."
+        f"At each site one {report.method} read-out is fitted to the labels at {where} and scored on held-out prompts "
+        f"({report.n_prompts} prompts, 5 folds, predictions with at least one example before them), in units of E[y²]. "
+        "The read-in is the embedding, which has seen no other token. What a read-out finds need not be what the "
+        "network uses."
     )
     lead += "".join(f" {limit}" for limit in report.limits)
     section = Section("layers", title, lead, figures=(view,))
     if excess is None:
         return Chapter(section)
-    return Chapter(section, (card("Does the answer arise along its layers?", excess, sentence, anchor="layers"),))
+    return Chapter(section, (card("Does the answer arise along its layers?", excess, said, anchor="layers"),))
 
 
 def newton(study: Study) -> Chapter | None:
@@ -66,7 +67,7 @@ def _steps_chapter(report: LayerReadoutReport | None, algorithm: str) -> Chapter
     unit = "similarity of errors (SimE)" if match.measure == "errors" else "mean squared difference"
     view = FigureView(
         id=f"steps-{slug}",
-        title=f"Layers against steps of {_name(algorithm)}",
+        title=f"Sites against steps of {_name(algorithm)}",
         figure=report.plot_steps(algorithm),
         sentence=sentence,
         aria_label=f"Heat map of sites by steps of {_name(algorithm)}, {unit}. {sentence}",
@@ -74,8 +75,8 @@ def _steps_chapter(report: LayerReadoutReport | None, algorithm: str) -> Chapter
         height=140 + 34 * len(report.sites),
     )
     lead = (
-        f"Answers of each layer's read-out beside those after a number of steps of {_name(algorithm)}, on "
-        f"{report.n_matched} prompts; framed is the number of steps that is nearest by {unit}."
+        f"The predictions of each site's read-out are compared with those after a number of steps of "
+        f"{_name(algorithm)}, on {report.n_matched} prompts. A frame marks the nearest number of steps by {unit}."
     )
     return Chapter(Section(f"part-{slug}", f"How many steps of {_name(algorithm)}?", lead, figures=(view,)))
 
@@ -89,14 +90,27 @@ def _sentence(report: LayerReadoutReport, excess: Excess | None) -> str:
         there=f"in untrained networks it has {_less(excess.control)}",
         written=percent,
     )
-    errors = [estimate.value for estimate in report.errors]
     if excess.verdict != "evidence" or len(report.sites) < 3:
         return text
+    return f"{text} {_largest_fall(report)}"
+
+
+def _caption(report: LayerReadoutReport) -> str:
+    text = "Error of each read-out, and its distance from the predictions of the nearest references."
+    if len(report.sites) < 2:
+        return text
+    return f"{text} Where blocks build up the answer, the error falls along the network. {_largest_fall(report)}"
+
+
+def _largest_fall(report: LayerReadoutReport) -> str:
+    errors = [estimate.value for estimate in report.errors]
     drops = [before - after for before, after in pairwise(errors)]
     place = max(range(len(drops)), key=drops.__getitem__)
+    if not drops[place] > 0:
+        return "Here it falls nowhere."
     return (
-        f"{text} The largest fall is from {report.sites[place]} to {report.sites[place + 1]}: "
-        f"{number(errors[place])} to {number(errors[place + 1])}."
+        f"The error falls most from {report.sites[place]} to {report.sites[place + 1]}: from {number(errors[place])} "
+        f"to {number(errors[place + 1])}."
     )
 
 
@@ -113,10 +127,13 @@ def _steps_sentence(report: LayerReadoutReport, algorithm: str) -> str:
     said = ", ".join(f"{report.sites[i]}: {_steps(match, i)}" for i in blocks[:6])
     said += f", … {report.sites[blocks[-1]]}: {_steps(match, blocks[-1])}" if len(blocks) > 6 else ""
     if len(best) == 1:
-        return f"Nearest number of steps of {_name(algorithm)}, with the range that resamples choose: {said}."
+        return f"The nearest number of steps of {_name(algorithm)}, with its range over resamples: {said}."
     rising = all(b >= a for a, b in pairwise(best)) and best[-1] > best[0]
     verb = "rises with depth" if rising else "does not rise steadily with depth"
-    return f"The nearest number of steps of {_name(algorithm)} {verb} ({said}; ranges are those that resamples choose)."
+    return (
+        "Similarity of each site to each number of steps. A network with one step per block would show a diagonal. The "
+        f"nearest number of steps {verb} ({said}; brackets: range over resamples)."
+    )
 
 
 def _steps(match: StepMatches, row: int) -> str:

@@ -1,4 +1,4 @@
-"""Does the signature know an unfamiliar prompt, and does it know when the model is wrong?"""
+"""Does the signature detect unfamiliar prompts, and does it predict the model's error?"""
 
 import math
 from collections.abc import Callable
@@ -25,9 +25,7 @@ def chapter(study: Surveyed) -> Chapter:
     """Write the chapter: what it shows opens the question, beside the map of all detectors where there is one."""
     if study.ood is None:
         return Chapter(replace(FAMILIAR, lead=study.absent["ood"]))
-    figures = (_auroc(study),) if study.families.shifted else ()
-    if study.ood.correlation is not None:
-        figures = (*figures, _cloud(study, study.ood.correlation))
+    figures = () if study.ood.correlation is None else (_cloud(study, study.ood.correlation),)
     lead = _lead(study) if study.detectors is None else ""
     return Chapter(replace(FAMILIAR, lead=lead, figures=figures), _cards(study))
 
@@ -35,22 +33,21 @@ def chapter(study: Surveyed) -> Chapter:
 def numbers(study: Surveyed) -> Chapter | None:
     if study.ood is None:
         return None
-    tables = [_detection_table(study)] if study.families.shifted else []
+    figures, tables = ((_auroc(study),), [_detection_table(study)]) if study.families.shifted else ((), [])
     lead = "" if study.detectors is None else _lead(study)
     if study.ood.correlation is not None:
         tables.append(_correlation_table(study, study.ood.correlation))
-    return Chapter(Section("ood", "The signature's score in numbers", lead, tables=tuple(tables)))
+    return Chapter(Section("ood", "The signature's score in detail", lead, figures=figures, tables=tuple(tables)))
 
 
 def _lead(study: Surveyed) -> str:
-    norms = "the prompt's norms alone (Mahalanobis distance of log ‖X‖ and log ‖y‖)"
+    norms = "norms alone (Mahalanobis distance of log ‖X‖ and log ‖y‖ of the prompt)"
     if study.ood.norms_of == "activations":
-        norms = "the norm of its activations alone (how far log ‖A‖ is from the usual)"
+        norms = "norms alone (how far log ‖A‖ of the activations is from the usual)"
     text = (
-        "The score of a prompt is 1 - overlap of its leading subspace with the in-distribution reference, which was "
-        f"fitted on other prompts; larger is further out. Its rivals: {norms}, and the same score in untrained "
-        f"networks. At `{study.ood.site.hook}`; "
-        f"{study.conventions.describe()}."
+        "The score of a prompt is 1 - overlap with the signature, which was fitted on other prompts; a larger score is "
+        f"more unfamiliar. It is compared with {norms} and with the same score in untrained networks. Activations are "
+        f"those at `{study.ood.site.hook}`: {study.conventions.describe()}."
     )
     return text if study.families.shifted else f"{text} {study.unshifted}"
 
@@ -59,8 +56,9 @@ def _correlated(study: Surveyed) -> str:
     excess = study.measured["score and error"]
     return answer(
         excess,
-        here=f"inside task families the rank correlation of score and error is {number(excess.value)} on average",
-        there=f"in untrained networks {number(excess.control)}",
+        here=f"inside task families the rank correlation of 1 - overlap with the error is {number(excess.value)} on "
+        "average",
+        there=f"in untrained networks it is {number(excess.control)}",
         uncontrolled=study.uncontrolled,
     )
 
@@ -69,8 +67,8 @@ def _detected(study: Surveyed) -> str:
     excess = study.measured["detection"]
     return answer(
         excess,
-        here=f"over the shifts the signature's AUROC is {number(excess.value)} on average",
-        there=f"in untrained networks {number(excess.control)}",
+        here=f"averaged over the shifts, the signature's AUROC is {number(excess.value)}",
+        there=f"in untrained networks it is {number(excess.control)}",
         uncontrolled=study.uncontrolled,
     )
 
@@ -82,11 +80,13 @@ def _cards(study: Surveyed) -> tuple[Verdict, ...]:
         cards.append(card(question, claims["score and error"], told, anchor="score-error"))
     if not study.families.shifted:
         return (*cards, Verdict("Does the signature detect shifts?", study.unshifted, "unknown", None, "ood"))
+    if study.atlas is not None and study.atlas.judged:
+        return tuple(cards)
     found = _detected(study)
     better = len(_norms_do_as_well(study.ood))
     found += (
-        f" Norms alone reach {number(study.ood.mean_norm_auroc)} and do as well or better under {better} of "
-        f"{len(study.ood.shifts)}."
+        f" Norms alone reach {number(study.ood.mean_norm_auroc)}, and at least as much as the signature under {better} "
+        f"of {len(study.ood.shifts)} shifts."
     )
     return (*cards, card("Does the signature detect shifts?", claims["detection"], found, anchor="auroc"))
 
@@ -97,25 +97,26 @@ def _norms_do_as_well(report: OodReport) -> list[str]:
 
 def _auroc(study: Surveyed) -> FigureView:
     report = study.ood
-    sentence = _detected(study)
     better = _norms_do_as_well(report)
-    sentence += (
-        f" Norms alone reach {number(report.mean_norm_auroc)} on average and do at least as well under "
-        f"{len(better)} of {len(report.shifts)} shifts."
+    sentence = (
+        "AUROC under each shift, beside norms alone and untrained networks. A signature that detects a shift is near "
+        "1 where both others are near 0.5."
     )
     beyond = [label for label, d in report.shifts.items() if d.excess.verdict == "evidence"]
     if beyond:
         unseen = [label for label in beyond if label not in better]
         sentence += (
-            f" Single shifts that it tells apart beyond untrained networks: {listing(beyond)}; of these, norms do "
-            f"worse under {listing(unseen)}."
+            f" It detects more than untrained networks under {listing(beyond)}. Norms alone detect less under "
+            f"{listing(unseen) if unseen else 'none of these'}."
         )
+    else:
+        sentence += " Here no single shift is detected beyond untrained networks."
     below = [label for label, d in report.shifts.items() if d.signature.auroc_interval.high < 0.5]
     if below:
-        sentence += f" Under {listing(below)} shifted prompts score as more familiar than familiar ones."
+        sentence += f" Under {listing(below)} shifted prompts score as more familiar than those in distribution."
     return FigureView(
         id="auroc",
-        title=f"Telling shifted prompts from in-distribution ones, at {report.site.label}",
+        title=f"Detection of shifted prompts by the signature at {report.site.label}",
         figure=report.plot(),
         sentence=sentence,
         aria_label=f"Dot plot of AUROC, one row per shift. {sentence}",
@@ -135,14 +136,14 @@ def _cloud(study: Surveyed, correlation: CorrelationReport) -> FigureView:
         )
         for i, label in enumerate(report.scores)
     ]
-    sentence = _correlated(study)
-    sentence += (
-        f" Pooled over families it is {_estimate(correlation.pooled)}, and {_estimate(correlation.partial)} given the "
-        "norms of the prompt."
+    sentence = (
+        "Each point is a prompt. If the overlap predicted the error, points would rise to the right inside each "
+        f"family. Here the rank correlation is {_estimate(correlation.within_mean)} inside families, "
+        f"{_estimate(correlation.pooled)} pooled, and {_estimate(correlation.partial)} pooled given the prompt's norms."
     )
     return FigureView(
         id="score-error",
-        title=f"Signature score at {report.site.label} against the model's error, one point per prompt",
+        title=f"Signature score at {report.site.label} against the model's error",
         figure=clouds_figure(clouds, x="1 - overlap", y="error / E[y²]"),
         sentence=sentence,
         aria_label=f"Scatter of error over score. {sentence}",
@@ -180,15 +181,15 @@ def _detection_table(study: Surveyed) -> TableView:
         ))  # fmt: skip
     return TableView(
         columns=(
-            "shift", "AUROC", "low", "high", "after final norm", "norms alone", "untrained", "excess", "excess low",
-            "excess high", "FPR95 (OOD positive)", "FPR95 (ID positive)",
+            "shift", "AUROC", "low", "high", "after final norm", "norms alone", "untrained", "excess over control",
+            "excess low", "excess high", "FPR95 (OOD positive)", "FPR95 (ID positive)",
         ),
         rows=tuple(rows),
         caption="Out-of-distribution detection",
-        notes="Intervals of AUROC: 95 % bootstrap over prompts. Excess: AUROC minus the mean of untrained networks, "
-        "with bounds that hold for all rows together at 95 %. FPR95 (OOD positive): share of "
-        "in-distribution prompts flagged when 95 % of shifted ones are; FPR95 (ID positive): share of shifted prompts "
-        "accepted when 95 % of in-distribution ones are.",
+        notes="Intervals of AUROC: 95 % bootstrap over prompts. Excess over control: AUROC minus the mean of untrained "
+        "networks, with intervals that hold for all rows together at 95 %. FPR95 (OOD positive): share of prompts in "
+        "distribution that are flagged when 95 % of shifted ones are. FPR95 (ID positive): share of shifted prompts "
+        "that are accepted when 95 % of those in distribution are.",
     )  # fmt: skip
 
 
@@ -214,8 +215,8 @@ def _correlation_table(study: Surveyed, correlation: CorrelationReport) -> Table
     return TableView(
         columns=("correlation", f"at {before.site.label}", "low", "high", "untrained", "after final norm"),
         rows=tuple(rows),
-        caption="Signature score against the log error of the same prompt (Spearman unless stated)",
-        notes="Positive: prompts that look further out are predicted worse. Untrained: the scores of untrained "
+        caption="Correlation of the signature score with the log error of the same prompt (Spearman unless stated)",
+        notes="Positive: prompts that look more unfamiliar are predicted worse. Untrained: scores of untrained "
         "networks against this model's errors, mean over networks. Correlations over family means exaggerate.",
     )
 

@@ -1,4 +1,4 @@
-"""Where can it be read? What linear probes find of known algorithms in the residual stream."""
+"""What is decodable, and where? Linear probes of the residual stream for quantities of known algorithms."""
 
 from dataclasses import replace
 
@@ -11,10 +11,10 @@ from icl_interp.report.tables import TableView
 _CONTROLS = {
     "shuffled targets": "targets shuffled between prompts",
     "control task": "its control task",
-    "the embedding layer": "at the embedding layer",
-    "an untrained network": "the best of the untrained networks at the same site",
+    "the embedding layer": "the embedding layer",
+    "an untrained network": "the best untrained network at the same site",
 }
-"""What a read-out can fail to beat, in words."""
+"""What a probe can fail to beat, in words."""
 
 
 _ELSE = {
@@ -27,20 +27,23 @@ _ELSE = {
 
 
 def chapter(study: Study) -> Chapter:
-    title = "Where can it be read?"
+    title = "What is decodable, and where?"
     if study.probes is None:
         return Chapter(Section("probes", title, study.absent["probes"]))
     report, excesses = study.probes, _excesses(study)
     best = max(report.targets, key=lambda target: excesses[target].value)
-    sentence = f"{_readout_words(study, best, excesses[best])} Best at {report.best_site(best)}."
+    sentence = (
+        "R² of each target at each site. A target that the model computes is decodable from some site on, and not in "
+        f"untrained networks. Here {best} is decoded best (R² {number(excesses[best].value)} at "
+        f"{report.best_site(best)})."
+    )
     where = "the query token" if study.config.query_only else "x tokens"
     lead = (
-        f"One ridge probe per site reads the residual stream at {where}, at all points with at least one example before "
-        f"them; whole prompts are held out ({report.n_prompts} prompts, 5 folds). Targets are predictions of the "
-        "references, their differences, and what they rest on; of vectors, the mean R² over coordinates. Predictions "
-        "are nearly collinear, so a high R² for one is expected where another is high; partial R² is what is left "
-        "beyond all others. Decodable is not used: a probe says where a prediction could be read, not that the model "
-        "reads it."
+        f"One ridge probe per site reads the residual stream at {where}, for all predictions with at least one example "
+        f"before them; whole prompts are held out ({report.n_prompts} prompts, 5 folds). Targets are predictions of "
+        "the references, their differences, and the quantities that they are computed from; for vectors, R² is the "
+        "mean over coordinates. Predictions of references are nearly collinear, so where one has a high R² others have "
+        "too; partial R² is what one explains beyond all others. Decodable does not mean used."
     )
     overview = FigureView(
         id="probe-map",
@@ -77,27 +80,29 @@ def each_target(study: Study) -> Chapter | None:
     cells = tuple(_cell(study, i, target, excesses[target]) for i, target in enumerate(report.targets))
     found = [target for target, excess in excesses.items() if excess.verdict == "evidence"]
     sentence = (
-        f"{len(found)} of {len(excesses)} targets can be read out better than in untrained networks and than their "
-        f"nearest control ({listing(found)})."
+        f"{len(found)} of {len(excesses)} targets are decoded better than in untrained networks and than every other "
+        f"control ({listing(found)})."
     )
     grid = FigureGrid(id="probe-targets", title="Held-out R² along the network", sentence=sentence, figures=cells)
-    title = "Each read-out along the network"
-    return Chapter(Section("part-probes", title, sentence, figures=(grid,), tables=(_by_site(study),)))
+    title = "Each probe along the network"
+    lead = "The probes of the map above, one plot per target, beside shuffled targets and untrained networks."
+    return Chapter(Section("part-probes", title, lead, figures=(grid,), tables=(_by_site(study),)))
 
 
 def _readout_words(study: Study, target: str, excess: Excess) -> str:
-    """Say what a read-out's excess allows to say, and where it fails by its own control, which one."""
+    """Say what a probe's excess allows to say, and which control does as well where one does."""
     said = answer(
         excess,
-        here=f"a linear probe finds {target} with a held-out R² of {number(excess.value)}",
-        there=f"in untrained networks with {number(excess.control)}",
+        here=f"a linear probe decodes {target} with a held-out R² of {number(excess.value)}",
+        there=f"untrained networks give {number(excess.control)}",
     )
     if excess.verdict != "inconclusive" or excess.low <= 0 or excess.chance <= 0:
         return said
     control, beyond = study.probes.selectivity(target)
     return (
-        f"Not shown. A linear probe finds {target} with a held-out R² of {number(excess.value)}, in untrained networks "
-        f"with {number(excess.control)}; {_CONTROLS[control]} reaches {number(excess.value - beyond.value)}."
+        f"Not shown. A linear probe decodes {target} with a held-out R² of {number(excess.value)}. This is more than "
+        f"in untrained networks ({number(excess.control)}), but not shown to be more than for {_CONTROLS[control]} "
+        f"({number(excess.value - beyond.value)})."
     )
 
 
@@ -114,12 +119,12 @@ def _beyond(study: Study) -> str:
     report = study.probes
     alone = [name for name, found in report.partial.items() if found.low > 0]
     if not report.partial:
-        return "There are no two references whose partial R² could be compared."
+        return "No two references are left whose partial R² could be compared."
     best = max(report.partial, key=lambda name: _or_less(report.partial[name].value))
     if not alone:
-        return "Nothing of a reference is shown beyond what all others say: no partial R² has its interval above 0."
+        return "No reference is decodable beyond all others: no partial R² has its interval above 0."
     return (
-        f"Beyond what all other references say, {listing(alone)} can be read ({best} best: partial R² "
+        f"Decodable beyond all other references: {listing(alone)} ({best} best, with a partial R² of "
         f"{number(report.partial[best].value)})."
     )
 
@@ -130,22 +135,22 @@ def _or_less(value: float) -> float:
 
 def _summary(study: Study) -> TableView:
     frame = study.probes.summary()
-    columns = ("target", "best site", "R²", "low", "high", "selectivity", "low", "high", "over", "partial R²", "low",
-               "high")  # fmt: skip
+    columns = ("target", "best site", "R²", "low", "high", "selectivity", "low", "high", "best control",
+               "partial R²", "low", "high")  # fmt: skip
     return TableView(
         columns=columns,
         rows=tuple(tuple(row) for row in frame.itertuples(index=False, name=None)),
-        caption="Each target at its best site, beyond its controls and beyond collinear targets",
-        notes="Selectivity: R² beyond the control that comes nearest, of shuffled targets, a control task (a random "
-        "target for each orthant of the query), the embedding layer and untrained networks. Partial R²: share of what "
-        "all other references' predictions leave over, n/a for differences and vectors. Intervals are paired over "
-        "prompts, each for itself.",
+        caption="Each target at its best site: R², selectivity, and R² beyond all other references",
+        notes="Selectivity: R² minus that of the best control, which is named: shuffled targets, a control task (a "
+        "random target for each orthant of the query), the embedding layer or an untrained network. Partial R²: share "
+        "of what all other references leave unexplained that this one explains; n/a for differences and vectors. Each "
+        "interval is a 95 % interval over prompts, not corrected for the number of rows.",
     )
 
 
 def _cell(study: Study, index: int, target: str, excess: Excess) -> FigureView:
     where = study.probes.best_site(target)
-    sentence = f"{_readout_words(study, target, excess)} Best at {where}."
+    sentence = f"{_readout_words(study, target, excess)} The best site is {where}."
     return FigureView(
         id=f"probe-{index}",
         title=target,

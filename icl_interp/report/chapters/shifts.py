@@ -9,15 +9,20 @@ from icl_interp.report.chapters.errors import curve_table, drawn
 from icl_interp.report.model import Chapter, FigureGrid, FigureView, Section, Verdict
 from icl_interp.report.sentences import answer, card, listing, number, percent, trend
 
-_QUESTION, _ANCHOR = "Does that survive shifts?", "error-shifts"
+_QUESTION, _ANCHOR = "Does it learn under shifts too?", "error-shifts"
 
 
 def chapter(study: Study) -> Chapter:
     report = study.errors
     cells = tuple(_cell(report, errors) for label, errors in report.families.items() if label != IN_DISTRIBUTION)
     sentence = _sentence(report)
-    grid = FigureGrid(id=_ANCHOR, title="Error under each shift", sentence=sentence, figures=cells)
-    section = Section("part-shifts", "The same under each shift", sentence, figures=(grid,))
+    drawn_is = (
+        "Error after each number of examples, one plot per shift. A model that learns under a shift comes down to the "
+        f"best reference there. {sentence}"
+    )
+    grid = FigureGrid(id=_ANCHOR, title="Error under each shift", sentence=drawn_is, figures=cells)
+    lead = "The same errors as above, on prompts of each shifted task family."
+    section = Section("part-shifts", "Errors under each shift", lead, figures=(grid,))
     return Chapter(section, (_card(study, sentence),))
 
 
@@ -25,17 +30,19 @@ def _card(study: Study, sentence: str) -> Verdict:
     if not study.families.shifted:
         return Verdict(_QUESTION, sentence, "unknown", None, _ANCHOR)
     excess = study.verdicts["under shift"]
-    short = any(errors.fails(MODEL) for label, errors in study.errors.families.items() if label != IN_DISTRIBUTION)
+    shifts = [errors for label, errors in study.errors.families.items() if label != IN_DISTRIBUTION]
+    fine = sum(not errors.fails(MODEL) for errors in shifts)
     said = answer(
         excess,
-        here=f"over the shifts it removes {percent(excess.value)} of the error on average",
+        here=f"averaged over the shifts it removes {percent(excess.value)} of the error",
         there=f"untrained networks remove {percent(excess.control)}",
         written=percent,
     )
     made = card(_QUESTION, excess, f"{said} {sentence}", anchor=_ANCHOR)
-    if excess.verdict != "evidence" or not short:
+    if excess.verdict != "evidence" or fine == len(shifts):
         return made
-    return replace(made, sentence=made.sentence.replace("Yes", "Partly", 1), tone="mixed")
+    partly = f"Partly, under {fine} of {len(shifts)} shifts"
+    return replace(made, sentence=made.sentence.replace("Yes", partly, 1), tone="mixed")
 
 
 def _sentence(report: ErrorReport) -> str:
@@ -44,18 +51,19 @@ def _sentence(report: ErrorReport) -> str:
     shifts = {label: errors for label, errors in report.families.items() if label != IN_DISTRIBUTION}
     failed = [label for label, errors in shifts.items() if errors.fails(MODEL)]
     if not failed:
-        return f"Under none of the {len(shifts)} shifts does the model fall short of the best reference."
-    text = f"The model falls short of the best reference under {len(failed)} of {len(shifts)} ({listing(failed)})."
+        return f"It falls short of the best reference under none of the {len(shifts)} shifts."
+    text = f"It falls short of the best reference under {len(failed)} of {len(shifts)} shifts ({listing(failed)})."
     alone = [label for label in failed if not shifts[label].fails("least squares")]
     if not alone:
-        return text + " Least squares does so as well."
-    text += f" Least squares does not under {len(alone)} of these"
+        return text + " Least squares falls short under all of these too."
+    among = "any" if len(alone) == len(failed) else str(len(alone))
+    text += f" Least squares does not fall short under {among} of these"
     if bayes is None or bayes == least_squares:
         return text + "."
     prior = [label for label in alone if shifts[label].fails("Bayes")]
     if not prior:
-        return text + ", nor does the Bayes predictor of the training prior."
-    return text + f"; the Bayes predictor of the training prior does under {len(prior)} ({listing(prior)})."
+        return text + ", nor does the Bayes predictor for its training tasks."
+    return text + f"; the Bayes predictor for its training tasks does under {len(prior)} ({listing(prior)})."
 
 
 def _cell(report: ErrorReport, errors: FamilyErrors) -> FigureView:
@@ -63,9 +71,8 @@ def _cell(report: ErrorReport, errors: FamilyErrors) -> FigureView:
     values = curve.mean.tolist()
     sentence = trend("The error", values, start="without examples", end=f"after {len(values) - 1}")
     if curve.unseen is not None:
-        sentence += (
-            f" From {errors.first_unseen_point} examples on, {UNSEEN}, it is {number(curve.unseen.value)} on average."
-        )
+        mean = number(curve.unseen.value)
+        sentence += f" With {errors.first_unseen_point} or more examples, {UNSEEN}, it is {mean} on average."
     return FigureView(
         id=f"error-{_slug(label)}",
         title=label,

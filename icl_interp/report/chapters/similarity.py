@@ -22,10 +22,10 @@ def chapter(study: Surveyed) -> Chapter | None:
     figures = tuple(cell for i, cell in enumerate(cells) if controls or i % 2 == 0)
     lead = (
         f"One vector per prompt ({'last position' if found.pooling == 'last' else 'mean over positions'}, "
-        f"{found.n_prompts} in-distribution prompts) at each place along the network. Both measures are blind to "
-        "rotation and scale. Layers are alike because each block adds to what is there, in untrained networks too."
+        f"{found.n_prompts} prompts in distribution) at each site. Both measures ignore rotation and scale. "
+        "Neighbouring sites are alike in untrained networks too, because each block only adds to the stream."
     )
-    grid = FigureGrid("layer-similarity", "Likeness of the residual stream with itself", _sentence(found), figures)
+    grid = FigureGrid("layer-similarity", "Similarity of the residual stream between sites", _sentence(found), figures)
     return Chapter(Section("similarity", "How alike are the layers?", lead, figures=(grid,), tables=(_table(found),)))
 
 
@@ -36,11 +36,12 @@ def _sentence(found: LayerSimilarity) -> str:
         return "The residual stream does not vary over prompts, so there is nothing to compare."
     place = int(torch.where(steps.isfinite(), steps, torch.inf).argmin())
     text = (
-        f"The largest change in one step is from {found.sites[place]} to {found.sites[place + 1]}: debiased CKA "
+        "Similarity of every pair of sites. A block that changes the representation makes neighbouring sites "
+        f"unlike. Here the largest change is from {found.sites[place]} to {found.sites[place + 1]}: debiased CKA "
         f"{number(float(steps[place]))}"
     )
     control = float(found.control("cka").diagonal(1)[place]) if len(found.untrained_cka) else math.nan
-    return f"{text}." if math.isnan(control) else f"{text}, {number(control)} in untrained networks."
+    return f"{text}." if math.isnan(control) else f"{text}; untrained networks have {number(control)}."
 
 
 def _cell(found: LayerSimilarity, measure: str, *, untrained: bool) -> FigureView:
@@ -49,14 +50,14 @@ def _cell(found: LayerSimilarity, measure: str, *, untrained: bool) -> FigureVie
     own = found.cka if measure == "cka" else found.procrustes
     matrix = found.control(measure) if untrained else own  # type: ignore[arg-type]  # one of two literals
     ends = number(float(matrix[0, -1]))
-    sentence = f"From {found.sites[0]} to {found.sites[-1]} it is {ends}."
+    sentence = f"Between {found.sites[0]} and {found.sites[-1]} it is {ends}."
     rows: list[tuple[Cell, ...]] = [(site, *map(float, matrix[i])) for i, site in enumerate(found.sites)]
     return FigureView(
         id=f"similarity-{measure}{'-untrained' if untrained else ''}",
         title=f"{title}, {who}",
         figure=found.plot(measure, untrained=untrained),  # type: ignore[arg-type]  # one of two literals
         sentence=sentence,
-        aria_label=f"Colour map of {title} between places along the network, {who}. {sentence}",
+        aria_label=f"Colour map of {title} between sites, {who}. {sentence}",
         data=TableView(("site", *found.sites), tuple(rows), caption=f"{title}, {who}"),
         height=min(2000, 200 + 30 * len(found.sites)),
     )
@@ -67,7 +68,7 @@ def _table(found: LayerSimilarity) -> TableView:
     return TableView(
         columns=("from", "to", "CKA", "CKA, untrained", "Procrustes", "Procrustes, untrained"),
         rows=tuple((str(a), str(b), *map(float, rest)) for a, b, *rest in frame.itertuples(index=False, name=None)),
-        caption="Likeness of every pair of places along the network",
-        notes="CKA: 1 is the same up to rotation and scale, about 0 unrelated. Procrustes: 0 is the same, 1.41 the "
+        caption="Similarity of every pair of sites",
+        notes="CKA: 1 is equal up to rotation and scale, about 0 is unrelated. Procrustes: 0 is equal, 1.41 is the "
         "largest distance. Untrained: mean over untrained networks.",
     )

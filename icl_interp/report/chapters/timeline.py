@@ -17,7 +17,7 @@ from icl_interp.tasks.task_pool import TaskPool
 _TITLES: Mapping[Panel, str] = {
     "loss": "Loss over training",
     "distance": "Distance from the reference predictors over training",
-    "icl": "How much examples help over training",
+    "icl": "In-context-learning score over training",
     "signature": "The spectral signature over training",
     "trajectory": "Joint trajectory of the predictions",
     "complexity": "Loss against complexity",
@@ -31,9 +31,9 @@ _INSIDE_TITLES: Mapping[Panel, str] = {
     "weights": "Norms and ranks of the weights over training",
 }
 _ABOUT: Mapping[Panel, str] = {
-    "probes": "Held-out R² of the linear probe that does best at each place, out of one for each reference predictor.",
-    "attention": "Entropy of each head's pattern divided by that of uniform attention, mean over the tokens that "
-    "answer: 1 looks everywhere alike, 0 at one token.",
+    "probes": "Held-out R² of the best linear probe at each site, out of one for each reference predictor.",
+    "attention": "Entropy of each head's pattern divided by that of uniform attention, mean over the tokens at which "
+    "the model predicts. A head with 1 looks everywhere alike, a head with 0 at one token.",
     "weights": "Norms, normalisation scales and ranks, each divided by its value at the first checkpoint.",
 }
 
@@ -66,7 +66,7 @@ def _lead(found: Development) -> str:
     n = sum(len(run.records) for run in runs)
     several = f"{len(runs)} runs, " if len(runs) > 1 else ""
     text = (
-        f"{several}{n} checkpoint{'' if n == 1 else 's'}, each on the same {found.settings.n_prompts} prompts a "
+        f"{several}{n} checkpoint{'' if n == 1 else 's'}, each on the same {found.settings.n_prompts} prompts per "
         "family. The axis shows step + 1; the buttons switch between logarithmic and linear steps."
     )
     if len(runs) == 1 and runs[0].stages is not None:
@@ -82,34 +82,36 @@ def _stages_sentence(run: RunDevelopment) -> str:
     curve = "learning coefficient" if run.stages_from != "loss" else "loss in distribution"
     n = len(run.stages.stages)
     if n == 1:
-        text = f"No stages are told apart: the smoothed {curve} never rests between first and last checkpoint."
+        text = f"There are no separate stages: the smoothed {curve} has no plateau between first and last checkpoint."
     else:
-        text = f"Every second of {n} stages is shaded; stages meet where the smoothed {curve} rests before it moves on."
+        text = (
+            f"Training has {n} stages, and every second one is shaded. They meet at plateaus of the smoothed {curve}."
+        )
     if run.stages_from == "loss":
         known = sum(record.estimate is not None for record in run.llc)
         text += (
-            f" Stages are read from the learning coefficient where at least {LEAST_LLC} checkpoints have one; here "
-            f"{known or 'none'} {'has' if known == 1 else 'have'}."
+            f" With at least {LEAST_LLC} learning coefficients, stages would be read from these; here "
+            f"{known or 'no'} checkpoint{'s have' if known != 1 else ' has'} one."
         )
     return text
 
 
 def _loss(found: Development) -> str:
     if len(found.runs) > 1:
-        text = f"Solid: in distribution; dotted: out of distribution ({_ood_families(found)})."
+        text = f"Solid lines: in distribution. Dotted lines: out of distribution ({_ood_families(found)})."
         if not (risen := _transience(found)):
             return text
         return (
-            f"{text} Rings are t_crit, where the loss on fresh weights is lowest. From there to the end it rises by "
-            f"{risen}; a rise within the scatter from checkpoint to checkpoint is none."
+            f"{text} Rings mark t_crit, where the loss on fresh weights is lowest. From there to the end it rises by "
+            f"{risen}. A rise within the scatter between checkpoints is no rise."
         )
     run = found.runs[0]
     first, last = float(run.losses()[0]), float(run.losses()[-1])
     curve = run.losses(run.ood_family)
     low = int(curve.argmin())
     return (
-        f"In distribution the loss goes from {number(first)} to {number(last)}; under {run.ood_family} it is lowest, "
-        f"{number(float(curve[low]))}, at step {run.steps[low]}, and {number(float(curve[-1]))} at the end."
+        f"The loss in distribution goes from {number(first)} to {number(last)}. Under {run.ood_family} it is lowest at "
+        f"step {run.steps[low]}, with {number(float(curve[low]))}, and ends at {number(float(curve[-1]))}."
     )
 
 
@@ -129,13 +131,18 @@ def _transience(found: Development) -> str:
 
 def _distance(found: Development) -> str:
     if len(found.runs) > 1:
-        return "Solid: distance from the run's own dMMSE; dotted: from ridge; both in distribution."
+        return (
+            "Solid lines: distance from the run's own dMMSE. Dotted lines: distance from ridge. Both in distribution."
+        )
     run = found.runs[0]
     names = run.records[0].distances[IN_DISTRIBUTION]
     ends = {name: run.distances(name, unit="per_label") for name in names}
     start = min(ends, key=lambda name: float(ends[name][0]))
     end = min(ends, key=lambda name: float(ends[name][-1]))
-    return f"At first the model is nearest to {start}, at the end to {end} ({number(float(ends[end][-1]))} E[y²] away)."
+    return (
+        f"At the first checkpoint the model is nearest to {start}, at the last one to {end} "
+        f"({number(float(ends[end][-1]))} of E[y²] away)."
+    )
 
 
 def _signature(found: Development) -> str:
@@ -148,7 +155,10 @@ def _signature(found: Development) -> str:
     control = "; there are no untrained networks" if not overlaps else ""
     if overlaps:
         control = f"; untrained networks have {number(math.fsum(overlaps) / len(overlaps))}"
-    return f"Two prompts share their leading subspaces with an overlap that goes {listing(parts, most=_MOST)}{control}."
+    return (
+        "Overlap of the leading subspaces of two prompts in distribution. If a signature forms, it grows. Here it goes "
+        f"{listing(parts, most=_MOST)}{control}."
+    )
 
 
 def _trajectory(found: Development) -> str:
@@ -157,9 +167,9 @@ def _trajectory(found: Development) -> str:
     if pca is not None:
         explained, null = (f"{float(share.sum()):.0%}" for share in (pca.explained, pca.null.explained))
     return (
-        f"Two components explain {explained} of the variance of the predictions on prompts of {found.trajectory_task}; "
-        f"random walks of the same step lengths have {null}, so smooth curves alone are no finding. References are "
-        "projected and not fitted; stars are ends."
+        f"Two components explain {explained} of the variance of the predictions, on prompts of "
+        f"{found.trajectory_task}. Random walks with the same step lengths give {null}, so a smooth curve alone is no "
+        "finding. References are projected, not fitted. Stars mark the last checkpoint."
     )
 
 
@@ -190,9 +200,8 @@ def _complexity(found: Development) -> str:
 
 def _icl(found: Development) -> str:
     text = (
-        "The loss without examples minus that at the last point, in distribution: it rises as examples come to help. "
-        "The labels of the prompts shift a whole curve alike, so its change counts. From first to last checkpoint it "
-        "goes"
+        "The loss without examples minus that after all but the last example, in distribution. It rises as the model "
+        "learns to use examples; only its change counts. From the first to the last checkpoint it goes"
     )
     shown = [
         f"{'' if len(found.runs) == 1 else f'for {run.name} '}from {number(float(score[0]))} to "
@@ -204,8 +213,8 @@ def _icl(found: Development) -> str:
 
 def _diversity(found: Development) -> str:
     text = (
-        "dMMSE is the best prediction for a pool's own tasks, ridge that for fresh ones; above the dotted line a "
-        "network is nearer to dMMSE, below it to ridge. Rings are t_crit, stars are ends."
+        "dMMSE predicts best for a pool's own tasks, ridge for fresh ones. Above the dotted line a network is nearer "
+        "to dMMSE, below it to ridge. Rings mark t_crit, stars the last checkpoint."
     )
     ends = [(run, *found.endpoints(run)) for run in found.runs if None not in found.endpoints(run)]
     near = [run.name for run, own, ridge in ends if own is not None and ridge is not None and own[-1] < ridge[-1]]
@@ -219,9 +228,9 @@ def _diversity(found: Development) -> str:
     if len({run.task.n_tasks for run in found.runs if isinstance(run.task, TaskPool)}) > 1:
         threshold = found.diversity_threshold
         largest = "there is none" if threshold is None else f"M = {threshold}"
-        text += f" Task-diversity threshold, the largest M whose runs all end nearer to dMMSE: {largest}."
+        text += f" Task-diversity threshold (the largest M whose runs all end nearer to dMMSE): {largest}."
     risen = _transience(found)
-    return f"{text} Transience score, the rise of the loss on fresh weights after t_crit: {risen}." if risen else text
+    return f"{text} Transience (the rise of the loss on fresh weights after t_crit): {risen}." if risen else text
 
 
 _SENTENCES: Mapping[Panel, Callable[[Development], str]] = {
@@ -253,9 +262,9 @@ def _runs_table(found: Development) -> TableView:
         ),
         rows=tuple(rows),
         caption="Runs",
-        notes="t_crit: step of the smallest loss on standard normal weights; transience: that loss at the end minus "
-        "its smallest value, squared units of y. Distances in distribution at the last checkpoint, in E[y²]. Kinds: A "
-        "where the curve rises, B where it falls.",
+        notes="t_crit: step of the smallest loss on standard normal weights. Transience: that loss at the end minus "
+        "its smallest value, in squared units of y. To dMMSE, to ridge: distances in distribution at the last "
+        "checkpoint, in units of E[y²]. Kinds of stages: A where the curve rises, B where it falls.",
         align=("left", "right", "right", "right", "right", "right", "right", "right", "left", "left"),
     )  # fmt: skip
 
@@ -279,8 +288,8 @@ def _llc_table(found: Development) -> TableView:
         columns=("run", "step", "loss", "learning coefficient", "error", "top eigenvalue", "warnings"),
         rows=tuple(rows),
         caption="Local learning coefficients",
-        notes=f"{settings}. Of the loss as it is, so values compare with one another and not with log-likelihood ones. "
-        "The JSON says what stands behind each warning, and what to do.",
+        notes=f"{settings}. Computed from the mean squared error itself, so values compare with one another and not "
+        "with those of a log-likelihood. The JSON file explains each warning and says what to do.",
         align=("left", "right", "right", "right", "right", "right", "left"),
     )
 
@@ -292,8 +301,8 @@ def _checkpoints_table(found: Development) -> TableView:
         columns=tuple(str(column) for column in frame.columns),
         rows=rows,
         caption="Checkpoints",
-        notes=f"Losses are mean squared errors; distances are {IN_DISTRIBUTION}, squared units of y; r2 is that of the "
-        "reference that is read best at the site.",
+        notes=f"Losses are mean squared errors. Distances are {IN_DISTRIBUTION}, in squared units of y. r2 is that of "
+        "the reference that is decoded best at the site.",
     )
 
 
@@ -309,9 +318,9 @@ def inside(found: Development) -> Chapter:
     figures = tuple(_item(found, panel) for panel in _INSIDE_TITLES if needs(found, panel) is None)
     lead = (
         f"Probes and attention on {found.settings.n_probe_prompts} prompts in distribution. These curves have no "
-        "controls of their own."
+        "untrained controls."
     )
-    title = "Inside the network over training, and all numbers"
+    title = "Inside the network over training, and every checkpoint's numbers"
     return Chapter(Section("timeline-inside", title, lead, figures=figures, tables=(_checkpoints_table(found),)))
 
 
@@ -340,7 +349,7 @@ def _probes(run: RunDevelopment) -> str:
         return "No probe could be fitted at the end."
     best = max(ends, key=lambda site: ends[site])
     target = max(run.records[-1].probe_r2[best].items(), key=lambda item: item[1])[0]
-    return f"At the end it is highest at “{best}”: {number(ends[best])} for {target}."
+    return f"At the last checkpoint it is highest at “{best}”: {number(ends[best])} for {target}."
 
 
 def _attention(run: RunDevelopment) -> str:
@@ -348,13 +357,13 @@ def _attention(run: RunDevelopment) -> str:
     changes = {(i, j): (before, last[i][j]) for i, heads in enumerate(first) for j, before in enumerate(heads)}
     layer, head = max(changes, key=lambda place: abs(changes[place][1] - changes[place][0]))
     before, after = changes[layer, head]
-    return f"Head {layer}.{head} changes most from start to end, from {number(before)} to {number(after)}."
+    return f"Head {layer}.{head} changes most over training, from {number(before)} to {number(after)}."
 
 
 def _weights(run: RunDevelopment) -> str:
     ends = {name: curve[-1] for name, curve in relative_weights(run).items()}
     low = min(ends, key=lambda name: ends[name])
-    text = f"Lowest at the end is “{low}”, at {number(ends[low])} times its first value"
+    text = f"“{low}” shrinks most, to {number(ends[low])} times its first value"
     dead = {n.removesuffix(" dead scales"): v for n, v in run.records[-1].weights.items() if n.endswith("dead scales")}
     if not dead:
         return f"{text}."

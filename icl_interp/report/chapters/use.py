@@ -40,11 +40,19 @@ def chapter(study: Study) -> Chapter:
         tuple(tuple(row) for row in changes.itertuples(index=False, name=None)),
         caption="What the signature at its mean does to the error and to the distance from each reference, / E[y²]",
     )
+    last = use.hook == study.main_site.hook
+    place = "the last block" if last else next(site.label for site in study.sites if site.hook == use.hook)
     lead = (
-        f"At every position after the last block the {use.rank} directions of the signature are set to their mean over "
+        f"At every position after {place} the {use.rank} directions of the signature are set to their mean over "
         f"{len(use.effect.changes)} prompts, so that they tell nothing of a prompt any more; beside it a vector of the "
         f"same length is subtracted along {len(use.random)} random subspaces of rank {use.rank}, and each untrained "
-        "network loses its own signature. After the last block only what the read-out reads can matter."
+        "network loses its own signature."
+    )
+    lead += (
+        " After the last block only what the read-out reads can matter."
+        if last
+        else " The atlas names this site: before the final norm, the model differs from untrained networks most here. "
+        "Other prompts are used than those that named it."
     )
     return Chapter(
         Section("use", title, lead, figures=(view,), tables=(table,)),

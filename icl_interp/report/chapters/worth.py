@@ -1,4 +1,4 @@
-"""What is that evidence worth? Every claim with its control, what was assumed, what was not measured."""
+"""How strong is the evidence? Every claim with its control, what was assumed, what was not measured."""
 
 import math
 from dataclasses import replace
@@ -24,7 +24,7 @@ _ELSEWHERE = {
     "patching of activations between prompts": "icl.interventions.patch",
     "directions swapped between prompts, or steered along": "icl.interventions.swap or icl.interventions.steer with "
     "icl.intervention_effect",
-    "step size and preconditioner that the network acts with": "probes.effective_descent.effective_step or "
+    "step size and preconditioner that the network behaves like": "probes.effective_descent.effective_step or "
     "probes.effective_descent.effective_preconditioner",
     "use of the signature before the last block": "icl.signature_use(hook=…)",
     "probes of true weights": "probes.linear.fit_linear_probe on Prompts.ws",
@@ -42,8 +42,8 @@ def chapter(study: Surveyed) -> Chapter:
     """Write the chapter, which opens the question: every claim beside its control."""
     claims = _all_claims(study)
     lead = (
-        f"{study.controls_are} What they show as well is no sign of learning. Inconclusive does not mean that there is "
-        "no effect."
+        f"{study.controls_are} What they show too is not learned. Inconclusive does not mean that there is no effect: "
+        "the table has the smallest detectable effect of each claim."
     )
     return Chapter(replace(WORTH, lead=lead, figures=(_forest(claims),), tables=(_table(study, claims),)))
 
@@ -57,7 +57,10 @@ def _forest(claims: dict[str, Excess]) -> FigureView:
     found = {word: [name for name, e in claims.items() if e.verdict == word] for word in get_args(VerdictWord)}
     named = [f"{len(found[word])} {word} ({listing(found[word], most=8)})" for word in _NAMED if found[word]]
     counted = [f"{len(names)} {word}" for word, names in found.items() if names and word not in _NAMED]
-    sentence = f"Of {len(claims)} claims: {'; '.join(named + counted)}."
+    sentence = (
+        "Excess over control of each claim, with an interval that is corrected for all claims. A learned property lies "
+        f"to the right of 0. Of {len(claims)} claims: {'; '.join(named + counted)}."
+    )
     if not drawn:
         sentence = (
             "No claim has an interval: there are no untrained networks to compare with, or the numbers are not finite."
@@ -66,17 +69,17 @@ def _forest(claims: dict[str, Excess]) -> FigureView:
     rows = list(drawn) or list(claims)
     values = [claims[name].excess if name in drawn else math.nan for name in rows]
     series = DotSeries(
-        "excess over untrained networks",
+        "excess over control",
         rows,
         values,
         style,
         low=[claims[name].low for name in rows],
         high=[claims[name].high for name in rows],
     )
-    figure = dots_figure([series], x="excess over untrained networks", reference=0.0, x_range=_range(drawn))
+    figure = dots_figure([series], x="excess over control", reference=0.0, x_range=_range(drawn))
     return FigureView(
         id="claims",
-        title="Every claim as an excess over untrained networks",
+        title="Every claim beside its untrained control",
         figure=figure.update_layout(showlegend=False),
         sentence=sentence,
         aria_label=f"Dot plot with intervals, one row per claim. {sentence}",
@@ -103,17 +106,16 @@ def _table(study: Surveyed, claims: dict[str, Excess]) -> TableView:
         rows.append((name, study.meanings[name], *numbers, value_low, chance, excess.verdict, excess.detectable))
     return TableView(
         columns=(
-            "claim", "number", "this model", "untrained", "excess", "low", "high", "p", "value low", "chance",
-            "verdict", "detectable",
+            "claim", "number", "this model", "untrained control", "excess over control", "low", "high", "p",
+            "value low", "chance", "verdict", "smallest detectable effect",
         ),
         rows=tuple(rows),
         caption=f"Each claim beside {len(study.untrained)} untrained networks",
         notes="The interval of the excess covers the spread over untrained networks and the bootstrap over prompts. "
-        f"The {study.n_verdicts} intervals of the report hold together at 95 % (Bonferroni), and p is adjusted in the "
-        "same way: it is below 0.05 exactly where the verdict is evidence or opposite. Evidence: the interval lies "
-        "above 0, and the value's own lower bound (value low) above chance. Opposite: the interval lies below 0. "
-        "Negligible: the whole interval is within the smallest effect of interest. Inconclusive: all else. Detectable: "
-        "the excess that this study finds in 8 of 10 cases.",
+        f"All {study.n_verdicts} intervals of the report hold together at 95 % (Bonferroni). The p-value is corrected "
+        "in the same way: it is below 0.05 exactly where the verdict is evidence or opposite. Evidence: the interval "
+        "is above 0, and the value's own lower end (value low) is above chance. Opposite: the interval is below 0. "
+        "Negligible: the whole interval is within the smallest effect of interest. Inconclusive: all else.",
         align=(
             "left", "left", "right", "right", "right", "right", "right", "right", "right", "right", "left", "right",
         ),
@@ -144,34 +146,39 @@ def controls(study: Surveyed) -> Chapter:
                 TableView(
                     columns=("raw inputs", "mean AUROC", "low", "high", "shifts seen"),
                     rows=tuple(seen),
-                    caption="What norms and second moments of the prompt see without any network",
-                    notes=f"Of {len(study.detectors.shifts)} shifts, at adjusted p below 0.05.",
+                    caption="What norms and second moments of the prompt detect without any network",
+                    notes=f"Shifts seen: of {len(study.detectors.shifts)} shifts, those with a corrected p below 0.05.",
                 )
             )
-    probes = "Shuffled targets are beside each linear probe; " if study.results.get("probes") is not None else ""
-    lead = f"{probes}{study.n_verdicts} claims share one error rate."
-    return Chapter(Section("controls", "The controls' numbers", lead, tables=tuple(tables)))
+    lead = f"The {study.n_verdicts} claims of the report share one error rate of 5 %."
+    if study.results.get("probes") is not None:
+        lead += " Shuffled targets stand beside each linear probe."
+    return Chapter(Section("controls", "What untrained controls show", lead, tables=tuple(tables)))
 
 
 def assumptions(study: Study) -> Chapter:
     said: list[tuple[Cell, ...]] = [
-        ("in distribution", study.task.describe(), "every word about shifts and familiarity"),
-        ("spectral conventions", study.conventions.describe(), "signatures; the paper's own were not available to us"),
+        ("in distribution", study.task.describe(), "all statements about shifts"),
+        ("spectral conventions", study.conventions.describe(), "signatures; the paper does not state its own"),
         (
             "untrained networks",
             f"{len(study.untrained)}, initialisation {study.config.init!r}",
-            "every excess: one more such network is what a claim has to lie outside of",
+            "every excess over control: evidence lies outside of what one more such network would show",
         ),
-        ("prompts", f"{len(study.families.fit)} a family, seed {study.seed}", "every interval over prompts"),
+        ("prompts", f"{len(study.families.fit)} per family, seed {study.seed}", "every interval over prompts"),
         (
             "pairs across families",
-            "prompt i shares its random numbers in all families",
-            "bootstraps and permutations keep such pairs whole",
+            "prompt i uses the same random numbers in all families",
+            "bootstraps and permutations keep such pairs together",
         ),
-        ("fitted references", "held fixed", "the fit prompts' own sampling error is in no interval"),
-        ("one checkpoint", "one training run", "no interval here covers the spread over training seeds"),
+        (
+            "fitted signature and detectors",
+            "held fixed",
+            "no interval covers the choice of the prompts they are fitted on",
+        ),
+        ("one checkpoint", "one training run", "no interval covers the spread over training seeds"),
     ]
-    table = TableView(("assumed", "as", "matters for"), tuple(said), caption="What was assumed")
+    table = TableView(("assumption", "here", "it matters for"), tuple(said), caption="Assumptions of this report")
     return Chapter(Section("assumptions", "What was assumed", tables=(table,)))
 
 
@@ -181,26 +188,26 @@ def unmeasured(study: Study) -> Chapter:
     if study.detectors is not None:
         rows += [(name, reason) for name, reason in study.detectors.left_out.items()]
     for label in study.families.errors_only:
-        rows.append((f"hidden states under {label}", "its prompts have queries of their own or more points"))
+        rows.append((f"hidden states under {label}", "its prompts have separate queries or more points"))
     if study.probes is not None:
         rows += [(f"probe of {target}", reason) for target, reason in study.probes.left_out.items()]
     notes = () if study.config.init == UNKNOWN_INIT else study.config.notes[:1]  # how controls were made is no limit
     limits = limits_of(study.config, study.conventions)
     rows += [("limits of this network", limit) for limit in limits if limit not in notes]
     if not study.untrained:
-        rows.append(("every excess", "there are no untrained networks to compare with"))
+        rows.append(("every excess over control", "there are no untrained networks to compare with"))
     rows += [
-        ("development over training", "it needs the checkpoints of a run, and this report has one"),
+        ("development over training", "it needs several checkpoints of a run, and this report is about one"),
         ("local learning coefficient", "it needs the training loss and minutes of sampling"),
     ]
     rows += _elsewhere(study)
-    table = TableView(("not measured", "because"), tuple(rows), caption="What was not measured, and why")
+    table = TableView(("not measured", "because"), tuple(rows), caption="Measurements that this report leaves out")
     return Chapter(Section("unmeasured", "What was not measured, and why", tables=(table,)))
 
 
 def _elsewhere(study: Study) -> list[tuple[Cell, ...]]:
     return [
-        (what, f"not part of a report; the call is {call}")
+        (what, f"not part of a report; call {call}")
         for what, call in _ELSEWHERE.items()
         if not (study.config.attn_only and what == MLPS) and not (study.heads is None and what == HEAD_MEANS)
     ]

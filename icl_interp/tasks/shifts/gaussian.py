@@ -7,7 +7,7 @@ from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.tasks.subspaces import random_basis
 
 _ROTATION_SEED = 0
-"""Seed of the one random rotation behind `x_skewed` and `x_half_subspace` (ours; Garg et al. leave it unseeded)."""
+"""Seed of the rotation behind `x_skewed` and `x_half_subspace` (our choice; Garg et al. leave it unseeded)."""
 
 
 def _with(task: LinearRegression, **changes: object) -> LinearRegression:

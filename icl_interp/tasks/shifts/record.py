@@ -1,4 +1,4 @@
-"""What a shift is: one registry line, and the same line at one strength on one task."""
+"""A shift: one entry of the registry, and that entry at one strength on one task."""
 
 import math
 import re
@@ -25,7 +25,7 @@ class Shift:
     """One way to move prompts out of distribution: one of `icl_interp.SHIFTS`, or your own.
 
     Give your own to any `shifts=[...]`, beside names, or to `icl_interp.register_shift`. Under one seed its prompts
-    should share their random numbers with the task's own, prompt by prompt: intervals and tests are paired.
+    should share their random numbers with the task's own, prompt by prompt, since intervals and tests are paired.
 
     Raises:
         InputError: If the name holds anything but letters, digits, "_" and "-", or a field cannot be used.
@@ -47,20 +47,20 @@ class Shift:
     """
 
     name: str
-    """As typed in `--shifts`."""
+    """Name, as typed in `--shifts`."""
     values: tuple[float, ...]
     """The strengths that the name alone stands for; empty for a shift without a parameter."""
     changes: str
     """What is changed: "inputs", "weights", "labels", "queries", "length", or "prompts" for several of these."""
     meaning: str
-    """One clause for people; {value} stands for the strength."""
+    """Description in one clause; {value} stands for the strength."""
     apply: Callable[[Any, float], PromptSource]
     """Turns a task and a strength (0 where it has none) into a source of prompts: anything with `sample` and
     `label_second_moment`, such as a task. Without the second, E[y²] is estimated."""
     applies_to: Callable[[Task], bool] = _any_task
     """Whether the shift is defined for a task, and changes anything."""
     needs: str = "labels that are functions of inputs"
-    """What `applies_to` asks for, in words."""
+    """Condition of `applies_to`, in words."""
     least_squares_invariant: bool = True
     """Whether, on a noiseless linear task, the normalised error of least squares after d points stays at 0."""
     core: bool = True
@@ -68,7 +68,7 @@ class Shift:
     core_values: tuple[float, ...] | None = None
     """The strengths that run by default; None means all."""
     takes: str = "a finite strength"
-    """What strengths are, in words."""
+    """Description of the strengths, in words."""
     least: float = -math.inf
     """Smallest strength."""
     most: float = math.inf
@@ -121,11 +121,11 @@ class ShiftedTask:
     label: str
     """Name and strength, such as "x_scale=3"."""
     shift: Shift
-    """The registry line."""
+    """Entry of the registry."""
     value: float | None
     """The strength, or None for a shift without one."""
     source: PromptSource
-    """Where shifted prompts come from."""
+    """Source of the shifted prompts."""
     has_weights: bool = True
     """Whether the labels of the task are products with weights."""
 
@@ -136,7 +136,7 @@ class ShiftedTask:
 
     @property
     def meaning(self) -> str:
-        """One clause for people."""
+        """Description in one clause."""
         return self._words[1].format(value=fraction(self.value))
 
     @property
@@ -171,7 +171,7 @@ def parse_strength(name: str, text: str) -> float:
     """Read a strength as people type it.
 
     Args:
-        name: Of the shift, for the sentence.
+        name: Name of the shift, for the error message.
         text: A number or a fraction; thirds cut or rounded to three digits or more are thirds, since dtsip types 0.333.
 
     Returns:

@@ -33,11 +33,11 @@ def shifted(task: Task, name: str, value: float | None = None) -> PromptSource:
     """Apply one shift to a task.
 
     Args:
-        task: What is in distribution.
+        task: The task in distribution.
         name: A key of `SHIFTS` or `ALIASES`, with its strength or without ("x_scale=3"), or "standard" for the task
             itself.
-        value: The strength, where the name has none; only for shifts that have one. Fractions count energy, factors
-            multiply.
+        value: The strength, if the name has none; only for shifts that have one. Fractions are shares of energy,
+            factors multiply.
 
     Returns:
         A source with `sample` and `label_second_moment`. Under the same seed its prompts share their random numbers
@@ -76,13 +76,13 @@ def select_shifts(
     """List the shifted tasks that patterns name, in the registry's order, then those of shifts given as objects.
 
     Args:
-        task: What is in distribution.
+        task: The task in distribution.
         patterns: Names ("x_scale": all its strengths), dtsip's names ("scale-x", "noisyLR"), globs ("x_*"), single
             strengths ("x_scale=3", "w_rotation=1/4"), and "all" or "*" for everything that applies; beside them `Shift`
             objects of your own. "standard" adds nothing, since prompts in distribution are always there. None means the
             core suite: every shift whose `core` is set, at its default strengths, that applies to the task. Of
             `FixedPrompts` names and globs of its families.
-        n_points: Pairs per prompt; None takes the task's usual number.
+        n_points: Number of examples per prompt; None takes the task's usual number.
         max_points: Points that the model has positions for; None where there is no such limit. Longer prompts need
             room.
 

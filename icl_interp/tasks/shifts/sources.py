@@ -13,7 +13,7 @@ from icl_interp.tasks.linear_regression import LinearTask
 from probes._core.results import short_repr
 
 _TAILS = 3
-"""Degrees of freedom of heavy-tailed noise: the fewest whole number with a variance (ours)."""
+"""Degrees of freedom of heavy-tailed noise: the fewest whole number with a variance (our choice)."""
 
 
 def estimate_label_second_moment(source: PromptSource) -> float:
@@ -104,7 +104,7 @@ class NoisyLabels:
     task: FunctionTask
     """Whose labels."""
     std: float
-    """Of the noise that is added."""
+    """Standard deviation of the added noise."""
     heavy_tailed: bool = False
     """Whether it follows Student's t with 3 degrees of freedom; else it is Gaussian."""
 
@@ -129,7 +129,7 @@ class NoisyLabels:
 
 @dataclass(frozen=True, eq=False)
 class MixedWeights:
-    """Prompts in which a share of the examples follows weights of another law: no weights fit all of a prompt."""
+    """Prompts in which a share of the examples follows other weights: no weights fit the whole prompt."""
 
     task: LinearTask
     """Whose prompts."""
@@ -147,7 +147,7 @@ class MixedWeights:
         return replace(base, ys=base.ys + mixed * change, ws=None, source=f"{base.source}, mixed weights")
 
     def label_second_moment(self) -> float:
-        """Give E[y^2], the mean of both laws by their shares."""
+        """Give E[y^2], the mean of both distributions by their shares."""
         task = self.task
         second = (1 - self.share) * task.weight_second_moment + self.share * self.other.weight_second_moment
         return float((second * task.input_second_moment).sum() + task.noise_std**2)
@@ -155,12 +155,12 @@ class MixedWeights:
 
 @dataclass(frozen=True, eq=False)
 class LongerPrompts:
-    """More pairs per prompt than the task has."""
+    """More examples per prompt than the task has."""
 
     task: Task
     """Whose prompts."""
     factor: float
-    """How many times as many, above 1."""
+    """Factor of the number of examples, above 1."""
     most_points: int | None = None
     """Points that a model has positions for; prompts are cut there."""
 
@@ -225,14 +225,14 @@ class RandomOrthants:
 
 @dataclass(frozen=True, eq=False)
 class QueryShift:
-    """A task whose entry k is asked elsewhere than at xs[:, k], after the pairs before k."""
+    """A task whose entry k is asked elsewhere than at xs[:, k], after the examples before k."""
 
     task: FunctionTask
     """Whose functions answer."""
     name: str
     """For `Prompts.source`."""
     split: Callable[[Tensor, int], tuple[Tensor, Tensor]]
-    """From the task's inputs and the seed to the inputs of the pairs and the queries."""
+    """From the task's inputs and the seed to the inputs of the examples and the queries."""
     most_points: int | None = None
     """Points after which queries mean nothing; prompts are cut there."""
     keeps_energy: bool = True
@@ -261,7 +261,7 @@ class QueryShift:
 
 
 def fold_context(xs: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """Force the inputs of the pairs into one random orthant per prompt, and leave the query free."""
+    """Force the inputs of the examples into one random orthant per prompt, and leave the query free."""
     coins = torch.randint(0, 2, (xs.shape[0], 1, xs.shape[2]), generator=stream(seed, "orthants"))
     return xs.abs() * (2 * coins - 1), xs
 

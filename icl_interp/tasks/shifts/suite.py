@@ -1,4 +1,4 @@
-"""The out-of-distribution suite: a shift is one registry line that turns a task into a source of shifted prompts."""
+"""The out-of-distribution suite: each shift turns a task into a source of shifted prompts."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ from icl_interp.tasks.sparse import SparseLinearRegression
 from icl_interp.tasks.task_pool import TaskPool
 
 _MIX_SCALE = 3.0
-"""Factor of the shifted inputs in `x_mixed` (ours)."""
+"""Factor of the shifted inputs in `x_mixed` (our choice)."""
 
 
 def _is_function(task: Task) -> bool:
@@ -247,11 +247,11 @@ NO_NAMES = ("standard", "all", *ALIASES)
 
 
 def register_shift(shift: Shift) -> Shift:
-    """Let patterns and `--shifts` name a shift of your own; where its `core` is set, it runs by default.
+    """Let patterns and `--shifts` name a shift of your own; it runs by default if its `core` is set.
 
     Args:
-        shift: With a name of its own. One whose `apply` has the same module and name takes the place of the one before,
-            so that a notebook's cell can run again.
+        shift: Shift with its own name. One whose `apply` has the same module and name replaces the one before, so that
+            a notebook's cell can run again.
 
     Returns:
         The same shift.

@@ -85,4 +85,4 @@ def test_the_options_of_the_contract_are_there(app, options):
 
 @pytest.mark.parametrize("app", [probe_app, train_app, reproduce_app], ids=[*COMMANDS, "icl-reproduce"])
 def test_the_words_of_help(app, request, golden):
-    golden(f"help-{request.node.callspec.id}", help_text(app))
+    golden(f"help-{request.node.callspec.id}.txt", help_text(app))

@@ -113,7 +113,7 @@ def test_a_report_with_untrained_networks(folder: Path, tmp_path: Path, golden: 
     assert len(found["verdicts"]["in-context learning"]["controls"]) == 5
     html = (tmp_path / "r.html").read_text()
     assert NO_RECIPE not in html
-    golden("report-own-model", page_text(html))
+    golden("report-own-model.txt", page_text(html))
 
 
 def test_a_report_without_untrained_networks_says_how_to_have_them(folder: Path, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_the_whole_path_writes_a_report_and_its_numbers(controlled):
 
 
 def test_the_words_of_a_trained_network_s_report(controlled, golden):
-    golden("report-trained", page_text(page(controlled[0])))
+    golden("report-trained.txt", page_text(page(controlled[0])))
 
 
 def test_it_says_what_it_found_and_where(controlled):

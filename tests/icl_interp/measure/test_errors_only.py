@@ -160,7 +160,7 @@ def test_the_report_of_such_a_study_says_why_it_has_no_detection(errors_alone, s
     assert [figure.id for figure in sections["familiar"].figures] == ["score-error"]
     assert [NO_SHIFT in figure.sentence for figure in sections["signature"].figures] == [True, True]
     tones = {card.title: card.tone for card in page.verdicts}
-    assert tones["Does the signature detect shifts?"] == tones["Does that survive shifts?"] == "unknown"
+    assert tones["Does the signature detect shifts?"] == tones["Does it learn under shifts too?"] == "unknown"
     (late,) = sections["errors"].tables
     assert late.columns[:3] == ("family", "late from", "first unseen point")
     assert [row[:3] for row in late.rows] == [

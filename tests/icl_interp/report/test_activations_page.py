@@ -40,11 +40,29 @@ STUDIES = {
     "one family": icl.activation_study({"in distribution": normal(40)}),
 }  # fmt: skip
 CHAPTERS = {
-    "everything": {"detector-details", "ood", "signature", "similarity", "controls", "assumptions", "unmeasured"},
-    "errors": {"detector-details", "ood", "signature", "similarity", "assumptions", "unmeasured"},
-    "controls": {"detector-details", "ood", "signature", "similarity", "controls", "assumptions", "unmeasured"},
-    "one control": {"detector-details", "ood", "signature", "similarity", "assumptions", "unmeasured"},
-    "families": {"detector-details", "ood", "signature", "assumptions", "unmeasured"},
+    "everything": {
+        "atlas",
+        "detector-details",
+        "ood",
+        "signature",
+        "similarity",
+        "controls",
+        "assumptions",
+        "unmeasured",
+    },
+    "errors": {"atlas", "detector-details", "ood", "signature", "similarity", "assumptions", "unmeasured"},
+    "controls": {
+        "atlas",
+        "detector-details",
+        "ood",
+        "signature",
+        "similarity",
+        "controls",
+        "assumptions",
+        "unmeasured",
+    },
+    "one control": {"atlas", "detector-details", "ood", "signature", "similarity", "assumptions", "unmeasured"},
+    "families": {"atlas", "detector-details", "ood", "signature", "assumptions", "unmeasured"},
     "one family": {"ood", "signature", "assumptions", "unmeasured"},
 }
 
@@ -79,7 +97,7 @@ def unmeasured(page) -> dict[str, str]:
 def test_what_was_left_out_has_a_reason_each(name, page):
     reasons, study = unmeasured(page), STUDIES[name]
     titles = {measure.name: measure.title for measure in MEASURES}
-    assert set(titles) - {"survey", "ood", "detectors", "similarity"} <= set(study.absent)
+    assert set(titles) - {"survey", "ood", "atlas", "detectors", "similarity"} <= set(study.absent)
     for measure, reason in study.absent.items():
         assert reasons[titles[measure]] == reason
         assert reason.endswith(".")
@@ -146,4 +164,4 @@ def test_odd_activations_give_reports(given):
 
 def test_the_words_of_a_report_on_activations(golden):
     page = build_activations_page(STUDIES["everything"], "mine.npz", "0" * 64, {})
-    golden("report-activations", page_text(render(page, plotlyjs="directory")))
+    golden("report-activations.txt", page_text(render(page, plotlyjs="directory")))

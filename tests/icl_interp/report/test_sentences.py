@@ -131,65 +131,38 @@ def test_percents(share, text):
 
 LOW = [0.1, 0.12, 0.08, 0.1, 0.1]
 ANSWERS = {
-    "evidence": (excess_over_controls(0.9, LOW), "Yes. It has 0.9; untrained networks have 0.1."),
-    "too small": (
-        excess_over_controls(0.13, [0.1, 0.101, 0.099, 0.1]),
-        "Yes, but too little to matter. It has 0.13; untrained networks have 0.1.",
-    ),
-    "opposite": (excess_over_controls(-0.9, LOW), "The opposite. It has -0.9; untrained networks have 0.1."),
-    "negligible": (
-        excess_over_controls(0.1, LOW),
-        "No, nothing that matters. It has 0.1; untrained networks have 0.1.",
-    ),
-    "inconclusive": (
-        excess_over_controls(0.2, [0.0, 0.4]),
-        "Not shown. It has 0.2; untrained networks have 0.2. The smallest difference that this study would find with "
-        "80 % power is 4.88.",
-    ),
-    "above controls, below chance": (
-        excess_over_controls(0.3, LOW, chance=0.5),
-        "Not shown. It has 0.3; untrained networks have 0.1. That is more than in untrained networks, but not more "
-        "than chance. The smallest difference that this study would find with 80 % power is 0.0576.",
-    ),
-    "controls off": (
-        excess_over_controls(0.9, []),
-        "No verdict, since there are no untrained networks to compare with. It has 0.9.",
-    ),
-    "one control": (
-        excess_over_controls(0.9, [0.1]),
-        "No verdict, since one untrained network shows no spread. It has 0.9.",
-    ),
-    "not finite": (
-        excess_over_controls(INF, LOW),
-        "No verdict, since the numbers are not finite. It has infinite.",
-    ),
-    "gated": (
-        replace(excess_over_controls(0.9, LOW), gate="learning"),
-        "Not asked, since learning is not shown. It has 0.9; untrained networks have 0.1.",
-    ),
-    "gated, controls off": (
-        replace(excess_over_controls(0.9, []), gate="learning"),
-        "No verdict, since there are no untrained networks to compare with. It has 0.9.",
-    ),
+    "evidence": (excess_over_controls(0.9, LOW), "evidence"),
+    "too small": (excess_over_controls(0.13, [0.1, 0.101, 0.099, 0.1]), "evidence"),
+    "opposite": (excess_over_controls(-0.9, LOW), "opposite"),
+    "negligible": (excess_over_controls(0.1, LOW), "none"),
+    "inconclusive": (excess_over_controls(0.2, [0.0, 0.4]), "inconclusive"),
+    "above controls, below chance": (excess_over_controls(0.3, LOW, chance=0.5), "inconclusive"),
+    "controls off": (excess_over_controls(0.9, []), "unknown"),
+    "one control": (excess_over_controls(0.9, [0.1]), "unknown"),
+    "not finite": (excess_over_controls(INF, LOW), "unknown"),
+    "gated": (replace(excess_over_controls(0.9, LOW), gate="learning"), "unknown"),
+    "gated, controls off": (replace(excess_over_controls(0.9, []), gate="learning"), "unknown"),
 }
-TONES = ("evidence", "evidence", "opposite", "none", "inconclusive", "inconclusive", *("unknown",) * 5)
 
 
-@pytest.mark.parametrize(
-    ("excess", "sentence", "tone"), [(*case, tone) for case, tone in zip(ANSWERS.values(), TONES, strict=True)],
-    ids=ANSWERS,
-)  # fmt: skip
-def test_answers(excess: Excess, sentence: str, tone: str):
+def said_by(excess: Excess) -> str:
     here, there = f"it has {number(excess.value)}", f"untrained networks have {number(excess.control)}"
-    said = answer(excess, here=here, there=there)
-    assert said == sentence
-    made = card("Does it?", excess, said, anchor="it")
+    return answer(excess, here=here, there=there)
+
+
+@pytest.mark.parametrize(("excess", "tone"), ANSWERS.values(), ids=ANSWERS)
+def test_a_card_has_the_tone_of_its_verdict(excess: Excess, tone: str):
+    made = card("Does it?", excess, said_by(excess), anchor="it")
     assert (made.tone, made.detail is None) == (tone, tone == "unknown")
+
+
+def test_answers(golden):
+    golden("sentences-answers.txt", "".join(f"{name}: {said_by(excess)}\n" for name, (excess, _) in ANSWERS.items()))
 
 
 def test_a_card_s_detail_has_the_interval_and_p():
     assert card("Does it?", excess_over_controls(0.2, [0.0, 0.4]), "S.", anchor="it").detail == (
-        "Excess over control 0 [-4.4, 4.4], p = 1 (all claims of the report together)."
+        "Excess over control 0 [-4.4, 4.4], p = 1 (corrected for all claims of the report)."
     )
     assert ", p < 0.001 (" in card("Does it?", excess_over_controls(9.9, LOW), "S.", anchor="it").detail
 

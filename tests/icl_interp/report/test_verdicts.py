@@ -15,11 +15,12 @@ from probes.bootstrap import Estimate
 
 TITLES = [
     "Does it learn in context?",
-    "Does that survive shifts?",
+    "Does it learn under shifts too?",
     "Does it act like a known algorithm?",
     "Does the answer arise along its layers?",
     "Does the model use its signature?",
     "Are quantities of known algorithms decodable?",
+    "Do shifted prompts leave the signature?",
     "Do spectra react to shifts?",
     "Are leading directions shared?",
     "Does a prompt's overlap predict its error?",
@@ -46,7 +47,7 @@ def test_cards_answer_first_and_by_their_verdict(request, name):
     for card in cards:
         assert card.sentence.startswith(OPENINGS[card.tone])
         assert (card.detail is None) is (card.tone == "unknown")
-        assert ("with 80 % power" in card.sentence) is (card.tone == "inconclusive")
+        assert ("smallest detectable effect" in card.sentence) is (card.tone == "inconclusive")
         assert "not a number" not in card.sentence
 
 
@@ -54,10 +55,11 @@ def test_nothing_is_found_in_an_untrained_network(small_study):
     tones = {card.title: card.tone for card in cards_of(small_study)}
     assert set(tones.values()) <= {"none", "inconclusive", "unknown"}
     # What presupposes learning is not asked.
-    assert {title for title, tone in tones.items() if tone == "unknown"} == {TITLES[1], TITLES[2]}
+    unknown = {title for title, tone in tones.items() if tone == "unknown"}
+    assert unknown == {TITLES[1], TITLES[2], "Do shifted prompts leave the signature?"}  # five controls cannot judge it
     for card in cards_of(small_study)[1:3]:
         assert card.sentence.startswith("Not asked, since in-context learning is not shown.")
-    detail = r"Excess over control \S+ \[\S+, \S+\], p (=|<) \S+ \(all claims of the report together\)\."
+    detail = r"Excess over control \S+ \[\S+, \S+\], p (=|<) \S+ \(.*\)\."
     assert all(re.fullmatch(detail, card.detail) for card in cards_of(small_study) if card.detail)
 
 
@@ -95,7 +97,7 @@ def test_what_falls_short_under_some_shift_survives_partly(small_study, low, ton
     card = cards_of(replace(with_verdicts(small_study, **{"under shift": found}), results=results))[1]
     assert card.tone == tone
     assert card.sentence.startswith(OPENINGS["mixed" if tone == "mixed" else "evidence"])
-    assert card.sentence.startswith("Partly. ") is (tone == "mixed")
+    assert card.sentence.startswith("Partly, under 0 of 2 shifts. ") is (tone == "mixed")
 
 
 @pytest.mark.parametrize(
@@ -145,11 +147,12 @@ def test_targets_beside_a_readable_one_are_sorted_by_their_verdict(small_study):
 
 def test_the_detection_card_names_its_rival(signing_study, small_study):
     planted, untrained = cards_of(signing_study)[-1], cards_of(small_study)[-1]
-    assert planted.sentence.endswith(" and do as well or better under 0 of 2.")
+    assert " 0 of 2 shifts" in planted.sentence
     better = sum(d.norms.auroc >= d.signature.auroc for d in small_study.ood.shifts.values())
     assert better > 0
     reach = number(small_study.ood.mean_norm_auroc)
-    assert untrained.sentence.endswith(f" Norms alone reach {reach} and do as well or better under {better} of 2.")
+    assert f" {reach}, " in untrained.sentence
+    assert f" {better} of 2 shifts" in untrained.sentence
 
 
 def test_the_first_card_names_the_algorithm_that_is_nearest(small_study):

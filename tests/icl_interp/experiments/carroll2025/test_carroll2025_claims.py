@@ -191,4 +191,4 @@ def test_the_words_of_the_page(ideal, golden):
         claims(ideal, THREE),
         EXPERIMENT.drawn(ideal, THREE),
     )
-    golden("paper-carroll2025", page_text(render(claims_page(outcome, {}), plotlyjs="directory")))
+    golden("paper-carroll2025.txt", page_text(render(claims_page(outcome, {}), plotlyjs="directory")))

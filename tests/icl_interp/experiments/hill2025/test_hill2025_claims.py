@@ -287,4 +287,4 @@ def test_the_page_renders_with_every_panel(ideal):
 def test_the_words_of_the_page(ideal, golden):
     setting = EXPERIMENT.setting_of("laptop", THREE.seeds)
     outcome = Outcome(PAPER, "laptop", THREE.seeds, setting, UNKNOWNS, claims(ideal, THREE), panels(ideal, THREE))
-    golden("paper-hill2025", page_text(render(claims_page(outcome, {}), plotlyjs="directory")))
+    golden("paper-hill2025.txt", page_text(render(claims_page(outcome, {}), plotlyjs="directory")))

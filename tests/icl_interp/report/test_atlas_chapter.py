@@ -1,0 +1,97 @@
+"""The chapter and the card of the atlas: what they count, and what they leave out."""
+
+import json
+import re
+from dataclasses import replace
+
+import atlas_cases
+import pytest
+
+from icl_interp.report.chapters import atlas as chapters
+from icl_interp.report.chapters import ood, signature, use
+from icl_interp.report.numbers import study_json
+
+LEAVES, STAYS = {("block 1", "label_noise=1"): 3.0}, {("block 0", "w_scale=1/2"): -3.0}
+EVERYWHERE = {(site.label, shift): 4.0 for site in atlas_cases.SITES for shift in atlas_cases.SHIFTS}
+
+
+def with_atlas(study_of, atlas):
+    return replace(study_of, results={**study_of.results, "atlas": atlas})
+
+
+def card_of(study_of, planted, **options):
+    (card,) = chapters.chapter(with_atlas(study_of, atlas_cases.atlas(planted, **options))).cards
+    return card
+
+
+def counts(text: str) -> list[float]:
+    return [float(number) for number in re.findall(r"(?<![\w=/.])\d+(?:\.\d+)?(?![\w/]|\.\d)", text)]
+
+
+@pytest.mark.parametrize(("planted", "tone"), [(LEAVES, "evidence"), (STAYS, "opposite"), ({}, "inconclusive")])
+def test_the_tone_is_the_verdict(small_study, planted, tone):
+    card = card_of(small_study, planted, again=planted)
+    assert card.tone == tone
+    assert ("with 80 % power" in card.sentence) is (tone == "inconclusive")
+    assert "20 untrained" in card.sentence if tone == "inconclusive" else "1 of 1 cell." in card.sentence
+
+
+def test_few_cells_are_named_and_the_other_shifts_counted(small_study):
+    card = card_of(small_study, {**LEAVES, **STAYS})
+    for name in ("block 1", "label_noise=1", "block 0", "w_scale=1/2", "1 other shift"):
+        assert name in card.sentence
+    assert "x_scale=3" not in card.sentence
+    assert card.points == (
+        "Of 2 cells, 2 say more than norms alone.",
+        "Of 1 shift that keeps the energy of inputs and labels, 1 shows anything.",
+    )
+
+
+def test_many_cells_are_counted_and_the_strongest_named(small_study):
+    atlas = atlas_cases.atlas(EVERYWHERE)
+    (card,) = chapters.chapter(with_atlas(small_study, atlas)).cards
+    leaving = [cell for cell in atlas.found if cell.verdict == "evidence"]
+    assert len(leaving) > 4
+    assert counts(card.sentence)[0] == len(leaving)
+    assert f"{leaving[0].site} under {leaving[0].shift}" in card.sentence
+    assert len(card.sentence) < 300
+
+
+def test_tables_hold_what_was_found(small_study):
+    atlas = atlas_cases.atlas({**LEAVES, **STAYS}, again={**LEAVES, **STAYS})
+    section = chapters.chapter(with_atlas(small_study, atlas)).section
+    found, kept, readings = section.tables
+    assert [row[:2] for row in found.rows] == [(cell.site, cell.shift) for cell in atlas.found]
+    assert [row[6] for row in found.rows] == ["leave" if cell.z > 0 else "stay" for cell in atlas.found]
+    assert [row[-1] for row in found.rows] == ["yes", "yes"]
+    assert [row[0] for row in kept.rows] == ["label_noise=1"]
+    assert kept.rows[0][1] == "block 1"
+    assert [row[0] for row in readings.rows] == [site.label for site in atlas_cases.SITES]
+    (view,) = section.figures
+    assert len(view.data.rows) == len(atlas.cells) == 9
+    assert len(view.figure.layout.shapes) == 2
+
+
+def test_means_over_shifts_answer_only_where_the_atlas_is_not_judged(small_study):
+    judged = with_atlas(small_study, atlas_cases.atlas({}))
+    titles = [card.title for write in (signature.chapter, ood.chapter) for card in write(judged).cards]
+    assert titles == ["Does a prompt's overlap predict its error?"]
+    assert small_study.atlas.reason is not None
+    assert len(signature.chapter(small_study).cards) == 2
+
+
+def test_use_names_the_site_that_the_atlas_gave(small_study):
+    elsewhere = replace(small_study.use, hook=small_study.sites[1].hook)
+    moved = replace(small_study, results={**small_study.results, "use": elsewhere})
+    assert f"after {small_study.sites[1].label} " in use.chapter(moved).section.lead
+    assert "after the last block " in use.chapter(small_study).section.lead
+
+
+def test_the_json_holds_the_verdicts(small_study, small_checkpoint):
+    atlas = atlas_cases.atlas(LEAVES, again=LEAVES)
+    found = json.loads(study_json(with_atlas(small_study, atlas), small_checkpoint, {}))["study"]["atlas"]
+    assert (found["verdict"], found["n_controls"], len(found["scores"])) == ("evidence", 20, 21)
+    (cell,) = (cell for cell in found["cells"] if cell["verdict"] == "evidence")
+    assert (cell["site"], cell["shift"], cell["confirmed"]) == ("block 1", "label_noise=1", True)
+    assert cell["p_value"] == found["p_value"] == pytest.approx(1 / 21)
+    assert len(found["readings"][0]["log_labels"]["span"]) == 2
