@@ -20,6 +20,7 @@ from icl_interp.measure.controls import untrained_makers
 from icl_interp.measure.errors import prompt_errors_of
 from icl_interp.measure.families import IN_DISTRIBUTION, Families, Family, draw_families, look_first
 from icl_interp.measure.ood import fit_log_norms, log_norms_of
+from icl_interp.measure.result import Result
 from icl_interp.measure.sites import Conventions
 from icl_interp.measure.study.measure import Absent, Findings, Measure, StudyPlan, without_sites
 from icl_interp.measure.study.result import NO_SHIFT
@@ -248,7 +249,7 @@ class SiteReading:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Atlas:
+class Atlas(Result):
     """Every shift at every site, the model beside untrained networks, judged together."""
 
     cells: tuple[AtlasCell, ...]
@@ -364,9 +365,6 @@ class Atlas:
         if asked:
             said.append(f"Other prompts confirm {sum(asked)} of {_count(len(asked), 'cell')}.")
         return " ".join([head, *said])
-
-    def _repr_html_(self) -> str:
-        return str(self.plot()._repr_html_())
 
     def __repr__(self) -> str:
         return (
