@@ -22,6 +22,7 @@ from icl_interp.measure.detectors.scores import claimed
 from icl_interp.measure.detectors.watch import DetectorWatch, Pooling
 from icl_interp.measure.families import IN_DISTRIBUTION, Families, Family
 from icl_interp.measure.ood import DETECTION, SCORE_AND_ERROR, fit_log_norms, summarise_ood
+from icl_interp.measure.result import Result
 from icl_interp.measure.signature import SHARED, SPECTRA, contrast, spectral_change
 from icl_interp.measure.similarity import LayerWatch, summarise_similarity
 from icl_interp.measure.sites import Conventions
@@ -67,7 +68,7 @@ Tick = Callable[[int, str], None]
 
 
 @dataclass(frozen=True, eq=False)
-class ActivationStudy(Surveyed):
+class ActivationStudy(Surveyed, Result):
     """What activations show of a network; each result is an attribute: `found.ood`, `found.detectors`."""
 
     numbers: Mapping[str, Excess]
@@ -172,9 +173,6 @@ class ActivationStudy(Surveyed):
             A plotly figure.
         """
         return self.ood.plot()
-
-    def _repr_html_(self) -> str:
-        return str(self.plot()._repr_html_())
 
 
 def _read_by(

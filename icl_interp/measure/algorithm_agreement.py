@@ -14,6 +14,7 @@ from icl_interp.door import CalleeLike, TaskLike, as_callee_and_task
 from icl_interp.errors import InputError
 from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import predictor_style
+from icl_interp.measure.result import Result
 from icl_interp.measure.study.measure import Findings, Measure, StudyPlan
 from icl_interp.models.architecture import Architecture
 from icl_interp.models.hooked import HookedModel
@@ -69,7 +70,7 @@ class ReferenceAgreement:
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class AgreementReport:
+class AgreementReport(Result):
     """How far a predictor agrees with each reference."""
 
     references: ByReference[ReferenceAgreement]
@@ -116,9 +117,6 @@ class AgreementReport:
         return lines_figure(
             lines, x="in-context examples", y="squared difference / E[y²]", y_type="log", y_range=(_FLOOR, 10.0)
         )
-
-    def _repr_html_(self) -> str:
-        return str(self.plot()._repr_html_())
 
     def __repr__(self) -> str:
         name = self.nearest()[0]

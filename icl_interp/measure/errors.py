@@ -14,6 +14,7 @@ from icl_interp.figures.lines import Line, Stretch, lines_figure
 from icl_interp.figures.theme import predictor_style
 from icl_interp.measure.controls import estimate_mean, mean_band, resampled_means
 from icl_interp.measure.families import IN_DISTRIBUTION, Families, Family, draw_families, look_first
+from icl_interp.measure.result import Result
 from icl_interp.measure.study.measure import Claim, Findings, Measure, StudyPlan
 from icl_interp.measure.study.survey import NetworkSurvey
 from icl_interp.measure.verdicts import Excess, excess_of_replicates
@@ -95,7 +96,7 @@ class FamilyErrors:
 
 
 @dataclass(frozen=True, slots=True)
-class ErrorReport:
+class ErrorReport(Result):
     """Error curves of a model and of the reference predictors, in distribution and under each shift."""
 
     families: Mapping[str, FamilyErrors]
@@ -145,9 +146,6 @@ class ErrorReport:
         if family.first_unseen_point is None:
             return None
         return Stretch(family.first_unseen_point - 0.5, family.prompts.n_points - 0.5, UNSEEN)
-
-    def _repr_html_(self) -> str:
-        return str(self.plot()._repr_html_())
 
 
 def _floor(values: Tensor, axis: str) -> list[float]:

@@ -16,6 +16,7 @@ from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import predictor_style, role_style
 from icl_interp.measure.controls import N_UNTRAINED, estimate_mean, resampled_means, untrained_networks
 from icl_interp.measure.families import look_first
+from icl_interp.measure.result import Result
 from icl_interp.measure.sites import answering_features
 from icl_interp.measure.study.measure import Claim, Features, Findings, Measure, StudyPlan, without_sites
 from icl_interp.measure.verdicts import Excess, excess_of_replicates
@@ -33,7 +34,7 @@ from probes.step_matching import StepMatches, match_steps
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class LayerReadoutReport:
+class LayerReadoutReport(Result):
     """Linear read-outs of the labels, one per site; all errors held out by prompt, in units of E[y^2]."""
 
     sites: tuple[str, ...]
@@ -120,9 +121,6 @@ class LayerReadoutReport:
             unit="SimE" if match.measure == "errors" else "mean square",
             marked=list(enumerate(match.best.tolist())),
         )
-
-    def _repr_html_(self) -> str:
-        return str(self.plot()._repr_html_())
 
     def __repr__(self) -> str:
         errors = ", ".join(f"{estimate.value:.3g}" for estimate in self.errors)

@@ -20,6 +20,7 @@ from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import role_style
 from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
 from icl_interp.measure.families import look_first
+from icl_interp.measure.result import Result
 from icl_interp.measure.sites import answering_features
 from icl_interp.measure.study.measure import Claim, Features, Findings, Measure, StudyPlan, without_sites
 from icl_interp.measure.verdicts import Excess, excess_over_controls
@@ -49,7 +50,7 @@ def columns_of(target: ProbeTarget) -> Float[Tensor, "row column"]:
 
 
 @dataclass(frozen=True, slots=True)
-class LinearProbeReport:
+class LinearProbeReport(Result):
     """Held-out R² of linear read-outs, by site and target."""
 
     targets: tuple[str, ...]
@@ -210,9 +211,6 @@ class LinearProbeReport:
             limits=(0.0, 1.0),
             text=len(self.probes) <= 14,
         )
-
-    def _repr_html_(self) -> str:
-        return str(self.plot()._repr_html_())
 
 
 def _variance(low: float, high: float) -> float:

@@ -17,6 +17,7 @@ from icl_interp.figures.theme import role_style
 from icl_interp.measure.controls import N_UNTRAINED
 from icl_interp.measure.errors import prompt_errors_of
 from icl_interp.measure.families import IN_DISTRIBUTION, Families, look_first
+from icl_interp.measure.result import Result
 from icl_interp.measure.sites import Conventions
 from icl_interp.measure.study.measure import Claim, Findings, Measure, StudyPlan, without_sites
 from icl_interp.measure.study.survey import FIT, NetworkSurvey, survey_site
@@ -51,7 +52,7 @@ class ShiftDetection:
 
 
 @dataclass(frozen=True, slots=True)
-class OodReport:
+class OodReport(Result):
     """Detection for each shift, and the score against the error."""
 
     shifts: Mapping[str, ShiftDetection]
@@ -152,9 +153,6 @@ class OodReport:
     def describe(self) -> str:
         """Name site and conventions, for figures."""
         return f"{self.site.hook}, {self.conventions.describe()}"
-
-    def _repr_html_(self) -> str:
-        return str(self.plot()._repr_html_())
 
 
 def _row(label: str, detection: ShiftDetection) -> dict[str, object]:

@@ -19,6 +19,7 @@ from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import role_style
 from icl_interp.measure.controls import N_UNTRAINED, resampled_means, untrained_networks
 from icl_interp.measure.families import IN_DISTRIBUTION
+from icl_interp.measure.result import Result
 from icl_interp.measure.sites import Conventions
 from icl_interp.measure.study.measure import Claim, Findings, Measure, StudyPlan, without_sites
 from icl_interp.measure.study.survey import NetworkSurvey
@@ -46,7 +47,7 @@ class SignatureControl:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class SignatureResult:
+class SignatureResult(Result):
     """A signature fitted on half of the prompts and scored on the other half."""
 
     signature: SpectralSignature
@@ -95,9 +96,6 @@ class SignatureResult:
         if (excess := self.excess) is not None:
             overlap += f", untrained {excess.control:.2f}"
         return figure.update_layout(title={"text": f"{self.site}: {overlap}<br>{self.conventions.describe()}"})
-
-    def _repr_html_(self) -> str:
-        return str(self.plot()._repr_html_())
 
     def __repr__(self) -> str:
         return (

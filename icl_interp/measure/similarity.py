@@ -16,6 +16,7 @@ from icl_interp.figures.heatmap import MatrixBlock, matrix_figure
 from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
 from icl_interp.measure.detectors.watch import Pooling, pooled
 from icl_interp.measure.families import IN_DISTRIBUTION
+from icl_interp.measure.result import Result
 from icl_interp.measure.sites import Conventions
 from icl_interp.measure.study.measure import Findings, Measure, StudyPlan, without_sites
 from icl_interp.models.architecture import ResidualSite
@@ -29,7 +30,7 @@ _Of = Literal["cka", "procrustes"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LayerSimilarity:
+class LayerSimilarity(Result):
     """Every pair of sites of one network, and the same in untrained ones."""
 
     cka: Float[Tensor, "site site"]

@@ -8,6 +8,7 @@ import pandas as pd
 
 from icl_interp.figures.heatmap import MatrixBlock, matrix_figure
 from icl_interp.measure.detectors.watch import Pooling
+from icl_interp.measure.result import Result
 from icl_interp.measure.sites import Conventions
 from icl_interp.measure.verdicts import Excess
 from icl_interp.models.architecture import ResidualSite
@@ -60,7 +61,7 @@ class DetectorResult:
 
 
 @dataclass(frozen=True, slots=True)
-class DetectorReport:
+class DetectorReport(Result):
     """Every detector, and the baselines that it has to beat."""
 
     detectors: Mapping[str, DetectorResult]
@@ -147,6 +148,3 @@ class DetectorReport:
         """Name site, positions and pooling, for figures."""
         where = "last position" if self.pooling == "last" else "mean over positions"
         return f"{self.site.hook}, {self.conventions.tokens} tokens, {where}"
-
-    def _repr_html_(self) -> str:
-        return str(self.plot()._repr_html_())

@@ -18,6 +18,7 @@ from icl_interp.files import as_json
 from icl_interp.measure.development.one_run import DistanceUnit, RunDevelopment
 from icl_interp.measure.development.settings import DevelopmentSettings, LlcSettings
 from icl_interp.measure.families import IN_DISTRIBUTION
+from icl_interp.measure.result import Result
 from icl_interp.tasks.task_pool import TaskPool
 from probes.learning_coefficient.exact import Crossover, free_energy_crossover
 from probes.trajectory import JointTrajectoryPCA
@@ -34,7 +35,7 @@ _SYMBOLS: Mapping[str, str] = {"ridge": "square", "dMMSE": "diamond"}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Development:
+class Development(Result):
     """One or several runs, measured in the same way."""
 
     runs: tuple[RunDevelopment, ...]
@@ -161,7 +162,7 @@ class Development:
             raise InputError(f"the panel {panel!r} {lack}")
         return _PANELS[panel](self)
 
-    def to_plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Lay everything out, but prompts and function vectors.
 
         Returns:
@@ -193,7 +194,7 @@ class Development:
         Returns:
             Text with sorted keys.
         """
-        return as_json(self.to_plain())
+        return as_json(self.to_dict())
 
     def __repr__(self) -> str:
         checkpoints = sum(len(run.records) for run in self.runs)

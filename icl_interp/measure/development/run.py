@@ -144,7 +144,7 @@ def development(
             lost[due[index]] = left_out
     found = assemble(planned, jobs, lost, shared, settings, llc, own, stages=stages)
     for each in planned:
-        each.store.write_plain(each.store.folder / _SUMMARY, found.to_plain())
+        each.store.write_plain(each.store.folder / _SUMMARY, found.to_dict())
     return found
 
 
