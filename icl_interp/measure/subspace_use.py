@@ -1,7 +1,7 @@
 """Does a model use a subspace, or is it only there? What interventions do to its error."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -24,7 +24,7 @@ from icl_interp.interventions import (
     project_out,
 )
 from icl_interp.interventions.record import Positions
-from icl_interp.measure.controls import N_UNTRAINED, estimate_mean, untrained_networks
+from icl_interp.measure.controls import N_UNTRAINED, estimate_mean, untrained_makers, untrained_networks
 from icl_interp.measure.errors import first_scored_point
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.sites import Conventions, spanned_by
@@ -48,7 +48,7 @@ class InterventionEffect:
     """Before and after, prompt by prompt; all errors are late ones, in units of E[y^2]."""
 
     description: str
-    """What was done."""
+    """Description of the intervention."""
     before: Estimate
     """Error of the untouched model."""
     after: Estimate
@@ -62,7 +62,7 @@ class InterventionEffect:
     """The change of each prompt."""
 
     def to_frame(self) -> pd.DataFrame:
-        """Lay the changes out, one a row."""
+        """Lay the changes out, one per row."""
         rows = {"error": self.change, **{f"distance to {name}": e for name, e in self.distance_changes.items()}}
         return pd.DataFrame(
             [(name, e.value, e.low, e.high) for name, e in rows.items()], columns=["quantity", "change", "low", "high"]
@@ -82,19 +82,19 @@ def intervention_effect(
     n_prompts: int = 256,
     seed: int = 0,
 ) -> InterventionEffect:
-    """Measure what an intervention does.
+    """Measure how an intervention changes errors and distances to references.
 
     Formula: error = mean over late points (at least d examples before them; the last point for a model that answers
     only its query) of squared error / E[y^2]; distances to references in the same unit.
 
     Args:
-        model: Any family.
+        model: Model of any family.
         task: What is in distribution; its E[y^2] is the unit. None takes that of a `Checkpoint`.
-        intervention: From `icl_interp.interventions`.
-        prompts: What to measure on; None draws from the task.
-        references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
-        n_prompts: How many are drawn.
-        seed: Of the prompts and of the bootstrap.
+        intervention: Intervention from `icl_interp.interventions`.
+        prompts: Prompts to measure on; None draws from the task.
+        references: Predictors of your own by name, added to the task's; a `References` replaces them.
+        n_prompts: Number of prompts to draw.
+        seed: Seed of the prompts and of the bootstrap.
 
     Returns:
         Errors and distances before and after, with bootstrap intervals over prompts.
@@ -310,24 +310,24 @@ def subspace_use(
     """Measure whether a model needs a subspace.
 
     The component along the subspace is set to its mean over prompts at each position, which removes what differs
-    between prompts, and the change of the error compared with that of subtracting an equally long vector along random
-    subspaces. Decodable does not mean used: only such a change shows use. Setting the component to 0 stands beside it
-    and is no measure of use where norms follow: a large constant part that nobody reads is then missing from the scale
-    that all else is divided by. For the last block's output, whatever the read-out reads is needed trivially; earlier
-    sites say more.
+    between prompts. The change of the error is compared with that of subtracting an equally long vector along random
+    subspaces. Decodable does not mean used: only such a change shows use. Setting the component to 0 stands beside it.
+    It does not measure use where norms follow, since a large constant part is then missing from the scale that
+    everything is divided by. After the last block, whatever the read-out reads is needed trivially; earlier sites say
+    more.
 
     Args:
-        model: Any family.
+        model: Model of any family.
         task: What is in distribution.
         subspace: Orthonormal columns.
         hook: Hook of width d_model.
-        positions: Which positions.
-        prompts: What to measure on; None draws from the task.
-        references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
-        n_prompts: How many are drawn.
-        ablation: What the verdict rests on: "mean", our choice, or "zero".
-        n_random: Random subspaces; at least 2 for a verdict.
-        seed: Of prompts, bootstrap and random subspaces.
+        positions: Positions to change.
+        prompts: Prompts to measure on; None draws from the task.
+        references: Predictors of your own by name, added to the task's; a `References` replaces them.
+        n_prompts: Number of prompts to draw.
+        ablation: Basis of the verdict: "mean", our choice, or "zero".
+        n_random: Number of random subspaces; at least 2 for a verdict.
+        seed: Seed of prompts, bootstrap and random subspaces.
 
     Returns:
         The effect beside its controls, untrained networks not among them (see `signature_use`).
@@ -403,17 +403,17 @@ def signature_use(
     own signature fitted and taken away.
 
     Args:
-        model: Any family.
+        model: Model of any family.
         task: What is in distribution.
-        hook: Where.
+        hook: Hook of width d_model.
         conventions: Tokens, centring and k; None takes the defaults. The side is "right".
-        fit_prompts: For the signature; None draws from the task, by another stream than `prompts`.
-        prompts: For the effect; None draws from the task.
-        references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
-        n_prompts: How many are drawn of each.
+        fit_prompts: Prompts for the signature; None draws from the task, by another stream than `prompts`.
+        prompts: Prompts for the effect; None draws from the task.
+        references: Predictors of your own by name, added to the task's; a `References` replaces them.
+        n_prompts: Number of prompts to draw for each.
         ablation: As in `subspace_use`.
-        n_random: Random subspaces; at least 2 for a verdict.
-        n_controls: Untrained networks; 0 switches them off.
+        n_random: Number of random subspaces; at least 2 for a verdict.
+        n_controls: Number of untrained networks; 0 switches them off.
         seed: The only source of randomness.
 
     Returns:
@@ -439,35 +439,40 @@ def signature_use(
     model.prepare(fit.xs, fit.ys)
     chosen = chosen.of_prompts(fit.n_points, model.cfg)
     aims = late_aims(model, given, known)
-    return _use_of_signature(model, task, hook, chosen, fit, given, aims, ablation, n_random, n_controls, seed)
+    asked = _Signature(task, hook, chosen, fit, given, aims, ablation, seed)
+    networks = untrained_networks(model, n_controls, seed=seed)
+    return replace(asked.used_by(model, n_random), untrained=tuple(asked.effect_on(network) for network in networks))
 
 
-def _use_of_signature(
-    model: HookedModel,
-    task: Task,
-    hook: str,
-    conventions: Conventions,
-    fit: Prompts,
-    given: Prompts,
-    aims: Mapping[str, Float64[Tensor, "sample late"]],
-    ablation: Literal["mean", "zero"],
-    n_random: int,
-    n_controls: int,
-    seed: int,
-) -> SubspaceUse:
-    def directions(network: HookedModel) -> Tensor:
-        rows = conventions.rows(collect(network, fit, hook)[hook])
-        return fit_signature(rows, k=conventions.k, center=conventions.center).reference.T.contiguous()
+@dataclass(frozen=True, slots=True, eq=False)
+class _Signature:
+    """What is asked of each network's own signature."""
 
-    def untouched(network: HookedModel) -> Untouched:
-        return Untouched(network, task, given, aims, seed)
+    task: Task
+    hook: str
+    conventions: Conventions
+    fit: Prompts
+    given: Prompts
+    aims: Mapping[str, Float64[Tensor, "sample late"]]
+    ablation: Literal["mean", "zero"]
+    seed: int
 
-    own = _use(untouched(model), directions(model), hook, "all", ablation, n_random, seed)
-    untrained = []
-    for network in untrained_networks(model, n_controls, seed=seed):
-        mean = mean_activations(network, given, [hook])[hook] if ablation == "mean" else None
-        untrained.append(untouched(network).effect(project_out(directions(network), hook, mean=mean)))
-    return replace(own, untrained=tuple(untrained))
+    def used_by(self, model: HookedModel, n_random: int) -> SubspaceUse:
+        untouched = Untouched(model, self.task, self.given, self.aims, self.seed)
+        return _use(untouched, self._directions(model), self.hook, "all", self.ablation, n_random, self.seed)
+
+    def effect_on(self, network: HookedModel) -> InterventionEffect:
+        mean = mean_activations(network, self.given, [self.hook])[self.hook] if self.ablation == "mean" else None
+        untouched = Untouched(network, self.task, self.given, self.aims, self.seed)
+        return untouched.effect(project_out(self._directions(network), self.hook, mean=mean))
+
+    def effect_on_made(self, make: Callable[[], HookedModel]) -> InterventionEffect:
+        return self.effect_on(make())
+
+    def _directions(self, network: HookedModel) -> Tensor:
+        rows = self.conventions.rows(collect(network, self.fit, self.hook)[self.hook])
+        fitted = fit_signature(rows, k=self.conventions.k, center=self.conventions.center)
+        return fitted.reference.T.contiguous()
 
 
 def _median(values: list[float]) -> float:
@@ -494,7 +499,7 @@ def _use_in_study(found: Findings) -> SubspaceUse | Absent:
     plan, site = found.plan, found.main_site
     n_prompts = plan.efforts[USE.name].prompts
     fit, given = plan.families.fit[:n_prompts], plan.families.in_distribution.prompts[:n_prompts]
-    answers = found.answers[IN_DISTRIBUTION]
+    answers: Mapping[str, Tensor] = found.answers[IN_DISTRIBUTION]
     atlas = found.results.get("atlas")
     named = None if atlas is None or isinstance(plan.task, FixedPrompts) else atlas.strongest_site()
     if named is not None:
@@ -508,19 +513,11 @@ def _use_in_study(found: Findings) -> SubspaceUse | Absent:
     if not any(values.any() for values in streams):
         return Absent("The stream after the last block is zero, so there is no signature to remove.")
     late = late_answers(plan.model, given)
-    return _use_of_signature(
-        plan.model,
-        plan.task,
-        site.hook,
-        plan.conventions,
-        fit,
-        given,
-        {name: said[:n_prompts, late].double() for name, said in answers.items()},
-        "mean",
-        N_RANDOM,
-        plan.n_controls,
-        plan.seed,
-    )
+    aims = {name: said[:n_prompts, late].double() for name, said in answers.items()}
+    asked = _Signature(plan.task, site.hook, plan.conventions, fit, given, aims, "mean", plan.seed)
+    makers = untrained_makers(plan.model, plan.n_controls, seed=plan.seed)
+    untrained = found.divided(makers, asked.effect_on_made)
+    return replace(asked.used_by(plan.model, N_RANDOM), untrained=tuple(untrained))
 
 
 def _claims(_: StudyPlan) -> list[Claim]:

@@ -52,24 +52,24 @@ def study(
 
     Args:
         model: The network, or a `Checkpoint`.
-        task: What is in distribution; of a `Checkpoint` its own by default.
-        n_prompts: For each family; None takes what a few minutes allow.
-        n_points: Pairs a prompt; None takes the task's usual number.
+        task: The task in distribution; a `Checkpoint` brings its own.
+        n_prompts: Number of prompts per family; None takes as many as fit in a few minutes.
+        n_points: Number of examples per prompt; None takes the task's usual number.
         shifts: Names or patterns, or your own `Shift` objects, see `select_shifts`; None means the core suite.
         layers: Blocks to look at; None means all.
-        references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
-        detectors: Your own by name, as in `detector_report`.
-        targets: Quantities of your own that probes look for, by name, as in `linear_probes`.
-        n_controls: Untrained networks; None takes 20 where they cost less than a minute and 10 elsewhere, and 40 or 20
-            for spectra. 0 switches them off, and no verdict applies then.
-        n_points_trained: Points that prompts had in training; later ones are marked as never seen there. None takes
-            what a `Checkpoint` says, or the task's usual number.
+        references: Predictors of your own by name, added to the task's; a `References` replaces them.
+        detectors: Detectors of your own by name, as in `detector_report`.
+        targets: Probe targets of your own by name, as in `linear_probes`.
+        n_controls: Number of untrained networks; None takes 20 if they cost less than a minute and otherwise 10, and 40
+            or 20 for spectra. 0 switches them off, and no verdict applies then.
+        n_points_trained: Number of examples per prompt in training; later ones are marked as never seen in training.
+            None takes what a `Checkpoint` says, or the task's usual number.
         seed: The only source of randomness.
         workers: Number of processes, of one thread each, that untrained networks are divided between; results do not
-            depend on it. None takes two or more where the cores are there and the work would take one of them longer
-            than 20 seconds. Networks that cannot be sent to another process stay in this one.
-        tick: Told the number of sequences just read, and by which network or for which measure, for progress;
-            `StudyPlan.reads` in all.
+            depend on it. None takes two or more if there are enough cores and one process would take longer than 20
+            seconds. Networks that cannot be sent to another process stay in this one.
+        tick: Called with the number of sequences just read, and the network or measure, for progress; the total is
+            `StudyPlan.reads`.
 
     Returns:
         The study.
@@ -98,7 +98,12 @@ def study(
 def run_study(plan: StudyPlan, tick: Tick | None = None) -> Study:
     """Read every network once, then ask each measure for its result and its claims."""
     report = tick or (lambda _done, _note: None)
-    found = _read_networks(plan, report)
+    with Crew(min(plan.workers, 1 + plan.n_surveyed) - 1, modules=[table.__name__]) as crew:
+        return _measured(_read_networks(plan, report, crew), report)
+
+
+def _measured(found: Findings, report: Tick) -> Study:
+    plan = found.plan
     results = found.results
     results |= dict.fromkeys(measure.name for measure in plan.measures)
     absent, efforts = plan.absent, plan.efforts
@@ -158,7 +163,7 @@ class _Reading:
     errors_only: dict[str, Tensor] = field(default_factory=dict)
 
 
-def _read_networks(plan: StudyPlan, report: Tick) -> Findings:
+def _read_networks(plan: StudyPlan, report: Tick, crew: Crew) -> Findings:
     """Run every network over all prompts of a study."""
     makers = untrained_makers(plan.model, plan.n_surveyed, seed=plan.seed)
     networks = [_Network("this model", lambda: plan.model, of_model=True, measured=True)]
@@ -166,17 +171,16 @@ def _read_networks(plan: StudyPlan, report: Tick) -> Findings:
         _Network(f"untrained network {i}", make, of_model=False, measured=i <= plan.n_controls)
         for i, make in enumerate(makers, start=1)
     ]
-    helpers = min(plan.workers, len(networks)) - 1
     readings: dict[int, _Reading] = {}
-    with Crew(helpers, modules=[table.__name__]) as crew:
-        families = plan.families.all_families
-        found = Findings(plan, {label: plan.references.answers(family.prompts) for label, family in families.items()})
-        shared = crew.share(networks, partial(_read_network, found), partial(_read_here, found, report))
-        with closing(shared):  # at once, if this is stopped
-            for i, (reading, told) in shared:
-                if not told:
-                    report(plan.reads_of(measured=networks[i].measured), networks[i].name)
-                readings[i] = reading
+    families = plan.families.all_families
+    found = Findings(plan, {label: plan.references.answers(family.prompts) for label, family in families.items()})
+    shared = crew.share(networks, partial(_read_network, found), partial(_read_here, found, report))
+    with closing(shared):  # at once, if this is stopped
+        for i, (reading, told) in shared:
+            if not told:
+                report(plan.reads_of(measured=networks[i].measured), networks[i].name)
+            readings[i] = reading
+    found.crew = crew
     for i, network in enumerate(networks):
         _put(found, network, readings.pop(i))
     return found
