@@ -362,7 +362,7 @@ class Atlas:
             said.append(f"{_count(quiet, 'other shift')} {'shows' if quiet == 1 else 'show'} nothing at any site.")
         asked = [cell.confirmed for cell in self.found if cell.confirmed is not None]
         if asked:
-            said.append(f"Other prompts confirm {sum(asked)} of {_count(len(asked), 'cell')}.")
+            said.append(f"Confirmed on other prompts: {sum(asked)} of {len(asked)}.")
         return " ".join([head, *said])
 
     def _repr_html_(self) -> str:
