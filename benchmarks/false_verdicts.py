@@ -2,12 +2,13 @@
 
 Run `python benchmarks/false_verdicts.py --kept FOLDER`; it measures untrained networks once, each as the model of a
 study beside the same two controls, and keeps the numbers of its claims and of its atlas in the folder, so that a
-stopped or a larger run goes on from there. Then it takes one network at random as the model and N others as its
-controls, many times, and counts the studies with any `evidence` or `opposite` (wanted: at most 5 %), and the claims
-that are found where the model's number is shifted by 1 to 8 standard deviations over networks. The atlas is a family of
-its own: the same is counted of its cells, and one cell of the model is shifted. `--json FILE` writes the counts.
+stopped run can resume and a larger one can add networks.
+Then it takes one network at random as the model and N others as its controls, many times. It counts the studies with
+any `evidence` or `opposite` (wanted: at most 5 %), and the claims that are found if the model's number is shifted by
+1 to 8 standard deviations over networks. The atlas is a family of claims of its own: the same is counted of its cells,
+and one cell of the model is shifted. `--json FILE` writes the counts.
 
-All networks read the same prompts, so what their numbers scatter by holds some of the variance over prompts already;
+All networks read the same prompts, so the spread of their numbers already holds some of the variance over prompts.
 "by the spread over networks alone" leaves that variance out of the intervals, to show what counting it costs.
 
 The rate has two standard errors: that of the resampling, and the larger one that comes from there being so few
@@ -125,10 +126,10 @@ def decide(group: Group, model: np.ndarray, controls: np.ndarray, shift: float =
     """Say of each claim and study whether the interval lies above 0, and whether below: the rule of `Excess`.
 
     Args:
-        group: What was measured.
-        model: Which network stands as the model, by study.
-        controls: Which ones stand beside it, by study.
-        shift: How many standard deviations over all networks the model's numbers are shifted by.
+        group: Numbers of all networks.
+        model: Network that is the model, by study.
+        controls: Networks that are its controls, by study.
+        shift: Shift of the model's numbers, in standard deviations over all networks.
 
     Returns:
         Both, by claim and study.

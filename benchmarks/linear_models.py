@@ -62,7 +62,7 @@ class Plain(nn.Module):
             kept: Gets the tokens after each layer.
 
         Returns:
-            One number a prompt.
+            One number per prompt.
         """
         labels = torch.cat([ys[:, :-1], torch.zeros_like(ys[:, -1:])], dim=1)
         tokens = torch.cat([xs, labels[..., None]], dim=2)

@@ -57,7 +57,7 @@ class Row:
 
     @property
     def ratio(self) -> float:
-        """How many times more chain steps a second ours does."""
+        """Ratio of chain steps per second, ours over the other's."""
         return (self.ours.chain_steps / self.ours.seconds) / (self.other.chain_steps / self.other.seconds)
 
     @property

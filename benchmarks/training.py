@@ -3,7 +3,7 @@
 Run `python benchmarks/training.py`; it prints one table, writes nothing unless `--json FILE` is given, and exits with 1
 if a wanted ratio is missed. `--sizes tiny --parts published --repeats 3` makes it shorter. Both sides of a ratio take
 turns and the best processor time of each counts, so that other work on the machine counts little. The rows live in
-`benchmarks/training_rows/`, one file a question; the loop of comparison in `benchmarks/rivals/published_loop.py`.
+`benchmarks/training_rows/`, one file per question; the loop of comparison in `benchmarks/rivals/published_loop.py`.
 """
 
 import argparse

@@ -156,7 +156,7 @@ def pruning_curve(
     n_bootstrap: int = 1000,
     confidence: float = 0.95,
 ) -> PruningCurve:
-    """Measure how many heads a network needs.
+    """Measure the number of heads that a network needs.
 
     Formula: L(n) is the mean loss with the n most important heads kept; n_needed is the least n such that
     L(m) <= (1 + tolerance) L for every m >= n that was measured. Importance and losses should come from different

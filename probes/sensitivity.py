@@ -97,7 +97,7 @@ def label_gradients(
         InputError: As in `query_gradients`, or if the point is the first.
 
     Source:
-        The derivative is our choice; von Oswald et al. (2023), arXiv 2212.07677, give the step whose it is.
+        We computed the derivative; the step is that of von Oswald et al. (2023), arXiv 2212.07677.
 
     Example:
         >>> def mean_label(xs, ys, *, points=None):

@@ -71,7 +71,7 @@ def _ridge_row(how: str, wanted: float, sizes: Sizes, *, together: bool) -> Row:
 
 
 def ridge_rows(sizes: Sizes) -> list[Row]:
-    """Compare ridge probes of eight targets a layer.
+    """Compare ridge probes of eight targets per layer.
 
     Returns:
         One row for the loop over targets, and one, of which no ratio is wanted, for all targets at once; times in

@@ -26,7 +26,7 @@ class Row:
 
     name: str
     ours: float
-    """Milliseconds a matrix or a layer, or MiB for memory."""
+    """Milliseconds per matrix or layer, or MiB for memory."""
     rival: float
     wanted_ratio: float
     error: float | None = None

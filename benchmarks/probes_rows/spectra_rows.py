@@ -68,7 +68,7 @@ def spectra_rows(sizes: Sizes) -> list[Row]:
     """Compare directions and spectra.
 
     Returns:
-        One row a comparison, times in milliseconds a matrix.
+        One row per comparison, times in milliseconds per matrix.
     """
     return [
         _directions_row("decaying", 6.0, sizes),

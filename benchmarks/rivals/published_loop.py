@@ -37,7 +37,7 @@ def published_step(sizes: tuple[int, int, int, int, int], batch_size: int) -> Ca
 
     Args:
         sizes: n_dims, points, layers, heads, width.
-        batch_size: Prompts a step.
+        batch_size: Number of prompts per step.
 
     Returns:
         Each call draws a batch, changes the weights and reads the loss.

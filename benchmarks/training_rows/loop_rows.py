@@ -15,7 +15,7 @@ LARGEST_DATA_SHARE = 0.05
 
 
 def published_rows(name: str, repeats: int) -> list[Row]:
-    """Compare steps a second, and say what drawing the data costs.
+    """Compare steps per second, and measure what drawing the data costs.
 
     Returns:
         Two rows.

@@ -12,9 +12,9 @@ OPTIONS = {"bfloat16": {"precision": "bfloat16"}, "torch.compile": {"compile": T
 
 
 def option_rows(name: str, repeats: int) -> Iterator[Row]:
-    """Compare steps a second with bfloat16 and with torch.compile with those without.
+    """Compare steps per second with and without bfloat16 and torch.compile.
 
-    Compiling happens before the clock starts; how long it takes on the wall is said in the second row.
+    Compiling happens before the clock starts; the second row gives its wall time.
 
     Yields:
         A row for each option, and one for the time to compile, in seconds (ours) and in plain steps (ratio).

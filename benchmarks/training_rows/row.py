@@ -30,7 +30,7 @@ def best_of(sides: Sequence[Callable[[], object]], *, calls: int, repeats: int) 
     """Time sides in turn, after one call of each that does not count.
 
     Returns:
-        Seconds of processor time a call, the best of the repeats, side by side.
+        Seconds of processor time per call, the best of the repeats, by side.
     """
     best = [float("inf")] * len(sides)
     for side in sides:

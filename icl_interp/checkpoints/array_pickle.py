@@ -1,7 +1,7 @@
-"""Read a plain pickle of numpy arrays without a single function of numpy's own unpickling, or of anybody else's.
+"""Read a plain pickle of numpy arrays without numpy's unpickling or any other foreign function.
 
-Every name that the pickle asks for is answered by an inert stand-in. An array is built only once all that was said of
-it is known and fits: numpy would believe a crafted dtype, and read bytes as pointers.
+Every name that the pickle asks for is answered by an inert stand-in. An array is built only after all its parts are
+known and fit together: numpy would believe a crafted dtype, and read bytes as pointers.
 """
 
 import io

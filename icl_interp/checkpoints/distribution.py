@@ -1,4 +1,4 @@
-"""What counts as in distribution: the task of a file, the one that is assumed, the one that is given."""
+"""The task in distribution: stated by a file, assumed, or given."""
 
 from collections.abc import Mapping
 from dataclasses import replace

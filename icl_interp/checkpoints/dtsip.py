@@ -47,7 +47,7 @@ _ROWS_IN_HEAD = 32  # widths 64, 128 and 256 have 2, 4 and 8 heads in Garg et al
 
 @dataclass(frozen=True, slots=True)
 class DtsipConfig:
-    """The parts of a config.yaml that matter here."""
+    """The parts of a config.yaml that are used."""
 
     sizes: Mapping[str, int]
     """n_dims, n_embd, n_head, n_layer and n_positions, under dtsip's names."""

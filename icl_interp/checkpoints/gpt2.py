@@ -1,7 +1,7 @@
 """Read GPT-2s under the names of nanoGPT or Hugging Face, with linear maps that read numbers in and out.
 
-Names and shapes tell the sizes, which matrices are transposed, which biases there are, and mostly the two maps. How
-examples become tokens they do not tell.
+Names and shapes determine the sizes, the transposed matrices, the biases, and mostly the two maps. They do not
+determine how examples become tokens.
 """
 
 import json

@@ -42,20 +42,20 @@ def load_checkpoint(
     loader: Loader | None = None,
     device: str | torch.device = "cpu",
 ) -> Checkpoint:
-    """Load a model, with what is in distribution for it and what had to be assumed.
+    """Load a model, its task, and the list of what had to be assumed.
 
     Nothing in the file is executed. The file is checked completely before TransformerLens is imported.
 
     Args:
         path: A checkpoint file, or a run folder (its current or newest checkpoint is taken).
         n_heads: Attention heads per block, for foreign weights without a config.
-        task: What is in distribution, if the file does not say so or says something else: a whole task, or
-            only the fields that differ, as in `{"noise_std": 0.5}`.
+        task: The task in distribution, if the file does not say it or is wrong: a whole task, or only the fields that
+            differ, as in `{"noise_std": 0.5}`.
         layout: What a foreign file does not say, as in `{"sign": -1, "channel": "last"}`; docs/checkpoints.md lists the
             keys of each format.
-        loader: A function of your own, from the path to a module or a wrapped one (`icl_interp.wrap`), for networks
-            that are no model of ours; it needs `task`, and `n_heads` and `layout` say nothing then.
-        device: Where the model shall be.
+        loader: Your own function from the path to a module or a wrapped one (`icl_interp.wrap`), for other networks
+            than ours. It needs `task`; `n_heads` and `layout` have no effect then.
+        device: Device of the model.
 
     Returns:
         The model in evaluation mode, its task, and what was understood and assumed.

@@ -67,17 +67,18 @@ def save_checkpoint(
     n_points_trained: int | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a model with what counts as in distribution for it, completely or not at all.
+    """Write a model and its task, completely or not at all.
 
     Args:
-        path: Where; the folder must exist, and a checkpoint of this format is replaced, but no other file. A name that
-            ends in .safetensors chooses that format, in which tuples of `extra` become lists and keys strings.
-        model: The model; the device does not matter. A `Checkpoint` brings its own task, step and number of points,
-            where none are given.
-        task: What it was trained on, if that is to be in the file.
-        step: Training steps taken.
-        n_points_trained: Points that prompts had in training; None means the task's usual number, where there
-            is a task.
+        path: Path of the file. The folder must exist; a checkpoint of this format is replaced, but no other file. A
+            name that ends in .safetensors chooses that format, in which tuples of `extra` become lists and keys
+            strings.
+        model: The model, on any device. A `Checkpoint` brings its own task, step and number of points, unless they are
+            given.
+        task: Task that the model was trained on; None leaves it out of the file.
+        step: Number of training steps taken.
+        n_points_trained: Number of examples per prompt in training; None means the task's usual number, if there is a
+            task.
         extra: Provenance: numbers, strings, None, lists and dictionaries of these.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Weights that a user's own code opens: a function from a path to their network."""
+"""Weights that the user's own code opens: a function from a path to their network."""
 
 import hashlib
 import inspect
@@ -30,9 +30,9 @@ class CodeFile:
     """A function in a Python file of the user's; plain data, so that other processes can import it as well."""
 
     file: Path
-    """The file."""
+    """Path of the file."""
     name: str
-    """Of a function of one path."""
+    """Name of a function of one path."""
 
     @classmethod
     def parse(cls, text: str) -> "CodeFile":

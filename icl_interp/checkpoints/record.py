@@ -1,4 +1,4 @@
-"""What a checkpoint is, what a reader of a format is given, and what it gives back."""
+"""A checkpoint, and what a reader of a format gets and returns."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -22,28 +22,28 @@ _Choice = TypeVar("_Choice")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
-    """A model from a file, with what the file said and what it left open."""
+    """A model from a file, with what the file says and what had to be assumed."""
 
     model: "icl_interp.models.hooked.HookedModel"
     """The model, in evaluation mode."""
     task: Task
-    """What counts as in distribution."""
+    """Task in distribution."""
     step: int | None
-    """Training steps taken, where known."""
+    """Number of training steps taken, if known."""
     n_points_trained: int
-    """Points that prompts had in training; the positions of later points are untrained."""
+    """Number of examples per prompt in training; the positions of later ones are untrained."""
     origin: str
-    """Which program wrote the file, in one clause."""
+    """Program that wrote the file, in one clause."""
     notes: tuple[str, ...]
-    """What was understood, a sentence each."""
+    """What was understood, in one sentence per item."""
     assumptions: tuple[str, ...]
-    """What had to be assumed, a sentence each, with how to say otherwise."""
+    """What had to be assumed, in one sentence per item, with the option that changes it."""
     path: Path
     """The weight file."""
     sha256: str
     """Checksum of the weight file, in hexadecimal."""
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """What the writer put beside the weights: plain provenance."""
+    """Plain provenance that the writer put beside the weights."""
 
     def __repr__(self) -> str:
         step = "unknown step" if self.step is None else f"step {self.step}"
@@ -53,7 +53,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reading:
-    """All but the model, which is built only from a good reading; what has no line here is as in `Checkpoint`."""
+    """What a reader returns: everything but the model. Fields without a line here are as in `Checkpoint`."""
 
     config: ModelConfig
     """Shape of the model."""
@@ -66,11 +66,11 @@ class Reading:
     step: int | None = None
     notes: tuple[str, ...] = ()
     task_assumptions: tuple[str, ...] = ()
-    """What was assumed of the task; void once a task is given."""
+    """Assumptions about the task; void once a task is given."""
     other_assumptions: tuple[str, ...] = ()
-    """What was assumed besides the distribution; a task does not change it."""
+    """Other assumptions, which a task does not change."""
     points_assumption: str | None = None
-    """What was assumed of `n_points_trained`; void once a task with its own `n_points` is given."""
+    """Assumption about `n_points_trained`; void once a task with its own `n_points` is given."""
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -95,21 +95,21 @@ class Reader(ABC):
     """
 
     name: ClassVar[str] = ""
-    """Which files these are, for sentences: "checkpoints of my lab"."""
+    """Name of the files in error messages: "checkpoints of my lab"."""
     signs: ClassVar[tuple[str, ...]] = ()
-    """Names that its files hold, with * for any text: they tell which format an unknown file is nearest to."""
+    """Names that its files hold, with * for any text; they find the format nearest to an unknown file."""
     options: ClassVar[Mapping[str, str]] = {}
-    """What `--layout key=value` may say of such a file: a clause by key."""
+    """Keys that `--layout key=value` takes for such a file, with one clause per key."""
 
     def open(self, path: Path, head: bytes) -> Any | None:
-        """Give what a file holds that neither torch, safetensors nor numpy has written.
+        """Read a file that neither torch, safetensors nor numpy has written.
 
         Args:
             path: The file.
             head: Its first bytes.
 
         Returns:
-            Its contents, or None where the file is of another kind. Without this method it is always None.
+            Its contents, or None if the file is of another kind. Without this method it is always None.
         """
         del path, head
         return None  # the answer of most
@@ -119,7 +119,7 @@ class Reader(ABC):
         """Tell whether a file is of this format.
 
         Args:
-            contents: What it holds: tensors and plain data.
+            contents: Tensors and plain data of the file.
 
         Returns:
             True if `read` shall read it.
@@ -127,12 +127,12 @@ class Reader(ABC):
 
     @abstractmethod
     def read(self, file: WeightFile, *, n_heads: int | None, layout: Layout) -> Reading:
-        """Say which model a file holds.
+        """Read the model of a file.
 
         Args:
             file: Its path and contents.
-            n_heads: Attention heads, where they were given.
-            layout: What else was said of the file, by the keys of `options`.
+            n_heads: Number of attention heads, if it was given.
+            layout: What else was given, by the keys of `options`.
 
         Returns:
             The model's config, its weights under our names, its task, and what was understood and assumed.

@@ -1,4 +1,4 @@
-"""The formats that open, in a registry to which anybody can add one of their own."""
+"""The formats that open, in a registry to which users can add."""
 
 import fnmatch
 import inspect
@@ -33,11 +33,11 @@ def register_reader(kind: _ReaderKind) -> _ReaderKind:
     """Let `load_checkpoint` and `icl-probe` open a format of your own.
 
     Args:
-        kind: A subclass of `Reader` with a name of its own, which is made without arguments. A class of the same module
-            and name takes the place of the one before, so that a notebook's cell can run again.
+        kind: A subclass of `Reader` with its own name, which is made without arguments. A class of the same module and
+            name replaces the one before, so that a notebook's cell can run again.
 
     Returns:
-        The same class, so that this can be written above it as a decorator.
+        The same class, so that this works as a decorator.
 
     Raises:
         InputTypeError: If it is no subclass of Reader, or an abstract one.

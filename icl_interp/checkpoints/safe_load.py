@@ -75,7 +75,7 @@ def to_safetensors(contents: Mapping[str, Any]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class WeightFile:
-    """What one weight file held."""
+    """The contents of one weight file."""
 
     path: Path
     contents: Any

@@ -1,1 +1,1 @@
-"""Papers as experiments: the setting, the runs, and claims that are judged by numbers alone."""
+"""Papers as experiments: setting, runs, and claims that are judged by numbers alone."""

@@ -69,7 +69,7 @@ def summaries_in(folder: str | Path) -> list[Summary]:
 
 
 def claims_table(summaries: Sequence[Summary]) -> str:
-    """Lay claims out as a Markdown table, a row per claim: statement, source, verdict and its three counts."""
+    """Lay claims out as a Markdown table, one row per claim: statement, source, verdict and its three counts."""
     rows = ["| Claim | Source | Verdict |", "|---|---|---|"]
     for summary in summaries:
         authors = summary.paper.citation.partition(", arXiv")[0]
@@ -81,7 +81,7 @@ def claims_table(summaries: Sequence[Summary]) -> str:
 
 
 def short_tables(summaries: Sequence[Summary]) -> str:
-    """Lay claims out in a table per paper: the claim in a few words, verdict, and how many checks say what."""
+    """Lay claims out in one table per paper: the claim in a few words, its verdict and the three counts."""
     return "\n\n".join(map(_short_table, summaries))
 
 

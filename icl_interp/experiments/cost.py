@@ -93,7 +93,7 @@ def _kinds_of(plan: Mapping[Any, TrainConfig]) -> list[list[TrainConfig]]:
 def first_steps(
     plan: Mapping[Any, TrainConfig], n_steps: int, *, device: str = "cpu", on_kind: Callable[[Cost], None] | None = None
 ) -> list[Cost]:
-    """Train the first run of each kind for some steps, and say what training, not measuring, all of it would take."""
+    """Train the first run of each kind for some steps, and estimate the cost of training (not measuring) all runs."""
     if n_steps < 1:
         raise InputError(f"--first-steps needs at least one step, got {n_steps}.")
     costs = []

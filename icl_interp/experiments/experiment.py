@@ -25,11 +25,11 @@ Record = TypeVar("Record")
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What an experiment may use, whatever its size."""
+    """Resources that an experiment may use, whatever its size."""
 
     workers: int = 1  # processes that train, one thread each
     device: str = "cpu"
-    """Where models are trained that are too large to be trained together; most measures are taken on the CPU."""
+    """Device for models that are too large to be trained together; most measures run on the CPU."""
     seeds: tuple[int, ...] | None = None  # other seeds than the preset's; fewer than three are not judged
 
 
@@ -69,7 +69,7 @@ class Outcome:
 
 
 def combine(number: Callable[..., float], *columns: Sequence[Any]) -> tuple[float, ...]:
-    """Make one number per seed from what the columns say of it; NaN, which leaves a check undecided, where none is.
+    """Make one number per seed from columns of numbers; NaN, which leaves a check undecided, if there is none.
 
     >>> combine(lambda a, b: a / b, [1.0, 2.0], [4.0, 0.0])
     (0.25, nan)
@@ -140,7 +140,7 @@ class Experiment:
         return self.plan(self._sizes(preset, means))
 
     def setting_of(self, preset: str, seeds: tuple[int, ...]) -> tuple[str, ...]:
-        """Say what a preset runs, a sentence each: equal sentences, equal sizes."""
+        """Describe what a preset runs, one sentence per item; equal sentences mean equal sizes."""
         return self.setting(replace(self.sizes[preset], seeds=seeds))
 
     def judge(self, preset: str, runs: TrainedRuns) -> Outcome:

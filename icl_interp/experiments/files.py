@@ -153,7 +153,7 @@ class FigureTables(Kept):
     tables: tuple[FigureTable, ...]
 
     def text(self) -> str:
-        """What the file holds, a row on a line: short, and its differences can be read."""
+        """Write the contents with one row per line: short, and differences are easy to read."""
         head = json.dumps(self.model_dump(exclude={"tables"}), indent=2, ensure_ascii=False)[:-2]
         tables = ",\n".join(_lines(table.model_dump()) for table in self.tables)
         return f'{head},\n  "tables": [\n{tables}\n  ]\n}}\n'

@@ -1,4 +1,4 @@
-"""Risks of models on isotropic tasks: exact for one linear block, by sampling for anything, and the least there is."""
+"""Risks of models on isotropic tasks: exact for one linear block, by sampling for any model, and the least possible."""
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
@@ -105,7 +105,7 @@ def optimal_lsa_risk(w_mean: Float[Tensor, " dim"], n_pairs: int) -> float:
     """Give the least expected error of linear self-attention without MLP, by BFGS from around the best step of GD-0.
 
     Over v21 = alpha e, V11 = p I + q e e^T, v12 = omega e and v_minus1 = 1, with e along b*; for d = 5 it equals the
-    minimum over all weights. Theorem 4.1 bounds it; the number is our choice.
+    minimum over all weights. Theorem 4.1 bounds it; we computed the number.
     """
     if n_pairs < 1:
         raise InputError(f"optimal_lsa_risk needs at least one pair, got {n_pairs}.")
@@ -133,7 +133,7 @@ def optimal_lsa_risk(w_mean: Float[Tensor, " dim"], n_pairs: int) -> float:
 
 
 def lsa_gap_bound(w_mean: Float[Tensor, " dim"], n_pairs: int) -> float:
-    """Give by how much attention alone is at least worse than a linear block: 2 |b*|^2 / (3 (M+1)), Theorem 4.1."""
+    """Give the least gap between attention alone and a linear block: 2 |b*|^2 / (3 (M+1)), Theorem 4.1."""
     return 2 / (3 * (n_pairs + 1)) * float(w_mean.double().square().sum())
 
 

@@ -25,7 +25,7 @@ def _ends(found: Iterable[Interval]) -> tuple[list[float], list[float], list[flo
 
 
 def band(name: str, xs: Sequence[Any], found: Sequence[Interval], style: TraceStyle, *, tenth: bool = False) -> Line:
-    """Means over seeds with their intervals, none below a tenth of its mean where a logarithmic axis needs that."""
+    """Means over seeds with their intervals; on a logarithmic axis no lower end is below a tenth of its mean."""
     means, low, high = _ends(found)
     low = [max(end, mean / 10) for end, mean in zip(low, means, strict=True)] if tenth else low
     return Line(name, xs, means, style, low, high, markers=True)

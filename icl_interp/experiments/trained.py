@@ -1,4 +1,4 @@
-"""All models of an experiment, trained once, and what they were trained with; what is finished is read back."""
+"""All models of an experiment, each trained once; finished ones are read back."""
 
 import time
 from collections import Counter
@@ -47,7 +47,7 @@ def train_all(
     on_done: Callable[[int], None] | None = None,
     on_stop: Callable[[int], None] | None = None,
 ) -> dict[Key, HookedModel]:
-    """Train what is not trained yet, one thread per process, and load all of it; equal configs are trained once."""
+    """Train the models that are not trained yet, one thread each, and load all. Equal configs are trained once."""
     tick = on_done or (lambda _: None)
     paths = dict(zip(plan, _run_paths(folder, plan.values()), strict=True))
     unique = {path: plan[key] for key, path in paths.items()}
@@ -153,7 +153,7 @@ _NOT_RECORDED = "not recorded"  # where a manifest does not say, as those of old
 
 
 def trained_by(folder: str | Path, configs: Iterable[TrainConfig]) -> dict[str, str | int | float]:
-    """Collect from the manifests of finished runs what they were trained with, and how long with all stops."""
+    """Collect versions, machines and training time (over all stops) from the manifests of finished runs."""
     manifests = [read_manifest(path) for path in sorted(set(_run_paths(folder, configs)))]
     took: list[Any] = [manifest.get("seconds") for manifest in manifests]
     return {

@@ -21,14 +21,14 @@ def ablate_heads(
     means: Mapping[str, Float[Tensor, "pos head d_head"]] | None = None,
     positions: Positions = "all",
 ) -> Intervention:
-    """Silence attention heads.
+    """Ablate attention heads.
 
     Formula: z_h <- 0 (masked, as Chen et al. do), or z_h <- its mean over reference prompts at each position.
 
     Args:
         heads: Pairs (layer, head), layers from 0.
-        means: From `mean_activations` at each `blocks.{layer}.attn.hook_z`; None masks.
-        positions: Which positions; with means, those of prompts as long as the reference's.
+        means: Means from `mean_activations` at each `blocks.{layer}.attn.hook_z`; None sets the heads to zero.
+        positions: Positions to change; with means, those of prompts as long as the reference's.
 
     Returns:
         The intervention.
@@ -65,14 +65,14 @@ def ablate_mlps(
     means: Mapping[str, Float[Tensor, "pos d_model"]] | None = None,
     positions: Positions = "all",
 ) -> Intervention:
-    """Silence MLPs.
+    """Ablate MLPs.
 
     Formula: what the MLP adds becomes 0, or its mean over reference prompts at each position.
 
     Args:
-        layers: From 0.
-        means: From `mean_activations` at each `blocks.{layer}.hook_mlp_out`; None masks.
-        positions: Which positions; with means, those of prompts as long as the reference's.
+        layers: Layers, from 0.
+        means: Means from `mean_activations` at each `blocks.{layer}.hook_mlp_out`; None sets the MLPs to zero.
+        positions: Positions to change; with means, those of prompts as long as the reference's.
 
     Returns:
         The intervention.
@@ -96,9 +96,9 @@ def mean_activations(
 
     Args:
         model: The network.
-        prompts: The reference, usually in distribution.
+        prompts: Reference prompts, usually in distribution.
         names: Hook names.
-        batch_size: Prompts a forward pass.
+        batch_size: Number of prompts per forward pass.
 
     Returns:
         Means by name, on the CPU, accumulated in float64.

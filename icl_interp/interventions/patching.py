@@ -1,4 +1,4 @@
-"""Activation patching: put what a model held on clean prompts into its run on corrupted ones."""
+"""Activation patching: put activations of clean prompts into a run on corrupted ones."""
 
 import itertools
 from collections.abc import Sequence
@@ -29,29 +29,29 @@ _HEAD_AXIS = ("hook_q", "hook_k", "hook_v", "hook_z")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PatchResult:
-    """How much of the clean prediction each patch brings back."""
+    """How much of the clean prediction each patch recovers."""
 
     axes: tuple[_PatchAxis, ...]
-    """What the entries are indexed by; empty where one patch took everything."""
+    """Axes of the entries; empty if one patch replaced everything."""
     labels: tuple[tuple[int, ...], ...]
     """Layers, positions or heads along each axis."""
     recovered: Float64[Tensor, "*axes"]
-    """1 - |patched - clean|^2 / |corrupted - clean|^2 of the predictions: 0 where the patch changes nothing, 1 where it
-    brings all back, negative where it leads further away. NaN if corruption changed no prediction, up to rounding."""
+    """1 - |patched - clean|^2 / |corrupted - clean|^2 of the predictions: 0 if the patch changes nothing, 1 if it
+    recovers everything, negative if it increases the distance. NaN if the corruption changed no prediction."""
     low: Float64[Tensor, "*axes"]
     """Lower end of the 95 % bootstrap interval over prompts."""
     high: Float64[Tensor, "*axes"]
-    """Its upper end."""
+    """Upper end of the 95 % bootstrap interval over prompts."""
     name: str
     """The hook, with {layer} where the layer varies."""
     corruption: float
     """Mean squared difference that corruption made to the predictions, in squared units of y."""
 
     def to_frame(self) -> pd.DataFrame:
-        """Lay the entries out, one a row.
+        """Lay the entries out, one per row.
 
         Returns:
-            A column for each axis, then recovered, low, high.
+            One column per axis, then recovered, low, high.
         """
         index = itertools.product(*self.labels)
         values = zip(self.recovered.flatten(), self.low.flatten(), self.high.flatten(), strict=True)
@@ -77,19 +77,19 @@ def patch(
 ) -> PatchResult:
     """Patch an activation from clean prompts into corrupted ones, one place at a time.
 
-    The prompts are a pair each: prompt i of both reads the same but for what was corrupted (a label, the task, an
-    input). A patch replaces the activation at one layer, position or head by its clean value; predictions of all points
-    that the model answers under hooks are compared. One forward pass for each entry of the result.
+    The prompts come in pairs: prompt i of both is the same except for what was corrupted (a label, the task, an input).
+    A patch replaces the activation at one layer, position or head by its clean value. The predictions of all points
+    that the model answers under hooks are compared. Each entry of the result costs one forward pass.
 
     Args:
-        model: Any family.
-        clean: What the activations come from.
-        corrupted: As many prompts, as many points.
+        model: Model of any family.
+        clean: Prompts that the activations come from.
+        corrupted: Equally many prompts with equally many points.
         name: Hook name; with "layer" among the axes it holds `{layer}`, as in "blocks.{layer}.hook_resid_pre".
-        axes: Any of "layer", "pos", "head", in this order; what is not named is patched whole.
-        positions: Which positions are patched, or walked through where "pos" is an axis.
-        batch_size: Prompts a forward pass.
-        n_bootstrap: Resamples of the prompt pairs.
+        axes: Any of "layer", "pos", "head", in this order; axes that are not named are patched whole.
+        positions: Positions to patch, one by one if "pos" is an axis.
+        batch_size: Number of prompts per forward pass.
+        n_bootstrap: Number of bootstrap resamples of the prompt pairs.
         seed: Seed of the bootstrap.
 
     Returns:

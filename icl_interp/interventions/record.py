@@ -1,4 +1,4 @@
-"""What an intervention is, and how a model is run under one."""
+"""Interventions, and running a model under one."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,10 +28,10 @@ class Edit:
     name: str
     """Hook name, as TransformerLens spells it."""
     change: Callable[[Tensor, list[int]], Tensor]
-    """From what was at the chosen positions [batch pos ...], and which these are, to what shall be there; sees all
-    prompts of the batch."""
+    """Function of the values at the chosen positions [batch pos ...] and of these positions that returns the new
+    values; it gets all prompts of the batch."""
     positions: Positions = "all"
-    """Which positions it changes; the others stay as they are."""
+    """Positions that it changes."""
 
     def hook(self, config: Architecture) -> Callable[..., Tensor]:
         """Turn the edit into a hook function."""
@@ -50,16 +50,16 @@ class Intervention:
     """Changes that hold together while `on` is open; `&` joins two."""
 
     edits: tuple[Edit, ...]
-    """What is changed where; those of one hook act in this order."""
+    """Changes; those of one hook act in this order."""
     description: str
-    """What is done, in one clause."""
+    """Description in one clause."""
 
     @contextmanager
     def on(self, model: HookedModel) -> Iterator[HookedModel]:
         """Keep the changes in place for the length of a `with` block.
 
         Args:
-            model: Any family.
+            model: Model of any family.
 
         Yields:
             The same model; its hooks come off at the end, also after an exception.
@@ -95,7 +95,7 @@ def answered_points(config: Architecture, n_points: int) -> list[int]:
         n_points: Number of examples per prompt.
 
     Returns:
-        All points; the last alone for a model that answers only its query.
+        All points, or only the last for a model that answers only its query.
     """
     return [n_points - 1] if config.query_only else list(range(n_points))
 
@@ -106,10 +106,11 @@ def predict_under(
     """Let a model predict while an intervention holds.
 
     Args:
-        model: Any family.
-        prompts: What it reads. A swap exchanges between the prompts of one batch, so there the batch size matters.
-        intervention: None leaves the model alone.
-        batch_size: Prompts a forward pass.
+        model: Model of any family.
+        prompts: Prompts to read. A swap exchanges between the prompts of one batch, so its result depends on the batch
+            size.
+        intervention: Intervention; None leaves the model alone.
+        batch_size: Number of prompts per forward pass.
 
     Returns:
         Predictions on the CPU, one column for each of `answered_points`, with and without an intervention.

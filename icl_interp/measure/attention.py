@@ -15,6 +15,7 @@ from icl_interp.errors import InputError
 from icl_interp.figures.heatmap import heatmap_figure
 from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
 from icl_interp.measure.families import look_first
+from icl_interp.measure.result import Result
 from icl_interp.measure.study.measure import Findings, Measure, StudyPlan
 from icl_interp.models.architecture import Architecture, OwnRoles
 from icl_interp.models.hooked import HookedModel
@@ -24,7 +25,7 @@ from probes.attention import AttentionReport, attention_report, role_masks
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class AttentionSummary:
+class AttentionSummary(Result):
     """What each head looks at from the tokens that ask, means over prompts and queries."""
 
     layers: tuple[AttentionReport, ...]
@@ -72,9 +73,6 @@ class AttentionSummary:
             limits=(0.0, 1.0),
             text=len(names) <= 16,
         )
-
-    def _repr_html_(self) -> str:
-        return str(self.plot()._repr_html_())
 
     def __repr__(self) -> str:
         entropy = self.table("entropy")

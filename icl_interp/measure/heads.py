@@ -18,6 +18,7 @@ from icl_interp.figures.theme import role_style
 from icl_interp.interventions import Intervention, ablate_heads, predict_under
 from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
 from icl_interp.measure.families import look_first
+from icl_interp.measure.result import Result
 from icl_interp.measure.study.measure import Findings, Measure, StudyPlan
 from icl_interp.measure.subspace_use import late_answers
 from icl_interp.measure.verdicts import LEVEL
@@ -35,7 +36,7 @@ _N_ORDERS = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class HeadReport:
+class HeadReport(Result):
     """What the late error does when heads are masked, in units of E[y^2]."""
 
     importance: HeadImportance
@@ -110,9 +111,6 @@ class HeadReport:
         style = role_style("model")
         lines.append(Line("most important first", kept, own.values.tolist(), style, low, high, 3, markers=True))
         return lines_figure(lines, x="heads kept", y="late error / E[y²]", y_type="log")
-
-    def _repr_html_(self) -> str:
-        return str(self.plot()._repr_html_())
 
     def __repr__(self) -> str:
         layer, head = self.top

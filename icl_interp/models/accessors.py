@@ -10,7 +10,7 @@ from icl_interp.models.config import ModelConfig
 
 
 class WeightAccessors:
-    """Stacked weights and circuits of a model with `blocks`, as HookedTransformer has them."""
+    """Stacked weights and circuits of a model with `blocks`, under HookedTransformer's names."""
 
     cfg: ModelConfig
     blocks: nn.ModuleList

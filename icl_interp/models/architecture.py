@@ -1,4 +1,4 @@
-"""What a measure may ask of any network's shape: our families' configs answer it, and wrapped modules."""
+"""The shape of any network, as measures ask for it; configs of our families and wrapped modules provide it."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -48,7 +48,7 @@ class ResidualSite:
     """One place in the residual stream."""
 
     label: str
-    """For figures: "read-in", "block 0", ..., "final norm"."""
+    """Label in figures: "read-in", "block 0", ..., "final norm"."""
     hook: str
     """The hook point's name."""
 
@@ -104,17 +104,17 @@ class Architecture(ABC):
 
     @property
     def is_wrapped(self) -> bool:
-        """Whether it is somebody else's module, of which no weight is known by name."""
+        """Whether it is a wrapped module, of which no weight is known by name."""
         return bool(self.family == "wrapped")
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader of a report has to know about such a network, a sentence each."""
+        """Notes on such a network for readers of a report, in one sentence per note."""
         return ()
 
     @abstractmethod
     def describe(self) -> str:
-        """Say in one clause which network this is."""
+        """Describe the network in one clause."""
 
     @abstractmethod
     def residual_sites(self, layers: Sequence[int] | None = None) -> list[ResidualSite]:

@@ -1,4 +1,4 @@
-"""From a config, or the name of a published model, to a model with fresh weights."""
+"""Build a model with fresh weights from a config or the name of a published model."""
 
 import importlib
 from collections.abc import Mapping
@@ -103,8 +103,8 @@ def model_preset(name: str, **changes: Any) -> ModelConfig:
     width 128, positions and the causal mask are not in the paper and follow Garg et al.'s small model.
 
     Args:
-        name: Of the preset.
-        changes: Fields that shall differ.
+        name: Name of the preset.
+        changes: Fields to change.
 
     Returns:
         A config for `build_model`.

@@ -40,9 +40,9 @@ class ICLActivationCache(_Readable):
         """Split the residual stream into what each sublayer wrote; arguments as in TransformerLens.
 
         Args:
-            layer: Before which block; None or -1 means the end.
+            layer: Block before which the stream is taken; None or -1 means the end.
             args: As TransformerLens takes them.
-            kwargs: Likewise.
+            kwargs: As TransformerLens takes them.
 
         Returns:
             Components [component batch pos d_model], with labels if asked.
@@ -56,9 +56,9 @@ class ICLActivationCache(_Readable):
         """Stack what each head wrote before a block; arguments as in TransformerLens.
 
         Args:
-            layer: Before which block; -1 means the end.
+            layer: Block before which the stream is taken; -1 means the end.
             args: As TransformerLens takes them.
-            kwargs: Likewise.
+            kwargs: As TransformerLens takes them.
 
         Returns:
             Heads [component batch pos d_model], without the output bias, with labels if asked.
@@ -72,9 +72,9 @@ class ICLActivationCache(_Readable):
         """Stack what each neuron wrote before a block; arguments as in TransformerLens.
 
         Args:
-            layer: Before which block; -1 means the end.
+            layer: Block before which the stream is taken; -1 means the end.
             args: As TransformerLens takes them.
-            kwargs: Likewise.
+            kwargs: As TransformerLens takes them.
 
         Returns:
             Neurons [component batch pos d_model], without the output bias, with labels if asked.
@@ -90,9 +90,9 @@ class ICLActivationCache(_Readable):
         """Split the residual stream into heads, neurons, embeddings and biases; arguments as in TransformerLens.
 
         Args:
-            layer: Before which block; None or -1 means the end.
+            layer: Block before which the stream is taken; None or -1 means the end.
             args: As TransformerLens takes them.
-            kwargs: Likewise.
+            kwargs: As TransformerLens takes them.
 
         Returns:
             Components [component batch pos d_model], with labels if asked.
@@ -132,9 +132,9 @@ class ICLActivationCache(_Readable):
         """Give what each neuron of a layer wrote; arguments as in TransformerLens.
 
         Args:
-            layer: Which block.
+            layer: Number of the block.
             args: As TransformerLens takes them.
-            kwargs: Likewise.
+            kwargs: As TransformerLens takes them.
 
         Returns:
             [batch pos d_mlp d_model].

@@ -122,7 +122,7 @@ _LATER: dict[str, Any] = _PLAIN_TOKENS
 
 
 class ModelConfig(Settings, Architecture):
-    """Shape and initialisation of a model, with the field names of TransformerLens' configs where it has them.
+    """Shape and initialisation of a model, with the field names of TransformerLens' configs if they exist.
 
     An option that a family does not have keeps the one value that describes the family, and any other is refused.
     The defaults of "gpt2" are those of Garg et al.
@@ -131,12 +131,13 @@ class ModelConfig(Settings, Architecture):
         family: "gpt2": a decoder of softmax attention and MLPs. "lsa": linear self-attention on joint tokens. "ltb":
             the linear transformer block, LSA followed by a linear MLP. "softmax_layer": one softmax attention layer
             with merged query-key weights.
-        n_dims: Coordinates of each input x.
-        n_points: Longest prompt in (x, y) examples, the query among them: M context examples are n_points = M + 1.
-        n_layers: Number of blocks; 1 in the linear families where it is not said.
-        n_heads: Attention heads per block; 1 in the linear families where it is not said.
-        d_model: Width of the residual stream. Needed for "gpt2"; elsewhere the stream is the token matrix and the
-            width n_dims + 1.
+        n_dims: Number of coordinates of each input x.
+        n_points: Number of (x, y) examples in the longest prompt, with the query: M context examples are n_points = M +
+            1.
+        n_layers: Number of blocks; by default 1 in the linear families.
+        n_heads: Number of attention heads per block; by default 1 in the linear families.
+        d_model: Width of the residual stream. Needed for "gpt2"; in the other families the stream is the token matrix
+            and has width n_dims + 1.
         d_head: Width of queries and keys; None means d_model / n_heads for "gpt2" and d_model elsewhere (Zhang et
             al.'s d_k = d + 1).
         d_v: Width of values of "lsa" and "ltb"; None means d_model (Zhang et al.'s d_v = d + 1).
@@ -148,35 +149,35 @@ class ModelConfig(Settings, Architecture):
             order, width n_dims + 1, (0, x) and (y, 0) (timaeus). "joint": one token [x; y] per example, and the query
             with y = 0 last. "sequence": one value per token, for recurrences; n_dims is 1 and only xs is read.
         attention: "causal", or "full" over joint tokens; over any other tokens full attention would read labels.
-        mask_query: Whether the query of joint tokens is kept out of keys and values; True in the linear families where
-            it is not said.
+        mask_query: Whether the query of joint tokens is kept out of keys and values; by default True in the linear
+            families.
         read_out: "free": a learned linear map. "pinned": the label's coordinate of the residual stream, with the
             read-in pinned to the first coordinates as well and no final norm: nothing but attention and MLPs can then
             bring x into the prediction. How to pin was our choice.
-        d_out: Channels of the free read-out; the first is the prediction, the others are dead weights (timaeus).
+        d_out: Number of channels of the free read-out; the first is the prediction, the others are unused (timaeus).
         attn_only: Whether blocks lack an MLP.
         normalization_type: "LN", "LNPre" (without scale and shift) or None.
         final_norm: Whether the read-out reads a normalised stream; by default where there are norms and the read-out
             is free.
         positional_embedding_type: "standard" (a learned table) or "none".
-        n_positions: Rows of the table; None means as many as n_points points take.
+        n_positions: Number of rows of the table; None means as many as n_points points take.
         act_fn: "gelu_new" (GPT-2's tanh form), "gelu" (exact) or "relu"; "identity" in the linear families.
-        eps: Added to the variance in LayerNorm.
+        eps: Number added to the variance in LayerNorm.
         attn_out_proj: Whether attention has an output projection; without one, heads are laid side by side.
         doubled_residual: Whether each block's input is added twice, x -> 2x + attention + MLP, as
             timaeus-research/icl does.
-        bias_read_in: Whether the read-in has a bias. The four below say the same of other parts.
-        bias_qkv: Of queries, keys and values.
-        bias_attn_out: Of the output projection.
-        bias_mlp: Of both MLP maps.
-        bias_read_out: Of the free read-out.
+        bias_read_in: Whether the read-in has a bias.
+        bias_qkv: Whether queries, keys and values have biases.
+        bias_attn_out: Whether the output projection has a bias.
+        bias_mlp: Whether both MLP maps have biases.
+        bias_read_out: Whether the free read-out has a bias.
         share_layers: Whether all layers of "lsa" or "ltb" are one set of weights.
-        normalise: Linear attention divides by the number of context examples ("mean"), by that of all tokens, the query
-            among them ("tokens"), by 1 ("sum"), or by `normalise_by` ("fixed").
+        normalise: Divisor of linear attention: the number of context examples ("mean"), the number of all tokens with
+            the query ("tokens"), 1 ("sum"), or `normalise_by` ("fixed").
         normalise_by: The divisor of "fixed".
         attn_skip: Whether linear attention adds to its input; False is the ablation of Zhang et al.'s skip.
-        output_sign: What the label coordinate of the query is multiplied by: 1 (Zhang et al.) or -1 (von Oswald et al.,
-            whose layers subtract the prediction from the labels). "lsa" only.
+        output_sign: Factor of the label coordinate of the query: 1 (Zhang et al.) or -1 (von Oswald et al., whose
+            layers subtract the prediction from the labels). "lsa" only.
         answer_channel: Channel of the query that is read in place of its label's, "lsa" only; None means the label's.
         init: "gpt2" family: "dtsip" (GPT-2's inside, torch's Linear for read-in and read-out), "gpt2",
             "transformer_lens", "torch" (torch's Linear throughout, as timaeus) or "zhang" (Zhang et al.'s GPT-2); see
@@ -379,7 +380,7 @@ class ModelConfig(Settings, Architecture):
         return self.d_mlp if self.d_mlp is not None else 4 * self.d_model
 
     def describe(self) -> str:
-        """Say in one clause which network this is.
+        """Describe the network in one clause.
 
         Returns:
             A clause without full stop.

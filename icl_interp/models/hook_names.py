@@ -45,11 +45,11 @@ class HookRow:
     """One hook point."""
 
     name: str
-    """As `run_with_cache` and `run_with_hooks` take it."""
+    """Name, as `run_with_cache` and `run_with_hooks` take it."""
     shape: str
-    """Axes in the house's vocabulary, with sizes where the config fixes them: "batch pos d_model=64"."""
+    """Axes, with sizes if the config fixes them: "batch pos d_model=64"."""
     meaning: str
-    """What it holds."""
+    """Description of the activation."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -57,9 +57,9 @@ class HookMap:
     """All hook points of a model; printed, the blocks are written once."""
 
     title: str
-    """Which model."""
+    """Name of the model."""
     rows: tuple[HookRow, ...]
-    """One a hook point, in the order in which the model has them."""
+    """One row per hook point, in the model's order."""
 
     def __repr__(self) -> str:
         return f"HookMap({self.title}, {len(self.rows)} hook points)"

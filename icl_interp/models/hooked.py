@@ -1,4 +1,4 @@
-"""What every model of ours shares: TransformerLens' hooks with checked names, caches, and checked questions."""
+"""The base of our models: TransformerLens' hooks with checked names, caches, and checked inputs."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -100,7 +100,7 @@ class HookedModel(HookedRootModule, ABC):
     """
 
     hook_meanings: ClassVar[Mapping[str, tuple[str, str]]] = {}
-    """What each hook holds, by the end of its name: (axes, meaning)."""
+    """Axes and meaning of each hook, by the end of its name."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -116,14 +116,14 @@ class HookedModel(HookedRootModule, ABC):
         """Predict labels, each from its input and the examples before it.
 
         A causal model answers all points in one pass. A query-only model (joint tokens, linear families) runs one
-        sequence for each asked point; while anything is hooked it takes exactly one point, so that each activation
+        sequence per asked point; while anything is hooked it takes exactly one point, so that each activation
         keeps one position per token.
 
         Args:
             xs: Inputs.
             ys: Labels, needed; entry k is never read by prediction k.
-            points: Which entries to return, counting from the end if negative; None means all, or the last alone in
-                a query-only model that is hooked.
+            points: Entries to return, counted from the end if negative; None means all, or the last in a query-only
+                model that is hooked.
 
         Returns:
             Predictions of ys, in the same units, one column for each entry of `points`.
@@ -218,7 +218,7 @@ class HookedModel(HookedRootModule, ABC):
         return super().run_with_hooks(*args, **kwargs)
 
     def describe(self) -> HookMap:
-        """List what can be listened to: name, shape and meaning of every hook point.
+        """List name, shape and meaning of every hook point.
 
         Returns:
             The hook map; print it.
@@ -242,7 +242,7 @@ class HookedModel(HookedRootModule, ABC):
         Args:
             name: A hook name or a predicate on names.
             args: As TransformerLens' `add_hook` takes them.
-            kwargs: Likewise.
+            kwargs: As TransformerLens' `add_hook` takes them.
         """
         self._check_filter(name)
         super().add_hook(name, *args, **kwargs)

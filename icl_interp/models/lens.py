@@ -1,4 +1,4 @@
-"""Models of ours as TransformerLens' own classes, and back.
+"""Conversion of our models to TransformerLens' own classes, and back.
 
 TransformerLens 3.9 has the class HookedTransformer, 4.x the native TransformerBridge. Both read integer tokens where
 our models read numbers, so inputs enter as the activation `hook_embed`; `feeding` puts it there. The converted model
@@ -39,7 +39,7 @@ def to_hooked_transformer(model: HookedModel) -> "HookedTransformer":
     read-in, whose bias has no place there: call the result inside `feeding`.
 
     Args:
-        model: Of family "gpt2".
+        model: Model of family "gpt2".
 
     Returns:
         A copy on the model's device, in evaluation mode.
@@ -74,7 +74,7 @@ def to_bridge(model: HookedModel) -> "TransformerBridge":
     which is filled as well.
 
     Args:
-        model: Of family "gpt2".
+        model: Model of family "gpt2".
 
     Returns:
         A copy on the model's device, in evaluation mode.
@@ -116,14 +116,14 @@ def feeding(
     xs: Float[Tensor, "batch point dim"],
     ys: Float[Tensor, "batch point"],
 ) -> Iterator[Int[Tensor, "batch pos"]]:
-    """Let a converted model read (xs, ys) for as long as the context lasts.
+    """Let a converted model read (xs, ys) inside a `with` block.
 
     Our read-in's output is put in the place of the converted model's token embeddings, at `hook_embed`; positions are
     added by the converted model. Where the first activation of interest is later, `start_at_layer=0` does as well:
     pass our cache's `blocks.0.hook_resid_pre` in the place of tokens.
 
     Args:
-        converted: What `to_hooked_transformer` or `to_bridge` made of the model.
+        converted: Result of `to_hooked_transformer` or `to_bridge`.
         model: The model.
         xs: Inputs; a query-only model is asked for its last point.
         ys: Labels.
@@ -148,13 +148,13 @@ def from_hooked_transformer(
     read_in: tuple[Tensor, Tensor | None] | None = None,
     layout: Tokens | None = None,
 ) -> HookedModel:
-    """Take the weights of a HookedTransformer into a model of ours; needs no HookedTransformer.
+    """Make a model of ours from the weights of a HookedTransformer; needs no HookedTransformer.
 
     What is absent stays absent: a bias that the state dict lacks, and scale and shift of norms where they have been
     folded away (then "LN" means "LNPre").
 
     Args:
-        state_dict: By HookedTransformer's names.
+        state_dict: Weights by HookedTransformer's names.
         cfg: Its config, or that config's fields as a mapping.
         read_in: Weight [d_model d_token] and bias [d_model] of the linear map whose outputs were fed in as
             embeddings. None takes the token table itself: raw tokens are then one-hot.

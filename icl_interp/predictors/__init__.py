@@ -1,4 +1,4 @@
-"""Reference algorithms on tensors alone: each predicts every label from the examples before it.
+"""Reference predictors on tensors: each predicts every label from the examples before it.
 
 All are called ``f(xs, ys)`` or ``f(xs, ys, points=[-1])``, like a model; see `Predictor`.
 """

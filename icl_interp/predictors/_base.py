@@ -1,4 +1,4 @@
-"""What every predictor is and what all share: inputs checked once, float64 by chunks, answers in the input's dtype."""
+"""The base of all predictors: inputs checked once, float64 by chunks, answers in the input's dtype."""
 
 import math
 from abc import ABC, abstractmethod
@@ -22,7 +22,7 @@ _CHUNK_FLOATS = 2**21
 
 @runtime_checkable
 class Predictor(Protocol):
-    """A reference algorithm, called like a model: ``f(xs, ys)`` or ``f(xs, ys, points=[-1])``.
+    """A reference predictor, called like a model: ``f(xs, ys)`` or ``f(xs, ys, points=[-1])``.
 
     Entry k of the answer predicts ``ys[:, k]`` from ``xs[:, k]`` and the k examples before it. It never
     reads ``ys[:, k]`` or anything after point k, so an unknown last label may be any finite number.

@@ -116,7 +116,7 @@ def min_norm_predictions(
 
     Each point is written as a combination b of the independent points before it. The labels of the independent points
     alone give the prediction b.y; the redundant ones then act like observations of a standard normal deviation from
-    those labels, so that all prefixes follow from one Cholesky factor of I + B B^T (this reduction is our choice; it is
+    those labels, so that all prefixes follow from one Cholesky factor of I + B B^T (this reduction is our own; it is
     exact). Prefixes whose rank or accuracy is in doubt are solved by a singular value decomposition each.
     """
     tolerance = _Tolerance.of(xs, eps)

@@ -1,4 +1,4 @@
-"""Predictors that solve no system: what any algorithm has to beat."""
+"""Simple predictors that every algorithm has to beat."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -73,8 +73,8 @@ def nearest_neighbors(n_neighbors: int = 3, *, weighting: _Weighting = "uniform"
     are fewer than ``n_neighbors``, 0 from none; the earlier example wins a tie. No Bayes predictor.
 
     Args:
-        n_neighbors: Number of examples, at least 1; 3 as in both sources.
-        weighting: How their labels are weighted.
+        n_neighbors: Number of neighbours, at least 1; 3 as in both sources.
+        weighting: Weighting of their labels.
 
     Returns:
         A predictor named after its neighbours: degree 1 in y, invariant when all x are scaled.

@@ -25,7 +25,7 @@ def gradient_descent(
     normalise: Normalise = "mean",
     fixed_count: int | None = None,
 ) -> Predictor:
-    """Descend the squared error of the examples before each point from w = 0 by a number of steps.
+    """Do steps of gradient descent from w = 0 on the squared error of the examples before each point.
 
     Formula: w <- w - (step_size / c) X^T (X w - y), ``steps`` times, with c the number of examples k ("mean"), 1
     ("sum") or ``fixed_count`` ("fixed"). No Bayes predictor in general: it approaches least squares, and few steps act
@@ -70,7 +70,7 @@ def gd_plus_plus(
     normalise: Normalise = "mean",
     fixed_count: int | None = None,
 ) -> Predictor:
-    """Descend while each step also shrinks the inputs along their own directions of large variance.
+    """Do gradient descent in which each step also shrinks the inputs along directions of large variance (GD++).
 
     Formula, in each step and with S = X^T X / c of the current inputs: residuals of context and query take a gradient
     step eta, and every input becomes (I - gamma S) x. Equivalently w <- w + (eta / c) P^2 X^T (y - X w), P <- P - gamma
@@ -78,10 +78,10 @@ def gd_plus_plus(
 
     Args:
         steps: Number of steps, at least 1.
-        step_size: eta above 0, or one for each step.
-        curvature: gamma at least 0, or one for each step; plain gradient descent at 0. The paper's gamma
+        step_size: Step size eta above 0, or one per step.
+        curvature: Curvature gamma, at least 0, or one per step; 0 is plain gradient descent. The paper's gamma
             multiplies the *sum* over N examples; ours is divided by c as eta is, so it is N times theirs.
-        normalise: What sums over examples are divided by.
+        normalise: Divisor of sums over examples.
         fixed_count: The divisor for "fixed", otherwise None.
 
     Returns:

@@ -42,8 +42,8 @@ def gd_learned_init(
     do.
 
     Args:
-        init: beta; zeros give GD-0.
-        preconditioner: Gamma, in inverse squared units of the inputs.
+        init: Start beta; zeros give GD-0.
+        preconditioner: Preconditioner Gamma, in inverse squared units of the inputs.
         normalise: What the summed gradient is divided by. The source has one context length M, where
             "mean" and "fixed" at M agree.
         fixed_count: The divisor for "fixed", otherwise None.
@@ -80,13 +80,13 @@ class LearnedInitOptimum:
     """The best start and preconditioner for a task and a context length, and their risk."""
 
     init: Float[Tensor, " dim"]
-    """beta, the mean of the weights."""
+    """Start beta, the mean of the weights."""
     preconditioner: Float[Tensor, "dim dim"]
-    """Gamma, in inverse squared units of the inputs."""
+    """Preconditioner Gamma, in inverse squared units of the inputs."""
     risk: float
     """Least expected squared error at the query, label noise included, in squared units of the labels."""
     n_pairs: int
-    """Context length M for which they are the best."""
+    """Number of context examples M for which they are the best."""
 
     __repr__ = short_repr
 

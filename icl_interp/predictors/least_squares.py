@@ -35,7 +35,7 @@ def least_squares() -> Predictor:
 
     Source:
         Akyurek et al. (2022), arXiv 2211.15661, section 3; Garg et al. (2022), arXiv 2208.01066. The
-        algorithm for all prefixes at once is our choice.
+        algorithm for all prefixes at once is our own.
 
     Example:
         >>> xs = torch.tensor([[[1.0, 0.0], [1.0, 1.0], [3.0, 2.0]]])
@@ -56,8 +56,8 @@ def ridge(penalty: Number, mean: Float[Tensor, " dim"] | Number | None = None) -
     float64 cannot tell from 0 count as zero, also for inputs that came in float32.
 
     Args:
-        penalty: lambda, at least 0, in squared units of the inputs.
-        mean: The weights it shrinks towards: a vector, one number for all coordinates, or None for 0.
+        penalty: Penalty lambda, at least 0, in squared units of the inputs.
+        mean: Weights that it shrinks towards: a vector, one number for all coordinates, or None for 0.
 
     Returns:
         A predictor named after its penalty. Degree 1 in y only without a mean.

@@ -26,7 +26,8 @@ def newton(steps: int, *, scaling: Number | Literal["frobenius"] = 1.0) -> Predi
     rounding of S), are left out.
 
     Args:
-        steps: Iterations, at least 0; n of them learn a direction as far as 2^n gradient steps of size alpha on S^2.
+        steps: Number of iterations, at least 0; n of them learn a direction as far as 2^n gradient steps of size alpha
+            on S^2.
         scaling: c in alpha = c / ||S S^T||_2, between 0 and 2, both excluded; or "frobenius" for
             alpha = 1 / ||S S^T||_F.
 
@@ -72,7 +73,7 @@ def conjugate_gradient(steps: int) -> Predictor:
     noisy labels with weights of 1e7 there. A prefix whose residual has vanished stays where it is.
 
     Args:
-        steps: Iterations, at least 0.
+        steps: Number of iterations, at least 0.
 
     Returns:
         A predictor named after its iterations: degree 1 in y (though not linear), invariant when all x are scaled.

@@ -77,12 +77,12 @@ class ByReference(Mapping[str, _Value], Generic[_Value]):
 
 @dataclass(frozen=True)
 class OwnReference:
-    """A predictor of the user's own, whose answers are looked at."""
+    """A predictor of the user's own, whose answers are checked."""
 
     name: str
-    """For tables and sentences."""
+    """Name in tables and sentences."""
     predictor: Callee
-    """Theirs."""
+    """The user's predictor."""
 
     @classmethod
     def of(cls, name: str, predictor: object) -> "OwnReference":
@@ -142,7 +142,7 @@ class References(ByReference[Callee]):
         """Take predictors from a mapping.
 
         Args:
-            predictors: By the name that is shown.
+            predictors: Predictors by the name that is shown.
 
         Returns:
             The same object if it is of this type, so that it keeps what was answered.
@@ -168,14 +168,14 @@ class References(ByReference[Callee]):
         return References(entries)
 
     def answer(self, name: str, prompts: Prompts) -> Tensor:
-        """Ask one predictor, or recall what it said to these prompts.
+        """Ask one predictor, or recall its answers to these prompts.
 
         Args:
             name: One of its names.
             prompts: Plain, or with queries; the same object counts as the same prompts.
 
         Returns:
-            One prediction for each entry of `prompts.targets`; yours to change, and recalled as long as the prompts
+            One prediction per entry of `prompts.targets`, which you may change; it is recalled as long as the prompts
             exist.
         """
         said = next((said for asked, said in self._said if asked() is prompts), None)
@@ -195,7 +195,7 @@ class References(ByReference[Callee]):
         return said[shown].clone()
 
     def answers(self, prompts: Prompts) -> ByReference[Tensor]:
-        """Ask every predictor, or recall what it said to these prompts.
+        """Ask every predictor, or recall its answers to these prompts.
 
         Args:
             prompts: As for `answer`.
@@ -217,9 +217,9 @@ def register_reference(predictor: Callee, *, name: str | None = None) -> Callee:
 
     Args:
         predictor: Called `f(xs, ys, points=None)`, see `icl_interp.predictors.Predictor`, or `f(xs, ys)`, which then
-            always answers all points. A function of the same module and name takes the place of the one before, so that
-            a notebook's cell can run again.
-        name: For tables and files; None takes `predictor.name` or the function's own name.
+            always answers all points. A function of the same module and name replaces the one before, so that a
+            notebook's cell can run again.
+        name: Name in tables and files; None takes `predictor.name` or the function's own name.
 
     Returns:
         The same predictor, so that this can be written above a function as a decorator.

@@ -28,15 +28,15 @@ def lasso(penalty: Number, *, max_iter: int = 100_000, tol: Number = 1e-8) -> Pr
 
     Formula: w = argmin |X w - y|^2 / (2 k) + penalty |w|_1 over the k examples, without intercept, by
     scikit-learn's coordinate descent, one prefix after the other. Below 1e-4 of the penalty at which all
-    weights are 0, descent would take for ever, and scikit-learn's path of least angles is followed to the
+    weights are 0, descent would take far too long, and scikit-learn's path of least angles is followed to the
     penalty: as it goes to 0 the fit becomes the one of the smallest |w|_1 among those of least squares;
     columns that differ by less than 1e-7 of the largest input then count as one. Fits are remembered, so that asking
     again for the same prompts, as for every checkpoint of a run, costs nothing. The mode, not the mean,
     of the posterior under a Laplace prior: near-optimal for sparse weights, Bayes-optimal for none.
 
     Args:
-        penalty: alpha above 0, in units of label times input.
-        max_iter: Most sweeps over the coordinates; scikit-learn warns when they do not suffice.
+        penalty: Penalty alpha above 0, in units of label times input.
+        max_iter: Largest number of sweeps over the coordinates; scikit-learn warns if they do not suffice.
         tol: Largest duality gap at which descent counts as done, relative to |y|^2 (scikit-learn's tol).
 
     Returns:
@@ -68,8 +68,8 @@ def preprocess_then_gradient_descent(steps: int, step_size: Number | Literal["pe
     noisy and steps are few; run long without noise, plain gradient descent is better. No Bayes predictor.
 
     Args:
-        steps: Gradient steps, at least 0.
-        step_size: eta above 0, or "per_prefix" for 1 over the largest eigenvalue of Z^T Z / k. A constant
+        steps: Number of gradient steps, at least 0.
+        step_size: Step size eta above 0, or "per_prefix" for 1 over the largest eigenvalue of Z^T Z / k. A constant
             diverges on some prompts, since R is heavy-tailed; what overflows is held at a large number.
 
     Returns:

@@ -76,7 +76,7 @@ def best_constant_step(
         steps: Gradient steps, at least 1.
         normalise: What the summed gradient is divided by, as in `gradient_descent`.
         fixed_count: The divisor for "fixed".
-        points: Which points count, all by default.
+        points: Points that count, all by default.
 
     Returns:
         The step size and its loss; ``.predictor()`` builds the gradient descent.
@@ -86,7 +86,7 @@ def best_constant_step(
 
     Source:
         von Oswald et al. (2023), arXiv 2212.07677, appendix (line search on 10^4 tasks); the
-        eigenvalue form and the grid are ours.
+        eigenvalue form and the grid are our own.
 
     Example:
         >>> xs = torch.tensor([[[2.0], [1.0]]])
@@ -164,9 +164,9 @@ class BestGDPlusPlus:
     """The best step size and curvature for a number of steps, the same in each, and what they achieve."""
 
     step_size: float
-    """eta, in inverse squared units of the inputs."""
+    """Step size eta, in inverse squared units of the inputs."""
     curvature: float
-    """gamma, in inverse squared units of the inputs."""
+    """Curvature gamma, in inverse squared units of the inputs."""
     loss: float
     """Mean squared error with them, in squared units of the labels."""
     steps: int
@@ -214,9 +214,9 @@ def best_gd_plus_plus(
         steps: Gradient steps, at least 2: the curvature of one step would change nothing.
         normalise: What sums over examples are divided by, as in `gd_plus_plus`.
         fixed_count: The divisor for "fixed".
-        points: Which points count, all by default.
+        points: Points that count, all by default.
         bounded: Whether eta stays at most 1.5 and gamma at most 1 over the largest eigenvalue of the sample, so that
-            no prefix of it diverges, nor one that is a little larger (both bounds are ours).
+            no prefix of it diverges, nor one that is a little larger (both bounds are our choice).
 
     Returns:
         Both values and their loss; ``.predictor()`` builds the GD++.

@@ -53,14 +53,14 @@ def trend(what: str, values: Sequence[float], *, start: str, end: str) -> str:
 
 
 def percent(share: float) -> str:
-    """Write a share of 1 with at most three digits: "99.7 %", "0.4 %", "none"."""
+    """Write a share of 1 as people say it: "99.7 %", "5.4 %", "none"."""
     if not math.isfinite(share):
         return number(share)
     if abs(share) < _NONE:
         return "none"
     if abs(share) >= _MANY:
         return f"{number(100 * share)} %"
-    rounded = float(f"{100 * share:.3g}")
+    rounded = float(f"{100 * share:.3g}" if abs(share) >= 0.1 else f"{100 * share:.2g}")
     return f"{rounded:,.0f} %" if abs(share) >= 10 else f"{rounded:g} %"
 
 

@@ -1,1 +1,1 @@
-"""Run folders on disk: what is in them, and which runs a path names."""
+"""Run folders on disk: their contents, and the runs that a path names."""

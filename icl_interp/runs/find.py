@@ -1,4 +1,4 @@
-"""Which checkpoints a run has, and what the run is called."""
+"""The checkpoints and the name of a run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ class RunFiles:
     files: Mapping[int, Path]
     """Weight files by optimiser step, in ascending order."""
     seed: int | None
-    """The training seed, where config.yaml says it."""
+    """Training seed, if config.yaml says it."""
     last_point_only: bool
-    """Whether training asked for the last point alone, as config.yaml may say."""
+    """Whether training used the last point only, if config.yaml says so."""
 
     @property
     def newest(self) -> Path:

@@ -97,7 +97,7 @@ else:
 
 
 class RunFolder:
-    """A folder that tells the story of one run: config.yaml, manifest.json, metrics.jsonl, checkpoints/step_N.pt.
+    """The folder of one run: config.yaml, manifest.json, metrics.jsonl, checkpoints/step_N.pt.
 
     One process at a time: the folder is locked until `close`, until a `with` block ends, or the process does.
     """

@@ -1,4 +1,4 @@
-"""What is measured on the models of Zhang et al. (2024), and the least risk beside it."""
+"""Measures on the models of Zhang et al. (2024), and the least possible risks."""
 
 import copy
 import functools
@@ -45,7 +45,7 @@ class Measures:
 
 
 def measure(runs: TrainedRuns, sizes: Sizes) -> Measures:
-    """Measure trained models; done is counted in task laws that prompts are drawn from."""
+    """Measure trained models; progress is counted in task distributions."""
     found = {run: _linear(runs, run) for run in runs.configs if run.kind not in GPT2}
     for group in _gpt2_by_law(runs.configs):
         asked, task = {run: runs.models[run] for run in group}, runs.configs[group[0]].task
@@ -60,7 +60,7 @@ def measure(runs: TrainedRuns, sizes: Sizes) -> Measures:
 
 
 def count(configs: Mapping[Run, TrainConfig]) -> int:
-    """Count what `measure` reports as done: GPT-2's task laws, and the noisy one for the centred ridge."""
+    """Count what `measure` reports as done: GPT-2's task distributions, and the noisy one for the centred ridge."""
     return len(_gpt2_by_law(configs)) + 1
 
 
@@ -109,7 +109,7 @@ def _weight_errors(found: EffectiveParameters) -> dict[str, float]:
 
 
 class Reader(PerSeed[Measured]):
-    """The numbers by what was run, one per seed."""
+    """The numbers of each kind of run, one per seed."""
 
     def __init__(self, found: Measures, sizes: Sizes) -> None:
         self.bayes, self.sizes, self.of, of = found.bayes, sizes, sizes.transformer, sizes.transformer

@@ -1,4 +1,4 @@
-"""The settings of Zhang et al. (2024) and ours: what is trained, at which size."""
+"""The settings of Zhang et al. (2024), and ours at smaller sizes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ class Transformer:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What a preset spends."""
+    """Sizes of a preset."""
 
     seeds: tuple[int, ...]
     steps: int  # of Figure 1

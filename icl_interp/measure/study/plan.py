@@ -145,7 +145,7 @@ def _default_controls(config: Architecture, n_shifts: int, n_points: int, n_prom
 def _default_prompts(
     config: Architecture, n_shifts: int, n_points: int, n_controls: int = _MOST_CONTROLS, *, once: int = 0
 ) -> int:
-    """Choose as many prompts a family as a few minutes allow.
+    """Choose as many prompts per family as fit in a few minutes.
 
     Formula: WORK / (operations for all points of one prompt * sequences that are read for one prompt a family),
     cut to [24, 128].

@@ -52,24 +52,24 @@ def study(
 
     Args:
         model: The network, or a `Checkpoint`.
-        task: What is in distribution; of a `Checkpoint` its own by default.
-        n_prompts: For each family; None takes what a few minutes allow.
-        n_points: Pairs a prompt; None takes the task's usual number.
+        task: The task in distribution; a `Checkpoint` brings its own.
+        n_prompts: Number of prompts per family; None takes as many as fit in a few minutes.
+        n_points: Number of examples per prompt; None takes the task's usual number.
         shifts: Names or patterns, or your own `Shift` objects, see `select_shifts`; None means the core suite.
         layers: Blocks to look at; None means all.
-        references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
-        detectors: Your own by name, as in `detector_report`.
-        targets: Quantities of your own that probes look for, by name, as in `linear_probes`.
-        n_controls: Untrained networks; None takes 20 where they cost less than a minute and 10 elsewhere, and 40 or 20
-            for spectra. 0 switches them off, and no verdict applies then.
-        n_points_trained: Points that prompts had in training; later ones are marked as never seen there. None takes
-            what a `Checkpoint` says, or the task's usual number.
+        references: Predictors of your own by name, added to the task's; a `References` replaces them.
+        detectors: Detectors of your own by name, as in `detector_report`.
+        targets: Probe targets of your own by name, as in `linear_probes`.
+        n_controls: Number of untrained networks; None takes 20 if they cost less than a minute and otherwise 10, and 40
+            or 20 for spectra. 0 switches them off, and no verdict applies then.
+        n_points_trained: Number of examples per prompt in training; later ones are marked as never seen in training.
+            None takes what a `Checkpoint` says, or the task's usual number.
         seed: The only source of randomness.
         workers: Number of processes, of one thread each, that untrained networks are divided between; results do not
-            depend on it. None takes two or more where the cores are there and the work would take one of them longer
-            than 20 seconds. Networks that cannot be sent to another process stay in this one.
-        tick: Told the number of sequences just read, and by which network or for which measure, for progress;
-            `StudyPlan.reads` in all.
+            depend on it. None takes two or more if there are enough cores and one process would take longer than 20
+            seconds. Networks that cannot be sent to another process stay in this one.
+        tick: Called with the number of sequences just read, and the network or measure, for progress; the total is
+            `StudyPlan.reads`.
 
     Returns:
         The study.

@@ -20,11 +20,11 @@ from icl_interp.models.linear.network import HookedLinearNetwork
 class HookedLinearAttention(HookedLinearNetwork):
     """Layers of linear self-attention over joint tokens [x; y], with HookedTransformer's hook and weight names.
 
-    Formula, a layer: E <- E + sum_heads (E W_Q) (E_c W_K)^T (E_c W_V) W_O / c, with the tokens as rows and E_c without
-    the last one, the query, which is kept out of keys and values in every layer. c is the number of examples ("mean"),
-    1 ("sum") or a fixed number. The answer is the query's label entry times `output_sign`; without examples it is 0.
-    W_O is the source's W_P^T. Models of other people may have positions beside [x; y] (`d_position`), the query among
-    the keys (`mask_query=False`), c the number of all tokens ("tokens"), and another entry as their answer
+    Formula, per layer: E <- E + sum_heads (E W_Q) (E_c W_K)^T (E_c W_V) W_O / c, with the tokens as rows and E_c
+    without the last one, the query, which is kept out of keys and values in every layer. c is the number of examples
+    ("mean"), 1 ("sum") or a fixed number. The answer is the query's label entry times `output_sign`; without examples
+    it is 0. W_O is the source's W_P^T. Models from elsewhere may have positions beside [x; y] (`d_position`), the query
+    among the keys (`mask_query=False`), c the number of all tokens ("tokens"), and another entry as their answer
     (`answer_channel`).
 
     While nothing is hooked, answers come from moments of the context: all points by one cumulative sum.
@@ -50,11 +50,11 @@ class HookedLinearAttention(HookedLinearNetwork):
 
     @classmethod
     def gradient_descent(cls, config: ModelConfig, step_size: Number | Sequence[Number]) -> "HookedLinearAttention":
-        """Build a model that descends by one step per layer.
+        """Build a model that does one step of gradient descent per layer.
 
         Args:
             config: See `gradient_descent_weights`.
-            step_size: eta, or one for each layer.
+            step_size: Step size eta, or one per layer.
 
         Returns:
             A model in evaluation mode, equal to `predictors.gradient_descent`.
@@ -70,12 +70,12 @@ class HookedLinearAttention(HookedLinearNetwork):
     def gd_plus_plus(
         cls, config: ModelConfig, step_size: Number | Sequence[Number], curvature: Number | Sequence[Number]
     ) -> "HookedLinearAttention":
-        """Build a model that does GD++ by one step per layer.
+        """Build a model that does one step of GD++ per layer.
 
         Args:
             config: See `gd_plus_plus_weights`.
-            step_size: eta, or one for each layer.
-            curvature: gamma, or one for each layer.
+            step_size: Step size eta, or one per layer.
+            curvature: Curvature gamma, or one per layer.
 
         Returns:
             A model in evaluation mode, equal to `predictors.gd_plus_plus`.
@@ -102,7 +102,7 @@ class HookedLinearAttention(HookedLinearNetwork):
 class HookedLinearTransformerBlock(HookedLinearNetwork):
     """Linear self-attention followed by a linear MLP, with HookedTransformer's hook and weight names.
 
-    Formula, a layer: E <- (E + attention(E)) W_in W_out with the attention of `HookedLinearAttention`. There is no
+    Formula, per layer: E <- (E + attention(E)) W_in W_out with the attention of `HookedLinearAttention`. There is no
     residual around the MLP: it reads x of the query through attention's skip, and that path alone answers without
     examples, <gamma, x>. W_in and W_out are the source's W_1^T and W_2.
 

@@ -1,1 +1,1 @@
-"""Other people's modules, measured as models of ours are."""
+"""Modules from elsewhere, measured like our models."""

@@ -67,11 +67,11 @@ class Ran:
     """One run of one submodule in one pass."""
 
     path: str
-    """As `named_modules` has it."""
+    """Path, as in `named_modules`."""
     kind: str
     """Its class."""
     run: int
-    """The how-manieth run of this submodule in the pass, from 0."""
+    """Number of this run of the submodule in the pass, from 0."""
     n_before: int
     """Runs of any submodule that ended before this one did."""
     given: tuple[int, ...] | None
@@ -199,9 +199,9 @@ class SiteTable:
     """The submodules of a network that could be sites; printed, a table."""
 
     rows: tuple[Ran, ...]
-    """In the order in which they ended."""
+    """Rows in the order in which the submodules ended."""
     chosen: tuple[str, ...]
-    """Names that `wrap` takes by itself."""
+    """Names that `wrap` takes by default."""
 
     def __str__(self) -> str:
         runs = Counter(row.path for row in self.rows)

@@ -1,4 +1,4 @@
-"""Does a module answer as a predictor must? Asked once, at the first prompts that it sees."""
+"""Does a module answer as a predictor must? Checked once, on its first prompts."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Any module as a model of ours: predictions, residual sites that can be read and changed, untrained networks."""
+"""Any module as a model: predictions, residual sites that can be read and changed, untrained networks."""
 
 import difflib
 import os
@@ -60,10 +60,10 @@ _TRIED = 8
 
 @dataclass(frozen=True)
 class WrappedArchitecture(Architecture):
-    """What the first look at a wrapped module found."""
+    """The shape of a wrapped module, found on its first prompts."""
 
     name: str
-    """Of its class."""
+    """Name of its class."""
     n_dims: int
     """Coordinates of each input."""
     blocks: tuple[str, ...]
@@ -75,7 +75,7 @@ class WrappedArchitecture(Architecture):
     d_model: int
     """Width of the stream after the last block; 0 where no place of it is known."""
     widths: tuple[int, ...]
-    """Of all sites of the stream."""
+    """Widths of all sites of the stream."""
     n_heads: int
     """Heads per block that can be masked; 0 where no site shows them."""
     tokens: Layout
@@ -87,7 +87,7 @@ class WrappedArchitecture(Architecture):
     init: str
     """How untrained networks are made, or "unknown"."""
     n_parameters: int
-    """Of the module."""
+    """Number of parameters of the module."""
     asks_last: bool
     """Whether a pass answers the last point alone."""
     longest: int | None
@@ -95,7 +95,7 @@ class WrappedArchitecture(Architecture):
     more_positions: int
     """Positions beyond those that the layout takes for its points."""
     family: str = "wrapped"
-    """Not one of ours."""
+    """Family of all wrapped modules."""
     attn_only: bool = True
     """No MLP of it can be ablated."""
 
@@ -216,7 +216,7 @@ class _Tap:
 
 
 class WrappedModel(HookedModel):
-    """A module of somebody else, with the interface of our models; made by `wrap`.
+    """A module from elsewhere with the interface of our models; made by `wrap`.
 
     Its hook points are its sites, by label: `model.run_with_cache(xs, ys)`, `model.run_with_hooks`, interventions and
     every measure take them. The module itself is `.module`.
@@ -713,8 +713,8 @@ def wrap(
 ) -> WrappedModel:
     """Make any PyTorch module a model that every measure takes.
 
-    The module is neither copied nor changed: it runs in evaluation mode and is left in the mode in which it came, and
-    hooks sit on it during a pass only. At the first prompts (or at once, with `example`) its sites are found, and four
+    The module is neither copied nor changed. It runs in evaluation mode and returns to its former mode, and hooks stay
+    on it during a pass only. At the first prompts (or at once, with `example`) its sites are found, and four
     things are checked: two calls give equal predictions; they have the right shape; no prediction k changes when
     labels from k on change, since a leak would look like learning; and no prompt's prediction depends on the other
     prompts of its batch.
@@ -730,8 +730,8 @@ def wrap(
             of the blocks, and head importance and attention summaries run too. `icl_interp.sites` lists what there is.
             An empty mapping says that no place is known; what reads the stream is then left out of a study.
         call: From module, xs [batch point dim] and ys [batch point] to predictions [batch point] in units of y, or
-            [batch] where query_only.
-        query_only: Whether a pass answers the last point alone. One sequence per point is then read, with the label of
+            [batch] if query_only.
+        query_only: Whether a pass answers only the last point. One sequence per point is then read, with the label of
             the last point in ys, which the module must not read.
         positions: How points become positions: "interleaved" or "separate" (x1, y1, x2, ...), "joint" (one per point,
             the last one asks; query_only), "sequence" (one per point), or a function of n_points that gives "x", "y",
@@ -743,10 +743,10 @@ def wrap(
             the class itself knows (Hugging Face, TransformerLens); if that is nothing, there are no untrained networks
             and no verdicts.
         attention: "causal" or "full": which keys a pattern may look at, where patterns are among the sites.
-        max_points: Points of the longest prompt that the module can read; longer ones are then never asked.
+        max_points: Number of examples in the longest prompt that the module can read; it never gets a longer one.
         reads: "points" for a network of inputs and labels; "tokens" for a language model, whose call is module(tokens)
-            with tokens [batch pos] and whose answer is not looked at: measures of activations take it, with tokens
-            where others take prompts, and errors, probes and references do not.
+            with tokens [batch pos] and whose answer is not used. Measures of activations take it, with tokens instead
+            of prompts; errors, probes and references do not.
         example: A few prompts, also as (xs, ys), or (tokens, None), to look at the module at once.
 
     Returns:

@@ -120,13 +120,13 @@ class Attention(nn.Module):
 
 @contextmanager
 def plain_attention(model: nn.Module) -> Iterator[None]:
-    """Keep a model off the fused attention kernel while the context lasts.
+    """Keep a model off the fused attention kernel inside a `with` block.
 
     The kernel has no batching rule, so that `torch.func.vmap` over it runs element by element and warns; the plain
     path is one batched product. Results agree to rounding.
 
     Args:
-        model: Anything that holds softmax attention of ours; others are left alone.
+        model: Anything with softmax attention of ours; other modules are left alone.
 
     Example:
         >>> from icl_interp.models.build import build_model

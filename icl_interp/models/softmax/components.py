@@ -19,7 +19,7 @@ _CACHED_NEURONS = 2**18
 
 
 class LayerNorm(nn.Module):
-    """LayerNorm whose `hook_normalized` comes before scale and shift, as HookedTransformer has it.
+    """LayerNorm whose `hook_normalized` comes before scale and shift, as in HookedTransformer.
 
     With normalization_type "LNPre" there is no scale and shift to learn.
     """

@@ -27,7 +27,7 @@ def initialise(model: nn.Module, config: ModelConfig, *, seed: int) -> None:
 
     "gpt2": weights and positions from N(0, 0.02^2), projections back into the residual stream (W_O, W_out) from
     N(0, 0.02^2 / (2 n_layers)), biases 0. "dtsip": the same, but read-in and read-out as torch.nn.Linear starts them.
-    "zhang": as "dtsip", but W_V and W_out from N(0, 0.02^2 / R) with R residual connections, one or two a layer;
+    "zhang": as "dtsip", but W_V and W_out from N(0, 0.02^2 / R) with R residual connections, one or two per layer;
     read-in, read-out and W_O are not in the paper's words and are our reading of "GPT-2 after Garg et al.".
     "transformer_lens": all weights and positions from N(0, 0.64 / d_model), biases 0. "torch": all weights and biases
     from U(-1/sqrt(fan_in), 1/sqrt(fan_in)), which is what torch.nn.Linear starts from; positions are a linear map of
@@ -90,7 +90,7 @@ def _weights_in_order(model: nn.Module) -> list[tuple[str, Tensor]]:
 
 
 class HookedICLTransformer(WeightAccessors, HookedModel):
-    """A GPT-2 decoder that learns regression in its context, with HookedTransformer's hook and weight names.
+    """A GPT-2 decoder that learns regression in context, with HookedTransformer's hook and weight names.
 
     TransformerLens 4.0 removed the class HookedTransformer; what it keeps for one's own modules is HookedRootModule
     with HookPoints, and that is the base here. Where a HookedTransformer reads integer tokens, this model reads

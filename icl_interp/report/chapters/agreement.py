@@ -39,7 +39,7 @@ def chapter(study: Study) -> Chapter:
         f"The model and each reference predictor answer the same {report.n_prompts} prompts in distribution. Linear "
         f"weights are fitted to their answers to {report.n_queries} fresh queries after "
         f"{listing([str(k) for k in report.points])} examples. Cosines ignore scale, squared differences do not. Bands "
-        f"and intervals are 95 % bootstraps over prompts. Values below {number(1e-6)} are drawn at {number(1e-6)}; the "
+        f"and intervals are 95 % bootstraps over prompts. Values below 1e-6 are drawn at 1e-6; the "
         "table shows the true value."
     )
     return Chapter(Section("algorithm", title, lead, figures=(figure,), tables=(_table(report),)), cards)
@@ -74,7 +74,7 @@ def _scale_sentence(report: AgreementReport) -> str:
         )
     if report.step is not None and report.step.linearity == report.step.linearity:
         step, share = report.step.step_size, report.step.r2
-        like = "acts like one such step" if share > _LOW_R2 else "is not one such step"
+        like = "acts like one such step" if share > _LOW_R2 else "does not act like one such step"
         text += (
             f" The gradient step whose reaction to the labels is most like the model's has size {_with(step)}. It "
             f"explains {percent(share)} of the model's reaction, so the model {like}."

@@ -23,7 +23,7 @@ def chapter(study: Study) -> Chapter:
         "context comes down to the best reference. "
     )
     sentence += trend("Here the error", curve, start="without examples", end=f"after {len(curve) - 1}")
-    sentence += f" The late error is {number(own.curves[MODEL].late.value)}."
+    sentence += f" {_beside_the_best(own)}"
     if own.curves[MODEL].unseen is not None:
         sentence += f" Prompts with {own.first_unseen_point} or more examples were {UNSEEN}."
     main = FigureView(
@@ -53,6 +53,16 @@ def chapter(study: Study) -> Chapter:
     )
     learns = card("Does it learn in context?", excess, f"{said} {_likeness(own)}", anchor="errors")
     return Chapter(section, (learns,))
+
+
+def _beside_the_best(errors: FamilyErrors) -> str:
+    late = {name: curve.late.value for name, curve in errors.curves.items()}
+    text = f"The late error is {number(late.pop(MODEL))}"
+    if not (finite := {name: value for name, value in late.items() if math.isfinite(value)}):
+        return f"{text}."
+    best = min(finite, key=finite.__getitem__)
+    least = number(finite[best]) if finite[best] >= _LIMITS[0] else "below 1e-4"
+    return f"{text}; that of the best reference ({best}) is {least}."
 
 
 def _likeness(errors: FamilyErrors) -> str:

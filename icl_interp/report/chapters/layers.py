@@ -131,7 +131,7 @@ def _steps_sentence(report: LayerReadoutReport, algorithm: str) -> str:
     rising = all(b >= a for a, b in pairwise(best)) and best[-1] > best[0]
     verb = "rises with depth" if rising else "does not rise steadily with depth"
     return (
-        "Likeness of each site to each number of steps. A network with one step per block would show a diagonal. The "
+        "Similarity of each site to each number of steps. A network with one step per block would show a diagonal. The "
         f"nearest number of steps {verb} ({said}; brackets: range over resamples)."
     )
 

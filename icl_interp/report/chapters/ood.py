@@ -106,8 +106,8 @@ def _auroc(study: Surveyed) -> FigureView:
     if beyond:
         unseen = [label for label in beyond if label not in better]
         sentence += (
-            f" It detects more than untrained networks under {listing(beyond)}; of these, norms alone reach less under "
-            f"{listing(unseen)}."
+            f" It detects more than untrained networks under {listing(beyond)}. Norms alone detect less under "
+            f"{listing(unseen) if unseen else 'none of these'}."
         )
     else:
         sentence += " Here no single shift is detected beyond untrained networks."

@@ -9,9 +9,9 @@ from icl_interp.report.sentences import answer, card, listing, number
 from icl_interp.report.tables import TableView
 
 _CONTROLS = {
-    "shuffled targets": "a probe of targets shuffled between prompts",
-    "control task": "a probe of its control task",
-    "the embedding layer": "a probe at the embedding layer",
+    "shuffled targets": "targets shuffled between prompts",
+    "control task": "its control task",
+    "the embedding layer": "the embedding layer",
     "an untrained network": "the best untrained network at the same site",
 }
 """What a probe can fail to beat, in words."""
@@ -100,9 +100,9 @@ def _readout_words(study: Study, target: str, excess: Excess) -> str:
         return said
     control, beyond = study.probes.selectivity(target)
     return (
-        f"Not shown. A linear probe decodes {target} with a held-out R² of {number(excess.value)}, but a control does "
-        f"as well: {_CONTROLS[control]} gives {number(excess.value - beyond.value)}; untrained networks give "
-        f"{number(excess.control)}."
+        f"Not shown. A linear probe decodes {target} with a held-out R² of {number(excess.value)}. This is more than "
+        f"in untrained networks ({number(excess.control)}), but not shown to be more than for {_CONTROLS[control]} "
+        f"({number(excess.value - beyond.value)})."
     )
 
 

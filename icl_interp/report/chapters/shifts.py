@@ -56,7 +56,8 @@ def _sentence(report: ErrorReport) -> str:
     alone = [label for label in failed if not shifts[label].fails("least squares")]
     if not alone:
         return text + " Least squares falls short under all of these too."
-    text += f" Least squares does not fall short under {len(alone)} of these"
+    among = "any" if len(alone) == len(failed) else str(len(alone))
+    text += f" Least squares does not fall short under {among} of these"
     if bayes is None or bayes == least_squares:
         return text + "."
     prior = [label for label in alone if shifts[label].fails("Bayes")]

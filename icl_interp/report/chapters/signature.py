@@ -29,19 +29,23 @@ def _variants_grid(study: Surveyed) -> FigureGrid:
     site = study.main_site.label
     contrasts = {name: _contrast(study.survey, name, site) for name in _VARIANTS}
     said = [f"{name} {number(value)}" for name, value in contrasts.items()]
-    sentence = f"At {site}, in distribution minus shifted: {listing(said)}."
+    sentence = (
+        "Agreement in distribution minus agreement under shift, for three ways to compare directions. With a learned "
+        f"signature it is larger than in untrained networks. At {site} it is {listing(said)}"
+    )
     if study.untrained:
         untrained = [f"{name} {number(_untrained_contrast(study, name, site))}" for name in _VARIANTS]
-        sentence += f" In untrained networks: {listing(untrained)}."
+        sentence += f"; in untrained networks {listing(untrained)}"
+    sentence += "."
     swapping = _swapping(study)
     if swapping:
         sentence += (
             f" At {listing(swapping)} mean s2/s1 is above {SWAP_THRESHOLD:g} in distribution, so v1 and v2 may swap: "
-            "trust C there, not A and B."
+            "use C there, not A and B."
         )
     return FigureGrid(
         "variants",
-        "Variants A, B and C of the signature, side by side",
+        "Three variants of the signature",
         sentence,
         tuple(_cell(study, n) for n in _VARIANTS),
     )
@@ -65,7 +69,7 @@ def _variants_table(study: Surveyed) -> TableView:
         caption="Variants of the signature along the network",
         notes="; ".join(f"{name}: {meaning}" for name, meaning in _VARIANTS.items())
         + ". Means over directions, and over shifts. Where s2/s1 is above 0.9, v1 and v2 may swap, which lowers A and "
-        "B and leaves C alone.",
+        "B but not C.",
     )  # fmt: skip
 
 
@@ -79,7 +83,7 @@ def _cell(study: Surveyed, name: str) -> FigureView:
     values = [_contrast(study.survey, name, site) for site in sites]
     lines.append(Line("this model", sites, values, role_style("model"), width=3, markers=lone))
     most = sites[max(range(len(sites)), key=lambda i: values[i])]
-    sentence = f"Largest at {most}: {number(max(values))}."
+    sentence = f"It is largest at {most}: {number(max(values))}."
     return FigureView(
         id=f"variant-{name}",
         title=f"{name}: {_VARIANTS[name]}",
@@ -127,9 +131,9 @@ def chapter(study: Surveyed) -> Chapter | None:
     if study.survey is None:
         return None
     lead = (
-        f"Spectra are those of {study.subject} (`{study.main_site.hook}`; {study.conventions.describe()}). Untrained "
-        "networks share leading directions too, and react to a change of scale: only the difference from them is "
-        "evidence of learning."
+        f"Singular values and directions of {study.subject} (`{study.main_site.hook}`; "
+        f"{study.conventions.describe()}). Untrained networks share leading directions too, and react to a change of "
+        "scale. Only the difference from them is evidence of learning."
     )
     figures: tuple[FigureGrid, ...] = (_spectra(study), _agreement(study))
     if study.families.shifted:
@@ -181,8 +185,14 @@ def _spectra(study: Surveyed) -> FigureGrid:
         cells.append(_spectrum_cell(study, study.untrained[0], "an untrained network", "spectra-untrained"))
     sentence = study.unshifted
     if study.families.shifted:
-        sentence = _reaction(study)
-    sentence += f" At {study.ood.describe()}."
+        excess = study.measured["spectra"]
+        sentence = (
+            "Mean singular values of each task family, in this model and in an untrained network. If the model has "
+            "learned to react to shifts, its curves spread more than the untrained ones. Here shifts change the "
+            f"largest value by {_factor(excess.value)} on average"
+        )
+        sentence += f", in untrained networks by {_factor(excess.control)}." if excess.controls else "."
+    sentence += f" Site and conventions: {study.ood.describe()}."
     return FigureGrid("spectra", "Singular values, in and out of distribution", sentence, tuple(cells))
 
 
@@ -198,8 +208,8 @@ def _spectrum_cell(study: Surveyed, survey: NetworkSurvey, name: str, identifier
     if ratios:
         least, most = extremes(ratios)
         sentence = (
-            f"{sentence[:-1]}; shifts move it by factors from {number(ratios[least])} ({least}) to "
-            f"{number(ratios[most])} ({most})."
+            f"{sentence[:-1]}; shifts multiply it by {number(ratios[least])} ({least}) to {number(ratios[most])} "
+            f"({most})."
         )
     lines = [
         Line(label, range(1, len(r.spectrum) + 1), _positive(r), shift_style(i), width=1.2)
@@ -244,14 +254,17 @@ def _agreement(study: Surveyed) -> FigureGrid:
         measures.append((f"cosine-{j + 1}", f"|cos| of singular vector {j + 1}", partial(_cosine, j)))
     sentence = study.unshifted
     if study.families.shifted:
-        sentence = _sharing(study)
+        sentence = (
+            "Agreement of leading directions with prompts in distribution, at each site. With a learned signature, the "
+            "solid line is above the dotted one by more than in untrained networks."
+        )
     ratio = float(study.survey.families[IN_DISTRIBUTION].sites[study.main_site.label].scores.swap_ratio.mean())
     if ratio > 0.9:
         sentence += (
             f" The first two singular values are close (mean s2/s1 {number(ratio)}), so v1 and v2 may swap: "
-            "trust the overlap, not the single cosines."
+            "use the overlap, not the single cosines."
         )
-    sentence += f" {study.conventions.describe().capitalize()}."
+    sentence += f" Conventions: {study.conventions.describe()}."
     cells = tuple(_agreement_cell(study, *measure) for measure in measures)
     return FigureGrid("agreement", "Agreement of leading directions along the network", sentence, cells)
 
@@ -320,7 +333,7 @@ def _table(study: Surveyed) -> TableView:
         columns=("family", "s1", "overlap within", "overlap with ID", "untrained", *names, "share swapped"),
         rows=tuple(rows),
         caption=f"Spectra and agreement at {site}",
-        notes="s1: mean leading singular value. |cos| is with in-distribution prompts, direction by direction; where "
-        "s2/s1 > 0.9 (share swapped) v1 and v2 may merely have changed places. Untrained: overlap with ID, mean over "
-        "untrained networks.",
+        notes="s1: mean largest singular value. |cos|: with prompts in distribution, direction by direction. Share "
+        "swapped: prompts with s2/s1 above 0.9, where v1 and v2 may have changed places. Untrained: overlap with ID, "
+        "mean over untrained networks.",
     )

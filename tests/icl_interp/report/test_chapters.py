@@ -231,7 +231,7 @@ def test_what_its_control_task_reads_as_well_is_not_called_decodable(small_study
     n_targets = len(small_study.probes.targets)
     (grid,) = section.figures
     assert grid.sentence.startswith(f"{n_targets if found else 0} of {n_targets} targets")
-    assert all(("its control task gives 0.91" in cell.sentence) is not found for cell in grid.figures)
+    assert all(("its control task (0.91)" in cell.sentence) is not found for cell in grid.figures)
     (card,) = probes.chapter(changed).cards
     assert (card.tone, "control task" in card.sentence) == (("evidence", False) if found else ("inconclusive", True))
 
@@ -264,7 +264,7 @@ def test_agreement_is_drawn_along_the_network(small_study, uncontrolled_study):
     for j in (0, 1):
         cosines = grid.figures[1 + j].figure.data[-1]
         np.testing.assert_allclose(cosines.y, [mine.sites[x].cosines_with_id[j] for x in cosines.x], rtol=0)
-    assert small_study.conventions.describe().capitalize() in grid.sentence
+    assert small_study.conventions.describe() in grid.sentence
     assert len(signature.chapter(uncontrolled_study).section.figures[1].figures[0].figure.data) == 2
 
 
