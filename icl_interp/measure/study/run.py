@@ -101,8 +101,9 @@ def run_study(plan: StudyPlan, tick: Tick | None = None) -> Study:
     found = _read_networks(plan, report)
     results: dict[str, Any] = dict.fromkeys(measure.name for measure in plan.measures)
     absent, efforts = plan.absent, plan.efforts
-    for measure in plan.running:
+    for measure, done in zip(plan.running, _parts(plan.afterwards, len(plan.running)), strict=True):
         result = measure.run(found)
+        report(done, measure.title)
         if isinstance(result, Absent):
             absent[measure.name] = result.reason
         else:
@@ -132,6 +133,10 @@ def run_study(plan: StudyPlan, tick: Tick | None = None) -> Study:
         measures=plan.measures,
         seed=plan.seed,
     )
+
+
+def _parts(whole: int, n: int) -> list[int]:
+    return [whole * (i + 1) // n - whole * i // n for i in range(n)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -209,7 +214,8 @@ def _read(found: Findings, asked: _Network, on_prompts: Callable[[int], None]) -
     watches = {m.name: m.watch(plan, network) for m in plan.running if m.watch is not None}
     survey = _survey(network, plan, list(watches.values()), on_prompts)
     features = answering_features(network, plan.probe_prompts, plan.sites)
-    on_prompts(len(plan.probe_prompts))
+    read = {m.name: m.read(plan, features, asked.of_model) for m in plan.running if m.read is not None}
+    on_prompts(plan.probe_reads)
     alone = {}
     for measure in plan.running:
         if measure.alone is not None:
@@ -218,7 +224,7 @@ def _read(found: Findings, asked: _Network, on_prompts: Callable[[int], None]) -
     return _Reading(
         survey=survey,
         watched={m.name: m.kept(watches[m.name]) for m in plan.running if m.name in watches},
-        read={m.name: m.read(plan, features, asked.of_model) for m in plan.running if m.read is not None},
+        read=read,
         alone=alone,
         errors_only=_errors_only(network, plan, on_prompts) if asked.of_model else {},
     )
