@@ -21,12 +21,10 @@ from probes._core.results import short_repr
 
 WORK = 8.0e12
 """Floating-point operations that the default number of prompts may cost: a few minutes on two cores."""
-PER_SEQUENCE, PER_SECOND, _PER_SECOND_OF_PROBES, _PER_SCORE = 4e-4, 8e10, 4e10, 2.5e-4
-"""Seconds that a sequence costs beside its operations, operations per second of one thread in networks and in the
-probes' regressions, and seconds that resampling takes per prompt that a network is scored on; measured once, on one
-core of a server."""
-_SHARE = WORK / 32
-"""Floating-point operations that each measure with prompts of its own may cost."""
+_PER_SITE, _PER_SECOND, _PER_SECOND_OF_PROBES, _PER_SCORE = 6e-5, 8e10, 2.5e10, 2.5e-4
+"""Seconds that a sequence costs at each site, operations per second of one thread in networks and in the regressions
+of probes, and seconds that resampling takes per prompt that a network is scored on; measured once, on one core of a
+server."""
 _PENALTIES, _FITS = 15, 12
 """That probes and read-outs try, and regressions at each site of each network: folds and all, of the two."""
 _LEAST, _MOST = 8, 32
@@ -216,7 +214,7 @@ class StudyPlan:
     @property
     def seconds_per_sequence(self) -> float:
         """About how many seconds of one core a sequence takes, from shapes alone."""
-        return PER_SEQUENCE + self.config.operations(self.n_points) / PER_SECOND
+        return seconds_per_sequence(self.config, self.n_points, len(self.sites))
 
     @property
     def seconds(self) -> float:
@@ -235,6 +233,11 @@ class StudyPlan:
         surveyed = self.n_prompts * (len(self.families.by_label) + 1)
         alone = sum(self.reads_alone(m, of_model=False) for m in self.running if m.alone is not None)
         return surveyed + measured * (self.probe_reads + alone)
+
+
+def seconds_per_sequence(config: Architecture, n_points: int, n_sites: int) -> float:
+    """Say how long one core reads a sequence and decomposes its streams, never from a clock."""
+    return _PER_SITE * (1 + n_sites) + config.operations(n_points) / _PER_SECOND
 
 
 def _asked(prompts: Prompts) -> int:

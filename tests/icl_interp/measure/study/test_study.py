@@ -10,7 +10,7 @@ from torch import Tensor
 
 from icl_interp.measure.controls import _N_RESAMPLES
 from icl_interp.measure.families import IN_DISTRIBUTION
-from icl_interp.measure.study.measure import PER_SECOND, PER_SEQUENCE, Findings, Measure
+from icl_interp.measure.study.measure import Findings, Measure, seconds_per_sequence
 from icl_interp.measure.study.plan import (
     _MAX_PROMPTS,
     _MIN_PROMPTS,
@@ -309,8 +309,7 @@ def test_untrained_networks_are_as_many_as_cost_less_than_a_minute(monkeypatch, 
     plan = plan_study(tiny_model, LinearRegression(n_dims=3, n_points=4), shifts=["x_scale"])
     assert (plan.n_controls, plan.n_surveyed) == (20, 40)
     assert _default_controls(config(512), 13, 41, None) == (10, 20)
-    operations = 2 * 2 * 41 * 12 * (4 * 64**2 + 2 * 64 * 256)
-    one = (PER_SEQUENCE + operations / PER_SECOND) / 2  # seconds of a sequence, by two processes
+    one = seconds_per_sequence(config(64), 41, 14) / 2  # by two processes, with 12 blocks, read-in and final norm
     # 50 prompts of 13 shifts, the family itself and fit prompts; and twice as many for probes.
     measured, surveyed = 20 * 50 * (13 + 4) * one, 40 * 50 * (13 + 2) * one
     for minute, expected in (
@@ -322,7 +321,9 @@ def test_untrained_networks_are_as_many_as_cost_less_than_a_minute(monkeypatch, 
         monkeypatch.setattr("icl_interp.measure.study.plan._A_MINUTE", minute)
         assert _default_controls(config(64), 13, 41, 50) == expected
     query_only = ModelConfig(family="lsa", n_dims=3, n_points=8)
-    monkeypatch.setattr("icl_interp.measure.study.plan._A_MINUTE", 20 * 50 * (13 + 4) * PER_SEQUENCE)
+    monkeypatch.setattr(
+        "icl_interp.measure.study.plan._A_MINUTE", 20 * 50 * (13 + 4) * seconds_per_sequence(query_only, 8, 3)
+    )
     assert _default_controls(query_only, 13, 8, 50) == (10, 20)  # eight passes for eight points
     one_layer = ModelConfig(n_dims=3, n_points=8, n_layers=1, n_heads=1, d_model=4)
     assert _default_controls(one_layer, 13, 8, 50) == (20, 40)
