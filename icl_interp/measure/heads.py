@@ -241,14 +241,14 @@ def _each_masked(model: HookedICLTransformer, prompts: Prompts) -> Float[Tensor,
     streams, rows, n_heads = collect(model, prompts, names), [], model.cfg.n_heads
 
     def mask(z: Tensor, hook: object) -> Tensor:  # noqa: ARG001
-        turns = z.clone().unflatten(0, (n_heads, -1))
+        turns = z.clone().reshape(n_heads, -1, *z.shape[1:])
         turns.diagonal(dim1=0, dim2=3).zero_()  # [head batch pos head d_head]: each of its own turn
         return turns.flatten(0, 1)
 
     for layer, name in enumerate(names):
         with torch.no_grad(), model.hooks(fwd_hooks=[(f"blocks.{layer}.attn.hook_z", mask)]):
             said = model.answers_from(layer, streams[name].repeat(n_heads, 1, 1))
-        rows.append(said.unflatten(0, (n_heads, -1)).cpu())
+        rows.append(said.reshape(n_heads, -1, said.shape[1]).cpu())
     return torch.stack(rows)
 
 

@@ -23,7 +23,7 @@ def count_chunks(
 ) -> Iterator[Int64[Tensor, "bootstrap n"]]:
     step = max(1, _CHUNK_ENTRIES // (width or sum(sizes)))
     if n_bootstrap * sum(sizes) <= _CHUNK_ENTRIES:
-        yield from _drawn_once(sizes, seed, n_bootstrap, first_stream).split(step)
+        yield from torch.split(_drawn_once(sizes, seed, n_bootstrap, first_stream), step)
     else:
         yield from _drawn(sizes, seed, n_bootstrap, first_stream, step)
 

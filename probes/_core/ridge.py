@@ -103,7 +103,7 @@ def _leave_one_out_errors(
     coefficients = rotated[:, None] * shrinkage[:, :, None]
     shape, total = coefficients.shape[1:], 0.0
     size = max(1, _CACHED_ENTRIES // max(1, shape.numel()))
-    for some, aims, rooms in zip(projected.split(size), centred.split(size), room.split(size), strict=True):
+    for some, aims, rooms in zip(*(torch.split(of, size) for of in (projected, centred, room)), strict=True):
         left_out = (some @ coefficients.flatten(1)).reshape(len(some), *shape)
         left_out = left_out.sub_(aims[:, None]).div_(rooms[:, :, None])
         total = total + left_out.square_().sum(dim=0)

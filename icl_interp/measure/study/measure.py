@@ -25,6 +25,8 @@ _PER_SITE, _PER_SECOND, _PER_SECOND_OF_PROBES, _PER_SCORE = 6e-5, 8e10, 2.5e10, 
 """Seconds that a sequence costs at each site, operations per second of one thread in networks and in the regressions
 of probes, and seconds that resampling takes per prompt that a network is scored on; measured once, on one core of a
 server."""
+_SHARE = WORK / 32
+"""Floating-point operations that each measure with prompts of its own may cost."""
 _PENALTIES, _FITS = 15, 12
 """That probes and read-outs try, and regressions at each site of each network: folds and all, of the two."""
 _LEAST, _MOST = 8, 32
