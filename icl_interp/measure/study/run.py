@@ -54,7 +54,7 @@ def study(
         model: The network, or a `Checkpoint`.
         task: What is in distribution; of a `Checkpoint` its own by default.
         n_prompts: For each family; None takes what a few minutes allow.
-        n_points: Pairs a prompt; None takes the task's usual number.
+        n_points: Pairs per prompt; None takes the task's usual number.
         shifts: Names or patterns, or your own `Shift` objects, see `select_shifts`; None means the core suite.
         layers: Blocks to look at; None means all.
         references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
