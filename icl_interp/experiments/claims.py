@@ -17,6 +17,7 @@ Verdict = Literal["reproduced", "inconclusive", "partly reproduced", "mixed", "c
 
 LEAST_SEEDS = 3  # models that a check needs to be decided, each from its own seed
 LEVEL = 0.05  # chance that any check of a claim contradicts what is true; a check has its share of it
+ORDERED = 0.8  # least rank correlation along a sweep that counts as an order (ours)
 _ROUNDING = 1e-12
 _OPPOSITE = {"agrees": "contradicts", "contradicts": "agrees"}
 
@@ -75,6 +76,30 @@ def over_seeds(values: Sequence[float], *, level: float = LEVEL, step: float | N
 
 def _yes_or_no(values: Sequence[float], step: float | None) -> bool:
     return step == 1.0 and set(values) <= {0.0, 1.0}
+
+
+def rank_correlation(xs: Sequence[float | int], ys: Sequence[float]) -> float:
+    """Spearman's coefficient; 0 where the second are all equal, which is no order.
+
+    >>> rank_correlation([4, 8, 16], [1.0, 5.0, 7.0]), rank_correlation([4, 8, 16], [3.0, 3.0, 3.0])
+    (1.0, 0.0)
+    """
+    return 0.0 if len(set(ys)) < 2 else round(float(stats.spearmanr(xs, ys).statistic), 12)
+
+
+def swap(n: int) -> float:
+    """What a swap of neighbours changes the rank correlation of n points by, the `step` of a check for an order."""
+    return 12 / (n * (n**2 - 1))
+
+
+def swaps(n: int) -> str:
+    """Say how coarse `ORDERED` is.
+
+    >>> swaps(4)
+    'with 4 points 0.8 allows 1 swap of neighbours'
+    """
+    allowed = min(n // 2, math.floor((1.0 - ORDERED) / swap(n) + 1e-9))
+    return f"with {n} points {ORDERED:g} allows {allowed} swap{'' if allowed == 1 else 's'} of neighbours"
 
 
 def _alike(values: Sequence[float]) -> bool:

@@ -12,7 +12,7 @@ from icl_interp.models.architecture import Architecture, Layout, ResidualSite
 from icl_interp.models.hooked import HookedModel
 from icl_interp.models.layout import Positions, Role, answering_positions, check_role, positions_of
 from icl_interp.prompts import Prompts
-from probes.spectra import LeadingDirections, Side, leading_directions
+from probes.spectra import LeadingDirections, Side, Spectrum, leading_directions
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +56,11 @@ class Conventions:
     def _chosen(self, n_positions: int) -> Positions:
         return positions_of(self.tokens, tokens=self.layout, n_positions=n_positions)
 
-    def directions(self, activations: Float[Tensor, "sample pos d_model"]) -> LeadingDirections:
+    def directions(
+        self, activations: Float[Tensor, "sample pos d_model"], *, spectrum: Spectrum = "full"
+    ) -> LeadingDirections:
         """Find the leading directions of each prompt."""
-        return leading_directions(self.rows(activations), self.k, center=self.center, side=self.side)
+        return leading_directions(self.rows(activations), self.k, center=self.center, side=self.side, spectrum=spectrum)
 
     def describe(self) -> str:
         """Name the conventions, for figures."""

@@ -1,7 +1,7 @@
 """Does a model use a subspace, or is it only there? What interventions do to its error."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -24,7 +24,7 @@ from icl_interp.interventions import (
     project_out,
 )
 from icl_interp.interventions.record import Positions
-from icl_interp.measure.controls import N_UNTRAINED, estimate_mean, untrained_networks
+from icl_interp.measure.controls import N_UNTRAINED, estimate_mean, untrained_makers, untrained_networks
 from icl_interp.measure.errors import first_scored_point
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.sites import Conventions, spanned_by
@@ -439,35 +439,40 @@ def signature_use(
     model.prepare(fit.xs, fit.ys)
     chosen = chosen.of_prompts(fit.n_points, model.cfg)
     aims = late_aims(model, given, known)
-    return _use_of_signature(model, task, hook, chosen, fit, given, aims, ablation, n_random, n_controls, seed)
+    asked = _Signature(task, hook, chosen, fit, given, aims, ablation, seed)
+    networks = untrained_networks(model, n_controls, seed=seed)
+    return replace(asked.used_by(model, n_random), untrained=tuple(asked.effect_on(network) for network in networks))
 
 
-def _use_of_signature(
-    model: HookedModel,
-    task: Task,
-    hook: str,
-    conventions: Conventions,
-    fit: Prompts,
-    given: Prompts,
-    aims: Mapping[str, Float64[Tensor, "sample late"]],
-    ablation: Literal["mean", "zero"],
-    n_random: int,
-    n_controls: int,
-    seed: int,
-) -> SubspaceUse:
-    def directions(network: HookedModel) -> Tensor:
-        rows = conventions.rows(collect(network, fit, hook)[hook])
-        return fit_signature(rows, k=conventions.k, center=conventions.center).reference.T.contiguous()
+@dataclass(frozen=True, slots=True, eq=False)
+class _Signature:
+    """What is asked of each network's own signature."""
 
-    def untouched(network: HookedModel) -> Untouched:
-        return Untouched(network, task, given, aims, seed)
+    task: Task
+    hook: str
+    conventions: Conventions
+    fit: Prompts
+    given: Prompts
+    aims: Mapping[str, Float64[Tensor, "sample late"]]
+    ablation: Literal["mean", "zero"]
+    seed: int
 
-    own = _use(untouched(model), directions(model), hook, "all", ablation, n_random, seed)
-    untrained = []
-    for network in untrained_networks(model, n_controls, seed=seed):
-        mean = mean_activations(network, given, [hook])[hook] if ablation == "mean" else None
-        untrained.append(untouched(network).effect(project_out(directions(network), hook, mean=mean)))
-    return replace(own, untrained=tuple(untrained))
+    def used_by(self, model: HookedModel, n_random: int) -> SubspaceUse:
+        untouched = Untouched(model, self.task, self.given, self.aims, self.seed)
+        return _use(untouched, self._directions(model), self.hook, "all", self.ablation, n_random, self.seed)
+
+    def effect_on(self, network: HookedModel) -> InterventionEffect:
+        mean = mean_activations(network, self.given, [self.hook])[self.hook] if self.ablation == "mean" else None
+        untouched = Untouched(network, self.task, self.given, self.aims, self.seed)
+        return untouched.effect(project_out(self._directions(network), self.hook, mean=mean))
+
+    def effect_on_made(self, make: Callable[[], HookedModel]) -> InterventionEffect:
+        return self.effect_on(make())
+
+    def _directions(self, network: HookedModel) -> Tensor:
+        rows = self.conventions.rows(collect(network, self.fit, self.hook)[self.hook])
+        fitted = fit_signature(rows, k=self.conventions.k, center=self.conventions.center)
+        return fitted.reference.T.contiguous()
 
 
 def _median(values: list[float]) -> float:
@@ -494,7 +499,7 @@ def _use_in_study(found: Findings) -> SubspaceUse | Absent:
     plan, site = found.plan, found.main_site
     n_prompts = plan.efforts[USE.name].prompts
     fit, given = plan.families.fit[:n_prompts], plan.families.in_distribution.prompts[:n_prompts]
-    answers = found.answers[IN_DISTRIBUTION]
+    answers: Mapping[str, Tensor] = found.answers[IN_DISTRIBUTION]
     atlas = found.results.get("atlas")
     named = None if atlas is None or isinstance(plan.task, FixedPrompts) else atlas.strongest_site()
     if named is not None:
@@ -508,19 +513,11 @@ def _use_in_study(found: Findings) -> SubspaceUse | Absent:
     if not any(values.any() for values in streams):
         return Absent("The stream after the last block is zero, so there is no signature to remove.")
     late = late_answers(plan.model, given)
-    return _use_of_signature(
-        plan.model,
-        plan.task,
-        site.hook,
-        plan.conventions,
-        fit,
-        given,
-        {name: said[:n_prompts, late].double() for name, said in answers.items()},
-        "mean",
-        N_RANDOM,
-        plan.n_controls,
-        plan.seed,
-    )
+    aims = {name: said[:n_prompts, late].double() for name, said in answers.items()}
+    asked = _Signature(plan.task, site.hook, plan.conventions, fit, given, aims, "mean", plan.seed)
+    makers = untrained_makers(plan.model, plan.n_controls, seed=plan.seed)
+    untrained = found.divided(makers, asked.effect_on_made)
+    return replace(asked.used_by(plan.model, N_RANDOM), untrained=tuple(untrained))
 
 
 def _claims(_: StudyPlan) -> list[Claim]:

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from jaxtyping import Float
 from torch import Tensor
 
+from icl_interp.jobs import Crew
 from icl_interp.measure.detectors.own import Detector
 from icl_interp.measure.families import Families
 from icl_interp.measure.sites import Conventions
@@ -29,6 +30,9 @@ _SHARE = WORK / 32
 """Floating-point operations that each measure with prompts of its own may cost."""
 _LEAST, _MOST = 8, 32
 """Prompts of such a measure."""
+
+_Job = TypeVar("_Job")
+_Done = TypeVar("_Done")
 
 Features = Mapping[str, Float[Tensor, "sample point d_model"]]
 """By site label: the residual stream at the tokens that ask, from the second point on."""
@@ -260,8 +264,17 @@ class Findings:
     """By measure, of those that have run: later rows of the table may ask earlier ones."""
     alone: dict[str, list[Any]] = field(default_factory=dict)
     """By measure: what it found of each network by itself."""
+    crew: Crew | None = None
+    """Processes that help, once all networks are read."""
 
     __repr__ = short_repr
+
+    def divided(self, jobs: Sequence[_Job], work: Callable[[_Job], _Done]) -> list[_Done]:
+        """Do further jobs, one per network, in the processes of the study; results come in the order of the jobs."""
+        if self.crew is None:
+            return [work(job) for job in jobs]
+        done = dict(self.crew.share(jobs, work))
+        return [done[i] for i in range(len(jobs))]
 
     @property
     def model(self) -> NetworkSurvey:

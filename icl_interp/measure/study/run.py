@@ -98,7 +98,12 @@ def study(
 def run_study(plan: StudyPlan, tick: Tick | None = None) -> Study:
     """Read every network once, then ask each measure for its result and its claims."""
     report = tick or (lambda _done, _note: None)
-    found = _read_networks(plan, report)
+    with Crew(min(plan.workers, 1 + plan.n_surveyed) - 1, modules=[table.__name__]) as crew:
+        return _measured(_read_networks(plan, report, crew), report)
+
+
+def _measured(found: Findings, report: Tick) -> Study:
+    plan = found.plan
     results = found.results
     results |= dict.fromkeys(measure.name for measure in plan.measures)
     absent, efforts = plan.absent, plan.efforts
@@ -158,7 +163,7 @@ class _Reading:
     errors_only: dict[str, Tensor] = field(default_factory=dict)
 
 
-def _read_networks(plan: StudyPlan, report: Tick) -> Findings:
+def _read_networks(plan: StudyPlan, report: Tick, crew: Crew) -> Findings:
     """Run every network over all prompts of a study."""
     makers = untrained_makers(plan.model, plan.n_surveyed, seed=plan.seed)
     networks = [_Network("this model", lambda: plan.model, of_model=True, measured=True)]
@@ -166,17 +171,16 @@ def _read_networks(plan: StudyPlan, report: Tick) -> Findings:
         _Network(f"untrained network {i}", make, of_model=False, measured=i <= plan.n_controls)
         for i, make in enumerate(makers, start=1)
     ]
-    helpers = min(plan.workers, len(networks)) - 1
     readings: dict[int, _Reading] = {}
-    with Crew(helpers, modules=[table.__name__]) as crew:
-        families = plan.families.all_families
-        found = Findings(plan, {label: plan.references.answers(family.prompts) for label, family in families.items()})
-        shared = crew.share(networks, partial(_read_network, found), partial(_read_here, found, report))
-        with closing(shared):  # at once, if this is stopped
-            for i, (reading, told) in shared:
-                if not told:
-                    report(plan.reads_of(measured=networks[i].measured), networks[i].name)
-                readings[i] = reading
+    families = plan.families.all_families
+    found = Findings(plan, {label: plan.references.answers(family.prompts) for label, family in families.items()})
+    shared = crew.share(networks, partial(_read_network, found), partial(_read_here, found, report))
+    with closing(shared):  # at once, if this is stopped
+        for i, (reading, told) in shared:
+            if not told:
+                report(plan.reads_of(measured=networks[i].measured), networks[i].name)
+            readings[i] = reading
+    found.crew = crew
     for i, network in enumerate(networks):
         _put(found, network, readings.pop(i))
     return found
