@@ -49,13 +49,9 @@ def test_public_classes_and_their_methods_are_described(cls):
 
 
 def test_every_result_that_draws_itself_can_be_saved_shown_and_laid_out():
-    modules = [
-        importlib.import_module(found.name) for found in pkgutil.walk_packages(measure.__path__, "icl_interp.measure.")
-    ]
-    kinds = {
-        kind for module in modules for kind in vars(module).values() if inspect.isclass(kind) and hasattr(kind, "plot")
-    }
-    kinds.discard(Result)
+    names = [found.name for found in pkgutil.walk_packages(measure.__path__, "icl_interp.measure.")]
+    there = [value for name in names for value in vars(importlib.import_module(name)).values()]
+    kinds = {kind for kind in there if inspect.isclass(kind) and hasattr(kind, "plot")} - {Result}
     assert len(kinds) > 12
     assert [kind.__name__ for kind in kinds if not issubclass(kind, Result)] == []
     assert [kind.__name__ for kind in kinds if inspect.isabstract(kind)] == []

@@ -113,6 +113,7 @@ def draw(panels: Sequence[Panel], style: PrintStyle) -> Figure:
         _share_titles(plots, n_columns)
         _legend(figure, plots)
         _fit(figure, plots, n_columns)
+        figure.set_layout_engine("none")  # it stays as it is, and is not laid out again for each format
     return figure
 
 
