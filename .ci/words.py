@@ -25,8 +25,9 @@ _UNITS = (
     "trial sequence measurement"
 ).replace(" ", "|")
 _SINGULAR = "row|line|point|vector|matrix|probe|read-out|prediction|thread|card|seed|token|sequence|curve|step|entry"
+_CLAUSE = "of|with|that|which|is|has|goes|first|for|cannot|needs|learns"  # "how many heads a network needs"
 BANNED = {
-    rf"\b({_COUNTED}) an? ({_UNITS})\b(?! (of|with|that|which|is|has|goes|first|for|cannot)\b)": 'write "per"',
+    rf"\b({_COUNTED}) an? ({_UNITS})\b(?! ({_CLAUSE})\b)": 'write "per"',
     rf"\b(one|a) ([\w-]+ )?({_SINGULAR}) an? ({_UNITS})\b": 'write "per"',
     r"\bspeaks? of\b": 'write "shows", "is evidence of" or "mentions"',
     r"\bsays nothing of\b|\bsay nothing of\b": 'write "is no evidence about"',

@@ -1,11 +1,12 @@
 """How often is an untrained network said to differ from untrained networks, and how large an effect is found?
 
 Run `python benchmarks/false_verdicts.py --kept FOLDER`; it measures untrained networks once, each as the model of a
-study beside the same two controls, and keeps the numbers of its claims and of its atlas in the folder, so that a stopped
-run can resume and a larger one can add networks. Then it takes one network at random as the model and N others as its
-controls, many times. It counts the studies with any `evidence` or `opposite` (wanted: at most 5 %), and the claims that
-are found if the model's number is shifted by 1 to 8 standard deviations over networks. The atlas is a family of claims
-of its own: the same is counted of its cells, and one cell of the model is shifted. `--json FILE` writes the counts.
+study beside the same two controls, and keeps the numbers of its claims and of its atlas in the folder, so that a
+stopped run can resume and a larger one can add networks.
+Then it takes one network at random as the model and N others as its controls, many times. It counts the studies with
+any `evidence` or `opposite` (wanted: at most 5 %), and the claims that are found if the model's number is shifted by
+1 to 8 standard deviations over networks. The atlas is a family of claims of its own: the same is counted of its cells,
+and one cell of the model is shifted. `--json FILE` writes the counts.
 
 All networks read the same prompts, so the spread of their numbers already holds some of the variance over prompts.
 "by the spread over networks alone" leaves that variance out of the intervals, to show what counting it costs.

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from icl_interp.measure.development.result import Development
     from icl_interp.measure.development.run import development
     from icl_interp.measure.development.settings import DevelopmentSettings, LlcSettings
+    from icl_interp.measure.erasure_use import erasure_use
     from icl_interp.measure.errors import error_curves
     from icl_interp.measure.heads import head_importance
     from icl_interp.measure.layer_readouts import layer_readouts
@@ -164,6 +165,7 @@ _HOMES = {
     "intervention_effect": "measure.subspace_use",
     "subspace_use": "measure.subspace_use",
     "signature_use": "measure.subspace_use",
+    "erasure_use": "measure.erasure_use",
     "development": "measure.development.run",
     "Development": "measure.development.result",
     "DevelopmentSettings": "measure.development.settings",
@@ -231,6 +233,7 @@ __all__ = [
     "demo_path",
     "detector_report",
     "development",
+    "erasure_use",
     "error_curves",
     "head_importance",
     "intervention_effect",

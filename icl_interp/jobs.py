@@ -4,14 +4,18 @@ If a worker dies, the jobs that are not done are given to others. Ctrl-C and SIG
 machine are asked by a file and get time to write their states.
 """
 
+import importlib
+import queue
 import signal
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, suppress
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
@@ -19,6 +23,7 @@ from typing import Any, TypeVar
 import joblib
 import torch
 from cloudpickle import dumps, loads
+from joblib.externals.loky import ProcessPoolExecutor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from icl_interp.errors import InputError
@@ -210,6 +215,153 @@ def _ask_workers(
     busy = [job for job, count in zip(jobs, counts, strict=True) if count]
     while time.monotonic() < give_up and any(writing(job) for job in busy):
         time.sleep(0.05)
+
+
+class Crew:
+    """Processes of one thread that help this one; they start while it is already working.
+
+    What they cannot do (a job that cannot be sent to another process, a worker that died) this process does itself, so
+    that results never depend on them.
+    """
+
+    def __init__(self, helpers: int, *, modules: Sequence[str] = ()) -> None:
+        """Ask for so many; `modules` is what they import while they wait."""
+        self._helpers, self._modules = helpers, tuple(modules)
+        self._pool: ProcessPoolExecutor | None = None
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> "Crew":
+        if self._helpers > 0:
+            # Idle ones end by themselves after a while, even if nobody is left to tell them.
+            self._pool = ProcessPoolExecutor(self._helpers, timeout=_IDLE_SECONDS, env={"OMP_NUM_THREADS": "1"})
+            with _without_ctrl_c():  # a terminal sends it to all processes; helpers are ended by whoever asked for them
+                for _ in range(self._helpers):
+                    self._pool.submit(_get_ready, self._modules)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(kill_workers=True)
+
+    def share(
+        self, jobs: Sequence[Job], work: Callable[[Job], _Result], here: Callable[[Job], _Result] | None = None
+    ) -> Generator[tuple[int, _Result], None, None]:
+        """Do all jobs, this process from the first on and helpers from the last on; give each as it is done.
+
+        `here` does in this process what `work` does elsewhere; it may report its progress.
+        """
+        here = here or work
+        if self._pool is None:
+            for index, job in enumerate(jobs):
+                yield index, here(job)
+            return
+        before = torch.get_num_threads()
+        with tempfile.TemporaryDirectory(prefix="icl-jobs-") as folder, stop_signals():
+            torch.set_num_threads(1)
+            try:
+                yield from self._share(self._pool, jobs, _left_at(Path(folder) / "work", work), here)
+            finally:
+                torch.set_num_threads(before)
+
+    def _share(
+        self, pool: Any, jobs: Sequence[Job], work: Path | None, here: Callable[[Job], _Result]
+    ) -> Iterator[tuple[int, _Result]]:
+        left, away, found = deque(range(1, len(jobs))), set[int](), queue.SimpleQueue[tuple[int, Any] | None]()
+
+        def give() -> None:
+            with self._lock:
+                if not left:
+                    return
+                index = left.pop()
+                away.add(index)
+            try:
+                future = pool.submit(_at_work, work, dumps(jobs[index]))
+            except Exception:  # it cannot be sent, or nobody is there any more
+                taken_back(index)
+            else:
+                future.add_done_callback(partial(taken, index))
+
+        def taken(index: int, future: Future[bytes]) -> None:
+            try:
+                result = loads(future.result())
+            except BaseException:  # whatever went wrong elsewhere, this process tries for itself and says so
+                taken_back(index)
+            else:
+                found.put((index, result))
+                give()
+
+        def taken_back(index: int) -> None:
+            with self._lock:
+                left.appendleft(index)
+                away.discard(index)
+            found.put(None)
+
+        if work is not None:
+            for _ in range(self._helpers):
+                give()
+        if jobs:
+            yield 0, here(jobs[0])
+        while True:
+            with self._lock:
+                index = left.popleft() if left and found.empty() else None
+                waiting = bool(away)
+            if index is not None:
+                yield index, here(jobs[index])
+            elif waiting or left:
+                got = found.get()
+                if got is not None:
+                    with self._lock:
+                        away.discard(got[0])
+                    yield got
+            else:
+                return
+
+
+@contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    # Processes inherit what is blocked where they were started.
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+_IDLE_SECONDS = 20
+"""After which a helper that has nothing to do ends."""
+
+
+def _get_ready(modules: Sequence[str]) -> None:
+    torch.set_num_threads(1)
+    for module in modules:
+        importlib.import_module(module)
+
+
+def _left_at(path: Path, work: Callable[..., Any]) -> Path | None:
+    # For helpers to fetch; None where it cannot be sent to another process.
+    try:
+        path.write_bytes(dumps((dumps((imported_files(), carried())), dumps(work))))
+    except Exception:  # whatever the user's own objects raise when they are asked to travel
+        return None
+    return path
+
+
+@lru_cache(maxsize=1)
+def _fetched(path: Path) -> Callable[[Any], Any]:
+    luggage, work = loads(path.read_bytes())
+    files, registered = loads(luggage)
+    import_files(files)
+    unpack(registered)
+    fetched: Callable[[Any], Any] = loads(work)
+    return fetched
+
+
+def _at_work(path: Path, job: bytes) -> bytes:
+    torch.set_num_threads(1)
+    return bytes(dumps(_fetched(path)(loads(job))))
 
 
 def _worker_died(error: BaseException) -> bool:

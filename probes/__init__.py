@@ -26,6 +26,7 @@ One file answers one question:
 - `probes.permutation`: could chance have done this, given how many tries it got?
 - `probes.linear`: what can a ridge regression read out of features, beyond its control?
 - `probes.probe_grid`: where can it, over layers and positions?
+- `probes.erasure`: what is left after everything that is linearly decodable of a target is taken away?
 - `probes.selectivity`: does it beat control tasks, rival features and collinear targets?
 - `probes.streamed_probe`: the same where features do not fit into memory.
 - `probes.targets`: what could a network have computed from the pairs before each entry?
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
         curves,
         detection,
         effective_descent,
+        erasure,
         head_importance,
         hessian,
         induced_weights,
@@ -102,11 +104,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "agreement", "algorithm_agreement", "attention", "attention_report", "bootstrap", "correlation", "covariance",
-    "curves", "detection", "effective_descent", "head_importance", "hessian", "induced_weights",
-    "learning_coefficient", "linear", "llc_calibration", "llc_exact", "llc_health", "mixing", "multiple_tests",
-    "ood", "pairwise", "partial", "permutation", "position_probe", "probe_grid", "random_walk", "readouts",
-    "risk_coverage", "selectivity", "sensitivity", "signature", "similarity", "spectra", "stages", "step_matching",
-    "streamed_probe", "subspaces", "targets", "trajectory",
+    "curves", "detection", "effective_descent", "erasure", "head_importance", "hessian",
+    "induced_weights", "learning_coefficient", "linear", "llc_calibration", "llc_exact", "llc_health", "mixing",
+    "multiple_tests", "ood", "pairwise", "partial", "permutation", "position_probe", "probe_grid", "random_walk",
+    "readouts", "risk_coverage", "selectivity", "sensitivity", "signature", "similarity", "spectra", "stages",
+    "step_matching", "streamed_probe", "subspaces", "targets", "trajectory",
 ]  # fmt: skip
 
 

@@ -25,12 +25,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run nothing but what writes a golden text, where that is asked for."""
-    if config.getoption("--write-golden"):
-        items[:] = [item for item in items if "golden" in getattr(item, "fixturenames", ())]
-
-
 @pytest.fixture(scope="session")
 def golden(request: pytest.FixtureRequest) -> Golden:
     return Golden(write=request.config.getoption("--write-golden"))
@@ -45,6 +39,10 @@ SHARED = {
     "studies": ("small_study", "uncontrolled_study", "signing_study"),
     "runs": ("developed_run", "endless_run"),
 }
+# What takes longest comes first, so that no process is left with it when the others are done.
+FIRST = ("tests/test_examples.py", "tests/icl_interp/training/test_dask_sweep.py")
+# Files whose tests share nothing: each test may go to another process.
+APART = ("tests/test_examples.py",)
 
 
 @cache
@@ -53,15 +51,29 @@ def _group(file: str) -> str:
     return next((group for group, names in SHARED.items() if any(name in text for name in names)), file)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--write-golden"):
+        items[:] = [item for item in items if "golden" in getattr(item, "fixturenames", ())]
+    items.sort(key=lambda item: not item.nodeid.startswith(FIRST))
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
     """With --dist loadfile, whole groups of files instead of files. (xdist's loadgroup knows no group by its file.)"""
     if config.getvalue("dist") != "loadfile":
         return None
     from xdist.scheduler import LoadScopeScheduling
+    from xdist.workermanage import WorkerController
 
     class ByGroup(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return _group(str(config.rootpath / nodeid.partition("::")[0]))
+            return nodeid if nodeid.startswith(APART) else _group(str(config.rootpath / nodeid.partition("::")[0]))
+
+        def _assign_work_unit(self, node: WorkerController) -> None:
+            # What is done is counted after every test: with thousands of them that takes seconds.
+            given = self.assigned_work.get(node, {})
+            for scope in [scope for scope, unit in given.items() if all(unit.values())]:
+                del given[scope]
+            super()._assign_work_unit(node)
 
     return ByGroup(config, log)

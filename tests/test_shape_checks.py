@@ -1,5 +1,7 @@
 """The checks that all other tests rely on: what jaxtyping refuses is refused, with the same error."""
 
+import gc
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -8,8 +10,8 @@ import jaxtyping
 import pytest
 import torch
 from beartype import beartype
-from jaxtyping import Float, TypeCheckError
-from shape_checks import _jaxtyped, checked
+from jaxtyping import AbstractArray, Bool, Float, Int, Shaped, TypeCheckError, _storage
+from shape_checks import _jaxtyped, _says, checked
 from torch import Tensor
 
 DECORATORS = {
@@ -17,6 +19,10 @@ DECORATORS = {
     "jaxtyping's": lambda what: _jaxtyped(what, typechecker=beartype),
 }
 two, three = torch.zeros(2), torch.zeros(3)
+
+
+class Held:
+    """Something whose life can be watched."""
 
 
 @pytest.fixture(params=DECORATORS.values(), ids=DECORATORS)
@@ -78,6 +84,59 @@ def test_types_without_axes_are_checked_too(check) -> None:
     for wrong in (lambda: named(3), lambda: named({"a": "b"}), lambda: named({}, "what"), lambda: named({}, what=1)):
         with pytest.raises(TypeCheckError):
             wrong()
+
+
+def test_an_inner_function_is_compiled_once_and_is_its_own_each_time(check) -> None:
+    @check
+    def made(held: Held, n: int):
+        @check
+        def inner(a: Float[Tensor, " n"], *, more: int = n) -> tuple[Held, int]:  # noqa: ARG001
+            return held, more
+
+        @check
+        def bare(a):
+            return a, n
+
+        return inner, bare
+
+    held = Held()
+    gone = weakref.ref(held)
+    inner, bare = made(held, 3)
+    assert inner(two) == (held, 3)
+    assert bare("a") == ("a", 3)
+    del held, inner, bare
+    gc.collect()
+    assert gone() is None
+    (four, _), (five, _) = made(Held(), 4), made(Held(), 5)
+    assert (four(two)[1], five(two)[1], five(three, more=1)[1]) == (4, 5, 1)
+    with pytest.raises(TypeCheckError):
+        four(two, more="1")
+    with pytest.raises(TypeCheckError):
+        five(two.long())
+
+
+@pytest.mark.parametrize("value", [two, three.long(), torch.zeros(2, 3), torch.zeros(2, 2), torch.tensor(1), True, [1]])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        Float[Tensor, " n"], Float[Tensor, "n n"], Float[Tensor, "n m"], Float[Tensor, "2 _"], Float[Tensor, "*n 3"],
+        Float[Tensor, "n n+1"], Float[Tensor, "#n n"], Int[Tensor, " m"], Bool[Tensor, "..."], Shaped[Tensor, "n m"],
+        Shaped[Tensor, ""], Float[torch.nn.Parameter, " n"],
+    ],
+    ids=lambda kind: kind.__name__,
+)  # fmt: skip
+def test_a_tensor_that_fits_is_one_that_jaxtyping_says_fits(kind: type[AbstractArray], value: object) -> None:
+    said = []
+    for judge in (lambda: _says(kind, value), lambda: type(kind).__instancecheck_str__(kind, value)):
+        for known in ({}, {"n": 2}, {"m": 3}):
+            with _jaxtyped("context"):
+                sizes, *_ = _storage._shape_storage.memo_stack[-1]
+                sizes.update(known)
+                try:
+                    said.append((judge(), dict(_storage._shape_storage.memo_stack[-1][0])))
+                except jaxtyping.AnnotationError as error:  # n + 1 of an n that is not known yet
+                    said.append((str(error), known))
+    assert said[:3] == said[3:]
 
 
 def test_what_is_no_plain_function(check) -> None:

@@ -79,7 +79,7 @@ def _check_timeline(options: ProbeOptions) -> None:
         raise InputError(f"--no-timeline leaves nothing to do for {names}; leave out one or the other.")
     if names and not options.paths:
         raise InputError(f"the embedded demo is one checkpoint without a timeline, so it takes no {names}; name a run.")
-    if options.workers != 1 and options.scheduler is not None:
+    if options.workers is not None and options.scheduler is not None:
         raise InputError("--scheduler brings its own workers, so it takes no --workers; leave out one of them.")
     if options.llc_set and not options.llc:
         got = "none" if options.llc is None else options.llc

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import joblib
 import torch
 import typer
 
@@ -83,10 +82,6 @@ def _number(path: Path) -> int:
     return int(digits) if digits.isdigit() else -1
 
 
-SMALL = 128
-"""Residual streams up to this width run fastest on one thread."""
-
-
 def run_probe(options: ProbeOptions) -> None:
     """Load, measure, write."""
     check_options(options)
@@ -106,7 +101,7 @@ def run_probe(options: ProbeOptions) -> None:
 
     from icl_interp.cli.probe_timeline import follow
 
-    torch.set_num_threads(options.threads or _threads(checkpoint.model.cfg.d_model))
+    torch.set_num_threads(options.threads or 1)
     with code_of(checkpoint.task):
         found = _measure(options, checkpoint)
         _write(options, checkpoint, found, follow(options, checkpoint))
@@ -125,6 +120,7 @@ def _measure(options: ProbeOptions, checkpoint: Checkpoint) -> "Study":
         layers=read_layers(options.layers),
         n_points_trained=checkpoint.n_points_trained,
         seed=options.seed,
+        workers=1 if options.threads and options.workers is None else options.workers,
         **options.n_controls,
     )
     if not options.quiet:
@@ -170,9 +166,3 @@ def _points(asked: int | None, checkpoint: Checkpoint) -> int | None:
     if asked is not None and most is not None and asked > most:
         raise InputError(f"--points is too large for this model, which has positions for {most} points, got {asked}.")
     return asked
-
-
-def _threads(width: int) -> int:
-    # Small networks lose more to synchronisation than they win; beyond this width a second core pays, if this process
-    # may use it: joblib minds affinity and a container's quota.
-    return min(4, joblib.cpu_count()) if width > SMALL else 1

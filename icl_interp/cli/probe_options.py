@@ -70,7 +70,8 @@ class ProbeOptions:
     seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0
     device: Annotated[str, typer.Option(help="Device to run on, such as cpu or cuda.")] = "cpu"
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Number of threads (default: by the size of the model).")
+        int | None,
+        typer.Option(min=1, help="Number of threads of this process (default: one, and --workers share the work)."),
     ] = None
     plotlyjs: Annotated[
         Literal["embed", "cdn", "directory"],
@@ -99,7 +100,14 @@ class ProbeOptions:
             "num_burnin_steps or batch_size. Repeatable."
         ),
     ] = field(default_factory=list)
-    workers: Annotated[int, typer.Option(min=1, help="Number of processes for the timeline, one thread each.")] = 1
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Number of processes, one thread each. By default up to 4 read untrained networks, as cores and work "
+            "allow (one with --threads), and one computes the timeline.",
+        ),
+    ] = None
     scheduler: Annotated[
         str | None, typer.Option(help="Address of a Dask scheduler that computes the timeline (tcp://host:port).")
     ] = None
@@ -127,7 +135,6 @@ class ProbeOptions:
         given = {
             "--llc": self.llc,
             "--llc-set": self.llc_set,
-            "--workers": self.workers != 1,
             "--scheduler": self.scheduler is not None,
             "--cache": self.cache is not None,
         }

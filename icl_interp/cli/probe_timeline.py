@@ -53,7 +53,7 @@ def follow(options: ProbeOptions, checkpoint: Checkpoint) -> Development | None:
             return development(
                 options.paths, settings=settings, llc=llc, task=read_task(options.task), n_heads=options.heads,
                 layout=read_layout(options.layout), loader=read_loader(options),
-                cache=cache, workers=options.workers, scheduler=options.scheduler, device=options.device,
+                cache=cache, workers=options.workers or 1, scheduler=options.scheduler, device=options.device,
                 newest=checkpoint, on_checkpoint=tick,
             )  # fmt: skip
 

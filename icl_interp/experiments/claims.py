@@ -17,6 +17,7 @@ Verdict = Literal["reproduced", "inconclusive", "partly reproduced", "mixed", "c
 
 LEAST_SEEDS = 3  # models that a check needs to be decided, each from its own seed
 LEVEL = 0.05  # chance that any check of a claim contradicts what is true; a check has its share of it
+ORDERED = 0.8  # least rank correlation along a sweep that counts as an order (ours)
 _ROUNDING = 1e-12
 _OPPOSITE = {"agrees": "contradicts", "contradicts": "agrees"}
 
@@ -54,18 +55,51 @@ def over_seeds(values: Sequence[float], *, level: float = LEVEL, step: float | N
     """Average over seeds, with Student's interval at 1 - level; NaN throughout where a seed has no finite number.
 
     Equal counts of all seeds do not say that the mean is known exactly: their interval is half a `step` on both sides,
-    the distance between neighbouring values.
+    the distance between neighbouring values. A yes or no per seed (1 or 0, in steps of 1) has the exact interval of
+    Clopper and Pearson (1934), which is no point either where all seeds agree.
     """
     n, middle = len(values), mean(values)
     if not all(math.isfinite(value) for value in values):
         return Interval(math.nan, math.nan, math.nan)
     if n == 1:
         return Interval(middle, middle, middle)
+    if _yes_or_no(values, step):
+        yes, tail = round(sum(values)), level / 2
+        low = float(stats.beta.ppf(tail, yes, n - yes + 1)) if yes else 0.0
+        return Interval(middle, low, float(stats.beta.isf(tail, yes + 1, n - yes)) if yes < n else 1.0)
     spread = math.sqrt(sum((value - middle) ** 2 for value in values) / (n - 1))
     half = float(stats.t.ppf(1 - level / 2, n - 1)) * spread / math.sqrt(n)
     if step is not None and _alike(values):
         half = step / 2
     return Interval(middle, middle - half, middle + half)
+
+
+def _yes_or_no(values: Sequence[float], step: float | None) -> bool:
+    return step == 1.0 and set(values) <= {0.0, 1.0}
+
+
+def rank_correlation(xs: Sequence[float | int], ys: Sequence[float]) -> float:
+    """Spearman's coefficient; 0 where the second are all equal, which is no order.
+
+    >>> rank_correlation([4, 8, 16], [1.0, 5.0, 7.0]), rank_correlation([4, 8, 16], [3.0, 3.0, 3.0])
+    (1.0, 0.0)
+    """
+    return 0.0 if len(set(ys)) < 2 else round(float(stats.spearmanr(xs, ys).statistic), 12)
+
+
+def swap(n: int) -> float:
+    """What a swap of neighbours changes the rank correlation of n points by, the `step` of a check for an order."""
+    return 12 / (n * (n**2 - 1))
+
+
+def swaps(n: int) -> str:
+    """Say how coarse `ORDERED` is.
+
+    >>> swaps(4)
+    'with 4 points 0.8 allows 1 swap of neighbours'
+    """
+    allowed = min(n // 2, math.floor((1.0 - ORDERED) / swap(n) + 1e-9))
+    return f"with {n} points {ORDERED:g} allows {allowed} swap{'' if allowed == 1 else 's'} of neighbours"
 
 
 def _alike(values: Sequence[float]) -> bool:
@@ -105,7 +139,7 @@ class Check:
     low: float | None = None  # least expected value, tolerance included; None leaves this side open
     high: float | None = None  # largest expected value, tolerance included; with both ends open nothing is expected
     reason: str = ""  # where the expectation and its tolerance come from
-    step: float | None = None  # of counts, shares and ranks: the distance between neighbouring values
+    step: float | None = None  # of counts, shares and ranks: the distance between neighbouring values; of yes or no 1
     among: int = 1  # checks of its claim that expect something, which share the level; a claim fills it in
 
     COMPUTED = ("mean", "interval", "verdict", "note")
@@ -134,6 +168,8 @@ class Check:
             return f"too few seeds: {n}, and a check needs {LEAST_SEEDS}"
         if n == 1 or not _alike(self.values):
             return ""
+        if _yes_or_no(self.values, self.step):
+            return f"all {n} seeds gave the same answer"
         return f"all {n} seeds gave the same number" + ("" if self.step is None else f", known to ±{self.step / 2:.2g}")
 
     @property
@@ -234,7 +270,7 @@ class Claim:
 
     @property
     def n_seeds(self) -> int:
-        return min(len(check.values) for check in self.checks)
+        return max(len(check.values) for check in self.checks)  # some are judged on a part of them
 
     @model_serializer(mode="wrap")
     def _stored(self, fields: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:

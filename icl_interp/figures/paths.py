@@ -83,10 +83,12 @@ def _inwards(paths: Sequence[PlanePath], landmarks: Sequence[Landmark]) -> list[
 
 def _draw_path(figure: go.Figure, path: PlanePath) -> None:
     error = None if path.y_error is None else {"array": list(path.y_error), "width": 0, "thickness": 1}
+    again = path.name in {trace.name for trace in figure.data}  # a name stands in the legend once
     figure.add_scatter(
         x=list(path.x), y=list(path.y), name=path.name, mode="lines+markers", legendgroup=path.name, error_y=error,
         line=path.style.line(width=1.5), marker=path.style.marker(size=4),
         customdata=list(path.steps), hovertemplate="step %{customdata}: %{x:.3~g}, %{y:.3~g}",
+        showlegend=False if again else None,
     )  # fmt: skip
     ends = [(len(path.x) - 1, "star", 15)] + ([] if path.ring is None else [(path.ring, "circle-open", 13)])
     for index, symbol, size in ends:

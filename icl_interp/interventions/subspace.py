@@ -1,4 +1,4 @@
-"""Interventions along a subspace: take it out, swap it between prompts, push along it."""
+"""Interventions along a subspace: take it out, swap it between prompts, push along it, erase a target."""
 
 from functools import partial
 
@@ -9,6 +9,7 @@ from torch import Tensor
 from icl_interp.errors import InputError
 from icl_interp.interventions.record import Edit, Intervention, Positions
 from probes._core.arrays import takes_arrays
+from probes.erasure import Eraser
 
 _ORTHONORMAL = 1e-4  # float32 directions of a float64 decomposition are orthonormal to about 1e-7
 
@@ -139,6 +140,32 @@ def exchange_for_random(
     return _along(f"take as much along {basis.shape[1]} random directions", name, positions, change)
 
 
+def erase(eraser: Eraser, name: str, *, positions: Positions = "all") -> Intervention:
+    """Take away what a linear probe could read of a target.
+
+    Formula: h <- r(h), see `probes.erasure.fit_eraser`. Its control is `eraser.along_random_directions(seed=...)`,
+    which changes every activation by as much.
+
+    Args:
+        eraser: Fitted on activations of this hook.
+        name: Hook, of the eraser's width.
+        positions: Which positions; those that the eraser was fitted on, if the guarantee is to hold.
+
+    Returns:
+        The intervention.
+
+    Source:
+        Belrose et al. (2023), arXiv 2306.03819.
+
+    Example:
+        >>> from probes.erasure import fit_eraser
+        >>> held = torch.tensor([[1.0, 5.0], [2.0, 5.0], [3.0, 5.0]])
+        >>> erase(fit_eraser(held, held[:, 0]), "hook_embed").edits[0].change(held[:1, None], [0])
+        tensor([[[2., 5.]]])
+    """
+    return _along(f"erase {eraser.rank} directions", name, positions, partial(_erase, eraser))
+
+
 def _along(description: str, name: str, positions: Positions, change: partial[Tensor]) -> Intervention:
     return Intervention((Edit(name, change, positions),), f"{description} at {name}")
 
@@ -158,6 +185,10 @@ def _project_out(basis: Tensor, mean: Tensor | None, h: Tensor, positions: list[
     wide = _wide(h)
     basis = basis.to(wide)
     return (wide - _deviation(wide, mean, positions) @ basis @ basis.T).to(h)
+
+
+def _erase(eraser: Eraser, h: Tensor, positions: list[int]) -> Tensor:  # noqa: ARG001
+    return eraser(h).to(h)
 
 
 def _exchange(basis: Tensor, random: Tensor, mean: Tensor | None, h: Tensor, positions: list[int]) -> Tensor:

@@ -17,6 +17,7 @@ from icl_interp.figures.theme import predictor_style
 from icl_interp.measure.result import Result
 from icl_interp.measure.study.measure import Findings, Measure, StudyPlan
 from icl_interp.models.architecture import Architecture
+from icl_interp.models.hooked import HookedModel
 from icl_interp.predictors.references import ByReference
 from icl_interp.prompts import derive_seed
 from icl_interp.query import Callee
@@ -51,7 +52,7 @@ class ReferenceAgreement:
     spd: Curve
     """Squared prediction difference by number of examples, in units of E[y^2]."""
     mspd: Estimate
-    """Its mean over 1 <= n < d examples; NaN with a reason where there are none."""
+    """Mean of `spd` over 1 <= n < d examples; NaN with a reason if there are none."""
     ilwd: Curve
     """Squared distance of induced weights at `points`, times E[x_j^2] / E[y^2]: for inputs of one variance, the part
     of a prediction difference that is linear in the query."""
@@ -75,7 +76,7 @@ class AgreementReport(Result):
     references: ByReference[ReferenceAgreement]
     """By name."""
     linear_r2: Curve
-    """R² of the linear fit to the model at `points`; where it is low, ILWD and SimW say nothing."""
+    """R² of the linear fit to the model at `points`; if it is low, ILWD and SimW are meaningless."""
     step: EffectiveStep | None
     """The one gradient step that reacts to labels most like the model at the last point; None where `undefined` says
     why."""
@@ -84,11 +85,11 @@ class AgreementReport(Result):
     points: tuple[int, ...]
     """Examples before the fresh queries."""
     n_points: int
-    """Pairs per prompt."""
+    """Number of examples per prompt."""
     n_prompts: int
-    """Prompts."""
+    """Number of prompts."""
     n_queries: int
-    """Fresh queries per prompt and point."""
+    """Number of fresh queries per prompt and point."""
 
     def nearest(self) -> list[str]:
         """Order the references."""
@@ -145,7 +146,7 @@ def algorithm_agreement(
     n_queries: int | None = None,
     seed: int = 0,
 ) -> AgreementReport:
-    """Compare a model with each reference algorithm of its task.
+    """Compare a model with each reference predictor of its task.
 
     Formula: SPD, MSPD, ILWD, SimE, SimW and von Oswald et al.'s three metrics as in `probes.agreement` and
     `probes.sensitivity`; the effective step as in `probes.effective_descent`. Squared differences are divided by
@@ -155,12 +156,12 @@ def algorithm_agreement(
 
     Args:
         model: Any callable f(xs, ys, points=[...]): a model, or a predictor.
-        task: What prompts are drawn from and references are derived for.
-        references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
-        n_prompts: At least 2.
-        n_points: Pairs per prompt, at least 2; None takes the task's usual number.
-        points: Examples before the fresh queries, each at least 1; None takes d / 2, d and all.
-        n_queries: Fresh queries per prompt and point, more than d; None takes 2 d + 2.
+        task: Task that prompts are drawn from and references are derived for.
+        references: Predictors of your own by name, added to the task's; a `References` replaces them.
+        n_prompts: Number of prompts, at least 2.
+        n_points: Number of examples per prompt, at least 2; None takes the task's usual number.
+        points: Numbers of examples before the fresh queries, each at least 1; None takes d / 2, d and all.
+        n_queries: Number of fresh queries per prompt and point, more than d; None takes 2 d + 2.
         seed: The only source of randomness.
 
     Returns:
@@ -279,10 +280,12 @@ def _without_law(plan: StudyPlan) -> str | None:
     return None
 
 
-def _agreement(found: Findings) -> AgreementReport:
+def _alone(found: Findings, network: HookedModel, of_model: bool) -> AgreementReport | None:  # noqa: FBT001
     plan = found.plan
+    if not of_model:
+        return None
     return algorithm_agreement(
-        plan.model,
+        network,
         plan.task,
         references=plan.references,
         n_prompts=plan.efforts[AGREEMENT.name].prompts,
@@ -291,4 +294,11 @@ def _agreement(found: Findings) -> AgreementReport:
     )
 
 
-AGREEMENT = Measure("agreement", "agreement", run=_agreement, group="mechanism", without=_without_law, cost=_cost)
+def _agreement(found: Findings) -> AgreementReport:
+    report: AgreementReport = found.alone[AGREEMENT.name][0]
+    return report
+
+
+AGREEMENT = Measure(
+    "agreement", "agreement", run=_agreement, group="mechanism", without=_without_law, cost=_cost, alone=_alone
+)

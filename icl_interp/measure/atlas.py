@@ -16,7 +16,7 @@ from icl_interp.activations import stream
 from icl_interp.door import ModelLike, TaskLike, as_model_and_task
 from icl_interp.errors import InputError
 from icl_interp.figures.heatmap import heatmap_figure
-from icl_interp.measure.controls import untrained_networks
+from icl_interp.measure.controls import untrained_makers
 from icl_interp.measure.errors import prompt_errors_of
 from icl_interp.measure.families import IN_DISTRIBUTION, Families, Family, draw_families, look_first
 from icl_interp.measure.ood import fit_log_norms, log_norms_of
@@ -28,12 +28,13 @@ from icl_interp.measure.study.survey import FIT, NetworkSurvey, survey_network
 from icl_interp.measure.verdicts import LEVEL, POWER, VerdictWord, scale_maps
 from icl_interp.models.architecture import FINAL_NORM, READ_IN, ResidualSite
 from icl_interp.models.hooked import HookedModel
-from icl_interp.prompts import derive_seed
+from icl_interp.prompts import Prompts, derive_seed
 from icl_interp.tasks.fixed_prompts import FixedPrompts
 from icl_interp.tasks.shifts.select import Shifts
 from probes._core.results import short_repr
 from probes.bootstrap import Estimate, percentile_interval
 from probes.detection import DetectionReport, detection_report
+from probes.signature import SpectralSignature
 
 N_CONTROLS = 40
 """Untrained networks of an atlas: one cell of 80 that is five spreads away is found in 84 % of trials with 40, in 68 %
@@ -45,7 +46,7 @@ _ROUNDING = 1e-12
 _DIGITS = 6
 """Overlaps come from float32 directions, and differences beyond these decimals are rounding."""
 _ENERGY = 0.1
-"""Second moments that differ by less, relative to those in distribution, count as kept (ours)."""
+"""Second moments that differ by less, relative to those in distribution, count as kept (our choice)."""
 _N_BOOTSTRAP = 1000
 
 NetworkScores = Mapping[str, Mapping[str, Float64[np.ndarray, " sample"]]]
@@ -171,7 +172,7 @@ class AtlasCell:
     norms: float
     """AUROC of the norms of inputs and labels (or of activations) under this shift, without any network."""
     over_norms: Estimate
-    """AUROC of the cell minus that of norms, with the sign of z: above 0, the finding is more than norms tell. The
+    """AUROC of the cell minus that of norms, with the sign of z: above 0, it detects more than norms do. The
     95 % interval is a bootstrap over prompts, of this cell alone."""
     keeps_energy: bool | None
     """Whether the shift keeps the second moments of inputs and labels; None where inputs are not known."""
@@ -229,7 +230,7 @@ class AtlasCell:
 
 @dataclass(frozen=True, slots=True)
 class SiteReading:
-    """What moves the overlap at one site, and whether it tells the error."""
+    """What moves the overlap at one site, and whether it predicts the error."""
 
     site: str
     """Label of the site."""
@@ -260,7 +261,7 @@ class Atlas(Result):
     scores: tuple[float, ...]
     """Largest |z| over the atlas: of the model, then of each untrained network standardised in the same way."""
     readings: tuple[SiteReading, ...]
-    """By site: what moves the overlap, and whether it tells the error."""
+    """By site: what moves the overlap, and whether it predicts the error."""
     conventions: Conventions
     """How activations became directions."""
     n_prompts: int
@@ -302,7 +303,7 @@ class Atlas(Result):
         return by_label[labels[0]] if labels else None
 
     def to_frame(self) -> pd.DataFrame:
-        """Lay the cells out, one a row."""
+        """Lay the cells out, one per row."""
         return pd.DataFrame([
             {
                 "site": cell.site, "shift": cell.shift, "auroc": cell.value, "untrained": cell.control,
@@ -647,43 +648,63 @@ def _spearman(scores: Mapping[str, np.ndarray], log_errors: Mapping[str, np.ndar
     return float(np.corrcoef(first, second)[0, 1])
 
 
-def read_again(
-    networks: Sequence[HookedModel],
+@dataclass(frozen=True, slots=True, eq=False)
+class _Fitted:
+    """A network to be made again, and the signatures that were fitted in it."""
+
+    make: Callable[[], HookedModel]
+    signatures: Mapping[str, SpectralSignature]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Other:
+    """Other prompts, to be scored by signatures that were fitted before."""
+
+    prompts: Mapping[str, Prompts]
+    """By family."""
+    sites: tuple[ResidualSite, ...]
+    conventions: Conventions
+
+    def scores(self, fitted: _Fitted) -> NetworkScores:
+        network = fitted.make()
+        parts: dict[str, dict[str, list[np.ndarray]]] = {site.label: {} for site in self.sites}
+        hooks = [site.hook for site in self.sites]
+        for label, prompts in self.prompts.items():
+            for batch in stream(network, prompts, hooks, batch_size=64):
+                for site in self.sites:
+                    found = self.conventions.directions(batch.activations[site.hook], spectrum="leading")
+                    overlap = fitted.signatures[site.label].score_directions(found).overlap.cpu()
+                    parts[site.label].setdefault(label, []).append(_rounded(overlap))
+        return {site: {label: np.concatenate(each) for label, each in by.items()} for site, by in parts.items()}
+
+
+_Divide = Callable[[Sequence[_Fitted], Callable[[_Fitted], NetworkScores]], list[NetworkScores]]
+
+
+def _again(
+    model: HookedModel,
     surveys: Sequence[NetworkSurvey],
-    families: Families,
+    draw: Callable[[int], Families],
     conventions: Conventions,
-    on_batch: Callable[[int], None] | None = None,
+    seed: int,
+    divide: _Divide,
 ) -> Again:
-    """Prepare to score other prompts by the signatures that were fitted, in the same networks."""
+    """Prepare to score prompts kept aside, half as many per family, by the signatures that were fitted."""
 
     def again(sites: Sequence[ResidualSite], shifts: Sequence[str]) -> list[NetworkScores]:
-        return [
-            _score(network, survey, families, conventions, sites, [IN_DISTRIBUTION, *shifts], on_batch)
-            for network, survey in zip(networks, surveys, strict=True)
-        ]
+        drawn = draw(derive_seed(seed, "evaluation: confirmation")).by_label
+        there = len(drawn[IN_DISTRIBUTION].prompts)
+        n = max(min(_LEAST_AGAIN, there), there // 2)
+        prompts = {label: drawn[label].prompts[:n] for label in (IN_DISTRIBUTION, *shifts)}
+        makers = [lambda: model, *untrained_makers(model, len(surveys) - 1, seed=seed)]
+        jobs = [_Fitted(make, survey.signatures) for make, survey in zip(makers, surveys, strict=True)]
+        return divide(jobs, _Other(prompts, tuple(sites), conventions).scores)
 
     return again
 
 
-def _score(
-    network: HookedModel,
-    survey: NetworkSurvey,
-    families: Families,
-    conventions: Conventions,
-    sites: Sequence[ResidualSite],
-    labels: Sequence[str],
-    on_batch: Callable[[int], None] | None,
-) -> NetworkScores:
-    parts: dict[str, dict[str, list[np.ndarray]]] = {site.label: {} for site in sites}
-    for label in labels:
-        for batch in stream(network, families.by_label[label].prompts, [site.hook for site in sites], batch_size=64):
-            for site in sites:
-                found = conventions.directions(batch.activations[site.hook])
-                overlap = survey.signatures[site.label].score_directions(found).overlap.cpu()
-                parts[site.label].setdefault(label, []).append(_rounded(overlap))
-            if on_batch is not None:
-                on_batch(len(batch.prompts))
-    return {site: {label: np.concatenate(each) for label, each in by.items()} for site, by in parts.items()}
+_LEAST_AGAIN = 32
+"""Prompts per family that confirm a finding, where there are as many."""
 
 
 def signature_atlas(
@@ -711,17 +732,17 @@ def signature_atlas(
 
     Args:
         model: The network, or a `Checkpoint`.
-        task: What is in distribution; of a `Checkpoint` its own by default.
+        task: The task in distribution; a `Checkpoint` brings its own.
         shifts: Names or patterns, or your own `Shift` objects, see `select_shifts`; None means the core suite.
         layers: Blocks to look at; None means all. The final norm is always among the sites, and the read-in never: it
             holds one token at a time.
         conventions: How activations become directions; None takes all tokens, uncentred, right vectors, k = 2.
-        n_prompts: Number of prompts per family, with as many for fitting and for confirming.
+        n_prompts: Number of prompts per family, with as many for fitting and half as many for confirming.
         n_points: Number of examples per prompt; None takes the task's usual number.
         n_controls: Number of untrained networks.
         confirm: Whether the cells that are found are measured again on other prompts.
         seed: The only source of randomness.
-        on_batch: Called with the number of prompts just read, for progress.
+        on_batch: Called with the number of prompts just read, those that confirm left out, for progress.
 
     Returns:
         The atlas: cells with their verdicts, the rank p-value, and what moves the overlap at each site.
@@ -760,23 +781,18 @@ def signature_atlas(
         )
 
     families = draw(seed)
-    networks = [model, *untrained_networks(model, n_controls, seed=seed)]
-    surveys = [survey_network(network, families, sites, conventions=chosen, on_batch=on_batch) for network in networks]
+    makers = [lambda: model, *untrained_makers(model, n_controls, seed=seed)]
+    surveys = [survey_network(make(), families, sites, conventions=chosen, on_batch=on_batch) for make in makers]
     again, unconfirmed = None, None
     if confirm and isinstance(task, FixedPrompts):
-        unconfirmed = SAVED
+        unconfirmed = _SAVED
     elif confirm:
-        again = read_again(networks, surveys, draw(confirming(seed)), chosen, on_batch)
+        again = _again(model, surveys, draw, chosen, seed, lambda jobs, work: [work(job) for job in jobs])
     return atlas_of(surveys, families, sites, chosen, again=again, unconfirmed=unconfirmed, seed=seed)
 
 
-SAVED = "prompts are saved ones, and none are kept aside"
+_SAVED = "prompts are saved ones, and none are kept aside"
 """Why cells are not confirmed where no fresh prompts can be drawn."""
-
-
-def confirming(seed: int) -> int:
-    """Give the seed of prompts that confirm what a study found."""
-    return derive_seed(seed, "evaluation: confirmation")
 
 
 def blocks_among(sites: Sequence[ResidualSite]) -> tuple[ResidualSite, ...]:
@@ -787,17 +803,15 @@ def blocks_among(sites: Sequence[ResidualSite]) -> tuple[ResidualSite, ...]:
 def _in_study(found: Findings) -> Atlas | Absent:
     plan, surveys = found.plan, [*found.surveys, *found.further]
 
-    def again(sites: Sequence[ResidualSite], shifts: Sequence[str]) -> list[NetworkScores]:
-        networks = [plan.model, *untrained_networks(plan.model, len(surveys) - 1, seed=plan.seed)]
-        families = draw_families(
+    def draw(seed: int) -> Families:
+        return draw_families(
             plan.task,
             shifts=plan.shifts,
             n_prompts=plan.n_prompts,
             n_points=plan.n_points,
             max_points=plan.config.max_points,
-            seed=confirming(plan.seed),
+            seed=seed,
         )
-        return read_again(networks, surveys, families, plan.conventions)(sites, shifts)
 
     saved = isinstance(plan.task, FixedPrompts)
     atlas = atlas_of(
@@ -805,8 +819,8 @@ def _in_study(found: Findings) -> Atlas | Absent:
         plan.families,
         blocks_among(plan.sites),
         plan.conventions,
-        again=None if saved else again,
-        unconfirmed=SAVED if saved else None,
+        again=None if saved else _again(plan.model, surveys, draw, plan.conventions, plan.seed, found.divided),
+        unconfirmed=_SAVED if saved else None,
         remedy=f"`--controls {LEAST_CONTROLS}` (`n_controls`)",
         seed=plan.seed,
     )

@@ -1,6 +1,6 @@
 """Where do the heads of a model look?"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,16 +136,23 @@ def attention_summary(
     prompts = task.sample(n_prompts, n_points, seed=derive_seed(seed, "evaluation: attention"))
     layers = _reports(model, prompts, seed)
     controls = [_reports(network, prompts, seed) for network in untrained_networks(model, n_controls, seed=seed)]
-    quantities = ("entropy", *layers[0].mass, "variability")
-    none = torch.empty(0, len(layers), config.n_heads)
-    return AttentionSummary(
-        layers=layers,
-        untrained={
-            quantity: torch.stack([_table(found, quantity) for found in controls]) if controls else none
-            for quantity in quantities
-        },
-        n_prompts=n_prompts,
-    )
+    return _beside(layers, [_tables(found) for found in controls], n_prompts)
+
+
+def _tables(layers: tuple[AttentionReport, ...]) -> dict[str, Float[Tensor, "layer head"]]:
+    return {quantity: _table(layers, quantity) for quantity in ("entropy", *layers[0].mass, "variability")}
+
+
+def _beside(
+    layers: tuple[AttentionReport, ...], untrained: Sequence[Mapping[str, Tensor]], n_prompts: int
+) -> AttentionSummary:
+    tables = {
+        quantity: torch.stack([found[quantity] for found in untrained])
+        if untrained
+        else table.new_empty(0, *table.shape)
+        for quantity, table in _tables(layers).items()
+    }
+    return AttentionSummary(layers=layers, untrained=tables, n_prompts=n_prompts)
 
 
 def _reports(model: HookedModel, prompts: Prompts, seed: int) -> tuple[AttentionReport, ...]:
@@ -200,16 +207,18 @@ def _without_patterns(plan: StudyPlan) -> str | None:
     return None if plan.config.has_patterns else _why_not(plan.config)
 
 
-def _attention(found: Findings) -> AttentionSummary:
+def _alone(found: Findings, network: HookedModel, of_model: bool) -> Any:  # noqa: FBT001
     plan = found.plan
-    return attention_summary(
-        plan.model,
-        plan.task,
-        n_prompts=plan.efforts[ATTENTION.name].prompts,
-        n_points=plan.n_points,
-        n_controls=plan.n_controls,
-        seed=plan.seed,
-    )
+    n_prompts, seed = plan.efforts[ATTENTION.name].prompts, derive_seed(plan.seed, "evaluation: attention")
+    layers = _reports(network, plan.task.sample(n_prompts, plan.n_points, seed=seed), plan.seed)
+    return layers if of_model else _tables(layers)
 
 
-ATTENTION = Measure("attention", "attention", run=_attention, group="mechanism", without=_without_patterns, cost=_cost)
+def _attention(found: Findings) -> AttentionSummary:
+    layers, *untrained = found.alone[ATTENTION.name]
+    return _beside(layers, untrained, found.plan.efforts[ATTENTION.name].prompts)
+
+
+ATTENTION = Measure(
+    "attention", "attention", run=_attention, group="mechanism", without=_without_patterns, cost=_cost, alone=_alone
+)

@@ -1,6 +1,7 @@
 """Untrained networks, and bootstrap resamples of the prompts that all networks read."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Float, Float64
@@ -13,13 +14,27 @@ from icl_interp.prompts import derive_seed
 from probes.bootstrap import Estimate, bootstrap_counts, percentile_interval
 
 N_UNTRAINED = 5
-"""Untrained networks a study, unless told otherwise."""
+"""Number of untrained networks per study, by default."""
 
 
 def untrained_networks(of: HookedModel | ModelConfig, n: int = N_UNTRAINED, *, seed: int = 0) -> Sequence[HookedModel]:
     """Build networks of one architecture and initialisation that never saw data; none where nobody knows how."""
+    return [make() for make in untrained_makers(of, n, seed=seed)]
+
+
+def untrained_makers(
+    of: HookedModel | ModelConfig, n: int = N_UNTRAINED, *, seed: int = 0
+) -> Sequence[Callable[[], HookedModel]]:
+    """Say how each of them is made, so that a network of ours need not exist before its turn."""
     seeds = [derive_seed(seed, f"untrained network {i}") for i in range(n)]
-    return [build_model(of, seed=each) for each in seeds] if isinstance(of, ModelConfig) else of.untrained(seeds)
+    if not isinstance(of, ModelConfig) and of.cfg.is_wrapped:
+        return [partial(_made, network) for network in of.untrained(seeds)]
+    config = of if isinstance(of, ModelConfig) else of.cfg
+    return [partial(build_model, config, seed=each) for each in seeds]
+
+
+def _made(network: HookedModel) -> HookedModel:
+    return network
 
 
 _N_RESAMPLES = 1000

@@ -1,7 +1,7 @@
 """Which heads does a model need?"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -25,6 +25,7 @@ from icl_interp.measure.verdicts import LEVEL
 from icl_interp.models.architecture import Architecture
 from icl_interp.models.hooked import HookedModel
 from icl_interp.prompts import Prompts, derive_seed
+from icl_interp.tasks.base import Task
 from probes import head_importance as by_loss
 from probes.head_importance import HeadImportance, PruningCurve, pruning_curve, pruning_masks
 
@@ -177,24 +178,38 @@ def head_importance(
         )
     if n_prompts < 2:
         raise InputError(f"head_importance needs at least 2 prompts, got {n_prompts}; raise n_prompts.")
-    prompts = task.sample(2 * n_prompts, n_points, seed=derive_seed(seed, "evaluation: heads"))
-    first, second = prompts[:n_prompts], prompts[n_prompts:]
+    first, second = _drawn(task, n_prompts, n_points, seed)
     unit = task.label_second_moment()
+    report = _report(model, first, second, unit, n_orders, seed)
+    return _beside(report, [_increase(each, first, unit) for each in untrained_networks(model, n_controls, seed=seed)])
+
+
+def _drawn(task: Task, n_prompts: int, n_points: int | None, seed: int) -> tuple[Prompts, Prompts]:
+    prompts = task.sample(2 * n_prompts, n_points, seed=derive_seed(seed, "evaluation: heads"))
+    return prompts[:n_prompts], prompts[n_prompts:]
+
+
+def _report(model: HookedModel, first: Prompts, second: Prompts, unit: float, n_orders: int, seed: int) -> HeadReport:
     found = by_loss.head_importance(*_masked(model, first, unit), seed=seed)
-    controls = []
-    for network in untrained_networks(model, n_controls, seed=seed):
-        masked, losses = _masked(network, first, unit)
-        controls.append((masked - losses).mean(2))
     orders = [found.increase, *_random_orders(found.increase, n_orders, seed)]
     whole = _losses(model, second, None, unit)
     curves = [_pruned(model, second, order, whole, unit, seed) for order in orders]
     return HeadReport(
         importance=found,
-        untrained=torch.stack(controls) if controls else found.increase.new_empty(0, *found.increase.shape),
+        untrained=found.increase.new_empty(0, *found.increase.shape),
         pruning=curves[0],
         random_pruning=tuple(curves[1:]),
-        n_prompts=n_prompts,
+        n_prompts=len(first),
     )
+
+
+def _increase(network: HookedModel, prompts: Prompts, unit: float) -> Float[Tensor, "layer head"]:
+    masked, losses = _masked(network, prompts, unit)
+    return (masked - losses).mean(2)
+
+
+def _beside(report: HeadReport, untrained: Sequence[Float[Tensor, "layer head"]]) -> HeadReport:
+    return replace(report, untrained=torch.stack(list(untrained))) if untrained else report
 
 
 def _masked(
@@ -247,16 +262,16 @@ def _why_not(config: Architecture) -> str:
     return "The merged layer has no heads that could be masked."
 
 
-def _heads(found: Findings) -> HeadReport:
+def _alone(found: Findings, network: HookedModel, of_model: bool) -> HeadReport | Tensor:  # noqa: FBT001
     plan = found.plan
-    return head_importance(
-        plan.model,
-        plan.task,
-        n_prompts=plan.efforts[HEADS.name].prompts,
-        n_points=plan.n_points,
-        n_controls=plan.n_controls,
-        seed=plan.seed,
-    )
+    first, second = _drawn(plan.task, plan.efforts[HEADS.name].prompts, plan.n_points, plan.seed)
+    unit = plan.task.label_second_moment()
+    return _report(network, first, second, unit, _N_ORDERS, plan.seed) if of_model else _increase(network, first, unit)
 
 
-HEADS = Measure("heads", "heads", run=_heads, group="mechanism", without=_without_heads, cost=_cost)
+def _heads(found: Findings) -> HeadReport:
+    report, *untrained = found.alone[HEADS.name]
+    return _beside(report, untrained)
+
+
+HEADS = Measure("heads", "heads", run=_heads, group="mechanism", without=_without_heads, cost=_cost, alone=_alone)

@@ -1,4 +1,4 @@
-"""Can what known algorithms compute be read off the residual stream, and where?"""
+"""Are the quantities of known algorithms decodable from the residual stream, and where?"""
 
 import functools
 import math
@@ -44,7 +44,7 @@ ProbeTarget = Float[Tensor, "sample point"] | Float[Tensor, "sample point dim"]
 """One number, or one vector, a prompt and point."""
 
 
-def _columns_of(target: ProbeTarget) -> Float[Tensor, "row column"]:
+def columns_of(target: ProbeTarget) -> Float[Tensor, "row column"]:
     """Lay a target out as a probe reads it."""
     return target.flatten()[:, None] if target.ndim == 2 else target.flatten(0, 1)
 
@@ -54,15 +54,15 @@ class LinearProbeReport(Result):
     """Held-out R² of linear read-outs, by site and target."""
 
     targets: tuple[str, ...]
-    """What was looked for: predictions of references, their differences, and vectors."""
+    """Names of the targets: predictions of references, their differences, and vectors."""
     left_out: Mapping[str, str]
-    """Targets without an R², and the reason."""
+    """Targets without an R², with the reason."""
     probes: Mapping[str, LinearProbe]
-    """Of the model, by site label; columns are the targets' coordinates, then as many of the control task."""
+    """Probes of the model by site label; columns are the targets' coordinates, then as many of the control task."""
     untrained: tuple[Mapping[str, LinearProbe], ...]
-    """Of each untrained network."""
+    """Probes of each untrained network."""
     n_prompts: int
-    """Prompts, the groups of the hold-out."""
+    """Number of prompts, which are the groups of the hold-out."""
     widths: tuple[int, ...] = ()
     """Coordinates of each target; empty means one each, without a control task."""
     partial: Mapping[str, Estimate] = field(default_factory=dict)
@@ -162,7 +162,7 @@ class LinearProbeReport(Result):
         return pd.DataFrame(rows, columns=["site", "target", "r2", "low", "high", "r2_shuffled", "r2_untrained"])
 
     def summary(self) -> pd.DataFrame:
-        """Lay targets out, one a row, each at its best site."""
+        """Lay targets out, one per row, each at its best site."""
         rows = []
         nan = float("nan")
         for target in self.targets:
@@ -279,13 +279,13 @@ def register_target(target: Target, *, name: str | None = None) -> Target:
 
     Args:
         target: Called with `Prompts`; returns one number [sample point] or k numbers [sample point k] for each of their
-            points. Entry k of a prompt should be something that a network can know from the k pairs before it and input
-            k. The first point is not probed. A function of the same module and name takes the place of the one before,
-            so that a notebook's cell can run again.
-        name: For tables and files; None takes the function's own name.
+            points. Entry k of a prompt should be something that a network can know from the k examples before it and
+            input k. The first point is not probed. A function of the same module and name replaces the one before, so
+            that a notebook's cell can run again.
+        name: Name in tables and files; None takes the function's own name.
 
     Returns:
-        The same function, so that this can be written above it as a decorator.
+        The same function, so that this works as a decorator.
 
     Raises:
         InputTypeError: If it cannot be called with one argument.
@@ -391,7 +391,7 @@ def probe_features(
     """
     if not targets:
         raise InputError("linear probes need a reference whose predictions vary, got none; change the task.")
-    wanted = torch.cat([_columns_of(target) for target in targets.values()], dim=1)
+    wanted = torch.cat([columns_of(target) for target in targets.values()], dim=1)
     groups = torch.arange(len(prompts)).repeat_interleave(prompts.n_points - 1)
     both = torch.cat([wanted, _control_task(prompts, wanted, seed)], dim=1) if controls else wanted
     return {
@@ -423,7 +423,7 @@ def _summarise_probes(
 ) -> LinearProbeReport:
     """Put the probes of a model beside those of untrained networks."""
     n_prompts = len(next(iter(targets.values())))
-    widths = tuple(_columns_of(target).shape[1] for target in targets.values())
+    widths = tuple(columns_of(target).shape[1] for target in targets.values())
     return LinearProbeReport(
         tuple(targets), left_out, probes, tuple(untrained), n_prompts, widths, {} if partial is None else partial
     )
@@ -438,7 +438,7 @@ def _partial_scores(
     seed: int = 0,
 ) -> dict[str, Estimate]:
     """Ask of each reference whether it can be read out beyond what all other references already say."""
-    predictions = {name: _columns_of(target) for name, target in targets.items() if name in references}
+    predictions = {name: columns_of(target) for name, target in targets.items() if name in references}
     if len(predictions) < 2:
         return {}
     groups = torch.arange(len(next(iter(targets.values())))).repeat_interleave(next(iter(features.values())).shape[1])
@@ -473,14 +473,14 @@ def linear_probes(
 
     Args:
         model: The network.
-        task: What prompts are drawn from and references are derived for.
+        task: Task that prompts are drawn from and references are derived for.
         layers: Blocks to look at; None means all.
-        references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
+        references: Predictors of your own by name, added to the task's; a `References` replaces them.
         targets: Quantities of your own by name, added to the others: functions of prompts, see `register_target`. One
             that is constant over the prompts is in `left_out`.
-        n_prompts: At least 5.
-        n_points: Pairs per prompt, at least 2; None takes the task's usual number.
-        n_controls: Untrained networks; 0 switches them off.
+        n_prompts: Number of prompts, at least 5.
+        n_points: Number of examples per prompt, at least 2; None takes the task's usual number.
+        n_controls: Number of untrained networks; 0 switches them off.
         seed: The only source of randomness.
 
     Returns:

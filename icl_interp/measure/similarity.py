@@ -1,4 +1,4 @@
-"""How alike are the layers of a network, whatever their axes: CKA and Procrustes, with untrained networks beside."""
+"""How similar are the layers of a network, whatever their axes? CKA and Procrustes, beside untrained networks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ class LayerSimilarity(Result):
         return found.mean(0)
 
     def to_frame(self) -> pd.DataFrame:
-        """Lay the pairs out, one a row."""
+        """Lay the pairs out, one per row."""
         cka, procrustes = self.control("cka"), self.control("procrustes")
         rows = [
             {
@@ -127,19 +127,19 @@ def layer_similarity(
     n_controls: int = N_UNTRAINED,
     seed: int = 0,
 ) -> LayerSimilarity:
-    """Measure how alike the residual stream is along a network, and along untrained ones.
+    """Measure how similar the residual stream is along a network, and along untrained ones.
 
     Residual streams are alike because each block adds to what is there: only the difference from untrained networks
     is evidence of learning.
 
     Args:
         model: The network, of any family.
-        prompts: In distribution, at least 4.
+        prompts: Prompts in distribution, at least 4.
         layers: Blocks to look at; None means all. Read-in, last block and final norm are always there.
         tokens: Which positions count.
         pooling: How positions become one vector: "last" or "mean".
-        n_controls: Untrained networks; 0 switches them off.
-        seed: Of the untrained networks.
+        n_controls: Number of untrained networks; 0 switches them off.
+        seed: Seed of the untrained networks.
 
     Returns:
         Debiased CKA and Procrustes distance of every pair of sites.
@@ -194,7 +194,14 @@ def _watch(plan: StudyPlan, _: HookedModel) -> LayerWatch:
 
 
 def _similarity(found: Findings) -> LayerSimilarity:
-    return summarise_similarity([watch.vectors() for watch in found.watched[SIMILARITY.name]], pooling="last")
+    return summarise_similarity(found.watched[SIMILARITY.name], pooling="last")
 
 
-SIMILARITY = Measure("similarity", "similarity of layers", run=_similarity, without=without_sites, watch=_watch)
+SIMILARITY = Measure(
+    "similarity",
+    "similarity of layers",
+    run=_similarity,
+    without=without_sites,
+    watch=_watch,
+    kept=LayerWatch.vectors,
+)

@@ -1,4 +1,4 @@
-"""The places in the residual stream that a study looks at, and the conventions by which it reads them."""
+"""The sites of the residual stream that a study reads, and the conventions by which it reads them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from icl_interp.models.architecture import Architecture, Layout, ResidualSite
 from icl_interp.models.hooked import HookedModel
 from icl_interp.models.layout import Positions, Role, answering_positions, check_role, positions_of
 from icl_interp.prompts import Prompts
-from probes.spectra import LeadingDirections, Side, leading_directions
+from probes.spectra import LeadingDirections, Side, Spectrum, leading_directions
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +24,17 @@ class Conventions:
     """
 
     tokens: Role = "all"
-    """Which positions are rows: "all", or one of the layout's roles."""
+    """Positions that are rows: "all", or one of the layout's roles."""
     center: bool = False
     """Whether each prompt's mean row is subtracted first."""
     side: Side = "right"
     """Singular vectors in d_model ("right") or over positions ("left")."""
     k: int = 2
-    """How many directions."""
+    """Number of directions."""
     layout: Layout = "interleaved"
-    """How the model lays pairs out, which decides where the roles are."""
+    """How the model lays examples out, which decides where the roles are."""
     k_asked: int | None = None
-    """How many directions were asked for, where no matrix has as many."""
+    """Number of directions that was asked for, if no matrix has as many."""
 
     def __post_init__(self) -> None:
         check_role(self.tokens, tokens=self.layout)
@@ -56,9 +56,11 @@ class Conventions:
     def _chosen(self, n_positions: int) -> Positions:
         return positions_of(self.tokens, tokens=self.layout, n_positions=n_positions)
 
-    def directions(self, activations: Float[Tensor, "sample pos d_model"]) -> LeadingDirections:
+    def directions(
+        self, activations: Float[Tensor, "sample pos d_model"], *, spectrum: Spectrum = "full"
+    ) -> LeadingDirections:
         """Find the leading directions of each prompt."""
-        return leading_directions(self.rows(activations), self.k, center=self.center, side=self.side)
+        return leading_directions(self.rows(activations), self.k, center=self.center, side=self.side, spectrum=spectrum)
 
     def describe(self) -> str:
         """Name the conventions, for figures."""
@@ -77,7 +79,7 @@ def answering_features(
 ) -> dict[str, Tensor]:
     """Collect the residual stream at the tokens that ask: x tokens, or the query of joint tokens.
 
-    A query-only model reads one sequence for each point, so that entry k is its query token after k pairs.
+    A query-only model reads one sequence for each point, so that entry k is its query token after k examples.
     """
     if not sites:
         return {}

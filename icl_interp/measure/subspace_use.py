@@ -1,9 +1,9 @@
 """Does a model use a subspace, or is it only there? What interventions do to its error."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import pandas as pd
 import torch
@@ -13,6 +13,8 @@ from torch import Tensor
 from icl_interp.activations import collect
 from icl_interp.door import ModelLike, PromptsLike, TaskLike, as_model_and_task, as_prompts
 from icl_interp.errors import InputError
+from icl_interp.figures.dots import DotSeries, dots_figure
+from icl_interp.figures.theme import role_style
 from icl_interp.interventions import (
     Intervention,
     answered_points,
@@ -22,12 +24,12 @@ from icl_interp.interventions import (
     project_out,
 )
 from icl_interp.interventions.record import Positions
-from icl_interp.measure.controls import N_UNTRAINED, estimate_mean, untrained_networks
+from icl_interp.measure.controls import N_UNTRAINED, estimate_mean, untrained_makers, untrained_networks
 from icl_interp.measure.errors import first_scored_point
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.sites import Conventions, spanned_by
 from icl_interp.measure.study.measure import Absent, Claim, Findings, Measure, StudyPlan
-from icl_interp.measure.verdicts import Excess, VerdictWord, excess_over_controls
+from icl_interp.measure.verdicts import Excess, VerdictWord, beyond_both, excess_over_controls
 from icl_interp.models.architecture import NO_SITES, Architecture
 from icl_interp.models.hooked import HookedModel
 from icl_interp.predictors.references import References
@@ -46,7 +48,7 @@ class InterventionEffect:
     """Before and after, prompt by prompt; all errors are late ones, in units of E[y^2]."""
 
     description: str
-    """What was done."""
+    """Description of the intervention."""
     before: Estimate
     """Error of the untouched model."""
     after: Estimate
@@ -60,7 +62,7 @@ class InterventionEffect:
     """The change of each prompt."""
 
     def to_frame(self) -> pd.DataFrame:
-        """Lay the changes out, one a row."""
+        """Lay the changes out, one per row."""
         rows = {"error": self.change, **{f"distance to {name}": e for name, e in self.distance_changes.items()}}
         return pd.DataFrame(
             [(name, e.value, e.low, e.high) for name, e in rows.items()], columns=["quantity", "change", "low", "high"]
@@ -80,19 +82,19 @@ def intervention_effect(
     n_prompts: int = 256,
     seed: int = 0,
 ) -> InterventionEffect:
-    """Measure what an intervention does.
+    """Measure how an intervention changes errors and distances to references.
 
     Formula: error = mean over late points (at least d examples before them; the last point for a model that answers
     only its query) of squared error / E[y^2]; distances to references in the same unit.
 
     Args:
-        model: Any family.
+        model: Model of any family.
         task: What is in distribution; its E[y^2] is the unit. None takes that of a `Checkpoint`.
-        intervention: From `icl_interp.interventions`.
-        prompts: What to measure on; None draws from the task.
-        references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
-        n_prompts: How many are drawn.
-        seed: Of the prompts and of the bootstrap.
+        intervention: Intervention from `icl_interp.interventions`.
+        prompts: Prompts to measure on; None draws from the task.
+        references: Predictors of your own by name, added to the task's; a `References` replaces them.
+        n_prompts: Number of prompts to draw.
+        seed: Seed of the prompts and of the bootstrap.
 
     Returns:
         Errors and distances before and after, with bootstrap intervals over prompts.
@@ -112,16 +114,16 @@ def intervention_effect(
         0.0
     """
     model, task = as_model_and_task("intervention_effect", model, task)
-    given = _given("intervention_effect", task, prompts, n_prompts, seed)
+    given = given_prompts("intervention_effect", task, prompts, n_prompts, seed)
     known = references_with(task, references)
-    return _Untouched(model, task, given, _late_aims(model, given, known), seed).effect(intervention)
+    return Untouched(model, task, given, late_aims(model, given, known), seed).effect(intervention)
 
 
-def _given(who: str, task: Task, prompts: PromptsLike | None, n_prompts: int, seed: int) -> Prompts:
+def given_prompts(who: str, task: Task, prompts: PromptsLike | None, n_prompts: int, seed: int) -> Prompts:
     return task.sample(n_prompts, seed=seed) if prompts is None else as_prompts(who, prompts)
 
 
-class _Untouched:
+class Untouched:
     """A model left alone, asked once, beside which interventions are measured."""
 
     def __init__(self, model: HookedModel, task: Task, prompts: Prompts, aims: Mapping[str, Tensor], seed: int) -> None:
@@ -156,7 +158,7 @@ class _Untouched:
         return (said - aim).square().mean(1) / self._unit
 
 
-def _late_aims(model: HookedModel, prompts: Prompts, references: References) -> dict[str, Tensor]:
+def late_aims(model: HookedModel, prompts: Prompts, references: References) -> dict[str, Tensor]:
     model.prepare(prompts.xs, prompts.ys)
     late = late_answers(model, prompts)
     return {name: said[:, late].double() for name, said in references.answers(prompts).items()}
@@ -168,89 +170,126 @@ def late_answers(model: HookedModel, prompts: Prompts) -> list[int]:
     return [point for point in answered_points(model.cfg, prompts.n_points) if point >= first]
 
 
-_NORMAL_95 = 1.959964
-"""Half the width of a normal 95 % interval, in standard deviations."""
-_N_RANDOM = 20
+N_RANDOM = 20
 """Random subspaces beside the one that is asked about."""
-_LEAST_RANDOM = 19
-"""Fewer can never give evidence: the largest of 19 lies below by chance in 5 % of cases."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SubspaceUse:
-    """What taking a subspace away does, beside taking as much away along random ones."""
+class Use:
+    """What taking something away does, beside taking as much away from the model at random and from untrained networks.
+
+    The verdict is two-sided and asks for both controls at once: evidence harms more than one more random subspace and
+    one more untrained network would show, and the opposite harms less than both.
+    """
 
     effect: InterventionEffect
-    """Of taking away what the subspace holds of a prompt: its component becomes the mean, or 0 by `ablation`."""
-    to_zero: InterventionEffect
-    """Of projecting the subspace out to 0, its constant part included: where norms follow, this also changes the scale
-    of everything else."""
+    """Of taking it away."""
     random: tuple[InterventionEffect, ...]
     """Of subtracting a vector of the same length along random subspaces of equal rank, at every position of every
     prompt."""
     untrained: tuple[InterventionEffect, ...]
-    """Of projecting each untrained network's own subspace out of it; empty where controls were switched off."""
+    """Of the same intervention on each untrained network, fitted to it; empty where controls were switched off."""
     hook: str
     """Where."""
     rank: int
     """Directions taken away."""
-    energy: float
-    """Share of the activation's mean square that lies in the subspace."""
-    varying: float
-    """Share of the subspace's own mean square that differs between prompts; the rest is constant at each position."""
-    ablation: Literal["mean", "zero"]
-    """What `effect`, `random` and `untrained` set the component to."""
+
+    TAKEN: ClassVar[str] = "this subspace"
+    """What is taken away, in figures."""
 
     @property
     def p_value(self) -> float:
-        """(1 + number of random subspaces that harm at least as much) / (1 + number of random subspaces)."""
-        worse = sum(other.change.value >= self.effect.change.value for other in self.random)
-        return (1 + worse) / (1 + len(self.random))
+        """Two-sided, beside the distribution of the random subspaces."""
+        return self.over_random().p_value
+
+    def over_untrained(self, n_verdicts: int = 1) -> Excess:
+        """Compare the change with that in untrained networks."""
+        return self._over(self.untrained, n_verdicts)
+
+    def over_random(self, n_verdicts: int = 1) -> Excess:
+        """Compare the change with that of the random subspaces."""
+        return self._over(self.random, n_verdicts)
 
     def excess(self, n_verdicts: int = 1) -> Excess:
-        """Compare the change with that in untrained networks; evidence exceeds every random subspace as well."""
-        change, enough = self.effect.change, len(self.random) >= _LEAST_RANDOM
-        variance = _variance(change)
-        return excess_over_controls(
-            change.value,
-            [other.change.value for other in self.untrained],
-            sampling_variance=variance,
-            n_verdicts=n_verdicts,
-            chance=max(other.change.value for other in self.random) if enough else math.inf,
-            value_variance=variance,
-        )
+        """Compare the change with both controls at once."""
+        return beyond_both(self.over_untrained(n_verdicts), self.over_random(n_verdicts))
 
-    def over_random(self) -> Excess:
-        """Compare the change with that of the random subspaces."""
-        change, others = self.effect.change, [other.change.value for other in self.random]
-        return excess_over_controls(change.value, others, sampling_variance=_variance(change))
+    def _over(self, others: Sequence[InterventionEffect], n_verdicts: int) -> Excess:
+        own = self.effect.changes
+        paired = own - torch.stack([other.changes for other in others]).mean(0) if others else own
+        return excess_over_controls(
+            self.effect.change.value,
+            [other.change.value for other in others],
+            sampling_variance=float(paired.var() / len(paired)),
+            n_verdicts=n_verdicts,
+        )
 
     @property
     def verdict(self) -> VerdictWord:
-        """Whether the model uses the subspace, judged alone; beside random subspaces only without untrained networks.
+        """Whether the model uses it, judged alone; beside random subspaces only without untrained networks.
 
         A study judges it together with its other claims.
         """
         return (self.excess() if self.untrained else self.over_random()).verdict
 
     def to_frame(self) -> pd.DataFrame:
-        """Lay all effects out, one a row."""
-        named = [("this subspace", self.effect)]
+        """Lay all effects out, one per row."""
+        named = [(self.TAKEN, self.effect)]
         named += [(f"random {i + 1}", effect) for i, effect in enumerate(self.random)]
         named += [(f"untrained network {i + 1}", effect) for i, effect in enumerate(self.untrained)]
         rows = [(n, e.before.value, e.after.value, e.change.value, e.change.low, e.change.high) for n, e in named]
         return pd.DataFrame(rows, columns=["subspace", "error before", "error after", "change", "low", "high"])
 
-    def __repr__(self) -> str:
-        median = _median([effect.change.value for effect in self.random])
-        return (
-            f"SubspaceUse({self.verdict}: rank {self.rank} at {self.hook}, error change "
-            f"{self.effect.change.value:.3g}, random subspaces {median:.3g}, p = {self.p_value:.2g})"
+    def plot(self) -> Any:
+        """Draw the change of the late error beside both controls."""
+        kinds = (
+            ("untrained networks", self.untrained, role_style("untrained")),
+            ("random subspaces", self.random, role_style("shuffled")),
+            (self.TAKEN, (self.effect,), role_style("model")),
+        )
+        return dots_figure(
+            [
+                DotSeries(
+                    name,
+                    [name] * len(effects),
+                    [effect.change.value for effect in effects],
+                    style,
+                    [effect.change.low for effect in effects],
+                    [effect.change.high for effect in effects],
+                )
+                for name, effects, style in kinds
+            ],
+            x="change of late error / E[y²]",
+            reference=0.0,
         )
 
+    def _repr_html_(self) -> str:
+        return str(self.plot()._repr_html_())
 
-def _variance(change: Estimate) -> float:
-    return ((change.high - change.low) / (2 * _NORMAL_95)) ** 2
+    def _numbers(self) -> str:
+        median = _median([effect.change.value for effect in self.random])
+        return (
+            f"rank {self.rank} at {self.hook}, error change {self.effect.change.value:.3g}, random subspaces "
+            f"{median:.3g}, p = {self.p_value:.2g}"
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.verdict}: {self._numbers()})"
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class SubspaceUse(Use):
+    """What taking a subspace away does: its component becomes the mean, or 0 by `ablation`."""
+
+    to_zero: InterventionEffect
+    """Of projecting the subspace out to 0, its constant part included: where norms follow, this also changes the scale
+    of everything else."""
+    energy: float
+    """Share of the activation's mean square that lies in the subspace."""
+    varying: float
+    """Share of the subspace's own mean square that differs between prompts; the rest is constant at each position."""
+    ablation: Literal["mean", "zero"]
+    """What `effect`, `random` and `untrained` set the component to."""
 
 
 @takes_arrays
@@ -265,30 +304,30 @@ def subspace_use(
     references: Mapping[str, Callee] | None = None,
     n_prompts: int = 256,
     ablation: Literal["mean", "zero"] = "mean",
-    n_random: int = _N_RANDOM,
+    n_random: int = N_RANDOM,
     seed: int = 0,
 ) -> SubspaceUse:
     """Measure whether a model needs a subspace.
 
     The component along the subspace is set to its mean over prompts at each position, which removes what differs
-    between prompts, and the change of the error compared with that of subtracting an equally long vector along random
-    subspaces. Decodable does not mean used: only such a change shows use. Setting the component to 0 stands beside it
-    and is no measure of use where norms follow: a large constant part that nobody reads is then missing from the scale
-    that all else is divided by. For the last block's output, whatever the read-out reads is needed trivially; earlier
-    sites say more.
+    between prompts. The change of the error is compared with that of subtracting an equally long vector along random
+    subspaces. Decodable does not mean used: only such a change shows use. Setting the component to 0 stands beside it.
+    It does not measure use where norms follow, since a large constant part is then missing from the scale that
+    everything is divided by. After the last block, whatever the read-out reads is needed trivially; earlier sites say
+    more.
 
     Args:
-        model: Any family.
+        model: Model of any family.
         task: What is in distribution.
         subspace: Orthonormal columns.
         hook: Hook of width d_model.
-        positions: Which positions.
-        prompts: What to measure on; None draws from the task.
-        references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
-        n_prompts: How many are drawn.
-        ablation: What the verdict rests on: "mean", our choice, or "zero".
-        n_random: Random subspaces; at least 2 for a verdict.
-        seed: Of prompts, bootstrap and random subspaces.
+        positions: Positions to change.
+        prompts: Prompts to measure on; None draws from the task.
+        references: Predictors of your own by name, added to the task's; a `References` replaces them.
+        n_prompts: Number of prompts to draw.
+        ablation: Basis of the verdict: "mean", our choice, or "zero".
+        n_random: Number of random subspaces; at least 2 for a verdict.
+        seed: Seed of prompts, bootstrap and random subspaces.
 
     Returns:
         The effect beside its controls, untrained networks not among them (see `signature_use`).
@@ -298,13 +337,13 @@ def subspace_use(
     """
     model, task = as_model_and_task("subspace_use", model, task)
     known = references_with(task, references)
-    given = _given("subspace_use", task, prompts, n_prompts, seed)
-    untouched = _Untouched(model, task, given, _late_aims(model, given, known), seed)
+    given = given_prompts("subspace_use", task, prompts, n_prompts, seed)
+    untouched = Untouched(model, task, given, late_aims(model, given, known), seed)
     return _use(untouched, subspace, hook, positions, ablation, n_random, seed)
 
 
 def _use(
-    untouched: _Untouched,
+    untouched: Untouched,
     subspace: Float[Tensor, "d_model rank"],
     hook: str,
     positions: Positions,
@@ -354,7 +393,7 @@ def signature_use(
     references: Mapping[str, Callee] | None = None,
     n_prompts: int = 256,
     ablation: Literal["mean", "zero"] = "mean",
-    n_random: int = _N_RANDOM,
+    n_random: int = N_RANDOM,
     n_controls: int = N_UNTRAINED,
     seed: int = 0,
 ) -> SubspaceUse:
@@ -364,17 +403,17 @@ def signature_use(
     own signature fitted and taken away.
 
     Args:
-        model: Any family.
+        model: Model of any family.
         task: What is in distribution.
-        hook: Where.
+        hook: Hook of width d_model.
         conventions: Tokens, centring and k; None takes the defaults. The side is "right".
-        fit_prompts: For the signature; None draws from the task, by another stream than `prompts`.
-        prompts: For the effect; None draws from the task.
-        references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
-        n_prompts: How many are drawn of each.
+        fit_prompts: Prompts for the signature; None draws from the task, by another stream than `prompts`.
+        prompts: Prompts for the effect; None draws from the task.
+        references: Predictors of your own by name, added to the task's; a `References` replaces them.
+        n_prompts: Number of prompts to draw for each.
         ablation: As in `subspace_use`.
-        n_random: Random subspaces; with fewer than 19 nothing is evidence.
-        n_controls: Untrained networks; 0 switches them off.
+        n_random: Number of random subspaces; at least 2 for a verdict.
+        n_controls: Number of untrained networks; 0 switches them off.
         seed: The only source of randomness.
 
     Returns:
@@ -393,42 +432,47 @@ def signature_use(
     if isinstance(task, FixedPrompts) and fit_prompts is None and prompts is None:
         fit_prompts, scored = task.draw(n_prompts, seed=seed)  # two samples of it would share prompts
         prompts = scored[IN_DISTRIBUTION]
-    fit = _given("signature_use", task, fit_prompts, n_prompts, derive_seed(seed, "evaluation: fit"))
-    given = _given("signature_use", task, prompts, n_prompts, derive_seed(seed, "evaluation: score"))
+    fit = given_prompts("signature_use", task, fit_prompts, n_prompts, derive_seed(seed, "evaluation: fit"))
+    given = given_prompts("signature_use", task, prompts, n_prompts, derive_seed(seed, "evaluation: score"))
     known = references_with(task, references)
 
     model.prepare(fit.xs, fit.ys)
     chosen = chosen.of_prompts(fit.n_points, model.cfg)
-    aims = _late_aims(model, given, known)
-    return _use_of_signature(model, task, hook, chosen, fit, given, aims, ablation, n_random, n_controls, seed)
+    aims = late_aims(model, given, known)
+    asked = _Signature(task, hook, chosen, fit, given, aims, ablation, seed)
+    networks = untrained_networks(model, n_controls, seed=seed)
+    return replace(asked.used_by(model, n_random), untrained=tuple(asked.effect_on(network) for network in networks))
 
 
-def _use_of_signature(
-    model: HookedModel,
-    task: Task,
-    hook: str,
-    conventions: Conventions,
-    fit: Prompts,
-    given: Prompts,
-    aims: Mapping[str, Float64[Tensor, "sample late"]],
-    ablation: Literal["mean", "zero"],
-    n_random: int,
-    n_controls: int,
-    seed: int,
-) -> SubspaceUse:
-    def directions(network: HookedModel) -> Tensor:
-        rows = conventions.rows(collect(network, fit, hook)[hook])
-        return fit_signature(rows, k=conventions.k, center=conventions.center).reference.T.contiguous()
+@dataclass(frozen=True, slots=True, eq=False)
+class _Signature:
+    """What is asked of each network's own signature."""
 
-    def untouched(network: HookedModel) -> _Untouched:
-        return _Untouched(network, task, given, aims, seed)
+    task: Task
+    hook: str
+    conventions: Conventions
+    fit: Prompts
+    given: Prompts
+    aims: Mapping[str, Float64[Tensor, "sample late"]]
+    ablation: Literal["mean", "zero"]
+    seed: int
 
-    own = _use(untouched(model), directions(model), hook, "all", ablation, n_random, seed)
-    untrained = []
-    for network in untrained_networks(model, n_controls, seed=seed):
-        mean = mean_activations(network, given, [hook])[hook] if ablation == "mean" else None
-        untrained.append(untouched(network).effect(project_out(directions(network), hook, mean=mean)))
-    return replace(own, untrained=tuple(untrained))
+    def used_by(self, model: HookedModel, n_random: int) -> SubspaceUse:
+        untouched = Untouched(model, self.task, self.given, self.aims, self.seed)
+        return _use(untouched, self._directions(model), self.hook, "all", self.ablation, n_random, self.seed)
+
+    def effect_on(self, network: HookedModel) -> InterventionEffect:
+        mean = mean_activations(network, self.given, [self.hook])[self.hook] if self.ablation == "mean" else None
+        untouched = Untouched(network, self.task, self.given, self.aims, self.seed)
+        return untouched.effect(project_out(self._directions(network), self.hook, mean=mean))
+
+    def effect_on_made(self, make: Callable[[], HookedModel]) -> InterventionEffect:
+        return self.effect_on(make())
+
+    def _directions(self, network: HookedModel) -> Tensor:
+        rows = self.conventions.rows(collect(network, self.fit, self.hook)[self.hook])
+        fitted = fit_signature(rows, k=self.conventions.k, center=self.conventions.center)
+        return fitted.reference.T.contiguous()
 
 
 def _median(values: list[float]) -> float:
@@ -436,7 +480,7 @@ def _median(values: list[float]) -> float:
 
 
 def _cost(config: Architecture, n_points: int, n_controls: int) -> int:  # noqa: ARG001
-    return 4 + 2 * _N_RANDOM + 3 * n_controls
+    return 4 + 2 * N_RANDOM + 3 * n_controls
 
 
 def _without_signature(plan: StudyPlan) -> str | None:
@@ -455,7 +499,7 @@ def _use_in_study(found: Findings) -> SubspaceUse | Absent:
     plan, site = found.plan, found.main_site
     n_prompts = plan.efforts[USE.name].prompts
     fit, given = plan.families.fit[:n_prompts], plan.families.in_distribution.prompts[:n_prompts]
-    answers = found.answers[IN_DISTRIBUTION]
+    answers: Mapping[str, Tensor] = found.answers[IN_DISTRIBUTION]
     atlas = found.results.get("atlas")
     named = None if atlas is None or isinstance(plan.task, FixedPrompts) else atlas.strongest_site()
     if named is not None:
@@ -469,19 +513,11 @@ def _use_in_study(found: Findings) -> SubspaceUse | Absent:
     if not any(values.any() for values in streams):
         return Absent("The stream after the last block is zero, so there is no signature to remove.")
     late = late_answers(plan.model, given)
-    return _use_of_signature(
-        plan.model,
-        plan.task,
-        site.hook,
-        plan.conventions,
-        fit,
-        given,
-        {name: said[:n_prompts, late].double() for name, said in answers.items()},
-        "mean",
-        _N_RANDOM,
-        plan.n_controls,
-        plan.seed,
-    )
+    aims = {name: said[:n_prompts, late].double() for name, said in answers.items()}
+    asked = _Signature(plan.task, site.hook, plan.conventions, fit, given, aims, "mean", plan.seed)
+    makers = untrained_makers(plan.model, plan.n_controls, seed=plan.seed)
+    untrained = found.divided(makers, asked.effect_on_made)
+    return replace(asked.used_by(plan.model, N_RANDOM), untrained=tuple(untrained))
 
 
 def _claims(_: StudyPlan) -> list[Claim]:

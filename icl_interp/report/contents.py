@@ -37,6 +37,7 @@ CONTENTS: tuple[Line[Study], ...] = (
     Line(layers.descent, WHERE, folded=True),
     Line(heads.chapter, WHERE),
     Line(use.chapter, WHERE),
+    Line(use.erasure, WHERE),
     Line(probes.chapter, WHERE),
     Line(probes.each_target, WHERE, folded=True),
     Line(heads.pruning, WHERE, folded=True),

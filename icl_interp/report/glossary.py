@@ -96,6 +96,16 @@ GLOSSARY = (
         ("signatures",),
     ),
     Term(
+        "atlas",
+        "the signature at every site and under every shift, the model beside untrained networks; all its cells are "
+        "judged together, by ranks.",
+    ),
+    Term(
+        "leave the signature",
+        "have a smaller overlap with the signature than prompts in distribution; above an AUROC of 0.5 most shifted "
+        "prompts do.",
+    ),
+    Term(
         "overlap",
         "share of a prompt's top-k subspace that lies in the signature, from 0 to 1.",
         ("overlaps",),

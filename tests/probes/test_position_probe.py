@@ -1,5 +1,7 @@
 """The position-attention probe: planted positions, what only the deep head reads, its control, errors."""
 
+from functools import cache
+
 import pytest
 import torch
 from torch import Tensor
@@ -20,25 +22,27 @@ def fit(hidden: Tensor = HIDDEN, targets: Tensor = TARGETS, **options: object) -
     return fit_position_probe(hidden, targets, **{"lr": 0.03, "steps": 400, "n_bootstrap": 50, **options})
 
 
-LINEAR = fit()
+@cache
+def linear() -> PositionProbe:
+    return fit()
 
 
 def test_each_coordinate_is_found_where_it_sits() -> None:
-    assert LINEAR.attention.argmax(dim=1).tolist() == [1, 4]
-    torch.testing.assert_close(LINEAR.attention.sum(dim=1), torch.ones(2))
-    assert float(LINEAR.r2.min()) > 0.95
-    assert float(LINEAR.selectivity.min()) > 0.8
-    assert bool((LINEAR.r2_interval[:, 0] <= LINEAR.r2).all())
-    assert bool((LINEAR.r2 <= LINEAR.r2_interval[:, 1]).all())
+    assert linear().attention.argmax(dim=1).tolist() == [1, 4]
+    torch.testing.assert_close(linear().attention.sum(dim=1), torch.ones(2))
+    assert float(linear().r2.min()) > 0.95
+    assert float(linear().selectivity.min()) > 0.8
+    assert bool((linear().r2_interval[:, 0] <= linear().r2).all())
+    assert bool((linear().r2 <= linear().r2_interval[:, 1]).all())
 
 
 def test_predictions_are_in_target_units_and_the_error_is_theirs() -> None:
-    said = LINEAR.predict(HIDDEN)
+    said = linear().predict(HIDDEN)
     # Test prompts are a fifth of them; all of them have nearly the same error.
-    torch.testing.assert_close((said - TARGETS).square().mean(dim=0), LINEAR.error, rtol=0.6, atol=0.02)
+    torch.testing.assert_close((said - TARGETS).square().mean(dim=0), linear().error, rtol=0.6, atol=0.02)
     fresh = draw(50).flip(0) * 1.1
     truth = torch.stack([3 * fresh[:, 1, 0] + 5, fresh[:, 4, 2]], dim=1)
-    assert float((LINEAR.predict(fresh) - truth).square().mean()) < 0.2
+    assert float((linear().predict(fresh) - truth).square().mean()) < 0.2
 
 
 def test_nothing_is_found_in_noise() -> None:
@@ -60,7 +64,7 @@ def test_the_deep_head_reads_what_a_linear_one_cannot() -> None:
 
 
 def test_splits_and_seed() -> None:
-    assert LINEAR.n_prompts == (240, 80, 80)
+    assert linear().n_prompts == (240, 80, 80)
     short = [fit(steps=20, seed=s, batch_size=16) for s in (0, 0, 1)]
     torch.testing.assert_close(short[0].attention, short[1].attention, rtol=0, atol=0)
     assert not torch.equal(short[0].attention, short[2].attention)
@@ -73,7 +77,7 @@ def test_smallest_sizes_dtype_and_repr() -> None:
     assert found.n_prompts == (6, 2, 2)
     assert found.r2.dtype == torch.float64
     torch.testing.assert_close(found.attention, torch.ones(1, 1).double())
-    assert repr(LINEAR).endswith("head='linear', n_prompts=(240, 80, 80))")
+    assert repr(linear()).endswith("head='linear', n_prompts=(240, 80, 80))")
 
 
 def test_defaults_and_no_gradients_left() -> None:
@@ -92,8 +96,8 @@ ERRORS = {
     "seed": (lambda: fit(seed=-1), "seed of at least 0"),
     "n_bootstrap": (lambda: fit(n_bootstrap=0), "n_bootstrap of at least 1"),
     "NaN": (lambda: fit(HIDDEN * torch.nan), "finite hidden"),
-    "positions": (lambda: LINEAR.predict(HIDDEN[:, :2]), "as many positions as positions fitted, got 2 and 6"),
-    "width": (lambda: LINEAR.predict(HIDDEN[..., :2]), "as many features as features fitted, got 2 and 4"),
+    "positions": (lambda: linear().predict(HIDDEN[:, :2]), "as many positions as positions fitted, got 2 and 6"),
+    "width": (lambda: linear().predict(HIDDEN[..., :2]), "as many features as features fitted, got 2 and 4"),
     "no control": (lambda: fit(steps=1, controls=False).selectivity, "pass controls=True"),
 }
 

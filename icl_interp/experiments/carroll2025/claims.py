@@ -1,12 +1,12 @@
 """What Carroll et al. (2025) claim, and what numbers would agree."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from operator import attrgetter, methodcaller, sub
 
-from icl_interp.experiments.carroll2025.measures import ORDERED, Curve, Plane, Reader, Trained, rank_correlation
-from icl_interp.experiments.claims import Check, Row, Stated
+from icl_interp.experiments.carroll2025.measures import Curve, Plane, Reader, Trained
+from icl_interp.experiments.claims import ORDERED, Check, Row, Stated, rank_correlation, swap
 from icl_interp.experiments.experiment import combine
 
 _HALF_WAY = 0.5  # share of the way to ridge's loss on q_inf that tells "by way of ridge" from "straight" (ours)
@@ -33,20 +33,10 @@ def _gap(name: str, which: str, other: str) -> _Values:
     return lambda read: combine(sub, read.number(name, which), read.number(name, other))
 
 
-def _order(name: str) -> _Values:
-    return lambda read: read.along_pools(lambda m: read.number(name, m))
-
-
-def _crossing_order(read: Reader) -> Curve:
-    return read.along_pools(read.log_crossovers)
-
-
-def _swap(points: Callable[[Reader], Sequence[object]]) -> Callable[[Reader], float]:
-    # What a swap of neighbours changes a rank correlation by.
-    return lambda read: 12 / (len(points(read)) * (len(points(read)) ** 2 - 1))
-
-
-_SWAP, _SWAP_OF_EVERY = _swap(lambda read: read.pools), _swap(lambda read: read.every)
+def _order(label: str, number: Callable[[Reader, int], Curve], reason: str = _GROWS) -> Row[Reader]:
+    # Whether a number grows along the finite M.
+    return Row("order", label, lambda read: read.along_pools(partial(number, read)), ORDERED, reason=reason,
+               step=lambda read: swap(len(read.pools)))  # fmt: skip
 
 
 def _planes(number: Callable[[Plane], float]) -> _Values:
@@ -122,8 +112,7 @@ CLAIMS: tuple[Stated[Reader], ...] = (
            "The more tasks there are, the later ridge is left: t_crit grows with M.",
            "t_crit is the checkpoint with the least loss on q_inf; the last one where that loss still falls at the "
            "end.", (
-        Row("order", "rank correlation of t_crit with M = {pools}", _order("log2 t_crit"), ORDERED,
-            reason=_GROWS, step=_SWAP),
+        _order("rank correlation of t_crit with M = {pools}", lambda read, m: read.number("log2 t_crit", m)),
         _t_crits,
     )),
     Stated("threshold", "Section 3.1 (after Raventós et al. 2023); Section 4.3",
@@ -131,8 +120,8 @@ CLAIMS: tuple[Stated[Reader], ...] = (
            "The largest M whose last network is nearer to dMMSE than to ridge on q_M; 1 where none is. A definition of "
            "ours: Raventós et al. compare two batch sizes.", (
         _thresholds,
-        Row("order", "rank correlation of distance to dMMSE / to ridge with M = {pools}", _order("end"), ORDERED,
-            reason=_GROWS, step=_SWAP),
+        _order("rank correlation of distance to dMMSE / to ridge with M = {pools}",
+               lambda read, m: read.number("end", m)),
     )),
     Stated("final-losses", "Figure 3, top",
            "Trained networks have the loss of dMMSE where M is small and of ridge where M is infinite.",
@@ -151,7 +140,7 @@ CLAIMS: tuple[Stated[Reader], ...] = (
             _planes(lambda plane: sum(plane.explained) / sum(plane.null)), 1.0,
             reason="more than chance; the paper has no such control, as far as we know"),
         Row("landmarks", "rank correlation of PC2 of dMMSE with M, ridge last", _landmarks, ORDERED,
-            reason="an axis; ours; {swaps_of_every}", step=_SWAP_OF_EVERY),
+            reason="an axis; ours; {swaps_of_every}", step=lambda read: swap(len(read.every))),
         Row("loss", "rank correlation of PC2 with the loss on q_inf, over the checkpoints of all pools", _tracks,
             high=-_CORRELATED, reason="PC2 tracks it; ours"),
         Row("turn", "M = {middle}: octaves between the turn in PC2 and t_crit", _of("turn - t_crit", "middle"),
@@ -189,8 +178,8 @@ CLAIMS: tuple[Stated[Reader], ...] = (
            "q_M; n is only an analogue of training time.", (
         Row("low", "M = {low}" + _CROSSING, _crossing("low"), high=0.0, reason="0: ridge is never preferred"),
         Row("middle", "M = {middle}" + _CROSSING, _crossing("middle"), CROSSING, reason="ridge first, dMMSE later"),
-        Row("order", "rank correlation of n at the crossover with M",
-            _crossing_order, ORDERED, reason="later as M grows; ours; {swaps}", step=_SWAP),
+        _order("rank correlation of n at the crossover with M", Reader.log_crossovers,
+               "later as M grows; ours; {swaps}"),
         Row("large", "M = {large}" + _CROSSING, _crossing("large")),
         Row("gap", "M = {middle}: ridge's loss - dMMSE's", _of("ridge - dMMSE", "middle")),
         Row("flagged", "flagged learning coefficients out of {every}", Reader.flagged),

@@ -14,14 +14,10 @@ from icl_interp.figures.theme import TraceStyle, role_style, shift_style
 _NETWORK, _RIDGE, _DMMSE = role_style("model"), role_style("ridge"), role_style("bayes")
 
 
-def _style(read: Reader, n_tasks: int | None) -> TraceStyle:
-    return shift_style(read.every.index(n_tasks))
-
-
 def _ood(read: Reader) -> Panel:
     lines, marks, rows = [], [], []
     for m in read.every:
-        runs, style, name = read.all(m), _style(read, m), size_name(m)
+        runs, style, name = read.all(m), shift_style(read.every.index(m)), size_name(m)
         kept = thinned(runs[0].steps, runs[0].t_crit)
         steps, curves = [runs[0].steps[i] for i in kept], [[run.ood[i] for i in kept] for run in runs]
         line, found = spread(f"M = {name}", steps, curves, style)
@@ -50,7 +46,7 @@ def _trajectories(read: Reader) -> Panel:
         kept = thinned(run.steps, run.t_crit)
         steps, (xs, ys) = [run.steps[i] for i in kept], zip(*(run.place[i] for i in kept), strict=True)
         ring = None if m is INFINITE else kept.index(run.t_crit)
-        paths.append(PlanePath(name, steps, xs, ys, _style(read, m), ring))
+        paths.append(PlanePath(name, steps, xs, ys, shift_style(read.every.index(m)), ring))
         rows += [(name, *row) for row in zip(steps, xs, ys, strict=True)]
     landmarks = [
         Landmark("ridge", *at, "square") if m is INFINITE else Landmark(f"dMMSE {m}", *at)
@@ -75,13 +71,9 @@ def _distances(read: Reader) -> Panel:
             at = [run.t_crit, len(run.steps) - 1]
             steps = [run.steps[i] for i in at]
             xs, ys = ([distances[i] for i in at] for distances in (run.to_dmmse, run.to_ridge))
-            paths.append(PlanePath(f"M = {m}", steps, xs, ys, _style(read, m), 0))
+            paths.append(PlanePath(f"M = {m}", steps, xs, ys, shift_style(read.every.index(m)), 0))
             rows += [(m, seed, *row) for row in zip(("t_crit", "end"), steps, xs, ys, strict=True)]
     figure = paths_figure(paths, x="distance to dMMSE", y="distance to ridge", diagonal=True)
-    seen: set[str] = set()
-    for trace in figure.data:
-        trace.showlegend = trace.showlegend is not False and trace.name not in seen
-        seen.add(trace.name)
     return Panel(
         "distances", "Where networks are at t_crit and at the end (Figure 1 of the paper, bottom left)",
         "Above the dotted line a network answers more like dMMSE, which knows its M tasks by heart, below it more "

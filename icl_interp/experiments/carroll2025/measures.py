@@ -3,16 +3,17 @@
 import itertools
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
-from scipy import stats
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from icl_interp.experiments.carroll2025.setting import INFINITE, Run, Sizes, pool
+from icl_interp.experiments.claims import rank_correlation, swaps
 from icl_interp.experiments.experiment import PerSeed, TrainedRuns, combine
 from icl_interp.experiments.trained import run_path
 from icl_interp.measure.development.material import Material
@@ -24,7 +25,6 @@ from probes.learning_coefficient.exact import Crossover, free_energy_crossover
 from probes.trajectory import JointTrajectoryPCA
 
 _POOL_SEEDS = (0, 1, 2, 3, 4)  # the list of tasks that the networks see, and four others (ours)
-ORDERED = 0.8  # least rank correlation along M that counts as an order (ours)
 _NEVER_LEFT = 9.0  # log10 of a crossover that never comes (ours): beyond any number of samples that is drawn
 
 Curve = tuple[float, ...]
@@ -148,18 +148,13 @@ def _trained(run: Run, one: RunDevelopment, pca: JointTrajectoryPCA) -> Trained:
     fresh, dmmse = (IN_DISTRIBUTION, "ridge") if infinite else (one.ood_family, "dMMSE")
     own, other, last = one.reference_losses[IN_DISTRIBUTION], one.reference_losses[fresh], one.llc[-1]
     return Trained(
-        steps=one.steps,
-        ood=tuple(one.losses(fresh).tolist()),
-        own=tuple(one.losses().tolist()),
-        to_dmmse=tuple(one.distances(dmmse).tolist()),
-        to_ridge=tuple(one.distances("ridge").tolist()),
+        steps=one.steps, ood=tuple(one.losses(fresh).tolist()), own=tuple(one.losses().tolist()),
+        to_dmmse=tuple(one.distances(dmmse).tolist()), to_ridge=tuple(one.distances("ridge").tolist()),
         place=tuple(map(_point, pca.scores[one.name])),
-        ood_of=Pair(other[dmmse], other["ridge"]),
-        own_of=Pair(own[dmmse], own["ridge"]),
-        llc=math.nan if last.estimate is None else last.estimate,
-        llc_error=last.standard_error or 0.0,
+        ood_of=Pair(other[dmmse], other["ridge"]), own_of=Pair(own[dmmse], own["ridge"]),
+        llc=math.nan if last.estimate is None else last.estimate, llc_error=last.standard_error or 0.0,
         llc_flags=tuple(last.flags),
-    )
+    )  # fmt: skip
 
 
 def _gap_ratios(sizes: Sizes) -> Curve:
@@ -192,23 +187,8 @@ def _log_crossover(run: Trained, infinite: Trained) -> float:
     return 0.0 if math.isnan(found.n) else math.log10(found.n)
 
 
-def rank_correlation(xs: Sequence[float | int], ys: Sequence[float]) -> float:
-    """Spearman's coefficient; 0 where the second are all equal, which is no order.
-
-    >>> rank_correlation([4, 8, 16], [1.0, 5.0, 7.0]), rank_correlation([4, 8, 16], [3.0, 3.0, 3.0])
-    (1.0, 0.0)
-    """
-    return 0.0 if len(set(ys)) < 2 else round(float(stats.spearmanr(xs, ys).statistic), 12)
-
-
-def swaps(n: int) -> str:
-    """Say how coarse `ORDERED` is: k swaps of different neighbours cost Spearman's coefficient 12 k / (n^3 - n).
-
-    >>> swaps(4)
-    'with 4 points 0.8 allows 1 swap of neighbours'
-    """
-    allowed = min(n // 2, math.floor((1.0 - ORDERED) * (n**3 - n) / 12 + 1e-9))
-    return f"with {n} points {ORDERED:g} allows {allowed} swap{'' if allowed == 1 else 's'} of neighbours"
+def _if_nearer(n_tasks: float, ratio: float) -> float:
+    return n_tasks if ratio < 1 else 0.0 * ratio  # NaN stays NaN
 
 
 class Reader(PerSeed[Trained]):
@@ -218,7 +198,7 @@ class Reader(PerSeed[Trained]):
         self.sizes, self.pools, self.every = sizes, sizes.pools, (*sizes.pools, INFINITE)
         self.planes, self.pool_gaps = [found.planes[seed] for seed in sizes.seeds], found.pool_gaps
         named = {"low": sizes.low, "middle": sizes.middle, "large": sizes.large}
-        self.sizes_of: dict[str, int | None] = {**named, "infinite": INFINITE}
+        self.sizes_of: dict[Any, int | None] = {**named, "infinite": INFINITE}
         few = ", ".join(str(m) for m in self.pools) if len(self.pools) <= 6 else f"{self.pools[0]} to {self.pools[-1]}"
         words = {**named, "pools": few, "every": len(self.every), "steps": sizes.recipe.steps}
         words |= {"swaps": swaps(len(self.pools)), "swaps_of_every": swaps(len(self.every))}
@@ -226,7 +206,7 @@ class Reader(PerSeed[Trained]):
 
     def number(self, name: str, m: int | str | None) -> Curve:
         """One of `NUMBERS` for an M, or for the M that a word stands for."""
-        return self.each(NUMBERS[name], self.sizes_of[m] if isinstance(m, str) else m)
+        return self.each(NUMBERS[name], self.sizes_of.get(m, m))
 
     def beyond_noise(self, m: int | str | None) -> Curve:
         return combine(operator.sub, self.number("rise", m), self.number("noise", INFINITE))
@@ -237,15 +217,11 @@ class Reader(PerSeed[Trained]):
 
     def thresholds(self) -> Curve:
         """The largest M whose last network is nearer to dMMSE than to ridge on q_M; 0 where none is."""
-
-        def largest(*ratios: float) -> float:
-            return float(np.max([m if ratio < 1 else 0.0 * ratio for m, ratio in zip(self.pools, ratios, strict=True)]))
-
-        return combine(largest, *(self.number("end", m) for m in self.pools))
+        nearer = (combine(partial(_if_nearer, float(m)), self.number("end", m)) for m in self.pools)
+        return combine(lambda *which: np.max(which), *nearer)
 
     def log_crossovers(self, m: int | str | None) -> Curve:
-        runs = self.all(self.sizes_of[m] if isinstance(m, str) else m)
-        return combine(_log_crossover, runs, self.all(INFINITE))
+        return combine(_log_crossover, self.all(self.sizes_of.get(m, m)), self.all(INFINITE))
 
     def flagged(self) -> Curve:
         """Learning coefficients against which something speaks."""

@@ -35,7 +35,7 @@ def setting(sizes: Sizes) -> tuple[str, ...]:
     return (
         f"Tasks: y = <t, x> + noise of variance 1/8, x ~ N(0, I) in {recipe.model.n_dims} dimensions, "
         f"{recipe.task.default_points} pairs; t one of M = {pools} tasks, or from N(0, I). Pools are nested and the "
-        "same for all seeds, so intervals tell of training, not of the tasks.",
+        "same for all seeds, so intervals are about training, not about the tasks.",
         "dMMSE is the best predictor where the M tasks are known, ridge where tasks follow N(0, I); q_M are prompts "
         "of a network's own M tasks (in distribution), q_inf prompts of fresh tasks.",
         f"Networks: {recipe.model.describe()}; {recipe.steps:,} steps of {recipe.batch_size} prompts, Adam at "

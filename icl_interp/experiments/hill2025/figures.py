@@ -1,27 +1,29 @@
 """The figures of Hill et al. (2025) as the abstract lets us guess them, and our controls."""
 
+import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from icl_interp.experiments.claims import Interval, mean
+from icl_interp.experiments.claims import mean
 from icl_interp.experiments.experiment import Panel
 from icl_interp.experiments.hill2025.claims import HIGHLY
 from icl_interp.experiments.hill2025.measures import NORMS, Measured, Reader
 from icl_interp.experiments.hill2025.setting import KINDS, NAMES, Kind
 from icl_interp.experiments.panels import band, dashed, dotted
 from icl_interp.figures.dots import Cloud, clouds_figure
-from icl_interp.figures.heatmap import MatrixBlock, matrix_figure
+from icl_interp.figures.heatmap import MatrixBlock, heatmap_figure, matrix_figure
 from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import TraceStyle, role_style, shift_style
 from icl_interp.measure.errors import MODEL
 from icl_interp.measure.families import IN_DISTRIBUTION
-from icl_interp.measure.signature_conventions import Reading
+from icl_interp.measure.signature_conventions import ConventionFound
+from icl_interp.measure.verdicts import LEVEL
 
 _SHOWN: Mapping[Kind, str] = {
-    "isotropic": "x_scale=3", "weights": "w_rotation=1/2", "inputs": "x_complement", "scale": "x_scale=3",
+    **dict.fromkeys(KINDS, "x_scale=3"), "weights": "w_rotation=1/2", "inputs": "x_complement",
 }  # fmt: skip
 """The shift whose curves are drawn for each training law."""
 _FLOOR, _CEILING, _TINY = 1e-4, 1e2, 1e-3
@@ -116,28 +118,37 @@ def _spectra(kind: Kind, read: Reader) -> Panel:
     )  # fmt: skip
 
 
-def _layers(read: Reader) -> Panel:
-    sites, lines = [layer.site for layer in read.first("isotropic").layers], []
-    rows: _Rows = []
-    for place, kind in enumerate(KINDS):
-        trained, untrained, *by_index = (
-            [read.interval(lambda found: found.layers[n].gap(name, trained=own), kind) for n in range(len(sites))]
-            for name in ("overlap", "v1", "v2")
-            for own in (True, False)
-        )  # fmt: skip
-        means, style = [one.value for one in untrained], shift_style(place)
-        lines.append(Line(f"{NAMES[kind]}, untrained", sites, means, dotted(style)))
-        lines.append(band(NAMES[kind], sites, trained, style))
-        for n, site in enumerate(sites):
-            rows.append((NAMES[kind], site, *trained[n], means[n], *(found[n].value for found in by_index)))
-    last = [f"{row[2]:.2f} ({row[0]}; untrained {row[5]:.2f})" for row in rows if row[1] == sites[-2]]
+def _atlas(kind: Kind, read: Reader) -> Panel:
+    cells = read.first(kind).cells
+    sites, shifts = (list(dict.fromkeys(getattr(cell, name) for cell in cells)) for name in ("site", "shift"))
+    found: dict[tuple[str, str], tuple[float, ...]] = {}
+    for place in itertools.product(shifts, sites):
+        here = [measured.cell(*place[::-1]) for measured in read.all(kind)]
+        words = (sum(cell.word == word for cell in here) for word in ("leave", "stay"))
+        found[place] = (
+            *(mean([getattr(c, name) for c in here]) for name in ("auroc", "untrained", "norms", "z")),
+            *words,
+        )
+    least = len(read.seeds) / 2
+    marked = [(shifts.index(y), sites.index(x)) for (y, x), row in found.items() if max(row[-2:]) > least]
+    leave, stay = (
+        max(found, key=lambda place: (found[place][n], sign * found[place][3])) for n, sign in ((4, 1), (5, -1))
+    )
+    said = [
+        f"{found[place][n]} of {len(read.seeds)} models at {place[1]} under {place[0]} (AUROC {found[place][0]:.2f}, "
+        f"untrained {found[place][1]:.2f})"
+        for n, place in ((4, leave), (5, stay))
+    ]
     return Panel(
-        "layers", "Do prompts in distribution share the top two directions, and shifted ones not?",
-        f"After the last block the difference of overlaps is {', '.join(last)}. Pairs of prompts, all tokens, "
-        "uncentred, right singular vectors, k = 2; dotted: untrained networks; bands: 95 % intervals over seeds.",
-        lines_figure(lines, x="site", y="overlap in distribution - under shift"),
-        ("training law", "site", "overlap difference", "low", "high", "untrained", "|cos| of v1", "untrained v1",
-         "|cos| of v2", "untrained v2"), rows,
+        f"atlas-{kind}", f"Where shifted prompts leave the signature: {NAMES[kind]}",
+        f"Shifted prompts leave it most often in {said[0]}, and stay in it most often in {said[1]}. Colours: AUROC "
+        "beyond untrained networks, mean over models; frames: cells beyond every untrained network in most models.",
+        heatmap_figure(
+            [[found[shift, site][0] - found[shift, site][1] for site in sites] for shift in shifts], rows=shifts,
+            columns=sites, x="site", y="shift", unit="AUROC beyond untrained", marked=marked, scale="diverging",
+        ),
+        ("shift", "site", "AUROC", "untrained", "norms alone", "z", "models: leave", "models: stay"),
+        [(*place, *row) for place, row in found.items()], height=180 + 22 * len(shifts),
     )  # fmt: skip
 
 
@@ -148,9 +159,9 @@ def _scatter(read: Reader) -> Panel:
         scores, errors = zip(*found.families[label].sample, strict=True)
         clouds.append(Cloud(label, scores, [max(error, 1e-6) for error in errors], _style(place)))
         rows += [(label, *point) for point in found.families[label].sample]
-    reading = found.reading(found.layers[-2].site)
+    reading = found.readings[-2]
     return Panel(
-        "score-error", "Signature score against error, one point a prompt: weights in a subspace",
+        "score-error", "Signature score against error, one point per prompt: weights in a subspace",
         f"Spearman of 1 - score and error is {reading.pooled[0]:.2f} pooled over all shifts and "
         f"{reading.within[0]:.2f} inside families. Seed {read.seeds[0]}, after the last block.",
         clouds_figure(clouds, x="signature score (overlap)", y="squared error / E[y²]"),
@@ -158,19 +169,26 @@ def _scatter(read: Reader) -> Panel:
     )  # fmt: skip
 
 
-def _within(read: Reader) -> Panel:
-    labels, blocks, rows = _labels(read), {}, []
-    for kind in KINDS:
-        found = {label: read.interval(lambda m: m.families[label].within, kind) for label in read.first(kind).families}
-        blocks[NAMES[kind]] = [found[label].value if label in found else math.nan for label in labels]
-        rows += [(NAMES[kind], label, *i) for label, i in found.items() if math.isfinite(i.value)]
-    above, largest = sum(row[2] >= HIGHLY for row in rows), max((row[2] for row in rows), default=math.nan)
+def _telling(read: Reader) -> Panel:
+    sites, lines = [reading.site for reading in read.first("isotropic").readings], []
+    rows: _Rows = []
+    for place, kind in enumerate(KINDS):
+        trained = [read.interval(lambda found: found.readings[n].within[0], kind) for n in range(len(sites))]
+        means = [read.mean(lambda found: found.readings[n].control("within"), kind) for n in range(len(sites))]
+        style = shift_style(place)
+        lines += [
+            Line(f"{NAMES[kind]}, untrained", sites, means, dotted(style)),
+            band(NAMES[kind], sites, trained, style),
+        ]
+        rows += [(NAMES[kind], *row) for row in zip(sites, *zip(*map(tuple, trained), strict=True), means, strict=True)]
+    best = max(rows, key=lambda row: -math.inf if math.isnan(row[2]) else row[2])
     return Panel(
-        "within", "Does the signature tell the error inside a family?",
-        f"In {above} of {len(rows)} families Spearman of 1 - score and log error reaches {HIGHLY:g}; the largest is "
-        f"{largest:.2f}. Mean over seeds, after the last block, default conventions.",
-        matrix_figure([MatrixBlock("Spearman", blocks)], labels, value="Spearman", value_range=(-1.0, 1.0), middle=0.0),
-        ("training law", "family", "Spearman", "low", "high"), rows,
+        "telling", "Does the signature tell the error inside a family?",
+        f"Spearman of 1 - score and log error is largest at {best[1]} ({best[2]:.2f}, {best[0]}; untrained "
+        f"{best[5]:.2f}); {HIGHLY:g} would count as highly correlated. Mean over families; dotted: untrained networks; "
+        "bands: 95 % intervals over seeds.",
+        lines_figure(lines, x="site", y="Spearman inside families"),
+        ("training law", "site", "Spearman", "low", "high", "untrained"), rows,
     )  # fmt: skip
 
 
@@ -196,98 +214,60 @@ def _detectors(read: Reader) -> Panel:
     )  # fmt: skip
 
 
-_MEASURES = ("contrast beyond untrained", "Spearman inside", "Spearman pooled", "AUROC")
+_MEASURES = ("models that differ", "strongest cell", "contrast beyond untrained", "Spearman inside")
 COLUMNS = (
-    "site", "tokens", "centring", "side", "variant", "holds",
-    *(f"{NAMES[kind]}: {measure}" for kind in KINDS for measure in _MEASURES),
+    "tokens", "centring", "side", "variant", *(f"{NAMES[kind]}: {measure}" for kind in KINDS for measure in _MEASURES),
 )  # fmt: skip
 """Of the table of conventions, the one table of the experiment."""
 
 
-@dataclass(frozen=True, slots=True)
-class Convention:
-    """One convention, and where the claims hold by it."""
-
-    name: tuple[str, str, str, str, str]  # site, tokens, centring, side and variant
-    judged: tuple[tuple[Interval, bool], ...]  # by training law and measure: NaN where undefined; whether a claim holds
-    holds: str  # "yes" if the contrasts of all laws lie above untrained networks, "no" if one lies below
-    beyond: float  # contrast beyond untrained networks, mean over training laws and seeds
-
-    @property
-    def row(self) -> tuple[str, ...]:
-        """With cells such as "0.31 [0.12, 0.50] ✓"."""
-        return (*self.name, self.holds, *(f"{found} ✓" if held else str(found) for found, held in self.judged))
-
-    def __str__(self) -> str:
-        site, tokens, centring, side, variant = self.name
-        return f"{self.beyond:.2f} ({site}, tokens: {tokens}, {centring}, {side} vectors, {variant}; {self.holds})"
+def _differing(read: Reader, number: int, kind: Kind) -> list[ConventionFound]:
+    """List what a convention found in each model whose rank is beyond that of untrained networks."""
+    found = [measured.conventions[number] for measured in read.all(kind)]
+    return [one for one in found if one.p_value < LEVEL]
 
 
-def _convention(read: Reader, number: int) -> Convention:
-    def over(value: Callable[[Reading, Measured], float]) -> list[Interval]:
-        return [read.interval(lambda found: value(found.readings[number], found), kind) for kind in KINDS]
-
-    contrasts = over(lambda by, _: by.beyond("contrast"))
-    judged = [[(one, one.above()) for one in contrasts]]
-    for name in ("within", "pooled"):
-        plain, beyond = over(lambda by, _: getattr(by, name)[0]), over(lambda by, _: by.beyond(name))
-        judged.append([(one, one.above(HIGHLY) and b.above()) for one, b in zip(plain, beyond, strict=True)])
-    beyond = over(lambda by, found: by.beyond("auroc", max(0.5, found.detectors[NORMS].auroc)))
-    judged.append([(one, b.above()) for one, b in zip(over(lambda by, _: by.auroc[0]), beyond, strict=True)])
-    below = any(one.low < one.high < 0.0 for one in contrasts)
-    holds = "yes" if all(one.above() for one in contrasts) else "no" if below else "undecided"
-    of = read.first("isotropic").readings[number]
-    named = (of.site, of.tokens, "centred" if of.centred else "uncentred", of.side, of.variant)
-    by_law = tuple(cell for row in zip(*judged, strict=True) for cell in row)
-    return Convention(named, by_law, holds, mean([one.value for one in contrasts]))
-
-
-def conventions(read: Reader) -> list[Convention]:
-    """Judge all conventions: those that hold first, then the undecided ones; the largest contrast first in each."""
-
-    def place(one: Convention) -> tuple[int, float]:
-        # What is undefined comes last.
-        return ("yes", "undecided", "no").index(one.holds), -one.beyond if math.isfinite(one.beyond) else math.inf
-
-    numbers = range(len(read.first("isotropic").readings))
-    return sorted((_convention(read, number) for number in numbers), key=place)
-
-
-def _count_holding(judged: list[Convention]) -> dict[str, tuple[int, int]]:
-    """Count, by measure, the cells where the claims hold and all that are defined: conventions times laws."""
-    cells = {
-        name: [held for one in judged for found, held in one.judged[n :: len(_MEASURES)] if not math.isnan(found.value)]
-        for n, name in enumerate(_MEASURES)
-    }
-    return {name: (sum(held), len(held)) for name, held in cells.items()}
+def _convention_cells(read: Reader, number: int, kind: Kind) -> tuple[str, str, str, str]:
+    differ = _differing(read, number, kind)
+    strongest = "none"
+    if differ:
+        (site, shift), times = Counter((one.site, one.shift) for one in differ).most_common(1)[0]
+        there = [one for one in differ if (one.site, one.shift) == (site, shift)]
+        value, untrained = (mean([getattr(one, name) for one in there]) for name in ("value", "untrained"))
+        strongest = f"{site}, {shift} in {times}: {value:.2f}, untrained {untrained:.2f}"
+    contrast = read.interval(lambda found: found.conventions[number].last.beyond("contrast"), kind)
+    within = read.interval(lambda found: found.conventions[number].last.within[0], kind)
+    return f"{len(differ)} of {len(read.seeds)}", strongest, str(contrast), str(within)
 
 
 def _conventions(read: Reader) -> Panel:
-    judged, clouds = conventions(read), []
-    # Where prompts are rows, single prompts have no score that could follow their errors.
-    scored = [n for n, one in enumerate(read.first("isotropic").readings) if "prompts" not in one.tokens]
-    for place, kind in enumerate(KINDS):
-        xs = [read.mean(lambda found: found.readings[n].beyond("contrast"), kind) for n in scored]
-        ys = [read.mean(lambda found: found.readings[n].within[0], kind) for n in scored]
-        clouds.append(Cloud(NAMES[kind], xs, ys, shift_style(place)))
-    counts = {how: sum(one.holds == how for one in judged) for how in ("yes", "no", "undecided")}
-    held = "; ".join(f"{name}: {some} of {total}" for name, (some, total) in _count_holding(judged).items())
+    known = read.first("isotropic").conventions
+    shares = {
+        ", ".join(one.name): [len(_differing(read, n, kind)) / len(read.seeds) for kind in KINDS]
+        for n, one in enumerate(known)
+    }
+    least, most = (chosen(shares, key=lambda name: mean(shares[name])) for chosen in (min, max))
     return Panel(
-        "conventions", "Which conventions make the claims hold",
-        f"In {counts['yes'] or 'none'} of {len(judged)} conventions the contrast is beyond untrained networks for "
-        f"every training law; in {counts['no']} it is below them for a law or more, and {counts['undecided']} are "
-        f"undecided. The best convention has {judged[0]}, the worst {judged[-1]}: contrast beyond untrained networks, "
-        "mean over training laws. The table has the best first. Cells of the table that hold, conventions times "
-        f"training laws: {held}. A contrast holds if its interval over seeds lies above untrained networks, a "
-        f"correlation if it lies above {HIGHLY:g} and above untrained ones, an AUROC if it lies above 0.5, untrained "
-        "networks and norms; with so many cells about one in forty would pass a bound of no effect by chance.",
-        clouds_figure(clouds, x="contrast beyond untrained", y="Spearman inside families", y_type="linear"),
-        COLUMNS, tuple(one.row for one in judged),
+        "conventions", "By which conventions does a model differ from untrained networks?",
+        f"By {most}, {mean(shares[most]):.0%} of models do at some site and under some shift, and by {least} "
+        f"{mean(shares[least]):.0%}; by chance at most 5 % would. Each convention has an atlas of its own, corrected "
+        "for its cells and not for the number of conventions. The table has the strongest cell of each: above the "
+        "untrained AUROC shifted prompts leave the signature there, below it they stay in it. Where prompts are rows, "
+        "it has differences of agreement. Contrast and Spearman are averages over shifts after the last block.",
+        matrix_figure([MatrixBlock("share", shares)], [NAMES[kind] for kind in KINDS], value="share of models",
+                      value_range=(0.0, 1.0)),
+        COLUMNS,
+        tuple(
+            (*one.name, *(cell for kind in KINDS for cell in _convention_cells(read, n, kind)))
+            for n, one in enumerate(known)
+        ),
+        height=200 + 20 * len(shares),
     )  # fmt: skip
 
 
 PANELS: tuple[Callable[[Reader], Panel], ...] = (
     *(partial(_curves, kind) for kind in KINDS), _failures, partial(_spectra, "isotropic"),
-    partial(_spectra, "weights"), _layers, _scatter, _within, _detectors, _conventions,
+    partial(_spectra, "weights"), *(partial(_atlas, kind) for kind in KINDS), _scatter, _telling, _detectors,
+    _conventions,
 )  # fmt: skip
-"""Errors first, then spectra, directions, score and error, detectors, conventions."""
+"""Errors first, then spectra, the atlas, score and error, detectors, conventions."""

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -13,10 +14,11 @@ from torch import Tensor
 
 from icl_interp.errors import InputError
 from icl_interp.experiments.claims import mean
-from icl_interp.experiments.experiment import PerSeed, TrainedRuns
+from icl_interp.experiments.experiment import PerSeed, TrainedRuns, combine
 from icl_interp.experiments.files import keep
 from icl_interp.experiments.hill2025.setting import KINDS, Kind, Run, Sizes, shifts_of, task_of
 from icl_interp.measure import signature_conventions as signatures
+from icl_interp.measure.atlas import AtlasCell, atlas_of, blocks_among
 from icl_interp.measure.detectors.report import DETECTORS
 from icl_interp.measure.detectors.scores import Scores, score_prompts
 from icl_interp.measure.errors import MODEL, TOLERATED, error_curves, prompt_errors, summarise_errors
@@ -25,6 +27,8 @@ from icl_interp.measure.ood import fit_norm_baseline
 from icl_interp.measure.study.measure import Findings, Measure
 from icl_interp.measure.study.plan import plan_study
 from icl_interp.measure.study.run import run_study
+from icl_interp.measure.verdicts import LEVEL
+from icl_interp.models.architecture import ResidualSite
 from icl_interp.models.hooked import HookedModel
 from icl_interp.provenance import code_version
 from icl_interp.training.resume import config_hash
@@ -59,23 +63,53 @@ class DetectorFound(signatures.Record):
     untrained: float  # mean over untrained networks; NaN for raw inputs
 
 
+class Cell(signatures.Record):
+    """One site and shift of the atlas: AUROC of 1 - overlap, shifted against in distribution."""
+
+    site: str
+    shift: str
+    auroc: float
+    untrained: float  # mean over untrained networks
+    norms: float  # of the norms of a prompt alone
+    z: float  # above 0, shifted prompts leave the signature more than in untrained networks
+    p_value: float  # rank over all cells; never below 5 % where there are fewer than 20 untrained networks
+
+    @property
+    def word(self) -> str:
+        """Where the model differs from untrained networks: whether shifted prompts leave the signature or stay."""
+        return "" if not self.p_value < LEVEL else "leave" if self.z > 0 else "stay"
+
+    @property
+    def beyond_all(self) -> float:
+        """AUROC beyond the largest of 0.5, untrained networks and norms."""
+        return self.auroc - max(0.5, self.untrained, self.norms)
+
+
 class Measured(signatures.Record):
     """All numbers of one model."""
 
     families: dict[str, FamilyFound]  # by label; in distribution first
-    readings: tuple[signatures.Reading, ...]  # every convention
-    layers: tuple[signatures.SharedDirections, ...]  # along the network; last block and final norm are the last two
+    cells: tuple[Cell, ...]  # the atlas, site by site
+    readings: tuple[signatures.Reading, ...]  # by site; last block and final norm are the last two
+    conventions: tuple[signatures.ConventionFound, ...]
     detectors: dict[str, DetectorFound]
+    judged: bool  # whether there are untrained networks enough for ranks
     norms_within: float  # Spearman of unusual norms, which need no network, with the log error inside families
     common: dict[str, float]  # late error on isotropic prompts and their shifts, the same for all laws of a seed
 
     def __repr__(self) -> str:
-        return f"Measured({len(self.families)} families, {len(self.readings)} readings)"
+        return f"Measured({len(self.families)} families, {len(self.cells)} cells)"
 
-    def reading(self, site: str) -> signatures.Reading:
-        """Look up the default conventions: all tokens, uncentred, right singular vectors, overlap."""
-        wanted = (site, "all", False, "right", "overlap")
-        return next(r for r in self.readings if (r.site, r.tokens, r.centred, r.side, r.variant) == wanted)
+    def cell(self, site: str, shift: str) -> Cell:
+        return next(cell for cell in self.cells if (cell.site, cell.shift) == (site, shift))
+
+    def count(self, word: str) -> float:
+        """Count the cells where shifted prompts "leave" the signature, or "stay"; NaN if cells are not judged."""
+        return float(sum(cell.word == word for cell in self.cells)) if self.judged else math.nan
+
+    def any(self, word: str) -> float:
+        """Say 1 if there is such a cell and 0 else."""
+        return min(self.count(word), 1.0)
 
     @property
     def shifts(self) -> dict[str, FamilyFound]:
@@ -126,15 +160,23 @@ def _measured(found: Findings) -> dict[str, Any]:
     errors = {label: prompt_errors(found.predictions[label], family) for label, family in families.by_label.items()}
     baseline = fit_norm_baseline(families.fit)
     norms = {label: baseline.score(family.prompts) for label, family in families.by_label.items()}
+    atlas = atlas_of(found.surveys, families, blocks_among(found.plan.sites), found.plan.conventions)
     scored = score_prompts(found.surveys, found.watched[DETECTORS.name], families, found.answers, found.main_site)
     detectors = {one.name: _detector(one.reads, one.scores, one.controls) for one in scored}
     return {
         "families": _families(found, errors),
-        "readings": tuple(signatures.readings(found.watched[_SIGNATURES], errors)),
-        "layers": tuple(signatures.shared_directions(found.surveys, where) for where in found.plan.sites),
+        "cells": tuple(map(_cell, atlas.cells)),
+        "judged": atlas.judged,
+        "readings": tuple(signatures.readings(found.surveys, found.plan.sites, errors)),
+        "conventions": tuple(signatures.conventions(found.watched[_SIGNATURES], errors)),
         "detectors": {**detectors, NORMS: _detector("raw inputs", norms, ())},
         "norms_within": signatures.correlate(norms, errors)[0],
     }
+
+
+def _cell(cell: AtlasCell) -> Cell:
+    shown = {name: getattr(cell, name) for name in ("site", "shift", "norms", "z", "p_value")}
+    return Cell(**shown, auroc=cell.value, untrained=cell.control)
 
 
 def _detector(reads: str, scores: Scores, controls: Sequence[Scores]) -> DetectorFound:
@@ -142,12 +184,18 @@ def _detector(reads: str, scores: Scores, controls: Sequence[Scores]) -> Detecto
     return DetectorFound(reads=reads, auroc=auroc, untrained=mean(untrained))
 
 
+def _compared(sites: Sequence[ResidualSite]) -> tuple[ResidualSite, ...]:
+    """Choose where conventions are compared: every second block, the last one among them, and the final norm."""
+    *blocks, norm = blocks_among(sites)
+    return (*blocks[::-2][::-1], norm)
+
+
 _SIGNATURES = "signatures"
 _MEASURES = (
     replace(DETECTORS, run=lambda _: None, claims=lambda _: ()),  # only watches
     Measure(
         _SIGNATURES, "signatures by every convention", run=_measured,
-        watch=lambda plan, network: signatures.SignatureWatch(plan.sites, network.cfg.tokens),
+        watch=lambda plan, network: signatures.SignatureWatch(_compared(plan.sites), network.cfg.tokens),
     ),
 )  # fmt: skip
 
@@ -182,13 +230,44 @@ def _rounded(values: Tensor) -> tuple[float, ...]:
     return tuple(float(f"{value:.4g}") for value in values.tolist())
 
 
+Chosen = tuple[str, Callable[[Measured], Any]]  # where, in words, and what a model shows there
+
+
 class Reader(PerSeed[Measured]):
     """The numbers by training law, one per seed."""
 
     def __init__(self, found: Mapping[Run, Measured], sizes: Sizes) -> None:
         shifts = {f"n_{kind}": len(found[Run(kind, sizes.seeds[0])].shifts) for kind in KINDS}
-        layers = found[Run(KINDS[0], sizes.seeds[0])].layers
-        super().__init__(found, sizes.seeds, {"block": layers[-2].site, "norm": layers[-1].site, **shifts})
+        *_, block, norm = (reading.site for reading in found[Run(KINDS[0], sizes.seeds[0])].readings)
+        super().__init__(found, sizes.seeds, {"block": block, "norm": norm, **shifts})
+        self.early, self.later = sizes.seeds[: len(sizes.seeds) // 2], sizes.seeds[len(sizes.seeds) // 2 :]
+        self.later = self.later if self.early else ()
+
+    def each_later(self, number: Callable[[Measured], float], kind: Kind) -> tuple[float, ...]:
+        """One number per seed of the second half."""
+        return combine(number, [self.records[kind, seed] for seed in self.later])
+
+    def strongest(self, kind: Kind) -> Chosen:
+        """Choose, on the first half of the seeds, the cell where shifted prompts leave the signature most."""
+        return self._cell(kind, lambda cell: cell.z)
+
+    def detecting(self, kind: Kind) -> Chosen:
+        """Choose, on the first half of the seeds, the cell where the signature detects most beyond its controls."""
+        return self._cell(kind, lambda cell: cell.beyond_all)
+
+    def _cell(self, kind: Kind, number: Callable[[Cell], float]) -> Chosen:
+        site, shift = self._best(kind, lambda found: {(cell.site, cell.shift): number(cell) for cell in found.cells})
+        return f"{site} under {shift}", lambda found: found.cell(site, shift)
+
+    def most_telling(self, kind: Kind) -> Chosen:
+        """Choose, on the first half of the seeds, the site whose score tells the error best inside families."""
+        site = self._best(kind, lambda found: {reading.site: reading.within[0] for reading in found.readings})
+        return site, lambda found: next(reading for reading in found.readings if reading.site == site)
+
+    def _best(self, kind: Kind, numbers: Callable[[Measured], dict[Any, float]]) -> Any:
+        of = [numbers(self.records[kind, seed]) for seed in self.early]
+        means = {place: mean([each[place] for each in of]) for place in of[0]}
+        return max(means, key=lambda place: -math.inf if math.isnan(means[place]) else means[place])
 
     def recognised(self) -> tuple[float, ...]:
         """Say, per seed, for which share of models the law with the nearest mean pattern of log errors is their own.

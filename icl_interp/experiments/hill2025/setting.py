@@ -1,4 +1,4 @@
-"""The settings of Hill et al. (2025) as we read them: four training laws, shifts that leave each, what is trained."""
+"""The settings of Hill et al. (2025) as we read them: five training laws, shifts that leave each, what is trained."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from icl_interp.tasks.uniform import UniformRegression
 from icl_interp.training.configs import load_config
 from icl_interp.training.train_config import TrainConfig
 
-Kind = Literal["isotropic", "weights", "inputs", "scale"]
+Kind = Literal["isotropic", "weights", "inputs", "scale", "noise"]
 KINDS: tuple[Kind, ...] = get_args(Kind)  # the training laws
 NAMES: Mapping[str, str] = MappingProxyType({
     "isotropic": "isotropic training", "weights": "weights in a subspace", "inputs": "inputs in a subspace",
-    "scale": "inputs on a bounded cube",
+    "scale": "inputs on a bounded cube", "noise": "noisy labels",
 })  # fmt: skip
 
 
@@ -37,7 +37,7 @@ class Sizes:
     n_heads: int
     d_model: int
     steps: int
-    full_steps: int  # of models whose prompts fill all dimensions, which learn later: isotropic, or inputs on a cube
+    full_steps: int  # of models whose prompts fill all dimensions, which learn later
     n_prompts: int  # of each family, and for fitting
     n_controls: int  # untrained networks for each model
     quick: bool = False  # whether only a few shifts are tested
@@ -49,15 +49,17 @@ SIZES: Mapping[str, Sizes] = MappingProxyType({
         (0,), n_dims=2, n_layers=1, n_heads=1, d_model=8, steps=5, full_steps=5, n_prompts=12, n_controls=2, quick=True,
     ),
     "laptop": Sizes(
-        (0, 1, 2), n_dims=4, n_layers=6, n_heads=4, d_model=32, steps=6000, full_steps=10_000,
-        n_prompts=128, n_controls=5,
+        tuple(range(8)), n_dims=4, n_layers=6, n_heads=4, d_model=32, steps=6000, full_steps=10_000,
+        n_prompts=128, n_controls=20,
     ),
     "paper": Sizes(
         (0, 1, 2), n_dims=20, n_layers=12, n_heads=8, d_model=256, steps=500_000, full_steps=500_000,
-        n_prompts=256, n_controls=5, as_garg=True,
+        n_prompts=256, n_controls=20, as_garg=True,
     ),
 })  # fmt: skip
 """Presets: "smoke" for tests, "laptop" for two cores, "paper" at the size that the paper is said to have."""
+
+_NOISE = 0.5  # standard deviation of the labels' noise, beside that of sqrt(d) of the labels
 
 _EVERYWHERE = (
     "x_scale", "w_scale", "x_skewed", "x_half_subspace", "x_mean", "label_noise", "random_orthants", "x_mixed=1/4",
@@ -79,13 +81,14 @@ def shifts_of(kind: Kind, *, quick: bool = False) -> tuple[str, ...]:
 
 
 def task_of(kind: Kind, n_dims: int) -> Task:
-    """Give the tasks of one training law, without noise; E|x|^2 = E|w|^2 = d in all of them."""
+    """Give the tasks of one training law; E|x|^2 = E|w|^2 = d in all of them, and labels of one have noise."""
     n_points, rank = 2 * n_dims + 1, n_dims // 2
     half = [n_dims / rank] * rank + [0.0] * (n_dims - rank)
     if kind == "scale":
         return UniformRegression(n_dims=n_dims, half_width=3**0.5, n_points=n_points)
     x_cov, w_cov = (half if kind == confined else None for confined in ("inputs", "weights"))
-    return LinearRegression(n_dims, x_cov=x_cov, w_cov=w_cov, n_points=n_points)
+    noise_std = _NOISE if kind == "noise" else 0.0
+    return LinearRegression(n_dims, x_cov=x_cov, w_cov=w_cov, n_points=n_points, noise_std=noise_std)
 
 
 def plan(sizes: Sizes) -> dict[Run, TrainConfig]:
@@ -96,7 +99,7 @@ def _config(sizes: Sizes, kind: Kind, seed: int) -> TrainConfig:
     task = task_of(kind, sizes.n_dims)
     if sizes.as_garg:
         return TrainConfig(**{**dict(load_config("dtsip-standard")), "task": task, "seed": seed})
-    steps = sizes.full_steps if kind in ("isotropic", "scale") else sizes.steps
+    steps = sizes.steps if kind in ("weights", "inputs") else sizes.full_steps
     return TrainConfig(
         model=ModelConfig(
             n_dims=sizes.n_dims, n_points=2 * sizes.n_dims + 1, n_layers=sizes.n_layers, n_heads=sizes.n_heads,

@@ -22,8 +22,8 @@ _LARGER = 2.0  # how many times larger counts as "significantly larger" in Table
 _NEAR_ZERO = 0.05  # what counts as "around zero" in Table 1, in units of d, the error of answering <b*, x> (our choice)
 _NO_GAP = 1e-6
 ZERO, BETWEEN, LARGE = TABLE_ENTRIES
-_THEORY = "the exact optimum; the tolerance is ours"
-_EXACT = "Errors are exact expectations for the trained weights, by formula."
+_THEORY = "the exact optimum, with our tolerance"
+_EXACT = "Errors are exact expectations, computed by formula from the trained weights."
 _READ_OUTS = ("", " pinned")
 
 
@@ -63,7 +63,7 @@ def _gap(read: Reader) -> Iterator[Check]:
 def _weights(read: Reader) -> Iterator[Check]:
     for key, name in zip(("gamma", "start", "v12", "preconditioner"), read.first(*BLOCK).weights, strict=True):
         errors = read.each(lambda found: found.weights[name], *BLOCK)  # noqa: B023  # called at once
-        yield Check(key, name, errors, None, _WEIGHTS_NEAR, "tolerance ours")
+        yield Check(key, name, errors, None, _WEIGHTS_NEAR, "our tolerance")
 
 
 def _at_optimum(read: Reader, part: str, what: str, points: Sequence[tuple[float, int, str]]) -> Iterator[Check]:
@@ -92,7 +92,7 @@ def _lengths(read: Reader) -> Iterator[Check]:
     gaps = [*(read.gap("lengths", n_pairs=length) for length in lengths[:-1]), read.gap("figure 1")]
     slopes = combine(lambda *of_seed: _slope(lengths, of_seed), *gaps)
     exact = _exact_slope(lengths)
-    reason = f"that of the exact gaps at these M is {exact:.3f} and tends to -1; tolerance ours"
+    reason = f"that of the exact gaps at these M is {exact:.3f} and tends to -1; our tolerance"
     yield Check("slope", "slope of log gap over log M", slopes, exact - _ORDER_NEAR, exact + _ORDER_NEAR, reason)
     label = f"the same of the exact gaps, M = {_LARGE_LENGTHS[0]} to {_LARGE_LENGTHS[-1]}, nothing trained"
     # No evidence of ours: equal for all seeds, and never judged.
@@ -106,7 +106,7 @@ def _near_bayes(read: Reader) -> Iterator[Check]:
     excess = combine(lambda value: (value - noise) / (read.bayes.value - noise), risk)
     yield _near("risk", "LTB risk", risk, optimum("ltb", noise_std=NOISE_STD))
     label = "excess risk of LTB / of centred ridge"
-    yield Check("excess", label, excess, 1 - _NEAR, _NEAR_BAYES, "constant is ours")
+    yield Check("excess", label, excess, 1 - _NEAR, _NEAR_BAYES, "our constant")
 
 
 def _without_a_part(read: Reader) -> Iterator[Check]:
@@ -128,7 +128,7 @@ def _learned(read: Reader, kind: str, entry: float) -> Check:
     # The answer <b*, x> has E[<w - b*, x>^2] = tr(H Psi) = d, whatever b*; around b* = 0 this is E[y^2].
     shares = read.in_table(kind, entry, unit=read.of.n_dims)
     label = f"b* = {_mean(entry)}, {named(kind)}: error / error of answering <b*, x>"
-    return Check(f"{_key(kind)}.{entry:g}", label, shares, None, _NEAR_ZERO, "around zero; threshold ours")
+    return Check(f"{_key(kind)}.{entry:g}", label, shares, None, _NEAR_ZERO, "around zero; our threshold")
 
 
 def _doublings(less: float, more: float) -> float:
@@ -146,7 +146,7 @@ def _worth(read: Reader, end: str, entry: float) -> Check:
     if judge(learned.interval, None, _NEAR_ZERO) != "agrees":
         found = f"error over that of answering <b*, x> up to {learned.interval.high:.3g}, needed at most {_NEAR_ZERO:g}"
         return Check(key, label, costs, reason=f"not judged: GPT-2 with MLP has not learned ({found})")
-    return Check(key, label, costs, math.log2(_LARGER), None, f"a factor of {_LARGER:g}; threshold ours")
+    return Check(key, label, costs, math.log2(_LARGER), None, f"a factor of {_LARGER:g}; our threshold")
 
 
 def _gpt2(read: Reader) -> Iterator[Check]:
@@ -165,7 +165,7 @@ def _nearer(read: Reader) -> Iterator[Check]:
         yield Check(without.key, without.label, without.values, reason=reason)
         yield cost
         unjudged = next((needed for needed in (cost, at_zero) if not needed.expects), None)
-        low, reason = (None, unjudged.reason) if unjudged else (0.0, "beyond the factor around b* = 0; ours")
+        low, reason = (None, unjudged.reason) if unjudged else (0.0, "beyond the factor around b* = 0; our choice")
         label = f"b* = {_mean(BETWEEN)}, {_end(end)} read-out: that logarithm, less the one around b* = 0"
         beyond = combine(operator.sub, cost.values, at_zero.values)
         yield Check(f"beyond-zero{_key(end)}", label, beyond, low, None, reason)
@@ -178,7 +178,9 @@ def _linear_analogue(read: Reader) -> Iterator[Check]:
             label = f"b* entries {entry:g}, {named(kind)}: risk / its optimum {best:.4g}"
             yield _near(f"{kind}.{entry:g}", label, read.in_table(kind, entry, unit=best), 1.0)
     ratios = combine(operator.truediv, read.in_table("lsa", LARGE), read.in_table("ltb", LARGE))
-    yield Check("ratio.10", "b* entries 10: risk of LSA / of LTB", ratios, _LARGER, None, "significantly larger; ours")
+    yield Check(
+        "ratio.10", "b* entries 10: risk of LSA / of LTB", ratios, _LARGER, None, "significantly larger; our threshold"
+    )
 
 
 def _cells(read: Reader) -> Iterator[Check]:
@@ -189,64 +191,64 @@ def _cells(read: Reader) -> Iterator[Check]:
 
 
 _TESTED = (
-    "Networks with one b* are tested on the same {eval_tasks:,} tasks, whose standard error, up to {gpt2_error:.2g} % "
-    "of an error, is in no interval."
+    "Networks with the same b* are tested on the same {eval_tasks:,} tasks. No interval covers the standard error of "
+    "these tasks, up to {gpt2_error:.2g} % of an error."
 )
 _OF_GPT2 = (
-    "Error of GPT-2 over d = {d}, the error of always answering <b*, x>, which reads no example: nothing was learned "
-    "in context where this is 1. {n_layers} layers, width {d_model}, M = {M}, {steps:,} steps; tested on the training "
-    f"law. What a missing MLP costs, expected to be a factor of {_LARGER:g} or more, is judged only where GPT-2 with "
-    f"one has learned. {_TESTED}"
+    "Error of GPT-2 divided by d = {d}, the error of always answering <b*, x> without reading any example. A value of "
+    "1 means that nothing was learned in context. {n_layers} layers, width {d_model}, M = {M}, {steps:,} steps; tested "
+    f"in distribution. The cost of a missing MLP should be a factor of {_LARGER:g} or more; it is judged only where "
+    f"GPT-2 with MLPs has learned. {_TESTED}"
 )
 
 CLAIMS: tuple[Stated[Reader], ...] = (
     Stated("optima", "Figure 1; Theorems 4.1 and 5.2",
-           "Trained, the linear block reaches the least risk of one gradient step from a learned start, 2.7273, and "
-           "attention alone does not.",
+           "Trained, the linear block reaches the optimum of one gradient step (risk 2.73); attention alone does not.",
            f"Mean squared error, d = M = 5, b* = (1, ..., 1), no noise. {_EXACT}", (_figure_1,)),
     Stated("gap", "Theorem 4.1",
-           "Attention without an MLP has an error that no training removes: at least 2 |b*|² / (3 (M + 1)) more.",
-           f"Difference of the trained models' errors. {_EXACT}", (_gap,)),
+           "Without an MLP, attention keeps an extra error of at least 2 |b*|² / (3 (M + 1)).",
+           f"Difference between the errors of the two trained models. {_EXACT}", (_gap,)),
     Stated("weights", "Theorem 5.3",
-           "At the optimum the block's weights do one gradient step: start b*, preconditioner Gamma*, nothing else.",
-           "Largest deviation of an entry of the trained weights from each of the four conditions.", (_weights,)),
+           "The trained block's weights do one gradient step from b*, with preconditioner Gamma*, and nothing else.",
+           "Largest deviation of the trained weights from each of the four conditions of the theorem.", (_weights,)),
     Stated("norms", "Theorems 4.1 and 5.2",
            "The block's risk does not depend on |b*|; that of attention alone grows with it.",
-           f"Risk over the exact optimum at each |b*|; the optimum of LTB is the same for all. {_EXACT}", (_norms,)),
+           f"Risk divided by the exact optimum at each |b*|; the optimum of LTB is the same for all. {_EXACT}",
+           (_norms,)),
     Stated("lengths", "Theorem 4.1 and the remarks on it",
-           "The gap closes with M, as 1 / M in the limit: attention alone is consistent, and worse at every M.",
-           "Exponent of the gap along M beside that of the exact gaps, which is far from -1 at so small M; and risk "
-           "over the exact optimum at each M. The exponent at large M is theory alone and is not judged. " + _EXACT,
-           (_lengths,)),
+           "The gap shrinks like 1 / M for large M; attention alone is worse at every M.",
+           "Exponent of the gap as a function of M, beside that of the exact gaps (far from -1 at such small M); and "
+           "risk divided by the exact optimum at each M. The exponent at large M is theory alone and not judged. "
+           f"{_EXACT}", (_lengths,)),
     Stated("near-bayes", "Section 6; Lemma 6.1",
-           "Where noise is of the signal's size, the block is nearly Bayes optimal: its excess risk is that of ridge "
-           "centred at b*, up to constants.",
-           "d = M = 5, sigma² = tr(H Psi) = 5. The paper's own experiments have no noise, where this cannot be seen. "
-           f"{_EXACT} The ridge's error is a mean over {{ridge_tasks:,}} tasks, whose standard error, "
-           "{ridge_error:.2g} % of its excess risk, is in no interval.", (_near_bayes,)),
+           "With as much noise as signal, the block is Bayes optimal up to a constant factor.",
+           "Excess risk of the block beside that of ridge centred at b*; d = M = 5, sigma² = tr(H Psi) = 5. The "
+           f"paper's own experiments have no noise, where this cannot be seen. {_EXACT} The ridge's error is a mean "
+           "over {ridge_tasks:,} tasks; no interval covers its standard error, {ridge_error:.2g} % of its excess risk.",
+           (_near_bayes,)),
     Stated("skip-and-mlp", "Sections 4 and 5",
-           "It takes MLP and skip together: without either one the block falls back to attention alone.",
+           "The block needs both MLP and skip; without one of them it is no better than attention alone.",
            f"Risk of blocks trained without one of the two, beside the optimum of attention alone. {_EXACT}",
            (_without_a_part,)),
     Stated("moved-mean", "A consequence of Theorem 5.3, derived by us",
-           "The start is learned: where b* moves at test time, the block still starts from the old one.",
+           "The start is learned: if b* moves at test time, the block still starts from the old one.",
            f"Risk on tasks around b* + delta beside the closed form of the gradient step from b*. {_EXACT}",
            (_moved_mean,)),
     Stated("gpt2", "Table 1",
-           "GPT-2 learns tasks around b* = 0 with and without MLPs, and around b* = (10, ..., 10) only with them.",
+           "GPT-2 learns tasks around b* = 0 with and without MLPs, around b* = (10, ..., 10) only with them.",
            _OF_GPT2, (_gpt2,)),
     Stated("gpt2-nearer", "An extension of Table 1, by us",
-           f"Nearer to zero, around b* = {_mean(BETWEEN)}, GPT-2 with MLPs learns the tasks and has at least "
-           f"{_LARGER:g} times the error without them, a larger factor than around b* = 0.",
-           f"{_OF_GPT2} Networks without MLPs have fewer weights and train otherwise, which may "
-           "cost error whatever b* is: so the logarithm is compared with that around b* = 0 (a difference of 0 or "
-           "more is expected); nothing was matched in size.", (_nearer,)),
+           f"Around b* = {_mean(BETWEEN)}, missing MLPs multiply GPT-2's error by {_LARGER:g} or more, and by more "
+           "than around 0.",
+           f"{_OF_GPT2} Networks without MLPs have fewer weights and train differently, which may cost error for any "
+           "b*. Therefore the logarithm of the factor is compared with that around b* = 0 (expected: a difference of 0 "
+           "or more). Sizes were not matched.", (_nearer,)),
     Stated("linear-analogue", "Sections 4 and 5, on the tasks of Table 1",
-           "Linear models show the same: around b* = (10, ..., 10) the MLP decides, around b* = 0 it does not.",
-           f"LTB and LSA on GPT-2's tasks, d = {{d}}, M = {{M}}: risk over the exact optimum. {_EXACT}",
+           "Linear models show the same: the MLP matters around b* = (10, ..., 10) and not around 0.",
+           f"LTB and LSA on GPT-2's tasks, d = {{d}}, M = {{M}}: risk divided by the exact optimum. {_EXACT}",
            (_linear_analogue,)),
     Stated("table-1-cells", "Table 1", "The errors of Table 1, and of linear models on the same tasks.",
-           "Mean squared error; the paper's cells were not available to us, and sizes differ: nothing to "
-           f"compare with. LTB and LSA: {_EXACT} GPT-2: {_TESTED}", (_cells,)),
+           "Mean squared error. There is nothing to compare with: the paper's cells were not available to us, and "
+           f"sizes differ. LTB and LSA: {_EXACT} GPT-2: {_TESTED}", (_cells,)),
 )  # fmt: skip
 """In the paper's order."""

@@ -32,13 +32,13 @@ def _figure_1(read: Reader) -> Panel:
         steps = [step for step in curves[0] if step > 0]
         line, found = spread(kind.upper(), steps, [[curve[step] for step in steps] for curve in curves], style)
         best = optimum(kind)
-        lines += [line, flat(f"least risk of {kind.upper()}, {best:.4g}", steps, best, dotted(style))]
+        lines += [line, flat(f"least risk of {kind.upper()}, {best:.3g}", steps, best, dotted(style))]
         rows += [(kind.upper(), *row) for row in found]
     return Panel(
         "figure-1", "Risk of LSA and LTB along training (Figure 1 of the paper)",
-        f"After training the risk of LTB is {lines[2].y[-1]:.4g}, that of LSA {lines[0].y[-1]:.4g}; dotted lines are "
-        f"the least that each can have. Exact population risk of the checkpoints, mean and range over "
-        f"{len(read.seeds)} seeds; d = M = 5, b* = (1, ..., 1).",
+        f"Exact risk of the checkpoints, mean and range over {len(read.seeds)} seeds; dotted lines: the least risk of "
+        f"each model. A model that reaches its optimum comes down to its dotted line. After training LTB has "
+        f"{lines[2].y[-1]:.3g}, LSA {lines[0].y[-1]:.3g} (d = M = 5, b* = (1, ..., 1)).",
         lines_figure(lines, x="training step", y=_RISK).update_xaxes(type="log", dtick=1),
         ("model", "step", "risk", "least over seeds", "largest"), rows,
     )  # fmt: skip
@@ -56,8 +56,8 @@ def _sweep(key: str, x: str, places: Sequence[tuple[float, float, int]], read: R
         rows += [(kind.upper(), a, *f, b) for a, f, b in zip(at, found, best, strict=True)]
     return Panel(
         key, f"Risk against {x}",
-        f"At {x} = {at[-1]:.3g} LSA has {lines[0].y[-1]:.4g} and LTB {lines[2].y[-1]:.4g}. Dotted: the least that "
-        "each can have; bands: 95 % intervals over seeds.",
+        "Risk of the trained models, with 95 % intervals over seeds; dotted lines: the least risk of each model. At "
+        f"{x} = {at[-1]:.3g} LSA has {lines[0].y[-1]:.3g} and LTB {lines[2].y[-1]:.3g}.",
         lines_figure(lines, x=x, y=_RISK, y_type="log"), ("model", x, "risk", "low", "high", "least risk"), rows,
     )  # fmt: skip
 
@@ -75,9 +75,9 @@ def _parts(read: Reader) -> Panel:
     both, no_skip, no_mlp, noisy = (found.value for _, found, _ in rows)
     return Panel(
         "parts", "What the block needs, and how near it comes to Bayes where there is noise",
-        f"Without the skip the risk is {no_skip:.4g}, without the MLP {no_mlp:.4g}, with both {both:.4g}. With noise "
-        f"of the signal's size it is {noisy:.4g}, and {bayes.value:.4g} ± {bayes.standard_error:.2g} (standard error) "
-        "for the Bayes predictor, the only one of these that is tested on prompts. Intervals are over seeds.",
+        f"With skip and MLP the risk is {both:.3g}, without the skip {no_skip:.3g}, without the MLP {no_mlp:.3g}. With "
+        f"as much noise as signal it is {noisy:.3g}; the Bayes predictor has {bayes.value:.3g} ± "
+        f"{bayes.standard_error:.2g} (standard error over test prompts). Intervals are over seeds.",
         dots_figure([dots("risk", {name: i for name, i, _ in cells}, _LTB)], x=_RISK).update_layout(showlegend=False),
         ("model", "risk", "low", "high", "least risk"), [(name, *found, best) for name, found, best in cells],
     )  # fmt: skip
@@ -89,8 +89,9 @@ def _moved(read: Reader) -> Panel:
     closed_form = Line("gradient step from the old b*", DISTANCES, exact, role_style("reference"))
     return Panel(
         "moved", "Risk where b* has moved since training",
-        f"At |delta| = {DISTANCES[-1]:g} the trained block has {trained[-1].value:.4g}; the closed form says "
-        f"{exact[-1]:.4g}.",
+        "Risk of the trained block on tasks around a moved b*, and of one gradient step from the old b*. If the start "
+        f"is learned, the curves agree. At |delta| = {DISTANCES[-1]:g} they are {trained[-1].value:.3g} and "
+        f"{exact[-1]:.3g}.",
         lines_figure([band("LTB", DISTANCES, trained, _LTB, tenth=True), closed_form], x="|delta|", y=_RISK),
         ("|delta|", "risk", "low", "high", "closed form"),
         [(far, *found, best) for far, found, best in zip(DISTANCES, trained, exact, strict=True)],
@@ -110,10 +111,10 @@ def _table_1(read: Reader) -> Panel:
     near, far = ([share[named(kind), entry] for kind in GPT2[:2]] for entry in (BETWEEN, LARGE))
     return Panel(
         "table-1", "GPT-2 with and without MLPs (Table 1 of the paper)",
-        f"Around b* = (10, ..., 10), with a free read-out, GPT-2 has {far[0]:.2g} of the error of always answering "
-        f"<b*, x> with MLPs and {far[1]:.2g} without, around ({BETWEEN:g}, ..., {BETWEEN:g}) {near[0]:.2g} and "
-        f"{near[1]:.2g}; at 1, the dotted line, nothing was learned in context. No interval is drawn below a tenth of "
-        f"its value. d = {of.n_dims}, M = {of.n_pairs}, {of.n_layers} layers, width {of.d_model}.",
+        "Error divided by that of always answering <b*, x>; at 1, the dotted line, nothing was learned in context. "
+        f"With a free read-out, GPT-2 has {far[0]:.2g} with and {far[1]:.2g} without MLPs around b* = (10, ..., 10), "
+        f"{near[0]:.2g} and {near[1]:.2g} around ({BETWEEN:g}, ..., {BETWEEN:g}). Intervals are cut at a tenth of the "
+        f"value. d = {of.n_dims}, M = {of.n_pairs}, {of.n_layers} layers, width {of.d_model}.",
         dots_figure(series, x="squared error / d, the error of answering <b*, x>", x_type="log", reference=1.0),
         ("model", "entries of b*", "squared error", "low", "high", "error / d"), rows,
     )  # fmt: skip

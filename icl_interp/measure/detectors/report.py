@@ -24,7 +24,7 @@ from icl_interp.measure.detectors.scores import (
     permutations_for,
     score_prompts,
 )
-from icl_interp.measure.detectors.watch import OWN_ENTRY, DetectorWatch, Pooling
+from icl_interp.measure.detectors.watch import OWN_ENTRY, DetectorWatch, Pooling, Seen
 from icl_interp.measure.families import IN_DISTRIBUTION, Families, look_first
 from icl_interp.measure.sites import Conventions
 from icl_interp.measure.study.measure import Claim, Findings, Measure, StudyPlan, without_sites
@@ -152,7 +152,7 @@ def _reads_out(model: HookedModel) -> bool:
 
 def summarise_detectors(
     surveys: Sequence[NetworkSurvey],
-    watches: Sequence[DetectorWatch],
+    seen: Sequence[Seen],
     families: Families,
     answers: Mapping[str, ByReference[Tensor]],
     site: ResidualSite,
@@ -170,7 +170,7 @@ def summarise_detectors(
     """
     if not families.shifted:
         raise InputError("detectors need a shift whose activations are read, got none; add one such as x_scale=3.")
-    scored = score_prompts(surveys, watches, families, answers, site)
+    scored = score_prompts(surveys, seen, families, answers, site)
     if norms_of_activations:
         own, *controls = norms_of_activations
         scored.append(DetectorScores("‖activations‖", "norms of activations", own, tuple(controls)))
@@ -186,8 +186,8 @@ def summarise_detectors(
     }
     return DetectorReport(
         detectors=results,
-        left_out={**watches[0].left_out, **_NOT_APPLICABLE},
-        blind_to_scale=tuple(watches[0].blind_to_scale),
+        left_out={**seen[0].left_out, **_NOT_APPLICABLE},
+        blind_to_scale=seen[0].blind_to_scale,
         site=site,
         conventions=conventions,
         pooling=pooling,
@@ -284,8 +284,9 @@ def detector_report(
     )
     references = reference_predictors(task, n_points=found.families.fit.n_points)
     answers = {label: references.answers(family.prompts) for label, family in found.families.by_label.items()}
+    seen = [watch.seen() for watch in watches]
     return summarise_detectors(
-        found.networks, watches, found.families, answers, found.site, conventions, pooling=pooling, seed=seed
+        found.networks, seen, found.families, answers, found.site, conventions, pooling=pooling, seed=seed
     )
 
 
@@ -319,9 +320,9 @@ def _watch(plan: StudyPlan, network: HookedModel) -> DetectorWatch:
 
 
 def _detectors(found: Findings) -> DetectorReport:
-    plan, watches = found.plan, found.watched[DETECTORS.name]
+    plan, seen = found.plan, found.watched[DETECTORS.name]
     return summarise_detectors(
-        found.surveys, watches, plan.families, found.answers, found.main_site, plan.conventions,
+        found.surveys, seen, plan.families, found.answers, found.main_site, plan.conventions,
         n_verdicts=len(plan.claims), seed=plan.seed,
     )  # fmt: skip
 
@@ -350,5 +351,6 @@ def judged_detector(name: str, report: DetectorReport, n_claims: int) -> Excess:
 
 
 DETECTORS = Measure(
-    "detectors", "detection of shifts", run=_detectors, without=_without_shifts, watch=_watch, claims=_claims
-)
+    "detectors", "detection of shifts", run=_detectors, without=_without_shifts, watch=_watch,
+    kept=DetectorWatch.seen, claims=_claims,
+)  # fmt: skip

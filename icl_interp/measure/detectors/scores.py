@@ -8,7 +8,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from icl_interp.measure.detectors.result import Reads
-from icl_interp.measure.detectors.watch import BY_DIRECTION, HIDDEN_DETECTORS, NULL_SPACE, OVERLAP, DetectorWatch
+from icl_interp.measure.detectors.watch import BY_DIRECTION, HIDDEN_DETECTORS, NULL_SPACE, OVERLAP, Seen
 from icl_interp.measure.errors import prompt_errors, prompt_errors_of
 from icl_interp.measure.families import IN_DISTRIBUTION, Families
 from icl_interp.measure.study.survey import NetworkSurvey
@@ -41,7 +41,7 @@ class DetectorScores:
 
 def score_prompts(
     surveys: Sequence[NetworkSurvey],
-    watches: Sequence[DetectorWatch],
+    seen: Sequence[Seen],
     families: Families,
     answers: Mapping[str, ByReference[Tensor]],
     site: ResidualSite,
@@ -50,11 +50,11 @@ def score_prompts(
 
     Without answers of references the prompts are not known, and only hidden states are scored.
     """
-    by_network = [
-        {**watch.scores(), **_signatures(survey, site)} for survey, watch in zip(surveys, watches, strict=True)
+    by_network: list[dict[str, Scores]] = [
+        {**found.scores, **_signatures(survey, site)} for survey, found in zip(surveys, seen, strict=True)
     ]
     found: list[DetectorScores] = []
-    for name in (*HIDDEN_DETECTORS, *watches[0].own):
+    for name in (*HIDDEN_DETECTORS, *seen[0].own):
         if name in by_network[0]:
             controls = tuple(scores[name] for scores in by_network[1:] if name in scores)
             found.append(DetectorScores(name, "hidden states", by_network[0][name], controls))

@@ -16,6 +16,7 @@ from icl_interp.measure.detectors.own import Detector, fit_own, score_own
 from icl_interp.measure.sites import Conventions
 from icl_interp.measure.study.survey import FIT
 from icl_interp.models.architecture import ResidualSite
+from probes._core.results import short_repr
 from probes.ood import (
     GramFitter,
     fit_estimator,
@@ -81,6 +82,22 @@ def pooled(rows: Float[Tensor, "sample row d_model"], pooling: Pooling) -> Float
     return rows[:, -1].clone() if pooling == "last" else rows.mean(1)  # a view would keep all positions
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """What the detectors say of one network's prompts."""
+
+    scores: Mapping[str, Mapping[str, Tensor]]
+    """By detector and family."""
+    left_out: Mapping[str, str]
+    """Detectors that could not be fitted, with the reason."""
+    blind_to_scale: tuple[str, ...]
+    """Families whose vectors differ in length from the fitted ones, which normalised neighbours cannot see."""
+    own: tuple[str, ...]
+    """Names of the user's detectors."""
+
+    __repr__ = short_repr
+
+
 class DetectorWatch:
     """What a survey shows in passing, kept for detectors: one vector per prompt, and what needs whole matrices.
 
@@ -102,8 +119,7 @@ class DetectorWatch:
         self._no_read_out = no_read_out
         self._site, self._conventions, self._pooling = site, conventions, pooling
         self._read_out, self._seed = read_out, seed
-        self.own: Mapping[str, Detector] = own or {}
-        """The user's."""
+        self._own: Mapping[str, Detector] = own or {}
         self._fitted: dict[str, Any] = {}
         self._fit_rows: list[Tensor] = []
         self._kept: list[Tensor] = []
@@ -111,10 +127,8 @@ class DetectorWatch:
         self._gram: Any = None
         self._vectors: dict[str, list[Tensor]] = {}
         self._by_batch: dict[str, dict[str, list[Tensor]]] = {PAIRWISE: {}, _MATRICES: {}}
-        self.left_out: dict[str, str] = {}
-        """Detectors that could not be fitted, with the reason."""
-        self.blind_to_scale: list[str] = []
-        """Families whose vectors differ in length from the fitted ones, which normalised neighbours cannot see."""
+        self._left_out: dict[str, str] = {}
+        self._blind_to_scale: list[str] = []
 
     def __call__(self, label: str, batch: Batch, found: Mapping[str, LeadingDirections]) -> None:
         """Take what the survey just read."""
@@ -126,7 +140,7 @@ class DetectorWatch:
             self._kept.append(directions[: max(0, _KEPT - sum(map(len, self._kept)))])
             if fitter is not None:
                 self._gram_fitter = self._try(_MATRICES, partial(_updated, fitter, rows))
-            if any(detector.takes == "activations" for detector in self.own.values()):
+            if any(detector.takes == "activations" for detector in self._own.values()):
                 self._fit_rows.append(rows)  # whole, since nobody knows what theirs reads
             return
         if fitter is not None:
@@ -136,7 +150,7 @@ class DetectorWatch:
             self._fit_rows = []
         if self._gram is not None and rows.shape[1] != self._gram.n_rows:
             self._gram, self._by_batch[_MATRICES] = None, {}
-            self.left_out[_MATRICES] = f"{label} has {rows.shape[1]} positions, in distribution it is another number"
+            self._left_out[_MATRICES] = f"{label} has {rows.shape[1]} positions, in distribution it is another number"
         cosines = torch.einsum("pjd,qjd->pqj", directions, torch.cat(self._kept)).abs()
         self._by_batch[PAIRWISE].setdefault(label, []).append(1 - cosines.mean((1, 2)))
         if self._gram is not None:
@@ -144,8 +158,11 @@ class DetectorWatch:
         for name, fitted in self._fitted.items():
             self._by_batch.setdefault(name, {}).setdefault(label, []).append(score_own(name, fitted, rows))
 
-    def scores(self) -> dict[str, dict[str, Tensor]]:
+    def seen(self) -> Seen:
         """Fit the detectors that take vectors and score every family."""
+        return Seen(self._scores(), self._left_out, tuple(self._blind_to_scale), tuple(self._own))
+
+    def _scores(self) -> dict[str, dict[str, Tensor]]:
         features = torch.cat(self._vectors[FIT])
         families = {label: torch.cat(parts) for label, parts in self._vectors.items() if label != FIT}
         found = {
@@ -166,12 +183,12 @@ class DetectorWatch:
         return found
 
     def _fit_own(self, takes: str, inside: Tensor) -> None:
-        for name, detector in self.own.items():
+        for name, detector in self._own.items():
             if detector.takes != takes:
                 continue
             found = fit_own(name, detector, inside)
             if isinstance(found, str):
-                self.left_out[name] = found
+                self._left_out[name] = found
             else:
                 self._fitted[name] = found
 
@@ -182,7 +199,7 @@ class DetectorWatch:
                 warnings.simplefilter("ignore", UserWarning)  # a mixture of few prompts may not converge: still a score
                 return fit()
         except ValueError as error:
-            self.left_out[name] = str(error)
+            self._left_out[name] = str(error)
             return None
 
     def _score(self, name: str, detector: Any, families: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -195,7 +212,7 @@ class DetectorWatch:
             warnings.simplefilter("always", UserWarning)
             scores: Tensor = detector.score(vectors).double()
         if caught:
-            self.blind_to_scale.append(label)
+            self._blind_to_scale.append(label)
         return scores
 
 

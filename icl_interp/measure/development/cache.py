@@ -1,4 +1,4 @@
-"""Records on the disk, so that an analysis goes on where it stopped and a second one costs nothing."""
+"""Records on the disk, so that an interrupted analysis can resume and a second one costs nothing."""
 
 import dataclasses
 import json
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 
 from icl_interp.checkpoints.safe_load import load_weight_file
 from icl_interp.errors import CheckpointError
@@ -18,6 +19,7 @@ from probes.signature import SpectralSignature
 FOLDER = "development"
 """Inside a run folder."""
 _FORMAT = "icl-interp development"
+_CHECKPOINT, _LLC = TypeAdapter(CheckpointRecord), TypeAdapter(LlcRecord)
 
 
 class RecordStore:
@@ -40,7 +42,7 @@ class RecordStore:
         signature = {f.name: getattr(measured.signature, f.name) for f in dataclasses.fields(measured.signature)}
         content = {
             "format": _FORMAT,
-            "record": json.dumps(measured.record.to_plain()),
+            "record": _CHECKPOINT.dump_json(measured.record).decode(),
             "outputs": measured.outputs,
             "signature": {name: _own(value) for name, value in signature.items()},
         }
@@ -50,7 +52,7 @@ class RecordStore:
     def read_measured(self, path: Path) -> Measured | None:
         try:
             content = load_weight_file(path).contents
-            record = CheckpointRecord.from_plain(json.loads(content["record"]))
+            record = _CHECKPOINT.validate_json(content["record"])
             return Measured(record, content["outputs"], SpectralSignature(**content["signature"]))
         except (CheckpointError, LookupError, TypeError, ValueError, AttributeError):
             return None
@@ -59,11 +61,14 @@ class RecordStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(path, lambda file: file.write(as_json(content).encode()))
 
+    def write_llc(self, path: Path, found: LlcRecord) -> None:
+        self.write_plain(path, dataclasses.asdict(found))
+
     def read_llc(self, path: Path) -> LlcRecord | None:
-        content = self.read_plain(path)
-        if content is None or content.keys() != {field.name for field in dataclasses.fields(LlcRecord)}:
+        try:
+            return _LLC.validate_json(path.read_bytes())
+        except (OSError, ValueError):
             return None
-        return LlcRecord(**content)
 
     def read_plain(self, path: Path) -> dict[str, Any] | None:
         try:

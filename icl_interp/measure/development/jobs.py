@@ -81,7 +81,7 @@ class CheckpointJob:
             checkpoint, self.llc, step=self.step, n_points=n_points, last_point_only=self.last_point_only,
             seed=settings.seed,
         )  # fmt: skip
-        store.write_plain(self.target, found.to_plain())
+        store.write_llc(self.target, found)
 
 
 def run_jobs(

@@ -100,7 +100,7 @@ class CheckpointCalibration(Result):
     calibration: LlcCalibration
     """The grid and the recommendation."""
     settings: LlcSettings | None
-    """The settings of the sweep with the recommended pair, ready for `development`; None where none is recommended."""
+    """Settings of the sweep with the recommended values, ready for `development`; None if nothing is recommended."""
 
     def to_frame(self) -> pd.DataFrame:
         """Lay the cells out, one a row."""
@@ -138,13 +138,13 @@ def calibrate_llc(
     `probes.learning_coefficient.calibration.calibrate`. Each cell costs one estimate.
 
     Args:
-        checkpoint: Loaded, or a path; of a run folder the newest is taken.
+        checkpoint: A loaded checkpoint or a path; a run folder stands for its newest checkpoint.
         settings: nbeta, chains, draws and batches of every cell; its lr and localization are not used.
         lrs: Step sizes; at least two.
-        localizations: At least one.
-        n_points: Pairs per prompt; None takes the task's usual number.
-        last_point_only: Whether training asked for the last point alone.
-        seed: Of noise and batches, the same in every cell.
+        localizations: Localisations; at least one.
+        n_points: Number of examples per prompt; None takes the task's usual number.
+        last_point_only: Whether training used the last point only.
+        seed: Seed of noise and batches, the same in every cell.
 
     Returns:
         The grid, the recommendation, and its plot.

@@ -1,13 +1,14 @@
-"""What was measured at one checkpoint, as plain numbers; or why there is no such record."""
+"""The measured numbers of one checkpoint, or the reason why there are none."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from icl_interp.checkpoints.load import load_checkpoint
@@ -16,10 +17,10 @@ from icl_interp.errors import CheckpointError, InputError, one_line
 from probes.learning_coefficient import NonFiniteLossError
 
 ByHead = tuple[tuple[float, ...], ...]
-_BY_HEAD = ("attention_entropy", "attention_variability")
+_KEPT = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, config=_KEPT)
 class CheckpointRecord:
     """One checkpoint, on prompts that are the same for all checkpoints of its run."""
 
@@ -38,7 +39,7 @@ class CheckpointRecord:
     """Entropy over its largest value, in [0, 1], by layer and head, mean over the tokens that answer; empty where a
     family has no attention that sums to one."""
     attention_variability: ByHead
-    """Total variation distance of a prompt's pattern from the mean pattern, likewise."""
+    """Total variation distance of a prompt's pattern from the mean pattern, by layer and head, in the same way."""
     weights: Mapping[str, float]
     """Norms, collapse of normalisation layers and embeddings, by name; see `weight_metrics`."""
 
@@ -50,32 +51,23 @@ class CheckpointRecord:
         losses = ", ".join(f"{family} {self.loss(family):.3g}" for family in self.losses)
         return f"CheckpointRecord(step {self.step}, loss {losses})"
 
-    def to_plain(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
 
-    @staticmethod
-    def from_plain(plain: Mapping[str, Any]) -> "CheckpointRecord":
-        heads = {name: tuple(tuple(row) for row in plain[name]) for name in _BY_HEAD}
-        losses = {family: tuple(curve) for family, curve in plain["losses"].items()}
-        return CheckpointRecord(**{**plain, **heads, "losses": losses})
-
-
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, config=_KEPT)
 class LlcRecord:
     """The local learning coefficient of one checkpoint."""
 
     step: int
     sha256: str
     estimate: float | None
-    """Dimensionless; None where every chain diverged."""
+    """Estimate, dimensionless; None where every chain diverged."""
     standard_error: float | None
     """Over chains, of what they share, and of the loss at the checkpoint, in quadrature."""
     loss: float
     """Training loss at the checkpoint, on the sampler's prompts."""
     top_eigenvalue: float
-    """Of the Hessian of the training loss."""
+    """Top eigenvalue of the Hessian of the training loss."""
     flags: Mapping[str, str]
-    """What speaks against the estimate, by name of the flag: one sentence each; empty where nothing does."""
+    """Reasons to doubt the estimate, one sentence per raised flag; empty if there are none."""
 
     @property
     def trusted(self) -> float | None:
@@ -85,9 +77,6 @@ class LlcRecord:
     def __repr__(self) -> str:
         found = "diverged" if self.estimate is None else f"{self.estimate:.3g} +- {self.standard_error or 0:.2g}"
         return f"LlcRecord(step {self.step}, {found}, flags: {', '.join(self.flags) or 'none'})"
-
-    def to_plain(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
 
 
 class MeasurementError(InputError):

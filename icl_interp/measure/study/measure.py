@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from jaxtyping import Float
 from torch import Tensor
 
+from icl_interp.jobs import Crew
 from icl_interp.measure.detectors.own import Detector
 from icl_interp.measure.families import Families
 from icl_interp.measure.sites import Conventions
@@ -22,10 +23,16 @@ from probes._core.results import short_repr
 
 WORK = 8.0e12
 """Floating-point operations that the default number of prompts may cost: a few minutes on two cores."""
+PER_SEQUENCE, PER_SECOND = 1e-3, 2.5e10
+"""Seconds that a sequence costs beside its operations, and operations per second of one thread; measured once, on one
+core of a server."""
 _SHARE = WORK / 32
 """Floating-point operations that each measure with prompts of its own may cost."""
 _LEAST, _MOST = 8, 32
 """Prompts of such a measure."""
+
+_Job = TypeVar("_Job")
+_Done = TypeVar("_Done")
 
 Features = Mapping[str, Float[Tensor, "sample point d_model"]]
 """By site label: the residual stream at the tokens that ask, from the second point on."""
@@ -71,6 +78,10 @@ def _nothing(_: "StudyPlan") -> tuple[Claim, ...]:
     return ()
 
 
+def _itself(watch: Any) -> Any:
+    return watch
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Measure:
     """One row of `MEASURES`: progress, claims, the JSON and what was left out follow from it."""
@@ -89,10 +100,15 @@ class Measure:
     """Sequences that all networks read for one of its own prompts, by config, points and number of untrained networks;
     None where it lives on what a study reads anyway."""
     watch: "Callable[[StudyPlan, HookedModel], Watch] | None" = None
-    """Starts to watch a network while prompts stream by; what it returns is in `Findings.watched`."""
+    """Starts to watch a network while prompts stream by; what is kept of it is in `Findings.watched`."""
+    kept: Callable[[Any], Any] = _itself
+    """Gives what is kept of a watch once its network was read; it may come from another process."""
     read: "Callable[[StudyPlan, Features, bool], Any] | None" = None
     """Takes one network's features on the probe prompts, and whether it is the model; what it returns is in
     `Findings.read`."""
+    alone: "Callable[[Findings, HookedModel, bool], Any] | None" = None
+    """Measures one network by itself, and is told whether it is the model; what it returns is in `Findings.alone`. Of
+    the findings there are the plan and what references say."""
     claims: "Callable[[StudyPlan], Sequence[Claim]]" = _nothing
     """What it claims of such a study, whatever the numbers turn out to be."""
 
@@ -140,6 +156,8 @@ class StudyPlan:
     """The user's own."""
     shifts: Shifts | None = None
     """As asked for, to draw further prompts of the same families."""
+    workers: int = 1
+    """Number of processes, of one thread each, that untrained networks are divided between."""
 
     __repr__ = short_repr
 
@@ -185,6 +203,24 @@ class StudyPlan:
         own = len(self.probe_prompts) * networks + sum(effort.reads for effort in self.efforts.values())
         return surveyed * (1 + self.n_surveyed) + own + once
 
+    @property
+    def seconds(self) -> float:
+        """About how many seconds of one core the study takes, from shapes alone."""
+        return self.reads * (PER_SEQUENCE + self.config.operations(self.n_points) / PER_SECOND)
+
+    def reads_alone(self, measure: Measure, *, of_model: bool) -> int:
+        """How many sequences a measure with prompts of its own lets one network read."""
+        if measure.cost is None:
+            return 0
+        costs = [measure.cost(self.config, self.n_points, n) for n in (0, 1)]
+        return self.efforts[measure.name].prompts * (costs[0] if of_model else costs[1] - costs[0])
+
+    def reads_of(self, *, measured: bool) -> int:
+        """How many sequences an untrained network reads, by itself."""
+        surveyed = self.n_prompts * (len(self.families.by_label) + 1)
+        alone = sum(self.reads_alone(m, of_model=False) for m in self.running if m.alone is not None)
+        return surveyed + measured * (len(self.probe_prompts) + alone)
+
 
 def _asked(prompts: Prompts) -> int:
     # As `predict` asks: every query is a sequence of its own.
@@ -221,13 +257,24 @@ class Findings:
     predictions: dict[str, Float[Tensor, "sample point"]] = field(default_factory=dict)
     """Of the model, by family; those that are read for errors alone are among them."""
     watched: dict[str, list[Any]] = field(default_factory=dict)
-    """By measure: what watched each network."""
+    """By measure: what is kept of its watch of each network."""
     read: dict[str, list[Any]] = field(default_factory=dict)
     """By measure: what it took from each network's features."""
     results: dict[str, Any] = field(default_factory=dict)
     """By measure, of those that have run: later rows of the table may ask earlier ones."""
+    alone: dict[str, list[Any]] = field(default_factory=dict)
+    """By measure: what it found of each network by itself."""
+    crew: Crew | None = None
+    """Processes that help, once all networks are read."""
 
     __repr__ = short_repr
+
+    def divided(self, jobs: Sequence[_Job], work: Callable[[_Job], _Done]) -> list[_Done]:
+        """Do further jobs, one per network, in the processes of the study; results come in the order of the jobs."""
+        if self.crew is None:
+            return [work(job) for job in jobs]
+        done = dict(self.crew.share(jobs, work))
+        return [done[i] for i in range(len(jobs))]
 
     @property
     def model(self) -> NetworkSurvey:

@@ -1,6 +1,9 @@
 """What a study asks of every network; drawn and checked before anything runs."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import joblib
 
 from icl_interp.door import ModelLike, TaskLike, as_model_and_task, trained_points
 from icl_interp.errors import InputError
@@ -10,7 +13,7 @@ from icl_interp.measure.families import draw_families, look_first
 from icl_interp.measure.linear_probes import Target, probe_targets, with_own_targets
 from icl_interp.measure.sites import Conventions, spanned_by
 from icl_interp.measure.study import table
-from icl_interp.measure.study.measure import WORK, StudyPlan
+from icl_interp.measure.study.measure import PER_SECOND, PER_SEQUENCE, WORK, StudyPlan
 from icl_interp.models.architecture import Architecture
 from icl_interp.prompts import derive_seed
 from icl_interp.query import Callee
@@ -38,6 +41,7 @@ def plan_study(
     n_controls: int | None = None,
     n_points_trained: int | None = None,
     seed: int = 0,
+    workers: int | None = None,
 ) -> StudyPlan:
     """Draw and check everything that a study needs; its arguments are those of `study`."""
     n_points_trained = trained_points(model, n_points_trained)
@@ -77,7 +81,7 @@ def plan_study(
     probe_answers = known.answers(probe_prompts)
     found = probe_targets(probe_prompts, probe_answers, task)
     sought, left_out = with_own_targets(found, targets, probe_prompts, known)
-    return StudyPlan(
+    plan = StudyPlan(
         model=model,
         task=task,
         families=families,
@@ -97,6 +101,18 @@ def plan_study(
         detectors=own_detectors(detectors, TAKEN),
         shifts=shifts,
     )
+    return replace(plan, workers=_default_workers(plan) if workers is None else workers)
+
+
+_MOST_WORKERS, _SECONDS_EACH = 4, 10.0
+"""Processes, and the seconds of work below which another one does not pay: it imports torch for four."""
+
+
+def _default_workers(plan: StudyPlan) -> int:
+    """Choose how many processes read networks, of the cores that this process may use."""
+    on_cpu = str(plan.model.device).startswith("cpu")
+    worthwhile = int(plan.seconds / _SECONDS_EACH) if on_cpu else 1
+    return max(1, min(_MOST_WORKERS, joblib.cpu_count(), worthwhile))
 
 
 def _probe_count(n_prompts: int) -> int:
@@ -106,9 +122,8 @@ def _probe_count(n_prompts: int) -> int:
 
 _MOST_CONTROLS, _FEWER_CONTROLS = 20, 10
 _MOST_SURVEYED, _FEWER_SURVEYED = 40, 20
-_PER_SEQUENCE, _PER_SECOND, _A_MINUTE = 1e-3, 2.5e10, 60.0
-"""Seconds that a sequence costs beside its operations, operations per second of one thread (measured once, on one core
-of a server), and the seconds that untrained networks may take on two cores."""
+_A_MINUTE = 60.0
+"""Seconds that untrained networks may take on two cores."""
 
 
 def _default_controls(config: Architecture, n_shifts: int, n_points: int, n_prompts: int | None) -> tuple[int, int]:
@@ -118,7 +133,7 @@ def _default_controls(config: Architecture, n_shifts: int, n_points: int, n_prom
     """
     prompts = _default_prompts(config, n_shifts, n_points, _MOST_CONTROLS) if n_prompts is None else n_prompts
     passes = n_points if config.query_only else 1
-    seconds = prompts * passes * (_PER_SEQUENCE + config.operations(n_points) / _PER_SECOND) / 2
+    seconds = prompts * passes * (PER_SEQUENCE + config.operations(n_points) / PER_SECOND) / 2
     measured = _MOST_CONTROLS * seconds * (n_shifts + 2 + _probe_count(1)) <= _A_MINUTE
     surveyed = _MOST_SURVEYED * seconds * (n_shifts + 2) <= _A_MINUTE
     return (
@@ -130,7 +145,7 @@ def _default_controls(config: Architecture, n_shifts: int, n_points: int, n_prom
 def _default_prompts(
     config: Architecture, n_shifts: int, n_points: int, n_controls: int = _MOST_CONTROLS, *, once: int = 0
 ) -> int:
-    """Choose as many prompts a family as a few minutes allow.
+    """Choose as many prompts per family as fit in a few minutes.
 
     Formula: WORK / (operations for all points of one prompt * sequences that are read for one prompt a family),
     cut to [24, 128].

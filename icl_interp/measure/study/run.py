@@ -1,16 +1,21 @@
 """The main job: one model, all measures, each with its controls, from one set of prompts."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from icl_interp.door import ModelLike, TaskLike
-from icl_interp.measure.controls import untrained_networks
+from icl_interp.jobs import Crew
+from icl_interp.measure.controls import untrained_makers
 from icl_interp.measure.detectors.own import Detector, Fit
 from icl_interp.measure.linear_probes import Target
 from icl_interp.measure.sites import answering_features
+from icl_interp.measure.study import table
 from icl_interp.measure.study.measure import Absent, Findings, StudyPlan
 from icl_interp.measure.study.plan import plan_study
 from icl_interp.measure.study.result import Study
@@ -40,27 +45,31 @@ def study(
     n_controls: int | None = None,
     n_points_trained: int | None = None,
     seed: int = 0,
+    workers: int | None = None,
     tick: Tick | None = None,
 ) -> Study:
     """Measure everything that the report of a model shows.
 
     Args:
         model: The network, or a `Checkpoint`.
-        task: What is in distribution; of a `Checkpoint` its own by default.
-        n_prompts: For each family; None takes what a few minutes allow.
-        n_points: Pairs a prompt; None takes the task's usual number.
+        task: The task in distribution; a `Checkpoint` brings its own.
+        n_prompts: Number of prompts per family; None takes as many as fit in a few minutes.
+        n_points: Number of examples per prompt; None takes the task's usual number.
         shifts: Names or patterns, or your own `Shift` objects, see `select_shifts`; None means the core suite.
         layers: Blocks to look at; None means all.
-        references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
-        detectors: Your own by name, as in `detector_report`.
-        targets: Quantities of your own that probes look for, by name, as in `linear_probes`.
-        n_controls: Untrained networks; None takes 20 where they cost less than a minute and 10 elsewhere, and 40 or 20
-            for spectra. 0 switches them off, and no verdict applies then.
-        n_points_trained: Points that prompts had in training; later ones are marked as never seen there. None takes
-            what a `Checkpoint` says, or the task's usual number.
+        references: Predictors of your own by name, added to the task's; a `References` replaces them.
+        detectors: Detectors of your own by name, as in `detector_report`.
+        targets: Probe targets of your own by name, as in `linear_probes`.
+        n_controls: Number of untrained networks; None takes 20 if they cost less than a minute and otherwise 10, and 40
+            or 20 for spectra. 0 switches them off, and no verdict applies then.
+        n_points_trained: Number of examples per prompt in training; later ones are marked as never seen in training.
+            None takes what a `Checkpoint` says, or the task's usual number.
         seed: The only source of randomness.
-        tick: Told the number of sequences just read, and by which network or for which measure, for progress;
-            `StudyPlan.reads` in all.
+        workers: Number of processes, of one thread each, that untrained networks are divided between; results do not
+            depend on it. None takes two or more if there are enough cores and one process would take longer than 20
+            seconds. Networks that cannot be sent to another process stay in this one.
+        tick: Called with the number of sequences just read, and the network or measure, for progress; the total is
+            `StudyPlan.reads`.
 
     Returns:
         The study.
@@ -81,6 +90,7 @@ def study(
         n_controls=n_controls,
         n_points_trained=n_points_trained,
         seed=seed,
+        workers=workers,
     )
     return run_study(plan, tick)
 
@@ -88,7 +98,12 @@ def study(
 def run_study(plan: StudyPlan, tick: Tick | None = None) -> Study:
     """Read every network once, then ask each measure for its result and its claims."""
     report = tick or (lambda _done, _note: None)
-    found = _read_networks(plan, report)
+    with Crew(min(plan.workers, 1 + plan.n_surveyed) - 1, modules=[table.__name__]) as crew:
+        return _measured(_read_networks(plan, report, crew), report)
+
+
+def _measured(found: Findings, report: Tick) -> Study:
+    plan = found.plan
     results = found.results
     results |= dict.fromkeys(measure.name for measure in plan.measures)
     absent, efforts = plan.absent, plan.efforts
@@ -98,7 +113,7 @@ def run_study(plan: StudyPlan, tick: Tick | None = None) -> Study:
             absent[measure.name] = result.reason
         else:
             results[measure.name] = result
-        if measure.name in efforts:
+        if measure.name in efforts and measure.alone is None:
             report(efforts[measure.name].reads, measure.title)
     claims = plan.claims
     judged = {
@@ -125,39 +140,93 @@ def run_study(plan: StudyPlan, tick: Tick | None = None) -> Study:
     )
 
 
-def _read_networks(plan: StudyPlan, report: Tick) -> Findings:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Network:
+    """One network whose turn comes."""
+
+    name: str
+    """For progress."""
+    make: Callable[[], HookedModel]
+    of_model: bool
+    measured: bool
+    """Whether more than spectra is asked of it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Reading:
+    """What one network showed."""
+
+    survey: NetworkSurvey
+    watched: dict[str, Any] = field(default_factory=dict)
+    read: dict[str, Any] = field(default_factory=dict)
+    alone: dict[str, Any] = field(default_factory=dict)
+    errors_only: dict[str, Tensor] = field(default_factory=dict)
+
+
+def _read_networks(plan: StudyPlan, report: Tick, crew: Crew) -> Findings:
     """Run every network over all prompts of a study."""
+    makers = untrained_makers(plan.model, plan.n_surveyed, seed=plan.seed)
+    networks = [_Network("this model", lambda: plan.model, of_model=True, measured=True)]
+    networks += [
+        _Network(f"untrained network {i}", make, of_model=False, measured=i <= plan.n_controls)
+        for i, make in enumerate(makers, start=1)
+    ]
+    readings: dict[int, _Reading] = {}
     families = plan.families.all_families
     found = Findings(plan, {label: plan.references.answers(family.prompts) for label, family in families.items()})
-    networks = [plan.model, *untrained_networks(plan.model, plan.n_surveyed, seed=plan.seed)]
+    shared = crew.share(networks, partial(_read_network, found), partial(_read_here, found, report))
+    with closing(shared):  # at once, if this is stopped
+        for i, (reading, told) in shared:
+            if not told:
+                report(plan.reads_of(measured=networks[i].measured), networks[i].name)
+            readings[i] = reading
+    found.crew = crew
     for i, network in enumerate(networks):
-        on_prompts = partial(_named, report, "this model" if i == 0 else f"untrained network {i}")
-        if i <= plan.n_controls:
-            _read_network(network, found, of_model=i == 0, on_prompts=on_prompts)
-        else:
-            found.further.append(_survey(network, plan, (), on_prompts))
+        _put(found, network, readings.pop(i))
     return found
 
 
-def _named(report: Tick, name: str, done: int) -> None:
-    report(done, name)
+def _put(found: Findings, network: _Network, reading: _Reading) -> None:
+    (found.surveys if network.measured else found.further).append(reading.survey)
+    for place, one in ((found.watched, reading.watched), (found.read, reading.read), (found.alone, reading.alone)):
+        for name, what in one.items():
+            place.setdefault(name, []).append(what)
+    if network.of_model:
+        found.predictions = {label: record.predictions for label, record in reading.survey.families.items()}
+        found.predictions |= reading.errors_only
 
 
-def _read_network(network: HookedModel, found: Findings, *, of_model: bool, on_prompts: Callable[[int], None]) -> None:
-    plan = found.plan
+def _read_here(found: Findings, report: Tick, network: _Network) -> tuple[_Reading, bool]:
+    def on_prompts(done: int) -> None:
+        report(done, network.name)
+
+    return _read(found, network, on_prompts), True
+
+
+def _read_network(found: Findings, network: _Network) -> tuple[_Reading, bool]:
+    return _read(found, network, lambda _: None), False
+
+
+def _read(found: Findings, asked: _Network, on_prompts: Callable[[int], None]) -> _Reading:
+    plan, network = found.plan, asked.make()
+    if not asked.measured:
+        return _Reading(_survey(network, plan, (), on_prompts))
     watches = {m.name: m.watch(plan, network) for m in plan.running if m.watch is not None}
     survey = _survey(network, plan, list(watches.values()), on_prompts)
     features = answering_features(network, plan.probe_prompts, plan.sites)
     on_prompts(len(plan.probe_prompts))
-    found.surveys.append(survey)
-    for name, watch in watches.items():
-        found.watched.setdefault(name, []).append(watch)
+    alone = {}
     for measure in plan.running:
-        if measure.read is not None:
-            found.read.setdefault(measure.name, []).append(measure.read(plan, features, of_model))
-    if of_model:
-        found.predictions = {label: record.predictions for label, record in survey.families.items()}
-        found.predictions |= _errors_only(network, plan, on_prompts)
+        if measure.alone is not None:
+            alone[measure.name] = measure.alone(found, network, asked.of_model)
+            on_prompts(plan.reads_alone(measure, of_model=asked.of_model))
+    return _Reading(
+        survey=survey,
+        watched={m.name: m.kept(watches[m.name]) for m in plan.running if m.name in watches},
+        read={m.name: m.read(plan, features, asked.of_model) for m in plan.running if m.read is not None},
+        alone=alone,
+        errors_only=_errors_only(network, plan, on_prompts) if asked.of_model else {},
+    )
 
 
 def _survey(

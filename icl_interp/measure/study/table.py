@@ -4,6 +4,7 @@ from icl_interp.measure.algorithm_agreement import AGREEMENT
 from icl_interp.measure.atlas import ATLAS
 from icl_interp.measure.attention import ATTENTION
 from icl_interp.measure.detectors.report import DETECTORS
+from icl_interp.measure.erasure_use import ERASURE
 from icl_interp.measure.errors import ERRORS, LIKENESS
 from icl_interp.measure.heads import HEADS
 from icl_interp.measure.layer_readouts import READOUTS
@@ -29,5 +30,6 @@ MEASURES: tuple[Measure, ...] = (
     HEADS,
     ATTENTION,
     USE,
+    ERASURE,
 )
 """Progress, the number of joint claims and their meanings, the JSON and what was left out all follow from it."""

@@ -83,10 +83,11 @@ def _say(cells: Sequence[AtlasCell]) -> str:
 def _map(atlas: Atlas) -> FigureView:
     largest = max(atlas.cells, key=lambda cell: abs(cell.value - cell.level) if math.isfinite(cell.value) else -1.0)
     against = "in untrained networks" if atlas.n_controls else "by chance"
-    marked = f"The {_cells(len(atlas.found))} with a finding are framed. " if atlas.found else ""
+    framed = f"{_cells(len(atlas.found))} {'is' if len(atlas.found) == 1 else 'are'} framed, where the model differs; "
     sentence = (
-        f"By how much the AUROC of each cell exceeds the mean of untrained networks. {marked}The largest difference is "
-        f"at {largest.site} under {largest.shift}: {number(largest.value)}, {against} {number(largest.level)}."
+        f"AUROC of each cell minus that {against}. Where training does not change the signature, cells are pale. Here "
+        f"{framed if atlas.found else ''}the largest difference is at {largest.site} under {largest.shift} (AUROC "
+        f"{number(largest.value)}, {against} {number(largest.level)})."
     )
     return FigureView(
         id="atlas-map",
@@ -165,9 +166,9 @@ def _readings(atlas: Atlas) -> TableView:
         columns=("site", *(column for name in names for column in (name, "untrained"))),
         rows=tuple(rows),
         caption="What moves the overlap, and whether it tells the error",
-        notes="Slopes: regression of logit(overlap) of prompts in distribution on the standardised logarithms of the "
-        "norms of their labels and inputs. Overlap and error: Spearman of 1 - overlap with the model's log error, in "
-        "distribution and over the prompts of all families. Untrained: mean, least and largest.",
+        notes="Slopes: of logit(overlap) on the standardised logarithms of the norms of labels and inputs, for prompts "
+        "in distribution. Overlap and error: Spearman of 1 - overlap with the model's log error, in distribution and "
+        "over all families. Untrained: mean, least and largest.",
     )
 
 

@@ -1,50 +1,28 @@
-"""Is the signature used, or only there? Interventions on its directions."""
+"""Is the signature used, and what is decodable, or are they only there? Interventions."""
 
-from icl_interp.figures.dots import DotSeries, dots_figure
-from icl_interp.figures.theme import role_style
+from dataclasses import replace
+
 from icl_interp.measure.study.result import Study
-from icl_interp.measure.subspace_use import SubspaceUse
+from icl_interp.measure.subspace_use import Use
 from icl_interp.measure.verdicts import Excess
-from icl_interp.report.model import Chapter, FigureView, HasJSON, Section, Verdict
+from icl_interp.report.model import Chapter, FigureView, Section, Verdict
 from icl_interp.report.sentences import answer, card, number, percent
 from icl_interp.report.tables import TableView
 
-_OWN, _RANDOM, _UNTRAINED = "signature at its mean", "random subspaces", "untrained networks"
-_QUESTION = "Does the model use its signature?"
+_SIGNATURE = "Does the model use its signature?"
+_DECODABLE = "Does the model use what is decodable?"
 
 
 def chapter(study: Study) -> Chapter:
+    """Write what replacing the signature by its mean does."""
     use, title = study.use, "Is its signature used, or only there?"
     if use is None:
-        why = study.absent["use"]
-        return Chapter(Section("use", title, why), (Verdict(_QUESTION, why, "unknown", None, "use"),))
-    excess = study.verdicts["use"]
-    sentence = _sentence(use, excess)
-    frame = use.to_frame()
-    view = FigureView(
-        id="signature-use",
-        title="Change of the late error when directions tell nothing any more",
-        figure=_figure(use),
-        sentence=sentence,
-        aria_label=f"Dots with intervals, change of the error under interventions. {sentence}",
-        data=TableView(
-            ("removed", "error before", "error after", "change", "low", "high"),
-            tuple(tuple(row) for row in frame.itertuples(index=False, name=None)),
-            caption="Late error / E[y²] before and after",
-        ),
-        height=250,
-    )
-    changes = use.effect.to_frame()
-    table = TableView(
-        ("quantity", "change", "low", "high"),
-        tuple(tuple(row) for row in changes.itertuples(index=False, name=None)),
-        caption="What the signature at its mean does to the error and to the distance from each reference, / E[y²]",
-    )
+        return _absent(study, "use", title, _SIGNATURE)
     last = use.hook == study.main_site.hook
     place = "the last block" if last else next(site.label for site in study.sites if site.hook == use.hook)
     lead = (
         f"At every position after {place} the {use.rank} directions of the signature are set to their mean over "
-        f"{len(use.effect.changes)} prompts, so that they tell nothing of a prompt any more; beside it a vector of the "
+        f"{len(use.effect.changes)} prompts, so that they no longer differ between prompts. Beside it a vector of the "
         f"same length is subtracted along {len(use.random)} random subspaces of rank {use.rank}, and each untrained "
         "network loses its own signature."
     )
@@ -54,47 +32,88 @@ def chapter(study: Study) -> Chapter:
         else " The atlas names this site: before the final norm, the model differs from untrained networks most here. "
         "Other prompts are used than those that named it."
     )
-    return Chapter(
-        Section("use", title, lead, figures=(view,), tables=(table,)),
-        (card(_QUESTION, excess, sentence, anchor="use"),),
-    )
-
-
-def _sentence(use: SubspaceUse, excess: Excess) -> str:
-    changes = [effect.change.value for effect in use.random]
-    worse = sum(value >= use.effect.change.value for value in changes)
-    said = answer(
-        excess,
-        here=f"replacing the {use.rank} signature directions by their mean changes the late error by "
-        f"{number(excess.value)} of E[y²]",
-        there=f"in untrained networks by {number(excess.control)} on average",
-        chance="along random subspaces",
-    )
-    planes = f"{worse or 'None'} of {len(changes)} random subspaces {'do' if worse > 1 else 'does'} as much."
     zero = use.to_zero.change
-    return (
-        f"{said} {planes} Setting them to 0 also removes their constant part ({percent(1 - use.varying)} of their "
-        f"energy) and changes the error by {number(zero.value)}; that moves the scale a norm divides by, so it does "
-        "not show use."
+    sentence = _sentence(
+        use,
+        study.verdicts["use"],
+        f"replacing the {use.rank} signature directions by their mean changes the late error by "
+        f"{number(use.effect.change.value)} of E[y²]",
+        f"Setting them to 0 also removes their constant part ({percent(1 - use.varying)} of their energy) and changes "
+        f"the error by {number(zero.value)}; that moves the scale a norm divides by, so it does not show use.",
+    )
+    what = "the signature at its mean"
+    return _chapter("use", title, lead, use, study.verdicts["use"], sentence, _SIGNATURE, what)
+
+
+def erasure(study: Study) -> Chapter:
+    """Write what erasing a decodable prediction does."""
+    use, title = study.erasure, "Is a decodable prediction used, or only there?"
+    if use is None:
+        return _absent(study, "erasure", title, _DECODABLE)
+    site = next(site.label for site in study.sites if site.hook == use.hook)
+    lead = (
+        f"At {site} the predictions of {use.target} are erased where the model is asked, from the second point on: the "
+        "smallest linear change after which no linear probe reads them (LEACE), fitted on other prompts. Beside it a "
+        f"vector of the same length is subtracted along random directions ({len(use.random)} times), and from each "
+        "untrained network the same predictions are erased."
+    )
+    excess = study.verdicts["erasure"]
+    if excess.gate is not None:
+        excess = replace(excess, gate=f"a linear read-out of {use.target}")
+    sentence = _sentence(
+        use,
+        excess,
+        f"erasing the predictions of {use.target} at {site} changes the late error by "
+        f"{number(use.effect.change.value)} of E[y²]",
+        f"A linear probe reads them there with R² {number(use.r2)}, and with {number(use.r2_after)} after erasure, "
+        f"which takes {percent(use.removed)} of the variance away.",
+    )
+    what = f"the erasure of {use.target}"
+    return _chapter("erasure", title, lead, use, excess, sentence, _DECODABLE, what)
+
+
+def _absent(study: Study, name: str, title: str, question: str) -> Chapter:
+    why = study.absent[name]
+    sentence = f"Not asked, since {why[0].lower()}{why[1:]}"
+    return Chapter(Section(name, title, why), (Verdict(question, sentence, "unknown", None, name),))
+
+
+def _chapter(
+    name: str, title: str, lead: str, use: Use, excess: Excess, sentence: str, question: str, what: str
+) -> Chapter:
+    view = FigureView(
+        id=f"{name}-effect",
+        title="Change of the late error under interventions",
+        figure=use.plot(),
+        sentence=sentence,
+        aria_label=f"Dots with intervals, change of the error under interventions. {sentence}",
+        data=TableView(
+            ("removed", "error before", "error after", "change", "low", "high"),
+            tuple(tuple(row) for row in use.to_frame().itertuples(index=False, name=None)),
+            caption="Late error / E[y²] before and after",
+        ),
+        height=250,
+    )
+    table = TableView(
+        ("quantity", "change", "low", "high"),
+        tuple(tuple(row) for row in use.effect.to_frame().itertuples(index=False, name=None)),
+        caption=f"What {what} does to the error and to the distance from each reference, / E[y²]",
+    )
+    return Chapter(
+        Section(name, title, lead, figures=(view,), tables=(table,)), (card(question, excess, sentence, anchor=name),)
     )
 
 
-def _figure(use: SubspaceUse) -> HasJSON:
-    series = []
-    for name, effects, style in (
-        (_UNTRAINED, use.untrained, role_style("untrained")),
-        (_RANDOM, use.random, role_style("shuffled")),
-        (_OWN, (use.effect,), role_style("model")),
-    ):
-        series.append(
-            DotSeries(
-                name,
-                [name] * len(effects),
-                [effect.change.value for effect in effects],
-                style,
-                [effect.change.low for effect in effects],
-                [effect.change.high for effect in effects],
-            )
-        )
-    figure: HasJSON = dots_figure(series, x="change of late error / E[y²]", reference=0.0)
-    return figure
+def _sentence(use: Use, excess: Excess, here: str, more: str) -> str:
+    said = answer(excess, here=here, there=f"in untrained networks by {number(excess.control)} on average")
+    random = use.over_random(round(0.05 / excess.level))
+    beside = f"An equally long change along random directions changes it by {number(random.control)} on average"
+    reach = "" if excess.verdict != "inconclusive" else _reach(use, random, excess)
+    return f"{said} {beside}{reach}. {more}"
+
+
+def _reach(use: Use, random: Excess, excess: Excess) -> str:
+    untrained = use.over_untrained(round(0.05 / excess.level))
+    if untrained.verdict == "evidence":
+        return ", which the model does not clearly exceed"
+    return ", which the model exceeds" if random.verdict == "evidence" else ""

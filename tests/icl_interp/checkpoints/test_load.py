@@ -140,7 +140,7 @@ def test_given_fields_change_the_task(dtsip: Path) -> None:
     checkpoint = load_checkpoint(dtsip, task={"noise_std": 0.5})
     assert checkpoint.task == LinearRegression(5, noise_std=0.5, n_points=11)
     assert checkpoint.notes[-1].startswith("The task was given: linear regression in 5 dimensions")
-    assert checkpoint.notes[-1].endswith("11 points a prompt.")
+    assert checkpoint.notes[-1].endswith("11 points per prompt.")
 
 
 def test_given_task_ends_its_assumption_but_not_that_of_the_points(run: Path) -> None:
@@ -159,7 +159,7 @@ def test_given_task_is_cut_to_the_points_of_training(tmp_path: Path, small_model
     assert load_checkpoint(path, task=LinearRegression(3, noise_std=1)).task.default_points == 5
     longer = load_checkpoint(path, task={"n_points": 9})
     assert (longer.task.n_points, longer.n_points_trained) == (9, 5)
-    assert longer.notes[-1].endswith("9 points a prompt, of which training had 5.")
+    assert longer.notes[-1].endswith("9 points per prompt, of which training had 5.")
 
 
 WRONG_TASKS: dict[str, tuple[Any, str]] = {

@@ -282,6 +282,6 @@ def test_with_saved_prompts_a_run_has_no_timeline(developed_run, tmp_path):
     arrays = {f"{label}.{part}": getattr(p, part).numpy() for label, p in pairs.items() for part in ("xs", "ys")}
     np.savez(tmp_path / "p.npz", **arrays)
     said = run(developed_run, "--task", "p.npz", "--prompts", "8", "--no-controls", "--out", "page.html")
-    assert "a timeline draws prompts of its own, so with saved prompts there is none" in said
+    assert "there is no timeline, since it draws its own prompts" in said
     with pytest.raises(icl.InputError, match="development draws prompts of its own for each purpose"):
         icl.development(developed_run, task=icl.FixedPrompts("p.npz"))

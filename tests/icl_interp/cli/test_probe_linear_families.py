@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from golden import page_text
 from typer.testing import CliRunner
 
 from icl_interp import (
@@ -38,7 +39,7 @@ def test_it_reports_and_says_what_does_not_apply(name: str, tmp_path: Path) -> N
     notes = [line for line in result.stdout.splitlines() if line.startswith("note: ")]
     assert any("spectra are those of the last point's sequence" in note for note in notes)
     html = (tmp_path / "r.html").read_text()
-    assert "reads the residual stream at the query token" in html
+    assert "residual stream at the query token" in page_text(html)
     assert "before the final norm (" not in html
     assert "spectra are those of the last point" in html
     numbers = json.loads((tmp_path / "r.json").read_text())

@@ -96,7 +96,7 @@ def test_the_same_command_goes_on_finds_the_same_and_agrees_with_itself(smoke, t
     checkpoints = {path: path.stat().st_mtime_ns for path in folder.rglob("*.pt")}
     kept = Path(shutil.copy(own, tmp_path / "kept.json"))
     again = run("zhang2024", "--preset", "smoke", "--out", folder, "--against", kept)
-    assert (again.exit_code, again.stdout.splitlines()[-1]) == (0, f"every check says what {kept} says")
+    assert (again.exit_code, again.stdout.splitlines()[-1]) == (0, f"every check agrees with {kept}")
     assert json.loads(own.read_text())["claims"] == before
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.pt")} == checkpoints
     lines = again.stderr.splitlines()

@@ -74,7 +74,7 @@ def test_what_was_trained_can_be_probed(run, monkeypatch):
     monkeypatch.setattr(probe_job, "_write", lambda *_: None)
     result = CliRunner().invoke(probe_app, [str(run[0]), "--prompts", "8", "--shifts", "w_rotation=1", "--no-controls"])
     assert result.exit_code == 0, result.stderr
-    assert "note: this run kept one checkpoint, so there is no timeline" in result.stdout
+    assert "note: there is no timeline, since this run kept one checkpoint" in result.stdout
     ((model, task),) = probed
     assert (model.cfg.d_model, task.weight_rank) == (8, 3)
 

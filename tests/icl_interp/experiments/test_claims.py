@@ -71,6 +71,18 @@ def test_equal_seeds_are_said_to_be_so_and_a_count_is_known_to_half_a_step():
     assert Check("share", "share", other).note == ""
 
 
+def test_a_yes_or_no_per_seed_has_the_exact_binomial_interval():
+    for yes in range(9):
+        check = Check("found", "share of models", (1.0,) * yes + (0.0,) * (8 - yes), 0.6, step=1.0)
+        low, high = stats.binomtest(yes, 8).proportion_ci(0.95)
+        found = check.interval
+        np.testing.assert_allclose([found.value, found.low, found.high], [yes / 8, low, high], rtol=1e-9, atol=1e-12)
+        assert check.note == ("all 8 seeds gave the same answer" if yes in (0, 8) else "")
+    # Counts in steps of 1 that are no yes or no keep the resolution of a count.
+    assert Check("n", "shifts", (2.0,) * 8, step=1.0).interval == Interval(2.0, 1.5, 2.5)
+    assert Check("found", "share", (1.0, 1.0, 0.0)).interval == over_seeds((1.0, 1.0, 0.0))
+
+
 def test_a_check_contradicts_at_its_share_of_the_level():
     values = (1.9, 2.0, 2.1)
     ends = {}
@@ -159,8 +171,8 @@ def test_a_claim_is_what_its_three_counts_say(counts, verdict):
     assert verdict in repr(found)
 
 
-def test_a_claim_has_the_seeds_of_its_poorest_check():
-    assert claim(GOOD, FEW).n_seeds == 2
+def test_a_claim_has_the_seeds_of_its_richest_check():
+    assert claim(GOOD, FEW).n_seeds == 3
 
 
 @pytest.mark.parametrize(

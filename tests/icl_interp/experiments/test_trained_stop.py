@@ -23,7 +23,7 @@ from icl_interp.training.loop import Trainer
 from icl_interp.training.stopping import RunStoppedError
 from icl_interp.training.train_config import TrainConfig
 
-SAID = "stopped: the same command goes on; linear models in training begin again.\n"
+SAID = "stopped: the same command resumes; linear models in training start again.\n"
 PATIENCE = 240.0
 """Seconds: a process imports torch and TransformerLens first."""
 

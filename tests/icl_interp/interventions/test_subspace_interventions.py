@@ -2,11 +2,12 @@ import pytest
 import torch
 
 from icl_interp.activations import collect
-from icl_interp.interventions import exchange_for_random, predict_under, project_out, steer, swap
+from icl_interp.interventions import erase, exchange_for_random, predict_under, project_out, steer, swap
 from icl_interp.interventions.record import Intervention
 from icl_interp.models.hooked import HookedModel
 from icl_interp.prompts import Prompts
 from icl_interp.tasks.linear_regression import LinearRegression
+from probes.erasure import fit_eraser
 
 POST = "blocks.1.hook_resid_post"
 READ = torch.eye(8)[:, 4:5]
@@ -126,3 +127,13 @@ def test_unknown_hooks_positions_and_roles_are_refused(planted_model: HookedMode
 
 def test_repr() -> None:
     assert repr(project_out(READ, POST)) == f"Intervention(project 1 directions to zero at {POST})"
+
+
+def test_erasure_changes_the_chosen_positions_by_the_eraser(planted_model: HookedModel, prompts: Prompts) -> None:
+    before = collect(planted_model, prompts, POST)[POST]
+    eraser = fit_eraser(before[:, 2::2].flatten(0, 1), before[:, 2::2, 4].flatten())
+    after = held_under(planted_model, prompts, erase(eraser, POST, positions=range(2, 16, 2)))
+    torch.testing.assert_close(after[:, 2::2], eraser(before[:, 2::2]))
+    torch.testing.assert_close(after[:, 1::2], before[:, 1::2])
+    torch.testing.assert_close(after[:, 2::2, 4], before[:, 2::2, 4].mean().expand(6, 7))
+    assert repr(erase(eraser, POST)) == f"Intervention(erase 1 directions at {POST})"

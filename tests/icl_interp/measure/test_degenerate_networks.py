@@ -10,6 +10,7 @@ from icl_interp import (
     attention_summary,
     build_model,
     detector_report,
+    erasure_use,
     error_curves,
     head_importance,
     intervention_effect,
@@ -44,6 +45,9 @@ MEASURES = {
     "layer_similarity": lambda model: layer_similarity(model, TASK.sample(8, seed=0), n_controls=2),
     "signature_use": lambda model: signature_use(model, TASK, HOOK, n_random=2, **FEW),
     "subspace_use": lambda model: subspace_use(model, TASK, AXIS, HOOK, n_prompts=8, n_random=2),
+    "erasure_use": lambda model: erasure_use(
+        model, TASK, "least squares", HOOK, n_prompts=10, n_random=2, n_controls=2
+    ),
     "intervention_effect": lambda model: intervention_effect(
         model, TASK, interventions.project_out(AXIS, HOOK), n_prompts=8
     ),

@@ -1,6 +1,8 @@
 """Records on the disk: an analysis that was interrupted goes on, and what was measured otherwise is never read."""
 
 import dataclasses
+import json
+import math
 import shutil
 
 import pytest
@@ -132,10 +134,27 @@ def test_a_record_of_something_else_is_none(tmp_path, content):
     assert RecordStore(tmp_path).read_measured(tmp_path / "record.pt") is None
 
 
+@pytest.mark.usefixtures("found")
+def test_a_record_is_read_as_it_was_written_before_records_were_validated(run, tmp_path):
+    store, content = RecordStore(tmp_path), torch.load(next((run / "development").glob("*.pt")), weights_only=True)
+    plain = json.loads(content["record"])
+    plain["probe_r2"]["blocks.0.hook_resid_pre"] = {"zero": float("nan"), "ridge": 0.1 + 0.2}
+    torch.save({**content, "record": json.dumps(plain)}, tmp_path / "record.pt")
+    measured = store.read_measured(tmp_path / "record.pt")
+    store.write_measured(tmp_path / "again.pt", measured)
+    read, again = (store.read_measured(tmp_path / name).record for name in ("record.pt", "again.pt"))
+    assert repr(dataclasses.asdict(again)) == repr(dataclasses.asdict(read))
+    r2 = again.probe_r2["blocks.0.hook_resid_pre"]
+    assert math.isnan(r2["zero"])
+    assert r2["ridge"] == 0.1 + 0.2
+    torch.save({**content, "record": json.dumps({**plain, "more": 1})}, tmp_path / "more.pt")
+    assert store.read_measured(tmp_path / "more.pt") is None
+
+
 @pytest.mark.parametrize("content", [b"", b"\0\0", b"{}", b"[]", b'{"step": 1}', b"\xff"], ids=repr)
 def test_a_damaged_coefficient_is_none(found, tmp_path, content):
     (tmp_path / "llc.json").write_bytes(content)
     store = RecordStore(tmp_path)
     assert store.read_llc(tmp_path / "llc.json") is None
-    store.write_plain(tmp_path / "llc.json", found.runs[0].llc[0].to_plain())
+    store.write_llc(tmp_path / "llc.json", found.runs[0].llc[0])
     assert store.read_llc(tmp_path / "llc.json") == found.runs[0].llc[0]

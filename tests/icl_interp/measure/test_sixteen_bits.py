@@ -11,6 +11,7 @@ from icl_interp import (
     attention_summary,
     build_model,
     detector_report,
+    erasure_use,
     error_curves,
     head_importance,
     interventions,
@@ -50,6 +51,7 @@ MEASURES = {
     "layer_similarity": lambda m: layer_similarity(m, TASK.sample(16, seed=0), n_controls=1).cka[0, 1],
     "signature_use": lambda m: signature_use(m, TASK, HOOK, n_random=2, **FEW).effect.change.value,
     "subspace_use": lambda m: subspace_use(m, TASK, PLANE, HOOK, n_prompts=16, n_random=2).effect.change.value,
+    "erasure_use": lambda m: erasure_use(m, TASK, "least squares", HOOK, n_random=2, **FEW).effect.change.value,
     "error_curves": lambda m: (
         error_curves(m, TASK, shifts=["x_scale=3"], n_prompts=16).in_distribution.curves["model"].late.value
     ),

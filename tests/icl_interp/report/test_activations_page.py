@@ -1,6 +1,7 @@
 """The report on given activations: which chapters it has, what it leaves out and why, and that it renders."""
 
 import json
+from functools import cache
 
 import numpy as np
 import pytest
@@ -29,15 +30,15 @@ SAID = {"in distribution": np.ones((40, 3)), "louder": np.ones((20, 3))}
 NOISE = {label: values + np.random.default_rng(0).standard_normal(values.shape) for label, values in SAID.items()}
 
 STUDIES = {
-    "everything": icl.activation_study(
+    "everything": lambda: icl.activation_study(
         families(), controls=[families(seed) for seed in (10, 20, 30)], predictions=SAID, targets=NOISE,
         inputs={label: normal(len(values), 3)[..., :2] for label, values in SAID.items()},
     ),
-    "errors": icl.activation_study(families(), predictions=SAID, targets=NOISE),
-    "controls": icl.activation_study(families(), controls=[families(seed) for seed in (10, 20)]),
-    "one control": icl.activation_study(families(), controls=[families(10)]),
-    "families": icl.activation_study({label: sites["a"] for label, sites in families().items()}),
-    "one family": icl.activation_study({"in distribution": normal(40)}),
+    "errors": lambda: icl.activation_study(families(), predictions=SAID, targets=NOISE),
+    "controls": lambda: icl.activation_study(families(), controls=[families(seed) for seed in (10, 20)]),
+    "one control": lambda: icl.activation_study(families(), controls=[families(10)]),
+    "families": lambda: icl.activation_study({label: sites["a"] for label, sites in families().items()}),
+    "one family": lambda: icl.activation_study({"in distribution": normal(40)}),
 }  # fmt: skip
 CHAPTERS = {
     "everything": {
@@ -67,6 +68,11 @@ CHAPTERS = {
 }
 
 
+@cache
+def made(name: str) -> icl.ActivationStudy:
+    return STUDIES[name]()
+
+
 @pytest.fixture(params=STUDIES)
 def name(request) -> str:
     return request.param
@@ -74,7 +80,7 @@ def name(request) -> str:
 
 @pytest.fixture
 def page(name):
-    return build_activations_page(STUDIES[name], "mine.npz", "0" * 64, {"torch": "2"})
+    return build_activations_page(made(name), "mine.npz", "0" * 64, {"torch": "2"})
 
 
 def test_chapters_that_apply_are_there_and_no_others(name, page):
@@ -95,7 +101,7 @@ def unmeasured(page) -> dict[str, str]:
 
 
 def test_what_was_left_out_has_a_reason_each(name, page):
-    reasons, study = unmeasured(page), STUDIES[name]
+    reasons, study = unmeasured(page), made(name)
     titles = {measure.name: measure.title for measure in MEASURES}
     assert set(titles) - {"survey", "ood", "atlas", "detectors", "similarity"} <= set(study.absent)
     for measure, reason in study.absent.items():
@@ -128,11 +134,11 @@ def test_without_controls_a_warning_says_how_to_give_them(name, page):
 
 
 def test_the_json_is_whole_and_plain(name):
-    found = json.loads(activations_json(STUDIES[name], "mine.npz", "0" * 64, {}))
-    assert found["study"]["absent"] == STUDIES[name].absent
-    assert set(found["verdicts"]) == set(STUDIES[name].verdicts)
+    found = json.loads(activations_json(made(name), "mine.npz", "0" * 64, {}))
+    assert found["study"]["absent"] == made(name).absent
+    assert set(found["verdicts"]) == set(made(name).verdicts)
     assert found["study"]["families"]["by_label"]["in distribution"]["prompts"]["n_prompts"] == 20
-    assert not set(found["study"]) & set(STUDIES[name].absent)
+    assert not set(found["study"]) & set(made(name).absent)
 
 
 def test_both_tables_of_contents_share_their_chapters():

@@ -67,7 +67,7 @@ def test_verdicts(numbers, small_study):
         expected = {f: getattr(excess, f) for f in fields}
         assert {f: written[f] for f in fields} == {f: v if math.isfinite(v) else None for f, v in expected.items()}
         assert (written["chance"] is None) is (name == "spectra")
-        assert (written["gate"] is not None) is (name in ("under shift", "algorithm"))
+        assert (written["gate"] is not None) is (name in ("under shift", "algorithm", "erasure"))
         np.testing.assert_allclose(written["controls"], excess.controls, rtol=1e-15)
 
 

@@ -19,6 +19,7 @@ TITLES = [
     "Does it act like a known algorithm?",
     "Does the answer arise along its layers?",
     "Does the model use its signature?",
+    "Does the model use what is decodable?",
     "Are quantities of known algorithms decodable?",
     "Do shifted prompts leave the signature?",
     "Do spectra react to shifts?",
@@ -54,11 +55,14 @@ def test_cards_answer_first_and_by_their_verdict(request, name):
 def test_nothing_is_found_in_an_untrained_network(small_study):
     tones = {card.title: card.tone for card in cards_of(small_study)}
     assert set(tones.values()) <= {"none", "inconclusive", "unknown"}
-    # What presupposes learning is not asked.
+    # What presupposes learning is not asked, nor is what presupposes that something is decodable.
     unknown = {title for title, tone in tones.items() if tone == "unknown"}
-    assert unknown == {TITLES[1], TITLES[2], "Do shifted prompts leave the signature?"}  # five controls cannot judge it
+    few = "Do shifted prompts leave the signature?"  # five untrained networks cannot judge it
+    assert unknown == {TITLES[1], TITLES[2], TITLES[5], few}
     for card in cards_of(small_study)[1:3]:
         assert card.sentence.startswith("Not asked, since in-context learning is not shown.")
+    decoded = "a linear read-out of least squares = ridge = Bayes"
+    assert cards_of(small_study)[5].sentence.startswith(f"Not asked, since {decoded} is not shown. Erasing the")
     detail = r"Excess over control \S+ \[\S+, \S+\], p (=|<) \S+ \(.*\)\."
     assert all(re.fullmatch(detail, card.detail) for card in cards_of(small_study) if card.detail)
 

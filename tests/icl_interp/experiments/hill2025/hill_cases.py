@@ -2,15 +2,15 @@
 
 from dataclasses import replace
 
-from icl_interp.experiments.hill2025.measures import NORMS, DetectorFound, FamilyFound, Measured
+from icl_interp.experiments.hill2025.measures import NORMS, Cell, DetectorFound, FamilyFound, Measured
 from icl_interp.experiments.hill2025.setting import KINDS, SIZES, Run, shifts_of, task_of
 from icl_interp.measure.families import IN_DISTRIBUTION
-from icl_interp.measure.signature_conventions import Reading, SharedDirections
+from icl_interp.measure.signature_conventions import ConventionFound, Reading
 from icl_interp.tasks.shifts.select import select_shifts
 
-SEEDS = (0, 1, 2)
-THREE = SIZES["laptop"]
-ONE = replace(THREE, seeds=(0,))
+EIGHT = SIZES["laptop"]
+SEEDS = EIGHT.seeds
+ONE = replace(EIGHT, seeds=(0,))
 SITES = ("read-in", "block 0", "final norm")
 ZERO = (0.0, 0.0, 0.0)
 
@@ -25,11 +25,10 @@ def ideal(kind, seed):
     labels = [IN_DISTRIBUTION, *labels_of(kind)]
     return Measured(
         families={label: family(label, off) for label in labels},
-        readings=(
-            *(reading(site, variant, off) for site in SITES for variant in ("overlap", "directions")),
-            *(prompt_rows(site, off) for site in SITES),
-        ),
-        layers=tuple(layer(site) for site in SITES),
+        cells=tuple(cell(site, shift, off) for site in SITES[1:] for shift in labels[1:]),
+        judged=True,
+        readings=tuple(reading(site, off) for site in SITES),
+        conventions=tuple(convention(tokens, variant, off) for tokens, variant in CONVENTIONS),
         detectors={
             "signature C (overlap)": DetectorFound(reads="hidden states", auroc=0.95, untrained=0.6),
             NORMS: DetectorFound(reads="raw inputs", auroc=0.8, untrained=float("nan")),
@@ -60,32 +59,32 @@ def family(label, off):
     )
 
 
-def reading(site, variant, off):
-    return Reading(
-        site=site,
-        tokens="all",
-        centred=False,
-        side="right",
-        variant=variant,
-        contrast=(0.5 + off, 0.1, 0.12),
-        within=(0.9 + off, 0.1, 0.0),
-        pooled=(0.95 + off, 0.2, 0.1),
-        auroc=(0.95 + off, 0.6, 0.7),
-    )
+CONVENTIONS = (("all", "overlap"), ("x", "pairs"), ("last x, prompts as rows", "overlap"))
 
 
-def prompt_rows(site, off):
-    """Of one matrix for all prompts: single prompts have no score."""
+def cell(site, shift, off):
+    """One cell stands out: inputs scaled by 3, at the first block."""
+    strong = (site, shift) == ("block 0", "x_scale=3")
+    return Cell(
+        site=site, shift=shift, auroc=(0.95 if strong else 0.6) + off, untrained=0.55, norms=0.6,
+        z=(9.0 if strong else 1.0) + off, p_value=1 / 21 if strong else 0.5,
+    )  # fmt: skip
+
+
+def convention(tokens, variant, off):
+    last, rows = reading("block 0", off), "prompts" in tokens
     undefined = dict.fromkeys(("within", "pooled", "auroc"), (float("nan"),) * 3)
-    return reading(site, "overlap", off).model_copy(update={"tokens": "last x, prompts as rows", **undefined})
+    return ConventionFound(
+        tokens=tokens, centred=False, side="right", variant=variant, p_value=1 / 21, site="block 0", shift="x_scale=3",
+        value=0.9 + off, untrained=0.5, z=8.0, last=last.model_copy(update=undefined) if rows else last,
+    )  # fmt: skip
 
 
-def layer(site):
-    return SharedDirections(
-        site=site,
-        inside=dict.fromkeys(("v1", "v2", "overlap"), (0.9, 0.9, 0.9)),
-        shifted=dict.fromkeys(("v1", "v2", "overlap"), (0.3, 0.8, 0.8)),
-    )
+def reading(site, off):
+    return Reading(
+        site=site, contrast=(0.5 + off, 0.1, 0.12), within=(0.9 + off, 0.1, 0.0), pooled=(0.95 + off, 0.2, 0.1),
+        auroc=(0.95 + off, 0.6, 0.7),
+    )  # fmt: skip
 
 
 def with_all(found, change):
@@ -93,11 +92,11 @@ def with_all(found, change):
     return {run: change(run, measured) for run, measured in found.items()}
 
 
-def with_readings(found, **fields):
-    """The same, with these numbers in every reading."""
+def with_records(found, name, **fields):
+    """The same, with these numbers in every reading, cell or convention."""
     return with_all(
         found,
-        lambda _, m: m.model_copy(update={"readings": tuple(r.model_copy(update=fields) for r in m.readings)}),
+        lambda _, m: m.model_copy(update={name: tuple(r.model_copy(update=fields) for r in getattr(m, name))}),
     )
 
 

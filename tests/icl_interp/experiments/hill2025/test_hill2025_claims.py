@@ -2,13 +2,15 @@
 
 import math
 
+import numpy as np
 import pytest
 from golden import page_text
-from hill_cases import ONE, SEEDS, THREE, ideal_measures, with_all, with_families, with_readings
+from hill_cases import CONVENTIONS, EIGHT, ONE, SEEDS, ideal_measures, with_all, with_families, with_records
+from scipy import stats
 
 from icl_interp.experiments.experiment import Outcome, experiment
 from icl_interp.experiments.hill2025.claims import _FRACTIONS
-from icl_interp.experiments.hill2025.figures import COLUMNS, _count_holding, conventions
+from icl_interp.experiments.hill2025.figures import COLUMNS
 from icl_interp.experiments.hill2025.measures import NORMS, DetectorFound, Reader
 from icl_interp.experiments.hill2025.paper import PAPER, UNKNOWNS
 from icl_interp.experiments.hill2025.setting import KINDS, Run
@@ -25,7 +27,7 @@ def ideal():
     return ideal_measures()
 
 
-def verdicts(found, sizes=THREE):
+def verdicts(found, sizes=EIGHT):
     return {claim.key: claim.verdict for claim in claims(found, sizes)}
 
 
@@ -51,19 +53,19 @@ def same_everywhere(run, measured):
 SPOILT = {
     "ood-failure": lambda found: with_families(found, never_fails),
     "not-only-bayes": lambda found: with_families(found, bayes_fails_too),
-    "shared-directions": lambda found: with_readings(found, contrast=(0.1, 0.2, 0.2)),
-    "shared-directions-plain": lambda found: with_readings(found, contrast=(-0.1, -0.2, -0.2)),
-    "score-and-loss": lambda found: with_readings(found, within=(0.1, 0.3, 0.2), pooled=(0.1, 0.3, 0.2)),
+    "shared-directions-plain": lambda found: with_records(found, "readings", contrast=(-0.1, -0.2, -0.2)),
+    "shared-directions": lambda found: with_records(found, "cells", untrained=0.99, z=-9.0),
+    "score-and-loss": lambda found: with_records(found, "readings", within=(0.1, 0.3, 0.2), pooled=(0.1, 0.3, 0.2)),
     "training-data": lambda found: with_all(found, same_everywhere),
-    "detection": lambda found: with_readings(found, auroc=(0.5, 0.6, 0.6)),
+    "detection": lambda found: with_records(found, "cells", norms=0.99),
     "singular-values": lambda found: with_families(found, shrinks),
 }
 
 FAILS_WITH = {
     # A model that never fails cannot fail where Bayes does not, either.
     "ood-failure": ("not-only-bayes",),
-    # Without any contrast there is none beyond untrained networks.
-    "shared-directions-plain": ("shared-directions",),
+    # What untrained networks show more clearly is no detection beyond them.
+    "shared-directions": ("detection",),
 }
 
 
@@ -84,9 +86,9 @@ def test_a_claim_fails_on_spoilt_numbers_alone(ideal, key):
 def test_a_correlation_that_norms_have_as_well_is_no_evidence(ideal):
     norms = with_all(ideal, lambda _, measured: measured.model_copy(update={"norms_within": 0.95}))
     assert verdicts(norms)["score-and-loss"] == "mixed"
-    (claim,) = [claim for claim in claims(norms, THREE) if claim.key == "score-and-loss"]
+    (claim,) = [claim for claim in claims(norms, EIGHT) if claim.key == "score-and-loss"]
     failed = [check.label for check in claim.checks if check.verdict == "contradicts"]
-    assert len(failed) == 8
+    assert len(failed) == len(KINDS)
     assert all("beyond that of norms alone" in label for label in failed)
 
 
@@ -95,13 +97,69 @@ def test_one_spoilt_law_makes_a_claim_mixed(ideal):
     assert verdicts(spoilt)["detection"] == "mixed"
 
 
-def test_a_contrast_that_untrained_networks_show_as_well_is_no_evidence(ideal):
-    found = with_readings(ideal, contrast=(0.5, 0.6, 0.6))
-    said = verdicts(found)
-    assert (said["shared-directions"], said["shared-directions-plain"]) == ("contradicted", "reproduced")
-    (literal,) = [claim for claim in claims(found, THREE) if claim.key == "shared-directions-plain"]
-    assert literal.statement.startswith("Taken literally, without a control: ")
-    assert held(found)["contrast beyond untrained"][0] == 0
+def checks_of(found, key, start, sizes=EIGHT):
+    (claim,) = [claim for claim in claims(found, sizes) if claim.key == key]
+    return [check for check in claim.checks if check.key.startswith(start)]
+
+
+def test_a_share_of_models_is_judged_by_its_exact_interval(ideal):
+    def leaves(n):
+        quiet = with_records(ideal, "cells", p_value=0.5)
+        found = {run: (ideal if run.seed < n else quiet)[run] for run in ideal}
+        return checks_of(found, "shared-directions", "leaves.")[0]
+
+    for n, verdict in ((8, "agrees"), (7, "undecided"), (4, "undecided"), (0, "contradicts")):
+        assert (sum(leaves(n).values), leaves(n).verdict) == (n, verdict)
+    low, high = stats.binomtest(6, 8).proportion_ci()
+    np.testing.assert_allclose([leaves(6).interval.low, leaves(6).interval.high], [low, high], rtol=1e-9)
+    assert leaves(8).note == "all 8 seeds gave the same answer"
+    unjudged = with_all(ideal, lambda _, measured: measured.model_copy(update={"judged": False}))
+    check = checks_of(unjudged, "shared-directions", "leaves.")[0]
+    assert (check.verdict, check.note) == ("undecided", "8 of 8 seeds gave no number")
+
+
+def test_cells_that_are_chosen_on_one_half_of_the_seeds_are_judged_on_the_other(ideal):
+    # What stands out in the first half alone is chosen, and not found in the second.
+    lucky = with_all(
+        ideal,
+        lambda run, m: m.model_copy(update={"cells": tuple(c.model_copy(update=chance(run.seed, c)) for c in m.cells)}),
+    )
+    (check, *others) = checks_of(lucky, "shared-directions", "beyond.")
+    assert check.label.startswith("isotropic training, final norm under x_scale=1/3: AUROC beyond untrained")
+    assert len(check.values) == 4
+    np.testing.assert_allclose(check.values, -0.1)
+    assert {check.verdict for check in (check, *others)} == {"contradicts"}
+
+
+def chance(seed, cell):
+    if (cell.site, cell.shift) != ("final norm", "x_scale=1/3"):
+        return {"z": 1.0}
+    return {"z": 5.0, "auroc": 0.9} if seed < 4 else {"z": -5.0, "auroc": 0.45}
+
+
+def test_sites_that_tell_the_error_are_chosen_likewise(ideal):
+    def change(run, measured):
+        within = {"block 0": 0.99 if run.seed < 4 else 0.1}
+        readings = [r.model_copy(update={"within": (within.get(r.site, 0.8), 0.1, 0.0)}) for r in measured.readings]
+        return measured.model_copy(update={"readings": tuple(readings)})
+
+    (check, *_) = checks_of(with_all(ideal, change), "score-and-loss", "best-within.")
+    assert check.label == "isotropic training, block 0: Spearman inside families"
+    assert (check.values, check.verdict) == ((0.1,) * 4, "contradicts")
+
+
+def test_detection_is_chosen_where_it_exceeds_its_controls(ideal):
+    for check in checks_of(ideal, "detection", "beyond."):
+        assert "block 0 under x_scale=3" in check.label
+        np.testing.assert_allclose(check.values, [0.35 + 0.001 * seed for seed in range(4, 8)])
+    drowned = with_records(ideal, "cells", norms=0.97)
+    assert {check.verdict for check in checks_of(drowned, "detection", "beyond.")} == {"contradicts"}
+
+
+def test_one_seed_chooses_nothing():
+    one = ideal_measures((0,))
+    assert checks_of(one, "shared-directions", "beyond.", ONE) == checks_of(one, "detection", "auroc.", ONE) == []
+    assert len(checks_of(one, "shared-directions", "leaves.", ONE)) == len(KINDS)
 
 
 def test_rivals_of_the_signature_are_no_signatures_and_no_norms(ideal):
@@ -113,11 +171,11 @@ def test_rivals_of_the_signature_are_no_signatures_and_no_norms(ideal):
         norms = DetectorFound(reads="raw inputs", auroc=0.98, untrained=math.nan)
         return measured.model_copy(update={"detectors": {**planted, NORMS: norms}})
 
-    (claim,) = [claim for claim in claims(with_all(ideal, detectors), THREE) if claim.key == "detection"]
+    (claim,) = [claim for claim in claims(with_all(ideal, detectors), EIGHT) if claim.key == "detection"]
     ranks = [check for check in claim.checks if "detectors out of" in check.label]
     assert len(ranks) == len(KINDS)
     assert all("detectors out of 2 other than" in check.label for check in ranks)
-    assert {check.values for check in ranks} == {(1.0, 1.0, 1.0)}
+    assert {check.values for check in ranks} == {(1.0,) * 8}
 
 
 def test_one_seed_is_not_judged():
@@ -145,10 +203,10 @@ def test_what_gradient_descent_handles_is_judged_by_its_own_error_in_distributio
     found = with_families(ideal, descends_badly)
     n = len(ideal[Run("isotropic", 0)].families) - 1
     assert len(found[Run("isotropic", 0)].handled("10-step GD")) == n - 1
-    labels = {check.label: check for check in claims(found, THREE)[0].checks}
+    labels = {check.label: check for check in claims(found, EIGHT)[0].checks}
     share = labels["isotropic training: share of shifts that 10-step GD handles and the model does not"]
-    assert share.values == (1.0, 1.0, 1.0)
-    assert labels[f"isotropic training: shifts out of {n} that 10-step GD handles"].values == (n - 1.0,) * 3
+    assert share.values == (1.0,) * 8
+    assert labels[f"isotropic training: shifts out of {n} that 10-step GD handles"].values == (n - 1.0,) * 8
 
 
 def handles_nothing(name):
@@ -165,119 +223,89 @@ def handles_nothing(name):
 )  # fmt: skip
 def test_a_share_of_no_shift_is_undecided(ideal, place, name, said):
     spoilt = with_families({run: ideal[run] for run in ideal if run.kind == "scale"}, handles_nothing(name))
-    claim = claims({**ideal, **spoilt}, THREE)[place]
+    claim = claims({**ideal, **spoilt}, EIGHT)[place]
     assert math.isnan(spoilt[Run("scale", 0)].failure_rate(name))
     shares = [check for check in claim.checks if f"share of shifts that {said} handles and the model" in check.label]
-    assert [check.note == "3 of 3 seeds gave no number" for check in shares] == [False, False, False, True]
-    assert {check.verdict for check in shares[3:]} <= {"undecided", "no target"}
+    assert [check.note == "8 of 8 seeds gave no number" for check in shares] == [False, False, False, True, False]
+    assert {check.verdict for check in shares[3:4]} <= {"undecided", "no target"}
     (count,) = [c for c in claim.checks if f"that {said} handles" in c.label and "cube: shifts out of" in c.label]
-    assert count.values == (0.0, 0.0, 0.0)
-    panels({**ideal, **spoilt}, THREE)
+    assert count.values == (0.0,) * 8
+    panels({**ideal, **spoilt}, EIGHT)
 
 
 def test_without_a_failure_none_is_beyond_bayes(ideal):
-    claim = claims(with_families(ideal, never_fails), THREE)[1]
+    claim = claims(with_families(ideal, never_fails), EIGHT)[1]
     beyond = [check for check in claim.checks if "share of the model's failures" in check.label]
-    assert [check.note for check in beyond] == ["3 of 3 seeds gave no number"] * len(KINDS)
-    assert [c.values for c in claim.checks if "on which the model fails" in c.label] == [(0.0, 0.0, 0.0)] * len(KINDS)
+    assert [check.note for check in beyond] == ["8 of 8 seeds gave no number"] * len(KINDS)
+    assert [c.values for c in claim.checks if "on which the model fails" in c.label] == [(0.0,) * 8] * len(KINDS)
 
 
 def test_numbers_that_are_none_leave_checks_undecided_and_end_nothing(ideal):
     lost = {field: (math.nan,) * 3 for field in ("contrast", "within", "pooled", "auroc")}
+    cells = dict.fromkeys(("auroc", "untrained", "norms", "z", "p_value"), math.nan)
 
     def without(_, family):
         return {"late": {**family.late, "model": math.nan}, "within": math.nan, "growth": (math.nan,) * 3}
 
-    spoilt = with_families(with_readings(ideal, **lost), without)
-    found = claims(spoilt, THREE)
+    spoilt = with_families(with_records(with_records(ideal, "readings", **lost), "cells", **cells), without)
+    spoilt = with_all(spoilt, lambda _, measured: measured.model_copy(update={"judged": False}))
+    found = claims(spoilt, EIGHT)
     undecided = {
         claim.key for claim in found if all(c.note.endswith("gave no number") for c in claim.checks if c.expects)
     }
     assert {"shared-directions", "score-and-loss", "detection", "singular-values"} <= undecided
-    outcome = Outcome(PAPER, "laptop", SEEDS, (), (), found, panels(spoilt, THREE))
-    assert "3 of 3 seeds gave no number" in render(claims_page(outcome, {}), plotlyjs="directory")
+    outcome = Outcome(PAPER, "laptop", SEEDS, (), (), found, panels(spoilt, EIGHT))
+    assert "8 of 8 seeds gave no number" in render(claims_page(outcome, {}), plotlyjs="directory")
 
 
 def test_laws_are_recognised_where_patterns_differ_and_not_elsewhere(ideal):
-    assert Reader(ideal, THREE).recognised() == (1.0, 1.0, 1.0)
-    assert max(Reader(with_all(ideal, same_everywhere), THREE).recognised()) <= 0.25
+    assert Reader(ideal, EIGHT).recognised() == (1.0,) * 8
+    assert max(Reader(with_all(ideal, same_everywhere), EIGHT).recognised()) <= 0.25
     with pytest.raises(ValueError, match=r"needs models of two seeds or more, got one"):
         Reader(ideal, ONE).recognised()
 
 
-def held(found):
-    return _count_holding(conventions(Reader(found, THREE)))
+def test_the_table_has_every_convention_with_its_strongest_cell(ideal):
+    panel = next(panel for panel in panels(ideal, EIGHT) if panel.id == "conventions")
+    assert panel.columns == COLUMNS
+    assert [row[:4] for row in panel.rows] == [
+        (tokens, "uncentred", "right", variant) for tokens, variant in CONVENTIONS
+    ]  # fmt: skip
+    assert panel.rows[0][4:8] == ("8 of 8", "block 0, x_scale=3 in 8: 0.90, untrained 0.50", "0.39 [0.39, 0.40]",
+                                  "0.90 [0.90, 0.91]")  # fmt: skip
+    assert panel.rows[2][7] == "undefined"  # single prompts have no score where prompts are rows
+    assert panel.sentence.startswith("By all, uncentred, right, overlap, 100% of models do at some site")
 
 
-def rows_of(found):
-    return [one.row for one in conventions(Reader(found, THREE))]
+def test_a_convention_by_which_no_model_differs_has_no_strongest_cell(ideal):
+    quiet = with_records(ideal, "conventions", p_value=0.06)
+    panel = next(panel for panel in panels(quiet, EIGHT) if panel.id == "conventions")
+    assert {row[4:6] for row in panel.rows} == {("0 of 8", "none")}
 
 
-def test_the_table_has_every_convention_and_marks_what_holds(ideal):
-    rows = rows_of(ideal)
-    assert len(rows) == len(ideal[Run("isotropic", 0)].readings)
-    assert {len(row) for row in rows} == {len(COLUMNS)}
-    assert {row[COLUMNS.index("holds")] for row in rows} == {"yes"}
-    assert all(cell.endswith("✓") for row in rows for cell in row[6:] if cell != "undefined")
-    undefined = {(row[1], place % 4) for row in rows for place, cell in enumerate(row[6:]) if cell == "undefined"}
-    assert undefined == {("last x, prompts as rows", place) for place in (1, 2, 3)}
-    assert rows[0][:5] == ("read-in", "all", "uncentred", "right", "overlap")
-
-
-def test_the_table_marks_nothing_that_fails_or_is_undefined(ideal):
-    single = dict.fromkeys(("Spearman inside", "Spearman pooled", "AUROC"), (24, 24))
-    assert held(ideal) == {"contrast beyond untrained": (36, 36), **single}
-    low = held(with_readings(ideal, within=(0.5, 0.0, 0.0)))
-    assert (low["Spearman inside"], low["Spearman pooled"]) == ((0, 36), (24, 24))
-    spoilt = with_readings(ideal, within=(math.nan, 0.0, 0.0))
-    assert held(spoilt)["Spearman inside"] == (0, 0)
-    assert rows_of(spoilt)[0][7] == "undefined"
-
-
-def test_conventions_are_sorted_and_counted(ideal):
-    def contrasts(run, measured):
-        # The first fails for one law, the second is undecided, the last is the best of what holds.
-        values = {0: -0.5 if run.kind == "scale" else 0.9, 1: 0.11 + 0.1 * (run.seed - 1), 8: 0.8}
-        readings = [
-            reading.model_copy(update={"contrast": (values.get(n, 0.5) + 0.001 * run.seed, -0.1, 0.0)})
-            for n, reading in enumerate(measured.readings)
-        ]
-        return measured.model_copy(update={"readings": tuple(readings)})
-
-    found = with_all(ideal, contrasts)
-    judged = conventions(Reader(found, THREE))
-    assert [one.holds for one in judged] == ["yes"] * 7 + ["undecided", "no"]
-    assert judged[0].beyond == pytest.approx(0.801)
-    assert judged[-1].beyond == pytest.approx((3 * 0.901 - 0.499) / 4)
-    panel = next(panel for panel in panels(found, THREE) if panel.id == "conventions")
+def test_the_atlas_frames_what_most_models_show(ideal):
+    panel = next(panel for panel in panels(ideal, EIGHT) if panel.id == "atlas-isotropic")
     assert panel.sentence.startswith(
-        "In 7 of 9 conventions the contrast is beyond untrained networks for every training law; in 1 it is below them "
-        "for a law or more, and 1 are undecided. The best convention has 0.80 (final norm, tokens: last x, prompts as "
-        "rows, uncentred, right vectors, overlap; yes), the worst 0.55 (read-in, tokens: all, uncentred, right "
-        "vectors, overlap; no)"
+        "Shifted prompts leave it most often in 8 of 8 models at block 0 under x_scale=3 (AUROC 0.95, untrained 0.55)"
     )
-    assert panel.rows == tuple(one.row for one in judged)
-
-
-def test_one_seed_decides_no_convention(ideal):
-    one = {run: found for run, found in ideal.items() if run.seed == 0}
-    assert {each.holds for each in conventions(Reader(one, ONE))} == {"undecided"}
-    sentence = next(panel.sentence for panel in panels(one, ONE) if panel.id == "conventions")
-    assert sentence.startswith("In none of 9 conventions the contrast is beyond")
+    (frame,) = panel.figure.layout.shapes
+    shifts = list(panel.figure.data[0].y)
+    assert (frame.x0, frame.y0) == (-0.5, shifts.index("x_scale=3") - 0.5)
+    np.testing.assert_allclose(panel.figure.data[0].z[shifts.index("x_scale=3")], [0.4035, 0.0535])
 
 
 def test_fractions_say_what_a_third_and_a_quarter_may_mean(ideal):
-    (claim,) = [claim for claim in claims(ideal, THREE) if claim.key == "fractions"]
+    (claim,) = [claim for claim in claims(ideal, EIGHT) if claim.key == "fractions"]
     said = " ".join(check.label for check in claim.checks)
     assert all(label in said for label in _FRACTIONS)
     assert {check.low for check in claim.checks} | {check.high for check in claim.checks} == {None}
 
 
 def test_the_page_renders_with_every_panel(ideal):
-    drawn = panels(ideal, THREE)
-    outcome = Outcome(PAPER, "laptop", SEEDS, ("As set.",), UNKNOWNS, claims(ideal, THREE), drawn)
+    drawn = panels(ideal, EIGHT)
+    outcome = Outcome(PAPER, "laptop", SEEDS, ("As set.",), UNKNOWNS, claims(ideal, EIGHT), drawn)
     html = render(claims_page(outcome, {"torch": "2"}), plotlyjs="directory")
-    assert html.count('class="figure"') == len(drawn) == 4 + 1 + 2 + 5
+    assert html.count('class="figure"') == len(drawn) == 5 + 1 + 2 + 5 + 4
     assert "Of 9 claims: 8 reproduced, 1 no target." in html
     failures = next(panel for panel in drawn if panel.id == "failures")
     assert "fail on 100% (isotropic training)" in failures.sentence
@@ -285,6 +313,6 @@ def test_the_page_renders_with_every_panel(ideal):
 
 
 def test_the_words_of_the_page(ideal, golden):
-    setting = EXPERIMENT.setting_of("laptop", THREE.seeds)
-    outcome = Outcome(PAPER, "laptop", THREE.seeds, setting, UNKNOWNS, claims(ideal, THREE), panels(ideal, THREE))
+    setting = EXPERIMENT.setting_of("laptop", EIGHT.seeds)
+    outcome = Outcome(PAPER, "laptop", EIGHT.seeds, setting, UNKNOWNS, claims(ideal, EIGHT), panels(ideal, EIGHT))
     golden("paper-hill2025.txt", page_text(render(claims_page(outcome, {}), plotlyjs="directory")))

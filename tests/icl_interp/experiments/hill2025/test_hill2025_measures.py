@@ -1,7 +1,9 @@
 """What hill2025 measures: one model and its untrained networks, kept and read back."""
 
+import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from icl_interp.experiments.experiment import Means, TrainedRuns
@@ -23,8 +25,13 @@ def test_a_model_is_measured_on_every_family(tiny):
     assert next(iter(tiny.families)) == IN_DISTRIBUTION
     assert "w_rotation=1/3" in tiny.families
     assert tiny.families[IN_DISTRIBUTION].growth == (0.0, 0.0, 0.0)
-    assert {layer.site for layer in tiny.layers} == {"read-in", "block 0", "final norm"}
-    assert len(tiny.readings) == 3 * (36 + 8)
+    assert [reading.site for reading in tiny.readings] == ["read-in", "block 0", "final norm"]
+    assert len(tiny.conventions) == 36 + 8
+    shifts = [label for label in tiny.families if label != IN_DISTRIBUTION]
+    assert [(cell.site, cell.shift) for cell in tiny.cells] == [
+        (s, x) for s in ("block 0", "final norm") for x in shifts
+    ]
+    assert (tiny.judged, tiny.count("leave")) == (False, pytest.approx(math.nan, nan_ok=True))
     assert {NORMS, "Mahalanobis", "‖X‖"} <= set(tiny.detectors)
 
 
@@ -38,8 +45,13 @@ def test_an_untrained_model_fails_in_distribution_and_so_not_by_a_shift(tiny):
 
 
 def test_the_default_reading_is_that_of_the_survey(tiny):
-    reading = tiny.reading("block 0")
-    assert (reading.tokens, reading.centred, reading.side, reading.variant) == ("all", False, "right", "overlap")
+    reading, first = tiny.readings[1], tiny.conventions[0]
+    assert first.name == ("all", "uncentred", "right", "overlap")
+    assert first.last.site == reading.site == "block 0"
+    # The prompts are so few that both read the same ones.
+    np.testing.assert_allclose(first.last.auroc, reading.auroc, atol=1e-9)
+    cells = {cell.shift: cell.auroc for cell in tiny.cells if cell.site == "block 0"}
+    np.testing.assert_allclose(reading.auroc[0], np.mean([*cells.values()]), atol=2e-3)  # ties by rounding
     assert reading.auroc[0] == pytest.approx(tiny.detectors["signature C (overlap)"].auroc, abs=1e-6)
 
 

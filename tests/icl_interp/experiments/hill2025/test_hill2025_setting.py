@@ -1,4 +1,4 @@
-"""What hill2025 trains: four laws of equal energy, at the preset's sizes."""
+"""What hill2025 trains: five laws of equal energy, at the preset's sizes."""
 
 import pytest
 import torch
@@ -16,7 +16,8 @@ def test_every_law_has_the_same_energy_and_length(kind, n_dims):
     assert task.default_points == 2 * n_dims + 1
     assert float(task.input_second_moment.trace()) == pytest.approx(n_dims)
     assert float(task.weight_second_moment.trace()) == pytest.approx(n_dims)
-    assert task.label_second_moment() == pytest.approx(n_dims)
+    noise = 0.25 if kind == "noise" else 0.0
+    assert task.label_second_moment() == pytest.approx(n_dims + noise)
 
 
 def test_the_laws_are_restricted_as_named():
@@ -29,7 +30,7 @@ def test_the_laws_are_restricted_as_named():
 def test_each_law_is_tested_outside_of_its_own_support():
     labels = {kind: {s.label for s in select_shifts(task_of(kind, 4), shifts_of(kind))} for kind in KINDS}
     assert {"x_scale=1/4", "x_scale=4", "x_mean=1", "x_skewed", "x_half_subspace"} <= labels["isotropic"]
-    assert labels["isotropic"] == labels["scale"]
+    assert labels["isotropic"] == labels["scale"] == labels["noise"]
     rotations = {f"w_rotation={share}" for share in ("1/4", "1/3", "1/2", "2/3", "3/4", "1")}
     assert rotations <= labels["weights"] - labels["isotropic"]
     assert labels["inputs"] - labels["isotropic"] == {"x_complement"}
@@ -37,10 +38,10 @@ def test_each_law_is_tested_outside_of_its_own_support():
 
 def test_the_laptops_network():
     configs = plan(SIZES["laptop"])
-    assert len(configs) == 12
+    assert len(configs) == 5 * 8
     assert {(c.model.n_layers, c.model.n_heads, c.model.d_model) for c in configs.values()} == {(6, 4, 32)}
     assert {(run.kind, c.steps) for run, c in configs.items()} == {
-        ("isotropic", 10_000), ("weights", 6000), ("inputs", 6000), ("scale", 10_000),
+        ("isotropic", 10_000), ("weights", 6000), ("inputs", 6000), ("scale", 10_000), ("noise", 10_000),
     }  # fmt: skip
     assert configs[Run("weights", 2)].seed == 2
     assert configs[Run("weights", 2)].task == task_of("weights", 4)

@@ -42,7 +42,7 @@ CLAIMS = [
 
 def test_nothing_is_found_in_an_untrained_network(small_study):
     verdicts = small_study.verdicts
-    assert list(verdicts) == [*CLAIMS, *(f"probe: {target}" for target in small_study.probes.targets), "use"]
+    assert list(verdicts) == [*CLAIMS, *(f"probe: {target}" for target in small_study.probes.targets), "use", "erasure"]
     assert {excess.verdict for excess in verdicts.values()} == {"negligible", "inconclusive", "not applicable"}
     assert {len(excess.controls) for excess in verdicts.values()} == {5}
 
@@ -50,8 +50,9 @@ def test_nothing_is_found_in_an_untrained_network(small_study):
 def test_what_presupposes_learning_is_not_judged_without_it(small_study, signing_study):
     for study_of in (small_study, signing_study):
         found = {name: excess for name, excess in study_of.verdicts.items() if excess.verdict == "not applicable"}
-        assert set(found) == {"under shift", "algorithm"}
-        assert {excess.gate for excess in found.values()} == {"in-context learning"}
+        erased = {"erasure"} & set(study_of.verdicts)  # which presupposes a probe
+        assert set(found) == {"under shift", "algorithm"} | erased
+        assert {excess.gate for name, excess in found.items() if name not in erased} == {"in-context learning"}
 
 
 def test_claims_about_detectors_are_those_of_their_report(small_study):
@@ -101,7 +102,7 @@ def test_a_planted_signature_is_no_evidence_of_anything_else(signing_study, clai
 
 
 def test_all_claims_share_one_level(small_study):
-    m = 8 + 12 + len(small_study.probes.targets) + 1
+    m = 8 + 12 + len(small_study.probes.targets) + 2
     assert small_study.n_verdicts == len(small_study.verdicts) == m
     levels = [excess.level for excess in small_study.verdicts.values()]
     np.testing.assert_allclose(levels, 0.05 / m, rtol=1e-15)
@@ -244,8 +245,7 @@ def test_the_plan_s_reads_are_the_sum_of_the_ticks(tiny_model, tiny_task):
     # 6 shifts, in distribution and to fit, and twice as many for the probes; then what each measure asks of 8 prompts.
     assert plan.reads == 8 * (6 + 4) * 2 + sum(effort.reads for effort in efforts)
     assert sum(done for done, _ in ticks) == plan.reads
-    measures = {"agreement", "heads", "attention", "use of the signature"}
-    assert {note for _, note in ticks} == {"this model", "untrained network 1"} | measures
+    assert {note for _, note in ticks} == {"this model", "untrained network 1"}
 
 
 def test_the_smallest_study(tiny_model, tiny_task):

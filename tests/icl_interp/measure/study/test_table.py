@@ -53,7 +53,7 @@ def test_a_line_more_is_in_the_plan_before_anything_runs(plans):
     usual, more = plans
     assert len(more.claims) == len(usual.claims) + 1
     assert more.reads == usual.reads + 8 * 11 + 8 * 1
-    assert more.absent == {"wings": "It has no wings."}
+    assert more.absent == {**usual.absent, "wings": "It has no wings."}
 
 
 def test_a_line_more_is_told_in_progress(plans, longer):
@@ -78,12 +78,12 @@ def test_a_line_more_is_an_attribute(longer):
         _ = study.eights
 
 
-def test_a_line_more_is_in_the_json(longer, small_checkpoint):
+def test_a_line_more_is_in_the_json(plans, longer, small_checkpoint):
     contents = json.loads(study_json(longer[0], small_checkpoint, {}))
     assert contents["study"]["sevens"] == {"seven": 7.0}
     assert contents["study"]["absent"] == {"colour": "It is grey."}
     assert contents["study"]["mechanism"]["wings"] is None
-    assert contents["study"]["mechanism"]["absent"] == {"wings": "It has no wings."}
+    assert contents["study"]["mechanism"]["absent"] == {**plans[0].absent, "wings": "It has no wings."}
     assert math.isclose(contents["verdicts"]["it is seven"]["value"], 7)
 
 

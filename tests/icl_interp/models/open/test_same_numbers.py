@@ -109,7 +109,7 @@ def studies(ours: Any, theirs: Any) -> tuple[Study, Study]:
 @pytest.mark.parametrize(
     "name",
     ["errors", "survey", "ood", "ood_final", "similarity", "likeness", "readouts", "probes", "agreement", "heads",
-     "attention", "use"],
+     "attention", "use", "erasure"],
 )  # fmt: skip
 def test_every_measure_of_a_study(name: str, studies: tuple[Study, Study]) -> None:
     own, other = studies
