@@ -84,6 +84,13 @@ def refuse_foreign(path: str | os.PathLike[str], is_own: Callable[[Path], bool],
     )
 
 
+def check_folder(flag: str, path: Path) -> None:
+    """Refuse a place where no folder can be used or made; there may be folders above it to be made, too."""
+    there = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise InputError(f"{flag} needs a folder that can be written or made, got {path}.")
+
+
 def is_own_page(path: Path) -> bool:
     """Tell whether a file is a page of ours."""
     with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Erase what is linearly decodable: after it no linear probe finds the target, and nothing else is touched."""
+"""Erase what is linearly decodable, so that no linear probe finds the target and as little as possible changes."""
 
 import math
 from dataclasses import dataclass, replace
@@ -15,29 +15,29 @@ from probes._core.streams import MomentAccumulator
 __all__ = ["Eraser", "ErasureFitter", "fit_eraser"]
 
 _CORRELATED = math.sqrt(torch.finfo(torch.float64).eps)
-"""Canonical correlations below it are rounding of the sums (ours)."""
+"""Canonical correlations below it are rounding of the sums (our choice)."""
 _ROUNDED = 8.0
-"""Units in the last place of the features within which a direction counts as one without variance (ours)."""
+"""Units in the last place of the features within which a direction counts as one without variance (our choice)."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Eraser:
-    """An affine map that takes a target away; call it with features."""
+    """An affine map that erases a target; call it with features."""
 
     mean: Float64[Tensor, " dim"]
-    """Of the fitted features, in their units; it stays as it is."""
+    """Mean of the fitted features, in their units, which the map keeps."""
     directions: Float64[Tensor, "dim rank"]
-    """Orthonormal columns: what is taken away lies in their span."""
+    """Orthonormal columns that span what is removed."""
     read: Float64[Tensor, "rank dim"]
-    """Reads from a deviation from the mean how much to take away along each direction."""
+    """Rows that read, from a deviation from the mean, how much to remove along each direction."""
     correlations: Float64[Tensor, " rank"]
     """Canonical correlations between features and target that are erased, largest first, in (0, 1]."""
     n_samples: int
-    """How many samples were fitted."""
+    """Number of fitted samples."""
 
     @property
     def rank(self) -> int:
-        """How many directions are taken away; 0 where features and target are uncorrelated."""
+        """Number of removed directions; 0 if features and target are uncorrelated."""
         return self.directions.shape[1]
 
     @takes_arrays
@@ -47,7 +47,7 @@ class Eraser:
         Formula: x - D R (x - mean), with the directions D and the readers R.
 
         Args:
-            features: Of the fitted width, any leading axes.
+            features: Features of the fitted width, any leading axes.
 
         Returns:
             Features of the same shape and dtype, computed in float64.
@@ -61,13 +61,13 @@ class Eraser:
         return self.mean, self.directions, self.read
 
     def along_random_directions(self, *, seed: int) -> "Eraser":
-        """Take as much away from every sample along directions that mean nothing: the control of an intervention.
+        """Remove as much from every sample along random directions: the control of an intervention.
 
         Formula: x - U R (x - mean), with U uniform among orthonormal columns, so that rank and length of what is taken
         away are equal, sample by sample. It erases nothing.
 
         Args:
-            seed: Of U.
+            seed: Seed of U.
 
         Returns:
             A map of the same readers.
@@ -80,7 +80,7 @@ class Eraser:
 
 
 class ErasureFitter:
-    """Gather what an eraser needs from batches; sums alone are kept, so memory does not grow with the samples."""
+    """Fit an eraser from batches; it keeps sums only, so memory does not grow with the samples."""
 
     def __init__(self) -> None:
         self._moments = MomentAccumulator()

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from icl_interp.measure.activation_study import ActivationStudy
 
 _TAKEN = (
-    "paths", "out", "json", "prompts", "seed", "threads", "plotlyjs", "no_controls", "no_timeline", "quiet",
+    "paths", "out", "json", "figures", "figures_set", "prompts", "seed", "threads", "plotlyjs", "no_controls",
+    "no_timeline", "quiet",
 )  # fmt: skip
 """Options that have a meaning without a model."""
 
@@ -78,6 +79,7 @@ def probe_activations(options: ProbeOptions, held: ActivationsFile) -> None:
     from icl_interp.report.assemble import build_activations_page
     from icl_interp.report.numbers import activations_json
     from icl_interp.report.page import write_report
+    from icl_interp.report.printed import print_figures
 
     path = options.paths[0]
     torch.set_num_threads(options.threads or 1)
@@ -101,6 +103,7 @@ def probe_activations(options: ProbeOptions, held: ActivationsFile) -> None:
         text = activations_json(found, path.name, sha256, circumstances)
         write_atomically(options.json, lambda file: file.write(text.encode()))
     write_report(page, options.out, plotlyjs=options.plotlyjs)
+    print_figures(page, options.figures, options.figures_set)
     if not options.quiet:
         _say(found)
         for verdict in page.verdicts:

@@ -11,10 +11,11 @@ from icl_interp.arrays import looks_like_arrays
 from icl_interp.checkpoints.own_code import CodeFile
 from icl_interp.cli.probe_options import ProbeOptions
 from icl_interp.errors import GivenTaskError, InputError
-from icl_interp.files import is_own_json, refuse_foreign
+from icl_interp.files import check_folder, is_own_json, refuse_foreign
 from icl_interp.measure.development.settings import LlcSettings
 from icl_interp.report.model import STUDY_FORMAT
 from icl_interp.report.page import PLOTLYJS_FILE, check_report_place
+from icl_interp.report.printed import check_figures
 from icl_interp.settings import parse_yaml, read_yaml
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.fixed_prompts import FixedPrompts
@@ -37,7 +38,7 @@ def check_options(options: ProbeOptions) -> None:
 
 
 def _check_outputs(options: ProbeOptions) -> None:
-    places = {"--out": options.out, "--json": options.json, "--cache": options.cache}
+    places = {"--out": options.out, "--json": options.json, "--cache": options.cache, "--figures": options.figures}
     if options.plotlyjs == "directory":
         places["plotly.js"] = options.out.with_name(PLOTLYJS_FILE)
     taken: dict[str, str] = {}
@@ -46,10 +47,11 @@ def _check_outputs(options: ProbeOptions) -> None:
             continue
         if (other := taken.setdefault(os.path.realpath(path), flag)) != flag:
             raise InputError(f"{other} and {flag} need two files, got {path} for both.")
-        if flag != "--cache":
+        if flag not in ("--cache", "--figures"):
             _check_writable(flag, path)
             _check_no_input(flag, path, options)
     check_report_place(options.out, plotlyjs=options.plotlyjs)
+    check_figures(options.figures, options.figures_set)
     if options.json is not None:
         refuse_foreign(options.json, lambda file: is_own_json(file, STUDY_FORMAT), what="the file of --json")
 
@@ -84,14 +86,7 @@ def _check_timeline(options: ProbeOptions) -> None:
         raise InputError(f"--llc-set needs --llc N, the number of checkpoints that it is meant for, got {got}; add it.")
     read_sampler(options.llc_set)
     if options.cache is not None:
-        _check_folder("--cache", options.cache)
-
-
-def _check_folder(flag: str, path: Path) -> None:
-    # It may have to be made, together with folders above it.
-    there = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise InputError(f"{flag} needs a folder that can be written or made, got {path}.")
+        check_folder("--cache", options.cache)
 
 
 def _check_writable(flag: str, path: Path) -> None:

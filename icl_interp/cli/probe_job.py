@@ -144,6 +144,7 @@ def _write(options: ProbeOptions, checkpoint: Checkpoint, found: "Study", timeli
     from icl_interp.report.assemble import build_page
     from icl_interp.report.numbers import study_json
     from icl_interp.report.page import write_report
+    from icl_interp.report.printed import print_figures
 
     circumstances = provenance()
     page = build_page(found, checkpoint, circumstances, timeline=timeline)
@@ -151,6 +152,7 @@ def _write(options: ProbeOptions, checkpoint: Checkpoint, found: "Study", timeli
     if options.json is not None:
         write_atomically(options.json, lambda file: file.write(text.encode()))
     write_report(page, options.out, plotlyjs=options.plotlyjs)
+    print_figures(page, options.figures, options.figures_set)
     if not options.quiet:
         for note in (*found.families.notes, *(() if timeline is None else timeline.notes)):
             typer.echo(f"note: {note}")

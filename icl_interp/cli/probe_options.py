@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from icl_interp.cli.shared import FiguresFolder, FiguresSet
+
 
 @dataclass(frozen=True, slots=True)
 class ProbeOptions:
@@ -22,6 +24,8 @@ class ProbeOptions:
     ] = field(default_factory=list)
     out: Annotated[Path, typer.Option(help="File for the report.")] = Path("icl-report.html")
     json: Annotated[Path | None, typer.Option(help="File for all numbers, as JSON.")] = None
+    figures: FiguresFolder = None
+    figures_set: FiguresSet = field(default_factory=list)
     task: Annotated[
         list[str],
         typer.Option(

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from icl_interp.cli.shared import Version, new_app, one_line_errors
+from icl_interp.cli.shared import FiguresFolder, FiguresSet, Version, new_app, one_line_errors
 from icl_interp.user_files import import_files
 
 _app = new_app()
@@ -18,6 +18,8 @@ def _reproduce(
     out: Annotated[
         Path | None, typer.Option(help="Folder for runs, report, summary and tables (default: NAME-PRESET).")
     ] = None,
+    figures: FiguresFolder = None,
+    figures_set: FiguresSet = [],  # noqa: B006  # typer's
     workers: Annotated[int, typer.Option(min=1, help="Number of training processes, one thread each.")] = 1,
     device: Annotated[str, typer.Option(help="Device for larger models, such as cpu or cuda.")] = "cpu",
     seeds: Annotated[
@@ -54,7 +56,16 @@ def _reproduce(
         if first_steps is not None:
             estimate(name, preset, first_steps, out=out, means=means, quiet=quiet)
             return
-        reproduce(name, preset, out or Path(f"{name}-{preset}"), means=means, against=against, quiet=quiet)
+        reproduce(
+            name,
+            preset,
+            out or Path(f"{name}-{preset}"),
+            means=means,
+            against=against,
+            figures=figures,
+            figures_set=figures_set,
+            quiet=quiet,
+        )
 
 
 def main() -> None:

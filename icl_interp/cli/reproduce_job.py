@@ -18,16 +18,26 @@ from icl_interp.experiments.trained import train_all, trained_by
 from icl_interp.provenance import provenance
 from icl_interp.report.chapters.claims import claims_page
 from icl_interp.report.page import check_report_place, write_report
+from icl_interp.report.printed import check_figures, print_figures
 
 
 def reproduce(
-    name: str, preset: str, out: Path, *, means: Means, against: Path | None = None, quiet: bool = False
+    name: str,
+    preset: str,
+    out: Path,
+    *,
+    means: Means,
+    against: Path | None = None,
+    figures: Path | None = None,
+    figures_set: Sequence[str] = (),
+    quiet: bool = False,
 ) -> None:
-    """Run an experiment; write report.html, NAME.json and NAME-tables.json."""
+    """Run an experiment; write report.html, NAME.json, NAME-tables.json, and figures for a paper where asked for."""
     chosen = _chosen(name, preset, means)
     committed = None if against is None else _committed(against, chosen, preset)
     torch.set_num_threads(1)
     _check_places(name, out, against)
+    check_figures(figures, figures_set)
     _make(out)
     started = time.monotonic()
     configs = chosen.configs(preset, means)
@@ -60,7 +70,9 @@ def reproduce(
     made_with["command"] = f"icl-reproduce {name} --preset {preset}{chosen_seeds}"  # the folder is the machine's
     summary = write_summary(outcome, out / f"{name}.json", made_with)
     tables = write_tables(outcome, out / f"{name}-tables.json", made_with)
-    report = write_report(claims_page(outcome, made_with), out / "report.html")
+    page = claims_page(outcome, made_with)
+    report = write_report(page, out / "report.html")
+    print_figures(page, figures, figures_set)
     if not quiet:
         for claim in outcome.claims:
             typer.echo(f"{claim.said}. {claim.statement}")

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import MISSING, fields
+from pathlib import Path
 from typing import Annotated, Any, NoReturn, Protocol, TextIO, TypeVar
 
 import typer
@@ -126,6 +127,21 @@ Version = Annotated[
     bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
 ]
 """The option that prints the version and ends."""
+
+FiguresFolder = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Folder for every figure of the report as SVG, PDF and PNG, for a paper."),
+]
+"""The option of the commands that write a report."""
+FiguresSet = Annotated[
+    list[str],
+    typer.Option(
+        metavar="KEY=VALUE",
+        help="Style of these figures: width=single for one column (default: double), font=serif (default: sans-serif). "
+        "Repeatable.",
+    ),
+]
+"""The option that goes with it."""
 
 
 _R = TypeVar("_R")

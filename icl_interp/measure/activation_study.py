@@ -22,6 +22,7 @@ from icl_interp.measure.detectors.scores import claimed
 from icl_interp.measure.detectors.watch import DetectorWatch, Pooling
 from icl_interp.measure.families import IN_DISTRIBUTION, Families, Family
 from icl_interp.measure.ood import DETECTION, SCORE_AND_ERROR, fit_log_norms, summarise_ood
+from icl_interp.measure.result import Result
 from icl_interp.measure.signature import SHARED, SPECTRA, contrast, spectral_change
 from icl_interp.measure.similarity import LayerWatch, summarise_similarity
 from icl_interp.measure.sites import Conventions
@@ -67,7 +68,7 @@ Tick = Callable[[int, str], None]
 
 
 @dataclass(frozen=True, eq=False)
-class ActivationStudy(Surveyed):
+class ActivationStudy(Surveyed, Result):
     """What activations show of a network; each result is an attribute: `found.ood`, `found.detectors`."""
 
     numbers: Mapping[str, Excess]
@@ -173,9 +174,6 @@ class ActivationStudy(Surveyed):
         """
         return self.ood.plot()
 
-    def _repr_html_(self) -> str:
-        return str(self.plot()._repr_html_())
-
 
 def _read_by(
     model: HookedModel, families: Mapping[str, Any], n_controls: int, seed: int
@@ -220,7 +218,7 @@ def activation_study(
     seed: int = 0,
     tick: Tick | None = None,
 ) -> ActivationStudy:
-    """Measure spectra, signature, detectors and likeness of sites on activations from anywhere.
+    """Measure spectra, signature, detectors and similarity of sites on activations from anywhere.
 
     The numbers are those of `study`, from the same code. Half of the reference family is fitted, the rest is scored.
     Families with as many samples as the reference count as the same prompts, changed, one by one; only those are
@@ -231,23 +229,23 @@ def activation_study(
             the name of the site, the last of which is judged. "in distribution" is the reference, or the first family
             where none has this name. Numbers of positions may differ between families if `side` is "right". Or a file
             as `icl-probe` takes it (docs/activations.md), which then holds everything else as well.
-        model: A model of ours or a wrapped one; `families` then holds what it reads by the name of the family:
-            `Prompts`, or tokens [sample pos] of a wrapped language model. Its untrained networks read the same.
+        model: A model of ours or a wrapped one. `families` then holds its input by the name of the family: `Prompts`,
+            or tokens [sample pos] of a wrapped language model. Its untrained networks read the same.
         controls: Activations of untrained networks on the same prompts, each as `families`; two or more for verdicts.
         predictions: The network's predictions [sample point] by family, for score against error; with `targets`.
         targets: The labels [sample point] by family.
         inputs: The inputs [sample point dim] by family, with `targets`: norms and raw statistics of prompts are then
             the baselines, instead of norms of activations.
         control_predictions: Predictions of the untrained networks, in the order of `controls`.
-        tokens: Which positions are rows: "all", or, where positions alternate x, y, "x" or "y".
+        tokens: Positions that are rows: "all", or, where positions alternate x, y, "x" or "y".
         center: Whether each prompt's mean row is subtracted first.
         side: "right" (directions over the width) or "left" (over positions).
-        k: How many directions; fewer where no more exist, and `conventions` says so.
+        k: Number of directions; fewer if no more exist, and `conventions` says so.
         pooling: How positions become the one vector that most detectors take: "last" or "mean".
-        n_prompts: Samples per family that are scored, with as many to fit; None takes all, up to 512.
-        n_controls: Untrained networks that are read beside `model`, where it is given.
+        n_prompts: Number of scored samples per family, with as many to fit; None takes all, up to 512.
+        n_controls: Number of untrained networks beside `model`, if it is given.
         seed: The only source of randomness.
-        tick: Told the number of samples just read, and of which network, for progress.
+        tick: Called with the number of samples just read and their network, for progress.
 
     Returns:
         Results of each measure, verdicts where there are two controls, and what was left out with the reason.

@@ -27,12 +27,12 @@ _BySite = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ActivationsFile:
-    """What a file holds, none of it read yet; the arguments of `activation_study`."""
+    """The arguments of `activation_study` from a file, none of it read yet."""
 
     families: Mapping[str, _BySite] = field(default_factory=dict)
-    """By family."""
+    """Activations by family."""
     controls: tuple[Mapping[str, _BySite], ...] = ()
-    """The same of each untrained network."""
+    """Activations by family, for each untrained network."""
     beside: Mapping[str, Mapping[str, StoredArray]] = field(default_factory=dict)
     """Predictions, targets and inputs, by family."""
     said_by_controls: tuple[Mapping[str, StoredArray], ...] | None = None

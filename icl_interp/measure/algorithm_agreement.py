@@ -14,6 +14,7 @@ from icl_interp.door import CalleeLike, TaskLike, as_callee_and_task
 from icl_interp.errors import InputError
 from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import predictor_style
+from icl_interp.measure.result import Result
 from icl_interp.measure.study.measure import Findings, Measure, StudyPlan
 from icl_interp.models.architecture import Architecture
 from icl_interp.models.hooked import HookedModel
@@ -51,7 +52,7 @@ class ReferenceAgreement:
     spd: Curve
     """Squared prediction difference by number of examples, in units of E[y^2]."""
     mspd: Estimate
-    """Its mean over 1 <= n < d examples; NaN with a reason where there are none."""
+    """Mean of `spd` over 1 <= n < d examples; NaN with a reason if there are none."""
     ilwd: Curve
     """Squared distance of induced weights at `points`, times E[x_j^2] / E[y^2]: for inputs of one variance, the part
     of a prediction difference that is linear in the query."""
@@ -69,13 +70,13 @@ class ReferenceAgreement:
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class AgreementReport:
+class AgreementReport(Result):
     """How far a predictor agrees with each reference."""
 
     references: ByReference[ReferenceAgreement]
     """By name."""
     linear_r2: Curve
-    """R² of the linear fit to the model at `points`; where it is low, ILWD and SimW say nothing."""
+    """R² of the linear fit to the model at `points`; if it is low, ILWD and SimW are meaningless."""
     step: EffectiveStep | None
     """The one gradient step that reacts to labels most like the model at the last point; None where `undefined` says
     why."""
@@ -84,11 +85,11 @@ class AgreementReport:
     points: tuple[int, ...]
     """Examples before the fresh queries."""
     n_points: int
-    """Pairs per prompt."""
+    """Number of examples per prompt."""
     n_prompts: int
-    """Prompts."""
+    """Number of prompts."""
     n_queries: int
-    """Fresh queries per prompt and point."""
+    """Number of fresh queries per prompt and point."""
 
     def nearest(self) -> list[str]:
         """Order the references."""
@@ -116,9 +117,6 @@ class AgreementReport:
         return lines_figure(
             lines, x="in-context examples", y="squared difference / E[y²]", y_type="log", y_range=(_FLOOR, 10.0)
         )
-
-    def _repr_html_(self) -> str:
-        return str(self.plot()._repr_html_())
 
     def __repr__(self) -> str:
         name = self.nearest()[0]
@@ -148,7 +146,7 @@ def algorithm_agreement(
     n_queries: int | None = None,
     seed: int = 0,
 ) -> AgreementReport:
-    """Compare a model with each reference algorithm of its task.
+    """Compare a model with each reference predictor of its task.
 
     Formula: SPD, MSPD, ILWD, SimE, SimW and von Oswald et al.'s three metrics as in `probes.agreement` and
     `probes.sensitivity`; the effective step as in `probes.effective_descent`. Squared differences are divided by
@@ -158,12 +156,12 @@ def algorithm_agreement(
 
     Args:
         model: Any callable f(xs, ys, points=[...]): a model, or a predictor.
-        task: What prompts are drawn from and references are derived for.
-        references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
-        n_prompts: At least 2.
-        n_points: Pairs per prompt, at least 2; None takes the task's usual number.
-        points: Examples before the fresh queries, each at least 1; None takes d / 2, d and all.
-        n_queries: Fresh queries per prompt and point, more than d; None takes 2 d + 2.
+        task: Task that prompts are drawn from and references are derived for.
+        references: Predictors of your own by name, added to the task's; a `References` replaces them.
+        n_prompts: Number of prompts, at least 2.
+        n_points: Number of examples per prompt, at least 2; None takes the task's usual number.
+        points: Numbers of examples before the fresh queries, each at least 1; None takes d / 2, d and all.
+        n_queries: Number of fresh queries per prompt and point, more than d; None takes 2 d + 2.
         seed: The only source of randomness.
 
     Returns:

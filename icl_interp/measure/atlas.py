@@ -20,6 +20,7 @@ from icl_interp.measure.controls import untrained_makers
 from icl_interp.measure.errors import prompt_errors_of
 from icl_interp.measure.families import IN_DISTRIBUTION, Families, Family, draw_families, look_first
 from icl_interp.measure.ood import fit_log_norms, log_norms_of
+from icl_interp.measure.result import Result
 from icl_interp.measure.sites import Conventions
 from icl_interp.measure.study.measure import Absent, Findings, Measure, StudyPlan, without_sites
 from icl_interp.measure.study.result import NO_SHIFT
@@ -45,7 +46,7 @@ _ROUNDING = 1e-12
 _DIGITS = 6
 """Overlaps come from float32 directions, and differences beyond these decimals are rounding."""
 _ENERGY = 0.1
-"""Second moments that differ by less, relative to those in distribution, count as kept (ours)."""
+"""Second moments that differ by less, relative to those in distribution, count as kept (our choice)."""
 _N_BOOTSTRAP = 1000
 
 NetworkScores = Mapping[str, Mapping[str, Float64[np.ndarray, " sample"]]]
@@ -171,7 +172,7 @@ class AtlasCell:
     norms: float
     """AUROC of the norms of inputs and labels (or of activations) under this shift, without any network."""
     over_norms: Estimate
-    """AUROC of the cell minus that of norms, with the sign of z: above 0, the finding is more than norms tell. The
+    """AUROC of the cell minus that of norms, with the sign of z: above 0, it detects more than norms do. The
     95 % interval is a bootstrap over prompts, of this cell alone."""
     keeps_energy: bool | None
     """Whether the shift keeps the second moments of inputs and labels; None where inputs are not known."""
@@ -229,7 +230,7 @@ class AtlasCell:
 
 @dataclass(frozen=True, slots=True)
 class SiteReading:
-    """What moves the overlap at one site, and whether it tells the error."""
+    """What moves the overlap at one site, and whether it predicts the error."""
 
     site: str
     """Label of the site."""
@@ -248,7 +249,7 @@ class SiteReading:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Atlas:
+class Atlas(Result):
     """Every shift at every site, the model beside untrained networks, judged together."""
 
     cells: tuple[AtlasCell, ...]
@@ -260,7 +261,7 @@ class Atlas:
     scores: tuple[float, ...]
     """Largest |z| over the atlas: of the model, then of each untrained network standardised in the same way."""
     readings: tuple[SiteReading, ...]
-    """By site: what moves the overlap, and whether it tells the error."""
+    """By site: what moves the overlap, and whether it predicts the error."""
     conventions: Conventions
     """How activations became directions."""
     n_prompts: int
@@ -302,7 +303,7 @@ class Atlas:
         return by_label[labels[0]] if labels else None
 
     def to_frame(self) -> pd.DataFrame:
-        """Lay the cells out, one a row."""
+        """Lay the cells out, one per row."""
         return pd.DataFrame([
             {
                 "site": cell.site, "shift": cell.shift, "auroc": cell.value, "untrained": cell.control,
@@ -362,11 +363,8 @@ class Atlas:
             said.append(f"{_count(quiet, 'other shift')} {'shows' if quiet == 1 else 'show'} nothing at any site.")
         asked = [cell.confirmed for cell in self.found if cell.confirmed is not None]
         if asked:
-            said.append(f"Other prompts confirm {sum(asked)} of {_count(len(asked), 'cell')}.")
+            said.append(f"Confirmed on other prompts: {sum(asked)} of {len(asked)}.")
         return " ".join([head, *said])
-
-    def _repr_html_(self) -> str:
-        return str(self.plot()._repr_html_())
 
     def __repr__(self) -> str:
         return (
@@ -734,7 +732,7 @@ def signature_atlas(
 
     Args:
         model: The network, or a `Checkpoint`.
-        task: What is in distribution; of a `Checkpoint` its own by default.
+        task: The task in distribution; a `Checkpoint` brings its own.
         shifts: Names or patterns, or your own `Shift` objects, see `select_shifts`; None means the core suite.
         layers: Blocks to look at; None means all. The final norm is always among the sites, and the read-in never: it
             holds one token at a time.

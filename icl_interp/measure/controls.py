@@ -14,7 +14,7 @@ from icl_interp.prompts import derive_seed
 from probes.bootstrap import Estimate, bootstrap_counts, percentile_interval
 
 N_UNTRAINED = 5
-"""Untrained networks a study, unless told otherwise."""
+"""Number of untrained networks per study, by default."""
 
 
 def untrained_networks(of: HookedModel | ModelConfig, n: int = N_UNTRAINED, *, seed: int = 0) -> Sequence[HookedModel]:

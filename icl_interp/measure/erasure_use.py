@@ -43,7 +43,7 @@ class ErasureUse(Use):
     """What erasing a quantity at one site does to the answer."""
 
     target: str
-    """What was erased."""
+    """Name of the erased quantity."""
     r2: float
     """Held-out R² of a linear probe of the target at the site, before; mean over coordinates."""
     r2_after: float
@@ -82,17 +82,17 @@ def erasure_use(
     0 nothing decodable was erased.
 
     Args:
-        model: Any family.
-        task: What is in distribution.
+        model: Model of any family.
+        task: The task in distribution.
         target: Name of a target of linear probes, such as "least squares" (see `linear_probes`); a function of
             prompts, see `register_target`; or an array [sample point] or [sample point k] for `prompts`, whose rows of
             the first point are not read.
-        hook: Where; of width d_model.
-        prompts: What to fit on and, the second half, to measure on; None draws from the task.
-        references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
-        n_prompts: How many are drawn to fit on, and as many again to measure on.
-        n_random: Random directions; at least 2 for a verdict.
-        n_controls: Untrained networks; 0 switches them off.
+        hook: Hook of width d_model.
+        prompts: Prompts; the first half is fitted, the second half measured. None draws from the task.
+        references: Predictors of your own by name, added to the task's; a `References` replaces them.
+        n_prompts: Number of prompts to draw for the fit, and as many again for the measurement.
+        n_random: Number of random directions; at least 2 for a verdict.
+        n_controls: Number of untrained networks; 0 switches them off.
         seed: The only source of randomness.
 
     Returns:

@@ -1,4 +1,4 @@
-"""How wrong is the model after k examples, in distribution and under shifts, and which algorithm is as wrong?"""
+"""How large is the error after k examples, in distribution and under shifts, and which reference is closest?"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from icl_interp.figures.lines import Line, Stretch, lines_figure
 from icl_interp.figures.theme import predictor_style
 from icl_interp.measure.controls import estimate_mean, mean_band, resampled_means
 from icl_interp.measure.families import IN_DISTRIBUTION, Families, Family, draw_families, look_first
+from icl_interp.measure.result import Result
 from icl_interp.measure.study.measure import Claim, Findings, Measure, StudyPlan
 from icl_interp.measure.study.survey import NetworkSurvey
 from icl_interp.measure.verdicts import Excess, excess_of_replicates
@@ -41,15 +42,15 @@ class ErrorCurve:
     """Mean squared error after k in-context examples, divided by E[y^2] of the family."""
 
     mean: Float64[Tensor, " point"]
-    """Over prompts; entry k has k examples before it."""
+    """Mean error over prompts; entry k has k examples before it."""
     low: Float64[Tensor, " point"]
     """Lower 95 % bootstrap band over prompts."""
     high: Float64[Tensor, " point"]
     """Upper band."""
     late: Estimate
-    """Mean over the points with at least d examples before them: the error of the family."""
+    """Late error: mean over the points with at least d examples before them."""
     unseen: Estimate | None = None
-    """Mean over the points that training never had; None where it had all of them."""
+    """Mean over the points beyond the training length; None if there are none."""
 
     __repr__ = short_repr
 
@@ -61,12 +62,12 @@ class FamilyErrors:
     family: Family
     """The prompts and their unit."""
     curves: ByReference[ErrorCurve]
-    """By name; "model" first."""
+    """Error curves by name; "model" first."""
     excess: Estimate
-    """Late error of the model minus that of least squares, prompt by prompt."""
+    """Gap to least squares: late error of the model minus that of least squares, prompt by prompt."""
     shortfalls: ByReference[Estimate]
-    """Late error of the model and of each reference minus that of the best reference here, prompt by prompt: what
-    could have been known and was not. Noise that nobody can predict cancels."""
+    """Gap to the best reference: late error of the model and of each reference predictor minus that of the best one,
+    prompt by prompt. Noise that nobody can predict cancels."""
     distances: ByReference[Estimate]
     """Mean squared difference between the model's and each reference's predictions over all points, in units of
     E[y^2]: how far the model is from doing what the reference does, whatever the labels."""
@@ -86,24 +87,24 @@ class FamilyErrors:
         return not self.shortfalls[name].low <= TOLERATED  # NaN fails as well
 
     def closest(self) -> str:
-        """Name the reference that predicts most like the model."""
+        """Name the reference predictor that is closest to the model."""
         return self.nearest()[0]
 
     def nearest(self) -> list[str]:
-        """Order the references by how alike they predict."""
+        """Order the reference predictors, the closest first."""
         return sorted(self.distances, key=lambda name: self.distances[name].value)
 
 
 @dataclass(frozen=True, slots=True)
-class ErrorReport:
-    """Error curves of a model beside the reference algorithms, in distribution and under each shift."""
+class ErrorReport(Result):
+    """Error curves of a model and of the reference predictors, in distribution and under each shift."""
 
     families: Mapping[str, FamilyErrors]
     """By label; in distribution first."""
     first_point: int
     """The first point that counts as late, in distribution."""
     notes: tuple[str, ...] = ()
-    """What was left out or cut, and why, a sentence each."""
+    """What was left out or cut, in one sentence per item with the reason."""
 
     __repr__ = short_repr
 
@@ -145,9 +146,6 @@ class ErrorReport:
         if family.first_unseen_point is None:
             return None
         return Stretch(family.first_unseen_point - 0.5, family.prompts.n_points - 0.5, UNSEEN)
-
-    def _repr_html_(self) -> str:
-        return str(self.plot()._repr_html_())
 
 
 def _floor(values: Tensor, axis: str) -> list[float]:
@@ -217,18 +215,18 @@ def error_curves(
     n_points_trained: int | None = None,
     seed: int = 0,
 ) -> ErrorReport:
-    """Measure error against the number of in-context examples, for a model and every reference algorithm.
+    """Measure error against the number of examples, for a model and every reference predictor.
 
     Args:
         model: Any callable f(xs, ys): a model, or a predictor. Shifts of the query call f(xs, ys, points=[-1]).
-        task: What is in distribution.
+        task: The task in distribution.
         shifts: Names or patterns, or your own `Shift` objects, see `select_shifts`; None means the core suite.
             Longer prompts are cut where the model (one with a `cfg`) has no more positions; the report's notes say so.
-        references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
-        n_prompts: A family.
-        n_points: Pairs per prompt; None takes the task's usual number.
-        n_points_trained: Points that prompts had in training (`Checkpoint.n_points_trained`); later ones are marked as
-            never seen there. None takes what a `Checkpoint` says, or the task's usual number.
+        references: Predictors of your own by name, added to the task's; a `References` replaces them.
+        n_prompts: Number of prompts per family.
+        n_points: Number of examples per prompt; None takes the task's usual number.
+        n_points_trained: Number of examples per prompt in training (`Checkpoint.n_points_trained`); later ones are
+            marked as never seen in training. None takes what a `Checkpoint` says, or the task's usual number.
         seed: The only source of randomness.
 
     Returns:

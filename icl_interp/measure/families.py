@@ -22,13 +22,13 @@ class Family:
     """Prompts of one distribution."""
 
     label: str
-    """Such as "x_scale=3"."""
+    """Name, such as "x_scale=3"."""
     meaning: str
-    """One clause for people."""
+    """Description in one clause."""
     changes: str
     """"nothing", "inputs", "weights", "labels", "queries" or "length"."""
     prompts: Prompts
-    """What was drawn."""
+    """Prompts of the family."""
     label_second_moment: float
     """E[y^2] of the family, the unit that errors are given in."""
     first_unseen_point: int | None = None
@@ -47,14 +47,14 @@ class Families:
     """All prompts of a study."""
 
     fit: Prompts
-    """In distribution; only for fitting signatures and probes, never scored."""
+    """Prompts in distribution that only fit signatures and probes and are never scored."""
     by_label: Mapping[str, Family]
     """The scored families; the first is in distribution, and prompt i shares its random numbers across all."""
     errors_only: Mapping[str, Family] = field(default_factory=dict)
     """Families whose prompts have queries of their own, or more points. Errors are measured on them; spectra,
     signatures and detection are not, since their activations would compare unlike with unlike."""
     notes: tuple[str, ...] = ()
-    """What was left out or cut, and why, a sentence each."""
+    """What was left out or cut, in one sentence per item with the reason."""
 
     __repr__ = short_repr
 

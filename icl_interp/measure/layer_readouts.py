@@ -1,4 +1,4 @@
-"""What would each layer answer, and after how many steps of a known algorithm would that be?"""
+"""What would each layer answer, and which number of steps of a known algorithm answers like it?"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import predictor_style, role_style
 from icl_interp.measure.controls import N_UNTRAINED, estimate_mean, resampled_means, untrained_networks
 from icl_interp.measure.families import look_first
+from icl_interp.measure.result import Result
 from icl_interp.measure.sites import answering_features
 from icl_interp.measure.study.measure import Claim, Features, Findings, Measure, StudyPlan, without_sites
 from icl_interp.measure.verdicts import Excess, excess_of_replicates
@@ -33,29 +34,29 @@ from probes.step_matching import StepMatches, match_steps
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class LayerReadoutReport:
-    """Linear read-outs of the labels, one a site; all errors held out by prompt, in units of E[y^2]."""
+class LayerReadoutReport(Result):
+    """Linear read-outs of the labels, one per site; all errors held out by prompt, in units of E[y^2]."""
 
     sites: tuple[str, ...]
-    """Along the network; the first is the read-in, the embedding layer."""
+    """Sites along the network; the first is the read-in, the embedding layer."""
     errors: tuple[Estimate, ...]
     """Mean squared error of each site over points with an example before them, with intervals over prompts."""
     untrained_errors: Float64[Tensor, "network site"]
-    """The same of untrained networks; none where controls were switched off."""
+    """Errors of untrained networks; none if controls were switched off."""
     errors_by_prompt: Float64[Tensor, "any_network site sample"]
-    """Of each prompt: the model first, then untrained networks."""
+    """Errors of each prompt: the model first, then untrained networks."""
     distances: Mapping[str, tuple[Estimate, ...]]
-    """By reference: mean squared difference of its predictions and each site's, in units of E[y^2]."""
+    """Mean squared difference between each site's predictions and each reference's, in units of E[y^2]."""
     steps: Mapping[str, StepMatches]
     """"gradient descent" and "Newton": how near each number of steps is to each site; empty where `limits` says why."""
     n_prompts: int
-    """Prompts of the errors."""
+    """Number of prompts behind the errors."""
     n_matched: int
-    """Prompts of the steps."""
+    """Number of prompts behind the steps."""
     method: str
-    """How read-outs were tuned."""
+    """Method by which the read-outs were tuned."""
     limits: tuple[str, ...]
-    """What this network or task cannot show, in sentences."""
+    """Sentences on what this network or task cannot show."""
 
     @property
     def blocks(self) -> list[int]:
@@ -74,7 +75,7 @@ class LayerReadoutReport:
         return excess_of_replicates(own, controls, n_verdicts=n_verdicts, chance=0.0)
 
     def to_frame(self) -> pd.DataFrame:
-        """Lay sites out, one a row."""
+        """Lay sites out, one per row."""
         found = self.errors
         untrained = self.untrained_errors.mean(0).tolist() if len(self.untrained_errors) else None
         columns: dict[str, Any] = {
@@ -120,9 +121,6 @@ class LayerReadoutReport:
             unit="SimE" if match.measure == "errors" else "mean square",
             marked=list(enumerate(match.best.tolist())),
         )
-
-    def _repr_html_(self) -> str:
-        return str(self.plot()._repr_html_())
 
     def __repr__(self) -> str:
         errors = ", ".join(f"{estimate.value:.3g}" for estimate in self.errors)
@@ -213,7 +211,7 @@ def layer_readouts(
     n_controls: int = N_UNTRAINED,
     seed: int = 0,
 ) -> LayerReadoutReport:
-    """Tune a linear read-out of the labels to each layer, and ask which algorithm its answers are nearest to.
+    """Tune a linear read-out of the labels to each layer, and find the algorithm that its answers are closest to.
 
     Formula: one read-out per site for all points with an example before them, held out by prompt; the error of each in
     units of E[y^2]; its distance to each reference; argmax over steps of SimE to gradient descent and to Newton's
@@ -221,14 +219,14 @@ def layer_readouts(
     not be what the network uses. The final norm is a site of its own.
 
     Args:
-        model: Any family; of a query-only model, the query token at each point.
-        task: What prompts are drawn from.
+        model: Model of any family; of a query-only model, the query token at each point is read.
+        task: Task that prompts are drawn from.
         method: "ridge" in closed form, or "sgd" as Fu et al.
         layers: Blocks to look at; None means all.
-        references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
-        n_prompts: At least 5.
-        n_points: Pairs per prompt, at least 2; None takes the task's usual number.
-        n_controls: Untrained networks; 0 switches them off.
+        references: Predictors of your own by name, added to the task's; a `References` replaces them.
+        n_prompts: Number of prompts, at least 5.
+        n_points: Number of examples per prompt, at least 2; None takes the task's usual number.
+        n_controls: Number of untrained networks; 0 switches them off.
         seed: The only source of randomness.
 
     Returns:
@@ -239,7 +237,7 @@ def layer_readouts(
 
     Source:
         Fu et al. (2024), arXiv 2310.17086, sections 3.3 and 4.1. The step size of gradient descent is 1 over the
-        largest eigenvalue of each prefix, so that no prompt diverges (ours; they take a constant).
+        largest eigenvalue of each prefix, so that no prompt diverges (our choice; they take a constant).
 
     Example:
         >>> from icl_interp.models.build import build_model

@@ -1,4 +1,4 @@
-"""Can what known algorithms compute be read off the residual stream, and where?"""
+"""Are the quantities of known algorithms decodable from the residual stream, and where?"""
 
 import functools
 import math
@@ -20,6 +20,7 @@ from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import role_style
 from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
 from icl_interp.measure.families import look_first
+from icl_interp.measure.result import Result
 from icl_interp.measure.sites import answering_features
 from icl_interp.measure.study.measure import Claim, Features, Findings, Measure, StudyPlan, without_sites
 from icl_interp.measure.verdicts import Excess, excess_over_controls
@@ -49,19 +50,19 @@ def columns_of(target: ProbeTarget) -> Float[Tensor, "row column"]:
 
 
 @dataclass(frozen=True, slots=True)
-class LinearProbeReport:
+class LinearProbeReport(Result):
     """Held-out R² of linear read-outs, by site and target."""
 
     targets: tuple[str, ...]
-    """What was looked for: predictions of references, their differences, and vectors."""
+    """Names of the targets: predictions of references, their differences, and vectors."""
     left_out: Mapping[str, str]
-    """Targets without an R², and the reason."""
+    """Targets without an R², with the reason."""
     probes: Mapping[str, LinearProbe]
-    """Of the model, by site label; columns are the targets' coordinates, then as many of the control task."""
+    """Probes of the model by site label; columns are the targets' coordinates, then as many of the control task."""
     untrained: tuple[Mapping[str, LinearProbe], ...]
-    """Of each untrained network."""
+    """Probes of each untrained network."""
     n_prompts: int
-    """Prompts, the groups of the hold-out."""
+    """Number of prompts, which are the groups of the hold-out."""
     widths: tuple[int, ...] = ()
     """Coordinates of each target; empty means one each, without a control task."""
     partial: Mapping[str, Estimate] = field(default_factory=dict)
@@ -161,7 +162,7 @@ class LinearProbeReport:
         return pd.DataFrame(rows, columns=["site", "target", "r2", "low", "high", "r2_shuffled", "r2_untrained"])
 
     def summary(self) -> pd.DataFrame:
-        """Lay targets out, one a row, each at its best site."""
+        """Lay targets out, one per row, each at its best site."""
         rows = []
         nan = float("nan")
         for target in self.targets:
@@ -210,9 +211,6 @@ class LinearProbeReport:
             limits=(0.0, 1.0),
             text=len(self.probes) <= 14,
         )
-
-    def _repr_html_(self) -> str:
-        return str(self.plot()._repr_html_())
 
 
 def _variance(low: float, high: float) -> float:
@@ -281,13 +279,13 @@ def register_target(target: Target, *, name: str | None = None) -> Target:
 
     Args:
         target: Called with `Prompts`; returns one number [sample point] or k numbers [sample point k] for each of their
-            points. Entry k of a prompt should be something that a network can know from the k pairs before it and input
-            k. The first point is not probed. A function of the same module and name takes the place of the one before,
-            so that a notebook's cell can run again.
-        name: For tables and files; None takes the function's own name.
+            points. Entry k of a prompt should be something that a network can know from the k examples before it and
+            input k. The first point is not probed. A function of the same module and name replaces the one before, so
+            that a notebook's cell can run again.
+        name: Name in tables and files; None takes the function's own name.
 
     Returns:
-        The same function, so that this can be written above it as a decorator.
+        The same function, so that this works as a decorator.
 
     Raises:
         InputTypeError: If it cannot be called with one argument.
@@ -475,14 +473,14 @@ def linear_probes(
 
     Args:
         model: The network.
-        task: What prompts are drawn from and references are derived for.
+        task: Task that prompts are drawn from and references are derived for.
         layers: Blocks to look at; None means all.
-        references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
+        references: Predictors of your own by name, added to the task's; a `References` replaces them.
         targets: Quantities of your own by name, added to the others: functions of prompts, see `register_target`. One
             that is constant over the prompts is in `left_out`.
-        n_prompts: At least 5.
-        n_points: Pairs per prompt, at least 2; None takes the task's usual number.
-        n_controls: Untrained networks; 0 switches them off.
+        n_prompts: Number of prompts, at least 5.
+        n_points: Number of examples per prompt, at least 2; None takes the task's usual number.
+        n_controls: Number of untrained networks; 0 switches them off.
         seed: The only source of randomness.
 
     Returns:

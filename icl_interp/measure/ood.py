@@ -1,4 +1,4 @@
-"""Does the signature recognise unfamiliar prompts and large errors, and does it do so better than mere norms?"""
+"""Does the signature detect unfamiliar prompts and large errors, and does it do so better than norms?"""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +17,7 @@ from icl_interp.figures.theme import role_style
 from icl_interp.measure.controls import N_UNTRAINED
 from icl_interp.measure.errors import prompt_errors_of
 from icl_interp.measure.families import IN_DISTRIBUTION, Families, look_first
+from icl_interp.measure.result import Result
 from icl_interp.measure.sites import Conventions
 from icl_interp.measure.study.measure import Claim, Findings, Measure, StudyPlan, without_sites
 from icl_interp.measure.study.survey import FIT, NetworkSurvey, survey_site
@@ -36,14 +37,14 @@ NormsOf = Literal["prompts", "activations"]
 
 @dataclass(frozen=True, slots=True)
 class ShiftDetection:
-    """How well one shift is told from in-distribution prompts."""
+    """How well one shift is detected."""
 
     signature: DetectionReport
-    """By the score 1 - overlap of the model."""
+    """Detection by the score 1 - overlap of the model."""
     norms: DetectionReport
-    """By norms alone."""
+    """Detection by norms alone."""
     untrained: tuple[DetectionReport, ...]
-    """By the score of each untrained network."""
+    """Detection by the score of each untrained network."""
     excess: Excess
     """AUROC beyond untrained networks; the bounds of all shifts of a report hold together."""
 
@@ -51,15 +52,16 @@ class ShiftDetection:
 
 
 @dataclass(frozen=True, slots=True)
-class OodReport:
+class OodReport(Result):
     """Detection for each shift, and the score against the error."""
 
     shifts: Mapping[str, ShiftDetection]
     """By label."""
     correlation: CorrelationReport | None
-    """Of the score 1 - overlap with the log error of the same prompt, over all families; None without errors."""
+    """Correlation of the score 1 - overlap with the log error of the same prompt, over all families; None without
+    errors."""
     untrained_correlations: tuple[CorrelationReport, ...]
-    """Of the scores of untrained networks with the same errors of this model (our choice of control)."""
+    """Correlations of untrained networks' scores with the same errors of this model (our choice of control)."""
     scores: Mapping[str, Float64[Tensor, " sample"]]
     """1 - overlap of each prompt, by family."""
     errors: Mapping[str, Float64[Tensor, " sample"]]
@@ -114,7 +116,7 @@ class OodReport:
         return excess_of_replicates(own, controls, n_verdicts=n_verdicts, chance=0.0, smallest=OF_CORRELATIONS)
 
     def to_frame(self) -> pd.DataFrame:
-        """Lay the shifts out, one a row."""
+        """Lay the shifts out, one per row."""
         return pd.DataFrame([_row(label, detection) for label, detection in self.shifts.items()]).set_index("shift")
 
     def plot(self) -> Any:
@@ -151,9 +153,6 @@ class OodReport:
     def describe(self) -> str:
         """Name site and conventions, for figures."""
         return f"{self.site.hook}, {self.conventions.describe()}"
-
-    def _repr_html_(self) -> str:
-        return str(self.plot()._repr_html_())
 
 
 def _row(label: str, detection: ShiftDetection) -> dict[str, object]:
@@ -303,21 +302,21 @@ def ood_report(
     seed: int = 0,
     on_batch: Callable[[int], None] | None = None,
 ) -> OodReport:
-    """Measure whether the spectral signature detects shifts, and whether it tells the error, beyond its controls.
+    """Measure whether the spectral signature detects shifts and predicts the error, beyond its controls.
 
     Args:
         model: The network.
-        task: What is in distribution.
+        task: The task in distribution.
         shifts: Names or patterns, or your own `Shift` objects, see `select_shifts`; None means the core suite.
-        layer: Which block; -1 is the last.
+        layer: Number of the block; -1 is the last.
         site: "resid_post" is before the final norm; "final_norm" after it.
-        tokens: Which positions are rows: "all", "x" or "y", or in joint tokens "context".
+        tokens: Positions that are rows: "all", "x" or "y", or in joint tokens "context".
         center: Whether each prompt's mean row is subtracted first.
         side: "right" or "left" singular vectors.
-        k: How many directions; fewer where no more exist, and `report.conventions` says so.
-        n_prompts: A family, and as many for fitting.
-        n_points: Pairs per prompt; None takes the task's usual number.
-        n_controls: Untrained networks; 0 switches them off.
+        k: Number of directions; fewer if no more exist, and `report.conventions` says so.
+        n_prompts: Number of prompts per family, with as many to fit.
+        n_points: Number of examples per prompt; None takes the task's usual number.
+        n_controls: Number of untrained networks; 0 switches them off.
         seed: The only source of randomness.
         on_batch: Called with the number of prompts just read, for progress.
 

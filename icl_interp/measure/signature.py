@@ -19,6 +19,7 @@ from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import role_style
 from icl_interp.measure.controls import N_UNTRAINED, resampled_means, untrained_networks
 from icl_interp.measure.families import IN_DISTRIBUTION
+from icl_interp.measure.result import Result
 from icl_interp.measure.sites import Conventions
 from icl_interp.measure.study.measure import Claim, Findings, Measure, StudyPlan, without_sites
 from icl_interp.measure.study.survey import NetworkSurvey
@@ -33,7 +34,7 @@ from probes.spectra import Side
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SignatureControl:
-    """The same measurement on untrained networks."""
+    """The signature of untrained networks."""
 
     overlaps: tuple[Float[Tensor, " sample"], ...]
     """Held-out overlap of each prompt, for each network."""
@@ -46,13 +47,13 @@ class SignatureControl:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class SignatureResult:
+class SignatureResult(Result):
     """A signature fitted on half of the prompts and scored on the other half."""
 
     signature: SpectralSignature
     """The shared directions; `signature.ood_score(activations)` scores anything else."""
     scores: SignatureScores
-    """Of the held-out half."""
+    """Scores of the held-out half."""
     spectra: Float[Tensor, "sample rank"]
     """Singular values of each held-out prompt, largest first, in activation units."""
     control: SignatureControl | None
@@ -64,7 +65,7 @@ class SignatureResult:
 
     @property
     def excess(self) -> Excess | None:
-        """Mean held-out overlap beyond untrained networks; None without controls."""
+        """Excess of the mean held-out overlap over untrained networks; None without controls."""
         if self.control is None:
             return None
         own, *controls = [
@@ -74,7 +75,7 @@ class SignatureResult:
         return excess_of_replicates(own, controls, scale="logit", n_prompts=len(self.scores.overlap))
 
     def to_frame(self) -> pd.DataFrame:
-        """Lay the held-out prompts out, one a row."""
+        """Lay the held-out prompts out, one per row."""
         scores = self.scores
         columns = {"overlap": scores.overlap, "ood_score": scores.ood_score}
         columns |= {f"alignment_{j + 1}": scores.alignment[:, j] for j in range(scores.alignment.shape[1])}
@@ -95,9 +96,6 @@ class SignatureResult:
         if (excess := self.excess) is not None:
             overlap += f", untrained {excess.control:.2f}"
         return figure.update_layout(title={"text": f"{self.site}: {overlap}<br>{self.conventions.describe()}"})
-
-    def _repr_html_(self) -> str:
-        return str(self.plot()._repr_html_())
 
     def __repr__(self) -> str:
         return (
@@ -130,20 +128,20 @@ def spectral_signature(
     Args:
         model_or_activations: A model or a `Checkpoint`, or the activations [sample pos d_model] of one site, an array
             of any framework.
-        prompts: In distribution, at least 4; of a wrapped language model tokens [batch pos]; with activations leave it
-            out.
-        layer: Which block; -1 is the last.
+        prompts: Prompts in distribution, at least 4; for a wrapped language model tokens [batch pos]; with activations
+            leave it out.
+        layer: Number of the block; -1 is the last.
         site: "resid_post" is before the final norm; "final_norm" after it.
-        tokens: Which positions are rows: "all", "x" or "y", or in joint tokens "context" (with activations, positions
+        tokens: Positions that are rows: "all", "x" or "y", or in joint tokens "context" (with activations, positions
             must alternate x, y). A query-only model is read in the last point's sequence.
         center: Whether each prompt's mean row is subtracted first.
         side: "right" (directions in d_model) or "left" (over positions).
-        k: How many directions; where there are fewer rows or the width is smaller, all there are, and
-            `result.conventions` says so.
-        n_controls: Untrained networks of the model's config and initialisation; 0 switches them off.
-        controls: With activations: those of untrained networks at the same site on the same prompts, two or more for
-            an excess.
-        seed: Of the untrained networks.
+        k: Number of directions; if there are fewer rows or the width is smaller, all of them, and `result.conventions`
+            says so.
+        n_controls: Number of untrained networks of the model's config and initialisation; 0 switches them off.
+        controls: With activations: the activations of untrained networks at the same site on the same prompts, two or
+            more for an excess.
+        seed: Seed of the untrained networks.
 
     Returns:
         Signature, held-out scores and spectra, and the control.

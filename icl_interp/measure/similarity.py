@@ -1,4 +1,4 @@
-"""How alike are the layers of a network, whatever their axes: CKA and Procrustes, with untrained networks beside."""
+"""How similar are the layers of a network, whatever their axes? CKA and Procrustes, beside untrained networks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from icl_interp.figures.heatmap import MatrixBlock, matrix_figure
 from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
 from icl_interp.measure.detectors.watch import Pooling, pooled
 from icl_interp.measure.families import IN_DISTRIBUTION
+from icl_interp.measure.result import Result
 from icl_interp.measure.sites import Conventions
 from icl_interp.measure.study.measure import Findings, Measure, StudyPlan, without_sites
 from icl_interp.models.architecture import ResidualSite
@@ -29,7 +30,7 @@ _Of = Literal["cka", "procrustes"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LayerSimilarity:
+class LayerSimilarity(Result):
     """Every pair of sites of one network, and the same in untrained ones."""
 
     cka: Float[Tensor, "site site"]
@@ -56,7 +57,7 @@ class LayerSimilarity:
         return found.mean(0)
 
     def to_frame(self) -> pd.DataFrame:
-        """Lay the pairs out, one a row."""
+        """Lay the pairs out, one per row."""
         cka, procrustes = self.control("cka"), self.control("procrustes")
         rows = [
             {
@@ -126,19 +127,19 @@ def layer_similarity(
     n_controls: int = N_UNTRAINED,
     seed: int = 0,
 ) -> LayerSimilarity:
-    """Measure how alike the residual stream is along a network, and along untrained ones.
+    """Measure how similar the residual stream is along a network, and along untrained ones.
 
     Residual streams are alike because each block adds to what is there: only the difference from untrained networks
     is evidence of learning.
 
     Args:
         model: The network, of any family.
-        prompts: In distribution, at least 4.
+        prompts: Prompts in distribution, at least 4.
         layers: Blocks to look at; None means all. Read-in, last block and final norm are always there.
         tokens: Which positions count.
         pooling: How positions become one vector: "last" or "mean".
-        n_controls: Untrained networks; 0 switches them off.
-        seed: Of the untrained networks.
+        n_controls: Number of untrained networks; 0 switches them off.
+        seed: Seed of the untrained networks.
 
     Returns:
         Debiased CKA and Procrustes distance of every pair of sites.

@@ -1,4 +1,4 @@
-"""The places in the residual stream that a study looks at, and the conventions by which it reads them."""
+"""The sites of the residual stream that a study reads, and the conventions by which it reads them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,17 +24,17 @@ class Conventions:
     """
 
     tokens: Role = "all"
-    """Which positions are rows: "all", or one of the layout's roles."""
+    """Positions that are rows: "all", or one of the layout's roles."""
     center: bool = False
     """Whether each prompt's mean row is subtracted first."""
     side: Side = "right"
     """Singular vectors in d_model ("right") or over positions ("left")."""
     k: int = 2
-    """How many directions."""
+    """Number of directions."""
     layout: Layout = "interleaved"
-    """How the model lays pairs out, which decides where the roles are."""
+    """How the model lays examples out, which decides where the roles are."""
     k_asked: int | None = None
-    """How many directions were asked for, where no matrix has as many."""
+    """Number of directions that was asked for, if no matrix has as many."""
 
     def __post_init__(self) -> None:
         check_role(self.tokens, tokens=self.layout)
@@ -79,7 +79,7 @@ def answering_features(
 ) -> dict[str, Tensor]:
     """Collect the residual stream at the tokens that ask: x tokens, or the query of joint tokens.
 
-    A query-only model reads one sequence for each point, so that entry k is its query token after k pairs.
+    A query-only model reads one sequence for each point, so that entry k is its query token after k examples.
     """
     if not sites:
         return {}

@@ -48,7 +48,7 @@ class InterventionEffect:
     """Before and after, prompt by prompt; all errors are late ones, in units of E[y^2]."""
 
     description: str
-    """What was done."""
+    """Description of the intervention."""
     before: Estimate
     """Error of the untouched model."""
     after: Estimate
@@ -62,7 +62,7 @@ class InterventionEffect:
     """The change of each prompt."""
 
     def to_frame(self) -> pd.DataFrame:
-        """Lay the changes out, one a row."""
+        """Lay the changes out, one per row."""
         rows = {"error": self.change, **{f"distance to {name}": e for name, e in self.distance_changes.items()}}
         return pd.DataFrame(
             [(name, e.value, e.low, e.high) for name, e in rows.items()], columns=["quantity", "change", "low", "high"]
@@ -82,19 +82,19 @@ def intervention_effect(
     n_prompts: int = 256,
     seed: int = 0,
 ) -> InterventionEffect:
-    """Measure what an intervention does.
+    """Measure how an intervention changes errors and distances to references.
 
     Formula: error = mean over late points (at least d examples before them; the last point for a model that answers
     only its query) of squared error / E[y^2]; distances to references in the same unit.
 
     Args:
-        model: Any family.
+        model: Model of any family.
         task: What is in distribution; its E[y^2] is the unit. None takes that of a `Checkpoint`.
-        intervention: From `icl_interp.interventions`.
-        prompts: What to measure on; None draws from the task.
-        references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
-        n_prompts: How many are drawn.
-        seed: Of the prompts and of the bootstrap.
+        intervention: Intervention from `icl_interp.interventions`.
+        prompts: Prompts to measure on; None draws from the task.
+        references: Predictors of your own by name, added to the task's; a `References` replaces them.
+        n_prompts: Number of prompts to draw.
+        seed: Seed of the prompts and of the bootstrap.
 
     Returns:
         Errors and distances before and after, with bootstrap intervals over prompts.
@@ -310,24 +310,24 @@ def subspace_use(
     """Measure whether a model needs a subspace.
 
     The component along the subspace is set to its mean over prompts at each position, which removes what differs
-    between prompts, and the change of the error compared with that of subtracting an equally long vector along random
-    subspaces. Decodable does not mean used: only such a change shows use. Setting the component to 0 stands beside it
-    and is no measure of use where norms follow: a large constant part that nobody reads is then missing from the scale
-    that all else is divided by. For the last block's output, whatever the read-out reads is needed trivially; earlier
-    sites say more.
+    between prompts. The change of the error is compared with that of subtracting an equally long vector along random
+    subspaces. Decodable does not mean used: only such a change shows use. Setting the component to 0 stands beside it.
+    It does not measure use where norms follow, since a large constant part is then missing from the scale that
+    everything is divided by. After the last block, whatever the read-out reads is needed trivially; earlier sites say
+    more.
 
     Args:
-        model: Any family.
+        model: Model of any family.
         task: What is in distribution.
         subspace: Orthonormal columns.
         hook: Hook of width d_model.
-        positions: Which positions.
-        prompts: What to measure on; None draws from the task.
-        references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
-        n_prompts: How many are drawn.
-        ablation: What the verdict rests on: "mean", our choice, or "zero".
-        n_random: Random subspaces; at least 2 for a verdict.
-        seed: Of prompts, bootstrap and random subspaces.
+        positions: Positions to change.
+        prompts: Prompts to measure on; None draws from the task.
+        references: Predictors of your own by name, added to the task's; a `References` replaces them.
+        n_prompts: Number of prompts to draw.
+        ablation: Basis of the verdict: "mean", our choice, or "zero".
+        n_random: Number of random subspaces; at least 2 for a verdict.
+        seed: Seed of prompts, bootstrap and random subspaces.
 
     Returns:
         The effect beside its controls, untrained networks not among them (see `signature_use`).
@@ -403,17 +403,17 @@ def signature_use(
     own signature fitted and taken away.
 
     Args:
-        model: Any family.
+        model: Model of any family.
         task: What is in distribution.
-        hook: Where.
+        hook: Hook of width d_model.
         conventions: Tokens, centring and k; None takes the defaults. The side is "right".
-        fit_prompts: For the signature; None draws from the task, by another stream than `prompts`.
-        prompts: For the effect; None draws from the task.
-        references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
-        n_prompts: How many are drawn of each.
+        fit_prompts: Prompts for the signature; None draws from the task, by another stream than `prompts`.
+        prompts: Prompts for the effect; None draws from the task.
+        references: Predictors of your own by name, added to the task's; a `References` replaces them.
+        n_prompts: Number of prompts to draw for each.
         ablation: As in `subspace_use`.
-        n_random: Random subspaces; at least 2 for a verdict.
-        n_controls: Untrained networks; 0 switches them off.
+        n_random: Number of random subspaces; at least 2 for a verdict.
+        n_controls: Number of untrained networks; 0 switches them off.
         seed: The only source of randomness.
 
     Returns:

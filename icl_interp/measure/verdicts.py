@@ -1,4 +1,4 @@
-"""What a number of a model shows beside the same number of untrained networks: an interval, and a verdict."""
+"""A number of a model beside the same number of untrained networks: interval and verdict."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -29,32 +29,32 @@ class Excess:
     """One number of a model beside the same number of untrained networks."""
 
     value: float
-    """Of the model; larger is more."""
+    """Number of the model; larger is more."""
     controls: tuple[float, ...]
-    """Of each untrained network; empty where there are none."""
+    """Number of each untrained network; empty if there are none."""
     low: float
     """Lower end of the two-sided interval of the excess over control."""
     high: float
-    """Its upper end."""
+    """Upper end of the two-sided interval of the excess over control."""
     level: float
-    """Of this interval: 0.05 / m with m claims in a report."""
+    """Level of this interval: 0.05 / m with m claims in a report."""
     p_value: float = math.nan
-    """Two-sided, times m, at most 1: below 0.05 exactly where the verdict is "evidence" or "opposite"; NaN where no
-    verdict applies."""
+    """Two-sided p-value times m, at most 1: below 0.05 exactly where the verdict is "evidence" or "opposite"; NaN where
+    no verdict applies."""
     detectable: float = math.nan
     """Smallest detectable effect: the excess that would have been found with 80 % power."""
     smallest: float = OF_SHARES
     """Smallest effect of interest, in units of the value."""
     chance: float = -math.inf
-    """What the value itself must exceed to be evidence: 0 for a correlation, 0.5 for an AUROC."""
+    """Bound that the value itself must exceed to be evidence: 0 for a correlation, 0.5 for an AUROC."""
     value_low: float = math.inf
     """Lower end of the interval of the value over prompts."""
     scale: Scale = "identity"
-    """Where the interval was formed."""
+    """Scale on which the interval was formed."""
     sampling_variance: float = math.nan
-    """Of the excess over prompts, on that scale."""
+    """Variance of the excess over prompts, on that scale."""
     gate: str | None = None
-    """The claim that this one presupposes, where it is not evidence; None where nothing stands in the way."""
+    """Claim that this one presupposes and that is not evidence; None if there is none."""
 
     @property
     def control(self) -> float:
@@ -78,7 +78,7 @@ class Excess:
 
     @property
     def reason(self) -> str | None:
-        """Why no verdict applies; None where one does."""
+        """Reason why no verdict applies; None if one does."""
         if math.isnan(self.value):
             return "the model gives no such number"
         if not self.controls:

@@ -5,9 +5,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel
-from torch import Tensor
-
 from icl_interp.checkpoints.record import Checkpoint
 from icl_interp.files import as_json
 from icl_interp.measure.activation_study import ActivationStudy
@@ -15,13 +12,10 @@ from icl_interp.measure.atlas import Atlas, AtlasCell, Beside
 from icl_interp.measure.development.result import Development
 from icl_interp.measure.families import Family
 from icl_interp.measure.ood import OodReport
+from icl_interp.measure.result import field_names, plain
 from icl_interp.measure.study.result import Study
 from icl_interp.measure.verdicts import Excess
-from icl_interp.models.architecture import Architecture
-from icl_interp.prompts import Prompts
 from icl_interp.report.model import STUDY_FORMAT
-from icl_interp.tasks.base import Task
-from icl_interp.tasks.registry import describe_task
 
 _LEFT_OUT = {"predictions", "errors_by_prompt", "signatures", "weight", "bias", "reference", "direction_references"}
 _TOLD: dict[type, tuple[str, ...]] = {
@@ -59,7 +53,7 @@ def study_json(
         "provenance": dict(provenance),
     }
     if timeline is not None:
-        contents["development"] = timeline.to_plain()
+        contents["development"] = timeline.to_dict()
     return _text(contents)
 
 
@@ -96,7 +90,7 @@ def _judged(claims: Mapping[str, Excess]) -> dict[str, Any]:
 
 
 def _text(contents: Mapping[str, Any]) -> str:
-    return _FLAT_LIST.sub(lambda match: " ".join(match.group().split()), as_json(_plain(contents)))
+    return _FLAT_LIST.sub(lambda match: " ".join(match.group().split()), as_json(plain(contents, _names)))
 
 
 def _results(study: Study) -> dict[str, Any]:
@@ -112,30 +106,8 @@ def _results(study: Study) -> dict[str, Any]:
     return contents
 
 
-def _plain(value: Any) -> Any:
-    match value:
-        case Prompts():
-            return {"n_prompts": len(value), "n_points": value.n_points, "n_dims": value.n_dims}
-        case Architecture():
-            return value.model_dump(mode="json")
-        case Task():
-            return describe_task(value)
-        case BaseModel():
-            return value.model_dump(mode="json")
-        case Tensor():
-            return _plain(value.tolist())
-        case Mapping():
-            return {str(key): _plain(entry) for key, entry in value.items()}
-        case list() | tuple():
-            return [_plain(entry) for entry in value]
-        case _ if dataclasses.is_dataclass(value):
-            return {
-                field.name: _plain(getattr(value, field.name))
-                for field in dataclasses.fields(value)
-                if _kept(value, field.name)
-            } | {name: _plain(getattr(value, name)) for name in _TOLD.get(type(value), ())}
-        case _:
-            return value
+def _names(record: Any) -> list[str]:
+    return [*(name for name in field_names(record) if _kept(record, name)), *_TOLD.get(type(record), ())]
 
 
 def _kept(record: object, name: str) -> bool:

@@ -33,9 +33,8 @@ class Detector:
     """
 
     fit: Fit
-    """Called with what in-distribution prompts left at one site, in float32; returns an object whose `score` gives each
-    prompt one finite number for the same of other prompts, larger for less familiar, as the detectors of `probes.ood`
-    do."""
+    """Function of the in-distribution activations at one site, in float32. It returns an object whose `score` gives one
+    finite number per prompt for activations of other prompts, larger for less familiar ones, as in `probes.ood`."""
     takes: _Takes = "features"
     """"features" [sample d_model], one vector per prompt, or "activations" [sample pos d_model]."""
 
@@ -59,13 +58,13 @@ def register_detector(
     `detectors={"mine": fit}` does so in a single call.
 
     Args:
-        fit: As in `Detector`. A function of the same module and name takes the place of the one before, so that a
-            notebook's cell can run again.
-        name: For tables and files; None takes the function's own name.
+        fit: As in `Detector`. A function of the same module and name replaces the one before, so that a notebook's cell
+            can run again.
+        name: Name in tables and files; None takes the function's own name.
         takes: As in `Detector`.
 
     Returns:
-        The same function, so that this can be written above it as a decorator.
+        The same function, so that this works as a decorator.
 
     Raises:
         InputTypeError: If it cannot be called with one argument.

@@ -1,4 +1,4 @@
-"""What detectors and their dumb rivals found, shift by shift."""
+"""Results of detectors and of simple rivals, shift by shift."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ import pandas as pd
 
 from icl_interp.figures.heatmap import MatrixBlock, matrix_figure
 from icl_interp.measure.detectors.watch import Pooling
+from icl_interp.measure.result import Result
 from icl_interp.measure.sites import Conventions
 from icl_interp.measure.verdicts import Excess
 from icl_interp.models.architecture import ResidualSite
@@ -29,11 +30,11 @@ class DetectorResult:
     """One detector on every shift."""
 
     reads: Reads
-    """What it looks at."""
+    """What it reads."""
     shifts: Mapping[str, DetectionReport]
-    """By label."""
+    """Results by label of the shift."""
     p_values: Mapping[str, float]
-    """That its AUROC is above 0.5, by permutation inside pairs; Holm over all detectors and shifts of the report."""
+    """p-values of an AUROC above 0.5, by permutation inside pairs, with Holm over all detectors and shifts."""
     mean: Estimate
     """AUROC, mean over shifts."""
     untrained: Mapping[str, float]
@@ -44,24 +45,24 @@ class DetectorResult:
     correlation: float
     """Spearman of score and loss, mean inside families; NaN without a loss."""
     correlation_p: float
-    """That it is above 0, by permutation of prompts; Holm over all detectors. NaN where undefined."""
+    """p-value of a `correlation` above 0, by permutation of prompts, with Holm over all detectors. NaN if undefined."""
     untrained_correlation: float
     """The same for scores of untrained networks with this model's excess loss; NaN without."""
     aurc: Estimate
     """Area under the risk-coverage curve of the loss, all families pooled, in units of E[y^2]; NaN without a loss."""
     gain: Estimate
-    """How much of the way from a score without information (0) to a perfect one (1) it goes."""
+    """Share of the way from a score without information (0) to a perfect one (1)."""
 
     __repr__ = short_repr
 
     def above_chance(self, label: str) -> bool:
-        """Tell whether it sees a shift."""
+        """Tell whether it detects a shift."""
         return self.p_values[label] < ALPHA
 
 
 @dataclass(frozen=True, slots=True)
-class DetectorReport:
-    """Every detector beside the baselines that it has to beat."""
+class DetectorReport(Result):
+    """Every detector, and the baselines that it has to beat."""
 
     detectors: Mapping[str, DetectorResult]
     """By name: hidden states first, then predictions, then raw inputs."""
@@ -70,15 +71,15 @@ class DetectorReport:
     blind_to_scale: tuple[str, ...]
     """Shifts that change the length of the vectors, which normalised neighbours cannot see."""
     site: ResidualSite
-    """Where the residual stream is read."""
+    """Site of the residual stream."""
     conventions: Conventions
     """Which positions count."""
     pooling: Pooling
     """How positions become one vector."""
     n_networks: int
-    """Untrained networks."""
+    """Number of untrained networks."""
     loss: Loss = "excess loss over least squares"
-    """What risk and correlations are about."""
+    """Loss behind risk and correlations."""
 
     __repr__ = short_repr
 
@@ -102,17 +103,17 @@ class DetectorReport:
         return {name: found for name, found in self.detectors.items() if found.reads == what}
 
     def seen_by(self, what: Reads) -> list[str]:
-        """List the shifts that detectors of one kind see."""
+        """List the shifts that detectors of one kind detect."""
         found = self.reading(what).values()
         return [label for label in self.shifts if any(detector.above_chance(label) for detector in found)]
 
     def beats_raw(self, what: Reads, label: str) -> bool:
-        """Tell whether detectors of one kind see a shift better than the baseline does."""
+        """Tell whether detectors of one kind detect a shift better than the baseline."""
         own = max(found.shifts[label].auroc_interval.low for found in self.reading(what).values())
         return own > max(found.shifts[label].auroc_interval.high for found in self.reading(self.baseline).values())
 
     def to_frame(self) -> pd.DataFrame:
-        """Lay everything out, one detector and shift a row."""
+        """Lay everything out, one row per detector and shift."""
         rows = [
             {
                 "detector": name, "reads": found.reads, "shift": label, "auroc": report.auroc,
@@ -147,6 +148,3 @@ class DetectorReport:
         """Name site, positions and pooling, for figures."""
         where = "last position" if self.pooling == "last" else "mean over positions"
         return f"{self.site.hook}, {self.conventions.tokens} tokens, {where}"
-
-    def _repr_html_(self) -> str:
-        return str(self.plot()._repr_html_())

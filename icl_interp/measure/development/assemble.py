@@ -1,4 +1,4 @@
-"""From records on the disk to curves, trajectory and stages."""
+"""Curves, trajectory and stages from the records on the disk."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

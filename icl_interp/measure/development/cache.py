@@ -1,4 +1,4 @@
-"""Records on the disk, so that an analysis goes on where it stopped and a second one costs nothing."""
+"""Records on the disk, so that an interrupted analysis can resume and a second one costs nothing."""
 
 import dataclasses
 import json

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.func import functional_call
@@ -17,6 +18,7 @@ from icl_interp.errors import InputError
 from icl_interp.figures.lines import calibration_figure
 from icl_interp.measure.development.record import LlcRecord, demand_finite
 from icl_interp.measure.development.settings import LlcSettings
+from icl_interp.measure.result import Result
 from icl_interp.prompts import derive_seed
 from probes.learning_coefficient import estimate_learning_coefficient
 from probes.learning_coefficient.calibration import DEFAULT_LOCALIZATIONS, DEFAULT_LRS, LlcCalibration, calibrate
@@ -92,13 +94,25 @@ def checkpoint_llc(
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class CheckpointCalibration:
+class CheckpointCalibration(Result):
     """A sweep of step size and localisation at one checkpoint."""
 
     calibration: LlcCalibration
     """The grid and the recommendation."""
     settings: LlcSettings | None
-    """The settings of the sweep with the recommended pair, ready for `development`; None where none is recommended."""
+    """Settings of the sweep with the recommended values, ready for `development`; None if nothing is recommended."""
+
+    def to_frame(self) -> pd.DataFrame:
+        """Lay the cells out, one a row."""
+        found = self.calibration
+        return pd.DataFrame([
+            {
+                "localization": localization, "lr": lr, "llc": cell.estimate, "llc_error": cell.total_error,
+                "healthy": not cell.raised, "flags": ", ".join(cell.raised), "recommended": cell is found.recommended,
+            }
+            for localization, cells in zip(found.localizations, found.results, strict=True)
+            for lr, cell in zip(found.lrs, cells, strict=True)
+        ])  # fmt: skip
 
     def plot(self) -> Any:
         """Draw the estimates over the step size, one line a localisation, the recommended one starred."""
@@ -124,13 +138,13 @@ def calibrate_llc(
     `probes.learning_coefficient.calibration.calibrate`. Each cell costs one estimate.
 
     Args:
-        checkpoint: Loaded, or a path; of a run folder the newest is taken.
+        checkpoint: A loaded checkpoint or a path; a run folder stands for its newest checkpoint.
         settings: nbeta, chains, draws and batches of every cell; its lr and localization are not used.
         lrs: Step sizes; at least two.
-        localizations: At least one.
-        n_points: Pairs per prompt; None takes the task's usual number.
-        last_point_only: Whether training asked for the last point alone.
-        seed: Of noise and batches, the same in every cell.
+        localizations: Localisations; at least one.
+        n_points: Number of examples per prompt; None takes the task's usual number.
+        last_point_only: Whether training used the last point only.
+        seed: Seed of noise and batches, the same in every cell.
 
     Returns:
         The grid, the recommendation, and its plot.

@@ -1,4 +1,4 @@
-"""What every checkpoint of a run is shown: fixed prompts, and what the reference predictors say to them."""
+"""The input of every checkpoint of a run: fixed prompts, and the answers of the reference predictors to them."""
 
 import hashlib
 from collections.abc import Sequence

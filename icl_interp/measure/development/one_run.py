@@ -1,4 +1,4 @@
-"""How one run developed: its checkpoints in order, and what can be read off their curves."""
+"""The development of one run: its checkpoints in order, and numbers from their curves."""
 
 import math
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ DistanceUnit = Literal["squared", "per_dim", "per_label"]
 """Of distances: squared units of y; divided by n_dims as Raventos et al. do; divided by E[y²] as the reports do."""
 
 LEAST_LLC = 8
-"""Learning coefficients that make a curve on which stages are sought (ours); with fewer, the loss is taken."""
+"""Learning coefficients that make a curve on which stages are sought (our choice); with fewer, the loss is taken."""
 _LEAST_LOSS = 4
 _LEFT_OUT = ("unreadable", "unmeasured", "without_llc")
 
@@ -34,23 +34,23 @@ class RunDevelopment:
     """One run, checkpoint by checkpoint."""
 
     name: str
-    """Told apart from the other runs of the analysis."""
+    """Name, unique in the analysis."""
     task: Task
     """In distribution."""
     config: Architecture
-    """Of the network."""
+    """Configuration of the network."""
     seed: int | None
-    """Of training, where the run's config says it."""
+    """Training seed, if the run's config says it."""
     records: tuple[CheckpointRecord, ...]
-    """By rising step."""
+    """Records by rising step."""
     llc: tuple[LlcRecord, ...]
-    """Of the chosen checkpoints, by rising step; empty where none was asked for."""
+    """Learning coefficients of the chosen checkpoints, by rising step; empty if none was asked for."""
     emergence: SignatureEmergence
     """The spectral signature after the last block, over the checkpoints."""
     untrained_overlaps: tuple[float, ...]
     """The overlap within prompts of each untrained network, the control of `emergence.within`."""
     ood_family: str
-    """What counts as out of distribution."""
+    """Family that counts as out of distribution."""
     fresh_family: str | None
     """The family that follows standard normal weights; None where none does."""
     label_second_moments: Mapping[str, float]
@@ -62,11 +62,11 @@ class RunDevelopment:
     stages_from: str
     """"learning coefficient" or "loss"."""
     unreadable: Mapping[int, str] = field(default_factory=dict)
-    """Checkpoints that are left out, since their files could not be read: why, by rising step."""
+    """Reasons, by rising step, for checkpoints that are left out because their files could not be read."""
     unmeasured: Mapping[int, str] = field(default_factory=dict)
-    """Checkpoints that are left out, since measuring them failed, see `FAILURES`: why, by rising step."""
+    """Reasons, by rising step, for checkpoints that are left out because measuring failed, see `FAILURES`."""
     without_llc: Mapping[int, str] = field(default_factory=dict)
-    """Checkpoints of `records` whose learning coefficient was asked for and failed alone: why, by rising step."""
+    """Reasons, by rising step, for checkpoints of `records` of which only the learning coefficient failed."""
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -95,7 +95,7 @@ class RunDevelopment:
         return torch.tensor([row[name] for row in by_name], dtype=torch.float64) / divisors[unit]
 
     def icl_scores(self, early: int = 0, late: int = -1) -> Float64[Tensor, " checkpoint"]:
-        """Tell how much examples help.
+        """Measure how much examples help.
 
         Formula: l_early - l_late, the loss after `early` examples minus that after `late`; positive where later points
         are easier. Which two points is our choice.
@@ -112,7 +112,7 @@ class RunDevelopment:
 
     @property
     def transience(self) -> float | None:
-        """By how much that loss rises again: at the end minus its minimum, in squared units of y.
+        """Rise of that loss after its minimum, up to the end, in squared units of y.
 
         Never negative, so it means something only beyond the curve's noise from checkpoint to checkpoint.
         """

@@ -1,4 +1,4 @@
-"""What was measured at one checkpoint, as plain numbers; or why there is no such record."""
+"""The measured numbers of one checkpoint, or the reason why there are none."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -39,7 +39,7 @@ class CheckpointRecord:
     """Entropy over its largest value, in [0, 1], by layer and head, mean over the tokens that answer; empty where a
     family has no attention that sums to one."""
     attention_variability: ByHead
-    """Total variation distance of a prompt's pattern from the mean pattern, likewise."""
+    """Total variation distance of a prompt's pattern from the mean pattern, by layer and head, in the same way."""
     weights: Mapping[str, float]
     """Norms, collapse of normalisation layers and embeddings, by name; see `weight_metrics`."""
 
@@ -59,15 +59,15 @@ class LlcRecord:
     step: int
     sha256: str
     estimate: float | None
-    """Dimensionless; None where every chain diverged."""
+    """Estimate, dimensionless; None where every chain diverged."""
     standard_error: float | None
     """Over chains, of what they share, and of the loss at the checkpoint, in quadrature."""
     loss: float
     """Training loss at the checkpoint, on the sampler's prompts."""
     top_eigenvalue: float
-    """Of the Hessian of the training loss."""
+    """Top eigenvalue of the Hessian of the training loss."""
     flags: Mapping[str, str]
-    """What speaks against the estimate, by name of the flag: one sentence each; empty where nothing does."""
+    """Reasons to doubt the estimate, one sentence per raised flag; empty if there are none."""
 
     @property
     def trusted(self) -> float | None:

@@ -1,4 +1,4 @@
-"""How several runs developed, side by side, and the views of it as figures."""
+"""The development of several runs side by side, and its figures."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,6 +18,7 @@ from icl_interp.files import as_json
 from icl_interp.measure.development.one_run import DistanceUnit, RunDevelopment
 from icl_interp.measure.development.settings import DevelopmentSettings, LlcSettings
 from icl_interp.measure.families import IN_DISTRIBUTION
+from icl_interp.measure.result import Result
 from icl_interp.tasks.task_pool import TaskPool
 from probes.learning_coefficient.exact import Crossover, free_energy_crossover
 from probes.trajectory import JointTrajectoryPCA
@@ -34,28 +35,28 @@ _SYMBOLS: Mapping[str, str] = {"ridge": "square", "dMMSE": "diamond"}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Development:
-    """One or several runs, measured alike."""
+class Development(Result):
+    """One or several runs, measured in the same way."""
 
     runs: tuple[RunDevelopment, ...]
-    """In the order in which they were named."""
+    """Runs in the order in which they were named."""
     trajectory: JointTrajectoryPCA | None
     """Principal components of all runs' function vectors, each run's checkpoints weighted by log(step + 1), with the
     reference predictors as landmarks; None with fewer than four checkpoints in all, or where runs share no prompts."""
     landmark_roles: Mapping[str, str]
     """What each landmark is, by its name in `trajectory`: "ridge", "dMMSE", or the reference's own name."""
     trajectory_task: str
-    """What the function vectors' prompts come from."""
+    """Task that the prompts of the function vectors come from."""
     settings: DevelopmentSettings
-    """What was measured."""
+    """Settings of the measures."""
     llc_settings: LlcSettings | None
-    """How learning coefficients were estimated; None where they were not."""
+    """Settings of the learning coefficients; None if none were estimated."""
 
     def run(self, name: str) -> RunDevelopment:
         """Pick a run.
 
         Args:
-            name: Of one of `runs`.
+            name: Name of one of `runs`.
 
         Returns:
             The run.
@@ -70,7 +71,7 @@ class Development:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is left out, a sentence each: checkpoints that could not be read or measured, and coefficients."""
+        """What is left out, one sentence per item: checkpoints that could not be read or measured, and coefficients."""
         several = len(self.runs) > 1
         return tuple(
             f"{run.name}: step {step} {words}: {reason}." if several else f"Step {step} {words}: {reason}."
@@ -106,7 +107,7 @@ class Development:
 
         Args:
             run: One of `runs`.
-            unit: Of the distances.
+            unit: Unit of the distances.
 
         Returns:
             Distance in distribution from dMMSE and from ridge; None where the task has no such reference.
@@ -133,7 +134,7 @@ class Development:
         return found
 
     def to_frame(self) -> pd.DataFrame:
-        """Lay the checkpoints out, one a row.
+        """Lay the checkpoints out, one per row.
 
         Returns:
             Columns run, step, loss, loss_ood, icl_score, "distance: <reference>" in distribution (squared units of y),
@@ -161,7 +162,7 @@ class Development:
             raise InputError(f"the panel {panel!r} {lack}")
         return _PANELS[panel](self)
 
-    def to_plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Lay everything out, but prompts and function vectors.
 
         Returns:
@@ -193,7 +194,7 @@ class Development:
         Returns:
             Text with sorted keys.
         """
-        return as_json(self.to_plain())
+        return as_json(self.to_dict())
 
     def __repr__(self) -> str:
         checkpoints = sum(len(run.records) for run in self.runs)

@@ -1,4 +1,4 @@
-"""How does structure develop? Every checkpoint of a run, measured alike, cached, and put in order."""
+"""How does structure develop? Every checkpoint of a run, measured in the same way, cached, and put in order."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -60,35 +60,34 @@ def development(
 
     For each checkpoint: losses in and out of distribution, distance from every reference predictor, how much examples
     help, spectral signature, linear probes, attention, and what has collapsed in the weights; for a few of them the
-    local learning coefficient. Over all of them: where stages meet, t_crit, and the joint principal components of what
-    the networks say to the same prompts. Untrained networks stand beside the signature.
+    local learning coefficient. Over all of them: where stages meet, t_crit, and the joint principal components of the
+    networks' predictions for the same prompts. Untrained networks stand beside the signature.
 
-    Each checkpoint's record is written at once, under the checksum of the weights and of the settings; so an analysis
-    that was interrupted goes on where it stopped and ends with the same file, and new checkpoints of a run that is
-    still trained are the only ones measured next time. A checkpoint that cannot be read, or measured since its numbers
-    are not finite, is left out and named in `RunDevelopment.unreadable` or `.unmeasured`; a worker that dies costs no
-    record, see `run_jobs`.
+    Each checkpoint's record is written at once, under the checksum of the weights and of the settings. So an
+    interrupted analysis resumes and ends with the same file, and only new checkpoints of a growing run are measured
+    next time. A checkpoint that cannot be read, or not measured because its numbers are not finite, is left out and
+    named in `RunDevelopment.unreadable` or `.unmeasured`. A worker that dies costs no record, see `run_jobs`.
 
     Args:
         run: A run folder, or several; checkpoint files are taken as well, see `find_runs`.
         settings: Numbers of prompts and the seed; None takes the defaults.
-        llc: How and where learning coefficients are estimated; None leaves them out. By default five checkpoints and
-            short chains: a first look and not a measurement, which the flags of each estimate tell.
-        task: What is in distribution, if the files do not say so or say something else; for all runs.
-        n_heads: Attention heads, where files do not say.
+        llc: Settings of the learning coefficients; None leaves them out. By default five checkpoints and short chains:
+            a first look and not a measurement, as the flags of each estimate say.
+        task: The task in distribution of all runs, if the files do not say it or are wrong.
+        n_heads: Number of attention heads, if the files do not say it.
         layout: What else files do not say, as for `load_checkpoint`.
-        loader: A function of your own that opens the files, as for `load_checkpoint`; it needs `task`.
+        loader: Your own function that opens the files, as for `load_checkpoint`; it needs `task`.
         shifts: Names or patterns, or your own `Shift` objects, see `select_shifts`; the first counts as out of
             distribution. None takes weights from outside the pool or the sparse law of training, else x_scale=3.
         references: Predictors of your own by name, added to the task's.
         stages: Whether stages are sought; the fit takes the cube of the number of checkpoints.
-        cache: Where records are kept, in one folder for each run, named after its path; None: "development" inside each
-            run folder.
-        workers: Processes on this machine, one thread each.
-        scheduler: A Dask scheduler instead, "tcp://host:port", whose workers see the same paths.
-        device: Where the networks run, as torch names it.
-        newest: The newest checkpoint of a run, where it is loaded already with the same task, heads and device.
-        on_checkpoint: Told (1, what) whenever a record is there, for progress; see `count_records`.
+        cache: Folder for records, with one folder per run, named after its path; None: "development" inside each run
+            folder.
+        workers: Number of processes on this machine, one thread each.
+        scheduler: Address of a Dask scheduler, "tcp://host:port", instead of `workers`; its workers see the same paths.
+        device: Device of the networks, as torch names it.
+        newest: The newest checkpoint of a run, if it is already loaded with the same task, heads and device.
+        on_checkpoint: Called with (1, what) after each record, for progress; see `count_records`.
 
     Returns:
         Curves, trajectory and stages; `plot`, `to_frame` and `to_json` show them.
@@ -145,7 +144,7 @@ def development(
             lost[due[index]] = left_out
     found = assemble(planned, jobs, lost, shared, settings, llc, own, stages=stages)
     for each in planned:
-        each.store.write_plain(each.store.folder / _SUMMARY, found.to_plain())
+        each.store.write_plain(each.store.folder / _SUMMARY, found.to_dict())
     return found
 
 

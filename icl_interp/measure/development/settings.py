@@ -1,4 +1,4 @@
-"""What an analysis of development measures, and how closely: every choice that its numbers depend on."""
+"""The settings of an analysis of development: every choice that its numbers depend on."""
 
 import dataclasses
 import hashlib
@@ -13,28 +13,28 @@ from icl_interp.provenance import code_version
 
 @dataclass(frozen=True, slots=True)
 class LlcSettings:
-    """How learning coefficients are estimated; names as in devinterp, values ours where the papers do not say.
+    """Settings of learning coefficients; names as in devinterp, values our choice where the papers do not say.
 
     Raises:
         InputError: If a number is out of range.
     """
 
     checkpoints: int | tuple[int, ...] = 5
-    """How many checkpoints, spread evenly over log(step + 1) with first and last among them, or their steps."""
+    """Number of checkpoints, spread evenly over log(step + 1) with first and last among them, or their steps."""
     nbeta: float | int = 66.7
-    """Hoogland et al.'s; multiplies the training loss."""
+    """Factor of the training loss; Hoogland et al.'s."""
     lr: float | int = 3e-4
     """Step size epsilon, theirs; at a tenth of it short chains were still climbing."""
     localization: float | int = 6.67
-    """Theirs."""
+    """Coefficient of the force towards the checkpoint; theirs."""
     num_chains: int = 3
-    """Theirs is 10."""
+    """Number of chains; theirs is 10."""
     num_draws: int = 100
-    """Theirs is 4000."""
+    """Number of draws per chain; theirs is 4000."""
     num_burnin_steps: int = 100
-    """Theirs is 1000."""
+    """Number of steps before the first draw; theirs is 1000."""
     batch_size: int = 128
-    """Theirs is 1024; fresh prompts at every step, each chain its own."""
+    """Number of prompts per step and chain, all fresh; theirs is 1024."""
 
     def __post_init__(self) -> None:
         wanted = (self.checkpoints,) if isinstance(self.checkpoints, int) else self.checkpoints
@@ -71,22 +71,22 @@ class LlcSettings:
 
 @dataclass(frozen=True, slots=True)
 class DevelopmentSettings:
-    """What is measured at every checkpoint.
+    """Settings of the measures at every checkpoint.
 
     Raises:
         InputError: If a count is too small.
     """
 
     n_prompts: int = 512
-    """Prompts a family for losses and distances."""
+    """Number of prompts per family for losses and distances."""
     n_points: int | None = None
-    """Pairs per prompt; None takes the task's usual number."""
+    """Number of examples per prompt; None takes the task's usual number."""
     n_pca_prompts: int = 64
-    """Prompts whose predictions are a checkpoint's function vector."""
+    """Number of prompts whose predictions are a checkpoint's function vector."""
     n_probe_prompts: int = 64
-    """Prompts that signatures, probes and attention are measured on."""
+    """Number of prompts for signatures, probes and attention."""
     n_controls: int = 3
-    """Untrained networks beside the signature; 0 switches them off."""
+    """Number of untrained networks beside the signature; 0 switches them off."""
     seed: int = 0
     """The only source of randomness."""
 

@@ -1,4 +1,4 @@
-"""What a study found: the result of each measure, and the verdict on each claim."""
+"""The results of a study: one per measure, and the verdict on each claim."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -32,15 +32,15 @@ class Surveyed(ABC):
     families: Families
     """The prompts."""
     sites: tuple[ResidualSite, ...]
-    """Along the network."""
+    """Sites along the network."""
     conventions: Conventions
     """How activations became directions."""
     results: Mapping[str, Any]
-    """By name of the measure; None where `absent` says why."""
+    """Results by name of the measure; None where `absent` says why."""
     absent: Mapping[str, str]
-    """Measures without a result, and the reason."""
+    """Measures without a result, with the reason."""
     verdicts: Mapping[str, Excess]
-    """By claim: the model's number beside those of untrained networks."""
+    """Verdict on each claim: the model's number beside those of untrained networks."""
     untrained: tuple[NetworkSurvey, ...]
     """Spectra and scores of untrained networks; empty where there are no controls."""
     seed: int
@@ -101,9 +101,9 @@ class Study(Surveyed):
     """Everything that a report of a model shows."""
 
     config: Architecture
-    """Of the model."""
+    """Configuration of the model."""
     task: Task
-    """What counts as in distribution."""
+    """Task in distribution."""
     claims: tuple[Claim, ...]
     """What is claimed of such a model, whatever the numbers; all intervals of verdicts hold together at 95 %."""
     answers: Mapping[str, ByReference[Float[Tensor, "sample point"]]]

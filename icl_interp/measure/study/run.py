@@ -52,24 +52,24 @@ def study(
 
     Args:
         model: The network, or a `Checkpoint`.
-        task: What is in distribution; of a `Checkpoint` its own by default.
-        n_prompts: For each family; None takes what a few minutes allow.
-        n_points: Pairs per prompt; None takes the task's usual number.
+        task: The task in distribution; a `Checkpoint` brings its own.
+        n_prompts: Number of prompts per family; None takes as many as fit in a few minutes.
+        n_points: Number of examples per prompt; None takes the task's usual number.
         shifts: Names or patterns, or your own `Shift` objects, see `select_shifts`; None means the core suite.
         layers: Blocks to look at; None means all.
-        references: Predictors of your own by name, added to the task's; a `References` stands in place of them.
-        detectors: Your own by name, as in `detector_report`.
-        targets: Quantities of your own that probes look for, by name, as in `linear_probes`.
-        n_controls: Untrained networks; None takes 20 where they cost less than a minute and 10 elsewhere, and 40 or 20
-            for spectra. 0 switches them off, and no verdict applies then.
-        n_points_trained: Points that prompts had in training; later ones are marked as never seen there. None takes
-            what a `Checkpoint` says, or the task's usual number.
+        references: Predictors of your own by name, added to the task's; a `References` replaces them.
+        detectors: Detectors of your own by name, as in `detector_report`.
+        targets: Probe targets of your own by name, as in `linear_probes`.
+        n_controls: Number of untrained networks; None takes 20 if they cost less than a minute and otherwise 10, and 40
+            or 20 for spectra. 0 switches them off, and no verdict applies then.
+        n_points_trained: Number of examples per prompt in training; later ones are marked as never seen in training.
+            None takes what a `Checkpoint` says, or the task's usual number.
         seed: The only source of randomness.
         workers: Number of processes, of one thread each, that untrained networks are divided between; results do not
-            depend on it. None takes two or more where the cores are there and the work would take one of them longer
-            than 20 seconds. Networks that cannot be sent to another process stay in this one.
-        tick: Told the number of sequences just read, and by which network or for which measure, for progress;
-            `StudyPlan.reads` in all.
+            depend on it. None takes two or more if there are enough cores and one process would take longer than 20
+            seconds. Networks that cannot be sent to another process stay in this one.
+        tick: Called with the number of sequences just read, and the network or measure, for progress; the total is
+            `StudyPlan.reads`.
 
     Returns:
         The study.
@@ -107,8 +107,9 @@ def _measured(found: Findings, report: Tick) -> Study:
     results = found.results
     results |= dict.fromkeys(measure.name for measure in plan.measures)
     absent, efforts = plan.absent, plan.efforts
-    for measure in plan.running:
+    for measure, done in zip(plan.running, _parts(plan.afterwards, len(plan.running)), strict=True):
         result = measure.run(found)
+        report(done, measure.title)
         if isinstance(result, Absent):
             absent[measure.name] = result.reason
         else:
@@ -138,6 +139,10 @@ def _measured(found: Findings, report: Tick) -> Study:
         measures=plan.measures,
         seed=plan.seed,
     )
+
+
+def _parts(whole: int, n: int) -> list[int]:
+    return [whole * (i + 1) // n - whole * i // n for i in range(n)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -214,7 +219,8 @@ def _read(found: Findings, asked: _Network, on_prompts: Callable[[int], None]) -
     watches = {m.name: m.watch(plan, network) for m in plan.running if m.watch is not None}
     survey = _survey(network, plan, list(watches.values()), on_prompts)
     features = answering_features(network, plan.probe_prompts, plan.sites)
-    on_prompts(len(plan.probe_prompts))
+    read = {m.name: m.read(plan, features, asked.of_model) for m in plan.running if m.read is not None}
+    on_prompts(plan.probe_reads)
     alone = {}
     for measure in plan.running:
         if measure.alone is not None:
@@ -223,7 +229,7 @@ def _read(found: Findings, asked: _Network, on_prompts: Callable[[int], None]) -
     return _Reading(
         survey=survey,
         watched={m.name: m.kept(watches[m.name]) for m in plan.running if m.name in watches},
-        read={m.name: m.read(plan, features, asked.of_model) for m in plan.running if m.read is not None},
+        read=read,
         alone=alone,
         errors_only=_errors_only(network, plan, on_prompts) if asked.of_model else {},
     )

@@ -36,10 +36,10 @@ _PAIR_SAMPLE = 64
 
 @dataclass(frozen=True, slots=True)
 class SiteRecord:
-    """What one family looks like at one site of one network."""
+    """Numbers of one family at one site of one network."""
 
     scores: SignatureScores
-    """Of each prompt, against the network's own in-distribution reference."""
+    """Scores of each prompt, against the network's own in-distribution reference."""
     spectrum: Float[Tensor, " rank"]
     """Mean singular values over prompts, largest first, in activation units."""
     spectrum_std: Float[Tensor, " rank"]
@@ -64,7 +64,7 @@ class FamilyRecord:
     """What one network does on one family."""
 
     predictions: Float[Tensor, "sample point"]
-    """Of the family's labels, in units of y."""
+    """Predictions of the family's labels, in units of y."""
     sites: Mapping[str, SiteRecord]
     """By site label."""
 

@@ -112,9 +112,9 @@ def test_learning_coefficients_are_estimated_where_they_were_asked_for(found):
 @pytest.mark.slow  # each process imports torch and TransformerLens
 def test_workers_give_the_same_file(run, found, tmp_path):
     spread = development(run, settings=FEW, llc=None, workers=2, cache=tmp_path)
-    alone = found.to_plain()["runs"][0]
+    alone = found.to_dict()["runs"][0]
     for key in ("checkpoints", "signature"):
-        assert spread.to_plain()["runs"][0][key] == alone[key]
+        assert spread.to_dict()["runs"][0][key] == alone[key]
 
 
 def test_progress_counts_every_record(run):
@@ -196,7 +196,7 @@ def test_a_damaged_checkpoint_is_left_out_and_named(run, found, tmp_path):
     assert note.endswith(".")
     assert "step_00000002.pt" in note
     assert str(tmp_path) not in others.to_json()
-    assert others.to_plain()["runs"][0]["unreadable"] == {"2": left.unreadable[2]}
+    assert others.to_dict()["runs"][0]["unreadable"] == {"2": left.unreadable[2]}
     assert development(copy, settings=FEW, llc=SHORT).to_json() == others.to_json()
     assert found.notes == ()
 

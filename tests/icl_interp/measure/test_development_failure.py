@@ -44,7 +44,7 @@ def test_a_diverged_checkpoint_is_left_out_and_the_others_are_as_they_were(copy,
         r"infinite of 128; training may have diverged before this checkpoint\."
     )
     assert re.fullmatch(wanted, note)
-    assert others.to_plain()["runs"][0]["unmeasured"] == {"2": left.unmeasured[2]}
+    assert others.to_dict()["runs"][0]["unmeasured"] == {"2": left.unmeasured[2]}
     assert development(copy, settings=FEW, llc=SHORT).to_json() == others.to_json()
     assert found.notes == ()
 
@@ -73,7 +73,7 @@ def test_where_only_the_coefficient_fails_the_checkpoint_stays(copy, pattern, fa
     (note,) = others.notes
     assert note.startswith("Step 6 has no learning coefficient: ")
     assert re.search(reason, note)
-    assert others.to_plain()["runs"][0]["without_llc"] == {"6": left.without_llc[6]}
+    assert others.to_dict()["runs"][0]["without_llc"] == {"6": left.without_llc[6]}
 
 
 def test_where_every_checkpoint_fails_there_is_one_sentence(copy):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from icl_interp.measure.families import draw_families
-from icl_interp.report.numbers import _plain, study_json
+from icl_interp.measure.result import plain
+from icl_interp.report.numbers import _names, study_json
 from icl_interp.tasks.linear_regression import LinearRegression
 
 PROVENANCE = {"command": "icl-probe small.pt", "threads": 1}
@@ -139,8 +140,8 @@ def test_brackets_in_words_stay_as_they_are(small_study, small_checkpoint):
 
 def test_a_family_says_what_it_changes():
     families = draw_families(LinearRegression(2), shifts=["x_scale=3", "label_noise=1"], n_prompts=4)
-    plain = _plain(families)["by_label"]
-    assert {label: family["changes"] for label, family in plain.items()} == {
+    told = plain(families, _names)["by_label"]
+    assert {label: family["changes"] for label, family in told.items()} == {
         "in distribution": "nothing",
         "x_scale=3": "inputs",
         "label_noise=1": "labels",
