@@ -363,7 +363,7 @@ class Atlas(Result):
             said.append(f"{_count(quiet, 'other shift')} {'shows' if quiet == 1 else 'show'} nothing at any site.")
         asked = [cell.confirmed for cell in self.found if cell.confirmed is not None]
         if asked:
-            said.append(f"Other prompts confirm {sum(asked)} of {_count(len(asked), 'cell')}.")
+            said.append(f"Confirmed on other prompts: {sum(asked)} of {len(asked)}.")
         return " ".join([head, *said])
 
     def __repr__(self) -> str:
