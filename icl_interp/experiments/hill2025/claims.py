@@ -29,7 +29,7 @@ _ENERGIES = {
 _HOW = "All tokens, uncentred, right singular vectors, k = 2, overlap with the subspace of prompts in distribution"
 _CONTRAST = "Contrast: mean overlap in distribution minus that under shift, mean over all shifts."
 _HALVES = "The first half of the seeds chooses where, the second half is judged there."
-_MOST = 0.6  # share of models that have to show what the paper says (ours): one half is inside the interval of 8 of 8
+_MOST = 0.6  # share of models that have to show what the paper says (ours): 8 of 8 agree, and 0 of 8 contradict
 
 _Value = Callable[[Measured], float]
 _Rows = list[Row[Reader]]

@@ -48,7 +48,6 @@ class FamilyFound(signatures.Record):
     spectrum: tuple[float, ...]  # mean singular values
     untrained_spectrum: tuple[float, ...]
     growth: signatures.Networks  # log of the mean leading singular value over that in distribution
-    within: float  # Spearman of 1 - score with log error; NaN where undefined
     flagged: float  # share of prompts that the signature puts outside where it lets 95 % of those in distribution pass
     sample: tuple[tuple[float, float], ...]  # score and error of a few prompts
 
@@ -120,9 +119,8 @@ def measure(runs: TrainedRuns, sizes: Sizes) -> dict[Run, Measured]:
     found = {}
     for run, config in runs.configs.items():
         path = runs.folder / "measured" / f"{_key(run, config, sizes)}.json"
-        found[run] = keep(
-            path, Measured, partial(_measure_model, runs.models[run], run, sizes, workers=runs.means.workers)
-        )
+        one = partial(_measure_model, runs.models[run], run, sizes, workers=runs.means.workers)
+        found[run] = keep(path, Measured, one)
         runs.on_done(1)
     return found
 
@@ -191,7 +189,7 @@ def _families(found: Findings, wrong: Scores) -> dict[str, FamilyFound]:
     records = {label: [s.families[label].sites[found.main_site.label] for s in found.surveys] for label in reports}
     leading = {label: [float(record.leading_value.mean()) for record in of] for label, of in records.items()}
     scores = {label: of[0].scores.ood_score.double() for label, of in records.items()}
-    inside, within, families = reports[IN_DISTRIBUTION], signatures.correlate(scores, wrong)[2], {}
+    inside, families = reports[IN_DISTRIBUTION], {}
     for label, (own, *untrained) in records.items():
         of, ratios = reports[label], zip(leading[label], leading[IN_DISTRIBUTION], strict=True)
         curves = {name: of.curves[name] for name in (MODEL, *_REFERENCES)}
@@ -205,7 +203,6 @@ def _families(found: Findings, wrong: Scores) -> dict[str, FamilyFound]:
             spectrum=_rounded(own.spectrum),
             untrained_spectrum=_rounded(torch.stack([record.spectrum for record in untrained]).mean(0)),
             growth=tuple(float(torch.tensor(own / usual).log()) for own, usual in ratios),
-            within=within[label],
             flagged=1 - passed,
             sample=tuple(zip(_rounded(1 - scores[label][:_KEPT]), _rounded(wrong[label][:_KEPT]), strict=True)),
         )

@@ -50,7 +50,6 @@ def family(label, off):
         spectrum=(3.0, 2.0, 1.0),
         untrained_spectrum=(3.0, 2.0, 1.0),
         growth=(0.0 if inside else 0.4 + off, 0.0, 0.0),
-        within=0.8,
         flagged=0.05 if inside else 0.9,
         sample=((0.9, 0.01), (0.2, 1.0)),
     )

@@ -229,7 +229,7 @@ def test_numbers_that_are_none_leave_checks_undecided_and_end_nothing(ideal):
     cells = dict.fromkeys(("auroc", "untrained", "norms", "z", "p_value"), math.nan)
 
     def without(_, family):
-        return {"late": {**family.late, "model": math.nan}, "within": math.nan, "growth": (math.nan,) * 3}
+        return {"late": {**family.late, "model": math.nan}, "growth": (math.nan,) * 3}
 
     spoilt = with_families(with_records(with_records(ideal, "readings", **lost), "cells", **cells), without)
     spoilt = with_all(spoilt, lambda _, measured: measured.model_copy(update={"judged": False}))
