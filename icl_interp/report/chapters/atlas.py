@@ -71,11 +71,14 @@ def _map(atlas: Atlas) -> FigureView:
     largest = max(atlas.cells, key=lambda cell: abs(cell.value - cell.level) if math.isfinite(cell.value) else -1.0)
     sentence = f"AUROC of each cell minus 0.5. The largest is at {largest.site} under {largest.shift}: "
     if atlas.n_controls:
-        n = len(atlas.found)
-        framed = f"{n} cell{' is' if n == 1 else 's are'} framed, where the model differs; " if n else ""
+        n, what = len(atlas.found), "largest difference"
+        if n:
+            largest, what = atlas.found[0], "clearest of them"
+        framed = f"{n} cell{' is' if n == 1 else 's are'} framed, where the model differs. " if n else ""
         sentence = (
             "AUROC of each cell minus that in untrained networks. Where training does not change the signature, cells "
-            f"are pale. Here {framed}the largest difference is at {largest.site} under {largest.shift}: "
+            f"are pale. {framed or 'No cell is framed. '}The {what if n != 1 else 'cell'} is at {largest.site} under "
+            f"{largest.shift}: "
         )
     sentence += number(largest.value)
     sentence += f", in untrained networks {number(largest.control)}." if atlas.n_controls else "."
