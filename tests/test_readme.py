@@ -1,4 +1,4 @@
-"""The python blocks of the README and of docs/models.md run, and what it points to exists."""
+"""The python blocks of the README and of docs/models.md run as scripts, an example too; what it points to exists."""
 
 import re
 import subprocess
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from fresh import run_fresh
+from test_examples import EXAMPLES, SCRIPT, SMALL
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
@@ -28,6 +29,13 @@ def ran(tmp_path_factory):
 @pytest.mark.parametrize("number", range(4), ids=["notebook cell", "your own model", "probes alone", "model families"])
 def test_block_runs(number, ran):
     assert ran[number].code == 0, ran[number].complained
+
+
+def test_an_example_is_a_script(tmp_path):
+    (done,) = run_fresh([[EXAMPLES[SCRIPT]]], folder=tmp_path, environment=SMALL)
+    assert done.code == 0, done.complained
+    assert "in distribution" in done.said
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_links_point_to_files():
