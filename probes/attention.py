@@ -241,9 +241,13 @@ def attention_report(
     exact = pattern[:, :, keep].double()
     seen = visible[keep].double()
     uniform = seen / seen.sum(dim=1, keepdim=True)
+    masks = (
+        torch.stack([mask[keep].flatten() for mask in roles.values()]) if roles else exact.new_empty(0, seen.numel())
+    )
+    shares = (exact.flatten(2) @ masks.double().T / len(seen)).unbind(dim=2)  # of all roles at once
     mass = {
-        name: curve_over_prompts(in_dtype((exact * mask[keep]).sum(dim=3).mean(dim=2), pattern.dtype), **bootstrap)
-        for name, mask in roles.items()
+        name: curve_over_prompts(in_dtype(share, pattern.dtype), **bootstrap)
+        for name, share in zip(roles, shares, strict=True)
     }
     distance = (exact - exact.mean(dim=0)).abs().sum(dim=3).mean(dim=2) / 2
     return AttentionReport(

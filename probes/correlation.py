@@ -6,6 +6,7 @@ beside the pooled one, the one of the family means, and a partial one given cova
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Float64, Int, Int64
@@ -63,6 +64,7 @@ def score_error_correlation(
     seed: int = 0,
     n_bootstrap: int = 1000,
     confidence: float = 0.95,
+    resample: Literal["all", "within"] = "all",
 ) -> CorrelationReport:
     """Measure whether a score predicts the error, inside each group and across them.
 
@@ -87,6 +89,7 @@ def score_error_correlation(
             i, its size and this seed alone; with clusters they depend on m and this seed alone.
         n_bootstrap: Number of bootstrap resamples.
         confidence: The share of replicates inside each interval.
+        resample: "within" leaves out the intervals and replicates across groups (NaN), which cost most of the time.
 
     Returns:
         Correlations with intervals, computed in float64.
@@ -113,7 +116,8 @@ def score_error_correlation(
     values = torch.stack([column.detach().double().cpu() for column in columns])[:, order]
     once = _statistics(values, sizes, torch.ones(1, n, dtype=torch.int64))[0]
     chunks = _resamples(sizes, None if ids is None else ids[order], seed=seed, n_bootstrap=n_bootstrap)
-    replicates = torch.cat([_statistics(values, sizes, counts) for counts in chunks])
+    statistics = _statistics if resample == "all" else _inside_groups
+    replicates = torch.cat([statistics(values, sizes, counts) for counts in chunks])
     dtypes = score.dtype, log_error.dtype
     reasons = _reasons_within(values, sizes, dtypes) + _reasons_overall(values, len(names), covariates, dtypes)
     estimates = [
@@ -136,19 +140,33 @@ def score_error_correlation(
     )
 
 
-# One row a resample: Spearman in each group, then pooled, Pearson, between and partial.
+# One row per resample: Spearman in each group, then pooled, Pearson, between and partial.
 # Rows of values: score, error, covariates.
 def _statistics(
     values: Float64[Tensor, "row sample"], sizes: list[int], counts: Int64[Tensor, "bootstrap sample"]
 ) -> Float64[Tensor, "bootstrap statistic"]:
     weights = counts.double()
-    within = []
-    for part, weight in zip(torch.split(values[:2], sizes, dim=1), torch.split(weights, sizes, dim=1), strict=True):
-        within.append(pearson(weighted_covariance(resampled_ranks(part, weight), weight)))
     ranks = weighted_covariance(resampled_ranks(values, weights), weights)
     raw = weighted_covariance(values[None, :2].expand(len(weights), -1, -1), weights)
     between = spearman_over_means(values[:2], weights, sizes)
-    return torch.stack([*within, pearson(ranks), pearson(raw), between, partial_correlation(ranks)], dim=1)
+    across = torch.stack([pearson(ranks), pearson(raw), between, partial_correlation(ranks)], dim=1)
+    return torch.cat([_within(values, sizes, weights), across], dim=1)
+
+
+# The same with NaN for what goes across groups.
+def _inside_groups(
+    values: Float64[Tensor, "row sample"], sizes: list[int], counts: Int64[Tensor, "bootstrap sample"]
+) -> Float64[Tensor, "bootstrap statistic"]:
+    within = _within(values, sizes, counts.double())
+    return torch.cat([within, within.new_full((len(within), 4), torch.nan)], dim=1)
+
+
+def _within(
+    values: Float64[Tensor, "row sample"], sizes: list[int], weights: Float64[Tensor, "bootstrap sample"]
+) -> Float64[Tensor, "bootstrap group"]:
+    parts = zip(torch.split(values[:2], sizes, dim=1), torch.split(weights, sizes, dim=1), strict=True)
+    found = [pearson(weighted_covariance(resampled_ranks(part, weight), weight)) for part, weight in parts]
+    return torch.stack(found, dim=1)
 
 
 # Places of the samples' clusters among the distinct ones, from 0.

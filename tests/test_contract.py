@@ -1,14 +1,17 @@
 """The public contract has full docstrings: every argument, and what comes back. Internal functions need none."""
 
 import dataclasses
+import importlib
 import inspect
+import pkgutil
 import re
 from collections.abc import Iterator
 
 import pytest
 
 import icl_interp
-from icl_interp import interventions, predictors, report
+from icl_interp import interventions, measure, predictors, report
+from icl_interp.measure.result import Result
 from icl_interp.models import lens
 
 PUBLIC = {
@@ -43,6 +46,16 @@ def test_public_classes_and_their_methods_are_described(cls):
     }
     bare = [name for name, member in own.items() if not (inspect.getdoc(member) or inspect.getdoc(getattr(cls, name)))]
     assert not bare
+
+
+def test_every_result_that_draws_itself_can_be_saved_shown_and_laid_out():
+    names = [found.name for found in pkgutil.walk_packages(measure.__path__, "icl_interp.measure.")]
+    there = [value for name in names for value in vars(importlib.import_module(name)).values()]
+    kinds = {kind for kind in there if inspect.isclass(kind) and hasattr(kind, "plot")} - {Result}
+    assert len(kinds) > 12
+    assert [kind.__name__ for kind in kinds if not issubclass(kind, Result)] == []
+    assert [kind.__name__ for kind in kinds if inspect.isabstract(kind)] == []
+    assert {"plot", "savefig", "to_frame", "to_dict", "_repr_html_"} <= set(dir(Result))
 
 
 def test_public_results_are_frozen():

@@ -29,10 +29,10 @@ class PrintStyle:
         InputError: If the width or the font is unknown.
     """
 
-    width: Literal["single", "double"] = "double"
-    """One column of a paper (85 mm) or two (178 mm)."""
-    font: Literal["sans-serif", "serif"] = "sans-serif"
-    """Of all text."""
+    width: str = "double"
+    """"single", one column of a paper (85 mm), or "double" (178 mm)."""
+    font: str = "sans-serif"
+    """Of all text: "sans-serif" or "serif"."""
 
     def __post_init__(self) -> None:
         for name, choices in STYLE_CHOICES.items():

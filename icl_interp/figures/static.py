@@ -113,6 +113,7 @@ def draw(panels: Sequence[Panel], style: PrintStyle) -> Figure:
         _share_titles(plots, n_columns)
         _legend(figure, plots)
         _fit(figure, plots, n_columns)
+        figure.set_layout_engine("none")  # it stays as it is, and is not laid out again for each format
     return figure
 
 
@@ -190,7 +191,7 @@ class _Plot:
         self.title = given if own in given else "\n".join(filter(None, (given, own)))
         self.x, self.y = _Scale.read(self.figure, "x"), _Scale.read(self.figure, "y")
         self.handles: dict[str, Line2D] = {}
-        self.cells: list[tuple[QuadMesh, Any]] = []
+        self.cells: list[tuple[QuadMesh, Any, np.ndarray, np.ndarray]] = []
         self.bars: list[Axes] = []
 
     def draw(self, axes: Axes) -> None:
@@ -259,7 +260,7 @@ class _Plot:
     def _mark(self, trace: Any, xs: np.ndarray, ys: np.ndarray, gid: str, colour: Any, handle: Line2D) -> None:
         marker, n = trace.marker, len(xs)
         symbols = _each(marker.symbol or "circle", n)
-        colours = _each(marker.color or colour, n)
+        colours = [colour] * n if marker.color is None else _each(marker.color, n)
         sizes = [_points(size, 6) for size in _each(marker.size or 6, n)]
         opacity = 1.0 if marker.opacity is None else float(marker.opacity)
         for symbol in dict.fromkeys(symbols):  # matplotlib draws one symbol at a time
@@ -343,7 +344,7 @@ class _Plot:
             bar.update_ticks()
             self.bars.append(bar.ax)
         if trace.texttemplate or trace.text is not None:
-            self.cells.append((mesh, trace))
+            self.cells.append((mesh, trace, xs, ys))
 
     def _colour_scale(self, trace: Any) -> Any:
         scales = self.layout.template.layout.colorscale
@@ -352,10 +353,9 @@ class _Plot:
     def write_cells(self) -> None:
         """Write the numbers into the cells, along or across them; where neither fits, the colours must do."""
         renderer = self.axes.figure.canvas.get_renderer()
-        for mesh, trace in self.cells:
+        for mesh, trace, xs, ys in self.cells:
             table = np.ma.getdata(mesh.get_array())
             rows = _rows(trace.text) if trace.text is not None else [[None] * table.shape[1]] * table.shape[0]
-            xs, ys = self.x.at(trace.x), self.y.at(trace.y)
             texts = [
                 self.axes.text(
                     xs[j],
@@ -537,7 +537,7 @@ def _tick(scale: _Scale, axis: Any) -> None:
         axis.set_major_locator(ticker.MaxNLocator(6, steps=[1, 2, 5, 10]))
 
 
-def _power(value: float, _: Any = None) -> str:
+def _power(value: float | int, _: Any = None) -> str:
     if value <= 0 or 1e-3 <= value < 1e5:
         return f"{value:g}"
     mantissa, _, exponent = f"{value:.2e}".partition("e")
@@ -649,12 +649,12 @@ def _is_relative(reference: str | None) -> bool:
     return reference == "paper" or (reference or "").endswith(" domain")
 
 
-def _wrapped(text: str, inches: float) -> str:
+def _wrapped(text: str, inches: float | int) -> str:
     letters = max(8, int(inches * 72 / (0.52 * _SIZES["axes.labelsize"])))
     return "\n".join(line for part in text.split("\n") for line in textwrap.wrap(part, letters))
 
 
-def _points(pixels: float | None, default: float) -> float:
+def _points(pixels: float | int | None, default: float | int) -> float:
     return _POINTS_PER_PIXEL * float(default if pixels is None else pixels)
 
 
@@ -690,7 +690,7 @@ def _text(markup: Any) -> str:
     return html.unescape(re.sub(r"</?[a-zA-Z][^<>]*>", "", lines))
 
 
-def _filled(template: str, *, z: float, text: Any) -> str:
+def _filled(template: str, *, z: float | int, text: Any) -> str:
     def value(found: "re.Match[str]") -> str:
         if found[1] == "text":
             return str("" if text is None else text)

@@ -354,7 +354,7 @@ class Atlas(Result):
                 f"model differ from {self.n_controls} untrained networks. This study would find a difference in AUROC "
                 f"of {self.detectable:.2g} in one cell with 80 % power."
             )
-        leave, stay = ([c for c in self.found if c.verdict == word] for word in ("evidence", "opposite"))
+        leave, stay = ([c for c in self.cells if c.verdict == word] for word in ("evidence", "opposite"))
         head = "Yes, at some places." if leave else "The opposite, at some places."
         said = [_told(leave, "leave the signature more often")] if leave else []
         said += [_told(stay, "stay in the signature more often")] if stay else []
@@ -363,7 +363,7 @@ class Atlas(Result):
             said.append(f"{_count(quiet, 'other shift')} {'shows' if quiet == 1 else 'show'} nothing at any site.")
         asked = [cell.confirmed for cell in self.found if cell.confirmed is not None]
         if asked:
-            said.append(f"Other prompts confirm {sum(asked)} of {_count(len(asked), 'cell')}.")
+            said.append(f"Confirmed on other prompts: {sum(asked)} of {len(asked)}.")
         return " ".join([head, *said])
 
     def __repr__(self) -> str:
@@ -379,7 +379,7 @@ _FEW = 4
 
 def _told(cells: Sequence[AtlasCell], what: str) -> str:
     if len(cells) > _FEW:
-        best = cells[0]
+        best = max(cells, key=lambda cell: abs(cell.z))
         return (
             f"In {len(cells)} cells prompts {what} than in untrained networks, most clearly at {best.site} under "
             f"{best.shift} (AUROC {best.value:.2f}, untrained {best.control:.2f})."

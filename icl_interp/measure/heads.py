@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from icl_interp.activations import collect
 from icl_interp.door import ModelLike, TaskLike, as_model_and_task
 from icl_interp.errors import InputError
 from icl_interp.figures.heatmap import heatmap_figure
@@ -24,6 +25,7 @@ from icl_interp.measure.subspace_use import late_answers
 from icl_interp.measure.verdicts import LEVEL
 from icl_interp.models.architecture import Architecture
 from icl_interp.models.hooked import HookedModel
+from icl_interp.models.softmax.transformer import HookedICLTransformer
 from icl_interp.prompts import Prompts, derive_seed
 from icl_interp.tasks.base import Task
 from probes import head_importance as by_loss
@@ -216,8 +218,36 @@ def _masked(
     model: HookedModel, prompts: Prompts, unit: float
 ) -> tuple[Float[Tensor, "layer head batch"], Float[Tensor, " batch"]]:
     layers, heads = range(model.cfg.n_layers), range(model.cfg.n_heads)
+    whole = _losses(model, prompts, None, unit)
+    plain = not model.cfg.query_only and prompts.query_xs is None and not model.is_listened_to
+    if isinstance(model, HookedICLTransformer) and plain:
+        parts = [prompts[start : start + _AT_ONCE] for start in range(0, len(prompts), _AT_ONCE)]
+        said = torch.cat([_each_masked(model, part) for part in parts], dim=2)
+        late = late_answers(model, prompts)
+        return (said.double()[..., late] - prompts.ys.double()[:, late]).square().mean(3) / unit, whole
     rows = [torch.stack([_losses(model, prompts, [(layer, h)], unit) for h in heads]) for layer in layers]
-    return torch.stack(rows), _losses(model, prompts, None, unit)
+    return torch.stack(rows), whole
+
+
+_AT_ONCE = 32
+"""Prompts whose residual streams are in memory before every block; the last batches hold one per head of them."""
+
+
+def _each_masked(model: HookedICLTransformer, prompts: Prompts) -> Float[Tensor, "layer head batch point"]:
+    """Answer with each head masked in turn: from its own block on, and all heads of a layer at once."""
+    names = [f"blocks.{layer}.hook_resid_pre" for layer in range(model.cfg.n_layers)]
+    streams, rows, n_heads = collect(model, prompts, names), [], model.cfg.n_heads
+
+    def mask(z: Tensor, hook: object) -> Tensor:  # noqa: ARG001
+        turns = z.clone().reshape(n_heads, -1, *z.shape[1:])
+        turns.diagonal(dim1=0, dim2=3).zero_()  # [head batch pos head d_head]: each of its own turn
+        return turns.flatten(0, 1)
+
+    for layer, name in enumerate(names):
+        with torch.no_grad(), model.hooks(fwd_hooks=[(f"blocks.{layer}.attn.hook_z", mask)]):
+            said = model.answers_from(layer, streams[name].repeat(n_heads, 1, 1))
+        rows.append(said.reshape(n_heads, -1, said.shape[1]).cpu())
+    return torch.stack(rows)
 
 
 def _losses(
@@ -248,8 +278,9 @@ def _random_orders(like: Float[Tensor, "layer head"], n: int, seed: int) -> list
 
 
 def _cost(config: Architecture, n_points: int, n_controls: int) -> int:  # noqa: ARG001
-    heads = config.n_layers * config.n_heads
-    return (1 + n_controls) * (1 + heads) + 1 + (1 + _N_ORDERS) * min(heads + 1, _N_KEPT)
+    heads, layers = config.n_layers * config.n_heads, max(1, config.n_layers)
+    masked = heads if config.query_only or config.is_wrapped else heads * (layers + 1) // (2 * layers)
+    return (1 + n_controls) * (1 + masked) + 1 + (1 + _N_ORDERS) * min(heads + 1, _N_KEPT)
 
 
 def _without_heads(plan: StudyPlan) -> str | None:

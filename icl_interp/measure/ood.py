@@ -61,7 +61,8 @@ class OodReport(Result):
     """Correlation of the score 1 - overlap with the log error of the same prompt, over all families; None without
     errors."""
     untrained_correlations: tuple[CorrelationReport, ...]
-    """Correlations of untrained networks' scores with the same errors of this model (our choice of control)."""
+    """Correlations of untrained networks' scores with the same errors of this model (our choice of control); those
+    across families have no intervals."""
     scores: Mapping[str, Float64[Tensor, " sample"]]
     """1 - overlap of each prompt, by family."""
     errors: Mapping[str, Float64[Tensor, " sample"]]
@@ -270,13 +271,13 @@ def summarise_ood(
         shifts[family.label] = ShiftDetection(own, detect(norms, family.label), untrained, excess)
     errors = prompt_errors_of(survey, families)
 
-    def correlate(of: Mapping[str, Tensor]) -> CorrelationReport:
-        return _correlate(of, errors, log_norms, seed)
+    def correlate(of: Mapping[str, Tensor], resample: Literal["all", "within"]) -> CorrelationReport:
+        return _correlate(of, errors, log_norms, seed, resample)
 
     return OodReport(
         shifts=shifts,
-        correlation=correlate(scores) if errors else None,
-        untrained_correlations=tuple(correlate(control) for control in control_scores if errors),
+        correlation=correlate(scores, "all") if errors else None,
+        untrained_correlations=tuple(correlate(control, "within") for control in control_scores if errors),
         scores=scores,
         errors=errors,
         site=site,
@@ -360,7 +361,11 @@ def _scores(survey: NetworkSurvey, site: ResidualSite) -> dict[str, Tensor]:
 
 
 def _correlate(
-    scores: Mapping[str, Tensor], errors: Mapping[str, Tensor], log_norms: Mapping[str, Tensor], seed: int
+    scores: Mapping[str, Tensor],
+    errors: Mapping[str, Tensor],
+    log_norms: Mapping[str, Tensor],
+    seed: int,
+    resample: Literal["all", "within"] = "all",
 ) -> CorrelationReport:
     labels = list(scores)
     return score_error_correlation(
@@ -371,6 +376,7 @@ def _correlate(
         covariates=torch.cat([log_norms[label] for label in labels]),
         seed=seed,
         n_bootstrap=N_BOOTSTRAP,
+        resample=resample,
     )
 
 

@@ -4,7 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -97,6 +97,16 @@ def _all_conventions(layout: Tokens) -> list[Conventions]:
     ]
 
 
+class Seen(NamedTuple):
+    """What a watch saw of one network."""
+
+    sites: tuple[ResidualSite, ...]
+    scores: Mapping[tuple[ResidualSite, Conventions, str], Scores]
+    """In [0, 1], larger is more alike, by site, conventions and variant, then by family."""
+    rows: Mapping[tuple[ResidualSite, str, bool, str], list[float]]
+    """Contrast with each shift of the stacked tokens, by site, role, centring and variant."""
+
+
 class SignatureWatch:
     """Scores the first prompts at every site by every convention; and stacks the last x and y tokens of all of them.
 
@@ -141,21 +151,18 @@ class SignatureWatch:
         for variant, values in zip(VARIANTS, by_variant, strict=True):
             self._scores[(*key, variant)][label].append(values.double().cpu())
 
-    def scores(self) -> dict[tuple[ResidualSite, Conventions, str], Scores]:
-        """Scores in [0, 1], larger is more alike, by site, conventions and variant, then by family."""
-        return {
+    def seen(self) -> Seen:
+        scores = {
             key: {label: torch.cat(parts).round(decimals=_DIGITS) for label, parts in of.items()}
             for key, of in self._scores.items()
         }
-
-    def prompt_rows(self) -> dict[tuple[ResidualSite, str, bool, str], list[float]]:
-        """Contrast with each shift of the stacked tokens, by site, role, centring and variant."""
-        return {
+        rows = {
             (site, role, centred, variant): contrasts
             for (site, role), rows in self._last.items()
             for centred in (False, True)
             for variant, contrasts in zip(VARIANTS, _row_contrasts(rows, centred=centred), strict=False)
         }
+        return Seen(self.sites, scores, rows)
 
 
 def _directions(activations: Tensor, how: Conventions) -> LeadingDirections:
@@ -184,13 +191,13 @@ def _row_contrasts(rows: Mapping[str, Sequence[Tensor]], *, centred: bool) -> tu
     return overlap, directions
 
 
-def conventions(watches: Sequence[SignatureWatch], errors: Scores) -> Iterator[ConventionFound]:
+def conventions(seen: Sequence[Seen], errors: Scores) -> Iterator[ConventionFound]:
     """Judge every convention by an atlas of its own, the model first; errors are the model's.
 
     Of stacked tokens there is a contrast alone: single prompts have no score.
     """
-    scores, rows = [watch.scores() for watch in watches], [watch.prompt_rows() for watch in watches]
-    sites, n = watches[0].sites, len(next(iter(next(iter(scores[0].values())).values())))
+    scores, rows = [of.scores for of in seen], [of.rows for of in seen]
+    sites, n = seen[0].sites, len(next(iter(next(iter(scores[0].values())).values())))
     last = sites[-2] if len(sites) > 1 else sites[-1]  # before the final norm
     first = {label: values[:n] for label, values in errors.items()}
     shifts = [label for label in errors if label != IN_DISTRIBUTION]
@@ -199,7 +206,7 @@ def conventions(watches: Sequence[SignatureWatch], errors: Scores) -> Iterator[C
         averages = _averages(last.label, [of[last, how, variant] for of in scores], first)
         asked = {"tokens": how.tokens, "centred": how.center, "side": how.side, "variant": variant}
         yield _judged(aurocs, ranks_of_aurocs(aurocs, n), sites, shifts, averages, **asked)
-    undefined = (math.nan,) * len(watches)
+    undefined = (math.nan,) * len(seen)
     for role, centred, variant in dict.fromkeys(key[1:] for key in rows[0]):
         values = np.array([[of[site, role, centred, variant] for site in sites] for of in rows])
         contrast = tuple(float(x) for x in values[:, sites.index(last)].mean(1))

@@ -27,6 +27,7 @@ from icl_interp.interventions.record import Positions
 from icl_interp.measure.controls import N_UNTRAINED, estimate_mean, untrained_makers, untrained_networks
 from icl_interp.measure.errors import first_scored_point
 from icl_interp.measure.families import IN_DISTRIBUTION
+from icl_interp.measure.result import Result
 from icl_interp.measure.sites import Conventions, spanned_by
 from icl_interp.measure.study.measure import Absent, Claim, Findings, Measure, StudyPlan
 from icl_interp.measure.verdicts import Excess, VerdictWord, beyond_both, excess_over_controls
@@ -175,7 +176,7 @@ N_RANDOM = 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Use:
+class Use(Result):
     """What taking something away does, beside taking as much away from the model at random and from untrained networks.
 
     The verdict is two-sided and asks for both controls at once: evidence harms more than one more random subspace and
@@ -262,9 +263,6 @@ class Use:
             x="change of late error / E[y²]",
             reference=0.0,
         )
-
-    def _repr_html_(self) -> str:
-        return str(self.plot()._repr_html_())
 
     def _numbers(self) -> str:
         median = _median([effect.change.value for effect in self.random])

@@ -19,7 +19,7 @@ def read_print_style(words: Sequence[str]) -> PrintStyle:
         if not equals or key not in keys:
             raise InputError(f"--figures-set needs key=value with a key out of {', '.join(keys)}, got {word!r}.")
         given[key] = value
-    return PrintStyle(**given)  # type: ignore[arg-type]  # it checks what it is given
+    return PrintStyle(**given)
 
 
 def check_figures(folder: Path | None, words: Sequence[str]) -> None:

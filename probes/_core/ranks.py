@@ -5,6 +5,7 @@ draws plus half of one more than the number of equal draws, and a moment is a we
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -20,12 +21,28 @@ _CHUNK_ENTRIES = 500_000
 def count_chunks(
     sizes: tuple[int, ...], *, seed: int, n_bootstrap: int, first_stream: int = 0, width: int | None = None
 ) -> Iterator[Int64[Tensor, "bootstrap n"]]:
-    generators = [np.random.default_rng([seed, first_stream + i]) for i in range(len(sizes))]
     step = max(1, _CHUNK_ENTRIES // (width or sum(sizes)))
+    if n_bootstrap * sum(sizes) <= _CHUNK_ENTRIES:
+        yield from torch.split(_drawn_once(sizes, seed, n_bootstrap, first_stream), step)
+    else:
+        yield from _drawn(sizes, seed, n_bootstrap, first_stream, step)
+
+
+def _drawn(
+    sizes: tuple[int, ...], seed: int, n_bootstrap: int, first_stream: int, step: int
+) -> Iterator[Int64[Tensor, "bootstrap n"]]:
+    generators = [np.random.default_rng([seed, first_stream + i]) for i in range(len(sizes))]
     for start in range(0, n_bootstrap, step):
         rows = min(step, n_bootstrap - start)
         parts = [_draw(generator, rows, n) for generator, n in zip(generators, sizes, strict=True)]
         yield torch.from_numpy(np.concatenate(parts, axis=1))
+
+
+# Many numbers of the same prompts ask for the same resamples, which cost more than what is done with them. Nobody may
+# change them in place.
+@lru_cache(maxsize=8)
+def _drawn_once(sizes: tuple[int, ...], seed: int, n_bootstrap: int, first_stream: int) -> Int64[Tensor, "bootstrap n"]:
+    return torch.cat(list(_drawn(sizes, seed, n_bootstrap, first_stream, n_bootstrap)))
 
 
 def _draw(generator: np.random.Generator, rows: int, n: int) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:

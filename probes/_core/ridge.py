@@ -15,6 +15,9 @@ from torch import Tensor
 from probes._core import checks
 from probes._core.ranks import count_chunks
 
+# As many float64 numbers stay in a core's cache; whole columns would go through main memory several times.
+_CACHED_ENTRIES = 2**16
+
 
 class Moments(NamedTuple):
     """Sums from which a centred ridge regression follows; a fold's may be subtracted from the whole's."""
@@ -98,9 +101,13 @@ def _leave_one_out_errors(
     room = 1.0 - 1.0 / n - projected.square() @ shrinkage
     room = room.clamp_min(torch.finfo(torch.float64).eps)  # a sample that the fit passes through exactly
     coefficients = rotated[:, None] * shrinkage[:, :, None]
-    fitted = (projected @ coefficients.flatten(1)).reshape(n, *coefficients.shape[1:])
-    left_out = (centred[:, None] - fitted) / room[:, :, None]
-    return left_out.square().sum(dim=0)
+    shape, total = coefficients.shape[1:], 0.0
+    size = max(1, _CACHED_ENTRIES // max(1, shape.numel()))
+    for some, aims, rooms in zip(*(torch.split(of, size) for of in (projected, centred, room)), strict=True):
+        left_out = (some @ coefficients.flatten(1)).reshape(len(some), *shape)
+        left_out = left_out.sub_(aims[:, None]).div_(rooms[:, :, None])
+        total = total + left_out.square_().sum(dim=0)
+    return torch.as_tensor(total)
 
 
 # Fourteen decades around the mean eigenvalue, n times the mean squared (centred) feature: from hardly

@@ -164,10 +164,17 @@ class GramFitter:
 def _entries(activations: Tensor, powers: tuple[int, ...]) -> Iterable[Tensor]:
     dims = activations.shape[2]
     rows, columns = torch.triu_indices(dims, dims, device=activations.device)
+    upper = rows * dims + columns
     for chunk in torch.split(activations.double(), max(1, _CHUNK_ENTRIES // (dims * dims * len(powers)))):
         found = []
         for power in powers:
-            raised = chunk**power
-            gram = (raised.mT @ raised)[:, rows, columns]
-            found.append(gram.sign() * gram.abs() ** (1 / power))
+            raised = chunk if power == 1 else chunk**power
+            found.append(_root((raised.mT @ raised).flatten(1)[:, upper], power))
         yield torch.stack(found, dim=1)
+
+
+# That keeps the sign; sums of squares have none to keep.
+def _root(gram: Tensor, power: int) -> Tensor:
+    if power == 1:
+        return gram
+    return gram.sqrt() if power == 2 else gram.sign() * gram.abs() ** (1 / power)

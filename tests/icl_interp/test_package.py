@@ -42,7 +42,18 @@ def test_the_version_is_the_installed_one() -> None:
     assert icl_interp.__version__ == importlib.metadata.version("icl-interp")
 
 
-HEAVY = ("torch", "transformer_lens", "transformers", "plotly", "sklearn", "pandas", "scipy", "numpy", "pydantic")
+HEAVY = (
+    "torch",
+    "transformer_lens",
+    "transformers",
+    "plotly",
+    "matplotlib",
+    "sklearn",
+    "pandas",
+    "scipy",
+    "numpy",
+    "pydantic",
+)
 
 
 @pytest.mark.parametrize("module", ["icl_interp", "icl_interp.cli.probe", "icl_interp.cli.train", "probes"])
@@ -53,6 +64,7 @@ def test_importing_is_cheap(module: str) -> None:
 # Third parties come first: what they change when they are imported is not ours to answer for.
 SIDE_EFFECTS = """
 import importlib, os, pkgutil, warnings
+import matplotlib.figure
 import numpy, pandas, plotly.graph_objects, plotly.io, pydantic, scipy.stats, torch, transformer_lens, typer
 import icl_interp, probes
 

@@ -378,3 +378,22 @@ ERRORS = {
 def test_errors(call: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_without_resamples_across_groups_all_else_is_equal():
+    torch.manual_seed(5)
+    score, covariates = torch.randn(40), torch.randn(40, 2)
+    error, groups = score + torch.randn(40), ["a"] * 20 + ["b"] * 12 + ["c"] * 8
+    whole, inside = (
+        score_error_correlation(score, error, groups=groups, covariates=covariates, n_bootstrap=50, resample=resample)
+        for resample in ("all", "within")
+    )
+    assert inside.within == whole.within
+    assert inside.within_mean == whole.within_mean
+    torch.testing.assert_close(inside.within_mean_replicates, whole.within_mean_replicates, rtol=0, atol=0)
+    for name in ("pooled", "pooled_pearson", "between", "partial"):
+        found = getattr(inside, name)
+        assert found.value == getattr(whole, name).value
+        assert math.isnan(found.low)
+        assert math.isnan(found.high)
+    assert bool(inside.pooled_replicates.isnan().all())

@@ -8,7 +8,7 @@ from typing import Any
 
 from icl_interp.experiments.claims import Check, Row, Stated, mean
 from icl_interp.experiments.experiment import combine
-from icl_interp.experiments.hill2025.measures import NORMS, Chosen, Measured, Reader
+from icl_interp.experiments.hill2025.measures import Chosen, Measured, Reader
 from icl_interp.experiments.hill2025.setting import KINDS, NAMES, Kind
 from icl_interp.measure.errors import MODEL, TOLERATED
 from icl_interp.measure.families import IN_DISTRIBUTION
@@ -29,7 +29,7 @@ _ENERGIES = {
 _HOW = "All tokens, uncentred, right singular vectors, k = 2, overlap with the subspace of prompts in distribution"
 _CONTRAST = "Contrast: mean overlap in distribution minus that under shift, mean over all shifts."
 _HALVES = "The first half of the seeds chooses where, the second half is judged there."
-_MOST = 0.6  # share of models that have to show what the paper says (ours): one half is inside the interval of 8 of 8
+_MOST = 0.6  # share of models that have to show what the paper says (ours): 8 of 8 agree, and 0 of 8 contradict
 
 _Value = Callable[[Measured], float]
 _Rows = list[Row[Reader]]
@@ -127,21 +127,6 @@ def _recognised(read: Reader) -> Iterator[Check]:
             f"chance is 1 of {len(KINDS)}; threshold ours",
             1 / len(KINDS),
         )
-
-
-def _ranks(read: Reader) -> Iterator[Check]:
-    def rivals(found: Measured) -> list[float]:
-        # No variant of the signature itself, and not the norms, which have a check of their own.
-        known = found.detectors.items()
-        return [one.auroc for name, one in known if name != NORMS and not name.startswith("signature ")]
-
-    def better(found: Measured) -> float:
-        own = found.readings[-2].auroc[0]
-        return float(sum(auroc > own for auroc in rivals(found)))
-
-    for kind in KINDS:
-        what = f"detectors out of {len(rivals(read.first(kind)))} other than signatures and norms with a larger AUROC"
-        yield Check(f"rank.{kind}", f"{NAMES[kind]}: {what}", read.each(better, kind))
 
 
 def _growth(what: str, *, untrained: bool = False) -> _Value:
@@ -253,8 +238,7 @@ CLAIMS: tuple[Stated[Reader], ...] = (
         _later("auroc", "AUROC", Reader.detecting, lambda _, cell: cell.auroc),
         *_at_sites("mean", "mean AUROC over shifts", lambda by: by.auroc[0]),
         *_at_sites("mean-untrained", "mean AUROC over shifts in untrained networks", lambda by: by.control("auroc")),
-        *_by_law("mean-norms", "mean AUROC over shifts of norms alone", lambda found: found.detectors[NORMS].auroc),
-        _ranks,
+        *_by_law("mean-norms", "mean AUROC over shifts of norms alone", lambda found: found.norms_auroc),
     )),
     Stated("singular-values", "A summary of the paper: a hint only",
            "Prompts in distribution have lower singular values, shifted ones higher leading values.",

@@ -10,7 +10,7 @@ from typing import Any
 from icl_interp.experiments.claims import mean
 from icl_interp.experiments.experiment import Panel
 from icl_interp.experiments.hill2025.claims import HIGHLY
-from icl_interp.experiments.hill2025.measures import NORMS, Measured, Reader
+from icl_interp.experiments.hill2025.measures import Measured, Reader
 from icl_interp.experiments.hill2025.setting import KINDS, NAMES, Kind
 from icl_interp.experiments.panels import band, dashed, dotted
 from icl_interp.figures.dots import Cloud, clouds_figure
@@ -131,18 +131,15 @@ def _atlas(kind: Kind, read: Reader) -> Panel:
         )
     least = len(read.seeds) / 2
     marked = [(shifts.index(y), sites.index(x)) for (y, x), row in found.items() if max(row[-2:]) > least]
-    leave, stay = (
-        max(found, key=lambda place: (found[place][n], sign * found[place][3])) for n, sign in ((4, 1), (5, -1))
-    )
-    said = [
-        f"{found[place][n]} of {len(read.seeds)} models at {place[1]} under {place[0]} (AUROC {found[place][0]:.2f}, "
-        f"untrained {found[place][1]:.2f})"
-        for n, place in ((4, leave), (5, stay))
-    ]
+    said = []
+    for n, sign in ((4, 1), (5, -1)):
+        (shift, site), row = max(found.items(), key=lambda item: (item[1][n], sign * item[1][3]))
+        most = f"{row[n]:.0f} of {len(read.seeds)} models at {site} under {shift}"
+        said.append(f"in {most} (AUROC {row[0]:.2f}, untrained {row[1]:.2f})" if row[n] else "in no model")
     return Panel(
         f"atlas-{kind}", f"Where shifted prompts leave the signature: {NAMES[kind]}",
-        f"Shifted prompts leave it most often in {said[0]}, and stay in it most often in {said[1]}. Colours: AUROC "
-        "beyond untrained networks, mean over models; frames: cells beyond every untrained network in most models.",
+        f"Shifted prompts leave it most often {said[0]}, and stay in it most often {said[1]}. Colours: AUROC beyond "
+        "untrained networks, mean over models; frames: cells beyond every untrained network in most models.",
         heatmap_figure(
             [[found[shift, site][0] - found[shift, site][1] for site in sites] for shift in shifts], rows=shifts,
             columns=sites, x="site", y="shift", unit="AUROC beyond untrained", marked=marked, scale="diverging",
@@ -189,28 +186,6 @@ def _telling(read: Reader) -> Panel:
         "bands: 95 % intervals over seeds.",
         lines_figure(lines, x="site", y="Spearman inside families"),
         ("training law", "site", "Spearman", "low", "high", "untrained"), rows,
-    )  # fmt: skip
-
-
-def _detectors(read: Reader) -> Panel:
-    def aurocs(name: str, field: str = "auroc") -> list[float]:
-        known = {kind: all(name in found.detectors for found in read.all(kind)) for kind in KINDS}
-        value = lambda found: getattr(found.detectors[name], field)  # noqa: E731
-        return [read.mean(value, kind) if known[kind] else math.nan for kind in KINDS]
-
-    blocks, detectors = [], read.first("isotropic").detectors
-    for field, end in (("auroc", ""), ("untrained", ", untrained")):
-        for what in ("hidden states", "predictions", "raw inputs")[: 2 if end else 3]:
-            names = [name for name, found in detectors.items() if found.reads == what]
-            blocks.append(MatrixBlock(f"{what}{end}", {f"{name}{end}": aurocs(name, field) for name in names}))
-    rows: _Rows = [(name, *cells) for block in blocks for name, cells in block.rows.items()]
-    ours, norms, laws = aurocs("signature C (overlap)"), aurocs(NORMS), [NAMES[kind] for kind in KINDS]
-    return Panel(
-        "detectors", "Which detectors see the shifts?",
-        f"The signature's mean AUROC over shifts is {min(ours):.2f} to {max(ours):.2f} over training laws; the norms "
-        f"of a prompt alone reach {min(norms):.2f} to {max(norms):.2f}. Hidden states are read after the last block.",
-        matrix_figure(blocks, laws, value="AUROC", value_range=(0.0, 1.0), middle=0.5), ("detector", *laws), rows,
-        height=230 + 25 * len(rows),
     )  # fmt: skip
 
 
@@ -267,7 +242,6 @@ def _conventions(read: Reader) -> Panel:
 
 PANELS: tuple[Callable[[Reader], Panel], ...] = (
     *(partial(_curves, kind) for kind in KINDS), _failures, partial(_spectra, "isotropic"),
-    partial(_spectra, "weights"), *(partial(_atlas, kind) for kind in KINDS), _scatter, _telling, _detectors,
-    _conventions,
+    partial(_spectra, "weights"), *(partial(_atlas, kind) for kind in KINDS), _scatter, _telling,    _conventions,
 )  # fmt: skip
-"""Errors first, then spectra, the atlas, score and error, detectors, conventions."""
+"""Errors first, then spectra, the atlas, score and error, conventions."""

@@ -19,8 +19,7 @@ from icl_interp.experiments.files import keep
 from icl_interp.experiments.hill2025.setting import KINDS, Kind, Run, Sizes, shifts_of, task_of
 from icl_interp.measure import signature_conventions as signatures
 from icl_interp.measure.atlas import AtlasCell, atlas_of, blocks_among
-from icl_interp.measure.detectors.report import DETECTORS
-from icl_interp.measure.detectors.scores import Scores, score_prompts
+from icl_interp.measure.detectors.scores import Scores
 from icl_interp.measure.errors import MODEL, TOLERATED, error_curves, prompt_errors, summarise_errors
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.ood import fit_norm_baseline
@@ -35,7 +34,6 @@ from icl_interp.training.resume import config_hash
 from icl_interp.training.train_config import TrainConfig
 from probes.detection import detection_report
 
-NORMS = "norms alone"  # the control that reads nothing but the norms of a prompt's inputs and labels
 _REFERENCES = ("zero", "least squares", "ridge", "Bayes", "1-step GD", "10-step GD")  # whose errors are kept
 _KEPT = 48  # prompts a family whose score and error are kept one by one
 _LEAST = 1e-4
@@ -50,17 +48,8 @@ class FamilyFound(signatures.Record):
     spectrum: tuple[float, ...]  # mean singular values
     untrained_spectrum: tuple[float, ...]
     growth: signatures.Networks  # log of the mean leading singular value over that in distribution
-    within: float  # Spearman of 1 - score with log error; NaN where undefined
     flagged: float  # share of prompts that the signature puts outside where it lets 95 % of those in distribution pass
     sample: tuple[tuple[float, float], ...]  # score and error of a few prompts
-
-
-class DetectorFound(signatures.Record):
-    """One detector, mean over shifts."""
-
-    reads: str
-    auroc: float
-    untrained: float  # mean over untrained networks; NaN for raw inputs
 
 
 class Cell(signatures.Record):
@@ -92,9 +81,9 @@ class Measured(signatures.Record):
     cells: tuple[Cell, ...]  # the atlas, site by site
     readings: tuple[signatures.Reading, ...]  # by site; last block and final norm are the last two
     conventions: tuple[signatures.ConventionFound, ...]
-    detectors: dict[str, DetectorFound]
     judged: bool  # whether there are untrained networks enough for ranks
-    norms_within: float  # Spearman of unusual norms, which need no network, with the log error inside families
+    norms_auroc: float  # of unusual norms, which need no network, mean over shifts
+    norms_within: float  # Spearman of the same with the log error inside families
     common: dict[str, float]  # late error on isotropic prompts and their shifts, the same for all laws of a seed
 
     def __repr__(self) -> str:
@@ -130,7 +119,8 @@ def measure(runs: TrainedRuns, sizes: Sizes) -> dict[Run, Measured]:
     found = {}
     for run, config in runs.configs.items():
         path = runs.folder / "measured" / f"{_key(run, config, sizes)}.json"
-        found[run] = keep(path, Measured, partial(_measure_model, runs.models[run], run.kind, sizes, seed=run.seed))
+        one = partial(_measure_model, runs.models[run], run, sizes, workers=runs.means.workers)
+        found[run] = keep(path, Measured, one)
         runs.on_done(1)
     return found
 
@@ -145,11 +135,12 @@ def _key(run: Run, config: TrainConfig, sizes: Sizes) -> str:
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:12]
 
 
-def _measure_model(model: HookedModel, kind: Kind, sizes: Sizes, *, seed: int) -> Measured:
+def _measure_model(model: HookedModel, run: Run, sizes: Sizes, *, workers: int = 1) -> Measured:
     def asked(law: Kind) -> dict[str, Any]:
-        return {"shifts": shifts_of(law, quick=sizes.quick), "n_prompts": sizes.n_prompts, "seed": seed}
+        return {"shifts": shifts_of(law, quick=sizes.quick), "n_prompts": sizes.n_prompts, "seed": run.seed}
 
-    study = plan_study(model, task_of(kind, sizes.n_dims), n_controls=sizes.n_controls, **asked(kind))
+    task, n_controls = task_of(run.kind, sizes.n_dims), sizes.n_controls
+    study = plan_study(model, task, n_controls=n_controls, workers=workers, **asked(run.kind))
     found = run_study(replace(study, measures=_MEASURES)).results[_SIGNATURES]
     shown = error_curves(model, task_of("isotropic", sizes.n_dims), **asked("isotropic"))
     return Measured(**found, common={label: of.curves[MODEL].late.value for label, of in shown.families.items()})
@@ -161,15 +152,13 @@ def _measured(found: Findings) -> dict[str, Any]:
     baseline = fit_norm_baseline(families.fit)
     norms = {label: baseline.score(family.prompts) for label, family in families.by_label.items()}
     atlas = atlas_of(found.surveys, families, blocks_among(found.plan.sites), found.plan.conventions)
-    scored = score_prompts(found.surveys, found.watched[DETECTORS.name], families, found.answers, found.main_site)
-    detectors = {one.name: _detector(one.reads, one.scores, one.controls) for one in scored}
     return {
         "families": _families(found, errors),
         "cells": tuple(map(_cell, atlas.cells)),
         "judged": atlas.judged,
         "readings": tuple(signatures.readings(found.surveys, found.plan.sites, errors)),
         "conventions": tuple(signatures.conventions(found.watched[_SIGNATURES], errors)),
-        "detectors": {**detectors, NORMS: _detector("raw inputs", norms, ())},
+        "norms_auroc": signatures.mean_auroc(norms),
         "norms_within": signatures.correlate(norms, errors)[0],
     }
 
@@ -177,11 +166,6 @@ def _measured(found: Findings) -> dict[str, Any]:
 def _cell(cell: AtlasCell) -> Cell:
     shown = {name: getattr(cell, name) for name in ("site", "shift", "norms", "z", "p_value")}
     return Cell(**shown, auroc=cell.value, untrained=cell.control)
-
-
-def _detector(reads: str, scores: Scores, controls: Sequence[Scores]) -> DetectorFound:
-    auroc, *untrained = map(signatures.mean_auroc, (scores, *controls))
-    return DetectorFound(reads=reads, auroc=auroc, untrained=mean(untrained))
 
 
 def _compared(sites: Sequence[ResidualSite]) -> tuple[ResidualSite, ...]:
@@ -192,10 +176,10 @@ def _compared(sites: Sequence[ResidualSite]) -> tuple[ResidualSite, ...]:
 
 _SIGNATURES = "signatures"
 _MEASURES = (
-    replace(DETECTORS, run=lambda _: None, claims=lambda _: ()),  # only watches
     Measure(
         _SIGNATURES, "signatures by every convention", run=_measured,
         watch=lambda plan, network: signatures.SignatureWatch(_compared(plan.sites), network.cfg.tokens),
+        kept=signatures.SignatureWatch.seen,
     ),
 )  # fmt: skip
 
@@ -205,7 +189,7 @@ def _families(found: Findings, wrong: Scores) -> dict[str, FamilyFound]:
     records = {label: [s.families[label].sites[found.main_site.label] for s in found.surveys] for label in reports}
     leading = {label: [float(record.leading_value.mean()) for record in of] for label, of in records.items()}
     scores = {label: of[0].scores.ood_score.double() for label, of in records.items()}
-    inside, within, families = reports[IN_DISTRIBUTION], signatures.correlate(scores, wrong)[2], {}
+    inside, families = reports[IN_DISTRIBUTION], {}
     for label, (own, *untrained) in records.items():
         of, ratios = reports[label], zip(leading[label], leading[IN_DISTRIBUTION], strict=True)
         curves = {name: of.curves[name] for name in (MODEL, *_REFERENCES)}
@@ -219,7 +203,6 @@ def _families(found: Findings, wrong: Scores) -> dict[str, FamilyFound]:
             spectrum=_rounded(own.spectrum),
             untrained_spectrum=_rounded(torch.stack([record.spectrum for record in untrained]).mean(0)),
             growth=tuple(float(torch.tensor(own / usual).log()) for own, usual in ratios),
-            within=within[label],
             flagged=1 - passed,
             sample=tuple(zip(_rounded(1 - scores[label][:_KEPT]), _rounded(wrong[label][:_KEPT]), strict=True)),
         )

@@ -22,6 +22,7 @@ from icl_interp.measure.detectors.scores import (
     mean_rank_correlation,
     paired_auroc_p_values,
     permutations_for,
+    rank_correlation,
     score_prompts,
 )
 from icl_interp.measure.detectors.watch import OWN_ENTRY, DetectorWatch, Pooling, Seen
@@ -68,7 +69,7 @@ def _judge_detector(
     }
     mean, replicates = mean_auroc_replicates(found.scores, IN_DISTRIBUTION, seed=seed, n_bootstrap=N_BOOTSTRAP)
     aurc, gain = _risk(found, loss, seed)
-    controls = [mean_rank_correlation(scores, loss, seed=seed)[0] for scores in found.controls if loss]
+    controls = [rank_correlation(scores, loss) for scores in found.controls if loss]
     return DetectorResult(
         reads=found.reads,
         shifts=shifts,

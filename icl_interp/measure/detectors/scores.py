@@ -2,6 +2,7 @@
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float, Float64
@@ -175,19 +176,32 @@ def mean_rank_correlation(
     in all families at once, since prompt i is the same prompt in each, shifted. Families in which score or error is
     constant have no correlation and are left out.
     """
-    tables = []
-    for label, score in scores.items():
-        a, b = (_unit(_midranks(column)) for column in (score, errors[label]))
-        if a is not None and b is not None:
-            tables.append(a[:, None] * b[None])
-    if not tables:
+    pairs = _unit_ranks(scores, errors)
+    if not pairs:
         return float("nan"), float("nan")
-    table = torch.stack(tables).mean(0)
-    n = len(table)
-    draws = torch.rand(_RANK_PERMUTATIONS, n, generator=torch.Generator().manual_seed(seed))
-    null = table[torch.arange(n), draws.argsort(1)].sum(1)
+    table = torch.stack([a[:, None] * b[None] for a, b in pairs]).mean(0)
+    null = table[torch.arange(len(table)), _orders(len(table), seed)].sum(1)
     observed = float(table.diagonal().sum())
     return observed, permutation_p_value(observed, null)
+
+
+def rank_correlation(
+    scores: Mapping[str, Float[Tensor, " sample"]], errors: Mapping[str, Float[Tensor, " sample"]]
+) -> float:
+    """Correlate score and error inside families, as `mean_rank_correlation` does, without its test."""
+    pairs = _unit_ranks(scores, errors)
+    return float(torch.stack([a @ b for a, b in pairs]).mean()) if pairs else float("nan")
+
+
+def _unit_ranks(scores: Scores, errors: Scores) -> list[tuple[Tensor, Tensor]]:
+    ranked = [(_unit(_midranks(score)), _unit(_midranks(errors[label]))) for label, score in scores.items()]
+    return [(a, b) for a, b in ranked if a is not None and b is not None]
+
+
+@lru_cache(maxsize=4)
+def _orders(n: int, seed: int) -> Tensor:
+    # The same for all scores of the same prompts.
+    return torch.rand(_RANK_PERMUTATIONS, n, generator=torch.Generator().manual_seed(seed)).argsort(1)
 
 
 def mean_auroc_replicates(
@@ -208,7 +222,7 @@ def mean_auroc_replicates(
         return float("nan"), torch.full((n_bootstrap,), float("nan"), dtype=torch.float64)
     kernel = torch.stack(kernels).mean(0)
     counts = bootstrap_counts(len(own), seed=seed, n_bootstrap=n_bootstrap).double()
-    replicates = torch.einsum("bi,ij,bj->b", counts, kernel, counts) / len(own) ** 2
+    replicates = ((counts @ kernel) * counts).sum(1) / len(own) ** 2
     return float(kernel.mean()), replicates
 
 

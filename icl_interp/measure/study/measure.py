@@ -23,11 +23,14 @@ from probes._core.results import short_repr
 
 WORK = 8.0e12
 """Floating-point operations that the default number of prompts may cost: a few minutes on two cores."""
-PER_SEQUENCE, PER_SECOND = 1e-3, 2.5e10
-"""Seconds that a sequence costs beside its operations, and operations per second of one thread; measured once, on one
-core of a server."""
+_PER_SITE, _PER_SECOND, _PER_SECOND_OF_PROBES, _PER_SCORE = 6e-5, 8e10, 2.5e10, 2.5e-4
+"""Seconds that a sequence costs at each site, operations per second of one thread in networks and in the regressions
+of probes, and seconds that resampling takes per prompt that a network is scored on; measured once, on one core of a
+server."""
 _SHARE = WORK / 32
 """Floating-point operations that each measure with prompts of its own may cost."""
+_PENALTIES, _FITS = 15, 12
+"""That probes and read-outs try, and regressions at each site of each network: folds and all, of the two."""
 _LEAST, _MOST = 8, 32
 """Prompts of such a measure."""
 
@@ -196,17 +199,36 @@ class StudyPlan:
 
     @property
     def reads(self) -> int:
-        """How many sequences all networks will read; for progress."""
+        """The work in units of a sequence that a network reads; for progress."""
         families = len(self.families.by_label) + 1  # and the fit prompts
         surveyed, networks = self.n_prompts * families, 1 + self.n_controls
         once = sum(_asked(family.prompts) for family in self.families.errors_only.values())
-        own = len(self.probe_prompts) * networks + sum(effort.reads for effort in self.efforts.values())
-        return surveyed * (1 + self.n_surveyed) + own + once
+        own = self.probe_reads * networks + sum(effort.reads for effort in self.efforts.values())
+        return surveyed * (1 + self.n_surveyed) + own + once + self.afterwards
+
+    @property
+    def probe_reads(self) -> int:
+        """The work that probes make with one network, in the same unit: they read it, and regress on its streams."""
+        samples, width = len(self.probe_prompts) * (self.n_points - 1), self.config.d_model
+        products = samples * width * (width + _PENALTIES * max(1, len(self.targets)))
+        operations = 2 * _FITS * len(self.sites) * (products + 5 * width**3)
+        return len(self.probe_prompts) + int(operations / _PER_SECOND_OF_PROBES / self.seconds_per_sequence)
+
+    @property
+    def afterwards(self) -> int:
+        """The work that is left once all networks were read, in the same unit."""
+        scores = self.n_prompts * len(self.families.by_label) * (1 + self.n_controls)
+        return int(scores * _PER_SCORE / self.seconds_per_sequence)
+
+    @property
+    def seconds_per_sequence(self) -> float:
+        """About how many seconds of one core a sequence takes, from shapes alone."""
+        return seconds_per_sequence(self.config, self.n_points, len(self.sites))
 
     @property
     def seconds(self) -> float:
         """About how many seconds of one core the study takes, from shapes alone."""
-        return self.reads * (PER_SEQUENCE + self.config.operations(self.n_points) / PER_SECOND)
+        return self.reads * self.seconds_per_sequence
 
     def reads_alone(self, measure: Measure, *, of_model: bool) -> int:
         """How many sequences a measure with prompts of its own lets one network read."""
@@ -219,7 +241,12 @@ class StudyPlan:
         """How many sequences an untrained network reads, by itself."""
         surveyed = self.n_prompts * (len(self.families.by_label) + 1)
         alone = sum(self.reads_alone(m, of_model=False) for m in self.running if m.alone is not None)
-        return surveyed + measured * (len(self.probe_prompts) + alone)
+        return surveyed + measured * (self.probe_reads + alone)
+
+
+def seconds_per_sequence(config: Architecture, n_points: int, n_sites: int) -> float:
+    """Say how long one core reads a sequence and decomposes its streams, never from a clock."""
+    return _PER_SITE * (1 + n_sites) + config.operations(n_points) / _PER_SECOND
 
 
 def _asked(prompts: Prompts) -> int:

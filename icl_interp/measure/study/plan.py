@@ -13,7 +13,7 @@ from icl_interp.measure.families import draw_families, look_first
 from icl_interp.measure.linear_probes import Target, probe_targets, with_own_targets
 from icl_interp.measure.sites import Conventions, spanned_by
 from icl_interp.measure.study import table
-from icl_interp.measure.study.measure import PER_SECOND, PER_SEQUENCE, WORK, StudyPlan
+from icl_interp.measure.study.measure import WORK, StudyPlan, seconds_per_sequence
 from icl_interp.models.architecture import Architecture
 from icl_interp.prompts import derive_seed
 from icl_interp.query import Callee
@@ -133,7 +133,7 @@ def _default_controls(config: Architecture, n_shifts: int, n_points: int, n_prom
     """
     prompts = _default_prompts(config, n_shifts, n_points, _MOST_CONTROLS) if n_prompts is None else n_prompts
     passes = n_points if config.query_only else 1
-    seconds = prompts * passes * (PER_SEQUENCE + config.operations(n_points) / PER_SECOND) / 2
+    seconds = prompts * passes * seconds_per_sequence(config, n_points, len(config.residual_sites())) / 2
     measured = _MOST_CONTROLS * seconds * (n_shifts + 2 + _probe_count(1)) <= _A_MINUTE
     surveyed = _MOST_SURVEYED * seconds * (n_shifts + 2) <= _A_MINUTE
     return (

@@ -107,8 +107,9 @@ def _measured(found: Findings, report: Tick) -> Study:
     results = found.results
     results |= dict.fromkeys(measure.name for measure in plan.measures)
     absent, efforts = plan.absent, plan.efforts
-    for measure in plan.running:
+    for measure, done in zip(plan.running, _parts(plan.afterwards, len(plan.running)), strict=True):
         result = measure.run(found)
+        report(done, measure.title)
         if isinstance(result, Absent):
             absent[measure.name] = result.reason
         else:
@@ -138,6 +139,10 @@ def _measured(found: Findings, report: Tick) -> Study:
         measures=plan.measures,
         seed=plan.seed,
     )
+
+
+def _parts(whole: int, n: int) -> list[int]:
+    return [whole * (i + 1) // n - whole * i // n for i in range(n)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -214,7 +219,8 @@ def _read(found: Findings, asked: _Network, on_prompts: Callable[[int], None]) -
     watches = {m.name: m.watch(plan, network) for m in plan.running if m.watch is not None}
     survey = _survey(network, plan, list(watches.values()), on_prompts)
     features = answering_features(network, plan.probe_prompts, plan.sites)
-    on_prompts(len(plan.probe_prompts))
+    read = {m.name: m.read(plan, features, asked.of_model) for m in plan.running if m.read is not None}
+    on_prompts(plan.probe_reads)
     alone = {}
     for measure in plan.running:
         if measure.alone is not None:
@@ -223,7 +229,7 @@ def _read(found: Findings, asked: _Network, on_prompts: Callable[[int], None]) -
     return _Reading(
         survey=survey,
         watched={m.name: m.kept(watches[m.name]) for m in plan.running if m.name in watches},
-        read={m.name: m.read(plan, features, asked.of_model) for m in plan.running if m.read is not None},
+        read=read,
         alone=alone,
         errors_only=_errors_only(network, plan, on_prompts) if asked.of_model else {},
     )

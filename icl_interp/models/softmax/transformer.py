@@ -183,6 +183,13 @@ class HookedICLTransformer(WeightAccessors, HookedModel):
             resid = block(resid)
         return self.unembed(self.ln_final(last(resid, keep=keep)))
 
+    def answers_from(self, layer: int, resid: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch point"]:
+        """Go on from the residual stream before a block, for who changes nothing ahead of it."""
+        self._guard_hooks()
+        for block in self.blocks[layer:]:
+            resid = block(resid)
+        return self.unembed(self.ln_final(resid))[:, answering_positions(self.cfg.tokens), 0]
+
     def __repr__(self) -> str:
         return f"HookedICLTransformer({self.cfg.describe()}, {self.n_params:,} parameters)"
 

@@ -56,39 +56,29 @@ def _card(atlas: Atlas) -> Verdict:
 def _points(atlas: Atlas) -> tuple[str, ...]:
     found, points = atlas.found, []
     if found:
-        beyond = [cell for cell in found if cell.beyond_norms]
-        points.append(f"Of {_cells(len(found))}, {_none(len(beyond))} {_say(beyond)} more than norms alone.")
+        beyond = sum(cell.beyond_norms for cell in found)
+        points.append(f"Cells that show more than norms alone: {beyond} of {len(found)}.")
     kept = {cell.shift for cell in atlas.cells if cell.keeps_energy}
     if kept:
         seen = {cell.shift for cell in found} & kept
         points.append(
-            f"Of {len(kept)} shift{'s' if len(kept) > 1 else ''} that keep{'' if len(kept) > 1 else 's'} the energy of "
-            f"inputs and labels, {_none(len(seen))} {'shows' if len(seen) == 1 else 'show'} anything."
+            f"Shifts that keep the energy of inputs and labels and show something: {len(seen)} of {len(kept)}."
         )
     return tuple(points)
 
 
-def _cells(n: int) -> str:
-    return f"{n} cell{'' if n == 1 else 's'}"
-
-
-def _none(n: int) -> str:
-    return str(n) if n else "none"
-
-
-def _say(cells: Sequence[AtlasCell]) -> str:
-    return "says" if len(cells) == 1 else "say"
-
-
 def _map(atlas: Atlas) -> FigureView:
     largest = max(atlas.cells, key=lambda cell: abs(cell.value - cell.level) if math.isfinite(cell.value) else -1.0)
-    against = "in untrained networks" if atlas.n_controls else "by chance"
-    framed = f"{_cells(len(atlas.found))} {'is' if len(atlas.found) == 1 else 'are'} framed, where the model differs; "
-    sentence = (
-        f"AUROC of each cell minus that {against}. Where training does not change the signature, cells are pale. Here "
-        f"{framed if atlas.found else ''}the largest difference is at {largest.site} under {largest.shift} (AUROC "
-        f"{number(largest.value)}, {against} {number(largest.level)})."
-    )
+    sentence = f"AUROC of each cell minus 0.5. The largest is at {largest.site} under {largest.shift}: "
+    if atlas.n_controls:
+        n = len(atlas.found)
+        framed = f"{n} cell{' is' if n == 1 else 's are'} framed, where the model differs; " if n else ""
+        sentence = (
+            "AUROC of each cell minus that in untrained networks. Where training does not change the signature, cells "
+            f"are pale. Here {framed}the largest difference is at {largest.site} under {largest.shift}: "
+        )
+    sentence += number(largest.value)
+    sentence += f", in untrained networks {number(largest.control)}." if atlas.n_controls else "."
     return FigureView(
         id="atlas-map",
         title="The atlas: sites by shifts",

@@ -26,7 +26,7 @@ _ELSEWHERE = {
     "icl.intervention_effect",
     "step size and preconditioner that the network behaves like": "probes.effective_descent.effective_step or "
     "probes.effective_descent.effective_preconditioner",
-    "use of the signature before the last block": "icl.signature_use(hook=…)",
+    "use of the signature at other sites": "icl.signature_use(hook=…)",
     "probes of true weights": "probes.linear.fit_linear_probe on Prompts.ws",
     "probes of residuals, shared signal and largest stable step": "probes.linear.fit_linear_probe on what "
     "probes.targets.residuals, probes.targets.shared_signal or probes.targets.largest_stable_step give",
@@ -45,6 +45,8 @@ def chapter(study: Surveyed) -> Chapter:
         f"{study.controls_are} What they show too is not learned. Inconclusive does not mean that there is no effect: "
         "the table has the smallest detectable effect of each claim."
     )
+    if study.atlas is not None and study.atlas.judged:
+        lead += " The atlas of the signature is a family of claims of its own, also at 5 %."
     return Chapter(replace(WORTH, lead=lead, figures=(_forest(claims),), tables=(_table(study, claims),)))
 
 

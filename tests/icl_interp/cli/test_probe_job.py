@@ -19,7 +19,7 @@ def plan(tiny_model, tiny_task) -> StudyPlan:
 )
 def test_long_work_takes_up_to_four_cores(monkeypatch, plan, seconds, cores, workers):
     monkeypatch.setattr("joblib.cpu_count", lambda: cores)
-    monkeypatch.setattr("icl_interp.measure.study.measure.PER_SEQUENCE", seconds / plan.reads)
+    monkeypatch.setattr(StudyPlan, "seconds", seconds)
     assert _default_workers(plan) == workers
 
 

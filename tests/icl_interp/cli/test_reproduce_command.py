@@ -25,7 +25,11 @@ def smoke(tmp_path_factory):
     folder = tmp_path_factory.mktemp("smoke")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("icl_interp.cli.shared._PLAIN_SECONDS", 0.0)
-        return run("zhang2024", "--preset", "smoke", "--out", folder), folder
+        patch.setattr(
+            "icl_interp.report.printed.save_panels", lambda _, paths, style: paths["svg"].write_text(str(style))
+        )
+        figures = ("--figures", folder.with_name("smoke-figures"), "--figures-set", "width=single")
+        return run("zhang2024", "--preset", "smoke", "--out", folder, *figures), folder
 
 
 def test_smoke_writes_a_report_and_a_summary(smoke):
@@ -47,6 +51,13 @@ def test_smoke_writes_a_report_and_a_summary(smoke):
     assert summary.provenance["seconds_of_training"] > 0
     assert summary.provenance["seconds_of_measuring_in_this_folder"] > 0
     assert all(claim.statement in result.stdout for claim in summary.claims)
+
+
+def test_its_figures_are_written_for_a_paper(smoke):
+    figures = {path.stem: path.read_text() for path in smoke[1].with_name("smoke-figures").iterdir()}
+    tables = read_kept(FigureTables, smoke[1] / "zhang2024-tables.json").tables
+    assert sorted(figures) == sorted(table.id for table in tables)
+    assert all("width='single'" in style for style in figures.values())
 
 
 def test_training_has_a_forecast(smoke):

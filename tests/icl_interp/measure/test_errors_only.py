@@ -125,7 +125,9 @@ def test_a_study_reads_them_for_errors_alone_and_counts_them(tiny_model, tiny_ta
     result = run_study(plan, tick=lambda done, _: ticks.append(done))
     assert _shift_reads(tiny_task, shifts, n_points=8, max_points=tiny_model.cfg.n_points) == (1, 3 + 8 + 1)
     # Three families and twice 8 prompts for the probes, by two networks; the queries by the model alone.
-    assert plan.reads == 8 * (3 + 2) * 2 + 8 * (3 + 8 + 1) + sum(effort.reads for effort in plan.efforts.values())
+    own = 2 * (plan.probe_reads - 8 * 2) + plan.afterwards
+    efforts = sum(effort.reads for effort in plan.efforts.values())
+    assert plan.reads == 8 * (3 + 2) * 2 + 8 * (3 + 8 + 1) + efforts + own
     assert sum(ticks) == plan.reads
     assert list(result.survey.families) == [IN_DISTRIBUTION, "x_scale=3"]
     assert list(result.errors.families)[2:] == shifts[1:]

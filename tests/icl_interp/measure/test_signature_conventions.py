@@ -52,7 +52,7 @@ def by_convention():
     random = torch.rand(N, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     errors = {IN_DISTRIBUTION: random, "shifted": (5 - strength).double()}
     plain = [watched(slice(0, 0), strength, seed) for seed in range(10, 31, 10)]
-    found = conventions([watched(slice(0, None, 2), strength), *plain], errors)
+    found = conventions([watch.seen() for watch in (watched(slice(0, None, 2), strength), *plain)], errors)
     return {(c.tokens, c.centred, c.side, c.variant): c for c in found if "prompts as rows" not in c.tokens}
 
 
@@ -94,9 +94,9 @@ def test_prompts_beyond_the_first_batch_are_not_read_by_every_convention():
     watch = watched(slice(0, 0), torch.full((N,), 6.0))
     again = planted(slice(0, 0), torch.full((N,), 6.0), 9)
     batch = Batch(Prompts(xs=torch.zeros(N, 4, 2), ys=torch.zeros(N, 4)), torch.zeros(N, 4), {SITE.hook: again})
-    before = {key: of["shifted"] for key, of in watch.scores().items()}
+    before = {key: of["shifted"] for key, of in watch.seen().scores.items()}
     watch("shifted", batch, {SITE.label: DEFAULT.directions(again)})
-    for key, of in watch.scores().items():
+    for key, of in watch.seen().scores.items():
         torch.testing.assert_close(of["shifted"], before[key], rtol=0, atol=0)
 
 
@@ -147,7 +147,9 @@ def stacked(axes, *, mean=0.0, seed=0):
 
 def read_rows(watches):
     errors = dict.fromkeys((IN_DISTRIBUTION, "shifted"), torch.arange(N).double())
-    return [found for found in conventions(watches, errors) if "prompts as rows" in found.tokens]
+    return [
+        found for found in conventions([watch.seen() for watch in watches], errors) if "prompts as rows" in found.tokens
+    ]
 
 
 @pytest.fixture(scope="module")

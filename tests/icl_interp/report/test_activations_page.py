@@ -169,5 +169,5 @@ def test_odd_activations_give_reports(given):
 
 
 def test_the_words_of_a_report_on_activations(golden):
-    page = build_activations_page(STUDIES["everything"], "mine.npz", "0" * 64, {})
+    page = build_activations_page(made("everything"), "mine.npz", "0" * 64, {})
     golden("report-activations.txt", page_text(render(page, plotlyjs="directory")))

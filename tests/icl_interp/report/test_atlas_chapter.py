@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import atlas_cases
 import pytest
+from golden import masked
 
 from icl_interp.report.chapters import atlas as chapters
 from icl_interp.report.chapters import ood, signature, use
@@ -33,7 +34,7 @@ def test_the_tone_is_the_verdict(small_study, planted, tone):
     card = card_of(small_study, planted, again=planted)
     assert card.tone == tone
     assert ("with 80 % power" in card.sentence) is (tone == "inconclusive")
-    assert "20 untrained" in card.sentence if tone == "inconclusive" else "1 of 1 cell." in card.sentence
+    assert "20 untrained" in card.sentence if tone == "inconclusive" else "1 of 1." in card.sentence
 
 
 def test_few_cells_are_named_and_the_other_shifts_counted(small_study):
@@ -42,8 +43,8 @@ def test_few_cells_are_named_and_the_other_shifts_counted(small_study):
         assert name in card.sentence
     assert "x_scale=3" not in card.sentence
     assert card.points == (
-        "Of 2 cells, 2 say more than norms alone.",
-        "Of 1 shift that keeps the energy of inputs and labels, 1 shows anything.",
+        "Cells that show more than norms alone: 2 of 2.",
+        "Shifts that keep the energy of inputs and labels and show something: 1 of 1.",
     )
 
 
@@ -55,6 +56,25 @@ def test_many_cells_are_counted_and_the_strongest_named(small_study):
     assert counts(card.sentence)[0] == len(leaving)
     assert f"{leaving[0].site} under {leaving[0].shift}" in card.sentence
     assert len(card.sentence) < 300
+
+
+def test_its_sentences(small_study, golden):
+    both = {**LEAVES, **STAYS}
+    made = {
+        "one": atlas_cases.atlas(LEAVES, again=LEAVES),
+        "one, not confirmed": atlas_cases.atlas(STAYS, again={}),
+        "both": atlas_cases.atlas(both, again=both),
+        "many": atlas_cases.atlas(EVERYWHERE, again=EVERYWHERE),
+        "nothing": atlas_cases.atlas({}),
+        "few controls": atlas_cases.atlas(LEAVES, 3),
+        "no controls": atlas_cases.atlas(LEAVES, 0),
+    }
+    lines = []
+    for name, atlas in made.items():
+        written = chapters.chapter(with_atlas(small_study, atlas))
+        (card,), (view,) = written.cards, written.section.figures
+        lines += [f"{name}: {text}" for text in (card.sentence, *card.points, card.detail or "", view.sentence) if text]
+    golden("sentences-atlas.txt", "\n".join(map(masked, lines)) + "\n")
 
 
 def test_tables_hold_what_was_found(small_study):

@@ -55,7 +55,7 @@ def test_the_footer_names_checksum_seed_and_circumstances(page, small_checkpoint
 
 
 def test_verdicts_come_before_the_chapters_and_point_into_them(page):
-    assert len(page.verdicts) == 11
+    assert len(page.verdicts) == 12
     assert [section.id for section in page.sections] == ["doing", "where", "familiar", "worth"]
     assert all(verdict.anchor for verdict in page.verdicts)
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from icl_interp.experiments.hill2025.measures import NORMS, Cell, DetectorFound, FamilyFound, Measured
+from icl_interp.experiments.hill2025.measures import Cell, FamilyFound, Measured
 from icl_interp.experiments.hill2025.setting import KINDS, SIZES, Run, shifts_of, task_of
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.signature_conventions import ConventionFound, Reading
@@ -29,10 +29,7 @@ def ideal(kind, seed):
         judged=True,
         readings=tuple(reading(site, off) for site in SITES),
         conventions=tuple(convention(tokens, variant, off) for tokens, variant in CONVENTIONS),
-        detectors={
-            "signature C (overlap)": DetectorFound(reads="hidden states", auroc=0.95, untrained=0.6),
-            NORMS: DetectorFound(reads="raw inputs", auroc=0.8, untrained=float("nan")),
-        },
+        norms_auroc=0.8,
         norms_within=0.2,
         common={IN_DISTRIBUTION: 0.01 + 0.2 * KINDS.index(kind) + off, "x_scale=3": 0.5},
     )
@@ -53,7 +50,6 @@ def family(label, off):
         spectrum=(3.0, 2.0, 1.0),
         untrained_spectrum=(3.0, 2.0, 1.0),
         growth=(0.0 if inside else 0.4 + off, 0.0, 0.0),
-        within=0.8,
         flagged=0.05 if inside else 0.9,
         sample=((0.9, 0.01), (0.2, 1.0)),
     )

@@ -11,7 +11,7 @@ from scipy import stats
 from icl_interp.experiments.experiment import Outcome, experiment
 from icl_interp.experiments.hill2025.claims import _FRACTIONS
 from icl_interp.experiments.hill2025.figures import COLUMNS
-from icl_interp.experiments.hill2025.measures import NORMS, DetectorFound, Reader
+from icl_interp.experiments.hill2025.measures import Reader
 from icl_interp.experiments.hill2025.paper import PAPER, UNKNOWNS
 from icl_interp.experiments.hill2025.setting import KINDS, Run
 from icl_interp.report import render
@@ -162,22 +162,6 @@ def test_one_seed_chooses_nothing():
     assert len(checks_of(one, "shared-directions", "leaves.", ONE)) == len(KINDS)
 
 
-def test_rivals_of_the_signature_are_no_signatures_and_no_norms(ideal):
-    def detectors(_, measured):
-        aurocs = {"signature A (pairs)": 0.99, "signature C (overlap)": 0.96, "kNN": 0.97, "Mahalanobis": 0.5}
-        planted = {
-            name: DetectorFound(reads="hidden states", auroc=auroc, untrained=0.5) for name, auroc in aurocs.items()
-        }
-        norms = DetectorFound(reads="raw inputs", auroc=0.98, untrained=math.nan)
-        return measured.model_copy(update={"detectors": {**planted, NORMS: norms}})
-
-    (claim,) = [claim for claim in claims(with_all(ideal, detectors), EIGHT) if claim.key == "detection"]
-    ranks = [check for check in claim.checks if "detectors out of" in check.label]
-    assert len(ranks) == len(KINDS)
-    assert all("detectors out of 2 other than" in check.label for check in ranks)
-    assert {check.values for check in ranks} == {(1.0,) * 8}
-
-
 def test_one_seed_is_not_judged():
     assert set(verdicts(ideal_measures((0,)), ONE).values()) == {"inconclusive", "no target"}
 
@@ -245,7 +229,7 @@ def test_numbers_that_are_none_leave_checks_undecided_and_end_nothing(ideal):
     cells = dict.fromkeys(("auroc", "untrained", "norms", "z", "p_value"), math.nan)
 
     def without(_, family):
-        return {"late": {**family.late, "model": math.nan}, "within": math.nan, "growth": (math.nan,) * 3}
+        return {"late": {**family.late, "model": math.nan}, "growth": (math.nan,) * 3}
 
     spoilt = with_families(with_records(with_records(ideal, "readings", **lost), "cells", **cells), without)
     spoilt = with_all(spoilt, lambda _, measured: measured.model_copy(update={"judged": False}))
@@ -305,7 +289,7 @@ def test_the_page_renders_with_every_panel(ideal):
     drawn = panels(ideal, EIGHT)
     outcome = Outcome(PAPER, "laptop", SEEDS, ("As set.",), UNKNOWNS, claims(ideal, EIGHT), drawn)
     html = render(claims_page(outcome, {"torch": "2"}), plotlyjs="directory")
-    assert html.count('class="figure"') == len(drawn) == 5 + 1 + 2 + 5 + 4
+    assert html.count('class="figure"') == len(drawn) == 5 + 1 + 2 + 5 + 3
     assert "Of 9 claims: 8 reproduced, 1 no target." in html
     failures = next(panel for panel in drawn if panel.id == "failures")
     assert "fail on 100% (isotropic training)" in failures.sentence

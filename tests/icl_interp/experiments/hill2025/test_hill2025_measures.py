@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from icl_interp.experiments.experiment import Means, TrainedRuns
-from icl_interp.experiments.hill2025.measures import NORMS, Measured, _measure_model, measure
+from icl_interp.experiments.hill2025.measures import Measured, _measure_model, measure
 from icl_interp.experiments.hill2025.setting import SIZES, Run, plan
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.models.build import build_model
@@ -18,7 +18,7 @@ SMOKE = SIZES["smoke"]
 @pytest.fixture(scope="module")
 def tiny():
     model = build_model(plan(SMOKE)[Run("weights", 0)].model, seed=0)
-    return _measure_model(model, "weights", SMOKE, seed=0)
+    return _measure_model(model, Run("weights", 0), SMOKE)
 
 
 def test_a_model_is_measured_on_every_family(tiny):
@@ -32,7 +32,6 @@ def test_a_model_is_measured_on_every_family(tiny):
         (s, x) for s in ("block 0", "final norm") for x in shifts
     ]
     assert (tiny.judged, tiny.count("leave")) == (False, pytest.approx(math.nan, nan_ok=True))
-    assert {NORMS, "Mahalanobis", "‖X‖"} <= set(tiny.detectors)
 
 
 def test_an_untrained_model_fails_in_distribution_and_so_not_by_a_shift(tiny):
@@ -52,7 +51,6 @@ def test_the_default_reading_is_that_of_the_survey(tiny):
     np.testing.assert_allclose(first.last.auroc, reading.auroc, atol=1e-9)
     cells = {cell.shift: cell.auroc for cell in tiny.cells if cell.site == "block 0"}
     np.testing.assert_allclose(reading.auroc[0], np.mean([*cells.values()]), atol=2e-3)  # ties by rounding
-    assert reading.auroc[0] == pytest.approx(tiny.detectors["signature C (overlap)"].auroc, abs=1e-6)
 
 
 def test_records_survive_the_file(tiny):

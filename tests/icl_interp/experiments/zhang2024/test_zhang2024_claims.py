@@ -1,6 +1,7 @@
 """The claims of Zhang et al.: all hold for what theory says, and each fails where its numbers are spoilt."""
 
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -138,7 +139,6 @@ def test_gpt2_that_learns_with_mlps_only_reproduces_table_1(ideal):
     assert [check.verdict for check in named(claim, "without MLP / with MLP")] == ["agrees"] * 2
     assert [check.values for check in named(claim, "b* = (10, ..., 10), GPT-2")] == [pytest.approx((0.1 / 3,) * 3)] * 2
     assert [check.high for check in named(claim, "error of answering <b*, x>")] == [0.05] * 6
-    assert "nothing was learned in context where this is 1." in claim.measure
 
 
 @pytest.mark.parametrize(("with_mlp", "without"), [(300.0, 700.0), (3.0, 3.0), (3.0, 20.0)])
@@ -175,14 +175,9 @@ def test_claims_say_what_their_intervals_leave_out(ideal):
     changed = replace(spread, bayes=Risk(ideal.bayes.value, 0.01 * excess))
     said = {claim.key: claim.measure for claim in claims(changed, THREE)}
     for key in ("optima", "gap", "norms", "lengths", "skip-and-mlp", "moved-mean", "linear-analogue"):
-        assert said[key].endswith("Errors are exact expectations for the trained weights, by formula."), key
-    assert said["near-bayes"].endswith(
-        "mean over 20,000 tasks, whose standard error, 1 % of its excess risk, is in no interval."
-    )
-    assert said["gpt2"].endswith(
-        "Networks with one b* are tested on the same 500 tasks, whose standard error, up to 0.4 % of an error, is in "
-        "no interval."
-    )
+        assert "standard error" not in said[key], key
+    assert re.findall(r"over ([\d,]+) tasks;.* (\S+) % of its excess risk", said["near-bayes"]) == [("20,000", "1")]
+    assert re.findall(r"same (\d+) tasks\..* up to (\S+) % of an error", said["gpt2"]) == [("500", "0.4")]
 
 
 def test_one_seed_is_not_judged():

@@ -14,7 +14,7 @@ from icl_interp.measure.errors import ERRORS
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.ood import OOD
 from icl_interp.measure.signature import SURVEY
-from icl_interp.measure.study.measure import Findings, Measure
+from icl_interp.measure.study.measure import Findings, Measure, seconds_per_sequence
 from icl_interp.measure.study.plan import (
     _MAX_PROMPTS,
     _MIN_PROMPTS,
@@ -251,9 +251,11 @@ def test_the_plan_s_reads_are_the_sum_of_the_ticks(tiny_model, tiny_task):
     efforts = plan.efforts.values()
     assert {effort.prompts for effort in efforts} == {8}
     # 6 shifts, in distribution and to fit, and twice as many for the probes; then what each measure asks of 8 prompts.
-    assert plan.reads == 8 * (6 + 4) * 2 + sum(effort.reads for effort in efforts)
+    own = 2 * (plan.probe_reads - 8 * 2) + plan.afterwards
+    assert plan.reads == 8 * (6 + 4) * 2 + sum(effort.reads for effort in efforts) + own
     assert sum(done for done, _ in ticks) == plan.reads
-    assert {note for _, note in ticks} == {"this model", "untrained network 1"}
+    titles = {measure.title for measure in plan.running}
+    assert {note for _, note in ticks} == {"this model", "untrained network 1"} | titles
 
 
 def test_the_smallest_study(tiny_model, tiny_task):
@@ -316,8 +318,7 @@ def test_untrained_networks_are_as_many_as_cost_less_than_a_minute(monkeypatch, 
     plan = plan_study(tiny_model, LinearRegression(n_dims=3, n_points=4), shifts=["x_scale"])
     assert (plan.n_controls, plan.n_surveyed) == (20, 40)
     assert _default_controls(config(512), 13, 41, None) == (10, 20)
-    operations = 2 * 2 * 41 * 12 * (4 * 64**2 + 2 * 64 * 256)
-    one = (1e-3 + operations / 2.5e10) / 2  # seconds of a sequence, by two processes
+    one = seconds_per_sequence(config(64), 41, 14) / 2  # by two processes, with 12 blocks, read-in and final norm
     # 50 prompts of 13 shifts, the family itself and fit prompts; and twice as many for probes.
     measured, surveyed = 20 * 50 * (13 + 4) * one, 40 * 50 * (13 + 2) * one
     for minute, expected in (
@@ -329,7 +330,9 @@ def test_untrained_networks_are_as_many_as_cost_less_than_a_minute(monkeypatch, 
         monkeypatch.setattr("icl_interp.measure.study.plan._A_MINUTE", minute)
         assert _default_controls(config(64), 13, 41, 50) == expected
     query_only = ModelConfig(family="lsa", n_dims=3, n_points=8)
-    monkeypatch.setattr("icl_interp.measure.study.plan._A_MINUTE", 20 * 50 * (13 + 4) * 1e-3)
+    monkeypatch.setattr(
+        "icl_interp.measure.study.plan._A_MINUTE", 20 * 50 * (13 + 4) * seconds_per_sequence(query_only, 8, 3)
+    )
     assert _default_controls(query_only, 13, 8, 50) == (10, 20)  # eight passes for eight points
     one_layer = ModelConfig(n_dims=3, n_points=8, n_layers=1, n_heads=1, d_model=4)
     assert _default_controls(one_layer, 13, 8, 50) == (20, 40)
@@ -348,10 +351,9 @@ def test_further_networks_are_surveyed_and_asked_nothing_else(tiny_model, tiny_t
         run_study(replace(plan, measures=(KEEP,)), tick=lambda done, note: ticks.append((done, note)))
         found.append(KEPT.pop())
     assert sum(done for done, _ in ticks) == sum(replace(plan, measures=(KEEP,)).reads for plan in plans)
-    assert ticks[-1] == (8, "untrained network 3")
-    assert plans[0].reads - plans[1].reads == len(plans[1].probe_prompts) + _of_measures(plans[0]) - _of_measures(
-        plans[1]
-    )
+    assert (8, "untrained network 3") in ticks
+    more = [plan.reads - plan.afterwards - _of_measures(plan) for plan in plans]
+    assert more[0] - more[1] == plans[0].probe_reads
     three, two = found
     assert [len(three.surveys), len(three.further), len(two.surveys), len(two.further)] == [4, 0, 3, 1]
     assert len(two.read["keep"]) == 3
