@@ -11,6 +11,7 @@ import icl_interp as icl
 from icl_interp.errors import UserCodeError
 from icl_interp.measure.detectors.report import DETECTORS
 from icl_interp.measure.study.plan import plan_study
+from icl_interp.measure.study.result import Study
 from icl_interp.measure.study.run import run_study
 from probes.ood import fit_gram, fit_mahalanobis, fit_nearest_neighbors
 
@@ -37,14 +38,14 @@ def registered() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def of_study(small_checkpoint: Any) -> icl.Study:
+def of_study(small_checkpoint: Any) -> Study:
     plan = plan_study(small_checkpoint.model, small_checkpoint.task, detectors=OWN, layers=[], **FEW)
     return run_study(replace(plan, measures=(DETECTORS,)))
 
 
 @pytest.mark.parametrize("measure", ["detector_report", "study"])
 def test_one_that_repeats_a_built_in_one_has_its_numbers(
-    measure: str, of_study: icl.Study, tiny_model: Any, tiny_task: icl.Task
+    measure: str, of_study: Study, tiny_model: Any, tiny_task: icl.Task
 ) -> None:
     reports = {
         "detector_report": lambda: icl.detector_report(tiny_model, tiny_task, detectors=OWN, **FEW),
@@ -61,7 +62,7 @@ def test_one_that_repeats_a_built_in_one_has_its_numbers(
     assert set(OWN) <= set(report.to_frame().index.get_level_values("detector"))
 
 
-def test_they_are_in_the_report_and_in_the_json(of_study: icl.Study, small_checkpoint: Any) -> None:
+def test_they_are_in_the_report_and_in_the_json(of_study: Study, small_checkpoint: Any) -> None:
     from icl_interp.report.chapters.detectors import chapter, details
     from icl_interp.report.numbers import study_json
 
