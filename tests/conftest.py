@@ -71,4 +71,7 @@ def pytest_runtestloop(session: pytest.Session) -> object:
     n = session.config.getoption("--processes")
     if n == 1 or session.config.option.collectonly or session.testsfailed:
         return None
+    import sklearn.ensemble  # noqa: F401
+    import sklearn.mixture  # noqa: F401  # what detectors of every process would import
+
     return run_divided(session, n, _scope)
