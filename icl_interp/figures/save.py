@@ -5,13 +5,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, get_args
-
-import plotly.graph_objects as go
-import plotly.io
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, get_args
 
 from icl_interp.errors import InputError, InputTypeError
 from icl_interp.files import refuse_foreign, write_atomically
+
+if TYPE_CHECKING:  # commands check what they are told before the second that plotly takes
+    import plotly.graph_objects as go
 
 Format = Literal["svg", "pdf", "png"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -48,7 +48,7 @@ STYLE_CHOICES = {"width": ("single", "double"), "font": ("sans-serif", "serif")}
 class Panel:
     """One plotly figure with a title of its own above it."""
 
-    figure: go.Figure
+    figure: "go.Figure"
     title: str = ""
 
 
@@ -84,8 +84,11 @@ def save_panels(panels: Sequence[Panel], paths: dict[Format, Path], style: Print
         write_atomically(path, into)
 
 
-def as_figure(figure: Any) -> go.Figure:
+def as_figure(figure: Any) -> "go.Figure":
     """Take a plotly figure, or one as JSON text."""
+    import plotly.graph_objects as go
+    import plotly.io
+
     if isinstance(figure, go.Figure):
         return figure
     text = figure if isinstance(figure, str) else getattr(figure, "to_json", lambda: None)()

@@ -222,11 +222,13 @@ def _conventions(read: Reader) -> Panel:
         for n, one in enumerate(known)
     }
     least, most = (chosen(shares, key=lambda name: mean(shares[name])) for chosen in (min, max))
+    many, few = (f"{mean(shares[name]):.0%}" for name in (most, least))
+    said = f"By every convention {many}" if many == few else f"By {most}, {many} and by {least}, {few}"
     return Panel(
         "conventions", "By which conventions does a model differ from untrained networks?",
-        f"By {most}, {mean(shares[most]):.0%} of models do at some site and under some shift, and by {least} "
-        f"{mean(shares[least]):.0%}; by chance at most 5 % would. Each convention has an atlas of its own, corrected "
-        "for its cells and not for the number of conventions. The table has the strongest cell of each: above the "
+        f"{said} of models do at some site and under some shift; by chance at most 5 % would. Each "
+        "convention has an atlas of its own, corrected for its cells and not for the number of "
+        "conventions. The table has the strongest cell of each: above the "
         "untrained AUROC shifted prompts leave the signature there, below it they stay in it. Where prompts are rows, "
         "it has differences of agreement. Contrast and Spearman are averages over shifts after the last block.",
         matrix_figure([MatrixBlock("share", shares)], [NAMES[kind] for kind in KINDS], value="share of models",

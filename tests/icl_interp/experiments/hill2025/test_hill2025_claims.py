@@ -258,7 +258,7 @@ def test_the_table_has_every_convention_with_its_strongest_cell(ideal):
     assert panel.rows[0][4:8] == ("8 of 8", "block 0, x_scale=3 in 8: 0.90, untrained 0.50", "0.39 [0.39, 0.40]",
                                   "0.90 [0.90, 0.91]")  # fmt: skip
     assert panel.rows[2][7] == "undefined"  # single prompts have no score where prompts are rows
-    assert panel.sentence.startswith("By all, uncentred, right, overlap, 100% of models do at some site")
+    assert panel.sentence.startswith("By every convention 100% of models do at some site")
 
 
 def test_a_convention_by_which_no_model_differs_has_no_strongest_cell(ideal):
