@@ -19,7 +19,7 @@ test: $(VENV)/installed-dev
 	$(BIN)/python .ci/beside.py "$(MAKE) test-newest" "$(MAKE) test-tl3" "$(MAKE) check"
 
 test-newest: $(VENV)/installed-dev
-	$(BIN)/python -m pytest --processes 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 # What is not the same under the oldest TransformerLens that is supported: the class HookedTransformer, which 4.x no
 # longer has, and what our models inherit: hooks, their names, caches, state dicts and loading. What a model computes in
@@ -97,7 +97,7 @@ $(VENV_TL3)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV_TL3)
 	sed 's/^transformer-lens==.*/transformer-lens==3.9.0/' constraints.txt > $(VENV_TL3)/constraints.txt
 	$(VENV_TL3)/bin/python -m pip install --quiet --no-compile --constraint $(VENV_TL3)/constraints.txt \
-		--editable . pytest beartype
+		--editable . pytest pytest-xdist beartype
 	@PYTHONDONTWRITEBYTECODE= $(VENV_TL3)/bin/python -c "import beartype, jaxtyping, pytest, torch._dynamo, transformer_lens"
 	@touch $@
 

@@ -10,14 +10,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
-from divided import run_divided
 from golden import Golden
 from shape_checks import install
 
 torch.set_num_threads(1)
 install()
-
-ROOT = Path(__file__).parents[1]
 
 collect_ignore = ["compare.py", "strength.py"]  # commands of their own: `make compare`, `make strength`
 
@@ -26,7 +23,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--write-golden", action="store_true", help="write the texts in tests/golden, compare nothing else"
     )
-    parser.addoption("--processes", type=int, default=1, help="divide the tests between so many processes")
 
 
 @pytest.fixture(scope="session")
@@ -63,15 +59,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: not item.nodeid.startswith(FIRST))
 
 
-def _scope(nodeid: str) -> str:
-    return nodeid if nodeid.startswith(APART) else _group(str(ROOT / nodeid.partition("::")[0]))
-
-
-def pytest_runtestloop(session: pytest.Session) -> object:
-    n = session.config.getoption("--processes")
-    if n == 1 or session.config.option.collectonly or session.testsfailed:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """With --dist loadfile, whole groups of files instead of files. (xdist's loadgroup knows no group by its file.)"""
+    if config.getvalue("dist") != "loadfile":
         return None
-    import sklearn.ensemble  # noqa: F401
-    import sklearn.mixture  # noqa: F401  # what detectors of every process would import
+    from xdist.scheduler import LoadScopeScheduling
+    from xdist.workermanage import WorkerController
 
-    return run_divided(session, n, _scope)
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return nodeid if nodeid.startswith(APART) else _group(str(config.rootpath / nodeid.partition("::")[0]))
+
+        def _assign_work_unit(self, node: WorkerController) -> None:
+            # What is done is counted after every test: with thousands of them that takes seconds.
+            given = self.assigned_work.get(node, {})
+            for scope in [scope for scope, unit in given.items() if all(unit.values())]:
+                del given[scope]
+            super()._assign_work_unit(node)
+
+    return ByGroup(config, log)
