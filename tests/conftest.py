@@ -34,10 +34,12 @@ def golden(request: pytest.FixtureRequest) -> Golden:
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN and threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Files that share studies or runs go to one process, which makes each of them once.
+# Files that share studies, runs, the parent of programs or what torch.compile imports go to one process.
 SHARED = {
     "studies": ("small_study", "uncontrolled_study", "signing_study"),
     "runs": ("developed_run", "endless_run"),
+    "programs": ("from fresh import",),
+    "compiled": ("torch.compile(net)",),
 }
 # What takes longest comes first, so that no process is left with it when the others are done.
 FIRST = ("tests/test_examples.py", "tests/icl_interp/training/test_dask_sweep.py")

@@ -1,30 +1,37 @@
 """Programs that start as in a process of their own: what is not ours is imported once for all of them, ours by each.
 
-A process for each would import torch and TransformerLens each time, which takes longer than what is tested. The parent
-here imports them and forks, so that a program finds nothing of ours imported and no setting changed.
+A process for each would import torch and TransformerLens each time, which takes longer than what is tested. A parent
+imports them and forks for each program, which finds nothing of ours imported and no setting changed. The parent serves
+all tests of a session; tests/conftest.py sends the files that use it to one process.
 """
 
+import atexit
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 _PARENT = """
-import importlib, json, os, runpy, sys, tempfile
-jobs, names = json.load(sys.stdin)
-for name in names:
+import importlib, json, os, runpy, signal, sys, tempfile
+for name in sys.argv[1:]:
     importlib.import_module(name)
 assert not {name.partition(".")[0] for name in sys.modules} & {"icl_interp", "probes"}
-ended = []
-for job in jobs:
+
+def run(job):
     out, err = tempfile.TemporaryFile(), tempfile.TemporaryFile()
     child = os.fork()
     if child == 0:
         code = 1
+        signal.alarm(600)
         os.dup2(out.fileno(), 1)
         os.dup2(err.fileno(), 2)
         os.chdir(job["folder"])
+        os.environ.clear()
+        os.environ.update(job["environment"])
         sys.argv = job["command"]
         sys.path[0] = os.path.dirname(sys.argv[0])
         try:
@@ -42,8 +49,10 @@ for job in jobs:
     for file in (out, err):
         file.seek(0)
         said.append(file.read().decode())
-    ended.append([code, *said])
-json.dump(ended, sys.stdout)
+    return [code, *said]
+
+for line in sys.stdin:
+    print(json.dumps([run(job) for job in json.loads(line)]), flush=True)
 """
 
 
@@ -55,13 +64,35 @@ class Ended(NamedTuple):
     complained: str
 
 
+@cache
+def _parent(imported: tuple[str, ...]) -> subprocess.Popen[str]:
+    """Waits for programs until this process ends."""
+    command = [sys.executable, "-c", _PARENT, *imported]
+    parent = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    atexit.register(parent.communicate)
+    return parent
+
+
 def run_fresh(
-    commands: list[list[str]], *, folder: Path, imported: tuple[str, ...] = ("torch", "transformer_lens")
+    commands: Sequence[Sequence[object]],
+    *,
+    folder: Path,
+    environment: Mapping[str, str] = {},  # never changed
+    imported: tuple[str, ...] = ("torch", "transformer_lens"),
 ) -> list[Ended]:
-    """Run scripts with their arguments, one after the other, in a folder."""
-    jobs = [{"command": list(map(str, command)), "folder": str(folder)} for command in commands]
-    done = subprocess.run(
-        [sys.executable, "-c", _PARENT], input=json.dumps([jobs, imported]), capture_output=True, text=True, timeout=600
-    )
-    assert done.returncode == 0, done.stderr
-    return [Ended(*each) for each in json.loads(done.stdout)]
+    """Run scripts with their arguments, one after the other, in a folder, with more environment than there is here."""
+    shared = {"folder": str(folder), "environment": {**os.environ, **environment}}
+    jobs = [{"command": list(map(str, command)), **shared} for command in commands]
+    parent = _parent(imported)
+    assert parent.stdin is not None
+    assert parent.stdout is not None
+    print(json.dumps(jobs), file=parent.stdin, flush=True)
+    return [Ended(*each) for each in json.loads(parent.stdout.readline())]
+
+
+def run_text(program: str, *arguments: object, folder: Path, **options: object) -> Ended:
+    """Run the lines of a program, which are written into the folder."""
+    script = folder / "program.py"
+    script.write_text(program, encoding="utf-8")
+    (ended,) = run_fresh([[script, *arguments]], folder=folder, **options)  # type: ignore[arg-type]
+    return ended

@@ -1,11 +1,14 @@
-"""The python blocks of the README and of docs/models.md run, and what it points to exists."""
+"""The python blocks of the README and of docs/models.md run as scripts, an example too; what it points to exists."""
 
 import re
+import runpy
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from fresh import run_fresh
+from fresh import run_fresh, run_text
+from test_examples import COMMAND, EXAMPLES, SCRIPT, SMALL
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
@@ -28,6 +31,31 @@ def ran(tmp_path_factory):
 @pytest.mark.parametrize("number", range(4), ids=["notebook cell", "your own model", "probes alone", "model families"])
 def test_block_runs(number, ran):
     assert ran[number].code == 0, ran[number].complained
+
+
+def test_an_example_is_a_script(tmp_path):
+    (done,) = run_fresh([[EXAMPLES[SCRIPT]]], folder=tmp_path, environment=SMALL)
+    assert done.code == 0, done.complained
+    assert "in distribution" in done.said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_example_starts_a_command(tmp_path, monkeypatch, capsys):
+    started = []
+
+    def start(command, *, check):
+        assert command[:2] == [sys.executable, "-c"]
+        assert check
+        started.append(run_text(command[2], *command[3:], folder=tmp_path))
+        assert started[0].code == 0, started[0].complained
+
+    monkeypatch.setattr(subprocess, "run", start)
+    for name, value in SMALL.items():
+        monkeypatch.setenv(name, value)
+    runpy.run_path(str(EXAMPLES[COMMAND]), run_name="__main__")
+    assert started == [(0, "", "")]
+    assert "in distribution" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["program.py"]
 
 
 def test_links_point_to_files():

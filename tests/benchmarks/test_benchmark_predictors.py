@@ -2,12 +2,12 @@
 
 import importlib.util
 import json
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from fresh import run_fresh
 
 FILE = Path(__file__).parents[2] / "benchmarks" / "predictors.py"
 
@@ -24,9 +24,7 @@ def benchmark() -> ModuleType:
 def test_it_runs_at_tiny_sizes(tmp_path: Path) -> None:
     sizes = ["--prompts", "20", "--tasks", "8", "--memory-tasks", "64", "--repeats", "1"]
     written = tmp_path / "rows.json"
-    done = subprocess.run(
-        [sys.executable, str(FILE), *sizes, "--json", str(written)], capture_output=True, text=True, timeout=120
-    )
+    (done,) = run_fresh([[FILE, *sizes, "--json", written]], folder=tmp_path)
     record = json.loads(written.read_text())
     rows = {row["name"]: row for row in record["rows"]}
     assert set(rows) == {
@@ -37,13 +35,13 @@ def test_it_runs_at_tiny_sizes(tmp_path: Path) -> None:
         "ridge",
         *(f"dMMSE, 8 tasks, {n} points, {dtype} loop" for n in (16, 41) for dtype in ("float32", "float64")),
     }
-    assert all(name in done.stdout for name in rows)
+    assert all(name in done.said for name in rows)
     # Sizes are too small for ratios, but never for errors.
     assert all(row["our_error"] <= row["most_error"] == 1e-6 for row in rows.values())
     assert 2**24 < record["dmmse_peak_bytes"] < 2**31
     missed = [name for name, row in rows.items() if row["ratio"] < row["wanted_ratio"]]
-    assert done.returncode == (1 if missed else 0)
-    assert all(f"missed: {name}" in done.stderr for name in missed)
+    assert done.code == (1 if missed else 0)
+    assert all(f"missed: {name}" in done.complained for name in missed)
 
 
 def test_a_missed_ratio_an_error_and_too_much_memory_are_failures(benchmark: ModuleType) -> None:

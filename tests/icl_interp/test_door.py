@@ -4,11 +4,10 @@ The expressions run in a process of their own, where no type checker of the test
 """
 
 import json
-import subprocess
-import sys
 from typing import Any
 
 import pytest
+from fresh import run_text
 
 PRELUDE = """
 import json, sys, tempfile
@@ -42,7 +41,7 @@ def found(expression):
     except Exception as error:
         return [type(error).__name__, str(error)]
 
-print(json.dumps({expression: found(expression) for expression in json.load(sys.stdin)}))
+print(json.dumps({expression: found(expression) for expression in json.loads(sys.argv[1])}))
 """
 
 MEASURES = {
@@ -159,13 +158,10 @@ SENTENCES = {
 
 
 @pytest.fixture(scope="module")
-def found() -> dict[str, list[str]]:
-    done = subprocess.run(
-        [sys.executable, "-c", PRELUDE], input=json.dumps([*TRUE, *SENTENCES]), capture_output=True, text=True,
-        timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    done = run_text(PRELUDE, json.dumps([*TRUE, *SENTENCES]), folder=tmp_path_factory.mktemp("door"))
+    assert done.code == 0, done.complained
+    return dict(json.loads(done.said.splitlines()[-1]))
 
 
 @pytest.mark.parametrize("expression", TRUE)

@@ -3,9 +3,11 @@
 import importlib.metadata
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+from fresh import run_text
 from jaxtyping import TypeCheckError
 
 import icl_interp
@@ -54,19 +56,9 @@ HEAVY = (
 )
 
 
-@pytest.mark.parametrize("module", ["icl_interp", "icl_interp.cli.probe", "icl_interp.cli.train"])
+@pytest.mark.parametrize("module", ["icl_interp", "icl_interp.cli.probe", "icl_interp.cli.train", "probes"])
 def test_importing_is_cheap(module: str) -> None:
     assert run(f"import sys, {module}; print([m for m in {HEAVY} if m in sys.modules])") == "[]"
-
-
-def test_probes_stand_alone() -> None:
-    program = (
-        "import sys, probes\n"
-        "assert 'torch' not in sys.modules\n"
-        "[getattr(probes, name) for name in probes.__all__]\n"
-        "print([m for m in ('transformer_lens', 'icl_interp', 'plotly') if m in sys.modules])\n"
-    )
-    assert run(program) == "[]"
 
 
 # Third parties come first: what they change when they are imported is not ours to answer for.
@@ -103,8 +95,8 @@ print(len(names) > 60, changed)
 """
 
 
-def test_importing_every_module_changes_nothing() -> None:
-    assert run(SIDE_EFFECTS) == "True []"
+def test_importing_every_module_changes_nothing(tmp_path: Path) -> None:
+    assert run_text(SIDE_EFFECTS, folder=tmp_path) == (0, "True []\n", "")
 
 
 def test_shapes_are_checked_in_tests() -> None:

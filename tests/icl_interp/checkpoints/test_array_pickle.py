@@ -1,9 +1,6 @@
 """Pickles and archives of numpy arrays: what is read, and what is refused before numpy sees anything of it."""
 
-import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -165,16 +162,12 @@ for crafted in (dtype("V8", order="|", **fields), dtype("O8", order="|"), dtype(
 
 
 def test_a_crafted_dtype_never_reaches_numpy(tmp_path: Path) -> None:
+    from fresh import run_text  # the program imports this file, and has no fresh.py beside it
+
     (tmp_path / "tests_of_array_pickle.py").write_text(Path(__file__).read_text())
-    done = subprocess.run(
-        [sys.executable, "-c", POINTERS],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    said = done.stdout.splitlines()
+    done = run_text(POINTERS, folder=tmp_path)
+    assert (done.code, done.complained) == (0, "")
+    said = done.said.splitlines()
     for line, reason in zip(said, ("the dtype 'V8'", "the dtype 'O8'", "a dtype that is no plain number"), strict=True):
         assert reason in line
 

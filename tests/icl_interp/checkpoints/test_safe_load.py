@@ -3,7 +3,6 @@ import io
 import os
 import pickle
 import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fresh import run_text
 
 from icl_interp.checkpoints.safe_load import load_weight_file
 from icl_interp.data import demo_path
@@ -235,9 +235,8 @@ def test_bad_files_are_refused_without_transformer_lens(tmp_path: Path, dtsip: P
     torch.save({**own, "model": {**own["model"], "n_layers": 10**9}}, tmp_path / "deep.pt")
     names = ("missing.pt", "text.pt", "other.pt", "no_heads.pt", "nan.pt", "deep.pt")
     paths = [tmp_path / name for name in names]
-    command = [sys.executable, "-c", BAD_FILES_IN_A_FRESH_PROCESS, *paths, tmp_path]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3])
-    assert done.stdout.split() == ["CheckpointError"] * 7 + ["False"]
+    done = run_text(BAD_FILES_IN_A_FRESH_PROCESS, *paths, tmp_path, folder=tmp_path, imported=("torch",))
+    assert done.said.split() == ["CheckpointError"] * 7 + ["False"], done.complained
 
 
 @pytest.mark.parametrize("zipped", [True, False])

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from fresh import run_text
 from golden import help_text
 from typer.testing import CliRunner
 
@@ -51,13 +52,17 @@ def test_help_imports_nothing_heavy(command):
 
 
 def test_a_bad_file_is_refused_before_transformer_lens_comes(tmp_path):
-    finished = run("icl-probe", str(tmp_path / "nowhere.pt"), "--out", str(tmp_path / "r.html"))
-    imported = set(finished.stdout.split()) - {"2"}
-    assert finished.stderr.startswith("error: a checkpoint needs a file that exists")
-    assert finished.stderr.count("\n") == 1
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    argv = ["icl-probe", str(empty / "nowhere.pt"), "--out", str(empty / "r.html")]
+    code = RUN.format(module=COMMANDS["icl-probe"], argv=argv)
+    finished = run_text(code, folder=tmp_path, imported=("torch",))
+    imported = set(finished.said.split()) - {"2"}
+    assert finished.complained.startswith("error: a checkpoint needs a file that exists")
+    assert finished.complained.count("\n") == 1
     assert not imported & {"transformer_lens", "plotly"}
-    assert finished.stdout.startswith("2 ")
-    assert list(tmp_path.iterdir()) == []
+    assert finished.said.startswith("2 ")
+    assert list(empty.iterdir()) == []
 
 
 @pytest.mark.parametrize("app", [probe_app, train_app], ids=COMMANDS)

@@ -25,8 +25,15 @@ MODELS = {
 }
 
 
+LONGER = ("lsa", "ltb")
+"""Another family has the same path as the softmax layer; what a study leaves out of each is tested by itself."""
+
+
 # Untrained networks have the same config, so one case with them is enough; without them the others show the same.
-@pytest.mark.parametrize(("name", "controls"), [(name, name == "width 1") for name in MODELS])
+@pytest.mark.parametrize(
+    ("name", "controls"),
+    [pytest.param(n, n == "width 1", marks=[pytest.mark.slow] if n in LONGER else [], id=n) for n in MODELS],
+)
 def test_it_reports_and_says_what_cannot_be_measured(name: str, controls: bool, tmp_path: Path) -> None:
     model = build_model(MODELS[name], seed=0)
     task = LinearRegression(1, n_points=model.cfg.n_points)

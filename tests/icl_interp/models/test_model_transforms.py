@@ -1,11 +1,10 @@
 """What people do to a network: transform, cast, and compile it."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from fresh import run_fresh
 from lens_cases import ON_4
 from model_cases import OPTIONS, large_weights, pairs, prompts_for
 from torch import Tensor
@@ -121,20 +120,18 @@ def test_float64_on_both_paths(config: ModelConfig) -> None:
 COMPILED = Path(__file__).with_name("compile_checks.py")
 
 
-def run_compile_checks(*names: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(COMPILED), *names], capture_output=True, text=True, check=False)
+def run_compile_checks(folder: Path, *names: str) -> None:
+    (done,) = run_fresh([[COMPILED, *names]], folder=folder)
+    assert done.code == 0, done.complained
+    assert done.said.split() == list(names)
 
 
-def test_compiled_models_are_whole_graphs_whose_hooks_fire() -> None:
+def test_compiled_models_are_whole_graphs_whose_hooks_fire(tmp_path: Path) -> None:
     # Another version of TransformerLens could break the guard; its control and the linear families depend on none.
     names = ["hooks", *(["stale", "families"] if ON_4 else [])]
-    done = run_compile_checks(*names)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == names
+    run_compile_checks(tmp_path, *names)
 
 
 @pytest.mark.slow
-def test_compiled_models_of_every_option_and_by_every_way_in() -> None:
-    done = run_compile_checks("gradient", "raw_tokens", "cache", "every_option")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["gradient", "raw_tokens", "cache", "every_option"]
+def test_compiled_models_of_every_option_and_by_every_way_in(tmp_path: Path) -> None:
+    run_compile_checks(tmp_path, "gradient", "raw_tokens", "cache", "every_option")

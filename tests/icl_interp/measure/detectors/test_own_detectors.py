@@ -1,6 +1,7 @@
 """Detectors of the user's own: as good as the built-in ones they repeat, and looked at."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,6 +9,10 @@ import torch
 
 import icl_interp as icl
 from icl_interp.errors import UserCodeError
+from icl_interp.measure.detectors.report import DETECTORS
+from icl_interp.measure.study.plan import plan_study
+from icl_interp.measure.study.result import Study
+from icl_interp.measure.study.run import run_study
 from probes.ood import fit_gram, fit_mahalanobis, fit_nearest_neighbors
 
 FEW: dict[str, Any] = {"shifts": ["x_scale=3"], "n_prompts": 16, "n_controls": 2}
@@ -32,9 +37,21 @@ def registered() -> Iterator[None]:
     del icl.DETECTORS["ten_neighbours"]
 
 
-@pytest.mark.parametrize("measure", [icl.detector_report, lambda *a, **k: icl.study(*a, layers=[], **k).detectors])
-def test_one_that_repeats_a_built_in_one_has_its_numbers(measure: Any, tiny_model: Any, tiny_task: icl.Task) -> None:
-    report = measure(tiny_model, tiny_task, detectors=OWN, **FEW)
+@pytest.fixture(scope="module")
+def of_study(small_checkpoint: Any) -> Study:
+    plan = plan_study(small_checkpoint.model, small_checkpoint.task, detectors=OWN, layers=[], **FEW)
+    return run_study(replace(plan, measures=(DETECTORS,)))
+
+
+@pytest.mark.parametrize("measure", ["detector_report", "study"])
+def test_one_that_repeats_a_built_in_one_has_its_numbers(
+    measure: str, of_study: Study, tiny_model: Any, tiny_task: icl.Task
+) -> None:
+    reports = {
+        "detector_report": lambda: icl.detector_report(tiny_model, tiny_task, detectors=OWN, **FEW),
+        "study": lambda: of_study.detectors,
+    }
+    report = reports[measure]()
     for own, name in BUILT_IN.items():
         mine, ours = report.detectors[own], report.detectors[name]
         assert mine.reads == "hidden states"
@@ -45,13 +62,12 @@ def test_one_that_repeats_a_built_in_one_has_its_numbers(measure: Any, tiny_mode
     assert set(OWN) <= set(report.to_frame().index.get_level_values("detector"))
 
 
-def test_they_are_in_the_report_and_in_the_json(small_checkpoint: Any) -> None:
+def test_they_are_in_the_report_and_in_the_json(of_study: Study, small_checkpoint: Any) -> None:
     from icl_interp.report.chapters.detectors import chapter, details
     from icl_interp.report.numbers import study_json
 
-    found = icl.study(small_checkpoint.model, small_checkpoint.task, detectors=OWN, layers=[], **FEW)
-    assert "mine" in study_json(found, small_checkpoint, {})
-    pages = [part.section for part in (chapter(found), details(found))]
+    assert "mine" in study_json(of_study, small_checkpoint, {})
+    pages = [part.section for part in (chapter(of_study), details(of_study))]
     assert any("mine" in row for page in pages for view in page.figures for row in view.data.rows)
     assert any("mine" in row for table in pages[1].tables for row in table.rows)
 

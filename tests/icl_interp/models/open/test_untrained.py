@@ -169,7 +169,7 @@ def test_reset_gives_what_a_constructor_gives() -> None:
     net = Attending()
     with torch.no_grad():
         for weight in net.parameters():
-            weight.add_(100)
+            weight.add_(2)  # more would saturate attention, and rounding would decide
     model = icl.wrap(net, positions="sequence", make="reset", example=EXAMPLE)
     first, second = model.untrained([1, 2])
     for made in (first, second):
@@ -179,7 +179,7 @@ def test_reset_gives_what_a_constructor_gives() -> None:
         assert bool((made.module.layers[1].norm1.weight == 1).all())
         assert 0 < made.module.enter.weight.abs().max().item() <= 0.5
     assert not torch.equal(first.module.enter.weight, second.module.enter.weight)
-    assert net.enter.weight.min().item() > 90
+    assert net.enter.weight.min().item() > 1
     assert model.cfg.notes == ("Untrained networks come from PyTorch's default initialisation (reset_parameters).",)
 
 
