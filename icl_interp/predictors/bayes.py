@@ -113,7 +113,7 @@ def covariance_factor(owner: str, option: str, covariance: Float[Tensor, "dim ot
     if covariance.shape[0] != covariance.shape[1]:
         raise InputError(f"{owner} needs a square matrix as {option}, got shape {list(covariance.shape)}.")
     matrix = covariance.double()
-    slack = torch.finfo(covariance.dtype).eps * matrix.shape[0] * float(matrix.abs().amax())
+    slack = torch.finfo(covariance.dtype).eps * matrix.shape[0] * float(matrix.norm())
     asymmetry = float((matrix - matrix.mT).abs().amax())
     if asymmetry > slack:
         raise InputError(

@@ -8,9 +8,7 @@ from torch import Tensor, nn
 
 from probes.learning_coefficient import estimate_learning_coefficient
 
-pytest.importorskip(
-    "devinterp.slt.sampling", reason="an optional oracle, installed by the extra llc-oracle; asked for by issue 7"
-)
+pytest.importorskip("devinterp.slt.sampling", reason="an optional oracle, installed by the extra llc-oracle")
 
 XS = torch.randn(400, 6, generator=torch.Generator().manual_seed(0))
 YS = XS @ torch.ones(6) + torch.randn(400, generator=torch.Generator().manual_seed(1))

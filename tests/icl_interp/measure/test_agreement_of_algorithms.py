@@ -128,12 +128,15 @@ def test_effort_is_bounded():
     config = ModelConfig(n_dims=3, n_points=8, n_layers=2, n_heads=2, d_model=16)
     large = ModelConfig(n_dims=20, n_points=41, n_layers=12, n_heads=8, d_model=256)
     costs = {measure.name: measure.cost for measure in MEASURES if measure.cost is not None}
-    assert list(costs) == ["agreement", "heads", "attention", "use"]
+    assert list(costs) == ["agreement", "heads", "attention", "use", "erasure"]
     efforts = [effort_of(cost(config, 8, 5), config, 128, 8) for cost in costs.values()]
-    assert [effort.prompts for effort in efforts] == [32, 32, 32, 32]
-    # 8 fresh queries at 3 points and 3 passes; 6 networks with 4 heads masked in turn, 1 whole one and 4 orders of 5;
-    # 6 networks; 4 passes, 2 for each of 20 random subspaces and 3 for each of 5 untrained networks
-    assert [effort.reads // effort.prompts for effort in efforts] == [8 * 3 + 3, 6 * 5 + 1 + 4 * 5, 6, 4 + 40 + 15]
+    assert [effort.prompts for effort in efforts] == [32] * 5
+    # 8 fresh queries at 3 points and 3 passes; 6 networks, whole and with 4 heads masked from their own of 2 blocks on,
+    # which is 3 passes' work, 1 whole one and 4 orders of 5;
+    # 6 networks; 4 passes, 2 for each of 20 random subspaces and 3 for each of 5 untrained networks; 3 passes, 1 for
+    # each of 20 random directions and 2 for each of 5 untrained networks
+    each = [8 * 3 + 3, 6 * (1 + 3) + 1 + 4 * 5, 6, 4 + 40 + 15, 3 + 20 + 10]
+    assert [effort.reads // effort.prompts for effort in efforts] == each
     assert effort_of(costs["heads"](config, 8, 5), config, 9, 8).prompts == 9
     assert effort_of(costs["heads"](large, 41, 5), large, 128, 41).prompts == 8
     assert _weighed_points(20, 41) == (10, 20, 40)

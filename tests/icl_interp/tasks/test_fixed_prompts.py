@@ -136,7 +136,7 @@ def test_use_of_the_signature_is_fitted_and_asked_on_different_prompts(saved, ti
         taken.extend(given)
         raise StopIteration
 
-    monkeypatch.setattr("icl_interp.measure.subspace_use._use_of_signature", stop)
+    monkeypatch.setattr("icl_interp.measure.subspace_use._Signature", stop)
     with pytest.raises(StopIteration):
         icl.signature_use(tiny_model, saved, hook="blocks.1.hook_resid_post", n_prompts=12)
     fit, given = (part for part in taken if isinstance(part, icl.Prompts))
