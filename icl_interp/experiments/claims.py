@@ -268,10 +268,6 @@ class Claim:
         """Whether a check is undecided for want of seeds."""
         return any(check.expects and len(check.values) < LEAST_SEEDS for check in self.checks)
 
-    @property
-    def n_seeds(self) -> int:
-        return max(len(check.values) for check in self.checks)  # some are judged on a part of them
-
     @model_serializer(mode="wrap")
     def _stored(self, fields: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         said = fields(self)
@@ -284,7 +280,7 @@ class Claim:
         return _judged_again(cls.COMPUTED, stored, build)
 
     def __repr__(self) -> str:
-        return f"Claim({self.key}, {len(self.checks)} checks, {self.n_seeds} seeds, {self.said})"
+        return f"Claim({self.key}, {len(self.checks)} checks, {self.said})"
 
 
 _Reader = TypeVar("_Reader", bound=Any)  # looks up what was measured, see `PerSeed`; knows the words in braces

@@ -172,8 +172,8 @@ class AtlasCell:
     norms: float
     """AUROC of the norms of inputs and labels (or of activations) under this shift, without any network."""
     over_norms: Estimate
-    """AUROC of the cell minus that of norms, with the sign of z: above 0, it detects more than norms do. The
-    95 % interval is a bootstrap over prompts, of this cell alone."""
+    """AUROC of 1 - overlap (z > 0) or of the overlap (z < 0) minus that of norms: above 0, it detects shifted prompts
+    better than norms do. The 95 % interval is a bootstrap over prompts, of this cell alone."""
     keeps_energy: bool | None
     """Whether the shift keeps the second moments of inputs and labels; None where inputs are not known."""
     reason: str | None = None
@@ -363,7 +363,7 @@ class Atlas(Result):
             said.append(f"{_count(quiet, 'other shift')} {'shows' if quiet == 1 else 'show'} nothing at any site.")
         asked = [cell.confirmed for cell in self.found if cell.confirmed is not None]
         if asked:
-            said.append(f"Confirmed on other prompts: {sum(asked)} of {len(asked)}.")
+            said.append(f"The same on other prompts, in the same networks: {sum(asked)} of {len(asked)}.")
         return " ".join([head, *said])
 
     def __repr__(self) -> str:
@@ -449,7 +449,7 @@ def atlas_of(
                 z=z,
                 p_value=float(p_values[j]),
                 norms=_auroc(norms, shift),
-                over_norms=_over(by_norms[shift], scores[0][site], shift, -1.0 if z < 0 else 1.0, seed),
+                over_norms=_over(by_norms[shift], scores[0][site], shift, stay=z < 0, seed=seed),
                 keeps_energy=kept[shift],
                 reason=_reason(aurocs[:, j], surveys[0], site, conventions) or few,
             )
@@ -465,7 +465,7 @@ def atlas_of(
         readings=_readings(surveys, scores, families, sites, n_prompts, of_prompts=norms_of_activations is None),
         conventions=conventions,
         n_prompts=n_prompts,
-        detectable=_detectable(ranks, aurocs, n_prompts),
+        detectable=_detectable(aurocs[1:], n_prompts),
         reason=next((cell.reason for cell in cells), None) if math.isnan(ranks.scores[0]) else few,
         unconfirmed=unconfirmed if found and again is None else None,
     )
@@ -529,12 +529,13 @@ def _detection(scores: Mapping[str, np.ndarray], shift: str, seed: int) -> Detec
     return detection_report(inside, outside, seed=seed, n_bootstrap=_N_BOOTSTRAP, paired=True)
 
 
-def _over(norms: DetectionReport, scores: Mapping[str, np.ndarray], shift: str, sign: float, seed: int) -> Estimate:
+def _over(norms: DetectionReport, scores: Mapping[str, np.ndarray], shift: str, *, stay: bool, seed: int) -> Estimate:
     if any(np.isnan(scores[label]).any() for label in (IN_DISTRIBUTION, shift)):
         return Estimate(math.nan, math.nan, math.nan, "the model has no signature here")
     own = _detection(scores, shift, seed)
-    low, high = percentile_interval(sign * (own.auroc_replicates - norms.auroc_replicates))
-    return Estimate(sign * (own.auroc - norms.auroc), low, high)
+    auroc, replicates = (1 - own.auroc, 1 - own.auroc_replicates) if stay else (own.auroc, own.auroc_replicates)
+    low, high = percentile_interval(replicates - norms.auroc_replicates)
+    return Estimate(auroc - norms.auroc, low, high)
 
 
 def _keeps_energy(own: Family, shifted: Family) -> bool | None:
@@ -552,17 +553,17 @@ def _keeps_energy(own: Family, shifted: Family) -> bool | None:
     return bool(inputs and abs(labels - 1) <= _ENERGY)
 
 
-def _detectable(ranks: Ranks, aurocs: np.ndarray, n_prompts: int) -> float:
-    """Give the smallest detectable effect; it uses the controls alone."""
-    n = len(ranks.scores) - 1
+def _detectable(controls: np.ndarray, n_prompts: int) -> float:
+    """Give the smallest detectable effect, from the AUROCs of untrained networks alone."""
+    n = len(controls)
     allowed = math.ceil(LEVEL * (n + 1)) - 2  # controls that may score as high
-    judged = np.isfinite(aurocs).all(0)
+    judged = np.isfinite(controls).all(0)
     if allowed < 0 or not judged.any():
         return math.nan
     to, back = scale_maps("logit", n_prompts)
-    threshold = float(np.sort(ranks.scores[1:])[::-1][allowed])
+    threshold = float(np.sort(ranks_of_aurocs(controls, n_prompts).scores)[::-1][allowed])
     reach = (threshold + float(stats.t.ppf(POWER, n - 1))) * math.sqrt(1 + 1 / n)
-    values = to(torch.from_numpy(aurocs[1:, judged])).numpy()
+    values = to(torch.from_numpy(controls[:, judged])).numpy()
     means, spreads = values.mean(0), values.std(0, ddof=1)
     rises = [back(mean + reach * spread) - back(mean) for mean, spread in zip(means, spreads, strict=True)]
     return float(np.median(rises))

@@ -13,7 +13,7 @@ from icl_interp.models.hooked import HookedModel
 from icl_interp.prompts import derive_seed
 from probes.bootstrap import Estimate, bootstrap_counts, percentile_interval
 
-N_UNTRAINED = 5
+N_UNTRAINED = 10
 """Number of untrained networks per study, by default."""
 
 

@@ -268,7 +268,7 @@ class Use(Result):
         median = _median([effect.change.value for effect in self.random])
         return (
             f"rank {self.rank} at {self.hook}, error change {self.effect.change.value:.3g}, random subspaces "
-            f"{median:.3g}, p = {self.p_value:.2g}"
+            f"{median:.3g}, p beside them {self.p_value:.2g}"
         )
 
     def __repr__(self) -> str:

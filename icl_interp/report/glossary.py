@@ -69,8 +69,13 @@ GLOSSARY = (
         "the excess over control that this study would have found with 80 % power, that is in 8 of 10 cases.",
         ("80 % power",),
     ),
-    Term("evidence", "verdict where the whole interval of the excess over control is above 0."),
-    Term("opposite", "verdict where the whole interval of the excess over control is below 0."),
+    Term("evidence",
+        "verdict where the whole interval of the excess over control is above 0 and the value is above chance; in the "
+        "atlas where hardly any untrained network is as far from the others.",
+    ),
+    Term("opposite",
+        "verdict where the whole interval of the excess over control is below 0; in the atlas as for evidence, below.",
+    ),
     Term(
         "negligible",
         "verdict where the whole interval is within the smallest effect of interest: 0.05 of an overlap, an AUROC or a "
@@ -102,8 +107,8 @@ GLOSSARY = (
     ),
     Term(
         "leave the signature",
-        "have a smaller overlap with the signature than prompts in distribution; above an AUROC of 0.5 most shifted "
-        "prompts do.",
+        "have a smaller overlap with the signature than prompts in distribution; above an AUROC of 0.5 this "
+        "holds in more than half of all pairs of a shifted prompt and one in distribution.",
     ),
     Term(
         "overlap",

@@ -57,7 +57,7 @@ def _points(atlas: Atlas) -> tuple[str, ...]:
     found, points = atlas.found, []
     if found:
         beyond = sum(cell.beyond_norms for cell in found)
-        points.append(f"Cells that show more than norms alone: {beyond} of {len(found)}.")
+        points.append(f"Cells that detect shifted prompts better than norms alone: {beyond} of {len(found)}.")
     kept = {cell.shift for cell in atlas.cells if cell.keeps_energy}
     if kept:
         seen = {cell.shift for cell in found} & kept
@@ -114,7 +114,7 @@ def _where(cell: AtlasCell) -> tuple[Cell, ...]:
 def _found(atlas: Atlas) -> TableView:
     rows: list[tuple[Cell, ...]] = [
         (
-            *_where(cell), "leave" if cell.z > 0 else "stay", cell.norms, cell.over_norms.value, cell.over_norms.low,
+            *_where(cell), "more" if cell.z > 0 else "less", cell.norms, cell.over_norms.value, cell.over_norms.low,
             cell.over_norms.high, None if cell.again is None else cell.again.value, cell.z_again,
             _yes(cell.confirmed),
         )
@@ -123,14 +123,15 @@ def _found(atlas: Atlas) -> TableView:
     why = f" Cells were not measured again, since {atlas.unconfirmed}." if atlas.unconfirmed else ""
     return TableView(
         columns=(
-            "site", "shift", "AUROC", "untrained", "z", "p", "prompts", "norms alone", "over norms", "low", "high",
+            "site", "shift", "AUROC", "untrained", "z", "p", "leave it", "norms alone", "over norms", "low", "high",
             "AUROC again", "z again", "confirmed",
         ),
         rows=tuple(rows),
         caption="Cells in which the model differs from untrained networks",
-        notes="Prompts leave the signature, or stay in it, more often than in untrained networks. Over norms: AUROC "
-        "minus that of norms, with the sign of the finding and a 95 % interval of this cell alone. Again: on prompts "
-        f"kept aside, with the same signatures; confirmed by the same rule among these cells.{why}",
+        notes="Leave it: whether shifted prompts leave the signature more or less than in untrained networks. Over "
+        "norms: AUROC of 1 - overlap (more) or of the overlap (less) minus that of norms, with a 95 % interval of this "
+        "cell alone. Again: on prompts kept aside, in the same networks with the same signatures; confirmed by the "
+        f"same rule among these cells.{why}",
     )  # fmt: skip
 
 
@@ -145,7 +146,8 @@ def _kept(cells: Sequence[AtlasCell]) -> TableView:
         columns=("shift", "site of the largest |z|", "AUROC", "untrained", "z", "p", "verdict"),
         rows=tuple(rows),
         caption="Shifts that keep the energy of inputs and labels",
-        notes="Norms cannot see these shifts on average: second moments of inputs and labels differ by less than 10 %.",
+        notes="Norms cannot see these shifts on average: second moments of inputs and labels differ by less "
+        "than 10 % or two standard errors.",
     )
 
 
@@ -154,13 +156,19 @@ def _readings(atlas: Atlas) -> TableView:
     for reading in atlas.readings:
         numbers = (reading.log_labels, reading.log_inputs, reading.r2, reading.error_within, reading.error_pooled)
         rows.append((reading.site, *(cell for each in numbers for cell in (each.value, _spread(each)))))
-    names = ("slope on log |y|", "slope on log |x|", "R²", "overlap and error", "overlap and error, all families")
+    names = (
+        "slope on log |y|",
+        "slope on log |x|",
+        "R²",
+        "1 - overlap and error",
+        "1 - overlap and error, all families",
+    )
     return TableView(
         columns=("site", *(column for name in names for column in (name, "untrained"))),
         rows=tuple(rows),
-        caption="What moves the overlap, and whether it tells the error",
+        caption="What moves the overlap, and whether it predicts the error",
         notes="Slopes: of logit(overlap) on the standardised logarithms of the norms of labels and inputs, for prompts "
-        "in distribution. Overlap and error: Spearman of 1 - overlap with the model's log error, in distribution and "
+        "in distribution. 1 - overlap and error: Spearman with the model's log error, in distribution and "
         "over all families. Untrained: mean, least and largest.",
     )
 

@@ -147,7 +147,7 @@ def _table(claim: Claim) -> TableView:
         ),
         rows=rows,
         caption=claim.statement,
-        notes=f"{claim.measure} {claim.n_seeds} seeds.",
+        notes=claim.measure,
         align=("left", "right", "right", "right", "right", "right", "left", "left"),
     )
 

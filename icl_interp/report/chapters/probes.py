@@ -70,6 +70,8 @@ def _card(study: Study, best: str, excesses: dict[str, Excess]) -> Verdict:
     rest = "".join(f" {_ELSE[word]} {listing(targets)}." for word, targets in found.items() if targets)
     if not rest or excesses[best].verdict != "evidence":
         return made
+    n = len(found["evidence"]) if "evidence" in found else sum(e.verdict == "evidence" for e in excesses.values())
+    said = said.replace("Yes.", f"Partly, {n} of {len(excesses)} quantities.", 1)
     return replace(made, sentence=f"{said}{rest}", tone="mixed")
 
 

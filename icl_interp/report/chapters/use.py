@@ -36,8 +36,8 @@ def chapter(study: Study) -> Chapter:
     sentence = _sentence(
         use,
         study.verdicts["use"],
-        f"replacing the {use.rank} signature directions by their mean changes the late error by "
-        f"{number(use.effect.change.value)} of E[y²]",
+        f"replacing the {use.rank} signature directions by their mean {_moves(use)} the late error by "
+        f"{number(abs(use.effect.change.value))} of E[y²]",
         f"Setting them to 0 also removes their constant part ({percent(1 - use.varying)} of their energy) and changes "
         f"the error by {number(zero.value)}; that moves the scale a norm divides by, so it does not show use.",
     )
@@ -63,13 +63,24 @@ def erasure(study: Study) -> Chapter:
     sentence = _sentence(
         use,
         excess,
-        f"erasing the predictions of {use.target} at {site} changes the late error by "
-        f"{number(use.effect.change.value)} of E[y²]",
-        f"A linear probe reads them there with R² {number(use.r2)}, and with {number(use.r2_after)} after erasure, "
+        f"erasing the predictions of {use.target} at {site} {_moves(use)} the late error by "
+        f"{number(abs(use.effect.change.value))} of E[y²]",
+        _damage(use)
+        + f"A linear probe reads them there with R² {number(use.r2)}, and with {number(use.r2_after)} after erasure, "
         f"which takes {percent(use.removed)} of the variance away.",
     )
     what = f"the erasure of {use.target}"
     return _chapter("erasure", title, lead, use, excess, sentence, _DECODABLE, what)
+
+
+def _moves(use: Use) -> str:
+    return "lowers" if use.effect.change.value < 0 else "raises"
+
+
+def _damage(use: Use) -> str:
+    # What is missing can cost no more than knowing nothing.
+    beyond = use.effect.after.value > 1
+    return "An error above 1 is worse than predicting 0, so a part of this is damage. " if beyond else ""
 
 
 def _absent(study: Study, name: str, title: str, question: str) -> Chapter:

@@ -171,10 +171,6 @@ def test_a_claim_is_what_its_three_counts_say(counts, verdict):
     assert verdict in repr(found)
 
 
-def test_a_claim_has_the_seeds_of_its_richest_check():
-    assert claim(GOOD, FEW).n_seeds == 3
-
-
 @pytest.mark.parametrize(
     ("check", "text"),
     [
