@@ -15,8 +15,8 @@ def networks():
     return untrained_networks(CONFIG)
 
 
-def test_five_networks_of_one_config_that_differ_in_every_weight(networks):
-    assert len(networks) == N_UNTRAINED == 5
+def test_ten_networks_of_one_config_that_differ_in_every_weight(networks):
+    assert len(networks) == N_UNTRAINED == 10
     assert all(network.cfg == CONFIG for network in networks)
     assert not any(network.training for network in networks)
     for i, network in enumerate(networks):

@@ -37,7 +37,7 @@ def test_a_planted_answer_is_read_where_it_is_written(planted):
 def test_an_untrained_network_adds_nothing(tiny_model, tiny_task):
     report = layer_readouts(tiny_model, tiny_task, n_prompts=24)
     assert report.excess(n_verdicts=9).verdict in ("negligible", "inconclusive")
-    assert report.untrained_errors.shape == (5, 4)
+    assert report.untrained_errors.shape == (10, 4)
 
 
 def test_the_excess_is_its_formula(planted):
@@ -113,7 +113,7 @@ def test_a_loud_head_is_what_masking_changes(one_head):
 def test_untrained_heads_are_not_needed(tiny_model, tiny_task):
     report = head_importance(tiny_model, tiny_task, n_prompts=16)
     assert report.needed() == []
-    assert report.untrained.shape == (5, 2, 2)
+    assert report.untrained.shape == (10, 2, 2)
     np.testing.assert_allclose(report.untrained_most, report.untrained.max(), rtol=0)
 
 

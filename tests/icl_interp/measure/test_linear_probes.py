@@ -39,7 +39,7 @@ def test_both_controls_stay_near_zero(planted, solved):
     # held-out R² of noise: about minus a few per cent with 48 prompts
     np.testing.assert_allclose(shuffled, 0, atol=0.2)
     np.testing.assert_allclose(planted.untrained_r2(solved), 0, atol=0.3)  # an untrained mix of x and earlier y
-    assert planted.untrained_r2(solved).shape == (5, len(SITES))
+    assert planted.untrained_r2(solved).shape == (10, len(SITES))
 
 
 def test_an_untrained_model_holds_nothing(tiny_model, tiny_task):

@@ -108,11 +108,11 @@ def test_the_mean_excess_is_that_of_mean_aurocs(untrained):
     detections = list(untrained.shifts.values())
     excess = untrained.detection_excess(n_verdicts=5)
     np.testing.assert_allclose(excess.value, np.mean([d.signature.auroc for d in detections]), rtol=1e-12)
-    controls = [np.mean([d.untrained[i].auroc for d in detections]) for i in range(5)]
+    controls = [np.mean([d.untrained[i].auroc for d in detections]) for i in range(10)]
     np.testing.assert_allclose(excess.controls, controls, rtol=1e-12)
     np.testing.assert_allclose([excess.chance, excess.level], [0.5, 0.01], rtol=1e-12)
     own = torch.stack([d.signature.auroc_replicates for d in detections]).mean(0)
-    theirs = [torch.stack([d.untrained[i].auroc_replicates for d in detections]).mean(0) for i in range(5)]
+    theirs = [torch.stack([d.untrained[i].auroc_replicates for d in detections]).mean(0) for i in range(10)]
     assert excess == excess_of_replicates(
         (excess.value, own),
         list(zip(excess.controls, theirs, strict=True)),

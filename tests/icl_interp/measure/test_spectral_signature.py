@@ -71,8 +71,8 @@ def test_one_half_is_fitted_and_the_other_scored():
 
 def test_an_untrained_model_shows_nothing_beyond_untrained_models(untrained):
     assert untrained.excess.verdict in ("negligible", "inconclusive")
-    assert len(untrained.control.overlaps) == 5
-    assert untrained.control.spectra.shape[0] == 5
+    assert len(untrained.control.overlaps) == 10
+    assert untrained.control.spectra.shape[0] == 10
 
 
 def test_a_planted_model_shows_evidence(signing_model, prompts):
@@ -167,9 +167,9 @@ def test_plot_shows_the_untrained_spectra_beside_the_model_s(untrained):
 def test_reprs_are_short_and_say_where(untrained):
     text = repr(untrained)
     assert text.startswith("SignatureResult(blocks.1.hook_resid_post, all tokens, uncentred")
-    assert "5 untrained networks" in text
+    assert "10 untrained networks" in text
     assert len(text) < 250
-    assert repr(untrained.control).startswith("SignatureControl(5 untrained networks, mean overlaps [0.")
+    assert repr(untrained.control).startswith("SignatureControl(10 untrained networks, mean overlaps [0.")
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_controls_from_arrays_are_those_of_the_model(tiny_model, tiny_config, pr
     hook = hook_name("resid_post", -1, n_layers=tiny_config.n_layers)
     own, *controls = [
         collect(network, prompts, hook)[hook].numpy()
-        for network in [tiny_model, *untrained_networks(tiny_config, 5, seed=0)]
+        for network in [tiny_model, *untrained_networks(tiny_config, 10, seed=0)]
     ]
     found = spectral_signature(own, controls=controls)
     assert found.site == "given activations"

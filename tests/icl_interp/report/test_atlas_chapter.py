@@ -43,7 +43,7 @@ def test_few_cells_are_named_and_the_other_shifts_counted(small_study):
         assert name in card.sentence
     assert "x_scale=3" not in card.sentence
     assert card.points == (
-        "Cells that show more than norms alone: 2 of 2.",
+        "Cells that detect shifted prompts better than norms alone: 2 of 2.",
         "Shifts that keep the energy of inputs and labels and show something: 1 of 1.",
     )
 
@@ -82,7 +82,7 @@ def test_tables_hold_what_was_found(small_study):
     section = chapters.chapter(with_atlas(small_study, atlas)).section
     found, kept, readings = section.tables
     assert [row[:2] for row in found.rows] == [(cell.site, cell.shift) for cell in atlas.found]
-    assert [row[6] for row in found.rows] == ["leave" if cell.z > 0 else "stay" for cell in atlas.found]
+    assert [row[6] for row in found.rows] == ["more" if cell.z > 0 else "less" for cell in atlas.found]
     assert [row[-1] for row in found.rows] == ["yes", "yes"]
     assert [row[0] for row in kept.rows] == ["label_noise=1"]
     assert kept.rows[0][1] == "block 1"
