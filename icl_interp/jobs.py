@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -232,6 +233,8 @@ class Crew:
 
     def __enter__(self) -> "Crew":
         if self._helpers > 0:
+            # loky replaces a process whose memory has grown, as large networks make it grow, and calls that a leak.
+            warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
             # Idle ones end by themselves after a while, even if nobody is left to tell them.
             self._pool = ProcessPoolExecutor(self._helpers, timeout=_IDLE_SECONDS, env={"OMP_NUM_THREADS": "1"})
             with _without_ctrl_c():  # a terminal sends it to all processes; helpers are ended by whoever asked for them
