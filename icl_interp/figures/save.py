@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, get_args
 from icl_interp.errors import InputError, InputTypeError
 from icl_interp.files import refuse_foreign, write_atomically
 
-if TYPE_CHECKING:  # commands check what they are told before the second that plotly takes
+if TYPE_CHECKING:  # it takes a second, and commands check their options first
     import plotly.graph_objects as go
 
 Format = Literal["svg", "pdf", "png"]

@@ -290,7 +290,10 @@ class Atlas(Result):
 
     @property
     def verdict(self) -> VerdictWord:
-        """Of the whole atlas: evidence if prompts leave the signature anywhere, opposite if they only stay in it."""
+        """Of the whole atlas: evidence if prompts leave the signature more anywhere, opposite if they only leave it less.
+
+        Both beside untrained networks.
+        """
         if not self.judged:
             return "not applicable"
         words = {cell.verdict for cell in self.found}
@@ -357,7 +360,7 @@ class Atlas(Result):
         leave, stay = ([c for c in self.cells if c.verdict == word] for word in ("evidence", "opposite"))
         head = "Yes, at some places." if leave else "The opposite, at some places."
         said = [_told(leave, "leave the signature more often")] if leave else []
-        said += [_told(stay, "stay in the signature more often")] if stay else []
+        said += [_told(stay, "leave the signature less often")] if stay else []
         quiet = shifts - len({cell.shift for cell in self.found})
         if quiet:
             said.append(f"{_count(quiet, 'other shift')} {'shows' if quiet == 1 else 'show'} nothing at any site.")
