@@ -290,9 +290,9 @@ class Atlas(Result):
 
     @property
     def verdict(self) -> VerdictWord:
-        """Of the whole atlas: evidence if prompts leave the signature more anywhere, opposite if they only leave it less.
+        """Of the whole atlas, beside untrained networks.
 
-        Both beside untrained networks.
+        Evidence if prompts leave the signature more anywhere, opposite if they only leave it less.
         """
         if not self.judged:
             return "not applicable"
