@@ -68,7 +68,7 @@ SIZES: Mapping[str, Sizes] = MappingProxyType({
         llc=LlcSettings(1, lr=5e-4, localization=66.7, num_chains=2, num_draws=4, num_burnin_steps=2, batch_size=16),
     ),
     "laptop": Sizes(
-        seeds=(0, 1, 2), pools=(4, 8, 16, 64), low=4, middle=16, large=64, threshold=(4, 32), recipe=_LAPTOP,
+        seeds=(0, 1, 2, 3, 4), pools=(4, 8, 16, 64), low=4, middle=16, large=64, threshold=(4, 32), recipe=_LAPTOP,
         measured=_MEASURED, llc=LlcSettings(
             1, lr=5e-4, localization=66.7, num_chains=4, num_draws=300, num_burnin_steps=150, batch_size=128
         ),
