@@ -238,6 +238,12 @@ class Claim:
         return said["agrees"], said["contradicts"], said["undecided"]
 
     @property
+    def seeds_said(self) -> str:
+        """How many seeds its checks have: one number, or the least and the largest."""
+        n = sorted({len(check.values) for check in self.checks})
+        return f"{n[0]} seeds" if len(n) == 1 else f"{n[0]} to {n[-1]} seeds"
+
+    @property
     def counted(self) -> str:
         """The three counts in words."""
         agree, contradict, undecided = self.counts

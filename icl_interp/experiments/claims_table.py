@@ -75,7 +75,7 @@ def claims_table(summaries: Sequence[Summary]) -> str:
         authors = summary.paper.citation.partition(", arXiv")[0]
         for claim in summary.claims:
             said, source = (text.replace("|", "\\|") for text in (claim.statement, f"{authors}: {claim.source}"))
-            verdict = claim.said if claim.verdict == "no target" else f"{claim.said} ({len(summary.seeds)} seeds)"
+            verdict = claim.said if claim.verdict == "no target" else f"{claim.said} ({claim.seeds_said})"
             rows.append(f"| {said} | {source} | {verdict} |")
     return "\n".join(rows)
 

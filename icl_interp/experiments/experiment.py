@@ -90,8 +90,12 @@ class PerSeed(Generic[Record]):
     def __init__(self, records: Mapping[Any, Record], seeds: tuple[int, ...], words: Mapping[str, object]) -> None:
         self.records, self.seeds, self.words = records, seeds, words
 
+    def seeds_of(self, *_run: Any) -> tuple[int, ...]:
+        """The seeds that a kind of run was trained with: all of them, unless a paper says otherwise."""
+        return self.seeds
+
     def all(self, *run: Any) -> list[Record]:
-        return [self.records[*run, seed] for seed in self.seeds]
+        return [self.records[*run, seed] for seed in self.seeds_of(*run)]
 
     def first(self, *run: Any) -> Record:
         return self.records[*run, self.seeds[0]]

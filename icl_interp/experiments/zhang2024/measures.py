@@ -7,6 +7,7 @@ import operator
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 
@@ -120,6 +121,10 @@ class Reader(PerSeed[Measured]):
         words = {**asdict(of), "d": of.n_dims, "M": of.n_pairs, "ridge_tasks": sizes.ridge_tasks, "ridge_error": ridge}
         words["gpt2_error"] = max((share for share in shares if share >= 0), default=math.nan)
         super().__init__(found.runs, sizes.seeds, words)
+
+    def seeds_of(self, *run: Any) -> tuple[int, ...]:
+        kind = run[1]
+        return self.seeds[: self.sizes.n_gpt2_seeds] if kind in GPT2 else self.seeds
 
     def risk(
         self, part: str, kind: str, norm: float = FIGURE_NORM, n_pairs: int = N_PAIRS, *, unit: float | int = 1.0

@@ -33,13 +33,15 @@ UNKNOWNS = (
 
 
 def setting(sizes: Sizes) -> tuple[str, ...]:
-    of = sizes.transformer
+    of, n_linear = sizes.transformer, len(sizes.seeds)
+    n_gpt2 = min(sizes.n_gpt2_seeds, n_linear)
     return (
         "Tasks: y = <w, x>, x ~ N(0, I), w ~ N(b*, I), M pairs and a query; d = M = 5 and b* = (1, ..., 1) unless said "
         "otherwise; no noise but in the noisy setting.",
-        f"Linear models: {len(sizes.seeds)} seeds; Figure 1 for {sizes.steps:,} steps, all others for "
-        f"{sizes.sweep_steps:,}, on GPT-2's tasks for {of.linear_steps:,}; their errors are exact expectations, by "
-        "formula.",
-        f"GPT-2: {of.n_layers} layers, {of.n_heads} heads, width {of.d_model}; d = {of.n_dims}, M = {of.n_pairs}; "
-        f"{of.steps:,} steps of {of.batch_size} tasks, Adam at {of.lr:g} ({of.schedule}); tested on {of.eval_tasks:,}.",
+        f"Linear models: {n_linear} {'seed' if n_linear == 1 else 'seeds'}; Figure 1 for {sizes.steps:,} steps, all "
+        f"others for {sizes.sweep_steps:,}, on GPT-2's tasks for {of.linear_steps:,}; their errors are exact "
+        "expectations, by formula.",
+        f"GPT-2: {n_gpt2} {'seed' if n_gpt2 == 1 else 'seeds'}; {of.n_layers} layers, {of.n_heads} heads, width "
+        f"{of.d_model}; d = {of.n_dims}, M = {of.n_pairs}; {of.steps:,} steps of {of.batch_size} tasks, Adam at "
+        f"{of.lr:g} ({of.schedule}); tested on {of.eval_tasks:,}.",
     )

@@ -56,6 +56,7 @@ class Sizes:
     """Sizes of a preset."""
 
     seeds: tuple[int, ...]
+    n_gpt2_seeds: int  # the first so many seeds train GPT-2 too
     steps: int  # of Figure 1
     sweep_steps: int  # of every other linear model but those on GPT-2's tasks
     norms: tuple[float, ...]  # |b*| besides Figure 1's
@@ -66,16 +67,16 @@ class Sizes:
 
 SIZES: Mapping[str, Sizes] = MappingProxyType({
     "smoke": Sizes(
-        seeds=(0,), steps=40, sweep_steps=20, norms=(0.0, 10.0), lengths=(10,), ridge_tasks=20_000,
+        seeds=(0,), n_gpt2_seeds=1, steps=40, sweep_steps=20, norms=(0.0, 10.0), lengths=(10,), ridge_tasks=20_000,
         transformer=Transformer(3, 6, 1, 2, 16, 10, 16, 1e-3, "cosine", 20, 500),
     ),
     "laptop": Sizes(
-        seeds=(0, 1, 2), steps=20_000, sweep_steps=20_000, norms=(0.0, 5.0, 10.0), lengths=(2, 10, 20),
-        ridge_tasks=1_000_000,
+        seeds=tuple(range(8)), n_gpt2_seeds=5, steps=20_000, sweep_steps=20_000, norms=(0.0, 5.0, 10.0),
+        lengths=(2, 10, 20), ridge_tasks=1_000_000,
         transformer=Transformer(3, 12, 4, 2, 32, 6_000, 64, 2e-3, "cosine", 60_000, 20_000),
     ),
     "paper": Sizes(
-        seeds=(0, 1, 2), steps=20_000, sweep_steps=20_000, norms=(0.0, 0.5, 1.0, 2.0, 4.0, 5.0, 10.0),
+        seeds=(0, 1, 2), n_gpt2_seeds=3, steps=20_000, sweep_steps=20_000, norms=(0.0, 0.5, 1.0, 2.0, 4.0, 5.0, 10.0),
         lengths=(2, 10, 20, 40), ridge_tasks=2_000_000,
         transformer=Transformer(20, 40, 6, 4, 128, 200_000, 256, 1e-4, "constant", 60_000, 100_000),
     ),
@@ -105,7 +106,9 @@ def plan(sizes: Sizes) -> dict[Run, TrainConfig]:
         for entry in TABLE_ENTRIES:
             runs = [Run("table 1", kind, entry * of.n_dims**0.5, of.n_pairs, seed) for kind in (*_BOTH, *GPT2)]
             linear = {run: _linear(run, of.linear_steps, n_dims=of.n_dims) for run in runs if run.kind in _BOTH}
-            configs |= linear | {run: _gpt2(run, of) for run in runs if run.kind in GPT2}
+            configs |= linear
+            if seed in sizes.seeds[: sizes.n_gpt2_seeds]:
+                configs |= {run: _gpt2(run, of) for run in runs if run.kind in GPT2}
     return configs
 
 

@@ -74,7 +74,12 @@ def test_what_is_judged_has_three_seeds_and_a_million_tasks(preset):
 def test_other_seeds_replace_the_presets():
     chosen = experiment("zhang2024").configs("laptop", Means(seeds=(7,)))
     assert {run.seed for run in chosen} == {7}
-    assert 3 * len(chosen) == len(plan(SIZES["laptop"]))
+    assert {(*run[:-1], 0) for run in chosen} == {run for run in plan(SIZES["laptop"]) if run.seed == 0}
+
+
+def test_fewer_seeds_train_gpt2_than_linear_models():
+    n_seeds = {kind: {run.seed for run in plan(SIZES["laptop"]) if run.kind == kind} for kind in ("ltb", "gpt2")}
+    assert n_seeds == {"ltb": set(range(8)), "gpt2": set(range(5))}
 
 
 def test_weight_errors_vanish_at_the_optimum_and_name_what_is_off():

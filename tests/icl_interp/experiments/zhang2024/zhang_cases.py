@@ -9,7 +9,7 @@ from icl_interp.experiments.linear_risk import Risk, shifted_risk
 from icl_interp.experiments.zhang2024.measures import DISTANCES, Measured, Measures, optimum
 from icl_interp.experiments.zhang2024.setting import N_DIMS, N_PAIRS, NOISE_STD, SIZES, Run, Sizes, plan
 
-THREE: Sizes = replace(SIZES["smoke"], seeds=(0, 1, 2), lengths=(2, 10))
+THREE: Sizes = replace(SIZES["smoke"], seeds=(0, 1, 2), n_gpt2_seeds=3, lengths=(2, 10))
 """Small, with seeds enough for verdicts."""
 CONDITIONS = ("|gamma - b*|", "|-v21 / v_-1 - b*|", "|v_-1 v12|", "|v_-1 V11 - Gamma*|")
 
