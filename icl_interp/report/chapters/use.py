@@ -1,7 +1,5 @@
 """Is the signature used, and what is decodable, or are they only there? Interventions."""
 
-from dataclasses import replace
-
 from icl_interp.measure.study.result import Study
 from icl_interp.measure.subspace_use import Use
 from icl_interp.measure.verdicts import Excess
@@ -52,14 +50,13 @@ def erasure(study: Study) -> Chapter:
         return _absent(study, "erasure", title, _DECODABLE)
     site = next(site.label for site in study.sites if site.hook == use.hook)
     lead = (
-        f"At {site} the predictions of {use.target} are erased where the model is asked, from the second point on: the "
-        "smallest linear change after which no linear probe reads them (LEACE), fitted on other prompts. Beside it a "
+        f"Of all reference predictors, {use.target} explains the model's predictions best. At {site} its predictions "
+        "are erased where the model is asked, from the second point on: the smallest linear change after which no "
+        "linear probe reads them (LEACE), fitted on other prompts. Beside it a "
         f"vector of the same length is subtracted along random directions ({len(use.random)} times), and from each "
         "untrained network the same predictions are erased."
     )
     excess = study.verdicts["erasure"]
-    if excess.gate is not None:
-        excess = replace(excess, gate=f"a linear read-out of {use.target}")
     sentence = _sentence(
         use,
         excess,
