@@ -192,7 +192,7 @@ def _use(
     def effect(untouched: Untouched, fitted: Eraser) -> InterventionEffect:
         return untouched.effect(erase(fitted, site.hook, positions=positions))
 
-    own = Untouched(model, task, given, aims, seed)
+    own = Untouched(model, task, given, aims, seed, [site.hook])
     randomly = (eraser.along_random_directions(seed=derive_seed(seed, f"erasure {i}")) for i in range(n_random))
     before = answering_features(model, read, [site])[site.label]
     after = eraser(before)
@@ -200,7 +200,9 @@ def _use(
     return ErasureUse(
         effect=effect(own, eraser),
         random=tuple(effect(own, random) for random in randomly),
-        untrained=tuple(effect(Untouched(network, task, given, aims, seed), fitted) for network, fitted in untrained),
+        untrained=tuple(
+            effect(Untouched(network, task, given, aims, seed, [site.hook]), fitted) for network, fitted in untrained
+        ),
         hook=site.hook,
         rank=eraser.rank,
         target=name,
