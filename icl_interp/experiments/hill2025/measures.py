@@ -194,7 +194,8 @@ def _families(found: Findings, wrong: Scores) -> dict[str, FamilyFound]:
         of, ratios = reports[label], zip(leading[label], leading[IN_DISTRIBUTION], strict=True)
         curves = {name: of.curves[name] for name in (MODEL, *_REFERENCES)}
         # What the model never learned in distribution is no failure of a shift.
-        fails = of.fails(MODEL) and (of is inside or of.excess.low > inside.excess.high)
+        worse = of.gap_to_least_squares.low > inside.gap_to_least_squares.high
+        fails = of.fails(MODEL) and (of is inside or worse)
         passed = detection_report(scores[IN_DISTRIBUTION], scores[label], n_bootstrap=1, paired=True).fpr95_id_positive
         families[label] = FamilyFound(
             late={name: curve.late.value for name, curve in curves.items()},
