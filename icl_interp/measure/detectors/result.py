@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 import pandas as pd
 
+from icl_interp.figures.choices import along, of_shifts
 from icl_interp.figures.heatmap import MatrixBlock, matrix_figure
 from icl_interp.measure.detectors.watch import Pooling
 from icl_interp.measure.result import Result
@@ -142,7 +143,7 @@ class DetectorReport(Result):
             if rows:
                 blocks.append(MatrixBlock(what, rows))
         figure = matrix_figure(blocks, self.shifts, value="AUROC", value_range=(0.0, 1.0), middle=0.5)
-        return figure.update_layout(title={"text": self.describe()})
+        return along(figure, x=of_shifts(self.shifts)).update_layout(title={"text": self.describe()})
 
     def describe(self) -> str:
         """Name site, positions and pooling, for figures."""
