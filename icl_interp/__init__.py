@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from icl_interp.measure.algorithm_agreement import algorithm_agreement
     from icl_interp.measure.atlas import Atlas, AtlasCell, signature_atlas
     from icl_interp.measure.attention import attention_summary
+    from icl_interp.measure.attention_patterns import attention_patterns
     from icl_interp.measure.detectors.own import DETECTORS, Detector, register_detector
     from icl_interp.measure.detectors.report import detector_report
     from icl_interp.measure.development.llc import calibrate_llc
@@ -36,11 +37,14 @@ if TYPE_CHECKING:
     from icl_interp.measure.erasure_use import erasure_use
     from icl_interp.measure.errors import error_curves
     from icl_interp.measure.heads import head_importance
+    from icl_interp.measure.induced_weights import induced_weights
     from icl_interp.measure.layer_readouts import layer_readouts
+    from icl_interp.measure.lens_map import lens_map
     from icl_interp.measure.linear_probes import TARGETS, linear_probes, register_target
     from icl_interp.measure.ood import ood_report
     from icl_interp.measure.signature import spectral_signature
     from icl_interp.measure.similarity import layer_similarity
+    from icl_interp.measure.step_by_step import step_by_step
     from icl_interp.measure.study.run import study
     from icl_interp.measure.subspace_use import intervention_effect, signature_use, subspace_use
     from icl_interp.models.build import MODEL_PRESETS, build_model, model_preset
@@ -159,6 +163,10 @@ _HOMES = {
     "algorithm_agreement": "measure.algorithm_agreement",
     "head_importance": "measure.heads",
     "attention_summary": "measure.attention",
+    "attention_patterns": "measure.attention_patterns",
+    "lens_map": "measure.lens_map",
+    "induced_weights": "measure.induced_weights",
+    "step_by_step": "measure.step_by_step",
     "study": "measure.study.run",
     "activation_study": "measure.activation_study",
     "ActivationStudy": "measure.activation_study",
@@ -225,6 +233,7 @@ __all__ = [
     "__version__",
     "activation_study",
     "algorithm_agreement",
+    "attention_patterns",
     "attention_summary",
     "bayes_penalty",
     "build_model",
@@ -236,11 +245,13 @@ __all__ = [
     "erasure_use",
     "error_curves",
     "head_importance",
+    "induced_weights",
     "intervention_effect",
     "interventions",
     "lasso_penalty",
     "layer_readouts",
     "layer_similarity",
+    "lens_map",
     "linear_probes",
     "load_checkpoint",
     "model_preset",
@@ -262,6 +273,7 @@ __all__ = [
     "signature_use",
     "sites",
     "spectral_signature",
+    "step_by_step",
     "stream",
     "study",
     "subspace_covariance",

@@ -17,7 +17,16 @@ from icl_interp.measure.study.result import Study
 from icl_interp.measure.verdicts import Excess
 from icl_interp.report.model import STUDY_FORMAT
 
-_LEFT_OUT = {"predictions", "errors_by_prompt", "signatures", "weight", "bias", "reference", "direction_references"}
+_LEFT_OUT = {
+    "predictions",
+    "errors_by_prompt",
+    "signatures",
+    "weight",
+    "bias",
+    "reference",
+    "direction_references",
+    "codes",
+}
 _TOLD: dict[type, tuple[str, ...]] = {
     Atlas: ("verdict", "n_controls"),
     AtlasCell: ("verdict", "control", "beyond_norms", "confirmed"),
