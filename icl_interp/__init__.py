@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from icl_interp.checkpoints.registry import READERS, register_reader
     from icl_interp.checkpoints.safe_load import WeightFile
     from icl_interp.data import demo_path
+    from icl_interp.data.models import DemoModel, demo_models
     from icl_interp.errors import InputError, UserCodeError
     from icl_interp.measure.activation_study import ActivationStudy, activation_study
     from icl_interp.measure.algorithm_agreement import algorithm_agreement
@@ -96,6 +97,8 @@ _HOMES = {
     "WeightFile": "checkpoints.safe_load",
     "register_reader": "checkpoints.registry",
     "demo_path": "data",
+    "demo_models": "data.models",
+    "DemoModel": "data.models",
     "ModelConfig": "models.config",
     "HookedICLTransformer": "models.softmax.transformer",
     "HookedLinearAttention": "models.linear.attention",
@@ -207,6 +210,7 @@ __all__ = [
     "CategoricalRegression",
     "Checkpoint",
     "DecisionTreeRegression",
+    "DemoModel",
     "Detector",
     "Development",
     "DevelopmentSettings",
@@ -247,6 +251,7 @@ __all__ = [
     "build_model",
     "calibrate_llc",
     "collect",
+    "demo_models",
     "demo_path",
     "detector_report",
     "development",
