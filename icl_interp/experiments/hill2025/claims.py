@@ -76,9 +76,7 @@ def _answers(key: str, label: str, word: str, **expected: Any) -> _Rows:
     def one_model(_: Reader) -> float:
         return 1.0
 
-    return [
-        replace(row, step=one_model) for row in _by_kind(key, label, lambda found: found.any(word), **expected)
-    ]
+    return [replace(row, step=one_model) for row in _by_kind(key, label, lambda found: found.any(word), **expected)]
 
 
 def _one_of(kind: Kind, rival: str) -> Callable[[Reader], float]:
