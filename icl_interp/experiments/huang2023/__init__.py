@@ -1,1 +1,1 @@
-"""Zhang, Wu and Bartlett (2024), In-Context Learning of a Linear Transformer Block; start at paper.py."""
+"""Huang, Cheng and Liang (2024), In-Context Convergence of Transformers; start at paper.py."""
