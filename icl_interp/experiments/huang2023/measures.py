@@ -28,7 +28,7 @@ _TEST_SEED = 2023
 Curve = tuple[float, ...]
 
 
-def crossing(steps: Sequence[float], values: Sequence[float]) -> float:
+def crossing(steps: Sequence[float | int], values: Sequence[float]) -> float:
     """Give the step at which a curve first rises above 0, by linear interpolation; NaN if it never does.
 
     >>> crossing((0, 10, 20), [-1.0, -0.5, 0.5])

@@ -34,15 +34,22 @@ class Sizes:
     n_examples: int  # N
     batch_size: int
     n_contexts: int  # that attention is averaged over, and the exact updates
+    checkpoints: CheckpointSteps
 
 
+_OFTEN = CheckpointSteps(linear=51, log=11)
 SIZES: Mapping[str, Sizes] = MappingProxyType({
-    "smoke": Sizes((0,), MappingProxyType({3: 20, 4: 30, 5: 40}), 4, 40, 20, 32, 64),
+    "smoke": Sizes(
+        (0,), MappingProxyType({3: 20, 4: 30, 5: 40}), 4, 40, n_examples=20, batch_size=32, n_contexts=64,
+        checkpoints=CheckpointSteps(linear=5),
+    ),
     "laptop": Sizes(
-        tuple(range(8)), MappingProxyType({5: 1000, 10: 2000, 20: 3000}), 10, 2500, 200, 256, 512
+        tuple(range(8)), MappingProxyType({5: 1000, 10: 2000, 20: 3000}), 10, 2500, n_examples=200, batch_size=256,
+        n_contexts=512, checkpoints=_OFTEN,
     ),
     "paper": Sizes(
-        tuple(range(8)), MappingProxyType({10: 3000, 20: 8000, 40: 20_000}), 20, 8000, 1000, 1024, 1024
+        tuple(range(8)), MappingProxyType({10: 3000, 20: 8000, 40: 20_000}), 20, 8000, n_examples=1000,
+        batch_size=1024, n_contexts=1024, checkpoints=_OFTEN,
     ),
 })  # fmt: skip
 """Presets: "smoke" for tests, "laptop" for two cores; sizes of the paper are unknown, "paper" is a larger guess."""
@@ -75,6 +82,6 @@ def _config(run: Run, steps: int, sizes: Sizes) -> TrainConfig:
         ),
         task=task_of(run.kind, run.n_features, sizes), steps=steps, batch_size=sizes.batch_size,
         lr=LEARNING_RATE / 2, optimizer="sgd", schedule="constant", grad_clip=None, loss_points="last",
-        checkpoints=CheckpointSteps(linear=51, log=11), log_every=max(1, steps // 100), eval_every=None,
+        checkpoints=sizes.checkpoints, log_every=max(1, steps // 100), eval_every=None,
         seed=run.seed,
     )  # fmt: skip
