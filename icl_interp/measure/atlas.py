@@ -27,7 +27,7 @@ from icl_interp.measure.study.measure import Absent, Findings, Measure, StudyPla
 from icl_interp.measure.study.result import NO_SHIFT
 from icl_interp.measure.study.survey import FIT, NetworkSurvey, survey_network
 from icl_interp.measure.verdicts import LEVEL, POWER, VerdictWord, scale_maps
-from icl_interp.models.architecture import FINAL_NORM, READ_IN, ResidualSite
+from icl_interp.models.architecture import READ_IN, ResidualSite
 from icl_interp.models.hooked import HookedModel
 from icl_interp.prompts import Prompts, derive_seed
 from icl_interp.tasks.fixed_prompts import FixedPrompts
@@ -300,11 +300,10 @@ class Atlas(Result):
         words = {cell.verdict for cell in self.found}
         return "evidence" if "evidence" in words else "opposite" if words else "inconclusive"
 
-    def strongest_site(self, *, before_norm: bool = True) -> ResidualSite | None:
-        """Give the site of the cell with the largest |z| among those found; None where nothing was found."""
+    def named_sites(self) -> tuple[ResidualSite, ...]:
+        """List the sites of the cells that were found, the largest |z| first."""
         by_label = {site.label: site for site in self.sites}
-        labels = [cell.site for cell in self.found if not (before_norm and cell.site == FINAL_NORM)]
-        return by_label[labels[0]] if labels else None
+        return tuple(by_label[label] for label in dict.fromkeys(cell.site for cell in self.found))
 
     def to_frame(self) -> pd.DataFrame:
         """Lay the cells out, one per row."""

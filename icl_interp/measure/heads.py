@@ -18,6 +18,7 @@ from icl_interp.figures.heatmap import heatmap_figure
 from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import role_style
 from icl_interp.interventions import Intervention, ablate_heads, predict_under
+from icl_interp.interventions.replay import can_go_on
 from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
 from icl_interp.measure.families import look_first
 from icl_interp.measure.result import Result
@@ -222,8 +223,7 @@ def _masked(
 ) -> tuple[Float[Tensor, "layer head batch"], Float[Tensor, " batch"]]:
     layers, heads = range(model.cfg.n_layers), range(model.cfg.n_heads)
     whole = _losses(model, prompts, None, unit)
-    plain = not model.cfg.query_only and prompts.query_xs is None and not model.is_listened_to
-    if isinstance(model, HookedICLTransformer) and plain:
+    if isinstance(model, HookedICLTransformer) and can_go_on(model, prompts):
         parts = [prompts[start : start + _AT_ONCE] for start in range(0, len(prompts), _AT_ONCE)]
         said = torch.cat([_each_masked(model, part) for part in parts], dim=2)
         late = late_answers(model, prompts)

@@ -93,14 +93,13 @@ class LinearProbeReport(Result):
         """Say where a target is read best."""
         return list(self.probes)[int(self.r2(target).argmax())]
 
-    def selectivity(self, target: str) -> tuple[str, Estimate]:
-        """Take the least excess of a target's best R² over any control.
+    def selectivity(self, target: str, *, site: str | None = None) -> tuple[str, Estimate]:
+        """Take the least excess of a target's R² over any control, at its best site or at a given one.
 
         Controls are targets exchanged between prompts, a control task, the read-in (the embedding layer, unless it is
-        the best site itself) and the best of the untrained networks at the same site. Intervals are paired over
-        prompts.
+        the site itself) and the best of the untrained networks at the same site. Intervals are paired over prompts.
         """
-        site, columns = self.best_site(target), self._columns(target)
+        site, columns = site or self.best_site(target), self._columns(target)
         own = self.probes[site]
         rivals = {"shuffled targets": _shuffled(own, columns)}
         if self.widths:
@@ -122,27 +121,30 @@ class LinearProbeReport(Result):
         start = sum(widths[:place])
         return slice(start, start + widths[place])
 
-    def excess(self, target: str, n_verdicts: int = 1) -> Excess:
+    def excess(self, target: str, n_verdicts: int = 1, *, site: str | None = None) -> Excess:
         """Compare the best site of the model with the best site of each untrained network, and with its controls.
 
-        R² has to lie above 0 and above the control that comes nearest, as `selectivity` takes it; chance is whichever
-        of the two is fewer standard errors away.
+        With `site`, that site alone is compared in all networks. R² has to lie above 0 and above the control that comes
+        nearest, as `selectivity` takes it; chance is whichever of the two is fewer standard errors away.
         """
-        value = float(self.r2(target).max())
-        variance = _variance(*self.interval(target, self.best_site(target)))
-        chance, beyond = self._chance(target, value, variance)
+        at, labels = site or self.best_site(target), list(self.probes)
+        value = float(self.r2(target)[labels.index(at)])
+        variance = _variance(*self.interval(target, at))
+        chance, beyond = self._chance(target, at, value, variance)
+        untrained = self.untrained_r2(target)
+        beside = untrained.amax(1) if site is None and self.untrained else untrained[:, labels.index(at)]
         return excess_over_controls(
             value,
-            self.untrained_r2(target).amax(1).tolist() if self.untrained else [],
+            beside.tolist(),
             sampling_variance=variance,
             n_verdicts=n_verdicts,
             chance=chance,
             value_variance=beyond,
         )
 
-    def _chance(self, target: str, value: float, variance: float) -> tuple[float, float]:
+    def _chance(self, target: str, site: str, value: float, variance: float) -> tuple[float, float]:
         # The larger of two one-sided p-values decides, as in every claim; squares because signs agree with sizes.
-        _, selective = self.selectivity(target)
+        _, selective = self.selectivity(target, site=site)
         paired = _variance(selective.low, selective.high)
         control = value - selective.value
         if not math.isfinite(paired) or control <= 0:

@@ -30,7 +30,7 @@ from icl_interp.prompts import Prompts
 from icl_interp.tasks.shifts.select import Shifts
 from probes._core.results import short_repr
 from probes.correlation import CorrelationReport, score_error_correlation
-from probes.detection import DetectionReport, detection_report
+from probes.detection import DetectionReport, RocCurve, detection_report, roc_curve
 from probes.spectra import Side
 
 NormsOf = Literal["prompts", "activations"]
@@ -86,6 +86,12 @@ class OodReport(Result):
     def mean_norm_auroc(self) -> float:
         """Of the norm baseline, over the shifts."""
         return _mean([detection.norms.auroc for detection in self.shifts.values()])
+
+    def roc(self, shift: str) -> RocCurve:
+        """Trace the errors of the signature's score under one shift, over all thresholds."""
+        if shift not in self.shifts:
+            raise InputError(f"roc needs a shift out of {', '.join(self.shifts) or 'none'}, got {shift!r}.")
+        return roc_curve(self.scores[IN_DISTRIBUTION], self.scores[shift])
 
     def detection_excess(self, n_verdicts: int = 1) -> Excess:
         """Compare the mean AUROC over shifts with untrained networks."""
