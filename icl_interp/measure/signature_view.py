@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import pandas as pd
 import torch
@@ -32,7 +32,6 @@ from probes.bootstrap import Estimate
 from probes.signature import SpectralSignature
 from probes.spectra import Side
 
-_Drawn = Literal["prompts", "positions", "dimensions", "overlap"]
 _PROJECTED = 32
 """Prompts per family that are drawn at most."""
 _FAMILIES = 17
@@ -103,14 +102,14 @@ class SignatureView(Result):
             rows.append(row)
         return pd.DataFrame(rows).set_index("family")
 
-    def plot(self, of: _Drawn = "prompts") -> Any:
-        """Draw prompts on the first two directions, loadings over positions or dimensions, or overlaps by shift."""
-        if of not in get_args(_Drawn):
-            raise InputError(f"plot of a signature needs one of {', '.join(get_args(_Drawn))}, got {of!r}.")
+    def plot(self, of: str = "prompts") -> Any:
+        """Draw "prompts" on the first two directions, loadings over "positions" or "dimensions", or "overlap"."""
         draw = {
             "prompts": self._plot_prompts, "positions": self._plot_positions, "dimensions": self._plot_dimensions,
             "overlap": self._plot_overlaps,
         }  # fmt: skip
+        if of not in draw:
+            raise InputError(f"plot of a signature needs one of {', '.join(draw)}, got {of!r}.")
         return draw[of]().update_layout(title={"text": self.describe()})
 
     def _plot_prompts(self) -> Any:

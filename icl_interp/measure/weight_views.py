@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 import torch
@@ -31,7 +31,6 @@ from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.tasks.references import learned_step_optima
 from probes._core.results import short_repr
 
-_Drawn = Literal["QK", "OV", "read-in", "preconditioner", "optimum", "start"]
 _DIGITS = 4
 """Significant digits of the entries in figures, so that hundreds of heads fit on a page."""
 
@@ -116,8 +115,11 @@ class WeightViews(Result):
         ]  # fmt: skip
         return pd.DataFrame(rows)
 
-    def plot(self, of: _Drawn | None = None) -> Any:
-        """Draw one view: by default the preconditioner of a linear network, else the query-key matrices."""
+    def plot(self, of: str | None = None) -> Any:
+        """Draw "QK", "OV", "read-in", and of a linear network "preconditioner", "optimum" or "start".
+
+        By default the preconditioner where there is one, else the query-key matrices.
+        """
         of = of or ("QK" if self.step is None else "preconditioner")
         draw = self._drawings().get(of)
         if draw is None:

@@ -62,7 +62,7 @@ def _matrix(views: WeightViews, of: str, title: str, matrix: torch.Tensor) -> Fi
     return FigureView(
         id=f"weights-{of}",
         title=title,
-        figure=views.plot(of),  # type: ignore[arg-type]
+        figure=views.plot(of),
         sentence=sentence,
         aria_label=f"Heat map of a square matrix over input coordinates. {sentence}",
         data=TableView(("coordinate", *names), tuple(rows), caption=f"Preconditioner: {title.lower()}"),
@@ -130,7 +130,7 @@ def _heads(views: WeightViews, of: str, title: str, sentence: str, axes: str) ->
     return FigureView(
         id=f"weights-{of.lower()}",
         title=title,
-        figure=views.plot(of),  # type: ignore[arg-type]
+        figure=views.plot(of),
         sentence=sentence,
         aria_label=f"Heat map, {axes}, one head at a time. {sentence}",
         data=TableView(
