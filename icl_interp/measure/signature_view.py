@@ -26,7 +26,7 @@ from icl_interp.measure.study.survey import NetworkSurvey, survey_site
 from icl_interp.models.architecture import Architecture, ResidualSite
 from icl_interp.models.hook_names import Site
 from icl_interp.models.hooked import HookedModel
-from icl_interp.models.layout import Role, position_names
+from icl_interp.models.layout import Role, position_names, positions_of
 from icl_interp.tasks.shifts.select import Shifts
 from probes.bootstrap import Estimate
 from probes.signature import SpectralSignature
@@ -315,8 +315,8 @@ def _row_names(conventions: Conventions, config: Architecture, n_points: int, n_
     if conventions.side == "left":
         return tuple(map(str, range(n_rows)))
     names = position_names(config.tokens, config.positions_for(n_points))
-    chosen = conventions.rows(torch.arange(len(names))[None, :, None])[0, :, 0].tolist()
-    return tuple(names[i] for i in chosen)
+    chosen = positions_of(conventions.tokens, tokens=conventions.layout, n_positions=len(names))
+    return tuple(names[i] for i in torch.arange(len(names))[chosen])
 
 
 def _cost(config: Architecture, n_points: int, n_controls: int) -> int:  # noqa: ARG001
