@@ -29,7 +29,7 @@ from probes.bootstrap import Estimate, percentile_interval
 _DRAWN = ("blocks", "examples")
 _ROWS = 24
 """Components that are drawn over the number of examples; the others are summed."""
-_LEAST_ANSWER = 1e-6
+_LEAST_ANSWER = 0.01
 """Where answers are smaller, relative to late ones and squared, no share of them is given."""
 _BATCH = 64
 

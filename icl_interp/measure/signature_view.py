@@ -34,6 +34,8 @@ from probes.spectra import Side
 
 _PROJECTED = 32
 """Prompts per family that are drawn at most."""
+_SHOWN = 5
+"""Shifts whose prompts are drawn at first, the farthest ones; the legend switches the others on."""
 _FAMILIES = 17
 """Of the core suite, in distribution included: what a prompt costs, before the shifts are known."""
 
@@ -124,7 +126,23 @@ class SignatureView(Result):
             for label, style in self._styles()
         ]
         y = "" if flat else "along direction 2, mean over positions"
-        return clouds_figure(clouds, x="along direction 1, mean over positions", y=y, y_type="linear")
+        figure = clouds_figure(clouds, x="along direction 1, mean over positions", y=y, y_type="linear")
+        away = self.distances()
+        shown = sorted(away, key=away.__getitem__, reverse=True)[:_SHOWN]
+        for trace in figure.data:
+            if trace.name == IN_DISTRIBUTION:
+                trace.marker.update(size=7, opacity=0.9)
+            elif trace.name not in shown:
+                trace.visible = "legendonly"
+        return figure
+
+    def distances(self) -> dict[str, float]:
+        """Say how far each shift moves the mean projection, in standard deviations of prompts in distribution."""
+        own = self.projections[IN_DISTRIBUTION]
+        spread = own.std(0).clamp(min=torch.finfo(own.dtype).tiny)
+        return {
+            label: float(((self.projections[label].mean(0) - own.mean(0)) / spread).norm()) for label in self.shifts
+        }
 
     def _styles(self) -> list[tuple[str, TraceStyle]]:
         shifts = [(label, shift_style(i)) for i, label in enumerate(self.shifts)]
@@ -141,10 +159,9 @@ class SignatureView(Result):
                 lines.append(Line(name, self.rows, found.mean[j].tolist(), dashed, *band, width=3 if place == 0 else 2))
                 meta += [{"shift": label}] if place else [None, None]
         figure = lines_figure(lines, x="position" if self.conventions.side == "right" else "dimension", y="loading")
-        first = self.shifts[-1] if self.shifts else None
         for trace, known in zip(figure.data, meta, strict=True):
             if known is not None:
-                trace.update(meta=known, visible=known["shift"] == first)
+                trace.update(meta=known, visible=known["shift"] == self.shifts[0])
         return figure
 
     def _plot_dimensions(self) -> Any:

@@ -40,6 +40,7 @@ def test_prompts_that_leave_the_signature_stand_apart(planted):
     clouds = {trace.name: np.array([trace.x, trace.y]).T for trace in planted.plot().data}
     np.testing.assert_allclose(clouds["label_noise=1"], noisy, rtol=1e-6)
     assert set(clouds) == {IN_DISTRIBUTION, "label_noise=1", "x_scale=3"}
+    assert planted.distances()["label_noise=1"] > 20 > planted.distances()["x_scale=3"]
 
 
 def test_overlaps_stand_beside_untrained_networks(planted):
@@ -72,7 +73,7 @@ def test_loadings_and_projections_are_their_formula(side, center, tiny_model, ti
 def test_one_shift_is_drawn_over_positions_and_the_others_can_be_chosen(planted):
     figure = planted.plot("positions")
     of_shift = [trace for trace in figure.data if trace.meta]
-    assert {trace.meta["shift"] for trace in of_shift if trace.visible} == {planted.shifts[-1]}
+    assert {trace.meta["shift"] for trace in of_shift if trace.visible} == {planted.shifts[0]}
     assert {trace.meta["shift"] for trace in of_shift} == {"label_noise=1", "x_scale=3"}
     assert all(trace.visible is None for trace in figure.data if not trace.meta)
 

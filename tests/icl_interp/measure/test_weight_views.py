@@ -122,13 +122,18 @@ def test_a_head_that_compares_inputs_and_brings_labels_is_found():
     assert (best.layer, best.head) == (0, 1)
     np.testing.assert_allclose([best.qk_identity, best.from_label, best.ov_answer], [1.0, 1.0, 0.5], rtol=1e-6)
     drawn = views.plot("QK").data[1]
-    assert (drawn.meta, drawn.visible) == ({"layer": 0, "head": 1}, False)
+    assert drawn.meta == {"layer": 0, "head": 1}
+    overview = views.plot("heads").data[0]
+    assert list(overview.x) == ["0.0", "0.1"]
+    np.testing.assert_allclose([overview.z[0][1], abs(overview.z[1][1])], [1, 0.5 / views.leader.ov_answer], rtol=1e-6)
     np.testing.assert_allclose(np.array(drawn.z, dtype=float), np.diag([1, 1, 1, 0]), atol=1e-7)
 
 
 def test_one_head_is_drawn_and_the_others_can_be_chosen():
     figure = icl.weight_views(icl.build_model(DECODER, seed=0)).plot("OV")
-    assert [trace.visible for trace in figure.data] == [True, False, False, False]
+    views = icl.weight_views(icl.build_model(DECODER, seed=0))
+    shown = [trace.meta for trace in figure.data if trace.visible]
+    assert shown == [{"layer": views.leader.layer, "head": views.leader.head}]
     assert [trace.meta for trace in figure.data] == [{"layer": i, "head": j} for i in (0, 1) for j in (0, 1)]
     assert list(figure.data[0].x) == ["x1 or y", "x2", "x3", "answer"]
     assert "head 0.0" in figure.data[0].name
@@ -148,7 +153,7 @@ def test_coordinates_have_the_names_of_what_they_hold(options, names):
     config = icl.ModelConfig(**{"n_dims": 2, "n_points": 4, "n_layers": 1, "n_heads": 1, "d_model": 8, **options})
     views = icl.weight_views(icl.build_model(config, seed=0))
     assert views.inputs == names
-    assert list(views.to_frame())[6:] == [f"{name} to answer" for name in names]
+    assert list(views.to_frame())[7:] == [f"{name} to answer" for name in names]
     placed = icl.ModelConfig(family="lsa", n_dims=1, n_points=4, d_position=2)
     assert icl.weight_views(icl.build_model(placed, seed=0)).inputs == ("x1", "y", "position 1", "position 2")
 
@@ -156,5 +161,5 @@ def test_coordinates_have_the_names_of_what_they_hold(options, names):
 def test_what_is_not_known_is_refused():
     with pytest.raises(InputError, match=r"weight_views needs weights .* No weight of a wrapped module"):
         icl.weight_views(icl.wrap(torch.nn.Identity(), sites={}))
-    with pytest.raises(InputError, match="needs one of QK, OV, read-in, got 'start'"):
+    with pytest.raises(InputError, match="needs one of heads, QK, OV, read-in, got 'start'"):
         icl.weight_views(icl.build_model(DECODER, seed=0)).plot("start")
