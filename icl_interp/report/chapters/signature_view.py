@@ -30,7 +30,7 @@ def _prompts(view: SignatureView) -> FigureView:
     away = view.distances()
     sentence = (
         "Each point is a prompt: its mean activation along the first two directions. Shifts that move prompts along "
-        "the signature stand apart from the prompts in distribution. Drawn are the shifts that move them most; the "
+        "the signature stand apart from the prompts in distribution. The shifts that move them most are drawn; the "
         "legend switches the others on."
     )
     if away:
