@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from icl_interp.checkpoints.registry import READERS, register_reader
     from icl_interp.checkpoints.safe_load import WeightFile
     from icl_interp.data import demo_path
+    from icl_interp.data.models import DemoModel, demo_models
     from icl_interp.errors import InputError, UserCodeError
     from icl_interp.measure.activation_study import ActivationStudy, activation_study
     from icl_interp.measure.algorithm_agreement import algorithm_agreement
     from icl_interp.measure.atlas import Atlas, AtlasCell, signature_atlas
     from icl_interp.measure.attention import attention_summary
+    from icl_interp.measure.attention_patterns import attention_patterns
     from icl_interp.measure.detectors.own import DETECTORS, Detector, register_detector
     from icl_interp.measure.detectors.report import detector_report
     from icl_interp.measure.development.llc import calibrate_llc
@@ -37,13 +39,16 @@ if TYPE_CHECKING:
     from icl_interp.measure.erasure_use import erasure_use
     from icl_interp.measure.errors import error_curves
     from icl_interp.measure.heads import head_importance
+    from icl_interp.measure.induced_weights import induced_weights
     from icl_interp.measure.layer_readouts import layer_readouts
+    from icl_interp.measure.lens_map import lens_map
     from icl_interp.measure.linear_probes import TARGETS, linear_probes, register_target
     from icl_interp.measure.ood import ood_report
     from icl_interp.measure.patching_map import patching_map
     from icl_interp.measure.signature import spectral_signature
     from icl_interp.measure.signature_view import signature_view
     from icl_interp.measure.similarity import layer_similarity
+    from icl_interp.measure.step_by_step import step_by_step
     from icl_interp.measure.study.run import study
     from icl_interp.measure.subspace_use import intervention_effect, signature_use, subspace_use
     from icl_interp.measure.weight_views import weight_views
@@ -92,6 +97,8 @@ _HOMES = {
     "WeightFile": "checkpoints.safe_load",
     "register_reader": "checkpoints.registry",
     "demo_path": "data",
+    "demo_models": "data.models",
+    "DemoModel": "data.models",
     "ModelConfig": "models.config",
     "HookedICLTransformer": "models.softmax.transformer",
     "HookedLinearAttention": "models.linear.attention",
@@ -164,6 +171,10 @@ _HOMES = {
     "algorithm_agreement": "measure.algorithm_agreement",
     "head_importance": "measure.heads",
     "attention_summary": "measure.attention",
+    "attention_patterns": "measure.attention_patterns",
+    "lens_map": "measure.lens_map",
+    "induced_weights": "measure.induced_weights",
+    "step_by_step": "measure.step_by_step",
     "direct_contributions": "measure.direct_contributions",
     "patching_map": "measure.patching_map",
     "weight_views": "measure.weight_views",
@@ -199,6 +210,7 @@ __all__ = [
     "CategoricalRegression",
     "Checkpoint",
     "DecisionTreeRegression",
+    "DemoModel",
     "Detector",
     "Development",
     "DevelopmentSettings",
@@ -233,11 +245,13 @@ __all__ = [
     "__version__",
     "activation_study",
     "algorithm_agreement",
+    "attention_patterns",
     "attention_summary",
     "bayes_penalty",
     "build_model",
     "calibrate_llc",
     "collect",
+    "demo_models",
     "demo_path",
     "detector_report",
     "development",
@@ -245,11 +259,13 @@ __all__ = [
     "erasure_use",
     "error_curves",
     "head_importance",
+    "induced_weights",
     "intervention_effect",
     "interventions",
     "lasso_penalty",
     "layer_readouts",
     "layer_similarity",
+    "lens_map",
     "linear_probes",
     "load_checkpoint",
     "model_preset",
@@ -273,6 +289,7 @@ __all__ = [
     "signature_view",
     "sites",
     "spectral_signature",
+    "step_by_step",
     "stream",
     "study",
     "subspace_covariance",

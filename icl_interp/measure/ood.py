@@ -12,6 +12,7 @@ from torch import Tensor
 
 from icl_interp.door import ModelLike, TaskLike, as_model_and_task
 from icl_interp.errors import InputError
+from icl_interp.figures.choices import along, of_shifts
 from icl_interp.figures.dots import DotSeries, dots_figure
 from icl_interp.figures.theme import role_style
 from icl_interp.measure.controls import N_UNTRAINED
@@ -155,7 +156,7 @@ class OodReport(Result):
         if not any(detection.untrained for detection in self.shifts.values()):
             del series[1]
         figure = dots_figure(series, x="AUROC", reference=0.5, x_range=(-0.02, 1.02))
-        return figure.update_layout(title={"text": self.describe()})
+        return along(figure, y=of_shifts(rows)).update_layout(title={"text": self.describe()})
 
     def describe(self) -> str:
         """Name site and conventions, for figures."""

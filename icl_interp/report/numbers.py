@@ -18,8 +18,8 @@ from icl_interp.measure.verdicts import Excess
 from icl_interp.report.model import STUDY_FORMAT
 
 _LEFT_OUT = {
-    "predictions", "errors_by_prompt", "signatures", "weight", "bias", "reference", "direction_references", "qk", "ov",
-    "read_in", "read_out",
+    "predictions", "errors_by_prompt", "signatures", "weight", "bias", "reference", "direction_references", "codes",
+    "qk", "ov", "read_in", "read_out",
 }  # fmt: skip
 _TOLD: dict[type, tuple[str, ...]] = {
     Atlas: ("verdict", "n_controls"),

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from icl_interp.errors import InputError
+from icl_interp.figures.choices import along, of_shifts
 from icl_interp.figures.heatmap import MatrixBlock, matrix_figure
 from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import GREY, shift_style
@@ -192,7 +193,7 @@ class DetectorReport(Result):
             if rows:
                 blocks.append(MatrixBlock(what, rows))
         figure = matrix_figure(blocks, self.shifts, value="AUROC", value_range=(0.0, 1.0), middle=0.5)
-        return figure.update_layout(title={"text": self.describe()})
+        return along(figure, x=of_shifts(self.shifts)).update_layout(title={"text": self.describe()})
 
     def describe(self) -> str:
         """Name site, positions and pooling, for figures."""

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+from icl_interp.figures.choices import along, of_shifts
 from icl_interp.figures.heatmap import MatrixBlock, matrix_figure
 from icl_interp.measure.detectors.result import ALPHA, DetectorReport, DetectorResult
 from icl_interp.measure.study.result import Surveyed
@@ -177,6 +178,9 @@ def _excess_map(report: DetectorReport) -> FigureView:
         for name, found in report.detectors.items()
         if found.untrained
     }
+    figure = matrix_figure(
+        [MatrixBlock("excess", rows)], report.shifts, value="difference", value_range=(-0.5, 0.5), middle=0.0
+    )
     flat = [(value, name, label) for name, row in rows.items() for value, label in zip(row, report.shifts, strict=True)]
     largest = max((entry for entry in flat if math.isfinite(entry[0])), default=(math.nan, "none", "none"))
     sentence = (
@@ -187,9 +191,7 @@ def _excess_map(report: DetectorReport) -> FigureView:
     return FigureView(
         id="detectors-excess",
         title="AUROC of this model minus that of untrained networks",
-        figure=matrix_figure(
-            [MatrixBlock("excess", rows)], report.shifts, value="difference", value_range=(-0.5, 0.5), middle=0.0
-        ),
+        figure=along(figure, x=of_shifts(report.shifts)),
         sentence=sentence,
         aria_label=f"Colour map of differences in AUROC. {sentence}",
         data=_matrix_table(rows, report.shifts, "AUROC of this model minus the mean of untrained networks"),
