@@ -140,7 +140,7 @@ class AttentionPatterns(Result):
             y="score",
             unit="attention",
             limits=(0.0, 1.0),
-            text=len(columns) <= 16,
+            text=len(columns) <= 8,  # more would not be readable on a narrow screen
         )
 
     def _coded(self, of: str) -> CodedPatterns:

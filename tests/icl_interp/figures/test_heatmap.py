@@ -65,7 +65,7 @@ def test_a_middle_gets_a_scale_with_two_arms():
 @pytest.mark.parametrize(
     ("values", "floor", "logs", "ticks"),
     [
-        ([[1e-7, 0.01, 10.0]], 1e-4, [-4, -2, 1], ["0.0001", "0.001", "0.01", "0.1", "1", "10"]),
+        ([[1e-7, 0.01, 10.0]], 1e-4, [-4, -2, 1], ["0.0001", "0.001", "0.01", "0.1", "1"]),
         ([[0.0, 0.2, 0.4]], None, [np.log10(0.2), np.log10(0.2), np.log10(0.4)], ["0.2", "0.4"]),
     ],
     ids=["a floor", "less than a decade, and a zero"],
