@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import plotly.graph_objects as go
@@ -64,6 +64,34 @@ def _limits(values: Sequence[Sequence[float]], scale: _Scale) -> tuple[float, fl
         most = max(abs(value) for value in finite)
         return -most, most
     return min(finite), max(finite)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of several tables that are drawn in the same place."""
+
+    name: str
+    values: Sequence[Sequence[float]]
+    meta: Mapping[str, Any]
+    """By which it is chosen: its layer, its head, its shift."""
+
+
+def choices_figure(
+    choices: Sequence[Choice], *, rows: Sequence[str], columns: Sequence[str], x: str, y: str, unit: str, shown: int = 0
+) -> go.Figure:
+    """Draw one of several tables of signed numbers, each with a scale of its own; the others wait to be chosen."""
+    parts = [
+        heatmap_figure(each.values, rows=rows, columns=columns, x=x, y=y, unit=unit, scale="diverging")
+        for each in choices
+    ]
+    figure = parts[shown]
+    drawn = [part.data[0] for part in parts]
+    for place, (trace, each) in enumerate(zip(drawn, choices, strict=True)):
+        trace.update(name=each.name, meta=dict(each.meta), visible=place == shown)
+        trace.hovertemplate = trace.hovertemplate.replace("<extra></extra>", "<extra>%{fullData.name}</extra>")
+    figure.data = ()
+    figure.add_traces(drawn)
+    return figure
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from torch import Tensor
 from icl_interp.activations import collect
 from icl_interp.door import ModelLike, TaskLike, as_model_and_task
 from icl_interp.errors import InputError
+from icl_interp.figures.choices import along
 from icl_interp.figures.heatmap import heatmap_figure
 from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
 from icl_interp.measure.families import look_first
@@ -62,8 +63,9 @@ class AttentionSummary(Result):
         """Draw all quantities of all heads."""
         tables = {quantity: self.table(quantity).flatten().tolist() for quantity in self.quantities}
         n_heads = len(self.layers[0].variability)
-        names = [f"{layer}.{head}" for layer in range(len(self.layers)) for head in range(n_heads)]
-        return heatmap_figure(
+        heads = [{"layer": layer, "head": head} for layer in range(len(self.layers)) for head in range(n_heads)]
+        names = [f"{place['layer']}.{place['head']}" for place in heads]
+        figure = heatmap_figure(
             list(tables.values()),
             rows=list(tables),
             columns=names,
@@ -73,6 +75,7 @@ class AttentionSummary(Result):
             limits=(0.0, 1.0),
             text=len(names) <= 16,
         )
+        return along(figure, x=heads)
 
     def __repr__(self) -> str:
         entropy = self.table("entropy")
