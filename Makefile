@@ -8,7 +8,8 @@ export OMP_NUM_THREADS ?= 1
 # Each of many processes would compile our modules anew where compiled ones are not kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-newest test-tl3 test-slow strength golden words compare check format claims docs docs-gallery demo-checkpoint clean
+.PHONY: demo test test-newest test-tl3 test-slow strength golden words compare check format claims docs docs-gallery \
+	demo-checkpoint demo-models clean
 
 demo: $(VENV)/installed
 	$(BIN)/icl-probe --out icl-report.html
@@ -91,6 +92,14 @@ demo-checkpoint: $(VENV)/installed
 	cp runs/demo/config.yaml icl_interp/data/demo_config.yaml
 	cp runs/demo/metrics.jsonl icl_interp/data/demo_metrics.jsonl
 	cp runs/demo/manifest.json icl_interp/data/demo_manifest.json
+
+# Trains the other embedded models again, a quarter of an hour in all, and puts them beside it.
+demo-models: $(VENV)/installed
+	for one in zhang-lsa:lsa zhang-ltb:ltb sparse:sparse recurrence:recurrence memoriser:memoriser \
+		generaliser:generaliser transience:transience:all; do set -e; \
+		set -- $$(echo $$one | tr : ' '); rm -rf runs/$$2; $(BIN)/icl-train $$1 --out runs/$$2; \
+		$(BIN)/python -m icl_interp.data.pack runs/$$2 $$2 $$3; \
+	done
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -5,6 +5,7 @@ are imported after the file was read.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from icl_interp.cli.probe_checks import (
 from icl_interp.cli.probe_options import ProbeOptions
 from icl_interp.cli.shared import progress
 from icl_interp.data import demo_path
+from icl_interp.data.models import embedded
 from icl_interp.errors import CheckpointError, GivenTaskError, InputError
 from icl_interp.files import write_atomically
 from icl_interp.measure.development.record import MeasurementError, demand_finite, load_newest
@@ -84,6 +86,7 @@ def _number(path: Path) -> int:
 
 def run_probe(options: ProbeOptions) -> None:
     """Load, measure, write."""
+    options = replace(options, paths=[embedded(path) for path in options.paths])
     check_options(options)
     import_files(options.imports)
     if (activations := open_activations(options)) is not None:

@@ -17,7 +17,8 @@ class ProbeOptions:
         list[Path],
         typer.Argument(
             help="Checkpoint files or run folders. The newest checkpoint of the first one is measured in full; with "
-            "several checkpoints the report has a timeline too. Or one file of activations (.npz or .safetensors). "
+            "several checkpoints the report has a timeline too. Or one file of activations (.npz or .safetensors), or "
+            "demo:NAME for an embedded model: transience, lsa, ltb, sparse, recurrence, memoriser or generaliser. "
             "Without a path: the embedded demo.",
             readable=False,
         ),

@@ -6,8 +6,11 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from platformdirs import user_cache_path
+
 from icl_interp.checkpoints.own_code import Loader, identity_of
 from icl_interp.checkpoints.record import Checkpoint
+from icl_interp.data.models import is_embedded
 from icl_interp.door import PathsLike, as_paths
 from icl_interp.errors import InputError
 from icl_interp.measure.development.assemble import PlannedRun, assemble
@@ -82,7 +85,7 @@ def development(
         references: Predictors of your own by name, added to the task's.
         stages: Whether stages are sought; the fit takes the cube of the number of checkpoints.
         cache: Folder for records, with one folder per run, named after its path; None: "development" inside each run
-            folder.
+            folder, and the user's cache folder for embedded models.
         workers: Number of processes on this machine, one thread each.
         scheduler: Address of a Dask scheduler, "tcp://host:port", instead of `workers`; its workers see the same paths.
         device: Device of the networks, as torch names it.
@@ -186,7 +189,8 @@ def _plan(
                 device=device,
             )
         readable = {step: path for step, path in files.files.items() if step not in lost}
-        folder = files.folder / FOLDER if cache is None else Path(cache) / _name_by_path(files.folder)
+        kept = user_cache_path("icl-interp") if cache is None and is_embedded(files.folder) else cache
+        folder = files.folder / FOLDER if kept is None else Path(kept) / _name_by_path(files.folder)
         # Workers may have another working directory.
         planned.append(PlannedRun(replace(files, files=readable), newest, RecordStore(folder.absolute()), lost))
     return planned
