@@ -1,41 +1,30 @@
 """The manual in a browser, opened from disk: its search works, formulas are drawn, and nothing is requested."""
 
-import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 pytestmark = pytest.mark.browser
-playwright = pytest.importorskip("playwright.sync_api", reason='no playwright: pip install ".[browser]"')
-for name in ("sphinx", "furo", "myst_parser"):
-    pytest.importorskip(name, reason='no manual to open: pip install ".[docs]"')
-CHROMIUM = shutil.which("chromium")
-if CHROMIUM is None:
-    pytest.skip("no chromium on PATH", allow_module_level=True)
+
+
+def build(pages, folder):
+    """As `make docs` does: every warning is an error."""
+    for name in ("sphinx", "furo", "myst_parser"):
+        pytest.importorskip(name, reason="needs the extra [docs]")
+    command = [sys.executable, "-m", "sphinx", "-b", "html", "-E", "-W", "--keep-going", "-q", pages, folder]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """The site as `make docs` builds it: every warning is an error."""
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "sphinx", "-b", "html", "-E", "-W", "--keep-going", "-q", ROOT / "docs", folder]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = build(ROOT / "docs", folder)
     assert done.returncode == 0, done.stderr
     return folder
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as started:
-        options = ["--no-sandbox"] if os.geteuid() == 0 else []
-        chromium = started.chromium.launch(executable_path=CHROMIUM, args=options)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture
@@ -95,3 +84,14 @@ def test_a_narrow_window_needs_no_sideways_scrolling(page, site):
     for name in ("index.html", "commands.html", "measures/signature.html", "measures.html"):
         page.goto((site / name).as_uri())
         assert page.evaluate("document.documentElement.scrollWidth") <= 400, name
+
+
+def test_a_formula_that_cannot_be_drawn_and_a_link_to_nowhere_are_errors(tmp_path):
+    (tmp_path / "conf.py").write_text(
+        (ROOT / "docs" / "conf.py").read_text().replace("__file__", repr(str(ROOT / "docs" / "conf.py")))
+    )
+    (tmp_path / "index.md").write_text("# A page\n\n$\\nosuchcommand{x}$ and [nowhere](nowhere.md)\n")
+    done = build(tmp_path, tmp_path / "site")
+    assert done.returncode != 0
+    assert "this formula has no MathML" in done.stderr
+    assert "nowhere.md" in done.stderr
