@@ -8,7 +8,8 @@ export OMP_NUM_THREADS ?= 1
 # Each of many processes would compile our modules anew where compiled ones are not kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-newest test-tl3 test-slow strength golden words compare check format claims demo-checkpoint demo-models clean
+.PHONY: demo test test-newest test-tl3 test-slow strength golden words compare check format claims docs docs-gallery \
+	demo-checkpoint demo-models clean
 
 demo: $(VENV)/installed
 	$(BIN)/icl-probe --out icl-report.html
@@ -72,6 +73,17 @@ format: $(VENV)/installed-dev
 claims: $(VENV)/installed
 	$(BIN)/python -m icl_interp.experiments.claims_table README.md docs/results.md examples/results
 
+# The manual as a site that opens from disk and asks the network for nothing. All pages are read anew, a warning is an error.
+SITE = docs/_build/html
+docs: $(VENV)/installed-docs
+	$(BIN)/python -m sphinx -b html -E -W --keep-going -q docs $(SITE)
+	@echo "open $(CURDIR)/$(SITE)/index.html in a browser"
+
+# The same with a report of every embedded model in it, which takes minutes.
+docs-gallery: $(VENV)/installed-docs
+	$(BIN)/python docs/_ext/gallery.py $(SITE)/gallery
+	$(MAKE) docs
+
 # Trains the embedded demo checkpoint again and records recipe, losses and manifest beside it.
 demo-checkpoint: $(VENV)/installed
 	rm -rf runs/demo
@@ -99,6 +111,11 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	@$(MYPY) .ci/typed.py > $(VENV)/mypy.log
+	@touch $@ $(VENV)/installed
+
+# With torch and our package, whose help and docstrings become pages: an environment of its own would hold both twice.
+$(VENV)/installed-docs: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
 	@touch $@ $(VENV)/installed
 
 $(VENV_TL3)/installed: pyproject.toml constraints.txt

@@ -28,22 +28,30 @@ if TYPE_CHECKING:
     from icl_interp.measure.algorithm_agreement import algorithm_agreement
     from icl_interp.measure.atlas import Atlas, AtlasCell, signature_atlas
     from icl_interp.measure.attention import attention_summary
+    from icl_interp.measure.attention_patterns import attention_patterns
     from icl_interp.measure.detectors.own import DETECTORS, Detector, register_detector
     from icl_interp.measure.detectors.report import detector_report
     from icl_interp.measure.development.llc import calibrate_llc
     from icl_interp.measure.development.result import Development
     from icl_interp.measure.development.run import development
     from icl_interp.measure.development.settings import DevelopmentSettings, LlcSettings
+    from icl_interp.measure.direct_contributions import direct_contributions
     from icl_interp.measure.erasure_use import erasure_use
     from icl_interp.measure.errors import error_curves
     from icl_interp.measure.heads import head_importance
+    from icl_interp.measure.induced_weights import induced_weights
     from icl_interp.measure.layer_readouts import layer_readouts
+    from icl_interp.measure.lens_map import lens_map
     from icl_interp.measure.linear_probes import TARGETS, linear_probes, register_target
     from icl_interp.measure.ood import ood_report
+    from icl_interp.measure.patching_map import patching_map
     from icl_interp.measure.signature import spectral_signature
+    from icl_interp.measure.signature_view import signature_view
     from icl_interp.measure.similarity import layer_similarity
+    from icl_interp.measure.step_by_step import step_by_step
     from icl_interp.measure.study.run import study
     from icl_interp.measure.subspace_use import intervention_effect, signature_use, subspace_use
+    from icl_interp.measure.weight_views import weight_views
     from icl_interp.models.build import MODEL_PRESETS, build_model, model_preset
     from icl_interp.models.config import ModelConfig
     from icl_interp.models.linear.attention import HookedLinearAttention, HookedLinearTransformerBlock
@@ -146,6 +154,7 @@ _HOMES = {
     "stream": "activations",
     "error_curves": "measure.errors",
     "spectral_signature": "measure.signature",
+    "signature_view": "measure.signature_view",
     "signature_atlas": "measure.atlas",
     "Atlas": "measure.atlas",
     "AtlasCell": "measure.atlas",
@@ -162,6 +171,13 @@ _HOMES = {
     "algorithm_agreement": "measure.algorithm_agreement",
     "head_importance": "measure.heads",
     "attention_summary": "measure.attention",
+    "attention_patterns": "measure.attention_patterns",
+    "lens_map": "measure.lens_map",
+    "induced_weights": "measure.induced_weights",
+    "step_by_step": "measure.step_by_step",
+    "direct_contributions": "measure.direct_contributions",
+    "patching_map": "measure.patching_map",
+    "weight_views": "measure.weight_views",
     "study": "measure.study.run",
     "activation_study": "measure.activation_study",
     "ActivationStudy": "measure.activation_study",
@@ -229,6 +245,7 @@ __all__ = [
     "__version__",
     "activation_study",
     "algorithm_agreement",
+    "attention_patterns",
     "attention_summary",
     "bayes_penalty",
     "build_model",
@@ -238,18 +255,22 @@ __all__ = [
     "demo_path",
     "detector_report",
     "development",
+    "direct_contributions",
     "erasure_use",
     "error_curves",
     "head_importance",
+    "induced_weights",
     "intervention_effect",
     "interventions",
     "lasso_penalty",
     "layer_readouts",
     "layer_similarity",
+    "lens_map",
     "linear_probes",
     "load_checkpoint",
     "model_preset",
     "ood_report",
+    "patching_map",
     "plain_attention",
     "predict",
     "predictors",
@@ -265,8 +286,10 @@ __all__ = [
     "shifted",
     "signature_atlas",
     "signature_use",
+    "signature_view",
     "sites",
     "spectral_signature",
+    "step_by_step",
     "stream",
     "study",
     "subspace_covariance",
@@ -275,6 +298,7 @@ __all__ = [
     "task_to_config",
     "train",
     "train_many",
+    "weight_views",
     "wrap",
 ]
 

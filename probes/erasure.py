@@ -1,6 +1,7 @@
 """Erase what is linearly decodable, so that no linear probe finds the target and as little as possible changes."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from probes._core import checks
 from probes._core.arrays import takes_arrays
+from probes._core.errors import InputError
 from probes._core.results import in_dtype
 from probes._core.streams import MomentAccumulator
 
@@ -110,21 +112,28 @@ class ErasureFitter:
         columns = targets if targets.ndim == 2 else targets[:, None]
         self._moments.update(torch.cat([features.double(), columns.to(features.device).double()], dim=1))
 
-    def fit(self) -> Eraser:
+    def fit(self, columns: Sequence[int] | None = None) -> Eraser:
         """Give the eraser of all samples so far.
+
+        Args:
+            columns: Columns of the targets that shall be erased, counted from 0; None takes all.
 
         Returns:
             The eraser; more samples may follow.
 
         Raises:
-            InputError: If there are fewer than two samples.
+            InputError: If there are fewer than two samples, or a column does not exist.
         """
-        n = self._moments.n_samples
+        n, d = self._moments.n_samples, self._n_features
         checks.count("ErasureFitter.fit", "a number of samples", n, 2)
-        d, joint, mean = self._n_features, self._moments.covariance(), self._moments.mean()
+        joint, mean = self._moments.covariance(), self._moments.mean()
+        known = range(len(joint) - d)
+        chosen = [d + column for column in (known if columns is None else columns)]
+        if not chosen or not all(place - d in known for place in chosen):
+            raise InputError(f"ErasureFitter.fit needs columns from 0 to {known[-1]}, got {list(columns or ())}.")
         whiten, colour = _roots(joint[:d, :d], self._eps)
-        whiten_targets, _ = _roots(joint[d:, d:], torch.finfo(torch.float64).eps)
-        left, correlations, _ = torch.linalg.svd(whiten @ joint[:d, d:] @ whiten_targets, full_matrices=False)
+        whiten_targets, _ = _roots(joint[chosen][:, chosen], torch.finfo(torch.float64).eps)
+        left, correlations, _ = torch.linalg.svd(whiten @ joint[:d, chosen] @ whiten_targets, full_matrices=False)
         kept = left[:, correlations > _CORRELATED]
         directions, triangle = torch.linalg.qr(colour @ kept)
         return Eraser(mean[:d], directions, triangle @ kept.mT @ whiten, correlations[: kept.shape[1]].clamp(max=1), n)

@@ -15,6 +15,7 @@ from torch import Tensor
 from icl_interp.activations import stream
 from icl_interp.door import ModelLike, TaskLike, as_model_and_task
 from icl_interp.errors import InputError
+from icl_interp.figures.choices import along, of_shifts, of_sites
 from icl_interp.figures.heatmap import heatmap_figure
 from icl_interp.measure.controls import untrained_makers
 from icl_interp.measure.errors import prompt_errors_of
@@ -26,7 +27,7 @@ from icl_interp.measure.study.measure import Absent, Findings, Measure, StudyPla
 from icl_interp.measure.study.result import NO_SHIFT
 from icl_interp.measure.study.survey import FIT, NetworkSurvey, survey_network
 from icl_interp.measure.verdicts import LEVEL, POWER, VerdictWord, scale_maps
-from icl_interp.models.architecture import FINAL_NORM, READ_IN, ResidualSite
+from icl_interp.models.architecture import READ_IN, ResidualSite
 from icl_interp.models.hooked import HookedModel
 from icl_interp.prompts import Prompts, derive_seed
 from icl_interp.tasks.fixed_prompts import FixedPrompts
@@ -299,11 +300,10 @@ class Atlas(Result):
         words = {cell.verdict for cell in self.found}
         return "evidence" if "evidence" in words else "opposite" if words else "inconclusive"
 
-    def strongest_site(self, *, before_norm: bool = True) -> ResidualSite | None:
-        """Give the site of the cell with the largest |z| among those found; None where nothing was found."""
+    def named_sites(self) -> tuple[ResidualSite, ...]:
+        """List the sites of the cells that were found, the largest |z| first."""
         by_label = {site.label: site for site in self.sites}
-        labels = [cell.site for cell in self.found if not (before_norm and cell.site == FINAL_NORM)]
-        return by_label[labels[0]] if labels else None
+        return tuple(by_label[label] for label in dict.fromkeys(cell.site for cell in self.found))
 
     def to_frame(self) -> pd.DataFrame:
         """Lay the cells out, one per row."""
@@ -327,7 +327,7 @@ class Atlas(Result):
         by_place = {(cell.site, cell.shift): cell for cell in self.cells}
         columns, rows = list(dict.fromkeys(c.site for c in self.cells)), self.rows()
         cells = [[by_place.get((site, shift)) for site in columns] for shift in rows]
-        return heatmap_figure(
+        figure = heatmap_figure(
             [[math.nan if cell is None else cell.value - cell.level for cell in line] for line in cells],
             rows=rows,
             columns=columns,
@@ -339,6 +339,7 @@ class Atlas(Result):
             ],
             scale="diverging",
         )
+        return along(figure, x=of_sites(columns), y=of_shifts(rows))
 
     def rows(self) -> list[str]:
         """Order the shifts for a figure: those that keep the energy of inputs and labels last, after an empty row."""

@@ -1,7 +1,9 @@
 """Does a model use what is decodable of a quantity? What erasing it with a guarantee does to the answer."""
 
+import functools
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -12,8 +14,16 @@ from icl_interp.door import ModelLike, PromptsLike, TaskLike, as_model_and_task
 from icl_interp.errors import InputError
 from icl_interp.interventions import erase
 from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
+from icl_interp.measure.errors import likeness_to_references
 from icl_interp.measure.families import IN_DISTRIBUTION
-from icl_interp.measure.linear_probes import ProbeTarget, Target, columns_of, probe_targets, with_own_targets
+from icl_interp.measure.linear_probes import (
+    PROBES,
+    ProbeTarget,
+    Target,
+    columns_of,
+    probe_targets,
+    with_own_targets,
+)
 from icl_interp.measure.sites import answering_features
 from icl_interp.measure.study.measure import Absent, Claim, Features, Findings, Measure, StudyPlan
 from icl_interp.measure.subspace_use import (
@@ -25,16 +35,17 @@ from icl_interp.measure.subspace_use import (
     late_aims,
     late_answers,
 )
+from icl_interp.measure.verdicts import Excess
 from icl_interp.models.architecture import FINAL_NORM, NO_SITES, READ_IN, Architecture, ResidualSite
 from icl_interp.models.hooked import HookedModel
 from icl_interp.models.layout import answering_positions
-from icl_interp.predictors.references import References
+from icl_interp.predictors.references import ByReference, References
 from icl_interp.prompts import Prompts, derive_seed
 from icl_interp.query import Callee
 from icl_interp.tasks.base import Task
 from icl_interp.tasks.references import references_with
 from probes._core.arrays import takes_arrays
-from probes.erasure import Eraser, fit_eraser
+from probes.erasure import Eraser, ErasureFitter, fit_eraser
 from probes.linear import fit_linear_probe
 
 
@@ -181,7 +192,7 @@ def _use(
     def effect(untouched: Untouched, fitted: Eraser) -> InterventionEffect:
         return untouched.effect(erase(fitted, site.hook, positions=positions))
 
-    own = Untouched(model, task, given, aims, seed)
+    own = Untouched(model, task, given, aims, seed, [site.hook])
     randomly = (eraser.along_random_directions(seed=derive_seed(seed, f"erasure {i}")) for i in range(n_random))
     before = answering_features(model, read, [site])[site.label]
     after = eraser(before)
@@ -189,7 +200,9 @@ def _use(
     return ErasureUse(
         effect=effect(own, eraser),
         random=tuple(effect(own, random) for random in randomly),
-        untrained=tuple(effect(Untouched(network, task, given, aims, seed), fitted) for network, fitted in untrained),
+        untrained=tuple(
+            effect(Untouched(network, task, given, aims, seed, [site.hook]), fitted) for network, fitted in untrained
+        ),
         hook=site.hook,
         rank=eraser.rank,
         target=name,
@@ -221,9 +234,17 @@ def _place(plan: StudyPlan) -> ResidualSite | None:
     return inner[-1] if inner else None
 
 
-def _sought(plan: StudyPlan) -> str | None:
-    """Choose what a study erases: what the first reference predicts, if it varies."""
-    return next((name for name in plan.targets if name in plan.probe_answers), None)
+def _candidates(plan: StudyPlan) -> list[str]:
+    """List what a study may erase: the predictions of references that vary."""
+    return [name for name in plan.targets if name in plan.probe_answers]
+
+
+def _followed(found: Findings) -> str:
+    """Choose the reference that the model's predictions are most like, as the chapter on algorithms does."""
+    answers = found.answers[IN_DISTRIBUTION]
+    among = ByReference((answers.names[name], answers[name]) for name in _candidates(found.plan))
+    (name,) = likeness_to_references([found.model.families[IN_DISTRIBUTION].predictions], among).nearest
+    return name
 
 
 def _without(plan: StudyPlan) -> str | None:
@@ -233,24 +254,27 @@ def _without(plan: StudyPlan) -> str | None:
         return (
             "Nothing lies between the read-in and the last block, after which whatever is read out is used trivially."
         )
-    return None if _sought(plan) else "The predictions of no reference vary, so there is nothing to erase."
+    return None if _candidates(plan) else "The predictions of no reference vary, so there is nothing to erase."
 
 
-def _chosen(plan: StudyPlan) -> tuple[ResidualSite, str]:
-    site, target = _place(plan), _sought(plan)
+def _chosen(plan: StudyPlan) -> ResidualSite:
+    site = _place(plan)
     assert site is not None, "the measure is absent without it"
-    assert target is not None, "the measure is absent without it"
-    return site, target
+    return site
 
 
-def _read(plan: StudyPlan, features: Features, of_model: bool) -> Eraser:  # noqa: ARG001, FBT001
-    site, target = _chosen(plan)
-    return _fit(features[site.label], plan.targets[target])
+def _read(plan: StudyPlan, features: Features, of_model: bool) -> ErasureFitter:  # noqa: ARG001, FBT001
+    """Sum up what every reference says beside the features: which of them the model follows is not known yet."""
+    said = [columns_of(plan.targets[name]) for name in _candidates(plan)]
+    fitter = ErasureFitter()
+    fitter.update(features[_chosen(plan).label].flatten(0, 1), torch.cat(said, dim=1))
+    return fitter
 
 
 def _in_study(found: Findings) -> ErasureUse | Absent:
-    plan, (site, target) = found.plan, _chosen(found.plan)
-    erasers: list[Eraser] = found.read[ERASURE.name]
+    plan, site, target = found.plan, _chosen(found.plan), _followed(found)
+    column = _candidates(plan).index(target)
+    erasers = [fitter.fit([column]) for fitter in found.read[ERASURE.name]]
     if not erasers[0].rank:
         return Absent(f"At {site.label} nothing is correlated with the predictions of {target}.")
     read, answers = plan.families.in_distribution.prompts, found.answers[IN_DISTRIBUTION]
@@ -275,9 +299,17 @@ def _cost(config: Architecture, n_points: int, n_controls: int) -> int:
 
 
 def _claims(plan: StudyPlan) -> list[Claim]:
-    site, target = _chosen(plan)
-    meaning = f"rise of the late error when the predictions of {target} are erased at {site.label}"
-    return [Claim("erasure", meaning, lambda use, _, n_claims: use.excess(n_claims), gate=f"probe: {target}")]
+    site = _chosen(plan).label
+    meaning = f"rise of the late error when the predictions of the reference that it follows are erased at {site}"
+    return [Claim("erasure", meaning, functools.partial(_judge, site))]
+
+
+def _judge(site: str, use: ErasureUse, found: Findings, n_claims: int) -> Excess:
+    """Judge the use of what can be read at the site itself, whatever can be read elsewhere."""
+    excess, probes = use.excess(n_claims), found.results.get(PROBES.name)
+    if probes is None or probes.excess(use.target, n_claims, site=site).verdict == "evidence":
+        return excess
+    return replace(excess, gate=f"a linear read-out of {use.target} at {site}", p_value=math.nan)
 
 
 ERASURE = Measure(

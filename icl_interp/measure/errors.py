@@ -63,11 +63,11 @@ class FamilyErrors:
     """The prompts and their unit."""
     curves: ByReference[ErrorCurve]
     """Error curves by name; "model" first."""
-    excess: Estimate
-    """Gap to least squares: late error of the model minus that of least squares, prompt by prompt."""
-    shortfalls: ByReference[Estimate]
-    """Gap to the best reference: late error of the model and of each reference predictor minus that of the best one,
-    prompt by prompt. Noise that nobody can predict cancels."""
+    gap_to_least_squares: Estimate
+    """Late error of the model minus that of least squares, prompt by prompt."""
+    gap_to_best: ByReference[Estimate]
+    """Late error of the model and of each reference predictor minus that of the best one, prompt by prompt. Noise that
+    nobody can predict cancels."""
     distances: ByReference[Estimate]
     """Mean squared difference between the model's and each reference's predictions over all points, in units of
     E[y^2]: how far the model is from doing what the reference does, whatever the labels."""
@@ -84,7 +84,7 @@ class FamilyErrors:
 
     def fails(self, name: str) -> bool:
         """Tell whether a predictor fails on this family."""
-        return not self.shortfalls[name].low <= TOLERATED  # NaN fails as well
+        return not self.gap_to_best[name].low <= TOLERATED  # NaN fails as well
 
     def closest(self) -> str:
         """Name the reference predictor that is closest to the model."""
@@ -197,8 +197,8 @@ def _summarise_family(own: Tensor, family: Family, answers: ByReference[Tensor])
     return FamilyErrors(
         family=family,
         curves=said.each(lambda name: _curve(said[name], family, late[name])),
-        excess=estimate_mean(late[MODEL] - late["least squares"]),
-        shortfalls=late.each(lambda name: estimate_mean(late[name] - late[best])),
+        gap_to_least_squares=estimate_mean(late[MODEL] - late["least squares"]),
+        gap_to_best=late.each(lambda name: estimate_mean(late[name] - late[best])),
         distances=answers.each(lambda name: _distance(own, answers[name], family)),
         first_point=first_scored_point(family.prompts.n_dims, family.prompts.n_points),
     )

@@ -13,10 +13,12 @@ from torch import Tensor
 from icl_interp.activations import collect
 from icl_interp.door import ModelLike, TaskLike, as_model_and_task
 from icl_interp.errors import InputError
+from icl_interp.figures.choices import along
 from icl_interp.figures.heatmap import heatmap_figure
 from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import role_style
 from icl_interp.interventions import Intervention, ablate_heads, predict_under
+from icl_interp.interventions.replay import can_go_on
 from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
 from icl_interp.measure.families import look_first
 from icl_interp.measure.result import Result
@@ -89,7 +91,7 @@ class HeadReport(Result):
     def plot(self) -> Any:
         """Draw the increase of the error for each head."""
         n_layers, n_heads = self.importance.increase.shape
-        return heatmap_figure(
+        figure = heatmap_figure(
             self.importance.increase.tolist(),
             rows=[f"block {layer}" for layer in range(n_layers)],
             columns=[str(head) for head in range(n_heads)],
@@ -99,6 +101,8 @@ class HeadReport(Result):
             marked=[(int(name.split(".")[0]), int(name.split(".")[1])) for name in self.needed()],
             text=n_layers * n_heads <= 64,
         )
+        heads = [{"head": head} for head in range(n_heads)]
+        return along(figure, x=heads, y=[{"layer": layer} for layer in range(n_layers)])
 
     def plot_pruning(self) -> Any:
         """Draw the error by the number of heads that are kept."""
@@ -219,8 +223,7 @@ def _masked(
 ) -> tuple[Float[Tensor, "layer head batch"], Float[Tensor, " batch"]]:
     layers, heads = range(model.cfg.n_layers), range(model.cfg.n_heads)
     whole = _losses(model, prompts, None, unit)
-    plain = not model.cfg.query_only and prompts.query_xs is None and not model.is_listened_to
-    if isinstance(model, HookedICLTransformer) and plain:
+    if isinstance(model, HookedICLTransformer) and can_go_on(model, prompts):
         parts = [prompts[start : start + _AT_ONCE] for start in range(0, len(prompts), _AT_ONCE)]
         said = torch.cat([_each_masked(model, part) for part in parts], dim=2)
         late = late_answers(model, prompts)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from icl_interp.door import ModelLike, TaskLike, as_model_and_task
 from icl_interp.errors import InputError, InputTypeError, users_code
+from icl_interp.figures.choices import along, of_sites
 from icl_interp.figures.heatmap import heatmap_figure
 from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import role_style
@@ -92,14 +93,13 @@ class LinearProbeReport(Result):
         """Say where a target is read best."""
         return list(self.probes)[int(self.r2(target).argmax())]
 
-    def selectivity(self, target: str) -> tuple[str, Estimate]:
-        """Take the least excess of a target's best R² over any control.
+    def selectivity(self, target: str, *, site: str | None = None) -> tuple[str, Estimate]:
+        """Take the least excess of a target's R² over any control, at its best site or at a given one.
 
         Controls are targets exchanged between prompts, a control task, the read-in (the embedding layer, unless it is
-        the best site itself) and the best of the untrained networks at the same site. Intervals are paired over
-        prompts.
+        the site itself) and the best of the untrained networks at the same site. Intervals are paired over prompts.
         """
-        site, columns = self.best_site(target), self._columns(target)
+        site, columns = site or self.best_site(target), self._columns(target)
         own = self.probes[site]
         rivals = {"shuffled targets": _shuffled(own, columns)}
         if self.widths:
@@ -121,27 +121,30 @@ class LinearProbeReport(Result):
         start = sum(widths[:place])
         return slice(start, start + widths[place])
 
-    def excess(self, target: str, n_verdicts: int = 1) -> Excess:
+    def excess(self, target: str, n_verdicts: int = 1, *, site: str | None = None) -> Excess:
         """Compare the best site of the model with the best site of each untrained network, and with its controls.
 
-        R² has to lie above 0 and above the control that comes nearest, as `selectivity` takes it; chance is whichever
-        of the two is fewer standard errors away.
+        With `site`, that site alone is compared in all networks. R² has to lie above 0 and above the control that comes
+        nearest, as `selectivity` takes it; chance is whichever of the two is fewer standard errors away.
         """
-        value = float(self.r2(target).max())
-        variance = _variance(*self.interval(target, self.best_site(target)))
-        chance, beyond = self._chance(target, value, variance)
+        at, labels = site or self.best_site(target), list(self.probes)
+        value = float(self.r2(target)[labels.index(at)])
+        variance = _variance(*self.interval(target, at))
+        chance, beyond = self._chance(target, at, value, variance)
+        untrained = self.untrained_r2(target)
+        beside = untrained.amax(1) if site is None and self.untrained else untrained[:, labels.index(at)]
         return excess_over_controls(
             value,
-            self.untrained_r2(target).amax(1).tolist() if self.untrained else [],
+            beside.tolist(),
             sampling_variance=variance,
             n_verdicts=n_verdicts,
             chance=chance,
             value_variance=beyond,
         )
 
-    def _chance(self, target: str, value: float, variance: float) -> tuple[float, float]:
+    def _chance(self, target: str, site: str, value: float, variance: float) -> tuple[float, float]:
         # The larger of two one-sided p-values decides, as in every claim; squares because signs agree with sizes.
-        _, selective = self.selectivity(target)
+        _, selective = self.selectivity(target, site=site)
         paired = _variance(selective.low, selective.high)
         control = value - selective.value
         if not math.isfinite(paired) or control <= 0:
@@ -192,7 +195,8 @@ class LinearProbeReport(Result):
         lines.append(
             Line("this model", sites, self.r2(target).tolist(), role_style("model"), low, high, 3, markers=True)
         )
-        return lines_figure(lines, x="site", y=f"held-out R² of {target}", y_range=(-0.25, 1.05))
+        figure = lines_figure(lines, x="site", y=f"held-out R² of {target}", y_range=(-0.25, 1.05))
+        return along(figure, x=of_sites(sites))
 
     def plot_all(self) -> Any:
         """Draw R² of all targets along the network beyond the mean of untrained networks, as a heat map."""
@@ -201,7 +205,7 @@ class LinearProbeReport(Result):
             untrained = self.untrained_r2(target)
             base = untrained.mean(0).clamp(min=0) if len(untrained) else torch.zeros(len(self.probes))
             rows.append((self.r2(target) - base).clamp(min=0).tolist())
-        return heatmap_figure(
+        figure = heatmap_figure(
             rows,
             rows=self.targets,
             columns=list(self.probes),
@@ -211,6 +215,7 @@ class LinearProbeReport(Result):
             limits=(0.0, 1.0),
             text=len(self.probes) <= 14,
         )
+        return along(figure, x=of_sites(self.probes))
 
 
 def _variance(low: float, high: float) -> float:

@@ -19,11 +19,10 @@ from icl_interp.interventions import (
     Intervention,
     answered_points,
     exchange_for_random,
-    mean_activations,
-    predict_under,
     project_out,
 )
 from icl_interp.interventions.record import Positions
+from icl_interp.interventions.replay import Replay
 from icl_interp.measure.controls import N_UNTRAINED, estimate_mean, untrained_makers, untrained_networks
 from icl_interp.measure.errors import first_scored_point
 from icl_interp.measure.families import IN_DISTRIBUTION
@@ -117,7 +116,7 @@ def intervention_effect(
     model, task = as_model_and_task("intervention_effect", model, task)
     given = given_prompts("intervention_effect", task, prompts, n_prompts, seed)
     known = references_with(task, references)
-    return Untouched(model, task, given, late_aims(model, given, known), seed).effect(intervention)
+    return Untouched(model, task, given, late_aims(model, given, known), seed, ()).effect(intervention)
 
 
 def given_prompts(who: str, task: Task, prompts: PromptsLike | None, n_prompts: int, seed: int) -> Prompts:
@@ -127,18 +126,26 @@ def given_prompts(who: str, task: Task, prompts: PromptsLike | None, n_prompts: 
 class Untouched:
     """A model left alone, asked once, beside which interventions are measured."""
 
-    def __init__(self, model: HookedModel, task: Task, prompts: Prompts, aims: Mapping[str, Tensor], seed: int) -> None:
-        """Ask it; `aims` are what references say at late points."""
-        self.model, self.prompts, self._aims, self._seed = model, prompts, aims, seed
+    def __init__(
+        self,
+        model: HookedModel,
+        task: Task,
+        prompts: Prompts,
+        aims: Mapping[str, Tensor],
+        seed: int,
+        hooks: Sequence[str],
+    ) -> None:
+        """Ask it; `aims` are what references say at late points, and `hooks` are where it will be changed."""
+        self._aims, self._seed, self._replay = aims, seed, Replay(model, prompts, hooks)
         self._unit, self._late = task.label_second_moment(), late_answers(model, prompts)
         self._labels = prompts.targets.double()[:, self._late]
-        self._said = self._answers(None)
+        self._said = self._lately(self._replay.answers)
         self._errors = self._shares(self._said, self._labels)
         self._error = estimate_mean(self._errors, seed=seed)
 
     def effect(self, intervention: Intervention) -> InterventionEffect:
         """Compare it with itself under an intervention."""
-        before, after = self._said, self._answers(intervention)
+        before, after = self._said, self._lately(self._replay.under(intervention))
         errors = self._shares(after, self._labels)
         return InterventionEffect(
             description=intervention.description,
@@ -152,8 +159,12 @@ class Untouched:
             changes=errors - self._errors,
         )
 
-    def _answers(self, intervention: Intervention | None) -> Tensor:
-        return predict_under(self.model, self.prompts, intervention).double()[:, -len(self._late) :]
+    def activations(self, hook: str) -> Tensor:
+        """Give what stood at one of its hooks."""
+        return self._replay.activations(hook)
+
+    def _lately(self, answers: Tensor) -> Tensor:
+        return answers.double()[:, -len(self._late) :]
 
     def _shares(self, said: Tensor, aim: Tensor) -> Tensor:
         return (said - aim).square().mean(1) / self._unit
@@ -243,26 +254,26 @@ class Use(Result):
 
     def plot(self) -> Any:
         """Draw the change of the late error beside both controls."""
+        return changes_figure(self.series())
+
+    def series(self, place: str = "") -> list[DotSeries]:
+        """Lay the changes out for a figure, in rows that begin with the place."""
         kinds = (
             ("untrained networks", self.untrained, role_style("untrained")),
             ("random subspaces", self.random, role_style("shuffled")),
             (self.TAKEN, (self.effect,), role_style("model")),
         )
-        return dots_figure(
-            [
-                DotSeries(
-                    name,
-                    [name] * len(effects),
-                    [effect.change.value for effect in effects],
-                    style,
-                    [effect.change.low for effect in effects],
-                    [effect.change.high for effect in effects],
-                )
-                for name, effects, style in kinds
-            ],
-            x="change of late error / E[y²]",
-            reference=0.0,
-        )
+        return [
+            DotSeries(
+                name,
+                [f"{place}{name}"] * len(effects),
+                [effect.change.value for effect in effects],
+                style,
+                [effect.change.low for effect in effects],
+                [effect.change.high for effect in effects],
+            )
+            for name, effects, style in kinds
+        ]
 
     def _numbers(self) -> str:
         median = _median([effect.change.value for effect in self.random])
@@ -273,6 +284,10 @@ class Use(Result):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.verdict}: {self._numbers()})"
+
+
+def changes_figure(series: Sequence[DotSeries]) -> Any:
+    return dots_figure(series, x="change of late error / E[y²]", reference=0.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -288,6 +303,73 @@ class SubspaceUse(Use):
     """Share of the subspace's own mean square that differs between prompts; the rest is constant at each position."""
     ablation: Literal["mean", "zero"]
     """What `effect`, `random` and `untrained` set the component to."""
+
+
+MOST_SITES = 4
+"""Sites at which a study tests the use of the signature: those that the atlas names with the largest |z|."""
+_CLEAREST: tuple[VerdictWord, ...] = ("evidence", "opposite", "inconclusive", "negligible", "not applicable")
+_FOUND = frozenset(_CLEAREST[:2])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SignatureUse(Result):
+    """What replacing the signature by its mean does, at each site that the atlas names.
+
+    The sites are one claim. Each is judged at the level of that claim divided by their number, and the clearest of them
+    stands for all, so that the claim holds if any of them does.
+    """
+
+    by_site: Mapping[str, SubspaceUse]
+    """By site, in the order of `named`; the last block alone where no site is named."""
+    named: tuple[str, ...] = ()
+    """Sites that the atlas names, the largest |z| first; only the first four are tested."""
+
+    def excesses(self, n_verdicts: int = 1) -> dict[str, Excess]:
+        """Compare the change at each site with both controls."""
+        return {site: use.excess(n_verdicts * len(self.by_site)) for site, use in self.by_site.items()}
+
+    def clearest(self, n_verdicts: int = 1) -> str:
+        """Name the site that stands for all: the smallest p-value of those with a finding, else of those in doubt."""
+
+        def order(site: str) -> tuple[int, float]:
+            verdict, p_value = judged[site].verdict, judged[site].p_value
+            return 0 if verdict in _FOUND else _CLEAREST.index(verdict), math.inf if math.isnan(p_value) else p_value
+
+        judged = self.excesses(n_verdicts)
+        return min(judged, key=order)
+
+    def excess(self, n_verdicts: int = 1) -> Excess:
+        """Give the comparison of the clearest site."""
+        return self.excesses(n_verdicts)[self.clearest(n_verdicts)]
+
+    @property
+    def verdict(self) -> VerdictWord:
+        """Whether the model uses the signature at any of the sites, judged alone."""
+        return self.excess().verdict
+
+    def to_frame(self) -> pd.DataFrame:
+        """Lay all effects out, one per row."""
+        frames = {site: use.to_frame() for site, use in self.by_site.items()}
+        return pd.concat(frames, names=["site", None]).reset_index("site").reset_index(drop=True)
+
+    def plot(self) -> Any:
+        """Draw the change of the late error beside both controls, at each site."""
+        by_kind = [use.series("" if len(self.by_site) == 1 else f"{site}: ") for site, use in self.by_site.items()]
+        return changes_figure([_joined(of_one_kind) for of_one_kind in zip(*by_kind, strict=True)])
+
+    def __repr__(self) -> str:
+        site = self.clearest()
+        return f"SignatureUse({self.verdict}, clearest at {site}: {self.by_site[site]})"
+
+
+def _joined(series: Sequence[DotSeries]) -> DotSeries:
+    """Put the rows of several sites into one series."""
+    first = series[0]
+    rows = [row for each in series for row in each.rows]
+    values, low, high = (
+        [number for each in series for number in getattr(each, part)] for part in ("values", "low", "high")
+    )
+    return replace(first, rows=rows, values=values, low=low, high=high)
 
 
 @takes_arrays
@@ -336,7 +418,7 @@ def subspace_use(
     model, task = as_model_and_task("subspace_use", model, task)
     known = references_with(task, references)
     given = given_prompts("subspace_use", task, prompts, n_prompts, seed)
-    untouched = Untouched(model, task, given, late_aims(model, given, known), seed)
+    untouched = Untouched(model, task, given, late_aims(model, given, known), seed, [hook])
     return _use(untouched, subspace, hook, positions, ablation, n_random, seed)
 
 
@@ -349,10 +431,9 @@ def _use(
     n_random: int,
     seed: int,
 ) -> SubspaceUse:
-    effect, model, given = untouched.effect, untouched.model, untouched.prompts
-    mean = mean_activations(model, given, [hook])[hook]
+    effect, mean = untouched.effect, _mean_of(untouched, hook)
     baseline = mean if ablation == "mean" else None
-    activations = collect(model, given, hook)[hook].double()
+    activations = untouched.activations(hook).double()
     held, total = activations @ subspace.double(), activations.square().sum()
     constant = mean.double() @ subspace.double()
     taken = effect(project_out(subspace, hook, positions=positions, mean=baseline))
@@ -378,6 +459,11 @@ def _use(
         varying=float((held - constant).square().sum() / held.square().sum()),
         ablation=ablation,
     )
+
+
+def _mean_of(untouched: Untouched, hook: str) -> Float[Tensor, "pos d_model"]:
+    activations = untouched.activations(hook)
+    return activations.double().mean(0).to(torch.promote_types(activations.dtype, torch.float32))
 
 
 def signature_use(
@@ -437,17 +523,17 @@ def signature_use(
     model.prepare(fit.xs, fit.ys)
     chosen = chosen.of_prompts(fit.n_points, model.cfg)
     aims = late_aims(model, given, known)
-    asked = _Signature(task, hook, chosen, fit, given, aims, ablation, seed)
-    networks = untrained_networks(model, n_controls, seed=seed)
-    return replace(asked.used_by(model, n_random), untrained=tuple(asked.effect_on(network) for network in networks))
+    asked = _Signature(task, (hook,), chosen, fit, given, aims, ablation, seed)
+    effects = [asked.effects_on(network) for network in untrained_networks(model, n_controls, seed=seed)]
+    return asked.beside(asked.used_by(model, n_random), effects)[hook]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Signature:
-    """What is asked of each network's own signature."""
+    """What is asked of each network's own signature, at one hook after another."""
 
     task: Task
-    hook: str
+    hooks: tuple[str, ...]
     conventions: Conventions
     fit: Prompts
     given: Prompts
@@ -455,22 +541,39 @@ class _Signature:
     ablation: Literal["mean", "zero"]
     seed: int
 
-    def used_by(self, model: HookedModel, n_random: int) -> SubspaceUse:
-        untouched = Untouched(model, self.task, self.given, self.aims, self.seed)
-        return _use(untouched, self._directions(model), self.hook, "all", self.ablation, n_random, self.seed)
+    def used_by(self, model: HookedModel, n_random: int) -> dict[str, SubspaceUse]:
+        untouched, found = self._untouched(model), self._directions(model)
+        return {
+            hook: _use(untouched, directions, hook, "all", self.ablation, n_random, self.seed)
+            for hook, directions in found.items()
+        }
 
-    def effect_on(self, network: HookedModel) -> InterventionEffect:
-        mean = mean_activations(network, self.given, [self.hook])[self.hook] if self.ablation == "mean" else None
-        untouched = Untouched(network, self.task, self.given, self.aims, self.seed)
-        return untouched.effect(project_out(self._directions(network), self.hook, mean=mean))
+    def effects_on(self, network: HookedModel) -> dict[str, InterventionEffect]:
+        untouched, found = self._untouched(network), self._directions(network)
+        means = {hook: _mean_of(untouched, hook) if self.ablation == "mean" else None for hook in found}
+        return {
+            hook: untouched.effect(project_out(directions, hook, mean=means[hook]))
+            for hook, directions in found.items()
+        }
 
-    def effect_on_made(self, make: Callable[[], HookedModel]) -> InterventionEffect:
-        return self.effect_on(make())
+    def effects_on_made(self, make: Callable[[], HookedModel]) -> dict[str, InterventionEffect]:
+        return self.effects_on(make())
 
-    def _directions(self, network: HookedModel) -> Tensor:
-        rows = self.conventions.rows(collect(network, self.fit, self.hook)[self.hook])
-        fitted = fit_signature(rows, k=self.conventions.k, center=self.conventions.center)
-        return fitted.reference.T.contiguous()
+    def beside(
+        self, uses: Mapping[str, SubspaceUse], untrained: Sequence[Mapping[str, InterventionEffect]]
+    ) -> dict[str, SubspaceUse]:
+        return {hook: replace(use, untrained=tuple(each[hook] for each in untrained)) for hook, use in uses.items()}
+
+    def _untouched(self, network: HookedModel) -> Untouched:
+        return Untouched(network, self.task, self.given, self.aims, self.seed, self.hooks)
+
+    def _directions(self, network: HookedModel) -> dict[str, Tensor]:
+        streams, fitted = collect(network, self.fit, self.hooks), {}
+        for hook, activations in streams.items():
+            rows = self.conventions.rows(activations)
+            signature = fit_signature(rows, k=self.conventions.k, center=self.conventions.center)
+            fitted[hook] = signature.reference.T.contiguous()
+        return fitted
 
 
 def _median(values: list[float]) -> float:
@@ -478,7 +581,11 @@ def _median(values: list[float]) -> float:
 
 
 def _cost(config: Architecture, n_points: int, n_controls: int) -> int:  # noqa: ARG001
-    return 4 + 2 * N_RANDOM + 3 * n_controls
+    """Count a pass to fit, one to look, and half of one for each change: softmax models go on from their own block."""
+    sites = min(MOST_SITES, config.n_layers + bool(config.final_norm))
+    changes = sites * (2 + N_RANDOM + n_controls)
+    whole = config.query_only or config.is_wrapped
+    return 2 * (1 + n_controls) + (changes if whole else changes // 2)
 
 
 def _without_signature(plan: StudyPlan) -> str | None:
@@ -492,30 +599,32 @@ def _without_signature(plan: StudyPlan) -> str | None:
     return None
 
 
-def _use_in_study(found: Findings) -> SubspaceUse | Absent:
-    """Ask at the site that the atlas names, on prompts that did not name it; else after the last block."""
-    plan, site = found.plan, found.main_site
+def _use_in_study(found: Findings) -> SignatureUse | Absent:
+    """Ask at the sites that the atlas names, on prompts that did not name them; else after the last block."""
+    plan, sites, named = found.plan, [found.main_site], ()
     n_prompts = plan.efforts[USE.name].prompts
     fit, given = plan.families.fit[:n_prompts], plan.families.in_distribution.prompts[:n_prompts]
     answers: Mapping[str, Tensor] = found.answers[IN_DISTRIBUTION]
     atlas = found.results.get("atlas")
-    named = None if atlas is None or isinstance(plan.task, FixedPrompts) else atlas.strongest_site()
-    if named is not None:
-        site = named
+    if atlas is not None and atlas.found and not isinstance(plan.task, FixedPrompts):
+        named = atlas.named_sites()
+        sites = list(named[:MOST_SITES])
         fit, given = (
             plan.task.sample(n_prompts, plan.n_points, seed=derive_seed(plan.seed, f"evaluation: use, {part}"))
             for part in ("fit", "score")
         )
         answers = plan.references.answers(given)
-    streams = [survey.families[IN_DISTRIBUTION].sites[site.label].leading_value for survey in found.surveys]
+    streams = [survey.families[IN_DISTRIBUTION].sites[sites[0].label].leading_value for survey in found.surveys]
     if not any(values.any() for values in streams):
         return Absent("The stream after the last block is zero, so there is no signature to remove.")
     late = late_answers(plan.model, given)
     aims = {name: said[:n_prompts, late].double() for name, said in answers.items()}
-    asked = _Signature(plan.task, site.hook, plan.conventions, fit, given, aims, "mean", plan.seed)
+    hooks = tuple(site.hook for site in sites)
+    asked = _Signature(plan.task, hooks, plan.conventions, fit, given, aims, "mean", plan.seed)
     makers = untrained_makers(plan.model, plan.n_controls, seed=plan.seed)
-    untrained = found.divided(makers, asked.effect_on_made)
-    return replace(asked.used_by(plan.model, N_RANDOM), untrained=tuple(untrained))
+    untrained = found.divided(makers, asked.effects_on_made)
+    uses = asked.beside(asked.used_by(plan.model, N_RANDOM), untrained)
+    return SignatureUse({site.label: uses[site.hook] for site in sites}, tuple(site.label for site in named))
 
 
 def _claims(_: StudyPlan) -> list[Claim]:

@@ -121,6 +121,11 @@ GLOSSARY = (
         "apart.",
     ),
     Term("norms alone", "a detector that reads no network: how unusual the sizes of a prompt's inputs and labels are."),
+    Term("attention pattern", "the share of attention that a head pays from each position to each other position.",
+         ("attention patterns",)),
+    Term("lens map", "the error of a linear read-out at each site after each number of examples.", ("lens maps",)),
+    Term("induced weights", "the linear map from query to prediction that a model carries out after some examples, "
+         "fitted to its answers to fresh queries."),
     Term("read-out", "a linear map from a site to the label, fitted by us; a probe whose target is the label.",
          ("read-outs",)),
     Term("linear probe", "a ridge regression from a site to a quantity, scored on prompts that were held out.",

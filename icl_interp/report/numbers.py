@@ -17,7 +17,10 @@ from icl_interp.measure.study.result import Study
 from icl_interp.measure.verdicts import Excess
 from icl_interp.report.model import STUDY_FORMAT
 
-_LEFT_OUT = {"predictions", "errors_by_prompt", "signatures", "weight", "bias", "reference", "direction_references"}
+_LEFT_OUT = {
+    "predictions", "errors_by_prompt", "signatures", "weight", "bias", "reference", "direction_references", "codes",
+    "qk", "ov", "read_in", "read_out",
+}  # fmt: skip
 _TOLD: dict[type, tuple[str, ...]] = {
     Atlas: ("verdict", "n_controls"),
     AtlasCell: ("verdict", "control", "beyond_norms", "confirmed"),
@@ -34,7 +37,7 @@ def study_json(
 
     Two runs with the same seed, versions, machine and number of threads differ in the "provenance" block only. NaN and
     infinities become null. Left out is what no figure or table shows: prompts, single predictions, bootstrap
-    replicates, the directions themselves, and scores of single prompts outside the two sites of the OOD chapter.
+    replicates, weights of heads, and scores of single prompts outside the two sites of the OOD chapter.
     """
     contents = {
         "format": STUDY_FORMAT,

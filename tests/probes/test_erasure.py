@@ -168,6 +168,17 @@ def test_batches_and_units_change_nothing() -> None:
         torch.testing.assert_close(scaled(DEFICIENT * scale) / scale, whole)
 
 
+def test_some_columns_of_the_targets_alone() -> None:
+    fitter = ErasureFitter()
+    fitter.update(FULL, VECTOR)
+    one, alone = fitter.fit([1]), fit_eraser(FULL, VECTOR[:, 1])
+    torch.testing.assert_close(one(FULL), alone(FULL))
+    torch.testing.assert_close(fitter.fit([0, 1, 2])(FULL), fit_eraser(FULL, VECTOR)(FULL))
+    for columns_asked in ([3], [-1], []):
+        with pytest.raises(ValueError, match="needs columns from 0 to 2"):
+            fitter.fit(columns_asked)
+
+
 def test_float32_features_with_repeated_directions() -> None:
     narrow, zs = DEFICIENT.float(), VECTOR.float()
     erase = fit_eraser(narrow, zs)

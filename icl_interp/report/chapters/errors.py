@@ -88,7 +88,7 @@ def _late_table(report: ErrorReport) -> TableView:
     for label, errors in report.families.items():
         model = errors.curves[MODEL].late
         others = [errors.curves[name].late.value for name in names[1:]]
-        excess = errors.excess
+        gap = errors.gap_to_least_squares
         unseen = errors.curves[MODEL].unseen
         rows.append((
             label,
@@ -98,9 +98,9 @@ def _late_table(report: ErrorReport) -> TableView:
             model.low,
             model.high,
             *others,
-            excess.value,
-            excess.low,
-            excess.high,
+            gap.value,
+            gap.low,
+            gap.high,
             None if unseen is None else unseen.value,
         ))
     return TableView(

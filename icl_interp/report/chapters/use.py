@@ -1,12 +1,14 @@
 """Is the signature used, and what is decodable, or are they only there? Interventions."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from icl_interp.measure.study.result import Study
-from icl_interp.measure.subspace_use import Use
-from icl_interp.measure.verdicts import Excess
+from icl_interp.measure.subspace_use import SignatureUse, Use
+from icl_interp.measure.verdicts import Excess, VerdictWord
+from icl_interp.models.architecture import FINAL_NORM
 from icl_interp.report.model import Chapter, FigureView, Section, Verdict
-from icl_interp.report.sentences import answer, card, number, percent
+from icl_interp.report.sentences import answer, card, listing, number, percent
 from icl_interp.report.tables import TableView
 
 _SIGNATURE = "Does the model use its signature?"
@@ -15,34 +17,80 @@ _DECODABLE = "Does the model use what is decodable?"
 
 def chapter(study: Study) -> Chapter:
     """Write what replacing the signature by its mean does."""
-    use, title = study.use, "Is its signature used, or only there?"
-    if use is None:
+    found, title = study.use, "Is its signature used, or only there?"
+    if found is None:
         return _absent(study, "use", title, _SIGNATURE)
-    last = use.hook == study.main_site.hook
-    place = "the last block" if last else next(site.label for site in study.sites if site.hook == use.hook)
+    clearest = found.clearest(study.n_verdicts)
+    use, several = found.by_site[clearest], len(found.by_site) > 1
+    where = f" at {_place(clearest)}" if several else ""
+    sentence = _sentence(
+        use,
+        study.verdicts["use"],
+        f"replacing the {use.rank} signature directions{where} by their mean {_moves(use)} the late error by "
+        f"{number(abs(use.effect.change.value))} of E[y²]",
+        f"Setting them to 0 also removes their constant part ({percent(1 - use.varying)} of their energy) and changes "
+        f"the error by {number(use.to_zero.change.value)}; that moves the scale a norm divides by, so it does not show "
+        "use.",
+    )
+    what = f"the signature{where} at its mean"
+    points = _by_site(found.excesses(study.n_verdicts)) if several else ()
+    return _chapter(
+        "use", title, _lead(study, found), found, use, study.verdicts["use"], sentence, _SIGNATURE, what, points
+    )
+
+
+def _lead(study: Study, found: SignatureUse) -> str:
+    use, sites = next(iter(found.by_site.values())), list(found.by_site)
+    last = next(site.label for site in study.sites if site.hook == study.main_site.hook)
+    place = listing(["the last block" if site == last else _place(site) for site in sites])
     lead = (
         f"At every position after {place} the {use.rank} directions of the signature are set to their mean over "
         f"{len(use.effect.changes)} prompts, so that they no longer differ between prompts. Beside it a vector of the "
         f"same length is subtracted along {len(use.random)} random subspaces of rank {use.rank}, and each untrained "
         "network loses its own signature."
     )
-    lead += (
-        " After the last block only what the read-out reads can matter."
-        if last
-        else " The atlas names this site: before the final norm, the model differs from untrained networks most here. "
-        "Other prompts are used than those that named it."
+    if found.named:
+        lead += " " + _named(found)
+    if {last, FINAL_NORM} & set(sites):
+        lead += " After the last block only what the read-out reads can matter."
+    return lead
+
+
+def _place(site: str) -> str:
+    return f"the {site}" if site == FINAL_NORM else site
+
+
+def _named(found: SignatureUse) -> str:
+    n_named, tested = len(found.named), len(found.by_site)
+    few = "The atlas names this site, since the model differs from untrained networks here."
+    if tested > 1:
+        few = (
+            "The atlas names these sites, since the model differs from untrained networks here. Each site is tested by "
+            "itself, at a level that is divided by their number."
+        )
+    if n_named > tested:
+        few = (
+            f"The atlas names {n_named} sites where the model differs from untrained networks. The {tested} with the "
+            "clearest difference are tested, each by itself, at a level that is divided by their number."
+        )
+    return f"{few} Other prompts are used than those that named {'it' if tested == 1 else 'them'}."
+
+
+_SAID: Mapping[VerdictWord, str] = {
+    "evidence": "used",
+    "opposite": "the opposite",
+    "negligible": "no effect that matters",
+    "inconclusive": "not shown",
+    "not applicable": "no verdict",
+}
+
+
+def _by_site(excesses: Mapping[str, Excess]) -> tuple[str, ...]:
+    return tuple(
+        f"{site[0].upper()}{site[1:]}: {_SAID[excess.verdict]}. The late error changes by {number(excess.value)} of "
+        f"E[y²], in untrained networks by {number(excess.control)}."
+        for site, excess in excesses.items()
     )
-    zero = use.to_zero.change
-    sentence = _sentence(
-        use,
-        study.verdicts["use"],
-        f"replacing the {use.rank} signature directions by their mean {_moves(use)} the late error by "
-        f"{number(abs(use.effect.change.value))} of E[y²]",
-        f"Setting them to 0 also removes their constant part ({percent(1 - use.varying)} of their energy) and changes "
-        f"the error by {number(zero.value)}; that moves the scale a norm divides by, so it does not show use.",
-    )
-    what = "the signature at its mean"
-    return _chapter("use", title, lead, use, study.verdicts["use"], sentence, _SIGNATURE, what)
 
 
 def erasure(study: Study) -> Chapter:
@@ -52,14 +100,13 @@ def erasure(study: Study) -> Chapter:
         return _absent(study, "erasure", title, _DECODABLE)
     site = next(site.label for site in study.sites if site.hook == use.hook)
     lead = (
-        f"At {site} the predictions of {use.target} are erased where the model is asked, from the second point on: the "
-        "smallest linear change after which no linear probe reads them (LEACE), fitted on other prompts. Beside it a "
+        f"Of all reference predictors, {use.target} explains the model's predictions best. At {site} its predictions "
+        "are erased where the model is asked, from the second point on: the smallest linear change after which no "
+        "linear probe reads them (LEACE), fitted on other prompts. Beside it a "
         f"vector of the same length is subtracted along random directions ({len(use.random)} times), and from each "
         "untrained network the same predictions are erased."
     )
     excess = study.verdicts["erasure"]
-    if excess.gate is not None:
-        excess = replace(excess, gate=f"a linear read-out of {use.target}")
     sentence = _sentence(
         use,
         excess,
@@ -70,7 +117,7 @@ def erasure(study: Study) -> Chapter:
         f"which takes {percent(use.removed)} of the variance away.",
     )
     what = f"the erasure of {use.target}"
-    return _chapter("erasure", title, lead, use, excess, sentence, _DECODABLE, what)
+    return _chapter("erasure", title, lead, use, use, excess, sentence, _DECODABLE, what)
 
 
 def _moves(use: Use) -> str:
@@ -90,20 +137,31 @@ def _absent(study: Study, name: str, title: str, question: str) -> Chapter:
 
 
 def _chapter(
-    name: str, title: str, lead: str, use: Use, excess: Excess, sentence: str, question: str, what: str
+    name: str,
+    title: str,
+    lead: str,
+    drawn: Use | SignatureUse,
+    use: Use,
+    excess: Excess,
+    sentence: str,
+    question: str,
+    what: str,
+    points: tuple[str, ...] = (),
 ) -> Chapter:
+    frame = drawn.to_frame()
+    places = frame["site"].nunique() if "site" in frame else 1
     view = FigureView(
         id=f"{name}-effect",
         title="Change of the late error under interventions",
-        figure=use.plot(),
+        figure=drawn.plot(),
         sentence=sentence,
         aria_label=f"Dots with intervals, change of the error under interventions. {sentence}",
         data=TableView(
-            ("removed", "error before", "error after", "change", "low", "high"),
-            tuple(tuple(row) for row in use.to_frame().itertuples(index=False, name=None)),
+            (*(["site"] if "site" in frame else []), "removed", "error before", "error after", "change", "low", "high"),
+            tuple(tuple(row) for row in frame.itertuples(index=False, name=None)),
             caption="Late error / E[y²] before and after",
         ),
-        height=250,
+        height=160 + 90 * places,
     )
     table = TableView(
         ("quantity", "change", "low", "high"),
@@ -111,7 +169,8 @@ def _chapter(
         caption=f"What {what} does to the error and to the distance from each reference, / E[y²]",
     )
     return Chapter(
-        Section(name, title, lead, figures=(view,), tables=(table,)), (card(question, excess, sentence, anchor=name),)
+        Section(name, title, lead, figures=(view,), tables=(table,)),
+        (replace(card(question, excess, sentence, anchor=name), points=points),),
     )
 
 

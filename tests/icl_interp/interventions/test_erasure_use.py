@@ -8,11 +8,14 @@ import torch
 from torch import Tensor
 
 from icl_interp.measure.erasure_use import ERASURE, erasure_use
+from icl_interp.measure.errors import LIKENESS
+from icl_interp.measure.linear_probes import PROBES
 from icl_interp.measure.study.plan import plan_study
 from icl_interp.measure.study.run import run_study
 from icl_interp.models.build import build_model
 from icl_interp.models.config import ModelConfig
 from icl_interp.models.hooked import HookedModel
+from icl_interp.predictors import gradient_descent
 from icl_interp.prompts import Prompts
 from icl_interp.tasks.fixed_prompts import FixedPrompts
 from icl_interp.tasks.linear_regression import LinearRegression
@@ -108,10 +111,35 @@ def test_needs_enough_prompts(planted_model: HookedModel) -> None:
 def test_a_study_erases_before_the_last_block(small_study) -> None:
     use, excess = small_study.erasure, small_study.verdicts["erasure"]
     assert use.hook == "blocks.0.hook_resid_post"
-    assert use.target == next(iter(small_study.probes.targets))
-    assert excess.gate == f"probe: {use.target}"  # an untrained network holds no predictions
+    assert use.target == small_study.likeness.nearest[0]
+    assert excess.gate == f"a linear read-out of {use.target} at block 0"  # an untrained network holds no predictions
     assert (len(use.random), len(use.untrained)) == (20, 5)
     assert excess.value == use.effect.change.value
+
+
+DESCENT, TRIED = gradient_descent(1, 0.5), {"n_prompts": 32, "n_controls": 4, "shifts": ["x_scale=3"]}
+
+
+@pytest.mark.parametrize("hook", ["blocks.0.hook_resid_mid", "blocks.1.hook_resid_post"])
+def test_a_study_erases_what_the_model_follows_and_judges_it_where_it_can_be_read(
+    bare_model: HookedModel, hook: str
+) -> None:
+    """One step of gradient descent is planted before or after the place where a study erases."""
+
+    def write(resid: Tensor, hook: object) -> Tensor:  # noqa: ARG001
+        written = resid.clone()
+        written[:, 0::2, 4] = DESCENT(resid[:, 0::2, :3].contiguous(), resid[:, 1::2, 0].contiguous())
+        return written
+
+    bare_model.add_hook(hook, write, is_permanent=True)
+    plan = plan_study(bare_model, TASK, references={"mine": DESCENT}, **TRIED)
+    found = run_study(replace(plan, measures=(LIKENESS, PROBES, ERASURE)))
+    assert found.erasure.target == found.likeness.nearest[0] == "mine" != next(iter(found.probes.targets))
+    assert found.verdicts["probe: mine"].verdict == "evidence"  # it can be read somewhere
+    before = hook == "blocks.0.hook_resid_mid"
+    assert found.verdicts["erasure"].gate == (None if before else "a linear read-out of mine at block 0")
+    assert found.verdicts["erasure"].verdict == ("evidence" if before else "not applicable")
+    assert (found.erasure.r2 > 0.9) is before
 
 
 def erased(n_layers: int, *, trained_nothing: bool) -> str:

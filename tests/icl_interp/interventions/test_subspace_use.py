@@ -1,14 +1,15 @@
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from icl_interp.interventions import Intervention, ablate_mlps, predict_under, project_out
+from icl_interp.interventions import Intervention, ablate_mlps, project_out
+from icl_interp.interventions.replay import Replay
 from icl_interp.measure.sites import Conventions
-from icl_interp.measure.subspace_use import intervention_effect, signature_use, subspace_use
+from icl_interp.measure.subspace_use import SignatureUse, intervention_effect, signature_use, subspace_use
 from icl_interp.models.hooked import HookedModel
-from icl_interp.prompts import Prompts
 from icl_interp.tasks.linear_regression import LinearRegression
 
 PRE, POST = "blocks.1.hook_resid_pre", "blocks.1.hook_resid_post"
@@ -111,14 +112,51 @@ def test_the_signature_is_fitted_and_asked_about(planted_model: HookedModel) -> 
 def test_each_network_is_run_untouched_once(planted_model: HookedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Intervention | None] = []
 
-    def counted(model: HookedModel, prompts: Prompts, intervention: Intervention | None) -> Tensor:
-        asked.append(intervention)
-        return predict_under(model, prompts, intervention)
+    class Counted(Replay):
+        def __init__(self, *args: Any) -> None:
+            asked.append(None)
+            super().__init__(*args)
 
-    monkeypatch.setattr("icl_interp.measure.subspace_use.predict_under", counted)
+        def under(self, intervention: Intervention) -> Tensor:
+            asked.append(intervention)
+            return super().under(intervention)
+
+    monkeypatch.setattr("icl_interp.measure.subspace_use.Replay", Counted)
     signature_use(planted_model, TASK, PRE, n_prompts=8, n_random=3, n_controls=2)
     assert asked.count(None) == 3  # the model and two untrained networks
     assert len(asked) == 3 + 2 + 3 + 2  # at the mean, to zero, three random subspaces; each untrained network's own
+
+
+@pytest.fixture
+def two_sites(planted_model: HookedModel) -> SignatureUse:
+    uses = {"before": PRE, "after": POST}
+    made = {site: subspace_use(planted_model, TASK, READ, hook, n_prompts=32) for site, hook in uses.items()}
+    harmless = subspace_use(planted_model, TASK, LOUD, PRE, n_prompts=32, n_random=1).effect
+    return SignatureUse({site: dataclasses.replace(use, untrained=(harmless,) * 5) for site, use in made.items()})
+
+
+def test_sites_share_the_level_of_one_claim(two_sites: SignatureUse) -> None:
+    each = two_sites.excesses(3)
+    assert [excess.level for excess in each.values()] == pytest.approx([0.05 / 6] * 2)
+    assert each["before"] == two_sites.by_site["before"].excess(6)
+    assert two_sites.excess(3) == each[two_sites.clearest(3)]
+    assert two_sites.verdict == "evidence"
+    assert repr(two_sites).startswith("SignatureUse(evidence, clearest at ")
+    frame, figure = two_sites.to_frame(), two_sites.plot()
+    assert list(frame["site"]) == ["before"] * 26 + ["after"] * 26
+    assert len(frame) == sum(len(trace.x) for trace in figure.data)
+
+
+def test_the_clearest_site_stands_for_all(two_sites: SignatureUse) -> None:
+    used = two_sites.by_site["before"]
+    harmless = dataclasses.replace(used, effect=used.untrained[0])
+    doubtful = dataclasses.replace(used, random=(*used.random[:10], *(used.effect,) * 10))
+    lacking = dataclasses.replace(used, untrained=())
+    assert doubtful.verdict == "inconclusive"
+    for others in ({"lacking": lacking}, {"doubtful": doubtful, "lacking": lacking}, {"harmless": harmless}):
+        assert SignatureUse({**others, "used": used}).clearest() == "used"
+    assert SignatureUse({"lacking": lacking, "doubtful": doubtful}).clearest() == "doubtful"
+    assert SignatureUse({"lacking": lacking}).verdict == "not applicable"
 
 
 def test_directions_over_positions_are_refused(planted_model: HookedModel) -> None:

@@ -133,9 +133,10 @@ def test_effort_is_bounded():
     assert [effort.prompts for effort in efforts] == [32] * 5
     # 8 fresh queries at 3 points and 3 passes; 6 networks, whole and with 4 heads masked from their own of 2 blocks on,
     # which is 3 passes' work, 1 whole one and 4 orders of 5;
-    # 6 networks; 4 passes, 2 for each of 20 random subspaces and 3 for each of 5 untrained networks; 3 passes, 1 for
-    # each of 20 random directions and 2 for each of 5 untrained networks
-    each = [8 * 3 + 3, 6 * (1 + 3) + 1 + 4 * 5, 6, 4 + 40 + 15, 3 + 20 + 10]
+    # 6 networks; 2 passes for each of them and half of one for each change at 3 sites, of which the model has 2 and 20
+    # random subspaces and each of 5 untrained networks has 1; 3 passes, 1 for each of 20 random directions and 2 for
+    # each of 5 untrained networks
+    each = [8 * 3 + 3, 6 * (1 + 3) + 1 + 4 * 5, 6, 2 * 6 + 3 * 27 // 2, 3 + 20 + 10]
     assert [effort.reads // effort.prompts for effort in efforts] == each
     assert effort_of(costs["heads"](config, 8, 5), config, 9, 8).prompts == 9
     assert effort_of(costs["heads"](large, 41, 5), large, 128, 41).prompts == 8

@@ -97,12 +97,12 @@ def test_a_planted_cell_is_found_and_no_other(planted, verdict):
     assert (cell.verdict, found.verdict, cell.confirmed) == (verdict, verdict, True)
     assert (cell.z > 0) is (verdict == "evidence")
     assert found.p_value == cell.p_value == pytest.approx(1 / 21)
-    assert found.strongest_site() == next(site for site in SITES if site.label == cell.site)
+    assert found.named_sites() == tuple(site for site in SITES if site.label == cell.site)
 
 
 def test_nothing_is_found_where_nothing_is_planted():
     found = atlas({}, again={})
-    assert (found.found, found.verdict, found.strongest_site()) == ((), "inconclusive", None)
+    assert (found.found, found.verdict, found.named_sites()) == ((), "inconclusive", ())
     assert found.p_value > 0.05
     assert 0 < found.detectable < 0.5
 
@@ -122,12 +122,10 @@ def test_other_prompts_that_do_not_show_it_confirm_nothing():
     assert other_way.confirmed is False
 
 
-def test_the_final_norm_names_no_site_for_the_causal_test():
-    norm = {("final norm", "x_scale=3"): 6.0}
-    both = atlas({**norm, **LEAVES})
-    assert both.strongest_site(before_norm=False).label == "final norm"
-    assert both.strongest_site().label == "block 1"
-    assert atlas(norm).strongest_site() is None
+def test_sites_are_named_once_the_clearest_first():
+    found = atlas({("final norm", "x_scale=3"): 6.0, **LEAVES, ("final norm", "label_noise=1"): 5.0})
+    assert len(found.found) == 3
+    assert [site.label for site in found.named_sites()] == ["final norm", "block 1"]
 
 
 def test_what_norms_see_as_well_is_not_beyond_norms():
@@ -273,7 +271,8 @@ def test_a_study_asks_for_use_where_the_atlas_says(leaving_model, tiny_task):
     studied = run_study(replace(plan, measures=(ATLAS, USE), n_controls=2))
     assert cells(studied.atlas.found) == {("block 0", "label_noise=1")}
     assert studied.atlas.found[0].confirmed
-    assert studied.use.hook == "blocks.0.hook_resid_post"
+    assert studied.use.named == tuple(studied.use.by_site) == ("block 0",)
+    assert studied.use.by_site["block 0"].hook == "blocks.0.hook_resid_post"
     assert set(studied.verdicts) == {"use"}  # the atlas is a family of its own
     alone = signature_atlas(leaving_model, tiny_task, **WANTED, confirm=False)
     for cell, other in zip(alone.cells, studied.atlas.cells, strict=True):

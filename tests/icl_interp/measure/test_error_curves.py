@@ -64,7 +64,7 @@ def test_least_squares_in_the_place_of_the_model_solves_the_task():
     for errors in report.families.values():
         np.testing.assert_allclose(errors.curves[MODEL].late.value, 0, atol=1e-6)  # float32 answers, squared
         np.testing.assert_allclose(errors.distances[name].value, 0, atol=0)  # the same numbers
-        np.testing.assert_allclose(errors.excess.value, 0, atol=0)
+        np.testing.assert_allclose(errors.gap_to_least_squares.value, 0, atol=0)
         assert errors.closest() == name
 
 
@@ -104,21 +104,21 @@ def test_curves_distances_and_excess_are_their_formulas(noisy_reports, label):
     difference = (own - said["10-step GD"]).square().mean() / unit
     np.testing.assert_allclose(errors.distances["10-step GD"].value, difference, rtol=1e-12)
     late = {name: prompt_errors(f.float(), family) for name, f in said.items()}
-    excess = (late["Bayes"] - late["least squares"]).mean()
-    np.testing.assert_allclose(errors.excess.value, excess, rtol=1e-6)  # predictions pass through float32
+    gap = (late["Bayes"] - late["least squares"]).mean()
+    np.testing.assert_allclose(errors.gap_to_least_squares.value, gap, rtol=1e-6)  # predictions pass through float32
 
 
 @pytest.mark.parametrize("label", [IN_DISTRIBUTION, "x_scale=3"])
 @pytest.mark.parametrize("name", REFERENCES)
-def test_shortfalls_are_over_the_best_reference_prompt_by_prompt(noisy_reports, name, label):
+def test_gaps_are_over_the_best_reference_prompt_by_prompt(noisy_reports, name, label):
     errors = noisy_reports[name].families[label]
     family = errors.family
     late = {n: prompt_errors(f(family.prompts.xs, family.prompts.ys), family) for n, f in REFERENCES.items()}
     best = min(late, key=lambda n: float(late[n].mean()))
-    assert set(errors.shortfalls) == {MODEL, *REFERENCES}
-    for other, found in errors.shortfalls.items():
+    assert set(errors.gap_to_best) == {MODEL, *REFERENCES}
+    for other, found in errors.gap_to_best.items():
         assert found == estimate_mean(late[name if other == MODEL else other] - late[best])
-    np.testing.assert_equal([errors.shortfalls[best].low, errors.shortfalls[best].high], [0.0, 0.0])
+    np.testing.assert_equal([errors.gap_to_best[best].low, errors.gap_to_best[best].high], [0.0, 0.0])
     assert not errors.fails(best)
     assert errors.fails(MODEL) is errors.fails(name)
 
@@ -169,9 +169,9 @@ def test_who_falls_short_by_hand(model, least_squares_errors, value, fails):
     report = summarise_errors({IN_DISTRIBUTION: constant(model)}, families, answers)
     errors = report.in_distribution
     # float32 roots, squared
-    np.testing.assert_allclose(errors.shortfalls[MODEL].value, value, rtol=1e-5, atol=1e-7)
-    zero_shortfall = 16 - np.mean(least_squares_errors)
-    np.testing.assert_allclose(errors.shortfalls["zero"].value, zero_shortfall, rtol=1e-6)
+    np.testing.assert_allclose(errors.gap_to_best[MODEL].value, value, rtol=1e-5, atol=1e-7)
+    zero_gap = 16 - np.mean(least_squares_errors)
+    np.testing.assert_allclose(errors.gap_to_best["zero"].value, zero_gap, rtol=1e-6)
     assert errors.fails(MODEL) is fails
     assert errors.fails("zero")
     assert not errors.fails("least squares")
@@ -207,7 +207,7 @@ def test_prompts_go_to_the_model_s_device():
 
 
 def test_bayes_beats_least_squares_on_noisy_labels(noisy_reports):
-    assert noisy_reports["Bayes"].in_distribution.excess.high < 0
+    assert noisy_reports["Bayes"].in_distribution.gap_to_least_squares.high < 0
 
 
 def test_to_frame_has_a_row_a_family_predictor_and_point(noisy_reports):

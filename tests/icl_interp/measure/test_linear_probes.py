@@ -53,6 +53,10 @@ def test_the_excess_compares_best_sites(planted, solved):
     excess = planted.excess(solved)
     np.testing.assert_allclose(excess.value, float(planted.r2(solved).max()), rtol=0)
     np.testing.assert_allclose(excess.controls, planted.untrained_r2(solved).amax(1), rtol=0)
+    early = planted.excess(solved, site="block 0")  # the block before the plant
+    np.testing.assert_allclose(early.value, float(planted.r2(solved)[1]), rtol=0)
+    np.testing.assert_allclose(early.controls, planted.untrained_r2(solved)[:, 1], rtol=0)
+    assert (excess.verdict, early.verdict) == ("evidence", "negligible")
 
 
 def test_chance_is_the_nearest_control_or_zero(planted, solved, monkeypatch):
@@ -62,7 +66,7 @@ def test_chance_is_the_nearest_control_or_zero(planted, solved, monkeypatch):
     error = (selective.high - selective.low) / 3.92
     np.testing.assert_allclose(excess.value_low, excess.value - 1.959964 * error, rtol=1e-6)
     below_zero = Estimate(excess.value + 0.05, excess.value, excess.value + 0.1)
-    monkeypatch.setattr(LinearProbeReport, "selectivity", lambda *_: ("shuffled targets", below_zero))
+    monkeypatch.setattr(LinearProbeReport, "selectivity", lambda *_, site: ("shuffled targets", below_zero))  # noqa: ARG005
     excess = planted.excess(solved)
     np.testing.assert_equal(excess.chance, 0.0)
     best = list(planted.probes.values())[int(planted.r2(solved).argmax())]
@@ -177,7 +181,7 @@ SELECTIVE = {
 @pytest.mark.parametrize(("ends", "verdict"), SELECTIVE.values(), ids=SELECTIVE)
 def test_a_read_out_has_to_beat_its_own_controls(planted, solved, monkeypatch, ends, verdict):
     selective = Estimate(sum(ends) / 2, *ends)
-    monkeypatch.setattr(LinearProbeReport, "selectivity", lambda *_: ("control task", selective))
+    monkeypatch.setattr(LinearProbeReport, "selectivity", lambda *_, site: ("control task", selective))  # noqa: ARG005
     excess = planted.excess(solved, n_verdicts=17)
     assert excess.low > 0  # untrained networks are beaten in any case
     assert excess.verdict == verdict

@@ -33,7 +33,7 @@ def test_a_study_compares_with_it_everywhere(own_study):
     assert "mine" in own_study.probes.targets
     assert "mine" in own_study.agreement.references
     assert "mine" in own_study.readouts.distances
-    assert "mine" in own_study.use.effect.distance_changes
+    assert "mine" in own_study.use.by_site["block 1"].effect.distance_changes
 
 
 def test_the_tasks_own_stay(own_study, tiny_task):

@@ -8,9 +8,11 @@ import atlas_cases
 import pytest
 from golden import masked
 
+from icl_interp.measure.subspace_use import SignatureUse
 from icl_interp.report.chapters import atlas as chapters
 from icl_interp.report.chapters import ood, signature, use
 from icl_interp.report.numbers import study_json
+from probes.bootstrap import Estimate
 
 LEAVES, STAYS = {("block 1", "label_noise=1"): 3.0}, {("block 0", "w_scale=1/2"): -3.0}
 EVERYWHERE = {(site.label, shift): 4.0 for site in atlas_cases.SITES for shift in atlas_cases.SHIFTS}
@@ -100,11 +102,36 @@ def test_means_over_shifts_answer_only_where_the_atlas_is_not_judged(small_study
     assert len(signature.chapter(small_study).cards) == 2
 
 
-def test_use_names_the_site_that_the_atlas_gave(small_study):
-    elsewhere = replace(small_study.use, hook=small_study.sites[1].hook)
-    moved = replace(small_study, results={**small_study.results, "use": elsewhere})
-    assert f"after {small_study.sites[1].label} " in use.chapter(moved).section.lead
+def test_use_names_the_sites_that_the_atlas_gave(small_study):
+    ((last, found),) = small_study.use.by_site.items()
+
+    def asked(by_site, named):
+        given = SignatureUse(by_site, named)
+        verdicts = {**small_study.verdicts, "use": given.excess(small_study.n_verdicts)}
+        return use.chapter(replace(small_study, results={**small_study.results, "use": given}, verdicts=verdicts))
+
     assert "after the last block " in use.chapter(small_study).section.lead
+    one = asked({"block 0": found}, ("block 0",))
+    assert "after block 0 " in one.section.lead
+    assert "The atlas names this site" in one.section.lead
+    assert one.cards[0].points == ()
+    # Where it does much at one of three sites, that one answers, and every site has a line of its own.
+    harm = replace(found.effect, change=Estimate(9.0, 8.9, 9.1), changes=0 * found.effect.changes + 9)
+    used = replace(found, effect=harm)
+    three = {"block 0": found, "final norm": used, last: found}
+    several = asked(three, (*three, "block 7", "block 8"))
+    assert "after block 0, the final norm and the last block " in several.section.lead
+    assert "names 5 sites" in several.section.lead
+    judged = SignatureUse(three).excesses(small_study.n_verdicts)
+    assert [point.partition(":")[0] for point in several.cards[0].points] == ["Block 0", "Final norm", "Block 1"]
+    assert [
+        f" {use._SAID[e.verdict]}." in point for e, point in zip(judged.values(), several.cards[0].points, strict=True)
+    ]
+    assert judged["final norm"].verdict == "evidence"
+    assert "signature directions at the final norm" in several.cards[0].sentence
+    view, frame = several.section.figures[0], SignatureUse(three).to_frame()
+    assert len(view.data.rows) == len(frame) == 3 * len(found.to_frame())
+    assert list(dict.fromkeys(view.figure.data[2].y)) == [f"{site}: this subspace" for site in three]
 
 
 def test_the_json_holds_the_verdicts(small_study, small_checkpoint):

@@ -15,11 +15,15 @@ from icl_interp.report.chapters import (
     attention,
     errors,
     heads,
+    induced,
     layers,
+    lens,
     ood,
+    patterns,
     probes,
     shifts,
     signature,
+    steps,
     use,
 )
 from icl_interp.report.model import FigureGrid
@@ -34,6 +38,10 @@ CHAPTERS = {
     "use": use.chapter,
     "part-pruning": heads.pruning,
     "part-attention": attention.chapter,
+    "part-patterns": patterns.chapter,
+    "part-lens": lens.chapter,
+    "part-induced": induced.chapter,
+    "part-steps": steps.chapter,
     "probes": probes.chapter,
     "part-probes": probes.each_target,
     "signature": signature.chapter,
@@ -49,14 +57,14 @@ def views(section):
         yield from item.figures if isinstance(item, FigureGrid) else (item,)
 
 
-def with_shortfalls(study_of, lows: dict[str, dict[str, float]]):
+def with_gaps(study_of, lows: dict[str, dict[str, float]]):
     """The same study with other lower bounds of who falls short: family -> part of a predictor's name -> bound."""
     families = dict(study_of.errors.families)
     for label, bounds in lows.items():
-        known = families[label].shortfalls
+        known = families[label].gap_to_best
         changed = {known.shown(name): Estimate(low + 1, low, low + 2) for name, low in bounds.items()}
-        shortfalls = known.each({**known, **changed}.__getitem__)
-        families[label] = replace(families[label], shortfalls=shortfalls)
+        gaps = known.each({**known, **changed}.__getitem__)
+        families[label] = replace(families[label], gap_to_best=gaps)
     errors = replace(study_of.errors, families=families)
     return with_results(study_of, errors=errors)
 
@@ -124,17 +132,17 @@ FALLS_SHORT = {
 PRIOR = {"Bayes falls short": 0.9, "Bayes does not": 0.01}
 
 
-def test_the_shift_sentence_follows_the_shortfalls(small_study, uncontrolled_study, tiny_model, tiny_task, golden):
+def test_the_shift_sentence_follows_the_gaps(small_study, uncontrolled_study, tiny_model, tiny_task, golden):
     quiet = {label: {"least squares": 0.0} for label in small_study.errors.families if label != IN_DISTRIBUTION}
-    calm = with_shortfalls(small_study, quiet)
-    said = {name: shifts._sentence(with_shortfalls(calm, lows).errors) for name, lows in FALLS_SHORT.items()}
+    calm = with_gaps(small_study, quiet)
+    said = {name: shifts._sentence(with_gaps(calm, lows).errors) for name, lows in FALLS_SHORT.items()}
     # Weights in a plane: under rotation the Bayes predictor of the prior fails, least squares does not.
     flat = tiny_task.model_copy(update={"w_cov": (1.5, 1.5, 0.0)})
     rotated = error_curves(tiny_model, flat, n_prompts=8, shifts=["w_rotation=1"])
     other = with_results(uncontrolled_study, errors=rotated)
     assert other.errors.families["w_rotation=1"].fails("Bayes")
     for name, bayes in PRIOR.items():
-        said[name] = shifts._sentence(with_shortfalls(other, {"w_rotation=1": {MODEL: 0.9, "Bayes": bayes}}).errors)
+        said[name] = shifts._sentence(with_gaps(other, {"w_rotation=1": {MODEL: 0.9, "Bayes": bayes}}).errors)
     golden("sentences-shifts.txt", "".join(f"{name}: {sentence}\n" for name, sentence in said.items()))
 
 
@@ -153,9 +161,9 @@ def test_the_late_table_holds_the_late_errors(small_study):
     table = errors._late_table(small_study.errors)
     assert [row[0] for row in table.rows] == list(small_study.errors.families)
     for row, family in zip(table.rows, small_study.errors.families.values(), strict=True):
-        late = family.curves[MODEL].late
+        late, gap = family.curves[MODEL].late, family.gap_to_least_squares
         np.testing.assert_allclose(row[3:6], [late.value, late.low, late.high], rtol=0)
-        np.testing.assert_allclose(row[-4:-1], [family.excess.value, family.excess.low, family.excess.high], rtol=0)
+        np.testing.assert_allclose(row[-4:-1], [gap.value, gap.low, gap.high], rtol=0)
     assert "x_scale=3: inputs multiplied by 3" in table.notes
 
 

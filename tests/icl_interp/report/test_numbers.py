@@ -77,9 +77,10 @@ def test_errors(numbers, small_study):
         assert set(written["curves"]) == set(errors.curves)
         for name, curve in errors.curves.items():
             np.testing.assert_allclose(written["curves"][name]["mean"], curve.mean, rtol=1e-15)
-        np.testing.assert_allclose(written["excess"]["value"], errors.excess.value, rtol=1e-15)
-        assert {name: e["low"] for name, e in written["shortfalls"].items()} == {
-            name: e.low for name, e in errors.shortfalls.items()
+        gap = written["gap_to_least_squares"]["value"]
+        np.testing.assert_allclose(gap, errors.gap_to_least_squares.value, rtol=1e-15)
+        assert {name: e["low"] for name, e in written["gap_to_best"].items()} == {
+            name: e.low for name, e in errors.gap_to_best.items()
         }
         assert written["family"]["prompts"] == {"n_prompts": 16, "n_points": 8, "n_dims": 3}
 

@@ -94,7 +94,7 @@ def with_verdicts(study_of, **changed):
 def test_what_falls_short_under_some_shift_survives_partly(small_study, low, tone):
     found = Excess(0.9, (0.1, 0.1), 0.7, 0.9, 0.05, 0.001)
     families = {
-        label: replace(errors, shortfalls=errors.shortfalls.each(lambda _: Estimate(low + 1, low, low + 2)))
+        label: replace(errors, gap_to_best=errors.gap_to_best.each(lambda _: Estimate(low + 1, low, low + 2)))
         for label, errors in small_study.errors.families.items()
     }
     results = {**small_study.results, "errors": replace(small_study.errors, families=families)}
