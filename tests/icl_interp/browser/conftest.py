@@ -21,8 +21,7 @@ Opens = Callable[..., Any]
 
 
 @pytest.fixture(scope="session")
-def tab() -> Iterator[Any]:
-    """One tab for all tests: a new one costs more than most of them."""
+def browser() -> Iterator[Any]:
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="needs the extra [browser]: `make test-browser` installs it"
     )
@@ -31,11 +30,17 @@ def tab() -> Iterator[Any]:
         pytest.skip(f"needs a browser on PATH: one of {', '.join(_NAMES)}")
     sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []  # chromium refuses to sandbox what root starts
     with playwright.sync_playwright() as tool:
-        browser = tool.chromium.launch(executable_path=found, args=sandbox)
-        page = browser.new_page()
-        page.set_default_timeout(120_000)  # a machine may be busy; nothing waits that long on one that is not
-        yield page
-        browser.close()
+        started = tool.chromium.launch(executable_path=found, args=sandbox)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="session")
+def tab(browser: Any) -> Any:
+    """One tab for all tests of reports: a new one costs more than most of them."""
+    page = browser.new_page()
+    page.set_default_timeout(120_000)  # a machine may be busy; nothing waits that long on one that is not
+    return page
 
 
 @pytest.fixture
