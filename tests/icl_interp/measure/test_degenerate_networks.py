@@ -11,6 +11,7 @@ from icl_interp import (
     attention_summary,
     build_model,
     detector_report,
+    direct_contributions,
     erasure_use,
     error_curves,
     head_importance,
@@ -22,11 +23,14 @@ from icl_interp import (
     lens_map,
     linear_probes,
     ood_report,
+    patching_map,
     signature_use,
+    signature_view,
     spectral_signature,
     step_by_step,
     study,
     subspace_use,
+    weight_views,
 )
 from icl_interp.measure.sites import Conventions
 from icl_interp.models.hooked import HookedModel
@@ -46,6 +50,10 @@ MEASURES = {
     "algorithm_agreement": lambda model: algorithm_agreement(model, TASK, n_prompts=8),
     "head_importance": lambda model: head_importance(model, TASK, n_orders=1, **FEW),
     "attention_summary": lambda model: attention_summary(model, TASK, **FEW),
+    "direct_contributions": lambda model: direct_contributions(model, TASK, n_prompts=8),
+    "patching_map": lambda model: patching_map(model, TASK, n_prompts=8),
+    "weight_views": lambda model: weight_views(model, TASK),
+    "signature_view": lambda model: signature_view(model, TASK, **ONE_SHIFT),
     "attention_patterns": lambda model: attention_patterns(model, TASK, n_prompts=1, n_points=1),
     "lens_map": lambda model: lens_map(model, TASK, n_prompts=8, n_points=2),
     "induced_weights": lambda model: induced_weights(model, TASK, n_prompts=1, n_points=2),

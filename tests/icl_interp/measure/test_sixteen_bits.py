@@ -12,6 +12,7 @@ from icl_interp import (
     attention_summary,
     build_model,
     detector_report,
+    direct_contributions,
     erasure_use,
     error_curves,
     head_importance,
@@ -23,11 +24,14 @@ from icl_interp import (
     linear_probes,
     load_checkpoint,
     ood_report,
+    patching_map,
     signature_use,
+    signature_view,
     spectral_signature,
     step_by_step,
     study,
     subspace_use,
+    weight_views,
 )
 from icl_interp.interventions import mean_activations
 from icl_interp.measure.development.llc import checkpoint_llc
@@ -52,6 +56,10 @@ MEASURES = {
     "algorithm_agreement": lambda m: algorithm_agreement(m, TASK, n_prompts=16).to_frame()["value"].iloc[0],
     "head_importance": lambda m: head_importance(m, TASK, n_orders=1, **FEW).importance.increase.sum(),
     "attention_summary": lambda m: attention_summary(m, TASK, **FEW).layers[0].entropy.values.mean(),
+    "direct_contributions": lambda m: direct_contributions(m, TASK, n_prompts=16).share("read-in").value,
+    "patching_map": lambda m: patching_map(m, TASK, n_prompts=16).restored_by_kind[0, -1],
+    "weight_views": lambda m: weight_views(m, TASK).heads[0].qk_identity,
+    "signature_view": lambda m: signature_view(m, TASK, shifts=["x_scale=3"], **FEW).overlaps["x_scale=3"].value,
     "attention_patterns": lambda m: attention_patterns(m, TASK, n_prompts=4).scores["copy"].sum(),
     "lens_map": lambda m: lens_map(m, TASK, n_prompts=16).errors[0, 0],
     "induced_weights": lambda m: induced_weights(m, TASK, n_prompts=4).distance(),
