@@ -127,4 +127,4 @@ $(VENV_TL3)/installed: pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV_TL3) runs .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(VENV_TL3) runs docs/_build .mypy_cache .ruff_cache .pytest_cache
