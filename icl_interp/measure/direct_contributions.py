@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import pandas as pd
 import torch
@@ -26,10 +26,10 @@ from icl_interp.models.layout import answering_positions
 from icl_interp.prompts import Prompts, derive_seed
 from probes.bootstrap import Estimate, percentile_interval
 
-_Drawn = Literal["blocks", "examples"]
+_DRAWN = ("blocks", "examples")
 _ROWS = 24
 """Components that are drawn over the number of examples; the others are summed."""
-_LEAST_ANSWER = 1e-6
+_LEAST_ANSWER = 0.01
 """Where answers are smaller, relative to late ones and squared, no share of them is given."""
 _BATCH = 64
 
@@ -78,11 +78,11 @@ class DirectContributions(Result):
             **{f"after {k} examples": column.tolist() for k, column in enumerate(self.by_examples.T)},
         })
 
-    def plot(self, over: _Drawn = "blocks") -> Any:
+    def plot(self, of: str = "blocks") -> Any:
         """Draw the shares of late answers by block and head, or of the largest components over the examples."""
-        if over not in get_args(_Drawn):
-            raise InputError(f"plot needs over to be one of {', '.join(get_args(_Drawn))}, got {over!r}.")
-        return self._over_blocks() if over == "blocks" else self._over_examples()
+        if of not in _DRAWN:
+            raise InputError(f"plot of contributions needs one of {', '.join(_DRAWN)}, got {of!r}.")
+        return self._over_blocks() if of == "blocks" else self._over_examples()
 
     def _over_blocks(self) -> Any:
         known = dict(zip(self.components, self.shares, strict=True))

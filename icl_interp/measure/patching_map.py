@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any
 
 import pandas as pd
 import torch
@@ -35,7 +35,6 @@ _BUDGET = 1e11
 """Floating-point operations that single positions may cost in a study: a second or two."""
 _MOST_PLACES = 48
 _KINDS = 3
-_Drawn = Literal["positions", "kinds"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -83,12 +82,12 @@ class PatchingMap(Result):
         ]
         return pd.DataFrame(rows, columns=["patched", "site", "positions", "restored", "low", "high"])
 
-    def plot(self, of: _Drawn | None = None) -> Any:
+    def plot(self, of: str | None = None) -> Any:
         """Draw the share restored by site, over positions where these were patched one by one, or over their kinds."""
-        of = of or ("positions" if self.places else "kinds")
-        if of not in get_args(_Drawn) or (of == "positions" and not self.places):
-            known = get_args(_Drawn) if self.places else ("kinds",)
-            raise InputError(f"plot of a patching map needs of to be one of {', '.join(known)}, got {of!r}.")
+        known = ("positions", "kinds") if self.places else ("kinds",)
+        of = of or known[0]
+        if of not in known:
+            raise InputError(f"plot of a patching map needs one of {', '.join(known)}, got {of!r}.")
         table, columns = (self.restored, self.places) if of == "positions" else (self.restored_by_kind, self.kinds)
         return heatmap_figure(
             table.tolist(),

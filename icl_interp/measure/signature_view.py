@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import pandas as pd
 import torch
@@ -26,15 +26,16 @@ from icl_interp.measure.study.survey import NetworkSurvey, survey_site
 from icl_interp.models.architecture import Architecture, ResidualSite
 from icl_interp.models.hook_names import Site
 from icl_interp.models.hooked import HookedModel
-from icl_interp.models.layout import Role, position_names
+from icl_interp.models.layout import Role, position_names, positions_of
 from icl_interp.tasks.shifts.select import Shifts
 from probes.bootstrap import Estimate
 from probes.signature import SpectralSignature
 from probes.spectra import Side
 
-_Drawn = Literal["prompts", "positions", "dimensions", "overlap"]
 _PROJECTED = 32
 """Prompts per family that are drawn at most."""
+_SHOWN = 5
+"""Shifts whose prompts are drawn at first, the farthest ones; the legend switches the others on."""
 _FAMILIES = 17
 """Of the core suite, in distribution included: what a prompt costs, before the shifts are known."""
 
@@ -103,14 +104,14 @@ class SignatureView(Result):
             rows.append(row)
         return pd.DataFrame(rows).set_index("family")
 
-    def plot(self, of: _Drawn = "prompts") -> Any:
-        """Draw prompts on the first two directions, loadings over positions or dimensions, or overlaps by shift."""
-        if of not in get_args(_Drawn):
-            raise InputError(f"plot of a signature needs one of {', '.join(get_args(_Drawn))}, got {of!r}.")
+    def plot(self, of: str = "prompts") -> Any:
+        """Draw "prompts" on the first two directions, loadings over "positions" or "dimensions", or "overlap"."""
         draw = {
             "prompts": self._plot_prompts, "positions": self._plot_positions, "dimensions": self._plot_dimensions,
             "overlap": self._plot_overlaps,
         }  # fmt: skip
+        if of not in draw:
+            raise InputError(f"plot of a signature needs one of {', '.join(draw)}, got {of!r}.")
         return draw[of]().update_layout(title={"text": self.describe()})
 
     def _plot_prompts(self) -> Any:
@@ -125,7 +126,23 @@ class SignatureView(Result):
             for label, style in self._styles()
         ]
         y = "" if flat else "along direction 2, mean over positions"
-        return clouds_figure(clouds, x="along direction 1, mean over positions", y=y, y_type="linear")
+        figure = clouds_figure(clouds, x="along direction 1, mean over positions", y=y, y_type="linear")
+        away = self.distances()
+        shown = sorted(away, key=away.__getitem__, reverse=True)[:_SHOWN]
+        for trace in figure.data:
+            if trace.name == IN_DISTRIBUTION:
+                trace.marker.update(size=7, opacity=0.9)
+            elif trace.name not in shown:
+                trace.visible = "legendonly"
+        return figure
+
+    def distances(self) -> dict[str, float]:
+        """Say how far each shift moves the mean projection, in standard deviations of prompts in distribution."""
+        own = self.projections[IN_DISTRIBUTION]
+        spread = own.std(0).clamp(min=torch.finfo(own.dtype).tiny)
+        return {
+            label: float(((self.projections[label].mean(0) - own.mean(0)) / spread).norm()) for label in self.shifts
+        }
 
     def _styles(self) -> list[tuple[str, TraceStyle]]:
         shifts = [(label, shift_style(i)) for i, label in enumerate(self.shifts)]
@@ -142,10 +159,9 @@ class SignatureView(Result):
                 lines.append(Line(name, self.rows, found.mean[j].tolist(), dashed, *band, width=3 if place == 0 else 2))
                 meta += [{"shift": label}] if place else [None, None]
         figure = lines_figure(lines, x="position" if self.conventions.side == "right" else "dimension", y="loading")
-        first = self.shifts[-1] if self.shifts else None
         for trace, known in zip(figure.data, meta, strict=True):
             if known is not None:
-                trace.update(meta=known, visible=known["shift"] == first)
+                trace.update(meta=known, visible=known["shift"] == self.shifts[0])
         return figure
 
     def _plot_dimensions(self) -> Any:
@@ -316,8 +332,8 @@ def _row_names(conventions: Conventions, config: Architecture, n_points: int, n_
     if conventions.side == "left":
         return tuple(map(str, range(n_rows)))
     names = position_names(config.tokens, config.positions_for(n_points))
-    chosen = conventions.rows(torch.arange(len(names))[None, :, None])[0, :, 0].tolist()
-    return tuple(names[i] for i in chosen)
+    chosen = positions_of(conventions.tokens, tokens=conventions.layout, n_positions=len(names))
+    return tuple(names[i] for i in torch.arange(len(names))[chosen])
 
 
 def _cost(config: Architecture, n_points: int, n_controls: int) -> int:  # noqa: ARG001

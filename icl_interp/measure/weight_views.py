@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 import torch
@@ -31,7 +31,6 @@ from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.tasks.references import learned_step_optima
 from probes._core.results import short_repr
 
-_Drawn = Literal["QK", "OV", "read-in", "preconditioner", "optimum", "start"]
 _DIGITS = 4
 """Significant digits of the entries in figures, so that hundreds of heads fit on a page."""
 
@@ -52,6 +51,8 @@ class HeadWeights:
     """Length of what it writes into the answer, as a vector over input coordinates."""
     from_label: float
     """Share of `ov_answer` squared that comes from the coordinate that holds labels."""
+    label_to_answer: float
+    """What a label of 1 makes it write into the answer, up to the scales of norms."""
 
     __repr__ = short_repr
 
@@ -97,6 +98,11 @@ class WeightViews(Result):
     """Sentences on what this network or task cannot show."""
 
     @property
+    def leader(self) -> HeadWeights:
+        """The head that writes most into the answer, by its weights."""
+        return max(self.heads, key=lambda head: head.ov_answer)
+
+    @property
     def written(self) -> tuple[str, ...]:
         """Columns of `ov`."""
         return (*self.inputs, "answer")
@@ -106,7 +112,7 @@ class WeightViews(Result):
         rows = [
             {
                 "layer": each.layer, "head": each.head, "qk_norm": each.qk_norm, "qk_identity": each.qk_identity,
-                "ov_answer": each.ov_answer, "from_label": each.from_label,
+                "ov_answer": each.ov_answer, "from_label": each.from_label, "label_to_answer": each.label_to_answer,
                 **{
                     f"{name} to answer": float(value)
                     for name, value in zip(self.inputs, self.ov[each.layer, each.head, :, -1], strict=True)
@@ -116,16 +122,21 @@ class WeightViews(Result):
         ]  # fmt: skip
         return pd.DataFrame(rows)
 
-    def plot(self, of: _Drawn | None = None) -> Any:
-        """Draw one view: by default the preconditioner of a linear network, else the query-key matrices."""
-        of = of or ("QK" if self.step is None else "preconditioner")
+    def plot(self, of: str | None = None) -> Any:
+        """Draw "heads", "QK", "OV", "read-in", and of a linear network "preconditioner", "optimum" or "start".
+
+        By default the preconditioner where there is one, else all heads in two numbers.
+        """
+        of = of or ("heads" if self.step is None else "preconditioner")
         draw = self._drawings().get(of)
         if draw is None:
             raise InputError(f"plot of these weights needs one of {', '.join(self._drawings())}, got {of!r}.")
         return draw()
 
     def _drawings(self) -> dict[str, Any]:
-        known: dict[str, Any] = {"QK": self._plot_qk, "OV": self._plot_ov, "read-in": self._plot_read_in}
+        known: dict[str, Any] = {
+            "heads": self._plot_heads, "QK": self._plot_qk, "OV": self._plot_ov, "read-in": self._plot_read_in
+        }  # fmt: skip
         if self.step is not None:
             known |= {"preconditioner": self._plot_preconditioner, "start": self._plot_start}
         if self.optimum is not None:
@@ -147,7 +158,26 @@ class WeightViews(Result):
             )
             for each in self.heads
         ]
-        return choices_figure(choices, rows=self.inputs, columns=columns, x=x, y=y, unit=unit)
+        shown = self.heads.index(self.leader)
+        return choices_figure(choices, rows=self.inputs, columns=columns, x=x, y=y, unit=unit, shown=shown)
+
+    def _plot_heads(self) -> Any:
+        most = self.leader.ov_answer or 1.0
+        table = {
+            "QK, cosine with identity": [each.qk_identity for each in self.heads],
+            "label into answer": [each.label_to_answer / most for each in self.heads],
+        }
+        return heatmap_figure(
+            list(table.values()),
+            rows=list(table),
+            columns=[f"{each.layer}.{each.head}" for each in self.heads],
+            x="block.head",
+            y="quantity",
+            unit="cosine, or share of the largest",
+            limits=(-1.0, 1.0),
+            scale="diverging",
+            text=len(self.heads) <= 16,
+        )
 
     def _plot_read_in(self) -> Any:
         # Read-in and read-out have units of their own: rows are scaled to one length, so that directions compare.
@@ -311,6 +341,7 @@ def _head(cfg: ModelConfig, layer: int, head: int, qk: Tensor, answer: Tensor) -
         trace / (math.sqrt(len(places)) * norm) if norm else math.nan,
         length,
         float(answer[cfg.label_coordinate]) ** 2 / length**2 if length else math.nan,
+        float(answer[cfg.label_coordinate]),
     )
 
 

@@ -34,7 +34,7 @@ class DirectPath:
 
 def why_no_direct_path(model: HookedModel) -> str | None:
     """Say in a sentence why a model has no direct path whose weights are known."""
-    if model.cfg.is_wrapped:
+    if not isinstance(model, WeightAccessors):
         return "No weight of a wrapped module is known by name."
     if model.cfg.family == "softmax_layer":
         return "One merged attention layer writes the whole answer, so there is nothing to divide it between."
@@ -49,7 +49,7 @@ def direct_path(model: HookedModel) -> DirectPath:
     """
     if (reason := why_no_direct_path(model)) is not None:
         raise InputError(f"direct_path needs a model whose blocks write into a stream that is read out: {reason}")
-    assert isinstance(model, WeightAccessors)  # all our families with blocks
+    assert isinstance(model, WeightAccessors)
     cfg, read = model.cfg, model.W_U.detach()[:, 0]
     constant = model.b_U.detach()[0]
     if cfg.final_norm:

@@ -135,9 +135,8 @@ def _roc(report: DetectorReport) -> FigureView:
             rows += [(label, name, *corner) for corner in corners]
     sentence = (
         "Share of shifted prompts that a score flags against the share of prompts in distribution that it flags "
-        f"wrongly, under one shift: {first}. A good score rises along the left edge; the dotted line is chance. Drawn "
-        "are the signature and the best score of each kind. "
-        f"Here {best} is the best, with an AUROC of {number(aurocs[best])}."
+        "wrongly: of the signature, and of the best score of each kind. A good score rises along the left edge; the "
+        f"dotted line is chance. Under {first}, {best} is the best, with an AUROC of {number(aurocs[best])}."
     )
     return FigureView(
         id="roc",

@@ -18,8 +18,8 @@ def chapter(study: Study) -> Chapter:
         return Chapter(Section("patching", title, study.absent["patching"]))
     lead = (
         f"Each prompt has a twin with {found.corruption}, so that the answer to the last query changes. The residual "
-        "stream of the prompt replaces that of its twin at one site, at one position or at all positions of a kind; "
-        "shown is the share of the answer's change that this restores (0: nothing, 1: all of it; "
+        "stream of the prompt replaces that of its twin at one site, at one position or at all positions of a kind. "
+        "The figures show which share of the answer's change this restores (0: nothing, 1: all of it; "
         f"{found.n_prompts} pairs of prompts). What restores the answer carries it. No untrained networks stand beside "
         "these numbers, so they describe the model and are no evidence of learning."
     )

@@ -27,12 +27,11 @@ def chapter(study: Surveyed) -> Chapter | None:
 
 
 def _prompts(view: SignatureView) -> FigureView:
-    own = view.projections[IN_DISTRIBUTION]
-    centre, spread = own.mean(0), own.std(0).clamp(min=1e-12)
-    away = {label: float(((view.projections[label].mean(0) - centre) / spread).norm()) for label in view.shifts}
+    away = view.distances()
     sentence = (
         "Each point is a prompt: its mean activation along the first two directions. Shifts that move prompts along "
-        "the signature stand apart from the prompts in distribution."
+        "the signature stand apart from the prompts in distribution. The shifts that move them most are drawn; the "
+        "legend switches the others on."
     )
     if away:
         far = max(away, key=away.__getitem__)
@@ -44,7 +43,7 @@ def _prompts(view: SignatureView) -> FigureView:
     rows: list[tuple[Cell, ...]] = [
         (label, *row) for label, values in view.projections.items() for row in values.tolist()
     ]
-    names = tuple(f"direction {j + 1}" for j in range(own.shape[1]))
+    names = tuple(f"direction {j + 1}" for j in range(len(view.dimensions)))
     return FigureView(
         id="signature-prompts",
         title="Prompts along the signature's directions",

@@ -1,5 +1,7 @@
 """What do the weights say?"""
 
+import math
+
 import torch
 
 from icl_interp.measure.study.result import Study
@@ -24,7 +26,9 @@ def chapter(study: Study) -> Chapter:
     lead += " The weights of one network stand alone here, so they are no evidence of learning."
     lead += "".join(f" {limit}" for limit in views.limits)
     step = () if views.step is None else (_preconditioner(views), _start(views))
-    return Chapter(Section("weights", title, lead, figures=(*step, _qk(views), _ov(views), _read_in(views))))
+    several = (_overview(views),) if len(views.heads) > 1 else ()
+    figures = (*step, *several, _qk(views), _ov(views), _read_in(views))
+    return Chapter(Section("weights", title, lead, figures=figures))
 
 
 def _preconditioner(views: WeightViews) -> FigureGrid:
@@ -62,7 +66,7 @@ def _matrix(views: WeightViews, of: str, title: str, matrix: torch.Tensor) -> Fi
     return FigureView(
         id=f"weights-{of}",
         title=title,
-        figure=views.plot(of),  # type: ignore[arg-type]
+        figure=views.plot(of),
         sentence=sentence,
         aria_label=f"Heat map of a square matrix over input coordinates. {sentence}",
         data=TableView(("coordinate", *names), tuple(rows), caption=f"Preconditioner: {title.lower()}"),
@@ -100,39 +104,63 @@ def _start(views: WeightViews) -> FigureView:
     )
 
 
+def _overview(views: WeightViews) -> FigureView:
+    most = max(views.heads, key=lambda head: abs(head.qk_identity) if math.isfinite(head.qk_identity) else -1.0)
+    writing = sum(abs(head.label_to_answer) > views.leader.ov_answer / 2 for head in views.heads)
+    sentence = (
+        "Two numbers for each head: how far it compares inputs by their product, and what a label that it attends to "
+        "adds to the answer. A head that does gradient descent is strong in both rows. Here the first is largest for "
+        f"head {most.layer}.{most.head} ({number(most.qk_identity)}), and {writing} of {len(views.heads)} heads write "
+        "labels at more than half of the largest strength."
+    )
+    return _heads(views, "heads", "Each head in two numbers", sentence, "two quantities by head", height=230)
+
+
 def _qk(views: WeightViews) -> FigureView:
-    most = max(views.heads, key=lambda head: abs(head.qk_identity))
     sentence = (
         "Rows are coordinates of the query, columns of the key. A head that compares inputs by their product has a "
-        f"diagonal of equal entries. The nearest to that is head {most.layer}.{most.head}, with a cosine of "
-        f"{number(most.qk_identity)} to the identity over the inputs."
+        f"diagonal of equal entries. {_shown(views)} its cosine with the identity over the inputs is "
+        f"{_number(views.leader.qk_identity)}."
     )
     return _heads(views, "QK", "What each head compares (QK)", sentence, "query's coordinates by key's coordinates")
 
 
 def _ov(views: WeightViews) -> FigureView:
-    most = max(views.heads, key=lambda head: head.ov_answer)
     sentence = (
         "Rows are coordinates of a token that is attended to, columns what the head writes from them. A head that "
-        "brings labels into the answer has its strongest entry where the label's row meets the last column. Head "
-        f"{most.layer}.{most.head} writes most into the answer, {percent(most.from_label)} of it (squared) from the "
-        "coordinate of labels."
+        "brings labels into the answer has its strongest entry where the label's row meets the last column. "
+        f"{_shown(views)} {_percent(views.leader.from_label)} of that (squared) comes from the coordinate of labels."
     )
     return _heads(views, "OV", "What each head writes (OV)", sentence, "token's coordinates by what is written")
 
 
-def _heads(views: WeightViews, of: str, title: str, sentence: str, axes: str) -> FigureView:
+def _shown(views: WeightViews) -> str:
+    most = views.leader
+    return f"Shown at first is head {most.layer}.{most.head}, which writes most into the answer;"
+
+
+def _number(value: float) -> str:
+    return number(value) if math.isfinite(value) else "undefined, since it is zero"
+
+
+def _percent(share: float) -> str:
+    return percent(share) if math.isfinite(share) else "none"
+
+
+def _heads(
+    views: WeightViews, of: str, title: str, sentence: str, axes: str, *, height: int | None = None
+) -> FigureView:
     frame = views.to_frame()
     names = {
         "qk_norm": "norm of QK", "qk_identity": "cosine with identity", "ov_answer": "into the answer",
-        "from_label": "share from labels",
+        "from_label": "share from labels", "label_to_answer": "label into the answer",
     }  # fmt: skip
     return FigureView(
         id=f"weights-{of.lower()}",
         title=title,
-        figure=views.plot(of),  # type: ignore[arg-type]
+        figure=views.plot(of),
         sentence=sentence,
-        aria_label=f"Heat map, {axes}, one head at a time. {sentence}",
+        aria_label=f"Heat map, {axes}. {sentence}",
         data=TableView(
             tuple(names.get(str(name), str(name)) for name in frame.columns),
             tuple(tuple(row) for row in frame.itertuples(index=False, name=None)),
@@ -140,7 +168,7 @@ def _heads(views: WeightViews, of: str, title: str, sentence: str, axes: str) ->
             notes="Cosine with identity: of QK, over the coordinates of inputs. Into the answer: length of what the "
             "head writes into the answer, over input coordinates; beside it the entries.",
         ),
-        height=200 + 24 * len(views.inputs),
+        height=height or 200 + 24 * len(views.inputs),
     )
 
 

@@ -21,7 +21,7 @@ _ELSEWHERE = {
     "read-outs trained by gradient descent": 'icl.layer_readouts(method="sgd")',
     MLPS: "icl.interventions.ablate_mlps with icl.intervention_effect",
     HEAD_MEANS: "icl.interventions.ablate_heads(means=…) with icl.intervention_effect",
-    "patching of activations between prompts": "icl.interventions.patch",
+    "patching of heads, or from prompts of your own": "icl.interventions.patch",
     "directions swapped between prompts, or steered along": "icl.interventions.swap or icl.interventions.steer with "
     "icl.intervention_effect",
     "step size and preconditioner that the network behaves like": "probes.effective_descent.effective_step or "

@@ -10,6 +10,7 @@ from icl_interp import (
     attention_summary,
     build_model,
     detector_report,
+    direct_contributions,
     erasure_use,
     error_curves,
     head_importance,
@@ -19,10 +20,13 @@ from icl_interp import (
     layer_similarity,
     linear_probes,
     ood_report,
+    patching_map,
     signature_use,
+    signature_view,
     spectral_signature,
     study,
     subspace_use,
+    weight_views,
 )
 from icl_interp.measure.sites import Conventions
 from icl_interp.models.hooked import HookedModel
@@ -42,6 +46,10 @@ MEASURES = {
     "algorithm_agreement": lambda model: algorithm_agreement(model, TASK, n_prompts=8),
     "head_importance": lambda model: head_importance(model, TASK, n_orders=1, **FEW),
     "attention_summary": lambda model: attention_summary(model, TASK, **FEW),
+    "direct_contributions": lambda model: direct_contributions(model, TASK, n_prompts=8),
+    "patching_map": lambda model: patching_map(model, TASK, n_prompts=8),
+    "weight_views": lambda model: weight_views(model, TASK),
+    "signature_view": lambda model: signature_view(model, TASK, **ONE_SHIFT),
     "layer_similarity": lambda model: layer_similarity(model, TASK.sample(8, seed=0), n_controls=2),
     "signature_use": lambda model: signature_use(model, TASK, HOOK, n_random=2, **FEW),
     "subspace_use": lambda model: subspace_use(model, TASK, AXIS, HOOK, n_prompts=8, n_random=2),

@@ -11,6 +11,7 @@ from icl_interp import (
     attention_summary,
     build_model,
     detector_report,
+    direct_contributions,
     erasure_use,
     error_curves,
     head_importance,
@@ -20,10 +21,13 @@ from icl_interp import (
     linear_probes,
     load_checkpoint,
     ood_report,
+    patching_map,
     signature_use,
+    signature_view,
     spectral_signature,
     study,
     subspace_use,
+    weight_views,
 )
 from icl_interp.interventions import mean_activations
 from icl_interp.measure.development.llc import checkpoint_llc
@@ -48,6 +52,10 @@ MEASURES = {
     "algorithm_agreement": lambda m: algorithm_agreement(m, TASK, n_prompts=16).to_frame()["value"].iloc[0],
     "head_importance": lambda m: head_importance(m, TASK, n_orders=1, **FEW).importance.increase.sum(),
     "attention_summary": lambda m: attention_summary(m, TASK, **FEW).layers[0].entropy.values.mean(),
+    "direct_contributions": lambda m: direct_contributions(m, TASK, n_prompts=16).share("read-in").value,
+    "patching_map": lambda m: patching_map(m, TASK, n_prompts=16).restored_by_kind[0, -1],
+    "weight_views": lambda m: weight_views(m, TASK).heads[0].qk_identity,
+    "signature_view": lambda m: signature_view(m, TASK, shifts=["x_scale=3"], **FEW).overlaps["x_scale=3"].value,
     "layer_similarity": lambda m: layer_similarity(m, TASK.sample(16, seed=0), n_controls=1).cka[0, 1],
     "signature_use": lambda m: signature_use(m, TASK, HOOK, n_random=2, **FEW).effect.change.value,
     "subspace_use": lambda m: subspace_use(m, TASK, PLANE, HOOK, n_prompts=16, n_random=2).effect.change.value,
