@@ -95,7 +95,7 @@ _MODELS = (
         "a first look, shifts and the spectral signature", "demo",
     ),
     DemoModel(
-        "transience", "12 checkpoints of a transformer on a pool of 16 tasks, which approaches ridge and then dMMSE",
+        "transience", "12 checkpoints of a transformer on a pool of 8 tasks: on new tasks it gets better, then worse",
         "timelines, trajectories and learning coefficients", "transience",
     ),
     DemoModel(

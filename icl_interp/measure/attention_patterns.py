@@ -140,7 +140,7 @@ class AttentionPatterns(Result):
             y="score",
             unit="attention",
             limits=(0.0, 1.0),
-            text=len(columns) <= 16,
+            text=len(columns) <= 8,  # more would not be readable on a narrow screen
         )
 
     def _coded(self, of: str) -> CodedPatterns:
@@ -248,7 +248,7 @@ def _keys(tokens: Layout, xs: Float[Tensor, "sample point dim"], n_positions: in
     if tokens != "joint":
         found[PREVIOUS] = torch.arange(n_positions).sub(1).expand_as(none)
     inputs, labels = _examples(tokens, n_positions)
-    if len(labels) and len(inputs) == len(labels) and tokens != "sequence":
+    if len(labels) and len(inputs) == len(labels) and tokens not in ("joint", "sequence"):
         copied = none.clone()
         copied[:, labels] = torch.tensor(inputs)
         found[COPY] = copied
