@@ -116,8 +116,8 @@ def erasure(study: Study) -> Chapter:
         f"{number(abs(use.effect.change.value))} of E[y²]",
     )
     more = (
-        f"{_damage(use)}A linear probe reads them there with R² {number(use.r2)}, and with {number(use.r2_after)} after "
-        f"erasure, which takes {percent(use.removed)} of the variance away."
+        f"{_damage(use)}A linear probe reads them there with R² {number(use.r2)}, and with {number(use.r2_after)} "
+        f"after erasure, which takes {percent(use.removed)} of the variance away."
     )
     what = f"the erasure of {use.target}"
     return _chapter("erasure", title, lead, use, use, excess, sentence, more, _DECODABLE, what)
