@@ -165,8 +165,8 @@ def _write(options: ProbeOptions, checkpoint: Checkpoint, found: "Study", timeli
 
     circumstances = provenance()
     page = build_page(found, checkpoint, circumstances, timeline=timeline)
-    text = study_json(found, checkpoint, circumstances, timeline=timeline)
     if options.json is not None:
+        text = study_json(found, checkpoint, circumstances, timeline=timeline)
         write_atomically(options.json, lambda file: file.write(text.encode()))
     write_report(page, options.out, plotlyjs=options.plotlyjs)
     print_figures(page, options.figures, options.figures_set)
