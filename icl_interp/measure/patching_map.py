@@ -32,8 +32,8 @@ from probes.bootstrap import percentile_interval
 
 QUERY = "query"
 """The kind of the position that answers."""
-_LEAST_CHANGE = 1e-6
-"""Answers that change by less than this share of their size, squared, count as unchanged."""
+_ROUNDING = 16.0
+"""Units in the last place by which unchanged answers may differ (our choice)."""
 _BUDGET = 1e11
 """Floating-point operations that single positions may cost in a study: a second or two."""
 _MOST_PLACES = 48
@@ -200,9 +200,10 @@ def _measure(
     hooks = _hooks(model, sites)
     held = collect(model, clean, list(hooks.values()))
     replay = Replay(model, other, list(hooks.values()), batch_size=n_prompts)  # a patch is for all prompts at once
-    wanted, started = predict_under(model, clean)[:, -1].double(), replay.answers[:, -1].double()
+    said = predict_under(model, clean)[:, -1]
+    wanted, started = said.double(), replay.answers[:, -1].double()
     change = wanted - started
-    small = float(change.square().mean()) <= _LEAST_CHANGE * float(wanted.square().mean())
+    small = float(change.abs().max()) <= _ROUNDING * torch.finfo(said.dtype).eps * float(wanted.abs().max())
 
     def gain(site: ResidualSite, positions: list[int]) -> Tensor:
         hook = hooks[site.label]
