@@ -15,7 +15,7 @@ def chapter(study: Surveyed) -> Chapter | None:
     if view is None:
         return None
     atlas = study.results.get("atlas")
-    named = atlas is not None and view.site in atlas.named_sites()[:1]
+    named = atlas is not None and view.site in atlas.named_sites()
     lead = (
         f"The signature at `{view.site.hook}`, {'which the atlas names' if named else 'after the last block'} "
         f"({view.conventions.describe()}). Its directions are those that prompts in distribution share; the sign of a "
@@ -30,8 +30,8 @@ def _prompts(view: SignatureView) -> FigureView:
     away = view.distances()
     sentence = (
         "Each point is a prompt: its mean activation along the first two directions. Shifts that move prompts along "
-        "the signature stand apart from the prompts in distribution. The shifts that move them most are drawn; the "
-        "legend switches the others on."
+        "the signature stand apart from the prompts in distribution. The shifts that move them most are drawn; any "
+        "other can be chosen."
     )
     if away:
         far = max(away, key=away.__getitem__)

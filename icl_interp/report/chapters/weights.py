@@ -15,7 +15,7 @@ def chapter(study: Study) -> Chapter:
     views, title = study.weights, "What do the weights say?"
     if views is None:
         return Chapter(Section("weights", title, study.absent["weights"]))
-    norms = study.config.normalization_type is not None
+    norms = getattr(study.config, "normalization_type", None) is not None
     lead = (
         "Weights between coordinates of the input: what a head compares, and what it writes from a token it attends to."
     )
