@@ -8,7 +8,8 @@ export OMP_NUM_THREADS ?= 1
 # Each of many processes would compile our modules anew where compiled ones are not kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-newest test-tl3 test-slow strength golden words compare check format claims demo-checkpoint clean
+.PHONY: demo test test-newest test-tl3 test-browser test-slow strength golden words compare check format claims docs \
+	docs-gallery demo-checkpoint demo-models clean
 
 demo: $(VENV)/installed
 	$(BIN)/icl-probe --out icl-report.html
@@ -19,7 +20,7 @@ test: $(VENV)/installed-dev
 	$(BIN)/python .ci/beside.py "$(MAKE) test-newest" "$(MAKE) test-tl3" "$(MAKE) check"
 
 test-newest: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not browser"
 
 # What is not the same under the oldest TransformerLens that is supported: the class HookedTransformer, which 4.x no
 # longer has, and what our models inherit: hooks, their names, caches, state dicts and loading. What a model computes in
@@ -33,8 +34,12 @@ TL3_TESTS = $(patsubst %,tests/icl_interp/models/test_%.py,lens lens_from linear
 test-tl3: $(VENV_TL3)/installed
 	$(VENV_TL3)/bin/python -m pytest -m "not slow" $(TL3_TESTS)
 
+# Reports in a real browser, the chromium on PATH; without one the tests skip and say so.
+test-browser: $(VENV)/installed-browser
+	$(BIN)/python -m pytest -m browser tests/icl_interp/browser
+
 test-slow: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not browser"
 
 # Whether the tests still catch faults that they are known to catch, one planted at a time; goes on where it stopped.
 MINUTES ?= 40
@@ -72,6 +77,17 @@ format: $(VENV)/installed-dev
 claims: $(VENV)/installed
 	$(BIN)/python -m icl_interp.experiments.claims_table README.md docs/results.md examples/results
 
+# The manual as a site that opens from disk and asks the network for nothing. All pages are read anew, a warning is an error.
+SITE = docs/_build/html
+docs: $(VENV)/installed-docs
+	$(BIN)/python -m sphinx -b html -E -W --keep-going -q docs $(SITE)
+	@echo "open $(CURDIR)/$(SITE)/index.html in a browser"
+
+# The same with a report of every embedded model in it, which takes minutes.
+docs-gallery: $(VENV)/installed-docs
+	$(BIN)/python docs/_ext/gallery.py $(SITE)/gallery
+	$(MAKE) docs
+
 # Trains the embedded demo checkpoint again and records recipe, losses and manifest beside it.
 demo-checkpoint: $(VENV)/installed
 	rm -rf runs/demo
@@ -80,6 +96,14 @@ demo-checkpoint: $(VENV)/installed
 	cp runs/demo/config.yaml icl_interp/data/demo_config.yaml
 	cp runs/demo/metrics.jsonl icl_interp/data/demo_metrics.jsonl
 	cp runs/demo/manifest.json icl_interp/data/demo_manifest.json
+
+# Trains the other embedded models again, a quarter of an hour in all, and puts them beside it.
+demo-models: $(VENV)/installed
+	for one in zhang-lsa:lsa zhang-ltb:ltb sparse:sparse recurrence:recurrence memoriser:memoriser \
+		generaliser:generaliser transience:transience:all; do set -e; \
+		set -- $$(echo $$one | tr : ' '); rm -rf runs/$$2; $(BIN)/icl-train $$1 --out runs/$$2; \
+		$(BIN)/python -m icl_interp.data.pack runs/$$2 $$2 $$3; \
+	done
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -93,6 +117,15 @@ $(VENV)/installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@$(MYPY) .ci/typed.py > $(VENV)/mypy.log
 	@touch $@ $(VENV)/installed
 
+$(VENV)/installed-browser: $(VENV)/installed-dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[browser]"
+	@touch $@
+
+# With torch and our package, whose help and docstrings become pages: an environment of its own would hold both twice.
+$(VENV)/installed-docs: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	@touch $@ $(VENV)/installed
+
 $(VENV_TL3)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV_TL3)
 	sed 's/^transformer-lens==.*/transformer-lens==3.9.0/' constraints.txt > $(VENV_TL3)/constraints.txt
@@ -102,4 +135,4 @@ $(VENV_TL3)/installed: pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV_TL3) runs .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(VENV_TL3) runs docs/_build .mypy_cache .ruff_cache .pytest_cache

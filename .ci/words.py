@@ -71,7 +71,11 @@ def pages() -> Iterator[Words]:
 
 def documents() -> Iterator[Words]:
     """Read what stands outside of code blocks."""
-    for path in (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))):
+    for path in (
+        ROOT / "README.md",
+        ROOT / "CHANGELOG.md",
+        *sorted({*(ROOT / "docs").rglob("*.md")} - {*(ROOT / "docs" / "_build").rglob("*.md")}),
+    ):
         fenced, sections = False, 0
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             fenced ^= line.startswith("```")

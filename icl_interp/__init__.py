@@ -22,27 +22,37 @@ if TYPE_CHECKING:
     from icl_interp.checkpoints.registry import READERS, register_reader
     from icl_interp.checkpoints.safe_load import WeightFile
     from icl_interp.data import demo_path
+    from icl_interp.data.models import DemoModel, demo_models
     from icl_interp.errors import InputError, UserCodeError
     from icl_interp.measure.activation_study import ActivationStudy, activation_study
     from icl_interp.measure.algorithm_agreement import algorithm_agreement
     from icl_interp.measure.atlas import Atlas, AtlasCell, signature_atlas
     from icl_interp.measure.attention import attention_summary
+    from icl_interp.measure.attention_patterns import attention_patterns
+    from icl_interp.measure.comparison import Comparison, compare_studies
     from icl_interp.measure.detectors.own import DETECTORS, Detector, register_detector
     from icl_interp.measure.detectors.report import detector_report
     from icl_interp.measure.development.llc import calibrate_llc
     from icl_interp.measure.development.result import Development
     from icl_interp.measure.development.run import development
     from icl_interp.measure.development.settings import DevelopmentSettings, LlcSettings
+    from icl_interp.measure.direct_contributions import direct_contributions
     from icl_interp.measure.erasure_use import erasure_use
     from icl_interp.measure.errors import error_curves
     from icl_interp.measure.heads import head_importance
+    from icl_interp.measure.induced_weights import induced_weights
     from icl_interp.measure.layer_readouts import layer_readouts
+    from icl_interp.measure.lens_map import lens_map
     from icl_interp.measure.linear_probes import TARGETS, linear_probes, register_target
     from icl_interp.measure.ood import ood_report
+    from icl_interp.measure.patching_map import patching_map
     from icl_interp.measure.signature import spectral_signature
+    from icl_interp.measure.signature_view import signature_view
     from icl_interp.measure.similarity import layer_similarity
+    from icl_interp.measure.step_by_step import step_by_step
     from icl_interp.measure.study.run import study
     from icl_interp.measure.subspace_use import intervention_effect, signature_use, subspace_use
+    from icl_interp.measure.weight_views import weight_views
     from icl_interp.models.build import MODEL_PRESETS, build_model, model_preset
     from icl_interp.models.config import ModelConfig
     from icl_interp.models.linear.attention import HookedLinearAttention, HookedLinearTransformerBlock
@@ -88,6 +98,8 @@ _HOMES = {
     "WeightFile": "checkpoints.safe_load",
     "register_reader": "checkpoints.registry",
     "demo_path": "data",
+    "demo_models": "data.models",
+    "DemoModel": "data.models",
     "ModelConfig": "models.config",
     "HookedICLTransformer": "models.softmax.transformer",
     "HookedLinearAttention": "models.linear.attention",
@@ -143,6 +155,7 @@ _HOMES = {
     "stream": "activations",
     "error_curves": "measure.errors",
     "spectral_signature": "measure.signature",
+    "signature_view": "measure.signature_view",
     "signature_atlas": "measure.atlas",
     "Atlas": "measure.atlas",
     "AtlasCell": "measure.atlas",
@@ -159,7 +172,16 @@ _HOMES = {
     "algorithm_agreement": "measure.algorithm_agreement",
     "head_importance": "measure.heads",
     "attention_summary": "measure.attention",
+    "attention_patterns": "measure.attention_patterns",
+    "lens_map": "measure.lens_map",
+    "induced_weights": "measure.induced_weights",
+    "step_by_step": "measure.step_by_step",
+    "direct_contributions": "measure.direct_contributions",
+    "patching_map": "measure.patching_map",
+    "weight_views": "measure.weight_views",
     "study": "measure.study.run",
+    "compare_studies": "measure.comparison",
+    "Comparison": "measure.comparison",
     "activation_study": "measure.activation_study",
     "ActivationStudy": "measure.activation_study",
     "intervention_effect": "measure.subspace_use",
@@ -190,7 +212,9 @@ __all__ = [
     "AtlasCell",
     "CategoricalRegression",
     "Checkpoint",
+    "Comparison",
     "DecisionTreeRegression",
+    "DemoModel",
     "Detector",
     "Development",
     "DevelopmentSettings",
@@ -225,26 +249,33 @@ __all__ = [
     "__version__",
     "activation_study",
     "algorithm_agreement",
+    "attention_patterns",
     "attention_summary",
     "bayes_penalty",
     "build_model",
     "calibrate_llc",
     "collect",
+    "compare_studies",
+    "demo_models",
     "demo_path",
     "detector_report",
     "development",
+    "direct_contributions",
     "erasure_use",
     "error_curves",
     "head_importance",
+    "induced_weights",
     "intervention_effect",
     "interventions",
     "lasso_penalty",
     "layer_readouts",
     "layer_similarity",
+    "lens_map",
     "linear_probes",
     "load_checkpoint",
     "model_preset",
     "ood_report",
+    "patching_map",
     "plain_attention",
     "predict",
     "predictors",
@@ -260,8 +291,10 @@ __all__ = [
     "shifted",
     "signature_atlas",
     "signature_use",
+    "signature_view",
     "sites",
     "spectral_signature",
+    "step_by_step",
     "stream",
     "study",
     "subspace_covariance",
@@ -270,6 +303,7 @@ __all__ = [
     "task_to_config",
     "train",
     "train_many",
+    "weight_views",
     "wrap",
 ]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from probes._core import checks
@@ -21,8 +21,8 @@ from probes.bootstrap import percentile_interval
 from probes.curves import Curve, curve_over_prompts
 
 __all__ = [
-    "AttentionReport", "attention_mass", "attention_report", "normalised_entropy", "pattern_variability",
-    "role_masks",
+    "AttentionReport", "attention_mass", "attention_report", "attention_to", "normalised_entropy",
+    "pattern_variability", "role_masks",
 ]  # fmt: skip
 
 
@@ -117,6 +117,46 @@ def attention_mass(
     _check_roles("attention_mass", pattern, roles)
     exact = pattern.double()
     return {name: in_dtype((exact * mask).sum(dim=3), pattern.dtype) for name, mask in roles.items()}
+
+
+@takes_arrays
+def attention_to(
+    pattern: Float[Tensor, "batch head query key"], keys: Int64[Tensor, "batch query"]
+) -> Float[Tensor, "batch head query"]:
+    """Measure how much attention each query pays to one key, which may differ from prompt to prompt.
+
+    Formula: a_ij with j = keys_i. Undefined (NaN) where no key is named.
+
+    Args:
+        pattern: Attention after the softmax.
+        keys: The key of each query in each prompt; -1 names none.
+
+    Returns:
+        Shares in [0, 1], dtype of the pattern.
+
+    Raises:
+        InputError: If the pattern has other axes or rows that are no distributions, or the keys do not fit it.
+
+    Source:
+        Olsson et al. (2022), arXiv 2209.11895: a prefix-matching score is the attention to the token after an earlier
+        copy of the query's token. Which token that is in a prompt of numbers is for the caller to say.
+
+    Example:
+        >>> pattern = torch.tensor([[1.0, 0.0], [0.25, 0.75]])[None, None]
+        >>> attention_to(pattern, torch.tensor([[-1, 0]]))[0, 0]
+        tensor([  nan, 0.2500])
+    """
+    _check_pattern("attention_to", pattern, causal=False)
+    if (
+        keys.shape != (len(pattern), pattern.shape[2])
+        or not -1 <= int(keys.min()) <= int(keys.max()) < pattern.shape[3]
+    ):
+        raise InputError(
+            f"attention_to needs one key per prompt and query, [{len(pattern)} {pattern.shape[2]}], each from -1 to "
+            f"{pattern.shape[3] - 1}, got shape {tuple(keys.shape)} with {int(keys.min())} to {int(keys.max())}."
+        )
+    chosen = keys.clamp_min(0)[:, None, :, None].expand(-1, pattern.shape[1], -1, 1)
+    return torch.where(keys[:, None] >= 0, pattern.gather(3, chosen)[..., 0], torch.nan)
 
 
 @takes_arrays

@@ -15,7 +15,7 @@ from probes._core.arrays import takes_arrays
 from probes._core.ranks import levels_of, twice_below, weight_chunks
 from probes.bootstrap import Interval, percentile_interval
 
-__all__ = ["DetectionReport", "detection_report"]
+__all__ = ["DetectionReport", "RocCurve", "detection_report", "roc_curve"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -46,6 +46,59 @@ class DetectionReport:
     def __repr__(self) -> str:
         low, high = self.auroc_interval
         return f"DetectionReport(auroc={self.auroc:.3f} [{low:.3f}, {high:.3f}], n_in={self.n_in}, n_out={self.n_out})"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class RocCurve:
+    """The trade between two errors of a score, over all thresholds; straight between its corners."""
+
+    false_positives: Float64[Tensor, " corner"]
+    """Share of ID samples that are flagged, from 0 to 1."""
+    true_positives: Float64[Tensor, " corner"]
+    """Share of OOD samples that are flagged at the same thresholds, from 0 to 1."""
+
+    def __repr__(self) -> str:
+        return f"RocCurve({len(self.false_positives)} corners)"
+
+
+@takes_arrays
+def roc_curve(scores_in: Float[Tensor, " inside"], scores_out: Float[Tensor, " outside"]) -> RocCurve:
+    """Trace which share of ID and of OOD samples a score flags, from the highest threshold to the lowest.
+
+    Formula: at threshold t the points (P(s_in >= t), P(s_out >= t)); equal scores of both sets give a slanted piece.
+    The area below is the AUROC of `detection_report`.
+
+    Args:
+        scores_in: Scores of ID samples, larger = further out; infinite ones are fine.
+        scores_out: Scores of OOD samples, by the same detector.
+
+    Returns:
+        Corners from (0, 0) to (1, 1), float64; points on a straight piece are left out.
+
+    Raises:
+        InputError: If a set is empty or holds NaN.
+
+    Source:
+        Fawcett (2006), "An introduction to ROC analysis", algorithm 1.
+
+    Example:
+        >>> curve = roc_curve(torch.tensor([0.0, 1.0]), torch.tensor([1.0, 2.0]))
+        >>> curve.false_positives.tolist(), curve.true_positives.tolist()
+        ([0.0, 0.0, 0.5, 1.0], [0.0, 0.5, 1.0, 1.0])
+        >>> report = detection_report(torch.tensor([0.0, 1.0]), torch.tensor([1.0, 2.0]))
+        >>> below = torch.trapezoid(curve.true_positives, curve.false_positives)
+        >>> torch.testing.assert_close(float(below), report.auroc)
+    """
+    checks.score_sets("roc_curve", scores_in, scores_out, paired=False)
+    pooled = levels_of(torch.cat([scores_in.double(), scores_out.double()]).detach().cpu())
+    histograms = _histograms(pooled[: len(scores_in)], pooled[len(scores_in) :])
+    flagged = torch.stack([histogram.flip(0).cumsum(0) for histogram in histograms])
+    flagged = torch.cat([torch.zeros(2, 1, dtype=torch.float64), flagged], dim=1)
+    steps = flagged.diff(dim=1)
+    turns = steps[0, :-1] * steps[1, 1:] != steps[1, :-1] * steps[0, 1:]
+    ends = torch.ones(1, dtype=torch.bool)
+    false, true = flagged[:, torch.cat([ends, turns, ends])]
+    return RocCurve(false / false[-1], true / true[-1])
 
 
 @takes_arrays

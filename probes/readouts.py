@@ -13,10 +13,10 @@ from probes._core import checks
 from probes._core.arrays import takes_arrays
 from probes._core.errors import InputError
 from probes._core.results import cast_like, in_dtype, widened
-from probes._core.ridge import assign_folds, cross_predict
+from probes._core.ridge import assign_folds, cross_predict, leave_one_out_error
 from probes.curves import Curve, curve_over_prompts
 
-__all__ = ["LayerReadouts", "Method", "fit_layer_readouts"]
+__all__ = ["LayerReadouts", "Method", "fit_layer_readouts", "readout_errors"]
 
 Method = Literal["ridge", "sgd"]
 
@@ -116,6 +116,55 @@ def fit_layer_readouts(
     ]
     said, weight, bias = (cast_like(exact, hidden) for exact in (predictions, weight, bias))
     return LayerReadouts(said, tuple(errors), weight, bias, method)
+
+
+@takes_arrays
+def readout_errors(
+    hidden: Float[Tensor, "layer batch point d_model"],
+    ys: Float[Tensor, "batch point"],
+    *,
+    penalties: Sequence[float] | None = None,
+) -> Float[Tensor, "layer point"]:
+    """Measure how well a linear read-out of its own predicts the labels from each layer at each entry.
+
+    Formula: min over penalties of mean_b (y_b - yhat_b)^2, where yhat_b comes from a ridge regression on all other
+    prompts. Choosing the penalty by the same errors makes them too small by a little; where there are fewer prompts
+    than dimensions, most read-outs are poor and the errors too large.
+
+    Args:
+        hidden: Activations at the x tokens of each layer, entry k before its label was seen.
+        ys: Labels.
+        penalties: Candidates, as in `fit_linear_probe`.
+
+    Returns:
+        Leave-one-out mean squared errors in squared label units, computed in float64, dtype of the activations.
+
+    Raises:
+        InputError: If there are fewer than 3 prompts, or a penalty is not positive.
+
+    Source:
+        Belrose et al. (2023), arXiv 2303.08112, fit one map per layer; Fu et al. (2024), arXiv 2310.17086, one read-out
+        per layer. One per layer and entry is our choice.
+
+    Example:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> hidden = torch.randn(2, 50, 4, 3, generator=generator)
+        >>> found = readout_errors(hidden, 2 * hidden[1, :, :, 0] + 1)
+        >>> assert float(found[1].max()) < 1e-6 < 1 < float(found[0].min())
+    """
+    who = "readout_errors"
+    checks.activations(who, "hidden", hidden, "layer batch point d_model")
+    checks.activations(who, "ys", ys, "batch point")
+    checks.same_shape(who, ("hidden (without d_model)", "ys"), hidden[0, :, :, 0], ys)
+    checks.penalties(who, penalties)
+    checks.count(who, "a number of prompts", len(ys), 3)
+    grid = None if penalties is None else torch.tensor(penalties, dtype=torch.float64, device=ys.device)
+    found = [
+        leave_one_out_error(layer[:, k].double(), ys[:, k : k + 1].double(), grid)
+        for layer in hidden
+        for k in range(ys.shape[1])
+    ]
+    return in_dtype(torch.stack(found).reshape(len(hidden), ys.shape[1]), hidden.dtype)
 
 
 def _by_ridge(

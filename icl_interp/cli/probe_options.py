@@ -17,7 +17,8 @@ class ProbeOptions:
         list[Path],
         typer.Argument(
             help="Checkpoint files or run folders. The newest checkpoint of the first one is measured in full; with "
-            "several checkpoints the report has a timeline too. Or one file of activations (.npz or .safetensors). "
+            "several checkpoints the report has a timeline too. Or one file of activations (.npz or .safetensors), or "
+            "demo:NAME for an embedded model: transience, lsa, ltb, sparse, recurrence, memoriser or generaliser. "
             "Without a path: the embedded demo.",
             readable=False,
         ),
@@ -85,6 +86,13 @@ class ProbeOptions:
     ] = None
     no_controls: Annotated[
         bool, typer.Option("--no-controls", help="Skip untrained networks. The report then has no verdicts.")
+    ] = False
+    compare: Annotated[
+        bool,
+        typer.Option(
+            "--compare",
+            help="Measure every path on the same prompts and show the models side by side, without a timeline.",
+        ),
     ] = False
     no_timeline: Annotated[bool, typer.Option("--no-timeline", help="Measure one checkpoint only.")] = False
     llc: Annotated[

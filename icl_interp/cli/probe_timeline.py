@@ -13,6 +13,7 @@ from icl_interp.checkpoints.record import Checkpoint
 from icl_interp.cli.probe_checks import read_layout, read_loader, read_sampler, read_task
 from icl_interp.cli.probe_options import ProbeOptions
 from icl_interp.cli.shared import progress
+from icl_interp.data.models import is_embedded
 from icl_interp.measure.development.result import Development
 from icl_interp.measure.development.run import count_records, development
 from icl_interp.measure.development.settings import DevelopmentSettings, LlcSettings
@@ -80,10 +81,11 @@ def _records_folder(asked: Path | None, runs: Sequence[RunFiles]) -> Iterator[tu
     """Choose a folder that the next call chooses as well, so that an interrupted analysis goes on."""
     if asked is not None:
         yield asked, f"the timeline's records are kept in {asked}"
-    elif all(os.access(run.folder, os.W_OK) for run in runs):
+    elif all(os.access(run.folder, os.W_OK) and not is_embedded(run.folder) for run in runs):
         yield None, ""
     elif (own := _made(user_cache_path("icl-interp"))) is not None:
-        yield own, f"a run folder cannot be written, so the timeline's records are kept in {own}"
+        why = "is part of the package" if any(is_embedded(run.folder) for run in runs) else "cannot be written"
+        yield own, f"a run folder {why}, so the timeline's records are kept in {own}"
     else:
         with tempfile.TemporaryDirectory() as lost:
             yield (

@@ -13,7 +13,7 @@ _app = new_app()
 
 @_app.command()
 def _reproduce(
-    name: Annotated[str, typer.Argument(help="The paper: hill2025, zhang2024 or carroll2025.")],
+    name: Annotated[str, typer.Argument(help="The paper: hill2025, zhang2024, carroll2025 or huang2023.")],
     preset: Annotated[str, typer.Option(help="Size: smoke (seconds), laptop (two cores) or paper (a GPU).")] = "smoke",
     out: Annotated[
         Path | None, typer.Option(help="Folder for runs, report, summary and tables (default: NAME-PRESET).")

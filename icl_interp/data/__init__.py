@@ -1,4 +1,4 @@
-"""The demo checkpoint that ships with the package, and the record of how it was trained."""
+"""The trained networks that ship with the package, and the record of how they were trained."""
 
 from pathlib import Path
 

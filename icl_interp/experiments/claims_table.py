@@ -40,6 +40,13 @@ SHORT: Mapping[str, Mapping[str, str]] = MappingProxyType({
         "singular-values": "Shifted prompts have higher leading singular values.",
         "fractions": "43 % and 10 % for prompts shifted by 1/3 and 1/4.",
     },
+    "huang2023": {
+        "balanced": "Attention learns each feature, slowly at first and then fast.",
+        "dominant-first": "A dominant feature is learned first, rare ones later.",
+        "phases": "A rare feature is learned in four phases.",
+        "times": "The time to learn grows like K² log K at most.",
+        "exact-updates": "Training follows the exact updates of the expected loss (our addition).",
+    },
     "zhang2024": {
         "optima": "The block reaches the risk of one learned gradient step; attention alone does not.",
         "gap": "Without an MLP an error remains that no training removes.",

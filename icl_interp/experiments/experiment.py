@@ -14,7 +14,12 @@ from icl_interp.jobs import stop_signals
 from icl_interp.models.hooked import HookedModel
 from icl_interp.training.train_config import TrainConfig
 
-_EXPERIMENTS = ("zhang2024", "hill2025", "carroll2025")  # a folder each; nothing is imported before one is asked for
+_EXPERIMENTS = (
+    "zhang2024",
+    "hill2025",
+    "carroll2025",
+    "huang2023",
+)  # a folder each; nothing is imported before one is asked for
 
 PRESETS = ("smoke", "laptop", "paper")
 """Sizes that every experiment has: seconds and nothing is judged; two cores for two hours at most; the paper's own."""

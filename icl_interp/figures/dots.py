@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
+from icl_interp.figures.choices import Place
 from icl_interp.figures.figure import Figure
 from icl_interp.figures.theme import AxisKind, TraceStyle, axis_range, base_layout, log_labels
 
@@ -70,6 +71,8 @@ class Cloud:
     x: Sequence[float]
     y: Sequence[float]
     style: TraceStyle
+    place: Place | None = None
+    """The layer, head or shift that it belongs to."""
 
 
 def clouds_figure(clouds: Sequence[Cloud], *, x: str, y: str, y_type: AxisKind = "log") -> go.Figure:
@@ -80,6 +83,7 @@ def clouds_figure(clouds: Sequence[Cloud], *, x: str, y: str, y_type: AxisKind =
             y=list(cloud.y),
             mode="markers",
             name=cloud.name,
+            meta=cloud.place,
             marker=cloud.style.marker(size=5, opacity=0.55),
         )
     return figure

@@ -3,8 +3,9 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import plotly.graph_objects as go
 
 from icl_interp.errors import InputError
@@ -66,6 +67,34 @@ def _limits(values: Sequence[Sequence[float]], scale: _Scale) -> tuple[float, fl
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """One of several tables that are drawn in the same place."""
+
+    name: str
+    values: Sequence[Sequence[float]]
+    meta: Mapping[str, Any]
+    """By which it is chosen: its layer, its head, its shift."""
+
+
+def choices_figure(
+    choices: Sequence[Choice], *, rows: Sequence[str], columns: Sequence[str], x: str, y: str, unit: str, shown: int = 0
+) -> go.Figure:
+    """Draw one of several tables of signed numbers, each with a scale of its own; the others wait to be chosen."""
+    parts = [
+        heatmap_figure(each.values, rows=rows, columns=columns, x=x, y=y, unit=unit, scale="diverging")
+        for each in choices
+    ]
+    figure = parts[shown]
+    drawn = [part.data[0] for part in parts]
+    for place, (trace, each) in enumerate(zip(drawn, choices, strict=True)):
+        trace.update(name=each.name, meta=dict(each.meta), visible=place == shown)
+        trace.hovertemplate = trace.hovertemplate.replace("<extra></extra>", "<extra>%{fullData.name}</extra>")
+    figure.data = ()
+    figure.add_traces(drawn)
+    return figure
+
+
+@dataclass(frozen=True, slots=True)
 class MatrixBlock:
     """Rows that belong together; blocks are set apart by a gap."""
 
@@ -109,4 +138,85 @@ def matrix_figure(
     )
     figure.update_yaxes(autorange="reversed", type="category", showgrid=False)
     figure.update_xaxes(type="category", showline=False, ticks="", tickangle=-40)
+    return figure
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """One table of small whole numbers, out of several that are drawn in the same place."""
+
+    name: str
+    codes: np.ndarray
+    """[row column], 0 to 255 as uint8, or -127 to 127 as int8."""
+    meta: Mapping[str, int]
+    """By which it is chosen: its layer and its head."""
+
+
+def patterns_figure(
+    patterns: Sequence[Pattern], *, names: Sequence[str], shown: int, largest: float, unit: str, x: str, y: str
+) -> go.Figure:
+    """Draw one of several tables, each of 8 bits per cell; `largest` is what the largest code stands for."""
+    signed = patterns[0].codes.dtype == np.int8
+    most = 127 if signed else 255
+    ends = [-most, 0, most] if signed else [0, most]
+    of = f"/{most}" if largest == 1 else f"/{most} of {largest:.3g}"
+    # What all tables share stands once, so that hundreds of them fit on a page.
+    figure = Figure(layout=base_layout(x=x, y=y, legend=False))
+    figure.update_layout(
+        coloraxis={
+            "cmin": ends[0],
+            "cmax": ends[-1],
+            "colorscale": [list(stop) for stop in DIVERGING] if signed else SEQUENTIAL,
+            "colorbar": {
+                "title": {"text": unit, "side": "right", "font": {"size": 12}},
+                "thickness": 12,
+                "outlinewidth": 0,
+                "tickvals": ends,
+                "ticktext": [f"{largest * end / most:.3g}" for end in ends],
+            },
+        }
+    )
+    for place, pattern in enumerate(patterns):
+        figure.add_heatmap(
+            z=pattern.codes,
+            name=pattern.name,
+            meta=dict(pattern.meta),
+            visible=place == shown,
+            showlegend=False,
+            coloraxis="coloraxis",
+            hovertemplate=f"%{{y}} to %{{x}}: %{{z}}{of}<extra>%{{fullData.name}}</extra>",
+        )
+    axis = {"type": "category", "categoryorder": "array", "categoryarray": list(names), "showgrid": False}
+    figure.update_yaxes(autorange="reversed", **axis)
+    figure.update_xaxes(**axis)
+    return figure
+
+
+_NEAR = 0.2
+"""Decades: a label as near to one of the ends would touch it."""
+
+
+def log_heatmap_figure(
+    values: Sequence[Sequence[float]],
+    *,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    x: str,
+    y: str,
+    unit: str,
+    floor: float | None = None,
+) -> go.Figure:
+    """Draw a table of positive numbers on a logarithmic scale of colours; the hover shows the numbers themselves."""
+    positive = [v for row in values for v in row if v > 0 and math.isfinite(v)] or [1.0]
+    lowest = max(min(positive), floor or 0.0)
+    logs = [[math.log10(max(v, lowest)) if math.isfinite(v) else math.nan for v in row] for row in values]
+    figure = heatmap_figure(logs, rows=rows, columns=columns, x=x, y=y, unit=unit)
+    low, high = figure.data[0].zmin, figure.data[0].zmax
+    decades = [n for n in range(math.ceil(low), math.floor(high) + 1) if min(n - low, high - n) > _NEAR]
+    ticks = [low, *decades, *([] if decades else [high])]  # at the end it would touch the title
+    figure.update_traces(
+        customdata=[[f"{v:.3g}" for v in row] for row in values],
+        hovertemplate=f"%{{y}}, %{{x}}: %{{customdata}} {unit}<extra></extra>",
+        colorbar={"title": {"text": unit}, "tickvals": ticks, "ticktext": [f"{10.0**tick:.2g}" for tick in ticks]},
+    )
     return figure

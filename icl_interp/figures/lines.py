@@ -3,11 +3,12 @@
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import plotly.graph_objects as go
 
+from icl_interp.figures.choices import Place
 from icl_interp.figures.figure import Figure
 from icl_interp.figures.theme import (
     GREY,
@@ -16,6 +17,7 @@ from icl_interp.figures.theme import (
     axis_range,
     base_layout,
     log_labels,
+    predictor_style,
     role_style,
     shift_style,
     translucent,
@@ -41,6 +43,8 @@ class Line:
     width: float | int = 2
     """In pixels."""
     markers: bool = False
+    place: Place | None = None
+    """The layer, head or shift that it belongs to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +82,15 @@ def lines_figure(
                 hoverinfo="skip",
                 showlegend=False,
                 name=f"{line.name}, band",
+                legendgroup=line.name,
+                meta=line.place,
             )
         figure.add_scatter(
             x=xs,
             y=list(line.y),
             name=line.name,
+            legendgroup=line.name,
+            meta=line.place,
             mode="lines+markers" if line.markers else "lines",
             line=line.style.line(width=line.width),
             marker=line.style.marker(),
@@ -125,10 +133,10 @@ def distance_figure(metrics: Sequence[Mapping[str, Any]], family: str) -> go.Fig
             name=name,
             x=[line["step"] for line in evaluated],
             y=[_drawn_curves(line["distances"][family][name]) for line in evaluated],
-            style=shift_style(number),
+            style=predictor_style(name),
             markers=True,
         )
-        for number, name in enumerate(names)
+        for name in names
     ]
     return _log_steps(lines_figure(lines, x="step", y="squared distance / E[y²]", y_type="log"))
 
@@ -239,6 +247,4 @@ def _step_buttons() -> dict[str, Any]:
 
 
 def _after_first(line: Line) -> Line:
-    return Line(
-        line.name, [step + 1 for step in line.x], line.y, line.style, line.low, line.high, line.width, line.markers
-    )
+    return replace(line, x=[step + 1 for step in line.x])

@@ -147,11 +147,12 @@ class _Scale:
             kind = "category" if words and not all(map(_is_number, words)) else "linear"
         if kind not in ("linear", "log", "category"):
             raise InputError(f"a figure for print needs a linear, log or category axis, got {kind!r} for {letter}.")
-        return cls(letter, axis, kind, [str(name) for name in dict.fromkeys(known)] if kind == "category" else [])
+        named = axis.categoryarray if axis.categoryarray is not None else known
+        return cls(letter, axis, kind, [str(name) for name in dict.fromkeys(named)] if kind == "category" else [])
 
     def at(self, values: Any) -> np.ndarray:
         """Place values: names by their order, numbers as they are, gaps as NaN."""
-        if self.kind == "category":
+        if self.kind == "category" and not isinstance(values, range):
             return np.array([self.names.index(str(value)) for value in _values(values)], dtype=float)
         return np.array([math.nan if value is None else float(value) for value in _values(values)])
 
@@ -319,12 +320,15 @@ class _Plot:
         cells = np.ma.masked_invalid(np.array(table, dtype=float))
         xs = self.x.at(trace.x if trace.x is not None else range(cells.shape[1]))
         ys = self.y.at(trace.y if trace.y is not None else range(cells.shape[0]))
-        low = float(cells.min()) if trace.zmin is None else float(trace.zmin)
-        high = float(cells.max()) if trace.zmax is None else float(trace.zmax)
-        if trace.zmid is not None and trace.zmin is None:
+        # Several traces may share one scale of colours.
+        shared = self.layout.coloraxis if trace.coloraxis else None
+        zmin, zmax = (trace.zmin, trace.zmax) if shared is None else (shared.cmin, shared.cmax)
+        low = float(cells.min()) if zmin is None else float(zmin)
+        high = float(cells.max()) if zmax is None else float(zmax)
+        if trace.zmid is not None and zmin is None:
             reach = max(abs(low - trace.zmid), abs(high - trace.zmid))
             low, high = trace.zmid - reach, trace.zmid + reach
-        stops = [(float(place), _colour(colour)) for place, colour in self._colour_scale(trace)]
+        stops = [(float(place), _colour(colour)) for place, colour in self._colour_scale(shared or trace)]
         mesh = self.axes.pcolormesh(
             _edges(xs),
             _edges(ys),
@@ -339,16 +343,20 @@ class _Plot:
         if trace.showscale is not False:
             bar = self.axes.figure.colorbar(mesh, ax=self.axes, fraction=0.05, aspect=30, pad=0.02)
             bar.outline.set_visible(False)
-            bar.set_label(_text(trace.colorbar.title.text))
-            bar.locator = ticker.MaxNLocator(5)
-            bar.update_ticks()
+            said = (shared or trace).colorbar
+            bar.set_label(_text(said.title.text))
+            if said.tickvals is None:
+                bar.locator = ticker.MaxNLocator(5)
+                bar.update_ticks()
+            else:
+                bar.set_ticks(_values(said.tickvals), labels=[_text(text) for text in said.ticktext or said.tickvals])
             self.bars.append(bar.ax)
         if trace.texttemplate or trace.text is not None:
             self.cells.append((mesh, trace, xs, ys))
 
-    def _colour_scale(self, trace: Any) -> Any:
+    def _colour_scale(self, look: Any) -> Any:
         scales = self.layout.template.layout.colorscale
-        return trace.colorscale or scales.sequential or go.Heatmap(colorscale="Cividis").colorscale
+        return look.colorscale or scales.sequential or go.Heatmap(colorscale="Cividis").colorscale
 
     def write_cells(self) -> None:
         """Write the numbers into the cells, along or across them; where neither fits, the colours must do."""

@@ -129,7 +129,9 @@ def patch(
         at = dict(zip(kept, place, strict=True))
         hook = names[at["layer"]] if "layer" in at else names[layers[0]]
         where = [at["pos"]] if "pos" in at else walked
-        said = _patched(model, corrupted, hook, held[hook], where, at.get("head"), batch_size)
+        said = predict_patched(
+            model, corrupted, hook, held[hook], where, head=at.get("head"), batch_size=batch_size
+        ).double()
         errors.append((said - clean_said).square().mean(1))
     shape = tuple(len(labels[axis]) for axis in kept)
     value, low, high = _recovered(torch.stack(errors, dim=1), lost, n_bootstrap=n_bootstrap, seed=seed)
@@ -152,15 +154,17 @@ def _baseline(model: HookedModel, clean: Prompts, corrupted: Prompts, batch_size
     return first, torch.where(lost > rounding.square(), lost, 0.0)
 
 
-def _patched(
+def predict_patched(
     model: HookedModel,
     corrupted: Prompts,
     hook: str,
     held: Tensor,
     positions: list[int],
-    head: int | None,
-    batch_size: int,
+    *,
+    head: int | None = None,
+    batch_size: int = 256,
 ) -> Tensor:
+    """Predict corrupted prompts with the clean activations `held` at some positions of a hook."""
     # Batch by batch, so that each corrupted prompt meets its own clean activation.
     parts = []
     for start in range(0, len(corrupted), batch_size):
@@ -168,7 +172,7 @@ def _patched(
         edit = Edit(hook, partial(_put, source, head), positions)
         part = corrupted[start : start + batch_size]
         parts.append(predict_under(model, part, Intervention((edit,), "patch"), batch_size=batch_size))
-    return torch.cat(parts).double()
+    return torch.cat(parts)
 
 
 def _put(source: Tensor, head: int | None, activation: Tensor, positions: list[int]) -> Tensor:

@@ -60,6 +60,9 @@ _NEEDS = {
     "agreement": "It needs a model that predicts.",
     "heads": "It needs a model whose heads can be ablated.",
     "attention": "It needs a model's attention patterns.",
+    "contributions": "It needs a model whose weights are known.",
+    "patching": "It needs a model whose activations can be changed.",
+    "weights": "It needs a model whose weights are known.",
     "use": "It needs a model whose activations can be changed.",
 }
 """Why activations alone do not give what a study has, by the name of the measure."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from icl_interp.activations import stream
 from icl_interp.door import ModelLike, TaskLike, as_model_and_task
 from icl_interp.errors import InputError
+from icl_interp.figures.choices import along, of_shifts, of_sites
 from icl_interp.figures.heatmap import heatmap_figure
 from icl_interp.measure.controls import untrained_makers
 from icl_interp.measure.errors import prompt_errors_of
@@ -326,7 +327,7 @@ class Atlas(Result):
         by_place = {(cell.site, cell.shift): cell for cell in self.cells}
         columns, rows = list(dict.fromkeys(c.site for c in self.cells)), self.rows()
         cells = [[by_place.get((site, shift)) for site in columns] for shift in rows]
-        return heatmap_figure(
+        figure = heatmap_figure(
             [[math.nan if cell is None else cell.value - cell.level for cell in line] for line in cells],
             rows=rows,
             columns=columns,
@@ -338,6 +339,7 @@ class Atlas(Result):
             ],
             scale="diverging",
         )
+        return along(figure, x=of_sites(columns), y=of_shifts(rows))
 
     def rows(self) -> list[str]:
         """Order the shifts for a figure: those that keep the energy of inputs and labels last, after an empty row."""

@@ -1,6 +1,6 @@
 """Where do the heads of a model look?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from icl_interp.activations import collect
 from icl_interp.door import ModelLike, TaskLike, as_model_and_task
 from icl_interp.errors import InputError
+from icl_interp.figures.choices import along
 from icl_interp.figures.heatmap import heatmap_figure
 from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
 from icl_interp.measure.families import look_first
@@ -62,8 +63,9 @@ class AttentionSummary(Result):
         """Draw all quantities of all heads."""
         tables = {quantity: self.table(quantity).flatten().tolist() for quantity in self.quantities}
         n_heads = len(self.layers[0].variability)
-        names = [f"{layer}.{head}" for layer in range(len(self.layers)) for head in range(n_heads)]
-        return heatmap_figure(
+        heads = [{"layer": layer, "head": head} for layer in range(len(self.layers)) for head in range(n_heads)]
+        names = [f"{place['layer']}.{place['head']}" for place in heads]
+        figure = heatmap_figure(
             list(tables.values()),
             rows=list(tables),
             columns=names,
@@ -73,6 +75,7 @@ class AttentionSummary(Result):
             limits=(0.0, 1.0),
             text=len(names) <= 16,
         )
+        return along(figure, x=heads)
 
     def __repr__(self) -> str:
         entropy = self.table("entropy")
@@ -157,20 +160,25 @@ def _beside(
 
 def _reports(model: HookedModel, prompts: Prompts, seed: int) -> tuple[AttentionReport, ...]:
     found, causal = [], model.cfg.attention == "causal"
-    names = [f"blocks.{layer}.attn.hook_pattern" for layer in range(model.cfg.n_layers)]
-    entries = len(prompts) * model.cfg.n_heads * model.cfg.positions_for(prompts.n_points) ** 2
-    step = max(1, _PATTERN_ENTRIES // entries)  # layers whose patterns are in memory at a time
-    for start in range(0, len(names), step):
-        patterns = collect(model, prompts, names[start : start + step])
-        for name in names[start : start + step]:
-            pattern = patterns.pop(name).cpu()
-            roles, asking = _roles(model.cfg, pattern.shape[-1])
-            found.append(attention_report(pattern, roles, queries=asking, causal=causal, seed=seed, n_bootstrap=400))
+    for pattern in patterns_of(model, prompts):
+        roles, asking = _roles(model.cfg, pattern.shape[-1])
+        found.append(attention_report(pattern, roles, queries=asking, causal=causal, seed=seed, n_bootstrap=400))
     return tuple(found)
 
 
 _PATTERN_ENTRIES = 2**24
 """64 MB of attention patterns."""
+
+
+def patterns_of(model: HookedModel, prompts: Prompts) -> Iterator[Float[Tensor, "sample head query key"]]:
+    """Read the attention patterns of each layer, a few layers at a time."""
+    names = [f"blocks.{layer}.attn.hook_pattern" for layer in range(model.cfg.n_layers)]
+    entries = len(prompts) * model.cfg.n_heads * model.cfg.positions_for(prompts.n_points) ** 2
+    step = max(1, _PATTERN_ENTRIES // entries)
+    for start in range(0, len(names), step):
+        patterns = collect(model, prompts, names[start : start + step])
+        for name in names[start : start + step]:
+            yield patterns.pop(name).cpu()
 
 
 def _roles(config: Architecture, n_pos: int) -> tuple[dict[str, Bool[Tensor, "query key"]], Bool[Tensor, " pos"]]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from icl_interp.activations import collect
 from icl_interp.door import ModelLike, TaskLike, as_model_and_task
 from icl_interp.errors import InputError
+from icl_interp.figures.choices import along
 from icl_interp.figures.heatmap import heatmap_figure
 from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import role_style
@@ -90,7 +91,7 @@ class HeadReport(Result):
     def plot(self) -> Any:
         """Draw the increase of the error for each head."""
         n_layers, n_heads = self.importance.increase.shape
-        return heatmap_figure(
+        figure = heatmap_figure(
             self.importance.increase.tolist(),
             rows=[f"block {layer}" for layer in range(n_layers)],
             columns=[str(head) for head in range(n_heads)],
@@ -100,6 +101,8 @@ class HeadReport(Result):
             marked=[(int(name.split(".")[0]), int(name.split(".")[1])) for name in self.needed()],
             text=n_layers * n_heads <= 64,
         )
+        heads = [{"head": head} for head in range(n_heads)]
+        return along(figure, x=heads, y=[{"layer": layer} for layer in range(n_layers)])
 
     def plot_pruning(self) -> Any:
         """Draw the error by the number of heads that are kept."""

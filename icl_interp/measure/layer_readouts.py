@@ -11,6 +11,7 @@ from torch import Tensor
 
 from icl_interp.door import ModelLike, TaskLike, as_model_and_task
 from icl_interp.errors import InputError
+from icl_interp.figures.choices import along, of_sites
 from icl_interp.figures.heatmap import heatmap_figure
 from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import predictor_style, role_style
@@ -103,7 +104,8 @@ class LayerReadoutReport(Result):
         low, high = [e.low for e in own], [e.high for e in own]
         style = role_style("model")
         lines.append(Line("error", sites, [e.value for e in own], style, low, high, 3, markers=True))
-        return lines_figure(lines, x="site", y="mean square / E[y²]", y_type="log")
+        figure = lines_figure(lines, x="site", y="mean square / E[y²]", y_type="log")
+        return along(figure, x=of_sites(sites))
 
     def plot_steps(self, algorithm: str) -> Any:
         """Draw how near each number of steps of an algorithm is to each site."""
@@ -112,7 +114,7 @@ class LayerReadoutReport(Result):
                 f"plot_steps needs one of {', '.join(self.steps) or 'no algorithm (see limits)'}, got {algorithm!r}."
             )
         match = self.steps[algorithm]
-        return heatmap_figure(
+        figure = heatmap_figure(
             match.values.tolist(),
             rows=self.sites,
             columns=[str(step) for step in match.steps],
@@ -121,6 +123,7 @@ class LayerReadoutReport(Result):
             unit="SimE" if match.measure == "errors" else "mean square",
             marked=list(enumerate(match.best.tolist())),
         )
+        return along(figure, y=of_sites(self.sites))
 
     def __repr__(self) -> str:
         errors = ", ".join(f"{estimate.value:.3g}" for estimate in self.errors)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from icl_interp.door import ModelLike, TaskLike, as_model_and_task
 from icl_interp.errors import InputError, InputTypeError, users_code
+from icl_interp.figures.choices import along, of_sites
 from icl_interp.figures.heatmap import heatmap_figure
 from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import role_style
@@ -194,7 +195,8 @@ class LinearProbeReport(Result):
         lines.append(
             Line("this model", sites, self.r2(target).tolist(), role_style("model"), low, high, 3, markers=True)
         )
-        return lines_figure(lines, x="site", y=f"held-out R² of {target}", y_range=(-0.25, 1.05))
+        figure = lines_figure(lines, x="site", y=f"held-out R² of {target}", y_range=(-0.25, 1.05))
+        return along(figure, x=of_sites(sites))
 
     def plot_all(self) -> Any:
         """Draw R² of all targets along the network beyond the mean of untrained networks, as a heat map."""
@@ -203,7 +205,7 @@ class LinearProbeReport(Result):
             untrained = self.untrained_r2(target)
             base = untrained.mean(0).clamp(min=0) if len(untrained) else torch.zeros(len(self.probes))
             rows.append((self.r2(target) - base).clamp(min=0).tolist())
-        return heatmap_figure(
+        figure = heatmap_figure(
             rows,
             rows=self.targets,
             columns=list(self.probes),
@@ -213,6 +215,7 @@ class LinearProbeReport(Result):
             limits=(0.0, 1.0),
             text=len(self.probes) <= 14,
         )
+        return along(figure, x=of_sites(self.probes))
 
 
 def _variance(low: float, high: float) -> float:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from icl_interp.door import ModelLike, TaskLike, as_model_and_task
 from icl_interp.errors import InputError
+from icl_interp.figures.choices import along, of_shifts
 from icl_interp.figures.dots import DotSeries, dots_figure
 from icl_interp.figures.theme import role_style
 from icl_interp.measure.controls import N_UNTRAINED
@@ -29,7 +30,7 @@ from icl_interp.prompts import Prompts
 from icl_interp.tasks.shifts.select import Shifts
 from probes._core.results import short_repr
 from probes.correlation import CorrelationReport, score_error_correlation
-from probes.detection import DetectionReport, detection_report
+from probes.detection import DetectionReport, RocCurve, detection_report, roc_curve
 from probes.spectra import Side
 
 NormsOf = Literal["prompts", "activations"]
@@ -85,6 +86,12 @@ class OodReport(Result):
     def mean_norm_auroc(self) -> float:
         """Of the norm baseline, over the shifts."""
         return _mean([detection.norms.auroc for detection in self.shifts.values()])
+
+    def roc(self, shift: str) -> RocCurve:
+        """Trace the errors of the signature's score under one shift, over all thresholds."""
+        if shift not in self.shifts:
+            raise InputError(f"roc needs a shift out of {', '.join(self.shifts) or 'none'}, got {shift!r}.")
+        return roc_curve(self.scores[IN_DISTRIBUTION], self.scores[shift])
 
     def detection_excess(self, n_verdicts: int = 1) -> Excess:
         """Compare the mean AUROC over shifts with untrained networks."""
@@ -149,7 +156,7 @@ class OodReport(Result):
         if not any(detection.untrained for detection in self.shifts.values()):
             del series[1]
         figure = dots_figure(series, x="AUROC", reference=0.5, x_range=(-0.02, 1.02))
-        return figure.update_layout(title={"text": self.describe()})
+        return along(figure, y=of_shifts(rows)).update_layout(title={"text": self.describe()})
 
     def describe(self) -> str:
         """Name site and conventions, for figures."""

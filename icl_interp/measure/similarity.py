@@ -12,6 +12,7 @@ from torch import Tensor
 from icl_interp.activations import Batch, collect
 from icl_interp.door import ModelLike, PromptsLike, as_model, as_prompts
 from icl_interp.errors import InputError
+from icl_interp.figures.choices import along, of_sites
 from icl_interp.figures.heatmap import MatrixBlock, matrix_figure
 from icl_interp.measure.controls import N_UNTRAINED, untrained_networks
 from icl_interp.measure.detectors.watch import Pooling, pooled
@@ -79,7 +80,7 @@ class LayerSimilarity(Result):
         value, top = ("CKA", 1.0) if of == "cka" else ("Procrustes distance", 2**0.5)
         name = "untrained networks" if untrained else "this model"
         figure = matrix_figure([MatrixBlock(name, rows)], self.sites, value=value, value_range=(0.0, top))
-        return figure.update_layout(title={"text": f"{value}, {name}"})
+        return along(figure, y=of_sites(self.sites)).update_layout(title={"text": f"{value}, {name}"})
 
 
 class LayerWatch:

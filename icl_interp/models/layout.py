@@ -1,5 +1,6 @@
 """How examples become tokens: which position carries which x or y."""
 
+from collections import Counter
 from typing import Literal
 
 import torch
@@ -92,6 +93,30 @@ def positions_of(role: Role, *, tokens: Layout = "interleaved", n_positions: int
     if role != "all" and role not in roles:
         raise InputError(f"these positions have the roles all, {', '.join(dict.fromkeys(roles))}, got {role!r}.")
     return [i for i, given in enumerate(roles) if role in ("all", given)]
+
+
+def position_names(tokens: Layout, n_positions: int) -> tuple[str, ...]:
+    """Name each position by what it holds and its number: x1, y1, x2, ... or xy1, xy2, ..., query."""
+    roles = roles_of(tokens, n_positions)
+    counts, names = Counter(roles), []
+    met: Counter[str] = Counter()
+    for role in roles:
+        met[role] += 1
+        word = "xy" if role == "context" and tokens == "joint" else role
+        names.append(word if role == "query" and counts[role] == 1 else f"{word}{met[role]}")
+    return tuple(names)
+
+
+def roles_of(tokens: Layout, n_positions: int) -> list[str]:
+    """List the role of each position."""
+    if isinstance(tokens, OwnRoles):
+        return tokens.of(n_positions)
+    found = [""] * n_positions
+    for role, chosen in _ROLES[tokens].items():
+        if role != "all":
+            for i in range(n_positions)[chosen]:
+                found[i] = role
+    return found
 
 
 def check_role(role: Role, *, tokens: Layout) -> None:

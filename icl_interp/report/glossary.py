@@ -116,13 +116,38 @@ GLOSSARY = (
         ("overlaps",),
     ),
     Term(
+        "loading",
+        "how much of a direction lies on one dimension of the residual stream or on one position of a prompt; it has a "
+        "sign.",
+        ("loadings",),
+    ),
+    Term("ROC curve", "share of shifted prompts that a score flags, against the share of prompts in distribution that "
+         "it flags too, over all thresholds.", ("ROC curves",)),
+    Term(
         "AUROC",
         "probability that a shifted prompt has a larger score than one in distribution: 0.5 is chance, 1 tells all "
         "apart.",
     ),
     Term("norms alone", "a detector that reads no network: how unusual the sizes of a prompt's inputs and labels are."),
+    Term("attention pattern", "the share of attention that a head pays from each position to each other position.",
+         ("attention patterns",)),
+    Term("lens map", "the error of a linear read-out at each site after each number of examples.", ("lens maps",)),
+    Term("induced weights", "the linear map from query to prediction that a model carries out after some examples, "
+         "fitted to its answers to fresh queries."),
     Term("read-out", "a linear map from a site to the label, fitted by us; a probe whose target is the label.",
          ("read-outs",)),
+    Term(
+        "direct contribution",
+        "what a head or MLP adds to the answer through the residual stream, the final norm and the read-out, with "
+        "nothing read in between.",
+        ("direct contributions",),
+    ),
+    Term("patching", "putting activations of one prompt into a pass on another, at one site and some positions.",
+         ("patched",)),
+    Term("QK", "of a head: its query and key weights multiplied; they say what it compares."),
+    Term("OV", "of a head: its value and output weights multiplied; they say what it writes from a token that it "
+         "attends to."),
+    Term("preconditioner", "the matrix that a gradient is multiplied by before a step is taken."),
     Term("linear probe", "a ridge regression from a site to a quantity, scored on prompts that were held out.",
          ("linear probes", "ridge probe")),
     Term("decodable", "a linear probe can read it. That does not mean used: removing it may change no prediction."),

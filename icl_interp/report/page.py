@@ -16,6 +16,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from icl_interp.errors import InputError
+from icl_interp.figures.choices import KEYS
 from icl_interp.figures.theme import plotlyjs_source, plotlyjs_version
 from icl_interp.files import finite, is_own_page, refuse_foreign, write_atomically
 from icl_interp.report.glossary import Term
@@ -35,7 +36,7 @@ _DASH_LENGTHS = re.compile(r"[\dpx., ]+")
 _COLOUR = re.compile(r"#[0-9A-Fa-f]{3,8}|rgba?\([\d., ]+\)")
 _ROWS_ON_PAGE = 200
 _SHORT = 24  # characters that stay on one line
-_WORDS: Mapping[Tone, str] = {
+WORDS: Mapping[Tone, str] = {
     "evidence": "Evidence",
     "opposite": "The opposite",
     "none": "Nothing that matters",
@@ -128,7 +129,8 @@ def _shared_legend(figures: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]
     for trace in (trace for figure in figures for trace in figure["data"]):
         name = trace.get("name")
         if name and trace.get("showlegend") is not False and name not in entries:
-            entries[name] = {"name": str(name), "swatch": _swatch(trace)}
+            group = trace.get("legendgroup") or name
+            entries[name] = {"name": str(name), "group": str(group), "swatch": _swatch(trace)}
     return list(entries.values())
 
 
@@ -185,7 +187,34 @@ def page_context(page: Page) -> dict[str, Any]:
     if page.provenance:
         contents.append(("page--provenance", "Provenance"))
     verdicts = [_verdict(verdict, targets) for verdict in page.verdicts]
-    return {"page": page, "contents": contents, "sections": sections, "verdicts": verdicts}
+    return {
+        "page": page,
+        "contents": contents,
+        "sections": sections,
+        "verdicts": verdicts,
+        "choices": _choices(view for section in sections for view in _views(section)),
+    }
+
+
+def _choices(views: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """List what the figures let a reader choose: numbers in order, names as they come."""
+    places = [place for view in views for place in view.get("places", ())]
+    choices = []
+    for key in KEYS:
+        values = list(dict.fromkeys(place[key] for place in places if key in place))
+        if len(values) > 1:
+            numbers = sorted(value for value in values if isinstance(value, int))
+            choices.append({"key": key, "values": [*numbers, *(v for v in values if not isinstance(v, int))]})
+    return choices
+
+
+def _places(figure: Mapping[str, Any]) -> Iterator[Mapping[str, int | str]]:
+    """Find what the traces and the names along the axes of a figure belong to."""
+    axes = figure["layout"].get("meta")
+    along = [place for names in axes.values() for place in names] if isinstance(axes, dict) else []
+    for meta in (*(trace.get("meta") for trace in figure["data"]), *along):
+        if isinstance(meta, dict) and any(key in meta for key in KEYS):
+            yield meta
 
 
 def _views(section: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -204,7 +233,7 @@ def _verdict(verdict: Verdict, targets: Mapping[str, Mapping[str, Any]]) -> dict
         "title": verdict.title,
         "sentence": verdict.sentence,
         "tone": verdict.tone,
-        "word": verdict.word or _WORDS[verdict.tone],
+        "word": verdict.word or WORDS[verdict.tone],
         "icon": Markup(f'<svg viewBox="0 0 18 18" aria-hidden="true">{_SHAPES[verdict.tone]}</svg>'),
         "points": verdict.points,
         "detail": verdict.detail,
@@ -265,6 +294,7 @@ def _figure(view: FigureView, numbers: Mapping[str, Iterator[int]] | None) -> di
         "sentence": view.sentence,
         "aria_label": view.aria_label,
         "height": view.height,
+        "places": list(_places(figure)),
         "number": None if numbers is None else next(numbers["figure"]),
         "json": _embedded_json(figure),
         "data": _table(data, name=view.id, number=None),

@@ -155,13 +155,24 @@ def _descent(prompts: Prompts) -> _Candidates:
 
 
 def _one_learned_step(task: LinearRegression, n_points: int) -> _Candidates:
-    # The optima are those for the last point; on shorter prefixes they are no optima.
+    learned, frozen = learned_step_optima(task, n_points)
+    return {"GD-beta": learned.predictor(), "GD-0": frozen.predictor()}
+
+
+def learned_step_optima(
+    task: LinearRegression, n_points: int
+) -> tuple[predictors.LearnedInitOptimum, predictors.LearnedInitOptimum]:
+    """Give the best gradient step from a learned start, and the best one from 0, for inputs of mean 0.
+
+    The optima are those for the last point; on shorter prefixes they are no optima.
+    """
     n_pairs = max(1, n_points - 1)
     cov, mean = task.weight_cov, task.weight_mean
     learned = predictors.optimal_learned_init(task.input_cov, cov, mean, task.noise_std, n_pairs)
     second = cov + torch.outer(mean, mean)
-    frozen = predictors.optimal_learned_init(task.input_cov, second, torch.zeros_like(mean), task.noise_std, n_pairs)
-    return {"GD-beta": learned.predictor(), "GD-0": frozen.predictor()}
+    return learned, predictors.optimal_learned_init(
+        task.input_cov, second, torch.zeros_like(mean), task.noise_std, n_pairs
+    )
 
 
 def _sparse(task: SparseLinearRegression, prompts: Prompts) -> _Candidates:

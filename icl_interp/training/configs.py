@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from icl_interp.errors import InputError, said
 from icl_interp.settings import parse_yaml, read_yaml
+from icl_interp.training.schedules import KEPT_BY_DEFAULT
 from icl_interp.training.train_config import TrainConfig
 
 
@@ -19,7 +20,10 @@ def _preset_names() -> list[str]:
 
 
 def load_config(source: str, settings: Sequence[str] = ()) -> TrainConfig:
-    """Read a config from a YAML file, or a preset by its name."""
+    """Read a config from a YAML file, or a preset by its name.
+
+    Where it does not say which checkpoints are kept, twelve are, so that the run has a timeline.
+    """
     if source in _preset_names():
         preset = resources.files("icl_interp.training") / "presets" / f"{source}.yaml"
         values = parse_yaml(preset.read_text(encoding="utf-8"), where=source)
@@ -31,6 +35,8 @@ def load_config(source: str, settings: Sequence[str] = ()) -> TrainConfig:
         raise InputError(f"{source} needs a mapping of settings at its top level, got {type(values).__name__}.")
     for setting in settings:
         _overrule(values, setting)
+    if "checkpoint_every" not in values:  # an older name
+        values.setdefault("checkpoints", KEPT_BY_DEFAULT)
     try:
         return TrainConfig(**values)
     except (ValidationError, TypeError) as error:

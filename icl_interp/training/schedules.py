@@ -14,13 +14,20 @@ class CheckpointSteps(Settings):
     """Which steps are kept: the union of linear and logarithmic grids, and always the last step.
 
     Formula: {0, every, 2 every, ...} U {floor(T j / (linear - 1))} U {floor(T^(j / (log - 1)))}, j from 0, as far as
-    the run goes.
+    the run goes. With `decades` = D the logarithmic grid goes from max(1, T / 10^D) to T instead of from 1.
     """
 
     every: int | None = Field(default=None, ge=1)
     linear: int | None = Field(default=None, ge=2)
     log: int | None = Field(default=None, ge=2)
+    decades: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     horizon: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _check_decades(self) -> "CheckpointSteps":
+        if self.decades is not None and self.log is None:
+            raise InputError("decades says where the grid of log begins, and there is no log; add log or leave it out.")
+        return self
 
     def steps(self, last: int) -> tuple[int, ...]:
         horizon = last if self.horizon is None else self.horizon
@@ -30,8 +37,13 @@ class CheckpointSteps(Settings):
         if self.linear is not None:
             kept |= {horizon * j // (self.linear - 1) for j in range(self.linear)}
         if self.log is not None:
-            kept |= {math.floor(horizon ** (j / (self.log - 1)) * (1 + _ROOM)) for j in range(self.log)}
+            ratio = horizon if self.decades is None else min(horizon, 10**self.decades)
+            kept |= {math.floor(horizon / ratio * ratio ** (j / (self.log - 1)) * (1 + _ROOM)) for j in range(self.log)}
         return tuple(sorted(step for step in kept if step <= last))
+
+
+KEPT_BY_DEFAULT = CheckpointSteps(log=12, decades=3)
+"""What a run keeps whose config says nothing of checkpoints (our choice): enough for a timeline."""
 
 
 class Ramp(Settings):

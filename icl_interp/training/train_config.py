@@ -51,7 +51,8 @@ class TrainConfig(Settings):
             dtsip's tiny, small and standard sizes made 0.13, 0.08 and 0.04 times the steps per second of float32.
         compile: Whether the model goes through torch.compile, which needs a C++ compiler and a minute or two before
             the first step; there it made 1.10, 1.00 and 0.98 times the steps (benchmarks/training.py --parts options).
-        checkpoints: Which steps are kept; None keeps the last one only.
+        checkpoints: Which steps are kept; None keeps the last one only. A file or preset that does not say it keeps 12,
+            from a thousandth of the run to its end, at equal ratios.
         log_every: Steps between lines of metrics.
         eval_every: Steps between evaluations against the reference predictors; None never evaluates.
         eval_prompts: Number of prompts per family in evaluations.

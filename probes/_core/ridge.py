@@ -66,6 +66,18 @@ def fit_ridge(
     return Ridge(weight, target_mean - feature_mean @ weight, target_mean, penalty)
 
 
+# Mean squared leave-one-out residual of one target at the best penalty.
+def leave_one_out_error(
+    features: Float64[Tensor, "sample feature"],
+    target: Float64[Tensor, "sample 1"],
+    grid: Float64[Tensor, " penalty"] | None,
+) -> Float64[Tensor, ""]:
+    features, target = features - features.mean(dim=0), target - target.mean(dim=0)
+    eigenvalues, vectors, rotated, usual = principal_axes(moments_of(features, target))
+    penalties = usual if grid is None else grid
+    return _leave_one_out_errors(features @ vectors, target, eigenvalues, rotated, penalties).min() / len(target)
+
+
 # Eigenvalues and eigenvectors of the centred Gram matrix, the cross moments along them, and penalties that suit them.
 # Directions that are only rounding go: a small penalty would divide one rounding by another.
 def principal_axes(

@@ -35,7 +35,7 @@ class Places:
 
     def __init__(self, spec, letter):
         self.axis = spec["layout"].get(f"{letter}axis", {})
-        known = [value for trace in spec["data"] for value in values(trace.get(letter, []))]
+        known = self.axis.get("categoryarray") or [v for trace in spec["data"] for v in values(trace.get(letter, []))]
         words = any(isinstance(value, str) for value in known)
         self.kind = self.axis.get("type", "category" if words else "linear")
         self.names = [str(name) for name in dict.fromkeys(known)] if self.kind == "category" else []
@@ -89,7 +89,9 @@ def assert_same_band(axes, gid, trace, xs, ys):
     assert wanted <= corners
 
 
-def assert_same_cells(axes, gid, trace):
+def assert_same_cells(axes, gid, trace, layout):
+    if shared := layout.get(trace.get("coloraxis")):
+        trace = {**trace, "zmin": shared["cmin"], "zmax": shared["cmax"], **shared}
     (mesh,) = drawn_as(axes, f"{gid}-cells")
     table = np.array([numbers(row) for row in values(trace["z"])])
     np.testing.assert_allclose(np.ma.filled(mesh.get_array(), np.nan), table)
@@ -134,8 +136,11 @@ def assert_same_panel(axes, spec):
     x, y = Places(spec, "x"), Places(spec, "y")
     for number, trace in enumerate(spec["data"]):
         gid = f"trace-{number}"
+        if trace.get("visible", True) is not True:
+            assert not [artist for artist in axes.get_children() if (artist.get_gid() or "").startswith(f"{gid}-")]
+            continue
         if trace["type"] == "heatmap":
-            assert_same_cells(axes, gid, trace)
+            assert_same_cells(axes, gid, trace, spec["layout"])
             continue
         xs, ys, mode = x(trace["x"]), y(trace["y"]), trace["mode"]
         if trace.get("fill"):

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+from sklearn import metrics
+from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
 from probes.bootstrap import bootstrap_counts
-from probes.detection import DetectionReport, detection_report
+from probes.detection import DetectionReport, detection_report, roc_curve
 
 
 def draw(n_in: int, n_out: int, shift: float, *, ties: bool, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -33,8 +34,8 @@ def test_agrees_with_sklearn(inside: Tensor, outside: Tensor) -> None:
     report = detection_report(inside, outside)
     scores = np.concatenate([inside.numpy(), outside.numpy()]).astype(np.float64)
     is_out = np.repeat([0, 1], [len(inside), len(outside)])
-    fpr, tpr, _ = roc_curve(is_out, scores, drop_intermediate=False)
-    fpr_in, tpr_in, _ = roc_curve(1 - is_out, -scores, drop_intermediate=False)
+    fpr, tpr, _ = metrics.roc_curve(is_out, scores, drop_intermediate=False)
+    fpr_in, tpr_in, _ = metrics.roc_curve(1 - is_out, -scores, drop_intermediate=False)
     # 1e-12 is float64 rounding; the threshold at 95 % allows it too, since sklearn divides.
     np.testing.assert_allclose(report.auroc, roc_auc_score(is_out, scores), atol=1e-12)
     np.testing.assert_allclose(report.aupr_out, average_precision_score(is_out, scores), atol=1e-12)
@@ -43,6 +44,31 @@ def test_agrees_with_sklearn(inside: Tensor, outside: Tensor) -> None:
     np.testing.assert_allclose(report.fpr95_ood_positive, fpr[tpr >= 0.95 - 1e-12].min(), atol=1e-12)
     np.testing.assert_allclose(report.fpr95_id_positive, fpr_in[tpr_in >= 0.95 - 1e-12].min(), atol=1e-12)
     assert (report.n_in, report.n_out) == (len(inside), len(outside))
+
+
+@each_case
+def test_roc_curves_are_those_of_sklearn(inside: Tensor, outside: Tensor) -> None:
+    curve = roc_curve(inside, outside)
+    fpr, tpr, _ = metrics.roc_curve(np.repeat([0, 1], [len(inside), len(outside)]), torch.cat([inside, outside]))
+    area = float(torch.trapezoid(curve.true_positives, curve.false_positives))
+    np.testing.assert_allclose(area, detection_report(inside, outside).auroc, atol=1e-12)  # float64 rounding
+    # Ours has no points on straight pieces, theirs has some: at theirs, in both directions, the two are equal.
+    along = fpr + tpr  # grows along the curve
+    ours = curve.false_positives.numpy() + curve.true_positives.numpy()
+    assert (np.diff(ours) > 0).all()
+    np.testing.assert_allclose(np.interp(along, ours, curve.false_positives), fpr, atol=1e-12)
+    np.testing.assert_allclose(np.interp(ours, along, fpr), curve.false_positives, atol=1e-12)
+
+
+def test_a_roc_curve_by_hand_and_its_refusals() -> None:
+    curve = roc_curve(torch.tensor([0.0, 1.0, 2.0]), torch.tensor([2.0, 3.0, 4.0]))
+    # Above 3 nothing wrong is flagged; the shared 2 gives the slanted piece.
+    np.testing.assert_allclose(curve.false_positives, [0, 0, 1 / 3, 1])
+    np.testing.assert_allclose(curve.true_positives, [0, 2 / 3, 1, 1])
+    constant = roc_curve(torch.ones(4), torch.ones(2))
+    np.testing.assert_allclose(torch.stack([constant.false_positives, constant.true_positives]), [[0, 1], [0, 1]])
+    with pytest.raises(ValueError, match="NaN"):
+        roc_curve(torch.tensor([0.0, torch.nan]), torch.ones(2))
 
 
 def test_auroc_formula() -> None:

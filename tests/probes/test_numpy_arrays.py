@@ -15,7 +15,7 @@ import probes
 from probes._core.arrays import tensor_of, tensors_in
 from probes._core.errors import InputTypeError
 from probes.agreement import spd
-from probes.detection import detection_report
+from probes.detection import detection_report, roc_curve
 from probes.linear import fit_linear_probe
 from probes.ood import fit_mahalanobis
 from probes.signature import fit_signature
@@ -74,6 +74,7 @@ CALLS: dict[str, Callable[[Callable[[Any], Any]], Any]] = {
     "fit_signature": lambda of: fit_signature(of(NUMBERS), k=1).ood_score(of(NUMBERS + 1)),
     "fit_linear_probe": lambda of: fit_linear_probe(of(NUMBERS[:, 0]), of(NUMBERS[:, 1, :1]), seed=0).r2,
     "spd": lambda of: spd(of(NUMBERS[..., 0]), of(NUMBERS[..., 1]), seed=0).values,
+    "roc_curve": lambda of: roc_curve(of(NUMBERS[:, 0, 0]), of(NUMBERS[:, 1, 0])).true_positives,
     "detection_report": lambda of: detection_report(of(NUMBERS[:, 0, 0]), of(NUMBERS[:, 1, 0])).auroc_replicates,
     "a mapping": lambda of: prediction_differences({"a": of(NUMBERS[..., 0]), "b": of(NUMBERS[..., 1])})["a - b"],
     "trajectories": lambda of: joint_trajectory_pca({"run": of(NUMBERS[:, 0])}).scores["run"],

@@ -16,8 +16,8 @@ from icl_interp.measure.signature_conventions import Reading
 
 HIGHLY = 0.7  # rank correlation that counts as "highly correlated" (ours)
 _OFTEN = 0.25  # share of shifts on which a model must fail for "it fails out of distribution" (ours)
-_RECOGNISED = 0.5  # share of models whose training law must show in their errors (ours); chance is 1 of 5
-_GRADIENT_DESCENT = "10-step GD"  # the paper's other rival; its step is tuned to the training law
+_RECOGNISED = 0.5  # share of models whose training distribution must show in their errors (ours); chance is 1 of 5
+_GRADIENT_DESCENT = "10-step GD"  # the paper's other rival; its step is tuned to the training distribution
 _FRACTIONS = ("x_mixed=1/3", "x_mixed=1/4", "x_scale=1/3", "x_scale=1/4", "w_rotation=1/3", "w_rotation=1/4",
              "w_mixed=1/3", "w_mixed=1/4")  # fmt: skip
 """What "1/3-shifted" and "1/4-shifted" may mean."""
@@ -39,8 +39,8 @@ def _of(kind: Kind, value: _Value) -> Callable[[Reader], tuple[float, ...]]:
     return lambda read: read.each(value, kind)
 
 
-def _by_law(key: str, label: str, value: _Value, **expected: Any) -> _Rows:
-    # The number of a law's shifts stands where a label has "{n}".
+def _by_kind(key: str, label: str, value: _Value, **expected: Any) -> _Rows:
+    # The number of a distribution's shifts stands where a label has "{n}".
     labels = {kind: f"{NAMES[kind]}: {label}".replace("{n}", f"{{n_{kind}}}") for kind in KINDS}
     return [Row(f"{key}.{kind}", labels[kind], _of(kind, value), **expected) for kind in KINDS]
 
@@ -76,7 +76,7 @@ def _answers(key: str, label: str, word: str, **expected: Any) -> _Rows:
     def one_model(_: Reader) -> float:
         return 1.0
 
-    return [replace(row, step=one_model) for row in _by_law(key, label, lambda found: found.any(word), **expected)]
+    return [replace(row, step=one_model) for row in _by_kind(key, label, lambda found: found.any(word), **expected)]
 
 
 def _one_of(kind: Kind, rival: str) -> Callable[[Reader], float]:
@@ -87,10 +87,12 @@ def _one_of(kind: Kind, rival: str) -> Callable[[Reader], float]:
 def _handled(rival: str, **expected: Any) -> tuple[_Rows, _Rows]:
     named = "its Bayes predictor" if rival == "Bayes" else rival
     key, share = rival.lower().replace(" ", "-"), f"share of shifts that {named} handles and the model does not"
-    shares = _by_law(f"share.{key}", share, lambda found: found.failure_rate(rival), **expected)
+    shares = _by_kind(f"share.{key}", share, lambda found: found.failure_rate(rival), **expected)
     return (
         [replace(row, step=_one_of(kind, rival)) for row, kind in zip(shares, KINDS, strict=True)],
-        _by_law(f"handled.{key}", f"shifts out of {{n}} that {named} handles", lambda found: len(found.handled(rival))),
+        _by_kind(
+            f"handled.{key}", f"shifts out of {{n}} that {named} handles", lambda found: len(found.handled(rival))
+        ),
     )
 
 
@@ -118,7 +120,7 @@ def _beyond_isotropic(key: str, label: str, value: _Value, **expected: Any) -> _
 
 def _recognised(read: Reader) -> Iterator[Check]:
     if len(read.seeds) > 1:
-        label = "share of models whose training law is told from their errors on the same prompts"
+        label = "share of models whose training distribution is told from their errors on the same prompts"
         yield Check(
             "recognised",
             label,
@@ -167,33 +169,33 @@ CLAIMS: tuple[Stated[Reader], ...] = (
            f"{_GRADIENT_DESCENT} has not converged in distribution either, so it handles a shift also where its error "
            f"is at most {TOLERATED:g} E[y²] above its own in distribution.", (
         *_SQUARES[0],
-        *_by_law("learned", "gap to the best reference in distribution, in units of E[y²]", _learned, high=TOLERATED,
+        *_by_kind("learned", "gap to the best reference in distribution, in units of E[y²]", _learned, high=TOLERATED,
                  reason="that it learned at all; ours"),
         *_DESCENT[0], *_SQUARES[1], *_DESCENT[1],
     )),
     Stated("not-only-bayes", "Ours: what the paper's test of least squares leaves open",
-           "The failures are more than those of an ideal learner of the training law: Bayes does not share all of "
-           "them.",
-           "As above, with the Bayes predictor of each model's own training law for least squares; the two differ only "
-           "where weights are confined.", (
+           "The failures are more than those of an ideal learner of the training distribution: Bayes does not share "
+           "all of them.",
+           "As above, with the Bayes predictor of each model's own training distribution for least squares; the two "
+           "differ only where weights are confined.", (
         *_BAYES[0],
-        *_by_law("beyond", "share of the model's failures where its Bayes predictor does not fail", _beyond_bayes),
+        *_by_kind("beyond", "share of the model's failures where its Bayes predictor does not fail", _beyond_bayes),
         *_BAYES[1],
-        *_by_law("failures", "shifts out of {n} on which the model fails", lambda found: len(_failed(found))),
+        *_by_kind("failures", "shifts out of {n} on which the model fails", lambda found: len(_failed(found))),
     )),
     Stated("shared-directions", "Abstract",
            "Prompts in distribution share the top two singular vectors of their residual streams; shifted ones do not.",
            f"{_HOW}. At every site and under every shift, how often a shifted prompt overlaps less with the signature "
            "than one in distribution (AUROC), beside untrained networks and corrected for the number of cells by "
            f"ranks. {_HALVES}", (
-        *_answers("leaves", "share of models in which shifted prompts leave the signature at some site, more than in "
-                  "any untrained network", "leave", low=_MOST, reason="at most 5 % by chance; threshold ours"),
+        *_answers("leaves", "share of models in which shifted prompts leave the signature more often at some site than "
+                  "in every untrained network", "more", low=_MOST, reason="at most 5 % by chance; threshold ours"),
         _later("beyond", "AUROC beyond untrained networks", Reader.strongest,
                lambda _, cell: cell.auroc - cell.untrained, low=0.0, reason="any excess; the control is ours"),
         _later("beyond-norms", "AUROC beyond norms alone", Reader.strongest, lambda _, cell: cell.auroc - cell.norms),
-        *_answers("stays", "share of models in which shifted prompts stay in the signature at some site, more than in "
-                  "any untrained network", "stay"),
-        *_by_law("cells", "number of cells in which they leave it", lambda found: found.count("leave")),
+        *_answers("stays", "share of models in which shifted prompts leave the signature less often at some site than "
+                  "in every untrained network", "less"),
+        *_by_kind("cells", "number of cells in which they leave it more often", lambda found: found.count("more")),
     )),
     Stated("shared-directions-plain", "Abstract",
            "Taken literally, averaged over shifts and without a control: prompts in distribution share the top two "
@@ -222,8 +224,8 @@ CLAIMS: tuple[Stated[Reader], ...] = (
         *_at_sites("pooled", "Spearman pooled over families", lambda by: by.pooled[0]),
     )),
     Stated("training-data", "Abstract", "What a model was pretrained on shapes this behaviour.",
-           "Models of all training laws on the same isotropic prompts and their shifts. The law is told by the nearest "
-           "mean pattern of log errors over the other seeds.", (
+           "Models of all training distributions on the same isotropic prompts and their shifts. A model's own is "
+           "taken to be the one with the nearest mean pattern of log errors over the other seeds.", (
         *_beyond_isotropic("error", "error on isotropic prompts beyond that of isotropic training, in units of E[y²]",
                            lambda found: found.common[IN_DISTRIBUTION], low=TOLERATED, reason="threshold ours"),
         _recognised,
@@ -239,13 +241,13 @@ CLAIMS: tuple[Stated[Reader], ...] = (
         _later("auroc", "AUROC", Reader.detecting, lambda _, cell: cell.auroc),
         *_at_sites("mean", "mean AUROC over shifts", lambda by: by.auroc[0]),
         *_at_sites("mean-untrained", "mean AUROC over shifts in untrained networks", lambda by: by.control("auroc")),
-        *_by_law("mean-norms", "mean AUROC over shifts of norms alone", lambda found: found.norms_auroc),
+        *_by_kind("mean-norms", "mean AUROC over shifts of norms alone", lambda found: found.norms_auroc),
     )),
     Stated("singular-values", "A summary of the paper: a hint only",
            "Prompts in distribution have lower singular values, shifted ones higher leading values.",
            "Leading singular value after the last block, mean over prompts, then over shifts.", (
         *(row for kind in KINDS for row in _grown(kind)),
-        *_by_law("untrained", "the same in untrained networks, shifts that keep the energy",
+        *_by_kind("untrained", "the same in untrained networks, shifts that keep the energy",
                  _growth("keep the energy", untrained=True)),
     )),
     Stated("fractions", "A summary of the paper; what they measure is unknown",

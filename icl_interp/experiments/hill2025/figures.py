@@ -25,7 +25,7 @@ from icl_interp.measure.verdicts import LEVEL
 _SHOWN: Mapping[Kind, str] = {
     **dict.fromkeys(KINDS, "x_scale=3"), "weights": "w_rotation=1/2", "inputs": "x_complement",
 }  # fmt: skip
-"""The shift whose curves are drawn for each training law."""
+"""The shift whose curves are drawn for each training distribution."""
 _FLOOR, _CEILING, _TINY = 1e-4, 1e2, 1e-3
 _COMPARED = ("least squares", "Bayes", "10-step GD")
 _Rows = list[tuple[Any, ...]]
@@ -52,7 +52,7 @@ def _curves(kind: Kind, read: Reader) -> Panel:
         (f"model, {shift}", shift, MODEL, dashed(role_style("shuffled"))),
         (f"least squares, {shift}", shift, "least squares", role_style("least squares")),
         (f"ridge, {shift}", shift, "ridge", role_style("ridge")),
-        (f"Bayes of its training law, {shift}", shift, "Bayes", role_style("bayes")),
+        (f"Bayes of its training distribution, {shift}", shift, "Bayes", role_style("bayes")),
     )
     for name, family, by, style in drawn:
         curve = _mean_curve(read, kind, lambda found: found.families[family].curves[by])
@@ -64,8 +64,8 @@ def _curves(kind: Kind, read: Reader) -> Panel:
     return Panel(
         f"errors-{kind}", f"Error against in-context examples: {NAMES[kind]}",
         f"After {len(lines[0].y) - 1} examples the model's error is {own:.2g} E[y²] in distribution and {shifted:.2g} "
-        f"under {shift}, where least squares has {squares} and the Bayes predictor of its training law {bayes}. Mean "
-        "over prompts and seeds.",
+        f"under {shift}, where least squares has {squares} and the Bayes predictor of its training distribution "
+        f"{bayes}. Mean over prompts and seeds.",
         lines_figure(lines, x="in-context examples", y="squared error / E[y²]", y_type="log"),
         ("curve", "examples", "squared error / E[y²]"), rows,
     )  # fmt: skip
@@ -95,7 +95,7 @@ def _failures(read: Reader) -> Panel:
         f"{', '.join(f'{share} ({NAMES[kind]})' for kind, share in shares.items())}. Colours: log10 of the error after "
         "d examples, where 0 is as bad as always saying zero.",
         matrix_figure(blocks, columns, value="log10 error / E[y²]", value_range=(-3.0, 1.0), middle=0.0),
-        ("training law", "shift", "model", *_COMPARED, "share of models that fail"), rows,
+        ("training distribution", "shift", "model", *_COMPARED, "share of models that fail"), rows,
         height=230 + 25 * (len(_COMPARED) + 2) * len(KINDS),
     )  # fmt: skip
 
@@ -124,7 +124,7 @@ def _atlas(kind: Kind, read: Reader) -> Panel:
     found: dict[tuple[str, str], tuple[float, ...]] = {}
     for place in itertools.product(shifts, sites):
         here = [measured.cell(*place[::-1]) for measured in read.all(kind)]
-        words = (sum(cell.word == word for cell in here) for word in ("leave", "stay"))
+        words = (sum(cell.word == word for cell in here) for word in ("more", "less"))
         found[place] = (
             *(mean([getattr(c, name) for c in here]) for name in ("auroc", "untrained", "norms", "z")),
             *words,
@@ -138,13 +138,14 @@ def _atlas(kind: Kind, read: Reader) -> Panel:
         said.append(f"in {most} (AUROC {row[0]:.2f}, untrained {row[1]:.2f})" if row[n] else "in no model")
     return Panel(
         f"atlas-{kind}", f"Where shifted prompts leave the signature: {NAMES[kind]}",
-        f"Shifted prompts leave it most often {said[0]}, and stay in it most often {said[1]}. Colours: AUROC beyond "
-        "untrained networks, mean over models; frames: cells beyond every untrained network in most models.",
+        f"Beside untrained networks, shifted prompts leave the signature more often {said[0]}, and less often "
+        f"{said[1]}. Colours: AUROC beyond untrained networks, mean over models; frames: cells beyond every untrained "
+        "network in most models.",
         heatmap_figure(
             [[found[shift, site][0] - found[shift, site][1] for site in sites] for shift in shifts], rows=shifts,
             columns=sites, x="site", y="shift", unit="AUROC beyond untrained", marked=marked, scale="diverging",
         ),
-        ("shift", "site", "AUROC", "untrained", "norms alone", "z", "models: leave", "models: stay"),
+        ("shift", "site", "AUROC", "untrained", "norms alone", "z", "models: more", "models: less"),
         [(*place, *row) for place, row in found.items()], height=180 + 22 * len(shifts),
     )  # fmt: skip
 
@@ -185,7 +186,7 @@ def _telling(read: Reader) -> Panel:
         f"{best[5]:.2f}); {HIGHLY:g} would count as highly correlated. Mean over families; dotted: untrained networks; "
         "bands: 95 % intervals over seeds.",
         lines_figure(lines, x="site", y="Spearman inside families"),
-        ("training law", "site", "Spearman", "low", "high", "untrained"), rows,
+        ("training distribution", "site", "Spearman", "low", "high", "untrained"), rows,
     )  # fmt: skip
 
 
@@ -228,8 +229,8 @@ def _conventions(read: Reader) -> Panel:
         "conventions", "By which conventions does a model differ from untrained networks?",
         f"{said} of models do at some site and under some shift; by chance at most 5 % would. Each "
         "convention has an atlas of its own, corrected for its cells and not for the number of "
-        "conventions. The table has the strongest cell of each: above the "
-        "untrained AUROC shifted prompts leave the signature there, below it they stay in it. Where prompts are rows, "
+        "conventions. The table has the strongest cell of each: above the untrained AUROC shifted prompts leave the "
+        "signature more often there, below it less often. Where prompts are rows, "
         "it has differences of agreement. Contrast and Spearman are averages over shifts after the last block.",
         matrix_figure([MatrixBlock("share", shares)], [NAMES[kind] for kind in KINDS], value="share of models",
                       value_range=(0.0, 1.0)),

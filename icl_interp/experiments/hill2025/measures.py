@@ -66,8 +66,8 @@ class Cell(signatures.Record):
 
     @property
     def word(self) -> str:
-        """Where the model differs from untrained networks: whether shifted prompts leave the signature or stay."""
-        return "" if not self.p_value < LEVEL else "leave" if self.z > 0 else "stay"
+        """Whether shifted prompts leave the signature "more" or "less" often than in untrained networks, or neither."""
+        return "" if not self.p_value < LEVEL else "more" if self.z > 0 else "less"
 
     @property
     def beyond_all(self) -> float:
@@ -85,7 +85,7 @@ class Measured(signatures.Record):
     judged: bool  # whether there are untrained networks enough for ranks
     norms_auroc: float  # of unusual norms, which need no network, mean over shifts
     norms_within: float  # Spearman of the same with the log error inside families
-    common: dict[str, float]  # late error on isotropic prompts and their shifts, the same for all laws of a seed
+    common: dict[str, float]  # late error on isotropic prompts and their shifts, the same for all models of a seed
 
     def __repr__(self) -> str:
         return f"Measured({len(self.families)} families, {len(self.cells)} cells)"
@@ -94,7 +94,7 @@ class Measured(signatures.Record):
         return next(cell for cell in self.cells if (cell.site, cell.shift) == (site, shift))
 
     def count(self, word: str) -> float:
-        """Count the cells where shifted prompts "leave" the signature, or "stay"; NaN if cells are not judged."""
+        """Count the cells where shifted prompts leave the signature "more" or "less" often; NaN if none is judged."""
         return float(sum(cell.word == word for cell in self.cells)) if self.judged else math.nan
 
     def any(self, word: str) -> float:
@@ -137,8 +137,8 @@ def _key(run: Run, config: TrainConfig, sizes: Sizes) -> str:
 
 
 def _measure_model(model: HookedModel, run: Run, sizes: Sizes, *, workers: int = 1) -> Measured:
-    def asked(law: Kind) -> dict[str, Any]:
-        return {"shifts": shifts_of(law, quick=sizes.quick), "n_prompts": sizes.n_prompts, "seed": run.seed}
+    def asked(kind: Kind) -> dict[str, Any]:
+        return {"shifts": shifts_of(kind, quick=sizes.quick), "n_prompts": sizes.n_prompts, "seed": run.seed}
 
     task, n_controls = task_of(run.kind, sizes.n_dims), sizes.n_controls
     study = plan_study(model, task, n_controls=n_controls, workers=workers, **asked(run.kind))
@@ -219,7 +219,7 @@ Chosen = tuple[str, Callable[[Measured], Any]]  # where, in words, and what a mo
 
 
 class Reader(PerSeed[Measured]):
-    """The numbers by training law, one per seed."""
+    """The numbers by training distribution, one per seed."""
 
     def __init__(self, found: Mapping[Run, Measured], sizes: Sizes) -> None:
         shifts = {f"n_{kind}": len(found[Run(kind, sizes.seeds[0])].shifts) for kind in KINDS}
@@ -255,9 +255,9 @@ class Reader(PerSeed[Measured]):
         return max(means, key=lambda place: -math.inf if math.isnan(means[place]) else means[place])
 
     def recognised(self) -> tuple[float, ...]:
-        """Say, per seed, for which share of models the law with the nearest mean pattern of log errors is their own.
+        """Say, per seed, for which share of models the distribution with the nearest mean log errors is their own.
 
-        Errors are those on prompts that are the same for all laws, floored at 1e-4; means are over the other seeds.
+        Errors are those on prompts that are the same for all models, floored at 1e-4; means are over the other seeds.
         """
         if len(self.seeds) < 2:
             raise InputError("Reader.recognised needs models of two seeds or more, got one; run more seeds.")
@@ -266,5 +266,5 @@ class Reader(PerSeed[Measured]):
     def _nearest(self, kind: Kind, seed: int) -> str:
         patterns = {run: np.log(np.maximum(list(found.common.values()), _LEAST)) for run, found in self.records.items()}
         others = [s for s in self.seeds if s != seed]
-        centres = {law: np.mean([patterns[law, s] for s in others], axis=0) for law in KINDS}
-        return min(centres, key=lambda law: float(np.linalg.norm(patterns[kind, seed] - centres[law])))
+        centres = {one: np.mean([patterns[one, s] for s in others], axis=0) for one in KINDS}
+        return min(centres, key=lambda one: float(np.linalg.norm(patterns[kind, seed] - centres[one])))

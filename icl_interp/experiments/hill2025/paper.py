@@ -8,11 +8,11 @@ PAPER = Paper(
     "Hill, Eyre, Creager (2025), arXiv 2507.09440",
 )  # fmt: skip
 UNKNOWNS = (
-    "Only the abstract was available to us: the metric's formula, its correlation and units, the training laws, the "
-    "shifts and every headline number are unknown. All thresholds are ours.",
-    "Training laws: isotropic, weights or inputs in the first half of the coordinates, and for “scale-restricted” data "
-    "inputs uniform on a cube with unit variance, our reading of one word; and, beyond the abstract, isotropic with "
-    "noise of standard deviation 0.5 on the labels.",
+    "Only the abstract was available to us: the metric's formula, its correlation and units, the training "
+    "distributions, the shifts and every headline number are unknown. All thresholds are ours.",
+    "Training distributions: isotropic, weights or inputs in the first half of the coordinates, and for "
+    "“scale-restricted” data inputs uniform on a cube with unit variance, our reading of one word; and, beyond the "
+    "abstract, isotropic with noise of standard deviation 0.5 on the labels.",
     "Which matrix has the singular vectors, one prompt's positions or many prompts at one token; at which layer and "
     "tokens, centred or not, left or right, before or after the final norm; and whether prompts are compared with what "
     "they share or pair by pair: the table of conventions has them all. Default: one prompt's positions, all tokens, "
@@ -33,10 +33,10 @@ def setting(sizes: Sizes) -> tuple[str, ...]:
     network = config.model
     return (
         f"Tasks: y = <w, x> in {sizes.n_dims} dimensions, {2 * sizes.n_dims + 1} points per prompt, E|x|² = E|w|² = d; "
-        "five training laws, one of them with noise on the labels.",
+        "five training distributions, one of them with noise on the labels.",
         f"Models: GPT-2 decoders of {network.n_layers} layers, {network.n_heads} heads, width {network.d_model}; "
         f"{sizes.steps:,} steps of {config.batch_size} fresh prompts ({sizes.full_steps:,} where prompts fill all "
-        f"dimensions), Adam at {config.lr:g} ({config.schedule}); {len(sizes.seeds)} seeds per law.",
+        f"dimensions), Adam at {config.lr:g} ({config.schedule}); {len(sizes.seeds)} seeds per training distribution.",
         f"Measured on {sizes.n_prompts} prompts per family, drawn anew for each seed, beside {sizes.n_controls} "
         "untrained networks per model.",
     )

@@ -1,4 +1,4 @@
-"""The settings of Hill et al. (2025) as we read them: five training laws, shifts that leave each, what is trained."""
+"""The settings of Hill et al. (2025) as we read them: five training distributions, and shifts that leave each."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from icl_interp.training.configs import load_config
 from icl_interp.training.train_config import TrainConfig
 
 Kind = Literal["isotropic", "weights", "inputs", "scale", "noise"]
-KINDS: tuple[Kind, ...] = get_args(Kind)  # the training laws
+KINDS: tuple[Kind, ...] = get_args(Kind)  # the training distributions
 NAMES: Mapping[str, str] = MappingProxyType({
     "isotropic": "isotropic training", "weights": "weights in a subspace", "inputs": "inputs in a subspace",
     "scale": "inputs on a bounded cube", "noise": "noisy labels",
@@ -23,7 +23,7 @@ NAMES: Mapping[str, str] = MappingProxyType({
 class Run(NamedTuple):
     """One trained model of the experiment."""
 
-    kind: Kind  # its training law
+    kind: Kind  # its training distribution
     seed: int  # of weights, batches, untrained networks and evaluation prompts
 
 
@@ -71,7 +71,9 @@ _QUICK_OUT_OF = {**_OUT_OF, "weights": ("w_rotation=1/3", "w_rotation=1/2")}
 
 
 def shifts_of(kind: Kind, *, quick: bool = False) -> tuple[str, ...]:
-    """List the shifts that models of one law are tested on: the same for all, then what leaves the law's own support.
+    """List the shifts that models of one training distribution are tested on.
+
+    They are the same for all, then come those that leave the distribution's own support.
 
     >>> sorted(set(shifts_of("inputs")) - set(shifts_of("isotropic")))
     ['x_complement']
@@ -81,7 +83,7 @@ def shifts_of(kind: Kind, *, quick: bool = False) -> tuple[str, ...]:
 
 
 def task_of(kind: Kind, n_dims: int) -> Task:
-    """Give the tasks of one training law; E|x|^2 = E|w|^2 = d in all of them, and labels of one have noise."""
+    """Give the tasks of one training distribution; E|x|^2 = E|w|^2 = d in all of them, and labels of one have noise."""
     n_points, rank = 2 * n_dims + 1, n_dims // 2
     half = [n_dims / rank] * rank + [0.0] * (n_dims - rank)
     if kind == "scale":

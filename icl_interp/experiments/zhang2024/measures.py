@@ -31,7 +31,7 @@ _TEST_SEED = 2024
 class Measured:
     """One model; of Figure 1's also along training, and of its blocks the weights and where b* has moved."""
 
-    risk: Risk  # squared error on its own law: exact for linear models; of fresh tasks for GPT-2
+    risk: Risk  # squared error on its own distribution: exact for linear models; of fresh tasks for GPT-2
     along: Mapping[int, float] = field(default_factory=dict)  # exact risk by training step
     weights: Mapping[str, float] = field(default_factory=dict)  # largest deviation from each optimality condition
     moved: Mapping[float, float] = field(default_factory=dict)  # exact risk by how far b* has moved
@@ -48,7 +48,7 @@ class Measures:
 def measure(runs: TrainedRuns, sizes: Sizes) -> Measures:
     """Measure trained models; progress is counted in task distributions."""
     found = {run: _linear(runs, run) for run in runs.configs if run.kind not in GPT2}
-    for group in _gpt2_by_law(runs.configs):
+    for group in _gpt2_by_task(runs.configs):
         asked, task = {run: runs.models[run] for run in group}, runs.configs[group[0]].task
         risks = query_risks(asked, task, sizes.transformer.eval_tasks, seed=_TEST_SEED)
         found |= {run: Measured(risk) for run, risk in risks.items()}
@@ -62,11 +62,11 @@ def measure(runs: TrainedRuns, sizes: Sizes) -> Measures:
 
 def count(configs: Mapping[Run, TrainConfig]) -> int:
     """Count what `measure` reports as done: GPT-2's task distributions, and the noisy one for the centred ridge."""
-    return len(_gpt2_by_law(configs)) + 1
+    return len(_gpt2_by_task(configs)) + 1
 
 
-def _gpt2_by_law(configs: Mapping[Run, TrainConfig]) -> list[list[Run]]:
-    # Models of one law share their test tasks.
+def _gpt2_by_task(configs: Mapping[Run, TrainConfig]) -> list[list[Run]]:
+    # Models of one distribution share their test tasks.
     groups: dict[str, list[Run]] = defaultdict(list)
     for run in (run for run in configs if run.kind in GPT2):
         groups[configs[run].task.model_dump_json()].append(run)

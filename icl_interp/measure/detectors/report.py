@@ -192,6 +192,7 @@ def summarise_detectors(
         pooling=pooling,
         n_networks=len(surveys) - 1,
         loss="unknown" if not loss else "excess loss over least squares" if answers else "error",
+        scores={found.name: found.scores for found in scored},
     )
 
 

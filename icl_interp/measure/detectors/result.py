@@ -1,20 +1,27 @@
 """Results of detectors and of simple rivals, shift by shift."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import pandas as pd
+from jaxtyping import Float
+from torch import Tensor
 
+from icl_interp.errors import InputError
+from icl_interp.figures.choices import along, of_shifts
 from icl_interp.figures.heatmap import MatrixBlock, matrix_figure
-from icl_interp.measure.detectors.watch import Pooling
+from icl_interp.figures.lines import Line, lines_figure
+from icl_interp.figures.theme import GREY, shift_style
+from icl_interp.measure.detectors.watch import OVERLAP, Pooling
+from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.result import Result
 from icl_interp.measure.sites import Conventions
 from icl_interp.measure.verdicts import Excess
 from icl_interp.models.architecture import ResidualSite
 from probes._core.results import short_repr
 from probes.bootstrap import Estimate
-from probes.detection import DetectionReport
+from probes.detection import DetectionReport, RocCurve, roc_curve
 
 Reads = Literal["hidden states", "predictions", "raw inputs", "norms of activations"]
 """What a detector looks at; only the first says anything of hidden states. The last two are the baselines to beat: raw
@@ -80,8 +87,52 @@ class DetectorReport(Result):
     """Number of untrained networks."""
     loss: Loss = "excess loss over least squares"
     """Loss behind risk and correlations."""
+    scores: Mapping[str, Mapping[str, Float[Tensor, " sample"]]] = field(default_factory=dict)
+    """Score of each prompt, by detector and family."""
 
     __repr__ = short_repr
+
+    def roc(self, detector: str, shift: str) -> RocCurve:
+        """Trace the errors of one detector under one shift, over all thresholds."""
+        if detector not in self.scores or shift not in self.shifts:
+            raise InputError(
+                f"roc needs a detector out of {', '.join(self.scores) or 'none'} and a shift out of "
+                f"{', '.join(self.shifts)}, got {detector!r} and {shift!r}."
+            )
+        scores = self.scores[detector]
+        return roc_curve(scores[IN_DISTRIBUTION], scores[shift])
+
+    def plot_roc(self, *, detectors: Sequence[str] | None = None) -> Any:
+        """Draw the ROC curves of some detectors under one shift, the others to be chosen.
+
+        By default the signature, the best detector of each kind by its mean AUROC, and the best baseline.
+        """
+        chosen = self.leaders() if detectors is None else list(detectors)
+        lines, shifts = [], []
+        for label in self.shifts:
+            for place, name in enumerate(chosen):
+                curve = self.roc(name, label)
+                xs, ys = curve.false_positives.tolist(), curve.true_positives.tolist()
+                lines.append(Line(name, xs, ys, shift_style(place)))
+                shifts.append(label)
+        figure = lines_figure(
+            lines, x="share of prompts in distribution that are flagged", y="share of shifted prompts that are flagged",
+            y_range=(-0.02, 1.02),
+        )  # fmt: skip
+        for trace, label in zip(figure.data, shifts, strict=True):
+            trace.update(
+                meta={"shift": label},
+                visible=label == self.shifts[0],
+                hovertemplate=f"%{{fullData.name}}, {label}: %{{x:.3f}}, %{{y:.3f}}<extra></extra>",
+            )
+        figure.add_shape(type="line", x0=0, y0=0, x1=1, y1=1, line={"color": GREY, "dash": "dot", "width": 1})
+        return figure.update_layout(hovermode="closest", xaxis_range=[-0.02, 1.02], title={"text": self.describe()})
+
+    def leaders(self) -> list[str]:
+        """Name the signature's overlap, and the detector with the largest mean AUROC of each kind of reading."""
+        kinds = [found.items() for found in map(self.reading, get_args(Reads)) if found]
+        best = {max(found, key=lambda pair: pair[1].mean.value)[0] for found in kinds}
+        return [name for name in self.detectors if name == OVERLAP or name in best]
 
     @property
     def shifts(self) -> list[str]:
@@ -142,7 +193,7 @@ class DetectorReport(Result):
             if rows:
                 blocks.append(MatrixBlock(what, rows))
         figure = matrix_figure(blocks, self.shifts, value="AUROC", value_range=(0.0, 1.0), middle=0.5)
-        return figure.update_layout(title={"text": self.describe()})
+        return along(figure, x=of_shifts(self.shifts)).update_layout(title={"text": self.describe()})
 
     def describe(self) -> str:
         """Name site, positions and pooling, for figures."""

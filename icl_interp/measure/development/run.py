@@ -2,12 +2,16 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from platformdirs import user_cache_path
+
 from icl_interp.checkpoints.own_code import Loader, identity_of
 from icl_interp.checkpoints.record import Checkpoint
+from icl_interp.data.models import is_embedded
 from icl_interp.door import PathsLike, as_paths
 from icl_interp.errors import InputError
 from icl_interp.measure.development.assemble import PlannedRun, assemble
@@ -19,6 +23,7 @@ from icl_interp.measure.development.record import LeftOut, load_newest
 from icl_interp.measure.development.result import Development
 from icl_interp.measure.development.settings import DevelopmentSettings, LlcSettings, settings_key
 from icl_interp.models.architecture import NO_SITES
+from icl_interp.notebooks import notebook_bar
 from icl_interp.query import Callee
 from icl_interp.runs.find import RunFiles, find_runs
 from icl_interp.tasks.base import Task
@@ -82,12 +87,13 @@ def development(
         references: Predictors of your own by name, added to the task's.
         stages: Whether stages are sought; the fit takes the cube of the number of checkpoints.
         cache: Folder for records, with one folder per run, named after its path; None: "development" inside each run
-            folder.
+            folder, and the user's cache folder for embedded models.
         workers: Number of processes on this machine, one thread each.
         scheduler: Address of a Dask scheduler, "tcp://host:port", instead of `workers`; its workers see the same paths.
         device: Device of the networks, as torch names it.
         newest: The newest checkpoint of a run, if it is already loaded with the same task, heads and device.
-        on_checkpoint: Called with (1, what) after each record, for progress; see `count_records`.
+        on_checkpoint: Called with (1, what) after each record, for progress; see `count_records`. None shows a bar in
+            a notebook.
 
     Returns:
         Curves, trajectory and stages; `plot`, `to_frame` and `to_json` show them.
@@ -120,7 +126,6 @@ def development(
             "call study on single checkpoints."
         )
     settings = settings or DevelopmentSettings()
-    tick = on_checkpoint or (lambda _done, _what: None)
     how: dict[str, Any] = {
         "n_heads": n_heads,
         "layout": None if not layout else tuple(layout.items()),
@@ -136,12 +141,15 @@ def development(
     shared = pca_task([each.checkpoint.task for each in planned])
     jobs = [_jobs(each, shared, settings, llc, how, device, own) for each in planned]
     due = [job for own in jobs for job in own if not job.known()]
-    tick(sum(map(len, jobs)) - len(due), "found on disk")
     lost: dict[CheckpointJob, LeftOut] = {}
-    for index, left_out in run_jobs(due, workers=workers, scheduler=scheduler):
-        tick(1, f"step {due[index].step}")
-        if left_out is not None:
-            lost[due[index]] = left_out
+    with notebook_bar("timeline", len(due)) if on_checkpoint is None else nullcontext(on_checkpoint) as shown:
+        tick = shown or (lambda _done, _what: None)
+        if on_checkpoint is not None:
+            tick(sum(map(len, jobs)) - len(due), "found on disk")
+        for index, left_out in run_jobs(due, workers=workers, scheduler=scheduler):
+            tick(1, f"step {due[index].step}")
+            if left_out is not None:
+                lost[due[index]] = left_out
     found = assemble(planned, jobs, lost, shared, settings, llc, own, stages=stages)
     for each in planned:
         each.store.write_plain(each.store.folder / _SUMMARY, found.to_dict())
@@ -186,7 +194,8 @@ def _plan(
                 device=device,
             )
         readable = {step: path for step, path in files.files.items() if step not in lost}
-        folder = files.folder / FOLDER if cache is None else Path(cache) / _name_by_path(files.folder)
+        kept = user_cache_path("icl-interp") if cache is None and is_embedded(files.folder) else cache
+        folder = files.folder / FOLDER if kept is None else Path(kept) / _name_by_path(files.folder)
         # Workers may have another working directory.
         planned.append(PlannedRun(replace(files, files=readable), newest, RecordStore(folder.absolute()), lost))
     return planned

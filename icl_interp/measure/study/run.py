@@ -23,6 +23,7 @@ from icl_interp.measure.study.survey import NetworkSurvey, Watch, survey_network
 from icl_interp.measure.verdicts import gated
 from icl_interp.models.architecture import ResidualSite
 from icl_interp.models.hooked import HookedModel
+from icl_interp.notebooks import notebook_bar
 from icl_interp.query import Callee, predict
 from icl_interp.tasks.shifts.select import Shifts
 
@@ -70,7 +71,7 @@ def study(
             depend on it. None takes two or more if there are enough cores and one process would take longer than 20
             seconds. Networks that cannot be sent to another process stay in this one.
         tick: Called with the number of sequences just read, and the network or measure, for progress; the total is
-            `StudyPlan.reads`.
+            `StudyPlan.reads`. None shows a bar in a notebook.
 
     Returns:
         The study.
@@ -93,7 +94,10 @@ def study(
         seed=seed,
         workers=workers,
     )
-    return run_study(plan, tick)
+    if tick is not None:
+        return run_study(plan, tick)
+    with notebook_bar("studying", plan.reads) as bar:
+        return run_study(plan, bar)
 
 
 def run_study(plan: StudyPlan, tick: Tick | None = None) -> Study:

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+from icl_interp.figures.choices import along, of_shifts
 from icl_interp.figures.heatmap import MatrixBlock, matrix_figure
 from icl_interp.measure.detectors.result import ALPHA, DetectorReport, DetectorResult
 from icl_interp.measure.study.result import Surveyed
@@ -103,9 +104,9 @@ def details(study: Surveyed) -> Chapter | None:
     report = study.detectors
     if report is None:
         return None
-    figures: tuple[FigureView, ...] = ()
+    figures: tuple[FigureView, ...] = (_roc(report),)
     if report.n_networks:
-        figures = (_untrained_map(report), _excess_map(report))
+        figures = (*figures, _untrained_map(report), _excess_map(report))
     risk = () if report.loss == "unknown" else (_risk_table(report),)
     tables = (_measures_table(report), *risk, _left_out_table(report))
     lead = (
@@ -119,6 +120,37 @@ def details(study: Surveyed) -> Chapter | None:
             f"{listing(report.blind_to_scale)}: use the unnormalised ones for these shifts."
         )
     return Chapter(Section("detector-details", "Every detector in detail", lead, figures=figures, tables=tables))
+
+
+def _roc(report: DetectorReport) -> FigureView:
+    chosen = report.leaders()
+    first = report.shifts[0]
+    aurocs = {name: report.detectors[name].shifts[first].auroc for name in chosen}
+    best = max(aurocs, key=aurocs.__getitem__)
+    rows: list[tuple[Cell, ...]] = []
+    for label in report.shifts:
+        for name in chosen:
+            curve = report.roc(name, label)
+            corners = zip(curve.false_positives.tolist(), curve.true_positives.tolist(), strict=True)
+            rows += [(label, name, *corner) for corner in corners]
+    sentence = (
+        "Share of shifted prompts that a score flags against the share of prompts in distribution that it flags "
+        "wrongly: of the signature, and of the best score of each kind. A good score rises along the left edge; the "
+        f"dotted line is chance. Under {first}, {best} is the best, with an AUROC of {number(aurocs[best])}."
+    )
+    return FigureView(
+        id="roc",
+        title="ROC curves",
+        figure=report.plot_roc(),
+        sentence=sentence,
+        aria_label=f"Line chart of true against false positives. {sentence}",
+        data=TableView(
+            ("shift", "score", "flagged in distribution", "flagged under the shift"),
+            tuple(rows),
+            caption="ROC curves under every shift, corner by corner",
+        ),
+        height=460,
+    )
 
 
 def _untrained_map(report: DetectorReport) -> FigureView:
@@ -146,6 +178,9 @@ def _excess_map(report: DetectorReport) -> FigureView:
         for name, found in report.detectors.items()
         if found.untrained
     }
+    figure = matrix_figure(
+        [MatrixBlock("excess", rows)], report.shifts, value="difference", value_range=(-0.5, 0.5), middle=0.0
+    )
     flat = [(value, name, label) for name, row in rows.items() for value, label in zip(row, report.shifts, strict=True)]
     largest = max((entry for entry in flat if math.isfinite(entry[0])), default=(math.nan, "none", "none"))
     sentence = (
@@ -156,9 +191,7 @@ def _excess_map(report: DetectorReport) -> FigureView:
     return FigureView(
         id="detectors-excess",
         title="AUROC of this model minus that of untrained networks",
-        figure=matrix_figure(
-            [MatrixBlock("excess", rows)], report.shifts, value="difference", value_range=(-0.5, 0.5), middle=0.0
-        ),
+        figure=along(figure, x=of_shifts(report.shifts)),
         sentence=sentence,
         aria_label=f"Colour map of differences in AUROC. {sentence}",
         data=_matrix_table(rows, report.shifts, "AUROC of this model minus the mean of untrained networks"),

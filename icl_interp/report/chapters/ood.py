@@ -133,6 +133,7 @@ def _cloud(study: Surveyed, correlation: CorrelationReport) -> FigureView:
             report.scores[label][:keep].tolist(),
             report.errors[label][:keep].clamp(min=1e-6).tolist(),
             role_style("model") if label == IN_DISTRIBUTION else shift_style(i - 1),
+            None if label == IN_DISTRIBUTION else {"shift": label},
         )
         for i, label in enumerate(report.scores)
     ]

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from icl_interp.figures.choices import along
 from icl_interp.measure.errors import MODEL, UNSEEN, ErrorReport, FamilyErrors
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.study.result import Study
@@ -76,7 +77,7 @@ def _cell(report: ErrorReport, errors: FamilyErrors) -> FigureView:
     return FigureView(
         id=f"error-{_slug(label)}",
         title=label,
-        figure=drawn(report, label),
+        figure=along(drawn(report, label), whole={"shift": label}),
         sentence=sentence,
         aria_label=f"Line chart of errors, {errors.family.meaning}. {sentence}",
         data=curve_table(report, label),

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
+from icl_interp.figures.choices import along, of_sites
 from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import TraceStyle, role_style, shift_style
 from icl_interp.measure.families import IN_DISTRIBUTION
@@ -87,7 +88,7 @@ def _cell(study: Surveyed, name: str) -> FigureView:
     return FigureView(
         id=f"variant-{name}",
         title=f"{name}: {_VARIANTS[name]}",
-        figure=lines_figure(lines, x="site", y="in distribution minus shifted"),
+        figure=along(lines_figure(lines, x="site", y="in distribution minus shifted"), x=of_sites(sites)),
         sentence=sentence,
         aria_label=f"Line chart along the network, variant {name}. {sentence}",
         height=280,
@@ -212,7 +213,7 @@ def _spectrum_cell(study: Surveyed, survey: NetworkSurvey, name: str, identifier
             f"({most})."
         )
     lines = [
-        Line(label, range(1, len(r.spectrum) + 1), _positive(r), shift_style(i), width=1.2)
+        Line(label, range(1, len(r.spectrum) + 1), _positive(r), shift_style(i), width=1.2, place={"shift": label})
         for i, (label, r) in enumerate(pair for pair in records.items() if pair[0] != IN_DISTRIBUTION)
     ]
     first = records[IN_DISTRIBUTION]
@@ -303,7 +304,9 @@ def _agreement_cell(study: Surveyed, name: str, title: str, quantity: Callable[[
     return FigureView(
         id=f"agreement-{name}",
         title=title,
-        figure=lines_figure(lines, x="site", y="mean over pairs with fit prompts", y_range=(0, 1.02)),
+        figure=along(
+            lines_figure(lines, x="site", y="mean over pairs with fit prompts", y_range=(0, 1.02)), x=of_sites(sites)
+        ),
         sentence=sentence,
         aria_label=f"Line chart along the network: {title}. {sentence}",
         height=300,

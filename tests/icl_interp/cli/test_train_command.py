@@ -15,6 +15,7 @@ from icl_interp.cli.train import _app
 
 TINY = [
     "steps=4", "log_every=2", "batch_size=4", "warmup=0", "model.d_model=8", "model.n_layers=1", "model.n_heads=1",
+    "checkpoints=null",
 ]  # fmt: skip
 
 

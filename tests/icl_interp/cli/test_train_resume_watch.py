@@ -52,6 +52,9 @@ def test_sigterm_says_how_to_go_on_and_resume_does(stopped, tmp_path):
     assert resumed.stdout.endswith(" after 8 steps\n")
     CliRunner().invoke(_app, ["demo", *SETTINGS, "--quiet", "--out", str(tmp_path / "straight")])
     assert (folder / "metrics.jsonl").read_text() == (tmp_path / "straight/metrics.jsonl").read_text()
+    kept = [sorted(path.name for path in (run / "checkpoints").iterdir()) for run in (folder, tmp_path / "straight")]
+    assert kept[0] == kept[1]
+    assert len(kept[0]) == 7  # of the twelve of a long run, for the timeline of icl-probe
 
 
 def test_resume_needs_a_run_or_a_config(refuses, tmp_path):

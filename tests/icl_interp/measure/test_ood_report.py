@@ -45,6 +45,15 @@ def test_an_untrained_model_detects_nothing_beyond_untrained_models(untrained):
     assert found <= {"negligible", "inconclusive"}
 
 
+def test_the_area_below_a_roc_curve_is_the_auroc(untrained):
+    for label, detection in untrained.shifts.items():
+        curve = untrained.roc(label)
+        area = float(torch.trapezoid(curve.true_positives, curve.false_positives))
+        np.testing.assert_allclose(area, detection.signature.auroc, atol=1e-12)
+    with pytest.raises(ValueError, match="roc needs a shift out of x_scale=3, label_noise=1, got 'x_scale=2'"):
+        untrained.roc("x_scale=2")
+
+
 def test_permuted_labels_leave_nothing_to_detect(planted):
     scores = torch.cat([planted.scores[IN_DISTRIBUTION], planted.scores["label_noise=1"]])
     order = torch.randperm(64, generator=torch.Generator().manual_seed(0))

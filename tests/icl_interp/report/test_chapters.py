@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
+from icl_interp import HookedLinearTransformerBlock, LinearRegression, ModelConfig, weight_views
 from icl_interp.measure.errors import MODEL, error_curves
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.linear_probes import LinearProbeReport
@@ -13,14 +15,23 @@ from icl_interp.report.chapters import (
     agreement,
     atlas,
     attention,
+    contributions,
+    detectors,
     errors,
     heads,
+    induced,
     layers,
+    lens,
     ood,
+    patching,
+    patterns,
     probes,
     shifts,
     signature,
+    signature_view,
+    steps,
     use,
+    weights,
 )
 from icl_interp.report.model import FigureGrid
 from probes.bootstrap import Estimate
@@ -34,6 +45,15 @@ CHAPTERS = {
     "use": use.chapter,
     "part-pruning": heads.pruning,
     "part-attention": attention.chapter,
+    "contributions": contributions.chapter,
+    "patching": patching.chapter,
+    "weights": weights.chapter,
+    "signature-view": signature_view.chapter,
+    "detector-details": detectors.details,
+    "part-patterns": patterns.chapter,
+    "part-lens": lens.chapter,
+    "part-induced": induced.chapter,
+    "part-steps": steps.chapter,
     "probes": probes.chapter,
     "part-probes": probes.each_target,
     "signature": signature.chapter,
@@ -315,3 +335,56 @@ def test_the_order_of_importance_is_compared_with_random_orders(small_study):
     report = replace(small_study.heads, random_pruning=(worse, better, far_worse))
     (view,) = heads.pruning(with_results(small_study, heads=report)).section.figures
     assert "2 of 3 random orders" in view.sentence
+
+
+def text_of(section) -> str:
+    return " ".join([section.lead, *(view.sentence for view in views(section))])
+
+
+def test_pictures_say_what_planted_networks_do(signing_study):
+    said = text_of(signature_view.chapter(signing_study).section)
+    assert "The smallest is 0." in said
+    assert "label_noise" in said
+    roc = detectors.details(signing_study).section.figures[0]
+    assert roc.id == "roc"
+    assert "with an AUROC of 1." in roc.sentence
+    assert {row[0] for row in roc.data.rows} == {"label_noise=1", "label_noise=2"}
+
+
+def test_networks_without_an_answer_or_without_weights_get_a_sentence(small_study):
+    nan, found, patched = float("nan"), small_study.contributions, small_study.patching
+    silent = replace(found, shares=(Estimate(nan, nan, nan),) * len(found.shares), by_examples=found.by_examples * nan)
+    said = text_of(contributions.chapter(with_results(small_study, contributions=silent)).section)
+    assert "the answers are zero" in said
+    assert "too few answers to follow" in said
+    unmoved = replace(patched, restored=patched.restored * nan, restored_by_kind=patched.restored_by_kind * nan)
+    said = text_of(patching.chapter(with_results(small_study, patching=unmoved)).section)
+    assert "does not change with the labels" in said
+    for name, chapter in (("contributions", contributions), ("patching", patching), ("weights", weights)):
+        bare = with_results(small_study, **{name: None})
+        section = chapter.chapter(replace(bare, absent={name: "It is a stone."})).section
+        assert (section.lead, section.figures) == ("It is a stone.", ())
+    assert signature_view.chapter(with_results(small_study, signature_view=None)) is None
+
+
+def test_places_of_patching_may_be_missing_and_kinds_stay(small_study):
+    patched = small_study.patching
+    few = replace(patched, places=(), restored=patched.restored[:, :0])
+    section = patching.chapter(with_results(small_study, patching=few)).section
+    assert [view.id for view in section.figures] == ["patching-kinds"]
+    rows = section.figures[0].data.rows
+    assert len(rows) == len(patched.sites) * len(patched.kinds)
+    full = patching.chapter(small_study).section.figures
+    assert [view.id for view in full] == ["patching-map", "patching-kinds"]
+    assert len(full[0].data.rows) == len(patched.sites) * len(patched.places)
+
+
+def test_a_known_gradient_step_is_said_beside_the_best_one(small_study):
+    config = ModelConfig(family="ltb", n_dims=3, n_points=8)
+    model = HookedLinearTransformerBlock.gd_learned_init(config, torch.ones(3), 0.5 * torch.eye(3))
+    views_of_it = weight_views(model, LinearRegression(3, w_mean=1.0, n_points=8))
+    section = weights.chapter(with_results(small_study, weights=views_of_it)).section
+    assert [view.id for view in section.figures][:2] == ["weights-step", "weights-start"]
+    assert "Here the diagonal is 0.5 on average and other entries are 0 in size" in section.figures[0].sentence
+    assert "Here they are 0 apart" in section.figures[1].sentence
+    assert "weights-heads" not in {view.id for view in section.figures}  # of one head there is nothing to compare

@@ -120,8 +120,8 @@ def test_the_other_cells_of_the_table_are_settings(name: str) -> None:
 @pytest.mark.parametrize("name", ["zhang-lsa", "zhang-ltb"])
 def test_the_recipe_of_linear_families_is_their_default(name: str) -> None:
     spelled = load_config(name)
-    model, task = spelled.model, spelled.task
-    assert type(spelled)(model=model, task=task) == spelled
+    model, task, kept = spelled.model, spelled.task, spelled.checkpoints
+    assert type(spelled)(model=model, task=task, checkpoints=kept) == spelled
     assert type(spelled)(model=model.model_dump(), task=task, steps=7, loss_points="all").steps == 7
     demo = load_config("demo")
     assert type(spelled)(model=demo.model, task=demo.task, steps=7).batch_size == 64

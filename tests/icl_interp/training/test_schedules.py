@@ -83,11 +83,19 @@ def test_the_published_checkpoint_schedules() -> None:
         (CheckpointSteps(log=4), 1000, (1, 10, 100, 1000)),
         (CheckpointSteps(every=400, log=3), 1000, (0, 1, 31, 400, 800, 1000)),
         (CheckpointSteps(linear=3, horizon=100), 60, (0, 50, 60)),
+        (CheckpointSteps(log=3, decades=2), 10_000, (100, 1000, 10_000)),
+        (CheckpointSteps(log=3, decades=9), 100, (1, 10, 100)),
+        (CheckpointSteps(log=4, decades=3), 2, (1, 2)),
     ],
     ids=repr,
 )
 def test_checkpoint_steps(schedule: CheckpointSteps, last: int, steps: tuple[int, ...]) -> None:
     assert schedule.steps(last) == steps
+
+
+def test_decades_need_a_logarithmic_grid() -> None:
+    with pytest.raises(ValueError, match="decades says where the grid of log begins, and there is no log"):
+        CheckpointSteps(every=3, decades=2)
 
 
 def test_whole_powers_do_not_lose_one_to_rounding() -> None:

@@ -1,3 +1,4 @@
+import itertools
 from pathlib import Path
 
 import pytest
@@ -160,8 +161,18 @@ def test_a_peak_needs_room_on_both_sides(schedule: str, steps: int, warmup: int)
 def test_older_files_say_checkpoint_every() -> None:
     assert load_config("demo", ["checkpoint_every=5"]).checkpoints == CheckpointSteps(every=5)
     assert load_config("demo", ["checkpoint_every=null"]).checkpoints is None
+    assert load_config("demo", ["checkpoints=null"]).checkpoint_steps == (10_000,)
     with pytest.raises(ValueError, match="say checkpoints or checkpoint_every, not both"):
         load_config("demo", ["checkpoint_every=5", "checkpoints={log: 5}"])
+
+
+def test_a_config_that_says_nothing_of_checkpoints_keeps_twelve() -> None:
+    steps = load_config("demo").checkpoint_steps
+    assert (len(steps), steps[0], steps[-1]) == (12, 10, 10_000)
+    ratios = [later / earlier for earlier, later in itertools.pairwise(steps)]
+    assert max(ratios) < 1.15 * min(ratios)  # equal up to whole steps
+    assert len(load_config("demo", ["steps=3"]).checkpoint_steps) == 3
+    assert TrainConfig(model=MODEL, task=TINY.task, steps=5).checkpoint_steps == (5,)
 
 
 EVERYTHING = [

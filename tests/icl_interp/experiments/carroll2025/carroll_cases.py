@@ -8,7 +8,7 @@ from typing import Any
 from icl_interp.experiments.carroll2025.measures import Measures, Pair, Plane, Trained
 from icl_interp.experiments.carroll2025.setting import INFINITE, SIZES, Run, Sizes
 
-THREE: Sizes = replace(SIZES["laptop"], pools=(4, 8, 16, 32, 64), threshold=(4, 64))
+THREE: Sizes = replace(SIZES["laptop"], seeds=(0, 1, 2), pools=(4, 8, 16, 32, 64), threshold=(4, 64))
 """Three seeds, M = 4, 8, 16, 32, 64 and infinity."""
 STEPS = (0, 10, 100, 300, 1000, 3000, 10_000)
 RIDGE = 1.6

@@ -28,7 +28,7 @@ def test_the_papers_pools_include_those_that_it_names():
     sizes = SIZES["paper"]
     assert {1, 6, 8, 16, 24, 32, 128, 182, 256, 362, 2**15} <= set(sizes.pools)
     assert list(sizes.pools) == sorted(sizes.pools)
-    assert (sizes.measured.n_pca_prompts, len(sizes.seeds)) == (512, 3)
+    assert (sizes.measured.n_pca_prompts, len(sizes.seeds)) == (512, 5)
 
 
 def test_pools_are_nested_and_share_the_root_task():
@@ -62,7 +62,7 @@ def test_each_class_of_m_is_run():
 def test_other_seeds_replace_the_presets():
     chosen = experiment("carroll2025")
     assert {run.seed for run in chosen.configs("laptop", Means(seeds=(7,)))} == {7}
-    for means, n_runs in ((Means(), 15), (Means(seeds=(7,)), 5)):
+    for means, n_runs in ((Means(), 25), (Means(seeds=(7,)), 5)):
         configs = chosen.configs("laptop", means)
         assert (len(configs), chosen.n_measurements(configs)) == (n_runs, n_runs * (38 + 1))
 

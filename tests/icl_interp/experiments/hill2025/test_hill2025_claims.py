@@ -270,7 +270,8 @@ def test_a_convention_by_which_no_model_differs_has_no_strongest_cell(ideal):
 def test_the_atlas_frames_what_most_models_show(ideal):
     panel = next(panel for panel in panels(ideal, EIGHT) if panel.id == "atlas-isotropic")
     assert panel.sentence.startswith(
-        "Shifted prompts leave it most often in 8 of 8 models at block 0 under x_scale=3 (AUROC 0.95, untrained 0.55)"
+        "Beside untrained networks, shifted prompts leave the signature more often in 8 of 8 models at block 0 under "
+        "x_scale=3 (AUROC 0.95, untrained 0.55)"
     )
     (frame,) = panel.figure.layout.shapes
     shifts = list(panel.figure.data[0].y)

@@ -62,6 +62,31 @@ def test_raw_inputs_see_a_change_of_scale_without_any_network(untrained):
     assert untrained.detectors["‖X‖"].shifts["x_scale=3"].auroc == 1.0
 
 
+def test_roc_curves_belong_to_the_scores_of_the_report(planted, untrained):
+    perfect = planted.roc("signature C (overlap)", "label_noise=1")
+    np.testing.assert_allclose(perfect.false_positives, [0, 0, 1])  # the planted signature tells all apart
+    np.testing.assert_allclose(perfect.true_positives, [0, 1, 1])
+    for name, found in untrained.detectors.items():
+        for label, report in found.shifts.items():
+            curve = untrained.roc(name, label)
+            area = float(torch.trapezoid(curve.true_positives, curve.false_positives))
+            np.testing.assert_allclose(area, report.auroc, atol=1e-12)
+    with pytest.raises(ValueError, match=r"roc needs a detector out of signature A .* got 'x' and 'label_noise=1'"):
+        untrained.roc("x", "label_noise=1")
+
+
+def test_roc_curves_of_one_shift_are_drawn_and_the_others_can_be_chosen(untrained):
+    leaders = untrained.leaders()
+    assert "signature C (overlap)" in leaders
+    assert {untrained.detectors[name].reads for name in leaders} == {"hidden states", "predictions", "raw inputs"}
+    figure = untrained.plot_roc()
+    assert [trace.name for trace in figure.data if trace.visible] == leaders
+    assert [trace.meta["shift"] for trace in figure.data] == [label for label in SHIFTS for _ in leaders]
+    assert {trace.meta["shift"] for trace in figure.data if trace.visible} == {SHIFTS[0]}
+    (alone,) = untrained.plot_roc(detectors=["‖X‖"]).data[:1]
+    np.testing.assert_allclose([alone.x, alone.y], [[0, 0, 1], [0, 1, 1]])  # norms see a change of scale
+
+
 def test_a_shift_that_changes_nothing_is_at_chance_for_all(signing_model, tiny_task):
     report = detector_report(signing_model, tiny_task, shifts=["x_scale=1"], n_prompts=16, n_controls=0)
     for found in report.detectors.values():
