@@ -118,7 +118,7 @@ $(VENV)/installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@ $(VENV)/installed
 
 $(VENV)/installed-browser: $(VENV)/installed-dev
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[browser]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[browser,docs]"
 	@touch $@
 
 # With torch and our package, whose help and docstrings become pages: an environment of its own would hold both twice.
