@@ -24,7 +24,7 @@ def _predictions(steps: StepByStep) -> FigureView:
     worst = int(misses.argmax())
     after = f"{worst} example{'' if worst == 1 else 's'}"
     sentence = (
-        f"Labels (diamonds) and what the model, {listing(steps.shown)} predict for them. A good model meets the labels "
+        f"Labels (diamonds) and what {listing(['the model', *steps.shown])} predict for them. A good model meets the labels "
         f"once it has seen enough examples. Here it misses most after {after}, by {number(float(misses[worst]))}, and "
         f"the last label by {number(float(misses[-1]))}."
     )
