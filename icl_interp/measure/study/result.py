@@ -181,7 +181,7 @@ class Study(Surveyed, Result):
 
     def _repr_html_(self) -> str:
         shown = self.to_frame()[["claim", "verdict", "value", "control", "low", "high"]]
-        return str(shown.to_html(index=False, float_format="%.3g"))
+        return str(shown.to_html(index=False, float_format="{:.3g}".format))
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:  # noqa: ARG002
         return {"text/plain": repr(self), "text/html": self._repr_html_()}

@@ -74,7 +74,7 @@ def test_the_first_steps_of_the_preset_are_the_first_checkpoints() -> None:
 def test_linear_models_are_near_their_exact_optima() -> None:
     block, attention = (icl.demo_models()[name].load() for name in ("ltb", "lsa"))
     mean = block.task.weight_mean.float()
-    risks = [float(linear_risk(one.model.effective_parameters(), mean, 5)) for one in (block, attention)]
+    risks = [linear_risk(one.model.effective_parameters(), mean, 5).item() for one in (block, attention)]
     assert risks == pytest.approx([30 / 11, optimal_lsa_risk(mean, 5)], rel=0.005)  # Zhang et al., theorem 5.2
 
 
