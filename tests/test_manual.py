@@ -170,6 +170,14 @@ def test_the_gallery_names_each_embedded_model_and_shows_the_reports_that_exist(
     assert generated.demos(tmp_path).endswith('<a href="gallery/lsa.html">Open the report</a>')
 
 
+def test_the_settings_of_learning_coefficients_have_the_defaults_that_the_page_says():
+    rows = re.findall(
+        r"^\| `(\w+)` \| ([\d.e-]+) \|", PAGES["measures/learning_coefficient.md"].read_text(), flags=re.M
+    )
+    assert len(rows) == 7
+    assert {name: float(value) for name, value in rows} == {name: getattr(icl.LlcSettings(), name) for name, _ in rows}
+
+
 # Links
 
 

@@ -343,7 +343,8 @@ def _cost(config: Architecture, n_points: int, n_controls: int) -> int:  # noqa:
 def _in_study(found: Findings) -> SignatureView:
     """Show the signature at the site that the atlas names, else after the last block."""
     plan, atlas = found.plan, found.results.get("atlas")
-    site = (None if atlas is None else atlas.strongest_site()) or found.main_site
+    named = () if atlas is None else atlas.named_sites()
+    site = named[0] if named else found.main_site
     n_drawn = plan.efforts[VIEW.name].prompts
     return _view(plan.model, found.surveys, plan.families, site, plan.conventions, n_drawn=n_drawn)
 

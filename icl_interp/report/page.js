@@ -5,6 +5,7 @@
   const all = (selector) => [...document.querySelectorAll(selector)];
   const CONFIG = { displayModeBar: false, displaylogo: false, responsive: true, scrollZoom: false, doubleClick: "reset" };
   const PRINT_WIDTH = 660;
+  const PRINT_SCALE = 0.88; // of a table's columns, by the sizes of its letters and gaps
   const COLOURS = {
     "font.color": "--muted", "legend.font.color": "--ink", "hoverlabel.bgcolor": "--panel",
     "hoverlabel.bordercolor": "--axis", "hoverlabel.font.color": "--ink",
@@ -305,18 +306,61 @@
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
   }
 
+  // A table wider than the paper is printed as several below one another, each with the first column.
+  function columnsThatFit(table) {
+    table.classList.add("narrow");
+    const widths = [...table.rows[0].cells].map((cell) => cell.offsetWidth * PRINT_SCALE);
+    table.classList.remove("narrow");
+    const parts = [[]];
+    let room = PRINT_WIDTH - widths[0];
+    for (let i = 1; i < widths.length; i++) {
+      if (widths[i] > room && parts[parts.length - 1].length) {
+        parts.push([]);
+        room = PRINT_WIDTH - widths[0];
+      }
+      parts[parts.length - 1].push(i);
+      room -= widths[i];
+    }
+    return parts;
+  }
+
+  function splitWideTables() {
+    const made = [];
+    for (const table of all(".table table")) {
+      const parts = columnsThatFit(table);
+      if (parts.length < 2) continue;
+      parts.reverse().forEach((columns, back) => {
+        const part = table.cloneNode(true);
+        if (back < parts.length - 1) part.querySelector("caption").remove();
+        for (const row of part.rows)
+          [...row.cells].forEach((cell, i) => { if (i && !columns.includes(i)) cell.remove(); });
+        part.classList.add("printed");
+        table.after(part);
+        made.push(part);
+      });
+      table.classList.add("split");
+    }
+    return () => {
+      made.forEach((part) => part.remove());
+      all("table.split").forEach((table) => table.classList.remove("split"));
+    };
+  }
+
   function startPrinting(plots) {
     let before = "auto";
     let opened = [];
+    let join = () => {};
     addEventListener("beforeprint", () => {
       before = root.dataset.theme || "auto";
       opened = all("details.fold:not([open])");
       opened.forEach((fold) => { fold.open = true; });
       plots.forEach(draw);
+      join = splitWideTables();
       setTheme("light");
       for (const plot of painted.keys()) Plotly.relayout(plot, { width: plot.closest(".grid") ? PRINT_WIDTH / 2 - 12 : PRINT_WIDTH });
     });
     addEventListener("afterprint", () => {
+      join();
       opened.forEach((fold) => { fold.open = false; });
       for (const plot of painted.keys()) Plotly.relayout(plot, { width: null, autosize: true });
       setTheme(before);
@@ -349,7 +393,7 @@
         fold.open = true;
         closed += 1;
       }
-      if (closed || target.id !== location.hash.slice(1)) target.scrollIntoView(); // the browser could not
+      if (closed || target.id !== location.hash.slice(1)) target.scrollIntoView({ behavior: "instant" }); // the browser could not
     };
     addEventListener("hashchange", unfold);
     unfold();

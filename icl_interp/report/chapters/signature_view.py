@@ -15,7 +15,7 @@ def chapter(study: Surveyed) -> Chapter | None:
     if view is None:
         return None
     atlas = study.results.get("atlas")
-    named = atlas is not None and atlas.strongest_site() == view.site
+    named = atlas is not None and view.site in atlas.named_sites()[:1]
     lead = (
         f"The signature at `{view.site.hook}`, {'which the atlas names' if named else 'after the last block'} "
         f"({view.conventions.describe()}). Its directions are those that prompts in distribution share; the sign of a "

@@ -196,7 +196,7 @@ def test_distances_of_weights_are_their_formula(known_weights):
     np.testing.assert_allclose(known_weights.distance(), expected, rtol=1e-4)
     (name,) = known_weights.references
     assert known_weights.distance(name) < 1e-8 < 0.05 < known_weights.distance(name, examples=1)
-    np.testing.assert_allclose(known_weights.distance(name, other="model"), expected, rtol=1e-4)
+    np.testing.assert_allclose(known_weights.distance("least squares", other="model"), expected, rtol=1e-4)
     frame = known_weights.to_frame()
     assert list(frame.columns) == ["examples", "prompt", "coordinate", "true weight", "model", name]
     assert len(frame) == 2 * 4 * 3
@@ -206,7 +206,7 @@ def test_distances_of_weights_are_their_formula(known_weights):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda w: w.distance("ridge"), "distance needs two of model, least squares.*, true weight, got 'ridge'"),
+        (lambda w: w.distance("lasso"), "distance needs two of model, true weight, least squares.*, got 'lasso'"),
         (lambda w: w.plot(3), "examples needs one of 1, 6, got 3"),
         (lambda w: w.plot_path(3), "plot_path needs a coordinate from 0 to 2, got 3"),
         (lambda _: icl.induced_weights(least_squares(), icl.SineRegression()), "needs a task with weights"),
