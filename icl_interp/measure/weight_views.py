@@ -165,8 +165,8 @@ class WeightViews(Result):
     def _plot_heads(self) -> Any:
         most = self.leader.ov_answer or 1.0
         table = {
-            "QK, cosine with identity": [each.qk_identity for each in self.heads],
-            "label into answer": [each.label_to_answer / most for each in self.heads],
+            "QK to identity": [each.qk_identity for each in self.heads],
+            "label to answer": [each.label_to_answer / most for each in self.heads],
         }
         figure = heatmap_figure(
             list(table.values()),
@@ -174,7 +174,7 @@ class WeightViews(Result):
             columns=[f"{each.layer}.{each.head}" for each in self.heads],
             x="block.head",
             y="quantity",
-            unit="cosine, or share of the largest",
+            unit="share",
             limits=(-1.0, 1.0),
             scale="diverging",
             text=len(self.heads) <= 16,
@@ -191,7 +191,7 @@ class WeightViews(Result):
             columns=[str(i) for i in range(table.shape[1])],
             x="dimension of the stream",
             y="row",
-            unit="entry, rows of length 1",
+            unit="entry",
             scale="diverging",
         )
 
