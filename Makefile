@@ -8,8 +8,8 @@ export OMP_NUM_THREADS ?= 1
 # Each of many processes would compile our modules anew where compiled ones are not kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-newest test-tl3 test-slow strength golden words compare check format claims docs docs-gallery \
-	demo-checkpoint demo-models clean
+.PHONY: demo test test-newest test-tl3 test-browser test-slow strength golden words compare check format claims docs \
+	docs-gallery demo-checkpoint demo-models clean
 
 demo: $(VENV)/installed
 	$(BIN)/icl-probe --out icl-report.html
@@ -20,7 +20,7 @@ test: $(VENV)/installed-dev
 	$(BIN)/python .ci/beside.py "$(MAKE) test-newest" "$(MAKE) test-tl3" "$(MAKE) check"
 
 test-newest: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not browser"
 
 # What is not the same under the oldest TransformerLens that is supported: the class HookedTransformer, which 4.x no
 # longer has, and what our models inherit: hooks, their names, caches, state dicts and loading. What a model computes in
@@ -34,8 +34,12 @@ TL3_TESTS = $(patsubst %,tests/icl_interp/models/test_%.py,lens lens_from linear
 test-tl3: $(VENV_TL3)/installed
 	$(VENV_TL3)/bin/python -m pytest -m "not slow" $(TL3_TESTS)
 
+# Reports and the manual in a real browser, the chromium on PATH; without one the tests skip and say so.
+test-browser: $(VENV)/installed-browser
+	$(BIN)/python -m pytest -m browser tests/icl_interp/browser
+
 test-slow: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not browser"
 
 # Whether the tests still catch faults that they are known to catch, one planted at a time; goes on where it stopped.
 MINUTES ?= 40
@@ -113,6 +117,10 @@ $(VENV)/installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@$(MYPY) .ci/typed.py > $(VENV)/mypy.log
 	@touch $@ $(VENV)/installed
 
+$(VENV)/installed-browser: $(VENV)/installed-dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[browser,docs]"
+	@touch $@ $(VENV)/installed-docs
+
 # With torch and our package, whose help and docstrings become pages: an environment of its own would hold both twice.
 $(VENV)/installed-docs: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
@@ -127,4 +135,4 @@ $(VENV_TL3)/installed: pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV_TL3) runs .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(VENV_TL3) runs docs/_build .mypy_cache .ruff_cache .pytest_cache

@@ -21,5 +21,6 @@ html_math_renderer = "mathml"
 html_static_path = []
 html_copy_source = False
 html_show_sourcelink = False
+html_show_copyright = False
 # Search would fetch the pages that it found to quote them, which browsers refuse for pages opened from disk.
 html_show_search_summary = False

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from icl_interp.measure.atlas import Atlas, AtlasCell, signature_atlas
     from icl_interp.measure.attention import attention_summary
     from icl_interp.measure.attention_patterns import attention_patterns
+    from icl_interp.measure.comparison import Comparison, compare_studies
     from icl_interp.measure.detectors.own import DETECTORS, Detector, register_detector
     from icl_interp.measure.detectors.report import detector_report
     from icl_interp.measure.development.llc import calibrate_llc
@@ -179,6 +180,8 @@ _HOMES = {
     "patching_map": "measure.patching_map",
     "weight_views": "measure.weight_views",
     "study": "measure.study.run",
+    "compare_studies": "measure.comparison",
+    "Comparison": "measure.comparison",
     "activation_study": "measure.activation_study",
     "ActivationStudy": "measure.activation_study",
     "intervention_effect": "measure.subspace_use",
@@ -209,6 +212,7 @@ __all__ = [
     "AtlasCell",
     "CategoricalRegression",
     "Checkpoint",
+    "Comparison",
     "DecisionTreeRegression",
     "DemoModel",
     "Detector",
@@ -251,6 +255,7 @@ __all__ = [
     "build_model",
     "calibrate_llc",
     "collect",
+    "compare_studies",
     "demo_models",
     "demo_path",
     "detector_report",

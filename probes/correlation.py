@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float, Float64, Int, Int64
 from torch import Tensor
@@ -15,10 +16,12 @@ from torch import Tensor
 from probes._core import checks
 from probes._core.arrays import takes_arrays
 from probes._core.ranks import (
+    by_sample,
     count_chunks,
     partial_correlation,
     pearson,
     resampled_ranks,
+    resampled_spearman,
     spearman_over_means,
     weighted_covariance,
 )
@@ -165,8 +168,8 @@ def _within(
     values: Float64[Tensor, "row sample"], sizes: list[int], weights: Float64[Tensor, "bootstrap sample"]
 ) -> Float64[Tensor, "bootstrap group"]:
     parts = zip(torch.split(values[:2], sizes, dim=1), torch.split(weights, sizes, dim=1), strict=True)
-    found = [pearson(weighted_covariance(resampled_ranks(part, weight), weight)) for part, weight in parts]
-    return torch.stack(found, dim=1)
+    found = [resampled_spearman(*part.numpy(), by_sample(weight)) for part, weight in parts]
+    return torch.from_numpy(np.stack(found, axis=1))
 
 
 # Places of the samples' clusters among the distinct ones, from 0.

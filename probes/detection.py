@@ -5,13 +5,14 @@ A score is larger the further out a sample is. FPR at 95 % TPR has two definitio
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from probes._core import checks
 from probes._core.arrays import takes_arrays
-from probes._core.ranks import count_chunks, count_levels, levels_of
+from probes._core.ranks import levels_of, twice_below, weight_chunks
 from probes.bootstrap import Interval, percentile_interval
 
 __all__ = ["DetectionReport", "RocCurve", "detection_report", "roc_curve"]
@@ -171,16 +172,18 @@ def detection_report(
 def _auroc_replicates(
     inside: Int64[Tensor, " inside"], outside: Int64[Tensor, " outside"], *, paired: bool, seed: int, n_bootstrap: int
 ) -> Float64[Tensor, " bootstrap"]:
-    n_levels = int(torch.cat([inside, outside]).max()) + 1
-    sets = ((inside, 0), (outside, 0 if paired else 1))
-    chunks = [
-        [
-            count_levels(counts.double(), levels, n_levels)
-            for counts in count_chunks((len(levels),), seed=seed, n_bootstrap=n_bootstrap, first_stream=stream)
-        ]
+    within, beyond = inside.double().numpy(), outside.double().numpy()
+    sets = ((within, 0), (beyond, 0 if paired else 1))
+    width = max(len(within), len(beyond))
+    chunks = (
+        weight_chunks(len(levels), seed=seed, n_bootstrap=n_bootstrap, first_stream=stream, width=width)
         for levels, stream in sets
+    )
+    found = [
+        np.einsum("ij,ij->j", outs, twice_below(beyond, within, ins)) / (2 * len(within) * len(beyond))
+        for ins, outs in zip(*chunks, strict=True)
     ]
-    return _auroc(torch.cat(chunks[0]), torch.cat(chunks[1]))
+    return torch.from_numpy(np.concatenate(found))
 
 
 # From histograms over the pooled distinct values: pairs that are ordered rightly, and half of the equal ones.

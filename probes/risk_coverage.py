@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from probes._core import checks
 from probes._core.arrays import takes_arrays
-from probes._core.ranks import count_chunks, count_levels, levels_of
+from probes._core.ranks import Weights, count_levels, levels_of, weight_chunks
 from probes._core.results import cast_like
 from probes.bootstrap import Estimate, percentile_interval
 
@@ -78,11 +79,13 @@ def risk_coverage(
     once = torch.ones(1, len(exact), dtype=torch.int64)
     risk = _risks(levels, exact, once)[0]
     aurc, oracle, mean = float(risk.mean()), float(_risks(best, exact, once).mean()), float(exact.mean())
-    replicates, gains = [], []
-    for counts in count_chunks((len(exact),), seed=seed, n_bootstrap=n_bootstrap):
-        found, least = _risks(levels, exact, counts), _risks(best, exact, counts).mean(dim=1)
-        replicates.append(found.mean(dim=1))
-        gains.append((found[:, -1] - replicates[-1]) / (found[:, -1] - least))
+    replicates, gains, errors = [], [], exact.numpy()
+    for weights in weight_chunks(len(exact), seed=seed, n_bootstrap=n_bootstrap):
+        found, least = (_areas(places.numpy(), errors, weights) for places in (levels, best))
+        whole = errors @ weights / len(exact)
+        replicates.append(torch.from_numpy(found))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            gains.append(torch.from_numpy((whole - found) / (whole - least)))
     varies = not bool(checks.is_constant(error))
     gain = (mean - aurc) / (mean - oracle) if varies else float("nan")
     reason = "" if varies else "all errors are equal"
@@ -93,6 +96,25 @@ def risk_coverage(
         random=mean,
         gain=Estimate(gain, *percentile_interval(torch.cat(gains), confidence), reason),
     )
+
+
+# AURC of each resample: sample i in order of its score adds its error to the mean of the first i, i + 1, ... n samples,
+# hence with the weight sum_{j >= i} 1 / j; the samples of a level share their mean error.
+def _areas(
+    levels: Int64[np.ndarray, " sample"], errors: Float64[np.ndarray, " sample"], weights: Weights
+) -> Float64[np.ndarray, " bootstrap"]:
+    n, order = len(errors), levels.argsort(kind="stable")
+    harmonic = np.cumsum(1 / np.arange(1, n + 1))
+    shares = np.concatenate([[0.0], np.cumsum(harmonic[-1] - np.concatenate([[0.0], harmonic[:-1]]))])
+    starts = np.flatnonzero(np.diff(levels[order], prepend=-1))
+    drawn, means = weights[order], errors[order][:, None]
+    if len(starts) < n:
+        sums = np.add.reduceat(drawn * means, starts, axis=0)
+        drawn = np.add.reduceat(drawn, starts, axis=0)
+        means = sums / np.maximum(drawn, 1.0)  # what nobody drew has no share
+    ends = np.cumsum(drawn, axis=0).astype(np.int64)
+    gained = np.diff(shares[ends], axis=0, prepend=0.0)
+    return np.einsum("ij,ij->j", np.broadcast_to(means, gained.shape), gained) / n
 
 
 # Mean error of the first 1, 2, ... n samples of each resample; equal levels share their mean error.

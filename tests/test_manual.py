@@ -156,13 +156,26 @@ def is_room(path: Path) -> bool:
 
 
 def test_the_gallery_names_each_embedded_model_and_shows_the_reports_that_exist(monkeypatch, tmp_path):
-    found = {"lsa": types.SimpleNamespace(description="One layer of *linear* attention.")}
-    monkeypatch.setattr(icl, "demo_models", lambda: found, raising=False)
+    record = types.SimpleNamespace(
+        description="one layer of *linear* attention", good_for="weights", preset="zhang-lsa"
+    )
+    monkeypatch.setattr(icl, "demo_models", lambda: {"lsa": record}, raising=False)
     page = generated.demos(tmp_path)
-    assert page == "## lsa\n\nOne layer of \\*linear\\* attention.\n\n```bash\nicl-probe demo:lsa\n```"
+    assert page.startswith(
+        "## lsa\n\nOne layer of \\*linear\\* attention.\n\n*Good for:* Weights.\n\n```bash\nicl-probe demo:lsa "
+    )
+    assert "icl-train zhang-lsa --out lsa\n```" in page
     (tmp_path / "gallery").mkdir()
     (tmp_path / "gallery" / "lsa.html").touch()
     assert generated.demos(tmp_path).endswith('<a href="gallery/lsa.html">Open the report</a>')
+
+
+def test_the_settings_of_learning_coefficients_have_the_defaults_that_the_page_says():
+    rows = re.findall(
+        r"^\| `(\w+)` \| ([\d.e-]+) \|", PAGES["measures/learning_coefficient.md"].read_text(), flags=re.M
+    )
+    assert len(rows) == 7
+    assert {name: float(value) for name, value in rows} == {name: getattr(icl.LlcSettings(), name) for name, _ in rows}
 
 
 # Links
@@ -176,6 +189,19 @@ def test_links_between_pages_lead_to_files():
             if not link.startswith("http"):
                 target = (path.parent / link).resolve().relative_to(ROOT)
                 assert str(target) in there, f"{name}: {link}"
+
+
+# Each was looked at when it was added; nothing fetches them.
+EXTERNAL = {
+    "https://github.com/dtsip/in-context-learning",
+    "https://github.com/timaeus-research/icl",
+    "https://download.pytorch.org/whl/cpu",
+}
+
+
+def test_links_that_leave_the_manual_are_listed():
+    text = "".join(path.read_text() for path in (*PAGES.values(), ROOT / "README.md"))
+    assert set(re.findall(r"https?://[^\s)>\"\'`]+", text)) == EXTERNAL
 
 
 def test_every_page_has_a_place_in_the_contents():

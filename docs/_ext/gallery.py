@@ -8,22 +8,24 @@ import subprocess
 import sys
 from pathlib import Path
 
-from generated import demo_sentences
+import icl_interp as icl
 
 
 def main(folder: Path) -> None:
     """Make what is missing; delete a report to have it made again."""
     folder.mkdir(parents=True, exist_ok=True)
     browser = shutil.which("chromium")
-    for name in demo_sentences():
-        report = (folder / (name or "demo")).with_suffix(".html").resolve()
+    for name in icl.demo_models():
+        report = (folder / f"{name}.html").resolve()
         picture = report.with_suffix(".png")
         if not report.exists():
-            command = [sys.executable, "-c", "from icl_interp.cli.probe import main; main()", "--out", report]
-            subprocess.run([*command, *([f"demo:{name}"] if name else [])], check=True)
+            command = [sys.executable, "-c", "from icl_interp.cli.probe import main; main()", f"demo:{name}"]
+            subprocess.run([*command, "--out", report], check=True)
         if browser and not picture.exists():
             options = ["--headless", "--no-sandbox", "--hide-scrollbars", "--window-size=1400,900"]
-            subprocess.run([browser, *options, f"--screenshot={picture}", report.as_uri()], check=True)
+            subprocess.run(
+                [browser, *options, f"--screenshot={picture}", report.as_uri()], capture_output=True, check=True
+            )
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import importlib
 import inspect
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
@@ -198,23 +198,16 @@ def rooms() -> str:
 # Embedded models
 
 
-def demo_sentences() -> dict[str, str]:
-    """Name the embedded models, each with a sentence."""
+def demos(site: Path = DOCS) -> str:
+    """Write one section per embedded model: what it is, its commands, and its report where the site holds one."""
     import icl_interp as icl
 
-    if (models := getattr(icl, "demo_models", None)) is None:
-        return {"": "A GPT-2 decoder that learned linear regression with weights in three of six dimensions."}
-    found: Mapping[str, Any] = models()
-    return {name: str(record.description) for name, record in found.items()}
-
-
-def demos(site: Path = DOCS) -> str:
-    """Write one section per embedded model: its sentence, its command, and its report where the site holds one."""
     parts = []
-    for name, sentence in demo_sentences().items():
-        title, path = name or "demo", f" demo:{name}" if name else ""
-        parts += [f"## {title}", plain(sentence), f"```bash\nicl-probe{path}\n```"]
-        report, picture = f"gallery/{title}.html", f"gallery/{title}.png"
+    for name, record in icl.demo_models().items():
+        what, use = (plain(text[:1].upper() + text[1:]) for text in (record.description, record.good_for))
+        commands = f"icl-probe demo:{name} --out {name}.html\nicl-train {record.preset} --out {name}"
+        parts += [f"## {name}", f"{what}.", f"*Good for:* {use}.", f"```bash\n{commands}\n```"]
+        report, picture = f"gallery/{name}.html", f"gallery/{name}.png"
         if (site / report).exists():
             shown = (
                 f'<img src="{picture}" alt="The top of the report">' if (site / picture).exists() else "Open the report"

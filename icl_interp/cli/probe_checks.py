@@ -9,6 +9,7 @@ from typing import Any
 
 from icl_interp.arrays import looks_like_arrays
 from icl_interp.checkpoints.own_code import CodeFile
+from icl_interp.cli.probe_compare import check_comparison
 from icl_interp.cli.probe_options import ProbeOptions
 from icl_interp.errors import GivenTaskError, InputError
 from icl_interp.files import check_folder, is_own_json, refuse_foreign
@@ -70,7 +71,9 @@ def _inputs(options: ProbeOptions) -> Iterator[Path]:
 
 
 def _check_timeline(options: ProbeOptions) -> None:
-    if len(options.paths) > 1 and options.no_timeline:
+    if options.compare:
+        check_comparison(options)
+    elif len(options.paths) > 1 and options.no_timeline:
         raise InputError(
             f"--no-timeline probes one checkpoint, got {len(options.paths)} paths; leave it out, or name one."
         )

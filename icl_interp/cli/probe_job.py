@@ -6,6 +6,7 @@ are imported after the file was read.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from icl_interp.cli.probe_checks import (
     read_loader,
     read_task,
 )
+from icl_interp.cli.probe_compare import run_comparison
 from icl_interp.cli.probe_options import ProbeOptions
 from icl_interp.cli.shared import progress
 from icl_interp.data import demo_path
@@ -100,7 +102,12 @@ def run_probe(options: ProbeOptions) -> None:
             "layout": read_layout(options.layout),
         }
         how["loader"] = read_loader(options)
-        checkpoint = _load_probed(path, **how, device=options.device)
+        load = partial(_load_probed, **how, device=options.device)
+        if options.compare:
+            torch.set_num_threads(options.threads or 1)
+            run_comparison(options, load, partial(_plan, options))
+            return
+        checkpoint = load(path)
 
     from icl_interp.cli.probe_timeline import follow
 
@@ -110,15 +117,16 @@ def run_probe(options: ProbeOptions) -> None:
         _write(options, checkpoint, found, follow(options, checkpoint))
 
 
-def _measure(options: ProbeOptions, checkpoint: Checkpoint) -> "Study":
+def _plan(
+    options: ProbeOptions, checkpoint: Checkpoint, *, n_points: int | None, n_prompts: int | None = None
+) -> "StudyPlan":
     from icl_interp.measure.study.plan import plan_study
-    from icl_interp.measure.study.run import run_study
 
-    plan = plan_study(
+    return plan_study(
         checkpoint.model,
         checkpoint.task,
-        n_prompts=options.prompts,
-        n_points=_points(options.points, checkpoint),
+        n_prompts=n_prompts or options.prompts,
+        n_points=_points(n_points, checkpoint),
         shifts=None if options.shifts is None else options.shifts.split(","),
         layers=read_layers(options.layers),
         n_points_trained=checkpoint.n_points_trained,
@@ -126,6 +134,12 @@ def _measure(options: ProbeOptions, checkpoint: Checkpoint) -> "Study":
         workers=1 if options.threads and options.workers is None else options.workers,
         **options.n_controls,
     )
+
+
+def _measure(options: ProbeOptions, checkpoint: Checkpoint) -> "Study":
+    from icl_interp.measure.study.run import run_study
+
+    plan = _plan(options, checkpoint, n_points=options.points)
     if not options.quiet:
         _say_what_is_probed(checkpoint, plan)
     with progress("probing", plan.reads, quiet=options.quiet) as tick:
@@ -151,8 +165,8 @@ def _write(options: ProbeOptions, checkpoint: Checkpoint, found: "Study", timeli
 
     circumstances = provenance()
     page = build_page(found, checkpoint, circumstances, timeline=timeline)
-    text = study_json(found, checkpoint, circumstances, timeline=timeline)
     if options.json is not None:
+        text = study_json(found, checkpoint, circumstances, timeline=timeline)
         write_atomically(options.json, lambda file: file.write(text.encode()))
     write_report(page, options.out, plotlyjs=options.plotlyjs)
     print_figures(page, options.figures, options.figures_set)

@@ -87,6 +87,13 @@ class ProbeOptions:
     no_controls: Annotated[
         bool, typer.Option("--no-controls", help="Skip untrained networks. The report then has no verdicts.")
     ] = False
+    compare: Annotated[
+        bool,
+        typer.Option(
+            "--compare",
+            help="Measure every path on the same prompts and show the models side by side, without a timeline.",
+        ),
+    ] = False
     no_timeline: Annotated[bool, typer.Option("--no-timeline", help="Measure one checkpoint only.")] = False
     llc: Annotated[
         int | None,

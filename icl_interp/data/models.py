@@ -95,7 +95,7 @@ _MODELS = (
         "a first look, shifts and the spectral signature", "demo",
     ),
     DemoModel(
-        "transience", "12 checkpoints of a transformer on a pool of 16 tasks, which approaches ridge and then dMMSE",
+        "transience", "12 checkpoints of a transformer on a pool of 8 tasks: on new tasks it gets better, then worse",
         "timelines, trajectories and learning coefficients", "transience",
     ),
     DemoModel(
@@ -107,7 +107,7 @@ _MODELS = (
         "induced weights, and a mechanism and a risk that are known exactly", "zhang-ltb",
     ),
     DemoModel(
-        "sparse", "a transformer of 3 layers on linear regression in 6 dimensions with 2 weights that are not zero",
+        "sparse", "a transformer of 2 layers on linear regression in 5 dimensions with one weight that is not zero",
         "comparison with the Lasso and least squares", "sparse",
     ),
     DemoModel(

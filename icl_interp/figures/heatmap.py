@@ -169,7 +169,7 @@ def patterns_figure(
             "cmax": ends[-1],
             "colorscale": [list(stop) for stop in DIVERGING] if signed else SEQUENTIAL,
             "colorbar": {
-                "title": {"text": unit, "font": {"size": 12}},
+                "title": {"text": unit, "side": "right", "font": {"size": 12}},
                 "thickness": 12,
                 "outlinewidth": 0,
                 "tickvals": ends,
@@ -183,6 +183,7 @@ def patterns_figure(
             name=pattern.name,
             meta=dict(pattern.meta),
             visible=place == shown,
+            showlegend=False,
             coloraxis="coloraxis",
             hovertemplate=f"%{{y}} to %{{x}}: %{{z}}{of}<extra>%{{fullData.name}}</extra>",
         )
@@ -190,6 +191,10 @@ def patterns_figure(
     figure.update_yaxes(autorange="reversed", **axis)
     figure.update_xaxes(**axis)
     return figure
+
+
+_NEAR = 0.2
+"""Decades: a label as near to one of the ends would touch it."""
 
 
 def log_heatmap_figure(
@@ -208,8 +213,8 @@ def log_heatmap_figure(
     logs = [[math.log10(max(v, lowest)) if math.isfinite(v) else math.nan for v in row] for row in values]
     figure = heatmap_figure(logs, rows=rows, columns=columns, x=x, y=y, unit=unit)
     low, high = figure.data[0].zmin, figure.data[0].zmax
-    decades = [n for n in range(math.floor(low), math.ceil(high) + 1) if low <= n <= high]
-    ticks = decades if len(decades) > 1 else [low, high]
+    decades = [n for n in range(math.ceil(low), math.floor(high) + 1) if min(n - low, high - n) > _NEAR]
+    ticks = [low, *decades, *([] if decades else [high])]  # at the end it would touch the title
     figure.update_traces(
         customdata=[[f"{v:.3g}" for v in row] for row in values],
         hovertemplate=f"%{{y}}, %{{x}}: %{{customdata}} {unit}<extra></extra>",

@@ -17,6 +17,7 @@ from icl_interp.figures.theme import (
     axis_range,
     base_layout,
     log_labels,
+    predictor_style,
     role_style,
     shift_style,
     translucent,
@@ -132,10 +133,10 @@ def distance_figure(metrics: Sequence[Mapping[str, Any]], family: str) -> go.Fig
             name=name,
             x=[line["step"] for line in evaluated],
             y=[_drawn_curves(line["distances"][family][name]) for line in evaluated],
-            style=shift_style(number),
+            style=predictor_style(name),
             markers=True,
         )
-        for number, name in enumerate(names)
+        for name in names
     ]
     return _log_steps(lines_figure(lines, x="step", y="squared distance / E[y²]", y_type="log"))
 

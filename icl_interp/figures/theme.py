@@ -82,6 +82,18 @@ def role_style(role: str) -> TraceStyle:
     return _ROLES[role]
 
 
+_MODELS = ("model", "norm baseline", "shuffled", "untrained")
+
+
+def model_style(index: int) -> TraceStyle:
+    """Give the style of the index-th of several models, in every figure of a report; solid, as references are not."""
+    if index < 0:
+        raise InputError(f"model_style needs an index from 0, got {index}.")
+    lap, place = divmod(index, len(_MODELS))
+    style = role_style(_MODELS[place])
+    return TraceStyle(style.colour, ("solid", *_PREDICTOR_DASHES[1:])[lap % 5], _SYMBOLS[index % len(_SYMBOLS)])
+
+
 def shift_style(index: int) -> TraceStyle:
     """Give the style of the index-th shift; the first 24 differ from one another."""
     if index < 0:
@@ -201,5 +213,12 @@ def predictor_style(name: str) -> TraceStyle:
     if first.endswith("-step GD"):
         style = role_style("gradient descent")
         return style if first == "1-step GD" else replace(style, dash="longdashdot", symbol="triangle-down")
-    role = {"Bayes": "bayes"}.get(first, first)
-    return role_style(role if role in COLOURS else "reference")  # a user's own
+    role = {"Bayes": "bayes", "dMMSE": "bayes"}.get(first, first)
+    if role in COLOURS:
+        return role_style(role)
+    place = _OWN.setdefault(first, len(_OWN))  # a user's own
+    return shift_style(place) if place else role_style("reference")
+
+
+_OWN: dict[str, int] = {}
+"""References of a user's own by name, in the order in which they were first drawn: one style each everywhere."""

@@ -22,12 +22,12 @@ from icl_interp.measure.errors import prompt_errors_of
 from icl_interp.measure.families import IN_DISTRIBUTION, Families, Family, draw_families, look_first
 from icl_interp.measure.ood import fit_log_norms, log_norms_of
 from icl_interp.measure.result import Result
-from icl_interp.measure.sites import Conventions
+from icl_interp.measure.sites import Conventions, blocks_among
 from icl_interp.measure.study.measure import Absent, Findings, Measure, StudyPlan, without_sites
 from icl_interp.measure.study.result import NO_SHIFT
 from icl_interp.measure.study.survey import FIT, NetworkSurvey, survey_network
 from icl_interp.measure.verdicts import LEVEL, POWER, VerdictWord, scale_maps
-from icl_interp.models.architecture import READ_IN, ResidualSite
+from icl_interp.models.architecture import ResidualSite
 from icl_interp.models.hooked import HookedModel
 from icl_interp.prompts import Prompts, derive_seed
 from icl_interp.tasks.fixed_prompts import FixedPrompts
@@ -798,11 +798,6 @@ def signature_atlas(
 
 _SAVED = "prompts are saved ones, and none are kept aside"
 """Why cells are not confirmed where no fresh prompts can be drawn."""
-
-
-def blocks_among(sites: Sequence[ResidualSite]) -> tuple[ResidualSite, ...]:
-    """Leave the read-in out, a linear map of one token at a time."""
-    return tuple(site for site in sites if site.label != READ_IN)
 
 
 def _in_study(found: Findings) -> Atlas | Absent:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from icl_interp.door import ModelLike, TaskLike, as_model_and_task
 from icl_interp.errors import InputError
+from icl_interp.figures.choices import along
 from icl_interp.figures.heatmap import Pattern, heatmap_figure, patterns_figure
 from icl_interp.measure.attention import patterns_of
 from icl_interp.measure.families import look_first
@@ -131,8 +132,9 @@ class AttentionPatterns(Result):
         if not self.scores:
             raise InputError("plot_scores needs attention that is a distribution over positions, got linear attention.")
         n_layers, n_heads = self.mean.codes.shape[:2]
-        columns = [f"{layer}.{head}" for layer in range(n_layers) for head in range(n_heads)]
-        return heatmap_figure(
+        heads = [{"layer": layer, "head": head} for layer in range(n_layers) for head in range(n_heads)]
+        columns = [f"{place['layer']}.{place['head']}" for place in heads]
+        figure = heatmap_figure(
             [found.flatten().tolist() for found in self.scores.values()],
             rows=list(self.scores),
             columns=columns,
@@ -140,8 +142,9 @@ class AttentionPatterns(Result):
             y="score",
             unit="attention",
             limits=(0.0, 1.0),
-            text=len(columns) <= 16,
+            text=len(columns) <= 8,  # more would not be readable on a narrow screen
         )
+        return along(figure, x=heads)
 
     def _coded(self, of: str) -> CodedPatterns:
         if of not in ("mean", "one prompt"):
@@ -248,7 +251,7 @@ def _keys(tokens: Layout, xs: Float[Tensor, "sample point dim"], n_positions: in
     if tokens != "joint":
         found[PREVIOUS] = torch.arange(n_positions).sub(1).expand_as(none)
     inputs, labels = _examples(tokens, n_positions)
-    if len(labels) and len(inputs) == len(labels) and tokens != "sequence":
+    if len(labels) and len(inputs) == len(labels) and tokens not in ("joint", "sequence"):
         copied = none.clone()
         copied[:, labels] = torch.tensor(inputs)
         found[COPY] = copied

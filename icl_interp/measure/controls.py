@@ -1,8 +1,9 @@
 """Untrained networks, and bootstrap resamples of the prompts that all networks read."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 
+import numpy as np
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
@@ -45,8 +46,13 @@ def resampled_means(
     values: Float[Tensor, " sample"] | Float[Tensor, "sample point"], *, seed: int = 0
 ) -> Float64[Tensor, " resample"] | Float64[Tensor, "resample point"]:
     """Average over prompts, for each bootstrap resample of them."""
-    counts = bootstrap_counts(len(values), seed=seed, n_bootstrap=_N_RESAMPLES).double()
-    return torch.tensordot(counts, values.double(), dims=1) / len(values)
+    return torch.tensordot(_counts(len(values), seed), values.double(), dims=1) / len(values)
+
+
+# Many numbers of the same prompts ask for the same resamples; nobody may change them in place.
+@lru_cache(maxsize=4)
+def _counts(n: int, seed: int) -> Float64[Tensor, "resample sample"]:
+    return bootstrap_counts(n, seed=seed, n_bootstrap=_N_RESAMPLES).double()
 
 
 def estimate_mean(values: Float[Tensor, " sample"], *, seed: int = 0) -> Estimate:
@@ -60,5 +66,5 @@ def mean_band(
 ) -> tuple[Float64[Tensor, " point"], Float64[Tensor, " point"], Float64[Tensor, " point"]]:
     """Average over prompts at each point, with 95 % percentile bands."""
     replicates = resampled_means(values, seed=seed)
-    low, high = torch.quantile(replicates, torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)
+    low, high = torch.from_numpy(np.quantile(replicates.numpy(), [0.025, 0.975], axis=0))
     return values.double().mean(0), low, high

@@ -60,11 +60,8 @@ class InducedWeightsReport(Result):
         Formula: sum |w - v|^2 / sum |w*|^2 over prompts, w* the true weights: for v = w*, 0 means that all weights are
         found, and 1 is what weights of 0 have.
         """
-        known = {**self._all(), TRUE: self.true.expand_as(self.weights)}
-        if wrong := [asked for asked in (name, other) if asked not in known]:
-            raise InputError(f"distance needs two of {', '.join(known)}, got {wrong[0]!r}.")
-        row, scale = self._row(examples), self.true.double().square().sum()
-        return float((known[name][row].double() - known[other][row].double()).square().sum() / scale)
+        one, two = (self._named(asked)[self._row(examples)].double() for asked in (name, other))
+        return float((one - two).square().sum() / self.true.double().square().sum())
 
     @property
     def largest_coordinates(self) -> list[int]:
@@ -111,6 +108,14 @@ class InducedWeightsReport(Result):
                 Line(name, points, path[:, coordinate].tolist(), style, width=3 if markers else 2, markers=markers)
             )
         return lines_figure(lines, x="in-context examples", y="weight")
+
+    def _named(self, name: str) -> Float[Tensor, "asked sample dim"]:
+        if name in (MODEL, TRUE):
+            return self.weights if name == MODEL else self.true.expand_as(self.weights)
+        if name not in self.references:
+            known = ", ".join((MODEL, TRUE, *self.references))
+            raise InputError(f"distance needs two of {known}, got {name!r}.")
+        return self.references[name]
 
     def _row(self, examples: int | None) -> int:
         if examples is not None and examples not in self.asked:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from icl_interp.door import ModelLike, TaskLike, as_model_and_task
 from icl_interp.errors import InputError
+from icl_interp.figures.choices import along, of_sites
 from icl_interp.figures.heatmap import log_heatmap_figure
 from icl_interp.measure.families import look_first
 from icl_interp.measure.result import Result
@@ -84,7 +85,7 @@ class LensMap(Result):
     def plot(self) -> Any:
         """Draw the errors as colours, sites from the first to the last."""
         rows = self.rows()
-        return log_heatmap_figure(
+        figure = log_heatmap_figure(
             list(rows.values()),
             rows=list(rows),
             columns=[str(k) for k in self.points],
@@ -93,6 +94,7 @@ class LensMap(Result):
             unit="error / E[y²]",
             floor=LOWEST,
         )
+        return along(figure, y=of_sites(rows))
 
     def __repr__(self) -> str:
         last = float(self.errors[-1, -1])

@@ -71,6 +71,10 @@ class Result(ABC):
     def _repr_html_(self) -> str:
         return str(self.plot()._repr_html_())
 
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:  # noqa: ARG002
+        # Jupyter's own choice among the kinds; both arguments are hints.
+        return {"text/plain": repr(self), **self.plot().in_notebook()}
+
 
 def plain(value: Any, names: Callable[[Any], Iterable[str]]) -> Any:
     """Turn records, tensors and configs into plain data; `names` says what of a record is told."""

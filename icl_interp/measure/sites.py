@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from icl_interp.activations import collect, stream
-from icl_interp.models.architecture import Architecture, Layout, ResidualSite
+from icl_interp.models.architecture import READ_IN, Architecture, Layout, ResidualSite
 from icl_interp.models.hooked import HookedModel
 from icl_interp.models.layout import Positions, Role, answering_positions, check_role, positions_of
 from icl_interp.prompts import Prompts
@@ -67,6 +67,11 @@ class Conventions:
         centred = "centred" if self.center else "uncentred"
         fewer = "" if self.k_asked is None else f" ({self.k_asked} asked for, no more exist)"
         return f"{self.tokens} tokens, {centred}, {self.side} singular vectors, k = {self.k}{fewer}"
+
+
+def blocks_among(sites: Sequence[ResidualSite]) -> tuple[ResidualSite, ...]:
+    """Leave the read-in out, a linear map of one token at a time."""
+    return tuple(site for site in sites if site.label != READ_IN)
 
 
 def spanned_by(k: int) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor
 from icl_interp.activations import collect
 from icl_interp.door import ModelLike, TaskLike, as_model_and_task
 from icl_interp.errors import InputError
+from icl_interp.figures.choices import along, of_sites
 from icl_interp.figures.heatmap import log_heatmap_figure
 from icl_interp.figures.lines import Line, lines_figure
 from icl_interp.figures.theme import TraceStyle, predictor_style, role_style
@@ -95,9 +96,10 @@ class StepByStep(Result):
         """Draw the length of the residual stream by site and position."""
         if not self.sites:
             raise InputError(f"plot_norms needs a place of the residual stream, got none. {NO_SITES}")
-        return log_heatmap_figure(
-            self.norms.tolist(), rows=self.sites, columns=self.positions, x="position", y="site", unit="norm"
+        figure = log_heatmap_figure(
+            self.norms.tolist(), rows=self.sites, columns=self.positions, x="position", y="site", unit="length"
         )
+        return along(figure, y=of_sites(self.sites))
 
     def __repr__(self) -> str:
         return f"StepByStep({len(self.labels)} examples, {len(self.sites)} sites x {len(self.positions)} positions)"

@@ -9,6 +9,7 @@ from icl_interp.checkpoints.record import Checkpoint
 from icl_interp.files import as_json
 from icl_interp.measure.activation_study import ActivationStudy
 from icl_interp.measure.atlas import Atlas, AtlasCell, Beside
+from icl_interp.measure.comparison import Comparison
 from icl_interp.measure.development.result import Development
 from icl_interp.measure.families import Family
 from icl_interp.measure.ood import OodReport
@@ -27,6 +28,7 @@ _TOLD: dict[type, tuple[str, ...]] = {
     Beside: ("mean", "span"),
 }
 """What records say beyond their fields."""
+_HEAD = {"format": STUDY_FORMAT, "format_version": 2}
 _FLAT_LIST = re.compile(r"\[[^\[\]{}]*\]")  # numbers that belong together stand on one line
 
 
@@ -39,9 +41,23 @@ def study_json(
     infinities become null. Left out is what no figure or table shows: prompts, single predictions, bootstrap
     replicates, weights of heads, and scores of single prompts outside the two sites of the OOD chapter.
     """
-    contents = {
-        "format": STUDY_FORMAT,
-        "format_version": 2,
+    contents = {**_HEAD, **_measured(study, checkpoint), "provenance": dict(provenance)}
+    if timeline is not None:
+        contents["development"] = timeline.to_dict()
+    return _text(contents)
+
+
+def comparison_json(
+    comparison: Comparison, checkpoints: Mapping[str, Checkpoint], provenance: Mapping[str, str | int]
+) -> str:
+    """Write studies of several models as JSON text, and by how much they differ; see `study_json`."""
+    models = {name: _measured(study, checkpoints[name]) for name, study in comparison.studies.items()}
+    compared = {"comparison": comparison.to_dict(), "models": models}
+    return _text({**_HEAD, **compared, "provenance": dict(provenance)})
+
+
+def _measured(study: Study, checkpoint: Checkpoint) -> dict[str, Any]:
+    return {
         "checkpoint": {
             "name": checkpoint.path.name,
             "sha256": checkpoint.sha256,
@@ -53,19 +69,14 @@ def study_json(
         },
         "verdicts": _judged(study.verdicts),
         "study": _results(study),
-        "provenance": dict(provenance),
     }
-    if timeline is not None:
-        contents["development"] = timeline.to_dict()
-    return _text(contents)
 
 
 def activations_json(study: ActivationStudy, name: str, sha256: str, provenance: Mapping[str, str | int]) -> str:
     """Write a study of given activations as JSON text; see `study_json`."""
     parts = ("families", "sites", "conventions", "pooling", "n_controls", "untrained", "seed")
     contents: dict[str, Any] = {
-        "format": STUDY_FORMAT,
-        "format_version": 2,
+        **_HEAD,
         "activations": {"name": name, "sha256": sha256},
         "claims": _judged(study.numbers),
         "verdicts": _judged(study.verdicts),

@@ -4,7 +4,9 @@
   const root = document.documentElement;
   const all = (selector) => [...document.querySelectorAll(selector)];
   const CONFIG = { displayModeBar: false, displaylogo: false, responsive: true, scrollZoom: false, doubleClick: "reset" };
+  const LEAST_LETTERS = 9;
   const PRINT_WIDTH = 660;
+  const PRINT_SCALE = 0.88; // of a table's columns, by the sizes of its letters and gaps
   const COLOURS = {
     "font.color": "--muted", "legend.font.color": "--ink", "hoverlabel.bgcolor": "--panel",
     "hoverlabel.bordercolor": "--axis", "hoverlabel.font.color": "--ink",
@@ -242,6 +244,12 @@
     return { spec, paths };
   }
 
+  // Numbers in cells that are too small for letters of nine pixels are left to the hover.
+  function hideTinyLetters(plot) {
+    for (const text of plot.querySelectorAll(".heatmap-label text"))
+      text.style.display = parseFloat(text.style.fontSize || getComputedStyle(text).fontSize) < LEAST_LETTERS ? "none" : "";
+  }
+
   function draw(plot) {
     if (painted.has(plot) || plot.classList.contains("failed")) return;
     if (typeof Plotly === "undefined") {
@@ -252,6 +260,8 @@
     const { spec, paths } = prepare(plot);
     painted.set(plot, paths);
     Plotly.newPlot(plot, spec.data, spec.layout, CONFIG);
+    hideTinyLetters(plot);
+    plot.on("plotly_afterplot", () => hideTinyLetters(plot));
     if (choose && plot.dataset.follows) chooseByClick(plot);
   }
 
@@ -305,18 +315,61 @@
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
   }
 
+  // A table wider than the paper is printed as several below one another, each with the first column.
+  function columnsThatFit(table) {
+    table.classList.add("narrow");
+    const widths = [...table.rows[0].cells].map((cell) => cell.offsetWidth * PRINT_SCALE);
+    table.classList.remove("narrow");
+    const parts = [[]];
+    let room = PRINT_WIDTH - widths[0];
+    for (let i = 1; i < widths.length; i++) {
+      if (widths[i] > room && parts[parts.length - 1].length) {
+        parts.push([]);
+        room = PRINT_WIDTH - widths[0];
+      }
+      parts[parts.length - 1].push(i);
+      room -= widths[i];
+    }
+    return parts;
+  }
+
+  function splitWideTables() {
+    const made = [];
+    for (const table of all(".table table")) {
+      const parts = columnsThatFit(table);
+      if (parts.length < 2) continue;
+      parts.reverse().forEach((columns, back) => {
+        const part = table.cloneNode(true);
+        if (back < parts.length - 1) part.querySelector("caption").remove();
+        for (const row of part.rows)
+          [...row.cells].forEach((cell, i) => { if (i && !columns.includes(i)) cell.remove(); });
+        part.classList.add("printed");
+        table.after(part);
+        made.push(part);
+      });
+      table.classList.add("split");
+    }
+    return () => {
+      made.forEach((part) => part.remove());
+      all("table.split").forEach((table) => table.classList.remove("split"));
+    };
+  }
+
   function startPrinting(plots) {
     let before = "auto";
     let opened = [];
+    let join = () => {};
     addEventListener("beforeprint", () => {
       before = root.dataset.theme || "auto";
       opened = all("details.fold:not([open])");
       opened.forEach((fold) => { fold.open = true; });
       plots.forEach(draw);
+      join = splitWideTables();
       setTheme("light");
       for (const plot of painted.keys()) Plotly.relayout(plot, { width: plot.closest(".grid") ? PRINT_WIDTH / 2 - 12 : PRINT_WIDTH });
     });
     addEventListener("afterprint", () => {
+      join();
       opened.forEach((fold) => { fold.open = false; });
       for (const plot of painted.keys()) Plotly.relayout(plot, { width: null, autosize: true });
       setTheme(before);
@@ -349,7 +402,7 @@
         fold.open = true;
         closed += 1;
       }
-      if (closed || target.id !== location.hash.slice(1)) target.scrollIntoView(); // the browser could not
+      if (closed || target.id !== location.hash.slice(1)) target.scrollIntoView({ behavior: "instant" }); // the browser could not
     };
     addEventListener("hashchange", unfold);
     unfold();

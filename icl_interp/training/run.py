@@ -5,12 +5,19 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from icl_interp.checkpoints.load import check_device
 from icl_interp.errors import DivergedError, InputError
+from icl_interp.figures.lines import Line, lines_figure
+from icl_interp.figures.theme import role_style
+from icl_interp.files import finite
+from icl_interp.measure.result import Result
+from icl_interp.notebooks import Bar, notebook_bar
 from icl_interp.provenance import provenance
 from icl_interp.runs.folder import RunFolder
 from icl_interp.tasks.own import try_out
@@ -172,7 +179,7 @@ RESUME_SECONDS = 60.0  # between two states to resume from (our choice): what a 
 
 
 @dataclass(frozen=True, eq=False)
-class TrainResult:
+class TrainResult(Result):
     """A trained model and the record of its training."""
 
     model: Any
@@ -183,6 +190,28 @@ class TrainResult:
     """The model against the reference predictors, every `eval_every` steps; only where a run folder was asked for."""
     checkpoint: Path | None
     """The last checkpoint, where a run folder was asked for."""
+
+    def to_frame(self) -> pd.DataFrame:
+        """Lay the logged steps out, one per row."""
+        return pd.DataFrame([asdict(record) for record in self.history])
+
+    def plot(self) -> Any:
+        """Draw the loss over the logged steps."""
+        steps, losses = [record.step for record in self.history], [record.loss for record in self.history]
+        line = Line("this model", steps, losses, role_style("model"))
+        return lines_figure([line], x="step", y="loss", y_type="log")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the record of the training as plain data.
+
+        Returns:
+            The logged steps and evaluations, and the path of the checkpoint.
+        """
+        return finite({
+            "history": [asdict(record) for record in self.history],
+            "evaluations": [evaluation.to_dict() for evaluation in self.evaluations],
+            "checkpoint": None if self.checkpoint is None else str(self.checkpoint),
+        })
 
     def __repr__(self) -> str:
         last = self.history[-1]
@@ -216,7 +245,7 @@ def train(
         device: Where to train, as torch names it.
         log_to: Loggers besides metrics.jsonl: "wandb" and "tensorboard".
         resume_seconds: Wall time between two states to resume from; they come with each checkpoint as well.
-        on_step: Called after each step, for progress.
+        on_step: Called after each step, for progress. None shows a bar in a notebook.
         evaluator: Evaluator to share with a caller that shows the loss of the Bayes predictor; None makes one.
 
     Returns:
@@ -235,11 +264,38 @@ def train(
         >>> [record.step for record in train(tiny).history]
         [1, 2]
     """
-    tick = on_step or (lambda _: None)
     check_device(device)
     check_sinks(log_to)
     try_out(config.task)
     trainer = Trainer(config, device=device)
+    if on_step is None:
+        with notebook_bar("training", config.steps) as bar:
+            return _trained(trainer, out, resume, log_to, resume_seconds, _shown_by(bar), evaluator)
+    return _trained(trainer, out, resume, log_to, resume_seconds, on_step, evaluator)
+
+
+def _shown_by(bar: Bar | None) -> Callable[[StepRecord], None]:
+    done = 0
+
+    def tick(record: StepRecord) -> None:
+        nonlocal done
+        if bar is not None:
+            bar(record.step - done, f"loss {record.loss:.3g}")
+        done = record.step  # the first step of a resumed run brings those before it
+
+    return tick
+
+
+def _trained(
+    trainer: Trainer,
+    out: str | Path | None,
+    resume: bool,  # noqa: FBT001
+    log_to: Sequence[str],
+    resume_seconds: float | int,
+    tick: Callable[[StepRecord], None],
+    evaluator: Evaluator | None,
+) -> TrainResult:
+    config = trainer.config
     if out is None:
         if resume or log_to:
             raise InputError("resume and log_to need a run folder, got none; name it with out=.")

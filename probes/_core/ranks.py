@@ -6,6 +6,7 @@ draws plus half of one more than the number of equal draws, and a moment is a we
 
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from torch import Tensor
 
 # Counts of this many entries at a time, so that memory does not grow with resamples times samples.
 _CHUNK_ENTRIES = 500_000
+_SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
+Weights = Float64[np.ndarray, "sample bootstrap"]
 
 
 # Counts of several groups side by side, the i-th from stream first_stream + i, a few resamples at a time; `width` is
@@ -48,6 +51,53 @@ def _drawn_once(sizes: tuple[int, ...], seed: int, n_bootstrap: int, first_strea
 def _draw(generator: np.random.Generator, rows: int, n: int) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
     draws = generator.integers(n, size=(rows, n)) + n * np.arange(rows)[:, None]
     return np.bincount(draws.ravel(), minlength=rows * n).reshape(rows, n)
+
+
+# Rows of samples, columns of resamples: sums over samples then run through memory as it lies.
+def weight_chunks(
+    n: int, *, seed: int, n_bootstrap: int, first_stream: int = 0, width: int | None = None
+) -> Iterator[Weights]:
+    if n_bootstrap * (width or n) <= _CHUNK_ENTRIES:
+        yield _weighed_once(n, seed, n_bootstrap, first_stream)
+        return
+    for counts in count_chunks((n,), seed=seed, n_bootstrap=n_bootstrap, first_stream=first_stream, width=width):
+        yield by_sample(counts)
+
+
+@lru_cache(maxsize=4)
+def _weighed_once(n: int, seed: int, n_bootstrap: int, first_stream: int) -> Weights:
+    return by_sample(_drawn_once((n,), seed, n_bootstrap, first_stream))
+
+
+def by_sample(counts: Int64[Tensor, "bootstrap n"] | Float64[Tensor, "bootstrap n"]) -> Weights:
+    return np.ascontiguousarray(counts.numpy().T, dtype=np.float64)
+
+
+# For each value asked about: how much weight the known values below it have, twice, equal ones counted half.
+def twice_below(
+    asked: Float64[np.ndarray, " asked"], known: Float64[np.ndarray, " sample"], weights: Weights
+) -> Float64[np.ndarray, "asked bootstrap"]:
+    order = known.argsort(kind="stable")
+    summed = np.zeros((len(known) + 1, weights.shape[1]))
+    np.cumsum(weights[order], axis=0, out=summed[1:])
+    left, right = (np.searchsorted(known[order], asked, side=side) for side in _SIDES)
+    below = summed[left]
+    below += summed[right]
+    return below
+
+
+# Spearman in each resample; NaN where a column does not vary or nothing was drawn.
+def resampled_spearman(
+    a: Float64[np.ndarray, " sample"], b: Float64[np.ndarray, " sample"], weights: Weights
+) -> Float64[np.ndarray, " bootstrap"]:
+    total = weights.sum(axis=0)
+    first, second = (twice_below(values, values, weights) - total for values in (a, b))  # twice the centred midranks
+    weighted = weights * first
+    covariance = np.einsum("ij,ij->j", weighted, second)
+    variances = np.einsum("ij,ij->j", weighted, first) * np.einsum("ij,ij,ij->j", weights, second, second)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        correlation = np.clip(covariance / np.sqrt(variances), -1.0, 1.0)
+    return np.where(variances > 0, correlation, np.nan)
 
 
 # The place of each value among the distinct ones, from 0.

@@ -12,6 +12,7 @@ from probes.attention import (
     _check_roles,
     attention_mass,
     attention_report,
+    attention_to,
     normalised_entropy,
     pattern_variability,
     role_masks,
@@ -45,6 +46,15 @@ class TestPatterns:
         }
         for role, values in expected.items():
             torch.testing.assert_close(mass[role][0, 0], torch.tensor(values))
+
+    def test_attention_to_one_key_by_hand(self) -> None:
+        keys = torch.tensor([[-1, 0, 1, 3], [0, 1, 0, 2]])
+        found = attention_to(PATTERN.expand(2, 1, 4, 4), keys)[:, 0]
+        torch.testing.assert_close(found[0], torch.tensor([torch.nan, 0.5, 0.7, 0.0]), equal_nan=True)
+        torch.testing.assert_close(found[1], torch.tensor([1.0, 0.5, 0.2, 0.6]))
+        lag = torch.tensor([[-1, 0, 1, 2]])
+        mass = attention_mass(PATTERN, ROLES)["previous"][0, 0, 1:]
+        torch.testing.assert_close(attention_to(PATTERN, lag)[0, 0, 1:], mass)
 
     def test_entropy_agrees_with_scipy(self) -> None:
         pattern = draw()
@@ -174,6 +184,10 @@ ERRORS = {
     "role": (
         lambda: _check_roles("f", PATTERN, {"x": X_TOKENS}),
         r"masks \[query key\] = \(4, 4\), got \(4,\) for role 'x'; use role_masks",
+    ),
+    "keys": (
+        lambda: attention_to(PATTERN, torch.tensor([[0, 1, 2, 4]])),
+        r"one key per prompt and query, \[1 4\], each from -1 to 3, got shape \(1, 4\) with 0 to 4",
     ),
     "queries": (
         lambda: attention_report(PATTERN, {}, queries=torch.zeros(4).bool()),

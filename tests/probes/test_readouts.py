@@ -7,7 +7,7 @@ from hand_made import descent, draw_prompts, linear_attention
 from torch import Tensor
 
 from probes.linear import fit_linear_probe
-from probes.readouts import fit_layer_readouts
+from probes.readouts import fit_layer_readouts, readout_errors
 from probes.step_matching import match_steps
 
 
@@ -31,6 +31,32 @@ def test_ridge_equals_a_probe_of_each_layer() -> None:
         share = 1 - (RIDGE.predictions[layer] - LABELS).square().mean() / LABELS.var(unbiased=False)
         # R² takes the training folds' means as its zero, which 64 prompts know to a few per cent of the spread.
         np.testing.assert_allclose(float(share), float(probe.r2), atol=0.02)
+
+
+def test_read_outs_by_entry_equal_fits_that_leave_one_prompt_out() -> None:
+    penalty = 0.7
+    found = readout_errors(HIDDEN[:, :12], LABELS[:12], penalties=[penalty])
+    for layer in range(3):
+        for k in range(4):
+            left_out = []
+            for one in range(12):
+                rest = [i for i in range(12) if i != one]
+                x, y = HIDDEN[layer, rest, k], LABELS[rest, k]
+                centred = x - x.mean(0)
+                weight = torch.linalg.solve(
+                    centred.T @ centred + penalty * torch.eye(5).double(), centred.T @ (y - y.mean())
+                )
+                left_out.append(LABELS[one, k] - y.mean() - (HIDDEN[layer, one, k] - x.mean(0)) @ weight)
+            torch.testing.assert_close(found[layer, k], torch.stack(left_out).square().mean(), rtol=1e-9, atol=0)
+
+
+def test_read_outs_by_entry_find_the_planted_layer_and_no_other() -> None:
+    found = readout_errors(HIDDEN, LABELS)
+    assert float(found[1].max()) < 0.05 < 10 < float(found[[0, 2]].min())
+    constant = readout_errors(torch.ones(1, 9, 1, 4), torch.arange(9.0)[:, None])
+    torch.testing.assert_close(constant, torch.tensor([[float(np.var(np.arange(9))) * (9 / 8) ** 2]]))
+    with pytest.raises(ValueError, match="readout_errors needs a number of prompts of at least 3, got 2"):
+        readout_errors(HIDDEN[:, :2], LABELS[:2])
 
 
 @pytest.mark.parametrize("method", ["ridge", "sgd"])

@@ -18,11 +18,12 @@ from icl_interp.experiments.experiment import PerSeed, TrainedRuns, combine
 from icl_interp.experiments.files import keep
 from icl_interp.experiments.hill2025.setting import KINDS, Kind, Run, Sizes, shifts_of, task_of
 from icl_interp.measure import signature_conventions as signatures
-from icl_interp.measure.atlas import AtlasCell, atlas_of, blocks_among
+from icl_interp.measure.atlas import AtlasCell, atlas_of
 from icl_interp.measure.detectors.scores import Scores
 from icl_interp.measure.errors import MODEL, TOLERATED, error_curves, prompt_errors, summarise_errors
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.ood import fit_norm_baseline
+from icl_interp.measure.sites import blocks_among
 from icl_interp.measure.study.measure import Findings, Measure
 from icl_interp.measure.study.plan import plan_study
 from icl_interp.measure.study.run import run_study

@@ -12,9 +12,9 @@ from icl_interp.experiments.zhang2024.measures import BLOCK, DISTANCES, Measured
 from icl_interp.experiments.zhang2024.setting import FIGURE_NORM, GPT2, N_DIMS, N_PAIRS, NOISE_STD, TABLE_ENTRIES
 from icl_interp.figures.dots import dots_figure
 from icl_interp.figures.lines import Line, lines_figure
-from icl_interp.figures.theme import role_style, shift_style
+from icl_interp.figures.theme import model_style, role_style, shift_style
 
-_LTB, _LSA = role_style("model"), role_style("least squares")
+_LTB, _LSA = model_style(0), model_style(1)
 _KINDS = (("lsa", _LSA), ("ltb", _LTB))
 _, BETWEEN, LARGE = TABLE_ENTRIES
 _RISK = "squared error"

@@ -16,6 +16,7 @@ from icl_interp.measure.detectors.scores import (
     TAKEN,
     DetectorScores,
     Scores,
+    auroc,
     claimed,
     excess_loss,
     mean_auroc_replicates,
@@ -100,13 +101,10 @@ def _risk(found: DetectorScores, loss: Scores, seed: int) -> tuple[Estimate, Est
 
 
 def _untrained(found: DetectorScores, labels: Sequence[str]) -> dict[str, float]:
-    def auroc(scores: Scores, label: str) -> float:
-        pair = {IN_DISTRIBUTION: scores[IN_DISTRIBUTION], label: scores[label]}
-        return mean_auroc_replicates(pair, IN_DISTRIBUTION, seed=0, n_bootstrap=1)[0]
-
     if not found.controls:
         return {}
-    return {label: sum(auroc(c, label) for c in found.controls) / len(found.controls) for label in labels}
+    n = len(found.controls)
+    return {label: sum(auroc(c[IN_DISTRIBUTION], c[label]) for c in found.controls) / n for label in labels}
 
 
 def _excess(found: DetectorScores, mean: float, replicates: Tensor, n_claims: int, seed: int) -> Excess | None:

@@ -163,8 +163,8 @@ def paired_auroc_p_values(
         rows = min(_CHUNK, n_permutations - start)
         swap = torch.randint(2, (rows, n), generator=generator).double()
         null.append(observed + swap @ gain.T)
-    sums = torch.cat(null)
-    return [permutation_p_value(float(observed[i]), sums[:, i]) for i in range(len(pairs))]
+    sums = torch.cat(null).T.contiguous()
+    return [permutation_p_value(float(observed[i]), sums[i]) for i in range(len(pairs))]
 
 
 def mean_rank_correlation(
@@ -224,6 +224,13 @@ def mean_auroc_replicates(
     counts = bootstrap_counts(len(own), seed=seed, n_bootstrap=n_bootstrap).double()
     replicates = ((counts @ kernel) * counts).sum(1) / len(own) ** 2
     return float(kernel.mean()), replicates
+
+
+def auroc(inside: Float[Tensor, " inside"], outside: Float[Tensor, " outside"]) -> float:
+    """Give the chance that a shifted prompt scores higher, ties counted half."""
+    known, asked = inside.double().sort().values, outside.double()
+    below = torch.searchsorted(known, asked) + torch.searchsorted(known, asked, right=True)
+    return float(below.sum()) / (2 * len(known) * len(asked))
 
 
 def _midranks(values: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from icl_interp.errors import InputError
 from icl_interp.figures.lines import Line, StepMark, timeline_figure
 from icl_interp.figures.paths import Landmark, PlanePath, paths_figure
-from icl_interp.figures.theme import TraceStyle, role_style, shift_style
+from icl_interp.figures.theme import TraceStyle, predictor_style, role_style, shift_style
 from icl_interp.files import as_json
 from icl_interp.measure.development.one_run import DistanceUnit, RunDevelopment
 from icl_interp.measure.development.settings import DevelopmentSettings, LlcSettings
@@ -282,8 +282,9 @@ def _distance(found: Development) -> Any:
     lines = []
     for run, style, _, name in _styled(found):
         if not name:
-            for i, reference in enumerate(run.records[0].distances[IN_DISTRIBUTION]):
-                lines.append(_log_curve(reference, run, run.distances(reference, unit="per_label"), shift_style(i)))
+            for reference in run.records[0].distances[IN_DISTRIBUTION]:
+                distances = run.distances(reference, unit="per_label")
+                lines.append(_log_curve(reference, run, distances, predictor_style(reference)))
             continue
         ends = zip(("dMMSE", "ridge"), found.endpoints(run, unit="per_label"), ("solid", "dot"), strict=True)
         lines += [

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from icl_interp.measure.development.record import LeftOut, load_newest
 from icl_interp.measure.development.result import Development
 from icl_interp.measure.development.settings import DevelopmentSettings, LlcSettings, settings_key
 from icl_interp.models.architecture import NO_SITES
+from icl_interp.notebooks import notebook_bar
 from icl_interp.query import Callee
 from icl_interp.runs.find import RunFiles, find_runs
 from icl_interp.tasks.base import Task
@@ -90,7 +92,8 @@ def development(
         scheduler: Address of a Dask scheduler, "tcp://host:port", instead of `workers`; its workers see the same paths.
         device: Device of the networks, as torch names it.
         newest: The newest checkpoint of a run, if it is already loaded with the same task, heads and device.
-        on_checkpoint: Called with (1, what) after each record, for progress; see `count_records`.
+        on_checkpoint: Called with (1, what) after each record, for progress; see `count_records`. None shows a bar in
+            a notebook.
 
     Returns:
         Curves, trajectory and stages; `plot`, `to_frame` and `to_json` show them.
@@ -123,7 +126,6 @@ def development(
             "call study on single checkpoints."
         )
     settings = settings or DevelopmentSettings()
-    tick = on_checkpoint or (lambda _done, _what: None)
     how: dict[str, Any] = {
         "n_heads": n_heads,
         "layout": None if not layout else tuple(layout.items()),
@@ -139,12 +141,15 @@ def development(
     shared = pca_task([each.checkpoint.task for each in planned])
     jobs = [_jobs(each, shared, settings, llc, how, device, own) for each in planned]
     due = [job for own in jobs for job in own if not job.known()]
-    tick(sum(map(len, jobs)) - len(due), "found on disk")
     lost: dict[CheckpointJob, LeftOut] = {}
-    for index, left_out in run_jobs(due, workers=workers, scheduler=scheduler):
-        tick(1, f"step {due[index].step}")
-        if left_out is not None:
-            lost[due[index]] = left_out
+    with notebook_bar("timeline", len(due)) if on_checkpoint is None else nullcontext(on_checkpoint) as shown:
+        tick = shown or (lambda _done, _what: None)
+        if on_checkpoint is not None:
+            tick(sum(map(len, jobs)) - len(due), "found on disk")
+        for index, left_out in run_jobs(due, workers=workers, scheduler=scheduler):
+            tick(1, f"step {due[index].step}")
+            if left_out is not None:
+                lost[due[index]] = left_out
     found = assemble(planned, jobs, lost, shared, settings, llc, own, stages=stages)
     for each in planned:
         each.store.write_plain(each.store.folder / _SUMMARY, found.to_dict())

@@ -1,14 +1,20 @@
 """The results of a study: one per measure, and the verdict on each claim."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
+from icl_interp.figures.dots import DotSeries, dots_figure
+from icl_interp.figures.theme import role_style
+from icl_interp.files import finite
 from icl_interp.measure.families import Families
+from icl_interp.measure.result import Result, field_names, plain
 from icl_interp.measure.sites import Conventions
 from icl_interp.measure.study.measure import Claim, Measure
 from icl_interp.measure.study.survey import NetworkSurvey
@@ -97,7 +103,7 @@ class Surveyed(ABC):
 
 
 @dataclass(frozen=True, eq=False)
-class Study(Surveyed):
+class Study(Surveyed, Result):
     """Everything that a report of a model shows."""
 
     config: Architecture
@@ -140,3 +146,68 @@ class Study(Surveyed):
     @property
     def unshifted(self) -> str:
         return NO_SHIFT
+
+    def to_frame(self) -> pd.DataFrame:
+        """Lay the claims out, one per row.
+
+        Returns:
+            Columns claim, verdict, value, control (mean of untrained networks), low and high (of the excess over
+            control), p_value, detectable and meaning.
+        """
+        names = ("verdict", "value", "control", "low", "high", "p_value", "detectable")
+        rows = [
+            {"claim": claim, **{name: getattr(found, name) for name in names}, "meaning": self.meanings[claim]}
+            for claim, found in self.verdicts.items()
+        ]
+        return pd.DataFrame(rows, columns=["claim", *names, "meaning"])
+
+    def plot(self) -> Any:
+        """Draw every claim beside its untrained control."""
+        return claims_figure(self.verdicts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give everything as plain data that JSON can hold.
+
+        Returns:
+            The model's configuration, the task, the claims, and the results by measure.
+        """
+        return {
+            "config": plain(self.config, field_names),
+            "task": plain(self.task, field_names),
+            "claims": finite(self.to_frame().to_dict("records")),
+            "results": {name: found.to_dict() for name, found in self.results.items() if isinstance(found, Result)},
+            "absent": dict(self.absent),
+        }
+
+    def _repr_html_(self) -> str:
+        shown = self.to_frame()[["claim", "verdict", "value", "control", "low", "high"]]
+        return str(shown.to_html(index=False, float_format="{:.3g}".format))
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:  # noqa: ARG002
+        return {"text/plain": repr(self), "text/html": self._repr_html_()}
+
+
+def claims_figure(claims: Mapping[str, Excess]) -> Any:
+    """Draw the excess over control of each claim, with the interval that is corrected for all claims."""
+    drawn = {name: excess for name, excess in claims.items() if math.isfinite(excess.low)}
+    rows = list(drawn) or list(claims)
+    series = DotSeries(
+        "excess over control",
+        rows,
+        [claims[name].excess if name in drawn else math.nan for name in rows],
+        role_style("model"),
+        low=[claims[name].low for name in rows],
+        high=[claims[name].high for name in rows],
+    )
+    figure = dots_figure([series], x="excess over control", reference=0.0, x_range=_range(drawn))
+    return figure.update_layout(showlegend=False)
+
+
+def _range(drawn: Mapping[str, Excess]) -> tuple[float, float] | None:
+    # Wide intervals are cut off rather than allowed to squeeze all others; the table has them in full.
+    if not drawn:
+        return None
+    low, high = (sorted(values) for values in zip(*((e.low, e.high) for e in drawn.values()), strict=True))
+    middle = [e.excess for e in drawn.values()]
+    least, most = max(low[len(low) // 4], min(middle) - 1), min(high[3 * len(high) // 4], max(middle) + 1)
+    return min(least, *middle, -0.05) - 0.05, max(most, *middle, 0.05) + 0.05

@@ -14,14 +14,16 @@ from icl_interp.jobs import Crew
 from icl_interp.measure.controls import untrained_makers
 from icl_interp.measure.detectors.own import Detector, Fit
 from icl_interp.measure.linear_probes import Target
-from icl_interp.measure.sites import answering_features
+from icl_interp.measure.sites import answering_features, blocks_among
 from icl_interp.measure.study import table
 from icl_interp.measure.study.measure import Absent, Findings, StudyPlan
 from icl_interp.measure.study.plan import plan_study
 from icl_interp.measure.study.result import Study
 from icl_interp.measure.study.survey import NetworkSurvey, Watch, survey_network, together
 from icl_interp.measure.verdicts import gated
+from icl_interp.models.architecture import ResidualSite
 from icl_interp.models.hooked import HookedModel
+from icl_interp.notebooks import notebook_bar
 from icl_interp.query import Callee, predict
 from icl_interp.tasks.shifts.select import Shifts
 
@@ -69,7 +71,7 @@ def study(
             depend on it. None takes two or more if there are enough cores and one process would take longer than 20
             seconds. Networks that cannot be sent to another process stay in this one.
         tick: Called with the number of sequences just read, and the network or measure, for progress; the total is
-            `StudyPlan.reads`.
+            `StudyPlan.reads`. None shows a bar in a notebook.
 
     Returns:
         The study.
@@ -92,7 +94,10 @@ def study(
         seed=seed,
         workers=workers,
     )
-    return run_study(plan, tick)
+    if tick is not None:
+        return run_study(plan, tick)
+    with notebook_bar("studying", plan.reads) as bar:
+        return run_study(plan, bar)
 
 
 def run_study(plan: StudyPlan, tick: Tick | None = None) -> Study:
@@ -215,9 +220,10 @@ def _read_network(found: Findings, network: _Network) -> tuple[_Reading, bool]:
 def _read(found: Findings, asked: _Network, on_prompts: Callable[[int], None]) -> _Reading:
     plan, network = found.plan, asked.make()
     if not asked.measured:
-        return _Reading(_survey(network, plan, (), on_prompts))
+        # Signature scores for the atlas, which leaves the read-in out.
+        return _Reading(_survey(network, plan, blocks_among(plan.sites), (), on_prompts))
     watches = {m.name: m.watch(plan, network) for m in plan.running if m.watch is not None}
-    survey = _survey(network, plan, list(watches.values()), on_prompts)
+    survey = _survey(network, plan, plan.sites, list(watches.values()), on_prompts)
     features = answering_features(network, plan.probe_prompts, plan.sites)
     read = {m.name: m.read(plan, features, asked.of_model) for m in plan.running if m.read is not None}
     on_prompts(plan.probe_reads)
@@ -236,12 +242,16 @@ def _read(found: Findings, asked: _Network, on_prompts: Callable[[int], None]) -
 
 
 def _survey(
-    network: HookedModel, plan: StudyPlan, watches: Sequence[Watch], on_prompts: Callable[[int], None]
+    network: HookedModel,
+    plan: StudyPlan,
+    sites: Sequence[ResidualSite],
+    watches: Sequence[Watch],
+    on_prompts: Callable[[int], None],
 ) -> NetworkSurvey:
     return survey_network(
         network,
         plan.families,
-        plan.sites,
+        sites,
         conventions=plan.conventions,
         on_batch=on_prompts,
         watch=together(watches),

@@ -6,7 +6,7 @@ from icl_interp.report.model import Chapter, FigureGrid, FigureView, Section
 from icl_interp.report.sentences import number, percent
 from icl_interp.report.tables import TableView
 
-_MOST_COORDINATES = 4
+_MOST_COORDINATES = 3
 """Coordinates of one prompt that are drawn."""
 
 
@@ -53,10 +53,7 @@ def _cloud(report: InducedWeightsReport, examples: int) -> FigureView:
 
 
 def _sentence(report: InducedWeightsReport) -> str:
-    text = (
-        "One dot per prompt and coordinate. Who has found the weights is on the dotted line; who knows little stays "
-        "near 0."
-    )
+    text = "One dot per prompt and coordinate. A predictor that has found the weights has all dots on the dotted line."
     few, names = report.asked[0], list(report.references)
     distances = {name: report.distance(MODEL, other=name, examples=few) for name in names}
     if len(names) < 2:

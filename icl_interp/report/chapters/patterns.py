@@ -41,7 +41,7 @@ def _scores(found: AttentionPatterns) -> FigureView:
     n_rows = len(found.scores)
     return FigureView(
         id="attention-scores",
-        title="Three known kinds of heads",
+        title="Known kinds of heads",
         figure=found.plot_scores(),
         sentence=sentence,
         aria_label=f"Heat map of heads by scores of their attention. {sentence}",
@@ -85,20 +85,20 @@ def _grid_sentence(found: AttentionPatterns, layer: int, head: int) -> str:
     if kind is None:
         largest = number(float(found.one.values[layer, head].abs().max()))
         return (
-            f"Weights of head {layer}.{head}. Linear attention has weights with signs; a layer of gradient descent "
-            "weighs each example by how similar its input is to the query's. The largest weight on this prompt is "
-            f"{largest} in size."
+            f"At first head {layer}.{head} is shown. Linear attention has weights with signs; a layer of gradient "
+            "descent weighs each example by how similar its input is to the query's. The largest weight of this head "
+            f"on one prompt is {largest} in size."
         )
     name, value = kind
     return (
-        f"Attention of head {layer}.{head}. A head that copies shows a line just below the diagonal, one that only "
-        f"averages has even rows. This one pays {percent(value)} of the attention {_MEANINGS[name]} "
+        f"At first head {layer}.{head} is shown. A head that copies has a line just below the diagonal, one that only "
+        f"averages has even rows. This head pays {percent(value)} of the attention {_MEANINGS[name]} "
         f"({percent(found.chance[name])} if it were uniform)."
     )
 
 
 def _cell(found: AttentionPatterns, layer: int, head: int, of: Of, title: str) -> FigureView:
-    sentence = f"Head {layer}.{head}: row looks at column."
+    sentence = "The position of the row looks at that of the column."
     frame = found.pattern_frame(layer, head, of=of)
     return FigureView(
         id=f"attention-pattern-{_CELLS[of]}",

@@ -4,10 +4,8 @@ import math
 from dataclasses import replace
 from typing import get_args
 
-from icl_interp.figures.dots import DotSeries, dots_figure
-from icl_interp.figures.theme import role_style
 from icl_interp.measure.study.plan import limits_of
-from icl_interp.measure.study.result import Study, Surveyed
+from icl_interp.measure.study.result import Study, Surveyed, claims_figure
 from icl_interp.measure.verdicts import Excess, VerdictWord
 from icl_interp.models.architecture import UNKNOWN_INIT
 from icl_interp.report.chapters import WORTH
@@ -67,36 +65,14 @@ def _forest(claims: dict[str, Excess]) -> FigureView:
         sentence = (
             "No claim has an interval: there are no untrained networks to compare with, or the numbers are not finite."
         )
-    style = role_style("model")
-    rows = list(drawn) or list(claims)
-    values = [claims[name].excess if name in drawn else math.nan for name in rows]
-    series = DotSeries(
-        "excess over control",
-        rows,
-        values,
-        style,
-        low=[claims[name].low for name in rows],
-        high=[claims[name].high for name in rows],
-    )
-    figure = dots_figure([series], x="excess over control", reference=0.0, x_range=_range(drawn))
     return FigureView(
         id="claims",
         title="Every claim beside its untrained control",
-        figure=figure.update_layout(showlegend=False),
+        figure=claims_figure(claims),
         sentence=sentence,
         aria_label=f"Dot plot with intervals, one row per claim. {sentence}",
-        height=min(2000, 110 + 22 * len(rows)),
+        height=min(2000, 110 + 22 * len(drawn or claims)),
     )
-
-
-def _range(drawn: dict[str, Excess]) -> tuple[float, float] | None:
-    # Wide intervals are cut off rather than allowed to squeeze all others; the table has them in full.
-    if not drawn:
-        return None
-    low, high = (sorted(values) for values in zip(*((e.low, e.high) for e in drawn.values()), strict=True))
-    middle = [e.excess for e in drawn.values()]
-    least, most = max(low[len(low) // 4], min(middle) - 1), min(high[3 * len(high) // 4], max(middle) + 1)
-    return min(least, *middle, -0.05) - 0.05, max(most, *middle, 0.05) + 0.05
 
 
 def _table(study: Surveyed, claims: dict[str, Excess]) -> TableView:

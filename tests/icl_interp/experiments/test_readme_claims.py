@@ -41,23 +41,23 @@ def test_each_paper_was_run_at_laptop_size_with_three_seeds(name):
     assert not any("/" in str(value) for value in summary.provenance.values())
 
 
-FOURTH = sorted(path.stem for path in (RESULTS / "fourth_seed").glob("*.json"))
-"""Papers of which a fourth seed was trained at today's size."""
+FURTHER = sorted(path.stem for path in (RESULTS / "further_seed").glob("*.json"))
+"""Papers of which a further seed was trained at today's size."""
 
 
-@pytest.mark.parametrize("name", FOURTH)
+@pytest.mark.parametrize("name", FURTHER)
 def test_another_seed_says_the_same(name):
-    fourth, summary = read_summary(RESULTS / "fourth_seed" / f"{name}.json"), read_summary(RESULTS / f"{name}.json")
-    assert len(fourth.seeds) == 1
-    assert not set(fourth.seeds) & set(summary.seeds)
-    assert fourth.setting == experiment(name).setting_of("laptop", fourth.seeds)
-    assert [str(found) for found in differences(fourth.claims, summary.claims) if found.contradicts] == []
+    further, summary = read_summary(RESULTS / "further_seed" / f"{name}.json"), read_summary(RESULTS / f"{name}.json")
+    assert len(further.seeds) == 1
+    assert not set(further.seeds) & set(summary.seeds)
+    assert further.setting == experiment(name).setting_of("laptop", further.seeds)
+    assert [str(found) for found in differences(further.claims, summary.claims) if found.contradicts] == []
 
 
-def test_the_page_names_the_papers_with_a_fourth_seed():
+def test_the_page_names_the_papers_with_a_further_seed():
     text = " ".join(DETAILS.split())
-    (named,) = re.findall(r"a fourth seed of ([\w, ]+) afterwards", text)
-    assert re.findall(r"\w+\d{4}", named) == FOURTH
+    (named,) = re.findall(r"a further seed of ([\w, ]+) afterwards", text)
+    assert re.findall(r"\w+\d{4}", named) == FURTHER
 
 
 @pytest.mark.parametrize("name", _EXPERIMENTS)

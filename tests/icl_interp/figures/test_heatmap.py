@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from icl_interp.figures.heatmap import MatrixBlock, heatmap_figure, matrix_figure
+from icl_interp.figures.heatmap import MatrixBlock, heatmap_figure, log_heatmap_figure, matrix_figure
 
 LABELS = {"rows": ["a", "b"], "columns": ["1", "2", "4"], "x": "steps", "y": "site", "unit": "SimE"}
 
@@ -60,3 +60,20 @@ def test_a_middle_gets_a_scale_with_two_arms():
     both = matrix_figure(BLOCKS, ["left", "right"], value="v", value_range=(0.0, 1.0), middle=0.5).data[0]
     assert both.zmid == 0.5
     assert both.colorscale != rising.colorscale
+
+
+@pytest.mark.parametrize(
+    ("values", "floor", "logs", "ticks"),
+    [
+        ([[1e-7, 0.01, 10.0]], 1e-4, [-4, -2, 1], ["0.0001", "0.001", "0.01", "0.1", "1"]),
+        ([[0.0, 0.2, 0.4]], None, [np.log10(0.2), np.log10(0.2), np.log10(0.4)], ["0.2", "0.4"]),
+    ],
+    ids=["a floor", "less than a decade, and a zero"],
+)
+def test_colours_by_decades_tell_true_numbers_in_the_hover(values, floor, logs, ticks):
+    labels = {**LABELS, "rows": ["a"]}
+    (trace,) = log_heatmap_figure(values, floor=floor, **labels).data
+    np.testing.assert_allclose(trace.z[0], logs)
+    assert list(trace.colorbar.ticktext) == ticks
+    assert list(trace.customdata[0]) == [f"{value:.3g}" for value in values[0]]
+    assert "%{customdata}" in trace.hovertemplate

@@ -10,7 +10,14 @@ from print_checks import STYLE, assert_same_figure, drawn_as, title_of
 
 from icl_interp.errors import InputError
 from icl_interp.figures.dots import Cloud, DotSeries, clouds_figure, dots_figure
-from icl_interp.figures.heatmap import MatrixBlock, heatmap_figure, matrix_figure
+from icl_interp.figures.heatmap import (
+    MatrixBlock,
+    Pattern,
+    heatmap_figure,
+    log_heatmap_figure,
+    matrix_figure,
+    patterns_figure,
+)
 from icl_interp.figures.lines import Line, StepMark, Stretch, lines_figure, loss_figure, timeline_figure
 from icl_interp.figures.paths import Landmark, PlanePath, paths_figure
 from icl_interp.figures.save import Panel, PrintStyle
@@ -57,6 +64,18 @@ FIGURES = {
     "matrix": matrix_figure(
         [MatrixBlock("first", {"kNN": [0.1, 0.9]}), MatrixBlock("second", {"‖X‖": [0.5, 1.0]})],
         ["x_scale=3", "label_noise=1"], value="AUROC", value_range=(0.0, 1.0), middle=0.5,
+    ),
+    "eight bits": patterns_figure(
+        [Pattern(f"head 0.{i}", np.array([[255, 0], [i, 9]], np.uint8), {"layer": 0, "head": i}) for i in range(3)],
+        names=["x1", "y1"], shown=1, largest=1.0, unit="attention", x="to", y="from",
+    ),
+    "eight bits with signs": patterns_figure(
+        [Pattern("head 0.0", np.array([[-127, 64]], np.int8), {"layer": 0, "head": 0})],
+        names=["xy1", "query"], shown=0, largest=0.5, unit="weight", x="to", y="from",
+    ),
+    "colours by decades": log_heatmap_figure(
+        [[1e-7, 0.02], [float("nan"), 3.0]], rows=["a", "b"], columns=["1", "2"], x="examples", y="site", unit="error",
+        floor=1e-4,
     ),
     "paths": paths_figure([PATH], x="first", y="second", landmarks=[Landmark("ridge", 1.0, 1.0)], equal_scale=True),
     "paths with a slider": paths_figure([PATH], x="loss", y="llc", slider=True, diagonal=True),

@@ -1,7 +1,17 @@
 import pytest
 import torch
 
-from icl_interp.models.layout import _ROLES, _interleave, answering_positions, join, lay_out, positions_of, separate
+from icl_interp.models.architecture import OwnRoles
+from icl_interp.models.layout import (
+    _ROLES,
+    _interleave,
+    answering_positions,
+    join,
+    lay_out,
+    position_names,
+    positions_of,
+    separate,
+)
 
 XS = torch.tensor([[[1.0, 2.0], [4.0, 5.0]], [[7.0, 8.0], [10.0, 11.0]]])
 YS = torch.tensor([[3.0, 6.0], [9.0, 12.0]])
@@ -96,3 +106,18 @@ def test_an_unknown_role_is_refused() -> None:
     # With the type-check hook the annotation refuses it first, under another class.
     with pytest.raises((ValueError, TypeError), match="'z'"):
         positions_of("z")
+
+
+@pytest.mark.parametrize(
+    ("tokens", "names"),
+    [
+        ("interleaved", "x1 y1 x2 y2"),
+        ("separate", "x1 y1 x2 y2"),
+        ("joint", "xy1 xy2 xy3 query"),
+        ("sequence", "x1 x2 x3 x4"),
+        (OwnRoles(lambda n: ["bos", "context", *["x", "y"] * n]), "bos1 context1 x1 y1"),
+    ],
+    ids=["interleaved", "separate", "joint", "sequence", "own"],
+)
+def test_positions_are_named_by_what_they_hold(tokens: object, names: str) -> None:
+    assert position_names(tokens, 4) == tuple(names.split())

@@ -360,9 +360,12 @@ def test_further_networks_are_surveyed_and_asked_nothing_else(tiny_model, tiny_t
     for one, other in zip(three.surveys, [*two.surveys, *two.further], strict=True):
         for label, family in one.families.items():
             torch.testing.assert_close(family.predictions, other.families[label].predictions, rtol=0, atol=0)
-            for site, record in family.sites.items():
-                overlap = other.families[label].sites[site].scores.overlap
+            for site, record in other.families[label].sites.items():
+                overlap = family.sites[site].scores.overlap
                 torch.testing.assert_close(record.scores.overlap, overlap, rtol=0, atol=0)
+    # The atlas, which they are read for, leaves the read-in out.
+    sites = [list(survey.families[IN_DISTRIBUTION].sites) for survey in (two.surveys[0], two.further[0])]
+    assert sites == [["read-in", "block 1", "final norm"], ["block 1", "final norm"]]
 
 
 KEPT: list[Findings] = []

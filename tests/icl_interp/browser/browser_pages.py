@@ -39,9 +39,9 @@ def patterns(n_layers: int, n_heads: int, side: int) -> go.Figure:
 
 def curves(name: str) -> go.Figure:
     """One curve for each shift, all shown at first, beside one that belongs to none."""
-    lines = [Line("model", range(5), [1, 0.5, 0.3, 0.2, 0.1], role_style("model"), [0.9] * 5, [1.1] * 5)]
+    lines = [Line("model", range(5), [1.0, 0.5, 0.3, 0.2, 0.1], role_style("model"), [0.9] * 5, [1.1] * 5)]
     lines += [
-        Line(shift, range(5), [i + 1] * 5, shift_style(i), [i + 0.5] * 5, [i + 1.5] * 5, place={"shift": shift})
+        Line(shift, range(5), [i + 1.0] * 5, shift_style(i), [i + 0.5] * 5, [i + 1.5] * 5, place={"shift": shift})
         for i, shift in enumerate(SHIFTS)
     ]
     return lines_figure(lines, x="examples", y=f"error {name}")
