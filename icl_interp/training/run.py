@@ -291,7 +291,7 @@ def _trained(
     out: str | Path | None,
     resume: bool,  # noqa: FBT001
     log_to: Sequence[str],
-    resume_seconds: float,
+    resume_seconds: float | int,
     tick: Callable[[StepRecord], None],
     evaluator: Evaluator | None,
 ) -> TrainResult:
