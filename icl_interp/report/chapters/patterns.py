@@ -24,7 +24,8 @@ def chapter(study: Study) -> Chapter:
 
 def _lead(study: Study, found: AttentionPatterns) -> str:
     joint = study.config.tokens == "joint"
-    naming = "xy1 is the first example and the query stands last" if joint else "x1 is the first input and y1 its label"
+    naming = "x1 is the first value" if study.config.tokens == "sequence" else "x1 is the first input and y1 its label"
+    naming = "xy1 is the first example and the query stands last" if joint else naming
     shown, total = len(found.positions), found.n_positions
     cut = f" The last {shown} of {total} positions are drawn." if shown < total else ""
     last = " The model reads a sequence for each point; this is the one of the last point." if joint else ""
