@@ -34,7 +34,7 @@ TL3_TESTS = $(patsubst %,tests/icl_interp/models/test_%.py,lens lens_from linear
 test-tl3: $(VENV_TL3)/installed
 	$(VENV_TL3)/bin/python -m pytest -m "not slow" $(TL3_TESTS)
 
-# Reports in a real browser, the chromium on PATH; without one the tests skip and say so.
+# Reports and the manual in a real browser, the chromium on PATH; without one the tests skip and say so.
 test-browser: $(VENV)/installed-browser
 	$(BIN)/python -m pytest -m browser tests/icl_interp/browser
 
@@ -118,8 +118,8 @@ $(VENV)/installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@ $(VENV)/installed
 
 $(VENV)/installed-browser: $(VENV)/installed-dev
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[browser]"
-	@touch $@
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[browser,docs]"
+	@touch $@ $(VENV)/installed-docs
 
 # With torch and our package, whose help and docstrings become pages: an environment of its own would hold both twice.
 $(VENV)/installed-docs: pyproject.toml constraints.txt | $(VENV)/bin/python

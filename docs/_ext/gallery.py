@@ -23,7 +23,9 @@ def main(folder: Path) -> None:
             subprocess.run([*command, "--out", report], check=True)
         if browser and not picture.exists():
             options = ["--headless", "--no-sandbox", "--hide-scrollbars", "--window-size=1400,900"]
-            subprocess.run([browser, *options, f"--screenshot={picture}", report.as_uri()], check=True)
+            subprocess.run(
+                [browser, *options, f"--screenshot={picture}", report.as_uri()], capture_output=True, check=True
+            )
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from icl_interp.figures.theme import DIVERGING, SEQUENTIAL, base_layout
 from icl_interp.files import finite
 
 _Scale = Literal["sequential", "diverging"]
+_MANY = 48
 
 
 def heatmap_figure(
@@ -46,7 +47,7 @@ def heatmap_figure(
         colorscale=[list(stop) for stop in DIVERGING] if scale == "diverging" else SEQUENTIAL,
         colorbar={"title": {"text": unit}},
         hovertemplate=f"%{{y}}, %{{x}}: %{{z:.3g}} {unit}<extra></extra>",
-        xgap=1,
+        xgap=1 if len(columns) <= _MANY else 0,  # of many thin columns the gaps would be all that is seen
         ygap=1,
         texttemplate="%{z:.2f}" if text else None,
     )

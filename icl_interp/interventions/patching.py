@@ -129,9 +129,7 @@ def patch(
         at = dict(zip(kept, place, strict=True))
         hook = names[at["layer"]] if "layer" in at else names[layers[0]]
         where = [at["pos"]] if "pos" in at else walked
-        said = predict_patched(
-            model, corrupted, hook, held[hook], where, head=at.get("head"), batch_size=batch_size
-        ).double()
+        said = _patched(model, corrupted, hook, held[hook], where, at.get("head"), batch_size)
         errors.append((said - clean_said).square().mean(1))
     shape = tuple(len(labels[axis]) for axis in kept)
     value, low, high = _recovered(torch.stack(errors, dim=1), lost, n_bootstrap=n_bootstrap, seed=seed)
@@ -154,25 +152,27 @@ def _baseline(model: HookedModel, clean: Prompts, corrupted: Prompts, batch_size
     return first, torch.where(lost > rounding.square(), lost, 0.0)
 
 
-def predict_patched(
+def _patched(
     model: HookedModel,
     corrupted: Prompts,
     hook: str,
     held: Tensor,
     positions: list[int],
-    *,
-    head: int | None = None,
-    batch_size: int = 256,
+    head: int | None,
+    batch_size: int,
 ) -> Tensor:
-    """Predict corrupted prompts with the clean activations `held` at some positions of a hook."""
     # Batch by batch, so that each corrupted prompt meets its own clean activation.
     parts = []
     for start in range(0, len(corrupted), batch_size):
         source = held[start : start + batch_size]
-        edit = Edit(hook, partial(_put, source, head), positions)
         part = corrupted[start : start + batch_size]
-        parts.append(predict_under(model, part, Intervention((edit,), "patch"), batch_size=batch_size))
-    return torch.cat(parts)
+        parts.append(predict_under(model, part, put(hook, source, positions, head), batch_size=batch_size))
+    return torch.cat(parts).double()
+
+
+def put(hook: str, held: Tensor, positions: list[int], head: int | None = None) -> Intervention:
+    """Put activations of other prompts where they stood, for one batch of as many prompts."""
+    return Intervention((Edit(hook, partial(_put, held, head), positions),), "patch")
 
 
 def _put(source: Tensor, head: int | None, activation: Tensor, positions: list[int]) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 from icl_interp.activations import collect
 from icl_interp.door import ModelLike, TaskLike, as_model_and_task
 from icl_interp.errors import InputError
+from icl_interp.figures.choices import Place, along
 from icl_interp.figures.heatmap import heatmap_figure
 from icl_interp.measure.controls import resampled_means
 from icl_interp.measure.errors import first_scored_point
@@ -91,7 +92,7 @@ class DirectContributions(Result):
         if "MLP 0" in known:
             columns.append("MLP")
             rows = [[*row, known[f"MLP {layer}"].value] for layer, row in enumerate(rows)]
-        return heatmap_figure(
+        figure = heatmap_figure(
             rows,
             rows=[f"block {layer}" for layer in range(self.n_layers)],
             columns=columns,
@@ -101,6 +102,8 @@ class DirectContributions(Result):
             scale="diverging",
             text=len(columns) <= 9,
         )
+        heads: list[Place] = [{"head": head} for head in range(self.n_heads)]
+        return along(figure, x=[*heads, {}][: len(columns)], y=[{"layer": layer} for layer in range(self.n_layers)])
 
     def _over_examples(self) -> Any:
         order = self.ordered()
@@ -112,7 +115,7 @@ class DirectContributions(Result):
             names.append(f"{len(others)} others")
         known = table[table.isfinite()]
         most = max(1.0, float(known.abs().quantile(0.98))) if len(known) else 1.0  # first answers are small
-        return heatmap_figure(
+        figure = heatmap_figure(
             table.tolist(),
             rows=names,
             columns=[str(k) for k in range(table.shape[1])],
@@ -122,10 +125,19 @@ class DirectContributions(Result):
             limits=(-most, most),
             scale="diverging",
         )
+        return along(figure, y=[_place(name) for name in names])
 
     def __repr__(self) -> str:
         most = [f"{self.components[i]} {self.shares[i].value:.3g}" for i in self.ordered()[:3]]
         return f"DirectContributions({', '.join(most)}, {len(self.components)} components)"
+
+
+def _place(component: str) -> Place:
+    """Give the layer, and the head, that a component belongs to."""
+    kind, _, numbers = component.partition(" ")
+    if kind not in ("head", "MLP"):
+        return {}
+    return dict(zip(("layer", "head"), map(int, numbers.split(".")), strict=False))
 
 
 def direct_contributions(
@@ -229,7 +241,7 @@ def _of_pass(model: HookedModel, prompts: Prompts, point: int) -> tuple[list[str
     if "hook_pos_embed" in held:
         written["positions"] = held["hook_pos_embed"].expand_as(held["hook_embed"]) @ start
     for layer in range(cfg.n_layers):
-        reads = model.W_O[layer].detach().double().cpu() @ blocks[layer]  # type: ignore[index]  # [head d_head]
+        reads = model.W_O[layer].detach().double().cpu() @ blocks[layer]  # [head d_head]
         by_head = torch.einsum("bphe,he->hbp", held[f"blocks.{layer}.attn.hook_z"], reads)
         written |= {f"head {layer}.{head}": each for head, each in enumerate(by_head)}
         if adds_mlp:

@@ -1,7 +1,7 @@
 """Which site at which position carries the answer? Clean activations put into a pass on prompts with other labels."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,8 +13,11 @@ from torch import Tensor
 from icl_interp.activations import collect
 from icl_interp.door import ModelLike, TaskLike, as_model_and_task
 from icl_interp.errors import InputError
+from icl_interp.figures.choices import along, of_sites
 from icl_interp.figures.heatmap import heatmap_figure
-from icl_interp.interventions import predict_patched, predict_under
+from icl_interp.interventions import predict_under
+from icl_interp.interventions.patching import put
+from icl_interp.interventions.replay import Replay
 from icl_interp.measure.controls import resampled_means
 from icl_interp.measure.families import look_first
 from icl_interp.measure.result import Result
@@ -29,8 +32,8 @@ from probes.bootstrap import percentile_interval
 
 QUERY = "query"
 """The kind of the position that answers."""
-_LEAST_CHANGE = 1e-6
-"""Answers that change by less than this share of their size, squared, count as unchanged."""
+_ROUNDING = 16.0
+"""Units in the last place by which unchanged answers may differ (our choice)."""
 _BUDGET = 1e11
 """Floating-point operations that single positions may cost in a study: a second or two."""
 _MOST_PLACES = 48
@@ -89,7 +92,7 @@ class PatchingMap(Result):
         if of not in known:
             raise InputError(f"plot of a patching map needs one of {', '.join(known)}, got {of!r}.")
         table, columns = (self.restored, self.places) if of == "positions" else (self.restored_by_kind, self.kinds)
-        return heatmap_figure(
+        figure = heatmap_figure(
             table.tolist(),
             rows=self.sites,
             columns=columns,
@@ -100,6 +103,7 @@ class PatchingMap(Result):
             scale="diverging",
             text=of == "kinds",
         )
+        return along(figure, y=of_sites(self.sites))
 
     def __repr__(self) -> str:
         carried = ", ".join(f"{site}: {kind}" for site, kind in self.carriers().items())
@@ -193,19 +197,17 @@ def _measure(
     model.prepare(clean.xs, clean.ys)
     names = _names(model.cfg, n_points)
     kinds, places = _kinds(names), _stretches(names, n_places)
-    held = collect(model, clean, [site.hook for site in sites])
-    wanted, started = (predict_under(model, prompts)[:, -1].double() for prompts in (clean, other))
+    hooks = _hooks(model, sites)
+    held = collect(model, clean, list(hooks.values()))
+    replay = Replay(model, other, list(hooks.values()), batch_size=n_prompts)  # a patch is for all prompts at once
+    said = predict_under(model, clean)[:, -1]
+    wanted, started = said.double(), replay.answers[:, -1].double()
     change = wanted - started
-    small = float(change.square().mean()) <= _LEAST_CHANGE * float(wanted.square().mean())
-
-    resume = _resuming(model, other, sites)
+    small = float(change.abs().max()) <= _ROUNDING * torch.finfo(said.dtype).eps * float(wanted.abs().max())
 
     def gain(site: ResidualSite, positions: list[int]) -> Tensor:
-        if resume is None:
-            said = predict_patched(model, other, site.hook, held[site.hook], positions)
-        else:
-            said = resume(site, held[site.hook], positions)
-        return (said[:, -1].double() - started) * change
+        hook = hooks[site.label]
+        return (replay.under(put(hook, held[hook], positions))[:, -1].double() - started) * change
 
     def gains(of: Mapping[str, list[int]]) -> Tensor:
         rows = [torch.stack([gain(site, positions) for positions in of.values()]) for site in sites]
@@ -228,23 +230,12 @@ def _measure(
     )
 
 
-_Resume = Callable[[ResidualSite, Tensor, list[int]], Tensor]
-
-
-def _resuming(model: HookedModel, other: Prompts, sites: Sequence[ResidualSite]) -> _Resume | None:
-    """Give a way to go on from the patched site, where a model can and nobody listens: most of a pass is saved."""
-    if not isinstance(model, HookedICLTransformer) or model.is_listened_to:
-        return None
-    streams = collect(model, other, [site.hook for site in sites])
-    layers = {model.cfg.site("resid_post", layer).hook: layer + 1 for layer in range(model.cfg.n_layers)}
-
-    def resume(site: ResidualSite, held: Tensor, positions: list[int]) -> Tensor:
-        patched = streams[site.hook].clone()
-        patched[:, positions] = held[:, positions]
-        with torch.no_grad():
-            return model.answers_from(layers.get(site.hook, 0), patched.to(model.device)).cpu()
-
-    return resume
+def _hooks(model: HookedModel, sites: Sequence[ResidualSite]) -> dict[str, str]:
+    """Give where each site is changed: what comes out of a block of ours is what the next one reads, one block less."""
+    cfg = model.cfg
+    n_moved = cfg.n_layers - 1 if isinstance(model, HookedICLTransformer) else 0
+    moved = {cfg.site("resid_post", layer).hook: f"blocks.{layer + 1}.hook_resid_pre" for layer in range(n_moved)}
+    return {site.label: moved.get(site.hook, site.hook) for site in sites}
 
 
 def _patched_sites(sites: Sequence[ResidualSite]) -> tuple[ResidualSite, ...]:

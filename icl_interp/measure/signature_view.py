@@ -13,6 +13,7 @@ from torch import Tensor
 from icl_interp.activations import collect
 from icl_interp.door import ModelLike, TaskLike, as_model_and_task
 from icl_interp.errors import InputError
+from icl_interp.figures.choices import along
 from icl_interp.figures.dots import Cloud, DotSeries, clouds_figure, dots_figure
 from icl_interp.figures.heatmap import heatmap_figure
 from icl_interp.figures.lines import Line, lines_figure
@@ -35,7 +36,7 @@ from probes.spectra import Side
 _PROJECTED = 32
 """Prompts per family that are drawn at most."""
 _SHOWN = 5
-"""Shifts whose prompts are drawn at first, the farthest ones; the legend switches the others on."""
+"""Shifts whose prompts are drawn at first, the farthest ones; the others can be chosen."""
 _FAMILIES = 17
 """Of the core suite, in distribution included: what a prompt costs, before the shifts are known."""
 
@@ -122,6 +123,7 @@ class SignatureView(Result):
                 self.projections[label][:, 0].tolist(),
                 [0.0] * len(self.projections[label]) if flat else self.projections[label][:, 1].tolist(),
                 style,
+                place=None if label == IN_DISTRIBUTION else {"shift": label},
             )
             for label, style in self._styles()
         ]
@@ -133,7 +135,7 @@ class SignatureView(Result):
             if trace.name == IN_DISTRIBUTION:
                 trace.marker.update(size=7, opacity=0.9)
             elif trace.name not in shown:
-                trace.visible = "legendonly"
+                trace.visible = False
         return figure
 
     def distances(self) -> dict[str, float]:
@@ -149,19 +151,26 @@ class SignatureView(Result):
         return [*shifts, (IN_DISTRIBUTION, role_style("in distribution"))]
 
     def _plot_positions(self) -> Any:
-        lines, meta = [], []
-        for place, (label, style) in enumerate(reversed(self._styles())):
-            found = self.positions[label]
+        lines = []
+        for label, style in reversed(self._styles()):
+            own, found = label == IN_DISTRIBUTION, self.positions[label]
             for j in range(len(found.mean)):
-                dashed = TraceStyle(style.colour, "solid" if j == 0 else "dot", style.symbol)
-                band = (found.low[j].tolist(), found.high[j].tolist()) if place == 0 else (None, None)
-                name = f"{label}, direction {j + 1}"
-                lines.append(Line(name, self.rows, found.mean[j].tolist(), dashed, *band, width=3 if place == 0 else 2))
-                meta += [{"shift": label}] if place else [None, None]
+                lines.append(
+                    Line(
+                        f"{label}, direction {j + 1}",
+                        self.rows,
+                        found.mean[j].tolist(),
+                        TraceStyle(style.colour, "solid" if j == 0 else "dot", style.symbol),
+                        found.low[j].tolist() if own else None,
+                        found.high[j].tolist() if own else None,
+                        width=3 if own else 2,
+                        place=None if own else {"shift": label},
+                    )
+                )
         figure = lines_figure(lines, x="position" if self.conventions.side == "right" else "dimension", y="loading")
-        for trace, known in zip(figure.data, meta, strict=True):
-            if known is not None:
-                trace.update(meta=known, visible=known["shift"] == self.shifts[0])
+        for trace in figure.data:
+            if trace.meta:
+                trace.visible = trace.meta["shift"] == self.shifts[0]
         return figure
 
     def _plot_dimensions(self) -> Any:
@@ -187,7 +196,8 @@ class SignatureView(Result):
             means = [sum(each) / len(each) for each in others]
             low, high = [min(each) for each in others], [max(each) for each in others]
             series.insert(0, DotSeries("untrained networks", labels, means, role_style("untrained"), low, high))
-        return dots_figure(series, x="overlap with the signature", x_range=(-0.02, 1.02))
+        figure = dots_figure(series, x="overlap with the signature", x_range=(-0.02, 1.02))
+        return along(figure, y=[{} if label == IN_DISTRIBUTION else {"shift": label} for label in labels])
 
     def describe(self) -> str:
         """Name site and conventions, for figures."""
@@ -343,8 +353,7 @@ def _cost(config: Architecture, n_points: int, n_controls: int) -> int:  # noqa:
 def _in_study(found: Findings) -> SignatureView:
     """Show the signature at the site that the atlas names, else after the last block."""
     plan, atlas = found.plan, found.results.get("atlas")
-    named = () if atlas is None else atlas.named_sites()
-    site = named[0] if named else found.main_site
+    site = next(iter(() if atlas is None else atlas.named_sites()), found.main_site)
     n_drawn = plan.efforts[VIEW.name].prompts
     return _view(plan.model, found.surveys, plan.families, site, plan.conventions, n_drawn=n_drawn)
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from icl_interp.checkpoints.record import Checkpoint
 from icl_interp.door import ModelLike, TaskLike, as_model, as_task, trained_points
 from icl_interp.errors import InputError
+from icl_interp.figures.choices import along
 from icl_interp.figures.dots import DotSeries, dots_figure
 from icl_interp.figures.heatmap import Choice, choices_figure, heatmap_figure
 from icl_interp.figures.theme import role_style
@@ -164,20 +165,21 @@ class WeightViews(Result):
     def _plot_heads(self) -> Any:
         most = self.leader.ov_answer or 1.0
         table = {
-            "QK, cosine with identity": [each.qk_identity for each in self.heads],
-            "label into answer": [each.label_to_answer / most for each in self.heads],
+            "QK to identity": [each.qk_identity for each in self.heads],
+            "label to answer": [each.label_to_answer / most for each in self.heads],
         }
-        return heatmap_figure(
+        figure = heatmap_figure(
             list(table.values()),
             rows=list(table),
             columns=[f"{each.layer}.{each.head}" for each in self.heads],
             x="block.head",
             y="quantity",
-            unit="cosine, or share of the largest",
+            unit="share",
             limits=(-1.0, 1.0),
             scale="diverging",
             text=len(self.heads) <= 16,
         )
+        return along(figure, x=[{"layer": each.layer, "head": each.head} for each in self.heads])
 
     def _plot_read_in(self) -> Any:
         # Read-in and read-out have units of their own: rows are scaled to one length, so that directions compare.
@@ -189,7 +191,7 @@ class WeightViews(Result):
             columns=[str(i) for i in range(table.shape[1])],
             x="dimension of the stream",
             y="row",
-            unit="entry, rows of length 1",
+            unit="entry",
             scale="diverging",
         )
 
@@ -287,7 +289,8 @@ def _views(model: HookedModel, task: Task | None, n_points: int) -> WeightViews:
     for layer in range(cfg.n_layers):
         entering = read_in
         if cfg.normalization_type is not None:
-            entering = (read_in - read_in.mean(1, keepdim=True)) * model.blocks[layer].ln1.w  # type: ignore[operator, union-attr]
+            norm: Any = model.blocks[layer].ln1
+            entering = (read_in - read_in.mean(1, keepdim=True)) * norm.w
         asked, offered = (torch.einsum("im,hmc->hic", entering, weight[layer]) for weight in (model.W_Q, model.W_K))
         qk.append(asked @ offered.mT / (math.sqrt(cfg.head_width) if cfg.has_patterns else 1.0))
         written = torch.einsum("im,hmc,hcn->hin", entering, model.W_V[layer], model.W_O[layer])
@@ -357,11 +360,11 @@ def _step(model: HookedModel, n_points: int, limits: list[str]) -> EffectiveStep
         return None
     found, n_pairs = effective_parameters(model), max(1, n_points - 1)
     preconditioner = found.preconditioner * (n_pairs / context_divisor(cfg, n_pairs))
-    kept = [part.detach().cpu() for part in (preconditioner, found.start, found.gamma)]
-    if not all(bool(part.isfinite().all()) for part in kept):
+    if not bool(found.start.isfinite().all()):
         limits.append("The weights are no gradient step: their values do not read labels.")
         return None
-    return EffectiveStep(*kept, n_pairs)
+    preconditioner, start, plain = (part.detach().cpu() for part in (preconditioner, found.start, found.gamma))
+    return EffectiveStep(preconditioner, start, plain, n_pairs)
 
 
 def _optimum(model: HookedModel, task: Task | None, n_points: int, limits: list[str]) -> LearnedInitOptimum | None:

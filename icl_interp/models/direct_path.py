@@ -1,6 +1,7 @@
 """The direct path to the answer: what the read-out makes of whatever a block writes, with nothing read in between."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -53,11 +54,12 @@ def direct_path(model: HookedModel) -> DirectPath:
     cfg, read = model.cfg, model.W_U.detach()[:, 0]
     constant = model.b_U.detach()[0]
     if cfg.final_norm:
-        norm: torch.nn.Module = model.ln_final  # type: ignore[assignment]
-        constant = constant + norm.b.detach() @ read  # type: ignore[operator]
-        read = norm.w.detach() * read  # type: ignore[operator]
+        norm: Any = model.ln_final
+        constant = constant + norm.b.detach() @ read
+        read = norm.w.detach() * read
         read = read - read.mean()
-    reads, biases = [], torch.zeros_like(constant)
+    reads: list[Tensor] = []
+    biases = torch.zeros_like(constant)
     for layer in reversed(range(cfg.n_layers)):
         if cfg.family == "ltb":
             read = model.W_in.detach()[layer] @ (model.W_out.detach()[layer] @ read)

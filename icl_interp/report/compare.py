@@ -11,7 +11,6 @@ from icl_interp.report.chapters import DOING, FAMILIAR, WHERE, WORTH
 from icl_interp.report.contents import CONTENTS
 from icl_interp.report.glossary import GLOSSARY
 from icl_interp.report.model import Fact, FigureGrid, FigureView, Page, Section, Tone, Verdict, lay_out
-from icl_interp.report.page import WORDS
 from icl_interp.report.sentences import interval, listing, number, percent
 from icl_interp.report.tables import Cell, TableView
 
@@ -84,17 +83,22 @@ def _cards(comparison: Comparison, name: str) -> tuple[Verdict, ...]:
     worse = [label for label, d in shifted.items() if d.difference.low > 0]
     better = [label for label, d in shifted.items() if d.difference.high < 0]
     largest = max(shifted.values(), key=lambda d: abs(d.difference.value))
-    sentence = (
-        f"{name} has a larger late error under {_some(worse)} and a smaller one under {_some(better)} of "
-        f"{len(shifted)} shifts. The largest difference is under {largest.family}: {number(largest.value)} against "
-        f"{number(largest.first)}."
+    sentence = f"Not shown under any of {len(shifted)} shifts."
+    if worse or better:
+        sentence = (
+            f"Yes, under {len(worse) + len(better)} of {len(shifted)} shifts. {name} has the larger late error under "
+            f"{_some(worse)} and the smaller one under {_some(better)}."
+        )
+    sentence += (
+        f" The largest difference is under {largest.family}: {number(largest.value)} for {name}, "
+        f"{number(largest.first)} for {first}."
     )
     tone: Tone = "evidence" if worse or better else "inconclusive"
     return (*cards, Verdict(f"Do {first} and {name} differ under shifts?", sentence, tone, None, "differences"))
 
 
 def _some(labels: list[str]) -> str:
-    return f"{len(labels)} ({listing(labels, most=_SOME)})" if labels else "none"
+    return listing(labels, most=_SOME) if labels else "none"
 
 
 def _judged(late: Difference, first: str) -> str:
@@ -132,7 +136,7 @@ def _answers(comparison: Comparison) -> TableView:
     said: dict[str, dict[str, str]] = {}
     for name, study in comparison.studies.items():
         for card in lay_out(CONTENTS, study)[1]:
-            said.setdefault(card.title, {})[name] = f"{card.word or WORDS[card.tone]}: {card.sentence}"
+            said.setdefault(card.title, {})[name] = card.sentence
     names = comparison.names
     rows: list[tuple[Cell, ...]] = [(title, *(by.get(name) for name in names)) for title, by in said.items()]
     return TableView(("question", *names), tuple(rows), caption="Answers side by side")
@@ -186,8 +190,8 @@ def _doing(comparison: Comparison) -> Section:
         columns,
         rows,
         caption="Late errors, prompt by prompt",
-        notes="Models read the same prompts, so the 95 % interval of a difference is narrower than that of either "
-        "error. Families whose prompts have queries of their own, or more examples, are left out.",
+        notes="Models read the same prompts, so the 95 % interval of a difference is mostly narrower than that of "
+        "either error. Families whose prompts have queries of their own, or more examples, are left out.",
     )
     apart = tuple(
         (d.family, d.model, d.difference.value, d.difference.low, d.difference.high)

@@ -4,6 +4,7 @@
   const root = document.documentElement;
   const all = (selector) => [...document.querySelectorAll(selector)];
   const CONFIG = { displayModeBar: false, displaylogo: false, responsive: true, scrollZoom: false, doubleClick: "reset" };
+  const LEAST_LETTERS = 9;
   const PRINT_WIDTH = 660;
   const PRINT_SCALE = 0.88; // of a table's columns, by the sizes of its letters and gaps
   const COLOURS = {
@@ -243,6 +244,12 @@
     return { spec, paths };
   }
 
+  // Numbers in cells that are too small for letters of nine pixels are left to the hover.
+  function hideTinyLetters(plot) {
+    for (const text of plot.querySelectorAll(".heatmap-label text"))
+      text.style.display = parseFloat(text.style.fontSize || getComputedStyle(text).fontSize) < LEAST_LETTERS ? "none" : "";
+  }
+
   function draw(plot) {
     if (painted.has(plot) || plot.classList.contains("failed")) return;
     if (typeof Plotly === "undefined") {
@@ -253,6 +260,8 @@
     const { spec, paths } = prepare(plot);
     painted.set(plot, paths);
     Plotly.newPlot(plot, spec.data, spec.layout, CONFIG);
+    hideTinyLetters(plot);
+    plot.on("plotly_afterplot", () => hideTinyLetters(plot));
     if (choose && plot.dataset.follows) chooseByClick(plot);
   }
 

@@ -36,7 +36,7 @@ _DASH_LENGTHS = re.compile(r"[\dpx., ]+")
 _COLOUR = re.compile(r"#[0-9A-Fa-f]{3,8}|rgba?\([\d., ]+\)")
 _ROWS_ON_PAGE = 200
 _SHORT = 24  # characters that stay on one line
-WORDS: Mapping[Tone, str] = {
+_WORDS: Mapping[Tone, str] = {
     "evidence": "Evidence",
     "opposite": "The opposite",
     "none": "Nothing that matters",
@@ -233,7 +233,7 @@ def _verdict(verdict: Verdict, targets: Mapping[str, Mapping[str, Any]]) -> dict
         "title": verdict.title,
         "sentence": verdict.sentence,
         "tone": verdict.tone,
-        "word": verdict.word or WORDS[verdict.tone],
+        "word": verdict.word or _WORDS[verdict.tone],
         "icon": Markup(f'<svg viewBox="0 0 18 18" aria-hidden="true">{_SHAPES[verdict.tone]}</svg>'),
         "points": verdict.points,
         "detail": verdict.detail,

@@ -108,20 +108,19 @@ class DetectorReport(Result):
         By default the signature, the best detector of each kind by its mean AUROC, and the best baseline.
         """
         chosen = self.leaders() if detectors is None else list(detectors)
-        lines, shifts = [], []
+        lines = []
         for label in self.shifts:
             for place, name in enumerate(chosen):
                 curve = self.roc(name, label)
                 xs, ys = curve.false_positives.tolist(), curve.true_positives.tolist()
-                lines.append(Line(name, xs, ys, shift_style(place)))
-                shifts.append(label)
+                lines.append(Line(name, xs, ys, shift_style(place), place={"shift": label}))
         figure = lines_figure(
             lines, x="share of prompts in distribution that are flagged", y="share of shifted prompts that are flagged",
             y_range=(-0.02, 1.02),
         )  # fmt: skip
-        for trace, label in zip(figure.data, shifts, strict=True):
+        for trace in figure.data:
+            label = trace.meta["shift"]
             trace.update(
-                meta={"shift": label},
                 visible=label == self.shifts[0],
                 hovertemplate=f"%{{fullData.name}}, {label}: %{{x:.3f}}, %{{y:.3f}}<extra></extra>",
             )

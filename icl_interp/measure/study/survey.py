@@ -154,7 +154,7 @@ def survey_network(
     sites: Sequence[ResidualSite],
     *,
     conventions: Conventions | None = None,
-    batch_size: int = 64,
+    batch_size: int = 128,
     on_batch: Callable[[int], None] | None = None,
     watch: Watch | None = None,
 ) -> NetworkSurvey:

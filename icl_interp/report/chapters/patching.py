@@ -10,6 +10,7 @@ from icl_interp.report.tables import TableView
 
 _MOST = 0.5
 """A place carries the answer where it restores more."""
+_LITTLE = 0.01
 
 
 def chapter(study: Study) -> Chapter:
@@ -84,8 +85,10 @@ def _first_site(found: PatchingMap) -> str:
     if not bool(row.isfinite().all()):
         return "Here the answer does not change with the labels."
     top = int(row.argmax())
+    if float(row[top]) < _LITTLE:
+        return f"At {found.sites[0]} no position restores anything by itself."
     text = f"At {found.sites[0]} {found.places[top]} restores most, {percent(float(row[top]))}"
-    silent = [place for place, value in zip(found.places, row.tolist(), strict=True) if abs(value) < 0.01]
+    silent = [place for place, value in zip(found.places, row.tolist(), strict=True) if abs(value) < _LITTLE]
     return f"{text}; {len(silent)} of {len(found.places)} places restore less than 1 %."
 
 

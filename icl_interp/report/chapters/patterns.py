@@ -41,7 +41,7 @@ def _scores(found: AttentionPatterns) -> FigureView:
     n_rows = len(found.scores)
     return FigureView(
         id="attention-scores",
-        title="Three known kinds of heads",
+        title="Known kinds of heads",
         figure=found.plot_scores(),
         sentence=sentence,
         aria_label=f"Heat map of heads by scores of their attention. {sentence}",

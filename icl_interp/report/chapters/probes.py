@@ -152,7 +152,8 @@ def _summary(study: Study) -> TableView:
 
 def _cell(study: Study, index: int, target: str, excess: Excess) -> FigureView:
     where = study.probes.best_site(target)
-    sentence = f"{_readout_words(study, target, excess)} The best site is {where}."
+    beside = f", in untrained networks {number(excess.control)}" if excess.controls else ""
+    sentence = f"R² is largest at {where}: {number(excess.value)}{beside}. Verdict: {excess.verdict}."
     return FigureView(
         id=f"probe-{index}",
         title=target,

@@ -17,9 +17,10 @@ def chapter(study: Study) -> Chapter:
     report = study.errors
     cells = tuple(_cell(report, errors) for label, errors in report.families.items() if label != IN_DISTRIBUTION)
     sentence = _sentence(report)
+    failed = sum(errors.fails(MODEL) for label, errors in report.families.items() if label != IN_DISTRIBUTION)
     drawn_is = (
         "Error after each number of examples, one plot per shift. A model that learns under a shift comes down to the "
-        f"best reference there. {sentence}"
+        f"best reference there. Here it does not under {failed} of {len(cells)}."
     )
     grid = FigureGrid(id=_ANCHOR, title="Error under each shift", sentence=drawn_is, figures=cells)
     lead = "The same errors as above, on prompts of each shifted task family."

@@ -6,7 +6,7 @@ from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.signature_view import SignatureView
 from icl_interp.measure.study.result import Surveyed
 from icl_interp.report.model import Chapter, FigureView, Section
-from icl_interp.report.sentences import listing, number, percent
+from icl_interp.report.sentences import number, percent
 from icl_interp.report.tables import Cell, TableView
 
 
@@ -15,7 +15,7 @@ def chapter(study: Surveyed) -> Chapter | None:
     if view is None:
         return None
     atlas = study.results.get("atlas")
-    named = atlas is not None and view.site in atlas.named_sites()[:1]
+    named = atlas is not None and view.site in atlas.named_sites()
     lead = (
         f"The signature at `{view.site.hook}`, {'which the atlas names' if named else 'after the last block'} "
         f"({view.conventions.describe()}). Its directions are those that prompts in distribution share; the sign of a "
@@ -30,8 +30,8 @@ def _prompts(view: SignatureView) -> FigureView:
     away = view.distances()
     sentence = (
         "Each point is a prompt: its mean activation along the first two directions. Shifts that move prompts along "
-        "the signature stand apart from the prompts in distribution. The shifts that move them most are drawn; the "
-        "legend switches the others on."
+        "the signature stand apart from the prompts in distribution. The shifts that move them most are drawn; any "
+        "other can be chosen."
     )
     if away:
         far = max(away, key=away.__getitem__)
@@ -91,12 +91,13 @@ def _positions(view: SignatureView) -> FigureView:
 
 def _dimensions(view: SignatureView) -> FigureView:
     width = view.dimensions.shape[1]
-    halves = [f"direction {j + 1} in {n}" for j, n in enumerate(view.half)]
-    shared = [f"{percent(float(value))} for direction {j + 1}" for j, value in enumerate(view.eigenvalues)]
+    said = [
+        f"half of direction {j + 1} (squared) lies in {n} of them, and prompts share {percent(float(shared))} of it"
+        for j, (n, shared) in enumerate(zip(view.half, view.eigenvalues, strict=True))
+    ]
     sentence = (
         f"Entries of each direction over the {width} dimensions. A direction that few dimensions carry has few strong "
-        f"cells. Here half of the squared length lies: {listing(halves)} dimensions. How far prompts share it: "
-        f"{listing(shared)}."
+        f"cells. Here {'; '.join(said)}."
     )
     rows: list[tuple[Cell, ...]] = [(i, *column) for i, column in enumerate(view.dimensions.T.tolist())]
     names = tuple(f"direction {j + 1}" for j in range(len(view.dimensions)))

@@ -23,10 +23,11 @@ def _predictions(steps: StepByStep) -> FigureView:
     misses = (steps.predicted - steps.labels).abs()
     worst = int(misses.argmax())
     after = f"{worst} example{'' if worst == 1 else 's'}"
+    most, last = number(float(misses[worst])), number(float(misses[-1]))
     sentence = (
-        f"Labels (diamonds) and what the model, {listing(steps.shown)} predict for them. A good model meets the labels "
-        f"once it has seen enough examples. Here it misses most after {after}, by {number(float(misses[worst]))}, and "
-        f"the last label by {number(float(misses[-1]))}."
+        f"Labels (diamonds) and what {listing(['the model', *steps.shown])} predict for them. A good model meets the "
+        f"labels once it has seen enough examples. Here it misses most after {after}, by {most}, and the last label by "
+        f"{last}."
     )
     frame = steps.to_frame()
     return FigureView(

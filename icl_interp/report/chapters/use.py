@@ -28,14 +28,16 @@ def chapter(study: Study) -> Chapter:
         study.verdicts["use"],
         f"replacing the {use.rank} signature directions{where} by their mean {_moves(use)} the late error by "
         f"{number(abs(use.effect.change.value))} of E[y²]",
+    )
+    more = (
         f"Setting them to 0 also removes their constant part ({percent(1 - use.varying)} of their energy) and changes "
         f"the error by {number(use.to_zero.change.value)}; that moves the scale a norm divides by, so it does not show "
-        "use.",
+        "use."
     )
     what = f"the signature{where} at its mean"
     points = _by_site(found.excesses(study.n_verdicts)) if several else ()
     return _chapter(
-        "use", title, _lead(study, found), found, use, study.verdicts["use"], sentence, _SIGNATURE, what, points
+        "use", title, _lead(study, found), found, use, study.verdicts["use"], sentence, more, _SIGNATURE, what, points
     )
 
 
@@ -112,12 +114,13 @@ def erasure(study: Study) -> Chapter:
         excess,
         f"erasing the predictions of {use.target} at {site} {_moves(use)} the late error by "
         f"{number(abs(use.effect.change.value))} of E[y²]",
-        _damage(use)
-        + f"A linear probe reads them there with R² {number(use.r2)}, and with {number(use.r2_after)} after erasure, "
-        f"which takes {percent(use.removed)} of the variance away.",
+    )
+    more = (
+        f"{_damage(use)}A linear probe reads them there with R² {number(use.r2)}, and with {number(use.r2_after)} "
+        f"after erasure, which takes {percent(use.removed)} of the variance away."
     )
     what = f"the erasure of {use.target}"
-    return _chapter("erasure", title, lead, use, use, excess, sentence, _DECODABLE, what)
+    return _chapter("erasure", title, lead, use, use, excess, sentence, more, _DECODABLE, what)
 
 
 def _moves(use: Use) -> str:
@@ -144,17 +147,22 @@ def _chapter(
     use: Use,
     excess: Excess,
     sentence: str,
+    more: str,
     question: str,
     what: str,
     points: tuple[str, ...] = (),
 ) -> Chapter:
     frame = drawn.to_frame()
     places = frame["site"].nunique() if "site" in frame else 1
+    shown = (
+        "Change of the late error, beside random directions and untrained networks. If the model uses what is removed, "
+        f"its dot is to the right of theirs. {more}"
+    )
     view = FigureView(
         id=f"{name}-effect",
         title="Change of the late error under interventions",
         figure=drawn.plot(),
-        sentence=sentence,
+        sentence=shown,
         aria_label=f"Dots with intervals, change of the error under interventions. {sentence}",
         data=TableView(
             (*(["site"] if "site" in frame else []), "removed", "error before", "error after", "change", "low", "high"),
@@ -174,12 +182,12 @@ def _chapter(
     )
 
 
-def _sentence(use: Use, excess: Excess, here: str, more: str) -> str:
+def _sentence(use: Use, excess: Excess, here: str) -> str:
     said = answer(excess, here=here, there=f"in untrained networks by {number(excess.control)} on average")
     random = use.over_random(round(0.05 / excess.level))
     beside = f"An equally long change along random directions changes it by {number(random.control)} on average"
     reach = "" if excess.verdict != "inconclusive" else _reach(use, random, excess)
-    return f"{said} {beside}{reach}. {more}"
+    return f"{said} {beside}{reach}."
 
 
 def _reach(use: Use, random: Excess, excess: Excess) -> str:

@@ -7,7 +7,7 @@ import torch
 from icl_interp.measure.study.result import Study
 from icl_interp.measure.weight_views import WeightViews
 from icl_interp.report.model import Chapter, FigureGrid, FigureView, Section
-from icl_interp.report.sentences import number, percent
+from icl_interp.report.sentences import listing, number, percent
 from icl_interp.report.tables import Cell, TableView
 
 
@@ -15,7 +15,7 @@ def chapter(study: Study) -> Chapter:
     views, title = study.weights, "What do the weights say?"
     if views is None:
         return Chapter(Section("weights", title, study.absent["weights"]))
-    norms = study.config.normalization_type is not None
+    norms = getattr(study.config, "normalization_type", None) is not None
     lead = (
         "Weights between coordinates of the input: what a head compares, and what it writes from a token it attends to."
     )
@@ -105,14 +105,18 @@ def _start(views: WeightViews) -> FigureView:
 
 
 def _overview(views: WeightViews) -> FigureView:
-    most = max(views.heads, key=lambda head: abs(head.qk_identity) if math.isfinite(head.qk_identity) else -1.0)
-    writing = sum(abs(head.label_to_answer) > views.leader.ov_answer / 2 for head in views.heads)
+    writing = [head for head in views.heads if abs(head.label_to_answer) > views.leader.ov_answer / 2]
+    cosines = [abs(head.qk_identity) for head in writing if math.isfinite(head.qk_identity)]
     sentence = (
-        "Two numbers for each head: how far it compares inputs by their product, and what a label that it attends to "
-        "adds to the answer. A head that does gradient descent is strong in both rows. Here the first is largest for "
-        f"head {most.layer}.{most.head} ({number(most.qk_identity)}), and {writing} of {len(views.heads)} heads write "
-        "labels at more than half of the largest strength."
+        "Two numbers for each head: the cosine of what it compares with the identity over the inputs, and what a label "
+        "that it attends to adds to the answer, as a share of the largest. A head that does gradient descent is strong "
+        f"in both rows. Here {len(writing)} of {len(views.heads)} heads write labels at more than half of the largest "
+        "strength"
     )
+    if cosines:
+        names = listing([f"{head.layer}.{head.head}" for head in writing])
+        sentence += f" ({names}), with |cos| from {number(min(cosines))} to {number(max(cosines))}"
+    sentence += "."
     return _heads(views, "heads", "Each head in two numbers", sentence, "two quantities by head", height=230)
 
 

@@ -88,6 +88,13 @@ def test_linear_attention_moves_the_answer_from_examples_to_the_query(family):
     np.testing.assert_allclose(found.restored.sum(1), 1.0, atol=1e-5)  # the answer is linear in each example
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_sixteen_bits_give_the_same_map(dtype):
+    config = icl.ModelConfig(family="lsa", n_dims=3, n_points=6, init="normal", init_std=0.5)
+    found = icl.patching_map(icl.build_model(config, seed=0).to(dtype), TASK, n_prompts=8)
+    np.testing.assert_allclose(found.restored_by_kind, [[0, 1], [1, 0]], atol=0.05)  # 8 bits of mantissa
+
+
 def test_twins_share_inputs_or_at_least_the_query():
     clean, other, said = twins(TASK, 4, 6, seed=0)
     torch.testing.assert_close(clean.xs, other.xs, rtol=0, atol=0)
