@@ -98,14 +98,21 @@ def _readout_words(study: Study, target: str, excess: Excess) -> str:
         here=f"a linear probe decodes {target} with a held-out R² of {number(excess.value)}",
         there=f"untrained networks give {number(excess.control)}",
     )
-    if excess.verdict != "inconclusive" or excess.low <= 0 or excess.chance <= 0:
+    control = _as_well(study, target, excess)
+    if not control:
         return said
-    control, beyond = study.probes.selectivity(target)
     return (
         f"Not shown. A linear probe decodes {target} with a held-out R² of {number(excess.value)}. This is more than "
-        f"in untrained networks ({number(excess.control)}), but not shown to be more than for {_CONTROLS[control]} "
-        f"({number(excess.value - beyond.value)})."
+        f"in untrained networks ({number(excess.control)}), but not shown to be more than for {control}."
     )
+
+
+def _as_well(study: Study, target: str, excess: Excess) -> str:
+    """Name the control that does as well, with its R², where only that keeps a target from being evidence."""
+    if excess.verdict != "inconclusive" or excess.low <= 0 or excess.chance <= 0:
+        return ""
+    control, beyond = study.probes.selectivity(target)
+    return f"{_CONTROLS[control]} ({number(excess.value - beyond.value)})"
 
 
 def _by_site(study: Study) -> TableView:
@@ -153,6 +160,8 @@ def _summary(study: Study) -> TableView:
 def _cell(study: Study, index: int, target: str, excess: Excess) -> FigureView:
     where = study.probes.best_site(target)
     beside = f", in untrained networks {number(excess.control)}" if excess.controls else ""
+    control = _as_well(study, target, excess)
+    beside += f", not shown to be more than for {control}" if control else ""
     sentence = f"R² is largest at {where}: {number(excess.value)}{beside}. Verdict: {excess.verdict}."
     return FigureView(
         id=f"probe-{index}",
