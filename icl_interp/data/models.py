@@ -107,7 +107,7 @@ _MODELS = (
         "induced weights, and a mechanism and a risk that are known exactly", "zhang-ltb",
     ),
     DemoModel(
-        "sparse", "a transformer of 2 layers on linear regression in 5 dimensions with one weight that is not zero",
+        "sparse", "a transformer of 3 layers on linear regression in 4 dimensions with one weight that is not zero",
         "comparison with the Lasso and least squares", "sparse",
     ),
     DemoModel(
