@@ -168,7 +168,7 @@ def _within(
     values: Float64[Tensor, "row sample"], sizes: list[int], weights: Float64[Tensor, "bootstrap sample"]
 ) -> Float64[Tensor, "bootstrap group"]:
     parts = zip(torch.split(values[:2], sizes, dim=1), torch.split(weights, sizes, dim=1), strict=True)
-    found = [resampled_spearman(*part.numpy(), by_sample(weight)) for part, weight in parts]
+    found = [resampled_spearman(part[0].numpy(), part[1].numpy(), by_sample(weight)) for part, weight in parts]
     return torch.from_numpy(np.stack(found, axis=1))
 
 

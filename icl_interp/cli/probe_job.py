@@ -102,7 +102,10 @@ def run_probe(options: ProbeOptions) -> None:
             "layout": read_layout(options.layout),
         }
         how["loader"] = read_loader(options)
-        load = partial(_load_probed, **how, device=options.device)
+
+        def load(path: Path) -> Checkpoint:
+            return _load_probed(path, **how, device=options.device)
+
         if options.compare:
             torch.set_num_threads(options.threads or 1)
             run_comparison(options, load, partial(_plan, options))

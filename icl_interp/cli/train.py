@@ -10,13 +10,14 @@ from icl_interp.errors import InputError
 from icl_interp.user_files import import_files
 
 _app = new_app()
+_PRESETS = ", ".join(sorted(path.stem for path in (Path(__file__).parents[1] / "training" / "presets").glob("*.yaml")))
 
 
 @_app.command()
 def _train(
     config: Annotated[
         str | None,
-        typer.Argument(help="A YAML file, or the name of a preset such as 'demo'. Optional with --resume."),
+        typer.Argument(help=f"A YAML file, or the name of a preset: {_PRESETS}. Optional with --resume."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the run, or of all runs of a sweep.")] = Path("run"),
     resume: Annotated[bool, typer.Option("--resume", help="Resume the run in --out, if there is one.")] = False,

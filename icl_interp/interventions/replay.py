@@ -51,7 +51,7 @@ class Replay:
             return predict_under(self._model, self._prompts, intervention, batch_size=self._batch_size)
         layer, name = min(known)
         with torch.no_grad(), intervention.on(self._model):
-            parts = self._kept[name].split(self._batch_size)
+            parts = torch.split(self._kept[name], self._batch_size)
             return torch.cat([self._model.answers_from(layer, part).cpu() for part in parts])
 
 

@@ -30,7 +30,7 @@ from icl_interp.measure.result import Result
 from icl_interp.measure.sites import Conventions, spanned_by
 from icl_interp.measure.study.measure import Absent, Claim, Findings, Measure, StudyPlan
 from icl_interp.measure.verdicts import Excess, VerdictWord, beyond_both, excess_over_controls
-from icl_interp.models.architecture import NO_SITES, Architecture
+from icl_interp.models.architecture import NO_SITES, Architecture, ResidualSite
 from icl_interp.models.hooked import HookedModel
 from icl_interp.predictors.references import References
 from icl_interp.prompts import Prompts, derive_seed
@@ -601,7 +601,8 @@ def _without_signature(plan: StudyPlan) -> str | None:
 
 def _use_in_study(found: Findings) -> SignatureUse | Absent:
     """Ask at the sites that the atlas names, on prompts that did not name them; else after the last block."""
-    plan, sites, named = found.plan, [found.main_site], ()
+    plan, sites = found.plan, [found.main_site]
+    named: tuple[ResidualSite, ...] = ()
     n_prompts = plan.efforts[USE.name].prompts
     fit, given = plan.families.fit[:n_prompts], plan.families.in_distribution.prompts[:n_prompts]
     answers: Mapping[str, Tensor] = found.answers[IN_DISTRIBUTION]

@@ -435,8 +435,8 @@
 
   const plots = all(".plot");
   startTheme();
+  const choose = startChoosing(); // its bar takes room above what a link leads to
   startContents();
-  const choose = startChoosing();
   startLegends();
   startPrinting(plots);
   drawWhenNear(plots);

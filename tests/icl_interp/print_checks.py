@@ -165,7 +165,7 @@ def names_in_legend(specs):
         for spec in specs
         if spec["layout"].get("showlegend", True)
         for trace in spec["data"]
-        if trace.get("name") and trace.get("showlegend") is not False
+        if trace.get("name") and trace.get("showlegend") is not False and trace.get("visible", True) is True
     }
 
 

@@ -28,7 +28,9 @@ def chapter(study: Study) -> Chapter:
         lead += (
             " The MLPs are linear maps that everything before them goes through, so they have no share of their own."
         )
-    return Chapter(Section("contributions", title, lead, figures=(_map(found), _over_examples(found))))
+    lone = sum(name.startswith(("head", "MLP")) for name in found.components) == 1  # a map of one cell shows nothing
+    figures = (_over_examples(found, _leaders(found)),) if lone else (_map(found), _over_examples(found))
+    return Chapter(Section("contributions", title, lead, figures=figures))
 
 
 def _map(found: DirectContributions) -> FigureView:
@@ -74,21 +76,23 @@ def _with_interval(share: Estimate) -> str:
     return f"{percent(share.value)} [{percent(share.low)}, {percent(share.high)}]"
 
 
-def _over_examples(found: DirectContributions) -> FigureView:
+def _over_examples(found: DirectContributions, leaders: str = "") -> FigureView:
     table = found.by_examples
-    sentence = (
-        "The same shares of the answers after 0, 1, ... examples. If one mechanism answers throughout, rows keep their "
-        "colour. "
-    )
+    said = [
+        f"{'Shares' if leaders else 'The same shares'} of the answers after 0, 1, ... examples.",
+        "If one mechanism answers throughout, rows keep their colour.",
+        *([leaders] if leaders else []),
+    ]
     top, known = found.ordered()[0], table.isfinite().all(0).nonzero().flatten().tolist()
     if len(known) > 1:
-        first, last = (float(table[top, k]) for k in (known[0], known[-1]))
-        sentence += (
-            f"Here the share of {found.components[top]} goes from {percent(first)} after {_examples(known[0])} to "
-            f"{percent(last)} after {_examples(known[-1])}."
+        first, last = (percent(float(table[top, k])) for k in (known[0], known[-1]))
+        said.append(
+            f"Here the share of {found.components[top]} goes from {first} after {_examples(known[0])} to {last} after "
+            f"{_examples(known[-1])}."
         )
     else:
-        sentence += "Here there are too few answers to follow."
+        said.append("Here there are too few answers to follow.")
+    sentence = " ".join(said)
     columns = ("component", *(str(k) for k in range(table.shape[1])))
     rows = tuple((name, *row) for name, row in zip(found.components, table.tolist(), strict=True))
     return FigureView(

@@ -6,10 +6,10 @@ from icl_interp.report.model import Chapter, FigureGrid, FigureView, Section
 from icl_interp.report.sentences import number, percent
 from icl_interp.report.tables import TableView
 
-_MEANINGS = {
-    PREVIOUS: "of positions to the one before",
-    COPY: "of labels to their own input",
-    INDUCTION: "of inputs to the label of the most similar earlier input",
+_MEANINGS = {  # who looks at what
+    PREVIOUS: ("positions", "the one before"),
+    COPY: ("labels", "their own input"),
+    INDUCTION: ("inputs", "the label of the most similar earlier input"),
 }
 _CELLS: dict[Of, str] = {"mean": "mean", "one prompt": "one"}
 
@@ -24,7 +24,8 @@ def chapter(study: Study) -> Chapter:
 
 def _lead(study: Study, found: AttentionPatterns) -> str:
     joint = study.config.tokens == "joint"
-    naming = "xy1 is the first example and the query stands last" if joint else "x1 is the first input and y1 its label"
+    naming = "x1 is the first value" if study.config.tokens == "sequence" else "x1 is the first input and y1 its label"
+    naming = "xy1 is the first example and the query stands last" if joint else naming
     shown, total = len(found.positions), found.n_positions
     cut = f" The last {shown} of {total} positions are drawn." if shown < total else ""
     last = " The model reads a sequence for each point; this is the one of the last point." if joint else ""
@@ -55,7 +56,7 @@ def _scores(found: AttentionPatterns) -> FigureView:
 
 
 def _scores_sentence(found: AttentionPatterns) -> str:
-    asked = "; ".join(f"{_MEANINGS[name]} ({name})" for name in found.scores)
+    asked = "; ".join("of {} to {} ".format(*_MEANINGS[name]) + f"({name})" for name in found.scores)
     text = f"Mean attention {asked}. A head of one of these kinds scores near 1."
     said = []
     for name, table in found.scores.items():
@@ -90,9 +91,10 @@ def _grid_sentence(found: AttentionPatterns, layer: int, head: int) -> str:
             f"on one prompt is {largest} in size."
         )
     name, value = kind
+    who, whom = _MEANINGS[name]
     return (
         f"At first head {layer}.{head} is shown. A head that copies has a line just below the diagonal, one that only "
-        f"averages has even rows. This head pays {percent(value)} of the attention {_MEANINGS[name]} "
+        f"averages has even rows. In this head {who} pay {percent(value)} of their attention to {whom} "
         f"({percent(found.chance[name])} if it were uniform)."
     )
 

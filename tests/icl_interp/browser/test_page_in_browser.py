@@ -116,7 +116,7 @@ def test_links_into_the_page_keep_the_choice(opens, small_file):
     page = opens(small_file, "#folded&layer=1")
     assert page.locator("#second details.fold").get_attribute("open") is not None
     assert plot(page, "folded", "p.data.map(t => t.meta)") == [{"layer": 1, "head": 0}]
-    page.wait_for_function("document.getElementById('folded').getBoundingClientRect().bottom < innerHeight + 50")
+    page.wait_for_function("document.getElementById('folded').getBoundingClientRect().bottom < innerHeight + 100")
     page.click(".toc a[href='#first']")
     page.wait_for_function("location.hash === '#first&layer=1'")
     assert page.input_value("select[name=layer]") == "1"
@@ -187,7 +187,6 @@ def test_all_can_be_done_by_keyboard(opens, small_file):
 def test_axe_finds_nothing_serious(opens, request, which, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs the extra [browser]")
     page = opens(request.getfixturevalue(which), color_scheme=scheme)
-    page.wait_for_function(DRAWN)
     page.evaluate(
         "document.querySelectorAll('details.fold, details.data:first-of-type').forEach(d => { d.open = true; })"
     )
@@ -209,7 +208,6 @@ def printed(page: Any) -> str:
 @pytest.mark.parametrize("which", ["small_file", "study_file"])
 def test_print_keeps_every_column(opens, request, which):
     page = opens(request.getfixturevalue(which))
-    page.wait_for_function(DRAWN)
     columns = page.evaluate(
         "[...document.querySelectorAll('.table table')].map(t => [...t.rows[0].cells].map(c => c.textContent))"
     )

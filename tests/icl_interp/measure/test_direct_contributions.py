@@ -83,7 +83,12 @@ def test_defaults_frames_and_figures():
     np.testing.assert_allclose(found.by_examples.sum(0), 1.0, atol=1e-5)
     frame = found.to_frame()
     assert list(frame["component"]) == list(found.components)
+    assert found.plot().layout.meta == {
+        "x": [{"head": 0}, {"head": 1}, {}],
+        "y": [{"layer": 0}, {"layer": 1}, {"layer": 2}],
+    }
     over = found.plot("examples")
+    assert over.layout.meta["y"][1:5] == [{}, {"layer": 0, "head": 0}, {"layer": 0, "head": 1}, {"layer": 0}]
     assert list(over.data[0].y) == list(found.components)
     assert found.share("MLP 1") == found.shares[found.components.index("MLP 1")]
     with pytest.raises(InputError, match=r"a share needs one of read-in, .* got 'MLP 9'"):

@@ -59,6 +59,10 @@ def test_kinds_of_positions_are_patched_together(carried):
     assert "block 0: query" in repr(carried)
 
 
+def test_sites_that_are_blocks_can_be_chosen(carried):
+    assert carried.plot().layout.meta == {"y": [{}, {"layer": 0}]}
+
+
 def test_an_answer_that_labels_do_not_move_has_nothing_to_restore():
     class Deaf(Courier):
         def forward(self, xs: Tensor, ys: Tensor) -> Tensor:

@@ -50,6 +50,7 @@ def test_overlaps_stand_beside_untrained_networks(planted):
     frame = planted.to_frame()
     np.testing.assert_allclose(list(model.x), frame["overlap"])
     np.testing.assert_allclose(list(untrained.x), frame["untrained"])
+    assert planted.plot("overlap").layout.meta["y"] == [{}, {"shift": "x_scale=3"}, {"shift": "label_noise=1"}]
     assert (frame["untrained_least"] <= frame["untrained"]).all()
     assert frame.loc["x_scale=3", "untrained_most"] <= 1
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from icl_interp import HookedLinearTransformerBlock, LinearRegression, ModelConfig, weight_views
+from icl_interp import HookedLinearTransformerBlock, LinearRegression, ModelConfig, direct_contributions, weight_views
 from icl_interp.measure.errors import MODEL, error_curves
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.linear_probes import LinearProbeReport
@@ -388,3 +388,7 @@ def test_a_known_gradient_step_is_said_beside_the_best_one(small_study):
     assert "Here the diagonal is 0.5 on average and other entries are 0 in size" in section.figures[0].sentence
     assert "Here they are 0 apart" in section.figures[1].sentence
     assert "weights-heads" not in {view.id for view in section.figures}  # of one head there is nothing to compare
+    task = LinearRegression(3, w_mean=1.0, n_points=8)
+    split = with_results(small_study, contributions=direct_contributions(model, task, n_prompts=8))
+    (figure,) = contributions.chapter(split).section.figures  # nor is there a map of one cell
+    assert "writes most" in figure.sentence

@@ -36,7 +36,8 @@ def with_p_values(report, lows):
 def test_a_section_has_its_map_in_sight_and_the_rest_folded(small_study):
     section = question(small_study, "familiar")
     assert [figure.id for figure in section.figures] == ["detectors", "score-error"]
-    assert [part.id for part in section.parts] == ["atlas", "detector-details", "ood", "signature", "similarity"]
+    folded = ["detector-details", "ood", "signature-view", "signature", "similarity"]
+    assert [part.id for part in section.parts] == ["atlas", *folded]
     assert [part.id for part in section.parts if not part.folded] == ["atlas"]
     assert section.n_plots_in_sight == 3
 
@@ -130,7 +131,7 @@ def test_a_planted_signature_is_beyond_untrained_networks(signing_study):
 
 def test_without_controls_nothing_is_claimed(uncontrolled_study):
     assert "no untrained networks" in _detector_sentence(uncontrolled_study.detectors)
-    assert details(uncontrolled_study).section.figures == ()
+    assert [figure.id for figure in details(uncontrolled_study).section.figures] == ["roc"]
     section = question(uncontrolled_study, "worth")
     assert section.figures[0].sentence.startswith("No claim has an interval")
     assert "every excess over control" in [row[0] for row in section.parts[-1].tables[0].rows]
