@@ -108,7 +108,7 @@ _MODELS = (
     ),
     DemoModel(
         "sparse", "a transformer of 3 layers on linear regression in 4 dimensions with one weight that is not zero",
-        "comparison with the Lasso and least squares", "sparse",
+        "comparison with the Lasso and least squares (it was trained for minutes only)", "sparse",
     ),
     DemoModel(
         "recurrence", "a transformer of 2 layers on sequences of numbers in which each follows from the one before",

@@ -163,7 +163,7 @@ def _chapter(
         title="Change of the late error under interventions",
         figure=drawn.plot(),
         sentence=shown,
-        aria_label=f"Dots with intervals. {shown} {sentence}",
+        aria_label=f"Dots with intervals. {shown}",
         data=TableView(
             (*(["site"] if "site" in frame else []), "removed", "error before", "error after", "change", "low", "high"),
             tuple(tuple(row) for row in frame.itertuples(index=False, name=None)),

@@ -1,17 +1,23 @@
 """Every embedded model loads, is small, is what its preset makes, and does what is said of it."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import icl_interp as icl
+from icl_interp.cli import probe_timeline
+from icl_interp.cli.probe import _app
 from icl_interp.data.models import _MODELS, FOLDER, embedded
 from icl_interp.data.pack import pack
 from icl_interp.errors import InputError
 from icl_interp.experiments.linear_risk import linear_risk, optimal_lsa_risk
+from icl_interp.measure.development import run
 from icl_interp.prompts import Prompts
+from icl_interp.runs.find import find_runs
 from icl_interp.tasks.references import bayes_penalty
 from icl_interp.training.configs import load_config
 from icl_interp.training.loop import Trainer
@@ -110,17 +116,27 @@ def test_the_transience_is_one() -> None:
     assert own < 0.2 * ridge
 
 
-def test_sparse_and_recurrent_models_beat_what_ignores_their_structure() -> None:
-    for name, rival, points in (("sparse", "least squares", slice(3, 6)), ("recurrence", "copy last", slice(4, None))):
-        checkpoint = icl.demo_models()[name].load()
-        prompts = checkpoint.task.sample(256, seed=1)
-        with torch.no_grad():
-            said = checkpoint.model(prompts.xs, prompts.ys)
-        plain = {
-            "least squares": icl.predictors.least_squares(), "copy last": icl.predictors.copy_last(),
-        }[rival](prompts.xs, prompts.ys)  # fmt: skip
-        model, other = ((answer - prompts.ys)[:, points].square().mean() for answer in (said, plain))
-        assert model < 0.7 * other, name
+def errors(name: str, rival: Callable[..., torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean squared error by point in units of E[y^2]: of the model, and of a predictor."""
+    checkpoint = icl.demo_models()[name].load()
+    prompts = checkpoint.task.sample(1024, seed=1)
+    with torch.no_grad():
+        answers = checkpoint.model(prompts.xs, prompts.ys), rival(prompts.xs, prompts.ys)
+    model, other = (
+        (answer - prompts.ys).square().mean(0) / checkpoint.task.label_second_moment() for answer in answers
+    )
+    return model, other
+
+
+def test_the_recurrent_model_solves_for_slope_and_offset() -> None:
+    model, last = errors("recurrence", icl.predictors.copy_last())
+    assert (model[2:] < 0.25 * last[2:]).all()  # two steps determine both; copying knows neither
+
+
+def test_the_sparse_model_gains_from_sparsity_where_examples_are_few() -> None:
+    model, least_squares = errors("sparse", icl.predictors.least_squares())
+    assert model[1:3].sum() < 0.95 * least_squares[1:3].sum()
+    assert model[-1] < 0.05  # it is trained for minutes only: least squares is exact from the fifth point on
 
 
 def test_the_command_line_finds_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,9 +145,23 @@ def test_the_command_line_finds_them(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert embedded(Path("other.pt")) == Path("other.pt")
     with pytest.raises(InputError, match=rf"the embedded models are {', '.join(NAMES)}, got 'demo:ltp'"):
         embedded(Path("demo:ltp"))
+    refused = CliRunner().invoke(_app, ["demo:ltp"])
+    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
+    assert "name one of them, as in demo:ltb" in refused.stderr
     monkeypatch.chdir(tmp_path)
     Path("demo:mine").write_text("")
     assert embedded(Path("demo:mine")) == Path("demo:mine")
+
+
+def test_nothing_is_written_into_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = find_runs([FOLDER / "transience"])
+    for module in (probe_timeline, run):
+        monkeypatch.setattr(module, "user_cache_path", lambda _: tmp_path / "cache")
+    with probe_timeline._records_folder(None, runs) as (cache, said):
+        assert cache == tmp_path / "cache"
+        assert "a run folder is part of the package" in said
+    (planned,) = run._plan(runs, None, {"n_heads": None, "layout": None, "loader": None}, None, "cpu", None)
+    assert planned.store.folder.is_relative_to(tmp_path / "cache")
 
 
 def test_packing_a_run_keeps_what_was_trained(tmp_path: Path) -> None:
