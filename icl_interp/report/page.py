@@ -16,7 +16,6 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from icl_interp.errors import InputError
-from icl_interp.figures.choices import KEYS
 from icl_interp.figures.theme import plotlyjs_source, plotlyjs_version
 from icl_interp.files import finite, is_own_page, refuse_foreign, write_atomically
 from icl_interp.report.glossary import Term
@@ -199,6 +198,8 @@ def page_context(page: Page) -> dict[str, Any]:
 def _choices(views: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """List what the figures let a reader choose: numbers in order, names as they come."""
     places = [place for view in views for place in view.get("places", ())]
+    from icl_interp.figures.choices import KEYS  # with plotly, which a refused file need not wait for
+
     choices = []
     for key in KEYS:
         values = list(dict.fromkeys(place[key] for place in places if key in place))

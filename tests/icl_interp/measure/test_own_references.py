@@ -2,6 +2,7 @@
 
 import pytest
 
+from icl_interp.figures import theme
 from icl_interp.figures.theme import predictor_style, role_style
 from icl_interp.measure.algorithm_agreement import algorithm_agreement
 from icl_interp.measure.errors import error_curves
@@ -57,5 +58,6 @@ def test_references_of_the_type_stand_in_place_of_the_tasks():
     assert list(references_with(TASK, {"mine": mine})) == [*reference_predictors(TASK), "mine"]
 
 
-def test_its_style_is_that_of_a_reference():
+def test_its_style_is_that_of_a_reference(monkeypatch):
+    monkeypatch.setattr(theme, "_OWN", {})  # no other was drawn before
     assert predictor_style("mine") == role_style("reference")
