@@ -195,13 +195,17 @@ def page_context(page: Page) -> dict[str, Any]:
     }
 
 
+def _keys() -> tuple[str, ...]:
+    from icl_interp.figures.choices import KEYS  # with plotly, which a refused file need not wait for
+
+    return KEYS
+
+
 def _choices(views: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """List what the figures let a reader choose: numbers in order, names as they come."""
     places = [place for view in views for place in view.get("places", ())]
-    from icl_interp.figures.choices import KEYS  # with plotly, which a refused file need not wait for
-
     choices = []
-    for key in KEYS:
+    for key in _keys():
         values = list(dict.fromkeys(place[key] for place in places if key in place))
         if len(values) > 1:
             numbers = sorted(value for value in values if isinstance(value, int))
@@ -214,7 +218,7 @@ def _places(figure: Mapping[str, Any]) -> Iterator[Mapping[str, int | str]]:
     axes = figure["layout"].get("meta")
     along = [place for names in axes.values() for place in names] if isinstance(axes, dict) else []
     for meta in (*(trace.get("meta") for trace in figure["data"]), *along):
-        if isinstance(meta, dict) and any(key in meta for key in KEYS):
+        if isinstance(meta, dict) and any(key in meta for key in _keys()):
             yield meta
 
 
