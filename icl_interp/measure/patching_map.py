@@ -63,6 +63,8 @@ class PatchingMap(Result):
     """What the other prompts have in common with the clean ones, as a clause."""
     change: float
     """Mean squared change of the answer, divided by the mean squared clean answer."""
+    difference: float
+    """The same change in units of E[y^2]."""
     n_prompts: int
     """Number of pairs of prompts."""
 
@@ -226,6 +228,7 @@ def _measure(
         high=ends[..., 1].double(),
         corruption=corruption,
         change=float(whole.mean() / wanted.square().mean()),
+        difference=float(whole.mean()) / task.label_second_moment(),
         n_prompts=n_prompts,
     )
 

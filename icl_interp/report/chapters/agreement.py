@@ -1,7 +1,9 @@
 """Which algorithm does the model act like? Its agreement with each known one, by every metric."""
 
+from dataclasses import replace
+
 from icl_interp.measure.algorithm_agreement import AgreementReport
-from icl_interp.measure.errors import Likeness
+from icl_interp.measure.errors import FamilyErrors, Likeness
 from icl_interp.measure.study.result import Study
 from icl_interp.measure.verdicts import Excess
 from icl_interp.report.model import Chapter, FigureView, Section
@@ -10,7 +12,7 @@ from icl_interp.report.tables import Cell, TableView
 from probes.bootstrap import Estimate
 from probes.curves import Curve
 
-_LOW_R2 = 0.9
+LOW_R2 = 0.9
 """Below this R² of the linear fit a predictor has no weights to compare."""
 
 
@@ -18,8 +20,12 @@ def chapter(study: Study) -> Chapter:
     report = study.agreement
     excess = study.verdicts["algorithm"]
     sentence = _sentence(study.likeness, excess)
+    as_near = _as_near(study.errors.in_distribution) if excess.verdict == "evidence" and excess.matters else None
     title = "Which algorithm does it act like?"
-    cards = (card("Does it act like a known algorithm?", excess, sentence, anchor="algorithm"),)
+    made = card("Does it act like a known algorithm?", excess, sentence, anchor="algorithm")
+    if as_near is not None:
+        made = replace(made, sentence=sentence.replace("Yes", f"Partly. {as_near}", 1), tone="mixed")
+    cards = (made,)
     if report is None:
         return Chapter(Section("algorithm", title, f"{sentence} {study.absent['agreement']}"), cards)
     shown = (
@@ -46,12 +52,25 @@ def chapter(study: Study) -> Chapter:
 
 
 def _sentence(likeness: Likeness, excess: Excess) -> str:
-    name = likeness.nearest[0]
+    here = f"of all reference predictors, {likeness.nearest[0]} explains its predictions best"
+    if excess.value <= 0:
+        here = "no reference explains its predictions"
+    r2 = f"{'best ' if excess.value <= 0 else ''}R² {number(excess.value)}"
     return answer(
         excess,
-        here=f"of all reference predictors, {name} explains its predictions best (R² {number(excess.value)})",
+        here=f"{here} ({r2})",
         there=f"in untrained networks the best reference has R² {number(excess.control)}",
     )
+
+
+def _as_near(errors: FamilyErrors) -> str | None:
+    """Say that the second reference is as near as the first, where its distance is within the first one's interval."""
+    if len(names := errors.nearest()[:2]) < 2:
+        return None
+    first, second = (errors.distances[name] for name in names)
+    if not second.value <= first.high:
+        return None
+    return f"{names[0]} is nearest ({percent(first.value)} apart), but {names[1]} is as near ({percent(second.value)})"
 
 
 def _nearest(report: AgreementReport) -> str:
@@ -65,7 +84,7 @@ def _scale_sentence(report: AgreementReport) -> str:
     nearest = report.nearest()[0]
     weights = report.references[nearest].similarity_of_weights
     text = ""
-    if not r2 >= _LOW_R2:  # NaN as well
+    if not r2 >= LOW_R2:  # NaN as well
         text = f"Its answers are not linear in the query (R² {number(r2)}), so it has no weights to compare."
     elif weights.value == weights.value:
         text = (
@@ -74,7 +93,7 @@ def _scale_sentence(report: AgreementReport) -> str:
         )
     if report.step is not None and report.step.linearity == report.step.linearity:
         step, share = report.step.step_size, report.step.r2
-        like = "acts like one such step" if share > _LOW_R2 else "does not act like one such step"
+        like = "acts like one such step" if share > LOW_R2 else "does not act like one such step"
         text += (
             f" The gradient step whose reaction to the labels is most like the model's has size {_with(step)}. It "
             f"explains {percent(share)} of the model's reaction, so the model {like}."

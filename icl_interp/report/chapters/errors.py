@@ -12,17 +12,18 @@ from probes.bootstrap import Estimate
 
 _LIMITS = (1e-4, 10.0)
 """Range of the error axes; what lies outside is drawn at its edge or cut off, the tables have it as it is."""
+_NEAR = 0.1
+"""An error that differs from that of predicting zero by a smaller share of it is near it."""
 
 
 def chapter(study: Study) -> Chapter:
     report = study.errors
     own = report.in_distribution
-    curve = own.curves[MODEL].mean.tolist()
     sentence = (
         "Error after each number of examples, for the model and for each reference predictor. A model that learns in "
         "context comes down to the best reference. "
     )
-    sentence += trend("Here the error", curve, start="without examples", end=f"after {len(curve) - 1}")
+    sentence += error_trend("Here the error", own)
     sentence += f" {_beside_the_best(own)}"
     if own.curves[MODEL].unseen is not None:
         sentence += f" Prompts with {own.first_unseen_point} or more examples were {UNSEEN}."
@@ -53,6 +54,21 @@ def chapter(study: Study) -> Chapter:
     )
     learns = card("Does it learn in context?", excess, f"{said} {_likeness(own)}", anchor="errors")
     return Chapter(section, (learns,))
+
+
+def error_trend(what: str, errors: FamilyErrors) -> str:
+    """Say how the model's error runs; one that ends near that of predicting zero has learned nothing by then."""
+    values, zero = errors.curves[MODEL].mean.tolist(), errors.curves.shown("zero")
+    n_examples = len(values) - 1
+    if zero is not None and all(map(math.isfinite, values)):
+        idle = errors.curves[zero].mean.tolist()
+        if abs(values[-1] - idle[-1]) <= _NEAR * idle[-1]:
+            verb = "stays" if abs(values[0] - idle[0]) <= 2 * _NEAR * idle[0] else "ends"
+            return (
+                f"{what} {verb} near that of predicting zero: {number(values[-1])} after {n_examples} examples, where "
+                f"zero has {number(idle[-1])}."
+            )
+    return trend(what, values, start="without examples", end=f"after {n_examples}")
 
 
 def _beside_the_best(errors: FamilyErrors) -> str:

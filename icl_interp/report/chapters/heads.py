@@ -4,6 +4,7 @@ import math
 
 from icl_interp.measure.heads import HeadReport
 from icl_interp.measure.study.result import Study
+from icl_interp.measure.verdicts import OF_SHARES
 from icl_interp.report.model import Chapter, FigureView, Section
 from icl_interp.report.sentences import interval, listing, number
 from icl_interp.report.tables import TableView
@@ -71,7 +72,12 @@ def _heads_sentence(report: HeadReport) -> str:
         return f"{text}{against} {len(needed)} of {found.increase.numel()} do ({listing(needed)})."
     if not needed:
         return f"{text} It is not shown that any head is needed."
-    return f"{text} The model needs {len(needed)} of {found.increase.numel()} heads ({listing(needed)})."
+    places = [map(int, name.split(".")) for name in needed]
+    matter = sum(float(found.increase[layer, head]) > OF_SHARES for layer, head in places)
+    return (
+        f"{text} {len(needed)} of {found.increase.numel()} heads exceed untrained networks ({listing(needed)}); "
+        f"{matter} of them raise the error by more than {OF_SHARES:g} when they are ablated."
+    )
 
 
 def _pruning_sentence(report: HeadReport) -> str:
@@ -79,6 +85,8 @@ def _pruning_sentence(report: HeadReport) -> str:
     total = curve.n_kept[-1]
     if curve.n_needed is None:
         text = f"Not even all {total} heads keep the error within 5 % of the whole network's."
+    elif curve.n_needed == 0:
+        text = "Here no head matters: without any of them the error is within 5 % of the whole network's."
     else:
         text = f"With {curve.n_needed} of {total} heads the error is within 5 % of the whole network's."
     text = f"Late error by the number of heads kept. If few heads do the work, it stays low until few are left. {text}"
@@ -87,7 +95,7 @@ def _pruning_sentence(report: HeadReport) -> str:
     others = [float(other.losses.values[middle]) for other in report.random_pruning]
     if not others:
         return text
-    better = sum(own < other for other in others)
+    better = sum(float(number(own)) < float(number(other)) for other in others)  # as they are written
     return (
         f"{text} With {curve.n_kept[middle]} heads it is {number(own)}; {better} of {len(others)} random orders have a "
         f"larger one (the smallest is {number(min(others))})."

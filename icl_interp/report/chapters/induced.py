@@ -2,6 +2,7 @@
 
 from icl_interp.measure.induced_weights import MODEL, InducedWeightsReport
 from icl_interp.measure.study.result import Study
+from icl_interp.report.chapters.agreement import LOW_R2
 from icl_interp.report.model import Chapter, FigureGrid, FigureView, Section
 from icl_interp.report.sentences import number, percent
 from icl_interp.report.tables import TableView
@@ -14,21 +15,23 @@ def chapter(study: Study) -> Chapter:
     report, title = study.induced, "Which weights does it act by?"
     if report is None:
         return Chapter(Section("part-induced", title, study.absent["induced"]))
-    n_prompts = report.true.shape[0]
+    n_prompts, explained = report.true.shape[0], study.likeness.values[0] > 0
     lead = (
         f"After the same examples the model answers {report.n_queries} fresh queries, and the weights are those of the "
         f"linear map that fits its answers ({n_prompts} prompts). {percent(float(report.r2[-1].nanmean()))} of the "
         "variance of its answers after all examples is linear in the query; where that share is low, the weights mean "
         "nothing."
     )
-    return Chapter(Section("part-induced", title, lead, figures=(_scatter(report), _paths(report))))
+    return Chapter(
+        Section("part-induced", title, lead, figures=(_scatter(report, explained=explained), _paths(report)))
+    )
 
 
-def _scatter(report: InducedWeightsReport) -> FigureGrid:
+def _scatter(report: InducedWeightsReport, *, explained: bool) -> FigureGrid:
     return FigureGrid(
         id="induced-weights",
         title="Induced weights against the true ones",
-        sentence=_sentence(report),
+        sentence=_sentence(report, explained=explained),
         figures=tuple(_cloud(report, k) for k in report.asked),
     )
 
@@ -52,11 +55,12 @@ def _cloud(report: InducedWeightsReport, examples: int) -> FigureView:
     )
 
 
-def _sentence(report: InducedWeightsReport) -> str:
+def _sentence(report: InducedWeightsReport, *, explained: bool) -> str:
     text = "One dot per prompt and coordinate. A predictor that has found the weights has all dots on the dotted line."
     few, names = report.asked[0], list(report.references)
     distances = {name: report.distance(MODEL, other=name, examples=few) for name in names}
-    if len(names) < 2:
+    linear = float(report.r2[0].nanmean()) >= LOW_R2
+    if len(names) < 2 or not (linear and explained):
         return text
     nearest = min(distances, key=distances.__getitem__)
     (other,) = [name for name in names if name != nearest]

@@ -11,6 +11,9 @@ from icl_interp.report.tables import TableView
 _MOST = 0.5
 """A place carries the answer where it restores more."""
 _LITTLE = 0.01
+_UNMOVED = 0.01
+"""Answers whose mean squared change is below this share of E[y²] hardly differ."""
+_NOTHING = "The answers of the two prompts hardly differ, so there is nothing to restore."
 
 
 def chapter(study: Study) -> Chapter:
@@ -48,6 +51,8 @@ def _moves(found: PatchingMap) -> str:
     column = found.restored_by_kind[:, found.kinds.index(QUERY)]
     if not bool(column.isfinite().all()):
         return "Here the answer does not change with the labels, so there is nothing to restore."
+    if found.difference < _UNMOVED:
+        return _NOTHING
     place = next((i for i, value in enumerate(column.tolist()) if value > _MOST), None)
     if place is None:
         return "Here no site at the query restores half of it."
@@ -84,6 +89,8 @@ def _first_site(found: PatchingMap) -> str:
     row = found.restored[0]
     if not bool(row.isfinite().all()):
         return "Here the answer does not change with the labels."
+    if found.difference < _UNMOVED:
+        return _NOTHING
     top = int(row.argmax())
     if float(row[top]) < _LITTLE:
         return f"At {found.sites[0]} no position restores anything by itself."

@@ -83,7 +83,7 @@ def each_target(study: Study) -> Chapter | None:
     found = [target for target, excess in excesses.items() if excess.verdict == "evidence"]
     sentence = (
         f"{len(found)} of {len(excesses)} targets are decoded better than in untrained networks and than every other "
-        f"control ({listing(found)})."
+        f"control{f' ({listing(found)})' if found else ''}."
     )
     grid = FigureGrid(id="probe-targets", title="Held-out R² along the network", sentence=sentence, figures=cells)
     title = "Each probe along the network"
@@ -126,20 +126,20 @@ def _by_site(study: Study) -> TableView:
 
 def _beyond(study: Study) -> str:
     report = study.probes
-    alone = [name for name, found in report.partial.items() if found.low > 0]
+    beyond = [name for name, found in report.partial.items() if found.low > 0]
+    claims = _excesses(study)
+    alone = [name for name in beyond if claims[name].verdict == "evidence"]
     if not report.partial:
         return "No two references are left whose partial R² could be compared."
-    best = max(report.partial, key=lambda name: _or_less(report.partial[name].value))
-    if not alone:
+    if not beyond:
         return "No reference is decodable beyond all others: no partial R² has its interval above 0."
+    if not alone:
+        return "No reference is shown to be decodable beyond untrained networks and beyond all others."
+    best = max(alone, key=lambda name: report.partial[name].value)
     return (
         f"Decodable beyond all other references: {listing(alone)} ({best} best, with a partial R² of "
         f"{number(report.partial[best].value)})."
     )
-
-
-def _or_less(value: float) -> float:
-    return value if value == value else float("-inf")
 
 
 def _summary(study: Study) -> TableView:

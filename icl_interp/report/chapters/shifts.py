@@ -6,11 +6,14 @@ from icl_interp.figures.choices import along
 from icl_interp.measure.errors import MODEL, UNSEEN, ErrorReport, FamilyErrors
 from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.study.result import Study
-from icl_interp.report.chapters.errors import curve_table, drawn
+from icl_interp.measure.verdicts import Excess
+from icl_interp.report.chapters.errors import curve_table, drawn, error_trend
 from icl_interp.report.model import Chapter, FigureGrid, FigureView, Section, Verdict
-from icl_interp.report.sentences import answer, card, listing, number, percent, trend
+from icl_interp.report.sentences import answer, card, listing, number, percent
 
 _QUESTION, _ANCHOR = "Does it learn under shifts too?", "error-shifts"
+_MOST_NAMES = 8
+"""Shifts that one sentence names."""
 
 
 def chapter(study: Study) -> Chapter:
@@ -43,8 +46,20 @@ def _card(study: Study, sentence: str) -> Verdict:
     made = card(_QUESTION, excess, f"{said} {sentence}", anchor=_ANCHOR)
     if excess.verdict != "evidence" or fine == len(shifts):
         return made
+    if fine == 0:
+        return replace(made, sentence=_nowhere(excess, sentence, len(shifts)), tone="none", word="No")
     partly = f"Partly, under {fine} of {len(shifts)} shifts"
     return replace(made, sentence=made.sentence.replace("Yes", partly, 1), tone="mixed")
+
+
+def _nowhere(excess: Excess, sentence: str, n_shifts: int) -> str:
+    """Say that it falls short everywhere, though it reduces the error."""
+    under = f"all {n_shifts} shifts" if n_shifts > 1 else "the only shift"
+    said = f"It falls short of the best reference under {n_shifts} of {n_shifts} shifts"
+    return (
+        f"No. It reduces the error ({percent(excess.value)} on average; untrained networks {percent(excess.control)}) "
+        f"but falls short of the best reference under {under}{sentence.removeprefix(said)}"
+    )
 
 
 def _sentence(report: ErrorReport) -> str:
@@ -54,7 +69,8 @@ def _sentence(report: ErrorReport) -> str:
     failed = [label for label, errors in shifts.items() if errors.fails(MODEL)]
     if not failed:
         return f"It falls short of the best reference under none of the {len(shifts)} shifts."
-    text = f"It falls short of the best reference under {len(failed)} of {len(shifts)} shifts ({listing(failed)})."
+    named = listing(failed, most=_MOST_NAMES)
+    text = f"It falls short of the best reference under {len(failed)} of {len(shifts)} shifts ({named})."
     alone = [label for label in failed if not shifts[label].fails("least squares")]
     if not alone:
         return text + " Least squares falls short under all of these too."
@@ -65,13 +81,15 @@ def _sentence(report: ErrorReport) -> str:
     prior = [label for label in alone if shifts[label].fails("Bayes")]
     if not prior:
         return text + ", nor does the Bayes predictor for its training tasks."
-    return text + f"; the Bayes predictor for its training tasks does under {len(prior)} ({listing(prior)})."
+    return (
+        text
+        + f"; the Bayes predictor for its training tasks does under {len(prior)} ({listing(prior, most=_MOST_NAMES)})."
+    )
 
 
 def _cell(report: ErrorReport, errors: FamilyErrors) -> FigureView:
     label, curve = errors.family.label, errors.curves[MODEL]
-    values = curve.mean.tolist()
-    sentence = trend("The error", values, start="without examples", end=f"after {len(values) - 1}")
+    sentence = error_trend("The error", errors)
     if curve.unseen is not None:
         mean = number(curve.unseen.value)
         sentence += f" With {errors.first_unseen_point} or more examples, {UNSEEN}, it is {mean} on average."

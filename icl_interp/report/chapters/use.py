@@ -8,7 +8,7 @@ from icl_interp.measure.subspace_use import SignatureUse, Use
 from icl_interp.measure.verdicts import Excess, VerdictWord
 from icl_interp.models.architecture import FINAL_NORM
 from icl_interp.report.model import Chapter, FigureView, Section, Verdict
-from icl_interp.report.sentences import answer, card, listing, number, percent
+from icl_interp.report.sentences import answer, card, interval, listing, number, percent
 from icl_interp.report.tables import TableView
 
 _SIGNATURE = "Does the model use its signature?"
@@ -30,12 +30,12 @@ def chapter(study: Study) -> Chapter:
         f"{number(abs(use.effect.change.value))} of E[y²]",
     )
     more = (
-        f"Setting them to 0 also removes their constant part ({percent(1 - use.varying)} of their energy) and changes "
-        f"the error by {number(use.to_zero.change.value)}; that moves the scale a norm divides by, so it does not show "
-        "use."
+        f"Setting the signature directions to 0 also removes their constant part ({percent(1 - use.varying)} of their "
+        f"energy) and {_moved('the error', use.to_zero.change.value)}; that moves the scale a norm divides by, so it "
+        "does not show use."
     )
     what = f"the signature{where} at its mean"
-    points = _by_site(found.excesses(study.n_verdicts)) if several else ()
+    points = _by_site(study, found) if several else ()
     return _chapter(
         "use", title, _lead(study, found), found, use, study.verdicts["use"], sentence, more, _SIGNATURE, what, points
     )
@@ -87,12 +87,22 @@ _SAID: Mapping[VerdictWord, str] = {
 }
 
 
-def _by_site(excesses: Mapping[str, Excess]) -> tuple[str, ...]:
+def _by_site(study: Study, found: SignatureUse) -> tuple[str, ...]:
+    """Write one line per site, in the order of the network."""
+    excesses, order = found.excesses(study.n_verdicts), [site.label for site in study.sites]
     return tuple(
-        f"{site[0].upper()}{site[1:]}: {_SAID[excess.verdict]}. The late error changes by {number(excess.value)} of "
-        f"E[y²], in untrained networks by {number(excess.control)}."
-        for site, excess in excesses.items()
+        _line(site, excesses[site], found.by_site[site], trivial=site in (study.main_site.label, FINAL_NORM))
+        for site in sorted(excesses, key=lambda site: order.index(site) if site in order else len(order))
     )
+
+
+def _line(site: str, excess: Excess, use: Use, *, trivial: bool) -> str:
+    change = use.effect.change
+    text = (
+        f"{site[0].upper()}{site[1:]}: {_SAID[excess.verdict]}. The late error changes by {number(change.value)} "
+        f"{interval(change.low, change.high)} of E[y²], in untrained networks by {number(excess.control)}"
+    )
+    return f"{text} (only what the read-out reads can matter there)." if trivial else f"{text}."
 
 
 def erasure(study: Study) -> Chapter:
@@ -115,6 +125,12 @@ def erasure(study: Study) -> Chapter:
         f"erasing the predictions of {use.target} at {site} {_moves(use)} the late error by "
         f"{number(abs(use.effect.change.value))} of E[y²]",
     )
+    if excess.gate is not None:
+        nothing = (
+            f"Not asked: at {site} no linear probe is shown to read {use.target} better than in untrained networks, so "
+            "there is nothing to erase."
+        )
+        sentence = sentence.replace(f"Not asked, since {excess.gate} is not shown.", nothing, 1)
     more = (
         f"{_damage(use)}A linear probe reads them there with R² {number(use.r2)}, and with {number(use.r2_after)} "
         f"after erasure, which takes {percent(use.removed)} of the variance away."
@@ -124,13 +140,23 @@ def erasure(study: Study) -> Chapter:
 
 
 def _moves(use: Use) -> str:
-    return "lowers" if use.effect.change.value < 0 else "raises"
+    return _verb(use.effect.change.value)
+
+
+def _verb(change: float) -> str:
+    return "lowers" if change < 0 else "raises"
+
+
+def _moved(what: str, change: float) -> str:
+    return f"{_verb(change)} {what} by {number(abs(change))}"
 
 
 def _damage(use: Use) -> str:
     # What is missing can cost no more than knowing nothing.
-    beyond = use.effect.after.value > 1
-    return "An error above 1 is worse than predicting 0, so a part of this is damage. " if beyond else ""
+    beyond = use.effect.after.value > 1 and use.effect.change.value > 0
+    if not beyond:
+        return ""
+    return "The error rises above 1, which is worse than predicting 0, so a part of this is damage. "
 
 
 def _absent(study: Study, name: str, title: str, question: str) -> Chapter:
@@ -183,9 +209,11 @@ def _chapter(
 
 
 def _sentence(use: Use, excess: Excess, here: str) -> str:
-    said = answer(excess, here=here, there=f"in untrained networks by {number(excess.control)} on average")
+    said = answer(
+        excess, here=here, there=f"in untrained networks the removal {_moved('it', excess.control)} on average"
+    )
     random = use.over_random(round(0.05 / excess.level))
-    beside = f"An equally long change along random directions changes it by {number(random.control)} on average"
+    beside = f"An equally long change along random directions {_moved('it', random.control)} on average"
     reach = "" if excess.verdict != "inconclusive" else _reach(use, random, excess)
     return f"{said} {beside}{reach}."
 
@@ -193,5 +221,5 @@ def _sentence(use: Use, excess: Excess, here: str) -> str:
 def _reach(use: Use, random: Excess, excess: Excess) -> str:
     untrained = use.over_untrained(round(0.05 / excess.level))
     if untrained.verdict == "evidence":
-        return ", which the model does not clearly exceed"
-    return ", which the model exceeds" if random.verdict == "evidence" else ""
+        return ", not clearly less than in the model"
+    return ", less than in the model" if random.verdict == "evidence" else ""

@@ -123,10 +123,15 @@ def test_use_names_the_sites_that_the_atlas_gave(small_study):
     assert "after block 0, the final norm and the last block " in several.section.lead
     assert "names 5 sites" in several.section.lead
     judged = SignatureUse(three).excesses(small_study.n_verdicts)
-    assert [point.partition(":")[0] for point in several.cards[0].points] == ["Block 0", "Final norm", "Block 1"]
-    assert [
-        f" {use._SAID[e.verdict]}." in point for e, point in zip(judged.values(), several.cards[0].points, strict=True)
-    ]
+    points = several.cards[0].points  # in the order of the network
+    assert [point.partition(":")[0] for point in points] == ["Block 0", "Block 1", "Final norm"]
+    assert all(
+        f" {use._SAID[judged[site].verdict]}." in point
+        for site, point in zip(("block 0", last, "final norm"), points, strict=True)
+    )
+    trivial = "(only what the read-out reads can matter there)."
+    assert [point.endswith(trivial) for point in points] == [False, True, True]
+    assert "changes by 9 [8.9, 9.1] of E[y²]" in points[2]
     assert judged["final norm"].verdict == "evidence"
     assert "signature directions at the final norm" in several.cards[0].sentence
     view, frame = several.section.figures[0], SignatureUse(three).to_frame()

@@ -9,6 +9,7 @@ import torch
 from icl_interp import HookedLinearTransformerBlock, LinearRegression, ModelConfig, direct_contributions, weight_views
 from icl_interp.measure.errors import MODEL, error_curves
 from icl_interp.measure.families import IN_DISTRIBUTION
+from icl_interp.measure.heads import HeadReport
 from icl_interp.measure.linear_probes import LinearProbeReport
 from icl_interp.measure.verdicts import Excess
 from icl_interp.report.chapters import (
@@ -335,6 +336,49 @@ def test_the_order_of_importance_is_compared_with_random_orders(small_study):
     report = replace(small_study.heads, random_pruning=(worse, better, far_worse))
     (view,) = heads.pruning(with_results(small_study, heads=report)).section.figures
     assert "2 of 3 random orders" in view.sentence
+    report = replace(
+        report, random_pruning=(replace(curve, losses=replace(curve.losses, values=curve.losses.values * (1 + 1e-9))),)
+    )
+    (view,) = heads.pruning(with_results(small_study, heads=report)).section.figures
+    assert "0 of 1 random orders" in view.sentence
+
+
+def test_heads_beyond_untrained_networks_are_counted_by_what_they_cost(small_study, monkeypatch):
+    monkeypatch.setattr(HeadReport, "needed", lambda _: ["0.0", "0.1"])
+    found = small_study.heads
+    increase = torch.zeros_like(found.importance.increase)
+    increase[0, 0] = 0.06
+    report = replace(found, importance=replace(found.importance, increase=increase))
+    assert "(0.0 and 0.1); 1 of them raise the error by more than 0.05" in heads._heads_sentence(report)
+
+
+@pytest.mark.parametrize(
+    ("model", "zero", "said"),
+    [
+        ([1.38, 1.09], [1.35, 1.1], "stays near that of predicting zero: 1.09"),
+        ([9.0, 1.09], [1.35, 1.1], "ends near that of predicting zero"),
+        ([1.38, 0.5], [1.35, 1.1], "falls from 1.38"),
+    ],
+)
+def test_an_error_near_that_of_predicting_zero_does_not_fall(small_study, model, zero, said):
+    own = small_study.errors.in_distribution
+    name = own.curves.shown("zero")
+    means = {MODEL: torch.tensor(model).double(), name: torch.tensor(zero).double()}
+
+    def curve(of):
+        mean = means.get(of, means[MODEL])
+        return replace(own.curves[of], mean=mean, low=mean, high=mean)
+
+    curves = own.curves.each(curve)
+    assert said in errors.error_trend("The error", replace(own, curves=curves))
+
+
+def test_effects_of_interventions_have_verbs_of_their_own(small_study):
+    excess = Excess(-0.0345, (-0.013, -0.013), -0.1, 0.1, 0.05, detectable=0.1)
+    said = use._sentence(
+        small_study.use.by_site[small_study.use.clearest()], excess, "it lowers the late error by 0.0345"
+    )
+    assert "in untrained networks the removal lowers it by 0.013 on average." in said
 
 
 def text_of(section) -> str:
@@ -360,6 +404,8 @@ def test_networks_without_an_answer_or_without_weights_get_a_sentence(small_stud
     unmoved = replace(patched, restored=patched.restored * nan, restored_by_kind=patched.restored_by_kind * nan)
     said = text_of(patching.chapter(with_results(small_study, patching=unmoved)).section)
     assert "does not change with the labels" in said
+    said = text_of(patching.chapter(with_results(small_study, patching=replace(patched, difference=0.009))).section)
+    assert said.count("so there is nothing to restore") == 2
     for name, chapter in (("contributions", contributions), ("patching", patching), ("weights", weights)):
         bare = with_results(small_study, **{name: None})
         section = chapter.chapter(replace(bare, absent={name: "It is a stone."})).section
