@@ -228,7 +228,7 @@ def _measure(
         high=ends[..., 1].double(),
         corruption=corruption,
         change=float(whole.mean() / wanted.square().mean()),
-        difference=float(whole.mean()) / task.label_second_moment(),
+        difference=float(whole.mean() / task.label_second_moment()),
         n_prompts=n_prompts,
     )
 
