@@ -125,7 +125,7 @@ def test_the_caption_says_why_there_is_no_crossing(ideal):
     for m in (16, 32, 64):
         simple = spoil(simple, m, lambda _: {"llc": 1.0})
     said = next(panel for panel in panels(simple, THREE) if panel.id == "crossover").sentence
-    assert said.startswith("In every seed ridge is predicted to be preferred first for no M. ")
+    assert said.startswith("For no M is ridge preferred first in all seeds. ")
 
 
 def test_each_m_stands_in_the_legend_once(ideal):
