@@ -138,5 +138,5 @@ def test_the_figures_without_learning_coefficients_are_drawn(ideal):
     bare = spoil(ideal, INFINITE, lambda _: {"llc": math.nan})
     found = {panel.id: panel for panel in panels(bare, THREE)}
     assert "for M = none" in found["complexity"].sentence
-    assert "preferred first for no M. n counts" in found["crossover"].sentence
+    assert "preferred first in all seeds. n counts" in found["crossover"].sentence
     assert all(math.isnan(row[3]) and row[4] is None for row in found["crossover"].rows)
