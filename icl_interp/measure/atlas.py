@@ -293,11 +293,12 @@ class Atlas(Result):
     def verdict(self) -> VerdictWord:
         """Of the whole atlas, beside untrained networks.
 
-        Evidence if prompts leave the signature more anywhere, opposite if they only leave it less.
+        Evidence if prompts leave the signature more anywhere, opposite if they only leave it less. Cells that were
+        measured again and not confirmed do not count.
         """
         if not self.judged:
             return "not applicable"
-        words = {cell.verdict for cell in self.found}
+        words = {cell.verdict for cell in self.found if cell.confirmed is not False}
         return "evidence" if "evidence" in words else "opposite" if words else "inconclusive"
 
     def named_sites(self) -> tuple[ResidualSite, ...]:
@@ -359,7 +360,12 @@ class Atlas(Result):
                 f"of {self.detectable:.2g} in one cell with 80 % power."
             )
         leave, stay = ([c for c in self.cells if c.verdict == word] for word in ("evidence", "opposite"))
-        head = "Yes, at some places." if leave else "The opposite, at some places."
+        if self.verdict == "inconclusive":
+            head = "Not shown: nothing holds on other prompts."
+        elif leave and stay:
+            head = f"Both ways: more often in {_count(len(leave), 'cell')}, less often in {len(stay)}."
+        else:
+            head = "Yes, at some places." if leave else "The opposite, at some places."
         said = [_told(leave, "leave the signature more often")] if leave else []
         said += [_told(stay, "leave the signature less often")] if stay else []
         quiet = shifts - len({cell.shift for cell in self.found})

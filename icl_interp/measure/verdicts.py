@@ -129,11 +129,13 @@ def excess_over_controls(
     network would show; v is the sampling variance of the excess over prompts; t and z are the quantiles of Student's
     distribution with n - 1 degrees of freedom and of the normal one at 1 - 0.025 / m, so that the two-sided intervals
     of all m claims of a report hold together at 95 % (Bonferroni). p = m times the two-sided level at which the
-    interval would end at 0. Smallest detectable effect = (t at this level + t at 80 %) * sqrt(s^2 (1 + 1/n) + v). All
-    of it is ours; it needs at least two controls. Which prompts the signature was fitted on is held fixed and in no
+    interval would end at 0. Smallest detectable effect = (t at this level + t at 80 %) * sqrt(s^2 (1 + 1/n) + v), or
+    what brings the value's own interval above chance as often, where that is more. All of it is ours; it needs at
+    least two controls. Which prompts the signature was fitted on is held fixed and in no
     interval.
     """
-    return _compare(value, controls, sampling_variance, n_verdicts, chance, value_variance, smallest, "identity", 0)
+    v = sampling_variance
+    return _compare(value, controls, v, v, n_verdicts, chance, value_variance, smallest, "identity", 0)
 
 
 def excess_of_replicates(
@@ -148,9 +150,11 @@ def excess_of_replicates(
 ) -> Excess:
     """Compare a model with untrained networks on the same prompts, by `excess_over_controls` on a scale of its own.
 
-    What one more untrained network would show is an interval too: it is formed where the number is nearest to normal,
-    mapped back, and taken from the model's value, so that the verdict does not depend on the way back. On the logit
-    scale half a prompt is added on both sides: p -> (p n + 1/2) / (n + 1).
+    Whether the model lies outside of what one more untrained network would show is decided where the number is nearest
+    to normal. The ends of the interval are those of untrained networks, mapped back, joined with the variance of the
+    excess over prompts on the number's own scale as the two parts of a difference are (Zou and Donner 2008): far from
+    the controls the choice of prompts moves the value, and a logit near 0 would hide that. On the logit scale half a
+    prompt is added on both sides: p -> (p n + 1/2) / (n + 1).
     """
     value, replicates = own
     to, _ = scale_maps(scale, n_prompts)
@@ -158,6 +162,7 @@ def excess_of_replicates(
         value,
         [control for control, _ in controls],
         paired_variance(to(replicates), [to(theirs) for _, theirs in controls]),
+        paired_variance(replicates, [theirs for _, theirs in controls]),
         n_verdicts,
         chance,
         variance_over(replicates),
@@ -192,6 +197,7 @@ def _compare(
     value: float,
     controls: Sequence[float],
     sampling: float,
+    sampling_unscaled: float,
     n_verdicts: int,
     chance: float,
     value_variance: float,
@@ -212,13 +218,22 @@ def _compare(
     t, z = -float(scipy.special.stdtrit(n - 1, level / 2)), -float(scipy.special.ndtri(level / 2))
     half = math.sqrt(t**2 * spread + z**2 * sampling)
     power = float(scipy.special.stdtrit(n - 1, POWER))
+    detectable = back(center + (t + power) * math.sqrt(spread + sampling)) - back(center)
     p_value = 2 * _tail(abs(distance), spread, sampling, n)
     value_low = math.inf
     if chance > -math.inf:
         value_low = value - z * math.sqrt(value_variance) if chance < math.inf else -math.inf
+        needed = chance + (z + float(scipy.special.ndtri(POWER))) * math.sqrt(value_variance)
+        if math.isfinite(needed):
+            detectable = max(detectable, needed - math.fsum(held) / n)
         if distance >= 0:
             p_value = max(p_value, 2 * _tail(value - chance, 0.0, value_variance, n))
-    low, high = value - back(center + half), value - back(center - half)
+    above, below = (abs(back(center + sign * t * math.sqrt(spread)) - back(center)) for sign in (1, -1))
+    over_prompts = z * math.sqrt(sampling_unscaled)
+    low = value - back(center) - math.hypot(above, over_prompts)
+    high = value - back(center) + math.hypot(below, over_prompts)
+    if scale == "logit":
+        low, high = max(low, -1.0), min(high, 1.0)
     tiny = math.ulp(0.0)  # the way back rounds; signs are those of the scale where the interval was formed
     return Excess(
         value,
@@ -227,7 +242,7 @@ def _compare(
         high=min(high, -tiny) if -distance > half else max(high, 0.0),
         level=level,
         p_value=min(1.0, p_value * n_verdicts),
-        detectable=back(center + (t + power) * math.sqrt(spread + sampling)) - back(center),
+        detectable=detectable,
         smallest=smallest,
         chance=chance,
         value_low=value_low,

@@ -41,7 +41,9 @@ def _lead(atlas: Atlas) -> str:
 
 
 def _card(atlas: Atlas) -> Verdict:
-    tone, detail = TONES[atlas.verdict], None
+    tone, detail, word = TONES[atlas.verdict], None, None
+    if {cell.verdict for cell in atlas.found} == {"evidence", "opposite"} and atlas.verdict != "inconclusive":
+        tone, word = "mixed", "Both ways"
     points: tuple[str, ...] = ()
     if atlas.reason is None:
         largest = max(atlas.scores[1:])
@@ -50,7 +52,7 @@ def _card(atlas: Atlas) -> Verdict:
             f"networks at most {number(largest)}; p = {number(atlas.p_value)} (all cells together)."
         )
         points = _points(atlas)
-    return Verdict(_QUESTION, atlas.describe(), tone, detail, "atlas", points=points)
+    return Verdict(_QUESTION, atlas.describe(), tone, detail, "atlas", word, points)
 
 
 def _points(atlas: Atlas) -> tuple[str, ...]:

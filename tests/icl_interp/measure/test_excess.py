@@ -58,16 +58,36 @@ def test_the_interval_is_the_formula_on_each_scale(scale, n_verdicts, controls):
     replicates = to_scale(own[1].numpy(), scale) - np.mean([to_scale(r.numpy(), scale) for _, r in others], axis=0)
     on_scale = to_scale(controls, scale)
     t, z = scipy.stats.t.ppf(1 - level / 2, df=n - 1), scipy.stats.norm.ppf(1 - level / 2)
-    half = np.sqrt(t**2 * np.var(on_scale, ddof=1) * (1 + 1 / n) + z**2 * np.var(replicates, ddof=1))
+    half = t * np.sqrt(np.var(on_scale, ddof=1) * (1 + 1 / n))
+    center = from_scale(np.mean(on_scale), scale)
     another = from_scale(np.mean(on_scale) + np.array([half, -half]), scale)  # what one more network may show
+    unscaled = own[1].numpy() - np.mean([r.numpy() for _, r in others], axis=0)
+    far = np.hypot(another - center, z * np.std(unscaled, ddof=1))
     # the same float64 arithmetic in another order; the widest intervals are exponentials of large numbers
-    np.testing.assert_allclose(found.interval, 0.9 - another, rtol=1e-9, atol=1e-12)
+    ends = 0.9 - center + np.array([-far[0], far[1]])
+    if scale == "logit":
+        ends = ends.clip(-1, 1)
+    decided = found.verdict == "evidence"  # by the scale: then 0 lies outside, else inside
+    np.testing.assert_allclose(found.low, max(ends[0], 0) if decided else min(ends[0], 0), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(found.high, ends[1], rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose([found.control, found.excess], [np.mean(controls), 0.9 - np.mean(controls)], rtol=1e-12)
     assert (found.controls, found.level, found.scale) == (tuple(controls), level, scale)
     error = np.sqrt(np.var(on_scale, ddof=1) * (1 + 1 / n) + np.var(replicates, ddof=1))
     farther = np.mean(on_scale) + (t + scipy.stats.t.ppf(0.8, df=n - 1)) * error
     expected = from_scale(farther, scale) - from_scale(np.mean(on_scale), scale)
     np.testing.assert_allclose(found.detectable, expected, rtol=1e-9)
+
+
+def test_the_choice_of_prompts_widens_the_interval_far_from_the_controls():
+    # Untrained networks are at 0 whatever the prompts; the model's value depends on them.
+    controls = [(0.0, torch.zeros(200, dtype=torch.float64))] * 4 + [(0.001, torch.zeros(200, dtype=torch.float64))]
+    own = 0.5, draws(0.5, 0.05, 0, "logit")
+    found = excess_of_replicates(own, controls, scale="logit", n_prompts=128, chance=0.0)
+    assert found.verdict == "evidence"
+    np.testing.assert_allclose(found.low, found.value_low - found.control, atol=2e-3)
+    unsure = excess_of_replicates((0.08, draws(0.08, 0.05, 0)), controls, scale="logit", n_prompts=128, chance=0.0)
+    assert unsure.verdict == "inconclusive"
+    assert unsure.detectable > unsure.excess  # what was not found is less than what would have been
 
 
 def test_the_value_over_prompts_has_a_normal_interval_of_its_own():
