@@ -1,8 +1,10 @@
 """What changes while a run goes on: its curriculum, and when checkpoints are kept."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, model_serializer, model_validator
 
 from icl_interp.errors import InputError
 from icl_interp.settings import Settings
@@ -28,6 +30,11 @@ class CheckpointSteps(Settings):
         if self.decades is not None and self.log is None:
             raise InputError("decades says where the grid of log begins, and there is no log; add log or leave it out.")
         return self
+
+    @model_serializer(mode="wrap")
+    def _stored(self, fields: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        # Runs are named after their configs: those of before `decades` keep their names.
+        return {name: value for name, value in fields(self).items() if name != "decades" or value is not None}
 
     def steps(self, last: int) -> tuple[int, ...]:
         horizon = last if self.horizon is None else self.horizon

@@ -28,7 +28,7 @@ def test_the_papers_pools_include_those_that_it_names():
     sizes = SIZES["paper"]
     assert {1, 6, 8, 16, 24, 32, 128, 182, 256, 362, 2**15} <= set(sizes.pools)
     assert list(sizes.pools) == sorted(sizes.pools)
-    assert (sizes.measured.n_pca_prompts, len(sizes.seeds)) == (512, 5)
+    assert (sizes.measured.n_pca_prompts, len(sizes.seeds)) == (512, 3)
 
 
 def test_pools_are_nested_and_share_the_root_task():
