@@ -14,6 +14,7 @@ __all__ = [
     "GivenTaskError",
     "InputError",
     "InputTypeError",
+    "StatedHeadsError",
     "UserCodeError",
     "one_line",
     "said",
@@ -84,6 +85,10 @@ def said(problem: Mapping[str, Any]) -> str:
 
 class CheckpointError(InputError):
     """A checkpoint cannot be read, understood or written; the text is one sentence for whoever named it."""
+
+
+class StatedHeadsError(CheckpointError):
+    """A number of heads was given beside a file that states another one."""
 
 
 class GivenTaskError(CheckpointError):

@@ -12,7 +12,7 @@ from icl_interp.checkpoints.distribution import POINTS_UNKNOWN, TASK_UNKNOWN, as
 from icl_interp.checkpoints.record import Layout, Reader, Reading, choose, count, number_or_word
 from icl_interp.checkpoints.safe_load import WeightFile
 from icl_interp.checkpoints.weights import check_heads, few, leaf_names, to_float32
-from icl_interp.errors import CheckpointError
+from icl_interp.errors import CheckpointError, StatedHeadsError
 from icl_interp.models.config import ModelConfig
 from icl_interp.tasks.linear_regression import LinearRegression
 from icl_interp.tasks.uniform import UniformRegression
@@ -214,7 +214,7 @@ class MergedMatrices(Reader):
 
     def read(self, file: WeightFile, *, n_heads: int | None, layout: Layout) -> Reading:
         if n_heads not in (None, 1):
-            raise CheckpointError(
+            raise StatedHeadsError(
                 f"a merged matrix needs one head, got {n_heads}: {file.path}; leave out --heads (n_heads=)."
             )
         found = to_float32(file.path, dict(zip(("key-query", "value"), _merged(file.contents) or (), strict=False)))

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from icl_interp.errors import CheckpointError
+from icl_interp.errors import CheckpointError, StatedHeadsError
 
 _WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 """What torch.nn.parallel, torch.compile, FSDP and activation checkpoints put into names."""
@@ -85,7 +85,7 @@ def check_heads(path: Path, width: int, n_heads: int | None, *, absent: str, hin
 def stated_heads(path: Path, stated: int | None, given: int | None, *, place: str) -> int | None:
     """Refuse another number of heads than the one that a file states, and take what there is."""
     if None not in (stated, given) and stated != given:
-        raise CheckpointError(
+        raise StatedHeadsError(
             f"the number of heads needs to be the one {place}, which is {stated}, got {given}: {path}; leave out "
             "--heads (n_heads=)."
         )

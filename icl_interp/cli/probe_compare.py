@@ -10,7 +10,7 @@ import typer
 from icl_interp.checkpoints.record import Checkpoint
 from icl_interp.cli.probe_options import ProbeOptions
 from icl_interp.cli.shared import progress
-from icl_interp.errors import InputError
+from icl_interp.errors import InputError, StatedHeadsError
 from icl_interp.files import write_atomically
 
 if TYPE_CHECKING:
@@ -37,13 +37,26 @@ def name_models(paths: list[Path]) -> list[str]:
     return names
 
 
-def run_comparison(options: ProbeOptions, load: Callable[[Path], Checkpoint], plan: Callable[..., "StudyPlan"]) -> None:
+def _load_each(paths: list[Path], load: Callable[..., Checkpoint]) -> dict[str, Checkpoint]:
+    """Load all models; a number of heads that was given is for the files that do not state theirs."""
+    found, refused = {}, []
+    for name, path in zip(name_models(paths), paths, strict=True):
+        try:
+            found[name] = load(path)
+        except StatedHeadsError as error:
+            refused.append(error)
+            found[name] = load(path, n_heads=None)
+    if len(refused) == len(found):
+        raise refused[0]
+    return found
+
+
+def run_comparison(options: ProbeOptions, load: Callable[..., Checkpoint], plan: Callable[..., "StudyPlan"]) -> None:
     """Load all, refuse what does not fit together, measure each, write."""
     from icl_interp.measure.comparison import check_same_task, compare_studies
     from icl_interp.measure.study.run import run_study
 
-    names = name_models(options.paths)
-    checkpoints = {name: load(path) for name, path in zip(names, options.paths, strict=True)}
+    checkpoints = _load_each(options.paths, load)
     check_same_task({name: found.task for name, found in checkpoints.items()})
     points = options.points or min(found.n_points_trained for found in checkpoints.values())
     plans = {name: plan(found, n_points=points) for name, found in checkpoints.items()}

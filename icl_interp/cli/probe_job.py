@@ -103,8 +103,8 @@ def run_probe(options: ProbeOptions) -> None:
         }
         how["loader"] = read_loader(options)
 
-        def load(path: Path) -> Checkpoint:
-            return _load_probed(path, **how, device=options.device)
+        def load(path: Path, **other: Any) -> Checkpoint:
+            return _load_probed(path, **(how | other), device=options.device)
 
         if options.compare:
             torch.set_num_threads(options.threads or 1)

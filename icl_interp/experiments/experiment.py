@@ -45,6 +45,7 @@ class Paper:
     name: str  # as icl-reproduce takes it
     title: str  # of the paper
     citation: str  # authors, year, arXiv number
+    caveat: str = ""  # what a reader has to know before any verdict, such as that the text was not at hand
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

@@ -32,7 +32,7 @@ def build_comparison_page(
     )
     return Page(
         title=f"{listing(names)} side by side",
-        subtitle=f"{first.task.describe().capitalize()}.",
+        subtitle=f"{_opened(first.task.describe())}.",
         assumptions=tuple(f"{name}: {text}" for name in names for text in checkpoints[name].assumptions),
         facts=_facts(comparison, checkpoints),
         verdicts=tuple(card for name in names[1:] for card in _cards(comparison, name)),
@@ -44,6 +44,10 @@ def build_comparison_page(
         ),
         glossary=GLOSSARY,
     )
+
+
+def _opened(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 _LEAD = (

@@ -161,7 +161,15 @@ GLOSSARY = (
     Term("CKA", "similarity of two sets of activations, blind to rotation and scale: 1 is equal, about 0 unrelated."),
     Term("learning coefficient", "complexity of a network for its loss: how fast the set of equally good weights "
          "shrinks; estimated by sampling near the trained weights.", ("learning coefficients",)),
+    Term("GD-beta", "the reference predictor that takes one gradient step from a learned start, by a learned "
+         "preconditioner; both are the best ones for the training distribution."),
+    Term("GD-0", "the reference predictor that takes one gradient step from zero, by a learned preconditioner."),
     Term("t_crit", "the checkpoint with the least loss on fresh tasks."),
     Term("transience", "rise of the loss on fresh tasks after t_crit."),
 )  # fmt: skip
 """In the order in which a reader needs them."""
+
+_OF_STUDIES = ("evidence", "opposite", "negligible", "inconclusive", "not applicable")
+OF_PAPERS = (Term("inconclusive", "verdict on a claim where fewer than half of the checks are decided."),)
+"""Words that mean something else on the page of a paper."""
+PAPER_GLOSSARY = (*(term for term in GLOSSARY if term.name not in _OF_STUDIES), *OF_PAPERS)

@@ -140,11 +140,13 @@ def _crossover(read: Reader) -> Panel:
             run, log = read.all(m)[place], logs[m][place]
             gaps = NUMBERS["ridge - dMMSE"](run), run.llc - infinite.llc
             rows.append((size_name(m), seed, *gaps, 10**log if log > 0 else None, run.steps[run.t_crit]))
+    first = "For no M is ridge preferred first in all seeds."
+    if ridge_first:
+        first = f"In all seeds ridge is predicted to be preferred first for M = {ridge_first}."
     return Panel(
         "crossover", "Loss against complexity: when should ridge be left? (equation 8 of the paper)",
-        f"In every seed ridge is predicted to be preferred first for {f'M = {ridge_first}' if ridge_first else 'no M'}."
-        f" {_reasons(read)}n counts samples of a Bayesian and is only an analogue of training time: compare the order "
-        "along M, not the height. Where there is no crossing, 1 is drawn.",
+        f"{first} {_reasons(read)}n counts samples of a Bayesian and is only an analogue of training time: compare the "
+        "order along M, not the height. Where there is no crossing, 1 is drawn.",
         _over_tasks(lines, y="samples or steps", log=True),
         ("M", "seed", "ridge's loss - dMMSE's", "LLC of M - LLC of ∞", "n at the crossover", "t_crit"), rows,
     )  # fmt: skip

@@ -56,7 +56,7 @@ def _phases(read: Reader) -> Iterator[Check]:
     for n, name in enumerate(PHASES):
         lengths = combine(lambda one: length(one, n), read.rare)  # noqa: B023  # called at once
         label = f"phase {n + 1} ({name}): its length / time until attention is {LEARNED:g}"
-        yield Check(f"phase-{n + 1}", label, lengths, 0.0, None, "the phases follow each other in this order")
+        yield Check(f"phase-{n + 1}", label, lengths, 0.0, None, "above 0: the phase exists")
     early = combine(lambda one: -one.first[1] / one.own[1], read.rare)
     label = "after the first step: fall of B_k1 / growth of A_k, rare features"
     yield Check("first-step", label, early, 1.0, None, "the score of the dominant feature falls faster")
@@ -97,7 +97,7 @@ CLAIMS: tuple[Stated[Reader], ...] = (
     Stated("phases", "Phases of rare features",
            "A rare feature goes through four phases: at first the score of the dominant feature falls faster than its "
            "own score grows, then the lead switches.",
-           f"Ends of the phases by the rule stated above, K = {{K}}. {_SEEN}", (_phases,)),
+           f"Ends of the phases by our rule, see what the paper leaves open; K = {{K}}. {_SEEN}", (_phases,)),
     Stated("times", "Times of convergence",
            "The time to convergence grows like K² log K / eta at most.",
            "Exponent of the time as a function of K, balanced features.", (_times,)),

@@ -7,7 +7,10 @@ learns to attend to examples with the query's own feature. A dominant feature is
 from icl_interp.experiments.experiment import Paper
 from icl_interp.experiments.huang2023.setting import DOMINANT_SHARE, LEARNING_RATE, Sizes
 
-PAPER = Paper("huang2023", "In-Context Convergence of Transformers", "Huang, Cheng, Liang (2024), arXiv 2310.05249")
+PAPER = Paper(
+    "huang2023", "In-Context Convergence of Transformers", "Huang, Cheng, Liang (2024), arXiv 2310.05249",
+    "The paper's text was not at hand: its theorems are taken from summaries of it.",
+)  # fmt: skip
 UNKNOWNS = (
     "The paper's text was not at hand: its theorems are taken from their summaries, and whether it has simulations is "
     "unknown. K, N, learning rate, steps and batch size are ours.",
@@ -31,6 +34,8 @@ def setting(sizes: Sizes) -> tuple[str, ...]:
         f"probability {DOMINANT_SHARE:g}; {sizes.imbalanced_steps:,} steps.",
         f"One merged softmax layer from Q = 0, gradient descent on half the squared error with eta = "
         f"{LEARNING_RATE:g}, {sizes.batch_size} fresh tasks per step; {n} seed{'' if n == 1 else 's'}.",
+        "A_k = v_k^T Q v_k is the score of a feature v_k for itself, B_kn = v_n^T Q v_k that of feature n for a query "
+        "of feature k.",
         f"Attention is averaged over {sizes.n_contexts} contexts; the exact updates take their expectation over as "
         "many.",
     )

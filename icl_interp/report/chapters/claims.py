@@ -8,7 +8,7 @@ from icl_interp.experiments.claims import LEAST_SEEDS, Check, Claim
 from icl_interp.experiments.claims import Verdict as ClaimVerdict
 from icl_interp.experiments.experiment import Outcome, Panel
 from icl_interp.files import finite
-from icl_interp.report.glossary import GLOSSARY
+from icl_interp.report.glossary import PAPER_GLOSSARY
 from icl_interp.report.model import Chapter, Fact, FigureView, Line, Page, Section, Tone, Verdict, lay_out
 from icl_interp.report.sentences import interval, number
 from icl_interp.report.tables import TableView
@@ -24,6 +24,7 @@ _TONES: Mapping[ClaimVerdict, Tone] = {
 _NAMES = {"ood": "OOD", "mlp": "MLP", "bayes": "Bayes", "gpt2": "GPT-2"}
 _SHOWN = 3
 """Checks whose numbers stand on a claim's card, contradicting ones first; the tables have all."""
+_FEW = "Too few seeds: no check is decided. This run only shows that everything works."
 _SHORT_RULE = (
     "Reproduced: every check agrees. Inconclusive: fewer than half of the checks are decided. Otherwise: partly "
     "reproduced if none contradicts, contradicted if none agrees, else mixed."
@@ -49,12 +50,13 @@ def claims_page(outcome: Outcome, provenance: Mapping[str, str | int | float]) -
             *(Fact("Setting", sentence) for sentence in outcome.setting),
             Fact("Seeds", ", ".join(str(seed) for seed in outcome.seeds)),
             Fact("Verdicts", _SHORT_RULE),
+            *_next(outcome),
         ),
         warnings=_warnings(outcome),
         verdicts=cards,
         sections=sections,
         provenance=tuple(Fact(name.replace("_", " "), str(value)) for name, value in provenance.items()),
-        glossary=GLOSSARY,
+        glossary=PAPER_GLOSSARY,
     )
 
 
@@ -64,10 +66,15 @@ def _count(outcome: Outcome) -> str:
     return f"Of {len(verdicts)} claims: {', '.join(found)}."
 
 
-def _warnings(outcome: Outcome) -> tuple[str, ...]:
-    if not any(claim.lacks_seeds for claim in outcome.claims):
+def _next(outcome: Outcome) -> tuple[Fact, ...]:
+    if not any(check.verdict == "undecided" for claim in outcome.claims for check in claim.checks):
         return ()
-    return ("Too few seeds: no check is decided. This run only shows that everything works.",)
+    return (Fact("What next", "Undecided checks need more seeds (`--seed`) or longer training."),)
+
+
+def _warnings(outcome: Outcome) -> tuple[str, ...]:
+    few = any(claim.lacks_seeds for claim in outcome.claims)
+    return (*filter(None, (outcome.paper.caveat,)), *((_FEW,) if few else ()))
 
 
 def _card(claim: Claim) -> Verdict:

@@ -230,10 +230,16 @@ def _risk_table(report: DetectorReport) -> TableView:
         rows=rows,
         caption=f"Does a score predict the loss? Each score against the {report.loss}",
         notes="Spearman: mean of the correlations inside task families; p by permutation of whole prompts, Holm over "
-        "the scores. Untrained: scores of untrained networks against this model's loss. AURC: mean loss of the prompts "
-        "that a score accepts first, minus the least possible, over all shares accepted and all families. Gain: 1 for "
-        "a perfect order, 0 for a random one.",
+        "the scores. Untrained: scores of untrained networks against this model's loss. AURC: mean "
+        f"{_loss_of(report)}, over all shares accepted and all families. Gain: 1 for a perfect order, 0 for a random "
+        "one.",
     )  # fmt: skip
+
+
+def _loss_of(report: DetectorReport) -> str:
+    if report.loss == "excess loss over least squares":
+        return f"{report.loss} of the prompts that a score accepts first (negative where the model beats least squares)"
+    return "error of the prompts that a score accepts first"
 
 
 def _risk_row(name: str, found: DetectorResult) -> tuple[Cell, ...]:

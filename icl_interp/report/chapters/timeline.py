@@ -25,6 +25,8 @@ _TITLES: Mapping[Panel, str] = {
 }
 _MOST = 6
 """Runs that a sentence names; more are in the table."""
+_RISE = 0.1
+"""Rise of the loss on fresh tasks, as a share of its smallest value, from which the chapter's lead names it."""
 _INSIDE_TITLES: Mapping[Panel, str] = {
     "probes": "Linear probes over training",
     "attention": "Attention entropy over training",
@@ -71,9 +73,20 @@ def _lead(found: Development) -> str:
     )
     if len(runs) == 1 and runs[0].stages is not None:
         text += f" {_stages_sentence(runs[0])}"
+    if len(runs) == 1:
+        text += _rise(runs[0])
     if found.llc_settings is not None:
         text += f" Learning coefficients: {found.llc_settings.describe()}."
     return " ".join((text, *found.notes))
+
+
+def _rise(run: RunDevelopment) -> str:
+    if run.transience is None or run.fresh_family in (None, IN_DISTRIBUTION):
+        return ""
+    least = float(run.losses(run.fresh_family).min())
+    if not run.transience > _RISE * least:
+        return ""
+    return f" From step {run.t_crit:,} to the end the loss on fresh tasks rises by {number(run.transience)}."
 
 
 def _stages_sentence(run: RunDevelopment) -> str:
@@ -188,8 +201,8 @@ def _complexity(found: Development) -> str:
         )
         alike.setdefault(words, []).append(name)
     for words, names in alike.items():
-        whose = "" if len(found.runs) == 1 else f"{listing(names, most=_MOST)}: "
-        text += f" {whose}the free energies of the simple and the last solution {words}."
+        whose = "The" if len(found.runs) == 1 else f"{listing(names, most=_MOST)}: the"
+        text += f" {whose} free energies of the simple and the last solution {words}."
     flagged = sum(bool(record.flags) for run in found.runs for record in run.llc)
     total = sum(len(run.llc) for run in found.runs)
     if not flagged:

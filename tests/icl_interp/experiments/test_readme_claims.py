@@ -102,5 +102,5 @@ def test_the_sentence_on_mlps_is_the_summary():
         said[which] = f"| {min(here):.1f} to {max(here):.1f} | {min(zero):.1f} to {max(zero):.1f} |"
         decided[which] = log.verdict, beyond.verdict
     assert f"| pinned to the label's coordinate {said['pinned']} | free {said['free']}" in text
-    assert "three seeds show a factor of two or more with the pinned read-out only. They show no difference" in text
+    assert "five seeds show a factor of two or more with the pinned read-out only. They show no difference" in text
     assert decided == {"pinned": ("agrees", "undecided"), "free": ("undecided", "undecided")}

@@ -2,23 +2,26 @@
 
 from pathlib import Path
 
+import pytest
+
 from icl_interp.report import Page, Section, render
-from icl_interp.report.glossary import GLOSSARY, Term
+from icl_interp.report.glossary import GLOSSARY, OF_PAPERS, PAPER_GLOSSARY, Term
 
 DOCS = Path(__file__).parents[3] / "docs"
 
 
 def test_the_docs_hold_every_term(golden):
-    lines = [f"- **{term.name}**: {term.meaning}" for term in GLOSSARY]
+    lines, papers = ([f"- **{term.name}**: {term.meaning}" for term in terms] for terms in (GLOSSARY, OF_PAPERS))
     opening = "# Glossary\n\nThe words of reports. A report links to them at the first use in a chapter.\n\n"
-    golden("glossary.md", opening + "\n".join(lines) + "\n", folder=DOCS)
+    golden("glossary.md", opening + "\n".join([*lines, "", "On the page of a paper:", "", *papers, ""]), folder=DOCS)
 
 
-def test_terms_have_one_definition_and_one_anchor_each():
-    forms = [form.lower() for term in GLOSSARY for form in (term.name, *term.forms)]
+@pytest.mark.parametrize("glossary", [GLOSSARY, PAPER_GLOSSARY])
+def test_terms_have_one_definition_and_one_anchor_each(glossary):
+    forms = [form.lower() for term in glossary for form in (term.name, *term.forms)]
     assert len(set(forms)) == len(forms)
-    assert len({term.anchor for term in GLOSSARY}) == len(GLOSSARY)
-    assert all(term.meaning.endswith(".") and len(term.meaning) < 200 for term in GLOSSARY)
+    assert len({term.anchor for term in glossary}) == len(glossary)
+    assert all(term.meaning.endswith(".") and len(term.meaning) < 200 for term in glossary)
 
 
 TERMS = (Term("R²", "a <share>.", ("R-squared",)), Term("partial R²", "another."), Term("site", "a place.", ("sites",)))

@@ -58,6 +58,7 @@ def test_the_loss_sentence_of_one_run_names_the_lowest_step(found):
         for record, level in zip(only.records, (3.0, 1.0, 2.0, 2.5), strict=True)
     )
     one = dataclasses.replace(found, runs=(dataclasses.replace(only, records=records),))
+    assert "From step 2 to the end the loss on fresh tasks rises by 1.5." in _lead(one)
     assert re.findall(r"w_fresh .* step (\d+), with ([\d.]+), and ends at ([\d.]+)\.", views(one)["loss"].sentence) == [
         ("2", "1", "2.5")
     ]

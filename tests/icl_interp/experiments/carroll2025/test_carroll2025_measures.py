@@ -125,7 +125,7 @@ def test_the_caption_says_why_there_is_no_crossing(ideal):
     for m in (16, 32, 64):
         simple = spoil(simple, m, lambda _: {"llc": 1.0})
     said = next(panel for panel in panels(simple, THREE) if panel.id == "crossover").sentence
-    assert said.startswith("In every seed ridge is predicted to be preferred first for no M. ")
+    assert said.startswith("For no M is ridge preferred first in all seeds. ")
 
 
 def test_each_m_stands_in_the_legend_once(ideal):
@@ -138,5 +138,5 @@ def test_the_figures_without_learning_coefficients_are_drawn(ideal):
     bare = spoil(ideal, INFINITE, lambda _: {"llc": math.nan})
     found = {panel.id: panel for panel in panels(bare, THREE)}
     assert "for M = none" in found["complexity"].sentence
-    assert "preferred first for no M. n counts" in found["crossover"].sentence
+    assert "preferred first in all seeds. n counts" in found["crossover"].sentence
     assert all(math.isnan(row[3]) and row[4] is None for row in found["crossover"].rows)

@@ -100,6 +100,16 @@ def test_a_claim_that_no_check_decides_is_not_called_reproduced():
     assert "0 agree, 0 contradict, 2 undecided" in card.sentence
 
 
+def test_the_page_says_what_undecided_checks_need_and_how_the_paper_is_known(outcome):
+    assert "What next" not in {fact.label for fact in claims_page(outcome, {}).facts}
+    claim = Claim("one", "A holds.", "Figure 1", "m", tuple(Check(key, key, (1.0, 2.0, 3.0), 2.0) for key in "ab"))
+    known = replace(PAPER, caveat="From a summary.")
+    page = claims_page(Outcome(known, "laptop", (0, 1, 2), (), (), (claim,)), {})
+    assert page.facts[-1].value.startswith("Undecided checks need more seeds")
+    assert page.warnings == ("From a summary.",)
+    assert "fewer than half of the checks are decided" in render(page, plotlyjs="directory").split("page--glossary")[-1]
+
+
 def test_every_number_is_in_a_table(outcome):
     sections = {section.id: section for section in claims_page(outcome, {}).sections}
     tables = [part.tables[0] for part in sections["claims"].parts]
