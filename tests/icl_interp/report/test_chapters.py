@@ -12,6 +12,7 @@ from icl_interp.measure.families import IN_DISTRIBUTION
 from icl_interp.measure.heads import HeadReport
 from icl_interp.measure.linear_probes import LinearProbeReport
 from icl_interp.measure.verdicts import Excess
+from icl_interp.predictors.references import ByReference
 from icl_interp.report.chapters import (
     agreement,
     atlas,
@@ -438,3 +439,22 @@ def test_a_known_gradient_step_is_said_beside_the_best_one(small_study):
     split = with_results(small_study, contributions=direct_contributions(model, task, n_prompts=8))
     (figure,) = contributions.chapter(split).section.figures  # nor is there a map of one cell
     assert "writes most" in figure.sentence
+
+
+@pytest.mark.parametrize(("r2", "explained"), [(1.0, True), (1.0, False), (0.5, True)])
+def test_weights_are_nearer_to_a_reference_only_where_predictions_are_linear_and_explained(small_study, r2, explained):
+    report = small_study.induced
+    both = ByReference(((name,), factor * report.weights) for name, factor in (("least squares", 1.0), ("Bayes", 0.0)))
+    report = replace(report, references=both, r2=torch.full_like(report.r2, r2))
+    said = induced._sentence(report, explained=explained)
+    assert ("are nearer to those of least squares" in said) is (r2 == 1.0 and explained)
+
+
+def test_only_targets_with_evidence_are_called_decodable_beyond_all_others(small_study):
+    targets = small_study.probes.targets[:2]
+    partial = {target: Estimate(0.5, 0.4, 0.6) for target in targets}
+    verdicts = {**small_study.verdicts, f"probe: {targets[0]}": Excess(0.9, (0.1, 0.1), 0.7, 0.9, 0.05)}
+    changed = with_results(small_study, probes=replace(small_study.probes, partial=partial))
+    said = probes._beyond(replace(changed, verdicts=verdicts))
+    assert said.startswith(f"Decodable beyond all other references: {targets[0]} ({targets[0]} best")
+    assert probes._beyond(changed).startswith("No reference is shown to be decodable")
