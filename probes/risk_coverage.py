@@ -85,7 +85,8 @@ def risk_coverage(
         whole = errors @ weights / len(exact)
         replicates.append(torch.from_numpy(found))
         with np.errstate(invalid="ignore", divide="ignore"):
-            gains.append(torch.from_numpy((whole - found) / (whole - least)))
+            shares = (whole - found) / (whole - least)
+        gains.append(torch.from_numpy(np.where(np.isfinite(shares), shares, np.nan)))  # a resample of equal errors
     varies = not bool(checks.is_constant(error))
     gain = (mean - aurc) / (mean - oracle) if varies else float("nan")
     reason = "" if varies else "all errors are equal"

@@ -201,7 +201,7 @@ def attention_patterns(
         >>> model = build_model(ModelConfig(n_dims=2, n_points=5, n_layers=1, n_heads=2, d_model=8), seed=0)
         >>> found = attention_patterns(model, LinearRegression(n_dims=2, n_points=2), n_prompts=4)
         >>> found.positions, list(found.scores)
-        (('x1', 'y1', 'x2', 'y2'), ['previous token', 'copy', 'induction'])
+        (('x1', 'y1', 'x2', 'y2'), ['previous token', 'copy'])
     """
     model, task = as_model_and_task("attention_patterns", model, task)
     look_first(model, task, n_points, seed=seed)
