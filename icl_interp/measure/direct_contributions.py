@@ -47,7 +47,7 @@ class DirectContributions(Result):
     sizes: Float64[Tensor, " component"]
     """Root mean square of what each component writes, divided by that of the late answers."""
     by_examples: Float64[Tensor, "component point"]
-    """The same shares of the answers after 0, 1, ... examples; NaN where there is no answer to speak of."""
+    """The same shares of the answers after 0, 1, ... examples; NaN where all answers are close to 0."""
     n_layers: int
     """Number of blocks."""
     n_heads: int

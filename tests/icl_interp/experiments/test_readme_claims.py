@@ -88,6 +88,15 @@ def test_the_sentence_on_conventions_is_the_table():
     assert float(largest) == max(float(value) for value in spearman if value != "undefined")
 
 
+def test_the_sentences_on_exact_updates_are_the_summary():
+    summary = read_summary(RESULTS / "huang2023.json")
+    checks = {(claim.key, check.key): check for claim in summary.claims for check in claim.checks}
+    far = max(max(check.values) for (claim, _), check in checks.items() if claim == "exact-updates")
+    text = " ".join(DETAILS.split())
+    assert f"differ by at most {far:.3f} in any seed" in text
+    assert f"grows like K to the power {checks['times', 'bound'].interval.value:.2f} between" in text
+
+
 def test_the_sentence_on_mlps_is_the_summary():
     summary = read_summary(RESULTS / "zhang2024.json")
     checks = {(claim.key, check.key): check for claim in summary.claims for check in claim.checks}
